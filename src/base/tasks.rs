@@ -1,0 +1,166 @@
+//! The only spawner. Every task has an owner, hears when it shall stop, and is waited for.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+/// Tells a task that it shall stop. Clones hear the same word.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    word: watch::Receiver<bool>,
+}
+
+impl Stop {
+    /// Resolves once the owner has asked its tasks to stop (or is gone).
+    pub async fn requested(&mut self) {
+        // An error means that the owner is gone, which asks for the same.
+        drop(self.word.wait_for(|stop| *stop).await);
+    }
+
+    /// Whether the owner has asked its tasks to stop.
+    pub fn is_requested(&self) -> bool {
+        *self.word.borrow()
+    }
+}
+
+/// How a set of tasks ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// All ended by themselves.
+    Cleanly,
+    /// This many were still running at the deadline and were dropped.
+    Aborted(usize),
+}
+
+/// Tasks of a runtime with several threads. Dropping it aborts what still runs.
+#[derive(Debug)]
+pub struct Tasks {
+    owner: &'static str,
+    stop: watch::Sender<bool>,
+    running: JoinSet<()>,
+}
+
+impl Tasks {
+    /// An empty set; `owner` names it in log lines.
+    pub fn new(owner: &'static str) -> Self {
+        Self { owner, stop: watch::Sender::new(false), running: JoinSet::new() }
+    }
+
+    /// Starts a task that is given the word to stop.
+    pub fn spawn<F>(&mut self, task: impl FnOnce(Stop) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        reap(self.owner, &mut self.running);
+        self.running.spawn(task(Stop { word: self.stop.subscribe() }));
+    }
+
+    /// Asks all tasks to stop and waits for them, at most `limit`.
+    pub async fn stop(mut self, limit: Duration) -> Stopped {
+        self.stop.send_replace(true);
+        wait(self.owner, &mut self.running, limit).await
+    }
+}
+
+/// Tasks that stay on the thread that spawned them, inside a `LocalSet`. Dropping it aborts what
+/// still runs.
+#[derive(Debug)]
+pub struct LocalTasks {
+    owner: &'static str,
+    stop: watch::Sender<bool>,
+    running: JoinSet<()>,
+}
+
+impl LocalTasks {
+    /// An empty set; `owner` names it in log lines.
+    pub fn new(owner: &'static str) -> Self {
+        Self { owner, stop: watch::Sender::new(false), running: JoinSet::new() }
+    }
+
+    /// Starts a task on this thread that is given the word to stop.
+    pub fn spawn<F>(&mut self, task: impl FnOnce(Stop) -> F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        reap(self.owner, &mut self.running);
+        self.running.spawn_local(task(Stop { word: self.stop.subscribe() }));
+    }
+
+    /// How many tasks have not ended yet.
+    pub fn running(&mut self) -> usize {
+        reap(self.owner, &mut self.running);
+        self.running.len()
+    }
+
+    /// Asks all tasks to stop, without waiting.
+    pub fn ask(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Asks all tasks to stop and waits for them, at most `limit`.
+    pub async fn stop(mut self, limit: Duration) -> Stopped {
+        self.ask();
+        wait(self.owner, &mut self.running, limit).await
+    }
+}
+
+/// Forgets the tasks that have ended, so that a long-lived owner does not collect them.
+fn reap(owner: &str, running: &mut JoinSet<()>) {
+    while let Some(ended) = running.try_join_next() {
+        report(owner, ended);
+    }
+}
+
+async fn wait(owner: &str, running: &mut JoinSet<()>, limit: Duration) -> Stopped {
+    let all = async {
+        while let Some(ended) = running.join_next().await {
+            report(owner, ended);
+        }
+    };
+    if tokio::time::timeout(limit, all).await.is_ok() {
+        return Stopped::Cleanly;
+    }
+    let left = running.len();
+    running.shutdown().await;
+    Stopped::Aborted(left)
+}
+
+fn report(owner: &str, ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(owner, %error, "a task panicked; this is a bug, please report it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_that_heed_the_word_stop_cleanly() {
+        let mut tasks = Tasks::new("test");
+        tasks.spawn(|mut stop| async move { stop.requested().await });
+
+        assert_eq!(tasks.stop(Duration::from_secs(1)).await, Stopped::Cleanly);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deaf_task_is_dropped_at_the_deadline() {
+        let mut tasks = Tasks::new("test");
+        tasks.spawn(|_stop| std::future::pending());
+
+        assert_eq!(tasks.stop(Duration::from_secs(1)).await, Stopped::Aborted(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_one_task_leaves_the_others_running() {
+        let mut tasks = Tasks::new("test");
+        tasks.spawn(|_stop| async { panic!("on purpose") });
+        tasks.spawn(|mut stop| async move { stop.requested().await });
+
+        assert_eq!(tasks.stop(Duration::from_secs(1)).await, Stopped::Cleanly);
+    }
+}

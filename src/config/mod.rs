@@ -1,0 +1,3 @@
+//! What was asked.
+
+pub mod spec;

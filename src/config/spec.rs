@@ -1,0 +1,549 @@
+//! The checked meaning of the files: typed, complete, every reference resolved. No later stage
+//! checks again. Two specs that are equal ask for the same, so that what is built from one is kept.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use crate::base::units::{ByteSize, Percent};
+use crate::model::ids::{PoolId, TenantId};
+
+/// `gateway.toml`: read once at start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewaySpec {
+    /// Where clients connect; at least one.
+    pub listeners: Vec<ListenerSpec>,
+    /// Where the admin API listens; `None` = no admin API.
+    pub admin: Option<SocketAddr>,
+    /// The routes file, or a folder of `*.toml` files.
+    pub routes: PathBuf,
+    /// Folder for what must outlive a restart; `None` = keep nothing.
+    pub state: Option<PathBuf>,
+    /// Worker threads; at least 1.
+    pub workers: usize,
+    /// How names are resolved.
+    pub dns: DnsSpec,
+    /// The gateway's own log.
+    pub log: LogSpec,
+    /// One line a request.
+    pub access_log: AccessLogSpec,
+    /// What a client may take.
+    pub downstream: DownstreamSpec,
+    /// How the process ends.
+    pub drain: DrainSpec,
+}
+
+/// One address that accepts connections.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerSpec {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// With it, the listener speaks TLS.
+    pub tls: Option<ListenerTlsSpec>,
+}
+
+/// The certificate of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTlsSpec {
+    /// PEM file of the chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM file of the private key.
+    pub key: PathBuf,
+}
+
+/// How names are resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsSpec {
+    /// Servers to ask over UDP and TCP; empty = those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// How long one server may take to answer. Default 2 s.
+    pub timeout: Duration,
+}
+
+/// The gateway's own log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSpec {
+    /// A `tracing` filter: `info`, or `warn,tenantry::control=debug`.
+    pub filter: String,
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The access log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLogSpec {
+    /// Where the lines go.
+    pub output: AccessLogOutput,
+    /// The share of requests that leave a line. Default 100 %.
+    pub sample: Percent,
+    /// Lines that may wait for the writer; more are dropped and counted. Default 8192.
+    pub queue: usize,
+}
+
+/// Where access log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogOutput {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// What a client may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownstreamSpec {
+    /// Longest time from a request's first byte to the end of its head. Default 10 s.
+    pub header_timeout: Duration,
+    /// How long a connection may wait for its next request. Default 75 s.
+    pub idle_timeout: Duration,
+    /// Longest silence within a request body. Default 30 s.
+    pub body_timeout: Duration,
+    /// Longest silence of both sides of an upgraded connection. Default 5 min.
+    pub tunnel_timeout: Duration,
+    /// How long a TLS handshake may take. Default 5 s.
+    pub handshake_timeout: Duration,
+    /// Requests served on one connection. Default 10,000.
+    pub max_requests: u64,
+    /// Size of a request's head. Default 32 KiB.
+    pub max_header_size: ByteSize,
+    /// Fields in a request's head. Default 128.
+    pub max_headers: usize,
+    /// Size of a request's body. Default 10 MiB.
+    pub max_body: ByteSize,
+    /// Concurrent HTTP/2 streams of one connection. Default 100.
+    pub max_streams: u32,
+    /// Connections at once, over all listeners. Default 100,000.
+    pub max_connections: usize,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainSpec {
+    /// How long connections are still accepted after the signal. Default 1 s.
+    pub accept: Duration,
+    /// How long requests in flight may take to finish. Default 30 s.
+    pub timeout: Duration,
+}
+
+/// The routes file or folder, merged: everything that can change while the gateway runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutesSpec {
+    /// How a request names its tenant.
+    pub naming: NamingSpec,
+    /// Sets of endpoints by name.
+    pub pools: BTreeMap<PoolId, Arc<PoolSpec>>,
+    /// Route sets that tenants use by name.
+    pub route_sets: BTreeMap<Arc<str>, Arc<RouteSetSpec>>,
+    /// Tenants by id.
+    pub tenants: BTreeMap<TenantId, Arc<TenantSpec>>,
+}
+
+/// How a request names its tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamingSpec {
+    /// The ways, in order; the first that is present wins. Default: the header `x-tenant-id`.
+    pub from: Vec<NameFrom>,
+    /// The header that carries the tenant's id to the endpoint: the first `header` way's, or
+    /// `x-tenant-id` where there is none.
+    pub forward_as: HeaderName,
+}
+
+/// One way in which a request names its tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameFrom {
+    /// The value of this header.
+    Header(HeaderName),
+    /// What stands for `{tenant}` in a host such as `{tenant}.example.com` (lower case, without
+    /// the port): the text before and after it.
+    Host {
+        /// Text before `{tenant}`.
+        prefix: String,
+        /// Text after `{tenant}`.
+        suffix: String,
+    },
+    /// The first segment of the path.
+    Path(PathTenant),
+    /// Always this one.
+    Default(TenantId),
+}
+
+/// What becomes of the path segment that named the tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathTenant {
+    /// Taken off before routing; the endpoint does not see it.
+    Strip,
+    /// Left in the path.
+    Keep,
+}
+
+/// One tenant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TenantSpec {
+    /// Whether it is served.
+    pub state: TenantState,
+    /// Where requests go that no route matches, and where a route without an action sends them.
+    pub pool: Option<PoolId>,
+    /// Its own routes.
+    pub routes: Vec<RouteSpec>,
+    /// Names of the route sets that it uses, in order.
+    pub route_sets: Vec<Arc<str>>,
+    /// Memory that copies of request bodies kept for retries may take at once. Default 16 MiB.
+    pub replay_memory: ByteSize,
+}
+
+/// Whether a tenant is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TenantState {
+    /// Served.
+    Active,
+    /// Every request is answered 403.
+    Suspended,
+}
+
+/// Routes under a name, for many tenants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteSetSpec {
+    /// The routes, in the order of the file.
+    pub routes: Vec<RouteSpec>,
+}
+
+/// One route: conditions and what to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteSpec {
+    /// For logs and metrics: the configured `name`, or the path where there is none.
+    pub name: Arc<str>,
+    /// Which paths.
+    pub path: PathSpec,
+    /// Which host; `None` = any.
+    pub host: Option<HostSpec>,
+    /// Which methods; empty = any.
+    pub methods: Vec<Method>,
+    /// Which header values; all must hold.
+    pub headers: Vec<(HeaderName, ValueSpec)>,
+    /// Which query parameters; all must hold.
+    pub query: Vec<(String, ValueSpec)>,
+    /// What to do.
+    pub action: ActionSpec,
+    /// How the request is changed before it is forwarded.
+    pub rewrite: RewriteSpec,
+    /// Edits of the request's head.
+    pub request_headers: HeaderEditsSpec,
+    /// Edits of the answer's head.
+    pub response_headers: HeaderEditsSpec,
+    /// Overrides of the pool's deadlines.
+    pub timeouts: TimeoutsSpec,
+    /// Overrides of the pool's retry rules.
+    pub retry: RetrySpec,
+}
+
+/// A path pattern, as its segments: `/users/{id}/*rest` is
+/// `[Literal("users"), Parameter("id")]` with `tail: Any`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathSpec {
+    /// As written, for messages.
+    pub text: Arc<str>,
+    /// Segments between slashes; at most 32.
+    pub segments: Vec<SegmentSpec>,
+    /// What may follow them.
+    pub tail: TailSpec,
+}
+
+/// One segment of a path pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SegmentSpec {
+    /// Exactly this text.
+    Literal(String),
+    /// Any one segment that is not empty; the name is for people.
+    Parameter(String),
+}
+
+/// What may follow the segments of a path pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TailSpec {
+    /// Nothing: `/a/b` matches `/a/b` alone, and `/a/b/` alone where it is written so (then the
+    /// last segment is an empty literal).
+    Nothing,
+    /// Anything on a segment's border: `/a/*` matches `/a`, `/a/` and `/a/b/c`, never `/ab`.
+    Any,
+}
+
+/// A host condition, lower case, without a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostSpec {
+    /// This host.
+    Exact(String),
+    /// `*.x`: any host that ends in `.x`; the text is `x`.
+    Below(String),
+}
+
+/// A condition on a header's or a query parameter's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueSpec {
+    /// It is there.
+    Present,
+    /// It is exactly this.
+    Is(String),
+}
+
+/// What a route does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ActionSpec {
+    /// Forward to this pool.
+    Pool(PoolId),
+    /// Forward to the tenant's own pool.
+    TenantPool,
+    /// Forward to one of several pools by weight.
+    Split(SplitSpec),
+    /// Answer with another location.
+    Redirect(RedirectSpec),
+    /// Answer with a fixed response.
+    Respond(RespondSpec),
+}
+
+/// A weighted split over pools.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SplitSpec {
+    /// Pools and weights; at least one weight is above 0.
+    pub pools: Vec<(PoolId, u32)>,
+    /// What decides, so that equal values go to the same pool.
+    pub by: SplitBy,
+}
+
+/// What decides a split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SplitBy {
+    /// The request id.
+    RequestId,
+    /// This header's value; a request without it is decided by its request id.
+    Header(HeaderName),
+}
+
+/// A redirect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectSpec {
+    /// 301, 302, 303, 307 or 308. Default 308.
+    pub status: StatusCode,
+    /// The location; `{scheme}`, `{host}`, `{path}`, `{query}` (with its `?` where there is one)
+    /// and `{tenant}` stand for the request's.
+    pub to: String,
+}
+
+/// A fixed response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RespondSpec {
+    /// Its status. Default 200.
+    pub status: StatusCode,
+    /// Its content type. Default `text/plain; charset=utf-8`.
+    pub content_type: HeaderValue,
+    /// Its body.
+    pub body: String,
+}
+
+/// How a request is changed before it is forwarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RewriteSpec {
+    /// A path prefix (on a segment's border, without a trailing slash) and what replaces it; the
+    /// replacement is empty where the prefix is stripped.
+    pub prefix: Option<(String, String)>,
+    /// The `Host` that the endpoint sees; `None` = the client's.
+    pub host: Option<HeaderValue>,
+}
+
+/// Edits of a head, applied as remove, set, add.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEditsSpec {
+    /// Fields to take away.
+    pub remove: Vec<HeaderName>,
+    /// Fields to replace.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Fields to add beside those that are there.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A pool: where its endpoints come from and how they are used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolSpec {
+    /// Where the endpoints come from; at least one.
+    pub sources: Vec<SourceSpec>,
+    /// The name of a balancer. Default `least-request`.
+    pub balance: String,
+    /// What is spoken to the endpoints.
+    pub protocol: Protocol,
+    /// With it, TLS is spoken to the endpoints.
+    pub tls: Option<UpstreamTlsSpec>,
+    /// Active checks; `None` = traffic alone judges.
+    pub health: Option<HealthSpec>,
+    /// Ejection by what traffic sees.
+    pub eject: EjectSpec,
+    /// When fewer than this share are healthy, all are used. Default 50 %.
+    pub panic_below: Percent,
+    /// Connections kept to each endpoint.
+    pub connections: ConnectionsSpec,
+    /// Overrides of the built-in deadlines.
+    pub timeouts: TimeoutsSpec,
+    /// Overrides of the built-in retry rules.
+    pub retry: RetrySpec,
+}
+
+/// Where endpoints come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceSpec {
+    /// Written in the routes file: address and weight.
+    Fixed(Vec<(SocketAddr, u32)>),
+    /// A and AAAA records of a name, with a port.
+    Dns {
+        /// The name, absolute or not.
+        name: String,
+        /// The port of every address.
+        port: u16,
+    },
+    /// SRV records of a name.
+    Srv {
+        /// As in `_http._tcp.billing.internal`.
+        name: String,
+    },
+    /// A watched list: `*.json` in Prometheus `file_sd` form, or `*.toml`.
+    File(PathBuf),
+}
+
+/// What is spoken to endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2, without TLS by prior knowledge (h2c).
+    H2,
+}
+
+/// TLS to endpoints. Certificates are always verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTlsSpec {
+    /// The certificates trusted, from a `ca` file; `None` = the system's.
+    pub ca: Option<Vec<CertificateDer<'static>>>,
+    /// The name that the certificate must carry; `None` = the DNS name that the endpoint was
+    /// found by, or its address.
+    pub server_name: Option<ServerName<'static>>,
+}
+
+/// An active check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthSpec {
+    /// How an endpoint is asked.
+    pub probe: ProbeSpec,
+    /// Time between two checks of an endpoint, spread by ± 20 %. Default 5 s.
+    pub interval: Duration,
+    /// How long a check may take. Default 1 s.
+    pub timeout: Duration,
+    /// Passes in a row that bring an endpoint up. Default 2.
+    pub rise: u32,
+    /// Failures in a row that take an endpoint down. Default 3.
+    pub fall: u32,
+}
+
+/// How an endpoint is asked for its health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeSpec {
+    /// `GET` of a path.
+    Http {
+        /// The path with its query, as in `/healthz`.
+        path: String,
+        /// The `Host` that is sent; `None` = the endpoint's address.
+        host: Option<HeaderValue>,
+        /// Statuses that pass, as inclusive ranges. Default 200 to 399.
+        status: Vec<(u16, u16)>,
+        /// Text that the first 64 KiB of the body must contain.
+        body: Option<String>,
+    },
+    /// A connection opens.
+    Tcp,
+}
+
+/// Ejection of an endpoint by what traffic sees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EjectSpec {
+    /// Connect failures, resets and 5xx answers in a row that eject; 0 = never. Default 5.
+    pub failures: u32,
+    /// Length of the first ejection; the n-th lasts n times as long. Default 10 s.
+    pub base: Duration,
+    /// Longest ejection. Default 300 s.
+    pub max: Duration,
+    /// The largest share of the pool that may be ejected at once; one endpoint of a pool of
+    /// several always may. Default 30 %.
+    pub share: Percent,
+}
+
+/// Connections kept to each endpoint, by each worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionsSpec {
+    /// Idle connections kept to one endpoint, over all workers. Default 256.
+    pub idle: usize,
+    /// How long a connection may be idle. Default 30 s.
+    pub idle_timeout: Duration,
+    /// How old a connection may get. Default 10 min.
+    pub max_age: Duration,
+}
+
+/// Deadlines; `None` = what the level below says: route, then pool, then built in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeoutsSpec {
+    /// To open a connection. Built in: 1 s.
+    pub connect: Option<Duration>,
+    /// For the TLS handshake. Built in: 2 s.
+    pub tls: Option<Duration>,
+    /// For one attempt, up to its answer's head. Built in: half of `total`.
+    pub attempt: Option<Duration>,
+    /// From the end of the request to the answer's head. Built in: none but `attempt`.
+    pub first_byte: Option<Duration>,
+    /// Silence within an answer. Built in: 30 s.
+    pub idle: Option<Duration>,
+    /// From the request's head to the end of the answer; `Duration::ZERO` = none. Built in: 30 s.
+    pub total: Option<Duration>,
+}
+
+/// Retry rules; `None` = what the level below says: route, then pool, then built in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RetrySpec {
+    /// Tries in all, the first included; 1 = no retry. Built in: 3.
+    pub attempts: Option<u32>,
+    /// What is retried. Built in: connect, reset, timeout, 502, 503, 504.
+    pub on: Option<Vec<RetryOn>>,
+    /// Retries as a share of requests, beside `budget_floor`. Built in: 20 %.
+    pub budget: Option<Percent>,
+    /// Retries a second that are always allowed. Built in: 10.
+    pub budget_floor: Option<u32>,
+    /// First back-off, doubled each time, with full jitter. Built in: 25 ms.
+    pub backoff: Option<Duration>,
+    /// Longest back-off. Built in: 250 ms.
+    pub max_backoff: Option<Duration>,
+    /// The part of a request's body that is kept for a retry. Built in: 64 KiB.
+    pub replay: Option<ByteSize>,
+}
+
+/// An outcome that may be retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryOn {
+    /// No connection.
+    Connect,
+    /// The connection died before an answer.
+    Reset,
+    /// The attempt's deadline passed.
+    Timeout,
+    /// An answer with this status.
+    Status(StatusCode),
+}

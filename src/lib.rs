@@ -1,0 +1,6 @@
+//! Tenantry: the multi-tenant gateway.
+
+pub mod base;
+pub mod config;
+pub mod model;
+pub mod telemetry;

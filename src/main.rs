@@ -1,0 +1,3 @@
+//! The `tenantry` binary.
+
+fn main() {}

@@ -1,0 +1,167 @@
+//! One address of a pool and what is known of it right now. Each live field has one writer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::time::Instant;
+
+use super::ids::EndpointId;
+
+/// What active checks say of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The pool has no active check: traffic alone judges.
+    Unchecked,
+    /// A check is configured and has not answered yet.
+    Pending,
+    /// The last checks passed.
+    Up,
+    /// The last checks failed.
+    Down,
+}
+
+impl Health {
+    /// The inverse of `as u8`.
+    pub(super) fn from_word(word: u8) -> Self {
+        match word {
+            0 => Self::Unchecked,
+            1 => Self::Pending,
+            2 => Self::Up,
+            _ => Self::Down,
+        }
+    }
+}
+
+/// One address in a pool. Its live state stays as long as the address is a member, across reloads.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Never used twice in a process.
+    pub id: EndpointId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The address as text, for logs and metric labels.
+    pub label: Arc<str>,
+    /// When it became a member; the ejection clock counts from here.
+    born: Instant,
+    /// Writer: `health::active`.
+    health: AtomicU8,
+    /// Why the last check failed. Writer: `health::active`.
+    reason: ArcSwapOption<String>,
+    /// Failures in a row, seen by traffic. Writer: `health::passive`.
+    failures: AtomicU32,
+    /// Ejections so far that the next one grows from. Writer: `health::passive`.
+    ejections: AtomicU32,
+    /// Milliseconds since `born` until which no traffic is sent; 0 = not ejected.
+    /// Writer: `health::passive`.
+    ejected_until: AtomicU64,
+    /// Requests that were sent and whose answers have not ended. Writer: `pool`.
+    in_flight: AtomicU32,
+}
+
+impl Endpoint {
+    /// An endpoint without a history.
+    pub fn new(id: EndpointId, address: SocketAddr, health: Health) -> Self {
+        Self {
+            id,
+            address,
+            label: address.to_string().into(),
+            born: Instant::now(),
+            health: AtomicU8::new(health as u8),
+            reason: ArcSwapOption::empty(),
+            failures: AtomicU32::new(0),
+            ejections: AtomicU32::new(0),
+            ejected_until: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+        }
+    }
+
+    /// What active checks say.
+    pub fn health(&self) -> Health {
+        Health::from_word(self.health.load(Ordering::Relaxed))
+    }
+
+    /// Sets what active checks say and, when they failed, why. The caller refreshes the pool's
+    /// [`Members`](super::members::Members) if the word has changed.
+    pub fn set_health(&self, health: Health, reason: Option<String>) {
+        self.health.store(health as u8, Ordering::Relaxed);
+        self.reason.store(reason.map(Arc::new));
+    }
+
+    /// Why the last check failed.
+    pub fn reason(&self) -> Option<Arc<String>> {
+        self.reason.load_full()
+    }
+
+    /// Counts one more failure in a row and tells how many there are.
+    pub fn add_failure(&self) -> u32 {
+        self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Forgets the failures in a row. Writes nothing when there are none.
+    pub fn clear_failures(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Failures in a row, seen by traffic.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Ejections so far that the next one grows from.
+    pub fn ejections(&self) -> u32 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many ejections the next one grows from.
+    pub fn set_ejections(&self, count: u32) {
+        self.ejections.store(count, Ordering::Relaxed);
+    }
+
+    /// Sends no traffic from now on for this long. The caller refreshes the pool's members.
+    pub fn eject(&self, time: Duration) {
+        let until = (self.born.elapsed() + time).as_millis();
+        self.ejected_until
+            .store(u64::try_from(until).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    }
+
+    /// Ends an ejection. The caller refreshes the pool's members.
+    pub fn readmit(&self) {
+        self.ejected_until.store(0, Ordering::Relaxed);
+    }
+
+    /// How much longer it is ejected; `None` when it is not, zero when its time is over and nobody
+    /// has readmitted it yet.
+    pub fn ejected_for(&self) -> Option<Duration> {
+        match self.ejected_until.load(Ordering::Relaxed) {
+            0 => None,
+            until => Some(Duration::from_millis(until).saturating_sub(self.born.elapsed())),
+        }
+    }
+
+    /// Whether it may be picked by its own state: not down, not waiting for its first check, not
+    /// ejected.
+    pub fn is_eligible(&self) -> bool {
+        matches!(self.health(), Health::Up | Health::Unchecked)
+            && self.ejected_until.load(Ordering::Relaxed) == 0
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more request in flight.
+    pub fn enter(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one request less in flight.
+    pub fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

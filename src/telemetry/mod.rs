@@ -1,0 +1,3 @@
+//! What is measured: the record of one exchange, metrics, the access log, the gateway's own log.
+
+pub mod record;

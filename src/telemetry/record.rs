@@ -1,0 +1,69 @@
+//! What one exchange leaves behind: filled on the request's way, read once at its end.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Version};
+use tokio::time::Instant;
+
+use crate::model::ids::Label;
+
+/// How an exchange ended for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The answer was sent whole.
+    Whole,
+    /// The answer was cut off: the client left, or the endpoint failed within the body.
+    Cut,
+}
+
+/// What one exchange leaves behind.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When the request's head was read.
+    pub started: Instant,
+    /// Wall clock at the same instant is taken by the access log from here: now − elapsed.
+    pub request_id: HeaderValue,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The request's method.
+    pub method: Method,
+    /// The request's protocol version.
+    pub version: Version,
+    /// Host, path with query, and user agent; only where the access log sampled this exchange.
+    pub line: Option<Box<Line>>,
+    /// The tenant, once it is known.
+    pub tenant: Option<Label>,
+    /// The route's name, once one matched.
+    pub route: Option<Arc<str>>,
+    /// The pool, once one was chosen.
+    pub pool: Option<Label>,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<Arc<str>>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// The answer's status.
+    pub status: u16,
+    /// Name of the problem type, where the gateway itself answered with one.
+    pub problem: Option<&'static str>,
+    /// From the start to the head of the endpoint's answer.
+    pub first_byte: Option<Duration>,
+    /// Bytes of the request's body that were read.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body that were sent.
+    pub bytes_out: u64,
+    /// How it ended for the client.
+    pub ending: Ending,
+}
+
+/// The parts of a request that only an access log line needs.
+#[derive(Clone, Debug, Default)]
+pub struct Line {
+    /// The host that was asked for.
+    pub host: String,
+    /// Path and query as the client sent them.
+    pub target: String,
+    /// The client's `User-Agent`.
+    pub agent: String,
+}
