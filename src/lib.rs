@@ -1,6 +1,8 @@
 //! Tenantry: the multi-tenant gateway.
 
+pub mod admin;
 pub mod base;
 pub mod config;
+pub mod control;
 pub mod model;
 pub mod telemetry;
