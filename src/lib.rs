@@ -1,5 +1,6 @@
 //! Tenantry: the multi-tenant gateway.
 
+pub mod admin;
 pub mod app;
 pub mod base;
 pub mod config;

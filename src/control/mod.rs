@@ -1,3 +1,4 @@
-//! One configuration generation after another: what is loaded, kept, started and retired.
+//! One config generation after another: what is loaded, kept, started and retired.
 
+pub mod generation;
 pub mod state;
