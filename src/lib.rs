@@ -3,4 +3,6 @@
 pub mod base;
 pub mod config;
 pub mod model;
+pub mod resilience;
 pub mod telemetry;
+pub mod tls;
