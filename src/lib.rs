@@ -6,4 +6,6 @@ pub mod base;
 pub mod config;
 pub mod control;
 pub mod model;
+pub mod resilience;
 pub mod telemetry;
+pub mod tls;
