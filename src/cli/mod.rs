@@ -1,0 +1,76 @@
+//! The commands: what is typed, which one runs, and what becomes of an error.
+
+pub mod run;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(name = "tenantry", version, about, args_conflicts_with_subcommands = true)]
+pub struct Typed {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until a signal ends it (the default command)
+    Run(ConfigArg),
+}
+
+/// Which configuration.
+#[derive(Args, Debug)]
+struct ConfigArg {
+    /// The gateway's own file; it names the routes
+    #[arg(long, value_name = "PATH", default_value = "config/gateway.toml")]
+    config: PathBuf,
+}
+
+/// Runs what was typed. An error is one sentence on standard error (or the list of the problems of
+/// the configuration) and exit code 1.
+pub fn main() -> ExitCode {
+    let typed = Typed::parse();
+    let done = match typed.command.unwrap_or(Command::Run(typed.config)) {
+        Command::Run(arg) => run::run(&arg.config),
+    };
+    done.unwrap_or_else(|error| {
+        let mut err = io::stderr().lock();
+        // Standard error may be closed; the exit code still tells.
+        drop(writeln!(err, "tenantry: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn config_of(words: &[&str]) -> PathBuf {
+        let typed = Typed::try_parse_from(words).unwrap();
+        match typed.command {
+            Some(Command::Run(arg)) => arg.config,
+            None => typed.config.config,
+        }
+    }
+
+    #[test]
+    fn run_is_the_command_that_need_not_be_typed() {
+        assert_eq!(config_of(&["tenantry"]), PathBuf::from("config/gateway.toml"));
+        assert_eq!(config_of(&["tenantry", "--config", "a.toml"]), PathBuf::from("a.toml"));
+        assert_eq!(config_of(&["tenantry", "run", "--config", "a.toml"]), PathBuf::from("a.toml"));
+    }
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Typed::command().debug_assert();
+    }
+}
