@@ -3,3 +3,4 @@
 pub mod snapshot;
 pub mod tasks;
 pub mod units;
+pub mod watch;
