@@ -1,7 +1,9 @@
 //! Tenantry: the multi-tenant gateway.
 
+pub mod admin;
 pub mod base;
 pub mod config;
+pub mod control;
 pub mod model;
 pub mod resilience;
 pub mod telemetry;
