@@ -1,0 +1,3 @@
+//! What keeps a failure small: the allowance of a tenant.
+
+pub mod allowance;
