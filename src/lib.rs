@@ -6,6 +6,8 @@ pub mod base;
 pub mod config;
 pub mod control;
 pub mod model;
+pub mod pool;
 pub mod resilience;
+pub mod routing;
 pub mod telemetry;
 pub mod tls;

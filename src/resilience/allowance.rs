@@ -4,13 +4,16 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::base::units::ByteSize;
+
 use super::budget::Budget;
 
 /// What one tenant may spend. Costs a few words until the tenant is used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Allowance {
     budgets: OnceLock<Box<Node>>,
     replay_bytes: AtomicU64,
+    replay_memory: AtomicU64,
 }
 
 /// The budget at one pool, and the next one. Tenants use few pools, so a list is looked through
@@ -23,6 +26,20 @@ struct Node {
 }
 
 impl Allowance {
+    /// An allowance of which nothing is taken.
+    pub fn new(replay_memory: ByteSize) -> Self {
+        Self {
+            budgets: OnceLock::new(),
+            replay_bytes: AtomicU64::new(0),
+            replay_memory: AtomicU64::new(replay_memory.0),
+        }
+    }
+
+    /// Changes the memory for replays; what is taken stays taken.
+    pub fn set_replay_memory(&self, replay_memory: ByteSize) {
+        self.replay_memory.store(replay_memory.0, Ordering::Relaxed);
+    }
+
     /// The retry budget at the pool with this slot.
     pub fn budget(&self, pool: u32) -> &Budget {
         let mut place = &self.budgets;
@@ -37,11 +54,11 @@ impl Allowance {
         }
     }
 
-    /// Takes `bytes` of the memory for replays where no more than `cap` are then in use. What was
-    /// taken is given back with [`Allowance::give_back`].
-    pub fn take(&self, bytes: u64, cap: u64) -> bool {
+    /// Takes `bytes` of the memory for replays if there are so many. What was taken is given back
+    /// with [`Allowance::give_back`].
+    pub fn take(&self, bytes: u64) -> bool {
         let before = self.replay_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) <= cap {
+        if before.saturating_add(bytes) <= self.replay_memory.load(Ordering::Relaxed) {
             return true;
         }
         self.give_back(bytes);
@@ -69,7 +86,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_pool_has_a_budget_of_its_own() {
         let fill = Fill { share: Percent::new(0.0), floor: 1 };
-        let allowance = Allowance::default();
+        let allowance = Allowance::new(ByteSize(100));
         while allowance.budget(1).withdraw(fill) {}
 
         assert!(!allowance.budget(1).withdraw(fill));
@@ -78,11 +95,11 @@ mod tests {
 
     #[test]
     fn memory_beyond_the_cap_is_refused_and_not_counted() {
-        let allowance = Allowance::default();
-        assert!(allowance.take(60, 100));
-        assert!(!allowance.take(60, 100));
+        let allowance = Allowance::new(ByteSize(100));
+        assert!(allowance.take(60));
+        assert!(!allowance.take(60));
         assert_eq!(allowance.replay_bytes(), 60);
         allowance.give_back(60);
-        assert!(allowance.take(100, 100));
+        assert!(allowance.take(100));
     }
 }
