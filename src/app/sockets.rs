@@ -6,13 +6,12 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Bound sockets, not yet served.
+/// Bound sockets. The addresses are taken, and nobody can connect before [`Sockets::listen`].
 #[derive(Debug)]
 pub struct Sockets {
     /// The address of each listener; where port 0 was asked for, with the port that was taken.
     pub addresses: Vec<SocketAddr>,
-    /// For each worker one socket per listener, in the order of the listeners.
-    pub by_worker: Vec<Vec<TcpListener>>,
+    by_worker: Vec<Vec<Socket>>,
 }
 
 /// Why an address cannot be listened on.
@@ -68,28 +67,45 @@ impl BindError {
     }
 }
 
-/// Binds each address once per worker.
+/// Takes each address once per worker.
 ///
 /// # Errors
-/// When an address cannot be listened on, another gateway's being one.
+/// When an address cannot be taken, another gateway's being one.
 pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Sockets, BindError> {
-    let mut by_worker: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut by_worker: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::with_capacity(addresses.len());
     for &wanted in addresses {
         let fail = |source| BindError::new(wanted, source);
-        let alone =
-            !addresses.contains(&SocketAddr::new(IpAddr::from([0, 0, 0, 0]), wanted.port()));
+        let alone = !addresses.contains(&SocketAddr::new(IpAddr::from([0, 0, 0, 0]), wanted.port()));
         let families = if alone { Families::Both } else { Families::Own };
         claim(wanted, families).map_err(fail)?;
         let mut address = wanted;
         for sockets in &mut by_worker {
-            let socket = shared(address, families).map_err(fail)?;
-            address = socket.local_addr().map_err(fail)?;
+            let (socket, taken) = shared(address, families).map_err(fail)?;
+            address = taken;
             sockets.push(socket);
         }
         bound.push(address);
     }
     Ok(Sockets { addresses: bound, by_worker })
+}
+
+impl Sockets {
+    /// Opens the listeners: for each worker one socket per address, in the order of the addresses.
+    ///
+    /// # Errors
+    /// When somebody else has taken an address meanwhile.
+    pub fn listen(self) -> Result<Vec<Vec<TcpListener>>, BindError> {
+        let Self { addresses, by_worker } = self;
+        let listen = |(socket, address): (Socket, &SocketAddr)| {
+            let listener = socket.listen(BACKLOG).map(|()| TcpListener::from(socket));
+            listener.map_err(|source| BindError::new(*address, source))
+        };
+        by_worker
+            .into_iter()
+            .map(|sockets| sockets.into_iter().zip(&addresses).map(listen).collect())
+            .collect()
+    }
 }
 
 /// Whether a socket on `[::]` takes IPv4 as well. It does unless the same port is configured for
@@ -110,13 +126,12 @@ fn claim(address: SocketAddr, families: Families) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-fn shared(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
+fn shared(address: SocketAddr, families: Families) -> io::Result<(Socket, SocketAddr)> {
     let socket = open(address, families)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    let taken = socket.local_addr()?.as_socket();
+    Ok((socket, taken.unwrap_or(address)))
 }
 
 fn open(address: SocketAddr, families: Families) -> io::Result<Socket> {
@@ -126,6 +141,7 @@ fn open(address: SocketAddr, families: Families) -> io::Result<Socket> {
     }
     // Connections of a gateway that has just ended linger; they must not hold up the next one.
     socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
@@ -144,18 +160,21 @@ mod tests {
     #[test]
     fn all_workers_share_the_port_that_the_first_one_took() {
         let sockets = bind(&[any_port()], 3).unwrap();
+        let address = sockets.addresses[0];
 
-        let ports: Vec<SocketAddr> =
-            sockets.by_worker.iter().map(|listeners| listeners[0].local_addr().unwrap()).collect();
+        let listeners = sockets.listen().unwrap();
 
-        assert_ne!(sockets.addresses[0].port(), 0);
-        assert_eq!(ports, vec![sockets.addresses[0]; 3]);
+        assert_ne!(address.port(), 0);
+        for own in listeners {
+            assert_eq!(own[0].local_addr().unwrap(), address);
+        }
     }
 
     #[test]
     fn a_second_gateway_on_the_same_port_is_told_so() {
         let first = bind(&[any_port()], 2).unwrap();
         let address = first.addresses[0];
+        let _listening = first.listen().unwrap();
 
         let error = bind(&[address], 2).unwrap_err();
 
@@ -179,8 +198,8 @@ mod tests {
         let both = ["0.0.0.0", "[::]"].map(|host| format!("{host}:{port}").parse().unwrap());
 
         // A machine without IPv6 cannot tell; any other must take both.
-        match bind(&both, 2) {
-            Ok(sockets) => assert_eq!(sockets.addresses, both),
+        match bind(&both, 2).and_then(Sockets::listen) {
+            Ok(listeners) => assert_eq!(listeners.len(), 2),
             Err(error) => assert!(!matches!(error, BindError::InUse { .. }), "{error}"),
         }
     }

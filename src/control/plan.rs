@@ -9,7 +9,7 @@ use crate::model::endpoint::Health;
 use crate::model::ids::{Label, PoolId};
 use crate::model::members::Members;
 use crate::pool::{Pool, PoolError};
-use crate::tls;
+use crate::tls::client;
 
 /// The pools of one generation by name.
 pub(super) type Pools = BTreeMap<PoolId, Arc<Pool>>;
@@ -23,7 +23,7 @@ pub enum PlanError {
     Pool(#[from] PoolError),
     /// Its TLS.
     #[error("{0}")]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] client::ClientTlsError),
 }
 
 /// Gives out the numbers of pools; none is used for two things in a process.
@@ -69,7 +69,7 @@ fn plan(
         }
         // What an endpoint was found to be in one protocol says nothing of it in another.
         None => {
-            let tls = spec.tls.as_ref().map(|tls| tls::client(tls, spec.protocol)).transpose()?;
+            let tls = spec.tls.as_ref().map(|tls| client::build(tls, spec.protocol)).transpose()?;
             let members = Arc::new(numbers.members(&spec));
             Pool::build(label, spec, members, numbers.transport(), tls)?
         }

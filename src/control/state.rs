@@ -8,26 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Files;
+
 /// The place of the last good routes.
 #[derive(Clone, Debug)]
 pub struct State {
     folder: PathBuf,
-}
-
-/// The routes that were good: the files as they were written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastGood {
-    /// Path and text of each file, in the order in which they were read.
-    pub files: Vec<KeptFile>,
-}
-
-/// One kept file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptFile {
-    /// Where it was read, for messages.
-    pub path: PathBuf,
-    /// What it said.
-    pub text: String,
 }
 
 /// Why the last good routes cannot be kept or read.
@@ -73,7 +59,7 @@ impl State {
     ///
     /// # Errors
     /// When the disk refuses; what was kept before is still there then.
-    pub fn keep(&self, good: &LastGood) -> Result<(), StateError> {
+    pub fn keep(&self, good: &Files) -> Result<(), StateError> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -95,14 +81,14 @@ impl State {
     ///
     /// # Errors
     /// When the file is there and cannot be read or understood.
-    pub fn load(&self) -> Result<Option<LastGood>, StateError> {
+    pub fn load(&self) -> Result<Option<Files>, StateError> {
         let path = self.path();
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(refused("read", &path)(error)),
         };
-        match serde_json::from_slice::<Form<LastGood>>(&text) {
+        match serde_json::from_slice::<Form<Files>>(&text) {
             Ok(form) => Ok(Some(form.content)),
             Err(source) => Err(StateError::Damaged { path, source }),
         }
@@ -136,8 +122,8 @@ mod tests {
 
     use super::*;
 
-    fn good(text: &str) -> LastGood {
-        LastGood { files: vec![KeptFile { path: "routes.toml".into(), text: text.to_owned() }] }
+    fn good(text: &str) -> Files {
+        Files::of_text("routes.toml", text)
     }
 
     #[test]
