@@ -2,5 +2,6 @@
 
 pub mod base;
 pub mod config;
+pub mod discovery;
 pub mod model;
 pub mod telemetry;
