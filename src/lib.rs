@@ -3,8 +3,10 @@
 pub mod admin;
 pub mod app;
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod discovery;
 pub mod model;
 pub mod pool;
 pub mod resilience;

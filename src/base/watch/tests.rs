@@ -1,3 +1,5 @@
+//! The watcher hears each way in which files are changed, and nothing else.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
