@@ -16,7 +16,7 @@ fn a_tls_listener_is_verified_by_the_development_authority() {
     let (port, endpoint) = (free_port(), origin::answering("127.0.0.1:0", "over TLS"));
 
     let listener = format!(
-        "[[listeners]]\naddress = \"127.0.0.1:{port}\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
+        "[[listeners]]\naddress = \"127.0.0.1:{port}\"\ntls = {{ cert = \"{}\", key = \"{}\" }}\n",
         file("leaf.pem"),
         file("leaf.key")
     );

@@ -73,8 +73,8 @@ address = "{admin}"
 [[listeners]]
 address = "{listener}"
 
-[access_log]
-output = "access.log"
+[access-log]
+file = "access.log"
 "#
     )
 }
