@@ -1,7 +1,13 @@
 //! Tenantry: the multi-tenant gateway.
 
+pub mod admin;
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod model;
+pub mod pool;
+pub mod resilience;
+pub mod routing;
 pub mod telemetry;
+pub mod tls;

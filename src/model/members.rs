@@ -44,7 +44,7 @@ pub struct Eligible {
     /// The weight of each.
     pub weights: Box<[u32]>,
     /// Running sums of the weights where they differ; `None` where all are equal.
-    pub cumulative: Option<Box<[u32]>>,
+    pub cumulative: Option<Box<[u64]>>,
     /// Grows with each change, so that what was derived from an older one can be told.
     pub version: u64,
     /// Too few are healthy: all are used rather than none.
@@ -222,17 +222,17 @@ impl Members {
     }
 }
 
-fn running_sums(weights: &[u32]) -> Option<Box<[u32]>> {
+fn running_sums(weights: &[u32]) -> Option<Box<[u64]>> {
     let first = weights.first()?;
     if weights.iter().all(|weight| weight == first) {
         return None;
     }
-    let mut sum = 0u32;
+    let mut sum = 0u64;
     Some(
         weights
             .iter()
             .map(|weight| {
-                sum = sum.saturating_add(*weight);
+                sum += u64::from(*weight);
                 sum
             })
             .collect(),
