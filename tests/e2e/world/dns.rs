@@ -1,13 +1,14 @@
 //! A real DNS server (dnsmasq) on a port of its own, with names from a file of the test.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::free_port;
 use super::process::Process;
+use super::{eventually, free_port};
 
 pub(crate) struct Dns {
     pub(crate) port: u16,
@@ -23,6 +24,8 @@ impl Dns {
         let hosts = folder.path().join("hosts");
         fs::write(&hosts, lines).expect("write the hosts file");
         let port = free_port();
+        // Where Debian puts it; not everybody has that in the PATH.
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
         let process = Process::start(
             Command::new("dnsmasq")
                 .args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"])
@@ -32,7 +35,13 @@ impl Dns {
                 .arg(format!("--addn-hosts={}", hosts.display()))
                 .args(options)
                 .stdout(Stdio::null())
-                .stderr(Stdio::null()),
+                .stderr(Stdio::null())
+                .env("PATH", path),
+        );
+        eventually(
+            "the DNS server",
+            || TcpStream::connect(("127.0.0.1", port)).is_ok(),
+            |listens| *listens,
         );
         Self { port, hosts, process, _folder: folder }
     }

@@ -8,6 +8,7 @@ pub(crate) mod process;
 use std::fmt::Debug;
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use process::run;
@@ -35,10 +36,15 @@ pub(crate) fn eventually<T: Debug>(
     }
 }
 
-/// A port that nobody has at the moment.
+/// A port that nobody has at the moment, and that no other test is given. It is below those that
+/// the system gives to outgoing connections, which could take it at any time.
 pub(crate) fn free_port() -> u16 {
-    let probe = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
-    probe.local_addr().expect("the probe's address").port()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = 12_000 + u16::try_from(std::process::id() % 16_000).unwrap_or(0);
+    let mut ports = std::iter::repeat_with(|| first + TAKEN.fetch_add(1, Ordering::Relaxed));
+    let free =
+        ports.by_ref().take(4000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("a free port")
 }
 
 /// An answer that curl got. The status is 0 where it got none.

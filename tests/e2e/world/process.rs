@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use super::{PROGRAM, eventually};
+use super::{PROGRAM, eventually, free_port};
 
 /// A child that is killed when the test ends, however that is.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) fn start(name: &str) -> Self {
-        Self::at(name, "0")
+        Self::at(name, &free_port().to_string())
     }
 
     fn at(name: &str, port: &str) -> Self {
