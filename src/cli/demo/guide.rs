@@ -32,9 +32,9 @@ tenant globex, its pool billing; in a browser: http://globex.localhost:{port}/
 no tenant: the gateway answers 400 and says why
   curl -i http://{listener}/
 
-edit the routes: acme moves to the pool billing, with the next request
+edit the routes: acme moves to the pool billing, half a second later
   sed -i 's/pool = "shop"/pool = "billing"/' {routes}
-  curl -H 'X-Tenant-ID: acme' http://{listener}/
+  sleep 0.5; curl -H 'X-Tenant-ID: acme' http://{listener}/
   sed -i '/tenants.acme\]/,/pool/ s/"billing"/"shop"/' {routes}
 
 kill a backend: every request is still answered 200
