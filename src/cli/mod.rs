@@ -1,5 +1,6 @@
 //! The commands: what is typed, which one runs, and what becomes of an error.
 
+pub mod demo;
 pub mod run;
 
 use std::io::{self, Write};
@@ -7,6 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use demo::DemoArgs;
+use demo::backend::BackendArgs;
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -23,6 +27,11 @@ pub struct Typed {
 enum Command {
     /// Serve until a signal ends it (the default command)
     Run(ConfigArg),
+    /// Serve two tenants with four small backends of its own, to try things on
+    Demo(DemoArgs),
+    /// One backend of the demo
+    #[command(hide = true)]
+    DemoBackend(BackendArgs),
 }
 
 /// Which configuration.
@@ -39,6 +48,8 @@ pub fn main() -> ExitCode {
     let typed = Typed::parse();
     let done = match typed.command.unwrap_or(Command::Run(typed.config)) {
         Command::Run(arg) => run::run(&arg.config),
+        Command::Demo(args) => run::demo(&args),
+        Command::DemoBackend(args) => demo::backend::run(&args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         let mut err = io::stderr().lock();
@@ -58,6 +69,7 @@ mod tests {
         let typed = Typed::try_parse_from(words).unwrap();
         match typed.command {
             Some(Command::Run(arg)) => arg.config,
+            Some(_) => panic!("another command"),
             None => typed.config.config,
         }
     }

@@ -1,5 +1,6 @@
 //! `tenantry run`: load, start, wait for a signal, drain.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use crate::config::spec::GatewaySpec;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::install;
 
+use super::demo::{Demo, DemoArgs};
+
 /// Serves what the file at `path` says until a signal ends it.
 ///
 /// # Errors
@@ -22,6 +25,24 @@ use crate::telemetry::tracing::install;
 pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let gateway = config::load_gateway(path)?;
     serve(gateway, |_| Ok(()))
+}
+
+/// Serves the demo until a signal ends it.
+///
+/// # Errors
+/// When its parts or the gateway cannot start, or a worker is lost.
+pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let demo = Demo::prepare(args)?;
+    let gateway = config::load_gateway(demo.config())?;
+    serve(gateway, |app| {
+        let listener = app.addresses().first().copied();
+        let (Some(listener), Some(admin)) = (listener, app.admin_address()) else {
+            return Ok(());
+        };
+        let mut out = io::stdout().lock();
+        out.write_all(demo.guide(listener, admin).as_bytes())?;
+        Ok(out.flush()?)
+    })
 }
 
 /// Serves `gateway` until a signal ends it; calls `ready` once it does.

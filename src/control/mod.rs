@@ -54,7 +54,8 @@ pub struct Control {
 #[non_exhaustive]
 pub enum BootError {
     /// The files are broken, and there is no last good copy that could serve instead.
-    #[error("{}\nthe routes have {} problem(s), and {instead}", listed(.problems), .problems.len())]
+    #[error("the routes are broken ({count} found), and {instead}\n{list}",
+        count = counted(.problems), list = listed(.problems))]
     Broken {
         /// All that is wrong.
         problems: Vec<Fault>,
@@ -178,6 +179,13 @@ fn nothing() -> Table {
         tenants: [].into(),
     };
     routing::compile(&spec, None, &Pools::new(), 0)
+}
+
+fn counted(faults: &[Fault]) -> String {
+    match faults.len() {
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
+    }
 }
 
 fn listed(faults: &[Fault]) -> String {
