@@ -62,8 +62,11 @@ pub enum StartError {
         /// The listener.
         address: SocketAddr,
         /// Why.
-        source: ServerTlsError,
+        source: Box<ServerTlsError>,
     },
+    /// The admin API's socket cannot be used.
+    #[error("cannot serve the admin API: {0}")]
+    Admin(io::Error),
     /// The access log cannot be written.
     #[error("the access log: {0}")]
     AccessLog(#[from] LinesError),
@@ -90,7 +93,7 @@ impl App {
         let listeners: Vec<SocketAddr> =
             gateway.listeners.iter().map(|listener| listener.address).collect();
         let sockets = sockets::bind(&listeners, gateway.workers)?;
-        let admin = gateway.admin.map(|address| sockets::bind(&[address], 1)).transpose()?;
+        let admin = gateway.admin.map(sockets::listen_alone).transpose()?;
         let (lines, access_log) =
             AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
 
@@ -121,7 +124,10 @@ impl App {
             draining: draining.subscribe(),
             reload: control.asks.clone(),
         };
-        let admin = admin.map(|sockets| open_admin(sockets, state, &mut tasks)).transpose()?;
+        let admin = admin
+            .map(|listener| open_admin(listener, state, &mut tasks))
+            .transpose()
+            .map_err(StartError::Admin)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         let drain = gateway.drain;
         Ok(Self { addresses, admin, control, workers, phase, draining, access_log, tasks, drain })
@@ -199,7 +205,10 @@ fn certificates(
         None => Ok(None),
         Some(tls) => server::build(tls)
             .map(Some)
-            .map_err(|source| StartError::Tls { address: listener.address, source }),
+            .map_err(|source| StartError::Tls {
+                address: listener.address,
+                source: Box::new(source),
+            }),
     };
     gateway.listeners.iter().map(read).collect()
 }
@@ -225,14 +234,12 @@ fn about(gateway: &GatewaySpec, addresses: &[SocketAddr], started: Instant) -> a
 }
 
 fn open_admin(
-    sockets: Sockets,
+    listener: std::net::TcpListener,
     state: admin::State,
     tasks: &mut Tasks,
-) -> Result<SocketAddr, StartError> {
-    let address = sockets.addresses[0];
-    let fail = |source| StartError::Bind(BindError::new(address, source));
-    let listener = sockets.listen()?.swap_remove(0).swap_remove(0);
-    let listener = TcpListener::from_std(listener).map_err(fail)?;
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
     tasks.spawn(|stop| admin::serve(listener, state, stop));
     Ok(address)
 }
@@ -240,5 +247,3 @@ fn open_admin(
 /// 2 s: for what ends at once unless the machine is very busy.
 const GRACE: Duration = Duration::from_secs(2);
 
-#[cfg(test)]
-mod tests;

@@ -108,6 +108,18 @@ impl Sockets {
     }
 }
 
+/// Listens on an address with one socket that shares it with nobody.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn listen_alone(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let fail = |source| BindError::new(address, source);
+    let socket = open(address, Families::Both).map_err(fail)?;
+    socket.bind(&address.into()).map_err(fail)?;
+    socket.listen(BACKLOG).map_err(fail)?;
+    Ok(socket.into())
+}
+
 /// Whether a socket on `[::]` takes IPv4 as well. It does unless the same port is configured for
 /// `0.0.0.0`, which would else be in use already.
 #[derive(Clone, Copy)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-use crate::config::problem::{Problem, Problems};
+
 use crate::config::spec::RoutesSpec;
-use crate::config::{self, Files, Known};
+use crate::config::{self, Files, Known, Problem, Problems};
 use crate::pool::balancer;
 use crate::routing;
 use crate::routing::table::Table;

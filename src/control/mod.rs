@@ -201,5 +201,6 @@ const READMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// Wishes to reload that may wait; who finds it full waits too.
 const WAITING: usize = 16;
 
+
 #[cfg(test)]
 mod tests;

@@ -16,8 +16,7 @@ pub(super) type Pools = BTreeMap<PoolId, Arc<Pool>>;
 
 /// Why checked routes cannot run.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlanError {
+pub(super) enum PlanError {
     /// The pool itself.
     #[error("{0}")]
     Pool(#[from] PoolError),
