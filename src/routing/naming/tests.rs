@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderValue, Request};
+use proptest::prelude::*;
 
 use crate::config::spec::{NamingSpec, RoutesSpec};
 use crate::routing::compile;
@@ -132,4 +133,43 @@ fn the_ways_are_asked_in_their_order() {
 
     assert_eq!(name(&table, "/", &both), Ok("acme /".into()));
     assert_eq!(name(&table, "/", &both[1..]), Ok("a.b /".into()));
+}
+
+proptest! {
+    #[test]
+    fn whatever_bytes_a_client_sends_the_tenant_is_the_one_value_that_it_sent(
+        values in prop::collection::vec(
+            prop_oneof![
+                Just(b"acme".to_vec()),
+                Just(b"a.b".to_vec()),
+                prop::collection::vec(any::<u8>(), 0..140),
+            ],
+            0..3,
+        ),
+    ) {
+        let table = table(vec![NameFrom::Header(HEADER)]);
+        let sendable: Vec<_> =
+            values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok()).collect();
+        let mut head = head("/x", &[]);
+        for value in &sendable {
+            head.headers.append(HEADER, value.clone());
+        }
+
+        if let Ok(named) = table.name(&head) {
+            prop_assert_eq!(sendable.len(), 1);
+            prop_assert_eq!(named.tenant.id.as_str().as_bytes(), sendable[0].as_bytes());
+        }
+    }
+
+    #[test]
+    fn whatever_host_a_client_sends_the_tenant_is_its_first_label(host in "[ -~]{0,12}") {
+        let host = format!("{host}.example.com");
+        let table = table(vec![host_way()]);
+        let head = head("/x", &[("host", host.as_bytes())]);
+
+        if let Ok(named) = table.name(&head) {
+            let id = named.tenant.id.as_str();
+            prop_assert_eq!(host.to_ascii_lowercase(), format!("{id}.example.com"));
+        }
+    }
 }
