@@ -17,7 +17,8 @@ use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
 use crate::telemetry::registry::Metrics;
 
-use super::{About, Listener, State, serve};
+use super::connections::{self, LIMITS, Limits};
+use super::{About, Listener, State, router};
 
 /// The API on a port of its own, and the other ends of its handles.
 struct World {
@@ -50,6 +51,10 @@ impl Answer {
 
 impl World {
     async fn start() -> Self {
+        Self::with(LIMITS).await
+    }
+
+    async fn with(limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let live = Snapshot::new(Arc::new(Live::none()));
@@ -67,7 +72,7 @@ impl World {
             reload,
         };
         let mut tasks = Tasks::new("test");
-        tasks.spawn(|stop| serve(listener, state, stop));
+        tasks.spawn(move |stop| connections::serve(listener, router(state), limits, stop));
         Self { address, live, draining, reloads, tasks }
     }
 
@@ -258,13 +263,40 @@ async fn an_unknown_path_and_a_wrong_method_are_problems() {
     assert_eq!(written.status, 405);
 }
 
-#[tokio::test]
-async fn every_endpoint_is_in_the_docs() {
+#[test]
+fn every_endpoint_is_in_the_docs() {
     let docs = include_str!("../../docs/admin.md");
 
     for endpoint in super::ENDPOINTS {
         assert!(docs.contains(&format!("`{}`", endpoint.path)), "{}", endpoint.path);
     }
+}
+
+#[tokio::test]
+async fn who_sends_nothing_gives_its_place_to_the_next() {
+    let head = Duration::from_millis(50);
+    let world = World::with(Limits { connections: 1, head, ..LIMITS }).await;
+    let mut silent = TcpStream::connect(world.address).await.unwrap();
+
+    let answer = tokio::time::timeout(Duration::from_secs(10), world.get("/healthz")).await;
+
+    assert_eq!(answer.expect("the silent client was let go").status, 200);
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_old_connection_ends_between_two_requests() {
+    let age = Duration::from_millis(50);
+    let world = World::with(Limits { age, ..LIMITS }).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: admin\r\n\r\n").await.unwrap();
+
+    let mut answers = String::new();
+    let closed = stream.read_to_string(&mut answers);
+    tokio::time::timeout(Duration::from_secs(10), closed).await.expect("closed").unwrap();
+
+    assert!(answers.starts_with("HTTP/1.1 200"), "{answers}");
 }
 
 #[tokio::test]
