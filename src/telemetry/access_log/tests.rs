@@ -1,3 +1,5 @@
+//! What reaches the file.
+
 use std::path::{Path, PathBuf};
 
 use http::{HeaderValue, Method};

@@ -275,3 +275,6 @@ const QUEUE: usize = 256;
 
 /// Endpoints are kept for ten minutes, so that a minute more does not matter.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;
