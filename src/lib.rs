@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod discovery;
+pub mod health;
 pub mod model;
 pub mod pool;
 pub mod resilience;
