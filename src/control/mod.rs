@@ -24,6 +24,7 @@ use crate::base::watch::Watcher;
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
 use crate::discovery::resolver::Resolver;
 use crate::health::passive;
+use crate::pool::Pool;
 use crate::routing;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
@@ -85,14 +86,15 @@ impl Control {
             table: Snapshot::new(Arc::new(nothing())),
             live: Snapshot::new(Arc::new(Live::none())),
             numbers: Numbers::default(),
+            serving: Snapshot::new(Arc::default()),
             applied: None,
             retired: RetiredTables::default(),
         };
         boot(&mut reloader).await?;
         let (asks, asked) = mpsc::channel(WAITING);
         let control = Self { table: reloader.table.clone(), live: reloader.live.clone(), asks };
-        let live = control.live.clone();
-        tasks.spawn(|stop| readmit(live, stop));
+        let serving = reloader.serving.clone();
+        tasks.spawn(|stop| readmit(serving, stop));
         tasks.spawn(|stop| reloader.run(watcher, asked, stop));
         Ok(control)
     }
@@ -152,15 +154,15 @@ async fn from_last_good(reloader: &mut Reloader) -> Result<(), String> {
 }
 
 /// Ends ejections whose time is over.
-async fn readmit(live: Snapshot<Live>, mut stop: Stop) {
+async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
     let mut ticks = interval(READMIT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.requested() => return,
             _ = ticks.tick() => {
-                for pool in &live.load().pools {
-                    passive::release(&pool.members);
+                for pool in serving.load().iter() {
+                    passive::release(&pool.members, &pool.spec.eject);
                 }
             }
         }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::tasks::Tasks;
 use crate::discovery::resolver::Resolver;
-use crate::health::active;
+use crate::health::active::{self, Check};
+use crate::health::probe::{self, ProbeTls};
 use crate::model::endpoint::Health;
 use crate::model::ids::PoolId;
 use crate::pool::Pool;
@@ -17,7 +19,7 @@ use crate::telemetry::registry::{Metrics, NamedPool};
 
 use super::feed::{Feed, Home};
 use super::generation::LivePool;
-use super::plan::{self, Pools};
+use super::plan::Pools;
 
 /// The pools that run, with the tasks that keep each one up to date.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Running {
     /// Pools whose successors run already while the live table still names them.
     outgoing: Vec<RunningPool>,
     resolver: Resolver,
+    /// Bounds the probes of all pools together.
+    probe_slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
@@ -41,7 +45,8 @@ struct RunningPool {
 impl Running {
     /// Nothing runs yet.
     pub(super) fn new(resolver: Resolver, metrics: Arc<Metrics>) -> Self {
-        Self { pools: BTreeMap::new(), outgoing: Vec::new(), resolver, metrics }
+        let probe_slots = active::slots();
+        Self { pools: BTreeMap::new(), outgoing: Vec::new(), resolver, probe_slots, metrics }
     }
 
     /// The pools that run, by name.
@@ -58,7 +63,7 @@ impl Running {
             match self.pools.get_mut(id) {
                 Some(running) if Arc::ptr_eq(&running.pool, pool) => {}
                 Some(running) if Arc::ptr_eq(&running.pool.members, &pool.members) => {
-                    running.change(Arc::clone(pool)).await;
+                    running.change(Arc::clone(pool), &self.probe_slots).await;
                 }
                 _ => {
                     let new = self.start(Arc::clone(pool));
@@ -81,6 +86,11 @@ impl Running {
             }
             stays
         });
+    }
+
+    /// The pools that run, in no special order.
+    pub(super) fn list(&self) -> Vec<Arc<Pool>> {
+        self.pools.values().map(|running| Arc::clone(&running.pool)).collect()
     }
 
     /// What is live, for people.
@@ -109,28 +119,25 @@ impl Running {
             metrics: Arc::clone(&self.metrics),
         };
         let feed = Feed::start(home, &pool.spec.sources);
-        RunningPool { checks: check(&pool), feed, pool }
+        RunningPool { checks: check(&pool, &self.probe_slots), feed, pool }
     }
 }
 
 impl RunningPool {
     /// Takes `pool` in place of the one of the same members and transport.
-    async fn change(&mut self, pool: Arc<Pool>) {
+    async fn change(&mut self, pool: Arc<Pool>, probe_slots: &Arc<Semaphore>) {
         let before = std::mem::replace(&mut self.pool, pool);
         let (old, new) = (&before.spec, &self.pool.spec);
         let members = &self.pool.members;
         members.set_panic_share(new.panic_below.share());
-        members.set_newcomer(plan::newcomer(new));
         if old.health != new.health {
             if let Some(checks) = self.checks.take() {
                 checks.stop(STOP_LIMIT).await;
             }
-            self.checks = check(&self.pool);
-            if new.health.is_none() {
+            self.checks = check(&self.pool, probe_slots);
+            if self.checks.is_none() {
                 // Nobody would ever bring up again what the last checks found down.
-                for member in &members.load().all {
-                    member.endpoint.set_health(Health::Unchecked, None);
-                }
+                active::forget(members);
             }
         }
         members.refresh();
@@ -148,12 +155,21 @@ impl RunningPool {
 }
 
 /// Starts the active checks of a pool that has any.
-fn check(pool: &Arc<Pool>) -> Option<Tasks> {
-    let health = pool.spec.health.clone()?;
-    let (members, protocol, tls) =
-        (Arc::clone(&pool.members), pool.spec.protocol, pool.tls.clone());
+fn check(pool: &Pool, slots: &Arc<Semaphore>) -> Option<Tasks> {
+    let spec = Arc::new(pool.spec.health.clone()?);
+    let tls = pool.tls.as_ref().map(|config| ProbeTls {
+        config: Arc::clone(config),
+        name: pool.spec.tls.as_ref().and_then(|tls| tls.server_name.clone()),
+    });
+    let check = Check {
+        pool: PoolId(Arc::clone(&pool.label.name)),
+        members: Arc::clone(&pool.members),
+        probe: probe::build(&spec.probe, pool.spec.protocol, tls),
+        spec,
+        slots: Arc::clone(slots),
+    };
     let mut tasks = Tasks::new("health");
-    tasks.spawn(|stop| active::run(members, health, protocol, tls, stop));
+    tasks.spawn(|stop| active::run(check, stop));
     Some(tasks)
 }
 
@@ -175,5 +191,5 @@ async fn settle(pools: &[&RunningPool], patience: Duration) {
 /// 5 ms: short beside the time that a look-up or a check takes, and only while a pool is new.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// 1 s: a check hears the word at once.
-const STOP_LIMIT: Duration = Duration::from_secs(1);
+/// 2 s: a check hears the word at once, and waits a second for its probes.
+const STOP_LIMIT: Duration = Duration::from_secs(2);

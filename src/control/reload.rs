@@ -14,6 +14,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::base::watch::Watcher;
 use crate::config::Files;
+use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
 
@@ -33,6 +34,8 @@ pub(super) struct Reloader {
     pub(super) table: Snapshot<Table>,
     pub(super) live: Snapshot<Live>,
     pub(super) numbers: Numbers,
+    /// The pools of the live table.
+    pub(super) serving: Snapshot<Vec<Arc<Pool>>>,
     /// What the live table was made from.
     pub(super) applied: Option<Loaded>,
     pub(super) retired: RetiredTables,
@@ -144,6 +147,7 @@ impl Reloader {
         self.table.publish(Arc::new(made.table));
         self.running.retire(&made.pools);
         self.metrics.publish_pools(self.running.named());
+        self.serving.publish(Arc::new(self.running.list()));
         self.live.publish(Arc::new(Live {
             generation,
             since: SystemTime::now(),

@@ -10,7 +10,6 @@ use crate::base::tasks::Stopped;
 use crate::config::{self, Files};
 use crate::model::endpoint::Health;
 use crate::model::members::Members;
-use crate::pool::Pool;
 
 use super::generation::{LivePool, SourceResult, SourceStatus};
 use super::*;
