@@ -1,9 +1,12 @@
 //! Tenantry: the multi-tenant gateway.
 
+pub mod admin;
 pub mod base;
 pub mod config;
+pub mod control;
 pub mod model;
 pub mod pool;
 pub mod resilience;
 pub mod routing;
 pub mod telemetry;
+pub mod tls;
