@@ -4,6 +4,8 @@ pub mod admin;
 pub mod base;
 pub mod config;
 pub mod control;
+pub mod discovery;
+pub mod health;
 pub mod model;
 pub mod pool;
 pub mod resilience;
