@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod discovery;
