@@ -1,6 +1,7 @@
 //! The operators' API: its own listener, on the control runtime. It reads what control publishes
 //! and asks control to reload; it never reaches the data path.
 
+mod connections;
 mod endpoints;
 mod reply;
 
@@ -19,6 +20,7 @@ use crate::base::tasks::Stop;
 use crate::control::generation::{Live, ReloadResult};
 use crate::telemetry::registry::Metrics;
 
+use self::connections::LIMITS;
 use self::endpoints::ENDPOINTS;
 
 /// What the admin API can reach: handles, all of them cheap to clone.
@@ -57,13 +59,8 @@ pub struct Listener {
 }
 
 /// Serves the admin API until `stop`, then finishes the requests that are under way.
-pub async fn serve(listener: TcpListener, state: State, mut stop: Stop) {
-    let served = axum::serve(listener, router(state))
-        .with_graceful_shutdown(async move { stop.requested().await })
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the admin API has stopped");
-    }
+pub async fn serve(listener: TcpListener, state: State, stop: Stop) {
+    connections::serve(listener, router(state), LIMITS, stop).await;
 }
 
 fn router(state: State) -> Router {

@@ -1,5 +1,8 @@
 //! The ground floor: tasks, snapshots, units. Knows nothing of HTTP, of proxying or of the config.
 
+pub mod join;
 pub mod snapshot;
 pub mod tasks;
+pub mod ticks;
 pub mod units;
+pub mod watch;

@@ -104,4 +104,6 @@ impl fmt::Debug for Pool {
 const ASKS: usize = 3;
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;

@@ -12,8 +12,8 @@ use super::route::{Route, segments};
 /// by the trie, whatever the path.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
-    /// Sorted by text.
-    literals: Vec<(Box<str>, Paths)>,
+    /// Sorted by text; boxed, so that a search reads little memory and an insertion moves little.
+    literals: Vec<(Box<str>, Box<Paths>)>,
     parameter: Option<Box<Paths>>,
     /// Routes that end here, least rank first.
     exact: Vec<Arc<Route>>,
@@ -76,7 +76,7 @@ impl Paths {
         let at = match self.literals.binary_search_by(|(known, _)| known.as_ref().cmp(text)) {
             Ok(at) => at,
             Err(at) => {
-                self.literals.insert(at, (text.into(), Self::default()));
+                self.literals.insert(at, (text.into(), Box::default()));
                 at
             }
         };

@@ -79,12 +79,12 @@ fn parse(mut text: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut literal = String::new();
     while let Some(next) = text.chars().next() {
-        let found = PLACEHOLDERS.iter().find(|(name, _)| text.starts_with(name));
+        let found = PLACEHOLDERS.into_iter().find(|(name, _)| text.starts_with(name));
         if let Some((name, part)) = found {
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal).into()));
             }
-            parts.push(part());
+            parts.push(part);
             text = text.get(name.len()..).unwrap_or_default();
         } else {
             literal.push(next);
@@ -117,12 +117,12 @@ fn hex(digit: u8) -> char {
     char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
-const PLACEHOLDERS: [(&str, fn() -> Part); 5] = [
-    ("{scheme}", || Part::Scheme),
-    ("{host}", || Part::Host),
-    ("{path}", || Part::Path),
-    ("{query}", || Part::Query),
-    ("{tenant}", || Part::Tenant),
+const PLACEHOLDERS: [(&str, Part); 5] = [
+    ("{scheme}", Part::Scheme),
+    ("{host}", Part::Host),
+    ("{path}", Part::Path),
+    ("{query}", Part::Query),
+    ("{tenant}", Part::Tenant),
 ];
 
 #[cfg(test)]

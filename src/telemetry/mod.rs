@@ -4,12 +4,15 @@
 //! channel into the [`registry::Metrics`] of the control side, which a scrape reads. **Invariant:**
 //! nothing here makes a worker wait: no lock, no I/O, no look-up by a string.
 
+pub mod access_log;
 pub mod delta;
 pub mod histogram;
+pub mod lines;
 pub mod meter;
 pub mod metrics;
 pub mod record;
 pub mod registry;
+pub mod tracing;
 
 mod exposition;
 mod totals;

@@ -35,7 +35,16 @@ pub static KINDS: &[Kind] = &[least_request::KIND, random::KIND, round_robin::KI
 
 /// The names of all balancers.
 pub fn names() -> &'static [&'static str] {
-    const { &[least_request::KIND.name, random::KIND.name, round_robin::KIND.name] }
+    const NAMES: [&str; KINDS.len()] = {
+        let mut names = [""; KINDS.len()];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = KINDS[at].name;
+            at += 1;
+        }
+        names
+    };
+    &NAMES
 }
 
 /// A balancer of this name; `None` where there is none.

@@ -1,4 +1,4 @@
-//! Spec and previous table → table. Pure; what has not changed is shared with the previous table,
+//! Spec and previous table → table, without I/O. What has not changed is shared with the previous table,
 //! so that an edit of one tenant costs little beside 100,000 that stay.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +15,8 @@ use super::tenant::Tenant;
 
 /// Compiles the table of one generation. `pools` holds every pool that `spec` names; a tenant that
 /// names another all the same is there without any route or pool.
+///
+/// The one effect beside the table: a tenant's live state hears of a new limit at once.
 pub fn compile(
     spec: &RoutesSpec,
     previous: Option<&Table>,

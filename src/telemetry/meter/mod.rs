@@ -8,10 +8,8 @@ use tokio::sync::mpsc;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 
-use super::delta::Delta;
+use super::delta::{AttemptOutcome, Delta};
 use super::record::Record;
-
-pub use super::delta::AttemptOutcome;
 
 /// How often a worker flushes its meter. A scrape is late by this much at most.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -131,3 +129,6 @@ impl Meter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

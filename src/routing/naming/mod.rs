@@ -20,7 +20,8 @@ use super::tenant::Tenant;
 pub struct Named<'t, 'h> {
     /// The tenant. It may be suspended.
     pub tenant: &'t Arc<Tenant>,
-    /// The path, without the segment that named the tenant where that is to be stripped.
+    /// The path, without the segment that named the tenant where that is to be stripped. It starts
+    /// with a slash, but for the `*` of `OPTIONS *`.
     pub path: &'h str,
 }
 
@@ -92,18 +93,18 @@ impl Table {
     pub fn name<'t, 'h>(&'t self, head: &'h Parts) -> Result<Named<'t, 'h>, NamingError> {
         let path = head.uri.path();
         for way in &self.naming.from {
-            let named = match way {
+            let present = match way {
                 NameFrom::Header(name) => {
-                    from_header(&head.headers, name)?.map(|id| self.named(id, path))
+                    from_header(&head.headers, name)?.map(|id| self.named(id, path)).transpose()?
                 }
                 NameFrom::Host { prefix, suffix } => self.named_by_host(head, prefix, suffix)?,
                 NameFrom::Path(keep) => {
-                    from_path(path, *keep)?.map(|(id, path)| self.named(id, path))
+                    from_path(path, *keep)?.map(|(id, path)| self.named(id, path)).transpose()?
                 }
-                NameFrom::Default(id) => Some(self.named(id.as_str(), path)),
+                NameFrom::Default(id) => Some(self.named(id.as_str(), path)?),
             };
-            if let Some(named) = named {
-                return named;
+            if let Some(named) = present {
+                return Ok(named);
             }
         }
         Err(NamingError::Missing)
@@ -122,7 +123,7 @@ impl Table {
         head: &'h Parts,
         prefix: &str,
         suffix: &str,
-    ) -> Result<Option<Result<Named<'t, 'h>, NamingError>>, NamingError> {
+    ) -> Result<Option<Named<'t, 'h>>, NamingError> {
         if head.uri.authority().is_none() && head.headers.get_all(HOST).iter().nth(1).is_some() {
             let why = Ambiguity::Repeated;
             return Err(NamingError::Ambiguous { place: Place::Host, why });
@@ -132,7 +133,7 @@ impl Table {
         };
         let label = host.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
         let fits = |label: &&str| !label.contains('.') && TenantId::check(label.as_bytes()).is_ok();
-        Ok(label.filter(fits).map(|id| self.named(id, head.uri.path())))
+        label.filter(fits).map(|id| self.named(id, head.uri.path())).transpose()
     }
 }
 

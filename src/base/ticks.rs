@@ -1,0 +1,80 @@
+//! A regular interval that is spread, so that many loops of one interval do not beat in step.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::units::Percent;
+
+/// Ticks about every `interval`, each time drawn anew from `interval` ± `spread`.
+#[derive(Debug)]
+pub struct Ticks {
+    interval: Duration,
+    spread: Percent,
+    next: Instant,
+}
+
+impl Ticks {
+    /// The first tick is due at once.
+    pub fn jittered(interval: Duration, spread: Percent) -> Self {
+        Self { interval: interval.min(LONGEST), spread, next: Instant::now() }
+    }
+
+    /// Waits for the next tick. A tick that was missed because the work took longer is due at
+    /// once, and only one of them: missed ticks are not caught up on. May be dropped at any time.
+    pub async fn next(&mut self) {
+        sleep_until(self.next).await;
+        let now = Instant::now();
+        let late = now.saturating_duration_since(self.next) > self.interval;
+        let from = if late { now } else { self.next };
+        self.next = from + spread(self.interval, self.spread);
+    }
+}
+
+/// `time`, drawn from ± `share` of it.
+pub fn spread(time: Duration, share: Percent) -> Duration {
+    let factor = 1.0 + share.share() * (2.0 * fastrand::f64() - 1.0);
+    time.mul_f64(factor)
+}
+
+/// 30 days: keeps the sums of instants far from their end, whatever was asked for.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_tick_is_at_once_and_the_others_lie_within_the_spread() {
+        let every = Duration::from_secs(5);
+        let mut ticks = Ticks::jittered(every, Percent::new(20.0));
+        let mut last = Instant::now();
+        ticks.next().await;
+        assert_eq!(last.elapsed(), Duration::ZERO);
+
+        let mut gaps = Vec::new();
+        for _ in 0..200 {
+            ticks.next().await;
+            gaps.push(last.elapsed().as_millis());
+            last = Instant::now();
+        }
+
+        assert!(gaps.iter().all(|gap| (3999..=6002).contains(gap)), "{gaps:?}");
+        assert!(gaps.iter().any(|gap| *gap < 4600) && gaps.iter().any(|gap| *gap > 5400));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn missed_ticks_are_not_caught_up_on() {
+        let mut ticks = Ticks::jittered(Duration::from_secs(1), Percent::new(0.0));
+        ticks.next().await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let late = Instant::now();
+
+        ticks.next().await;
+        assert_eq!(late.elapsed(), Duration::ZERO);
+        ticks.next().await;
+        ticks.next().await;
+
+        assert!(late.elapsed() >= Duration::from_millis(999));
+    }
+}

@@ -1,0 +1,166 @@
+//! What a path leads through: the links on its way, the file at its end, and what they look like.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Everything that decides what is found at a path, at one instant.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    /// The names whose change matters: each link on the way, the file at its end or the first name
+    /// that is missing, and the folders that hold them.
+    names: BTreeSet<PathBuf>,
+    /// The folders that hold those names, and their identity.
+    folders: BTreeMap<PathBuf, (u64, u64)>,
+    /// The folder at the end of the path, where it is one: each of its entries matters.
+    whole: Option<PathBuf>,
+    /// A digest of what all of them look like.
+    mark: u64,
+}
+
+impl Trace {
+    /// Follows `path` as it is now. A path that leads nowhere is followed as far as it goes.
+    pub(super) fn of(path: &Path) -> Self {
+        let mut trace = Self::default();
+        let mut digest = DefaultHasher::new();
+        // An error means an empty path or no working folder: there is nothing to follow then.
+        if let Ok(path) = std::path::absolute(path)
+            && let Some(end) = trace.follow(&path)
+            && end.is_dir()
+        {
+            trace.take_in(&end, &mut digest);
+            trace.whole = Some(end);
+        }
+        for name in &trace.names {
+            digest_name(name, &mut digest);
+        }
+        trace.mark = digest.finish();
+        trace
+    }
+
+    /// Whether the same folders are to be watched as for `other`.
+    pub(super) fn watches_as(&self, other: &Self) -> bool {
+        self.folders == other.folders
+    }
+
+    /// Whether everything looks as it does in `other`.
+    pub(super) fn looks_as(&self, other: &Self) -> bool {
+        self.mark == other.mark && self.names == other.names
+    }
+
+    /// The folders to watch.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.folders.keys().map(PathBuf::as_path)
+    }
+
+    /// Whether a change of `path` matters.
+    pub(super) fn concerns(&self, path: &Path) -> bool {
+        self.names.contains(path) || self.whole.as_deref().is_some_and(|all| path.starts_with(all))
+    }
+
+    /// Walks the path part by part as the system does, and tells where it ends.
+    fn follow(&mut self, path: &Path) -> Option<PathBuf> {
+        let mut here = PathBuf::from("/");
+        let mut ahead = parts(path);
+        let mut links = 0;
+        while let Some(part) = ahead.pop_front() {
+            match part {
+                Part::Root => here = PathBuf::from("/"),
+                Part::Up => drop(here.pop()),
+                Part::Name(name) => {
+                    let next = here.join(name);
+                    match fs::symlink_metadata(&next) {
+                        Ok(found) if found.is_dir() => here = next,
+                        Ok(found) if found.is_symlink() => {
+                            self.heed(&here, next.clone());
+                            links += 1;
+                            if links > MAX_LINKS {
+                                return None;
+                            }
+                            let mut target = parts(&fs::read_link(&next).ok()?);
+                            target.append(&mut ahead);
+                            ahead = target;
+                        }
+                        Ok(_) => {
+                            self.heed(&here, next.clone());
+                            here = next;
+                        }
+                        Err(_) => {
+                            self.heed(&here, next);
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+        Some(here)
+    }
+
+    /// Takes in a folder whose every entry matters, and where its links lead.
+    fn take_in(&mut self, folder: &Path, digest: &mut DefaultHasher) {
+        self.heed(folder, folder.to_path_buf());
+        // A folder that cannot be read looks like an empty one; its owner reports it on reading.
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut names: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        names.sort_unstable();
+        for name in names {
+            digest_name(&name, digest);
+            if name.is_symlink() {
+                self.follow(&name);
+            }
+        }
+    }
+
+    fn heed(&mut self, folder: &Path, name: PathBuf) {
+        self.names.insert(name);
+        if !self.folders.contains_key(folder) {
+            let identity = fs::metadata(folder).map_or((0, 0), |found| (found.dev(), found.ino()));
+            self.names.insert(folder.to_path_buf()); // its own end is an event on it
+            self.folders.insert(folder.to_path_buf(), identity);
+        }
+    }
+}
+
+enum Part {
+    Root,
+    Up,
+    Name(OsString),
+}
+
+fn parts(path: &Path) -> VecDeque<Part> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::RootDir => Some(Part::Root),
+            Component::ParentDir => Some(Part::Up),
+            Component::Normal(name) => Some(Part::Name(name.to_owned())),
+            Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+/// Takes in the name itself (a link that is swapped) and what it leads to.
+fn digest_name(name: &Path, digest: &mut DefaultHasher) {
+    name.hash(digest);
+    digest_look(fs::symlink_metadata(name), digest);
+    digest_look(fs::metadata(name), digest);
+}
+
+/// A folder's own times are left out: they change with each file that comes and goes in it, also
+/// those that do not matter; and the entries that matter are taken in one by one.
+fn digest_look(look: io::Result<Metadata>, digest: &mut DefaultHasher) {
+    match look {
+        Ok(look) if look.is_dir() => (look.dev(), look.ino()).hash(digest),
+        Ok(look) => {
+            (look.dev(), look.ino(), look.size()).hash(digest);
+            (look.mtime(), look.mtime_nsec(), look.ctime(), look.ctime_nsec()).hash(digest);
+        }
+        Err(error) => error.kind().hash(digest),
+    }
+}
+
+/// 40: as many links as Linux itself follows before it gives up.
+const MAX_LINKS: u32 = 40;

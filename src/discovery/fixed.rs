@@ -1,0 +1,12 @@
+//! Addresses that are written in the routes file.
+
+use std::net::SocketAddr;
+
+use super::feed::Feed;
+
+/// Reports them once. They change only with the routes file, which makes a new source of them.
+pub(super) async fn run(endpoints: &[(SocketAddr, u32)], mut feed: Feed) {
+    let found =
+        endpoints.iter().map(|(address, weight)| feed.found(*address, *weight, 0)).collect();
+    feed.state(found).await;
+}

@@ -1,0 +1,205 @@
+//! The text of a list file: Prometheus `file_sd` JSON, or the TOML of a pool's `endpoints`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+/// How a list is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `[{"targets": ["10.0.0.1:8080"], "labels": {"weight": "2"}}]`
+    Json,
+    /// `endpoints = ["10.0.0.1:8080", { address = "10.0.0.2:8080", weight = 2 }]`
+    Toml,
+}
+
+/// One endpoint of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) address: SocketAddr,
+    pub(super) weight: u32,
+}
+
+/// Why a list is not taken. Lines and columns count from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    line: usize,
+    column: usize,
+    what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.what)
+    }
+}
+
+impl Form {
+    /// By the end of the file's name.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let ending = path.extension()?;
+        if ending.eq_ignore_ascii_case("json") {
+            return Some(Self::Json);
+        }
+        ending.eq_ignore_ascii_case("toml").then_some(Self::Toml)
+    }
+}
+
+/// Reads a list.
+///
+/// # Errors
+/// When the text is not of the form, or an address or a weight in it is none.
+pub(super) fn parse(form: Form, bytes: &[u8]) -> Result<Vec<Listed>, Fault> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let (line, column) = position(bytes, error.valid_up_to());
+        Fault { line, column, what: "not UTF-8".to_owned() }
+    })?;
+    match form {
+        Form::Json => parse_json(text),
+        Form::Toml => parse_toml(text),
+    }
+}
+
+/// One group of `file_sd`. What other readers of the file have in it is none of our business.
+#[derive(Deserialize)]
+struct Group {
+    targets: Vec<Address>,
+    #[serde(default)]
+    labels: Labels,
+}
+
+#[derive(Default)]
+struct Labels {
+    weight: Option<u32>,
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut labels = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
+        let weight = match labels.remove("weight") {
+            None => return Ok(Self::default()),
+            Some(serde_json::Value::String(text)) => text.parse().ok(),
+            Some(other) => other.as_u64().and_then(|number| u32::try_from(number).ok()),
+        };
+        let weight = check_weight(weight.unwrap_or(0)).map_err(D::Error::custom)?;
+        Ok(Self { weight: Some(weight) })
+    }
+}
+
+fn parse_json(text: &str) -> Result<Vec<Listed>, Fault> {
+    let groups: Vec<Group> = serde_json::from_str(text).map_err(|error| {
+        let what = error.to_string();
+        // The position stands in a place of its own.
+        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what).to_owned();
+        Fault { line: error.line().max(1), column: error.column().max(1), what }
+    })?;
+    let listed = |group: Group| {
+        let weight = group.labels.weight.unwrap_or(1);
+        group.targets.into_iter().map(move |target| Listed { address: target.0, weight })
+    };
+    Ok(groups.into_iter().flat_map(listed).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    endpoints: Vec<toml::Spanned<toml::Value>>,
+}
+
+fn parse_toml(text: &str) -> Result<Vec<Listed>, Fault> {
+    let fault = |what: &str, span: Option<Range<usize>>| {
+        let (line, column) = position(text.as_bytes(), span.map_or(0, |span| span.start));
+        Fault { line, column, what: what.to_owned() }
+    };
+    let document: Document =
+        toml::from_str(text).map_err(|error| fault(error.message(), error.span()))?;
+    document
+        .endpoints
+        .into_iter()
+        .map(|endpoint| {
+            let span = endpoint.span();
+            listed(endpoint.into_inner()).map_err(|what| fault(&what, Some(span)))
+        })
+        .collect()
+}
+
+fn listed(value: toml::Value) -> Result<Listed, String> {
+    match value {
+        toml::Value::String(text) => Ok(Listed { address: check_address(&text)?, weight: 1 }),
+        toml::Value::Table(mut table) => {
+            let Some(toml::Value::String(address)) = table.remove("address") else {
+                return Err(format!("an endpoint needs an `address`; {SHAPE}"));
+            };
+            let weight = match table.remove("weight") {
+                None => 1,
+                Some(toml::Value::Integer(number)) => {
+                    check_weight(u32::try_from(number).unwrap_or(0))?
+                }
+                Some(_) => return Err(WEIGHT.to_owned()),
+            };
+            match table.keys().next() {
+                Some(key) => Err(format!("unknown key `{key}`; {SHAPE}")),
+                None => Ok(Listed { address: check_address(&address)?, weight }),
+            }
+        }
+        _ => Err(format!("an endpoint is a text or a table; {SHAPE}")),
+    }
+}
+
+struct Address(SocketAddr);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        check_address(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+fn check_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        let shown: String = text.chars().take(100).flat_map(char::escape_debug).collect();
+        let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+        let named = !host.is_empty() && host.parse::<std::net::IpAddr>().is_err();
+        if named && host.contains(|c: char| c.is_ascii_alphabetic()) && !host.contains(':') {
+            format!(
+                "`{shown}` is a host name; a list holds IP addresses with ports, as in \
+                 \"10.0.0.1:8080\"; use `dns = \"{shown}\"` in the pool instead"
+            )
+        } else {
+            format!(
+                "`{shown}` is no address; write an IP address and a port, as in \
+                 \"10.0.0.1:8080\" or \"[fd00::1]:8080\""
+            )
+        }
+    })?;
+    if address.port() == 0 {
+        return Err(format!("`{text}` has port 0; a port is 1 to 65535"));
+    }
+    Ok(address)
+}
+
+fn check_weight(weight: u32) -> Result<u32, String> {
+    if (1..=HEAVIEST).contains(&weight) { Ok(weight) } else { Err(WEIGHT.to_owned()) }
+}
+
+/// Line and column of a byte, both from 1.
+fn position(text: &[u8], at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+    (line, column)
+}
+
+/// 65535: as in an SRV record.
+const HEAVIEST: u32 = 65_535;
+const WEIGHT: &str = "a weight is a whole number from 1 to 65535";
+const SHAPE: &str = "write \"10.0.0.1:8080\" or { address = \"10.0.0.1:8080\", weight = 2 }";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Where the endpoints of a pool come from. A source always reports its full set; it never talks
+//! to the pool itself: `control` puts the sets of a pool's sources together and hands them on.
+
+pub mod resolver;
+
+mod dns;
+mod feed;
+mod file;
+mod fixed;
+mod list;
+mod settle;
+mod srv;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::base::tasks::{Stopped, Tasks};
+use crate::config::spec::SourceSpec;
+use crate::model::members::Found;
+
+use feed::Feed;
+use resolver::Resolver;
+
+/// One running source. The caller gives each a number of its own and never the same twice, so that
+/// a late report of a source that was stopped is not taken for its successor's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey(pub u64);
+
+/// What a source says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which source.
+    pub source: SourceKey,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened at a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The full set of this source, after a change or after a time of failure.
+    Members(Vec<Found>),
+    /// One more try brought nothing that can be used. The set that was reported last stays.
+    Failed {
+        /// Why, for a person.
+        reason: String,
+        /// How many members the set that stays has.
+        kept: usize,
+    },
+}
+
+/// A running source. Dropping it ends the source.
+#[derive(Debug)]
+pub struct Source {
+    /// What it is, as in `dns billing.internal:8080`; also the `origin` of what it finds.
+    pub label: Arc<str>,
+    tasks: Tasks,
+}
+
+impl Source {
+    /// Ends the source and waits for its end; nothing is reported afterwards.
+    pub async fn stop(self) -> Stopped {
+        self.tasks.stop(STOP_LIMIT).await
+    }
+}
+
+/// Starts a source. Its reports go to `reports`; the first comes as soon as something is known.
+pub fn spawn(
+    spec: &SourceSpec,
+    key: SourceKey,
+    resolver: &Resolver,
+    reports: &mpsc::Sender<Report>,
+) -> Source {
+    let label: Arc<str> = label(spec).into();
+    let feed = Feed::new(key, Arc::clone(&label), reports.clone());
+    let (spec, resolver) = (spec.clone(), resolver.clone());
+    let mut tasks = Tasks::new("discovery");
+    tasks.spawn(|mut stop| async move {
+        tokio::select! {
+            () = stop.requested() => {}
+            () = run(spec, resolver, feed) => {}
+        }
+    });
+    Source { label, tasks }
+}
+
+/// The members of a pool: the sets of its sources, in the order in which the config names the
+/// sources. An address that two of them name counts as the first one says.
+pub fn merge<'a>(sets: impl IntoIterator<Item = &'a [Found]>) -> Vec<Found> {
+    let mut seen = std::collections::HashSet::new();
+    sets.into_iter().flatten().filter(|found| seen.insert(found.address)).cloned().collect()
+}
+
+async fn run(spec: SourceSpec, resolver: Resolver, feed: Feed) {
+    match spec {
+        SourceSpec::Fixed(endpoints) => fixed::run(&endpoints, feed).await,
+        SourceSpec::Dns { name, port } => dns::run(&resolver, &name, port, feed).await,
+        SourceSpec::Srv { name } => srv::run(&resolver, &name, feed).await,
+        SourceSpec::File(path) => file::run(&path, feed).await,
+    }
+}
+
+fn label(spec: &SourceSpec) -> String {
+    match spec {
+        SourceSpec::Fixed(_) => "static".to_owned(),
+        SourceSpec::Dns { name, port } => format!("dns {name}:{port}"),
+        SourceSpec::Srv { name } => format!("srv {name}"),
+        SourceSpec::File(path) => format!("file {}", path.display()),
+    }
+}
+
+/// 1 s: a source only waits, so it hears the word at once.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod nameserver;

@@ -1,0 +1,262 @@
+//! The check of a pool on a paused clock, with a probe whose answers the test sets.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::time::{Instant, sleep};
+
+use crate::config::spec::ProbeSpec;
+use crate::model::members::Found;
+
+use super::*;
+
+/// Says what the test has set, and notes when it was asked.
+#[derive(Debug, Default)]
+struct Scripted {
+    down: Mutex<HashSet<SocketAddr>>,
+    hangs: Mutex<HashSet<SocketAddr>>,
+    asked: Mutex<Vec<(SocketAddr, Instant)>>,
+    running: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Scripted {
+    fn set_down(&self, addresses: &[SocketAddr]) {
+        *self.down.lock().unwrap() = addresses.iter().copied().collect();
+    }
+
+    fn asked(&self, address: SocketAddr) -> Vec<Instant> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|(who, _)| *who == address).map(|(_, at)| *at).collect()
+    }
+}
+
+impl Probe for Scripted {
+    fn check(
+        &self,
+        address: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + '_>> {
+        Box::pin(async move {
+            self.asked.lock().unwrap().push((address, Instant::now()));
+            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(running, Ordering::SeqCst);
+            let hangs = self.hangs.lock().unwrap().contains(&address);
+            sleep(if hangs { FOREVER } else { Duration::from_millis(10) }).await;
+            self.running.fetch_sub(1, Ordering::SeqCst);
+            match self.down.lock().unwrap().contains(&address) {
+                true => Err(ProbeError::Refused),
+                false => Ok(()),
+            }
+        })
+    }
+}
+
+const FOREVER: Duration = Duration::from_secs(1 << 30);
+const EVERY: Duration = Duration::from_secs(5);
+
+fn address(host: u16) -> SocketAddr {
+    let [high, low] = host.to_be_bytes();
+    ([10, 0, high, low], 80).into()
+}
+
+fn found(hosts: impl IntoIterator<Item = u16>) -> Vec<Found> {
+    let found =
+        |host| Found { address: address(host), weight: 1, priority: 0, origin: "test".into() };
+    hosts.into_iter().map(found).collect()
+}
+
+struct World {
+    members: Arc<Members>,
+    probe: Arc<Scripted>,
+    tasks: Tasks,
+}
+
+fn check(members: &Arc<Members>, probe: &Arc<Scripted>, slots: usize) -> Check {
+    let spec = HealthSpec {
+        probe: ProbeSpec::Tcp,
+        interval: EVERY,
+        timeout: Duration::from_secs(1),
+        rise: 2,
+        fall: 3,
+    };
+    Check {
+        pool: PoolId("shop".into()),
+        members: Arc::clone(members),
+        spec: Arc::new(spec),
+        probe: Arc::clone(probe) as Arc<dyn Probe>,
+        slots: Arc::new(Semaphore::new(slots)),
+    }
+}
+
+impl World {
+    fn start(members: Members, slots: usize) -> Self {
+        let (members, probe) = (Arc::new(members), Arc::new(Scripted::default()));
+        let mut tasks = Tasks::new("test");
+        let check = check(&members, &probe, slots);
+        tasks.spawn(|stop| run(check, stop));
+        Self { members, probe, tasks }
+    }
+
+    fn of(hosts: &[u16]) -> Self {
+        let members = Members::new(1, Health::Pending, 0.5);
+        members.replace(&found(hosts.iter().copied()));
+        Self::start(members, 512)
+    }
+
+    fn endpoint(&self, host: u16) -> Arc<Endpoint> {
+        let set = self.members.load();
+        let member = set.all.iter().find(|member| member.endpoint.address == address(host));
+        Arc::clone(&member.unwrap().endpoint)
+    }
+
+    fn eligible(&self) -> usize {
+        self.members.load().eligible.endpoints.len()
+    }
+}
+
+/// A little more than `count` intervals, jitter included.
+async fn intervals(count: u32) {
+    sleep(EVERY.mul_f64(1.2) * count + Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_is_checked_at_once_and_its_first_answer_decides() {
+    let world = World::of(&[1, 2]);
+    world.probe.set_down(&[address(2)]);
+
+    sleep(Duration::from_millis(100)).await;
+
+    assert_eq!(world.endpoint(1).health(), Health::Up);
+    assert_eq!(world.endpoint(2).health(), Health::Down);
+    assert_eq!(world.endpoint(2).reason().unwrap().as_str(), "connect refused");
+
+    world.members.replace(&found([1, 2, 3]));
+    sleep(Duration::from_millis(100)).await;
+
+    assert_eq!(world.endpoint(3).health(), Health::Up);
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_failures_take_an_endpoint_out_and_two_passes_bring_it_back() {
+    let world = World::of(&[1, 2]);
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(world.eligible(), 2);
+
+    world.probe.set_down(&[address(2)]);
+    let before = world.probe.asked(address(2)).len();
+    while world.eligible() == 2 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.probe.asked(address(2)).len() - before, 3);
+
+    world.probe.set_down(&[]);
+    let before = world.probe.asked(address(2)).len();
+    while world.eligible() == 1 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.probe.asked(address(2)).len() - before, 2);
+    assert_eq!(world.endpoint(2).reason(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_hangs_is_down_because_it_is_slow() {
+    let world = World::of(&[1, 2]);
+    world.probe.hangs.lock().unwrap().insert(address(1));
+
+    sleep(Duration::from_millis(1100)).await;
+
+    assert_eq!(world.endpoint(1).health(), Health::Down);
+    assert_eq!(world.endpoint(1).reason().unwrap().as_str(), "no answer within 1s");
+    assert_eq!(world.endpoint(2).health(), Health::Up);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_of_one_endpoint_are_spread_by_a_fifth_of_the_interval() {
+    let world = World::of(&[1]);
+
+    sleep(EVERY * 100).await;
+
+    let asked = world.probe.asked(address(1));
+    let gaps: Vec<f64> = asked.windows(2).map(|at| (at[1] - at[0]).as_secs_f64()).collect();
+    assert!(gaps.len() > 80);
+    assert!(gaps.iter().all(|gap| (3.99..=6.01).contains(gap)), "{gaps:?}");
+    assert!(gaps.iter().any(|gap| *gap < 4.6) && gaps.iter().any(|gap| *gap > 5.4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_left_is_not_asked_any_more() {
+    let world = World::of(&[1, 2]);
+    sleep(Duration::from_millis(100)).await;
+
+    world.members.replace(&found([1]));
+    intervals(3).await;
+
+    assert_eq!(world.probe.asked(address(2)).len(), 1);
+    assert!(world.probe.asked(address(1)).len() >= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_probes_run_at_once_than_there_are_slots() {
+    let members = Members::new(1, Health::Pending, 0.5);
+    members.replace(&found(0..1000));
+    let world = World::start(members, 8);
+
+    sleep(Duration::from_secs(4)).await;
+
+    assert_eq!(world.probe.most.load(Ordering::SeqCst), 8);
+    assert_eq!(world.eligible(), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_from_before_stays_until_checks_say_otherwise() {
+    let members = Members::new(1, Health::Pending, 0.5);
+    members.replace(&found([1, 2, 3]));
+    let words = [Health::Up, Health::Down, Health::Unchecked];
+    for (member, word) in members.load().all.iter().zip(words) {
+        member.endpoint.set_health(word, None);
+    }
+    let world = World::start(members, 512);
+    world.probe.set_down(&[address(1), address(3)]);
+
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!([1, 2, 3].map(|host| world.endpoint(host).health()), words);
+
+    intervals(3).await;
+    let after = [Health::Down, Health::Up, Health::Down];
+    assert_eq!([1, 2, 3].map(|host| world.endpoint(host).health()), after);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stops_cleanly_and_a_pool_without_a_check_is_forgotten() {
+    let world = World::of(&[1, 2]);
+    world.probe.hangs.lock().unwrap().insert(address(1));
+    world.probe.set_down(&[address(2)]);
+    sleep(Duration::from_millis(100)).await;
+    let (members, probe) = (world.members, world.probe);
+
+    assert_eq!(world.tasks.stop(Duration::from_secs(5)).await, Stopped::Cleanly);
+    forget(&members);
+    let asked = probe.asked.lock().unwrap().len();
+    intervals(3).await;
+
+    assert_eq!(probe.asked.lock().unwrap().len(), asked);
+    assert!(members.load().all.iter().all(|member| {
+        member.endpoint.health() == Health::Unchecked && member.endpoint.reason().is_none()
+    }));
+    assert_eq!(members.load().eligible.endpoints.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_members_are_only_put_together_anew_when_a_word_changes() {
+    let world = World::of(&[1]);
+    intervals(1).await;
+    let version = world.members.load().eligible.version;
+
+    intervals(10).await;
+
+    assert_eq!(world.members.load().eligible.version, version);
+}

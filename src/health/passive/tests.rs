@@ -1,0 +1,297 @@
+//! Ejection from traffic on a paused clock, and its bounds under any traffic.
+
+use std::sync::Arc;
+
+use proptest::prelude::{ProptestConfig, any, prop, proptest};
+use tokio::time::advance;
+
+use crate::base::units::Percent;
+use crate::model::endpoint::Health;
+use crate::model::members::Found;
+
+use super::Verdict::{Failure, Success};
+use super::*;
+
+const SPEC: EjectSpec = EjectSpec {
+    failures: 5,
+    base: Duration::from_secs(10),
+    max: Duration::from_secs(300),
+    share: Percent::new(30.0),
+};
+
+struct World {
+    members: Members,
+    ejector: Ejector,
+    spec: EjectSpec,
+}
+
+impl World {
+    fn of(count: u8) -> Self {
+        let members = Members::new(1, Health::Unchecked, 0.5);
+        let found = |host: u8| Found {
+            address: ([10, 0, 0, host], 80).into(),
+            weight: 1,
+            priority: 0,
+            origin: "test".into(),
+        };
+        members.replace(&(0..count).map(found).collect::<Vec<_>>());
+        Self { members, ejector: Ejector::new(), spec: SPEC }
+    }
+
+    fn endpoint(&self, at: usize) -> Arc<Endpoint> {
+        Arc::clone(&self.members.load().all[at].endpoint)
+    }
+
+    fn see(&self, at: usize, verdict: Verdict) -> Option<Ejected> {
+        self.ejector.observe(&self.members, &self.endpoint(at), &self.spec, verdict)
+    }
+
+    /// As many failures as eject.
+    fn fail(&self, at: usize) -> Option<Ejected> {
+        (0..self.spec.failures).filter_map(|_| self.see(at, Failure)).last()
+    }
+
+    fn release(&self) -> usize {
+        self.ejector.release(&self.members, &self.spec)
+    }
+
+    fn ejected(&self) -> usize {
+        let set = self.members.load();
+        set.all.iter().filter(|member| member.endpoint.ejected_for().is_some()).count()
+    }
+
+    /// Lets time pass as control does: with a tick each 100 ms.
+    async fn pass(&self, time: Duration) {
+        let ticks = time.as_millis() / 100;
+        for _ in 0..ticks {
+            advance(Duration::from_millis(100)).await;
+            self.release();
+        }
+    }
+}
+
+fn seconds(time: u64, count: u32) -> Option<Ejected> {
+    Some(Ejected { time: Duration::from_secs(time), count })
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_failures_in_a_row_eject() {
+    let world = World::of(3);
+
+    assert_eq!((0..4).filter_map(|_| world.see(0, Failure)).next(), None);
+    assert_eq!(world.see(0, Failure), seconds(10, 1));
+
+    let set = world.members.load();
+    assert_eq!(set.eligible.endpoints.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_between_starts_the_row_anew() {
+    let world = World::of(3);
+
+    for _ in 0..10 {
+        for _ in 0..4 {
+            assert_eq!(world.see(0, Failure), None);
+        }
+        assert_eq!(world.see(0, Success), None);
+    }
+
+    assert_eq!(world.ejected(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ejected_endpoint_comes_back_when_its_time_is_over() {
+    let world = World::of(3);
+    world.fail(0);
+
+    world.pass(Duration::from_millis(9_900)).await;
+    assert_eq!(world.ejected(), 1);
+    world.pass(Duration::from_millis(200)).await;
+
+    assert_eq!(world.ejected(), 0);
+    assert_eq!(world.members.load().eligible.endpoints.len(), 3);
+    assert_eq!(world.endpoint(0).failures(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_ejection_lasts_longer_up_to_the_longest() {
+    let mut world = World::of(3);
+    world.spec.max = Duration::from_secs(35);
+    let mut times = Vec::new();
+
+    for _ in 0..5 {
+        let ejected = world.fail(0).unwrap();
+        times.push(ejected.time.as_secs());
+        world.pass(ejected.time + Duration::from_millis(200)).await;
+    }
+
+    assert_eq!(times, [10, 20, 30, 35, 35]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_spell_without_an_ejection_shortens_the_next() {
+    let world = World::of(3);
+    for count in 1..=3 {
+        assert_eq!(world.fail(0).map(|ejected| ejected.count), Some(count));
+        world.pass(Duration::from_secs(u64::from(count) * 10) + Duration::from_millis(200)).await;
+    }
+
+    world.pass(Duration::from_millis(9_500)).await;
+    assert_eq!(world.endpoint(0).ejections(), 3);
+    world.pass(Duration::from_secs(1)).await;
+    assert_eq!(world.endpoint(0).ejections(), 2);
+    world.pass(Duration::from_secs(20)).await;
+    assert_eq!(world.endpoint(0).ejections(), 0);
+
+    assert_eq!(world.fail(0), seconds(10, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_endpoint_is_never_ejected() {
+    let world = World::of(1);
+
+    assert_eq!((0..100).filter_map(|_| world.see(0, Failure)).next(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_several_may_always_be_ejected_and_no_more_than_the_share() {
+    for (count, allowed) in [(2, 1), (3, 1), (4, 1), (7, 2), (10, 3), (20, 6)] {
+        let world = World::of(count);
+        for at in 0..usize::from(count) {
+            world.fail(at);
+        }
+        assert_eq!(world.ejected(), allowed, "of {count}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_had_no_room_is_ejected_when_there_is_some() {
+    let world = World::of(2);
+    world.fail(0);
+    assert_eq!(world.fail(1), None);
+
+    world.pass(Duration::from_millis(10_200)).await;
+
+    assert_eq!(world.fail(1), seconds(10, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn zero_failures_switches_ejection_off() {
+    let mut world = World::of(3);
+    world.spec.failures = 0;
+
+    assert_eq!((0..100).filter_map(|_| world.see(0, Failure)).next(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_of_an_ejected_endpoint_do_not_count() {
+    let world = World::of(3);
+    world.fail(0);
+
+    for _ in 0..50 {
+        assert_eq!(world.see(0, Failure), None);
+    }
+
+    assert_eq!(world.endpoint(0).ejections(), 1);
+    assert_eq!(world.endpoint(0).failures(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_left_is_not_ejected() {
+    let world = World::of(3);
+    let gone = world.endpoint(0);
+    world.members.replace(&[]);
+
+    let verdicts =
+        (0..20).map(|_| world.ejector.observe(&world.members, &gone, &world.spec, Failure));
+
+    assert_eq!(verdicts.flatten().next(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_ejected_before_a_reload_are_readmitted_by_the_new_ejector() {
+    let mut world = World::of(3);
+    world.fail(0);
+    world.ejector = Ejector::new();
+
+    world.pass(Duration::from_millis(10_200)).await;
+
+    assert_eq!(world.ejected(), 0);
+}
+
+#[test]
+fn of_many_workers_that_see_the_failures_one_ejects() {
+    for _ in 0..50 {
+        let world = World::of(10);
+        let endpoint = world.endpoint(0);
+
+        let told: usize = std::thread::scope(|scope| {
+            let worker = || (0..200).filter_map(|_| world.see(0, Failure)).count();
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+        });
+
+        assert_eq!(told, 1);
+        assert_eq!(endpoint.ejections(), 1);
+        assert_eq!(world.members.load().eligible.endpoints.len(), 9);
+    }
+}
+
+#[test]
+fn many_workers_never_eject_more_than_the_share() {
+    for _ in 0..20 {
+        let world = World::of(10);
+
+        std::thread::scope(|scope| {
+            for first in 0..4 {
+                let world = &world;
+                scope.spawn(move || {
+                    for round in 0..100 {
+                        world.see((first + round) % 10, Failure);
+                    }
+                });
+            }
+        });
+
+        assert!(world.ejected() <= 3, "{} are ejected", world.ejected());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn whatever_traffic_does_the_bounds_hold(
+        count in 1u8..20,
+        share in 0.0f64..100.0,
+        failures in 1u32..6,
+        steps in prop::collection::vec((any::<u8>(), 0u8..4), 0..300),
+    ) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            let mut world = World::of(count);
+            world.spec.share = Percent::new(share);
+            world.spec.failures = failures;
+            for (at, step) in steps {
+                let at = usize::from(at % count);
+                let told = match step {
+                    0 => world.see(at, Success),
+                    1 | 2 => world.fail(at),
+                    _ => {
+                        world.pass(Duration::from_secs(3)).await;
+                        None
+                    }
+                };
+                if let Some(ejected) = told {
+                    assert!(ejected.time <= SPEC.max && ejected.time >= SPEC.base);
+                    assert_eq!(ejected.time, (SPEC.base * ejected.count).min(SPEC.max));
+                }
+                let most = ((f64::from(count) * share / 100.0 + 1e-6) as usize).max(1);
+                assert!(world.ejected() <= if count == 1 { 0 } else { most });
+            }
+            world.pass(SPEC.max + Duration::from_secs(1)).await;
+            assert_eq!(world.ejected(), 0, "nobody stays out");
+        });
+    }
+}
