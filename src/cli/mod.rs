@@ -1,4 +1,5 @@
-//! The commands. Each is a function that returns what is to be printed; nothing prints here.
+//! The commands.
 
 pub mod check;
+pub mod demo;
 pub mod schema;
