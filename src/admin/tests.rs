@@ -263,12 +263,51 @@ async fn an_unknown_path_and_a_wrong_method_are_problems() {
     assert_eq!(written.status, 405);
 }
 
-#[test]
-fn every_endpoint_is_in_the_docs() {
-    let docs = include_str!("../../docs/admin.md");
+#[tokio::test]
+async fn the_docs_show_every_endpoint_as_it_answers() {
+    let world = World::start().await;
+    let source = SourceStatus::new("test".into());
+    source.last.publish(Arc::new(SourceResult::Waiting));
+    let members = Members::new(1, Health::Up, 0.5);
+    let address = "10.0.0.1:80".parse().unwrap();
+    members.replace(&[Found { address, weight: 1, priority: 0, origin: "test".into() }]);
+    world.publish(|live| {
+        live.problems = vec![fault()];
+        let (members, sources) = (Arc::new(members), vec![source]);
+        live.pools = vec![LivePool { name: "shop".into(), members, sources }];
+    });
 
     for endpoint in super::ENDPOINTS {
-        assert!(docs.contains(&format!("`{}`", endpoint.path)), "{}", endpoint.path);
+        let section = documented(endpoint.path);
+        if endpoint.path.starts_with("/api/") && section.contains("`GET`") {
+            let shown = section.split("```").find_map(|block| block.strip_prefix("json\n"));
+            let shown: Value = serde_json::from_str(shown.unwrap()).unwrap();
+            let answered = world.get(endpoint.path).await.json();
+            assert_eq!(keys(&shown), keys(&answered), "{}", endpoint.path);
+        }
+    }
+}
+
+/// The section of `docs/admin.md` on one path.
+fn documented(path: &str) -> &'static str {
+    let docs = include_str!("../../docs/admin.md");
+    let heading = format!("### `{path}`\n");
+    let (_, rest) = docs.split_once(&heading).unwrap_or_else(|| panic!("{path} is missing"));
+    rest.split("\n#").next().unwrap()
+}
+
+/// The keys of a value as paths, those of a list's first item for all of them.
+fn keys(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(key, value)| {
+                let below = keys(value).into_iter().map(move |path| format!("{key}.{path}"));
+                std::iter::once(key.clone()).chain(below)
+            })
+            .collect(),
+        Value::Array(items) => items.first().map(keys).unwrap_or_default(),
+        _ => Vec::new(),
     }
 }
 

@@ -203,12 +203,10 @@ fn certificates(
 ) -> Result<Vec<Option<Arc<rustls::ServerConfig>>>, StartError> {
     let read = |listener: &ListenerSpec| match &listener.tls {
         None => Ok(None),
-        Some(tls) => server::build(tls)
-            .map(Some)
-            .map_err(|source| StartError::Tls {
-                address: listener.address,
-                source: Box::new(source),
-            }),
+        Some(tls) => server::build(tls).map(Some).map_err(|source| StartError::Tls {
+            address: listener.address,
+            source: Box::new(source),
+        }),
     };
     gateway.listeners.iter().map(read).collect()
 }
@@ -246,4 +244,3 @@ fn open_admin(
 
 /// 2 s: for what ends at once unless the machine is very busy.
 const GRACE: Duration = Duration::from_secs(2);
-

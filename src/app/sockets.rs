@@ -76,7 +76,8 @@ pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Sockets, BindErr
     let mut bound = Vec::with_capacity(addresses.len());
     for &wanted in addresses {
         let fail = |source| BindError::new(wanted, source);
-        let alone = !addresses.contains(&SocketAddr::new(IpAddr::from([0, 0, 0, 0]), wanted.port()));
+        let alone =
+            !addresses.contains(&SocketAddr::new(IpAddr::from([0, 0, 0, 0]), wanted.port()));
         let families = if alone { Families::Both } else { Families::Own };
         claim(wanted, families).map_err(fail)?;
         let mut address = wanted;

@@ -1,13 +1,18 @@
 //! The commands: what is typed, which one runs, and what becomes of an error.
 
+pub mod check;
 pub mod demo;
 pub mod run;
+pub mod schema;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::config::Known;
+use crate::pool::balancer;
 
 use demo::DemoArgs;
 use demo::backend::BackendArgs;
@@ -27,6 +32,19 @@ pub struct Typed {
 enum Command {
     /// Serve until a signal ends it (the default command)
     Run(ConfigArg),
+    /// Print every problem of the configuration; start nothing
+    Check {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// How the problems are written
+        #[arg(long, value_enum, default_value_t = check::Format::Text)]
+        format: check::Format,
+    },
+    /// Print the JSON schema of a file, for editors
+    Schema {
+        /// Which file
+        file: schema::Which,
+    },
     /// Serve two tenants with four small backends of its own, to try things on
     Demo(DemoArgs),
     /// One backend of the demo
@@ -48,6 +66,8 @@ pub fn main() -> ExitCode {
     let typed = Typed::parse();
     let done = match typed.command.unwrap_or(Command::Run(typed.config)) {
         Command::Run(arg) => run::run(&arg.config),
+        Command::Check { config, format } => print_check(&config, format),
+        Command::Schema { file } => print(&schema::schema(file)).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => run::demo(&args),
         Command::DemoBackend(args) => demo::backend::run(&args).map(|()| ExitCode::SUCCESS),
     };
@@ -57,6 +77,20 @@ pub fn main() -> ExitCode {
         drop(writeln!(err, "tenantry: {error:#}"));
         ExitCode::FAILURE
     })
+}
+
+fn print_check(arg: &ConfigArg, format: check::Format) -> anyhow::Result<ExitCode> {
+    let known = Known { balancers: balancer::names() };
+    let outcome = check::check(&arg.config, &known, format);
+    print(&outcome.output)?;
+    Ok(if outcome.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what the command is for.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }
 
 #[cfg(test)]
@@ -84,5 +118,20 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         Typed::command().debug_assert();
+    }
+
+    /// A change of what is typed is a change for every script that types it.
+    #[test]
+    fn the_help_is_the_one_that_was_agreed_on() {
+        let mut command = Typed::command().term_width(80);
+        let mut help = command.render_long_help().to_string();
+        for name in ["run", "check", "schema", "demo"] {
+            let sub = command.find_subcommand_mut(name).expect("the command");
+            help += &format!("\n--- {name} ---\n{}", sub.render_long_help());
+        }
+
+        let agreed = include_str!("help.txt");
+
+        assert_eq!(help, agreed, "write the new text to src/cli/help.txt:\n{help}");
     }
 }

@@ -1,6 +1,5 @@
 //! `tenantry run`: load, start, wait for a signal, drain.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,9 +38,7 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let (Some(listener), Some(admin)) = (listener, app.admin_address()) else {
             return Ok(());
         };
-        let mut out = io::stdout().lock();
-        out.write_all(demo.guide(listener, admin).as_bytes())?;
-        Ok(out.flush()?)
+        super::print(&demo.guide(listener, admin))
     })
 }
 

@@ -47,8 +47,7 @@ impl Feed {
         let (settled, is_settled) = watch::channel(false);
         let mut tasks = Tasks::new("feed");
         tasks.spawn(|stop| Desk::new(home, settled).run(incoming, stop));
-        let mut feed =
-            Self { sources: Vec::new(), orders, settled: is_settled, _tasks: tasks };
+        let mut feed = Self { sources: Vec::new(), orders, settled: is_settled, _tasks: tasks };
         feed.change(sources);
         feed
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-
 use crate::config::spec::RoutesSpec;
 use crate::config::{self, Files, Known, Problem, Problems};
 use crate::pool::balancer;

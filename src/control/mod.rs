@@ -147,7 +147,11 @@ async fn from_last_good(reloader: &mut Reloader) -> Result<(), String> {
         Err(error) => return Err(format!("the last good ones cannot be used: {error}")),
     };
     let unusable = |faults: Vec<Fault>| {
-        format!("the last good ones, kept in {}, cannot be used:\n{}", place.display(), listed(&faults))
+        format!(
+            "the last good ones, kept in {}, cannot be used:\n{}",
+            place.display(),
+            listed(&faults)
+        )
     };
     let loaded = in_background(move || load::check(files)).await.map_err(unusable)?;
     reloader.apply(loaded, FIRST_PATIENCE).await.map_err(unusable)
@@ -202,7 +206,6 @@ const READMIT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Wishes to reload that may wait; who finds it full waits too.
 const WAITING: usize = 16;
-
 
 #[cfg(test)]
 mod tests;

@@ -91,8 +91,11 @@ impl Reloader {
             Ok(()) => ReloadResult::Live { generation, took: started.elapsed() },
             Err(problems) => {
                 self.refuse(&problems);
-                tracing::error!(problems = problems.len(), generation,
-                    "the routes are refused; what was live stays");
+                tracing::error!(
+                    problems = problems.len(),
+                    generation,
+                    "the routes are refused; what was live stays"
+                );
                 ReloadResult::Refused { generation, problems }
             }
         }

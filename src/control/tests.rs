@@ -101,7 +101,11 @@ fn addresses(members: &Members) -> Vec<String> {
     members.load().all.iter().map(|member| member.endpoint.label.to_string()).collect()
 }
 
-async fn eventually<F: Future<Output = ()>>(what: &str, check: impl Fn() -> bool, wait: impl Fn() -> F) {
+async fn eventually<F: Future<Output = ()>>(
+    what: &str,
+    check: impl Fn() -> bool,
+    wait: impl Fn() -> F,
+) {
     let reached = async {
         while !check() {
             wait().await;
@@ -252,7 +256,8 @@ async fn pools_that_are_unchanged_are_shared_and_others_come_and_go() {
     let shop = world.pool_of("acme");
     let extra = world.members("extra");
 
-    let billing = "\n[pools.billing]\nendpoints = [\"127.0.0.1:7\"]\n[tenants.b]\npool = \"billing\"\n";
+    let billing =
+        "\n[pools.billing]\nendpoints = [\"127.0.0.1:7\"]\n[tenants.b]\npool = \"billing\"\n";
     world.edit(&format!("{SHOP}{billing}")).await;
 
     assert!(Arc::ptr_eq(&shop, &world.pool_of("acme")));
@@ -313,9 +318,8 @@ async fn a_pool_is_never_empty_while_its_source_is_swapped() {
         .await;
     let failing = || {
         let pool = world.pool("shop");
-        let failed = |source: &SourceStatus| {
-            matches!(*source.last.load(), SourceResult::Failed { .. })
-        };
+        let failed =
+            |source: &SourceStatus| matches!(*source.last.load(), SourceResult::Failed { .. });
         pool.sources.iter().any(failed)
     };
     soon("the missing file's report", failing).await;
@@ -356,8 +360,7 @@ async fn a_config_map_swap_is_live_without_being_asked_for() {
     symlink("..data/routes.toml", at("routes.toml")).unwrap();
     let gateway = gateway(folder.path(), "routes.toml");
     let mut tasks = Tasks::new("test");
-    let control =
-        Control::start(&gateway, Arc::new(Metrics::new()), &mut tasks).await.unwrap();
+    let control = Control::start(&gateway, Arc::new(Metrics::new()), &mut tasks).await.unwrap();
 
     for number in 2..5 {
         let tenant = format!("t{number}");
@@ -436,4 +439,3 @@ async fn without_health_checks_nobody_stays_down() {
     assert!(all(Health::Unchecked));
     assert!(!members.load().eligible.panicking);
 }
-

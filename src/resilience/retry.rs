@@ -7,13 +7,15 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::base::units::Percent;
 use crate::config::spec::{RetryOn, RetrySpec};
 
+use super::budget::Fill;
+
 /// The retry rules of one exchange, all levels resolved.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetryRule {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryRule<'s> {
     /// Tries in all, the first included.
     pub attempts: u32,
     /// What is retried.
-    pub on: Box<[RetryOn]>,
+    pub on: &'s [RetryOn],
     /// Retries as a share of requests.
     pub budget: Percent,
     /// Retries a second that are always allowed.
@@ -105,13 +107,13 @@ impl Failure {
     }
 }
 
-impl RetryRule {
+impl<'s> RetryRule<'s> {
     /// Resolves the levels: `route` over `pool` over what is built in.
-    pub fn resolve(route: &RetrySpec, pool: &RetrySpec) -> Self {
+    pub fn resolve(route: &'s RetrySpec, pool: &'s RetrySpec) -> Self {
         let on = route.on.as_deref().or(pool.on.as_deref()).unwrap_or(ON);
         Self {
             attempts: route.attempts.or(pool.attempts).unwrap_or(3),
-            on: on.into(),
+            on,
             budget: route.budget.or(pool.budget).unwrap_or(BUDGET),
             budget_floor: route.budget_floor.or(pool.budget_floor).unwrap_or(10),
             backoff: route.backoff.or(pool.backoff).unwrap_or(BACKOFF),
@@ -138,6 +140,11 @@ impl RetryRule {
             return Err(Refusal::BodyTooLarge);
         }
         Ok(())
+    }
+
+    /// What the retry budget is filled with.
+    pub fn fill(&self) -> Fill {
+        Fill { share: self.budget, floor: self.budget_floor }
     }
 
     /// Whether an answer with this status would be tried again if all else allows it.
@@ -196,8 +203,8 @@ mod tests {
 
     use super::*;
 
-    fn built_in() -> RetryRule {
-        RetryRule::resolve(&RetrySpec::default(), &RetrySpec::default())
+    fn built_in() -> RetryRule<'static> {
+        RetryRule::resolve(&RetrySpec::UNSAID, &RetrySpec::UNSAID)
     }
 
     const POST: Facts = Facts { attempts: 1, idempotent: false, replayable: true };

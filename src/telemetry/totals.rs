@@ -14,7 +14,7 @@ use super::exposition::Samples;
 use super::metrics::{self, Family};
 
 /// The sums of all deltas.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     tenants: BTreeMap<Arc<str>, TenantCounts>,
     pools: BTreeMap<Arc<str>, PoolCounts>,
@@ -26,7 +26,7 @@ pub(super) struct Totals {
     panics: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct EndpointTotals {
     outcomes: [u64; AttemptOutcome::ALL.len()],
     last: Instant,

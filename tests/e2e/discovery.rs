@@ -37,8 +37,8 @@ fn a_pool_follows_its_name_and_outlives_the_dns_server() {
         |metrics| {
             let mut lines = metrics.lines();
             lines.any(|line| {
-                let failures = line.starts_with("tenantry_discovery") && line.contains("fail");
-                failures && !line.ends_with(" 0")
+                let updates = line.starts_with("tenantry_discovery_updates_total{");
+                updates && !line.contains("result=\"ok\"") && !line.ends_with(" 0")
             })
         },
     );

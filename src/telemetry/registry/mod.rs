@@ -167,7 +167,10 @@ impl Metrics {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let mut families = locked(&self.totals).collect(&self.listeners.load());
+        // A copy: for 100,000 tenants it takes 20 ms, and building their families 100 ms, while
+        // deltas wait for the lock on the control runtime.
+        let totals = locked(&self.totals).clone();
+        let mut families = totals.collect(&self.listeners.load());
         families.extend(self.members().into_iter().filter_map(Samples::finish));
         families.extend(self.lost().into_iter().filter_map(Samples::finish));
         for values in locked(&self.values).values() {
