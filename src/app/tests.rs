@@ -1,3 +1,5 @@
+//! A whole gateway within the test: start, serve, drain, and each way a start can fail.
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
