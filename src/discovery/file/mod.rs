@@ -18,6 +18,7 @@ pub(super) async fn run(path: &Path, mut feed: Feed) {
             Ok(endpoints) => {
                 let found = endpoints
                     .iter()
+                    .filter(|listed| listed.weight > 0) // as where it is written in the pool
                     .map(|listed| feed.found(listed.address, listed.weight, 0))
                     .collect();
                 feed.state(found).await;
