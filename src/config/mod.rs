@@ -1,3 +1,62 @@
-//! What was asked.
+//! What was asked: the files' words, checked as a whole, as typed values. A file that is wrong in
+//! any place gives no meaning at all, only the list of everything that is wrong with it.
 
+mod check;
+mod faults;
+mod files;
+mod problem;
+mod raw;
+pub mod schema;
 pub mod spec;
+mod substitute;
+mod text;
+mod tree;
+
+use std::path::Path;
+
+pub use check::Known;
+pub use files::{File, Files, read_routes};
+pub use problem::{Problem, Problems};
+
+use spec::{GatewaySpec, RoutesSpec};
+
+/// Reads and checks `gateway.toml`. Relative paths in it start at its folder.
+///
+/// # Errors
+/// Everything that is wrong with it; a missing file is one fault.
+pub fn load_gateway(path: &Path) -> Result<GatewaySpec, Problems> {
+    let file = files::read_file(path)?;
+    check_gateway(&Files { root: path.to_owned(), files: vec![file] })
+}
+
+/// Checks the text of `gateway.toml` that was read already.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check_gateway(files: &Files) -> Result<GatewaySpec, Problems> {
+    check::check_gateway(files, &environment)
+}
+
+/// Checks the routes files. Reads the files of authorities that they name, and nothing else.
+///
+/// # Errors
+/// Everything that is wrong with all of them.
+pub fn check_routes(files: &Files, known: &Known<'_>) -> Result<RoutesSpec, Problems> {
+    check::check_routes(files, known, &environment)
+}
+
+/// As [`check_routes`], with variables from elsewhere than the process's environment.
+///
+/// # Errors
+/// Everything that is wrong with all of them.
+pub fn check_routes_with(
+    files: &Files,
+    known: &Known<'_>,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<RoutesSpec, Problems> {
+    check::check_routes(files, known, lookup)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -535,6 +535,25 @@ pub struct RetrySpec {
     pub replay: Option<ByteSize>,
 }
 
+impl TimeoutsSpec {
+    /// Says nothing: the level below decides.
+    pub const UNSAID: Self =
+        Self { connect: None, tls: None, attempt: None, first_byte: None, idle: None, total: None };
+}
+
+impl RetrySpec {
+    /// Says nothing: the level below decides.
+    pub const UNSAID: Self = Self {
+        attempts: None,
+        on: None,
+        budget: None,
+        budget_floor: None,
+        backoff: None,
+        max_backoff: None,
+        replay: None,
+    };
+}
+
 /// An outcome that may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryOn {

@@ -57,6 +57,9 @@ pub struct Endpoint {
     /// Milliseconds since `born` until which no traffic is sent; 0 = not ejected.
     /// Writer: `health::passive`.
     ejected_until: AtomicU64,
+    /// Milliseconds since `born` at which the present spell without an ejection began.
+    /// Writer: `health::passive`.
+    quiet_since: AtomicU64,
     /// Requests that were sent and whose answers have not ended. Writer: `pool`.
     in_flight: AtomicU32,
 }
@@ -74,6 +77,7 @@ impl Endpoint {
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+            quiet_since: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
         }
     }
@@ -120,6 +124,17 @@ impl Endpoint {
     /// Sets how many ejections the next one grows from.
     pub fn set_ejections(&self, count: u32) {
         self.ejections.store(count, Ordering::Relaxed);
+    }
+
+    /// When the present spell without an ejection began.
+    pub fn quiet_since(&self) -> Instant {
+        self.born + Duration::from_millis(self.quiet_since.load(Ordering::Relaxed))
+    }
+
+    /// Sets when the present spell without an ejection began.
+    pub fn set_quiet_since(&self, since: Instant) {
+        let since = since.saturating_duration_since(self.born).as_millis();
+        self.quiet_since.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Sends no traffic from now on for this long. The caller refreshes the pool's members.

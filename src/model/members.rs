@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
@@ -44,7 +44,7 @@ pub struct Eligible {
     /// The weight of each.
     pub weights: Box<[u32]>,
     /// Running sums of the weights where they differ; `None` where all are equal.
-    pub cumulative: Option<Box<[u32]>>,
+    pub cumulative: Option<Box<[u64]>>,
     /// Grows with each change, so that what was derived from an older one can be told.
     pub version: u64,
     /// Too few are healthy: all are used rather than none.
@@ -86,6 +86,22 @@ pub struct Members {
     newcomer: AtomicU8,
     set: ArcSwap<MemberSet>,
     changes: watch::Sender<u64>,
+    /// Held while somebody ejects or readmits. Only ever tried, never waited for.
+    turn: AtomicBool,
+    /// Somebody is or was ejected, so that there is something to watch. Writer: `health::passive`.
+    watchful: AtomicBool,
+}
+
+/// The right to eject and readmit; given back on drop.
+#[derive(Debug)]
+pub struct Turn<'m> {
+    members: &'m Members,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.members.turn.store(false, Ordering::Release);
+    }
 }
 
 impl Members {
@@ -99,6 +115,8 @@ impl Members {
             newcomer: AtomicU8::new(newcomer as u8),
             set: ArcSwap::default(),
             changes: watch::Sender::new(0),
+            turn: AtomicBool::new(false),
+            watchful: AtomicBool::new(true),
         };
         members.set_panic_share(panic_share);
         members
@@ -118,6 +136,23 @@ impl Members {
     /// Sets the health that a new member starts with.
     pub fn set_newcomer(&self, health: Health) {
         self.newcomer.store(health as u8, Ordering::Relaxed);
+    }
+
+    /// The right to eject and readmit, unless somebody else has it now.
+    pub fn try_turn(&self) -> Option<Turn<'_>> {
+        let taken =
+            self.turn.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err();
+        (!taken).then_some(Turn { members: self })
+    }
+
+    /// Whether somebody is or was ejected.
+    pub fn is_watchful(&self) -> bool {
+        self.watchful.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether somebody is or was ejected.
+    pub fn set_watchful(&self, watchful: bool) {
+        self.watchful.store(watchful, Ordering::Relaxed);
     }
 
     /// Hears of each change of who is a member (not of health).
@@ -222,17 +257,17 @@ impl Members {
     }
 }
 
-fn running_sums(weights: &[u32]) -> Option<Box<[u32]>> {
+fn running_sums(weights: &[u32]) -> Option<Box<[u64]>> {
     let first = weights.first()?;
     if weights.iter().all(|weight| weight == first) {
         return None;
     }
-    let mut sum = 0u32;
+    let mut sum = 0u64;
     Some(
         weights
             .iter()
             .map(|weight| {
-                sum = sum.saturating_add(*weight);
+                sum += u64::from(*weight);
                 sum
             })
             .collect(),

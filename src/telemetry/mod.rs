@@ -1,3 +1,18 @@
 //! What is measured: the record of one exchange, metrics, the access log, the gateway's own log.
+//!
+//! A worker counts into its own [`meter::Meter`]; once a second what it counted moves over a
+//! channel into the [`registry::Metrics`] of the control side, which a scrape reads. **Invariant:**
+//! nothing here makes a worker wait: no lock, no I/O, no look-up by a string.
 
+pub mod access_log;
+pub mod delta;
+pub mod histogram;
+pub mod lines;
+pub mod meter;
+pub mod metrics;
 pub mod record;
+pub mod registry;
+pub mod tracing;
+
+mod exposition;
+mod totals;

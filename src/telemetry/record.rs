@@ -21,9 +21,13 @@ pub enum Ending {
 /// What one exchange leaves behind.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// When the request's head was read.
+    /// When the request's head was read. The access log takes the wall clock from here: now minus
+    /// what has passed since.
     pub started: Instant,
-    /// Wall clock at the same instant is taken by the access log from here: now − elapsed.
+    /// From the start to the end of the exchange; set once, at the end, so that the metrics and
+    /// the access log tell the same time.
+    pub duration: Duration,
+    /// The id of the request, as the endpoint and the client see it.
     pub request_id: HeaderValue,
     /// The client's address.
     pub client: IpAddr,

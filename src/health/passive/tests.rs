@@ -21,7 +21,6 @@ const SPEC: EjectSpec = EjectSpec {
 
 struct World {
     members: Members,
-    ejector: Ejector,
     spec: EjectSpec,
 }
 
@@ -35,7 +34,7 @@ impl World {
             origin: "test".into(),
         };
         members.replace(&(0..count).map(found).collect::<Vec<_>>());
-        Self { members, ejector: Ejector::new(), spec: SPEC }
+        Self { members, spec: SPEC }
     }
 
     fn endpoint(&self, at: usize) -> Arc<Endpoint> {
@@ -43,7 +42,7 @@ impl World {
     }
 
     fn see(&self, at: usize, verdict: Verdict) -> Option<Ejected> {
-        self.ejector.observe(&self.members, &self.endpoint(at), &self.spec, verdict)
+        observe(&self.members, &self.endpoint(at), &self.spec, verdict)
     }
 
     /// As many failures as eject.
@@ -52,7 +51,7 @@ impl World {
     }
 
     fn release(&self) -> usize {
-        self.ejector.release(&self.members, &self.spec)
+        release(&self.members, &self.spec)
     }
 
     fn ejected(&self) -> usize {
@@ -202,21 +201,9 @@ async fn an_endpoint_that_left_is_not_ejected() {
     let gone = world.endpoint(0);
     world.members.replace(&[]);
 
-    let verdicts =
-        (0..20).map(|_| world.ejector.observe(&world.members, &gone, &world.spec, Failure));
+    let verdicts = (0..20).map(|_| observe(&world.members, &gone, &world.spec, Failure));
 
     assert_eq!(verdicts.flatten().next(), None);
-}
-
-#[tokio::test(start_paused = true)]
-async fn members_ejected_before_a_reload_are_readmitted_by_the_new_ejector() {
-    let mut world = World::of(3);
-    world.fail(0);
-    world.ejector = Ejector::new();
-
-    world.pass(Duration::from_millis(10_200)).await;
-
-    assert_eq!(world.ejected(), 0);
 }
 
 #[test]

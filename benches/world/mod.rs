@@ -1,0 +1,114 @@
+//! Specs and pools that the benches share.
+
+#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up shall stop")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use tenantry::base::units::{ByteSize, Percent};
+use tenantry::config::spec::{
+    ActionSpec, ConnectionsSpec, EjectSpec, HeaderEditsSpec, NameFrom, NamingSpec, PathSpec,
+    PoolSpec, Protocol, RetrySpec, RewriteSpec, RouteSetSpec, RouteSpec, RoutesSpec, SegmentSpec,
+    TailSpec, TenantSpec, TenantState, TimeoutsSpec,
+};
+use tenantry::model::endpoint::Health;
+use tenantry::model::ids::{Label, PoolId, TenantId};
+use tenantry::model::members::{Found, Members};
+use tenantry::pool::Pool;
+
+/// A pool of endpoints with these weights.
+pub(crate) fn pool(name: &str, balance: &str, weights: &[u32]) -> Arc<Pool> {
+    let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
+    let found = |(at, weight): (usize, &u32)| Found {
+        address: ([10, 0, (at / 256) as u8, (at % 256) as u8], 80).into(),
+        weight: *weight,
+        priority: 0,
+        origin: "bench".into(),
+    };
+    members.replace(&weights.iter().enumerate().map(found).collect::<Vec<_>>());
+    let label = Label { name: name.into(), slot: 0 };
+    Arc::new(Pool::build(label, Arc::new(pool_spec(balance)), members, 0, None).unwrap())
+}
+
+fn pool_spec(balance: &str) -> PoolSpec {
+    PoolSpec {
+        sources: Vec::new(),
+        balance: balance.into(),
+        protocol: Protocol::H1,
+        tls: None,
+        health: None,
+        eject: EjectSpec {
+            failures: 5,
+            base: Duration::from_secs(10),
+            max: Duration::from_secs(300),
+            share: Percent::new(30.0),
+        },
+        panic_below: Percent::new(50.0),
+        connections: ConnectionsSpec {
+            idle: 256,
+            idle_timeout: Duration::from_secs(30),
+            max_age: Duration::from_secs(600),
+        },
+        timeouts: TimeoutsSpec::default(),
+        retry: RetrySpec::default(),
+    }
+}
+
+fn route(text: &str) -> RouteSpec {
+    let (body, tail) = match text.strip_suffix("/*") {
+        Some(body) => (body, TailSpec::Any),
+        None => (text, TailSpec::Nothing),
+    };
+    let segment = |text: &str| match text.strip_prefix('{') {
+        Some(name) => SegmentSpec::Parameter(name.trim_end_matches('}').into()),
+        None => SegmentSpec::Literal(text.into()),
+    };
+    let segments = body.split('/').skip(1).map(segment).collect();
+    RouteSpec {
+        name: text.into(),
+        path: PathSpec { text: text.into(), segments, tail },
+        host: None,
+        methods: Vec::new(),
+        headers: Vec::new(),
+        query: Vec::new(),
+        action: ActionSpec::TenantPool,
+        rewrite: RewriteSpec::default(),
+        request_headers: HeaderEditsSpec::default(),
+        response_headers: HeaderEditsSpec::default(),
+        timeouts: TimeoutsSpec::default(),
+        retry: RetrySpec::default(),
+    }
+}
+
+/// Tenants `tenant-0` and so on, that share one of ten pools and one set of fifty routes.
+pub(crate) fn spec(tenants: usize) -> RoutesSpec {
+    let mut routes: Vec<RouteSpec> =
+        (0..48).map(|at| route(&format!("/api/v1/part-{at}/{{id}}/*"))).collect();
+    routes.extend([route("/api/{version}/health"), route("/*")]);
+    let set: Arc<str> = "common".into();
+    let tenant = |at: usize| TenantSpec {
+        state: TenantState::Active,
+        pool: Some(PoolId(format!("pool-{}", at % 10).into())),
+        routes: Vec::new(),
+        route_sets: vec![Arc::clone(&set)],
+        replay_memory: ByteSize(16 << 20),
+    };
+    let header = HeaderName::from_static("x-tenant-id");
+    RoutesSpec {
+        naming: NamingSpec { from: vec![NameFrom::Header(header.clone())], forward_as: header },
+        pools: BTreeMap::new(),
+        route_sets: [(Arc::clone(&set), Arc::new(RouteSetSpec { routes }))].into(),
+        tenants: (0..tenants)
+            .map(|at| (TenantId::new(&format!("tenant-{at}")).unwrap(), Arc::new(tenant(at))))
+            .collect(),
+    }
+}
+
+/// The ten pools that [`spec`] names.
+pub(crate) fn pools() -> BTreeMap<PoolId, Arc<Pool>> {
+    let name = |at: usize| format!("pool-{at}");
+    (0..10).map(|at| (PoolId(name(at).into()), pool(&name(at), "least-request", &[1, 1]))).collect()
+}

@@ -1,0 +1,35 @@
+//! Which config is live, and what is wrong with the files if it is not theirs.
+
+use axum::routing::get;
+use axum::{Json, extract};
+use serde::Serialize;
+
+use crate::admin::State;
+use crate::admin::reply::{self, FaultBody};
+
+use super::Endpoint;
+
+pub(super) const ENDPOINT: Endpoint = Endpoint { path: "/api/v1/config", methods: || get(config) };
+
+#[derive(Debug, Serialize)]
+struct Config {
+    generation: u64,
+    /// `null` while no table is live.
+    live_since: Option<String>,
+    files: Vec<String>,
+    serving_last_good: bool,
+    failed_since: Option<String>,
+    problems: Vec<FaultBody>,
+}
+
+async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
+    let live = state.live.load();
+    Json(Config {
+        generation: live.generation,
+        live_since: (live.generation > 0).then(|| reply::time(live.since)),
+        files: live.files.iter().map(|file| file.display().to_string()).collect(),
+        serving_last_good: live.serving_last_good,
+        failed_since: live.failed_since.map(reply::time),
+        problems: live.problems.iter().map(FaultBody::from).collect(),
+    })
+}

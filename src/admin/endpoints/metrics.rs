@@ -1,0 +1,31 @@
+//! All metrics, for Prometheus.
+
+use std::sync::Arc;
+
+use axum::extract;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{StatusCode, header};
+
+use crate::admin::{State, reply};
+
+use super::Endpoint;
+
+pub(super) const ENDPOINT: Endpoint = Endpoint { path: "/metrics", methods: || get(metrics) };
+
+async fn metrics(extract::State(state): extract::State<State>) -> Response {
+    let metrics = Arc::clone(&state.metrics);
+    // With many tenants this takes a while: on a thread that nobody waits for.
+    match tokio::task::spawn_blocking(move || metrics.render()).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Ok(Err(error)) => broken(error.to_string()),
+        Err(error) => broken(error.to_string()),
+    }
+}
+
+fn broken(error: String) -> Response {
+    tracing::error!(error, "the metrics cannot be rendered; this is a bug, please report it");
+    reply::problem(StatusCode::INTERNAL_SERVER_ERROR, "metrics", error)
+}
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -1,0 +1,32 @@
+//! What the admin API answers; a new endpoint is one file here and one row in [`ENDPOINTS`].
+
+mod config;
+mod health;
+mod metrics;
+mod pools;
+mod reload;
+mod status;
+
+use axum::routing::MethodRouter;
+
+use super::State;
+
+/// One path of the admin API.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    /// Where it is.
+    pub(super) path: &'static str,
+    /// The methods it takes and what they do.
+    pub(super) methods: fn() -> MethodRouter<State>,
+}
+
+/// Every path, in the order of `docs/admin.md`.
+pub(super) static ENDPOINTS: &[Endpoint] = &[
+    health::LIVE,
+    health::READY,
+    metrics::ENDPOINT,
+    status::ENDPOINT,
+    config::ENDPOINT,
+    pools::ENDPOINT,
+    reload::ENDPOINT,
+];

@@ -1,0 +1,92 @@
+//! The operators' API: its own listener, on the control runtime. It reads what control publishes
+//! and asks control to reload; it never reaches the data path.
+
+mod connections;
+mod endpoints;
+mod reply;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Response;
+use http::{Method, StatusCode, Uri};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::base::snapshot::Snapshot;
+use crate::base::tasks::Stop;
+use crate::control::generation::{Live, ReloadResult};
+use crate::telemetry::registry::Metrics;
+
+use self::connections::LIMITS;
+use self::endpoints::ENDPOINTS;
+
+/// What the admin API can reach: handles, all of them cheap to clone.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// What does not change while the process runs.
+    pub about: Arc<About>,
+    /// All metrics of the process.
+    pub metrics: Arc<Metrics>,
+    /// What is live.
+    pub live: Snapshot<Live>,
+    /// Whether the process has been asked to end.
+    pub draining: watch::Receiver<bool>,
+    /// Asks control to load the files now.
+    pub reload: mpsc::Sender<oneshot::Sender<ReloadResult>>,
+}
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// When the process started.
+    pub started: Instant,
+    /// Worker threads.
+    pub workers: usize,
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+}
+
+/// One address where clients connect.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Address and the port that was bound.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+/// Serves the admin API until `stop`, then finishes the requests that are under way.
+pub async fn serve(listener: TcpListener, state: State, stop: Stop) {
+    connections::serve(listener, router(state), LIMITS, stop).await;
+}
+
+fn router(state: State) -> Router {
+    let mut router = Router::new();
+    for endpoint in ENDPOINTS {
+        router = router.route(endpoint.path, (endpoint.methods)());
+    }
+    router.fallback(unknown_path).method_not_allowed_fallback(wrong_method).with_state(state)
+}
+
+async fn unknown_path(uri: Uri) -> Response {
+    let known: Vec<&str> = ENDPOINTS.iter().map(|endpoint| endpoint.path).collect();
+    reply::problem(
+        StatusCode::NOT_FOUND,
+        "unknown-path",
+        format!("nothing is at {}; there is {}", uri.path(), known.join(", ")),
+    )
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    reply::problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "wrong-method",
+        format!("{} does not take {method}", uri.path()),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! The API as an operator's client sees it: over a real connection to a real listener.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::base::snapshot::Snapshot;
+use crate::base::tasks::{Stopped, Tasks};
+use crate::control::generation::{Fault, Live, LivePool, ReloadResult, SourceResult, SourceStatus};
+use crate::model::endpoint::Health;
+use crate::model::members::{Found, Members};
+use crate::telemetry::registry::Metrics;
+
+use super::connections::{self, LIMITS, Limits};
+use super::{About, Listener, State, router};
+
+/// The API on a port of its own, and the other ends of its handles.
+struct World {
+    address: std::net::SocketAddr,
+    live: Snapshot<Live>,
+    draining: watch::Sender<bool>,
+    reloads: mpsc::Receiver<oneshot::Sender<ReloadResult>>,
+    tasks: Tasks,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+
+    fn problem(&self) -> Value {
+        assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status);
+        assert!(problem["type"].as_str().unwrap().starts_with("urn:tenantry:admin:"));
+        problem
+    }
+}
+
+impl World {
+    async fn start() -> Self {
+        Self::with(LIMITS).await
+    }
+
+    async fn with(limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let live = Snapshot::new(Arc::new(Live::none()));
+        let draining = watch::Sender::new(false);
+        let (reload, reloads) = mpsc::channel(1);
+        let state = State {
+            about: Arc::new(About {
+                started: Instant::now(),
+                workers: 2,
+                listeners: vec![Listener { address: "0.0.0.0:8443".parse().unwrap(), tls: true }],
+            }),
+            metrics: Arc::new(Metrics::new()),
+            live: live.clone(),
+            draining: draining.subscribe(),
+            reload,
+        };
+        let mut tasks = Tasks::new("test");
+        tasks.spawn(move |stop| connections::serve(listener, router(state), limits, stop));
+        Self { address, live, draining, reloads, tasks }
+    }
+
+    async fn ask(&self, method: &str, path: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path).await
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut Live)) {
+        let mut live = Live::clone(&self.live.load());
+        change(&mut live);
+        self.live.publish(Arc::new(live));
+    }
+}
+
+fn fault() -> Fault {
+    Fault {
+        file: PathBuf::from("routes.toml"),
+        line: Some(3),
+        column: Some(7),
+        key: Some("pools.shop.balance".to_owned()),
+        what: "no balancer \"p2c\"".to_owned(),
+        hint: Some("write \"least-request\"".to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_table_and_the_drain_and_liveness_does_not() {
+    let world = World::start().await;
+
+    let early = world.get("/readyz").await;
+    assert_eq!(early.status, 503);
+    assert_eq!(early.problem()["detail"], "no routes are live yet");
+    assert_eq!(world.get("/healthz").await.status, 200);
+
+    world.publish(|live| live.generation = 1);
+    assert_eq!(world.get("/readyz").await.status, 200);
+
+    world.draining.send_replace(true);
+    let late = world.get("/readyz").await;
+    assert_eq!(late.status, 503);
+    assert!(late.problem()["detail"].as_str().unwrap().contains("draining"));
+    assert_eq!(world.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn metrics_are_served_in_the_text_format() {
+    let answer = World::start().await.get("/metrics").await;
+
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"));
+    assert!(answer.body.contains("tenantry_build_info{version="));
+}
+
+#[tokio::test]
+async fn status_tells_what_runs() {
+    let world = World::start().await;
+    world.publish(|live| live.generation = 4);
+
+    let status = world.get("/api/v1/status").await.json();
+
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["pid"], std::process::id());
+    assert_eq!(status["workers"], 2);
+    assert_eq!(status["listeners"], json!([{"address": "0.0.0.0:8443", "tls": true}]));
+    assert_eq!(status["generation"], 4);
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["draining"], false);
+}
+
+#[tokio::test]
+async fn config_tells_what_is_live_and_what_is_wrong() {
+    let world = World::start().await;
+    assert_eq!(world.get("/api/v1/config").await.json()["live_since"], Value::Null);
+    world.publish(|live| {
+        live.generation = 2;
+        live.since = SystemTime::UNIX_EPOCH + Duration::from_millis(1500);
+        live.files = vec![PathBuf::from("routes.toml")];
+        live.problems = vec![fault()];
+        live.failed_since = Some(SystemTime::UNIX_EPOCH);
+    });
+
+    let config = world.get("/api/v1/config").await.json();
+
+    assert_eq!(config["generation"], 2);
+    assert_eq!(config["live_since"], "1970-01-01T00:00:01.500Z");
+    assert_eq!(config["files"], json!(["routes.toml"]));
+    assert_eq!(config["failed_since"], "1970-01-01T00:00:00.000Z");
+    assert_eq!(config["problems"][0]["line"], 3);
+    assert_eq!(config["problems"][0]["key"], "pools.shop.balance");
+    assert_eq!(config["problems"][0]["hint"], "write \"least-request\"");
+}
+
+#[tokio::test]
+async fn pools_tell_how_each_member_is_and_where_it_came_from() {
+    let world = World::start().await;
+    let members = Members::new(1, Health::Pending, 0.5);
+    let origin: Arc<str> = "dns shop.internal:80".into();
+    members.replace(&[Found {
+        address: "10.0.0.1:80".parse().unwrap(),
+        weight: 3,
+        priority: 10,
+        origin: Arc::clone(&origin),
+    }]);
+    let endpoint = Arc::clone(&members.load().all[0].endpoint);
+    endpoint.set_health(Health::Down, Some("connection refused".to_owned()));
+    endpoint.eject(Duration::from_secs(60));
+    members.refresh();
+    let source = SourceStatus::new(origin);
+    world.publish(|live| {
+        live.pools = vec![LivePool {
+            name: "shop".into(),
+            members: Arc::new(members),
+            sources: vec![source.clone()],
+        }];
+    });
+    assert_eq!(world.get("/api/v1/pools").await.json()[0]["sources"][0]["result"], "waiting");
+    let error = "no answer from 127.0.0.1:53".to_owned();
+    source.last.publish(Arc::new(SourceResult::Failed { at: SystemTime::UNIX_EPOCH, error }));
+
+    let pools = world.get("/api/v1/pools").await.json();
+
+    let member = &pools[0]["members"][0];
+    assert_eq!(pools[0]["name"], "shop");
+    assert_eq!(pools[0]["panicking"], true);
+    assert_eq!(member["address"], "10.0.0.1:80");
+    assert_eq!(member["weight"], 3);
+    assert_eq!(member["priority"], 10);
+    assert_eq!(member["origin"], "dns shop.internal:80");
+    assert_eq!(member["health"], "down");
+    assert_eq!(member["reason"], "connection refused");
+    assert!((1..=60_000).contains(&member["ejected_for_ms"].as_u64().unwrap()));
+    assert_eq!(member["in_flight"], 0);
+    assert_eq!(member["eligible"], false);
+    assert_eq!(pools[0]["sources"][0]["result"], "failed");
+    assert_eq!(pools[0]["sources"][0]["error"], "no answer from 127.0.0.1:53");
+}
+
+#[tokio::test]
+async fn a_reload_answers_with_the_new_generation_or_all_problems() {
+    let mut world = World::start().await;
+    let mut reloads = std::mem::replace(&mut world.reloads, mpsc::channel(1).1);
+    world.tasks.spawn(|_stop| async move {
+        let took = Duration::from_millis(12);
+        let good = ReloadResult::Live { generation: 5, took };
+        reloads.recv().await.unwrap().send(good).unwrap();
+        let bad = ReloadResult::Refused { generation: 5, problems: vec![fault()] };
+        reloads.recv().await.unwrap().send(bad).unwrap();
+    });
+
+    let good = world.ask("POST", "/api/v1/reload").await;
+    let bad = world.ask("POST", "/api/v1/reload").await;
+    let ended = world.ask("POST", "/api/v1/reload").await;
+
+    assert_eq!(good.status, 200);
+    assert_eq!(good.json(), json!({"generation": 5, "took_ms": 12}));
+    assert_eq!(bad.status, 422);
+    assert_eq!(bad.problem()["generation"], 5);
+    assert_eq!(bad.problem()["problems"][0]["what"], "no balancer \"p2c\"");
+    assert_eq!(ended.status, 503);
+    ended.problem();
+}
+
+#[tokio::test]
+async fn an_unknown_path_and_a_wrong_method_are_problems() {
+    let world = World::start().await;
+
+    let unknown = world.get("/api/v1/statsu").await;
+    let wrong = world.get("/api/v1/reload").await;
+    let written = world.ask("DELETE", "/api/v1/pools").await;
+
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.problem()["detail"].as_str().unwrap().contains("/api/v1/status"));
+    assert_eq!(wrong.status, 405);
+    assert!(wrong.head.contains("allow: post"), "{}", wrong.head);
+    wrong.problem();
+    assert_eq!(written.status, 405);
+}
+
+#[tokio::test]
+async fn the_docs_show_every_endpoint_as_it_answers() {
+    let world = World::start().await;
+    let source = SourceStatus::new("test".into());
+    source.last.publish(Arc::new(SourceResult::Waiting));
+    let members = Members::new(1, Health::Up, 0.5);
+    let address = "10.0.0.1:80".parse().unwrap();
+    members.replace(&[Found { address, weight: 1, priority: 0, origin: "test".into() }]);
+    world.publish(|live| {
+        live.problems = vec![fault()];
+        let (members, sources) = (Arc::new(members), vec![source]);
+        live.pools = vec![LivePool { name: "shop".into(), members, sources }];
+    });
+
+    for endpoint in super::ENDPOINTS {
+        let section = documented(endpoint.path);
+        if endpoint.path.starts_with("/api/") && section.contains("`GET`") {
+            let shown = section.split("```").find_map(|block| block.strip_prefix("json\n"));
+            let shown: Value = serde_json::from_str(shown.unwrap()).unwrap();
+            let answered = world.get(endpoint.path).await.json();
+            assert_eq!(keys(&shown), keys(&answered), "{}", endpoint.path);
+        }
+    }
+}
+
+/// The section of `docs/admin.md` on one path.
+fn documented(path: &str) -> &'static str {
+    let docs = include_str!("../../docs/admin.md");
+    let heading = format!("### `{path}`\n");
+    let (_, rest) = docs.split_once(&heading).unwrap_or_else(|| panic!("{path} is missing"));
+    rest.split("\n#").next().unwrap()
+}
+
+/// The keys of a value as paths, those of a list's first item for all of them.
+fn keys(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(key, value)| {
+                let below = keys(value).into_iter().map(move |path| format!("{key}.{path}"));
+                std::iter::once(key.clone()).chain(below)
+            })
+            .collect(),
+        Value::Array(items) => items.first().map(keys).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn who_sends_nothing_gives_its_place_to_the_next() {
+    let head = Duration::from_millis(50);
+    let world = World::with(Limits { connections: 1, head, ..LIMITS }).await;
+    let mut silent = TcpStream::connect(world.address).await.unwrap();
+
+    let answer = tokio::time::timeout(Duration::from_secs(10), world.get("/healthz")).await;
+
+    assert_eq!(answer.expect("the silent client was let go").status, 200);
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_old_connection_ends_between_two_requests() {
+    let age = Duration::from_millis(50);
+    let world = World::with(Limits { age, ..LIMITS }).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: admin\r\n\r\n").await.unwrap();
+
+    let mut answers = String::new();
+    let closed = stream.read_to_string(&mut answers);
+    tokio::time::timeout(Duration::from_secs(10), closed).await.expect("closed").unwrap();
+
+    assert!(answers.starts_with("HTTP/1.1 200"), "{answers}");
+}
+
+#[tokio::test]
+async fn the_api_stops_when_it_is_asked_to() {
+    let world = World::start().await;
+    let address = world.address;
+    // A client that keeps its connection open holds up nobody.
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: admin\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+
+    assert_eq!(world.tasks.stop(Duration::from_secs(10)).await, Stopped::Cleanly);
+
+    assert!(TcpStream::connect(address).await.is_err());
+}

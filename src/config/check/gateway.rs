@@ -1,0 +1,213 @@
+//! The meaning of `gateway.toml`.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::base::units::{ByteSize, Percent};
+use crate::config::faults::{Faults, Key};
+use crate::config::files::Files;
+use crate::config::problem::Problems;
+use crate::config::raw::{AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log};
+use crate::config::spec::{
+    AccessLogOutput, AccessLogSpec, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec, ListenerSpec,
+    ListenerTlsSpec, LogFormat, LogSpec,
+};
+use crate::config::substitute::{Lookup, substitute};
+use crate::config::text::AccessOutput;
+use crate::config::tree::{parse, read};
+
+use super::{above_zero, beside};
+
+/// Checks `gateway.toml`, the one file of `files`.
+pub(in crate::config) fn check(files: &Files, lookup: Lookup<'_>) -> Result<GatewaySpec, Problems> {
+    let mut faults = Faults::new(&files.files);
+    let key = Key::root(0);
+    let text = files.files.first().map_or("", |file| file.text.as_ref());
+    let raw = parse(text, 0, &mut faults).and_then(|mut node| {
+        substitute(&mut node, &key, lookup, &mut faults);
+        read::<Gateway>(node, &key, &mut faults)
+    });
+    let spec = meaning(raw.unwrap_or_default(), files.root.parent(), &key, &mut faults);
+    match faults.is_empty() {
+        true => Ok(spec),
+        false => Err(faults.into_problems()),
+    }
+}
+
+fn meaning(
+    raw: Gateway,
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> GatewaySpec {
+    let mut taken = BTreeMap::new();
+    let listeners = listeners(raw.listeners, folder, &mut taken, key, faults);
+    let state = raw.state.map_or_else(|| Some(PathBuf::from("state")), |state| state.0.0);
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    GatewaySpec {
+        listeners,
+        admin: admin(raw.admin, &taken, &key.name("admin"), faults),
+        routes: beside(folder, raw.routes.map_or_else(|| "routes.toml".into(), |path| path.0.0)),
+        state: state.map(|state| beside(folder, state)),
+        workers: raw.workers.map_or_else(cores, |workers| workers.size()),
+        dns: dns(raw.dns, &key.name("dns"), faults),
+        log: log(raw.log),
+        access_log: access_log(raw.access_log, folder, &key.name("access-log"), faults),
+        downstream: downstream(raw.downstream, &key.name("downstream"), faults),
+        drain: drain(raw.drain),
+    }
+}
+
+/// Addresses that are in use already, and where they are written.
+type Taken = BTreeMap<SocketAddr, usize>;
+
+fn listeners(
+    raw: Option<At<Vec<At<Listener>>>>,
+    folder: Option<&Path>,
+    taken: &mut Taken,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<ListenerSpec> {
+    let Some(raw) = raw else {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
+        return vec![ListenerSpec { address, tls: None }];
+    };
+    let key = key.name("listeners");
+    if raw.value.is_empty() {
+        let hint = "write [[listeners]] and address = \"0.0.0.0:8080\"";
+        faults.add_missing(&key, raw.start, "there is no listener", hint);
+    }
+    let mut listeners = Vec::with_capacity(raw.value.len());
+    for (index, At { value: listener, start }) in raw.value.into_iter().enumerate() {
+        let key = key.index(index);
+        let tls = listener.tls.and_then(|At { value: tls, start }| {
+            let (Some(cert), Some(secret)) = (tls.cert, tls.key) else {
+                let hint = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }";
+                faults.add_missing(&key.name("tls"), start, "needs both cert and key", hint);
+                return None;
+            };
+            let (certificate, key) = (beside(folder, cert.0.0), beside(folder, secret.0.0));
+            Some(ListenerTlsSpec { certificate, key })
+        });
+        let Some(At { value: address, start }) = listener.address else {
+            let hint = "write address = \"0.0.0.0:8080\"";
+            faults.add_missing(&key, start, "has no address", hint);
+            continue;
+        };
+        let address = address.0;
+        if let Some(first) = taken.get(&address) {
+            let what = format!("{address} is taken by another listener");
+            let hint = format!("the other is at {}", faults.place(0, *first));
+            faults.add(&key.name("address"), start, what, Some(hint));
+        }
+        if address.port() != 0 {
+            taken.entry(address).or_insert(start);
+        }
+        listeners.push(ListenerSpec { address, tls });
+    }
+    listeners
+}
+
+fn admin(
+    raw: Option<Admin>,
+    taken: &Taken,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<SocketAddr> {
+    let Some(At { value: address, start }) = raw.and_then(|admin| admin.address) else {
+        return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)));
+    };
+    let address = address.0.0?;
+    if let Some(first) = taken.get(&address) {
+        let what = format!("{address} is taken by a listener");
+        let hint = format!("the listener is at {}", faults.place(0, *first));
+        faults.add(&key.name("address"), start, what, Some(hint));
+    }
+    Some(address)
+}
+
+fn dns(raw: Option<Dns>, key: &Key<'_>, faults: &mut Faults<'_>) -> DnsSpec {
+    let raw = raw.unwrap_or_default();
+    let timeout = above_zero(raw.timeout, &key.name("timeout"), faults);
+    DnsSpec {
+        servers: raw.servers.unwrap_or_default().into_iter().map(|server| server.0.0).collect(),
+        timeout: timeout.unwrap_or(Duration::from_secs(2)),
+    }
+}
+
+fn log(raw: Option<Log>) -> LogSpec {
+    let raw = raw.unwrap_or_default();
+    LogSpec {
+        filter: raw.filter.map_or_else(|| "info".to_owned(), |filter| filter.0.0),
+        format: raw.format.map_or(LogFormat::Text, |format| format.0),
+    }
+}
+
+fn access_log(
+    raw: Option<AccessLog>,
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> AccessLogSpec {
+    let raw = raw.unwrap_or_default();
+    let output = match (raw.output, raw.file) {
+        (Some(output), Some(_)) => {
+            let hint = "keep one of output and file".to_owned();
+            let what = "is there beside file";
+            faults.add(&key.name("output"), output.start, what, Some(hint));
+            AccessLogOutput::Off
+        }
+        (None, Some(file)) => AccessLogOutput::File(beside(folder, file.0.0)),
+        (Some(output), None) if output.value.0 == AccessOutput::Off => AccessLogOutput::Off,
+        (_, None) => AccessLogOutput::Stdout,
+    };
+    AccessLogSpec {
+        output,
+        sample: raw.sample.map_or(Percent::new(100.0), |sample| sample.0),
+        queue: raw.queue.map_or(8192, |queue| queue.size()),
+    }
+}
+
+fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -> DownstreamSpec {
+    let raw = raw.unwrap_or_default();
+    let mut time = |written, name, default| {
+        above_zero(written, &key.name(name), faults).unwrap_or(Duration::from_secs(default))
+    };
+    let header_timeout = time(raw.header_timeout, "header-timeout", 10);
+    let idle_timeout = time(raw.idle_timeout, "idle-timeout", 75);
+    let body_timeout = time(raw.body_timeout, "body-timeout", 30);
+    let tunnel_timeout = time(raw.tunnel_timeout, "tunnel-timeout", 300);
+    let handshake_timeout = time(raw.handshake_timeout, "handshake-timeout", 5);
+    let max_header_size = raw.max_header_size.map_or(ByteSize(32 << 10), |size| {
+        if !(1 << 10..=1 << 20).contains(&size.value.0.0) {
+            let what = format!("{} is out of range", size.value.0);
+            let hint = "write a size from 1KiB to 1MiB, as in \"32KiB\"".to_owned();
+            faults.add(&key.name("max-header-size"), size.start, what, Some(hint));
+        }
+        size.value.0
+    });
+    DownstreamSpec {
+        header_timeout,
+        idle_timeout,
+        body_timeout,
+        tunnel_timeout,
+        handshake_timeout,
+        max_requests: raw.max_requests.map_or(10_000, |max| max.0),
+        max_header_size,
+        max_headers: raw.max_headers.map_or(128, |max| max.size()),
+        max_body: raw.max_body.map_or(ByteSize(10 << 20), |max| max.0),
+        max_streams: raw.max_streams.map_or(100, |max| max.small()),
+        max_connections: raw.max_connections.map_or(100_000, |max| max.size()),
+    }
+}
+
+fn drain(raw: Option<Drain>) -> DrainSpec {
+    let raw = raw.unwrap_or_default();
+    DrainSpec {
+        accept: raw.accept.map_or(Duration::from_secs(1), |time| time.0),
+        timeout: raw.timeout.map_or(Duration::from_secs(30), |time| time.0),
+    }
+}

@@ -1,0 +1,81 @@
+//! Edits of heads, and the fields that nobody but the gateway writes.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderName, HeaderValue};
+
+use crate::config::faults::{Faults, Key};
+use crate::config::raw::{HeaderEdits, Pairs};
+use crate::config::spec::HeaderEditsSpec;
+use crate::config::text::Written;
+
+/// Whose head is edited.
+#[derive(Clone, Copy)]
+pub(super) enum Whose<'a> {
+    /// The request's; this field of it carries the tenant.
+    Request(&'a HeaderName),
+    /// The answer's.
+    Answer,
+}
+
+/// Checks the edits of one head.
+pub(super) fn check(
+    raw: Option<HeaderEdits>,
+    whose: Whose<'_>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> HeaderEditsSpec {
+    let Some(raw) = raw else { return HeaderEditsSpec::default() };
+    let mut remove = Vec::new();
+    let remove_key = key.name("remove");
+    for (index, name) in raw.remove.unwrap_or_default().into_iter().enumerate() {
+        refuse(&name.value.0, name.start, whose, &remove_key.index(index), faults);
+        remove.push(name.value.0);
+    }
+    HeaderEditsSpec {
+        remove,
+        set: pairs(raw.set, whose, &key.name("set"), faults),
+        add: pairs(raw.add, whose, &key.name("add"), faults),
+    }
+}
+
+fn pairs(
+    raw: Option<Pairs<HeaderName, Written<HeaderValue>>>,
+    whose: Whose<'_>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut pairs = Vec::new();
+    for (name, value) in raw.map(|raw| raw.0).unwrap_or_default() {
+        refuse(&name.value, name.start, whose, &key.name(name.value.as_str()), faults);
+        pairs.push((name.value, value.0));
+    }
+    pairs
+}
+
+fn refuse(name: &HeaderName, at: usize, whose: Whose<'_>, key: &Key<'_>, faults: &mut Faults<'_>) {
+    let hint = match whose {
+        Whose::Request(tenant) if tenant == name => "it carries the tenant; use another name",
+        Whose::Request(_) if *name == HOST => "write rewrite = { host = \"…\" }",
+        _ if OWNED.contains(name) => "take it out: the gateway writes it for each connection",
+        _ => return,
+    };
+    let what = format!("the header {name} belongs to the gateway");
+    faults.add(key, at, what, Some(hint.to_owned()));
+}
+
+/// Fields that frame a message or belong to one connection.
+pub(super) const OWNED: [HeaderName; 10] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    TE,
+    TRAILER,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];

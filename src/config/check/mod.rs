@@ -1,0 +1,129 @@
+//! From the files' words to their meaning: defaults filled in, names resolved, every fault told.
+
+mod gateway;
+mod gather;
+mod head;
+mod naming;
+mod pool;
+mod route;
+mod rules;
+mod tenant;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::model::ids::PoolId;
+
+use super::faults::{Faults, Key, nearest};
+use super::files::Files;
+use super::problem::Problems;
+use super::raw::At;
+use super::spec::RoutesSpec;
+use super::substitute::Lookup;
+use super::text::Written;
+
+pub(super) use gateway::check as check_gateway;
+
+/// Names that other folders define and the files may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The balancers.
+    pub balancers: &'a [&'a str],
+}
+
+/// Checks the routes files and makes their meaning of them. Reads the files of authorities that
+/// they name, and nothing else.
+pub(super) fn check_routes(
+    files: &Files,
+    known: &Known<'_>,
+    lookup: Lookup<'_>,
+) -> Result<RoutesSpec, Problems> {
+    let mut faults = Faults::new(&files.files);
+    let gathered = gather::gather(files, lookup, &mut faults);
+    let naming = naming::check(gathered.naming, &mut faults);
+
+    let mut pools = BTreeMap::new();
+    let names: BTreeSet<Arc<str>> = gathered.pools.keys().cloned().collect();
+    for (name, entry) in gathered.pools {
+        let root = Key::root(entry.file);
+        let table = root.name("pools");
+        let Some(raw) = entry.raw else { continue };
+        let folder = files.files.get(entry.file).and_then(|file| file.path.parent());
+        let scope = pool::Scope { known, folder, at: entry.at };
+        let spec = pool::check(raw, &scope, &table.name(&name), &mut faults);
+        pools.insert(PoolId(name), Arc::new(spec));
+    }
+
+    let scope = Scope { pools: &names, tenant_header: &naming.forward_as };
+    let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, &mut faults);
+    let tenants = tenant::check_tenants(gathered.tenants, &scope, &sets, &mut faults);
+    match faults.is_empty() {
+        true => Ok(RoutesSpec { naming, pools, route_sets, tenants }),
+        false => Err(faults.into_problems()),
+    }
+}
+
+/// What routes and tenants may refer to.
+struct Scope<'a> {
+    /// Every pool that is defined, right or wrong.
+    pools: &'a BTreeSet<Arc<str>>,
+    /// The header that carries the tenant.
+    tenant_header: &'a HeaderName,
+}
+
+impl Scope<'_> {
+    /// The pool of this name; a fault when there is none.
+    fn pool(&self, name: &str, at: usize, key: &Key<'_>, faults: &mut Faults<'_>) -> PoolId {
+        if let Some(name) = self.pools.get(name) {
+            return PoolId(Arc::clone(name));
+        }
+        faults.add_undefined(key, at, || undefined("pool", name, self.pools.iter()));
+        PoolId(name.into())
+    }
+}
+
+/// Says that a name is not defined, and which one may have been meant.
+fn undefined<'n>(
+    noun: &str,
+    name: &str,
+    known: impl Iterator<Item = &'n Arc<str>> + Clone,
+) -> (String, Option<String>) {
+    let table = if noun == "pool" { "pools" } else { "route-sets" };
+    let hint = match nearest(name, known.clone().map(AsRef::as_ref)) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => {
+            let few: Vec<&str> = known.take(5).map(AsRef::as_ref).collect();
+            match few.is_empty() {
+                true => format!("define it: [{table}.{name}]"),
+                false => format!("define it: [{table}.{name}]; defined are {}", few.join(", ")),
+            }
+        }
+    };
+    (format!("there is no {noun} {name:?}"), Some(hint))
+}
+
+/// A duration that must be above 0.
+fn above_zero(
+    written: Option<At<Written<Duration>>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Duration> {
+    let written = written?;
+    if written.value.0.is_zero() {
+        let hint = "write a duration from 1ms to 168h, as in \"5s\"".to_owned();
+        faults.add(key, written.start, "must be above 0", Some(hint));
+    }
+    Some(written.value.0)
+}
+
+/// A path as the file that names it means it.
+fn beside(folder: Option<&std::path::Path>, path: PathBuf) -> PathBuf {
+    match folder {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.join(path),
+        _ => path,
+    }
+}

@@ -1,0 +1,88 @@
+//! How a request names its tenant.
+
+use http::HeaderName;
+
+use crate::config::faults::{Faults, Key};
+use crate::config::raw::{At, Naming, Way};
+use crate::config::spec::{NameFrom, NamingSpec};
+use crate::model::ids::TenantId;
+
+use super::head::OWNED;
+
+/// Checks the table `[tenant]`; without one, the header `x-tenant-id` names the tenant.
+pub(super) fn check(raw: Option<(usize, At<Naming>)>, faults: &mut Faults<'_>) -> NamingSpec {
+    let mut from = Vec::new();
+    match raw.map(|(file, naming)| (file, naming.value.from)) {
+        Some((file, Some(ways))) => {
+            let root = Key::root(file);
+            let table = root.name("tenant");
+            let key = table.name("from");
+            if ways.value.is_empty() {
+                let hint = "write [{ header = \"X-Tenant-ID\" }], or leave it out";
+                faults.add_missing(&key, ways.start, "no way names the tenant", hint);
+            }
+            let last = ways.value.len().saturating_sub(1);
+            for (index, raw) in ways.value.into_iter().enumerate() {
+                let start = raw.start;
+                let key = key.index(index);
+                let Some(way) = way(raw, &key, faults) else { continue };
+                if matches!(way, NameFrom::Default(_)) && index != last {
+                    let hint = "put it at the end".to_owned();
+                    let what = "the ways after a default are never used";
+                    faults.add(&key, start, what, Some(hint));
+                }
+                if from.contains(&way) {
+                    faults.add(&key, start, "is there twice", Some("keep one".to_owned()));
+                }
+                from.push(way);
+            }
+        }
+        _ => from.push(NameFrom::Header(TENANT_HEADER)),
+    }
+    let headers = from.iter().find_map(|way| match way {
+        NameFrom::Header(name) => Some(name.clone()),
+        _ => None,
+    });
+    NamingSpec { from, forward_as: headers.unwrap_or(TENANT_HEADER) }
+}
+
+fn way(raw: At<Way>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<NameFrom> {
+    const WAYS: &str = "write one of { header = \"X-Tenant-ID\" }, \
+                        { host = \"{tenant}.example.com\" }, { path = \"strip\" }, \
+                        { default = \"acme\" }";
+    let At { value: raw, start } = raw;
+    match (raw.header, raw.host, raw.path, raw.default) {
+        (Some(header), None, None, None) => {
+            if OWNED.contains(&header.0) || header.0 == http::header::HOST {
+                let what = format!("the header {} cannot name a tenant", header.0);
+                let hint = "take a header of its own, as in \"X-Tenant-ID\"".to_owned();
+                faults.add(&key.name("header"), start, what, Some(hint));
+            }
+            Some(NameFrom::Header(header.0))
+        }
+        (None, Some(host), None, None) => {
+            Some(NameFrom::Host { prefix: host.0.prefix, suffix: host.0.suffix })
+        }
+        (None, None, Some(path), None) => Some(NameFrom::Path(path.0.0)),
+        (None, None, None, Some(default)) => match TenantId::new(&default.value) {
+            Ok(id) => Some(NameFrom::Default(id)),
+            Err(error) => {
+                let hint = "an id is 1 to 128 of letters, digits, '.', '_' and '-'".to_owned();
+                let what = format!("the id {error}");
+                faults.add(&key.name("default"), default.start, what, Some(hint));
+                None
+            }
+        },
+        (None, None, None, None) => {
+            faults.add_missing(key, start, "names no way", WAYS);
+            None
+        }
+        _ => {
+            faults.add(key, start, "names several ways in one", Some(WAYS.to_owned()));
+            None
+        }
+    }
+}
+
+/// What names a tenant where nothing is configured.
+const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");

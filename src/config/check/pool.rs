@@ -1,0 +1,240 @@
+//! Pools: sources, checks, connections.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::base::units::Percent;
+use crate::config::faults::{Faults, Key, nearest};
+use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool, UpstreamTls};
+use crate::config::spec::{
+    ConnectionsSpec, EjectSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
+    UpstreamTlsSpec,
+};
+use crate::config::text::{FilePath, Written};
+
+use super::{Known, above_zero, beside, rules};
+
+/// What a pool is checked with.
+pub(super) struct Scope<'a> {
+    /// Names that other folders define.
+    pub(super) known: &'a Known<'a>,
+    /// The folder of the file, which relative paths start at.
+    pub(super) folder: Option<&'a Path>,
+    /// First byte of the pool's name.
+    pub(super) at: usize,
+}
+
+/// Checks one pool.
+pub(super) fn check(
+    mut raw: Pool,
+    scope: &Scope<'_>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> PoolSpec {
+    let sources = sources(&mut raw, scope, key, faults);
+    if sources.is_empty() {
+        let hint =
+            "write endpoints = [\"10.0.0.1:8080\"], dns = \"app.internal:8080\", srv or file";
+        faults.add_missing(key, scope.at, "nothing tells where its endpoints are", hint);
+    }
+    let balance = balance(raw.balance, scope.known, &key.name("balance"), faults);
+    PoolSpec {
+        sources,
+        balance,
+        protocol: raw.protocol.map_or(Protocol::H1, |protocol| protocol.0),
+        tls: tls(raw.tls, scope.folder, &key.name("tls"), faults),
+        health: raw.health.map(|health| self::health(health, &key.name("health"), faults)),
+        eject: eject(raw.eject, &key.name("eject"), faults),
+        panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
+        connections: connections(raw.connections, &key.name("connections"), faults),
+        timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),
+        retry: rules::retry(raw.retry, &key.name("retry"), faults),
+    }
+}
+
+fn sources(
+    raw: &mut Pool,
+    scope: &Scope<'_>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<SourceSpec> {
+    let mut sources = Vec::new();
+    if let Some(endpoints) = raw.endpoints.take() {
+        let fixed = endpoints_of(endpoints, &key.name("endpoints"), faults);
+        if !fixed.is_empty() {
+            sources.push(SourceSpec::Fixed(fixed));
+        }
+    }
+    for name in raw.dns.take().map(|dns| dns.0).unwrap_or_default() {
+        sources.push(SourceSpec::Dns { name: name.0.name, port: name.0.port });
+    }
+    for name in raw.srv.take().map(|srv| srv.0).unwrap_or_default() {
+        sources.push(SourceSpec::Srv { name: name.0.0 });
+    }
+    for file in raw.file.take().map(|file| file.0).unwrap_or_default() {
+        sources.push(SourceSpec::File(beside(scope.folder, file.0.0)));
+    }
+    sources
+}
+
+fn endpoints_of(
+    raw: At<Vec<At<Endpoint>>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<(SocketAddr, u32)> {
+    let mut fixed = Vec::with_capacity(raw.value.len());
+    let mut seen = BTreeSet::new();
+    for (index, At { value: endpoint, start }) in raw.value.into_iter().enumerate() {
+        let key = key.index(index);
+        let Some(address) = endpoint.address else {
+            faults.add_missing(&key, start, "has no address", "write address = \"10.0.0.1:8080\"");
+            continue;
+        };
+        if !seen.insert(address) {
+            let hint = "keep one, and give it a weight if it shall get more".to_owned();
+            faults.add(&key, start, format!("{address} is there twice"), Some(hint));
+        }
+        fixed.push((address, endpoint.weight.unwrap_or(1)));
+    }
+    if !fixed.is_empty() && fixed.iter().all(|(_, weight)| *weight == 0) {
+        let hint = "give at least one endpoint a weight above 0".to_owned();
+        faults.add(key, raw.start, "all weights are 0", Some(hint));
+    }
+    fixed
+}
+
+fn balance(
+    raw: Option<At<String>>,
+    known: &Known<'_>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> String {
+    let Some(At { value: name, start }) = raw else { return "least-request".to_owned() };
+    if !known.balancers.contains(&name.as_str()) {
+        let hint = match nearest(&name, known.balancers.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("known are {}", known.balancers.join(", ")),
+        };
+        faults.add(key, start, format!("there is no balancer {name:?}"), Some(hint));
+    }
+    name
+}
+
+fn tls(
+    raw: Option<UpstreamTls>,
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<UpstreamTlsSpec> {
+    let raw = raw.filter(|tls| tls.on)?;
+    let ca = raw.ca.map(|ca| authorities(ca, folder, &key.name("ca"), faults));
+    Some(UpstreamTlsSpec { ca, server_name: raw.server_name })
+}
+
+fn authorities(
+    raw: At<Written<FilePath>>,
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<CertificateDer<'static>> {
+    let path = beside(folder, raw.value.0.0);
+    let shown = path.display();
+    let (what, hint) = match std::fs::read(&path) {
+        Err(error) => (format!("{shown} cannot be read: {error}"), "correct the path"),
+        Ok(pem) => match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+            Ok(certificates) if !certificates.is_empty() => return certificates,
+            Ok(_) => (format!("{shown} has no certificate in it"), PEM),
+            Err(_) => (format!("{shown} is not a PEM file"), PEM),
+        },
+    };
+    faults.add(key, raw.start, what, Some(hint.to_owned()));
+    Vec::new()
+}
+
+fn health(raw: At<Health>, key: &Key<'_>, faults: &mut Faults<'_>) -> HealthSpec {
+    const PROBES: &str = "write http = \"/healthz\" or tcp = true";
+    let At { value: raw, start } = raw;
+    let only_http = raw.host.is_some() || raw.status.is_some() || raw.body.is_some();
+    let status = raw.status.map_or_else(
+        || vec![(200, 399)],
+        |ranges| ranges.0.into_iter().map(|range| range.0).collect(),
+    );
+    let probe = match (raw.http, raw.tcp == Some(true)) {
+        (Some(_), true) => {
+            let what = "asks by http and by tcp";
+            faults.add(key, start, what, Some(PROBES.to_owned()));
+            ProbeSpec::Tcp
+        }
+        (Some(path), false) => {
+            let host = raw.host.map(|host| host.0);
+            ProbeSpec::Http { path: path.0.0, host, status, body: raw.body }
+        }
+        (None, true) => {
+            if only_http {
+                let what = "host, status and body belong to a check by http";
+                faults.add(key, start, what, Some(PROBES.to_owned()));
+            }
+            ProbeSpec::Tcp
+        }
+        (None, false) => {
+            faults.add_missing(key, start, "does not say how an endpoint is asked", PROBES);
+            ProbeSpec::Tcp
+        }
+    };
+    let timeout_at = raw.timeout.as_ref().map_or(start, |timeout| timeout.start);
+    let interval = above_zero(raw.interval, &key.name("interval"), faults);
+    let interval = interval.unwrap_or(Duration::from_secs(5));
+    let timeout = above_zero(raw.timeout, &key.name("timeout"), faults);
+    if timeout.is_some_and(|timeout| timeout > interval) {
+        let hint = "make it no longer than the interval, which is 5s where none is written";
+        let what = "is longer than the interval";
+        faults.add(&key.name("timeout"), timeout_at, what, Some(hint.to_owned()));
+    }
+    HealthSpec {
+        probe,
+        interval,
+        timeout: timeout.unwrap_or_else(|| Duration::from_secs(1).min(interval)),
+        rise: raw.rise.map_or(2, |rise| rise.small()),
+        fall: raw.fall.map_or(3, |fall| fall.small()),
+    }
+}
+
+fn eject(raw: Option<Eject>, key: &Key<'_>, faults: &mut Faults<'_>) -> EjectSpec {
+    let raw = raw.unwrap_or_default();
+    let start = raw.max.as_ref().map_or(0, |max| max.start);
+    let base = above_zero(raw.base, &key.name("base"), faults).unwrap_or(Duration::from_secs(10));
+    let max = above_zero(raw.max, &key.name("max"), faults);
+    if max.is_some_and(|max| max < base) {
+        let hint = "make max at least as long as base, which is 10s where none is written";
+        faults.add(&key.name("max"), start, "is shorter than base", Some(hint.to_owned()));
+    }
+    EjectSpec {
+        failures: raw.failures.map_or(5, |failures| failures.small()),
+        base,
+        max: max.unwrap_or_else(|| Duration::from_secs(300).max(base)),
+        share: raw.share.map_or(Percent::new(30.0), |share| share.0),
+    }
+}
+
+fn connections(
+    raw: Option<Connections>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> ConnectionsSpec {
+    let raw = raw.unwrap_or_default();
+    let idle_timeout = above_zero(raw.idle_timeout, &key.name("idle-timeout"), faults);
+    let max_age = above_zero(raw.max_age, &key.name("max-age"), faults);
+    ConnectionsSpec {
+        idle: raw.idle.map_or(256, |idle| idle.size()),
+        idle_timeout: idle_timeout.unwrap_or(Duration::from_secs(30)),
+        max_age: max_age.unwrap_or(Duration::from_secs(600)),
+    }
+}
+
+/// What a file of authorities looks like.
+const PEM: &str = "a PEM file has blocks that start with -----BEGIN CERTIFICATE-----";

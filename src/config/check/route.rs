@@ -1,0 +1,261 @@
+//! Routes: conditions, actions, edits.
+
+use std::collections::HashMap;
+
+use http::{HeaderValue, StatusCode};
+
+use crate::config::faults::{Faults, Key};
+use crate::config::raw::{At, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
+use crate::config::spec;
+use crate::config::spec::{
+    ActionSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec, RouteSpec, SegmentSpec,
+    SplitSpec, TailSpec, TimeoutsSpec, ValueSpec,
+};
+use crate::config::text::Written;
+
+use super::head::Whose;
+use super::{Scope, head, rules};
+
+/// Checks the routes of one tenant or route set.
+pub(super) fn check_all(
+    raw: Vec<At<Route>>,
+    scope: &Scope<'_>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<RouteSpec> {
+    let key = key.name("routes");
+    let starts: Vec<usize> = raw.iter().map(|route| route.start).collect();
+    let mut routes = Vec::with_capacity(raw.len());
+    for (index, route) in raw.into_iter().enumerate() {
+        routes.push(check(route, scope, &key.index(index), faults));
+    }
+    if routes.len() > 1 {
+        find_twins(&routes, &starts, &key, faults);
+    }
+    routes
+}
+
+/// Tells routes whose conditions are the same: the later one would never be used.
+fn find_twins(routes: &[RouteSpec], starts: &[usize], key: &Key<'_>, faults: &mut Faults<'_>) {
+    let mut seen: HashMap<String, (usize, usize)> = HashMap::with_capacity(routes.len());
+    for (index, (route, start)) in routes.iter().zip(starts).enumerate() {
+        let (other, first) = *seen.entry(conditions(route)).or_insert((index, *start));
+        if other == index || faults.is_full(key.file) {
+            continue;
+        }
+        // A condition that could not be read is not there: nothing can be said of such a route.
+        if !faults.touches(&key.index(index)) && !faults.touches(&key.index(other)) {
+            let what = "has the same conditions as another route";
+            let hint = format!("the other is at {}; keep one", faults.place(key.file, first));
+            faults.add(&key.index(index), *start, what, Some(hint));
+        }
+    }
+}
+
+/// A route's conditions as text that is equal where they are. Names of parameters do not count.
+fn conditions(route: &RouteSpec) -> String {
+    let mut path = String::new();
+    for segment in &route.path.segments {
+        match segment {
+            SegmentSpec::Literal(text) => {
+                path.push('/');
+                path.push_str(text);
+            }
+            SegmentSpec::Parameter(_) => path.push_str("/{}"),
+        }
+    }
+    let mut methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    // Both come sorted by name, as the parser sorts tables.
+    let (headers, query) = (&route.headers, &route.query);
+    format!("{path} {:?} {:?} {methods:?} {headers:?} {query:?}", route.path.tail, route.host)
+}
+
+fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'_>) -> RouteSpec {
+    let At { value: mut raw, start } = raw;
+    let action = action(&mut raw, scope, (key, start), faults);
+    let path = raw.path.map_or_else(every_path, |path| path.value.0);
+    let name = match raw.name {
+        Some(name) if name.value.trim().is_empty() || name.value.len() > 128 => {
+            let hint = "write 1 to 128 characters, or leave it out".to_owned();
+            faults.add(&key.name("name"), name.start, "is not a name", Some(hint));
+            path.text.clone()
+        }
+        Some(name) => name.value.into(),
+        None => path.text.clone(),
+    };
+    let request = Whose::Request(scope.tenant_header);
+    let mut timeouts = rules::timeouts(raw.timeouts, &key.name("timeouts"), faults);
+    if let Some(total) = raw.timeout {
+        short_timeout(&total, &mut timeouts, &key.name("timeout"), faults);
+    }
+    RouteSpec {
+        name,
+        path,
+        host: raw.host.map(|host| host.0),
+        methods: raw.methods.unwrap_or_default().into_iter().map(|method| method.0).collect(),
+        headers: values(raw.headers.map(|pairs| pairs.0)),
+        query: values(raw.query.map(|pairs| pairs.0)),
+        action,
+        rewrite: rewrite(raw.rewrite, &key.name("rewrite"), faults),
+        request_headers: head::check(
+            raw.request_headers,
+            request,
+            &key.name("request-headers"),
+            faults,
+        ),
+        response_headers: head::check(
+            raw.response_headers,
+            Whose::Answer,
+            &key.name("response-headers"),
+            faults,
+        ),
+        timeouts,
+        retry: rules::retry(raw.retry, &key.name("retry"), faults),
+    }
+}
+
+fn every_path() -> PathSpec {
+    PathSpec { text: "/*".into(), segments: Vec::new(), tail: TailSpec::Any }
+}
+
+fn short_timeout(
+    total: &At<Written<std::time::Duration>>,
+    timeouts: &mut TimeoutsSpec,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) {
+    if timeouts.total.is_some() {
+        let hint = "keep one of timeout and timeouts.total, which mean the same".to_owned();
+        faults.add(key, total.start, "is there twice", Some(hint));
+    }
+    timeouts.total = Some(total.value.0);
+}
+
+fn values<K>(pairs: Option<Vec<(At<K>, Value)>>) -> Vec<(K, ValueSpec)> {
+    let value = |value| match value {
+        Value::Present => ValueSpec::Present,
+        Value::Is(text) => ValueSpec::Is(text),
+    };
+    pairs
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, wanted)| (name.value, value(wanted)))
+        .collect()
+}
+
+fn action(
+    raw: &mut Route,
+    scope: &Scope<'_>,
+    (key, start): (&Key<'_>, usize),
+    faults: &mut Faults<'_>,
+) -> ActionSpec {
+    let written = [
+        raw.pool.as_ref().map(|_| "pool"),
+        raw.split.as_ref().map(|_| "split"),
+        raw.redirect.as_ref().map(|_| "redirect"),
+        raw.respond.as_ref().map(|_| "respond"),
+    ];
+    let written: Vec<&str> = written.into_iter().flatten().collect();
+    if written.len() > 1 {
+        let what = format!("has more than one action: {}", written.join(", "));
+        faults.add(key, start, what, Some("keep one of them".to_owned()));
+    }
+    if let Some(At { value: name, start }) = raw.pool.take() {
+        return ActionSpec::Pool(scope.pool(&name, start, &key.name("pool"), faults));
+    }
+    if let Some(split) = raw.split.take() {
+        return ActionSpec::Split(self::split(split, scope, &key.name("split"), faults));
+    }
+    if let Some(redirect) = raw.redirect.take() {
+        return ActionSpec::Redirect(self::redirect(redirect, &key.name("redirect"), faults));
+    }
+    match raw.respond.take() {
+        Some(respond) => ActionSpec::Respond(self::respond(respond.value)),
+        None => ActionSpec::TenantPool,
+    }
+}
+
+fn split(raw: At<Split>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'_>) -> SplitSpec {
+    let At { value: raw, start } = raw;
+    let pools_key = key.name("pools");
+    let mut pools = Vec::new();
+    for (name, weight) in raw.pools.map(|pools| pools.0).unwrap_or_default() {
+        let key = pools_key.name(&name.value);
+        pools.push((scope.pool(&name.value, name.start, &key, faults), weight.small()));
+    }
+    if pools.is_empty() {
+        let hint = "write pools = { stable = 95, canary = 5 }";
+        faults.add_missing(key, start, "names no pools", hint);
+    } else if pools.iter().all(|(_, weight)| *weight == 0) {
+        let hint = "give at least one pool a weight above 0".to_owned();
+        faults.add(&pools_key, start, "all weights are 0", Some(hint));
+    }
+    let by = match raw.by {
+        None => spec::SplitBy::RequestId,
+        Some(At { value: SplitBy::RequestId, .. }) => spec::SplitBy::RequestId,
+        Some(At { value: SplitBy::Header(Some(name)), .. }) => spec::SplitBy::Header(name),
+        Some(At { value: SplitBy::Header(None), start }) => {
+            let hint = "write by = { header = \"X-User\" }";
+            faults.add_missing(&key.name("by"), start, "names no header", hint);
+            spec::SplitBy::RequestId
+        }
+    };
+    SplitSpec { pools, by }
+}
+
+fn redirect(raw: At<Redirect>, key: &Key<'_>, faults: &mut Faults<'_>) -> RedirectSpec {
+    let At { value: raw, start } = raw;
+    if raw.to.is_none() {
+        let hint = "write to = \"https://{host}{path}{query}\"";
+        faults.add_missing(key, start, "names no location", hint);
+    }
+    let mut status = StatusCode::PERMANENT_REDIRECT;
+    if let Some(At { value, start }) = raw.status {
+        let code = u16::try_from(value.0).ok().filter(|c| matches!(c, 301..=303 | 307 | 308));
+        match code.and_then(|code| StatusCode::from_u16(code).ok()) {
+            Some(code) => status = code,
+            None => {
+                let hint = "write 301, 302, 303, 307 or 308".to_owned();
+                let what = format!("{} is not a redirect", value.0);
+                faults.add(&key.name("status"), start, what, Some(hint));
+            }
+        }
+    }
+    RedirectSpec { status, to: raw.to.map(|to| to.0.0).unwrap_or_default() }
+}
+
+fn respond(raw: Respond) -> RespondSpec {
+    let status = raw.status.and_then(|status| u16::try_from(status.0).ok());
+    let plain = || HeaderValue::from_static("text/plain; charset=utf-8");
+    RespondSpec {
+        status: status.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::OK),
+        content_type: raw.content_type.map_or_else(plain, |value| value.0),
+        body: raw.body.unwrap_or_default(),
+    }
+}
+
+fn rewrite(raw: Option<At<Rewrite>>, key: &Key<'_>, faults: &mut Faults<'_>) -> RewriteSpec {
+    let Some(At { value: raw, start }) = raw else { return RewriteSpec::default() };
+    const HINT: &str = "write strip = \"/api\", or prefix = \"/api\" and with = \"/v2\"";
+    let prefix = match (raw.strip, raw.prefix, raw.with) {
+        (None, None, None) => None,
+        (Some(strip), None, None) => Some((strip.value.0.0, String::new())),
+        (None, Some(prefix), Some(with)) => Some((prefix.value.0.0, with.value.0.0)),
+        (None, Some(_), None) => {
+            faults.add_missing(key, start, "has prefix without with", HINT);
+            None
+        }
+        (None, None, Some(_)) => {
+            faults.add_missing(key, start, "has with without prefix", HINT);
+            None
+        }
+        (Some(_), _, _) => {
+            let what = "has strip beside prefix or with";
+            faults.add(key, start, what, Some(HINT.to_owned()));
+            None
+        }
+    };
+    RewriteSpec { prefix, host: raw.host.map(|host| host.0) }
+}

@@ -1,0 +1,352 @@
+//! Gathers what is found wrong while files are read and checked, and tells only what helps: no
+//! fault that merely follows from another one, and no flood.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fmt::Write;
+
+use super::files::File;
+use super::problem::{Problem, Problems};
+
+/// The dotted path of a key. Lives on the stack of whoever walks the file; text only on a fault.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    /// Index of the file.
+    pub(super) file: usize,
+    parent: Option<&'a Key<'a>>,
+    part: Part<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Root,
+    Name(&'a str),
+    Index(usize),
+}
+
+impl<'a> Key<'a> {
+    /// The top of a file.
+    pub(super) const fn root(file: usize) -> Self {
+        Self { file, parent: None, part: Part::Root }
+    }
+
+    /// A key of this table.
+    pub(super) const fn name(&'a self, name: &'a str) -> Self {
+        Self { file: self.file, parent: Some(self), part: Part::Name(name) }
+    }
+
+    /// An element of this array, counted from 0.
+    pub(super) const fn index(&'a self, index: usize) -> Self {
+        Self { file: self.file, parent: Some(self), part: Part::Index(index) }
+    }
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.parent.map(ToString::to_string).unwrap_or_default();
+        match self.part {
+            Part::Root => {}
+            Part::Index(index) => write!(text, "[{index}]")?,
+            Part::Name(name) => push_name(&mut text, name),
+        }
+        f.write_str(&text)
+    }
+}
+
+/// How a fault relates to others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// Stands by itself.
+    Plain,
+    /// The text is no TOML.
+    Syntax,
+    /// A `${VAR}` could not be replaced. Hides what else is wrong with the same text.
+    Substitution,
+    /// Something is not there. Not told when something under the same key is wrong.
+    Missing,
+    /// A name is not defined. Not told when a file could not be parsed: it may be defined there.
+    Undefined,
+}
+
+struct Fault {
+    file: usize,
+    at: usize,
+    sort: Sort,
+    key: String,
+    what: String,
+    hint: Option<String>,
+}
+
+/// Everything found wrong so far.
+pub(super) struct Faults<'a> {
+    files: &'a [File],
+    list: Vec<Fault>,
+    /// For each file: how many were kept and how many were only counted.
+    counts: Vec<(usize, usize)>,
+    /// For each array that elements were taken out of: their indexes, so that keys still tell the
+    /// indexes of the file.
+    holes: HashMap<(usize, String), Vec<usize>>,
+}
+
+impl<'a> Faults<'a> {
+    /// Nothing yet.
+    pub(super) fn new(files: &'a [File]) -> Self {
+        let counts = vec![(0, 0); files.len()];
+        Self { files, list: Vec::new(), counts, holes: HashMap::new() }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether enough of this file's are kept already; the next one is counted and no more.
+    pub(super) fn is_full(&self, file: usize) -> bool {
+        self.counts.get(file).is_none_or(|(kept, _)| *kept >= MAX_PER_FILE)
+    }
+
+    /// A value or key is wrong. `at` is its byte in the file.
+    pub(super) fn add(
+        &mut self,
+        key: &Key<'_>,
+        at: usize,
+        what: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        let key = self.shown(key);
+        self.push(Sort::Plain, key, at, (what.into(), hint));
+    }
+
+    /// A value or key does not fit; the key is told by the file as it is.
+    pub(super) fn add_misfit(
+        &mut self,
+        key: &Key<'_>,
+        at: usize,
+        (what, hint): (String, Option<String>),
+    ) {
+        self.push(Sort::Plain, (key.file, key.to_string()), at, (what, hint));
+    }
+
+    /// A `${VAR}` could not be replaced.
+    pub(super) fn add_substitution(
+        &mut self,
+        key: &Key<'_>,
+        at: usize,
+        what: String,
+        hint: String,
+    ) {
+        self.push(Sort::Substitution, (key.file, key.to_string()), at, (what, Some(hint)));
+    }
+
+    /// Remembers that the element at `key`, told by the file as it is, was taken out of its array.
+    pub(super) fn note_hole(&mut self, key: &Key<'_>) {
+        if let (Part::Index(index), Some(array)) = (key.part, key.parent) {
+            let holes = self.holes.entry((key.file, array.to_string())).or_default();
+            holes.push(index);
+            holes.sort_unstable();
+        }
+    }
+
+    /// Whether something at or under a key is wrong.
+    pub(super) fn touches(&self, key: &Key<'_>) -> bool {
+        let (file, key) = self.shown(key);
+        self.list.iter().any(|fault| fault.file == file && is_under(&fault.key, &key))
+    }
+
+    /// The text is no TOML.
+    pub(super) fn add_syntax(&mut self, file: usize, at: usize, what: String, hint: &str) {
+        self.push(Sort::Syntax, (file, String::new()), at, (what, Some(hint.to_owned())));
+    }
+
+    /// Something that must be there is not.
+    pub(super) fn add_missing(&mut self, key: &Key<'_>, at: usize, what: &str, hint: &str) {
+        let key = self.shown(key);
+        self.push(Sort::Missing, key, at, (what.to_owned(), Some(hint.to_owned())));
+    }
+
+    /// A name that is used is not defined. `hint` is asked for only if it will be told.
+    pub(super) fn add_undefined(
+        &mut self,
+        key: &Key<'_>,
+        at: usize,
+        what: impl FnOnce() -> (String, Option<String>),
+    ) {
+        let told = if self.is_full(key.file) { (String::new(), None) } else { what() };
+        let key = self.shown(key);
+        self.push(Sort::Undefined, key, at, told);
+    }
+
+    /// A place as `path:line:column`, for a fault that names two.
+    pub(super) fn place(&self, file: usize, at: usize) -> String {
+        let Some(file) = self.files.get(file) else { return String::new() };
+        let (line, column) = Lines::of(&file.text).place(at);
+        format!("{}:{line}:{column}", file.path.display())
+    }
+
+    /// The file and text of a key, with the indexes that the file has.
+    fn shown(&self, key: &Key<'_>) -> (usize, String) {
+        if self.is_full(key.file) {
+            return (key.file, String::new());
+        }
+        if self.holes.is_empty() {
+            return (key.file, key.to_string());
+        }
+        let mut parts = Vec::new();
+        let mut next = Some(*key);
+        while let Some(part) = next {
+            parts.push(part);
+            next = part.parent.copied();
+        }
+        let mut text = String::new();
+        for part in parts.into_iter().rev() {
+            match part.part {
+                Part::Root => {}
+                Part::Name(name) => push_name(&mut text, name),
+                Part::Index(index) => {
+                    let holes = self.holes.get(&(key.file, text.clone()));
+                    let holes = holes.map(Vec::as_slice).unwrap_or_default();
+                    let index = holes.iter().fold(index, |at, hole| at + usize::from(*hole <= at));
+                    text.push_str(&format!("[{index}]"));
+                }
+            }
+        }
+        (key.file, text)
+    }
+
+    fn push(
+        &mut self,
+        sort: Sort,
+        (file, key): (usize, String),
+        at: usize,
+        told: (String, Option<String>),
+    ) {
+        let Some((kept, left)) = self.counts.get_mut(file) else { return };
+        if *kept >= MAX_PER_FILE {
+            *left += 1;
+            return;
+        }
+        *kept += 1;
+        let (what, hint) = told;
+        self.list.push(Fault { file, at, sort, key, what, hint });
+    }
+
+    /// All that is worth telling, in the order of the files.
+    pub(super) fn into_problems(self) -> Problems {
+        let unparsed = self.list.iter().any(|fault| fault.sort == Sort::Syntax);
+        let mut kept: Vec<&Fault> = self
+            .list
+            .iter()
+            .filter(|fault| match fault.sort {
+                Sort::Syntax | Sort::Substitution => true,
+                _ if self.list.iter().any(|other| hides(other, fault)) => false,
+                Sort::Plain => true,
+                Sort::Undefined => !unparsed,
+                Sort::Missing => !self.list.iter().any(|other| explains(other, fault)),
+            })
+            .collect();
+        kept.sort_by_key(|fault| (fault.file, fault.at));
+        kept.dedup_by(|a, b| (a.file, a.at, &a.what) == (b.file, b.at, &b.what));
+
+        let mut list = Vec::with_capacity(kept.len());
+        for (index, file) in self.files.iter().enumerate() {
+            let lines = Lines::of(&file.text);
+            let own = kept.iter().filter(|fault| fault.file == index);
+            list.extend(own.map(|fault| problem(file, lines.place(fault.at), fault)));
+            if let Some((_, left @ 1..)) = self.counts.get(index) {
+                list.push(flood(file, &lines, *left));
+            }
+        }
+        Problems::new(list)
+    }
+}
+
+/// Whether `missing` follows from `other`: a fault under its key.
+fn explains(other: &Fault, missing: &Fault) -> bool {
+    other.file == missing.file && other.sort != Sort::Missing && is_under(&other.key, &missing.key)
+}
+
+/// Whether `fault` is about a text whose variable could not be replaced.
+fn hides(other: &Fault, fault: &Fault) -> bool {
+    other.sort == Sort::Substitution && (other.file, other.at) == (fault.file, fault.at)
+}
+
+/// Whether a key is another one or stands below it.
+fn is_under(key: &str, top: &str) -> bool {
+    let rest = key.strip_prefix(top);
+    rest.is_some_and(|rest| top.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// Adds a name to a dotted path, in quotes where it needs them.
+fn push_name(text: &mut String, name: &str) {
+    if !text.is_empty() {
+        text.push('.');
+    }
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !name.is_empty() && name.chars().all(bare) {
+        text.push_str(name);
+    } else {
+        text.push_str(&format!("{name:?}"));
+    }
+}
+
+fn problem(file: &File, (line, column): (usize, usize), fault: &Fault) -> Problem {
+    Problem {
+        file: file.path.display().to_string(),
+        line,
+        column,
+        key: fault.key.clone(),
+        what: fault.what.clone(),
+        hint: fault.hint.clone(),
+    }
+}
+
+fn flood(file: &File, lines: &Lines<'_>, left: usize) -> Problem {
+    let (line, column) = lines.place(file.text.len());
+    Problem {
+        file: file.path.display().to_string(),
+        line,
+        column,
+        key: String::new(),
+        what: format!("{left} more problems are not shown"),
+        hint: Some("repair those above and check again".to_owned()),
+    }
+}
+
+/// Where the lines of a text start.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { text, starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
+    }
+
+    /// Line and column of a byte, both counted from 1, the column in characters.
+    fn place(&self, at: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= at).max(1);
+        let start = self.starts.get(line - 1).copied().unwrap_or(0);
+        let before = self.text.as_bytes().get(start..at.min(self.text.len())).unwrap_or_default();
+        (line, String::from_utf8_lossy(before).chars().count() + 1)
+    }
+}
+
+/// The name among `known` that `word` was likely meant to be.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let slips = |name: &str| match name.len().min(word.len()) {
+        0..3 => 0,
+        short => (short / 3).max(1),
+    };
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&word, &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= slips(name))
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// 100: more than anybody repairs in one go.
+pub(super) const MAX_PER_FILE: usize = 100;

@@ -1,0 +1,148 @@
+//! The words of `gateway.toml`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::base::units::{ByteSize, Percent};
+use crate::config::spec::LogFormat;
+use crate::config::text::{
+    AccessOutput, AdminAddress, DnsServer, FilePath, Filter, StateFolder, Written,
+};
+
+use super::shape::{At, Whole};
+
+/// `gateway.toml`: what Tenantry reads once, when it starts. Relative paths start at the folder of
+/// this file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Gateway {
+    /// Where clients connect. Default: one listener at `0.0.0.0:8080`, without TLS.
+    pub(in crate::config) listeners: Option<At<Vec<At<Listener>>>>,
+    /// The operators' API: health, metrics, reload. It has no login: keep it off public networks.
+    pub(in crate::config) admin: Option<Admin>,
+    /// The routes file, or a folder of `*.toml` files. Default: `routes.toml`.
+    pub(in crate::config) routes: Option<Written<FilePath>>,
+    /// The folder that keeps the last good routes over a restart, or `"off"`. Default: `state`.
+    pub(in crate::config) state: Option<Written<StateFolder>>,
+    /// Worker threads, from 1 to 1024. Default: one for each core.
+    pub(in crate::config) workers: Option<Whole<1, 1024>>,
+    /// How names are resolved.
+    pub(in crate::config) dns: Option<Dns>,
+    /// The gateway's own log, on standard error.
+    pub(in crate::config) log: Option<Log>,
+    /// One line of JSON for each request.
+    pub(in crate::config) access_log: Option<AccessLog>,
+    /// What a client may take.
+    pub(in crate::config) downstream: Option<Downstream>,
+    /// How the process ends after SIGTERM or SIGINT.
+    pub(in crate::config) drain: Option<Drain>,
+}
+
+/// One address that accepts connections.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Listener {
+    /// Address and port, as in `0.0.0.0:8080`, or `[::]:8080` for IPv4 and IPv6; port 0 takes a
+    /// free one. Must be there.
+    pub(in crate::config) address: Option<At<Written<SocketAddr>>>,
+    /// With it, the listener speaks TLS.
+    pub(in crate::config) tls: Option<At<ListenerTls>>,
+}
+
+/// The certificate of a listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct ListenerTls {
+    /// PEM file of the certificate chain, the leaf first. Must be there.
+    pub(in crate::config) cert: Option<Written<FilePath>>,
+    /// PEM file of the private key. Must be there.
+    pub(in crate::config) key: Option<Written<FilePath>>,
+}
+
+/// The operators' API.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Admin {
+    /// Address and port, or `"off"`. Default: `127.0.0.1:9900`.
+    pub(in crate::config) address: Option<At<Written<AdminAddress>>>,
+}
+
+/// How names are resolved.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Dns {
+    /// Servers to ask, as in `10.0.0.2` or `10.0.0.2:53`. Default: those of the system.
+    pub(in crate::config) servers: Option<Vec<Written<DnsServer>>>,
+    /// How long one server may take to answer, above 0. Default: `2s`.
+    pub(in crate::config) timeout: Option<At<Written<Duration>>>,
+}
+
+/// The gateway's own log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Log {
+    /// What is logged: `error`, `warn`, `info`, `debug` or `trace`, also by part of the program as
+    /// in `warn,tenantry::control=debug`. Default: `info`.
+    pub(in crate::config) filter: Option<Written<Filter>>,
+    /// `text` for people or `json` for machines. Default: `text`.
+    pub(in crate::config) format: Option<Written<LogFormat>>,
+}
+
+/// The access log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct AccessLog {
+    /// `off` or `stdout`. Default: `stdout`, unless there is a `file`.
+    pub(in crate::config) output: Option<At<Written<AccessOutput>>>,
+    /// The file that lines are appended to, in place of `output`.
+    pub(in crate::config) file: Option<Written<FilePath>>,
+    /// The share of requests that leave a line, from `0%` to `100%`. Default: `100%`.
+    pub(in crate::config) sample: Option<Written<Percent>>,
+    /// Lines that may wait for the writer, from 1 to 1048576; more are dropped and counted.
+    /// Default: 8192.
+    pub(in crate::config) queue: Option<Whole<1, 1_048_576>>,
+}
+
+/// What a client may take.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Downstream {
+    /// Longest time from the first byte of a request to the end of its head, above 0.
+    /// Default: `10s`.
+    pub(in crate::config) header_timeout: Option<At<Written<Duration>>>,
+    /// How long a connection may wait for its next request, above 0. Default: `75s`.
+    pub(in crate::config) idle_timeout: Option<At<Written<Duration>>>,
+    /// Longest silence within a request's body, above 0. Default: `30s`.
+    pub(in crate::config) body_timeout: Option<At<Written<Duration>>>,
+    /// Longest silence of both sides of an upgraded connection (a WebSocket), above 0.
+    /// Default: `5m`.
+    pub(in crate::config) tunnel_timeout: Option<At<Written<Duration>>>,
+    /// How long a TLS handshake may take, above 0. Default: `5s`.
+    pub(in crate::config) handshake_timeout: Option<At<Written<Duration>>>,
+    /// Requests that one connection serves, from 1 to 1000000000. Default: 10000.
+    pub(in crate::config) max_requests: Option<Whole<1, 1_000_000_000>>,
+    /// Size of a request's head, from `1KiB` to `1MiB`. Default: `32KiB`.
+    pub(in crate::config) max_header_size: Option<At<Written<ByteSize>>>,
+    /// Fields of a request's head, from 1 to 4096. Default: 128.
+    pub(in crate::config) max_headers: Option<Whole<1, 4096>>,
+    /// Size of a request's body. Default: `10MiB`.
+    pub(in crate::config) max_body: Option<Written<ByteSize>>,
+    /// Concurrent HTTP/2 streams of one connection, from 1 to 10000. Default: 100.
+    pub(in crate::config) max_streams: Option<Whole<1, 10_000>>,
+    /// Connections at once over all listeners, from 1 to 10000000. Default: 100000.
+    pub(in crate::config) max_connections: Option<Whole<1, 10_000_000>>,
+}
+
+/// How the process ends.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Drain {
+    /// How long connections are still accepted after the signal; `0s` = not at all.
+    /// Default: `1s`.
+    pub(in crate::config) accept: Option<Written<Duration>>,
+    /// How long requests in flight may take to finish; `0s` = not at all. Default: `30s`.
+    pub(in crate::config) timeout: Option<Written<Duration>>,
+}

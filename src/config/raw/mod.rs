@@ -1,0 +1,14 @@
+//! The files' words: every key that may be written, unknown ones refused, nothing filled in. What
+//! a doc comment says here is what editors show, by way of the JSON schema.
+
+mod gateway;
+mod pool;
+mod route;
+mod routes;
+mod shape;
+
+pub(super) use gateway::{AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log};
+pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
+pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
+pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, Way};
+pub(super) use shape::{At, Pairs};

@@ -1,0 +1,318 @@
+//! The words of a pool.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::HeaderValue;
+use rustls::pki_types::ServerName;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+use crate::base::units::{ByteSize, Percent};
+use crate::config::spec::{Protocol, RetryOn};
+use crate::config::text::{
+    DnsName, EndpointAddress, FilePath, ListFile, SrvName, Target, Text, Written, Wrong,
+};
+
+use super::shape::{At, OneOrMany, Whole, text_or_table};
+
+/// A set of endpoints that serve the same thing. At least one of `endpoints`, `dns`, `srv` and
+/// `file` tells where they are; several add up.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Pool {
+    /// Endpoints by address, as in `"10.0.0.1:8080"` or `{ address = "10.0.0.1:8080", weight = 2 }`.
+    pub(in crate::config) endpoints: Option<At<Vec<At<Endpoint>>>>,
+    /// A DNS name with a port, as in `"app.internal:8080"`, or several. Its A and AAAA records are
+    /// asked for again when their TTL (1 s to 60 s) is over.
+    pub(in crate::config) dns: Option<OneOrMany<Written<DnsName>>>,
+    /// The name of SRV records, as in `"_http._tcp.app.internal"`, or several.
+    pub(in crate::config) srv: Option<OneOrMany<Written<SrvName>>>,
+    /// A watched list of endpoints, or several: `*.json` as Prometheus' `file_sd` writes it, or
+    /// `*.toml`. Relative paths start at the folder of this file.
+    pub(in crate::config) file: Option<OneOrMany<Written<ListFile>>>,
+    /// How an endpoint is picked: `least-request`, `round-robin` or `random`.
+    /// Default: `least-request`.
+    pub(in crate::config) balance: Option<At<String>>,
+    /// What is spoken to the endpoints: `h1` or `h2` (without TLS by prior knowledge).
+    /// Default: `h1`.
+    pub(in crate::config) protocol: Option<Written<Protocol>>,
+    /// Speaks TLS to the endpoints: `true`, or a table of how. Default: `false`.
+    pub(in crate::config) tls: Option<UpstreamTls>,
+    /// Active checks. Default: none, traffic alone judges.
+    pub(in crate::config) health: Option<At<Health>>,
+    /// Ejection of an endpoint that fails requests.
+    pub(in crate::config) eject: Option<Eject>,
+    /// When fewer than this share of the endpoints are healthy, all are used; from `0%` to `100%`.
+    /// Default: `50%`.
+    pub(in crate::config) panic_below: Option<Written<Percent>>,
+    /// Connections that are kept open.
+    pub(in crate::config) connections: Option<Connections>,
+    /// Deadlines of requests to this pool; a route may set its own.
+    pub(in crate::config) timeouts: Option<Timeouts>,
+    /// Which failures are tried again, and how often; a route may set its own.
+    pub(in crate::config) retry: Option<Retry>,
+}
+
+/// One endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct Endpoint {
+    /// Where it listens; `None` = not written.
+    pub(in crate::config) address: Option<SocketAddr>,
+    /// Its share of the traffic.
+    pub(in crate::config) weight: Option<u32>,
+}
+
+/// An endpoint with a weight.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct EndpointTable {
+    /// Address and port, as in `10.0.0.1:8080`. Must be there.
+    address: Option<Written<EndpointAddress>>,
+    /// Its share of the traffic beside the others' weights, from 0 (none) to 1000. Default: 1.
+    weight: Option<Whole<0, 1000>>,
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text_or_table(
+            deserializer,
+            "an endpoint, as in \"10.0.0.1:8080\" or { address = \"10.0.0.1:8080\", weight = 2 }",
+            |table: EndpointTable| Self {
+                address: table.address.map(|address| address.0.0),
+                weight: table.weight.map(Whole::small),
+            },
+            |address: EndpointAddress| Self { address: Some(address.0), weight: None },
+        )
+    }
+}
+
+impl JsonSchema for Endpoint {
+    fn schema_name() -> Cow<'static, str> {
+        "Endpoint".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<EndpointTable>();
+        schemars::json_schema!({ "anyOf": [{ "type": "string" }, table] })
+    }
+}
+
+/// TLS to the endpoints; certificates are always verified.
+#[derive(Debug, Default)]
+pub(in crate::config) struct UpstreamTls {
+    /// Whether TLS is spoken.
+    pub(in crate::config) on: bool,
+    /// PEM file of the authorities.
+    pub(in crate::config) ca: Option<At<Written<FilePath>>>,
+    /// The name in the certificate.
+    pub(in crate::config) server_name: Option<ServerName<'static>>,
+}
+
+/// How TLS is spoken to the endpoints.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct UpstreamTlsTable {
+    /// PEM file of the authorities that are trusted. Default: those of the system. Relative paths
+    /// start at the folder of this file.
+    ca: Option<At<Written<FilePath>>>,
+    /// The name that the certificate must carry. Default: the DNS name that the endpoint was found
+    /// by, or its address.
+    server_name: Option<Written<ServerName<'static>>>,
+}
+
+impl<'de> Deserialize<'de> for UpstreamTls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UpstreamTlsVisitor)
+    }
+}
+
+struct UpstreamTlsVisitor;
+
+impl<'de> Visitor<'de> for UpstreamTlsVisitor {
+    type Value = UpstreamTls;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, or a table as in { ca = \"ca.pem\" }")
+    }
+
+    fn visit_bool<E: Error>(self, on: bool) -> Result<UpstreamTls, E> {
+        Ok(UpstreamTls { on, ..UpstreamTls::default() })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<UpstreamTls, A::Error> {
+        let table = UpstreamTlsTable::deserialize(MapAccessDeserializer::new(map))?;
+        let server_name = table.server_name.map(|name| name.0);
+        Ok(UpstreamTls { on: true, ca: table.ca, server_name })
+    }
+}
+
+impl JsonSchema for UpstreamTls {
+    fn schema_name() -> Cow<'static, str> {
+        "UpstreamTls".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<UpstreamTlsTable>();
+        schemars::json_schema!({ "anyOf": [{ "type": "boolean" }, table] })
+    }
+}
+
+/// An active check: either `http` or `tcp`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Health {
+    /// The path that is asked for with GET, as in `/healthz`.
+    pub(in crate::config) http: Option<Written<Target>>,
+    /// `true`: it is enough that a connection opens.
+    pub(in crate::config) tcp: Option<bool>,
+    /// The `Host` that is sent. Default: the endpoint's address. Only with `http`.
+    pub(in crate::config) host: Option<Written<HeaderValue>>,
+    /// Statuses that pass, as in `200`, `"200-299"` or `["200-299", 304]`. Default: `"200-399"`.
+    /// Only with `http`.
+    pub(in crate::config) status: Option<OneOrMany<StatusRange>>,
+    /// Text that the first 64 KiB of the body must contain. Only with `http`.
+    pub(in crate::config) body: Option<String>,
+    /// Time between two checks of an endpoint, above 0, spread by 20 % either way. Default: `5s`.
+    pub(in crate::config) interval: Option<At<Written<Duration>>>,
+    /// How long a check may take, above 0 and no longer than `interval`. Default: `1s`, or the
+    /// interval where that is shorter.
+    pub(in crate::config) timeout: Option<At<Written<Duration>>>,
+    /// Passes in a row that bring an endpoint up, from 1 to 100; `healthy` is another name of it.
+    /// Default: 2.
+    #[serde(alias = "healthy")]
+    pub(in crate::config) rise: Option<Whole<1, 100>>,
+    /// Failures in a row that take an endpoint down, from 1 to 100; `unhealthy` is another name of
+    /// it. Default: 3.
+    #[serde(alias = "unhealthy")]
+    pub(in crate::config) fall: Option<Whole<1, 100>>,
+}
+
+/// Statuses from one to another, both included.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct StatusRange(pub(in crate::config) (u16, u16));
+
+impl Text for StatusRange {
+    const EXPECTED: &'static str = "a status or a range, as in 200 or \"200-299\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let (from, to) = text.split_once('-').unwrap_or((text, text));
+        match (from.trim().parse(), to.trim().parse()) {
+            (Ok(from), Ok(to)) if 100 <= from && from <= to && to <= 599 => Ok(Self((from, to))),
+            _ => Err(Wrong::new(
+                format!("{text:?} is not a range of statuses"),
+                "write 200 or \"200-299\", from 100 to 599",
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StatusVisitor)
+    }
+}
+
+struct StatusVisitor;
+
+impl Visitor<'_> for StatusVisitor {
+    type Value = StatusRange;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(StatusRange::EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<StatusRange, E> {
+        StatusRange::read(text).map_err(Wrong::into_error)
+    }
+
+    fn visit_i64<E: Error>(self, status: i64) -> Result<StatusRange, E> {
+        StatusRange::read(&status.to_string()).map_err(Wrong::into_error)
+    }
+}
+
+impl JsonSchema for StatusRange {
+    fn schema_name() -> Cow<'static, str> {
+        "StatusRange".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": ["integer", "string"] })
+    }
+}
+
+/// Ejection of an endpoint by what traffic sees.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Eject {
+    /// Connect failures, resets and 5xx answers in a row that eject, from 0 (never) to 10000.
+    /// Default: 5.
+    pub(in crate::config) failures: Option<Whole<0, 10_000>>,
+    /// Length of the first ejection, above 0; the n-th lasts n times as long. Default: `10s`.
+    pub(in crate::config) base: Option<At<Written<Duration>>>,
+    /// Longest ejection, no shorter than `base`. Default: `300s`.
+    pub(in crate::config) max: Option<At<Written<Duration>>>,
+    /// The largest share of the pool that may be ejected at once, from `0%` to `100%`; one of
+    /// several endpoints always may. Default: `30%`.
+    pub(in crate::config) share: Option<Written<Percent>>,
+}
+
+/// Connections that are kept open to each endpoint.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Connections {
+    /// Idle connections kept to one endpoint, from 0 to 65535, over all workers. Default: 256.
+    pub(in crate::config) idle: Option<Whole<0, 65_535>>,
+    /// How long a connection may be idle, above 0. Stay below what the endpoint allows.
+    /// Default: `30s`.
+    pub(in crate::config) idle_timeout: Option<At<Written<Duration>>>,
+    /// How old a connection may get, above 0. Default: `10m`.
+    pub(in crate::config) max_age: Option<At<Written<Duration>>>,
+}
+
+/// Deadlines. What is not written is taken from the pool, then from what is built in.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Timeouts {
+    /// To open a connection, above 0. Built in: `1s`.
+    pub(in crate::config) connect: Option<At<Written<Duration>>>,
+    /// For the TLS handshake, above 0. Built in: `2s`.
+    pub(in crate::config) tls: Option<At<Written<Duration>>>,
+    /// For one attempt up to the head of its answer, above 0. Built in: half of `total`.
+    pub(in crate::config) attempt: Option<At<Written<Duration>>>,
+    /// From the end of the request to the head of the answer, above 0. Built in: none but
+    /// `attempt`.
+    pub(in crate::config) first_byte: Option<At<Written<Duration>>>,
+    /// Longest silence within an answer, above 0. Built in: `30s`.
+    pub(in crate::config) idle: Option<At<Written<Duration>>>,
+    /// From the head of the request to the end of the answer; `0s` = no such deadline.
+    /// Built in: `30s`.
+    pub(in crate::config) total: Option<Written<Duration>>,
+}
+
+/// Retry rules. What is not written is taken from the pool, then from what is built in.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Retry {
+    /// Tries in all, the first included, from 1 (no retry) to 10. Built in: 3.
+    pub(in crate::config) attempts: Option<Whole<1, 10>>,
+    /// What is retried: `connect`, `reset`, `timeout` and statuses as in `"503"`. Built in:
+    /// `connect`, `reset`, `timeout`, `502`, `503`, `504`.
+    pub(in crate::config) on: Option<Vec<Written<RetryOn>>>,
+    /// Retries as a share of requests, from `0%` to `100%`, beside `budget-floor`. Built in: `20%`.
+    pub(in crate::config) budget: Option<Written<Percent>>,
+    /// Retries a second that are always allowed, from 0 to 100000. Built in: 10.
+    pub(in crate::config) budget_floor: Option<Whole<0, 100_000>>,
+    /// First back-off, doubled each time and drawn from between 0 and itself; `0s` = none.
+    /// Built in: `25ms`.
+    pub(in crate::config) backoff: Option<Written<Duration>>,
+    /// Longest back-off, no shorter than `backoff`. Built in: `250ms`.
+    pub(in crate::config) max_backoff: Option<At<Written<Duration>>>,
+    /// The part of a request's body that is kept for a retry, up to `16MiB`; a longer body is
+    /// not retried. Built in: `64KiB`.
+    pub(in crate::config) replay: Option<At<Written<ByteSize>>>,
+}

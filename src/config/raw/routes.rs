@@ -1,0 +1,97 @@
+//! The words of the routes file.
+
+use std::collections::BTreeMap;
+
+use http::HeaderName;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::base::units::ByteSize;
+use crate::config::spec::TenantState;
+use crate::config::text::{HostPattern, PathKeep, Written};
+
+use super::pool::Pool;
+use super::route::Route;
+use super::shape::At;
+
+/// The routes file, or one file of the routes folder: tenants, routes and pools. It may be edited
+/// while the gateway runs.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "Routes")]
+#[expect(dead_code, reason = "the schema is made of it; the entries are read one by one")]
+pub(in crate::config) struct Routes {
+    /// How a request names its tenant. At most one file of a folder has it.
+    tenant: Option<Naming>,
+    /// Pools by name.
+    pools: Option<BTreeMap<String, Pool>>,
+    /// Route sets by name.
+    route_sets: Option<BTreeMap<String, RouteSet>>,
+    /// Tenants by id: 1 to 128 of letters, digits, '.', '_' and '-'.
+    tenants: Option<BTreeMap<String, Tenant>>,
+}
+
+/// What is left of a routes file when the entries of its tables are taken out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct RoutesRest {
+    /// How a request names its tenant.
+    pub(in crate::config) tenant: Option<At<Naming>>,
+    /// Is a table unless something is wrong.
+    #[serde(rename = "pools")]
+    _pools: Option<BTreeMap<String, Pool>>,
+    /// Is a table unless something is wrong.
+    #[serde(rename = "route-sets")]
+    _route_sets: Option<BTreeMap<String, RouteSet>>,
+    /// Is a table unless something is wrong.
+    #[serde(rename = "tenants")]
+    _tenants: Option<BTreeMap<String, Tenant>>,
+}
+
+/// How a request names its tenant.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Naming {
+    /// The ways, in order; the first that is present wins. Default:
+    /// `[{ header = "X-Tenant-ID" }]`.
+    pub(in crate::config) from: Option<At<Vec<At<Way>>>>,
+}
+
+/// One way to name a tenant: exactly one of its keys is written.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Way {
+    /// The header whose value is the id.
+    pub(in crate::config) header: Option<Written<HeaderName>>,
+    /// A host with `{tenant}` in it, as in `{tenant}.example.com`.
+    pub(in crate::config) host: Option<Written<HostPattern>>,
+    /// The first segment of the path is the id: `strip` takes it off, `keep` leaves it in.
+    pub(in crate::config) path: Option<Written<PathKeep>>,
+    /// The id that is used when no other way named one. Only as the last way.
+    pub(in crate::config) default: Option<At<String>>,
+}
+
+/// Routes under a name, for many tenants.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct RouteSet {
+    /// The routes. At least one.
+    pub(in crate::config) routes: Option<Vec<At<Route>>>,
+}
+
+/// One tenant.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Tenant {
+    /// `active`, or `suspended`: every request is answered 403. Default: `active`.
+    pub(in crate::config) state: Option<Written<TenantState>>,
+    /// The pool of requests that no route matches, and of routes that name none.
+    pub(in crate::config) pool: Option<At<String>>,
+    /// Names of route sets that the tenant uses.
+    #[serde(rename = "use")]
+    pub(in crate::config) route_sets: Option<Vec<At<String>>>,
+    /// The tenant's own routes.
+    pub(in crate::config) routes: Option<Vec<At<Route>>>,
+    /// Memory that copies of request bodies kept for retries may take at once. Default: `16MiB`.
+    pub(in crate::config) replay_memory: Option<Written<ByteSize>>,
+}

@@ -1,0 +1,191 @@
+//! Words out of a few, and words beside which something else may stand.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use http::StatusCode;
+use schemars::Schema;
+
+use crate::config::spec::{LogFormat, PathTenant, Protocol, RetryOn, TenantState};
+
+use super::{Text, Wrong, one_of};
+
+impl Text for TenantState {
+    const EXPECTED: &'static str = "\"active\" or \"suspended\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("active", Self::Active), ("suspended", Self::Suspended)])
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["active", "suspended"] })
+    }
+}
+
+impl Text for Protocol {
+    const EXPECTED: &'static str = "\"h1\" or \"h2\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("h1", Self::H1), ("h2", Self::H2)])
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["h1", "h2"] })
+    }
+}
+
+impl Text for LogFormat {
+    const EXPECTED: &'static str = "\"text\" or \"json\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("text", Self::Text), ("json", Self::Json)])
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["text", "json"] })
+    }
+}
+
+/// What becomes of the path segment that named the tenant.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct PathKeep(pub(in crate::config) PathTenant);
+
+impl Text for PathKeep {
+    const EXPECTED: &'static str = "\"strip\" or \"keep\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("strip", PathTenant::Strip), ("keep", PathTenant::Keep)]).map(Self)
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["strip", "keep"] })
+    }
+}
+
+/// The word `request-id`.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct RequestId;
+
+impl Text for RequestId {
+    const EXPECTED: &'static str = "\"request-id\" or { header = \"X-User\" }";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "request-id" => Ok(Self),
+            _ => Err(Wrong::new(
+                format!("{text:?} cannot decide a split"),
+                "write \"request-id\" or { header = \"X-User\" }",
+            )),
+        }
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "const": "request-id" })
+    }
+}
+
+impl Text for RetryOn {
+    const EXPECTED: &'static str = "\"connect\", \"reset\", \"timeout\" or a status as in \"503\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "connect" => return Ok(Self::Connect),
+            "reset" => return Ok(Self::Reset),
+            "timeout" => return Ok(Self::Timeout),
+            _ => {}
+        }
+        let status = text.parse::<StatusCode>().ok();
+        match status.filter(|status| (400..600).contains(&status.as_u16())) {
+            Some(status) => Ok(Self::Status(status)),
+            None => Err(Wrong::new(
+                format!("{text:?} cannot be retried"),
+                "write \"connect\", \"reset\", \"timeout\" or a status from 400 to 599 as in \"503\"",
+            )),
+        }
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^(connect|reset|timeout|[45][0-9][0-9])$|\$\{",
+        })
+    }
+}
+
+/// An address, or `off`.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct AdminAddress(pub(in crate::config) Option<SocketAddr>);
+
+impl Text for AdminAddress {
+    const EXPECTED: &'static str = "an address with a port, as in \"127.0.0.1:9900\", or \"off\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        match text.parse() {
+            _ if text == "off" => Ok(Self(None)),
+            Ok(address) => Ok(Self(Some(address))),
+            Err(_) => Err(Wrong::new(
+                format!("{text:?} is not an address with a port"),
+                "write an address as in \"127.0.0.1:9900\", or \"off\"",
+            )),
+        }
+    }
+}
+
+/// A folder, or `off`.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct StateFolder(pub(in crate::config) Option<PathBuf>);
+
+impl Text for StateFolder {
+    const EXPECTED: &'static str = "a folder, as in \"state\", or \"off\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "" => {
+                Err(Wrong::new("the path is empty", "write a folder, as in \"state\", or \"off\""))
+            }
+            "off" => Ok(Self(None)),
+            folder => Ok(Self(Some(PathBuf::from(folder)))),
+        }
+    }
+}
+
+/// Where the access log goes when it does not go to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum AccessOutput {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+}
+
+impl Text for AccessOutput {
+    const EXPECTED: &'static str = "\"off\" or \"stdout\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("off", Self::Off), ("stdout", Self::Stdout)])
+            .map_err(|wrong| Wrong::new(wrong.what, format!("{}, or file = \"…\"", wrong.hint)))
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["off", "stdout"] })
+    }
+}
+
+/// A filter of the log.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct Filter(pub(in crate::config) String);
+
+impl Text for Filter {
+    const EXPECTED: &'static str =
+        "a log filter, as in \"info\" or \"warn,tenantry::control=debug\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        match tracing_subscriber::EnvFilter::try_new(text) {
+            Ok(_) if !text.trim().is_empty() => Ok(Self(text.to_owned())),
+            _ => Err(Wrong::new(
+                format!("{text:?} is not a log filter"),
+                "write \"info\" or \"warn,tenantry::control=debug\"",
+            )),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Hosts: the condition of a route and the pattern that names a tenant.
+
+use std::net::IpAddr;
+
+use crate::config::spec::HostSpec;
+
+use super::address::host_name;
+use super::{Text, Wrong};
+
+impl Text for HostSpec {
+    const EXPECTED: &'static str = "a host, as in \"shop.example.com\" or \"*.example.com\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let what = format!("{text:?} is not a host");
+        if has_port(text) {
+            return Err(Wrong::new(what, "leave the port out: a host matches on every port"));
+        }
+        if is_address(text) {
+            return Ok(Self::Exact(text.to_ascii_lowercase()));
+        }
+        if let Some(below) = text.strip_prefix("*.") {
+            return match name(below) {
+                Some(name) => Ok(Self::Below(name)),
+                None => {
+                    Err(Wrong::new(what, "write \"*.example.com\": the star stands first, once"))
+                }
+            };
+        }
+        match name(text) {
+            Some(name) => Ok(Self::Exact(name)),
+            None => Err(Wrong::new(what, "write \"shop.example.com\" or \"*.example.com\"")),
+        }
+    }
+}
+
+/// A host with `{tenant}` in it.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct HostPattern {
+    /// Text before `{tenant}`.
+    pub(in crate::config) prefix: String,
+    /// Text after `{tenant}`.
+    pub(in crate::config) suffix: String,
+}
+
+impl Text for HostPattern {
+    const EXPECTED: &'static str = "a host with {tenant}, as in \"{tenant}.example.com\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        const HINT: &str = "write a host with {tenant} once, as in \"{tenant}.example.com\"";
+        let what = format!("{text:?} does not tell where the tenant stands in the host");
+        if has_port(text) {
+            return Err(Wrong::new(what, "leave the port out: a host matches on every port"));
+        }
+        let Some((prefix, suffix)) = text.split_once("{tenant}") else {
+            return Err(Wrong::new(what, HINT));
+        };
+        // A stand-in for the tenant shows whether the rest makes a host.
+        if host_name(&format!("{prefix}t{suffix}")).is_none() {
+            return Err(Wrong::new(what, HINT));
+        }
+        Ok(Self { prefix: prefix.to_ascii_lowercase(), suffix: suffix.to_ascii_lowercase() })
+    }
+}
+
+fn name(text: &str) -> Option<String> {
+    let name = host_name(text)?;
+    Some(name.strip_suffix('.').map_or(name.clone(), str::to_owned))
+}
+
+fn is_address(text: &str) -> bool {
+    let v6 = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    v6.unwrap_or(text).parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() == v6.is_none())
+}
+
+fn has_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+    }) && !is_address(text)
+}

@@ -1,0 +1,70 @@
+//! Durations, sizes and shares.
+
+use std::time::Duration;
+
+use schemars::Schema;
+
+use crate::base::units::{ByteSize, Percent, byte_size, duration, percent};
+
+use super::{Text, Wrong};
+
+impl Text for Duration {
+    const EXPECTED: &'static str = "a duration, as in \"250ms\" or \"5s\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let time = duration(text).map_err(|error| {
+            Wrong::new(format!("{text:?} is not a duration"), error.to_string())
+        })?;
+        let small = !time.is_zero() && time < Self::from_millis(1);
+        if small || time > MAX_TIME {
+            let what = format!("{text:?} is out of range");
+            return Err(Wrong::new(what, "a duration is from 1ms to 168h, as in \"250ms\""));
+        }
+        Ok(time)
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)$|\$\{",
+            "examples": ["250ms", "5s", "2m"],
+        })
+    }
+}
+
+impl Text for ByteSize {
+    const EXPECTED: &'static str = "a size, as in \"64KiB\" or \"8MiB\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        byte_size(text)
+            .map_err(|error| Wrong::new(format!("{text:?} is not a size"), error.to_string()))
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+\s*(B|KiB|MiB|GiB)$|\$\{",
+            "examples": ["64KiB", "8MiB"],
+        })
+    }
+}
+
+impl Text for Percent {
+    const EXPECTED: &'static str = "a share, as in \"20%\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        percent(text)
+            .map_err(|error| Wrong::new(format!("{text:?} is not a share"), error.to_string()))
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%$|\$\{",
+            "examples": ["20%"],
+        })
+    }
+}
+
+/// A week: longer is a slip of the unit, and timers stay far from their own limits.
+const MAX_TIME: Duration = Duration::from_secs(168 * 3600);

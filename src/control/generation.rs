@@ -1,0 +1,128 @@
+//! What is live: the number of the table, where it came from, what the last reload found wrong,
+//! and the pools with their sources. Published whole by control, read by the admin API and at a
+//! scrape; the data path never looks at it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::base::snapshot::Snapshot;
+use crate::model::members::Members;
+
+/// What is live at one instant.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The number of the table that requests are routed by; 0 = none yet.
+    pub generation: u64,
+    /// When this table went live.
+    pub since: SystemTime,
+    /// The files that it was made from.
+    pub files: Vec<PathBuf>,
+    /// The files were broken at the start: the last good table that was kept on disk serves.
+    pub serving_last_good: bool,
+    /// What the last reload found wrong; empty = the files of now are what is live.
+    pub problems: Vec<Fault>,
+    /// Since when reloads fail; `None` = the last one worked.
+    pub failed_since: Option<SystemTime>,
+    /// Every pool, in the order of the names.
+    pub pools: Vec<LivePool>,
+}
+
+/// One fault of the config files, as an operator reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The file.
+    pub file: PathBuf,
+    /// Line, from 1; `None` where the fault has no place in the text.
+    pub line: Option<usize>,
+    /// Column in characters, from 1.
+    pub column: Option<usize>,
+    /// The offending key, as in `pools.shop.balance`; `None` where the text is no TOML.
+    pub key: Option<String>,
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+/// One pool that is live.
+#[derive(Clone, Debug)]
+pub struct LivePool {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its members and their live state.
+    pub members: Arc<Members>,
+    /// Where its members come from, in the order of the config.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// One source of a pool. Clones are handles to the same status.
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    /// As in `dns billing.internal:8080`.
+    pub name: Arc<str>,
+    /// What it said last. Writer: the source's own task.
+    pub last: Snapshot<SourceResult>,
+}
+
+impl SourceStatus {
+    /// A source that has not answered yet.
+    pub fn new(name: Arc<str>) -> Self {
+        Self { name, last: Snapshot::new(Arc::new(SourceResult::Waiting)) }
+    }
+}
+
+/// What a source said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceResult {
+    /// Nothing yet.
+    Waiting,
+    /// A set of members.
+    Found {
+        /// When it said so.
+        at: SystemTime,
+        /// How many members it named.
+        members: usize,
+    },
+    /// It failed; the set that it named before is kept.
+    Failed {
+        /// When it failed.
+        at: SystemTime,
+        /// Why.
+        error: String,
+    },
+}
+
+/// What a reload on request brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// The files are live.
+    Live {
+        /// The number of the table; the same as before where nothing had changed.
+        generation: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The files are broken: what was live stays.
+    Refused {
+        /// The number of the table that stays.
+        generation: u64,
+        /// All that is wrong.
+        problems: Vec<Fault>,
+    },
+}
+
+impl Live {
+    /// Nothing is live yet.
+    pub fn none() -> Self {
+        Self {
+            generation: 0,
+            since: SystemTime::UNIX_EPOCH,
+            files: Vec::new(),
+            serving_last_good: false,
+            problems: Vec::new(),
+            failed_since: None,
+            pools: Vec::new(),
+        }
+    }
+}

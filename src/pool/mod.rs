@@ -1,0 +1,109 @@
+//! A pool: which endpoint takes the next attempt, and how many requests each has in flight.
+//! Nothing here waits, locks or allocates on the way of a request.
+
+pub mod balancer;
+mod in_flight;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::spec::PoolSpec;
+use crate::model::endpoint::Endpoint;
+use crate::model::ids::{EndpointId, Label};
+use crate::model::members::{Eligible, Members};
+
+use balancer::{Balancer, PickKey};
+pub use in_flight::InFlight;
+
+/// A named set of endpoints and how one of them is picked. It lives on across generations of the
+/// table as long as its spec is the same.
+pub struct Pool {
+    /// Its name and its number for metrics.
+    pub label: Label,
+    /// What the routes file says of it.
+    pub spec: Arc<PoolSpec>,
+    /// Its endpoints.
+    pub members: Arc<Members>,
+    /// Identity of protocol and TLS: connections are shared only where it is equal.
+    pub transport: u64,
+    /// With it, TLS is spoken to the endpoints.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    balancer: Arc<dyn Balancer>,
+}
+
+/// Why a pool cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// No balancer has this name.
+    #[error("no balancer {name:?} (known: {})", balancer::names().join(", "))]
+    UnknownBalancer {
+        /// The name that was asked for.
+        name: String,
+    },
+}
+
+impl Pool {
+    /// Builds a pool with the balancer that `spec` names.
+    ///
+    /// # Errors
+    /// When no balancer has that name.
+    pub fn build(
+        label: Label,
+        spec: Arc<PoolSpec>,
+        members: Arc<Members>,
+        transport: u64,
+        tls: Option<Arc<rustls::ClientConfig>>,
+    ) -> Result<Self, PoolError> {
+        let balancer = balancer::build(&spec.balance)
+            .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
+        Ok(Self { label, spec, members, transport, tls, balancer })
+    }
+
+    /// Picks the endpoint of the next attempt and counts it as in flight until the guard is
+    /// dropped. One of `tried` is picked only where no other may be. `None` when there is none.
+    pub fn pick(&self, key: PickKey, tried: &[EndpointId]) -> Option<InFlight> {
+        let set = self.members.load();
+        let endpoint = self.choose(&set.eligible, key, tried)?;
+        Some(InFlight::enter(Arc::clone(endpoint)))
+    }
+
+    fn choose<'a>(
+        &self,
+        eligible: &'a Eligible,
+        key: PickKey,
+        tried: &[EndpointId],
+    ) -> Option<&'a Arc<Endpoint>> {
+        let first = self.balancer.pick(eligible, key)?;
+        if !tried.contains(&first.id) {
+            return Some(first);
+        }
+        for _ in 1..ASKS {
+            let next = self.balancer.pick(eligible, key)?;
+            if !tried.contains(&next.id) {
+                return Some(next);
+            }
+        }
+        // From a random place on, so that the neighbour of a failing endpoint does not inherit
+        // all of its retries.
+        let endpoints = &eligible.endpoints;
+        let (before, from) = endpoints.split_at_checked(fastrand::usize(..endpoints.len()))?;
+        let untried = from.iter().chain(before).find(|endpoint| !tried.contains(&endpoint.id));
+        Some(untried.unwrap_or(first))
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// Three: the balancer's own word, honouring weight and load, nearly always finds an untried
+/// endpoint by then; a scan settles the rest.
+const ASKS: usize = 3;
+
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;

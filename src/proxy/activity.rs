@@ -1,0 +1,147 @@
+//! What a client's connection is doing, as its two halves see it: bytes come in below HTTP,
+//! exchanges begin and end above it. Tells when the connection has been waited for long enough.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Shared by the parts of one connection, all on one thread; atomics only since hyper wants its
+/// streams to be `Send` for upgrades. Times are milliseconds since `born`, plus one, so that zero
+/// is free to mean "not".
+#[derive(Debug)]
+pub(super) struct Activity {
+    born: Instant,
+    busy: AtomicU64,
+    served: AtomicU64,
+    /// The first byte of a request whose head is not read yet.
+    head_since: AtomicU64,
+    idle_since: AtomicU64,
+}
+
+/// An exchange under way; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Activity>);
+
+/// What the clock says of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Ask again then.
+    Until(Instant),
+    /// It began a request and did not end its head in time.
+    SlowHead,
+    /// It was idle for too long.
+    Idle,
+}
+
+impl Activity {
+    /// A connection that has just opened.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            born: Instant::now(),
+            busy: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+            head_since: AtomicU64::new(0),
+            idle_since: AtomicU64::new(1),
+        })
+    }
+
+    /// Bytes came in.
+    pub(super) fn read(&self) {
+        if self.busy.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// A request's head was read.
+    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Requests so far.
+    pub(super) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection has been waited for long enough. `head` bounds a begun head, where
+    /// the protocol tells one from other bytes; `idle` the time between requests.
+    pub(super) fn patience(&self, head: Option<Duration>, idle: Duration) -> Patience {
+        let now = Instant::now();
+        if self.busy.load(Ordering::Relaxed) > 0 {
+            return Patience::Until(now + idle); // an exchange has deadlines of its own
+        }
+        let since = |word: u64| self.born + Duration::from_millis(word.saturating_sub(1));
+        let begun = self.head_since.load(Ordering::Relaxed);
+        let (end, verdict) = match head {
+            Some(head) if begun != 0 => (since(begun) + head, Patience::SlowHead),
+            _ => (since(self.idle_since.load(Ordering::Relaxed)) + idle, Patience::Idle),
+        };
+        // A head that begins later may be due earlier than the connection's idle end.
+        let earliest = head.map_or(end, |head| end.min(now + head));
+        if now >= end { verdict } else { Patience::Until(earliest) }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(75);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_waited_for_its_idle_time() {
+        let activity = Activity::new();
+        tokio::time::advance(IDLE - Duration::from_secs(1)).await;
+        assert!(matches!(activity.patience(Some(HEAD), IDLE), Patience::Until(_)));
+
+        tokio::time::advance(Duration::from_secs(1)).await;
+
+        assert_eq!(activity.patience(Some(HEAD), IDLE), Patience::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_begun_head_must_end_in_its_own_time() {
+        let activity = Activity::new();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        activity.read();
+        tokio::time::advance(HEAD - Duration::from_millis(1)).await;
+        activity.read(); // a trickle does not win time
+        assert!(matches!(activity.patience(Some(HEAD), IDLE), Patience::Until(_)));
+
+        tokio::time::advance(Duration::from_millis(1)).await;
+
+        assert_eq!(activity.patience(Some(HEAD), IDLE), Patience::SlowHead);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_left_alone_and_idle_time_counts_from_its_end() {
+        let activity = Activity::new();
+        activity.read();
+        let busy = activity.begin();
+        tokio::time::advance(IDLE * 2).await;
+        assert!(matches!(activity.patience(Some(HEAD), IDLE), Patience::Until(_)));
+
+        drop(busy);
+
+        assert!(matches!(activity.patience(Some(HEAD), IDLE), Patience::Until(_)));
+        tokio::time::advance(IDLE).await;
+        assert_eq!(activity.patience(Some(HEAD), IDLE), Patience::Idle);
+    }
+}

@@ -1,0 +1,242 @@
+//! The answer's body on its way to the client. It carries what must live until its last byte: the
+//! connection it is read from, the endpoint's place in flight, and the record of the exchange.
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::pool::InFlight;
+use crate::telemetry::record::Ending;
+use crate::upstream::Connection;
+
+use super::activity::Busy;
+use super::hygiene;
+use super::request_body::{RequestBody, Upload};
+use super::visit::Visit;
+use super::worker::Worker;
+
+/// The body of an answer to a client.
+pub(super) struct AnswerBody {
+    content: Content,
+    /// The client's connection is busy until the body has ended.
+    busy: Option<Busy>,
+}
+
+enum Content {
+    Empty,
+    /// Made by the gateway.
+    Whole(Option<Bytes>),
+    /// From an endpoint.
+    Stream(Box<Download>),
+}
+
+/// Why an answer was cut off.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum DownloadFault {
+    /// The endpoint failed within its answer.
+    #[error("the endpoint broke off its answer: {0}")]
+    Broken(#[source] hyper::Error),
+    /// The endpoint fell silent within its answer.
+    #[error("the endpoint sent nothing for {0:?} within its answer")]
+    Silent(Duration),
+    /// The exchange's own deadline passed.
+    #[error("the exchange took longer than its total time")]
+    Overdue,
+}
+
+/// What an answer's body holds until it ends.
+pub(super) struct Lease {
+    /// Where the body comes from; kept for the next request once the body has ended.
+    pub(super) connection: Connection<RequestBody>,
+    /// The endpoint is busy for so long.
+    pub(super) in_flight: InFlight,
+    /// Longest silence.
+    pub(super) silence: Duration,
+    /// When the exchange must have ended.
+    pub(super) end: Option<Instant>,
+    /// The request's body, which may still be on its way.
+    pub(super) upload: Upload,
+}
+
+impl Lease {
+    /// Heeds what the endpoint says of its connection. Before the head is cleaned.
+    pub(super) fn heed_keep_alive(&mut self, headers: &HeaderMap) {
+        let Some(said) = headers.get(KEEP_ALIVE).and_then(|value| value.to_str().ok()) else {
+            return;
+        };
+        let timeout = said.split(',').find_map(|part| part.trim().strip_prefix("timeout="));
+        if let Some(seconds) = timeout.and_then(|seconds| seconds.parse().ok()) {
+            self.connection.heed_keep_alive(Duration::from_secs(seconds));
+        }
+    }
+}
+
+/// An answer that is being read from an endpoint.
+pub(super) struct Download {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    alarm: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+    bytes: u64,
+    upload: Upload,
+    worker: Rc<Worker>,
+    visit: Visit,
+}
+
+impl AnswerBody {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self { content: Content::Empty, busy: None }
+    }
+
+    /// A body that the gateway made.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self { content: Content::Whole(Some(bytes)), busy: None }
+    }
+
+    /// Keeps the client's connection busy until the body has ended.
+    pub(super) fn hold(&mut self, busy: Busy) {
+        self.busy = Some(busy);
+    }
+
+    /// An answer's body from an endpoint. The exchange's record ends with it.
+    pub(super) fn stream(
+        incoming: Incoming,
+        lease: Lease,
+        worker: Rc<Worker>,
+        visit: Visit,
+    ) -> Self {
+        let mut download = Box::new(Download {
+            ended: incoming.is_end_stream(),
+            incoming,
+            bytes: 0,
+            upload: lease.upload.clone(),
+            lease: Some(lease),
+            alarm: None,
+            worker,
+            visit,
+        });
+        if download.ended {
+            download.release();
+        }
+        Self { content: Content::Stream(download), busy: None }
+    }
+}
+
+impl Download {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
+        let polled = match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Pending => return self.poll_alarm(context).map(|fault| Some(Err(fault))),
+            Poll::Ready(polled) => polled,
+        };
+        self.alarm = None;
+        let answer = match polled {
+            None => None,
+            Some(Err(error)) => return Poll::Ready(Some(Err(DownloadFault::Broken(error)))),
+            Some(Ok(frame)) => Some(Ok(self.pass(frame))),
+        };
+        if answer.is_none() || self.incoming.is_end_stream() {
+            self.ended = true;
+            self.release();
+        }
+        Poll::Ready(answer)
+    }
+
+    fn pass(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let Some(trailers) = frame.trailers_mut() {
+            hygiene::clean_answer_trailers(trailers);
+        }
+        if let Some(data) = frame.data_ref() {
+            self.bytes += data.len() as u64;
+        }
+        frame
+    }
+
+    fn poll_alarm(&mut self, context: &mut Context<'_>) -> Poll<DownloadFault> {
+        let Some(lease) = &self.lease else {
+            return Poll::Pending;
+        };
+        let alarm = self.alarm.get_or_insert_with(|| {
+            let silent = Instant::now() + lease.silence;
+            Box::pin(tokio::time::sleep_until(lease.end.map_or(silent, |end| end.min(silent))))
+        });
+        alarm.as_mut().poll(context).map(|()| match lease.end {
+            Some(end) if Instant::now() >= end => DownloadFault::Overdue,
+            _ => DownloadFault::Silent(lease.silence),
+        })
+    }
+
+    /// The endpoint's part is done: its connection may serve the next request.
+    fn release(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.worker.client.put_back(lease.connection);
+            drop(lease.in_flight);
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        let (bytes_in, bytes_out) = (self.upload.bytes(), self.bytes);
+        let ending = if self.ended { Ending::Whole } else { Ending::Cut };
+        self.visit.note(|record| {
+            record.bytes_in = bytes_in;
+            record.bytes_out = bytes_out;
+            record.ending = ending;
+        });
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = DownloadFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
+        match &mut self.get_mut().content {
+            Content::Empty => Poll::Ready(None),
+            Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Stream(download) => download.poll(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Whole(bytes) => bytes.is_none(),
+            Content::Stream(download) => download.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Content::Stream(download) => download.incoming.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerBody").field("busy", &self.busy).finish_non_exhaustive()
+    }
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

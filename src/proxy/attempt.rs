@@ -1,0 +1,175 @@
+//! One try at one endpoint: a connection that is open already or a new one, the request, the head
+//! of the answer.
+
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::spec::ConnectionsSpec;
+use crate::model::endpoint::Endpoint;
+use crate::pool::Pool;
+use crate::resilience::deadline::Deadlines;
+use crate::resilience::retry::Failure;
+use crate::telemetry::delta::AttemptOutcome;
+use crate::upstream::{ConnectError, Connection, Destination, SendError};
+
+use super::error::{AttemptError, ExchangeError};
+use super::outgoing::{Keep, Outgoing};
+use super::request_body::{RequestBody, Upload};
+use super::worker::Worker;
+
+/// The bounds of one attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds<'d> {
+    pub(super) deadlines: &'d Deadlines,
+    /// When a head must have come.
+    pub(super) end: Option<Instant>,
+    /// For the error's words: how long that is from the attempt's start.
+    pub(super) limit: Duration,
+    pub(super) keep: Keep,
+}
+
+/// What an attempt brought: the head of an answer, and the connection that its body comes from.
+pub(super) type Answered = (Response<Incoming>, Connection<RequestBody>);
+
+/// Makes one attempt.
+///
+/// # Errors
+/// What the endpoint did wrong, or, as `Body`, the client.
+pub(super) async fn run(
+    worker: &Worker,
+    pool: &Pool,
+    endpoint: &Endpoint,
+    bounds: Bounds<'_>,
+    outgoing: &mut Outgoing,
+) -> Result<Answered, ExchangeError> {
+    let to = destination(worker, pool, endpoint, bounds.deadlines);
+    loop {
+        let mut connection = match worker.client.reuse(&to) {
+            Some(connection) => connection,
+            None => within(bounds, worker.client.open(&to)).await?.map_err(AttemptError::from)?,
+        };
+        // A retry is judged only where the request can be had again, so there is one.
+        let request = outgoing.take(bounds.keep).ok_or(ExchangeError::NoEndpoint)?;
+        let sent = answer_within(bounds, connection.send(request), &outgoing.upload).await?;
+        let error = match sent {
+            Ok(answer) => return Ok((answer, connection)),
+            Err(error) => error,
+        };
+        if let Some(fault) = outgoing.upload.fault() {
+            return Err(fault.into());
+        }
+        match error {
+            SendError::Untouched { request: Some(request), source } => {
+                outgoing.restore(*request);
+                // The endpoint had closed an idle connection: no fault of anybody's. The next one
+                // is tried, at last a new one.
+                if !connection.reused {
+                    return Err(AttemptError::Untouched(source).into());
+                }
+            }
+            error => return Err(failed(error).into()),
+        }
+    }
+}
+
+fn failed(error: SendError<RequestBody>) -> AttemptError {
+    match error {
+        SendError::Untouched { source, .. } => AttemptError::Untouched(source),
+        SendError::BadAnswer(source) => AttemptError::BadAnswer(source),
+        SendError::Reset(source) | SendError::RequestBody(source) => AttemptError::Reset(source),
+    }
+}
+
+fn destination<'a>(
+    worker: &Worker,
+    pool: &'a Pool,
+    endpoint: &'a Endpoint,
+    deadlines: &Deadlines,
+) -> Destination<'a> {
+    let spec = &pool.spec;
+    let share = spec.connections.idle.div_ceil(worker.gateway.workers.max(1));
+    let name = spec.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
+    Destination {
+        endpoint,
+        pool: &pool.label,
+        transport: pool.transport,
+        protocol: spec.protocol,
+        tls: pool.tls.as_ref().map(|config| (config, name)),
+        keep: ConnectionsSpec { idle: share, ..spec.connections },
+        connect_limit: deadlines.connect,
+        tls_limit: deadlines.tls,
+    }
+}
+
+/// Waits for a connection no longer than the attempt may last.
+async fn within<F: Future>(bounds: Bounds<'_>, future: F) -> Result<F::Output, AttemptError> {
+    match bounds.end {
+        None => Ok(future.await),
+        Some(end) => tokio::time::timeout_at(end, future)
+            .await
+            .map_err(|_| AttemptError::Timeout { limit: bounds.limit }),
+    }
+}
+
+/// Waits for an answer's head no longer than the attempt may last, and, from the end of the
+/// request on, no longer than an answer's first byte may take.
+async fn answer_within<F: Future>(
+    bounds: Bounds<'_>,
+    send: F,
+    upload: &Upload,
+) -> Result<F::Output, AttemptError> {
+    let Some(limit) = bounds.deadlines.first_byte else {
+        return within(bounds, send).await;
+    };
+    let late = async {
+        let ended = upload.ended().await;
+        sleep_until(ended + limit).await;
+    };
+    tokio::select! {
+        biased;
+        sent = within(bounds, send) => sent,
+        () = late => Err(AttemptError::Timeout { limit }),
+    }
+}
+
+impl AttemptError {
+    /// What a retry rule makes of it.
+    pub(super) fn failure(&self) -> Failure {
+        match self {
+            Self::Connect(_) => Failure::Connect,
+            Self::Untouched(_) => Failure::Untouched,
+            Self::Reset(_) => Failure::Reset,
+            Self::BadAnswer(_) | Self::Unasked => Failure::BadAnswer,
+            Self::Timeout { .. } => Failure::Timeout,
+        }
+    }
+
+    /// The metric's word for it.
+    pub(super) fn outcome(&self) -> AttemptOutcome {
+        match self {
+            Self::Connect(ConnectError::Timeout(_)) => AttemptOutcome::ConnectTimeout,
+            Self::Connect(ConnectError::Tls(_) | ConnectError::TlsTimeout(_)) => {
+                AttemptOutcome::Tls
+            }
+            Self::Connect(_) => AttemptOutcome::Connect,
+            Self::Untouched(_) => AttemptOutcome::Refused,
+            Self::Reset(_) => AttemptOutcome::Reset,
+            Self::BadAnswer(_) | Self::Unasked => AttemptOutcome::BadAnswer,
+            Self::Timeout { .. } => AttemptOutcome::Timeout,
+        }
+    }
+}
+
+/// The metric's word for an answer.
+pub(super) fn outcome_of(status: StatusCode) -> AttemptOutcome {
+    match status.as_u16() {
+        0..200 => AttemptOutcome::Informational,
+        200..300 => AttemptOutcome::Success,
+        300..400 => AttemptOutcome::Redirection,
+        400..500 => AttemptOutcome::ClientError,
+        _ => AttemptOutcome::ServerError,
+    }
+}

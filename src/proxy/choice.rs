@@ -1,0 +1,150 @@
+//! Whose request it is and what becomes of it: the tenant, the route, and what the route says.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+
+use crate::config::spec::{RetrySpec, SplitBy, TenantState, TimeoutsSpec};
+use crate::pool::Pool;
+use crate::resilience::deadline::Deadlines;
+use crate::resilience::retry::RetryRule;
+use crate::routing::action::{Action, Respond};
+use crate::routing::redirect::Redirect;
+use crate::routing::route::Route;
+use crate::routing::split::Split;
+use crate::routing::table::Table;
+use crate::routing::tenant::Tenant;
+use crate::routing::{Query, host};
+
+use super::error::ExchangeError;
+use super::visit::Visit;
+
+/// What becomes of a request.
+pub(super) enum Chosen<'t> {
+    /// It is forwarded.
+    Forward(Choice<'t>),
+    /// The route answers with another location.
+    Redirect(&'t Tenant, &'t Redirect),
+    /// The route answers by itself.
+    Respond(&'t Respond),
+}
+
+/// Where a request is forwarded.
+pub(super) struct Choice<'t> {
+    pub(super) tenant: &'t Tenant,
+    /// `None`: no route takes it, and the tenant's own pool does.
+    pub(super) route: Option<&'t Route>,
+    pub(super) pool: &'t Arc<Pool>,
+    /// The target to forward, where it is not the client's.
+    pub(super) target: Option<PathAndQuery>,
+}
+
+/// Names the tenant and finds the route.
+///
+/// # Errors
+/// When there is no such tenant, it is not served, or nothing takes the request.
+pub(super) fn choose<'t>(
+    table: &'t Table,
+    head: &Parts,
+    visit: &mut Visit,
+) -> Result<Chosen<'t>, ExchangeError> {
+    let named = table.name(head)?;
+    let tenant = named.tenant.as_ref();
+    visit.note(|record| record.tenant = Some(tenant.label.clone()));
+    if tenant.state == TenantState::Suspended {
+        return Err(ExchangeError::Suspended);
+    }
+
+    let host = host::of(head);
+    let route = tenant.find(&Query {
+        host: host.as_deref(),
+        path: named.path,
+        method: &head.method,
+        headers: &head.headers,
+        query: head.uri.query(),
+    });
+    visit.note(|record| record.route = route.map(|route| Arc::clone(&route.name)));
+
+    let pool = match route.map(|route| &route.action) {
+        Some(Action::Redirect(redirect)) => return Ok(Chosen::Redirect(tenant, redirect)),
+        Some(Action::Respond(respond)) => return Ok(Chosen::Respond(respond)),
+        Some(Action::Forward(pool)) => pool,
+        Some(Action::Split(split)) => split_pool(split, head, visit),
+        Some(Action::TenantPool) | None => tenant.pool.as_ref().ok_or(ExchangeError::NoRoute)?,
+    };
+    visit.note(|record| record.pool = Some(pool.label.clone()));
+    let target = target(head, route, named.path)?;
+    Ok(Chosen::Forward(Choice { tenant, route: route.map(Arc::as_ref), pool, target }))
+}
+
+fn split_pool<'t>(split: &'t Split, head: &Parts, visit: &Visit) -> &'t Arc<Pool> {
+    let by_header = match &split.by {
+        SplitBy::Header(name) => head.headers.get(name),
+        SplitBy::RequestId => None,
+    };
+    match by_header {
+        Some(value) => split.choose(value.as_bytes()),
+        None => split.choose(visit.request_id().as_bytes()),
+    }
+}
+
+/// The target that the endpoint sees, where the tenant's segment was stripped or a prefix
+/// replaced.
+fn target(
+    head: &Parts,
+    route: Option<&Arc<Route>>,
+    path: &str,
+) -> Result<Option<PathAndQuery>, ExchangeError> {
+    let path = route.map_or(Cow::Borrowed(path), |route| route.rewrite.path(path));
+    if path == head.uri.path() {
+        return Ok(None);
+    }
+    let target = match head.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.into_owned(),
+    };
+    let target = PathAndQuery::try_from(target)
+        .map_err(|_| ExchangeError::BadRequest("the path is not valid once it is rewritten"))?;
+    Ok(Some(target))
+}
+
+impl<'t> Choice<'t> {
+    /// The deadlines of this exchange.
+    pub(super) fn deadlines(&self) -> Deadlines {
+        let own = self.route.map_or(&TimeoutsSpec::UNSAID, |route| &route.timeouts);
+        Deadlines::resolve(own, &self.pool.spec.timeouts)
+    }
+
+    /// The retry rule of this exchange.
+    pub(super) fn retry_rule(&self) -> RetryRule<'t> {
+        let own = self.route.map_or(&RetrySpec::UNSAID, |route| &route.retry);
+        RetryRule::resolve(own, &self.pool.spec.retry)
+    }
+
+    /// Edits the request's fields as the route says.
+    pub(super) fn edit_request(&self, headers: &mut HeaderMap) {
+        if let Some(route) = self.route {
+            route.request_headers.apply(headers);
+        }
+    }
+
+    /// Edits the answer's fields as the route says.
+    pub(super) fn edit_answer(&self, headers: &mut HeaderMap) {
+        if let Some(route) = self.route {
+            route.response_headers.apply(headers);
+        }
+    }
+
+    /// The tenant's id as a field's value: the client's own bytes where it sent them.
+    pub(super) fn tenant_value(&self, sent: Option<&HeaderValue>) -> HeaderValue {
+        let id = self.tenant.id.as_str();
+        match sent {
+            Some(sent) if sent.as_bytes() == id.as_bytes() => sent.clone(),
+            // An id is plain ASCII, so that it is a valid value; the fallback is never taken.
+            _ => HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("")),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Why an exchange brought no answer from an endpoint. Facts; what the client hears of them is
+//! `rescue`'s business.
+
+use std::time::Duration;
+
+use crate::routing::naming::NamingError;
+use crate::upstream::ConnectError;
+
+use super::request_body::BodyFault;
+
+/// Why an exchange brought no answer from an endpoint.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum ExchangeError {
+    /// The request names no tenant, or none that is clear and known.
+    #[error(transparent)]
+    Naming(#[from] NamingError),
+    /// The tenant is suspended.
+    #[error("the tenant is suspended")]
+    Suspended,
+    /// No route takes the request and the tenant has no pool of its own.
+    #[error("no route takes this request")]
+    NoRoute,
+    /// The request is not one that a gateway may pass on.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// `CONNECT`.
+    #[error("the method {0} is not served here")]
+    Method(http::Method),
+    /// The path and query are too long.
+    #[error("the target is longer than {limit} bytes")]
+    TargetTooLong {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The head is too large.
+    #[error("the head is larger than {limit}")]
+    HeadTooLarge {
+        /// The limit, with what it counts.
+        limit: String,
+    },
+    /// The body is at fault.
+    #[error(transparent)]
+    Body(#[from] BodyFault),
+    /// The pool has no endpoint.
+    #[error("the pool has no endpoint")]
+    NoEndpoint,
+    /// The last attempt failed.
+    #[error(transparent)]
+    Attempt(#[from] AttemptError),
+    /// The exchange's own time is over.
+    #[error("no answer within {limit:?}")]
+    Overdue {
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+/// Why one attempt at one endpoint brought no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum AttemptError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The endpoint has not begun with the request.
+    #[error("the endpoint did not begin with the request: {0}")]
+    Untouched(#[source] hyper::Error),
+    /// The connection died.
+    #[error("the endpoint closed the connection before an answer: {0}")]
+    Reset(#[source] hyper::Error),
+    /// Not HTTP.
+    #[error("the answer is not valid HTTP: {0}")]
+    BadAnswer(#[source] hyper::Error),
+    /// An answer of 101 to a request that did not ask for it.
+    #[error("the endpoint switches protocols unasked")]
+    Unasked,
+    /// No head in time.
+    #[error("the endpoint brought no answer within {limit:?}")]
+    Timeout {
+        /// The limit.
+        limit: Duration,
+    },
+}

@@ -1,0 +1,63 @@
+//! Path 3: one request and its answer, every step in order. Read this first: it is the table of
+//! contents of the data path.
+
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::answer::AnswerBody;
+use super::choice::{self, Chosen};
+use super::connection::Peer;
+use super::error::ExchangeError;
+use super::outgoing::Outgoing;
+use super::reply::Reply;
+use super::visit::Visit;
+use super::worker::Worker;
+use super::{forward, guard, hygiene, local, rescue};
+
+/// Serves one request: whatever happens, there is an answer and a record of it.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let (head, body) = request.into_parts();
+    let mut visit = Visit::begin(worker, peer, &head);
+    match run(worker, peer, head, body, &mut visit).await {
+        Ok(reply) => reply.answer(worker, visit),
+        Err(error) => rescue::answer(&error, visit),
+    }
+}
+
+/// One request, from its head to the head of its answer.
+async fn run(
+    worker: &Rc<Worker>,
+    peer: &Peer,
+    head: Parts,
+    body: Incoming,
+    visit: &mut Visit,
+) -> Result<Reply, ExchangeError> {
+    let view = worker.view(); // one table for the whole exchange
+    guard::check(&head, &worker.gateway.downstream)?;
+
+    let choice = match choice::choose(&view.table, &head, visit)? {
+        Chosen::Forward(choice) => choice,
+        Chosen::Redirect(tenant, redirect) => {
+            return Ok(local::redirect(redirect, tenant, &head, peer));
+        }
+        Chosen::Respond(respond) => return Ok(local::respond(respond)),
+    };
+
+    let mut outgoing = Outgoing::prepare(worker, peer, &view, &choice, head, body, visit)?;
+    let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit).await?;
+
+    lease.heed_keep_alive(answer.headers());
+    let protocol = hygiene::clean_answer(&mut answer);
+    choice.edit_answer(answer.headers_mut());
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Reply::tunnel(outgoing, answer, lease, protocol);
+    }
+    Ok(Reply::Forwarded(answer, lease))
+}

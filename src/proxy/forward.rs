@@ -1,0 +1,266 @@
+//! Path 4: attempts until there is an answer, or the deadline or the budget is used up.
+
+use std::time::Duration;
+
+use http::Response;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::config::spec::Protocol;
+use crate::health::passive::{self, Verdict};
+use crate::model::ids::EndpointId;
+use crate::pool::balancer::PickKey;
+use crate::pool::{InFlight, Pool};
+use crate::resilience::budget::Budget;
+use crate::resilience::deadline::Deadlines;
+use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
+use crate::telemetry::delta::AttemptOutcome;
+
+use super::answer::Lease;
+use super::attempt::{self, Answered, Bounds};
+use super::choice::Choice;
+use super::error::{AttemptError, ExchangeError};
+use super::outgoing::{Keep, Outgoing};
+use super::visit::Visit;
+use super::worker::Worker;
+
+/// Sends a request until an endpoint answers.
+///
+/// # Errors
+/// How the last attempt failed, or why there was none.
+pub(super) async fn send(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    outgoing: &mut Outgoing,
+    visit: &mut Visit,
+) -> Result<(Response<Incoming>, Lease), ExchangeError> {
+    let effort = Effort::of(worker, choice, visit);
+    effort.budget.deposit(effort.rule.fill());
+    let mut tried: Vec<EndpointId> = Vec::new();
+    loop {
+        let picked =
+            effort.pool.pick(PickKey::default(), &tried).ok_or(ExchangeError::NoEndpoint)?;
+        let made = tried.len() as u32 + 1;
+        visit.note(|record| {
+            record.attempts = made;
+            record.endpoint = Some(picked.endpoint().label.clone());
+        });
+        tried.push(picked.endpoint().id);
+
+        let mut trial = Trial::begin(&effort, picked);
+        let answered = trial.run(outgoing, made, visit.started()).await;
+        let Some(failure) = effort.failure(&answered) else {
+            return effort.settle(answered, trial, outgoing, visit);
+        };
+        match effort.may_retry(failure, made, outgoing) {
+            Ok(pause) => {
+                worker.meter.retry(&effort.pool.label, failure.reason());
+                drop((answered, trial)); // the endpoint is free while we wait
+                tokio::time::sleep(pause).await;
+            }
+            Err(refusal) => {
+                effort.note_refusal(refusal);
+                return effort.settle(answered, trial, outgoing, visit);
+            }
+        }
+    }
+}
+
+/// What stays the same over all attempts of an exchange.
+struct Effort<'e> {
+    worker: &'e Worker,
+    pool: &'e Pool,
+    deadlines: Deadlines,
+    rule: RetryRule<'e>,
+    budget: &'e Budget,
+    /// When the whole exchange must have ended.
+    end: Option<Instant>,
+}
+
+impl<'e> Effort<'e> {
+    fn of(worker: &'e Worker, choice: &'e Choice<'_>, visit: &Visit) -> Self {
+        let deadlines = choice.deadlines();
+        Self {
+            worker,
+            pool: choice.pool,
+            end: deadlines.end(visit.started()),
+            deadlines,
+            rule: choice.retry_rule(),
+            budget: choice.tenant.live.budget(choice.pool.label.slot),
+        }
+    }
+
+    /// What might be tried again; `None` where there is an answer to pass on, or the client itself
+    /// is at fault.
+    fn failure(&self, answered: &Result<Answered, ExchangeError>) -> Option<Failure> {
+        match answered {
+            Ok((answer, _)) => {
+                let status = answer.status();
+                self.rule.lists_status(status).then_some(Failure::Status(status))
+            }
+            Err(ExchangeError::Attempt(error)) => Some(error.failure()),
+            Err(_) => None,
+        }
+    }
+
+    /// Whether to try again, and after how long.
+    fn may_retry(
+        &self,
+        failure: Failure,
+        attempts: u32,
+        outgoing: &Outgoing,
+    ) -> Result<Duration, Refusal> {
+        let facts = Facts {
+            attempts,
+            idempotent: outgoing.idempotent,
+            replayable: outgoing.is_repeatable(),
+        };
+        self.rule.judge(failure, facts)?;
+        let pause = self.rule.pause(failure, attempts);
+        if self.end.is_some_and(|end| Instant::now() + pause >= end) {
+            return Err(Refusal::Deadline);
+        }
+        if !self.budget.withdraw(self.rule.fill()) {
+            return Err(Refusal::Budget);
+        }
+        Ok(pause)
+    }
+
+    fn note_refusal(&self, refusal: Refusal) {
+        // A failure that no rule names was never a candidate.
+        if refusal != Refusal::NotListed {
+            self.worker.meter.retry_refused(&self.pool.label, refusal.reason());
+        }
+    }
+
+    /// The last word: an answer is passed on, an error is told.
+    fn settle(
+        &self,
+        answered: Result<Answered, ExchangeError>,
+        trial: Trial<'_, '_>,
+        outgoing: &Outgoing,
+        visit: &mut Visit,
+    ) -> Result<(Response<Incoming>, Lease), ExchangeError> {
+        outgoing.upload.settle();
+        let (answer, connection) = answered.map_err(|error| self.whole(error, visit))?;
+        visit.note(|record| record.first_byte = Some(record.started.elapsed()));
+        let lease = Lease {
+            connection,
+            in_flight: trial.picked,
+            silence: self.deadlines.idle,
+            end: self.end,
+            upload: outgoing.upload.clone(),
+        };
+        Ok((answer, lease))
+    }
+
+    /// An attempt that ran out of the exchange's own time says so.
+    fn whole(&self, error: ExchangeError, visit: &mut Visit) -> ExchangeError {
+        if let ExchangeError::Attempt(error) = &error {
+            let pool = &self.pool.label.name;
+            let id = visit.request_id();
+            tracing::warn!(%pool, request_id = ?id, %error, "a request could not be served");
+        }
+        match (error, self.deadlines.total) {
+            (ExchangeError::Attempt(AttemptError::Timeout { .. }), Some(limit))
+                if self.end.is_some_and(|end| Instant::now() >= end) =>
+            {
+                ExchangeError::Overdue { limit }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+/// One attempt under way. Counts how it ends, also when the client leaves and it is dropped.
+struct Trial<'e, 'p> {
+    effort: &'e Effort<'p>,
+    picked: InFlight,
+}
+
+impl<'e, 'p> Trial<'e, 'p> {
+    fn begin(effort: &'e Effort<'p>, picked: InFlight) -> Self {
+        Self { effort, picked }
+    }
+
+    async fn run(
+        &mut self,
+        outgoing: &mut Outgoing,
+        made: u32,
+        started: Instant,
+    ) -> Result<Answered, ExchangeError> {
+        let effort = self.effort;
+        let started = if made == 1 { started } else { Instant::now() };
+        let end = effort.deadlines.attempt_end(started, effort.end);
+        // An HTTP/2 endpoint that refuses a stream does not give the request back.
+        let again = made < effort.rule.attempts
+            && (outgoing.idempotent || effort.pool.spec.protocol == Protocol::H2);
+        let bounds = Bounds {
+            deadlines: &effort.deadlines,
+            end,
+            limit: end.map_or(Duration::MAX, |end| end - started),
+            keep: if again { Keep::Copy } else { Keep::Nothing },
+        };
+        let counted = Counted { effort, picked: &self.picked, started, outcome: None };
+        let answered =
+            attempt::run(effort.worker, effort.pool, self.picked.endpoint(), bounds, outgoing)
+                .await;
+        counted.end(&answered);
+        answered
+    }
+}
+
+/// Counts an attempt once, however it ends.
+struct Counted<'c, 'p> {
+    effort: &'c Effort<'p>,
+    picked: &'c InFlight,
+    started: Instant,
+    outcome: Option<AttemptOutcome>,
+}
+
+impl Counted<'_, '_> {
+    fn end(mut self, answered: &Result<Answered, ExchangeError>) {
+        let outcome = match answered {
+            Ok((answer, _)) => attempt::outcome_of(answer.status()),
+            Err(ExchangeError::Attempt(error)) => error.outcome(),
+            Err(_) => return, // the client's fault: the endpoint was not heard
+        };
+        self.outcome = Some(outcome);
+        let verdict = match answered {
+            Ok((answer, _)) if answer.status().is_server_error() => Verdict::Failure,
+            Ok(_) => Verdict::Success,
+            Err(_) => Verdict::Failure,
+        };
+        self.judge(verdict);
+    }
+
+    fn judge(&self, verdict: Verdict) {
+        let pool = self.effort.pool;
+        let endpoint = self.picked.endpoint();
+        let ejected = passive::observe(&pool.members, endpoint, &pool.spec.eject, verdict);
+        if let Some(ejected) = ejected {
+            self.effort.worker.meter.ejected(&pool.label);
+            tracing::warn!(
+                pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
+                "an endpoint was ejected after failures in a row"
+            );
+        }
+    }
+}
+
+impl Drop for Counted<'_, '_> {
+    fn drop(&mut self) {
+        let outcome = self.outcome.unwrap_or(AttemptOutcome::Cancelled);
+        let answered = matches!(
+            outcome,
+            AttemptOutcome::Informational
+                | AttemptOutcome::Success
+                | AttemptOutcome::Redirection
+                | AttemptOutcome::ClientError
+                | AttemptOutcome::ServerError
+        );
+        let first_byte = answered.then(|| self.started.elapsed());
+        let pool = &self.effort.pool.label;
+        self.effort.worker.meter.attempt(pool, self.picked.endpoint(), outcome, first_byte);
+    }
+}

@@ -1,0 +1,95 @@
+//! Requests that no endpoint may see: too large, or with a head whose meaning is open to dispute.
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{Method, Version};
+
+use crate::config::spec::DownstreamSpec;
+
+use super::error::ExchangeError;
+
+/// Checks a request's head before anything is read from it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<(), ExchangeError> {
+    if head.method == Method::CONNECT {
+        return Err(ExchangeError::Method(head.method.clone()));
+    }
+    check_size(head, limits)?;
+    check_host(head)?;
+    check_path(head.uri.path())
+}
+
+fn check_size(head: &Parts, limits: &DownstreamSpec) -> Result<(), ExchangeError> {
+    let most = limits.max_header_size.0;
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len() as u64);
+    if target > most / 2 {
+        return Err(ExchangeError::TargetTooLong { limit: most / 2 });
+    }
+    if head.headers.len() > limits.max_headers {
+        return Err(ExchangeError::HeadTooLarge {
+            limit: format!("{} fields", limits.max_headers),
+        });
+    }
+    let mut size = target;
+    for (name, value) in &head.headers {
+        let field = (name.as_str().len() + value.len()) as u64;
+        size += field;
+        if field > most / 2 {
+            return Err(ExchangeError::HeadTooLarge {
+                limit: format!("{} bytes a field", most / 2),
+            });
+        }
+    }
+    if size > most {
+        return Err(ExchangeError::HeadTooLarge { limit: format!("{most} bytes") });
+    }
+    Ok(())
+}
+
+/// RFC 9112 §3.2: one `Host` in HTTP/1.1; with several, each hop might take another.
+fn check_host(head: &Parts) -> Result<(), ExchangeError> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let first = hosts.next();
+    if hosts.next().is_some() {
+        return Err(ExchangeError::BadRequest("the Host field is given more than once"));
+    }
+    if first.is_none() && head.uri.authority().is_none() && head.version >= Version::HTTP_11 {
+        return Err(ExchangeError::BadRequest("the Host field is missing"));
+    }
+    Ok(())
+}
+
+/// A dot segment means one thing to who resolves it and another to who does not, so a path that a
+/// route allowed could become one that it did not. Clients resolve them before they send.
+fn check_path(path: &str) -> Result<(), ExchangeError> {
+    if path.split('/').any(is_dot_segment) {
+        return Err(ExchangeError::BadRequest("the path has a \".\" or \"..\" segment"));
+    }
+    Ok(())
+}
+
+fn is_dot_segment(segment: &str) -> bool {
+    // The longest spelling is `%2e%2e`; most segments are told apart by their first byte.
+    if segment.len() > 6 || !segment.starts_with(['.', '%']) {
+        return false;
+    }
+    let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+    plain == "." || plain == ".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dot_segments_are_told_in_every_spelling() {
+        for path in ["/a/../b", "/./a", "/a/%2e%2E/b", "/.%2e", "/a/.."] {
+            assert!(check_path(path).is_err(), "{path}");
+        }
+        for path in ["/", "/a/...", "/.well-known/x", "/a/%2e%2e%2e", "/a..b", "/%2"] {
+            assert!(check_path(path).is_ok(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A client's stream below HTTP: gives back what was read ahead to tell HTTP/2 from HTTP/1, and
+//! notes that bytes came in.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use super::activity::Activity;
+
+/// A client's stream.
+#[derive(Debug)]
+pub(super) struct Io<S> {
+    stream: TokioIo<S>,
+    ahead: Bytes,
+    activity: Arc<Activity>,
+}
+
+impl<S> Io<S> {
+    /// `ahead` is read first, then `stream`.
+    pub(super) fn new(stream: S, ahead: Bytes, activity: Arc<Activity>) -> Self {
+        Self { stream: TokioIo::new(stream), ahead, activity }
+    }
+}
+
+/// Reads until the bytes are those that open HTTP/2 by prior knowledge (RFC 9113 §3.4), or cannot
+/// be. Gives what was read, and whether it is HTTP/2.
+///
+/// # Errors
+/// When the stream fails or ends before a byte came.
+pub(super) async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Bytes, bool)> {
+    let mut ahead = BytesMut::with_capacity(FIRST_READ);
+    loop {
+        if stream.read_buf(&mut ahead).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let seen = ahead.len().min(PREFACE.len());
+        if ahead[..seen] != PREFACE[..seen] {
+            return Ok((ahead.freeze(), false));
+        }
+        if seen == PREFACE.len() {
+            return Ok((ahead.freeze(), true));
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Read for Io<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.ahead.is_empty() {
+            let size = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&this.ahead[..size]);
+            this.ahead.advance(size);
+            this.activity.read();
+            return Poll::Ready(Ok(()));
+        }
+        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if polled.is_ready() {
+            this.activity.read();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Write for Io<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+    }
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// 1 KiB: a usual request's head comes in one read.
+const FIRST_READ: usize = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn sniffed(parts: &[&[u8]]) -> (Bytes, bool) {
+        let (mut client, mut server) = tokio::io::duplex(1);
+        let parts = parts.concat();
+        let (_, sniffed) =
+            tokio::join!(async { drop(client.write_all(&parts).await) }, sniff(&mut server));
+        sniffed.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_preface_tells_http2_even_byte_by_byte() {
+        assert_eq!(sniffed(&[PREFACE]).await, (Bytes::from_static(PREFACE), true));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_begins_like_the_preface_is_http1() {
+        let (ahead, http2) = sniffed(&[b"PR", b"OPFIND"]).await;
+        assert!(!http2);
+        assert_eq!(&ahead[..], b"PRO", "no byte is lost");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_at_once_is_an_error() {
+        let (client, mut server) = tokio::io::duplex(1);
+        drop(client);
+        assert!(sniff(&mut server).await.is_err());
+    }
+}

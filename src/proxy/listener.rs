@@ -1,0 +1,69 @@
+//! Path 1: may this connection come in? Each worker has a socket of its own for each listener; the
+//! kernel spreads the connections over them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::base::tasks::Stop;
+
+use super::connection;
+use super::worker::Worker;
+
+/// Accepts until `stop`, then what the kernel has accepted already, so that none of it is refused.
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    socket: std::net::TcpListener,
+    number: usize,
+    tls: Option<Arc<ServerConfig>>,
+    mut stop: Stop,
+) {
+    let listener = match TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(listener = number, %error, "a listener cannot be used");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.requested() => break,
+            accepted = listener.accept() => admit(&worker, accepted, number, tls.as_ref()).await,
+        }
+    }
+    while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        admit(&worker, accepted, number, tls.as_ref()).await;
+    }
+}
+
+async fn admit(
+    worker: &Rc<Worker>,
+    accepted: io::Result<(TcpStream, SocketAddr)>,
+    number: usize,
+    tls: Option<&Arc<ServerConfig>>,
+) {
+    let (stream, address) = match accepted {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            worker.meter.connection_rejected("accept_failed");
+            tracing::warn!(listener = number, %error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            return;
+        }
+    };
+    if worker.open_connections.get() >= worker.max_connections {
+        worker.meter.connection_rejected("too_many");
+        return;
+    }
+    let serving = connection::serve(Rc::clone(worker), stream, address, number, tls.cloned());
+    worker.tasks.borrow_mut().spawn(|_stop| serving);
+}
+
+/// 50 ms: out of file descriptors is not over in an instant, and asking again at once burns a core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,25 @@
+//! One request and its answer. Read `exchange` first: it is the table of contents of the data
+//! path. Everything here runs on a worker's own thread and waits for nobody but the two peers.
+
+mod activity;
+mod answer;
+mod attempt;
+mod choice;
+mod connection;
+mod error;
+mod exchange;
+mod forward;
+mod guard;
+mod hygiene;
+mod io;
+mod listener;
+mod local;
+mod outgoing;
+mod reply;
+mod request_body;
+mod rescue;
+mod upgrade;
+mod visit;
+pub mod worker;
+
+pub use rescue::PROBLEMS;

@@ -1,0 +1,185 @@
+//! The request as endpoints see it: cleaned, introduced, rewritten once, then sent by as many
+//! attempts as it takes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{CONNECTION, HOST, HeaderValue, TE, UPGRADE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::config::spec::Protocol;
+use crate::resilience::retry::is_idempotent;
+
+use super::choice::Choice;
+use super::connection::Peer;
+use super::error::ExchangeError;
+use super::hygiene::{self, Sender, Wishes};
+use super::request_body::{BodyFault, BodyRule, RequestBody, Upload};
+use super::visit::Visit;
+use super::worker::{View, Worker};
+
+/// The request as endpoints see it.
+pub(super) struct Outgoing {
+    /// Gone while an attempt has it.
+    head: Option<Parts>,
+    /// The body, which several attempts may read in turn.
+    pub(super) upload: Upload,
+    /// Acting twice does what acting once does.
+    pub(super) idempotent: bool,
+    /// The client's side of a connection that is to switch protocols.
+    pub(super) upgrade: Option<OnUpgrade>,
+}
+
+impl Outgoing {
+    /// Makes the request of the client's.
+    ///
+    /// # Errors
+    /// When the body is larger than allowed, or the target does not fit the endpoint's protocol.
+    pub(super) fn prepare(
+        worker: &Worker,
+        peer: &Peer,
+        view: &View,
+        choice: &Choice<'_>,
+        mut head: Parts,
+        body: Incoming,
+        visit: &Visit,
+    ) -> Result<Self, ExchangeError> {
+        let limits = &worker.gateway.downstream;
+        let max = limits.max_body.0;
+        if body.size_hint().lower() > max {
+            return Err(BodyFault::TooLarge { limit: max }.into());
+        }
+        let upload = Upload::new(body, || BodyRule {
+            max,
+            silence: limits.body_timeout,
+            replay: choice.retry_rule().replay,
+            allowance: Arc::clone(&choice.tenant.live),
+            owned: Rc::clone(&view.owned),
+        });
+
+        let upgrade = head.extensions.remove::<OnUpgrade>();
+        head.extensions.clear();
+        let naming = &view.table.naming;
+        let tenant = choice.tenant_value(head.headers.get(&naming.forward_as));
+        let wishes = hygiene::clean_request(&mut head.headers, &view.owned);
+        let host = asked_host(&head);
+        let sender = Sender { peer, host: host.as_ref(), request_id: visit.request_id() };
+        hygiene::introduce(&mut head, sender, (naming.forward_as.clone(), tenant));
+        choice.edit_request(&mut head.headers);
+
+        let host = choice.route.and_then(|route| route.rewrite.host.clone()).or(host);
+        let switching = address(&mut head, choice, host, &wishes)?;
+        let idempotent = is_idempotent(&head.method, &head.headers);
+        let upgrade = upgrade.filter(|_| switching);
+        Ok(Self { head: Some(head), upload, idempotent, upgrade })
+    }
+
+    /// The request for one attempt, and whether there is one: a copy of its head stays here where
+    /// `keep` says that another attempt may need it.
+    pub(super) fn take(&mut self, keep: Keep) -> Option<Request<RequestBody>> {
+        let body = self.upload.reader()?;
+        let head = match keep {
+            Keep::Copy => self.head.clone(),
+            Keep::Nothing => self.head.take(),
+        };
+        Some(Request::from_parts(head?, body))
+    }
+
+    /// Takes back a request of which nothing was sent.
+    pub(super) fn restore(&mut self, request: Request<RequestBody>) {
+        self.head = Some(request.into_parts().0);
+    }
+
+    /// Whether another attempt can be made.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.head.is_some() && self.upload.is_replayable()
+    }
+}
+
+/// Whether a copy of the request's head is kept while an attempt has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Another attempt may follow after it was sent.
+    Copy,
+    /// None will.
+    Nothing,
+}
+
+/// The host that the client asked for, as it wrote it: RFC 9112 §3.2.2 prefers the target's.
+fn asked_host(head: &Parts) -> Option<HeaderValue> {
+    match head.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => head.headers.get(HOST).cloned(),
+    }
+}
+
+/// Sets target, host and what else differs by the endpoint's protocol. Tells whether the request
+/// asks the endpoint to switch protocols.
+fn address(
+    head: &mut Parts,
+    choice: &Choice<'_>,
+    host: Option<HeaderValue>,
+    wishes: &Wishes,
+) -> Result<bool, ExchangeError> {
+    let http1_down = head.version < Version::HTTP_2;
+    let target = choice.target.clone();
+    if wishes.trailers {
+        head.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    match choice.pool.spec.protocol {
+        Protocol::H1 => {
+            head.version = Version::HTTP_11;
+            if target.is_some() || head.uri.authority().is_some() {
+                head.uri = Uri::from(target.unwrap_or_else(|| own_target(&head.uri)));
+            }
+            if let Some(host) = host {
+                head.headers.insert(HOST, host);
+            }
+            let upgrade = wishes.upgrade.clone().filter(|_| http1_down);
+            let connection = match (&upgrade, wishes.trailers) {
+                (Some(_), _) => Some("upgrade"),
+                (None, true) => Some("te"),
+                (None, false) => None,
+            };
+            if let Some(connection) = connection {
+                head.headers.insert(CONNECTION, HeaderValue::from_static(connection));
+            }
+            let switching = upgrade.is_some();
+            if let Some(upgrade) = upgrade {
+                head.headers.insert(UPGRADE, upgrade);
+            }
+            Ok(switching)
+        }
+        Protocol::H2 => {
+            head.version = Version::HTTP_2;
+            head.headers.remove(HOST);
+            head.uri = absolute(choice, target.unwrap_or_else(|| own_target(&head.uri)), host)?;
+            Ok(false)
+        }
+    }
+}
+
+fn own_target(uri: &Uri) -> PathAndQuery {
+    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+/// HTTP/2 names scheme and authority apart from the path (RFC 9113 §8.3.1).
+fn absolute(
+    choice: &Choice<'_>,
+    target: PathAndQuery,
+    host: Option<HeaderValue>,
+) -> Result<Uri, ExchangeError> {
+    const BAD_HOST: ExchangeError = ExchangeError::BadRequest("the Host field is not a valid host");
+    let host = host.ok_or(ExchangeError::BadRequest("the Host field is missing"))?;
+    let authority = Authority::try_from(host.as_bytes()).map_err(|_| BAD_HOST)?;
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(if choice.pool.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(target);
+    Uri::from_parts(parts).map_err(|_| BAD_HOST)
+}

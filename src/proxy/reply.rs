@@ -1,0 +1,75 @@
+//! What an exchange comes to, and the answer that is made of it.
+
+use std::rc::Rc;
+
+use http::header::HeaderValue;
+use http::{Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::answer::{AnswerBody, Lease};
+use super::error::{AttemptError, ExchangeError};
+use super::hygiene::X_REQUEST_ID;
+use super::outgoing::Outgoing;
+use super::upgrade;
+use super::visit::Visit;
+use super::worker::Worker;
+
+/// What an exchange comes to.
+pub(super) enum Reply {
+    /// An endpoint's answer, and what must live until its body has ended.
+    Forwarded(Response<Incoming>, Lease),
+    /// An answer that the route itself gives, and the size of its body.
+    Local(Response<AnswerBody>, usize),
+    /// The endpoint switches protocols.
+    Tunnel(OnUpgrade, Response<Incoming>, Lease),
+}
+
+impl Reply {
+    /// The endpoint switches protocols to `protocol`.
+    ///
+    /// # Errors
+    /// When the client has not asked for it.
+    pub(super) fn tunnel(
+        outgoing: Outgoing,
+        mut answer: Response<Incoming>,
+        lease: Lease,
+        protocol: Option<HeaderValue>,
+    ) -> Result<Self, ExchangeError> {
+        let client = outgoing.upgrade.ok_or(ExchangeError::Attempt(AttemptError::Unasked))?;
+        upgrade::announce(answer.headers_mut(), protocol);
+        Ok(Self::Tunnel(client, answer, lease))
+    }
+
+    /// The answer to the client. The exchange's record ends with its body.
+    pub(super) fn answer(self, worker: &Rc<Worker>, mut visit: Visit) -> Response<AnswerBody> {
+        match self {
+            Self::Forwarded(answer, lease) => {
+                let answer = identify(answer, &mut visit);
+                answer.map(|body| AnswerBody::stream(body, lease, Rc::clone(worker), visit))
+            }
+            Self::Local(mut answer, size) => {
+                answer.headers_mut().insert(X_REQUEST_ID, visit.request_id());
+                visit.finish(answer.status(), size);
+                answer
+            }
+            Self::Tunnel(client, answer, lease) => {
+                let answer = identify(answer, &mut visit);
+                let mut own = Response::new(AnswerBody::empty());
+                *own.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                *own.headers_mut() = answer.headers().clone();
+                upgrade::join(worker, client, answer, lease, visit);
+                own
+            }
+        }
+    }
+}
+
+/// Names the exchange in the answer and the answer in the record.
+fn identify(mut answer: Response<Incoming>, visit: &mut Visit) -> Response<Incoming> {
+    visit.note(|record| record.status = answer.status().as_u16());
+    // The endpoint's version ends at this hop; hyper writes the client's own.
+    *answer.version_mut() = Version::HTTP_11;
+    answer.headers_mut().insert(X_REQUEST_ID, visit.request_id());
+    answer
+}

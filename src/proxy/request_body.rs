@@ -1,0 +1,338 @@
+//! The request's body on its way to endpoints: one stream from the client that several attempts
+//! may read in turn. Counted, limited, kept for a retry as far as its rule and the tenant's memory
+//! allow, and never collected beyond that.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::resilience::allowance::Allowance;
+
+use super::hygiene;
+
+/// Why a request's body ended before its end. The endpoint is not to blame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum BodyFault {
+    /// Larger than allowed.
+    #[error("the request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The client fell silent.
+    #[error("the client sent nothing of the request body for {limit:?}")]
+    Stalled {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The client left, or broke the framing.
+    #[error("the request body broke off: {0}")]
+    Broken(String),
+}
+
+/// What bounds a request's body.
+#[derive(Clone, Debug)]
+pub(super) struct BodyRule {
+    /// Largest size, in bytes.
+    pub(super) max: u64,
+    /// Longest silence.
+    pub(super) silence: Duration,
+    /// Bytes kept for a retry.
+    pub(super) replay: u64,
+    /// The tenant's memory for what is kept.
+    pub(super) allowance: Arc<Allowance>,
+    /// Names that no trailer may carry.
+    pub(super) owned: Rc<hygiene::OwnedNames>,
+}
+
+/// The body as one attempt reads it.
+pub(super) enum RequestBody {
+    /// There is none.
+    Empty,
+    /// What was kept, then what the client still sends.
+    Stream(Reader),
+}
+
+/// A place in the stream.
+pub(super) struct Reader {
+    stream: Rc<RefCell<Stream>>,
+    /// Parts of what is kept that this reader has had.
+    position: usize,
+}
+
+/// The client's stream. Clones are handles to the same one.
+#[derive(Clone)]
+pub(super) struct Upload(Option<Rc<RefCell<Stream>>>);
+
+struct Stream {
+    incoming: Incoming,
+    rule: BodyRule,
+    kept: Vec<Part>,
+    kept_bytes: u64,
+    keeping: bool,
+    read: u64,
+    ended: Option<Instant>,
+    fault: Option<BodyFault>,
+    silence: Option<Pin<Box<Sleep>>>,
+    /// Who waits for the end.
+    waiter: Option<Waker>,
+}
+
+#[derive(Clone)]
+enum Part {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Upload {
+    /// The stream of a request whose body is `incoming`.
+    pub(super) fn new(incoming: Incoming, rule: impl FnOnce() -> BodyRule) -> Self {
+        if incoming.is_end_stream() {
+            return Self(None);
+        }
+        let rule = rule();
+        Self(Some(Rc::new(RefCell::new(Stream {
+            incoming,
+            keeping: rule.replay > 0,
+            rule,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            read: 0,
+            ended: None,
+            fault: None,
+            silence: None,
+            waiter: None,
+        }))))
+    }
+
+    /// The body from its start, or nothing if too much of it was read to have it again.
+    pub(super) fn reader(&self) -> Option<RequestBody> {
+        let Some(stream) = &self.0 else {
+            return Some(RequestBody::Empty);
+        };
+        let fresh = {
+            let stream = stream.borrow();
+            stream.fault.is_none() && (stream.keeping || stream.read == 0)
+        };
+        fresh.then(|| RequestBody::Stream(Reader { stream: Rc::clone(stream), position: 0 }))
+    }
+
+    /// Whether [`Upload::reader`] would give a body.
+    pub(super) fn is_replayable(&self) -> bool {
+        self.reader().is_some()
+    }
+
+    /// No further attempt will follow: nothing is kept from now on.
+    pub(super) fn settle(&self) {
+        if let Some(stream) = &self.0 {
+            stream.borrow_mut().keeping = false;
+        }
+    }
+
+    /// Why the body ended before its end.
+    pub(super) fn fault(&self) -> Option<BodyFault> {
+        self.0.as_ref().and_then(|stream| stream.borrow().fault.clone())
+    }
+
+    /// Bytes read from the client.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, |stream| stream.borrow().read)
+    }
+
+    /// Waits until the client has sent all of it.
+    pub(super) async fn ended(&self) -> Instant {
+        let Some(stream) = &self.0 else {
+            return Instant::now();
+        };
+        std::future::poll_fn(|context| {
+            let mut stream = stream.borrow_mut();
+            if let Some(ended) = stream.ended {
+                return Poll::Ready(ended);
+            }
+            stream.waiter = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Stream {
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Part, BodyFault>>> {
+        if let Some(fault) = &self.fault {
+            return Poll::Ready(Some(Err(fault.clone())));
+        }
+        let polled = match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Pending => return self.poll_silence(context),
+            Poll::Ready(polled) => polled,
+        };
+        self.silence = None;
+        let part = match polled {
+            None => {
+                self.end();
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => return self.fail(BodyFault::Broken(error.to_string())),
+            Some(Ok(frame)) => Part::of(frame, &self.rule.owned),
+        };
+        self.read = self.read.saturating_add(part.size());
+        if self.read > self.rule.max {
+            return self.fail(BodyFault::TooLarge { limit: self.rule.max });
+        }
+        if self.incoming.is_end_stream() {
+            self.end();
+        }
+        Poll::Ready(Some(Ok(part)))
+    }
+
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Part, BodyFault>>> {
+        let limit = self.rule.silence;
+        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        match silence.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => self.fail(BodyFault::Stalled { limit }),
+        }
+    }
+
+    fn fail(&mut self, fault: BodyFault) -> Poll<Option<Result<Part, BodyFault>>> {
+        self.fault = Some(fault.clone());
+        self.forget();
+        Poll::Ready(Some(Err(fault)))
+    }
+
+    fn end(&mut self) {
+        self.ended.get_or_insert_with(Instant::now);
+        if let Some(waiter) = self.waiter.take() {
+            waiter.wake();
+        }
+    }
+
+    /// Keeps a part, or gives up on keeping where it does not fit.
+    fn keep(&mut self, part: &Part) {
+        if !self.keeping {
+            self.forget();
+            return;
+        }
+        let size = part.size();
+        let rule = &self.rule;
+        if self.kept_bytes + size <= rule.replay && rule.allowance.take(size) {
+            self.kept_bytes += size;
+            self.kept.push(part.clone());
+        } else {
+            self.keeping = false;
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.kept = Vec::new();
+        self.rule.allowance.give_back(std::mem::take(&mut self.kept_bytes));
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl Part {
+    fn of(frame: Frame<Bytes>, owned: &hygiene::OwnedNames) -> Self {
+        match frame.into_data() {
+            Ok(data) => Self::Data(data),
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                hygiene::clean_trailers(&mut trailers, owned);
+                Self::Trailers(trailers)
+            }
+        }
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            Self::Trailers(_) => 0,
+        }
+    }
+
+    fn into_frame(self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data),
+            Self::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let Self::Stream(reader) = self.get_mut() else {
+            return Poll::Ready(None);
+        };
+        let mut stream = reader.stream.borrow_mut();
+        if let Some(part) = stream.kept.get(reader.position) {
+            reader.position += 1;
+            return Poll::Ready(Some(Ok(part.clone().into_frame())));
+        }
+        let Poll::Ready(polled) = stream.poll_part(context) else {
+            return Poll::Pending;
+        };
+        Poll::Ready(polled.map(|part| {
+            let part = part?;
+            stream.keep(&part);
+            reader.position = stream.kept.len();
+            Ok(part.into_frame())
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(reader) => {
+                let stream = reader.stream.borrow();
+                reader.position >= stream.kept.len()
+                    && stream.fault.is_none()
+                    && stream.incoming.is_end_stream()
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Self::Stream(reader) = self else {
+            return SizeHint::with_exact(0);
+        };
+        let stream = reader.stream.borrow();
+        let kept: u64 = stream.kept.iter().skip(reader.position).map(Part::size).sum();
+        let coming = stream.incoming.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(coming.lower().saturating_add(kept));
+        if let Some(upper) = coming.upper() {
+            hint.set_upper(upper.saturating_add(kept));
+        }
+        hint
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "RequestBody::Empty",
+            Self::Stream(_) => "RequestBody::Stream",
+        })
+    }
+}

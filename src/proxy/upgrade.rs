@@ -1,0 +1,141 @@
+//! Tunnels: once an endpoint has agreed to switch protocols, bytes go both ways until one side
+//! ends or both fall silent.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{HeaderMap, Response};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::time::{Instant, sleep_until};
+
+use crate::telemetry::record::Ending;
+
+use super::answer::Lease;
+use super::visit::Visit;
+use super::worker::Worker;
+
+/// Makes the head of a 101 answer fit to be passed on: the protocol is the endpoint's choice.
+pub(super) fn announce(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        headers.insert(UPGRADE, protocol);
+    }
+}
+
+/// Joins both sides in a task of the worker; the exchange's record ends with it.
+pub(super) fn join(
+    worker: &Rc<Worker>,
+    client: OnUpgrade,
+    answer: Response<Incoming>,
+    lease: Lease,
+    visit: Visit,
+) {
+    let tunnel = Tunnel { worker: Rc::clone(worker), lease, visit };
+    let endpoint = hyper::upgrade::on(answer);
+    worker.tasks.borrow_mut().spawn(|_stop| tunnel.run(client, endpoint));
+}
+
+struct Tunnel {
+    worker: Rc<Worker>,
+    /// The endpoint is busy for as long as the tunnel is open.
+    lease: Lease,
+    visit: Visit,
+}
+
+impl Tunnel {
+    async fn run(mut self, client: OnUpgrade, endpoint: OnUpgrade) {
+        let (client, endpoint) = match tokio::try_join!(client, endpoint) {
+            Ok(sides) => sides,
+            Err(error) => {
+                tracing::debug!(%error, "a connection did not switch protocols");
+                return;
+            }
+        };
+        let heard = Rc::new(Cell::new(Instant::now()));
+        let mut client = Noted::new(client, &heard);
+        let mut endpoint = Noted::new(endpoint, &heard);
+        let ended = self.carry(&mut client, &mut endpoint, &heard).await;
+        self.visit.note(|record| {
+            record.bytes_in = client.read;
+            record.bytes_out = endpoint.read;
+            record.ending = if ended.is_ok() { Ending::Whole } else { Ending::Cut };
+        });
+        drop(self.lease);
+    }
+
+    async fn carry(
+        &self,
+        client: &mut Noted,
+        endpoint: &mut Noted,
+        heard: &Rc<Cell<Instant>>,
+    ) -> io::Result<()> {
+        let limit = self.worker.gateway.downstream.tunnel_timeout;
+        let mut copy = std::pin::pin!(copy_bidirectional(client, endpoint));
+        loop {
+            let silent = heard.get() + limit;
+            if Instant::now() >= silent {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            tokio::select! {
+                ended = copy.as_mut() => return ended.map(|_| ()),
+                () = sleep_until(silent) => {}
+            }
+        }
+    }
+}
+
+/// One side of a tunnel: counts the bytes that come from it and notes when they came.
+struct Noted {
+    stream: TokioIo<Upgraded>,
+    read: u64,
+    heard: Rc<Cell<Instant>>,
+}
+
+impl Noted {
+    fn new(stream: Upgraded, heard: &Rc<Cell<Instant>>) -> Self {
+        Self { stream: TokioIo::new(stream), read: 0, heard: Rc::clone(heard) }
+    }
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let read = buffer.filled().len() - before;
+        if read > 0 {
+            this.read += read as u64;
+            this.heard.set(Instant::now());
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}

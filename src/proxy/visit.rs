@@ -1,0 +1,123 @@
+//! What an exchange leaves behind, however it ends: a record is begun with each request and handed
+//! over exactly once, also when the client leaves and the exchange is dropped half-way.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{HeaderValue, USER_AGENT};
+use http::request::Parts;
+use tokio::time::Instant;
+
+use crate::routing::host;
+use crate::telemetry::record::{Ending, Line, Record};
+
+use super::connection::Peer;
+use super::hygiene::X_REQUEST_ID;
+use super::worker::Worker;
+
+/// The record of an exchange under way.
+#[derive(Debug)]
+pub(super) struct Visit {
+    worker: Rc<Worker>,
+    record: Option<Record>,
+}
+
+impl Visit {
+    /// Begins the record of a request.
+    pub(super) fn begin(worker: &Rc<Worker>, peer: &Peer, head: &Parts) -> Self {
+        worker.meter.exchange_started();
+        let line = worker.access_log.sampled().then(|| Box::new(line(head)));
+        let record = Record {
+            started: Instant::now(),
+            duration: Duration::ZERO,
+            request_id: request_id(head),
+            client: peer.address,
+            method: head.method.clone(),
+            version: head.version,
+            line,
+            tenant: None,
+            route: None,
+            pool: None,
+            endpoint: None,
+            attempts: 0,
+            status: CLIENT_LEFT,
+            problem: None,
+            first_byte: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            ending: Ending::Cut,
+        };
+        Self { worker: Rc::clone(worker), record: Some(record) }
+    }
+
+    /// Fills the record.
+    pub(super) fn note(&mut self, fill: impl FnOnce(&mut Record)) {
+        if let Some(record) = &mut self.record {
+            fill(record);
+        }
+    }
+
+    /// The id of the request.
+    pub(super) fn request_id(&self) -> HeaderValue {
+        let id = self.record.as_ref().map(|record| record.request_id.clone());
+        id.unwrap_or_else(|| HeaderValue::from_static("unknown"))
+    }
+
+    /// The gateway itself has answered, with this status and so many bytes.
+    pub(super) fn finish(mut self, status: StatusCode, bytes: usize) {
+        if let Some(mut record) = self.record.take() {
+            record.status = status.as_u16();
+            record.bytes_out = bytes as u64;
+            record.ending = Ending::Whole;
+            self.worker.finish(record);
+        }
+    }
+
+    /// When the request came.
+    pub(super) fn started(&self) -> Instant {
+        self.record.as_ref().map_or_else(Instant::now, |record| record.started)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            self.worker.finish(record);
+        }
+    }
+}
+
+/// The client's own id where it is short and plain, else a new one: 32 random hex digits.
+fn request_id(head: &Parts) -> HeaderValue {
+    if let Some(id) = head.headers.get(X_REQUEST_ID)
+        && is_plain(id.as_bytes())
+    {
+        return id.clone();
+    }
+    let mut text = [0u8; 32];
+    let mut random = fastrand::u128(..);
+    for digit in &mut text {
+        *digit = HEX[(random & 0xf) as usize];
+        random >>= 4;
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+fn is_plain(id: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !id.is_empty() && id.len() <= 128 && id.iter().all(plain)
+}
+
+fn line(head: &Parts) -> Line {
+    let agent = head.headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+    Line {
+        host: host::authority(head).unwrap_or_default().to_owned(),
+        target: head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        agent: agent.unwrap_or_default().into_owned(),
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The status in the record of a request whose client left before an answer, as nginx writes it.
+const CLIENT_LEFT: u16 = 499;

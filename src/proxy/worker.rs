@@ -1,0 +1,245 @@
+//! A worker: one thread that serves connections with everything it needs on its own, so that a
+//! request never crosses a thread and never waits for another worker.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::base::snapshot::{Reader, Snapshot};
+use crate::base::tasks::LocalTasks;
+use crate::config::spec::GatewaySpec;
+use crate::routing::table::Table;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::delta::Delta;
+use crate::telemetry::meter::{FLUSH_INTERVAL, Meter};
+use crate::telemetry::record::Record;
+use crate::upstream::{Client, HeadLimits};
+
+use super::hygiene::OwnedNames;
+use super::listener;
+use super::request_body::RequestBody;
+
+/// What a worker is given.
+#[derive(Debug)]
+pub struct Setup {
+    /// Its number, from 0.
+    pub number: usize,
+    /// `gateway.toml`.
+    pub gateway: Arc<GatewaySpec>,
+    /// The table of now.
+    pub table: Snapshot<Table>,
+    /// For each listener, what it presents to clients; `None` = plain.
+    pub tls: Vec<Option<Arc<ServerConfig>>>,
+    /// Where counts go.
+    pub deltas: mpsc::Sender<Delta>,
+    /// Where records go.
+    pub access_log: AccessLog,
+    /// What the process is about to do.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// What the process is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serving.
+    Serving,
+    /// Still accepting; answers ask clients to leave.
+    Closing,
+    /// Accepting no more; what is in flight finishes.
+    Draining,
+}
+
+/// One worker.
+pub(super) struct Worker {
+    pub(super) gateway: Arc<GatewaySpec>,
+    pub(super) client: Client<RequestBody>,
+    pub(super) meter: Rc<Meter>,
+    pub(super) access_log: AccessLog,
+    /// Connections, HTTP/2 streams and tunnels.
+    pub(super) tasks: Rc<RefCell<LocalTasks>>,
+    /// This worker's share of the connections that may be open at once.
+    pub(super) max_connections: usize,
+    pub(super) open_connections: Cell<usize>,
+    next_connection: Cell<u64>,
+    phase: Cell<Phase>,
+    /// Who must hear of a new phase, by the number of the connection.
+    wakers: RefCell<HashMap<u64, Waker>>,
+    table: RefCell<Reader<Table>>,
+    view: RefCell<Rc<View>>,
+}
+
+/// The table of one instant, held without touching a count that other workers touch.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) table: Arc<Table>,
+    pub(super) owned: Rc<OwnedNames>,
+}
+
+impl View {
+    fn of(table: &Arc<Table>) -> Rc<Self> {
+        let owned = Rc::new(OwnedNames::of(&table.naming));
+        Rc::new(Self { table: Arc::clone(table), owned })
+    }
+}
+
+/// Serves connections on this thread until the process drains. Runs inside a `LocalSet`. Tells how
+/// many connections were still busy at the end of the drain and were cut off.
+pub async fn run(setup: Setup, listeners: Vec<std::net::TcpListener>) -> usize {
+    let mut phase = setup.phase.clone();
+    let tls = setup.tls.clone();
+    let (worker, mut connecting) = Worker::new(setup);
+    let worker = Rc::new(worker);
+
+    let mut chores = LocalTasks::new("worker");
+    chores.spawn(|stop| keep_house(Rc::clone(&worker), stop));
+    let mut accepting = LocalTasks::new("listener");
+    for (number, socket) in listeners.into_iter().enumerate() {
+        let tls = tls.get(number).cloned().flatten();
+        let worker = Rc::clone(&worker);
+        accepting.spawn(|stop| listener::run(worker, socket, number, tls, stop));
+    }
+
+    // An error says that the process has dropped the sender: the same as draining.
+    while *phase.borrow_and_update() < Phase::Draining {
+        worker.enter(*phase.borrow());
+        if phase.changed().await.is_err() {
+            break;
+        }
+    }
+    accepting.stop(Duration::from_secs(1)).await;
+    worker.enter(Phase::Draining);
+    let cut = worker.drain().await;
+    chores.stop(Duration::from_secs(1)).await;
+    connecting.take().stop(Duration::ZERO).await;
+    worker.meter.flush();
+    cut
+}
+
+/// Once a second: hands the counts over, closes old connections, lets go of a replaced table.
+async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
+    let mut tick = tokio::time::interval(FLUSH_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.requested() => return,
+            _ = tick.tick() => {
+                worker.view();
+                worker.client.sweep();
+                worker.meter.flush();
+            }
+        }
+    }
+}
+
+/// The tasks of upstream connections, which must outlive the requests that use them.
+struct Connecting(Rc<RefCell<LocalTasks>>);
+
+impl Connecting {
+    fn take(&mut self) -> LocalTasks {
+        self.0.replace(LocalTasks::new("upstream"))
+    }
+}
+
+impl Worker {
+    fn new(setup: Setup) -> (Self, Connecting) {
+        let meter = Rc::new(Meter::new(setup.number, setup.deltas));
+        let connecting = Rc::new(RefCell::new(LocalTasks::new("upstream")));
+        let client = Client::new(Rc::clone(&connecting), Rc::clone(&meter), ANSWER_HEAD);
+        let reader = setup.table.reader();
+        let view = View::of(&setup.table.load());
+        let workers = setup.gateway.workers.max(1);
+        let worker = Self {
+            client,
+            meter,
+            access_log: setup.access_log,
+            tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
+            max_connections: setup.gateway.downstream.max_connections.div_ceil(workers),
+            open_connections: Cell::new(0),
+            next_connection: Cell::new(0),
+            phase: Cell::new(Phase::Serving),
+            wakers: RefCell::default(),
+            table: RefCell::new(reader),
+            view: RefCell::new(view),
+            gateway: setup.gateway,
+        };
+        (worker, Connecting(connecting))
+    }
+
+    /// The table of now, with what this worker derived from it.
+    pub(super) fn view(&self) -> Rc<View> {
+        let mut reader = self.table.borrow_mut();
+        let table = reader.load();
+        let mut view = self.view.borrow_mut();
+        if !Arc::ptr_eq(table, &view.table) {
+            *view = View::of(table);
+        }
+        Rc::clone(&view)
+    }
+
+    /// What the process is about to do.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Wakes a connection at each new phase, until its number is forgotten.
+    pub(super) fn remember(&self, waker: &Waker) -> u64 {
+        let number = self.next_connection.get();
+        self.next_connection.set(number + 1);
+        self.wakers.borrow_mut().insert(number, waker.clone());
+        number
+    }
+
+    /// Undoes [`Worker::remember`].
+    pub(super) fn forget(&self, connection: u64) {
+        self.wakers.borrow_mut().remove(&connection);
+    }
+
+    /// Takes what an exchange left behind.
+    pub(super) fn finish(&self, mut record: Record) {
+        record.duration = record.started.elapsed();
+        self.meter.exchange(&record);
+        if record.line.is_some() {
+            self.access_log.write(record);
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        for waker in self.wakers.borrow().values() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Waits until all connections have ended, at most until the drain's time is over.
+    async fn drain(&self) -> usize {
+        let end = Instant::now() + self.gateway.drain.timeout;
+        loop {
+            let left = self.tasks.borrow_mut().running();
+            if left == 0 || Instant::now() >= end {
+                let tasks = self.tasks.replace(LocalTasks::new("connection"));
+                tasks.stop(Duration::ZERO).await;
+                return left;
+            }
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+/// What an endpoint may send as the head of an answer: twice what a client may send, since large
+/// cookies are set here.
+const ANSWER_HEAD: HeadLimits = HeadLimits { size: 64 << 10, fields: 256 };
+/// 10 ms: a drain ends this much after its last connection at most.
+const DRAIN_STEP: Duration = Duration::from_millis(10);

@@ -1,0 +1,105 @@
+//! What one tenant may spend on retries, apart for each pool, and on memory for replays. Lives as
+//! long as the tenant does, across reloads.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::units::ByteSize;
+
+use super::budget::Budget;
+
+/// What one tenant may spend. Costs a few words until the tenant is used.
+#[derive(Debug)]
+pub struct Allowance {
+    budgets: OnceLock<Box<Node>>,
+    replay_bytes: AtomicU64,
+    replay_memory: AtomicU64,
+}
+
+/// The budget at one pool, and the next one. Tenants use few pools, so a list is looked through
+/// faster than anything cleverer; it only grows, so readers take no lock.
+#[derive(Debug)]
+struct Node {
+    pool: u32,
+    budget: Budget,
+    next: OnceLock<Box<Node>>,
+}
+
+impl Allowance {
+    /// An allowance of which nothing is taken.
+    pub fn new(replay_memory: ByteSize) -> Self {
+        Self {
+            budgets: OnceLock::new(),
+            replay_bytes: AtomicU64::new(0),
+            replay_memory: AtomicU64::new(replay_memory.0),
+        }
+    }
+
+    /// Changes the memory for replays; what is taken stays taken.
+    pub fn set_replay_memory(&self, replay_memory: ByteSize) {
+        self.replay_memory.store(replay_memory.0, Ordering::Relaxed);
+    }
+
+    /// The retry budget at the pool with this slot.
+    pub fn budget(&self, pool: u32) -> &Budget {
+        let mut place = &self.budgets;
+        loop {
+            let node = place.get_or_init(|| {
+                Box::new(Node { pool, budget: Budget::full(), next: OnceLock::new() })
+            });
+            if node.pool == pool {
+                return &node.budget;
+            }
+            place = &node.next;
+        }
+    }
+
+    /// Takes `bytes` of the memory for replays if there are so many. What was taken is given back
+    /// with [`Allowance::give_back`].
+    pub fn take(&self, bytes: u64) -> bool {
+        let before = self.replay_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= self.replay_memory.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.give_back(bytes);
+        false
+    }
+
+    /// Gives memory for replays back.
+    pub fn give_back(&self, bytes: u64) {
+        self.replay_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of replay memory in use.
+    pub fn replay_bytes(&self) -> u64 {
+        self.replay_bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::units::Percent;
+
+    use super::super::budget::Fill;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_pool_has_a_budget_of_its_own() {
+        let fill = Fill { share: Percent::new(0.0), floor: 1 };
+        let allowance = Allowance::new(ByteSize(100));
+        while allowance.budget(1).withdraw(fill) {}
+
+        assert!(!allowance.budget(1).withdraw(fill));
+        assert!(allowance.budget(2).withdraw(fill));
+    }
+
+    #[test]
+    fn memory_beyond_the_cap_is_refused_and_not_counted() {
+        let allowance = Allowance::new(ByteSize(100));
+        assert!(allowance.take(60));
+        assert!(!allowance.take(60));
+        assert_eq!(allowance.replay_bytes(), 60);
+        allowance.give_back(60);
+        assert!(allowance.take(100));
+    }
+}

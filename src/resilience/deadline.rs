@@ -1,0 +1,107 @@
+//! How long each step of an exchange may take.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::spec::TimeoutsSpec;
+
+/// The deadlines of one exchange, all levels resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// To open a connection.
+    pub connect: Duration,
+    /// For the TLS handshake.
+    pub tls: Duration,
+    /// For one attempt, up to its answer's head; `None` = only what is left of `total`.
+    pub attempt: Option<Duration>,
+    /// From the end of the request to the answer's head; `None` = only `attempt`.
+    pub first_byte: Option<Duration>,
+    /// Silence within an answer.
+    pub idle: Duration,
+    /// From the request's head to the end of the answer; `None` = no bound.
+    pub total: Option<Duration>,
+}
+
+impl Deadlines {
+    /// Resolves the levels: `route` over `pool` over what is built in.
+    pub fn resolve(route: &TimeoutsSpec, pool: &TimeoutsSpec) -> Self {
+        let total = match route.total.or(pool.total).unwrap_or(TOTAL) {
+            Duration::ZERO => None,
+            total => Some(total),
+        };
+        Self {
+            connect: route.connect.or(pool.connect).unwrap_or(CONNECT),
+            tls: route.tls.or(pool.tls).unwrap_or(TLS),
+            attempt: route.attempt.or(pool.attempt).or(total.map(|total| total / 2)),
+            first_byte: route.first_byte.or(pool.first_byte),
+            idle: route.idle.or(pool.idle).unwrap_or(IDLE),
+            total,
+        }
+    }
+
+    /// When the whole exchange that began at `started` must have ended.
+    pub fn end(&self, started: Instant) -> Option<Instant> {
+        self.total.map(|total| started + total)
+    }
+
+    /// When an attempt that begins at `now` must have brought a head: its own limit or what is
+    /// left of the exchange, whichever is earlier.
+    pub fn attempt_end(&self, now: Instant, end: Option<Instant>) -> Option<Instant> {
+        let own = self.attempt.map(|attempt| now + attempt);
+        match (own, end) {
+            (Some(own), Some(end)) => Some(own.min(end)),
+            (own, end) => own.or(end),
+        }
+    }
+}
+
+/// 1 s: on a LAN a SYN is answered at once or never; leaves time for a second endpoint.
+const CONNECT: Duration = Duration::from_secs(1);
+/// 2 s: two round trips and a signature on a busy endpoint.
+const TLS: Duration = Duration::from_secs(2);
+/// 30 s: below the 60 s of common load balancers in front, so that our answer is the one seen.
+const TOTAL: Duration = Duration::from_secs(30);
+/// 30 s: an answer that says nothing for so long is not coming.
+const IDLE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_overrides_its_pool_and_a_pool_what_is_built_in() {
+        let second = |seconds| Some(Duration::from_secs(seconds));
+        let pool = TimeoutsSpec { connect: second(2), total: second(60), ..Default::default() };
+        let route = TimeoutsSpec { total: second(10), ..Default::default() };
+
+        let deadlines = Deadlines::resolve(&route, &pool);
+
+        assert_eq!(deadlines.connect, Duration::from_secs(2));
+        assert_eq!(deadlines.total, second(10));
+        assert_eq!(deadlines.attempt, second(5), "half of the total, so that one retry fits");
+        assert_eq!(deadlines.idle, IDLE);
+    }
+
+    #[test]
+    fn a_total_of_zero_is_no_bound() {
+        let route = TimeoutsSpec { total: Some(Duration::ZERO), ..Default::default() };
+
+        let deadlines = Deadlines::resolve(&route, &TimeoutsSpec::default());
+
+        assert_eq!(deadlines.total, None);
+        assert_eq!(deadlines.attempt, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_never_outlives_the_exchange() {
+        let deadlines = Deadlines::resolve(&TimeoutsSpec::default(), &TimeoutsSpec::default());
+        let started = Instant::now();
+        let end = deadlines.end(started);
+
+        let late = started + Duration::from_secs(25);
+
+        assert_eq!(deadlines.attempt_end(started, end), Some(started + TOTAL / 2));
+        assert_eq!(deadlines.attempt_end(late, end), end);
+    }
+}

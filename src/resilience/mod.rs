@@ -1,0 +1,8 @@
+//! Rules that keep one failure from becoming many: deadlines, retries and their budget. They apply
+//! in this order: the deadline bounds everything, the retry rule says what may be tried again, the
+//! budget says how much of it.
+
+pub mod allowance;
+pub mod budget;
+pub mod deadline;
+pub mod retry;

@@ -1,0 +1,260 @@
+//! May this failure be tried again? Pure: knows facts, makes a decision.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::base::units::Percent;
+use crate::config::spec::{RetryOn, RetrySpec};
+
+use super::budget::Fill;
+
+/// The retry rules of one exchange, all levels resolved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryRule<'s> {
+    /// Tries in all, the first included.
+    pub attempts: u32,
+    /// What is retried.
+    pub on: &'s [RetryOn],
+    /// Retries as a share of requests.
+    pub budget: Percent,
+    /// Retries a second that are always allowed.
+    pub budget_floor: u32,
+    /// First back-off.
+    pub backoff: Duration,
+    /// Longest back-off.
+    pub max_backoff: Duration,
+    /// Bytes of a request's body that are kept for a retry.
+    pub replay: u64,
+}
+
+/// How one attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection.
+    Connect,
+    /// The connection was gone before a byte of the request was sent, or the endpoint said that
+    /// it did not begin with it (HTTP/2 `REFUSED_STREAM`, a stream above `GOAWAY`'s last id).
+    Untouched,
+    /// The connection died after the request had begun and before an answer's head.
+    Reset,
+    /// The attempt's deadline passed.
+    Timeout,
+    /// What came is no HTTP answer.
+    BadAnswer,
+    /// An answer with this status.
+    Status(StatusCode),
+}
+
+/// What must be known of a request to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Attempts made so far, at least 1.
+    pub attempts: u32,
+    /// Acting twice does what acting once does.
+    pub idempotent: bool,
+    /// The body can be sent again from its start.
+    pub replayable: bool,
+}
+
+/// Why a failure is not tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The rule does not name this failure.
+    NotListed,
+    /// All tries are used up.
+    Attempts,
+    /// The endpoint may have acted, and acting twice may do harm (RFC 9110 §9.2.2).
+    NotIdempotent,
+    /// More of the body was read than is kept.
+    BodyTooLarge,
+    /// Too many retries of late.
+    Budget,
+    /// No time is left.
+    Deadline,
+}
+
+impl Refusal {
+    /// Stable name for the `reason` metric label. Never rename one.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NotListed => "not_listed",
+            Self::Attempts => "attempts",
+            Self::NotIdempotent => "not_idempotent",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Budget => "budget",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+impl Failure {
+    /// Stable name for the `reason` metric label. Never rename one.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Untouched => "untouched",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::BadAnswer => "bad_answer",
+            Self::Status(_) => "status",
+        }
+    }
+
+    /// Whether the endpoint may have acted on the request.
+    fn may_have_acted(self) -> bool {
+        !matches!(self, Self::Connect | Self::Untouched)
+    }
+}
+
+impl<'s> RetryRule<'s> {
+    /// Resolves the levels: `route` over `pool` over what is built in.
+    pub fn resolve(route: &'s RetrySpec, pool: &'s RetrySpec) -> Self {
+        let on = route.on.as_deref().or(pool.on.as_deref()).unwrap_or(ON);
+        Self {
+            attempts: route.attempts.or(pool.attempts).unwrap_or(3),
+            on,
+            budget: route.budget.or(pool.budget).unwrap_or(BUDGET),
+            budget_floor: route.budget_floor.or(pool.budget_floor).unwrap_or(10),
+            backoff: route.backoff.or(pool.backoff).unwrap_or(BACKOFF),
+            max_backoff: route.max_backoff.or(pool.max_backoff).unwrap_or(MAX_BACKOFF),
+            replay: route.replay.or(pool.replay).map_or(REPLAY, |size| size.0),
+        }
+    }
+
+    /// Whether a failure may be tried again, budget and time left aside.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn judge(&self, failure: Failure, facts: Facts) -> Result<(), Refusal> {
+        if !self.lists(failure) {
+            return Err(Refusal::NotListed);
+        }
+        if facts.attempts >= self.attempts {
+            return Err(Refusal::Attempts);
+        }
+        if failure.may_have_acted() && !facts.idempotent {
+            return Err(Refusal::NotIdempotent);
+        }
+        if !facts.replayable {
+            return Err(Refusal::BodyTooLarge);
+        }
+        Ok(())
+    }
+
+    /// What the retry budget is filled with.
+    pub fn fill(&self) -> Fill {
+        Fill { share: self.budget, floor: self.budget_floor }
+    }
+
+    /// Whether an answer with this status would be tried again if all else allows it.
+    pub fn lists_status(&self, status: StatusCode) -> bool {
+        self.on.contains(&RetryOn::Status(status))
+    }
+
+    fn lists(&self, failure: Failure) -> bool {
+        match failure {
+            // Nothing was asked of the endpoint: as harmless as no connection.
+            Failure::Connect | Failure::Untouched => self.on.contains(&RetryOn::Connect),
+            Failure::Reset => self.on.contains(&RetryOn::Reset),
+            Failure::Timeout => self.on.contains(&RetryOn::Timeout),
+            Failure::BadAnswer => self.lists_status(StatusCode::BAD_GATEWAY),
+            Failure::Status(status) => self.lists_status(status),
+        }
+    }
+
+    /// How long to wait before try number `attempts + 1`: between nothing and `backoff` doubled
+    /// with each try ("full jitter"), never more than `max_backoff`.
+    pub fn pause(&self, failure: Failure, attempts: u32) -> Duration {
+        if failure == Failure::Untouched {
+            return Duration::ZERO; // the endpoint is well; only this connection was gone
+        }
+        let doubled = self.backoff.saturating_mul(1 << attempts.saturating_sub(1).min(16));
+        doubled.min(self.max_backoff).mul_f64(fastrand::f64())
+    }
+}
+
+/// Whether acting twice does what acting once does: by its method (RFC 9110 §9.2.2), or since the
+/// client says so with an `Idempotency-Key`.
+pub fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE
+    ) || headers.contains_key("idempotency-key")
+}
+
+const ON: &[RetryOn] = &[
+    RetryOn::Connect,
+    RetryOn::Reset,
+    RetryOn::Timeout,
+    RetryOn::Status(StatusCode::BAD_GATEWAY),
+    RetryOn::Status(StatusCode::SERVICE_UNAVAILABLE),
+    RetryOn::Status(StatusCode::GATEWAY_TIMEOUT),
+];
+const BUDGET: Percent = Percent::new(20.0);
+const BACKOFF: Duration = Duration::from_millis(25);
+const MAX_BACKOFF: Duration = Duration::from_millis(250);
+/// 64 KiB: nearly every API call at bounded memory.
+const REPLAY: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn built_in() -> RetryRule<'static> {
+        RetryRule::resolve(&RetrySpec::UNSAID, &RetrySpec::UNSAID)
+    }
+
+    const POST: Facts = Facts { attempts: 1, idempotent: false, replayable: true };
+    const GET: Facts = Facts { attempts: 1, idempotent: true, replayable: true };
+
+    #[test]
+    fn a_post_is_retried_only_where_nothing_can_have_happened() {
+        let rule = built_in();
+        assert_eq!(rule.judge(Failure::Connect, POST), Ok(()));
+        assert_eq!(rule.judge(Failure::Untouched, POST), Ok(()));
+        for failure in [
+            Failure::Reset,
+            Failure::Timeout,
+            Failure::BadAnswer,
+            Failure::Status(StatusCode::SERVICE_UNAVAILABLE),
+        ] {
+            assert_eq!(rule.judge(failure, POST), Err(Refusal::NotIdempotent), "{failure:?}");
+            assert_eq!(rule.judge(failure, GET), Ok(()), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_500_is_an_answer_and_not_retried() {
+        let failure = Failure::Status(StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(built_in().judge(failure, GET), Err(Refusal::NotListed));
+    }
+
+    #[test]
+    fn an_idempotency_key_makes_a_post_safe() {
+        let mut headers = HeaderMap::new();
+        assert!(!is_idempotent(&Method::POST, &headers));
+        headers.insert("idempotency-key", http::HeaderValue::from_static("k"));
+        assert!(is_idempotent(&Method::POST, &headers));
+    }
+
+    proptest! {
+        #[test]
+        fn no_rule_goes_beyond_its_attempts(attempts in 1u32..20, most in 1u32..10) {
+            let rule = RetryRule { attempts: most, ..built_in() };
+            let facts = Facts { attempts, ..GET };
+            let judged = rule.judge(Failure::Connect, facts);
+            prop_assert_eq!(judged.is_ok(), attempts < most);
+        }
+
+        #[test]
+        fn a_pause_is_within_its_bounds(attempts in 1u32..1000) {
+            let rule = built_in();
+            let pause = rule.pause(Failure::Reset, attempts);
+            prop_assert!(pause <= rule.max_backoff);
+            prop_assert_eq!(rule.pause(Failure::Untouched, attempts), Duration::ZERO);
+        }
+    }
+}

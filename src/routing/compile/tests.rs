@@ -1,0 +1,202 @@
+//! What a new table shares with the one before.
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::base::units::ByteSize;
+use crate::config::spec::{
+    ActionSpec, RedirectSpec, RespondSpec, RouteSpec, SplitBy, SplitSpec, TenantState,
+};
+use crate::pool::samples::pools;
+use crate::routing::action::Action;
+use crate::routing::samples::{get, route, spec, tenant};
+
+use super::*;
+
+fn forward(text: &str, pool: &str) -> RouteSpec {
+    let action = ActionSpec::Pool(PoolId(pool.into()));
+    RouteSpec { action, ..route("", text) }
+}
+
+fn sample() -> RoutesSpec {
+    spec(
+        vec![
+            ("acme", tenant(Some("a"), vec![forward("/x", "b")], &["shared"])),
+            ("globex", tenant(Some("a"), vec![], &["shared"])),
+            ("initech", tenant(Some("b"), vec![], &[])),
+        ],
+        vec![("shared", vec![route("", "/s/*")])],
+    )
+}
+
+fn edit(spec: &mut RoutesSpec, id: &str, edit: impl FnOnce(&mut TenantSpec)) {
+    edit(Arc::make_mut(spec.tenants.get_mut(id).unwrap()));
+}
+
+fn is_shared(now: &Table, before: &Table, id: &str) -> bool {
+    Arc::ptr_eq(now.tenant(id).unwrap(), before.tenant(id).unwrap())
+}
+
+#[test]
+fn unchanged_tenants_are_shared_with_the_table_before() {
+    let pools = pools(&["a", "b"]);
+    let before = compile(&sample(), None, &pools, 1);
+    let mut spec = sample();
+    edit(&mut spec, "globex", |tenant| tenant.state = TenantState::Suspended);
+
+    let now = compile(&spec, Some(&before), &pools, 2);
+
+    assert!(is_shared(&now, &before, "acme"));
+    assert!(is_shared(&now, &before, "initech"));
+    assert_eq!(now.tenant("globex").unwrap().state, TenantState::Suspended);
+    assert_eq!(now.generation, 2);
+}
+
+#[test]
+fn a_tenant_that_changes_keeps_its_number_live_state_and_routes() {
+    let pools = pools(&["a", "b"]);
+    let before = compile(&sample(), None, &pools, 1);
+    let mut spec = sample();
+    edit(&mut spec, "acme", |tenant| tenant.replay_memory = ByteSize(1));
+
+    let now = compile(&spec, Some(&before), &pools, 2);
+
+    let (now, before) = (now.tenant("acme").unwrap(), before.tenant("acme").unwrap());
+    assert!(!Arc::ptr_eq(now, before));
+    assert_eq!(now.label, before.label);
+    assert!(Arc::ptr_eq(&now.live, &before.live));
+    assert!(same(now.own.as_ref(), before.own.as_ref()));
+}
+
+#[test]
+fn a_new_pool_reaches_those_that_use_it_alone() {
+    let old = pools(&["a", "b"]);
+    let before = compile(&sample(), None, &old, 1);
+    let mut new = old.clone();
+    new.extend(pools(&["b"]));
+
+    let now = compile(&sample(), Some(&before), &new, 2);
+
+    assert!(!is_shared(&now, &before, "acme"));
+    assert!(!is_shared(&now, &before, "initech"));
+    assert!(is_shared(&now, &before, "globex"));
+    let headers = HeaderMap::new();
+    let found = now.tenant("acme").unwrap().find(&get("", "/x", &headers)).unwrap();
+    let Action::Forward(pool) = &found.action else {
+        panic!("the route forwards");
+    };
+    assert!(Arc::ptr_eq(pool, &new["b"]));
+}
+
+#[test]
+fn an_edited_set_reaches_those_that_use_it_alone() {
+    let pools = pools(&["a", "b"]);
+    let before = compile(&sample(), None, &pools, 1);
+    let mut spec = sample();
+    let set = spec.route_sets.get_mut("shared").unwrap();
+    Arc::make_mut(set).routes.push(route("", "/t"));
+
+    let now = compile(&spec, Some(&before), &pools, 2);
+
+    assert!(!is_shared(&now, &before, "globex"));
+    assert!(is_shared(&now, &before, "initech"));
+}
+
+#[test]
+fn a_number_is_never_given_to_two_names() {
+    let pools = pools(&["a", "b"]);
+    let first = compile(&sample(), None, &pools, 1);
+    let mut spec = sample();
+    let gone = spec.tenants.pop_first().unwrap();
+    let second = compile(&spec, Some(&first), &pools, 2);
+    spec.tenants.insert(TenantId::new("zeta").unwrap(), gone.1);
+    let third = compile(&spec, Some(&second), &pools, 3);
+
+    let slot = |table: &Table, id: &str| table.tenant(id).unwrap().label.slot;
+    assert!(second.tenant("acme").is_none());
+    assert_eq!(slot(&third, "globex"), slot(&first, "globex"));
+    assert_eq!(slot(&third, "zeta"), 3);
+}
+
+#[test]
+fn a_tenant_whose_pool_is_missing_reaches_nothing_until_it_is_there() {
+    let all = pools(&["a", "b"]);
+    let mut some = all.clone();
+    some.remove("b");
+
+    let broken = compile(&sample(), None, &some, 1);
+    let mended = compile(&sample(), Some(&broken), &all, 2);
+
+    let headers = HeaderMap::new();
+    for id in ["acme", "initech"] {
+        let tenant = broken.tenant(id).unwrap();
+        assert!(tenant.pool.is_none() && tenant.find(&get("", "/s/x", &headers)).is_none(), "{id}");
+    }
+    assert!(broken.tenant("globex").unwrap().pool.is_some());
+    assert!(mended.tenant("acme").unwrap().find(&get("", "/x", &headers)).is_some());
+    assert!(mended.tenant("initech").unwrap().pool.is_some());
+}
+
+#[test]
+fn each_action_is_compiled_to_what_it_does() {
+    let pools = pools(&["a", "b"]);
+    let split = |weights: [u32; 2]| {
+        let pools = vec![(PoolId("a".into()), weights[0]), (PoolId("b".into()), weights[1])];
+        ActionSpec::Split(SplitSpec { pools, by: SplitBy::RequestId })
+    };
+    let redirect = RedirectSpec { status: StatusCode::FOUND, to: "/there".into() };
+    let respond = RespondSpec {
+        status: StatusCode::GONE,
+        content_type: HeaderValue::from_static("text/plain"),
+        body: "gone".into(),
+    };
+    let with = |text: &str, action| RouteSpec { action, ..route("", text) };
+    let routes = vec![
+        with("/split", split([0, 1])),
+        with("/redirect", ActionSpec::Redirect(redirect)),
+        with("/respond", ActionSpec::Respond(respond)),
+        with("/own", ActionSpec::TenantPool),
+    ];
+    let table =
+        compile(&spec(vec![("acme", tenant(Some("a"), routes, &[]))], vec![]), None, &pools, 1);
+    let headers = HeaderMap::new();
+    let action =
+        |path| &table.tenant("acme").unwrap().find(&get("", path, &headers)).unwrap().action;
+
+    assert!(
+        matches!(action("/split"), Action::Split(it) if it.choose(b"1").label.name.as_ref() == "b")
+    );
+    assert!(matches!(action("/redirect"), Action::Redirect(it) if it.status == StatusCode::FOUND));
+    assert!(matches!(action("/respond"), Action::Respond(it) if it.body == "gone"));
+    assert!(matches!(action("/own"), Action::TenantPool));
+}
+
+#[test]
+fn tables_of_a_chain_of_edits_route_like_tables_made_anew() {
+    let pools = pools(&["a", "b"]);
+    let mut spec = sample();
+    let mut chained = compile(&spec, None, &pools, 1);
+    let headers = HeaderMap::new();
+    for round in 2..20 {
+        let id = ["acme", "globex", "initech"][round % 3];
+        let text = format!("/r{}", round % 5);
+        edit(&mut spec, id, |tenant| match round % 4 {
+            0 => tenant.routes.push(forward(&text, "b")),
+            1 => tenant.pool = None,
+            2 => tenant.route_sets.clear(),
+            _ => tenant.route_sets.push("shared".into()),
+        });
+
+        chained = compile(&spec, Some(&chained), &pools, round as u64);
+
+        let fresh = compile(&spec, None, &pools, round as u64);
+        for tenant in fresh.tenants() {
+            let same = chained.tenant(tenant.id.as_str()).unwrap();
+            assert!(super::same(same.pool.as_ref(), tenant.pool.as_ref()), "round {round}");
+            for path in ["/x", "/s/1", "/r0", "/r1", "/r2", "/r3", "/r4"] {
+                let query = get("", path, &headers);
+                let name = |tenant: &Tenant| tenant.find(&query).map(|route| route.name.clone());
+                assert_eq!(name(same), name(tenant), "round {round}: {path}");
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! How a request names its tenant. Whatever bytes a client sends, the answer is one tenant or an
+//! error, never a guess.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+
+use crate::config::spec::{NameFrom, PathTenant};
+use crate::model::ids::{TenantId, TenantIdError};
+
+use super::host;
+use super::table::Table;
+use super::tenant::Tenant;
+
+/// A request's tenant, and the path that is left to route by and to forward.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'t, 'h> {
+    /// The tenant. It may be suspended.
+    pub tenant: &'t Arc<Tenant>,
+    /// The path, without the segment that named the tenant where that is to be stripped. It starts
+    /// with a slash, but for the `*` of `OPTIONS *`.
+    pub path: &'h str,
+}
+
+/// Why a request has no tenant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NamingError {
+    /// None of the configured ways is present.
+    #[error("the request names no tenant")]
+    Missing,
+    /// It is named, but not in one clear and valid way.
+    #[error("the tenant in {place} {why}")]
+    Ambiguous {
+        /// Where it was read.
+        place: Place,
+        /// What is wrong.
+        why: Ambiguity,
+    },
+    /// There is no such tenant.
+    #[error("there is no tenant \"{id}\"")]
+    Unknown {
+        /// The id that was named.
+        id: TenantId,
+    },
+}
+
+/// Where a request named its tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In this header.
+    Header(HeaderName),
+    /// In the host.
+    Host,
+    /// In the first segment of the path.
+    Path,
+}
+
+/// What is wrong with the name of a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ambiguity {
+    /// It is given more than once, be it with equal values.
+    #[error("is given more than once")]
+    Repeated,
+    /// It is a comma list.
+    #[error("is a list")]
+    List,
+    /// It is no valid id.
+    #[error("{0}")]
+    Invalid(TenantIdError),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "the header {name}"),
+            Self::Host => f.write_str("the host"),
+            Self::Path => f.write_str("the path"),
+        }
+    }
+}
+
+impl Table {
+    /// The tenant of a request: the first of the configured ways that is present decides.
+    ///
+    /// # Errors
+    /// When no way is present, the first present one is not one valid id, or there is no such
+    /// tenant.
+    pub fn name<'t, 'h>(&'t self, head: &'h Parts) -> Result<Named<'t, 'h>, NamingError> {
+        let path = head.uri.path();
+        for way in &self.naming.from {
+            let present = match way {
+                NameFrom::Header(name) => {
+                    from_header(&head.headers, name)?.map(|id| self.named(id, path)).transpose()?
+                }
+                NameFrom::Host { prefix, suffix } => self.named_by_host(head, prefix, suffix)?,
+                NameFrom::Path(keep) => {
+                    from_path(path, *keep)?.map(|(id, path)| self.named(id, path)).transpose()?
+                }
+                NameFrom::Default(id) => Some(self.named(id.as_str(), path)?),
+            };
+            if let Some(named) = present {
+                return Ok(named);
+            }
+        }
+        Err(NamingError::Missing)
+    }
+
+    fn named<'t, 'h>(&'t self, id: &str, path: &'h str) -> Result<Named<'t, 'h>, NamingError> {
+        match self.tenant(id) {
+            Some(tenant) => Ok(Named { tenant, path }),
+            None => Err(unknown(id)),
+        }
+    }
+
+    /// A host that does not fit leaves the choice to the next way, as a request without a host.
+    fn named_by_host<'t, 'h>(
+        &'t self,
+        head: &'h Parts,
+        prefix: &str,
+        suffix: &str,
+    ) -> Result<Option<Named<'t, 'h>>, NamingError> {
+        if head.uri.authority().is_none() && head.headers.get_all(HOST).iter().nth(1).is_some() {
+            let why = Ambiguity::Repeated;
+            return Err(NamingError::Ambiguous { place: Place::Host, why });
+        }
+        let Some(host) = host::of(head) else {
+            return Ok(None);
+        };
+        let label = host.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
+        let fits = |label: &&str| !label.contains('.') && TenantId::check(label.as_bytes()).is_ok();
+        label.filter(fits).map(|id| self.named(id, head.uri.path())).transpose()
+    }
+}
+
+fn from_header<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h str>, NamingError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let checked = if values.next().is_some() {
+        Err(Ambiguity::Repeated)
+    } else if value.as_bytes().contains(&b',') {
+        Err(Ambiguity::List)
+    } else {
+        TenantId::check(value.as_bytes()).map_err(Ambiguity::Invalid)
+    };
+    checked
+        .map(Some)
+        .map_err(|why| NamingError::Ambiguous { place: Place::Header(name.clone()), why })
+}
+
+/// The first segment and the path that is left.
+fn from_path(path: &str, tenant: PathTenant) -> Result<Option<(&str, &str)>, NamingError> {
+    let Some(after) = path.strip_prefix('/') else {
+        return Ok(None);
+    };
+    let end = after.find('/').unwrap_or(after.len());
+    let (segment, rest) = after.split_at(end);
+    if segment.is_empty() {
+        return Ok(None);
+    }
+    let id = TenantId::check(segment.as_bytes()).map_err(|why| NamingError::Ambiguous {
+        place: Place::Path,
+        why: Ambiguity::Invalid(why),
+    })?;
+    Ok(Some(match tenant {
+        PathTenant::Keep => (id, path),
+        PathTenant::Strip if rest.is_empty() => (id, "/"),
+        PathTenant::Strip => (id, rest),
+    }))
+}
+
+fn unknown(id: &str) -> NamingError {
+    match TenantId::new(id) {
+        Ok(id) => NamingError::Unknown { id },
+        Err(_) => NamingError::Missing,
+    }
+}
+
+#[cfg(test)]
+mod tests;

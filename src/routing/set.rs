@@ -1,0 +1,99 @@
+//! A set of routes, compiled: a tenant's own, or one that many tenants use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::config::spec::{ActionSpec, RouteSpec, SplitSpec};
+use crate::model::ids::PoolId;
+use crate::pool::Pool;
+
+use super::action::{Action, Respond};
+use super::edits::HeaderEdits;
+use super::host::Hosts;
+use super::matcher::{Conditions, Query};
+use super::redirect::Redirect;
+use super::rewrite::Rewrite;
+use super::route::{Rank, Route};
+use super::split::Split;
+
+/// A set of routes.
+#[derive(Debug)]
+pub struct RouteSet {
+    hosts: Hosts,
+    /// The pools that the routes name, each once.
+    pools: Box<[(PoolId, Arc<Pool>)]>,
+}
+
+impl RouteSet {
+    /// Compiles routes, in the order of the file. `None` when one names a pool that is not there:
+    /// without it, its requests would fall to a route that was not meant for them.
+    pub(super) fn compile(
+        routes: &[RouteSpec],
+        pools: &BTreeMap<PoolId, Arc<Pool>>,
+    ) -> Option<Self> {
+        let mut hosts = Hosts::default();
+        let mut used = BTreeMap::new();
+        for spec in routes {
+            let mut pool = |id: &PoolId| {
+                let pool = pools.get(id)?;
+                used.insert(id.clone(), Arc::clone(pool));
+                Some(Arc::clone(pool))
+            };
+            let action = action(&spec.action, &mut pool)?;
+            hosts.insert(spec, Arc::new(route(spec, action)));
+        }
+        Some(Self { hosts, pools: used.into_iter().collect() })
+    }
+
+    /// The most specific route that takes a request.
+    pub(super) fn find(&self, request: &Query<'_>) -> Option<&Arc<Route>> {
+        self.hosts.find(request)
+    }
+
+    /// Whether every pool that the routes name is still the same.
+    pub(super) fn is_current(&self, pools: &BTreeMap<PoolId, Arc<Pool>>) -> bool {
+        self.pools.iter().all(|(id, pool)| pools.get(id).is_some_and(|now| Arc::ptr_eq(now, pool)))
+    }
+}
+
+fn route(spec: &RouteSpec, action: Action) -> Route {
+    Route {
+        name: Arc::clone(&spec.name),
+        action,
+        rewrite: Rewrite::new(&spec.rewrite),
+        request_headers: HeaderEdits::new(&spec.request_headers),
+        response_headers: HeaderEdits::new(&spec.response_headers),
+        timeouts: spec.timeouts,
+        retry: spec.retry.clone(),
+        rank: Rank::of(spec),
+        conditions: Conditions::new(spec),
+    }
+}
+
+fn action(
+    spec: &ActionSpec,
+    pool: &mut impl FnMut(&PoolId) -> Option<Arc<Pool>>,
+) -> Option<Action> {
+    Some(match spec {
+        ActionSpec::Pool(id) => Action::Forward(pool(id)?),
+        ActionSpec::TenantPool => Action::TenantPool,
+        ActionSpec::Split(split) => Action::Split(split_over(split, pool)?),
+        ActionSpec::Redirect(redirect) => Action::Redirect(Redirect::new(redirect)),
+        ActionSpec::Respond(respond) => Action::Respond(Respond {
+            status: respond.status,
+            content_type: respond.content_type.clone(),
+            body: Bytes::from(respond.body.clone()),
+        }),
+    })
+}
+
+fn split_over(
+    spec: &SplitSpec,
+    pool: &mut impl FnMut(&PoolId) -> Option<Arc<Pool>>,
+) -> Option<Split> {
+    let pools: Option<Vec<_>> =
+        spec.pools.iter().map(|(id, weight)| Some((pool(id)?, *weight))).collect();
+    Split::new(pools?, spec.by.clone())
+}

@@ -1,0 +1,365 @@
+//! What a worker counted since its last flush: only what was touched, each with its name.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use crate::model::endpoint::Endpoint;
+use crate::model::ids::{EndpointId, Label};
+
+use super::histogram::Histogram;
+
+/// How one attempt at an endpoint ended: the closed set of the `outcome` label. Never rename one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttemptOutcome {
+    /// An answer below 200: a connection that was upgraded.
+    Informational,
+    /// An answer of 200 to 299.
+    Success,
+    /// An answer of 300 to 399.
+    Redirection,
+    /// An answer of 400 to 499.
+    ClientError,
+    /// An answer of 500 or more.
+    ServerError,
+    /// No connection: refused, unreachable, out of sockets.
+    Connect,
+    /// No connection in time.
+    ConnectTimeout,
+    /// The TLS handshake failed or took too long.
+    Tls,
+    /// The connection died before an answer.
+    Reset,
+    /// The attempt's deadline passed before an answer.
+    Timeout,
+    /// What came back is no HTTP.
+    BadAnswer,
+    /// The endpoint refused the HTTP/2 stream without acting on it.
+    Refused,
+    /// The client left before an answer.
+    Cancelled,
+}
+
+impl AttemptOutcome {
+    /// Every outcome, in the order of their numbers.
+    pub const ALL: [Self; 13] = [
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::Tls,
+        Self::Reset,
+        Self::Timeout,
+        Self::BadAnswer,
+        Self::Refused,
+        Self::Cancelled,
+    ];
+
+    /// The outcome of an answer with this status.
+    pub fn from_status(status: u16) -> Self {
+        match status {
+            0..200 => Self::Informational,
+            200..300 => Self::Success,
+            300..400 => Self::Redirection,
+            400..500 => Self::ClientError,
+            500.. => Self::ServerError,
+        }
+    }
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Informational => "1xx",
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Tls => "tls",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::BadAnswer => "bad_answer",
+            Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What a worker counted since its last flush.
+#[derive(Debug, Default)]
+pub struct Delta {
+    pub(super) tenants: BySlot<TenantCounts>,
+    pub(super) pools: BySlot<PoolCounts>,
+    pub(super) endpoints: HashMap<EndpointId, EndpointCounts, BuildHasherDefault<IdHasher>>,
+    /// By the listener's number.
+    pub(super) listeners: Vec<Flow>,
+    /// Exchanges: opened at their start, closed at their end.
+    pub(super) exchanges: Flow,
+    pub(super) answers: Tally,
+    pub(super) rejected: Tally,
+    pub(super) panics: u64,
+}
+
+/// The class of an answer's status, as the value of the `class` label: the hundred is the index.
+/// The first stands for an exchange that ended before it had an answer.
+pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What is counted for one tenant.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TenantCounts {
+    /// By pool; a tenant has few, so that looking through them is the fastest way.
+    pub(super) requests: Vec<ClassCounts>,
+    pub(super) duration: Histogram,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// Requests of one tenant to one pool, by class.
+#[derive(Clone, Debug)]
+pub(super) struct ClassCounts {
+    /// `None` where no pool was chosen.
+    pub(super) pool: Option<Label>,
+    pub(super) counts: [u64; CLASSES.len()],
+}
+
+/// What is counted for one pool.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PoolCounts {
+    pub(super) first_byte: Histogram,
+    pub(super) retries: Tally,
+    pub(super) refused: Tally,
+    pub(super) ejections: u64,
+    pub(super) connections: Flow,
+    pub(super) reused: u64,
+}
+
+/// Attempts at one endpoint, by outcome.
+#[derive(Clone, Debug)]
+pub(super) struct EndpointCounts {
+    pub(super) pool: Arc<str>,
+    pub(super) endpoint: Arc<str>,
+    pub(super) outcomes: [u64; AttemptOutcome::ALL.len()],
+}
+
+/// Things that open and close: the difference is how many are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flow {
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+}
+
+/// Counts under a few fixed names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally(pub(super) Vec<(&'static str, u64)>);
+
+/// Values by [`Label`]: an array that finds a label's value by its number, and the values of
+/// those alone that were touched.
+#[derive(Debug)]
+pub(super) struct BySlot<T> {
+    /// By slot + 1 (0 stands for no label): the place in `touched` + 1, or 0.
+    places: Vec<u32>,
+    touched: Vec<(Option<Label>, T)>,
+}
+
+impl Delta {
+    /// Whether nothing was counted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tenants.touched.is_empty()
+            && self.pools.touched.is_empty()
+            && self.endpoints.is_empty()
+            && self.listeners.is_empty()
+            && self.exchanges == Flow::default()
+            && self.answers.0.is_empty()
+            && self.rejected.0.is_empty()
+            && self.panics == 0
+    }
+
+    /// Moves out what was counted; the arrays that find it stay.
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            tenants: self.tenants.take(),
+            pools: self.pools.take(),
+            endpoints: std::mem::take(&mut self.endpoints),
+            listeners: std::mem::take(&mut self.listeners),
+            exchanges: std::mem::take(&mut self.exchanges),
+            answers: std::mem::take(&mut self.answers),
+            rejected: std::mem::take(&mut self.rejected),
+            panics: std::mem::take(&mut self.panics),
+        }
+    }
+
+    pub(super) fn listener(&mut self, index: usize) -> &mut Flow {
+        if index >= self.listeners.len() {
+            self.listeners.resize(index + 1, Flow::default());
+        }
+        &mut self.listeners[index]
+    }
+
+    pub(super) fn endpoint(&mut self, pool: &Label, endpoint: &Endpoint) -> &mut EndpointCounts {
+        self.endpoints.entry(endpoint.id).or_insert_with(|| EndpointCounts {
+            pool: Arc::clone(&pool.name),
+            endpoint: Arc::clone(&endpoint.label),
+            outcomes: [0; AttemptOutcome::ALL.len()],
+        })
+    }
+}
+
+impl TenantCounts {
+    /// Counts one request to `pool` that was answered with `status`.
+    pub(super) fn request(&mut self, pool: Option<&Label>, status: u16) {
+        let class = usize::from(status / 100).min(CLASSES.len() - 1);
+        self.of_pool(pool).counts[class] += 1;
+    }
+
+    /// Adds what another one counted. Matches pools by name: a pool that was removed and came
+    /// back may have another number.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for more in &other.requests {
+            let name = more.pool.as_ref().map(|pool| &pool.name);
+            let same = |known: &&mut ClassCounts| known.pool.as_ref().map(|p| &p.name) == name;
+            match self.requests.iter_mut().find(same) {
+                Some(known) => add_each(&mut known.counts, &more.counts),
+                None => self.requests.push(more.clone()),
+            }
+        }
+        self.duration.merge(&other.duration);
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+    }
+
+    fn of_pool(&mut self, pool: Option<&Label>) -> &mut ClassCounts {
+        let slot = pool.map(|pool| pool.slot);
+        let same = |counts: &ClassCounts| counts.pool.as_ref().map(|pool| pool.slot) == slot;
+        let place = self.requests.iter().position(same).unwrap_or_else(|| {
+            let counts = [0; CLASSES.len()];
+            self.requests.push(ClassCounts { pool: pool.cloned(), counts });
+            self.requests.len() - 1
+        });
+        &mut self.requests[place]
+    }
+}
+
+impl PoolCounts {
+    /// Adds what another one counted.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.first_byte.merge(&other.first_byte);
+        self.retries.merge(&other.retries);
+        self.refused.merge(&other.refused);
+        self.ejections += other.ejections;
+        self.connections.merge(other.connections);
+        self.reused += other.reused;
+    }
+}
+
+impl Flow {
+    /// Adds what another one counted.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.opened += other.opened;
+        self.closed += other.closed;
+    }
+
+    /// How many are open.
+    pub(super) fn open(self) -> u64 {
+        self.opened.saturating_sub(self.closed)
+    }
+}
+
+impl Tally {
+    /// Adds `count` under `name`.
+    pub(super) fn add(&mut self, name: &'static str, count: u64) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += count,
+            None => self.0.push((name, count)),
+        }
+    }
+
+    /// Adds what another one counted.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (name, count) in &other.0 {
+            self.add(name, *count);
+        }
+    }
+}
+
+impl<T> Default for BySlot<T> {
+    fn default() -> Self {
+        Self { places: Vec::new(), touched: Vec::new() }
+    }
+}
+
+impl<T: Default> BySlot<T> {
+    /// The value of `label`, or of no label.
+    pub(super) fn at(&mut self, label: Option<&Label>) -> &mut T {
+        let index = index(label);
+        let place = match self.places.get(index) {
+            Some(place) if *place != 0 => *place as usize,
+            _ => self.touch(index, label),
+        };
+        &mut self.touched[place - 1].1
+    }
+
+    /// The values that were touched.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Option<&Label>, &T)> {
+        self.touched.iter().map(|(label, value)| (label.as_ref(), value))
+    }
+
+    /// Moves out the values; the array that finds them stays.
+    fn take(&mut self) -> Self {
+        for (label, _) in &self.touched {
+            self.places[index(label.as_ref())] = 0;
+        }
+        let next = Vec::with_capacity(self.touched.len());
+        Self { places: Vec::new(), touched: std::mem::replace(&mut self.touched, next) }
+    }
+
+    #[cold]
+    fn touch(&mut self, index: usize, label: Option<&Label>) -> usize {
+        if index >= self.places.len() {
+            self.places.resize(index + 1, 0);
+        }
+        self.touched.push((label.cloned(), T::default()));
+        let place = self.touched.len();
+        self.places[index] = u32::try_from(place).unwrap_or(0);
+        place
+    }
+}
+
+/// Adds `more` to `counts`, place by place.
+pub(super) fn add_each(counts: &mut [u64], more: &[u64]) {
+    for (count, more) in counts.iter_mut().zip(more) {
+        *count += more;
+    }
+}
+
+fn index(label: Option<&Label>) -> usize {
+    label.map_or(0, |label| label.slot as usize + 1)
+}
+
+/// Hashes an [`EndpointId`]: a number that nobody outside chooses, so that one multiplication
+/// spreads it well enough.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(SPREAD).rotate_left(26);
+    }
+}
+
+/// 2^64 divided by the golden ratio, as in Fibonacci hashing.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -1,0 +1,114 @@
+//! Counts by duration, in the fifteen buckets that every histogram of the gateway has.
+
+use std::time::Duration;
+
+/// Upper bounds in nanoseconds. From half a millisecond, where a fast answer of a near endpoint
+/// lies, to 30 s, the built-in deadline of a request; about 2.2 apart, so that a quantile is off
+/// by a few tens of per cent at most.
+const BOUNDS: [u64; 15] = [
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+];
+
+const NANOS_A_SECOND: f64 = 1e9;
+
+/// Counts by duration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// One for each bound and one for what is longer than the last.
+    counts: [u64; BOUNDS.len() + 1],
+    sum_nanos: u64,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn observe(&mut self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS.partition_point(|bound| *bound < nanos);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+        self.sum_nanos = self.sum_nanos.saturating_add(nanos);
+    }
+
+    /// Adds what another one counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.sum_nanos = self.sum_nanos.saturating_add(other.sum_nanos);
+    }
+
+    /// How many durations were counted.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Their sum, in seconds.
+    pub fn sum_seconds(&self) -> f64 {
+        self.sum_nanos as f64 / NANOS_A_SECOND
+    }
+
+    /// Each upper bound in seconds with how many were not longer.
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
+        BOUNDS.iter().zip(self.counts).scan(0, |sum, (bound, count)| {
+            *sum += count;
+            Some((*bound as f64 / NANOS_A_SECOND, *sum))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_on_a_bound_counts_below_it() {
+        let mut histogram = Histogram::default();
+        histogram.observe(Duration::from_micros(500));
+        histogram.observe(Duration::from_micros(501));
+        histogram.observe(Duration::from_secs(31));
+
+        let cumulative: Vec<(f64, u64)> = histogram.cumulative().collect();
+
+        assert_eq!(cumulative[0], (0.0005, 1));
+        assert_eq!(cumulative[1], (0.001, 2));
+        assert_eq!(cumulative[14], (30.0, 2));
+        assert_eq!(histogram.count(), 3);
+    }
+
+    #[test]
+    fn merged_histograms_tell_the_sum_of_both() {
+        let (mut left, mut right) = (Histogram::default(), Histogram::default());
+        left.observe(Duration::from_millis(20));
+        right.observe(Duration::from_millis(30));
+
+        left.merge(&right);
+
+        assert_eq!(left.count(), 2);
+        assert!((left.sum_seconds() - 0.05).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_absurd_duration_does_not_wrap() {
+        let mut histogram = Histogram::default();
+        histogram.observe(Duration::MAX);
+        histogram.observe(Duration::MAX);
+
+        assert_eq!(histogram.count(), 2);
+        assert!(histogram.sum_seconds() > 1e9);
+    }
+}

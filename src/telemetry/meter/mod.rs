@@ -1,0 +1,134 @@
+//! What one worker counts: plain numbers of its own, moved to the control side once a second.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::model::endpoint::Endpoint;
+use crate::model::ids::Label;
+
+use super::delta::{AttemptOutcome, Delta};
+use super::record::Record;
+
+/// How often a worker flushes its meter. A scrape is late by this much at most.
+pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The counters of one worker. Shared within its thread by `Rc`.
+#[derive(Debug)]
+pub struct Meter {
+    worker: usize,
+    deltas: mpsc::Sender<Delta>,
+    counts: RefCell<Delta>,
+}
+
+impl Meter {
+    /// A meter that flushes into `deltas`.
+    pub fn new(worker: usize, deltas: mpsc::Sender<Delta>) -> Self {
+        Self { worker, deltas, counts: RefCell::default() }
+    }
+
+    /// The number of the worker.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// Counts an exchange as in flight, until [`exchange`](Self::exchange).
+    pub fn exchange_started(&self) {
+        self.counts.borrow_mut().exchanges.opened += 1;
+    }
+
+    /// Counts an exchange that ended.
+    pub fn exchange(&self, record: &Record) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.exchanges.closed += 1;
+        if let Some(problem) = record.problem {
+            counts.answers.add(problem, 1);
+        }
+        let tenant = counts.tenants.at(record.tenant.as_ref());
+        tenant.request(record.pool.as_ref(), record.status);
+        tenant.duration.observe(record.duration);
+        tenant.bytes_in += record.bytes_in;
+        tenant.bytes_out += record.bytes_out;
+    }
+
+    /// Counts an attempt that ended, with the time to the head of its answer if there was one.
+    pub fn attempt(
+        &self,
+        pool: &Label,
+        endpoint: &Endpoint,
+        outcome: AttemptOutcome,
+        first_byte: Option<Duration>,
+    ) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.endpoint(pool, endpoint).outcomes[outcome as usize] += 1;
+        if let Some(first_byte) = first_byte {
+            counts.pools.at(Some(pool)).first_byte.observe(first_byte);
+        }
+    }
+
+    /// Counts a retry; `reason` is what the attempt before it ended with.
+    pub fn retry(&self, pool: &Label, reason: &'static str) {
+        self.counts.borrow_mut().pools.at(Some(pool)).retries.add(reason, 1);
+    }
+
+    /// Counts a retry that was wanted and not made; `reason` is what forbade it.
+    pub fn retry_refused(&self, pool: &Label, reason: &'static str) {
+        self.counts.borrow_mut().pools.at(Some(pool)).refused.add(reason, 1);
+    }
+
+    /// Counts an endpoint that traffic has ejected.
+    pub fn ejected(&self, pool: &Label) {
+        self.counts.borrow_mut().pools.at(Some(pool)).ejections += 1;
+    }
+
+    /// Counts a connection to an endpoint that was opened.
+    pub fn upstream_opened(&self, pool: &Label) {
+        self.counts.borrow_mut().pools.at(Some(pool)).connections.opened += 1;
+    }
+
+    /// Counts a connection to an endpoint that is closed.
+    pub fn upstream_closed(&self, pool: &Label) {
+        self.counts.borrow_mut().pools.at(Some(pool)).connections.closed += 1;
+    }
+
+    /// Counts an attempt that found an open connection.
+    pub fn upstream_reused(&self, pool: &Label) {
+        self.counts.borrow_mut().pools.at(Some(pool)).reused += 1;
+    }
+
+    /// Counts a client's connection that a listener accepted.
+    pub fn connection_opened(&self, listener: usize) {
+        self.counts.borrow_mut().listener(listener).opened += 1;
+    }
+
+    /// Counts a client's connection that is closed.
+    pub fn connection_closed(&self, listener: usize) {
+        self.counts.borrow_mut().listener(listener).closed += 1;
+    }
+
+    /// Counts a client's connection that was closed before its first request.
+    pub fn connection_rejected(&self, reason: &'static str) {
+        self.counts.borrow_mut().rejected.add(reason, 1);
+    }
+
+    /// Counts a task that panicked.
+    pub fn panicked(&self) {
+        self.counts.borrow_mut().panics += 1;
+    }
+
+    /// Moves what was counted to the control side. Never waits: when the channel is full the
+    /// counts stay here and go with the next flush.
+    pub fn flush(&self) {
+        let mut counts = self.counts.borrow_mut();
+        if counts.is_empty() {
+            return;
+        }
+        if let Ok(permit) = self.deltas.try_reserve() {
+            permit.send(counts.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! Every metric family, one const each: its name, what it tells, its kind and its labels. A new
+//! metric is one const here, its row in [`FAMILIES`] and its row in `docs/metrics.md`.
+//!
+//! Names start with `tenantry_` and end in their unit; the values of labels come from the config
+//! or from closed sets, never from a request.
+
+/// What a scraper may do with a family's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the process ends.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size, with a sum.
+    Histogram,
+}
+
+/// One metric family.
+#[derive(Debug)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// What it tells, in one sentence.
+    pub help: &'static str,
+    /// What a scraper may do with it.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+}
+
+/// Every family, in the order of the docs.
+pub static FAMILIES: &[&Family] = &[
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &BODY_BYTES,
+    &REQUESTS_IN_FLIGHT,
+    &GATEWAY_ANSWERS,
+    &ATTEMPTS,
+    &ATTEMPT_FIRST_BYTE,
+    &RETRIES,
+    &RETRIES_REFUSED,
+    &EJECTIONS,
+    &ENDPOINT_UP,
+    &ENDPOINT_IN_FLIGHT,
+    &POOL_MEMBERS,
+    &POOL_PANICKING,
+    &DISCOVERY_UPDATES,
+    &UPSTREAM_CONNECTIONS,
+    &UPSTREAM_OPENED,
+    &UPSTREAM_REUSED,
+    &DOWNSTREAM_CONNECTIONS,
+    &DOWNSTREAM_OPENED,
+    &DOWNSTREAM_REJECTED,
+    &CONFIG_GENERATION,
+    &CONFIG_LAST_SUCCESS,
+    &CONFIG_RELOADS,
+    &CONFIG_PROBLEMS,
+    &CONFIG_SERVING_LAST_GOOD,
+    &ACCESS_LOG_DROPPED,
+    &ACCESS_LOG_ERRORS,
+    &LOG_DROPPED,
+    &TASK_PANICS,
+    &BUILD_INFO,
+];
+
+/// `tenantry_requests_total`
+pub static REQUESTS: Family = Family {
+    name: "tenantry_requests_total",
+    help: "Requests that ended, by the class of the answer's status; no pool where the gateway itself answered before it chose one",
+    kind: Kind::Counter,
+    labels: &["tenant", "pool", "class"],
+};
+
+/// `tenantry_request_duration_seconds`
+pub static REQUEST_DURATION: Family = Family {
+    name: "tenantry_request_duration_seconds",
+    help: "Time from a request's head to the end of its answer",
+    kind: Kind::Histogram,
+    labels: &["tenant"],
+};
+
+/// `tenantry_body_bytes_total`
+pub static BODY_BYTES: Family = Family {
+    name: "tenantry_body_bytes_total",
+    help: "Bytes of bodies: of requests as read, of responses as sent",
+    kind: Kind::Counter,
+    labels: &["tenant", "direction"],
+};
+
+/// `tenantry_requests_in_flight`
+pub static REQUESTS_IN_FLIGHT: Family = Family {
+    name: "tenantry_requests_in_flight",
+    help: "Requests whose answers have not ended",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_gateway_answers_total`
+pub static GATEWAY_ANSWERS: Family = Family {
+    name: "tenantry_gateway_answers_total",
+    help: "Answers that the gateway itself made, by the name of their problem type",
+    kind: Kind::Counter,
+    labels: &["problem"],
+};
+
+/// `tenantry_attempts_total`
+pub static ATTEMPTS: Family = Family {
+    name: "tenantry_attempts_total",
+    help: "Attempts at endpoints, by how they ended",
+    kind: Kind::Counter,
+    labels: &["pool", "endpoint", "outcome"],
+};
+
+/// `tenantry_attempt_first_byte_seconds`
+pub static ATTEMPT_FIRST_BYTE: Family = Family {
+    name: "tenantry_attempt_first_byte_seconds",
+    help: "Time from the start of an attempt to the head of the endpoint's answer",
+    kind: Kind::Histogram,
+    labels: &["pool"],
+};
+
+/// `tenantry_retries_total`
+pub static RETRIES: Family = Family {
+    name: "tenantry_retries_total",
+    help: "Attempts after the first, by what the attempt before them ended with",
+    kind: Kind::Counter,
+    labels: &["pool", "reason"],
+};
+
+/// `tenantry_retries_refused_total`
+pub static RETRIES_REFUSED: Family = Family {
+    name: "tenantry_retries_refused_total",
+    help: "Retries that were wanted and not made, by what forbade them",
+    kind: Kind::Counter,
+    labels: &["pool", "reason"],
+};
+
+/// `tenantry_ejections_total`
+pub static EJECTIONS: Family = Family {
+    name: "tenantry_ejections_total",
+    help: "Endpoints taken out for a while because traffic saw them fail",
+    kind: Kind::Counter,
+    labels: &["pool"],
+};
+
+/// `tenantry_endpoint_up`
+pub static ENDPOINT_UP: Family = Family {
+    name: "tenantry_endpoint_up",
+    help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check or is ejected",
+    kind: Kind::Gauge,
+    labels: &["pool", "endpoint"],
+};
+
+/// `tenantry_endpoint_in_flight_requests`
+pub static ENDPOINT_IN_FLIGHT: Family = Family {
+    name: "tenantry_endpoint_in_flight_requests",
+    help: "Requests that an endpoint is busy with",
+    kind: Kind::Gauge,
+    labels: &["pool", "endpoint"],
+};
+
+/// `tenantry_pool_members`
+pub static POOL_MEMBERS: Family = Family {
+    name: "tenantry_pool_members",
+    help: "Members of a pool by state; each is counted once",
+    kind: Kind::Gauge,
+    labels: &["pool", "state"],
+};
+
+/// `tenantry_pool_panicking`
+pub static POOL_PANICKING: Family = Family {
+    name: "tenantry_pool_panicking",
+    help: "Whether so few members are healthy that all are used",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
+/// `tenantry_discovery_updates_total`
+pub static DISCOVERY_UPDATES: Family = Family {
+    name: "tenantry_discovery_updates_total",
+    help: "Answers of the sources that name a pool's members, by result",
+    kind: Kind::Counter,
+    labels: &["pool", "source", "result"],
+};
+
+/// `tenantry_upstream_connections`
+pub static UPSTREAM_CONNECTIONS: Family = Family {
+    name: "tenantry_upstream_connections",
+    help: "Open connections to the endpoints of a pool",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
+/// `tenantry_upstream_connections_opened_total`
+pub static UPSTREAM_OPENED: Family = Family {
+    name: "tenantry_upstream_connections_opened_total",
+    help: "Connections opened to the endpoints of a pool",
+    kind: Kind::Counter,
+    labels: &["pool"],
+};
+
+/// `tenantry_upstream_connections_reused_total`
+pub static UPSTREAM_REUSED: Family = Family {
+    name: "tenantry_upstream_connections_reused_total",
+    help: "Attempts that found an open connection",
+    kind: Kind::Counter,
+    labels: &["pool"],
+};
+
+/// `tenantry_downstream_connections`
+pub static DOWNSTREAM_CONNECTIONS: Family = Family {
+    name: "tenantry_downstream_connections",
+    help: "Open connections of clients",
+    kind: Kind::Gauge,
+    labels: &["listener"],
+};
+
+/// `tenantry_downstream_connections_total`
+pub static DOWNSTREAM_OPENED: Family = Family {
+    name: "tenantry_downstream_connections_total",
+    help: "Connections accepted from clients",
+    kind: Kind::Counter,
+    labels: &["listener"],
+};
+
+/// `tenantry_downstream_rejected_connections_total`
+pub static DOWNSTREAM_REJECTED: Family = Family {
+    name: "tenantry_downstream_rejected_connections_total",
+    help: "Connections of clients that were closed before their first request, by reason",
+    kind: Kind::Counter,
+    labels: &["reason"],
+};
+
+/// `tenantry_config_generation`
+pub static CONFIG_GENERATION: Family = Family {
+    name: "tenantry_config_generation",
+    help: "The number of the table that requests are routed by",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_config_last_success_timestamp_seconds`
+pub static CONFIG_LAST_SUCCESS: Family = Family {
+    name: "tenantry_config_last_success_timestamp_seconds",
+    help: "When the routes were last loaded without a problem, in Unix time",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_config_reloads_total`
+pub static CONFIG_RELOADS: Family = Family {
+    name: "tenantry_config_reloads_total",
+    help: "Loads of the routes, by result",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
+
+/// `tenantry_config_problems`
+pub static CONFIG_PROBLEMS: Family = Family {
+    name: "tenantry_config_problems",
+    help: "Problems that the last load of the routes found; above 0 the running table is older than the files",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_config_serving_last_good`
+pub static CONFIG_SERVING_LAST_GOOD: Family = Family {
+    name: "tenantry_config_serving_last_good",
+    help: "Whether the table comes from the copy on disk because the files were broken at the start",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_access_log_dropped_total`
+pub static ACCESS_LOG_DROPPED: Family = Family {
+    name: "tenantry_access_log_dropped_total",
+    help: "Access log lines that found the queue full",
+    kind: Kind::Counter,
+    labels: &[],
+};
+
+/// `tenantry_access_log_errors_total`
+pub static ACCESS_LOG_ERRORS: Family = Family {
+    name: "tenantry_access_log_errors_total",
+    help: "Writes of the access log that failed; their lines are lost",
+    kind: Kind::Counter,
+    labels: &[],
+};
+
+/// `tenantry_log_dropped_total`
+pub static LOG_DROPPED: Family = Family {
+    name: "tenantry_log_dropped_total",
+    help: "Lines of the gateway's own log that found the queue full or could not be written",
+    kind: Kind::Counter,
+    labels: &[],
+};
+
+/// `tenantry_task_panics_total`
+pub static TASK_PANICS: Family = Family {
+    name: "tenantry_task_panics_total",
+    help: "Tasks of workers that panicked; each is a bug",
+    kind: Kind::Counter,
+    labels: &[],
+};
+
+/// `tenantry_build_info`
+pub static BUILD_INFO: Family = Family {
+    name: "tenantry_build_info",
+    help: "Always 1; the labels tell what is running",
+    kind: Kind::Gauge,
+    labels: &["version"],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_carry_the_product_and_counters_their_suffix() {
+        for family in FAMILIES {
+            let name = family.name;
+            assert!(name.starts_with("tenantry_"), "{name}");
+            assert_eq!(name.ends_with("_total"), family.kind == Kind::Counter, "{name}");
+            assert!(!family.help.ends_with('.') && !family.help.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_const_of_this_file_has_its_row() {
+        let source = include_str!("metrics.rs");
+        let consts = source.lines().filter(|line| line.contains(": Family = Family {")).count();
+
+        assert_eq!(consts, FAMILIES.len() + 1, "this test's own line counts as one");
+    }
+
+    #[test]
+    fn every_family_is_in_the_docs_with_its_kind_and_labels() {
+        let docs = include_str!("../../docs/metrics.md");
+        for family in FAMILIES {
+            let row = docs.lines().find(|line| line.contains(&format!("`{}`", family.name)));
+            let row =
+                row.unwrap_or_else(|| panic!("docs/metrics.md has no row of {}", family.name));
+            let kind = format!("{:?}", family.kind).to_lowercase();
+            assert!(row.contains(&kind), "{}: {kind}", family.name);
+            for label in family.labels {
+                assert!(row.contains(&format!("`{label}`")), "{}: {label}", family.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a scrape shows of the control side, and that Prometheus finds nothing wrong with it.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::base::tasks::{Stopped, Tasks};
+use crate::model::ids::{EndpointId, Label};
+use crate::model::members::Found;
+use crate::telemetry::delta::AttemptOutcome;
+use crate::telemetry::meter::Meter;
+
+use super::*;
+
+fn shows(metrics: &Metrics, line: &str) -> bool {
+    metrics.render().unwrap().lines().any(|shown| shown == line)
+}
+
+fn pool_of(addresses: &[&str]) -> Arc<Members> {
+    let found: Vec<Found> = addresses
+        .iter()
+        .map(|address| Found {
+            address: address.parse().unwrap(),
+            weight: 1,
+            priority: 0,
+            origin: "test".into(),
+        })
+        .collect();
+    let members = Members::new(1, Health::Unchecked, 0.5);
+    members.replace(&found);
+    Arc::new(members)
+}
+
+fn pool() -> Label {
+    Label { name: "shop".into(), slot: 0 }
+}
+
+fn endpoint(address: &str) -> Endpoint {
+    Endpoint::new(EndpointId(1), address.parse().unwrap(), Health::Up)
+}
+
+#[test]
+fn promtool_finds_nothing() {
+    let metrics = Metrics::new();
+    let (sender, mut deltas) = deltas();
+    let meter = Meter::new(0, sender);
+    meter.attempt(&pool(), &endpoint("[::1]:80"), AttemptOutcome::Success, Some(Duration::ZERO));
+    meter.retry(&pool(), "connect");
+    meter.retry_refused(&pool(), "budget");
+    meter.connection_opened(0);
+    meter.connection_rejected("limit");
+    meter.exchange_started();
+    meter.exchange(&record("a\"b\\c\n", "tenant-unknown"));
+    meter.flush();
+    metrics.merge(&deltas.try_recv().unwrap());
+    metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
+    metrics.discovery_update("shop", "dns shop.internal:80", "ok");
+    metrics.config_live(3);
+    let text = metrics.render().unwrap();
+
+    for family in metrics::FAMILIES {
+        assert!(text.contains(&format!("# TYPE {} ", family.name)), "{} is missing", family.name);
+    }
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is needed: install the Debian package prometheus");
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+fn record(tenant: &str, problem: &'static str) -> crate::telemetry::record::Record {
+    crate::telemetry::record::Record {
+        started: tokio::time::Instant::now(),
+        duration: Duration::from_millis(1),
+        request_id: http::HeaderValue::from_static("1"),
+        client: "127.0.0.1".parse().unwrap(),
+        method: http::Method::GET,
+        version: http::Version::HTTP_11,
+        line: None,
+        tenant: Some(Label { name: tenant.into(), slot: 0 }),
+        route: None,
+        pool: None,
+        endpoint: None,
+        attempts: 0,
+        status: 404,
+        problem: Some(problem),
+        first_byte: None,
+        bytes_in: 0,
+        bytes_out: 0,
+        ending: crate::telemetry::record::Ending::Whole,
+    }
+}
+
+#[test]
+fn every_member_is_in_one_state() {
+    let metrics = Metrics::new();
+    let members = pool_of(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    let at = |index: usize| Arc::clone(&members.load().all[index].endpoint);
+    at(0).set_health(Health::Down, Some("refused".to_owned()));
+    at(1).eject(Duration::from_secs(60));
+    at(2).enter();
+    members.refresh();
+
+    metrics.publish_pools(vec![("shop".into(), Arc::clone(&members))]);
+
+    for (state, count) in [("up", 0), ("unchecked", 1), ("pending", 0), ("down", 1), ("ejected", 1)]
+    {
+        let line = format!("tenantry_pool_members{{pool=\"shop\",state=\"{state}\"}} {count}");
+        assert!(shows(&metrics, &line), "{line}");
+    }
+    let of = |name: &str, address: &str, value: u32| {
+        format!("tenantry_{name}{{pool=\"shop\",endpoint=\"{address}\"}} {value}")
+    };
+    assert!(shows(&metrics, &of("endpoint_up", "10.0.0.2:80", 0)));
+    assert!(shows(&metrics, &of("endpoint_up", "10.0.0.3:80", 1)));
+    assert!(shows(&metrics, &of("endpoint_in_flight_requests", "10.0.0.3:80", 1)));
+    assert!(shows(&metrics, "tenantry_pool_panicking{pool=\"shop\"} 1"));
+}
+
+#[test]
+fn the_sources_of_a_pool_that_is_gone_are_forgotten() {
+    let metrics = Metrics::new();
+    metrics.discovery_update("gone", "dns gone:80", "ok");
+    metrics.discovery_update("shop", "dns shop:80", "failed");
+
+    metrics.publish_pools(vec![("shop".into(), pool_of(&[]))]);
+
+    let text = metrics.render().unwrap();
+    assert!(!text.contains("gone"));
+    assert!(text.contains("source=\"dns shop:80\",result=\"failed\"} 1"));
+}
+
+#[test]
+fn a_refused_reload_shows_until_one_works() {
+    let metrics = Metrics::new();
+    metrics.config_live(1);
+    metrics.config_refused(2);
+    assert!(shows(&metrics, "tenantry_config_problems 2"));
+    assert!(shows(&metrics, "tenantry_config_generation 1"));
+
+    metrics.config_live(2);
+
+    assert!(shows(&metrics, "tenantry_config_problems 0"));
+    assert!(shows(&metrics, "tenantry_config_reloads_total{result=\"ok\"} 2"));
+    assert!(shows(&metrics, "tenantry_config_reloads_total{result=\"refused\"} 1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_gone_for_long_is_forgotten_and_a_member_is_not() {
+    let metrics = Arc::new(Metrics::new());
+    metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
+    let (sender, receiver) = deltas();
+    let meter = Meter::new(0, sender);
+    let mut tasks = Tasks::new("test");
+    tasks.spawn(|stop| Arc::clone(&metrics).run(receiver, stop));
+    for (number, address) in [(1, "10.0.0.1:80"), (2, "10.0.0.2:80")] {
+        let endpoint = Endpoint::new(EndpointId(number), address.parse().unwrap(), Health::Up);
+        meter.attempt(&pool(), &endpoint, AttemptOutcome::Success, None);
+    }
+    meter.flush();
+    let attempts = |address: &str| format!("endpoint=\"{address}\",outcome=\"2xx\"}} 1");
+
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(metrics.render().unwrap().contains(&attempts("10.0.0.2:80")));
+
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    assert!(!metrics.render().unwrap().contains(&attempts("10.0.0.2:80")));
+    assert!(metrics.render().unwrap().contains(&attempts("10.0.0.1:80")));
+    assert_eq!(tasks.stop(Duration::from_secs(1)).await, Stopped::Cleanly);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_channel_holds_at_the_end_is_counted() {
+    let metrics = Arc::new(Metrics::new());
+    let (sender, receiver) = deltas();
+    let meters = [Meter::new(0, sender.clone()), Meter::new(1, sender)];
+    let mut tasks = Tasks::new("test");
+    tasks.spawn(|stop| Arc::clone(&metrics).run(receiver, stop));
+    for meter in &meters {
+        meter.panicked();
+        meter.flush();
+    }
+
+    assert_eq!(tasks.stop(Duration::from_secs(1)).await, Stopped::Cleanly);
+
+    assert!(shows(&metrics, "tenantry_task_panics_total 2"));
+}

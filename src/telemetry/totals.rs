@@ -1,0 +1,181 @@
+//! The sums of what all workers have counted since the process started, by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::proto::MetricFamily;
+use tokio::time::Instant;
+
+use super::delta::{
+    AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, Tally, TenantCounts, add_each,
+};
+use super::exposition::Samples;
+use super::metrics::{self, Family};
+
+/// The sums of all deltas.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Totals {
+    tenants: BTreeMap<Arc<str>, TenantCounts>,
+    pools: BTreeMap<Arc<str>, PoolCounts>,
+    endpoints: BTreeMap<(Arc<str>, Arc<str>), EndpointTotals>,
+    listeners: Vec<Flow>,
+    exchanges: Flow,
+    answers: Tally,
+    rejected: Tally,
+    panics: u64,
+}
+
+#[derive(Clone, Debug)]
+struct EndpointTotals {
+    outcomes: [u64; AttemptOutcome::ALL.len()],
+    last: Instant,
+}
+
+impl Totals {
+    /// Adds what a worker counted.
+    pub(super) fn merge(&mut self, delta: &Delta) {
+        for (tenant, counts) in delta.tenants.iter() {
+            let name = tenant.map_or_else(|| Arc::from(""), |label| Arc::clone(&label.name));
+            self.tenants.entry(name).or_default().merge(counts);
+        }
+        for (pool, counts) in delta.pools.iter() {
+            let name = pool.map_or_else(|| Arc::from(""), |label| Arc::clone(&label.name));
+            self.pools.entry(name).or_default().merge(counts);
+        }
+        for counts in delta.endpoints.values() {
+            self.merge_endpoint(counts);
+        }
+        self.at_least(delta.listeners.len());
+        for (sum, flow) in self.listeners.iter_mut().zip(&delta.listeners) {
+            sum.merge(*flow);
+        }
+        self.exchanges.merge(delta.exchanges);
+        self.answers.merge(&delta.answers);
+        self.rejected.merge(&delta.rejected);
+        self.panics += delta.panics;
+    }
+
+    /// Shows this many listeners, those without a connection too.
+    pub(super) fn at_least(&mut self, listeners: usize) {
+        if listeners > self.listeners.len() {
+            self.listeners.resize(listeners, Flow::default());
+        }
+    }
+
+    /// Forgets endpoints that are no members and had no attempt for [`KEEP_ENDPOINT`]. Where
+    /// addresses come and go, as with containers, the list would else grow without end.
+    pub(super) fn forget_endpoints(&mut self, is_member: impl Fn(&str, &str) -> bool) {
+        self.endpoints.retain(|(pool, endpoint), totals| {
+            totals.last.elapsed() < KEEP_ENDPOINT || is_member(pool, endpoint)
+        });
+    }
+
+    /// Everything, as metric families.
+    pub(super) fn collect(&self, listeners: &[Arc<str>]) -> Vec<MetricFamily> {
+        let mut families = Vec::new();
+        families.extend(self.requests());
+        families.extend(self.attempts());
+        families.extend(self.pools());
+        families.extend(self.connections(listeners));
+        families.extend(self.process());
+        families.into_iter().filter_map(Samples::finish).collect()
+    }
+
+    fn requests(&self) -> [Samples; 3] {
+        let mut requests = Samples::of(&metrics::REQUESTS);
+        let mut duration = Samples::of(&metrics::REQUEST_DURATION);
+        let mut bytes = Samples::of(&metrics::BODY_BYTES);
+        for (tenant, counts) in &self.tenants {
+            for of_pool in &counts.requests {
+                let pool = of_pool.pool.as_ref().map_or("", |pool| pool.name.as_ref());
+                for (class, count) in CLASSES.iter().zip(of_pool.counts) {
+                    if count > 0 {
+                        requests.count(&[tenant, pool, class], count);
+                    }
+                }
+            }
+            duration.histogram(&[tenant], &counts.duration);
+            bytes.count(&[tenant, "request"], counts.bytes_in);
+            bytes.count(&[tenant, "response"], counts.bytes_out);
+        }
+        [requests, duration, bytes]
+    }
+
+    fn attempts(&self) -> [Samples; 1] {
+        let mut attempts = Samples::of(&metrics::ATTEMPTS);
+        for ((pool, endpoint), totals) in &self.endpoints {
+            for outcome in AttemptOutcome::ALL {
+                let count = totals.outcomes[outcome as usize];
+                if count > 0 {
+                    attempts.count(&[pool, endpoint, outcome.as_str()], count);
+                }
+            }
+        }
+        [attempts]
+    }
+
+    fn pools(&self) -> [Samples; 7] {
+        let mut first_byte = Samples::of(&metrics::ATTEMPT_FIRST_BYTE);
+        let mut retries = Samples::of(&metrics::RETRIES);
+        let mut refused = Samples::of(&metrics::RETRIES_REFUSED);
+        let mut ejections = Samples::of(&metrics::EJECTIONS);
+        let mut open = Samples::of(&metrics::UPSTREAM_CONNECTIONS);
+        let mut opened = Samples::of(&metrics::UPSTREAM_OPENED);
+        let mut reused = Samples::of(&metrics::UPSTREAM_REUSED);
+        for (pool, counts) in &self.pools {
+            first_byte.histogram(&[pool], &counts.first_byte);
+            for (reason, count) in &counts.retries.0 {
+                retries.count(&[pool, reason], *count);
+            }
+            for (reason, count) in &counts.refused.0 {
+                refused.count(&[pool, reason], *count);
+            }
+            ejections.count(&[pool], counts.ejections);
+            open.count(&[pool], counts.connections.open());
+            opened.count(&[pool], counts.connections.opened);
+            reused.count(&[pool], counts.reused);
+        }
+        [first_byte, retries, refused, ejections, open, opened, reused]
+    }
+
+    fn connections(&self, names: &[Arc<str>]) -> [Samples; 3] {
+        let mut open = Samples::of(&metrics::DOWNSTREAM_CONNECTIONS);
+        let mut opened = Samples::of(&metrics::DOWNSTREAM_OPENED);
+        for (index, flow) in self.listeners.iter().enumerate() {
+            let name = names.get(index).map_or_else(|| index.to_string(), ToString::to_string);
+            open.count(&[&name], flow.open());
+            opened.count(&[&name], flow.opened);
+        }
+        [open, opened, tally(&metrics::DOWNSTREAM_REJECTED, &self.rejected)]
+    }
+
+    fn process(&self) -> [Samples; 3] {
+        let mut in_flight = Samples::of(&metrics::REQUESTS_IN_FLIGHT);
+        in_flight.count(&[], self.exchanges.open());
+        let mut panics = Samples::of(&metrics::TASK_PANICS);
+        panics.count(&[], self.panics);
+        [in_flight, tally(&metrics::GATEWAY_ANSWERS, &self.answers), panics]
+    }
+
+    fn merge_endpoint(&mut self, counts: &EndpointCounts) {
+        let key = (Arc::clone(&counts.pool), Arc::clone(&counts.endpoint));
+        let totals = self.endpoints.entry(key).or_insert_with(|| EndpointTotals {
+            outcomes: [0; AttemptOutcome::ALL.len()],
+            last: Instant::now(),
+        });
+        add_each(&mut totals.outcomes, &counts.outcomes);
+        totals.last = Instant::now();
+    }
+}
+
+fn tally(family: &'static Family, tally: &Tally) -> Samples {
+    let mut samples = Samples::of(family);
+    for (name, count) in &tally.0 {
+        samples.count(&[name], *count);
+    }
+    samples
+}
+
+/// Ten scrapes at the slowest interval in use, a minute: the last counts are not missed.
+const KEEP_ENDPOINT: Duration = Duration::from_secs(600);

@@ -1,0 +1,61 @@
+//! Whom we trust when we connect to endpoints. Certificates are always verified.
+
+use std::sync::Arc;
+
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::config::spec::{Protocol, UpstreamTlsSpec};
+
+/// Why endpoints cannot be reached by TLS.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientTlsError {
+    /// A certificate of the `ca` file is no certificate authority's.
+    #[error("a certificate of the ca file cannot be used: {0}")]
+    BadAuthority(#[source] rustls::Error),
+    /// The system has no certificate authorities.
+    #[error(
+        "the system has no certificate authorities; name a ca file, or install ca-certificates"
+    )]
+    NoSystemAuthorities,
+    /// The cryptography refuses its own defaults.
+    #[error("TLS is not available: {0}")]
+    Unavailable(#[source] rustls::Error),
+}
+
+/// What is needed to open TLS connections to the endpoints of a pool.
+///
+/// # Errors
+/// When a certificate authority cannot be used, or there is none.
+pub fn build(
+    spec: &UpstreamTlsSpec,
+    protocol: Protocol,
+) -> Result<Arc<ClientConfig>, ClientTlsError> {
+    let roots = match &spec.ca {
+        Some(certificates) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates {
+                roots.add(certificate.clone()).map_err(ClientTlsError::BadAuthority)?;
+            }
+            roots
+        }
+        None => system_roots()?,
+    };
+    let mut config = ClientConfig::builder_with_provider(super::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(ClientTlsError::Unavailable)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = match protocol {
+        Protocol::H1 => vec![b"http/1.1".to_vec()],
+        Protocol::H2 => vec![b"h2".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
+
+fn system_roots() -> Result<RootCertStore, ClientTlsError> {
+    let mut roots = RootCertStore::empty();
+    // Some systems ship certificates that rustls does not take; the others still count.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(ClientTlsError::NoSystemAuthorities) } else { Ok(roots) }
+}

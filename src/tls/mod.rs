@@ -1,0 +1,14 @@
+//! Certificates and handshakes, both sides: rustls with aws-lc-rs, TLS 1.2 and 1.3, the hybrid
+//! post-quantum key exchange preferred.
+
+pub mod client;
+pub mod server;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+/// The cryptography that both sides use.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

@@ -1,0 +1,197 @@
+//! The connections that wait for their next request, by endpoint: idle HTTP/1.1 connections, the
+//! latest first, and HTTP/2 connections that are shared.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use hyper::client::conn::{http1, http2};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::config::spec::{ConnectionsSpec, Protocol};
+use crate::model::ids::EndpointId;
+
+use super::{Connection, Destination, Sender, StreamCount};
+
+/// Whom a connection may serve: attempts at this endpoint that speak in this way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    endpoint: EndpointId,
+    transport: u64,
+}
+
+impl Key {
+    pub(super) fn of(to: &Destination<'_>) -> Self {
+        Self { endpoint: to.endpoint.id, transport: to.transport }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shelves<B> {
+    shelves: RefCell<HashMap<Key, Shelf<B>>>,
+}
+
+#[derive(Debug)]
+struct Shelf<B> {
+    idle: Vec<Idle<B>>,
+    shared: Vec<Shared<B>>,
+    opening: Rc<Opening>,
+}
+
+#[derive(Debug)]
+struct Idle<B> {
+    sender: http1::SendRequest<B>,
+    since: Instant,
+    born: Instant,
+    keep: ConnectionsSpec,
+}
+
+/// An HTTP/2 connection that carries several requests at once.
+#[derive(Debug)]
+pub(super) struct Shared<B> {
+    sender: http2::SendRequest<B>,
+    streams: Rc<Cell<u32>>,
+    born: Instant,
+    last_used: Instant,
+    keep: ConnectionsSpec,
+}
+
+impl<B> Shared<B> {
+    pub(super) fn new(
+        sender: http2::SendRequest<B>,
+        streams: Rc<Cell<u32>>,
+        born: Instant,
+        keep: ConnectionsSpec,
+    ) -> Self {
+        Self { sender, streams, born, last_used: born, keep }
+    }
+}
+
+/// Whose turn it is to open an HTTP/2 connection to an endpoint.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    pub(super) turn: Mutex<()>,
+    /// Grows with each connection that did not open.
+    pub(super) failures: Cell<u64>,
+}
+
+impl<B> Default for Shelves<B> {
+    fn default() -> Self {
+        Self { shelves: RefCell::default() }
+    }
+}
+
+impl<B> Default for Shelf<B> {
+    fn default() -> Self {
+        Self { idle: Vec::new(), shared: Vec::new(), opening: Rc::default() }
+    }
+}
+
+impl<B> Shelves<B> {
+    /// Takes a connection that can carry a request now.
+    pub(super) fn take(&self, to: &Destination<'_>) -> Option<Connection<B>> {
+        let key = Key::of(to);
+        let mut shelves = self.shelves.borrow_mut();
+        let shelf = shelves.get_mut(&key)?;
+        match to.protocol {
+            Protocol::H1 => shelf.take_idle(key),
+            Protocol::H2 => shelf.take_stream(key),
+        }
+    }
+
+    /// Keeps a connection for the next request, if it may live on and there is room.
+    pub(super) fn put(&self, connection: Connection<B>) {
+        let Connection { sender: Sender::H1(sender), key, born, keep, .. } = connection else {
+            return; // an HTTP/2 connection never left its shelf
+        };
+        let now = Instant::now();
+        if sender.is_closed() || now.duration_since(born) > keep.max_age {
+            return;
+        }
+        let mut shelves = self.shelves.borrow_mut();
+        let shelf = shelves.entry(key).or_default();
+        if shelf.idle.len() < keep.idle {
+            shelf.idle.push(Idle { sender, since: now, born, keep });
+        }
+    }
+
+    pub(super) fn share(&self, key: Key, shared: Shared<B>) {
+        self.shelves.borrow_mut().entry(key).or_default().shared.push(shared);
+    }
+
+    pub(super) fn opening(&self, to: &Destination<'_>) -> Rc<Opening> {
+        let mut shelves = self.shelves.borrow_mut();
+        Rc::clone(&shelves.entry(Key::of(to)).or_default().opening)
+    }
+
+    /// Lets go of what is closed, was idle too long or is too old, and of empty shelves.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.shelves.borrow_mut().retain(|_, shelf| {
+            shelf.idle.retain(|idle| idle.may_live(now));
+            shelf.shared.retain(|shared| shared.may_live(now));
+            !shelf.idle.is_empty() || !shelf.shared.is_empty()
+        });
+    }
+}
+
+impl<B> Shelf<B> {
+    /// The latest idle connection: its endpoint is the least likely to have closed it.
+    fn take_idle(&mut self, key: Key) -> Option<Connection<B>> {
+        let now = Instant::now();
+        while let Some(idle) = self.idle.pop() {
+            // Not ready: closed, or its answer ended before its request did.
+            if idle.sender.is_ready() && idle.may_live(now) {
+                let Idle { sender, born, keep, .. } = idle;
+                return Some(Connection {
+                    sender: Sender::H1(sender),
+                    key,
+                    born,
+                    keep,
+                    reused: true,
+                });
+            }
+        }
+        None
+    }
+
+    fn take_stream(&mut self, key: Key) -> Option<Connection<B>> {
+        let now = Instant::now();
+        let shared = self.shared.iter_mut().find(|shared| shared.has_room(now))?;
+        shared.last_used = now;
+        let count = StreamCount::enter(&shared.streams);
+        Some(Connection {
+            sender: Sender::H2 { sender: shared.sender.clone(), _stream: count },
+            key,
+            born: shared.born,
+            keep: shared.keep,
+            reused: true,
+        })
+    }
+}
+
+impl<B> Idle<B> {
+    fn may_live(&self, now: Instant) -> bool {
+        !self.sender.is_closed()
+            && now.duration_since(self.since) <= self.keep.idle_timeout
+            && now.duration_since(self.born) <= self.keep.max_age
+    }
+}
+
+impl<B> Shared<B> {
+    fn has_room(&self, now: Instant) -> bool {
+        !self.sender.is_closed()
+            && self.streams.get() < MAX_STREAMS
+            && now.duration_since(self.born) <= self.keep.max_age
+    }
+
+    /// One that still carries requests stays, however old; it gets no new ones.
+    fn may_live(&self, now: Instant) -> bool {
+        let rested = now.duration_since(self.last_used) > self.keep.idle_timeout;
+        let aged = now.duration_since(self.born) > self.keep.max_age;
+        !self.sender.is_closed() && (self.streams.get() > 0 || !(rested || aged))
+    }
+}
+
+/// 100 streams: what servers commonly allow; more requests open a second connection.
+const MAX_STREAMS: u32 = 100;

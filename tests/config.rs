@@ -1,0 +1,335 @@
+//! The configuration as its writers see it: golden files, examples, schemas, hostile bytes.
+//!
+//! `TENANTRY_RENEW=1 cargo test --test config` writes the expected files and the schemas anew.
+
+#![expect(clippy::unwrap_used, reason = "a failed test may stop at once")]
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::{ProptestConfig, any, prop, proptest};
+use tenantry::config::spec::RoutesSpec;
+use tenantry::config::{
+    Files, Known, Problems, check_gateway, check_routes_with, read_routes, schema,
+};
+
+const KNOWN: Known<'static> = Known { balancers: &["least-request", "round-robin", "random"] };
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn variable(name: &str) -> Option<String> {
+    (name == "APP_HOST").then(|| "app.internal".to_owned())
+}
+
+fn check(files: &Files) -> Result<RoutesSpec, Problems> {
+    check_routes_with(files, &KNOWN, &variable)
+}
+
+/// Files of a folder that end so, sorted.
+fn files_in(folder: &str, end: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.to_str().unwrap().ends_with(end));
+    paths.sort();
+    paths
+}
+
+/// Compares with a committed file, or writes it where that is asked for.
+fn compare(path: &Path, found: &str, wrong: &mut Vec<String>) {
+    if std::env::var_os("TENANTRY_RENEW").is_some() {
+        std::fs::write(path, found).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
+    if expected != found {
+        wrong.push(format!("{}\n--- expected\n{expected}\n--- found\n{found}", path.display()));
+    }
+}
+
+#[test]
+fn every_golden_file_gives_its_meaning_or_its_problems() {
+    let mut wrong = Vec::new();
+    for path in files_in("tests/config", ".toml") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let files = Files::of_text(name, &text);
+        let found = match name.starts_with("gateway") {
+            true => match check_gateway(&files) {
+                Ok(spec) => format!("{spec:#?}\n"),
+                Err(problems) => format!("{problems}\n"),
+            },
+            false => match check(&files) {
+                Ok(spec) => format!("{spec:#?}\n"),
+                Err(problems) => format!("{problems}\n"),
+            },
+        };
+        compare(&path.with_extension("expected"), &found, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn every_example_is_good() {
+    for path in files_in("config/examples", ".toml") {
+        let files = read_routes(&path).unwrap();
+
+        let spec = check(&files).unwrap_or_else(|problems| panic!("{problems}"));
+
+        assert!(!spec.tenants.is_empty(), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_files_to_start_from_are_good() {
+    let gateway = tenantry::config::load_gateway(&root().join("config/gateway.toml"))
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let files = read_routes(&gateway.routes).unwrap();
+
+    let routes = check(&files).unwrap_or_else(|problems| panic!("{problems}"));
+
+    assert_eq!(routes.tenants.len(), 2);
+}
+
+/// The TOML blocks of a text that start with this line.
+fn blocks<'t>(text: &'t str, first: &str) -> Vec<&'t str> {
+    let open = format!("```toml\n{first}\n");
+    let starts = text.match_indices(&open).map(|(at, _)| &text[at + "```toml\n".len()..]);
+    starts.map(|rest| rest.split_once("```").unwrap().0).collect()
+}
+
+#[test]
+fn every_block_of_the_docs_is_good() {
+    let mut paths = files_in("docs", ".md");
+    paths.extend(Some(root().join("README.md")).filter(|path| path.exists()));
+    let mut count = 0;
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for block in blocks(&text, "# gateway.toml") {
+            check_gateway(&Files::of_text("gateway.toml", block))
+                .unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()));
+            count += 1;
+        }
+        for block in blocks(&text, "# routes.toml") {
+            check(&Files::of_text("routes.toml", block))
+                .unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()));
+            count += 1;
+        }
+    }
+    assert!(count > 5, "only {count} blocks were found");
+}
+
+#[test]
+fn the_committed_schemas_are_those_of_the_code() {
+    let mut wrong = Vec::new();
+    for (name, schema) in [("gateway", schema::gateway()), ("routes", schema::routes())] {
+        let path = root().join(format!("config/schema/{name}.schema.json"));
+        compare(&path, &format!("{schema:#}\n"), &mut wrong);
+    }
+    assert!(wrong.is_empty(), "renew them with TENANTRY_RENEW=1:\n{}", wrong.join("\n"));
+}
+
+/// Every object of a schema that describes keys, with its path.
+fn describe_all(schema: &serde_json::Value, path: &str, silent: &mut Vec<String>) {
+    let Some(object) = schema.as_object() else { return };
+    for (name, value) in object.get("properties").and_then(|p| p.as_object()).into_iter().flatten()
+    {
+        if value.get("description").is_none() {
+            silent.push(format!("{path}.{name}"));
+        }
+    }
+    for (name, value) in object {
+        describe_all(value, &format!("{path}.{name}"), silent);
+    }
+}
+
+#[test]
+fn every_key_of_the_schemas_is_described() {
+    let mut silent = Vec::new();
+    describe_all(&schema::gateway(), "gateway", &mut silent);
+    describe_all(&schema::routes(), "routes", &mut silent);
+
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn every_key_of_the_schemas_is_in_the_docs() {
+    let text = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let mut keys = Vec::new();
+    keys_of(&schema::gateway(), &mut keys);
+    keys_of(&schema::routes(), &mut keys);
+
+    let missing: Vec<&String> =
+        keys.iter().filter(|key| !text.contains(&format!("`{key}`"))).collect();
+
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+fn keys_of(schema: &serde_json::Value, keys: &mut Vec<String>) {
+    let Some(object) = schema.as_object() else { return };
+    let properties = object.get("properties").and_then(|p| p.as_object());
+    keys.extend(properties.into_iter().flatten().map(|(name, _)| name.clone()));
+    object.values().for_each(|value| keys_of(value, keys));
+}
+
+#[test]
+fn a_folder_is_merged_and_leftovers_are_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("pools.toml", "[pools.a]\nendpoints = [\"10.0.0.1:80\"]\n");
+    write("acme.toml", "[tenants.acme]\npool = \"a\"\n");
+    for leftover in [".acme.toml.swp", "acme.toml~", "#acme.toml#", ".hidden.toml", "notes.txt"] {
+        write(leftover, "this is = = no TOML");
+    }
+    std::fs::create_dir(folder.path().join("..data")).unwrap();
+    std::fs::create_dir(folder.path().join("old.toml")).unwrap();
+
+    let files = read_routes(folder.path()).unwrap();
+    let spec = check(&files).unwrap();
+
+    assert_eq!(files.files.len(), 2);
+    assert_eq!((spec.pools.len(), spec.tenants.len()), (1, 1));
+}
+
+#[test]
+fn a_name_in_two_files_is_a_problem_that_names_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[tenant]\nfrom = [{ path = \"keep\" }]\n\
+                [pools.a]\nendpoints = [\"10.0.0.1:80\"]\n\
+                [route-sets.s]\nroutes = [{ pool = \"a\" }]\n[tenants.t]\npool = \"a\"\n";
+    std::fs::write(folder.path().join("1.toml"), text).unwrap();
+    std::fs::write(folder.path().join("2.toml"), text).unwrap();
+
+    let problems = check(&read_routes(folder.path()).unwrap()).unwrap_err();
+
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["tenant", "pools.a", "route-sets.s", "tenants.t"]);
+    for problem in &problems {
+        assert!(problem.file.ends_with("2.toml"), "{problem}");
+        assert!(problem.hint.as_ref().unwrap().contains("1.toml:"), "{problem}");
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_no_text_or_an_empty_folder_is_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("binary.toml");
+    std::fs::write(&binary, [0xff, 0xfe]).unwrap();
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+
+    let what = |name: &str| read_routes(&folder.path().join(name)).unwrap_err().to_string();
+
+    assert!(what("none.toml").contains("there is no such file"));
+    assert!(what("binary.toml").contains("is not UTF-8"));
+    assert!(what("empty").contains("has no *.toml file"));
+}
+
+#[test]
+fn the_files_that_were_read_survive_being_kept() {
+    let files = read_routes(&root().join("config/examples/dns.toml")).unwrap();
+
+    let kept: Files = serde_json::from_str(&serde_json::to_string(&files).unwrap()).unwrap();
+
+    assert_eq!(kept, files);
+    assert_eq!(check(&kept).unwrap(), check(&files).unwrap());
+}
+
+#[test]
+fn authorities_are_read_from_beside_the_file_that_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = rcgen::generate_simple_self_signed(vec!["ca.test".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), ca.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("empty.pem"), "nothing").unwrap();
+    let text = "[pools.a]\ndns = \"a:1\"\ntls = { ca = \"ca.pem\" }\n";
+    let spec = check(&Files::of_text(folder.path().join("routes.toml"), text)).unwrap();
+    let bad = text.replace("ca.pem", "empty.pem");
+
+    let problems = check(&Files::of_text(folder.path().join("routes.toml"), &bad)).unwrap_err();
+
+    let tls = spec.pools.values().next().unwrap().tls.as_ref().unwrap();
+    assert_eq!(tls.ca.as_ref().unwrap().len(), 1);
+    assert!(problems.to_string().contains("has no certificate in it"), "{problems}");
+}
+
+#[test]
+fn a_flood_of_problems_is_cut_short_and_counted() {
+    let mut text = String::new();
+    for number in 0..5000 {
+        writeln!(text, "[tenants.t{number}]\npool = \"nowhere\"").unwrap();
+    }
+
+    let problems = check(&Files::of_text("routes.toml", &text)).unwrap_err();
+
+    assert_eq!(problems.len(), 101);
+    assert_eq!(problems.iter().last().unwrap().what, "4900 more problems are not shown");
+}
+
+#[test]
+fn values_within_values_without_end_are_refused_without_a_crash() {
+    let deep = 300_000;
+    let dotted = format!("{}a = 1\n", "a.".repeat(deep));
+    let table = format!("[tenants.t.{}a]\n", "a.".repeat(deep));
+    let arrays = format!("[tenants.t]\nroutes = {}\n", "[".repeat(deep));
+    let inline = format!("x = {}\n", "{a=".repeat(deep));
+
+    for text in [dotted, table, arrays, inline] {
+        assert!(check(&Files::of_text("routes.toml", &text)).is_err());
+    }
+}
+
+#[test]
+fn a_hundred_thousand_tenants_are_checked_in_time_that_grows_with_their_number_alone() {
+    let text_of = |count: usize| {
+        let mut text = "[pools.a]\nendpoints = [\"10.0.0.1:80\"]\n".to_owned();
+        (0..count).for_each(|n| writeln!(text, "[tenants.t{n}]\npool = \"a\"").unwrap());
+        Files::of_text("routes.toml", &text)
+    };
+    let timed = |files: &Files| {
+        let start = tokio::time::Instant::now();
+        let spec = check(files).unwrap();
+        (spec.tenants.len(), start.elapsed())
+    };
+    let (_, small) = timed(&text_of(1_000));
+
+    let (count, large) = timed(&text_of(100_000));
+
+    println!("1,000 tenants: {small:?}, 100,000 tenants: {large:?}");
+    assert_eq!(count, 100_000);
+    // A hundred times as many: 100 times as long if linear, 10,000 times if quadratic.
+    assert!(large < small * 1000, "{small:?} for 1,000, {large:?} for 100,000");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(
+        which in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..12),
+    ) {
+        let folders = ["config/examples", "tests/config"];
+        let all: Vec<PathBuf> = folders.iter().flat_map(|f| files_in(f, ".toml")).collect();
+        let mut bytes = std::fs::read(which.get(&all)).unwrap();
+        for (place, byte, edit) in edits {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = place.index(bytes.len());
+            match edit {
+                0 => bytes[at] = byte,
+                1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, b"[]{}=.\"'$#\n, "[usize::from(byte) % 13]),
+                _ => bytes.truncate(bytes.len() - at.min(3)),
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let files = Files::of_text("routes.toml", &text);
+
+        for problems in [check(&files).err(), check_gateway(&files).err()].into_iter().flatten() {
+            assert!(!problems.is_empty());
+            let lines = text.split('\n').count();
+            assert!(problems.iter().all(|p| (1..=lines).contains(&p.line) && p.column >= 1));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the documents say exists: links, files, and the README's configuration.
+
+#![expect(clippy::expect_used, reason = "a test that cannot read the documents has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[test]
+fn every_link_leads_to_a_file() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("read a document");
+        let folder = document.parent().expect("a document's folder");
+        for link in links(&text) {
+            if !folder.join(link).exists() {
+                broken.push(format!("{}: {link}", document.display()));
+            }
+        }
+    }
+
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_file_that_the_architecture_names_is_there() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("read ARCHITECTURE.md");
+
+    let missing: Vec<&str> = paths(&text)
+        .into_iter()
+        .filter(|path| !root().join("src").join(path).exists() && !root().join(path).exists())
+        .collect();
+
+    assert!(missing.is_empty(), "named in ARCHITECTURE.md and not there: {missing:?}");
+}
+
+#[test]
+fn the_readme_s_configuration_passes_the_check() {
+    let text = fs::read_to_string(root().join("README.md")).expect("read README.md");
+    let blocks = blocks(&text, "toml");
+    let [gateway, routes] = blocks.as_slice() else {
+        panic!("the README shows gateway.toml, then routes.toml; found {} blocks", blocks.len());
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("gateway.toml"), gateway).expect("write gateway.toml");
+    fs::write(folder.path().join("routes.toml"), routes).expect("write routes.toml");
+
+    let checked = Command::new(env!("CARGO_BIN_EXE_tenantry"))
+        .arg("check")
+        .arg("--config")
+        .arg(folder.path().join("gateway.toml"))
+        .output()
+        .expect("run the check");
+
+    let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{said}");
+}
+
+/// The targets of `](…)` that are files: no addresses, no anchors.
+fn links(text: &str) -> Vec<&str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split([')', '#']).next())
+        .filter(|link| !link.is_empty() && !link.contains("://"))
+        .collect()
+}
+
+/// The words in `code` that are paths: with a slash or the ending of a Rust file.
+fn paths(text: &str) -> Vec<&str> {
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| !word.starts_with('/') && !word.contains([' ', '\n', ':']))
+        .filter(|word| word.contains('/') || word.ends_with(".rs"))
+        .collect()
+}
+
+/// The fenced blocks of one language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    text.split(fence.as_str()).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn documents() -> Vec<PathBuf> {
+    let folders = ["", "docs", "certs", "config", "benches"].map(|folder| root().join(folder));
+    let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let files = entries.flatten().map(|entry| entry.path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// Each reader reads what it should.
+mod readers {
+    use super::*;
+
+    #[test]
+    fn links_to_files_are_found_and_others_are_not() {
+        let text = "[a](docs/a.md) [b](https://example.com) [c](#part) [d](d.md#part)";
+
+        assert_eq!(links(text), ["docs/a.md", "d.md"]);
+    }
+
+    #[test]
+    fn paths_are_told_from_other_code() {
+        let text = "see `proxy/mod.rs` and `lib.rs`, not `GET /x`, `/metrics` or `model::ids`";
+
+        assert_eq!(paths(text), ["proxy/mod.rs", "lib.rs"]);
+    }
+
+    #[test]
+    fn blocks_of_a_language_are_found() {
+        let text = "```toml\na = 1\n```\n```sh\nls\n```\n```toml\nb = 2\n```";
+
+        assert_eq!(blocks(text, "toml"), ["a = 1\n", "b = 2\n"]);
+    }
+}

@@ -1,0 +1,42 @@
+//! `tenantry check`: every problem at once, nothing started.
+
+use std::process::Command;
+
+use crate::world::PROGRAM;
+use crate::world::gateway::Gateway;
+use crate::world::process::run;
+
+fn check(routes: &str, options: &[&str]) -> (Option<i32>, String) {
+    let gateway = Gateway::prepare("", routes);
+    let output =
+        run(Command::new(PROGRAM).arg("check").arg("--config").arg(gateway.config()).args(options));
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), text.into_owned())
+}
+
+#[test]
+fn a_good_config_passes() {
+    let (code, text) = check("[pools.shop]\nendpoints = [\"127.0.0.1:1\"]\n", &[]);
+
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn all_problems_are_told_with_their_place() {
+    let broken = "[pools.shop]\nendpoint = [\"127.0.0.1:1\"]\n\n[tenants.acme]\npool = \"shpo\"\n";
+
+    let (code, text) = check(broken, &[]);
+
+    assert_eq!(code, Some(1), "{text}");
+    for part in ["routes.toml:2:", "routes.toml:5:", "endpoints", "shop"] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn problems_for_machines_are_json() {
+    let (code, text) = check("[tenants.acme]\npool = \"nowhere\"\n", &["--format", "json"]);
+
+    assert_eq!(code, Some(1), "{text}");
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+}

@@ -1,0 +1,98 @@
+//! Start, drain, restart.
+
+use std::net::{TcpListener, TcpStream};
+
+use crate::world::eventually;
+use crate::world::gateway::Gateway;
+use crate::world::origin::{self, Held};
+
+fn routes(endpoint: &str) -> String {
+    format!("[pools.shop]\nendpoints = [\"{endpoint}\"]\n\n[tenants.acme]\npool = \"shop\"\n")
+}
+
+#[test]
+fn a_drain_lets_a_slow_request_finish_and_ends_with_0() {
+    let origin = Held::start();
+    let mut gateway =
+        Gateway::start_with("[drain]\naccept = \"100ms\"\n", &routes(&origin.address));
+
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| gateway.get("acme", "/", &[]));
+        origin.wait();
+        gateway.signal("TERM");
+        eventually(
+            "closed listeners",
+            || TcpStream::connect(gateway.listener()).is_err(),
+            |closed| *closed,
+        );
+        origin.release();
+        asking.join().expect("the answer")
+    });
+
+    assert_eq!((answer.status, answer.body.as_str()), (200, "held and released"));
+    assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let origin = Held::start();
+    let mut gateway =
+        Gateway::start_with("[drain]\naccept = \"100ms\"\n", &routes(&origin.address));
+
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| gateway.get("acme", "/", &[]));
+        origin.wait();
+        gateway.signal("TERM");
+        eventually(
+            "closed listeners",
+            || TcpStream::connect(gateway.listener()).is_err(),
+            |closed| *closed,
+        );
+        gateway.signal("TERM");
+        assert_eq!(asking.join().expect("curl's end").status, 0);
+    });
+
+    assert_eq!(gateway.wait().code(), Some(130), "{}", gateway.log());
+}
+
+#[test]
+fn a_restart_on_broken_routes_serves_the_last_good_ones() {
+    let endpoint = origin::answering("127.0.0.1:0", "still here");
+    let mut gateway = Gateway::start(&routes(&endpoint));
+    assert_eq!(gateway.get("acme", "/", &[]).body, "still here");
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
+
+    gateway.edit("[tenants.acme]\npool = \"nowhere\"\n");
+    gateway.launch();
+    gateway.wait_ready();
+
+    assert_eq!(gateway.get("acme", "/", &[]).body, "still here");
+    assert_eq!(gateway.metric("tenantry_config_serving_last_good"), Some(1.0));
+    assert!(gateway.log().contains("nowhere"), "{}", gateway.log());
+}
+
+#[test]
+fn broken_routes_without_a_last_good_table_are_refused() {
+    let mut gateway = Gateway::prepare("", "[tenants.acme]\npool = \"nowhere\"\n");
+
+    gateway.launch();
+
+    assert_eq!(gateway.wait().code(), Some(1));
+    assert!(gateway.log().contains("nowhere"), "{}", gateway.log());
+}
+
+#[test]
+fn a_port_in_use_is_one_sentence_and_exit_code_1() {
+    let mut gateway = Gateway::prepare("", &routes("127.0.0.1:1"));
+    let _taken = TcpListener::bind(gateway.listener()).expect("take the port");
+
+    gateway.launch();
+
+    assert_eq!(gateway.wait().code(), Some(1));
+    let log = gateway.log();
+    let sentence = log.lines().last().unwrap_or_default();
+    let port = gateway.listener().port().to_string();
+    assert!(sentence.starts_with("tenantry: ") && sentence.contains(&port), "{log}");
+    assert!(!log.contains("panicked") && !log.contains("backtrace"), "{log}");
+}
