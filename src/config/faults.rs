@@ -2,56 +2,11 @@
 //! fault that merely follows from another one, and no flood.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::fmt::Write;
 
 use super::files::File;
+use super::key::Key;
+use super::lines::Lines;
 use super::problem::{Problem, Problems};
-
-/// The dotted path of a key. Lives on the stack of whoever walks the file; text only on a fault.
-#[derive(Clone, Copy)]
-pub(super) struct Key<'a> {
-    /// Index of the file.
-    pub(super) file: usize,
-    parent: Option<&'a Key<'a>>,
-    part: Part<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Part<'a> {
-    Root,
-    Name(&'a str),
-    Index(usize),
-}
-
-impl<'a> Key<'a> {
-    /// The top of a file.
-    pub(super) const fn root(file: usize) -> Self {
-        Self { file, parent: None, part: Part::Root }
-    }
-
-    /// A key of this table.
-    pub(super) const fn name(&'a self, name: &'a str) -> Self {
-        Self { file: self.file, parent: Some(self), part: Part::Name(name) }
-    }
-
-    /// An element of this array, counted from 0.
-    pub(super) const fn index(&'a self, index: usize) -> Self {
-        Self { file: self.file, parent: Some(self), part: Part::Index(index) }
-    }
-}
-
-impl fmt::Display for Key<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.parent.map(ToString::to_string).unwrap_or_default();
-        match self.part {
-            Part::Root => {}
-            Part::Index(index) => write!(text, "[{index}]")?,
-            Part::Name(name) => push_name(&mut text, name),
-        }
-        f.write_str(&text)
-    }
-}
 
 /// How a fault relates to others.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,8 +95,8 @@ impl<'a> Faults<'a> {
 
     /// Remembers that the element at `key`, told by the file as it is, was taken out of its array.
     pub(super) fn note_hole(&mut self, key: &Key<'_>) {
-        if let (Part::Index(index), Some(array)) = (key.part, key.parent) {
-            let holes = self.holes.entry((key.file, array.to_string())).or_default();
+        if let Some((array, index)) = key.element() {
+            let holes = self.holes.entry((key.file, array)).or_default();
             holes.push(index);
             holes.sort_unstable();
         }
@@ -191,25 +146,11 @@ impl<'a> Faults<'a> {
         if self.holes.is_empty() {
             return (key.file, key.to_string());
         }
-        let mut parts = Vec::new();
-        let mut next = Some(*key);
-        while let Some(part) = next {
-            parts.push(part);
-            next = part.parent.copied();
-        }
-        let mut text = String::new();
-        for part in parts.into_iter().rev() {
-            match part.part {
-                Part::Root => {}
-                Part::Name(name) => push_name(&mut text, name),
-                Part::Index(index) => {
-                    let holes = self.holes.get(&(key.file, text.clone()));
-                    let holes = holes.map(Vec::as_slice).unwrap_or_default();
-                    let index = holes.iter().fold(index, |at, hole| at + usize::from(*hole <= at));
-                    text.push_str(&format!("[{index}]"));
-                }
-            }
-        }
+        let text = key.text(|array, index| {
+            let holes = self.holes.get(&(key.file, array.to_owned()));
+            let holes = holes.map(Vec::as_slice).unwrap_or_default();
+            holes.iter().fold(index, |at, hole| at + usize::from(*hole <= at))
+        });
         (key.file, text)
     }
 
@@ -276,19 +217,6 @@ fn is_under(key: &str, top: &str) -> bool {
     rest.is_some_and(|rest| top.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// Adds a name to a dotted path, in quotes where it needs them.
-fn push_name(text: &mut String, name: &str) {
-    if !text.is_empty() {
-        text.push('.');
-    }
-    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if !name.is_empty() && name.chars().all(bare) {
-        text.push_str(name);
-    } else {
-        text.push_str(&format!("{name:?}"));
-    }
-}
-
 fn problem(file: &File, (line, column): (usize, usize), fault: &Fault) -> Problem {
     Problem {
         file: file.path.display().to_string(),
@@ -310,42 +238,6 @@ fn flood(file: &File, lines: &Lines<'_>, left: usize) -> Problem {
         what: format!("{left} more problems are not shown"),
         hint: Some("repair those above and check again".to_owned()),
     }
-}
-
-/// Where the lines of a text start.
-struct Lines<'a> {
-    text: &'a str,
-    starts: Vec<usize>,
-}
-
-impl<'a> Lines<'a> {
-    fn of(text: &'a str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        Self { text, starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
-    }
-
-    /// Line and column of a byte, both counted from 1, the column in characters.
-    fn place(&self, at: usize) -> (usize, usize) {
-        let line = self.starts.partition_point(|start| *start <= at).max(1);
-        let start = self.starts.get(line - 1).copied().unwrap_or(0);
-        let before = self.text.as_bytes().get(start..at.min(self.text.len())).unwrap_or_default();
-        (line, String::from_utf8_lossy(before).chars().count() + 1)
-    }
-}
-
-/// The name among `known` that `word` was likely meant to be.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    let slips = |name: &str| match name.len().min(word.len()) {
-        0..3 => 0,
-        short => (short / 3).max(1),
-    };
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&word, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= slips(name))
-        .min()
-        .map(|(_, name)| name)
 }
 
 /// 100: more than anybody repairs in one go.

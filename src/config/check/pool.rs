@@ -9,7 +9,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::base::units::Percent;
-use crate::config::faults::{Faults, Key, nearest};
+use crate::config::faults::Faults;
+use crate::config::key::Key;
+use crate::config::nearest::nearest;
 use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool, UpstreamTls};
 use crate::config::spec::{
     ConnectionsSpec, EjectSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use http::{HeaderValue, StatusCode};
 
-use crate::config::faults::{Faults, Key};
+use crate::config::faults::Faults;
+use crate::config::key::Key;
 use crate::config::raw::{At, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 use crate::config::spec;
 use crate::config::spec::{
