@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use tenantry::config::spec::RoutesSpec;
 use tenantry::config::{
-    Files, Known, Problems, check_gateway, check_routes_with, read_routes, schema,
+    File, Files, Known, Problems, check_gateway, check_routes_with, read_routes, schema,
 };
 
 const KNOWN: Known<'static> = Known { balancers: &["least-request", "round-robin", "random"] };
@@ -263,6 +263,20 @@ fn a_flood_of_problems_is_cut_short_and_counted() {
 
     assert_eq!(problems.len(), 101);
     assert_eq!(problems.iter().last().unwrap().what, "4900 more problems are not shown");
+}
+
+#[test]
+fn a_folder_of_many_wrong_files_is_cut_short_too() {
+    let file = |number: usize| File {
+        path: format!("{number}.toml").into(),
+        text: format!("[tenants.t{number}]\npool = \"nowhere\"\n").into(),
+    };
+    let files = Files { root: "folder".into(), files: (0..3000).map(file).collect() };
+
+    let problems = check(&files).unwrap_err();
+
+    assert_eq!(problems.len(), 1001);
+    assert_eq!(problems.iter().last().unwrap().what, "2000 more problems are not shown");
 }
 
 #[test]

@@ -36,8 +36,10 @@ struct Fault {
 pub(super) struct Faults<'a> {
     files: &'a [File],
     list: Vec<Fault>,
-    /// For each file: how many were kept and how many were only counted.
-    counts: Vec<(usize, usize)>,
+    /// For each file: how many were kept.
+    kept: Vec<usize>,
+    /// How many were counted and no more.
+    left: usize,
     /// For each array that elements were taken out of: their indexes, so that keys still tell the
     /// indexes of the file.
     holes: HashMap<(usize, String), Vec<usize>>,
@@ -46,8 +48,8 @@ pub(super) struct Faults<'a> {
 impl<'a> Faults<'a> {
     /// Nothing yet.
     pub(super) fn new(files: &'a [File]) -> Self {
-        let counts = vec![(0, 0); files.len()];
-        Self { files, list: Vec::new(), counts, holes: HashMap::new() }
+        let kept = vec![0; files.len()];
+        Self { files, list: Vec::new(), kept, left: 0, holes: HashMap::new() }
     }
 
     /// Whether there is none.
@@ -57,7 +59,8 @@ impl<'a> Faults<'a> {
 
     /// Whether enough of this file's are kept already; the next one is counted and no more.
     pub(super) fn is_full(&self, file: usize) -> bool {
-        self.counts.get(file).is_none_or(|(kept, _)| *kept >= MAX_PER_FILE)
+        let kept = self.kept.get(file).copied().unwrap_or(MAX_PER_FILE);
+        kept >= MAX_PER_FILE || self.list.len() >= MAX
     }
 
     /// A value or key is wrong. `at` is its byte in the file.
@@ -161,12 +164,13 @@ impl<'a> Faults<'a> {
         at: usize,
         told: (String, Option<String>),
     ) {
-        let Some((kept, left)) = self.counts.get_mut(file) else { return };
-        if *kept >= MAX_PER_FILE {
-            *left += 1;
+        if self.is_full(file) {
+            self.left += 1;
             return;
         }
-        *kept += 1;
+        if let Some(kept) = self.kept.get_mut(file) {
+            *kept += 1;
+        }
         let (what, hint) = told;
         self.list.push(Fault { file, at, sort, key, what, hint });
     }
@@ -188,14 +192,16 @@ impl<'a> Faults<'a> {
         kept.sort_by_key(|fault| (fault.file, fault.at));
         kept.dedup_by(|a, b| (a.file, a.at, &a.what) == (b.file, b.at, &b.what));
 
-        let mut list = Vec::with_capacity(kept.len());
-        for (index, file) in self.files.iter().enumerate() {
+        let mut list = Vec::with_capacity(kept.len() + 1);
+        for own in kept.chunk_by(|a, b| a.file == b.file) {
+            let Some(file) = own.first().and_then(|fault| self.files.get(fault.file)) else {
+                continue;
+            };
             let lines = Lines::of(&file.text);
-            let own = kept.iter().filter(|fault| fault.file == index);
-            list.extend(own.map(|fault| problem(file, lines.place(fault.at), fault)));
-            if let Some((_, left @ 1..)) = self.counts.get(index) {
-                list.push(flood(file, &lines, *left));
-            }
+            list.extend(own.iter().map(|fault| problem(file, lines.place(fault.at), fault)));
+        }
+        if let (Some(last), 1..) = (list.last(), self.left) {
+            list.push(flood(last, self.left));
         }
         Problems::new(list)
     }
@@ -228,17 +234,18 @@ fn problem(file: &File, (line, column): (usize, usize), fault: &Fault) -> Proble
     }
 }
 
-fn flood(file: &File, lines: &Lines<'_>, left: usize) -> Problem {
-    let (line, column) = lines.place(file.text.len());
+/// Says behind the last problem how many were left out.
+fn flood(last: &Problem, left: usize) -> Problem {
     Problem {
-        file: file.path.display().to_string(),
-        line,
-        column,
         key: String::new(),
         what: format!("{left} more problems are not shown"),
         hint: Some("repair those above and check again".to_owned()),
+        ..last.clone()
     }
 }
 
 /// 100: more than anybody repairs in one go.
 pub(super) const MAX_PER_FILE: usize = 100;
+
+/// 1,000 in all: what one mistake in a folder of many files may come to.
+const MAX: usize = 1000;

@@ -68,8 +68,10 @@ fn conditions(route: &RouteSpec) -> String {
     let mut methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
     methods.sort_unstable();
     methods.dedup();
-    // Both come sorted by name, as the parser sorts tables.
-    let (headers, query) = (&route.headers, &route.query);
+    let mut headers: Vec<_> = route.headers.iter().collect();
+    headers.sort_by_key(|(name, _)| name.as_str());
+    let mut query: Vec<_> = route.query.iter().collect();
+    query.sort_by_key(|(name, _)| name);
     format!("{path} {:?} {:?} {methods:?} {headers:?} {query:?}", route.path.tail, route.host)
 }
 
