@@ -244,3 +244,6 @@ fn open_admin(
 
 /// 2 s: for what ends at once unless the machine is very busy.
 const GRACE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

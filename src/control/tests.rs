@@ -1,3 +1,5 @@
+//! What control promises, held against real files; only the endpoints are made up.
+
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::symlink;
