@@ -66,7 +66,7 @@ impl Feed {
 
     async fn members(&self, event: Event) {
         if let Event::Members(found) = &event {
-            tracing::info!(source = %self.label, members = found.len(), "the source's set");
+            tracing::debug!(source = %self.label, members = found.len(), "a new set");
         }
         self.send(event).await;
     }

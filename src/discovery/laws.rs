@@ -140,6 +140,21 @@ async fn every_source_says_what_it_is() {
     assert_eq!(labels, wanted);
 }
 
+#[tokio::test]
+async fn an_endpoint_of_weight_zero_is_no_member() {
+    let world = World::new().await;
+    let listed = r#"endpoints = ["10.0.0.1:80", { address = "10.0.0.2:80", weight = 0 }]"#;
+    std::fs::write(world.file("members.toml"), listed).unwrap();
+    let fixed = [("10.0.0.1:80", 1), ("10.0.0.2:80", 0)];
+    let fixed = fixed.map(|(text, weight)| (text.parse().unwrap(), weight));
+
+    for spec in [SourceSpec::Fixed(fixed.to_vec()), SourceSpec::File(world.file("members.toml"))] {
+        let (_source, mut heard) = world.start(&spec);
+        let Event::Members(found) = next(&mut heard, &spec).await else { panic!("{spec:?} fails") };
+        assert_eq!(addresses(&found), ["10.0.0.1:80"], "{spec:?}");
+    }
+}
+
 #[test]
 fn sources_of_one_pool_are_put_together_and_the_first_named_wins() {
     let found = |address: &str, weight, origin: &str| Found {

@@ -102,7 +102,8 @@ async fn run(spec: SourceSpec, resolver: Resolver, feed: Feed) {
     }
 }
 
-fn label(spec: &SourceSpec) -> String {
+/// What a source is called in logs and metrics, as in `dns billing.internal:8080`.
+pub fn label(spec: &SourceSpec) -> String {
     match spec {
         SourceSpec::Fixed(_) => "static".to_owned(),
         SourceSpec::Dns { name, port } => format!("dns {name}:{port}"),

@@ -7,8 +7,8 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 
@@ -175,6 +175,7 @@ fn explain(error: NetError) -> LookupError {
     LookupError::Failed(match error {
         NetError::Timeout => "no answer from the name servers in time".to_owned(),
         NetError::NoConnections => "no name server can be reached".to_owned(),
+        NetError::Dns(DnsError::ResponseCode(code)) => format!("the name servers say: {code}"),
         other => other.to_string(),
     })
 }

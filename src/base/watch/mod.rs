@@ -20,6 +20,8 @@ use trace::Trace;
 pub struct Watcher {
     path: PathBuf,
     trace: Arc<Trace>,
+    /// What everything looked like when a change was last told.
+    known: u64,
     /// Kept because dropping it ends the watch. `None` where the system gives no events; then the
     /// look every two seconds is all there is.
     armed: Option<RecommendedWatcher>,
@@ -43,19 +45,10 @@ impl Watcher {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let (event, events) = mpsc::channel(1);
-        let trace = Arc::new(Trace::of(&path));
-        let mut watcher = Self {
-            path,
-            trace,
-            armed: None,
-            event,
-            events,
-            burst: None,
-            next_look: Instant::now(),
-        };
-        watcher.arm();
-        // What changed between the first trace and the arming is told as a change.
-        watcher.look();
+        let (trace, next_look) = (Arc::new(Trace::default()), Instant::now() + LOOK_EVERY);
+        let mut watcher =
+            Self { path, trace, known: 0, armed: None, event, events, burst: None, next_look };
+        watcher.follow_anew();
         watcher
     }
 
@@ -89,7 +82,7 @@ impl Watcher {
     /// Looks at the files themselves, for file systems that send no events (NFS, some overlays).
     fn look(&mut self) {
         let started = Instant::now();
-        if !Trace::of(&self.path).looks_as(&self.trace) {
+        if self.trace.look() != self.known || Trace::of(&self.path) != *self.trace {
             self.note_event();
         }
         self.next_look = started + LOOK_EVERY.max(started.elapsed() * LOOK_SHARE);
@@ -102,12 +95,12 @@ impl Watcher {
         for _ in 0..ARM_TRIES {
             self.trace = Arc::new(Trace::of(&self.path));
             self.arm();
-            let after = Trace::of(&self.path);
-            if after.watches_as(&self.trace) {
-                return;
+            if Trace::of(&self.path).watches_as(&self.trace) {
+                break;
             }
+            // Folders that change faster than they can be followed: the next look sees to it.
         }
-        // Folders that change faster than they can be followed: the next look sees to it.
+        self.known = self.trace.look();
     }
 
     fn arm(&mut self) {

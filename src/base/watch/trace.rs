@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs::{self, DirEntry, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Everything that decides what is found at a path, at one instant.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Trace {
     /// The names whose change matters: each link on the way, the file at its end or the first name
     /// that is missing, and the folders that hold them.
@@ -18,38 +18,47 @@ pub(super) struct Trace {
     folders: BTreeMap<PathBuf, (u64, u64)>,
     /// The folder at the end of the path, where it is one: each of its entries matters.
     whole: Option<PathBuf>,
-    /// A digest of what all of them look like.
-    mark: u64,
 }
 
 impl Trace {
     /// Follows `path` as it is now. A path that leads nowhere is followed as far as it goes.
     pub(super) fn of(path: &Path) -> Self {
         let mut trace = Self::default();
-        let mut digest = DefaultHasher::new();
         // An error means an empty path or no working folder: there is nothing to follow then.
         if let Ok(path) = std::path::absolute(path)
             && let Some(end) = trace.follow(&path)
             && end.is_dir()
         {
-            trace.take_in(&end, &mut digest);
+            trace.heed(&end, end.clone());
+            for entry in entries(&end) {
+                if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                    trace.follow(&entry.path());
+                }
+            }
             trace.whole = Some(end);
         }
-        for name in &trace.names {
+        trace
+    }
+
+    /// A digest of what everything on the way looks like now.
+    pub(super) fn look(&self) -> u64 {
+        let mut digest = DefaultHasher::new();
+        for name in &self.names {
             digest_name(name, &mut digest);
         }
-        trace.mark = digest.finish();
-        trace
+        if let Some(whole) = &self.whole {
+            let mut names: Vec<PathBuf> = entries(whole).map(|entry| entry.path()).collect();
+            names.sort_unstable();
+            for name in names {
+                digest_name(&name, &mut digest);
+            }
+        }
+        digest.finish()
     }
 
     /// Whether the same folders are to be watched as for `other`.
     pub(super) fn watches_as(&self, other: &Self) -> bool {
         self.folders == other.folders
-    }
-
-    /// Whether everything looks as it does in `other`.
-    pub(super) fn looks_as(&self, other: &Self) -> bool {
-        self.mark == other.mark && self.names == other.names
     }
 
     /// The folders to watch.
@@ -100,21 +109,6 @@ impl Trace {
         Some(here)
     }
 
-    /// Takes in a folder whose every entry matters, and where its links lead.
-    fn take_in(&mut self, folder: &Path, digest: &mut DefaultHasher) {
-        self.heed(folder, folder.to_path_buf());
-        // A folder that cannot be read looks like an empty one; its owner reports it on reading.
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut names: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        names.sort_unstable();
-        for name in names {
-            digest_name(&name, digest);
-            if name.is_symlink() {
-                self.follow(&name);
-            }
-        }
-    }
-
     fn heed(&mut self, folder: &Path, name: PathBuf) {
         self.names.insert(name);
         if !self.folders.contains_key(folder) {
@@ -142,11 +136,20 @@ fn parts(path: &Path) -> VecDeque<Part> {
         .collect()
 }
 
-/// Takes in the name itself (a link that is swapped) and what it leads to.
+/// A folder that cannot be read looks like an empty one; its owner reports it on reading.
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+/// Takes in the name itself and, where it is a link, what it leads to.
 fn digest_name(name: &Path, digest: &mut DefaultHasher) {
     name.hash(digest);
-    digest_look(fs::symlink_metadata(name), digest);
-    digest_look(fs::metadata(name), digest);
+    let look = fs::symlink_metadata(name);
+    let is_link = look.as_ref().is_ok_and(Metadata::is_symlink);
+    digest_look(look, digest);
+    if is_link {
+        digest_look(fs::metadata(name), digest);
+    }
 }
 
 /// A folder's own times are left out: they change with each file that comes and goes in it, also

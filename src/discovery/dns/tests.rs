@@ -224,7 +224,7 @@ async fn each_way_to_fail_has_its_reason_and_ends_when_the_server_is_back() {
     }
     let broken = question.ask().await.unwrap_err();
     assert!(matches!(broken, LookupError::Failed(_)), "{broken:?}");
-    assert!(broken.to_string().contains("Server Failure"), "{broken}");
+    assert!(broken.to_string().starts_with("the name servers say: Server Failure"), "{broken}");
 
     for kind in [RecordType::A, RecordType::AAAA] {
         server.set(NAME, kind, Reply::Silence);
@@ -235,6 +235,44 @@ async fn each_way_to_fail_has_its_reason_and_ends_when_the_server_is_back() {
     server.set_a(NAME, 5, &[1]);
     server.set_aaaa(NAME, 5, &[]);
     assert_eq!(texts(&question.ask().await.unwrap()), ["10.0.0.1:8080"]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_a_failure() {
+    let gone = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let timeout = Duration::from_millis(250);
+    let resolver = Resolver::new(&crate::config::spec::DnsSpec { servers: vec![gone], timeout });
+
+    let error = question(&resolver, NAME).ask().await.unwrap_err();
+
+    assert!(matches!(error, LookupError::Failed(_)), "{error:?}");
+    assert!(!error.to_string().is_empty());
+}
+
+#[tokio::test]
+async fn a_second_server_answers_where_the_first_is_dead() {
+    let (dead, alive) = (NameServer::start().await, NameServer::start().await);
+    for kind in [RecordType::A, RecordType::AAAA] {
+        dead.set(NAME, kind, Reply::Silence);
+    }
+    alive.set_a(NAME, 30, &[1]);
+    let servers = vec![dead.address, alive.address];
+    let timeout = Duration::from_millis(250);
+    let resolver = Resolver::new(&crate::config::spec::DnsSpec { servers, timeout });
+
+    let answer = question(&resolver, NAME).ask().await.unwrap();
+
+    assert_eq!(texts(&answer), ["10.0.0.1:8080"]);
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_a_failure() {
+    let server = NameServer::start().await;
+    let long = format!("{}.internal.", "x".repeat(64));
+    for name in ["a..b.", long.as_str()] {
+        let error = question(&server.resolver(), name).ask().await.unwrap_err();
+        assert!(!error.to_string().is_empty(), "{name}");
+    }
 }
 
 #[tokio::test]

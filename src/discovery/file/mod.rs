@@ -18,6 +18,7 @@ pub(super) async fn run(path: &Path, mut feed: Feed) {
             Ok(endpoints) => {
                 let found = endpoints
                     .iter()
+                    .filter(|listed| listed.weight > 0) // as where it is written in the pool
                     .map(|listed| feed.found(listed.address, listed.weight, 0))
                     .collect();
                 feed.state(found).await;
@@ -30,6 +31,10 @@ pub(super) async fn run(path: &Path, mut feed: Feed) {
 
 async fn read(path: &Path) -> Result<Vec<list::Listed>, String> {
     let explain = |error: std::io::Error| format!("{}: {error}", path.display());
+    // Opening a named pipe would wait for its writer, perhaps for ever.
+    if !tokio::fs::metadata(path).await.map_err(explain)?.is_file() {
+        return Err(format!("{}: not a file", path.display()));
+    }
     let file = tokio::fs::File::open(path).await.map_err(explain)?;
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).await.map_err(explain)?;

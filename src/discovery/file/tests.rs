@@ -118,7 +118,18 @@ async fn a_folder_in_place_of_a_file_is_a_failure() {
 
     let (reason, _) = start(&path).failure().await;
 
-    assert!(reason.contains("directory"), "{reason}");
+    assert!(reason.ends_with(": not a file"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_socket_in_place_of_a_file_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("members.json");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+
+    let (reason, _) = start(&path).failure().await;
+
+    assert!(reason.ends_with(": not a file"), "{reason}");
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Labels {
             Some(serde_json::Value::String(text)) => text.parse().ok(),
             Some(other) => other.as_u64().and_then(|number| u32::try_from(number).ok()),
         };
-        let weight = check_weight(weight.unwrap_or(0)).map_err(D::Error::custom)?;
+        let weight = check_weight(weight.unwrap_or(u32::MAX)).map_err(D::Error::custom)?;
         Ok(Self { weight: Some(weight) })
     }
 }
@@ -138,7 +138,7 @@ fn listed(value: toml::Value) -> Result<Listed, String> {
             let weight = match table.remove("weight") {
                 None => 1,
                 Some(toml::Value::Integer(number)) => {
-                    check_weight(u32::try_from(number).unwrap_or(0))?
+                    check_weight(u32::try_from(number).unwrap_or(u32::MAX))?
                 }
                 Some(_) => return Err(WEIGHT.to_owned()),
             };
@@ -184,7 +184,7 @@ fn check_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn check_weight(weight: u32) -> Result<u32, String> {
-    if (1..=HEAVIEST).contains(&weight) { Ok(weight) } else { Err(WEIGHT.to_owned()) }
+    if weight <= HEAVIEST { Ok(weight) } else { Err(WEIGHT.to_owned()) }
 }
 
 /// Line and column of a byte, both from 1.
@@ -196,9 +196,9 @@ fn position(text: &[u8], at: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// 65535: as in an SRV record.
-const HEAVIEST: u32 = 65_535;
-const WEIGHT: &str = "a weight is a whole number from 1 to 65535";
+/// 1000: as where an endpoint is written in the pool.
+const HEAVIEST: u32 = 1000;
+const WEIGHT: &str = "a weight is a whole number from 0 to 1000";
 const SHAPE: &str = "write \"10.0.0.1:8080\" or { address = \"10.0.0.1:8080\", weight = 2 }";
 
 #[cfg(test)]

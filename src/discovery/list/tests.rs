@@ -57,7 +57,7 @@ fn json_faults_say_where_and_what() {
     refuse(Form::Json, r#"[{"targets": ["10.0.0.1:0"]}]"#, "1:27", "port 0");
     refuse(Form::Json, r#"[{"labels": {}}]"#, "1:15", "targets");
     refuse(Form::Json, r#"{"targets": []}"#, "1:1", "sequence");
-    for weight in ["\"0\"", "\"x\"", "-1", "1.5", "70000", "null"] {
+    for weight in ["\"-1\"", "\"x\"", "-1", "1.5", "1001", "null"] {
         let text = format!("[{{\"targets\": [], \"labels\": {{\"weight\": {weight}}}}}]");
         let fault = parse(Form::Json, text.as_bytes()).unwrap_err().to_string();
         assert!(fault.contains(WEIGHT), "{text}: {fault}");
@@ -70,10 +70,10 @@ fn toml_faults_say_where_and_what() {
     refuse(Form::Toml, "endpoints = [\n  \"10.0.0.1:80\",\n  7,\n]", "3:3", "a text or a table");
     refuse(Form::Toml, "endpoints = [\"ä\", \"web:80\"]", "1:14", "is no address");
     refuse(Form::Toml, "endpoints = [{ weight = 1 }]", "1:14", "needs an `address`");
-    refuse(Form::Toml, "endpoints = [{ address = \"10.0.0.1:80\", weight = 0 }]", "1:14", WEIGHT);
+    refuse(Form::Toml, "endpoints = [{ address = \"10.0.0.1:80\", weight = -1 }]", "1:14", WEIGHT);
     refuse(
         Form::Toml,
-        "endpoints = [{ address = \"10.0.0.1:80\", w = 0 }]",
+        "endpoints = [{ address = \"10.0.0.1:80\", w = 1 }]",
         "1:14",
         "unknown key `w`",
     );
