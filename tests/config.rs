@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use tenantry::config::spec::RoutesSpec;
 use tenantry::config::{
-    Files, Known, Problems, check_gateway, check_routes_with, read_routes, schema,
+    File, Files, Known, Problems, check_gateway, check_routes_with, read_routes, schema,
 };
 
 const KNOWN: Known<'static> = Known { balancers: &["least-request", "round-robin", "random"] };
@@ -263,6 +263,40 @@ fn a_flood_of_problems_is_cut_short_and_counted() {
 
     assert_eq!(problems.len(), 101);
     assert_eq!(problems.iter().last().unwrap().what, "4900 more problems are not shown");
+}
+
+#[test]
+fn a_byte_order_mark_and_line_ends_of_windows_do_no_harm() {
+    let text = "\u{feff}[pools.a]\r\ndns = \"a:1\"\r\n[tenants.t]\r\npool = \"b\"\r\n";
+
+    let problems = check(&Files::of_text("routes.toml", text)).unwrap_err();
+
+    let problem = problems.iter().next().unwrap();
+    assert_eq!((problems.len(), problem.line, problem.column), (1, 4, 8));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("a.toml")).unwrap();
+
+    let problems = read_routes(folder.path()).unwrap_err();
+
+    assert!(problems.to_string().contains("a.toml:1:1: there is no such file"), "{problems}");
+}
+
+#[test]
+fn a_folder_of_many_wrong_files_is_cut_short_too() {
+    let file = |number: usize| File {
+        path: format!("{number}.toml").into(),
+        text: format!("[tenants.t{number}]\npool = \"nowhere\"\n").into(),
+    };
+    let files = Files { root: "folder".into(), files: (0..3000).map(file).collect() };
+
+    let problems = check(&files).unwrap_err();
+
+    assert_eq!(problems.len(), 1001);
+    assert_eq!(problems.iter().last().unwrap().what, "2000 more problems are not shown");
 }
 
 #[test]

@@ -2,56 +2,11 @@
 //! fault that merely follows from another one, and no flood.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::fmt::Write;
 
 use super::files::File;
+use super::key::Key;
+use super::lines::Lines;
 use super::problem::{Problem, Problems};
-
-/// The dotted path of a key. Lives on the stack of whoever walks the file; text only on a fault.
-#[derive(Clone, Copy)]
-pub(super) struct Key<'a> {
-    /// Index of the file.
-    pub(super) file: usize,
-    parent: Option<&'a Key<'a>>,
-    part: Part<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Part<'a> {
-    Root,
-    Name(&'a str),
-    Index(usize),
-}
-
-impl<'a> Key<'a> {
-    /// The top of a file.
-    pub(super) const fn root(file: usize) -> Self {
-        Self { file, parent: None, part: Part::Root }
-    }
-
-    /// A key of this table.
-    pub(super) const fn name(&'a self, name: &'a str) -> Self {
-        Self { file: self.file, parent: Some(self), part: Part::Name(name) }
-    }
-
-    /// An element of this array, counted from 0.
-    pub(super) const fn index(&'a self, index: usize) -> Self {
-        Self { file: self.file, parent: Some(self), part: Part::Index(index) }
-    }
-}
-
-impl fmt::Display for Key<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.parent.map(ToString::to_string).unwrap_or_default();
-        match self.part {
-            Part::Root => {}
-            Part::Index(index) => write!(text, "[{index}]")?,
-            Part::Name(name) => push_name(&mut text, name),
-        }
-        f.write_str(&text)
-    }
-}
 
 /// How a fault relates to others.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,8 +36,10 @@ struct Fault {
 pub(super) struct Faults<'a> {
     files: &'a [File],
     list: Vec<Fault>,
-    /// For each file: how many were kept and how many were only counted.
-    counts: Vec<(usize, usize)>,
+    /// For each file: how many were kept.
+    kept: Vec<usize>,
+    /// How many were counted and no more.
+    left: usize,
     /// For each array that elements were taken out of: their indexes, so that keys still tell the
     /// indexes of the file.
     holes: HashMap<(usize, String), Vec<usize>>,
@@ -91,8 +48,8 @@ pub(super) struct Faults<'a> {
 impl<'a> Faults<'a> {
     /// Nothing yet.
     pub(super) fn new(files: &'a [File]) -> Self {
-        let counts = vec![(0, 0); files.len()];
-        Self { files, list: Vec::new(), counts, holes: HashMap::new() }
+        let kept = vec![0; files.len()];
+        Self { files, list: Vec::new(), kept, left: 0, holes: HashMap::new() }
     }
 
     /// Whether there is none.
@@ -102,7 +59,8 @@ impl<'a> Faults<'a> {
 
     /// Whether enough of this file's are kept already; the next one is counted and no more.
     pub(super) fn is_full(&self, file: usize) -> bool {
-        self.counts.get(file).is_none_or(|(kept, _)| *kept >= MAX_PER_FILE)
+        let kept = self.kept.get(file).copied().unwrap_or(MAX_PER_FILE);
+        kept >= MAX_PER_FILE || self.list.len() >= MAX
     }
 
     /// A value or key is wrong. `at` is its byte in the file.
@@ -140,8 +98,8 @@ impl<'a> Faults<'a> {
 
     /// Remembers that the element at `key`, told by the file as it is, was taken out of its array.
     pub(super) fn note_hole(&mut self, key: &Key<'_>) {
-        if let (Part::Index(index), Some(array)) = (key.part, key.parent) {
-            let holes = self.holes.entry((key.file, array.to_string())).or_default();
+        if let Some((array, index)) = key.element() {
+            let holes = self.holes.entry((key.file, array)).or_default();
             holes.push(index);
             holes.sort_unstable();
         }
@@ -191,25 +149,11 @@ impl<'a> Faults<'a> {
         if self.holes.is_empty() {
             return (key.file, key.to_string());
         }
-        let mut parts = Vec::new();
-        let mut next = Some(*key);
-        while let Some(part) = next {
-            parts.push(part);
-            next = part.parent.copied();
-        }
-        let mut text = String::new();
-        for part in parts.into_iter().rev() {
-            match part.part {
-                Part::Root => {}
-                Part::Name(name) => push_name(&mut text, name),
-                Part::Index(index) => {
-                    let holes = self.holes.get(&(key.file, text.clone()));
-                    let holes = holes.map(Vec::as_slice).unwrap_or_default();
-                    let index = holes.iter().fold(index, |at, hole| at + usize::from(*hole <= at));
-                    text.push_str(&format!("[{index}]"));
-                }
-            }
-        }
+        let text = key.text(|array, index| {
+            let holes = self.holes.get(&(key.file, array.to_owned()));
+            let holes = holes.map(Vec::as_slice).unwrap_or_default();
+            holes.iter().fold(index, |at, hole| at + usize::from(*hole <= at))
+        });
         (key.file, text)
     }
 
@@ -220,12 +164,13 @@ impl<'a> Faults<'a> {
         at: usize,
         told: (String, Option<String>),
     ) {
-        let Some((kept, left)) = self.counts.get_mut(file) else { return };
-        if *kept >= MAX_PER_FILE {
-            *left += 1;
+        if self.is_full(file) {
+            self.left += 1;
             return;
         }
-        *kept += 1;
+        if let Some(kept) = self.kept.get_mut(file) {
+            *kept += 1;
+        }
         let (what, hint) = told;
         self.list.push(Fault { file, at, sort, key, what, hint });
     }
@@ -247,14 +192,16 @@ impl<'a> Faults<'a> {
         kept.sort_by_key(|fault| (fault.file, fault.at));
         kept.dedup_by(|a, b| (a.file, a.at, &a.what) == (b.file, b.at, &b.what));
 
-        let mut list = Vec::with_capacity(kept.len());
-        for (index, file) in self.files.iter().enumerate() {
+        let mut list = Vec::with_capacity(kept.len() + 1);
+        for own in kept.chunk_by(|a, b| a.file == b.file) {
+            let Some(file) = own.first().and_then(|fault| self.files.get(fault.file)) else {
+                continue;
+            };
             let lines = Lines::of(&file.text);
-            let own = kept.iter().filter(|fault| fault.file == index);
-            list.extend(own.map(|fault| problem(file, lines.place(fault.at), fault)));
-            if let Some((_, left @ 1..)) = self.counts.get(index) {
-                list.push(flood(file, &lines, *left));
-            }
+            list.extend(own.iter().map(|fault| problem(file, lines.place(fault.at), fault)));
+        }
+        if let (Some(last), 1..) = (list.last(), self.left) {
+            list.push(flood(last, self.left));
         }
         Problems::new(list)
     }
@@ -276,19 +223,6 @@ fn is_under(key: &str, top: &str) -> bool {
     rest.is_some_and(|rest| top.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// Adds a name to a dotted path, in quotes where it needs them.
-fn push_name(text: &mut String, name: &str) {
-    if !text.is_empty() {
-        text.push('.');
-    }
-    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if !name.is_empty() && name.chars().all(bare) {
-        text.push_str(name);
-    } else {
-        text.push_str(&format!("{name:?}"));
-    }
-}
-
 fn problem(file: &File, (line, column): (usize, usize), fault: &Fault) -> Problem {
     Problem {
         file: file.path.display().to_string(),
@@ -300,53 +234,18 @@ fn problem(file: &File, (line, column): (usize, usize), fault: &Fault) -> Proble
     }
 }
 
-fn flood(file: &File, lines: &Lines<'_>, left: usize) -> Problem {
-    let (line, column) = lines.place(file.text.len());
+/// Says behind the last problem how many were left out.
+fn flood(last: &Problem, left: usize) -> Problem {
     Problem {
-        file: file.path.display().to_string(),
-        line,
-        column,
         key: String::new(),
         what: format!("{left} more problems are not shown"),
         hint: Some("repair those above and check again".to_owned()),
+        ..last.clone()
     }
-}
-
-/// Where the lines of a text start.
-struct Lines<'a> {
-    text: &'a str,
-    starts: Vec<usize>,
-}
-
-impl<'a> Lines<'a> {
-    fn of(text: &'a str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        Self { text, starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
-    }
-
-    /// Line and column of a byte, both counted from 1, the column in characters.
-    fn place(&self, at: usize) -> (usize, usize) {
-        let line = self.starts.partition_point(|start| *start <= at).max(1);
-        let start = self.starts.get(line - 1).copied().unwrap_or(0);
-        let before = self.text.as_bytes().get(start..at.min(self.text.len())).unwrap_or_default();
-        (line, String::from_utf8_lossy(before).chars().count() + 1)
-    }
-}
-
-/// The name among `known` that `word` was likely meant to be.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    let slips = |name: &str| match name.len().min(word.len()) {
-        0..3 => 0,
-        short => (short / 3).max(1),
-    };
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&word, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= slips(name))
-        .min()
-        .map(|(_, name)| name)
 }
 
 /// 100: more than anybody repairs in one go.
 pub(super) const MAX_PER_FILE: usize = 100;
+
+/// 1,000 in all: what one mistake in a folder of many files may come to.
+const MAX: usize = 1000;

@@ -73,13 +73,11 @@ pub fn read_routes(path: &Path) -> Result<Files, Problems> {
 
 /// Reads one file.
 pub(super) fn read_file(path: &Path) -> Result<File, Problems> {
-    let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > MAX_BYTES {
+    let bytes = read_bytes(path).map_err(|error| unreadable(path, &error))?;
+    let Some(bytes) = bytes else {
         let what = "the file is larger than 64 MiB".to_owned();
         return Err(Problems::of_file(path, what, "split it into a folder of files"));
-    }
+    };
     match String::from_utf8(bytes) {
         Ok(text) => Ok(File { path: path.to_owned(), text: text.into() }),
         Err(_) => {
@@ -87,6 +85,13 @@ pub(super) fn read_file(path: &Path) -> Result<File, Problems> {
             Err(Problems::of_file(path, what, "save it as UTF-8"))
         }
     }
+}
+
+/// The bytes of a file; `None` when they are over 64 MiB.
+pub(super) fn read_bytes(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= MAX_BYTES).then_some(bytes))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Problems {
@@ -100,11 +105,12 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problems {
 }
 
 /// Whether a file of a folder is part of the configuration: `*.toml`, not hidden, no leftover of
-/// an editor (`.a.toml.swp`, `a.toml~`, `#a.toml#` end otherwise or start with a dot), no folder.
+/// an editor (`.a.toml.swp`, `a.toml~`, `#a.toml#` end otherwise or start with a dot), no folder
+/// and no pipe. A link that leads nowhere is wanted, so that it is told.
 fn is_wanted(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let leftover = name.starts_with(['.', '#']) || !name.ends_with(".toml");
-    !leftover && !path.is_dir()
+    !leftover && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
 
 /// 64 MiB: a million tenants of one line each.

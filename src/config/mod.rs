@@ -4,6 +4,9 @@
 mod check;
 mod faults;
 mod files;
+mod key;
+mod lines;
+mod nearest;
 mod problem;
 mod raw;
 pub mod schema;

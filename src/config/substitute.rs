@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::faults::{Faults, Key};
+use super::faults::Faults;
+use super::key::Key;
 
 /// Looks a variable up; `None` = it is not set.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -5,7 +5,9 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
-use super::faults::{Faults, Key, MAX_PER_FILE, nearest};
+use super::faults::{Faults, MAX_PER_FILE};
+use super::key::Key;
+use super::nearest::nearest;
 use super::text::HINT;
 
 /// A parsed value with its place.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::units::{ByteSize, Percent};
-use crate::config::faults::{Faults, Key};
+use crate::config::faults::Faults;
 use crate::config::files::Files;
+use crate::config::key::Key;
 use crate::config::problem::Problems;
 use crate::config::raw::{AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log};
 use crate::config::spec::{

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use crate::config::faults::{Faults, Key};
+use crate::config::faults::Faults;
 use crate::config::files::Files;
+use crate::config::key::Key;
 use crate::config::raw::{At, Naming, Pool, RouteSet, RoutesRest, Tenant};
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::tree::{Node, parse, read, take_entries};

@@ -6,7 +6,8 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue};
 
-use crate::config::faults::{Faults, Key};
+use crate::config::faults::Faults;
+use crate::config::key::Key;
 use crate::config::raw::{HeaderEdits, Pairs};
 use crate::config::spec::HeaderEditsSpec;
 use crate::config::text::Written;

@@ -18,8 +18,10 @@ use http::HeaderName;
 
 use crate::model::ids::PoolId;
 
-use super::faults::{Faults, Key, nearest};
+use super::faults::Faults;
 use super::files::Files;
+use super::key::Key;
+use super::nearest::nearest;
 use super::problem::Problems;
 use super::raw::At;
 use super::spec::RoutesSpec;

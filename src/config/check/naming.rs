@@ -2,7 +2,8 @@
 
 use http::HeaderName;
 
-use crate::config::faults::{Faults, Key};
+use crate::config::faults::Faults;
+use crate::config::key::Key;
 use crate::config::raw::{At, Naming, Way};
 use crate::config::spec::{NameFrom, NamingSpec};
 use crate::model::ids::TenantId;

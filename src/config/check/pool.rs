@@ -9,7 +9,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::base::units::Percent;
-use crate::config::faults::{Faults, Key, nearest};
+use crate::config::faults::Faults;
+use crate::config::files::read_bytes;
+use crate::config::key::Key;
+use crate::config::nearest::nearest;
 use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool, UpstreamTls};
 use crate::config::spec::{
     ConnectionsSpec, EjectSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
@@ -144,13 +147,16 @@ fn authorities(
 ) -> Vec<CertificateDer<'static>> {
     let path = beside(folder, raw.value.0.0);
     let shown = path.display();
-    let (what, hint) = match std::fs::read(&path) {
+    let (what, hint) = match read_bytes(&path) {
         Err(error) => (format!("{shown} cannot be read: {error}"), "correct the path"),
-        Ok(pem) => match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
-            Ok(certificates) if !certificates.is_empty() => return certificates,
-            Ok(_) => (format!("{shown} has no certificate in it"), PEM),
-            Err(_) => (format!("{shown} is not a PEM file"), PEM),
-        },
+        Ok(None) => (format!("{shown} is larger than 64 MiB"), PEM),
+        Ok(Some(pem)) => {
+            match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+                Ok(certificates) if !certificates.is_empty() => return certificates,
+                Ok(_) => (format!("{shown} has no certificate in it"), PEM),
+                Err(_) => (format!("{shown} is not a PEM file"), PEM),
+            }
+        }
     };
     faults.add(key, raw.start, what, Some(hint.to_owned()));
     Vec::new()

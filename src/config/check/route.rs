@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use http::{HeaderValue, StatusCode};
 
-use crate::config::faults::{Faults, Key};
+use crate::config::faults::Faults;
+use crate::config::key::Key;
 use crate::config::raw::{At, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 use crate::config::spec;
 use crate::config::spec::{
@@ -67,8 +68,10 @@ fn conditions(route: &RouteSpec) -> String {
     let mut methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
     methods.sort_unstable();
     methods.dedup();
-    // Both come sorted by name, as the parser sorts tables.
-    let (headers, query) = (&route.headers, &route.query);
+    let mut headers: Vec<_> = route.headers.iter().collect();
+    headers.sort_by_key(|(name, _)| name.as_str());
+    let mut query: Vec<_> = route.query.iter().collect();
+    query.sort_by_key(|(name, _)| name);
     format!("{path} {:?} {:?} {methods:?} {headers:?} {query:?}", route.path.tail, route.host)
 }
 

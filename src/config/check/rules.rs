@@ -1,7 +1,8 @@
 //! Deadlines and retry rules, of a pool or of a route.
 
 use crate::base::units::ByteSize;
-use crate::config::faults::{Faults, Key};
+use crate::config::faults::Faults;
+use crate::config::key::Key;
 use crate::config::raw::{Retry, Timeouts};
 use crate::config::spec::{RetrySpec, TimeoutsSpec};
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::units::ByteSize;
-use crate::config::faults::{Faults, Key};
+use crate::config::faults::Faults;
+use crate::config::key::Key;
 use crate::config::raw::{At, RouteSet, Tenant};
 use crate::config::spec::{ActionSpec, RouteSetSpec, TenantSpec, TenantState};
 use crate::model::ids::TenantId;

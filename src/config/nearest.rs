@@ -1,0 +1,31 @@
+//! Which name was meant by one that nobody knows.
+
+/// The name among `known` that `word` was likely meant to be.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let slips = |name: &str| match name.len().min(word.len()) {
+        0..3 => 0,
+        short => (short / 3).max(1),
+    };
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&word, &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= slips(name))
+        .min()
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_told_from_another_word() {
+        let known = ["least-request", "random", "a"];
+
+        assert_eq!(nearest("least-requests", known), Some("least-request"));
+        assert_eq!(nearest("Random", known), Some("random"));
+        assert_eq!(nearest("b", known), None);
+        assert_eq!(nearest("magic", known), None);
+    }
+}
