@@ -1,6 +1,7 @@
 //! Tenantry: the multi-tenant gateway.
 
 pub mod admin;
+pub mod app;
 pub mod base;
 pub mod cli;
 pub mod config;

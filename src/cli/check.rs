@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::{self, Known, Problems};
 
 /// How the outcome is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// Lines for people.
     Text,

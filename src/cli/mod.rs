@@ -1,5 +1,137 @@
-//! The commands.
+//! The commands: what is typed, which one runs, and what becomes of an error.
 
 pub mod check;
 pub mod demo;
+pub mod run;
 pub mod schema;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Known;
+use crate::pool::balancer;
+
+use demo::DemoArgs;
+use demo::backend::BackendArgs;
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(name = "tenantry", version, about, args_conflicts_with_subcommands = true)]
+pub struct Typed {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until a signal ends it (the default command)
+    Run(ConfigArg),
+    /// Print every problem of the configuration; start nothing
+    Check {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// How the problems are written
+        #[arg(long, value_enum, default_value_t = check::Format::Text)]
+        format: check::Format,
+    },
+    /// Print the JSON schema of a file, for editors
+    Schema {
+        /// Which file
+        file: schema::Which,
+    },
+    /// Serve two tenants with four small backends of its own, to try things on
+    Demo(DemoArgs),
+    /// One backend of the demo
+    #[command(hide = true)]
+    DemoBackend(BackendArgs),
+}
+
+/// Which configuration.
+#[derive(Args, Debug)]
+struct ConfigArg {
+    /// The gateway's own file; it names the routes
+    #[arg(long, value_name = "PATH", default_value = "config/gateway.toml")]
+    config: PathBuf,
+}
+
+/// Runs what was typed. An error is one sentence on standard error (or the list of the problems of
+/// the configuration) and exit code 1.
+pub fn main() -> ExitCode {
+    let typed = Typed::parse();
+    let done = match typed.command.unwrap_or(Command::Run(typed.config)) {
+        Command::Run(arg) => run::run(&arg.config),
+        Command::Check { config, format } => print_check(&config, format),
+        Command::Schema { file } => print(&schema::schema(file)).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => run::demo(&args),
+        Command::DemoBackend(args) => demo::backend::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        let mut err = io::stderr().lock();
+        // Standard error may be closed; the exit code still tells.
+        drop(writeln!(err, "tenantry: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn print_check(arg: &ConfigArg, format: check::Format) -> anyhow::Result<ExitCode> {
+    let known = Known { balancers: balancer::names() };
+    let outcome = check::check(&arg.config, &known, format);
+    print(&outcome.output)?;
+    Ok(if outcome.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what the command is for.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn config_of(words: &[&str]) -> PathBuf {
+        let typed = Typed::try_parse_from(words).unwrap();
+        match typed.command {
+            Some(Command::Run(arg)) => arg.config,
+            Some(_) => panic!("another command"),
+            None => typed.config.config,
+        }
+    }
+
+    #[test]
+    fn run_is_the_command_that_need_not_be_typed() {
+        assert_eq!(config_of(&["tenantry"]), PathBuf::from("config/gateway.toml"));
+        assert_eq!(config_of(&["tenantry", "--config", "a.toml"]), PathBuf::from("a.toml"));
+        assert_eq!(config_of(&["tenantry", "run", "--config", "a.toml"]), PathBuf::from("a.toml"));
+    }
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Typed::command().debug_assert();
+    }
+
+    /// A change of what is typed is a change for every script that types it.
+    #[test]
+    fn the_help_is_the_one_that_was_agreed_on() {
+        let typed = |words: &[&str]| Typed::try_parse_from(words).unwrap_err().to_string();
+        let mut help = typed(&["tenantry", "--help"]);
+        for name in ["run", "check", "schema", "demo"] {
+            help += &format!("\n--- {name} ---\n{}", typed(&["tenantry", name, "--help"]));
+        }
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+
+        let agreed: Vec<&str> = include_str!("help.txt").lines().collect();
+
+        assert_eq!(lines, agreed, "write the new text to src/cli/help.txt:\n{help}");
+    }
+}

@@ -3,7 +3,7 @@
 use crate::config::schema;
 
 /// Which file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Which {
     /// `gateway.toml`.
     Gateway,

@@ -1,3 +1,211 @@
-//! One config generation: what is live, and how the next one comes to be.
+//! One config generation after another: what is loaded, kept, started and retired.
+//!
+//! **Invariant:** nothing here is on the way of a request. Workers see the outcome as a
+//! `Snapshot<Table>` and as the `Members` of the pools.
 
 pub mod generation;
+pub mod state;
+
+mod feed;
+mod load;
+mod plan;
+mod reconcile;
+mod reload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::base::snapshot::Snapshot;
+use crate::base::tasks::{Stop, Tasks};
+use crate::base::watch::Watcher;
+use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
+use crate::discovery::resolver::Resolver;
+use crate::health::passive;
+use crate::pool::Pool;
+use crate::routing;
+use crate::routing::table::Table;
+use crate::telemetry::registry::Metrics;
+
+use generation::{Fault, Live, ReloadResult};
+use load::in_background;
+use plan::{Numbers, Pools};
+use reconcile::Running;
+use reload::{Reloader, RetiredTables};
+use state::State;
+
+/// Somebody who wants the files to be loaded now, and to hear what came of it.
+pub type Ask = oneshot::Sender<ReloadResult>;
+
+/// The handle to what control brings about.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// What requests are routed by.
+    pub table: Snapshot<Table>,
+    /// What is live, for people.
+    pub live: Snapshot<Live>,
+    /// Takes the wish to load the files now.
+    pub asks: mpsc::Sender<Ask>,
+}
+
+/// Why there is nothing to serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootError {
+    /// The files are broken, and there is no last good copy that could serve instead.
+    #[error("the routes are broken ({count} found), and {instead}\n{list}",
+        count = counted(.problems), list = listed(.problems))]
+    Broken {
+        /// All that is wrong.
+        problems: Vec<Fault>,
+        /// Why nothing can serve instead.
+        instead: String,
+    },
+}
+
+impl Control {
+    /// Brings the first generation to life and starts what brings the next ones. Broken files are
+    /// answered by the last good ones, if any were kept.
+    ///
+    /// # Errors
+    /// When the files are broken and nothing can serve instead.
+    pub async fn start(
+        gateway: &GatewaySpec,
+        metrics: Arc<Metrics>,
+        tasks: &mut Tasks,
+    ) -> Result<Self, BootError> {
+        // Before the first reading, so that no change after it is missed.
+        let watcher = Watcher::new(gateway.routes.clone());
+        let mut reloader = Reloader {
+            routes: gateway.routes.clone(),
+            state: gateway.state.clone().map(State::new),
+            running: Running::new(Resolver::new(&gateway.dns), Arc::clone(&metrics)),
+            metrics,
+            table: Snapshot::new(Arc::new(nothing())),
+            live: Snapshot::new(Arc::new(Live::none())),
+            numbers: Numbers::default(),
+            serving: Snapshot::new(Arc::default()),
+            applied: None,
+            retired: RetiredTables::default(),
+        };
+        boot(&mut reloader).await?;
+        let (asks, asked) = mpsc::channel(WAITING);
+        let control = Self { table: reloader.table.clone(), live: reloader.live.clone(), asks };
+        let serving = reloader.serving.clone();
+        tasks.spawn(|stop| readmit(serving, stop));
+        tasks.spawn(|stop| reloader.run(watcher, asked, stop));
+        Ok(control)
+    }
+
+    /// Loads the files now. `None` when the process is ending.
+    pub async fn reload(&self) -> Option<ReloadResult> {
+        let (ask, answer) = oneshot::channel();
+        self.asks.send(ask).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+async fn boot(reloader: &mut Reloader) -> Result<(), BootError> {
+    let problems = match from_files(reloader).await {
+        Ok(()) => {
+            reloader.succeed().await;
+            return Ok(());
+        }
+        Err(problems) => problems,
+    };
+    if let Err(instead) = from_last_good(reloader).await {
+        return Err(BootError::Broken { problems, instead });
+    }
+    reloader.refuse(&problems);
+    let live = reloader.live.load();
+    reloader.metrics.config_last_good(live.generation);
+    reloader.live.publish(Arc::new(Live { serving_last_good: true, ..Live::clone(&live) }));
+    tracing::error!(
+        "THE ROUTES ARE BROKEN: the last good ones, kept on disk, serve until this is mended"
+    );
+    Ok(())
+}
+
+async fn from_files(reloader: &mut Reloader) -> Result<(), Vec<Fault>> {
+    let files = reloader.read().await?;
+    let loaded = in_background(move || load::check(files)).await?;
+    reloader.apply(loaded, FIRST_PATIENCE).await
+}
+
+/// Serves what was kept. The error says why it cannot, as the end of a sentence.
+async fn from_last_good(reloader: &mut Reloader) -> Result<(), String> {
+    let Some(state) = reloader.state.clone() else {
+        return Err("no `state` folder is configured that could hold the last good ones".into());
+    };
+    let place = state.path();
+    let kept = in_background(move || Ok(state.load())).await.map_err(|faults| listed(&faults))?;
+    let files = match kept {
+        Ok(Some(files)) => files,
+        Ok(None) => return Err(format!("no last good ones are kept in {}", place.display())),
+        Err(error) => return Err(format!("the last good ones cannot be used: {error}")),
+    };
+    let unusable = |faults: Vec<Fault>| {
+        format!(
+            "the last good ones, kept in {}, cannot be used:\n{}",
+            place.display(),
+            listed(&faults)
+        )
+    };
+    let loaded = in_background(move || load::check(files)).await.map_err(unusable)?;
+    reloader.apply(loaded, FIRST_PATIENCE).await.map_err(unusable)
+}
+
+/// Ends ejections whose time is over.
+async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
+    let mut ticks = interval(READMIT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.requested() => return,
+            _ = ticks.tick() => {
+                for pool in serving.load().iter() {
+                    passive::release(&pool.members, &pool.spec.eject);
+                }
+            }
+        }
+    }
+}
+
+/// The table before the first generation: it knows no tenant.
+fn nothing() -> Table {
+    let spec = RoutesSpec {
+        naming: NamingSpec {
+            from: Vec::new(),
+            forward_as: http::HeaderName::from_static("x-tenant-id"),
+        },
+        pools: [].into(),
+        route_sets: [].into(),
+        tenants: [].into(),
+    };
+    routing::compile(&spec, None, &Pools::new(), 0)
+}
+
+fn counted(faults: &[Fault]) -> String {
+    match faults.len() {
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
+    }
+}
+
+fn listed(faults: &[Fault]) -> String {
+    faults.iter().map(Fault::to_string).collect::<Vec<String>>().join("\n")
+}
+
+/// 1 s: a first look-up and check of most networks; a pool that needs longer joins later.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// 100 ms: small beside the shortest sensible ejection.
+const READMIT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Wishes to reload that may wait; who finds it full waits too.
+const WAITING: usize = 16;
+
+#[cfg(test)]
+mod tests;

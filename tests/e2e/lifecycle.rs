@@ -34,6 +34,28 @@ fn a_drain_lets_a_slow_request_finish_and_ends_with_0() {
 }
 
 #[test]
+fn a_request_finishes_on_an_endpoint_that_has_left_its_pool() {
+    let origin = Held::start();
+    let other = origin::answering("127.0.0.1:0", "the other one");
+    let gateway = Gateway::start(&routes(&origin.address));
+
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| gateway.get("acme", "/", &[]));
+        origin.wait();
+        gateway.edit(&routes(&other));
+        eventually(
+            "the other endpoint",
+            || gateway.get("acme", "/", &["--max-time", "1"]).body,
+            |body| body == "the other one",
+        );
+        origin.release();
+        asking.join().expect("the answer")
+    });
+
+    assert_eq!((answer.status, answer.body.as_str()), (200, "held and released"));
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let origin = Held::start();
     let mut gateway =
@@ -69,7 +91,7 @@ fn a_restart_on_broken_routes_serves_the_last_good_ones() {
 
     assert_eq!(gateway.get("acme", "/", &[]).body, "still here");
     assert_eq!(gateway.metric("tenantry_config_serving_last_good"), Some(1.0));
-    assert!(gateway.log().contains("nowhere"), "{}", gateway.log());
+    eventually("the log's word", || gateway.log(), |log| log.contains("nowhere"));
 }
 
 #[test]

@@ -6,15 +6,19 @@ use crate::world::gateway::Gateway;
 use crate::world::process::{Backend, run};
 
 fn routes(backends: [&Backend; 2], generation: usize) -> String {
-    // Each generation differs in something that matters: a pool's spec, the tenants, the routes.
+    // Each generation differs in something that matters: a pool's spec, its endpoints, the tenants,
+    // the routes.
     let timeout = 5 + generation % 3;
+    let both = format!("\"{}\", \"{}\"", backends[0].address, backends[1].address);
+    let one = format!("\"{}\"", backends[1].address);
+    let endpoints = if generation % 4 == 3 { one } else { both };
     let extra: String = (0..generation % 7)
         .map(|number| format!("[tenants.extra-{number}]\npool = \"shop\"\n\n"))
         .collect();
     format!(
         r#"# generation {generation}
 [pools.shop]
-endpoints = ["{}", "{}"]
+endpoints = [{endpoints}]
 timeouts = {{ total = "{timeout}s" }}
 health = {{ http = "/healthz", interval = "500ms", timeout = "250ms" }}
 
@@ -24,8 +28,7 @@ pool = "shop"
 [[tenants.acme.routes]]
 name = "generation-{generation}"
 path = "/generation/{generation}"
-"#,
-        backends[0].address, backends[1].address
+"#
     )
 }
 

@@ -1,0 +1,249 @@
+//! Builds, owns and stops everything.
+
+pub mod nofile;
+pub mod signals;
+pub mod sockets;
+pub mod translate;
+pub mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep};
+
+use crate::admin;
+use crate::base::tasks::Tasks;
+use crate::config::spec::{DrainSpec, GatewaySpec, ListenerSpec};
+use crate::control::generation::ReloadResult;
+use crate::control::{BootError, Control};
+use crate::proxy::worker::{self, Phase, Setup};
+use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
+use crate::telemetry::lines::LinesError;
+use crate::telemetry::registry::{self, Metrics};
+use crate::tls::server::{self, ServerTlsError};
+
+use sockets::{BindError, Sockets};
+use workers::{WorkerLost, Workers};
+
+/// A gateway that serves. It belongs to the runtime that it was started on, which does its control
+/// work; the workers are threads of their own. Dropped without [`App::stop`], it cuts off what is
+/// in flight.
+#[derive(Debug)]
+pub struct App {
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    control: Control,
+    workers: Workers,
+    phase: watch::Sender<Phase>,
+    draining: watch::Sender<bool>,
+    access_log: AccessLogOwner,
+    tasks: Tasks,
+    drain: DrainSpec,
+}
+
+/// Why a gateway does not start. Each is one sentence that says what to do, or the list of the
+/// problems of the configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The routes are broken.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// A listener's certificate or key cannot be used.
+    #[error("the listener on {address} cannot speak TLS: {source}")]
+    Tls {
+        /// The listener.
+        address: SocketAddr,
+        /// Why.
+        source: Box<ServerTlsError>,
+    },
+    /// The admin API's socket cannot be used.
+    #[error("cannot serve the admin API: {0}")]
+    Admin(io::Error),
+    /// The access log cannot be written.
+    #[error("the access log: {0}")]
+    AccessLog(#[from] LinesError),
+    /// The system gives no more threads.
+    #[error("cannot start the workers: {0}; raise the limit of threads or configure fewer workers")]
+    Threads(io::Error),
+}
+
+/// How a gateway ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Connections that had not finished at the deadline and were cut off.
+    pub cut_off: usize,
+}
+
+impl App {
+    /// Starts a gateway and returns once it serves.
+    ///
+    /// # Errors
+    /// When something that it needs cannot be had; nothing is left running then.
+    pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+        let started = Instant::now();
+        let tls = certificates(&gateway)?;
+        let listeners: Vec<SocketAddr> =
+            gateway.listeners.iter().map(|listener| listener.address).collect();
+        let sockets = sockets::bind(&listeners, gateway.workers)?;
+        let admin = gateway.admin.map(sockets::listen_alone).transpose()?;
+        let (lines, access_log) =
+            AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
+
+        let mut tasks = Tasks::new("app");
+        let control = Control::start(&gateway, Arc::clone(&metrics), &mut tasks).await?;
+        let (deltas, counted) = registry::deltas();
+        let addresses = sockets.addresses.clone();
+        metrics.publish_listeners(addresses.iter().map(|at| at.to_string().into()).collect());
+        tasks.spawn(|stop| Arc::clone(&metrics).run(counted, stop));
+
+        let phase = watch::Sender::new(Phase::Serving);
+        let gateway = Arc::new(gateway);
+        let setup = |number| Setup {
+            number,
+            gateway: Arc::clone(&gateway),
+            table: control.table.clone(),
+            tls: tls.clone(),
+            deltas: deltas.clone(),
+            access_log: lines.clone(),
+            phase: phase.subscribe(),
+        };
+        let workers = serve(sockets, setup)?;
+        let draining = watch::Sender::new(false);
+        let state = admin::State {
+            about: Arc::new(about(&gateway, &addresses, started)),
+            metrics,
+            live: control.live.clone(),
+            draining: draining.subscribe(),
+            reload: control.asks.clone(),
+        };
+        let admin = admin
+            .map(|listener| open_admin(listener, state, &mut tasks))
+            .transpose()
+            .map_err(StartError::Admin)?;
+        tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
+        let drain = gateway.drain;
+        Ok(Self { addresses, admin, control, workers, phase, draining, access_log, tasks, drain })
+    }
+
+    /// Where clients connect, in the order of the listeners.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the admin API listens.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// The handle to what is live.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Has the routes loaded soon; what came of it is in the log.
+    pub fn ask_to_reload(&self) {
+        let (ask, _nobody) = oneshot::channel();
+        // Where the queue is full, the reload that is asked for is about to happen anyway.
+        drop(self.control.asks.try_send(ask));
+    }
+
+    /// Loads the routes now; `None` when the gateway is ending.
+    pub async fn reload(&self) -> Option<ReloadResult> {
+        self.control.reload().await
+    }
+
+    /// Opens the access log's file anew, after it was moved away.
+    pub fn reopen_logs(&self) {
+        self.access_log.reopen();
+    }
+
+    /// Resolves when a worker has ended by itself. The gateway must be ended then: the connections
+    /// that the kernel hands to the missing worker's sockets would fail.
+    pub async fn failed(&mut self) -> WorkerLost {
+        self.workers.lost().await
+    }
+
+    /// Drains and ends: readiness goes at once, the listeners a moment later, then the requests in
+    /// flight have their time to finish.
+    pub async fn stop(self) -> Ended {
+        tracing::info!(accept = ?self.drain.accept, timeout = ?self.drain.timeout, "draining");
+        self.draining.send_replace(true);
+        self.phase.send_replace(Phase::Closing);
+        sleep(self.drain.accept).await;
+        self.phase.send_replace(Phase::Draining);
+        let cut_off = match self.workers.join(self.drain.timeout + GRACE).await {
+            Ok(cut_off) => cut_off,
+            Err(left) => {
+                tracing::error!(%left, "the workers did not drain; this is a bug, please report it");
+                0
+            }
+        };
+        if cut_off > 0 {
+            tracing::warn!(cut_off, "connections were cut off at the end of the drain");
+        }
+        self.tasks.stop(GRACE).await;
+        if !self.access_log.end(GRACE) {
+            tracing::warn!("the access log could not be written to its end");
+        }
+        tracing::info!("ended");
+        Ended { cut_off }
+    }
+}
+
+fn certificates(
+    gateway: &GatewaySpec,
+) -> Result<Vec<Option<Arc<rustls::ServerConfig>>>, StartError> {
+    let read = |listener: &ListenerSpec| match &listener.tls {
+        None => Ok(None),
+        Some(tls) => server::build(tls).map(Some).map_err(|source| StartError::Tls {
+            address: listener.address,
+            source: Box::new(source),
+        }),
+    };
+    gateway.listeners.iter().map(read).collect()
+}
+
+fn serve(sockets: Sockets, setup: impl Fn(usize) -> Setup) -> Result<Workers, StartError> {
+    let listeners = sockets.listen()?;
+    Workers::start(listeners, |number| {
+        let setup = setup(number);
+        Box::new(move |listeners| Box::pin(worker::run(setup, listeners)))
+    })
+    .map_err(StartError::Threads)
+}
+
+fn about(gateway: &GatewaySpec, addresses: &[SocketAddr], started: Instant) -> admin::About {
+    let listeners = gateway.listeners.iter().zip(addresses);
+    admin::About {
+        started,
+        workers: gateway.workers,
+        listeners: listeners
+            .map(|(spec, address)| admin::Listener { address: *address, tls: spec.tls.is_some() })
+            .collect(),
+    }
+}
+
+fn open_admin(
+    listener: std::net::TcpListener,
+    state: admin::State,
+    tasks: &mut Tasks,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    tasks.spawn(|stop| admin::serve(listener, state, stop));
+    Ok(address)
+}
+
+/// 2 s: for what ends at once unless the machine is very busy.
+const GRACE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

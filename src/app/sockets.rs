@@ -1,0 +1,219 @@
+//! The sockets that clients connect to: one per worker and listener, on the same address, so that
+//! the kernel spreads new connections over the workers.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Bound sockets. The addresses are taken, and nobody can connect before [`Sockets::listen`].
+#[derive(Debug)]
+pub struct Sockets {
+    /// The address of each listener; where port 0 was asked for, with the port that was taken.
+    pub addresses: Vec<SocketAddr>,
+    by_worker: Vec<Vec<Socket>>,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Somebody else has it.
+    #[error(
+        "cannot listen on {address}: the address is in use; stop the program that listens there \
+         (`ss -ltnp 'sport = :{port}'` names it) or choose another port",
+        port = address.port()
+    )]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Ports below 1,024 need a right.
+    #[error(
+        "cannot listen on {address}: permission denied; choose a port from 1024 on, or grant the \
+         capability CAP_NET_BIND_SERVICE"
+    )]
+    Forbidden {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address is no address of this machine.
+    #[error(
+        "cannot listen on {address}: this machine has no such address (`ip address` lists them)"
+    )]
+    NotHere {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on {address}: {source}")]
+    Other {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl BindError {
+    /// Says what `source` means for `address`.
+    pub fn new(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { address },
+            io::ErrorKind::PermissionDenied => Self::Forbidden { address },
+            io::ErrorKind::AddrNotAvailable => Self::NotHere { address },
+            _ => Self::Other { address, source },
+        }
+    }
+}
+
+/// Takes each address once per worker.
+///
+/// # Errors
+/// When an address cannot be taken, another gateway's being one.
+pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Sockets, BindError> {
+    let mut by_worker: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Vec::with_capacity(addresses.len());
+    for &wanted in addresses {
+        let fail = |source| BindError::new(wanted, source);
+        let alone =
+            !addresses.contains(&SocketAddr::new(IpAddr::from([0, 0, 0, 0]), wanted.port()));
+        let families = if alone { Families::Both } else { Families::Own };
+        claim(wanted, families).map_err(fail)?;
+        let mut address = wanted;
+        for sockets in &mut by_worker {
+            let (socket, taken) = shared(address, families).map_err(fail)?;
+            address = taken;
+            sockets.push(socket);
+        }
+        bound.push(address);
+    }
+    Ok(Sockets { addresses: bound, by_worker })
+}
+
+impl Sockets {
+    /// Opens the listeners: for each worker one socket per address, in the order of the addresses.
+    ///
+    /// # Errors
+    /// When somebody else has taken an address meanwhile.
+    pub fn listen(self) -> Result<Vec<Vec<TcpListener>>, BindError> {
+        let Self { addresses, by_worker } = self;
+        let listen = |(socket, address): (Socket, &SocketAddr)| {
+            let listener = socket.listen(BACKLOG).map(|()| TcpListener::from(socket));
+            listener.map_err(|source| BindError::new(*address, source))
+        };
+        by_worker
+            .into_iter()
+            .map(|sockets| sockets.into_iter().zip(&addresses).map(listen).collect())
+            .collect()
+    }
+}
+
+/// Listens on an address with one socket that shares it with nobody.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn listen_alone(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let fail = |source| BindError::new(address, source);
+    let socket = open(address, Families::Both).map_err(fail)?;
+    socket.bind(&address.into()).map_err(fail)?;
+    socket.listen(BACKLOG).map_err(fail)?;
+    Ok(socket.into())
+}
+
+/// Whether a socket on `[::]` takes IPv4 as well. It does unless the same port is configured for
+/// `0.0.0.0`, which would else be in use already.
+#[derive(Clone, Copy)]
+enum Families {
+    Both,
+    Own,
+}
+
+/// `SO_REUSEPORT` would let a second gateway of the same user share the port without a word, and
+/// each would get half of the connections. A socket without it finds that out.
+fn claim(address: SocketAddr, families: Families) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let socket = open(address, families)?;
+    socket.bind(&address.into())
+}
+
+fn shared(address: SocketAddr, families: Families) -> io::Result<(Socket, SocketAddr)> {
+    let socket = open(address, families)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    let taken = socket.local_addr()?.as_socket();
+    Ok((socket, taken.unwrap_or(address)))
+}
+
+fn open(address: SocketAddr, families: Families) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(matches!(families, Families::Own))?;
+    }
+    // Connections of a gateway that has just ended linger; they must not hold up the next one.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Connections that may wait to be accepted: a burst must not be refused while a worker is busy
+/// for a moment. The kernel caps it at `net.core.somaxconn`, 4,096 by default.
+const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any_port() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[test]
+    fn all_workers_share_the_port_that_the_first_one_took() {
+        let sockets = bind(&[any_port()], 3).unwrap();
+        let address = sockets.addresses[0];
+
+        let listeners = sockets.listen().unwrap();
+
+        assert_ne!(address.port(), 0);
+        for own in listeners {
+            assert_eq!(own[0].local_addr().unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn a_second_gateway_on_the_same_port_is_told_so() {
+        let first = bind(&[any_port()], 2).unwrap();
+        let address = first.addresses[0];
+        let _listening = first.listen().unwrap();
+
+        let error = bind(&[address], 2).unwrap_err();
+
+        let text = error.to_string();
+        assert!(text.contains(&address.to_string()), "{text}");
+        assert!(text.contains("is in use; stop the program"), "{text}");
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_named() {
+        let error = bind(&[SocketAddr::from(([192, 0, 2, 1], 0))], 1).unwrap_err();
+
+        assert!(matches!(error, BindError::NotHere { .. }), "{error}");
+    }
+
+    #[test]
+    fn both_families_can_have_the_same_port() {
+        let first = bind(&["0.0.0.0:0".parse().unwrap()], 1).unwrap();
+        let port = first.addresses[0].port();
+        drop(first);
+        let both = ["0.0.0.0", "[::]"].map(|host| format!("{host}:{port}").parse().unwrap());
+
+        // A machine without IPv6 cannot tell; any other must take both.
+        match bind(&both, 2).and_then(Sockets::listen) {
+            Ok(listeners) => assert_eq!(listeners.len(), 2),
+            Err(error) => assert!(!matches!(error, BindError::InUse { .. }), "{error}"),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The threads that serve connections: one runtime and one set of sockets each, nothing shared.
+
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+/// What a worker does with its sockets until it has drained. Made on the worker's own thread, so
+/// that nothing in it has to be `Send`. Its value is the number of connections that it cut off.
+pub type Body = Box<dyn FnOnce(Vec<TcpListener>) -> Pin<Box<dyn Future<Output = usize>>> + Send>;
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers {
+    running: usize,
+    cut_off: usize,
+    endings: mpsc::UnboundedReceiver<Ending>,
+}
+
+/// A worker ended although nobody asked it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "worker {number} ended by itself; this is a bug, please report it with the log lines above"
+)]
+pub struct WorkerLost {
+    /// Its number, from 0.
+    pub number: usize,
+}
+
+/// How one worker ended. `cut_off` is `None` where it panicked.
+#[derive(Debug)]
+struct Ending {
+    number: usize,
+    cut_off: Option<usize>,
+}
+
+impl Workers {
+    /// Starts one thread per element; `bodies` tells what each does.
+    ///
+    /// # Errors
+    /// When a thread or its runtime cannot be made.
+    pub fn start(
+        sockets: Vec<Vec<TcpListener>>,
+        mut bodies: impl FnMut(usize) -> Body,
+    ) -> io::Result<Self> {
+        let (report, endings) = mpsc::unbounded_channel();
+        let mut running = 0;
+        for (number, listeners) in sockets.into_iter().enumerate() {
+            let body = bodies(number);
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let last_word = LastWord { number, cut_off: None, report: report.clone() };
+            std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || last_word.after(|| serve(&runtime, body, listeners)))?;
+            running += 1;
+        }
+        Ok(Self { running, cut_off: 0, endings })
+    }
+
+    /// Waits until a worker ends; before a drain that is a fault, and a process that serves with
+    /// some of its workers only would refuse its share of the connections.
+    pub async fn lost(&mut self) -> WorkerLost {
+        loop {
+            if let Some(ending) = self.endings.recv().await {
+                self.count(&ending);
+                return WorkerLost { number: ending.number };
+            }
+            // All have been counted before: nothing is left that could end.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for all workers, which have been asked to drain, at most `limit`. Returns how many
+    /// connections were cut off, or the number of workers that did not end.
+    ///
+    /// # Errors
+    /// When a worker panicked or has not ended in time.
+    pub async fn join(mut self, limit: Duration) -> Result<usize, WorkersLeft> {
+        let all = async {
+            let mut panicked = 0;
+            while self.running > 0
+                && let Some(ending) = self.endings.recv().await
+            {
+                panicked += usize::from(ending.cut_off.is_none());
+                self.count(&ending);
+            }
+            panicked
+        };
+        match timeout(limit, all).await {
+            Ok(0) => Ok(self.cut_off),
+            Ok(panicked) => Err(WorkersLeft { panicked, running: 0 }),
+            Err(_) => Err(WorkersLeft { panicked: 0, running: self.running }),
+        }
+    }
+
+    fn count(&mut self, ending: &Ending) {
+        self.running = self.running.saturating_sub(1);
+        self.cut_off += ending.cut_off.unwrap_or(0);
+    }
+}
+
+fn serve(runtime: &Runtime, body: Body, listeners: Vec<TcpListener>) -> usize {
+    LocalSet::new().block_on(runtime, body(listeners))
+}
+
+/// Workers that did not drain as they should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{panicked} workers panicked and {running} did not end in time")]
+pub struct WorkersLeft {
+    /// How many panicked.
+    pub panicked: usize,
+    /// How many still run.
+    pub running: usize,
+}
+
+/// Reports a worker's end, also when its thread unwinds.
+struct LastWord {
+    number: usize,
+    cut_off: Option<usize>,
+    report: mpsc::UnboundedSender<Ending>,
+}
+
+impl LastWord {
+    fn after(mut self, work: impl FnOnce() -> usize) {
+        self.cut_off = Some(work());
+    }
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        let ending = Ending { number: self.number, cut_off: self.cut_off };
+        // Nobody listens where the process is ending anyway.
+        drop(self.report.send(ending));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::watch;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn until_asked(asked: &watch::Sender<bool>, cut_off: usize) -> Body {
+        let mut asked = asked.subscribe();
+        Box::new(move |_listeners| {
+            Box::pin(async move {
+                drop(asked.wait_for(|asked| *asked).await);
+                cut_off
+            })
+        })
+    }
+
+    #[tokio::test]
+    async fn workers_run_until_asked_and_tell_what_they_cut_off() {
+        let asked = watch::Sender::new(false);
+        let workers =
+            Workers::start(vec![vec![], vec![]], |number| until_asked(&asked, number + 1)).unwrap();
+
+        asked.send_replace(true);
+
+        assert_eq!(workers.join(LIMIT).await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_panics_is_noticed() {
+        let asked = watch::Sender::new(false);
+        let mut workers = Workers::start(vec![vec![], vec![]], |number| match number {
+            1 => Box::new(|_listeners| Box::pin(async { panic!("on purpose") })),
+            _ => until_asked(&asked, 0),
+        })
+        .unwrap();
+
+        assert_eq!(workers.lost().await, WorkerLost { number: 1 });
+        asked.send_replace(true);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_does_not_end_is_left_at_the_deadline() {
+        let asked = watch::Sender::new(false);
+        let workers = Workers::start(vec![vec![]], |_| until_asked(&asked, 0)).unwrap();
+
+        let left = workers.join(Duration::from_millis(20)).await;
+
+        assert_eq!(left, Err(WorkersLeft { panicked: 0, running: 1 }));
+        asked.send_replace(true);
+    }
+}

@@ -1,0 +1,109 @@
+//! `tenantry run`: load, start, wait for a signal, drain.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::runtime::Builder;
+
+use crate::app::signals::{Signal, Signals};
+use crate::app::{App, nofile, translate};
+use crate::config;
+use crate::config::spec::GatewaySpec;
+use crate::telemetry::registry::Metrics;
+use crate::telemetry::tracing::install;
+
+use super::demo::{Demo, DemoArgs};
+
+/// Serves what the file at `path` says until a signal ends it.
+///
+/// # Errors
+/// When the gateway cannot start or a worker is lost.
+pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
+    let gateway = config::load_gateway(path)?;
+    serve(gateway, |_| Ok(()))
+}
+
+/// Serves the demo until a signal ends it.
+///
+/// # Errors
+/// When its parts or the gateway cannot start, or a worker is lost.
+pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let demo = Demo::prepare(args)?;
+    let gateway = config::load_gateway(demo.config())?;
+    serve(gateway, |app| {
+        let listener = app.addresses().first().copied();
+        let (Some(listener), Some(admin)) = (listener, app.admin_address()) else {
+            return Ok(());
+        };
+        super::print(&demo.guide(listener, admin))
+    })
+}
+
+/// Serves `gateway` until a signal ends it; calls `ready` once it does.
+///
+/// # Errors
+/// When the gateway cannot start, `ready` fails, or a worker is lost.
+pub fn serve(
+    gateway: GatewaySpec,
+    ready: impl FnOnce(&App) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let metrics = Arc::new(Metrics::new());
+    let log = install(&translate::log(&gateway.log), &metrics)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), open_files = ?nofile::raise(), "starting");
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control threads")?;
+    let done = runtime.block_on(Box::pin(live(gateway, metrics, ready)));
+    // What is still busy there (a look-up, a check of a large file) must not hold up the end.
+    runtime.shutdown_background();
+    log.end(LOG_LIMIT);
+    done
+}
+
+async fn live(
+    gateway: GatewaySpec,
+    metrics: Arc<Metrics>,
+    ready: impl FnOnce(&App) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen().context("cannot listen to signals")?;
+    let mut app = tokio::select! {
+        app = App::start(gateway, metrics) => app?,
+        () = signals.stop() => return Ok(ExitCode::SUCCESS),
+    };
+    ready(&app)?;
+    loop {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            lost = app.failed() => return Err(lost.into()),
+        };
+        match signal {
+            Signal::Stop => break,
+            Signal::Reload => {
+                app.reopen_logs();
+                app.ask_to_reload();
+            }
+        }
+    }
+    tokio::select! {
+        _ = app.stop() => Ok(ExitCode::SUCCESS),
+        () = signals.stop() => {
+            tracing::warn!("a second signal ends the drain; what is in flight is cut off");
+            Ok(ExitCode::from(CUT_SHORT))
+        }
+    }
+}
+
+/// Two: one that compiles routes must not hold up health checks.
+const CONTROL_THREADS: usize = 2;
+
+/// As a shell reports a program that Ctrl-C has ended.
+const CUT_SHORT: u8 = 130;
+
+/// 2 s: the last lines of the log tell why the process ends.
+const LOG_LIMIT: Duration = Duration::from_secs(2);

@@ -1,0 +1,215 @@
+//! One pool's sources and what becomes of their reports: the pool's members.
+//!
+//! A task of its own for each pool, so that a slow pool holds up no other and no reload.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::base::tasks::{Stop, Tasks};
+use crate::config::spec::SourceSpec;
+use crate::discovery::resolver::Resolver;
+use crate::discovery::{self, Event, Report, Source, SourceKey};
+use crate::model::endpoint::Endpoint;
+use crate::model::members::{Found, Members};
+use crate::telemetry::registry::Metrics;
+
+use super::generation::{SourceResult, SourceStatus};
+
+/// The sources of one pool. Dropping it ends them; the members stay as they are.
+#[derive(Debug)]
+pub(super) struct Feed {
+    sources: Vec<(SourceSpec, SourceStatus)>,
+    orders: mpsc::UnboundedSender<Order>,
+    settled: watch::Receiver<bool>,
+    /// Held for its end.
+    _tasks: Tasks,
+}
+
+/// What a feed needs to know of its pool and of the process.
+#[derive(Clone, Debug)]
+pub(super) struct Home {
+    pub(super) pool: Arc<str>,
+    pub(super) members: Arc<Members>,
+    pub(super) resolver: Resolver,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The sources that a pool shall have from now on.
+type Order = Vec<(SourceSpec, SourceStatus)>;
+
+impl Feed {
+    /// Starts the sources of a pool.
+    pub(super) fn start(home: Home, sources: &[SourceSpec]) -> Self {
+        let (orders, incoming) = mpsc::unbounded_channel();
+        let (settled, is_settled) = watch::channel(false);
+        let mut tasks = Tasks::new("feed");
+        tasks.spawn(|stop| Desk::new(home, settled).run(incoming, stop));
+        let mut feed = Self { sources: Vec::new(), orders, settled: is_settled, _tasks: tasks };
+        feed.change(sources);
+        feed
+    }
+
+    /// Goes over to these sources: those that stay run on; a pool keeps its old members until the
+    /// new sources have named theirs.
+    pub(super) fn change(&mut self, sources: &[SourceSpec]) {
+        let mut before = std::mem::take(&mut self.sources);
+        self.sources = sources
+            .iter()
+            .map(|spec| match before.iter().position(|(old, _)| old == spec) {
+                Some(at) => before.swap_remove(at),
+                None => (spec.clone(), SourceStatus::new(discovery::label(spec).into())),
+            })
+            .collect();
+        // Nobody listens where the process is ending.
+        drop(self.orders.send(self.sources.clone()));
+    }
+
+    /// What each source said last.
+    pub(super) fn statuses(&self) -> Vec<SourceStatus> {
+        self.sources.iter().map(|(_, status)| status.clone()).collect()
+    }
+
+    /// Whether each source has said something, be it that it failed.
+    pub(super) fn is_settled(&self) -> bool {
+        *self.settled.borrow()
+    }
+}
+
+/// Where the reports of one pool's sources arrive.
+struct Desk {
+    home: Home,
+    slots: Vec<Slot>,
+    /// What sources found that are no more, while their successors have not spoken.
+    leaving: Option<Leaving>,
+    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    settled: watch::Sender<bool>,
+    next_key: u64,
+}
+
+/// One source and what it found.
+struct Slot {
+    spec: SourceSpec,
+    status: SourceStatus,
+    key: SourceKey,
+    /// Held for its end.
+    _source: Source,
+    found: Option<Vec<Found>>,
+}
+
+struct Leaving {
+    found: Vec<Found>,
+    until: Instant,
+}
+
+impl Desk {
+    fn new(home: Home, settled: watch::Sender<bool>) -> Self {
+        let reports = mpsc::channel(QUEUE);
+        Self { home, slots: Vec::new(), leaving: None, reports, settled, next_key: 0 }
+    }
+
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>, mut stop: Stop) {
+        loop {
+            let until = self.leaving.as_ref().map(|leaving| leaving.until);
+            tokio::select! {
+                () = stop.requested() => return,
+                Some(order) = orders.recv() => self.rearrange(order),
+                Some(report) = self.reports.1.recv() => self.take(report),
+                () = at(until) => {
+                    tracing::warn!(pool = %self.home.pool,
+                        "the new sources of the pool have named no endpoint in time; \
+                         its old endpoints leave");
+                    self.leaving = None;
+                    self.publish();
+                }
+            }
+        }
+    }
+
+    fn rearrange(&mut self, order: Order) {
+        let mut before = std::mem::take(&mut self.slots);
+        let slots = order
+            .into_iter()
+            .map(|(spec, status)| match before.iter().position(|slot| slot.spec == spec) {
+                Some(at) => before.remove(at),
+                None => self.open(spec, status),
+            })
+            .collect();
+        self.slots = slots;
+        let gone: Vec<Found> = before.into_iter().filter_map(|slot| slot.found).flatten().collect();
+        if !gone.is_empty() && self.slots.iter().any(|slot| slot.found.is_none()) {
+            let mut found = self.leaving.take().map_or_else(Vec::new, |leaving| leaving.found);
+            found.extend(gone);
+            self.leaving = Some(Leaving { found, until: Instant::now() + LONGEST_STAY });
+        }
+        self.publish();
+    }
+
+    fn open(&mut self, spec: SourceSpec, status: SourceStatus) -> Slot {
+        let key = SourceKey(self.next_key);
+        self.next_key += 1;
+        let source = discovery::spawn(&spec, key, &self.home.resolver, &self.reports.0);
+        Slot { spec, status, key, _source: source, found: None }
+    }
+
+    fn take(&mut self, report: Report) {
+        // A report of a source that has just been ended says nothing of the present ones.
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.key == report.source) else {
+            return;
+        };
+        let at = SystemTime::now();
+        let (said, result) = match report.event {
+            Event::Members(found) => {
+                let members = found.len();
+                slot.found = Some(found);
+                (SourceResult::Found { at, members }, "ok")
+            }
+            Event::Failed { reason, .. } => (SourceResult::Failed { at, error: reason }, "failed"),
+        };
+        slot.status.last.publish(Arc::new(said));
+        self.home.metrics.discovery_update(&self.home.pool, &slot.status.name, result);
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        if self.slots.iter().all(|slot| slot.found.is_some()) {
+            self.leaving = None;
+        }
+        let leaving = self.leaving.iter().map(|leaving| leaving.found.as_slice());
+        let present = self.slots.iter().filter_map(|slot| slot.found.as_deref());
+        let change = self.home.members.replace(&discovery::merge(present.chain(leaving)));
+        if !change.is_empty() {
+            tracing::info!(pool = %self.home.pool, joined = names(&change.joined),
+                left = names(&change.left), "the pool has other endpoints");
+        }
+        let silent = |slot: &Slot| matches!(*slot.status.last.load(), SourceResult::Waiting);
+        self.settled.send_replace(!self.slots.iter().any(silent));
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn names(endpoints: &[Arc<Endpoint>]) -> String {
+    let mut names: Vec<&str> =
+        endpoints.iter().take(NAMES).map(|endpoint| endpoint.label.as_ref()).collect();
+    if endpoints.len() > NAMES {
+        names.push("…");
+    }
+    names.join(" ")
+}
+
+/// Reports of one pool that may wait; a source that finds it full waits too.
+const QUEUE: usize = 64;
+
+/// 30 s: several tries of DNS. Beyond it the operator's word counts, who took the endpoints out.
+const LONGEST_STAY: Duration = Duration::from_secs(30);
+
+/// 20: a log line that a person can still read.
+const NAMES: usize = 20;

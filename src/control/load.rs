@@ -1,0 +1,101 @@
+//! The steps from files to a compiled table. All of them may take long: they run where a thread
+//! may be busy, and start nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use crate::config::spec::RoutesSpec;
+use crate::config::{self, Files, Known, Problem, Problems};
+use crate::pool::balancer;
+use crate::routing;
+use crate::routing::table::Table;
+
+use super::generation::Fault;
+use super::plan::{self, Numbers, Pools};
+
+/// Files and what they mean.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    pub(super) files: Files,
+    pub(super) spec: Arc<RoutesSpec>,
+}
+
+/// What a generation is made from.
+#[derive(Debug)]
+pub(super) struct Materials {
+    pub(super) loaded: Loaded,
+    pub(super) running: Pools,
+    pub(super) numbers: Numbers,
+    pub(super) previous: Arc<Table>,
+    pub(super) generation: u64,
+}
+
+/// A generation that could go live.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) loaded: Loaded,
+    pub(super) pools: Pools,
+    pub(super) numbers: Numbers,
+    pub(super) table: Table,
+}
+
+/// Does `work` on a thread that may be busy. A panic there is a fault like any other: what is live
+/// stays live.
+pub(super) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Vec<Fault>> + Send + 'static,
+) -> Result<T, Vec<Fault>> {
+    spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(vec![Fault {
+            file: "".into(),
+            line: None,
+            column: None,
+            key: None,
+            what: format!("loading the routes failed: {error}"),
+            hint: Some("this is a bug, please report it with the routes that caused it".into()),
+        }])
+    })
+}
+
+/// Reads the routes file or folder.
+pub(super) fn read(path: &Path) -> Result<Files, Vec<Fault>> {
+    config::read_routes(path).map_err(faults)
+}
+
+/// Finds out what the files mean.
+pub(super) fn check(files: Files) -> Result<Loaded, Vec<Fault>> {
+    let known = Known { balancers: balancer::names() };
+    let spec = Arc::new(config::check_routes(&files, &known).map_err(faults)?);
+    Ok(Loaded { files, spec })
+}
+
+/// Plans the pools and compiles the table.
+pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
+    let Materials { loaded, running, mut numbers, previous, generation } = materials;
+    let pools = plan::pools(&loaded.spec, &running, &mut numbers).map_err(|found| {
+        let fault = |(id, error): (_, plan::PlanError)| Fault {
+            file: loaded.files.root.clone(),
+            line: None,
+            column: None,
+            key: Some(format!("pools.{id}")),
+            what: error.to_string(),
+            hint: None,
+        };
+        found.into_iter().map(fault).collect::<Vec<Fault>>()
+    })?;
+    let table = routing::compile(&loaded.spec, Some(&previous), &pools, generation);
+    Ok(Made { loaded, pools, numbers, table })
+}
+
+fn faults(problems: Problems) -> Vec<Fault> {
+    let fault = |problem: Problem| Fault {
+        file: problem.file.into(),
+        line: Some(problem.line),
+        column: Some(problem.column),
+        key: Some(problem.key).filter(|key| !key.is_empty()),
+        what: problem.what,
+        hint: problem.hint,
+    };
+    problems.into_iter().map(fault).collect()
+}

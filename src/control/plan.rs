@@ -1,0 +1,104 @@
+//! From checked routes to what will run: which pools stay as they are, which keep their endpoints
+//! only, which are new. Pure: it starts nothing, and a plan that is dropped leaves no trace.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::config::spec::{PoolSpec, RoutesSpec};
+use crate::model::endpoint::Health;
+use crate::model::ids::{Label, PoolId};
+use crate::model::members::Members;
+use crate::pool::{Pool, PoolError};
+use crate::tls::client;
+
+/// The pools of one generation by name.
+pub(super) type Pools = BTreeMap<PoolId, Arc<Pool>>;
+
+/// Why checked routes cannot run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PlanError {
+    /// The pool itself.
+    #[error("{0}")]
+    Pool(#[from] PoolError),
+    /// Its TLS.
+    #[error("{0}")]
+    Tls(#[from] client::ClientTlsError),
+}
+
+/// Gives out the numbers of pools; none is used for two things in a process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    slots: HashMap<PoolId, u32>,
+    members: u32,
+    transports: u64,
+}
+
+/// Plans the pools of `spec` beside those that run. Each fault names its pool.
+pub(super) fn pools(
+    spec: &RoutesSpec,
+    running: &Pools,
+    numbers: &mut Numbers,
+) -> Result<Pools, Vec<(PoolId, PlanError)>> {
+    let mut planned = Pools::new();
+    let mut faults = Vec::new();
+    for (id, spec) in &spec.pools {
+        match plan(id, spec, running.get(id), numbers) {
+            Ok(pool) => drop(planned.insert(id.clone(), pool)),
+            Err(fault) => faults.push((id.clone(), fault)),
+        }
+    }
+    if faults.is_empty() { Ok(planned) } else { Err(faults) }
+}
+
+fn plan(
+    id: &PoolId,
+    spec: &Arc<PoolSpec>,
+    running: Option<&Arc<Pool>>,
+    numbers: &mut Numbers,
+) -> Result<Arc<Pool>, PlanError> {
+    if let Some(same) = running.filter(|running| running.spec == *spec) {
+        return Ok(Arc::clone(same));
+    }
+    let label = Label { name: Arc::clone(&id.0), slot: numbers.slot(id) };
+    let spec = Arc::clone(spec);
+    let pool = match running.filter(|running| speaks_as(running, &spec)) {
+        Some(before) => {
+            let members = Arc::clone(&before.members);
+            Pool::build(label, spec, members, before.transport, before.tls.clone())?
+        }
+        // What an endpoint was found to be in one protocol says nothing of it in another.
+        None => {
+            let tls = spec.tls.as_ref().map(|tls| client::build(tls, spec.protocol)).transpose()?;
+            let members = Arc::new(numbers.members(&spec));
+            Pool::build(label, spec, members, numbers.transport(), tls)?
+        }
+    };
+    Ok(Arc::new(pool))
+}
+
+/// Whether connections, and what is known of endpoints, may be kept.
+fn speaks_as(running: &Pool, spec: &PoolSpec) -> bool {
+    running.spec.protocol == spec.protocol && running.spec.tls == spec.tls
+}
+
+/// The health that a new member starts with.
+pub(super) fn newcomer(spec: &PoolSpec) -> Health {
+    if spec.health.is_some() { Health::Pending } else { Health::Unchecked }
+}
+
+impl Numbers {
+    fn slot(&mut self, id: &PoolId) -> u32 {
+        let next = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        *self.slots.entry(id.clone()).or_insert(next)
+    }
+
+    fn members(&mut self, spec: &PoolSpec) -> Members {
+        self.members = self.members.wrapping_add(1);
+        Members::new(self.members, newcomer(spec), spec.panic_below.share())
+    }
+
+    fn transport(&mut self) -> u64 {
+        self.transports += 1;
+        self.transports
+    }
+}

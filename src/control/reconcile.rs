@@ -1,0 +1,195 @@
+//! From the pools that run to those that are planned: starts what is new, changes what differs,
+//! retires what is gone, and leaves all else alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::base::tasks::Tasks;
+use crate::discovery::resolver::Resolver;
+use crate::health::active::{self, Check};
+use crate::health::probe::{self, ProbeTls};
+use crate::model::endpoint::Health;
+use crate::model::ids::PoolId;
+use crate::pool::Pool;
+use crate::telemetry::registry::{Metrics, NamedPool};
+
+use super::feed::{Feed, Home};
+use super::generation::LivePool;
+use super::plan::Pools;
+
+/// The pools that run, with the tasks that keep each one up to date.
+#[derive(Debug)]
+pub(super) struct Running {
+    pools: BTreeMap<PoolId, RunningPool>,
+    /// Pools whose successors run already while the live table still names them.
+    outgoing: Vec<RunningPool>,
+    resolver: Resolver,
+    /// Bounds the probes of all pools together.
+    probe_slots: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+/// One pool. Dropping it ends its tasks; requests in flight hold the pool itself.
+#[derive(Debug)]
+struct RunningPool {
+    pool: Arc<Pool>,
+    feed: Feed,
+    /// `None` where no health is configured.
+    checks: Option<Tasks>,
+}
+
+impl Running {
+    /// Nothing runs yet.
+    pub(super) fn new(resolver: Resolver, metrics: Arc<Metrics>) -> Self {
+        let probe_slots = active::slots();
+        Self { pools: BTreeMap::new(), outgoing: Vec::new(), resolver, probe_slots, metrics }
+    }
+
+    /// The pools that run, by name.
+    pub(super) fn pools(&self) -> Pools {
+        self.pools.iter().map(|(id, running)| (id.clone(), Arc::clone(&running.pool))).collect()
+    }
+
+    /// Starts what `planned` has anew and changes what differs, so that the table that names these
+    /// pools can be published. What the live table names keeps running until [`Self::retire`].
+    /// Gives up waiting for the new pools' first endpoints and checks after `patience`.
+    pub(super) async fn adopt(&mut self, planned: &Pools, patience: Duration) {
+        let mut fresh = Vec::new();
+        for (id, pool) in planned {
+            match self.pools.get_mut(id) {
+                Some(running) if Arc::ptr_eq(&running.pool, pool) => {}
+                Some(running) if Arc::ptr_eq(&running.pool.members, &pool.members) => {
+                    running.change(Arc::clone(pool), &self.probe_slots).await;
+                }
+                _ => {
+                    let new = self.start(Arc::clone(pool));
+                    self.outgoing.extend(self.pools.insert(id.clone(), new));
+                    fresh.push(id);
+                }
+            }
+        }
+        let fresh: Vec<&RunningPool> = fresh.iter().filter_map(|id| self.pools.get(*id)).collect();
+        settle(&fresh, patience).await;
+    }
+
+    /// Ends what `planned` no longer names, once its table is live.
+    pub(super) fn retire(&mut self, planned: &Pools) {
+        self.outgoing.clear();
+        self.pools.retain(|id, _| {
+            let stays = planned.contains_key(id);
+            if !stays {
+                tracing::info!(pool = %id, "the pool is gone");
+            }
+            stays
+        });
+    }
+
+    /// The pools that run, in no special order.
+    pub(super) fn list(&self) -> Vec<Arc<Pool>> {
+        self.pools.values().map(|running| Arc::clone(&running.pool)).collect()
+    }
+
+    /// What is live, for people.
+    pub(super) fn live(&self) -> Vec<LivePool> {
+        let live = |(id, running): (&PoolId, &RunningPool)| LivePool {
+            name: Arc::clone(&id.0),
+            members: Arc::clone(&running.pool.members),
+            sources: running.feed.statuses(),
+        };
+        self.pools.iter().map(live).collect()
+    }
+
+    /// Names and members, for the gauges.
+    pub(super) fn named(&self) -> Vec<NamedPool> {
+        let named = |(id, running): (&PoolId, &RunningPool)| {
+            (Arc::clone(&id.0), Arc::clone(&running.pool.members))
+        };
+        self.pools.iter().map(named).collect()
+    }
+
+    fn start(&self, pool: Arc<Pool>) -> RunningPool {
+        let home = Home {
+            pool: Arc::clone(&pool.label.name),
+            members: Arc::clone(&pool.members),
+            resolver: self.resolver.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let feed = Feed::start(home, &pool.spec.sources);
+        RunningPool { checks: check(&pool, &self.probe_slots), feed, pool }
+    }
+}
+
+impl RunningPool {
+    /// Takes `pool` in place of the one of the same members and transport.
+    async fn change(&mut self, pool: Arc<Pool>, probe_slots: &Arc<Semaphore>) {
+        let before = std::mem::replace(&mut self.pool, pool);
+        let (old, new) = (&before.spec, &self.pool.spec);
+        let members = &self.pool.members;
+        members.set_panic_share(new.panic_below.share());
+        if old.health != new.health {
+            if let Some(checks) = self.checks.take() {
+                checks.stop(STOP_LIMIT).await;
+            }
+            self.checks = check(&self.pool, probe_slots);
+            if self.checks.is_none() {
+                // Nobody would ever bring up again what the last checks found down.
+                active::forget(members);
+            }
+        }
+        members.refresh();
+        if old.sources != new.sources {
+            self.feed.change(&new.sources);
+        }
+    }
+
+    /// Whether its sources have spoken and its members have been checked once.
+    fn is_settled(&self) -> bool {
+        let waits = |health| health == Health::Pending;
+        self.feed.is_settled()
+            && !self.pool.members.load().all.iter().any(|member| waits(member.endpoint.health()))
+    }
+}
+
+/// Starts the active checks of a pool that has any.
+fn check(pool: &Pool, slots: &Arc<Semaphore>) -> Option<Tasks> {
+    let spec = Arc::new(pool.spec.health.clone()?);
+    let tls = pool.tls.as_ref().map(|config| ProbeTls {
+        config: Arc::clone(config),
+        name: pool.spec.tls.as_ref().and_then(|tls| tls.server_name.clone()),
+    });
+    let check = Check {
+        pool: PoolId(Arc::clone(&pool.label.name)),
+        members: Arc::clone(&pool.members),
+        probe: probe::build(&spec.probe, pool.spec.protocol, tls),
+        spec,
+        slots: Arc::clone(slots),
+    };
+    let mut tasks = Tasks::new("health");
+    tasks.spawn(|stop| active::run(check, stop));
+    Some(tasks)
+}
+
+async fn settle(pools: &[&RunningPool], patience: Duration) {
+    let settled = async {
+        while !pools.iter().all(|running| running.is_settled()) {
+            sleep(GLANCE).await;
+        }
+    };
+    let started = Instant::now();
+    if timeout(patience, settled).await.is_err() {
+        for running in pools.iter().filter(|running| !running.is_settled()) {
+            tracing::warn!(pool = %running.pool.label.name, waited = ?started.elapsed(),
+                "the pool goes live before its sources and checks have answered");
+        }
+    }
+}
+
+/// 5 ms: short beside the time that a look-up or a check takes, and only while a pool is new.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// 2 s: a check hears the word at once, and waits a second for its probes.
+const STOP_LIMIT: Duration = Duration::from_secs(2);

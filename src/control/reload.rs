@@ -1,0 +1,257 @@
+//! Files → table: read, check, plan, compile, publish; or keep what is live and say why.
+//!
+//! **Invariant:** one task does it, one reload after another, and nothing is started or published
+//! before the whole of the new files has been found good.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::base::snapshot::Snapshot;
+use crate::base::tasks::Stop;
+use crate::base::watch::Watcher;
+use crate::config::Files;
+use crate::pool::Pool;
+use crate::routing::table::Table;
+use crate::telemetry::registry::Metrics;
+
+use super::Ask;
+use super::generation::{Fault, Live, ReloadResult};
+use super::load::{self, Loaded, Materials, in_background};
+use super::plan::Numbers;
+use super::reconcile::Running;
+use super::state::State;
+
+/// Brings one generation after another to life.
+pub(super) struct Reloader {
+    pub(super) routes: PathBuf,
+    pub(super) state: Option<State>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) running: Running,
+    pub(super) table: Snapshot<Table>,
+    pub(super) live: Snapshot<Live>,
+    pub(super) numbers: Numbers,
+    /// The pools of the live table.
+    pub(super) serving: Snapshot<Vec<Arc<Pool>>>,
+    /// What the live table was made from.
+    pub(super) applied: Option<Loaded>,
+    pub(super) retired: RetiredTables,
+}
+
+/// Who wants the files to be loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// The watcher: the same text as before is no news.
+    Changed,
+    /// A person: what the files refer to is read anew as well.
+    Asked,
+}
+
+impl Reloader {
+    /// Loads whenever the files change or somebody asks, until `stop`.
+    pub(super) async fn run(
+        mut self,
+        mut watcher: Watcher,
+        mut asks: mpsc::Receiver<Ask>,
+        mut stop: Stop,
+    ) {
+        let mut sweep = interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.requested() => return,
+                () = watcher.changed() => drop(self.reload(Wish::Changed).await),
+                Some(ask) = asks.recv() => self.answer(ask, &mut asks).await,
+                _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
+            }
+        }
+    }
+
+    /// One reload answers all who have asked before it began.
+    async fn answer(&mut self, first: Ask, asks: &mut mpsc::Receiver<Ask>) {
+        let mut waiting = vec![first];
+        while let Ok(ask) = asks.try_recv() {
+            waiting.push(ask);
+        }
+        let result = self.reload(Wish::Asked).await;
+        for ask in waiting {
+            // Who asked may have left meanwhile.
+            drop(ask.send(result.clone()));
+        }
+    }
+
+    async fn reload(&mut self, wish: Wish) -> ReloadResult {
+        let started = Instant::now();
+        let done = self.load(wish).await;
+        let generation = self.live.load().generation;
+        match done {
+            Ok(()) => ReloadResult::Live { generation, took: started.elapsed() },
+            Err(problems) => {
+                self.refuse(&problems);
+                tracing::error!(
+                    problems = problems.len(),
+                    generation,
+                    "the routes are refused; what was live stays"
+                );
+                ReloadResult::Refused { generation, problems }
+            }
+        }
+    }
+
+    async fn load(&mut self, wish: Wish) -> Result<(), Vec<Fault>> {
+        let files = self.read().await?;
+        let applied = self.applied.clone();
+        if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
+            let live = self.live.load();
+            if live.serving_last_good || !live.problems.is_empty() {
+                self.confirm(files).await;
+            }
+            return Ok(());
+        }
+        let loaded = in_background(move || load::check(files)).await?;
+        if applied.is_some_and(|applied| applied.spec == loaded.spec) {
+            self.confirm(loaded.files).await;
+            return Ok(());
+        }
+        self.apply(loaded, PATIENCE).await?;
+        self.succeed().await;
+        Ok(())
+    }
+
+    /// Reads the files as they are now.
+    pub(super) async fn read(&self) -> Result<Files, Vec<Fault>> {
+        let routes = self.routes.clone();
+        in_background(move || load::read(&routes)).await
+    }
+
+    /// Makes the next generation of `loaded` and publishes it.
+    pub(super) async fn apply(
+        &mut self,
+        loaded: Loaded,
+        patience: Duration,
+    ) -> Result<(), Vec<Fault>> {
+        let started = Instant::now();
+        let generation = self.live.load().generation + 1;
+        let materials = Materials {
+            loaded,
+            running: self.running.pools(),
+            numbers: self.numbers.clone(),
+            previous: self.table.load(),
+            generation,
+        };
+        let made = in_background(move || load::make(materials)).await?;
+        self.numbers = made.numbers;
+        self.running.adopt(&made.pools, patience).await;
+        let tenants = made.table.tenants().len();
+        self.retired.add(self.table.load());
+        self.table.publish(Arc::new(made.table));
+        self.running.retire(&made.pools);
+        self.metrics.publish_pools(self.running.named());
+        self.serving.publish(Arc::new(self.running.list()));
+        self.live.publish(Arc::new(Live {
+            generation,
+            since: SystemTime::now(),
+            files: made.loaded.files.files.iter().map(|file| file.path.clone()).collect(),
+            pools: self.running.live(),
+            ..Live::none()
+        }));
+        self.applied = Some(made.loaded);
+        tracing::info!(generation, tenants, pools = made.pools.len(), took = ?started.elapsed(),
+            "the routes are live");
+        Ok(())
+    }
+
+    /// What is live is what the files say, though perhaps in other words: no new generation.
+    async fn confirm(&mut self, files: Files) {
+        let live = self.live.load();
+        let generation = live.generation;
+        self.live.publish(Arc::new(Live {
+            files: files.files.iter().map(|file| file.path.clone()).collect(),
+            serving_last_good: false,
+            problems: Vec::new(),
+            failed_since: None,
+            ..Live::clone(&live)
+        }));
+        if let Some(applied) = &mut self.applied {
+            applied.files = files;
+        }
+        tracing::info!(generation, "the routes say what is live already");
+        self.succeed().await;
+    }
+
+    /// What the files say is live: counts it, and keeps them for a restart that finds others.
+    pub(super) async fn succeed(&self) {
+        self.metrics.config_live(self.live.load().generation);
+        self.keep().await;
+    }
+
+    /// Tells everybody what is wrong with the files.
+    pub(super) fn refuse(&self, problems: &[Fault]) {
+        for problem in problems.iter().take(LOGGED) {
+            tracing::error!("{problem}");
+        }
+        if problems.len() > LOGGED {
+            tracing::error!("… and {} more; /api/v1/config lists all", problems.len() - LOGGED);
+        }
+        self.metrics.config_refused(problems.len());
+        let live = self.live.load();
+        self.live.publish(Arc::new(Live {
+            problems: problems.to_vec(),
+            failed_since: live.failed_since.or_else(|| Some(SystemTime::now())),
+            ..Live::clone(&live)
+        }));
+    }
+
+    async fn keep(&self) {
+        let (Some(state), Some(applied)) = (self.state.clone(), &self.applied) else {
+            return;
+        };
+        let files = applied.files.clone();
+        let kept = in_background(move || Ok(state.keep(&files)));
+        match kept.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the last good routes are not kept for a restart");
+            }
+            Err(faults) => self.refuse(&faults),
+        }
+    }
+}
+
+/// Tables that workers may still hold. The last holder pays for taking a table apart, which grows
+/// with the tenants: so control holds each one until nobody else does.
+#[derive(Debug, Default)]
+pub(super) struct RetiredTables(Vec<Arc<Table>>);
+
+impl RetiredTables {
+    fn add(&mut self, table: Arc<Table>) {
+        self.0.push(table);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn sweep(&mut self) {
+        // A table that is retired can be reached by its present holders only: the count cannot
+        // grow from one again.
+        let (free, held) = self.0.drain(..).partition(|table| Arc::strong_count(table) == 1);
+        self.0 = held;
+        let free: Vec<Arc<Table>> = free;
+        if !free.is_empty() {
+            drop(tokio::task::spawn_blocking(move || drop(free)));
+        }
+    }
+}
+
+/// 250 ms: a local look-up and a first check fit; a change is still live within half a second.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// 1 s: workers that serve anything let go of an old table at once.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// 100: a broken file of many tenants must not push everything else out of the log.
+const LOGGED: usize = 100;

@@ -1,0 +1,175 @@
+//! The last good routes on disk, so that a restart on a broken file can still serve. What is kept
+//! is the text before `${VAR}` substitution: no secret of the environment reaches the disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Files;
+
+/// The place of the last good routes.
+#[derive(Clone, Debug)]
+pub struct State {
+    folder: PathBuf,
+}
+
+/// Why the last good routes cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The disk refuses.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not what [`State::keep`] writes.
+    #[error("{path} is damaged: {source}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+}
+
+/// What the file holds, with the number of its form so that a later version can tell.
+#[derive(Serialize, Deserialize)]
+struct Form<T> {
+    form: u32,
+    #[serde(flatten)]
+    content: T,
+}
+
+impl State {
+    /// The state in `folder`, which is made when something is first kept.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Keeps `good` in place of what was kept before: whole or not at all, also when the machine
+    /// stops within it.
+    ///
+    /// # Errors
+    /// When the disk refuses; what was kept before is still there then.
+    pub fn keep(&self, good: &Files) -> Result<(), StateError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(refused("make the folder", &self.folder))?;
+        let path = self.path();
+        let draft = self.folder.join(format!("{NAME}.new"));
+        let text = serde_json::to_vec(&Form { form: FORM, content: good })
+            .map_err(|source| StateError::Damaged { path: path.clone(), source })?;
+        write_through(&draft, &text).map_err(refused("write", &draft))?;
+        fs::rename(&draft, &path).map_err(refused("replace", &path))?;
+        // Without this the rename itself may be lost when the machine stops.
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(refused("sync the folder", &self.folder))
+    }
+
+    /// What was kept last; `None` where nothing ever was.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read or understood.
+    pub fn load(&self) -> Result<Option<Files>, StateError> {
+        let path = self.path();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(refused("read", &path)(error)),
+        };
+        match serde_json::from_slice::<Form<Files>>(&text) {
+            Ok(form) => Ok(Some(form.content)),
+            Err(source) => Err(StateError::Damaged { path, source }),
+        }
+    }
+
+    /// Where the last good routes are kept.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(NAME)
+    }
+}
+
+/// Writes a file that only its owner may read, down to the disk.
+fn write_through(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
+fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::Io { action, path, source }
+}
+
+const NAME: &str = "last-good.json";
+const FORM: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn good(text: &str) -> Files {
+        Files::of_text("routes.toml", text)
+    }
+
+    #[test]
+    fn what_was_kept_last_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path().join("not/yet/there"));
+        assert!(state.load().unwrap().is_none());
+
+        state.keep(&good("a = \"${SECRET}\"")).unwrap();
+        state.keep(&good("b = 1")).unwrap();
+
+        assert_eq!(state.load().unwrap(), Some(good("b = 1")));
+    }
+
+    #[test]
+    fn only_the_owner_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path().to_owned());
+
+        state.keep(&good("")).unwrap();
+
+        assert_eq!(fs::metadata(state.path()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path().to_owned());
+        state.keep(&good("")).unwrap();
+        for text in ["", "{", "[]", "{\"form\":1}", "\u{0}"] {
+            fs::write(state.path(), text).unwrap();
+
+            let error = state.load().unwrap_err().to_string();
+
+            assert!(error.contains("last-good.json is damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+
+        let error = State::new(file.join("state")).keep(&good("")).unwrap_err().to_string();
+
+        assert!(error.contains("file/state"), "{error}");
+    }
+}

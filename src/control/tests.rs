@@ -1,0 +1,443 @@
+//! What control promises, held against real files; only the endpoints are made up.
+
+use std::fs;
+use std::future::Future;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::base::tasks::Stopped;
+use crate::config::{self, Files};
+use crate::model::endpoint::Health;
+use crate::model::members::Members;
+
+use super::generation::{LivePool, SourceResult, SourceStatus};
+use super::*;
+
+/// Long enough for a busy machine; a test that passes never waits for it.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Files in a folder of their own, and what control makes of them.
+struct World {
+    folder: TempDir,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    control: Control,
+}
+
+impl World {
+    async fn start(routes: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("routes.toml"), routes).unwrap();
+        Self::of(folder, "routes.toml").await.unwrap()
+    }
+
+    async fn of(folder: TempDir, routes: &str) -> Result<Self, BootError> {
+        let gateway = gateway(folder.path(), routes);
+        let metrics = Arc::new(Metrics::new());
+        let mut tasks = Tasks::new("test");
+        let control = Control::start(&gateway, Arc::clone(&metrics), &mut tasks).await?;
+        Ok(Self { folder, metrics, tasks, control })
+    }
+
+    async fn restart(self) -> Result<Self, BootError> {
+        assert_eq!(self.tasks.stop(DEADLINE).await, Stopped::Cleanly);
+        Self::of(self.folder, "routes.toml").await
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, routes: &str) {
+        fs::write(self.path("routes.toml"), routes).unwrap();
+    }
+
+    async fn reload(&self) -> ReloadResult {
+        timeout(DEADLINE, self.control.reload()).await.unwrap().unwrap()
+    }
+
+    /// Writes, loads, and tells the number of the table then.
+    async fn edit(&self, routes: &str) -> u64 {
+        self.write(routes);
+        match self.reload().await {
+            ReloadResult::Live { generation, .. } => generation,
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    fn live(&self) -> Arc<Live> {
+        self.control.live.load()
+    }
+
+    fn pool(&self, name: &str) -> LivePool {
+        let live = self.live();
+        live.pools.iter().find(|pool| pool.name.as_ref() == name).expect("the pool").clone()
+    }
+
+    fn members(&self, pool: &str) -> Arc<Members> {
+        self.pool(pool).members
+    }
+
+    /// The pool of a tenant, as the table has it.
+    fn pool_of(&self, tenant: &str) -> Arc<Pool> {
+        let table = self.control.table.load();
+        Arc::clone(table.tenant(tenant).expect("the tenant").pool.as_ref().expect("its pool"))
+    }
+
+    fn metric(&self, line: &str) -> bool {
+        self.metrics.render().unwrap().lines().any(|found| found == line)
+    }
+}
+
+fn gateway(folder: &Path, routes: &str) -> GatewaySpec {
+    let text = format!(
+        "routes = \"{routes}\"\nstate = \"state\"\n\n[[listeners]]\naddress = \"127.0.0.1:0\"\n"
+    );
+    config::check_gateway(&Files::of_text(folder.join("gateway.toml"), &text)).unwrap()
+}
+
+fn addresses(members: &Members) -> Vec<String> {
+    members.load().all.iter().map(|member| member.endpoint.label.to_string()).collect()
+}
+
+async fn eventually<F: Future<Output = ()>>(
+    what: &str,
+    check: impl Fn() -> bool,
+    wait: impl Fn() -> F,
+) {
+    let reached = async {
+        while !check() {
+            wait().await;
+        }
+    };
+    assert!(timeout(DEADLINE, reached).await.is_ok(), "{what} did not happen");
+}
+
+/// Waits for a condition that something outside of this test's runtime brings about.
+async fn soon(what: &str, check: impl Fn() -> bool) {
+    eventually(what, check, || tokio::time::sleep(Duration::from_millis(5))).await;
+}
+
+const SHOP: &str = "
+[pools.shop]
+endpoints = [\"127.0.0.1:1\", \"127.0.0.1:2\"]
+
+[tenants.acme]
+pool = \"shop\"
+";
+
+const BROKEN: &str = "[tenants.acme]\npool = \"nowhere\"\n";
+
+#[tokio::test]
+async fn an_invalid_edit_keeps_the_table_and_shows_what_is_wrong() {
+    let world = World::start(SHOP).await;
+
+    world.write(BROKEN);
+    let ReloadResult::Refused { generation, problems } = world.reload().await else {
+        panic!("broken routes were taken");
+    };
+
+    assert_eq!((generation, world.control.table.load().generation), (1, 1));
+    assert!(problems.iter().any(|problem| problem.what.contains("nowhere")), "{problems:?}");
+    assert_eq!(world.live().problems, problems);
+    assert!(world.live().failed_since.is_some());
+    assert!(world.metric("tenantry_config_reloads_total{result=\"refused\"} 1"));
+    assert!(world.metric("tenantry_config_problems 1"));
+    assert_eq!(addresses(&world.members("shop")), ["127.0.0.1:1", "127.0.0.1:2"]);
+
+    assert_eq!(world.edit(SHOP).await, 1);
+    assert!(world.live().problems.is_empty() && world.live().failed_since.is_none());
+}
+
+#[tokio::test]
+async fn the_same_meaning_in_other_words_is_no_new_generation() {
+    let world = World::start(SHOP).await;
+    let table = world.control.table.load();
+
+    assert_eq!(world.edit(SHOP).await, 1);
+    assert_eq!(world.edit(&format!("# a comment\n{SHOP}")).await, 1);
+
+    assert!(Arc::ptr_eq(&table, &world.control.table.load()));
+    assert_eq!(world.edit(&SHOP.replace("acme", "globex")).await, 2);
+}
+
+#[tokio::test]
+async fn a_restart_on_broken_routes_serves_the_last_good_ones_until_they_are_mended() {
+    let world = World::start(SHOP).await;
+    world.edit(&SHOP.replace("acme", "globex")).await;
+
+    world.write(BROKEN);
+    let world = world.restart().await.unwrap();
+
+    assert!(world.live().serving_last_good);
+    assert!(!world.live().problems.is_empty());
+    assert!(world.control.table.load().tenant("globex").is_some());
+    assert!(world.metric("tenantry_config_serving_last_good 1"));
+    assert!(world.metric("tenantry_config_last_success_timestamp_seconds 0"));
+
+    world.edit(SHOP).await;
+    assert!(!world.live().serving_last_good && world.live().problems.is_empty());
+    assert!(world.metric("tenantry_config_serving_last_good 0"));
+    assert!(world.control.table.load().tenant("globex").is_none());
+}
+
+#[tokio::test]
+async fn the_last_good_routes_written_back_end_the_alarm_without_a_new_generation() {
+    let world = World::start(SHOP).await;
+    world.write(BROKEN);
+    let world = world.restart().await.unwrap();
+
+    assert_eq!(world.edit(SHOP).await, 1);
+
+    assert!(!world.live().serving_last_good && world.live().problems.is_empty());
+    assert!(world.metric("tenantry_config_serving_last_good 0"));
+}
+
+#[tokio::test]
+async fn broken_routes_without_a_last_good_copy_are_a_list_and_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("routes.toml"), BROKEN).unwrap();
+
+    let error = World::of(folder, "routes.toml").await.map(drop).unwrap_err().to_string();
+
+    assert!(error.contains("no last good ones are kept in"), "{error}");
+    assert!(error.contains("routes.toml:2:"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_kept_on_disk_holds_no_secret_of_the_environment() {
+    let world = World::start(SHOP).await;
+    let path = std::env::var("PATH").unwrap();
+
+    world
+        .edit(&format!(
+            "{SHOP}\n[[tenants.acme.routes]]\npath = \"/secret\"\nrespond = {{ body = \"${{PATH}}\" }}\n"
+        ))
+        .await;
+
+    let kept = fs::read_to_string(world.path("state/last-good.json")).unwrap();
+    assert!(kept.contains("${PATH}") && !kept.contains(&path), "{kept}");
+}
+
+#[tokio::test]
+async fn a_state_folder_that_cannot_be_written_fails_no_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("routes.toml"), SHOP).unwrap();
+    fs::write(folder.path().join("state"), "a file where a folder should be").unwrap();
+
+    let world = World::of(folder, "routes.toml").await.unwrap();
+
+    assert_eq!(world.edit(&SHOP.replace("acme", "globex")).await, 2);
+    assert!(world.live().problems.is_empty());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_stays_keeps_its_live_state_over_a_reload() {
+    let world = World::start(SHOP).await;
+    let before = Arc::clone(&world.members("shop").load().all[0].endpoint);
+    before.eject(Duration::from_secs(300));
+    before.set_ejections(3);
+
+    world.edit(&SHOP.replace("\"127.0.0.1:2\"", "\"127.0.0.1:3\"")).await;
+    let members = world.members("shop");
+    soon("the new endpoint", || addresses(&members) == ["127.0.0.1:1", "127.0.0.1:3"]).await;
+
+    let set = members.load();
+    assert!(Arc::ptr_eq(&set.all[0].endpoint, &before));
+    assert_eq!(set.all[0].endpoint.ejections(), 3);
+    assert_eq!(world.pool_of("acme").members.load().all.len(), 2);
+}
+
+#[tokio::test]
+async fn pools_that_are_unchanged_are_shared_and_others_come_and_go() {
+    let two = format!("{SHOP}\n[pools.extra]\nendpoints = [\"127.0.0.1:9\"]\n");
+    let world = World::start(&two).await;
+    let shop = world.pool_of("acme");
+    let extra = world.members("extra");
+
+    let billing =
+        "\n[pools.billing]\nendpoints = [\"127.0.0.1:7\"]\n[tenants.b]\npool = \"billing\"\n";
+    world.edit(&format!("{SHOP}{billing}")).await;
+
+    assert!(Arc::ptr_eq(&shop, &world.pool_of("acme")));
+    let live = world.live();
+    let names: Vec<&str> = live.pools.iter().map(|pool| pool.name.as_ref()).collect();
+    assert_eq!(names, ["billing", "shop"]);
+    assert_eq!(addresses(&world.pool_of("b").members), ["127.0.0.1:7"]);
+    assert_eq!(addresses(&extra), ["127.0.0.1:9"], "requests in flight may still need it");
+}
+
+#[tokio::test]
+async fn a_new_pool_has_its_endpoints_before_its_table_is_published() {
+    let world = World::start(SHOP).await;
+
+    for number in 1..20 {
+        world
+            .edit(&format!(
+                "{SHOP}\n[pools.p{number}]\nendpoints = [\"127.0.0.1:{number}\"]\n\
+                 [tenants.t]\npool = \"p{number}\"\n"
+            ))
+            .await;
+
+        assert_eq!(world.pool_of("t").members.load().eligible.endpoints.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn another_protocol_makes_another_pool_and_other_settings_do_not() {
+    let world = World::start(SHOP).await;
+    let first = world.pool_of("acme");
+
+    world.edit(&SHOP.replace("[tenants", "balance = \"random\"\n[tenants")).await;
+    let second = world.pool_of("acme");
+    world.edit(&SHOP.replace("[tenants", "protocol = \"h2\"\n[tenants")).await;
+    let third = world.pool_of("acme");
+
+    assert_eq!(second.spec.balance, "random");
+    assert_eq!(second.transport, first.transport);
+    assert!(Arc::ptr_eq(&second.members, &first.members));
+    assert_ne!(third.transport, first.transport);
+    assert!(!Arc::ptr_eq(&third.members, &first.members));
+    assert_eq!(third.label, first.label);
+    assert_eq!(addresses(&third.members).len(), 2);
+    assert_eq!(addresses(&first.members).len(), 2, "requests in flight may still need them");
+}
+
+#[tokio::test]
+async fn a_pool_is_never_empty_while_its_source_is_swapped() {
+    let world = World::start(SHOP).await;
+    let members = world.members("shop");
+    let list = world.path("members.json");
+
+    world
+        .edit(&format!(
+            "[pools.shop]\nfile = \"{}\"\n[tenants.acme]\npool = \"shop\"\n",
+            list.display()
+        ))
+        .await;
+    let failing = || {
+        let pool = world.pool("shop");
+        let failed =
+            |source: &SourceStatus| matches!(*source.last.load(), SourceResult::Failed { .. });
+        pool.sources.iter().any(failed)
+    };
+    soon("the missing file's report", failing).await;
+    assert_eq!(addresses(&members), ["127.0.0.1:1", "127.0.0.1:2"]);
+
+    fs::write(&list, "[{\"targets\": [\"127.0.0.1:5\"]}]").unwrap();
+    soon("the new member", || {
+        let now = addresses(&members);
+        assert!(!now.is_empty());
+        now == ["127.0.0.1:5"]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_saved_file_is_live_without_being_asked_for() {
+    let world = World::start(SHOP).await;
+
+    world.write(BROKEN);
+    soon("the refusal", || !world.live().problems.is_empty()).await;
+    world.write(&SHOP.replace("acme", "globex"));
+    soon("the new table", || world.control.table.load().tenant("globex").is_some()).await;
+
+    assert!(world.live().problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_config_map_swap_is_live_without_being_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let publish = |version: &str, routes: &str| {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("routes.toml"), routes).unwrap();
+        symlink(version, at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    };
+    publish("..1", SHOP);
+    symlink("..data/routes.toml", at("routes.toml")).unwrap();
+    let gateway = gateway(folder.path(), "routes.toml");
+    let mut tasks = Tasks::new("test");
+    let control = Control::start(&gateway, Arc::new(Metrics::new()), &mut tasks).await.unwrap();
+
+    for number in 2..5 {
+        let tenant = format!("t{number}");
+        publish(&format!("..{number}"), &SHOP.replace("acme", &tenant));
+        soon("the new table", || control.table.load().tenant(&tenant).is_some()).await;
+    }
+    assert_eq!(control.live.load().generation, 4);
+}
+
+#[tokio::test]
+async fn wishes_at_the_same_time_are_all_answered() {
+    let world = World::start(SHOP).await;
+    world.write(&SHOP.replace("acme", "globex"));
+
+    let results = crate::base::join::all((0..40).map(|_| world.reload())).await;
+
+    for result in results {
+        assert!(matches!(result, ReloadResult::Live { generation: 2, .. }), "{result:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_edit_of_one_among_many_tenants_is_quick() {
+    let many: String =
+        (0..1000).map(|number| format!("[tenants.t{number}]\npool = \"shop\"\n")).collect();
+    let world = World::start(&format!("{SHOP}{many}")).await;
+    let before = world.control.table.load();
+
+    world.edit(&format!("{SHOP}{many}[tenants.new]\npool = \"shop\"\n")).await;
+
+    let after = world.control.table.load();
+    assert_eq!(after.tenants().len(), 1002);
+    let same = |id| Arc::ptr_eq(before.tenant(id).unwrap(), after.tenant(id).unwrap());
+    assert!(same("t0") && same("t999") && same("acme"));
+}
+
+#[tokio::test]
+async fn a_replaced_table_is_freed_once_nobody_holds_it() {
+    let world = World::start(SHOP).await;
+    let held = world.control.table.load();
+    let weak = Arc::downgrade(&held);
+
+    world.edit(&SHOP.replace("acme", "globex")).await;
+    assert!(held.tenant("acme").is_some());
+    drop(held);
+
+    soon("the old table's end", || weak.upgrade().is_none()).await;
+}
+
+#[tokio::test]
+async fn an_ejection_ends_by_itself_when_its_time_is_over() {
+    let world = World::start(SHOP).await;
+    let members = world.members("shop");
+    let endpoint = Arc::clone(&members.load().all[0].endpoint);
+
+    endpoint.eject(Duration::from_millis(1));
+    members.refresh();
+
+    soon("the end of the ejection", || endpoint.ejected_for().is_none()).await;
+    soon("the return", || members.load().eligible.endpoints.len() == 2).await;
+}
+
+#[tokio::test]
+async fn without_health_checks_nobody_stays_down() {
+    let checked = SHOP.replace(
+        "[tenants",
+        "health = { tcp = true, interval = \"50ms\", timeout = \"20ms\", fall = 1 }\n[tenants",
+    );
+    let world = World::start(&checked).await;
+    let members = world.members("shop");
+    let all = |health| members.load().all.iter().all(|member| member.endpoint.health() == health);
+    soon("the failed checks", || all(Health::Down)).await;
+
+    world.edit(SHOP).await;
+
+    assert!(all(Health::Unchecked));
+    assert!(!members.load().eligible.panicking);
+}
