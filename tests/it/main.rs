@@ -5,6 +5,9 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
+mod drain;
+mod health;
+mod reload;
 mod retries;
 mod tenants;
 #[allow(dead_code, reason = "themes that come use the rest")]
