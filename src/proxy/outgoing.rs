@@ -140,6 +140,9 @@ fn address(
             if let Some(host) = host {
                 head.headers.insert(HOST, host);
             }
+            if !http1_down {
+                hygiene::join_cookies(&mut head.headers);
+            }
             let upgrade = wishes.upgrade.clone().filter(|_| http1_down);
             let connection = match (&upgrade, wishes.trailers) {
                 (Some(_), _) => Some("upgrade"),
