@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
 mod headers;
+mod protocols;
 mod routing;
 mod tenants;
 #[allow(dead_code, reason = "themes that come use the rest")]
