@@ -5,9 +5,11 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
+mod flow;
 mod headers;
 mod protocols;
 mod routing;
 mod tenants;
+mod tunnels;
 #[allow(dead_code, reason = "themes that come use the rest")]
 mod world;
