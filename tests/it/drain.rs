@@ -1,10 +1,10 @@
 //! The end of a gateway: nobody new, everybody who is there finishes, and a deadline for those who
 //! do not.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::world::client::{Client, Frames, Hyper, head};
 use crate::world::config::one_tenant;

@@ -1,11 +1,11 @@
 //! Who works: as checks find it, and as traffic shows it.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tenantry::control::generation::ReloadResult;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::world::config::{one_tenant_with, pool};
 use crate::world::gateway::Gateway;

@@ -6,9 +6,14 @@
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
 mod drain;
+mod flow;
+mod headers;
 mod health;
+mod protocols;
 mod reload;
 mod retries;
+mod routing;
 mod tenants;
+mod tunnels;
 #[allow(dead_code, reason = "themes that come use the rest")]
 mod world;

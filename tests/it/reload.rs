@@ -4,12 +4,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tenantry::control::generation::ReloadResult;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::world::client::{Client, get, head};
 use crate::world::config::{one_tenant, one_tenant_with, pool};

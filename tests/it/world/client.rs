@@ -255,7 +255,9 @@ impl Hyper {
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {
-    within("a connection", TcpStream::connect(address)).await.expect("connect")
+    let stream = within("a connection", TcpStream::connect(address)).await.expect("connect");
+    stream.set_nodelay(true).expect("set nodelay");
+    stream
 }
 
 /// Reads an answer to its end.

@@ -44,5 +44,19 @@ pub(crate) async fn eventually<T: Debug>(
     }
 }
 
+/// Waits until a count has begun to grow and then rests, and gives it.
+pub(crate) async fn resting(what: &str, count: impl Fn() -> usize) -> usize {
+    let mut last = (0, 0);
+    let rests = || {
+        let now = count();
+        last = if now == last.0 { (now, last.1 + 1) } else { (now, 0) };
+        last
+    };
+    eventually(what, rests, |(count, times)| *count > 0 && *times >= RESTS).await.0
+}
+
+/// 30 looks, 150 ms: a transfer that can go on does not rest for so long.
+const RESTS: usize = 30;
+
 /// 5 ms: between two questions of [`eventually`].
 pub(crate) const STEP: Duration = Duration::from_millis(5);

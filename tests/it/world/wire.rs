@@ -143,6 +143,18 @@ impl Wire {
         true
     }
 
+    /// Reads exactly this text; `None` where the stream ends before or anything else comes.
+    pub(crate) async fn exact(&mut self, text: &str) -> Option<()> {
+        let mut read = Vec::new();
+        let mut take = |piece| {
+            if let Piece::Data(data) = piece {
+                read.extend_from_slice(&data);
+            }
+        };
+        let whole = self.exactly(text.len(), &mut take).await;
+        (whole && read == text.as_bytes()).then_some(())
+    }
+
     /// Everything up to the end of the stream.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await {}
