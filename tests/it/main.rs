@@ -10,6 +10,7 @@ mod headers;
 mod protocols;
 mod routing;
 mod tenants;
+mod tls;
 mod tunnels;
 #[allow(dead_code, reason = "themes that come use the rest")]
 mod world;
