@@ -63,10 +63,26 @@ pub(super) async fn serve(
 
 async fn plain(worker: &Rc<Worker>, mut stream: TcpStream, address: SocketAddr) {
     let limits = &worker.gateway.downstream;
-    let first = timeout(limits.idle_timeout, sniff(&mut stream)).await;
-    if let Ok(Ok((ahead, is_http2))) = first {
+    let first = until_draining(worker, timeout(limits.idle_timeout, sniff(&mut stream))).await;
+    if let Some(Ok(Ok((ahead, is_http2)))) = first {
         speak(worker, stream, ahead, is_http2, peer(address, "http")).await;
     }
+}
+
+/// Waits for the first word of a client, at most until the listeners close: a connection that has
+/// been silent since it opened has nothing under way that a drain would have to wait for.
+async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::Output> {
+    let mut first = std::pin::pin!(first);
+    let mut ear = Ear { worker, number: None };
+    std::future::poll_fn(|context| {
+        ear.listen(context);
+        match first.as_mut().poll(context) {
+            Poll::Ready(first) => Poll::Ready(Some(first)),
+            Poll::Pending if worker.phase() >= Phase::Draining => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 async fn secure(
@@ -271,6 +287,13 @@ struct Ear<'w> {
 }
 
 impl Ear<'_> {
+    /// Has the connection's task woken when the phase changes, from the first call on.
+    fn listen(&mut self, context: &Context<'_>) {
+        if self.number.is_none() {
+            self.number = Some(self.worker.remember(context.waker()));
+        }
+    }
+
     /// Whether the connection shall end once nothing is under way. An HTTP/2 client is told early,
     /// since it can be told without losing a request (`GOAWAY`); an idle HTTP/1 connection stays
     /// open until the listeners close, since a request may be on its way.
@@ -280,9 +303,7 @@ impl Ear<'_> {
         activity: &Activity,
         context: &mut Context<'_>,
     ) -> bool {
-        if self.number.is_none() {
-            self.number = Some(self.worker.remember(context.waker()));
-        }
+        self.listen(context);
         match protocol {
             Protocol::Http1 => self.worker.phase() >= Phase::Draining,
             Protocol::Http2 => {

@@ -5,9 +5,13 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
+mod drain;
 mod flow;
 mod headers;
+mod health;
 mod protocols;
+mod reload;
+mod retries;
 mod routing;
 mod tenants;
 mod tls;
