@@ -15,6 +15,7 @@ mod reload;
 mod retries;
 mod routing;
 mod tenants;
+mod tls;
 mod tunnels;
 #[allow(dead_code, reason = "themes that come use the rest")]
 mod world;
