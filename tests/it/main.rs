@@ -5,7 +5,9 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
+mod cuts;
 mod drain;
+mod errors;
 mod flow;
 mod headers;
 mod health;
