@@ -71,8 +71,10 @@ impl Activity {
     /// the protocol tells one from other bytes; `idle` the time between requests.
     pub(super) fn patience(&self, head: Option<Duration>, idle: Duration) -> Patience {
         let now = Instant::now();
+        // A head that begins meanwhile may be due as early as this.
+        let earliest = head.map_or(now + idle, |head| now + head.min(idle));
         if self.busy.load(Ordering::Relaxed) > 0 {
-            return Patience::Until(now + idle); // an exchange has deadlines of its own
+            return Patience::Until(earliest); // an exchange has deadlines of its own
         }
         let since = |word: u64| self.born + Duration::from_millis(word.saturating_sub(1));
         let begun = self.head_since.load(Ordering::Relaxed);
@@ -80,9 +82,7 @@ impl Activity {
             Some(head) if begun != 0 => (since(begun) + head, Patience::SlowHead),
             _ => (since(self.idle_since.load(Ordering::Relaxed)) + idle, Patience::Idle),
         };
-        // A head that begins later may be due earlier than the connection's idle end.
-        let earliest = head.map_or(end, |head| end.min(now + head));
-        if now >= end { verdict } else { Patience::Until(earliest) }
+        if now >= end { verdict } else { Patience::Until(end.min(earliest)) }
     }
 
     fn now(&self) -> u64 {
@@ -143,5 +143,15 @@ mod tests {
         assert!(matches!(activity.patience(Some(HEAD), IDLE), Patience::Until(_)));
         tokio::time::advance(IDLE).await;
         assert_eq!(activity.patience(Some(HEAD), IDLE), Patience::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_looked_at_as_early_as_its_next_head_may_be_due() {
+        let activity = Activity::new();
+        let _busy = activity.begin();
+
+        let next = activity.patience(Some(HEAD), IDLE);
+
+        assert_eq!(next, Patience::Until(Instant::now() + HEAD));
     }
 }

@@ -2,6 +2,7 @@
 //! when the process drains.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -63,9 +64,15 @@ pub(super) async fn serve(
 
 async fn plain(worker: &Rc<Worker>, mut stream: TcpStream, address: SocketAddr) {
     let limits = &worker.gateway.downstream;
-    let first = until_draining(worker, timeout(limits.idle_timeout, sniff(&mut stream))).await;
-    if let Some(Ok(Ok((ahead, is_http2)))) = first {
-        speak(worker, stream, ahead, is_http2, peer(address, "http")).await;
+    let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
+    match until_draining(worker, first).await {
+        Some(Ok(Ok((ahead, is_http2)))) => {
+            speak(worker, stream, ahead, is_http2, peer(address, "http")).await;
+        }
+        Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
+            worker.meter.connection_rejected("slow_head");
+        }
+        _ => {}
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::message::{Answer, fields};
 use super::wire::{Framing, Piece, Stream, Wire};
-use super::within;
+use super::{eventually, within};
 
 /// `GET path` by a tenant, on a connection of its own.
 pub(crate) async fn get(address: SocketAddr, tenant: &str, path: &str) -> Answer {
@@ -230,6 +230,15 @@ impl Hyper {
             Ok(answer) => within("the body of an answer", collect(answer)).await,
             Err(_) => Answer::default(),
         }
+    }
+
+    /// Waits until the gateway takes no more requests on this connection.
+    pub(crate) async fn wait_closed(&self) {
+        let closed = || match &self.sender {
+            Sender::H1(sender) => sender.is_closed(),
+            Sender::H2(sender) => sender.is_closed(),
+        };
+        eventually("the end of the connection", closed, |closed| *closed).await;
     }
 
     /// `GET path` by a tenant.
