@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
@@ -76,20 +77,23 @@ async fn plain(worker: &Rc<Worker>, mut stream: TcpStream, address: SocketAddr) 
     }
 }
 
-/// Waits for the first word of a client, at most until the listeners close: a connection that has
-/// been silent since it opened has nothing under way that a drain would have to wait for.
+/// Waits for the first word of a client, at most until a moment after the listeners have closed: a
+/// connection that stays silent has nothing under way that a drain would have to wait for.
 async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::Output> {
-    let mut first = std::pin::pin!(first);
-    let mut ear = Ear { worker, number: None };
-    std::future::poll_fn(|context| {
-        ear.listen(context);
-        match first.as_mut().poll(context) {
-            Poll::Ready(first) => Poll::Ready(Some(first)),
-            Poll::Pending if worker.phase() >= Phase::Draining => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
+    let leaving = async {
+        let mut ear = Ear { worker, number: None };
+        std::future::poll_fn(|context| {
+            ear.listen(context);
+            if worker.phase() >= Phase::Draining { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        tokio::time::sleep(FIRST_WORD).await;
+    };
+    tokio::select! {
+        biased;
+        first = first => Some(first),
+        () = leaving => None,
+    }
 }
 
 async fn secure(
@@ -350,6 +354,8 @@ impl Drop for Open {
     }
 }
 
+/// 500 ms: the request of a connection that was accepted last may still be on its way.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 /// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
