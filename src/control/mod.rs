@@ -55,7 +55,7 @@ pub struct Control {
 #[non_exhaustive]
 pub enum BootError {
     /// The files are broken, and there is no last good copy that could serve instead.
-    #[error("the routes are broken ({count} found), and {instead}\n{list}",
+    #[error("the routes are broken ({count}) and {instead}\nproblems of the routes:\n{list}",
         count = counted(.problems), list = listed(.problems))]
     Broken {
         /// All that is wrong.
