@@ -142,7 +142,8 @@ impl Members {
     pub fn try_turn(&self) -> Option<Turn<'_>> {
         let taken =
             self.turn.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err();
-        (!taken).then_some(Turn { members: self })
+        // Made only when it was got: one that is made and dropped gives somebody else's turn back.
+        (!taken).then(|| Turn { members: self })
     }
 
     /// Whether somebody is or was ejected.
