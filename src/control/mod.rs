@@ -137,7 +137,7 @@ async fn from_files(reloader: &mut Reloader) -> Result<(), Vec<Fault>> {
 /// Serves what was kept. The error says why it cannot, as the end of a sentence.
 async fn from_last_good(reloader: &mut Reloader) -> Result<(), String> {
     let Some(state) = reloader.state.clone() else {
-        return Err("no `state` folder is configured that could hold the last good ones".into());
+        return Err("`state` is off, so that no last good ones are kept".into());
     };
     let place = state.path();
     let kept = in_background(move || Ok(state.load())).await.map_err(|faults| listed(&faults))?;
