@@ -163,6 +163,11 @@ where
         sent.map_err(SendError::of)
     }
 
+    /// Whether it is one stream of an HTTP/2 connection.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::H2 { .. })
+    }
+
     /// Heeds an endpoint's `Keep-Alive: timeout=N`: gives the connection up one second before the
     /// endpoint does, so that no request is sent into a closing connection.
     pub fn heed_keep_alive(&mut self, timeout: Duration) {
