@@ -138,9 +138,8 @@ fn address(
             if target.is_some() || head.uri.authority().is_some() {
                 head.uri = Uri::from(target.unwrap_or_else(|| own_target(&head.uri)));
             }
-            if let Some(host) = host {
-                head.headers.insert(HOST, host);
-            }
+            // HTTP/1.1 wants the field, though an HTTP/1.0 client need not name a host.
+            head.headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
             let upgrade = wishes.upgrade.clone().filter(|_| http1_down);
             let connection = match (&upgrade, wishes.trailers) {
                 (Some(_), _) => Some("upgrade"),
