@@ -54,7 +54,7 @@ pub(super) async fn run(
         // A retry is judged only where the request can be had again, so there is one.
         let request = outgoing.take(bounds.keep).ok_or(ExchangeError::NoEndpoint)?;
         let sent = answer_within(bounds, connection.send(request), &outgoing.upload).await;
-        let error = match sent.map_err(|late| blame(late, &outgoing.upload))? {
+        let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
             Ok(answer) => return Ok((answer, connection)),
             Err(error) => error,
         };
@@ -77,12 +77,19 @@ pub(super) async fn run(
 
 /// An endpoint that had no whole request in time is not the one that was late: a slow client must
 /// neither eject it nor spend retries.
-fn blame(late: AttemptError, upload: &Upload) -> ExchangeError {
+fn blame(
+    late: AttemptError,
+    connection: &Connection<RequestBody>,
+    upload: &Upload,
+) -> ExchangeError {
     match late {
         AttemptError::Timeout { limit } if upload.awaits_client() => {
             BodyFault::Slow { limit }.into()
         }
-        late => late.into(),
+        late => {
+            connection.doubt();
+            late.into()
+        }
     }
 }
 
