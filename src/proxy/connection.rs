@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
@@ -76,12 +77,13 @@ async fn plain(worker: &Rc<Worker>, mut stream: TcpStream, address: SocketAddr) 
     }
 }
 
-/// Waits for the first word of a client, at most until the listeners close: a connection that has
-/// been silent since it opened has nothing under way that a drain would have to wait for.
+/// Waits for the first word of a client, at most until a moment after the listeners close: a
+/// connection that has been silent since it opened has nothing under way that a drain would have
+/// to wait for.
 async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::Output> {
     let mut first = std::pin::pin!(first);
     let mut ear = Ear { worker, number: None };
-    std::future::poll_fn(|context| {
+    let heard = std::future::poll_fn(|context| {
         ear.listen(context);
         match first.as_mut().poll(context) {
             Poll::Ready(first) => Poll::Ready(Some(first)),
@@ -89,7 +91,11 @@ async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::O
             Poll::Pending => Poll::Pending,
         }
     })
-    .await
+    .await;
+    match heard {
+        Some(first) => Some(first),
+        None => timeout(LAST_WORD, first).await.ok(),
+    }
 }
 
 async fn secure(
@@ -247,14 +253,19 @@ impl<C: Connection> Driven<'_, C> {
         let mut leaving = false;
         let ended = std::future::poll_fn(|context| {
             let asked = ear.hears(protocol, &activity, context);
-            if asked && !std::mem::replace(&mut leaving, true) {
-                connection.as_mut().leave();
+            if asked && !leaving {
+                leaving = true;
+                alarm.as_mut().reset(Instant::now() + LAST_WORD);
+                // Hyper would close one that has not asked yet, be its first request here or not.
+                if protocol == Protocol::Http2 || activity.served() > 0 {
+                    connection.as_mut().leave();
+                }
             }
             if let Poll::Ready(ended) = connection.as_mut().poll(context) {
                 return Poll::Ready(ended);
             }
             while alarm.as_mut().poll(context).is_ready() {
-                match patience(worker, protocol, &activity) {
+                match patience(worker, protocol, &activity, leaving) {
                     Patience::Until(when) => alarm.as_mut().reset(when),
                     Patience::SlowHead => {
                         worker.meter.connection_rejected("slow_head");
@@ -281,10 +292,17 @@ impl<C: Connection> Driven<'_, C> {
     }
 }
 
-fn patience(worker: &Worker, protocol: Protocol, activity: &Activity) -> Patience {
+/// A connection that is to leave ends by itself after its next answer, or once its client has
+/// heard of it; one that never asks is not waited for as an idle one is.
+fn patience(worker: &Worker, protocol: Protocol, activity: &Activity, leaving: bool) -> Patience {
     let limits = &worker.gateway.downstream;
-    let head = (protocol == Protocol::Http1).then_some(limits.header_timeout);
-    activity.patience(head, limits.idle_timeout)
+    let head = limits.header_timeout;
+    match protocol {
+        Protocol::Http1 if leaving => activity.patience(Some(head), LAST_WORD),
+        Protocol::Http1 => activity.patience(Some(head), limits.idle_timeout),
+        Protocol::Http2 if leaving => activity.patience(None, head),
+        Protocol::Http2 => activity.patience(None, limits.idle_timeout),
+    }
 }
 
 /// Hears of the process's phase: the connection's task is woken when it changes.
@@ -350,6 +368,8 @@ impl Drop for Open {
     }
 }
 
+/// 250 ms: who has connected before the listeners closed has a request here by then, if any.
+const LAST_WORD: Duration = Duration::from_millis(250);
 /// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
