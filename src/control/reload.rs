@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
@@ -104,6 +104,9 @@ impl Reloader {
     async fn load(&mut self, wish: Wish) -> Result<(), Vec<Fault>> {
         let files = self.read().await?;
         let applied = self.applied.clone();
+        if is_blank(&files) && applied.as_ref().is_some_and(|loaded| !is_blank(&loaded.files)) {
+            return Err(vec![emptied(&files)]);
+        }
         if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
             let live = self.live.load();
             if live.serving_last_good || !live.problems.is_empty() {
@@ -121,8 +124,22 @@ impl Reloader {
         Ok(())
     }
 
-    /// Reads the files as they are now.
+    /// Reads the files as they are now. A program that writes in place empties the file first, and
+    /// part of a file may be as valid as the whole: so a reading counts once the next one agrees.
     pub(super) async fn read(&self) -> Result<Files, Vec<Fault>> {
+        let mut last = self.read_once().await;
+        for _ in 0..READINGS {
+            sleep(BETWEEN_READINGS).await;
+            let next = self.read_once().await;
+            if matches!((&last, &next), (Ok(last), Ok(next)) if last == next) {
+                return next;
+            }
+            last = next;
+        }
+        last
+    }
+
+    async fn read_once(&self) -> Result<Files, Vec<Fault>> {
         let routes = self.routes.clone();
         in_background(move || load::read(&routes)).await
     }
@@ -246,6 +263,29 @@ impl RetiredTables {
         }
     }
 }
+
+/// Whether no file says anything, not even a comment.
+fn is_blank(files: &Files) -> bool {
+    files.files.iter().all(|file| file.text.trim().is_empty())
+}
+
+/// An emptied file is far more often about to be written than a wish to serve nobody.
+fn emptied(files: &Files) -> Fault {
+    Fault {
+        file: files.root.clone(),
+        line: None,
+        column: None,
+        key: None,
+        what: "the routes are empty, as while they are being written".into(),
+        hint: Some("to serve nobody, leave a comment in them".into()),
+    }
+}
+
+/// 10 ms: longer than a program takes from emptying a small file to writing it.
+const BETWEEN_READINGS: Duration = Duration::from_millis(10);
+
+/// 5: a file that changes without a pause is read as it is, within the half second of a change.
+const READINGS: u32 = 5;
 
 /// 250 ms: a local look-up and a first check fit; a change is still live within half a second.
 const PATIENCE: Duration = Duration::from_millis(250);

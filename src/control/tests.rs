@@ -153,6 +153,21 @@ async fn an_invalid_edit_keeps_the_table_and_shows_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn emptied_routes_take_no_tenant_away() {
+    let world = World::start(SHOP).await;
+
+    world.write("");
+    let emptied = world.reload().await;
+    let generation = world.live().generation;
+    world.write("# nobody\n");
+    let on_purpose = world.reload().await;
+
+    assert!(matches!(emptied, ReloadResult::Refused { .. }), "{emptied:?}");
+    assert_eq!(generation, 1);
+    assert!(matches!(on_purpose, ReloadResult::Live { generation: 2, .. }), "{on_purpose:?}");
+}
+
+#[tokio::test]
 async fn the_same_meaning_in_other_words_is_no_new_generation() {
     let world = World::start(SHOP).await;
     let table = world.control.table.load();

@@ -101,24 +101,25 @@ impl Activity {
     pub(super) fn patience(&self, limits: Limits) -> Patience {
         let Limits { head, idle, send } = limits;
         let now = Instant::now();
+        // A head that begins meanwhile may be due as early as this.
+        let earliest = head.map_or(now + idle, |head| now + head.min(idle));
         let since = |word: u64| self.born + Duration::from_millis(word.saturating_sub(1));
         if self.busy.load(Ordering::Relaxed) > 0 {
             // An exchange has deadlines of its own, which nobody asks about while the client takes
             // nothing: then its body is not read from.
             let end = match self.stuck_since.load(Ordering::Relaxed) {
-                0 => now + send.min(idle),
+                0 => now + send,
                 stuck => since(stuck) + send,
             };
-            return if now >= end { Patience::SlowReader } else { Patience::Until(end) };
+            let until = Patience::Until(end.min(earliest));
+            return if now >= end { Patience::SlowReader } else { until };
         }
         let begun = self.head_since.load(Ordering::Relaxed);
         let (end, verdict) = match head {
             Some(head) if begun != 0 => (since(begun) + head, Patience::SlowHead),
             _ => (since(self.idle_since.load(Ordering::Relaxed)) + idle, Patience::Idle),
         };
-        // A head that begins later may be due earlier than the connection's idle end.
-        let earliest = head.map_or(end, |head| end.min(now + head));
-        if now >= end { verdict } else { Patience::Until(earliest) }
+        if now >= end { verdict } else { Patience::Until(end.min(earliest)) }
     }
 
     fn now(&self) -> u64 {
@@ -197,5 +198,15 @@ mod tests {
         activity.wrote();
 
         assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_looked_at_as_early_as_its_next_head_may_be_due() {
+        let activity = Activity::new();
+        let _busy = activity.begin();
+
+        let next = activity.patience(LIMITS);
+
+        assert_eq!(next, Patience::Until(Instant::now() + HEAD));
     }
 }

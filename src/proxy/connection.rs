@@ -2,6 +2,7 @@
 //! when the process drains.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -67,26 +68,37 @@ pub(super) async fn serve(
 
 async fn plain(worker: &Rc<Worker>, mut stream: TcpStream, client: (SocketAddr, Open)) {
     let limits = &worker.gateway.downstream;
-    let first = tokio::select! {
-        biased;
-        first = timeout(limits.idle_timeout, sniff(&mut stream)) => first,
-        // A client that has said nothing has nothing to lose, and must not hold up the drain.
-        () = last_call(worker) => return,
-    };
-    if let Ok(Ok((ahead, is_http2))) = first {
-        speak(worker, stream, ahead, is_http2, peer(client, "http")).await;
+    let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
+    match until_draining(worker, first).await {
+        Some(Ok(Ok((ahead, is_http2)))) => {
+            speak(worker, stream, ahead, is_http2, peer(client, "http")).await;
+        }
+        Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
+            worker.meter.connection_rejected("slow_head");
+        }
+        _ => {}
     }
 }
 
-/// Resolves a moment after the listeners have closed.
-async fn last_call(worker: &Worker) {
+/// Waits for the first word of a client, at most until a moment after the listeners close: a
+/// connection that has been silent since it opened has nothing under way that a drain would have
+/// to wait for.
+async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::Output> {
+    let mut first = std::pin::pin!(first);
     let mut ear = Ear { worker, number: None };
-    std::future::poll_fn(|context| {
+    let heard = std::future::poll_fn(|context| {
         ear.listen(context);
-        if worker.phase() >= Phase::Draining { Poll::Ready(()) } else { Poll::Pending }
+        match first.as_mut().poll(context) {
+            Poll::Ready(first) => Poll::Ready(Some(first)),
+            Poll::Pending if worker.phase() >= Phase::Draining => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await;
-    tokio::time::sleep(LAST_CALL).await;
+    match heard {
+        Some(first) => Some(first),
+        None => timeout(LAST_WORD, first).await.ok(),
+    }
 }
 
 async fn secure(
@@ -252,10 +264,14 @@ impl<C: Connection> Driven<'_, C> {
                     break;
                 }
                 leaving = true;
-                connection.as_mut().leave();
+                alarm.as_mut().reset(Instant::now() + LAST_WORD);
+                // Hyper would close one that has not asked yet, be its first request here or not.
+                if protocol == Protocol::Http2 || activity.served() > 0 {
+                    connection.as_mut().leave();
+                }
             }
             while alarm.as_mut().poll(context).is_ready() {
-                match patience(worker, protocol, &activity) {
+                match patience(worker, protocol, &activity, leaving) {
                     Patience::Until(when) => alarm.as_mut().reset(when),
                     Patience::SlowHead => {
                         worker.meter.connection_rejected("slow_head");
@@ -286,10 +302,17 @@ impl<C: Connection> Driven<'_, C> {
     }
 }
 
-fn patience(worker: &Worker, protocol: Protocol, activity: &Activity) -> Patience {
+/// A connection that is to leave ends by itself after its next answer, or once its client has
+/// heard of it; one that never asks is not waited for as an idle one is.
+fn patience(worker: &Worker, protocol: Protocol, activity: &Activity, leaving: bool) -> Patience {
     let limits = &worker.gateway.downstream;
-    let head = (protocol == Protocol::Http1).then_some(limits.header_timeout);
-    let (idle, send) = (limits.idle_timeout, limits.body_timeout);
+    let (head, send) = (limits.header_timeout, limits.body_timeout);
+    let (head, idle) = match protocol {
+        Protocol::Http1 if leaving => (Some(head), LAST_WORD),
+        Protocol::Http1 => (Some(head), limits.idle_timeout),
+        Protocol::Http2 if leaving => (None, head),
+        Protocol::Http2 => (None, limits.idle_timeout),
+    };
     activity.patience(Limits { head, idle, send })
 }
 
@@ -300,6 +323,7 @@ struct Ear<'w> {
 }
 
 impl Ear<'_> {
+    /// Has the connection's task woken when the phase changes, from the first call on.
     fn listen(&mut self, context: &Context<'_>) {
         if self.number.is_none() {
             self.number = Some(self.worker.remember(context.waker()));
@@ -356,8 +380,8 @@ impl Drop for Open {
     }
 }
 
-/// 100 ms: a request that is on its way when the listeners close arrives in it.
-const LAST_CALL: Duration = Duration::from_millis(100);
+/// 250 ms: who has connected before the listeners closed has a request here by then, if any.
+const LAST_WORD: Duration = Duration::from_millis(250);
 /// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;

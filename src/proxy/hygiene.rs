@@ -94,6 +94,20 @@ pub(super) fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wish
     wishes
 }
 
+/// Makes one field of a cookie that came in crumbs: HTTP/2 may split it, HTTP/1 must not
+/// (RFC 9113 §8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    // Valid values stay valid when "; " joins them.
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
 /// Who sent a request, as the endpoint is told.
 #[derive(Debug)]
 pub(super) struct Sender<'p> {

@@ -5,11 +5,13 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
 
 use super::activity::Activity;
 
@@ -38,16 +40,27 @@ impl<S> Io<S> {
 }
 
 /// Reads until the bytes are those that open HTTP/2 by prior knowledge (RFC 9113 §3.4), or cannot
-/// be. Gives what was read, and whether it is HTTP/2.
+/// be, from the first byte on no longer than `limit`. Gives what was read, and whether it is
+/// HTTP/2.
 ///
 /// # Errors
-/// When the stream fails or ends before a byte came.
-pub(super) async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Bytes, bool)> {
+/// When the stream fails, ends before it can be told, or takes too long: `TimedOut`.
+pub(super) async fn sniff<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    limit: Duration,
+) -> io::Result<(Bytes, bool)> {
     let mut ahead = BytesMut::with_capacity(FIRST_READ);
+    let mut end = None;
     loop {
-        if stream.read_buf(&mut ahead).await? == 0 {
+        let read = stream.read_buf(&mut ahead);
+        let read = match end {
+            None => read.await?,
+            Some(end) => timeout_at(end, read).await.map_err(|_| io::ErrorKind::TimedOut)??,
+        };
+        if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        end.get_or_insert_with(|| Instant::now() + limit);
         let seen = ahead.len().min(PREFACE.len());
         if ahead[..seen] != PREFACE[..seen] {
             return Ok((ahead.freeze(), false));
@@ -131,6 +144,8 @@ mod tests {
 
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(10);
+
     async fn sniffed(parts: &[&[u8]]) -> (Bytes, bool) {
         let (mut client, mut server) = tokio::io::duplex(1);
         let parts = parts.concat();
@@ -139,7 +154,7 @@ mod tests {
             std::future::pending::<(Bytes, bool)>().await // read from or not
         };
         tokio::select! {
-            sniffed = sniff(&mut server) => sniffed.unwrap(),
+            sniffed = sniff(&mut server, LIMIT) => sniffed.unwrap(),
             never = writing => never,
         }
     }
@@ -160,6 +175,14 @@ mod tests {
     async fn a_stream_that_ends_at_once_is_an_error() {
         let (client, mut server) = tokio::io::duplex(1);
         drop(client);
-        assert!(sniff(&mut server).await.is_err());
+        assert!(sniff(&mut server, LIMIT).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_within_the_preface_is_not_waited_for() {
+        let (mut client, mut server) = tokio::io::duplex(64);
+        client.write_all(b"PRI").await.unwrap();
+        let error = sniff(&mut server, LIMIT).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -138,8 +138,11 @@ fn address(
             if target.is_some() || head.uri.authority().is_some() {
                 head.uri = Uri::from(target.unwrap_or_else(|| own_target(&head.uri)));
             }
-            // HTTP/1.1 wants the field, though an HTTP/1.0 client need not name a host.
+            // RFC 9112 §3.2: an HTTP/1.0 client may have named no host, and we must send the field.
             head.headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
+            if !http1_down {
+                hygiene::join_cookies(&mut head.headers);
+            }
             let upgrade = wishes.upgrade.clone().filter(|_| http1_down);
             let connection = match (&upgrade, wishes.trailers) {
                 (Some(_), _) => Some("upgrade"),

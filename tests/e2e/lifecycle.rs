@@ -91,7 +91,7 @@ fn a_restart_on_broken_routes_serves_the_last_good_ones() {
 
     assert_eq!(gateway.get("acme", "/", &[]).body, "still here");
     assert_eq!(gateway.metric("tenantry_config_serving_last_good"), Some(1.0));
-    eventually("the log's word", || gateway.log(), |log| log.contains("nowhere"));
+    eventually("the problem in the log", || gateway.log(), |log| log.contains("nowhere"));
 }
 
 #[test]
