@@ -112,7 +112,8 @@ pub struct DownstreamSpec {
     pub header_timeout: Duration,
     /// How long a connection may wait for its next request. Default 75 s.
     pub idle_timeout: Duration,
-    /// Longest silence within a request body. Default 30 s.
+    /// Longest silence within a request body, and longest time in which a client takes nothing of
+    /// its answer. Default 30 s.
     pub body_timeout: Duration,
     /// Longest silence of both sides of an upgraded connection. Default 5 min.
     pub tunnel_timeout: Duration,

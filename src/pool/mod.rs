@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::spec::PoolSpec;
-use crate::model::endpoint::Endpoint;
+use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::{Eligible, Members};
 
@@ -66,6 +66,32 @@ impl Pool {
         let set = self.members.load();
         let endpoint = self.choose(&set.eligible, key, tried)?;
         Some(InFlight::enter(Arc::clone(endpoint)))
+    }
+
+    /// Picks one that was not tried and that [`Pool::pick`] leaves out: of a later priority, ejected,
+    /// or down. What is known of it may be out of date, whereas those that were tried are known to
+    /// fail now. `None` when there is none.
+    pub fn pick_left_out(&self, tried: &[EndpointId]) -> Option<InFlight> {
+        let set = self.members.load();
+        let (before, from) = set.all.split_at_checked(fastrand::usize(..set.all.len().max(1)))?;
+        let untried = from
+            .iter()
+            .chain(before)
+            .map(|member| &member.endpoint)
+            .filter(|endpoint| !tried.contains(&endpoint.id));
+        // Of those that are out, a check has found some down, and traffic the others.
+        let hope = |endpoint: &&Arc<Endpoint>| {
+            (!endpoint.is_eligible(), endpoint.health() == Health::Down)
+        };
+        untried.min_by_key(hope).map(|endpoint| InFlight::enter(Arc::clone(endpoint)))
+    }
+
+    /// Whether there is an endpoint that was not tried and has answered all of late.
+    pub fn has_sound_untried(&self, tried: &[EndpointId]) -> bool {
+        let sound = |endpoint: &Arc<Endpoint>| {
+            !tried.contains(&endpoint.id) && endpoint.is_eligible() && endpoint.failures() == 0
+        };
+        self.members.load().eligible.endpoints.iter().any(sound)
     }
 
     fn choose<'a>(

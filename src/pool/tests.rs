@@ -62,6 +62,42 @@ fn a_tried_endpoint_is_picked_only_where_no_other_may_be() {
 }
 
 #[test]
+fn of_those_left_out_the_most_hopeful_untried_one_is_picked() {
+    let pool = pool("random", 4).unwrap();
+    let all: Vec<Arc<Endpoint>> =
+        pool.members.load().all.iter().map(|member| Arc::clone(&member.endpoint)).collect();
+    let ids: Vec<EndpointId> = all.iter().map(|endpoint| endpoint.id).collect();
+    let left_out =
+        |tried: &[EndpointId]| pool.pick_left_out(tried).map(|picked| picked.endpoint().id);
+    all[0].set_health(Health::Down, None);
+    all[1].eject(std::time::Duration::from_secs(10));
+
+    for _ in 0..50 {
+        assert_eq!(left_out(&ids[3..]), Some(ids[2]));
+        assert_eq!(left_out(&ids[2..]), Some(ids[1]));
+        assert_eq!(left_out(&ids[1..]), Some(ids[0]));
+        assert_eq!(left_out(&ids), None);
+    }
+}
+
+#[test]
+fn an_endpoint_that_fails_or_is_out_is_not_sound() {
+    let pool = pool("random", 3).unwrap();
+    let all: Vec<Arc<Endpoint>> =
+        pool.members.load().all.iter().map(|member| Arc::clone(&member.endpoint)).collect();
+
+    assert!(pool.has_sound_untried(&[all[0].id]));
+    all[1].add_failure();
+    all[2].eject(std::time::Duration::from_secs(10));
+
+    assert!(!pool.has_sound_untried(&[all[0].id]));
+    assert!(pool.has_sound_untried(&[]));
+}
+
+#[test]
 fn a_pool_without_endpoints_gives_no_pick() {
-    assert!(pool("least-request", 0).unwrap().pick(PickKey::default(), &[]).is_none());
+    let pool = pool("least-request", 0).unwrap();
+
+    assert!(pool.pick(PickKey::default(), &[]).is_none());
+    assert!(pool.pick_left_out(&[]).is_none());
 }

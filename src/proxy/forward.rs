@@ -37,9 +37,9 @@ pub(super) async fn send(
     let effort = Effort::of(worker, choice, visit);
     effort.budget.deposit(effort.rule.fill());
     let mut tried: Vec<EndpointId> = Vec::new();
+    let mut last = None;
     loop {
-        let picked =
-            effort.pool.pick(PickKey::default(), &tried).ok_or(ExchangeError::NoEndpoint)?;
+        let picked = effort.pick(&tried, last).ok_or(ExchangeError::NoEndpoint)?;
         let made = tried.len() as u32 + 1;
         visit.note(|record| {
             record.attempts = made;
@@ -52,7 +52,8 @@ pub(super) async fn send(
         let Some(failure) = effort.failure(&answered) else {
             return effort.settle(answered, trial, outgoing, visit);
         };
-        match effort.may_retry(failure, made, outgoing) {
+        last = Some(failure);
+        match effort.may_retry(failure, &tried, outgoing) {
             Ok(pause) => {
                 worker.meter.retry(&effort.pool.label, failure.reason());
                 drop((answered, trial)); // the endpoint is free while we wait
@@ -90,6 +91,17 @@ impl<'e> Effort<'e> {
         }
     }
 
+    /// The endpoint of the next attempt. After a failure that was no answer, one that is out is
+    /// better than one that has just failed.
+    fn pick(&self, tried: &[EndpointId], last: Option<Failure>) -> Option<InFlight> {
+        let picked = self.pool.pick(PickKey::default(), tried)?;
+        let silent = !matches!(last, None | Some(Failure::Status(_)));
+        if silent && tried.contains(&picked.endpoint().id) {
+            return self.pool.pick_left_out(tried).or(Some(picked));
+        }
+        Some(picked)
+    }
+
     /// What might be tried again; `None` where there is an answer to pass on, or the client itself
     /// is at fault.
     fn failure(&self, answered: &Result<Answered, ExchangeError>) -> Option<Failure> {
@@ -107,20 +119,25 @@ impl<'e> Effort<'e> {
     fn may_retry(
         &self,
         failure: Failure,
-        attempts: u32,
+        tried: &[EndpointId],
         outgoing: &Outgoing,
     ) -> Result<Duration, Refusal> {
+        let attempts = tried.len() as u32;
         let facts = Facts {
             attempts,
             idempotent: outgoing.idempotent,
             replayable: outgoing.is_repeatable(),
         };
         self.rule.judge(failure, facts)?;
-        let pause = self.rule.pause(failure, attempts);
+        // The budget keeps retries from adding to the load of endpoints in trouble, and the pause
+        // gives them time. A request that reached nobody needs neither before it goes to one that
+        // is sound: it would have come there anyway.
+        let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
+        let pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {
             return Err(Refusal::Deadline);
         }
-        if !self.budget.withdraw(self.rule.fill()) {
+        if !self.budget.withdraw(self.rule.fill()) && !free {
             return Err(Refusal::Budget);
         }
         Ok(pause)

@@ -1,15 +1,17 @@
 //! A client's stream below HTTP: gives back what was read ahead to tell HTTP/2 from HTTP/1, and
-//! notes that bytes came in.
+//! notes that bytes came in, or that the client takes none.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
 
 use crate::base::small;
 
@@ -28,19 +30,39 @@ impl<S> Io<S> {
     pub(super) fn new(stream: S, ahead: Bytes, activity: Arc<Activity>) -> Self {
         Self { stream: TokioIo::new(stream), ahead, activity }
     }
+
+    /// Notes whether the client takes what is written.
+    fn note(&self, written: &Poll<io::Result<usize>>) {
+        if written.is_pending() {
+            self.activity.stuck();
+        } else {
+            self.activity.wrote();
+        }
+    }
 }
 
 /// Reads until the bytes are those that open HTTP/2 by prior knowledge (RFC 9113 §3.4), or cannot
-/// be. Gives what was read, and whether it is HTTP/2.
+/// be, from the first byte on no longer than `limit`. Gives what was read, and whether it is
+/// HTTP/2.
 ///
 /// # Errors
-/// When the stream fails or ends before a byte came.
-pub(super) async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Bytes, bool)> {
+/// When the stream fails, ends before it can be told, or takes too long: `TimedOut`.
+pub(super) async fn sniff<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    limit: Duration,
+) -> io::Result<(Bytes, bool)> {
     let mut ahead = BytesMut::with_capacity(FIRST_READ);
+    let mut end = None;
     loop {
-        if stream.read_buf(&mut ahead).await? == 0 {
+        let read = stream.read_buf(&mut ahead);
+        let read = match end {
+            None => read.await?,
+            Some(end) => timeout_at(end, read).await.map_err(|_| io::ErrorKind::TimedOut)??,
+        };
+        if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        end.get_or_insert_with(|| Instant::now() + limit);
         let seen = ahead.len().min(PREFACE.len());
         if ahead[..seen] != PREFACE[..seen] {
             return Ok((ahead.freeze(), false));
@@ -79,11 +101,19 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.note(&polled);
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(context);
+        if polled.is_pending() {
+            this.activity.stuck();
+        }
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -99,11 +129,14 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.get_mut().stream);
-        match small::join(slices, &mut [0; small::MOST]) {
+        let this = self.get_mut();
+        let stream = Pin::new(&mut this.stream);
+        let polled = match small::join(slices, &mut [0; small::MOST]) {
             Some(bytes) => stream.poll_write(context, bytes),
             None => stream.poll_write_vectored(context, slices),
-        }
+        };
+        this.note(&polled);
+        polled
     }
 }
 
@@ -117,6 +150,8 @@ mod tests {
 
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(10);
+
     async fn sniffed(parts: &[&[u8]]) -> (Bytes, bool) {
         let (mut client, mut server) = tokio::io::duplex(1);
         let parts = parts.concat();
@@ -125,7 +160,7 @@ mod tests {
             std::future::pending::<(Bytes, bool)>().await // read from or not
         };
         tokio::select! {
-            sniffed = sniff(&mut server) => sniffed.unwrap(),
+            sniffed = sniff(&mut server, LIMIT) => sniffed.unwrap(),
             never = writing => never,
         }
     }
@@ -146,6 +181,14 @@ mod tests {
     async fn a_stream_that_ends_at_once_is_an_error() {
         let (client, mut server) = tokio::io::duplex(1);
         drop(client);
-        assert!(sniff(&mut server).await.is_err());
+        assert!(sniff(&mut server, LIMIT).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_within_the_preface_is_not_waited_for() {
+        let (mut client, mut server) = tokio::io::duplex(64);
+        client.write_all(b"PRI").await.unwrap();
+        let error = sniff(&mut server, LIMIT).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

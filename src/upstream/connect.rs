@@ -1,8 +1,8 @@
 //! Opening connections: dial, TLS handshake, HTTP handshake, each with its limit.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
@@ -53,7 +53,7 @@ where
         let opening = self.shelves.opening(to);
         let failures = opening.failures.get();
         let _turn = opening.turn.lock().await;
-        if let Some(connection) = self.shelves.take(to) {
+        if let Some(connection) = self.shelves.take(to, Duration::MAX) {
             return Ok(connection);
         }
         if opening.failures.get() != failures {
@@ -80,12 +80,12 @@ where
             .map_err(ConnectError::Preface)?;
         self.run(to, connection);
         let born = Instant::now();
-        let streams = Rc::new(Cell::new(0));
+        let streams = Rc::default();
         let count = StreamCount::enter(&streams);
         let shared = Shared::new(sender.clone(), streams, born, to.keep);
         self.shelves.share(Key::of(to), shared);
         Ok(Connection {
-            sender: Sender::H2 { sender, _stream: count },
+            sender: Sender::H2 { sender, stream: count },
             key: Key::of(to),
             born,
             keep: to.keep,

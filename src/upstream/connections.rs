@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hyper::client::conn::{http1, http2};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use crate::config::spec::{ConnectionsSpec, Protocol};
 use crate::model::ids::EndpointId;
 
-use super::{Connection, Destination, Sender, StreamCount};
+use super::{Connection, Destination, Sender, StreamCount, Streams};
 
 /// Whom a connection may serve: attempts at this endpoint that speak in this way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +53,7 @@ struct Idle<B> {
 #[derive(Debug)]
 pub(super) struct Shared<B> {
     sender: http2::SendRequest<B>,
-    streams: Rc<Cell<u32>>,
+    streams: Rc<Streams>,
     born: Instant,
     last_used: Instant,
     keep: ConnectionsSpec,
@@ -61,7 +62,7 @@ pub(super) struct Shared<B> {
 impl<B> Shared<B> {
     pub(super) fn new(
         sender: http2::SendRequest<B>,
-        streams: Rc<Cell<u32>>,
+        streams: Rc<Streams>,
         born: Instant,
         keep: ConnectionsSpec,
     ) -> Self {
@@ -90,13 +91,13 @@ impl<B> Default for Shelf<B> {
 }
 
 impl<B> Shelves<B> {
-    /// Takes a connection that can carry a request now.
-    pub(super) fn take(&self, to: &Destination<'_>) -> Option<Connection<B>> {
+    /// Takes a connection that can carry a request now and was idle no longer than `rested`.
+    pub(super) fn take(&self, to: &Destination<'_>, rested: Duration) -> Option<Connection<B>> {
         let key = Key::of(to);
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.get_mut(&key)?;
         match to.protocol {
-            Protocol::H1 => shelf.take_idle(key),
+            Protocol::H1 => shelf.take_idle(key, rested),
             Protocol::H2 => shelf.take_stream(key),
         }
     }
@@ -138,9 +139,11 @@ impl<B> Shelves<B> {
 
 impl<B> Shelf<B> {
     /// The latest idle connection: its endpoint is the least likely to have closed it.
-    fn take_idle(&mut self, key: Key) -> Option<Connection<B>> {
+    fn take_idle(&mut self, key: Key, rested: Duration) -> Option<Connection<B>> {
         let now = Instant::now();
-        while let Some(idle) = self.idle.pop() {
+        // The others have been idle for longer still.
+        let recent = |idle: &mut Idle<B>| now.duration_since(idle.since) <= rested;
+        while let Some(idle) = self.idle.pop_if(recent) {
             // Not ready: closed, or its answer ended before its request did.
             if idle.sender.is_ready() && idle.may_live(now) {
                 let Idle { sender, born, keep, .. } = idle;
@@ -162,7 +165,7 @@ impl<B> Shelf<B> {
         shared.last_used = now;
         let count = StreamCount::enter(&shared.streams);
         Some(Connection {
-            sender: Sender::H2 { sender: shared.sender.clone(), _stream: count },
+            sender: Sender::H2 { sender: shared.sender.clone(), stream: count },
             key,
             born: shared.born,
             keep: shared.keep,
@@ -182,7 +185,8 @@ impl<B> Idle<B> {
 impl<B> Shared<B> {
     fn has_room(&self, now: Instant) -> bool {
         !self.sender.is_closed()
-            && self.streams.get() < MAX_STREAMS
+            && !self.streams.doubtful.get()
+            && self.streams.open.get() < MAX_STREAMS
             && now.duration_since(self.born) <= self.keep.max_age
     }
 
@@ -190,7 +194,8 @@ impl<B> Shared<B> {
     fn may_live(&self, now: Instant) -> bool {
         let rested = now.duration_since(self.last_used) > self.keep.idle_timeout;
         let aged = now.duration_since(self.born) > self.keep.max_age;
-        !self.sender.is_closed() && (self.streams.get() > 0 || !(rested || aged))
+        let done = rested || aged || self.streams.doubtful.get();
+        !self.sender.is_closed() && (self.streams.open.get() > 0 || !done)
     }
 }
 

@@ -13,7 +13,7 @@ use super::{eventually, free_port};
 pub(crate) struct Dns {
     pub(crate) port: u16,
     hosts: PathBuf,
-    process: Process,
+    process: Option<Process>,
     _folder: TempDir,
 }
 
@@ -43,18 +43,21 @@ impl Dns {
             || TcpStream::connect(("127.0.0.1", port)).is_ok(),
             |listens| *listens,
         );
-        Self { port, hosts, process, _folder: folder }
+        Self { port, hosts, process: Some(process), _folder: folder }
     }
 
     /// Replaces the names.
     pub(crate) fn change(&self, lines: &str) {
         fs::write(&self.hosts, lines).expect("write the hosts file");
-        self.process.signal("HUP");
+        self.process.as_ref().expect("it is alive").signal("HUP");
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Kills the server: nothing resolves any more.
     pub(crate) fn die(&mut self) {
-        self.process.signal("KILL");
-        self.process.wait();
+        self.process = None;
     }
 }

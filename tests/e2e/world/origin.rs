@@ -1,6 +1,6 @@
 //! Origins within the test: one that answers with its name, and one that waits to be told.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -17,6 +17,45 @@ pub(crate) fn answering(address: &str, name: &'static str) -> String {
         }
     });
     address
+}
+
+/// As [`answering`], over connections that are kept, as many as come.
+pub(crate) fn keeping(address: &str, name: &'static str) -> String {
+    let listener = TcpListener::bind(address).expect("bind an origin");
+    let address = listener.local_addr().expect("the origin's address").to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || keep(stream, name));
+        }
+    });
+    address
+}
+
+/// Answers one request after the other until the client leaves.
+fn keep(stream: TcpStream, name: &str) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let mut writer = stream.try_clone().ok()?;
+    let mut reader = BufReader::new(stream);
+    let length = name.len();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{name}");
+    loop {
+        let mut body = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(length) = line.strip_prefix("content-length:") {
+                body = length.trim().parse().ok()?;
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        reader.read_exact(&mut vec![0; body]).ok()?;
+        writer.write_all(answer.as_bytes()).ok()?;
+    }
 }
 
 /// An origin that holds its one request until it is released.

@@ -1,0 +1,242 @@
+//! What is not whole is never passed on as if it were; and how long each side is waited for.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::world::client::{Client, Hyper, head};
+use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
+use crate::world::gateway::Gateway;
+use crate::world::origin::{Origin, Step};
+use crate::world::{STEP, eventually, within};
+
+const FIELDS: &[&str] = &["Host: a", "X-Tenant-ID: acme"];
+
+/// Both kinds of client get the head and a part, and then learn that it is not whole.
+async fn is_cut(gateway: &Gateway, case: &str) {
+    let answer = gateway.get("/").await;
+    assert_eq!((answer.status, answer.whole), (200, false), "{case}: {answer:?}");
+    let answer = Hyper::h2(gateway.address()).await.get("acme", "/").await;
+    assert_eq!((answer.status, answer.whole), (200, false), "{case}, HTTP/2: {answer:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_never_whole_to_the_client() {
+    let sized = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+    let ways = [
+        ("sized and closed", Step::raw(sized).and_close()),
+        ("chunked and closed", Step::raw(chunked).and_close()),
+        ("a chunk cut short", Step::raw(format!("{chunked}9\r\nno")).and_close()),
+        ("a bad chunk", Step::raw(format!("{chunked}zz\r\n"))),
+        ("a last chunk cut short", Step::raw(format!("{chunked}0\r\n")).and_close()),
+    ];
+    for (case, step) in ways {
+        let origin = Origin::start([step]).await;
+        let gateway = Gateway::start(&one_tenant_with(&[origin.address], NO_RETRY)).await;
+        is_cut(&gateway, case).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_with_its_connection_is_whole() {
+    let origin = Origin::start([Step::raw("HTTP/1.1 200 OK\r\n\r\nall of it").and_close()]).await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+
+    let answer = gateway.get("/").await;
+
+    assert_eq!((answer.text().as_str(), answer.whole), ("all of it", true));
+    assert_eq!(answer.all("transfer-encoding"), ["chunked"], "its end can be told");
+}
+
+#[tokio::test]
+async fn the_access_log_says_that_an_answer_was_cut() {
+    let half = Step::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").and_close();
+    let origin = Origin::start([Step::ok("whole"), half]).await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    gateway.get("/whole").await;
+    gateway.get("/half").await;
+    let read = || std::fs::read_to_string(gateway.path("access.log")).unwrap_or_default();
+
+    let log = eventually("two lines", read, |log| log.lines().count() == 2).await;
+
+    let endings: Vec<(String, String)> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .map(|line: serde_json::Value| (line["path"].to_string(), line["ending"].to_string()))
+        .collect();
+    let expected = [("\"/whole\"", "\"whole\""), ("\"/half\"", "\"cut\"")];
+    assert_eq!(endings, expected.map(|(path, end)| (path.to_owned(), end.to_owned())));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_falls_silent_within_its_answer_is_cut_off() {
+    let half = Step::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").and_stall();
+    for limit in ["timeouts = { idle = \"50ms\" }", "timeouts = { total = \"80ms\" }"] {
+        let origin = Origin::start([half.clone()]).await;
+        let gateway = Gateway::start(&one_tenant_with(&[origin.address], limit)).await;
+        is_cut(&gateway, limit).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_waited_for_from_the_end_of_the_request_on() {
+    let origin = Origin::start([Step::stall()]).await;
+    let keys = format!("{NO_RETRY}\ntimeouts = {{ first-byte = \"80ms\" }}");
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], &keys)).await;
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("PUT /", &[FIELDS, &["Content-Length: 4"]].concat()) + "ha").await;
+
+    // A pause that is longer than the limit, within the request.
+    let early = tokio::time::timeout(Duration::from_millis(200), client.answer_head()).await;
+    client.send("lf").await;
+    let answer = client.answer_to("PUT").await;
+
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!((answer.status, answer.problem().as_deref()), (504, Some("answer-timeout")));
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_is_never_whole_at_the_endpoint() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], NO_RETRY)).await;
+    let ways = [("Content-Length: 10", "half"), ("Transfer-Encoding: chunked", "4\r\nhalf\r\n")];
+    for (at, (framing, part)) in ways.into_iter().enumerate() {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("PUT /", &[FIELDS, &[framing]].concat()) + part).await;
+        let body = || origin.asked().get(at).map(|asked| asked.body.clone());
+        eventually("the part", body, |body| body.as_deref() == Some(b"half")).await;
+        drop(client);
+        eventually("the end at the origin", || origin.open(), |open| *open == 0).await;
+        assert!(!origin.asked()[at].whole, "{framing}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_comes_too_slowly_ends_the_connection() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nheader-timeout = \"100ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    for part in ["G", "P", "PRI * HT", "GET / HTTP/1.1\r\nHost: a\r\nX-Tena"] {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(part).await;
+        assert!(client.is_closed().await, "{part:?}");
+    }
+    let mut second = Client::connect(gateway.address()).await;
+    assert_eq!(second.ask(head("GET /", FIELDS)).await.status, 200);
+    second.send("GET / HTTP").await;
+    assert!(second.is_closed().await, "the second request of a connection");
+    let rejected = "tenantry_downstream_rejected_connections_total{reason=\"slow_head\"}";
+    gateway.metric_becomes(rejected, 5.0).await;
+}
+
+#[tokio::test]
+async fn a_trickle_does_not_win_time_for_a_head() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nheader-timeout = \"100ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let mut client = Client::connect(gateway.address()).await;
+    client.send("GET / HTTP/1.1\r\nX: ").await;
+
+    let mut trickle = tokio::time::interval(Duration::from_millis(10));
+    let trickling = async {
+        loop {
+            trickle.tick().await;
+            if client.wire.write(b"x").await.is_err() {
+                return;
+            }
+        }
+    };
+
+    within("the end of the connection", trickling).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_time() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nidle-timeout = \"100ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+
+    let mut silent = Client::connect(gateway.address()).await;
+    let mut served = Client::connect(gateway.address()).await;
+    let answer = served.ask(head("GET /", FIELDS)).await;
+    let mut h2 = Hyper::h2(gateway.address()).await;
+    let by_h2 = h2.get("acme", "/").await;
+
+    assert_eq!([answer.status, by_h2.status], [200; 2]);
+    assert!(silent.is_closed().await);
+    assert!(served.is_closed().await);
+    h2.wait_closed().await;
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_no_idle_connection() {
+    let origin = Origin::start([Step::ok("late").held()]).await;
+    let more = "[downstream]\nidle-timeout = \"50ms\"\nheader-timeout = \"50ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", FIELDS)).await;
+
+    let early = tokio::time::timeout(Duration::from_millis(250), client.answer_head()).await;
+    origin.release();
+
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!(client.answer_to("GET").await.text(), "late");
+}
+
+#[tokio::test]
+async fn a_connection_serves_so_many_requests_and_says_when_it_ends() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nmax-requests = 3";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let mut client = Client::connect(gateway.address()).await;
+    for expected in [None, None, Some("close")] {
+        let answer = client.ask(head("GET /", FIELDS)).await;
+        assert_eq!((answer.status, answer.one("connection").as_deref()), (200, expected));
+    }
+    assert!(client.is_closed().await);
+
+    let mut h2 = Hyper::h2(gateway.address()).await;
+    for _ in 0..3 {
+        assert_eq!(h2.get("acme", "/").await.status, 200);
+    }
+    h2.wait_closed().await;
+}
+
+#[tokio::test]
+async fn a_connection_above_the_limit_is_closed_at_once() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nmax-connections = 1";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let mut first = Client::connect(gateway.address()).await;
+    assert_eq!(first.ask(head("GET /", FIELDS)).await.status, 200);
+
+    let mut second = Client::connect(gateway.address()).await;
+
+    assert!(second.is_closed().await);
+    assert_eq!(first.ask(head("GET /", FIELDS)).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_had_connected_before_the_listeners_closed_may_still_ask() {
+    let origin = Origin::saying("hello").await;
+    let more = "[drain]\naccept = \"0s\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let address = gateway.address();
+    let mut client = Client::connect(address).await;
+
+    let asking = async {
+        within("closed listeners", async {
+            while TcpStream::connect(address).await.is_ok() {
+                sleep(STEP).await;
+            }
+        })
+        .await;
+        client.ask(head("GET /", FIELDS)).await
+    };
+    let (ended, answer) = tokio::join!(gateway.stop(), asking);
+
+    assert_eq!((answer.status, answer.one("connection").as_deref()), (200, Some("close")));
+    assert_eq!(ended.cut_off, 0);
+}

@@ -1,0 +1,325 @@
+//! Every problem that the gateway answers with, provoked over the wire.
+
+use std::collections::BTreeSet;
+
+use tempfile::TempDir;
+use tenantry::proxy::PROBLEMS;
+
+use crate::world::client::{Client, Frames, Hyper, ask, head};
+use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with, pool};
+use crate::world::gateway::Gateway;
+use crate::world::message::Answer;
+use crate::world::origin::{Origin, Step};
+use crate::world::tls::Certificates;
+use crate::world::unreachable::{Refusing, Silent};
+
+/// The id of every request of these tests.
+const ID: &str = "X-Request-ID: it-1";
+
+/// A tenant with a pool of its own for each way in which a pool can fail.
+struct World {
+    gateway: Gateway,
+    origins: Vec<Origin>,
+    _refusing: Refusing,
+    _silent: Silent,
+    _files: TempDir,
+    _certificates: [Certificates; 2],
+}
+
+impl World {
+    async fn start() -> Self {
+        let certificates = [Certificates::of(&["127.0.0.1"]), Certificates::of(&["127.0.0.1"])];
+        let (refusing, silent) = (Refusing::new(), Silent::new());
+        let files = tempfile::tempdir().expect("a folder");
+        let list = files.path().join("nobody.json");
+        std::fs::write(&list, "[]").expect("write the list");
+        let origins = vec![
+            Origin::saying("hello").await,
+            Origin::start_tls(certificates[0].server(&[]), [Step::ok("secure")]).await,
+            Origin::start([Step::close()]).await,
+            Origin::start([Step::raw("SSH-2.0-OpenSSH_9.6\r\n\r\n")]).await,
+            Origin::start([Step::stall()]).await,
+        ];
+        let tls = format!("tls = {{ ca = \"{}\" }}", certificates[1].ca());
+        let at = |number: usize| origins[number].address;
+        let pools = [
+            ("fine", at(0), String::new()),
+            ("refusing", refusing.address, String::new()),
+            ("silent", silent.address, "timeouts = { connect = \"50ms\" }".to_owned()),
+            ("distrusted", at(1), tls.clone()),
+            ("no-tls", at(4), format!("{tls}\ntimeouts = {{ tls = \"50ms\" }}")),
+            ("closing", at(2), String::new()),
+            ("babbling", at(3), String::new()),
+            ("slow", at(4), "timeouts = { attempt = \"50ms\" }".to_owned()),
+            ("overdue", at(4), "timeouts = { attempt = \"5s\", total = \"50ms\" }".to_owned()),
+        ];
+        let mut routes = format!(
+            "[pools.nobody]\nfile = \"{}\"\n[tenants.nobody]\npool = \"nobody\"\n\
+             [tenants.gone]\nstate = \"suspended\"\n\
+             [tenants.narrow]\n[[tenants.narrow.routes]]\npath = \"/x\"\npool = \"fine\"\n",
+            list.display()
+        );
+        for (name, address, keys) in pools {
+            routes += &pool(name, &[address], &format!("{NO_RETRY}\n{keys}"));
+            routes += &format!("[tenants.{name}]\npool = \"{name}\"\n");
+        }
+        let more = "[downstream]\nbody-timeout = \"50ms\"";
+        let gateway = Gateway::start_with(more, &routes).await;
+        Self {
+            gateway,
+            origins,
+            _refusing: refusing,
+            _silent: silent,
+            _files: files,
+            _certificates: certificates,
+        }
+    }
+
+    /// A request of a tenant, with further fields, and then these bytes.
+    async fn send(&self, line: &str, tenant: &str, fields: &[&str], body: &str) -> Answer {
+        let tenant = format!("X-Tenant-ID: {tenant}");
+        let fields = [&["Host: a", ID, &tenant], fields].concat();
+        let mut client = Client::connect(self.gateway.address()).await;
+        client.ask(head(line, &fields) + body).await
+    }
+
+    /// One answer for each problem.
+    async fn provoke(&self) -> Vec<(&'static str, Answer)> {
+        let address = self.gateway.address();
+        let wide = format!("X-Wide: {}", "x".repeat(17 << 10));
+        let long = format!("GET /{}", "x".repeat(17 << 10));
+        let large = "Content-Length: 20971520";
+        let mut answers = vec![
+            ("tenant-missing", ask(address, "GET /", &["Host: a", ID]).await),
+            ("tenant-ambiguous", self.send("GET /", "a,b", &[], "").await),
+            ("tenant-unknown", self.send("GET /", "unheard-of", &[], "").await),
+            ("tenant-suspended", self.send("GET /", "gone", &[], "").await),
+            ("no-route", self.send("GET /y", "narrow", &[], "").await),
+            ("bad-request", self.send("GET /a/../b", "fine", &[], "").await),
+            ("target-too-long", self.send(&long, "fine", &[], "").await),
+            ("head-too-large", self.send("GET /", "fine", &[&wide], "").await),
+            ("method-not-served", self.send("CONNECT a:80", "fine", &[], "").await),
+            ("body-too-large", self.send("PUT /", "fine", &[large], "").await),
+            ("body-timeout", self.send("PUT /", "fine", &["Content-Length: 9"], "half").await),
+        ];
+        let chunked = ["Transfer-Encoding: chunked"];
+        answers.push(("body-broken", self.send("PUT /", "fine", &chunked, "zz\r\n").await));
+        let tenants = [
+            ("no-endpoint", "nobody"),
+            ("connect-failed", "refusing"),
+            ("connect-timeout", "silent"),
+            ("tls-failed", "distrusted"),
+            ("tls-timeout", "no-tls"),
+            ("connection-lost", "closing"),
+            ("bad-answer", "babbling"),
+            ("answer-timeout", "slow"),
+            ("total-timeout", "overdue"),
+        ];
+        for (name, tenant) in tenants {
+            answers.push((name, self.send("GET /", tenant, &[], "").await));
+        }
+        answers
+    }
+}
+
+#[tokio::test]
+async fn every_problem_comes_over_the_wire_as_it_is_documented() {
+    let world = World::start().await;
+
+    let answers = world.provoke().await;
+
+    for (name, answer) in &answers {
+        let problem = PROBLEMS.iter().find(|problem| problem.name == *name).expect(name);
+        let document = answer.json();
+        assert_eq!(answer.problem().as_deref(), Some(*name), "{answer:?}");
+        assert_eq!(answer.status, problem.status.as_u16(), "{name}");
+        assert_eq!(document["status"], problem.status.as_u16(), "{name}");
+        assert_eq!(document["title"], problem.title, "{name}");
+        assert!(document["detail"].as_str().is_some_and(|text| !text.is_empty()), "{name}");
+        assert_eq!(document["request_id"], "it-1", "{name}");
+        assert_eq!(answer.one("x-request-id").as_deref(), Some("it-1"), "{name}");
+        let kind = answer.one("content-type");
+        assert_eq!(kind.as_deref(), Some("application/problem+json"), "{name}");
+        let status = format!("tenantry; error={}", problem.proxy_error);
+        assert_eq!(answer.one("proxy-status"), Some(status), "{name}");
+        assert_eq!(answer.one("cache-control").as_deref(), Some("no-store"), "{name}");
+        let again = (answer.status == 503).then(|| "1".to_owned());
+        assert_eq!(answer.one("retry-after"), again, "{name}");
+        assert!(answer.whole, "{name}");
+        let text = answer.text();
+        for origin in &world.origins {
+            assert!(!text.contains(&origin.address.port().to_string()), "{name}: {text}");
+        }
+    }
+    let provoked: BTreeSet<&str> = answers.iter().map(|(name, _)| *name).collect();
+    let all: BTreeSet<&str> = PROBLEMS.iter().map(|problem| problem.name).collect();
+    assert_eq!(provoked, all);
+}
+
+#[tokio::test]
+async fn a_problem_names_its_tenant_once_it_is_known() {
+    let world = World::start().await;
+
+    let known = world.send("GET /", "refusing", &[], "").await;
+    let unknown = world.send("GET /", "unheard-of", &[], "").await;
+
+    assert_eq!(known.json()["tenant"], "refusing");
+    assert_eq!(unknown.json()["tenant"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn an_http2_client_gets_the_same_problems_and_a_head_no_body() {
+    let world = World::start().await;
+
+    let mut h2 = Hyper::h2(world.gateway.address()).await;
+    let refused = h2.get("refusing", "/").await;
+    let head = world.send("HEAD /", "refusing", &[], "").await;
+
+    assert_eq!((refused.status, refused.problem().as_deref()), (502, Some("connect-failed")));
+    assert_eq!(head.status, 502);
+    assert!(head.one("content-length").is_some_and(|length| length != "0"));
+}
+
+#[tokio::test]
+async fn an_endpoints_own_failure_is_not_the_gateways() {
+    let own = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nRetry-After: 9\r\n\r\nbusy";
+    let origin = Origin::start([Step::raw(own)]).await;
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], NO_RETRY)).await;
+
+    let answer = gateway.get("/").await;
+
+    assert_eq!((answer.status, answer.text().as_str()), (503, "busy"));
+    assert_eq!(answer.all("proxy-status"), [""; 0]);
+    assert_eq!(answer.all("retry-after"), ["9"]);
+}
+
+#[tokio::test]
+async fn a_head_with_too_many_or_too_long_fields_is_refused() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let many = |count: usize| -> Vec<String> {
+        let fields = (0..count).map(|number| format!("X-{number}: 1"));
+        ["Host: a".to_owned(), "X-Tenant-ID: acme".to_owned()].into_iter().chain(fields).collect()
+    };
+    let long: Vec<String> = (0..3).map(|at| format!("X-{at}: {}", "y".repeat(12 << 10))).collect();
+    let long = [many(0), long].concat();
+    for (fields, expected) in [(many(126), 200), (many(127), 431), (long, 431)] {
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        let answer = ask(gateway.address(), "GET /", &fields).await;
+        assert_eq!(answer.status, expected, "{} fields", fields.len());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_http_gets_a_bare_status_and_the_end_of_the_connection() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let giant = head("GET /", &["Host: a", &format!("X-A: {}", "x".repeat(100 << 10))]);
+    let bad = [
+        ("hello\r\n\r\n", 400),
+        ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\na", 400),
+        ("\u{16}\u{3}\u{1}\u{2}\u{0}\r\n\r\n", 400),
+        (&giant, 431),
+    ];
+    for (bytes, expected) in bad {
+        let mut client = Client::connect(gateway.address()).await;
+        let answer = client.ask(bytes).await;
+        assert_eq!((answer.status, answer.body.len()), (expected, 0), "{bytes:.60}");
+        assert!(client.is_closed().await, "{bytes:.60}");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_never_reaches_an_origin() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let fields =
+        ["Host: a", "X-Tenant-ID: acme", "Content-Length: 30", "Transfer-Encoding: chunked"];
+    let inner = "0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
+
+    let mut client = Client::connect(gateway.address()).await;
+    client.ask(head("POST /", &fields) + inner).await;
+
+    for asked in origin.asked() {
+        let both = asked.headers.contains_key("content-length")
+            && asked.headers.contains_key("transfer-encoding");
+        assert!(!both && asked.target == "/" && asked.body.is_empty(), "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_refused_where_it_grows_too_large() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nmax-body = \"64KiB\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let large = vec![b'x'; 65 << 10];
+    for mut client in [Hyper::h1(gateway.address()).await, Hyper::h2(gateway.address()).await] {
+        let body = Frames::unsized_of(large.clone());
+        let request = client.request("PUT", "acme", "/", body);
+        let answer = client.ask(request).await;
+        assert_eq!((answer.status, answer.problem().as_deref()), (413, Some("body-too-large")));
+    }
+    let exact = Frames::unsized_of(large[..64 << 10].to_vec());
+    let mut client = Hyper::h1(gateway.address()).await;
+    let fits = client.ask(client.request("PUT", "acme", "/", exact)).await;
+
+    assert_eq!(fits.status, 200);
+    let whole = origin.asked().iter().filter(|asked| asked.whole).count();
+    assert_eq!(whole, 1, "no origin took a part for the whole");
+}
+
+#[tokio::test]
+async fn a_body_with_too_large_a_length_is_refused_before_a_byte_of_it() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let fields =
+        ["Host: a", "X-Tenant-ID: acme", "Content-Length: 10485761", "Expect: 100-continue"];
+
+    let answer = ask(gateway.address(), "PUT /", &fields).await;
+
+    assert_eq!((answer.status, answer.interim), (413, vec![]));
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_valid_answer_is_a_bad_answer() {
+    let many: String = (0..300).map(|number| format!("X-{number}: 1\r\n")).collect();
+    let bad = [
+        "hello\r\n\r\n".to_owned(),
+        "HTTP/1.1 abc Odd\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nNo colon\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_owned(),
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n".to_owned(),
+        "HTTP/3.0 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        format!("HTTP/1.1 200 OK\r\nX-A: {}\r\n\r\n", "x".repeat(65 << 10)),
+        format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n"),
+    ];
+    let origin = Origin::saying("").await;
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], NO_RETRY)).await;
+    for bytes in bad {
+        origin.rescript([Step::raw(bytes.clone())]);
+        let answer = gateway.get("/").await;
+        let told = (answer.status, answer.problem());
+        assert_eq!(told, (502, Some("bad-answer".to_owned())), "{bytes:.60}");
+    }
+    origin.rescript([Step::ok("well")]);
+    assert_eq!(gateway.get("/").await.text(), "well");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_speak_the_pools_protocol_is_a_fault_of_its_own() {
+    let origin = Origin::saying("hello").await;
+    let keys = format!("{NO_RETRY}\nprotocol = \"h2\"\ntimeouts = {{ attempt = \"5s\" }}");
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], &keys)).await;
+
+    let answer = gateway.get("/").await;
+
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert!(answer.problem().is_some());
+}

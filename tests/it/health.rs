@@ -1,0 +1,224 @@
+//! Who works: as checks find it, and as traffic shows it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tenantry::control::generation::ReloadResult;
+use tokio::time::{Instant, sleep};
+
+use crate::world::config::{one_tenant_with, pool};
+use crate::world::gateway::Gateway;
+use crate::world::origin::{Origin, Step};
+use crate::world::{DEADLINE, STEP, eventually};
+
+const CHECKED: &str = "health = { http = \"/check\", status = 200, interval = \"30ms\", \
+                       rise = 2, fall = 3 }\neject = { failures = 0 }\nbalance = \"round-robin\"";
+
+/// The pool `app` as `/api/v1/pools` shows it.
+async fn shown(gateway: &Gateway) -> Value {
+    gateway.admin("/api/v1/pools").await.json()[0].clone()
+}
+
+/// What `/api/v1/pools` says of an endpoint.
+async fn member(gateway: &Gateway, address: SocketAddr) -> Value {
+    let pool = shown(gateway).await;
+    let members = pool["members"].as_array().cloned().unwrap_or_default();
+    let found = members.into_iter().find(|member| member["address"] == address.to_string());
+    found.unwrap_or_else(|| panic!("{address} is not in {pool}"))
+}
+
+/// Waits until `/api/v1/pools` says so of an endpoint's health.
+async fn becomes(gateway: &Gateway, address: SocketAddr, health: &str) -> Value {
+    let started = Instant::now();
+    loop {
+        let member = member(gateway, address).await;
+        if member["health"] == health {
+            return member;
+        }
+        assert!(started.elapsed() < DEADLINE, "{address} is not {health}: {member}");
+        sleep(STEP).await;
+    }
+}
+
+fn asked(origin: &Origin, target: &str) -> usize {
+    origin.asked().iter().filter(|asked| asked.target == target).count()
+}
+
+/// Sends so many requests; all must be served.
+async fn all_served(gateway: &Gateway, count: usize) {
+    for _ in 0..count {
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_check_takes_an_endpoint_out_and_brings_it_back() {
+    let (sick, well) = (Origin::saying("sick").await, Origin::saying("well").await);
+    let routes = one_tenant_with(&[sick.address, well.address], CHECKED);
+    let gateway = Gateway::start(&routes).await;
+    becomes(&gateway, sick.address, "up").await;
+    becomes(&gateway, well.address, "up").await;
+    all_served(&gateway, 4).await;
+    assert_eq!(asked(&sick, "/"), 2);
+
+    let checks = asked(&sick, "/check");
+    sick.rescript([Step::answer(503, "")]);
+    let member = becomes(&gateway, sick.address, "down").await;
+    assert!(asked(&sick, "/check") >= checks + 3, "it takes three failures");
+    assert_eq!(member["eligible"], false);
+    assert!(member["reason"].as_str().is_some_and(|why| why.contains("503")), "{member}");
+    gateway.metric_becomes(&up(sick.address), 0.0).await;
+    all_served(&gateway, 10).await;
+    assert_eq!(asked(&sick, "/"), 2, "an endpoint that is down gets no request");
+
+    sick.rescript([Step::ok("sick")]);
+    becomes(&gateway, sick.address, "up").await;
+    gateway.metric_becomes(&up(sick.address), 1.0).await;
+    all_served(&gateway, 4).await;
+    assert_eq!(asked(&sick, "/"), 4);
+}
+
+fn up(address: SocketAddr) -> String {
+    format!("tenantry_endpoint_up{{pool=\"app\",endpoint=\"{address}\"}}")
+}
+
+#[tokio::test]
+async fn a_tcp_check_sees_an_endpoint_die_and_come_back() {
+    let (first, second) = (Origin::saying("first").await, Origin::saying("second").await);
+    let keys = "health = { tcp = true, interval = \"30ms\", rise = 2, fall = 2 }";
+    let routes = one_tenant_with(&[first.address, second.address], keys);
+    let gateway = Gateway::start(&routes).await;
+    becomes(&gateway, first.address, "up").await;
+
+    let address = first.address;
+    drop(first);
+    becomes(&gateway, address, "down").await;
+    all_served(&gateway, 10).await;
+
+    let _back = restarted(address).await;
+    becomes(&gateway, address, "up").await;
+    all_served(&gateway, 10).await;
+}
+
+/// An origin at an address that one had before, whose socket may still be closing.
+async fn restarted(address: SocketAddr) -> Origin {
+    let free = || std::net::TcpListener::bind(address).is_ok();
+    eventually("the old address", free, |free| *free).await;
+    Origin::start_at(address, [Step::ok("back")]).await
+}
+
+#[tokio::test]
+async fn five_failures_in_a_row_eject_for_a_time_that_grows() {
+    let (sick, well) = (Origin::start([Step::answer(500, "")]).await, Origin::saying("well").await);
+    let keys = "balance = \"round-robin\"\neject = { failures = 5, base = \"1s\" }";
+    let gateway = Gateway::start(&one_tenant_with(&[sick.address, well.address], keys)).await;
+
+    for round in 1..=2 {
+        let before = asked(&sick, "/");
+        let mut failures = 0;
+        while failures < 5 {
+            failures += usize::from(gateway.get("/").await.status == 500);
+        }
+        let member = member(&gateway, sick.address).await;
+        let left = Duration::from_millis(member["ejected_for_ms"].as_u64().unwrap_or_default());
+        let whole = Duration::from_secs(round);
+        assert!(left <= whole, "ejection {round}: {left:?}");
+        assert!(left > whole / 2, "ejection {round}: {left:?}");
+        all_served(&gateway, 10).await;
+        assert_eq!(asked(&sick, "/"), before + 5, "an ejected endpoint gets no request");
+        if round == 1 {
+            readmitted(&gateway, sick.address).await;
+        }
+    }
+
+    let ejections = "tenantry_ejections_total{pool=\"app\"}";
+    gateway.metric_becomes(ejections, 2.0).await;
+}
+
+async fn readmitted(gateway: &Gateway, address: SocketAddr) {
+    let started = Instant::now();
+    while member(gateway, address).await["eligible"] != true {
+        assert!(started.elapsed() < DEADLINE, "{address} is not readmitted");
+        sleep(STEP).await;
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_the_share_is_ejected() {
+    let sick = [
+        Origin::start([Step::answer(500, "")]).await,
+        Origin::start([Step::answer(500, "")]).await,
+        Origin::start([Step::answer(500, "")]).await,
+    ];
+    let addresses: Vec<SocketAddr> = sick.iter().map(|origin| origin.address).collect();
+    let keys = "balance = \"round-robin\"\neject = { failures = 2, base = \"60s\" }";
+    let gateway = Gateway::start(&one_tenant_with(&addresses, keys)).await;
+
+    for _ in 0..30 {
+        assert_eq!(gateway.get("/").await.status, 500);
+    }
+
+    let pool = shown(&gateway).await;
+    let members = pool["members"].as_array().expect("members");
+    let ejected = members.iter().filter(|member| !member["ejected_for_ms"].is_null()).count();
+    assert_eq!(ejected, 1, "30 % of three: {pool}");
+}
+
+#[tokio::test]
+async fn when_too_few_are_healthy_all_are_used() {
+    let origins = [Origin::saying("1").await, Origin::saying("2").await, Origin::saying("3").await];
+    let addresses: Vec<SocketAddr> = origins.iter().map(|origin| origin.address).collect();
+    // The check asks for a body that two do not have, though they serve well.
+    let keys = "health = { http = \"/check\", body = \"1\", interval = \"30ms\" }\n\
+                balance = \"round-robin\"\npanic-below = \"50%\"";
+    let gateway = Gateway::start(&one_tenant_with(&addresses, keys)).await;
+    becomes(&gateway, addresses[1], "down").await;
+    becomes(&gateway, addresses[2], "down").await;
+
+    all_served(&gateway, 6).await;
+
+    for origin in &origins {
+        assert_eq!(asked(origin, "/"), 2);
+    }
+    assert_eq!(shown(&gateway).await["panicking"], true);
+    gateway.metric_becomes("tenantry_pool_panicking{pool=\"app\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn what_is_known_of_an_endpoint_lives_through_reloads() {
+    let (sick, well) = (Origin::start([Step::answer(503, "")]).await, Origin::saying("well").await);
+    let ejected = Origin::start([Step::answer(500, "")]).await;
+    let second = "eject = { failures = 2, base = \"60s\" }\nbalance = \"round-robin\"";
+    let routes = |total: usize, more: &str| {
+        let keys = format!("{CHECKED}\ntimeouts = {{ total = \"{total}s\" }}");
+        let first = one_tenant_with(&[sick.address, well.address], &keys);
+        let pool = pool("other", &[ejected.address, well.address], second);
+        format!("{first}\n{pool}\n[tenants.other]\npool = \"other\"\n{more}")
+    };
+    let gateway = Gateway::start(&routes(9, "")).await;
+    becomes(&gateway, sick.address, "down").await;
+    for _ in 0..4 {
+        crate::world::client::get(gateway.address(), "other", "/").await;
+    }
+    let out = async || {
+        let pools = gateway.admin("/api/v1/pools").await.json();
+        let members = pools[1]["members"].as_array().cloned().unwrap_or_default();
+        let is = |member: &Value| member["address"] == ejected.address.to_string();
+        let member = members.into_iter().find(is).unwrap_or_default();
+        !member["ejected_for_ms"].is_null()
+    };
+    assert!(out().await, "two failures eject");
+    let served = asked(&sick, "/");
+
+    // First a tenant that has nothing to do with it, then the pool's own time-outs.
+    for (total, more) in [(9, "[tenants.third]\npool = \"other\"\n"), (8, "")] {
+        let result = gateway.reload(&routes(total, more)).await;
+        assert!(matches!(result, ReloadResult::Live { .. }), "{result:?}");
+        assert_eq!(member(&gateway, sick.address).await["health"], "down");
+        assert!(out().await, "the ejection is forgotten");
+        all_served(&gateway, 6).await;
+    }
+
+    assert_eq!(asked(&sick, "/"), served);
+}

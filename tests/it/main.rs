@@ -1,0 +1,23 @@
+//! A whole gateway within the test: real sockets on 127.0.0.1, origins that answer by script and
+//! keep the very bytes that they got, clients that send the very bytes they are told to.
+//!
+//! Nothing here sleeps and hopes: a test waits for what it needs, up to a deadline.
+
+#![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
+
+mod cuts;
+mod discovery;
+mod drain;
+mod errors;
+mod flow;
+mod headers;
+mod health;
+mod protocols;
+mod reload;
+mod retries;
+mod routing;
+mod tenants;
+mod tls;
+mod tunnels;
+#[allow(dead_code, reason = "themes that come use the rest")]
+mod world;

@@ -1,0 +1,147 @@
+//! TLS with clients and with endpoints, over the wire.
+
+use http::Response;
+
+use crate::world::client::{Client, Frames, Hyper, head};
+use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
+use crate::world::gateway::Gateway;
+use crate::world::h2_origin::{H2Origin, Speaks};
+use crate::world::origin::{Origin, Step};
+use crate::world::tls::Certificates;
+
+const FIELDS: &[&str] = &["Host: localhost", "X-Tenant-ID: acme"];
+
+#[tokio::test]
+async fn a_tls_listener_speaks_what_the_client_offers() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("hello").await;
+    let routes = one_tenant(&[origin.address]);
+    let gateway = Gateway::start_with(&certificates.listener(), &routes).await;
+    let connect = |protocols| certificates.connect(gateway.address(), "localhost", protocols);
+
+    let both = connect(&["http/1.1", "h2"]).await;
+    let chosen = both.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+    let by_h2 = Hyper::h2_over(both).await.get("acme", "/h2").await;
+    let by_h1 = Hyper::h1_over(connect(&["http/1.1"]).await).await.get("acme", "/h1").await;
+    let by_none = Client::over(connect(&[]).await).ask(head("GET /none", FIELDS)).await;
+
+    assert_eq!(chosen.as_deref(), Some(&b"h2"[..]));
+    for answer in [by_h2, by_h1, by_none] {
+        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+    }
+    for asked in origin.wait_for(3).await {
+        assert_eq!(asked.all("x-forwarded-proto"), ["https"]);
+    }
+}
+
+#[tokio::test]
+async fn a_large_answer_passes_through_tls_whole() {
+    let certificates = Certificates::of(&["localhost"]);
+    let size = 5 << 20;
+    let step = Step::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n"));
+    let origin = Origin::start([step.with_more(size)]).await;
+    let routes = one_tenant(&[origin.address]);
+    let gateway = Gateway::start_with(&certificates.listener(), &routes).await;
+
+    let stream = certificates.connect(gateway.address(), "localhost", &["h2"]).await;
+    let answer = Hyper::h2_over(stream).await.get("acme", "/").await;
+
+    assert!(answer.whole && answer.body.len() == size);
+}
+
+#[tokio::test]
+async fn plain_http_to_a_tls_listener_is_cut_off() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("hello").await;
+    let routes = one_tenant(&[origin.address]);
+    let gateway = Gateway::start_with(&certificates.listener(), &routes).await;
+    let mut client = Client::connect(gateway.address()).await;
+
+    client.send(head("GET /", FIELDS)).await;
+    let said = client.wire.rest().await;
+
+    assert!(!said.starts_with(b"HTTP/"), "{said:?}");
+    assert_eq!(origin.connections(), 0);
+    let rejected = "tenantry_downstream_rejected_connections_total{reason=\"tls_failed\"}";
+    gateway.metric_becomes(rejected, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_not_finished_is_cut_off() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("hello").await;
+    let more = format!("{}[downstream]\nhandshake-timeout = \"50ms\"", certificates.listener());
+    let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
+
+    assert!(Client::connect(gateway.address()).await.is_closed().await);
+}
+
+#[tokio::test]
+async fn endpoints_are_reached_by_tls_with_an_authority_of_ones_own() {
+    let certificates = Certificates::of(&["127.0.0.1"]);
+    let answer = |_: &crate::world::message::Asked| Response::new(Frames::sized("secure"));
+    for (speaks, protocol, alpn) in [(Speaks::H1, "h1", "http/1.1"), (Speaks::H2, "h2", "h2")] {
+        let origin = H2Origin::start_tls(speaks, certificates.server(&[alpn]), answer).await;
+        let keys = format!("protocol = \"{protocol}\"\ntls = {{ ca = \"{}\" }}", certificates.ca());
+        let gateway = Gateway::start(&one_tenant_with(&[origin.address], &keys)).await;
+        for _ in 0..3 {
+            let answer = gateway.get("/").await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "secure"), "{protocol}");
+        }
+        assert_eq!(origin.connections(), 1, "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn an_authority_that_we_do_not_trust_is_refused_and_no_request_is_sent() {
+    let (theirs, ours) = (Certificates::of(&["127.0.0.1"]), Certificates::of(&["127.0.0.1"]));
+    let origin = Origin::start_tls(theirs.server(&[]), [Step::ok("hello")]).await;
+    let keys = format!("{NO_RETRY}\ntls = {{ ca = \"{}\" }}", ours.ca());
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], &keys)).await;
+
+    let answer = gateway.get("/").await;
+
+    assert_eq!((answer.status, answer.problem().as_deref()), (502, Some("tls-failed")));
+    assert_eq!(origin.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_must_carry_the_name_that_is_written() {
+    let certificates = Certificates::of(&["app.internal"]);
+    let origin = Origin::start_tls(certificates.server(&[]), [Step::ok("hello")]).await;
+    let with = |name: &str| {
+        let ca = certificates.ca();
+        let keys = format!("{NO_RETRY}\ntls = {{ ca = \"{ca}\"{name} }}");
+        one_tenant_with(&[origin.address], &keys)
+    };
+    let gateway = Gateway::start(&with(", server-name = \"app.internal\"")).await;
+    let right = gateway.get("/").await;
+    gateway.reload(&with(", server-name = \"other.internal\"")).await;
+    let wrong = gateway.get("/").await;
+    gateway.reload(&with("")).await;
+    let address = gateway.get("/").await;
+
+    assert_eq!((right.status, right.text().as_str()), (200, "hello"));
+    assert_eq!((wrong.status, wrong.problem().as_deref()), (502, Some("tls-failed")));
+    assert_eq!((address.status, address.problem().as_deref()), (502, Some("tls-failed")));
+    assert_eq!(origin.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_after_its_handshake_does_not_hold_up_a_drain() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("hello").await;
+    let more = format!(
+        "{}[drain]\naccept = \"0s\"\ntimeout = \"10s\"\n\
+         [downstream]\nheader-timeout = \"200ms\"",
+        certificates.listener()
+    );
+    let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
+    let by_h1 = certificates.connect(gateway.address(), "localhost", &["http/1.1"]).await;
+    let by_h2 = certificates.connect(gateway.address(), "localhost", &["h2"]).await;
+
+    let ended = gateway.stop().await;
+
+    assert_eq!(ended.cut_off, 0);
+    drop((by_h1, by_h2));
+}

@@ -1,0 +1,128 @@
+//! A gateway in this process, with its files in a folder of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tenantry::app::{App, Ended, StartError};
+use tenantry::config;
+use tenantry::control::generation::ReloadResult;
+use tenantry::telemetry::registry::Metrics;
+use tokio::time::{Instant, sleep};
+
+use super::client::{Client, get};
+use super::message::Answer;
+use super::{DEADLINE, STEP, within};
+
+/// A gateway that serves. Dropped, it ends at once.
+pub(crate) struct Gateway {
+    /// The gateway itself.
+    pub(crate) app: App,
+    folder: TempDir,
+}
+
+impl Gateway {
+    /// Serves these routes with one worker, so that what a worker owns can be counted.
+    pub(crate) async fn start(routes: &str) -> Self {
+        Self::start_with("", routes).await
+    }
+
+    /// As [`Gateway::start`], with further lines at the end of `gateway.toml`. The table that they
+    /// follow is the listener's, so that they may begin with its `tls`.
+    pub(crate) async fn start_with(more: &str, routes: &str) -> Self {
+        Self::start_with_workers(1, more, routes).await
+    }
+
+    /// As [`Gateway::start_with`], with so many workers.
+    pub(crate) async fn start_with_workers(workers: usize, more: &str, routes: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("routes.toml"), routes).expect("write the routes");
+        match Self::start_in(folder, workers, more).await {
+            Ok(gateway) => gateway,
+            Err(error) => panic!("the gateway does not start: {error}"),
+        }
+    }
+
+    /// Serves the `routes.toml` of a folder; what it keeps over a restart is there, too.
+    pub(crate) async fn start_in(
+        folder: TempDir,
+        workers: usize,
+        more: &str,
+    ) -> Result<Self, StartError> {
+        let text = format!(
+            "routes = \"routes.toml\"\nworkers = {workers}\n\
+             [access-log]\nfile = \"access.log\"\n\
+             [admin]\naddress = \"127.0.0.1:0\"\n\
+             [[listeners]]\naddress = \"127.0.0.1:0\"\n{more}\n"
+        );
+        let path = folder.path().join("gateway.toml");
+        fs::write(&path, text).expect("write gateway.toml");
+        let spec = match config::load_gateway(&path) {
+            Ok(spec) => spec,
+            Err(problems) => panic!("gateway.toml is broken: {problems}"),
+        };
+        let app = within("the start", Box::pin(App::start(spec, Arc::new(Metrics::new())))).await?;
+        Ok(Self { app, folder })
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.app.addresses()[0]
+    }
+
+    /// A file in the gateway's folder: `routes.toml`, `access.log`.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes the routes as an editor does: a new file, renamed over the old one.
+    pub(crate) fn edit(&self, routes: &str) {
+        fs::write(self.path("routes.new"), routes).expect("write the routes");
+        fs::rename(self.path("routes.new"), self.path("routes.toml")).expect("rename the routes");
+    }
+
+    /// Writes the routes and has them loaded now.
+    pub(crate) async fn reload(&self, routes: &str) -> ReloadResult {
+        self.edit(routes);
+        within("a reload", self.app.reload()).await.expect("the gateway is there")
+    }
+
+    /// `GET path` by the tenant `acme`, on a connection of its own.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        get(self.address(), "acme", path).await
+    }
+
+    /// `GET path` of the admin API.
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
+        let address = self.app.admin_address().expect("there is an admin API");
+        Client::connect(address).await.ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await
+    }
+
+    /// The value of a metric with exactly these labels as they are printed; workers hand their
+    /// counts over once a second, so ask with [`Gateway::metric_becomes`] for those.
+    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
+        let metrics = self.admin("/metrics").await.text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        line.trim().parse().ok()
+    }
+
+    /// Waits until a metric has a value.
+    pub(crate) async fn metric_becomes(&self, series: &str, value: f64) {
+        let started = Instant::now();
+        loop {
+            let now = self.metric(series).await;
+            if now == Some(value) {
+                return;
+            }
+            assert!(started.elapsed() < DEADLINE, "{series} is {now:?}, not {value}");
+            sleep(STEP * 10).await;
+        }
+    }
+
+    /// Drains and ends.
+    pub(crate) async fn stop(self) -> Ended {
+        within("the drain", Box::pin(self.app.stop())).await
+    }
+}
