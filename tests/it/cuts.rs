@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
 use crate::world::client::{Client, Hyper, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
-use crate::world::eventually;
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
+use crate::world::{STEP, eventually, within};
 
 const FIELDS: &[&str] = &["Host: a", "X-Tenant-ID: acme"];
 
@@ -146,7 +149,7 @@ async fn a_trickle_does_not_win_time_for_a_head() {
         }
     };
 
-    crate::world::within("the end of the connection", trickling).await;
+    within("the end of the connection", trickling).await;
 }
 
 #[tokio::test]
@@ -213,4 +216,27 @@ async fn a_connection_above_the_limit_is_closed_at_once() {
 
     assert!(second.is_closed().await);
     assert_eq!(first.ask(head("GET /", FIELDS)).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_had_connected_before_the_listeners_closed_may_still_ask() {
+    let origin = Origin::saying("hello").await;
+    let more = "[drain]\naccept = \"0s\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let address = gateway.address();
+    let mut client = Client::connect(address).await;
+
+    let asking = async {
+        within("closed listeners", async {
+            while TcpStream::connect(address).await.is_ok() {
+                sleep(STEP).await;
+            }
+        })
+        .await;
+        client.ask(head("GET /", FIELDS)).await
+    };
+    let (ended, answer) = tokio::join!(gateway.stop(), asking);
+
+    assert_eq!((answer.status, answer.one("connection").as_deref()), (200, Some("close")));
+    assert_eq!(ended.cut_off, 0);
 }

@@ -126,3 +126,22 @@ async fn a_certificate_must_carry_the_name_that_is_written() {
     assert_eq!((address.status, address.problem().as_deref()), (502, Some("tls-failed")));
     assert_eq!(origin.asked().len(), 1);
 }
+
+#[tokio::test]
+async fn a_client_that_is_silent_after_its_handshake_does_not_hold_up_a_drain() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("hello").await;
+    let more = format!(
+        "{}[drain]\naccept = \"0s\"\ntimeout = \"10s\"\n\
+         [downstream]\nheader-timeout = \"200ms\"",
+        certificates.listener()
+    );
+    let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
+    let by_h1 = certificates.connect(gateway.address(), "localhost", &["http/1.1"]).await;
+    let by_h2 = certificates.connect(gateway.address(), "localhost", &["h2"]).await;
+
+    let ended = gateway.stop().await;
+
+    assert_eq!(ended.cut_off, 0);
+    drop((by_h1, by_h2));
+}
