@@ -408,11 +408,13 @@ async fn tenants_that_come_and_go_under_load_disturb_nobody() {
 #[tokio::test]
 async fn a_start_on_broken_routes_serves_those_that_were_good_last() {
     let origin = Origin::saying("still here").await;
-    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
-    let folder = copy_of(&gateway.path(""));
+    let state = tempfile::tempdir().expect("a folder");
+    let folder = folder_with(&one_tenant(&[origin.address]), state.path());
+    let gateway = Gateway::start_in(folder, 1, "").await.expect("a gateway");
+    assert_eq!(gateway.get("/").await.status, 200);
     gateway.stop().await;
 
-    fs::write(folder.path().join("routes.toml"), "[tenants.acme\n").expect("write the routes");
+    let folder = folder_with("[tenants.acme\n", state.path());
     let gateway = Gateway::start_in(folder, 1, "").await.expect("a gateway");
 
     assert_eq!(gateway.get("/").await.text(), "still here");
@@ -422,19 +424,12 @@ async fn a_start_on_broken_routes_serves_those_that_were_good_last() {
     gateway.metric_becomes("tenantry_config_serving_last_good", 0.0).await;
 }
 
-/// A folder with what is in this one, since that of a gateway goes with it.
-fn copy_of(folder: &Path) -> TempDir {
-    let copy = tempfile::tempdir().expect("a folder");
-    fs::create_dir(copy.path().join("state")).expect("a folder for the state");
-    for name in [".", "state"] {
-        for entry in fs::read_dir(folder.join(name)).expect("a folder").flatten() {
-            if entry.path().is_file() {
-                let to = copy.path().join(name).join(entry.file_name());
-                fs::copy(entry.path(), to).expect("copy a file");
-            }
-        }
-    }
-    copy
+/// A folder with these routes whose state is elsewhere, since a gateway's folder ends with it.
+fn folder_with(routes: &str, state: &Path) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("routes.toml"), routes).expect("write the routes");
+    symlink(state, folder.path().join("state")).expect("link the state");
+    folder
 }
 
 #[tokio::test]
