@@ -19,7 +19,7 @@ use crate::world::load::Load;
 use crate::world::message::{Answer, payload};
 use crate::world::origin::{Origin, Step};
 use crate::world::wire::{Framing, Piece};
-use crate::world::{DEADLINE, STEP, within};
+use crate::world::{DEADLINE, STEP, eventually, within};
 
 async fn two_origins() -> (Origin, Origin) {
     (Origin::saying("old").await, Origin::saying("new").await)
@@ -409,6 +409,9 @@ async fn tenants_that_come_and_go_under_load_disturb_nobody() {
 async fn a_start_on_broken_routes_serves_those_that_were_good_last() {
     let origin = Origin::saying("still here").await;
     let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    // It is kept by a task of its own, a moment after the table is live.
+    let kept = || gateway.path("state/last-good.json").exists();
+    eventually("the last good file", kept, |kept| *kept).await;
     let folder = copy_of(&gateway.path(""));
     gateway.stop().await;
 
