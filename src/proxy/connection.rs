@@ -380,8 +380,8 @@ impl Drop for Open {
     }
 }
 
-/// 250 ms: who has connected before the listeners closed has a request here by then, if any.
-const LAST_WORD: Duration = Duration::from_millis(250);
+/// 500 ms: who has connected before the listeners closed has a request here by then, if any.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
