@@ -13,6 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
+use crate::base::small;
+
 use super::activity::Activity;
 
 /// A client's stream.
@@ -110,7 +112,11 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+        let stream = Pin::new(&mut self.get_mut().stream);
+        match small::join(slices, &mut [0; small::MOST]) {
+            Some(bytes) => stream.poll_write(context, bytes),
+            None => stream.poll_write_vectored(context, slices),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use foldhash::fast::RandomState;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -29,7 +30,7 @@ impl Key {
 
 #[derive(Debug)]
 pub(super) struct Shelves<B> {
-    shelves: RefCell<HashMap<Key, Shelf<B>>>,
+    shelves: RefCell<HashMap<Key, Shelf<B>, RandomState>>,
 }
 
 #[derive(Debug)]
