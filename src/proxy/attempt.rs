@@ -46,8 +46,9 @@ pub(super) async fn run(
     outgoing: &mut Outgoing,
 ) -> Result<Answered, ExchangeError> {
     let to = destination(worker, pool, endpoint, bounds.deadlines);
+    let rested = if outgoing.idempotent { Duration::MAX } else { RESTED };
     loop {
-        let mut connection = match worker.client.reuse(&to) {
+        let mut connection = match worker.client.reuse(&to, rested) {
             Some(connection) => connection,
             None => within(bounds, worker.client.open(&to)).await?.map_err(AttemptError::from)?,
         };
@@ -173,3 +174,8 @@ pub(super) fn outcome_of(status: StatusCode) -> AttemptOutcome {
         _ => AttemptOutcome::ServerError,
     }
 }
+
+/// 1 s: servers close a connection that was idle for their own limit, from 2 s on, and a request
+/// that crosses with that is lost unless it may be sent twice. One that may not goes to a connection
+/// that is not near such a limit, or to a new one.
+const RESTED: Duration = Duration::from_secs(1);

@@ -129,14 +129,15 @@ impl<'e> Effort<'e> {
             replayable: outgoing.is_repeatable(),
         };
         self.rule.judge(failure, facts)?;
-        let pause = self.rule.pause(failure, attempts);
+        // The budget keeps retries from adding to the load of endpoints in trouble, and the pause
+        // gives them time. A request that reached nobody needs neither before it goes to one that
+        // is sound: it would have come there anyway.
+        let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
+        let pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {
             return Err(Refusal::Deadline);
         }
-        // The budget keeps retries from adding to the load of endpoints in trouble. A request that
-        // reached nobody adds nothing to one that is sound: it would have come there anyway.
-        let free = || failure == Failure::Connect && self.pool.has_sound_untried(tried);
-        if !self.budget.withdraw(self.rule.fill()) && !free() {
+        if !self.budget.withdraw(self.rule.fill()) && !free {
             return Err(Refusal::Budget);
         }
         Ok(pause)

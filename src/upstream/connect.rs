@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
@@ -53,7 +54,7 @@ where
         let opening = self.shelves.opening(to);
         let failures = opening.failures.get();
         let _turn = opening.turn.lock().await;
-        if let Some(connection) = self.shelves.take(to) {
+        if let Some(connection) = self.shelves.take(to, Duration::MAX) {
             return Ok(connection);
         }
         if opening.failures.get() != failures {

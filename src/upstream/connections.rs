@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hyper::client::conn::{http1, http2};
@@ -90,13 +91,13 @@ impl<B> Default for Shelf<B> {
 }
 
 impl<B> Shelves<B> {
-    /// Takes a connection that can carry a request now.
-    pub(super) fn take(&self, to: &Destination<'_>) -> Option<Connection<B>> {
+    /// Takes a connection that can carry a request now and was idle no longer than `rested`.
+    pub(super) fn take(&self, to: &Destination<'_>, rested: Duration) -> Option<Connection<B>> {
         let key = Key::of(to);
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.get_mut(&key)?;
         match to.protocol {
-            Protocol::H1 => shelf.take_idle(key),
+            Protocol::H1 => shelf.take_idle(key, rested),
             Protocol::H2 => shelf.take_stream(key),
         }
     }
@@ -138,9 +139,11 @@ impl<B> Shelves<B> {
 
 impl<B> Shelf<B> {
     /// The latest idle connection: its endpoint is the least likely to have closed it.
-    fn take_idle(&mut self, key: Key) -> Option<Connection<B>> {
+    fn take_idle(&mut self, key: Key, rested: Duration) -> Option<Connection<B>> {
         let now = Instant::now();
-        while let Some(idle) = self.idle.pop() {
+        // The others have been idle for longer still.
+        let recent = |idle: &mut Idle<B>| now.duration_since(idle.since) <= rested;
+        while let Some(idle) = self.idle.pop_if(recent) {
             // Not ready: closed, or its answer ended before its request did.
             if idle.sender.is_ready() && idle.may_live(now) {
                 let Idle { sender, born, keep, .. } = idle;

@@ -117,9 +117,9 @@ where
         Self { shelves: Shelves::default(), tasks, meter, limits }
     }
 
-    /// A connection that is open already, if there is one.
-    pub fn reuse(&self, to: &Destination<'_>) -> Option<Connection<B>> {
-        let connection = self.shelves.take(to)?;
+    /// A connection that is open already, if there is one that was idle no longer than `rested`.
+    pub fn reuse(&self, to: &Destination<'_>, rested: Duration) -> Option<Connection<B>> {
+        let connection = self.shelves.take(to, rested)?;
         self.meter.upstream_reused(to.pool);
         Some(connection)
     }

@@ -80,6 +80,19 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
+fn a_hangup_reloads_the_routes() {
+    let endpoint = origin::answering("127.0.0.1:0", "here");
+    let gateway = Gateway::start(&routes(&endpoint));
+    let loads = "tenantry_config_reloads_total{result=\"ok\"}";
+    let before = gateway.metric(loads).expect("the count of loads");
+
+    gateway.signal("HUP");
+
+    eventually("one more load", || gateway.metric(loads), |now| *now == Some(before + 1.0));
+    assert_eq!(gateway.get("acme", "/", &[]).body, "here");
+}
+
+#[test]
 fn a_restart_on_broken_routes_serves_the_last_good_ones() {
     let endpoint = origin::answering("127.0.0.1:0", "still here");
     let mut gateway = Gateway::start(&routes(&endpoint));

@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
 mod cuts;
+mod discovery;
 mod drain;
 mod errors;
 mod flow;
@@ -18,5 +19,4 @@ mod routing;
 mod tenants;
 mod tls;
 mod tunnels;
-#[allow(dead_code, reason = "themes that come use the rest")]
 mod world;

@@ -11,9 +11,10 @@ use tempfile::TempDir;
 use tenantry::control::generation::ReloadResult;
 use tokio::time::{Instant, sleep};
 
-use crate::world::client::{Client, get, head};
+use crate::world::client::{Client, Frames, Hyper, get, head};
 use crate::world::config::{one_tenant, one_tenant_with, pool};
 use crate::world::gateway::Gateway;
+use crate::world::h2_origin::H2Origin;
 use crate::world::load::Load;
 use crate::world::message::{Answer, payload};
 use crate::world::origin::{Origin, Step};
@@ -334,6 +335,47 @@ async fn endpoints_that_move_between_pools_under_load_lose_nothing() {
     }
 
     load.stop().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_changes_its_protocol_and_its_checks_under_load_loses_nothing() {
+    let (one, two) = (Origin::saying("h1").await, H2Origin::saying("h2").await);
+    let check = "health = { http = \"/check\", interval = \"50ms\" }";
+    let once = "retry = { attempts = 1 }\neject = { failures = 0 }";
+    let steps = [
+        one_tenant_with(&[one.address], once),
+        one_tenant_with(&[two.address], &format!("{once}\nprotocol = \"h2\"")),
+        one_tenant_with(&[two.address], &format!("{once}\nprotocol = \"h2\"\n{check}")),
+        one_tenant_with(&[one.address], &format!("{once}\n{check}")),
+    ];
+    let gateway = Gateway::start_with_workers(2, "", &steps[0]).await;
+    let load = Load::start(gateway.address(), &["acme"], 4);
+
+    for (step, body) in steps.iter().zip(["h1", "h2", "h2", "h1"]).cycle().skip(1).take(12) {
+        assert!(matches!(gateway.reload(step).await, ReloadResult::Live { .. }));
+        assert_eq!(gateway.get("/").await.text(), body);
+        load.serves(20).await;
+    }
+
+    load.stop().await;
+}
+
+#[tokio::test]
+async fn streams_of_one_http2_connection_are_served_through_reloads() {
+    let origin = Origin::saying("served").await;
+    let gateway = Gateway::start(&numbered(&[origin.address], 0)).await;
+    let mut client = Hyper::h2(gateway.address()).await;
+
+    for number in 1..=30 {
+        let result = gateway.reload(&numbered(&[origin.address], number)).await;
+        assert!(matches!(result, ReloadResult::Live { .. }), "{result:?}");
+        for _ in 0..3 {
+            let body = Frames::sized(payload(3000));
+            let request = client.request("POST", "acme", &format!("/{number}"), body);
+            let answer = client.ask(request).await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "served"));
+        }
+    }
 }
 
 #[tokio::test]

@@ -159,6 +159,27 @@ async fn a_connection_that_its_endpoint_closed_while_idle_fails_no_request() {
 }
 
 #[tokio::test]
+async fn what_may_not_be_sent_twice_takes_no_connection_that_rested_for_long() {
+    let origin = Origin::saying("ok").await;
+    let gateway = in_turn(&[origin.address]).await;
+    let rest = async || {
+        let started = Instant::now();
+        eventually("a second", || started.elapsed(), |time| *time > Duration::from_secs(1)).await;
+    };
+
+    assert_eq!(statuses(&gateway, 2, "POST", &[]).await, [200; 2]);
+    assert_eq!(origin.connections(), 1, "a fresh connection is used again");
+    rest().await;
+    assert_eq!(statuses(&gateway, 1, "GET", &[]).await, [200]);
+    rest().await;
+    assert_eq!(statuses(&gateway, 1, "POST", &["Idempotency-Key: k"]).await, [200]);
+    assert_eq!(origin.connections(), 1, "so is a rested one for what may be sent twice");
+    rest().await;
+    assert_eq!(statuses(&gateway, 1, "POST", &[]).await, [200]);
+    assert_eq!(origin.connections(), 2);
+}
+
+#[tokio::test]
 async fn a_stream_that_an_http2_endpoint_did_not_begin_with_is_retried() {
     // RST_STREAM with REFUSED_STREAM; GOAWAY that names no stream as begun.
     let refuse = |stream: [u8; 4]| [frame(3, 0, stream), [0, 0, 0, 7].to_vec()].concat();
