@@ -112,7 +112,8 @@ pub struct DownstreamSpec {
     pub header_timeout: Duration,
     /// How long a connection may wait for its next request. Default 75 s.
     pub idle_timeout: Duration,
-    /// Longest silence within a request body. Default 30 s.
+    /// Longest silence within a request body, and longest time in which a client takes nothing of
+    /// its answer. Default 30 s.
     pub body_timeout: Duration,
     /// Longest silence of both sides of an upgraded connection. Default 5 min.
     pub tunnel_timeout: Duration,
@@ -436,8 +437,8 @@ pub enum Protocol {
 pub struct UpstreamTlsSpec {
     /// The certificates trusted, from a `ca` file; `None` = the system's.
     pub ca: Option<Vec<CertificateDer<'static>>>,
-    /// The name that the certificate must carry; `None` = the DNS name that the endpoint was
-    /// found by, or its address.
+    /// The name that the certificate must carry: the one that is written, else the DNS name that
+    /// the endpoints are found by; `None` = each endpoint's address.
     pub server_name: Option<ServerName<'static>>,
 }
 

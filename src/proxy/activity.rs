@@ -18,6 +18,8 @@ pub(super) struct Activity {
     /// The first byte of a request whose head is not read yet.
     head_since: AtomicU64,
     idle_since: AtomicU64,
+    /// The client has taken nothing of what waits for it.
+    stuck_since: AtomicU64,
 }
 
 /// An exchange under way; ends when dropped.
@@ -33,6 +35,19 @@ pub(super) enum Patience {
     SlowHead,
     /// It was idle for too long.
     Idle,
+    /// It took nothing of its answer for too long.
+    SlowReader,
+}
+
+/// How long a connection is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// For the end of a begun head, where the protocol tells one from other bytes.
+    pub(super) head: Option<Duration>,
+    /// Between requests.
+    pub(super) idle: Duration,
+    /// For the client to take something of its answer.
+    pub(super) send: Duration,
 }
 
 impl Activity {
@@ -44,6 +59,7 @@ impl Activity {
             served: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(1),
+            stuck_since: AtomicU64::new(0),
         })
     }
 
@@ -51,6 +67,20 @@ impl Activity {
     pub(super) fn read(&self) {
         if self.busy.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes went out.
+    pub(super) fn wrote(&self) {
+        if self.stuck_since.load(Ordering::Relaxed) != 0 {
+            self.stuck_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes wait to go out.
+    pub(super) fn stuck(&self) {
+        if self.stuck_since.load(Ordering::Relaxed) == 0 {
+            self.stuck_since.store(self.now(), Ordering::Relaxed);
         }
     }
 
@@ -67,16 +97,23 @@ impl Activity {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Whether the connection has been waited for long enough. `head` bounds a begun head, where
-    /// the protocol tells one from other bytes; `idle` the time between requests.
-    pub(super) fn patience(&self, head: Option<Duration>, idle: Duration) -> Patience {
+    /// Whether the connection has been waited for long enough.
+    pub(super) fn patience(&self, limits: Limits) -> Patience {
+        let Limits { head, idle, send } = limits;
         let now = Instant::now();
         // A head that begins meanwhile may be due as early as this.
         let earliest = head.map_or(now + idle, |head| now + head.min(idle));
-        if self.busy.load(Ordering::Relaxed) > 0 {
-            return Patience::Until(earliest); // an exchange has deadlines of its own
-        }
         let since = |word: u64| self.born + Duration::from_millis(word.saturating_sub(1));
+        if self.busy.load(Ordering::Relaxed) > 0 {
+            // An exchange has deadlines of its own, which nobody asks about while the client takes
+            // nothing: then its body is not read from.
+            let end = match self.stuck_since.load(Ordering::Relaxed) {
+                0 => now + send,
+                stuck => since(stuck) + send,
+            };
+            let until = Patience::Until(end.min(earliest));
+            return if now >= end { Patience::SlowReader } else { until };
+        }
         let begun = self.head_since.load(Ordering::Relaxed);
         let (end, verdict) = match head {
             Some(head) if begun != 0 => (since(begun) + head, Patience::SlowHead),
@@ -104,16 +141,18 @@ mod tests {
 
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(75);
+    const SEND: Duration = Duration::from_secs(30);
+    const LIMITS: Limits = Limits { head: Some(HEAD), idle: IDLE, send: SEND };
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_is_waited_for_its_idle_time() {
         let activity = Activity::new();
         tokio::time::advance(IDLE - Duration::from_secs(1)).await;
-        assert!(matches!(activity.patience(Some(HEAD), IDLE), Patience::Until(_)));
+        assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
 
         tokio::time::advance(Duration::from_secs(1)).await;
 
-        assert_eq!(activity.patience(Some(HEAD), IDLE), Patience::Idle);
+        assert_eq!(activity.patience(LIMITS), Patience::Idle);
     }
 
     #[tokio::test(start_paused = true)]
@@ -123,11 +162,11 @@ mod tests {
         activity.read();
         tokio::time::advance(HEAD - Duration::from_millis(1)).await;
         activity.read(); // a trickle does not win time
-        assert!(matches!(activity.patience(Some(HEAD), IDLE), Patience::Until(_)));
+        assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
 
         tokio::time::advance(Duration::from_millis(1)).await;
 
-        assert_eq!(activity.patience(Some(HEAD), IDLE), Patience::SlowHead);
+        assert_eq!(activity.patience(LIMITS), Patience::SlowHead);
     }
 
     #[tokio::test(start_paused = true)]
@@ -136,13 +175,29 @@ mod tests {
         activity.read();
         let busy = activity.begin();
         tokio::time::advance(IDLE * 2).await;
-        assert!(matches!(activity.patience(Some(HEAD), IDLE), Patience::Until(_)));
+        assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
 
         drop(busy);
 
-        assert!(matches!(activity.patience(Some(HEAD), IDLE), Patience::Until(_)));
+        assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
         tokio::time::advance(IDLE).await;
-        assert_eq!(activity.patience(Some(HEAD), IDLE), Patience::Idle);
+        assert_eq!(activity.patience(LIMITS), Patience::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_not_waited_for_longer_than_its_time() {
+        let activity = Activity::new();
+        let _busy = activity.begin();
+        activity.stuck();
+        tokio::time::advance(SEND - Duration::from_millis(1)).await;
+        activity.stuck(); // the first time counts
+        assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(activity.patience(LIMITS), Patience::SlowReader);
+
+        activity.wrote();
+
+        assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -150,7 +205,7 @@ mod tests {
         let activity = Activity::new();
         let _busy = activity.begin();
 
-        let next = activity.patience(Some(HEAD), IDLE);
+        let next = activity.patience(LIMITS);
 
         assert_eq!(next, Patience::Until(Instant::now() + HEAD));
     }

@@ -45,6 +45,9 @@ pub(super) enum DownloadFault {
     /// The endpoint failed within its answer.
     #[error("the endpoint broke off its answer: {0}")]
     Broken(#[source] hyper::Error),
+    /// The endpoint reset the stream "without an error", and yet not at its end.
+    #[error("the endpoint reset the stream within its answer")]
+    Reset,
     /// The endpoint fell silent within its answer.
     #[error("the endpoint sent nothing for {0:?} within its answer")]
     Silent(Duration),
@@ -84,6 +87,7 @@ impl Lease {
 pub(super) struct Download {
     incoming: Incoming,
     lease: Option<Lease>,
+    is_http2: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     ended: bool,
     bytes: u64,
@@ -120,6 +124,7 @@ impl AnswerBody {
             incoming,
             bytes: 0,
             upload: lease.upload.clone(),
+            is_http2: lease.connection.is_http2(),
             lease: Some(lease),
             alarm: None,
             worker,
@@ -143,6 +148,9 @@ impl Download {
         };
         self.alarm = None;
         let answer = match polled {
+            None if self.is_http2 && !self.incoming.is_end_stream() => {
+                return Poll::Ready(Some(Err(DownloadFault::Reset)));
+            }
             None => None,
             Some(Err(error)) => return Poll::Ready(Some(Err(DownloadFault::Broken(error)))),
             Some(Ok(frame)) => Some(Ok(self.pass(frame))),
@@ -190,7 +198,9 @@ impl Download {
 impl Drop for Download {
     fn drop(&mut self) {
         let (bytes_in, bytes_out) = (self.upload.bytes(), self.bytes);
-        let ending = if self.ended { Ending::Whole } else { Ending::Cut };
+        // HTTP/2 may say only after the last byte that it was the last; a length tells before.
+        let whole = self.ended || self.incoming.size_hint().exact() == Some(0);
+        let ending = if whole { Ending::Whole } else { Ending::Cut };
         self.visit.note(|record| {
             record.bytes_in = bytes_in;
             record.bytes_out = bytes_out;

@@ -17,7 +17,7 @@ use crate::upstream::{ConnectError, Connection, Destination, SendError};
 
 use super::error::{AttemptError, ExchangeError};
 use super::outgoing::{Keep, Outgoing};
-use super::request_body::{RequestBody, Upload};
+use super::request_body::{BodyFault, RequestBody, Upload};
 use super::worker::Worker;
 
 /// The bounds of one attempt.
@@ -54,8 +54,8 @@ pub(super) async fn run(
         };
         // A retry is judged only where the request can be had again, so there is one.
         let request = outgoing.take(bounds.keep).ok_or(ExchangeError::NoEndpoint)?;
-        let sent = answer_within(bounds, connection.send(request), &outgoing.upload).await?;
-        let error = match sent {
+        let sent = answer_within(bounds, connection.send(request), &outgoing.upload).await;
+        let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
             Ok(answer) => return Ok((answer, connection)),
             Err(error) => error,
         };
@@ -72,6 +72,24 @@ pub(super) async fn run(
                 }
             }
             error => return Err(failed(error).into()),
+        }
+    }
+}
+
+/// An endpoint that had no whole request in time is not the one that was late: a slow client must
+/// neither eject it nor spend retries.
+fn blame(
+    late: AttemptError,
+    connection: &Connection<RequestBody>,
+    upload: &Upload,
+) -> ExchangeError {
+    match late {
+        AttemptError::Timeout { limit } if upload.awaits_client() => {
+            BodyFault::Slow { limit }.into()
+        }
+        late => {
+            connection.doubt();
+            late.into()
         }
     }
 }
@@ -125,8 +143,10 @@ async fn answer_within<F: Future>(
     let Some(limit) = bounds.deadlines.first_byte else {
         return within(bounds, send).await;
     };
+    let began = Instant::now();
     let late = async {
-        let ended = upload.ended().await;
+        // What is sent again has ended in an earlier attempt already.
+        let ended = upload.ended().await.max(began);
         sleep_until(ended + limit).await;
     };
     tokio::select! {

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::spec::DownstreamSpec;
 use crate::upstream::LocalExecutor;
 
-use super::activity::{Activity, Patience};
+use super::activity::{Activity, Limits, Patience};
 use super::answer::AnswerBody;
 use super::exchange;
 use super::io::{Io, sniff};
@@ -41,6 +41,9 @@ pub(super) struct Peer {
     pub(super) client: HeaderValue,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
+    /// Its connection counts as open for as long as somebody knows the client: a tunnel outlives
+    /// what speaks HTTP.
+    _open: Open,
 }
 
 /// Serves one connection until it ends.
@@ -51,24 +54,24 @@ pub(super) async fn serve(
     listener: usize,
     tls: Option<Arc<ServerConfig>>,
 ) {
-    let _open = Open::count(Rc::clone(&worker), listener);
+    let open = Open::count(Rc::clone(&worker), listener);
     // Without it small answers would wait for the client's acknowledgement of the last one.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(client = %address, %error, "a connection ended at once");
         return;
     }
     match tls {
-        None => plain(&worker, stream, address).await,
-        Some(tls) => secure(&worker, stream, address, tls).await,
+        None => plain(&worker, stream, (address, open)).await,
+        Some(tls) => secure(&worker, stream, (address, open), tls).await,
     }
 }
 
-async fn plain(worker: &Rc<Worker>, mut stream: TcpStream, address: SocketAddr) {
+async fn plain(worker: &Rc<Worker>, mut stream: TcpStream, client: (SocketAddr, Open)) {
     let limits = &worker.gateway.downstream;
     let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
     match until_draining(worker, first).await {
         Some(Ok(Ok((ahead, is_http2)))) => {
-            speak(worker, stream, ahead, is_http2, peer(address, "http")).await;
+            speak(worker, stream, ahead, is_http2, peer(client, "http")).await;
         }
         Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
             worker.meter.connection_rejected("slow_head");
@@ -99,7 +102,7 @@ async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::O
 async fn secure(
     worker: &Rc<Worker>,
     stream: TcpStream,
-    address: SocketAddr,
+    client: (SocketAddr, Open),
     tls: Arc<ServerConfig>,
 ) {
     let limit = worker.gateway.downstream.handshake_timeout;
@@ -107,22 +110,22 @@ async fn secure(
         Err(_) => worker.meter.connection_rejected("tls_timeout"),
         Ok(Err(error)) => {
             worker.meter.connection_rejected("tls_failed");
-            tracing::debug!(client = %address, %error, "a TLS handshake failed");
+            tracing::debug!(client = %client.0, %error, "a TLS handshake failed");
         }
         Ok(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let stream = Box::new(stream);
-            speak(worker, stream, Bytes::new(), is_http2, peer(address, "https")).await;
+            speak(worker, stream, Bytes::new(), is_http2, peer(client, "https")).await;
         }
     }
 }
 
-fn peer(address: SocketAddr, scheme: &'static str) -> Rc<Peer> {
+fn peer((address, open): (SocketAddr, Open), scheme: &'static str) -> Rc<Peer> {
     let address = address.ip().to_canonical();
     // An address as text is a valid field value; the fallback is never taken.
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-    Rc::new(Peer { address, client, scheme })
+    Rc::new(Peer { address, client, scheme, _open: open })
 }
 
 async fn speak<S>(worker: &Rc<Worker>, stream: S, ahead: Bytes, is_http2: bool, peer: Rc<Peer>)
@@ -250,8 +253,14 @@ impl<C: Connection> Driven<'_, C> {
         let mut ear = Ear { worker, number: None };
         let mut leaving = false;
         let ended = std::future::poll_fn(|context| {
-            let asked = ear.hears(protocol, &activity, context);
-            if asked && !leaving {
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                    return Poll::Ready(ended);
+                }
+                // Asked only now: a request that has come already is answered before leaving.
+                if leaving || !ear.hears(protocol, &activity, context) {
+                    break;
+                }
                 leaving = true;
                 alarm.as_mut().reset(Instant::now() + FIRST_WORD);
                 // Hyper would close one that has not asked yet, be its first request here or not.
@@ -259,14 +268,15 @@ impl<C: Connection> Driven<'_, C> {
                     connection.as_mut().leave();
                 }
             }
-            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
-                return Poll::Ready(ended);
-            }
             while alarm.as_mut().poll(context).is_ready() {
                 match patience(worker, protocol, &activity, leaving) {
                     Patience::Until(when) => alarm.as_mut().reset(when),
                     Patience::SlowHead => {
                         worker.meter.connection_rejected("slow_head");
+                        return Poll::Ready(Ok(()));
+                    }
+                    Patience::SlowReader => {
+                        worker.meter.connection_rejected("slow_reader");
                         return Poll::Ready(Ok(()));
                     }
                     Patience::Idle if leaving => return Poll::Ready(Ok(())),
@@ -294,13 +304,14 @@ impl<C: Connection> Driven<'_, C> {
 /// heard of it; one that never asks is not waited for as an idle one is.
 fn patience(worker: &Worker, protocol: Protocol, activity: &Activity, leaving: bool) -> Patience {
     let limits = &worker.gateway.downstream;
-    let head = limits.header_timeout;
-    match protocol {
-        Protocol::Http1 if leaving => activity.patience(Some(head), FIRST_WORD),
-        Protocol::Http1 => activity.patience(Some(head), limits.idle_timeout),
-        Protocol::Http2 if leaving => activity.patience(None, head),
-        Protocol::Http2 => activity.patience(None, limits.idle_timeout),
-    }
+    let (head, send) = (limits.header_timeout, limits.body_timeout);
+    let (head, idle) = match protocol {
+        Protocol::Http1 if leaving => (Some(head), FIRST_WORD),
+        Protocol::Http1 => (Some(head), limits.idle_timeout),
+        Protocol::Http2 if leaving => (None, head),
+        Protocol::Http2 => (None, limits.idle_timeout),
+    };
+    activity.patience(Limits { head, idle, send })
 }
 
 /// Hears of the process's phase: the connection's task is woken when it changes.
@@ -346,6 +357,7 @@ impl Drop for Ear<'_> {
 }
 
 /// Counts a connection as open until dropped.
+#[derive(Debug)]
 struct Open {
     worker: Rc<Worker>,
     listener: usize,

@@ -20,13 +20,13 @@ use super::{forward, guard, hygiene, local, rescue};
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    peer: &Peer,
+    peer: &Rc<Peer>,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
     let mut visit = Visit::begin(worker, peer, &head);
     match run(worker, peer, head, body, &mut visit).await {
-        Ok(reply) => reply.answer(worker, visit),
+        Ok(reply) => reply.answer(worker, peer, visit),
         Err(error) => rescue::answer(&error, visit),
     }
 }

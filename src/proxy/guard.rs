@@ -1,10 +1,12 @@
 //! Requests that no endpoint may see: too large, or with a head whose meaning is open to dispute.
 
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Version};
 
 use crate::config::spec::DownstreamSpec;
+
+use crate::routing::host;
 
 use super::error::ExchangeError;
 
@@ -18,6 +20,7 @@ pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<(), Exchang
     }
     check_size(head, limits)?;
     check_host(head)?;
+    check_coding(head)?;
     check_path(head.uri.path())
 }
 
@@ -48,7 +51,8 @@ fn check_size(head: &Parts, limits: &DownstreamSpec) -> Result<(), ExchangeError
     Ok(())
 }
 
-/// RFC 9112 §3.2: one `Host` in HTTP/1.1; with several, each hop might take another.
+/// RFC 9112 §3.2: one `Host` in HTTP/1.1, and a valid one; with several, or with one that is open to
+/// interpretation, each hop might take another.
 fn check_host(head: &Parts) -> Result<(), ExchangeError> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let first = hosts.next();
@@ -57,6 +61,23 @@ fn check_host(head: &Parts) -> Result<(), ExchangeError> {
     }
     if first.is_none() && head.uri.authority().is_none() && head.version >= Version::HTTP_11 {
         return Err(ExchangeError::BadRequest("the Host field is missing"));
+    }
+    // An empty field says that the target has no authority.
+    let none = head.uri.authority().is_none() && first.is_none_or(|host| host.is_empty());
+    if !none && host::authority(head).is_none() {
+        return Err(ExchangeError::BadRequest("the host is not a valid one"));
+    }
+    Ok(())
+}
+
+/// RFC 9112 §6.1: a coding beside `chunked` ends at this hop, and without it the endpoint would take
+/// coded bytes for the body.
+fn check_coding(head: &Parts) -> Result<(), ExchangeError> {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let good =
+        codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !good || codings.next().is_some() {
+        return Err(ExchangeError::BadRequest("the body has a transfer coding besides chunked"));
     }
     Ok(())
 }
@@ -83,6 +104,36 @@ fn is_dot_segment(segment: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn head(uri: &str, fields: &[(&str, &[u8])]) -> Parts {
+        let mut request = http::Request::builder().uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_host_must_be_there_once_and_be_one() {
+        for bad in [&b"a b"[..], b"a.com, b.com", b"u@a.com", b"a.com/x", b"a.com\xff"] {
+            assert!(check_host(&head("/", &[("host", bad)])).is_err(), "{bad:?}");
+        }
+        assert!(check_host(&head("/", &[])).is_err());
+        assert!(check_host(&head("http://u@a.com/", &[("host", b"a.com")])).is_err());
+        for good in [&b"a.com"[..], b"a_b:80", b"[::1]:80", b""] {
+            assert!(check_host(&head("/", &[("host", good)])).is_ok(), "{good:?}");
+        }
+        assert!(check_host(&head("http://a.com/", &[("host", b"b b")])).is_ok());
+    }
+
+    #[test]
+    fn chunked_is_the_only_transfer_coding() {
+        assert!(check_coding(&head("/", &[])).is_ok());
+        assert!(check_coding(&head("/", &[("transfer-encoding", b"Chunked")])).is_ok());
+        for bad in [&b"gzip, chunked"[..], b"chunked, chunked", b"identity"] {
+            assert!(check_coding(&head("/", &[("transfer-encoding", bad)])).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn dot_segments_are_told_in_every_spelling() {

@@ -9,24 +9,28 @@ use crate::config::spec::{NameFrom, NamingSpec};
 use super::connection::Peer;
 
 /// Names of fields that the gateway itself sets on requests. A client's own, and any spelling of
-/// them with underscores that an application might take for the same, is never forwarded.
+/// them that an application might take for the same, is never forwarded.
 #[derive(Debug)]
-pub(super) struct OwnedNames {
+pub struct OwnedNames {
     names: Box<[HeaderName]>,
+    /// The one that [`introduce`] sets on every request: what the client said is replaced anyway.
+    replaced: HeaderName,
+    /// One of the names has a mark other than `-`, so that a plain name may be its look-alike.
+    odd: bool,
 }
 
 /// The protocol that a client asks to switch to, and what else its `Connection` field says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wishes {
+pub struct Wishes {
     /// The value of `Upgrade`, where `Connection` names it.
-    pub(super) upgrade: Option<HeaderValue>,
+    pub upgrade: Option<HeaderValue>,
     /// It takes trailers.
-    pub(super) trailers: bool,
+    pub trailers: bool,
 }
 
 impl OwnedNames {
     /// The gateway's own names and those that name the tenant.
-    pub(super) fn of(naming: &NamingSpec) -> Self {
+    pub fn of(naming: &NamingSpec) -> Self {
         let tenant = naming.from.iter().filter_map(|way| match way {
             NameFrom::Header(name) => Some(name.clone()),
             _ => None,
@@ -39,38 +43,45 @@ impl OwnedNames {
             HeaderName::from_static("x-forwarded-port"),
             HeaderName::from_static("x-forwarded-prefix"),
             HeaderName::from_static("x-real-ip"),
+            X_REQUEST_ID,
         ];
         let forwarded = [naming.forward_as.clone()];
-        Self { names: own.into_iter().chain(tenant).chain(forwarded).collect() }
+        let names: Box<[HeaderName]> = own.into_iter().chain(tenant).chain(forwarded).collect();
+        let odd = names.iter().any(|name| is_odd(name.as_str()));
+        Self { names, replaced: naming.forward_as.clone(), odd }
     }
 
     fn owns(&self, name: &HeaderName) -> bool {
         self.names.contains(name) || self.looks_like_one(name.as_str())
     }
 
-    /// Whether it is one of the names with `_` for `-`: CGI, WSGI and Rack cannot tell them apart.
+    /// Whether it is one of the names but for its marks: CGI, WSGI and Rack cannot tell `_` from
+    /// `-`, and some servers write `_` for each mark.
     fn looks_like_one(&self, name: &str) -> bool {
-        if !name.contains('_') {
-            return false;
-        }
-        let same = |own: &HeaderName| {
-            let own = own.as_str().bytes();
-            own.len() == name.len()
-                && own
-                    .zip(name.bytes())
-                    .all(|(own, name)| own == name || (own, name) == (b'-', b'_'))
-        };
-        self.names.iter().any(same) || FRAMING_LOOKALIKES.contains(&name)
+        let odd = is_odd(name);
+        (odd && FRAMING.iter().any(|own| look_alike(own.as_str(), name)))
+            || ((odd || self.odd) && self.names.iter().any(|own| look_alike(own.as_str(), name)))
     }
+}
+
+fn is_odd(name: &str) -> bool {
+    !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn look_alike(own: &str, name: &str) -> bool {
+    let mark = |byte: u8| !byte.is_ascii_alphanumeric();
+    own.len() == name.len()
+        && own.bytes().zip(name.bytes()).all(|(a, b)| a == b || (mark(a) && mark(b)))
 }
 
 /// Takes away what ends at this hop (RFC 9110 §7.6.1) and what only the gateway may say, and tells
 /// what the client wishes of the connection. One pass over the names: most requests have nothing to
 /// take away.
-pub(super) fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wishes {
+pub fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wishes {
     let mut ends: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
-        if HOP_BY_HOP.contains(name) || REQUEST_ONLY.contains(name) || owned.owns(name) {
+        let foreign = *name != owned.replaced && owned.owns(name);
+        if foreign || HOP_BY_HOP.contains(name) || REQUEST_ONLY.contains(name) {
             ends.push(name.clone());
         }
     }
@@ -78,9 +89,11 @@ pub(super) fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wish
         return Wishes { upgrade: None, trailers: false };
     }
     let wishes = Wishes {
+        // Never HTTP/2: what a client then says to the endpoint would pass by all of this.
         upgrade: nominates(headers, "upgrade")
             .then(|| headers.get(header::UPGRADE).cloned())
-            .flatten(),
+            .flatten()
+            .filter(|protocol| !has_token(protocol, "h2c") && !has_token(protocol, "h2")),
         trailers: headers.get_all(header::TE).iter().any(|value| has_token(value, "trailers")),
     };
     remove_nominated(headers);
@@ -136,10 +149,14 @@ pub(super) const INTRODUCED: usize = 7;
 
 /// Takes away what ends at this hop, and says who passed the answer on. Gives the protocol that
 /// the endpoint would switch to.
-pub(super) fn clean_answer<B>(answer: &mut Response<B>) -> Option<HeaderValue> {
+pub fn clean_answer<B>(answer: &mut Response<B>) -> Option<HeaderValue> {
     let received = answer.version();
     let headers = answer.headers_mut();
     let protocol = headers.get(header::UPGRADE).cloned();
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // RFC 9112 §6.3: it is not what the body was read by, so the client must not either.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     remove_hop_by_hop(headers);
     append_via(headers, received);
     protocol
@@ -181,10 +198,10 @@ fn remove_nominated(headers: &mut HeaderMap) {
     let nominations: Vec<HeaderValue> =
         headers.get_all(header::CONNECTION).iter().cloned().collect();
     for token in nominations.iter().flat_map(tokens) {
-        if PROTECTED.iter().any(|name| token.eq_ignore_ascii_case(name)) {
+        if PROTECTED.iter().any(|name| token.eq_ignore_ascii_case(name.as_bytes())) {
             continue;
         }
-        if let Ok(name) = HeaderName::from_bytes(token.as_bytes()) {
+        if let Ok(name) = HeaderName::from_bytes(token) {
             headers.remove(name);
         }
     }
@@ -196,11 +213,13 @@ fn nominates(headers: &HeaderMap, token: &str) -> bool {
 
 /// Whether a comma-separated field holds a token, in any case.
 pub(super) fn has_token(value: &HeaderValue, token: &str) -> bool {
-    tokens(value).any(|found| found.eq_ignore_ascii_case(token))
+    tokens(value).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
-    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
+/// Bytes, not text: one byte that is no ASCII must not hide the other tokens.
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let parts = value.as_bytes().split(|byte| *byte == b',');
+    parts.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 fn append_via(headers: &mut HeaderMap, received: Version) {
@@ -238,10 +257,11 @@ const PROTECTED: [&str; 7] = [
     "via",
 ];
 
-const NEVER_TRAILERS: [HeaderName; 8] = [
+const NEVER_TRAILERS: [HeaderName; 9] = [
     header::CONTENT_LENGTH,
     header::HOST,
     header::AUTHORIZATION,
+    header::COOKIE,
     header::CONTENT_ENCODING,
     header::CONTENT_TYPE,
     header::CONTENT_RANGE,
@@ -249,10 +269,67 @@ const NEVER_TRAILERS: [HeaderName; 8] = [
     header::SET_COOKIE,
 ];
 
-const FRAMING_LOOKALIKES: [&str; 2] = ["content_length", "transfer_encoding"];
+const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Names one exchange in the answer, the logs and at the endpoint.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(tenant: &'static str) -> OwnedNames {
+        let forward_as = HeaderName::from_static(tenant);
+        OwnedNames::of(&NamingSpec { from: vec![NameFrom::Header(forward_as.clone())], forward_as })
+    }
+
+    fn cleaned(tenant: &'static str, fields: &[(&str, &[u8])]) -> (Vec<String>, Wishes) {
+        let field = |(name, value): &(&str, &[u8])| {
+            (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value).unwrap())
+        };
+        let mut headers: HeaderMap = fields.iter().map(field).collect();
+        let wishes = clean_request(&mut headers, &owned(tenant));
+        (headers.keys().map(ToString::to_string).collect(), wishes)
+    }
+
+    #[test]
+    fn no_look_alike_of_a_name_that_the_gateway_sets_is_forwarded() {
+        for name in ["x_tenant_id", "x-tenant_id", "x.tenant.id", "x!tenant~id", "x_request_id"] {
+            assert_eq!(cleaned("x-tenant-id", &[(name, b"b")]).0, [""; 0], "{name}");
+        }
+        assert_eq!(cleaned("x_tenant_id", &[("x-tenant-id", b"b")]).0, [""; 0]);
+        assert_eq!(cleaned("x-tenant-id", &[("transfer_encoding", b"chunked")]).0, [""; 0]);
+        let kept = cleaned("x-tenant-id", &[("content-length", b"1"), ("x_tenant", b"1")]).0;
+        assert_eq!(kept, ["content-length", "x_tenant"]);
+    }
+
+    #[test]
+    fn a_byte_that_is_no_ascii_hides_no_nomination() {
+        let fields: &[(&str, &[u8])] = &[("connection", b"x-hop, \xe9"), ("x-hop", b"1")];
+        assert_eq!(cleaned("x-tenant-id", fields).0, [""; 0]);
+    }
+
+    #[test]
+    fn an_upgrade_to_http2_is_not_passed_on() {
+        let asked = |protocol: &[u8]| {
+            let fields: &[(&str, &[u8])] = &[("connection", b"Upgrade"), ("upgrade", protocol)];
+            cleaned("x-tenant-id", fields).1.upgrade
+        };
+        assert_eq!(asked(b"h2c"), None);
+        assert_eq!(asked(b"websocket, H2C"), None);
+        assert!(asked(b"websocket").is_some());
+    }
+
+    #[test]
+    fn an_answer_with_two_lengths_keeps_neither() {
+        let mut answer = Response::new(());
+        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+        answer.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        clean_answer(&mut answer);
+        assert!(!answer.headers().contains_key(header::CONTENT_LENGTH));
+        assert!(!answer.headers().contains_key(header::TRANSFER_ENCODING));
+    }
+}

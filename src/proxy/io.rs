@@ -1,5 +1,5 @@
 //! A client's stream below HTTP: gives back what was read ahead to tell HTTP/2 from HTTP/1, and
-//! notes that bytes came in.
+//! notes that bytes came in, or that the client takes none.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -29,6 +29,15 @@ impl<S> Io<S> {
     /// `ahead` is read first, then `stream`.
     pub(super) fn new(stream: S, ahead: Bytes, activity: Arc<Activity>) -> Self {
         Self { stream: TokioIo::new(stream), ahead, activity }
+    }
+
+    /// Notes whether the client takes what is written.
+    fn note(&self, written: &Poll<io::Result<usize>>) {
+        if written.is_pending() {
+            self.activity.stuck();
+        } else {
+            self.activity.wrote();
+        }
     }
 }
 
@@ -92,11 +101,19 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.note(&polled);
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(context);
+        if polled.is_pending() {
+            this.activity.stuck();
+        }
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -112,11 +129,14 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.get_mut().stream);
-        match small::join(slices, &mut [0; small::MOST]) {
+        let this = self.get_mut();
+        let stream = Pin::new(&mut this.stream);
+        let polled = match small::join(slices, &mut [0; small::MOST]) {
             Some(bytes) => stream.poll_write(context, bytes),
             None => stream.poll_write_vectored(context, slices),
-        }
+        };
+        this.note(&polled);
+        polled
     }
 }
 

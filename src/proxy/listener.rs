@@ -37,8 +37,29 @@ pub(super) async fn run(
             accepted = listener.accept() => admit(&worker, accepted, number, tls.as_ref()).await,
         }
     }
-    while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        admit(&worker, accepted, number, tls.as_ref()).await;
+    match listener.into_std() {
+        Ok(socket) => accept_rest(&worker, &socket, number, tls.as_ref()).await,
+        Err(error) => tracing::warn!(listener = number, %error, "a listener was lost"),
+    }
+}
+
+/// Accepts what waits in the kernel's queue. Asks the kernel itself: the runtime would tell only of
+/// those that it has heard of already.
+async fn accept_rest(
+    worker: &Rc<Worker>,
+    socket: &std::net::TcpListener,
+    number: usize,
+    tls: Option<&Arc<ServerConfig>>,
+) {
+    for _ in 0..QUEUE {
+        let accepted = match socket.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(_) => return, // none is left
+        };
+        let (stream, address) = accepted;
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        admit(worker, stream.map(|stream| (stream, address)), number, tls).await;
     }
 }
 
@@ -65,5 +86,7 @@ async fn admit(
     worker.tasks.borrow_mut().spawn(|_stop| serving);
 }
 
+/// 4,096: what the queue holds; who comes after that finds the listener closed.
+const QUEUE: usize = 4096;
 /// 50 ms: out of file descriptors is not over in an instant, and asking again at once burns a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

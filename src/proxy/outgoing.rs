@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HOST, HeaderValue, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri, Version};
@@ -54,7 +54,7 @@ impl Outgoing {
         if body.size_hint().lower() > max {
             return Err(BodyFault::TooLarge { limit: max }.into());
         }
-        let upload = Upload::new(body, || BodyRule {
+        let upload = Upload::new(body, head.version, || BodyRule {
             max,
             silence: limits.body_timeout,
             replay: choice.retry_rule().replay,
@@ -76,6 +76,7 @@ impl Outgoing {
 
         let host = choice.route.and_then(|route| route.rewrite.host.clone()).or(host);
         let switching = address(&mut head, choice, host, &wishes)?;
+        frame(&mut head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
         Ok(Self { head: Some(head), upload, idempotent, upgrade })
@@ -165,6 +166,15 @@ fn address(
             head.uri = absolute(choice, target.unwrap_or_else(|| own_target(&head.uri)), host)?;
             Ok(false)
         }
+    }
+}
+
+/// Says how a body of unknown length is framed. Left to itself hyper takes a GET for one without a
+/// body, and what the client sends would be lost.
+fn frame(head: &mut Parts, upload: &Upload) {
+    let unsaid = !upload.is_empty() && !head.headers.contains_key(CONTENT_LENGTH);
+    if unsaid && head.version == Version::HTTP_11 {
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

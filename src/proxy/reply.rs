@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::{AnswerBody, Lease};
+use super::connection::Peer;
 use super::error::{AttemptError, ExchangeError};
 use super::hygiene::X_REQUEST_ID;
 use super::outgoing::Outgoing;
@@ -42,7 +43,12 @@ impl Reply {
     }
 
     /// The answer to the client. The exchange's record ends with its body.
-    pub(super) fn answer(self, worker: &Rc<Worker>, mut visit: Visit) -> Response<AnswerBody> {
+    pub(super) fn answer(
+        self,
+        worker: &Rc<Worker>,
+        peer: &Rc<Peer>,
+        mut visit: Visit,
+    ) -> Response<AnswerBody> {
         match self {
             Self::Forwarded(answer, lease) => {
                 let answer = identify(answer, &mut visit);
@@ -58,7 +64,7 @@ impl Reply {
                 let mut own = Response::new(AnswerBody::empty());
                 *own.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
                 *own.headers_mut() = answer.headers().clone();
-                upgrade::join(worker, client, answer, lease, visit);
+                upgrade::join(worker, (client, Rc::clone(peer)), answer, lease, visit);
                 own
             }
         }

@@ -1,6 +1,9 @@
 //! The request's body on its way to endpoints: one stream from the client that several attempts
 //! may read in turn. Counted, limited, kept for a retry as far as its rule and the tenant's memory
 //! allow, and never collected beyond that.
+//!
+//! **Invariant:** one reader at a time. An attempt that was given up may still have a connection
+//! that sends; what it took would be a hole in the body of the next one.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -11,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -33,6 +36,12 @@ pub(super) enum BodyFault {
     /// The client fell silent.
     #[error("the client sent nothing of the request body for {limit:?}")]
     Stalled {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The client was still sending when the time for an answer was over.
+    #[error("the request body was not there whole within {limit:?}")]
+    Slow {
         /// The limit.
         limit: Duration,
     },
@@ -64,11 +73,10 @@ pub(super) enum RequestBody {
     Stream(Reader),
 }
 
-/// A place in the stream.
+/// Reads the stream until the next reader is made.
 pub(super) struct Reader {
     stream: Rc<RefCell<Stream>>,
-    /// Parts of what is kept that this reader has had.
-    position: usize,
+    number: u32,
 }
 
 /// The client's stream. Clones are handles to the same one.
@@ -77,7 +85,14 @@ pub(super) struct Upload(Option<Rc<RefCell<Stream>>>);
 
 struct Stream {
     incoming: Incoming,
+    is_http2: bool,
     rule: BodyRule,
+    /// The number of the present reader.
+    reader: u32,
+    /// Who waits in it.
+    reading: Option<Waker>,
+    /// Parts of what is kept that it has had.
+    position: usize,
     kept: Vec<Part>,
     kept_bytes: u64,
     keeping: bool,
@@ -96,16 +111,24 @@ enum Part {
 }
 
 impl Upload {
-    /// The stream of a request whose body is `incoming`.
-    pub(super) fn new(incoming: Incoming, rule: impl FnOnce() -> BodyRule) -> Self {
+    /// The stream of a request of this version whose body is `incoming`.
+    pub(super) fn new(
+        incoming: Incoming,
+        version: Version,
+        rule: impl FnOnce() -> BodyRule,
+    ) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
         let rule = rule();
         Self(Some(Rc::new(RefCell::new(Stream {
             incoming,
+            is_http2: version == Version::HTTP_2,
             keeping: rule.replay > 0,
             rule,
+            reader: 0,
+            reading: None,
+            position: 0,
             kept: Vec::new(),
             kept_bytes: 0,
             read: 0,
@@ -116,27 +139,37 @@ impl Upload {
         }))))
     }
 
-    /// The body from its start, or nothing if too much of it was read to have it again.
+    /// The body from its start, or nothing if too much of it was read to have it again. A reader
+    /// that was made before gets no more of it.
     pub(super) fn reader(&self) -> Option<RequestBody> {
         let Some(stream) = &self.0 else {
             return Some(RequestBody::Empty);
         };
-        let fresh = {
-            let stream = stream.borrow();
-            stream.fault.is_none() && (stream.keeping || stream.read == 0)
-        };
-        fresh.then(|| RequestBody::Stream(Reader { stream: Rc::clone(stream), position: 0 }))
+        let number = stream.borrow_mut().turn()?;
+        Some(RequestBody::Stream(Reader { stream: Rc::clone(stream), number }))
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Whether [`Upload::reader`] would give a body.
     pub(super) fn is_replayable(&self) -> bool {
-        self.reader().is_some()
+        self.0.as_ref().is_none_or(|stream| stream.borrow().is_whole())
+    }
+
+    /// Whether the endpoint has had all that the client has sent, and waits for more of it.
+    pub(super) fn awaits_client(&self) -> bool {
+        self.0.as_ref().is_some_and(|stream| stream.borrow().silence.is_some())
     }
 
     /// No further attempt will follow: nothing is kept from now on.
     pub(super) fn settle(&self) {
         if let Some(stream) = &self.0 {
-            stream.borrow_mut().keeping = false;
+            let mut stream = stream.borrow_mut();
+            stream.keeping = false;
+            stream.forget_read();
         }
     }
 
@@ -168,6 +201,46 @@ impl Upload {
 }
 
 impl Stream {
+    /// Whether it can be read from its start.
+    fn is_whole(&self) -> bool {
+        self.fault.is_none() && (self.keeping || self.read == 0)
+    }
+
+    /// The number of a new reader; the one before hears that its turn is over.
+    fn turn(&mut self) -> Option<u32> {
+        if !self.is_whole() {
+            return None;
+        }
+        self.reader = self.reader.wrapping_add(1);
+        self.position = 0;
+        if let Some(before) = self.reading.take() {
+            before.wake();
+        }
+        Some(self.reader)
+    }
+
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        if let Some(part) = self.kept.get(self.position).cloned() {
+            self.position += 1;
+            self.forget_read();
+            return Poll::Ready(Some(Ok(part.into_frame())));
+        }
+        let Poll::Ready(polled) = self.poll_part(context) else {
+            if !self.reading.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+                self.reading = Some(context.waker().clone());
+            }
+            return Poll::Pending;
+        };
+        Poll::Ready(polled.map(|part| {
+            let part = part?;
+            self.keep(&part);
+            Ok(part.into_frame())
+        }))
+    }
+
     fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Part, BodyFault>>> {
         if let Some(fault) = &self.fault {
             return Poll::Ready(Some(Err(fault.clone())));
@@ -178,6 +251,10 @@ impl Stream {
         };
         self.silence = None;
         let part = match polled {
+            // A stream that was reset "without an error" ends as if it were whole.
+            None if self.is_http2 && !self.incoming.is_end_stream() => {
+                return self.fail(BodyFault::Broken("the client reset the stream".to_owned()));
+            }
             None => {
                 self.end();
                 return Poll::Ready(None);
@@ -228,14 +305,23 @@ impl Stream {
         if self.kept_bytes + size <= rule.replay && rule.allowance.take(size) {
             self.kept_bytes += size;
             self.kept.push(part.clone());
+            self.position = self.kept.len();
         } else {
             self.keeping = false;
             self.forget();
         }
     }
 
+    /// Forgets what no other reader will ask for, once this one has had it.
+    fn forget_read(&mut self) {
+        if !self.keeping && self.position >= self.kept.len() {
+            self.forget();
+        }
+    }
+
     fn forget(&mut self) {
         self.kept = Vec::new();
+        self.position = 0;
         self.rule.allowance.give_back(std::mem::take(&mut self.kept_bytes));
     }
 }
@@ -285,19 +371,11 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let mut stream = reader.stream.borrow_mut();
-        if let Some(part) = stream.kept.get(reader.position) {
-            reader.position += 1;
-            return Poll::Ready(Some(Ok(part.clone().into_frame())));
+        if stream.reader != reader.number {
+            let why = "another attempt sends it".to_owned();
+            return Poll::Ready(Some(Err(BodyFault::Broken(why))));
         }
-        let Poll::Ready(polled) = stream.poll_part(context) else {
-            return Poll::Pending;
-        };
-        Poll::Ready(polled.map(|part| {
-            let part = part?;
-            stream.keep(&part);
-            reader.position = stream.kept.len();
-            Ok(part.into_frame())
-        }))
+        stream.poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -305,7 +383,8 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Stream(reader) => {
                 let stream = reader.stream.borrow();
-                reader.position >= stream.kept.len()
+                stream.reader == reader.number
+                    && stream.position >= stream.kept.len()
                     && stream.fault.is_none()
                     && stream.incoming.is_end_stream()
             }
@@ -317,7 +396,7 @@ impl Body for RequestBody {
             return SizeHint::with_exact(0);
         };
         let stream = reader.stream.borrow();
-        let kept: u64 = stream.kept.iter().skip(reader.position).map(Part::size).sum();
+        let kept: u64 = stream.kept.iter().skip(stream.position).map(Part::size).sum();
         let coming = stream.incoming.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(coming.lower().saturating_add(kept));

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::telemetry::record::Ending;
 
 use super::answer::Lease;
+use super::connection::Peer;
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -32,18 +33,20 @@ pub(super) fn announce(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
 /// Joins both sides in a task of the worker; the exchange's record ends with it.
 pub(super) fn join(
     worker: &Rc<Worker>,
-    client: OnUpgrade,
+    (client, peer): (OnUpgrade, Rc<Peer>),
     answer: Response<Incoming>,
     lease: Lease,
     visit: Visit,
 ) {
-    let tunnel = Tunnel { worker: Rc::clone(worker), lease, visit };
+    let tunnel = Tunnel { worker: Rc::clone(worker), _peer: peer, lease, visit };
     let endpoint = hyper::upgrade::on(answer);
     worker.tasks.borrow_mut().spawn(|_stop| tunnel.run(client, endpoint));
 }
 
 struct Tunnel {
     worker: Rc<Worker>,
+    /// Its connection stays open.
+    _peer: Rc<Peer>,
     /// The endpoint is busy for as long as the tunnel is open.
     lease: Lease,
     visit: Visit,

@@ -82,6 +82,9 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.worker.meter.panicked();
+        }
         if let Some(record) = self.record.take() {
             self.worker.finish(record);
         }
@@ -119,5 +122,6 @@ fn line(head: &Parts) -> Line {
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
-/// The status in the record of a request whose client left before an answer, as nginx writes it.
-const CLIENT_LEFT: u16 = 499;
+/// No status: the client left before an answer. The metrics' class is `none`, the log's status
+/// `null`.
+const CLIENT_LEFT: u16 = 0;

@@ -47,7 +47,7 @@ pub struct Record {
     pub endpoint: Option<Arc<str>>,
     /// Attempts made.
     pub attempts: u32,
-    /// The answer's status.
+    /// The answer's status; 0 where the client left before there was one.
     pub status: u16,
     /// Name of the problem type, where the gateway itself answered with one.
     pub problem: Option<&'static str>,

@@ -1,6 +1,5 @@
 //! Opening connections: dial, TLS handshake, HTTP handshake, each with its limit.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,12 +80,12 @@ where
             .map_err(ConnectError::Preface)?;
         self.run(to, connection);
         let born = Instant::now();
-        let streams = Rc::new(Cell::new(0));
+        let streams = Rc::default();
         let count = StreamCount::enter(&streams);
         let shared = Shared::new(sender.clone(), streams, born, to.keep);
         self.shelves.share(Key::of(to), shared);
         Ok(Connection {
-            sender: Sender::H2 { sender, _stream: count },
+            sender: Sender::H2 { sender, stream: count },
             key: Key::of(to),
             born,
             keep: to.keep,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::config::spec::{ConnectionsSpec, Protocol};
 use crate::model::ids::EndpointId;
 
-use super::{Connection, Destination, Sender, StreamCount};
+use super::{Connection, Destination, Sender, StreamCount, Streams};
 
 /// Whom a connection may serve: attempts at this endpoint that speak in this way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ struct Idle<B> {
 #[derive(Debug)]
 pub(super) struct Shared<B> {
     sender: http2::SendRequest<B>,
-    streams: Rc<Cell<u32>>,
+    streams: Rc<Streams>,
     born: Instant,
     last_used: Instant,
     keep: ConnectionsSpec,
@@ -62,7 +62,7 @@ pub(super) struct Shared<B> {
 impl<B> Shared<B> {
     pub(super) fn new(
         sender: http2::SendRequest<B>,
-        streams: Rc<Cell<u32>>,
+        streams: Rc<Streams>,
         born: Instant,
         keep: ConnectionsSpec,
     ) -> Self {
@@ -165,7 +165,7 @@ impl<B> Shelf<B> {
         shared.last_used = now;
         let count = StreamCount::enter(&shared.streams);
         Some(Connection {
-            sender: Sender::H2 { sender: shared.sender.clone(), _stream: count },
+            sender: Sender::H2 { sender: shared.sender.clone(), stream: count },
             key,
             born: shared.born,
             keep: shared.keep,
@@ -185,7 +185,8 @@ impl<B> Idle<B> {
 impl<B> Shared<B> {
     fn has_room(&self, now: Instant) -> bool {
         !self.sender.is_closed()
-            && self.streams.get() < MAX_STREAMS
+            && !self.streams.doubtful.get()
+            && self.streams.open.get() < MAX_STREAMS
             && now.duration_since(self.born) <= self.keep.max_age
     }
 
@@ -193,7 +194,8 @@ impl<B> Shared<B> {
     fn may_live(&self, now: Instant) -> bool {
         let rested = now.duration_since(self.last_used) > self.keep.idle_timeout;
         let aged = now.duration_since(self.born) > self.keep.max_age;
-        !self.sender.is_closed() && (self.streams.get() > 0 || !(rested || aged))
+        let done = rested || aged || self.streams.doubtful.get();
+        !self.sender.is_closed() && (self.streams.open.get() > 0 || !done)
     }
 }
 

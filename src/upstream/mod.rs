@@ -87,23 +87,31 @@ pub struct Connection<B> {
 #[derive(Debug)]
 enum Sender<B> {
     H1(http1::SendRequest<B>),
-    H2 { sender: http2::SendRequest<B>, _stream: StreamCount },
+    H2 { sender: http2::SendRequest<B>, stream: StreamCount },
 }
 
-/// Counts the streams in use of one HTTP/2 connection; gives its one back on drop.
+/// What is known of one HTTP/2 connection by those who use it.
+#[derive(Debug, Default)]
+struct Streams {
+    open: Cell<u32>,
+    /// A request was given up on it, and no answer has come since: it may be dead.
+    doubtful: Cell<bool>,
+}
+
+/// One stream in use of an HTTP/2 connection; gives its place back on drop.
 #[derive(Debug)]
-struct StreamCount(Rc<Cell<u32>>);
+struct StreamCount(Rc<Streams>);
 
 impl StreamCount {
-    fn enter(count: &Rc<Cell<u32>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
+    fn enter(streams: &Rc<Streams>) -> Self {
+        streams.open.set(streams.open.get() + 1);
+        Self(Rc::clone(streams))
     }
 }
 
 impl Drop for StreamCount {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.open.set(self.0.open.get() - 1);
     }
 }
 
@@ -158,9 +166,29 @@ where
     pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, SendError<B>> {
         let sent = match &mut self.sender {
             Sender::H1(sender) => sender.try_send_request(request).await,
-            Sender::H2 { sender, .. } => sender.try_send_request(request).await,
+            Sender::H2 { sender, stream } => {
+                let sent = sender.try_send_request(request).await;
+                if sent.is_ok() {
+                    stream.0.doubtful.set(false);
+                }
+                sent
+            }
         };
         sent.map_err(SendError::of)
+    }
+
+    /// Says that no answer came in time. An HTTP/1.1 connection ends with its request; one of
+    /// HTTP/2 that has died without a word would else take request after request with it: it gets
+    /// no new ones until an answer comes.
+    pub fn doubt(&self) {
+        if let Sender::H2 { stream, .. } = &self.sender {
+            stream.0.doubtful.set(true);
+        }
+    }
+
+    /// Whether it is one stream of an HTTP/2 connection.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::H2 { .. })
     }
 
     /// Heeds an endpoint's `Keep-Alive: timeout=N`: gives the connection up one second before the
