@@ -61,7 +61,8 @@ impl Pool {
     }
 
     /// Picks the endpoint of the next attempt and counts it as in flight until the guard is
-    /// dropped. One of `tried` is picked only where no other may be. `None` when there is none.
+    /// dropped. One of `tried` is picked only where no other may be, and a retry goes to one that
+    /// fails itself only where no sound one is left. `None` when there is none.
     pub fn pick(&self, key: PickKey, tried: &[EndpointId]) -> Option<InFlight> {
         let set = self.members.load();
         let endpoint = self.choose(&set.eligible, key, tried)?;
@@ -101,21 +102,23 @@ impl Pool {
         tried: &[EndpointId],
     ) -> Option<&'a Arc<Endpoint>> {
         let first = self.balancer.pick(eligible, key)?;
-        if !tried.contains(&first.id) {
+        if tried.is_empty() {
             return Some(first);
         }
-        for _ in 1..ASKS {
-            let next = self.balancer.pick(eligible, key)?;
-            if !tried.contains(&next.id) {
-                return Some(next);
+        let untried = |endpoint: &Arc<Endpoint>| !tried.contains(&endpoint.id);
+        let mut asked = first;
+        for _ in 0..ASKS {
+            if untried(asked) && asked.failures() == 0 {
+                return Some(asked);
             }
+            asked = self.balancer.pick(eligible, key)?;
         }
         // From a random place on, so that the neighbour of a failing endpoint does not inherit
         // all of its retries.
         let endpoints = &eligible.endpoints;
         let (before, from) = endpoints.split_at_checked(fastrand::usize(..endpoints.len()))?;
-        let untried = from.iter().chain(before).find(|endpoint| !tried.contains(&endpoint.id));
-        Some(untried.unwrap_or(first))
+        let left = from.iter().chain(before).filter(|endpoint| untried(endpoint));
+        Some(left.min_by_key(|endpoint| endpoint.failures() > 0).unwrap_or(first))
     }
 }
 
@@ -125,7 +128,7 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Three: the balancer's own word, honouring weight and load, nearly always finds an untried
+/// Three: the balancer's own word, honouring weight and load, nearly always finds a sound untried
 /// endpoint by then; a scan settles the rest.
 const ASKS: usize = 3;
 

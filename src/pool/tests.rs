@@ -62,6 +62,23 @@ fn a_tried_endpoint_is_picked_only_where_no_other_may_be() {
 }
 
 #[test]
+fn a_retry_goes_to_the_one_sound_endpoint_among_failing_ones() {
+    for balance in balancer::names() {
+        let pool = pool(balance, 6).unwrap();
+        let all: Vec<Arc<Endpoint>> =
+            pool.members.load().all.iter().map(|member| Arc::clone(&member.endpoint)).collect();
+        for failing in &all[1..] {
+            failing.add_failure();
+        }
+
+        for _ in 0..50 {
+            let picked = pool.pick(PickKey::default(), &[all[5].id]).unwrap();
+            assert_eq!(picked.endpoint().id, all[0].id, "{balance}");
+        }
+    }
+}
+
+#[test]
 fn of_those_left_out_the_most_hopeful_untried_one_is_picked() {
     let pool = pool("random", 4).unwrap();
     let all: Vec<Arc<Endpoint>> =

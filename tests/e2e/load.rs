@@ -50,14 +50,14 @@ impl Chaos {
             0 => self.gateway.edit(&text),
             _ => self.gateway.edit_in_place(&text),
         }
-        let victim = self.rewritten / 20 % self.backends.len();
+        let victim = self.rewritten / 10 % self.backends.len();
         let backend = &mut self.backends[victim];
-        match self.rewritten % 20 {
-            5 => {
+        match self.rewritten % 10 {
+            2 => {
                 backend.crash();
                 self.crashes += 1;
             }
-            15 => backend.restart(&format!("shop-{}", victim + 1)),
+            7 => backend.restart(&format!("shop-{}", victim + 1)),
             _ => {}
         }
         if self.rewritten.is_multiple_of(7) && self.dns.is_alive() {
@@ -165,7 +165,7 @@ fn no_request_is_lost_while_routes_endpoints_and_names_change() {
         .arg(&lua)
         .arg(chaos.gateway.url("/"))
         .stdin(Stdio::null());
-    let pace = (Duration::from_secs(1) * seconds / 200).max(Duration::from_millis(50));
+    let pace = (Duration::from_secs(1) * seconds / 202).max(Duration::from_millis(50));
 
     let report = std::thread::scope(|scope| {
         let loading = scope.spawn(|| run(&mut wrk));
@@ -176,7 +176,8 @@ fn no_request_is_lost_while_routes_endpoints_and_names_change() {
                 chaos.dns.die();
             }
             // The pace of the edits, not a wait for something.
-            std::thread::sleep(pace);
+            let next = pace * u32::try_from(chaos.rewritten).unwrap_or(u32::MAX);
+            std::thread::sleep(next.saturating_sub(started.elapsed()));
         }
         loading.join().expect("wrk's report")
     });

@@ -184,6 +184,33 @@ async fn an_http2_client_is_told_to_leave_and_keeps_its_streams() {
 }
 
 #[tokio::test]
+async fn who_comes_while_the_listeners_accept_is_served_in_either_protocol() {
+    let origin = Origin::saying("served").await;
+    let drain = "[drain]\naccept = \"10s\"\n";
+    let gateway = Gateway::start_with(drain, &one_tenant(&[origin.address])).await;
+    let (address, admin) = (gateway.address(), gateway.app.admin_address().expect("an admin API"));
+
+    let late = async {
+        within("the end of readiness", async {
+            let ready = head("GET /readyz", &["Host: a"]);
+            while Client::connect(admin).await.ask(&ready).await.status != 503 {
+                sleep(STEP).await;
+            }
+        })
+        .await;
+        for _ in 0..10 {
+            let http1 = Client::connect(address).await.ask(head("GET /", &PLAIN)).await;
+            let http2 = Hyper::h2(address).await.get("acme", "/").await;
+            assert_eq!((http1.status, http2.status), (200, 200));
+        }
+    };
+    tokio::select! {
+        _ = gateway.stop() => panic!("the gateway ended before its listeners closed"),
+        () = late => {}
+    }
+}
+
+#[tokio::test]
 async fn a_load_that_heeds_the_word_to_leave_loses_nothing_while_the_listeners_accept() {
     let origin = Origin::saying("served").await;
     let drain = "[drain]\naccept = \"20s\"\n";
