@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 use tenantry::control::generation::ReloadResult;
 use tokio::time::{Instant, sleep};
 
@@ -19,7 +18,7 @@ use crate::world::load::Load;
 use crate::world::message::{Answer, payload};
 use crate::world::origin::{Origin, Step};
 use crate::world::wire::{Framing, Piece};
-use crate::world::{DEADLINE, STEP, eventually, within};
+use crate::world::{DEADLINE, STEP, within};
 
 async fn two_origins() -> (Origin, Origin) {
     (Origin::saying("old").await, Origin::saying("new").await)
@@ -409,11 +408,7 @@ async fn tenants_that_come_and_go_under_load_disturb_nobody() {
 async fn a_start_on_broken_routes_serves_those_that_were_good_last() {
     let origin = Origin::saying("still here").await;
     let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
-    // It is kept by a task of its own, a moment after the table is live.
-    let kept = || gateway.path("state/last-good.json").exists();
-    eventually("the last good file", kept, |kept| *kept).await;
-    let folder = copy_of(&gateway.path(""));
-    gateway.stop().await;
+    let folder = gateway.stop_and_keep().await;
 
     fs::write(folder.path().join("routes.toml"), "[tenants.acme\n").expect("write the routes");
     let gateway = Gateway::start_in(folder, 1, "").await.expect("a gateway");
@@ -423,21 +418,6 @@ async fn a_start_on_broken_routes_serves_those_that_were_good_last() {
     assert_eq!(config(&gateway, has_problems).await["serving_last_good"], true);
     gateway.edit(&one_tenant(&[origin.address]));
     gateway.metric_becomes("tenantry_config_serving_last_good", 0.0).await;
-}
-
-/// A folder with what is in this one, since that of a gateway goes with it.
-fn copy_of(folder: &Path) -> TempDir {
-    let copy = tempfile::tempdir().expect("a folder");
-    fs::create_dir(copy.path().join("state")).expect("a folder for the state");
-    for name in [".", "state"] {
-        for entry in fs::read_dir(folder.join(name)).expect("a folder").flatten() {
-            if entry.path().is_file() {
-                let to = copy.path().join(name).join(entry.file_name());
-                fs::copy(entry.path(), to).expect("copy a file");
-            }
-        }
-    }
-    copy
 }
 
 #[tokio::test]
