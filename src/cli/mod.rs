@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Known;
@@ -86,11 +87,15 @@ fn print_check(arg: &ConfigArg, format: check::Format) -> anyhow::Result<ExitCod
     Ok(if outcome.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints what the command is for.
+/// Prints what the command is for. A reader that has seen enough (`| head`) is no fault.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -213,3 +213,92 @@ const LONGEST_STAY: Duration = Duration::from_secs(30);
 
 /// 20: a log line that a person can still read.
 const NAMES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::path::Path;
+
+    use tokio::time::{sleep, timeout};
+
+    use crate::config::spec::DnsSpec;
+    use crate::model::endpoint::Health;
+
+    use super::*;
+
+    fn home() -> Home {
+        let dns = DnsSpec { servers: Vec::new(), timeout: Duration::from_secs(1) };
+        Home {
+            pool: "shop".into(),
+            members: Arc::new(Members::new(1, Health::Unchecked, 0.5)),
+            resolver: Resolver::new(&dns),
+            metrics: Arc::new(Metrics::new()),
+        }
+    }
+
+    fn fixed(port: u16) -> SourceSpec {
+        SourceSpec::Fixed(vec![(SocketAddr::from(([127, 0, 0, 1], port)), 1)])
+    }
+
+    fn file(path: &Path) -> SourceSpec {
+        SourceSpec::File(path.to_owned())
+    }
+
+    fn ports(members: &Members) -> Vec<u16> {
+        members.load().all.iter().map(|member| member.endpoint.address.port()).collect()
+    }
+
+    async fn reaches(members: &Members, wanted: &[u16]) {
+        let reached = async {
+            while ports(members) != wanted {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let done = timeout(Duration::from_secs(20), reached).await;
+        assert!(done.is_ok(), "{:?} are not {wanted:?}", ports(members));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_sources_of_a_pool_add_up_and_one_that_is_taken_out_leaves_at_once() {
+        let home = home();
+        let mut feed = Feed::start(home.clone(), &[fixed(1), fixed(2)]);
+        reaches(&home.members, &[1, 2]).await;
+        assert!(feed.is_settled());
+        assert_eq!(feed.statuses().len(), 2);
+
+        feed.change(&[fixed(2)]);
+
+        reaches(&home.members, &[2]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_endpoints_stay_until_the_new_source_speaks_and_no_longer_than_half_a_minute() {
+        let home = home();
+        let mut feed = Feed::start(home.clone(), &[fixed(1)]);
+        reaches(&home.members, &[1]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let changed = Instant::now();
+
+        feed.change(&[file(&folder.path().join("missing.json"))]);
+        while !ports(&home.members).is_empty() {
+            sleep(Duration::from_millis(100)).await;
+        }
+
+        let stayed = changed.elapsed();
+        assert!(stayed >= LONGEST_STAY && stayed < LONGEST_STAY * 2, "{stayed:?}");
+        assert!(matches!(*feed.statuses()[0].last.load(), SourceResult::Failed { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_stays_keeps_what_it_found_while_another_is_changed() {
+        let home = home();
+        let mut feed = Feed::start(home.clone(), &[fixed(1), fixed(2)]);
+        reaches(&home.members, &[1, 2]).await;
+        let kept = Arc::clone(&home.members.load().all[0].endpoint);
+
+        feed.change(&[fixed(1), fixed(3)]);
+
+        reaches(&home.members, &[1, 3]).await;
+        assert!(Arc::ptr_eq(&kept, &home.members.load().all[0].endpoint));
+    }
+}

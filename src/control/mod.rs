@@ -15,12 +15,13 @@ mod reload;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stop, Tasks};
 use crate::base::watch::Watcher;
+use crate::config::Files;
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
 use crate::discovery::resolver::Resolver;
 use crate::health::passive;
@@ -55,7 +56,7 @@ pub struct Control {
 #[non_exhaustive]
 pub enum BootError {
     /// The files are broken, and there is no last good copy that could serve instead.
-    #[error("the routes are broken ({count} found), and {instead}\n{list}",
+    #[error("the routes are broken ({count}) and {instead}\nproblems of the routes:\n{list}",
         count = counted(.problems), list = listed(.problems))]
     Broken {
         /// All that is wrong.
@@ -78,9 +79,11 @@ impl Control {
     ) -> Result<Self, BootError> {
         // Before the first reading, so that no change after it is missed.
         let watcher = Watcher::new(gateway.routes.clone());
+        let state = gateway.state.clone().map(State::new);
+        let (keep, to_keep) = watch::channel(None);
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
-            state: gateway.state.clone().map(State::new),
+            kept: state.is_some().then_some(keep),
             running: Running::new(Resolver::new(&gateway.dns), Arc::clone(&metrics)),
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
@@ -90,7 +93,10 @@ impl Control {
             applied: None,
             retired: RetiredTables::default(),
         };
-        boot(&mut reloader).await?;
+        boot(&mut reloader, state.as_ref()).await?;
+        if let Some(state) = state {
+            tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, to_keep));
+        }
         let (asks, asked) = mpsc::channel(WAITING);
         let control = Self { table: reloader.table.clone(), live: reloader.live.clone(), asks };
         let serving = reloader.serving.clone();
@@ -107,15 +113,15 @@ impl Control {
     }
 }
 
-async fn boot(reloader: &mut Reloader) -> Result<(), BootError> {
+async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {
     let problems = match from_files(reloader).await {
         Ok(()) => {
-            reloader.succeed().await;
+            reloader.succeed();
             return Ok(());
         }
         Err(problems) => problems,
     };
-    if let Err(instead) = from_last_good(reloader).await {
+    if let Err(instead) = from_last_good(reloader, state).await {
         return Err(BootError::Broken { problems, instead });
     }
     reloader.refuse(&problems);
@@ -135,9 +141,9 @@ async fn from_files(reloader: &mut Reloader) -> Result<(), Vec<Fault>> {
 }
 
 /// Serves what was kept. The error says why it cannot, as the end of a sentence.
-async fn from_last_good(reloader: &mut Reloader) -> Result<(), String> {
-    let Some(state) = reloader.state.clone() else {
-        return Err("no `state` folder is configured that could hold the last good ones".into());
+async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Result<(), String> {
+    let Some(state) = state.cloned() else {
+        return Err("`state` is off, so that no last good ones are kept".into());
     };
     let place = state.path();
     let kept = in_background(move || Ok(state.load())).await.map_err(|faults| listed(&faults))?;
@@ -155,6 +161,22 @@ async fn from_last_good(reloader: &mut Reloader) -> Result<(), String> {
     };
     let loaded = in_background(move || load::check(files)).await.map_err(unusable)?;
     reloader.apply(loaded, FIRST_PATIENCE).await.map_err(unusable)
+}
+
+/// Keeps the newest of what is sent, until the sender is gone and nothing waits. A task of its
+/// own, so that a slow disk holds up no reload.
+async fn keep_last_good(state: State, mut files: watch::Receiver<Option<Files>>) {
+    while files.changed().await.is_ok() {
+        let Some(files) = files.borrow_and_update().clone() else { continue };
+        let state = state.clone();
+        match in_background(move || Ok(state.keep(&files))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the last good routes are not kept for a restart");
+            }
+            Err(faults) => tracing::error!("{}", listed(&faults)),
+        }
+    }
 }
 
 /// Ends ejections whose time is over.

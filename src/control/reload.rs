@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::base::snapshot::Snapshot;
@@ -23,12 +23,12 @@ use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Loaded, Materials, in_background};
 use super::plan::Numbers;
 use super::reconcile::Running;
-use super::state::State;
 
 /// Brings one generation after another to life.
 pub(super) struct Reloader {
     pub(super) routes: PathBuf,
-    pub(super) state: Option<State>,
+    /// Where good files go that shall be kept; `None` = nowhere.
+    pub(super) kept: Option<watch::Sender<Option<Files>>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) running: Running,
     pub(super) table: Snapshot<Table>,
@@ -110,17 +110,17 @@ impl Reloader {
         if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
             let live = self.live.load();
             if live.serving_last_good || !live.problems.is_empty() {
-                self.confirm(files).await;
+                self.confirm(files);
             }
             return Ok(());
         }
         let loaded = in_background(move || load::check(files)).await?;
         if applied.is_some_and(|applied| applied.spec == loaded.spec) {
-            self.confirm(loaded.files).await;
+            self.confirm(loaded.files);
             return Ok(());
         }
         self.apply(loaded, PATIENCE).await?;
-        self.succeed().await;
+        self.succeed();
         Ok(())
     }
 
@@ -182,7 +182,7 @@ impl Reloader {
     }
 
     /// What is live is what the files say, though perhaps in other words: no new generation.
-    async fn confirm(&mut self, files: Files) {
+    fn confirm(&mut self, files: Files) {
         let live = self.live.load();
         let generation = live.generation;
         self.live.publish(Arc::new(Live {
@@ -196,13 +196,15 @@ impl Reloader {
             applied.files = files;
         }
         tracing::info!(generation, "the routes say what is live already");
-        self.succeed().await;
+        self.succeed();
     }
 
     /// What the files say is live: counts it, and keeps them for a restart that finds others.
-    pub(super) async fn succeed(&self) {
+    pub(super) fn succeed(&self) {
         self.metrics.config_live(self.live.load().generation);
-        self.keep().await;
+        if let (Some(kept), Some(applied)) = (&self.kept, &self.applied) {
+            kept.send_replace(Some(applied.files.clone()));
+        }
     }
 
     /// Tells everybody what is wrong with the files.
@@ -220,21 +222,6 @@ impl Reloader {
             failed_since: live.failed_since.or_else(|| Some(SystemTime::now())),
             ..Live::clone(&live)
         }));
-    }
-
-    async fn keep(&self) {
-        let (Some(state), Some(applied)) = (self.state.clone(), &self.applied) else {
-            return;
-        };
-        let files = applied.files.clone();
-        let kept = in_background(move || Ok(state.keep(&files)));
-        match kept.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the last good routes are not kept for a restart");
-            }
-            Err(faults) => self.refuse(&faults),
-        }
     }
 }
 

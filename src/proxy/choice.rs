@@ -58,14 +58,7 @@ pub(super) fn choose<'t>(
         return Err(ExchangeError::Suspended);
     }
 
-    let host = host::of(head);
-    let route = tenant.find(&Query {
-        host: host.as_deref(),
-        path: named.path,
-        method: &head.method,
-        headers: &head.headers,
-        query: head.uri.query(),
-    });
+    let route = find_route(tenant, head, named.path);
     visit.note(|record| record.route = route.map(|route| Arc::clone(&route.name)));
 
     let pool = match route.map(|route| &route.action) {
@@ -78,6 +71,20 @@ pub(super) fn choose<'t>(
     visit.note(|record| record.pool = Some(pool.label.clone()));
     let target = target(head, route, named.path)?;
     Ok(Chosen::Forward(Choice { tenant, route: route.map(Arc::as_ref), pool, target }))
+}
+
+fn find_route<'t>(tenant: &'t Tenant, head: &Parts, path: &str) -> Option<&'t Arc<Route>> {
+    if !tenant.has_routes() {
+        return None;
+    }
+    let host = host::of(head);
+    tenant.find(&Query {
+        host: host.as_deref(),
+        path,
+        method: &head.method,
+        headers: &head.headers,
+        query: head.uri.query(),
+    })
 }
 
 fn split_pool<'t>(split: &'t Split, head: &Parts, visit: &Visit) -> &'t Arc<Pool> {

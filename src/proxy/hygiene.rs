@@ -73,8 +73,18 @@ fn look_alike(own: &str, name: &str) -> bool {
 }
 
 /// Takes away what ends at this hop (RFC 9110 §7.6.1) and what only the gateway may say, and tells
-/// what the client wishes of the connection.
+/// what the client wishes of the connection. One pass over the names: most requests have nothing to
+/// take away.
 pub(super) fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wishes {
+    let mut ends: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        if HOP_BY_HOP.contains(name) || REQUEST_ONLY.contains(name) || owned.owns(name) {
+            ends.push(name.clone());
+        }
+    }
+    if ends.is_empty() {
+        return Wishes { upgrade: None, trailers: false };
+    }
     let wishes = Wishes {
         // Never HTTP/2: what a client then says to the endpoint would pass by all of this.
         upgrade: nominates(headers, "upgrade")
@@ -83,14 +93,10 @@ pub(super) fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wish
             .filter(|protocol| !has_token(protocol, "h2c") && !has_token(protocol, "h2")),
         trailers: headers.get_all(header::TE).iter().any(|value| has_token(value, "trailers")),
     };
-    remove_hop_by_hop(headers);
-    let foreign: Vec<HeaderName> =
-        headers.keys().filter(|name| owned.owns(name)).cloned().collect();
-    for name in foreign {
+    remove_nominated(headers);
+    for name in ends {
         headers.remove(name);
     }
-    headers.remove(header::PROXY_AUTHORIZATION);
-    headers.remove("http2-settings");
     wishes
 }
 
@@ -135,6 +141,9 @@ pub(super) fn introduce(
     append_via(headers, received);
 }
 
+/// How many fields [`introduce`] sets at most.
+pub(super) const INTRODUCED: usize = 7;
+
 /// Takes away what ends at this hop, and says who passed the answer on. Gives the protocol that
 /// the endpoint would switch to.
 pub(super) fn clean_answer<B>(answer: &mut Response<B>) -> Option<HeaderValue> {
@@ -170,22 +179,22 @@ pub(super) fn clean_answer_trailers(trailers: &mut HeaderMap) {
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let nominations: Vec<HeaderValue> =
-            headers.get_all(header::CONNECTION).iter().cloned().collect();
-        for nomination in &nominations {
-            remove_nominated(headers, nomination);
-        }
-        headers.remove(header::CONNECTION);
+    let ends: Vec<HeaderName> =
+        headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned().collect();
+    if ends.is_empty() {
+        return;
     }
-    for name in HOP_BY_HOP {
+    remove_nominated(headers);
+    for name in ends {
         headers.remove(name);
     }
 }
 
 /// Removes the fields that `Connection` names, save those that the message cannot do without.
-fn remove_nominated(headers: &mut HeaderMap, connection: &HeaderValue) {
-    for token in tokens(connection) {
+fn remove_nominated(headers: &mut HeaderMap) {
+    let nominations: Vec<HeaderValue> =
+        headers.get_all(header::CONNECTION).iter().cloned().collect();
+    for token in nominations.iter().flat_map(tokens) {
         if PROTECTED.iter().any(|name| token.eq_ignore_ascii_case(name.as_bytes())) {
             continue;
         }
@@ -219,8 +228,9 @@ fn append_via(headers: &mut HeaderMap, received: Version) {
     headers.append(header::VIA, HeaderValue::from_static(own));
 }
 
-/// RFC 9110 §7.6.1, and `Trailer`'s neighbours that only make sense for one connection.
-const HOP_BY_HOP: [HeaderName; 6] = [
+/// RFC 9110 §7.6.1: fields of one connection.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TE,
@@ -228,6 +238,10 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     header::UPGRADE,
     header::PROXY_AUTHENTICATE,
 ];
+
+/// Fields that are for the gateway itself.
+const REQUEST_ONLY: [HeaderName; 2] =
+    [header::PROXY_AUTHORIZATION, HeaderName::from_static("http2-settings")];
 
 /// Fields that `Connection` may not take from a message: its framing, its target, who it is for.
 const PROTECTED: [&str; 7] = [

@@ -13,6 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
+use crate::base::small;
+
 use super::activity::Activity;
 
 /// A client's stream.
@@ -128,7 +130,11 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        let stream = Pin::new(&mut this.stream);
+        let polled = match small::join(slices, &mut [0; small::MOST]) {
+            Some(bytes) => stream.poll_write(context, bytes),
+            None => stream.poll_write_vectored(context, slices),
+        };
         this.note(&polled);
         polled
     }

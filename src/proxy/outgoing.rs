@@ -66,6 +66,8 @@ impl Outgoing {
         head.extensions.clear();
         let naming = &view.table.naming;
         let tenant = choice.tenant_value(head.headers.get(&naming.forward_as));
+        // Room for what `introduce` adds, at once.
+        head.headers.reserve(hygiene::INTRODUCED);
         let wishes = hygiene::clean_request(&mut head.headers, &view.owned);
         let host = asked_host(&head);
         let sender = Sender { peer, host: host.as_ref(), request_id: visit.request_id() };

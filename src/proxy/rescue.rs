@@ -2,12 +2,14 @@
 //! `Proxy-Status` (RFC 9209) and the request's id. What the client hears is not what the log says:
 //! endpoints are not named to clients.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::routing::naming::NamingError;
 use crate::upstream::ConnectError;
@@ -29,6 +31,19 @@ pub struct Problem {
     pub title: &'static str,
     /// The error type of RFC 9209 §2.3.
     pub proxy_error: &'static str,
+}
+
+/// The body of such an answer.
+#[derive(Serialize)]
+struct Document<'d> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'d str,
+    status: u16,
+    detail: String,
+    request_id: &'d str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'d str>,
 }
 
 const fn problem(
@@ -196,20 +211,21 @@ const TOTAL_TIMEOUT: Problem = problem(
 pub(super) fn answer(error: &ExchangeError, mut visit: Visit) -> Response<AnswerBody> {
     let problem = classify(error);
     let id = visit.request_id();
-    let mut document = json!({
-        "type": format!("urn:tenantry:problem:{}", problem.name),
-        "title": problem.title,
-        "status": problem.status.as_u16(),
-        "detail": detail(error),
-        "request_id": id.to_str().unwrap_or_default(),
-    });
+    let mut tenant = None;
     visit.note(|record| {
         record.problem = Some(problem.name);
-        if let Some(tenant) = &record.tenant {
-            document["tenant"] = json!(tenant.name.as_ref());
-        }
+        tenant = record.tenant.as_ref().map(|tenant| Arc::clone(&tenant.name));
     });
-    let body = Bytes::from(document.to_string());
+    let document = Document {
+        kind: format!("urn:tenantry:problem:{}", problem.name),
+        title: problem.title,
+        status: problem.status.as_u16(),
+        detail: detail(error),
+        request_id: id.to_str().unwrap_or_default(),
+        tenant: tenant.as_deref(),
+    };
+    // Text and numbers alone always serialise; the fallback is never taken.
+    let body = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
     visit.finish(problem.status, body.len());
 
     let length = body.len();

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::config::spec::{NamingSpec, RouteSetSpec};
 use crate::model::ids::TenantId;
 
@@ -16,7 +18,8 @@ pub struct Table {
     pub generation: u64,
     /// How a request names its tenant.
     pub naming: NamingSpec,
-    pub(super) tenants: HashMap<TenantId, Arc<Tenant>>,
+    /// Only ids from the config get in, so that a client cannot choose keys that collide.
+    pub(super) tenants: HashMap<TenantId, Arc<Tenant>, RandomState>,
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
     /// The number of the next new tenant.
     pub(super) next_slot: u32,

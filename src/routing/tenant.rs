@@ -35,6 +35,11 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Whether there is anything to find: many tenants have a pool alone.
+    pub fn has_routes(&self) -> bool {
+        self.own.is_some() || !self.sets.is_empty()
+    }
+
     /// The route that takes a request: the most specific one of its own and its sets' routes.
     pub fn find(&self, query: &Query<'_>) -> Option<&Arc<Route>> {
         let mut best: Option<&Arc<Route>> = None;

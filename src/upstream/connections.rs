@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ impl Key {
 
 #[derive(Debug)]
 pub(super) struct Shelves<B> {
-    shelves: RefCell<HashMap<Key, Shelf<B>>>,
+    shelves: RefCell<HashMap<Key, Shelf<B>, RandomState>>,
 }
 
 #[derive(Debug)]

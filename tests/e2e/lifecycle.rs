@@ -1,6 +1,8 @@
 //! Start, drain, restart.
 
+use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 
 use crate::world::eventually;
 use crate::world::gateway::Gateway;
@@ -130,4 +132,28 @@ fn a_port_in_use_is_one_sentence_and_exit_code_1() {
     let port = gateway.listener().port().to_string();
     assert!(sentence.starts_with("tenantry: ") && sentence.contains(&port), "{log}");
     assert!(!log.contains("panicked") && !log.contains("backtrace"), "{log}");
+}
+
+#[test]
+fn a_hang_up_opens_the_access_log_anew_and_reads_the_routes() {
+    let endpoint = origin::answering("127.0.0.1:0", "hello");
+    let gateway = Gateway::start_with("[access-log]\nfile = \"access.log\"\n", &routes(&endpoint));
+    let log = gateway.config().with_file_name("access.log");
+    let rotated = log.with_extension("log.1");
+    let lines = |path: &Path| fs::read_to_string(path).unwrap_or_default().lines().count();
+    gateway.get("acme", "/", &[]);
+    eventually("the first line", || lines(&log), |lines| *lines == 1);
+    fs::rename(&log, &rotated).expect("move the log away");
+
+    gateway.signal("HUP");
+    eventually("the new file", || log.exists(), |exists| *exists);
+    gateway.get("acme", "/", &[]);
+
+    eventually("the second line", || lines(&log), |lines| *lines == 1);
+    assert_eq!(lines(&rotated), 1);
+    eventually(
+        "the reload",
+        || gateway.metric("tenantry_config_reloads_total{result=\"ok\"}"),
+        |loads| *loads == Some(2.0),
+    );
 }

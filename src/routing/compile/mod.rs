@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::config::spec::{RouteSetSpec, RoutesSpec, TenantSpec};
 use crate::model::ids::{Label, PoolId, TenantId};
 use crate::pool::Pool;
@@ -25,7 +27,7 @@ pub fn compile(
 ) -> Table {
     let sets = compile_sets(spec, previous, pools);
     let mut next_slot = previous.map_or(0, |table| table.next_slot);
-    let mut tenants = HashMap::with_capacity(spec.tenants.len());
+    let mut tenants = HashMap::with_capacity_and_hasher(spec.tenants.len(), RandomState::default());
     for (id, tenant_spec) in &spec.tenants {
         let before = previous.and_then(|table| table.tenants.get(id));
         let parts = Parts::bind(tenant_spec, before, &sets, pools);
