@@ -437,8 +437,8 @@ pub enum Protocol {
 pub struct UpstreamTlsSpec {
     /// The certificates trusted, from a `ca` file; `None` = the system's.
     pub ca: Option<Vec<CertificateDer<'static>>>,
-    /// The name that the certificate must carry; `None` = the DNS name that the endpoint was
-    /// found by, or its address.
+    /// The name that the certificate must carry: the one that is written, else the DNS name that
+    /// the endpoints are found by; `None` = each endpoint's address.
     pub server_name: Option<ServerName<'static>>,
 }
 

@@ -11,24 +11,26 @@ use super::connection::Peer;
 /// Names of fields that the gateway itself sets on requests. A client's own, and any spelling of
 /// them that an application might take for the same, is never forwarded.
 #[derive(Debug)]
-pub(super) struct OwnedNames {
+pub struct OwnedNames {
     names: Box<[HeaderName]>,
+    /// The one that [`introduce`] sets on every request: what the client said is replaced anyway.
+    replaced: HeaderName,
     /// One of the names has a mark other than `-`, so that a plain name may be its look-alike.
     odd: bool,
 }
 
 /// The protocol that a client asks to switch to, and what else its `Connection` field says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wishes {
+pub struct Wishes {
     /// The value of `Upgrade`, where `Connection` names it.
-    pub(super) upgrade: Option<HeaderValue>,
+    pub upgrade: Option<HeaderValue>,
     /// It takes trailers.
-    pub(super) trailers: bool,
+    pub trailers: bool,
 }
 
 impl OwnedNames {
     /// The gateway's own names and those that name the tenant.
-    pub(super) fn of(naming: &NamingSpec) -> Self {
+    pub fn of(naming: &NamingSpec) -> Self {
         let tenant = naming.from.iter().filter_map(|way| match way {
             NameFrom::Header(name) => Some(name.clone()),
             _ => None,
@@ -46,7 +48,7 @@ impl OwnedNames {
         let forwarded = [naming.forward_as.clone()];
         let names: Box<[HeaderName]> = own.into_iter().chain(tenant).chain(forwarded).collect();
         let odd = names.iter().any(|name| is_odd(name.as_str()));
-        Self { names, odd }
+        Self { names, replaced: naming.forward_as.clone(), odd }
     }
 
     fn owns(&self, name: &HeaderName) -> bool {
@@ -75,10 +77,11 @@ fn look_alike(own: &str, name: &str) -> bool {
 /// Takes away what ends at this hop (RFC 9110 §7.6.1) and what only the gateway may say, and tells
 /// what the client wishes of the connection. One pass over the names: most requests have nothing to
 /// take away.
-pub(super) fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wishes {
+pub fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wishes {
     let mut ends: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
-        if HOP_BY_HOP.contains(name) || REQUEST_ONLY.contains(name) || owned.owns(name) {
+        let foreign = *name != owned.replaced && owned.owns(name);
+        if foreign || HOP_BY_HOP.contains(name) || REQUEST_ONLY.contains(name) {
             ends.push(name.clone());
         }
     }
@@ -146,7 +149,7 @@ pub(super) const INTRODUCED: usize = 7;
 
 /// Takes away what ends at this hop, and says who passed the answer on. Gives the protocol that
 /// the endpoint would switch to.
-pub(super) fn clean_answer<B>(answer: &mut Response<B>) -> Option<HeaderValue> {
+pub fn clean_answer<B>(answer: &mut Response<B>) -> Option<HeaderValue> {
     let received = answer.version();
     let headers = answer.headers_mut();
     let protocol = headers.get(header::UPGRADE).cloned();

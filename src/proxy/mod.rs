@@ -10,7 +10,7 @@ mod error;
 mod exchange;
 mod forward;
 mod guard;
-mod hygiene;
+pub mod hygiene;
 mod io;
 mod listener;
 mod local;

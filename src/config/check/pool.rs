@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::base::units::Percent;
 use crate::config::faults::Faults;
@@ -46,11 +46,24 @@ pub(super) fn check(
         faults.add_missing(key, scope.at, "nothing tells where its endpoints are", hint);
     }
     let balance = balance(raw.balance, scope.known, &key.name("balance"), faults);
+    let tls_key = key.name("tls");
+    let mut tls = tls(raw.tls, scope.folder, &tls_key, faults);
+    if let Some(tls) = tls.as_mut().filter(|tls| tls.server_name.is_none()) {
+        match found_by(&sources) {
+            Ok(name) => tls.server_name = name,
+            Err(Mixed) => faults.add_missing(
+                &tls_key,
+                scope.at,
+                "the endpoints are found in several ways, so that no one name is theirs",
+                "write tls = { server-name = \"app.internal\" }",
+            ),
+        }
+    }
     PoolSpec {
         sources,
         balance,
         protocol: raw.protocol.map_or(Protocol::H1, |protocol| protocol.0),
-        tls: tls(raw.tls, scope.folder, &key.name("tls"), faults),
+        tls,
         health: raw.health.map(|health| self::health(health, &key.name("health"), faults)),
         eject: eject(raw.eject, &key.name("eject"), faults),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
@@ -137,6 +150,30 @@ fn tls(
     let raw = raw.filter(|tls| tls.on)?;
     let ca = raw.ca.map(|ca| authorities(ca, folder, &key.name("ca"), faults));
     Some(UpstreamTlsSpec { ca, server_name: raw.server_name })
+}
+
+/// Endpoints that no one name stands for.
+struct Mixed;
+
+/// The DNS name that all endpoints are found by, which their certificates must carry; `None` where
+/// they are listed by address. For SRV records it is the domain (RFC 6125 §6.2.1), not the target
+/// that an answer names: an answer is not to be trusted with whom to trust.
+fn found_by(sources: &[SourceSpec]) -> Result<Option<ServerName<'static>>, Mixed> {
+    let name = |source: &SourceSpec| match source {
+        SourceSpec::Dns { name, .. } => Some(name.clone()),
+        SourceSpec::Srv { name } => {
+            let labels = name.split('.').skip_while(|label| label.starts_with('_'));
+            Some(labels.collect::<Vec<_>>().join("."))
+        }
+        SourceSpec::Fixed(_) | SourceSpec::File(_) => None,
+    };
+    let mut names = sources.iter().map(name);
+    let first = names.next().flatten();
+    if names.any(|name| name != first) {
+        return Err(Mixed);
+    }
+    let name = first.map(|name| name.trim_end_matches('.').to_owned());
+    name.map(|name| ServerName::try_from(name).map_err(|_| Mixed)).transpose()
 }
 
 fn authorities(
@@ -244,3 +281,27 @@ fn connections(
 
 /// What a file of authorities looks like.
 const PEM: &str = "a PEM file has blocks that start with -----BEGIN CERTIFICATE-----";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dns(name: &str) -> SourceSpec {
+        SourceSpec::Dns { name: name.into(), port: 443 }
+    }
+
+    #[test]
+    fn endpoints_found_by_one_name_must_carry_it() {
+        let name = |sources: &[SourceSpec]| found_by(sources).ok().flatten();
+        let expected = ServerName::try_from("app.internal").ok();
+        assert_eq!(name(&[dns("app.internal.")]), expected);
+        assert_eq!(name(&[SourceSpec::Srv { name: "_https._tcp.app.internal".into() }]), expected);
+        assert_eq!(name(&[SourceSpec::Fixed(Vec::new())]), None);
+    }
+
+    #[test]
+    fn endpoints_found_in_several_ways_need_a_name_that_is_written() {
+        assert!(found_by(&[dns("a.internal"), dns("b.internal")]).is_err());
+        assert!(found_by(&[SourceSpec::Fixed(Vec::new()), dns("a.internal")]).is_err());
+    }
+}
