@@ -80,24 +80,22 @@ async fn plain(worker: &Rc<Worker>, mut stream: TcpStream, client: (SocketAddr, 
     }
 }
 
-/// Waits for the first word of a client, at most until a moment after the listeners close: a
-/// connection that has been silent since it opened has nothing under way that a drain would have
-/// to wait for.
+/// Waits for the first word of a client, at most until a moment after the listeners have closed: a
+/// connection that stays silent has nothing under way that a drain would have to wait for.
 async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::Output> {
-    let mut first = std::pin::pin!(first);
-    let mut ear = Ear { worker, number: None };
-    let heard = std::future::poll_fn(|context| {
-        ear.listen(context);
-        match first.as_mut().poll(context) {
-            Poll::Ready(first) => Poll::Ready(Some(first)),
-            Poll::Pending if worker.phase() >= Phase::Draining => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await;
-    match heard {
-        Some(first) => Some(first),
-        None => timeout(LAST_WORD, first).await.ok(),
+    let leaving = async {
+        let mut ear = Ear { worker, number: None };
+        std::future::poll_fn(|context| {
+            ear.listen(context);
+            if worker.phase() >= Phase::Draining { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        tokio::time::sleep(FIRST_WORD).await;
+    };
+    tokio::select! {
+        biased;
+        first = first => Some(first),
+        () = leaving => None,
     }
 }
 
@@ -264,7 +262,7 @@ impl<C: Connection> Driven<'_, C> {
                     break;
                 }
                 leaving = true;
-                alarm.as_mut().reset(Instant::now() + LAST_WORD);
+                alarm.as_mut().reset(Instant::now() + FIRST_WORD);
                 // Hyper would close one that has not asked yet, be its first request here or not.
                 if protocol == Protocol::Http2 || activity.served() > 0 {
                     connection.as_mut().leave();
@@ -308,7 +306,7 @@ fn patience(worker: &Worker, protocol: Protocol, activity: &Activity, leaving: b
     let limits = &worker.gateway.downstream;
     let (head, send) = (limits.header_timeout, limits.body_timeout);
     let (head, idle) = match protocol {
-        Protocol::Http1 if leaving => (Some(head), LAST_WORD),
+        Protocol::Http1 if leaving => (Some(head), FIRST_WORD),
         Protocol::Http1 => (Some(head), limits.idle_timeout),
         Protocol::Http2 if leaving => (None, head),
         Protocol::Http2 => (None, limits.idle_timeout),
@@ -380,8 +378,8 @@ impl Drop for Open {
     }
 }
 
-/// 250 ms: who has connected before the listeners closed has a request here by then, if any.
-const LAST_WORD: Duration = Duration::from_millis(250);
+/// 500 ms: the request of a connection that was accepted last may still be on its way.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 /// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;

@@ -19,5 +19,4 @@ mod routing;
 mod tenants;
 mod tls;
 mod tunnels;
-#[allow(dead_code, reason = "themes that come use the rest")]
 mod world;

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 use tenantry::control::generation::ReloadResult;
 use tokio::time::{Instant, sleep};
 
@@ -408,13 +407,10 @@ async fn tenants_that_come_and_go_under_load_disturb_nobody() {
 #[tokio::test]
 async fn a_start_on_broken_routes_serves_those_that_were_good_last() {
     let origin = Origin::saying("still here").await;
-    let state = tempfile::tempdir().expect("a folder");
-    let folder = folder_with(&one_tenant(&[origin.address]), state.path());
-    let gateway = Gateway::start_in(folder, 1, "").await.expect("a gateway");
-    assert_eq!(gateway.get("/").await.status, 200);
-    gateway.stop().await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let folder = gateway.stop_and_keep().await;
 
-    let folder = folder_with("[tenants.acme\n", state.path());
+    fs::write(folder.path().join("routes.toml"), "[tenants.acme\n").expect("write the routes");
     let gateway = Gateway::start_in(folder, 1, "").await.expect("a gateway");
 
     assert_eq!(gateway.get("/").await.text(), "still here");
@@ -422,14 +418,6 @@ async fn a_start_on_broken_routes_serves_those_that_were_good_last() {
     assert_eq!(config(&gateway, has_problems).await["serving_last_good"], true);
     gateway.edit(&one_tenant(&[origin.address]));
     gateway.metric_becomes("tenantry_config_serving_last_good", 0.0).await;
-}
-
-/// A folder with these routes whose state is elsewhere, since a gateway's folder ends with it.
-fn folder_with(routes: &str, state: &Path) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("routes.toml"), routes).expect("write the routes");
-    symlink(state, folder.path().join("state")).expect("link the state");
-    folder
 }
 
 #[tokio::test]

@@ -125,4 +125,10 @@ impl Gateway {
     pub(crate) async fn stop(self) -> Ended {
         within("the drain", Box::pin(self.app.stop())).await
     }
+
+    /// Drains and ends, and leaves its folder for [`Gateway::start_in`].
+    pub(crate) async fn stop_and_keep(self) -> TempDir {
+        within("the drain", Box::pin(self.app.stop())).await;
+        self.folder
+    }
 }
