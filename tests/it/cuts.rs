@@ -9,6 +9,7 @@ use crate::world::client::{Client, Hyper, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
+use crate::world::tls::Certificates;
 use crate::world::{STEP, eventually, within};
 
 const FIELDS: &[&str] = &["Host: a", "X-Tenant-ID: acme"];
@@ -36,6 +37,35 @@ async fn an_answer_that_breaks_off_is_never_whole_to_the_client() {
         let origin = Origin::start([step]).await;
         let gateway = Gateway::start(&one_tenant_with(&[origin.address], NO_RETRY)).await;
         is_cut(&gateway, case).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_length_that_ends_by_a_reset_is_not_whole() {
+    let open_end = "HTTP/1.1 200 OK\r\n\r\nhalf";
+    let origin = Origin::start([Step::raw(open_end).and_reset()]).await;
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], NO_RETRY)).await;
+    for _ in 0..5 {
+        // The reset may overtake the head, which is then no answer at all.
+        let answer = gateway.get("/").await;
+        assert!(answer.status == 502 || !answer.whole, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_by_tls_that_ends_without_a_goodbye_is_not_whole() {
+    let certificates = Certificates::of(&["127.0.0.1"]);
+    let keys = format!("{NO_RETRY}\ntls = {{ ca = \"{}\" }}", certificates.ca());
+    let ways = [
+        ("HTTP/1.1 200 OK\r\n\r\nhalf", false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf", true),
+    ];
+    for (answer, whole) in ways {
+        let script = [Step::raw(answer).and_close()];
+        let origin = Origin::start_tls(certificates.server(&[]), script).await;
+        let gateway = Gateway::start(&one_tenant_with(&[origin.address], &keys)).await;
+        let answer = gateway.get("/").await;
+        assert_eq!((answer.status, answer.whole), (200, whole), "{answer:?}");
     }
 }
 
