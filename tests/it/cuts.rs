@@ -103,7 +103,8 @@ async fn the_access_log_says_that_an_answer_was_cut() {
 #[tokio::test]
 async fn an_endpoint_that_falls_silent_within_its_answer_is_cut_off() {
     let half = Step::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").and_stall();
-    for limit in ["timeouts = { idle = \"50ms\" }", "timeouts = { total = \"80ms\" }"] {
+    let total = "timeouts = { attempt = \"400ms\", total = \"500ms\" }";
+    for limit in ["timeouts = { idle = \"300ms\" }", total] {
         let origin = Origin::start([half.clone()]).await;
         let gateway = Gateway::start(&one_tenant_with(&[origin.address], limit)).await;
         is_cut(&gateway, limit).await;
@@ -185,7 +186,7 @@ async fn a_trickle_does_not_win_time_for_a_head() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_its_time() {
     let origin = Origin::saying("hello").await;
-    let more = "[downstream]\nidle-timeout = \"100ms\"";
+    let more = "[downstream]\nidle-timeout = \"400ms\"";
     let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
 
     let mut silent = Client::connect(gateway.address()).await;
@@ -203,12 +204,12 @@ async fn an_idle_connection_is_closed_after_its_time() {
 #[tokio::test]
 async fn a_slow_answer_is_no_idle_connection() {
     let origin = Origin::start([Step::ok("late").held()]).await;
-    let more = "[downstream]\nidle-timeout = \"50ms\"\nheader-timeout = \"50ms\"";
+    let more = "[downstream]\nidle-timeout = \"300ms\"\nheader-timeout = \"300ms\"";
     let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
     let mut client = Client::connect(gateway.address()).await;
     client.send(head("GET /", FIELDS)).await;
 
-    let early = tokio::time::timeout(Duration::from_millis(250), client.answer_head()).await;
+    let early = tokio::time::timeout(Duration::from_millis(900), client.answer_head()).await;
     origin.release();
 
     assert!(early.is_err(), "{early:?}");
