@@ -271,3 +271,20 @@ async fn who_had_connected_before_the_listeners_closed_may_still_ask() {
     assert_eq!((answer.status, answer.one("connection").as_deref()), (200, Some("close")));
     assert_eq!(ended.cut_off, 0);
 }
+
+#[tokio::test]
+async fn a_client_that_is_slow_to_send_is_no_fault_of_the_endpoint() {
+    let origin = Origin::saying("hello").await;
+    let keys =
+        format!("{NO_RETRY}\ntimeouts = {{ attempt = \"200ms\" }}\neject = {{ failures = 1 }}");
+    let more = "[downstream]\nbody-timeout = \"300ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant_with(&[origin.address], &keys)).await;
+    let mut client = Client::connect(gateway.address()).await;
+    let half = head("PUT /", &[FIELDS, &["Content-Length: 9"]].concat()) + "half";
+
+    let answer = client.ask(half).await;
+
+    assert_eq!((answer.status, answer.problem().as_deref()), (408, Some("body-timeout")));
+    let up = format!("tenantry_endpoint_up{{pool=\"app\",endpoint=\"{}\"}}", origin.address);
+    assert_eq!(gateway.metric(&up).await, Some(1.0));
+}
