@@ -200,6 +200,20 @@ async fn a_restart_on_broken_routes_serves_the_last_good_ones_until_they_are_men
 }
 
 #[tokio::test]
+async fn routes_that_are_empty_at_a_restart_are_broken_and_do_not_replace_the_last_good_ones() {
+    let mut world = World::start(SHOP).await;
+    world.write(" \n");
+
+    for _ in 0..2 {
+        world = world.restart().await.unwrap();
+
+        assert!(world.live().serving_last_good);
+        assert!(world.live().problems[0].what.contains("the routes are empty"));
+        assert!(world.control.table.load().tenant("acme").is_some());
+    }
+}
+
+#[tokio::test]
 async fn the_last_good_routes_written_back_end_the_alarm_without_a_new_generation() {
     let world = World::start(SHOP).await;
     world.write(BROKEN);
