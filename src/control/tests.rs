@@ -337,6 +337,31 @@ async fn another_protocol_makes_another_pool_and_other_settings_do_not() {
 }
 
 #[tokio::test]
+async fn a_pool_of_another_protocol_keeps_the_endpoints_until_its_source_speaks() {
+    let world = World::start(SHOP).await;
+    let list = world.path("members.json");
+
+    world
+        .edit(&format!(
+            "[pools.shop]\nprotocol = \"h2\"\nfile = \"{}\"\n[tenants.acme]\npool = \"shop\"\n",
+            list.display()
+        ))
+        .await;
+
+    let members = world.members("shop");
+    assert!(Arc::ptr_eq(&members, &world.pool_of("acme").members));
+    assert_eq!(addresses(&members), ["127.0.0.1:1", "127.0.0.1:2"]);
+
+    fs::write(&list, "[{\"targets\": [\"127.0.0.1:2\", \"127.0.0.1:5\"]}]").unwrap();
+    soon("the new members", || {
+        let now = addresses(&members);
+        assert!(!now.is_empty());
+        now == ["127.0.0.1:2", "127.0.0.1:5"]
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_pool_is_never_empty_while_its_source_is_swapped() {
     let world = World::start(SHOP).await;
     let members = world.members("shop");
