@@ -202,11 +202,11 @@ impl Worker {
     }
 
     /// Takes what an exchange left behind.
-    pub(super) fn finish(&self, mut record: Record) {
+    pub(super) fn finish(&self, mut record: Box<Record>) {
         record.duration = record.started.elapsed();
         self.meter.exchange(&record);
         if record.line.is_some() {
-            self.access_log.write(record);
+            self.access_log.write(*record);
         }
     }
 
