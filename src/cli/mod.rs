@@ -75,8 +75,18 @@ pub fn main() -> ExitCode {
     done.unwrap_or_else(|error| {
         let mut err = io::stderr().lock();
         // Standard error may be closed; the exit code still tells.
-        drop(writeln!(err, "tenantry: {error:#}"));
+        drop(writeln!(err, "tenantry: {}", sentence(&error)));
         ExitCode::FAILURE
+    })
+}
+
+/// The error with its causes, each told once: most errors of this program tell their cause
+/// themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match &told {
+        told if told.is_empty() => cause,
+        told if told.contains(&cause) => told.clone(),
+        told => format!("{told}: {cause}"),
     })
 }
 
@@ -118,6 +128,20 @@ mod tests {
         assert_eq!(config_of(&["tenantry"]), PathBuf::from("config/gateway.toml"));
         assert_eq!(config_of(&["tenantry", "--config", "a.toml"]), PathBuf::from("a.toml"));
         assert_eq!(config_of(&["tenantry", "run", "--config", "a.toml"]), PathBuf::from("a.toml"));
+    }
+
+    #[test]
+    fn a_cause_that_an_error_tells_itself_is_not_told_again() {
+        let tls = crate::config::spec::ListenerTlsSpec {
+            certificate: "none/cert.pem".into(),
+            key: "none/key.pem".into(),
+        };
+        let error = anyhow::Error::from(crate::tls::server::build(&tls).unwrap_err());
+
+        let text = sentence(&error.context("the gateway does not start"));
+
+        assert!(text.starts_with("the gateway does not start: cannot read"), "{text}");
+        assert_eq!(text.matches("No such file").count(), 1, "{text}");
     }
 
     #[test]

@@ -48,7 +48,7 @@ async fn readiness_goes_at_once_while_the_listeners_still_accept() {
         let started = Instant::now();
         within("the end of readiness", async {
             loop {
-                let ready = head("GET /readyz", &["Host: a"]);
+                let ready = head("GET /readyz", &["Host: localhost"]);
                 if Client::connect(admin).await.ask(ready).await.status == 503 {
                     return;
                 }
@@ -192,7 +192,7 @@ async fn who_comes_while_the_listeners_accept_is_served_in_either_protocol() {
 
     let late = async {
         within("the end of readiness", async {
-            let ready = head("GET /readyz", &["Host: a"]);
+            let ready = head("GET /readyz", &["Host: localhost"]);
             while Client::connect(admin).await.ask(&ready).await.status != 503 {
                 sleep(STEP).await;
             }
