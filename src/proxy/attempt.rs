@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::spec::ConnectionsSpec;
+use crate::health::passive::Verdict;
 use crate::model::endpoint::Endpoint;
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -96,7 +97,7 @@ fn blame(
 
 fn failed(error: SendError<RequestBody>) -> AttemptError {
     match error {
-        SendError::Untouched { source, .. } => AttemptError::Untouched(source),
+        SendError::Untouched { source, .. } => AttemptError::Declined(source),
         SendError::BadAnswer(source) => AttemptError::BadAnswer(source),
         SendError::Reset(source) | SendError::RequestBody(source) => AttemptError::Reset(source),
     }
@@ -157,11 +158,21 @@ async fn answer_within<F: Future>(
 }
 
 impl AttemptError {
+    /// What it says of the endpoint. Nothing, where the endpoint works and has no room, or where
+    /// the one dial that failed is counted by the attempt that made it: a restart that sends
+    /// `GOAWAY`, or a crowd behind one dial, must not eject by its number.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::Declined(_) | Self::Connect(ConnectError::Shared) => None,
+            _ => Some(Verdict::Failure),
+        }
+    }
+
     /// What a retry rule makes of it.
     pub(super) fn failure(&self) -> Failure {
         match self {
             Self::Connect(_) => Failure::Connect,
-            Self::Untouched(_) => Failure::Untouched,
+            Self::Untouched(_) | Self::Declined(_) => Failure::Untouched,
             Self::Reset(_) => Failure::Reset,
             Self::BadAnswer(_) | Self::Unasked => Failure::BadAnswer,
             Self::Timeout { .. } => Failure::Timeout,
@@ -176,7 +187,7 @@ impl AttemptError {
                 AttemptOutcome::Tls
             }
             Self::Connect(_) => AttemptOutcome::Connect,
-            Self::Untouched(_) => AttemptOutcome::Refused,
+            Self::Untouched(_) | Self::Declined(_) => AttemptOutcome::Refused,
             Self::Reset(_) => AttemptOutcome::Reset,
             Self::BadAnswer(_) | Self::Unasked => AttemptOutcome::BadAnswer,
             Self::Timeout { .. } => AttemptOutcome::Timeout,

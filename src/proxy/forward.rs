@@ -244,11 +244,14 @@ impl Counted<'_, '_> {
         };
         self.outcome = Some(outcome);
         let verdict = match answered {
-            Ok((answer, _)) if answer.status().is_server_error() => Verdict::Failure,
-            Ok(_) => Verdict::Success,
-            Err(_) => Verdict::Failure,
+            Ok((answer, _)) if answer.status().is_server_error() => Some(Verdict::Failure),
+            Ok(_) => Some(Verdict::Success),
+            Err(ExchangeError::Attempt(error)) => error.verdict(),
+            Err(_) => None,
         };
-        self.judge(verdict);
+        if let Some(verdict) = verdict {
+            self.judge(verdict);
+        }
     }
 
     fn judge(&self, verdict: Verdict) {

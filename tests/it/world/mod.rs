@@ -4,6 +4,7 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod declining;
 pub(crate) mod gateway;
 pub(crate) mod h2_origin;
 pub(crate) mod load;
