@@ -17,6 +17,7 @@ use crate::telemetry::delta::AttemptOutcome;
 use crate::upstream::{ConnectError, Connection, Destination, SendError};
 
 use super::error::{AttemptError, ExchangeError};
+use super::hygiene;
 use super::outgoing::{Keep, Outgoing};
 use super::request_body::{BodyFault, RequestBody, Upload};
 use super::worker::Worker;
@@ -57,6 +58,9 @@ pub(super) async fn run(
         let request = outgoing.take(bounds.keep).ok_or(ExchangeError::NoEndpoint)?;
         let sent = answer_within(bounds, connection.send(request), &outgoing.upload).await;
         let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
+            Ok(answer) if !hygiene::is_chunked_at_most(answer.headers()) => {
+                return Err(AttemptError::Coded.into());
+            }
             Ok(answer) => return Ok((answer, connection)),
             Err(error) => error,
         };
@@ -174,7 +178,7 @@ impl AttemptError {
             Self::Connect(_) => Failure::Connect,
             Self::Untouched(_) | Self::Declined(_) => Failure::Untouched,
             Self::Reset(_) => Failure::Reset,
-            Self::BadAnswer(_) | Self::Unasked => Failure::BadAnswer,
+            Self::BadAnswer(_) | Self::Coded | Self::Unasked => Failure::BadAnswer,
             Self::Timeout { .. } => Failure::Timeout,
         }
     }
@@ -189,7 +193,7 @@ impl AttemptError {
             Self::Connect(_) => AttemptOutcome::Connect,
             Self::Untouched(_) | Self::Declined(_) => AttemptOutcome::Refused,
             Self::Reset(_) => AttemptOutcome::Reset,
-            Self::BadAnswer(_) | Self::Unasked => AttemptOutcome::BadAnswer,
+            Self::BadAnswer(_) | Self::Coded | Self::Unasked => AttemptOutcome::BadAnswer,
             Self::Timeout { .. } => AttemptOutcome::Timeout,
         }
     }

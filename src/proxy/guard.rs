@@ -1,6 +1,6 @@
 //! Requests that no endpoint may see: too large, or with a head whose meaning is open to dispute.
 
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::HOST;
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -9,6 +9,7 @@ use crate::config::spec::DownstreamSpec;
 use crate::routing::host;
 
 use super::error::ExchangeError;
+use super::hygiene;
 
 /// Checks a request's head before anything is read from it.
 ///
@@ -70,13 +71,8 @@ fn check_host(head: &Parts) -> Result<(), ExchangeError> {
     Ok(())
 }
 
-/// RFC 9112 §6.1: a coding beside `chunked` ends at this hop, and without it the endpoint would take
-/// coded bytes for the body.
 fn check_coding(head: &Parts) -> Result<(), ExchangeError> {
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    let good =
-        codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if !good || codings.next().is_some() {
+    if !hygiene::is_chunked_at_most(&head.headers) {
         return Err(ExchangeError::BadRequest("the body has a transfer coding besides chunked"));
     }
     Ok(())

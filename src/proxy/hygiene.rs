@@ -83,6 +83,14 @@ pub fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wishes {
     wishes
 }
 
+/// Whether a message has no transfer coding but `chunked`. RFC 9112 §6.1: another one ends at this
+/// hop, and without it whoever comes next would take coded bytes for the body.
+pub(super) fn is_chunked_at_most(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
 /// Makes one field of a cookie that came in crumbs: HTTP/2 may split it, HTTP/1 must not
 /// (RFC 9113 §8.2.3).
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
