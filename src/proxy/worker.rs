@@ -23,6 +23,8 @@ use crate::telemetry::meter::{FLUSH_INTERVAL, Meter};
 use crate::telemetry::record::Record;
 use crate::upstream::{Client, HeadLimits};
 
+use super::answer::Download;
+use super::downloads::Downloads;
 use super::hygiene::OwnedNames;
 use super::listener;
 use super::request_body::RequestBody;
@@ -63,6 +65,8 @@ pub(super) struct Worker {
     pub(super) client: Client<RequestBody>,
     pub(super) meter: Rc<Meter>,
     pub(super) access_log: AccessLog,
+    /// Answers under way.
+    pub(super) downloads: Downloads<Download>,
     /// Connections, HTTP/2 streams and tunnels.
     pub(super) tasks: Rc<RefCell<LocalTasks>>,
     /// This worker's share of the connections that may be open at once.
@@ -123,7 +127,7 @@ pub async fn run(setup: Setup, listeners: Vec<std::net::TcpListener>) -> usize {
     cut
 }
 
-/// Once a second: hands the counts over, closes old connections, lets go of a replaced table.
+/// Once a second: hands the counts over, gives up stalled answers, closes old connections, lets go of a replaced table.
 async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
     let mut tick = tokio::time::interval(FLUSH_INTERVAL);
     loop {
@@ -131,6 +135,7 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
             () = stop.requested() => return,
             _ = tick.tick() => {
                 worker.view();
+                worker.look_at_downloads();
                 worker.client.sweep();
                 worker.meter.flush();
             }
@@ -159,6 +164,7 @@ impl Worker {
             client,
             meter,
             access_log: setup.access_log,
+            downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
             max_connections: setup.gateway.downstream.max_connections.div_ceil(workers),
             open_connections: Cell::new(0),
@@ -210,6 +216,15 @@ impl Worker {
         }
     }
 
+    /// Gives up the answers that their clients leave lying.
+    fn look_at_downloads(&self) {
+        let now = Instant::now();
+        let patience = self.gateway.downstream.body_timeout.saturating_mul(UNTAKEN);
+        let looks = patience.as_secs().div_ceil(FLUSH_INTERVAL.as_secs().max(1));
+        let looks = u32::try_from(looks).unwrap_or(u32::MAX);
+        self.downloads.each(|download| download.look(now, looks));
+    }
+
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         for waker in self.wakers.borrow().values() {
@@ -241,5 +256,8 @@ impl fmt::Debug for Worker {
 /// What an endpoint may send as the head of an answer: twice what a client may send, since large
 /// cookies are set here.
 const ANSWER_HEAD: HeadLimits = HeadLimits { size: 64 << 10, fields: 256 };
+/// 10 times the longest silence of a client: it may take a while over one large part of an answer, and
+/// only the next one shows that it takes anything.
+const UNTAKEN: u32 = 10;
 /// 10 ms: a drain ends this much after its last connection at most.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
