@@ -173,7 +173,9 @@ impl<'e> Effort<'e> {
 
     /// An attempt that ran out of the exchange's own time says so.
     fn whole(&self, error: ExchangeError, visit: &mut Visit) -> ExchangeError {
-        if let ExchangeError::Attempt(error) = &error {
+        if let ExchangeError::Attempt(error) = &error
+            && self.worker.lines.admits()
+        {
             let pool = &self.pool.label.name;
             let id = visit.request_id();
             tracing::warn!(%pool, request_id = ?id, %error, "a request could not be served");

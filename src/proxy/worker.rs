@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tasks::LocalTasks;
+use crate::base::throttle::Throttle;
 use crate::config::spec::GatewaySpec;
 use crate::routing::table::Table;
 use crate::telemetry::access_log::AccessLog;
@@ -65,6 +66,8 @@ pub(super) struct Worker {
     pub(super) client: Client<RequestBody>,
     pub(super) meter: Rc<Meter>,
     pub(super) access_log: AccessLog,
+    /// Lines of the log that clients can bring about at will.
+    pub(super) lines: Throttle,
     /// Answers under way.
     pub(super) downloads: Downloads<Download>,
     /// Connections, HTTP/2 streams and tunnels.
@@ -123,6 +126,7 @@ pub async fn run(setup: Setup, listeners: Vec<std::net::TcpListener>) -> usize {
     let cut = worker.drain().await;
     chores.stop(Duration::from_secs(1)).await;
     connecting.take().stop(Duration::ZERO).await;
+    worker.tell_left_out();
     worker.meter.flush();
     cut
 }
@@ -136,6 +140,7 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
             _ = tick.tick() => {
                 worker.view();
                 worker.look_at_downloads();
+                worker.tell_left_out();
                 worker.client.sweep();
                 worker.meter.flush();
             }
@@ -164,6 +169,7 @@ impl Worker {
             client,
             meter,
             access_log: setup.access_log,
+            lines: Throttle::new(LINES, FLUSH_INTERVAL),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
             max_connections: setup.gateway.downstream.max_connections.div_ceil(workers),
@@ -225,6 +231,14 @@ impl Worker {
         self.downloads.each(|download| download.look(now, looks));
     }
 
+    /// A flood of failures must not become a flood of lines; their number is in the metrics, too.
+    fn tell_left_out(&self) {
+        let count = self.lines.take_left_out();
+        if count > 0 {
+            tracing::warn!(count, "further warnings of this second were left out");
+        }
+    }
+
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         for waker in self.wakers.borrow().values() {
@@ -259,5 +273,7 @@ const ANSWER_HEAD: HeadLimits = HeadLimits { size: 64 << 10, fields: 256 };
 /// 10 times the longest silence of a client: it may take a while over one large part of an answer, and
 /// only the next one shows that it takes anything.
 const UNTAKEN: u32 = 10;
+/// 5 lines a second: enough to see what goes wrong, too few to fill a disk.
+const LINES: u32 = 5;
 /// 10 ms: a drain ends this much after its last connection at most.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
