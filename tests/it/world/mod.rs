@@ -10,6 +10,7 @@ pub(crate) mod h2_origin;
 pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod nameserver;
+pub(crate) mod narrow;
 pub(crate) mod origin;
 pub(crate) mod tls;
 pub(crate) mod unreachable;
