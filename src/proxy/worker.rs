@@ -250,8 +250,10 @@ impl Worker {
     async fn drain(&self) -> usize {
         let end = Instant::now() + self.gateway.drain.timeout;
         loop {
-            let left = self.tasks.borrow_mut().running();
-            if left == 0 || Instant::now() >= end {
+            let running = self.tasks.borrow_mut().running();
+            if running == 0 || Instant::now() >= end {
+                // Streams of HTTP/2 are tasks, too; who reads the number counts clients.
+                let left = self.open_connections.get();
                 let tasks = self.tasks.replace(LocalTasks::new("connection"));
                 tasks.stop(Duration::ZERO).await;
                 return left;
