@@ -210,14 +210,13 @@ impl<'e, 'p> Trial<'e, 'p> {
     ) -> Result<Answered, ExchangeError> {
         let effort = self.effort;
         let started = if made == 1 { started } else { Instant::now() };
-        let end = effort.deadlines.attempt_end(started, effort.end);
         // An HTTP/2 endpoint that refuses a stream does not give the request back.
         let again = made < effort.rule.attempts
             && (outgoing.idempotent || effort.pool.spec.protocol == Protocol::H2);
         let bounds = Bounds {
             deadlines: &effort.deadlines,
-            end,
-            limit: end.map_or(Duration::MAX, |end| end - started),
+            started,
+            end: effort.end,
             keep: if again { Keep::Copy } else { Keep::Nothing },
         };
         let counted = Counted { effort, picked: &self.picked, started, outcome: None };
