@@ -173,7 +173,9 @@ impl<'e> Effort<'e> {
 
     /// An attempt that ran out of the exchange's own time says so.
     fn whole(&self, error: ExchangeError, visit: &mut Visit) -> ExchangeError {
-        if let ExchangeError::Attempt(error) = &error {
+        if let ExchangeError::Attempt(error) = &error
+            && self.worker.lines.admits()
+        {
             let pool = &self.pool.label.name;
             let id = visit.request_id();
             tracing::warn!(%pool, request_id = ?id, %error, "a request could not be served");
@@ -208,14 +210,13 @@ impl<'e, 'p> Trial<'e, 'p> {
     ) -> Result<Answered, ExchangeError> {
         let effort = self.effort;
         let started = if made == 1 { started } else { Instant::now() };
-        let end = effort.deadlines.attempt_end(started, effort.end);
         // An HTTP/2 endpoint that refuses a stream does not give the request back.
         let again = made < effort.rule.attempts
             && (outgoing.idempotent || effort.pool.spec.protocol == Protocol::H2);
         let bounds = Bounds {
             deadlines: &effort.deadlines,
-            end,
-            limit: end.map_or(Duration::MAX, |end| end - started),
+            started,
+            end: effort.end,
             keep: if again { Keep::Copy } else { Keep::Nothing },
         };
         let counted = Counted { effort, picked: &self.picked, started, outcome: None };
@@ -244,11 +245,14 @@ impl Counted<'_, '_> {
         };
         self.outcome = Some(outcome);
         let verdict = match answered {
-            Ok((answer, _)) if answer.status().is_server_error() => Verdict::Failure,
-            Ok(_) => Verdict::Success,
-            Err(_) => Verdict::Failure,
+            Ok((answer, _)) if answer.status().is_server_error() => Some(Verdict::Failure),
+            Ok(_) => Some(Verdict::Success),
+            Err(ExchangeError::Attempt(error)) => error.verdict(),
+            Err(_) => None,
         };
-        self.judge(verdict);
+        if let Some(verdict) = verdict {
+            self.judge(verdict);
+        }
     }
 
     fn judge(&self, verdict: Verdict) {

@@ -228,6 +228,20 @@ async fn a_load_that_heeds_the_word_to_leave_loses_nothing_while_the_listeners_a
 }
 
 #[tokio::test]
+async fn what_is_cut_off_is_counted_by_connections() {
+    let origin = Origin::start([Step::stall()]).await;
+    let drain = "[drain]\naccept = \"0s\"\ntimeout = \"100ms\"\n";
+    let gateway = Gateway::start_with(drain, &one_tenant(&[origin.address])).await;
+    let mut client = Hyper::h2(gateway.address()).await;
+    for _ in 0..3 {
+        client.send(client.request("GET", "acme", "/", Frames::default()));
+    }
+    arrived(&origin, 3).await;
+
+    assert_eq!(gateway.stop().await.cut_off, 1, "three streams of one connection");
+}
+
+#[tokio::test]
 async fn a_gateway_without_work_ends_at_once_and_clean() {
     let origin = Origin::saying("served").await;
     let drain = "[drain]\naccept = \"0s\"\n";

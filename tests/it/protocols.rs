@@ -11,6 +11,7 @@ use crate::world::eventually;
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::{H2Origin, Speaks};
 use crate::world::message::{Asked, payload};
+use crate::world::narrow::Narrow;
 use crate::world::origin::{Origin, Step};
 use crate::world::unreachable::Refusing;
 
@@ -272,6 +273,24 @@ async fn requests_share_one_http2_connection_to_an_endpoint() {
     }
     assert_eq!(asking.join_all().await, [200; 10]);
     assert_eq!((origin.asked().len(), origin.connections()), (10, 1));
+}
+
+#[tokio::test]
+async fn more_requests_than_an_http2_connection_allows_open_another_one() {
+    let origin = Narrow::start().await;
+    let gateway = gateway_for(origin.address, Speaks::H2).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for count in 1..=6 {
+        let mut client = Hyper::h2(gateway.address()).await;
+        asking.spawn(async move { client.get("acme", "/").await.status });
+        // No answer comes before: none of them may wait behind another one.
+        eventually("the request", || origin.asked(), |asked| *asked == count).await;
+    }
+
+    origin.release();
+
+    assert_eq!(asking.join_all().await, [200; 6]);
+    gateway.metric_becomes("tenantry_upstream_connections_opened_total{pool=\"app\"}", 3.0).await;
 }
 
 #[tokio::test]
