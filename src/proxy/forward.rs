@@ -57,7 +57,9 @@ pub(super) async fn send(
             Ok(pause) => {
                 worker.meter.retry(&effort.pool.label, failure.reason());
                 drop((answered, trial)); // the endpoint is free while we wait
-                tokio::time::sleep(pause).await;
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await; // even a sleep of nothing takes a timer's tick
+                }
             }
             Err(refusal) => {
                 effort.note_refusal(refusal);
