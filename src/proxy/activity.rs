@@ -15,6 +15,11 @@ pub(super) struct Activity {
     born: Instant,
     busy: AtomicU64,
     served: AtomicU64,
+    /// Bodies of requests that the client has not sent whole; one may outlive its exchange, where
+    /// the answer came early.
+    uploads: AtomicU64,
+    /// The last bytes of such a body.
+    body_since: AtomicU64,
     /// The first byte of a request whose head is not read yet.
     head_since: AtomicU64,
     idle_since: AtomicU64,
@@ -26,6 +31,10 @@ pub(super) struct Activity {
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Activity>);
 
+/// A request's body that the client has not sent whole; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Uploading(Arc<Activity>);
+
 /// What the clock says of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
@@ -33,6 +42,8 @@ pub(super) enum Patience {
     Until(Instant),
     /// It began a request and did not end its head in time.
     SlowHead,
+    /// It sent nothing more of a body whose answer it has.
+    SlowBody,
     /// It was idle for too long.
     Idle,
     /// It took nothing of its answer for too long.
@@ -46,7 +57,7 @@ pub(super) struct Limits {
     pub(super) head: Option<Duration>,
     /// Between requests.
     pub(super) idle: Duration,
-    /// For the client to take something of its answer.
+    /// For the client to take something of its answer, or to send something of a body.
     pub(super) send: Duration,
 }
 
@@ -57,6 +68,8 @@ impl Activity {
             born: Instant::now(),
             busy: AtomicU64::new(0),
             served: AtomicU64::new(0),
+            uploads: AtomicU64::new(0),
+            body_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(1),
             stuck_since: AtomicU64::new(0),
@@ -65,7 +78,12 @@ impl Activity {
 
     /// Bytes came in.
     pub(super) fn read(&self) {
-        if self.busy.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
+        if self.busy.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        if self.uploads.load(Ordering::Relaxed) > 0 {
+            self.body_since.store(self.now(), Ordering::Relaxed);
+        } else if self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(self.now(), Ordering::Relaxed);
         }
     }
@@ -92,6 +110,12 @@ impl Activity {
         Busy(Arc::clone(self))
     }
 
+    /// A request has a body that is still to come.
+    pub(super) fn upload(self: &Arc<Self>) -> Uploading {
+        self.uploads.fetch_add(1, Ordering::Relaxed);
+        Uploading(Arc::clone(self))
+    }
+
     /// Requests so far.
     pub(super) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
@@ -116,6 +140,12 @@ impl Activity {
         }
         let begun = self.head_since.load(Ordering::Relaxed);
         let (end, verdict) = match head {
+            // Where bytes of a body can be told from others, as heads can.
+            Some(_) if self.uploads.load(Ordering::Relaxed) > 0 => {
+                let body = self.body_since.load(Ordering::Relaxed);
+                let last = body.max(self.idle_since.load(Ordering::Relaxed));
+                (since(last) + send, Patience::SlowBody)
+            }
             Some(head) if begun != 0 => (since(begun) + head, Patience::SlowHead),
             _ => (since(self.idle_since.load(Ordering::Relaxed)) + idle, Patience::Idle),
         };
@@ -124,6 +154,15 @@ impl Activity {
 
     fn now(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        // What has come by now is the body's; what comes next begins a head, and an idle time.
+        if self.0.uploads.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -182,6 +221,28 @@ mod tests {
         assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
         tokio::time::advance(IDLE).await;
         assert_eq!(activity.patience(LIMITS), Patience::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_body_after_its_answer_is_no_head() {
+        let activity = Activity::new();
+        let busy = activity.begin();
+        let upload = activity.upload();
+        drop(busy); // the answer came early
+        for _ in 0..5 {
+            tokio::time::advance(SEND - Duration::from_millis(1)).await;
+            activity.read();
+            assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
+        }
+
+        tokio::time::advance(SEND).await;
+        assert_eq!(activity.patience(LIMITS), Patience::SlowBody);
+        drop(upload);
+
+        assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
+        activity.read();
+        tokio::time::advance(HEAD).await;
+        assert_eq!(activity.patience(LIMITS), Patience::SlowHead, "the next request's");
     }
 
     #[tokio::test(start_paused = true)]

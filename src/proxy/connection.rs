@@ -41,6 +41,8 @@ pub(super) struct Peer {
     pub(super) client: HeaderValue,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
+    /// What its connection is doing.
+    pub(super) activity: Arc<Activity>,
     /// Its connection counts as open for as long as somebody knows the client: a tunnel outlives
     /// what speaks HTTP.
     _open: Open,
@@ -125,14 +127,14 @@ fn peer((address, open): (SocketAddr, Open), scheme: &'static str) -> Rc<Peer> {
     // An address as text is a valid field value; the fallback is never taken.
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-    Rc::new(Peer { address, client, scheme, _open: open })
+    Rc::new(Peer { address, client, scheme, activity: Activity::new(), _open: open })
 }
 
 async fn speak<S>(worker: &Rc<Worker>, stream: S, ahead: Bytes, is_http2: bool, peer: Rc<Peer>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Activity::new();
+    let activity = Arc::clone(&peer.activity);
     let io = Io::new(stream, ahead, Arc::clone(&activity));
     let service = {
         let (worker, activity) = (Rc::clone(worker), Arc::clone(&activity));
@@ -273,6 +275,10 @@ impl<C: Connection> Driven<'_, C> {
                     Patience::Until(when) => alarm.as_mut().reset(when),
                     Patience::SlowHead => {
                         worker.meter.connection_rejected("slow_head");
+                        return Poll::Ready(Ok(()));
+                    }
+                    Patience::SlowBody => {
+                        worker.meter.connection_rejected("slow_body");
                         return Poll::Ready(Ok(()));
                     }
                     Patience::SlowReader => {

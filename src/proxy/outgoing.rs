@@ -60,6 +60,7 @@ impl Outgoing {
             replay: choice.retry_rule().replay,
             allowance: Arc::clone(&choice.tenant.live),
             owned: Rc::clone(&view.owned),
+            uploading: Some(peer.activity.upload()),
         });
 
         let upgrade = head.extensions.remove::<OnUpgrade>();

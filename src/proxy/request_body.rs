@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::resilience::allowance::Allowance;
 
+use super::activity::Uploading;
 use super::hygiene;
 
 /// Why a request's body ended before its end. The endpoint is not to blame.
@@ -51,7 +52,7 @@ pub(super) enum BodyFault {
 }
 
 /// What bounds a request's body.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct BodyRule {
     /// Largest size, in bytes.
     pub(super) max: u64,
@@ -63,6 +64,8 @@ pub(super) struct BodyRule {
     pub(super) allowance: Arc<Allowance>,
     /// Names that no trailer may carry.
     pub(super) owned: Rc<hygiene::OwnedNames>,
+    /// Tells the client's connection that bytes are the body's.
+    pub(super) uploading: Option<Uploading>,
 }
 
 /// The body as one attempt reads it.
@@ -291,12 +294,14 @@ impl Stream {
 
     fn fail(&mut self, fault: BodyFault) -> Poll<Option<Result<Part, BodyFault>>> {
         self.fault = Some(fault.clone());
+        self.rule.uploading = None;
         self.forget();
         Poll::Ready(Some(Err(fault)))
     }
 
     fn end(&mut self) {
         self.ended.get_or_insert_with(Instant::now);
+        self.rule.uploading = None;
         if let Some(waiter) = self.waiter.take() {
             waiter.wake();
         }

@@ -163,6 +163,25 @@ async fn a_head_that_comes_too_slowly_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn the_rest_of_an_upload_after_an_early_answer_is_timed_as_a_body() {
+    let early = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly";
+    let origin = Origin::start([Step::raw("").after(early), Step::ok("next")]).await;
+    let more = "[downstream]\nheader-timeout = \"100ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("PUT /", &[FIELDS, &["Content-Length: 40"]].concat())).await;
+    assert_eq!(client.answer_to("PUT").await.text(), "early");
+
+    for _ in 0..8 {
+        sleep(Duration::from_millis(40)).await; // in all far longer than a head may take
+        client.send("parts").await;
+    }
+
+    assert_eq!(origin.only().await.body, b"parts".repeat(8));
+    assert_eq!(client.ask(head("GET /", FIELDS)).await.text(), "next");
+}
+
+#[tokio::test]
 async fn a_trickle_does_not_win_time_for_a_head() {
     let origin = Origin::saying("hello").await;
     let more = "[downstream]\nheader-timeout = \"100ms\"";
