@@ -75,9 +75,22 @@ pub fn main() -> ExitCode {
     done.unwrap_or_else(|error| {
         let mut err = io::stderr().lock();
         // Standard error may be closed; the exit code still tells.
-        drop(writeln!(err, "tenantry: {error:#}"));
+        drop(writeln!(err, "tenantry: {}", sentence(&error)));
         ExitCode::FAILURE
     })
+}
+
+/// The error and its causes. Many errors say their cause themselves; none is said twice.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.ends_with(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    sentence
 }
 
 fn print_check(arg: &ConfigArg, format: check::Format) -> anyhow::Result<ExitCode> {
@@ -118,6 +131,16 @@ mod tests {
         assert_eq!(config_of(&["tenantry"]), PathBuf::from("config/gateway.toml"));
         assert_eq!(config_of(&["tenantry", "--config", "a.toml"]), PathBuf::from("a.toml"));
         assert_eq!(config_of(&["tenantry", "run", "--config", "a.toml"]), PathBuf::from("a.toml"));
+    }
+
+    #[test]
+    fn a_cause_that_an_error_says_itself_is_not_said_again() {
+        let error = anyhow::anyhow!("no such file")
+            .context("cannot read leaf.pem: no such file")
+            .context("the listener cannot speak TLS");
+
+        let told = "the listener cannot speak TLS: cannot read leaf.pem: no such file";
+        assert_eq!(sentence(&error), told);
     }
 
     #[test]
