@@ -176,7 +176,7 @@ impl<'e> Effort<'e> {
         if let ExchangeError::Attempt(error) = &error {
             let pool = &self.pool.label.name;
             let id = visit.request_id();
-            tracing::warn!(%pool, request_id = ?id, %error, "a request could not be served");
+            tracing::warn!(%pool, request_id = id.to_str().unwrap_or_default(), %error, "a request could not be served");
         }
         match (error, self.deadlines.total) {
             (ExchangeError::Attempt(AttemptError::Timeout { .. }), Some(limit))
