@@ -159,7 +159,10 @@ impl<'e> Effort<'e> {
         visit: &mut Visit,
     ) -> Result<(Response<Incoming>, Lease), ExchangeError> {
         outgoing.upload.settle();
-        let (answer, connection) = answered.map_err(|error| self.whole(error, visit))?;
+        let (answer, connection) = answered.map_err(|error| {
+            visit.note(|record| record.bytes_in = outgoing.upload.bytes());
+            self.whole(error, visit)
+        })?;
         visit.note(|record| record.first_byte = Some(record.started.elapsed()));
         let lease = Lease {
             connection,
