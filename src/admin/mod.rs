@@ -3,12 +3,14 @@
 
 mod connections;
 mod endpoints;
+mod guard;
 mod reply;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use http::{Method, StatusCode, Uri};
 use tokio::net::TcpListener;
@@ -22,6 +24,7 @@ use crate::telemetry::registry::Metrics;
 
 use self::connections::LIMITS;
 use self::endpoints::ENDPOINTS;
+use self::guard::Reach;
 
 /// What the admin API can reach: handles, all of them cheap to clone.
 #[derive(Clone, Debug)]
@@ -60,15 +63,21 @@ pub struct Listener {
 
 /// Serves the admin API until `stop`, then finishes the requests that are under way.
 pub async fn serve(listener: TcpListener, state: State, stop: Stop) {
-    connections::serve(listener, router(state), LIMITS, stop).await;
+    // A listener that does not know its own address is guarded as the closest one.
+    let reach = Reach::of(&listener).unwrap_or(Reach::ThisMachine);
+    connections::serve(listener, router(state, reach), LIMITS, stop).await;
 }
 
-fn router(state: State) -> Router {
+fn router(state: State, reach: Reach) -> Router {
     let mut router = Router::new();
     for endpoint in ENDPOINTS {
         router = router.route(endpoint.path, (endpoint.methods)());
     }
-    router.fallback(unknown_path).method_not_allowed_fallback(wrong_method).with_state(state)
+    router
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(reach, guard::refuse_pages))
+        .with_state(state)
 }
 
 async fn unknown_path(uri: Uri) -> Response {

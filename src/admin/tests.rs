@@ -18,6 +18,7 @@ use crate::model::members::{Found, Members};
 use crate::telemetry::registry::Metrics;
 
 use super::connections::{self, LIMITS, Limits};
+use super::guard::Reach;
 use super::{About, Listener, State, router};
 
 /// The API on a port of its own, and the other ends of its handles.
@@ -51,10 +52,10 @@ impl Answer {
 
 impl World {
     async fn start() -> Self {
-        Self::with(LIMITS).await
+        Self::with(LIMITS, Reach::ThisMachine).await
     }
 
-    async fn with(limits: Limits) -> Self {
+    async fn with(limits: Limits, reach: Reach) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let live = Snapshot::new(Arc::new(Live::none()));
@@ -72,14 +73,17 @@ impl World {
             reload,
         };
         let mut tasks = Tasks::new("test");
-        tasks.spawn(move |stop| connections::serve(listener, router(state), limits, stop));
+        tasks.spawn(move |stop| connections::serve(listener, router(state, reach), limits, stop));
         Self { address, live, draining, reloads, tasks }
     }
 
     async fn ask(&self, method: &str, path: &str) -> Answer {
+        self.ask_with(method, path, "Host: localhost\r\n").await
+    }
+
+    async fn ask_with(&self, method: &str, path: &str, headers: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -127,6 +131,37 @@ async fn readiness_follows_the_table_and_the_drain_and_liveness_does_not() {
     assert_eq!(late.status, 503);
     assert!(late.problem()["detail"].as_str().unwrap().contains("draining"));
     assert_eq!(world.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_have_the_routes_loaded() {
+    for reach in [Reach::ThisMachine, Reach::Network] {
+        let mut world = World::with(LIMITS, reach).await;
+        for mark in ["Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+            let headers = format!("Host: {}\r\n{mark}\r\nContent-Length: 0\r\n", world.address);
+
+            let answer = world.ask_with("POST", "/api/v1/reload", &headers).await;
+
+            assert_eq!(answer.status, 403, "{mark}");
+            assert_eq!(answer.problem()["type"], "urn:tenantry:admin:browser");
+        }
+        assert!(world.reloads.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_name_that_leads_to_loopback_is_told_nothing() {
+    let near = World::start().await;
+    let far = World::with(LIMITS, Reach::Network).await;
+    for path in ["/metrics", "/api/v1/pools", "/api/v1/config", "/nowhere"] {
+        let headers = "Host: evil.example:9900\r\n";
+
+        let answer = near.ask_with("GET", path, headers).await;
+
+        assert_eq!(answer.status, 403, "{path}");
+        assert_eq!(answer.problem()["type"], "urn:tenantry:admin:foreign-host");
+        assert_ne!(far.ask_with("GET", path, headers).await.status, 403, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -314,7 +349,7 @@ fn keys(value: &Value) -> Vec<String> {
 #[tokio::test]
 async fn who_sends_nothing_gives_its_place_to_the_next() {
     let head = Duration::from_millis(50);
-    let world = World::with(Limits { connections: 1, head, ..LIMITS }).await;
+    let world = World::with(Limits { connections: 1, head, ..LIMITS }, Reach::ThisMachine).await;
     let mut silent = TcpStream::connect(world.address).await.unwrap();
 
     let answer = tokio::time::timeout(Duration::from_secs(10), world.get("/healthz")).await;
@@ -327,9 +362,9 @@ async fn who_sends_nothing_gives_its_place_to_the_next() {
 #[tokio::test]
 async fn an_old_connection_ends_between_two_requests() {
     let age = Duration::from_millis(50);
-    let world = World::with(Limits { age, ..LIMITS }).await;
+    let world = World::with(Limits { age, ..LIMITS }, Reach::ThisMachine).await;
     let mut stream = TcpStream::connect(world.address).await.unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: admin\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
 
     let mut answers = String::new();
     let closed = stream.read_to_string(&mut answers);
@@ -344,7 +379,7 @@ async fn the_api_stops_when_it_is_asked_to() {
     let address = world.address;
     // A client that keeps its connection open holds up nobody.
     let mut idle = TcpStream::connect(address).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: admin\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");

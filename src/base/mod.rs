@@ -4,6 +4,7 @@ pub mod join;
 pub mod small;
 pub mod snapshot;
 pub mod tasks;
+pub mod throttle;
 pub mod ticks;
 pub mod units;
 pub mod watch;

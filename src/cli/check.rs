@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use crate::config::spec::GatewaySpec;
 use crate::config::{self, Known, Problems};
+use crate::tls::server;
 
 /// How the outcome is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -31,7 +33,10 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
         none => *none = Some(new),
     };
     let routes = match config::load_gateway(path) {
-        Ok(gateway) => Some(gateway.routes),
+        Ok(gateway) => {
+            certificates(path, &gateway).into_iter().for_each(&mut note);
+            Some(gateway.routes)
+        }
         Err(new) => {
             note(new);
             Some(path.with_file_name("routes.toml")).filter(|routes| routes.exists())
@@ -56,6 +61,19 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
         }
     }
     render(problems.as_ref(), summary, format)
+}
+
+/// What is wrong with the files of the listeners' certificates and keys: a start reads them too.
+fn certificates(path: &Path, gateway: &GatewaySpec) -> Vec<Problems> {
+    let listeners = gateway.listeners.iter();
+    let specs = listeners.filter_map(|listener| Some((listener.address, listener.tls.as_ref()?)));
+    let broken = specs.filter_map(|(address, tls)| Some((address, server::build(tls).err()?)));
+    broken
+        .map(|(address, error)| {
+            let what = format!("the listener on {address} cannot speak TLS: {error}");
+            Problems::of_file(path, what, "write the paths of a PEM certificate and its key")
+        })
+        .collect()
 }
 
 fn render(problems: Option<&Problems>, summary: String, format: Format) -> CheckOutcome {
@@ -96,6 +114,21 @@ mod tests {
         let list: Vec<serde_json::Value> = serde_json::from_str(&json.output).unwrap();
         assert_eq!(list.len(), 2);
         assert_eq!(list[0]["hint"], "did you mean \"workers\"?");
+    }
+
+    #[test]
+    fn a_certificate_that_would_stop_the_start_is_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let gateway = folder.path().join("gateway.toml");
+        let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
+                    tls = { cert = \"none.pem\", key = \"none.key\" }\n";
+        std::fs::write(&gateway, text).unwrap();
+        std::fs::write(folder.path().join("routes.toml"), "").unwrap();
+
+        let outcome = check(&gateway, &KNOWN, Format::Text);
+
+        assert!(!outcome.is_good);
+        assert!(outcome.output.contains("cannot read the certificate from"), "{outcome:?}");
     }
 
     #[test]

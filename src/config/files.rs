@@ -40,8 +40,13 @@ impl Files {
 /// # Errors
 /// When the path, or a file in the folder, cannot be read, is no UTF-8 or is over 64 MiB.
 pub fn read_routes(path: &Path) -> Result<Files, Problems> {
-    let is_folder = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?.is_dir();
-    if !is_folder {
+    let kind = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?.file_type();
+    if !kind.is_dir() {
+        // Opening a named pipe would wait for its writer, perhaps for ever.
+        if !kind.is_file() {
+            let what = "neither a file nor a folder".to_owned();
+            return Err(Problems::of_file(path, what, "the routes are watched: name a file"));
+        }
         return Ok(Files { root: path.to_owned(), files: vec![read_file(path)?] });
     }
     let mut paths = Vec::new();

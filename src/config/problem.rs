@@ -35,8 +35,8 @@ impl Problems {
         Self { list }
     }
 
-    /// The one fault of a file that could not be read.
-    pub(super) fn of_file(file: &Path, what: String, hint: &str) -> Self {
+    /// The one fault of a file that could not be read, or that has no place in its text.
+    pub fn of_file(file: &Path, what: String, hint: &str) -> Self {
         Self::new(vec![Problem {
             file: file.display().to_string(),
             line: 1,

@@ -507,7 +507,8 @@ pub struct TimeoutsSpec {
     pub connect: Option<Duration>,
     /// For the TLS handshake. Built in: 2 s.
     pub tls: Option<Duration>,
-    /// For one attempt, up to its answer's head. Built in: half of `total`.
+    /// For one attempt, up to its answer's head; starts anew with each part of the request's body
+    /// that the endpoint takes. Built in: half of `total`.
     pub attempt: Option<Duration>,
     /// From the end of the request to the answer's head. Built in: none but `attempt`.
     pub first_byte: Option<Duration>,

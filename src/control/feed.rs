@@ -41,12 +41,15 @@ pub(super) struct Home {
 type Order = Vec<(SourceSpec, SourceStatus)>;
 
 impl Feed {
-    /// Starts the sources of a pool.
-    pub(super) fn start(home: Home, sources: &[SourceSpec]) -> Self {
+    /// Starts the sources of a pool. `before` is what the pool of this name had in the generation
+    /// before: it stays until the sources have spoken, as where the sources of a pool change.
+    pub(super) fn start(home: Home, sources: &[SourceSpec], before: &[Found]) -> Self {
         let (orders, incoming) = mpsc::unbounded_channel();
         let (settled, is_settled) = watch::channel(false);
+        let leaving = Leaving::of(before.to_vec());
+        home.members.replace(before);
         let mut tasks = Tasks::new("feed");
-        tasks.spawn(|stop| Desk::new(home, settled).run(incoming, stop));
+        tasks.spawn(|stop| Desk::new(home, leaving, settled).run(incoming, stop));
         let mut feed = Self { sources: Vec::new(), orders, settled: is_settled, _tasks: tasks };
         feed.change(sources);
         feed
@@ -104,10 +107,18 @@ struct Leaving {
     until: Instant,
 }
 
+impl Leaving {
+    /// `None` where there is nothing that could leave.
+    fn of(found: Vec<Found>) -> Option<Self> {
+        let until = Instant::now() + LONGEST_STAY;
+        (!found.is_empty()).then_some(Self { found, until })
+    }
+}
+
 impl Desk {
-    fn new(home: Home, settled: watch::Sender<bool>) -> Self {
+    fn new(home: Home, leaving: Option<Leaving>, settled: watch::Sender<bool>) -> Self {
         let reports = mpsc::channel(QUEUE);
-        Self { home, slots: Vec::new(), leaving: None, reports, settled, next_key: 0 }
+        Self { home, slots: Vec::new(), leaving, reports, settled, next_key: 0 }
     }
 
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>, mut stop: Stop) {
@@ -142,7 +153,7 @@ impl Desk {
         if !gone.is_empty() && self.slots.iter().any(|slot| slot.found.is_none()) {
             let mut found = self.leaving.take().map_or_else(Vec::new, |leaving| leaving.found);
             found.extend(gone);
-            self.leaving = Some(Leaving { found, until: Instant::now() + LONGEST_STAY });
+            self.leaving = Leaving::of(found);
         }
         self.publish();
     }
@@ -261,7 +272,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_sources_of_a_pool_add_up_and_one_that_is_taken_out_leaves_at_once() {
         let home = home();
-        let mut feed = Feed::start(home.clone(), &[fixed(1), fixed(2)]);
+        let mut feed = Feed::start(home.clone(), &[fixed(1), fixed(2)], &[]);
         reaches(&home.members, &[1, 2]).await;
         assert!(feed.is_settled());
         assert_eq!(feed.statuses().len(), 2);
@@ -274,7 +285,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn old_endpoints_stay_until_the_new_source_speaks_and_no_longer_than_half_a_minute() {
         let home = home();
-        let mut feed = Feed::start(home.clone(), &[fixed(1)]);
+        let mut feed = Feed::start(home.clone(), &[fixed(1)], &[]);
         reaches(&home.members, &[1]).await;
         let folder = tempfile::tempdir().unwrap();
         let changed = Instant::now();
@@ -292,7 +303,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_source_that_stays_keeps_what_it_found_while_another_is_changed() {
         let home = home();
-        let mut feed = Feed::start(home.clone(), &[fixed(1), fixed(2)]);
+        let mut feed = Feed::start(home.clone(), &[fixed(1), fixed(2)], &[]);
         reaches(&home.members, &[1, 2]).await;
         let kept = Arc::clone(&home.members.load().all[0].endpoint);
 

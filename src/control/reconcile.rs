@@ -14,6 +14,7 @@ use crate::health::active::{self, Check};
 use crate::health::probe::{self, ProbeTls};
 use crate::model::endpoint::Health;
 use crate::model::ids::PoolId;
+use crate::model::members::Found;
 use crate::pool::Pool;
 use crate::telemetry::registry::{Metrics, NamedPool};
 
@@ -66,7 +67,8 @@ impl Running {
                     running.change(Arc::clone(pool), &self.probe_slots).await;
                 }
                 _ => {
-                    let new = self.start(Arc::clone(pool));
+                    let before = self.pools.get(id).map_or_else(Vec::new, RunningPool::found);
+                    let new = self.start(Arc::clone(pool), &before);
                     self.outgoing.extend(self.pools.insert(id.clone(), new));
                     fresh.push(id);
                 }
@@ -111,14 +113,14 @@ impl Running {
         self.pools.iter().map(named).collect()
     }
 
-    fn start(&self, pool: Arc<Pool>) -> RunningPool {
+    fn start(&self, pool: Arc<Pool>, before: &[Found]) -> RunningPool {
         let home = Home {
             pool: Arc::clone(&pool.label.name),
             members: Arc::clone(&pool.members),
             resolver: self.resolver.clone(),
             metrics: Arc::clone(&self.metrics),
         };
-        let feed = Feed::start(home, &pool.spec.sources);
+        let feed = Feed::start(home, &pool.spec.sources, before);
         RunningPool { checks: check(&pool, &self.probe_slots), feed, pool }
     }
 }
@@ -144,6 +146,18 @@ impl RunningPool {
         if old.sources != new.sources {
             self.feed.change(&new.sources);
         }
+    }
+
+    /// Its present members, as its sources named them.
+    fn found(&self) -> Vec<Found> {
+        let members = self.pool.members.load();
+        let found = members.all.iter().map(|member| Found {
+            address: member.endpoint.address,
+            weight: member.weight,
+            priority: member.priority,
+            origin: Arc::clone(&member.origin),
+        });
+        found.collect()
     }
 
     /// Whether its sources have spoken and its members have been checked once.

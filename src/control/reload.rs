@@ -252,12 +252,12 @@ impl RetiredTables {
 }
 
 /// Whether no file says anything, not even a comment.
-fn is_blank(files: &Files) -> bool {
+pub(super) fn is_blank(files: &Files) -> bool {
     files.files.iter().all(|file| file.text.trim().is_empty())
 }
 
 /// An emptied file is far more often about to be written than a wish to serve nobody.
-fn emptied(files: &Files) -> Fault {
+pub(super) fn emptied(files: &Files) -> Fault {
     Fault {
         file: files.root.clone(),
         line: None,

@@ -14,6 +14,8 @@ use crate::config::Files;
 #[derive(Clone, Debug)]
 pub struct State {
     folder: PathBuf,
+    /// The routes file or folder whose text is kept.
+    routes: PathBuf,
 }
 
 /// Why the last good routes cannot be kept or read.
@@ -38,6 +40,18 @@ pub enum StateError {
         /// Where it stops making sense.
         source: serde_json::Error,
     },
+    /// Another gateway keeps its routes in the same folder.
+    #[error(
+        "{path} was kept of {root}, which are the routes of another gateway; \
+         give each gateway a `state` folder of its own",
+        path = path.display(), root = root.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The routes that it was kept of.
+        root: PathBuf,
+    },
 }
 
 /// What the file holds, with the number of its form so that a later version can tell.
@@ -49,9 +63,9 @@ struct Form<T> {
 }
 
 impl State {
-    /// The state in `folder`, which is made when something is first kept.
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    /// The state of `routes` in `folder`, which is made when something is first kept.
+    pub fn new(folder: PathBuf, routes: PathBuf) -> Self {
+        Self { folder, routes }
     }
 
     /// Keeps `good` in place of what was kept before: whole or not at all, also when the machine
@@ -80,7 +94,7 @@ impl State {
     /// What was kept last; `None` where nothing ever was.
     ///
     /// # Errors
-    /// When the file is there and cannot be read or understood.
+    /// When the file is there and cannot be read or understood, or is of other routes.
     pub fn load(&self) -> Result<Option<Files>, StateError> {
         let path = self.path();
         let text = match fs::read(&path) {
@@ -89,6 +103,9 @@ impl State {
             Err(error) => return Err(refused("read", &path)(error)),
         };
         match serde_json::from_slice::<Form<Files>>(&text) {
+            Ok(Form { content: Files { root, .. }, .. }) if are_others(&root, &self.routes) => {
+                Err(StateError::Foreign { path, root })
+            }
             Ok(form) => Ok(Some(form.content)),
             Err(source) => Err(StateError::Damaged { path, source }),
         }
@@ -97,6 +114,15 @@ impl State {
     /// Where the last good routes are kept.
     pub fn path(&self) -> PathBuf {
         self.folder.join(NAME)
+    }
+}
+
+/// Whether two paths lead to two things. Where one leads nowhere, as when a file was deleted or the
+/// working folder is another one, nothing speaks against them.
+fn are_others(left: &Path, right: &Path) -> bool {
+    match (fs::canonicalize(left), fs::canonicalize(right)) {
+        (Ok(left), Ok(right)) => left != right,
+        _ => false,
     }
 }
 
@@ -129,7 +155,7 @@ mod tests {
     #[test]
     fn what_was_kept_last_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::new(folder.path().join("not/yet/there"));
+        let state = State::new(folder.path().join("not/yet/there"), "routes.toml".into());
         assert!(state.load().unwrap().is_none());
 
         state.keep(&good("a = \"${SECRET}\"")).unwrap();
@@ -141,7 +167,7 @@ mod tests {
     #[test]
     fn only_the_owner_may_read_it() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::new(folder.path().to_owned());
+        let state = State::new(folder.path().to_owned(), "routes.toml".into());
 
         state.keep(&good("")).unwrap();
 
@@ -151,7 +177,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::new(folder.path().to_owned());
+        let state = State::new(folder.path().to_owned(), "routes.toml".into());
         state.keep(&good("")).unwrap();
         for text in ["", "{", "[]", "{\"form\":1}", "\u{0}"] {
             fs::write(state.path(), text).unwrap();
@@ -163,12 +189,31 @@ mod tests {
     }
 
     #[test]
+    fn what_another_gateway_kept_is_not_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let [ours, theirs] = ["ours.toml", "theirs.toml"].map(|name| folder.path().join(name));
+        for routes in [&ours, &theirs] {
+            fs::write(routes, "").unwrap();
+        }
+        let state = |routes: &Path| State::new(folder.path().join("state"), routes.to_owned());
+        state(&theirs).keep(&Files::of_text(&theirs, "a = 1")).unwrap();
+
+        let error = state(&ours).load().unwrap_err().to_string();
+
+        assert!(error.contains("theirs.toml, which are the routes of another gateway"), "{error}");
+        assert!(state(&theirs).load().unwrap().is_some());
+    }
+
+    #[test]
     fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
 
-        let error = State::new(file.join("state")).keep(&good("")).unwrap_err().to_string();
+        let error = State::new(file.join("state"), "routes.toml".into())
+            .keep(&good(""))
+            .unwrap_err()
+            .to_string();
 
         assert!(error.contains("file/state"), "{error}");
     }

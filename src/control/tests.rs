@@ -200,6 +200,20 @@ async fn a_restart_on_broken_routes_serves_the_last_good_ones_until_they_are_men
 }
 
 #[tokio::test]
+async fn routes_that_are_empty_at_a_restart_are_broken_and_do_not_replace_the_last_good_ones() {
+    let mut world = World::start(SHOP).await;
+    world.write(" \n");
+
+    for _ in 0..2 {
+        world = world.restart().await.unwrap();
+
+        assert!(world.live().serving_last_good);
+        assert!(world.live().problems[0].what.contains("the routes are empty"));
+        assert!(world.control.table.load().tenant("acme").is_some());
+    }
+}
+
+#[tokio::test]
 async fn the_last_good_routes_written_back_end_the_alarm_without_a_new_generation() {
     let world = World::start(SHOP).await;
     world.write(BROKEN);
@@ -320,6 +334,31 @@ async fn another_protocol_makes_another_pool_and_other_settings_do_not() {
     assert_eq!(third.label, first.label);
     assert_eq!(addresses(&third.members).len(), 2);
     assert_eq!(addresses(&first.members).len(), 2, "requests in flight may still need them");
+}
+
+#[tokio::test]
+async fn a_pool_of_another_protocol_keeps_the_endpoints_until_its_source_speaks() {
+    let world = World::start(SHOP).await;
+    let list = world.path("members.json");
+
+    world
+        .edit(&format!(
+            "[pools.shop]\nprotocol = \"h2\"\nfile = \"{}\"\n[tenants.acme]\npool = \"shop\"\n",
+            list.display()
+        ))
+        .await;
+
+    let members = world.members("shop");
+    assert!(Arc::ptr_eq(&members, &world.pool_of("acme").members));
+    assert_eq!(addresses(&members), ["127.0.0.1:1", "127.0.0.1:2"]);
+
+    fs::write(&list, "[{\"targets\": [\"127.0.0.1:2\", \"127.0.0.1:5\"]}]").unwrap();
+    soon("the new members", || {
+        let now = addresses(&members);
+        assert!(!now.is_empty());
+        now == ["127.0.0.1:2", "127.0.0.1:5"]
+    })
+    .await;
 }
 
 #[tokio::test]

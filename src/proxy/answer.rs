@@ -1,6 +1,7 @@
 //! The answer's body on its way to the client. It carries what must live until its last byte: the
 //! connection it is read from, the endpoint's place in flight, and the record of the exchange.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -35,7 +36,7 @@ enum Content {
     /// Made by the gateway.
     Whole(Option<Bytes>),
     /// From an endpoint.
-    Stream(Box<Download>),
+    Stream(Rc<RefCell<Download>>),
 }
 
 /// Why an answer was cut off.
@@ -51,6 +52,9 @@ pub(super) enum DownloadFault {
     /// The endpoint fell silent within its answer.
     #[error("the endpoint sent nothing for {0:?} within its answer")]
     Silent(Duration),
+    /// The client kept the stream open and took nothing.
+    #[error("the client took nothing of the answer for too long")]
+    Untaken,
     /// The exchange's own deadline passed.
     #[error("the exchange took longer than its total time")]
     Overdue,
@@ -85,11 +89,19 @@ impl Lease {
 
 /// An answer that is being read from an endpoint.
 pub(super) struct Download {
-    incoming: Incoming,
+    /// Gone once the download was given up.
+    incoming: Option<Incoming>,
     lease: Option<Lease>,
     is_http2: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     ended: bool,
+    /// The endpoint is waited for, not the client.
+    asked: bool,
+    /// Looks since the client has asked for more.
+    looks: u32,
+    given_up: Option<DownloadFault>,
+    /// Where it is registered.
+    number: Option<usize>,
     bytes: u64,
     upload: Upload,
     worker: Rc<Worker>,
@@ -119,9 +131,13 @@ impl AnswerBody {
         worker: Rc<Worker>,
         visit: Visit,
     ) -> Self {
-        let mut download = Box::new(Download {
+        let mut download = Download {
             ended: incoming.is_end_stream(),
-            incoming,
+            incoming: Some(incoming),
+            asked: false,
+            looks: 0,
+            given_up: None,
+            number: None,
             bytes: 0,
             upload: lease.upload.clone(),
             is_http2: lease.connection.is_http2(),
@@ -129,9 +145,14 @@ impl AnswerBody {
             alarm: None,
             worker,
             visit,
-        });
+        };
         if download.ended {
             download.release();
+        }
+        let download = Rc::new(RefCell::new(download));
+        if !download.borrow().ended {
+            let number = download.borrow().worker.downloads.enter(&download);
+            download.borrow_mut().number = Some(number);
         }
         Self { content: Content::Stream(download), busy: None }
     }
@@ -142,24 +163,49 @@ impl Download {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
-        let polled = match Pin::new(&mut self.incoming).poll_frame(context) {
-            Poll::Pending => return self.poll_alarm(context).map(|fault| Some(Err(fault))),
-            Poll::Ready(polled) => polled,
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(self.given_up.take().map(Err));
+        };
+        let polled = Pin::new(&mut *incoming).poll_frame(context);
+        let is_end = incoming.is_end_stream();
+        self.asked = polled.is_pending();
+        self.looks = 0;
+        let Poll::Ready(polled) = polled else {
+            return self.poll_alarm(context).map(|fault| Some(Err(fault)));
         };
         self.alarm = None;
         let answer = match polled {
-            None if self.is_http2 && !self.incoming.is_end_stream() => {
+            None if self.is_http2 && !is_end => {
                 return Poll::Ready(Some(Err(DownloadFault::Reset)));
             }
             None => None,
             Some(Err(error)) => return Poll::Ready(Some(Err(DownloadFault::Broken(error)))),
             Some(Ok(frame)) => Some(Ok(self.pass(frame))),
         };
-        if answer.is_none() || self.incoming.is_end_stream() {
+        if answer.is_none() || is_end {
             self.ended = true;
             self.release();
         }
         Poll::Ready(answer)
+    }
+
+    /// Gives up a download whose client does not ask for more, so that no deadline is looked at: a
+    /// client of HTTP/2 may stall one stream and keep its connection. What the endpoint is busy with
+    /// ends now; the client hears of it when it asks. Called about once a second.
+    pub(super) fn look(&mut self, now: Instant, patience: u32) {
+        let Some(lease) = self.lease.as_ref().filter(|_| !self.asked) else {
+            return; // the endpoint has done its part, or the download's own alarm is on
+        };
+        self.looks += 1;
+        let overdue = lease.end.is_some_and(|end| now >= end);
+        if !overdue && self.looks <= patience {
+            return;
+        }
+        let fault = if overdue { DownloadFault::Overdue } else { DownloadFault::Untaken };
+        tracing::debug!(%fault, "an answer was given up");
+        self.given_up = Some(fault);
+        self.lease = None;
+        self.incoming = None;
     }
 
     fn pass(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -199,7 +245,11 @@ impl Drop for Download {
     fn drop(&mut self) {
         let (bytes_in, bytes_out) = (self.upload.bytes(), self.bytes);
         // HTTP/2 may say only after the last byte that it was the last; a length tells before.
-        let whole = self.ended || self.incoming.size_hint().exact() == Some(0);
+        let left = self.incoming.as_ref().and_then(|incoming| incoming.size_hint().exact());
+        let whole = self.ended || left == Some(0);
+        if let Some(number) = self.number {
+            self.worker.downloads.leave(number);
+        }
         let ending = if whole { Ending::Whole } else { Ending::Cut };
         self.visit.note(|record| {
             record.bytes_in = bytes_in;
@@ -220,7 +270,7 @@ impl Body for AnswerBody {
         match &mut self.get_mut().content {
             Content::Empty => Poll::Ready(None),
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Stream(download) => download.poll(context),
+            Content::Stream(download) => download.borrow_mut().poll(context),
         }
     }
 
@@ -228,7 +278,9 @@ impl Body for AnswerBody {
         match &self.content {
             Content::Empty => true,
             Content::Whole(bytes) => bytes.is_none(),
-            Content::Stream(download) => download.incoming.is_end_stream(),
+            Content::Stream(download) => {
+                download.borrow().incoming.as_ref().is_some_and(Incoming::is_end_stream)
+            }
         }
     }
 
@@ -238,7 +290,10 @@ impl Body for AnswerBody {
             Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Stream(download) => download.incoming.size_hint(),
+            Content::Stream(download) => {
+                let download = download.borrow();
+                download.incoming.as_ref().map(Incoming::size_hint).unwrap_or_default()
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::spec::ConnectionsSpec;
+use crate::health::passive::Verdict;
 use crate::model::endpoint::Endpoint;
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -16,6 +17,7 @@ use crate::telemetry::delta::AttemptOutcome;
 use crate::upstream::{ConnectError, Connection, Destination, SendError};
 
 use super::error::{AttemptError, ExchangeError};
+use super::hygiene;
 use super::outgoing::{Keep, Outgoing};
 use super::request_body::{BodyFault, RequestBody, Upload};
 use super::worker::Worker;
@@ -24,10 +26,10 @@ use super::worker::Worker;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds<'d> {
     pub(super) deadlines: &'d Deadlines,
-    /// When a head must have come.
+    /// When the attempt began.
+    pub(super) started: Instant,
+    /// When the whole exchange must have ended.
     pub(super) end: Option<Instant>,
-    /// For the error's words: how long that is from the attempt's start.
-    pub(super) limit: Duration,
     pub(super) keep: Keep,
 }
 
@@ -50,12 +52,20 @@ pub(super) async fn run(
     loop {
         let mut connection = match worker.client.reuse(&to, rested) {
             Some(connection) => connection,
-            None => within(bounds, worker.client.open(&to)).await?.map_err(AttemptError::from)?,
+            None => {
+                let open = worker.client.open(&to);
+                within(bounds, open, || outgoing.upload.taken())
+                    .await?
+                    .map_err(AttemptError::from)?
+            }
         };
         // A retry is judged only where the request can be had again, so there is one.
         let request = outgoing.take(bounds.keep).ok_or(ExchangeError::NoEndpoint)?;
         let sent = answer_within(bounds, connection.send(request), &outgoing.upload).await;
         let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
+            Ok(answer) if !hygiene::is_chunked_at_most(answer.headers()) => {
+                return Err(AttemptError::Coded.into());
+            }
             Ok(answer) => return Ok((answer, connection)),
             Err(error) => error,
         };
@@ -96,7 +106,7 @@ fn blame(
 
 fn failed(error: SendError<RequestBody>) -> AttemptError {
     match error {
-        SendError::Untouched { source, .. } => AttemptError::Untouched(source),
+        SendError::Untouched { source, .. } => AttemptError::Declined(source),
         SendError::BadAnswer(source) => AttemptError::BadAnswer(source),
         SendError::Reset(source) | SendError::RequestBody(source) => AttemptError::Reset(source),
     }
@@ -123,13 +133,37 @@ fn destination<'a>(
     }
 }
 
-/// Waits for a connection no longer than the attempt may last.
-async fn within<F: Future>(bounds: Bounds<'_>, future: F) -> Result<F::Output, AttemptError> {
-    match bounds.end {
-        None => Ok(future.await),
-        Some(end) => tokio::time::timeout_at(end, future)
-            .await
-            .map_err(|_| AttemptError::Timeout { limit: bounds.limit }),
+impl Bounds<'_> {
+    /// When the attempt is over, if the endpoint takes nothing more of the request's body, and how
+    /// long that is for the error's words. An upload that moves on is no sign of trouble: its time
+    /// starts anew with each part.
+    fn end(&self, taken: Option<Instant>) -> Option<(Instant, Duration)> {
+        let from = taken.map_or(self.started, |taken| taken.max(self.started));
+        let end = self.deadlines.attempt_end(from, self.end)?;
+        let since = if self.end == Some(end) { self.started } else { from };
+        Some((end, end.saturating_duration_since(since)))
+    }
+}
+
+/// Waits no longer than the attempt may last. `taken` tells when the endpoint last took a part of the
+/// request's body.
+async fn within<F: Future>(
+    bounds: Bounds<'_>,
+    future: F,
+    taken: impl Fn() -> Option<Instant>,
+) -> Result<F::Output, AttemptError> {
+    let Some((mut end, mut limit)) = bounds.end(taken()) else {
+        return Ok(future.await);
+    };
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Ok(output) = tokio::time::timeout_at(end, future.as_mut()).await {
+            return Ok(output);
+        }
+        match bounds.end(taken()) {
+            Some((later, anew)) if later > end => (end, limit) = (later, anew),
+            _ => return Err(AttemptError::Timeout { limit }),
+        }
     }
 }
 
@@ -141,7 +175,7 @@ async fn answer_within<F: Future>(
     upload: &Upload,
 ) -> Result<F::Output, AttemptError> {
     let Some(limit) = bounds.deadlines.first_byte else {
-        return within(bounds, send).await;
+        return within(bounds, send, || upload.taken()).await;
     };
     let began = Instant::now();
     let late = async {
@@ -151,19 +185,29 @@ async fn answer_within<F: Future>(
     };
     tokio::select! {
         biased;
-        sent = within(bounds, send) => sent,
+        sent = within(bounds, send, || upload.taken()) => sent,
         () = late => Err(AttemptError::Timeout { limit }),
     }
 }
 
 impl AttemptError {
+    /// What it says of the endpoint. Nothing, where the endpoint works and has no room, or where
+    /// the one dial that failed is counted by the attempt that made it: a restart that sends
+    /// `GOAWAY`, or a crowd behind one dial, must not eject by its number.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::Declined(_) | Self::Connect(ConnectError::Shared) => None,
+            _ => Some(Verdict::Failure),
+        }
+    }
+
     /// What a retry rule makes of it.
     pub(super) fn failure(&self) -> Failure {
         match self {
             Self::Connect(_) => Failure::Connect,
-            Self::Untouched(_) => Failure::Untouched,
+            Self::Untouched(_) | Self::Declined(_) => Failure::Untouched,
             Self::Reset(_) => Failure::Reset,
-            Self::BadAnswer(_) | Self::Unasked => Failure::BadAnswer,
+            Self::BadAnswer(_) | Self::Coded | Self::Unasked => Failure::BadAnswer,
             Self::Timeout { .. } => Failure::Timeout,
         }
     }
@@ -176,9 +220,9 @@ impl AttemptError {
                 AttemptOutcome::Tls
             }
             Self::Connect(_) => AttemptOutcome::Connect,
-            Self::Untouched(_) => AttemptOutcome::Refused,
+            Self::Untouched(_) | Self::Declined(_) => AttemptOutcome::Refused,
             Self::Reset(_) => AttemptOutcome::Reset,
-            Self::BadAnswer(_) | Self::Unasked => AttemptOutcome::BadAnswer,
+            Self::BadAnswer(_) | Self::Coded | Self::Unasked => AttemptOutcome::BadAnswer,
             Self::Timeout { .. } => AttemptOutcome::Timeout,
         }
     }
@@ -199,3 +243,53 @@ pub(super) fn outcome_of(status: StatusCode) -> AttemptOutcome {
 /// that crosses with that is lost unless it may be sent twice. One that may not goes to a connection
 /// that is not near such a limit, or to a new one.
 const RESTED: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::config::spec::TimeoutsSpec;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How long an attempt may last whose endpoint takes so many parts of the body, one each 900 ms,
+    /// and then never answers.
+    async fn lasts(parts: u32, deadlines: &Deadlines) -> (Duration, Duration) {
+        let started = Instant::now();
+        let end = deadlines.end(started);
+        let bounds = Bounds { deadlines, started, end, keep: Keep::Nothing };
+        let taken = Cell::new(None);
+        let sending = async {
+            for _ in 0..parts {
+                sleep(Duration::from_millis(900)).await;
+                taken.set(Some(Instant::now()));
+            }
+            std::future::pending::<()>().await;
+        };
+        match within(bounds, sending, || taken.get()).await {
+            Err(AttemptError::Timeout { limit }) => (started.elapsed(), limit),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempts_time_starts_anew_with_each_part_that_the_endpoint_takes() {
+        let times = TimeoutsSpec {
+            attempt: Some(SECOND),
+            total: Some(10 * SECOND),
+            ..TimeoutsSpec::default()
+        };
+        let deadlines = Deadlines::resolve(&times, &TimeoutsSpec::default());
+
+        let (idle, limit) = lasts(0, &deadlines).await;
+        assert_eq!((idle.as_millis() / 10, limit), (100, SECOND));
+        let (five, limit) = lasts(5, &deadlines).await;
+        assert_eq!((five.as_millis() / 10, limit), (550, SECOND));
+
+        let (many, limit) = lasts(100, &deadlines).await;
+        assert_eq!((many.as_millis() / 10, limit), (1000, 10 * SECOND), "the total time holds");
+    }
+}

@@ -69,15 +69,21 @@ pub(super) enum AttemptError {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The endpoint has not begun with the request.
+    /// A new connection was gone before the request.
     #[error("the endpoint did not begin with the request: {0}")]
     Untouched(#[source] hyper::Error),
+    /// The endpoint said that it did not begin with the request (`REFUSED_STREAM`, `GOAWAY`).
+    #[error("the endpoint declined the request: {0}")]
+    Declined(#[source] hyper::Error),
     /// The connection died.
     #[error("the endpoint closed the connection before an answer: {0}")]
     Reset(#[source] hyper::Error),
     /// Not HTTP.
     #[error("the answer is not valid HTTP: {0}")]
     BadAnswer(#[source] hyper::Error),
+    /// A transfer coding that would be lost at this hop, and with it the meaning of the body.
+    #[error("the answer has a transfer coding besides chunked")]
+    Coded,
     /// An answer of 101 to a request that did not ask for it.
     #[error("the endpoint switches protocols unasked")]
     Unasked,

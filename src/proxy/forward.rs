@@ -57,7 +57,9 @@ pub(super) async fn send(
             Ok(pause) => {
                 worker.meter.retry(&effort.pool.label, failure.reason());
                 drop((answered, trial)); // the endpoint is free while we wait
-                tokio::time::sleep(pause).await;
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await; // even a sleep of nothing takes a timer's tick
+                }
             }
             Err(refusal) => {
                 effort.note_refusal(refusal);
@@ -176,10 +178,13 @@ impl<'e> Effort<'e> {
 
     /// An attempt that ran out of the exchange's own time says so.
     fn whole(&self, error: ExchangeError, visit: &mut Visit) -> ExchangeError {
-        if let ExchangeError::Attempt(error) = &error {
+        if let ExchangeError::Attempt(error) = &error
+            && self.worker.lines.admits()
+        {
             let pool = &self.pool.label.name;
             let id = visit.request_id();
-            tracing::warn!(%pool, request_id = id.to_str().unwrap_or_default(), %error, "a request could not be served");
+            let request_id = id.to_str().unwrap_or_default();
+            tracing::warn!(%pool, request_id, %error, "a request could not be served");
         }
         match (error, self.deadlines.total) {
             (ExchangeError::Attempt(AttemptError::Timeout { .. }), Some(limit))
@@ -211,14 +216,13 @@ impl<'e, 'p> Trial<'e, 'p> {
     ) -> Result<Answered, ExchangeError> {
         let effort = self.effort;
         let started = if made == 1 { started } else { Instant::now() };
-        let end = effort.deadlines.attempt_end(started, effort.end);
         // An HTTP/2 endpoint that refuses a stream does not give the request back.
         let again = made < effort.rule.attempts
             && (outgoing.idempotent || effort.pool.spec.protocol == Protocol::H2);
         let bounds = Bounds {
             deadlines: &effort.deadlines,
-            end,
-            limit: end.map_or(Duration::MAX, |end| end - started),
+            started,
+            end: effort.end,
             keep: if again { Keep::Copy } else { Keep::Nothing },
         };
         let counted = Counted { effort, picked: &self.picked, started, outcome: None };
@@ -247,11 +251,14 @@ impl Counted<'_, '_> {
         };
         self.outcome = Some(outcome);
         let verdict = match answered {
-            Ok((answer, _)) if answer.status().is_server_error() => Verdict::Failure,
-            Ok(_) => Verdict::Success,
-            Err(_) => Verdict::Failure,
+            Ok((answer, _)) if answer.status().is_server_error() => Some(Verdict::Failure),
+            Ok(_) => Some(Verdict::Success),
+            Err(ExchangeError::Attempt(error)) => error.verdict(),
+            Err(_) => None,
         };
-        self.judge(verdict);
+        if let Some(verdict) = verdict {
+            self.judge(verdict);
+        }
     }
 
     fn judge(&self, verdict: Verdict) {

@@ -1,6 +1,6 @@
 //! Requests that no endpoint may see: too large, or with a head whose meaning is open to dispute.
 
-use http::header::{HOST, TRANSFER_ENCODING, VIA};
+use http::header::{HOST, VIA};
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -9,6 +9,7 @@ use crate::config::spec::DownstreamSpec;
 use crate::routing::host;
 
 use super::error::ExchangeError;
+use super::hygiene;
 
 /// Checks a request's head before anything is read from it.
 ///
@@ -82,13 +83,8 @@ fn check_host(head: &Parts) -> Result<(), ExchangeError> {
     Ok(())
 }
 
-/// RFC 9112 §6.1: a coding beside `chunked` ends at this hop, and without it the endpoint would take
-/// coded bytes for the body.
 fn check_coding(head: &Parts) -> Result<(), ExchangeError> {
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    let good =
-        codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if !good || codings.next().is_some() {
+    if !hygiene::is_chunked_at_most(&head.headers) {
         return Err(ExchangeError::BadRequest("the body has a transfer coding besides chunked"));
     }
     Ok(())
@@ -98,19 +94,41 @@ fn check_coding(head: &Parts) -> Result<(), ExchangeError> {
 /// route allowed could become one that it did not. Clients resolve them before they send.
 fn check_path(path: &str) -> Result<(), ExchangeError> {
     let may_have_one = path.bytes().any(|byte| matches!(byte, b'.' | b'%'));
-    if may_have_one && path.split('/').any(is_dot_segment) {
+    if may_have_one && has_dot_segment(path.as_bytes()) {
         return Err(ExchangeError::BadRequest("the path has a \".\" or \"..\" segment"));
     }
     Ok(())
 }
 
-fn is_dot_segment(segment: &str) -> bool {
-    // The longest spelling is `%2e%2e`; most segments are told apart by their first byte.
-    if segment.len() > 6 || !segment.starts_with(['.', '%']) {
-        return false;
+/// Looks at the path as whoever decodes it first and splits it then: a segment also ends at `%2F`,
+/// and at `\`, which some servers take for a slash.
+fn has_dot_segment(path: &[u8]) -> bool {
+    let mut dots = Some(0); // of the present segment; `None` once it has another character
+    let mut rest = path;
+    while let Some((byte, after)) = first_character(rest) {
+        rest = after;
+        dots = match byte {
+            b'/' | b'\\' if matches!(dots, Some(1 | 2)) => return true,
+            b'/' | b'\\' => Some(0),
+            b'.' => dots.map(|dots| dots + 1),
+            _ => None,
+        };
     }
-    let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-    plain == "." || plain == ".."
+    matches!(dots, Some(1 | 2))
+}
+
+/// The first character, decoded once, and what follows it.
+fn first_character(path: &[u8]) -> Option<(u8, &[u8])> {
+    if let [b'%', high, low, after @ ..] = path
+        && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+    {
+        return Some((high << 4 | low, after));
+    }
+    path.split_first().map(|(first, after)| (*first, after))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -160,6 +178,13 @@ mod tests {
     fn dot_segments_are_told_in_every_spelling() {
         for path in ["/a/../b", "/./a", "/a/%2e%2E/b", "/.%2e", "/a/.."] {
             assert!(check_path(path).is_err(), "{path}");
+        }
+        for path in ["/..%2fb", "/a%2F..", "/%2e%2e%5cb", "/a/..%5Cb", "/a\\..\\b", "/a%5c.%2Fb"] {
+            assert!(check_path(path).is_err(), "{path}");
+        }
+        for path in ["/a%2fb", "/a%5cb", "/a\\b", "/%252e%252e/b", "/a%2f..b", "/...%2f", "*", "/%"]
+        {
+            assert!(check_path(path).is_ok(), "{path}");
         }
         for path in ["/", "/a/...", "/.well-known/x", "/a/%2e%2e%2e", "/a..b", "/%2"] {
             assert!(check_path(path).is_ok(), "{path}");

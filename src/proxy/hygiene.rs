@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version, request};
 
 use crate::config::spec::{NameFrom, NamingSpec};
+use crate::model::fields::{OWN, is_odd, look_alike};
 
 use super::connection::Peer;
 
@@ -35,18 +36,8 @@ impl OwnedNames {
             NameFrom::Header(name) => Some(name.clone()),
             _ => None,
         });
-        let own = [
-            header::FORWARDED,
-            X_FORWARDED_FOR,
-            X_FORWARDED_HOST,
-            X_FORWARDED_PROTO,
-            HeaderName::from_static("x-forwarded-port"),
-            HeaderName::from_static("x-forwarded-prefix"),
-            HeaderName::from_static("x-real-ip"),
-            X_REQUEST_ID,
-        ];
         let forwarded = [naming.forward_as.clone()];
-        let names: Box<[HeaderName]> = own.into_iter().chain(tenant).chain(forwarded).collect();
+        let names: Box<[HeaderName]> = OWN.into_iter().chain(tenant).chain(forwarded).collect();
         let odd = names.iter().any(|name| is_odd(name.as_str()));
         Self { names, replaced: naming.forward_as.clone(), odd }
     }
@@ -55,23 +46,12 @@ impl OwnedNames {
         self.names.contains(name) || self.looks_like_one(name.as_str())
     }
 
-    /// Whether it is one of the names but for its marks: CGI, WSGI and Rack cannot tell `_` from
-    /// `-`, and some servers write `_` for each mark.
+    /// Whether it is one of the names but for its marks.
     fn looks_like_one(&self, name: &str) -> bool {
         let odd = is_odd(name);
         (odd && FRAMING.iter().any(|own| look_alike(own.as_str(), name)))
             || ((odd || self.odd) && self.names.iter().any(|own| look_alike(own.as_str(), name)))
     }
-}
-
-fn is_odd(name: &str) -> bool {
-    !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-}
-
-fn look_alike(own: &str, name: &str) -> bool {
-    let mark = |byte: u8| !byte.is_ascii_alphanumeric();
-    own.len() == name.len()
-        && own.bytes().zip(name.bytes()).all(|(a, b)| a == b || (mark(a) && mark(b)))
 }
 
 /// Takes away what ends at this hop (RFC 9110 §7.6.1) and what only the gateway may say, and tells
@@ -101,6 +81,14 @@ pub fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wishes {
         headers.remove(name);
     }
     wishes
+}
+
+/// Whether a message has no transfer coding but `chunked`. RFC 9112 §6.1: another one ends at this
+/// hop, and without it whoever comes next would take coded bytes for the body.
+pub(super) fn is_chunked_at_most(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
 }
 
 /// Makes one field of a cookie that came in crumbs: HTTP/2 may split it, HTTP/1 must not

@@ -73,7 +73,9 @@ async fn admit(
         Ok(accepted) => accepted,
         Err(error) => {
             worker.meter.connection_rejected("accept_failed");
-            tracing::warn!(listener = number, %error, "a connection could not be accepted");
+            if worker.lines.admits() {
+                tracing::warn!(listener = number, %error, "a connection could not be accepted");
+            }
             tokio::time::sleep(ACCEPT_PAUSE).await;
             return;
         }

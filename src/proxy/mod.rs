@@ -6,6 +6,7 @@ mod answer;
 mod attempt;
 mod choice;
 mod connection;
+mod downloads;
 mod error;
 mod exchange;
 mod forward;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Uri, Version};
+use http::{Method, Request, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -169,12 +169,17 @@ fn address(
     }
 }
 
-/// Says how a body of unknown length is framed. Left to itself hyper takes a GET for one without a
-/// body, and what the client sends would be lost.
+/// Says how a body is framed where the client did not need to. Left to itself hyper takes a GET of
+/// unknown length for one without a body, and what the client sends would be lost. An empty POST of
+/// HTTP/2 says nothing of its length, and servers of HTTP/1 may insist on it (RFC 9110 §8.6).
 fn frame(head: &mut Parts, upload: &Upload) {
-    let unsaid = !upload.is_empty() && !head.headers.contains_key(CONTENT_LENGTH);
-    if unsaid && head.version == Version::HTTP_11 {
+    if head.version != Version::HTTP_11 || head.headers.contains_key(CONTENT_LENGTH) {
+        return;
+    }
+    if !upload.is_empty() {
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    } else if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
 }
 

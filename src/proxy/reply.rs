@@ -50,8 +50,8 @@ impl Reply {
         mut visit: Visit,
     ) -> Response<AnswerBody> {
         match self {
-            Self::Forwarded(answer, lease) => {
-                let answer = identify(answer, &mut visit);
+            Self::Forwarded(mut answer, lease) => {
+                identify(&mut answer, &mut visit);
                 answer.map(|body| AnswerBody::stream(body, lease, Rc::clone(worker), visit))
             }
             Self::Local(mut answer, size) => {
@@ -59,8 +59,8 @@ impl Reply {
                 visit.finish(answer.status(), size);
                 answer
             }
-            Self::Tunnel(client, answer, lease) => {
-                let answer = identify(answer, &mut visit);
+            Self::Tunnel(client, mut answer, lease) => {
+                identify(&mut answer, &mut visit);
                 let mut own = Response::new(AnswerBody::empty());
                 *own.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
                 *own.headers_mut() = answer.headers().clone();
@@ -72,10 +72,9 @@ impl Reply {
 }
 
 /// Names the exchange in the answer and the answer in the record.
-fn identify(mut answer: Response<Incoming>, visit: &mut Visit) -> Response<Incoming> {
+fn identify(answer: &mut Response<Incoming>, visit: &mut Visit) {
     visit.note(|record| record.status = answer.status().as_u16());
     // The endpoint's version ends at this hop; hyper writes the client's own.
     *answer.version_mut() = Version::HTTP_11;
     answer.headers_mut().insert(X_REQUEST_ID, visit.request_id());
-    answer
 }

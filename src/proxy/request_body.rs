@@ -97,6 +97,8 @@ struct Stream {
     kept_bytes: u64,
     keeping: bool,
     read: u64,
+    /// When an endpoint last took a part.
+    taken: Option<Instant>,
     ended: Option<Instant>,
     fault: Option<BodyFault>,
     silence: Option<Pin<Box<Sleep>>>,
@@ -132,6 +134,7 @@ impl Upload {
             kept: Vec::new(),
             kept_bytes: 0,
             read: 0,
+            taken: None,
             ended: None,
             fault: None,
             silence: None,
@@ -162,6 +165,11 @@ impl Upload {
     /// Whether the endpoint has had all that the client has sent, and waits for more of it.
     pub(super) fn awaits_client(&self) -> bool {
         self.0.as_ref().is_some_and(|stream| stream.borrow().silence.is_some())
+    }
+
+    /// When an endpoint last took a part of it.
+    pub(super) fn taken(&self) -> Option<Instant> {
+        self.0.as_ref().and_then(|stream| stream.borrow().taken)
     }
 
     /// No further attempt will follow: nothing is kept from now on.
@@ -375,7 +383,11 @@ impl Body for RequestBody {
             let why = "another attempt sends it".to_owned();
             return Poll::Ready(Some(Err(BodyFault::Broken(why))));
         }
-        stream.poll_frame(context)
+        let polled = stream.poll_frame(context);
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            stream.taken = Some(Instant::now());
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -280,8 +280,10 @@ fn classify_attempt(error: &AttemptError) -> &'static Problem {
         AttemptError::Connect(ConnectError::Tls(_)) => &TLS_FAILED,
         AttemptError::Connect(ConnectError::TlsTimeout(_)) => &TLS_TIMEOUT,
         AttemptError::Connect(_) => &CONNECT_FAILED,
-        AttemptError::Untouched(_) | AttemptError::Reset(_) => &CONNECTION_LOST,
-        AttemptError::BadAnswer(_) | AttemptError::Unasked => &BAD_ANSWER,
+        AttemptError::Untouched(_) | AttemptError::Declined(_) | AttemptError::Reset(_) => {
+            &CONNECTION_LOST
+        }
+        AttemptError::BadAnswer(_) | AttemptError::Coded | AttemptError::Unasked => &BAD_ANSWER,
         AttemptError::Timeout { .. } => &ANSWER_TIMEOUT,
     }
 }

@@ -20,7 +20,8 @@ use super::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Visit {
     worker: Rc<Worker>,
-    record: Option<Record>,
+    /// Boxed: it is handed on several times, and is large.
+    record: Option<Box<Record>>,
 }
 
 impl Visit {
@@ -28,7 +29,7 @@ impl Visit {
     pub(super) fn begin(worker: &Rc<Worker>, peer: &Peer, head: &Parts) -> Self {
         worker.meter.exchange_started();
         let line = worker.access_log.sampled().then(|| Box::new(line(head)));
-        let record = Record {
+        let record = Box::new(Record {
             started: Instant::now(),
             duration: Duration::ZERO,
             request_id: request_id(head),
@@ -47,7 +48,7 @@ impl Visit {
             bytes_in: 0,
             bytes_out: 0,
             ending: Ending::Cut,
-        };
+        });
         Self { worker: Rc::clone(worker), record: Some(record) }
     }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tasks::LocalTasks;
+use crate::base::throttle::Throttle;
 use crate::config::spec::GatewaySpec;
 use crate::routing::table::Table;
 use crate::telemetry::access_log::AccessLog;
@@ -23,6 +24,8 @@ use crate::telemetry::meter::{FLUSH_INTERVAL, Meter};
 use crate::telemetry::record::Record;
 use crate::upstream::{Client, HeadLimits};
 
+use super::answer::Download;
+use super::downloads::Downloads;
 use super::hygiene::OwnedNames;
 use super::listener;
 use super::request_body::RequestBody;
@@ -63,6 +66,10 @@ pub(super) struct Worker {
     pub(super) client: Client<RequestBody>,
     pub(super) meter: Rc<Meter>,
     pub(super) access_log: AccessLog,
+    /// Lines of the log that clients can bring about at will.
+    pub(super) lines: Throttle,
+    /// Answers under way.
+    pub(super) downloads: Downloads<Download>,
     /// Connections, HTTP/2 streams and tunnels.
     pub(super) tasks: Rc<RefCell<LocalTasks>>,
     /// This worker's share of the connections that may be open at once.
@@ -119,11 +126,12 @@ pub async fn run(setup: Setup, listeners: Vec<std::net::TcpListener>) -> usize {
     let cut = worker.drain().await;
     chores.stop(Duration::from_secs(1)).await;
     connecting.take().stop(Duration::ZERO).await;
+    worker.tell_left_out();
     worker.meter.flush();
     cut
 }
 
-/// Once a second: hands the counts over, closes old connections, lets go of a replaced table.
+/// Once a second: hands the counts over, gives up stalled answers, closes old connections, lets go of a replaced table.
 async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
     let mut tick = tokio::time::interval(FLUSH_INTERVAL);
     loop {
@@ -131,6 +139,8 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
             () = stop.requested() => return,
             _ = tick.tick() => {
                 worker.view();
+                worker.look_at_downloads();
+                worker.tell_left_out();
                 worker.client.sweep();
                 worker.meter.flush();
             }
@@ -159,6 +169,8 @@ impl Worker {
             client,
             meter,
             access_log: setup.access_log,
+            lines: Throttle::new(LINES, FLUSH_INTERVAL),
+            downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
             max_connections: setup.gateway.downstream.max_connections.div_ceil(workers),
             open_connections: Cell::new(0),
@@ -202,11 +214,28 @@ impl Worker {
     }
 
     /// Takes what an exchange left behind.
-    pub(super) fn finish(&self, mut record: Record) {
+    pub(super) fn finish(&self, mut record: Box<Record>) {
         record.duration = record.started.elapsed();
         self.meter.exchange(&record);
         if record.line.is_some() {
-            self.access_log.write(record);
+            self.access_log.write(*record);
+        }
+    }
+
+    /// Gives up the answers that their clients leave lying.
+    fn look_at_downloads(&self) {
+        let now = Instant::now();
+        let patience = self.gateway.downstream.body_timeout.saturating_mul(UNTAKEN);
+        let looks = patience.as_secs().div_ceil(FLUSH_INTERVAL.as_secs().max(1));
+        let looks = u32::try_from(looks).unwrap_or(u32::MAX);
+        self.downloads.each(|download| download.look(now, looks));
+    }
+
+    /// A flood of failures must not become a flood of lines; their number is in the metrics, too.
+    fn tell_left_out(&self) {
+        let count = self.lines.take_left_out();
+        if count > 0 {
+            tracing::warn!(count, "further warnings of this second were left out");
         }
     }
 
@@ -221,8 +250,10 @@ impl Worker {
     async fn drain(&self) -> usize {
         let end = Instant::now() + self.gateway.drain.timeout;
         loop {
-            let left = self.tasks.borrow_mut().running();
-            if left == 0 || Instant::now() >= end {
+            let running = self.tasks.borrow_mut().running();
+            if running == 0 || Instant::now() >= end {
+                // Streams of HTTP/2 are tasks, too; who reads the number counts clients.
+                let left = self.open_connections.get();
                 let tasks = self.tasks.replace(LocalTasks::new("connection"));
                 tasks.stop(Duration::ZERO).await;
                 return left;
@@ -241,5 +272,10 @@ impl fmt::Debug for Worker {
 /// What an endpoint may send as the head of an answer: twice what a client may send, since large
 /// cookies are set here.
 const ANSWER_HEAD: HeadLimits = HeadLimits { size: 64 << 10, fields: 256 };
+/// 10 times the longest silence of a client: it may take a while over one large part of an answer, and
+/// only the next one shows that it takes anything.
+const UNTAKEN: u32 = 10;
+/// 5 lines a second: enough to see what goes wrong, too few to fill a disk.
+const LINES: u32 = 5;
 /// 10 ms: a drain ends this much after its last connection at most.
 const DRAIN_STEP: Duration = Duration::from_millis(10);

@@ -13,7 +13,8 @@ pub struct Deadlines {
     pub connect: Duration,
     /// For the TLS handshake.
     pub tls: Duration,
-    /// For one attempt, up to its answer's head; `None` = only what is left of `total`.
+    /// For one attempt, up to its answer's head, anew with each part of the request's body that the
+    /// endpoint takes; `None` = only what is left of `total`.
     pub attempt: Option<Duration>,
     /// From the end of the request to the answer's head; `None` = only `attempt`.
     pub first_byte: Option<Duration>,

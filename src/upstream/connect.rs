@@ -1,5 +1,6 @@
 //! Opening connections: dial, TLS handshake, HTTP handshake, each with its limit.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use super::connections::{Key, Shared};
 use super::executor::LocalExecutor;
 use super::stream::Stream;
-use super::{Client, ConnectError, Connection, Destination, Sender, StreamCount};
+use super::{Client, ConnectError, Connection, Destination, Sender, StreamCount, Streams};
 
 impl<B> Client<B>
 where
@@ -78,9 +79,9 @@ where
             .handshake(io)
             .await
             .map_err(ConnectError::Preface)?;
-        self.run(to, connection);
+        let streams = Streams::new();
+        self.run(to, heeding(connection, Rc::clone(&streams)));
         let born = Instant::now();
-        let streams = Rc::default();
         let count = StreamCount::enter(&streams);
         let shared = Shared::new(sender.clone(), streams, born, to.keep);
         self.shelves.share(Key::of(to), shared);
@@ -108,6 +109,24 @@ where
             meter.upstream_closed(&pool);
         });
     }
+}
+
+/// Drives an HTTP/2 connection and notes how many streams the endpoint allows.
+async fn heeding<B>(
+    mut connection: http2::Connection<TokioIo<Stream>, B, LocalExecutor>,
+    streams: Rc<Streams>,
+) -> hyper::Result<()>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    std::future::poll_fn(|context| {
+        let polled = Pin::new(&mut connection).poll(context);
+        let allowed = connection.current_max_send_streams();
+        streams.allowed.set(u32::try_from(allowed).unwrap_or(u32::MAX));
+        polled
+    })
+    .await
 }
 
 async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {

@@ -186,8 +186,15 @@ impl<B> Shared<B> {
     fn has_room(&self, now: Instant) -> bool {
         !self.sender.is_closed()
             && !self.streams.doubtful.get()
-            && self.streams.open.get() < MAX_STREAMS
+            && self.has_stream()
             && now.duration_since(self.born) <= self.keep.max_age
+    }
+
+    /// What the endpoint allows; hyper would queue a request beyond that behind the others.
+    fn has_stream(&self) -> bool {
+        let open = self.streams.open.get();
+        // The first one goes to a connection in any case: a new one would allow no more.
+        open == 0 || open < self.streams.allowed.get().min(MAX_STREAMS)
     }
 
     /// One that still carries requests stays, however old; it gets no new ones.
@@ -199,5 +206,6 @@ impl<B> Shared<B> {
     }
 }
 
-/// 100 streams: what servers commonly allow; more requests open a second connection.
-const MAX_STREAMS: u32 = 100;
+/// 100 streams: what servers commonly allow; more requests open a second connection. Those that
+/// allow fewer say so.
+pub(super) const MAX_STREAMS: u32 = 100;

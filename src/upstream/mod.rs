@@ -28,7 +28,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
 
-use connections::{Key, Shelves};
+use connections::{Key, MAX_STREAMS, Shelves};
 
 pub use error::{ConnectError, SendError};
 pub use executor::LocalExecutor;
@@ -91,11 +91,20 @@ enum Sender<B> {
 }
 
 /// What is known of one HTTP/2 connection by those who use it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Streams {
     open: Cell<u32>,
+    /// How many the endpoint takes at once; it says so after the connection has opened.
+    allowed: Cell<u32>,
     /// A request was given up on it, and no answer has come since: it may be dead.
     doubtful: Cell<bool>,
+}
+
+impl Streams {
+    fn new() -> Rc<Self> {
+        let allowed = Cell::new(MAX_STREAMS);
+        Rc::new(Self { open: Cell::new(0), allowed, doubtful: Cell::new(false) })
+    }
 }
 
 /// One stream in use of an HTTP/2 connection; gives its place back on drop.

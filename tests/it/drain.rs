@@ -48,7 +48,7 @@ async fn readiness_goes_at_once_while_the_listeners_still_accept() {
         let started = Instant::now();
         within("the end of readiness", async {
             loop {
-                let ready = head("GET /readyz", &["Host: a"]);
+                let ready = head("GET /readyz", &["Host: localhost"]);
                 if Client::connect(admin).await.ask(ready).await.status == 503 {
                     return;
                 }
@@ -192,7 +192,7 @@ async fn who_comes_while_the_listeners_accept_is_served_in_either_protocol() {
 
     let late = async {
         within("the end of readiness", async {
-            let ready = head("GET /readyz", &["Host: a"]);
+            let ready = head("GET /readyz", &["Host: localhost"]);
             while Client::connect(admin).await.ask(&ready).await.status != 503 {
                 sleep(STEP).await;
             }
@@ -225,6 +225,20 @@ async fn a_load_that_heeds_the_word_to_leave_loses_nothing_while_the_listeners_a
             load.stop().await;
         } => {}
     }
+}
+
+#[tokio::test]
+async fn what_is_cut_off_is_counted_by_connections() {
+    let origin = Origin::start([Step::stall()]).await;
+    let drain = "[drain]\naccept = \"0s\"\ntimeout = \"100ms\"\n";
+    let gateway = Gateway::start_with(drain, &one_tenant(&[origin.address])).await;
+    let mut client = Hyper::h2(gateway.address()).await;
+    for _ in 0..3 {
+        client.send(client.request("GET", "acme", "/", Frames::default()));
+    }
+    arrived(&origin, 3).await;
+
+    assert_eq!(gateway.stop().await.cut_off, 1, "three streams of one connection");
 }
 
 #[tokio::test]

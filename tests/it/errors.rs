@@ -297,6 +297,8 @@ async fn what_is_no_valid_answer_is_a_bad_answer() {
         "HTTP/1.1 200 OK\r\nNo colon\r\n\r\n".to_owned(),
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_owned(),
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok".to_owned(),
         "HTTP/3.0 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned(),
         format!("HTTP/1.1 200 OK\r\nX-A: {}\r\n\r\n", "x".repeat(65 << 10)),
         format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n"),

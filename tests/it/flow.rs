@@ -8,7 +8,7 @@ use crate::world::config::{one_tenant, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::{H2Origin, Speaks};
 use crate::world::origin::{Origin, Step};
-use crate::world::{eventually, resting, within};
+use crate::world::{STEP, eventually, resting, within};
 
 /// 96 MiB: far more than all sockets on the way can hold.
 const HUGE: usize = 96 << 20;
@@ -49,6 +49,40 @@ async fn a_stream_that_is_not_read_stops_the_endpoint_and_not_its_neighbours() {
     assert!(written < HELD_BY_SOCKETS, "{written} bytes went somewhere");
     assert_eq!(neighbour.text(), "small");
     drop(unread);
+}
+
+/// A client of HTTP/2 takes the head of a huge answer and no more, and its connection lives on. Waits
+/// until the endpoint is free nevertheless, and the stream has failed.
+async fn stall_one_stream(downstream: &str, timeouts: &str) {
+    let origin = Origin::start([huge_answer(), Step::ok("small")]).await;
+    let routes = one_tenant_with(&[origin.address], timeouts);
+    let gateway = Gateway::start_with(downstream, &routes).await;
+    let mut client = Hyper::h2(gateway.address()).await;
+    let request = client.request("GET", "acme", "/", Frames::default());
+    let unread = client.start(request).await.expect("the head of the answer");
+
+    within("a free endpoint", async {
+        while gateway.admin("/api/v1/pools").await.json()[0]["members"][0]["in_flight"] != 0 {
+            tokio::time::sleep(STEP).await;
+        }
+    })
+    .await;
+    eventually("the end of its connection", || origin.open(), |open| *open == 0).await;
+
+    assert_eq!(client.get("acme", "/").await.text(), "small");
+    let read = within("the end of the stream", unread.into_body().collect()).await;
+    assert!(read.is_err(), "what is missing must not look as if it were whole");
+}
+
+#[tokio::test]
+async fn a_stalled_stream_holds_its_endpoint_no_longer_than_its_total_time() {
+    stall_one_stream("", "timeouts = { total = \"1s\" }").await;
+}
+
+#[tokio::test]
+async fn a_stalled_stream_without_a_total_time_is_not_waited_for_forever() {
+    let downstream = "[downstream]\nbody-timeout = \"100ms\"";
+    stall_one_stream(downstream, "timeouts = { total = \"0s\" }").await;
 }
 
 #[tokio::test]

@@ -7,9 +7,13 @@ use serde_json::Value;
 use tenantry::control::generation::ReloadResult;
 use tokio::time::{Instant, sleep};
 
+use crate::world::client::Hyper;
 use crate::world::config::{one_tenant_with, pool};
+use crate::world::declining::Declining;
 use crate::world::gateway::Gateway;
+use crate::world::h2_origin::H2Origin;
 use crate::world::origin::{Origin, Step};
+use crate::world::unreachable::Silent;
 use crate::world::{DEADLINE, STEP, eventually};
 
 const CHECKED: &str = "health = { http = \"/check\", status = 200, interval = \"30ms\", \
@@ -142,6 +146,38 @@ async fn readmitted(gateway: &Gateway, address: SocketAddr) {
         assert!(started.elapsed() < DEADLINE, "{address} is not readmitted");
         sleep(STEP).await;
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_declines_requests_is_not_ejected_for_it() {
+    let (full, well) = (Declining::start().await, H2Origin::saying("well").await);
+    let keys =
+        "protocol = \"h2\"\nbalance = \"round-robin\"\neject = { failures = 2, base = \"60s\" }";
+    let gateway = Gateway::start(&one_tenant_with(&[full.address, well.address], keys)).await;
+
+    all_served(&gateway, 20).await;
+
+    let member = member(&gateway, full.address).await;
+    assert!(member["ejected_for_ms"].is_null(), "it works, and has no room: {member}");
+    assert!(full.declined() >= 5, "it is asked again and again: {}", full.declined());
+}
+
+#[tokio::test]
+async fn one_dial_that_fails_is_one_failure_however_many_wait_for_it() {
+    let (silent, well) = (Silent::new(), H2Origin::saying("well").await);
+    let keys = "protocol = \"h2\"\nbalance = \"round-robin\"\n\
+                eject = { failures = 5, base = \"60s\" }\ntimeouts = { connect = \"1s\" }";
+    let gateway = Gateway::start(&one_tenant_with(&[silent.address, well.address], keys)).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let mut client = Hyper::h2(gateway.address()).await;
+        asking.spawn(async move { client.get("acme", "/").await.status });
+    }
+
+    assert_eq!(asking.join_all().await, [200; 16]);
+
+    let member = member(&gateway, silent.address).await;
+    assert!(member["ejected_for_ms"].is_null(), "one dial failed: {member}");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod protocols;
 mod reload;
 mod retries;
 mod routing;
+mod smuggling;
 mod tenants;
 mod tls;
 mod tunnels;

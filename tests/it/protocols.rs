@@ -11,6 +11,7 @@ use crate::world::eventually;
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::{H2Origin, Speaks};
 use crate::world::message::{Asked, payload};
+use crate::world::narrow::Narrow;
 use crate::world::origin::{Origin, Step};
 use crate::world::unreachable::Refusing;
 
@@ -275,6 +276,24 @@ async fn requests_share_one_http2_connection_to_an_endpoint() {
 }
 
 #[tokio::test]
+async fn more_requests_than_an_http2_connection_allows_open_another_one() {
+    let origin = Narrow::start().await;
+    let gateway = gateway_for(origin.address, Speaks::H2).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for count in 1..=6 {
+        let mut client = Hyper::h2(gateway.address()).await;
+        asking.spawn(async move { client.get("acme", "/").await.status });
+        // No answer comes before: none of them may wait behind another one.
+        eventually("the request", || origin.asked(), |asked| *asked == count).await;
+    }
+
+    origin.release();
+
+    assert_eq!(asking.join_all().await, [200; 6]);
+    gateway.metric_becomes("tenantry_upstream_connections_opened_total{pool=\"app\"}", 3.0).await;
+}
+
+#[tokio::test]
 async fn an_http10_client_is_answered_in_its_own_way() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     let origin = Origin::start([Step::raw(chunked)]).await;
@@ -335,4 +354,73 @@ async fn a_client_that_leaves_frees_the_endpoint() {
     gateway.metric_becomes("tenantry_upstream_connections{pool=\"app\"}", 0.0).await;
     assert_eq!(gateway.get("/").await.text(), "next");
     eventually("the next", || origin.asked().len(), |count| *count == 2).await;
+}
+
+#[tokio::test]
+async fn answers_without_a_body_pass_between_all_protocols() {
+    for (down, up) in ALL_FOUR {
+        let origin = H2Origin::start(up, |asked| {
+            let status = asked.target.trim_start_matches('/').parse().unwrap_or(200);
+            let answer = Response::builder().status(status).header("etag", "\"a\"");
+            match (asked.method.as_str(), status) {
+                ("HEAD", 200) => answer.header("content-length", 5).body(Frames::default()),
+                (_, 200) => answer.body(Frames::sized("hello")),
+                _ => answer.body(Frames::default()),
+            }
+            .expect("an answer")
+        })
+        .await;
+        let gateway = gateway_for(origin.address, up).await;
+        let mut client = client_of(&gateway, down).await;
+        for (method, path, status, length) in [
+            ("HEAD", "/", 200, Some("5")),
+            ("GET", "/204", 204, None),
+            ("GET", "/304", 304, None),
+            ("HEAD", "/304", 304, None),
+        ] {
+            let answer = client.ask(client.request(method, "acme", path, Frames::default())).await;
+            let case = format!("{down:?} to {up:?}, {method} {path}");
+            assert!(answer.whole && answer.body.is_empty(), "{case}: {answer:?}");
+            assert_eq!(answer.status, status, "{case}");
+            assert_eq!(answer.one("etag").as_deref(), Some("\"a\""), "{case}");
+            assert_eq!(answer.one("content-length").as_deref(), length, "{case}");
+        }
+        let next = client.get("acme", "/").await;
+        assert_eq!(next.text(), "hello", "{down:?} to {up:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_post_says_its_length_and_a_get_may_have_a_body() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let mut h2 = Hyper::h2(gateway.address()).await;
+    let fields = ["Host: a", "X-Tenant-ID: acme", "Content-Length: 0"];
+
+    ask(gateway.address(), "POST /", &fields).await;
+    h2.ask(h2.request("POST", "acme", "/", Frames::default())).await;
+    h2.ask(h2.request("GET", "acme", "/", Frames::default())).await;
+    h2.ask(h2.request("GET", "acme", "/", Frames::sized("body"))).await;
+
+    let asked = origin.wait_for(4).await;
+    let lengths: Vec<_> = asked.iter().map(|asked| asked.one("content-length")).collect();
+    let expected = [Some("0"), Some("0"), None, Some("4")];
+    assert_eq!(lengths, expected.map(|length| length.map(str::to_owned)));
+    assert!(asked.iter().all(|asked| asked.all("transfer-encoding").is_empty()));
+    assert_eq!(asked[3].body, b"body");
+}
+
+#[tokio::test]
+async fn a_client_that_wants_its_connection_closed_gets_that() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let mut client = Client::connect(gateway.address()).await;
+
+    let answer =
+        client.ask(head("GET /", &["Host: a", "X-Tenant-ID: acme", "Connection: close"])).await;
+
+    assert_eq!((answer.status, answer.one("connection").as_deref()), (200, Some("close")));
+    assert!(client.is_closed().await);
+    assert_eq!(gateway.get("/").await.status, 200);
+    assert_eq!(origin.connections(), 1, "the endpoint's connection stays");
 }

@@ -58,7 +58,7 @@ fn has_problems(config: &Value) -> bool {
 /// `POST /api/v1/reload`.
 async fn post_reload(gateway: &Gateway) -> Answer {
     let admin = gateway.app.admin_address().expect("there is an admin API");
-    let request = head("POST /api/v1/reload", &["Host: a", "Content-Length: 0"]);
+    let request = head("POST /api/v1/reload", &["Host: localhost", "Content-Length: 0"]);
     Client::connect(admin).await.ask(request).await
 }
 

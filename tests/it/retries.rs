@@ -356,7 +356,7 @@ async fn a_slow_attempt_is_given_up_for_another_endpoint() {
 async fn each_deadline_has_its_own_answer() {
     let slow = Origin::start([Step::stall()]).await;
     for (timeouts, problem) in [
-        ("attempt = \"100ms\", total = \"150ms\"", "total-timeout"),
+        ("attempt = \"400ms\", total = \"800ms\"", "total-timeout"),
         ("attempt = \"100ms\", total = \"20s\"", "answer-timeout"),
         ("first-byte = \"100ms\", total = \"20s\"", "answer-timeout"),
     ] {

@@ -260,3 +260,40 @@ async fn the_root_and_odd_paths_pass_unchanged() {
         assert_eq!(origin.wait_for(at + 1).await[at].target, *target);
     }
 }
+
+#[tokio::test]
+async fn every_form_of_a_target_arrives_as_an_origin_form() {
+    let (origin, gateway) = world("").await;
+    let cases = [
+        ("GET http://a.example", "/"),
+        ("GET http://a.example/", "/"),
+        ("GET http://a.example?x=y", "/?x=y"),
+        ("GET HTTPS://a.example:1/p/q", "/p/q"),
+        ("OPTIONS *", "*"),
+        ("PROPFIND /dav", "/dav"),
+        ("get /lower", "/lower"),
+    ];
+    for (at, (line, expected)) in cases.iter().enumerate() {
+        assert_eq!(send(&gateway, line, &["Host: a.example"]).await, "app", "{line}");
+        let asked = &origin.wait_for(at + 1).await[at];
+        assert_eq!(asked.target, *expected, "{line}");
+        assert_eq!(asked.method, line.split(' ').next().unwrap_or_default());
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_no_path_does_not_break_what_looks_at_paths() {
+    let origin = Origin::saying("app").await;
+    let text = format!(
+        "{}[tenant]\nfrom = [{{ path = \"strip\" }}, {{ default = \"acme\" }}]\n\
+         [tenants.acme]\npool = \"app\"\n{}{}",
+        pool("app", &[origin.address], ""),
+        route("/old/*", "redirect = { to = \"/new{path}{query}\" }"),
+        route("/*", "rewrite = { prefix = \"/x\", with = \"/in\" }"),
+    );
+    let gateway = Gateway::start(&text).await;
+    for line in ["OPTIONS *", "GET http://a.example", "GET http://a.example/acme/x", "GET /acme"] {
+        let answer = ask(gateway.address(), line, &["Host: a.example"]).await;
+        assert_eq!(answer.status, 200, "{line}: {answer:?}");
+    }
+}

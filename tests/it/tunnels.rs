@@ -115,14 +115,14 @@ async fn a_websocket_closes_in_good_order_from_either_side() {
 #[tokio::test]
 async fn a_tunnel_outlives_the_time_limits_of_requests() {
     let server = EchoServer::start().await;
-    let limits = "timeouts = { total = \"50ms\", attempt = \"50ms\", idle = \"50ms\" }";
-    let more = "[downstream]\nidle-timeout = \"50ms\"\nheader-timeout = \"50ms\"\n\
-                body-timeout = \"50ms\"";
+    let limits = "timeouts = { total = \"300ms\", attempt = \"300ms\", idle = \"300ms\" }";
+    let more = "[downstream]\nidle-timeout = \"300ms\"\nheader-timeout = \"300ms\"\n\
+                body-timeout = \"300ms\"";
     let gateway = Gateway::start_with(more, &one_tenant_with(&[server.address], limits)).await;
     let mut socket = open(&gateway).await.expect("a WebSocket");
 
-    // A silence that is many times each of these limits.
-    let silence = tokio::time::timeout(std::time::Duration::from_millis(400), socket.next()).await;
+    // A silence that is three times each of these limits.
+    let silence = tokio::time::timeout(std::time::Duration::from_millis(900), socket.next()).await;
     assert!(silence.is_err(), "the tunnel ended: {silence:?}");
     socket.send(Message::text("still here")).await.expect("sent");
 

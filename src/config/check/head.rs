@@ -2,21 +2,23 @@
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderName, HeaderValue};
 
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{HeaderEdits, Pairs};
-use crate::config::spec::HeaderEditsSpec;
+use crate::config::spec::{HeaderEditsSpec, NameFrom, NamingSpec};
 use crate::config::text::Written;
+use crate::model::fields::{OWN, look_alike};
 
 /// Whose head is edited.
 #[derive(Clone, Copy)]
 pub(super) enum Whose<'a> {
-    /// The request's; this field of it carries the tenant.
-    Request(&'a HeaderName),
+    /// The request's; one of these fields of it carries the tenant to the endpoint, and the others
+    /// may name it.
+    Request(&'a NamingSpec),
     /// The answer's.
     Answer,
 }
@@ -57,14 +59,34 @@ fn pairs(
 }
 
 fn refuse(name: &HeaderName, at: usize, whose: Whose<'_>, key: &Key<'_>, faults: &mut Faults<'_>) {
+    let framing = "take it out: the gateway writes it for each connection";
     let hint = match whose {
-        Whose::Request(tenant) if tenant == name => "it carries the tenant; use another name",
-        Whose::Request(_) if *name == HOST => "write rewrite = { host = \"…\" }",
-        _ if OWNED.contains(name) => "take it out: the gateway writes it for each connection",
+        Whose::Request(naming) if names_tenant(naming, name) => {
+            "it carries the tenant; use another name"
+        }
+        Whose::Request(_) if alike(&HOST, name) => "write rewrite = { host = \"…\" }",
+        Whose::Request(_) if OWN.iter().chain([&VIA]).any(|own| alike(own, name)) => {
+            "take it out: the gateway writes it, and endpoints may trust what it says"
+        }
+        Whose::Request(_) if OWNED.iter().any(|own| alike(own, name)) => framing,
+        Whose::Answer if OWNED.contains(name) => framing,
         _ => return,
     };
     let what = format!("the header {name} belongs to the gateway");
     faults.add(key, at, what, Some(hint.to_owned()));
+}
+
+/// Whether an endpoint might take the field for one that names the tenant.
+fn names_tenant(naming: &NamingSpec, name: &HeaderName) -> bool {
+    let ways = naming.from.iter().filter_map(|way| match way {
+        NameFrom::Header(tenant) => Some(tenant),
+        _ => None,
+    });
+    ways.chain([&naming.forward_as]).any(|tenant| alike(tenant, name))
+}
+
+fn alike(own: &HeaderName, name: &HeaderName) -> bool {
+    look_alike(own.as_str(), name.as_str())
 }
 
 /// Fields that frame a message or belong to one connection.

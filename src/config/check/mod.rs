@@ -14,8 +14,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
-
 use crate::model::ids::PoolId;
 
 use super::faults::Faults;
@@ -24,7 +22,7 @@ use super::key::Key;
 use super::nearest::nearest;
 use super::problem::Problems;
 use super::raw::At;
-use super::spec::RoutesSpec;
+use super::spec::{NamingSpec, RoutesSpec};
 use super::substitute::Lookup;
 use super::text::Written;
 
@@ -60,7 +58,7 @@ pub(super) fn check_routes(
         pools.insert(PoolId(name), Arc::new(spec));
     }
 
-    let scope = Scope { pools: &names, tenant_header: &naming.forward_as };
+    let scope = Scope { pools: &names, naming: &naming };
     let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, &mut faults);
     let tenants = tenant::check_tenants(gathered.tenants, &scope, &sets, &mut faults);
     match faults.is_empty() {
@@ -73,8 +71,8 @@ pub(super) fn check_routes(
 struct Scope<'a> {
     /// Every pool that is defined, right or wrong.
     pools: &'a BTreeSet<Arc<str>>,
-    /// The header that carries the tenant.
-    tenant_header: &'a HeaderName,
+    /// How requests name their tenant: no route may change that.
+    naming: &'a NamingSpec,
 }
 
 impl Scope<'_> {

@@ -88,7 +88,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         Some(name) => name.value.into(),
         None => path.text.clone(),
     };
-    let request = Whose::Request(scope.tenant_header);
+    let request = Whose::Request(scope.naming);
     let mut timeouts = rules::timeouts(raw.timeouts, &key.name("timeouts"), faults);
     if let Some(total) = raw.timeout {
         short_timeout(&total, &mut timeouts, &key.name("timeout"), faults);

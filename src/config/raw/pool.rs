@@ -282,7 +282,8 @@ pub(in crate::config) struct Timeouts {
     pub(in crate::config) connect: Option<At<Written<Duration>>>,
     /// For the TLS handshake, above 0. Built in: `2s`.
     pub(in crate::config) tls: Option<At<Written<Duration>>>,
-    /// For one attempt up to the head of its answer, above 0. Built in: half of `total`.
+    /// For one attempt up to the head of its answer, above 0; starts anew with each part of the
+    /// request's body that the endpoint takes. Built in: half of `total`.
     pub(in crate::config) attempt: Option<At<Written<Duration>>>,
     /// From the end of the request to the head of the answer, above 0. Built in: none but
     /// `attempt`.

@@ -176,7 +176,7 @@ impl Body for Frames {
 /// Hyper's client, for HTTP/1.1 or HTTP/2.
 pub(crate) struct Hyper {
     sender: Sender,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 enum Sender {
@@ -199,7 +199,7 @@ impl Hyper {
         let (sender, connection) = made.expect("an HTTP/1.1 connection");
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { drop(connection.await) });
-        Self { sender: Sender::H1(sender), _tasks: tasks }
+        Self { sender: Sender::H1(sender), tasks }
     }
 
     pub(crate) async fn h2_over(stream: impl Stream + 'static) -> Self {
@@ -207,7 +207,7 @@ impl Hyper {
         let (sender, connection) = made.expect("an HTTP/2 connection");
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { drop(connection.await) });
-        Self { sender: Sender::H2(sender), _tasks: tasks }
+        Self { sender: Sender::H2(sender), tasks }
     }
 
     /// Sends a request and gives the answer as its head comes.
@@ -221,6 +221,20 @@ impl Hyper {
                 within("an answer", sender.send_request(request)).await
             }
             Sender::H2(sender) => within("an answer", sender.send_request(request)).await,
+        }
+    }
+
+    /// Sends a request whose answer nobody waits for.
+    pub(crate) fn send(&mut self, request: Request<Frames>) {
+        match &mut self.sender {
+            Sender::H1(sender) => {
+                let answer = sender.send_request(request);
+                self.tasks.spawn(async move { drop(answer.await) });
+            }
+            Sender::H2(sender) => {
+                let answer = sender.send_request(request);
+                self.tasks.spawn(async move { drop(answer.await) });
+            }
         }
     }
 

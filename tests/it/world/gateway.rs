@@ -97,7 +97,10 @@ impl Gateway {
     /// `GET path` of the admin API.
     pub(crate) async fn admin(&self, path: &str) -> Answer {
         let address = self.app.admin_address().expect("there is an admin API");
-        Client::connect(address).await.ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await
+        Client::connect(address)
+            .await
+            .ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+            .await
     }
 
     /// The value of a metric with exactly these labels as they are printed; workers hand their

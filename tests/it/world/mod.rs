@@ -4,11 +4,13 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod declining;
 pub(crate) mod gateway;
 pub(crate) mod h2_origin;
 pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod nameserver;
+pub(crate) mod narrow;
 pub(crate) mod origin;
 pub(crate) mod tls;
 pub(crate) mod unreachable;

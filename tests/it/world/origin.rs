@@ -59,7 +59,7 @@ impl Step {
 
     /// Resets the connection without a word.
     pub(crate) fn reset() -> Self {
-        Self { after: After::Reset, ..Self::raw("") }
+        Self::raw("").and_reset()
     }
 
     /// Says nothing, and keeps the connection open.
@@ -70,6 +70,11 @@ impl Step {
     /// Closes the connection after its bytes.
     pub(crate) fn and_close(self) -> Self {
         Self { after: After::Close, ..self }
+    }
+
+    /// Resets the connection after its bytes.
+    pub(crate) fn and_reset(self) -> Self {
+        Self { after: After::Reset, ..self }
     }
 
     /// Falls silent after its bytes, and reads no more.

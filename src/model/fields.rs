@@ -1,0 +1,46 @@
+//! Names of fields that only the gateway sets on requests, and what an application might take for
+//! one of them. One rule for both: what clients send of them is dropped, what the config says of
+//! them is refused.
+
+use http::HeaderName;
+
+/// Fields that tell an endpoint who asked, for what host and by which way.
+pub const OWN: [HeaderName; 8] = [
+    http::header::FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// Whether a name has a mark other than `-`, so that it may look like a plain one, or a plain one
+/// like it.
+pub fn is_odd(name: &str) -> bool {
+    !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Whether two names in lower case are the same but for their marks: CGI, WSGI and Rack cannot tell
+/// `_` from `-`, and some servers write `_` for each mark.
+pub fn look_alike(own: &str, name: &str) -> bool {
+    let mark = |byte: u8| !byte.is_ascii_alphanumeric();
+    own.len() == name.len()
+        && own.bytes().zip(name.bytes()).all(|(a, b)| a == b || (mark(a) && mark(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_differ_by_their_marks_alone_look_alike() {
+        for name in ["x-tenant-id", "x_tenant_id", "x.tenant!id"] {
+            assert!(look_alike("x-tenant-id", name), "{name}");
+        }
+        for name in ["x-tenant-ip", "x-tenantid", "xatenant-id"] {
+            assert!(!look_alike("x-tenant-id", name), "{name}");
+        }
+    }
+}
