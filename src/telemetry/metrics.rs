@@ -226,7 +226,7 @@ pub static DOWNSTREAM_OPENED: Family = Family {
 /// `tenantry_downstream_rejected_connections_total`
 pub static DOWNSTREAM_REJECTED: Family = Family {
     name: "tenantry_downstream_rejected_connections_total",
-    help: "Connections of clients that were closed before their first request, by reason",
+    help: "Connections of clients that were not taken or were cut off, by reason",
     kind: Kind::Counter,
     labels: &["reason"],
 };

@@ -107,7 +107,7 @@ impl Meter {
         self.counts.borrow_mut().listener(listener).closed += 1;
     }
 
-    /// Counts a client's connection that was closed before its first request.
+    /// Counts a client's connection that was not taken or was cut off.
     pub fn connection_rejected(&self, reason: &'static str) {
         self.counts.borrow_mut().rejected.add(reason, 1);
     }
