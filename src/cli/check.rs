@@ -50,9 +50,11 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
             Ok(spec) => {
                 let (tenants, pools) = (spec.tenants.len(), spec.pools.len());
                 summary = format!(
-                    "{} and {} are good: {tenants} tenants, {pools} pools\n",
+                    "{} and {} are good: {tenants} {}, {pools} {}\n",
                     path.display(),
-                    routes.display()
+                    routes.display(),
+                    if tenants == 1 { "tenant" } else { "tenants" },
+                    if pools == 1 { "pool" } else { "pools" },
                 );
             }
             Err(new) => note(new),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Builder;
+use tokio::time::Instant;
 
 use crate::app::signals::{Signal, Signals};
 use crate::app::{App, nofile, translate};
@@ -92,15 +93,27 @@ async fn live(
     }
     tokio::select! {
         _ = app.stop() => Ok(ExitCode::SUCCESS),
-        () = signals.stop() => {
+        () = second(&mut signals) => {
             tracing::warn!("a second signal ends the drain; what is in flight is cut off");
             Ok(ExitCode::from(CUT_SHORT))
         }
     }
 }
 
+/// The second wish to stop. Some senders (`timeout`, supervisors) signal the process and its group
+/// in one go: that is one wish.
+async fn second(signals: &mut Signals) {
+    let first = Instant::now();
+    while first.elapsed() < ONE_WISH {
+        signals.stop().await;
+    }
+}
+
 /// Two: one that compiles routes must not hold up health checks.
 const CONTROL_THREADS: usize = 2;
+
+/// 50 ms: longer than a sender takes for two signals, shorter than two strokes of Ctrl-C.
+const ONE_WISH: Duration = Duration::from_millis(50);
 
 /// As a shell reports a program that Ctrl-C has ended.
 const CUT_SHORT: u8 = 130;

@@ -12,6 +12,7 @@ mod raw;
 pub mod schema;
 pub mod spec;
 mod substitute;
+mod syntax;
 mod text;
 mod tree;
 

@@ -8,6 +8,7 @@ use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 use super::faults::{Faults, MAX_PER_FILE};
 use super::key::Key;
 use super::nearest::nearest;
+use super::syntax;
 use super::text::HINT;
 
 /// A parsed value with its place.
@@ -18,9 +19,10 @@ pub(super) fn parse<'a>(text: &'a str, file: usize, faults: &mut Faults<'_>) -> 
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
-        let (what, hint) = match error.message() {
-            "duplicate key" => ("the key or table is there twice", "keep one of them"),
-            other => (other, "see https://toml.io for how TOML is written"),
+        // A file without end would be looked through for each of errors without end.
+        let (what, hint) = match faults.is_full(file) {
+            true => (error.message(), ""),
+            false => syntax::explain(text, at, error.message()),
         };
         faults.add_syntax(file, at, what.to_owned(), hint);
     }
@@ -46,6 +48,16 @@ pub(super) fn read<T: DeserializeOwned>(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<T> {
+    if matches!(node.get_ref(), DeValue::Array(_)) {
+        // Every type read here is a struct, which serde would also read from its fields in order.
+        let hint = format!("write [{key}], with single brackets");
+        faults.add_misfit(
+            key,
+            node.span().start,
+            ("an array does not fit here".into(), Some(hint)),
+        );
+        return None;
+    }
     let mut whole: Option<Node<'_>> = None;
     for _ in 0..MAX_PER_FILE {
         let error = match T::deserialize(ValueDeserializer::from(node.clone())) {
@@ -57,7 +69,8 @@ pub(super) fn read<T: DeserializeOwned>(
         let whole = whole.get_or_insert_with(|| node.clone());
         let (what, hint) = explain(error.message());
         let told = visit(whole, &span, key, &mut |key| {
-            faults.add_misfit(key, span.start, (what.clone(), hint.clone()));
+            let hint = double_brackets(key, &what).or_else(|| hint.clone());
+            faults.add_misfit(key, span.start, (what.clone(), hint));
             faults.note_hole(key);
         });
         if !told {
@@ -68,6 +81,13 @@ pub(super) fn read<T: DeserializeOwned>(
         }
     }
     None
+}
+
+/// The hint for a `[table]` that stands where each `[[table]]` is one of several.
+fn double_brackets(key: &Key<'_>, what: &str) -> Option<String> {
+    let key = key.to_string();
+    let is_list = key == "listeners" || key.ends_with(".routes");
+    (is_list && what == "a table does not fit here").then(|| format!("write [[{key}]]"))
 }
 
 type Span = std::ops::Range<usize>;
@@ -150,7 +170,10 @@ fn explain(message: &str) -> (String, Option<String>) {
     if let Some(rest) = typed.iter().find_map(|prefix| message.strip_prefix(prefix))
         && let Some((found, expected)) = rest.rsplit_once(", expected ")
     {
-        let hint = format!("write {}", wanted(expected));
+        let hint = match (found.strip_prefix("string "), expected) {
+            (Some(text), "a sequence") => format!("write an array: [{text}]"),
+            _ => format!("write {}", wanted(expected)),
+        };
         return (format!("{} does not fit here", given(found)), Some(hint));
     }
     (message.to_owned(), None)
@@ -185,7 +208,10 @@ fn wanted(expected: &str) -> &str {
 /// Which key was meant, from what serde lists behind the name of an unknown one.
 fn known_keys(name: &str, listed: &str) -> String {
     let known: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
-    if let Some((_, hint)) = TOMBSTONES.iter().find(|(old, _)| *old == name) {
+    let is_meant = |(old, beside, _): &&(&str, &str, &str)| {
+        *old == name && (beside.is_empty() || known.contains(beside))
+    };
+    if let Some((_, _, hint)) = TOMBSTONES.iter().find(is_meant) {
         return (*hint).to_owned();
     }
     let longer = || known.iter().find(|known| name.starts_with(**known)).copied();
@@ -195,14 +221,34 @@ fn known_keys(name: &str, listed: &str) -> String {
     }
 }
 
-/// Keys that people expect and what to write instead.
-const TOMBSTONES: &[(&str, &str)] = &[
-    ("limits", "limits are not a part of this version; take the key out"),
-    ("endpoint", "write endpoints = [\"10.0.0.1:8080\"]"),
-    ("weight", "weights belong to endpoints = [{ address = \"…\", weight = 2 }] or to split.pools"),
-    ("retries", "write retry = { attempts = 3 }"),
-    ("sources", "write endpoints, dns, srv or file, one or several of them"),
+/// Keys that people expect, a key that is known where they expect them (none: anywhere), and what
+/// to write instead.
+const TOMBSTONES: &[(&str, &str, &str)] = &[
+    ("limits", "", "limits are not a part of this version; take the key out"),
+    ("endpoint", "", "write endpoints = [\"10.0.0.1:8080\"]"),
+    (
+        "weight",
+        "",
+        "weights belong to endpoints = [{ address = \"…\", weight = 2 }] or to split.pools",
+    ),
+    ("retries", "", "write retry = { attempts = 3 }"),
+    ("sources", "", "write endpoints, dns, srv or file, one or several of them"),
+    ("path", "http", "write http = \"/healthz\""),
+    ("level", "filter", "write filter = \"debug\""),
+    ("header", "from", "write from = [{ header = \"X-Tenant-ID\" }]"),
+    ("host", "from", "write from = [{ host = \"{tenant}.example.com\" }]"),
+    ("listen", "listeners", "write [[listeners]], and below it address = \"0.0.0.0:8080\""),
+    ("pools", "listeners", ROUTES),
+    ("tenant", "listeners", ROUTES),
+    ("tenants", "listeners", ROUTES),
+    ("route-sets", "listeners", ROUTES),
+    ("listeners", "pools", GATEWAY),
+    ("admin", "pools", GATEWAY),
+    ("log", "pools", GATEWAY),
+    ("access-log", "pools", GATEWAY),
 ];
+const ROUTES: &str = "it belongs into the file or folder that routes = \"routes.toml\" names";
+const GATEWAY: &str = "it belongs into gateway.toml, which is read once, at the start";
 
 #[cfg(test)]
 mod tests {
@@ -224,5 +270,21 @@ mod tests {
 
         assert_eq!(what, "the number 5 does not fit here");
         assert_eq!(hint.as_deref(), Some("write a duration"));
+    }
+
+    #[test]
+    fn a_key_of_the_other_file_is_sent_there() {
+        let (_, hint) = explain("unknown field `listeners`, expected one of `tenant`, `pools`");
+
+        assert_eq!(hint.as_deref(), Some(GATEWAY));
+    }
+
+    /// `path` is right in a route, so it is not explained away there.
+    #[test]
+    fn a_key_is_explained_only_where_people_expect_it() {
+        let hint = |known: &str| explain(&format!("unknown field `path`, {known}")).1;
+
+        assert_eq!(hint("expected `http`").as_deref(), Some("write http = \"/healthz\""));
+        assert_eq!(hint("expected `dns`").as_deref(), Some("known here: dns"));
     }
 }

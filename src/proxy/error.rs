@@ -27,6 +27,12 @@ pub(super) enum ExchangeError {
     /// `CONNECT`.
     #[error("the method {0} is not served here")]
     Method(http::Method),
+    /// It has been here too often.
+    #[error("the request has come through this gateway {times} times")]
+    Loop {
+        /// How often.
+        times: usize,
+    },
     /// The path and query are too long.
     #[error("the target is longer than {limit} bytes")]
     TargetTooLong {

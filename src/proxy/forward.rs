@@ -161,7 +161,10 @@ impl<'e> Effort<'e> {
         visit: &mut Visit,
     ) -> Result<(Response<Incoming>, Lease), ExchangeError> {
         outgoing.upload.settle();
-        let (answer, connection) = answered.map_err(|error| self.whole(error, visit))?;
+        let (answer, connection) = answered.map_err(|error| {
+            visit.note(|record| record.bytes_in = outgoing.upload.bytes());
+            self.whole(error, visit)
+        })?;
         visit.note(|record| record.first_byte = Some(record.started.elapsed()));
         let lease = Lease {
             connection,
@@ -180,7 +183,8 @@ impl<'e> Effort<'e> {
         {
             let pool = &self.pool.label.name;
             let id = visit.request_id();
-            tracing::warn!(%pool, request_id = ?id, %error, "a request could not be served");
+            let request_id = id.to_str().unwrap_or_default();
+            tracing::warn!(%pool, request_id, %error, "a request could not be served");
         }
         match (error, self.deadlines.total) {
             (ExchangeError::Attempt(AttemptError::Timeout { .. }), Some(limit))

@@ -1,6 +1,6 @@
 //! Requests that no endpoint may see: too large, or with a head whose meaning is open to dispute.
 
-use http::header::HOST;
+use http::header::{HOST, VIA};
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -19,11 +19,23 @@ pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<(), Exchang
     if head.method == Method::CONNECT {
         return Err(ExchangeError::Method(head.method.clone()));
     }
+    check_loop(head)?;
     check_size(head, limits)?;
     check_host(head)?;
     check_coding(head)?;
     check_path(head.uri.path())
 }
+
+/// RFC 9110 §7.6.3: a pool that leads back to the gateway would go round until the head is full, or
+/// the open files are. A few gateways behind each other are no loop.
+fn check_loop(head: &Parts) -> Result<(), ExchangeError> {
+    let own = |via: &&http::HeaderValue| via.as_bytes().ends_with(b" tenantry");
+    let times = head.headers.get_all(VIA).iter().filter(own).count();
+    if times >= LONGEST_CHAIN { Err(ExchangeError::Loop { times }) } else { Ok(()) }
+}
+
+/// 8: more gateways than anyone has behind each other.
+const LONGEST_CHAIN: usize = 8;
 
 fn check_size(head: &Parts, limits: &DownstreamSpec) -> Result<(), ExchangeError> {
     let most = limits.max_header_size.0;
@@ -129,6 +141,15 @@ mod tests {
             request = request.header(*name, *value);
         }
         request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_request_that_goes_round_is_stopped_and_a_chain_of_gateways_is_not() {
+        let vias = |times| vec![("via", &b"1.1 tenantry"[..]); times];
+
+        assert!(check_loop(&head("/", &vias(7))).is_ok());
+        assert!(check_loop(&head("/", &vias(8))).is_err());
+        assert!(check_loop(&head("/", &[("via", &b"1.1 other"[..]); 20])).is_ok());
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub const PROBLEMS: &[Problem] = &[
     TARGET_TOO_LONG,
     HEAD_TOO_LARGE,
     METHOD_NOT_SERVED,
+    LOOP,
     CONNECT_FAILED,
     TLS_FAILED,
     CONNECTION_LOST,
@@ -151,6 +152,13 @@ const METHOD_NOT_SERVED: Problem = problem(
     StatusCode::NOT_IMPLEMENTED,
     "The method is not served",
     "http_request_denied",
+);
+// Not the 502 of RFC 9209: each hop of the loop would retry it.
+const LOOP: Problem = problem(
+    "loop",
+    StatusCode::LOOP_DETECTED,
+    "The request comes back to the gateway again and again",
+    "proxy_loop_detected",
 );
 const CONNECT_FAILED: Problem = problem(
     "connect-failed",
@@ -254,6 +262,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::NoRoute => &NO_ROUTE,
         ExchangeError::BadRequest(_) => &BAD_REQUEST,
         ExchangeError::Method(_) => &METHOD_NOT_SERVED,
+        ExchangeError::Loop { .. } => &LOOP,
         ExchangeError::TargetTooLong { .. } => &TARGET_TOO_LONG,
         ExchangeError::HeadTooLarge { .. } => &HEAD_TOO_LARGE,
         ExchangeError::Body(BodyFault::TooLarge { .. }) => &BODY_TOO_LARGE,

@@ -79,6 +79,31 @@ fn a_second_signal_ends_at_once() {
     assert_eq!(gateway.wait().code(), Some(130), "{}", gateway.log());
 }
 
+/// `timeout` signals its child and then the group that the child is in.
+#[test]
+fn two_signals_of_one_moment_cut_nothing_off() {
+    let origin = Held::start();
+    let mut gateway =
+        Gateway::start_with("[drain]\naccept = \"100ms\"\n", &routes(&origin.address));
+
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| gateway.get("acme", "/", &[]));
+        origin.wait();
+        gateway.signal("TERM");
+        gateway.signal("INT");
+        eventually(
+            "closed listeners",
+            || TcpStream::connect(gateway.listener()).is_err(),
+            |closed| *closed,
+        );
+        origin.release();
+        asking.join().expect("the answer")
+    });
+
+    assert_eq!((answer.status, answer.body.as_str()), (200, "held and released"));
+    assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
+}
+
 #[test]
 fn a_hangup_reloads_the_routes() {
     let endpoint = origin::answering("127.0.0.1:0", "here");

@@ -101,6 +101,22 @@ async fn the_access_log_says_that_an_answer_was_cut() {
 }
 
 #[tokio::test]
+async fn the_access_log_says_how_much_came_of_a_body_that_did_not_come_whole() {
+    let origin = Origin::start([Step::ok("never asked for the whole")]).await;
+    let more = "[downstream]\nbody-timeout = \"50ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let fields = [FIELDS, &["Content-Length: 9"]].concat();
+    let mut client = Client::connect(gateway.address()).await;
+    let answer = client.ask(head("PUT /", &fields) + "half").await;
+    let read = || std::fs::read_to_string(gateway.path("access.log")).unwrap_or_default();
+
+    let log = eventually("a line", read, |log| log.lines().count() == 1).await;
+
+    let line: serde_json::Value = serde_json::from_str(&log).expect("a line is JSON");
+    assert_eq!((answer.status, &line["bytes_in"]), (408, &serde_json::json!(4)));
+}
+
+#[tokio::test]
 async fn an_endpoint_that_falls_silent_within_its_answer_is_cut_off() {
     let half = Step::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").and_stall();
     let total = "timeouts = { attempt = \"400ms\", total = \"500ms\" }";

@@ -99,6 +99,7 @@ impl World {
             ("target-too-long", self.send(&long, "fine", &[], "").await),
             ("head-too-large", self.send("GET /", "fine", &[&wide], "").await),
             ("method-not-served", self.send("CONNECT a:80", "fine", &[], "").await),
+            ("loop", self.send("GET /", "fine", &["Via: 1.1 tenantry"; 8], "").await),
             ("body-too-large", self.send("PUT /", "fine", &[large], "").await),
             ("body-timeout", self.send("PUT /", "fine", &["Content-Length: 9"], "half").await),
         ];

@@ -41,7 +41,7 @@ kill a backend: every request is still answered 200
   kill {victim}
   for i in $(seq 50); do curl -s -o /dev/null -w '%{{http_code}} ' -H 'X-Tenant-ID: acme' http://{listener}/; done; echo
 
-a backend that fails once or is slow
+backends that fail or are slow: each one that is asked obeys, so the last answer is passed on
   curl -i -H 'X-Tenant-ID: globex' 'http://{listener}/?fail=503'
   curl -H 'X-Tenant-ID: globex' 'http://{listener}/?slow=2s'
 

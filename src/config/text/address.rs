@@ -40,6 +40,9 @@ impl Text for EndpointAddress {
             }
             Err(wrong) => wrong,
         };
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(Wrong::new(wrong.what, from_url(scheme, rest)));
+        }
         let (host, port) = text.rsplit_once(':').unwrap_or((text, "8080"));
         let is_name = host.parse::<IpAddr>().is_err() && host_name(host).is_some();
         if is_name && !host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
@@ -48,6 +51,23 @@ impl Text for EndpointAddress {
             return Err(Wrong::new(wrong.what, hint));
         }
         Err(wrong)
+    }
+}
+
+/// What to write in a pool in place of a URL.
+fn from_url(scheme: &str, rest: &str) -> String {
+    let (default, tls) = match scheme {
+        "https" => ("443", ", and tls = true"),
+        _ => ("80", ""),
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let with_port = match authority.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => authority.to_owned(),
+        _ => format!("{authority}:{default}"),
+    };
+    match with_port.parse::<SocketAddr>() {
+        Ok(address) => format!("write the address alone, \"{address}\"{tls}"),
+        Err(_) => format!("a name is resolved in a pool by dns = \"{with_port}\"{tls}"),
     }
 }
 
@@ -65,6 +85,9 @@ impl Text for DnsName {
 
     fn read(text: &str) -> Result<Self, Wrong> {
         let what = format!("{text:?} is not a name with a port");
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(Wrong::new(what, from_url(scheme, rest)));
+        }
         if text.parse::<SocketAddr>().is_ok() {
             return Err(Wrong::new(what, format!("write endpoints = [{text:?}]")));
         }

@@ -180,6 +180,17 @@ impl Text for Filter {
         "a log filter, as in \"info\" or \"warn,tenantry::control=debug\"";
 
     fn read(text: &str) -> Result<Self, Wrong> {
+        // A word that is no level would be taken for a part of the program, and nothing logged.
+        let is_word = |part: &&str| {
+            !part.contains(['=', ':', '[']) && !part.is_empty() && *part != env!("CARGO_PKG_NAME")
+        };
+        let is_level = |part: &str| LEVELS.contains(&part.to_ascii_lowercase().as_str());
+        if let Some(word) = text.split(',').map(str::trim).find(|w| is_word(w) && !is_level(w)) {
+            let what = format!("{word:?} is no level of the log");
+            let hint = "write error, warn, info, debug, trace or off, or a part of the program as in \
+                        \"warn,tenantry::control=debug\"";
+            return Err(Wrong::new(what, hint));
+        }
         match tracing_subscriber::EnvFilter::try_new(text) {
             Ok(_) if !text.trim().is_empty() => Ok(Self(text.to_owned())),
             _ => Err(Wrong::new(
@@ -189,3 +200,5 @@ impl Text for Filter {
         }
     }
 }
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

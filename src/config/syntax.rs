@@ -1,0 +1,82 @@
+//! What to write in place of a text that is no TOML. The parser says what it stumbled over; people
+//! stumble over their habits from other formats.
+
+/// What is wrong and what to write, from the parser's message and the byte that it names.
+pub(super) fn explain<'a>(text: &str, at: usize, message: &'a str) -> (&'a str, &'static str) {
+    if message == "duplicate key" {
+        return ("the key or table is there twice", "keep one of them");
+    }
+    if text.trim_start().starts_with('{') {
+        return (message, "this is JSON; in TOML write [pools.shop] and below it key = \"value\"");
+    }
+    let line = line_of(text, at);
+    if is_yaml(line) {
+        return (
+            message,
+            "this is YAML; in TOML write key = \"value\", below a line like [pools.shop]",
+        );
+    }
+    if message.starts_with("string values must be quoted") {
+        return ("the text is not in quotes", QUOTES);
+    }
+    if message.starts_with("invalid basic string") {
+        return (message, "end the text on the same line with the quote that it starts with");
+    }
+    let is_bare = ["invalid float", "invalid integer", "invalid boolean", "invalid number"];
+    if is_bare.iter().any(|start| message.starts_with(start)) {
+        return ("the value is neither a number nor true or false", QUOTES);
+    }
+    (message, "see https://toml.io for how TOML is written")
+}
+
+/// The line that holds a byte.
+fn line_of(text: &str, at: usize) -> &str {
+    let (before, after) = text.split_at_checked(at).unwrap_or((text, ""));
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let end = after.find('\n').map_or(text.len(), |end| before.len() + end);
+    text.get(start..end).unwrap_or_default().trim()
+}
+
+/// Whether a line is `key: value`, `key:` or `- value`.
+fn is_yaml(line: &str) -> bool {
+    let key = |c: char| c.is_ascii_alphanumeric() || "-_.\"'".contains(c);
+    let Some((name, rest)) = line.split_once(':') else { return line.starts_with("- ") };
+    let is_key = !name.is_empty() && name.chars().all(key);
+    line.starts_with("- ") || (is_key && (rest.is_empty() || rest.starts_with(' ')))
+}
+
+const QUOTES: &str = "write text in straight double quotes, as in \"shop\" or \"10.0.0.1:8080\"";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hint of each problem of a text.
+    fn hints(text: &str) -> Vec<&'static str> {
+        let (_, errors) = toml::de::DeTable::parse_recoverable(text);
+        let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        errors.iter().map(|error| explain(text, at(error), error.message()).1).collect()
+    }
+
+    #[test]
+    fn habits_from_yaml_and_json_are_told_by_name() {
+        for text in ["pools:\n  web:\n    endpoints:\n    - 1\n", "[pools.a]\ndns: \"a:1\"\n"] {
+            let hints = hints(text);
+            assert!(hints.iter().all(|hint| hint.starts_with("this is YAML")), "{hints:?}");
+        }
+        assert!(hints("{\"pools\": {}}").iter().all(|hint| hint.starts_with("this is JSON")));
+    }
+
+    #[test]
+    fn text_without_its_quotes_is_told_to_have_them() {
+        for value in ["web", "[127.0.0.1:80]", "10.0.0.1", "True", "“web”", "30s", "localhost:1"]
+        {
+            assert_eq!(hints(&format!("a = {value}\n")).first(), Some(&QUOTES), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_does_not_end_is_told_where_to_end() {
+        assert!(hints("a = \"web\nb = 1\n").iter().any(|hint| hint.starts_with("end the text")));
+    }
+}
