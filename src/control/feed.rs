@@ -128,15 +128,25 @@ impl Desk {
                 () = stop.requested() => return,
                 Some(order) = orders.recv() => self.rearrange(order),
                 Some(report) = self.reports.1.recv() => self.take(report),
-                () = at(until) => {
-                    tracing::warn!(pool = %self.home.pool,
-                        "the new sources of the pool have named no endpoint in time; \
-                         its old endpoints leave");
-                    self.leaving = None;
-                    self.publish();
-                }
+                () = at(until) => self.overdue(),
             }
         }
+    }
+
+    /// The new sources have not all spoken in time: the old endpoints leave, unless nobody else
+    /// serves the pool.
+    fn overdue(&mut self) {
+        if self.slots.iter().flat_map(|slot| &slot.found).all(Vec::is_empty) {
+            tracing::warn!(pool = %self.home.pool,
+                "the new sources of the pool have named no endpoint; its old ones still serve");
+            let left = self.leaving.take();
+            self.leaving = left.and_then(|leaving| Leaving::of(leaving.found));
+            return;
+        }
+        tracing::warn!(pool = %self.home.pool,
+            "a new source of the pool has named no endpoint in time; its old endpoints leave");
+        self.leaving = None;
+        self.publish();
     }
 
     fn rearrange(&mut self, order: Order) {
@@ -283,15 +293,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn old_endpoints_stay_until_the_new_source_speaks_and_no_longer_than_half_a_minute() {
+    async fn old_endpoints_serve_for_as_long_as_the_new_source_has_named_none() {
+        let home = home();
+        let mut feed = Feed::start(home.clone(), &[fixed(1)], &[]);
+        reaches(&home.members, &[1]).await;
+        let folder = tempfile::tempdir().unwrap();
+
+        feed.change(&[file(&folder.path().join("missing.json"))]);
+        sleep(LONGEST_STAY * 3).await;
+
+        assert_eq!(ports(&home.members), [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_endpoints_leave_after_half_a_minute_once_another_source_serves() {
         let home = home();
         let mut feed = Feed::start(home.clone(), &[fixed(1)], &[]);
         reaches(&home.members, &[1]).await;
         let folder = tempfile::tempdir().unwrap();
         let changed = Instant::now();
 
-        feed.change(&[file(&folder.path().join("missing.json"))]);
-        while !ports(&home.members).is_empty() {
+        feed.change(&[file(&folder.path().join("missing.json")), fixed(2)]);
+        reaches(&home.members, &[1, 2]).await;
+        while ports(&home.members).len() > 1 {
             sleep(Duration::from_millis(100)).await;
         }
 

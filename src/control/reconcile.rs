@@ -160,6 +160,11 @@ impl RunningPool {
         found.collect()
     }
 
+    /// Whether anybody serves it.
+    fn has_members(&self) -> bool {
+        !self.pool.members.load().all.is_empty()
+    }
+
     /// Whether its sources have spoken and its members have been checked once.
     fn is_settled(&self) -> bool {
         let waits = |health| health == Health::Pending;
@@ -187,20 +192,33 @@ fn check(pool: &Pool, slots: &Arc<Semaphore>) -> Option<Tasks> {
     Some(tasks)
 }
 
+/// Waits for the sources and checks of new pools: `patience` for all of it, longer for a pool that
+/// nobody serves yet, since requests that another pool answers now would fail at it.
 async fn settle(pools: &[&RunningPool], patience: Duration) {
-    let settled = async {
-        while !pools.iter().all(|running| running.is_settled()) {
+    let started = Instant::now();
+    until(patience, || pools.iter().all(|running| running.is_settled())).await;
+    let serves = |running: &RunningPool| running.is_settled() || running.has_members();
+    until(LONGEST_WAIT, || pools.iter().all(|running| serves(running))).await;
+    for running in pools.iter().filter(|running| !running.is_settled()) {
+        tracing::warn!(pool = %running.pool.label.name, waited = ?started.elapsed(),
+            "the pool goes live before its sources and checks have answered");
+    }
+}
+
+/// Waits until something holds, at most `limit`.
+async fn until(limit: Duration, holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
             sleep(GLANCE).await;
         }
     };
-    let started = Instant::now();
-    if timeout(patience, settled).await.is_err() {
-        for running in pools.iter().filter(|running| !running.is_settled()) {
-            tracing::warn!(pool = %running.pool.label.name, waited = ?started.elapsed(),
-                "the pool goes live before its sources and checks have answered");
-        }
-    }
+    // What still does not hold is told by who asks.
+    timeout(limit, held).await.ok();
 }
+
+/// 5 s: two name servers that time out and a third that answers. A source that says that it failed
+/// ends the wait at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// 5 ms: short beside the time that a look-up or a check takes, and only while a pool is new.
 const GLANCE: Duration = Duration::from_millis(5);
