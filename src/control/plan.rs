@@ -27,7 +27,7 @@ pub(super) enum PlanError {
 
 /// Gives out the numbers of pools; none is used for two things in a process.
 ///
-/// A name keeps its number for good, about 100 bytes for each that was ever in the files. A number
+/// A name keeps its number for good, as long as the process lives, though its pool be gone. A number
 /// that were given to another pool would count for both while a request that began before is under
 /// way: workers count, and tenants keep their retry budgets, by number.
 #[derive(Clone, Debug, Default)]

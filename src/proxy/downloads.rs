@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
-/// The bodies under way. Registering and leaving cost a few nanoseconds, the sweep once a second
-/// a look at each.
+/// The bodies under way. Registering and leaving take a place from a list and give it back; only
+/// the sweep, once a second, looks at each.
 #[derive(Debug)]
 pub(super) struct Downloads<T> {
     slots: RefCell<Slots<T>>,
