@@ -11,12 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
-use crate::upstream::Connection;
+use crate::upstream::{Cause, Connection};
 
 use super::activity::Busy;
 use super::hygiene;
@@ -45,10 +44,7 @@ enum Content {
 pub(super) enum DownloadFault {
     /// The endpoint failed within its answer.
     #[error("the endpoint broke off its answer: {0}")]
-    Broken(#[source] hyper::Error),
-    /// The endpoint reset the stream "without an error", and yet not at its end.
-    #[error("the endpoint reset the stream within its answer")]
-    Reset,
+    Broken(#[source] Cause),
     /// The endpoint fell silent within its answer.
     #[error("the endpoint sent nothing for {0:?} within its answer")]
     Silent(Duration),
@@ -89,10 +85,8 @@ impl Lease {
 
 /// An answer that is being read from an endpoint.
 pub(super) struct Download {
-    /// Gone once the download was given up.
-    incoming: Option<Incoming>,
+    /// Gone once the body has ended or was given up.
     lease: Option<Lease>,
-    is_http2: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     ended: bool,
     /// The endpoint is waited for, not the client.
@@ -100,6 +94,8 @@ pub(super) struct Download {
     /// Looks since the client has asked for more.
     looks: u32,
     given_up: Option<DownloadFault>,
+    /// What the body's length was said to be in all, where it was.
+    length: Option<u64>,
     /// Where it is registered.
     number: Option<usize>,
     bytes: u64,
@@ -125,22 +121,16 @@ impl AnswerBody {
     }
 
     /// An answer's body from an endpoint. The exchange's record ends with it.
-    pub(super) fn stream(
-        incoming: Incoming,
-        lease: Lease,
-        worker: Rc<Worker>,
-        visit: Visit,
-    ) -> Self {
+    pub(super) fn stream(lease: Lease, worker: Rc<Worker>, visit: Visit) -> Self {
         let mut download = Download {
-            ended: incoming.is_end_stream(),
-            incoming: Some(incoming),
+            ended: lease.connection.is_end_stream(),
+            length: lease.connection.size_hint().exact(),
             asked: false,
             looks: 0,
             given_up: None,
             number: None,
             bytes: 0,
             upload: lease.upload.clone(),
-            is_http2: lease.connection.is_http2(),
             lease: Some(lease),
             alarm: None,
             worker,
@@ -163,11 +153,11 @@ impl Download {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
-        let Some(incoming) = &mut self.incoming else {
+        let Some(lease) = &mut self.lease else {
             return Poll::Ready(self.given_up.take().map(Err));
         };
-        let polled = Pin::new(&mut *incoming).poll_frame(context);
-        let is_end = incoming.is_end_stream();
+        let polled = lease.connection.poll_frame(context);
+        let is_end = lease.connection.is_end_stream();
         self.asked = polled.is_pending();
         self.looks = 0;
         let Poll::Ready(polled) = polled else {
@@ -175,11 +165,14 @@ impl Download {
         };
         self.alarm = None;
         let answer = match polled {
-            None if self.is_http2 && !is_end => {
-                return Poll::Ready(Some(Err(DownloadFault::Reset)));
-            }
             None => None,
-            Some(Err(error)) => return Poll::Ready(Some(Err(DownloadFault::Broken(error)))),
+            Some(Err(error)) => {
+                // What came before goes to the client first, which hears of the fault when it is
+                // asked for more.
+                self.give_up(DownloadFault::Broken(error));
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Some(Ok(frame)) => Some(Ok(self.pass(frame))),
         };
         if answer.is_none() || is_end {
@@ -202,10 +195,13 @@ impl Download {
             return;
         }
         let fault = if overdue { DownloadFault::Overdue } else { DownloadFault::Untaken };
+        self.give_up(fault);
+    }
+
+    fn give_up(&mut self, fault: DownloadFault) {
         tracing::debug!(%fault, "an answer was given up");
         self.given_up = Some(fault);
         self.lease = None;
-        self.incoming = None;
     }
 
     fn pass(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -245,8 +241,7 @@ impl Drop for Download {
     fn drop(&mut self) {
         let (bytes_in, bytes_out) = (self.upload.bytes(), self.bytes);
         // HTTP/2 may say only after the last byte that it was the last; a length tells before.
-        let left = self.incoming.as_ref().and_then(|incoming| incoming.size_hint().exact());
-        let whole = self.ended || left == Some(0);
+        let whole = self.ended || self.length == Some(self.bytes);
         if let Some(number) = self.number {
             self.worker.downloads.leave(number);
         }
@@ -278,9 +273,7 @@ impl Body for AnswerBody {
         match &self.content {
             Content::Empty => true,
             Content::Whole(bytes) => bytes.is_none(),
-            Content::Stream(download) => {
-                download.borrow().incoming.as_ref().is_some_and(Incoming::is_end_stream)
-            }
+            Content::Stream(download) => download.borrow().ended,
         }
     }
 
@@ -292,7 +285,8 @@ impl Body for AnswerBody {
             }
             Content::Stream(download) => {
                 let download = download.borrow();
-                download.incoming.as_ref().map(Incoming::size_hint).unwrap_or_default()
+                let left = download.length.map(|length| length.saturating_sub(download.bytes));
+                left.map_or_else(SizeHint::default, SizeHint::with_exact)
             }
         }
     }

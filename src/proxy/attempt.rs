@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::spec::ConnectionsSpec;
@@ -18,7 +17,7 @@ use crate::upstream::{ConnectError, Connection, Destination, SendError};
 
 use super::error::{AttemptError, ExchangeError};
 use super::hygiene;
-use super::outgoing::{Keep, Outgoing};
+use super::outgoing::Outgoing;
 use super::request_body::{BodyFault, RequestBody, Upload};
 use super::worker::Worker;
 
@@ -30,11 +29,10 @@ pub(super) struct Bounds<'d> {
     pub(super) started: Instant,
     /// When the whole exchange must have ended.
     pub(super) end: Option<Instant>,
-    pub(super) keep: Keep,
 }
 
 /// What an attempt brought: the head of an answer, and the connection that its body comes from.
-pub(super) type Answered = (Response<Incoming>, Connection<RequestBody>);
+pub(super) type Answered = (Response<()>, Connection<RequestBody>);
 
 /// Makes one attempt.
 ///
@@ -59,9 +57,10 @@ pub(super) async fn run(
                     .map_err(AttemptError::from)?
             }
         };
-        // A retry is judged only where the request can be had again, so there is one.
-        let request = outgoing.take(bounds.keep).ok_or(ExchangeError::NoEndpoint)?;
-        let sent = answer_within(bounds, connection.send(request), &outgoing.upload).await;
+        // A retry is judged only where the body can be had again, so there is one.
+        let body = outgoing.upload.reader().ok_or(ExchangeError::NoEndpoint)?;
+        let send = connection.send(&outgoing.head, body);
+        let sent = answer_within(bounds, send, &outgoing.upload).await;
         let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
             Ok(answer) if !hygiene::is_chunked_at_most(answer.headers()) => {
                 return Err(AttemptError::Coded.into());
@@ -73,15 +72,10 @@ pub(super) async fn run(
             return Err(fault.into());
         }
         match error {
-            SendError::Untouched { request: Some(request), source } => {
-                outgoing.restore(*request);
-                // The endpoint had closed an idle connection: no fault of anybody's. The next one
-                // is tried, at last a new one.
-                if !connection.reused {
-                    return Err(AttemptError::Untouched(source).into());
-                }
-            }
-            error => return Err(failed(error).into()),
+            // The endpoint had closed an idle connection: no fault of anybody's. The next one is
+            // tried, at last a new one.
+            SendError::Unsent(_) if connection.reused && outgoing.upload.is_replayable() => {}
+            error => return Err(failed(error)),
         }
     }
 }
@@ -104,12 +98,15 @@ fn blame(
     }
 }
 
-fn failed(error: SendError<RequestBody>) -> AttemptError {
-    match error {
-        SendError::Untouched { source, .. } => AttemptError::Declined(source),
-        SendError::BadAnswer(source) => AttemptError::BadAnswer(source),
-        SendError::Reset(source) | SendError::RequestBody(source) => AttemptError::Reset(source),
-    }
+fn failed(error: SendError) -> ExchangeError {
+    let error = match error {
+        SendError::Request(why) => return ExchangeError::BadRequest(why),
+        SendError::Unsent(cause) => AttemptError::Untouched(cause),
+        SendError::Declined(cause) => AttemptError::Declined(cause),
+        SendError::BadAnswer(cause) => AttemptError::BadAnswer(cause),
+        SendError::Reset(cause) | SendError::RequestBody(cause) => AttemptError::Reset(cause),
+    };
+    error.into()
 }
 
 fn destination<'a>(
@@ -260,7 +257,7 @@ mod tests {
     async fn lasts(parts: u32, deadlines: &Deadlines) -> (Duration, Duration) {
         let started = Instant::now();
         let end = deadlines.end(started);
-        let bounds = Bounds { deadlines, started, end, keep: Keep::Nothing };
+        let bounds = Bounds { deadlines, started, end };
         let taken = Cell::new(None);
         let sending = async {
             for _ in 0..parts {

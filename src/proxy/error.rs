@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::routing::naming::NamingError;
-use crate::upstream::ConnectError;
+use crate::upstream::{Cause, ConnectError};
 
 use super::request_body::BodyFault;
 
@@ -71,16 +71,16 @@ pub(super) enum AttemptError {
     Connect(#[from] ConnectError),
     /// A new connection was gone before the request.
     #[error("the endpoint did not begin with the request: {0}")]
-    Untouched(#[source] hyper::Error),
+    Untouched(#[source] Cause),
     /// The endpoint said that it did not begin with the request (`REFUSED_STREAM`, `GOAWAY`).
     #[error("the endpoint declined the request: {0}")]
-    Declined(#[source] hyper::Error),
+    Declined(#[source] Cause),
     /// The connection died.
     #[error("the endpoint closed the connection before an answer: {0}")]
-    Reset(#[source] hyper::Error),
+    Reset(#[source] Cause),
     /// Not HTTP.
     #[error("the answer is not valid HTTP: {0}")]
-    BadAnswer(#[source] hyper::Error),
+    BadAnswer(#[source] Cause),
     /// A transfer coding that would be lost at this hop, and with it the meaning of the body.
     #[error("the answer has a transfer coding besides chunked")]
     Coded,

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use http::Response;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::config::spec::Protocol;
 use crate::health::passive::{self, Verdict};
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
@@ -20,7 +18,7 @@ use super::answer::Lease;
 use super::attempt::{self, Answered, Bounds};
 use super::choice::Choice;
 use super::error::{AttemptError, ExchangeError};
-use super::outgoing::{Keep, Outgoing};
+use super::outgoing::Outgoing;
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -33,7 +31,7 @@ pub(super) async fn send(
     choice: &Choice<'_>,
     outgoing: &mut Outgoing,
     visit: &mut Visit,
-) -> Result<(Response<Incoming>, Lease), ExchangeError> {
+) -> Result<(Response<()>, Lease), ExchangeError> {
     let effort = Effort::of(worker, choice, visit);
     effort.budget.deposit(effort.rule.fill());
     let mut tried: Vec<EndpointId> = Vec::new();
@@ -159,7 +157,7 @@ impl<'e> Effort<'e> {
         trial: Trial<'_, '_>,
         outgoing: &Outgoing,
         visit: &mut Visit,
-    ) -> Result<(Response<Incoming>, Lease), ExchangeError> {
+    ) -> Result<(Response<()>, Lease), ExchangeError> {
         outgoing.upload.settle();
         let (answer, connection) = answered.map_err(|error| {
             visit.note(|record| record.bytes_in = outgoing.upload.bytes());
@@ -216,15 +214,7 @@ impl<'e, 'p> Trial<'e, 'p> {
     ) -> Result<Answered, ExchangeError> {
         let effort = self.effort;
         let started = if made == 1 { started } else { Instant::now() };
-        // An HTTP/2 endpoint that refuses a stream does not give the request back.
-        let again = made < effort.rule.attempts
-            && (outgoing.idempotent || effort.pool.spec.protocol == Protocol::H2);
-        let bounds = Bounds {
-            deadlines: &effort.deadlines,
-            started,
-            end: effort.end,
-            keep: if again { Keep::Copy } else { Keep::Nothing },
-        };
+        let bounds = Bounds { deadlines: &effort.deadlines, started, end: effort.end };
         let counted = Counted { effort, picked: &self.picked, started, outcome: None };
         let answered =
             attempt::run(effort.worker, effort.pool, self.picked.endpoint(), bounds, outgoing)

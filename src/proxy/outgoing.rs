@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Uri, Version};
+use http::{Method, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -19,14 +19,14 @@ use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
 use super::hygiene::{self, Sender, Wishes};
-use super::request_body::{BodyFault, BodyRule, RequestBody, Upload};
+use super::request_body::{BodyFault, BodyRule, Upload};
 use super::visit::Visit;
 use super::worker::{View, Worker};
 
 /// The request as endpoints see it.
 pub(super) struct Outgoing {
-    /// Gone while an attempt has it.
-    head: Option<Parts>,
+    /// The same for every attempt.
+    pub(super) head: Parts,
     /// The body, which several attempts may read in turn.
     pub(super) upload: Upload,
     /// Acting twice does what acting once does.
@@ -80,38 +80,13 @@ impl Outgoing {
         frame(&mut head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        Ok(Self { head: Some(head), upload, idempotent, upgrade })
-    }
-
-    /// The request for one attempt, and whether there is one: a copy of its head stays here where
-    /// `keep` says that another attempt may need it.
-    pub(super) fn take(&mut self, keep: Keep) -> Option<Request<RequestBody>> {
-        let body = self.upload.reader()?;
-        let head = match keep {
-            Keep::Copy => self.head.clone(),
-            Keep::Nothing => self.head.take(),
-        };
-        Some(Request::from_parts(head?, body))
-    }
-
-    /// Takes back a request of which nothing was sent.
-    pub(super) fn restore(&mut self, request: Request<RequestBody>) {
-        self.head = Some(request.into_parts().0);
+        Ok(Self { head, upload, idempotent, upgrade })
     }
 
     /// Whether another attempt can be made.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.head.is_some() && self.upload.is_replayable()
+        self.upload.is_replayable()
     }
-}
-
-/// Whether a copy of the request's head is kept while an attempt has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// Another attempt may follow after it was sent.
-    Copy,
-    /// None will.
-    Nothing,
 }
 
 /// The host that the client asked for, as it wrote it: RFC 9112 §3.2.2 prefers the target's.

@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use http::header::HeaderValue;
-use http::{Response, StatusCode, Version};
-use hyper::body::Incoming;
+use http::{Response, Version};
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::{AnswerBody, Lease};
@@ -19,11 +18,11 @@ use super::worker::Worker;
 /// What an exchange comes to.
 pub(super) enum Reply {
     /// An endpoint's answer, and what must live until its body has ended.
-    Forwarded(Response<Incoming>, Lease),
+    Forwarded(Response<()>, Lease),
     /// An answer that the route itself gives, and the size of its body.
     Local(Response<AnswerBody>, usize),
     /// The endpoint switches protocols.
-    Tunnel(OnUpgrade, Response<Incoming>, Lease),
+    Tunnel(OnUpgrade, Response<()>, Lease),
 }
 
 impl Reply {
@@ -33,7 +32,7 @@ impl Reply {
     /// When the client has not asked for it.
     pub(super) fn tunnel(
         outgoing: Outgoing,
-        mut answer: Response<Incoming>,
+        mut answer: Response<()>,
         lease: Lease,
         protocol: Option<HeaderValue>,
     ) -> Result<Self, ExchangeError> {
@@ -52,7 +51,7 @@ impl Reply {
         match self {
             Self::Forwarded(mut answer, lease) => {
                 identify(&mut answer, &mut visit);
-                answer.map(|body| AnswerBody::stream(body, lease, Rc::clone(worker), visit))
+                answer.map(|()| AnswerBody::stream(lease, Rc::clone(worker), visit))
             }
             Self::Local(mut answer, size) => {
                 answer.headers_mut().insert(X_REQUEST_ID, visit.request_id());
@@ -61,18 +60,15 @@ impl Reply {
             }
             Self::Tunnel(client, mut answer, lease) => {
                 identify(&mut answer, &mut visit);
-                let mut own = Response::new(AnswerBody::empty());
-                *own.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-                *own.headers_mut() = answer.headers().clone();
-                upgrade::join(worker, (client, Rc::clone(peer)), answer, lease, visit);
-                own
+                upgrade::join(worker, (client, Rc::clone(peer)), lease, visit);
+                answer.map(|()| AnswerBody::empty())
             }
         }
     }
 }
 
 /// Names the exchange in the answer and the answer in the record.
-fn identify(answer: &mut Response<Incoming>, visit: &mut Visit) {
+fn identify(answer: &mut Response<()>, visit: &mut Visit) {
     visit.note(|record| record.status = answer.status().as_u16());
     // The endpoint's version ends at this hop; hyper writes the client's own.
     *answer.version_mut() = Version::HTTP_11;

@@ -7,15 +7,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use http::HeaderMap;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::{HeaderMap, Response};
-use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::{Instant, sleep_until};
 
+use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
+use crate::upstream::Switched;
 
 use super::answer::Lease;
 use super::connection::Peer;
@@ -34,12 +35,14 @@ pub(super) fn announce(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
 pub(super) fn join(
     worker: &Rc<Worker>,
     (client, peer): (OnUpgrade, Rc<Peer>),
-    answer: Response<Incoming>,
     lease: Lease,
     visit: Visit,
 ) {
-    let tunnel = Tunnel { worker: Rc::clone(worker), _peer: peer, lease, visit };
-    let endpoint = hyper::upgrade::on(answer);
+    let Lease { connection, in_flight, .. } = lease;
+    let Some(endpoint) = connection.into_switched() else {
+        return; // of HTTP/2, which knows no such answer
+    };
+    let tunnel = Tunnel { worker: Rc::clone(worker), _peer: peer, _in_flight: in_flight, visit };
     worker.tasks.borrow_mut().spawn(|_stop| tunnel.run(client, endpoint));
 }
 
@@ -48,14 +51,14 @@ struct Tunnel {
     /// Its connection stays open.
     _peer: Rc<Peer>,
     /// The endpoint is busy for as long as the tunnel is open.
-    lease: Lease,
+    _in_flight: InFlight,
     visit: Visit,
 }
 
 impl Tunnel {
-    async fn run(mut self, client: OnUpgrade, endpoint: OnUpgrade) {
-        let (client, endpoint) = match tokio::try_join!(client, endpoint) {
-            Ok(sides) => sides,
+    async fn run(mut self, client: OnUpgrade, endpoint: Switched) {
+        let client = match client.await {
+            Ok(client) => TokioIo::new(client),
             Err(error) => {
                 tracing::debug!(%error, "a connection did not switch protocols");
                 return;
@@ -70,13 +73,12 @@ impl Tunnel {
             record.bytes_out = endpoint.read;
             record.ending = if ended.is_ok() { Ending::Whole } else { Ending::Cut };
         });
-        drop(self.lease);
     }
 
     async fn carry(
         &self,
-        client: &mut Noted,
-        endpoint: &mut Noted,
+        client: &mut Noted<TokioIo<Upgraded>>,
+        endpoint: &mut Noted<Switched>,
         heard: &Rc<Cell<Instant>>,
     ) -> io::Result<()> {
         let limit = self.worker.gateway.downstream.tunnel_timeout;
@@ -95,19 +97,19 @@ impl Tunnel {
 }
 
 /// One side of a tunnel: counts the bytes that come from it and notes when they came.
-struct Noted {
-    stream: TokioIo<Upgraded>,
+struct Noted<S> {
+    stream: S,
     read: u64,
     heard: Rc<Cell<Instant>>,
 }
 
-impl Noted {
-    fn new(stream: Upgraded, heard: &Rc<Cell<Instant>>) -> Self {
-        Self { stream: TokioIo::new(stream), read: 0, heard: Rc::clone(heard) }
+impl<S> Noted<S> {
+    fn new(stream: S, heard: &Rc<Cell<Instant>>) -> Self {
+        Self { stream, read: 0, heard: Rc::clone(heard) }
     }
 }
 
-impl AsyncRead for Noted {
+impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -125,7 +127,7 @@ impl AsyncRead for Noted {
     }
 }
 
-impl AsyncWrite for Noted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

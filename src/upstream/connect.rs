@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::Body;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -16,28 +14,20 @@ use tokio_rustls::TlsConnector;
 
 use super::connections::{Key, Shared};
 use super::executor::LocalExecutor;
+use super::h1::{self, Open, Wire};
+use super::h2::{Channel, Streams};
 use super::stream::Stream;
-use super::{Client, ConnectError, Connection, Destination, Sender, StreamCount, Streams};
+use super::{Client, ConnectError, Connection, Destination, Line, Payload};
 
-impl<B> Client<B>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<B: Payload> Client<B> {
     pub(super) async fn open_h1(
         &self,
         to: &Destination<'_>,
     ) -> Result<Connection<B>, ConnectError> {
-        let io = TokioIo::new(dial(to).await?);
-        let (sender, connection) = http1::Builder::new()
-            .max_header_size(self.limits.size)
-            .max_headers(self.limits.fields)
-            .handshake(io)
-            .await
-            .map_err(ConnectError::Preface)?;
-        self.run(to, connection.with_upgrades());
+        let wire = Wire::new(dial(to).await?, self.limits);
+        let open = Open::count(&self.meter, to.pool);
         Ok(Connection {
-            sender: Sender::H1(sender),
+            line: Line::H1(h1::Line::new(wire, Rc::clone(&self.tasks), open)),
             key: Key::of(to),
             born: Instant::now(),
             keep: to.keep,
@@ -82,11 +72,11 @@ where
         let streams = Streams::new();
         self.run(to, heeding(connection, Rc::clone(&streams)));
         let born = Instant::now();
-        let count = StreamCount::enter(&streams);
-        let shared = Shared::new(sender.clone(), streams, born, to.keep);
+        let channel = Channel::new(sender.clone(), &streams);
+        let shared = Shared::new(sender, streams, born, to.keep);
         self.shelves.share(Key::of(to), shared);
         Ok(Connection {
-            sender: Sender::H2 { sender, stream: count },
+            line: Line::H2(channel),
             key: Key::of(to),
             born,
             keep: to.keep,
@@ -99,27 +89,21 @@ where
     where
         C: Future<Output = hyper::Result<()>> + 'static,
     {
-        let meter = Rc::clone(&self.meter);
-        let pool = to.pool.clone();
-        meter.upstream_opened(&pool);
+        let open = Open::count(&self.meter, to.pool);
         self.tasks.borrow_mut().spawn(|_stop| async move {
             if let Err(error) = connection.await {
-                tracing::debug!(pool = %pool.name, %error, "an upstream connection ended");
+                tracing::debug!(%error, "an upstream connection ended");
             }
-            meter.upstream_closed(&pool);
+            drop(open);
         });
     }
 }
 
 /// Drives an HTTP/2 connection and notes how many streams the endpoint allows.
-async fn heeding<B>(
+async fn heeding<B: Payload>(
     mut connection: http2::Connection<TokioIo<Stream>, B, LocalExecutor>,
     streams: Rc<Streams>,
-) -> hyper::Result<()>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) -> hyper::Result<()> {
     std::future::poll_fn(|context| {
         let polled = Pin::new(&mut connection).poll(context);
         let allowed = connection.current_max_send_streams();

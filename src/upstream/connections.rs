@@ -7,14 +7,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::config::spec::{ConnectionsSpec, Protocol};
 use crate::model::ids::EndpointId;
 
-use super::{Connection, Destination, Sender, StreamCount, Streams};
+use super::h2::{Channel, MAX_STREAMS, Streams};
+use super::{Connection, Destination, Line, Payload, h1};
 
 /// Whom a connection may serve: attempts at this endpoint that speak in this way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +44,7 @@ struct Shelf<B> {
 
 #[derive(Debug)]
 struct Idle<B> {
-    sender: http1::SendRequest<B>,
+    line: h1::Line<B>,
     since: Instant,
     born: Instant,
     keep: ConnectionsSpec,
@@ -90,7 +91,7 @@ impl<B> Default for Shelf<B> {
     }
 }
 
-impl<B> Shelves<B> {
+impl<B: Payload> Shelves<B> {
     /// Takes a connection that can carry a request now and was idle no longer than `rested`.
     pub(super) fn take(&self, to: &Destination<'_>, rested: Duration) -> Option<Connection<B>> {
         let key = Key::of(to);
@@ -104,17 +105,17 @@ impl<B> Shelves<B> {
 
     /// Keeps a connection for the next request, if it may live on and there is room.
     pub(super) fn put(&self, connection: Connection<B>) {
-        let Connection { sender: Sender::H1(sender), key, born, keep, .. } = connection else {
+        let Connection { line: Line::H1(line), key, born, keep, .. } = connection else {
             return; // an HTTP/2 connection never left its shelf
         };
         let now = Instant::now();
-        if sender.is_closed() || now.duration_since(born) > keep.max_age {
+        if !line.is_reusable() || now.duration_since(born) > keep.max_age {
             return;
         }
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.entry(key).or_default();
         if shelf.idle.len() < keep.idle {
-            shelf.idle.push(Idle { sender, since: now, born, keep });
+            shelf.idle.push(Idle { line, since: now, born, keep });
         }
     }
 
@@ -137,23 +138,16 @@ impl<B> Shelves<B> {
     }
 }
 
-impl<B> Shelf<B> {
+impl<B: Payload> Shelf<B> {
     /// The latest idle connection: its endpoint is the least likely to have closed it.
     fn take_idle(&mut self, key: Key, rested: Duration) -> Option<Connection<B>> {
         let now = Instant::now();
         // The others have been idle for longer still.
         let recent = |idle: &mut Idle<B>| now.duration_since(idle.since) <= rested;
         while let Some(idle) = self.idle.pop_if(recent) {
-            // Not ready: closed, or its answer ended before its request did.
-            if idle.sender.is_ready() && idle.may_live(now) {
-                let Idle { sender, born, keep, .. } = idle;
-                return Some(Connection {
-                    sender: Sender::H1(sender),
-                    key,
-                    born,
-                    keep,
-                    reused: true,
-                });
+            if idle.may_live(now) {
+                let Idle { line, born, keep, .. } = idle;
+                return Some(Connection { line: Line::H1(line), key, born, keep, reused: true });
             }
         }
         None
@@ -163,9 +157,8 @@ impl<B> Shelf<B> {
         let now = Instant::now();
         let shared = self.shared.iter_mut().find(|shared| shared.has_room(now))?;
         shared.last_used = now;
-        let count = StreamCount::enter(&shared.streams);
         Some(Connection {
-            sender: Sender::H2 { sender: shared.sender.clone(), stream: count },
+            line: Line::H2(Channel::new(shared.sender.clone(), &shared.streams)),
             key,
             born: shared.born,
             keep: shared.keep,
@@ -174,11 +167,11 @@ impl<B> Shelf<B> {
     }
 }
 
-impl<B> Idle<B> {
+impl<B: Payload> Idle<B> {
     fn may_live(&self, now: Instant) -> bool {
-        !self.sender.is_closed()
-            && now.duration_since(self.since) <= self.keep.idle_timeout
+        now.duration_since(self.since) <= self.keep.idle_timeout
             && now.duration_since(self.born) <= self.keep.max_age
+            && self.line.is_silent()
     }
 }
 
@@ -205,7 +198,3 @@ impl<B> Shared<B> {
         !self.sender.is_closed() && (self.streams.open.get() > 0 || !done)
     }
 }
-
-/// 100 streams: what servers commonly allow; more requests open a second connection. Those that
-/// allow fewer say so.
-pub(super) const MAX_STREAMS: u32 = 100;

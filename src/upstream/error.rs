@@ -7,6 +7,8 @@ use std::time::Duration;
 use http::Request;
 use hyper::client::conn::TrySendError;
 
+use super::h1::Fault;
+
 /// Why there is no connection to an endpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,44 +33,75 @@ pub enum ConnectError {
     Shared,
 }
 
+/// What a connection says of its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// One of HTTP/1.1.
+    #[error(transparent)]
+    H1(#[from] Fault),
+    /// One of HTTP/2.
+    #[error(transparent)]
+    H2(#[from] hyper::Error),
+    /// The endpoint reset the stream "without an error", and yet not at its end.
+    #[error("the endpoint reset the stream within its answer")]
+    ResetStream,
+}
+
 /// Why a request that had a connection brought no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SendError<B> {
-    /// The connection was gone, or the endpoint said that it did not begin: the endpoint has not
-    /// acted. Carries the request where it can be had back.
-    #[error("the endpoint did not begin with the request: {source}")]
-    Untouched {
-        /// The request, whole, where it can be had back.
-        request: Option<Box<Request<B>>>,
-        /// What the connection says.
-        source: hyper::Error,
-    },
+pub enum SendError {
+    /// The connection was gone before anything of the request was sent.
+    #[error("the connection was gone before the request: {0}")]
+    Unsent(#[source] Cause),
+    /// The endpoint said that it did not begin with the request (`REFUSED_STREAM`, `GOAWAY`).
+    #[error("the endpoint did not begin with the request: {0}")]
+    Declined(#[source] Cause),
     /// The connection died after the request had begun.
     #[error("the connection died before an answer: {0}")]
-    Reset(#[source] hyper::Error),
+    Reset(#[source] Cause),
     /// What came is no HTTP answer, or its head is too large.
     #[error("the answer is not valid HTTP: {0}")]
-    BadAnswer(#[source] hyper::Error),
+    BadAnswer(#[source] Cause),
+    /// The request is not one that can be sent, so the endpoint is not to blame.
+    #[error("the request was not sent: {0}")]
+    Request(&'static str),
     /// The request's own body failed, so the endpoint is not to blame.
     #[error("the request body failed: {0}")]
-    RequestBody(#[source] hyper::Error),
+    RequestBody(#[source] Cause),
 }
 
-impl<B> SendError<B> {
-    pub(super) fn of(mut error: TrySendError<Request<B>>) -> Self {
-        let request = error.take_message().map(Box::new);
+impl SendError {
+    /// `sent` is how many bytes of the request the connection has taken.
+    pub(super) fn of_h1(fault: Fault, sent: u64) -> Self {
+        match fault {
+            Fault::Request(why) => Self::Request(why),
+            Fault::Body(_) => Self::RequestBody(fault.into()),
+            Fault::Io(_) | Fault::Closed if sent == 0 => Self::Unsent(fault.into()),
+            Fault::Io(_) | Fault::Closed => Self::Reset(fault.into()),
+            Fault::Syntax(_) | Fault::Head(_) | Fault::Chunk(_) | Fault::TooLarge(_) => {
+                Self::BadAnswer(fault.into())
+            }
+        }
+    }
+
+    pub(super) fn of_h2<B>(mut error: TrySendError<Request<B>>) -> Self {
+        let unsent = error.take_message().is_some();
         let source = error.into_error();
-        if request.is_some() || was_not_begun(&source) {
-            return Self::Untouched { request, source };
+        if unsent {
+            return Self::Unsent(source.into());
+        }
+        if was_not_begun(&source) {
+            return Self::Declined(source.into());
         }
         if source.is_user() || source.is_body_write_aborted() {
-            return Self::RequestBody(source);
+            return Self::RequestBody(source.into());
         }
         if source.is_parse() {
-            return Self::BadAnswer(source);
+            return Self::BadAnswer(source.into());
         }
-        Self::Reset(source)
+        Self::Reset(source.into())
     }
 }
 

@@ -6,18 +6,21 @@ mod connect;
 mod connections;
 mod error;
 mod executor;
+mod h1;
+mod h2;
 mod stream;
+mod switched;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use http::Response;
+use http::request::Parts;
+use http_body::{Body, Frame, SizeHint};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
@@ -28,10 +31,13 @@ use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
 
-use connections::{Key, MAX_STREAMS, Shelves};
+use connections::{Key, Shelves};
+use h2::Channel;
 
-pub use error::{ConnectError, SendError};
+pub use error::{Cause, ConnectError, SendError};
 pub use executor::LocalExecutor;
+pub use h1::Fault;
+pub use switched::Switched;
 
 /// Where an attempt goes and how.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +69,17 @@ pub struct HeadLimits {
     pub fields: usize,
 }
 
+/// The body of a request.
+pub trait Payload:
+    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static
+{
+}
+
+impl<B> Payload for B where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static
+{
+}
+
 /// The connections of one worker to all endpoints. `B` is the request's body.
 #[derive(Debug)]
 pub struct Client<B> {
@@ -76,7 +93,7 @@ pub struct Client<B> {
 /// Dropping it closes an HTTP/1.1 connection; [`Client::put_back`] keeps it for the next request.
 #[derive(Debug)]
 pub struct Connection<B> {
-    sender: Sender<B>,
+    line: Line<B>,
     key: Key,
     born: Instant,
     keep: ConnectionsSpec,
@@ -85,50 +102,12 @@ pub struct Connection<B> {
 }
 
 #[derive(Debug)]
-enum Sender<B> {
-    H1(http1::SendRequest<B>),
-    H2 { sender: http2::SendRequest<B>, stream: StreamCount },
+enum Line<B> {
+    H1(h1::Line<B>),
+    H2(Channel<B>),
 }
 
-/// What is known of one HTTP/2 connection by those who use it.
-#[derive(Debug)]
-struct Streams {
-    open: Cell<u32>,
-    /// How many the endpoint takes at once; it says so after the connection has opened.
-    allowed: Cell<u32>,
-    /// A request was given up on it, and no answer has come since: it may be dead.
-    doubtful: Cell<bool>,
-}
-
-impl Streams {
-    fn new() -> Rc<Self> {
-        let allowed = Cell::new(MAX_STREAMS);
-        Rc::new(Self { open: Cell::new(0), allowed, doubtful: Cell::new(false) })
-    }
-}
-
-/// One stream in use of an HTTP/2 connection; gives its place back on drop.
-#[derive(Debug)]
-struct StreamCount(Rc<Streams>);
-
-impl StreamCount {
-    fn enter(streams: &Rc<Streams>) -> Self {
-        streams.open.set(streams.open.get() + 1);
-        Self(Rc::clone(streams))
-    }
-}
-
-impl Drop for StreamCount {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-    }
-}
-
-impl<B> Client<B>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<B: Payload> Client<B> {
     /// No connections yet. Connections that open run in `tasks`.
     pub fn new(tasks: Rc<RefCell<LocalTasks>>, meter: Rc<Meter>, limits: HeadLimits) -> Self {
         Self { shelves: Shelves::default(), tasks, meter, limits }
@@ -152,9 +131,13 @@ where
         }
     }
 
-    /// Keeps a connection whose answer was read whole for the next request.
+    /// Keeps a connection whose answer was read whole for the next request. Where the answer came
+    /// before the end of the request, the rest of that is sent first.
     pub fn put_back(&self, connection: Connection<B>) {
-        self.shelves.put(connection);
+        match connection.line {
+            Line::H1(line) if !line.is_sent() => line.finish(),
+            line => self.shelves.put(Connection { line, ..connection }),
+        }
     }
 
     /// Closes the connections that were idle for too long or are too old. Called each second.
@@ -163,41 +146,62 @@ where
     }
 }
 
-impl<B> Connection<B>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    /// Sends a request and waits for the head of its answer.
+impl<B: Payload> Connection<B> {
+    /// Sends a request and waits for the head of its answer. The body is then read by
+    /// [`Connection::poll_frame`].
     ///
     /// # Errors
-    /// How the connection failed; with the request where nothing of it was sent.
-    pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, SendError<B>> {
-        let sent = match &mut self.sender {
-            Sender::H1(sender) => sender.try_send_request(request).await,
-            Sender::H2 { sender, stream } => {
-                let sent = sender.try_send_request(request).await;
-                if sent.is_ok() {
-                    stream.0.doubtful.set(false);
-                }
-                sent
-            }
-        };
-        sent.map_err(SendError::of)
+    /// How the connection failed, and whether the endpoint may have acted.
+    pub async fn send(&mut self, head: &Parts, body: B) -> Result<Response<()>, SendError> {
+        match &mut self.line {
+            Line::H1(line) => line.send(head, body).await,
+            Line::H2(channel) => channel.send(head, body).await,
+        }
+    }
+
+    /// The next part of the answer's body.
+    pub fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match &mut self.line {
+            Line::H1(line) => line.poll_frame(context),
+            Line::H2(channel) => channel.poll_frame(context),
+        }
+    }
+
+    /// Whether all of the answer's body was read.
+    pub fn is_end_stream(&self) -> bool {
+        match &self.line {
+            Line::H1(line) => line.is_end_stream(),
+            Line::H2(channel) => channel.is_end_stream(),
+        }
+    }
+
+    /// How much of the answer's body is still to come, in bytes.
+    pub fn size_hint(&self) -> SizeHint {
+        match &self.line {
+            Line::H1(line) => line.size_hint(),
+            Line::H2(channel) => channel.size_hint(),
+        }
+    }
+
+    /// The bytes of a connection whose endpoint has switched protocols; `None` where that cannot
+    /// be: within HTTP/2.
+    pub fn into_switched(self) -> Option<Switched> {
+        match self.line {
+            Line::H1(line) => line.into_switched(),
+            Line::H2(_) => None,
+        }
     }
 
     /// Says that no answer came in time. An HTTP/1.1 connection ends with its request; one of
     /// HTTP/2 that has died without a word would else take request after request with it: it gets
     /// no new ones until an answer comes.
     pub fn doubt(&self) {
-        if let Sender::H2 { stream, .. } = &self.sender {
-            stream.0.doubtful.set(true);
+        if let Line::H2(channel) = &self.line {
+            channel.doubt();
         }
-    }
-
-    /// Whether it is one stream of an HTTP/2 connection.
-    pub fn is_http2(&self) -> bool {
-        matches!(self.sender, Sender::H2 { .. })
     }
 
     /// Heeds an endpoint's `Keep-Alive: timeout=N`: gives the connection up one second before the

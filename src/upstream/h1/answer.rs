@@ -1,0 +1,285 @@
+//! The head of an answer: read by httparse, and what it says of the body and of the connection.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes};
+use http::header::TRANSFER_ENCODING;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode, Version};
+
+use super::Fault;
+use super::body::Decoder;
+use super::request::decimal;
+
+/// A head, and what is to be made of what follows it.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) answer: Response<()>,
+    pub(super) decoder: Decoder,
+    /// The endpoint keeps the connection for the next request.
+    pub(super) keeps: bool,
+}
+
+/// Whether `bytes` may be the beginning of an answer.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    let seen = bytes.len().min(VERSION.len());
+    bytes[..seen] == VERSION[..seen]
+}
+
+/// Whether `bytes` hold a whole head, where the first `seen` bytes did not.
+pub(super) fn is_whole(bytes: &[u8], seen: usize) -> bool {
+    let fresh = &bytes[seen.saturating_sub(3)..];
+    let ends = |(place, byte): (usize, &u8)| {
+        *byte == b'\n' && matches!(&fresh[place + 1..], [b'\n', ..] | [b'\r', b'\n', ..])
+    };
+    fresh.iter().enumerate().any(ends)
+}
+
+/// Reads a head from the front of `bytes`; what follows it stays there. `asked` is the request's
+/// method, `fields` the most that a head may have.
+///
+/// # Errors
+/// When it is no head of an answer, or its framing is unclear.
+pub(super) fn read(bytes: &mut Bytes, asked: &Method, fields: usize) -> Result<Head, Fault> {
+    let whole = bytes.clone();
+    let mut few = [const { MaybeUninit::uninit() }; FEW];
+    let (head, size) = match parse(&whole, asked, &mut few) {
+        Err(Fault::Syntax(httparse::Error::TooManyHeaders)) if fields > FEW => {
+            let mut many = vec![MaybeUninit::uninit(); fields];
+            parse(&whole, asked, &mut many)?
+        }
+        parsed => parsed?,
+    };
+    bytes.advance(size);
+    Ok(head)
+}
+
+/// Why `bytes`, to which nothing more will be added, are no head.
+pub(super) fn blame(bytes: &[u8]) -> Fault {
+    let mut room = [httparse::EMPTY_HEADER; FEW];
+    match httparse::Response::new(&mut room).parse(bytes) {
+        Err(error) if error != httparse::Error::TooManyHeaders => Fault::Syntax(error),
+        _ => Fault::Closed,
+    }
+}
+
+fn parse<'b>(
+    bytes: &'b Bytes,
+    asked: &Method,
+    room: &mut [MaybeUninit<httparse::Header<'b>>],
+) -> Result<(Head, usize), Fault> {
+    let mut parsed = httparse::Response::new(&mut []);
+    let status = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, bytes, room)
+        .map_err(Fault::Syntax)?;
+    let httparse::Status::Complete(size) = status else {
+        return Err(Fault::Head("it ends within a line"));
+    };
+    let mut answer = Response::new(());
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+    *answer.status_mut() = status.ok_or(Fault::Head("its status is not from 100 to 999"))?;
+    *answer.version_mut() =
+        if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let headers = answer.headers_mut();
+    headers.reserve(parsed.headers.len() + SPARE);
+    for field in &*parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(Fault::Head("a field is not valid"));
+        };
+        headers.append(name, value);
+    }
+    let (decoder, keeps) = frame(&mut answer, asked)?;
+    Ok((Head { answer, decoder, keeps }, size))
+}
+
+/// How the body is framed (RFC 9112 §6.3), and whether the connection lives on after it (§9.3).
+fn frame(answer: &mut Response<()>, asked: &Method) -> Result<(Decoder, bool), Fault> {
+    let (status, version) = (answer.status(), answer.version());
+    let headers = answer.headers_mut();
+    let coded = headers.contains_key(TRANSFER_ENCODING);
+    if coded && version == Version::HTTP_10 {
+        return Err(Fault::Head("HTTP/1.0 knows no Transfer-Encoding"));
+    }
+    let length = length(headers)?;
+    let bodiless = status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || asked == Method::HEAD;
+    let decoder = match length {
+        _ if bodiless => Decoder::Length(0),
+        _ if coded && is_chunked(headers) => Decoder::chunked(),
+        Some(length) if !coded => Decoder::Length(length),
+        _ => Decoder::Close,
+    };
+    // Of two lengths the connection's next reader may believe the other one.
+    let clear = !(coded && length.is_some()) && status != StatusCode::SWITCHING_PROTOCOLS;
+    let keeps = clear && decoder != Decoder::Close && says_keep(headers, version);
+    Ok((decoder, keeps))
+}
+
+/// The length that the fields agree on. One field is left to say so.
+fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Fault> {
+    let mut fields = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = fields.next() else {
+        return Ok(None);
+    };
+    let length = decimal(first.as_bytes()).ok_or(Fault::Head("its Content-Length is no number"))?;
+    let mut repeated = false;
+    for field in fields {
+        repeated = true;
+        if decimal(field.as_bytes()) != Some(length) {
+            return Err(Fault::Head("it has several values of Content-Length"));
+        }
+    }
+    if repeated {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(Some(length))
+}
+
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
+fn says_keep(headers: &HeaderMap, version: Version) -> bool {
+    let says = |token: &[u8]| {
+        let values = headers.get_all(CONNECTION).iter();
+        values
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .any(|said| said.trim_ascii().eq_ignore_ascii_case(token))
+    };
+    match version {
+        Version::HTTP_10 => says(b"keep-alive") && !says(b"close"),
+        _ => !says(b"close"),
+    }
+}
+
+const VERSION: &[u8] = b"HTTP/1.";
+/// What nearly every head has at most.
+const FEW: usize = 32;
+/// Room for what the gateway adds to an answer.
+const SPARE: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn get(head: &str) -> Result<Head, Fault> {
+        read(&mut Bytes::copy_from_slice(head.as_bytes()), &Method::GET, 64)
+    }
+
+    fn framed(asked: Method, status: &str, fields: &str) -> (Decoder, bool) {
+        let head = format!("HTTP/{status} x\r\n{fields}\r\n");
+        let head = read(&mut Bytes::from(head.into_bytes()), &asked, 64).unwrap();
+        (head.decoder, head.keeps)
+    }
+
+    #[test]
+    fn a_head_is_read_and_what_follows_it_is_left() {
+        let mut bytes = Bytes::from_static(
+            b"HTTP/1.1 201 Created\r\nServer: a\r\nX-Two: 1\r\nx-two: 2\r\nContent-Length: 2\r\n\r\nhi",
+        );
+        assert!(may_begin(&bytes) && is_whole(&bytes, 0));
+
+        let head = read(&mut bytes, &Method::GET, 64).unwrap();
+
+        assert_eq!(head.answer.status(), StatusCode::CREATED);
+        assert_eq!(head.answer.headers()["server"], "a");
+        let two: Vec<_> = head.answer.headers().get_all("x-two").iter().collect();
+        assert_eq!(two, ["1", "2"]);
+        assert_eq!((head.decoder, head.keeps), (Decoder::Length(2), true));
+        assert_eq!(bytes, "hi");
+    }
+
+    #[test]
+    fn the_body_is_framed_as_rfc_9112_says() {
+        let length = "content-length: 5\r\n";
+        let chunked = "transfer-encoding: chunked\r\n";
+        assert_eq!(framed(Method::GET, "1.1 200", length), (Decoder::Length(5), true));
+        assert_eq!(framed(Method::GET, "1.1 200", chunked), (Decoder::chunked(), true));
+        assert_eq!(framed(Method::GET, "1.1 200", ""), (Decoder::Close, false));
+        assert_eq!(framed(Method::HEAD, "1.1 200", length), (Decoder::Length(0), true));
+        assert_eq!(framed(Method::HEAD, "1.1 200", chunked), (Decoder::Length(0), true));
+        for status in ["1.1 103", "1.1 204", "1.1 304"] {
+            assert_eq!(framed(Method::GET, status, length), (Decoder::Length(0), true), "{status}");
+        }
+        let both = format!("{length}{chunked}");
+        assert_eq!(framed(Method::GET, "1.1 200", &both), (Decoder::chunked(), false));
+        let twice = format!("{length}{length}");
+        assert_eq!(framed(Method::GET, "1.1 200", &twice), (Decoder::Length(5), true));
+        for coding in ["gzip, chunked", "chunked, gzip", "chunked\r\ntransfer-encoding: chunked"] {
+            let fields = format!("transfer-encoding: {coding}\r\n");
+            assert_eq!(framed(Method::GET, "1.1 200", &fields), (Decoder::Close, false));
+        }
+    }
+
+    #[test]
+    fn a_connection_lives_on_as_its_version_and_its_field_say() {
+        let keeps = |version: &str, connection: &str| {
+            let fields = format!("content-length: 0\r\nconnection: {connection}\r\n");
+            framed(Method::GET, &format!("{version} 200"), &fields).1
+        };
+        assert!(
+            keeps("1.1", "x-hop") && keeps("1.0", "Keep-Alive") && keeps("1.0", "x, keep-alive")
+        );
+        assert!(!keeps("1.1", "Close") && !keeps("1.1", "x, close") && !keeps("1.0", "x"));
+        assert!(!keeps("1.0", "keep-alive, close"));
+    }
+
+    #[test]
+    fn a_head_that_is_not_clear_is_refused() {
+        let bad = [
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\n",
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nx : 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nx: 1\r\n y\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nx: a\0b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n: 1\r\n\r\n",
+            "hello\r\n\r\n",
+        ];
+        for head in bad {
+            let read = get(head);
+            assert!(matches!(read, Err(Fault::Head(_) | Fault::Syntax(_))), "{head:?}: {read:?}");
+        }
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: 1\r\n".repeat(65));
+        assert!(get(&many).is_err());
+        let some = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: 1\r\n".repeat(64));
+        assert!(get(&some).is_ok());
+    }
+
+    #[test]
+    fn what_ends_too_early_is_blamed_for_what_it_is() {
+        assert!(matches!(blame(b"HTTP/1.1 200 OK\r\nx: "), Fault::Closed));
+        assert!(matches!(blame(b""), Fault::Closed));
+        assert!(matches!(blame(b"SSH-2.0-x\r\n"), Fault::Syntax(_)));
+        assert!(!may_begin(b"SSH") && may_begin(b"HT") && may_begin(b""));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_in_a_word(bytes: Vec<u8>) {
+            drop(read(&mut Bytes::from(bytes.clone()), &Method::GET, 64));
+            let head = [b"HTTP/1.1 200 OK\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
+            drop(read(&mut Bytes::from(head), &Method::GET, 64));
+        }
+
+        #[test]
+        fn a_whole_head_is_found_however_it_comes(cut in 0usize..40) {
+            let head = b"HTTP/1.1 200 OK\r\nx: 1\r\ny: 2\r\n\r\n";
+            let cut = cut.min(head.len() - 1);
+            prop_assert!(!is_whole(&head[..cut], 0));
+            prop_assert!(is_whole(head, cut));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The body of an answer: which of the bytes that come are its own.
+
+use bytes::Bytes;
+use http_body::SizeHint;
+
+use super::Fault;
+use super::chunks::{Chunks, Part};
+
+/// How a body is framed, and what of it is still to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Decoder {
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked(Box<Chunks>),
+    /// All until the endpoint closes the connection.
+    Close,
+}
+
+impl Decoder {
+    pub(super) fn chunked() -> Self {
+        Self::Chunked(Box::new(Chunks::new()))
+    }
+
+    /// Takes the next part of the body from the front of `bytes`.
+    ///
+    /// # Errors
+    /// When the bytes are no body of this framing.
+    pub(super) fn next(&mut self, bytes: &mut Bytes) -> Result<Part, Fault> {
+        match self {
+            Self::Length(0) => Ok(Part::End),
+            Self::Chunked(chunks) => chunks.next(bytes),
+            _ if bytes.is_empty() => Ok(Part::More),
+            Self::Length(left) => {
+                let size = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= size as u64;
+                Ok(Part::Data(bytes.split_to(size)))
+            }
+            Self::Close => Ok(Part::Data(std::mem::take(bytes))),
+        }
+    }
+
+    /// The endpoint has closed the connection.
+    ///
+    /// # Errors
+    /// When the body is not whole.
+    pub(super) fn close(&mut self) -> Result<(), Fault> {
+        if *self != Self::Close && !self.is_ended() {
+            return Err(Fault::Closed);
+        }
+        *self = Self::Length(0);
+        Ok(())
+    }
+
+    /// Whether all of it was taken.
+    pub(super) fn is_ended(&self) -> bool {
+        match self {
+            Self::Length(left) => *left == 0,
+            Self::Chunked(chunks) => chunks.is_ended(),
+            Self::Close => false,
+        }
+    }
+
+    /// How much is still to come.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Length(left) => SizeHint::with_exact(*left),
+            Self::Chunked(_) | Self::Close => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A connection as requests use it: the wire, and who keeps sending while the answer is read.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+use http_body::{Frame, SizeHint};
+
+use crate::base::tasks::LocalTasks;
+use crate::model::ids::Label;
+use crate::telemetry::meter::Meter;
+use crate::upstream::Payload;
+use crate::upstream::error::{Cause, SendError};
+use crate::upstream::switched::Switched;
+
+use super::Wire;
+
+/// An open connection and the tasks of its worker.
+#[derive(Debug)]
+pub(in crate::upstream) struct Line<B> {
+    wire: Rc<RefCell<Wire<B>>>,
+    tasks: Rc<RefCell<LocalTasks>>,
+    open: Open,
+}
+
+/// Counts a connection as open until dropped.
+#[derive(Debug)]
+pub(in crate::upstream) struct Open {
+    meter: Rc<Meter>,
+    pool: Label,
+}
+
+impl Open {
+    pub(in crate::upstream) fn count(meter: &Rc<Meter>, pool: &Label) -> Self {
+        meter.upstream_opened(pool);
+        Self { meter: Rc::clone(meter), pool: pool.clone() }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.meter.upstream_closed(&self.pool);
+    }
+}
+
+impl<B: Payload> Line<B> {
+    pub(in crate::upstream) fn new(
+        wire: Wire<B>,
+        tasks: Rc<RefCell<LocalTasks>>,
+        open: Open,
+    ) -> Self {
+        Self { wire: Rc::new(RefCell::new(wire)), tasks, open }
+    }
+
+    /// Sends a request and waits for the head of its answer. What is left of the request by then is
+    /// sent by a task of its own: the client may read nothing of the answer until it has sent all.
+    pub(in crate::upstream) async fn send(
+        &mut self,
+        head: &Parts,
+        body: B,
+    ) -> Result<Response<()>, SendError> {
+        let wire = &self.wire;
+        wire.borrow_mut().begin(head, body).map_err(|fault| SendError::of_h1(fault, 0))?;
+        let answer = std::future::poll_fn(|context| wire.borrow_mut().poll_answer(context)).await;
+        let answer = answer.map_err(|fault| SendError::of_h1(fault, wire.borrow().sent()))?;
+        if !self.is_sent() {
+            let wire = Rc::downgrade(wire);
+            self.tasks.borrow_mut().spawn(|_stop| async move {
+                let send = |context: &mut Context<'_>| match wire.upgrade() {
+                    Some(wire) => wire.borrow_mut().poll_send(context),
+                    None => Poll::Ready(Ok(())),
+                };
+                if let Err(fault) = std::future::poll_fn(send).await {
+                    tracing::debug!(%fault, "a request broke off after its answer had begun");
+                }
+            });
+        }
+        Ok(answer)
+    }
+
+    pub(in crate::upstream) fn poll_frame(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        let frame = self.wire.borrow_mut().poll_frame(context);
+        frame.map(|frame| frame.map(|frame| frame.map_err(Cause::from)))
+    }
+
+    pub(in crate::upstream) fn is_end_stream(&self) -> bool {
+        self.wire.borrow().is_end_stream()
+    }
+
+    pub(in crate::upstream) fn size_hint(&self) -> SizeHint {
+        self.wire.borrow().size_hint()
+    }
+
+    pub(in crate::upstream) fn is_sent(&self) -> bool {
+        self.wire.borrow().is_sent()
+    }
+
+    /// Sends the rest of a request whose answer has ended, then closes the connection. An endpoint
+    /// that takes nothing more is not waited for.
+    pub(in crate::upstream) fn finish(self) {
+        let tasks = Rc::clone(&self.tasks);
+        tasks.borrow_mut().spawn(|_stop| async move {
+            let mut sent = None;
+            while sent != Some(self.wire.borrow().sent()) {
+                sent = Some(self.wire.borrow().sent());
+                let send =
+                    std::future::poll_fn(|context| self.wire.borrow_mut().poll_send(context));
+                if tokio::time::timeout(PATIENCE, send).await.is_ok() {
+                    break;
+                }
+            }
+        });
+    }
+
+    pub(in crate::upstream) fn is_reusable(&self) -> bool {
+        self.wire.borrow().is_reusable()
+    }
+
+    pub(in crate::upstream) fn is_silent(&self) -> bool {
+        self.wire.borrow_mut().is_silent()
+    }
+
+    /// The bytes below HTTP, once the endpoint has switched protocols.
+    pub(in crate::upstream) fn into_switched(self) -> Option<Switched> {
+        let wire = Rc::into_inner(self.wire)?.into_inner();
+        let (stream, ahead) = wire.into_stream();
+        Some(Switched::new(stream, ahead, self.open))
+    }
+}
+
+/// 30 s without a byte taken.
+const PATIENCE: Duration = Duration::from_secs(30);

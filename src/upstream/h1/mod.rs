@@ -1,0 +1,276 @@
+//! One HTTP/1.1 connection to an endpoint (RFC 9112), driven by the task of the request that it
+//! carries: no task of its own, no channel, and the request's head is written from where it lies.
+//!
+//! **Invariants:** one request at a time. What is not the answer to it (bytes before the request,
+//! bytes after the answer) ends the connection, and what fails is never used again.
+
+mod answer;
+mod body;
+mod chunks;
+mod line;
+mod request;
+mod sending;
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+use super::stream::Stream;
+use super::{HeadLimits, Payload};
+
+pub(super) use line::{Line, Open};
+
+use body::Decoder;
+use chunks::Part;
+use sending::Sending;
+
+/// Why a connection of HTTP/1.1 is of no more use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// The endpoint closed it.
+    #[error("the endpoint closed the connection before its answer was whole")]
+    Closed,
+    /// What came is no HTTP.
+    #[error("what came is no HTTP: {0}")]
+    Syntax(#[source] httparse::Error),
+    /// A head of an answer that nobody should believe.
+    #[error("the head of the answer is not valid: {0}")]
+    Head(&'static str),
+    /// A body of an answer that nobody should believe.
+    #[error("a chunk of the answer is not valid: {0}")]
+    Chunk(&'static str),
+    /// A head of an answer that is too large.
+    #[error("the head of the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The request cannot be sent as it is.
+    #[error("the request was not sent: {0}")]
+    Request(&'static str),
+    /// The request's own body failed.
+    #[error("the request body failed: {0}")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// An open connection. `B` is the request's body.
+#[derive(Debug)]
+pub(super) struct Wire<B> {
+    stream: Stream,
+    sending: Sending<B>,
+    /// Why the rest of the request cannot be sent; the answer may be on its way all the same.
+    broken: Option<Fault>,
+    /// What was read of a head that is not whole.
+    read: BytesMut,
+    /// How much of it was looked through.
+    seen: usize,
+    /// Heads of status 1xx that came before the answer.
+    interim: u32,
+    /// What was read and not looked at.
+    ahead: Bytes,
+    method: Method,
+    decoder: Decoder,
+    /// The endpoint keeps the connection after this answer.
+    keeps: bool,
+    /// Room for the next read, in bytes.
+    room: usize,
+    limits: HeadLimits,
+}
+
+impl<B: Payload> Wire<B> {
+    /// A connection that has just opened.
+    pub(super) fn new(stream: Stream, limits: HeadLimits) -> Self {
+        Self {
+            stream,
+            sending: Sending::nothing(),
+            broken: None,
+            read: BytesMut::new(),
+            seen: 0,
+            interim: 0,
+            ahead: Bytes::new(),
+            method: Method::GET,
+            decoder: Decoder::Length(0),
+            keeps: true,
+            room: LEAST_ROOM,
+            limits,
+        }
+    }
+
+    /// Begins with a request.
+    ///
+    /// # Errors
+    /// When it cannot be sent as it is.
+    pub(super) fn begin(&mut self, head: &Parts, body: B) -> Result<(), Fault> {
+        self.method = head.method.clone();
+        self.keeps = false; // until an answer says otherwise
+        self.interim = 0;
+        self.sending.begin(head, body)
+    }
+
+    /// Sends on and waits for the head of the answer. Heads of status 1xx are passed over, save 101.
+    ///
+    /// # Errors
+    /// When the connection or the request's body fails, or what comes is no answer.
+    pub(super) fn poll_answer(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, Fault>> {
+        if let Poll::Ready(Err(fault @ Fault::Body(_))) = self.poll_send(context) {
+            return Poll::Ready(Err(fault));
+        }
+        loop {
+            if answer::is_whole(&self.read, self.seen) {
+                self.seen = 0;
+                if let Some(answer) = self.read_head()? {
+                    return Poll::Ready(Ok(answer));
+                }
+                continue;
+            }
+            self.seen = self.read.len();
+            if !answer::may_begin(&self.read) {
+                return Poll::Ready(Err(answer::blame(&self.read)));
+            }
+            if self.seen > self.limits.size {
+                return Poll::Ready(Err(Fault::TooLarge(self.limits.size)));
+            }
+            if ready!(self.poll_read(context))? == 0 {
+                let fault = self.broken.take().unwrap_or_else(|| answer::blame(&self.read));
+                return Poll::Ready(Err(fault));
+            }
+        }
+    }
+
+    /// Sends what is left of the request.
+    ///
+    /// # Errors
+    /// When the request's body fails. What the connection says is told when an answer is waited for.
+    pub(super) fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if self.sending.is_done() || self.broken.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(self.sending.poll(&mut self.stream, context)) {
+            Err(fault @ Fault::Io(_)) => self.broken = Some(fault),
+            sent => return Poll::Ready(sent),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next part of the answer's body.
+    ///
+    /// # Errors
+    /// When it breaks off or is not valid.
+    pub(super) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        loop {
+            match self.decoder.next(&mut self.ahead) {
+                Ok(Part::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Part::Trailers(fields)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(fields))));
+                }
+                Ok(Part::End) => return Poll::Ready(None),
+                Ok(Part::More) => {}
+                Err(fault) => return Poll::Ready(Some(Err(fault))),
+            }
+            let read = match ready!(self.poll_read(context)) {
+                Ok(read) => read,
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            };
+            if read == 0
+                && let Err(fault) = self.decoder.close()
+            {
+                return Poll::Ready(Some(Err(fault)));
+            }
+            self.ahead = self.read.split().freeze();
+        }
+    }
+
+    /// Whether all of the answer's body was read.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.decoder.is_ended()
+    }
+
+    /// How much of the answer's body is still to come.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.decoder.size_hint()
+    }
+
+    /// Whether all of the request was sent, or will never be.
+    pub(super) fn is_sent(&self) -> bool {
+        self.sending.is_done() || self.broken.is_some()
+    }
+
+    /// Bytes of the request that the connection has taken.
+    pub(super) fn sent(&self) -> u64 {
+        self.sending.sent
+    }
+
+    /// Whether the exchange has left the connection fit for another one.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.keeps
+            && self.sending.is_done()
+            && self.decoder.is_ended()
+            && self.ahead.is_empty()
+            && self.read.is_empty()
+    }
+
+    /// Whether an idle connection is open and silent. One that has sent something unasked must not
+    /// be taken for one that answers the next request. Costs no system call where nothing came.
+    pub(super) fn is_silent(&mut self) -> bool {
+        let mut byte = [0];
+        let mut byte = ReadBuf::new(&mut byte);
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.stream).poll_read(&mut context, &mut byte).is_pending()
+    }
+
+    /// The bytes below HTTP, once the endpoint has switched protocols, and what was read of them.
+    pub(super) fn into_stream(self) -> (Stream, Bytes) {
+        (self.stream, self.ahead)
+    }
+
+    /// Reads the head that was found whole, and tells whether it is the last word.
+    fn read_head(&mut self) -> Result<Option<Response<()>>, Fault> {
+        let mut bytes = self.read.split().freeze();
+        let whole = bytes.len();
+        let head = answer::read(&mut bytes, &self.method, self.limits.fields)?;
+        if whole - bytes.len() > self.limits.size {
+            return Err(Fault::TooLarge(self.limits.size));
+        }
+        let status = head.answer.status();
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            self.interim += 1;
+            if self.interim > MOST_INTERIM {
+                return Err(Fault::Head("too many of status 1xx come before it"));
+            }
+            self.read.extend_from_slice(&bytes);
+            return Ok(None);
+        }
+        self.ahead = bytes;
+        (self.decoder, self.keeps) = (head.decoder, head.keeps);
+        Ok(Some(head.answer))
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read.reserve(self.room);
+        let room = self.read.capacity() - self.read.len();
+        let read = ready!(pin!(self.stream.read_buf(&mut self.read)).poll(context))?;
+        // Large answers come in large reads, and small ones do not hold large buffers.
+        self.room = if read == room { (self.room * 2).min(MOST_ROOM) } else { LEAST_ROOM };
+        Poll::Ready(Ok(read))
+    }
+}
+
+/// 8 KiB: a usual answer comes in one read.
+const LEAST_ROOM: usize = 8 << 10;
+/// 256 KiB: beyond it a larger read saves nothing.
+const MOST_ROOM: usize = 256 << 10;
+/// 32: servers send one or two.
+const MOST_INTERIM: u32 = 32;

@@ -1,0 +1,108 @@
+//! One stream of an HTTP/2 connection to an endpoint (RFC 9113), which hyper drives in a task of the
+//! worker, and what is known of the connection by those who share it.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+
+use super::Payload;
+use super::error::{Cause, SendError};
+
+/// One stream's share of an HTTP/2 connection.
+#[derive(Debug)]
+pub(super) struct Channel<B> {
+    sender: SendRequest<B>,
+    count: StreamCount,
+    answer: Option<Incoming>,
+}
+
+/// What is known of one HTTP/2 connection by those who use it.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) open: Cell<u32>,
+    /// How many the endpoint takes at once; it says so after the connection has opened.
+    pub(super) allowed: Cell<u32>,
+    /// A request was given up on it, and no answer has come since: it may be dead.
+    pub(super) doubtful: Cell<bool>,
+}
+
+impl Streams {
+    pub(super) fn new() -> Rc<Self> {
+        let allowed = Cell::new(MAX_STREAMS);
+        Rc::new(Self { open: Cell::new(0), allowed, doubtful: Cell::new(false) })
+    }
+}
+
+/// One stream in use of an HTTP/2 connection; gives its place back on drop.
+#[derive(Debug)]
+struct StreamCount(Rc<Streams>);
+
+impl StreamCount {
+    fn enter(streams: &Rc<Streams>) -> Self {
+        streams.open.set(streams.open.get() + 1);
+        Self(Rc::clone(streams))
+    }
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+impl<B> Channel<B> {
+    /// A stream of the connection that `sender` leads to.
+    pub(super) fn new(sender: SendRequest<B>, streams: &Rc<Streams>) -> Self {
+        Self { sender, count: StreamCount::enter(streams), answer: None }
+    }
+
+    pub(super) fn doubt(&self) {
+        self.count.0.doubtful.set(true);
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        let Some(answer) = &mut self.answer else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(&mut *answer).poll_frame(context));
+        // A stream that was reset "without an error" ends as if it were whole.
+        if frame.is_none() && !answer.is_end_stream() {
+            return Poll::Ready(Some(Err(Cause::ResetStream)));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Cause::from)))
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.answer.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.answer.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl<B: Payload> Channel<B> {
+    pub(super) async fn send(&mut self, head: &Parts, body: B) -> Result<Response<()>, SendError> {
+        let request = Request::from_parts(head.clone(), body);
+        let sent = self.sender.try_send_request(request).await;
+        let (head, body) = sent.map_err(SendError::of_h2)?.into_parts();
+        self.count.0.doubtful.set(false);
+        self.answer = Some(body);
+        Ok(Response::from_parts(head, ()))
+    }
+}
+
+/// 100 streams: what servers commonly allow; more requests open a second connection. Those that
+/// allow fewer say so.
+pub(super) const MAX_STREAMS: u32 = 100;
