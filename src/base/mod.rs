@@ -3,6 +3,7 @@
 pub mod join;
 pub mod small;
 pub mod snapshot;
+pub mod socket;
 pub mod tasks;
 pub mod throttle;
 pub mod ticks;

@@ -17,7 +17,7 @@ use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
 use crate::upstream::{Cause, Connection};
 
-use super::activity::Busy;
+use super::connection::Busy;
 use super::hygiene;
 use super::request_body::{RequestBody, Upload};
 use super::visit::Visit;
@@ -94,6 +94,8 @@ pub(super) struct Download {
     /// Looks since the client has asked for more.
     looks: u32,
     given_up: Option<DownloadFault>,
+    /// The whole body, where it came with its head: the endpoint has done its part.
+    whole: Option<Bytes>,
     /// What the body's length was said to be in all, where it was.
     length: Option<u64>,
     /// Where it is registered.
@@ -121,10 +123,12 @@ impl AnswerBody {
     }
 
     /// An answer's body from an endpoint. The exchange's record ends with it.
-    pub(super) fn stream(lease: Lease, worker: Rc<Worker>, visit: Visit) -> Self {
+    pub(super) fn stream(mut lease: Lease, worker: Rc<Worker>, visit: Visit) -> Self {
+        let length = lease.connection.size_hint().exact();
         let mut download = Download {
+            whole: lease.connection.take_rest(),
             ended: lease.connection.is_end_stream(),
-            length: lease.connection.size_hint().exact(),
+            length,
             asked: false,
             looks: 0,
             given_up: None,
@@ -153,6 +157,10 @@ impl Download {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
+        if let Some(data) = self.whole.take() {
+            self.bytes += data.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let Some(lease) = &mut self.lease else {
             return Poll::Ready(self.given_up.take().map(Err));
         };
@@ -219,7 +227,7 @@ impl Download {
             return Poll::Pending;
         };
         let alarm = self.alarm.get_or_insert_with(|| {
-            let silent = Instant::now() + lease.silence;
+            let silent = self.worker.clock.now() + lease.silence;
             Box::pin(tokio::time::sleep_until(lease.end.map_or(silent, |end| end.min(silent))))
         });
         alarm.as_mut().poll(context).map(|()| match lease.end {
@@ -231,7 +239,8 @@ impl Download {
     /// The endpoint's part is done: its connection may serve the next request.
     fn release(&mut self) {
         if let Some(lease) = self.lease.take() {
-            self.worker.client.put_back(lease.connection);
+            let now = self.worker.clock.recent();
+            self.worker.client.put_back(lease.connection, now);
             drop(lease.in_flight);
         }
     }
@@ -241,7 +250,7 @@ impl Drop for Download {
     fn drop(&mut self) {
         let (bytes_in, bytes_out) = (self.upload.bytes(), self.bytes);
         // HTTP/2 may say only after the last byte that it was the last; a length tells before.
-        let whole = self.ended || self.length == Some(self.bytes);
+        let whole = self.length == Some(self.bytes) || (self.ended && self.whole.is_none());
         if let Some(number) = self.number {
             self.worker.downloads.leave(number);
         }
@@ -273,7 +282,10 @@ impl Body for AnswerBody {
         match &self.content {
             Content::Empty => true,
             Content::Whole(bytes) => bytes.is_none(),
-            Content::Stream(download) => download.borrow().ended,
+            Content::Stream(download) => {
+                let download = download.borrow();
+                download.ended && download.whole.is_none()
+            }
         }
     }
 

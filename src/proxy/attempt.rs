@@ -43,12 +43,12 @@ pub(super) async fn run(
     pool: &Pool,
     endpoint: &Endpoint,
     bounds: Bounds<'_>,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
 ) -> Result<Answered, ExchangeError> {
     let to = destination(worker, pool, endpoint, bounds.deadlines);
     let rested = if outgoing.idempotent { Duration::MAX } else { RESTED };
     loop {
-        let mut connection = match worker.client.reuse(&to, rested) {
+        let mut connection = match worker.client.reuse(&to, rested, worker.clock.recent()) {
             Some(connection) => connection,
             None => {
                 let open = worker.client.open(&to);
@@ -59,7 +59,7 @@ pub(super) async fn run(
         };
         // A retry is judged only where the body can be had again, so there is one.
         let body = outgoing.upload.reader().ok_or(ExchangeError::NoEndpoint)?;
-        let send = connection.send(&outgoing.head, body);
+        let send = connection.send(outgoing.head, body);
         let sent = answer_within(bounds, send, &outgoing.upload).await;
         let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
             Ok(answer) if !hygiene::is_chunked_at_most(answer.headers()) => {

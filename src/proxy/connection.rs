@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::base::socket::Socket;
 use crate::config::spec::DownstreamSpec;
 use crate::upstream::LocalExecutor;
 
@@ -48,6 +49,23 @@ pub(super) struct Peer {
     _open: Open,
 }
 
+/// An exchange of a client's connection under way; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Busy(Rc<Peer>);
+
+impl Busy {
+    fn begin(peer: Rc<Peer>) -> Self {
+        peer.activity.begin();
+        Self(peer)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.activity.end();
+    }
+}
+
 /// Serves one connection until it ends.
 pub(super) async fn serve(
     worker: Rc<Worker>,
@@ -62,13 +80,14 @@ pub(super) async fn serve(
         tracing::debug!(client = %address, %error, "a connection ended at once");
         return;
     }
+    let stream = Socket::new(stream);
     match tls {
         None => plain(&worker, stream, (address, open)).await,
         Some(tls) => secure(&worker, stream, (address, open), tls).await,
     }
 }
 
-async fn plain(worker: &Rc<Worker>, mut stream: TcpStream, client: (SocketAddr, Open)) {
+async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Open)) {
     let limits = &worker.gateway.downstream;
     let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
     match until_draining(worker, first).await {
@@ -103,7 +122,7 @@ async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::O
 
 async fn secure(
     worker: &Rc<Worker>,
-    stream: TcpStream,
+    stream: Socket,
     client: (SocketAddr, Open),
     tls: Arc<ServerConfig>,
 ) {
@@ -127,7 +146,8 @@ fn peer((address, open): (SocketAddr, Open), scheme: &'static str) -> Rc<Peer> {
     // An address as text is a valid field value; the fallback is never taken.
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-    Rc::new(Peer { address, client, scheme, activity: Activity::new(), _open: open })
+    let activity = Activity::new(Arc::clone(&open.worker.clock));
+    Rc::new(Peer { address, client, scheme, activity, _open: open })
 }
 
 async fn speak<S>(worker: &Rc<Worker>, stream: S, ahead: Bytes, is_http2: bool, peer: Rc<Peer>)
@@ -137,10 +157,8 @@ where
     let activity = Arc::clone(&peer.activity);
     let io = Io::new(stream, ahead, Arc::clone(&activity));
     let service = {
-        let (worker, activity) = (Rc::clone(worker), Arc::clone(&activity));
-        service_fn(move |request| {
-            answer(Rc::clone(&worker), Rc::clone(&peer), Arc::clone(&activity), request)
-        })
+        let worker = Rc::clone(worker);
+        service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request))
     };
     let limits = &worker.gateway.downstream;
     if is_http2 {
@@ -157,14 +175,13 @@ where
 async fn answer(
     worker: Rc<Worker>,
     peer: Rc<Peer>,
-    activity: Arc<Activity>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    let busy = activity.begin();
+    let busy = Busy::begin(Rc::clone(&peer));
     let version = request.version();
     let mut answer = exchange::serve(&worker, &peer, request).await;
     answer.body_mut().hold(busy);
-    let worn = activity.served() >= worker.gateway.downstream.max_requests;
+    let worn = peer.activity.served() >= worker.gateway.downstream.max_requests;
     let leaving = worn || worker.phase() != Phase::Serving;
     if leaving && version < Version::HTTP_2 && !answer.status().is_informational() {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

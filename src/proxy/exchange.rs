@@ -23,9 +23,9 @@ pub(super) async fn serve(
     peer: &Rc<Peer>,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let mut visit = Visit::begin(worker, peer, &head);
-    match run(worker, peer, head, body, &mut visit).await {
+    match run(worker, peer, &mut head, body, &mut visit).await {
         Ok(reply) => reply.answer(worker, peer, visit),
         Err(error) => rescue::answer(&error, visit),
     }
@@ -35,17 +35,17 @@ pub(super) async fn serve(
 async fn run(
     worker: &Rc<Worker>,
     peer: &Peer,
-    head: Parts,
+    head: &mut Parts,
     body: Incoming,
     visit: &mut Visit,
 ) -> Result<Reply, ExchangeError> {
     let view = worker.view(); // one table for the whole exchange
-    guard::check(&head, &worker.gateway.downstream)?;
+    guard::check(head, &worker.gateway.downstream)?;
 
-    let choice = match choice::choose(&view.table, &head, visit)? {
+    let choice = match choice::choose(&view.table, head, visit)? {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, redirect) => {
-            return Ok(local::redirect(redirect, tenant, &head, peer));
+            return Ok(local::redirect(redirect, tenant, head, peer));
         }
         Chosen::Respond(respond) => return Ok(local::respond(respond)),
     };

@@ -29,12 +29,12 @@ use super::worker::Worker;
 pub(super) async fn send(
     worker: &Worker,
     choice: &Choice<'_>,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     visit: &mut Visit,
 ) -> Result<(Response<()>, Lease), ExchangeError> {
     let effort = Effort::of(worker, choice, visit);
     effort.budget.deposit(effort.rule.fill());
-    let mut tried: Vec<EndpointId> = Vec::new();
+    let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
         let picked = effort.pick(&tried, last).ok_or(ExchangeError::NoEndpoint)?;
@@ -43,7 +43,7 @@ pub(super) async fn send(
             record.attempts = made;
             record.endpoint = Some(picked.endpoint().label.clone());
         });
-        tried.push(picked.endpoint().id);
+        let id = picked.endpoint().id;
 
         let mut trial = Trial::begin(&effort, picked);
         let answered = trial.run(outgoing, made, visit.started()).await;
@@ -51,6 +51,7 @@ pub(super) async fn send(
             return effort.settle(answered, trial, outgoing, visit);
         };
         last = Some(failure);
+        tried.push(id);
         match effort.may_retry(failure, &tried, outgoing) {
             Ok(pause) => {
                 worker.meter.retry(&effort.pool.label, failure.reason());
@@ -120,7 +121,7 @@ impl<'e> Effort<'e> {
         &self,
         failure: Failure,
         tried: &[EndpointId],
-        outgoing: &Outgoing,
+        outgoing: &Outgoing<'_>,
     ) -> Result<Duration, Refusal> {
         let attempts = tried.len() as u32;
         let facts = Facts {
@@ -155,7 +156,7 @@ impl<'e> Effort<'e> {
         &self,
         answered: Result<Answered, ExchangeError>,
         trial: Trial<'_, '_>,
-        outgoing: &Outgoing,
+        outgoing: &Outgoing<'_>,
         visit: &mut Visit,
     ) -> Result<(Response<()>, Lease), ExchangeError> {
         outgoing.upload.settle();
@@ -163,7 +164,10 @@ impl<'e> Effort<'e> {
             visit.note(|record| record.bytes_in = outgoing.upload.bytes());
             self.whole(error, visit)
         })?;
-        visit.note(|record| record.first_byte = Some(record.started.elapsed()));
+        let now = self.worker.clock.recent(); // read at the attempt's end
+        visit.note(|record| {
+            record.first_byte = Some(now.saturating_duration_since(record.started));
+        });
         let lease = Lease {
             connection,
             in_flight: trial.picked,
@@ -208,12 +212,12 @@ impl<'e, 'p> Trial<'e, 'p> {
 
     async fn run(
         &mut self,
-        outgoing: &mut Outgoing,
+        outgoing: &mut Outgoing<'_>,
         made: u32,
         started: Instant,
     ) -> Result<Answered, ExchangeError> {
         let effort = self.effort;
-        let started = if made == 1 { started } else { Instant::now() };
+        let started = if made == 1 { started } else { effort.worker.clock.now() };
         let bounds = Bounds { deadlines: &effort.deadlines, started, end: effort.end };
         let counted = Counted { effort, picked: &self.picked, started, outcome: None };
         let answered =
@@ -234,6 +238,7 @@ struct Counted<'c, 'p> {
 
 impl Counted<'_, '_> {
     fn end(mut self, answered: &Result<Answered, ExchangeError>) {
+        self.effort.worker.clock.now();
         let outcome = match answered {
             Ok((answer, _)) => attempt::outcome_of(answer.status()),
             Err(ExchangeError::Attempt(error)) => error.outcome(),
@@ -276,8 +281,10 @@ impl Drop for Counted<'_, '_> {
                 | AttemptOutcome::ClientError
                 | AttemptOutcome::ServerError
         );
-        let first_byte = answered.then(|| self.started.elapsed());
+        let worker = self.effort.worker;
+        let now = worker.clock.recent(); // read at the attempt's end
+        let first_byte = answered.then(|| now.saturating_duration_since(self.started));
         let pool = &self.effort.pool.label;
-        self.effort.worker.meter.attempt(pool, self.picked.endpoint(), outcome, first_byte);
+        worker.meter.attempt(pool, self.picked.endpoint(), outcome, first_byte);
     }
 }

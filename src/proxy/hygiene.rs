@@ -110,7 +110,7 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 pub(super) struct Sender<'p> {
     pub(super) peer: &'p Peer,
     /// The host that was asked for.
-    pub(super) host: Option<&'p HeaderValue>,
+    pub(super) host: Option<HeaderValue>,
     pub(super) request_id: HeaderValue,
 }
 
@@ -125,7 +125,7 @@ pub(super) fn introduce(
     headers.insert(X_FORWARDED_FOR, sender.peer.client.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme));
     if let Some(host) = sender.host {
-        headers.insert(X_FORWARDED_HOST, host.clone());
+        headers.insert(X_FORWARDED_HOST, host);
     }
     headers.insert(X_REQUEST_ID, sender.request_id);
     headers.insert(tenant.0, tenant.1);

@@ -5,6 +5,7 @@ mod activity;
 mod answer;
 mod attempt;
 mod choice;
+mod clock;
 mod connection;
 mod downloads;
 mod error;

@@ -24,9 +24,9 @@ use super::visit::Visit;
 use super::worker::{View, Worker};
 
 /// The request as endpoints see it.
-pub(super) struct Outgoing {
+pub(super) struct Outgoing<'h> {
     /// The same for every attempt.
-    pub(super) head: Parts,
+    pub(super) head: &'h Parts,
     /// The body, which several attempts may read in turn.
     pub(super) upload: Upload,
     /// Acting twice does what acting once does.
@@ -35,7 +35,7 @@ pub(super) struct Outgoing {
     pub(super) upgrade: Option<OnUpgrade>,
 }
 
-impl Outgoing {
+impl<'h> Outgoing<'h> {
     /// Makes the request of the client's.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Outgoing {
         peer: &Peer,
         view: &View,
         choice: &Choice<'_>,
-        mut head: Parts,
+        head: &'h mut Parts,
         body: Incoming,
         visit: &Visit,
     ) -> Result<Self, ExchangeError> {
@@ -70,14 +70,12 @@ impl Outgoing {
         // Room for what `introduce` adds, at once.
         head.headers.reserve(hygiene::INTRODUCED);
         let wishes = hygiene::clean_request(&mut head.headers, &view.owned);
-        let host = asked_host(&head);
-        let sender = Sender { peer, host: host.as_ref(), request_id: visit.request_id() };
-        hygiene::introduce(&mut head, sender, (naming.forward_as.clone(), tenant));
+        let sender = Sender { peer, host: asked_host(head), request_id: visit.request_id() };
+        hygiene::introduce(head, sender, (naming.forward_as.clone(), tenant));
         choice.edit_request(&mut head.headers);
 
-        let host = choice.route.and_then(|route| route.rewrite.host.clone()).or(host);
-        let switching = address(&mut head, choice, host, &wishes)?;
-        frame(&mut head, &upload);
+        let switching = address(head, choice, &wishes)?;
+        frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
         Ok(Self { head, upload, idempotent, upgrade })
@@ -91,21 +89,20 @@ impl Outgoing {
 
 /// The host that the client asked for, as it wrote it: RFC 9112 §3.2.2 prefers the target's.
 fn asked_host(head: &Parts) -> Option<HeaderValue> {
-    match head.uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => head.headers.get(HOST).cloned(),
-    }
+    target_host(&head.uri).or_else(|| head.headers.get(HOST).cloned())
+}
+
+fn target_host(target: &Uri) -> Option<HeaderValue> {
+    target.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
 }
 
 /// Sets target, host and what else differs by the endpoint's protocol. Tells whether the request
 /// asks the endpoint to switch protocols.
-fn address(
-    head: &mut Parts,
-    choice: &Choice<'_>,
-    host: Option<HeaderValue>,
-    wishes: &Wishes,
-) -> Result<bool, ExchangeError> {
+fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<bool, ExchangeError> {
     let http1_down = head.version < Version::HTTP_2;
+    let host = choice.route.and_then(|route| route.rewrite.host.clone());
+    // Where neither says otherwise the client's own field stands.
+    let host = host.or_else(|| target_host(&head.uri));
     let target = choice.target.clone();
     if wishes.trailers {
         head.headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -116,8 +113,12 @@ fn address(
             if target.is_some() || head.uri.authority().is_some() {
                 head.uri = Uri::from(target.unwrap_or_else(|| own_target(&head.uri)));
             }
-            // RFC 9112 §3.2: an HTTP/1.0 client may have named no host, and we must send the field.
-            head.headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
+            if let Some(host) = host {
+                head.headers.insert(HOST, host);
+            } else if !head.headers.contains_key(HOST) {
+                // RFC 9112 §3.2: an HTTP/1.0 client may have named none, and we must send the field.
+                head.headers.insert(HOST, HeaderValue::from_static(""));
+            }
             if !http1_down {
                 hygiene::join_cookies(&mut head.headers);
             }
@@ -138,7 +139,8 @@ fn address(
         }
         Protocol::H2 => {
             head.version = Version::HTTP_2;
-            head.headers.remove(HOST);
+            let own = head.headers.remove(HOST);
+            let host = host.or(own);
             head.uri = absolute(choice, target.unwrap_or_else(|| own_target(&head.uri)), host)?;
             Ok(false)
         }

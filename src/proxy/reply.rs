@@ -31,7 +31,7 @@ impl Reply {
     /// # Errors
     /// When the client has not asked for it.
     pub(super) fn tunnel(
-        outgoing: Outgoing,
+        outgoing: Outgoing<'_>,
         mut answer: Response<()>,
         lease: Lease,
         protocol: Option<HeaderValue>,
@@ -72,5 +72,5 @@ fn identify(answer: &mut Response<()>, visit: &mut Visit) {
     visit.note(|record| record.status = answer.status().as_u16());
     // The endpoint's version ends at this hop; hyper writes the client's own.
     *answer.version_mut() = Version::HTTP_11;
-    answer.headers_mut().insert(X_REQUEST_ID, visit.request_id());
+    answer.headers_mut().insert(X_REQUEST_ID, visit.last_request_id());
 }

@@ -30,7 +30,7 @@ impl Visit {
         worker.meter.exchange_started();
         let line = worker.access_log.sampled().then(|| Box::new(line(head)));
         let record = Box::new(Record {
-            started: Instant::now(),
+            started: worker.clock.recent(), // the head has just been read
             duration: Duration::ZERO,
             request_id: request_id(head),
             client: peer.address,
@@ -63,6 +63,16 @@ impl Visit {
     pub(super) fn request_id(&self) -> HeaderValue {
         let id = self.record.as_ref().map(|record| record.request_id.clone());
         id.unwrap_or_else(|| HeaderValue::from_static("unknown"))
+    }
+
+    /// The id of the request, for its answer: only the access log asks for it after that.
+    pub(super) fn last_request_id(&mut self) -> HeaderValue {
+        match &mut self.record {
+            Some(record) if record.line.is_none() => {
+                std::mem::replace(&mut record.request_id, HeaderValue::from_static(""))
+            }
+            _ => self.request_id(),
+        }
     }
 
     /// The gateway itself has answered, with this status and so many bytes.

@@ -25,6 +25,7 @@ use crate::telemetry::record::Record;
 use crate::upstream::{Client, HeadLimits};
 
 use super::answer::Download;
+use super::clock::Clock;
 use super::downloads::Downloads;
 use super::hygiene::OwnedNames;
 use super::listener;
@@ -65,6 +66,7 @@ pub(super) struct Worker {
     pub(super) gateway: Arc<GatewaySpec>,
     pub(super) client: Client<RequestBody>,
     pub(super) meter: Rc<Meter>,
+    pub(super) clock: Arc<Clock>,
     pub(super) access_log: AccessLog,
     /// Lines of the log that clients can bring about at will.
     pub(super) lines: Throttle,
@@ -138,6 +140,7 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
         tokio::select! {
             () = stop.requested() => return,
             _ = tick.tick() => {
+                worker.clock.now();
                 worker.view();
                 worker.look_at_downloads();
                 worker.tell_left_out();
@@ -168,6 +171,7 @@ impl Worker {
         let worker = Self {
             client,
             meter,
+            clock: Clock::new(),
             access_log: setup.access_log,
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
             downloads: Downloads::default(),
@@ -215,7 +219,7 @@ impl Worker {
 
     /// Takes what an exchange left behind.
     pub(super) fn finish(&self, mut record: Box<Record>) {
-        record.duration = record.started.elapsed();
+        record.duration = self.clock.now().saturating_duration_since(record.started);
         self.meter.exchange(&record);
         if record.line.is_some() {
             self.access_log.write(*record);

@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use crate::base::socket::Socket;
+
 use super::connections::{Key, Shared};
 use super::executor::LocalExecutor;
 use super::h1::{self, Open, Wire};
@@ -44,7 +46,7 @@ impl<B: Payload> Client<B> {
         let opening = self.shelves.opening(to);
         let failures = opening.failures.get();
         let _turn = opening.turn.lock().await;
-        if let Some(connection) = self.shelves.take(to, Duration::MAX) {
+        if let Some(connection) = self.shelves.take(to, Duration::MAX, Instant::now()) {
             return Ok(connection);
         }
         if opening.failures.get() != failures {
@@ -119,6 +121,7 @@ async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {
         .map_err(|_| ConnectError::Timeout(to.connect_limit))?
         .map_err(ConnectError::Refused)?;
     stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+    let stream = Socket::new(stream);
     let Some((config, name)) = to.tls else {
         return Ok(Stream::Plain(stream));
     };

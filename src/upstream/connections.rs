@@ -93,22 +93,26 @@ impl<B> Default for Shelf<B> {
 
 impl<B: Payload> Shelves<B> {
     /// Takes a connection that can carry a request now and was idle no longer than `rested`.
-    pub(super) fn take(&self, to: &Destination<'_>, rested: Duration) -> Option<Connection<B>> {
+    pub(super) fn take(
+        &self,
+        to: &Destination<'_>,
+        rested: Duration,
+        now: Instant,
+    ) -> Option<Connection<B>> {
         let key = Key::of(to);
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.get_mut(&key)?;
         match to.protocol {
-            Protocol::H1 => shelf.take_idle(key, rested),
-            Protocol::H2 => shelf.take_stream(key),
+            Protocol::H1 => shelf.take_idle(key, rested, now),
+            Protocol::H2 => shelf.take_stream(key, now),
         }
     }
 
     /// Keeps a connection for the next request, if it may live on and there is room.
-    pub(super) fn put(&self, connection: Connection<B>) {
+    pub(super) fn put(&self, connection: Connection<B>, now: Instant) {
         let Connection { line: Line::H1(line), key, born, keep, .. } = connection else {
             return; // an HTTP/2 connection never left its shelf
         };
-        let now = Instant::now();
         if !line.is_reusable() || now.duration_since(born) > keep.max_age {
             return;
         }
@@ -132,6 +136,7 @@ impl<B: Payload> Shelves<B> {
     pub(super) fn sweep(&self, now: Instant) {
         self.shelves.borrow_mut().retain(|_, shelf| {
             shelf.idle.retain(|idle| idle.may_live(now));
+            shelf.idle.iter().filter(|idle| idle.rests(now)).for_each(|idle| idle.line.rest());
             shelf.shared.retain(|shared| shared.may_live(now));
             !shelf.idle.is_empty() || !shelf.shared.is_empty()
         });
@@ -140,8 +145,7 @@ impl<B: Payload> Shelves<B> {
 
 impl<B: Payload> Shelf<B> {
     /// The latest idle connection: its endpoint is the least likely to have closed it.
-    fn take_idle(&mut self, key: Key, rested: Duration) -> Option<Connection<B>> {
-        let now = Instant::now();
+    fn take_idle(&mut self, key: Key, rested: Duration, now: Instant) -> Option<Connection<B>> {
         // The others have been idle for longer still.
         let recent = |idle: &mut Idle<B>| now.duration_since(idle.since) <= rested;
         while let Some(idle) = self.idle.pop_if(recent) {
@@ -153,8 +157,7 @@ impl<B: Payload> Shelf<B> {
         None
     }
 
-    fn take_stream(&mut self, key: Key) -> Option<Connection<B>> {
-        let now = Instant::now();
+    fn take_stream(&mut self, key: Key, now: Instant) -> Option<Connection<B>> {
         let shared = self.shared.iter_mut().find(|shared| shared.has_room(now))?;
         shared.last_used = now;
         Some(Connection {
@@ -168,6 +171,11 @@ impl<B: Payload> Shelf<B> {
 }
 
 impl<B: Payload> Idle<B> {
+    /// Whether no request has come for it for a while.
+    fn rests(&self, now: Instant) -> bool {
+        now.duration_since(self.since) > REST
+    }
+
     fn may_live(&self, now: Instant) -> bool {
         now.duration_since(self.since) <= self.keep.idle_timeout
             && now.duration_since(self.born) <= self.keep.max_age
@@ -198,3 +206,6 @@ impl<B> Shared<B> {
         !self.sender.is_closed() && (self.streams.open.get() > 0 || !done)
     }
 }
+
+/// 1 s: a connection that is in use is not idle for longer, and keeps its buffers.
+const REST: Duration = Duration::from_secs(1);

@@ -114,8 +114,14 @@ impl<B: Payload> Client<B> {
     }
 
     /// A connection that is open already, if there is one that was idle no longer than `rested`.
-    pub fn reuse(&self, to: &Destination<'_>, rested: Duration) -> Option<Connection<B>> {
-        let connection = self.shelves.take(to, rested)?;
+    /// `now` may be a little late: no timer here is finer than that.
+    pub fn reuse(
+        &self,
+        to: &Destination<'_>,
+        rested: Duration,
+        now: Instant,
+    ) -> Option<Connection<B>> {
+        let connection = self.shelves.take(to, rested, now)?;
         self.meter.upstream_reused(to.pool);
         Some(connection)
     }
@@ -133,10 +139,10 @@ impl<B: Payload> Client<B> {
 
     /// Keeps a connection whose answer was read whole for the next request. Where the answer came
     /// before the end of the request, the rest of that is sent first.
-    pub fn put_back(&self, connection: Connection<B>) {
+    pub fn put_back(&self, connection: Connection<B>, now: Instant) {
         match connection.line {
             Line::H1(line) if !line.is_sent() => line.finish(),
-            line => self.shelves.put(Connection { line, ..connection }),
+            line => self.shelves.put(Connection { line, ..connection }, now),
         }
     }
 
@@ -167,6 +173,14 @@ impl<B: Payload> Connection<B> {
         match &mut self.line {
             Line::H1(line) => line.poll_frame(context),
             Line::H2(channel) => channel.poll_frame(context),
+        }
+    }
+
+    /// All that is left of the answer's body, if it has come already: a small answer comes whole.
+    pub fn take_rest(&mut self) -> Option<Bytes> {
+        match &self.line {
+            Line::H1(line) => line.take_rest(),
+            Line::H2(_) => None,
         }
     }
 

@@ -2,19 +2,33 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::base::small;
+use crate::base::socket::Socket;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl Stream {
+    /// Whether it is open and nothing waits to be read. Costs no system call where nothing came.
+    pub(super) fn is_silent(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_silent(),
+            // Not all that comes is HTTP's: a server sends session tickets when it likes.
+            Self::Tls(stream) => {
+                let mut byte = [0];
+                let mut context = Context::from_waker(Waker::noop());
+                Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+            }
+        }
+    }
 }
 
 impl AsyncRead for Stream {
@@ -47,9 +61,6 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(bytes) = small::join(slices, &mut [0; small::MOST]) {
-            return self.poll_write(context, bytes);
-        }
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),

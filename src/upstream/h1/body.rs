@@ -34,9 +34,20 @@ impl Decoder {
             Self::Length(left) => {
                 let size = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= size as u64;
-                Ok(Part::Data(bytes.split_to(size)))
+                Ok(Part::Data(take(bytes, size)))
             }
-            Self::Close => Ok(Part::Data(std::mem::take(bytes))),
+            Self::Close => Ok(Part::Data(take(bytes, bytes.len()))),
+        }
+    }
+
+    /// All that is left of the body, if `bytes` hold it and nothing else.
+    pub(super) fn take_rest(&mut self, bytes: &mut Bytes) -> Option<Bytes> {
+        match self {
+            Self::Length(left) if *left > 0 && *left == bytes.len() as u64 => {
+                *left = 0;
+                Some(std::mem::take(bytes))
+            }
+            _ => None,
         }
     }
 
@@ -68,4 +79,10 @@ impl Decoder {
             Self::Chunked(_) | Self::Close => SizeHint::default(),
         }
     }
+}
+
+/// Takes `size` bytes from the front. Where none are left no hold on their buffer is left either, so
+/// that it serves the next read.
+pub(super) fn take(bytes: &mut Bytes, size: usize) -> Bytes {
+    if size == bytes.len() { std::mem::take(bytes) } else { bytes.split_to(size) }
 }

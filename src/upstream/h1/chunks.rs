@@ -5,6 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Fault;
+use super::body::take;
 
 /// Where the reader is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ impl Chunks {
                 At::Data { left } if !bytes.is_empty() => {
                     let size = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                     self.at = At::Data { left: left - size as u64 };
-                    return Ok(Part::Data(bytes.split_to(size)));
+                    return Ok(Part::Data(take(bytes, size)));
                 }
                 At::Trailers => return self.trailers(bytes),
                 _ => {

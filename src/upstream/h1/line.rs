@@ -90,6 +90,10 @@ impl<B: Payload> Line<B> {
         frame.map(|frame| frame.map(|frame| frame.map_err(Cause::from)))
     }
 
+    pub(in crate::upstream) fn take_rest(&self) -> Option<Bytes> {
+        self.wire.borrow_mut().take_rest()
+    }
+
     pub(in crate::upstream) fn is_end_stream(&self) -> bool {
         self.wire.borrow().is_end_stream()
     }
@@ -125,6 +129,10 @@ impl<B: Payload> Line<B> {
 
     pub(in crate::upstream) fn is_silent(&self) -> bool {
         self.wire.borrow_mut().is_silent()
+    }
+
+    pub(in crate::upstream) fn rest(&self) {
+        self.wire.borrow_mut().rest();
     }
 
     /// The bytes below HTTP, once the endpoint has switched protocols.

@@ -12,14 +12,14 @@ mod request;
 mod sending;
 
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::AsyncReadExt;
 
 use super::stream::Stream;
 use super::{HeadLimits, Payload};
@@ -111,6 +111,7 @@ impl<B: Payload> Wire<B> {
         self.method = head.method.clone();
         self.keeps = false; // until an answer says otherwise
         self.interim = 0;
+        self.ahead = Bytes::new();
         self.sending.begin(head, body)
     }
 
@@ -193,6 +194,11 @@ impl<B: Payload> Wire<B> {
         }
     }
 
+    /// All that is left of the answer's body, if it has come already and ends by its length.
+    pub(super) fn take_rest(&mut self) -> Option<Bytes> {
+        self.decoder.take_rest(&mut self.ahead)
+    }
+
     /// Whether all of the answer's body was read.
     pub(super) fn is_end_stream(&self) -> bool {
         self.decoder.is_ended()
@@ -225,10 +231,14 @@ impl<B: Payload> Wire<B> {
     /// Whether an idle connection is open and silent. One that has sent something unasked must not
     /// be taken for one that answers the next request. Costs no system call where nothing came.
     pub(super) fn is_silent(&mut self) -> bool {
-        let mut byte = [0];
-        let mut byte = ReadBuf::new(&mut byte);
-        let mut context = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.stream).poll_read(&mut context, &mut byte).is_pending()
+        self.stream.is_silent()
+    }
+
+    /// Gives back the memory that the next request would use.
+    pub(super) fn rest(&mut self) {
+        self.read = BytesMut::new();
+        self.ahead = Bytes::new();
+        self.sending.rest();
     }
 
     /// The bytes below HTTP, once the endpoint has switched protocols, and what was read of them.
@@ -253,7 +263,7 @@ impl<B: Payload> Wire<B> {
             self.read.extend_from_slice(&bytes);
             return Ok(None);
         }
-        self.ahead = bytes;
+        self.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
         (self.decoder, self.keeps) = (head.decoder, head.keeps);
         Ok(Some(head.answer))
     }

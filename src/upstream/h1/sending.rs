@@ -62,6 +62,11 @@ impl<B: Payload> Sending<B> {
         Ok(())
     }
 
+    /// Gives back the memory that the next request would use.
+    pub(super) fn rest(&mut self) {
+        self.next = BytesMut::new();
+    }
+
     /// Whether all was sent.
     pub(super) fn is_done(&self) -> bool {
         self.done
