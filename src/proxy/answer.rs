@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -68,19 +67,6 @@ pub(super) struct Lease {
     pub(super) end: Option<Instant>,
     /// The request's body, which may still be on its way.
     pub(super) upload: Upload,
-}
-
-impl Lease {
-    /// Heeds what the endpoint says of its connection. Before the head is cleaned.
-    pub(super) fn heed_keep_alive(&mut self, headers: &HeaderMap) {
-        let Some(said) = headers.get(KEEP_ALIVE).and_then(|value| value.to_str().ok()) else {
-            return;
-        };
-        let timeout = said.split(',').find_map(|part| part.trim().strip_prefix("timeout="));
-        if let Some(seconds) = timeout.and_then(|seconds| seconds.parse().ok()) {
-            self.connection.heed_keep_alive(Duration::from_secs(seconds));
-        }
-    }
 }
 
 /// An answer that is being read from an endpoint.
@@ -309,5 +295,3 @@ impl fmt::Debug for AnswerBody {
         f.debug_struct("AnswerBody").field("busy", &self.busy).finish_non_exhaustive()
     }
 }
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

@@ -16,7 +16,6 @@ use crate::telemetry::delta::AttemptOutcome;
 use crate::upstream::{ConnectError, Connection, Destination, SendError};
 
 use super::error::{AttemptError, ExchangeError};
-use super::hygiene;
 use super::outgoing::Outgoing;
 use super::request_body::{BodyFault, RequestBody, Upload};
 use super::worker::Worker;
@@ -59,12 +58,9 @@ pub(super) async fn run(
         };
         // A retry is judged only where the body can be had again, so there is one.
         let body = outgoing.upload.reader().ok_or(ExchangeError::NoEndpoint)?;
-        let send = connection.send(outgoing.head, body);
+        let send = connection.send(outgoing.head, &outgoing.added, body);
         let sent = answer_within(bounds, send, &outgoing.upload).await;
         let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
-            Ok(answer) if !hygiene::is_chunked_at_most(answer.headers()) => {
-                return Err(AttemptError::Coded.into());
-            }
             Ok(answer) => return Ok((answer, connection)),
             Err(error) => error,
         };
@@ -204,7 +200,7 @@ impl AttemptError {
             Self::Connect(_) => Failure::Connect,
             Self::Untouched(_) | Self::Declined(_) => Failure::Untouched,
             Self::Reset(_) => Failure::Reset,
-            Self::BadAnswer(_) | Self::Coded | Self::Unasked => Failure::BadAnswer,
+            Self::BadAnswer(_) | Self::Unasked => Failure::BadAnswer,
             Self::Timeout { .. } => Failure::Timeout,
         }
     }
@@ -219,7 +215,7 @@ impl AttemptError {
             Self::Connect(_) => AttemptOutcome::Connect,
             Self::Untouched(_) | Self::Declined(_) => AttemptOutcome::Refused,
             Self::Reset(_) => AttemptOutcome::Reset,
-            Self::BadAnswer(_) | Self::Coded | Self::Unasked => AttemptOutcome::BadAnswer,
+            Self::BadAnswer(_) | Self::Unasked => AttemptOutcome::BadAnswer,
             Self::Timeout { .. } => AttemptOutcome::Timeout,
         }
     }

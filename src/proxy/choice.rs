@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
@@ -18,6 +18,7 @@ use crate::routing::split::Split;
 use crate::routing::table::Table;
 use crate::routing::tenant::Tenant;
 use crate::routing::{Query, host};
+use crate::upstream::Fields;
 
 use super::error::ExchangeError;
 use super::visit::Visit;
@@ -131,9 +132,12 @@ impl<'t> Choice<'t> {
         RetryRule::resolve(own, &self.pool.spec.retry)
     }
 
-    /// Edits the request's fields as the route says.
-    pub(super) fn edit_request(&self, headers: &mut HeaderMap) {
-        if let Some(route) = self.route {
+    /// Edits the request's fields as the route says, also those that are still to be `added`.
+    pub(super) fn edit_request(&self, headers: &mut HeaderMap, added: &mut Fields) {
+        if let Some(route) = self.route.filter(|route| !route.request_headers.is_empty()) {
+            for (name, value) in added.drain(..) {
+                headers.append(name, value);
+            }
             route.request_headers.apply(headers);
         }
     }
@@ -142,16 +146,6 @@ impl<'t> Choice<'t> {
     pub(super) fn edit_answer(&self, headers: &mut HeaderMap) {
         if let Some(route) = self.route {
             route.response_headers.apply(headers);
-        }
-    }
-
-    /// The tenant's id as a field's value: the client's own bytes where it sent them.
-    pub(super) fn tenant_value(&self, sent: Option<&HeaderValue>) -> HeaderValue {
-        let id = self.tenant.id.as_str();
-        match sent {
-            Some(sent) if sent.as_bytes() == id.as_bytes() => sent.clone(),
-            // An id is plain ASCII, so that it is a valid value; the fallback is never taken.
-            _ => HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("")),
         }
     }
 }

@@ -81,9 +81,6 @@ pub(super) enum AttemptError {
     /// Not HTTP.
     #[error("the answer is not valid HTTP: {0}")]
     BadAnswer(#[source] Cause),
-    /// A transfer coding that would be lost at this hop, and with it the meaning of the body.
-    #[error("the answer has a transfer coding besides chunked")]
-    Coded,
     /// An answer of 101 to a request that did not ask for it.
     #[error("the endpoint switches protocols unasked")]
     Unasked,

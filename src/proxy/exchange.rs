@@ -51,9 +51,8 @@ async fn run(
     };
 
     let mut outgoing = Outgoing::prepare(worker, peer, &view, &choice, head, body, visit)?;
-    let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit).await?;
+    let (mut answer, lease) = forward::send(worker, &choice, &mut outgoing, visit).await?;
 
-    lease.heed_keep_alive(answer.headers());
     let protocol = hygiene::clean_answer(&mut answer);
     choice.edit_answer(answer.headers_mut());
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -2,10 +2,11 @@
 //! set are set once, and what only looks like them is dropped.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, Version, request};
+use http::{Response, Version};
 
 use crate::config::spec::{NameFrom, NamingSpec};
 use crate::model::fields::{OWN, is_odd, look_alike};
+use crate::upstream::Fields;
 
 use super::connection::Peer;
 
@@ -14,7 +15,7 @@ use super::connection::Peer;
 #[derive(Debug)]
 pub struct OwnedNames {
     names: Box<[HeaderName]>,
-    /// The one that [`introduce`] sets on every request: what the client said is replaced anyway.
+    /// The one that names the tenant to endpoints: [`name_tenant`] sees to it.
     replaced: HeaderName,
     /// One of the names has a mark other than `-`, so that a plain name may be its look-alike.
     odd: bool,
@@ -114,26 +115,31 @@ pub(super) struct Sender<'p> {
     pub(super) request_id: HeaderValue,
 }
 
-/// Tells the endpoint who asked, for what host, on behalf of which tenant, and by which way.
-pub(super) fn introduce(
-    head: &mut request::Parts,
-    sender: Sender<'_>,
-    tenant: (HeaderName, HeaderValue),
-) {
-    let received = head.version;
-    let headers = &mut head.headers;
-    headers.insert(X_FORWARDED_FOR, sender.peer.client.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme));
-    if let Some(host) = sender.host {
-        headers.insert(X_FORWARDED_HOST, host);
+/// Tells the endpoint on behalf of which tenant it is asked, once. The client's own field stands
+/// where it says just that.
+pub(super) fn name_tenant(headers: &mut HeaderMap, name: &HeaderName, id: &str) {
+    let mut sent = headers.get_all(name).iter();
+    if sent.next().is_some_and(|sent| sent.as_bytes() == id.as_bytes()) && sent.next().is_none() {
+        return;
     }
-    headers.insert(X_REQUEST_ID, sender.request_id);
-    headers.insert(tenant.0, tenant.1);
-    append_via(headers, received);
+    // An id is plain ASCII, so that it is a valid value; the fallback is never taken.
+    let id = HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static(""));
+    headers.insert(name, id);
 }
 
-/// How many fields [`introduce`] sets at most.
-pub(super) const INTRODUCED: usize = 7;
+/// The fields that tell the endpoint who asked, for what host and by which way. They come after the
+/// request's own, of which [`clean_request`] has left none of the same name, save `Via`.
+pub(super) fn introduce(received: Version, sender: Sender<'_>) -> Fields {
+    let mut fields = Vec::with_capacity(5);
+    fields.push((X_FORWARDED_FOR, sender.peer.client.clone()));
+    fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme)));
+    if let Some(host) = sender.host {
+        fields.push((X_FORWARDED_HOST, host));
+    }
+    fields.push((X_REQUEST_ID, sender.request_id));
+    fields.push((header::VIA, HeaderValue::from_static(via(received))));
+    fields
+}
 
 /// Takes away what ends at this hop, and says who passed the answer on. Gives the protocol that
 /// the endpoint would switch to.
@@ -146,7 +152,7 @@ pub fn clean_answer<B>(answer: &mut Response<B>) -> Option<HeaderValue> {
         headers.remove(header::CONTENT_LENGTH);
     }
     remove_hop_by_hop(headers);
-    append_via(headers, received);
+    headers.append(header::VIA, HeaderValue::from_static(via(received)));
     protocol
 }
 
@@ -210,13 +216,13 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     parts.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
-fn append_via(headers: &mut HeaderMap, received: Version) {
-    let own = match received {
+/// RFC 9110 §7.6.3.
+fn via(received: Version) -> &'static str {
+    match received {
         Version::HTTP_2 => "2.0 tenantry",
         Version::HTTP_10 => "1.0 tenantry",
         _ => "1.1 tenantry",
-    };
-    headers.append(header::VIA, HeaderValue::from_static(own));
+    }
 }
 
 /// RFC 9110 §7.6.1: fields of one connection.

@@ -14,6 +14,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::config::spec::Protocol;
 use crate::resilience::retry::is_idempotent;
+use crate::upstream::Fields;
 
 use super::choice::Choice;
 use super::connection::Peer;
@@ -27,6 +28,8 @@ use super::worker::{View, Worker};
 pub(super) struct Outgoing<'h> {
     /// The same for every attempt.
     pub(super) head: &'h Parts,
+    /// Fields that follow those of the head.
+    pub(super) added: Fields,
     /// The body, which several attempts may read in turn.
     pub(super) upload: Upload,
     /// Acting twice does what acting once does.
@@ -66,19 +69,17 @@ impl<'h> Outgoing<'h> {
         let upgrade = head.extensions.remove::<OnUpgrade>();
         head.extensions.clear();
         let naming = &view.table.naming;
-        let tenant = choice.tenant_value(head.headers.get(&naming.forward_as));
-        // Room for what `introduce` adds, at once.
-        head.headers.reserve(hygiene::INTRODUCED);
         let wishes = hygiene::clean_request(&mut head.headers, &view.owned);
         let sender = Sender { peer, host: asked_host(head), request_id: visit.request_id() };
-        hygiene::introduce(head, sender, (naming.forward_as.clone(), tenant));
-        choice.edit_request(&mut head.headers);
+        let mut added = hygiene::introduce(head.version, sender);
+        hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id.as_str());
+        choice.edit_request(&mut head.headers, &mut added);
 
         let switching = address(head, choice, &wishes)?;
         frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        Ok(Self { head, upload, idempotent, upgrade })
+        Ok(Self { head, added, upload, idempotent, upgrade })
     }
 
     /// Whether another attempt can be made.

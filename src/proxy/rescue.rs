@@ -283,7 +283,7 @@ fn classify_attempt(error: &AttemptError) -> &'static Problem {
         AttemptError::Untouched(_) | AttemptError::Declined(_) | AttemptError::Reset(_) => {
             &CONNECTION_LOST
         }
-        AttemptError::BadAnswer(_) | AttemptError::Coded | AttemptError::Unasked => &BAD_ANSWER,
+        AttemptError::BadAnswer(_) | AttemptError::Unasked => &BAD_ANSWER,
         AttemptError::Timeout { .. } => &ANSWER_TIMEOUT,
     }
 }

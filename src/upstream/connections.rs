@@ -110,9 +110,14 @@ impl<B: Payload> Shelves<B> {
 
     /// Keeps a connection for the next request, if it may live on and there is room.
     pub(super) fn put(&self, connection: Connection<B>, now: Instant) {
-        let Connection { line: Line::H1(line), key, born, keep, .. } = connection else {
+        let Connection { line: Line::H1(line), key, born, mut keep, .. } = connection else {
             return; // an HTTP/2 connection never left its shelf
         };
+        if let Some(kept) = line.kept_for() {
+            // One second before the endpoint does, so that no request is sent into a closing one.
+            let margin = kept.saturating_sub(Duration::from_secs(1));
+            keep.idle_timeout = keep.idle_timeout.min(margin);
+        }
         if !line.is_reusable() || now.duration_since(born) > keep.max_age {
             return;
         }

@@ -13,8 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 
-use super::Payload;
 use super::error::{Cause, SendError};
+use super::{Field, Payload};
 
 /// One stream's share of an HTTP/2 connection.
 #[derive(Debug)]
@@ -93,8 +93,16 @@ impl<B> Channel<B> {
 }
 
 impl<B: Payload> Channel<B> {
-    pub(super) async fn send(&mut self, head: &Parts, body: B) -> Result<Response<()>, SendError> {
-        let request = Request::from_parts(head.clone(), body);
+    pub(super) async fn send(
+        &mut self,
+        head: &Parts,
+        added: &[Field],
+        body: B,
+    ) -> Result<Response<()>, SendError> {
+        let mut request = Request::from_parts(head.clone(), body);
+        for (name, value) in added {
+            request.headers_mut().append(name, value.clone());
+        }
         let sent = self.sender.try_send_request(request).await;
         let (head, body) = sent.map_err(SendError::of_h2)?.into_parts();
         self.count.0.doubtful.set(false);

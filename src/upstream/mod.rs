@@ -18,8 +18,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -68,6 +68,11 @@ pub struct HeadLimits {
     /// Fields in a head.
     pub fields: usize,
 }
+
+/// A field of a head.
+pub type Field = (HeaderName, HeaderValue);
+/// Fields that are added to a request's own: putting them into its map would cost more.
+pub type Fields = Vec<Field>;
 
 /// The body of a request.
 pub trait Payload:
@@ -153,15 +158,20 @@ impl<B: Payload> Client<B> {
 }
 
 impl<B: Payload> Connection<B> {
-    /// Sends a request and waits for the head of its answer. The body is then read by
-    /// [`Connection::poll_frame`].
+    /// Sends a request, with `added` after its own fields, and waits for the head of its answer. The
+    /// body is then read by [`Connection::poll_frame`].
     ///
     /// # Errors
     /// How the connection failed, and whether the endpoint may have acted.
-    pub async fn send(&mut self, head: &Parts, body: B) -> Result<Response<()>, SendError> {
+    pub async fn send(
+        &mut self,
+        head: &Parts,
+        added: &[Field],
+        body: B,
+    ) -> Result<Response<()>, SendError> {
         match &mut self.line {
-            Line::H1(line) => line.send(head, body).await,
-            Line::H2(channel) => channel.send(head, body).await,
+            Line::H1(line) => line.send(head, added, body).await,
+            Line::H2(channel) => channel.send(head, added, body).await,
         }
     }
 
@@ -216,12 +226,5 @@ impl<B: Payload> Connection<B> {
         if let Line::H2(channel) = &self.line {
             channel.doubt();
         }
-    }
-
-    /// Heeds an endpoint's `Keep-Alive: timeout=N`: gives the connection up one second before the
-    /// endpoint does, so that no request is sent into a closing connection.
-    pub fn heed_keep_alive(&mut self, timeout: Duration) {
-        let margin = timeout.saturating_sub(Duration::from_secs(1));
-        self.keep.idle_timeout = self.keep.idle_timeout.min(margin);
     }
 }

@@ -1,6 +1,7 @@
 //! The head of an answer: read by httparse, and what it says of the body and of the connection.
 
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::header::TRANSFER_ENCODING;
@@ -18,6 +19,8 @@ pub(super) struct Head {
     pub(super) decoder: Decoder,
     /// The endpoint keeps the connection for the next request.
     pub(super) keeps: bool,
+    /// For how long, where it says so.
+    pub(super) rest: Option<Duration>,
 }
 
 /// Whether `bytes` may be the beginning of an answer.
@@ -82,40 +85,73 @@ fn parse<'b>(
         if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let headers = answer.headers_mut();
     headers.reserve(parsed.headers.len() + SPARE);
+    let mut seen = Seen::default();
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(Fault::Head("a field is not valid"));
         };
+        seen.note(&name);
         headers.append(name, value);
     }
-    let (decoder, keeps) = frame(&mut answer, asked)?;
-    Ok((Head { answer, decoder, keeps }, size))
+    let head = frame(answer, asked, &seen)?;
+    Ok((head, size))
+}
+
+/// Which of the fields that say something of the message or the connection are there at all: most
+/// answers have one of them.
+#[derive(Debug, Default)]
+struct Seen {
+    length: bool,
+    coding: bool,
+    connection: bool,
+    keep_alive: bool,
+}
+
+impl Seen {
+    fn note(&mut self, name: &HeaderName) {
+        self.length |= *name == CONTENT_LENGTH;
+        self.coding |= *name == TRANSFER_ENCODING;
+        self.connection |= *name == CONNECTION;
+        self.keep_alive |= *name == KEEP_ALIVE;
+    }
 }
 
 /// How the body is framed (RFC 9112 §6.3), and whether the connection lives on after it (§9.3).
-fn frame(answer: &mut Response<()>, asked: &Method) -> Result<(Decoder, bool), Fault> {
+fn frame(mut answer: Response<()>, asked: &Method, seen: &Seen) -> Result<Head, Fault> {
     let (status, version) = (answer.status(), answer.version());
     let headers = answer.headers_mut();
-    let coded = headers.contains_key(TRANSFER_ENCODING);
-    if coded && version == Version::HTTP_10 {
+    if seen.coding && version == Version::HTTP_10 {
         return Err(Fault::Head("HTTP/1.0 knows no Transfer-Encoding"));
     }
-    let length = length(headers)?;
+    // RFC 9112 §6.1: another one ends at this hop, and without it whoever comes next would take
+    // coded bytes for the body.
+    if seen.coding && !is_chunked(headers) {
+        return Err(Fault::Head("it has a transfer coding besides chunked"));
+    }
+    let length = if seen.length { length(headers)? } else { None };
     let bodiless = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || asked == Method::HEAD;
     let decoder = match length {
         _ if bodiless => Decoder::Length(0),
-        _ if coded && is_chunked(headers) => Decoder::chunked(),
-        Some(length) if !coded => Decoder::Length(length),
-        _ => Decoder::Close,
+        _ if seen.coding => Decoder::chunked(),
+        Some(length) => Decoder::Length(length),
+        None => Decoder::Close,
     };
     // Of two lengths the connection's next reader may believe the other one.
-    let clear = !(coded && length.is_some()) && status != StatusCode::SWITCHING_PROTOCOLS;
-    let keeps = clear && decoder != Decoder::Close && says_keep(headers, version);
-    Ok((decoder, keeps))
+    let clear = !(seen.coding && seen.length) && status != StatusCode::SWITCHING_PROTOCOLS;
+    let keeps = clear && decoder != Decoder::Close && says_keep(headers, version, seen);
+    let rest = if seen.keep_alive { keep_alive(headers) } else { None };
+    Ok(Head { answer, decoder, keeps, rest })
+}
+
+/// The seconds of `Keep-Alive: timeout=N`.
+fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.get(KEEP_ALIVE)?.to_str().ok()?;
+    let timeout = said.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    timeout.parse().ok().map(Duration::from_secs)
 }
 
 /// The length that the fields agree on. One field is left to say so.
@@ -144,7 +180,10 @@ fn is_chunked(headers: &HeaderMap) -> bool {
         && codings.next().is_none()
 }
 
-fn says_keep(headers: &HeaderMap, version: Version) -> bool {
+fn says_keep(headers: &HeaderMap, version: Version, seen: &Seen) -> bool {
+    if !seen.connection {
+        return version == Version::HTTP_11;
+    }
     let says = |token: &[u8]| {
         let values = headers.get_all(CONNECTION).iter();
         values
@@ -157,6 +196,7 @@ fn says_keep(headers: &HeaderMap, version: Version) -> bool {
     }
 }
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const VERSION: &[u8] = b"HTTP/1.";
 /// What nearly every head has at most.
 const FEW: usize = 32;
@@ -213,8 +253,8 @@ mod tests {
         let twice = format!("{length}{length}");
         assert_eq!(framed(Method::GET, "1.1 200", &twice), (Decoder::Length(5), true));
         for coding in ["gzip, chunked", "chunked, gzip", "chunked\r\ntransfer-encoding: chunked"] {
-            let fields = format!("transfer-encoding: {coding}\r\n");
-            assert_eq!(framed(Method::GET, "1.1 200", &fields), (Decoder::Close, false));
+            let head = format!("HTTP/1.1 200 x\r\ntransfer-encoding: {coding}\r\n\r\n");
+            assert!(matches!(get(&head), Err(Fault::Head(_))), "{coding}");
         }
     }
 
@@ -229,6 +269,17 @@ mod tests {
         );
         assert!(!keeps("1.1", "Close") && !keeps("1.1", "x, close") && !keeps("1.0", "x"));
         assert!(!keeps("1.0", "keep-alive, close"));
+    }
+
+    #[test]
+    fn an_endpoint_may_say_how_long_it_keeps_a_connection() {
+        let rest = |said: &str| {
+            get(&format!("HTTP/1.1 204 x\r\nkeep-alive: {said}\r\n\r\n")).unwrap().rest
+        };
+        assert_eq!(rest("timeout=5, max=100"), Some(Duration::from_secs(5)));
+        assert_eq!(rest("max=1, timeout=0"), Some(Duration::ZERO));
+        assert_eq!(rest("timeout=soon"), None);
+        assert_eq!(rest("\u{e9}"), None);
     }
 
     #[test]

@@ -13,9 +13,9 @@ use http_body::{Frame, SizeHint};
 use crate::base::tasks::LocalTasks;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
-use crate::upstream::Payload;
 use crate::upstream::error::{Cause, SendError};
 use crate::upstream::switched::Switched;
+use crate::upstream::{Field, Payload};
 
 use super::Wire;
 
@@ -61,10 +61,11 @@ impl<B: Payload> Line<B> {
     pub(in crate::upstream) async fn send(
         &mut self,
         head: &Parts,
+        added: &[Field],
         body: B,
     ) -> Result<Response<()>, SendError> {
         let wire = &self.wire;
-        wire.borrow_mut().begin(head, body).map_err(|fault| SendError::of_h1(fault, 0))?;
+        wire.borrow_mut().begin(head, added, body).map_err(|fault| SendError::of_h1(fault, 0))?;
         let answer = std::future::poll_fn(|context| wire.borrow_mut().poll_answer(context)).await;
         let answer = answer.map_err(|fault| SendError::of_h1(fault, wire.borrow().sent()))?;
         if !self.is_sent() {
@@ -125,6 +126,11 @@ impl<B: Payload> Line<B> {
 
     pub(in crate::upstream) fn is_reusable(&self) -> bool {
         self.wire.borrow().is_reusable()
+    }
+
+    /// For how long the endpoint keeps it idle, where its last answer said so.
+    pub(in crate::upstream) fn kept_for(&self) -> Option<Duration> {
+        self.wire.borrow().rest
     }
 
     pub(in crate::upstream) fn is_silent(&self) -> bool {

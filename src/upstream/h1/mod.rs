@@ -14,6 +14,7 @@ mod sending;
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -22,7 +23,7 @@ use http_body::{Frame, SizeHint};
 use tokio::io::AsyncReadExt;
 
 use super::stream::Stream;
-use super::{HeadLimits, Payload};
+use super::{Field, HeadLimits, Payload};
 
 pub(super) use line::{Line, Open};
 
@@ -79,6 +80,8 @@ pub(super) struct Wire<B> {
     decoder: Decoder,
     /// The endpoint keeps the connection after this answer.
     keeps: bool,
+    /// For how long, where it says so.
+    pub(super) rest: Option<Duration>,
     /// Room for the next read, in bytes.
     room: usize,
     limits: HeadLimits,
@@ -98,6 +101,7 @@ impl<B: Payload> Wire<B> {
             method: Method::GET,
             decoder: Decoder::Length(0),
             keeps: true,
+            rest: None,
             room: LEAST_ROOM,
             limits,
         }
@@ -107,12 +111,12 @@ impl<B: Payload> Wire<B> {
     ///
     /// # Errors
     /// When it cannot be sent as it is.
-    pub(super) fn begin(&mut self, head: &Parts, body: B) -> Result<(), Fault> {
+    pub(super) fn begin(&mut self, head: &Parts, added: &[Field], body: B) -> Result<(), Fault> {
         self.method = head.method.clone();
         self.keeps = false; // until an answer says otherwise
         self.interim = 0;
         self.ahead = Bytes::new();
-        self.sending.begin(head, body)
+        self.sending.begin(head, added, body)
     }
 
     /// Sends on and waits for the head of the answer. Heads of status 1xx are passed over, save 101.
@@ -264,7 +268,7 @@ impl<B: Payload> Wire<B> {
             return Ok(None);
         }
         self.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
-        (self.decoder, self.keeps) = (head.decoder, head.keeps);
+        (self.decoder, self.keeps, self.rest) = (head.decoder, head.keeps, head.rest);
         Ok(Some(head.answer))
     }
 

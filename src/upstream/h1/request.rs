@@ -5,11 +5,15 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 
+use crate::upstream::Field;
+
 use super::Fault;
 
-/// Writes request line and fields. `Host` comes first (RFC 9112 §3.2).
-pub(super) fn write_head(head: &Parts, out: &mut BytesMut) {
-    let fields: usize = head.headers.iter().map(|(name, value)| field_size(name, value)).sum();
+/// Writes request line and fields. `Host` comes first (RFC 9112 §3.2), what is `added` last.
+pub(super) fn write_head(head: &Parts, added: &[Field], out: &mut BytesMut) {
+    let own: usize = head.headers.iter().map(|(name, value)| field_size(name, value)).sum();
+    let others: usize = added.iter().map(|(name, value)| field_size(name, value)).sum();
+    let fields = own + others;
     let (path, query) = (head.uri.path(), head.uri.query());
     let target = path.len() + query.map_or(0, |query| query.len() + 1);
     out.reserve(head.method.as_str().len() + target + LINE + fields);
@@ -25,6 +29,9 @@ pub(super) fn write_head(head: &Parts, out: &mut BytesMut) {
         write_field(b"host", host, out);
     }
     for (name, value) in head.headers.iter().filter(|(name, _)| **name != HOST) {
+        write_field(name.as_str().as_bytes(), value, out);
+    }
+    for (name, value) in added {
         write_field(name.as_str().as_bytes(), value, out);
     }
     out.put_slice(b"\r\n");
@@ -151,7 +158,8 @@ mod tests {
 
     fn written(request: Request<()>) -> String {
         let mut out = BytesMut::new();
-        write_head(&request.into_parts().0, &mut out);
+        let added = (http::header::VIA, HeaderValue::from_static("a"));
+        write_head(&request.into_parts().0, &[added], &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }
 
@@ -165,12 +173,12 @@ mod tests {
             .body(());
         assert_eq!(
             written(request.unwrap()),
-            "GET /a/b?c=%20d HTTP/1.1\r\nhost: a.example\r\nx-one: 1\r\nx-two: 2\r\nx-two: 3\r\n\r\n"
+            "GET /a/b?c=%20d HTTP/1.1\r\nhost: a.example\r\nx-one: 1\r\nx-two: 2\r\nx-two: 3\r\nvia: a\r\n\r\n"
         );
         let star = Request::options("*").body(()).unwrap();
-        assert_eq!(written(star), "OPTIONS * HTTP/1.1\r\n\r\n");
+        assert_eq!(written(star), "OPTIONS * HTTP/1.1\r\nvia: a\r\n\r\n");
         let bare = Request::get("http://a.example?b").body(()).unwrap();
-        assert_eq!(written(bare), "GET /?b HTTP/1.1\r\n\r\n");
+        assert_eq!(written(bare), "GET /?b HTTP/1.1\r\nvia: a\r\n\r\n");
     }
 
     fn encoder(fields: &[(&'static str, &'static str)]) -> Result<Encoder, Fault> {

@@ -9,7 +9,7 @@ use http::request::Parts;
 use tokio::io::AsyncWrite;
 
 use crate::base::small;
-use crate::upstream::Payload;
+use crate::upstream::{Field, Payload};
 
 use super::Fault;
 use super::request::{Encoder, write_head};
@@ -49,9 +49,9 @@ impl<B: Payload> Sending<B> {
     ///
     /// # Errors
     /// When its head does not say clearly how long its body is.
-    pub(super) fn begin(&mut self, head: &Parts, body: B) -> Result<(), Fault> {
+    pub(super) fn begin(&mut self, head: &Parts, added: &[Field], body: B) -> Result<(), Fault> {
         self.encoder = Encoder::of(&head.headers)?;
-        write_head(head, &mut self.next);
+        write_head(head, added, &mut self.next);
         self.sent = 0;
         self.done = false;
         if body.is_end_stream() {
