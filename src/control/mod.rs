@@ -79,7 +79,8 @@ impl Control {
     ) -> Result<Self, BootError> {
         // Before the first reading, so that no change after it is missed.
         let watcher = Watcher::new(gateway.routes.clone());
-        let state = gateway.state.clone().map(|folder| State::new(folder, gateway.routes.clone()));
+        let state =
+            gateway.state.clone().map(|folder| State::new(folder.path, gateway.routes.clone()));
         let (keep, to_keep) = watch::channel(None);
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
