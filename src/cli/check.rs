@@ -216,6 +216,33 @@ mod tests {
     }
 
     #[test]
+    fn routes_that_a_start_would_refuse_as_empty_are_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let gateway = folder.path().join("gateway.toml");
+        let check_with = |routes: &str| {
+            std::fs::write(&gateway, format!("routes = \"{routes}\"\n")).unwrap();
+            check(&gateway, &KNOWN, Format::Text)
+        };
+        for name in ["none.d", "blank.d"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("blank.d/a.toml"), " \n").unwrap();
+        std::fs::write(folder.path().join("blank.toml"), "\u{feff}\n").unwrap();
+
+        for (routes, what) in [
+            ("blank.toml", "blank.toml:1:1: the routes are empty"),
+            ("blank.d", "blank.d:1:1: the routes are empty"),
+            ("none.d", "none.d:1:1: the folder has no *.toml file"),
+        ] {
+            let outcome = check_with(routes);
+
+            assert!(!outcome.is_good, "{routes}");
+            assert!(outcome.output.contains(what), "{outcome:?}");
+            assert!(outcome.output.contains("\n    hint: "), "{outcome:?}");
+        }
+    }
+
+    #[test]
     fn good_files_are_said_to_be_good() {
         let folder = tempfile::tempdir().unwrap();
         let gateway = folder.path().join("gateway.toml");

@@ -34,7 +34,7 @@ use generation::{Fault, Live, ReloadResult};
 use load::in_background;
 use plan::{Numbers, Pools};
 use reconcile::Running;
-use reload::{Reloader, RetiredTables, emptied, is_blank};
+use reload::{Reloader, RetiredTables};
 use state::State;
 
 /// Somebody who wants the files to be loaded now, and to hear what came of it.
@@ -115,7 +115,7 @@ impl Control {
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {
-    let problems = match from_files(reloader, state).await {
+    let problems = match from_files(reloader).await {
         Ok(()) => {
             reloader.succeed();
             return Ok(());
@@ -135,22 +135,10 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
     Ok(())
 }
 
-async fn from_files(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Vec<Fault>> {
+async fn from_files(reloader: &mut Reloader) -> Result<(), Vec<Fault>> {
     let files = reloader.read().await?;
-    // As in a reload: a file that a crash has cut to nothing must not take every tenant away, nor
-    // replace the copy that can still serve them.
-    if is_blank(&files) && keeps_routes(state).await {
-        return Err(vec![emptied(&files)]);
-    }
     let loaded = in_background(move || load::check(files)).await?;
     reloader.apply(loaded, FIRST_PATIENCE).await
-}
-
-/// Whether there is a last good copy that says anything. One that cannot be read says nothing.
-async fn keeps_routes(state: Option<&State>) -> bool {
-    let Some(state) = state.cloned() else { return false };
-    let kept = in_background(move || Ok(state.load())).await;
-    matches!(kept, Ok(Ok(Some(files))) if !is_blank(&files))
 }
 
 /// Serves what was kept. The error says why it cannot, as the end of a sentence.

@@ -104,9 +104,6 @@ impl Reloader {
     async fn load(&mut self, wish: Wish) -> Result<(), Vec<Fault>> {
         let files = self.read().await?;
         let applied = self.applied.clone();
-        if is_blank(&files) && applied.as_ref().is_some_and(|loaded| !is_blank(&loaded.files)) {
-            return Err(vec![emptied(&files)]);
-        }
         if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
             let live = self.live.load();
             if live.serving_last_good || !live.problems.is_empty() {
@@ -248,23 +245,6 @@ impl RetiredTables {
         if !free.is_empty() {
             drop(tokio::task::spawn_blocking(move || drop(free)));
         }
-    }
-}
-
-/// Whether no file says anything, not even a comment.
-pub(super) fn is_blank(files: &Files) -> bool {
-    files.files.iter().all(|file| file.text.trim().is_empty())
-}
-
-/// An emptied file is far more often about to be written than a wish to serve nobody.
-pub(super) fn emptied(files: &Files) -> Fault {
-    Fault {
-        file: files.root.clone(),
-        line: None,
-        column: None,
-        key: None,
-        what: "the routes are empty, as while they are being written".into(),
-        hint: Some("to serve nobody, leave a comment in them".into()),
     }
 }
 

@@ -214,6 +214,17 @@ async fn routes_that_are_empty_at_a_restart_are_broken_and_do_not_replace_the_la
 }
 
 #[tokio::test]
+async fn a_first_start_on_empty_routes_says_what_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("routes.toml"), "").unwrap();
+
+    let error = World::of(folder, "routes.toml").await.map(drop).unwrap_err().to_string();
+
+    assert!(error.contains("routes.toml:1:1: the routes are empty"), "{error}");
+    assert!(error.contains("to serve nobody, leave a comment in them"), "{error}");
+}
+
+#[tokio::test]
 async fn the_last_good_routes_written_back_end_the_alarm_without_a_new_generation() {
     let world = World::start(SHOP).await;
     world.write(BROKEN);
