@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stop, Tasks};
@@ -136,9 +136,10 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
 }
 
 async fn from_files(reloader: &mut Reloader) -> Result<(), Vec<Fault>> {
+    let started = Instant::now();
     let files = reloader.read().await?;
     let loaded = in_background(move || load::check(files)).await?;
-    reloader.apply(loaded, FIRST_PATIENCE).await
+    reloader.apply(loaded, FIRST_PATIENCE, started).await
 }
 
 /// Serves what was kept. The error says why it cannot, as the end of a sentence.
@@ -146,7 +147,7 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
     let Some(state) = state.cloned() else {
         return Err("`state` is off, so that no last good ones are kept".into());
     };
-    let place = state.path();
+    let (place, started) = (state.path(), Instant::now());
     let kept = in_background(move || Ok(state.load())).await.map_err(|faults| listed(&faults))?;
     let files = match kept {
         Ok(Some(files)) => files,
@@ -161,7 +162,7 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
         )
     };
     let loaded = in_background(move || load::check(files)).await.map_err(unusable)?;
-    reloader.apply(loaded, FIRST_PATIENCE).await.map_err(unusable)
+    reloader.apply(loaded, FIRST_PATIENCE, started).await.map_err(unusable)
 }
 
 /// Keeps the newest of what is sent, until the sender is gone and nothing waits. A task of its

@@ -85,7 +85,7 @@ impl Reloader {
 
     async fn reload(&mut self, wish: Wish) -> ReloadResult {
         let started = Instant::now();
-        let done = self.load(wish).await;
+        let done = self.load(wish, started).await;
         let generation = self.live.load().generation;
         match done {
             Ok(()) => ReloadResult::Live { generation, took: started.elapsed() },
@@ -101,7 +101,7 @@ impl Reloader {
         }
     }
 
-    async fn load(&mut self, wish: Wish) -> Result<(), Vec<Fault>> {
+    async fn load(&mut self, wish: Wish, started: Instant) -> Result<(), Vec<Fault>> {
         let files = self.read().await?;
         let applied = self.applied.clone();
         if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
@@ -116,7 +116,7 @@ impl Reloader {
             self.confirm(loaded.files);
             return Ok(());
         }
-        self.apply(loaded, PATIENCE).await?;
+        self.apply(loaded, PATIENCE, started).await?;
         self.succeed();
         Ok(())
     }
@@ -141,13 +141,14 @@ impl Reloader {
         in_background(move || load::read(&routes)).await
     }
 
-    /// Makes the next generation of `loaded` and publishes it.
+    /// Makes the next generation of `loaded` and publishes it. `started` is when its files began
+    /// to be read.
     pub(super) async fn apply(
         &mut self,
         loaded: Loaded,
         patience: Duration,
+        started: Instant,
     ) -> Result<(), Vec<Fault>> {
-        let started = Instant::now();
         let generation = self.live.load().generation + 1;
         let materials = Materials {
             loaded,

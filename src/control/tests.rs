@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::future::Future;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -165,6 +167,48 @@ async fn emptied_routes_take_no_tenant_away() {
     assert!(matches!(emptied, ReloadResult::Refused { .. }), "{emptied:?}");
     assert_eq!(generation, 1);
     assert!(matches!(on_purpose, ReloadResult::Live { generation: 2, .. }), "{on_purpose:?}");
+}
+
+/// What this thread logs, as text.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logged {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_tells_the_time_from_the_first_reading_to_the_published_table() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    let _logging = tracing::subscriber::set_default(subscriber.finish());
+    let world = World::start(SHOP).await;
+
+    world.write(&SHOP.replace("acme", "globex"));
+    let ReloadResult::Live { took, .. } = world.reload().await else {
+        panic!("good routes were refused");
+    };
+
+    // Two readings that agree lie 10 ms apart, and nothing else passes time here.
+    assert!(took >= Duration::from_millis(10), "{took:?}");
+    let lines = logged.text();
+    let lines: Vec<&str> = lines.lines().filter(|line| line.contains("are live")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(!lines[0].contains("took=0ns"), "{lines:?}");
+    assert!(lines[1].contains(&format!("took={took:?}")), "{lines:?}");
 }
 
 #[tokio::test]
