@@ -20,9 +20,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stop, Tasks};
-use crate::base::watch::Watcher;
+use crate::base::watch::{FileEvents, Watcher};
 use crate::config::Files;
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
+use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
 use crate::health::passive;
 use crate::pool::Pool;
@@ -78,14 +79,16 @@ impl Control {
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
         // Before the first reading, so that no change after it is missed.
-        let watcher = Watcher::new(gateway.routes.clone());
+        let files = FileEvents::new();
+        let watcher = Watcher::new(gateway.routes.clone(), &files).await;
+        let means = Means { resolver: Resolver::new(&gateway.dns), files };
         let state =
             gateway.state.clone().map(|folder| State::new(folder.path, gateway.routes.clone()));
         let (keep, to_keep) = watch::channel(None);
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
-            running: Running::new(Resolver::new(&gateway.dns), Arc::clone(&metrics)),
+            running: Running::new(means, Arc::clone(&metrics)),
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
             live: Snapshot::new(Arc::new(Live::none())),
