@@ -131,6 +131,9 @@ endpoints = [\"127.0.0.1:1\", \"127.0.0.1:2\"]
 pool = \"shop\"
 ";
 
+/// 300: more than one user has inotify instances by default.
+const SOURCES: usize = 300;
+
 const BROKEN: &str = "[tenants.acme]\npool = \"nowhere\"\n";
 
 #[tokio::test]
@@ -456,6 +459,44 @@ async fn a_saved_file_is_live_without_being_asked_for() {
     soon("the new table", || world.control.table.load().tenant("globex").is_some()).await;
 
     assert!(world.live().problems.is_empty());
+}
+
+/// How many folders the busiest inotify instance of this process watches.
+fn watched_by_one_instance() -> usize {
+    let infos = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    // Files that are closed meanwhile are those of other tests.
+    let texts = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
+    texts.map(|text| text.matches("inotify wd:").count()).max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn the_routes_and_all_file_sources_share_one_inotify_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let lists: Vec<PathBuf> =
+        (0..SOURCES).map(|n| folder.path().join(format!("lists/{n}/members.json"))).collect();
+    let name_all = |port: u16| {
+        for list in &lists {
+            fs::write(list, format!("[{{\"targets\": [\"127.0.0.1:{port}\"]}}]")).unwrap();
+        }
+    };
+    let mut routes = String::new();
+    for (number, list) in lists.iter().enumerate() {
+        fs::create_dir_all(list.parent().unwrap()).unwrap();
+        routes += &format!("[pools.p{number}]\nfile = \"{}\"\n", list.display());
+    }
+    name_all(1);
+    fs::write(folder.path().join("routes.toml"), routes).unwrap();
+    let world = World::of(folder, "routes.toml").await.unwrap();
+    let have = |port: &str| {
+        let live = world.live();
+        live.pools.len() == SOURCES
+            && live.pools.iter().all(|pool| addresses(&pool.members) == [port])
+    };
+    soon("the first members", || have("127.0.0.1:1")).await;
+
+    name_all(2);
+    soon("the new members", || have("127.0.0.1:2")).await;
+    assert!(watched_by_one_instance() > SOURCES, "{}", watched_by_one_instance());
 }
 
 #[tokio::test]
