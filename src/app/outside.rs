@@ -42,23 +42,22 @@ pub fn access_log(gateway: &GatewaySpec) -> Option<Problem> {
     let AccessLogOutput::File(NamedPath { path, place }) = &gateway.access_log.output else {
         return None;
     };
-    let end = end_of_links(path);
-    let refusal = match fs::metadata(&end) {
-        Ok(found) if found.is_dir() => Refusal::kind(&end, "is a folder, not a file"),
-        Ok(_) => Refusal::of(access(&end, Access::WRITE_OK), &end)?,
+    let refusal = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Refusal::kind(path, "it is a folder, not a file"),
+        Ok(_) => Refusal::of(access(path, Access::WRITE_OK), path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let folder = parent(&end);
+            let folder = parent(&end_of_links(path));
             match fs::metadata(&folder) {
                 Ok(found) if found.is_dir() => {
                     Refusal::of(access(&folder, Access::WRITE_OK | Access::EXEC_OK), &folder)?
                 }
-                Ok(_) => Refusal::kind(&folder, "is not a folder"),
+                Ok(_) => Refusal::kind(&folder, "it is not a folder"),
                 Err(error) => Refusal::system(&folder, &error),
             }
         }
-        Err(error) => Refusal::system(&end, &error),
+        Err(error) => Refusal::system(path, &error),
     };
-    let what = format!("{} cannot be opened for writing: {}", path.display(), refusal.why);
+    let what = format!("{} cannot be opened for writing: {}", path.display(), refusal.beside(path));
     Some(place.problem(what, refusal.hint.to_owned()))
 }
 
@@ -72,38 +71,47 @@ pub fn state(gateway: &GatewaySpec) -> Option<Problem> {
         .map(|folder| (fs::metadata(folder), folder))
         .find(|(found, folder)| found.is_ok() || fs::symlink_metadata(folder).is_ok())?;
     let refusal = match found {
-        Ok(found) if !found.is_dir() => Refusal::kind(there, "is not a folder"),
+        Ok(found) if !found.is_dir() => Refusal::kind(there, "it is not a folder"),
         Ok(_) => Refusal::of(access(there, Access::WRITE_OK | Access::EXEC_OK), there)?,
         Err(error) => Refusal::system(there, &error),
     };
-    let what = format!("the last good routes cannot be kept: {}", refusal.why);
+    let what = format!("the last good routes cannot be kept: {}", refusal.beside(Path::new("")));
     let hint = "name a folder that the gateway may write, as in \"/var/lib/tenantry\", or \"off\"";
     Some(place.problem(what, hint.to_owned()))
 }
 
-/// Why a file cannot be written.
+/// Why something cannot be written.
 struct Refusal {
+    at: PathBuf,
     why: String,
     hint: &'static str,
 }
 
 impl Refusal {
-    fn of(allowed: rustix::io::Result<()>, path: &Path) -> Option<Self> {
-        allowed.err().map(|error| Self::system(path, &error.into()))
+    fn of(allowed: rustix::io::Result<()>, at: &Path) -> Option<Self> {
+        allowed.err().map(|error| Self::system(at, &error.into()))
     }
 
-    fn system(path: &Path, error: &io::Error) -> Self {
+    fn system(at: &Path, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => {
                 "create the folder, or correct the path; it starts at the folder of this file"
             }
             _ => "look at the owner and the permissions; `check` must run as the gateway's user",
         };
-        Self { why: format!("{}: {error}", path.display()), hint }
+        Self { at: at.to_path_buf(), why: error.to_string(), hint }
     }
 
-    fn kind(path: &Path, why: &str) -> Self {
-        Self { why: format!("{} {why}", path.display()), hint: "correct the path" }
+    fn kind(at: &Path, why: &str) -> Self {
+        Self { at: at.to_path_buf(), why: why.to_owned(), hint: "correct the path" }
+    }
+
+    /// The reason, in a sentence that has named `path` already.
+    fn beside(&self, path: &Path) -> String {
+        if self.at == path {
+            return self.why.clone();
+        }
+        format!("{}: {}", self.at.display(), self.why)
     }
 }
 

@@ -182,19 +182,24 @@ mod tests {
 
         let bad = checked(folder.path(), &text("file/state", "none/access.log"), Format::Text);
         let is_folder = checked(folder.path(), &text("off", "."), Format::Text);
+        std::os::unix::fs::symlink("none/log", folder.path().join("link")).unwrap();
+        let lost_link = checked(folder.path(), &text("off", "link"), Format::Text);
+        std::fs::remove_file(folder.path().join("link")).unwrap();
+        let device = checked(folder.path(), &text("off", "/dev/stderr"), Format::Text);
         let good = checked(folder.path(), &text("var/state", "access.log"), Format::Text);
 
         for part in [
             "gateway.toml:1:9: state: the last good routes cannot be kept: ",
-            "file is not a folder",
+            "file: it is not a folder",
             "gateway.toml:3:8: access-log.file: ",
             "none/access.log cannot be opened for writing: ",
             "\n2 problems\n",
         ] {
             assert!(bad.output.contains(part), "{part} is not in {}", bad.output);
         }
-        assert!(is_folder.output.contains("is a folder, not a file"), "{is_folder:?}");
-        assert!(good.is_good, "{good:?}");
+        assert!(is_folder.output.contains("writing: it is a folder, not a file"), "{is_folder:?}");
+        assert!(lost_link.output.contains("/none: No such file"), "{lost_link:?}");
+        assert!(device.is_good && good.is_good, "{device:?} {good:?}");
         let made = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(made, 3, "only the two config files and the one that was there");
     }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{Config, ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{
+    Config, ErrorKind, Event, EventHandler, RecommendedWatcher, RecursiveMode, Watcher as _,
+};
 use tokio::sync::mpsc;
 use tracing::field::display;
 
@@ -39,7 +41,7 @@ impl FileEvents {
 
     /// With another way to the system.
     pub(super) fn opened_by(
-        open: impl Fn(Hear) -> notify::Result<RecommendedWatcher> + Send + 'static,
+        open: impl Fn(Hearing) -> notify::Result<RecommendedWatcher> + Send + 'static,
     ) -> Self {
         let system = System {
             open: Box::new(open),
@@ -103,12 +105,21 @@ impl FileEvents {
     }
 }
 
-/// What the system calls with each event.
-pub(super) type Hear = Box<dyn FnMut(notify::Result<Event>) + Send>;
+/// What the system tells of each event.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    ears: Arc<Mutex<Ears>>,
+}
+
+impl EventHandler for Hearing {
+    fn handle_event(&mut self, heard: notify::Result<Event>) {
+        lock(&self.ears).hear(&heard);
+    }
+}
 
 /// The way to the system.
 struct System {
-    open: Box<dyn Fn(Hear) -> notify::Result<RecommendedWatcher> + Send>,
+    open: Box<dyn Fn(Hearing) -> notify::Result<RecommendedWatcher> + Send>,
     /// `None` where nobody has asked yet, or the system gives none.
     watcher: Option<RecommendedWatcher>,
     /// The folders that it was asked to watch, and which ones they were.
@@ -125,8 +136,7 @@ impl fmt::Debug for System {
 impl System {
     fn is_open(&mut self, ears: &Arc<Mutex<Ears>>) -> bool {
         if self.watcher.is_none() {
-            let ears = Arc::clone(ears);
-            match (self.open)(Box::new(move |heard| lock(&ears).hear(&heard))) {
+            match (self.open)(Hearing { ears: Arc::clone(ears) }) {
                 Ok(watcher) => self.watcher = Some(watcher),
                 Err(error) => self.warn(None, &error),
             }
