@@ -1,10 +1,13 @@
 //! `tenantry check`: reads both files and tells everything that is wrong. Starts nothing.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::app::outside;
-use crate::config::spec::GatewaySpec;
-use crate::config::{self, Known, Problems};
+use crate::config::spec::{GatewaySpec, PoolSpec, RoutesSpec};
+use crate::config::{self, Known, Place, Problems};
+use crate::model::ids::PoolId;
+use crate::tls::client;
 
 /// How the outcome is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,6 +51,7 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
             config::read_routes(&routes).and_then(|files| config::check_routes(&files, known));
         match checked {
             Ok(spec) => {
+                without_trust(&spec, &routes).into_iter().for_each(&mut note);
                 let (tenants, pools) = (spec.tenants.len(), spec.pools.len());
                 summary = format!(
                     "{} and {} are good: {tenants} {}, {pools} {}\n",
@@ -70,6 +74,24 @@ fn outside_of(gateway: &GatewaySpec) -> Option<Problems> {
     problems.extend(outside::state(gateway));
     problems.sort_by_key(|problem| (problem.line, problem.column));
     Problems::of(problems)
+}
+
+/// The pools that trust the authorities of a system that has none: they have no place that is
+/// wrong, since another machine may have some.
+fn without_trust(spec: &RoutesSpec, routes: &Path) -> Option<Problems> {
+    let trusts_system = |pool: &PoolSpec| pool.tls.as_ref().is_some_and(|tls| tls.ca.is_none());
+    let mut pools = spec.pools.iter().filter(|(_, pool)| trusts_system(pool)).peekable();
+    let (_, first) = pools.peek()?;
+    // Reading the system's authorities takes milliseconds, and each pool has the same.
+    let error = client::build(first.tls.as_ref()?, first.protocol).err()?;
+    let file: Arc<str> = routes.display().to_string().into();
+    let problem = |(id, _): (&PoolId, _)| {
+        let key = format!("pools.{id}.tls");
+        let place = Place { file: Arc::clone(&file), line: 1, column: 1, key };
+        let hint = "a file is named in the pool: tls = { ca = \"ca.pem\" }";
+        place.problem(error.to_string(), hint.to_owned())
+    };
+    Problems::of(pools.map(problem).collect())
 }
 
 fn render(problems: Option<&Problems>, summary: String, format: Format) -> CheckOutcome {

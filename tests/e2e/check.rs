@@ -61,3 +61,19 @@ fn a_start_says_in_the_same_words_what_a_check_has_found() {
         assert!(gateway.log().contains(line), "{line} is not in:\n{}", gateway.log());
     }
 }
+
+#[test]
+fn a_system_without_authorities_is_told_before_a_start_finds_it() {
+    let routes = "[pools.a]\ndns = \"a.test:443\"\ntls = true\n[pools.b]\ndns = \"b.test:80\"\n";
+    let gateway = Gateway::prepare("", routes);
+    let mut command = Command::new(PROGRAM);
+    command.arg("check").arg("--config").arg(gateway.config());
+    let nowhere = gateway.config().with_file_name("nowhere");
+
+    let output = run(command.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", nowhere));
+
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("routes.toml:1:1: pools.a.tls: the system has no"), "{text}");
+    assert!(text.ends_with("\n1 problem\n"), "{text}");
+}
