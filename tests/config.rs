@@ -256,6 +256,23 @@ fn authorities_are_read_from_beside_the_file_that_names_them() {
 }
 
 #[test]
+fn what_is_wrong_with_an_authority_is_told_where_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let block = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(folder.path().join("broken.pem"), block).unwrap();
+    let text = "[pools.a]\ndns = \"a:1\"\ntls = { ca = \"none.pem\" }\n\
+                [pools.b]\ndns = \"b:1\"\ntls = { ca = \"broken.pem\" }\n";
+
+    let problems = check(&Files::of_text(folder.path().join("routes.toml"), text)).unwrap_err();
+
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(told[0].contains(":3:14: pools.a.tls.ca: "), "{problems}");
+    assert!(told[0].contains("none.pem cannot be read: No such file"), "{problems}");
+    assert!(told[1].contains(":6:14: pools.b.tls.ca: "), "{problems}");
+    assert!(told[1].contains("broken.pem cannot be used: "), "{problems}");
+}
+
+#[test]
 fn a_flood_of_problems_is_cut_short_and_counted() {
     let mut text = String::new();
     for number in 0..5000 {

@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
 /// Who may start a task or a thread, and by which word. A path that ends in `/` is a folder.
 const SPAWNERS: &[(&str, &str)] = &[
     ("base/tasks.rs", "JoinSet"),
+    ("base/tasks.rs", "spawn_blocking"),
     ("app/workers.rs", "thread::Builder"),
     ("telemetry/", "thread::Builder"),
     ("control/", "spawn_blocking"),

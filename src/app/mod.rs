@@ -1,6 +1,7 @@
 //! Builds, owns and stops everything.
 
 pub mod nofile;
+pub mod outside;
 pub mod signals;
 pub mod sockets;
 pub mod translate;
@@ -17,14 +18,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::admin;
 use crate::base::tasks::Tasks;
-use crate::config::spec::{DrainSpec, GatewaySpec, ListenerSpec};
+use crate::config::Problems;
+use crate::config::spec::{DrainSpec, GatewaySpec};
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
 use crate::proxy::worker::{self, Phase, Setup};
 use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
-use crate::tls::server::{self, ServerTlsError};
 
 use sockets::{BindError, Sockets};
 use workers::{WorkerLost, Workers};
@@ -56,14 +57,9 @@ pub enum StartError {
     /// The routes are broken.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// A listener's certificate or key cannot be used.
-    #[error("the listener on {address} cannot speak TLS: {source}")]
-    Tls {
-        /// The listener.
-        address: SocketAddr,
-        /// Why.
-        source: Box<ServerTlsError>,
-    },
+    /// Files that `gateway.toml` names cannot be used.
+    #[error(transparent)]
+    Outside(#[from] Problems),
     /// The admin API's socket cannot be used.
     #[error("cannot serve the admin API: {0}")]
     Admin(io::Error),
@@ -89,7 +85,7 @@ impl App {
     /// When something that it needs cannot be had; nothing is left running then.
     pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         let started = Instant::now();
-        let tls = certificates(&gateway)?;
+        let tls = look_outside(&gateway)?;
         let listeners: Vec<SocketAddr> =
             gateway.listeners.iter().map(|listener| listener.address).collect();
         let sockets = sockets::bind(&listeners, gateway.workers)?;
@@ -198,17 +194,18 @@ impl App {
     }
 }
 
-fn certificates(
-    gateway: &GatewaySpec,
-) -> Result<Vec<Option<Arc<rustls::ServerConfig>>>, StartError> {
-    let read = |listener: &ListenerSpec| match &listener.tls {
-        None => Ok(None),
-        Some(tls) => server::build(tls).map(Some).map_err(|source| StartError::Tls {
-            address: listener.address,
-            source: Box::new(source),
-        }),
+/// The certificates of the listeners; what is wrong with any file is told before anything is
+/// opened. Without a state folder the gateway serves, so that is a warning.
+fn look_outside(gateway: &GatewaySpec) -> Result<Vec<Option<Arc<rustls::ServerConfig>>>, Problems> {
+    let (made, mut problems) = match outside::certificates(gateway) {
+        Ok(made) => (made, Vec::new()),
+        Err(problems) => (Vec::new(), problems),
     };
-    gateway.listeners.iter().map(read).collect()
+    problems.extend(outside::access_log(gateway));
+    if let Some(problem) = outside::state(gateway) {
+        tracing::warn!("{}", problem.in_one_line());
+    }
+    Problems::of(problems).map_or(Ok(made), Err)
 }
 
 fn serve(sockets: Sockets, setup: impl Fn(usize) -> Setup) -> Result<Workers, StartError> {

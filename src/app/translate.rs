@@ -8,7 +8,7 @@ pub fn access_log(spec: &AccessLogSpec) -> access_log::Options {
     let output = match &spec.output {
         AccessLogOutput::Off => None,
         AccessLogOutput::Stdout => Some(lines::Output::Stdout),
-        AccessLogOutput::File(path) => Some(lines::Output::File(path.clone())),
+        AccessLogOutput::File(file) => Some(lines::Output::File(file.path.clone())),
     };
     access_log::Options { output, sample: spec.sample, queue: spec.queue }
 }

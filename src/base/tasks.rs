@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
 
 /// Tells a task that it shall stop. Clones hear the same word.
 #[derive(Clone, Debug)]
@@ -106,6 +106,32 @@ impl LocalTasks {
     }
 }
 
+/// Work that may wait for the system, on a thread that may wait. Such work cannot be interrupted:
+/// dropping this leaves it to its end, and nobody hears of what it came to.
+#[derive(Debug)]
+pub struct Blocking<T> {
+    running: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Blocking<T> {
+    /// Starts the work.
+    pub fn start(work: impl FnOnce() -> T + Send + 'static) -> Self {
+        Self { running: spawn_blocking(work) }
+    }
+
+    /// What it came to; `None` where it panicked or the process is ending. A wait that is dropped
+    /// can be taken up again; one that has ended cannot.
+    pub async fn ended(&mut self) -> Option<T> {
+        match (&mut self.running).await {
+            Ok(done) => Some(done),
+            Err(error) => {
+                report("blocking", Err(error));
+                None
+            }
+        }
+    }
+}
+
 /// Forgets the tasks that have ended, so that a long-lived owner does not collect them.
 fn reap(owner: &str, running: &mut JoinSet<()>) {
     while let Some(ended) = running.try_join_next() {
@@ -153,6 +179,22 @@ mod tests {
         tasks.spawn(|_stop| std::future::pending());
 
         assert_eq!(tasks.stop(Duration::from_secs(1)).await, Stopped::Aborted(1));
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_blocking_work_can_be_dropped_and_taken_up_again() {
+        let (go, wait) = std::sync::mpsc::channel::<u32>();
+        let mut work = Blocking::start(move || wait.recv().unwrap());
+        tokio::select! {
+            biased;
+            _ = work.ended() => panic!("it cannot have ended"),
+            () = std::future::ready(()) => {}
+        }
+
+        go.send(7).unwrap();
+
+        assert_eq!(work.ended().await, Some(7));
+        assert_eq!(Blocking::<()>::start(|| panic!("on purpose")).ended().await, None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,10 +1,13 @@
 //! `tenantry check`: reads both files and tells everything that is wrong. Starts nothing.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::config::spec::GatewaySpec;
-use crate::config::{self, Known, Problems};
-use crate::tls::server;
+use crate::app::outside;
+use crate::config::spec::{GatewaySpec, PoolSpec, RoutesSpec};
+use crate::config::{self, Known, Place, Problems};
+use crate::model::ids::PoolId;
+use crate::tls::client;
 
 /// How the outcome is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -34,7 +37,7 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
     };
     let routes = match config::load_gateway(path) {
         Ok(gateway) => {
-            certificates(path, &gateway).into_iter().for_each(&mut note);
+            outside_of(&gateway).into_iter().for_each(&mut note);
             Some(gateway.routes)
         }
         Err(new) => {
@@ -48,6 +51,7 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
             config::read_routes(&routes).and_then(|files| config::check_routes(&files, known));
         match checked {
             Ok(spec) => {
+                without_trust(&spec, &routes).into_iter().for_each(&mut note);
                 let (tenants, pools) = (spec.tenants.len(), spec.pools.len());
                 summary = format!(
                     "{} and {} are good: {tenants} {}, {pools} {}\n",
@@ -63,17 +67,31 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
     render(problems.as_ref(), summary, format)
 }
 
-/// What is wrong with the files of the listeners' certificates and keys: a start reads them too.
-fn certificates(path: &Path, gateway: &GatewaySpec) -> Vec<Problems> {
-    let listeners = gateway.listeners.iter();
-    let specs = listeners.filter_map(|listener| Some((listener.address, listener.tls.as_ref()?)));
-    let broken = specs.filter_map(|(address, tls)| Some((address, server::build(tls).err()?)));
-    broken
-        .map(|(address, error)| {
-            let what = format!("the listener on {address} cannot speak TLS: {error}");
-            Problems::of_file(path, what, "write the paths of a PEM certificate and its key")
-        })
-        .collect()
+/// What is wrong with the files that the gateway's own file names.
+fn outside_of(gateway: &GatewaySpec) -> Option<Problems> {
+    let mut problems = outside::certificates(gateway).err().unwrap_or_default();
+    problems.extend(outside::access_log(gateway));
+    problems.extend(outside::state(gateway));
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    Problems::of(problems)
+}
+
+/// The pools that trust the authorities of a system that has none: they have no place that is
+/// wrong, since another machine may have some.
+fn without_trust(spec: &RoutesSpec, routes: &Path) -> Option<Problems> {
+    let trusts_system = |pool: &PoolSpec| pool.tls.as_ref().is_some_and(|tls| tls.ca.is_none());
+    let mut pools = spec.pools.iter().filter(|(_, pool)| trusts_system(pool)).peekable();
+    let (_, first) = pools.peek()?;
+    // Reading the system's authorities takes milliseconds, and each pool has the same.
+    let error = client::build(first.tls.as_ref()?, first.protocol).err()?;
+    let file: Arc<str> = routes.display().to_string().into();
+    let problem = |(id, _): (&PoolId, _)| {
+        let key = format!("pools.{id}.tls");
+        let place = Place { file: Arc::clone(&file), line: 1, column: 1, key };
+        let hint = "a file is named in the pool: tls = { ca = \"ca.pem\" }";
+        place.problem(error.to_string(), hint.to_owned())
+    };
+    Problems::of(pools.map(problem).collect())
 }
 
 fn render(problems: Option<&Problems>, summary: String, format: Format) -> CheckOutcome {
@@ -94,6 +112,8 @@ fn render(problems: Option<&Problems>, summary: String, format: Format) -> Check
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const KNOWN: Known<'static> = Known { balancers: &["least-request", "random"] };
@@ -116,31 +136,146 @@ mod tests {
         assert_eq!(list[0]["hint"], "did you mean \"workers\"?");
     }
 
+    /// Checks a `gateway.toml` of this text beside routes that are good.
+    fn checked(folder: &Path, gateway: &str, format: Format) -> CheckOutcome {
+        std::fs::write(folder.join("routes.toml"), "# nobody yet\n").unwrap();
+        let path = folder.join("gateway.toml");
+        std::fs::write(&path, gateway).unwrap();
+        check(&path, &KNOWN, format)
+    }
+
+    fn listener(cert: &str, key: &str) -> String {
+        format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
+             tls = {{ cert = \"{cert}\", key = \"{key}\" }}\n"
+        )
+    }
+
     #[test]
-    fn a_certificate_that_would_stop_the_start_is_a_problem() {
+    fn what_is_wrong_with_certificates_is_told_where_they_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            let path = |kind: &str| folder.path().join(format!("{name}.{kind}"));
+            std::fs::write(path("pem"), made.cert.pem()).unwrap();
+            std::fs::write(path("key"), made.signing_key.serialize_pem()).unwrap();
+        }
+        let pairs =
+            [("none.pem", "b.pem"), ("a.pem", "a.pem"), ("a.pem", "b.key"), ("b.pem", "b.key")];
+        let text: String = pairs.iter().map(|(cert, key)| listener(cert, key)).collect();
+
+        let outcome = checked(folder.path(), &text, Format::Json);
+
+        let list: Vec<serde_json::Value> = serde_json::from_str(&outcome.output).unwrap();
+        let told: Vec<String> = list
+            .iter()
+            .map(|one| {
+                format!("{}:{} {}", one["line"], one["column"], one["key"].as_str().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "3:16 listeners[0].tls.cert",
+                "3:34 listeners[0].tls.key",
+                "6:31 listeners[1].tls.key",
+                "9:31 listeners[2].tls.key"
+            ]
+        );
+        for (one, what) in list.iter().zip([
+            "none.pem cannot be read",
+            "b.pem has no private key",
+            "has no private key",
+            "is not the one",
+        ]) {
+            assert!(one["file"].as_str().unwrap().ends_with("gateway.toml"), "{one}");
+            assert!(one["what"].as_str().unwrap().contains(what), "{one}");
+            assert!(!one["hint"].as_str().unwrap().is_empty(), "{one}");
+        }
+    }
+
+    #[test]
+    fn places_that_cannot_be_written_are_told_and_nothing_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let text = |state: &str, log: &str| {
+            format!("state = \"{state}\"\n[access-log]\nfile = \"{log}\"\n")
+        };
+
+        let bad = checked(folder.path(), &text("file/state", "none/access.log"), Format::Text);
+        let is_folder = checked(folder.path(), &text("off", "."), Format::Text);
+        std::os::unix::fs::symlink("none/log", folder.path().join("link")).unwrap();
+        let lost_link = checked(folder.path(), &text("off", "link"), Format::Text);
+        std::fs::remove_file(folder.path().join("link")).unwrap();
+        let device = checked(folder.path(), &text("off", "/dev/stderr"), Format::Text);
+        let good = checked(folder.path(), &text("var/state", "access.log"), Format::Text);
+
+        for part in [
+            "gateway.toml:1:9: state: the last good routes cannot be kept: ",
+            "file: it is not a folder",
+            "gateway.toml:3:8: access-log.file: ",
+            "none/access.log cannot be opened for writing: ",
+            "\n2 problems\n",
+        ] {
+            assert!(bad.output.contains(part), "{part} is not in {}", bad.output);
+        }
+        assert!(is_folder.output.contains("writing: it is a folder, not a file"), "{is_folder:?}");
+        assert!(lost_link.output.contains("/none: No such file"), "{lost_link:?}");
+        assert!(device.is_good && good.is_good, "{device:?} {good:?}");
+        let made = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(made, 3, "only the two config files and the one that was there");
+    }
+
+    #[test]
+    fn what_a_user_may_not_write_is_told() {
+        if rustix::process::getuid().is_root() {
+            return; // whom nothing is refused
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let closed = folder.path().join("closed");
+        std::fs::create_dir(&closed).unwrap();
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o500)).unwrap();
+        let text = "state = \"closed/state\"\n[access-log]\nfile = \"closed/access.log\"\n";
+
+        let outcome = checked(folder.path(), text, Format::Text);
+
+        assert_eq!(outcome.output.matches("Permission denied").count(), 2, "{outcome:?}");
+    }
+
+    #[test]
+    fn routes_that_a_start_would_refuse_as_empty_are_a_problem() {
         let folder = tempfile::tempdir().unwrap();
         let gateway = folder.path().join("gateway.toml");
-        let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
-                    tls = { cert = \"none.pem\", key = \"none.key\" }\n";
-        std::fs::write(&gateway, text).unwrap();
-        std::fs::write(folder.path().join("routes.toml"), "").unwrap();
+        let check_with = |routes: &str| {
+            std::fs::write(&gateway, format!("routes = \"{routes}\"\n")).unwrap();
+            check(&gateway, &KNOWN, Format::Text)
+        };
+        for name in ["none.d", "blank.d"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("blank.d/a.toml"), " \n").unwrap();
+        std::fs::write(folder.path().join("blank.toml"), "\u{feff}\n").unwrap();
 
-        let outcome = check(&gateway, &KNOWN, Format::Text);
+        for (routes, what) in [
+            ("blank.toml", "blank.toml:1:1: the routes are empty"),
+            ("blank.d", "blank.d:1:1: the routes are empty"),
+            ("none.d", "none.d:1:1: the folder has no *.toml file"),
+        ] {
+            let outcome = check_with(routes);
 
-        assert!(!outcome.is_good);
-        assert!(outcome.output.contains("cannot read the certificate from"), "{outcome:?}");
+            assert!(!outcome.is_good, "{routes}");
+            assert!(outcome.output.contains(what), "{outcome:?}");
+            assert!(outcome.output.contains("\n    hint: "), "{outcome:?}");
+        }
     }
 
     #[test]
     fn good_files_are_said_to_be_good() {
         let folder = tempfile::tempdir().unwrap();
         let gateway = folder.path().join("gateway.toml");
-        std::fs::write(&gateway, "").unwrap();
-        std::fs::write(folder.path().join("routes.toml"), "").unwrap();
+        let outcome = checked(folder.path(), "", Format::Text);
 
-        let outcome = check(&gateway, &KNOWN, Format::Text);
-
-        assert!(outcome.is_good);
+        assert!(outcome.is_good, "{outcome:?}");
         assert!(outcome.output.ends_with("are good: 0 tenants, 0 pools\n"), "{outcome:?}");
         assert_eq!(check(&gateway, &KNOWN, Format::Json).output, "[]\n");
     }

@@ -132,16 +132,15 @@ mod tests {
 
     #[test]
     fn a_cause_that_an_error_tells_itself_is_not_told_again() {
-        let tls = crate::config::spec::ListenerTlsSpec {
-            certificate: "none/cert.pem".into(),
-            key: "none/key.pem".into(),
+        let lines = crate::telemetry::lines::LinesError::Open {
+            path: "none/access.log".into(),
+            source: io::ErrorKind::NotFound.into(),
         };
-        let error = anyhow::Error::from(crate::tls::server::build(&tls).unwrap_err());
 
-        let text = sentence(&error.context("the gateway does not start"));
+        let text = sentence(&anyhow::Error::from(lines).context("the gateway does not start"));
 
-        assert!(text.starts_with("the gateway does not start: cannot read"), "{text}");
-        assert_eq!(text.matches("No such file").count(), 1, "{text}");
+        assert!(text.starts_with("the gateway does not start: none/access.log"), "{text}");
+        assert_eq!(text.matches("entity not found").count(), 1, "{text}");
     }
 
     #[test]

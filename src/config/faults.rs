@@ -2,11 +2,12 @@
 //! fault that merely follows from another one, and no flood.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::files::File;
 use super::key::Key;
 use super::lines::Lines;
-use super::problem::{Problem, Problems};
+use super::problem::{Place, Problem, Problems};
 
 /// How a fault relates to others.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,6 +140,15 @@ impl<'a> Faults<'a> {
         let Some(file) = self.files.get(file) else { return String::new() };
         let (line, column) = Lines::of(&file.text).place(at);
         format!("{}:{line}:{column}", file.path.display())
+    }
+
+    /// The place of what stands at a key, for what is found wrong with it later.
+    pub(super) fn place_of(&self, key: &Key<'_>, at: usize) -> Place {
+        let (index, key) = self.shown(key);
+        let file = self.files.get(index);
+        let (line, column) = file.map_or((1, 1), |file| Lines::of(&file.text).place(at));
+        let path = file.map_or_else(String::new, |file| file.path.display().to_string());
+        Place { file: Arc::from(path), line, column, key }
     }
 
     /// The file and text of a key, with the indexes that the file has.

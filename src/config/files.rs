@@ -32,6 +32,13 @@ impl Files {
         let path = path.into();
         Self { root: path.clone(), files: vec![File { path, text: text.into() }] }
     }
+
+    /// Whether no file says anything, not even a comment.
+    pub(super) fn are_blank(&self) -> bool {
+        let is_blank =
+            |file: &File| file.text.trim_start_matches(BYTE_ORDER_MARK).trim().is_empty();
+        self.files.iter().all(is_blank)
+    }
 }
 
 /// Reads the routes file, or all `*.toml` files of the routes folder. Hidden files are left out,
@@ -117,6 +124,9 @@ fn is_wanted(path: &Path) -> bool {
     let leftover = name.starts_with(['.', '#']) || !name.ends_with(".toml");
     !leftover && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
+
+/// Some editors write it at the start of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// 64 MiB: a million tenants of one line each.
 const MAX_BYTES: u64 = 64 << 20;

@@ -20,7 +20,7 @@ use std::path::Path;
 
 pub use check::Known;
 pub use files::{File, Files, read_routes};
-pub use problem::{Problem, Problems};
+pub use problem::{Place, Problem, Problems};
 
 use spec::{GatewaySpec, RoutesSpec};
 

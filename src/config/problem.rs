@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -22,6 +23,33 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
+/// Where a file says something, so that what is found wrong with it later is told there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as its path was given.
+    pub file: Arc<str>,
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// The dotted path of the key.
+    pub key: String,
+}
+
+impl Place {
+    /// What is wrong with what stands here, and what to do about it.
+    pub fn problem(&self, what: String, hint: String) -> Problem {
+        Problem {
+            file: self.file.to_string(),
+            line: self.line,
+            column: self.column,
+            key: self.key.clone(),
+            what,
+            hint: Some(hint),
+        }
+    }
+}
+
 /// All faults of all files, in the order of the files and their lines; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -33,6 +61,11 @@ impl Problems {
     /// Several faults.
     pub(super) fn new(list: Vec<Problem>) -> Self {
         Self { list }
+    }
+
+    /// Faults that were found beside the check of a file; `None` where there is none.
+    pub fn of(list: Vec<Problem>) -> Option<Self> {
+        (!list.is_empty()).then_some(Self { list })
     }
 
     /// The one fault of a file that could not be read, or that has no place in its text.
@@ -83,6 +116,17 @@ impl IntoIterator for Problems {
 
     fn into_iter(self) -> Self::IntoIter {
         self.list.into_iter()
+    }
+}
+
+impl Problem {
+    /// As [`fmt::Display`] shows it, in one line for a log.
+    pub fn in_one_line(&self) -> String {
+        let bare = Self { hint: None, ..self.clone() }.to_string();
+        match &self.hint {
+            Some(hint) => format!("{bare} (hint: {hint})"),
+            None => bare,
+        }
     }
 }
 

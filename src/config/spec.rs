@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use crate::base::units::{ByteSize, Percent};
 use crate::model::ids::{PoolId, TenantId};
 
+use super::problem::Place;
+
 /// `gateway.toml`: read once at start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewaySpec {
@@ -23,7 +25,7 @@ pub struct GatewaySpec {
     /// The routes file, or a folder of `*.toml` files.
     pub routes: PathBuf,
     /// Folder for what must outlive a restart; `None` = keep nothing.
-    pub state: Option<PathBuf>,
+    pub state: Option<NamedPath>,
     /// Worker threads; at least 1.
     pub workers: usize,
     /// How names are resolved.
@@ -51,9 +53,19 @@ pub struct ListenerSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTlsSpec {
     /// PEM file of the chain, leaf first.
-    pub certificate: PathBuf,
+    pub certificate: NamedPath,
     /// PEM file of the private key.
-    pub key: PathBuf,
+    pub key: NamedPath,
+}
+
+/// A file or folder that `gateway.toml` names and that the start looks into: what is wrong with it
+/// is told where it is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPath {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Where it is named; the first line where it is the default.
+    pub place: Place,
 }
 
 /// How names are resolved.
@@ -102,7 +114,7 @@ pub enum AccessLogOutput {
     /// Standard output.
     Stdout,
     /// Appended to a file.
-    File(PathBuf),
+    File(NamedPath),
 }
 
 /// What a client may take.

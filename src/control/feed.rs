@@ -10,8 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::base::tasks::{Stop, Tasks};
 use crate::config::spec::SourceSpec;
-use crate::discovery::resolver::Resolver;
-use crate::discovery::{self, Event, Report, Source, SourceKey};
+use crate::discovery::{self, Event, Means, Report, Source, SourceKey};
 use crate::model::endpoint::Endpoint;
 use crate::model::members::{Found, Members};
 use crate::telemetry::registry::Metrics;
@@ -33,7 +32,7 @@ pub(super) struct Feed {
 pub(super) struct Home {
     pub(super) pool: Arc<str>,
     pub(super) members: Arc<Members>,
-    pub(super) resolver: Resolver,
+    pub(super) means: Means,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -171,7 +170,7 @@ impl Desk {
     fn open(&mut self, spec: SourceSpec, status: SourceStatus) -> Slot {
         let key = SourceKey(self.next_key);
         self.next_key += 1;
-        let source = discovery::spawn(&spec, key, &self.home.resolver, &self.reports.0);
+        let source = discovery::spawn(&spec, key, &self.home.means, &self.reports.0);
         Slot { spec, status, key, _source: source, found: None }
     }
 
@@ -242,7 +241,9 @@ mod tests {
 
     use tokio::time::{sleep, timeout};
 
+    use crate::base::watch::FileEvents;
     use crate::config::spec::DnsSpec;
+    use crate::discovery::resolver::Resolver;
     use crate::model::endpoint::Health;
 
     use super::*;
@@ -252,7 +253,7 @@ mod tests {
         Home {
             pool: "shop".into(),
             members: Arc::new(Members::new(1, Health::Unchecked, 0.5)),
-            resolver: Resolver::new(&dns),
+            means: Means { resolver: Resolver::new(&dns), files: FileEvents::new() },
             metrics: Arc::new(Metrics::new()),
         }
     }

@@ -16,13 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stop, Tasks};
-use crate::base::watch::Watcher;
+use crate::base::watch::{FileEvents, Watcher};
 use crate::config::Files;
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
+use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
 use crate::health::passive;
 use crate::pool::Pool;
@@ -34,7 +35,7 @@ use generation::{Fault, Live, ReloadResult};
 use load::in_background;
 use plan::{Numbers, Pools};
 use reconcile::Running;
-use reload::{Reloader, RetiredTables, emptied, is_blank};
+use reload::{Reloader, RetiredTables};
 use state::State;
 
 /// Somebody who wants the files to be loaded now, and to hear what came of it.
@@ -78,13 +79,16 @@ impl Control {
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
         // Before the first reading, so that no change after it is missed.
-        let watcher = Watcher::new(gateway.routes.clone());
-        let state = gateway.state.clone().map(|folder| State::new(folder, gateway.routes.clone()));
+        let files = FileEvents::new();
+        let watcher = Watcher::new(gateway.routes.clone(), &files).await;
+        let means = Means { resolver: Resolver::new(&gateway.dns), files };
+        let state =
+            gateway.state.clone().map(|folder| State::new(folder.path, gateway.routes.clone()));
         let (keep, to_keep) = watch::channel(None);
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
-            running: Running::new(Resolver::new(&gateway.dns), Arc::clone(&metrics)),
+            running: Running::new(means, Arc::clone(&metrics)),
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
             live: Snapshot::new(Arc::new(Live::none())),
@@ -114,7 +118,7 @@ impl Control {
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {
-    let problems = match from_files(reloader, state).await {
+    let problems = match from_files(reloader).await {
         Ok(()) => {
             reloader.succeed();
             return Ok(());
@@ -134,22 +138,11 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
     Ok(())
 }
 
-async fn from_files(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Vec<Fault>> {
+async fn from_files(reloader: &mut Reloader) -> Result<(), Vec<Fault>> {
+    let started = Instant::now();
     let files = reloader.read().await?;
-    // As in a reload: a file that a crash has cut to nothing must not take every tenant away, nor
-    // replace the copy that can still serve them.
-    if is_blank(&files) && keeps_routes(state).await {
-        return Err(vec![emptied(&files)]);
-    }
     let loaded = in_background(move || load::check(files)).await?;
-    reloader.apply(loaded, FIRST_PATIENCE).await
-}
-
-/// Whether there is a last good copy that says anything. One that cannot be read says nothing.
-async fn keeps_routes(state: Option<&State>) -> bool {
-    let Some(state) = state.cloned() else { return false };
-    let kept = in_background(move || Ok(state.load())).await;
-    matches!(kept, Ok(Ok(Some(files))) if !is_blank(&files))
+    reloader.apply(loaded, FIRST_PATIENCE, started).await
 }
 
 /// Serves what was kept. The error says why it cannot, as the end of a sentence.
@@ -157,7 +150,7 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
     let Some(state) = state.cloned() else {
         return Err("`state` is off, so that no last good ones are kept".into());
     };
-    let place = state.path();
+    let (place, started) = (state.path(), Instant::now());
     let kept = in_background(move || Ok(state.load())).await.map_err(|faults| listed(&faults))?;
     let files = match kept {
         Ok(Some(files)) => files,
@@ -172,7 +165,7 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
         )
     };
     let loaded = in_background(move || load::check(files)).await.map_err(unusable)?;
-    reloader.apply(loaded, FIRST_PATIENCE).await.map_err(unusable)
+    reloader.apply(loaded, FIRST_PATIENCE, started).await.map_err(unusable)
 }
 
 /// Keeps the newest of what is sent, until the sender is gone and nothing waits. A task of its

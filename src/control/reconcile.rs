@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::tasks::Tasks;
-use crate::discovery::resolver::Resolver;
+use crate::discovery::Means;
 use crate::health::active::{self, Check};
 use crate::health::probe::{self, ProbeTls};
 use crate::model::endpoint::Health;
@@ -28,7 +28,7 @@ pub(super) struct Running {
     pools: BTreeMap<PoolId, RunningPool>,
     /// Pools whose successors run already while the live table still names them.
     outgoing: Vec<RunningPool>,
-    resolver: Resolver,
+    means: Means,
     /// Bounds the probes of all pools together.
     probe_slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -45,9 +45,9 @@ struct RunningPool {
 
 impl Running {
     /// Nothing runs yet.
-    pub(super) fn new(resolver: Resolver, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(means: Means, metrics: Arc<Metrics>) -> Self {
         let probe_slots = active::slots();
-        Self { pools: BTreeMap::new(), outgoing: Vec::new(), resolver, probe_slots, metrics }
+        Self { pools: BTreeMap::new(), outgoing: Vec::new(), means, probe_slots, metrics }
     }
 
     /// The pools that run, by name.
@@ -117,7 +117,7 @@ impl Running {
         let home = Home {
             pool: Arc::clone(&pool.label.name),
             members: Arc::clone(&pool.members),
-            resolver: self.resolver.clone(),
+            means: self.means.clone(),
             metrics: Arc::clone(&self.metrics),
         };
         let feed = Feed::start(home, &pool.spec.sources, before);

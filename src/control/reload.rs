@@ -85,7 +85,7 @@ impl Reloader {
 
     async fn reload(&mut self, wish: Wish) -> ReloadResult {
         let started = Instant::now();
-        let done = self.load(wish).await;
+        let done = self.load(wish, started).await;
         let generation = self.live.load().generation;
         match done {
             Ok(()) => ReloadResult::Live { generation, took: started.elapsed() },
@@ -101,12 +101,9 @@ impl Reloader {
         }
     }
 
-    async fn load(&mut self, wish: Wish) -> Result<(), Vec<Fault>> {
+    async fn load(&mut self, wish: Wish, started: Instant) -> Result<(), Vec<Fault>> {
         let files = self.read().await?;
         let applied = self.applied.clone();
-        if is_blank(&files) && applied.as_ref().is_some_and(|loaded| !is_blank(&loaded.files)) {
-            return Err(vec![emptied(&files)]);
-        }
         if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
             let live = self.live.load();
             if live.serving_last_good || !live.problems.is_empty() {
@@ -119,7 +116,7 @@ impl Reloader {
             self.confirm(loaded.files);
             return Ok(());
         }
-        self.apply(loaded, PATIENCE).await?;
+        self.apply(loaded, PATIENCE, started).await?;
         self.succeed();
         Ok(())
     }
@@ -144,13 +141,14 @@ impl Reloader {
         in_background(move || load::read(&routes)).await
     }
 
-    /// Makes the next generation of `loaded` and publishes it.
+    /// Makes the next generation of `loaded` and publishes it. `started` is when its files began
+    /// to be read.
     pub(super) async fn apply(
         &mut self,
         loaded: Loaded,
         patience: Duration,
+        started: Instant,
     ) -> Result<(), Vec<Fault>> {
-        let started = Instant::now();
         let generation = self.live.load().generation + 1;
         let materials = Materials {
             loaded,
@@ -248,23 +246,6 @@ impl RetiredTables {
         if !free.is_empty() {
             drop(tokio::task::spawn_blocking(move || drop(free)));
         }
-    }
-}
-
-/// Whether no file says anything, not even a comment.
-pub(super) fn is_blank(files: &Files) -> bool {
-    files.files.iter().all(|file| file.text.trim().is_empty())
-}
-
-/// An emptied file is far more often about to be written than a wish to serve nobody.
-pub(super) fn emptied(files: &Files) -> Fault {
-    Fault {
-        file: files.root.clone(),
-        line: None,
-        column: None,
-        key: None,
-        what: "the routes are empty, as while they are being written".into(),
-        hint: Some("to serve nobody, leave a comment in them".into()),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::future::Future;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -129,6 +131,9 @@ endpoints = [\"127.0.0.1:1\", \"127.0.0.1:2\"]
 pool = \"shop\"
 ";
 
+/// 300: more than one user has inotify instances by default.
+const SOURCES: usize = 300;
+
 const BROKEN: &str = "[tenants.acme]\npool = \"nowhere\"\n";
 
 #[tokio::test]
@@ -165,6 +170,48 @@ async fn emptied_routes_take_no_tenant_away() {
     assert!(matches!(emptied, ReloadResult::Refused { .. }), "{emptied:?}");
     assert_eq!(generation, 1);
     assert!(matches!(on_purpose, ReloadResult::Live { generation: 2, .. }), "{on_purpose:?}");
+}
+
+/// What this thread logs, as text.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logged {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_tells_the_time_from_the_first_reading_to_the_published_table() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    let _logging = tracing::subscriber::set_default(subscriber.finish());
+    let world = World::start(SHOP).await;
+
+    world.write(&SHOP.replace("acme", "globex"));
+    let ReloadResult::Live { took, .. } = world.reload().await else {
+        panic!("good routes were refused");
+    };
+
+    // Two readings that agree lie 10 ms apart, and nothing else passes time here.
+    assert!(took >= Duration::from_millis(10), "{took:?}");
+    let lines = logged.text();
+    let lines: Vec<&str> = lines.lines().filter(|line| line.contains("are live")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(!lines[0].contains("took=0ns"), "{lines:?}");
+    assert!(lines[1].contains(&format!("took={took:?}")), "{lines:?}");
 }
 
 #[tokio::test]
@@ -211,6 +258,17 @@ async fn routes_that_are_empty_at_a_restart_are_broken_and_do_not_replace_the_la
         assert!(world.live().problems[0].what.contains("the routes are empty"));
         assert!(world.control.table.load().tenant("acme").is_some());
     }
+}
+
+#[tokio::test]
+async fn a_first_start_on_empty_routes_says_what_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("routes.toml"), "").unwrap();
+
+    let error = World::of(folder, "routes.toml").await.map(drop).unwrap_err().to_string();
+
+    assert!(error.contains("routes.toml:1:1: the routes are empty"), "{error}");
+    assert!(error.contains("to serve nobody, leave a comment in them"), "{error}");
 }
 
 #[tokio::test]
@@ -401,6 +459,44 @@ async fn a_saved_file_is_live_without_being_asked_for() {
     soon("the new table", || world.control.table.load().tenant("globex").is_some()).await;
 
     assert!(world.live().problems.is_empty());
+}
+
+/// How many folders the busiest inotify instance of this process watches.
+fn watched_by_one_instance() -> usize {
+    let infos = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    // Files that are closed meanwhile are those of other tests.
+    let texts = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
+    texts.map(|text| text.matches("inotify wd:").count()).max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn the_routes_and_all_file_sources_share_one_inotify_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let lists: Vec<PathBuf> =
+        (0..SOURCES).map(|n| folder.path().join(format!("lists/{n}/members.json"))).collect();
+    let name_all = |port: u16| {
+        for list in &lists {
+            fs::write(list, format!("[{{\"targets\": [\"127.0.0.1:{port}\"]}}]")).unwrap();
+        }
+    };
+    let mut routes = String::new();
+    for (number, list) in lists.iter().enumerate() {
+        fs::create_dir_all(list.parent().unwrap()).unwrap();
+        routes += &format!("[pools.p{number}]\nfile = \"{}\"\n", list.display());
+    }
+    name_all(1);
+    fs::write(folder.path().join("routes.toml"), routes).unwrap();
+    let world = World::of(folder, "routes.toml").await.unwrap();
+    let have = |port: &str| {
+        let live = world.live();
+        live.pools.len() == SOURCES
+            && live.pools.iter().all(|pool| addresses(&pool.members) == [port])
+    };
+    soon("the first members", || have("127.0.0.1:1")).await;
+
+    name_all(2);
+    soon("the new members", || have("127.0.0.1:2")).await;
+    assert!(watched_by_one_instance() > SOURCES, "{}", watched_by_one_instance());
 }
 
 #[tokio::test]

@@ -9,11 +9,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::base::tasks::Stopped;
+use crate::base::watch::FileEvents;
 use crate::config::spec::SourceSpec;
 use crate::model::members::Found;
 
 use super::nameserver::{NameServer, Reply};
-use super::{Event, Report, Source, SourceKey, merge, spawn};
+use super::{Event, Means, Report, Source, SourceKey, merge, spawn};
 
 const NAME: &str = "billing.internal.";
 
@@ -53,7 +54,8 @@ impl World {
 
     fn start(&self, spec: &SourceSpec) -> (Source, mpsc::Receiver<Report>) {
         let (reports, heard) = mpsc::channel(16);
-        (spawn(spec, SourceKey(1), &self.server.resolver(), &reports), heard)
+        let means = Means { resolver: self.server.resolver(), files: FileEvents::new() };
+        (spawn(spec, SourceKey(1), &means, &reports), heard)
     }
 
     /// Makes each source that can fail do so.

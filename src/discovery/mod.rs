@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::base::tasks::{Stopped, Tasks};
+use crate::base::watch::FileEvents;
 use crate::config::spec::SourceSpec;
 use crate::model::members::Found;
 
@@ -66,21 +67,30 @@ impl Source {
     }
 }
 
+/// What all sources share.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// Looks names up.
+    pub resolver: Resolver,
+    /// Tells of changes of files.
+    pub files: FileEvents,
+}
+
 /// Starts a source. Its reports go to `reports`; the first comes as soon as something is known.
 pub fn spawn(
     spec: &SourceSpec,
     key: SourceKey,
-    resolver: &Resolver,
+    means: &Means,
     reports: &mpsc::Sender<Report>,
 ) -> Source {
     let label: Arc<str> = label(spec).into();
     let feed = Feed::new(key, Arc::clone(&label), reports.clone());
-    let (spec, resolver) = (spec.clone(), resolver.clone());
+    let (spec, means) = (spec.clone(), means.clone());
     let mut tasks = Tasks::new("discovery");
     tasks.spawn(|mut stop| async move {
         tokio::select! {
             () = stop.requested() => {}
-            () = run(spec, resolver, feed) => {}
+            () = run(spec, means, feed) => {}
         }
     });
     Source { label, tasks }
@@ -93,12 +103,12 @@ pub fn merge<'a>(sets: impl IntoIterator<Item = &'a [Found]>) -> Vec<Found> {
     sets.into_iter().flatten().filter(|found| seen.insert(found.address)).cloned().collect()
 }
 
-async fn run(spec: SourceSpec, resolver: Resolver, feed: Feed) {
+async fn run(spec: SourceSpec, means: Means, feed: Feed) {
     match spec {
         SourceSpec::Fixed(endpoints) => fixed::run(&endpoints, feed).await,
-        SourceSpec::Dns { name, port } => dns::run(&resolver, &name, port, feed).await,
-        SourceSpec::Srv { name } => srv::run(&resolver, &name, feed).await,
-        SourceSpec::File(path) => file::run(&path, feed).await,
+        SourceSpec::Dns { name, port } => dns::run(&means.resolver, &name, port, feed).await,
+        SourceSpec::Srv { name } => srv::run(&means.resolver, &name, feed).await,
+        SourceSpec::File(path) => file::run(&path, &means.files, feed).await,
     }
 }
 

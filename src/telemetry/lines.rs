@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -266,9 +267,14 @@ fn append(path: &Path) -> Result<File, LinesError> {
     OpenOptions::new()
         .append(true)
         .create(true)
+        .mode(MODE)
         .open(path)
         .map_err(|source| LinesError::Open { path: path.to_owned(), source })
 }
+
+/// Lines name clients: the owner writes them, the group (those who collect logs) reads them, and
+/// nobody else does. A file that is there already keeps its mode.
+const MODE: u32 = 0o640;
 
 /// 64 KiB: a write of it costs little more than the bytes themselves.
 const BATCH_BYTES: usize = 64 << 10;

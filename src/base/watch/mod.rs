@@ -1,35 +1,54 @@
 //! Tells when a file or a folder has changed, whatever way it was changed: written in place,
 //! replaced by a rename, deleted and made anew, or reached through links that were swapped. It
 //! says that something changed, never what; reading is the owner's work.
+//!
+//! Looking at files may take long, as on a network file system: it is done where a thread may wait.
 
+mod events;
 mod trace;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{Config, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::tasks::Blocking;
+
+pub use events::FileEvents;
 use trace::Trace;
 
 /// Watches one path. Made before the path is first read, it misses no change after that reading.
 #[derive(Debug)]
 pub struct Watcher {
-    path: PathBuf,
-    trace: Arc<Trace>,
-    /// What everything looked like when a change was last told.
-    known: u64,
-    /// Kept because dropping it ends the watch. `None` where the system gives no events; then the
-    /// look every two seconds is all there is.
-    armed: Option<RecommendedWatcher>,
-    /// Room for one: a second event before the first is heard says nothing new.
-    event: mpsc::Sender<()>,
+    place: Place,
     events: mpsc::Receiver<()>,
+    seen: Seen,
     burst: Option<Burst>,
     next_look: Instant,
+    /// What is being done on another thread; kept here so that a wait that is dropped loses nothing.
+    work: Option<Work>,
+}
+
+/// What is watched, and who hears of it.
+#[derive(Clone, Debug)]
+struct Place {
+    path: Arc<PathBuf>,
+    system: FileEvents,
+    /// As [`FileEvents`] knows the watcher.
+    id: u64,
+}
+
+/// What was found when the path was last followed.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    trace: Arc<Trace>,
+    /// What everything looked like.
+    look: u64,
+    /// Whether the system tells of every change. Where it does not, the look every two seconds is
+    /// all there is.
+    armed: bool,
 }
 
 /// Events that are not yet reported.
@@ -39,16 +58,40 @@ struct Burst {
     last: Instant,
 }
 
+#[derive(Debug)]
+enum Work {
+    /// Follows the path anew, before a change is reported.
+    Follow(Blocking<Seen>),
+    /// Looks whether anything has changed; with the time when it began.
+    Look(Instant, Blocking<Found>),
+}
+
+/// What a look has found.
+#[derive(Debug)]
+struct Found {
+    changed: bool,
+    armed: bool,
+}
+
 impl Watcher {
     /// Starts to watch `path`, which need not exist yet. Where the system refuses to watch, a log
     /// line says so and changes are found by looking.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
+    pub async fn new(path: impl Into<PathBuf>, system: &FileEvents) -> Self {
         let (event, events) = mpsc::channel(1);
-        let (trace, next_look) = (Arc::new(Trace::default()), Instant::now() + LOOK_EVERY);
-        let mut watcher =
-            Self { path, trace, known: 0, armed: None, event, events, burst: None, next_look };
-        watcher.follow_anew();
+        let id = system.listen(event);
+        let place = Place { path: Arc::new(path.into()), system: system.clone(), id };
+        let mut watcher = Self {
+            place,
+            events,
+            seen: Seen::default(),
+            burst: None,
+            next_look: Instant::now(),
+            work: None,
+        };
+        let place = watcher.place.clone();
+        let seen = Blocking::start(move || place.follow()).ended().await;
+        watcher.seen = seen.unwrap_or_default();
+        watcher.next_look = Instant::now() + LOOK_EVERY;
         watcher
     }
 
@@ -56,19 +99,53 @@ impl Watcher {
     /// after the first. May be dropped at any time without losing a change.
     pub async fn changed(&mut self) {
         loop {
+            if self.finish_work().await {
+                return;
+            }
             let wake = match self.burst {
                 Some(burst) => (burst.last + QUIET).min(burst.first + LONGEST_BURST),
                 None => self.next_look,
             };
             tokio::select! {
                 Some(()) = self.events.recv() => self.note_event(),
-                () = sleep_until(wake) => {
-                    if self.burst.take().is_some() {
-                        self.follow_anew();
-                        return;
+                () = sleep_until(wake) => self.work = Some(self.begin()),
+            }
+        }
+    }
+
+    /// The work that is due: events are old enough to be reported, or it is time to look.
+    fn begin(&mut self) -> Work {
+        let place = self.place.clone();
+        match self.burst.take() {
+            Some(_) => Work::Follow(Blocking::start(move || place.follow())),
+            None => {
+                let seen = self.seen.clone();
+                Work::Look(Instant::now(), Blocking::start(move || place.look(&seen)))
+            }
+        }
+    }
+
+    /// Waits for what is being done, if anything is; tells whether a change is to be reported.
+    async fn finish_work(&mut self) -> bool {
+        match &mut self.work {
+            None => false,
+            Some(Work::Follow(following)) => {
+                // Without a result, as after a panic, looking will have to do.
+                self.seen = following.ended().await.unwrap_or_default();
+                self.work = None;
+                true
+            }
+            Some(Work::Look(started, looking)) => {
+                let found = looking.ended().await;
+                self.next_look = *started + LOOK_EVERY.max(started.elapsed() * LOOK_SHARE);
+                self.work = None;
+                if let Some(found) = found {
+                    self.seen.armed = found.armed;
+                    if found.changed {
+                        self.note_event();
                     }
-                    self.look();
                 }
+                false
             }
         }
     }
@@ -78,72 +155,40 @@ impl Watcher {
         let first = self.burst.map_or(now, |burst| burst.first);
         self.burst = Some(Burst { first, last: now });
     }
+}
 
-    /// Looks at the files themselves, for file systems that send no events (NFS, some overlays).
-    fn look(&mut self) {
-        let started = Instant::now();
-        if self.trace.look() != self.known || Trace::of(&self.path) != *self.trace {
-            self.note_event();
-        }
-        self.next_look = started + LOOK_EVERY.max(started.elapsed() * LOOK_SHARE);
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.place.system.leave(self.place.id);
     }
+}
 
-    /// Takes the present look as the known one, and watches the folders that now hold the files:
-    /// always anew, because a folder that was deleted and made again looks the same and is not.
+impl Place {
+    /// Takes the present look as the known one, and watches the folders that now hold the files.
     /// What changes after this is reported; what changed before it, the owner is about to read.
-    fn follow_anew(&mut self) {
-        for _ in 0..ARM_TRIES {
-            self.trace = Arc::new(Trace::of(&self.path));
-            self.arm();
-            if Trace::of(&self.path).watches_as(&self.trace) {
+    fn follow(&self) -> Seen {
+        let mut trace = Arc::new(Trace::of(&self.path));
+        let mut armed = self.system.arm(self.id, &trace);
+        for _ in 1..ARM_TRIES {
+            let now = Trace::of(&self.path);
+            if now.watches_as(&trace) {
                 break;
             }
             // Folders that change faster than they can be followed: the next look sees to it.
+            trace = Arc::new(now);
+            armed = self.system.arm(self.id, &trace);
         }
-        self.known = self.trace.look();
+        Seen { look: trace.look(), trace, armed }
     }
 
-    fn arm(&mut self) {
-        let trace = Arc::clone(&self.trace);
-        let event = self.event.clone();
-        let hear = move |heard: notify::Result<Event>| {
-            if heard.map_or(true, |heard| matters(&heard, &trace)) {
-                // A full channel already says that something changed.
-                event.try_send(()).unwrap_or_default();
-            }
-        };
-        self.armed = None; // gives its inotify instance back before the next one is asked for
-        match RecommendedWatcher::new(hear, Config::default()) {
-            Ok(mut watcher) => {
-                for folder in self.trace.folders() {
-                    if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                        warn_of(folder, &error);
-                    }
-                }
-                self.armed = Some(watcher);
-            }
-            Err(error) => warn_of(&self.path, &error),
-        }
+    /// Looks at the files themselves, for file systems that send no events (NFS, some overlays).
+    fn look(&self, seen: &Seen) -> Found {
+        // A limit of the system may have been raised. First, so that nothing falls in between.
+        let armed = seen.armed || self.system.arm(self.id, &seen.trace);
+        self.system.tidy();
+        let changed = seen.trace.look() != seen.look || Trace::of(&self.path) != *seen.trace;
+        Found { changed, armed }
     }
-}
-
-fn warn_of(path: &Path, error: &notify::Error) {
-    // A folder that is gone meanwhile is no fault; the next trace leaves it out.
-    if !matches!(error.kind, notify::ErrorKind::PathNotFound) {
-        tracing::warn!(path = %path.display(), %error,
-            "cannot watch for changes; looking every two seconds instead");
-    }
-}
-
-/// Reading a file is an event too; only what changes it counts. An event without a path tells of
-/// lost events.
-fn matters(event: &Event, trace: &Trace) -> bool {
-    let changes = match event.kind {
-        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-        _ => true,
-    };
-    let known = event.paths.is_empty() || event.paths.iter().any(|path| trace.concerns(path));
-    event.need_rescan() || (changes && known)
 }
 
 /// 100 ms: an editor's several writes of one save lie within a few milliseconds.

@@ -1,19 +1,31 @@
 //! The watcher hears each way in which files are changed, and nothing else.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use notify::{Config, RecommendedWatcher, Watcher as _};
 use tokio::time::timeout;
 
 use super::*;
 
 /// A watcher that never looks by itself, so that a signal proves that an event was heard.
-fn by_events(path: &Path) -> Watcher {
-    let mut watcher = Watcher::new(path);
-    assert!(watcher.armed.is_some(), "this machine gives no file events");
+async fn by_events(path: &Path) -> Watcher {
+    by_events_of(path, &FileEvents::new()).await
+}
+
+async fn by_events_of(path: &Path, system: &FileEvents) -> Watcher {
+    let mut watcher = Watcher::new(path, system).await;
+    assert!(watcher.seen.armed, "this machine gives no file events");
     watcher.next_look = Instant::now() + Duration::from_secs(3600);
     watcher
+}
+
+/// A system at its limit of inotify instances.
+fn exhausted() -> FileEvents {
+    FileEvents::opened_by(|_| Err(notify::Error::io(io::Error::from_raw_os_error(24))))
 }
 
 async fn hears(watcher: &mut Watcher, what: &str) {
@@ -31,7 +43,7 @@ async fn a_write_in_place_is_heard() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("routes.toml");
     fs::write(&file, "a").unwrap();
-    let mut watcher = by_events(&file);
+    let mut watcher = by_events(&file).await;
 
     for text in ["b", "c", "longer"] {
         fs::write(&file, text).unwrap();
@@ -44,7 +56,7 @@ async fn an_editors_rename_over_the_file_is_heard_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("routes.toml");
     fs::write(&file, "a").unwrap();
-    let mut watcher = by_events(&file);
+    let mut watcher = by_events(&file).await;
 
     for text in ["b", "c", "d"] {
         let draft = folder.path().join(".routes.toml.swp");
@@ -67,8 +79,8 @@ async fn a_kubernetes_config_map_swap_is_heard_each_time() {
     };
     publish("..2026_1");
     symlink("..data/routes.toml", at("routes.toml")).unwrap();
-    let mut file = by_events(&at("routes.toml"));
-    let mut whole = by_events(folder.path());
+    let mut file = by_events(&at("routes.toml")).await;
+    let mut whole = by_events(folder.path()).await;
 
     for version in ["..2026_2", "..2026_3", "..2026_4"] {
         publish(version);
@@ -89,7 +101,7 @@ async fn a_folder_that_is_reached_through_a_swapped_link_is_followed() {
         fs::write(at(release).join("members.json"), release).unwrap();
     }
     symlink("one", at("current")).unwrap();
-    let mut watcher = by_events(&at("current/members.json"));
+    let mut watcher = by_events(&at("current/members.json")).await;
 
     symlink("two", at("next")).unwrap();
     fs::rename(at("next"), at("current")).unwrap();
@@ -105,7 +117,7 @@ async fn a_file_that_is_deleted_and_made_anew_is_heard_both_times() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("routes.toml");
     fs::write(&file, "a").unwrap();
-    let mut watcher = by_events(&file);
+    let mut watcher = by_events(&file).await;
 
     fs::remove_file(&file).unwrap();
     hears(&mut watcher, "the deletion").await;
@@ -118,7 +130,7 @@ async fn a_file_that_is_deleted_and_made_anew_is_heard_both_times() {
 async fn a_path_whose_folders_come_later_is_heard() {
     let base = tempfile::tempdir().unwrap();
     let file = base.path().join("etc/tenantry/routes.toml");
-    let mut watcher = by_events(&file);
+    let mut watcher = by_events(&file).await;
 
     fs::create_dir(base.path().join("etc")).unwrap();
     hears(&mut watcher, "the first folder").await;
@@ -136,7 +148,7 @@ async fn a_folder_that_is_replaced_is_followed() {
     let folder = base.path().join("routes.d");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("a.toml"), "a").unwrap();
-    let mut watcher = by_events(&folder);
+    let mut watcher = by_events(&folder).await;
 
     fs::write(folder.join("b.toml"), "b").unwrap();
     hears(&mut watcher, "a new file in the folder").await;
@@ -156,7 +168,7 @@ async fn reading_and_neighbours_say_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("routes.toml");
     fs::write(&file, "a").unwrap();
-    let mut watcher = by_events(&file);
+    let mut watcher = by_events(&file).await;
 
     fs::read(&file).unwrap();
     fs::write(folder.path().join("other.toml"), "x").unwrap();
@@ -171,11 +183,10 @@ async fn where_no_events_come_a_look_finds_the_change() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("routes.toml");
     fs::write(&file, "a").unwrap();
-    let mut watcher = Watcher::new(&file);
-    watcher.armed = None;
+    let mut watcher = Watcher::new(&file, &exhausted()).await;
+    assert!(!watcher.seen.armed);
 
     fs::write(&file, "bb").unwrap();
-    while watcher.events.try_recv().is_ok() {}
 
     hears(&mut watcher, "a change by looking").await;
 }
@@ -185,7 +196,7 @@ async fn a_loop_of_links_is_no_trap() {
     let folder = tempfile::tempdir().unwrap();
     symlink("b", folder.path().join("a")).unwrap();
     symlink("a", folder.path().join("b")).unwrap();
-    let mut watcher = by_events(&folder.path().join("a"));
+    let mut watcher = by_events(&folder.path().join("a")).await;
 
     fs::remove_file(folder.path().join("a")).unwrap();
     fs::write(folder.path().join("a"), "x").unwrap();
@@ -194,18 +205,18 @@ async fn a_loop_of_links_is_no_trap() {
 }
 
 /// A watcher without a system watch, so that the test alone makes the events.
-fn scripted(path: &Path) -> (Watcher, mpsc::Sender<()>) {
-    let mut watcher = Watcher::new(path);
-    watcher.armed = None;
+async fn scripted(path: &Path) -> (Watcher, mpsc::Sender<()>) {
+    let mut watcher = Watcher::new(path, &exhausted()).await;
     watcher.next_look = Instant::now() + Duration::from_secs(3600);
-    let events = watcher.event.clone();
-    (watcher, events)
+    let (event, events) = mpsc::channel(1);
+    watcher.events = events;
+    (watcher, event)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_is_told_once_and_100_ms_after_its_last_event() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut watcher, events) = scripted(&folder.path().join("routes.toml"));
+    let (mut watcher, events) = scripted(&folder.path().join("routes.toml")).await;
     let started = Instant::now();
 
     let writes = async {
@@ -223,7 +234,7 @@ async fn a_burst_is_told_once_and_100_ms_after_its_last_event() {
 #[tokio::test(start_paused = true)]
 async fn an_endless_burst_is_told_300_ms_after_its_first_event() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut watcher, events) = scripted(&folder.path().join("routes.toml"));
+    let (mut watcher, events) = scripted(&folder.path().join("routes.toml")).await;
     let started = Instant::now();
 
     let writes = async {
@@ -242,11 +253,158 @@ async fn an_endless_burst_is_told_300_ms_after_its_first_event() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_wait_loses_no_change() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut watcher, events) = scripted(&folder.path().join("routes.toml"));
+    let (mut watcher, events) = scripted(&folder.path().join("routes.toml")).await;
     events.send(()).await.unwrap();
 
     let early = timeout(Duration::from_millis(30), watcher.changed()).await;
 
     assert!(early.is_err());
     assert!(timeout(Duration::from_secs(1), watcher.changed()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_wait_that_is_dropped_while_the_path_is_followed_loses_no_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut watcher, events) = scripted(&folder.path().join("routes.toml")).await;
+    events.send(()).await.unwrap();
+    tokio::select! {
+        () = watcher.changed() => panic!("it was told too early"),
+        () = tokio::time::sleep(QUIET / 2) => {}
+    }
+    watcher.work = Some(watcher.begin());
+
+    assert!(timeout(Duration::from_secs(20), watcher.changed()).await.is_ok());
+}
+
+#[tokio::test]
+async fn two_hundred_files_take_one_instance_of_the_system() {
+    let base = tempfile::tempdir().unwrap();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&opened);
+    let system = FileEvents::opened_by(move |hear| {
+        count.fetch_add(1, Ordering::Relaxed);
+        RecommendedWatcher::new(hear, Config::default())
+    });
+    let mut watchers = Vec::new();
+    for number in 0..200 {
+        let folder = base.path().join(number.to_string());
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("members.json"), "[]").unwrap();
+        watchers.push(by_events_of(&folder.join("members.json"), &system).await);
+    }
+
+    for number in 0..200 {
+        fs::write(base.path().join(number.to_string()).join("members.json"), "[1]").unwrap();
+    }
+    crate::base::join::all(watchers.iter_mut().map(|watcher| hears(watcher, "a write"))).await;
+
+    assert_eq!((opened.load(Ordering::Relaxed), system.watched()), (1, 200));
+    watchers.truncate(50);
+    system.tidy();
+    assert_eq!(system.watched(), 50, "what nobody watches for is given back");
+}
+
+#[tokio::test]
+async fn a_folder_is_watched_for_as_long_as_anybody_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = FileEvents::new();
+    let [one, two] = ["one.json", "two.json"].map(|name| folder.path().join(name));
+    let mut stays = by_events_of(&one, &system).await;
+    drop(by_events_of(&two, &system).await);
+    system.tidy();
+
+    fs::write(&one, "[]").unwrap();
+
+    hears(&mut stays, "a write").await;
+    assert_eq!(system.watched(), 1);
+}
+
+#[tokio::test]
+async fn at_the_limit_of_the_system_files_are_looked_at_until_the_limit_is_raised() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("routes.toml");
+    let raised = Arc::new(AtomicBool::new(false));
+    let limit = Arc::clone(&raised);
+    let system = FileEvents::opened_by(move |hear| match limit.load(Ordering::Relaxed) {
+        true => RecommendedWatcher::new(hear, Config::default()),
+        false => Err(notify::Error::io(io::Error::from_raw_os_error(24))),
+    });
+    let mut watcher = Watcher::new(&file, &system).await;
+    fs::write(&file, "a").unwrap();
+    hears(&mut watcher, "a change by looking").await;
+    assert!(!watcher.seen.armed);
+
+    raised.store(true, Ordering::Relaxed);
+    watcher.next_look = Instant::now();
+    let look = timeout(QUIET, watcher.changed()).await;
+
+    assert!(look.is_err() && watcher.seen.armed);
+    watcher.next_look = Instant::now() + Duration::from_secs(3600);
+    fs::write(&file, "b").unwrap();
+    hears(&mut watcher, "a change by an event").await;
+}
+
+#[tokio::test]
+async fn all_who_watch_a_folder_that_is_replaced_follow_the_new_one() {
+    let base = tempfile::tempdir().unwrap();
+    let folder = base.path().join("lists");
+    let system = FileEvents::new();
+    let paths = ["a.json", "b.json"].map(|name| folder.join(name));
+    fs::create_dir(&folder).unwrap();
+    let mut watchers = Vec::new();
+    for path in &paths {
+        watchers.push(by_events_of(path, &system).await);
+    }
+
+    for round in 0..2 {
+        fs::rename(&folder, base.path().join(format!("old-{round}"))).unwrap();
+        fs::create_dir(&folder).unwrap();
+        for watcher in &mut watchers {
+            hears(watcher, "the new folder").await;
+            settle(watcher).await;
+        }
+        for (path, watcher) in paths.iter().zip(&mut watchers) {
+            fs::write(path, "[]").unwrap();
+            hears(watcher, "a file in the new folder").await;
+        }
+    }
+
+    assert_eq!(system.watched(), 1);
+}
+
+#[tokio::test]
+async fn a_folder_far_above_that_goes_and_comes_back_ends_no_watch() {
+    let base = tempfile::tempdir().unwrap();
+    let at = |name: &str| base.path().join(name);
+    fs::create_dir_all(at("above/below")).unwrap();
+    let system = FileEvents::new();
+    let _above = by_events_of(&at("routes.toml"), &system).await;
+    let mut below = by_events_of(&at("above/below/members.json"), &system).await;
+
+    fs::rename(at("above"), at("away")).unwrap();
+    hears(&mut below, "the folder's leave").await;
+    fs::rename(at("away"), at("above")).unwrap();
+    hears(&mut below, "the folder's return").await;
+    settle(&mut below).await;
+
+    fs::write(at("above/below/members.json"), "[]").unwrap();
+    hears(&mut below, "a write after its return").await;
+}
+
+#[tokio::test]
+async fn files_are_looked_at_on_a_thread_that_may_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let (told, asked_on) = std::sync::mpsc::channel();
+    let system = FileEvents::opened_by(move |_| {
+        told.send(std::thread::current().id()).unwrap();
+        Err(notify::Error::io(io::Error::from_raw_os_error(24)))
+    });
+
+    let mut watcher = Watcher::new(folder.path(), &system).await;
+    watcher.next_look = Instant::now();
+    assert!(timeout(QUIET, watcher.changed()).await.is_err());
+
+    let threads: Vec<_> = asked_on.try_iter().collect();
+    assert_eq!(threads.len(), 2, "once by the first following, once by the look");
+    assert!(threads.iter().all(|thread| *thread != std::thread::current().id()));
 }

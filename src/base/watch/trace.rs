@@ -8,6 +8,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+/// Which folder it is, whatever its name: device and inode. One that was deleted may pass its own on
+/// to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
+
 /// Everything that decides what is found at a path, at one instant.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Trace {
@@ -15,7 +20,7 @@ pub(super) struct Trace {
     /// that is missing, and the folders that hold them.
     names: BTreeSet<PathBuf>,
     /// The folders that hold those names, and their identity.
-    folders: BTreeMap<PathBuf, (u64, u64)>,
+    folders: BTreeMap<PathBuf, Identity>,
     /// The folder at the end of the path, where it is one: each of its entries matters.
     whole: Option<PathBuf>,
 }
@@ -62,8 +67,13 @@ impl Trace {
     }
 
     /// The folders to watch.
-    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
-        self.folders.keys().map(PathBuf::as_path)
+    pub(super) fn folders(&self) -> impl Iterator<Item = (&Path, Identity)> {
+        self.folders.iter().map(|(folder, identity)| (folder.as_path(), *identity))
+    }
+
+    /// Whether this is one of the folders to watch.
+    pub(super) fn is_in(&self, folder: &Path) -> bool {
+        self.folders.contains_key(folder)
     }
 
     /// Whether a change of `path` matters.
@@ -112,7 +122,8 @@ impl Trace {
     fn heed(&mut self, folder: &Path, name: PathBuf) {
         self.names.insert(name);
         if !self.folders.contains_key(folder) {
-            let identity = fs::metadata(folder).map_or((0, 0), |found| (found.dev(), found.ino()));
+            let identity = fs::metadata(folder)
+                .map_or(Identity(0, 0), |found| Identity(found.dev(), found.ino()));
             self.names.insert(folder.to_path_buf()); // its own end is an event on it
             self.folders.insert(folder.to_path_buf(), identity);
         }

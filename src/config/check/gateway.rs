@@ -11,13 +11,15 @@ use crate::config::faults::Faults;
 use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::problem::Problems;
-use crate::config::raw::{AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log};
+use crate::config::raw::{
+    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, ListenerTls, Log,
+};
 use crate::config::spec::{
     AccessLogOutput, AccessLogSpec, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec, ListenerSpec,
-    ListenerTlsSpec, LogFormat, LogSpec,
+    ListenerTlsSpec, LogFormat, LogSpec, NamedPath,
 };
 use crate::config::substitute::{Lookup, substitute};
-use crate::config::text::AccessOutput;
+use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
 use crate::config::tree::{parse, read};
 
 use super::{above_zero, beside};
@@ -46,13 +48,12 @@ fn meaning(
 ) -> GatewaySpec {
     let mut taken = BTreeMap::new();
     let listeners = listeners(raw.listeners, folder, &mut taken, key, faults);
-    let state = raw.state.map_or_else(|| Some(PathBuf::from("state")), |state| state.0.0);
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     GatewaySpec {
         listeners,
         admin: admin(raw.admin, &taken, &key.name("admin"), faults),
         routes: beside(folder, raw.routes.map_or_else(|| "routes.toml".into(), |path| path.0.0)),
-        state: state.map(|state| beside(folder, state)),
+        state: state(raw.state, folder, &key.name("state"), faults),
         workers: raw.workers.map_or_else(cores, |workers| workers.size()),
         dns: dns(raw.dns, &key.name("dns"), faults),
         log: log(raw.log),
@@ -84,15 +85,7 @@ fn listeners(
     let mut listeners = Vec::with_capacity(raw.value.len());
     for (index, At { value: listener, start }) in raw.value.into_iter().enumerate() {
         let key = key.index(index);
-        let tls = listener.tls.and_then(|At { value: tls, start }| {
-            let (Some(cert), Some(secret)) = (tls.cert, tls.key) else {
-                let hint = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }";
-                faults.add_missing(&key.name("tls"), start, "needs both cert and key", hint);
-                return None;
-            };
-            let (certificate, key) = (beside(folder, cert.0.0), beside(folder, secret.0.0));
-            Some(ListenerTlsSpec { certificate, key })
-        });
+        let tls = listener.tls.and_then(|tls| self::tls(tls, folder, &key.name("tls"), faults));
         let Some(At { value: address, start }) = listener.address else {
             let hint = "write address = \"0.0.0.0:8080\"";
             faults.add_missing(&key, start, "has no address", hint);
@@ -110,6 +103,46 @@ fn listeners(
         listeners.push(ListenerSpec { address, tls });
     }
     listeners
+}
+
+fn tls(
+    At { value: raw, start }: At<ListenerTls>,
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<ListenerTlsSpec> {
+    let (Some(cert), Some(secret)) = (raw.cert, raw.key) else {
+        let hint = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }";
+        faults.add_missing(key, start, "needs both cert and key", hint);
+        return None;
+    };
+    Some(ListenerTlsSpec {
+        certificate: named(cert, folder, &key.name("cert"), faults),
+        key: named(secret, folder, &key.name("key"), faults),
+    })
+}
+
+fn state(
+    raw: Option<At<Written<StateFolder>>>,
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<NamedPath> {
+    let (path, start) = match raw {
+        Some(At { value: Written(StateFolder(path)), start }) => (path?, start),
+        None => (PathBuf::from("state"), 0),
+    };
+    Some(NamedPath { path: beside(folder, path), place: faults.place_of(key, start) })
+}
+
+/// A path with the place that names it.
+fn named(
+    At { value: Written(FilePath(path)), start }: At<Written<FilePath>>,
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &Faults<'_>,
+) -> NamedPath {
+    NamedPath { path: beside(folder, path), place: faults.place_of(key, start) }
 }
 
 fn admin(
@@ -161,7 +194,7 @@ fn access_log(
             faults.add(&key.name("output"), output.start, what, Some(hint));
             AccessLogOutput::Off
         }
-        (None, Some(file)) => AccessLogOutput::File(beside(folder, file.0.0)),
+        (None, Some(file)) => AccessLogOutput::File(named(file, folder, &key.name("file"), faults)),
         (Some(output), None) if output.value.0 == AccessOutput::Off => AccessLogOutput::Off,
         (_, None) => AccessLogOutput::Stdout,
     };

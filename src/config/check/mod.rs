@@ -42,6 +42,12 @@ pub(super) fn check_routes(
     known: &Known<'_>,
     lookup: Lookup<'_>,
 ) -> Result<RoutesSpec, Problems> {
+    if files.are_blank() {
+        // Far more often about to be written, or cut off by a crash, than a wish to serve nobody.
+        let what = "the routes are empty, as while they are being written".to_owned();
+        let hint = "define tenants and pools; to serve nobody, leave a comment in them";
+        return Err(Problems::of_file(&files.root, what, hint));
+    }
     let mut faults = Faults::new(&files.files);
     let gathered = gather::gather(files, lookup, &mut faults);
     let naming = naming::check(gathered.naming, &mut faults);

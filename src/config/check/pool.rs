@@ -1,10 +1,12 @@
 //! Pools: sources, checks, connections.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 
@@ -185,18 +187,35 @@ fn authorities(
     let path = beside(folder, raw.value.0.0);
     let shown = path.display();
     let (what, hint) = match read_bytes(&path) {
-        Err(error) => (format!("{shown} cannot be read: {error}"), "correct the path"),
+        Err(error) => {
+            let hint = match error.kind() {
+                ErrorKind::NotFound => {
+                    "create it, or correct the path; it starts at the folder of this file"
+                }
+                _ => "look at its kind, owner and permissions",
+            };
+            (format!("{shown} cannot be read: {error}"), hint)
+        }
         Ok(None) => (format!("{shown} is larger than 64 MiB"), PEM),
         Ok(Some(pem)) => {
             match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
-                Ok(certificates) if !certificates.is_empty() => return certificates,
-                Ok(_) => (format!("{shown} has no certificate in it"), PEM),
+                Ok(found) if found.is_empty() => (format!("{shown} has no certificate in it"), PEM),
+                Ok(found) => match unusable(&found) {
+                    None => return found,
+                    Some(error) => (format!("{shown} cannot be used: {error}"), X509),
+                },
                 Err(_) => (format!("{shown} is not a PEM file"), PEM),
             }
         }
     };
     faults.add(key, raw.start, what, Some(hint.to_owned()));
     Vec::new()
+}
+
+/// Why a certificate cannot be an authority's.
+fn unusable(certificates: &[CertificateDer<'static>]) -> Option<rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    certificates.iter().find_map(|certificate| roots.add(certificate.clone()).err())
 }
 
 fn health(raw: At<Health>, key: &Key<'_>, faults: &mut Faults<'_>) -> HealthSpec {
@@ -281,6 +300,9 @@ fn connections(
 
 /// What a file of authorities looks like.
 const PEM: &str = "a PEM file has blocks that start with -----BEGIN CERTIFICATE-----";
+
+/// How a broken certificate is looked at.
+const X509: &str = "openssl x509 -in … -text shows it";
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,7 @@ pub(in crate::config) struct Gateway {
     /// The routes file, or a folder of `*.toml` files. Default: `routes.toml`.
     pub(in crate::config) routes: Option<Written<FilePath>>,
     /// The folder that keeps the last good routes over a restart, or `"off"`. Default: `state`.
-    pub(in crate::config) state: Option<Written<StateFolder>>,
+    pub(in crate::config) state: Option<At<Written<StateFolder>>>,
     /// Worker threads, from 1 to 1024. Default: one for each core.
     pub(in crate::config) workers: Option<Whole<1, 1024>>,
     /// How names are resolved.
@@ -57,9 +57,9 @@ pub(in crate::config) struct Listener {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct ListenerTls {
     /// PEM file of the certificate chain, the leaf first. Must be there.
-    pub(in crate::config) cert: Option<Written<FilePath>>,
+    pub(in crate::config) cert: Option<At<Written<FilePath>>>,
     /// PEM file of the private key. Must be there.
-    pub(in crate::config) key: Option<Written<FilePath>>,
+    pub(in crate::config) key: Option<At<Written<FilePath>>>,
 }
 
 /// The operators' API.
@@ -98,7 +98,7 @@ pub(in crate::config) struct AccessLog {
     /// `off` or `stdout`. Default: `stdout`, unless there is a `file`.
     pub(in crate::config) output: Option<At<Written<AccessOutput>>>,
     /// The file that lines are appended to, in place of `output`.
-    pub(in crate::config) file: Option<Written<FilePath>>,
+    pub(in crate::config) file: Option<At<Written<FilePath>>>,
     /// The share of requests that leave a line, from `0%` to `100%`. Default: `100%`.
     pub(in crate::config) sample: Option<Written<Percent>>,
     /// Lines that may wait for the writer, from 1 to 1048576; more are dropped and counted.

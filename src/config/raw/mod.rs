@@ -7,7 +7,9 @@ mod route;
 mod routes;
 mod shape;
 
-pub(super) use gateway::{AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log};
+pub(super) use gateway::{
+    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, ListenerTls, Log,
+};
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, Way};

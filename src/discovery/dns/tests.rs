@@ -301,7 +301,11 @@ async fn an_answer_that_changes_is_reported_when_the_first_runs_out() {
     server.set_a(NAME, 1, &[1]);
     let (reports, mut heard) = mpsc::channel(10);
     let spec = crate::config::spec::SourceSpec::Dns { name: NAME.into(), port: 8080 };
-    let source = crate::discovery::spawn(&spec, SourceKey(7), &server.resolver(), &reports);
+    let means = crate::discovery::Means {
+        resolver: server.resolver(),
+        files: crate::base::watch::FileEvents::new(),
+    };
+    let source = crate::discovery::spawn(&spec, SourceKey(7), &means, &reports);
     let mut next = async || timeout(Duration::from_secs(20), heard.recv()).await.unwrap().unwrap();
 
     let first = next().await;

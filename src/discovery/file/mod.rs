@@ -4,15 +4,15 @@ use std::path::Path;
 
 use tokio::io::AsyncReadExt;
 
-use crate::base::watch::Watcher;
+use crate::base::watch::{FileEvents, Watcher};
 
 use super::feed::Feed;
 use super::list;
 
 /// Reads the file until it is dropped. A list that is empty on purpose empties the pool; a file
 /// that cannot be read or understood does not.
-pub(super) async fn run(path: &Path, mut feed: Feed) {
-    let mut watcher = Watcher::new(path);
+pub(super) async fn run(path: &Path, events: &FileEvents, mut feed: Feed) {
+    let mut watcher = Watcher::new(path, events).await;
     loop {
         match read(path).await {
             Ok(endpoints) => {

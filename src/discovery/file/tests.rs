@@ -21,7 +21,7 @@ fn start(path: &Path) -> Running {
     let feed = Feed::new(SourceKey(1), "file test".into(), reports);
     let path = path.to_path_buf();
     let mut tasks = Tasks::new("test");
-    tasks.spawn(|_stop| async move { run(&path, feed).await });
+    tasks.spawn(|_stop| async move { run(&path, &FileEvents::new(), feed).await });
     Running { _tasks: tasks, heard }
 }
 

@@ -1,5 +1,6 @@
 //! What reaches the file.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use http::{HeaderValue, Method};
@@ -203,4 +204,15 @@ fn the_share_that_is_sampled_is_the_one_asked_for() {
     assert_eq!(drawn(&none), 0);
     assert_eq!(drawn(&to_file(&path, 8)), 100_000);
     assert!(!AccessLog::off().sampled());
+}
+
+#[test]
+fn a_new_file_is_closed_to_others() {
+    let (_folder, path) = folder();
+
+    let (_log, owner) = AccessLog::start(&to_file(&path, 8), &Metrics::new()).unwrap();
+
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode & !0o640, 0, "{mode:o}");
+    assert!(owner.end(LIMIT));
 }

@@ -1,0 +1,138 @@
+//! The files that `gateway.toml` names: whether they are there and can be used. `check` and a start
+//! say the same of them, at the place that names them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Access, access};
+use rustls::ServerConfig;
+
+use crate::config::Problem;
+use crate::config::spec::{AccessLogOutput, GatewaySpec, ListenerSpec, NamedPath};
+use crate::tls::server::{self, ServerTlsError};
+
+/// What each listener presents to clients; `None` = no TLS.
+///
+/// # Errors
+/// Everything that is wrong with any certificate or key.
+pub fn certificates(gateway: &GatewaySpec) -> Result<Vec<Option<Arc<ServerConfig>>>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut read = |listener: &ListenerSpec| {
+        let tls = listener.tls.as_ref()?;
+        server::build(tls)
+            .map_err(|errors| {
+                problems.extend(errors.iter().map(|error| {
+                    let place = match error {
+                        ServerTlsError::Certificate { .. } => &tls.certificate.place,
+                        _ => &tls.key.place,
+                    };
+                    place.problem(error.to_string(), error.hint().to_owned())
+                }));
+            })
+            .ok()
+    };
+    let made = gateway.listeners.iter().map(&mut read).collect();
+    if problems.is_empty() { Ok(made) } else { Err(problems) }
+}
+
+/// Why the access log's file cannot be opened for writing. Creates nothing.
+pub fn access_log(gateway: &GatewaySpec) -> Option<Problem> {
+    let AccessLogOutput::File(NamedPath { path, place }) = &gateway.access_log.output else {
+        return None;
+    };
+    let refusal = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Refusal::kind(path, "it is a folder, not a file"),
+        Ok(_) => Refusal::of(access(path, Access::WRITE_OK), path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = parent(&end_of_links(path));
+            match fs::metadata(&folder) {
+                Ok(found) if found.is_dir() => {
+                    Refusal::of(access(&folder, Access::WRITE_OK | Access::EXEC_OK), &folder)?
+                }
+                Ok(_) => Refusal::kind(&folder, "it is not a folder"),
+                Err(error) => Refusal::system(&folder, &error),
+            }
+        }
+        Err(error) => Refusal::system(path, &error),
+    };
+    let what = format!("{} cannot be opened for writing: {}", path.display(), refusal.beside(path));
+    Some(place.problem(what, refusal.hint.to_owned()))
+}
+
+/// Why the last good routes cannot be kept. Creates nothing.
+pub fn state(gateway: &GatewaySpec) -> Option<Problem> {
+    let NamedPath { path, place } = gateway.state.as_ref()?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    // Folders on its way that are missing are made when something is first kept.
+    let (found, there) = absolute
+        .ancestors()
+        .map(|folder| (fs::metadata(folder), folder))
+        .find(|(found, folder)| found.is_ok() || fs::symlink_metadata(folder).is_ok())?;
+    let refusal = match found {
+        Ok(found) if !found.is_dir() => Refusal::kind(there, "it is not a folder"),
+        Ok(_) => Refusal::of(access(there, Access::WRITE_OK | Access::EXEC_OK), there)?,
+        Err(error) => Refusal::system(there, &error),
+    };
+    let what = format!("the last good routes cannot be kept: {}", refusal.beside(Path::new("")));
+    let hint = "name a folder that the gateway may write, as in \"/var/lib/tenantry\", or \"off\"";
+    Some(place.problem(what, hint.to_owned()))
+}
+
+/// Why something cannot be written.
+struct Refusal {
+    at: PathBuf,
+    why: String,
+    hint: &'static str,
+}
+
+impl Refusal {
+    fn of(allowed: rustix::io::Result<()>, at: &Path) -> Option<Self> {
+        allowed.err().map(|error| Self::system(at, &error.into()))
+    }
+
+    fn system(at: &Path, error: &io::Error) -> Self {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "create the folder, or correct the path; it starts at the folder of this file"
+            }
+            _ => "look at the owner and the permissions; `check` must run as the gateway's user",
+        };
+        Self { at: at.to_path_buf(), why: error.to_string(), hint }
+    }
+
+    fn kind(at: &Path, why: &str) -> Self {
+        Self { at: at.to_path_buf(), why: why.to_owned(), hint: "correct the path" }
+    }
+
+    /// The reason, in a sentence that has named `path` already.
+    fn beside(&self, path: &Path) -> String {
+        if self.at == path {
+            return self.why.clone();
+        }
+        format!("{}: {}", self.at.display(), self.why)
+    }
+}
+
+/// Where a write would go: a link that leads nowhere yet is followed, as the system does.
+fn end_of_links(path: &Path) -> PathBuf {
+    let mut end = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&end) {
+            Ok(target) => end = parent(&end).join(target),
+            Err(_) => break, // no link
+        }
+    }
+    end
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// 40: as many links as Linux itself follows before it gives up.
+const MAX_LINKS: u32 = 40;
