@@ -1,6 +1,8 @@
 //! One try at one endpoint: a connection that is open already or a new one, the request, the head
 //! of the answer.
 
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -50,7 +52,7 @@ pub(super) async fn run(
         let mut connection = match worker.client.reuse(&to, rested, worker.clock.recent()) {
             Some(connection) => connection,
             None => {
-                let open = worker.client.open(&to);
+                let open = pin!(worker.client.open(&to));
                 within(bounds, open, || outgoing.upload.taken())
                     .await?
                     .map_err(AttemptError::from)?
@@ -58,8 +60,10 @@ pub(super) async fn run(
         };
         // A retry is judged only where the body can be had again, so there is one.
         let body = outgoing.upload.reader().ok_or(ExchangeError::NoEndpoint)?;
-        let send = connection.send(outgoing.head, &outgoing.added, body);
-        let sent = answer_within(bounds, send, &outgoing.upload).await;
+        let sent = {
+            let send = pin!(connection.send(outgoing.head, &outgoing.added, body));
+            answer_within(bounds, send, &outgoing.upload).await
+        };
         let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
             Ok(answer) => return Ok((answer, connection)),
             Err(error) => error,
@@ -142,29 +146,34 @@ impl Bounds<'_> {
 /// request's body.
 async fn within<F: Future>(
     bounds: Bounds<'_>,
-    future: F,
+    mut future: Pin<&mut F>,
     taken: impl Fn() -> Option<Instant>,
 ) -> Result<F::Output, AttemptError> {
     let Some((mut end, mut limit)) = bounds.end(taken()) else {
         return Ok(future.await);
     };
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let Ok(output) = tokio::time::timeout_at(end, future.as_mut()).await {
-            return Ok(output);
+    let mut alarm = pin!(sleep_until(end));
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Ok(output));
         }
-        match bounds.end(taken()) {
-            Some((later, anew)) if later > end => (end, limit) = (later, anew),
-            _ => return Err(AttemptError::Timeout { limit }),
+        loop {
+            ready!(alarm.as_mut().poll(context));
+            match bounds.end(taken()) {
+                Some((later, anew)) if later > end => (end, limit) = (later, anew),
+                _ => return Poll::Ready(Err(AttemptError::Timeout { limit })),
+            }
+            alarm.as_mut().reset(end);
         }
-    }
+    })
+    .await
 }
 
 /// Waits for an answer's head no longer than the attempt may last, and, from the end of the
 /// request on, no longer than an answer's first byte may take.
 async fn answer_within<F: Future>(
     bounds: Bounds<'_>,
-    send: F,
+    send: Pin<&mut F>,
     upload: &Upload,
 ) -> Result<F::Output, AttemptError> {
     let Some(limit) = bounds.deadlines.first_byte else {
@@ -262,7 +271,7 @@ mod tests {
             }
             std::future::pending::<()>().await;
         };
-        match within(bounds, sending, || taken.get()).await {
+        match within(bounds, pin!(sending), || taken.get()).await {
             Err(AttemptError::Timeout { limit }) => (started.elapsed(), limit),
             other => panic!("{other:?}"),
         }

@@ -179,7 +179,8 @@ async fn answer(
 ) -> Result<Response<AnswerBody>, Infallible> {
     let busy = Busy::begin(Rc::clone(&peer));
     let version = request.version();
-    let mut answer = exchange::serve(&worker, &peer, request).await;
+    let (mut head, body) = request.into_parts();
+    let mut answer = exchange::serve(&worker, &peer, &mut head, body).await;
     answer.body_mut().hold(busy);
     let worn = peer.activity.served() >= worker.gateway.downstream.max_requests;
     let leaving = worn || worker.phase() != Phase::Serving;

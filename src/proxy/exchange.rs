@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::answer::AnswerBody;
@@ -21,11 +21,11 @@ use super::{forward, guard, hygiene, local, rescue};
 pub(super) async fn serve(
     worker: &Rc<Worker>,
     peer: &Rc<Peer>,
-    request: Request<Incoming>,
+    head: &mut Parts,
+    body: Incoming,
 ) -> Response<AnswerBody> {
-    let (mut head, body) = request.into_parts();
-    let mut visit = Visit::begin(worker, peer, &head);
-    match run(worker, peer, &mut head, body, &mut visit).await {
+    let mut visit = Visit::begin(worker, peer, head);
+    match run(worker, peer, head, body, &mut visit).await {
         Ok(reply) => reply.answer(worker, peer, visit),
         Err(error) => rescue::answer(&error, visit),
     }
