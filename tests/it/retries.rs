@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tenantry::control::generation::ReloadResult;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::world::client::{Client, head};
-use crate::world::config::one_tenant_with;
+use crate::world::client::{Client, get, head};
+use crate::world::config::{one_tenant_with, pool};
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::H2Origin;
 use crate::world::message::{Answer, payload};
@@ -304,6 +305,48 @@ async fn a_total_outage_is_no_storm_of_retries() {
     assert!(attempts > requests, "nothing was retried");
     assert!(attempts as f64 <= requests as f64 * 1.2 + floor + 1.0, "{attempts} attempts");
     counted(&gateway, &refused("budget")).await;
+}
+
+#[tokio::test]
+async fn a_spent_budget_stays_spent_through_reloads() {
+    let origins = [Origin::start([Step::answer(503, "")]).await, Origin::saying("other").await];
+    let (sick, other) = (origins[0].address, origins[1].address);
+    // Without a floor and a share the bucket is never filled again: it holds one retry in all.
+    let routes = |total: usize, acme: &str| {
+        let keys = format!(
+            "eject = {{ failures = 0 }}\ntimeouts = {{ total = \"{total}s\" }}\n\
+             retry = {{ attempts = 2, backoff = \"0s\", budget = \"0%\", budget-floor = 0 }}"
+        );
+        let (app, spare) = (pool("app", &[sick], &keys), pool("spare", &[other], ""));
+        format!(
+            "{app}\n{spare}\n[tenants.acme]\npool = \"app\"\n{acme}\n\
+             [tenants.globex]\npool = \"app\"\n"
+        )
+    };
+    let gateway = Gateway::start(&routes(9, "")).await;
+    let attempts = async |tenant: &str| {
+        let before = origins[0].asked().len();
+        assert_eq!(get(gateway.address(), tenant, "/").await.status, 503);
+        origins[0].asked().len() - before
+    };
+    assert_eq!([attempts("acme").await, attempts("acme").await], [2, 1]);
+
+    // An edit elsewhere, one of the pool itself, and one of the tenant.
+    let more = "[[tenants.acme.routes]]\npath = \"/x\"\npool = \"spare\"\n";
+    for edit in [routes(9, "") + "[tenants.new]\npool = \"app\"\n", routes(8, ""), routes(8, more)]
+    {
+        assert!(matches!(gateway.reload(&edit).await, ReloadResult::Live { .. }));
+        assert_eq!(attempts("acme").await, 1, "a fresh budget came with\n{edit}");
+    }
+    gateway.metric_becomes(&refused("budget"), 4.0).await;
+    assert_eq!(attempts("globex").await, 2, "each tenant has its own");
+
+    // A tenant that was away is another one.
+    let alone = routes(8, "").replace("[tenants.acme]\npool = \"app\"\n", "");
+    assert!(matches!(gateway.reload(&alone).await, ReloadResult::Live { .. }));
+    assert_eq!(get(gateway.address(), "acme", "/").await.status, 404);
+    gateway.reload(&routes(8, "")).await;
+    assert_eq!([attempts("acme").await, attempts("acme").await], [2, 1]);
 }
 
 #[tokio::test]
