@@ -359,6 +359,79 @@ async fn a_request_that_could_not_connect_needs_no_budget_where_an_endpoint_is_s
     assert_eq!(statuses(&gateway, 40, "POST", &[]).await, [200; 40]);
 }
 
+/// Ends an origin and waits until its port refuses connections.
+async fn end(origin: Origin) {
+    let address = origin.address;
+    drop(origin);
+    let refuses = || std::net::TcpStream::connect(address).is_err();
+    eventually("a closed port", refuses, |closed| *closed).await;
+}
+
+/// A budget that is spent by one retry, for good.
+const ONE_RETRY: &str = "retry = { backoff = \"0s\", budget = \"0%\", budget-floor = 0 }";
+
+#[tokio::test]
+async fn a_request_that_could_not_connect_needs_no_budget_where_one_awaits_its_first_check() {
+    let gone = Origin::saying("gone").await;
+    let newcomer = Origin::start([Step::ok("checked").held(), Step::ok("served")]).await;
+    let check = "health = { http = \"/check\", interval = \"20s\", timeout = \"20s\" }";
+    let keys = format!("{check}\n{ONE_RETRY}");
+    let gateway = Gateway::start(&one_tenant_with(&[gone.address], &keys)).await;
+    assert_eq!(statuses(&gateway, 1, "GET", &[]).await, [200]);
+    let both = [gone.address, newcomer.address];
+    end(gone).await;
+    gateway.reload(&one_tenant_with(&both, &keys)).await;
+    newcomer.wait_for(1).await; // its first check, which is not answered
+
+    assert_eq!(statuses(&gateway, 20, "POST", &[]).await, [200; 20]);
+
+    newcomer.release();
+}
+
+#[tokio::test]
+async fn a_request_that_could_not_connect_needs_no_budget_where_an_ejected_one_is_back() {
+    let back = Origin::start([Step::answer(500, ""), Step::ok("back")]).await;
+    let gone = Origin::saying("gone").await;
+    let keys = format!(
+        "balance = \"round-robin\"\neject = {{ failures = 1, base = \"60s\" }}\n{ONE_RETRY}"
+    );
+    let routes = one_tenant_with(&[back.address, gone.address], &keys);
+    let gateway = Gateway::start(&routes).await;
+    let mut first = statuses(&gateway, 2, "GET", &[]).await;
+    first.sort_unstable();
+    assert_eq!(first, [200, 500]);
+    end(gone).await;
+
+    // No more than one of two is ejected: the one that is gone stays the first choice.
+    assert_eq!(statuses(&gateway, 20, "POST", &[]).await, [200; 20]);
+}
+
+#[tokio::test]
+async fn a_pool_that_is_gone_is_not_dialled_again_and_again_for_each_request() {
+    let gone = [Refusing::new(), Refusing::new(), Refusing::new()];
+    let addresses: Vec<SocketAddr> = gone.iter().map(|gone| gone.address).collect();
+    let keys = format!("eject = {{ failures = 2, base = \"60s\" }}\n{ONE_RETRY}");
+    let gateway = Gateway::start(&one_tenant_with(&addresses, &keys)).await;
+
+    assert_eq!(statuses(&gateway, 100, "GET", &[]).await, [502; 100]);
+
+    // A few until each has failed, and one when one of them was ejected.
+    gateway
+        .metric_becomes(
+            "tenantry_requests_total{tenant=\"acme\",pool=\"app\",class=\"5xx\"}",
+            100.0,
+        )
+        .await;
+    let mut attempts = 0.0;
+    for address in addresses {
+        let series = format!(
+            "tenantry_attempts_total{{pool=\"app\",endpoint=\"{address}\",outcome=\"connect\"}}"
+        );
+        attempts += gateway.metric(&series).await.unwrap_or_default();
+    }
+    assert!((100.0..=106.0).contains(&attempts), "{attempts} attempts");
+}
+
 #[tokio::test]
 async fn an_endpoint_that_is_out_is_tried_after_one_that_cannot_be_reached() {
     // The check finds fault with the one that serves, and none with the one that is gone.
