@@ -80,19 +80,26 @@ impl Pool {
             .chain(before)
             .map(|member| &member.endpoint)
             .filter(|endpoint| !tried.contains(&endpoint.id));
-        // Of those that are out, a check has found some down, and traffic the others.
         let hope = |endpoint: &&Arc<Endpoint>| {
-            (!endpoint.is_eligible(), endpoint.health() == Health::Down)
+            let is_down = endpoint.health() == Health::Down;
+            // Nothing is known of those that wait for their first check; traffic has seen the others
+            // fail.
+            let is_new = endpoint.health() == Health::Pending;
+            (is_down, endpoint.failures() > 0, !endpoint.is_eligible(), !is_new)
         };
         untried.min_by_key(hope).map(|endpoint| InFlight::enter(Arc::clone(endpoint)))
     }
 
-    /// Whether there is an endpoint that was not tried and has answered all of late.
+    /// Whether there is an endpoint that was not tried and may well answer: no check has found it
+    /// down, and no request has failed there of late. One that waits for its first check is among
+    /// them, and one that is ejected, up to the first failure after its ejection.
     pub fn has_sound_untried(&self, tried: &[EndpointId]) -> bool {
-        let sound = |endpoint: &Arc<Endpoint>| {
-            !tried.contains(&endpoint.id) && endpoint.is_eligible() && endpoint.failures() == 0
-        };
-        self.members.load().eligible.endpoints.iter().any(sound)
+        let set = self.members.load();
+        let mut all = set.all.iter().map(|member| &member.endpoint);
+        all.any(|endpoint| {
+            let is_sound = endpoint.health() != Health::Down && endpoint.failures() == 0;
+            is_sound && !tried.contains(&endpoint.id)
+        })
     }
 
     fn choose<'a>(

@@ -80,7 +80,7 @@ fn a_retry_goes_to_the_one_sound_endpoint_among_failing_ones() {
 
 #[test]
 fn of_those_left_out_the_most_hopeful_untried_one_is_picked() {
-    let pool = pool("random", 4).unwrap();
+    let pool = pool("random", 5).unwrap();
     let all: Vec<Arc<Endpoint>> =
         pool.members.load().all.iter().map(|member| Arc::clone(&member.endpoint)).collect();
     let ids: Vec<EndpointId> = all.iter().map(|endpoint| endpoint.id).collect();
@@ -88,8 +88,10 @@ fn of_those_left_out_the_most_hopeful_untried_one_is_picked() {
         |tried: &[EndpointId]| pool.pick_left_out(tried).map(|picked| picked.endpoint().id);
     all[0].set_health(Health::Down, None);
     all[1].eject(std::time::Duration::from_secs(10));
+    all[2].set_health(Health::Pending, None);
 
     for _ in 0..50 {
+        assert_eq!(left_out(&ids[4..]), Some(ids[3]));
         assert_eq!(left_out(&ids[3..]), Some(ids[2]));
         assert_eq!(left_out(&ids[2..]), Some(ids[1]));
         assert_eq!(left_out(&ids[1..]), Some(ids[0]));
@@ -98,17 +100,37 @@ fn of_those_left_out_the_most_hopeful_untried_one_is_picked() {
 }
 
 #[test]
-fn an_endpoint_that_fails_or_is_out_is_not_sound() {
+fn an_endpoint_that_fails_or_is_down_is_not_sound() {
     let pool = pool("random", 3).unwrap();
     let all: Vec<Arc<Endpoint>> =
         pool.members.load().all.iter().map(|member| Arc::clone(&member.endpoint)).collect();
 
     assert!(pool.has_sound_untried(&[all[0].id]));
     all[1].add_failure();
-    all[2].eject(std::time::Duration::from_secs(10));
+    all[2].set_health(Health::Down, None);
 
     assert!(!pool.has_sound_untried(&[all[0].id]));
     assert!(pool.has_sound_untried(&[]));
+}
+
+#[test]
+fn an_endpoint_that_is_out_for_now_is_sound_until_it_fails() {
+    let pool = pool("random", 2).unwrap();
+    let all: Vec<Arc<Endpoint>> =
+        pool.members.load().all.iter().map(|member| Arc::clone(&member.endpoint)).collect();
+    let outs: [fn(&Endpoint); 2] = [
+        |endpoint| endpoint.set_health(Health::Pending, None),
+        |endpoint| endpoint.eject(std::time::Duration::from_secs(10)),
+    ];
+    for out in outs {
+        out(&all[1]);
+        pool.members.refresh();
+        assert!(pool.has_sound_untried(&[all[0].id]));
+
+        all[1].add_failure();
+        assert!(!pool.has_sound_untried(&[all[0].id]));
+        all[1].clear_failures();
+    }
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The built program as an operator meets it: started as a process, asked with curl, loaded with
-//! wrk, scraped as promtool sees it, fed by a real DNS server. `tests/run` installs these tools.
+//! wrk, scraped as promtool sees it, fed by a real DNS server, between a real web application and a
+//! real browser. `tests/run` installs these tools.
 //!
 //! Nothing here sleeps and hopes: a test waits for what it needs, up to a deadline.
 
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 #![expect(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
 
+mod browser;
 mod check;
 mod demo;
 mod discovery;

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tenantry::control::generation::ReloadResult;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::world::client::{Client, head};
-use crate::world::config::one_tenant_with;
+use crate::world::client::{Client, get, head};
+use crate::world::config::{one_tenant_with, pool};
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::H2Origin;
 use crate::world::message::{Answer, payload};
@@ -307,6 +308,48 @@ async fn a_total_outage_is_no_storm_of_retries() {
 }
 
 #[tokio::test]
+async fn a_spent_budget_stays_spent_through_reloads() {
+    let origins = [Origin::start([Step::answer(503, "")]).await, Origin::saying("other").await];
+    let (sick, other) = (origins[0].address, origins[1].address);
+    // Without a floor and a share the bucket is never filled again: it holds one retry in all.
+    let routes = |total: usize, acme: &str| {
+        let keys = format!(
+            "eject = {{ failures = 0 }}\ntimeouts = {{ total = \"{total}s\" }}\n\
+             retry = {{ attempts = 2, backoff = \"0s\", budget = \"0%\", budget-floor = 0 }}"
+        );
+        let (app, spare) = (pool("app", &[sick], &keys), pool("spare", &[other], ""));
+        format!(
+            "{app}\n{spare}\n[tenants.acme]\npool = \"app\"\n{acme}\n\
+             [tenants.globex]\npool = \"app\"\n"
+        )
+    };
+    let gateway = Gateway::start(&routes(9, "")).await;
+    let attempts = async |tenant: &str| {
+        let before = origins[0].asked().len();
+        assert_eq!(get(gateway.address(), tenant, "/").await.status, 503);
+        origins[0].asked().len() - before
+    };
+    assert_eq!([attempts("acme").await, attempts("acme").await], [2, 1]);
+
+    // An edit elsewhere, one of the pool itself, and one of the tenant.
+    let more = "[[tenants.acme.routes]]\npath = \"/x\"\npool = \"spare\"\n";
+    for edit in [routes(9, "") + "[tenants.new]\npool = \"app\"\n", routes(8, ""), routes(8, more)]
+    {
+        assert!(matches!(gateway.reload(&edit).await, ReloadResult::Live { .. }));
+        assert_eq!(attempts("acme").await, 1, "a fresh budget came with\n{edit}");
+    }
+    gateway.metric_becomes(&refused("budget"), 4.0).await;
+    assert_eq!(attempts("globex").await, 2, "each tenant has its own");
+
+    // A tenant that was away is another one.
+    let alone = routes(8, "").replace("[tenants.acme]\npool = \"app\"\n", "");
+    assert!(matches!(gateway.reload(&alone).await, ReloadResult::Live { .. }));
+    assert_eq!(get(gateway.address(), "acme", "/").await.status, 404);
+    gateway.reload(&routes(8, "")).await;
+    assert_eq!([attempts("acme").await, attempts("acme").await], [2, 1]);
+}
+
+#[tokio::test]
 async fn a_request_that_could_not_connect_needs_no_budget_where_an_endpoint_is_sound() {
     let (gone, good) = (Refusing::new(), Origin::saying("here").await);
     let keys = "balance = \"round-robin\"\neject = { failures = 0 }\n\
@@ -314,6 +357,79 @@ async fn a_request_that_could_not_connect_needs_no_budget_where_an_endpoint_is_s
     let gateway = Gateway::start(&one_tenant_with(&[gone.address, good.address], keys)).await;
 
     assert_eq!(statuses(&gateway, 40, "POST", &[]).await, [200; 40]);
+}
+
+/// Ends an origin and waits until its port refuses connections.
+async fn end(origin: Origin) {
+    let address = origin.address;
+    drop(origin);
+    let refuses = || std::net::TcpStream::connect(address).is_err();
+    eventually("a closed port", refuses, |closed| *closed).await;
+}
+
+/// A budget that is spent by one retry, for good.
+const ONE_RETRY: &str = "retry = { backoff = \"0s\", budget = \"0%\", budget-floor = 0 }";
+
+#[tokio::test]
+async fn a_request_that_could_not_connect_needs_no_budget_where_one_awaits_its_first_check() {
+    let gone = Origin::saying("gone").await;
+    let newcomer = Origin::start([Step::ok("checked").held(), Step::ok("served")]).await;
+    let check = "health = { http = \"/check\", interval = \"20s\", timeout = \"20s\" }";
+    let keys = format!("{check}\n{ONE_RETRY}");
+    let gateway = Gateway::start(&one_tenant_with(&[gone.address], &keys)).await;
+    assert_eq!(statuses(&gateway, 1, "GET", &[]).await, [200]);
+    let both = [gone.address, newcomer.address];
+    end(gone).await;
+    gateway.reload(&one_tenant_with(&both, &keys)).await;
+    newcomer.wait_for(1).await; // its first check, which is not answered
+
+    assert_eq!(statuses(&gateway, 20, "POST", &[]).await, [200; 20]);
+
+    newcomer.release();
+}
+
+#[tokio::test]
+async fn a_request_that_could_not_connect_needs_no_budget_where_an_ejected_one_is_back() {
+    let back = Origin::start([Step::answer(500, ""), Step::ok("back")]).await;
+    let gone = Origin::saying("gone").await;
+    let keys = format!(
+        "balance = \"round-robin\"\neject = {{ failures = 1, base = \"60s\" }}\n{ONE_RETRY}"
+    );
+    let routes = one_tenant_with(&[back.address, gone.address], &keys);
+    let gateway = Gateway::start(&routes).await;
+    let mut first = statuses(&gateway, 2, "GET", &[]).await;
+    first.sort_unstable();
+    assert_eq!(first, [200, 500]);
+    end(gone).await;
+
+    // No more than one of two is ejected: the one that is gone stays the first choice.
+    assert_eq!(statuses(&gateway, 20, "POST", &[]).await, [200; 20]);
+}
+
+#[tokio::test]
+async fn a_pool_that_is_gone_is_not_dialled_again_and_again_for_each_request() {
+    let gone = [Refusing::new(), Refusing::new(), Refusing::new()];
+    let addresses: Vec<SocketAddr> = gone.iter().map(|gone| gone.address).collect();
+    let keys = format!("eject = {{ failures = 2, base = \"60s\" }}\n{ONE_RETRY}");
+    let gateway = Gateway::start(&one_tenant_with(&addresses, &keys)).await;
+
+    assert_eq!(statuses(&gateway, 100, "GET", &[]).await, [502; 100]);
+
+    // A few until each has failed, and one when one of them was ejected.
+    gateway
+        .metric_becomes(
+            "tenantry_requests_total{tenant=\"acme\",pool=\"app\",class=\"5xx\"}",
+            100.0,
+        )
+        .await;
+    let mut attempts = 0.0;
+    for address in addresses {
+        let series = format!(
+            "tenantry_attempts_total{{pool=\"app\",endpoint=\"{address}\",outcome=\"connect\"}}"
+        );
+        attempts += gateway.metric(&series).await.unwrap_or_default();
+    }
+    assert!((100.0..=106.0).contains(&attempts), "{attempts} attempts");
 }
 
 #[tokio::test]

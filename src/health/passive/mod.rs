@@ -39,8 +39,13 @@ pub fn observe(
         endpoint.clear_failures();
         return None;
     }
-    // An ejected endpoint is told from requests that were under way, or from a panicking pool.
-    if spec.failures == 0 || endpoint.ejected_for().is_some() {
+    if spec.failures == 0 {
+        return None;
+    }
+    // Under way when it was ejected, from a panicking pool, or a retry that found nobody else. It is
+    // out already; retries take it for one that may be back, up to its first failure.
+    if endpoint.ejected_for().is_some() {
+        endpoint.add_failure();
         return None;
     }
     // Each `failures` more it is tried again, where the share did not allow it before.

@@ -183,7 +183,7 @@ async fn zero_failures_switches_ejection_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_of_an_ejected_endpoint_do_not_count() {
+async fn failures_of_an_ejected_endpoint_do_not_count_after_it() {
     let world = World::of(3);
     world.fail(0);
 
@@ -192,6 +192,20 @@ async fn failures_of_an_ejected_endpoint_do_not_count() {
     }
 
     assert_eq!(world.endpoint(0).ejections(), 1);
+    world.pass(Duration::from_secs(11)).await;
+    assert_eq!((world.ejected(), world.endpoint(0).failures()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ejected_endpoint_shows_whether_it_has_failed_since() {
+    let world = World::of(3);
+    world.fail(0);
+    assert_eq!(world.endpoint(0).failures(), 0);
+
+    world.see(0, Failure);
+    assert_eq!(world.endpoint(0).failures(), 1);
+
+    world.see(0, Success);
     assert_eq!(world.endpoint(0).failures(), 0);
 }
 

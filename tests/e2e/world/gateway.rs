@@ -10,12 +10,13 @@ use tempfile::TempDir;
 use super::process::Process;
 use super::{Answer, PROGRAM, curl, eventually, free_port};
 
-/// The files, ports and, while it runs, the process.
+/// The files, ports and, while it runs, the process. Dropped in this order: a process that is
+/// there while its folder is removed writes into it.
 pub(crate) struct Gateway {
-    folder: TempDir,
+    process: Option<Process>,
     port: u16,
     admin: u16,
-    process: Option<Process>,
+    folder: TempDir,
 }
 
 impl Gateway {

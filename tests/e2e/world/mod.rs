@@ -17,7 +17,7 @@ use process::run;
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tenantry");
 
 /// Long enough for a loaded machine; a test that works never waits for it.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Asks until `wanted` says yes; fails with the last answer after the deadline.
 pub(crate) fn eventually<T: Debug>(
