@@ -9,7 +9,7 @@ use crate::health::passive::{self, Verdict};
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
 use crate::pool::{InFlight, Pool};
-use crate::resilience::budget::Budget;
+use crate::resilience::allowance::Allowance;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
 use crate::telemetry::delta::AttemptOutcome;
@@ -33,7 +33,7 @@ pub(super) async fn send(
     visit: &mut Visit,
 ) -> Result<(Response<()>, Lease), ExchangeError> {
     let effort = Effort::of(worker, choice, visit);
-    effort.budget.deposit(effort.rule.fill());
+    effort.allowance.deposit(effort.pool.label.slot, effort.rule.fill());
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
@@ -74,7 +74,7 @@ struct Effort<'e> {
     pool: &'e Pool,
     deadlines: Deadlines,
     rule: RetryRule<'e>,
-    budget: &'e Budget,
+    allowance: &'e Allowance,
     /// When the whole exchange must have ended.
     end: Option<Instant>,
 }
@@ -88,7 +88,7 @@ impl<'e> Effort<'e> {
             end: deadlines.end(visit.started()),
             deadlines,
             rule: choice.retry_rule(),
-            budget: choice.tenant.live.budget(choice.pool.label.slot),
+            allowance: &choice.tenant.live,
         }
     }
 
@@ -138,7 +138,7 @@ impl<'e> Effort<'e> {
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {
             return Err(Refusal::Deadline);
         }
-        if !self.budget.withdraw(self.rule.fill()) && !free {
+        if !self.allowance.withdraw(self.pool.label.slot, self.rule.fill()) && !free {
             return Err(Refusal::Budget);
         }
         Ok(pause)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::units::ByteSize;
 
-use super::budget::Budget;
+use super::budget::{Budget, Fill};
 
 /// What one tenant may spend. Costs a few words until the tenant is used.
 #[derive(Debug)]
@@ -40,8 +40,24 @@ impl Allowance {
         self.replay_memory.store(replay_memory.0, Ordering::Relaxed);
     }
 
-    /// The retry budget at the pool with this slot.
-    pub fn budget(&self, pool: u32) -> &Budget {
+    /// A request came for the pool with this slot. A bucket that nobody has taken from is full: it
+    /// is not there yet, and most tenants never need it.
+    pub fn deposit(&self, pool: u32, fill: Fill) {
+        let mut place = &self.budgets;
+        while let Some(node) = place.get() {
+            if node.pool == pool {
+                return node.budget.deposit(fill);
+            }
+            place = &node.next;
+        }
+    }
+
+    /// Takes one retry at the pool with this slot, if there is one.
+    pub fn withdraw(&self, pool: u32, fill: Fill) -> bool {
+        self.budget(pool).withdraw(fill)
+    }
+
+    fn budget(&self, pool: u32) -> &Budget {
         let mut place = &self.budgets;
         loop {
             let node = place.get_or_init(|| {
@@ -87,10 +103,10 @@ mod tests {
     async fn each_pool_has_a_budget_of_its_own() {
         let fill = Fill { share: Percent::new(0.0), floor: 1 };
         let allowance = Allowance::new(ByteSize(100));
-        while allowance.budget(1).withdraw(fill) {}
+        while allowance.withdraw(1, fill) {}
 
-        assert!(!allowance.budget(1).withdraw(fill));
-        assert!(allowance.budget(2).withdraw(fill));
+        assert!(!allowance.withdraw(1, fill));
+        assert!(allowance.withdraw(2, fill));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The table: every tenant of one generation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use crate::config::spec::{NamingSpec, RouteSetSpec};
-use crate::model::ids::TenantId;
 
 use super::set::RouteSet;
 use super::tenant::Tenant;
@@ -19,10 +20,35 @@ pub struct Table {
     /// How a request names its tenant.
     pub naming: NamingSpec,
     /// Only ids from the config get in, so that a client cannot choose keys that collide.
-    pub(super) tenants: HashMap<TenantId, Arc<Tenant>, RandomState>,
+    pub(super) tenants: HashSet<ById, RandomState>,
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
     /// The number of the next new tenant.
     pub(super) next_slot: u32,
+}
+
+/// A tenant that is found by its id. The set holds a word for each, and a look-up reads what the
+/// request needs next anyway: with many tenants in use, each further place is a miss of the caches.
+#[derive(Debug)]
+pub(super) struct ById(pub(super) Arc<Tenant>);
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state); // as its text: see `Borrow`
+    }
+}
+
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        self.0.id.as_str()
+    }
 }
 
 /// A route set that tenants use by name, and what it was made from; `None` where it cannot be made.
@@ -35,11 +61,11 @@ pub(super) struct SharedSet {
 impl Table {
     /// The tenant of this id.
     pub fn tenant(&self, id: &str) -> Option<&Arc<Tenant>> {
-        self.tenants.get(id)
+        self.tenants.get(id).map(|ById(tenant)| tenant)
     }
 
     /// All tenants, in no order.
     pub fn tenants(&self) -> impl ExactSizeIterator<Item = &Arc<Tenant>> {
-        self.tenants.values()
+        self.tenants.iter().map(|ById(tenant)| tenant)
     }
 }

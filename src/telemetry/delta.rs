@@ -112,8 +112,10 @@ pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"
 /// What is counted for one tenant.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TenantCounts {
-    /// By pool; a tenant has few, so that looking through them is the fastest way.
-    pub(super) requests: Vec<ClassCounts>,
+    /// By pool. Most tenants have one: what is counted of it lies with the rest.
+    first: Option<ClassCounts>,
+    /// A tenant has few, so that looking through them is the fastest way.
+    others: Vec<ClassCounts>,
     pub(super) duration: Histogram,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -210,6 +212,11 @@ impl Delta {
 }
 
 impl TenantCounts {
+    /// Requests, by pool.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &ClassCounts> {
+        self.first.iter().chain(&self.others)
+    }
+
     /// Counts one request to `pool` that was answered with `status`.
     pub(super) fn request(&mut self, pool: Option<&Label>, status: u16) {
         let class = usize::from(status / 100).min(CLASSES.len() - 1);
@@ -219,13 +226,10 @@ impl TenantCounts {
     /// Adds what another one counted. Matches pools by name: a pool that was removed and came
     /// back may have another number.
     pub(super) fn merge(&mut self, other: &Self) {
-        for more in &other.requests {
+        for more in other.requests() {
             let name = more.pool.as_ref().map(|pool| &pool.name);
-            let same = |known: &&mut ClassCounts| known.pool.as_ref().map(|p| &p.name) == name;
-            match self.requests.iter_mut().find(same) {
-                Some(known) => add_each(&mut known.counts, &more.counts),
-                None => self.requests.push(more.clone()),
-            }
+            let same = |known: &ClassCounts| known.pool.as_ref().map(|p| &p.name) == name;
+            add_each(&mut self.of(same, more.pool.as_ref()).counts, &more.counts);
         }
         self.duration.merge(&other.duration);
         self.bytes_in += other.bytes_in;
@@ -234,13 +238,23 @@ impl TenantCounts {
 
     fn of_pool(&mut self, pool: Option<&Label>) -> &mut ClassCounts {
         let slot = pool.map(|pool| pool.slot);
-        let same = |counts: &ClassCounts| counts.pool.as_ref().map(|pool| pool.slot) == slot;
-        let place = self.requests.iter().position(same).unwrap_or_else(|| {
-            let counts = [0; CLASSES.len()];
-            self.requests.push(ClassCounts { pool: pool.cloned(), counts });
-            self.requests.len() - 1
+        self.of(|counts| counts.pool.as_ref().map(|pool| pool.slot) == slot, pool)
+    }
+
+    fn of(
+        &mut self,
+        same: impl Fn(&ClassCounts) -> bool,
+        pool: Option<&Label>,
+    ) -> &mut ClassCounts {
+        let new = || ClassCounts { pool: pool.cloned(), counts: [0; CLASSES.len()] };
+        if self.first.as_ref().is_none_or(&same) {
+            return self.first.get_or_insert_with(new);
+        }
+        let place = self.others.iter().position(same).unwrap_or_else(|| {
+            self.others.push(new());
+            self.others.len() - 1
         });
-        &mut self.requests[place]
+        &mut self.others[place]
     }
 }
 

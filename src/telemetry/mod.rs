@@ -15,4 +15,5 @@ pub mod registry;
 pub mod tracing;
 
 mod exposition;
+mod sums;
 mod totals;

@@ -12,12 +12,13 @@ use super::delta::{
 };
 use super::exposition::Samples;
 use super::metrics::{self, Family};
+use super::sums::Sums;
 
 /// The sums of all deltas.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
-    tenants: BTreeMap<Arc<str>, TenantCounts>,
-    pools: BTreeMap<Arc<str>, PoolCounts>,
+    tenants: Sums<TenantCounts>,
+    pools: Sums<PoolCounts>,
     endpoints: BTreeMap<(Arc<str>, Arc<str>), EndpointTotals>,
     listeners: Vec<Flow>,
     exchanges: Flow,
@@ -36,12 +37,10 @@ impl Totals {
     /// Adds what a worker counted.
     pub(super) fn merge(&mut self, delta: &Delta) {
         for (tenant, counts) in delta.tenants.iter() {
-            let name = tenant.map_or_else(|| Arc::from(""), |label| Arc::clone(&label.name));
-            self.tenants.entry(name).or_default().merge(counts);
+            self.tenants.at(tenant).merge(counts);
         }
         for (pool, counts) in delta.pools.iter() {
-            let name = pool.map_or_else(|| Arc::from(""), |label| Arc::clone(&label.name));
-            self.pools.entry(name).or_default().merge(counts);
+            self.pools.at(pool).merge(counts);
         }
         for counts in delta.endpoints.values() {
             self.merge_endpoint(counts);
@@ -86,8 +85,8 @@ impl Totals {
         let mut requests = Samples::of(&metrics::REQUESTS);
         let mut duration = Samples::of(&metrics::REQUEST_DURATION);
         let mut bytes = Samples::of(&metrics::BODY_BYTES);
-        for (tenant, counts) in &self.tenants {
-            for of_pool in &counts.requests {
+        for (tenant, counts) in self.tenants.sorted() {
+            for of_pool in counts.requests() {
                 let pool = of_pool.pool.as_ref().map_or("", |pool| pool.name.as_ref());
                 for (class, count) in CLASSES.iter().zip(of_pool.counts) {
                     if count > 0 {
@@ -123,7 +122,7 @@ impl Totals {
         let mut open = Samples::of(&metrics::UPSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::UPSTREAM_OPENED);
         let mut reused = Samples::of(&metrics::UPSTREAM_REUSED);
-        for (pool, counts) in &self.pools {
+        for (pool, counts) in self.pools.sorted() {
             first_byte.histogram(&[pool], &counts.first_byte);
             for (reason, count) in &counts.retries.0 {
                 retries.count(&[pool, reason], *count);

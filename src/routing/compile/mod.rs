@@ -1,7 +1,7 @@
 //! Spec and previous table → table, without I/O. What has not changed is shared with the previous table,
 //! so that an edit of one tenant costs little beside 100,000 that stay.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -12,13 +12,14 @@ use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
 
 use super::set::RouteSet;
-use super::table::{SharedSet, Table};
+use super::table::{ById, SharedSet, Table};
 use super::tenant::Tenant;
 
 /// Compiles the table of one generation. `pools` holds every pool that `spec` names; a tenant that
 /// names another all the same is there without any route or pool.
 ///
 /// The one effect beside the table: a tenant's live state hears of a new limit at once.
+#[expect(clippy::mutable_key_type, reason = "the key is the id alone, which never changes")]
 pub fn compile(
     spec: &RoutesSpec,
     previous: Option<&Table>,
@@ -27,9 +28,9 @@ pub fn compile(
 ) -> Table {
     let sets = compile_sets(spec, previous, pools);
     let mut next_slot = previous.map_or(0, |table| table.next_slot);
-    let mut tenants = HashMap::with_capacity_and_hasher(spec.tenants.len(), RandomState::default());
+    let mut tenants = HashSet::with_capacity_and_hasher(spec.tenants.len(), RandomState::default());
     for (id, tenant_spec) in &spec.tenants {
-        let before = previous.and_then(|table| table.tenants.get(id));
+        let before = previous.and_then(|table| table.tenant(id.as_str()));
         let parts = Parts::bind(tenant_spec, before, &sets, pools);
         let tenant = match before {
             Some(before) if parts.are_those_of(before, tenant_spec) => Arc::clone(before),
@@ -40,7 +41,7 @@ pub fn compile(
                 Arc::new(new(id, slot, tenant_spec, parts))
             }
         };
-        tenants.insert(id.clone(), tenant);
+        tenants.insert(ById(tenant));
     }
     Table { generation, naming: spec.naming.clone(), tenants, sets, next_slot }
 }
