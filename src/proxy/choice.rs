@@ -60,7 +60,7 @@ pub(super) fn choose<'t>(
     }
 
     let route = find_route(tenant, head, named.path);
-    visit.note(|record| record.route = route.map(|route| Arc::clone(&route.name)));
+    visit.note_for_log(|record| record.route = route.map(|route| Arc::clone(&route.name)));
 
     let pool = match route.map(|route| &route.action) {
         Some(Action::Redirect(redirect)) => return Ok(Chosen::Redirect(tenant, redirect)),

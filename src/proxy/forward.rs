@@ -39,7 +39,7 @@ pub(super) async fn send(
     loop {
         let picked = effort.pick(&tried, last).ok_or(ExchangeError::NoEndpoint)?;
         let made = tried.len() as u32 + 1;
-        visit.note(|record| {
+        visit.note_for_log(|record| {
             record.attempts = made;
             record.endpoint = Some(picked.endpoint().label.clone());
         });

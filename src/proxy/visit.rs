@@ -59,6 +59,15 @@ impl Visit {
         }
     }
 
+    /// Fills what only the access log asks for.
+    pub(super) fn note_for_log(&mut self, fill: impl FnOnce(&mut Record)) {
+        self.note(|record| {
+            if record.line.is_some() {
+                fill(record);
+            }
+        });
+    }
+
     /// The id of the request.
     pub(super) fn request_id(&self) -> HeaderValue {
         let id = self.record.as_ref().map(|record| record.request_id.clone());

@@ -39,13 +39,13 @@ pub struct Record {
     pub line: Option<Box<Line>>,
     /// The tenant, once it is known.
     pub tenant: Option<Label>,
-    /// The route's name, once one matched.
+    /// The route's name, once one matched; only where there is a `line`.
     pub route: Option<Arc<str>>,
     /// The pool, once one was chosen.
     pub pool: Option<Label>,
-    /// The endpoint of the last attempt.
+    /// The endpoint of the last attempt; only where there is a `line`.
     pub endpoint: Option<Arc<str>>,
-    /// Attempts made.
+    /// Attempts made; only where there is a `line`.
     pub attempts: u32,
     /// The answer's status; 0 where the client left before there was one.
     pub status: u16,
