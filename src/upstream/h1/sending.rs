@@ -141,8 +141,9 @@ impl<B: Payload> Sending<B> {
     }
 
     fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), Fault> {
-        self.body = None;
-        self.encoder.end(trailers, &mut self.next)
+        self.encoder.end(trailers, &mut self.next)?;
+        self.body = None; // only now: without a body all would count as sent
+        Ok(())
     }
 
     fn has_bytes(&self) -> bool {

@@ -1,0 +1,64 @@
+//! A connection beside an endpoint that is a bare socket.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Request;
+use http::request::Parts;
+use http_body::{Body, Frame};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::base::socket::Socket;
+use crate::upstream::HeadLimits;
+use crate::upstream::stream::Stream;
+
+use super::{Fault, Wire};
+
+/// Gives its parts one by one, whatever the head says of them.
+#[derive(Debug)]
+struct Said(std::vec::IntoIter<Bytes>);
+
+impl Said {
+    fn of(parts: &[&'static [u8]]) -> Self {
+        let parts: Vec<Bytes> = parts.iter().map(|part| Bytes::from_static(part)).collect();
+        Self(parts.into_iter())
+    }
+}
+
+impl Body for Said {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        Poll::Ready(self.0.next().map(|part| Ok(Frame::data(part))))
+    }
+}
+
+async fn wire() -> (Wire<Said>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap());
+    let (near, far) = tokio::join!(near, listener.accept());
+    let limits = HeadLimits { size: 64 << 10, fields: 256 };
+    (Wire::new(Stream::Plain(Socket::new(near.unwrap())), limits), far.unwrap().0)
+}
+
+fn put(length: usize) -> Parts {
+    let request = Request::put("/").header("host", "a").header("content-length", length);
+    request.body(()).unwrap().into_parts().0
+}
+
+#[tokio::test]
+async fn a_body_of_another_length_than_its_head_says_ends_the_request() {
+    for parts in [&[b"123".as_slice()][..], &[b"1234567", b"12345"]] {
+        let (mut wire, _far) = wire().await;
+        wire.begin(&put(5), &[], Said::of(parts)).unwrap();
+
+        let polled = std::future::poll_fn(|context| Poll::Ready(wire.poll_answer(context))).await;
+
+        assert!(matches!(polled, Poll::Ready(Err(Fault::Request(_)))), "{parts:?}: {polled:?}");
+    }
+}
