@@ -1,19 +1,27 @@
 //! A connection beside an endpoint that is a bare socket.
 
+use std::cell::RefCell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Request;
 use http::request::Parts;
 use http_body::{Body, Frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
 
 use crate::base::socket::Socket;
+use crate::base::tasks::LocalTasks;
+use crate::model::ids::Label;
+use crate::telemetry::meter::Meter;
 use crate::upstream::HeadLimits;
 use crate::upstream::stream::Stream;
 
-use super::{Fault, Wire};
+use super::{Fault, Line, Open, Wire};
 
 /// Gives its parts one by one, whatever the head says of them.
 #[derive(Debug)]
@@ -61,4 +69,32 @@ async fn a_body_of_another_length_than_its_head_says_ends_the_request() {
 
         assert!(matches!(polled, Poll::Ready(Err(Fault::Request(_)))), "{parts:?}: {polled:?}");
     }
+}
+
+#[tokio::test]
+async fn who_sends_the_rest_of_a_request_ends_with_its_connection() {
+    static LARGE: [u8; 32 << 20] = [7; 32 << 20]; // more than sockets hold
+    let (wire, mut far) = wire().await;
+    let tasks = Rc::new(RefCell::new(LocalTasks::new("test")));
+    let meter = Rc::new(Meter::new(0, mpsc::channel(1).0));
+    let open = Open::count(&meter, &Label { name: "shop".into(), slot: 0 });
+    let mut line = Line::new(wire, Rc::clone(&tasks), open);
+    let ending = async {
+        let early = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
+        let answering = async {
+            far.read_u8().await.unwrap();
+            far.write_all(early).await.unwrap();
+        };
+        let head = put(LARGE.len());
+        let (answer, ()) = tokio::join!(line.send(&head, &[], Said::of(&[&LARGE])), answering);
+        assert_eq!((answer.unwrap().status().as_u16(), line.is_sent()), (200, false));
+        tokio::task::yield_now().await; // it waits for room by now
+
+        drop(line);
+
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        assert_eq!(tasks.borrow_mut().running(), 0);
+    };
+    LocalSet::new().run_until(ending).await;
 }
