@@ -122,11 +122,11 @@ impl<B: Payload> Line<B> {
         self.rest = None; // of two tasks that send only one would be woken
         let tasks = Rc::clone(&self.tasks);
         tasks.borrow_mut().spawn(|_stop| async move {
+            let Self { wire, open: _open, .. } = self; // what is not named here would not come along
             let mut sent = None;
-            while sent != Some(self.wire.borrow().sent()) {
-                sent = Some(self.wire.borrow().sent());
-                let send =
-                    std::future::poll_fn(|context| self.wire.borrow_mut().poll_send(context));
+            while sent != Some(wire.borrow().sent()) {
+                sent = Some(wire.borrow().sent());
+                let send = std::future::poll_fn(|context| wire.borrow_mut().poll_send(context));
                 if tokio::time::timeout(PATIENCE, send).await.is_ok() {
                     break;
                 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -71,24 +72,32 @@ async fn a_body_of_another_length_than_its_head_says_ends_the_request() {
     }
 }
 
+/// More than sockets hold.
+static LARGE: [u8; 32 << 20] = [7; 32 << 20];
+
+/// A line whose answer has come while the endpoint takes no more of the request, its endpoint, and
+/// the pool that counts it as open.
+async fn answered_early(tasks: &Rc<RefCell<LocalTasks>>) -> (Line<Said>, TcpStream, Label) {
+    let (wire, mut far) = wire().await;
+    let pool = Label { name: "shop".into(), slot: 0 };
+    let open = Open::count(&Rc::new(Meter::new(0, mpsc::channel(1).0)), &pool);
+    let mut line = Line::new(wire, Rc::clone(tasks), open);
+    let answering = async {
+        far.read_u8().await.unwrap();
+        far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    };
+    let head = put(LARGE.len());
+    let (answer, ()) = tokio::join!(line.send(&head, &[], Said::of(&[&LARGE])), answering);
+    assert_eq!((answer.unwrap().status().as_u16(), line.is_sent()), (200, false));
+    tokio::task::yield_now().await; // who sends the rest waits for room by now
+    (line, far, pool)
+}
+
 #[tokio::test]
 async fn who_sends_the_rest_of_a_request_ends_with_its_connection() {
-    static LARGE: [u8; 32 << 20] = [7; 32 << 20]; // more than sockets hold
-    let (wire, mut far) = wire().await;
-    let tasks = Rc::new(RefCell::new(LocalTasks::new("test")));
-    let meter = Rc::new(Meter::new(0, mpsc::channel(1).0));
-    let open = Open::count(&meter, &Label { name: "shop".into(), slot: 0 });
-    let mut line = Line::new(wire, Rc::clone(&tasks), open);
     let ending = async {
-        let early = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
-        let answering = async {
-            far.read_u8().await.unwrap();
-            far.write_all(early).await.unwrap();
-        };
-        let head = put(LARGE.len());
-        let (answer, ()) = tokio::join!(line.send(&head, &[], Said::of(&[&LARGE])), answering);
-        assert_eq!((answer.unwrap().status().as_u16(), line.is_sent()), (200, false));
-        tokio::task::yield_now().await; // it waits for room by now
+        let tasks = Rc::new(RefCell::new(LocalTasks::new("test")));
+        let (line, _far, _) = answered_early(&tasks).await;
 
         drop(line);
 
@@ -97,4 +106,23 @@ async fn who_sends_the_rest_of_a_request_ends_with_its_connection() {
         assert_eq!(tasks.borrow_mut().running(), 0);
     };
     LocalSet::new().run_until(ending).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_sends_the_rest_of_a_request_counts_as_open_until_it_closes() {
+    let finishing = async {
+        let tasks = Rc::new(RefCell::new(LocalTasks::new("test")));
+        let (line, mut far, pool) = answered_early(&tasks).await;
+
+        line.finish();
+
+        tokio::task::yield_now().await;
+        assert!(Arc::strong_count(&pool.name) > 1, "nobody counts it");
+        let mut rest = Vec::new();
+        far.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.ends_with(&LARGE[..1000]) && rest.len() > LARGE.len());
+        tokio::task::yield_now().await;
+        assert_eq!((tasks.borrow_mut().running(), Arc::strong_count(&pool.name)), (0, 1));
+    };
+    LocalSet::new().run_until(finishing).await;
 }
