@@ -131,6 +131,9 @@ impl<B: Payload> Wire<B> {
             return Poll::Ready(Err(fault));
         }
         loop {
+            if !answer::may_begin(&self.read) {
+                return Poll::Ready(Err(answer::blame(&self.read)));
+            }
             if answer::is_whole(&self.read, self.seen) {
                 self.seen = 0;
                 if let Some(answer) = self.read_head()? {
@@ -139,9 +142,6 @@ impl<B: Payload> Wire<B> {
                 continue;
             }
             self.seen = self.read.len();
-            if !answer::may_begin(&self.read) {
-                return Poll::Ready(Err(answer::blame(&self.read)));
-            }
             if self.seen > self.limits.size {
                 return Poll::Ready(Err(Fault::TooLarge(self.limits.size)));
             }

@@ -72,6 +72,27 @@ async fn a_body_of_another_length_than_its_head_says_ends_the_request() {
     }
 }
 
+#[tokio::test]
+async fn nothing_may_come_before_an_answer_however_it_comes() {
+    for pieces in [&["\r\n", "\r\n"][..], &["\r\n\r\n"], &["\r"], &["\n", "x"]] {
+        let (mut wire, mut far) = wire().await;
+        wire.begin(&put(0), &[], Said::of(&[])).unwrap();
+        let saying = async {
+            for piece in pieces {
+                far.write_all(piece.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        };
+        let answering = std::future::poll_fn(|context| wire.poll_answer(context));
+
+        let (answer, ()) = tokio::join!(answering, saying);
+
+        let refused = matches!(answer, Err(Fault::Syntax(_) | Fault::Head(_)));
+        assert!(refused, "{pieces:?}: {answer:?}");
+    }
+}
+
 /// More than sockets hold.
 static LARGE: [u8; 32 << 20] = [7; 32 << 20];
 
