@@ -1,5 +1,5 @@
 //! A body in chunks (RFC 9112 §7.1), read byte for byte as strictly as it is written there: no bare
-//! line feed, no space around a size, nothing that another reader might take for another size.
+//! line feed, no space before a size, nothing that another reader might take for another size.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};

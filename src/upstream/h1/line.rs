@@ -25,7 +25,7 @@ use super::Wire;
 pub(in crate::upstream) struct Line<B> {
     wire: Rc<RefCell<Wire<B>>>,
     /// Ends the task that sends the rest of a request: a socket that closes wakes nobody.
-    rest: Option<oneshot::Sender<()>>,
+    sender: Option<oneshot::Sender<()>>,
     tasks: Rc<RefCell<LocalTasks>>,
     open: Open,
 }
@@ -56,7 +56,7 @@ impl<B: Payload> Line<B> {
         tasks: Rc<RefCell<LocalTasks>>,
         open: Open,
     ) -> Self {
-        Self { wire: Rc::new(RefCell::new(wire)), rest: None, tasks, open }
+        Self { wire: Rc::new(RefCell::new(wire)), sender: None, tasks, open }
     }
 
     /// Sends a request and waits for the head of its answer. What is left of the request by then is
@@ -73,8 +73,8 @@ impl<B: Payload> Line<B> {
         let answer = answer.map_err(|fault| SendError::of_h1(fault, wire.borrow().sent()))?;
         if !self.is_sent() {
             let wire = Rc::downgrade(wire);
-            let (rest, gone) = oneshot::channel();
-            self.rest = Some(rest);
+            let (sender, gone) = oneshot::channel();
+            self.sender = Some(sender);
             self.tasks.borrow_mut().spawn(|_stop| async move {
                 let send = |context: &mut Context<'_>| match wire.upgrade() {
                     Some(wire) => wire.borrow_mut().poll_send(context),
@@ -119,7 +119,7 @@ impl<B: Payload> Line<B> {
     /// Sends the rest of a request whose answer has ended, then closes the connection. An endpoint
     /// that takes nothing more is not waited for.
     pub(in crate::upstream) fn finish(mut self) {
-        self.rest = None; // of two tasks that send only one would be woken
+        self.sender = None; // of two tasks that send only one would be woken
         let tasks = Rc::clone(&self.tasks);
         tasks.borrow_mut().spawn(|_stop| async move {
             let Self { wire, open: _open, .. } = self; // what is not named here would not come along

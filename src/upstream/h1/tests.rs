@@ -93,6 +93,21 @@ async fn nothing_may_come_before_an_answer_however_it_comes() {
     }
 }
 
+#[tokio::test]
+async fn a_flood_of_interim_answers_is_no_answer() {
+    for (times, taken) in [(32, true), (33, false)] {
+        let (mut wire, mut far) = wire().await;
+        wire.begin(&put(0), &[], Said::of(&[])).unwrap();
+        let flood = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(times);
+        let last = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        far.write_all((flood + last).as_bytes()).await.unwrap();
+
+        let answer = std::future::poll_fn(|context| wire.poll_answer(context)).await;
+
+        assert_eq!(answer.is_ok(), taken, "{times}: {answer:?}");
+    }
+}
+
 /// More than sockets hold.
 static LARGE: [u8; 32 << 20] = [7; 32 << 20];
 
