@@ -261,7 +261,7 @@ mod tests {
         sending.begin(&head, &[], Parts(parts)).unwrap();
         let mut narrow = Narrow { takes: takes.into(), taken: Vec::new() };
         let mut context = Context::from_waker(Waker::noop());
-        while let Poll::Pending = sending.poll(&mut narrow, &mut context).map(Result::unwrap) {}
+        while sending.poll(&mut narrow, &mut context).map(Result::unwrap).is_pending() {}
         assert_eq!(sending.sent, narrow.taken.len() as u64);
         let end = narrow.taken.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
         (narrow.taken.split_off(end), whole)
