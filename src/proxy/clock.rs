@@ -29,8 +29,8 @@ impl Clock {
         now
     }
 
-    /// The last reading. Never later than now, and, since the worker reads its clock whenever bytes
-    /// come and at least once a second, seldom much earlier.
+    /// The last reading. Never later than now, and, since the worker reads its clock whenever a
+    /// client's bytes come and at least once a second, seldom much earlier.
     pub(super) fn recent(&self) -> Instant {
         self.born + Duration::from_nanos(self.last.load(Ordering::Relaxed))
     }

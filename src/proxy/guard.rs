@@ -1,6 +1,6 @@
 //! Requests that no endpoint may see: too large, or with a head whose meaning is open to dispute.
 
-use http::header::{HOST, VIA};
+use http::header::{CONTENT_LENGTH, HOST, VIA};
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -23,6 +23,7 @@ pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<(), Exchang
     check_size(head, limits)?;
     check_host(head)?;
     check_coding(head)?;
+    check_length(head)?;
     check_path(head.uri.path())
 }
 
@@ -86,6 +87,15 @@ fn check_host(head: &Parts) -> Result<(), ExchangeError> {
 fn check_coding(head: &Parts) -> Result<(), ExchangeError> {
     if !hygiene::is_chunked_at_most(&head.headers) {
         return Err(ExchangeError::BadRequest("the body has a transfer coding besides chunked"));
+    }
+    Ok(())
+}
+
+/// RFC 9110 §8.6: of two lengths each hop might take another. Hyper makes one of those of HTTP/1 that
+/// agree, and leaves those of HTTP/2 as they are.
+fn check_length(head: &Parts) -> Result<(), ExchangeError> {
+    if head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(ExchangeError::BadRequest("the Content-Length field is given more than once"));
     }
     Ok(())
 }

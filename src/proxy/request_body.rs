@@ -277,7 +277,9 @@ impl Stream {
         if self.read > self.rule.max {
             return self.fail(BodyFault::TooLarge { limit: self.rule.max });
         }
-        if self.incoming.is_end_stream() {
+        // HTTP/2 may say after the last byte of a length that it was the last; who sends so many
+        // bytes to the endpoint does not ask again.
+        if self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0) {
             self.end();
         }
         Poll::Ready(Some(Ok(part)))

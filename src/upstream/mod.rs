@@ -143,7 +143,7 @@ impl<B: Payload> Client<B> {
     }
 
     /// Keeps a connection whose answer was read whole for the next request. Where the answer came
-    /// before the end of the request, the rest of that is sent first.
+    /// before the end of the request, the rest of that is sent, and the connection closed.
     pub fn put_back(&self, connection: Connection<B>, now: Instant) {
         match connection.line {
             Line::H1(line) if !line.is_sent() => line.finish(),

@@ -1,10 +1,11 @@
 //! The bytes of a connection, with TLS or without.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio_rustls::client::TlsStream;
 
 use crate::base::socket::Socket;
@@ -23,9 +24,12 @@ impl Stream {
             Self::Plain(stream) => stream.is_silent(),
             // Not all that comes is HTTP's: a server sends session tickets when it likes.
             Self::Tls(stream) => {
-                let mut byte = [0];
-                let mut context = Context::from_waker(Waker::noop());
-                Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+                let read = std::future::poll_fn(|context| {
+                    Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut [0]))
+                });
+                // A task that has had its turn would be told to wait, whatever has come.
+                let read = pin!(unconstrained(read));
+                read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
             }
         }
     }
@@ -86,5 +90,65 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector, server};
+
+    use super::*;
+
+    async fn secure() -> (Stream, server::TlsStream<TcpStream>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = CertificateDer::from(made.cert);
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        server.send_tls13_tickets = 0;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = tokio::join!(near, listener.accept());
+        let name = ServerName::try_from("localhost").unwrap();
+        let near = TlsConnector::from(Arc::new(client)).connect(name, Socket::new(near.unwrap()));
+        let far = TlsAcceptor::from(Arc::new(server)).accept(far.unwrap().0);
+        let (near, far) = tokio::join!(near, far);
+        (Stream::Tls(Box::new(near.unwrap())), far.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_closed_tls_stream_is_not_taken_for_silent_by_a_busy_task() {
+        let (mut near, far) = secure().await;
+        assert!(near.is_silent());
+        drop(far);
+        while matches!(&near, Stream::Tls(near) if near.get_ref().0.is_silent()) {
+            tokio::task::yield_now().await; // until the runtime has heard of it
+        }
+
+        let silent = std::future::poll_fn(|context| {
+            // A task that has done so much in one turn is told to wait, whatever it asks for.
+            while pin!(tokio::task::consume_budget()).poll(context).is_ready() {}
+            Poll::Ready(near.is_silent())
+        });
+
+        assert!(!silent.await);
     }
 }

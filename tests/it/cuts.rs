@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::world::client::{Client, Hyper, head};
+use crate::world::client::{Client, Frames, Hyper, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
@@ -141,6 +141,23 @@ async fn an_answer_is_waited_for_from_the_end_of_the_request_on() {
     let answer = client.answer_to("PUT").await;
 
     assert!(early.is_err(), "{early:?}");
+    assert_eq!((answer.status, answer.problem().as_deref()), (504, Some("answer-timeout")));
+}
+
+#[tokio::test]
+async fn a_request_ends_with_the_last_byte_of_its_length() {
+    let origin = Origin::start([Step::stall()]).await;
+    let timeouts = "timeouts = { first-byte = \"80ms\", attempt = \"60s\", total = \"60s\" }";
+    let keys = format!("{NO_RETRY}\n{timeouts}");
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], &keys)).await;
+    let mut client = Hyper::h2(gateway.address()).await;
+    // What ends the stream comes after the body, and no endpoint of HTTP/1 asks for it.
+    let body = Frames::sized("half").with_trailers(http::HeaderMap::new());
+    let mut request = client.request("PUT", "acme", "/", body);
+    request.headers_mut().insert("content-length", "4".parse().expect("a value"));
+
+    let answer = client.ask(request).await;
+
     assert_eq!((answer.status, answer.problem().as_deref()), (504, Some("answer-timeout")));
 }
 

@@ -211,6 +211,30 @@ async fn the_host_of_an_http2_request_is_its_authority_whatever_else_it_says() {
 }
 
 #[tokio::test]
+async fn an_http2_request_with_two_lengths_reaches_no_endpoint() {
+    let h1 = Origin::saying("h1").await;
+    let h2 = H2Origin::saying("h2").await;
+    let routes = format!(
+        "{}{}[tenants.h1]\npool = \"h1\"\n[tenants.h2]\npool = \"h2\"\n",
+        pool("h1", &[h1.address], ""),
+        pool("h2", &[h2.address], "protocol = \"h2\""),
+    );
+    let gateway = Gateway::start(&routes).await;
+    for (tenant, other) in [("h1", "4"), ("h2", "4"), ("h1", "44"), ("h2", "44")] {
+        let mut client = Hyper::h2(gateway.address()).await;
+        let mut request = client.request("PUT", tenant, "/", Frames::sized("body"));
+        request.headers_mut().append("content-length", "4".parse().expect("a value"));
+        request.headers_mut().append("content-length", other.parse().expect("a value"));
+        let answer = client.ask(request).await;
+        // Where they differ the stream is reset below HTTP.
+        let expected = if other == "4" { (400, Some("bad-request")) } else { (0, None) };
+        assert_eq!((answer.status, answer.problem().as_deref()), expected, "{tenant}");
+    }
+    let opened = (h1.connections(), h2.asked().len());
+    assert_eq!(opened, (0, 0), "no connection is spent on it");
+}
+
+#[tokio::test]
 async fn a_host_that_is_none_is_refused_or_passed_as_it_is_and_never_breaks_the_gateway() {
     let h2 = H2Origin::saying("h2").await;
     let gateway = Gateway::start(&one_tenant_with(&[h2.address], "protocol = \"h2\"")).await;

@@ -6,6 +6,7 @@ use crate::world::client::{Client, Frames, Hyper, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::{H2Origin, Speaks};
+use crate::world::message::payload;
 use crate::world::origin::{Origin, Step};
 use crate::world::tls::Certificates;
 
@@ -144,4 +145,28 @@ async fn a_client_that_is_silent_after_its_handshake_does_not_hold_up_a_drain() 
 
     assert_eq!(ended.cut_off, 0);
     drop((by_h1, by_h2));
+}
+
+#[tokio::test]
+async fn an_upload_by_tls_goes_on_while_its_early_answer_is_read_and_after_it() {
+    let certificates = Certificates::of(&["127.0.0.1"]);
+    let keys = format!("{NO_RETRY}\ntls = {{ ca = \"{}\" }}", certificates.ca());
+    let long = 300_000;
+    let early = format!("HTTP/1.1 200 OK\r\nContent-Length: {long}\r\n\r\n{}", "x".repeat(long));
+    for early in ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly", &early] {
+        let script = [Step::raw("").after(early)];
+        let origin = Origin::start_tls(certificates.server(&[]), script).await;
+        let gateway = Gateway::start(&one_tenant_with(&[origin.address], &keys)).await;
+        let body = payload(3_000_000);
+        let fields = ["Host: a", "X-Tenant-ID: acme", &format!("Content-Length: {}", body.len())];
+        let mut client = Client::connect(gateway.address()).await;
+
+        client.send(head("PUT /", &fields)).await;
+        client.send(&body[..1000]).await;
+        let answer = client.answer_to("PUT").await;
+        client.send(&body[1000..]).await;
+
+        assert!((answer.status, answer.whole) == (200, true));
+        assert!(origin.only().await.body == body);
+    }
 }

@@ -62,6 +62,7 @@ pub(super) fn blame(bytes: &[u8]) -> Fault {
     let mut room = [httparse::EMPTY_HEADER; FEW];
     match httparse::Response::new(&mut room).parse(bytes) {
         Err(error) if error != httparse::Error::TooManyHeaders => Fault::Syntax(error),
+        _ if !may_begin(bytes) => Fault::Head("an empty line comes before it"),
         _ => Fault::Closed,
     }
 }
@@ -314,6 +315,7 @@ mod tests {
         assert!(matches!(blame(b"HTTP/1.1 200 OK\r\nx: "), Fault::Closed));
         assert!(matches!(blame(b""), Fault::Closed));
         assert!(matches!(blame(b"SSH-2.0-x\r\n"), Fault::Syntax(_)));
+        assert!(matches!(blame(b"\r\n"), Fault::Head(_)));
         assert!(!may_begin(b"SSH") && may_begin(b"HT") && may_begin(b""));
     }
 

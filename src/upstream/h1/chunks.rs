@@ -1,5 +1,5 @@
 //! A body in chunks (RFC 9112 §7.1), read byte for byte as strictly as it is written there: no bare
-//! line feed, no space around a size, nothing that another reader might take for another size.
+//! line feed, no space before a size, nothing that another reader might take for another size.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -147,6 +147,10 @@ impl Chunks {
 }
 
 fn parse(trailers: &Bytes) -> Result<HeaderMap, Fault> {
+    // httparse takes a bare line feed for a line's end, and would end at an empty line of one.
+    if trailers.windows(2).any(|two| two[1] == b'\n' && two[0] != b'\r') {
+        return Err(Fault::Chunk("a bare line feed ends a line of its trailers"));
+    }
     let mut room = [httparse::EMPTY_HEADER; TRAILER_FIELDS];
     let parsed = httparse::parse_headers(trailers, &mut room).map_err(Fault::Syntax)?;
     let httparse::Status::Complete((_, fields)) = parsed else {
@@ -237,6 +241,8 @@ mod tests {
             b"0\r\nno field\r\n\r\n",
             b"0\r\nx : 1\r\n\r\n",
             b"0\r\nx: 1\r\n y\r\n\r\n",
+            b"0\r\nx: 1\ny: 2\r\n\r\n",
+            b"0\r\nx: 1\n\r\nHTTP/1.1 200 OK\r\n\r\n",
         ];
         for wire in bad {
             for piece in [1, 2, wire.len()] {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
 use http_body::{Frame, SizeHint};
+use tokio::sync::oneshot;
 
 use crate::base::tasks::LocalTasks;
 use crate::model::ids::Label;
@@ -23,6 +24,8 @@ use super::Wire;
 #[derive(Debug)]
 pub(in crate::upstream) struct Line<B> {
     wire: Rc<RefCell<Wire<B>>>,
+    /// Ends the task that sends the rest of a request: a socket that closes wakes nobody.
+    sender: Option<oneshot::Sender<()>>,
     tasks: Rc<RefCell<LocalTasks>>,
     open: Open,
 }
@@ -53,7 +56,7 @@ impl<B: Payload> Line<B> {
         tasks: Rc<RefCell<LocalTasks>>,
         open: Open,
     ) -> Self {
-        Self { wire: Rc::new(RefCell::new(wire)), tasks, open }
+        Self { wire: Rc::new(RefCell::new(wire)), sender: None, tasks, open }
     }
 
     /// Sends a request and waits for the head of its answer. What is left of the request by then is
@@ -70,13 +73,19 @@ impl<B: Payload> Line<B> {
         let answer = answer.map_err(|fault| SendError::of_h1(fault, wire.borrow().sent()))?;
         if !self.is_sent() {
             let wire = Rc::downgrade(wire);
+            let (sender, gone) = oneshot::channel();
+            self.sender = Some(sender);
             self.tasks.borrow_mut().spawn(|_stop| async move {
                 let send = |context: &mut Context<'_>| match wire.upgrade() {
                     Some(wire) => wire.borrow_mut().poll_send(context),
                     None => Poll::Ready(Ok(())),
                 };
-                if let Err(fault) = std::future::poll_fn(send).await {
-                    tracing::debug!(%fault, "a request broke off after its answer had begun");
+                tokio::select! {
+                    biased;
+                    _ = gone => {}
+                    sent = std::future::poll_fn(send) => if let Err(fault) = sent {
+                        tracing::debug!(%fault, "a request broke off after its answer had begun");
+                    }
                 }
             });
         }
@@ -109,14 +118,15 @@ impl<B: Payload> Line<B> {
 
     /// Sends the rest of a request whose answer has ended, then closes the connection. An endpoint
     /// that takes nothing more is not waited for.
-    pub(in crate::upstream) fn finish(self) {
+    pub(in crate::upstream) fn finish(mut self) {
+        self.sender = None; // of two tasks that send only one would be woken
         let tasks = Rc::clone(&self.tasks);
         tasks.borrow_mut().spawn(|_stop| async move {
+            let Self { wire, open: _open, .. } = self; // what is not named here would not come along
             let mut sent = None;
-            while sent != Some(self.wire.borrow().sent()) {
-                sent = Some(self.wire.borrow().sent());
-                let send =
-                    std::future::poll_fn(|context| self.wire.borrow_mut().poll_send(context));
+            while sent != Some(wire.borrow().sent()) {
+                sent = Some(wire.borrow().sent());
+                let send = std::future::poll_fn(|context| wire.borrow_mut().poll_send(context));
                 if tokio::time::timeout(PATIENCE, send).await.is_ok() {
                     break;
                 }

@@ -127,10 +127,13 @@ impl<B: Payload> Wire<B> {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, Fault>> {
-        if let Poll::Ready(Err(fault @ Fault::Body(_))) = self.poll_send(context) {
+        if let Poll::Ready(Err(fault)) = self.poll_send(context) {
             return Poll::Ready(Err(fault));
         }
         loop {
+            if !answer::may_begin(&self.read) {
+                return Poll::Ready(Err(answer::blame(&self.read)));
+            }
             if answer::is_whole(&self.read, self.seen) {
                 self.seen = 0;
                 if let Some(answer) = self.read_head()? {
@@ -139,9 +142,6 @@ impl<B: Payload> Wire<B> {
                 continue;
             }
             self.seen = self.read.len();
-            if !answer::may_begin(&self.read) {
-                return Poll::Ready(Err(answer::blame(&self.read)));
-            }
             if self.seen > self.limits.size {
                 return Poll::Ready(Err(Fault::TooLarge(self.limits.size)));
             }
@@ -155,7 +155,8 @@ impl<B: Payload> Wire<B> {
     /// Sends what is left of the request.
     ///
     /// # Errors
-    /// When the request's body fails. What the connection says is told when an answer is waited for.
+    /// When the request's body fails, or is not as long as its head says. What the connection says is
+    /// told when an answer is waited for.
     pub(super) fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         if self.sending.is_done() || self.broken.is_some() {
             return Poll::Ready(Ok(()));
@@ -288,3 +289,6 @@ const LEAST_ROOM: usize = 8 << 10;
 const MOST_ROOM: usize = 256 << 10;
 /// 32: servers send one or two.
 const MOST_INTERIM: u32 = 32;
+
+#[cfg(test)]
+mod tests;

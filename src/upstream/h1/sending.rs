@@ -141,8 +141,9 @@ impl<B: Payload> Sending<B> {
     }
 
     fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), Fault> {
-        self.body = None;
-        self.encoder.end(trailers, &mut self.next)
+        self.encoder.end(trailers, &mut self.next)?;
+        self.body = None; // only now: without a body all would count as sent
+        Ok(())
     }
 
     fn has_bytes(&self) -> bool {
@@ -178,3 +179,116 @@ impl<B: Payload> Sending<B> {
 
 /// 8 KiB are worth a write.
 const ENOUGH: usize = 8 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    use http::Request;
+    use http_body::{Body, Frame};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Gives its parts one by one; for `None` it is not ready, once.
+    #[derive(Debug)]
+    struct Parts(VecDeque<Option<Bytes>>);
+
+    impl Body for Parts {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            match self.0.pop_front() {
+                None => Poll::Ready(None),
+                Some(None) => Poll::Pending,
+                Some(Some(part)) => Poll::Ready(Some(Ok(Frame::data(part)))),
+            }
+        }
+    }
+
+    /// Takes so many bytes a write, again and again; for 0 it is not ready.
+    struct Narrow {
+        takes: VecDeque<usize>,
+        taken: Vec<u8>,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.takes.rotate_left(1);
+            let size = self.takes.back().copied().unwrap_or_default().min(bytes.len());
+            if size == 0 {
+                return Poll::Pending;
+            }
+            self.taken.extend_from_slice(&bytes[..size]);
+            Poll::Ready(Ok(size))
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            self.poll_write(context, &bytes)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What is sent of a body in `sizes`, and the body.
+    fn sent(sizes: &[usize], takes: Vec<usize>, framing: (&str, &str)) -> (Vec<u8>, Vec<u8>) {
+        let whole: Vec<u8> = (0..sizes.iter().sum()).map(|place| (place % 251) as u8).collect();
+        let mut rest = Bytes::from(whole.clone());
+        let parts = sizes.iter().flat_map(|size| [Some(rest.split_to(*size)), None]).collect();
+        let head = Request::put("/").header(framing.0, framing.1).body(()).unwrap().into_parts().0;
+        let mut sending = Sending::nothing();
+        sending.begin(&head, &[], Parts(parts)).unwrap();
+        let mut narrow = Narrow { takes: takes.into(), taken: Vec::new() };
+        let mut context = Context::from_waker(Waker::noop());
+        while sending.poll(&mut narrow, &mut context).map(Result::unwrap).is_pending() {}
+        assert_eq!(sending.sent, narrow.taken.len() as u64);
+        let end = narrow.taken.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        (narrow.taken.split_off(end), whole)
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_sent_whole_however_it_comes_and_is_taken(
+            sizes in vec(prop_oneof![0usize..3, 1020usize..1030, 8000usize..9000], 0..8),
+            mut takes in vec(prop_oneof![Just(0), 1usize..50, 1000usize..20_000], 0..20),
+        ) {
+            takes.push(700); // in the end it takes something
+            let length = sizes.iter().sum::<usize>().to_string();
+            let (bytes, body) = sent(&sizes, takes.clone(), ("content-length", &length));
+            prop_assert!(bytes == body);
+
+            let (bytes, body) = sent(&sizes, takes, ("transfer-encoding", "chunked"));
+            let mut chunked = Vec::new();
+            let mut rest = &body[..];
+            for size in sizes.into_iter().filter(|size| *size > 0) {
+                chunked.extend_from_slice(format!("{size:x}\r\n").as_bytes());
+                chunked.extend_from_slice(&rest[..size]);
+                chunked.extend_from_slice(b"\r\n");
+                rest = &rest[size..];
+            }
+            chunked.extend_from_slice(b"0\r\n\r\n");
+            prop_assert!(bytes == chunked);
+        }
+    }
+}
