@@ -73,12 +73,12 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// `sent` is how many bytes of the request the connection has taken.
-    pub(super) fn of_h1(fault: Fault, sent: u64) -> Self {
+    /// `begun` says that the endpoint may have had a part of the request.
+    pub(super) fn of_h1(fault: Fault, begun: bool) -> Self {
         match fault {
             Fault::Request(why) => Self::Request(why),
             Fault::Body(_) => Self::RequestBody(fault.into()),
-            Fault::Io(_) | Fault::Closed if sent == 0 => Self::Unsent(fault.into()),
+            Fault::Io(_) | Fault::Closed if !begun => Self::Unsent(fault.into()),
             Fault::Io(_) | Fault::Closed => Self::Reset(fault.into()),
             Fault::Syntax(_) | Fault::Head(_) | Fault::Chunk(_) | Fault::TooLarge(_) => {
                 Self::BadAnswer(fault.into())

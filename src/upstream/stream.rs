@@ -18,6 +18,11 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// Whether it is encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Whether it is open and nothing waits to be read. Costs no system call where nothing came.
     pub(super) fn is_silent(&mut self) -> bool {
         match self {

@@ -68,9 +68,11 @@ impl<B: Payload> Line<B> {
         body: B,
     ) -> Result<Response<()>, SendError> {
         let wire = &self.wire;
-        wire.borrow_mut().begin(head, added, body).map_err(|fault| SendError::of_h1(fault, 0))?;
+        wire.borrow_mut()
+            .begin(head, added, body)
+            .map_err(|fault| SendError::of_h1(fault, false))?;
         let answer = std::future::poll_fn(|context| wire.borrow_mut().poll_answer(context)).await;
-        let answer = answer.map_err(|fault| SendError::of_h1(fault, wire.borrow().sent()))?;
+        let answer = answer.map_err(|fault| SendError::of_h1(fault, wire.borrow().has_begun()))?;
         if !self.is_sent() {
             let wire = Rc::downgrade(wire);
             let (sender, gone) = oneshot::channel();

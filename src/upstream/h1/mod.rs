@@ -219,6 +219,12 @@ impl<B: Payload> Wire<B> {
         self.sending.is_done() || self.broken.is_some()
     }
 
+    /// Whether the endpoint may have had a part of the request. Below TLS one write may be several,
+    /// and an error says nothing of those before it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.sending.sent > 0 || self.stream.is_tls()
+    }
+
     /// Bytes of the request that the connection has taken.
     pub(super) fn sent(&self) -> u64 {
         self.sending.sent
