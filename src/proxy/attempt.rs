@@ -20,6 +20,7 @@ use crate::upstream::{ConnectError, Connection, Destination, SendError};
 use super::error::{AttemptError, ExchangeError};
 use super::outgoing::Outgoing;
 use super::request_body::{BodyFault, RequestBody, Upload};
+use super::waits::Waits;
 use super::worker::Worker;
 
 /// The bounds of one attempt.
@@ -53,7 +54,7 @@ pub(super) async fn run(
             Some(connection) => connection,
             None => {
                 let open = pin!(worker.client.open(&to));
-                within(bounds, open, || outgoing.upload.taken())
+                within(&worker.waits, bounds, open, || outgoing.upload.taken())
                     .await?
                     .map_err(AttemptError::from)?
             }
@@ -62,7 +63,7 @@ pub(super) async fn run(
         let body = outgoing.upload.reader().ok_or(ExchangeError::NoEndpoint)?;
         let sent = {
             let send = pin!(connection.send(outgoing.head, &outgoing.added, body));
-            answer_within(bounds, send, &outgoing.upload).await
+            answer_within(&worker.waits, bounds, send, &outgoing.upload).await
         };
         let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
             Ok(answer) => return Ok((answer, connection)),
@@ -145,6 +146,7 @@ impl Bounds<'_> {
 /// Waits no longer than the attempt may last. `taken` tells when the endpoint last took a part of the
 /// request's body.
 async fn within<F: Future>(
+    waits: &Waits,
     bounds: Bounds<'_>,
     mut future: Pin<&mut F>,
     taken: impl Fn() -> Option<Instant>,
@@ -152,18 +154,18 @@ async fn within<F: Future>(
     let Some((mut end, mut limit)) = bounds.end(taken()) else {
         return Ok(future.await);
     };
-    let mut alarm = pin!(sleep_until(end));
+    let mut bell = waits.bell(end);
     std::future::poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
         }
         loop {
-            ready!(alarm.as_mut().poll(context));
+            ready!(bell.poll(context));
             match bounds.end(taken()) {
                 Some((later, anew)) if later > end => (end, limit) = (later, anew),
                 _ => return Poll::Ready(Err(AttemptError::Timeout { limit })),
             }
-            alarm.as_mut().reset(end);
+            bell.reset(end);
         }
     })
     .await
@@ -172,12 +174,13 @@ async fn within<F: Future>(
 /// Waits for an answer's head no longer than the attempt may last, and, from the end of the
 /// request on, no longer than an answer's first byte may take.
 async fn answer_within<F: Future>(
+    waits: &Waits,
     bounds: Bounds<'_>,
     send: Pin<&mut F>,
     upload: &Upload,
 ) -> Result<F::Output, AttemptError> {
     let Some(limit) = bounds.deadlines.first_byte else {
-        return within(bounds, send, || upload.taken()).await;
+        return within(waits, bounds, send, || upload.taken()).await;
     };
     let began = Instant::now();
     let late = async {
@@ -187,7 +190,7 @@ async fn answer_within<F: Future>(
     };
     tokio::select! {
         biased;
-        sent = within(bounds, send, || upload.taken()) => sent,
+        sent = within(waits, bounds, send, || upload.taken()) => sent,
         () = late => Err(AttemptError::Timeout { limit }),
     }
 }
@@ -252,6 +255,7 @@ mod tests {
 
     use tokio::time::sleep;
 
+    use super::super::clock::Clock;
     use super::*;
     use crate::config::spec::TimeoutsSpec;
 
@@ -264,6 +268,7 @@ mod tests {
         let end = deadlines.end(started);
         let bounds = Bounds { deadlines, started, end };
         let taken = Cell::new(None);
+        let waits = Waits::new(Clock::new());
         let sending = async {
             for _ in 0..parts {
                 sleep(Duration::from_millis(900)).await;
@@ -271,7 +276,18 @@ mod tests {
             }
             std::future::pending::<()>().await;
         };
-        match within(bounds, pin!(sending), || taken.get()).await {
+        let sweeping = async {
+            loop {
+                sleep(SECOND).await;
+                waits.sweep(); // as the worker does
+            }
+        };
+        let mut sending = pin!(sending);
+        let ended = tokio::select! {
+            ended = within(&waits, bounds, sending.as_mut(), || taken.get()) => ended,
+            never = sweeping => never,
+        };
+        match ended {
             Err(AttemptError::Timeout { limit }) => (started.elapsed(), limit),
             other => panic!("{other:?}"),
         }

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::base::socket::Socket;
@@ -28,6 +28,7 @@ use crate::config::spec::DownstreamSpec;
 use crate::upstream::LocalExecutor;
 
 use super::activity::{Activity, Limits, Patience};
+use super::alarm::Alarm;
 use super::answer::AnswerBody;
 use super::exchange;
 use super::io::{Io, sniff};
@@ -269,7 +270,7 @@ impl<C: Connection> Driven<'_, C> {
     async fn run(self) {
         let Self { connection, protocol, worker, activity } = self;
         let mut connection = std::pin::pin!(connection);
-        let mut alarm = std::pin::pin!(sleep_until(Instant::now()));
+        let mut alarm = Alarm::at(Instant::now());
         let mut ear = Ear { worker, number: None };
         let mut leaving = false;
         let ended = std::future::poll_fn(|context| {
@@ -282,15 +283,15 @@ impl<C: Connection> Driven<'_, C> {
                     break;
                 }
                 leaving = true;
-                alarm.as_mut().reset(Instant::now() + FIRST_WORD);
+                alarm.reset(Instant::now() + FIRST_WORD);
                 // Hyper would close one that has not asked yet, be its first request here or not.
                 if protocol == Protocol::Http2 || activity.served() > 0 {
                     connection.as_mut().leave();
                 }
             }
-            while alarm.as_mut().poll(context).is_ready() {
+            while alarm.poll(context).is_ready() {
                 match patience(worker, protocol, &activity, leaving) {
-                    Patience::Until(when) => alarm.as_mut().reset(when),
+                    Patience::Until(when) => alarm.reset(when),
                     Patience::SlowHead => {
                         worker.meter.connection_rejected("slow_head");
                         return Poll::Ready(Ok(()));
@@ -307,9 +308,7 @@ impl<C: Connection> Driven<'_, C> {
                     Patience::Idle => {
                         leaving = true;
                         connection.as_mut().leave();
-                        alarm
-                            .as_mut()
-                            .reset(Instant::now() + worker.gateway.downstream.header_timeout);
+                        alarm.reset(Instant::now() + worker.gateway.downstream.header_timeout);
                         context.waker().wake_by_ref();
                         return Poll::Pending;
                     }

@@ -4,59 +4,38 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
-/// The bodies under way. Registering and leaving take a place from a list and give it back; only
-/// the sweep, once a second, looks at each.
+use super::slots::Slots;
+
+/// The bodies under way.
 #[derive(Debug)]
 pub(super) struct Downloads<T> {
-    slots: RefCell<Slots<T>>,
-}
-
-#[derive(Debug)]
-struct Slots<T> {
-    taken: Vec<Option<Weak<RefCell<T>>>>,
-    free: Vec<usize>,
+    slots: RefCell<Slots<Weak<RefCell<T>>>>,
 }
 
 impl<T> Default for Downloads<T> {
     fn default() -> Self {
-        Self { slots: RefCell::new(Slots { taken: Vec::new(), free: Vec::new() }) }
+        Self { slots: RefCell::default() }
     }
 }
 
 impl<T> Downloads<T> {
     /// Registers a body. Gives the number to leave by.
     pub(super) fn enter(&self, body: &Rc<RefCell<T>>) -> usize {
-        let mut slots = self.slots.borrow_mut();
-        let body = Some(Rc::downgrade(body));
-        match slots.free.pop().filter(|number| *number < slots.taken.len()) {
-            Some(number) => {
-                slots.taken[number] = body;
-                number
-            }
-            None => {
-                slots.taken.push(body);
-                slots.taken.len() - 1
-            }
-        }
+        self.slots.borrow_mut().enter(Rc::downgrade(body))
     }
 
     /// Undoes [`Downloads::enter`].
     pub(super) fn leave(&self, number: usize) {
-        let mut slots = self.slots.borrow_mut();
-        if let Some(slot) = slots.taken.get_mut(number)
-            && slot.take().is_some()
-        {
-            slots.free.push(number);
-        }
+        self.slots.borrow_mut().leave(number);
     }
 
     /// Looks at each body. What a look drops may enter and leave.
     pub(super) fn each(&self, mut look: impl FnMut(&mut T)) {
         let mut number = 0;
         loop {
-            let body = match self.slots.borrow().taken.get(number) {
+            let body = match self.slots.borrow().get(number) {
                 None => return,
-                Some(slot) => slot.as_ref().and_then(Weak::upgrade),
+                Some(slot) => slot.and_then(Weak::upgrade),
             };
             if let Some(body) = body
                 && let Ok(mut body) = body.try_borrow_mut()

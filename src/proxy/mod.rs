@@ -2,6 +2,7 @@
 //! path. Everything here runs on a worker's own thread and waits for nobody but the two peers.
 
 mod activity;
+mod alarm;
 mod answer;
 mod attempt;
 mod choice;
@@ -20,8 +21,10 @@ mod outgoing;
 mod reply;
 mod request_body;
 mod rescue;
+mod slots;
 mod upgrade;
 mod visit;
+mod waits;
 pub mod worker;
 
 pub use rescue::PROBLEMS;

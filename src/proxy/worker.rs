@@ -30,6 +30,7 @@ use super::downloads::Downloads;
 use super::hygiene::OwnedNames;
 use super::listener;
 use super::request_body::RequestBody;
+use super::waits::Waits;
 
 /// What a worker is given.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub(super) struct Worker {
     pub(super) access_log: AccessLog,
     /// Lines of the log that clients can bring about at will.
     pub(super) lines: Throttle,
+    /// Attempts under way.
+    pub(super) waits: Waits,
     /// Answers under way.
     pub(super) downloads: Downloads<Download>,
     /// Connections, HTTP/2 streams and tunnels.
@@ -140,7 +143,7 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
         tokio::select! {
             () = stop.requested() => return,
             _ = tick.tick() => {
-                worker.clock.now();
+                worker.waits.sweep();
                 worker.view();
                 worker.look_at_downloads();
                 worker.tell_left_out();
@@ -168,10 +171,12 @@ impl Worker {
         let reader = setup.table.reader();
         let view = View::of(&setup.table.load());
         let workers = setup.gateway.workers.max(1);
+        let clock = Clock::new();
         let worker = Self {
             client,
             meter,
-            clock: Clock::new(),
+            waits: Waits::new(Arc::clone(&clock)),
+            clock,
             access_log: setup.access_log,
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
             downloads: Downloads::default(),

@@ -1,0 +1,145 @@
+//! Deadlines that are far away. Nearly every attempt has an answer long before its time is over, so
+//! none sets a timer of the runtime until its end is near: a sweep, once a second, tells it when.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::alarm::Alarm;
+use super::clock::Clock;
+use super::slots::Slots;
+
+/// Who waits for something that may take long.
+#[derive(Debug)]
+pub(super) struct Waits {
+    clock: Arc<Clock>,
+    slots: RefCell<Slots<(Instant, Waker)>>,
+}
+
+/// Rings at an end, to the millisecond.
+#[derive(Debug)]
+pub(super) struct Bell<'w> {
+    waits: &'w Waits,
+    end: Instant,
+    far: Option<usize>,
+    near: Option<Alarm>,
+}
+
+impl Waits {
+    pub(super) fn new(clock: Arc<Clock>) -> Self {
+        Self { clock, slots: RefCell::default() }
+    }
+
+    /// A bell that rings at `end`.
+    pub(super) fn bell(&self, end: Instant) -> Bell<'_> {
+        Bell { waits: self, end, far: None, near: None }
+    }
+
+    /// Wakes those whose end is near. Called once a second.
+    pub(super) fn sweep(&self) {
+        let near = self.clock.now() + NEAR;
+        for (_, waker) in self.slots.borrow().iter().filter(|(end, _)| *end <= near) {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Bell<'_> {
+    /// Rings at `end` instead.
+    pub(super) fn reset(&mut self, end: Instant) {
+        self.leave();
+        self.end = end;
+        self.near = None;
+    }
+
+    /// Whether it rings. The task is woken when it does.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.near.is_none() && self.end > self.waits.clock.recent() + NEAR {
+            // Anew each time: another task may ask.
+            self.leave();
+            let waiting = (self.end, context.waker().clone());
+            self.far = Some(self.waits.slots.borrow_mut().enter(waiting));
+            return Poll::Pending;
+        }
+        self.leave();
+        self.near.get_or_insert_with(|| Alarm::at(self.end)).poll(context)
+    }
+
+    fn leave(&mut self) {
+        if let Some(number) = self.far.take() {
+            self.waits.slots.borrow_mut().leave(number);
+        }
+    }
+}
+
+impl Drop for Bell<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// 4 s: the clock's last reading is at most a second old, the next sweep at most a second away, and
+/// a worker that is late with it has as much again.
+const NEAR: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// How long after its making a bell rings, with a sweep each second that is `late` by so much.
+    async fn rings_after(end: Duration, late: Duration) -> Duration {
+        let waits = Rc::new(Waits::new(Clock::new()));
+        let began = Instant::now();
+        let sweeping = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1) + late).await;
+                waits.sweep();
+            }
+        };
+        let ringing = async {
+            let mut bell = waits.bell(began + end);
+            std::future::poll_fn(|context| bell.poll(context)).await;
+            drop(bell);
+            assert_eq!(waits.slots.borrow().iter().count(), 0);
+            began.elapsed()
+        };
+        tokio::select! {
+            after = ringing => after,
+            () = sweeping => Duration::ZERO,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bell_rings_at_its_end_be_it_near_or_far() {
+        for end in [1, 900, 3999, 4001, 30_000, 61_234] {
+            for late in [0, 1, 999, 1900] {
+                let after = rings_after(Duration::from_millis(end), Duration::from_millis(late));
+                let after = u64::try_from(after.await.as_millis()).unwrap();
+                assert!(after.abs_diff(end) <= 1, "{end} ms, late {late}: {after}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bell_that_is_reset_rings_at_its_new_end() {
+        let waits = Waits::new(Clock::new());
+        let began = Instant::now();
+        let mut bell = waits.bell(began + Duration::from_secs(60));
+        let mut polls = 0;
+        std::future::poll_fn(|context| {
+            polls += 1;
+            if polls == 1 {
+                assert!(bell.poll(context).is_pending());
+                bell.reset(began + Duration::from_secs(2));
+            }
+            bell.poll(context)
+        })
+        .await;
+        assert_eq!(began.elapsed().as_secs(), 2);
+    }
+}
