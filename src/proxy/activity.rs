@@ -1,8 +1,8 @@
 //! What a client's connection is doing, as its two halves see it: bytes come in below HTTP,
 //! exchanges begin and end above it. Tells when the connection has been waited for long enough.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -28,6 +28,8 @@ pub(super) struct Activity {
     idle_since: AtomicU64,
     /// The client has taken nothing of what waits for it.
     stuck_since: AtomicU64,
+    /// What the client's bytes were answered with that were no request.
+    unread: OnceLock<&'static str>,
 }
 
 /// A request's body that the client has not sent whole; ends when dropped.
@@ -73,6 +75,7 @@ impl Activity {
             head_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(1),
             stuck_since: AtomicU64::new(0),
+            unread: OnceLock::new(),
         })
     }
 
@@ -121,6 +124,16 @@ impl Activity {
     pub(super) fn upload(self: &Arc<Self>) -> Uploading {
         add(&self.uploads, 1);
         Uploading(Arc::clone(self))
+    }
+
+    /// Bytes that are no request were answered with this problem; the connection ends.
+    pub(super) fn answered_unread(&self, problem: &'static str) {
+        self.unread.get_or_init(|| problem);
+    }
+
+    /// The problem that bytes which are no request were answered with.
+    pub(super) fn unread(&self) -> Option<&'static str> {
+        self.unread.get().copied()
     }
 
     /// Requests so far.

@@ -22,6 +22,7 @@ mod reply;
 mod request_body;
 mod rescue;
 mod slots;
+mod unread;
 mod upgrade;
 mod visit;
 mod waits;
