@@ -25,8 +25,8 @@ pub(super) struct Io<S> {
     stream: TokioIo<S>,
     ahead: Bytes,
     activity: Arc<Activity>,
-    /// What goes out in place of what hyper has written.
-    instead: Bytes,
+    /// What goes out before hyper's next bytes, or in place of them.
+    own: Bytes,
     farewell: Option<Farewell>,
 }
 
@@ -42,7 +42,7 @@ impl<S> Io<S> {
     /// `ahead` is read first, then `stream`.
     pub(super) fn new(stream: S, ahead: Bytes, activity: Arc<Activity>) -> Self {
         let stream = TokioIo::new(stream);
-        Self { stream, ahead, activity, instead: Bytes::new(), farewell: None }
+        Self { stream, ahead, activity, own: Bytes::new(), farewell: None }
     }
 
     /// Whether hyper's own answer to bytes that it could not read was taken from it. Another one
@@ -52,7 +52,7 @@ impl<S> Io<S> {
             return false;
         };
         self.activity.answered_unread(unread.problem.name);
-        self.instead = unread.bytes;
+        self.own = unread.bytes;
         true
     }
 
@@ -67,13 +67,16 @@ impl<S> Io<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
-    fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.instead.is_empty() {
-            let written = Pin::new(&mut self.stream).poll_write(context, &self.instead);
+    fn poll_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.own.is_empty() {
+            self.own = self.activity.take_first().into();
+        }
+        while !self.own.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(context, &self.own);
             self.note(&written);
             match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.instead.advance(written),
+                written => self.own.advance(written),
             }
         }
         Poll::Ready(Ok(()))
@@ -161,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_own(context))?;
         if this.takes(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -171,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = match this.poll_instead(context) {
+        let polled = match this.poll_own(context) {
             Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_flush(context),
             waiting => waiting,
         };
@@ -183,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_instead(context))?;
+        ready!(this.poll_own(context))?;
         if this.farewell.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
             let alarm = Alarm::at(Instant::now() + FAREWELL);
@@ -202,6 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_own(context))?;
         if let [only] = slices
             && this.takes(only)
         {

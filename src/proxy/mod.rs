@@ -14,6 +14,7 @@ mod exchange;
 mod forward;
 mod guard;
 pub mod hygiene;
+mod interim;
 mod io;
 mod listener;
 mod local;
