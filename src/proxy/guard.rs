@@ -68,6 +68,13 @@ fn check_size(head: &Parts, limits: &DownstreamSpec) -> Result<(), ExchangeError
 /// RFC 9112 §3.2: one `Host` in HTTP/1.1, and a valid one; with several, or with one that is open to
 /// interpretation, each hop might take another.
 fn check_host(head: &Parts) -> Result<(), ExchangeError> {
+    // RFC 9112 §3.2.3: that form is for CONNECT alone.
+    if head.version < Version::HTTP_2
+        && head.uri.scheme().is_none()
+        && head.uri.authority().is_some()
+    {
+        return Err(ExchangeError::BadRequest("the target is neither a path nor a whole URI"));
+    }
     let mut hosts = head.headers.get_all(HOST).iter();
     let first = hosts.next();
     if hosts.next().is_some() {
