@@ -12,6 +12,7 @@ mod downloads;
 mod error;
 mod exchange;
 mod forward;
+mod frames;
 mod guard;
 pub mod hygiene;
 mod io;

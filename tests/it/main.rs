@@ -12,6 +12,7 @@ mod errors;
 mod flow;
 mod headers;
 mod health;
+mod http2;
 mod protocols;
 mod reload;
 mod retries;
