@@ -3,15 +3,16 @@
 
 use tokio::time::sleep;
 
-use crate::world::config::pool;
+use crate::world::config::{one_tenant_with, pool};
 use crate::world::gateway::Gateway;
 use crate::world::load::Load;
 use crate::world::origin::{Origin, Step};
+use crate::world::pouring::Pouring;
 use crate::world::raw_h2::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Fate, GET, HEADERS, PING,
     PRIORITY, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE, block, frame, number, request,
 };
-use crate::world::{STEP, eventually, within};
+use crate::world::{STEP, eventually, resting, within};
 
 /// An endpoint that never answers the attacker, one that answers the others, and a client of those
 /// that asks all the time.
@@ -245,4 +246,55 @@ async fn a_head_that_grows_as_it_is_read_is_refused_and_a_huge_one_ends_the_conn
             world.load.stop().await;
         }
     }
+}
+
+async fn pouring() -> (Pouring, Gateway) {
+    let origin = Pouring::start().await;
+    let keys = "protocol = \"h2\"";
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], keys)).await;
+    (origin, gateway)
+}
+
+fn pour(stream: u32) -> Vec<u8> {
+    let poured = |(name, value)| (name, if name == b":path" { &b"/pour"[..] } else { value });
+    let fields = GET.map(poured);
+    request(stream, &fields)
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_a_hundred_answers_is_held_to_its_buffers() {
+    // One takes no byte from its socket; the other reads, and opens no window.
+    for window in [0x7fff_ffff_u32, 0] {
+        let (origin, gateway) = pouring().await;
+        let mut client = RawH2::connect(gateway.address()).await;
+        let size = window.to_be_bytes();
+        client.send(&frame(SETTINGS, 0, 0, &[&[0, 4], &size[..]].concat())).await;
+        client.send(&frame(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes())).await;
+        for times in 0..100 {
+            client.send(&pour(stream(times))).await;
+        }
+
+        let poured = resting("the end of the pouring", || origin.poured()).await;
+
+        // At each stream the window and the buffer, 64 KiB each, and a frame between them; besides,
+        // what the client's socket holds.
+        let bound = 100 * (64 + 64 + 16) << 10;
+        let socket = if window == 0 { 0 } else { 16 << 20 };
+        assert!(poured <= bound + socket, "{window}: {poured} bytes went somewhere");
+        assert_eq!(gateway.get("/").await.text(), "ok", "{window}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_leave_room_for_those_of_others_on_their_connection() {
+    let (origin, gateway) = pouring().await;
+    let mut stuck = RawH2::connect(gateway.address()).await;
+    stuck.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
+    for times in 0..60 {
+        stuck.send(&pour(stream(times))).await;
+    }
+    resting("the end of the pouring", || origin.poured()).await;
+
+    assert_eq!(gateway.get("/").await.text(), "ok");
+    gateway.metric_becomes("tenantry_upstream_connections{pool=\"app\"}", 1.0).await;
 }
