@@ -278,7 +278,7 @@ async fn a_client_that_never_reads_a_hundred_answers_is_held_to_its_buffers() {
 
         // At each stream the window and the buffer, 64 KiB each, and a frame between them; besides,
         // what the client's socket holds.
-        let bound = 100 * (64 + 64 + 16) << 10;
+        let bound = (100 * (64 + 64 + 16)) << 10;
         let socket = if window == 0 { 0 } else { 16 << 20 };
         assert!(poured <= bound + socket, "{window}: {poured} bytes went somewhere");
         assert_eq!(gateway.get("/").await.text(), "ok", "{window}");

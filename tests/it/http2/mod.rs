@@ -3,3 +3,4 @@
 
 mod downgrade;
 mod floods;
+mod upstream;
