@@ -56,6 +56,12 @@ pub(super) struct Peer {
 pub(super) struct Busy(Rc<Peer>);
 
 impl Busy {
+    /// The exchange goes on as a tunnel within the connection.
+    pub(super) fn go_on(peer: &Rc<Peer>) -> Self {
+        peer.activity.go_on();
+        Self(Rc::clone(peer))
+    }
+
     fn begin(peer: Rc<Peer>) -> Self {
         peer.activity.begin();
         Self(peer)
@@ -221,6 +227,7 @@ fn http2_builder(
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.max_streams)
         .max_pending_accept_reset_streams(RESET_UNSEEN)
         .max_local_error_reset_streams(LOCAL_RESETS + limits.max_streams as usize)

@@ -11,6 +11,7 @@ mod connection;
 mod downloads;
 mod error;
 mod exchange;
+mod extended;
 mod forward;
 mod frames;
 mod guard;

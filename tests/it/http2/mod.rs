@@ -4,3 +4,4 @@
 mod downgrade;
 mod floods;
 mod upstream;
+mod websocket;
