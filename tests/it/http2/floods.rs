@@ -92,18 +92,16 @@ async fn a_client_that_resets_what_it_begins_is_cut_off() {
 async fn a_client_that_resets_one_by_one_is_cut_off() {
     let world = World::start().await;
     let mut attacker = world.attacker().await;
-    let mut begun = 0;
+    let reset = |times| frame(RST_STREAM, 0, stream(times), &[0, 0, 0, 8]);
     // Each one is at the endpoint before it is reset: none of them waits to be looked at.
-    while begun < 1_000 && attacker.send(&request(stream(begun), &GET)).await {
-        begun += 1;
-        let connections = || world.silent.connections();
-        if begun <= 100 {
-            eventually("the request", connections, |count| *count >= begun as usize).await;
-        }
-        let reset = frame(RST_STREAM, 0, stream(begun - 1), &[0, 0, 0, 8]);
-        attacker.send(&reset).await;
+    for times in 0..100 {
+        attacker.send(&request(stream(times), &GET)).await;
+        let begun = || world.silent.connections();
+        eventually("the request", begun, |begun| *begun > times as usize).await;
+        attacker.send(&reset(times)).await;
     }
-    assert!(begun < 1_000, "it goes on");
+    attacker.send(&request(stream(100), &GET)).await;
+    attacker.flood(1, |_| reset(100)).await;
     world.ended(attacker, "http2_resets").await;
 }
 
@@ -297,4 +295,24 @@ async fn answers_that_nobody_reads_leave_room_for_those_of_others_on_their_conne
 
     assert_eq!(gateway.get("/").await.text(), "ok");
     gateway.metric_becomes("tenantry_upstream_connections{pool=\"app\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn streams_beyond_the_most_are_refused_and_many_more_end_the_connection() {
+    let world = World::start().await;
+    let mut client = world.attacker().await;
+    for times in 0..150 {
+        client.send(&request(stream(times), &GET)).await;
+    }
+    for times in 100..150 {
+        // REFUSED_STREAM: nothing was done, it may be sent again.
+        assert_eq!(client.fate(stream(times)).await, Fate::Reset(7), "{times}");
+    }
+    let begun = || world.silent.connections();
+    eventually("the requests", begun, |begun| *begun == 100).await;
+
+    client.flood(1_000, |times| request(stream(150 + times), &GET)).await;
+
+    assert_eq!(world.silent.connections(), 100);
+    world.ended(client, "http2_flood").await;
 }
