@@ -118,6 +118,11 @@ impl Activity {
         self.head_since.store(0, Ordering::Relaxed);
     }
 
+    /// An exchange goes on as a tunnel within the connection: it ends once more.
+    pub(super) fn go_on(&self) {
+        add(&self.busy, 1);
+    }
+
     /// An exchange has ended.
     pub(super) fn end(&self) {
         if add(&self.busy, -1) == 0 {

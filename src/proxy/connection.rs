@@ -31,6 +31,7 @@ use super::activity::{Activity, Limits, Patience};
 use super::alarm::Alarm;
 use super::answer::AnswerBody;
 use super::exchange;
+use super::frames::{self, Flood, Frames};
 use super::io::{Io, sniff};
 use super::worker::{Phase, Worker};
 
@@ -55,6 +56,12 @@ pub(super) struct Peer {
 pub(super) struct Busy(Rc<Peer>);
 
 impl Busy {
+    /// The exchange goes on as a tunnel within the connection.
+    pub(super) fn go_on(peer: &Rc<Peer>) -> Self {
+        peer.activity.go_on();
+        Self(Rc::clone(peer))
+    }
+
     fn begin(peer: Rc<Peer>) -> Self {
         peer.activity.begin();
         Self(peer)
@@ -156,19 +163,34 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::clone(&peer.activity);
-    let io = Io::new(stream, ahead, Arc::clone(&activity));
+    let unread = Arc::clone(&activity);
     let service = {
         let worker = Rc::clone(worker);
         service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request))
     };
     let limits = &worker.gateway.downstream;
-    if is_http2 {
+    let ended = if is_http2 {
+        let flood = Flood::default();
+        let stream = Frames::new(stream, &ahead, Rc::clone(&flood));
+        let io = Io::new(stream, ahead, Arc::clone(&activity));
         let executor = LocalExecutor::new(Rc::clone(&worker.tasks));
         let connection = http2_builder(executor, limits).serve_connection(io, service);
-        Driven { connection, protocol: Protocol::Http2, worker, activity }.run().await;
+        let ended = Driven { connection, protocol: Protocol::Http2, worker, activity }.run().await;
+        let reason = flood.get().or_else(|| ended.as_ref().err().and_then(frames::reason));
+        if let Some(reason) = reason {
+            worker.meter.connection_rejected(reason);
+        }
+        ended
     } else {
+        let io = Io::new(stream, ahead, Arc::clone(&activity));
         let connection = http1_builder(limits).serve_connection(io, service).with_upgrades();
-        Driven { connection, protocol: Protocol::Http1, worker, activity }.run().await;
+        Driven { connection, protocol: Protocol::Http1, worker, activity }.run().await
+    };
+    if let Some(problem) = unread.unread() {
+        worker.meter.answered(problem);
+    }
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection ended");
     }
 }
 
@@ -209,7 +231,10 @@ fn http2_builder(
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.max_streams)
+        .max_pending_accept_reset_streams(RESET_UNSEEN)
+        .max_local_error_reset_streams(LOCAL_RESETS + limits.max_streams as usize)
         .max_header_list_size(u32::try_from(head_size(limits) * 2).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -267,13 +292,13 @@ struct Driven<'w, C> {
 }
 
 impl<C: Connection> Driven<'_, C> {
-    async fn run(self) {
+    async fn run(self) -> hyper::Result<()> {
         let Self { connection, protocol, worker, activity } = self;
         let mut connection = std::pin::pin!(connection);
         let mut alarm = Alarm::at(Instant::now());
         let mut ear = Ear { worker, number: None };
         let mut leaving = false;
-        let ended = std::future::poll_fn(|context| {
+        std::future::poll_fn(|context| {
             loop {
                 if let Poll::Ready(ended) = connection.as_mut().poll(context) {
                     return Poll::Ready(ended);
@@ -316,13 +341,7 @@ impl<C: Connection> Driven<'_, C> {
             }
             Poll::Pending
         })
-        .await;
-        if let Some(problem) = activity.unread() {
-            worker.meter.answered(problem);
-        }
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a client's connection ended");
-        }
+        .await
     }
 }
 
@@ -409,5 +428,11 @@ const FIRST_WORD: Duration = Duration::from_millis(500);
 /// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// 20 streams that were reset before they were looked at: more come in one read from nobody who means
+/// well.
+const RESET_UNSEEN: usize = 20;
+/// 100 streams that the client made the gateway reset, in a connection's whole life, beside those that it
+/// may have begun before it heard how many it may.
+const LOCAL_RESETS: usize = 100;
 /// 64 KiB a stream wait for a slow client at most.
 const SEND_BUFFER: usize = 64 << 10;

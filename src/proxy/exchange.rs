@@ -15,7 +15,7 @@ use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::Worker;
-use super::{forward, guard, hygiene, local, rescue};
+use super::{extended, forward, guard, hygiene, local, rescue};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
@@ -40,6 +40,7 @@ async fn run(
     visit: &mut Visit,
 ) -> Result<Reply, ExchangeError> {
     let view = worker.view(); // one table for the whole exchange
+    extended::receive(head)?;
     guard::check(head, &worker.gateway.downstream)?;
 
     let choice = match choice::choose(&view.table, head, visit)? {
@@ -57,6 +58,9 @@ async fn run(
     choice.edit_answer(answer.headers_mut());
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Reply::tunnel(outgoing, answer, lease, protocol);
+    }
+    if outgoing.extended {
+        extended::decline(&mut answer);
     }
     Ok(Reply::Forwarded(answer, lease))
 }

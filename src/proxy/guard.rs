@@ -22,6 +22,7 @@ pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<(), Exchang
     check_loop(head)?;
     check_size(head, limits)?;
     check_host(head)?;
+    check_http2(head)?;
     check_coding(head)?;
     check_length(head)?;
     check_path(head.uri.path())
@@ -87,6 +88,35 @@ fn check_host(head: &Parts) -> Result<(), ExchangeError> {
     let none = head.uri.authority().is_none() && first.is_none_or(|host| host.is_empty());
     if !none && host::authority(head).is_none() {
         return Err(ExchangeError::BadRequest("the host is not a valid one"));
+    }
+    Ok(())
+}
+
+/// What RFC 9113 calls malformed and the library lets pass: the endpoint of HTTP/1 would read it as
+/// something else than the gateway did.
+fn check_http2(head: &Parts) -> Result<(), ExchangeError> {
+    if head.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    // §8.2.1; in HTTP/1 such space is no part of the value.
+    let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let spaced = |value: &[u8]| space(value.first()) || space(value.last());
+    if head.headers.values().any(|value| spaced(value.as_bytes())) {
+        return Err(ExchangeError::BadRequest("a field's value begins or ends with a space"));
+    }
+    // §8.3.1, for each of these.
+    if head.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err(ExchangeError::BadRequest("the scheme is neither http nor https"));
+    }
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    if !target.starts_with('/') && (target != "*" || head.method != Method::OPTIONS) {
+        return Err(ExchangeError::BadRequest("the path does not begin with a slash"));
+    }
+    let (authority, host) = (head.uri.authority(), head.headers.get(HOST));
+    if let (Some(authority), Some(host)) = (authority, host)
+        && !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes())
+    {
+        return Err(ExchangeError::BadRequest("the Host field is not the authority"));
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use super::activity::Activity;
 use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
+use super::extended::Extended;
 use super::hygiene::{self, Sender, Wishes};
 use super::interim;
 use super::request_body::{BodyFault, BodyRule, Upload};
@@ -41,6 +42,8 @@ pub(super) struct Outgoing<'h> {
     client: Option<Arc<Activity>>,
     /// The client's side of a connection that is to switch protocols.
     pub(super) upgrade: Option<OnUpgrade>,
+    /// The client asks in the words of HTTP/2 (RFC 8441).
+    pub(super) extended: bool,
 }
 
 impl<'h> Outgoing<'h> {
@@ -74,19 +77,24 @@ impl<'h> Outgoing<'h> {
         let hears = head.version == Version::HTTP_11;
         let client = hears.then(|| Arc::clone(&peer.activity));
         let upgrade = head.extensions.remove::<OnUpgrade>();
+        let extended = head.extensions.remove::<Extended>().is_some();
         head.extensions.clear();
         let naming = &view.table.naming;
-        let wishes = hygiene::clean_request(&mut head.headers, &view.owned);
+        let mut wishes = hygiene::clean_request(&mut head.headers, &view.owned);
+        wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
         let sender = Sender { peer, host: asked_host(head), request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
         hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id.as_str());
         choice.edit_request(&mut head.headers, &mut added);
 
         let switching = address(head, choice, &wishes)?;
+        if extended && !switching {
+            return Err(ExchangeError::Method(Method::CONNECT)); // the pool speaks HTTP/2
+        }
         frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        Ok(Self { head, added, client, upload, idempotent, upgrade })
+        Ok(Self { head, added, client, upload, idempotent, upgrade, extended })
     }
 
     /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).
@@ -138,8 +146,7 @@ fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<boo
             if !http1_down {
                 hygiene::join_cookies(&mut head.headers);
             }
-            let upgrade = wishes.upgrade.clone().filter(|_| http1_down);
-            let connection = match (&upgrade, wishes.trailers) {
+            let connection = match (&wishes.upgrade, wishes.trailers) {
                 (Some(_), _) => Some("upgrade"),
                 (None, true) => Some("te"),
                 (None, false) => None,
@@ -147,11 +154,10 @@ fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<boo
             if let Some(connection) = connection {
                 head.headers.insert(CONNECTION, HeaderValue::from_static(connection));
             }
-            let switching = upgrade.is_some();
-            if let Some(upgrade) = upgrade {
+            if let Some(upgrade) = wishes.upgrade.clone() {
                 head.headers.insert(UPGRADE, upgrade);
             }
-            Ok(switching)
+            Ok(wishes.upgrade.is_some())
         }
         Protocol::H2 => {
             head.version = Version::HTTP_2;

@@ -7,8 +7,9 @@ use http::{Response, Version};
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::{AnswerBody, Lease};
-use super::connection::Peer;
+use super::connection::{Busy, Peer};
 use super::error::{AttemptError, ExchangeError};
+use super::extended;
 use super::hygiene::X_REQUEST_ID;
 use super::outgoing::Outgoing;
 use super::upgrade;
@@ -22,7 +23,16 @@ pub(super) enum Reply {
     /// An answer that the route itself gives, and the size of its body.
     Local(Response<AnswerBody>, usize),
     /// The endpoint switches protocols.
-    Tunnel(OnUpgrade, Response<()>, Lease),
+    Tunnel(OnUpgrade, Response<()>, Lease, Within),
+}
+
+/// What a tunnel takes of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Within {
+    /// All of it.
+    Connection,
+    /// One stream of HTTP/2: the connection serves on.
+    Stream,
 }
 
 impl Reply {
@@ -37,8 +47,15 @@ impl Reply {
         protocol: Option<HeaderValue>,
     ) -> Result<Self, ExchangeError> {
         let client = outgoing.upgrade.ok_or(ExchangeError::Attempt(AttemptError::Unasked))?;
-        upgrade::announce(answer.headers_mut(), protocol);
-        Ok(Self::Tunnel(client, answer, lease))
+        if !outgoing.extended {
+            upgrade::announce(answer.headers_mut(), protocol);
+            return Ok(Self::Tunnel(client, answer, lease, Within::Connection));
+        }
+        if !extended::is_websocket(protocol.as_ref(), answer.headers()) {
+            return Err(ExchangeError::Attempt(AttemptError::Unasked));
+        }
+        extended::announce(&mut answer);
+        Ok(Self::Tunnel(client, answer, lease, Within::Stream))
     }
 
     /// The answer to the client. The exchange's record ends with its body.
@@ -58,9 +75,10 @@ impl Reply {
                 visit.finish(answer.status(), size);
                 answer
             }
-            Self::Tunnel(client, mut answer, lease) => {
+            Self::Tunnel(client, mut answer, lease, within) => {
                 identify(&mut answer, &mut visit);
-                upgrade::join(worker, (client, Rc::clone(peer)), lease, visit);
+                let busy = (within == Within::Stream).then(|| Busy::go_on(peer));
+                upgrade::join(worker, (client, Rc::clone(peer), busy), lease, visit);
                 answer.map(|()| AnswerBody::empty())
             }
         }

@@ -19,7 +19,7 @@ use crate::telemetry::record::Ending;
 use crate::upstream::Switched;
 
 use super::answer::Lease;
-use super::connection::Peer;
+use super::connection::{Busy, Peer};
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -34,7 +34,7 @@ pub(super) fn announce(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
 /// Joins both sides in a task of the worker; the exchange's record ends with it.
 pub(super) fn join(
     worker: &Rc<Worker>,
-    (client, peer): (OnUpgrade, Rc<Peer>),
+    (client, peer, busy): (OnUpgrade, Rc<Peer>, Option<Busy>),
     lease: Lease,
     visit: Visit,
 ) {
@@ -42,7 +42,13 @@ pub(super) fn join(
     let Some(endpoint) = connection.into_switched() else {
         return; // of HTTP/2, which knows no such answer
     };
-    let tunnel = Tunnel { worker: Rc::clone(worker), _peer: peer, _in_flight: in_flight, visit };
+    let tunnel = Tunnel {
+        worker: Rc::clone(worker),
+        _peer: peer,
+        _busy: busy,
+        _in_flight: in_flight,
+        visit,
+    };
     worker.tasks.borrow_mut().spawn(|_stop| tunnel.run(client, endpoint));
 }
 
@@ -50,6 +56,8 @@ struct Tunnel {
     worker: Rc<Worker>,
     /// Its connection stays open.
     _peer: Rc<Peer>,
+    /// A connection of HTTP/2 is not idle meanwhile.
+    _busy: Option<Busy>,
     /// The endpoint is busy for as long as the tunnel is open.
     _in_flight: InFlight,
     visit: Visit,

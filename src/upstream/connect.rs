@@ -17,7 +17,7 @@ use crate::base::socket::Socket;
 use super::connections::{Key, Shared};
 use super::executor::LocalExecutor;
 use super::h1::{self, Open, Wire};
-use super::h2::{Channel, Streams};
+use super::h2::{Channel, MAX_STREAMS, Streams};
 use super::stream::Stream;
 use super::{Client, ConnectError, Connection, Destination, Line, Payload};
 
@@ -134,6 +134,8 @@ async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {
     Ok(Stream::Tls(Box::new(stream)))
 }
 
-/// 64 KiB a stream and 1 MiB a connection bound what an endpoint may send ahead of a slow client.
+/// 64 KiB a stream bound what an endpoint may send ahead of a slow client, and a connection has room
+/// for all of its streams: with less, a few clients that read nothing would stall everybody else's
+/// answers on it.
 const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;

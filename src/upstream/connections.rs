@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::config::spec::{ConnectionsSpec, Protocol};
 use crate::model::ids::EndpointId;
 
-use super::h2::{Channel, MAX_STREAMS, Streams};
+use super::h2::{Channel, Streams};
 use super::{Connection, Destination, Line, Payload, h1};
 
 /// Whom a connection may serve: attempts at this endpoint that speak in this way.
@@ -192,22 +192,15 @@ impl<B> Shared<B> {
     fn has_room(&self, now: Instant) -> bool {
         !self.sender.is_closed()
             && !self.streams.doubtful.get()
-            && self.has_stream()
+            && self.streams.has_room()
             && now.duration_since(self.born) <= self.keep.max_age
-    }
-
-    /// What the endpoint allows; hyper would queue a request beyond that behind the others.
-    fn has_stream(&self) -> bool {
-        let open = self.streams.open.get();
-        // The first one goes to a connection in any case: a new one would allow no more.
-        open == 0 || open < self.streams.allowed.get().min(MAX_STREAMS)
     }
 
     /// One that still carries requests stays, however old; it gets no new ones.
     fn may_live(&self, now: Instant) -> bool {
         let rested = now.duration_since(self.last_used) > self.keep.idle_timeout;
         let aged = now.duration_since(self.born) > self.keep.max_age;
-        let done = rested || aged || self.streams.doubtful.get();
+        let done = rested || aged || self.streams.doubtful.get() || self.streams.is_worn();
         !self.sender.is_closed() && (self.streams.open.get() > 0 || !done)
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Channel<B> {
 #[derive(Debug)]
 pub(super) struct Streams {
     pub(super) open: Cell<u32>,
+    /// How many there were in all: their numbers run out (RFC 9113 §5.1.1).
+    begun: Cell<u32>,
     /// How many the endpoint takes at once; it says so after the connection has opened.
     pub(super) allowed: Cell<u32>,
     /// A request was given up on it, and no answer has come since: it may be dead.
@@ -36,7 +38,20 @@ pub(super) struct Streams {
 impl Streams {
     pub(super) fn new() -> Rc<Self> {
         let allowed = Cell::new(MAX_STREAMS);
-        Rc::new(Self { open: Cell::new(0), allowed, doubtful: Cell::new(false) })
+        let (open, begun) = (Cell::new(0), Cell::new(0));
+        Rc::new(Self { open, begun, allowed, doubtful: Cell::new(false) })
+    }
+
+    /// What the endpoint allows; hyper would queue a request beyond that behind the others.
+    pub(super) fn has_room(&self) -> bool {
+        let open = self.open.get();
+        // The first one goes to a connection in any case: a new one would allow no more.
+        (open == 0 || open < self.allowed.get().min(MAX_STREAMS)) && !self.is_worn()
+    }
+
+    /// Whether it is to be replaced before its streams' numbers run out.
+    pub(super) fn is_worn(&self) -> bool {
+        self.begun.get() >= MOST_STREAMS
     }
 }
 
@@ -47,6 +62,7 @@ struct StreamCount(Rc<Streams>);
 impl StreamCount {
     fn enter(streams: &Rc<Streams>) -> Self {
         streams.open.set(streams.open.get() + 1);
+        streams.begun.set(streams.begun.get().saturating_add(1));
         Self(Rc::clone(streams))
     }
 }
@@ -112,3 +128,41 @@ impl<B: Payload> Channel<B> {
 /// 100 streams: what servers commonly allow; more requests open a second connection. Those that
 /// allow fewer say so.
 pub(super) const MAX_STREAMS: u32 = 100;
+/// 2^28 streams in a connection's life, a quarter of the numbers that there are: requests that wait
+/// for their turn are numbered later than they are counted.
+const MOST_STREAMS: u32 = 1 << 28;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_replaced_before_the_numbers_of_its_streams_run_out() {
+        let streams = Streams::new();
+        drop(StreamCount::enter(&streams));
+        assert!(streams.has_room());
+
+        streams.begun.set(MOST_STREAMS - 1);
+        assert!(streams.has_room());
+        let last = StreamCount::enter(&streams);
+
+        assert!(!streams.has_room() && streams.is_worn());
+        drop(last);
+        assert!(!streams.has_room(), "not even the first one of those at once");
+    }
+
+    #[test]
+    fn a_connection_has_room_for_what_its_endpoint_allows() {
+        let streams = Streams::new();
+        streams.allowed.set(2);
+        let one = StreamCount::enter(&streams);
+        assert!(streams.has_room());
+        let two = StreamCount::enter(&streams);
+        assert!(!streams.has_room());
+
+        drop((one, two));
+        streams.allowed.set(0);
+
+        assert!(streams.has_room(), "a new connection would allow no more");
+    }
+}

@@ -13,6 +13,7 @@ mod errors;
 mod flow;
 mod headers;
 mod health;
+mod http2;
 mod mutations;
 mod protocols;
 mod reload;

@@ -263,6 +263,23 @@ async fn a_body_of_64_kib_is_sent_again_and_a_larger_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_body_that_comes_in_tiny_parts_is_sent_again_whole() {
+    let (bad, good) =
+        (Origin::start([Step::answer(503, "busy")]).await, Origin::saying("ok").await);
+    let gateway = in_turn(&[bad.address, good.address]).await;
+    let chunks: String = (0..3_000).map(|at| format!("1\r\n{}\r\n", at % 10)).collect();
+    let fields = ["Host: a", "X-Tenant-ID: acme", "Transfer-Encoding: chunked"];
+    for _ in 0..2 {
+        let request = head("PUT /", &fields) + &chunks + "0\r\n\r\n";
+        assert_eq!(Client::connect(gateway.address()).await.ask(request).await.status, 200);
+    }
+
+    let body: String = (0..3_000).map(|at| (at % 10).to_string()).collect();
+    assert!(good.wait_for(2).await.iter().all(|asked| asked.body == body.as_bytes()));
+    assert!(!bad.asked().is_empty());
+}
+
+#[tokio::test]
 async fn a_tenant_has_a_memory_for_bodies_of_its_own() {
     let (bad, good) =
         (Origin::start([Step::answer(503, "busy")]).await, Origin::saying("ok").await);

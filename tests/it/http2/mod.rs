@@ -1,0 +1,7 @@
+//! HTTP/2 (RFC 9113) from raw frames: what of it may become HTTP/1, what one client may cost, and
+//! endpoints that speak it.
+
+mod downgrade;
+mod floods;
+mod upstream;
+mod websocket;
