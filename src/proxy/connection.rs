@@ -21,7 +21,6 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsAcceptor;
 
 use crate::base::socket::Socket;
 use crate::config::spec::DownstreamSpec;
@@ -31,7 +30,11 @@ use super::activity::{Activity, Limits, Patience};
 use super::alarm::Alarm;
 use super::answer::AnswerBody;
 use super::exchange;
+use super::headcount::{Place, Share};
 use super::io::{Io, sniff};
+use super::open::Open;
+use super::proxy_header;
+use super::seats::{Seat, Seated};
 use super::worker::{Phase, Worker};
 
 /// Who is downstream.
@@ -47,7 +50,7 @@ pub(super) struct Peer {
     pub(super) activity: Arc<Activity>,
     /// Its connection counts as open for as long as somebody knows the client: a tunnel outlives
     /// what speaks HTTP.
-    _open: Open,
+    open: Open,
 }
 
 /// An exchange of a client's connection under way; ends when dropped.
@@ -67,19 +70,37 @@ impl Drop for Busy {
     }
 }
 
+/// A connection that came in.
+pub(super) struct Arrival {
+    /// From where.
+    pub(super) address: SocketAddr,
+    /// At which listener.
+    pub(super) listener: usize,
+    /// Counts it.
+    pub(super) place: Place,
+    /// Counts it as its client's, where the client is known.
+    pub(super) share: Option<Share>,
+}
+
 /// Serves one connection until it ends.
 pub(super) async fn serve(
     worker: Rc<Worker>,
-    stream: TcpStream,
-    address: SocketAddr,
-    listener: usize,
+    mut stream: TcpStream,
+    arrival: Arrival,
     tls: Option<Arc<ServerConfig>>,
 ) {
-    let open = Open::count(Rc::clone(&worker), listener);
+    let Arrival { mut address, listener, place, share } = arrival;
+    let mut open = Open::count(Rc::clone(&worker), listener, (place, share));
+    let _seated = Seated::take(&worker, &open.seat);
     // Without it small answers would wait for the client's acknowledgement of the last one.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(client = %address, %error, "a connection ended at once");
         return;
+    }
+    if worker.gateway.listeners[listener].proxy_protocol.is_some() {
+        let Some((client, share)) = proxied(&worker, &mut stream, address).await else { return };
+        address = client;
+        open.share = Some(share);
     }
     let stream = Socket::new(stream);
     match tls {
@@ -88,10 +109,48 @@ pub(super) async fn serve(
     }
 }
 
+/// For whom the load balancer at `address` connects. It must say so in the time of a head.
+async fn proxied(
+    worker: &Rc<Worker>,
+    stream: &mut TcpStream,
+    address: SocketAddr,
+) -> Option<(SocketAddr, Share)> {
+    let limits = &worker.gateway.downstream;
+    let header = timeout(limits.header_timeout, proxy_header::receive(stream));
+    let client = match until_draining(worker, header).await? {
+        Ok(Ok(client)) => client.unwrap_or(address),
+        Ok(Err(error)) => {
+            worker.meter.connection_rejected("proxy_header");
+            tracing::debug!(client = %address, %error, "a PROXY protocol header cannot be used");
+            return None;
+        }
+        Err(_) => {
+            worker.meter.connection_rejected("proxy_header");
+            tracing::debug!(client = %address, "a PROXY protocol header took too long");
+            return None;
+        }
+    };
+    let share = worker.headcount.share(client.ip(), limits.max_connections_per_client);
+    if share.is_none() {
+        worker.meter.connection_rejected("too_many_of_client");
+    }
+    Some((client, share?))
+}
+
 async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Open)) {
     let limits = &worker.gateway.downstream;
+    let seat = Rc::clone(&client.1.seat);
     let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
-    match until_draining(worker, first).await {
+    let asked = std::future::poll_fn(|context| seat.poll_asked(context));
+    seat.set_silent(true);
+    let first = until_draining(worker, async {
+        tokio::select! {
+            biased;
+            first = first => Some(first),
+            () = asked => None,
+        }
+    });
+    match first.await.flatten() {
         Some(Ok(Ok((ahead, is_http2)))) => {
             speak(worker, stream, ahead, is_http2, peer(client, "http")).await;
         }
@@ -128,13 +187,12 @@ async fn secure(
     tls: Arc<ServerConfig>,
 ) {
     let limit = worker.gateway.downstream.handshake_timeout;
-    match timeout(limit, TlsAcceptor::from(tls).accept(stream)).await {
-        Err(_) => worker.meter.connection_rejected("tls_timeout"),
-        Ok(Err(error)) => {
-            worker.meter.connection_rejected("tls_failed");
+    match worker.handshakes.accept(stream, tls, limit).await {
+        Err(error) => {
+            worker.meter.connection_rejected(error.reason());
             tracing::debug!(client = %client.0, %error, "a TLS handshake failed");
         }
-        Ok(Ok(stream)) => {
+        Ok(stream) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let stream = Box::new(stream);
             speak(worker, stream, Bytes::new(), is_http2, peer(client, "https")).await;
@@ -148,7 +206,7 @@ fn peer((address, open): (SocketAddr, Open), scheme: &'static str) -> Rc<Peer> {
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
     let activity = Activity::new(Arc::clone(&open.worker.clock));
-    Rc::new(Peer { address, client, scheme, activity, _open: open })
+    Rc::new(Peer { address, client, scheme, activity, open })
 }
 
 async fn speak<S>(worker: &Rc<Worker>, stream: S, ahead: Bytes, is_http2: bool, peer: Rc<Peer>)
@@ -156,6 +214,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::clone(&peer.activity);
+    let seat = Rc::clone(&peer.open.seat);
+    seat.speaks(Arc::clone(&activity), !is_http2);
     let io = Io::new(stream, ahead, Arc::clone(&activity));
     let service = {
         let worker = Rc::clone(worker);
@@ -165,10 +225,10 @@ where
     if is_http2 {
         let executor = LocalExecutor::new(Rc::clone(&worker.tasks));
         let connection = http2_builder(executor, limits).serve_connection(io, service);
-        Driven { connection, protocol: Protocol::Http2, worker, activity }.run().await;
+        Driven { connection, protocol: Protocol::Http2, worker, activity, seat }.run().await;
     } else {
         let connection = http1_builder(limits).serve_connection(io, service).with_upgrades();
-        Driven { connection, protocol: Protocol::Http1, worker, activity }.run().await;
+        Driven { connection, protocol: Protocol::Http1, worker, activity, seat }.run().await;
     }
 }
 
@@ -183,12 +243,18 @@ async fn answer(
     let (mut head, body) = request.into_parts();
     let mut answer = exchange::serve(&worker, &peer, &mut head, body).await;
     answer.body_mut().hold(busy);
-    let worn = peer.activity.served() >= worker.gateway.downstream.max_requests;
-    let leaving = worn || worker.phase() != Phase::Serving;
+    let leaving = is_worn(&worker, &peer.activity) || worker.phase() != Phase::Serving;
     if leaving && version < Version::HTTP_2 && !answer.status().is_informational() {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(answer)
+}
+
+/// Whether a connection has served its time: its client is asked to open another.
+fn is_worn(worker: &Worker, activity: &Activity) -> bool {
+    let limits = &worker.gateway.downstream;
+    activity.served() >= limits.max_requests
+        || limits.max_connection_age.is_some_and(|age| activity.is_older(age))
 }
 
 fn http1_builder(limits: &DownstreamSpec) -> http1::Builder {
@@ -264,11 +330,12 @@ struct Driven<'w, C> {
     protocol: Protocol,
     worker: &'w Rc<Worker>,
     activity: Arc<Activity>,
+    seat: Rc<Seat>,
 }
 
 impl<C: Connection> Driven<'_, C> {
     async fn run(self) {
-        let Self { connection, protocol, worker, activity } = self;
+        let Self { connection, protocol, worker, activity, seat } = self;
         let mut connection = std::pin::pin!(connection);
         let mut alarm = Alarm::at(Instant::now());
         let mut ear = Ear { worker, number: None };
@@ -279,7 +346,13 @@ impl<C: Connection> Driven<'_, C> {
                     return Poll::Ready(ended);
                 }
                 // Asked only now: a request that has come already is answered before leaving.
-                if leaving || !ear.hears(protocol, &activity, context) {
+                let asked = seat.poll_asked(context).is_ready();
+                if asked && activity.idle_since(protocol == Protocol::Http1).is_some() {
+                    connection.as_mut().leave();
+                    let farewell = connection.as_mut().poll(context);
+                    return if farewell.is_ready() { farewell } else { Poll::Ready(Ok(())) };
+                }
+                if leaving || !(ear.hears(protocol, &activity, context) || asked) {
                     break;
                 }
                 leaving = true;
@@ -290,18 +363,18 @@ impl<C: Connection> Driven<'_, C> {
                 }
             }
             while alarm.poll(context).is_ready() {
+                worker.clock.now();
                 match patience(worker, protocol, &activity, leaving) {
-                    Patience::Until(when) => alarm.reset(when),
-                    Patience::SlowHead => {
-                        worker.meter.connection_rejected("slow_head");
-                        return Poll::Ready(Ok(()));
+                    Patience::Until(_) if !leaving && ear.hears(protocol, &activity, context) => {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
-                    Patience::SlowBody => {
-                        worker.meter.connection_rejected("slow_body");
-                        return Poll::Ready(Ok(()));
+                    Patience::Until(when) => {
+                        let end = end_of_age(worker, &activity);
+                        alarm.reset(end.map_or(when, |end| end.min(when)));
                     }
-                    Patience::SlowReader => {
-                        worker.meter.connection_rejected("slow_reader");
+                    Patience::Over(reason) => {
+                        worker.meter.connection_rejected(reason);
                         return Poll::Ready(Ok(()));
                     }
                     Patience::Idle if leaving => return Poll::Ready(Ok(())),
@@ -337,6 +410,12 @@ fn patience(worker: &Worker, protocol: Protocol, activity: &Activity, leaving: b
     activity.patience(Limits { head, idle, send })
 }
 
+/// When a connection that is not too old will be.
+fn end_of_age(worker: &Worker, activity: &Activity) -> Option<Instant> {
+    let end = activity.end_of(worker.gateway.downstream.max_connection_age?);
+    (end > worker.clock.recent()).then_some(end)
+}
+
 /// Hears of the process's phase: the connection's task is woken when it changes.
 struct Ear<'w> {
     worker: &'w Worker,
@@ -364,8 +443,7 @@ impl Ear<'_> {
         match protocol {
             Protocol::Http1 => self.worker.phase() >= Phase::Draining,
             Protocol::Http2 => {
-                self.worker.phase() >= Phase::Closing
-                    || activity.served() >= self.worker.gateway.downstream.max_requests
+                self.worker.phase() >= Phase::Closing || is_worn(self.worker, activity)
             }
         }
     }
@@ -376,28 +454,6 @@ impl Drop for Ear<'_> {
         if let Some(number) = self.number {
             self.worker.forget(number);
         }
-    }
-}
-
-/// Counts a connection as open until dropped.
-#[derive(Debug)]
-struct Open {
-    worker: Rc<Worker>,
-    listener: usize,
-}
-
-impl Open {
-    fn count(worker: Rc<Worker>, listener: usize) -> Self {
-        worker.open_connections.set(worker.open_connections.get() + 1);
-        worker.meter.connection_opened(listener);
-        Self { worker, listener }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.worker.open_connections.set(self.worker.open_connections.get() - 1);
-        self.worker.meter.connection_closed(self.listener);
     }
 }
 

@@ -10,9 +10,11 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::base::socket;
 use crate::base::tasks::Stop;
 
-use super::connection;
+use super::connection::{self, Arrival};
+use super::headcount::Full;
 use super::worker::Worker;
 
 /// Accepts until `stop`, then what the kernel has accepted already, so that none of it is refused.
@@ -71,24 +73,98 @@ async fn admit(
 ) {
     let (stream, address) = match accepted {
         Ok(accepted) => accepted,
-        Err(error) => {
-            worker.meter.connection_rejected("accept_failed");
-            if worker.lines.admits() {
-                tracing::warn!(listener = number, %error, "a connection could not be accepted");
+        Err(error) => return refused(worker, number, &error).await,
+    };
+    match arrive(worker, address, number) {
+        Ok(arrival) => {
+            let serving = connection::serve(Rc::clone(worker), stream, arrival, tls.cloned());
+            worker.tasks.borrow_mut().spawn(|_stop| serving);
+        }
+        Err(reason) => {
+            worker.meter.connection_rejected(reason);
+            if worker.headcount.may_tell() {
+                let client = address.ip();
+                tracing::warn!(%client, reason, listener = number, "connections are refused: {}", hint(reason));
             }
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            return;
+        }
+    }
+}
+
+/// Finds room for a connection, or says why there is none.
+fn arrive(
+    worker: &Rc<Worker>,
+    address: SocketAddr,
+    number: usize,
+) -> Result<Arrival, &'static str> {
+    let (limits, listener) = (&worker.gateway.downstream, &worker.gateway.listeners[number]);
+    let share = match &listener.proxy_protocol {
+        Some(from) if !from.iter().any(|network| network.contains(address.ip())) => {
+            return Err("proxy_untrusted");
+        }
+        Some(_) => None, // its header tells whose it is
+        // First: who has too many must not drive out others.
+        None => {
+            let share = worker.headcount.share(address.ip(), limits.max_connections_per_client);
+            Some(share.ok_or("too_many_of_client")?)
         }
     };
-    if worker.open_connections.get() >= worker.max_connections {
-        worker.meter.connection_rejected("too_many");
-        return;
+    let place = loop {
+        let entered =
+            worker.headcount.enter(number, limits.max_connections, listener.max_connections);
+        let full = match entered {
+            Ok(place) => break place,
+            Err(full) => full,
+        };
+        if !worker.seats.vacate((full == Full::Listener).then_some(number)) {
+            return Err(match full {
+                Full::Gateway => "too_many",
+                Full::Listener => "too_many_of_listener",
+            });
+        }
+        worker.meter.connection_rejected("evicted");
+    };
+    Ok(Arrival { address, listener: number, place, share })
+}
+
+/// What an operator can do where connections are refused.
+fn hint(reason: &str) -> &'static str {
+    match reason {
+        "too_many" => "all of downstream.max-connections are busy; raise it, or run more gateways",
+        "too_many_of_listener" => "all of the listener's max-connections are busy; raise it",
+        "too_many_of_client" => {
+            "a client has all of downstream.max-connections-per-client; raise it where many users \
+             share an address, or set proxy-protocol behind a load balancer"
+        }
+        _ => {
+            "the address is not among proxy-protocol.from of the listener; add it if it is trusted"
+        }
     }
-    let serving = connection::serve(Rc::clone(worker), stream, address, number, tls.cloned());
-    worker.tasks.borrow_mut().spawn(|_stop| serving);
+}
+
+/// The system gave no connection. Out of open files, an idle one makes room for the next; where
+/// there is none, clients wait in the kernel's queue.
+async fn refused(worker: &Rc<Worker>, number: usize, error: &io::Error) {
+    worker.meter.connection_rejected("accept_failed");
+    let out_of_files = socket::is_out_of_files(error);
+    if worker.headcount.may_tell() {
+        let hint = if out_of_files {
+            "raise the limit of open files (LimitNOFILE= of the service, ulimit -n), or lower \
+             downstream.max-connections"
+        } else {
+            "it is tried again"
+        };
+        tracing::warn!(listener = number, %error, "a connection could not be accepted: {hint}");
+    }
+    let made_room = out_of_files && worker.seats.vacate(None);
+    if made_room {
+        worker.meter.connection_rejected("evicted");
+    }
+    tokio::time::sleep(if made_room { ROOM_PAUSE } else { ACCEPT_PAUSE }).await;
 }
 
 /// 4,096: what the queue holds; who comes after that finds the listener closed.
 const QUEUE: usize = 4096;
+/// 1 ms: the connection that makes room closes meanwhile.
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
 /// 50 ms: out of file descriptors is not over in an instant, and asking again at once burns a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

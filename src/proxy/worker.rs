@@ -27,9 +27,12 @@ use crate::upstream::{Client, HeadLimits};
 use super::answer::Download;
 use super::clock::Clock;
 use super::downloads::Downloads;
+use super::handshakes::Handshakes;
+use super::headcount::Headcount;
 use super::hygiene::OwnedNames;
 use super::listener;
 use super::request_body::RequestBody;
+use super::seats::Seats;
 use super::waits::Waits;
 
 /// What a worker is given.
@@ -43,6 +46,8 @@ pub struct Setup {
     pub table: Snapshot<Table>,
     /// For each listener, what it presents to clients; `None` = plain.
     pub tls: Vec<Option<Arc<ServerConfig>>>,
+    /// Connections, over all workers.
+    pub headcount: Arc<Headcount>,
     /// Where counts go.
     pub deltas: mpsc::Sender<Delta>,
     /// Where records go.
@@ -77,8 +82,12 @@ pub(super) struct Worker {
     pub(super) downloads: Downloads<Download>,
     /// Connections, HTTP/2 streams and tunnels.
     pub(super) tasks: Rc<RefCell<LocalTasks>>,
-    /// This worker's share of the connections that may be open at once.
-    pub(super) max_connections: usize,
+    /// Connections, over all workers.
+    pub(super) headcount: Arc<Headcount>,
+    /// This worker's own.
+    pub(super) seats: Seats,
+    /// This worker's share of the handshakes that may be under way at once.
+    pub(super) handshakes: Handshakes,
     pub(super) open_connections: Cell<usize>,
     next_connection: Cell<u64>,
     phase: Cell<Phase>,
@@ -181,7 +190,9 @@ impl Worker {
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
-            max_connections: setup.gateway.downstream.max_connections.div_ceil(workers),
+            headcount: setup.headcount,
+            seats: Seats::default(),
+            handshakes: Handshakes::new(setup.gateway.downstream.max_handshakes.div_ceil(workers)),
             open_connections: Cell::new(0),
             next_connection: Cell::new(0),
             phase: Cell::new(Phase::Serving),
