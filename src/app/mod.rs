@@ -103,7 +103,7 @@ impl App {
 
         let phase = watch::Sender::new(Phase::Serving);
         let gateway = Arc::new(gateway);
-        let headcount = Headcount::new(addresses.len());
+        let headcount = Headcount::new(addresses.len(), gateway.workers);
         let setup = |number| Setup {
             number,
             gateway: Arc::clone(&gateway),

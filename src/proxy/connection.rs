@@ -70,16 +70,29 @@ impl Drop for Busy {
     }
 }
 
-/// A connection that came in.
+/// A connection that came in. It counts, and may be asked to go, before its task has run.
 pub(super) struct Arrival {
-    /// From where.
-    pub(super) address: SocketAddr,
-    /// At which listener.
-    pub(super) listener: usize,
-    /// Counts it.
-    pub(super) place: Place,
-    /// Counts it as its client's, where the client is known.
-    pub(super) share: Option<Share>,
+    address: SocketAddr,
+    listener: usize,
+    open: Open,
+    seated: Seated,
+}
+
+impl Arrival {
+    /// From `address`, at this listener; `counted` counts it, and as its client's where that is
+    /// known.
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        address: SocketAddr,
+        listener: usize,
+        counted: (Place, Option<Share>),
+    ) -> Self {
+        let open = Open::count(Rc::clone(worker), listener, counted);
+        let spec = &worker.gateway.listeners[listener];
+        open.seat.set_silent(spec.tls.is_none() && spec.proxy_protocol.is_none());
+        let seated = Seated::take(worker, &open.seat);
+        Self { address, listener, open, seated }
+    }
 }
 
 /// Serves one connection until it ends.
@@ -89,9 +102,7 @@ pub(super) async fn serve(
     arrival: Arrival,
     tls: Option<Arc<ServerConfig>>,
 ) {
-    let Arrival { mut address, listener, place, share } = arrival;
-    let mut open = Open::count(Rc::clone(&worker), listener, (place, share));
-    let _seated = Seated::take(&worker, &open.seat);
+    let Arrival { mut address, listener, mut open, seated: _seated } = arrival;
     // Without it small answers would wait for the client's acknowledgement of the last one.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(client = %address, %error, "a connection ended at once");

@@ -10,12 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use super::pleas::Pleas;
+
 /// How many connections are open.
 #[derive(Debug)]
 pub struct Headcount {
     all: AtomicUsize,
     listeners: Vec<AtomicUsize>,
     clients: Vec<Mutex<HashMap<u128, usize>>>,
+    pub(super) pleas: Pleas,
     born: Instant,
     /// When the log was last told that connections are refused: milliseconds since `born`, plus
     /// one; 0 = never.
@@ -29,6 +32,21 @@ pub(super) enum Full {
     Gateway,
     /// One listener.
     Listener,
+}
+
+impl Full {
+    /// Whose connection must go to make room at this listener; `None` = anybody's.
+    pub(super) fn listener(self, number: usize) -> Option<usize> {
+        (self == Self::Listener).then_some(number)
+    }
+
+    /// The metric's word for it.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Gateway => "too_many",
+            Self::Listener => "too_many_of_listener",
+        }
+    }
 }
 
 /// A connection that is counted, until it is dropped.
@@ -47,11 +65,12 @@ pub(super) struct Share {
 
 impl Headcount {
     /// Nobody is here yet.
-    pub fn new(listeners: usize) -> Arc<Self> {
+    pub fn new(listeners: usize, workers: usize) -> Arc<Self> {
         Arc::new(Self {
             all: AtomicUsize::new(0),
             listeners: std::iter::repeat_with(AtomicUsize::default).take(listeners).collect(),
             clients: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+            pleas: Pleas::new(workers),
             born: Instant::now(),
             told: AtomicU64::new(0),
         })
@@ -158,7 +177,7 @@ mod tests {
 
     #[test]
     fn who_leaves_makes_room() {
-        let headcount = Headcount::new(2);
+        let headcount = Headcount::new(2, 1);
         let first = headcount.enter(0, 2, Some(1)).unwrap();
         assert_eq!(headcount.enter(0, 2, Some(1)).unwrap_err(), Full::Listener);
         let second = headcount.enter(1, 2, None).unwrap();
@@ -175,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_client_is_counted_by_its_address_and_by_its_64_bits_of_ipv6() {
-        let headcount = Headcount::new(1);
+        let headcount = Headcount::new(1, 1);
         let first = headcount.share(at("192.0.2.1"), 1).unwrap();
         assert!(headcount.share(at("::ffff:192.0.2.1"), 1).is_none());
         let other = headcount.share(at("192.0.2.2"), 1).unwrap();
@@ -190,7 +209,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_log_is_told_once_a_second() {
-        let headcount = Headcount::new(1);
+        let headcount = Headcount::new(1, 1);
         assert!(headcount.may_tell() && !headcount.may_tell());
         tokio::time::advance(Duration::from_millis(999)).await;
         assert!(!headcount.may_tell());

@@ -14,7 +14,8 @@ use crate::base::socket;
 use crate::base::tasks::Stop;
 
 use super::connection::{self, Arrival};
-use super::headcount::Full;
+use super::headcount::{Full, Place, Share};
+use super::pleas;
 use super::worker::Worker;
 
 /// Accepts until `stop`, then what the kernel has accepted already, so that none of it is refused.
@@ -75,55 +76,71 @@ async fn admit(
         Ok(accepted) => accepted,
         Err(error) => return refused(worker, number, &error).await,
     };
-    match arrive(worker, address, number) {
-        Ok(arrival) => {
+    let share = match share(worker, address, number) {
+        Ok(share) => share,
+        Err(reason) => return turn_away(worker, address, number, reason),
+    };
+    let full = match enter(worker, number) {
+        (Ok(place), vacated) => {
+            let arrival = Arrival::new(worker, address, number, (place, share));
             let serving = connection::serve(Rc::clone(worker), stream, arrival, tls.cloned());
             worker.tasks.borrow_mut().spawn(|_stop| serving);
-        }
-        Err(reason) => {
-            worker.meter.connection_rejected(reason);
-            if worker.headcount.may_tell() {
-                let client = address.ip();
-                tracing::warn!(%client, reason, listener = number, "connections are refused: {}", hint(reason));
+            if vacated {
+                // The one that goes closes its file first.
+                tokio::task::yield_now().await;
             }
+            return;
+        }
+        (Err(full), _) => full,
+    };
+    let (worker, tls) = (Rc::clone(worker), tls.cloned());
+    let tasks = Rc::clone(&worker.tasks);
+    tasks.borrow_mut().spawn(|_stop| async move {
+        match pleas::plead(&worker, number, full).await {
+            Ok(place) => {
+                let arrival = Arrival::new(&worker, address, number, (place, share));
+                connection::serve(worker, stream, arrival, tls).await;
+            }
+            Err(full) => turn_away(&worker, address, number, full.reason()),
+        }
+    });
+}
+
+/// Counts a connection as its client's. Asked first: who has too many must not drive out others.
+fn share(
+    worker: &Worker,
+    address: SocketAddr,
+    number: usize,
+) -> Result<Option<Share>, &'static str> {
+    match &worker.gateway.listeners[number].proxy_protocol {
+        Some(from) if !from.iter().any(|network| network.contains(address.ip())) => {
+            Err("proxy_untrusted")
+        }
+        Some(_) => Ok(None), // its header tells whose it is
+        None => {
+            let most = worker.gateway.downstream.max_connections_per_client;
+            worker.headcount.share(address.ip(), most).map(Some).ok_or("too_many_of_client")
         }
     }
 }
 
-/// Finds room for a connection, or says why there is none.
-fn arrive(
-    worker: &Rc<Worker>,
-    address: SocketAddr,
-    number: usize,
-) -> Result<Arrival, &'static str> {
-    let (limits, listener) = (&worker.gateway.downstream, &worker.gateway.listeners[number]);
-    let share = match &listener.proxy_protocol {
-        Some(from) if !from.iter().any(|network| network.contains(address.ip())) => {
-            return Err("proxy_untrusted");
+/// Finds room for a connection on this worker; also tells whether another one goes for it.
+fn enter(worker: &Worker, number: usize) -> (Result<Place, Full>, bool) {
+    let mut vacated = false;
+    loop {
+        match worker.admit(number) {
+            Err(full) if worker.vacate(full.listener(number)) => vacated = true,
+            entered => return (entered, vacated),
         }
-        Some(_) => None, // its header tells whose it is
-        // First: who has too many must not drive out others.
-        None => {
-            let share = worker.headcount.share(address.ip(), limits.max_connections_per_client);
-            Some(share.ok_or("too_many_of_client")?)
-        }
-    };
-    let place = loop {
-        let entered =
-            worker.headcount.enter(number, limits.max_connections, listener.max_connections);
-        let full = match entered {
-            Ok(place) => break place,
-            Err(full) => full,
-        };
-        if !worker.seats.vacate((full == Full::Listener).then_some(number)) {
-            return Err(match full {
-                Full::Gateway => "too_many",
-                Full::Listener => "too_many_of_listener",
-            });
-        }
-        worker.meter.connection_rejected("evicted");
-    };
-    Ok(Arrival { address, listener: number, place, share })
+    }
+}
+
+fn turn_away(worker: &Worker, address: SocketAddr, number: usize, reason: &'static str) {
+    worker.meter.connection_rejected(reason);
+    if worker.headcount.may_tell() {
+        let (client, hint) = (address.ip(), hint(reason));
+        tracing::warn!(%client, reason, listener = number, "connections are refused: {hint}");
+    }
 }
 
 /// What an operator can do where connections are refused.
@@ -155,10 +172,7 @@ async fn refused(worker: &Rc<Worker>, number: usize, error: &io::Error) {
         };
         tracing::warn!(listener = number, %error, "a connection could not be accepted: {hint}");
     }
-    let made_room = out_of_files && worker.seats.vacate(None);
-    if made_room {
-        worker.meter.connection_rejected("evicted");
-    }
+    let made_room = out_of_files && worker.vacate(None);
     tokio::time::sleep(if made_room { ROOM_PAUSE } else { ACCEPT_PAUSE }).await;
 }
 

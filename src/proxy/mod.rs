@@ -22,6 +22,7 @@ mod local;
 mod open;
 mod outgoing;
 mod pace;
+mod pleas;
 pub mod proxy_header;
 mod reply;
 mod request_body;

@@ -202,7 +202,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_one_that_is_idle_for_longest_goes_first_and_who_is_busy_stays() {
-        let (headcount, seats, clock) = (Headcount::new(1), Seats::default(), Clock::new());
+        let (headcount, seats, clock) = (Headcount::new(1, 1), Seats::default(), Clock::new());
         let mut all = Vec::new();
         for _ in 0..3 {
             let seat = seat(&headcount, 0);
@@ -228,7 +228,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_said_nothing_yet_is_idle_and_who_shakes_hands_is_not() {
-        let (headcount, seats) = (Headcount::new(2), Seats::default());
+        let (headcount, seats) = (Headcount::new(2, 1), Seats::default());
         let (waiting, shaking) = (seat(&headcount, 0), seat(&headcount, 0));
         waiting.set_silent(true);
         seats.take(&waiting);
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn who_is_asked_to_go_leaves_its_place_at_once() {
-        let (headcount, seats) = (Headcount::new(1), Seats::default());
+        let (headcount, seats) = (Headcount::new(1, 1), Seats::default());
         let waiting = Seat::new(0, headcount.enter(0, 1, None).unwrap());
         waiting.set_silent(true);
         seats.take(&waiting);
@@ -254,7 +254,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_idle_ones_all_go_in_the_order_of_their_age() {
-        let (headcount, seats) = (Headcount::new(1), Seats::default());
+        let (headcount, seats) = (Headcount::new(1, 1), Seats::default());
         let mut all = Vec::new();
         for _ in 0..BATCH * 2 {
             let seat = seat(&headcount, 0);

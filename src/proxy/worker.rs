@@ -28,9 +28,10 @@ use super::answer::Download;
 use super::clock::Clock;
 use super::downloads::Downloads;
 use super::handshakes::Handshakes;
-use super::headcount::Headcount;
+use super::headcount::{Full, Headcount, Place};
 use super::hygiene::OwnedNames;
 use super::listener;
+use super::pleas;
 use super::request_body::RequestBody;
 use super::seats::Seats;
 use super::waits::Waits;
@@ -82,6 +83,10 @@ pub(super) struct Worker {
     pub(super) downloads: Downloads<Download>,
     /// Connections, HTTP/2 streams and tunnels.
     pub(super) tasks: Rc<RefCell<LocalTasks>>,
+    /// Its number, from 0.
+    pub(super) number: usize,
+    /// Connections for which other workers are asked for room.
+    pub(super) pleading: Cell<usize>,
     /// Connections, over all workers.
     pub(super) headcount: Arc<Headcount>,
     /// This worker's own.
@@ -121,6 +126,15 @@ pub async fn run(setup: Setup, listeners: Vec<std::net::TcpListener>) -> usize {
 
     let mut chores = LocalTasks::new("worker");
     chores.spawn(|stop| keep_house(Rc::clone(&worker), stop));
+    chores.spawn(|mut stop| {
+        let hearing = pleas::hear(Rc::clone(&worker));
+        async move {
+            tokio::select! {
+                () = stop.requested() => {}
+                () = hearing => {}
+            }
+        }
+    });
     let mut accepting = LocalTasks::new("listener");
     for (number, socket) in listeners.into_iter().enumerate() {
         let tls = tls.get(number).cloned().flatten();
@@ -190,6 +204,8 @@ impl Worker {
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
+            number: setup.number,
+            pleading: Cell::new(0),
             headcount: setup.headcount,
             seats: Seats::default(),
             handshakes: Handshakes::new(setup.gateway.downstream.max_handshakes.div_ceil(workers)),
@@ -213,6 +229,21 @@ impl Worker {
             *view = View::of(table);
         }
         Rc::clone(&view)
+    }
+
+    /// Counts a connection of a listener where there is room for it.
+    pub(super) fn admit(&self, listener: usize) -> Result<Place, Full> {
+        let all = self.gateway.downstream.max_connections;
+        self.headcount.enter(listener, all, self.gateway.listeners[listener].max_connections)
+    }
+
+    /// Asks this worker's connection that has been idle for longest to go, of a listener or of all.
+    pub(super) fn vacate(&self, listener: Option<usize>) -> bool {
+        let vacated = self.seats.vacate(listener);
+        if vacated {
+            self.meter.connection_rejected("evicted");
+        }
+        vacated
     }
 
     /// What the process is about to do.

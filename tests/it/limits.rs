@@ -59,6 +59,23 @@ async fn at_the_limit_the_connection_that_is_idle_for_longest_makes_room() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_makes_room_on_whichever_worker_it_is() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nmax-connections = 1";
+    let gateway = Gateway::start_with_workers(4, more, &one_tenant(&[origin.address])).await;
+    let mut last: Option<Client> = None;
+    for _ in 0..20 {
+        let mut client = Client::connect(gateway.address()).await;
+        assert_eq!(status(&mut client).await, 200);
+        if let Some(mut before) = last.replace(client) {
+            assert!(before.is_closed().await);
+        }
+    }
+    gateway.metric_becomes(&rejected("evicted"), 19.0).await;
+    assert_eq!(gateway.metric(&rejected("too_many")).await, None);
+}
+
+#[tokio::test]
 async fn where_all_are_busy_a_new_connection_is_refused() {
     let origin = Origin::start([Step::ok("late").held()]).await;
     let more = "[downstream]\nmax-connections = 1";
