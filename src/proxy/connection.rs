@@ -7,8 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
@@ -29,12 +28,13 @@ use crate::upstream::LocalExecutor;
 use super::activity::{Activity, Limits, Patience};
 use super::alarm::Alarm;
 use super::answer::AnswerBody;
+use super::ear::{Ear, FIRST_WORD, until_draining};
 use super::exchange;
-use super::headcount::{Place, Share};
+use super::headcount::Share;
 use super::io::{Io, sniff};
-use super::open::Open;
+use super::open::{Arrival, Open};
 use super::proxy_header;
-use super::seats::{Seat, Seated};
+use super::seats::Seat;
 use super::worker::{Phase, Worker};
 
 /// Who is downstream.
@@ -67,31 +67,6 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.activity.end();
-    }
-}
-
-/// A connection that came in. It counts, and may be asked to go, before its task has run.
-pub(super) struct Arrival {
-    address: SocketAddr,
-    listener: usize,
-    open: Open,
-    seated: Seated,
-}
-
-impl Arrival {
-    /// From `address`, at this listener; `counted` counts it, and as its client's where that is
-    /// known.
-    pub(super) fn new(
-        worker: &Rc<Worker>,
-        address: SocketAddr,
-        listener: usize,
-        counted: (Place, Option<Share>),
-    ) -> Self {
-        let open = Open::count(Rc::clone(worker), listener, counted);
-        let spec = &worker.gateway.listeners[listener];
-        open.seat.set_silent(spec.tls.is_none() && spec.proxy_protocol.is_none());
-        let seated = Seated::take(worker, &open.seat);
-        Self { address, listener, open, seated }
     }
 }
 
@@ -172,25 +147,6 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Ope
     }
 }
 
-/// Waits for the first word of a client, at most until a moment after the listeners have closed: a
-/// connection that stays silent has nothing under way that a drain would have to wait for.
-async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::Output> {
-    let leaving = async {
-        let mut ear = Ear { worker, number: None };
-        std::future::poll_fn(|context| {
-            ear.listen(context);
-            if worker.phase() >= Phase::Draining { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        tokio::time::sleep(FIRST_WORD).await;
-    };
-    tokio::select! {
-        biased;
-        first = first => Some(first),
-        () = leaving => None,
-    }
-}
-
 async fn secure(
     worker: &Rc<Worker>,
     stream: Socket,
@@ -262,7 +218,7 @@ async fn answer(
 }
 
 /// Whether a connection has served its time: its client is asked to open another.
-fn is_worn(worker: &Worker, activity: &Activity) -> bool {
+pub(super) fn is_worn(worker: &Worker, activity: &Activity) -> bool {
     let limits = &worker.gateway.downstream;
     activity.served() >= limits.max_requests
         || limits.max_connection_age.is_some_and(|age| activity.is_older(age))
@@ -300,8 +256,9 @@ fn head_size(limits: &DownstreamSpec) -> usize {
     usize::try_from(limits.max_header_size.0).unwrap_or(usize::MAX / 4)
 }
 
+/// What a connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
+pub(super) enum Protocol {
     Http1,
     Http2,
 }
@@ -349,7 +306,7 @@ impl<C: Connection> Driven<'_, C> {
         let Self { connection, protocol, worker, activity, seat } = self;
         let mut connection = std::pin::pin!(connection);
         let mut alarm = Alarm::at(Instant::now());
-        let mut ear = Ear { worker, number: None };
+        let mut ear = Ear::new(worker);
         let mut leaving = false;
         let ended = std::future::poll_fn(|context| {
             loop {
@@ -427,49 +384,6 @@ fn end_of_age(worker: &Worker, activity: &Activity) -> Option<Instant> {
     (end > worker.clock.recent()).then_some(end)
 }
 
-/// Hears of the process's phase: the connection's task is woken when it changes.
-struct Ear<'w> {
-    worker: &'w Worker,
-    number: Option<u64>,
-}
-
-impl Ear<'_> {
-    /// Has the connection's task woken when the phase changes, from the first call on.
-    fn listen(&mut self, context: &Context<'_>) {
-        if self.number.is_none() {
-            self.number = Some(self.worker.remember(context.waker()));
-        }
-    }
-
-    /// Whether the connection shall end once nothing is under way. An HTTP/2 client is told early,
-    /// since it can be told without losing a request (`GOAWAY`); an idle HTTP/1 connection stays
-    /// open until the listeners close, since a request may be on its way.
-    fn hears(
-        &mut self,
-        protocol: Protocol,
-        activity: &Activity,
-        context: &mut Context<'_>,
-    ) -> bool {
-        self.listen(context);
-        match protocol {
-            Protocol::Http1 => self.worker.phase() >= Phase::Draining,
-            Protocol::Http2 => {
-                self.worker.phase() >= Phase::Closing || is_worn(self.worker, activity)
-            }
-        }
-    }
-}
-
-impl Drop for Ear<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.worker.forget(number);
-        }
-    }
-}
-
-/// 500 ms: the request of a connection that was accepted last may still be on its way.
-const FIRST_WORD: Duration = Duration::from_millis(500);
 /// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;

@@ -13,8 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::base::socket;
 use crate::base::tasks::Stop;
 
-use super::connection::{self, Arrival};
+use super::connection;
 use super::headcount::{Full, Place, Share};
+use super::open::Arrival;
 use super::pleas;
 use super::worker::Worker;
 

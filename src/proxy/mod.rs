@@ -9,6 +9,7 @@ mod choice;
 mod clock;
 mod connection;
 mod downloads;
+mod ear;
 mod error;
 mod exchange;
 mod forward;

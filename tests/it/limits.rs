@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
-use crate::world::client::{Client, Hyper, head};
+use crate::world::client::{Client, Frames, Hyper, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
@@ -209,6 +209,24 @@ async fn a_body_that_trickles_is_given_up() {
     assert!(text.contains("urn:tenantry:problem:body-timeout"), "{text}");
     let answers = "tenantry_gateway_answers_total{problem=\"body-timeout\"}";
     gateway.metric_becomes(answers, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_body_of_http2_that_trickles_is_given_up_and_its_connection_is_not() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nmin-body-rate = \"1MiB\"\nbody-rate-window = \"100ms\"";
+    let routes = one_tenant_with(&[origin.address], NO_RETRY);
+    let gateway = Gateway::start_with(more, &routes).await;
+    let mut h2 = Hyper::h2(gateway.address()).await;
+    // What ends the stream comes after the body, and this body never ends.
+    let request = h2.request("PUT", "acme", "/", Frames::sized("half"));
+    let (mut head, body) = request.into_parts();
+    head.headers.insert("content-length", "9".parse().expect("a value"));
+
+    let answer = h2.ask(http::Request::from_parts(head, body.never_ending())).await;
+
+    assert_eq!((answer.status, answer.problem().as_deref()), (408, Some("body-timeout")));
+    assert_eq!(h2.get("acme", "/").await.status, 200);
 }
 
 #[tokio::test]
