@@ -22,6 +22,7 @@ use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec};
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
+use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
 use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
 use crate::telemetry::lines::LinesError;
@@ -102,11 +103,13 @@ impl App {
 
         let phase = watch::Sender::new(Phase::Serving);
         let gateway = Arc::new(gateway);
+        let headcount = Headcount::new(addresses.len(), gateway.workers);
         let setup = |number| Setup {
             number,
             gateway: Arc::clone(&gateway),
             table: control.table.clone(),
             tls: tls.clone(),
+            headcount: Arc::clone(&headcount),
             deltas: deltas.clone(),
             access_log: lines.clone(),
             phase: phase.subscribe(),

@@ -1,6 +1,7 @@
 //! The ground floor: tasks, snapshots, units. Knows nothing of HTTP, of proxying or of the config.
 
 pub mod join;
+pub mod network;
 pub mod small;
 pub mod snapshot;
 pub mod socket;

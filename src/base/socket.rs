@@ -12,6 +12,12 @@ use tokio::net::TcpStream;
 
 use super::small;
 
+/// Whether the process or the system has as many open files as it may.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+}
+
 /// A TCP stream.
 #[derive(Debug)]
 pub struct Socket {
@@ -24,6 +30,14 @@ impl Socket {
     /// Reads and writes `stream`.
     pub fn new(stream: TcpStream) -> Self {
         Self { stream, bulk: false }
+    }
+
+    /// Waits until there is something to read, be it the end.
+    ///
+    /// # Errors
+    /// When the runtime is ending.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
     }
 
     /// Whether the stream is open, as far as the runtime has heard, and nothing waits to be read.

@@ -48,12 +48,14 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// When the gateway cannot start, `ready` fails, or a worker is lost.
 pub fn serve(
-    gateway: GatewaySpec,
+    mut gateway: GatewaySpec,
     ready: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
     let log = install(&translate::log(&gateway.log), &metrics)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), open_files = ?nofile::raise(), "starting");
+    let open_files = nofile::raise();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?open_files, "starting");
+    fit(&mut gateway.downstream.max_connections, open_files);
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -65,6 +67,22 @@ pub fn serve(
     runtime.shutdown_background();
     log.end(LOG_LIMIT);
     done
+}
+
+/// Clients get three quarters of the open files: a client beyond that would leave none for its
+/// endpoint, the logs and the admin API.
+fn fit(max_connections: &mut usize, open_files: Option<u64>) {
+    let Some(open_files) = open_files else { return };
+    let most = usize::try_from(open_files / 4 * 3).unwrap_or(usize::MAX).max(1);
+    if *max_connections > most {
+        tracing::warn!(
+            open_files,
+            max_connections = most,
+            "downstream.max-connections is lowered to what the limit of open files allows; raise \
+             the limit (LimitNOFILE= of the service, ulimit -n) above twice max-connections"
+        );
+        *max_connections = most;
+    }
 }
 
 async fn live(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
 use crate::model::ids::{PoolId, TenantId};
 
@@ -47,6 +48,11 @@ pub struct ListenerSpec {
     pub address: SocketAddr,
     /// With it, the listener speaks TLS.
     pub tls: Option<ListenerTlsSpec>,
+    /// Connections at once on this listener; `None` = what `downstream` allows.
+    pub max_connections: Option<usize>,
+    /// Networks whose connections must begin with a PROXY protocol header, all others being
+    /// refused; `None` = no header is read. Never empty.
+    pub proxy_protocol: Option<Vec<Network>>,
 }
 
 /// The certificate of a listener.
@@ -129,8 +135,17 @@ pub struct DownstreamSpec {
     pub body_timeout: Duration,
     /// Longest silence of both sides of an upgraded connection. Default 5 min.
     pub tunnel_timeout: Duration,
+    /// Bytes a second of a request's body, over the time in which the client is waited for; 0 =
+    /// any. Default 500 B.
+    pub min_body_rate: ByteSize,
+    /// The time over which that is measured. Default 30 s.
+    pub body_rate_window: Duration,
     /// How long a TLS handshake may take. Default 5 s.
     pub handshake_timeout: Duration,
+    /// TLS handshakes at once, over all listeners. Default 4,096.
+    pub max_handshakes: usize,
+    /// How old a connection may get; `None` = any age. Default 1 h.
+    pub max_connection_age: Option<Duration>,
     /// Requests served on one connection. Default 10,000.
     pub max_requests: u64,
     /// Size of a request's head. Default 32 KiB.
@@ -143,6 +158,8 @@ pub struct DownstreamSpec {
     pub max_streams: u32,
     /// Connections at once, over all listeners. Default 100,000.
     pub max_connections: usize,
+    /// Connections at once of one client address, or of one /64 of IPv6. Default 25,000.
+    pub max_connections_per_client: usize,
 }
 
 /// How the process ends.

@@ -44,15 +44,18 @@ pub(super) struct Uploading(Arc<Activity>);
 pub(super) enum Patience {
     /// Ask again then.
     Until(Instant),
-    /// It began a request and did not end its head in time.
-    SlowHead,
-    /// It sent nothing more of a body whose answer it has.
-    SlowBody,
     /// It was idle for too long.
     Idle,
-    /// It took nothing of its answer for too long.
-    SlowReader,
+    /// It was slow for too long; with the metric's word for it.
+    Over(&'static str),
 }
+
+/// It began a request and did not end its head in time.
+const SLOW_HEAD: Patience = Patience::Over("slow_head");
+/// It sent nothing more of a body whose answer it has.
+const SLOW_BODY: Patience = Patience::Over("slow_body");
+/// It took nothing of its answer for too long.
+const SLOW_READER: Patience = Patience::Over("slow_reader");
 
 /// How long a connection is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -170,6 +173,26 @@ impl Activity {
         self.served.load(Ordering::Relaxed)
     }
 
+    /// Whether the connection is as old as `age`, as far as the worker's clock has been read.
+    pub(super) fn is_older(&self, age: Duration) -> bool {
+        self.clock.recent().saturating_duration_since(self.born) >= age
+    }
+
+    /// When the connection will be as old as `age`.
+    pub(super) fn end_of(&self, age: Duration) -> Instant {
+        self.born + age
+    }
+
+    /// Since when nothing is under way. `heads` tells that bytes outside an exchange are a head, as
+    /// they are in HTTP/1.
+    pub(super) fn idle_since(&self, heads: bool) -> Option<Instant> {
+        let under_way = [&self.busy, &self.uploads, &self.stuck_since];
+        let is_idle = under_way.iter().all(|word| word.load(Ordering::Relaxed) == 0)
+            && !(heads && self.head_since.load(Ordering::Relaxed) != 0);
+        let since = self.idle_since.load(Ordering::Relaxed).saturating_sub(1);
+        is_idle.then(|| self.born + Duration::from_millis(since))
+    }
+
     /// Whether the connection has been waited for long enough.
     pub(super) fn patience(&self, limits: Limits) -> Patience {
         let Limits { head, idle, send } = limits;
@@ -185,7 +208,7 @@ impl Activity {
                 stuck => since(stuck) + send,
             };
             let until = Patience::Until(end.min(earliest));
-            return if now >= end { Patience::SlowReader } else { until };
+            return if now >= end { SLOW_READER } else { until };
         }
         let begun = self.head_since.load(Ordering::Relaxed);
         let (end, verdict) = match head {
@@ -193,9 +216,9 @@ impl Activity {
             Some(_) if self.uploads.load(Ordering::Relaxed) > 0 => {
                 let body = self.body_since.load(Ordering::Relaxed);
                 let last = body.max(self.idle_since.load(Ordering::Relaxed));
-                (since(last) + send, Patience::SlowBody)
+                (since(last) + send, SLOW_BODY)
             }
-            Some(head) if begun != 0 => (since(begun) + head, Patience::SlowHead),
+            Some(head) if begun != 0 => (since(begun) + head, SLOW_HEAD),
             _ => (since(self.idle_since.load(Ordering::Relaxed)) + idle, Patience::Idle),
         };
         if now >= end { verdict } else { Patience::Until(end.min(earliest)) }
@@ -257,7 +280,7 @@ mod tests {
 
         tokio::time::advance(Duration::from_millis(1)).await;
 
-        assert_eq!(activity.patience(LIMITS), Patience::SlowHead);
+        assert_eq!(activity.patience(LIMITS), SLOW_HEAD);
     }
 
     #[tokio::test(start_paused = true)]
@@ -290,13 +313,13 @@ mod tests {
         }
 
         tokio::time::advance(SEND).await;
-        assert_eq!(activity.patience(LIMITS), Patience::SlowBody);
+        assert_eq!(activity.patience(LIMITS), SLOW_BODY);
         drop(upload);
 
         assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
         activity.read();
         tokio::time::advance(HEAD).await;
-        assert_eq!(activity.patience(LIMITS), Patience::SlowHead, "the next request's");
+        assert_eq!(activity.patience(LIMITS), SLOW_HEAD, "the next request's");
     }
 
     #[tokio::test(start_paused = true)]
@@ -308,7 +331,7 @@ mod tests {
         activity.stuck(); // the first time counts
         assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(activity.patience(LIMITS), Patience::SlowReader);
+        assert_eq!(activity.patience(LIMITS), SLOW_READER);
 
         activity.wrote();
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use tokio::time::{Instant, sleep_until};
 
+use crate::base::socket;
 use crate::config::spec::ConnectionsSpec;
 use crate::health::passive::Verdict;
 use crate::model::endpoint::Endpoint;
@@ -200,10 +201,12 @@ async fn answer_within<F: Future>(
 impl AttemptError {
     /// What it says of the endpoint. Nothing, where the endpoint works and has no room, or where
     /// the one dial that failed is counted by the attempt that made it: a restart that sends
-    /// `GOAWAY`, or a crowd behind one dial, must not eject by its number.
+    /// `GOAWAY`, or a crowd behind one dial, must not eject by its number. Nor must a gateway that
+    /// is out of open files.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         match self {
             Self::Declined(_) | Self::Connect(ConnectError::Shared) => None,
+            Self::Connect(ConnectError::Refused(error)) if socket::is_out_of_files(error) => None,
             _ => Some(Verdict::Failure),
         }
     }

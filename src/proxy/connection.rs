@@ -7,8 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
@@ -21,7 +20,6 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsAcceptor;
 
 use crate::base::socket::Socket;
 use crate::config::spec::DownstreamSpec;
@@ -30,9 +28,14 @@ use crate::upstream::LocalExecutor;
 use super::activity::{Activity, Limits, Patience};
 use super::alarm::Alarm;
 use super::answer::AnswerBody;
+use super::ear::{Ear, FIRST_WORD, until_draining};
 use super::exchange;
 use super::frames::{self, Flood, Frames};
+use super::headcount::Share;
 use super::io::{Io, sniff};
+use super::open::{Arrival, Open};
+use super::proxy_header;
+use super::seats::Seat;
 use super::worker::{Phase, Worker};
 
 /// Who is downstream.
@@ -48,7 +51,7 @@ pub(super) struct Peer {
     pub(super) activity: Arc<Activity>,
     /// Its connection counts as open for as long as somebody knows the client: a tunnel outlives
     /// what speaks HTTP.
-    _open: Open,
+    open: Open,
 }
 
 /// An exchange of a client's connection under way; ends when dropped.
@@ -77,16 +80,20 @@ impl Drop for Busy {
 /// Serves one connection until it ends.
 pub(super) async fn serve(
     worker: Rc<Worker>,
-    stream: TcpStream,
-    address: SocketAddr,
-    listener: usize,
+    mut stream: TcpStream,
+    arrival: Arrival,
     tls: Option<Arc<ServerConfig>>,
 ) {
-    let open = Open::count(Rc::clone(&worker), listener);
+    let Arrival { mut address, listener, mut open, seated: _seated } = arrival;
     // Without it small answers would wait for the client's acknowledgement of the last one.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(client = %address, %error, "a connection ended at once");
         return;
+    }
+    if worker.gateway.listeners[listener].proxy_protocol.is_some() {
+        let Some((client, share)) = proxied(&worker, &mut stream, address).await else { return };
+        address = client;
+        open.share = Some(share);
     }
     let stream = Socket::new(stream);
     match tls {
@@ -95,10 +102,48 @@ pub(super) async fn serve(
     }
 }
 
+/// For whom the load balancer at `address` connects. It must say so in the time of a head.
+async fn proxied(
+    worker: &Rc<Worker>,
+    stream: &mut TcpStream,
+    address: SocketAddr,
+) -> Option<(SocketAddr, Share)> {
+    let limits = &worker.gateway.downstream;
+    let header = timeout(limits.header_timeout, proxy_header::receive(stream));
+    let client = match until_draining(worker, header).await? {
+        Ok(Ok(client)) => client.unwrap_or(address),
+        Ok(Err(error)) => {
+            worker.meter.connection_rejected("proxy_header");
+            tracing::debug!(client = %address, %error, "a PROXY protocol header cannot be used");
+            return None;
+        }
+        Err(_) => {
+            worker.meter.connection_rejected("proxy_header");
+            tracing::debug!(client = %address, "a PROXY protocol header took too long");
+            return None;
+        }
+    };
+    let share = worker.headcount.share(client.ip(), limits.max_connections_per_client);
+    if share.is_none() {
+        worker.meter.connection_rejected("too_many_of_client");
+    }
+    Some((client, share?))
+}
+
 async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Open)) {
     let limits = &worker.gateway.downstream;
+    let seat = Rc::clone(&client.1.seat);
     let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
-    match until_draining(worker, first).await {
+    let asked = std::future::poll_fn(|context| seat.poll_asked(context));
+    seat.set_silent(true);
+    let first = until_draining(worker, async {
+        tokio::select! {
+            biased;
+            first = first => Some(first),
+            () = asked => None,
+        }
+    });
+    match first.await.flatten() {
         Some(Ok(Ok((ahead, is_http2)))) => {
             speak(worker, stream, ahead, is_http2, peer(client, "http")).await;
         }
@@ -109,25 +154,6 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Ope
     }
 }
 
-/// Waits for the first word of a client, at most until a moment after the listeners have closed: a
-/// connection that stays silent has nothing under way that a drain would have to wait for.
-async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::Output> {
-    let leaving = async {
-        let mut ear = Ear { worker, number: None };
-        std::future::poll_fn(|context| {
-            ear.listen(context);
-            if worker.phase() >= Phase::Draining { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        tokio::time::sleep(FIRST_WORD).await;
-    };
-    tokio::select! {
-        biased;
-        first = first => Some(first),
-        () = leaving => None,
-    }
-}
-
 async fn secure(
     worker: &Rc<Worker>,
     stream: Socket,
@@ -135,13 +161,12 @@ async fn secure(
     tls: Arc<ServerConfig>,
 ) {
     let limit = worker.gateway.downstream.handshake_timeout;
-    match timeout(limit, TlsAcceptor::from(tls).accept(stream)).await {
-        Err(_) => worker.meter.connection_rejected("tls_timeout"),
-        Ok(Err(error)) => {
-            worker.meter.connection_rejected("tls_failed");
+    match worker.handshakes.accept(stream, tls, limit).await {
+        Err(error) => {
+            worker.meter.connection_rejected(error.reason());
             tracing::debug!(client = %client.0, %error, "a TLS handshake failed");
         }
-        Ok(Ok(stream)) => {
+        Ok(stream) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let stream = Box::new(stream);
             speak(worker, stream, Bytes::new(), is_http2, peer(client, "https")).await;
@@ -155,7 +180,7 @@ fn peer((address, open): (SocketAddr, Open), scheme: &'static str) -> Rc<Peer> {
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
     let activity = Activity::new(Arc::clone(&open.worker.clock));
-    Rc::new(Peer { address, client, scheme, activity, _open: open })
+    Rc::new(Peer { address, client, scheme, activity, open })
 }
 
 async fn speak<S>(worker: &Rc<Worker>, stream: S, ahead: Bytes, is_http2: bool, peer: Rc<Peer>)
@@ -164,6 +189,8 @@ where
 {
     let activity = Arc::clone(&peer.activity);
     let unread = Arc::clone(&activity);
+    let seat = Rc::clone(&peer.open.seat);
+    seat.speaks(Arc::clone(&activity), !is_http2);
     let service = {
         let worker = Rc::clone(worker);
         service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request))
@@ -175,7 +202,8 @@ where
         let io = Io::new(stream, ahead, Arc::clone(&activity));
         let executor = LocalExecutor::new(Rc::clone(&worker.tasks));
         let connection = http2_builder(executor, limits).serve_connection(io, service);
-        let ended = Driven { connection, protocol: Protocol::Http2, worker, activity }.run().await;
+        let ended =
+            Driven { connection, protocol: Protocol::Http2, worker, activity, seat }.run().await;
         let reason = flood.get().or_else(|| ended.as_ref().err().and_then(frames::reason));
         if let Some(reason) = reason {
             worker.meter.connection_rejected(reason);
@@ -184,7 +212,7 @@ where
     } else {
         let io = Io::new(stream, ahead, Arc::clone(&activity));
         let connection = http1_builder(limits).serve_connection(io, service).with_upgrades();
-        Driven { connection, protocol: Protocol::Http1, worker, activity }.run().await
+        Driven { connection, protocol: Protocol::Http1, worker, activity, seat }.run().await
     };
     if let Some(problem) = unread.unread() {
         worker.meter.answered(problem);
@@ -205,12 +233,18 @@ async fn answer(
     let (mut head, body) = request.into_parts();
     let mut answer = exchange::serve(&worker, &peer, &mut head, body).await;
     answer.body_mut().hold(busy);
-    let worn = peer.activity.served() >= worker.gateway.downstream.max_requests;
-    let leaving = worn || worker.phase() != Phase::Serving;
+    let leaving = is_worn(&worker, &peer.activity) || worker.phase() != Phase::Serving;
     if leaving && version < Version::HTTP_2 && !answer.status().is_informational() {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(answer)
+}
+
+/// Whether a connection has served its time: its client is asked to open another.
+pub(super) fn is_worn(worker: &Worker, activity: &Activity) -> bool {
+    let limits = &worker.gateway.downstream;
+    activity.served() >= limits.max_requests
+        || limits.max_connection_age.is_some_and(|age| activity.is_older(age))
 }
 
 fn http1_builder(limits: &DownstreamSpec) -> http1::Builder {
@@ -248,8 +282,9 @@ fn head_size(limits: &DownstreamSpec) -> usize {
     usize::try_from(limits.max_header_size.0).unwrap_or(usize::MAX / 4)
 }
 
+/// What a connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
+pub(super) enum Protocol {
     Http1,
     Http2,
 }
@@ -289,14 +324,15 @@ struct Driven<'w, C> {
     protocol: Protocol,
     worker: &'w Rc<Worker>,
     activity: Arc<Activity>,
+    seat: Rc<Seat>,
 }
 
 impl<C: Connection> Driven<'_, C> {
     async fn run(self) -> hyper::Result<()> {
-        let Self { connection, protocol, worker, activity } = self;
+        let Self { connection, protocol, worker, activity, seat } = self;
         let mut connection = std::pin::pin!(connection);
         let mut alarm = Alarm::at(Instant::now());
-        let mut ear = Ear { worker, number: None };
+        let mut ear = Ear::new(worker);
         let mut leaving = false;
         std::future::poll_fn(|context| {
             loop {
@@ -304,7 +340,13 @@ impl<C: Connection> Driven<'_, C> {
                     return Poll::Ready(ended);
                 }
                 // Asked only now: a request that has come already is answered before leaving.
-                if leaving || !ear.hears(protocol, &activity, context) {
+                let asked = seat.poll_asked(context).is_ready();
+                if asked && activity.idle_since(protocol == Protocol::Http1).is_some() {
+                    connection.as_mut().leave();
+                    let farewell = connection.as_mut().poll(context);
+                    return if farewell.is_ready() { farewell } else { Poll::Ready(Ok(())) };
+                }
+                if leaving || !(ear.hears(protocol, &activity, context) || asked) {
                     break;
                 }
                 leaving = true;
@@ -315,18 +357,18 @@ impl<C: Connection> Driven<'_, C> {
                 }
             }
             while alarm.poll(context).is_ready() {
+                worker.clock.now();
                 match patience(worker, protocol, &activity, leaving) {
-                    Patience::Until(when) => alarm.reset(when),
-                    Patience::SlowHead => {
-                        worker.meter.connection_rejected("slow_head");
-                        return Poll::Ready(Ok(()));
+                    Patience::Until(_) if !leaving && ear.hears(protocol, &activity, context) => {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
-                    Patience::SlowBody => {
-                        worker.meter.connection_rejected("slow_body");
-                        return Poll::Ready(Ok(()));
+                    Patience::Until(when) => {
+                        let end = end_of_age(worker, &activity);
+                        alarm.reset(end.map_or(when, |end| end.min(when)));
                     }
-                    Patience::SlowReader => {
-                        worker.meter.connection_rejected("slow_reader");
+                    Patience::Over(reason) => {
+                        worker.meter.connection_rejected(reason);
                         return Poll::Ready(Ok(()));
                     }
                     Patience::Idle if leaving => return Poll::Ready(Ok(())),
@@ -359,72 +401,12 @@ fn patience(worker: &Worker, protocol: Protocol, activity: &Activity, leaving: b
     activity.patience(Limits { head, idle, send })
 }
 
-/// Hears of the process's phase: the connection's task is woken when it changes.
-struct Ear<'w> {
-    worker: &'w Worker,
-    number: Option<u64>,
+/// When a connection that is not too old will be.
+fn end_of_age(worker: &Worker, activity: &Activity) -> Option<Instant> {
+    let end = activity.end_of(worker.gateway.downstream.max_connection_age?);
+    (end > worker.clock.recent()).then_some(end)
 }
 
-impl Ear<'_> {
-    /// Has the connection's task woken when the phase changes, from the first call on.
-    fn listen(&mut self, context: &Context<'_>) {
-        if self.number.is_none() {
-            self.number = Some(self.worker.remember(context.waker()));
-        }
-    }
-
-    /// Whether the connection shall end once nothing is under way. An HTTP/2 client is told early,
-    /// since it can be told without losing a request (`GOAWAY`); an idle HTTP/1 connection stays
-    /// open until the listeners close, since a request may be on its way.
-    fn hears(
-        &mut self,
-        protocol: Protocol,
-        activity: &Activity,
-        context: &mut Context<'_>,
-    ) -> bool {
-        self.listen(context);
-        match protocol {
-            Protocol::Http1 => self.worker.phase() >= Phase::Draining,
-            Protocol::Http2 => {
-                self.worker.phase() >= Phase::Closing
-                    || activity.served() >= self.worker.gateway.downstream.max_requests
-            }
-        }
-    }
-}
-
-impl Drop for Ear<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.worker.forget(number);
-        }
-    }
-}
-
-/// Counts a connection as open until dropped.
-#[derive(Debug)]
-struct Open {
-    worker: Rc<Worker>,
-    listener: usize,
-}
-
-impl Open {
-    fn count(worker: Rc<Worker>, listener: usize) -> Self {
-        worker.open_connections.set(worker.open_connections.get() + 1);
-        worker.meter.connection_opened(listener);
-        Self { worker, listener }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.worker.open_connections.set(self.worker.open_connections.get() - 1);
-        self.worker.meter.connection_closed(self.listener);
-    }
-}
-
-/// 500 ms: the request of a connection that was accepted last may still be on its way.
-const FIRST_WORD: Duration = Duration::from_millis(500);
 /// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;

@@ -10,9 +10,13 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::base::socket;
 use crate::base::tasks::Stop;
 
 use super::connection;
+use super::headcount::{Full, Place, Share};
+use super::open::Arrival;
+use super::pleas;
 use super::worker::Worker;
 
 /// Accepts until `stop`, then what the kernel has accepted already, so that none of it is refused.
@@ -71,24 +75,111 @@ async fn admit(
 ) {
     let (stream, address) = match accepted {
         Ok(accepted) => accepted,
-        Err(error) => {
-            worker.meter.connection_rejected("accept_failed");
-            if worker.lines.admits() {
-                tracing::warn!(listener = number, %error, "a connection could not be accepted");
+        Err(error) => return refused(worker, number, &error).await,
+    };
+    let share = match share(worker, address, number) {
+        Ok(share) => share,
+        Err(reason) => return turn_away(worker, address, number, reason),
+    };
+    let full = match enter(worker, number) {
+        (Ok(place), vacated) => {
+            let arrival = Arrival::new(worker, address, number, (place, share));
+            let serving = connection::serve(Rc::clone(worker), stream, arrival, tls.cloned());
+            worker.tasks.borrow_mut().spawn(|_stop| serving);
+            if vacated {
+                // The one that goes closes its file first.
+                tokio::task::yield_now().await;
             }
-            tokio::time::sleep(ACCEPT_PAUSE).await;
             return;
         }
+        (Err(full), _) => full,
     };
-    if worker.open_connections.get() >= worker.max_connections {
-        worker.meter.connection_rejected("too_many");
-        return;
+    let (worker, tls) = (Rc::clone(worker), tls.cloned());
+    let tasks = Rc::clone(&worker.tasks);
+    tasks.borrow_mut().spawn(|_stop| async move {
+        match pleas::plead(&worker, number, full).await {
+            Ok(place) => {
+                let arrival = Arrival::new(&worker, address, number, (place, share));
+                connection::serve(worker, stream, arrival, tls).await;
+            }
+            Err(full) => turn_away(&worker, address, number, full.reason()),
+        }
+    });
+}
+
+/// Counts a connection as its client's. Asked first: who has too many must not drive out others.
+fn share(
+    worker: &Worker,
+    address: SocketAddr,
+    number: usize,
+) -> Result<Option<Share>, &'static str> {
+    match &worker.gateway.listeners[number].proxy_protocol {
+        Some(from) if !from.iter().any(|network| network.contains(address.ip())) => {
+            Err("proxy_untrusted")
+        }
+        Some(_) => Ok(None), // its header tells whose it is
+        None => {
+            let most = worker.gateway.downstream.max_connections_per_client;
+            worker.headcount.share(address.ip(), most).map(Some).ok_or("too_many_of_client")
+        }
     }
-    let serving = connection::serve(Rc::clone(worker), stream, address, number, tls.cloned());
-    worker.tasks.borrow_mut().spawn(|_stop| serving);
+}
+
+/// Finds room for a connection on this worker; also tells whether another one goes for it.
+fn enter(worker: &Worker, number: usize) -> (Result<Place, Full>, bool) {
+    let mut vacated = false;
+    loop {
+        match worker.admit(number) {
+            Err(full) if worker.vacate(full.listener(number)) => vacated = true,
+            entered => return (entered, vacated),
+        }
+    }
+}
+
+fn turn_away(worker: &Worker, address: SocketAddr, number: usize, reason: &'static str) {
+    worker.meter.connection_rejected(reason);
+    if worker.headcount.may_tell() {
+        let (client, hint) = (address.ip(), hint(reason));
+        tracing::warn!(%client, reason, listener = number, "connections are refused: {hint}");
+    }
+}
+
+/// What an operator can do where connections are refused.
+fn hint(reason: &str) -> &'static str {
+    match reason {
+        "too_many" => "all of downstream.max-connections are busy; raise it, or run more gateways",
+        "too_many_of_listener" => "all of the listener's max-connections are busy; raise it",
+        "too_many_of_client" => {
+            "a client has all of downstream.max-connections-per-client; raise it where many users \
+             share an address, or set proxy-protocol behind a load balancer"
+        }
+        _ => {
+            "the address is not among proxy-protocol.from of the listener; add it if it is trusted"
+        }
+    }
+}
+
+/// The system gave no connection. Out of open files, an idle one makes room for the next; where
+/// there is none, clients wait in the kernel's queue.
+async fn refused(worker: &Rc<Worker>, number: usize, error: &io::Error) {
+    worker.meter.connection_rejected("accept_failed");
+    let out_of_files = socket::is_out_of_files(error);
+    if worker.headcount.may_tell() {
+        let hint = if out_of_files {
+            "raise the limit of open files (LimitNOFILE= of the service, ulimit -n), or lower \
+             downstream.max-connections"
+        } else {
+            "it is tried again"
+        };
+        tracing::warn!(listener = number, %error, "a connection could not be accepted: {hint}");
+    }
+    let made_room = out_of_files && worker.vacate(None);
+    tokio::time::sleep(if made_room { ROOM_PAUSE } else { ACCEPT_PAUSE }).await;
 }
 
 /// 4,096: what the queue holds; who comes after that finds the listener closed.
 const QUEUE: usize = 4096;
+/// 1 ms: the connection that makes room closes meanwhile.
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
 /// 50 ms: out of file descriptors is not over in an instant, and asking again at once burns a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -23,6 +23,7 @@ use super::error::ExchangeError;
 use super::extended::Extended;
 use super::hygiene::{self, Sender, Wishes};
 use super::interim;
+use super::pace::Rate;
 use super::request_body::{BodyFault, BodyRule, Upload};
 use super::visit::Visit;
 use super::worker::{View, Worker};
@@ -68,6 +69,7 @@ impl<'h> Outgoing<'h> {
         let upload = Upload::new(body, head.version, || BodyRule {
             max,
             silence: limits.body_timeout,
+            rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
             replay: choice.retry_rule().replay,
             allowance: Arc::clone(&choice.tenant.live),
             owned: Rc::clone(&view.owned),

@@ -23,6 +23,7 @@ use crate::resilience::allowance::Allowance;
 
 use super::activity::Uploading;
 use super::hygiene;
+use super::pace::{Pace, Rate};
 
 /// Why a request's body ended before its end. The endpoint is not to blame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,12 @@ pub(super) enum BodyFault {
     Stalled {
         /// The limit.
         limit: Duration,
+    },
+    /// The client sent too little.
+    #[error("the client sent less than {rate} bytes of the request body a second")]
+    Trickle {
+        /// The rate that was asked for.
+        rate: u64,
     },
     /// The client was still sending when the time for an answer was over.
     #[error("the request body was not there whole within {limit:?}")]
@@ -58,6 +65,8 @@ pub(super) struct BodyRule {
     pub(super) max: u64,
     /// Longest silence.
     pub(super) silence: Duration,
+    /// How fast it must come.
+    pub(super) rate: Rate,
     /// Bytes kept for a retry.
     pub(super) replay: u64,
     /// The tenant's memory for what is kept.
@@ -90,6 +99,7 @@ struct Stream {
     incoming: Incoming,
     is_http2: bool,
     rule: BodyRule,
+    pace: Pace,
     /// The number of the present reader.
     reader: u32,
     /// Who waits in it.
@@ -130,6 +140,7 @@ impl Upload {
             incoming,
             is_http2: version == Version::HTTP_2,
             keeping: rule.replay > 0,
+            pace: Pace::new(rule.rate),
             rule,
             reader: 0,
             reading: None,
@@ -273,6 +284,9 @@ impl Stream {
             Some(Err(error)) => return self.fail(BodyFault::Broken(error.to_string())),
             Some(Ok(frame)) => Part::of(frame, &self.rule.owned),
         };
+        if !self.pace.came(part.size()) {
+            return self.fail(BodyFault::Trickle { rate: self.rule.rate.bytes });
+        }
         self.read = self.read.saturating_add(part.size());
         if self.read > self.rule.max {
             return self.fail(BodyFault::TooLarge { limit: self.rule.max });
@@ -287,10 +301,18 @@ impl Stream {
 
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Part, BodyFault>>> {
         let limit = self.rule.silence;
-        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let silence = match &mut self.silence {
+            Some(silence) => silence,
+            none => {
+                let now = Instant::now();
+                let left = self.pace.wait(now).map_or(limit, |left| left.min(limit));
+                none.insert(Box::pin(tokio::time::sleep_until(now + left)))
+            }
+        };
         match silence.as_mut().poll(context) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => self.fail(BodyFault::Stalled { limit }),
+            Poll::Ready(()) if self.pace.came(0) => self.fail(BodyFault::Stalled { limit }),
+            Poll::Ready(()) => self.fail(BodyFault::Trickle { rate: self.rule.rate.bytes }),
         }
     }
 

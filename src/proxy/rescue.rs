@@ -276,7 +276,9 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::TargetTooLong { .. } => &TARGET_TOO_LONG,
         ExchangeError::HeadTooLarge { .. } => &HEAD_TOO_LARGE,
         ExchangeError::Body(BodyFault::TooLarge { .. }) => &BODY_TOO_LARGE,
-        ExchangeError::Body(BodyFault::Stalled { .. } | BodyFault::Slow { .. }) => &BODY_TIMEOUT,
+        ExchangeError::Body(
+            BodyFault::Stalled { .. } | BodyFault::Slow { .. } | BodyFault::Trickle { .. },
+        ) => &BODY_TIMEOUT,
         ExchangeError::Body(BodyFault::Broken(_)) => &BODY_BROKEN,
         ExchangeError::NoEndpoint => &NO_ENDPOINT,
         ExchangeError::Overdue { .. } => &TOTAL_TIMEOUT,

@@ -27,9 +27,13 @@ use crate::upstream::{Client, HeadLimits};
 use super::answer::Download;
 use super::clock::Clock;
 use super::downloads::Downloads;
+use super::handshakes::Handshakes;
+use super::headcount::{Full, Headcount, Place};
 use super::hygiene::OwnedNames;
 use super::listener;
+use super::pleas;
 use super::request_body::RequestBody;
+use super::seats::Seats;
 use super::waits::Waits;
 
 /// What a worker is given.
@@ -43,6 +47,8 @@ pub struct Setup {
     pub table: Snapshot<Table>,
     /// For each listener, what it presents to clients; `None` = plain.
     pub tls: Vec<Option<Arc<ServerConfig>>>,
+    /// Connections, over all workers.
+    pub headcount: Arc<Headcount>,
     /// Where counts go.
     pub deltas: mpsc::Sender<Delta>,
     /// Where records go.
@@ -77,8 +83,16 @@ pub(super) struct Worker {
     pub(super) downloads: Downloads<Download>,
     /// Connections, HTTP/2 streams and tunnels.
     pub(super) tasks: Rc<RefCell<LocalTasks>>,
-    /// This worker's share of the connections that may be open at once.
-    pub(super) max_connections: usize,
+    /// Its number, from 0.
+    pub(super) number: usize,
+    /// Connections for which other workers are asked for room.
+    pub(super) pleading: Cell<usize>,
+    /// Connections, over all workers.
+    pub(super) headcount: Arc<Headcount>,
+    /// This worker's own.
+    pub(super) seats: Seats,
+    /// This worker's share of the handshakes that may be under way at once.
+    pub(super) handshakes: Handshakes,
     pub(super) open_connections: Cell<usize>,
     next_connection: Cell<u64>,
     phase: Cell<Phase>,
@@ -112,6 +126,15 @@ pub async fn run(setup: Setup, listeners: Vec<std::net::TcpListener>) -> usize {
 
     let mut chores = LocalTasks::new("worker");
     chores.spawn(|stop| keep_house(Rc::clone(&worker), stop));
+    chores.spawn(|mut stop| {
+        let hearing = pleas::hear(Rc::clone(&worker));
+        async move {
+            tokio::select! {
+                () = stop.requested() => {}
+                () = hearing => {}
+            }
+        }
+    });
     let mut accepting = LocalTasks::new("listener");
     for (number, socket) in listeners.into_iter().enumerate() {
         let tls = tls.get(number).cloned().flatten();
@@ -181,7 +204,11 @@ impl Worker {
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
-            max_connections: setup.gateway.downstream.max_connections.div_ceil(workers),
+            number: setup.number,
+            pleading: Cell::new(0),
+            headcount: setup.headcount,
+            seats: Seats::default(),
+            handshakes: Handshakes::new(setup.gateway.downstream.max_handshakes.div_ceil(workers)),
             open_connections: Cell::new(0),
             next_connection: Cell::new(0),
             phase: Cell::new(Phase::Serving),
@@ -202,6 +229,21 @@ impl Worker {
             *view = View::of(table);
         }
         Rc::clone(&view)
+    }
+
+    /// Counts a connection of a listener where there is room for it.
+    pub(super) fn admit(&self, listener: usize) -> Result<Place, Full> {
+        let all = self.gateway.downstream.max_connections;
+        self.headcount.enter(listener, all, self.gateway.listeners[listener].max_connections)
+    }
+
+    /// Asks this worker's connection that has been idle for longest to go, of a listener or of all.
+    pub(super) fn vacate(&self, listener: Option<usize>) -> bool {
+        let vacated = self.seats.vacate(listener);
+        if vacated {
+            self.meter.connection_rejected("evicted");
+        }
+        vacated
     }
 
     /// What the process is about to do.

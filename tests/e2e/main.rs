@@ -11,6 +11,7 @@ mod browser;
 mod check;
 mod demo;
 mod discovery;
+mod files;
 mod lifecycle;
 mod load;
 mod metrics;

@@ -288,20 +288,6 @@ async fn a_connection_serves_so_many_requests_and_says_when_it_ends() {
 }
 
 #[tokio::test]
-async fn a_connection_above_the_limit_is_closed_at_once() {
-    let origin = Origin::saying("hello").await;
-    let more = "[downstream]\nmax-connections = 1";
-    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
-    let mut first = Client::connect(gateway.address()).await;
-    assert_eq!(first.ask(head("GET /", FIELDS)).await.status, 200);
-
-    let mut second = Client::connect(gateway.address()).await;
-
-    assert!(second.is_closed().await);
-    assert_eq!(first.ask(head("GET /", FIELDS)).await.status, 200);
-}
-
-#[tokio::test]
 async fn who_had_connected_before_the_listeners_closed_may_still_ask() {
     let origin = Origin::saying("hello").await;
     let more = "[drain]\naccept = \"0s\"";

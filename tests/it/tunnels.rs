@@ -228,3 +228,21 @@ async fn a_slow_side_of_a_tunnel_stops_the_other() {
     assert!(written < 32 << 20, "{written} bytes went somewhere");
     assert!(read > 0);
 }
+
+#[tokio::test]
+async fn a_silent_tunnel_is_no_idle_connection_that_makes_room() {
+    let origin = EchoServer::start().await;
+    let more = "[downstream]\nmax-connections = 1\nmax-connection-age = \"50ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let mut socket = open(&gateway).await.expect("a tunnel");
+    socket.send(Message::text("before")).await.expect("send");
+    assert_eq!(next(&mut socket).await.expect("a message").expect("text"), Message::text("before"));
+
+    let mut refused = Client::connect(gateway.address()).await;
+    assert!(refused.is_closed().await);
+
+    socket.send(Message::text("after")).await.expect("send");
+    assert_eq!(next(&mut socket).await.expect("a message").expect("text"), Message::text("after"));
+    drop(socket);
+    within("room", async { while gateway.get("/").await.status == 0 {} }).await;
+}

@@ -6,6 +6,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::faults::Faults;
 use crate::config::files::Files;
@@ -13,6 +14,7 @@ use crate::config::key::Key;
 use crate::config::problem::Problems;
 use crate::config::raw::{
     AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, ListenerTls, Log,
+    ProxyProtocol,
 };
 use crate::config::spec::{
     AccessLogOutput, AccessLogSpec, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec, ListenerSpec,
@@ -75,7 +77,12 @@ fn listeners(
 ) -> Vec<ListenerSpec> {
     let Some(raw) = raw else {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
-        return vec![ListenerSpec { address, tls: None }];
+        return vec![ListenerSpec {
+            address,
+            tls: None,
+            max_connections: None,
+            proxy_protocol: None,
+        }];
     };
     let key = key.name("listeners");
     if raw.value.is_empty() {
@@ -86,6 +93,9 @@ fn listeners(
     for (index, At { value: listener, start }) in raw.value.into_iter().enumerate() {
         let key = key.index(index);
         let tls = listener.tls.and_then(|tls| self::tls(tls, folder, &key.name("tls"), faults));
+        let proxy_protocol = listener
+            .proxy_protocol
+            .and_then(|proxy| self::proxy_protocol(proxy, &key.name("proxy-protocol"), faults));
         let Some(At { value: address, start }) = listener.address else {
             let hint = "write address = \"0.0.0.0:8080\"";
             faults.add_missing(&key, start, "has no address", hint);
@@ -100,7 +110,8 @@ fn listeners(
         if address.port() != 0 {
             taken.entry(address).or_insert(start);
         }
-        listeners.push(ListenerSpec { address, tls });
+        let max_connections = listener.max_connections.map(|max| max.size());
+        listeners.push(ListenerSpec { address, tls, max_connections, proxy_protocol });
     }
     listeners
 }
@@ -120,6 +131,23 @@ fn tls(
         certificate: named(cert, folder, &key.name("cert"), faults),
         key: named(secret, folder, &key.name("key"), faults),
     })
+}
+
+fn proxy_protocol(
+    At { value: raw, start }: At<ProxyProtocol>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Vec<Network>> {
+    let hint = "name the load balancers, as in from = [\"10.0.0.0/8\"]";
+    match raw.from {
+        None => faults.add_missing(key, start, "does not say from whom", hint),
+        Some(from) if from.value.is_empty() => {
+            let what = "names nobody, so that every connection would be refused";
+            faults.add_missing(&key.name("from"), from.start, what, hint);
+        }
+        Some(from) => return Some(from.value.into_iter().map(|network| network.0).collect()),
+    }
+    None
 }
 
 fn state(
@@ -214,6 +242,7 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
     let idle_timeout = time(raw.idle_timeout, "idle-timeout", 75);
     let body_timeout = time(raw.body_timeout, "body-timeout", 30);
     let tunnel_timeout = time(raw.tunnel_timeout, "tunnel-timeout", 300);
+    let body_rate_window = time(raw.body_rate_window, "body-rate-window", 30);
     let handshake_timeout = time(raw.handshake_timeout, "handshake-timeout", 5);
     let max_header_size = raw.max_header_size.map_or(ByteSize(32 << 10), |size| {
         if !(1 << 10..=1 << 20).contains(&size.value.0.0) {
@@ -228,13 +257,21 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
         idle_timeout,
         body_timeout,
         tunnel_timeout,
+        min_body_rate: raw.min_body_rate.map_or(ByteSize(500), |rate| rate.0),
+        body_rate_window,
         handshake_timeout,
+        max_handshakes: raw.max_handshakes.map_or(4096, |max| max.size()),
+        max_connection_age: match raw.max_connection_age {
+            None => Some(Duration::from_secs(3600)),
+            Some(age) => Some(age.0).filter(|age| !age.is_zero()),
+        },
         max_requests: raw.max_requests.map_or(10_000, |max| max.0),
         max_header_size,
         max_headers: raw.max_headers.map_or(128, |max| max.size()),
         max_body: raw.max_body.map_or(ByteSize(10 << 20), |max| max.0),
         max_streams: raw.max_streams.map_or(100, |max| max.small()),
         max_connections: raw.max_connections.map_or(100_000, |max| max.size()),
+        max_connections_per_client: raw.max_connections_per_client.map_or(25_000, |max| max.size()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::LogFormat;
 use crate::config::text::{
@@ -50,6 +51,20 @@ pub(in crate::config) struct Listener {
     pub(in crate::config) address: Option<At<Written<SocketAddr>>>,
     /// With it, the listener speaks TLS.
     pub(in crate::config) tls: Option<At<ListenerTls>>,
+    /// Connections at once on this listener, from 1 to 10000000. Default: what `downstream` allows.
+    pub(in crate::config) max_connections: Option<Whole<1, 10_000_000>>,
+    /// With it, every connection must begin with a PROXY protocol header (version 1 or 2), which
+    /// names the client.
+    pub(in crate::config) proxy_protocol: Option<At<ProxyProtocol>>,
+}
+
+/// Who may say for whom it connects.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct ProxyProtocol {
+    /// Networks of the load balancers in front, as in `10.0.0.0/8`; everybody else is refused.
+    /// Must be there.
+    pub(in crate::config) from: Option<At<Vec<Written<Network>>>>,
 }
 
 /// The certificate of a listener.
@@ -120,8 +135,19 @@ pub(in crate::config) struct Downstream {
     /// Longest silence of both sides of an upgraded connection (a WebSocket), above 0.
     /// Default: `5m`.
     pub(in crate::config) tunnel_timeout: Option<At<Written<Duration>>>,
+    /// Bytes of a request's body that a client must send in each second of the time in which it is
+    /// waited for, over `body-rate-window`; `0B` = any. Default: `500B`.
+    pub(in crate::config) min_body_rate: Option<Written<ByteSize>>,
+    /// The time over which `min-body-rate` is measured, above 0. Default: `30s`.
+    pub(in crate::config) body_rate_window: Option<At<Written<Duration>>>,
     /// How long a TLS handshake may take, above 0. Default: `5s`.
     pub(in crate::config) handshake_timeout: Option<At<Written<Duration>>>,
+    /// TLS handshakes at once over all listeners, from 1 to 1000000; more wait for their turn
+    /// within `handshake-timeout`. Default: 4096.
+    pub(in crate::config) max_handshakes: Option<Whole<1, 1_000_000>>,
+    /// How old a connection may get before its client is asked to leave it after the next answer;
+    /// `0s` = any age. Default: `1h`.
+    pub(in crate::config) max_connection_age: Option<Written<Duration>>,
     /// Requests that one connection serves, from 1 to 1000000000. Default: 10000.
     pub(in crate::config) max_requests: Option<Whole<1, 1_000_000_000>>,
     /// Size of a request's head, from `1KiB` to `1MiB`. Default: `32KiB`.
@@ -132,8 +158,12 @@ pub(in crate::config) struct Downstream {
     pub(in crate::config) max_body: Option<Written<ByteSize>>,
     /// Concurrent HTTP/2 streams of one connection, from 1 to 10000. Default: 100.
     pub(in crate::config) max_streams: Option<Whole<1, 10_000>>,
-    /// Connections at once over all listeners, from 1 to 10000000. Default: 100000.
+    /// Connections at once over all listeners and workers, from 1 to 10000000; at most three
+    /// quarters of the open files. Default: 100000.
     pub(in crate::config) max_connections: Option<Whole<1, 10_000_000>>,
+    /// Connections at once of one client address (of one /64 of IPv6), from 1 to 10000000.
+    /// Default: 25000.
+    pub(in crate::config) max_connections_per_client: Option<Whole<1, 10_000_000>>,
 }
 
 /// How the process ends.

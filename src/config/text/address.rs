@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::base::network::Network;
+
 use super::{Text, Wrong};
 
 impl Text for SocketAddr {
@@ -21,6 +23,15 @@ impl Text for SocketAddr {
             return Err(Wrong::new(what, format!("add the port, as in {with_port:?}")));
         }
         Err(Wrong::new(what, "write \"10.0.0.1:8080\" or \"[::1]:8080\"; a port is up to 65535"))
+    }
+}
+
+impl Text for Network {
+    const EXPECTED: &'static str = "a network, as in \"10.0.0.0/8\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let hint = "write \"10.0.0.0/8\", \"fd00::/8\" or one address, \"10.0.0.1\"";
+        text.parse().map_err(|()| Wrong::new(format!("{text:?} is not a network"), hint))
     }
 }
 

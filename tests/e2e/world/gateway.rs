@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::process::{Process, run};
 use super::{Answer, PROGRAM, curl, eventually, free_port};
 
 /// The files, ports and, while it runs, the process. Dropped in this order: a process that is
@@ -58,10 +58,39 @@ address = "127.0.0.1:{}"
 
     /// Starts the process, waits for nothing.
     pub(crate) fn launch(&mut self) {
+        self.launch_as(Command::new(PROGRAM));
+    }
+
+    /// As [`Gateway::launch`], with so many open files at most.
+    pub(crate) fn launch_with_open_files(&mut self, most: usize) {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={most}")).arg(PROGRAM);
+        self.launch_as(command);
+    }
+
+    /// From now on the process may have so many open files.
+    pub(crate) fn limit_open_files(&self, most: usize) {
+        let limit = format!("--nofile={most}:{most}");
+        let limited = run(Command::new("prlimit").args(["--pid", &self.id().to_string(), &limit]));
+        assert!(limited.status.success(), "cannot limit the open files");
+    }
+
+    /// How many files the process has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.id()));
+        files.expect("look at its files").count()
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    fn launch_as(&mut self, mut command: Command) {
         let log = File::create(self.path("log")).expect("make the log file");
         let errors = log.try_clone().expect("share the log file");
         let process = Process::start(
-            Command::new(PROGRAM)
+            command
                 .arg("--config")
                 .arg(self.config())
                 .stdin(Stdio::null())

@@ -25,6 +25,11 @@ impl Process {
         signal(self.child.id(), name);
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("ask for the child's end")
     }

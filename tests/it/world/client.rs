@@ -121,6 +121,7 @@ impl Client {
 pub(crate) struct Frames {
     frames: Vec<Frame<Bytes>>,
     length: Option<u64>,
+    endless: bool,
 }
 
 impl Frames {
@@ -129,7 +130,7 @@ impl Frames {
         let data = data.into();
         let length = Some(data.len() as u64);
         let frames = if data.is_empty() { Vec::new() } else { vec![Frame::data(data)] };
-        Self { frames, length }
+        Self { frames, length, endless: false }
     }
 
     /// A body that does not, in frames of 16 KiB.
@@ -140,7 +141,12 @@ impl Frames {
             frames.push(Frame::data(data.split_to(data.len().min(16 << 10))));
         }
         frames.reverse();
-        Self { frames, length: None }
+        Self { frames, length: None, endless: false }
+    }
+
+    /// As it is, and then nothing, not even an end.
+    pub(crate) fn never_ending(self) -> Self {
+        Self { endless: true, length: None, ..self }
     }
 
     /// With trailers at its end.
@@ -158,11 +164,15 @@ impl Body for Frames {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.get_mut().frames.pop().map(Ok))
+        let this = self.get_mut();
+        match this.frames.pop() {
+            None if this.endless => Poll::Pending,
+            next => Poll::Ready(next.map(Ok)),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.frames.is_empty()
+        self.frames.is_empty() && !self.endless
     }
 
     fn size_hint(&self) -> http_body::SizeHint {

@@ -80,6 +80,17 @@ impl Certificates {
         name: &'static str,
         protocols: &[&str],
     ) -> TlsStream<TcpStream> {
+        let stream = within("a connection", TcpStream::connect(address)).await.expect("connect");
+        self.handshake(stream, name, protocols).await
+    }
+
+    /// As [`Certificates::connect`], on a stream that is there.
+    pub(crate) async fn handshake(
+        &self,
+        stream: TcpStream,
+        name: &'static str,
+        protocols: &[&str],
+    ) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).expect("the ca")).expect("ca");
         let mut config = ClientConfig::builder_with_provider(provider())
@@ -88,7 +99,6 @@ impl Certificates {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("connect");
         let name = ServerName::try_from(name).expect("a name");
         let connector = TlsConnector::from(Arc::new(config));
         within("a handshake", connector.connect(name, stream)).await.expect("a handshake")

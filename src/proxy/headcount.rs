@@ -1,0 +1,221 @@
+//! How many connections are open, counted over all workers: in all, by listener and by client.
+//!
+//! Written to when a connection opens and when it ends, never by a request. What is counted by
+//! client is behind locks that are held for one look-up, one lock for a share of all clients.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::pleas::Pleas;
+
+/// How many connections are open.
+#[derive(Debug)]
+pub struct Headcount {
+    all: AtomicUsize,
+    listeners: Vec<AtomicUsize>,
+    clients: Vec<Mutex<HashMap<u128, usize>>>,
+    pub(super) pleas: Pleas,
+    born: Instant,
+    /// When the log was last told that connections are refused: milliseconds since `born`, plus
+    /// one; 0 = never.
+    told: AtomicU64,
+}
+
+/// What is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The gateway.
+    Gateway,
+    /// One listener.
+    Listener,
+}
+
+impl Full {
+    /// Whose connection must go to make room at this listener; `None` = anybody's.
+    pub(super) fn listener(self, number: usize) -> Option<usize> {
+        (self == Self::Listener).then_some(number)
+    }
+
+    /// The metric's word for it.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Gateway => "too_many",
+            Self::Listener => "too_many_of_listener",
+        }
+    }
+}
+
+/// A connection that is counted, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    headcount: Arc<Headcount>,
+    listener: usize,
+}
+
+/// A connection that is counted as its client's, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    headcount: Arc<Headcount>,
+    client: u128,
+}
+
+impl Headcount {
+    /// Nobody is here yet.
+    pub fn new(listeners: usize, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            all: AtomicUsize::new(0),
+            listeners: std::iter::repeat_with(AtomicUsize::default).take(listeners).collect(),
+            clients: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+            pleas: Pleas::new(workers),
+            born: Instant::now(),
+            told: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts a connection of a listener where there is room: at most `all`, and on the listener
+    /// at most `own`.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        listener: usize,
+        all: usize,
+        own: Option<usize>,
+    ) -> Result<Place, Full> {
+        let here = &self.listeners[listener];
+        if here.fetch_add(1, Ordering::Relaxed) >= own.unwrap_or(usize::MAX) {
+            here.fetch_sub(1, Ordering::Relaxed);
+            return Err(Full::Listener);
+        }
+        if self.all.fetch_add(1, Ordering::Relaxed) >= all {
+            self.all.fetch_sub(1, Ordering::Relaxed);
+            here.fetch_sub(1, Ordering::Relaxed);
+            return Err(Full::Gateway);
+        }
+        Ok(Place { headcount: Arc::clone(self), listener })
+    }
+
+    /// Counts a connection of a client that has fewer than `most`.
+    pub(super) fn share(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Share> {
+        let client = client(address);
+        let mut counts = self.counts(client);
+        let count = counts.entry(client).or_insert(0);
+        if *count >= most {
+            return None; // `most` is above 0, so that no empty entry is left behind
+        }
+        *count += 1;
+        drop(counts);
+        Some(Share { headcount: Arc::clone(self), client })
+    }
+
+    /// Whether the log may be told now that connections are refused: once a second over all workers.
+    pub(super) fn may_tell(&self) -> bool {
+        let now = Instant::now().saturating_duration_since(self.born).as_millis();
+        let now = u64::try_from(now).unwrap_or(u64::MAX - 1) + 1;
+        let told = self.told.load(Ordering::Relaxed);
+        let due = told == 0 || now >= told + SECOND;
+        due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn counts(&self, client: u128) -> MutexGuard<'_, HashMap<u128, usize>> {
+        let folded = (client >> 64) as u64 ^ client as u64;
+        let shard = folded.wrapping_mul(SPREAD) >> (u64::BITS - SHARDS.ilog2());
+        let counts = self.clients[shard as usize].lock();
+        counts.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.headcount.all.fetch_sub(1, Ordering::Relaxed);
+        self.headcount.listeners[self.listener].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut counts = self.headcount.counts(self.client);
+        if let Some(count) = counts.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.client);
+                // What a flood left behind is not kept for good.
+                if counts.len() * 8 < counts.capacity() {
+                    counts.shrink_to_fit();
+                }
+            }
+        }
+    }
+}
+
+/// Whom an address belongs to: one who has a /64 of IPv6 has all of its addresses.
+fn client(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    }
+}
+
+/// 64 locks: more than workers that open a connection in the same instant.
+const SHARDS: usize = 64;
+/// Odd, and near the golden ratio of 2^64: neighbouring addresses fall into different shards.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// In milliseconds.
+const SECOND: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(address: &str) -> IpAddr {
+        address.parse().unwrap()
+    }
+
+    #[test]
+    fn who_leaves_makes_room() {
+        let headcount = Headcount::new(2, 1);
+        let first = headcount.enter(0, 2, Some(1)).unwrap();
+        assert_eq!(headcount.enter(0, 2, Some(1)).unwrap_err(), Full::Listener);
+        let second = headcount.enter(1, 2, None).unwrap();
+        assert_eq!(headcount.enter(1, 2, None).unwrap_err(), Full::Gateway);
+
+        drop(first);
+
+        let third = headcount.enter(0, 2, Some(1)).unwrap();
+        assert_eq!(headcount.enter(1, 2, None).unwrap_err(), Full::Gateway);
+        drop((second, third));
+        assert_eq!(headcount.all.load(Ordering::Relaxed), 0);
+        assert!(headcount.listeners.iter().all(|own| own.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn a_client_is_counted_by_its_address_and_by_its_64_bits_of_ipv6() {
+        let headcount = Headcount::new(1, 1);
+        let first = headcount.share(at("192.0.2.1"), 1).unwrap();
+        assert!(headcount.share(at("::ffff:192.0.2.1"), 1).is_none());
+        let other = headcount.share(at("192.0.2.2"), 1).unwrap();
+        let v6 = headcount.share(at("2001:db8:0:1::1"), 1).unwrap();
+        assert!(headcount.share(at("2001:db8:0:1:ffff::2"), 1).is_none());
+        let next = headcount.share(at("2001:db8:0:2::1"), 1).unwrap();
+
+        drop((first, other, v6, next));
+
+        assert!(headcount.clients.iter().all(|counts| counts.lock().unwrap().is_empty()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_is_told_once_a_second() {
+        let headcount = Headcount::new(1, 1);
+        assert!(headcount.may_tell() && !headcount.may_tell());
+        tokio::time::advance(Duration::from_millis(999)).await;
+        assert!(!headcount.may_tell());
+
+        tokio::time::advance(Duration::from_millis(1)).await;
+
+        assert!(headcount.may_tell() && !headcount.may_tell());
+    }
+}

@@ -1,0 +1,64 @@
+//! A connection that came in: counts as open for as long as somebody knows the client.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::headcount::{Place, Share};
+use super::seats::{Seat, Seated};
+use super::worker::Worker;
+
+/// A connection that came in. It counts, and may be asked to go, before its task has run.
+pub(super) struct Arrival {
+    /// From where.
+    pub(super) address: SocketAddr,
+    /// At which listener.
+    pub(super) listener: usize,
+    /// Counts it.
+    pub(super) open: Open,
+    /// Lets it be asked to go.
+    pub(super) seated: Seated,
+}
+
+impl Arrival {
+    /// From `address`, at this listener; `counted` counts it, and as its client's where that is
+    /// known.
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        address: SocketAddr,
+        listener: usize,
+        counted: (Place, Option<Share>),
+    ) -> Self {
+        let open = Open::count(Rc::clone(worker), listener, counted);
+        let spec = &worker.gateway.listeners[listener];
+        open.seat.set_silent(spec.tls.is_none() && spec.proxy_protocol.is_none());
+        let seated = Seated::take(worker, &open.seat);
+        Self { address, listener, open, seated }
+    }
+}
+
+/// Counts a connection as open until dropped.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// Its worker.
+    pub(super) worker: Rc<Worker>,
+    /// Tells whether it may be asked to go.
+    pub(super) seat: Rc<Seat>,
+    /// Counts it as its client's.
+    pub(super) share: Option<Share>,
+    listener: usize,
+}
+
+impl Open {
+    fn count(worker: Rc<Worker>, listener: usize, (place, share): (Place, Option<Share>)) -> Self {
+        worker.open_connections.set(worker.open_connections.get() + 1);
+        worker.meter.connection_opened(listener);
+        Self { worker, seat: Seat::new(listener, place), share, listener }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.open_connections.set(self.worker.open_connections.get() - 1);
+        self.worker.meter.connection_closed(self.listener);
+    }
+}
