@@ -15,14 +15,12 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::base::socket::Socket;
-use crate::config::spec::DownstreamSpec;
 use crate::upstream::LocalExecutor;
 
 use super::activity::{Activity, Limits, Patience};
@@ -36,6 +34,7 @@ use super::io::{Io, sniff};
 use super::open::{Arrival, Open};
 use super::proxy_header;
 use super::seats::Seat;
+use super::settings;
 use super::worker::{Phase, Worker};
 
 /// Who is downstream.
@@ -201,7 +200,7 @@ where
         let stream = Frames::new(stream, &ahead, Rc::clone(&flood));
         let io = Io::new(stream, ahead, Arc::clone(&activity));
         let executor = LocalExecutor::new(Rc::clone(&worker.tasks));
-        let connection = http2_builder(executor, limits).serve_connection(io, service);
+        let connection = settings::http2(executor, limits).serve_connection(io, service);
         let ended =
             Driven { connection, protocol: Protocol::Http2, worker, activity, seat }.run().await;
         let reason = flood.get().or_else(|| ended.as_ref().err().and_then(frames::reason));
@@ -211,7 +210,7 @@ where
         ended
     } else {
         let io = Io::new(stream, ahead, Arc::clone(&activity));
-        let connection = http1_builder(limits).serve_connection(io, service).with_upgrades();
+        let connection = settings::http1(limits).serve_connection(io, service).with_upgrades();
         Driven { connection, protocol: Protocol::Http1, worker, activity, seat }.run().await
     };
     if let Some(problem) = unread.unread() {
@@ -245,41 +244,6 @@ pub(super) fn is_worn(worker: &Worker, activity: &Activity) -> bool {
     let limits = &worker.gateway.downstream;
     activity.served() >= limits.max_requests
         || limits.max_connection_age.is_some_and(|age| activity.is_older(age))
-}
-
-fn http1_builder(limits: &DownstreamSpec) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    // Twice our own limits: what is between them is answered with a problem document, what is
-    // beyond both by hyper with a bare status.
-    builder
-        .max_header_size(head_size(limits) * 2)
-        .max_headers(limits.max_headers * 2)
-        .half_close(false);
-    builder
-}
-
-fn http2_builder(
-    executor: LocalExecutor,
-    limits: &DownstreamSpec,
-) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(executor);
-    builder
-        .timer(TokioTimer::new())
-        .enable_connect_protocol()
-        .max_concurrent_streams(limits.max_streams)
-        .max_pending_accept_reset_streams(RESET_UNSEEN)
-        .max_local_error_reset_streams(LOCAL_RESETS + limits.max_streams as usize)
-        .max_header_list_size(u32::try_from(head_size(limits) * 2).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(limits.idle_timeout / 2)
-        .keep_alive_timeout(limits.header_timeout);
-    builder
-}
-
-fn head_size(limits: &DownstreamSpec) -> usize {
-    usize::try_from(limits.max_header_size.0).unwrap_or(usize::MAX / 4)
 }
 
 /// What a connection speaks.
@@ -406,15 +370,3 @@ fn end_of_age(worker: &Worker, activity: &Activity) -> Option<Instant> {
     let end = activity.end_of(worker.gateway.downstream.max_connection_age?);
     (end > worker.clock.recent()).then_some(end)
 }
-
-/// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
-const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// 20 streams that were reset before they were looked at: more come in one read from nobody who means
-/// well.
-const RESET_UNSEEN: usize = 20;
-/// 100 streams that the client made the gateway reset, in a connection's whole life, beside those that it
-/// may have begun before it heard how many it may.
-const LOCAL_RESETS: usize = 100;
-/// 64 KiB a stream wait for a slow client at most.
-const SEND_BUFFER: usize = 64 << 10;

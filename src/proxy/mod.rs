@@ -32,6 +32,7 @@ mod reply;
 mod request_body;
 mod rescue;
 mod seats;
+mod settings;
 mod slots;
 mod unread;
 mod upgrade;
