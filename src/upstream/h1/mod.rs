@@ -112,8 +112,13 @@ impl<B: Payload> Wire<B> {
     /// # Errors
     /// When it cannot be sent as it is.
     pub(super) fn begin(&mut self, head: &Parts, added: &[Field], body: B) -> Result<(), Fault> {
-        self.method = head.method.clone();
         self.keeps = false; // until an answer says otherwise
+        // RFC 9112 §9.2: what comes before any request was sent is no answer. A connection that
+        // rested was asked when it was taken.
+        if self.sending.sent == 0 && self.stream.has_spoken() {
+            return Err(Fault::Head("it came before the request"));
+        }
+        self.method = head.method.clone();
         self.interim = 0;
         self.ahead = Bytes::new();
         self.sending.begin(head, added, body)
