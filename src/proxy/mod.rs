@@ -13,6 +13,7 @@ mod error;
 mod exchange;
 mod forward;
 mod guard;
+mod hops;
 pub mod hygiene;
 mod io;
 mod listener;
