@@ -12,6 +12,8 @@ pub(crate) mod message;
 pub(crate) mod nameserver;
 pub(crate) mod narrow;
 pub(crate) mod origin;
+pub(crate) mod recorder;
+pub(crate) mod strict;
 pub(crate) mod tls;
 pub(crate) mod unreachable;
 pub(crate) mod wire;
