@@ -217,7 +217,7 @@ pub(super) fn has_token(value: &HeaderValue, token: &str) -> bool {
 }
 
 /// Bytes, not text: one byte that is no ASCII must not hide the other tokens.
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let parts = value.as_bytes().split(|byte| *byte == b',');
     parts.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }

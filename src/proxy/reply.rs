@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use http::header::HeaderValue;
+use http::header::{HeaderValue, UPGRADE};
 use http::{Response, Version};
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::{AnswerBody, Lease};
 use super::connection::Peer;
 use super::error::{AttemptError, ExchangeError};
-use super::hygiene::X_REQUEST_ID;
+use super::hygiene::{self, X_REQUEST_ID};
 use super::outgoing::Outgoing;
 use super::upgrade;
 use super::visit::Visit;
@@ -29,15 +29,19 @@ impl Reply {
     /// The endpoint switches protocols to `protocol`.
     ///
     /// # Errors
-    /// When the client has not asked for it.
+    /// When the client has not asked for it, or for another protocol (RFC 9110 §7.8).
     pub(super) fn tunnel(
         outgoing: Outgoing<'_>,
         mut answer: Response<()>,
         lease: Lease,
         protocol: Option<HeaderValue>,
     ) -> Result<Self, ExchangeError> {
-        let client = outgoing.upgrade.ok_or(ExchangeError::Attempt(AttemptError::Unasked))?;
-        upgrade::announce(answer.headers_mut(), protocol);
+        const UNASKED: ExchangeError = ExchangeError::Attempt(AttemptError::Unasked);
+        let client = outgoing.upgrade.ok_or(UNASKED)?;
+        let asked = outgoing.head.headers.get(UPGRADE);
+        let protocol =
+            protocol.filter(|protocol| asked.is_some_and(|asked| lists(asked, protocol)));
+        upgrade::announce(answer.headers_mut(), protocol.ok_or(UNASKED)?);
         Ok(Self::Tunnel(client, answer, lease))
     }
 
@@ -65,6 +69,13 @@ impl Reply {
             }
         }
     }
+}
+
+/// Whether all that an endpoint switches to is among what it was asked for.
+fn lists(asked: &HeaderValue, protocol: &HeaderValue) -> bool {
+    let mut named = hygiene::tokens(protocol).peekable();
+    let known = |name: &[u8]| hygiene::tokens(asked).any(|own| own.eq_ignore_ascii_case(name));
+    named.peek().is_some() && named.all(known)
 }
 
 /// Names the exchange in the answer and the answer in the record.

@@ -237,3 +237,24 @@ async fn bytes_after_an_answer_never_answer_anybody() {
         assert_eq!((answer.text().as_str(), answer.whole), ("ok", true));
     }
 }
+
+#[tokio::test]
+async fn a_switch_to_another_protocol_than_was_asked_for_is_a_bad_answer() {
+    let world = World::start().await;
+    let fields = [FIELDS, &["Connection: upgrade", "Upgrade: WebSocket, chat/2"]].concat();
+    for (protocol, status) in [
+        ("Upgrade: websocket\r\n", 101),
+        ("Upgrade: chat/2, WEBSOCKET\r\n", 101),
+        ("Upgrade: h2c\r\n", 502),
+        ("Upgrade: websocket, h2c\r\n", 502),
+        ("Upgrade: chat\r\n", 502),
+        ("Upgrade:\r\n", 502),
+        ("", 502),
+    ] {
+        let said = format!("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\n{protocol}\r\n");
+        world.origin.rescript([Step::raw(said)]);
+        let mut client = Client::connect(world.gateway.address()).await;
+        let answer = client.ask(head("GET /", &fields)).await;
+        assert_eq!(answer.status, status, "{protocol:?}: {answer:?}");
+    }
+}
