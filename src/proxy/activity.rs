@@ -1,8 +1,8 @@
 //! What a client's connection is doing, as its two halves see it: bytes come in below HTTP,
 //! exchanges begin and end above it. Tells when the connection has been waited for long enough.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -28,6 +28,11 @@ pub(super) struct Activity {
     idle_since: AtomicU64,
     /// The client has taken nothing of what waits for it.
     stuck_since: AtomicU64,
+    /// What the client's bytes were answered with that were no request.
+    unread: OnceLock<&'static str>,
+    /// Whole heads that go out before hyper's next bytes.
+    first: Mutex<Vec<u8>>,
+    has_first: AtomicBool,
 }
 
 /// A request's body that the client has not sent whole; ends when dropped.
@@ -73,6 +78,9 @@ impl Activity {
             head_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(1),
             stuck_since: AtomicU64::new(0),
+            unread: OnceLock::new(),
+            first: Mutex::default(),
+            has_first: AtomicBool::new(false),
         })
     }
 
@@ -121,6 +129,35 @@ impl Activity {
     pub(super) fn upload(self: &Arc<Self>) -> Uploading {
         add(&self.uploads, 1);
         Uploading(Arc::clone(self))
+    }
+
+    /// An interim answer is to go out before the final one. Where the client takes nothing it is left
+    /// out: it is a hint.
+    pub(super) fn tell(&self, head: &[u8]) {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.len() + head.len() <= MOST_FIRST {
+            first.extend_from_slice(head);
+            self.has_first.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What is to go out before hyper's next bytes; empty in nearly all cases.
+    pub(super) fn take_first(&self) -> Vec<u8> {
+        if !self.has_first.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        self.has_first.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.first.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Bytes that are no request were answered with this problem; the connection ends.
+    pub(super) fn answered_unread(&self, problem: &'static str) {
+        self.unread.get_or_init(|| problem);
+    }
+
+    /// The problem that bytes which are no request were answered with.
+    pub(super) fn unread(&self) -> Option<&'static str> {
+        self.unread.get().copied()
     }
 
     /// Requests so far.
@@ -180,6 +217,9 @@ fn add(word: &AtomicU64, change: i64) -> u64 {
     word.store(sum, Ordering::Relaxed);
     sum
 }
+
+/// 64 KiB: what an endpoint's head may have.
+const MOST_FIRST: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

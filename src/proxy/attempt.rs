@@ -15,7 +15,7 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::Failure;
 use crate::telemetry::delta::AttemptOutcome;
-use crate::upstream::{ConnectError, Connection, Destination, SendError};
+use crate::upstream::{Call, ConnectError, Connection, Destination, SendError};
 
 use super::error::{AttemptError, ExchangeError};
 use super::outgoing::Outgoing;
@@ -62,7 +62,9 @@ pub(super) async fn run(
         // A retry is judged only where the body can be had again, so there is one.
         let body = outgoing.upload.reader().ok_or(ExchangeError::NoEndpoint)?;
         let sent = {
-            let send = pin!(connection.send(outgoing.head, &outgoing.added, body));
+            let interim = |answer| outgoing.interim(answer);
+            let call = Call { head: outgoing.head, added: &outgoing.added, interim: &interim };
+            let send = pin!(connection.send(call, body));
             answer_within(&worker.waits, bounds, send, &outgoing.upload).await
         };
         let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {

@@ -317,6 +317,9 @@ impl<C: Connection> Driven<'_, C> {
             Poll::Pending
         })
         .await;
+        if let Some(problem) = activity.unread() {
+            worker.meter.answered(problem);
+        }
         if let Err(error) = ended {
             tracing::debug!(%error, "a client's connection ended");
         }

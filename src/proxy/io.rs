@@ -4,18 +4,20 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
 use crate::base::small;
 
 use super::activity::Activity;
+use super::alarm::Alarm;
+use super::unread;
 
 /// A client's stream.
 #[derive(Debug)]
@@ -23,12 +25,35 @@ pub(super) struct Io<S> {
     stream: TokioIo<S>,
     ahead: Bytes,
     activity: Arc<Activity>,
+    /// What goes out before hyper's next bytes, or in place of them.
+    own: Bytes,
+    farewell: Option<Farewell>,
+}
+
+/// Between the end of what we say and the end of the connection.
+#[derive(Debug)]
+struct Farewell {
+    alarm: Alarm,
+    /// Bytes that are still read.
+    left: usize,
 }
 
 impl<S> Io<S> {
     /// `ahead` is read first, then `stream`.
     pub(super) fn new(stream: S, ahead: Bytes, activity: Arc<Activity>) -> Self {
-        Self { stream: TokioIo::new(stream), ahead, activity }
+        let stream = TokioIo::new(stream);
+        Self { stream, ahead, activity, own: Bytes::new(), farewell: None }
+    }
+
+    /// Whether hyper's own answer to bytes that it could not read was taken from it. Another one
+    /// goes out with the next flush.
+    fn takes(&mut self, written: &[u8]) -> bool {
+        let Some(unread) = unread::instead_of(written) else {
+            return false;
+        };
+        self.activity.answered_unread(unread.problem.name);
+        self.own = unread.bytes;
+        true
     }
 
     /// Notes whether the client takes what is written.
@@ -38,6 +63,43 @@ impl<S> Io<S> {
         } else {
             self.activity.wrote();
         }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
+    fn poll_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.own.is_empty() {
+            self.own = self.activity.take_first().into();
+        }
+        while !self.own.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(context, &self.own);
+            self.note(&written);
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.own.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads on after the last word, so that it arrives: a system that has unread bytes at the close
+    /// of a connection resets it, and with it goes what the client has not read yet (RFC 9112 §9.6).
+    fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(farewell) = &mut self.farewell else {
+            return Poll::Ready(());
+        };
+        let mut space = [0; LAST_READ];
+        while farewell.left > 0 && farewell.alarm.poll(context).is_pending() {
+            let mut space = ReadBuf::new(&mut space);
+            let stream = Pin::new(self.stream.inner_mut());
+            match ready!(stream.poll_read(context, &mut space)) {
+                Ok(()) if !space.filled().is_empty() => {
+                    farewell.left = farewell.left.saturating_sub(space.filled().len());
+                }
+                _ => break,
+            }
+        }
+        Poll::Ready(())
     }
 }
 
@@ -95,13 +157,17 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for Io<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_own(context))?;
+        if this.takes(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.note(&polled);
         polled
@@ -109,7 +175,10 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_flush(context);
+        let polled = match this.poll_own(context) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_flush(context),
+            waiting => waiting,
+        };
         if polled.is_pending() {
             this.activity.stuck();
         }
@@ -117,7 +186,14 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        ready!(this.poll_own(context))?;
+        if this.farewell.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            let alarm = Alarm::at(Instant::now() + FAREWELL);
+            this.farewell = Some(Farewell { alarm, left: LAST_WORDS });
+        }
+        this.poll_farewell(context).map(Ok)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -130,6 +206,12 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_own(context))?;
+        if let [only] = slices
+            && this.takes(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
         let stream = Pin::new(&mut this.stream);
         let polled = match small::join(slices, &mut [0; small::MOST]) {
             Some(bytes) => stream.poll_write(context, bytes),
@@ -143,6 +225,10 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// 1 KiB: a usual request's head comes in one read.
 const FIRST_READ: usize = 1 << 10;
+/// 1 s, and 256 KiB: long enough for who has read the answer to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
+const LAST_WORDS: usize = 256 << 10;
+const LAST_READ: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {

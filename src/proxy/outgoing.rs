@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Uri, Version};
+use http::{Method, Response, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -18,10 +18,12 @@ use crate::config::spec::Protocol;
 use crate::resilience::retry::is_idempotent;
 use crate::upstream::Fields;
 
+use super::activity::Activity;
 use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
 use super::hygiene::{self, Sender, Wishes};
+use super::interim;
 use super::request_body::{BodyFault, BodyRule, Upload};
 use super::visit::Visit;
 use super::worker::{View, Worker};
@@ -36,6 +38,9 @@ pub(super) struct Outgoing<'h> {
     pub(super) upload: Upload,
     /// Acting twice does what acting once does.
     pub(super) idempotent: bool,
+    /// Hears of interim answers: a client of HTTP/1.1. One of HTTP/1.0 must not (RFC 9110 §15.2), and
+    /// the library for HTTP/2 has no way to send them.
+    client: Option<Arc<Activity>>,
     /// The client's side of a connection that is to switch protocols.
     pub(super) upgrade: Option<OnUpgrade>,
 }
@@ -73,6 +78,8 @@ impl<'h> Outgoing<'h> {
             return Err(ExchangeError::BadRequest("a TRACE has no body"));
         }
 
+        let hears = head.version == Version::HTTP_11;
+        let client = hears.then(|| Arc::clone(&peer.activity));
         let upgrade = head.extensions.remove::<OnUpgrade>();
         head.extensions.clear();
         let naming = &view.table.naming;
@@ -86,7 +93,15 @@ impl<'h> Outgoing<'h> {
         frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        Ok(Self { head, added, upload, idempotent, upgrade })
+        Ok(Self { head, added, client, upload, idempotent, upgrade })
+    }
+
+    /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).
+    pub(super) fn interim(&self, mut answer: Response<()>) {
+        if let Some(client) = &self.client {
+            hygiene::clean_answer(&mut answer);
+            client.tell(&interim::written(&answer));
+        }
     }
 
     /// Whether another attempt can be made.

@@ -93,7 +93,7 @@ const TENANT_AMBIGUOUS: Problem = problem(
     "The request does not name one valid tenant",
     "http_request_error",
 );
-const BAD_REQUEST: Problem = problem(
+pub(super) const BAD_REQUEST: Problem = problem(
     "bad-request",
     StatusCode::BAD_REQUEST,
     "The request cannot be passed on",
@@ -135,13 +135,13 @@ const BODY_TOO_LARGE: Problem = problem(
     "The request body is too large",
     "http_request_denied",
 );
-const TARGET_TOO_LONG: Problem = problem(
+pub(super) const TARGET_TOO_LONG: Problem = problem(
     "target-too-long",
     StatusCode::URI_TOO_LONG,
     "The request target is too long",
     "http_request_denied",
 );
-const HEAD_TOO_LARGE: Problem = problem(
+pub(super) const HEAD_TOO_LARGE: Problem = problem(
     "head-too-large",
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     "The request head is too large",
@@ -224,16 +224,7 @@ pub(super) fn answer(error: &ExchangeError, mut visit: Visit) -> Response<Answer
         record.problem = Some(problem.name);
         tenant = record.tenant.as_ref().map(|tenant| Arc::clone(&tenant.name));
     });
-    let document = Document {
-        kind: format!("urn:tenantry:problem:{}", problem.name),
-        title: problem.title,
-        status: problem.status.as_u16(),
-        detail: detail(error),
-        request_id: id.to_str().unwrap_or_default(),
-        tenant: tenant.as_deref(),
-    };
-    // Text and numbers alone always serialise; the fallback is never taken.
-    let body = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+    let body = document(problem, detail(error), id.to_str().unwrap_or_default(), tenant.as_deref());
     visit.finish(problem.status, body.len());
 
     let length = body.len();
@@ -251,6 +242,25 @@ pub(super) fn answer(error: &ExchangeError, mut visit: Visit) -> Response<Answer
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     answer
+}
+
+/// The body of such an answer (RFC 9457).
+pub(super) fn document(
+    problem: &Problem,
+    detail: String,
+    request_id: &str,
+    tenant: Option<&str>,
+) -> Bytes {
+    let document = Document {
+        kind: format!("urn:tenantry:problem:{}", problem.name),
+        title: problem.title,
+        status: problem.status.as_u16(),
+        detail,
+        request_id,
+        tenant,
+    };
+    // Text and numbers alone always serialise; the fallback is never taken.
+    Bytes::from(serde_json::to_vec(&document).unwrap_or_default())
 }
 
 fn classify(error: &ExchangeError) -> &'static Problem {

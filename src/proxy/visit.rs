@@ -111,13 +111,18 @@ impl Drop for Visit {
     }
 }
 
-/// The client's own id where it is short and plain, else a new one: 32 random hex digits.
+/// The client's own id where it is short and plain, else a new one.
 fn request_id(head: &Parts) -> HeaderValue {
     if let Some(id) = head.headers.get(X_REQUEST_ID)
         && is_plain(id.as_bytes())
     {
         return id.clone();
     }
+    new_request_id()
+}
+
+/// 32 random hex digits.
+pub(super) fn new_request_id() -> HeaderValue {
     let mut text = [0u8; 32];
     let mut random = fastrand::u128(..);
     for digit in &mut text {

@@ -7,14 +7,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 
 use super::error::{Cause, SendError};
-use super::{Field, Payload};
+use super::{Call, Payload};
 
 /// One stream's share of an HTTP/2 connection.
 #[derive(Debug)]
@@ -95,12 +94,11 @@ impl<B> Channel<B> {
 impl<B: Payload> Channel<B> {
     pub(super) async fn send(
         &mut self,
-        head: &Parts,
-        added: &[Field],
+        call: Call<'_>,
         body: B,
     ) -> Result<Response<()>, SendError> {
-        let mut request = Request::from_parts(head.clone(), body);
-        for (name, value) in added {
+        let mut request = Request::from_parts(call.head.clone(), body);
+        for (name, value) in call.added {
             request.headers_mut().append(name, value.clone());
         }
         let sent = self.sender.try_send_request(request).await;

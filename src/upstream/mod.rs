@@ -74,6 +74,18 @@ pub type Field = (HeaderName, HeaderValue);
 /// Fields that are added to a request's own: putting them into its map would cost more.
 pub type Fields = Vec<Field>;
 
+/// A request without its body.
+#[derive(Clone, Copy)]
+pub struct Call<'r> {
+    /// Method, target and fields.
+    pub head: &'r Parts,
+    /// Fields that follow those of the head.
+    pub added: &'r Fields,
+    /// Hears each answer of status 1xx that comes before the final one, save 100 and 101. Only
+    /// HTTP/1.1 endpoints are heard: the library for HTTP/2 does not tell of them.
+    pub interim: &'r dyn Fn(Response<()>),
+}
+
 /// The body of a request.
 pub trait Payload:
     Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static
@@ -158,20 +170,15 @@ impl<B: Payload> Client<B> {
 }
 
 impl<B: Payload> Connection<B> {
-    /// Sends a request, with `added` after its own fields, and waits for the head of its answer. The
-    /// body is then read by [`Connection::poll_frame`].
+    /// Sends a request and waits for the head of its answer. The body is then read by
+    /// [`Connection::poll_frame`].
     ///
     /// # Errors
     /// How the connection failed, and whether the endpoint may have acted.
-    pub async fn send(
-        &mut self,
-        head: &Parts,
-        added: &[Field],
-        body: B,
-    ) -> Result<Response<()>, SendError> {
+    pub async fn send(&mut self, call: Call<'_>, body: B) -> Result<Response<()>, SendError> {
         match &mut self.line {
-            Line::H1(line) => line.send(head, added, body).await,
-            Line::H2(channel) => channel.send(head, added, body).await,
+            Line::H1(line) => line.send(call, body).await,
+            Line::H2(channel) => channel.send(call, body).await,
         }
     }
 

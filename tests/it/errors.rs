@@ -1,9 +1,12 @@
 //! Every problem that the gateway answers with, provoked over the wire.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tenantry::proxy::PROBLEMS;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::world::client::{Client, Frames, Hyper, ask, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with, pool};
@@ -212,7 +215,7 @@ async fn a_head_with_too_many_or_too_long_fields_is_refused() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_not_http_gets_a_bare_status_and_the_end_of_the_connection() {
+async fn a_request_that_is_not_http_gets_a_problem_and_the_end_of_the_connection() {
     let origin = Origin::saying("hello").await;
     let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
     let giant = head("GET /", &["Host: a", &format!("X-A: {}", "x".repeat(100 << 10))]);
@@ -230,10 +233,48 @@ async fn a_request_that_is_not_http_gets_a_bare_status_and_the_end_of_the_connec
     for (bytes, expected) in bad {
         let mut client = Client::connect(gateway.address()).await;
         let answer = client.ask(bytes).await;
-        assert_eq!((answer.status, answer.body.len()), (expected, 0), "{bytes:.60}");
+        let problem = if expected == 431 { "head-too-large" } else { "bad-request" };
+        assert_eq!(answer.status, expected, "{bytes:.60}");
+        assert_eq!(answer.problem().as_deref(), Some(problem), "{bytes:.60}");
         assert!(client.is_closed().await, "{bytes:.60}");
     }
     assert_eq!(origin.connections(), 0);
+    gateway.metric_becomes("tenantry_gateway_answers_total{problem=\"bad-request\"}", 8.0).await;
+    gateway.metric_becomes("tenantry_gateway_answers_total{problem=\"head-too-large\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_after_its_answer_is_not_reset() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+    // More than the gateway reads before it answers.
+    let giant = head("GET /", &["Host: a", &format!("X-A: {}", "x".repeat(150 << 10))]);
+    stream.write_all(giant.as_bytes()).await.unwrap();
+
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+
+    assert!(answer.starts_with(b"HTTP/1.1 431 ") && answer.ends_with(b"}"), "{answer:?}");
+    // A reset would fail the second of these, or one soon after.
+    for _ in 0..20 {
+        stream.write_all(&[b'x'; 100]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bad_request_behind_a_good_one_has_an_answer_of_its_own() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let good = head("GET /", &["Host: a", "X-Tenant-ID: acme"]);
+    let mut client = Client::connect(gateway.address()).await;
+
+    let first = client.ask(good + "no request\r\n\r\n").await;
+    let second = client.answer_to("GET").await;
+
+    assert_eq!((first.status, first.body.as_slice()), (200, b"hello".as_slice()));
+    assert_eq!((second.status, second.problem().as_deref()), (400, Some("bad-request")));
 }
 
 #[tokio::test]

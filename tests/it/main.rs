@@ -13,6 +13,7 @@ mod errors;
 mod flow;
 mod headers;
 mod health;
+mod mutations;
 mod protocols;
 mod reload;
 mod retries;

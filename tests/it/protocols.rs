@@ -164,17 +164,55 @@ async fn a_204_and_a_304_have_no_body() {
 }
 
 #[tokio::test]
-async fn interim_answers_of_an_endpoint_do_not_stand_for_its_answer() {
+async fn interim_answers_of_an_endpoint_reach_a_client_that_knows_them() {
     let origin = Origin::start([Step::raw(
-        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\
+         Content-Length: 3\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
          HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     )])
     .await;
     let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let fields = ["Host: a", "X-Tenant-ID: acme"];
+    let mut client = Client::connect(gateway.address()).await;
 
-    let answer = gateway.get("/").await;
+    client.send(head("GET /", &fields)).await;
+    let hints = client.answer_head().await;
+    let answer = client.answer_to("GET").await;
+    let old = client.ask("GET / HTTP/1.0\r\nX-Tenant-ID: acme\r\n\r\n").await;
 
-    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    assert_eq!((hints.status, hints.one("link").as_deref()), (103, Some("</a.css>")));
+    assert_eq!(hints.one("via").as_deref(), Some("1.1 tenantry"));
+    for ended in ["connection", "x-hop", "content-length"] {
+        assert_eq!(hints.one(ended), None);
+    }
+    assert_eq!((answer.status, answer.text().as_str(), answer.interim), (200, "ok", vec![102]));
+    assert_eq!((old.status, old.text().as_str(), old.interim), (200, "ok", vec![]));
+}
+
+#[tokio::test]
+async fn an_interim_answer_is_passed_on_before_the_final_one_is_there() {
+    let hints = Step::raw("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n").and_stall();
+    let origin = Origin::start([hints]).await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let mut client = Client::connect(gateway.address()).await;
+
+    client.send(head("GET /", &["Host: a", "X-Tenant-ID: acme"])).await;
+
+    assert_eq!(client.answer_head().await.status, 103);
+}
+
+#[tokio::test]
+async fn a_body_that_the_endpoint_does_not_want_is_not_asked_for() {
+    let early = Step::answer(403, "no").unread();
+    let origin = Origin::start([early.clone(), early]).await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+
+    for _ in 0..2 {
+        let mut client = Client::connect(gateway.address()).await;
+        let answer = client.ask(expecting(5)).await;
+        assert_eq!((answer.status, answer.text().as_str(), answer.interim), (403, "no", vec![]));
+    }
+    assert_eq!(origin.connections(), 2, "what would follow a head is its body");
 }
 
 fn expecting(length: usize) -> String {
@@ -217,11 +255,11 @@ async fn an_answer_that_comes_before_the_body_was_read_is_passed_on() {
     let early = Step::answer(403, "no").unread();
     let origin = Origin::start([early.clone(), early.and_close()]).await;
     let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
-    let large = 4 << 20;
     for _ in 0..2 {
         let mut client = Client::connect(gateway.address()).await;
-        client.send(expecting(large)).await;
-        assert_eq!(client.answer_head().await.status, 100);
+        client
+            .send(head("PUT /", &["Host: a", "X-Tenant-ID: acme", "Content-Length: 4194304"]))
+            .await;
         let answer = client.answer_to("PUT").await;
         assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
     }

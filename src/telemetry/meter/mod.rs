@@ -52,6 +52,11 @@ impl Meter {
         tenant.bytes_out += record.bytes_out;
     }
 
+    /// Counts an answer of the gateway to bytes that were no request.
+    pub fn answered(&self, problem: &'static str) {
+        self.counts.borrow_mut().answers.add(problem, 1);
+    }
+
     /// Counts an attempt that ended, with the time to the head of its answer if there was one.
     pub fn attempt(
         &self,

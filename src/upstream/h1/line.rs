@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use http::request::Parts;
 use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
@@ -16,7 +15,7 @@ use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
 use crate::upstream::error::{Cause, SendError};
 use crate::upstream::switched::Switched;
-use crate::upstream::{Field, Payload};
+use crate::upstream::{Call, Payload};
 
 use super::Wire;
 
@@ -63,15 +62,14 @@ impl<B: Payload> Line<B> {
     /// sent by a task of its own: the client may read nothing of the answer until it has sent all.
     pub(in crate::upstream) async fn send(
         &mut self,
-        head: &Parts,
-        added: &[Field],
+        call: Call<'_>,
         body: B,
     ) -> Result<Response<()>, SendError> {
         let wire = &self.wire;
-        wire.borrow_mut()
-            .begin(head, added, body)
-            .map_err(|fault| SendError::of_h1(fault, false))?;
-        let answer = std::future::poll_fn(|context| wire.borrow_mut().poll_answer(context)).await;
+        wire.borrow_mut().begin(call, body).map_err(|fault| SendError::of_h1(fault, false))?;
+        let answer =
+            std::future::poll_fn(|context| wire.borrow_mut().poll_answer(context, call.interim));
+        let answer = answer.await;
         let answer = answer.map_err(|fault| SendError::of_h1(fault, wire.borrow().has_begun()))?;
         if !self.is_sent() {
             let wire = Rc::downgrade(wire);

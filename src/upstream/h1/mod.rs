@@ -12,18 +12,18 @@ mod request;
 mod sending;
 
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncReadExt;
+use tokio::time::{Sleep, sleep};
 
 use super::stream::Stream;
-use super::{Field, HeadLimits, Payload};
+use super::{Call, HeadLimits, Payload};
 
 pub(super) use line::{Line, Open};
 
@@ -66,6 +66,8 @@ pub enum Fault {
 pub(super) struct Wire<B> {
     stream: Stream,
     sending: Sending<B>,
+    /// The body is held back until then: the client waits for a 100 (RFC 9110 §10.1.1).
+    held: Option<Pin<Box<Sleep>>>,
     /// Why the rest of the request cannot be sent; the answer may be on its way all the same.
     broken: Option<Fault>,
     /// What was read of a head that is not whole.
@@ -93,6 +95,7 @@ impl<B: Payload> Wire<B> {
         Self {
             stream,
             sending: Sending::nothing(),
+            held: None,
             broken: None,
             read: BytesMut::new(),
             seen: 0,
@@ -111,37 +114,44 @@ impl<B: Payload> Wire<B> {
     ///
     /// # Errors
     /// When it cannot be sent as it is.
-    pub(super) fn begin(&mut self, head: &Parts, added: &[Field], body: B) -> Result<(), Fault> {
+    pub(super) fn begin(&mut self, call: Call<'_>, body: B) -> Result<(), Fault> {
         self.keeps = false; // until an answer says otherwise
         // RFC 9112 §9.2: what comes before any request was sent is no answer. A connection that
         // rested was asked when it was taken.
         if self.sending.sent == 0 && self.stream.has_spoken() {
             return Err(Fault::Head("it came before the request"));
         }
-        self.method = head.method.clone();
+        self.method = call.head.method.clone();
         self.interim = 0;
         self.ahead = Bytes::new();
-        self.sending.begin(head, added, body)
+        self.sending.begin(call.head, call.added, body)?;
+        self.held = self.sending.is_held().then(|| Box::pin(sleep(CONTINUE)));
+        Ok(())
     }
 
-    /// Sends on and waits for the head of the answer. Heads of status 1xx are passed over, save 101.
+    /// Sends on and waits for the head of the answer. Heads of status 1xx are told to `interim`, save
+    /// 100, which lets the body go, and 101, which is the answer.
     ///
     /// # Errors
     /// When the connection or the request's body fails, or what comes is no answer.
     pub(super) fn poll_answer(
         &mut self,
         context: &mut Context<'_>,
+        interim: &dyn Fn(Response<()>),
     ) -> Poll<Result<Response<()>, Fault>> {
-        if let Poll::Ready(Err(fault)) = self.poll_send(context) {
-            return Poll::Ready(Err(fault));
-        }
         loop {
+            if self.held.as_mut().is_some_and(|held| held.as_mut().poll(context).is_ready()) {
+                self.let_go();
+            }
+            if let Poll::Ready(Err(fault)) = self.poll_send(context) {
+                return Poll::Ready(Err(fault));
+            }
             if !answer::may_begin(&self.read) {
                 return Poll::Ready(Err(answer::blame(&self.read)));
             }
             if answer::is_whole(&self.read, self.seen) {
                 self.seen = 0;
-                if let Some(answer) = self.read_head()? {
+                if let Some(answer) = self.read_head(interim)? {
                     return Poll::Ready(Ok(answer));
                 }
                 continue;
@@ -263,7 +273,7 @@ impl<B: Payload> Wire<B> {
     }
 
     /// Reads the head that was found whole, and tells whether it is the last word.
-    fn read_head(&mut self) -> Result<Option<Response<()>>, Fault> {
+    fn read_head(&mut self, interim: &dyn Fn(Response<()>)) -> Result<Option<Response<()>>, Fault> {
         let mut bytes = self.read.split().freeze();
         let whole = bytes.len();
         let head = answer::read(&mut bytes, &self.method, self.limits.fields)?;
@@ -277,11 +287,25 @@ impl<B: Payload> Wire<B> {
                 return Err(Fault::Head("too many of status 1xx come before it"));
             }
             self.read.extend_from_slice(&bytes);
+            self.let_go();
+            if status != StatusCode::CONTINUE {
+                interim(head.answer);
+            }
             return Ok(None);
+        }
+        if self.held.take().is_some() {
+            // The endpoint does not want the body, and nothing else can follow the head.
+            self.broken = Some(Fault::Request("the endpoint answered before its body"));
         }
         self.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
         (self.decoder, self.keeps, self.rest) = (head.decoder, head.keeps, head.rest);
         Ok(Some(head.answer))
+    }
+
+    /// The body may go.
+    fn let_go(&mut self) {
+        self.held = None;
+        self.sending.let_go();
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -298,6 +322,8 @@ impl<B: Payload> Wire<B> {
 const LEAST_ROOM: usize = 8 << 10;
 /// 256 KiB: beyond it a larger read saves nothing.
 const MOST_ROOM: usize = 256 << 10;
+/// 500 ms: who knows of expectations answers one at once, and who does not must not cost more.
+const CONTINUE: Duration = Duration::from_millis(500);
 /// 32: servers send one or two.
 const MOST_INTERIM: u32 = 32;
 

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::EXPECT;
 use http::request::Parts;
 use tokio::io::AsyncWrite;
 
@@ -26,6 +28,8 @@ pub(super) struct Sending<B> {
     encoder: Encoder,
     /// `None` once all of it was taken.
     body: Option<B>,
+    /// Nothing is taken of the body yet: who sends it waits for a word first.
+    held: bool,
     /// Bytes that the connection has taken.
     pub(super) sent: u64,
     done: bool,
@@ -40,6 +44,7 @@ impl<B: Payload> Sending<B> {
             after: b"",
             encoder: Encoder::Length(0),
             body: None,
+            held: false,
             sent: 0,
             done: true,
         }
@@ -54,6 +59,7 @@ impl<B: Payload> Sending<B> {
         write_head(head, added, &mut self.next);
         self.sent = 0;
         self.done = false;
+        self.held = !body.is_end_stream() && expects_continue(&head.headers);
         if body.is_end_stream() {
             self.encoder.end(None, &mut self.next)?;
         } else {
@@ -65,6 +71,16 @@ impl<B: Payload> Sending<B> {
     /// Gives back the memory that the next request would use.
     pub(super) fn rest(&mut self) {
         self.next = BytesMut::new();
+    }
+
+    /// Whether the body is held back.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// The body may go.
+    pub(super) fn let_go(&mut self) {
+        self.held = false;
     }
 
     /// Whether all was sent.
@@ -107,6 +123,9 @@ impl<B: Payload> Sending<B> {
             let Some(body) = &mut self.body else {
                 return Ok(false);
             };
+            if self.held {
+                return Ok(true);
+            }
             let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) else {
                 return Ok(true);
             };
@@ -140,7 +159,7 @@ impl<B: Payload> Sending<B> {
         Ok(())
     }
 
-    fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), Fault> {
+    fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Fault> {
         self.encoder.end(trailers, &mut self.next)?;
         self.body = None; // only now: without a body all would count as sent
         Ok(())
@@ -175,6 +194,10 @@ impl<B: Payload> Sending<B> {
             self.next.extend_from_slice(std::mem::take(&mut self.after));
         }
     }
+}
+
+fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// 8 KiB are worth a write.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Request;
 use http::request::Parts;
+use http::{Request, Response};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,8 +19,8 @@ use crate::base::socket::Socket;
 use crate::base::tasks::LocalTasks;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
-use crate::upstream::HeadLimits;
 use crate::upstream::stream::Stream;
+use crate::upstream::{Call, Fields, HeadLimits};
 
 use super::{Fault, Line, Open, Wire};
 
@@ -64,6 +64,14 @@ async fn wire() -> (Wire<Said>, TcpStream) {
     (over(near), far)
 }
 
+static NONE: Fields = Vec::new();
+
+fn ignore(_: Response<()>) {}
+
+fn call(head: &Parts) -> Call<'_> {
+    Call { head, added: &NONE, interim: &ignore }
+}
+
 fn put(length: usize) -> Parts {
     let request = Request::put("/").header("host", "a").header("content-length", length);
     request.body(()).unwrap().into_parts().0
@@ -73,9 +81,10 @@ fn put(length: usize) -> Parts {
 async fn a_body_of_another_length_than_its_head_says_ends_the_request() {
     for parts in [&[b"123".as_slice()][..], &[b"1234567", b"12345"]] {
         let (mut wire, _far) = wire().await;
-        wire.begin(&put(5), &[], Said::of(parts)).unwrap();
+        wire.begin(call(&put(5)), Said::of(parts)).unwrap();
 
-        let polled = std::future::poll_fn(|context| Poll::Ready(wire.poll_answer(context))).await;
+        let polled =
+            std::future::poll_fn(|context| Poll::Ready(wire.poll_answer(context, &ignore))).await;
 
         assert!(matches!(polled, Poll::Ready(Err(Fault::Request(_)))), "{parts:?}: {polled:?}");
     }
@@ -85,7 +94,7 @@ async fn a_body_of_another_length_than_its_head_says_ends_the_request() {
 async fn nothing_may_come_before_an_answer_however_it_comes() {
     for pieces in [&["\r\n", "\r\n"][..], &["\r\n\r\n"], &["\r"], &["\n", "x"]] {
         let (mut wire, mut far) = wire().await;
-        wire.begin(&put(0), &[], Said::of(&[])).unwrap();
+        wire.begin(call(&put(0)), Said::of(&[])).unwrap();
         let saying = async {
             for piece in pieces {
                 far.write_all(piece.as_bytes()).await.unwrap();
@@ -93,7 +102,7 @@ async fn nothing_may_come_before_an_answer_however_it_comes() {
             }
             far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         };
-        let answering = std::future::poll_fn(|context| wire.poll_answer(context));
+        let answering = std::future::poll_fn(|context| wire.poll_answer(context, &ignore));
 
         let (answer, ()) = tokio::join!(answering, saying);
 
@@ -106,12 +115,12 @@ async fn nothing_may_come_before_an_answer_however_it_comes() {
 async fn a_flood_of_interim_answers_is_no_answer() {
     for (times, taken) in [(32, true), (33, false)] {
         let (mut wire, mut far) = wire().await;
-        wire.begin(&put(0), &[], Said::of(&[])).unwrap();
+        wire.begin(call(&put(0)), Said::of(&[])).unwrap();
         let flood = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(times);
         let last = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
         far.write_all((flood + last).as_bytes()).await.unwrap();
 
-        let answer = std::future::poll_fn(|context| wire.poll_answer(context)).await;
+        let answer = std::future::poll_fn(|context| wire.poll_answer(context, &ignore)).await;
 
         assert_eq!(answer.is_ok(), taken, "{times}: {answer:?}");
     }
@@ -132,7 +141,7 @@ async fn answered_early(tasks: &Rc<RefCell<LocalTasks>>) -> (Line<Said>, TcpStre
         far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     };
     let head = put(LARGE.len());
-    let (answer, ()) = tokio::join!(line.send(&head, &[], Said::of(&[&LARGE])), answering);
+    let (answer, ()) = tokio::join!(line.send(call(&head), Said::of(&[&LARGE])), answering);
     assert_eq!((answer.unwrap().status().as_u16(), line.is_sent()), (200, false));
     tokio::task::yield_now().await; // who sends the rest waits for room by now
     (line, far, pool)
@@ -179,7 +188,7 @@ async fn what_an_endpoint_says_before_the_first_request_is_no_answer() {
     near.readable().await.unwrap();
     let mut wire = over(near);
 
-    let begun = wire.begin(&put(5), &[], Said::of(&[b"12345"]));
+    let begun = wire.begin(call(&put(5)), Said::of(&[b"12345"]));
 
     assert!(matches!(begun, Err(Fault::Head(_))), "{begun:?}");
     assert!(!wire.is_reusable() && !wire.has_begun());
