@@ -258,3 +258,17 @@ async fn a_switch_to_another_protocol_than_was_asked_for_is_a_bad_answer() {
         assert_eq!(answer.status, status, "{protocol:?}: {answer:?}");
     }
 }
+
+#[tokio::test]
+async fn an_http10_client_hears_no_interim_answer_and_no_chunks() {
+    let world = World::start().await;
+    let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    world.origin.rescript([Step::raw(format!("{interim}{chunked}"))]);
+    let mut client = Client::connect(world.gateway.address()).await;
+
+    let answer = client.ask("GET / HTTP/1.0\r\nX-Tenant-ID: acme\r\n\r\n").await;
+
+    assert_eq!((answer.status, answer.text().as_str(), answer.interim), (200, "ok", vec![]));
+    assert_eq!(answer.headers.get("transfer-encoding"), None);
+}
