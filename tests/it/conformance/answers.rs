@@ -272,3 +272,41 @@ async fn an_http10_client_hears_no_interim_answer_and_no_chunks() {
     assert_eq!((answer.status, answer.text().as_str(), answer.interim), (200, "ok", vec![]));
     assert_eq!(answer.headers.get("transfer-encoding"), None);
 }
+
+#[tokio::test]
+async fn a_body_that_was_expected_and_refused_is_not_read_as_the_next_request() {
+    let world = World::start().await;
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\nX-Tenant-ID: acme\r\n\r\n";
+    let length = format!("Content-Length: {}", smuggled.len());
+    world.origin.rescript([Step::answer(403, "no").unread()]);
+    for tenant in ["X-Tenant-ID: nobody", "X-Tenant-ID: a,b", "X-Tenant-ID: acme"] {
+        let mut client = Client::connect(world.gateway.address()).await;
+        let fields = ["Host: a", tenant, &length, "Expect: 100-continue"];
+
+        let refused = client.ask(head("PUT /", &fields)).await;
+        let next = client.ask(smuggled).await;
+
+        assert!((400..500).contains(&refused.status), "{refused:?}");
+        assert_eq!(next.status, 0, "{tenant}: {next:?}");
+    }
+    let targets: Vec<String> = world.origin.asked().into_iter().map(|asked| asked.target).collect();
+    assert_eq!(targets, ["/"]);
+}
+
+#[tokio::test]
+async fn an_interim_answer_comes_after_the_answer_to_the_request_before_it() {
+    let world = World::start().await;
+    let large = "x".repeat(8 << 20);
+    let hinted =
+        "HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast";
+    world.origin.rescript([Step::ok(&large), Step::raw(hinted)]);
+    let mut client = Client::connect(world.gateway.address()).await;
+
+    client.send(head("GET /large", FIELDS) + &head("GET /hinted", FIELDS)).await;
+    let first = client.answer_to("GET").await;
+    let second = client.answer_to("GET").await;
+
+    assert_eq!((first.status, first.body.len(), first.whole), (200, large.len(), true));
+    assert!(first.body.iter().all(|byte| *byte == b'x'));
+    assert_eq!((second.text().as_str(), second.interim), ("last", vec![103]));
+}
