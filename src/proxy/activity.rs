@@ -141,13 +141,13 @@ impl Activity {
         }
     }
 
-    /// What is to go out before hyper's next bytes; empty in nearly all cases.
-    pub(super) fn take_first(&self) -> Vec<u8> {
+    /// What is to go out before hyper's next bytes: nothing, in nearly all cases.
+    pub(super) fn take_first(&self) -> Option<Vec<u8>> {
         if !self.has_first.load(Ordering::Relaxed) {
-            return Vec::new();
+            return None;
         }
         self.has_first.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.first.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(std::mem::take(&mut *self.first.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Bytes that are no request were answered with this problem; the connection ends.

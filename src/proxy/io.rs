@@ -69,7 +69,10 @@ impl<S> Io<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     fn poll_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.own.is_empty() {
-            self.own = self.activity.take_first().into();
+            match self.activity.take_first() {
+                None => return Poll::Ready(Ok(())),
+                Some(first) => self.own = first.into(),
+            }
         }
         while !self.own.is_empty() {
             let written = Pin::new(&mut self.stream).poll_write(context, &self.own);

@@ -7,6 +7,7 @@
 
 mod conformance;
 mod cuts;
+mod differential;
 mod discovery;
 mod drain;
 mod errors;

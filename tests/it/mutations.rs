@@ -131,6 +131,7 @@ async fn mutated_requests_reach_an_origin_as_the_gateway_introduced_them_or_not_
             for own in ["x-request-id", "x-forwarded-for", "x-tenant-id"] {
                 assert_eq!(asked.all(own).len(), 1, "{number}: {shown:?}");
             }
+            assert!(asked.all("x-invalid").is_empty(), "{number}: {shown:?}");
             assert_eq!(asked.all("x-forwarded-for"), ["127.0.0.1"], "{number}: {shown:?}");
             assert_eq!(asked.all("x-tenant-id"), ["acme"], "{number}: {shown:?}");
         }

@@ -40,6 +40,18 @@ impl Decoder {
         }
     }
 
+    /// Looks at what came with the head: a body that is bad from its first bytes on makes a bad answer,
+    /// and nobody has heard of that yet.
+    ///
+    /// # Errors
+    /// When the bytes are no body of this framing.
+    pub(super) fn check(&self, bytes: &Bytes) -> Result<(), Fault> {
+        if let Self::Chunked(chunks) = self {
+            chunks.clone().next(&mut bytes.clone())?;
+        }
+        Ok(())
+    }
+
     /// All that is left of the body, if `bytes` hold it and nothing else.
     pub(super) fn take_rest(&mut self, bytes: &mut Bytes) -> Option<Bytes> {
         match self {

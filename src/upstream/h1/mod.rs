@@ -299,6 +299,7 @@ impl<B: Payload> Wire<B> {
         }
         self.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
         (self.decoder, self.keeps, self.rest) = (head.decoder, head.keeps, head.rest);
+        self.decoder.check(&self.ahead)?;
         Ok(Some(head.answer))
     }
 

@@ -94,13 +94,15 @@ fn one(headers: &HeaderMap, name: &str) -> Option<String> {
     values.pop()
 }
 
-/// Reads the lines of fields.
+/// Reads the lines of fields. One that is none is noted as `x-invalid`.
 pub(crate) fn fields<'l>(lines: impl Iterator<Item = &'l str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in lines.filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        let name = HeaderName::try_from(name).expect("a field's name");
-        headers.append(name, HeaderValue::try_from(value.trim()).expect("a field's value"));
+        match (HeaderName::try_from(name), HeaderValue::try_from(value.trim())) {
+            (Ok(name), Ok(value)) => headers.append(name, value),
+            _ => headers.append("x-invalid", HeaderValue::from_static("1")),
+        };
     }
     headers
 }

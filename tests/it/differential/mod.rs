@@ -1,0 +1,172 @@
+//! The same odd bytes through Tenantry, nginx and HAProxy. docs/differential.md shows the outcomes side
+//! by side (`TENANTRY_RENEW=1` writes it anew); what this test asserts holds for any version of the
+//! peers: Tenantry passes on nothing that both of them refuse, save what is argued for here.
+
+mod corpus;
+mod peers;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::world::config::{NO_RETRY, one_tenant_with};
+use crate::world::gateway::Gateway;
+use crate::world::origin::{Origin, Step};
+
+use corpus::{ANSWERS, REQUESTS};
+use peers::Peer;
+
+/// What became of one case at one proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Outcome {
+    /// What the client got: the statuses of its answers, or why there is none.
+    client: String,
+    /// How many requests the origin took this for.
+    requests: usize,
+}
+
+/// Passed on though both peers refuse it, and why that is right.
+const ARGUED: &[(&str, &str)] = &[];
+
+/// A proxy with an origin of its own.
+struct Side {
+    address: SocketAddr,
+    origin: Origin,
+}
+
+impl Side {
+    async fn ask(&self, bytes: &[u8]) -> Outcome {
+        let before = self.whole();
+        let client = client(self.address, bytes).await;
+        Outcome { client, requests: self.whole() - before }
+    }
+
+    /// Requests that the origin has had whole: one that broke off is told of whenever it does.
+    fn whole(&self) -> usize {
+        self.origin.asked().iter().filter(|asked| asked.whole).count()
+    }
+}
+
+/// Sends bytes and tells what comes back, until the end or until nothing comes for a while.
+async fn client(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("connect");
+    drop(stream.write_all(bytes).await);
+    let mut got = Vec::new();
+    let mut part = [0; 4096];
+    let end = loop {
+        match timeout(SILENCE, stream.read(&mut part)).await {
+            Err(_) => break "",
+            Ok(Ok(0)) => break " end",
+            Ok(Err(_)) => break " reset",
+            Ok(Ok(read)) => got.extend_from_slice(&part[..read]),
+        }
+    };
+    let text = String::from_utf8_lossy(&got);
+    let statuses: Vec<&str> = text
+        .match_indices("HTTP/1.")
+        .filter_map(|(at, _)| text.get(at + 9..at + 12))
+        .filter(|status| status.bytes().all(|byte| byte.is_ascii_digit()))
+        .collect();
+    match (statuses.is_empty(), end) {
+        (true, "") => "waits".to_owned(),
+        (true, _) => "closed".to_owned(),
+        (false, _) => statuses.join(" "),
+    }
+}
+
+async fn sides(origins: [Origin; 3]) -> ([Side; 3], Gateway, [Peer; 2]) {
+    let [ours, second, third] = origins;
+    let routes =
+        one_tenant_with(&[ours.address], &format!("{NO_RETRY}\neject = {{ failures = 0 }}"));
+    let gateway = Gateway::start(&routes).await;
+    let nginx = Peer::nginx(second.address).await;
+    let haproxy = Peer::haproxy(third.address).await;
+    let sides = [
+        Side { address: gateway.address(), origin: ours },
+        Side { address: nginx.address, origin: second },
+        Side { address: haproxy.address, origin: third },
+    ];
+    (sides, gateway, [nginx, haproxy])
+}
+
+async fn three(step: &Step) -> [Origin; 3] {
+    [
+        Origin::start([step.clone()]).await,
+        Origin::start([step.clone()]).await,
+        Origin::start([step.clone()]).await,
+    ]
+}
+
+#[tokio::test]
+async fn nothing_odd_is_passed_on_that_both_nginx_and_haproxy_refuse() {
+    let (sides, _gateway, _peers) = sides(three(&Step::ok("ok")).await).await;
+    let mut rows = Vec::new();
+    for (name, odd) in REQUESTS {
+        let bytes = odd.bytes();
+        let [ours, nginx, haproxy] = &sides;
+        let asked = tokio::join!(ours.ask(&bytes), nginx.ask(&bytes), haproxy.ask(&bytes));
+        rows.push((*name, [asked.0, asked.1, asked.2]));
+    }
+
+    let laxer: Vec<_> = rows
+        .iter()
+        .filter(|(name, _)| ARGUED.iter().all(|(argued, _)| argued != name))
+        .filter(|(_, [ours, nginx, haproxy])| ours.requests > nginx.requests.max(haproxy.requests))
+        .collect();
+    assert!(laxer.is_empty(), "{laxer:#?}");
+    renew("requests", &rows);
+}
+
+#[tokio::test]
+async fn no_odd_answer_is_taken_for_good_that_both_nginx_and_haproxy_refuse() {
+    let (sides, _gateway, _peers) = sides(three(&Step::ok("ok")).await).await;
+    let ask = b"GET / HTTP/1.1\r\nHost: a\r\nX-Tenant-ID: acme\r\nConnection: close\r\n\r\n";
+    let mut rows = Vec::new();
+    for (name, answer) in ANSWERS {
+        for side in &sides {
+            side.origin.rescript([Step::raw(*answer).and_close()]);
+        }
+        let [ours, nginx, haproxy] = &sides;
+        let asked = tokio::join!(ours.ask(ask), nginx.ask(ask), haproxy.ask(ask));
+        rows.push((*name, [asked.0, asked.1, asked.2]));
+    }
+
+    let good = |outcome: &Outcome| !outcome.client.starts_with('5') && outcome.client != "closed";
+    let laxer: Vec<_> = rows
+        .iter()
+        .filter(|(name, _)| ARGUED.iter().all(|(argued, _)| argued != name))
+        .filter(|(_, [ours, nginx, haproxy])| good(ours) && !good(nginx) && !good(haproxy))
+        .collect();
+    assert!(laxer.is_empty(), "{laxer:#?}");
+    renew("answers", &rows);
+}
+
+/// Writes the table's part where that is asked for.
+fn renew(part: &str, rows: &[(&str, [Outcome; 3])]) {
+    if std::env::var_os("TENANTRY_RENEW").is_none() {
+        return;
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/differential.md");
+    let page = std::fs::read_to_string(path).expect("docs/differential.md");
+    let (begin, end) = (format!("<!-- {part} -->\n"), format!("<!-- end of {part} -->"));
+    let (before, rest) = page.split_once(&begin).expect("the part's begin");
+    let (_, after) = rest.split_once(&end).expect("the part's end");
+    let mut table =
+        String::from("| Case | Tenantry | nginx | HAProxy |\n| --- | --- | --- | --- |\n");
+    for (name, outcomes) in rows {
+        let shown = outcomes.each_ref().map(|outcome| match outcome.requests {
+            1 if part == "answers" => outcome.client.clone(),
+            requests => format!("{}, {requests} on", outcome.client),
+        });
+        writeln!(table, "| {name} | {} |", shown.join(" | ")).expect("write to a string");
+    }
+    std::fs::write(path, format!("{before}{begin}\n{table}\n{end}{after}"))
+        .expect("write the page");
+}
+
+/// 300 ms without a byte: who has not answered by then waits for more.
+const SILENCE: Duration = Duration::from_millis(300);
