@@ -293,6 +293,10 @@ impl<B: Payload> Wire<B> {
             }
             return Ok(None);
         }
+        if status == StatusCode::SWITCHING_PROTOCOLS && !self.sending.is_done() {
+            // RFC 9110 §7.8: what follows would be read as the rest of the request's body.
+            return Err(Fault::Head("it switches protocols before the request was whole"));
+        }
         if self.held.take().is_some() {
             // The endpoint does not want the body, and nothing else can follow the head.
             self.broken = Some(Fault::Request("the endpoint answered before its body"));

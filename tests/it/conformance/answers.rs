@@ -310,3 +310,16 @@ async fn an_interim_answer_comes_after_the_answer_to_the_request_before_it() {
     assert!(first.body.iter().all(|byte| *byte == b'x'));
     assert_eq!((second.text().as_str(), second.interim), ("last", vec![103]));
 }
+
+#[tokio::test]
+async fn a_switch_within_the_request_is_a_bad_answer() {
+    let world = World::start().await;
+    let said = "HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: mine\r\n\r\n";
+    world.origin.rescript([Step::raw(said).unread()]);
+    let asking = ["Connection: upgrade", "Upgrade: mine", "Content-Length: 10"];
+    let mut client = Client::connect(world.gateway.address()).await;
+
+    let answer = client.ask(head("PUT /", &[FIELDS, &asking].concat()) + "half").await;
+
+    assert_eq!((answer.status, answer.problem().as_deref()), (502, Some("bad-answer")));
+}
