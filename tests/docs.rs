@@ -54,6 +54,42 @@ fn the_readme_s_configuration_passes_the_check() {
     assert!(checked.status.success(), "{said}");
 }
 
+#[test]
+fn every_test_that_the_table_of_duties_names_exists() {
+    let text = fs::read_to_string(root().join("docs/http.md")).expect("read docs/http.md");
+    let named = tests_named(&text);
+
+    let missing: Vec<&str> = named.iter().copied().filter(|name| !is_a_test(name)).collect();
+
+    assert!(named.len() > 80, "the table has lost its rows: {} are left", named.len());
+    assert!(missing.is_empty(), "named in docs/http.md and no test: {missing:#?}");
+}
+
+/// The last cell of each row of a table that begins with a section.
+fn tests_named(text: &str) -> Vec<&str> {
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| §"));
+    let cells = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next());
+    cells.map(|cell| cell.trim_matches('`')).collect()
+}
+
+/// Whether `folder::file::name` is a test: beside the code where its file is below `src`.
+fn is_a_test(name: &str) -> bool {
+    let Some((file, name)) = name.rsplit_once("::") else {
+        return false;
+    };
+    let file = file.replace("::", "/");
+    let places = ["tests/it", "src"].map(|folder| root().join(folder).join(&file));
+    let files = places.iter().flat_map(|place| {
+        [place.with_extension("rs"), place.join("mod.rs"), place.join("tests.rs")]
+    });
+    files.filter_map(|file| fs::read_to_string(file).ok()).any(|text| {
+        text.split(&format!("fn {name}(")).next().is_some_and(|before| {
+            let mark = before.lines().rev().nth(1).unwrap_or_default().trim();
+            before.len() < text.len() && matches!(mark, "#[test]" | "#[tokio::test]")
+        })
+    })
+}
+
 /// The targets of `](…)` that are files: no addresses, no anchors.
 fn links(text: &str) -> Vec<&str> {
     text.split("](")
@@ -106,6 +142,15 @@ mod readers {
         let text = "see `proxy/mod.rs` and `lib.rs`, not `GET /x`, `/metrics` or `model::ids`";
 
         assert_eq!(paths(text), ["proxy/mod.rs", "lib.rs"]);
+    }
+
+    #[test]
+    fn the_test_of_a_row_is_its_last_cell() {
+        let text = "| § | Duty | Test |\n|---|---|---|\n| 1 | a `b` | `c::d` |\ntext | `e`\n";
+
+        assert_eq!(tests_named(text), ["c::d"]);
+        assert!(is_a_test("smuggling::a_connect_is_refused_in_http2_too"));
+        assert!(!is_a_test("smuggling::saw_smuggled") && !is_a_test("smuggling::nothing"));
     }
 
     #[test]

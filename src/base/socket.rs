@@ -46,6 +46,11 @@ impl Socket {
         matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Whether something has come, of which a byte is taken: the stream is of no more use then.
+    pub fn has_spoken(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Ok(1..))
+    }
+
     /// Makes a call once the stream is ready for it. `whole` tells whether the kernel may have more
     /// to give or to take; where it has not, the runtime is told so without another call.
     fn call(

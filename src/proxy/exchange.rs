@@ -15,7 +15,7 @@ use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::Worker;
-use super::{extended, forward, guard, hygiene, local, rescue};
+use super::{extended, forward, guard, hops, hygiene, local, rescue};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
@@ -42,6 +42,9 @@ async fn run(
     let view = worker.view(); // one table for the whole exchange
     extended::receive(head)?;
     guard::check(head, &worker.gateway.downstream)?;
+    if let Some(answer) = hops::count(head)? {
+        return Ok(answer);
+    }
 
     let choice = match choice::choose(&view.table, head, visit)? {
         Chosen::Forward(choice) => choice,

@@ -2,7 +2,7 @@
 
 use http::header::{CONTENT_LENGTH, HOST, VIA};
 use http::request::Parts;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 
 use crate::config::spec::DownstreamSpec;
 
@@ -21,6 +21,7 @@ pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<(), Exchang
     }
     check_loop(head)?;
     check_size(head, limits)?;
+    check_target(head)?;
     check_host(head)?;
     check_http2(head)?;
     check_coding(head)?;
@@ -66,28 +67,42 @@ fn check_size(head: &Parts, limits: &DownstreamSpec) -> Result<(), ExchangeError
     Ok(())
 }
 
-/// RFC 9112 §3.2: one `Host` in HTTP/1.1, and a valid one; with several, or with one that is open to
-/// interpretation, each hop might take another.
-fn check_host(head: &Parts) -> Result<(), ExchangeError> {
-    // RFC 9112 §3.2.3: that form is for CONNECT alone.
-    if head.version < Version::HTTP_2
-        && head.uri.scheme().is_none()
-        && head.uri.authority().is_some()
-    {
-        return Err(ExchangeError::BadRequest("the target is neither a path nor a whole URI"));
+/// RFC 9112 §3.2: a target of a form that the method has, of bytes that a target may have. The
+/// library that reads it takes more; what one server refuses and another decodes is not passed on.
+fn check_target(head: &Parts) -> Result<(), ExchangeError> {
+    let uri = &head.uri;
+    if uri.authority().is_some() && !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(ExchangeError::BadRequest("the target is no path and no URI of HTTP"));
     }
+    if uri.path() == "*" && head.method != Method::OPTIONS {
+        return Err(ExchangeError::BadRequest("the target * is for OPTIONS alone"));
+    }
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    if !target.is_ascii() {
+        return Err(ExchangeError::BadRequest("the target has a byte that is no ASCII"));
+    }
+    Ok(())
+}
+
+/// RFC 9112 §3.2: one `Host` in HTTP/1.1, and a valid one, also where the target names the host;
+/// with several, or with one that is open to interpretation, each hop might take another.
+fn check_host(head: &Parts) -> Result<(), ExchangeError> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let first = hosts.next();
     if hosts.next().is_some() {
         return Err(ExchangeError::BadRequest("the Host field is given more than once"));
     }
-    if first.is_none() && head.uri.authority().is_none() && head.version >= Version::HTTP_11 {
+    let named = first.is_some() || (head.uri.authority().is_some() && !is_http11(head));
+    if !named && head.version >= Version::HTTP_11 {
         return Err(ExchangeError::BadRequest("the Host field is missing"));
     }
     // An empty field says that the target has no authority.
     let none = head.uri.authority().is_none() && first.is_none_or(|host| host.is_empty());
     if !none && host::authority(head).is_none() {
         return Err(ExchangeError::BadRequest("the host is not a valid one"));
+    }
+    if head.uri.authority().is_some() && first.is_some_and(|host| !is_host(host)) {
+        return Err(ExchangeError::BadRequest("the Host field is not a valid host"));
     }
     Ok(())
 }
@@ -119,6 +134,14 @@ fn check_http2(head: &Parts) -> Result<(), ExchangeError> {
         return Err(ExchangeError::BadRequest("the Host field is not the authority"));
     }
     Ok(())
+}
+
+fn is_http11(head: &Parts) -> bool {
+    head.version == Version::HTTP_11
+}
+
+fn is_host(field: &HeaderValue) -> bool {
+    field.is_empty() || field.to_str().is_ok_and(host::is_valid)
 }
 
 fn check_coding(head: &Parts) -> Result<(), ExchangeError> {
@@ -209,7 +232,20 @@ mod tests {
         for good in [&b"a.com"[..], b"a_b:80", b"[::1]:80", b""] {
             assert!(check_host(&head("/", &[("host", good)])).is_ok(), "{good:?}");
         }
-        assert!(check_host(&head("http://a.com/", &[("host", b"b b")])).is_ok());
+        // The target decides, and yet the field must be there and be one.
+        assert!(check_host(&head("http://a.com/", &[("host", b"b.com")])).is_ok());
+        assert!(check_host(&head("http://a.com/", &[("host", b"b b")])).is_err());
+        assert!(check_host(&head("http://a.com/", &[])).is_err());
+    }
+
+    #[test]
+    fn a_target_has_a_form_that_its_method_has() {
+        for target in ["/", "//", "/a?b#c", "http://a.com", "HTTPS://a.com/x", "/%ff\\|^{}"] {
+            assert!(check_target(&head(target, &[])).is_ok(), "{target}");
+        }
+        for target in ["*", "a.com:80", "a.com", "ftp://a.com/", "/\u{e9}", "/?\u{e9}"] {
+            assert!(check_target(&head(target, &[])).is_err(), "{target}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! set are set once, and what only looks like them is dropped.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, Version};
+use http::{Response, StatusCode, Version};
 
 use crate::config::spec::{NameFrom, NamingSpec};
 use crate::model::fields::{OWN, is_odd, look_alike};
@@ -145,10 +145,16 @@ pub(super) fn introduce(received: Version, sender: Sender<'_>) -> Fields {
 /// the endpoint would switch to.
 pub fn clean_answer<B>(answer: &mut Response<B>) -> Option<HeaderValue> {
     let received = answer.version();
+    // RFC 9110 §8.6: neither may say a length, and an endpoint's is no reason to.
+    let lengthless =
+        answer.status() == StatusCode::NO_CONTENT || answer.status().is_informational();
     let headers = answer.headers_mut();
     let protocol = headers.get(header::UPGRADE).cloned();
     if headers.contains_key(header::TRANSFER_ENCODING) {
         // RFC 9112 §6.3: it is not what the body was read by, so the client must not either.
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    if lengthless {
         headers.remove(header::CONTENT_LENGTH);
     }
     remove_hop_by_hop(headers);
@@ -211,7 +217,7 @@ pub(super) fn has_token(value: &HeaderValue, token: &str) -> bool {
 }
 
 /// Bytes, not text: one byte that is no ASCII must not hide the other tokens.
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let parts = value.as_bytes().split(|byte| *byte == b',');
     parts.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
@@ -251,16 +257,36 @@ const PROTECTED: [&str; 7] = [
     "via",
 ];
 
-const NEVER_TRAILERS: [HeaderName; 9] = [
+/// RFC 9110 §6.5.1: fields that say how a message is framed, routed, authenticated, read or stored.
+const NEVER_TRAILERS: [HeaderName; 28] = [
     header::CONTENT_LENGTH,
-    header::HOST,
-    header::AUTHORIZATION,
-    header::COOKIE,
     header::CONTENT_ENCODING,
     header::CONTENT_TYPE,
     header::CONTENT_RANGE,
     header::TRAILER,
+    header::HOST,
+    header::MAX_FORWARDS,
+    header::EXPECT,
+    header::RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::WWW_AUTHENTICATE,
+    header::COOKIE,
     header::SET_COOKIE,
+    header::CACHE_CONTROL,
+    header::PRAGMA,
+    header::AGE,
+    header::EXPIRES,
+    header::DATE,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    header::VARY,
+    header::VIA,
 ];
 
 const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];

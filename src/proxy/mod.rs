@@ -18,6 +18,7 @@ mod frames;
 mod guard;
 mod handshakes;
 pub mod headcount;
+mod hops;
 pub mod hygiene;
 mod interim;
 mod io;

@@ -4,7 +4,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Response, Uri, Version};
@@ -76,6 +78,11 @@ impl<'h> Outgoing<'h> {
             uploading: Some(peer.activity.upload()),
         });
 
+        if head.method == Method::TRACE && !upload.is_empty() {
+            // RFC 9110 §9.3.8: nobody may send one, and so we may not pass it on.
+            return Err(ExchangeError::BadRequest("a TRACE has no body"));
+        }
+
         let hears = head.version == Version::HTTP_11;
         let client = hears.then(|| Arc::clone(&peer.activity));
         let upgrade = head.extensions.remove::<OnUpgrade>();
@@ -126,10 +133,16 @@ fn target_host(target: &Uri) -> Option<HeaderValue> {
 /// asks the endpoint to switch protocols.
 fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<bool, ExchangeError> {
     let http1_down = head.version < Version::HTTP_2;
+    // RFC 9110 §7.8: of HTTP/1.0 it is ignored.
+    let may_switch = head.version != Version::HTTP_10;
+    if head.version == Version::HTTP_10 {
+        head.headers.remove(EXPECT); // RFC 9110 §10.1.1: ignored as well
+    }
     let host = choice.route.and_then(|route| route.rewrite.host.clone());
     // Where neither says otherwise the client's own field stands.
     let host = host.or_else(|| target_host(&head.uri));
-    let target = choice.target.clone();
+    let asterisk = is_server_wide(head).then(|| PathAndQuery::from_static("*"));
+    let target = choice.target.clone().or(asterisk);
     if wishes.trailers {
         head.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -148,7 +161,8 @@ fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<boo
             if !http1_down {
                 hygiene::join_cookies(&mut head.headers);
             }
-            let connection = match (&wishes.upgrade, wishes.trailers) {
+            let upgrade = wishes.upgrade.clone().filter(|_| may_switch);
+            let connection = match (&upgrade, wishes.trailers) {
                 (Some(_), _) => Some("upgrade"),
                 (None, true) => Some("te"),
                 (None, false) => None,
@@ -156,10 +170,11 @@ fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<boo
             if let Some(connection) = connection {
                 head.headers.insert(CONNECTION, HeaderValue::from_static(connection));
             }
-            if let Some(upgrade) = wishes.upgrade.clone() {
+            let switching = upgrade.is_some();
+            if let Some(upgrade) = upgrade {
                 head.headers.insert(UPGRADE, upgrade);
             }
-            Ok(wishes.upgrade.is_some())
+            Ok(switching)
         }
         Protocol::H2 => {
             head.version = Version::HTTP_2;
@@ -187,6 +202,20 @@ fn frame(head: &mut Parts, upload: &Upload) {
 
 fn own_target(uri: &Uri) -> PathAndQuery {
     uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+/// RFC 9112 §3.2.4: a URI without a path and a query asks for the server as a whole. The library
+/// makes such a path a `/`, which then is not the one byte that stands behind the authority.
+fn is_server_wide(head: &Parts) -> bool {
+    if head.method != Method::OPTIONS || head.version == Version::HTTP_2 {
+        return false;
+    }
+    let (Some(authority), Some(target)) = (head.uri.authority(), head.uri.path_and_query()) else {
+        return false;
+    };
+    let (authority, target) = (authority.as_str(), target.as_str());
+    let came_with_it = authority.as_ptr().wrapping_add(authority.len()) == target.as_ptr();
+    target == "/" && !came_with_it
 }
 
 /// HTTP/2 names scheme and authority apart from the path (RFC 9113 §8.3.1).

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::header::HeaderValue;
+use http::header::{HeaderValue, UPGRADE};
 use http::{Response, Version};
 use hyper::upgrade::OnUpgrade;
 
@@ -10,7 +10,7 @@ use super::answer::{AnswerBody, Lease};
 use super::connection::{Busy, Peer};
 use super::error::{AttemptError, ExchangeError};
 use super::extended;
-use super::hygiene::X_REQUEST_ID;
+use super::hygiene::{self, X_REQUEST_ID};
 use super::outgoing::Outgoing;
 use super::upgrade;
 use super::visit::Visit;
@@ -39,23 +39,27 @@ impl Reply {
     /// The endpoint switches protocols to `protocol`.
     ///
     /// # Errors
-    /// When the client has not asked for it.
+    /// When the client has not asked for it, or for another protocol (RFC 9110 §7.8).
     pub(super) fn tunnel(
         outgoing: Outgoing<'_>,
         mut answer: Response<()>,
         lease: Lease,
         protocol: Option<HeaderValue>,
     ) -> Result<Self, ExchangeError> {
-        let client = outgoing.upgrade.ok_or(ExchangeError::Attempt(AttemptError::Unasked))?;
-        if !outgoing.extended {
-            upgrade::announce(answer.headers_mut(), protocol);
-            return Ok(Self::Tunnel(client, answer, lease, Within::Connection));
+        const UNASKED: ExchangeError = ExchangeError::Attempt(AttemptError::Unasked);
+        let client = outgoing.upgrade.ok_or(UNASKED)?;
+        if outgoing.extended {
+            if !extended::is_websocket(protocol.as_ref(), answer.headers()) {
+                return Err(UNASKED);
+            }
+            extended::announce(&mut answer);
+            return Ok(Self::Tunnel(client, answer, lease, Within::Stream));
         }
-        if !extended::is_websocket(protocol.as_ref(), answer.headers()) {
-            return Err(ExchangeError::Attempt(AttemptError::Unasked));
-        }
-        extended::announce(&mut answer);
-        Ok(Self::Tunnel(client, answer, lease, Within::Stream))
+        let asked = outgoing.head.headers.get(UPGRADE);
+        let protocol =
+            protocol.filter(|protocol| asked.is_some_and(|asked| lists(asked, protocol)));
+        upgrade::announce(answer.headers_mut(), protocol.ok_or(UNASKED)?);
+        Ok(Self::Tunnel(client, answer, lease, Within::Connection))
     }
 
     /// The answer to the client. The exchange's record ends with its body.
@@ -83,6 +87,13 @@ impl Reply {
             }
         }
     }
+}
+
+/// Whether all that an endpoint switches to is among what it was asked for.
+fn lists(asked: &HeaderValue, protocol: &HeaderValue) -> bool {
+    let mut named = hygiene::tokens(protocol).peekable();
+    let known = |name: &[u8]| hygiene::tokens(asked).any(|own| own.eq_ignore_ascii_case(name));
+    named.peek().is_some() && named.all(known)
 }
 
 /// Names the exchange in the answer and the answer in the record.

@@ -24,11 +24,9 @@ use super::visit::Visit;
 use super::worker::Worker;
 
 /// Makes the head of a 101 answer fit to be passed on: the protocol is the endpoint's choice.
-pub(super) fn announce(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
+pub(super) fn announce(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    if let Some(protocol) = protocol {
-        headers.insert(UPGRADE, protocol);
-    }
+    headers.insert(UPGRADE, protocol);
 }
 
 /// Joins both sides in a task of the worker; the exchange's record ends with it.

@@ -26,6 +26,11 @@ pub fn authority(head: &Parts) -> Option<&str> {
     split(text).map(|_| text)
 }
 
+/// Whether a text is a host, with a port or without, and nothing else.
+pub fn is_valid(text: &str) -> bool {
+    split(text).is_some()
+}
+
 /// The host that a request asks for: lower case, without the port and a last dot. It allocates
 /// only where a letter is upper case. `None` as for [`authority`].
 pub fn of(head: &Parts) -> Option<Cow<'_, str>> {
@@ -46,7 +51,10 @@ fn split(authority: &str) -> Option<&str> {
     };
     let (host, port) = authority.split_at_checked(end)?;
     let good_port = match port.strip_prefix(':') {
-        Some(digits) => digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()),
+        Some(digits) => {
+            let plain = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+            plain && (digits.is_empty() || digits.parse::<u16>().is_ok())
+        }
         None => port.is_empty(),
     };
     let good_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {

@@ -38,6 +38,23 @@ impl Stream {
             }
         }
     }
+
+    /// Whether something has come, of which a byte is taken: the stream is of no more use then.
+    pub(super) fn has_spoken(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.has_spoken(),
+            Self::Tls(stream) => {
+                let mut byte = [0];
+                let mut buffer = ReadBuf::new(&mut byte);
+                let read = std::future::poll_fn(|context| {
+                    Pin::new(&mut *stream).poll_read(context, &mut buffer)
+                });
+                let read = pin!(unconstrained(read));
+                let read = read.poll(&mut Context::from_waker(Waker::noop())).is_ready();
+                read && !buffer.filled().is_empty()
+            }
+        }
+    }
 }
 
 impl AsyncRead for Stream {

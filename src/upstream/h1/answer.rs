@@ -143,6 +143,10 @@ fn frame(mut answer: Response<()>, asked: &Method, seen: &Seen) -> Result<Head, 
     };
     // Of two lengths the connection's next reader may believe the other one.
     let clear = !(seen.coding && seen.length) && status != StatusCode::SWITCHING_PROTOCOLS;
+    // RFC 9110 §8.6: a 204 says nothing of a body, so that one that does may well send one.
+    let clear = clear
+        && (status != StatusCode::NO_CONTENT
+            || !(seen.coding || length.is_some_and(|size| size > 0)));
     let keeps = clear && decoder != Decoder::Close && says_keep(headers, version, seen);
     let rest = if seen.keep_alive { keep_alive(headers) } else { None };
     Ok(Head { answer, decoder, keeps, rest })
@@ -246,9 +250,13 @@ mod tests {
         assert_eq!(framed(Method::GET, "1.1 200", ""), (Decoder::Close, false));
         assert_eq!(framed(Method::HEAD, "1.1 200", length), (Decoder::Length(0), true));
         assert_eq!(framed(Method::HEAD, "1.1 200", chunked), (Decoder::Length(0), true));
-        for status in ["1.1 103", "1.1 204", "1.1 304"] {
-            assert_eq!(framed(Method::GET, status, length), (Decoder::Length(0), true), "{status}");
+        for (status, keeps) in [("1.1 103", true), ("1.1 204", false), ("1.1 304", true)] {
+            let expected = (Decoder::Length(0), keeps);
+            assert_eq!(framed(Method::GET, status, length), expected, "{status}");
         }
+        let empty = "content-length: 0\r\n";
+        assert_eq!(framed(Method::GET, "1.1 204", empty), (Decoder::Length(0), true));
+        assert_eq!(framed(Method::GET, "1.1 204", chunked), (Decoder::Length(0), false));
         let both = format!("{length}{chunked}");
         assert_eq!(framed(Method::GET, "1.1 200", &both), (Decoder::chunked(), false));
         let twice = format!("{length}{length}");

@@ -115,8 +115,13 @@ impl<B: Payload> Wire<B> {
     /// # Errors
     /// When it cannot be sent as it is.
     pub(super) fn begin(&mut self, call: Call<'_>, body: B) -> Result<(), Fault> {
-        self.method = call.head.method.clone();
         self.keeps = false; // until an answer says otherwise
+        // RFC 9112 §9.2: what comes before any request was sent is no answer. A connection that
+        // rested was asked when it was taken.
+        if self.sending.sent == 0 && self.stream.has_spoken() {
+            return Err(Fault::Head("it came before the request"));
+        }
+        self.method = call.head.method.clone();
         self.interim = 0;
         self.ahead = Bytes::new();
         self.sending.begin(call.head, call.added, body)?;
@@ -287,6 +292,10 @@ impl<B: Payload> Wire<B> {
                 interim(head.answer);
             }
             return Ok(None);
+        }
+        if status == StatusCode::SWITCHING_PROTOCOLS && !self.sending.is_done() {
+            // RFC 9110 §7.8: what follows would be read as the rest of the request's body.
+            return Err(Fault::Head("it switches protocols before the request was whole"));
         }
         if self.held.take().is_some() {
             // The endpoint does not want the body, and nothing else can follow the head.

@@ -47,12 +47,21 @@ impl Body for Said {
     }
 }
 
-async fn wire() -> (Wire<Said>, TcpStream) {
+async fn streams() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap());
     let (near, far) = tokio::join!(near, listener.accept());
+    (near.unwrap(), far.unwrap().0)
+}
+
+fn over(near: TcpStream) -> Wire<Said> {
     let limits = HeadLimits { size: 64 << 10, fields: 256 };
-    (Wire::new(Stream::Plain(Socket::new(near.unwrap())), limits), far.unwrap().0)
+    Wire::new(Stream::Plain(Socket::new(near)), limits)
+}
+
+async fn wire() -> (Wire<Said>, TcpStream) {
+    let (near, far) = streams().await;
+    (over(near), far)
 }
 
 static NONE: Fields = Vec::new();
@@ -170,4 +179,17 @@ async fn a_connection_that_sends_the_rest_of_a_request_counts_as_open_until_it_c
         assert_eq!((tasks.borrow_mut().running(), Arc::strong_count(&pool.name)), (0, 1));
     };
     LocalSet::new().run_until(finishing).await;
+}
+
+#[tokio::test]
+async fn what_an_endpoint_says_before_the_first_request_is_no_answer() {
+    let (near, mut far) = streams().await;
+    far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    near.readable().await.unwrap();
+    let mut wire = over(near);
+
+    let begun = wire.begin(call(&put(5)), Said::of(&[b"12345"]));
+
+    assert!(matches!(begun, Err(Fault::Head(_))), "{begun:?}");
+    assert!(!wire.is_reusable() && !wire.has_begun());
 }

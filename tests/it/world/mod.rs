@@ -14,6 +14,8 @@ pub(crate) mod narrow;
 pub(crate) mod origin;
 pub(crate) mod pouring;
 pub(crate) mod raw_h2;
+pub(crate) mod recorder;
+pub(crate) mod strict;
 pub(crate) mod tape;
 pub(crate) mod tls;
 pub(crate) mod unreachable;
