@@ -75,7 +75,7 @@ fn fit(max_connections: &mut usize, open_files: Option<u64>) {
     let Some(open_files) = open_files else { return };
     let most = usize::try_from(open_files / 4 * 3).unwrap_or(usize::MAX).max(1);
     if *max_connections > most {
-        tracing::warn!(
+        tracing::info!(
             open_files,
             max_connections = most,
             "downstream.max-connections is lowered to what the limit of open files allows; raise \
