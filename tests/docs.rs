@@ -65,6 +65,19 @@ fn every_test_that_the_table_of_duties_names_exists() {
     assert!(missing.is_empty(), "named in docs/http.md and no test: {missing:#?}");
 }
 
+#[test]
+fn every_test_that_the_duties_of_http2_name_exists() {
+    let text = fs::read_to_string(root().join("docs/http2.md")).expect("read docs/http2.md");
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = quoted.filter(|text| text.contains("::")).collect();
+
+    let exists = |name: &&str| is_a_test(name) || is_a_test(&format!("http2::{name}"));
+    let missing: Vec<&str> = named.iter().copied().filter(|name| !exists(name)).collect();
+
+    assert!(named.len() > 20, "the table has lost its rows: {} are left", named.len());
+    assert!(missing.is_empty(), "named in docs/http2.md and no test: {missing:#?}");
+}
+
 /// The last cell of each row of a table that begins with a section.
 fn tests_named(text: &str) -> Vec<&str> {
     let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| §"));
