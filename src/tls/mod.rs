@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod server;
+pub mod stream;
 
 use std::sync::Arc;
 

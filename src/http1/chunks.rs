@@ -5,11 +5,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Fault;
-use super::body::take;
+use super::decoder::take;
 
 /// Where the reader is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chunks {
+pub struct Chunks {
     at: At,
     /// What was read of trailers.
     trailers: BytesMut,
@@ -47,20 +47,27 @@ enum At {
 
 /// What the next bytes are.
 #[derive(Debug)]
-pub(super) enum Part {
+pub enum Part {
+    /// Bytes of the body.
     Data(Bytes),
+    /// The fields after it.
     Trailers(HeaderMap),
     /// More bytes are needed.
     More,
+    /// The body is over.
     End,
 }
 
-impl Chunks {
-    pub(super) fn new() -> Self {
+impl Default for Chunks {
+    /// Before the first one.
+    fn default() -> Self {
         Self { at: START, trailers: BytesMut::new(), extensions: 0 }
     }
+}
 
-    pub(super) fn is_ended(&self) -> bool {
+impl Chunks {
+    /// Whether the last of them and its trailers were read.
+    pub fn is_ended(&self) -> bool {
         self.at == At::End
     }
 
@@ -68,7 +75,7 @@ impl Chunks {
     ///
     /// # Errors
     /// When the bytes are no chunks, or too many of them are not data.
-    pub(super) fn next(&mut self, bytes: &mut Bytes) -> Result<Part, Fault> {
+    pub fn next(&mut self, bytes: &mut Bytes) -> Result<Part, Fault> {
         loop {
             match self.at {
                 At::End => return Ok(Part::End),
@@ -170,7 +177,7 @@ fn parse(trailers: &Bytes) -> Result<HeaderMap, Fault> {
 }
 
 /// Where `needle` begins in `bytes`.
-pub(super) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).position(|window| window == needle)
 }
 
@@ -190,7 +197,7 @@ mod tests {
     /// What is read when the bytes come in pieces of `piece` bytes: the data, the trailers, and
     /// what is left behind.
     fn read(wire: &[u8], piece: usize) -> Result<(Vec<u8>, HeaderMap, Vec<u8>), Fault> {
-        let mut chunks = Chunks::new();
+        let mut chunks = Chunks::default();
         let (mut data, mut trailers) = (Vec::new(), HeaderMap::new());
         let mut pieces = wire.chunks(piece.max(1));
         let mut bytes = Bytes::new();
