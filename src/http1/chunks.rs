@@ -24,6 +24,10 @@ enum At {
         size: u64,
         digits: u32,
     },
+    /// In space behind the size.
+    Space {
+        size: u64,
+    },
     /// In what follows the size on its line.
     Extension {
         size: u64,
@@ -108,23 +112,36 @@ impl Chunks {
                 Ok(At::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
             }
             (At::Size { digits: 0, .. }, _) => Err(Fault::Chunk("its size is missing")),
-            (At::Size { size, .. } | At::Extension { size }, b'\r') => Ok(At::SizeEnd { size }),
-            (At::Size { size, .. }, b';' | b' ' | b'\t') => Ok(At::Extension { size }),
-            (At::Size { .. }, _) => Err(Fault::Chunk("its size is no hexadecimal number")),
-            (At::Extension { .. }, b'\n') => Err(Fault::Chunk("a bare line feed ends its size")),
-            (At::Extension { size }, _) => {
-                self.extensions += 1;
-                if self.extensions > EXTENSIONS {
-                    return Err(Fault::Chunk("its extensions are too long"));
-                }
-                Ok(At::Extension { size })
+            (At::Size { size, .. } | At::Space { size } | At::Extension { size }, b'\r') => {
+                Ok(At::SizeEnd { size })
             }
+            (At::Size { size, .. } | At::Space { size }, b';') => Ok(At::Extension { size }),
+            (At::Size { size, .. } | At::Space { size }, b' ' | b'\t') => {
+                self.extension().map(|()| At::Space { size })
+            }
+            (At::Size { .. } | At::Space { .. }, _) => {
+                Err(Fault::Chunk("its size is no hexadecimal number"))
+            }
+            (At::Extension { .. }, b'\n') => Err(Fault::Chunk("a bare line feed ends its size")),
+            (At::Extension { size }, _) if byte == b'\t' || !byte.is_ascii_control() => {
+                self.extension().map(|()| At::Extension { size })
+            }
+            (At::Extension { .. }, _) => Err(Fault::Chunk("an extension has a control character")),
             (At::SizeEnd { size: 0 }, b'\n') => Ok(At::Trailers),
             (At::SizeEnd { size }, b'\n') => Ok(At::Data { left: size }),
             (At::DataEnd, b'\r') => Ok(At::DataFeed),
             (At::DataFeed, b'\n') => Ok(START),
             _ => Err(Fault::Chunk("it does not end with a line's end")),
         }
+    }
+
+    /// Counts a byte that is neither a size nor data.
+    fn extension(&mut self) -> Result<(), Fault> {
+        self.extensions += 1;
+        if self.extensions > EXTENSIONS {
+            return Err(Fault::Chunk("its extensions are too long"));
+        }
+        Ok(())
     }
 
     /// The fields after the last chunk, up to an empty line.
@@ -241,6 +258,9 @@ mod tests {
             b"5\r\nhello\n0\r\n\r\n",
             b"5\r\nhello\rx",
             b"5;a\nhello\r\n0\r\n\r\n",
+            b"5 5\r\nhello\r\n0\r\n\r\n",
+            b"5 a\r\nhello\r\n0\r\n\r\n",
+            b"5;a\0\r\nhello\r\n0\r\n\r\n",
             b"5\rhello\r\n",
             b"10000000000000005\r\nhello\r\n",
             b"00000000000000005\r\nhello\r\n",

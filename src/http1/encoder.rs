@@ -8,13 +8,15 @@ use super::Fault;
 use super::fields::{decimal, write_field};
 
 /// How a body is written, and what of it is still owed. What the head has said is kept to the
-/// byte: a body that is longer or shorter would make the endpoint see other requests than this one.
+/// byte: a body that is longer or shorter would make its recipient see other messages than this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoder {
     /// So many bytes are still to come.
     Length(u64),
     /// Chunks, until one of no size.
     Chunked,
+    /// All until the connection is closed.
+    Close,
 }
 
 impl Encoder {
@@ -56,6 +58,7 @@ impl Encoder {
                 write_size(data.len(), out);
                 Ok(b"\r\n")
             }
+            Self::Close => Ok(b""),
         }
     }
 
@@ -65,7 +68,7 @@ impl Encoder {
     /// When it is shorter than its head says.
     pub fn end(&self, trailers: Option<&HeaderMap>, out: &mut BytesMut) -> Result<(), Fault> {
         match self {
-            Self::Length(0) => Ok(()),
+            Self::Length(0) | Self::Close => Ok(()),
             Self::Length(_) => Err(Fault::Unsendable("its body is shorter than its head says")),
             Self::Chunked => {
                 out.put_slice(b"0\r\n");

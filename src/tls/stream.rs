@@ -41,6 +41,14 @@ impl Stream {
         }
     }
 
+    /// Has the connection end with a reset when it is dropped.
+    pub fn reset_on_close(&self) {
+        match self {
+            Self::Plain(stream) => stream.reset_on_close(),
+            Self::Tls(stream) => stream.get_ref().0.reset_on_close(),
+        }
+    }
+
     /// Whether something has come, of which a byte is taken: the stream is of no more use then.
     pub fn has_spoken(&mut self) -> bool {
         match self {
