@@ -56,15 +56,6 @@ pub fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether `bytes` hold a whole head, where the first `seen` bytes did not.
-pub fn is_whole(bytes: &[u8], seen: usize) -> bool {
-    let fresh = &bytes[seen.saturating_sub(3)..];
-    let ends = |(place, byte): (usize, &u8)| {
-        *byte == b'\n' && matches!(&fresh[place + 1..], [b'\n', ..] | [b'\r', b'\n', ..])
-    };
-    fresh.iter().enumerate().any(ends)
-}
-
 /// The length that the fields agree on. One field is left to say so.
 ///
 /// # Errors
@@ -125,14 +116,6 @@ mod tests {
         #[test]
         fn a_decimal_is_what_it_spells(number: u64) {
             prop_assert_eq!(decimal(number.to_string().as_bytes()), Some(number));
-        }
-
-        #[test]
-        fn a_whole_head_is_found_however_it_comes(cut in 0usize..40) {
-            let head = b"HTTP/1.1 200 OK\r\nx: 1\r\ny: 2\r\n\r\n";
-            let cut = cut.min(head.len() - 1);
-            prop_assert!(!is_whole(&head[..cut], 0));
-            prop_assert!(is_whole(head, cut));
         }
     }
 }

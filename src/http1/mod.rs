@@ -5,6 +5,8 @@ pub mod chunks;
 pub mod decoder;
 pub mod encoder;
 pub mod fields;
+pub mod gather;
+pub mod room;
 pub mod sending;
 
 use std::io;

@@ -59,17 +59,19 @@ impl<B: Payload> Sending<B> {
         }
     }
 
-    /// Begins with a message, whose head `write` writes.
+    /// Begins with a message, whose head `write` writes into an empty `buffer`.
     ///
     /// # Errors
     /// When it has no body and its head says that it has one.
     pub fn begin(
         &mut self,
         encoder: Encoder,
+        buffer: BytesMut,
         write: impl FnOnce(&mut BytesMut),
         body: B,
     ) -> Result<(), Fault> {
         self.encoder = encoder;
+        self.next = buffer;
         write(&mut self.next);
         self.sent = 0;
         self.done = false;
@@ -82,9 +84,9 @@ impl<B: Payload> Sending<B> {
         Ok(())
     }
 
-    /// Gives back the memory that the next message would use.
-    pub fn rest(&mut self) {
-        self.next = BytesMut::new();
+    /// Gives back the buffer of a message that was sent.
+    pub fn take_buffer(&mut self) -> BytesMut {
+        std::mem::take(&mut self.next)
     }
 
     /// Nothing is taken of the body until it may go.
@@ -292,7 +294,8 @@ mod tests {
         let head = HeaderMap::from_iter([framing]);
         let mut sending = Sending::nothing();
         let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
-        sending.begin(Encoder::of(&head).unwrap(), write, Parts(parts)).unwrap();
+        let encoder = Encoder::of(&head).unwrap();
+        sending.begin(encoder, BytesMut::new(), write, Parts(parts)).unwrap();
         let mut narrow = Narrow { takes: takes.into(), taken: Vec::new() };
         let mut context = Context::from_waker(Waker::noop());
         while sending.poll(&mut narrow, &mut context).map(Result::unwrap).is_pending() {}

@@ -108,6 +108,11 @@ impl AnswerBody {
         Self { content: Content::Empty, ..self }
     }
 
+    /// What keeps the client's connection busy: who sends the body holds it until all was sent.
+    pub(super) fn let_go(&mut self) -> Option<Busy> {
+        self.busy.take()
+    }
+
     /// Keeps the client's connection busy until the body has ended.
     pub(super) fn hold(&mut self, busy: Busy) {
         self.busy = Some(busy);

@@ -54,8 +54,9 @@ pub(super) async fn run(
         let mut connection = match worker.client.reuse(&to, rested, worker.clock.recent()) {
             Some(connection) => connection,
             None => {
-                let open = pin!(worker.client.open(&to));
-                within(&worker.waits, bounds, open, || outgoing.upload.taken())
+                // Boxed: it is rare, and larger than all the rest of an exchange.
+                let mut open = Box::pin(worker.client.open(&to));
+                within(&worker.waits, bounds, open.as_mut(), || outgoing.upload.taken())
                     .await?
                     .map_err(AttemptError::from)?
             }

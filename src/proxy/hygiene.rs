@@ -176,35 +176,46 @@ pub(super) fn clean_trailers(trailers: &mut HeaderMap, owned: &OwnedNames) {
 /// As [`clean_trailers`], for an answer.
 pub(super) fn clean_answer_trailers(trailers: &mut HeaderMap) {
     remove_hop_by_hop(trailers);
-    for name in NEVER_TRAILERS {
+    for name in &NEVER_TRAILERS {
         trailers.remove(name);
     }
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let ends: Vec<HeaderName> =
-        headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned().collect();
-    if ends.is_empty() {
-        return;
+    let mut ends = [false; HOPS];
+    for name in headers.keys() {
+        if let Some(place) = HOP_BY_HOP.iter().position(|ends| ends == name) {
+            ends[place] = true;
+        }
     }
-    remove_nominated(headers);
-    for name in ends {
+    if ends[CONNECTION_PLACE] {
+        remove_nominated(headers);
+    }
+    for (name, _) in HOP_BY_HOP.iter().zip(ends).filter(|(_, ends)| *ends) {
         headers.remove(name);
     }
 }
 
 /// Removes the fields that `Connection` names, save those that the message cannot do without.
 fn remove_nominated(headers: &mut HeaderMap) {
+    let mut values = headers.get_all(header::CONNECTION).iter();
+    if values.all(|value| tokens(value).all(|token| is_among(token, &OPTIONS))) {
+        return; // as nearly always
+    }
     let nominations: Vec<HeaderValue> =
         headers.get_all(header::CONNECTION).iter().cloned().collect();
     for token in nominations.iter().flat_map(tokens) {
-        if PROTECTED.iter().any(|name| token.eq_ignore_ascii_case(name.as_bytes())) {
+        if is_among(token, &PROTECTED) {
             continue;
         }
         if let Ok(name) = HeaderName::from_bytes(token) {
             headers.remove(name);
         }
     }
+}
+
+fn is_among(token: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|name| token.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 fn nominates(headers: &HeaderMap, token: &str) -> bool {
@@ -232,7 +243,7 @@ fn via(received: Version) -> &'static str {
 }
 
 /// RFC 9110 §7.6.1: fields of one connection.
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; HOPS] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -242,8 +253,15 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::PROXY_AUTHENTICATE,
 ];
 
+const HOPS: usize = 7;
+/// Where `Connection` is among them.
+const CONNECTION_PLACE: usize = 0;
+
+/// What `Connection` says that names no field but those which go anyway.
+const OPTIONS: [&str; 4] = ["keep-alive", "close", "upgrade", "te"];
+
 /// Fields that are for the gateway itself.
-const REQUEST_ONLY: [HeaderName; 2] =
+static REQUEST_ONLY: [HeaderName; 2] =
     [header::PROXY_AUTHORIZATION, HeaderName::from_static("http2-settings")];
 
 /// Fields that `Connection` may not take from a message: its framing, its target, who it is for.
@@ -258,7 +276,7 @@ const PROTECTED: [&str; 7] = [
 ];
 
 /// RFC 9110 §6.5.1: fields that say how a message is framed, routed, authenticated, read or stored.
-const NEVER_TRAILERS: [HeaderName; 28] = [
+static NEVER_TRAILERS: [HeaderName; 28] = [
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
     header::CONTENT_TYPE,
@@ -289,7 +307,7 @@ const NEVER_TRAILERS: [HeaderName; 28] = [
     header::VIA,
 ];
 
-const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+static FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

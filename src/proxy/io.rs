@@ -40,7 +40,7 @@ impl<S> Io<S> {
     }
 
     /// Notes whether the client takes what is written.
-    fn note(&self, written: &Poll<io::Result<usize>>) {
+    fn note<T>(&self, written: &Poll<io::Result<T>>) {
         if written.is_pending() {
             self.activity.stuck();
         } else {
@@ -133,9 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_flush(context);
-        if polled.is_pending() {
-            this.activity.stuck();
-        }
+        this.note(&polled);
         polled
     }
 

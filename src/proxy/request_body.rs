@@ -261,6 +261,9 @@ impl Stream {
         if let Some(fault) = &self.fault {
             return Poll::Ready(Some(Err(fault.clone())));
         }
+        if self.ended.is_some() {
+            return Poll::Ready(None);
+        }
         let polled = match self.incoming.poll_frame(context) {
             Poll::Pending => return self.poll_silence(context),
             Poll::Ready(polled) => polled,

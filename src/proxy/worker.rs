@@ -17,6 +17,7 @@ use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tasks::LocalTasks;
 use crate::base::throttle::Throttle;
 use crate::config::spec::GatewaySpec;
+use crate::http1::room::Room;
 use crate::routing::table::Table;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::delta::Delta;
@@ -72,6 +73,8 @@ pub enum Phase {
 pub(super) struct Worker {
     pub(super) gateway: Arc<GatewaySpec>,
     pub(super) client: Client<RequestBody>,
+    /// What its connections read and write with.
+    pub(super) room: Rc<Room>,
     pub(super) meter: Rc<Meter>,
     pub(super) clock: Rc<Clock>,
     pub(super) access_log: AccessLog,
@@ -190,13 +193,16 @@ impl Worker {
     fn new(setup: Setup) -> (Self, Connecting) {
         let meter = Rc::new(Meter::new(setup.number, setup.deltas));
         let connecting = Rc::new(RefCell::new(LocalTasks::new("upstream")));
-        let client = Client::new(Rc::clone(&connecting), Rc::clone(&meter), ANSWER_HEAD);
+        let room = Room::new();
+        let (tasks, counts) = (Rc::clone(&connecting), Rc::clone(&meter));
+        let client = Client::new(tasks, counts, Rc::clone(&room), ANSWER_HEAD);
         let reader = setup.table.reader();
         let view = View::of(&setup.table.load());
         let workers = setup.gateway.workers.max(1);
         let clock = Clock::new();
         let worker = Self {
             client,
+            room,
             meter,
             waits: Waits::new(Rc::clone(&clock)),
             clock,

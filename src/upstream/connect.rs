@@ -27,7 +27,7 @@ impl<B: Payload> Client<B> {
         &self,
         to: &Destination<'_>,
     ) -> Result<Connection<B>, ConnectError> {
-        let wire = Wire::new(dial(to).await?, self.limits);
+        let wire = Wire::new(dial(to).await?, Rc::clone(&self.room), self.limits);
         let open = Open::count(&self.meter, to.pool);
         Ok(Connection {
             line: Line::H1(h1::Line::new(wire, Rc::clone(&self.tasks), open)),

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::base::tasks::LocalTasks;
 use crate::config::spec::{ConnectionsSpec, Protocol};
+use crate::http1::room::Room;
 use crate::http1::sending::Payload;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
@@ -91,6 +92,7 @@ pub struct Client<B> {
     shelves: Shelves<B>,
     tasks: Rc<RefCell<LocalTasks>>,
     meter: Rc<Meter>,
+    room: Rc<Room>,
     limits: HeadLimits,
 }
 
@@ -114,8 +116,13 @@ enum Line<B> {
 
 impl<B: Payload> Client<B> {
     /// No connections yet. Connections that open run in `tasks`.
-    pub fn new(tasks: Rc<RefCell<LocalTasks>>, meter: Rc<Meter>, limits: HeadLimits) -> Self {
-        Self { shelves: Shelves::default(), tasks, meter, limits }
+    pub fn new(
+        tasks: Rc<RefCell<LocalTasks>>,
+        meter: Rc<Meter>,
+        room: Rc<Room>,
+        limits: HeadLimits,
+    ) -> Self {
+        Self { shelves: Shelves::default(), tasks, meter, room, limits }
     }
 
     /// A connection that is open already, if there is one that was idle no longer than `rested`.

@@ -329,6 +329,20 @@ async fn a_body_with_too_large_a_length_is_refused_before_a_byte_of_it() {
     assert_eq!(origin.connections(), 0);
 }
 
+/// Its sender may be waiting for a word, and will never send an empty line.
+#[tokio::test]
+async fn bytes_that_begin_no_request_are_answered_before_the_end_of_a_head() {
+    let gateway = Gateway::start(&one_tenant(&["127.0.0.1:1".parse().unwrap()])).await;
+    for bytes in
+        [&b"SSH-2.0-client\r\n"[..], b"\x16\x03\x01\x02\0\x01", b"GET /\r\n", b"HELO a\r\n"]
+    {
+        let mut client = Client::connect(gateway.address()).await;
+        let answer = client.ask(bytes).await;
+        assert_eq!(answer.status, 400, "{bytes:?}");
+        assert!(answer.text().contains("urn:tenantry:problem:bad-request"), "{bytes:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_valid_answer_is_a_bad_answer() {
     let many: String = (0..300).map(|number| format!("X-{number}: 1\r\n")).collect();

@@ -2,6 +2,8 @@
 //! by the connection's own task alone; an exchange is polled within it.
 
 mod answer;
+mod body;
+mod outbound;
 mod request;
 mod wire;
 
@@ -11,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::header::HeaderMap;
 use http::{Method, Response, StatusCode, Version};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -23,18 +24,20 @@ use crate::tls::stream::Stream;
 
 use super::alarm::Alarm;
 use super::answer::AnswerBody;
-use super::connection::{Peer, is_leaving, respond};
+use super::connection::{Busy, Peer, is_leaving, respond};
 use super::incoming::{Incoming, Switch};
 use super::unread;
 use super::worker::Worker;
 
 pub(super) use answer::interim;
+pub(super) use body::Body;
+pub(super) use outbound::Switched;
 pub(super) use request::Unread;
-pub(super) use wire::{Body, Switched};
 
 use answer::Asked;
+use outbound::Writer;
 use request::Head;
-use wire::{BodyEnd, Bounds, Wire, Writer};
+use wire::{BodyEnd, Bounds, Wire};
 
 /// A client's connection.
 pub(super) struct Connection {
@@ -48,14 +51,14 @@ pub(super) struct Connection {
     keeps: bool,
     /// The answer to it.
     sending: Sending<AnswerBody>,
-    /// It ends with the connection.
+    /// The exchange goes on until its answer was sent.
+    busy: Option<Busy>,
+    /// The answer ends with the connection.
     open_ended: bool,
     /// Who takes over where the endpoint switches protocols.
     heir: Option<oneshot::Sender<Switched>>,
     /// No further request is served.
     leaving: bool,
-    /// The map of the last request's fields, for the next one's.
-    headers: HeaderMap,
 }
 
 /// What a connection is at.
@@ -63,7 +66,7 @@ enum Step {
     /// It waits for a request.
     Head,
     /// The request is being served.
-    Exchange(Pin<Box<dyn Future<Output = (Response<AnswerBody>, HeaderMap)>>>),
+    Exchange(Pin<Box<dyn Future<Output = Response<AnswerBody>>>>),
     /// The answer is being sent.
     Answer,
     /// The rest of the request's body is still to come.
@@ -86,9 +89,6 @@ struct Farewell {
 /// Why a connection has ended otherwise than it should.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
-    /// What came was no request.
-    #[error(transparent)]
-    Unread(#[from] Unread),
     /// The answer could not be sent whole.
     #[error("the answer was cut off: {0}")]
     Cut(#[source] Fault),
@@ -100,7 +100,7 @@ pub(super) enum ConnectionError {
 impl Connection {
     /// Serves what comes by `stream`, of which `ahead` was read.
     pub(super) fn new(worker: Rc<Worker>, peer: Rc<Peer>, stream: Stream, ahead: Bytes) -> Self {
-        let wire = Wire::new(stream, ahead, Rc::clone(&peer.activity));
+        let wire = Wire::new(stream, ahead, Rc::clone(&peer.activity), Rc::clone(&worker.room));
         Self {
             worker,
             peer,
@@ -109,10 +109,10 @@ impl Connection {
             asked: Asked { version: Version::HTTP_11, head: false },
             keeps: true,
             sending: Sending::nothing(),
+            busy: None,
             open_ended: false,
             heir: None,
             leaving: false,
-            headers: HeaderMap::new(),
         }
     }
 
@@ -129,13 +129,18 @@ impl Connection {
     }
 
     fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
-        if self.leaving && self.wire.is_between_requests() {
-            return Poll::Ready(Ok(Step::FAREWELL));
-        }
         let bounds = self.bounds();
-        match ready!(self.wire.poll_head(context, bounds, &mut self.headers)) {
+        let Poll::Ready(head) = self.wire.poll_head(context, bounds) else {
+            // Asked only now: a request that has come already is served.
+            let goes = self.leaving && self.wire.is_between_requests();
+            return if goes { Poll::Ready(Ok(Step::FAREWELL)) } else { Poll::Pending };
+        };
+        match head {
             Ok(Some(head)) => Poll::Ready(Ok(self.begin(head))),
-            Ok(None) => Poll::Ready(Ok(Step::Over)),
+            // TLS says goodbye also to who has left first.
+            Ok(None) => {
+                Poll::Ready(Ok(if self.wire.is_tls() { Step::FAREWELL } else { Step::Over }))
+            }
             Err(unread) => {
                 tracing::debug!(client = %self.peer.address, %unread, "no request could be read");
                 let (problem, bytes) = unread::answer(&unread, &self.worker.date());
@@ -158,10 +163,10 @@ impl Connection {
         });
         let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
         Step::Exchange(Box::pin(async move {
-            let answer = respond(&worker, &peer, &mut parts, Incoming::http1(body, switch)).await;
-            let mut headers = parts.headers;
-            headers.clear();
-            (answer, headers)
+            let body = Incoming::http1(body, switch);
+            let answer = respond(&worker, &peer, &mut parts, body).await;
+            worker.room.take_map(parts.headers);
+            answer
         }))
     }
 
@@ -170,10 +175,7 @@ impl Connection {
             return Poll::Ready(Ok(Step::Over));
         };
         match exchange.as_mut().poll(context) {
-            Poll::Ready((answer, headers)) => {
-                self.headers = headers;
-                Poll::Ready(self.send(answer))
-            }
+            Poll::Ready(answer) => Poll::Ready(self.send(answer)),
             Poll::Pending => {
                 drop(self.wire.poll_interim(context));
                 self.poll_gone(context)
@@ -196,35 +198,31 @@ impl Connection {
             self.heir = None;
         }
         self.open_ended = encoder == Encoder::Close;
-        // Of a body that nobody reads any more the rest is not read only to keep a connection.
-        let context = Context::from_waker(std::task::Waker::noop());
-        let unread = self.wire.poll_body_end(&context) == Poll::Ready(BodyEnd::Unread);
+        let unread = self.wire.settle_body();
         let leaving = self.leaving || is_leaving(&self.worker, &self.peer.activity);
         self.keeps &= !self.open_ended && !unread && (!leaving || switches);
         let asked = self.asked;
         let (head, mut body) = answer.into_parts();
+        self.busy = body.let_go();
         if !answer::has_body(asked, status) {
             body = body.without_content();
         }
         let answer = Response::from_parts(head, ());
         let (keeps, date) = (self.keeps, self.worker.date());
         let write = |out: &mut _| answer::write(&answer, asked, keeps, &date, out);
-        self.sending.begin(encoder, write, body).map_err(ConnectionError::Cut)?;
+        let buffer = self.worker.room.buffer();
+        self.sending.begin(encoder, buffer, write, body).map_err(ConnectionError::Cut)?;
+        self.worker.room.take_map(answer.into_parts().0.headers);
         Ok(Step::Answer)
     }
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
         match self.sending.poll(&mut Writer(&self.wire), context) {
             Poll::Pending => self.poll_gone(context),
-            Poll::Ready(Err(fault)) => {
-                if self.open_ended {
-                    // Its end would be that of the answer.
-                    self.wire.reset();
-                }
-                Poll::Ready(Err(ConnectionError::Cut(fault)))
-            }
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(ConnectionError::Cut(fault))),
             Poll::Ready(Ok(())) => {
-                self.sending.rest();
+                self.busy = None;
+                self.worker.room.take_buffer(self.sending.take_buffer());
                 let Some(heir) = self.heir.take() else {
                     return Poll::Ready(Ok(Step::Rest));
                 };
@@ -237,8 +235,11 @@ impl Connection {
 
     fn poll_rest(&self, context: &Context<'_>) -> Poll<Step> {
         let end = ready!(self.wire.poll_body_end(context));
-        let goes_on = end == BodyEnd::Whole && self.keeps;
-        Poll::Ready(if goes_on { Step::Head } else { Step::FAREWELL })
+        if end == BodyEnd::Unread || !self.keeps {
+            return Poll::Ready(Step::FAREWELL);
+        }
+        self.wire.rest();
+        Poll::Ready(Step::Head)
     }
 
     fn poll_last_word(&mut self, context: &mut Context<'_>) -> Poll<Step> {
@@ -308,6 +309,18 @@ impl Future for Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.open_ended && matches!(self.step, Step::Answer) {
+            // The end of the connection would be that of an answer which is not whole.
+            self.wire.reset();
+        }
+    }
+}
+
 /// 1 s, and 256 KiB: long enough for who has read the answer to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 const LAST_WORDS: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests;

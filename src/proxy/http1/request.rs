@@ -73,6 +73,18 @@ pub(super) fn read(
     Ok(Some(head))
 }
 
+/// Looks at the beginning of a head.
+///
+/// # Errors
+/// When no head begins so.
+pub(super) fn judge(bytes: &[u8]) -> Result<(), Unread> {
+    let mut few = [const { MaybeUninit::uninit() }; FEW];
+    match httparse::Request::new(&mut []).parse_with_uninit_headers(bytes, &mut few) {
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Ok(()),
+        Err(error) => Err(Unread::Syntax(error)),
+    }
+}
+
 fn take(
     parsed: &httparse::Request<'_, '_>,
     bytes: &Bytes,
@@ -239,6 +251,18 @@ mod tests {
         let many = |fields| format!("GET / HTTP/1.1\r\n{}\r\n", "x: 1\r\n".repeat(fields));
         assert!(matches!(whole(&many(65)), Err(Unread::TooLarge)));
         assert_eq!(whole(&many(64)).unwrap().parts.headers.len(), 64);
+    }
+
+    #[test]
+    fn what_begins_like_no_head_is_told_before_its_end() {
+        for bad in
+            [&b"\x16\x03\x01"[..], b"SSH-2.0-x\r\n", b"GET /\r\n", b"GET / HTTP/1.1\r\nx : 1"]
+        {
+            assert!(judge(bad).is_err(), "{bad:?}");
+        }
+        for good in [&b"G"[..], b"GET / HT", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a"] {
+            assert!(judge(good).is_ok(), "{good:?}");
+        }
     }
 
     proptest! {

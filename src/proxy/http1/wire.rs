@@ -3,24 +3,25 @@
 //! connection alone.
 //!
 //! **Invariant:** one reader at a time. While a body is being read, the connection does not read,
-//! and it looks for the next request only where the body has ended.
+//! and it looks for the next request only where the body has ended. Whoever still has the body of
+//! an earlier request finds it ended, and nobody but the connection keeps the socket open.
 
-use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::HeaderMap;
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::http1::Fault;
 use crate::http1::chunks::Part;
 use crate::http1::decoder::Decoder;
-use crate::http1::fields::is_whole;
+use crate::http1::gather::{Gathered, SOME};
+use crate::http1::room::Room;
 use crate::proxy::activity::Activity;
 use crate::tls::stream::Stream;
 
@@ -29,31 +30,38 @@ use super::request::{self, Head, Unread};
 /// A client's connection below its requests.
 #[derive(Debug)]
 pub(in crate::proxy) struct Wire {
-    stream: RefCell<Stream>,
-    inbound: RefCell<Inbound>,
-    activity: Rc<Activity>,
+    pub(super) stream: RefCell<Stream>,
+    /// An interim answer was written and may not have left.
+    unflushed: Cell<bool>,
+    pub(super) inbound: RefCell<Inbound>,
+    pub(super) activity: Rc<Activity>,
+    room: Rc<Room>,
 }
 
 /// What has come and is still to come.
 #[derive(Debug)]
-struct Inbound {
-    /// Read of the next head.
+pub(super) struct Inbound {
+    /// Read and not looked at: of the next head, or of the body and behind it.
+    pub(super) gathered: Gathered,
+    /// Where a body is read to.
     read: BytesMut,
-    /// How much of it was looked through.
-    seen: usize,
-    /// Read, and of the body or behind it.
-    ahead: Bytes,
-    /// Of the present body.
-    decoder: Decoder,
+    /// How far a head that is not whole was judged: not, its first bytes, its first line.
+    judged: u8,
+    /// The number of the present request.
+    pub(super) number: u64,
+    /// Of its body.
+    pub(super) decoder: Decoder,
     /// The client waits for a word before it sends the body.
     expects: bool,
-    /// Room for the next read of a body, in bytes.
-    room: usize,
+    /// The size of the next read of a body, in bytes.
+    size: usize,
     /// The body broke off, or is none: nothing that follows is understood any more.
     broken: bool,
     /// Nobody reads the body any more.
-    abandoned: bool,
-    /// Who waits for the body's end.
+    pub(super) abandoned: bool,
+    /// Who waits in it.
+    reader: Option<Waker>,
+    /// The connection, where it has to hear of the body's end, or has something to say.
     waiter: Option<Waker>,
 }
 
@@ -74,25 +82,36 @@ pub(super) enum BodyEnd {
     Unread,
 }
 
-/// The body of a request, for who reads it.
-#[derive(Debug)]
-pub(in crate::proxy) struct Body(Rc<Wire>);
-
 impl Wire {
     /// `ahead` was read of `stream`.
-    pub(super) fn new(stream: Stream, ahead: Bytes, activity: Rc<Activity>) -> Rc<Self> {
+    pub(super) fn new(
+        stream: Stream,
+        ahead: Bytes,
+        activity: Rc<Activity>,
+        room: Rc<Room>,
+    ) -> Rc<Self> {
+        let mut gathered = Gathered::default();
+        gathered.ahead = ahead;
         let inbound = Inbound {
+            gathered,
             read: BytesMut::new(),
-            seen: 0,
-            ahead,
+            judged: 0,
+            number: 0,
             decoder: Decoder::Length(0),
             expects: false,
-            room: LEAST_ROOM,
+            size: LEAST_ROOM,
             broken: false,
             abandoned: false,
+            reader: None,
             waiter: None,
         };
-        Rc::new(Self { stream: stream.into(), inbound: inbound.into(), activity })
+        Rc::new(Self {
+            stream: stream.into(),
+            unflushed: Cell::new(false),
+            inbound: inbound.into(),
+            activity,
+            room,
+        })
     }
 
     /// The head of the next request; `None` where the client has left instead. What came before it
@@ -104,23 +123,17 @@ impl Wire {
         &self,
         context: &mut Context<'_>,
         bounds: Bounds,
-        headers: &mut HeaderMap,
     ) -> Poll<Result<Option<Head>, Unread>> {
         let mut inbound = self.inbound.borrow_mut();
-        if !inbound.ahead.is_empty() {
-            let ahead = std::mem::take(&mut inbound.ahead);
-            inbound.read.extend_from_slice(&ahead);
-        }
-        if !inbound.read.is_empty() {
+        if !inbound.gathered.is_empty() {
             self.activity.read(); // it came behind the last request
         }
         loop {
             inbound.pass_over_empty_lines();
-            let (length, seen) = (inbound.read.len(), inbound.seen);
-            if is_whole(&inbound.read, seen) {
-                let mut bytes = std::mem::take(&mut inbound.read).freeze();
-                inbound.seen = 0;
-                let head = request::read(&mut bytes, std::mem::take(headers), bounds.fields)?;
+            if inbound.gathered.is_whole() {
+                let mut bytes = inbound.gathered.take();
+                let length = bytes.len();
+                let head = request::read(&mut bytes, self.room.map(), bounds.fields)?;
                 if length - bytes.len() > bounds.size {
                     return Poll::Ready(Err(Unread::TooLarge));
                 }
@@ -130,13 +143,14 @@ impl Wire {
                 inbound.begin(&head, bytes);
                 return Poll::Ready(Ok(Some(head)));
             }
-            inbound.seen = length;
-            if length > bounds.size {
-                let line = inbound.read.contains(&b'\n');
+            inbound.judge()?;
+            let came = inbound.gathered.bytes();
+            if came.len() > bounds.size {
+                let line = came.contains(&b'\n');
                 let too_large = if line { Unread::TooLarge } else { Unread::Target };
                 return Poll::Ready(Err(too_large));
             }
-            match ready!(self.poll_read_some(&mut inbound, context)) {
+            match ready!(self.poll_gather(&mut inbound, context)) {
                 Ok(1..) => self.activity.read(),
                 Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
@@ -145,42 +159,57 @@ impl Wire {
 
     /// Whether nothing of a next request has come.
     pub(super) fn is_between_requests(&self) -> bool {
-        let inbound = self.inbound.borrow();
-        inbound.read.is_empty() && inbound.ahead.is_empty()
+        self.inbound.borrow().gathered.is_empty()
     }
 
     /// Ready when the client leaves while it is waited for nothing. What it sends meanwhile is kept
     /// for its next request, as far as one read brings it.
     pub(super) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut inbound = self.inbound.borrow_mut();
-        let awaited = inbound.decoder.is_ended() && inbound.ahead.is_empty();
-        if !awaited || !inbound.read.is_empty() {
+        if !inbound.decoder.is_ended() {
+            inbound.wait(context);
             return Poll::Pending;
         }
-        match ready!(self.poll_read_some(&mut inbound, context)) {
+        if !inbound.gathered.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_gather(&mut inbound, context)) {
             Ok(1..) => Poll::Pending,
             Ok(0) | Err(_) => Poll::Ready(()),
         }
     }
 
-    /// Waits until the body has ended or will not be read. Of one that nobody reads, what has come
-    /// already is passed over.
+    /// The answer begins: a client that was not asked for its body by now is not asked any more. Tells
+    /// whether the connection cannot be used after it, as far as is known: of a body that nobody reads
+    /// the rest is not read only to keep a connection.
+    pub(super) fn settle_body(&self) -> bool {
+        let mut inbound = self.inbound.borrow_mut();
+        inbound.broken |= std::mem::take(&mut inbound.expects);
+        matches!(inbound.body_end(), Some(BodyEnd::Unread))
+    }
+
+    /// Waits until the body has ended or will not be read.
     pub(super) fn poll_body_end(&self, context: &Context<'_>) -> Poll<BodyEnd> {
         let mut inbound = self.inbound.borrow_mut();
-        if inbound.abandoned && !inbound.broken {
-            inbound.pass_over_body();
+        if let Some(end) = inbound.body_end() {
+            return Poll::Ready(end);
         }
-        if inbound.broken {
-            return Poll::Ready(BodyEnd::Unread);
-        }
-        if inbound.decoder.is_ended() {
-            return Poll::Ready(BodyEnd::Whole);
-        }
-        if inbound.abandoned {
-            return Poll::Ready(BodyEnd::Unread);
-        }
-        inbound.waiter = Some(context.waker().clone());
+        inbound.wait(context);
         Poll::Pending
+    }
+
+    /// Gives back what a connection that waits for its next request does not need.
+    pub(super) fn rest(&self) {
+        let mut inbound = self.inbound.borrow_mut();
+        inbound.read = BytesMut::new();
+        if inbound.gathered.is_empty() {
+            inbound.gathered = Gathered::default();
+        }
+    }
+
+    /// Whether it is encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        self.stream.borrow().is_tls()
     }
 
     /// Writes the interim answers that are to go before everything else.
@@ -200,6 +229,11 @@ impl Wire {
             if written.is_pending() {
                 return Poll::Pending;
             }
+            self.unflushed.set(true);
+        }
+        if self.unflushed.get() {
+            ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_flush(context))?;
+            self.unflushed.set(false);
         }
         Poll::Ready(Ok(()))
     }
@@ -217,33 +251,31 @@ impl Wire {
 
     /// Reads on after the last word and forgets it. Gives how many bytes came.
     pub(super) fn poll_forget(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut space = [MaybeUninit::uninit(); SMALL];
+        let mut space = [MaybeUninit::uninit(); SOME];
         let mut space = ReadBuf::uninit(&mut space);
         let read = Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, &mut space);
         read.map_ok(|()| space.filled().len())
     }
 
-    /// Reads what has come, so that a connection that waits holds no memory to read into.
-    fn poll_read_some(
+    fn poll_gather(
         &self,
         inbound: &mut Inbound,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut space = [MaybeUninit::uninit(); SMALL];
-        let mut space = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, &mut space))?;
-        inbound.read.extend_from_slice(space.filled());
-        Poll::Ready(Ok(space.filled().len()))
+        inbound.gathered.poll_read(&mut *self.stream.borrow_mut(), &self.room, context)
     }
 
-    fn poll_body(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    pub(super) fn poll_body(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let mut inbound = self.inbound.borrow_mut();
         if inbound.broken {
             return Poll::Ready(Some(Err(Fault::Closed)));
         }
         loop {
-            let Inbound { decoder, ahead, .. } = &mut *inbound;
-            let part = match decoder.next(ahead) {
+            let Inbound { decoder, gathered, .. } = &mut *inbound;
+            let part = match decoder.next(&mut gathered.ahead) {
                 Ok(Part::More) => None,
                 Ok(Part::Data(data)) => Some(Some(Ok(Frame::data(data)))),
                 Ok(Part::Trailers(fields)) => Some(Some(Ok(Frame::trailers(fields)))),
@@ -273,22 +305,25 @@ impl Wire {
     ) -> Poll<io::Result<usize>> {
         if std::mem::take(&mut inbound.expects) {
             self.activity.tell(b"HTTP/1.1 100 Continue\r\n\r\n");
-            // Where it cannot go now the connection sends it on.
-            drop(self.poll_interim(context));
+            inbound.wake(); // the connection sends it
         }
-        inbound.read.reserve(inbound.room);
+        inbound.read.reserve(inbound.size);
         let room = inbound.read.capacity() - inbound.read.len();
         let mut stream = self.stream.borrow_mut();
-        let read = ready!(pin!(stream.read_buf(&mut inbound.read)).poll(context))?;
+        let Poll::Ready(read) = pin!(stream.read_buf(&mut inbound.read)).poll(context) else {
+            inbound.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        };
+        let read = read?;
         self.activity.read();
         // Large bodies come in large reads, and small ones do not hold large buffers.
-        inbound.room = if read == room { (inbound.room * 2).min(MOST_ROOM) } else { LEAST_ROOM };
-        inbound.ahead = inbound.read.split().freeze();
+        inbound.size = if read == room { (inbound.size * 2).min(MOST_ROOM) } else { LEAST_ROOM };
+        inbound.gathered.ahead = inbound.read.split().freeze();
         Poll::Ready(Ok(read))
     }
 
     /// Notes whether the client takes what is written.
-    fn note(&self, written: &Poll<io::Result<usize>>) {
+    pub(super) fn note<T>(&self, written: &Poll<io::Result<T>>) {
         if written.is_pending() {
             self.activity.stuck();
         } else {
@@ -300,24 +335,57 @@ impl Wire {
 impl Inbound {
     /// A request begins whose head was read; `ahead` follows it.
     fn begin(&mut self, head: &Head, ahead: Bytes) {
-        self.ahead = ahead;
+        // Of nothing no hold is left on the memory that the head lies in.
+        self.gathered.ahead = if ahead.is_empty() { Bytes::new() } else { ahead };
         self.decoder = head.decoder.clone();
-        self.expects = head.expects && self.ahead.is_empty();
-        self.room = LEAST_ROOM;
-        self.abandoned = false;
-        self.waiter = None;
+        self.expects = head.expects && self.gathered.is_empty();
+        self.size = LEAST_ROOM;
+        self.number += 1;
+        (self.judged, self.broken, self.abandoned) = (0, false, false);
+        (self.reader, self.waiter) = (None, None);
+    }
+
+    /// What is no head is refused as soon as that shows: its sender may be waiting for a word. Looked
+    /// at twice only, so that a head that comes byte by byte costs no more than its bytes.
+    fn judge(&mut self) -> Result<(), Unread> {
+        let came = self.gathered.bytes();
+        let stage = if came.is_empty() { 0 } else { 1 + u8::from(came.contains(&b'\n')) };
+        if stage <= self.judged {
+            return Ok(());
+        }
+        self.judged = stage;
+        request::judge(self.gathered.bytes())
+    }
+
+    /// How the body has ended, if it has. Of one that nobody reads, what has come already is passed
+    /// over.
+    fn body_end(&mut self) -> Option<BodyEnd> {
+        if self.abandoned && !self.broken {
+            self.pass_over_body();
+        }
+        if !self.broken && self.decoder.is_ended() {
+            return Some(BodyEnd::Whole);
+        }
+        (self.broken || self.abandoned).then_some(BodyEnd::Unread)
+    }
+
+    fn wait(&mut self, context: &Context<'_>) {
+        if !self.waiter.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            self.waiter = Some(context.waker().clone());
+        }
     }
 
     fn pass_over_empty_lines(&mut self) {
-        while let [b'\n', ..] | [b'\r', b'\n', ..] = self.read[..] {
-            self.read.advance(if self.read[0] == b'\n' { 1 } else { 2 });
-            self.seen = 0;
-        }
+        self.gathered.pass_over(|bytes| match bytes {
+            [b'\n', ..] => 1,
+            [b'\r', b'\n', ..] => 2,
+            _ => 0,
+        });
     }
 
     fn pass_over_body(&mut self) {
         loop {
-            match self.decoder.next(&mut self.ahead) {
+            match self.decoder.next(&mut self.gathered.ahead) {
                 Ok(Part::Data(_) | Part::Trailers(_)) => {}
                 Ok(Part::More | Part::End) => return,
                 // What comes after it may look like chunks again, and is none.
@@ -329,151 +397,22 @@ impl Inbound {
         }
     }
 
-    fn wake(&mut self) {
+    pub(super) fn wake(&mut self) {
         if let Some(waiter) = self.waiter.take() {
             waiter.wake();
         }
     }
 }
 
-impl Body {
-    /// The body of the request whose head was read last.
-    pub(super) fn of(wire: &Rc<Wire>) -> Self {
-        Self(Rc::clone(wire))
-    }
-
-    /// The next part.
-    ///
-    /// # Errors
-    /// When it breaks off or is not valid.
-    pub(in crate::proxy) fn poll_frame(
-        &self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        self.0.poll_body(context)
-    }
-
-    /// Whether all of it was read.
-    pub(in crate::proxy) fn is_end_stream(&self) -> bool {
-        self.0.inbound.borrow().decoder.is_ended()
-    }
-
-    /// How much is still to come.
-    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
-        self.0.inbound.borrow().decoder.size_hint()
-    }
-}
-
-impl Drop for Body {
+impl Drop for Wire {
     fn drop(&mut self) {
-        let mut inbound = self.0.inbound.borrow_mut();
-        inbound.abandoned = true;
-        inbound.wake();
-    }
-}
-
-/// The connection once the endpoint has switched protocols: bytes from here on.
-#[derive(Debug)]
-pub(in crate::proxy) struct Switched(Rc<Wire>);
-
-impl Switched {
-    /// What of `wire` was read already is read first.
-    pub(super) fn of(wire: &Rc<Wire>) -> Self {
-        let mut inbound = wire.inbound.borrow_mut();
-        if inbound.ahead.is_empty() {
-            inbound.ahead = inbound.read.split().freeze();
+        // A socket that closes wakes nobody.
+        if let Some(reader) = self.inbound.get_mut().reader.take() {
+            reader.wake();
         }
-        Self(Rc::clone(wire))
     }
 }
 
-impl AsyncRead for Switched {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut inbound = self.0.inbound.borrow_mut();
-        if inbound.ahead.is_empty() {
-            return Pin::new(&mut *self.0.stream.borrow_mut()).poll_read(context, buffer);
-        }
-        let size = inbound.ahead.len().min(buffer.remaining());
-        buffer.put_slice(&inbound.ahead[..size]);
-        inbound.ahead.advance(size);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Switched {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_shutdown(context)
-    }
-}
-
-/// Writes to the client.
-pub(super) struct Writer<'w>(pub(super) &'w Wire);
-
-impl Writer<'_> {
-    fn poll(
-        &self,
-        context: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.0.poll_interim(context))?;
-        let written = write(Pin::new(&mut *self.0.stream.borrow_mut()), context);
-        self.0.note(&written);
-        written
-    }
-}
-
-impl AsyncWrite for Writer<'_> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll(context, |stream, context| stream.poll_write(context, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll(context, |stream, context| stream.poll_write_vectored(context, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut *self.0.stream.borrow_mut()).poll_flush(context);
-        if flushed.is_pending() {
-            self.0.activity.stuck();
-        }
-        flushed
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_shutdown(context)
-    }
-}
-
-/// 4 KiB: a usual head, and a small body with it, comes in one read.
-const SMALL: usize = 4 << 10;
 /// 8 KiB: what a usual body takes.
 const LEAST_ROOM: usize = 8 << 10;
 /// 256 KiB: beyond it a larger read saves nothing.

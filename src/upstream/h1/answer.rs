@@ -28,21 +28,29 @@ pub(super) fn may_begin(bytes: &[u8]) -> bool {
     bytes[..seen] == VERSION[..seen]
 }
 
-/// Reads a head from the front of `bytes`; what follows it stays there. `asked` is the request's
-/// method, `fields` the most that a head may have.
+/// Reads a head from the front of `bytes`; what follows it stays there. `map` is an empty
+/// one to fill, `asked` the request's method, `fields` the most that a head may have.
 ///
 /// # Errors
 /// When it is no head of an answer, or its framing is unclear.
-pub(super) fn read(bytes: &mut Bytes, asked: &Method, fields: usize) -> Result<Head, Fault> {
+pub(super) fn read(
+    bytes: &mut Bytes,
+    map: HeaderMap,
+    asked: &Method,
+    fields: usize,
+) -> Result<Head, Fault> {
     let whole = bytes.clone();
     let mut few = [const { MaybeUninit::uninit() }; FEW];
-    let (head, size) = match parse(&whole, asked, &mut few) {
-        Err(Fault::Syntax(httparse::Error::TooManyHeaders)) if fields > FEW => {
-            let mut many = vec![MaybeUninit::uninit(); fields];
-            parse(&whole, asked, &mut many)?
-        }
-        parsed => parsed?,
-    };
+    let mut many;
+    let mut parsed = httparse::Response::new(&mut []);
+    let mut size = parse(&mut parsed, &whole, &mut few);
+    if matches!(size, Err(Fault::Syntax(httparse::Error::TooManyHeaders))) && fields > FEW {
+        many = vec![MaybeUninit::uninit(); fields];
+        parsed = httparse::Response::new(&mut []);
+        size = parse(&mut parsed, &whole, &mut many);
+    }
+    let size = size?;
+    let head = take(&parsed, &whole, map, asked)?;
     bytes.advance(size);
     Ok(head)
 }
@@ -57,24 +65,33 @@ pub(super) fn blame(bytes: &[u8]) -> Fault {
     }
 }
 
-fn parse<'b>(
-    bytes: &'b Bytes,
-    asked: &Method,
-    room: &mut [MaybeUninit<httparse::Header<'b>>],
-) -> Result<(Head, usize), Fault> {
-    let mut parsed = httparse::Response::new(&mut []);
+fn parse<'h, 'b>(
+    parsed: &mut httparse::Response<'h, 'b>,
+    bytes: &'b [u8],
+    room: &'h mut [MaybeUninit<httparse::Header<'b>>],
+) -> Result<usize, Fault> {
     let status = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut parsed, bytes, room)
+        .parse_response_with_uninit_headers(parsed, bytes, room)
         .map_err(Fault::Syntax)?;
-    let httparse::Status::Complete(size) = status else {
-        return Err(Fault::Head("it ends within a line"));
-    };
+    match status {
+        httparse::Status::Complete(size) => Ok(size),
+        httparse::Status::Partial => Err(Fault::Head("it ends within a line")),
+    }
+}
+
+fn take(
+    parsed: &httparse::Response<'_, '_>,
+    bytes: &Bytes,
+    map: HeaderMap,
+    asked: &Method,
+) -> Result<Head, Fault> {
     let mut answer = Response::new(());
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
     *answer.status_mut() = status.ok_or(Fault::Head("its status is not from 100 to 999"))?;
     *answer.version_mut() =
         if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let headers = answer.headers_mut();
+    *headers = map;
     headers.reserve(parsed.headers.len() + SPARE);
     let mut seen = Seen::default();
     for field in &*parsed.headers {
@@ -86,8 +103,7 @@ fn parse<'b>(
         seen.note(&name);
         headers.append(name, value);
     }
-    let head = frame(answer, asked, &seen)?;
-    Ok((head, size))
+    frame(answer, asked, &seen)
 }
 
 /// How the body is framed (RFC 9112 §6.3), and whether the connection lives on after it (§9.3).
@@ -143,12 +159,12 @@ mod tests {
     use super::*;
 
     fn get(head: &str) -> Result<Head, Fault> {
-        read(&mut Bytes::copy_from_slice(head.as_bytes()), &Method::GET, 64)
+        read(&mut Bytes::copy_from_slice(head.as_bytes()), HeaderMap::new(), &Method::GET, 64)
     }
 
     fn framed(asked: Method, status: &str, fields: &str) -> (Decoder, bool) {
         let head = format!("HTTP/{status} x\r\n{fields}\r\n");
-        let head = read(&mut Bytes::from(head.into_bytes()), &asked, 64).unwrap();
+        let head = read(&mut Bytes::from(head.into_bytes()), HeaderMap::new(), &asked, 64).unwrap();
         (head.decoder, head.keeps)
     }
 
@@ -159,7 +175,7 @@ mod tests {
         );
         assert!(may_begin(&bytes));
 
-        let head = read(&mut bytes, &Method::GET, 64).unwrap();
+        let head = read(&mut bytes, HeaderMap::new(), &Method::GET, 64).unwrap();
 
         assert_eq!(head.answer.status(), StatusCode::CREATED);
         assert_eq!(head.answer.headers()["server"], "a");
@@ -258,9 +274,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end_in_a_word(bytes: Vec<u8>) {
-            drop(read(&mut Bytes::from(bytes.clone()), &Method::GET, 64));
+            drop(read(&mut Bytes::from(bytes.clone()), HeaderMap::new(), &Method::GET, 64));
             let head = [b"HTTP/1.1 200 OK\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
-            drop(read(&mut Bytes::from(head), &Method::GET, 64));
+            drop(read(&mut Bytes::from(head), HeaderMap::new(), &Method::GET, 64));
         }
     }
 }

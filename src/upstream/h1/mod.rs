@@ -10,6 +10,7 @@ mod request;
 
 use std::io;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ use crate::http1::Fault;
 use crate::http1::chunks::Part;
 use crate::http1::decoder::Decoder;
 use crate::http1::encoder::Encoder;
-use crate::http1::fields::is_whole;
+use crate::http1::gather::Gathered;
+use crate::http1::room::Room;
 use crate::http1::sending::Payload;
 use crate::http1::sending::Sending;
 use crate::tls::stream::Stream;
@@ -41,42 +43,41 @@ pub(super) struct Wire<B> {
     held: Option<Pin<Box<Sleep>>>,
     /// Why the rest of the request cannot be sent; the answer may be on its way all the same.
     broken: Option<Fault>,
-    /// What was read of a head that is not whole.
+    /// What was read and not looked at, of a head or behind it.
+    gathered: Gathered,
+    /// Where a body is read to.
     read: BytesMut,
-    /// How much of it was looked through.
-    seen: usize,
     /// Heads of status 1xx that came before the answer.
     interim: u32,
-    /// What was read and not looked at.
-    ahead: Bytes,
     method: Method,
     decoder: Decoder,
     /// The endpoint keeps the connection after this answer.
     keeps: bool,
     /// For how long, where it says so.
     pub(super) rest: Option<Duration>,
-    /// Room for the next read, in bytes.
-    room: usize,
+    /// The size of the next read of a body, in bytes.
+    size: usize,
+    room: Rc<Room>,
     limits: HeadLimits,
 }
 
 impl<B: Payload> Wire<B> {
     /// A connection that has just opened.
-    pub(super) fn new(stream: Stream, limits: HeadLimits) -> Self {
+    pub(super) fn new(stream: Stream, room: Rc<Room>, limits: HeadLimits) -> Self {
         Self {
             stream,
             sending: Sending::nothing(),
             held: None,
             broken: None,
+            gathered: Gathered::default(),
             read: BytesMut::new(),
-            seen: 0,
             interim: 0,
-            ahead: Bytes::new(),
             method: Method::GET,
             decoder: Decoder::Length(0),
             keeps: true,
             rest: None,
-            room: LEAST_ROOM,
+            size: LEAST_ROOM,
+            room,
             limits,
         }
     }
@@ -94,10 +95,11 @@ impl<B: Payload> Wire<B> {
         }
         self.method = call.head.method.clone();
         self.interim = 0;
-        self.ahead = Bytes::new();
+        self.gathered.ahead = Bytes::new();
         let encoder = Encoder::of(&call.head.headers)?;
         let held = !body.is_end_stream() && request::expects_continue(&call.head.headers);
-        self.sending.begin(encoder, |out| request::write_head(call.head, call.added, out), body)?;
+        let write = |out: &mut _| request::write_head(call.head, call.added, out);
+        self.sending.begin(encoder, self.room.buffer(), write, body)?;
         if held {
             self.sending.hold();
             self.held = Some(Box::pin(sleep(CONTINUE)));
@@ -122,22 +124,22 @@ impl<B: Payload> Wire<B> {
             if let Poll::Ready(Err(fault)) = self.poll_send(context) {
                 return Poll::Ready(Err(fault));
             }
-            if !answer::may_begin(&self.read) {
-                return Poll::Ready(Err(answer::blame(&self.read)));
+            let whole = self.gathered.is_whole();
+            if !answer::may_begin(self.gathered.bytes()) {
+                return Poll::Ready(Err(answer::blame(self.gathered.bytes())));
             }
-            if is_whole(&self.read, self.seen) {
-                self.seen = 0;
+            if whole {
                 if let Some(answer) = self.read_head(interim)? {
                     return Poll::Ready(Ok(answer));
                 }
                 continue;
             }
-            self.seen = self.read.len();
-            if self.seen > self.limits.size {
+            if self.gathered.bytes().len() > self.limits.size {
                 return Poll::Ready(Err(Fault::TooLarge(self.limits.size)));
             }
-            if ready!(self.poll_read(context))? == 0 {
-                let fault = self.broken.take().unwrap_or_else(|| answer::blame(&self.read));
+            if ready!(self.gathered.poll_read(&mut self.stream, &self.room, context))? == 0 {
+                let came = self.gathered.bytes();
+                let fault = self.broken.take().unwrap_or_else(|| answer::blame(came));
                 return Poll::Ready(Err(fault));
             }
         }
@@ -168,7 +170,7 @@ impl<B: Payload> Wire<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         loop {
-            match self.decoder.next(&mut self.ahead) {
+            match self.decoder.next(&mut self.gathered.ahead) {
                 Ok(Part::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Part::Trailers(fields)) => {
                     return Poll::Ready(Some(Ok(Frame::trailers(fields))));
@@ -186,13 +188,13 @@ impl<B: Payload> Wire<B> {
             {
                 return Poll::Ready(Some(Err(fault)));
             }
-            self.ahead = self.read.split().freeze();
+            self.gathered.ahead = self.read.split().freeze();
         }
     }
 
     /// All that is left of the answer's body, if it has come already and ends by its length.
     pub(super) fn take_rest(&mut self) -> Option<Bytes> {
-        self.decoder.take_rest(&mut self.ahead)
+        self.decoder.take_rest(&mut self.gathered.ahead)
     }
 
     /// Whether all of the answer's body was read.
@@ -223,11 +225,7 @@ impl<B: Payload> Wire<B> {
 
     /// Whether the exchange has left the connection fit for another one.
     pub(super) fn is_reusable(&self) -> bool {
-        self.keeps
-            && self.sending.is_done()
-            && self.decoder.is_ended()
-            && self.ahead.is_empty()
-            && self.read.is_empty()
+        self.keeps && self.sending.is_done() && self.decoder.is_ended() && self.gathered.is_empty()
     }
 
     /// Whether an idle connection is open and silent. One that has sent something unasked must not
@@ -239,20 +237,20 @@ impl<B: Payload> Wire<B> {
     /// Gives back the memory that the next request would use.
     pub(super) fn rest(&mut self) {
         self.read = BytesMut::new();
-        self.ahead = Bytes::new();
-        self.sending.rest();
+        self.gathered = Gathered::default();
+        self.room.take_buffer(self.sending.take_buffer());
     }
 
     /// The bytes below HTTP, once the endpoint has switched protocols, and what was read of them.
     pub(super) fn into_stream(self) -> (Stream, Bytes) {
-        (self.stream, self.ahead)
+        (self.stream, self.gathered.ahead)
     }
 
     /// Reads the head that was found whole, and tells whether it is the last word.
     fn read_head(&mut self, interim: &dyn Fn(Response<()>)) -> Result<Option<Response<()>>, Fault> {
-        let mut bytes = self.read.split().freeze();
+        let mut bytes = self.gathered.take();
         let whole = bytes.len();
-        let head = answer::read(&mut bytes, &self.method, self.limits.fields)?;
+        let head = answer::read(&mut bytes, self.room.map(), &self.method, self.limits.fields)?;
         if whole - bytes.len() > self.limits.size {
             return Err(Fault::TooLarge(self.limits.size));
         }
@@ -262,7 +260,7 @@ impl<B: Payload> Wire<B> {
             if self.interim > MOST_INTERIM {
                 return Err(Fault::Head("too many of status 1xx come before it"));
             }
-            self.read.extend_from_slice(&bytes);
+            self.gathered.ahead = bytes;
             self.let_go();
             if status != StatusCode::CONTINUE {
                 interim(head.answer);
@@ -277,9 +275,9 @@ impl<B: Payload> Wire<B> {
             // The endpoint does not want the body, and nothing else can follow the head.
             self.broken = Some(Fault::Unsendable("the endpoint answered before its body"));
         }
-        self.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
+        self.gathered.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
         (self.decoder, self.keeps, self.rest) = (head.decoder, head.keeps, head.rest);
-        self.decoder.check(&self.ahead)?;
+        self.decoder.check(&self.gathered.ahead)?;
         Ok(Some(head.answer))
     }
 
@@ -290,11 +288,11 @@ impl<B: Payload> Wire<B> {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.reserve(self.room);
+        self.read.reserve(self.size);
         let room = self.read.capacity() - self.read.len();
         let read = ready!(pin!(self.stream.read_buf(&mut self.read)).poll(context))?;
         // Large answers come in large reads, and small ones do not hold large buffers.
-        self.room = if read == room { (self.room * 2).min(MOST_ROOM) } else { LEAST_ROOM };
+        self.size = if read == room { (self.size * 2).min(MOST_ROOM) } else { LEAST_ROOM };
         Poll::Ready(Ok(read))
     }
 }

@@ -23,6 +23,7 @@ use crate::tls::stream::Stream;
 use crate::upstream::{Call, Fields, HeadLimits};
 
 use crate::http1::Fault;
+use crate::http1::room::Room;
 
 use super::{Line, Open, Wire};
 
@@ -58,7 +59,7 @@ async fn streams() -> (TcpStream, TcpStream) {
 
 fn over(near: TcpStream) -> Wire<Said> {
     let limits = HeadLimits { size: 64 << 10, fields: 256 };
-    Wire::new(Stream::Plain(Socket::new(near)), limits)
+    Wire::new(Stream::Plain(Socket::new(near)), Room::new(), limits)
 }
 
 async fn wire() -> (Wire<Said>, TcpStream) {

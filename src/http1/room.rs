@@ -1,0 +1,111 @@
+//! Memory that the connections of one worker use in turn. A request that is over in microseconds
+//! would else ask the allocator for a dozen small pieces, and a connection that waits would hold
+//! them all.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+/// The memory of one worker.
+#[derive(Debug, Default)]
+pub struct Room {
+    block: RefCell<BytesMut>,
+    buffers: RefCell<Vec<BytesMut>>,
+    maps: RefCell<Vec<HeaderMap>>,
+}
+
+impl Room {
+    /// None yet.
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// A copy of `bytes` that shares its piece of memory with others.
+    pub fn keep(&self, bytes: &[u8]) -> Bytes {
+        let mut block = self.block.borrow_mut();
+        if block.capacity() < bytes.len() {
+            *block = BytesMut::with_capacity(bytes.len().max(BLOCK));
+        }
+        block.extend_from_slice(bytes);
+        block.split().freeze()
+    }
+
+    /// An empty buffer to write into.
+    pub fn buffer(&self) -> BytesMut {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes back a buffer for the next who needs one.
+    pub fn take_buffer(&self, mut buffer: BytesMut) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffer.capacity() <= LARGEST && buffers.len() < MOST {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+
+    /// An empty map of fields.
+    pub fn map(&self) -> HeaderMap {
+        self.maps.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes back a map for the next who needs one.
+    pub fn take_map(&self, mut map: HeaderMap) {
+        let mut maps = self.maps.borrow_mut();
+        if map.capacity() <= FIELDS && maps.len() < MOST {
+            map.clear();
+            maps.push(map);
+        }
+    }
+}
+
+/// 4 KiB: a dozen heads share one piece, and one that lives for long holds no more than that.
+const BLOCK: usize = 4 << 10;
+/// 16 KiB: larger ones are rare.
+const LARGEST: usize = 16 << 10;
+/// 64: what a larger head has asked for is given back.
+const FIELDS: usize = 64;
+/// 64 of a kind: more are in use at once only for moments.
+const MOST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use http::header::{HOST, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_stays_as_it_is_whatever_comes_after() {
+        let room = Room::default();
+        let texts: Vec<Vec<u8>> = (0..200u8).map(|at| vec![at; usize::from(at) * 40]).collect();
+
+        let kept: Vec<Bytes> = texts.iter().map(|text| room.keep(text)).collect();
+
+        assert!(kept.iter().zip(&texts).all(|(kept, text)| kept == text));
+    }
+
+    #[test]
+    fn what_is_given_back_is_empty_for_the_next_and_what_is_large_is_let_go() {
+        let room = Room::default();
+        let mut map = HeaderMap::with_capacity(8);
+        map.insert(HOST, HeaderValue::from_static("a"));
+        room.take_map(map);
+        let map = room.map();
+        assert!(map.is_empty() && map.capacity() >= 8);
+        room.take_map(HeaderMap::with_capacity(FIELDS * 2));
+        assert_eq!(room.map().capacity(), 0);
+
+        room.take_buffer(BytesMut::from(&b"text"[..]));
+        let buffer = room.buffer();
+        assert!(buffer.is_empty() && buffer.capacity() >= 4);
+        room.take_buffer(BytesMut::with_capacity(LARGEST * 2));
+        assert_eq!(room.buffer().capacity(), 0);
+
+        for _ in 0..MOST * 2 {
+            room.take_buffer(BytesMut::with_capacity(8));
+        }
+        assert_eq!(room.buffers.borrow().len(), MOST);
+    }
+}
