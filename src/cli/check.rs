@@ -7,7 +7,8 @@ use crate::app::outside;
 use crate::config::spec::{GatewaySpec, PoolSpec, RoutesSpec};
 use crate::config::{self, Known, Place, Problems};
 use crate::model::ids::PoolId;
-use crate::tls::client;
+use crate::tls::demand::Demands;
+use crate::tls::{client, server};
 
 /// How the outcome is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,7 +70,9 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
 
 /// What is wrong with the files that the gateway's own file names.
 fn outside_of(gateway: &GatewaySpec) -> Option<Problems> {
-    let mut problems = outside::certificates(gateway).err().unwrap_or_default();
+    let read = server::build(&gateway.listeners, &mut Demands::default());
+    let mut problems = read.problems;
+    problems.extend(read.doubts);
     problems.extend(outside::access_log(gateway));
     problems.extend(outside::state(gateway));
     problems.sort_by_key(|problem| (problem.line, problem.column));

@@ -15,12 +15,13 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::base::snapshot::Snapshot;
 use crate::base::socket::Socket;
+use crate::tls::certificates::Certificates;
 use crate::upstream::LocalExecutor;
 
 use super::activity::{Activity, Limits, Patience};
@@ -34,6 +35,7 @@ use super::io::{Io, sniff};
 use super::open::{Arrival, Open};
 use super::proxy_header;
 use super::seats::Seat;
+use super::secured::Secured;
 use super::settings;
 use super::worker::{Phase, Worker};
 
@@ -46,6 +48,8 @@ pub(super) struct Peer {
     pub(super) client: HeaderValue,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
+    /// What its TLS was begun with; `None` = plain.
+    pub(super) secured: Option<Box<Secured>>,
     /// What its connection is doing.
     pub(super) activity: Arc<Activity>,
     /// Its connection counts as open for as long as somebody knows the client: a tunnel outlives
@@ -81,7 +85,7 @@ pub(super) async fn serve(
     worker: Rc<Worker>,
     mut stream: TcpStream,
     arrival: Arrival,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Snapshot<Certificates>>,
 ) {
     let Arrival { mut address, listener, mut open, seated: _seated } = arrival;
     // Without it small answers would wait for the client's acknowledgement of the last one.
@@ -144,7 +148,7 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Ope
     });
     match first.await.flatten() {
         Some(Ok(Ok((ahead, is_http2)))) => {
-            speak(worker, stream, ahead, is_http2, peer(client, "http")).await;
+            speak(worker, stream, ahead, is_http2, peer(client, None)).await;
         }
         Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
             worker.meter.connection_rejected("slow_head");
@@ -157,29 +161,30 @@ async fn secure(
     worker: &Rc<Worker>,
     stream: Socket,
     client: (SocketAddr, Open),
-    tls: Arc<ServerConfig>,
+    tls: Snapshot<Certificates>,
 ) {
     let limit = worker.gateway.downstream.handshake_timeout;
-    match worker.handshakes.accept(stream, tls, limit).await {
+    match worker.handshakes.accept(stream, tls.load(), limit).await {
         Err(error) => {
             worker.meter.connection_rejected(error.reason());
             tracing::debug!(client = %client.0, %error, "a TLS handshake failed");
         }
-        Ok(stream) => {
+        Ok((stream, secured)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let stream = Box::new(stream);
-            speak(worker, stream, Bytes::new(), is_http2, peer(client, "https")).await;
+            speak(worker, stream, Bytes::new(), is_http2, peer(client, Some(secured))).await;
         }
     }
 }
 
-fn peer((address, open): (SocketAddr, Open), scheme: &'static str) -> Rc<Peer> {
+fn peer((address, open): (SocketAddr, Open), secured: Option<Box<Secured>>) -> Rc<Peer> {
     let address = address.ip().to_canonical();
     // An address as text is a valid field value; the fallback is never taken.
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
     let activity = Activity::new(Arc::clone(&open.worker.clock));
-    Rc::new(Peer { address, client, scheme, activity, open })
+    let scheme = if secured.is_some() { "https" } else { "http" };
+    Rc::new(Peer { address, client, scheme, secured, activity, open })
 }
 
 async fn speak<S>(worker: &Rc<Worker>, stream: S, ahead: Bytes, is_http2: bool, peer: Rc<Peer>)

@@ -42,6 +42,9 @@ async fn run(
     let view = worker.view(); // one table for the whole exchange
     extended::receive(head)?;
     guard::check(head, &worker.gateway.downstream)?;
+    if let Some(secured) = &peer.secured {
+        secured.check(head)?;
+    }
     if let Some(answer) = hops::count(head)? {
         return Ok(answer);
     }

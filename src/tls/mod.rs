@@ -1,7 +1,11 @@
 //! Certificates and handshakes, both sides: rustls with aws-lc-rs, TLS 1.2 and 1.3, the hybrid
 //! post-quantum key exchange preferred.
 
+pub mod certificates;
 pub mod client;
+pub mod demand;
+mod leaf;
+mod pem;
 pub mod server;
 
 use std::sync::Arc;
