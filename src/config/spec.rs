@@ -248,10 +248,31 @@ pub enum NameFrom {
         /// Text after `{tenant}`.
         suffix: String,
     },
+    /// What stands for `{tenant}` in a name of the client's verified certificate: the text before
+    /// and after it.
+    Certificate {
+        /// Which name.
+        field: CertificateField,
+        /// Text before `{tenant}`.
+        prefix: String,
+        /// Text after `{tenant}`.
+        suffix: String,
+    },
     /// The first segment of the path.
     Path(PathTenant),
     /// Always this one.
     Default(TenantId),
+}
+
+/// A kind of name in a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateField {
+    /// The common name of its subject.
+    CommonName,
+    /// A DNS name; `{tenant}` stands for one label.
+    Dns,
+    /// A URI; `{tenant}` stands for one segment.
+    Uri,
 }
 
 /// What becomes of the path segment that named the tenant.

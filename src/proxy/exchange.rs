@@ -49,7 +49,7 @@ async fn run(
         return Ok(answer);
     }
 
-    let choice = match choice::choose(&view.table, head, visit)? {
+    let choice = match choice::choose(&view.table, peer, head, visit)? {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, redirect) => {
             return Ok(local::redirect(redirect, tenant, head, peer));

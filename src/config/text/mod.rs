@@ -20,7 +20,7 @@ pub(super) use choice::{
     AccessOutput, AdminAddress, ClientMode, Filter, PathKeep, RequestId, StateFolder,
 };
 pub(super) use head::{Location, Prefix, Replacement, Target};
-pub(super) use host::HostPattern;
+pub(super) use host::{HostPattern, NamePattern};
 
 /// A type that is written as text.
 pub(super) trait Text: Sized {

@@ -5,3 +5,4 @@ mod clients;
 mod handshakes;
 mod hosts;
 mod sessions;
+mod tenants;
