@@ -118,7 +118,7 @@ async fn shake(
         drop(hello.io.write_all(UNRECOGNIZED_NAME).await);
         return Err(Refusal::UnknownName(name));
     };
-    let stream = hello.into_stream(Arc::clone(&entry.config)).await?;
+    let stream = hello.into_stream(entry.config()?).await?;
     let secured = Secured::after(stream.get_ref().1, certificates, entry)?;
     Ok((stream, Box::new(secured)))
 }

@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustls::pki_types::UnixTime;
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{Error as TlsError, ServerConfig, ServerConnection};
 
 use crate::config::spec::HostSpec;
 use crate::model::identity::Identity;
 
 use super::demand::Demand;
+use super::shown::Shown;
 
 /// The certificates of a listener.
 #[derive(Debug, Default)]
@@ -24,13 +27,51 @@ pub struct Certificates {
 /// One certificate and what goes with it: all that a handshake needs.
 #[derive(Debug)]
 pub struct Entry {
-    /// What rustls is told.
-    pub config: Arc<ServerConfig>,
+    /// What rustls is told where nothing is asked of clients.
+    config: Arc<ServerConfig>,
     /// What is asked of its clients.
-    pub(super) demand: Arc<Demand>,
+    demand: Arc<Demand>,
 }
 
 impl Entry {
+    /// From what was made for it; how sessions are kept, and what is agreed on, is said here.
+    pub(super) fn new(mut config: ServerConfig, demand: Arc<Demand>) -> Self {
+        settle(&mut config);
+        if !demand.is_any() {
+            config.ticketer = Arc::clone(&demand.tickets);
+        }
+        Self { config: Arc::new(config), demand }
+    }
+
+    /// What rustls is told in one handshake.
+    ///
+    /// # Errors
+    /// When the cryptography refuses its own defaults.
+    pub fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        if !self.demand.is_any() {
+            return Ok(Arc::clone(&self.config));
+        }
+        let clock = Arc::clone(&self.config.time_provider);
+        let shown = Arc::new(Shown::new(Arc::clone(&self.demand), Arc::clone(&clock)));
+        let provider = Arc::clone(self.config.crypto_provider());
+        let verifier = Arc::clone(&shown) as Arc<dyn ClientCertVerifier>;
+        let mut config = ServerConfig::builder_with_details(provider, clock)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&self.config.cert_resolver));
+        settle(&mut config);
+        config.ticketer = shown;
+        Ok(Arc::new(config))
+    }
+
+    /// The same by another clock.
+    #[cfg(test)]
+    pub(super) fn with_clock(&self, clock: Arc<dyn rustls::time_provider::TimeProvider>) -> Self {
+        let mut config = ServerConfig::clone(&self.config);
+        config.time_provider = clock;
+        Self { config: Arc::new(config), demand: Arc::clone(&self.demand) }
+    }
+
     /// Who the client is by its certificate, after a handshake; `None` where it has shown none.
     ///
     /// # Errors
@@ -76,4 +117,12 @@ impl Certificates {
     pub fn is_one_for_all(&self) -> bool {
         self.default.is_some() && self.exact.is_empty() && self.below.is_empty()
     }
+}
+
+fn settle(config: &mut ServerConfig) {
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // The order of the suites is ours, the strongest first.
+    config.ignore_client_order = true;
+    // Sessions are resumed from tickets alone: a store of sessions is a lock that all workers take.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
 }

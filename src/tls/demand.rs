@@ -80,8 +80,13 @@ fn verifier(
 }
 
 impl Demand {
+    /// Whether there is one.
+    pub(super) fn is_any(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// Who the client is, after a handshake; `None` where it has shown no certificate. A session that
-    /// was resumed is looked at again: what it began with may have expired since.
+    /// was resumed is looked at again: what it began with may be good no more.
     ///
     /// # Errors
     /// When what the client has shown is not enough, or not any more.

@@ -53,6 +53,11 @@ impl<'c> Leaf<'c> {
         }
     }
 
+    /// When it ends, in Unix time.
+    pub(super) fn end(&self) -> u64 {
+        u64::try_from(self.certificate.validity().not_after.timestamp()).unwrap_or(0)
+    }
+
     /// Whether it is good at this time.
     pub(super) fn at(&self, now: UnixTime) -> Result<(), Untimely> {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);

@@ -7,6 +7,7 @@ pub mod demand;
 mod leaf;
 mod pem;
 pub mod server;
+mod shown;
 
 use std::sync::Arc;
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::NoServerSessionStorage;
 use rustls::{Error as TlsError, ServerConfig};
 
 use crate::config::spec::{
@@ -101,7 +100,7 @@ pub struct Outcome {
     pub doubts: Vec<Problem>,
 }
 
-/// Reads the certificates and keys of the listeners. HTTP/2 is offered before HTTP/1.1. Demands that
+/// Reads the certificates and keys of the listeners. Demands that
 /// are known keep their session tickets.
 pub fn build(listeners: &[ListenerSpec], demands: &mut Demands) -> Outcome {
     let provider = super::provider();
@@ -153,7 +152,7 @@ impl Reading<'_> {
         match self.join(spec, &demand, chain.clone(), key) {
             Ok(config) => {
                 self.look_at_time(spec, &chain);
-                Some((Entry { config: Arc::new(config), demand }, chain))
+                Some((Entry::new(config, demand), chain))
             }
             Err(error) => {
                 let place = match error {
@@ -174,7 +173,7 @@ impl Reading<'_> {
         secret: PrivateKeyDer<'static>,
     ) -> Result<ServerConfig, ServerTlsError> {
         let (certificate, key) = (&spec.certificate.path, &spec.key.path);
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+        ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(ServerTlsError::Unavailable)?
             .with_client_cert_verifier(Arc::clone(&demand.verifier))
@@ -187,14 +186,7 @@ impl Reading<'_> {
                     let fault = PemFault::Unusable(error);
                     ServerTlsError::Certificate { path: certificate.clone(), fault }
                 }
-            })?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // The order of the suites is ours, the strongest first.
-        config.ignore_client_order = true;
-        // Sessions are resumed from tickets alone: a store of sessions is a lock that all workers take.
-        config.ticketer = Arc::clone(&demand.tickets);
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(config)
+            })
     }
 
     /// What is asked of clients; `None` where the authorities cannot be used, which is told.
