@@ -198,6 +198,44 @@ mod tests {
     }
 
     #[test]
+    fn certificates_by_name_are_told_where_they_are_named_doubtful_ones_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        std::fs::write(folder.path().join("a.pem"), params.self_signed(&key).unwrap().pem())
+            .unwrap();
+        std::fs::write(folder.path().join("a.key"), key.serialize_pem()).unwrap();
+        let entry = "[[listeners.tls.certificates]]\ncert = \"a.pem\"\nkey = \"a.key\"\n";
+        let clients = "client-certificates = { mode = \"required\", authorities = \"a.key\" }\n";
+        let text = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\n{entry}{entry}\
+             hosts = [\"b.example\", \"a.example\"]\n{entry}{clients}"
+        );
+
+        let outcome = checked(folder.path(), &text, Format::Text);
+
+        let told: Vec<&str> = outcome
+            .output
+            .lines()
+            .filter_map(|line| line.split_once("gateway.toml:"))
+            .map(|(_, told)| told.split_once(": ").unwrap().0)
+            .collect();
+        assert_eq!(told, ["4:8", "7:8", "9:10", "9:23", "13:58"], "{}", outcome.output);
+        for what in [
+            "tls.certificates[0].cert: ",
+            "a.pem has expired\n    hint: renew it",
+            "tls.certificates[1].hosts[0]: ",
+            "a.pem is not for b.example\n",
+            "hosts[1]: another certificate of this listener is for a.example already\n",
+            "client-certificates.authorities: ",
+            "a.key has no certificate in it\n",
+        ] {
+            assert!(outcome.output.contains(what), "{what} is not in {}", outcome.output);
+        }
+    }
+
+    #[test]
     fn places_that_cannot_be_written_are_told_and_nothing_is_made() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), "").unwrap();
