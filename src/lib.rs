@@ -18,6 +18,7 @@
 //! | | [`resilience`] | deadlines, retries, budgets |
 //! | pipes | [`upstream`] | dial, keep, send |
 //! | | [`tls`] | certificates and handshakes |
+//! | | [`http1`] | HTTP/1.1 as bytes, for both sides |
 //! | supplies | [`config`] | what was asked |
 //! | | [`telemetry`] | what is measured |
 //! | | [`model`] | the nouns |
@@ -43,6 +44,7 @@ pub mod config;
 pub mod control;
 pub mod discovery;
 pub mod health;
+pub mod http1;
 pub mod model;
 pub mod pool;
 pub mod proxy;

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["routing"],
     &["pool", "discovery", "health", "resilience"],
     &["upstream"],
-    &["tls"],
+    &["tls", "http1"],
     &["config", "telemetry"],
     &["model"],
     &["base"],

@@ -1,5 +1,6 @@
 //! The ground floor: tasks, snapshots, units. Knows nothing of HTTP, of proxying or of the config.
 
+pub mod ahead;
 pub mod join;
 pub mod network;
 pub mod small;

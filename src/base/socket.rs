@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -49,6 +50,12 @@ impl Socket {
     /// Whether something has come, of which a byte is taken: the stream is of no more use then.
     pub fn has_spoken(&self) -> bool {
         matches!(self.stream.try_read(&mut [0]), Ok(1..))
+    }
+
+    /// Has the connection end with a reset when it is dropped.
+    pub fn reset_on_close(&self) {
+        // Where the system refuses, it ends as it always does.
+        drop(socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)));
     }
 
     /// Makes a call once the stream is ready for it. `whole` tells whether the kernel may have more

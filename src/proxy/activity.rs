@@ -1,43 +1,40 @@
 //! What a client's connection is doing, as its two halves see it: bytes come in below HTTP,
 //! exchanges begin and end above it. Tells when the connection has been waited for long enough.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::clock::Clock;
 
-/// Shared by the parts of one connection, all on one thread; atomics only since hyper wants its
-/// streams to be `Send` for upgrades. Times are milliseconds since `born`, plus one, so that zero
-/// is free to mean "not".
+/// Shared by the parts of one connection, all on one thread. Times are milliseconds since `born`,
+/// plus one, so that zero is free to mean "not".
 #[derive(Debug)]
 pub(super) struct Activity {
-    clock: Arc<Clock>,
+    clock: Rc<Clock>,
     born: Instant,
-    busy: AtomicU64,
-    served: AtomicU64,
+    busy: Cell<u64>,
+    served: Cell<u64>,
     /// Bodies of requests that the client has not sent whole; one may outlive its exchange, where
     /// the answer came early.
-    uploads: AtomicU64,
+    uploads: Cell<u64>,
     /// The last bytes of such a body.
-    body_since: AtomicU64,
+    body_since: Cell<u64>,
     /// The first byte of a request whose head is not read yet.
-    head_since: AtomicU64,
-    idle_since: AtomicU64,
+    head_since: Cell<u64>,
+    idle_since: Cell<u64>,
     /// The client has taken nothing of what waits for it.
-    stuck_since: AtomicU64,
-    /// What the client's bytes were answered with that were no request.
-    unread: OnceLock<&'static str>,
-    /// Whole heads that go out before hyper's next bytes.
-    first: Mutex<Vec<u8>>,
-    has_first: AtomicBool,
+    stuck_since: Cell<u64>,
+    /// Whole heads that go out before the next bytes.
+    first: RefCell<BytesMut>,
 }
 
 /// A request's body that the client has not sent whole; ends when dropped.
 #[derive(Debug)]
-pub(super) struct Uploading(Arc<Activity>);
+pub(super) struct Uploading(Rc<Activity>);
 
 /// What the clock says of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,47 +67,45 @@ pub(super) struct Limits {
 
 impl Activity {
     /// A connection that has just opened.
-    pub(super) fn new(clock: Arc<Clock>) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(clock: Rc<Clock>) -> Rc<Self> {
+        Rc::new(Self {
             born: clock.now(),
             clock,
-            busy: AtomicU64::new(0),
-            served: AtomicU64::new(0),
-            uploads: AtomicU64::new(0),
-            body_since: AtomicU64::new(0),
-            head_since: AtomicU64::new(0),
-            idle_since: AtomicU64::new(1),
-            stuck_since: AtomicU64::new(0),
-            unread: OnceLock::new(),
-            first: Mutex::default(),
-            has_first: AtomicBool::new(false),
+            busy: Cell::new(0),
+            served: Cell::new(0),
+            uploads: Cell::new(0),
+            body_since: Cell::new(0),
+            head_since: Cell::new(0),
+            idle_since: Cell::new(1),
+            stuck_since: Cell::new(0),
+            first: RefCell::default(),
         })
     }
 
     /// Bytes came in.
     pub(super) fn read(&self) {
         let now = self.at(self.clock.now());
-        if self.busy.load(Ordering::Relaxed) > 0 {
+        if self.busy.get() > 0 {
             return;
         }
-        if self.uploads.load(Ordering::Relaxed) > 0 {
-            self.body_since.store(now, Ordering::Relaxed);
-        } else if self.head_since.load(Ordering::Relaxed) == 0 {
-            self.head_since.store(now, Ordering::Relaxed);
+        if self.uploads.get() > 0 {
+            self.body_since.set(now);
+        } else if self.head_since.get() == 0 {
+            self.head_since.set(now);
         }
     }
 
     /// Bytes went out.
     pub(super) fn wrote(&self) {
-        if self.stuck_since.load(Ordering::Relaxed) != 0 {
-            self.stuck_since.store(0, Ordering::Relaxed);
+        if self.stuck_since.get() != 0 {
+            self.stuck_since.set(0);
         }
     }
 
     /// Bytes wait to go out.
     pub(super) fn stuck(&self) {
-        if self.stuck_since.load(Ordering::Relaxed) == 0 {
-            self.stuck_since.store(self.at(self.clock.now()), Ordering::Relaxed);
+        if self.stuck_since.get() == 0 {
+            self.stuck_since.set(self.at(self.clock.now()));
         }
     }
 
@@ -118,7 +113,7 @@ impl Activity {
     pub(super) fn begin(&self) {
         add(&self.busy, 1);
         add(&self.served, 1);
-        self.head_since.store(0, Ordering::Relaxed);
+        self.head_since.set(0);
     }
 
     /// An exchange goes on as a tunnel within the connection: it ends once more.
@@ -129,48 +124,39 @@ impl Activity {
     /// An exchange has ended.
     pub(super) fn end(&self) {
         if add(&self.busy, -1) == 0 {
-            self.idle_since.store(self.at(self.clock.recent()), Ordering::Relaxed);
+            self.idle_since.set(self.at(self.clock.recent()));
         }
     }
 
     /// A request has a body that is still to come.
-    pub(super) fn upload(self: &Arc<Self>) -> Uploading {
+    pub(super) fn upload(self: &Rc<Self>) -> Uploading {
         add(&self.uploads, 1);
-        Uploading(Arc::clone(self))
+        Uploading(Rc::clone(self))
     }
 
     /// An interim answer is to go out before the final one. Where the client takes nothing it is left
     /// out: it is a hint.
     pub(super) fn tell(&self, head: &[u8]) {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = self.first.borrow_mut();
         if first.len() + head.len() <= MOST_FIRST {
             first.extend_from_slice(head);
-            self.has_first.store(true, Ordering::Relaxed);
         }
     }
 
-    /// What is to go out before hyper's next bytes: nothing, in nearly all cases.
-    pub(super) fn take_first(&self) -> Option<Vec<u8>> {
-        if !self.has_first.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.has_first.store(false, Ordering::Relaxed);
-        Some(std::mem::take(&mut *self.first.lock().unwrap_or_else(PoisonError::into_inner)))
+    /// What is to go out before the next bytes: nothing, in nearly all cases.
+    pub(super) fn take_first(&self) -> Option<BytesMut> {
+        let mut first = self.first.borrow_mut();
+        if first.is_empty() { None } else { Some(std::mem::take(&mut *first)) }
     }
 
-    /// Bytes that are no request were answered with this problem; the connection ends.
-    pub(super) fn answered_unread(&self, problem: &'static str) {
-        self.unread.get_or_init(|| problem);
-    }
-
-    /// The problem that bytes which are no request were answered with.
-    pub(super) fn unread(&self) -> Option<&'static str> {
-        self.unread.get().copied()
+    /// Gives back what of it could not go out.
+    pub(super) fn put_first(&self, first: BytesMut) {
+        self.first.replace(first);
     }
 
     /// Requests so far.
     pub(super) fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
+        self.served.get()
     }
 
     /// Whether the connection is as old as `age`, as far as the worker's clock has been read.
@@ -187,9 +173,9 @@ impl Activity {
     /// they are in HTTP/1.
     pub(super) fn idle_since(&self, heads: bool) -> Option<Instant> {
         let under_way = [&self.busy, &self.uploads, &self.stuck_since];
-        let is_idle = under_way.iter().all(|word| word.load(Ordering::Relaxed) == 0)
-            && !(heads && self.head_since.load(Ordering::Relaxed) != 0);
-        let since = self.idle_since.load(Ordering::Relaxed).saturating_sub(1);
+        let is_idle =
+            under_way.iter().all(|word| word.get() == 0) && !(heads && self.head_since.get() != 0);
+        let since = self.idle_since.get().saturating_sub(1);
         is_idle.then(|| self.born + Duration::from_millis(since))
     }
 
@@ -200,26 +186,26 @@ impl Activity {
         // A head that begins meanwhile may be due as early as this.
         let earliest = head.map_or(now + idle, |head| now + head.min(idle));
         let since = |word: u64| self.born + Duration::from_millis(word.saturating_sub(1));
-        if self.busy.load(Ordering::Relaxed) > 0 {
+        if self.busy.get() > 0 {
             // An exchange has deadlines of its own, which nobody asks about while the client takes
             // nothing: then its body is not read from.
-            let end = match self.stuck_since.load(Ordering::Relaxed) {
+            let end = match self.stuck_since.get() {
                 0 => now + send,
                 stuck => since(stuck) + send,
             };
             let until = Patience::Until(end.min(earliest));
             return if now >= end { SLOW_READER } else { until };
         }
-        let begun = self.head_since.load(Ordering::Relaxed);
+        let begun = self.head_since.get();
         let (end, verdict) = match head {
             // Where bytes of a body can be told from others, as heads can.
-            Some(_) if self.uploads.load(Ordering::Relaxed) > 0 => {
-                let body = self.body_since.load(Ordering::Relaxed);
-                let last = body.max(self.idle_since.load(Ordering::Relaxed));
+            Some(_) if self.uploads.get() > 0 => {
+                let body = self.body_since.get();
+                let last = body.max(self.idle_since.get());
                 (since(last) + send, SLOW_BODY)
             }
             Some(head) if begun != 0 => (since(begun) + head, SLOW_HEAD),
-            _ => (since(self.idle_since.load(Ordering::Relaxed)) + idle, Patience::Idle),
+            _ => (since(self.idle_since.get()) + idle, Patience::Idle),
         };
         if now >= end { verdict } else { Patience::Until(end.min(earliest)) }
     }
@@ -234,15 +220,15 @@ impl Drop for Uploading {
     fn drop(&mut self) {
         // What has come by now is the body's; what comes next begins a head, and an idle time.
         if add(&self.0.uploads, -1) == 0 {
-            self.0.idle_since.store(self.0.at(self.0.clock.recent()), Ordering::Relaxed);
+            self.0.idle_since.set(self.0.at(self.0.clock.recent()));
         }
     }
 }
 
-/// Adds to a word that one thread alone writes: no need to lock the bus for it. Gives the sum.
-fn add(word: &AtomicU64, change: i64) -> u64 {
-    let sum = word.load(Ordering::Relaxed).saturating_add_signed(change);
-    word.store(sum, Ordering::Relaxed);
+/// Adds to a word. Gives the sum.
+fn add(word: &Cell<u64>, change: i64) -> u64 {
+    let sum = word.get().saturating_add_signed(change);
+    word.set(sum);
     sum
 }
 
@@ -286,7 +272,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_busy_connection_is_left_alone_and_idle_time_counts_from_its_end() {
         let clock = Clock::new();
-        let activity = Activity::new(Arc::clone(&clock));
+        let activity = Activity::new(Rc::clone(&clock));
         activity.read();
         activity.begin();
         tokio::time::advance(IDLE * 2).await;

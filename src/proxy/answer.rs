@@ -103,6 +103,11 @@ impl AnswerBody {
         Self { content: Content::Whole(Some(bytes)), busy: None }
     }
 
+    /// What is left of it where the client gets no body: the exchange ends with its head.
+    pub(super) fn without_content(self) -> Self {
+        Self { content: Content::Empty, ..self }
+    }
+
     /// Keeps the client's connection busy until the body has ended.
     pub(super) fn hold(&mut self, busy: Busy) {
         self.busy = Some(busy);

@@ -1,38 +1,60 @@
 //! A worker's clock. Reading the time costs as much as a small part of a request's way, and most of
 //! what asks for it can do with the last reading.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// The time as one worker knows it. Read on its own thread alone; atomic only since hyper wants
-/// its streams to be `Send`.
+/// A date as HTTP writes it (RFC 9110 §5.6.7).
+pub(super) type Date = [u8; 29];
+
+/// The time as one worker knows it.
 #[derive(Debug)]
 pub(super) struct Clock {
-    born: Instant,
-    /// The last reading, in nanoseconds since `born`.
-    last: AtomicU64,
+    last: Cell<Instant>,
+    /// The date of answers, and until when it is right.
+    date: RefCell<(Date, Instant)>,
 }
 
 impl Clock {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { born: Instant::now(), last: AtomicU64::new(0) })
+    pub(super) fn new() -> Rc<Self> {
+        let now = Instant::now();
+        Rc::new(Self {
+            last: now.into(),
+            date: RefCell::new((*b"Thu, 01 Jan 1970 00:00:00 GMT", now)),
+        })
     }
 
     /// The time of now.
     pub(super) fn now(&self) -> Instant {
         let now = Instant::now();
-        let since = now.saturating_duration_since(self.born).as_nanos();
-        self.last.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last.set(now);
         now
     }
 
     /// The last reading. Never later than now, and, since the worker reads its clock whenever a
     /// client's bytes come and at least once a second, seldom much earlier.
     pub(super) fn recent(&self) -> Instant {
-        self.born + Duration::from_nanos(self.last.load(Ordering::Relaxed))
+        self.last.get()
+    }
+
+    /// The date of an answer (RFC 9110 §6.6.1), written once a second.
+    pub(super) fn date(&self) -> Date {
+        let recent = self.recent();
+        let (date, until) = &mut *self.date.borrow_mut();
+        if recent >= *until {
+            let now = SystemTime::now();
+            let text = httpdate::fmt_http_date(now);
+            if let Ok(text) = Date::try_from(text.as_bytes()) {
+                *date = text;
+            }
+            let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            *until = recent
+                + (Duration::from_secs(1) - Duration::from_nanos(since.subsec_nanos().into()));
+        }
+        *date
     }
 }
 

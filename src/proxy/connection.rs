@@ -6,22 +6,23 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use http::header::HeaderValue;
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper::upgrade::OnUpgrade;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::base::ahead::Ahead;
 use crate::base::snapshot::Snapshot;
 use crate::base::socket::Socket;
 use crate::tls::certificates::Certificates;
+use crate::tls::stream::Stream;
 use crate::upstream::LocalExecutor;
 
 use super::activity::{Activity, Limits, Patience};
@@ -31,6 +32,8 @@ use super::ear::{Ear, FIRST_WORD, until_draining};
 use super::exchange;
 use super::frames::{self, Flood, Frames};
 use super::headcount::Share;
+use super::http1;
+use super::incoming::Incoming;
 use super::io::{Io, sniff};
 use super::open::{Arrival, Open};
 use super::proxy_header;
@@ -51,7 +54,7 @@ pub(super) struct Peer {
     /// What its TLS was begun with; `None` = plain.
     pub(super) secured: Option<Box<Secured>>,
     /// What its connection is doing.
-    pub(super) activity: Arc<Activity>,
+    pub(super) activity: Rc<Activity>,
     /// Its connection counts as open for as long as somebody knows the client: a tunnel outlives
     /// what speaks HTTP.
     open: Open,
@@ -148,6 +151,7 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Ope
     });
     match first.await.flatten() {
         Some(Ok(Ok((ahead, is_http2)))) => {
+            let stream = Stream::Plain(stream);
             speak(worker, stream, ahead, is_http2, peer(client, None)).await;
         }
         Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
@@ -171,7 +175,7 @@ async fn secure(
         }
         Ok((stream, secured)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let stream = Box::new(stream);
+            let stream = Stream::Tls(Box::new(stream.into()));
             speak(worker, stream, Bytes::new(), is_http2, peer(client, Some(secured))).await;
         }
     }
@@ -182,29 +186,25 @@ fn peer((address, open): (SocketAddr, Open), secured: Option<Box<Secured>>) -> R
     // An address as text is a valid field value; the fallback is never taken.
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-    let activity = Activity::new(Arc::clone(&open.worker.clock));
+    let activity = Activity::new(Rc::clone(&open.worker.clock));
     let scheme = if secured.is_some() { "https" } else { "http" };
     Rc::new(Peer { address, client, scheme, secured, activity, open })
 }
 
-async fn speak<S>(worker: &Rc<Worker>, stream: S, ahead: Bytes, is_http2: bool, peer: Rc<Peer>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let activity = Arc::clone(&peer.activity);
-    let unread = Arc::clone(&activity);
+async fn speak(worker: &Rc<Worker>, stream: Stream, ahead: Bytes, is_http2: bool, peer: Rc<Peer>) {
+    let activity = Rc::clone(&peer.activity);
     let seat = Rc::clone(&peer.open.seat);
-    seat.speaks(Arc::clone(&activity), !is_http2);
-    let service = {
-        let worker = Rc::clone(worker);
-        service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request))
-    };
-    let limits = &worker.gateway.downstream;
-    let ended = if is_http2 {
+    seat.speaks(Rc::clone(&activity), !is_http2);
+    if is_http2 {
         let flood = Flood::default();
-        let stream = Frames::new(stream, &ahead, Rc::clone(&flood));
-        let io = Io::new(stream, ahead, Arc::clone(&activity));
+        let stream = Frames::new(Ahead::new(ahead, stream), Rc::clone(&flood));
+        let io = Io::new(stream, Rc::clone(&activity));
         let executor = LocalExecutor::new(Rc::clone(&worker.tasks));
+        let service = {
+            let worker = Rc::clone(worker);
+            service_fn(move |request| stream_of(Rc::clone(&worker), Rc::clone(&peer), request))
+        };
+        let limits = &worker.gateway.downstream;
         let connection = settings::http2(executor, limits).serve_connection(io, service);
         let ended =
             Driven { connection, protocol: Protocol::Http2, worker, activity, seat }.run().await;
@@ -212,36 +212,48 @@ where
         if let Some(reason) = reason {
             worker.meter.connection_rejected(reason);
         }
-        ended
+        tell_end(ended);
     } else {
-        let io = Io::new(stream, ahead, Arc::clone(&activity));
-        let connection = settings::http1(limits).serve_connection(io, service).with_upgrades();
-        Driven { connection, protocol: Protocol::Http1, worker, activity, seat }.run().await
-    };
-    if let Some(problem) = unread.unread() {
-        worker.meter.answered(problem);
+        let connection = http1::Connection::new(Rc::clone(worker), peer, stream, ahead);
+        tell_end(
+            Driven { connection, protocol: Protocol::Http1, worker, activity, seat }.run().await,
+        );
     }
+}
+
+fn tell_end<E: std::fmt::Display>(ended: Result<(), E>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a client's connection ended");
     }
 }
 
-/// One exchange, as hyper asks for it.
-async fn answer(
+/// One exchange of HTTP/2, as hyper asks for it.
+async fn stream_of(
     worker: Rc<Worker>,
     peer: Rc<Peer>,
-    request: Request<Incoming>,
+    request: Request<hyper::body::Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    let busy = Busy::begin(Rc::clone(&peer));
-    let version = request.version();
     let (mut head, body) = request.into_parts();
-    let mut answer = exchange::serve(&worker, &peer, &mut head, body).await;
+    let body = Incoming::http2(body, head.extensions.remove::<OnUpgrade>());
+    Ok(respond(&worker, &peer, &mut head, body).await)
+}
+
+/// One exchange.
+pub(super) async fn respond(
+    worker: &Rc<Worker>,
+    peer: &Rc<Peer>,
+    head: &mut Parts,
+    body: Incoming,
+) -> Response<AnswerBody> {
+    let busy = Busy::begin(Rc::clone(peer));
+    let mut answer = exchange::serve(worker, peer, head, body).await;
     answer.body_mut().hold(busy);
-    let leaving = is_worn(&worker, &peer.activity) || worker.phase() != Phase::Serving;
-    if leaving && version < Version::HTTP_2 && !answer.status().is_informational() {
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(answer)
+    answer
+}
+
+/// Whether a client is to be told to open another connection for its next request.
+pub(super) fn is_leaving(worker: &Worker, activity: &Activity) -> bool {
+    is_worn(worker, activity) || worker.phase() != Phase::Serving
 }
 
 /// Whether a connection has served its time: its client is asked to open another.
@@ -258,30 +270,32 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// What hyper's two kinds of connection have in common.
-trait Connection: Future<Output = hyper::Result<()>> {
+/// What the two kinds of connection have in common.
+trait Connection: Future<Output = Result<(), Self::Error>> {
+    /// Why it ends otherwise than it should.
+    type Error;
+
     /// Finish what is under way, then end.
     fn leave(self: Pin<&mut Self>);
 }
 
-impl<S, I> Connection for http1::UpgradeableConnection<I, S>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = AnswerBody>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
+impl Connection for http1::Connection {
+    type Error = http1::ConnectionError;
+
     fn leave(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        self.get_mut().leave();
     }
 }
 
 impl<S, I> Connection for http2::Connection<I, S, LocalExecutor>
 where
-    S: hyper::service::HttpService<Incoming, ResBody = AnswerBody>,
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = AnswerBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: 'static,
     I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
+    type Error = hyper::Error;
+
     fn leave(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -292,12 +306,12 @@ struct Driven<'w, C> {
     connection: C,
     protocol: Protocol,
     worker: &'w Rc<Worker>,
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
     seat: Rc<Seat>,
 }
 
 impl<C: Connection> Driven<'_, C> {
-    async fn run(self) -> hyper::Result<()> {
+    async fn run(self) -> Result<(), C::Error> {
         let Self { connection, protocol, worker, activity, seat } = self;
         let mut connection = std::pin::pin!(connection);
         let mut alarm = Alarm::at(Instant::now());
@@ -320,7 +334,7 @@ impl<C: Connection> Driven<'_, C> {
                 }
                 leaving = true;
                 alarm.reset(Instant::now() + FIRST_WORD);
-                // Hyper would close one that has not asked yet, be its first request here or not.
+                // One that has not asked yet may be about to: its first request may be here.
                 if protocol == Protocol::Http2 || activity.served() > 0 {
                     connection.as_mut().leave();
                 }

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use http::request::Parts;
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::answer::AnswerBody;
 use super::choice::{self, Chosen};
 use super::connection::Peer;
 use super::error::ExchangeError;
+use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;

@@ -60,15 +60,10 @@ enum Kind {
 }
 
 impl<S> Frames<S> {
-    /// `ahead` was read of `stream` already. What the client does too often is told in `flood`.
-    pub(super) fn new(stream: S, ahead: &[u8], flood: Flood) -> Self {
+    /// What the client does too often is told in `flood`.
+    pub(super) fn new(stream: S, flood: Flood) -> Self {
         let scan = Scan { skip: PREFACE, head: [0; HEAD], have: 0 };
-        let mut frames = Self { stream, scan, count: Count::default(), flood };
-        // A flood in so few bytes is seen with the next ones.
-        frames.scan.feed(ahead, |kind| {
-            frames.count.add(kind);
-        });
-        frames
+        Self { stream, scan, count: Count::default(), flood }
     }
 
     fn note(&mut self, bytes: &[u8]) -> io::Result<()> {

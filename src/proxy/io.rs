@@ -1,13 +1,13 @@
-//! A client's stream below HTTP: gives back what was read ahead to tell HTTP/2 from HTTP/1, and
-//! notes that bytes came in, or that the client takes none.
+//! A client's stream below HTTP/2: notes that bytes came in, or that the client takes none, and
+//! leaves in good order. And how HTTP/2 is told from HTTP/1.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -17,16 +17,12 @@ use crate::base::small;
 
 use super::activity::Activity;
 use super::alarm::Alarm;
-use super::unread;
 
 /// A client's stream.
 #[derive(Debug)]
 pub(super) struct Io<S> {
     stream: TokioIo<S>,
-    ahead: Bytes,
-    activity: Arc<Activity>,
-    /// What goes out before hyper's next bytes, or in place of them.
-    own: Bytes,
+    activity: Rc<Activity>,
     farewell: Option<Farewell>,
 }
 
@@ -39,21 +35,8 @@ struct Farewell {
 }
 
 impl<S> Io<S> {
-    /// `ahead` is read first, then `stream`.
-    pub(super) fn new(stream: S, ahead: Bytes, activity: Arc<Activity>) -> Self {
-        let stream = TokioIo::new(stream);
-        Self { stream, ahead, activity, own: Bytes::new(), farewell: None }
-    }
-
-    /// Whether hyper's own answer to bytes that it could not read was taken from it. Another one
-    /// goes out with the next flush.
-    fn takes(&mut self, written: &[u8]) -> bool {
-        let Some(unread) = unread::instead_of(written) else {
-            return false;
-        };
-        self.activity.answered_unread(unread.problem.name);
-        self.own = unread.bytes;
-        true
+    pub(super) fn new(stream: S, activity: Rc<Activity>) -> Self {
+        Self { stream: TokioIo::new(stream), activity, farewell: None }
     }
 
     /// Notes whether the client takes what is written.
@@ -67,24 +50,6 @@ impl<S> Io<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
-    fn poll_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.own.is_empty() {
-            match self.activity.take_first() {
-                None => return Poll::Ready(Ok(())),
-                Some(first) => self.own = first.into(),
-            }
-        }
-        while !self.own.is_empty() {
-            let written = Pin::new(&mut self.stream).poll_write(context, &self.own);
-            self.note(&written);
-            match ready!(written)? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.own.advance(written),
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// Reads on after the last word, so that it arrives: a system that has unread bytes at the close
     /// of a connection resets it, and with it goes what the client has not read yet (RFC 9112 §9.6).
     fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -142,16 +107,9 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
+        buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.ahead.is_empty() {
-            let size = this.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&this.ahead[..size]);
-            this.ahead.advance(size);
-            this.activity.read();
-            return Poll::Ready(Ok(()));
-        }
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
         if polled.is_ready() {
             this.activity.read();
@@ -167,10 +125,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_own(context))?;
-        if this.takes(bytes) {
-            return Poll::Ready(Ok(bytes.len()));
-        }
         let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.note(&polled);
         polled
@@ -178,10 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = match this.poll_own(context) {
-            Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_flush(context),
-            waiting => waiting,
-        };
+        let polled = Pin::new(&mut this.stream).poll_flush(context);
         if polled.is_pending() {
             this.activity.stuck();
         }
@@ -190,7 +141,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_own(context))?;
         if this.farewell.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
             let alarm = Alarm::at(Instant::now() + FAREWELL);
@@ -209,12 +159,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_own(context))?;
-        if let [only] = slices
-            && this.takes(only)
-        {
-            return Poll::Ready(Ok(only.len()));
-        }
         let stream = Pin::new(&mut this.stream);
         let polled = match small::join(slices, &mut [0; small::MOST]) {
             Some(bytes) => stream.poll_write(context, bytes),

@@ -10,9 +10,6 @@ use http::header::{
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Response, Uri, Version};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::config::spec::Protocol;
 use crate::resilience::retry::is_idempotent;
@@ -23,8 +20,9 @@ use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
 use super::extended::Extended;
+use super::http1;
 use super::hygiene::{self, Sender, Wishes};
-use super::interim;
+use super::incoming::{Incoming, Switch};
 use super::pace::Rate;
 use super::request_body::{BodyFault, BodyRule, Upload};
 use super::visit::Visit;
@@ -42,9 +40,9 @@ pub(super) struct Outgoing<'h> {
     pub(super) idempotent: bool,
     /// Hears of interim answers: a client of HTTP/1.1. One of HTTP/1.0 must not (RFC 9110 §15.2), and
     /// the library for HTTP/2 has no way to send them.
-    client: Option<Arc<Activity>>,
+    client: Option<Rc<Activity>>,
     /// The client's side of a connection that is to switch protocols.
-    pub(super) upgrade: Option<OnUpgrade>,
+    pub(super) upgrade: Option<Switch>,
     /// The client asks in the words of HTTP/2 (RFC 8441).
     pub(super) extended: bool,
 }
@@ -60,7 +58,7 @@ impl<'h> Outgoing<'h> {
         view: &View,
         choice: &Choice<'_>,
         head: &'h mut Parts,
-        body: Incoming,
+        mut body: Incoming,
         visit: &Visit,
     ) -> Result<Self, ExchangeError> {
         let limits = &worker.gateway.downstream;
@@ -68,7 +66,8 @@ impl<'h> Outgoing<'h> {
         if body.size_hint().lower() > max {
             return Err(BodyFault::TooLarge { limit: max }.into());
         }
-        let upload = Upload::new(body, head.version, || BodyRule {
+        let upgrade = body.switch.take();
+        let upload = Upload::new(body, || BodyRule {
             max,
             silence: limits.body_timeout,
             rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
@@ -84,8 +83,7 @@ impl<'h> Outgoing<'h> {
         }
 
         let hears = head.version == Version::HTTP_11;
-        let client = hears.then(|| Arc::clone(&peer.activity));
-        let upgrade = head.extensions.remove::<OnUpgrade>();
+        let client = hears.then(|| Rc::clone(&peer.activity));
         let extended = head.extensions.remove::<Extended>().is_some();
         head.extensions.clear();
         let naming = &view.table.naming;
@@ -110,7 +108,7 @@ impl<'h> Outgoing<'h> {
     pub(super) fn interim(&self, mut answer: Response<()>) {
         if let Some(client) = &self.client {
             hygiene::clean_answer(&mut answer);
-            client.tell(&interim::written(&answer));
+            client.tell(&http1::interim(&answer));
         }
     }
 

@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use http::header::{HeaderValue, UPGRADE};
 use http::{Response, Version};
-use hyper::upgrade::OnUpgrade;
 
 use super::answer::{AnswerBody, Lease};
 use super::connection::{Busy, Peer};
 use super::error::{AttemptError, ExchangeError};
 use super::extended;
 use super::hygiene::{self, X_REQUEST_ID};
+use super::incoming::Switch;
 use super::outgoing::Outgoing;
 use super::upgrade;
 use super::visit::Visit;
@@ -23,7 +23,7 @@ pub(super) enum Reply {
     /// An answer that the route itself gives, and the size of its body.
     Local(Response<AnswerBody>, usize),
     /// The endpoint switches protocols.
-    Tunnel(OnUpgrade, Response<()>, Lease, Within),
+    Tunnel(Switch, Response<()>, Lease, Within),
 }
 
 /// What a tunnel takes of the client's connection.
@@ -99,7 +99,7 @@ fn lists(asked: &HeaderValue, protocol: &HeaderValue) -> bool {
 /// Names the exchange in the answer and the answer in the record.
 fn identify(answer: &mut Response<()>, visit: &mut Visit) {
     visit.note(|record| record.status = answer.status().as_u16());
-    // The endpoint's version ends at this hop; hyper writes the client's own.
+    // The endpoint's version ends at this hop; the client is told its own.
     *answer.version_mut() = Version::HTTP_11;
     answer.headers_mut().insert(X_REQUEST_ID, visit.last_request_id());
 }

@@ -14,15 +14,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::resilience::allowance::Allowance;
 
 use super::activity::Uploading;
 use super::hygiene;
+use super::incoming::Incoming;
 use super::pace::{Pace, Rate};
 
 /// Why a request's body ended before its end. The endpoint is not to blame.
@@ -97,7 +97,6 @@ pub(super) struct Upload(Option<Rc<RefCell<Stream>>>);
 
 struct Stream {
     incoming: Incoming,
-    is_http2: bool,
     rule: BodyRule,
     pace: Pace,
     /// The number of the present reader.
@@ -126,19 +125,14 @@ enum Part {
 }
 
 impl Upload {
-    /// The stream of a request of this version whose body is `incoming`.
-    pub(super) fn new(
-        incoming: Incoming,
-        version: Version,
-        rule: impl FnOnce() -> BodyRule,
-    ) -> Self {
+    /// The stream of a request whose body is `incoming`.
+    pub(super) fn new(incoming: Incoming, rule: impl FnOnce() -> BodyRule) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
         let rule = rule();
         Self(Some(Rc::new(RefCell::new(Stream {
             incoming,
-            is_http2: version == Version::HTTP_2,
             keeping: rule.replay > 0,
             pace: Pace::new(rule.rate),
             rule,
@@ -267,21 +261,17 @@ impl Stream {
         if let Some(fault) = &self.fault {
             return Poll::Ready(Some(Err(fault.clone())));
         }
-        let polled = match Pin::new(&mut self.incoming).poll_frame(context) {
+        let polled = match self.incoming.poll_frame(context) {
             Poll::Pending => return self.poll_silence(context),
             Poll::Ready(polled) => polled,
         };
         self.silence = None;
         let part = match polled {
-            // A stream that was reset "without an error" ends as if it were whole.
-            None if self.is_http2 && !self.incoming.is_end_stream() => {
-                return self.fail(BodyFault::Broken("the client reset the stream".to_owned()));
-            }
             None => {
                 self.end();
                 return Poll::Ready(None);
             }
-            Some(Err(error)) => return self.fail(BodyFault::Broken(error.to_string())),
+            Some(Err(why)) => return self.fail(BodyFault::Broken(why)),
             Some(Ok(frame)) => Part::of(frame, &self.rule.owned),
         };
         if !self.pace.came(part.size()) {

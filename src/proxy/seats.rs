@@ -6,7 +6,6 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ pub(super) struct Seat {
     /// It is waited for its first byte.
     silent: Cell<bool>,
     /// What it does once it speaks HTTP, and whether that is HTTP/1.
-    activity: OnceCell<(Arc<Activity>, bool)>,
+    activity: OnceCell<(Rc<Activity>, bool)>,
     asked: Cell<bool>,
     /// Its task.
     waker: RefCell<Option<Waker>>,
@@ -88,7 +87,7 @@ impl Seat {
     }
 
     /// It speaks HTTP from now on.
-    pub(super) fn speaks(&self, activity: Arc<Activity>, is_http1: bool) {
+    pub(super) fn speaks(&self, activity: Rc<Activity>, is_http1: bool) {
         self.silent.set(false);
         // Said once for each connection.
         drop(self.activity.set((activity, is_http1)));
@@ -189,6 +188,8 @@ const AGAIN: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::proxy::clock::Clock;
     use crate::proxy::headcount::{Full, Headcount};
 
@@ -206,8 +207,8 @@ mod tests {
         let mut all = Vec::new();
         for _ in 0..3 {
             let seat = seat(&headcount, 0);
-            let activity = Activity::new(Arc::clone(&clock));
-            seat.speaks(Arc::clone(&activity), true);
+            let activity = Activity::new(Rc::clone(&clock));
+            seat.speaks(Rc::clone(&activity), true);
             seats.take(&seat);
             all.push((seat, activity));
             tokio::time::advance(STEP).await;

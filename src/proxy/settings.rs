@@ -1,22 +1,10 @@
-//! What hyper is told of the clients' side: sizes, windows and bounds.
+//! What hyper is told of clients of HTTP/2: sizes, windows and bounds.
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper_util::rt::TokioTimer;
 
 use crate::config::spec::DownstreamSpec;
 use crate::upstream::LocalExecutor;
-
-/// HTTP/1.1 as clients are spoken to.
-pub(super) fn http1(limits: &DownstreamSpec) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    // Twice our own limits: what is between them is answered with a problem document, what is
-    // beyond both by hyper, whose own answer `unread` replaces.
-    builder
-        .max_header_size(head_size(limits) * 2)
-        .max_headers(limits.max_headers * 2)
-        .half_close(false);
-    builder
-}
 
 /// HTTP/2 as clients are spoken to.
 pub(super) fn http2(
@@ -30,6 +18,7 @@ pub(super) fn http2(
         .max_concurrent_streams(limits.max_streams)
         .max_pending_accept_reset_streams(RESET_UNSEEN)
         .max_local_error_reset_streams(LOCAL_RESETS + limits.max_streams as usize)
+        // Twice our own limit: what is between them is answered with a problem document.
         .max_header_list_size(u32::try_from(head_size(limits) * 2).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 
 use http::HeaderMap;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::{Instant, sleep_until};
@@ -20,6 +19,7 @@ use crate::upstream::Switched;
 
 use super::answer::Lease;
 use super::connection::{Busy, Peer};
+use super::incoming::Switch;
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -32,7 +32,7 @@ pub(super) fn announce(headers: &mut HeaderMap, protocol: HeaderValue) {
 /// Joins both sides in a task of the worker; the exchange's record ends with it.
 pub(super) fn join(
     worker: &Rc<Worker>,
-    (client, peer, busy): (OnUpgrade, Rc<Peer>, Option<Busy>),
+    (client, peer, busy): (Switch, Rc<Peer>, Option<Busy>),
     lease: Lease,
     visit: Visit,
 ) {
@@ -47,7 +47,18 @@ pub(super) fn join(
         _in_flight: in_flight,
         visit,
     };
-    worker.tasks.borrow_mut().spawn(|_stop| tunnel.run(client, endpoint));
+    worker.tasks.borrow_mut().spawn(|_stop| async move {
+        match client {
+            Switch::Http1(client) => match client.await {
+                Ok(client) => tunnel.run(client, endpoint).await,
+                Err(_) => tracing::debug!("the client left before its connection switched"),
+            },
+            Switch::Http2(client) => match client.await {
+                Ok(client) => tunnel.run(TokioIo::new(client), endpoint).await,
+                Err(error) => tracing::debug!(%error, "a stream did not switch protocols"),
+            },
+        }
+    });
 }
 
 struct Tunnel {
@@ -62,14 +73,7 @@ struct Tunnel {
 }
 
 impl Tunnel {
-    async fn run(mut self, client: OnUpgrade, endpoint: Switched) {
-        let client = match client.await {
-            Ok(client) => TokioIo::new(client),
-            Err(error) => {
-                tracing::debug!(%error, "a connection did not switch protocols");
-                return;
-            }
-        };
+    async fn run<C: AsyncRead + AsyncWrite + Unpin>(mut self, client: C, endpoint: Switched) {
         let heard = Rc::new(Cell::new(Instant::now()));
         let mut client = Noted::new(client, &heard);
         let mut endpoint = Noted::new(endpoint, &heard);
@@ -81,9 +85,9 @@ impl Tunnel {
         });
     }
 
-    async fn carry(
+    async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        client: &mut Noted<TokioIo<Upgraded>>,
+        client: &mut Noted<C>,
         endpoint: &mut Noted<Switched>,
         heard: &Rc<Cell<Instant>>,
     ) -> io::Result<()> {

@@ -2,7 +2,7 @@
 //! none sets a timer of the runtime until its end is near: a sweep, once a second, tells it when.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::slots::Slots;
 /// Who waits for something that may take long.
 #[derive(Debug)]
 pub(super) struct Waits {
-    clock: Arc<Clock>,
+    clock: Rc<Clock>,
     slots: RefCell<Slots<(Instant, Waker)>>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Bell<'w> {
 }
 
 impl Waits {
-    pub(super) fn new(clock: Arc<Clock>) -> Self {
+    pub(super) fn new(clock: Rc<Clock>) -> Self {
         Self { clock, slots: RefCell::default() }
     }
 

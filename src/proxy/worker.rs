@@ -25,7 +25,7 @@ use crate::tls::certificates::Certificates;
 use crate::upstream::{Client, HeadLimits};
 
 use super::answer::Download;
-use super::clock::Clock;
+use super::clock::{Clock, Date};
 use super::downloads::Downloads;
 use super::handshakes::Handshakes;
 use super::headcount::{Full, Headcount, Place};
@@ -73,7 +73,7 @@ pub(super) struct Worker {
     pub(super) gateway: Arc<GatewaySpec>,
     pub(super) client: Client<RequestBody>,
     pub(super) meter: Rc<Meter>,
-    pub(super) clock: Arc<Clock>,
+    pub(super) clock: Rc<Clock>,
     pub(super) access_log: AccessLog,
     /// Lines of the log that clients can bring about at will.
     pub(super) lines: Throttle,
@@ -198,7 +198,7 @@ impl Worker {
         let worker = Self {
             client,
             meter,
-            waits: Waits::new(Arc::clone(&clock)),
+            waits: Waits::new(Rc::clone(&clock)),
             clock,
             access_log: setup.access_log,
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
@@ -262,6 +262,11 @@ impl Worker {
     /// Undoes [`Worker::remember`].
     pub(super) fn forget(&self, connection: u64) {
         self.wakers.borrow_mut().remove(&connection);
+    }
+
+    /// The date of an answer.
+    pub(super) fn date(&self) -> Date {
+        self.clock.date()
     }
 
     /// Takes what an exchange left behind.

@@ -8,6 +8,7 @@ mod leaf;
 mod pem;
 pub mod server;
 mod shown;
+pub mod stream;
 
 use std::sync::Arc;
 

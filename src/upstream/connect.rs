@@ -13,13 +13,14 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::base::socket::Socket;
+use crate::http1::sending::Payload;
+use crate::tls::stream::Stream;
 
 use super::connections::{Key, Shared};
 use super::executor::LocalExecutor;
 use super::h1::{self, Open, Wire};
 use super::h2::{Channel, MAX_STREAMS, Streams};
-use super::stream::Stream;
-use super::{Client, ConnectError, Connection, Destination, Line, Payload};
+use super::{Client, ConnectError, Connection, Destination, Line};
 
 impl<B: Payload> Client<B> {
     pub(super) async fn open_h1(
@@ -131,7 +132,7 @@ async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {
         .await
         .map_err(|_| ConnectError::TlsTimeout(to.tls_limit))?
         .map_err(ConnectError::Tls)?;
-    Ok(Stream::Tls(Box::new(stream)))
+    Ok(Stream::Tls(Box::new(stream.into())))
 }
 
 /// 64 KiB a stream bound what an endpoint may send ahead of a slow client, and a connection has room

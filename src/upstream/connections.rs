@@ -12,10 +12,11 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::config::spec::{ConnectionsSpec, Protocol};
+use crate::http1::sending::Payload;
 use crate::model::ids::EndpointId;
 
 use super::h2::{Channel, Streams};
-use super::{Connection, Destination, Line, Payload, h1};
+use super::{Connection, Destination, Line, h1};
 
 /// Whom a connection may serve: attempts at this endpoint that speak in this way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

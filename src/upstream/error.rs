@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Request;
 use hyper::client::conn::TrySendError;
 
-use super::h1::Fault;
+use crate::http1::Fault;
 
 /// Why there is no connection to an endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ impl SendError {
     /// `begun` says that the endpoint may have had a part of the request.
     pub(super) fn of_h1(fault: Fault, begun: bool) -> Self {
         match fault {
-            Fault::Request(why) => Self::Request(why),
+            Fault::Unsendable(why) => Self::Request(why),
             Fault::Body(_) => Self::RequestBody(fault.into()),
             Fault::Io(_) | Fault::Closed if !begun => Self::Unsent(fault.into()),
             Fault::Io(_) | Fault::Closed => Self::Reset(fault.into()),

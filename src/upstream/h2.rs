@@ -13,7 +13,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 
 use super::error::{Cause, SendError};
-use super::{Call, Payload};
+use crate::http1::sending::Payload;
+
+use super::Call;
 
 /// One stream's share of an HTTP/2 connection.
 #[derive(Debug)]

@@ -8,7 +8,6 @@ mod error;
 mod executor;
 mod h1;
 mod h2;
-mod stream;
 mod switched;
 
 use std::cell::RefCell;
@@ -20,13 +19,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use crate::base::tasks::LocalTasks;
 use crate::config::spec::{ConnectionsSpec, Protocol};
+use crate::http1::sending::Payload;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
@@ -36,7 +36,6 @@ use h2::Channel;
 
 pub use error::{Cause, ConnectError, SendError};
 pub use executor::LocalExecutor;
-pub use h1::Fault;
 pub use switched::Switched;
 
 /// Where an attempt goes and how.
@@ -84,17 +83,6 @@ pub struct Call<'r> {
     /// Hears each answer of status 1xx that comes before the final one, save 100 and 101. Only
     /// HTTP/1.1 endpoints are heard: the library for HTTP/2 does not tell of them.
     pub interim: &'r dyn Fn(Response<()>),
-}
-
-/// The body of a request.
-pub trait Payload:
-    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static
-{
-}
-
-impl<B> Payload for B where
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static
-{
 }
 
 /// The connections of one worker to all endpoints. `B` is the request's body.

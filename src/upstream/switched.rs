@@ -4,24 +4,25 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::base::ahead::Ahead;
+use crate::tls::stream::Stream;
+
 use super::h1::Open;
-use super::stream::Stream;
 
 /// The bytes of a connection that speaks HTTP no longer.
 #[derive(Debug)]
 pub struct Switched {
-    stream: Stream,
     /// What came with the answer's head is read first.
-    ahead: Bytes,
+    stream: Ahead<Stream>,
     _open: Open,
 }
 
 impl Switched {
     pub(super) fn new(stream: Stream, ahead: Bytes, open: Open) -> Self {
-        Self { stream, ahead, _open: open }
+        Self { stream: Ahead::new(ahead, stream), _open: open }
     }
 }
 
@@ -31,14 +32,7 @@ impl AsyncRead for Switched {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.ahead.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(context, buffer);
-        }
-        let size = this.ahead.len().min(buffer.remaining());
-        buffer.put_slice(&this.ahead[..size]);
-        this.ahead.advance(size);
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
     }
 }
 

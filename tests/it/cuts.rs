@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -37,6 +38,24 @@ async fn an_answer_that_breaks_off_is_never_whole_to_the_client() {
         let origin = Origin::start([step]).await;
         let gateway = Gateway::start(&one_tenant_with(&[origin.address], NO_RETRY)).await;
         is_cut(&gateway, case).await;
+    }
+}
+
+/// Where only the end of the connection tells the end of an answer, that of a cut one is a reset.
+#[tokio::test]
+async fn a_cut_answer_to_an_http10_client_does_not_end_like_a_whole_one() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+    for (last, whole) in [("zz\r\n", false), ("0\r\n\r\n", true)] {
+        let origin = Origin::start([Step::raw(format!("{chunked}{last}"))]).await;
+        let gateway = Gateway::start(&one_tenant_with(&[origin.address], NO_RETRY)).await;
+        let mut client = TcpStream::connect(gateway.address()).await.unwrap();
+        let request = "GET / HTTP/1.0\r\nHost: a\r\nX-Tenant-ID: acme\r\n\r\n";
+        client.write_all(request.as_bytes()).await.unwrap();
+
+        let mut answer = Vec::new();
+        let ended = within("the end", client.read_to_end(&mut answer)).await;
+
+        assert_eq!(ended.is_ok(), whole, "{last:?}: {ended:?}");
     }
 }
 

@@ -4,13 +4,12 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::header::TRANSFER_ENCODING;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 
-use super::Fault;
-use super::body::Decoder;
-use super::request::decimal;
+use crate::http1::Fault;
+use crate::http1::decoder::Decoder;
+use crate::http1::fields::{KEEP_ALIVE, Seen, is_chunked, length, says_keep};
 
 /// A head, and what is to be made of what follows it.
 #[derive(Debug)]
@@ -27,15 +26,6 @@ pub(super) struct Head {
 pub(super) fn may_begin(bytes: &[u8]) -> bool {
     let seen = bytes.len().min(VERSION.len());
     bytes[..seen] == VERSION[..seen]
-}
-
-/// Whether `bytes` hold a whole head, where the first `seen` bytes did not.
-pub(super) fn is_whole(bytes: &[u8], seen: usize) -> bool {
-    let fresh = &bytes[seen.saturating_sub(3)..];
-    let ends = |(place, byte): (usize, &u8)| {
-        *byte == b'\n' && matches!(&fresh[place + 1..], [b'\n', ..] | [b'\r', b'\n', ..])
-    };
-    fresh.iter().enumerate().any(ends)
 }
 
 /// Reads a head from the front of `bytes`; what follows it stays there. `asked` is the request's
@@ -100,25 +90,6 @@ fn parse<'b>(
     Ok((head, size))
 }
 
-/// Which of the fields that say something of the message or the connection are there at all: most
-/// answers have one of them.
-#[derive(Debug, Default)]
-struct Seen {
-    length: bool,
-    coding: bool,
-    connection: bool,
-    keep_alive: bool,
-}
-
-impl Seen {
-    fn note(&mut self, name: &HeaderName) {
-        self.length |= *name == CONTENT_LENGTH;
-        self.coding |= *name == TRANSFER_ENCODING;
-        self.connection |= *name == CONNECTION;
-        self.keep_alive |= *name == KEEP_ALIVE;
-    }
-}
-
 /// How the body is framed (RFC 9112 §6.3), and whether the connection lives on after it (§9.3).
 fn frame(mut answer: Response<()>, asked: &Method, seen: &Seen) -> Result<Head, Fault> {
     let (status, version) = (answer.status(), answer.version());
@@ -159,49 +130,6 @@ fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     timeout.parse().ok().map(Duration::from_secs)
 }
 
-/// The length that the fields agree on. One field is left to say so.
-fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Fault> {
-    let mut fields = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(first) = fields.next() else {
-        return Ok(None);
-    };
-    let length = decimal(first.as_bytes()).ok_or(Fault::Head("its Content-Length is no number"))?;
-    let mut repeated = false;
-    for field in fields {
-        repeated = true;
-        if decimal(field.as_bytes()) != Some(length) {
-            return Err(Fault::Head("it has several values of Content-Length"));
-        }
-    }
-    if repeated {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    Ok(Some(length))
-}
-
-fn is_chunked(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        && codings.next().is_none()
-}
-
-fn says_keep(headers: &HeaderMap, version: Version, seen: &Seen) -> bool {
-    if !seen.connection {
-        return version == Version::HTTP_11;
-    }
-    let says = |token: &[u8]| {
-        let values = headers.get_all(CONNECTION).iter();
-        values
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .any(|said| said.trim_ascii().eq_ignore_ascii_case(token))
-    };
-    match version {
-        Version::HTTP_10 => says(b"keep-alive") && !says(b"close"),
-        _ => !says(b"close"),
-    }
-}
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const VERSION: &[u8] = b"HTTP/1.";
 /// What nearly every head has at most.
 const FEW: usize = 32;
@@ -229,7 +157,7 @@ mod tests {
         let mut bytes = Bytes::from_static(
             b"HTTP/1.1 201 Created\r\nServer: a\r\nX-Two: 1\r\nx-two: 2\r\nContent-Length: 2\r\n\r\nhi",
         );
-        assert!(may_begin(&bytes) && is_whole(&bytes, 0));
+        assert!(may_begin(&bytes));
 
         let head = read(&mut bytes, &Method::GET, 64).unwrap();
 
@@ -333,14 +261,6 @@ mod tests {
             drop(read(&mut Bytes::from(bytes.clone()), &Method::GET, 64));
             let head = [b"HTTP/1.1 200 OK\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
             drop(read(&mut Bytes::from(head), &Method::GET, 64));
-        }
-
-        #[test]
-        fn a_whole_head_is_found_however_it_comes(cut in 0usize..40) {
-            let head = b"HTTP/1.1 200 OK\r\nx: 1\r\ny: 2\r\n\r\n";
-            let cut = cut.min(head.len() - 1);
-            prop_assert!(!is_whole(&head[..cut], 0));
-            prop_assert!(is_whole(head, cut));
         }
     }
 }

@@ -11,11 +11,12 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use crate::base::tasks::LocalTasks;
+use crate::http1::sending::Payload;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
+use crate::upstream::Call;
 use crate::upstream::error::{Cause, SendError};
 use crate::upstream::switched::Switched;
-use crate::upstream::{Call, Payload};
 
 use super::Wire;
 

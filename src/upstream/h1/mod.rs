@@ -5,11 +5,8 @@
 //! bytes after the answer) ends the connection, and what fails is never used again.
 
 mod answer;
-mod body;
-mod chunks;
 mod line;
 mod request;
-mod sending;
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -22,44 +19,18 @@ use http_body::{Frame, SizeHint};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Sleep, sleep};
 
-use super::stream::Stream;
-use super::{Call, HeadLimits, Payload};
+use crate::http1::Fault;
+use crate::http1::chunks::Part;
+use crate::http1::decoder::Decoder;
+use crate::http1::encoder::Encoder;
+use crate::http1::fields::is_whole;
+use crate::http1::sending::Payload;
+use crate::http1::sending::Sending;
+use crate::tls::stream::Stream;
+
+use super::{Call, HeadLimits};
 
 pub(super) use line::{Line, Open};
-
-use body::Decoder;
-use chunks::Part;
-use sending::Sending;
-
-/// Why a connection of HTTP/1.1 is of no more use.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Fault {
-    /// The connection failed.
-    #[error("the connection failed: {0}")]
-    Io(#[from] io::Error),
-    /// The endpoint closed it.
-    #[error("the endpoint closed the connection before its answer was whole")]
-    Closed,
-    /// What came is no HTTP.
-    #[error("what came is no HTTP: {0}")]
-    Syntax(#[source] httparse::Error),
-    /// A head of an answer that nobody should believe.
-    #[error("the head of the answer is not valid: {0}")]
-    Head(&'static str),
-    /// A body of an answer that nobody should believe.
-    #[error("a chunk of the answer is not valid: {0}")]
-    Chunk(&'static str),
-    /// A head of an answer that is too large.
-    #[error("the head of the answer is larger than {0} bytes")]
-    TooLarge(usize),
-    /// The request cannot be sent as it is.
-    #[error("the request was not sent: {0}")]
-    Request(&'static str),
-    /// The request's own body failed.
-    #[error("the request body failed: {0}")]
-    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
 
 /// An open connection. `B` is the request's body.
 #[derive(Debug)]
@@ -124,8 +95,13 @@ impl<B: Payload> Wire<B> {
         self.method = call.head.method.clone();
         self.interim = 0;
         self.ahead = Bytes::new();
-        self.sending.begin(call.head, call.added, body)?;
-        self.held = self.sending.is_held().then(|| Box::pin(sleep(CONTINUE)));
+        let encoder = Encoder::of(&call.head.headers)?;
+        let held = !body.is_end_stream() && request::expects_continue(&call.head.headers);
+        self.sending.begin(encoder, |out| request::write_head(call.head, call.added, out), body)?;
+        if held {
+            self.sending.hold();
+            self.held = Some(Box::pin(sleep(CONTINUE)));
+        }
         Ok(())
     }
 
@@ -149,7 +125,7 @@ impl<B: Payload> Wire<B> {
             if !answer::may_begin(&self.read) {
                 return Poll::Ready(Err(answer::blame(&self.read)));
             }
-            if answer::is_whole(&self.read, self.seen) {
+            if is_whole(&self.read, self.seen) {
                 self.seen = 0;
                 if let Some(answer) = self.read_head(interim)? {
                     return Poll::Ready(Ok(answer));
@@ -299,7 +275,7 @@ impl<B: Payload> Wire<B> {
         }
         if self.held.take().is_some() {
             // The endpoint does not want the body, and nothing else can follow the head.
-            self.broken = Some(Fault::Request("the endpoint answered before its body"));
+            self.broken = Some(Fault::Unsendable("the endpoint answered before its body"));
         }
         self.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
         (self.decoder, self.keeps, self.rest) = (head.decoder, head.keeps, head.rest);

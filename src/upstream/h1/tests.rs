@@ -19,10 +19,12 @@ use crate::base::socket::Socket;
 use crate::base::tasks::LocalTasks;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
-use crate::upstream::stream::Stream;
+use crate::tls::stream::Stream;
 use crate::upstream::{Call, Fields, HeadLimits};
 
-use super::{Fault, Line, Open, Wire};
+use crate::http1::Fault;
+
+use super::{Line, Open, Wire};
 
 /// Gives its parts one by one, whatever the head says of them.
 #[derive(Debug)]
@@ -86,7 +88,7 @@ async fn a_body_of_another_length_than_its_head_says_ends_the_request() {
         let polled =
             std::future::poll_fn(|context| Poll::Ready(wire.poll_answer(context, &ignore))).await;
 
-        assert!(matches!(polled, Poll::Ready(Err(Fault::Request(_)))), "{parts:?}: {polled:?}");
+        assert!(matches!(polled, Poll::Ready(Err(Fault::Unsendable(_)))), "{parts:?}: {polled:?}");
     }
 }
 

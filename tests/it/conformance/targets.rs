@@ -183,8 +183,7 @@ async fn what_a_route_has_matched_is_what_is_forwarded() {
         one_tenant(&[recorder.address])
     );
     let world = World { gateway: Gateway::start(&routes).await, recorder };
-    for target in ["/admin", "/admin/", "/admin/x", "/admin//x", "http://a/admin/x", "/admin/?x#y"]
-    {
+    for target in ["/admin", "/admin/", "/admin/x", "/admin//x", "http://a/admin/x"] {
         let outcome = world.send(&get(target), 1).await;
         assert_eq!((outcome.statuses, outcome.routed), (vec![403], vec![]), "{target}");
     }
@@ -195,15 +194,11 @@ async fn what_a_route_has_matched_is_what_is_forwarded() {
 }
 
 #[tokio::test]
-async fn a_fragment_reaches_no_endpoint() {
+async fn a_target_with_a_fragment_is_refused() {
     let world = World::start().await;
-    for target in ["/a#b", "/a#", "/a#/../b", "http://a/a#b", "/a#?x"] {
+    for target in ["/a#b", "/a#", "/a#/../b", "http://a/a#b", "/a#?x", "/?x#y", "#"] {
         let outcome = world.send(&get(target), 1).await;
-        assert!(
-            outcome.told().iter().all(|told| told == "GET /a"),
-            "{target}: {:?}",
-            outcome.told()
-        );
+        assert_eq!((outcome.statuses, outcome.routed), (vec![400], vec![]), "{target}");
     }
 }
 

@@ -5,11 +5,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Fault;
-use super::body::take;
+use super::decoder::take;
 
 /// Where the reader is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chunks {
+pub struct Chunks {
     at: At,
     /// What was read of trailers.
     trailers: BytesMut,
@@ -23,6 +23,10 @@ enum At {
     Size {
         size: u64,
         digits: u32,
+    },
+    /// In space behind the size.
+    Space {
+        size: u64,
     },
     /// In what follows the size on its line.
     Extension {
@@ -47,20 +51,27 @@ enum At {
 
 /// What the next bytes are.
 #[derive(Debug)]
-pub(super) enum Part {
+pub enum Part {
+    /// Bytes of the body.
     Data(Bytes),
+    /// The fields after it.
     Trailers(HeaderMap),
     /// More bytes are needed.
     More,
+    /// The body is over.
     End,
 }
 
-impl Chunks {
-    pub(super) fn new() -> Self {
+impl Default for Chunks {
+    /// Before the first one.
+    fn default() -> Self {
         Self { at: START, trailers: BytesMut::new(), extensions: 0 }
     }
+}
 
-    pub(super) fn is_ended(&self) -> bool {
+impl Chunks {
+    /// Whether the last of them and its trailers were read.
+    pub fn is_ended(&self) -> bool {
         self.at == At::End
     }
 
@@ -68,7 +79,7 @@ impl Chunks {
     ///
     /// # Errors
     /// When the bytes are no chunks, or too many of them are not data.
-    pub(super) fn next(&mut self, bytes: &mut Bytes) -> Result<Part, Fault> {
+    pub fn next(&mut self, bytes: &mut Bytes) -> Result<Part, Fault> {
         loop {
             match self.at {
                 At::End => return Ok(Part::End),
@@ -101,23 +112,36 @@ impl Chunks {
                 Ok(At::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
             }
             (At::Size { digits: 0, .. }, _) => Err(Fault::Chunk("its size is missing")),
-            (At::Size { size, .. } | At::Extension { size }, b'\r') => Ok(At::SizeEnd { size }),
-            (At::Size { size, .. }, b';' | b' ' | b'\t') => Ok(At::Extension { size }),
-            (At::Size { .. }, _) => Err(Fault::Chunk("its size is no hexadecimal number")),
-            (At::Extension { .. }, b'\n') => Err(Fault::Chunk("a bare line feed ends its size")),
-            (At::Extension { size }, _) => {
-                self.extensions += 1;
-                if self.extensions > EXTENSIONS {
-                    return Err(Fault::Chunk("its extensions are too long"));
-                }
-                Ok(At::Extension { size })
+            (At::Size { size, .. } | At::Space { size } | At::Extension { size }, b'\r') => {
+                Ok(At::SizeEnd { size })
             }
+            (At::Size { size, .. } | At::Space { size }, b';') => Ok(At::Extension { size }),
+            (At::Size { size, .. } | At::Space { size }, b' ' | b'\t') => {
+                self.extension().map(|()| At::Space { size })
+            }
+            (At::Size { .. } | At::Space { .. }, _) => {
+                Err(Fault::Chunk("its size is no hexadecimal number"))
+            }
+            (At::Extension { .. }, b'\n') => Err(Fault::Chunk("a bare line feed ends its size")),
+            (At::Extension { size }, _) if byte == b'\t' || !byte.is_ascii_control() => {
+                self.extension().map(|()| At::Extension { size })
+            }
+            (At::Extension { .. }, _) => Err(Fault::Chunk("an extension has a control character")),
             (At::SizeEnd { size: 0 }, b'\n') => Ok(At::Trailers),
             (At::SizeEnd { size }, b'\n') => Ok(At::Data { left: size }),
             (At::DataEnd, b'\r') => Ok(At::DataFeed),
             (At::DataFeed, b'\n') => Ok(START),
             _ => Err(Fault::Chunk("it does not end with a line's end")),
         }
+    }
+
+    /// Counts a byte that is neither a size nor data.
+    fn extension(&mut self) -> Result<(), Fault> {
+        self.extensions += 1;
+        if self.extensions > EXTENSIONS {
+            return Err(Fault::Chunk("its extensions are too long"));
+        }
+        Ok(())
     }
 
     /// The fields after the last chunk, up to an empty line.
@@ -170,7 +194,7 @@ fn parse(trailers: &Bytes) -> Result<HeaderMap, Fault> {
 }
 
 /// Where `needle` begins in `bytes`.
-pub(super) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).position(|window| window == needle)
 }
 
@@ -190,7 +214,7 @@ mod tests {
     /// What is read when the bytes come in pieces of `piece` bytes: the data, the trailers, and
     /// what is left behind.
     fn read(wire: &[u8], piece: usize) -> Result<(Vec<u8>, HeaderMap, Vec<u8>), Fault> {
-        let mut chunks = Chunks::new();
+        let mut chunks = Chunks::default();
         let (mut data, mut trailers) = (Vec::new(), HeaderMap::new());
         let mut pieces = wire.chunks(piece.max(1));
         let mut bytes = Bytes::new();
@@ -234,6 +258,9 @@ mod tests {
             b"5\r\nhello\n0\r\n\r\n",
             b"5\r\nhello\rx",
             b"5;a\nhello\r\n0\r\n\r\n",
+            b"5 5\r\nhello\r\n0\r\n\r\n",
+            b"5 a\r\nhello\r\n0\r\n\r\n",
+            b"5;a\0\r\nhello\r\n0\r\n\r\n",
             b"5\rhello\r\n",
             b"10000000000000005\r\nhello\r\n",
             b"00000000000000005\r\nhello\r\n",

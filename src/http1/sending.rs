@@ -1,4 +1,4 @@
-//! A request on its way out: head and body in as few writes as they fit into.
+//! A message on its way out: head and body in as few writes as they fit into.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,19 +6,28 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::EXPECT;
-use http::request::Parts;
+use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use crate::base::small;
-use crate::upstream::{Field, Payload};
 
 use super::Fault;
-use super::request::{Encoder, write_head};
+use super::encoder::Encoder;
 
-/// What of a request is not sent yet.
+/// The body of a message.
+pub trait Payload:
+    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static
+{
+}
+
+impl<B> Payload for B where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static
+{
+}
+
+/// What of a message is not sent yet.
 #[derive(Debug)]
-pub(super) struct Sending<B> {
+pub struct Sending<B> {
     /// The bytes that go next: head, framing, small parts of the body.
     next: BytesMut,
     /// A large part of the body, which goes after them uncopied.
@@ -31,13 +40,13 @@ pub(super) struct Sending<B> {
     /// Nothing is taken of the body yet: who sends it waits for a word first.
     held: bool,
     /// Bytes that the connection has taken.
-    pub(super) sent: u64,
+    pub sent: u64,
     done: bool,
 }
 
 impl<B: Payload> Sending<B> {
     /// Nothing is to be sent.
-    pub(super) fn nothing() -> Self {
+    pub fn nothing() -> Self {
         Self {
             next: BytesMut::new(),
             data: Bytes::new(),
@@ -50,16 +59,21 @@ impl<B: Payload> Sending<B> {
         }
     }
 
-    /// Begins with a request.
+    /// Begins with a message, whose head `write` writes.
     ///
     /// # Errors
-    /// When its head does not say clearly how long its body is.
-    pub(super) fn begin(&mut self, head: &Parts, added: &[Field], body: B) -> Result<(), Fault> {
-        self.encoder = Encoder::of(&head.headers)?;
-        write_head(head, added, &mut self.next);
+    /// When it has no body and its head says that it has one.
+    pub fn begin(
+        &mut self,
+        encoder: Encoder,
+        write: impl FnOnce(&mut BytesMut),
+        body: B,
+    ) -> Result<(), Fault> {
+        self.encoder = encoder;
+        write(&mut self.next);
         self.sent = 0;
         self.done = false;
-        self.held = !body.is_end_stream() && expects_continue(&head.headers);
+        self.held = false;
         if body.is_end_stream() {
             self.encoder.end(None, &mut self.next)?;
         } else {
@@ -68,31 +82,31 @@ impl<B: Payload> Sending<B> {
         Ok(())
     }
 
-    /// Gives back the memory that the next request would use.
-    pub(super) fn rest(&mut self) {
+    /// Gives back the memory that the next message would use.
+    pub fn rest(&mut self) {
         self.next = BytesMut::new();
     }
 
-    /// Whether the body is held back.
-    pub(super) fn is_held(&self) -> bool {
-        self.held
+    /// Nothing is taken of the body until it may go.
+    pub fn hold(&mut self) {
+        self.held = true;
     }
 
     /// The body may go.
-    pub(super) fn let_go(&mut self) {
+    pub fn let_go(&mut self) {
         self.held = false;
     }
 
     /// Whether all was sent.
-    pub(super) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.done
     }
 
     /// Sends on, until all is sent.
     ///
     /// # Errors
-    /// When the connection or the request's body fails.
-    pub(super) fn poll<S: AsyncWrite + Unpin>(
+    /// When the connection or the message's body fails.
+    pub fn poll<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         context: &mut Context<'_>,
@@ -196,10 +210,6 @@ impl<B: Payload> Sending<B> {
     }
 }
 
-fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(EXPECT).is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
 /// 8 KiB are worth a write.
 const ENOUGH: usize = 8 << 10;
 
@@ -208,7 +218,6 @@ mod tests {
     use std::collections::VecDeque;
     use std::task::Waker;
 
-    use http::Request;
     use http_body::{Body, Frame};
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -279,9 +288,11 @@ mod tests {
         let whole: Vec<u8> = (0..sizes.iter().sum()).map(|place| (place % 251) as u8).collect();
         let mut rest = Bytes::from(whole.clone());
         let parts = sizes.iter().flat_map(|size| [Some(rest.split_to(*size)), None]).collect();
-        let head = Request::put("/").header(framing.0, framing.1).body(()).unwrap().into_parts().0;
+        let framing = (framing.0.parse().unwrap(), framing.1.parse().unwrap());
+        let head = HeaderMap::from_iter([framing]);
         let mut sending = Sending::nothing();
-        sending.begin(&head, &[], Parts(parts)).unwrap();
+        let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
+        sending.begin(Encoder::of(&head).unwrap(), write, Parts(parts)).unwrap();
         let mut narrow = Narrow { takes: takes.into(), taken: Vec::new() };
         let mut context = Context::from_waker(Waker::noop());
         while sending.poll(&mut narrow, &mut context).map(Result::unwrap).is_pending() {}

@@ -1,4 +1,4 @@
-//! The body of an answer: which of the bytes that come are its own.
+//! The body of a message that comes: which of the bytes are its own.
 
 use bytes::Bytes;
 use http_body::SizeHint;
@@ -8,25 +8,26 @@ use super::chunks::{Chunks, Part};
 
 /// How a body is framed, and what of it is still to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Decoder {
+pub enum Decoder {
     /// So many bytes.
     Length(u64),
     /// Chunks.
     Chunked(Box<Chunks>),
-    /// All until the endpoint closes the connection.
+    /// All until the connection is closed.
     Close,
 }
 
 impl Decoder {
-    pub(super) fn chunked() -> Self {
-        Self::Chunked(Box::new(Chunks::new()))
+    /// Chunks, from the first one on.
+    pub fn chunked() -> Self {
+        Self::Chunked(Box::default())
     }
 
     /// Takes the next part of the body from the front of `bytes`.
     ///
     /// # Errors
     /// When the bytes are no body of this framing.
-    pub(super) fn next(&mut self, bytes: &mut Bytes) -> Result<Part, Fault> {
+    pub fn next(&mut self, bytes: &mut Bytes) -> Result<Part, Fault> {
         match self {
             Self::Length(0) => Ok(Part::End),
             Self::Chunked(chunks) => chunks.next(bytes),
@@ -40,12 +41,12 @@ impl Decoder {
         }
     }
 
-    /// Looks at what came with the head: a body that is bad from its first bytes on makes a bad answer,
-    /// and nobody has heard of that yet.
+    /// Looks at what came with the head: a body that is bad from its first bytes on makes a bad
+    /// message, and nobody has heard of that yet.
     ///
     /// # Errors
     /// When the bytes are no body of this framing.
-    pub(super) fn check(&self, bytes: &Bytes) -> Result<(), Fault> {
+    pub fn check(&self, bytes: &Bytes) -> Result<(), Fault> {
         if let Self::Chunked(chunks) = self {
             chunks.clone().next(&mut bytes.clone())?;
         }
@@ -53,7 +54,7 @@ impl Decoder {
     }
 
     /// All that is left of the body, if `bytes` hold it and nothing else.
-    pub(super) fn take_rest(&mut self, bytes: &mut Bytes) -> Option<Bytes> {
+    pub fn take_rest(&mut self, bytes: &mut Bytes) -> Option<Bytes> {
         match self {
             Self::Length(left) if *left > 0 && *left == bytes.len() as u64 => {
                 *left = 0;
@@ -63,11 +64,11 @@ impl Decoder {
         }
     }
 
-    /// The endpoint has closed the connection.
+    /// The other side has closed the connection.
     ///
     /// # Errors
     /// When the body is not whole.
-    pub(super) fn close(&mut self) -> Result<(), Fault> {
+    pub fn close(&mut self) -> Result<(), Fault> {
         if *self != Self::Close && !self.is_ended() {
             return Err(Fault::Closed);
         }
@@ -76,7 +77,7 @@ impl Decoder {
     }
 
     /// Whether all of it was taken.
-    pub(super) fn is_ended(&self) -> bool {
+    pub fn is_ended(&self) -> bool {
         match self {
             Self::Length(left) => *left == 0,
             Self::Chunked(chunks) => chunks.is_ended(),
@@ -85,7 +86,7 @@ impl Decoder {
     }
 
     /// How much is still to come.
-    pub(super) fn size_hint(&self) -> SizeHint {
+    pub fn size_hint(&self) -> SizeHint {
         match self {
             Self::Length(left) => SizeHint::with_exact(*left),
             Self::Chunked(_) | Self::Close => SizeHint::default(),
@@ -95,6 +96,6 @@ impl Decoder {
 
 /// Takes `size` bytes from the front. Where none are left no hold on their buffer is left either, so
 /// that it serves the next read.
-pub(super) fn take(bytes: &mut Bytes, size: usize) -> Bytes {
+pub fn take(bytes: &mut Bytes, size: usize) -> Bytes {
     if size == bytes.len() { std::mem::take(bytes) } else { bytes.split_to(size) }
 }

@@ -6,25 +6,27 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::unconstrained;
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::TlsStream;
 
 use crate::base::socket::Socket;
 
-/// A connection to an endpoint.
+/// A connection to a client or to an endpoint.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub enum Stream {
+    /// As they are.
     Plain(Socket),
+    /// Encrypted.
     Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
     /// Whether it is encrypted.
-    pub(super) fn is_tls(&self) -> bool {
+    pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
     /// Whether it is open and nothing waits to be read. Costs no system call where nothing came.
-    pub(super) fn is_silent(&mut self) -> bool {
+    pub fn is_silent(&mut self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_silent(),
             // Not all that comes is HTTP's: a server sends session tickets when it likes.
@@ -39,8 +41,16 @@ impl Stream {
         }
     }
 
+    /// Has the connection end with a reset when it is dropped.
+    pub fn reset_on_close(&self) {
+        match self {
+            Self::Plain(stream) => stream.reset_on_close(),
+            Self::Tls(stream) => stream.get_ref().0.reset_on_close(),
+        }
+    }
+
     /// Whether something has come, of which a byte is taken: the stream is of no more use then.
-    pub(super) fn has_spoken(&mut self) -> bool {
+    pub fn has_spoken(&mut self) -> bool {
         match self {
             Self::Plain(stream) => stream.has_spoken(),
             Self::Tls(stream) => {
@@ -153,7 +163,7 @@ mod tests {
         let near = TlsConnector::from(Arc::new(client)).connect(name, Socket::new(near.unwrap()));
         let far = TlsAcceptor::from(Arc::new(server)).accept(far.unwrap().0);
         let (near, far) = tokio::join!(near, far);
-        (Stream::Tls(Box::new(near.unwrap())), far.unwrap())
+        (Stream::Tls(Box::new(near.unwrap().into())), far.unwrap())
     }
 
     #[tokio::test]

@@ -1,0 +1,313 @@
+//! HTTP/1.1 towards clients (RFC 9112): one connection, its requests one after the other. Driven
+//! by the connection's own task alone; an exchange is polled within it.
+
+mod answer;
+mod request;
+mod wire;
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::header::HeaderMap;
+use http::{Method, Response, StatusCode, Version};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::http1::Fault;
+use crate::http1::encoder::Encoder;
+use crate::http1::sending::Sending;
+use crate::tls::stream::Stream;
+
+use super::alarm::Alarm;
+use super::answer::AnswerBody;
+use super::connection::{Peer, is_leaving, respond};
+use super::incoming::{Incoming, Switch};
+use super::unread;
+use super::worker::Worker;
+
+pub(super) use answer::interim;
+pub(super) use request::Unread;
+pub(super) use wire::{Body, Switched};
+
+use answer::Asked;
+use request::Head;
+use wire::{BodyEnd, Bounds, Wire, Writer};
+
+/// A client's connection.
+pub(super) struct Connection {
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    wire: Rc<Wire>,
+    step: Step,
+    /// The present request.
+    asked: Asked,
+    /// The client keeps the connection after it, as far as is known.
+    keeps: bool,
+    /// The answer to it.
+    sending: Sending<AnswerBody>,
+    /// It ends with the connection.
+    open_ended: bool,
+    /// Who takes over where the endpoint switches protocols.
+    heir: Option<oneshot::Sender<Switched>>,
+    /// No further request is served.
+    leaving: bool,
+    /// The map of the last request's fields, for the next one's.
+    headers: HeaderMap,
+}
+
+/// What a connection is at.
+enum Step {
+    /// It waits for a request.
+    Head,
+    /// The request is being served.
+    Exchange(Pin<Box<dyn Future<Output = (Response<AnswerBody>, HeaderMap)>>>),
+    /// The answer is being sent.
+    Answer,
+    /// The rest of the request's body is still to come.
+    Rest,
+    /// The last word to a client that could not be understood.
+    LastWord(Bytes),
+    /// What we say is over; what the client still sends is read, so that it hears us.
+    Farewell(Farewell),
+    Over,
+}
+
+/// Between the end of what we say and the end of the connection.
+struct Farewell {
+    /// `None` until what we say has ended.
+    alarm: Option<Alarm>,
+    /// Bytes that are still read.
+    left: usize,
+}
+
+/// Why a connection has ended otherwise than it should.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    /// What came was no request.
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    /// The answer could not be sent whole.
+    #[error("the answer was cut off: {0}")]
+    Cut(#[source] Fault),
+    /// The client left before its answer.
+    #[error("the client left before its answer was whole")]
+    Left,
+}
+
+impl Connection {
+    /// Serves what comes by `stream`, of which `ahead` was read.
+    pub(super) fn new(worker: Rc<Worker>, peer: Rc<Peer>, stream: Stream, ahead: Bytes) -> Self {
+        let wire = Wire::new(stream, ahead, Rc::clone(&peer.activity));
+        Self {
+            worker,
+            peer,
+            wire,
+            step: Step::Head,
+            asked: Asked { version: Version::HTTP_11, head: false },
+            keeps: true,
+            sending: Sending::nothing(),
+            open_ended: false,
+            heir: None,
+            leaving: false,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// Finish what is under way, then end.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    fn bounds(&self) -> Bounds {
+        let limits = &self.worker.gateway.downstream;
+        // Twice our own limits: what is between them is answered by an exchange, which knows more of it.
+        let size = usize::try_from(limits.max_header_size.0).unwrap_or(usize::MAX / 4);
+        Bounds { size: size * 2, fields: limits.max_headers * 2 }
+    }
+
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
+        if self.leaving && self.wire.is_between_requests() {
+            return Poll::Ready(Ok(Step::FAREWELL));
+        }
+        let bounds = self.bounds();
+        match ready!(self.wire.poll_head(context, bounds, &mut self.headers)) {
+            Ok(Some(head)) => Poll::Ready(Ok(self.begin(head))),
+            Ok(None) => Poll::Ready(Ok(Step::Over)),
+            Err(unread) => {
+                tracing::debug!(client = %self.peer.address, %unread, "no request could be read");
+                let (problem, bytes) = unread::answer(&unread, &self.worker.date());
+                self.worker.meter.answered(problem);
+                Poll::Ready(Ok(Step::LastWord(bytes)))
+            }
+        }
+    }
+
+    /// Begins with the exchange of a request.
+    fn begin(&mut self, head: Head) -> Step {
+        let Head { mut parts, decoder, keeps, switches, .. } = head;
+        self.asked = Asked { version: parts.version, head: parts.method == Method::HEAD };
+        self.keeps = keeps;
+        let body = if decoder.is_ended() { None } else { Some(Body::of(&self.wire)) };
+        let switch = switches.then(|| {
+            let (heir, inheritance) = oneshot::channel();
+            self.heir = Some(heir);
+            Switch::Http1(inheritance)
+        });
+        let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
+        Step::Exchange(Box::pin(async move {
+            let answer = respond(&worker, &peer, &mut parts, Incoming::http1(body, switch)).await;
+            let mut headers = parts.headers;
+            headers.clear();
+            (answer, headers)
+        }))
+    }
+
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
+        let Step::Exchange(exchange) = &mut self.step else {
+            return Poll::Ready(Ok(Step::Over));
+        };
+        match exchange.as_mut().poll(context) {
+            Poll::Ready((answer, headers)) => {
+                self.headers = headers;
+                Poll::Ready(self.send(answer))
+            }
+            Poll::Pending => {
+                drop(self.wire.poll_interim(context));
+                self.poll_gone(context)
+            }
+        }
+    }
+
+    /// A client that leaves before its answer is whole takes its request with it.
+    fn poll_gone(&self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
+        ready!(self.wire.poll_gone(context));
+        Poll::Ready(Err(ConnectionError::Left))
+    }
+
+    /// Begins with the answer.
+    fn send(&mut self, mut answer: Response<AnswerBody>) -> Result<Step, ConnectionError> {
+        let encoder = answer::frame(&mut answer, self.asked);
+        let status = answer.status();
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        if !switches {
+            self.heir = None;
+        }
+        self.open_ended = encoder == Encoder::Close;
+        // Of a body that nobody reads any more the rest is not read only to keep a connection.
+        let context = Context::from_waker(std::task::Waker::noop());
+        let unread = self.wire.poll_body_end(&context) == Poll::Ready(BodyEnd::Unread);
+        let leaving = self.leaving || is_leaving(&self.worker, &self.peer.activity);
+        self.keeps &= !self.open_ended && !unread && (!leaving || switches);
+        let asked = self.asked;
+        let (head, mut body) = answer.into_parts();
+        if !answer::has_body(asked, status) {
+            body = body.without_content();
+        }
+        let answer = Response::from_parts(head, ());
+        let (keeps, date) = (self.keeps, self.worker.date());
+        let write = |out: &mut _| answer::write(&answer, asked, keeps, &date, out);
+        self.sending.begin(encoder, write, body).map_err(ConnectionError::Cut)?;
+        Ok(Step::Answer)
+    }
+
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
+        match self.sending.poll(&mut Writer(&self.wire), context) {
+            Poll::Pending => self.poll_gone(context),
+            Poll::Ready(Err(fault)) => {
+                if self.open_ended {
+                    // Its end would be that of the answer.
+                    self.wire.reset();
+                }
+                Poll::Ready(Err(ConnectionError::Cut(fault)))
+            }
+            Poll::Ready(Ok(())) => {
+                self.sending.rest();
+                let Some(heir) = self.heir.take() else {
+                    return Poll::Ready(Ok(Step::Rest));
+                };
+                // Where nobody takes it the connection ends.
+                drop(heir.send(Switched::of(&self.wire)));
+                Poll::Ready(Ok(Step::Over))
+            }
+        }
+    }
+
+    fn poll_rest(&self, context: &Context<'_>) -> Poll<Step> {
+        let end = ready!(self.wire.poll_body_end(context));
+        let goes_on = end == BodyEnd::Whole && self.keeps;
+        Poll::Ready(if goes_on { Step::Head } else { Step::FAREWELL })
+    }
+
+    fn poll_last_word(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        let Step::LastWord(bytes) = &mut self.step else {
+            return Poll::Ready(Step::Over);
+        };
+        while !bytes.is_empty() {
+            let mut writer = Writer(&self.wire);
+            let written = tokio::io::AsyncWrite::poll_write(Pin::new(&mut writer), context, bytes);
+            match ready!(written) {
+                Ok(size @ 1..) => bytes.advance(size),
+                _ => return Poll::Ready(Step::Over),
+            }
+        }
+        Poll::Ready(Step::FAREWELL)
+    }
+
+    /// Reads on after the last word, so that it arrives: a system that has unread bytes at the close
+    /// of a connection resets it, and with it goes what the client has not read yet (RFC 9112 §9.6).
+    fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Step::Farewell(farewell) = &mut self.step else {
+            return Poll::Ready(());
+        };
+        if farewell.alarm.is_none() {
+            if ready!(self.wire.poll_shutdown(context)).is_err() {
+                return Poll::Ready(());
+            }
+            farewell.alarm = Some(Alarm::at(Instant::now() + FAREWELL));
+        }
+        while farewell.left > 0
+            && farewell.alarm.as_mut().is_some_and(|alarm| alarm.poll(context).is_pending())
+        {
+            match ready!(self.wire.poll_forget(context)) {
+                Ok(read @ 1..) => farewell.left = farewell.left.saturating_sub(read),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Step {
+    const FAREWELL: Self = Self::Farewell(Farewell { alarm: None, left: LAST_WORDS });
+}
+
+impl Future for Connection {
+    type Output = Result<(), ConnectionError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            let next = match &this.step {
+                Step::Head => ready!(this.poll_head(context))?,
+                Step::Exchange(_) => ready!(this.poll_exchange(context))?,
+                Step::Answer => ready!(this.poll_answer(context))?,
+                Step::Rest => ready!(this.poll_rest(context)),
+                Step::LastWord(_) => ready!(this.poll_last_word(context)),
+                Step::Farewell(_) => {
+                    ready!(this.poll_farewell(context));
+                    Step::Over
+                }
+                Step::Over => break,
+            };
+            this.step = next;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// 1 s, and 256 KiB: long enough for who has read the answer to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
+const LAST_WORDS: usize = 256 << 10;

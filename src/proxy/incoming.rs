@@ -1,0 +1,87 @@
+//! What comes with a request's head: its body, and the client's side of a connection that may
+//! switch protocols; of HTTP/1.1 or of HTTP/2.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::oneshot;
+
+use super::http1::{self, Switched};
+
+/// The rest of a request.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    content: Content,
+    /// `None` where the client cannot switch protocols.
+    pub(super) switch: Option<Switch>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Empty,
+    Http1(http1::Body),
+    Http2(hyper::body::Incoming),
+}
+
+/// The client's side of a connection, or of a stream of HTTP/2, that is to switch protocols.
+#[derive(Debug)]
+pub(super) enum Switch {
+    /// Once the answer that says so was sent.
+    Http1(oneshot::Receiver<Switched>),
+    /// The same.
+    Http2(OnUpgrade),
+}
+
+impl Incoming {
+    /// Of HTTP/1.1; `None` = no body.
+    pub(super) fn http1(body: Option<http1::Body>, switch: Option<Switch>) -> Self {
+        Self { content: body.map_or(Content::Empty, Content::Http1), switch }
+    }
+
+    /// Of HTTP/2.
+    pub(super) fn http2(body: hyper::body::Incoming, switch: Option<OnUpgrade>) -> Self {
+        Self { content: Content::Http2(body), switch: switch.map(Switch::Http2) }
+    }
+
+    /// The next part of the body.
+    ///
+    /// # Errors
+    /// When it breaks off or is not valid, in words.
+    pub(super) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        match &mut self.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Http1(body) => body.poll_frame(context).map_err(|fault| fault.to_string()),
+            Content::Http2(body) => match Pin::new(&mut *body).poll_frame(context) {
+                // A stream that was reset "without an error" ends as if it were whole.
+                Poll::Ready(None) if !body.is_end_stream() => {
+                    Poll::Ready(Some(Err("the client reset the stream".to_owned())))
+                }
+                polled => polled.map_err(|error| error.to_string()),
+            },
+        }
+    }
+
+    /// Whether all of the body was read.
+    pub(super) fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Http1(body) => body.is_end_stream(),
+            Content::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    /// How much of the body is still to come.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Http1(body) => body.size_hint(),
+            Content::Http2(body) => body.size_hint(),
+        }
+    }
+}
