@@ -158,13 +158,17 @@ async fn a_certificate_of_no_one_valid_tenant_is_refused_whatever_the_next_way_s
 #[tokio::test]
 async fn a_resumed_session_is_of_the_same_tenant() {
     let shop = Shop::open("required", "{ certificate-cn = \"{tenant}\" }").await;
-    let client = shop.visitor(Some(shop.authority.client_named("globex")));
+    for version in rustls::ALL_VERSIONS {
+        let shown = Some(shop.authority.client_named("globex"));
+        let wishes = Wishes { versions: &[version], shown, ..Wishes::of(&shop.authority) };
+        let client = wishes.client();
 
-    for kind in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
-        let stream = client.connect(shop.gateway.address(), HOST).await;
-        assert_eq!(stream.get_ref().1.handshake_kind(), Some(kind));
-        let fields = [&format!("Host: {HOST}"), "Connection: close"];
-        let answer = Client::over(stream).ask(head("GET /", &fields)).await;
-        assert_eq!(told(&answer), (200, "globex".into()));
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+            let stream = client.connect(shop.gateway.address(), HOST).await;
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(kind), "{version:?}");
+            let fields = [&format!("Host: {HOST}"), "Connection: close"];
+            let answer = Client::over(stream).ask(head("GET /", &fields)).await;
+            assert_eq!(told(&answer), (200, "globex".into()), "{version:?}");
+        }
     }
 }
