@@ -27,7 +27,7 @@ fn head(tenant: usize, path: &str) -> Parts {
 
 fn found(table: &Table, head: &Parts) -> bool {
     let host = host::of(head);
-    let Ok(named) = table.name(head) else {
+    let Ok(named) = table.name(head, None) else {
         return false;
     };
     let query = Query {

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::admin;
+use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec};
@@ -27,6 +28,9 @@ use crate::proxy::worker::{self, Phase, Setup};
 use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
+use crate::tls::certificates::Certificates;
+use crate::tls::demand::Demands;
+use crate::tls::server;
 
 use sockets::{BindError, Sockets};
 use workers::{WorkerLost, Workers};
@@ -197,17 +201,17 @@ impl App {
     }
 }
 
-/// The certificates of the listeners; what is wrong with any file is told before anything is
-/// opened. Without a state folder the gateway serves, so that is a warning.
-fn look_outside(gateway: &GatewaySpec) -> Result<Vec<Option<Arc<rustls::ServerConfig>>>, Problems> {
-    let (made, mut problems) = match outside::certificates(gateway) {
-        Ok(made) => (made, Vec::new()),
-        Err(problems) => (Vec::new(), problems),
-    };
+/// What the listeners present; what is wrong with any file is told before anything is opened. What
+/// the gateway can serve with is a warning.
+fn look_outside(gateway: &GatewaySpec) -> Result<Vec<Option<Snapshot<Certificates>>>, Problems> {
+    let read = server::build(&gateway.listeners, &mut Demands::default());
+    let mut problems = read.problems;
     problems.extend(outside::access_log(gateway));
-    if let Some(problem) = outside::state(gateway) {
-        tracing::warn!("{}", problem.in_one_line());
+    for doubt in read.doubts.into_iter().chain(outside::state(gateway)) {
+        tracing::warn!("{}", doubt.in_one_line());
     }
+    let made = read.made.into_iter();
+    let made = made.map(|made| made.map(|made| Snapshot::new(Arc::new(made)))).collect();
     Problems::of(problems).map_or(Ok(made), Err)
 }
 

@@ -1,41 +1,14 @@
-//! The files that `gateway.toml` names: whether they are there and can be used. `check` and a start
-//! say the same of them, at the place that names them.
+//! The places that `gateway.toml` names for writing: whether they can be used. `check` and a start say
+//! the same of them, at the place that names them.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{Access, access};
-use rustls::ServerConfig;
 
 use crate::config::Problem;
-use crate::config::spec::{AccessLogOutput, GatewaySpec, ListenerSpec, NamedPath};
-use crate::tls::server::{self, ServerTlsError};
-
-/// What each listener presents to clients; `None` = no TLS.
-///
-/// # Errors
-/// Everything that is wrong with any certificate or key.
-pub fn certificates(gateway: &GatewaySpec) -> Result<Vec<Option<Arc<ServerConfig>>>, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let mut read = |listener: &ListenerSpec| {
-        let tls = listener.tls.as_ref()?;
-        server::build(tls)
-            .map_err(|errors| {
-                problems.extend(errors.iter().map(|error| {
-                    let place = match error {
-                        ServerTlsError::Certificate { .. } => &tls.certificate.place,
-                        _ => &tls.key.place,
-                    };
-                    place.problem(error.to_string(), error.hint().to_owned())
-                }));
-            })
-            .ok()
-    };
-    let made = gateway.listeners.iter().map(&mut read).collect();
-    if problems.is_empty() { Ok(made) } else { Err(problems) }
-}
+use crate::config::spec::{AccessLogOutput, GatewaySpec, NamedPath};
 
 /// Why the access log's file cannot be opened for writing. Creates nothing.
 pub fn access_log(gateway: &GatewaySpec) -> Option<Problem> {

@@ -7,7 +7,8 @@ use crate::app::outside;
 use crate::config::spec::{GatewaySpec, PoolSpec, RoutesSpec};
 use crate::config::{self, Known, Place, Problems};
 use crate::model::ids::PoolId;
-use crate::tls::client;
+use crate::tls::demand::Demands;
+use crate::tls::{client, server};
 
 /// How the outcome is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,7 +70,9 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
 
 /// What is wrong with the files that the gateway's own file names.
 fn outside_of(gateway: &GatewaySpec) -> Option<Problems> {
-    let mut problems = outside::certificates(gateway).err().unwrap_or_default();
+    let read = server::build(&gateway.listeners, &mut Demands::default());
+    let mut problems = read.problems;
+    problems.extend(read.doubts);
     problems.extend(outside::access_log(gateway));
     problems.extend(outside::state(gateway));
     problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -191,6 +194,44 @@ mod tests {
             assert!(one["file"].as_str().unwrap().ends_with("gateway.toml"), "{one}");
             assert!(one["what"].as_str().unwrap().contains(what), "{one}");
             assert!(!one["hint"].as_str().unwrap().is_empty(), "{one}");
+        }
+    }
+
+    #[test]
+    fn certificates_by_name_are_told_where_they_are_named_doubtful_ones_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        std::fs::write(folder.path().join("a.pem"), params.self_signed(&key).unwrap().pem())
+            .unwrap();
+        std::fs::write(folder.path().join("a.key"), key.serialize_pem()).unwrap();
+        let entry = "[[listeners.tls.certificates]]\ncert = \"a.pem\"\nkey = \"a.key\"\n";
+        let clients = "client-certificates = { mode = \"required\", authorities = \"a.key\" }\n";
+        let text = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\n{entry}{entry}\
+             hosts = [\"b.example\", \"a.example\"]\n{entry}{clients}"
+        );
+
+        let outcome = checked(folder.path(), &text, Format::Text);
+
+        let told: Vec<&str> = outcome
+            .output
+            .lines()
+            .filter_map(|line| line.split_once("gateway.toml:"))
+            .map(|(_, told)| told.split_once(": ").unwrap().0)
+            .collect();
+        assert_eq!(told, ["4:8", "7:8", "9:10", "9:23", "13:58"], "{}", outcome.output);
+        for what in [
+            "tls.certificates[0].cert: ",
+            "a.pem has expired\n    hint: renew it",
+            "tls.certificates[1].hosts[0]: ",
+            "a.pem is not for b.example\n",
+            "hosts[1]: another certificate of this listener is for a.example already\n",
+            "client-certificates.authorities: ",
+            "a.key has no certificate in it\n",
+        ] {
+            assert!(outcome.output.contains(what), "{what} is not in {}", outcome.output);
         }
     }
 

@@ -55,13 +55,54 @@ pub struct ListenerSpec {
     pub proxy_protocol: Option<Vec<Network>>,
 }
 
-/// The certificate of a listener.
+/// What a listener presents to clients, and what it asks of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTlsSpec {
+    /// For clients that ask for no name, or for one that no certificate is for; `None` = they are
+    /// refused.
+    pub default: Option<CertificateSpec>,
+    /// For clients that ask for their names. Not empty where there is no default.
+    pub certificates: Vec<CertificateSpec>,
+}
+
+/// One certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateSpec {
     /// PEM file of the chain, leaf first.
     pub certificate: NamedPath,
     /// PEM file of the private key.
     pub key: NamedPath,
+    /// The names that it is for; empty = the DNS names in it. Always empty for the default.
+    pub hosts: Vec<NamedHost>,
+    /// What clients show; `None` = they are not asked for certificates.
+    pub clients: Option<ClientCertificatesSpec>,
+}
+
+/// A name that clients ask for, where it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedHost {
+    /// The name; `*.x` is for one label before `.x` here, as in certificates.
+    pub host: HostSpec,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificatesSpec {
+    /// Whether there must be one.
+    pub mode: ClientCertificatesMode,
+    /// PEM file of the authorities that they come from.
+    pub authorities: NamedPath,
+}
+
+/// Whether a client must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificatesMode {
+    /// Who shows one must show a good one.
+    Optional,
+    /// Nobody comes in without one.
+    Required,
 }
 
 /// A file or folder that `gateway.toml` names and that the start looks into: what is wrong with it
@@ -207,10 +248,31 @@ pub enum NameFrom {
         /// Text after `{tenant}`.
         suffix: String,
     },
+    /// What stands for `{tenant}` in a name of the client's verified certificate: the text before
+    /// and after it.
+    Certificate {
+        /// Which name.
+        field: CertificateField,
+        /// Text before `{tenant}`.
+        prefix: String,
+        /// Text after `{tenant}`.
+        suffix: String,
+    },
     /// The first segment of the path.
     Path(PathTenant),
     /// Always this one.
     Default(TenantId),
+}
+
+/// A kind of name in a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateField {
+    /// The common name of its subject.
+    CommonName,
+    /// A DNS name; `{tenant}` stands for one label.
+    Dns,
+    /// A URI; `{tenant}` stands for one segment.
+    Uri,
 }
 
 /// What becomes of the path segment that named the tenant.

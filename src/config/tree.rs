@@ -86,8 +86,14 @@ pub(super) fn read<T: DeserializeOwned>(
 /// The hint for a `[table]` that stands where each `[[table]]` is one of several.
 fn double_brackets(key: &Key<'_>, what: &str) -> Option<String> {
     let key = key.to_string();
+    if what != "a table does not fit here" {
+        return None;
+    }
+    if key.ends_with(".tls.certificates") {
+        return Some("write [[listeners.tls.certificates]]".to_owned());
+    }
     let is_list = key == "listeners" || key.ends_with(".routes");
-    (is_list && what == "a table does not fit here").then(|| format!("write [[{key}]]"))
+    is_list.then(|| format!("write [[{key}]]"))
 }
 
 type Span = std::ops::Range<usize>;

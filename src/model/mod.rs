@@ -1,6 +1,8 @@
-//! The nouns that the rooms meet on: names, endpoints, the members of a pool, the gateway's fields.
+//! The nouns that the rooms meet on: names, identities, endpoints, the members of a pool, the
+//! gateway's fields.
 
 pub mod endpoint;
 pub mod fields;
+pub mod identity;
 pub mod ids;
 pub mod members;

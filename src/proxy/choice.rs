@@ -20,6 +20,7 @@ use crate::routing::tenant::Tenant;
 use crate::routing::{Query, host};
 use crate::upstream::Fields;
 
+use super::connection::Peer;
 use super::error::ExchangeError;
 use super::visit::Visit;
 
@@ -49,10 +50,12 @@ pub(super) struct Choice<'t> {
 /// When there is no such tenant, it is not served, or nothing takes the request.
 pub(super) fn choose<'t>(
     table: &'t Table,
+    peer: &Peer,
     head: &Parts,
     visit: &mut Visit,
 ) -> Result<Chosen<'t>, ExchangeError> {
-    let named = table.name(head)?;
+    let identity = peer.secured.as_ref().and_then(|secured| secured.identity());
+    let named = table.name(head, identity)?;
     let tenant = named.tenant.as_ref();
     visit.note(|record| record.tenant = Some(tenant.label.clone()));
     if tenant.state == TenantState::Suspended {

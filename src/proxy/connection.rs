@@ -6,7 +6,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -16,12 +15,13 @@ use http::{Request, Response};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::base::ahead::Ahead;
+use crate::base::snapshot::Snapshot;
 use crate::base::socket::Socket;
+use crate::tls::certificates::Certificates;
 use crate::tls::stream::Stream;
 use crate::upstream::LocalExecutor;
 
@@ -38,6 +38,7 @@ use super::io::{Io, sniff};
 use super::open::{Arrival, Open};
 use super::proxy_header;
 use super::seats::Seat;
+use super::secured::Secured;
 use super::settings;
 use super::worker::{Phase, Worker};
 
@@ -50,6 +51,8 @@ pub(super) struct Peer {
     pub(super) client: HeaderValue,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
+    /// What its TLS was begun with; `None` = plain.
+    pub(super) secured: Option<Box<Secured>>,
     /// What its connection is doing.
     pub(super) activity: Rc<Activity>,
     /// Its connection counts as open for as long as somebody knows the client: a tunnel outlives
@@ -85,7 +88,7 @@ pub(super) async fn serve(
     worker: Rc<Worker>,
     mut stream: TcpStream,
     arrival: Arrival,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Snapshot<Certificates>>,
 ) {
     let Arrival { mut address, listener, mut open, seated: _seated } = arrival;
     // Without it small answers would wait for the client's acknowledgement of the last one.
@@ -149,7 +152,7 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Ope
     match first.await.flatten() {
         Some(Ok(Ok((ahead, is_http2)))) => {
             let stream = Stream::Plain(stream);
-            speak(worker, stream, ahead, is_http2, peer(client, "http")).await;
+            speak(worker, stream, ahead, is_http2, peer(client, None)).await;
         }
         Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
             worker.meter.connection_rejected("slow_head");
@@ -162,29 +165,30 @@ async fn secure(
     worker: &Rc<Worker>,
     stream: Socket,
     client: (SocketAddr, Open),
-    tls: Arc<ServerConfig>,
+    tls: Snapshot<Certificates>,
 ) {
     let limit = worker.gateway.downstream.handshake_timeout;
-    match worker.handshakes.accept(stream, tls, limit).await {
+    match worker.handshakes.accept(stream, tls.load(), limit).await {
         Err(error) => {
             worker.meter.connection_rejected(error.reason());
             tracing::debug!(client = %client.0, %error, "a TLS handshake failed");
         }
-        Ok(stream) => {
+        Ok((stream, secured)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let stream = Stream::Tls(Box::new(stream.into()));
-            speak(worker, stream, Bytes::new(), is_http2, peer(client, "https")).await;
+            speak(worker, stream, Bytes::new(), is_http2, peer(client, Some(secured))).await;
         }
     }
 }
 
-fn peer((address, open): (SocketAddr, Open), scheme: &'static str) -> Rc<Peer> {
+fn peer((address, open): (SocketAddr, Open), secured: Option<Box<Secured>>) -> Rc<Peer> {
     let address = address.ip().to_canonical();
     // An address as text is a valid field value; the fallback is never taken.
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
     let activity = Activity::new(Rc::clone(&open.worker.clock));
-    Rc::new(Peer { address, client, scheme, activity, open })
+    let scheme = if secured.is_some() { "https" } else { "http" };
+    Rc::new(Peer { address, client, scheme, secured, activity, open })
 }
 
 async fn speak(worker: &Rc<Worker>, stream: Stream, ahead: Bytes, is_http2: bool, peer: Rc<Peer>) {

@@ -24,6 +24,9 @@ pub(super) enum ExchangeError {
     /// The request is not one that a gateway may pass on.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// Its host is not one that the connection was begun for.
+    #[error("this connection is not for the host of the request")]
+    Misdirected,
     /// `CONNECT`.
     #[error("the method {0} is not served here")]
     Method(http::Method),

@@ -42,11 +42,14 @@ async fn run(
     let view = worker.view(); // one table for the whole exchange
     extended::receive(head)?;
     guard::check(head, &worker.gateway.downstream)?;
+    if let Some(secured) = &peer.secured {
+        secured.check(head)?;
+    }
     if let Some(answer) = hops::count(head)? {
         return Ok(answer);
     }
 
-    let choice = match choice::choose(&view.table, head, visit)? {
+    let choice = match choice::choose(&view.table, peer, head, visit)? {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, redirect) => {
             return Ok(local::redirect(redirect, tenant, head, peer));

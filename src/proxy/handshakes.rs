@@ -5,13 +5,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::Error as TlsError;
+use rustls::server::Acceptor;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::base::socket::Socket;
+use crate::tls::certificates::Certificates;
+
+use super::secured::{self, Secured};
 
 /// The handshakes of one worker.
 #[derive(Debug)]
@@ -29,18 +34,32 @@ pub(super) enum Refusal {
     /// Others had all the turns, or waited for this one's.
     #[error("too many handshakes are under way")]
     Crowded,
+    /// There is no certificate for the name that was asked for, or for none.
+    #[error("no certificate is for the name {0:?}")]
+    UnknownName(Option<Box<str>>),
     /// It failed.
     #[error(transparent)]
     Failed(#[from] io::Error),
+    /// What was agreed on is not enough.
+    #[error(transparent)]
+    NotEnough(#[from] rustls::Error),
 }
 
 impl Refusal {
     /// The metric's word for it.
     pub(super) fn reason(&self) -> &'static str {
-        match self {
-            Self::Late => "tls_timeout",
-            Self::Crowded => "tls_crowded",
-            Self::Failed(_) => "tls_failed",
+        let error = match self {
+            Self::Late => return "tls_timeout",
+            Self::Crowded => return "tls_crowded",
+            Self::UnknownName(_) => return "tls_unknown_name",
+            Self::Failed(error) => error.get_ref().and_then(|error| error.downcast_ref()),
+            Self::NotEnough(error) => Some(error),
+        };
+        match error {
+            Some(TlsError::NoCertificatesPresented) => "tls_no_client_certificate",
+            Some(TlsError::InvalidCertificate(_)) => "tls_bad_client_certificate",
+            Some(TlsError::NoApplicationProtocol) => "tls_no_protocol",
+            _ => "tls_failed",
         }
     }
 }
@@ -60,20 +79,20 @@ impl Handshakes {
     pub(super) async fn accept(
         &self,
         stream: Socket,
-        tls: Arc<ServerConfig>,
+        certificates: Arc<Certificates>,
         limit: Duration,
-    ) -> Result<TlsStream<Socket>, Refusal> {
+    ) -> Result<(TlsStream<Socket>, Box<Secured>), Refusal> {
         let end = Instant::now() + limit;
         timeout_at(end, stream.readable()).await.map_err(|_| Refusal::Late)??;
         let waiting = Waiting::begin(&self.waiting);
         let turn = timeout_at(end, self.turns.acquire()).await;
         drop(waiting);
         let Ok(Ok(_turn)) = turn else { return Err(Refusal::Crowded) };
-        let mut handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
+        let mut handshake = Box::pin(shake(stream, certificates));
         loop {
             let now = Instant::now();
             if let Ok(done) = timeout_at(end.min(now + PATIENCE), handshake.as_mut()).await {
-                return Ok(done?);
+                return done;
             }
             if Instant::now() >= end {
                 return Err(Refusal::Late);
@@ -83,6 +102,25 @@ impl Handshakes {
             }
         }
     }
+}
+
+/// Reads which name the client asks for, and goes on with what there is for it.
+async fn shake(
+    stream: Socket,
+    certificates: Arc<Certificates>,
+) -> Result<(TlsStream<Socket>, Box<Secured>), Refusal> {
+    let mut hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let asked = hello.client_hello();
+    let name = asked.server_name().map(secured::plain);
+    let Some(entry) = certificates.find(name).map(Arc::clone) else {
+        let name = name.map(Into::into);
+        // Whether it arrives changes nothing for us.
+        drop(hello.io.write_all(UNRECOGNIZED_NAME).await);
+        return Err(Refusal::UnknownName(name));
+    };
+    let stream = hello.into_stream(entry.config()?).await?;
+    let secured = Secured::after(stream.get_ref().1, certificates, entry)?;
+    Ok((stream, Box::new(secured)))
 }
 
 /// Counts one who waits, until dropped.
@@ -101,5 +139,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// RFC 8446 §6: a record that holds the fatal alert `unrecognized_name`. Nothing is encrypted yet.
+const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 /// 1 s: three round trips of a client at the other end of the world.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -4,14 +4,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::base::snapshot::Snapshot;
 use crate::base::socket;
 use crate::base::tasks::Stop;
+use crate::tls::certificates::Certificates;
 
 use super::connection;
 use super::headcount::{Full, Place, Share};
@@ -24,7 +24,7 @@ pub(super) async fn run(
     worker: Rc<Worker>,
     socket: std::net::TcpListener,
     number: usize,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Snapshot<Certificates>>,
     mut stop: Stop,
 ) {
     let listener = match TcpListener::from_std(socket) {
@@ -53,7 +53,7 @@ async fn accept_rest(
     worker: &Rc<Worker>,
     socket: &std::net::TcpListener,
     number: usize,
-    tls: Option<&Arc<ServerConfig>>,
+    tls: Option<&Snapshot<Certificates>>,
 ) {
     for _ in 0..QUEUE {
         let accepted = match socket.accept() {
@@ -71,7 +71,7 @@ async fn admit(
     worker: &Rc<Worker>,
     accepted: io::Result<(TcpStream, SocketAddr)>,
     number: usize,
-    tls: Option<&Arc<ServerConfig>>,
+    tls: Option<&Snapshot<Certificates>>,
 ) {
     let (stream, address) = match accepted {
         Ok(accepted) => accepted,

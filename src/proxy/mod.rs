@@ -34,6 +34,7 @@ mod reply;
 mod request_body;
 mod rescue;
 mod seats;
+mod secured;
 mod settings;
 mod slots;
 mod unread;

@@ -67,6 +67,7 @@ pub const PROBLEMS: &[Problem] = &[
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
     TARGET_TOO_LONG,
+    MISDIRECTED,
     HEAD_TOO_LARGE,
     METHOD_NOT_SERVED,
     LOOP,
@@ -139,6 +140,12 @@ pub(super) const TARGET_TOO_LONG: Problem = problem(
     "target-too-long",
     StatusCode::URI_TOO_LONG,
     "The request target is too long",
+    "http_request_denied",
+);
+const MISDIRECTED: Problem = problem(
+    "misdirected",
+    StatusCode::MISDIRECTED_REQUEST,
+    "The request belongs on another connection",
     "http_request_denied",
 );
 pub(super) const HEAD_TOO_LARGE: Problem = problem(
@@ -271,6 +278,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Suspended => &TENANT_SUSPENDED,
         ExchangeError::NoRoute => &NO_ROUTE,
         ExchangeError::BadRequest(_) => &BAD_REQUEST,
+        ExchangeError::Misdirected => &MISDIRECTED,
         ExchangeError::Method(_) => &METHOD_NOT_SERVED,
         ExchangeError::Loop { .. } => &LOOP,
         ExchangeError::TargetTooLong { .. } => &TARGET_TOO_LONG,
@@ -306,6 +314,11 @@ fn detail(error: &ExchangeError) -> String {
         ExchangeError::Naming(NamingError::Missing) => {
             "name the tenant as the gateway's operator has set it up, by default in the header \
              X-Tenant-ID"
+                .to_owned()
+        }
+        ExchangeError::Misdirected => {
+            "the connection was begun for another host, with another certificate; open one for \
+             this host"
                 .to_owned()
         }
         ExchangeError::NoEndpoint => {

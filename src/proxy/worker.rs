@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -23,6 +22,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::delta::Delta;
 use crate::telemetry::meter::{FLUSH_INTERVAL, Meter};
 use crate::telemetry::record::Record;
+use crate::tls::certificates::Certificates;
 use crate::upstream::{Client, HeadLimits};
 
 use super::answer::Download;
@@ -47,7 +47,7 @@ pub struct Setup {
     /// The table of now.
     pub table: Snapshot<Table>,
     /// For each listener, what it presents to clients; `None` = plain.
-    pub tls: Vec<Option<Arc<ServerConfig>>>,
+    pub tls: Vec<Option<Snapshot<Certificates>>>,
     /// Connections, over all workers.
     pub headcount: Arc<Headcount>,
     /// Where counts go.

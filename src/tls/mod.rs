@@ -1,8 +1,13 @@
 //! Certificates and handshakes, both sides: rustls with aws-lc-rs, TLS 1.2 and 1.3, the hybrid
 //! post-quantum key exchange preferred.
 
+pub mod certificates;
 pub mod client;
+pub mod demand;
+mod leaf;
+mod pem;
 pub mod server;
+mod shown;
 pub mod stream;
 
 use std::sync::Arc;

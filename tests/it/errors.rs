@@ -13,6 +13,7 @@ use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with, pool};
 use crate::world::gateway::Gateway;
 use crate::world::message::Answer;
 use crate::world::origin::{Origin, Step};
+use crate::world::pki::{Authority, Wishes};
 use crate::world::tls::Certificates;
 use crate::world::unreachable::{Refusing, Silent};
 
@@ -27,6 +28,7 @@ struct World {
     _silent: Silent,
     _files: TempDir,
     _certificates: [Certificates; 2],
+    authority: Authority,
 }
 
 impl World {
@@ -66,8 +68,13 @@ impl World {
             routes += &pool(name, &[address], &format!("{NO_RETRY}\n{keys}"));
             routes += &format!("[tenants.{name}]\npool = \"{name}\"\n");
         }
-        let more = "[downstream]\nbody-timeout = \"50ms\"";
-        let gateway = Gateway::start_with(more, &routes).await;
+        let authority = Authority::new();
+        let more = format!(
+            "[downstream]\nbody-timeout = \"50ms\"\n\
+             [[listeners]]\naddress = \"127.0.0.1:0\"\n[[listeners.tls.certificates]]\n{}",
+            authority.server(&["shop.example"]).keys
+        );
+        let gateway = Gateway::start_with(&more, &routes).await;
         Self {
             gateway,
             origins,
@@ -75,7 +82,15 @@ impl World {
             _silent: silent,
             _files: files,
             _certificates: certificates,
+            authority,
         }
+    }
+
+    /// A request for another host than its connection was begun for.
+    async fn misdirect(&self) -> Answer {
+        let client = Wishes::of(&self.authority).client();
+        let stream = client.connect(self.gateway.app.addresses()[1], "shop.example").await;
+        Client::over(stream).ask(head("GET /", &["Host: a", ID, "X-Tenant-ID: fine"])).await
     }
 
     /// A request of a tenant, with further fields, and then these bytes.
@@ -100,6 +115,7 @@ impl World {
             ("no-route", self.send("GET /y", "narrow", &[], "").await),
             ("bad-request", self.send("GET /a/../b", "fine", &[], "").await),
             ("target-too-long", self.send(&long, "fine", &[], "").await),
+            ("misdirected", self.misdirect().await),
             ("head-too-large", self.send("GET /", "fine", &[&wide], "").await),
             ("method-not-served", self.send("CONNECT a:80", "fine", &[], "").await),
             ("loop", self.send("GET /", "fine", &["Via: 1.1 tenantry"; 8], "").await),

@@ -13,18 +13,17 @@ use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::problem::Problems;
 use crate::config::raw::{
-    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, ListenerTls, Log,
-    ProxyProtocol,
+    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, ProxyProtocol,
 };
 use crate::config::spec::{
     AccessLogOutput, AccessLogSpec, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec, ListenerSpec,
-    ListenerTlsSpec, LogFormat, LogSpec, NamedPath,
+    LogFormat, LogSpec, NamedPath,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
 use crate::config::tree::{parse, read};
 
-use super::{above_zero, beside};
+use super::{above_zero, beside, tls};
 
 /// Checks `gateway.toml`, the one file of `files`.
 pub(in crate::config) fn check(files: &Files, lookup: Lookup<'_>) -> Result<GatewaySpec, Problems> {
@@ -92,7 +91,7 @@ fn listeners(
     let mut listeners = Vec::with_capacity(raw.value.len());
     for (index, At { value: listener, start }) in raw.value.into_iter().enumerate() {
         let key = key.index(index);
-        let tls = listener.tls.and_then(|tls| self::tls(tls, folder, &key.name("tls"), faults));
+        let tls = listener.tls.and_then(|tls| tls::check(tls, folder, &key.name("tls"), faults));
         let proxy_protocol = listener
             .proxy_protocol
             .and_then(|proxy| self::proxy_protocol(proxy, &key.name("proxy-protocol"), faults));
@@ -114,23 +113,6 @@ fn listeners(
         listeners.push(ListenerSpec { address, tls, max_connections, proxy_protocol });
     }
     listeners
-}
-
-fn tls(
-    At { value: raw, start }: At<ListenerTls>,
-    folder: Option<&Path>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Option<ListenerTlsSpec> {
-    let (Some(cert), Some(secret)) = (raw.cert, raw.key) else {
-        let hint = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }";
-        faults.add_missing(key, start, "needs both cert and key", hint);
-        return None;
-    };
-    Some(ListenerTlsSpec {
-        certificate: named(cert, folder, &key.name("cert"), faults),
-        key: named(secret, folder, &key.name("key"), faults),
-    })
 }
 
 fn proxy_protocol(
@@ -164,7 +146,7 @@ fn state(
 }
 
 /// A path with the place that names it.
-fn named(
+pub(super) fn named(
     At { value: Written(FilePath(path)), start }: At<Written<FilePath>>,
     folder: Option<&Path>,
     key: &Key<'_>,

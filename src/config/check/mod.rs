@@ -8,6 +8,7 @@ mod pool;
 mod route;
 mod rules;
 mod tenant;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

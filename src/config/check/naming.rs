@@ -5,7 +5,8 @@ use http::HeaderName;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{At, Naming, Way};
-use crate::config::spec::{NameFrom, NamingSpec};
+use crate::config::spec::{CertificateField, NameFrom, NamingSpec};
+use crate::config::text::{HostPattern, NamePattern, Written};
 use crate::model::ids::TenantId;
 
 use super::head::OWNED;
@@ -48,42 +49,63 @@ pub(super) fn check(raw: Option<(usize, At<Naming>)>, faults: &mut Faults<'_>) -
 }
 
 fn way(raw: At<Way>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<NameFrom> {
-    const WAYS: &str = "write one of { header = \"X-Tenant-ID\" }, \
-                        { host = \"{tenant}.example.com\" }, { path = \"strip\" }, \
-                        { default = \"acme\" }";
     let At { value: raw, start } = raw;
-    match (raw.header, raw.host, raw.path, raw.default) {
-        (Some(header), None, None, None) => {
-            if OWNED.contains(&header.0) || header.0 == http::header::HOST {
-                let what = format!("the header {} cannot name a tenant", header.0);
-                let hint = "take a header of its own, as in \"X-Tenant-ID\"".to_owned();
-                faults.add(&key.name("header"), start, what, Some(hint));
-            }
-            Some(NameFrom::Header(header.0))
+    let header = raw.header.map(|header| {
+        if OWNED.contains(&header.0) || header.0 == http::header::HOST {
+            let what = format!("the header {} cannot name a tenant", header.0);
+            let hint = "take a header of its own, as in \"X-Tenant-ID\"".to_owned();
+            faults.add(&key.name("header"), start, what, Some(hint));
         }
-        (None, Some(host), None, None) => {
-            Some(NameFrom::Host { prefix: host.0.prefix, suffix: host.0.suffix })
-        }
-        (None, None, Some(path), None) => Some(NameFrom::Path(path.0.0)),
-        (None, None, None, Some(default)) => match TenantId::new(&default.value) {
-            Ok(id) => Some(NameFrom::Default(id)),
-            Err(error) => {
-                let hint = "an id is 1 to 128 of letters, digits, '.', '_' and '-'".to_owned();
-                let what = format!("the id {error}");
-                faults.add(&key.name("default"), default.start, what, Some(hint));
-                None
-            }
-        },
-        (None, None, None, None) => {
+        NameFrom::Header(header.0)
+    });
+    let host = raw.host.map(|Written(HostPattern { prefix, suffix })| {
+        NameFrom::Host { prefix, suffix } //
+    });
+    let of_certificate = |field, prefix, suffix| NameFrom::Certificate { field, prefix, suffix };
+    let common_name = raw.certificate_cn.map(|Written(NamePattern { prefix, suffix })| {
+        of_certificate(CertificateField::CommonName, prefix, suffix)
+    });
+    let dns = raw.certificate_dns.map(|Written(HostPattern { prefix, suffix })| {
+        of_certificate(CertificateField::Dns, prefix, suffix)
+    });
+    let uri = raw.certificate_uri.map(|Written(NamePattern { prefix, suffix })| {
+        of_certificate(CertificateField::Uri, prefix, suffix)
+    });
+    let path = raw.path.map(|path| NameFrom::Path(path.0.0));
+    let is_default = raw.default.is_some();
+    let default = raw.default.and_then(|default| self::default(&default, key, faults));
+
+    let mut ways = [header, host, common_name, dns, uri, path, default].into_iter().flatten();
+    match (ways.next(), ways.next()) {
+        (Some(way), None) => Some(way),
+        (None, _) if is_default => None,
+        (None, _) => {
             faults.add_missing(key, start, "names no way", WAYS);
             None
         }
-        _ => {
+        (Some(_), Some(_)) => {
             faults.add(key, start, "names several ways in one", Some(WAYS.to_owned()));
             None
         }
     }
 }
+
+fn default(raw: &At<String>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<NameFrom> {
+    match TenantId::new(&raw.value) {
+        Ok(id) => Some(NameFrom::Default(id)),
+        Err(error) => {
+            let hint = "an id is 1 to 128 of letters, digits, '.', '_' and '-'".to_owned();
+            faults.add(&key.name("default"), raw.start, format!("the id {error}"), Some(hint));
+            None
+        }
+    }
+}
+
+const WAYS: &str = "write one of { header = \"X-Tenant-ID\" }, { host = \"{tenant}.example.com\" }, \
+                    { certificate-cn = \"{tenant}\" }, \
+                    { certificate-dns = \"{tenant}.clients.example.com\" }, \
+                    { certificate-uri = \"spiffe://example.com/{tenant}\" }, { path = \"strip\" }, \
+                    { default = \"acme\" }";
 
 /// What names a tenant where nothing is configured.
 const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");

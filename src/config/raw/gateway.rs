@@ -14,6 +14,7 @@ use crate::config::text::{
 };
 
 use super::shape::{At, Whole};
+use super::tls::ListenerTls;
 
 /// `gateway.toml`: what Tenantry reads once, when it starts. Relative paths start at the folder of
 /// this file.
@@ -65,16 +66,6 @@ pub(in crate::config) struct ProxyProtocol {
     /// Networks of the load balancers in front, as in `10.0.0.0/8`; everybody else is refused.
     /// Must be there.
     pub(in crate::config) from: Option<At<Vec<Written<Network>>>>,
-}
-
-/// The certificate of a listener.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(in crate::config) struct ListenerTls {
-    /// PEM file of the certificate chain, the leaf first. Must be there.
-    pub(in crate::config) cert: Option<At<Written<FilePath>>>,
-    /// PEM file of the private key. Must be there.
-    pub(in crate::config) key: Option<At<Written<FilePath>>>,
 }
 
 /// The operators' API.

@@ -6,11 +6,13 @@ mod pool;
 mod route;
 mod routes;
 mod shape;
+mod tls;
 
 pub(super) use gateway::{
-    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, ListenerTls, Log, ProxyProtocol,
+    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, ProxyProtocol,
 };
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, Way};
 pub(super) use shape::{At, Pairs};
+pub(super) use tls::{Certificate, ClientCertificates, ListenerTls};

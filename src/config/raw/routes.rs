@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::base::units::ByteSize;
 use crate::config::spec::TenantState;
-use crate::config::text::{HostPattern, PathKeep, Written};
+use crate::config::text::{HostPattern, NamePattern, PathKeep, Written};
 
 use super::pool::Pool;
 use super::route::Route;
@@ -65,6 +65,14 @@ pub(in crate::config) struct Way {
     pub(in crate::config) header: Option<Written<HeaderName>>,
     /// A host with `{tenant}` in it, as in `{tenant}.example.com`.
     pub(in crate::config) host: Option<Written<HostPattern>>,
+    /// The common name in the subject of the client's verified certificate, with `{tenant}` in it.
+    pub(in crate::config) certificate_cn: Option<Written<NamePattern>>,
+    /// A DNS name of the client's verified certificate, with `{tenant}` in it, as in
+    /// `{tenant}.clients.example.com`.
+    pub(in crate::config) certificate_dns: Option<Written<HostPattern>>,
+    /// A URI of the client's verified certificate (a SPIFFE id), with `{tenant}` in it, as in
+    /// `spiffe://example.com/tenant/{tenant}`.
+    pub(in crate::config) certificate_uri: Option<Written<NamePattern>>,
     /// The first segment of the path is the id: `strip` takes it off, `keep` leaves it in.
     pub(in crate::config) path: Option<Written<PathKeep>>,
     /// The id that is used when no other way named one. Only as the last way.

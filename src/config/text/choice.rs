@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use http::StatusCode;
 use schemars::Schema;
 
-use crate::config::spec::{LogFormat, PathTenant, Protocol, RetryOn, TenantState};
+use crate::config::spec::{
+    ClientCertificatesMode, LogFormat, PathTenant, Protocol, RetryOn, TenantState,
+};
 
 use super::{Text, Wrong, one_of};
 
@@ -59,6 +61,32 @@ impl Text for PathKeep {
 
     fn schema() -> Schema {
         schemars::json_schema!({ "enum": ["strip", "keep"] })
+    }
+}
+
+/// Whether clients show certificates of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum ClientMode {
+    /// Nobody is asked.
+    Off,
+    /// As [`ClientCertificatesMode`] says.
+    On(ClientCertificatesMode),
+}
+
+impl Text for ClientMode {
+    const EXPECTED: &'static str = "\"required\", \"optional\" or \"off\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let on = [
+            ("required", Self::On(ClientCertificatesMode::Required)),
+            ("optional", Self::On(ClientCertificatesMode::Optional)),
+            ("off", Self::Off),
+        ];
+        one_of(text, &on)
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["required", "optional", "off"] })
     }
 }
 

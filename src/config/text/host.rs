@@ -62,6 +62,32 @@ impl Text for HostPattern {
     }
 }
 
+/// A name of a certificate with `{tenant}` in it. Case counts.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct NamePattern {
+    /// Text before `{tenant}`.
+    pub(in crate::config) prefix: String,
+    /// Text after `{tenant}`.
+    pub(in crate::config) suffix: String,
+}
+
+impl Text for NamePattern {
+    const EXPECTED: &'static str = "a name with {tenant}, as in \"spiffe://example.com/{tenant}\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        match text.split_once("{tenant}") {
+            Some((prefix, suffix)) if !suffix.contains("{tenant}") => {
+                Ok(Self { prefix: prefix.to_owned(), suffix: suffix.to_owned() })
+            }
+            _ => Err(Wrong::new(
+                format!("{text:?} does not tell where the tenant stands in the name"),
+                "write a name with {tenant} once, as in \"{tenant}\" or \
+                 \"spiffe://example.com/{tenant}\"",
+            )),
+        }
+    }
+}
+
 fn name(text: &str) -> Option<String> {
     let name = host_name(text)?;
     Some(name.strip_suffix('.').map_or(name.clone(), str::to_owned))

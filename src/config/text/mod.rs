@@ -16,9 +16,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 pub(super) use address::{DnsName, DnsServer, EndpointAddress, FilePath, ListFile, SrvName};
-pub(super) use choice::{AccessOutput, AdminAddress, Filter, PathKeep, RequestId, StateFolder};
+pub(super) use choice::{
+    AccessOutput, AdminAddress, ClientMode, Filter, PathKeep, RequestId, StateFolder,
+};
 pub(super) use head::{Location, Prefix, Replacement, Target};
-pub(super) use host::HostPattern;
+pub(super) use host::{HostPattern, NamePattern};
 
 /// A type that is written as text.
 pub(super) trait Text: Sized {

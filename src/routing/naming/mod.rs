@@ -8,7 +8,8 @@ use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
-use crate::config::spec::{NameFrom, PathTenant};
+use crate::config::spec::{CertificateField, NameFrom, PathTenant};
+use crate::model::identity::Identity;
 use crate::model::ids::{TenantId, TenantIdError};
 
 use super::host;
@@ -55,6 +56,8 @@ pub enum Place {
     Header(HeaderName),
     /// In the host.
     Host,
+    /// In this part of the client's certificate.
+    Certificate(CertificateField),
     /// In the first segment of the path.
     Path,
 }
@@ -79,18 +82,28 @@ impl fmt::Display for Place {
         match self {
             Self::Header(name) => write!(f, "the header {name}"),
             Self::Host => f.write_str("the host"),
+            Self::Certificate(field) => f.write_str(match field {
+                CertificateField::CommonName => "the common name of the client certificate",
+                CertificateField::Dns => "the DNS names of the client certificate",
+                CertificateField::Uri => "the URIs of the client certificate",
+            }),
             Self::Path => f.write_str("the path"),
         }
     }
 }
 
 impl Table {
-    /// The tenant of a request: the first of the configured ways that is present decides.
+    /// The tenant of a request of a client who is `identity` by its verified certificate: the first
+    /// of the configured ways that is present decides.
     ///
     /// # Errors
     /// When no way is present, the first present one is not one valid id, or there is no such
     /// tenant.
-    pub fn name<'t, 'h>(&'t self, head: &'h Parts) -> Result<Named<'t, 'h>, NamingError> {
+    pub fn name<'t, 'h>(
+        &'t self,
+        head: &'h Parts,
+        identity: Option<&Identity>,
+    ) -> Result<Named<'t, 'h>, NamingError> {
         let path = head.uri.path();
         for way in &self.naming.from {
             let present = match way {
@@ -98,6 +111,12 @@ impl Table {
                     from_header(&head.headers, name)?.map(|id| self.named(id, path)).transpose()?
                 }
                 NameFrom::Host { prefix, suffix } => self.named_by_host(head, prefix, suffix)?,
+                NameFrom::Certificate { field, prefix, suffix } => identity
+                    .map_or(Ok(None), |identity| {
+                        from_certificate(identity, *field, prefix, suffix)
+                    })?
+                    .map(|id| self.named(id, path))
+                    .transpose()?,
                 NameFrom::Path(keep) => {
                     from_path(path, *keep)?.map(|(id, path)| self.named(id, path)).transpose()?
                 }
@@ -155,6 +174,34 @@ fn from_header<'h>(
     checked
         .map(Some)
         .map_err(|why| NamingError::Ambiguous { place: Place::Header(name.clone()), why })
+}
+
+/// What the one name that fits says. A certificate that is of several tenants by this is of none.
+fn from_certificate<'i>(
+    identity: &'i Identity,
+    field: CertificateField,
+    prefix: &str,
+    suffix: &str,
+) -> Result<Option<&'i str>, NamingError> {
+    let (names, border) = match field {
+        CertificateField::CommonName => (&identity.common_names, None),
+        CertificateField::Dns => (&identity.dns_names, Some('.')),
+        CertificateField::Uri => (&identity.uris, Some('/')),
+    };
+    let within = |name: &'i str| name.strip_prefix(prefix)?.strip_suffix(suffix);
+    let is_one = |id: &&str| border.is_none_or(|border| !id.contains(border));
+    let mut fitting = names.iter().filter_map(|name| within(name)).filter(is_one);
+    let Some(id) = fitting.next() else {
+        return Ok(None);
+    };
+    let checked = if fitting.any(|other| other != id) {
+        Err(Ambiguity::Repeated)
+    } else {
+        TenantId::check(id.as_bytes()).map_err(Ambiguity::Invalid)
+    };
+    checked
+        .map(Some)
+        .map_err(|why| NamingError::Ambiguous { place: Place::Certificate(field), why })
 }
 
 /// The first segment and the path that is left.

@@ -30,7 +30,7 @@ fn head(uri: &str, fields: &[(&'static str, &[u8])]) -> Parts {
 /// The tenant and path, or the error's text.
 fn name(table: &Table, uri: &str, fields: &[(&'static str, &[u8])]) -> Result<String, String> {
     let head = head(uri, fields);
-    let named = table.name(&head).map_err(|error| error.to_string())?;
+    let named = table.name(&head, None).map_err(|error| error.to_string())?;
     Ok(format!("{} {}", named.tenant.id, named.path))
 }
 
@@ -155,7 +155,7 @@ proptest! {
             head.headers.append(HEADER, value.clone());
         }
 
-        if let Ok(named) = table.name(&head) {
+        if let Ok(named) = table.name(&head, None) {
             prop_assert_eq!(sendable.len(), 1);
             prop_assert_eq!(named.tenant.id.as_str().as_bytes(), sendable[0].as_bytes());
         }
@@ -167,7 +167,7 @@ proptest! {
         let table = table(vec![host_way()]);
         let head = head("/x", &[("host", host.as_bytes())]);
 
-        if let Ok(named) = table.name(&head) {
+        if let Ok(named) = table.name(&head, None) {
             let id = named.tenant.id.as_str();
             prop_assert_eq!(host.to_ascii_lowercase(), format!("{id}.example.com"));
         }

@@ -12,6 +12,7 @@ pub(crate) mod message;
 pub(crate) mod nameserver;
 pub(crate) mod narrow;
 pub(crate) mod origin;
+pub(crate) mod pki;
 pub(crate) mod pouring;
 pub(crate) mod raw_h2;
 pub(crate) mod recorder;

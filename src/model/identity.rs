@@ -1,0 +1,12 @@
+//! Who a client is by its certificate, once that is verified.
+
+/// The names in a client's verified certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The common names of its subject; one as a rule.
+    pub common_names: Box<[Box<str>]>,
+    /// Its DNS names, lower case.
+    pub dns_names: Box<[Box<str>]>,
+    /// Its URIs.
+    pub uris: Box<[Box<str>]>,
+}
