@@ -17,4 +17,5 @@ mod load;
 mod metrics;
 mod serving;
 mod tls;
+mod websockets;
 mod world;
