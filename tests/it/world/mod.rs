@@ -5,6 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod declining;
+pub(crate) mod feed;
 pub(crate) mod gateway;
 pub(crate) mod grpc;
 pub(crate) mod h2_origin;
