@@ -14,6 +14,7 @@ mod discovery;
 mod files;
 mod lifecycle;
 mod load;
+mod memory;
 mod metrics;
 mod serving;
 mod tls;
