@@ -290,7 +290,7 @@ fn rest(poured: &AtomicU64) {
 #[test]
 fn clients_that_read_nothing_take_what_is_theirs_and_leave_it_to_the_next() {
     let greedy: [(&str, Greedy, u64); 2] =
-        [("HTTP/1.1", greedy_of_http1, 1 << 20), ("HTTP/2", greedy_of_http2, 400 << 10)];
+        [("HTTP/1.1", greedy_of_http1, 1 << 20), ("HTTP/2", greedy_of_http2, 700 << 10)];
     for (what, greedy, each) in greedy {
         let (address, poured) = pouring();
         let gateway = Gateway::start(&routes(address, ""));
@@ -299,7 +299,7 @@ fn clients_that_read_nothing_take_what_is_theirs_and_leave_it_to_the_next() {
         let before = mark(&gateway);
 
         let mut peaks = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..5 {
             let clients = greedy(gateway.listener());
             rest(&poured);
             assert_eq!(small(), "ok", "{what}: a client beside them");
@@ -310,8 +310,8 @@ fn clients_that_read_nothing_take_what_is_theirs_and_leave_it_to_the_next() {
         }
 
         println!("{what}: {peaks:?} bytes more at most");
-        // What the allocator keeps of the first ones serves the others. Each of both workers has some
-        // of it: a connection of HTTP/2 takes half of the bound on one of them.
+        // The allocator of each worker keeps what it had for the next ones; five times over would be
+        // more than this.
         let most = peaks.iter().max().copied().unwrap_or_default();
         assert!(most < GREEDY as u64 * each, "{what}: {peaks:?} bytes more");
     }
