@@ -12,6 +12,7 @@ mod check;
 mod demo;
 mod discovery;
 mod files;
+mod grpc;
 mod lifecycle;
 mod load;
 mod memory;
