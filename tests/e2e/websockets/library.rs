@@ -33,6 +33,7 @@ pub(super) fn serve(cases: Vec<[Value; 2]>, logs: Logs) -> SocketAddr {
 fn answer(stream: TcpStream, cases: &[[Value; 2]], logs: &Logs) {
     stream.set_nodelay(true).expect("set nodelay");
     let mut number = 0;
+    #[expect(clippy::result_large_err, reason = "the library asks for it")]
     let judge = |request: &Request, response: Response| {
         number = request.uri().path().trim_matches('/').parse().expect("a number");
         match cases[number][1][0][1].as_u64() {

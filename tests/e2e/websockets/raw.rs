@@ -16,16 +16,18 @@ pub(super) struct Fault {
     pub(super) by_server: Vec<u8>,
 }
 
+/// First bytes and data of frames.
+type Frames = &'static [(u8, &'static [u8])];
+
 /// Frames that break RFC 6455, or are on its edge, each behind a good one.
 pub(super) fn faults() -> Vec<Fault> {
-    let long = [b'l'; 126];
-    let cases: [(&str, &[(u8, &[u8])]); 19] = [
+    let cases: [(&str, Frames); 19] = [
         ("an opcode of data that none has", &[(0x83, b"data")]),
         ("an opcode of control that none has", &[(0x8b, b"data")]),
         ("a compressed message that nobody agreed on", &[(0xc1, b"\x2a\x49\x2e\x49\0")]),
         ("a reserved bit", &[(0xa1, b"data")]),
         ("a ping in parts", &[(0x09, b"data")]),
-        ("a ping that is too long", &[(0x89, &long)]),
+        ("a ping that is too long", &[(0x89, &[b'l'; 126])]),
         ("text that is no UTF-8", &[(0x81, b"\xc3\x28")]),
         ("text that is no UTF-8, in parts", &[(0x01, b"\xf0\x9f"), (0x80, b"(")]),
         ("more of nothing", &[(0x80, b"data")]),
@@ -40,7 +42,7 @@ pub(super) fn faults() -> Vec<Fault> {
         ("a close with a code that no range has", &[(0x88, b"\x13\x88")]),
         ("data after the close", &[(0x88, b"\x03\xe8"), (0x81, b"late")]),
     ];
-    let frames = |frames: &[(u8, &[u8])], mask: bool| {
+    let frames = |frames: Frames, mask: bool| {
         let all = [&[(0x81, &b"good"[..])], frames].concat();
         all.iter().flat_map(|(first, data)| frame(*first, data, mask)).collect()
     };
@@ -55,8 +57,8 @@ pub(super) fn faults() -> Vec<Fault> {
     let mut both = |name: &str, by_client: Vec<u8>, by_server: Vec<u8>| {
         faults.push(Fault { name: name.to_owned(), by_client, by_server });
     };
-    let bad = [(0x81, &b"data"[..])];
-    both("a mask that must not be or must", frames(&bad, false), frames(&bad, true));
+    const BAD: Frames = &[(0x81, b"data")];
+    both("a mask that must not be or must", frames(BAD, false), frames(BAD, true));
     both(
         "a length of 2^63",
         b"\x81\xff\x80\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
