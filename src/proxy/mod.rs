@@ -15,6 +15,7 @@ mod exchange;
 mod extended;
 mod forward;
 mod frames;
+mod grpc;
 mod guard;
 mod handshakes;
 pub mod headcount;

@@ -1,12 +1,12 @@
-//! The only place where an error becomes an answer: an RFC 9457 problem document with
-//! `Proxy-Status` (RFC 9209) and the request's id. What the client hears is not what the log says:
-//! endpoints are not named to clients.
+//! The only place where an error becomes an answer: an RFC 9457 problem document, or trailers for a
+//! call of gRPC, with `Proxy-Status` (RFC 9209) and the request's id. What the client hears is not
+//! what the log says: endpoints are not named to clients.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::upstream::ConnectError;
 
 use super::answer::AnswerBody;
 use super::error::{AttemptError, ExchangeError};
+use super::grpc;
 use super::hygiene::X_REQUEST_ID;
 use super::request_body::BodyFault;
 use super::visit::Visit;
@@ -222,24 +223,36 @@ const TOTAL_TIMEOUT: Problem = problem(
     "http_response_timeout",
 );
 
-/// What the client hears of an error; ends the exchange's record.
-pub(super) fn answer(error: &ExchangeError, mut visit: Visit) -> Response<AnswerBody> {
+/// What the client of a request with these fields hears of an error; ends the exchange's record.
+pub(super) fn answer(
+    error: &ExchangeError,
+    asked: &HeaderMap,
+    mut visit: Visit,
+) -> Response<AnswerBody> {
     let problem = classify(error);
     let id = visit.request_id();
-    let mut tenant = None;
+    let (mut tenant, mut is_call) = (None, false);
     visit.note(|record| {
         record.problem = Some(problem.name);
         tenant = record.tenant.as_ref().map(|tenant| Arc::clone(&tenant.name));
+        is_call = grpc::is_call(record.version, asked);
     });
-    let body = document(problem, detail(error), id.to_str().unwrap_or_default(), tenant.as_deref());
-    visit.finish(problem.status, body.len());
-
-    let length = body.len();
-    let mut answer = Response::new(AnswerBody::whole(body));
-    *answer.status_mut() = problem.status;
+    let mut answer = if is_call {
+        let mut answer = Response::new(AnswerBody::empty());
+        let message = match detail(error) {
+            detail if detail.eq_ignore_ascii_case(problem.title) => problem.title.to_owned(),
+            detail => format!("{}: {detail}", problem.title),
+        };
+        grpc::describe(answer.headers_mut(), problem.status, &message);
+        visit.finish(answer.status(), 0);
+        answer
+    } else {
+        let id = id.to_str().unwrap_or_default();
+        let body = document(problem, detail(error), id, tenant.as_deref());
+        visit.finish(problem.status, body.len());
+        whole(problem.status, body)
+    };
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_REQUEST_ID, id);
     if let Ok(status) = HeaderValue::try_from(format!("tenantry; error={}", problem.proxy_error)) {
@@ -248,6 +261,16 @@ pub(super) fn answer(error: &ExchangeError, mut visit: Visit) -> Response<Answer
     if problem.status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    answer
+}
+
+fn whole(status: StatusCode, body: Bytes) -> Response<AnswerBody> {
+    let length = body.len();
+    let mut answer = Response::new(AnswerBody::whole(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     answer
 }
 

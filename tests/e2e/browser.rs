@@ -9,10 +9,7 @@ use tempfile::TempDir;
 
 use crate::world::gateway::Gateway;
 use crate::world::process::Process;
-use crate::world::{curl, eventually};
-
-/// Debian's own: another one in the PATH does not have Debian's packages.
-const PYTHON: &str = "/usr/bin/python3";
+use crate::world::{PYTHON, curl, eventually};
 
 /// A program of `webapp/`.
 struct App {

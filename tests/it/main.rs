@@ -23,6 +23,7 @@ mod reload;
 mod retries;
 mod routing;
 mod smuggling;
+mod streams;
 mod tenants;
 mod tls;
 mod tunnels;

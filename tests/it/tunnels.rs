@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
+use tenantry::app::nofile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -245,4 +246,82 @@ async fn a_silent_tunnel_is_no_idle_connection_that_makes_room() {
     assert_eq!(next(&mut socket).await.expect("a message").expect("text"), Message::text("after"));
     drop(socket);
     within("room", async { while gateway.get("/").await.status == 0 {} }).await;
+}
+
+#[tokio::test]
+async fn either_side_of_a_tunnel_may_end_first_and_hear_the_rest_of_the_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind an origin");
+    let gateway = Gateway::start(&one_tenant(&[listener.local_addr().expect("its address")])).await;
+    for client_first in [true, false] {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("GET /", ASKING)).await;
+        let (mut endpoint, _) = within("a connection", listener.accept()).await.expect("accept");
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            asked.push(endpoint.read_u8().await.expect("a head"));
+        }
+        let switch =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: mine\r\n\r\n";
+        endpoint.write_all(switch).await.expect("send");
+        assert_eq!(client.answer_head().await.status, 101);
+
+        let near: &mut dyn Both = &mut client.wire.stream;
+        let far: &mut dyn Both = &mut endpoint;
+        let (first, last) = if client_first { (near, far) } else { (far, near) };
+        first.write_all(b"first").await.expect("send");
+        first.shutdown().await.expect("end");
+        let mut heard = Vec::new();
+        within("the first end", last.read_to_end(&mut heard)).await.expect("no error");
+        assert_eq!(heard, b"first");
+        let late = vec![b'l'; 64 << 10];
+        last.write_all(&late).await.expect("send");
+        last.shutdown().await.expect("end");
+        heard.clear();
+        within("the last end", first.read_to_end(&mut heard)).await.expect("no error");
+        assert!(heard == late, "{} bytes came, client first: {client_first}", heard.len());
+    }
+}
+
+/// A side of a tunnel.
+trait Both: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
+impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Both for S {}
+
+#[tokio::test]
+async fn a_thousand_websockets_live_on_through_an_edit_of_the_routes() {
+    // Each takes four sockets in this one process.
+    nofile::raise();
+    let (server, other) = (EchoServer::start().await, EchoServer::start().await);
+    let gateway = Gateway::start_with_workers(2, "", &one_tenant(&[server.address])).await;
+    let mut sockets = Vec::new();
+    for _ in 0..1_000 {
+        sockets.push(open(&gateway).await.expect("a WebSocket"));
+    }
+
+    all_echo(&mut sockets, "before").await;
+    gateway.reload(&one_tenant(&[other.address])).await;
+    all_echo(&mut sockets, "after").await;
+
+    let open = "tenantry_upstream_connections{pool=\"app\"}";
+    gateway.metric_becomes(open, 1_000.0).await;
+    for socket in &mut sockets {
+        socket.close(None).await.expect("sent");
+    }
+    for socket in &mut sockets {
+        let answered = next(socket).await;
+        assert!(matches!(answered, Some(Ok(Message::Close(_)))), "{answered:?}");
+    }
+    drop(sockets);
+    gateway.metric_becomes(open, 0.0).await;
+}
+
+/// Sends on all of them, and then reads on all of them.
+async fn all_echo(sockets: &mut [WebSocketStream<TcpStream>], word: &str) {
+    let message = |number| Message::text(format!("{number} {word}"));
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        socket.send(message(number)).await.expect("sent");
+    }
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        let echo = next(socket).await.expect("a message").expect("no error");
+        assert_eq!(echo, message(number));
+    }
 }

@@ -16,6 +16,9 @@ use process::run;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tenantry");
 
+/// Debian's own: another one in the PATH does not have Debian's packages.
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
+
 /// Long enough for a loaded machine; a test that works never waits for it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -3,5 +3,6 @@
 
 mod downgrade;
 mod floods;
+mod grpc;
 mod upstream;
 mod websocket;

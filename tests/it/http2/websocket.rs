@@ -6,6 +6,7 @@ use h2::client::SendRequest;
 use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_async;
@@ -169,4 +170,65 @@ async fn another_protocol_and_an_endpoint_of_http2_are_refused() {
         assert_eq!(answer.status(), 501, "{protocol}");
     }
     assert_eq!(origin.connections(), 0);
+}
+
+/// Switches, says `bytes`, and gives what it has got once that has ended; then it says `goodbye`.
+async fn switching(
+    bytes: Bytes,
+) -> (std::net::SocketAddr, tokio::sync::oneshot::Receiver<Vec<u8>>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind an origin");
+    let address = listener.local_addr().expect("its address");
+    let (tell, got) = tokio::sync::oneshot::channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                      Upgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
+        let (mut reading, mut writing) = stream.split();
+        let mut got = Vec::new();
+        let bytes = [switch.as_bytes(), &bytes].concat();
+        let (said, heard) = tokio::join!(writing.write_all(&bytes), reading.read_to_end(&mut got));
+        said.and(heard.map(drop)).expect("both directions");
+        writing.write_all(b"goodbye").await.expect("the other side listens still");
+        drop(tell.send(got));
+    });
+    (address, got, tasks)
+}
+
+#[tokio::test]
+async fn bytes_of_a_tunnel_are_not_looked_at_and_its_sides_end_one_by_one() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut noise = |size| Bytes::from_iter(std::iter::repeat_with(|| random.u8(..)).take(size));
+    let (down, up) = (noise(3_000_000), noise(2_000_000));
+    let (address, got, _tasks) = switching(down.clone()).await;
+    let gateway = Gateway::start(&one_tenant_with(&[address], NO_RETRY)).await;
+    let mut client = Client::connect(&gateway).await;
+    let (answer, mut sending) = client.open("websocket").await.expect("an answer");
+    let mut reading = answer.into_body();
+
+    let send = async {
+        let mut rest = up.clone();
+        let mut sizes = [1, 70_000, 17, 16_384, 3].into_iter().cycle();
+        while !rest.is_empty() {
+            let part = rest.split_to(rest.len().min(sizes.next().unwrap_or(1)));
+            sending.send_data(part, rest.is_empty()).expect("room");
+        }
+    };
+    let read = async {
+        let mut came = Vec::new();
+        while let Some(part) = reading.data().await {
+            let part = part.expect("no error");
+            reading.flow_control().release_capacity(part.len()).expect("release");
+            came.extend_from_slice(&part);
+        }
+        came
+    };
+    let ((), came) = within("both directions", async { tokio::join!(send, read) }).await;
+
+    assert!(came == [&down[..], b"goodbye"].concat(), "{} bytes came", came.len());
+    assert!(within("what was got", got).await.expect("an end") == up);
 }

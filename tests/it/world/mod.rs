@@ -5,7 +5,9 @@
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod declining;
+pub(crate) mod feed;
 pub(crate) mod gateway;
+pub(crate) mod grpc;
 pub(crate) mod h2_origin;
 pub(crate) mod load;
 pub(crate) mod message;

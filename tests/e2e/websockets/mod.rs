@@ -1,0 +1,186 @@
+//! WebSockets end through the gateway as they do without it, byte for byte: two libraries that know
+//! nothing of each other, tungstenite and Python's websockets, in all four pairings, and a peer of
+//! broken frames in the place of either.
+
+mod cases;
+mod library;
+mod raw;
+mod tap;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::world::gateway::Gateway;
+use crate::world::process::Process;
+use crate::world::{PYTHON, eventually};
+use cases::Case;
+use tap::{Said, Tap};
+
+/// What one peer has seen of one case.
+type Log = Vec<String>;
+
+/// What one peer has seen of each case.
+#[derive(Clone, Default)]
+struct Logs(Arc<Mutex<BTreeMap<usize, Log>>>);
+
+impl Logs {
+    fn tell(&self, number: usize, log: Log) {
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, log);
+        assert!(before.is_none(), "case {number} came twice");
+    }
+
+    /// Takes the lines that a process of `peer.py` prints.
+    fn listen(&self, lines: impl Iterator<Item = String> + Send + 'static) {
+        let logs = self.clone();
+        std::thread::spawn(move || {
+            for line in lines {
+                let (number, log) = serde_json::from_str(&line).expect("a line of a peer");
+                logs.tell(number, log);
+            }
+        });
+    }
+
+    /// Waits for so many cases.
+    fn all(&self, cases: usize) -> BTreeMap<usize, Log> {
+        let now = || self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        eventually("the end of all cases", now, |logs| logs.len() == cases)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    Tungstenite,
+    Python,
+    /// Sends what is wrong.
+    Raw,
+}
+
+/// The ways of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Direct,
+    Gateway,
+}
+
+/// What both peers have seen, and what was said at the client and at the server.
+struct Run {
+    client: BTreeMap<usize, Log>,
+    server: BTreeMap<usize, Log>,
+    near: Vec<Said>,
+    far: Vec<Said>,
+}
+
+struct World {
+    folder: TempDir,
+    scripts: Vec<[Value; 2]>,
+}
+
+impl World {
+    fn of(scripts: Vec<[Value; 2]>) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let text = serde_json::to_string(&scripts).expect("the cases as text");
+        fs::write(folder.path().join("cases"), text).expect("write the cases");
+        Self { folder, scripts }
+    }
+
+    fn python(&self, role: &str, address: Option<SocketAddr>) -> Process {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/websockets");
+        Process::start(
+            Command::new(PYTHON)
+                .arg(folder.join("peer.py"))
+                .arg(role)
+                .arg(self.folder.path().join("cases"))
+                .args(address.map(|address| address.to_string()))
+                .env("PYTHONDONTWRITEBYTECODE", "1")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
+        )
+    }
+
+    /// Plays all cases between two peers.
+    fn run(&self, client: Peer, server: Peer, way: Way) -> Run {
+        let (seen, served) = (Logs::default(), Logs::default());
+        let mut process = None;
+        let address = match server {
+            Peer::Tungstenite => library::serve(self.scripts.clone(), served.clone()),
+            Peer::Raw => raw::serve(raw::faults(), served.clone()),
+            Peer::Python => {
+                let python = process.insert(self.python("server", None));
+                let mut lines = python.lines();
+                let address = lines.next().expect("an address").parse().expect("an address");
+                served.listen(lines);
+                address
+            }
+        };
+        let far = Tap::start(address);
+        let routes = format!(
+            "[pools.chat]\nendpoints = [\"{}\"]\n[tenants.acme]\npool = \"chat\"\n",
+            far.address
+        );
+        let gateway = (way == Way::Gateway).then(|| Gateway::start(&routes));
+        let near = Tap::start(gateway.as_ref().map_or(far.address, Gateway::listener));
+        match client {
+            Peer::Tungstenite => library::ask(&self.scripts, near.address, &seen),
+            Peer::Raw => raw::ask(&raw::faults(), near.address, &seen),
+            Peer::Python => {
+                let mut python = self.python("client", Some(near.address));
+                seen.listen(python.lines());
+                assert!(python.wait().success(), "the client failed");
+            }
+        }
+        let cases = self.scripts.len();
+        let (client, server) = (seen.all(cases), served.all(cases));
+        Run { client, server, near: near.said(), far: far.said() }
+    }
+
+    /// Plays all cases with the gateway and without: nobody may be able to tell.
+    fn compare(&self, names: &[String], client: Peer, server: Peer) {
+        let direct = self.run(client, server, Way::Direct);
+        let through = self.run(client, server, Way::Gateway);
+        for (number, name) in names.iter().enumerate() {
+            let what = format!("{name}: {client:?} to {server:?}");
+            assert_eq!(through.client[&number], direct.client[&number], "the client of {what}");
+            assert_eq!(through.server[&number], direct.server[&number], "the server of {what}");
+            if !name.contains("refused") {
+                let (near, far) = (&through.near[number], &through.far[number]);
+                let silent = near.by_client.is_empty() && near.by_server.is_empty();
+                assert!(!silent, "nothing was said: {what}");
+                assert!(near.by_client == far.by_client, "bytes of the client differ: {what}");
+                assert!(near.by_server == far.by_server, "bytes of the server differ: {what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn peers_of_two_makes_cannot_tell_the_gateway_from_a_wire() {
+    let cases = cases::all();
+    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+    let world =
+        World::of(cases.into_iter().map(|Case { client, server, .. }| [client, server]).collect());
+
+    for client in [Peer::Tungstenite, Peer::Python] {
+        for server in [Peer::Tungstenite, Peer::Python] {
+            world.compare(&names, client, server);
+        }
+    }
+}
+
+#[test]
+fn frames_that_are_broken_end_where_they_would_without_the_gateway() {
+    let faults = raw::faults();
+    let names: Vec<String> = faults.iter().map(|fault| fault.name.clone()).collect();
+    let world = World::of(names.iter().map(|_| [json!([["end"]]), json!([["end"]])]).collect());
+
+    for other in [Peer::Tungstenite, Peer::Python] {
+        world.compare(&names, Peer::Raw, other);
+        world.compare(&names, other, Peer::Raw);
+    }
+}
