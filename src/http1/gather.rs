@@ -28,20 +28,27 @@ impl Gathered {
         self.partial.is_empty() && self.ahead.is_empty()
     }
 
-    /// The beginning of what is there; all of it once [`Gathered::is_whole`] was asked.
+    /// The beginning of what is there; all of it once [`Gathered::may_be_whole`] was asked.
     pub fn bytes(&self) -> &[u8] {
         if self.partial.is_empty() { &self.ahead } else { &self.partial }
     }
 
-    /// Whether there is a whole head.
-    pub fn is_whole(&mut self) -> bool {
-        if self.partial.is_empty() && is_whole(&self.ahead, 0) {
-            return true;
+    /// Whether there may be a whole head. What came in one read is not looked through for that: who
+    /// parses it finds out. It is once more came, so that a head of many reads is parsed once.
+    pub fn may_be_whole(&mut self) -> bool {
+        if self.partial.is_empty() {
+            return !self.ahead.is_empty();
         }
         self.partial.extend_from_slice(&std::mem::take(&mut self.ahead));
         let whole = is_whole(&self.partial, self.seen);
         self.seen = self.partial.len();
         whole
+    }
+
+    /// Puts back what was taken and is no whole head.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.partial.extend_from_slice(bytes);
+        self.seen = self.partial.len();
     }
 
     /// Passes over what stands in front, as many bytes as `each` says, until it says 0.
@@ -111,14 +118,17 @@ mod tests {
             for part in message.chunks(size) {
                 gathered.ahead = Bytes::copy_from_slice(part);
                 came += part.len();
-                prop_assert_eq!(gathered.is_whole(), came >= HEAD.len());
+                let whole = came >= HEAD.len();
+                prop_assert_eq!(gathered.may_be_whole(), whole || came == part.len());
                 prop_assert_eq!(gathered.bytes(), &message[..came]);
-                if came >= HEAD.len() {
+                if whole {
                     break;
                 }
+                let taken = gathered.take();
+                gathered.put_back(&taken);
             }
             prop_assert_eq!(gathered.take(), &message[..came]);
-            prop_assert!(gathered.is_empty() && !gathered.is_whole());
+            prop_assert!(gathered.is_empty() && !gathered.may_be_whole());
         }
 
         #[test]

@@ -43,13 +43,13 @@ pub(in crate::proxy) enum Unread {
 }
 
 /// Reads a head from the front of `bytes`; what follows it stays there. `None`: it is not whole.
-/// `headers` is an empty map to fill, `most` how many fields a head may have.
+/// `map` gives an empty map to fill, `most` is how many fields a head may have.
 ///
 /// # Errors
 /// When it is no head of a request, or its framing is unclear.
 pub(super) fn read(
     bytes: &mut Bytes,
-    headers: HeaderMap,
+    map: impl FnOnce() -> HeaderMap,
     most: usize,
 ) -> Result<Option<Head>, Unread> {
     let whole = bytes.clone();
@@ -68,7 +68,7 @@ pub(super) fn read(
         Err(httparse::Error::TooManyHeaders) => return Err(Unread::TooLarge),
         Err(error) => return Err(Unread::Syntax(error)),
     };
-    let head = take(&parsed, &whole, headers)?;
+    let head = take(&parsed, &whole, map())?;
     bytes.advance(size);
     Ok(Some(head))
 }
@@ -165,7 +165,7 @@ mod tests {
 
     fn whole(text: &str) -> Result<Head, Unread> {
         let mut bytes = Bytes::copy_from_slice(text.as_bytes());
-        read(&mut bytes, HeaderMap::new(), 64).map(|head| head.expect("it is whole"))
+        read(&mut bytes, HeaderMap::new, 64).map(|head| head.expect("it is whole"))
     }
 
     fn framed(line: &str, fields: &str) -> Result<(Decoder, bool), Unread> {
@@ -178,7 +178,7 @@ mod tests {
             b"PUT /a?b HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nx-two:  2 \r\ncontent-length: 2\r\n\r\nhi",
         );
 
-        let head = read(&mut bytes, HeaderMap::new(), 64).unwrap().unwrap();
+        let head = read(&mut bytes, HeaderMap::new, 64).unwrap().unwrap();
 
         assert_eq!((head.parts.method, head.parts.uri), (Method::PUT, "/a?b".parse().unwrap()));
         let two: Vec<_> = head.parts.headers.get_all("x-two").iter().collect();
@@ -268,9 +268,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end_in_a_word(bytes: Vec<u8>) {
-            drop(read(&mut Bytes::from(bytes.clone()), HeaderMap::new(), 64));
+            drop(read(&mut Bytes::from(bytes.clone()), HeaderMap::new, 64));
             let head = [b"GET / HTTP/1.1\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
-            drop(read(&mut Bytes::from(head), HeaderMap::new(), 64));
+            drop(read(&mut Bytes::from(head), HeaderMap::new, 64));
         }
     }
 }

@@ -130,18 +130,18 @@ impl Wire {
         }
         loop {
             inbound.pass_over_empty_lines();
-            if inbound.gathered.is_whole() {
+            if inbound.gathered.may_be_whole() {
                 let mut bytes = inbound.gathered.take();
                 let length = bytes.len();
-                let head = request::read(&mut bytes, self.room.map(), bounds.fields)?;
+                let head = request::read(&mut bytes, || self.room.map(), bounds.fields)?;
                 if length - bytes.len() > bounds.size {
                     return Poll::Ready(Err(Unread::TooLarge));
                 }
-                let Some(head) = head else {
-                    return Poll::Ready(Err(Unread::Unclear("its head ends within a line")));
-                };
-                inbound.begin(&head, bytes);
-                return Poll::Ready(Ok(Some(head)));
+                if let Some(head) = head {
+                    inbound.begin(&head, bytes);
+                    return Poll::Ready(Ok(Some(head)));
+                }
+                inbound.gathered.put_back(&bytes);
             }
             inbound.judge()?;
             let came = inbound.gathered.bytes();

@@ -28,17 +28,17 @@ pub(super) fn may_begin(bytes: &[u8]) -> bool {
     bytes[..seen] == VERSION[..seen]
 }
 
-/// Reads a head from the front of `bytes`; what follows it stays there. `map` is an empty
+/// Reads a head from the front of `bytes`; what follows it stays there. `map` gives an empty
 /// one to fill, `asked` the request's method, `fields` the most that a head may have.
 ///
 /// # Errors
 /// When it is no head of an answer, or its framing is unclear.
 pub(super) fn read(
     bytes: &mut Bytes,
-    map: HeaderMap,
+    map: impl FnOnce() -> HeaderMap,
     asked: &Method,
     fields: usize,
-) -> Result<Head, Fault> {
+) -> Result<Option<Head>, Fault> {
     let whole = bytes.clone();
     let mut few = [const { MaybeUninit::uninit() }; FEW];
     let mut many;
@@ -49,10 +49,12 @@ pub(super) fn read(
         parsed = httparse::Response::new(&mut []);
         size = parse(&mut parsed, &whole, &mut many);
     }
-    let size = size?;
-    let head = take(&parsed, &whole, map, asked)?;
+    let httparse::Status::Complete(size) = size? else {
+        return Ok(None);
+    };
+    let head = take(&parsed, &whole, map(), asked)?;
     bytes.advance(size);
-    Ok(head)
+    Ok(Some(head))
 }
 
 /// Why `bytes`, to which nothing more will be added, are no head.
@@ -69,14 +71,10 @@ fn parse<'h, 'b>(
     parsed: &mut httparse::Response<'h, 'b>,
     bytes: &'b [u8],
     room: &'h mut [MaybeUninit<httparse::Header<'b>>],
-) -> Result<usize, Fault> {
-    let status = httparse::ParserConfig::default()
+) -> Result<httparse::Status<usize>, Fault> {
+    httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(parsed, bytes, room)
-        .map_err(Fault::Syntax)?;
-    match status {
-        httparse::Status::Complete(size) => Ok(size),
-        httparse::Status::Partial => Err(Fault::Head("it ends within a line")),
-    }
+        .map_err(Fault::Syntax)
 }
 
 fn take(
@@ -159,12 +157,15 @@ mod tests {
     use super::*;
 
     fn get(head: &str) -> Result<Head, Fault> {
-        read(&mut Bytes::copy_from_slice(head.as_bytes()), HeaderMap::new(), &Method::GET, 64)
+        let mut bytes = Bytes::copy_from_slice(head.as_bytes());
+        let head = read(&mut bytes, HeaderMap::new, &Method::GET, 64)?;
+        head.ok_or(Fault::Head("it is not whole"))
     }
 
     fn framed(asked: Method, status: &str, fields: &str) -> (Decoder, bool) {
         let head = format!("HTTP/{status} x\r\n{fields}\r\n");
-        let head = read(&mut Bytes::from(head.into_bytes()), HeaderMap::new(), &asked, 64).unwrap();
+        let head =
+            read(&mut Bytes::from(head.into_bytes()), HeaderMap::new, &asked, 64).unwrap().unwrap();
         (head.decoder, head.keeps)
     }
 
@@ -175,7 +176,7 @@ mod tests {
         );
         assert!(may_begin(&bytes));
 
-        let head = read(&mut bytes, HeaderMap::new(), &Method::GET, 64).unwrap();
+        let head = read(&mut bytes, HeaderMap::new, &Method::GET, 64).unwrap().unwrap();
 
         assert_eq!(head.answer.status(), StatusCode::CREATED);
         assert_eq!(head.answer.headers()["server"], "a");
@@ -274,9 +275,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end_in_a_word(bytes: Vec<u8>) {
-            drop(read(&mut Bytes::from(bytes.clone()), HeaderMap::new(), &Method::GET, 64));
+            drop(read(&mut Bytes::from(bytes.clone()), HeaderMap::new, &Method::GET, 64));
             let head = [b"HTTP/1.1 200 OK\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
-            drop(read(&mut Bytes::from(head), HeaderMap::new(), &Method::GET, 64));
+            drop(read(&mut Bytes::from(head), HeaderMap::new, &Method::GET, 64));
         }
     }
 }

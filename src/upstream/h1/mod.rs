@@ -61,6 +61,16 @@ pub(super) struct Wire<B> {
     limits: HeadLimits,
 }
 
+/// What was made of the bytes of an answer.
+enum Word {
+    /// A head that is not whole.
+    Partial,
+    /// A head of status 1xx, which another one follows.
+    Interim,
+    /// The answer's own head.
+    Last(Response<()>),
+}
+
 impl<B: Payload> Wire<B> {
     /// A connection that has just opened.
     pub(super) fn new(stream: Stream, room: Rc<Room>, limits: HeadLimits) -> Self {
@@ -124,15 +134,16 @@ impl<B: Payload> Wire<B> {
             if let Poll::Ready(Err(fault)) = self.poll_send(context) {
                 return Poll::Ready(Err(fault));
             }
-            let whole = self.gathered.is_whole();
+            let whole = self.gathered.may_be_whole();
             if !answer::may_begin(self.gathered.bytes()) {
                 return Poll::Ready(Err(answer::blame(self.gathered.bytes())));
             }
             if whole {
-                if let Some(answer) = self.read_head(interim)? {
-                    return Poll::Ready(Ok(answer));
+                match self.read_head(interim)? {
+                    Word::Last(answer) => return Poll::Ready(Ok(answer)),
+                    Word::Interim => continue,
+                    Word::Partial => {}
                 }
-                continue;
             }
             if self.gathered.bytes().len() > self.limits.size {
                 return Poll::Ready(Err(Fault::TooLarge(self.limits.size)));
@@ -246,11 +257,15 @@ impl<B: Payload> Wire<B> {
         (self.stream, self.gathered.ahead)
     }
 
-    /// Reads the head that was found whole, and tells whether it is the last word.
-    fn read_head(&mut self, interim: &dyn Fn(Response<()>)) -> Result<Option<Response<()>>, Fault> {
+    /// Reads a head where there is a whole one.
+    fn read_head(&mut self, interim: &dyn Fn(Response<()>)) -> Result<Word, Fault> {
         let mut bytes = self.gathered.take();
         let whole = bytes.len();
-        let head = answer::read(&mut bytes, self.room.map(), &self.method, self.limits.fields)?;
+        let map = || self.room.map();
+        let Some(head) = answer::read(&mut bytes, map, &self.method, self.limits.fields)? else {
+            self.gathered.put_back(&bytes);
+            return Ok(Word::Partial);
+        };
         if whole - bytes.len() > self.limits.size {
             return Err(Fault::TooLarge(self.limits.size));
         }
@@ -265,7 +280,7 @@ impl<B: Payload> Wire<B> {
             if status != StatusCode::CONTINUE {
                 interim(head.answer);
             }
-            return Ok(None);
+            return Ok(Word::Interim);
         }
         if status == StatusCode::SWITCHING_PROTOCOLS && !self.sending.is_done() {
             // RFC 9110 §7.8: what follows would be read as the rest of the request's body.
@@ -278,7 +293,7 @@ impl<B: Payload> Wire<B> {
         self.gathered.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
         (self.decoder, self.keeps, self.rest) = (head.decoder, head.keeps, head.rest);
         self.decoder.check(&self.gathered.ahead)?;
-        Ok(Some(head.answer))
+        Ok(Word::Last(head.answer))
     }
 
     /// The body may go.
