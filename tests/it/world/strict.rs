@@ -177,7 +177,7 @@ pub(crate) fn chunks(bytes: &[u8], message: &mut Message) -> Result<Option<usize
         if size == 0 {
             return trailers(&bytes[at..], message).map(|size| size.map(|size| at + size));
         }
-        let Some(chunk) = bytes.get(at..at + size + 2) else {
+        let Some(chunk) = size.checked_add(2).and_then(|end| bytes[at..].get(..end)) else {
             return Ok(None);
         };
         if &chunk[size..] != b"\r\n" {
