@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -22,7 +22,8 @@ use super::manner::Manner;
 #[derive(Debug)]
 pub(crate) struct World {
     runtime: Runtime,
-    app: App,
+    addresses: Vec<SocketAddr>,
+    _app: Mutex<App>,
     ran: AtomicUsize,
     _folder: TempDir,
 }
@@ -60,17 +61,19 @@ impl World {
             let app = Box::pin(App::start(spec, Arc::new(Metrics::new())));
             (started, app.await.expect("a gateway that starts"))
         });
-        (Self { runtime, app, ran: AtomicUsize::new(0), _folder: folder }, started)
+        let addresses = app.addresses().to_vec();
+        let (app, ran) = (Mutex::new(app), AtomicUsize::new(0));
+        (Self { runtime, addresses, _app: app, ran, _folder: folder }, started)
     }
 
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.app.addresses()[0]
+        self.addresses[0]
     }
 
     /// Where load balancers connect.
     pub(crate) fn proxied_address(&self) -> SocketAddr {
-        self.app.addresses()[1]
+        self.addresses[1]
     }
 
     /// Runs one input, and sees to it that nothing in the gateway panicked and that others are

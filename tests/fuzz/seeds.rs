@@ -54,3 +54,25 @@ fn a_word_of_a_dictionary_is_read_as_libfuzzer_reads_it() {
     assert_eq!(word("\"\\n\""), None);
     assert_eq!(word("a"), None);
 }
+
+#[test]
+fn every_target_has_all_that_belongs_to_it() {
+    let read = |name: &str| fs::read_to_string(folder(name)).expect("read a file");
+    let (manifest, script, readme) = (read("Cargo.toml"), read("run"), read("README.md"));
+    let entries = fs::read_dir(folder("fuzz_targets")).expect("read the targets");
+    let mut targets = 0;
+    for entry in entries {
+        let file = entry.expect("a target").file_name().to_string_lossy().into_owned();
+        let target = file.strip_suffix(".rs").expect("a target is a file of Rust");
+        let code = read(&format!("fuzz_targets/{file}"));
+        assert!(code.contains(&format!("use tenantry_fuzz::{target}::")), "{target}");
+        assert!(manifest.contains(&format!("name = \"{target}\"")), "{target} has no binary");
+        let named = |line: &str| line.split([' ', '"']).any(|word| word == target);
+        let list = script.lines().find(|line| line.starts_with("readonly TARGETS="));
+        assert!(list.is_some_and(named), "{target} is not run");
+        assert!(readme.contains(&format!("| `{target}` |")), "{target} is not explained");
+        assert!(!seeds(target).is_empty() && !words(target).is_empty(), "{target}");
+        targets += 1;
+    }
+    assert_eq!(targets, 6);
+}
