@@ -43,8 +43,9 @@ impl Matching {
             Err(problems) => panic!("{problems}\n{text}"),
         };
         let table = compile(&spec, None, &self.pools, 1);
+        let patterns = plan.patterns();
         for _ in 0..MOST_ASKED {
-            let asked = asked(&mut choices);
+            let asked = asked(&mut choices, &patterns);
             let (named, chosen) = plan.expected(&asked);
             let (found, route) = found(&table, &head(&asked));
             assert_eq!(found, named, "naming: {asked:?} in\n{text}");
@@ -129,6 +130,11 @@ impl Plan {
         text
     }
 
+    fn patterns(&self) -> Vec<&str> {
+        let own = self.tenants.iter().map(|(own, _)| own);
+        own.chain(&self.sets).flatten().map(|route| route.path.as_str()).collect()
+    }
+
     /// What the model says: who is named, and the name of the route.
     fn expected(&self, asked: &Asked) -> (Named, Option<String>) {
         let named = name(&self.ways, &TENANTS, asked);
@@ -201,7 +207,8 @@ fn sketch(choices: &mut Choices<'_>) -> Sketch {
     if path.is_empty() {
         path.push('/');
     }
-    let conditions = choices.byte();
+    // Few of them each, so that a request that meets all is likely.
+    let conditions = choices.byte() & choices.byte() & choices.byte();
     let host = choices.one(&ROUTE_HOSTS);
     let has = |bit: u8| conditions & bit != 0;
     let methods: Vec<_> =
@@ -221,14 +228,20 @@ fn sketch(choices: &mut Choices<'_>) -> Sketch {
     }
 }
 
-fn asked(choices: &mut Choices<'_>) -> Asked {
+fn asked(choices: &mut Choices<'_>, patterns: &[&str]) -> Asked {
     let shape = choices.byte();
+    let pattern = choices.one(patterns);
     let mut path = String::new();
-    for _ in 0..shape & 7 {
-        path.push('/');
-        path.push_str(choices.one(&ASKED_SEGMENTS));
+    // Most look like a route, the others like nothing.
+    let like = if shape & 3 == 0 { "/*" } else { pattern };
+    for segment in like.split('/').skip(1) {
+        match segment {
+            "*" => (0..choices.below(4)).for_each(|_| push_segment(&mut path, choices)),
+            "{x}" => push_segment(&mut path, choices),
+            literal => path.extend(["/", literal]),
+        }
     }
-    if path.is_empty() {
+    if path.is_empty() || shape & 4 != 0 {
         path.push('/');
     }
     let hosts: Vec<HostText> =
@@ -245,6 +258,10 @@ fn asked(choices: &mut Choices<'_>) -> Asked {
         false => (choices.one(&["GET", "POST", "PUT"]), path, query),
     };
     Asked { method, path, query, authority, hosts, fields }
+}
+
+fn push_segment(path: &mut String, choices: &mut Choices<'_>) {
+    path.extend(["/", choices.one(&ASKED_SEGMENTS)]);
 }
 
 /// Whether a host may stand in a target: the library refuses the others before a gateway is asked.
@@ -291,7 +308,8 @@ fn found(table: &Table, head: &Parts) -> (Named, Option<String>) {
 
 const MOST_ASKED: usize = 16;
 const TENANTS: [&str; 3] = ["acme", "other", "B.c"];
-const WAYS: [Way; 8] = [
+const WAYS: [Way; 10] = [
+    Way::Header("X-Tenant-ID"),
     Way::Header("X-Tenant-ID"),
     Way::Header("x-t"),
     Way::Host("", ".t.test"),
@@ -300,9 +318,12 @@ const WAYS: [Way; 8] = [
     Way::Keep,
     Way::Default("acme"),
     Way::Default("other"),
+    Way::Default("B.c"),
 ];
 const SEGMENTS: [&str; 4] = ["a", "b", "{x}", "a%2Fb"];
-const ROUTE_HOSTS: [Option<&str>; 8] = [
+const ROUTE_HOSTS: [Option<&str>; 10] = [
+    None,
+    None,
     None,
     None,
     None,
@@ -335,7 +356,11 @@ const HOSTS: [HostText; 18] = [
 ];
 const PAIRS: [&str; 10] =
     ["q", "q=1", "%71", "q+r=a+b", "q%20r=a%20b", "q+r=a", "=%", "=%25", "", "=%2"];
-const FIELDS: [(&str, &str); 12] = [
+const FIELDS: [(&str, &str); 16] = [
+    ("x-tenant-id", "acme"),
+    ("x-tenant-id", "other"),
+    ("x-tenant-id", "B.c"),
+    ("x-t", "acme"),
     ("x-a", "1"),
     ("x-b", "1"),
     ("x-b", "2"),

@@ -94,7 +94,7 @@ mod matching {
 
     #[test]
     fn a_request_finds_the_tenant_and_the_route_that_the_written_rule_gives() {
-        crate::fuzz("matching", 1_000, &Matching::start(), Matching::run);
+        crate::fuzz("matching", 2_000, &Matching::start(), Matching::run);
     }
 }
 
