@@ -239,9 +239,21 @@ fn problem(file: &File, (line, column): (usize, usize), fault: &Fault) -> Proble
         line,
         column,
         key: fault.key.clone(),
-        what: fault.what.clone(),
-        hint: fault.hint.clone(),
+        what: in_one_line(&fault.what),
+        hint: fault.hint.as_deref().map(in_one_line),
     }
+}
+
+/// Names and values of the file are told as they are, but for what would end a line of the log.
+fn in_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    line
 }
 
 /// Says behind the last problem how many were left out.

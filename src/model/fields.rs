@@ -30,6 +30,12 @@ pub fn look_alike(own: &str, name: &str) -> bool {
         && own.bytes().zip(name.bytes()).all(|(a, b)| a == b || (mark(a) && mark(b)))
 }
 
+/// Whether a name is none, and the library takes it from HTTP/2 all the same: a quotation mark is no
+/// character of a token (RFC 9110 §5.6.2), and who reads HTTP/1 refuses the whole message for it.
+pub fn is_no_token(name: &str) -> bool {
+    name.contains('"')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

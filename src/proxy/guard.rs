@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Version};
 
 use crate::config::spec::DownstreamSpec;
-
+use crate::model::fields::is_no_token;
 use crate::routing::host;
 
 use super::error::ExchangeError;
@@ -144,6 +144,10 @@ fn check_http2(head: &Parts) -> Result<(), ExchangeError> {
     let spaced = |value: &[u8]| space(value.first()) || space(value.last());
     if head.headers.values().any(|value| spaced(value.as_bytes())) {
         return Err(ExchangeError::BadRequest("a field's value begins or ends with a space"));
+    }
+    // §8.2.1, by way of RFC 9110 §5.1.
+    if head.headers.keys().any(|name| is_no_token(name.as_str())) {
+        return Err(ExchangeError::BadRequest("a field's name has a quotation mark"));
     }
     // §8.3.1, for each of these.
     if head.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {

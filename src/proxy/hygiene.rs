@@ -5,7 +5,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode, Version};
 
 use crate::config::spec::{NameFrom, NamingSpec};
-use crate::model::fields::{OWN, is_odd, look_alike};
+use crate::model::fields::{OWN, is_no_token, is_odd, look_alike};
 use crate::upstream::Fields;
 
 use super::connection::Peer;
@@ -176,6 +176,11 @@ pub(super) fn clean_trailers(trailers: &mut HeaderMap, owned: &OwnedNames) {
 /// As [`clean_trailers`], for an answer.
 pub(super) fn clean_answer_trailers(trailers: &mut HeaderMap) {
     remove_hop_by_hop(trailers);
+    let none: Vec<HeaderName> =
+        trailers.keys().filter(|name| is_no_token(name.as_str())).cloned().collect();
+    for name in none {
+        trailers.remove(name);
+    }
     for name in &NEVER_TRAILERS {
         trailers.remove(name);
     }

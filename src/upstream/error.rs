@@ -46,6 +46,9 @@ pub enum Cause {
     /// The endpoint reset the stream "without an error", and yet not at its end.
     #[error("the endpoint reset the stream within its answer")]
     ResetStream,
+    /// The library took a name of a field that is none.
+    #[error("a field's name has a quotation mark")]
+    FieldName,
 }
 
 /// Why a request that had a connection brought no answer.

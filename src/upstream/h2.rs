@@ -12,6 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 
+use crate::model::fields::is_no_token;
+
 use super::error::{Cause, SendError};
 use crate::http1::sending::Payload;
 
@@ -122,6 +124,9 @@ impl<B: Payload> Channel<B> {
         let sent = self.sender.try_send_request(request).await;
         let (head, body) = sent.map_err(SendError::of_h2)?.into_parts();
         self.count.0.doubtful.set(false);
+        if head.headers.keys().any(|name| is_no_token(name.as_str())) {
+            return Err(SendError::BadAnswer(Cause::FieldName));
+        }
         self.answer = Some(body);
         Ok(Response::from_parts(head, ()))
     }

@@ -16,7 +16,6 @@ mod headers;
 mod health;
 mod http2;
 mod limits;
-mod mutations;
 mod protocols;
 mod proxied;
 mod reload;

@@ -104,9 +104,10 @@ fn undefined<'n>(
         Some(near) => format!("did you mean {near:?}?"),
         None => {
             let few: Vec<&str> = known.take(5).map(AsRef::as_ref).collect();
+            let header = Key::root(0).name(table).name(name).to_string();
             match few.is_empty() {
-                true => format!("define it: [{table}.{name}]"),
-                false => format!("define it: [{table}.{name}]; defined are {}", few.join(", ")),
+                true => format!("define it: [{header}]"),
+                false => format!("define it: [{header}]; defined are {}", few.join(", ")),
             }
         }
     };

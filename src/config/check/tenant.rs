@@ -43,7 +43,7 @@ pub(super) fn check_sets(
         };
         let routes = route::check_all(set.routes.unwrap_or_default(), scope, &key, faults);
         if routes.is_empty() {
-            let hint = format!("write [[route-sets.{name}.routes]] and the route below it");
+            let hint = format!("write [[{key}.routes]] and the route below it");
             faults.add_missing(&key, entry.at, "has no routes", &hint);
         }
         let needs = match routes.iter().any(|route| route.action == ActionSpec::TenantPool) {

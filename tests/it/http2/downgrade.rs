@@ -106,7 +106,7 @@ async fn a_value_with_a_line_end_a_nul_or_space_around_it_reaches_no_endpoint() 
 
 #[tokio::test]
 async fn a_name_that_is_no_lower_case_token_reaches_no_endpoint() {
-    let names: [&[u8]; 16] = [
+    let names: [&[u8]; 17] = [
         b"",
         b"X-A",
         b"x-A",
@@ -122,6 +122,7 @@ async fn a_name_that_is_no_lower_case_token_reaches_no_endpoint() {
         b"x\xe9",
         b"x\x7f",
         b"x(a)",
+        b"x\"a",
         b"content-length\r\nx",
     ];
     all_refused(&names.map(|name| with(name, b"1"))).await;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -120,6 +120,29 @@ async fn an_answer_of_trailers_alone_ends_with_its_head() {
         assert_eq!((answer.status, answer.one("grpc-status").as_deref()), (200, Some("5")));
         assert_eq!(answer.one("grpc-message").as_deref(), Some("none"));
         assert_eq!(origin.only().await.one("te").as_deref(), Some("trailers"));
+    }
+}
+
+#[tokio::test]
+async fn a_name_with_a_quotation_mark_reaches_no_client() {
+    let quoted = || HeaderName::from_lowercase(b"x-\"a").expect("a name to the library");
+    for within_trailers in [false, true] {
+        let origin = H2Origin::start(Speaks::H2, move |_| {
+            let odd = HeaderMap::from_iter([(quoted(), HeaderValue::from_static("1"))]);
+            let mut answer = Response::new(Frames::unsized_of("hello"));
+            match within_trailers {
+                true => answer = answer.map(|body| body.with_trailers(odd)),
+                false => *answer.headers_mut() = odd,
+            }
+            answer
+        })
+        .await;
+        let gateway = gateway_to(origin.address).await;
+
+        let answer = gateway.get("/").await;
+
+        assert_eq!(answer.status, if within_trailers { 200 } else { 502 });
+        assert!(!answer.headers.contains_key(quoted()) && answer.trailers.is_empty(), "{answer:?}");
     }
 }
 

@@ -68,13 +68,15 @@ pub(crate) fn requests(mut bytes: &[u8]) -> Result<(Vec<Message>, bool), String>
     Ok((all, !bytes.is_empty()))
 }
 
-enum Length {
+/// How a message tells where its body ends.
+pub(crate) enum Length {
     Chunked,
     Of(usize),
     Unsaid,
 }
 
-fn head(bytes: &[u8]) -> Result<Option<(Message, usize)>, String> {
+/// The first line and the fields, and their size.
+pub(crate) fn head(bytes: &[u8]) -> Result<Option<(Message, usize)>, String> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -137,7 +139,8 @@ fn field(line: &[u8]) -> Result<(String, String), String> {
     Ok((name, String::from_utf8_lossy(value.trim_ascii()).into_owned()))
 }
 
-fn length(message: &Message) -> Result<Length, String> {
+/// How long the body is by the fields.
+pub(crate) fn length(message: &Message) -> Result<Length, String> {
     match (
         message.all("content-length")[..].as_ref(),
         message.all("transfer-encoding")[..].as_ref(),
@@ -153,12 +156,14 @@ fn length(message: &Message) -> Result<Length, String> {
     }
 }
 
-fn sized(bytes: &[u8], size: usize, message: &mut Message) -> Option<usize> {
+/// Takes a body of a length.
+pub(crate) fn sized(bytes: &[u8], size: usize, message: &mut Message) -> Option<usize> {
     message.body = bytes.get(..size)?.to_vec();
     Some(size)
 }
 
-fn chunks(bytes: &[u8], message: &mut Message) -> Result<Option<usize>, String> {
+/// Takes a body in chunks, and its trailers.
+pub(crate) fn chunks(bytes: &[u8], message: &mut Message) -> Result<Option<usize>, String> {
     let mut at = 0;
     loop {
         let Some(end) = bytes[at..].windows(2).position(|two| two == b"\r\n") else {
@@ -172,7 +177,7 @@ fn chunks(bytes: &[u8], message: &mut Message) -> Result<Option<usize>, String> 
         if size == 0 {
             return trailers(&bytes[at..], message).map(|size| size.map(|size| at + size));
         }
-        let Some(chunk) = bytes.get(at..at + size + 2) else {
+        let Some(chunk) = size.checked_add(2).and_then(|end| bytes[at..].get(..end)) else {
             return Ok(None);
         };
         if &chunk[size..] != b"\r\n" {

@@ -1,0 +1,147 @@
+//! The texts of configuration files.
+//!
+//! An input is text; where it has a NUL, another file of the folder begins. A file is refused with
+//! problems that name places in it, or it means something that can run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::{HeaderMap, Request};
+use tenantry::config::spec::RoutesSpec;
+use tenantry::config::{File, Files, Known, Problem, Problems, check_gateway, check_routes_with};
+use tenantry::model::endpoint::Health;
+use tenantry::model::ids::{Label, PoolId};
+use tenantry::model::members::Members;
+use tenantry::pool::{Pool, balancer};
+use tenantry::routing::action::Action;
+use tenantry::routing::redirect::Values;
+use tenantry::routing::table::Table;
+use tenantry::routing::{Query, compile};
+
+/// The target.
+#[derive(Debug)]
+pub struct Routes;
+
+impl Routes {
+    /// Needs nothing.
+    pub fn start() -> Self {
+        Self
+    }
+
+    /// Runs one input.
+    pub fn run(&self, input: &[u8]) {
+        let text = String::from_utf8_lossy(input);
+        // A file of authorities is read, and a device may have no end.
+        if text.contains("/dev") || text.contains("/proc") {
+            return;
+        }
+        let files = folder(&text);
+        match check_routes_with(&files, &known(), &variable) {
+            Ok(spec) => judge_meaning(&spec),
+            Err(problems) => judge_problems(&problems, &files),
+        }
+        if let Err(problems) = check_gateway(&files_of(&text)) {
+            judge_problems(&problems, &files_of(&text));
+        }
+    }
+}
+
+/// What the text of one routes file means.
+pub(crate) fn checked(text: &str) -> Result<RoutesSpec, Problems> {
+    check_routes_with(&files_of(text), &known(), &variable)
+}
+
+/// The pools of a spec, without endpoints.
+pub(crate) fn pools(spec: &RoutesSpec) -> BTreeMap<PoolId, Arc<Pool>> {
+    let pool = |(slot, (id, spec)): (usize, (&PoolId, &_))| {
+        let label = Label { name: Arc::clone(&id.0), slot: u32::try_from(slot).expect("few") };
+        let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
+        let pool = Pool::build(label, Arc::clone(spec), members, 0, None);
+        (id.clone(), Arc::new(pool.expect("a checked pool can be built")))
+    };
+    spec.pools.iter().enumerate().map(pool).collect()
+}
+
+fn known() -> Known<'static> {
+    Known { balancers: balancer::names() }
+}
+
+fn variable(name: &str) -> Option<String> {
+    match name {
+        "A" => Some("127.0.0.1".to_owned()),
+        "B" => Some("\"\n[".to_owned()),
+        _ => None,
+    }
+}
+
+fn files_of(text: &str) -> Files {
+    Files::of_text("routes.toml", text)
+}
+
+fn folder(text: &str) -> Files {
+    let file = |(number, text): (usize, &str)| File {
+        path: PathBuf::from(format!("{number}.toml")),
+        text: text.into(),
+    };
+    let files = text.split('\0').enumerate().map(file).collect();
+    Files { root: PathBuf::from("routes"), files }
+}
+
+/// Each problem stands within its file, and is told in one line where that is asked for.
+fn judge_problems(problems: &Problems, files: &Files) {
+    assert!(!problems.is_empty(), "refused without a problem");
+    for problem in problems {
+        let file = files.files.iter().find(|file| file.path == Path::new(&problem.file));
+        let text = file.map_or("", |file| &file.text);
+        assert!(file.is_some() || Path::new(&problem.file) == files.root, "{problem:?}");
+        let line = problem.line.checked_sub(1).and_then(|line| text.split('\n').nth(line));
+        let line = line.unwrap_or_else(|| panic!("no such line: {problem:?}"));
+        let columns = 1..=line.chars().count() + 1;
+        assert!(columns.contains(&problem.column), "no such column: {problem:?}");
+        judge_words(problem);
+    }
+}
+
+fn judge_words(problem: &Problem) {
+    assert!(!problem.what.is_empty(), "{problem:?}");
+    let told = problem.in_one_line();
+    assert!(!told.chars().any(char::is_control), "not one line: {told:?}");
+}
+
+/// Whatever is accepted compiles whole, and can be asked.
+fn judge_meaning(spec: &RoutesSpec) {
+    let table = compile(spec, None, &pools(spec), 1);
+    assert_eq!(table.tenants().len(), spec.tenants.len());
+    for (id, spec) in &spec.tenants {
+        let tenant = table.tenant(id.as_str()).expect("every tenant is there");
+        let whole = tenant.pool.is_some() == spec.pool.is_some()
+            && tenant.own.is_some() != spec.routes.is_empty()
+            && tenant.sets.len() == spec.route_sets.len();
+        assert!(whole, "a part of {id} is missing");
+        for path in ["/", "/a", "/a/b/", "*", "/users/7/x"] {
+            ask(&table, id.as_str(), path);
+        }
+    }
+}
+
+/// What a request is done with: names a tenant if it can, and has its route's texts filled in.
+fn ask(table: &Table, id: &str, path: &str) {
+    let request = Request::builder().uri(path).header("x-tenant-id", id).header("host", "a.test");
+    let (head, ()) = request.body(()).expect("a request").into_parts();
+    drop(table.name(&head, None));
+    let tenant = table.tenant(id).expect("every tenant is there");
+    let (host, headers) = (Some("a.test"), &HeaderMap::new());
+    let query = Query { host, path, method: &head.method, headers, query: Some("a=b") };
+    let Some(route) = tenant.find(&query) else { return };
+    if path.starts_with('/') {
+        assert!(route.rewrite.path(path).starts_with('/'), "{path} becomes no path: {route:?}");
+    }
+    route.request_headers.apply(&mut head.headers.clone());
+    route.response_headers.apply(&mut HeaderMap::new());
+    if let Action::Redirect(redirect) = &route.action {
+        let values = Values { scheme: "http", host: "a.test", path, query: None, tenant: id };
+        let location = redirect.render(&values);
+        assert!(location.bytes().all(|byte| matches!(byte, b'!'..=b'~')), "{location:?}");
+    }
+}
