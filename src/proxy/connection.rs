@@ -149,6 +149,7 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Ope
         Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
             worker.meter.connection_rejected("slow_head");
         }
+        Some(Err(_)) => worker.meter.connection_retired("idle"),
         _ => {}
     }
 }
@@ -232,18 +233,29 @@ async fn answer(
     let (mut head, body) = request.into_parts();
     let mut answer = exchange::serve(&worker, &peer, &mut head, body).await;
     answer.body_mut().hold(busy);
-    let leaving = is_worn(&worker, &peer.activity) || worker.phase() != Phase::Serving;
+    let worn = worn(&worker, &peer.activity);
+    let leaving = worn.is_some() || worker.phase() != Phase::Serving;
     if leaving && version < Version::HTTP_2 && !answer.status().is_informational() {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        count_retired(&worker, worn);
     }
     Ok(answer)
 }
 
-/// Whether a connection has served its time: its client is asked to open another.
-pub(super) fn is_worn(worker: &Worker, activity: &Activity) -> bool {
+/// Why a connection has served its time, if it has: its client is asked to open another. In the
+/// metric's words.
+pub(super) fn worn(worker: &Worker, activity: &Activity) -> Option<&'static str> {
     let limits = &worker.gateway.downstream;
-    activity.served() >= limits.max_requests
-        || limits.max_connection_age.is_some_and(|age| activity.is_older(age))
+    if activity.served() >= limits.max_requests {
+        return Some("requests");
+    }
+    limits.max_connection_age.filter(|age| activity.is_older(*age)).map(|_| "age")
+}
+
+fn count_retired(worker: &Worker, reason: Option<&'static str>) {
+    if let Some(reason) = reason {
+        worker.meter.connection_retired(reason);
+    }
 }
 
 /// What a connection speaks.
@@ -314,6 +326,9 @@ impl<C: Connection> Driven<'_, C> {
                     break;
                 }
                 leaving = true;
+                if protocol == Protocol::Http2 {
+                    count_retired(worker, worn(worker, &activity));
+                }
                 alarm.reset(Instant::now() + FIRST_WORD);
                 // Hyper would close one that has not asked yet, be its first request here or not.
                 if protocol == Protocol::Http2 || activity.served() > 0 {
@@ -338,6 +353,7 @@ impl<C: Connection> Driven<'_, C> {
                     Patience::Idle if leaving => return Poll::Ready(Ok(())),
                     Patience::Idle => {
                         leaving = true;
+                        worker.meter.connection_retired("idle");
                         connection.as_mut().leave();
                         alarm.reset(Instant::now() + worker.gateway.downstream.header_timeout);
                         context.waker().wake_by_ref();

@@ -51,6 +51,7 @@ pub static FAMILIES: &[&Family] = &[
     &DOWNSTREAM_CONNECTIONS,
     &DOWNSTREAM_OPENED,
     &DOWNSTREAM_REJECTED,
+    &DOWNSTREAM_RETIRED,
     &CONFIG_GENERATION,
     &CONFIG_LAST_SUCCESS,
     &CONFIG_RELOADS,
@@ -227,6 +228,14 @@ pub static DOWNSTREAM_OPENED: Family = Family {
 pub static DOWNSTREAM_REJECTED: Family = Family {
     name: "tenantry_downstream_rejected_connections_total",
     help: "Connections of clients that were not taken or were cut off, by reason",
+    kind: Kind::Counter,
+    labels: &["reason"],
+};
+
+/// `tenantry_downstream_retired_connections_total`
+pub static DOWNSTREAM_RETIRED: Family = Family {
+    name: "tenantry_downstream_retired_connections_total",
+    help: "Connections of clients that had served their time and were ended in good order, by reason",
     kind: Kind::Counter,
     labels: &["reason"],
 };

@@ -156,6 +156,8 @@ async fn an_old_connection_is_asked_to_leave_with_its_next_answer() {
 
     assert_eq!((answer.status, answer.one("connection").as_deref()), (200, Some("close")));
     assert!(client.is_closed().await);
+    let retired = "tenantry_downstream_retired_connections_total{reason=\"age\"}";
+    gateway.metric_becomes(retired, 2.0).await;
 }
 
 #[tokio::test]
