@@ -14,6 +14,9 @@ pub(super) fn http1(limits: &DownstreamSpec) -> http1::Builder {
     builder
         .max_header_size(head_size(limits) * 2)
         .max_headers(limits.max_headers * 2)
+        // A head of that size, and a little that came with it; beyond that no more of an answer waits
+        // for a slow client than its last part.
+        .max_buf_size(head_size(limits) * 2 + LEAST_BUFFER)
         .half_close(false);
     builder
 }
@@ -43,6 +46,8 @@ fn head_size(limits: &DownstreamSpec) -> usize {
     usize::try_from(limits.max_header_size.0).unwrap_or(usize::MAX / 4)
 }
 
+/// 8 KiB: the least that hyper works with.
+const LEAST_BUFFER: usize = 8 << 10;
 /// 64 KiB a stream and 1 MiB a connection bound what a client may send ahead of a slow endpoint.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;

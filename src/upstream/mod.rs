@@ -25,6 +25,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
+use crate::base::memory::Account;
 use crate::base::tasks::LocalTasks;
 use crate::config::spec::{ConnectionsSpec, Protocol};
 use crate::model::endpoint::Endpoint;
@@ -103,6 +104,7 @@ pub struct Client<B> {
     shelves: Shelves<B>,
     tasks: Rc<RefCell<LocalTasks>>,
     meter: Rc<Meter>,
+    account: Arc<Account>,
     limits: HeadLimits,
 }
 
@@ -125,9 +127,14 @@ enum Line<B> {
 }
 
 impl<B: Payload> Client<B> {
-    /// No connections yet. Connections that open run in `tasks`.
-    pub fn new(tasks: Rc<RefCell<LocalTasks>>, meter: Rc<Meter>, limits: HeadLimits) -> Self {
-        Self { shelves: Shelves::default(), tasks, meter, limits }
+    /// No connections yet. Connections that open run in `tasks`; what they read counts in `account`.
+    pub fn new(
+        tasks: Rc<RefCell<LocalTasks>>,
+        meter: Rc<Meter>,
+        account: Arc<Account>,
+        limits: HeadLimits,
+    ) -> Self {
+        Self { shelves: Shelves::default(), tasks, meter, account, limits }
     }
 
     /// A connection that is open already, if there is one that was idle no longer than `rested`.

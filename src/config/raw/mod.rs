@@ -8,7 +8,8 @@ mod routes;
 mod shape;
 
 pub(super) use gateway::{
-    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, ListenerTls, Log, ProxyProtocol,
+    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, ListenerTls, Log, Memory,
+    ProxyProtocol,
 };
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};

@@ -13,6 +13,7 @@ mod sending;
 
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use http::{Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Sleep, sleep};
+
+use crate::base::memory::{Account, Refused, Space};
 
 use super::stream::Stream;
 use super::{Call, HeadLimits, Payload};
@@ -86,12 +89,16 @@ pub(super) struct Wire<B> {
     pub(super) rest: Option<Duration>,
     /// Room for the next read, in bytes.
     room: usize,
+    account: Arc<Account>,
+    /// The memory behind `read`, and all parts of it that are on their way. A head, and what comes
+    /// with it, counts as the exchange's.
+    memory: Option<Arc<Space>>,
     limits: HeadLimits,
 }
 
 impl<B: Payload> Wire<B> {
     /// A connection that has just opened.
-    pub(super) fn new(stream: Stream, limits: HeadLimits) -> Self {
+    pub(super) fn new(stream: Stream, account: Arc<Account>, limits: HeadLimits) -> Self {
         Self {
             stream,
             sending: Sending::nothing(),
@@ -106,6 +113,8 @@ impl<B: Payload> Wire<B> {
             keeps: true,
             rest: None,
             room: LEAST_ROOM,
+            account,
+            memory: None,
             limits,
         }
     }
@@ -201,16 +210,26 @@ impl<B: Payload> Wire<B> {
                 Ok(Part::More) => {}
                 Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
-            let read = match ready!(self.poll_read(context)) {
-                Ok(read) => read,
-                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            ready!(self.poll_turn(context));
+            self.make_room();
+            let read = match self.poll_read(context) {
+                Poll::Ready(Ok(read)) => read,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Pending => {
+                    self.leave_room();
+                    return Poll::Pending;
+                }
             };
             if read == 0
                 && let Err(fault) = self.decoder.close()
             {
                 return Poll::Ready(Some(Err(fault)));
             }
-            self.ahead = self.read.split().freeze();
+            let bytes = self.read.split().freeze();
+            self.ahead = match &self.memory {
+                Some(memory) => memory.part(bytes),
+                None => bytes,
+            };
         }
     }
 
@@ -263,6 +282,7 @@ impl<B: Payload> Wire<B> {
     /// Gives back the memory that the next request would use.
     pub(super) fn rest(&mut self) {
         self.read = BytesMut::new();
+        self.memory = None;
         self.ahead = Bytes::new();
         self.sending.rest();
     }
@@ -311,6 +331,42 @@ impl<B: Payload> Wire<B> {
     fn let_go(&mut self) {
         self.held = None;
         self.sending.let_go();
+    }
+
+    /// Where memory is short, the next part of a body is read once the one before it has been taken:
+    /// one that waits for its client holds no more than what it began with.
+    fn poll_turn(&self, context: &Context<'_>) -> Poll<()> {
+        match &self.memory {
+            Some(memory) if self.account.is_tight() => memory.poll_free(context),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Makes room for the next part of a body. Memory that the parts before it do not need any more
+    /// is used again; where they do, more is taken: little of it where it is short, so that who
+    /// reads slowly holds little.
+    fn make_room(&mut self) {
+        if self.read.try_reclaim(self.room) {
+            return;
+        }
+        let large = (self.room > LEAST_ROOM)
+            .then(|| self.account.ask(Refused::Read, self.room as u64))
+            .flatten();
+        let memory = large.unwrap_or_else(|| {
+            self.room = LEAST_ROOM;
+            self.account.count(LEAST_ROOM as u64)
+        });
+        self.memory = Some(Space::new(memory));
+        self.read = BytesMut::with_capacity(self.room);
+    }
+
+    /// Nothing has come: where memory is short, what it would be read into is given back.
+    fn leave_room(&mut self) {
+        if self.memory.is_some() && self.account.is_tight() {
+            self.read = BytesMut::new();
+            self.memory = None;
+            self.room = LEAST_ROOM;
+        }
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
