@@ -12,6 +12,7 @@ mod check;
 mod demo;
 mod discovery;
 mod files;
+mod hostile;
 mod lifecycle;
 mod load;
 mod metrics;
