@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::base::memory::{Account, Held};
+
+use super::budget;
 use super::clock::Clock;
 
 /// Shared by the parts of one connection, all on one thread; atomics only since hyper wants its
@@ -28,6 +31,8 @@ pub(super) struct Activity {
     idle_since: AtomicU64,
     /// The client has taken nothing of what waits for it.
     stuck_since: AtomicU64,
+    /// With TLS, what counts the encrypted bytes that wait while the client takes nothing.
+    backlog: Option<(Arc<Account>, Mutex<Option<Held>>)>,
     /// What the client's bytes were answered with that were no request.
     unread: OnceLock<&'static str>,
     /// Whole heads that go out before hyper's next bytes.
@@ -71,7 +76,17 @@ pub(super) struct Limits {
 impl Activity {
     /// A connection that has just opened.
     pub(super) fn new(clock: Arc<Clock>) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::plain(clock))
+    }
+
+    /// One below TLS, whose encrypted bytes count in `account` while they wait for the client.
+    pub(super) fn over_tls(clock: Arc<Clock>, account: &Arc<Account>) -> Arc<Self> {
+        let backlog = Some((Arc::clone(account), Mutex::default()));
+        Arc::new(Self { backlog, ..Self::plain(clock) })
+    }
+
+    fn plain(clock: Arc<Clock>) -> Self {
+        Self {
             born: clock.now(),
             clock,
             busy: AtomicU64::new(0),
@@ -81,10 +96,11 @@ impl Activity {
             head_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(1),
             stuck_since: AtomicU64::new(0),
+            backlog: None,
             unread: OnceLock::new(),
             first: Mutex::default(),
             has_first: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Bytes came in.
@@ -104,6 +120,7 @@ impl Activity {
     pub(super) fn wrote(&self) {
         if self.stuck_since.load(Ordering::Relaxed) != 0 {
             self.stuck_since.store(0, Ordering::Relaxed);
+            self.count_backlog(|_| None);
         }
     }
 
@@ -111,6 +128,13 @@ impl Activity {
     pub(super) fn stuck(&self) {
         if self.stuck_since.load(Ordering::Relaxed) == 0 {
             self.stuck_since.store(self.at(self.clock.now()), Ordering::Relaxed);
+            self.count_backlog(|account| Some(account.take(budget::TLS_BACKLOG)));
+        }
+    }
+
+    fn count_backlog(&self, held: impl FnOnce(&Arc<Account>) -> Option<Held>) {
+        if let Some((account, backlog)) = &self.backlog {
+            *backlog.lock().unwrap_or_else(PoisonError::into_inner) = held(account);
         }
     }
 
@@ -336,6 +360,24 @@ mod tests {
         activity.wrote();
 
         assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_tls_holds_for_a_client_counts_while_the_client_takes_nothing() {
+        let memory = crate::base::memory::Memory::new(1 << 20, 1);
+        let activity = Activity::over_tls(Clock::new(), &memory.account(0));
+        for _ in 0..2 {
+            activity.stuck();
+            activity.stuck();
+            assert_eq!(memory.held(), budget::TLS_BACKLOG);
+            activity.wrote();
+            assert_eq!(memory.held(), 0);
+        }
+        activity.stuck();
+
+        drop(activity);
+
+        assert_eq!(memory.held(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -179,7 +179,11 @@ fn peer((address, open): (SocketAddr, Open), scheme: &'static str) -> Rc<Peer> {
     // An address as text is a valid field value; the fallback is never taken.
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-    let activity = Activity::new(Arc::clone(&open.worker.clock));
+    let (clock, account) = (Arc::clone(&open.worker.clock), &open.worker.account);
+    let activity = match scheme {
+        "https" => Activity::over_tls(clock, account),
+        _ => Activity::new(clock),
+    };
     Rc::new(Peer { address, client, scheme, activity, open })
 }
 
