@@ -97,7 +97,6 @@ fn flood(
     for _ in 0..20 {
         assert_eq!(gateway.get("acme", "/", &[]).body, "hello");
         let now = Takes::of(gateway);
-        println!("{now:?} after {before:?}");
         assert!(now.memory < before.memory + BUDGET + SLACK, "{now:?} after {before:?}");
         let held = gateway.metric("tenantry_buffers_bytes").expect("what is held");
         assert!(held < BUDGET as f64, "{held}");
@@ -114,9 +113,7 @@ fn settled(gateway: &Gateway, before: Takes, memory: usize) -> Takes {
         gateway.get("acme", "/", &[]);
         Takes::of(gateway)
     };
-    let now = eventually("files and memory that come back", now, settled);
-    println!("{now:?} settled");
-    now
+    eventually("files and memory that come back", now, settled)
 }
 
 fn open_connections(gateway: &Gateway) -> String {
