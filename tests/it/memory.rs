@@ -153,7 +153,7 @@ async fn what_waits_in_streams_that_nobody_reads_is_counted_and_comes_back() {
 
     // The window and the buffer of each, 64 KiB.
     let held = gateway.metric(HELD).await.unwrap_or_default();
-    assert!(held > f64::from(50 * (64 + 64) << 10), "{held}");
+    assert!(held > f64::from((50 * (64 + 64)) << 10), "{held}");
 
     drop(client);
     gateway.metric_becomes(HELD, 0.0).await;
