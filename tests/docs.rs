@@ -78,6 +78,32 @@ fn every_test_that_the_duties_of_http2_name_exists() {
     assert!(missing.is_empty(), "named in docs/http2.md and no test: {missing:#?}");
 }
 
+#[test]
+fn every_test_that_the_limits_name_exists() {
+    let text = fs::read_to_string(root().join("docs/limits.md")).expect("read docs/limits.md");
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = quoted.filter(|text| text.contains("::")).collect();
+
+    let missing: Vec<&str> = named.iter().copied().filter(|name| !is_a_test(name)).collect();
+
+    assert!(named.len() > 20, "the tables have lost their rows: {} are left", named.len());
+    assert!(missing.is_empty(), "named in docs/limits.md and no test: {missing:#?}");
+}
+
+#[test]
+fn every_limit_of_a_client_has_its_row() {
+    let text = fs::read_to_string(root().join("docs/limits.md")).expect("read docs/limits.md");
+    let schema = root().join("config/schema/gateway.schema.json");
+    let schema = fs::read_to_string(schema).expect("read the schema");
+    let schema: serde_json::Value = serde_json::from_str(&schema).expect("a schema");
+
+    let keys = schema["$defs"]["Downstream"]["properties"].as_object().expect("the keys");
+    let missing: Vec<&String> =
+        keys.keys().filter(|key| !text.contains(&format!("`{key}`"))).collect();
+
+    assert!(keys.len() > 10 && missing.is_empty(), "not in docs/limits.md: {missing:?}");
+}
+
 /// The last cell of each row of a table that begins with a section.
 fn tests_named(text: &str) -> Vec<&str> {
     let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| §"));
@@ -91,13 +117,14 @@ fn is_a_test(name: &str) -> bool {
         return false;
     };
     let file = file.replace("::", "/");
-    let places = ["tests/it", "src"].map(|folder| root().join(folder).join(&file));
+    let places = ["tests/it", "tests/e2e", "src"].map(|folder| root().join(folder).join(&file));
     let files = places.iter().flat_map(|place| {
         [place.with_extension("rs"), place.join("mod.rs"), place.join("tests.rs")]
     });
     files.filter_map(|file| fs::read_to_string(file).ok()).any(|text| {
         text.split(&format!("fn {name}(")).next().is_some_and(|before| {
-            let mark = before.lines().rev().nth(1).unwrap_or_default().trim();
+            let above = before.trim_end_matches("async ").trim_end();
+            let mark = above.lines().next_back().unwrap_or_default().trim();
             before.len() < text.len() && matches!(mark, "#[test]" | "#[tokio::test]")
         })
     })

@@ -1,5 +1,6 @@
 //! Builds, owns and stops everything.
 
+pub mod memory;
 pub mod nofile;
 pub mod outside;
 pub mod signals;
@@ -17,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::admin;
+use crate::base::memory::Memory;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
 use crate::config::Problems;
@@ -108,12 +110,15 @@ impl App {
         let phase = watch::Sender::new(Phase::Serving);
         let gateway = Arc::new(gateway);
         let headcount = Headcount::new(addresses.len(), gateway.workers);
+        let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
+        metrics.publish_memory(Arc::clone(&memory));
         let setup = |number| Setup {
             number,
             gateway: Arc::clone(&gateway),
             table: control.table.clone(),
             tls: tls.clone(),
             headcount: Arc::clone(&headcount),
+            account: memory.account(number),
             deltas: deltas.clone(),
             access_log: lines.clone(),
             phase: phase.subscribe(),

@@ -1,7 +1,8 @@
-//! The ground floor: tasks, snapshots, units. Knows nothing of HTTP, of proxying or of the config.
+//! The ground floor: tasks, snapshots, units, the count of memory. Knows nothing of HTTP, of proxying or of the config.
 
 pub mod ahead;
 pub mod join;
+pub mod memory;
 pub mod network;
 pub mod small;
 pub mod snapshot;

@@ -37,6 +37,9 @@ pub struct GatewaySpec {
     pub access_log: AccessLogSpec,
     /// What a client may take.
     pub downstream: DownstreamSpec,
+    /// What all clients and endpoints together may take of the memory, in bytes; `None` = a quarter
+    /// of what the process may use. At least 1 MiB.
+    pub buffers: Option<ByteSize>,
     /// How the process ends.
     pub drain: DrainSpec,
 }

@@ -206,6 +206,9 @@ impl<B: Payload> Sending<B> {
         let of_next = sent.min(self.next.len());
         self.next.advance(of_next);
         self.data.advance(sent - of_next);
+        if self.data.is_empty() {
+            self.data = Bytes::new(); // who counts it, or waits for it to be gone, hears of it now
+        }
         if self.data.is_empty() && !self.after.is_empty() && self.next.is_empty() {
             self.next.extend_from_slice(std::mem::take(&mut self.after));
         }

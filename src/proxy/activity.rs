@@ -3,11 +3,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use crate::base::memory::{Account, Held};
+
+use super::budget;
 use super::clock::Clock;
 
 /// Shared by the parts of one connection, all on one thread. Times are milliseconds since `born`,
@@ -28,6 +32,8 @@ pub(super) struct Activity {
     idle_since: Cell<u64>,
     /// The client has taken nothing of what waits for it.
     stuck_since: Cell<u64>,
+    /// With TLS, what counts the encrypted bytes that wait while the client takes nothing.
+    backlog: Option<(Arc<Account>, RefCell<Option<Held>>)>,
     /// Whole heads that go out before the next bytes.
     first: RefCell<BytesMut>,
 }
@@ -68,7 +74,17 @@ pub(super) struct Limits {
 impl Activity {
     /// A connection that has just opened.
     pub(super) fn new(clock: Rc<Clock>) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new(Self::plain(clock))
+    }
+
+    /// One below TLS, whose encrypted bytes count in `account` while they wait for the client.
+    pub(super) fn over_tls(clock: Rc<Clock>, account: &Arc<Account>) -> Rc<Self> {
+        let backlog = Some((Arc::clone(account), RefCell::default()));
+        Rc::new(Self { backlog, ..Self::plain(clock) })
+    }
+
+    fn plain(clock: Rc<Clock>) -> Self {
+        Self {
             born: clock.now(),
             clock,
             busy: Cell::new(0),
@@ -78,8 +94,9 @@ impl Activity {
             head_since: Cell::new(0),
             idle_since: Cell::new(1),
             stuck_since: Cell::new(0),
+            backlog: None,
             first: RefCell::default(),
-        })
+        }
     }
 
     /// Bytes came in.
@@ -99,6 +116,7 @@ impl Activity {
     pub(super) fn wrote(&self) {
         if self.stuck_since.get() != 0 {
             self.stuck_since.set(0);
+            self.count_backlog(|_| None);
         }
     }
 
@@ -106,6 +124,13 @@ impl Activity {
     pub(super) fn stuck(&self) {
         if self.stuck_since.get() == 0 {
             self.stuck_since.set(self.at(self.clock.now()));
+            self.count_backlog(|account| Some(account.take(budget::TLS_BACKLOG)));
+        }
+    }
+
+    fn count_backlog(&self, held: impl FnOnce(&Arc<Account>) -> Option<Held>) {
+        if let Some((account, backlog)) = &self.backlog {
+            backlog.replace(held(account));
         }
     }
 
@@ -322,6 +347,24 @@ mod tests {
         activity.wrote();
 
         assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_tls_holds_for_a_client_counts_while_the_client_takes_nothing() {
+        let memory = crate::base::memory::Memory::new(1 << 20, 1);
+        let activity = Activity::over_tls(Clock::new(), &memory.account(0));
+        for _ in 0..2 {
+            activity.stuck();
+            activity.stuck();
+            assert_eq!(memory.held(), budget::TLS_BACKLOG);
+            activity.wrote();
+            assert_eq!(memory.held(), 0);
+        }
+        activity.stuck();
+
+        drop(activity);
+
+        assert_eq!(memory.held(), 0);
     }
 
     #[tokio::test(start_paused = true)]

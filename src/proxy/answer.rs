@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::base::memory::Held;
 use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
 use crate::upstream::{Cause, Connection};
@@ -67,6 +69,8 @@ pub(super) struct Lease {
     pub(super) end: Option<Instant>,
     /// The request's body, which may still be on its way.
     pub(super) upload: Upload,
+    /// Memory that the exchange may need.
+    pub(super) held: Arc<Held>,
 }
 
 /// An answer that is being read from an endpoint.
@@ -90,6 +94,7 @@ pub(super) struct Download {
     upload: Upload,
     worker: Rc<Worker>,
     visit: Visit,
+    _held: Arc<Held>,
 }
 
 impl AnswerBody {
@@ -121,8 +126,11 @@ impl AnswerBody {
     /// An answer's body from an endpoint. The exchange's record ends with it.
     pub(super) fn stream(mut lease: Lease, worker: Rc<Worker>, visit: Visit) -> Self {
         let length = lease.connection.size_hint().exact();
+        let held = Arc::clone(&lease.held);
+        // A client of HTTP/2 may leave many whole answers lying while it asks for more.
+        let counted = |whole| if visit.is_http2() { held.part(whole) } else { whole };
         let mut download = Download {
-            whole: lease.connection.take_rest(),
+            whole: lease.connection.take_rest().map(counted),
             ended: lease.connection.is_end_stream(),
             length,
             asked: false,
@@ -135,6 +143,7 @@ impl AnswerBody {
             alarm: None,
             worker,
             visit,
+            _held: held,
         };
         if download.ended {
             download.release();

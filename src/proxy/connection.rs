@@ -157,6 +157,7 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Ope
         Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
             worker.meter.connection_rejected("slow_head");
         }
+        Some(Err(_)) => worker.meter.connection_retired("idle"),
         _ => {}
     }
 }
@@ -186,8 +187,11 @@ fn peer((address, open): (SocketAddr, Open), secured: Option<Box<Secured>>) -> R
     // An address as text is a valid field value; the fallback is never taken.
     let client = HeaderValue::try_from(address.to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-    let activity = Activity::new(Rc::clone(&open.worker.clock));
-    let scheme = if secured.is_some() { "https" } else { "http" };
+    let (clock, account) = (Rc::clone(&open.worker.clock), &open.worker.account);
+    let (scheme, activity) = match secured {
+        Some(_) => ("https", Activity::over_tls(clock, account)),
+        None => ("http", Activity::new(clock)),
+    };
     Rc::new(Peer { address, client, scheme, secured, activity, open })
 }
 
@@ -251,16 +255,27 @@ pub(super) async fn respond(
     answer
 }
 
-/// Whether a client is to be told to open another connection for its next request.
+/// Whether a client is to be told to open another connection for its next request. Counts that it is.
 pub(super) fn is_leaving(worker: &Worker, activity: &Activity) -> bool {
-    is_worn(worker, activity) || worker.phase() != Phase::Serving
+    let worn = worn(worker, activity);
+    count_retired(worker, worn);
+    worn.is_some() || worker.phase() != Phase::Serving
 }
 
-/// Whether a connection has served its time: its client is asked to open another.
-pub(super) fn is_worn(worker: &Worker, activity: &Activity) -> bool {
+/// Why a connection has served its time, if it has: its client is asked to open another. In the
+/// metric's words.
+pub(super) fn worn(worker: &Worker, activity: &Activity) -> Option<&'static str> {
     let limits = &worker.gateway.downstream;
-    activity.served() >= limits.max_requests
-        || limits.max_connection_age.is_some_and(|age| activity.is_older(age))
+    if activity.served() >= limits.max_requests {
+        return Some("requests");
+    }
+    limits.max_connection_age.filter(|age| activity.is_older(*age)).map(|_| "age")
+}
+
+fn count_retired(worker: &Worker, reason: Option<&'static str>) {
+    if let Some(reason) = reason {
+        worker.meter.connection_retired(reason);
+    }
 }
 
 /// What a connection speaks.
@@ -333,6 +348,9 @@ impl<C: Connection> Driven<'_, C> {
                     break;
                 }
                 leaving = true;
+                if protocol == Protocol::Http2 {
+                    count_retired(worker, worn(worker, &activity));
+                }
                 alarm.reset(Instant::now() + FIRST_WORD);
                 // One that has not asked yet may be about to: its first request may be here.
                 if protocol == Protocol::Http2 || activity.served() > 0 {
@@ -357,6 +375,7 @@ impl<C: Connection> Driven<'_, C> {
                     Patience::Idle if leaving => return Poll::Ready(Ok(())),
                     Patience::Idle => {
                         leaving = true;
+                        worker.meter.connection_retired("idle");
                         connection.as_mut().leave();
                         alarm.reset(Instant::now() + worker.gateway.downstream.header_timeout);
                         context.waker().wake_by_ref();

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::activity::Activity;
-use super::connection::{Protocol, is_worn};
+use super::connection::{Protocol, worn};
 use super::worker::{Phase, Worker};
 
 /// Waits for the first word of a client, at most until a moment after the listeners have closed: a
@@ -58,7 +58,7 @@ impl<'w> Ear<'w> {
         match protocol {
             Protocol::Http1 => self.worker.phase() >= Phase::Draining,
             Protocol::Http2 => {
-                self.worker.phase() >= Phase::Closing || is_worn(self.worker, activity)
+                self.worker.phase() >= Phase::Closing || worn(self.worker, activity).is_some()
             }
         }
     }

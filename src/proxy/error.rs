@@ -51,6 +51,9 @@ pub(super) enum ExchangeError {
     /// The body is at fault.
     #[error(transparent)]
     Body(#[from] BodyFault),
+    /// The memory for clients is used up.
+    #[error("the gateway is short of memory; try again later")]
+    Overloaded,
     /// The pool has no endpoint.
     #[error("the pool has no endpoint")]
     NoEndpoint,

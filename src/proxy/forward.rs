@@ -1,5 +1,6 @@
 //! Path 4: attempts until there is an answer, or the deadline or the budget is used up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
@@ -174,6 +175,7 @@ impl<'e> Effort<'e> {
             silence: self.deadlines.idle,
             end: self.end,
             upload: outgoing.upload.clone(),
+            held: Arc::clone(&outgoing.held),
         };
         Ok((answer, lease))
     }

@@ -143,3 +143,52 @@ impl Drop for Waiting<'_> {
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 /// 1 s: three round trips of a client at the other end of the world.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A client that has said one byte of a handshake and will never say more.
+    async fn stuck() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap());
+        let (far, near) = tokio::join!(far, listener.accept());
+        let (mut far, near) = (far.unwrap(), Socket::new(near.unwrap().0));
+        far.write_all(b"\x16").await.unwrap();
+        near.readable().await.unwrap();
+        (near, far)
+    }
+
+    /// Two clients that stop half-way where only one may shake hands at once; the first has the turn.
+    /// Gives the metric's words for both.
+    async fn two_of_one_turn(limit: Duration, rest: Duration) -> [&'static str; 2] {
+        // Nobody comes as far as to be shown anything.
+        let (handshakes, tls) = (Handshakes::new(1), Arc::new(Certificates::default()));
+        let ((first, _one), (second, _two)) = (stuck().await, stuck().await);
+        tokio::time::pause();
+        let mut first = pin!(handshakes.accept(first, Arc::clone(&tls), limit));
+        let begun = std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context)));
+        assert!(begun.await.is_pending());
+        let second = handshakes.accept(second, tls, rest);
+        let (first, second) = tokio::join!(first, second);
+        [first.unwrap_err().reason(), second.unwrap_err().reason()]
+    }
+
+    #[tokio::test]
+    async fn who_is_slow_gives_its_turn_to_who_waits() {
+        let (limit, rest) = (PATIENCE * 5, PATIENCE * 5);
+        assert_eq!(two_of_one_turn(limit, rest).await, ["tls_crowded", "tls_timeout"]);
+    }
+
+    #[tokio::test]
+    async fn who_gets_no_turn_in_its_time_is_refused() {
+        let (limit, rest) = (PATIENCE * 5, PATIENCE / 2);
+        assert_eq!(two_of_one_turn(limit, rest).await, ["tls_timeout", "tls_crowded"]);
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::base::memory::Refused;
 use crate::base::snapshot::Snapshot;
 use crate::base::socket;
 use crate::base::tasks::Stop;
@@ -81,12 +82,18 @@ async fn admit(
         Ok(share) => share,
         Err(reason) => return turn_away(worker, address, number, reason),
     };
+    // Where memory is short, too, one goes for one that comes.
+    let made_room = worker.account.is_full() && worker.vacate(None);
+    if worker.account.is_full() && !made_room {
+        worker.account.refuse(Refused::Connection);
+        return turn_away(worker, address, number, "overloaded");
+    }
     let full = match enter(worker, number) {
         (Ok(place), vacated) => {
             let arrival = Arrival::new(worker, address, number, (place, share));
             let serving = connection::serve(Rc::clone(worker), stream, arrival, tls.cloned());
             worker.tasks.borrow_mut().spawn(|_stop| serving);
-            if vacated {
+            if vacated || made_room {
                 // The one that goes closes its file first.
                 tokio::task::yield_now().await;
             }
@@ -149,6 +156,7 @@ fn hint(reason: &str) -> &'static str {
     match reason {
         "too_many" => "all of downstream.max-connections are busy; raise it, or run more gateways",
         "too_many_of_listener" => "all of the listener's max-connections are busy; raise it",
+        "overloaded" => "memory.buffers is used up; raise it, or find out who takes it",
         "too_many_of_client" => {
             "a client has all of downstream.max-connections-per-client; raise it where many users \
              share an address, or set proxy-protocol behind a load balancer"

@@ -5,6 +5,7 @@ mod activity;
 mod alarm;
 mod answer;
 mod attempt;
+mod budget;
 mod choice;
 mod clock;
 mod connection;

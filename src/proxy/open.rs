@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use crate::base::memory::Held;
+
+use super::budget;
 use super::headcount::{Place, Share};
 use super::seats::{Seat, Seated};
 use super::worker::Worker;
@@ -46,13 +49,16 @@ pub(super) struct Open {
     /// Counts it as its client's.
     pub(super) share: Option<Share>,
     listener: usize,
+    _held: Held,
 }
 
 impl Open {
     fn count(worker: Rc<Worker>, listener: usize, (place, share): (Place, Option<Share>)) -> Self {
         worker.open_connections.set(worker.open_connections.get() + 1);
         worker.meter.connection_opened(listener);
-        Self { worker, seat: Seat::new(listener, place), share, listener }
+        let tls = worker.gateway.listeners[listener].tls.as_ref().map_or(0, |_| budget::TLS);
+        let held = worker.account.take(budget::CONNECTION + tls);
+        Self { worker, seat: Seat::new(listener, place), share, listener, _held: held }
     }
 }
 

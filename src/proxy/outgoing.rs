@@ -11,11 +11,13 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Response, Uri, Version};
 
+use crate::base::memory::{Held, Refused};
 use crate::config::spec::Protocol;
 use crate::resilience::retry::is_idempotent;
 use crate::upstream::Fields;
 
 use super::activity::Activity;
+use super::budget;
 use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
@@ -45,13 +47,15 @@ pub(super) struct Outgoing<'h> {
     pub(super) upgrade: Option<Switch>,
     /// The client asks in the words of HTTP/2 (RFC 8441).
     pub(super) extended: bool,
+    /// Memory that the exchange may need.
+    pub(super) held: Arc<Held>,
 }
 
 impl<'h> Outgoing<'h> {
     /// Makes the request of the client's.
     ///
     /// # Errors
-    /// When the body is larger than allowed, or the target does not fit the endpoint's protocol.
+    /// When the body is larger than allowed, memory is used up, or the target does not fit the endpoint's protocol.
     pub(super) fn prepare(
         worker: &Worker,
         peer: &Peer,
@@ -67,12 +71,16 @@ impl<'h> Outgoing<'h> {
             return Err(BodyFault::TooLarge { limit: max }.into());
         }
         let upgrade = body.switch.take();
+        let need = budget::exchange(head, &body.size_hint(), choice.pool.spec.protocol);
+        let held = worker.account.begin(Refused::Request, need);
+        let held = Arc::new(held.ok_or(ExchangeError::Overloaded)?);
         let upload = Upload::new(body, || BodyRule {
             max,
             silence: limits.body_timeout,
             rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
             replay: choice.retry_rule().replay,
             allowance: Arc::clone(&choice.tenant.live),
+            account: Arc::clone(&worker.account),
             owned: Rc::clone(&view.owned),
             uploading: Some(peer.activity.upload()),
         });
@@ -101,7 +109,7 @@ impl<'h> Outgoing<'h> {
         frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        Ok(Self { head, added, client, upload, idempotent, upgrade, extended })
+        Ok(Self { head, added, client, upload, idempotent, upgrade, extended, held })
     }
 
     /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).

@@ -18,6 +18,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::base::memory::{Account, Held, Refused};
 use crate::resilience::allowance::Allowance;
 
 use super::activity::Uploading;
@@ -71,6 +72,8 @@ pub(super) struct BodyRule {
     pub(super) replay: u64,
     /// The tenant's memory for what is kept.
     pub(super) allowance: Arc<Allowance>,
+    /// The memory of the process for what is kept.
+    pub(super) account: Arc<Account>,
     /// Names that no trailer may carry.
     pub(super) owned: Rc<hygiene::OwnedNames>,
     /// Tells the client's connection that bytes are the body's.
@@ -107,6 +110,7 @@ struct Stream {
     position: usize,
     kept: Vec<Part>,
     kept_bytes: u64,
+    kept_held: Held,
     keeping: bool,
     read: u64,
     /// When an endpoint last took a part.
@@ -134,6 +138,7 @@ impl Upload {
         Self(Some(Rc::new(RefCell::new(Stream {
             incoming,
             keeping: rule.replay > 0,
+            kept_held: rule.account.take(0),
             pace: Pace::new(rule.rate),
             rule,
             reader: 0,
@@ -331,8 +336,7 @@ impl Stream {
             return;
         }
         let size = part.size();
-        let rule = &self.rule;
-        if self.kept_bytes + size <= rule.replay && rule.allowance.take(size) {
+        if self.may_keep(size) {
             self.kept_bytes += size;
             part.append_to(&mut self.kept);
             self.position = self.kept.len();
@@ -340,6 +344,19 @@ impl Stream {
             self.keeping = false;
             self.forget();
         }
+    }
+
+    /// Takes memory for a part, of the tenant's and of the process's.
+    fn may_keep(&mut self, size: u64) -> bool {
+        let rule = &self.rule;
+        if self.kept_bytes + size > rule.replay || !rule.allowance.take(size) {
+            return false;
+        }
+        let granted = self.kept_held.ask_more(Refused::Replay, size);
+        if !granted {
+            rule.allowance.give_back(size);
+        }
+        granted
     }
 
     /// Forgets what no other reader will ask for, once this one has had it.
@@ -353,6 +370,7 @@ impl Stream {
         self.kept = Vec::new();
         self.position = 0;
         self.rule.allowance.give_back(std::mem::take(&mut self.kept_bytes));
+        self.kept_held.clear();
     }
 }
 

@@ -77,6 +77,7 @@ pub const PROBLEMS: &[Problem] = &[
     CONNECTION_LOST,
     BAD_ANSWER,
     NO_ENDPOINT,
+    OVERLOADED,
     CONNECT_TIMEOUT,
     TLS_TIMEOUT,
     ANSWER_TIMEOUT,
@@ -198,6 +199,12 @@ const NO_ENDPOINT: Problem = problem(
     "The pool has no endpoint",
     "destination_unavailable",
 );
+pub(super) const OVERLOADED: Problem = problem(
+    "overloaded",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "The gateway is short of memory",
+    "proxy_internal_response",
+);
 const CONNECT_TIMEOUT: Problem = problem(
     "connect-timeout",
     StatusCode::GATEWAY_TIMEOUT,
@@ -311,6 +318,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
             BodyFault::Stalled { .. } | BodyFault::Slow { .. } | BodyFault::Trickle { .. },
         ) => &BODY_TIMEOUT,
         ExchangeError::Body(BodyFault::Broken(_)) => &BODY_BROKEN,
+        ExchangeError::Overloaded => &OVERLOADED,
         ExchangeError::NoEndpoint => &NO_ENDPOINT,
         ExchangeError::Overdue { .. } => &TOTAL_TIMEOUT,
         ExchangeError::Attempt(error) => classify_attempt(error),

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::HeaderMap;
@@ -13,11 +14,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::{Instant, sleep_until};
 
+use crate::base::memory::Held;
 use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
 use crate::upstream::Switched;
 
 use super::answer::Lease;
+use super::budget;
 use super::connection::{Busy, Peer};
 use super::incoming::Switch;
 use super::visit::Visit;
@@ -36,7 +39,7 @@ pub(super) fn join(
     lease: Lease,
     visit: Visit,
 ) {
-    let Lease { connection, in_flight, .. } = lease;
+    let Lease { connection, in_flight, held, .. } = lease;
     let Some(endpoint) = connection.into_switched() else {
         return; // of HTTP/2, which knows no such answer
     };
@@ -45,6 +48,7 @@ pub(super) fn join(
         _peer: peer,
         _busy: busy,
         _in_flight: in_flight,
+        _held: (held, worker.account.take(budget::TUNNEL)),
         visit,
     };
     worker.tasks.borrow_mut().spawn(|_stop| async move {
@@ -69,6 +73,8 @@ struct Tunnel {
     _busy: Option<Busy>,
     /// The endpoint is busy for as long as the tunnel is open.
     _in_flight: InFlight,
+    /// Memory of the exchange that became a tunnel, and for what is copied.
+    _held: (Arc<Held>, Held),
     visit: Visit,
 }
 

@@ -4,9 +4,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
+use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::routing::host;
@@ -50,6 +50,11 @@ impl Visit {
             ending: Ending::Cut,
         });
         Self { worker: Rc::clone(worker), record: Some(record) }
+    }
+
+    /// Whether the client speaks HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.version == Version::HTTP_2)
     }
 
     /// Fills the record.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::base::memory::Account;
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tasks::LocalTasks;
 use crate::base::throttle::Throttle;
@@ -50,6 +51,8 @@ pub struct Setup {
     pub tls: Vec<Option<Snapshot<Certificates>>>,
     /// Connections, over all workers.
     pub headcount: Arc<Headcount>,
+    /// Memory that this worker holds for clients and endpoints.
+    pub account: Arc<Account>,
     /// Where counts go.
     pub deltas: mpsc::Sender<Delta>,
     /// Where records go.
@@ -94,6 +97,8 @@ pub(super) struct Worker {
     pub(super) headcount: Arc<Headcount>,
     /// This worker's own.
     pub(super) seats: Seats,
+    /// Memory that this worker holds for clients and endpoints.
+    pub(super) account: Arc<Account>,
     /// This worker's share of the handshakes that may be under way at once.
     pub(super) handshakes: Handshakes,
     pub(super) open_connections: Cell<usize>,
@@ -194,8 +199,9 @@ impl Worker {
         let meter = Rc::new(Meter::new(setup.number, setup.deltas));
         let connecting = Rc::new(RefCell::new(LocalTasks::new("upstream")));
         let room = Room::new();
-        let (tasks, counts) = (Rc::clone(&connecting), Rc::clone(&meter));
-        let client = Client::new(tasks, counts, Rc::clone(&room), ANSWER_HEAD);
+        let account = setup.account;
+        let shared = (Rc::clone(&room), Arc::clone(&account));
+        let client = Client::new(Rc::clone(&connecting), Rc::clone(&meter), shared, ANSWER_HEAD);
         let reader = setup.table.reader();
         let view = View::of(&setup.table.load());
         let workers = setup.gateway.workers.max(1);
@@ -214,6 +220,7 @@ impl Worker {
             pleading: Cell::new(0),
             headcount: setup.headcount,
             seats: Seats::default(),
+            account,
             handshakes: Handshakes::new(setup.gateway.downstream.max_handshakes.div_ceil(workers)),
             open_connections: Cell::new(0),
             next_connection: Cell::new(0),

@@ -102,6 +102,7 @@ pub struct Delta {
     pub(super) exchanges: Flow,
     pub(super) answers: Tally,
     pub(super) rejected: Tally,
+    pub(super) retired: Tally,
     pub(super) panics: u64,
 }
 
@@ -178,6 +179,7 @@ impl Delta {
             && self.exchanges == Flow::default()
             && self.answers.0.is_empty()
             && self.rejected.0.is_empty()
+            && self.retired.0.is_empty()
             && self.panics == 0
     }
 
@@ -191,6 +193,7 @@ impl Delta {
             exchanges: std::mem::take(&mut self.exchanges),
             answers: std::mem::take(&mut self.answers),
             rejected: std::mem::take(&mut self.rejected),
+            retired: std::mem::take(&mut self.retired),
             panics: std::mem::take(&mut self.panics),
         }
     }

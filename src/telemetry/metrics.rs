@@ -51,6 +51,10 @@ pub static FAMILIES: &[&Family] = &[
     &DOWNSTREAM_CONNECTIONS,
     &DOWNSTREAM_OPENED,
     &DOWNSTREAM_REJECTED,
+    &DOWNSTREAM_RETIRED,
+    &BUFFERS_BYTES,
+    &BUFFERS_LIMIT,
+    &BUFFERS_REFUSED,
     &CONFIG_GENERATION,
     &CONFIG_LAST_SUCCESS,
     &CONFIG_RELOADS,
@@ -229,6 +233,38 @@ pub static DOWNSTREAM_REJECTED: Family = Family {
     help: "Connections of clients that were not taken or were cut off, by reason",
     kind: Kind::Counter,
     labels: &["reason"],
+};
+
+/// `tenantry_downstream_retired_connections_total`
+pub static DOWNSTREAM_RETIRED: Family = Family {
+    name: "tenantry_downstream_retired_connections_total",
+    help: "Connections of clients that had served their time and were ended in good order, by reason",
+    kind: Kind::Counter,
+    labels: &["reason"],
+};
+
+/// `tenantry_buffers_bytes`
+pub static BUFFERS_BYTES: Family = Family {
+    name: "tenantry_buffers_bytes",
+    help: "Memory that is held for clients and endpoints: connections, requests under way, bodies that wait",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_buffers_limit_bytes`
+pub static BUFFERS_LIMIT: Family = Family {
+    name: "tenantry_buffers_limit_bytes",
+    help: "Memory that may be held for clients and endpoints",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_buffers_refused_total`
+pub static BUFFERS_REFUSED: Family = Family {
+    name: "tenantry_buffers_refused_total",
+    help: "What was not granted since the memory for clients and endpoints was used up",
+    kind: Kind::Counter,
+    labels: &["what"],
 };
 
 /// `tenantry_config_generation`

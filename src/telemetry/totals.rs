@@ -24,6 +24,7 @@ pub(super) struct Totals {
     exchanges: Flow,
     answers: Tally,
     rejected: Tally,
+    retired: Tally,
     panics: u64,
 }
 
@@ -52,6 +53,7 @@ impl Totals {
         self.exchanges.merge(delta.exchanges);
         self.answers.merge(&delta.answers);
         self.rejected.merge(&delta.rejected);
+        self.retired.merge(&delta.retired);
         self.panics += delta.panics;
     }
 
@@ -138,7 +140,7 @@ impl Totals {
         [first_byte, retries, refused, ejections, open, opened, reused]
     }
 
-    fn connections(&self, names: &[Arc<str>]) -> [Samples; 3] {
+    fn connections(&self, names: &[Arc<str>]) -> [Samples; 4] {
         let mut open = Samples::of(&metrics::DOWNSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::DOWNSTREAM_OPENED);
         for (index, flow) in self.listeners.iter().enumerate() {
@@ -146,7 +148,8 @@ impl Totals {
             open.count(&[&name], flow.open());
             opened.count(&[&name], flow.opened);
         }
-        [open, opened, tally(&metrics::DOWNSTREAM_REJECTED, &self.rejected)]
+        let rejected = tally(&metrics::DOWNSTREAM_REJECTED, &self.rejected);
+        [open, opened, rejected, tally(&metrics::DOWNSTREAM_RETIRED, &self.retired)]
     }
 
     fn process(&self) -> [Samples; 3] {

@@ -27,7 +27,8 @@ impl<B: Payload> Client<B> {
         &self,
         to: &Destination<'_>,
     ) -> Result<Connection<B>, ConnectError> {
-        let wire = Wire::new(dial(to).await?, Rc::clone(&self.room), self.limits);
+        let shared = (Rc::clone(&self.room), Arc::clone(&self.account));
+        let wire = Wire::new(dial(to).await?, shared, self.limits);
         let open = Open::count(&self.meter, to.pool);
         Ok(Connection {
             line: Line::H1(h1::Line::new(wire, Rc::clone(&self.tasks), open)),
@@ -68,11 +69,12 @@ impl<B: Payload> Client<B> {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(size)
             .handshake(io)
             .await
             .map_err(ConnectError::Preface)?;
-        let streams = Streams::new();
+        let streams = Streams::new(Arc::clone(&self.account));
         self.run(to, heeding(connection, Rc::clone(&streams)));
         let born = Instant::now();
         let channel = Channel::new(sender.clone(), &streams);
@@ -135,8 +137,10 @@ async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {
     Ok(Stream::Tls(Box::new(stream.into())))
 }
 
+/// 64 KiB of a request's body wait for a slow endpoint at most.
+const SEND_BUFFER: usize = STREAM_WINDOW as usize;
 /// 64 KiB a stream bound what an endpoint may send ahead of a slow client, and a connection has room
 /// for all of its streams: with less, a few clients that read nothing would stall everybody else's
 /// answers on it.
-const STREAM_WINDOW: u32 = 64 << 10;
+pub(super) const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,10 +13,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 
+use crate::base::memory::{Account, Space};
+use crate::http1::sending::Payload;
 use crate::model::fields::is_no_token;
 
 use super::error::{Cause, SendError};
-use crate::http1::sending::Payload;
 
 use super::Call;
 
@@ -25,11 +27,15 @@ pub(super) struct Channel<B> {
     sender: SendRequest<B>,
     count: StreamCount,
     answer: Option<Incoming>,
+    /// The last part of the answer, where it is still on its way.
+    last: Weak<Space>,
 }
 
 /// What is known of one HTTP/2 connection by those who use it.
 #[derive(Debug)]
 pub(super) struct Streams {
+    /// Where counts what waits for clients.
+    account: Arc<Account>,
     pub(super) open: Cell<u32>,
     /// How many there were in all: their numbers run out (RFC 9113 §5.1.1).
     begun: Cell<u32>,
@@ -40,10 +46,10 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new() -> Rc<Self> {
+    pub(super) fn new(account: Arc<Account>) -> Rc<Self> {
         let allowed = Cell::new(MAX_STREAMS);
         let (open, begun) = (Cell::new(0), Cell::new(0));
-        Rc::new(Self { open, begun, allowed, doubtful: Cell::new(false) })
+        Rc::new(Self { account, open, begun, allowed, doubtful: Cell::new(false) })
     }
 
     /// What the endpoint allows; hyper would queue a request beyond that behind the others.
@@ -80,7 +86,7 @@ impl Drop for StreamCount {
 impl<B> Channel<B> {
     /// A stream of the connection that `sender` leads to.
     pub(super) fn new(sender: SendRequest<B>, streams: &Rc<Streams>) -> Self {
-        Self { sender, count: StreamCount::enter(streams), answer: None }
+        Self { sender, count: StreamCount::enter(streams), answer: None, last: Weak::new() }
     }
 
     pub(super) fn doubt(&self) {
@@ -94,12 +100,27 @@ impl<B> Channel<B> {
         let Some(answer) = &mut self.answer else {
             return Poll::Ready(None);
         };
+        let account = &self.count.0.account;
+        // Where memory is short, one part at a time; what is not read waits in the window.
+        if account.is_tight()
+            && self.last.upgrade().is_some_and(|last| last.poll_free(context).is_pending())
+        {
+            return Poll::Pending;
+        }
         let frame = ready!(Pin::new(&mut *answer).poll_frame(context));
         // A stream that was reset "without an error" ends as if it were whole.
         if frame.is_none() && !answer.is_end_stream() {
             return Poll::Ready(Some(Err(Cause::ResetStream)));
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Cause::from)))
+        let last = &mut self.last;
+        let counted = |frame: Frame<Bytes>| {
+            frame.map_data(|data| {
+                let space = Space::new(account.count(data.len() as u64));
+                *last = Arc::downgrade(&space);
+                space.part(data)
+            })
+        };
+        Poll::Ready(frame.map(|frame| frame.map(counted).map_err(Cause::from)))
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -145,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_replaced_before_the_numbers_of_its_streams_run_out() {
-        let streams = Streams::new();
+        let streams = Streams::new(Account::unlimited());
         drop(StreamCount::enter(&streams));
         assert!(streams.has_room());
 
@@ -160,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_connection_has_room_for_what_its_endpoint_allows() {
-        let streams = Streams::new();
+        let streams = Streams::new(Account::unlimited());
         streams.allowed.set(2);
         let one = StreamCount::enter(&streams);
         assert!(streams.has_room());

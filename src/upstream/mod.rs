@@ -24,6 +24,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
+use crate::base::memory::Account;
 use crate::base::tasks::LocalTasks;
 use crate::config::spec::{ConnectionsSpec, Protocol};
 use crate::http1::room::Room;
@@ -93,6 +94,7 @@ pub struct Client<B> {
     tasks: Rc<RefCell<LocalTasks>>,
     meter: Rc<Meter>,
     room: Rc<Room>,
+    account: Arc<Account>,
     limits: HeadLimits,
 }
 
@@ -115,14 +117,15 @@ enum Line<B> {
 }
 
 impl<B: Payload> Client<B> {
-    /// No connections yet. Connections that open run in `tasks`.
+    /// No connections yet. Connections that open run in `tasks`; they read and write with the worker's
+    /// memory, and what they read counts in its account.
     pub fn new(
         tasks: Rc<RefCell<LocalTasks>>,
         meter: Rc<Meter>,
-        room: Rc<Room>,
+        (room, account): (Rc<Room>, Arc<Account>),
         limits: HeadLimits,
     ) -> Self {
-        Self { shelves: Shelves::default(), tasks, meter, room, limits }
+        Self { shelves: Shelves::default(), tasks, meter, room, account, limits }
     }
 
     /// A connection that is open already, if there is one that was idle no longer than `rested`.

@@ -13,6 +13,7 @@ mod demo;
 mod discovery;
 mod files;
 mod grpc;
+mod hostile;
 mod lifecycle;
 mod load;
 mod memory;

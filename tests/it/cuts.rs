@@ -15,6 +15,10 @@ use crate::world::{STEP, eventually, within};
 
 const FIELDS: &[&str] = &["Host: a", "X-Tenant-ID: acme"];
 
+fn retired(reason: &str) -> String {
+    format!("tenantry_downstream_retired_connections_total{{reason=\"{reason}\"}}")
+}
+
 /// Both kinds of client get the head and a part, and then learn that it is not whole.
 async fn is_cut(gateway: &Gateway, case: &str) {
     let answer = gateway.get("/").await;
@@ -270,6 +274,7 @@ async fn an_idle_connection_is_closed_after_its_time() {
     assert!(silent.is_closed().await);
     assert!(served.is_closed().await);
     h2.wait_closed().await;
+    gateway.metric_becomes(&retired("idle"), 3.0).await;
 }
 
 #[tokio::test]
@@ -304,6 +309,7 @@ async fn a_connection_serves_so_many_requests_and_says_when_it_ends() {
         assert_eq!(h2.get("acme", "/").await.status, 200);
     }
     h2.wait_closed().await;
+    gateway.metric_becomes(&retired("requests"), 2.0).await;
 }
 
 #[tokio::test]

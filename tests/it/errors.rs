@@ -14,6 +14,7 @@ use crate::world::gateway::Gateway;
 use crate::world::message::Answer;
 use crate::world::origin::{Origin, Step};
 use crate::world::pki::{Authority, Wishes};
+use crate::world::resting;
 use crate::world::tls::Certificates;
 use crate::world::unreachable::{Refusing, Silent};
 
@@ -138,8 +139,23 @@ impl World {
         for (name, tenant) in tenants {
             answers.push((name, self.send("GET /", tenant, &[], "").await));
         }
+        answers.push(("overloaded", overloaded().await));
         answers
     }
+}
+
+/// The answer of a gateway whose memory is used up by requests that wait.
+async fn overloaded() -> Answer {
+    let origin = Origin::start([Step::stall()]).await;
+    let more = "[memory]\nbuffers = \"1MiB\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let mut client = Client::connect(gateway.address()).await;
+    let mut h2 = Hyper::h2(gateway.address()).await;
+    for _ in 0..100 {
+        h2.send(h2.request("GET", "acme", "/", Frames::default()));
+    }
+    resting("the last request that is let in", || origin.asked().len()).await;
+    client.ask(head("GET /", &["Host: a", ID, "X-Tenant-ID: acme"])).await
 }
 
 #[tokio::test]

@@ -156,6 +156,8 @@ async fn an_old_connection_is_asked_to_leave_with_its_next_answer() {
 
     assert_eq!((answer.status, answer.one("connection").as_deref()), (200, Some("close")));
     assert!(client.is_closed().await);
+    let retired = "tenantry_downstream_retired_connections_total{reason=\"age\"}";
+    gateway.metric_becomes(retired, 2.0).await;
 }
 
 #[tokio::test]
@@ -261,4 +263,20 @@ async fn who_stops_within_a_handshake_does_not_keep_others_out() {
 
     assert_eq!(Hyper::h2_over(stream).await.get("acme", "/").await.status, 200);
     assert!(gateway.metric(&rejected("tls_timeout")).await.is_none_or(|count| count == 0.0));
+}
+
+#[tokio::test]
+async fn who_is_slow_within_a_handshake_gives_its_turn_to_who_waits_and_is_counted() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("hello").await;
+    let more = format!("{}[downstream]\nmax-handshakes = 1", certificates.listener());
+    let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
+    let mut stuck = Client::connect(gateway.address()).await;
+    stuck.send(b"\x16").await;
+
+    let stream = certificates.connect(gateway.address(), "localhost", &["h2"]).await;
+
+    assert_eq!(Hyper::h2_over(stream).await.get("acme", "/").await.status, 200);
+    assert!(stuck.is_closed().await);
+    gateway.metric_becomes(&rejected("tls_crowded"), 1.0).await;
 }

@@ -16,6 +16,7 @@ mod headers;
 mod health;
 mod http2;
 mod limits;
+mod memory;
 mod protocols;
 mod proxied;
 mod reload;

@@ -13,7 +13,7 @@ use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::problem::Problems;
 use crate::config::raw::{
-    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, ProxyProtocol,
+    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
 };
 use crate::config::spec::{
     AccessLogOutput, AccessLogSpec, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec, ListenerSpec,
@@ -60,6 +60,7 @@ fn meaning(
         log: log(raw.log),
         access_log: access_log(raw.access_log, folder, &key.name("access-log"), faults),
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
+        buffers: buffers(raw.memory, &key.name("memory"), faults),
         drain: drain(raw.drain),
     }
 }
@@ -255,6 +256,16 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
         max_connections: raw.max_connections.map_or(100_000, |max| max.size()),
         max_connections_per_client: raw.max_connections_per_client.map_or(25_000, |max| max.size()),
     }
+}
+
+fn buffers(raw: Option<Memory>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<ByteSize> {
+    let size = raw.and_then(|raw| raw.buffers)?;
+    if size.value.0.0 < 1 << 20 {
+        let what = format!("{} is out of range", size.value.0);
+        let hint = "write a size from 1MiB on, as in \"512MiB\"".to_owned();
+        faults.add(&key.name("buffers"), size.start, what, Some(hint));
+    }
+    Some(size.value.0)
 }
 
 fn drain(raw: Option<Drain>) -> DrainSpec {

@@ -39,6 +39,8 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) access_log: Option<AccessLog>,
     /// What a client may take.
     pub(in crate::config) downstream: Option<Downstream>,
+    /// What all clients and endpoints together may take of the memory.
+    pub(in crate::config) memory: Option<Memory>,
     /// How the process ends after SIGTERM or SIGINT.
     pub(in crate::config) drain: Option<Drain>,
 }
@@ -155,6 +157,16 @@ pub(in crate::config) struct Downstream {
     /// Connections at once of one client address (of one /64 of IPv6), from 1 to 10000000.
     /// Default: 25000.
     pub(in crate::config) max_connections_per_client: Option<Whole<1, 10_000_000>>,
+}
+
+/// What all clients and endpoints together may take of the memory.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Memory {
+    /// Connections, requests under way and the bodies that wait in the process, from `1MiB`. Beyond
+    /// it reads get smaller, bodies are not kept for retries, idle connections go, and new requests
+    /// are answered 503. Default: a quarter of the memory that the process may use.
+    pub(in crate::config) buffers: Option<At<Written<ByteSize>>>,
 }
 
 /// How the process ends.

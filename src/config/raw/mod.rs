@@ -9,7 +9,7 @@ mod shape;
 mod tls;
 
 pub(super) use gateway::{
-    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, ProxyProtocol,
+    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
 };
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};

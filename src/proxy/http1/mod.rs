@@ -9,6 +9,7 @@ mod wire;
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -100,7 +101,8 @@ pub(super) enum ConnectionError {
 impl Connection {
     /// Serves what comes by `stream`, of which `ahead` was read.
     pub(super) fn new(worker: Rc<Worker>, peer: Rc<Peer>, stream: Stream, ahead: Bytes) -> Self {
-        let wire = Wire::new(stream, ahead, Rc::clone(&peer.activity), Rc::clone(&worker.room));
+        let shared = (Rc::clone(&worker.room), Arc::clone(&worker.account));
+        let wire = Wire::new(stream, ahead, Rc::clone(&peer.activity), shared);
         Self {
             worker,
             peer,

@@ -34,6 +34,9 @@ pub(in crate::proxy) enum Unread {
     /// It is, and means nothing or too much.
     #[error("what was sent is not a valid request of HTTP/1.1: {0}")]
     Unclear(&'static str),
+    /// It is large, and memory is used up.
+    #[error("the gateway has no memory for a head as large as this; try again later")]
+    Overloaded,
     /// No end of its first line within the bound.
     #[error("the request target is too long")]
     Target,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::base::memory::Account;
 use crate::base::socket::Socket;
 use crate::http1::room::Room;
 use crate::proxy::activity::Activity;
@@ -24,7 +25,8 @@ async fn pair() -> (Rc<Wire>, TcpStream) {
     let (far, near) = tokio::join!(far, listener.accept());
     let stream = Stream::Plain(Socket::new(near.unwrap().0));
     let activity = Activity::new(Clock::new());
-    (Wire::new(stream, Bytes::new(), activity, Room::new()), far.unwrap())
+    let shared = (Room::new(), Account::unlimited());
+    (Wire::new(stream, Bytes::new(), activity, shared), far.unwrap())
 }
 
 async fn next(wire: &Wire) -> Result<Option<Head>, Unread> {

@@ -9,18 +9,21 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http_body::Frame;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::base::memory::{Account, Held, Refused};
 use crate::http1::Fault;
 use crate::http1::chunks::Part;
 use crate::http1::decoder::Decoder;
 use crate::http1::gather::{Gathered, SOME};
+use crate::http1::reading::Reading;
 use crate::http1::room::Room;
 use crate::proxy::activity::Activity;
 use crate::tls::stream::Stream;
@@ -36,6 +39,7 @@ pub(in crate::proxy) struct Wire {
     pub(super) inbound: RefCell<Inbound>,
     pub(super) activity: Rc<Activity>,
     room: Rc<Room>,
+    account: Arc<Account>,
 }
 
 /// What has come and is still to come.
@@ -44,7 +48,9 @@ pub(super) struct Inbound {
     /// Read and not looked at: of the next head, or of the body and behind it.
     pub(super) gathered: Gathered,
     /// Where a body is read to.
-    read: BytesMut,
+    reading: Reading,
+    /// What counts a head that is larger than usual, until its exchange does.
+    head: Option<Held>,
     /// How far a head that is not whole was judged: not, its first bytes, its first line.
     judged: u8,
     /// The number of the present request.
@@ -53,8 +59,6 @@ pub(super) struct Inbound {
     pub(super) decoder: Decoder,
     /// The client waits for a word before it sends the body.
     expects: bool,
-    /// The size of the next read of a body, in bytes.
-    size: usize,
     /// The body broke off, or is none: nothing that follows is understood any more.
     broken: bool,
     /// Nobody reads the body any more.
@@ -88,18 +92,18 @@ impl Wire {
         stream: Stream,
         ahead: Bytes,
         activity: Rc<Activity>,
-        room: Rc<Room>,
+        (room, account): (Rc<Room>, Arc<Account>),
     ) -> Rc<Self> {
         let mut gathered = Gathered::default();
         gathered.ahead = ahead;
         let inbound = Inbound {
             gathered,
-            read: BytesMut::new(),
+            reading: Reading::new(Arc::clone(&account)),
+            head: None,
             judged: 0,
             number: 0,
             decoder: Decoder::Length(0),
             expects: false,
-            size: LEAST_ROOM,
             broken: false,
             abandoned: false,
             reader: None,
@@ -111,6 +115,7 @@ impl Wire {
             inbound: inbound.into(),
             activity,
             room,
+            account,
         })
     }
 
@@ -149,6 +154,10 @@ impl Wire {
                 let line = came.contains(&b'\n');
                 let too_large = if line { Unread::TooLarge } else { Unread::Target };
                 return Poll::Ready(Err(too_large));
+            }
+            if came.len() > USUAL_HEAD && inbound.head.is_none() {
+                let held = self.account.begin(Refused::Request, bounds.size as u64);
+                inbound.head = Some(held.ok_or(Unread::Overloaded)?);
             }
             match ready!(self.poll_gather(&mut inbound, context)) {
                 Ok(1..) => self.activity.read(),
@@ -201,7 +210,7 @@ impl Wire {
     /// Gives back what a connection that waits for its next request does not need.
     pub(super) fn rest(&self) {
         let mut inbound = self.inbound.borrow_mut();
-        inbound.read = BytesMut::new();
+        inbound.reading.rest();
         if inbound.gathered.is_empty() {
             inbound.gathered = Gathered::default();
         }
@@ -307,19 +316,14 @@ impl Wire {
             self.activity.tell(b"HTTP/1.1 100 Continue\r\n\r\n");
             inbound.wake(); // the connection sends it
         }
-        inbound.read.reserve(inbound.size);
-        let room = inbound.read.capacity() - inbound.read.len();
-        let mut stream = self.stream.borrow_mut();
-        let Poll::Ready(read) = pin!(stream.read_buf(&mut inbound.read)).poll(context) else {
+        let stream = &mut *self.stream.borrow_mut();
+        let Poll::Ready(part) = inbound.reading.poll(stream, context) else {
             inbound.reader = Some(context.waker().clone());
             return Poll::Pending;
         };
-        let read = read?;
+        inbound.gathered.ahead = part?;
         self.activity.read();
-        // Large bodies come in large reads, and small ones do not hold large buffers.
-        inbound.size = if read == room { (inbound.size * 2).min(MOST_ROOM) } else { LEAST_ROOM };
-        inbound.gathered.ahead = inbound.read.split().freeze();
-        Poll::Ready(Ok(read))
+        Poll::Ready(Ok(inbound.gathered.ahead.len()))
     }
 
     /// Notes whether the client takes what is written.
@@ -339,10 +343,9 @@ impl Inbound {
         self.gathered.ahead = if ahead.is_empty() { Bytes::new() } else { ahead };
         self.decoder = head.decoder.clone();
         self.expects = head.expects && self.gathered.is_empty();
-        self.size = LEAST_ROOM;
         self.number += 1;
         (self.judged, self.broken, self.abandoned) = (0, false, false);
-        (self.reader, self.waiter) = (None, None);
+        (self.head, self.reader, self.waiter) = (None, None, None);
     }
 
     /// What is no head is refused as soon as that shows: its sender may be waiting for a word. Looked
@@ -413,7 +416,5 @@ impl Drop for Wire {
     }
 }
 
-/// 8 KiB: what a usual body takes.
-const LEAST_ROOM: usize = 8 << 10;
-/// 256 KiB: beyond it a larger read saves nothing.
-const MOST_ROOM: usize = 256 << 10;
+/// 4 KiB: what a connection counts with.
+const USUAL_HEAD: usize = 4 << 10;

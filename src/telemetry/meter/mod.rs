@@ -117,6 +117,11 @@ impl Meter {
         self.counts.borrow_mut().rejected.add(reason, 1);
     }
 
+    /// Counts a client's connection that has served its time.
+    pub fn connection_retired(&self, reason: &'static str) {
+        self.counts.borrow_mut().retired.add(reason, 1);
+    }
+
     /// Counts a task that panicked.
     pub fn panicked(&self) {
         self.counts.borrow_mut().panics += 1;

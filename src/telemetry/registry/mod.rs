@@ -12,6 +12,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use tokio::sync::mpsc;
 
+use crate::base::memory::{Memory, Refused};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::model::endpoint::{Endpoint, Health};
@@ -33,6 +34,7 @@ pub struct Metrics {
     values: Mutex<BTreeMap<&'static str, Values>>,
     pools: Snapshot<Vec<NamedPool>>,
     listeners: Snapshot<Vec<Arc<str>>>,
+    memory: Snapshot<Memory>,
     /// Counters of threads that must not wait.
     pub(super) lost: Arc<Lost>,
 }
@@ -64,6 +66,7 @@ impl Metrics {
             values: Mutex::default(),
             pools: Snapshot::new(Arc::default()),
             listeners: Snapshot::new(Arc::default()),
+            memory: Snapshot::new(Arc::new(Memory::new(0, 0))),
             lost: Arc::default(),
         };
         metrics.set(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -157,6 +160,11 @@ impl Metrics {
         self.listeners.publish(Arc::new(listeners));
     }
 
+    /// Sets the budget of memory whose use a scrape shows.
+    pub fn publish_memory(&self, memory: Arc<Memory>) {
+        self.memory.publish(memory);
+    }
+
     /// All of it in the text format of Prometheus. Its cost grows with what was counted: call it
     /// where a thread may be busy for a while.
     ///
@@ -173,6 +181,7 @@ impl Metrics {
         let mut families = totals.collect(&self.listeners.load());
         families.extend(self.members().into_iter().filter_map(Samples::finish));
         families.extend(self.lost().into_iter().filter_map(Samples::finish));
+        families.extend(self.buffers().into_iter().filter_map(Samples::finish));
         for values in locked(&self.values).values() {
             let mut samples = Samples::of(values.family);
             for (labels, value) in &values.by_labels {
@@ -206,6 +215,19 @@ impl Metrics {
             panicking.count(&[pool], u64::from(set.eligible.panicking));
         }
         [up, in_flight, states, panicking]
+    }
+
+    fn buffers(&self) -> [Samples; 3] {
+        let memory = self.memory.load();
+        let mut held = Samples::of(&metrics::BUFFERS_BYTES);
+        held.count(&[], memory.held());
+        let mut limit = Samples::of(&metrics::BUFFERS_LIMIT);
+        limit.count(&[], memory.limit());
+        let mut refused = Samples::of(&metrics::BUFFERS_REFUSED);
+        for what in Refused::ALL {
+            refused.count(&[what.as_str()], memory.refused(what));
+        }
+        [held, limit, refused]
     }
 
     fn lost(&self) -> [Samples; 3] {

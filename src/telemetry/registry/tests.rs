@@ -48,6 +48,7 @@ fn promtool_finds_nothing() {
     meter.retry_refused(&pool(), "budget");
     meter.connection_opened(0);
     meter.connection_rejected("limit");
+    meter.connection_retired("idle");
     meter.exchange_started();
     meter.exchange(&record("a\"b\\c\n", "tenant-unknown"));
     meter.flush();

@@ -8,23 +8,24 @@ mod answer;
 mod line;
 mod request;
 
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use tokio::io::AsyncReadExt;
 use tokio::time::{Sleep, sleep};
 
+use crate::base::memory::Account;
 use crate::http1::Fault;
 use crate::http1::chunks::Part;
 use crate::http1::decoder::Decoder;
 use crate::http1::encoder::Encoder;
 use crate::http1::gather::Gathered;
+use crate::http1::reading::Reading;
 use crate::http1::room::Room;
 use crate::http1::sending::Payload;
 use crate::http1::sending::Sending;
@@ -45,8 +46,8 @@ pub(super) struct Wire<B> {
     broken: Option<Fault>,
     /// What was read and not looked at, of a head or behind it.
     gathered: Gathered,
-    /// Where a body is read to.
-    read: BytesMut,
+    /// Where a body is read to. A head, and what comes with it, counts as the exchange's.
+    reading: Reading,
     /// Heads of status 1xx that came before the answer.
     interim: u32,
     method: Method,
@@ -55,8 +56,6 @@ pub(super) struct Wire<B> {
     keeps: bool,
     /// For how long, where it says so.
     pub(super) rest: Option<Duration>,
-    /// The size of the next read of a body, in bytes.
-    size: usize,
     room: Rc<Room>,
     limits: HeadLimits,
 }
@@ -73,20 +72,23 @@ enum Word {
 
 impl<B: Payload> Wire<B> {
     /// A connection that has just opened.
-    pub(super) fn new(stream: Stream, room: Rc<Room>, limits: HeadLimits) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        (room, account): (Rc<Room>, Arc<Account>),
+        limits: HeadLimits,
+    ) -> Self {
         Self {
             stream,
             sending: Sending::nothing(),
             held: None,
             broken: None,
             gathered: Gathered::default(),
-            read: BytesMut::new(),
+            reading: Reading::new(account),
             interim: 0,
             method: Method::GET,
             decoder: Decoder::Length(0),
             keeps: true,
             rest: None,
-            size: LEAST_ROOM,
             room,
             limits,
         }
@@ -190,16 +192,17 @@ impl<B: Payload> Wire<B> {
                 Ok(Part::More) => {}
                 Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
-            let read = match ready!(self.poll_read(context)) {
-                Ok(read) => read,
+            ready!(self.reading.poll_turn(context));
+            let part = match ready!(self.reading.poll(&mut self.stream, context)) {
+                Ok(part) => part,
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             };
-            if read == 0
+            if part.is_empty()
                 && let Err(fault) = self.decoder.close()
             {
                 return Poll::Ready(Some(Err(fault)));
             }
-            self.gathered.ahead = self.read.split().freeze();
+            self.gathered.ahead = part;
         }
     }
 
@@ -247,7 +250,7 @@ impl<B: Payload> Wire<B> {
 
     /// Gives back the memory that the next request would use.
     pub(super) fn rest(&mut self) {
-        self.read = BytesMut::new();
+        self.reading.rest();
         self.gathered = Gathered::default();
         self.room.take_buffer(self.sending.take_buffer());
     }
@@ -301,21 +304,8 @@ impl<B: Payload> Wire<B> {
         self.held = None;
         self.sending.let_go();
     }
-
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.reserve(self.size);
-        let room = self.read.capacity() - self.read.len();
-        let read = ready!(pin!(self.stream.read_buf(&mut self.read)).poll(context))?;
-        // Large answers come in large reads, and small ones do not hold large buffers.
-        self.size = if read == room { (self.size * 2).min(MOST_ROOM) } else { LEAST_ROOM };
-        Poll::Ready(Ok(read))
-    }
 }
 
-/// 8 KiB: a usual answer comes in one read.
-const LEAST_ROOM: usize = 8 << 10;
-/// 256 KiB: beyond it a larger read saves nothing.
-const MOST_ROOM: usize = 256 << 10;
 /// 500 ms: who knows of expectations answers one at once, and who does not must not cost more.
 const CONTINUE: Duration = Duration::from_millis(500);
 /// 32: servers send one or two.

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::base::memory::Account;
 use crate::base::socket::Socket;
 use crate::base::tasks::LocalTasks;
 use crate::model::ids::Label;
@@ -59,7 +60,8 @@ async fn streams() -> (TcpStream, TcpStream) {
 
 fn over(near: TcpStream) -> Wire<Said> {
     let limits = HeadLimits { size: 64 << 10, fields: 256 };
-    Wire::new(Stream::Plain(Socket::new(near)), Room::new(), limits)
+    let shared = (Room::new(), Account::unlimited());
+    Wire::new(Stream::Plain(Socket::new(near)), shared, limits)
 }
 
 async fn wire() -> (Wire<Said>, TcpStream) {

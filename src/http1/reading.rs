@@ -1,0 +1,150 @@
+//! The parts of a body as they are read: large ones where much comes, counted until they are gone.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::base::memory::{Account, Refused, Space};
+
+/// Where the parts of a body are read to.
+#[derive(Debug)]
+pub struct Reading {
+    read: BytesMut,
+    /// The size of the next read, in bytes.
+    size: usize,
+    account: Arc<Account>,
+    /// The memory behind `read`, and all parts of it that are on their way.
+    memory: Option<Arc<Space>>,
+}
+
+impl Reading {
+    /// What is read counts in `account`.
+    pub fn new(account: Arc<Account>) -> Self {
+        Self { read: BytesMut::new(), size: LEAST, account, memory: None }
+    }
+
+    /// Gives back the memory that the next body would use.
+    pub fn rest(&mut self) {
+        self.read = BytesMut::new();
+        self.memory = None;
+    }
+
+    /// Where memory is short, the next part of a body is read once the one before it has been taken:
+    /// one that waits for its recipient holds no more than what it began with.
+    pub fn poll_turn(&self, context: &Context<'_>) -> Poll<()> {
+        match &self.memory {
+            Some(memory) if self.account.is_tight() => memory.poll_free(context),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// The next part; an empty one at the end of `stream`.
+    ///
+    /// # Errors
+    /// When the stream fails.
+    pub fn poll<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Bytes>> {
+        self.make_room();
+        let room = self.read.capacity() - self.read.len();
+        let Poll::Ready(read) = pin!(stream.read_buf(&mut self.read)).poll(context) else {
+            self.leave_room();
+            return Poll::Pending;
+        };
+        // Large bodies come in large reads, and small ones do not hold large buffers.
+        self.size = if read? == room { (self.size * 2).min(MOST) } else { LEAST };
+        let part = self.read.split().freeze();
+        Poll::Ready(Ok(match &self.memory {
+            Some(memory) => memory.part(part),
+            None => part,
+        }))
+    }
+
+    /// Makes room for the next part. Memory that the parts before it do not need any more is used
+    /// again; where they do, more is taken: little of it where it is short, so that who reads slowly
+    /// holds little.
+    fn make_room(&mut self) {
+        if self.read.try_reclaim(self.size) {
+            return;
+        }
+        let large = (self.size > LEAST)
+            .then(|| self.account.ask(Refused::Read, self.size as u64))
+            .flatten();
+        let memory = large.unwrap_or_else(|| {
+            self.size = LEAST;
+            self.account.count(LEAST as u64)
+        });
+        self.memory = Some(Space::new(memory));
+        self.read = BytesMut::with_capacity(self.size);
+    }
+
+    /// Nothing has come: where memory is short, what it would be read into is given back.
+    fn leave_room(&mut self) {
+        if self.memory.is_some() && self.account.is_tight() {
+            self.rest();
+            self.size = LEAST;
+        }
+    }
+}
+
+/// 8 KiB: what a usual body takes.
+const LEAST: usize = 8 << 10;
+/// 256 KiB: beyond it a larger read saves nothing.
+const MOST: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use crate::base::memory::Memory;
+
+    use super::*;
+
+    fn poll(reading: &mut Reading, stream: &mut &[u8]) -> Bytes {
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(part) = reading.poll(stream, &mut context) else {
+            panic!("there is something to read");
+        };
+        part.unwrap()
+    }
+
+    #[test]
+    fn much_comes_in_large_parts_and_counts_until_they_are_gone() {
+        let memory = Memory::new(64 << 20, 1);
+        let mut reading = Reading::new(memory.account(0));
+        let body = vec![7; 1 << 20];
+        let mut stream = &body[..];
+
+        let parts: Vec<Bytes> = (0..8).map(|_| poll(&mut reading, &mut stream)).collect();
+
+        assert_eq!((parts[0].len(), parts[7].len()), (LEAST, MOST));
+        let sizes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        assert!(memory.held() >= sizes, "{} of {sizes}", memory.held());
+        reading.rest();
+        drop(parts);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn where_memory_is_short_parts_are_small_and_one_at_a_time() {
+        let memory = Memory::new(100_000, 1);
+        let account = memory.account(0);
+        let mut reading = Reading::new(Arc::clone(&account));
+        let body = vec![7; 1 << 20];
+        let mut stream = &body[..];
+        let context = Context::from_waker(Waker::noop());
+        let first = poll(&mut reading, &mut stream);
+        let _others = account.take(60_000);
+
+        assert!(reading.poll_turn(&context).is_pending());
+        drop(first);
+        assert!(reading.poll_turn(&context).is_ready());
+        assert_eq!(poll(&mut reading, &mut stream).len(), LEAST);
+    }
+}

@@ -1,0 +1,188 @@
+//! The memory that all clients and endpoints together may take: what goes first when it is used up,
+//! and that all of it comes back.
+
+use crate::world::client::{Client, Frames, Hyper, head};
+use crate::world::config::{one_tenant, pool};
+use crate::world::gateway::Gateway;
+use crate::world::message::payload;
+use crate::world::origin::{Origin, Step};
+use crate::world::pouring::Pouring;
+use crate::world::raw_h2::{self, RawH2, WINDOW_UPDATE, frame};
+use crate::world::{eventually, resting};
+
+const FIELDS: &[&str] = &["Host: a", "X-Tenant-ID: acme"];
+const HELD: &str = "tenantry_buffers_bytes";
+/// The smallest budget: some fifty requests use it up.
+const SMALL: &str = "[memory]\nbuffers = \"1MiB\"";
+
+fn refused(what: &str) -> String {
+    format!("tenantry_buffers_refused_total{{what=\"{what}\"}}")
+}
+
+/// Streams of one connection whose requests wait for an endpoint that never answers, until the
+/// gateway has no memory for more of them.
+async fn use_up(gateway: &Gateway, origin: &Origin) -> Hyper {
+    let mut h2 = Hyper::h2(gateway.address()).await;
+    for _ in 0..100 {
+        let request = h2.request("GET", "acme", "/", Frames::default());
+        h2.send(request);
+    }
+    resting("the last request that is let in", || origin.asked().len()).await;
+    h2
+}
+
+#[tokio::test]
+async fn what_is_under_way_goes_on_while_new_requests_are_refused_and_all_comes_back() {
+    let origin = Origin::start([Step::ok("late").held()]).await;
+    let gateway = Gateway::start_with(SMALL, &one_tenant(&[origin.address])).await;
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", FIELDS)).await;
+    origin.wait_for(1).await;
+    let mut other = Client::connect(gateway.address()).await;
+    let h2 = use_up(&gateway, &origin).await;
+    assert_eq!(gateway.metric("tenantry_buffers_limit_bytes").await, Some(1_048_576.0));
+    let held = gateway.metric(HELD).await.unwrap_or_default();
+    assert!((900_000.0..1_048_576.0).contains(&held), "{held}");
+
+    let answer = other.ask(head("GET /", FIELDS)).await;
+
+    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("overloaded")));
+    assert_eq!(answer.one("retry-after").as_deref(), Some("1"));
+    assert!(gateway.metric(&refused("request")).await > Some(0.0));
+    for _ in 0..100 {
+        origin.release();
+    }
+    assert_eq!(client.answer_to("GET").await.text(), "late");
+    drop((h2, client, other));
+    gateway.metric_becomes(HELD, 0.0).await;
+}
+
+#[tokio::test]
+async fn where_memory_is_used_up_an_idle_connection_goes_for_a_new_one() {
+    let origin = Origin::start([Step::ok("hello"), Step::ok("late").held()]).await;
+    let gateway = Gateway::start_with(SMALL, &one_tenant(&[origin.address])).await;
+    let mut idle = Client::connect(gateway.address()).await;
+    assert_eq!(idle.ask(head("GET /", FIELDS)).await.status, 200);
+    let _busy = use_up(&gateway, &origin).await;
+
+    let mut first = Client::connect(gateway.address()).await;
+    assert!(idle.is_closed().await);
+    first.send("GET / HTTP/1.1\r\n").await; // it is not idle from here on
+    let mut second = Client::connect(gateway.address()).await;
+    let closed = second.is_closed().await;
+
+    // The first one's bytes may not have been read when the second one came: then it has gone.
+    let refused = gateway.metric(&refused("connection")).await.unwrap_or_default();
+    assert_eq!(closed, refused > 0.0, "{refused}");
+    assert!(closed || first.is_closed().await);
+}
+
+#[tokio::test]
+async fn where_memory_is_short_a_body_is_passed_on_and_not_kept() {
+    let waiting = Origin::start([Step::stall()]).await;
+    let (bad, good) =
+        (Origin::start([Step::answer(503, "busy")]).await, Origin::saying("ok").await);
+    let keys = "balance = \"round-robin\"\neject = { failures = 0 }\nretry = { backoff = \"1ms\" }";
+    let routes = pool("app", &[bad.address, good.address], keys)
+        + &pool("slow", &[waiting.address], "")
+        + "[tenants.acme]\npool = \"app\"\n[tenants.slow]\npool = \"slow\"\n";
+    let gateway = Gateway::start_with(SMALL, &routes).await;
+    let body = payload(20 << 10);
+    let length = format!("Content-Length: {}", body.len());
+    let put = [head("PUT /", &[FIELDS, &[&length]].concat()).as_bytes(), &body].concat();
+    let mut client = Client::connect(gateway.address()).await;
+    for _ in 0..2 {
+        assert_eq!(client.ask(&put).await.status, 200, "it is kept, and sent again where it must");
+    }
+    // More than half of the budget.
+    let mut h2 = Hyper::h2(gateway.address()).await;
+    for _ in 0..46 {
+        h2.send(h2.request("GET", "slow", "/", Frames::default()));
+    }
+    waiting.wait_for(46).await;
+
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(client.ask(&put).await.status);
+    }
+
+    seen.sort_unstable();
+    assert_eq!(seen, [200, 200, 503, 503]);
+    assert!(gateway.metric(&refused("replay")).await > Some(0.0));
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_held_to_little_where_memory_is_short() {
+    let huge = 64 << 20;
+    let step = Step::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {huge}\r\n\r\n"));
+    let origin = Origin::start([step.with_more(huge)]).await;
+    let more = "[memory]\nbuffers = \"2MiB\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("GET /", FIELDS)).await;
+        clients.push(client);
+    }
+    resting("the end of the endpoint's writing", || origin.written()).await;
+
+    let held = gateway.metric(HELD).await.unwrap_or_default();
+    assert!((8e5..2_097_152.0).contains(&held), "{held}");
+    assert!(gateway.metric(&refused("read")).await > Some(0.0));
+
+    let last = clients.pop().expect("a client").answer_to("GET").await;
+    assert!(last.whole && last.body.len() == huge, "{} bytes came", last.body.len());
+    drop(clients);
+    gateway.metric_becomes(HELD, 0.0).await;
+}
+
+#[tokio::test]
+async fn what_waits_in_streams_that_nobody_reads_is_counted_and_comes_back() {
+    let origin = Pouring::start().await;
+    let gateway =
+        Gateway::start(&(pool("app", &[origin.address], "protocol = \"h2\"") + TENANT)).await;
+    let mut client = RawH2::connect(gateway.address()).await;
+    client.send(&frame(raw_h2::SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff])).await;
+    client.send(&frame(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes())).await;
+    let fields = raw_h2::GET
+        .map(|(name, value)| (name, if name == b":path" { &b"/pour"[..] } else { value }));
+    for times in 0..50 {
+        client.send(&raw_h2::request(2 * times + 1, &fields)).await;
+    }
+    resting("the end of the pouring", || origin.poured()).await;
+
+    // The window and the buffer of each, 64 KiB.
+    let held = gateway.metric(HELD).await.unwrap_or_default();
+    assert!(held > f64::from((50 * (64 + 64)) << 10), "{held}");
+
+    drop(client);
+    gateway.metric_becomes(HELD, 0.0).await;
+}
+
+const TENANT: &str = "[tenants.acme]\npool = \"app\"\n";
+
+#[tokio::test]
+async fn whatever_ends_an_exchange_its_memory_comes_back() {
+    let steps = [
+        Step::ok("whole"),
+        Step::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").and_close(),
+        Step::raw("HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n").and_stall(),
+        Step::close(),
+        Step::stall(),
+    ];
+    let origin = Origin::start(steps).await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let fields = [FIELDS, &["Connection: upgrade", "Upgrade: a"]].concat();
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("GET /", &fields)).await;
+        clients.push(client);
+    }
+    eventually("all of them", || origin.asked().len(), |asked| *asked >= 5).await;
+    assert!(gateway.metric(HELD).await > Some(100_000.0));
+
+    drop(clients);
+
+    gateway.metric_becomes(HELD, 0.0).await;
+}
