@@ -84,11 +84,12 @@ impl Socket {
         call: impl Fn() -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.stream.poll_write_ready(context))?;
+            // Asked before it is waited for: nearly always the kernel takes it.
             match self.call(Interest::WRITABLE, whole, &call) {
                 Err(error) if is_passing(&error) => {}
                 sent => return Poll::Ready(sent),
             }
+            ready!(self.stream.poll_write_ready(context))?;
         }
     }
 }

@@ -16,19 +16,31 @@ pub struct Seen {
     pub length: bool,
     /// `Transfer-Encoding`.
     pub coding: bool,
-    /// `Connection`.
+    /// `Connection`, with more to say than the two below.
     pub connection: bool,
+    /// `Connection: keep-alive`.
+    pub keep: bool,
+    /// `Connection: close`.
+    pub close: bool,
     /// `Keep-Alive`.
     pub keep_alive: bool,
 }
 
 impl Seen {
-    /// Notes that a field of this name is there.
-    pub fn note(&mut self, name: &HeaderName) {
+    /// Notes that a field is there. Tells whether it is for anybody else: what `Connection` says as a
+    /// rule ends with the connection and names no other field.
+    pub fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> bool {
         self.length |= *name == CONTENT_LENGTH;
         self.coding |= *name == TRANSFER_ENCODING;
-        self.connection |= *name == CONNECTION;
         self.keep_alive |= *name == KEEP_ALIVE;
+        if *name != CONNECTION {
+            return true;
+        }
+        let (keep, close) = (is(value, b"keep-alive"), is(value, b"close"));
+        self.keep |= keep;
+        self.close |= close;
+        self.connection |= !keep && !close;
+        !keep && !close
     }
 }
 
@@ -88,19 +100,21 @@ pub fn is_chunked(headers: &HeaderMap) -> bool {
 
 /// Whether the connection lives on after a message (RFC 9112 §9.3).
 pub fn says_keep(headers: &HeaderMap, version: Version, seen: &Seen) -> bool {
-    if !seen.connection {
-        return version == Version::HTTP_11;
-    }
     let says = |token: &[u8]| {
         let values = headers.get_all(CONNECTION).iter();
         values
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .any(|said| said.trim_ascii().eq_ignore_ascii_case(token))
     };
+    let close = seen.close || (seen.connection && says(b"close"));
     match version {
-        Version::HTTP_10 => says(b"keep-alive") && !says(b"close"),
-        _ => !says(b"close"),
+        Version::HTTP_10 => !close && (seen.keep || (seen.connection && says(b"keep-alive"))),
+        _ => !close,
     }
+}
+
+fn is(value: &HeaderValue, word: &[u8]) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(word)
 }
 
 /// The field that says for how long.
@@ -111,6 +125,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn keeps(version: Version, values: &[&'static str]) -> (bool, usize) {
+        let (mut seen, mut headers) = (Seen::default(), HeaderMap::new());
+        for value in values {
+            let value = HeaderValue::from_static(value);
+            if seen.note(&CONNECTION, &value) {
+                headers.append(CONNECTION, value);
+            }
+        }
+        (says_keep(&headers, version, &seen), headers.len())
+    }
+
+    #[test]
+    fn a_connection_field_is_kept_where_it_names_others_and_heard_all_the_same() {
+        let (new, old) = (Version::HTTP_11, Version::HTTP_10);
+        assert_eq!(keeps(new, &[]), (true, 0));
+        assert_eq!(keeps(old, &[]), (false, 0));
+        assert_eq!(keeps(new, &["Close"]), (false, 0));
+        assert_eq!(keeps(old, &["Keep-Alive"]), (true, 0));
+        assert_eq!(keeps(old, &["keep-alive", "close"]), (false, 0));
+        assert_eq!(keeps(new, &["keep-alive", "x-hop, close"]), (false, 1));
+        assert_eq!(keeps(old, &["x-hop", "keep-alive"]), (true, 1));
+        assert_eq!(keeps(old, &["x-hop, keep-alive"]), (true, 1));
+        assert_eq!(keeps(new, &["keep-alive, te"]), (true, 1));
+    }
 
     proptest! {
         #[test]

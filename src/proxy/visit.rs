@@ -129,10 +129,8 @@ fn request_id(head: &Parts) -> HeaderValue {
 /// 32 random hex digits.
 pub(super) fn new_request_id() -> HeaderValue {
     let mut text = [0u8; 32];
-    let mut random = fastrand::u128(..);
-    for digit in &mut text {
-        *digit = HEX[(random & 0xf) as usize];
-        random >>= 4;
+    for (pair, byte) in text.chunks_exact_mut(2).zip(fastrand::u128(..).to_ne_bytes()) {
+        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
     }
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }

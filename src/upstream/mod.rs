@@ -176,7 +176,8 @@ impl<B: Payload> Connection<B> {
     pub async fn send(&mut self, call: Call<'_>, body: B) -> Result<Response<()>, SendError> {
         match &mut self.line {
             Line::H1(line) => line.send(call, body).await,
-            Line::H2(channel) => channel.send(call, body).await,
+            // Boxed: it is large, and one of HTTP/1.1 would carry its size along.
+            Line::H2(channel) => Box::pin(channel.send(call, body)).await,
         }
     }
 

@@ -115,10 +115,12 @@ fn take(
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(Unread::Unclear("a field is not valid"));
         };
-        seen.note(&name);
+        let stays = seen.note(&name, &value);
         expects |= name == EXPECT && value.as_bytes().eq_ignore_ascii_case(b"100-continue");
         switches |= name == UPGRADE;
-        headers.append(name, value);
+        if stays {
+            headers.append(name, value);
+        }
     }
     let (decoder, clear) = frame(&mut headers, version, &seen)?;
     let keeps = clear && says_keep(&headers, version, &seen);

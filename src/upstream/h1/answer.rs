@@ -98,8 +98,9 @@ fn take(
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(Fault::Head("a field is not valid"));
         };
-        seen.note(&name);
-        headers.append(name, value);
+        if seen.note(&name, &value) {
+            headers.append(name, value);
+        }
     }
     frame(answer, asked, &seen)
 }
