@@ -30,7 +30,13 @@ impl Decoder {
     pub fn next(&mut self, bytes: &mut Bytes) -> Result<Part, Fault> {
         match self {
             Self::Length(0) => Ok(Part::End),
-            Self::Chunked(chunks) => chunks.next(bytes),
+            Self::Chunked(chunks) => {
+                let part = chunks.next(bytes);
+                if bytes.is_empty() {
+                    *bytes = Bytes::new(); // as in `take`: of nothing no hold on a buffer is left
+                }
+                part
+            }
             _ if bytes.is_empty() => Ok(Part::More),
             Self::Length(left) => {
                 let size = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());

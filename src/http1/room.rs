@@ -40,8 +40,10 @@ impl Room {
     /// Takes back a buffer for the next who needs one.
     pub fn take_buffer(&self, mut buffer: BytesMut) {
         let mut buffers = self.buffers.borrow_mut();
-        if buffer.capacity() <= LARGEST && buffers.len() < MOST {
-            buffer.clear();
+        buffer.clear();
+        // What was written from its front counts, too: a capacity alone does not tell of it.
+        let is_large = buffer.try_reclaim(LARGEST + 1);
+        if !is_large && buffers.len() < MOST {
             buffers.push(buffer);
         }
     }
@@ -72,6 +74,7 @@ const MOST: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf;
     use http::header::{HOST, HeaderValue};
 
     use super::*;
@@ -100,6 +103,9 @@ mod tests {
         room.take_buffer(BytesMut::from(&b"text"[..]));
         let buffer = room.buffer();
         assert!(buffer.is_empty() && buffer.capacity() >= 4);
+        let mut large = BytesMut::zeroed(LARGEST * 2);
+        large.advance(LARGEST * 2);
+        room.take_buffer(large);
         room.take_buffer(BytesMut::with_capacity(LARGEST * 2));
         assert_eq!(room.buffer().capacity(), 0);
 

@@ -201,8 +201,10 @@ impl Connection {
         }
         self.open_ended = encoder == Encoder::Close;
         let unread = self.wire.settle_body();
-        let leaving = self.leaving || is_leaving(&self.worker, &self.peer.activity);
-        self.keeps &= !self.open_ended && !unread && (!leaving || switches);
+        self.keeps &= !self.open_ended && !unread;
+        if self.keeps && !switches {
+            self.keeps = !self.leaving && !is_leaving(&self.worker, &self.peer.activity);
+        }
         let asked = self.asked;
         let (head, mut body) = answer.into_parts();
         self.busy = body.let_go();
@@ -235,7 +237,9 @@ impl Connection {
         }
     }
 
-    fn poll_rest(&self, context: &Context<'_>) -> Poll<Step> {
+    fn poll_rest(&self, context: &mut Context<'_>) -> Poll<Step> {
+        // Who sends many requests at once, and they are answered here, has its turn as all others.
+        ready!(tokio::task::coop::poll_proceed(context)).made_progress();
         let end = ready!(self.wire.poll_body_end(context));
         if end == BodyEnd::Unread || !self.keeps {
             return Poll::Ready(Step::FAREWELL);

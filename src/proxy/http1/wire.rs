@@ -51,8 +51,8 @@ pub(super) struct Inbound {
     reading: Reading,
     /// What counts a head that is larger than usual, until its exchange does.
     head: Option<Held>,
-    /// How far a head that is not whole was judged: not, its first bytes, its first line.
-    judged: u8,
+    /// How far a head that is not whole was judged.
+    judged: Judged,
     /// The number of the present request.
     pub(super) number: u64,
     /// Of its body.
@@ -67,6 +67,16 @@ pub(super) struct Inbound {
     reader: Option<Waker>,
     /// The connection, where it has to hear of the body's end, or has something to say.
     waiter: Option<Waker>,
+}
+
+/// How far a head that is not whole was judged.
+#[derive(Clone, Copy, Debug)]
+enum Judged {
+    Not,
+    /// By its beginning; so many bytes have no end of a line.
+    Begin(usize),
+    /// By its first line.
+    Line,
 }
 
 /// What bounds a head.
@@ -100,7 +110,7 @@ impl Wire {
             gathered,
             reading: Reading::new(Arc::clone(&account)),
             head: None,
-            judged: 0,
+            judged: Judged::Not,
             number: 0,
             decoder: Decoder::Length(0),
             expects: false,
@@ -155,15 +165,26 @@ impl Wire {
                 let too_large = if line { Unread::TooLarge } else { Unread::Target };
                 return Poll::Ready(Err(too_large));
             }
-            if came.len() > USUAL_HEAD && inbound.head.is_none() {
-                let held = self.account.begin(Refused::Request, bounds.size as u64);
-                inbound.head = Some(held.ok_or(Unread::Overloaded)?);
+            let length = came.len();
+            if length > USUAL_HEAD {
+                self.count_head(&mut inbound, length)?;
             }
             match ready!(self.poll_gather(&mut inbound, context)) {
                 Ok(1..) => self.activity.read(),
                 Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
         }
+    }
+
+    /// Counts a head that is larger than usual as far as it has come.
+    fn count_head(&self, inbound: &mut Inbound, length: usize) -> Result<(), Unread> {
+        let need = length.next_power_of_two() as u64; // as its buffer grows
+        if inbound.head.as_ref().is_none_or(|held| held.bytes() < need) {
+            inbound.head = None;
+            let held = self.account.begin(Refused::Request, need);
+            inbound.head = Some(held.ok_or(Unread::Overloaded)?);
+        }
+        Ok(())
     }
 
     /// Whether nothing of a next request has come.
@@ -342,9 +363,9 @@ impl Inbound {
         // Of nothing no hold is left on the memory that the head lies in.
         self.gathered.ahead = if ahead.is_empty() { Bytes::new() } else { ahead };
         self.decoder = head.decoder.clone();
-        self.expects = head.expects && self.gathered.is_empty();
+        self.expects = head.expects && !self.decoder.is_ended() && self.gathered.is_empty();
         self.number += 1;
-        (self.judged, self.broken, self.abandoned) = (0, false, false);
+        (self.judged, self.broken, self.abandoned) = (Judged::Not, false, false);
         (self.head, self.reader, self.waiter) = (None, None, None);
     }
 
@@ -352,12 +373,18 @@ impl Inbound {
     /// at twice only, so that a head that comes byte by byte costs no more than its bytes.
     fn judge(&mut self) -> Result<(), Unread> {
         let came = self.gathered.bytes();
-        let stage = if came.is_empty() { 0 } else { 1 + u8::from(came.contains(&b'\n')) };
-        if stage <= self.judged {
-            return Ok(());
-        }
-        self.judged = stage;
-        request::judge(self.gathered.bytes())
+        let (fresh, is_first) = match self.judged {
+            Judged::Not => (came, true),
+            Judged::Begin(length) => (came.get(length..).unwrap_or(came), false),
+            Judged::Line => return Ok(()),
+        };
+        let is_line = fresh.contains(&b'\n');
+        self.judged = match () {
+            () if came.is_empty() => return Ok(()),
+            () if is_line => Judged::Line,
+            () => Judged::Begin(came.len()),
+        };
+        if is_first || is_line { request::judge(came) } else { Ok(()) }
     }
 
     /// How the body has ended, if it has. Of one that nobody reads, what has come already is passed

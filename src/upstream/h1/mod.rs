@@ -111,6 +111,7 @@ impl<B: Payload> Wire<B> {
         let encoder = Encoder::of(&call.head.headers)?;
         let held = !body.is_end_stream() && request::expects_continue(&call.head.headers);
         let write = |out: &mut _| request::write_head(call.head, call.added, out);
+        self.room.take_buffer(self.sending.take_buffer()); // of the last request
         self.sending.begin(encoder, self.room.buffer(), write, body)?;
         if held {
             self.sending.hold();

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::base::memory::Account;
+use crate::base::memory::{Account, Memory};
 use crate::base::socket::Socket;
 use crate::base::tasks::LocalTasks;
 use crate::model::ids::Label;
@@ -114,6 +114,30 @@ async fn nothing_may_come_before_an_answer_however_it_comes() {
         let refused = matches!(answer, Err(Fault::Syntax(_) | Fault::Head(_)));
         assert!(refused, "{pieces:?}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn chunks_go_on_coming_where_memory_is_short() {
+    let memory = Memory::new(100_000, 1);
+    let account = memory.account(0);
+    let _others = account.take(60_000);
+    assert!(account.is_tight());
+    let (near, mut far) = streams().await;
+    let limits = HeadLimits { size: 64 << 10, fields: 256 };
+    let mut wire: Wire<Said> =
+        Wire::new(Stream::Plain(Socket::new(near)), (Room::new(), account), limits);
+    wire.begin(call(&put(0)), Said::of(&[])).unwrap();
+    far.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+    std::future::poll_fn(|context| wire.poll_answer(context, &ignore)).await.unwrap();
+
+    // Each is read by itself, to the end of its line, and taken before the next one comes.
+    for _ in 0..10 {
+        far.write_all(b"4\r\npart\r\n").await.unwrap();
+        let part = std::future::poll_fn(|context| wire.poll_frame(context)).await;
+        assert_eq!(part.unwrap().unwrap().into_data().unwrap(), "part");
+    }
+    far.write_all(b"0\r\n\r\n").await.unwrap();
+    assert!(std::future::poll_fn(|context| wire.poll_frame(context)).await.is_none());
 }
 
 #[tokio::test]
