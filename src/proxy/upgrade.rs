@@ -79,10 +79,10 @@ struct Tunnel {
 }
 
 impl Tunnel {
-    async fn run<C: AsyncRead + AsyncWrite + Unpin>(mut self, client: C, endpoint: Switched) {
+    async fn run<C: AsyncRead + AsyncWrite + Unpin>(mut self, client: C, mut endpoint: Switched) {
         let heard = Rc::new(Cell::new(Instant::now()));
         let mut client = Noted::new(client, &heard);
-        let mut endpoint = Noted::new(endpoint, &heard);
+        let mut endpoint = Noted::new(endpoint.stream(), &heard);
         let ended = self.carry(&mut client, &mut endpoint, &heard).await;
         self.visit.note(|record| {
             record.bytes_in = client.read;
@@ -91,12 +91,16 @@ impl Tunnel {
         });
     }
 
-    async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
+    async fn carry<C, E>(
         &self,
         client: &mut Noted<C>,
-        endpoint: &mut Noted<Switched>,
+        endpoint: &mut Noted<E>,
         heard: &Rc<Cell<Instant>>,
-    ) -> io::Result<()> {
+    ) -> io::Result<()>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        E: AsyncRead + AsyncWrite + Unpin,
+    {
         let limit = self.worker.gateway.downstream.tunnel_timeout;
         let mut copy = std::pin::pin!(copy_bidirectional(client, endpoint));
         loop {
