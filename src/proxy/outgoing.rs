@@ -192,9 +192,8 @@ fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<boo
     }
 }
 
-/// Says how a body is framed where the client did not need to. Left to itself hyper takes a GET of
-/// unknown length for one without a body, and what the client sends would be lost. An empty POST of
-/// HTTP/2 says nothing of its length, and servers of HTTP/1 may insist on it (RFC 9110 §8.6).
+/// Says how a body is framed where the client did not need to: a head that says nothing has no body
+/// (RFC 9112 §6.3). An empty POST of HTTP/2 says nothing of its length, and servers of HTTP/1 may insist on it (RFC 9110 §8.6).
 fn frame(head: &mut Parts, upload: &Upload) {
     if head.version != Version::HTTP_11 || head.headers.contains_key(CONTENT_LENGTH) {
         return;

@@ -1,12 +1,13 @@
 //! The wire beside a client that is a bare socket.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::base::memory::Account;
+use crate::base::memory::{Account, Memory};
 use crate::base::socket::Socket;
 use crate::http1::room::Room;
 use crate::proxy::activity::Activity;
@@ -19,14 +20,18 @@ use super::wire::{BodyEnd, Bounds, Wire};
 
 const BOUNDS: Bounds = Bounds { size: 4096, fields: 16 };
 
-async fn pair() -> (Rc<Wire>, TcpStream) {
+async fn streams() -> (Stream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let far = TcpStream::connect(listener.local_addr().unwrap());
     let (far, near) = tokio::join!(far, listener.accept());
-    let stream = Stream::Plain(Socket::new(near.unwrap().0));
+    (Stream::Plain(Socket::new(near.unwrap().0)), far.unwrap())
+}
+
+async fn pair() -> (Rc<Wire>, TcpStream) {
+    let (stream, far) = streams().await;
     let activity = Activity::new(Clock::new());
     let shared = (Room::new(), Account::unlimited());
-    (Wire::new(stream, Bytes::new(), activity, shared), far.unwrap())
+    (Wire::new(stream, Bytes::new(), activity, shared), far)
 }
 
 async fn next(wire: &Wire) -> Result<Option<Head>, Unread> {
@@ -123,6 +128,26 @@ async fn a_head_comes_in_any_pieces_and_an_empty_line_may_stand_before_it() {
     let parts = head.unwrap().unwrap().parts;
     assert_eq!((parts.uri.path(), &parts.headers["host"]), ("/a", &"a".parse().unwrap()));
     assert!(wire.is_between_requests());
+}
+
+#[tokio::test]
+async fn a_large_head_is_refused_where_memory_is_used_up_and_a_usual_one_is_not() {
+    let memory = Memory::new(64 << 10, 1);
+    let account = memory.account(0);
+    let _others = account.take(60 << 10);
+    let bounds = Bounds { size: 16 << 10, ..BOUNDS };
+    for (size, taken) in [(1000, true), (14_000, false)] {
+        let (near, mut far) = streams().await;
+        let shared = (Room::new(), Arc::clone(&account));
+        let wire = Wire::new(near, Bytes::new(), Activity::new(Clock::new()), shared);
+        let head = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(size));
+        far.write_all(head.as_bytes()).await.unwrap();
+
+        let read = std::future::poll_fn(|context| wire.poll_head(context, bounds)).await;
+
+        assert_eq!(read.is_ok(), taken, "{size}");
+        assert!(taken || matches!(read, Err(Unread::Overloaded)));
+    }
 }
 
 #[tokio::test]
