@@ -10,9 +10,9 @@ use crate::health::passive::{self, Verdict};
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
 use crate::pool::{InFlight, Pool};
-use crate::resilience::allowance::Allowance;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
+use crate::routing::tenant::Tenant;
 use crate::telemetry::delta::AttemptOutcome;
 
 use super::answer::Lease;
@@ -34,7 +34,7 @@ pub(super) async fn send(
     visit: &mut Visit,
 ) -> Result<(Response<()>, Lease), ExchangeError> {
     let effort = Effort::of(worker, choice, visit);
-    effort.allowance.deposit(effort.pool.label.slot, effort.rule.fill());
+    effort.tenant.deposit(effort.pool.label.slot, effort.rule.fill());
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
@@ -75,7 +75,7 @@ struct Effort<'e> {
     pool: &'e Pool,
     deadlines: Deadlines,
     rule: RetryRule<'e>,
-    allowance: &'e Allowance,
+    tenant: &'e Tenant,
     /// When the whole exchange must have ended.
     end: Option<Instant>,
 }
@@ -89,7 +89,7 @@ impl<'e> Effort<'e> {
             end: deadlines.end(visit.started()),
             deadlines,
             rule: choice.retry_rule(),
-            allowance: &choice.tenant.live,
+            tenant: choice.tenant,
         }
     }
 
@@ -139,7 +139,8 @@ impl<'e> Effort<'e> {
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {
             return Err(Refusal::Deadline);
         }
-        if !self.allowance.withdraw(self.pool.label.slot, self.rule.fill()) && !free {
+        let allowance = self.tenant.allowance();
+        if !allowance.withdraw(self.pool.label.slot, self.rule.fill()) && !free {
             return Err(Refusal::Budget);
         }
         Ok(pause)

@@ -21,7 +21,7 @@ pub(super) fn redirect(redirect: &Redirect, tenant: &Tenant, head: &Parts, peer:
         host: host::authority(head).unwrap_or_default(),
         path: head.uri.path(),
         query: head.uri.query(),
-        tenant: tenant.id.as_str(),
+        tenant: tenant.id(),
     });
     let mut answer = answer(redirect.status, Bytes::new());
     // `render` promises printable ASCII, which is a valid value.

@@ -79,7 +79,7 @@ impl<'h> Outgoing<'h> {
             silence: limits.body_timeout,
             rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
             replay: choice.retry_rule().replay,
-            allowance: Arc::clone(&choice.tenant.live),
+            allowance: Arc::clone(choice.tenant.allowance()),
             account: Arc::clone(&worker.account),
             owned: Rc::clone(&view.owned),
             uploading: Some(peer.activity.upload()),
@@ -99,7 +99,7 @@ impl<'h> Outgoing<'h> {
         wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
         let sender = Sender { peer, host: asked_host(head), request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
-        hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id.as_str());
+        hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id());
         choice.edit_request(&mut head.headers, &mut added);
 
         let switching = address(head, choice, &wishes)?;

@@ -33,7 +33,7 @@ pub(super) struct ById(pub(super) Arc<Tenant>);
 
 impl PartialEq for ById {
     fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
+        self.0.id() == other.0.id()
     }
 }
 
@@ -41,13 +41,13 @@ impl Eq for ById {}
 
 impl Hash for ById {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state); // as its text: see `Borrow`
+        self.0.id().hash(state); // as its text: see `Borrow`
     }
 }
 
 impl Borrow<str> for ById {
     fn borrow(&self) -> &str {
-        self.0.id.as_str()
+        self.0.id()
     }
 }
 

@@ -1,11 +1,12 @@
 //! One tenant as requests see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::config::spec::{TenantSpec, TenantState};
-use crate::model::ids::{Label, TenantId};
+use crate::model::ids::Label;
 use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
+use crate::resilience::budget::Fill;
 
 use super::matcher::Query;
 use super::route::Route;
@@ -15,8 +16,6 @@ use super::set::RouteSet;
 /// be a million, so a field here is memory times a million.
 #[derive(Debug)]
 pub struct Tenant {
-    /// Its id.
-    pub id: TenantId,
     /// Its id and its number for metrics.
     pub label: Label,
     /// Whether it is served. The caller refuses a suspended one.
@@ -29,12 +28,30 @@ pub struct Tenant {
     pub own: Option<Arc<RouteSet>>,
     /// The route sets that it uses, in order.
     pub sets: Box<[Arc<RouteSet>]>,
-    /// What it has taken; lives across generations.
-    pub live: Arc<Allowance>,
+    /// What it has taken, once it has taken something; lives across generations.
+    pub(super) live: OnceLock<Arc<Allowance>>,
     pub(super) spec: Arc<TenantSpec>,
 }
 
 impl Tenant {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.label.name
+    }
+
+    /// What it has taken of its retries and its memory for replays.
+    pub fn allowance(&self) -> &Arc<Allowance> {
+        self.live.get_or_init(|| Arc::new(Allowance::new(self.spec.replay_memory)))
+    }
+
+    /// A request came for the pool with this slot. Most tenants have never taken anything: theirs
+    /// is full, and a request of one of many tenants then has one place less to fetch.
+    pub fn deposit(&self, pool: u32, fill: Fill) {
+        if let Some(allowance) = self.live.get() {
+            allowance.deposit(pool, fill);
+        }
+    }
+
     /// Whether there is anything to find: many tenants have a pool alone.
     pub fn has_routes(&self) -> bool {
         self.own.is_some() || !self.sets.is_empty()

@@ -25,12 +25,13 @@ const BOUNDS: [u64; 15] = [
 
 const NANOS_A_SECOND: f64 = 1e9;
 
-/// Counts by duration.
+/// Counts by duration. In this order: the sum beside the buckets of what is fast.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Histogram {
+    sum_nanos: u64,
     /// One for each bound and one for what is longer than the last.
     counts: [u64; BOUNDS.len() + 1],
-    sum_nanos: u64,
 }
 
 impl Histogram {

@@ -2,14 +2,13 @@
 //! so that an edit of one tenant costs little beside 100,000 that stay.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 
 use crate::config::spec::{RouteSetSpec, RoutesSpec, TenantSpec};
 use crate::model::ids::{Label, PoolId, TenantId};
 use crate::pool::Pool;
-use crate::resilience::allowance::Allowance;
 
 use super::set::RouteSet;
 use super::table::{ById, SharedSet, Table};
@@ -130,28 +129,27 @@ fn same<T>(now: Option<&Arc<T>>, before: Option<&Arc<T>>) -> bool {
 
 fn new(id: &TenantId, slot: u32, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant {
     Tenant {
-        id: id.clone(),
         label: Label { name: id.shared(), slot },
         state: spec.state,
         pool: parts.pool,
         own: parts.own,
         sets: parts.sets.into(),
-        live: Arc::new(Allowance::new(spec.replay_memory)),
+        live: OnceLock::new(),
         spec: Arc::clone(spec),
     }
 }
 
 /// The same tenant with another spec or other parts: its number and live state stay.
 fn changed(before: &Tenant, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant {
-    before.live.set_replay_memory(spec.replay_memory);
+    let live = Arc::clone(before.allowance());
+    live.set_replay_memory(spec.replay_memory);
     Tenant {
-        id: before.id.clone(),
         label: before.label.clone(),
         state: spec.state,
         pool: parts.pool,
         own: parts.own,
         sets: parts.sets.into(),
-        live: Arc::clone(&before.live),
+        live: OnceLock::from(live),
         spec: Arc::clone(spec),
     }
 }

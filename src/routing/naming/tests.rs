@@ -31,7 +31,7 @@ fn head(uri: &str, fields: &[(&'static str, &[u8])]) -> Parts {
 fn name(table: &Table, uri: &str, fields: &[(&'static str, &[u8])]) -> Result<String, String> {
     let head = head(uri, fields);
     let named = table.name(&head, None).map_err(|error| error.to_string())?;
-    Ok(format!("{} {}", named.tenant.id, named.path))
+    Ok(format!("{} {}", named.tenant.id(), named.path))
 }
 
 fn host_way() -> NameFrom {
@@ -157,7 +157,7 @@ proptest! {
 
         if let Ok(named) = table.name(&head, None) {
             prop_assert_eq!(sendable.len(), 1);
-            prop_assert_eq!(named.tenant.id.as_str().as_bytes(), sendable[0].as_bytes());
+            prop_assert_eq!(named.tenant.id().as_bytes(), sendable[0].as_bytes());
         }
     }
 
@@ -168,7 +168,7 @@ proptest! {
         let head = head("/x", &[("host", host.as_bytes())]);
 
         if let Ok(named) = table.name(&head, None) {
-            let id = named.tenant.id.as_str();
+            let id = named.tenant.id();
             prop_assert_eq!(host.to_ascii_lowercase(), format!("{id}.example.com"));
         }
     }
