@@ -39,6 +39,7 @@ mod seats;
 mod secured;
 mod settings;
 mod slots;
+mod turnstile;
 mod unread;
 mod upgrade;
 mod visit;
