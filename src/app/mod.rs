@@ -128,6 +128,7 @@ impl App {
         let state = admin::State {
             about: Arc::new(about(&gateway, &addresses, started)),
             metrics,
+            explainer: control.explainer(),
             live: control.live.clone(),
             draining: draining.subscribe(),
             reload: control.asks.clone(),

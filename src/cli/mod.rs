@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+mod explain;
 pub mod run;
 pub mod schema;
 
@@ -17,6 +18,7 @@ use crate::pool::balancer;
 
 use demo::DemoArgs;
 use demo::backend::BackendArgs;
+use explain::ExplainArgs;
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -41,6 +43,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = check::Format::Text)]
         format: check::Format,
     },
+    /// Tell where a request would go, and why
+    Explain(Box<ExplainArgs>),
     /// Print the JSON schema of a file, for editors
     Schema {
         /// Which file
@@ -68,6 +72,9 @@ pub fn main() -> ExitCode {
     let done = match typed.command.unwrap_or(Command::Run(typed.config)) {
         Command::Run(arg) => run::run(&arg.config),
         Command::Check { config, format } => print_check(&config, format),
+        Command::Explain(args) => {
+            explain::explain(&args).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Schema { file } => print(&schema::schema(file)).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => run::demo(&args),
         Command::DemoBackend(args) => demo::backend::run(&args).map(|()| ExitCode::SUCCESS),
@@ -153,7 +160,7 @@ mod tests {
     fn the_help_is_the_one_that_was_agreed_on() {
         let typed = |words: &[&str]| Typed::try_parse_from(words).unwrap_err().to_string();
         let mut help = typed(&["tenantry", "--help"]);
-        for name in ["run", "check", "schema", "demo"] {
+        for name in ["run", "check", "explain", "schema", "demo"] {
             help += &format!("\n--- {name} ---\n{}", typed(&["tenantry", name, "--help"]));
         }
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();

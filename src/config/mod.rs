@@ -7,6 +7,7 @@ mod files;
 mod key;
 mod lines;
 mod nearest;
+pub mod places;
 mod problem;
 mod raw;
 pub mod schema;

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 use crate::base::snapshot::Snapshot;
 use crate::model::members::Members;
 
+use super::load::Loaded;
+
 /// What is live at one instant.
 #[derive(Clone, Debug)]
 pub struct Live {
@@ -27,6 +29,8 @@ pub struct Live {
     pub failed_since: Option<SystemTime>,
     /// Every pool, in the order of the names.
     pub pools: Vec<LivePool>,
+    /// The files' texts and what they mean.
+    pub(super) loaded: Option<Arc<Loaded>>,
 }
 
 /// One fault of the config files, as an operator reads it.
@@ -142,6 +146,7 @@ impl Live {
             problems: Vec::new(),
             failed_since: None,
             pools: Vec::new(),
+            loaded: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here is on the way of a request. Workers see the outcome as a
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
+pub mod explain;
 pub mod generation;
 pub mod state;
 
@@ -31,6 +32,7 @@ use crate::routing;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
 
+use explain::Explainer;
 use generation::{Fault, Live, ReloadResult};
 use load::in_background;
 use plan::{Numbers, Pools};
@@ -107,6 +109,11 @@ impl Control {
         tasks.spawn(|stop| readmit(serving, stop));
         tasks.spawn(|stop| reloader.run(watcher, asked, stop));
         Ok(control)
+    }
+
+    /// Who tells where a request would go.
+    pub fn explainer(&self) -> Explainer {
+        Explainer::new(self.table.clone(), self.live.clone())
     }
 
     /// Loads the files now. `None` when the process is ending.
@@ -201,7 +208,7 @@ async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
 }
 
 /// The table before the first generation: it knows no tenant.
-fn nothing() -> Table {
+pub fn nothing() -> Table {
     let spec = RoutesSpec {
         naming: NamingSpec {
             from: Vec::new(),

@@ -96,16 +96,19 @@ impl<F: Future> Future for Passing<'_, F> {
 mod tests {
     use tokio::task::{LocalSet, yield_now};
 
+    use crate::base::tasks::LocalTasks;
+
     use super::*;
 
     /// Steps of work that were done after each look at the sockets, of `crowd` pieces of two steps.
     async fn steps(crowd: usize) -> Vec<usize> {
         let (turnstile, done) = (Rc::new(Turnstile::new()), Rc::new(Cell::new(0)));
+        let mut tasks = LocalTasks::new("test");
         let keeper = Rc::clone(&turnstile);
-        tokio::task::spawn_local(async move { keeper.keep().await });
+        tasks.spawn(|_stop| async move { keeper.keep().await });
         for _ in 0..crowd {
             let (turnstile, done) = (Rc::clone(&turnstile), Rc::clone(&done));
-            tokio::task::spawn_local(async move {
+            tasks.spawn(|_stop| async move {
                 let work = async {
                     done.set(done.get() + 1);
                     yield_now().await;
@@ -135,8 +138,9 @@ mod tests {
     async fn who_gives_up_keeps_nobody_waiting() {
         let work = async {
             let turnstile = Rc::new(Turnstile::new());
+            let mut tasks = LocalTasks::new("test");
             let keeper = Rc::clone(&turnstile);
-            tokio::task::spawn_local(async move { keeper.keep().await });
+            tasks.spawn(|_stop| async move { keeper.keep().await });
             turnstile.pass(std::future::ready(())).await;
             let mut leaving = turnstile.pass(std::future::ready(()));
             assert!(polled(&mut leaving).await.is_pending());
