@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+mod diff;
 mod explain;
 pub mod run;
 pub mod schema;
@@ -18,6 +19,7 @@ use crate::pool::balancer;
 
 use demo::DemoArgs;
 use demo::backend::BackendArgs;
+use diff::DiffArgs;
 use explain::ExplainArgs;
 
 /// What was typed.
@@ -45,6 +47,8 @@ enum Command {
     },
     /// Tell where a request would go, and why
     Explain(Box<ExplainArgs>),
+    /// Tell what an edit of the routes would change
+    Diff(DiffArgs),
     /// Print the JSON schema of a file, for editors
     Schema {
         /// Which file
@@ -74,6 +78,9 @@ pub fn main() -> ExitCode {
         Command::Check { config, format } => print_check(&config, format),
         Command::Explain(args) => {
             explain::explain(&args).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Diff(args) => {
+            diff::diff(&args).and_then(|(text, code)| print(&text).map(|()| code))
         }
         Command::Schema { file } => print(&schema::schema(file)).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => run::demo(&args),
@@ -160,7 +167,7 @@ mod tests {
     fn the_help_is_the_one_that_was_agreed_on() {
         let typed = |words: &[&str]| Typed::try_parse_from(words).unwrap_err().to_string();
         let mut help = typed(&["tenantry", "--help"]);
-        for name in ["run", "check", "explain", "schema", "demo"] {
+        for name in ["run", "check", "explain", "diff", "schema", "demo"] {
             help += &format!("\n--- {name} ---\n{}", typed(&["tenantry", name, "--help"]));
         }
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();

@@ -5,6 +5,7 @@ mod check;
 mod faults;
 mod files;
 mod key;
+pub mod leaves;
 mod lines;
 mod nearest;
 pub mod places;
