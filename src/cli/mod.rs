@@ -4,6 +4,7 @@ pub mod check;
 pub mod demo;
 mod diff;
 mod explain;
+mod generate;
 pub mod run;
 pub mod schema;
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::Known;
 use crate::pool::balancer;
@@ -54,6 +56,16 @@ enum Command {
         /// Which file
         file: schema::Which,
     },
+    /// Print the script that completes commands in a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print a manual page, for man
+    Man {
+        /// Of which command; without it, the page that names all
+        command: Option<String>,
+    },
     /// Serve two tenants with four small backends of its own, to try things on
     Demo(DemoArgs),
     /// One backend of the demo
@@ -83,6 +95,13 @@ pub fn main() -> ExitCode {
             diff::diff(&args).and_then(|(text, code)| print(&text).map(|()| code))
         }
         Command::Schema { file } => print(&schema::schema(file)).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => {
+            print(&generate::completions(shell)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Man { command } => {
+            let page = generate::man(command.as_deref());
+            page.and_then(|page| print(&page)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Demo(args) => run::demo(&args),
         Command::DemoBackend(args) => demo::backend::run(&args).map(|()| ExitCode::SUCCESS),
     };
@@ -167,7 +186,7 @@ mod tests {
     fn the_help_is_the_one_that_was_agreed_on() {
         let typed = |words: &[&str]| Typed::try_parse_from(words).unwrap_err().to_string();
         let mut help = typed(&["tenantry", "--help"]);
-        for name in ["run", "check", "explain", "diff", "schema", "demo"] {
+        for name in ["run", "check", "explain", "diff", "schema", "completions", "man", "demo"] {
             help += &format!("\n--- {name} ---\n{}", typed(&["tenantry", name, "--help"]));
         }
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
