@@ -12,10 +12,13 @@ use tokio::time::Instant;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stopped, Tasks};
-use crate::control::generation::{Fault, Live, LivePool, ReloadResult, SourceResult, SourceStatus};
+use crate::control::generation::{
+    Fault, Live, LiveCertificates, LivePool, ReloadResult, SourceResult, SourceStatus,
+};
 use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
 use crate::telemetry::registry::Metrics;
+use crate::tls::expiry::{Expiry, Role};
 
 use super::connections::{self, LIMITS, Limits};
 use super::guard::Reach;
@@ -69,6 +72,7 @@ impl World {
             }),
             metrics: Arc::new(Metrics::new()),
             live: live.clone(),
+            certificates: Snapshot::new(Arc::new(LiveCertificates::none())),
             draining: draining.subscribe(),
             reload,
         };
@@ -310,6 +314,7 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
         live.problems = vec![fault()];
         let (members, sources) = (Arc::new(members), vec![source]);
         live.pools = vec![LivePool { name: "shop".into(), members, sources }];
+        live.ends = vec![Expiry { file: "ca.pem".into(), role: Role::PoolAuthorities, at: 1 }];
     });
 
     for endpoint in super::ENDPOINTS {
