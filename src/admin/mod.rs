@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::control::explain::Explainer;
-use crate::control::generation::{Live, ReloadResult};
+use crate::control::generation::{Live, LiveCertificates, ReloadResult};
 use crate::telemetry::registry::Metrics;
 
 use self::connections::LIMITS;
@@ -38,6 +38,8 @@ pub struct State {
     pub explainer: Explainer,
     /// What is live.
     pub live: Snapshot<Live>,
+    /// The listeners' certificates that are in use.
+    pub certificates: Snapshot<LiveCertificates>,
     /// Whether the process has been asked to end.
     pub draining: watch::Receiver<bool>,
     /// Asks control to load the files now.

@@ -13,11 +13,14 @@ use tokio::time::Instant;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stopped, Tasks};
 use crate::control::explain::Explainer;
-use crate::control::generation::{Fault, Live, LivePool, ReloadResult, SourceResult, SourceStatus};
+use crate::control::generation::{
+    Fault, Live, LiveCertificates, LivePool, ReloadResult, SourceResult, SourceStatus,
+};
 use crate::control::nothing;
 use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
 use crate::telemetry::registry::Metrics;
+use crate::tls::expiry::{Expiry, Role};
 
 use super::connections::{self, LIMITS, Limits};
 use super::guard::Reach;
@@ -72,6 +75,7 @@ impl World {
             metrics: Arc::new(Metrics::new()),
             explainer: Explainer::new(Snapshot::new(Arc::new(nothing())), live.clone()),
             live: live.clone(),
+            certificates: Snapshot::new(Arc::new(LiveCertificates::none())),
             draining: draining.subscribe(),
             reload,
         };
@@ -313,6 +317,7 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
         live.problems = vec![fault()];
         let (members, sources) = (Arc::new(members), vec![source]);
         live.pools = vec![LivePool { name: "shop".into(), members, sources }];
+        live.ends = vec![Expiry { file: "ca.pem".into(), role: Role::PoolAuthorities, at: 1 }];
     });
 
     for endpoint in super::ENDPOINTS {

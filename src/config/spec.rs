@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
@@ -529,11 +529,35 @@ pub enum Protocol {
 /// TLS to endpoints. Certificates are always verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTlsSpec {
-    /// The certificates trusted, from a `ca` file; `None` = the system's.
-    pub ca: Option<Vec<CertificateDer<'static>>>,
-    /// The name that the certificate must carry: the one that is written, else the DNS name that
+    /// Whom to trust; `None` = whom the system trusts.
+    pub ca: Option<AuthoritiesSpec>,
+    /// What endpoints are shown that ask for a certificate; `None` = nothing.
+    pub identity: Option<IdentitySpec>,
+    /// The name that is asked for and that the certificate must carry: the one that is written, else the DNS name that
     /// the endpoints are found by; `None` = each endpoint's address.
     pub server_name: Option<ServerName<'static>>,
+}
+
+/// Authorities that endpoints' certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthoritiesSpec {
+    /// The file that they were read from.
+    pub path: PathBuf,
+    /// What it said.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+/// The gateway's own certificate towards endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentitySpec {
+    /// The file of the chain.
+    pub certificate: PathBuf,
+    /// The file of the private key.
+    pub key: PathBuf,
+    /// The chain, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The private key, which is the leaf's.
+    pub secret: Arc<PrivateKeyDer<'static>>,
 }
 
 /// An active check.

@@ -126,13 +126,14 @@ impl Running {
 }
 
 impl RunningPool {
-    /// Takes `pool` in place of the one of the same members and transport.
+    /// Takes `pool` in place of the one of the same members.
     async fn change(&mut self, pool: Arc<Pool>, probe_slots: &Arc<Semaphore>) {
         let before = std::mem::replace(&mut self.pool, pool);
         let (old, new) = (&before.spec, &self.pool.spec);
         let members = &self.pool.members;
         members.set_panic_share(new.panic_below.share());
-        if old.health != new.health {
+        // Checks hold the pool's certificates.
+        if old.health != new.health || old.tls != new.tls {
             if let Some(checks) = self.checks.take() {
                 checks.stop(STOP_LIMIT).await;
             }

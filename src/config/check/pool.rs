@@ -1,28 +1,22 @@
 //! Pools: sources, checks, connections.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 
 use crate::base::units::Percent;
 use crate::config::faults::Faults;
-use crate::config::files::read_bytes;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
-use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool, UpstreamTls};
+use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool};
 use crate::config::spec::{
     ConnectionsSpec, EjectSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
-    UpstreamTlsSpec,
 };
-use crate::config::text::{FilePath, Written};
 
-use super::{Known, above_zero, beside, rules};
+use super::{Known, above_zero, beside, pool_tls, rules};
 
 /// What a pool is checked with.
 pub(super) struct Scope<'a> {
@@ -49,7 +43,7 @@ pub(super) fn check(
     }
     let balance = balance(raw.balance, scope.known, &key.name("balance"), faults);
     let tls_key = key.name("tls");
-    let mut tls = tls(raw.tls, scope.folder, &tls_key, faults);
+    let mut tls = pool_tls::check(raw.tls, scope.folder, &tls_key, faults);
     if let Some(tls) = tls.as_mut().filter(|tls| tls.server_name.is_none()) {
         match found_by(&sources) {
             Ok(name) => tls.server_name = name,
@@ -143,17 +137,6 @@ fn balance(
     name
 }
 
-fn tls(
-    raw: Option<UpstreamTls>,
-    folder: Option<&Path>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Option<UpstreamTlsSpec> {
-    let raw = raw.filter(|tls| tls.on)?;
-    let ca = raw.ca.map(|ca| authorities(ca, folder, &key.name("ca"), faults));
-    Some(UpstreamTlsSpec { ca, server_name: raw.server_name })
-}
-
 /// Endpoints that no one name stands for.
 struct Mixed;
 
@@ -176,46 +159,6 @@ fn found_by(sources: &[SourceSpec]) -> Result<Option<ServerName<'static>>, Mixed
     }
     let name = first.map(|name| name.trim_end_matches('.').to_owned());
     name.map(|name| ServerName::try_from(name).map_err(|_| Mixed)).transpose()
-}
-
-fn authorities(
-    raw: At<Written<FilePath>>,
-    folder: Option<&Path>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Vec<CertificateDer<'static>> {
-    let path = beside(folder, raw.value.0.0);
-    let shown = path.display();
-    let (what, hint) = match read_bytes(&path) {
-        Err(error) => {
-            let hint = match error.kind() {
-                ErrorKind::NotFound => {
-                    "create it, or correct the path; it starts at the folder of this file"
-                }
-                _ => "look at its kind, owner and permissions",
-            };
-            (format!("{shown} cannot be read: {error}"), hint)
-        }
-        Ok(None) => (format!("{shown} is larger than 64 MiB"), PEM),
-        Ok(Some(pem)) => {
-            match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
-                Ok(found) if found.is_empty() => (format!("{shown} has no certificate in it"), PEM),
-                Ok(found) => match unusable(&found) {
-                    None => return found,
-                    Some(error) => (format!("{shown} cannot be used: {error}"), X509),
-                },
-                Err(_) => (format!("{shown} is not a PEM file"), PEM),
-            }
-        }
-    };
-    faults.add(key, raw.start, what, Some(hint.to_owned()));
-    Vec::new()
-}
-
-/// Why a certificate cannot be an authority's.
-fn unusable(certificates: &[CertificateDer<'static>]) -> Option<rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    certificates.iter().find_map(|certificate| roots.add(certificate.clone()).err())
 }
 
 fn health(raw: At<Health>, key: &Key<'_>, faults: &mut Faults<'_>) -> HealthSpec {
@@ -297,12 +240,6 @@ fn connections(
         max_age: max_age.unwrap_or(Duration::from_secs(600)),
     }
 }
-
-/// What a file of authorities looks like.
-const PEM: &str = "a PEM file has blocks that start with -----BEGIN CERTIFICATE-----";
-
-/// How a broken certificate is looked at.
-const X509: &str = "openssl x509 -in … -text shows it";
 
 #[cfg(test)]
 mod tests {

@@ -109,6 +109,10 @@ pub(in crate::config) struct UpstreamTls {
     pub(in crate::config) on: bool,
     /// PEM file of the authorities.
     pub(in crate::config) ca: Option<At<Written<FilePath>>>,
+    /// PEM file of the certificate that is shown.
+    pub(in crate::config) cert: Option<At<Written<FilePath>>>,
+    /// PEM file of its key.
+    pub(in crate::config) key: Option<At<Written<FilePath>>>,
     /// The name in the certificate.
     pub(in crate::config) server_name: Option<ServerName<'static>>,
 }
@@ -120,8 +124,13 @@ struct UpstreamTlsTable {
     /// PEM file of the authorities that are trusted. Default: those of the system. Relative paths
     /// start at the folder of this file.
     ca: Option<At<Written<FilePath>>>,
-    /// The name that the certificate must carry. Default: the DNS name that the endpoint was found
-    /// by, or its address.
+    /// PEM file of the certificate chain, the leaf first, that endpoints are shown when they ask for
+    /// one. Default: none is shown.
+    cert: Option<At<Written<FilePath>>>,
+    /// PEM file of its private key. Must be there with `cert`.
+    key: Option<At<Written<FilePath>>>,
+    /// The name that is asked for (SNI) and that the certificate must carry. Default: the DNS name
+    /// that the endpoint was found by, or its address.
     server_name: Option<Written<ServerName<'static>>>,
 }
 
@@ -147,7 +156,7 @@ impl<'de> Visitor<'de> for UpstreamTlsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<UpstreamTls, A::Error> {
         let table = UpstreamTlsTable::deserialize(MapAccessDeserializer::new(map))?;
         let server_name = table.server_name.map(|name| name.0);
-        Ok(UpstreamTls { on: true, ca: table.ca, server_name })
+        Ok(UpstreamTls { on: true, ca: table.ca, cert: table.cert, key: table.key, server_name })
     }
 }
 
