@@ -2,7 +2,7 @@
 //! checks again. Two specs that are equal ask for the same, so that what is built from one is kept.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,33 @@ pub struct ListenerSpec {
     /// Networks whose connections must begin with a PROXY protocol header, all others being
     /// refused; `None` = no header is read. Never empty.
     pub proxy_protocol: Option<Vec<Network>>,
+    /// Proxies in front that are believed when they say whom a request is for; `None` = nobody is.
+    pub trusted_proxies: Option<Arc<TrustedProxiesSpec>>,
+}
+
+/// Proxies in front that are believed when they say whom a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedProxiesSpec {
+    /// Their networks; never empty.
+    pub from: Vec<Network>,
+    /// The field by which they say it.
+    pub field: ChainField,
+}
+
+impl TrustedProxiesSpec {
+    /// Whether a proxy of this address is believed.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.from.iter().any(|network| network.contains(address))
+    }
+}
+
+/// A field that names the client and the proxies behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainField {
+    /// `X-Forwarded-For`, with `X-Forwarded-Proto`, `-Host` and `-Port` beside it.
+    XForwardedFor,
+    /// `Forwarded`, of RFC 7239.
+    Forwarded,
 }
 
 /// What a listener presents to clients, and what it asks of them.

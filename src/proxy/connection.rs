@@ -30,6 +30,7 @@ use super::alarm::Alarm;
 use super::answer::AnswerBody;
 use super::ear::{Ear, FIRST_WORD, until_draining};
 use super::exchange;
+use super::forwarded::{self, Trust};
 use super::frames::{self, Flood, Frames};
 use super::headcount::Share;
 use super::http1;
@@ -51,6 +52,8 @@ pub(super) struct Peer {
     pub(super) client: HeaderValue,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
+    /// What is made of what it says of others; `None` = nothing.
+    pub(super) trust: Option<Trust>,
     /// What its TLS was begun with; `None` = plain.
     pub(super) secured: Option<Box<Secured>>,
     /// What its connection is doing.
@@ -184,15 +187,14 @@ async fn secure(
 
 fn peer((address, open): (SocketAddr, Open), secured: Option<Box<Secured>>) -> Rc<Peer> {
     let address = address.ip().to_canonical();
-    // An address as text is a valid field value; the fallback is never taken.
-    let client = HeaderValue::try_from(address.to_string())
-        .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+    let client = forwarded::address_value(address);
+    let trust = Trust::of(open.trusted_proxies(), address);
     let (clock, account) = (Rc::clone(&open.worker.clock), &open.worker.account);
     let (scheme, activity) = match secured {
         Some(_) => ("https", Activity::over_tls(clock, account)),
         None => ("http", Activity::new(clock)),
     };
-    Rc::new(Peer { address, client, scheme, secured, activity, open })
+    Rc::new(Peer { address, client, scheme, trust, secured, activity, open })
 }
 
 async fn speak(worker: &Rc<Worker>, stream: Stream, ahead: Bytes, is_http2: bool, peer: Rc<Peer>) {

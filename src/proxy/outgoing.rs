@@ -97,7 +97,8 @@ impl<'h> Outgoing<'h> {
         let naming = &view.table.naming;
         let mut wishes = hygiene::clean_request(&mut head.headers, &view.owned);
         wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
-        let sender = Sender { peer, host: asked_host(head), request_id: visit.request_id() };
+        let (host, told) = (asked_host(head), visit.told());
+        let sender = Sender { peer, told, host, request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
         hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id());
         choice.edit_request(&mut head.headers, &mut added);

@@ -12,6 +12,7 @@ mod discovery;
 mod drain;
 mod errors;
 mod flow;
+mod forwarded;
 mod headers;
 mod health;
 mod http2;

@@ -7,7 +7,7 @@ use http::StatusCode;
 use schemars::Schema;
 
 use crate::config::spec::{
-    ClientCertificatesMode, LogFormat, PathTenant, Protocol, RetryOn, TenantState,
+    ChainField, ClientCertificatesMode, LogFormat, PathTenant, Protocol, RetryOn, TenantState,
 };
 
 use super::{Text, Wrong, one_of};
@@ -33,6 +33,19 @@ impl Text for Protocol {
 
     fn schema() -> Schema {
         schemars::json_schema!({ "enum": ["h1", "h2"] })
+    }
+}
+
+impl Text for ChainField {
+    const EXPECTED: &'static str = "\"x-forwarded-for\" or \"forwarded\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let known = [("x-forwarded-for", Self::XForwardedFor), ("forwarded", Self::Forwarded)];
+        one_of(&text.to_ascii_lowercase(), &known)
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["x-forwarded-for", "forwarded"] })
     }
 }
 
