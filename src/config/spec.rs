@@ -509,6 +509,9 @@ pub struct PoolSpec {
     pub protocol: Protocol,
     /// With it, TLS is spoken to the endpoints.
     pub tls: Option<UpstreamTlsSpec>,
+    /// With it, each connection begins with a PROXY protocol header that names the client. Never
+    /// beside HTTP/2.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Active checks; `None` = traffic alone judges.
     pub health: Option<HealthSpec>,
     /// Ejection by what traffic sees.
@@ -551,6 +554,15 @@ pub enum Protocol {
     H1,
     /// HTTP/2, without TLS by prior knowledge (h2c).
     H2,
+}
+
+/// How a PROXY protocol header is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// As a line of text.
+    V1,
+    /// In bytes.
+    V2,
 }
 
 /// TLS to endpoints. Certificates are always verified.

@@ -82,7 +82,10 @@ fn plan(
 
 /// Whether connections, and what is known of endpoints, may be kept.
 fn speaks_as(running: &Pool, spec: &PoolSpec) -> bool {
-    running.spec.protocol == spec.protocol && running.spec.tls == spec.tls
+    let (running, spec) = (&running.spec, spec);
+    running.protocol == spec.protocol
+        && running.tls == spec.tls
+        && running.proxy_protocol == spec.proxy_protocol
 }
 
 /// The health that a new member starts with.

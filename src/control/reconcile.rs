@@ -183,7 +183,7 @@ fn check(pool: &Pool, slots: &Arc<Semaphore>) -> Option<Tasks> {
     let check = Check {
         pool: PoolId(Arc::clone(&pool.label.name)),
         members: Arc::clone(&pool.members),
-        probe: probe::build(&spec.probe, pool.spec.protocol, tls),
+        probe: probe::build(&spec.probe, pool.spec.protocol, tls, pool.spec.proxy_protocol),
         spec,
         slots: Arc::clone(slots),
     };

@@ -2,6 +2,7 @@
 //! gateway's fields.
 
 pub mod endpoint;
+pub mod ends;
 pub mod fields;
 pub mod identity;
 pub mod ids;

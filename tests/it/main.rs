@@ -20,6 +20,7 @@ mod limits;
 mod memory;
 mod protocols;
 mod proxied;
+mod proxy_out;
 mod reload;
 mod retries;
 mod routing;

@@ -61,11 +61,21 @@ pub(super) fn check(
             ),
         }
     }
+    let protocol = raw.protocol.map_or(Protocol::H1, |protocol| protocol.0);
+    let proxy_protocol = raw.proxy_protocol.map(|At { value: version, start }| {
+        if protocol == Protocol::H2 {
+            let what = "cannot be used with protocol = \"h2\", where clients share connections";
+            let hint = "write protocol = \"h1\", or leave proxy-protocol out".to_owned();
+            faults.add(&key.name("proxy-protocol"), start, what, Some(hint));
+        }
+        version.0
+    });
     PoolSpec {
         sources,
         balance,
-        protocol: raw.protocol.map_or(Protocol::H1, |protocol| protocol.0),
+        protocol,
         tls,
+        proxy_protocol,
         health: raw.health.map(|health| self::health(health, &key.name("health"), faults)),
         eject: eject(raw.eject, &key.name("eject"), faults),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),

@@ -13,7 +13,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::base::units::{ByteSize, Percent};
-use crate::config::spec::{Protocol, RetryOn};
+use crate::config::spec::{Protocol, ProxyVersion, RetryOn};
 use crate::config::text::{
     DnsName, EndpointAddress, FilePath, ListFile, SrvName, Target, Text, Written, Wrong,
 };
@@ -43,6 +43,9 @@ pub(in crate::config) struct Pool {
     pub(in crate::config) protocol: Option<Written<Protocol>>,
     /// Speaks TLS to the endpoints: `true`, or a table of how. Default: `false`.
     pub(in crate::config) tls: Option<UpstreamTls>,
+    /// Begins each connection with a PROXY protocol header that names the client: `v1` or `v2`. Such
+    /// a connection serves one request; not with `h2`. Default: no header.
+    pub(in crate::config) proxy_protocol: Option<At<Written<ProxyVersion>>>,
     /// Active checks. Default: none, traffic alone judges.
     pub(in crate::config) health: Option<At<Health>>,
     /// Ejection of an endpoint that fails requests.

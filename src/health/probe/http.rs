@@ -15,7 +15,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use crate::config::spec::Protocol;
+use crate::config::spec::{Protocol, ProxyVersion};
 
 use super::{Probe, ProbeError, ProbeTls, tcp};
 
@@ -27,6 +27,7 @@ pub(super) struct Http {
     pub(super) body: Option<String>,
     pub(super) protocol: Protocol,
     pub(super) tls: Option<ProbeTls>,
+    pub(super) proxy: Option<ProxyVersion>,
 }
 
 impl Probe for Http {
@@ -40,7 +41,7 @@ impl Probe for Http {
 
 impl Http {
     async fn ask(&self, address: SocketAddr) -> Result<(), ProbeError> {
-        let stream = tcp::connect(address).await?;
+        let stream = tcp::connect(address, self.proxy).await?;
         let Some(tls) = &self.tls else { return self.speak(stream, address).await };
         let name = tls.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
         let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::config::spec::{ProbeSpec, Protocol};
+use crate::config::spec::{ProbeSpec, Protocol, ProxyVersion};
 
 /// A way to ask.
 pub trait Probe: Debug + Send + Sync {
@@ -73,10 +73,15 @@ pub enum ProbeError {
 }
 
 /// The probe that `spec` describes. A TCP check only opens a connection, also where the pool
-/// speaks TLS.
-pub fn build(spec: &ProbeSpec, protocol: Protocol, tls: Option<ProbeTls>) -> Arc<dyn Probe> {
+/// speaks TLS. With `proxy`, each connection begins with a header that names nobody.
+pub fn build(
+    spec: &ProbeSpec,
+    protocol: Protocol,
+    tls: Option<ProbeTls>,
+    proxy: Option<ProxyVersion>,
+) -> Arc<dyn Probe> {
     match spec {
-        ProbeSpec::Tcp => Arc::new(tcp::Tcp),
+        ProbeSpec::Tcp => Arc::new(tcp::Tcp { proxy }),
         ProbeSpec::Http { path, host, status, body } => Arc::new(http::Http {
             path: path.clone(),
             host: host.clone(),
@@ -84,6 +89,7 @@ pub fn build(spec: &ProbeSpec, protocol: Protocol, tls: Option<ProbeTls>) -> Arc
             body: body.clone(),
             protocol,
             tls,
+            proxy,
         }),
     }
 }
