@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
+use crate::model::address::Address;
 use crate::model::ids::{PoolId, TenantId};
 
 use super::problem::Place;
@@ -530,7 +531,7 @@ pub struct PoolSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceSpec {
     /// Written in the routes file: address and weight.
-    Fixed(Vec<(SocketAddr, u32)>),
+    Fixed(Vec<(Address, u32)>),
     /// A and AAAA records of a name, with a port.
     Dns {
         /// The name, absolute or not.

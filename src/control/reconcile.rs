@@ -152,7 +152,7 @@ impl RunningPool {
     fn found(&self) -> Vec<Found> {
         let members = self.pool.members.load();
         let found = members.all.iter().map(|member| Found {
-            address: member.endpoint.address,
+            address: member.endpoint.address.clone(),
             weight: member.weight,
             priority: member.priority,
             origin: Arc::clone(&member.origin),

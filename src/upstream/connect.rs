@@ -22,7 +22,7 @@ use super::connections::{Key, Shared};
 use super::executor::LocalExecutor;
 use super::h1::{self, Open, Wire};
 use super::h2::{Channel, MAX_STREAMS, Streams};
-use super::{Client, ConnectError, Connection, Destination, Line, proxy_header};
+use super::{Client, ConnectError, Connection, Destination, Line, dial, proxy_header};
 
 impl<B: Payload> Client<B> {
     pub(super) async fn open_h1(
@@ -130,7 +130,11 @@ async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {
         return Ok(Stream::Plain(stream));
     };
     let connector = TlsConnector::from(Arc::clone(config));
-    let name = name.cloned().unwrap_or_else(|| ServerName::from(to.endpoint.address.ip()));
+    let name = match (name, to.endpoint.address.ip()) {
+        (Some(name), _) => name.clone(),
+        (None, Some(address)) => ServerName::from(address),
+        (None, None) => return Err(ConnectError::Tls(io::Error::other(NAMELESS))),
+    };
     let stream = timeout(to.tls_limit, connector.connect(name, stream))
         .await
         .map_err(|_| ConnectError::TlsTimeout(to.tls_limit))?
@@ -139,8 +143,7 @@ async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {
 }
 
 async fn open(to: &Destination<'_>) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(to.endpoint.address).await?;
-    stream.set_nodelay(true)?;
+    let mut stream = dial::connect(&to.endpoint.address).await?;
     if let Some((version, whom)) = to.proxy {
         // Ahead of everything else, TLS included.
         stream.write_all(&proxy_header::header(version, whom)).await?;
@@ -148,6 +151,8 @@ async fn open(to: &Destination<'_>) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Why a Unix socket that a file lists is not spoken to by TLS.
+const NAMELESS: &str = "a Unix socket has no name; the pool's tls needs a server-name";
 /// 64 KiB of a request's body wait for a slow endpoint at most.
 const SEND_BUFFER: usize = STREAM_WINDOW as usize;
 /// 64 KiB a stream bound what an endpoint may send ahead of a slow client, and a connection has room

@@ -4,6 +4,7 @@
 
 mod connect;
 mod connections;
+pub mod dial;
 mod error;
 mod executor;
 mod h1;

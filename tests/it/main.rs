@@ -29,4 +29,5 @@ mod streams;
 mod tenants;
 mod tls;
 mod tunnels;
+mod unix;
 mod world;

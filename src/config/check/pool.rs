@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use crate::config::spec::{
     UpstreamTlsSpec,
 };
 use crate::config::text::{FilePath, Written};
+use crate::model::address::Address;
 
 use super::{Known, above_zero, beside, rules};
 
@@ -52,6 +52,12 @@ pub(super) fn check(
     let mut tls = tls(raw.tls, scope.folder, &tls_key, faults);
     if let Some(tls) = tls.as_mut().filter(|tls| tls.server_name.is_none()) {
         match found_by(&sources) {
+            Ok(None) if have_unix(&sources) => faults.add_missing(
+                &tls_key,
+                scope.at,
+                "a Unix socket has no name or address that its certificate could carry",
+                "write tls = { server-name = \"app.internal\" }",
+            ),
             Ok(name) => tls.server_name = name,
             Err(Mixed) => faults.add_missing(
                 &tls_key,
@@ -114,7 +120,7 @@ fn endpoints_of(
     raw: At<Vec<At<Endpoint>>>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Vec<(SocketAddr, u32)> {
+) -> Vec<(Address, u32)> {
     let mut fixed = Vec::with_capacity(raw.value.len());
     let mut seen = BTreeSet::new();
     for (index, At { value: endpoint, start }) in raw.value.into_iter().enumerate() {
@@ -123,7 +129,7 @@ fn endpoints_of(
             faults.add_missing(&key, start, "has no address", "write address = \"10.0.0.1:8080\"");
             continue;
         };
-        if !seen.insert(address) {
+        if !seen.insert(address.clone()) {
             let hint = "keep one, and give it a weight if it shall get more".to_owned();
             faults.add(&key, start, format!("{address} is there twice"), Some(hint));
         }
@@ -186,6 +192,15 @@ fn found_by(sources: &[SourceSpec]) -> Result<Option<ServerName<'static>>, Mixed
     }
     let name = first.map(|name| name.trim_end_matches('.').to_owned());
     name.map(|name| ServerName::try_from(name).map_err(|_| Mixed)).transpose()
+}
+
+/// Whether an endpoint that is written is a Unix socket.
+fn have_unix(sources: &[SourceSpec]) -> bool {
+    let is_unix = |(address, _): &(Address, u32)| matches!(address, Address::Unix(_));
+    sources.iter().any(|source| match source {
+        SourceSpec::Fixed(endpoints) => endpoints.iter().any(is_unix),
+        _ => false,
+    })
 }
 
 fn authorities(

@@ -6,7 +6,6 @@ mod tcp;
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +14,14 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::config::spec::{ProbeSpec, Protocol, ProxyVersion};
+use crate::model::address::Address;
 
 /// A way to ask.
 pub trait Probe: Debug + Send + Sync {
     /// Asks once. Whoever calls it bounds its time.
     fn check(
         &self,
-        address: SocketAddr,
+        address: Address,
     ) -> Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + '_>>;
 }
 

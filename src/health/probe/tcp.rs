@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::pin::Pin;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::config::spec::ProxyVersion;
+use crate::model::address::Address;
+use crate::upstream::dial;
 use crate::upstream::proxy_header::{self, Whom};
 
 use super::{Probe, ProbeError};
@@ -21,18 +22,18 @@ pub(super) struct Tcp {
 impl Probe for Tcp {
     fn check(
         &self,
-        address: SocketAddr,
+        address: Address,
     ) -> Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + '_>> {
-        Box::pin(async move { connect(address, self.proxy).await.map(drop) })
+        Box::pin(async move { connect(&address, self.proxy).await.map(drop) })
     }
 }
 
 /// Opens a connection, on the gateway's own behalf.
 pub(super) async fn connect(
-    address: SocketAddr,
+    address: &Address,
     proxy: Option<ProxyVersion>,
 ) -> Result<TcpStream, ProbeError> {
-    let mut stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
+    let mut stream = dial::connect(address).await.map_err(|error| match error.kind() {
         ErrorKind::ConnectionRefused => ProbeError::Refused,
         _ => ProbeError::Connect(error.to_string()),
     })?;

@@ -1,5 +1,6 @@
 //! Probes against real servers on this machine: up, down, slow, garbage.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use http_body_util::Full;
@@ -62,7 +63,7 @@ fn http(body: Option<&str>) -> ProbeSpec {
 
 async fn ask(probe: &Arc<dyn Probe>, address: SocketAddr) -> Result<(), String> {
     let limit = Duration::from_secs(20);
-    let result = timeout(limit, probe.check(address)).await.expect("the probe hangs");
+    let result = timeout(limit, probe.check(address.into())).await.expect("the probe hangs");
     result.map_err(|error| error.to_string())
 }
 
@@ -161,7 +162,7 @@ async fn a_server_that_never_answers_keeps_a_probe_until_its_caller_gives_up() {
     let address = listener.local_addr().unwrap();
     for protocol in [Protocol::H1, Protocol::H2] {
         let probe = build(&http(None), protocol, None, None);
-        assert!(timeout(Duration::from_millis(50), probe.check(address)).await.is_err());
+        assert!(timeout(Duration::from_millis(50), probe.check(address.into())).await.is_err());
     }
 }
 
