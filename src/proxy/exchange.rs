@@ -52,7 +52,7 @@ async fn run(
     let choice = match choice::choose(&view.table, peer, head, visit)? {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, redirect) => {
-            return Ok(local::redirect(redirect, tenant, head, peer));
+            return Ok(local::redirect(redirect, tenant, head, (peer, visit.told())));
         }
         Chosen::Respond(respond) => return Ok(local::respond(respond)),
     };

@@ -15,6 +15,7 @@ mod error;
 mod exchange;
 mod extended;
 mod forward;
+pub mod forwarded;
 mod frames;
 mod grpc;
 mod guard;
