@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -71,6 +72,8 @@ pub(super) struct Lease {
     pub(super) upload: Upload,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
+    /// Trailers that end here: the answer's `Connection` field names them.
+    pub(super) nominated: Vec<HeaderName>,
 }
 
 /// An answer that is being read from an endpoint.
@@ -94,6 +97,8 @@ pub(super) struct Download {
     upload: Upload,
     worker: Rc<Worker>,
     visit: Visit,
+    /// As in [`Lease`].
+    nominated: Vec<HeaderName>,
     _held: Arc<Held>,
 }
 
@@ -139,6 +144,7 @@ impl AnswerBody {
             number: None,
             bytes: 0,
             upload: lease.upload.clone(),
+            nominated: std::mem::take(&mut lease.nominated),
             lease: Some(lease),
             alarm: None,
             worker,
@@ -219,7 +225,7 @@ impl Download {
 
     fn pass(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
         if let Some(trailers) = frame.trailers_mut() {
-            hygiene::clean_answer_trailers(trailers);
+            hygiene::clean_answer_trailers(trailers, &self.nominated);
         }
         if let Some(data) = frame.data_ref() {
             self.bytes += data.len() as u64;
