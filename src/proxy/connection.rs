@@ -32,7 +32,7 @@ use super::ear::{Ear, FIRST_WORD, until_draining};
 use super::exchange;
 use super::frames::{self, Flood, Frames};
 use super::headcount::Share;
-use super::http1;
+use super::http1::{self, Asked};
 use super::incoming::Incoming;
 use super::io::{Io, sniff};
 use super::open::{Arrival, Open};
@@ -239,7 +239,11 @@ async fn stream_of(
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (mut head, body) = request.into_parts();
     let body = Incoming::http2(body, head.extensions.remove::<OnUpgrade>());
-    Ok(respond(&worker, &peer, &mut head, body).await)
+    let asked = Asked::of(&head);
+    let answer = respond(&worker, &peer, &mut head, body).await;
+    // The library sends what it is given, also to a `HEAD` and with a 204 (RFC 9110 §6.4.1).
+    let is_bare = !http1::has_body(asked, answer.status());
+    Ok(if is_bare { answer.map(AnswerBody::without_content) } else { answer })
 }
 
 /// One exchange.
