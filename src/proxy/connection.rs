@@ -296,6 +296,9 @@ trait Connection: Future<Output = Result<(), Self::Error>> {
 
     /// Finish what is under way, then end.
     fn leave(self: Pin<&mut Self>);
+
+    /// It is closed now, whatever it is at. What is cut off must not look as if it had ended well.
+    fn cut(self: Pin<&mut Self>) {}
 }
 
 impl Connection for http1::Connection {
@@ -303,6 +306,10 @@ impl Connection for http1::Connection {
 
     fn leave(self: Pin<&mut Self>) {
         self.get_mut().leave();
+    }
+
+    fn cut(self: Pin<&mut Self>) {
+        self.get_mut().cut();
     }
 }
 
@@ -374,6 +381,7 @@ impl<C: Connection> Driven<'_, C> {
                     }
                     Patience::Over(reason) => {
                         worker.meter.connection_rejected(reason);
+                        connection.as_mut().cut();
                         return Poll::Ready(Ok(()));
                     }
                     Patience::Idle if leaving => return Poll::Ready(Ok(())),

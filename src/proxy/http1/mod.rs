@@ -122,6 +122,13 @@ impl Connection {
         self.leaving = true;
     }
 
+    /// Says goodbye where no answer is cut off with the connection (RFC 9112 §9.8).
+    pub(super) fn cut(&self) {
+        if matches!(self.step, Step::Head) {
+            self.wire.say_goodbye();
+        }
+    }
+
     fn bounds(&self) -> Bounds {
         let limits = &self.worker.gateway.downstream;
         // Twice our own limits: what is between them is answered by an exchange, which knows more of it.

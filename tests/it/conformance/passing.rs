@@ -175,6 +175,38 @@ async fn a_status_line_has_the_gateways_version_and_its_last_space() {
 }
 
 #[tokio::test]
+async fn an_interim_answer_says_nothing_of_a_body() {
+    let said = "HTTP/1.1 103 Early\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\
+                Trailer: X-A\r\nConnection: X-Hop\r\nX-Hop: 1\r\nLink: </a>\r\n\r\n\
+                HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let origin = Origin::start([Step::raw(said)]).await;
+    let gateway = gateway_to(&origin).await;
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", FIELDS)).await;
+    let interim = client.answer_head().await;
+    assert_eq!((interim.status, interim.one("link").as_deref()), (103, Some("</a>")));
+    for gone in ["content-length", "transfer-encoding", "connection", "x-hop"] {
+        assert_eq!(interim.all(gone), [""; 0], "{gone}");
+    }
+    assert_eq!(client.answer_to("GET").await.status, 200);
+}
+
+#[tokio::test]
+async fn nothing_is_served_after_an_answer_that_said_close() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nmax-requests = 2";
+    let gateway = Gateway::start_with(more, &one_tenant_with(&[origin.address], NO_RETRY)).await;
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", FIELDS).repeat(4)).await;
+    for expected in [None, Some("close")] {
+        let answer = client.answer_to("GET").await;
+        assert_eq!((answer.status, answer.one("connection").as_deref()), (200, expected));
+    }
+    assert!(client.is_closed().await);
+    assert_eq!(origin.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_read_to_its_end_ends_the_connection_to_the_endpoint() {
     let large = "x".repeat(8 << 20);
     let origin = Origin::start([Step::ok(&large), Step::ok("next")]).await;

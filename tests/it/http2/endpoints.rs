@@ -7,12 +7,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::world::client::Client;
 use crate::world::config::{NO_RETRY, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::message::Answer;
 use crate::world::raw_h2::{
-    ACK, DATA, END_HEADERS, END_STREAM, Fate, GET, HEADERS, PUSH_PROMISE, RawH2, SETTINGS, block,
-    frame, request,
+    ACK, DATA, END_HEADERS, END_STREAM, Fate, GET, HEADERS, PUSH_PROMISE, RST_STREAM, RawH2,
+    SETTINGS, block, frame, request,
 };
 
 type Fields<'f> = &'f [(&'f [u8], &'f [u8])];
@@ -158,6 +159,19 @@ async fn what_an_endpoint_may_not_do_to_its_connection_ends_it() {
         let said = heard(frames).await;
         assert_eq!(said.status, 502, "{what}: {said:?}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_whose_request_is_reset_after_it_is_whole() {
+    let head = frame(HEADERS, END_HEADERS, 1, &block(&[OK]));
+    let done = [frame(DATA, END_STREAM, 1, b"done"), frame(RST_STREAM, 0, 1, &[0; 4])].concat();
+    let endpoint = Saying::frames([head, done].concat()).await;
+    let gateway = endpoint.gateway().await;
+    let mut client = Client::connect(gateway.address()).await;
+    let fields = ["Host: a", "X-Tenant-ID: acme", "Content-Length: 4194304"];
+    client.send(crate::world::client::head("PUT /", &fields) + "half of it").await;
+    let answer = client.answer_to("PUT").await;
+    assert_eq!((answer.status, answer.text().as_str(), answer.whole), (200, "done", true));
 }
 
 #[tokio::test]

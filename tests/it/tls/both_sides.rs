@@ -113,7 +113,7 @@ async fn an_idle_connection_is_closed_with_a_goodbye_on_both_sides() {
             listening(certificates.server(&[alpn]), alpn == "h2").await;
         let keys = format!(
             "protocol = \"{protocol}\"\nconnections = {{ idle-timeout = \"1s\" }}\n\
-             tls = {{ ca = \"{}\" }}",
+             tls = {{ ca = \"{}\", server-name = \"localhost\" }}",
             certificates.ca()
         );
         let more = format!("{}[downstream]\nidle-timeout = \"1s\"\n", certificates.listener());
@@ -130,7 +130,20 @@ async fn an_idle_connection_is_closed_with_a_goodbye_on_both_sides() {
     }
 }
 
-/// An endpoint that answers one request with 204, and how its connection ends then.
+#[tokio::test]
+async fn who_is_too_slow_with_a_head_is_told_goodbye() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("hello").await;
+    let more = format!("{}[downstream]\nheader-timeout = \"1s\"\n", certificates.listener());
+    let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
+    let stream = certificates.connect(gateway.address(), "localhost", &["http/1.1"]).await;
+    let mut client = Client::over(stream);
+    client.send("GET / HT").await;
+    let end = within("the end", client.wire.stream.read(&mut [0])).await;
+    assert!(matches!(end, Ok(0)), "{end:?}");
+}
+
+/// An endpoint that is asked for by its name and answers one request with 204, and how its connection ends then.
 async fn listening(
     tls: Arc<ServerConfig>,
     is_h2: bool,
@@ -142,6 +155,7 @@ async fn listening(
     tasks.spawn(async move {
         let (stream, _) = listener.accept().await.expect("a connection");
         let mut stream = TlsAcceptor::from(tls).accept(stream).await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.server_name(), Some("localhost"));
         let hello = if is_h2 { frame(SETTINGS, 0, 0, &[]) } else { Vec::new() };
         stream.write_all(&hello).await.expect("say hello");
         let (mut heard, mut answered) = (Vec::new(), false);
