@@ -2,12 +2,13 @@
 //! answers that have no content (RFC 9110 section 6.4.1). The endpoint is one of frames alone.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::world::client::Client;
+use crate::world::client::{Client, Frames, Hyper, collect, head};
 use crate::world::config::{NO_RETRY, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::message::Answer;
@@ -20,25 +21,35 @@ type Fields<'f> = &'f [(&'f [u8], &'f [u8])];
 
 const OK: (&[u8], &[u8]) = (b":status", b"200");
 
-/// An endpoint that says these frames to the first request of each connection.
+/// An endpoint that says frames to each request.
 struct Saying {
     address: SocketAddr,
+    /// The kinds of frames that it got.
+    heard: Arc<Mutex<Vec<u8>>>,
     _tasks: JoinSet<()>,
 }
 
 impl Saying {
+    /// These, whatever the number of the request's stream.
     async fn frames(frames: Vec<u8>) -> Self {
+        Self::start(move |_| frames.clone()).await
+    }
+
+    /// Those for the number of the request's stream.
+    async fn start(frames: impl Fn(u32) -> Vec<u8> + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind an endpoint");
         let address = listener.local_addr().expect("its address");
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&heard);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut serving = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let frames = frames.clone();
-                serving.spawn(async move { drop(say(stream, &frames).await) });
+                let (frames, all) = (frames.clone(), Arc::clone(&all));
+                serving.spawn(async move { drop(say(stream, frames, &all).await) });
             }
         });
-        Self { address, _tasks: tasks }
+        Self { address, heard, _tasks: tasks }
     }
 
     async fn gateway(&self) -> Gateway {
@@ -47,7 +58,11 @@ impl Saying {
     }
 }
 
-async fn say(mut stream: TcpStream, frames: &[u8]) -> std::io::Result<()> {
+async fn say(
+    mut stream: TcpStream,
+    frames: impl Fn(u32) -> Vec<u8>,
+    all: &Mutex<Vec<u8>>,
+) -> std::io::Result<()> {
     stream.read_exact(&mut [0; 24]).await?; // the preface
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
     loop {
@@ -55,8 +70,10 @@ async fn say(mut stream: TcpStream, frames: &[u8]) -> std::io::Result<()> {
         stream.read_exact(&mut head).await?;
         let size = usize::from(head[1]) << 8 | usize::from(head[2]);
         stream.read_exact(&mut vec![0; size]).await?;
+        all.lock().unwrap_or_else(PoisonError::into_inner).push(head[3]);
+        let number = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
         match (head[3], head[4]) {
-            (HEADERS, _) => stream.write_all(frames).await?,
+            (HEADERS, _) => stream.write_all(&frames(number)).await?,
             (SETTINGS, 0) => stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await?,
             _ => {}
         }
@@ -163,13 +180,13 @@ async fn what_an_endpoint_may_not_do_to_its_connection_ends_it() {
 
 #[tokio::test]
 async fn an_answer_whose_request_is_reset_after_it_is_whole() {
-    let head = frame(HEADERS, END_HEADERS, 1, &block(&[OK]));
+    let begun = frame(HEADERS, END_HEADERS, 1, &block(&[OK]));
     let done = [frame(DATA, END_STREAM, 1, b"done"), frame(RST_STREAM, 0, 1, &[0; 4])].concat();
-    let endpoint = Saying::frames([head, done].concat()).await;
+    let endpoint = Saying::frames([begun, done].concat()).await;
     let gateway = endpoint.gateway().await;
     let mut client = Client::connect(gateway.address()).await;
     let fields = ["Host: a", "X-Tenant-ID: acme", "Content-Length: 4194304"];
-    client.send(crate::world::client::head("PUT /", &fields) + "half of it").await;
+    client.send(head("PUT /", &fields) + "half of it").await;
     let answer = client.answer_to("PUT").await;
     assert_eq!((answer.status, answer.text().as_str(), answer.whole), (200, "done", true));
 }
@@ -192,6 +209,33 @@ async fn an_answer_without_content_has_none_whoever_asks_and_answers() {
         };
         assert!(empty, "{method} {status}: {fate:?}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_whose_end_comes_after_its_head_is_not_reset() {
+    // The end of each answer comes with the head of the next one.
+    let endpoint = Saying::start(|number| {
+        let fields = block(&[OK, (b"content-length", b"4")]);
+        let end = if number > 1 { frame(DATA, END_STREAM, number - 2, b"") } else { Vec::new() };
+        [end, frame(HEADERS, END_HEADERS, number, &fields)].concat()
+    })
+    .await;
+    let gateway = endpoint.gateway().await;
+    let mut old = Client::connect(gateway.address()).await;
+    let mut new = Hyper::h2(gateway.address()).await;
+
+    let first = old.ask(head("HEAD /1", &["Host: a", "X-Tenant-ID: acme"])).await;
+    let asked = new.request("HEAD", "acme", "/3", Frames::default());
+    let second = new.start(asked).await.expect("a head");
+    let third = old.ask(head("HEAD /5", &["Host: a", "X-Tenant-ID: acme"])).await;
+    let second = collect(second).await;
+
+    for answer in [first, second, third] {
+        assert_eq!((answer.status, answer.whole, answer.body.len()), (200, true, 0));
+        assert_eq!(answer.one("content-length").as_deref(), Some("4"));
+    }
+    let heard = endpoint.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    assert!(!heard.contains(&RST_STREAM), "{heard:?}");
 }
 
 #[tokio::test]
