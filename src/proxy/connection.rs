@@ -35,7 +35,7 @@ use super::exchange;
 use super::forwarded::{self, Told, Trust};
 use super::frames::{self, Flood, Frames};
 use super::headcount::Share;
-use super::http1;
+use super::http1::{self, Asked};
 use super::incoming::Incoming;
 use super::io::{Io, sniff};
 use super::open::{Arrival, Open};
@@ -256,7 +256,11 @@ async fn stream_of(
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (mut head, body) = request.into_parts();
     let body = Incoming::http2(body, head.extensions.remove::<OnUpgrade>());
-    Ok(respond(&worker, &peer, &mut head, body).await)
+    let asked = Asked::of(&head);
+    let answer = respond(&worker, &peer, &mut head, body).await;
+    // The library sends what it is given, also to a `HEAD` and with a 204 (RFC 9110 §6.4.1).
+    let is_bare = !http1::has_body(asked, answer.status());
+    Ok(if is_bare { answer.map(AnswerBody::without_content) } else { answer })
 }
 
 /// One exchange.
@@ -309,6 +313,9 @@ trait Connection: Future<Output = Result<(), Self::Error>> {
 
     /// Finish what is under way, then end.
     fn leave(self: Pin<&mut Self>);
+
+    /// It is closed now, whatever it is at. What is cut off must not look as if it had ended well.
+    fn cut(self: Pin<&mut Self>) {}
 }
 
 impl Connection for http1::Connection {
@@ -316,6 +323,10 @@ impl Connection for http1::Connection {
 
     fn leave(self: Pin<&mut Self>) {
         self.get_mut().leave();
+    }
+
+    fn cut(self: Pin<&mut Self>) {
+        self.get_mut().cut();
     }
 }
 
@@ -387,6 +398,7 @@ impl<C: Connection> Driven<'_, C> {
                     }
                     Patience::Over(reason) => {
                         worker.meter.connection_rejected(reason);
+                        connection.as_mut().cut();
                         return Poll::Ready(Ok(()));
                     }
                     Patience::Idle if leaving => return Poll::Ready(Ok(())),

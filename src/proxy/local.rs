@@ -40,9 +40,15 @@ pub(super) fn redirect(
 
 /// Answers with a fixed response.
 pub(super) fn respond(respond: &Respond) -> Reply {
-    let mut answer = answer(respond.status, respond.body.clone());
+    // RFC 9110 §15.3.6: a 205 has no content, though its length is said, other than that of a 204.
+    let body = match respond.status {
+        StatusCode::RESET_CONTENT => Bytes::new(),
+        _ => respond.body.clone(),
+    };
+    let size = body.len();
+    let mut answer = answer(respond.status, body);
     answer.headers_mut().insert(CONTENT_TYPE, respond.content_type.clone());
-    Reply::Local(answer, respond.body.len())
+    Reply::Local(answer, size)
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Response<AnswerBody> {

@@ -77,6 +77,13 @@ impl<'h> Outgoing<'h> {
         let need = budget::exchange(head, &body.size_hint(), choice.pool.spec.protocol);
         let held = worker.account.begin(Refused::Request, need);
         let held = Arc::new(held.ok_or(ExchangeError::Overloaded)?);
+        let hears = head.version == Version::HTTP_11;
+        let client = hears.then(|| Rc::clone(&peer.activity));
+        let extended = head.extensions.remove::<Extended>().is_some();
+        head.extensions.clear();
+        let naming = &view.table.naming;
+        let mut wishes = hygiene::clean_request(&mut head.headers, &view.owned);
+        wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
         let upload = Upload::new(body, || BodyRule {
             max,
             silence: limits.body_timeout,
@@ -85,6 +92,7 @@ impl<'h> Outgoing<'h> {
             allowance: Arc::clone(choice.tenant.allowance()),
             account: Arc::clone(&worker.account),
             owned: Rc::clone(&view.owned),
+            nominated: std::mem::take(&mut wishes.nominated),
             uploading: Some(peer.activity.upload()),
         });
 
@@ -92,14 +100,6 @@ impl<'h> Outgoing<'h> {
             // RFC 9110 §9.3.8: nobody may send one, and so we may not pass it on.
             return Err(ExchangeError::BadRequest("a TRACE has no body"));
         }
-
-        let hears = head.version == Version::HTTP_11;
-        let client = hears.then(|| Rc::clone(&peer.activity));
-        let extended = head.extensions.remove::<Extended>().is_some();
-        head.extensions.clear();
-        let naming = &view.table.naming;
-        let mut wishes = hygiene::clean_request(&mut head.headers, &view.owned);
-        wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
         let (host, told) = (asked_host(head), visit.told());
         let sender = Sender { peer, told, host, request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
@@ -177,7 +177,8 @@ fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<boo
             // RFC 9112 §9.6: it is said before, so that the endpoint is the one that closes.
             let last = choice.pool.spec.proxy_protocol.is_some();
             let connection = match (&upgrade, wishes.trailers) {
-                (Some(_), _) => Some("upgrade"),
+                (Some(_), true) => Some("upgrade, te"), // RFC 9110 §10.1.4
+                (Some(_), false) => Some("upgrade"),
                 (None, true) if last => Some("te, close"),
                 (None, true) => Some("te"),
                 (None, false) => last.then_some("close"),
