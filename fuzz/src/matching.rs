@@ -61,8 +61,8 @@ impl Matching {
     fn judge_edit(&self, spec: &RoutesSpec, before: &Table) {
         let again = compile(spec, Some(before), &self.pools, 2);
         for tenant in before.tenants() {
-            let same = again.tenant(tenant.id.as_str());
-            assert!(same.is_some_and(|same| Arc::ptr_eq(same, tenant)), "{} is new", tenant.id);
+            let same = again.tenant(tenant.id());
+            assert!(same.is_some_and(|same| Arc::ptr_eq(same, tenant)), "{} is new", tenant.id());
         }
     }
 }
@@ -302,7 +302,7 @@ fn found(table: &Table, head: &Parts) -> (Named, Option<String>) {
         headers: &head.headers,
         query: head.uri.query(),
     });
-    let tenant = named.tenant.id.as_str().to_owned();
+    let tenant = named.tenant.id().to_owned();
     (Ok((tenant, named.path.to_owned())), route.map(|route| route.name.to_string()))
 }
 
