@@ -27,7 +27,7 @@ pub(super) async fn serve(
     let mut visit = Visit::begin(worker, peer, head);
     match run(worker, peer, head, body, &mut visit).await {
         Ok(reply) => reply.answer(worker, peer, visit),
-        Err(error) => rescue::answer(&error, &head.headers, visit),
+        Err(error) => rescue::answer(&error, head, visit),
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
+mod answers;
 mod conformance;
 mod cuts;
 mod differential;
