@@ -94,11 +94,13 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
         pool: Some(PoolId(format!("pool-{}", at % 10).into())),
         routes: Vec::new(),
         route_sets: vec![Arc::clone(&set)],
+        error_pages: None,
         replay_memory: ByteSize(16 << 20),
     };
     let header = HeaderName::from_static("x-tenant-id");
     RoutesSpec {
         naming: NamingSpec { from: vec![NameFrom::Header(header.clone())], forward_as: header },
+        error_pages: Arc::default(),
         pools: BTreeMap::new(),
         route_sets: [(Arc::clone(&set), Arc::new(RouteSetSpec { routes }))].into(),
         tenants: (0..tenants)

@@ -1,6 +1,7 @@
 //! What was asked: the files' words, checked as a whole, as typed values. A file that is wrong in
 //! any place gives no meaning at all, only the list of everything that is wrong with it.
 
+pub mod answers;
 mod check;
 mod faults;
 mod files;
@@ -19,6 +20,7 @@ mod tree;
 use std::path::Path;
 
 pub use check::Known;
+use check::Lost;
 pub use files::{File, Files, read_routes};
 pub use problem::{Place, Problem, Problems};
 
@@ -41,12 +43,22 @@ pub fn check_gateway(files: &Files) -> Result<GatewaySpec, Problems> {
     check::check_gateway(files, &environment)
 }
 
-/// Checks the routes files. Reads the files of authorities that they name, and nothing else.
+/// Checks the routes files. Reads the files of authorities and the pages that they name, and
+/// nothing else.
 ///
 /// # Errors
 /// Everything that is wrong with all of them.
 pub fn check_routes(files: &Files, known: &Known<'_>) -> Result<RoutesSpec, Problems> {
-    check::check_routes(files, known, &environment)
+    check::check_routes(files, known, &environment, Lost::Problem)
+}
+
+/// Checks routes files that were kept from another start. The pages that they name need not be
+/// there any more: without its page an answer is the gateway's own.
+///
+/// # Errors
+/// As [`check_routes`].
+pub fn check_kept_routes(files: &Files, known: &Known<'_>) -> Result<RoutesSpec, Problems> {
+    check::check_routes(files, known, &environment, Lost::LeftOut)
 }
 
 /// As [`check_routes`], with variables from elsewhere than the process's environment.
@@ -58,7 +70,7 @@ pub fn check_routes_with(
     known: &Known<'_>,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<RoutesSpec, Problems> {
-    check::check_routes(files, known, lookup)
+    check::check_routes(files, known, lookup, Lost::Problem)
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -14,6 +14,7 @@ use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
 use crate::model::ids::{PoolId, TenantId};
 
+use super::answers::ErrorPagesSpec;
 use super::problem::Place;
 
 /// `gateway.toml`: read once at start.
@@ -220,6 +221,8 @@ pub struct DrainSpec {
 pub struct RoutesSpec {
     /// How a request names its tenant.
     pub naming: NamingSpec,
+    /// Pages in place of the gateway's own answers, of tenants that have none of their own.
+    pub error_pages: Arc<ErrorPagesSpec>,
     /// Sets of endpoints by name.
     pub pools: BTreeMap<PoolId, Arc<PoolSpec>>,
     /// Route sets that tenants use by name.
@@ -298,6 +301,8 @@ pub struct TenantSpec {
     pub routes: Vec<RouteSpec>,
     /// Names of the route sets that it uses, in order.
     pub route_sets: Vec<Arc<str>>,
+    /// Its pages in place of the gateway's own answers; `None` = it has none.
+    pub error_pages: Option<Arc<ErrorPagesSpec>>,
     /// Memory that copies of request bodies kept for retries may take at once. Default 16 MiB.
     pub replay_memory: ByteSize,
 }

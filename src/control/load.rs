@@ -70,6 +70,13 @@ pub(super) fn check(files: Files) -> Result<Loaded, Vec<Fault>> {
     Ok(Loaded { files, spec })
 }
 
+/// Finds out what files mean that were kept from another start.
+pub(super) fn check_kept(files: Files) -> Result<Loaded, Vec<Fault>> {
+    let known = Known { balancers: balancer::names() };
+    let spec = Arc::new(config::check_kept_routes(&files, &known).map_err(faults)?);
+    Ok(Loaded { files, spec })
+}
+
 /// Plans the pools and compiles the table.
 pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
     let Materials { loaded, running, mut numbers, previous, generation } = materials;

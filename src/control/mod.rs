@@ -164,7 +164,7 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
             listed(&faults)
         )
     };
-    let loaded = in_background(move || load::check(files)).await.map_err(unusable)?;
+    let loaded = in_background(move || load::check_kept(files)).await.map_err(unusable)?;
     reloader.apply(loaded, FIRST_PATIENCE, started).await.map_err(unusable)
 }
 
@@ -207,6 +207,7 @@ fn nothing() -> Table {
             from: Vec::new(),
             forward_as: http::HeaderName::from_static("x-tenant-id"),
         },
+        error_pages: Arc::default(),
         pools: [].into(),
         route_sets: [].into(),
         tenants: [].into(),

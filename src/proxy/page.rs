@@ -1,11 +1,14 @@
-//! The page that a browser gets where a program gets a problem document. It loads nothing, and
-//! nothing that came with the request stands in it as anything but text.
+//! The page that a browser gets where a program gets a problem document, and pages of tenants in
+//! its place. Ours loads nothing; nothing that came with the request stands in any as anything but
+//! text.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::HeaderValue;
+
+use crate::config::answers::{PagePart, PageSpec, PageSyntax, PageValue};
 
 use super::problem::Problem;
 
@@ -52,13 +55,41 @@ pub(super) fn text(told: &Told<'_>) -> Bytes {
     lines.into()
 }
 
+/// A page of a tenant: the parts of it that are the same for all answers are shared by them.
+pub(super) fn own(page: &PageSpec, told: &Told<'_>) -> Vec<Bytes> {
+    let part = |part: &PagePart| match part {
+        PagePart::Text(text) => text.clone(),
+        PagePart::Value(value) => {
+            let value = match value {
+                PageValue::RequestId => told.request_id,
+                PageValue::Status => told.problem.status.as_str(),
+                PageValue::Problem => told.problem.name,
+            };
+            Bytes::from(written(value, page.syntax).into_owned())
+        }
+    };
+    page.parts.iter().map(part).collect()
+}
+
+fn written(text: &str, syntax: PageSyntax) -> Cow<'_, str> {
+    match syntax {
+        PageSyntax::Markup => escaped(text),
+        PageSyntax::Json => {
+            let quoted = serde_json::to_string(text).unwrap_or_default();
+            let inner = quoted.strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
+            inner.unwrap_or_default().to_owned().into()
+        }
+        PageSyntax::Plain => text.into(),
+    }
+}
+
 /// What a browser may do with such a page: show it, in its own style.
 pub(super) fn policy() -> HeaderValue {
     HeaderValue::from_static(POLICY)
 }
 
 /// Text as HTML shows it, also within a quoted attribute.
-pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(['&', '<', '>', '"', '\'']) {
         return Cow::Borrowed(text);
     }
@@ -149,6 +180,13 @@ mod tests {
         let expected = format!("'sha256-{}'", base64(hash.as_ref()));
 
         assert!(POLICY.contains(&expected), "write {expected} into POLICY");
+    }
+
+    #[test]
+    fn a_value_in_a_page_of_a_tenant_is_text_by_the_pages_kind() {
+        assert_eq!(written("<\"&", PageSyntax::Markup), "&lt;&quot;&amp;");
+        assert_eq!(written("a\"\\\n", PageSyntax::Json), "a\\\"\\\\\\n");
+        assert_eq!(written("<\"&", PageSyntax::Plain), "<\"&");
     }
 
     fn base64(bytes: &[u8]) -> String {

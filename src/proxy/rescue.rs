@@ -12,7 +12,9 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 
+use crate::config::answers::PageSpec;
 use crate::routing::naming::NamingError;
+use crate::routing::table::Table;
 use crate::upstream::ConnectError;
 
 use super::answer::AnswerBody;
@@ -28,6 +30,7 @@ use super::{accept, grpc};
 pub(super) fn answer(
     error: &ExchangeError,
     asked: &Parts,
+    table: &Table,
     mut visit: Visit,
 ) -> Response<AnswerBody> {
     let problem = classify(error);
@@ -43,7 +46,8 @@ pub(super) fn answer(
         call(problem, &detail)
     } else {
         let told = Told { problem, detail: &detail, request_id: id.to_str().unwrap_or_default() };
-        document(&told, tenant.as_deref(), &asked.headers)
+        let own = table.error_page(tenant.as_deref(), problem.status).map(AsRef::as_ref);
+        document(&told, tenant.as_deref(), own, &asked.headers)
     };
     let size = answer.body().size_hint().exact().unwrap_or_default();
     let size = if asked.method == Method::HEAD { 0 } else { size };
@@ -74,30 +78,49 @@ fn call(problem: &Problem, detail: &str) -> Response<AnswerBody> {
     answer
 }
 
-/// To everybody else: what the client would rather have.
-fn document(told: &Told<'_>, tenant: Option<&str>, asked: &HeaderMap) -> Response<AnswerBody> {
-    let (kind, body) =
-        match accept::best(asked, &["application/problem+json", "text/html", "text/plain"]) {
-            1 => ("text/html; charset=utf-8", page::html(told)),
-            2 => ("text/plain; charset=utf-8", page::text(told)),
-            _ => {
-                let detail = told.detail.to_owned();
-                let body = problem::document(told.problem, detail, told.request_id, tenant);
-                ("application/problem+json", body)
-            }
-        };
-    let length = body.len();
-    let mut answer = Response::new(AnswerBody::whole(body));
+/// To everybody else: what the client would rather have. A page that is configured takes the place
+/// of our own, and of the document where that is no more welcome.
+fn document(
+    told: &Told<'_>,
+    tenant: Option<&str>,
+    own: Option<&PageSpec>,
+    asked: &HeaderMap,
+) -> Response<AnswerBody> {
+    let document = || {
+        let detail = told.detail.to_owned();
+        let body = problem::document(told.problem, detail, told.request_id, tenant);
+        (HeaderValue::from_static(DOCUMENT), AnswerBody::whole(body))
+    };
+    let (kind, body) = match own {
+        Some(own) => match accept::best(asked, &[&media_type(&own.content_type), DOCUMENT]) {
+            0 => (own.content_type.clone(), AnswerBody::parts(page::own(own, told))),
+            _ => document(),
+        },
+        None => match accept::best(asked, &[DOCUMENT, "text/html", "text/plain"]) {
+            1 => (HeaderValue::from_static(HTML), AnswerBody::whole(page::html(told))),
+            2 => (HeaderValue::from_static(TEXT), AnswerBody::whole(page::text(told))),
+            _ => document(),
+        },
+    };
+    let length = body.size_hint().exact().unwrap_or_default();
+    let is_ours = own.is_none() && kind == HTML;
+    let mut answer = Response::new(body);
     *answer.status_mut() = told.problem.status;
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CONTENT_TYPE, kind);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(VARY, HeaderValue::from_static("accept"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if kind.starts_with("text/html") {
+    if is_ours {
         headers.insert(CONTENT_SECURITY_POLICY, page::policy());
     }
     answer
+}
+
+/// The kind that a content type names, without its parameters.
+fn media_type(content_type: &HeaderValue) -> String {
+    let text = content_type.to_str().unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 fn classify(error: &ExchangeError) -> &'static Problem {
@@ -164,3 +187,6 @@ fn detail(error: &ExchangeError) -> String {
 }
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const DOCUMENT: &str = "application/problem+json";
+const HTML: &str = "text/html; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";

@@ -56,6 +56,7 @@ pub(crate) fn tenant(pool: Option<&str>, routes: Vec<RouteSpec>, sets: &[&str]) 
         pool: pool.map(|name| PoolId(name.into())),
         routes,
         route_sets: sets.iter().map(|name| Arc::from(*name)).collect(),
+        error_pages: None,
         replay_memory: ByteSize(16 << 20),
     }
 }
@@ -67,6 +68,7 @@ pub(crate) fn spec(
     let header = HeaderName::from_static("x-tenant-id");
     RoutesSpec {
         naming: NamingSpec { from: vec![NameFrom::Header(header.clone())], forward_as: header },
+        error_pages: Arc::default(),
         pools: BTreeMap::new(),
         route_sets: sets
             .into_iter()

@@ -1,10 +1,13 @@
 //! How the gateway's own answers look to whom: browsers, programs, clients of gRPC, `HEAD`.
 
 use http::header::ACCEPT;
+use tenantry::control::generation::ReloadResult;
 
-use crate::world::client::{Frames, Hyper, ask};
-use crate::world::config::{NO_RETRY, one_tenant_with};
+use crate::world::client::{Frames, Hyper, ask, get};
+use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with, pool};
 use crate::world::gateway::Gateway;
+use crate::world::message::Answer;
+use crate::world::origin::{Origin, Step};
 use crate::world::unreachable::Refusing;
 
 /// What Firefox and Chromium ask for when somebody goes to an address.
@@ -99,4 +102,120 @@ async fn a_head_has_the_length_of_the_page_and_no_body() {
         assert_eq!(head.body.len(), 0);
         assert!(head.whole);
     }
+}
+
+/// A tenant that cannot be reached, and one whose endpoint itself says 503, with these pages.
+async fn with_pages(pages: &str) -> (Gateway, Refusing, Origin) {
+    let refusing = Refusing::new();
+    let own = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
+    let origin = Origin::start([Step::raw(own)]).await;
+    let pools = [
+        pool("refusing", &[refusing.address], NO_RETRY),
+        pool("busy", &[origin.address], NO_RETRY),
+    ];
+    let tenants = "[tenants.other]\npool = \"refusing\"\n[tenants.busy]\npool = \"busy\"\n\
+                   [tenants.acme]\npool = \"refusing\"\n";
+    let gateway = Gateway::start(&format!("{}{tenants}{pages}", pools.concat())).await;
+    (gateway, refusing, origin)
+}
+
+async fn asked(gateway: &Gateway, tenant: &str, accept: &str) -> Answer {
+    let tenant = format!("X-Tenant-ID: {tenant}");
+    let fields = ["Host: a", &tenant, "X-Request-ID: it-1", accept];
+    ask(gateway.address(), "GET /", &fields).await
+}
+
+#[tokio::test]
+async fn a_tenant_shows_its_own_page_and_the_others_the_one_for_all() {
+    let pages = "[tenants.acme.error-pages]\n\
+         5xx = { body = \"no\" }\n502 = { body = \"<p>{status} {problem} {request-id}</p>\" }\n\
+         [error-pages]\n502 = { body = \"of all\", content-type = \"text/plain\" }\n\
+         404 = { body = '{\"id\":\"{request-id}\"}', content-type = \"application/json\" }\n";
+    let (gateway, _refusing, _origin) = with_pages(pages).await;
+
+    let own = asked(&gateway, "acme", BROWSER).await;
+    let of_all = asked(&gateway, "other", BROWSER).await;
+    let nobodys = asked(&gateway, "nobody", BROWSER).await;
+    let theirs = asked(&gateway, "busy", BROWSER).await;
+
+    assert_eq!(own.text(), "<p>502 connect-failed it-1</p>");
+    assert_eq!(own.all("content-type"), ["text/html; charset=utf-8"]);
+    assert_eq!(own.all("content-length"), ["30"]);
+    assert_eq!(own.all("proxy-status"), ["tenantry; error=connection_refused"]);
+    assert_eq!(own.all("content-security-policy"), [""; 0], "a page may be what it likes");
+    assert_eq!((of_all.status, of_all.text().as_str()), (502, "of all"));
+    assert_eq!((nobodys.status, nobodys.text().as_str()), (404, "{\"id\":\"it-1\"}"));
+    assert_eq!((theirs.status, theirs.text().as_str()), (503, "busy"));
+}
+
+#[tokio::test]
+async fn a_page_is_given_to_whom_it_suits() {
+    let pages = "[error-pages]\n5xx = { body = \"page\" }\n";
+    let (gateway, _refusing, _origin) = with_pages(pages).await;
+    for (accept, is_page) in [
+        (BROWSER, true),
+        ("Accept: */*", true),
+        ("X-No: accept", true),
+        ("Accept: text/html;q=0.5, application/json;q=0.4", true),
+        ("Accept: application/json", false),
+        ("Accept: application/json, text/plain, */*", false),
+        ("Accept: application/problem+json", false),
+    ] {
+        let answer = asked(&gateway, "acme", accept).await;
+        assert_eq!(answer.text() == "page", is_page, "{accept}: {answer:?}");
+        assert_eq!(answer.all("vary"), ["accept"]);
+    }
+    let head = ask(gateway.address(), "HEAD /", &["Host: a", "X-Tenant-ID: acme"]).await;
+    assert_eq!((head.all("content-length"), head.body.len()), (vec!["4".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn a_page_comes_from_its_file_and_a_change_of_it_with_the_next_reload() {
+    let refusing = Refusing::new();
+    let routes = one_tenant_with(&[refusing.address], NO_RETRY)
+        + "error-pages = { 502 = { file = \"down.html\" } }\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("down.html");
+    let large = "x".repeat(200 << 10);
+    std::fs::write(&page, &large).expect("write the page");
+    std::fs::write(folder.path().join("routes.toml"), &routes).expect("write the routes");
+    let gateway = Gateway::start_in(folder, 1, "").await.expect("it starts");
+
+    assert_eq!(gateway.get("/").await.text(), large);
+    std::fs::write(&page, "second").expect("write the page");
+    let reloaded = gateway.reload(&routes).await;
+    assert!(matches!(reloaded, ReloadResult::Live { generation: 2, .. }), "{reloaded:?}");
+    assert_eq!(gateway.get("/").await.text(), "second");
+
+    std::fs::remove_file(&page).expect("remove the page");
+    let ReloadResult::Refused { problems, .. } = gateway.reload(&routes).await else {
+        panic!("a page that is not there is a problem");
+    };
+    assert_eq!(problems[0].key.as_deref(), Some("tenants.acme.error-pages.502.file"));
+    assert!(problems[0].hint.as_deref().is_some_and(|hint| hint.starts_with("create it")));
+    assert_eq!(gateway.get("/").await.text(), "second", "what was live stays");
+}
+
+#[tokio::test]
+async fn a_start_without_a_page_serves_the_last_good_routes_without_it() {
+    let origin = Origin::saying("hello").await;
+    let routes = one_tenant(&[origin.address])
+        + "error-pages = { 4xx = { file = \"page.html\" } }\n\
+           [tenants.narrow]\nstate = \"suspended\"\nerror-pages = { 403 = { file = \"page.html\" } }\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("page.html");
+    std::fs::write(&page, "page").expect("write the page");
+    std::fs::write(folder.path().join("routes.toml"), &routes).expect("write the routes");
+    let gateway = Gateway::start_in(folder, 1, "").await.expect("it starts");
+    let narrow = get(gateway.address(), "narrow", "/").await;
+    assert_eq!((narrow.status, narrow.text().as_str()), (403, "page"));
+    let folder = gateway.stop_and_keep().await;
+    std::fs::remove_file(&page).expect("remove the page");
+
+    let gateway = Gateway::start_in(folder, 1, "").await.expect("the last good routes serve");
+
+    assert_eq!(gateway.get("/").await.text(), "hello");
+    let narrow = get(gateway.address(), "narrow", "/").await;
+    assert_eq!((narrow.status, narrow.problem().as_deref()), (403, Some("tenant-suspended")));
+    assert_eq!(gateway.metric("tenantry_config_serving_last_good").await, Some(1.0));
 }

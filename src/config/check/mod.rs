@@ -1,5 +1,6 @@
 //! From the files' words to their meaning: defaults filled in, names resolved, every fault told.
 
+mod answers;
 mod gateway;
 mod gather;
 mod head;
@@ -27,6 +28,9 @@ use super::spec::{NamingSpec, RoutesSpec};
 use super::substitute::Lookup;
 use super::text::Written;
 
+use answers::Pages;
+
+pub(super) use answers::Lost;
 pub(super) use gateway::check as check_gateway;
 
 /// Names that other folders define and the files may use.
@@ -37,11 +41,13 @@ pub struct Known<'a> {
 }
 
 /// Checks the routes files and makes their meaning of them. Reads the files of authorities that
+/// and the pages that
 /// they name, and nothing else.
 pub(super) fn check_routes(
     files: &Files,
     known: &Known<'_>,
     lookup: Lookup<'_>,
+    lost: Lost,
 ) -> Result<RoutesSpec, Problems> {
     if files.are_blank() {
         // Far more often about to be written, or cut off by a crash, than a wish to serve nobody.
@@ -59,17 +65,23 @@ pub(super) fn check_routes(
         let root = Key::root(entry.file);
         let table = root.name("pools");
         let Some(raw) = entry.raw else { continue };
-        let folder = files.files.get(entry.file).and_then(|file| file.path.parent());
+        let folder = files.folder(entry.file);
         let scope = pool::Scope { known, folder, at: entry.at };
         let spec = pool::check(raw, &scope, &table.name(&name), &mut faults);
         pools.insert(PoolId(name), Arc::new(spec));
     }
 
-    let scope = Scope { pools: &names, naming: &naming };
+    let mut pages = Pages::new(lost);
+    let error_pages = gathered.error_pages.map(|(file, raw)| {
+        let key = Key::root(file);
+        pages.check(raw.value, files.folder(file), &key.name("error-pages"), &mut faults)
+    });
+    let error_pages = Arc::new(error_pages.unwrap_or_default());
+    let scope = Scope { pools: &names, naming: &naming, files };
     let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, &mut faults);
-    let tenants = tenant::check_tenants(gathered.tenants, &scope, &sets, &mut faults);
+    let tenants = tenant::check_tenants(gathered.tenants, &scope, &sets, &mut pages, &mut faults);
     match faults.is_empty() {
-        true => Ok(RoutesSpec { naming, pools, route_sets, tenants }),
+        true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, tenants }),
         false => Err(faults.into_problems()),
     }
 }
@@ -80,6 +92,8 @@ struct Scope<'a> {
     pools: &'a BTreeSet<Arc<str>>,
     /// How requests name their tenant: no route may change that.
     naming: &'a NamingSpec,
+    /// The files that say it.
+    files: &'a Files,
 }
 
 impl Scope<'_> {

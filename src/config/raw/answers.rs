@@ -1,0 +1,28 @@
+//! The words for what the gateway itself shall answer.
+
+use http::HeaderValue;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::answers::PageFor;
+use crate::config::text::{FilePath, Written};
+
+use super::shape::{At, Pairs};
+
+/// Pages by status (`503`) or class of statuses (`5xx`).
+pub(in crate::config) type ErrorPages = Pairs<PageFor, At<ErrorPage>>;
+
+/// A page in place of the gateway's own answer: exactly one of `file` and `body` is written.
+/// `{request-id}`, `{status}` and `{problem}` in it stand for those of the answer.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct ErrorPage {
+    /// A file of UTF-8 text, up to 256 KiB. Relative paths start at the folder of this file. It is
+    /// read when the routes are.
+    pub(in crate::config) file: Option<At<Written<FilePath>>>,
+    /// The page itself, up to 256 KiB.
+    pub(in crate::config) body: Option<At<String>>,
+    /// Default: `text/html; charset=utf-8`; for `*.json` `application/json`, for `*.txt`
+    /// `text/plain; charset=utf-8`.
+    pub(in crate::config) content_type: Option<At<Written<HeaderValue>>>,
+}
