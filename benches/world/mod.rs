@@ -74,6 +74,7 @@ fn route(text: &str) -> RouteSpec {
         methods: Vec::new(),
         headers: Vec::new(),
         query: Vec::new(),
+        maintenance: None,
         action: ActionSpec::TenantPool,
         rewrite: RewriteSpec::default(),
         request_headers: HeaderEditsSpec::default(),
@@ -91,6 +92,7 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
     let set: Arc<str> = "common".into();
     let tenant = |at: usize| TenantSpec {
         state: TenantState::Active,
+        maintenance: None,
         pool: Some(PoolId(format!("pool-{}", at % 10).into())),
         routes: Vec::new(),
         route_sets: vec![Arc::clone(&set)],

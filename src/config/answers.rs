@@ -1,9 +1,13 @@
-//! The checked meaning of what the gateway itself shall answer: pages in place of its own.
+//! The checked meaning of what the gateway itself shall answer: pages in place of its own, and what
+//! is said while something is worked on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+
+use crate::base::network::Network;
 
 /// Pages in place of the gateway's own answers, the closest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub struct ErrorPagesSpec {
 /// When a page is shown. The closest one wins, which comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PageFor {
+    /// While something is worked on.
+    Maintenance,
     /// With this status.
     Status(StatusCode),
     /// With a status of this hundred: 4 or 5.
@@ -64,9 +70,11 @@ pub enum PageValue {
 }
 
 impl ErrorPagesSpec {
-    /// The page for a status.
-    pub fn find(&self, status: StatusCode) -> Option<&Arc<PageSpec>> {
+    /// The page for a status; `occasion` is what else is known of it.
+    pub fn find(&self, status: StatusCode, occasion: Option<PageFor>) -> Option<&Arc<PageSpec>> {
         let fits = |page: &&(PageFor, Arc<PageSpec>)| match page.0 {
+            own if Some(own) == occasion => true,
+            PageFor::Maintenance => false,
             PageFor::Status(own) => own == status,
             PageFor::Class(class) => class == status.as_u16() / 100,
         };
@@ -78,4 +86,13 @@ impl PageValue {
     /// Every placeholder, as it is written between braces.
     pub const ALL: [(&str, Self); 3] =
         [("request-id", Self::RequestId), ("status", Self::Status), ("problem", Self::Problem)];
+}
+
+/// What is answered while a tenant or a route is worked on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintenanceSpec {
+    /// When clients may come again, at least 1 s. Default 5 min.
+    pub retry_after: Duration,
+    /// Clients that are served all the same.
+    pub allow: Vec<Network>,
 }

@@ -14,7 +14,7 @@ use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
 use crate::model::ids::{PoolId, TenantId};
 
-use super::answers::ErrorPagesSpec;
+use super::answers::{ErrorPagesSpec, MaintenanceSpec};
 use super::problem::Place;
 
 /// `gateway.toml`: read once at start.
@@ -295,6 +295,8 @@ pub enum PathTenant {
 pub struct TenantSpec {
     /// Whether it is served.
     pub state: TenantState,
+    /// There while its state is [`TenantState::Maintenance`].
+    pub maintenance: Option<Box<MaintenanceSpec>>,
     /// Where requests go that no route matches, and where a route without an action sends them.
     pub pool: Option<PoolId>,
     /// Its own routes.
@@ -312,8 +314,19 @@ pub struct TenantSpec {
 pub enum TenantState {
     /// Served.
     Active,
+    /// Every request is answered 503, save those of clients that are let in.
+    Maintenance,
     /// Every request is answered 403.
     Suspended,
+}
+
+/// Whether a route is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteState {
+    /// Served.
+    Active,
+    /// Every request is answered 503, save those of clients that are let in.
+    Maintenance,
 }
 
 /// Routes under a name, for many tenants.
@@ -338,6 +351,8 @@ pub struct RouteSpec {
     pub headers: Vec<(HeaderName, ValueSpec)>,
     /// Which query parameters; all must hold.
     pub query: Vec<(String, ValueSpec)>,
+    /// There while it is worked on.
+    pub maintenance: Option<Box<MaintenanceSpec>>,
     /// What to do.
     pub action: ActionSpec,
     /// How the request is changed before it is forwarded.

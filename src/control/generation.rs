@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 use crate::base::snapshot::Snapshot;
 use crate::model::members::Members;
 
+use super::standing::Standing;
+
 /// What is live at one instant.
 #[derive(Clone, Debug)]
 pub struct Live {
@@ -25,6 +27,8 @@ pub struct Live {
     pub problems: Vec<Fault>,
     /// Since when reloads fail; `None` = the last one worked.
     pub failed_since: Option<SystemTime>,
+    /// How many tenants are served, and what is being worked on.
+    pub standing: Standing,
     /// Every pool, in the order of the names.
     pub pools: Vec<LivePool>,
 }
@@ -141,6 +145,7 @@ impl Live {
             serving_last_good: false,
             problems: Vec::new(),
             failed_since: None,
+            standing: Standing::default(),
             pools: Vec::new(),
         }
     }

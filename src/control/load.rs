@@ -14,6 +14,7 @@ use crate::routing::table::Table;
 
 use super::generation::Fault;
 use super::plan::{self, Numbers, Pools};
+use super::standing::Standing;
 
 /// Files and what they mean.
 #[derive(Clone, Debug)]
@@ -39,6 +40,7 @@ pub(super) struct Made {
     pub(super) pools: Pools,
     pub(super) numbers: Numbers,
     pub(super) table: Table,
+    pub(super) standing: Standing,
 }
 
 /// Does `work` on a thread that may be busy. A panic there is a fault like any other: what is live
@@ -92,7 +94,8 @@ pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
         found.into_iter().map(fault).collect::<Vec<Fault>>()
     })?;
     let table = routing::compile(&loaded.spec, Some(&previous), &pools, generation);
-    Ok(Made { loaded, pools, numbers, table })
+    let standing = Standing::of(&loaded.spec);
+    Ok(Made { loaded, pools, numbers, table, standing })
 }
 
 fn faults(problems: Problems) -> Vec<Fault> {

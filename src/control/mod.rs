@@ -4,6 +4,7 @@
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
 pub mod generation;
+pub mod standing;
 pub mod state;
 
 mod feed;

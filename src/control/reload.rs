@@ -166,10 +166,12 @@ impl Reloader {
         self.running.retire(&made.pools);
         self.metrics.publish_pools(self.running.named());
         self.serving.publish(Arc::new(self.running.list()));
+        made.standing.publish(&self.metrics);
         self.live.publish(Arc::new(Live {
             generation,
             since: SystemTime::now(),
             files: made.loaded.files.files.iter().map(|file| file.path.clone()).collect(),
+            standing: made.standing,
             pools: self.running.live(),
             ..Live::none()
         }));

@@ -52,6 +52,7 @@ pub const PROBLEMS: &[Problem] = &[
     TENANT_SUSPENDED,
     TENANT_UNKNOWN,
     NO_ROUTE,
+    MAINTENANCE,
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
     TARGET_TOO_LONG,
@@ -119,6 +120,13 @@ pub(super) const NO_ROUTE: Problem = problem(
     "No route takes this request",
     "destination_not_found",
     NO_PAGE,
+);
+pub(super) const MAINTENANCE: Problem = problem(
+    "maintenance",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "This is being worked on",
+    "http_request_denied",
+    WORK,
 );
 pub(super) const BODY_TIMEOUT: Problem = problem(
     "body-timeout",
@@ -263,6 +271,7 @@ pub(super) fn document(
 const NO_SITE: &str = "There is no site at this address. Check that it is written as it should be.";
 const NO_PAGE: &str = "There is no page at this address. Check that it is written as it should be.";
 const SWITCHED_OFF: &str = "This site is switched off.";
+const WORK: &str = "This site is being worked on. Come back in a while.";
 const ODD_REQUEST: &str = "Your browser asked for something that this site cannot do.";
 const BROKE_OFF: &str =
     "What you were sending did not arrive whole. Look at your connection and try again.";

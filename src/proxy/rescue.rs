@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 
-use crate::config::answers::PageSpec;
+use crate::config::answers::{PageFor, PageSpec};
 use crate::routing::naming::NamingError;
 use crate::routing::table::Table;
 use crate::upstream::ConnectError;
@@ -46,7 +46,10 @@ pub(super) fn answer(
         call(problem, &detail)
     } else {
         let told = Told { problem, detail: &detail, request_id: id.to_str().unwrap_or_default() };
-        let own = table.error_page(tenant.as_deref(), problem.status).map(AsRef::as_ref);
+        let occasion =
+            matches!(error, ExchangeError::Maintenance { .. }).then_some(PageFor::Maintenance);
+        let own = table.error_page(tenant.as_deref(), problem.status, occasion);
+        let own = own.map(AsRef::as_ref);
         document(&told, tenant.as_deref(), own, &asked.headers)
     };
     let size = answer.body().size_hint().exact().unwrap_or_default();
@@ -61,8 +64,15 @@ pub(super) fn answer(
     if let Ok(status) = HeaderValue::try_from(format!("tenantry; error={}", problem.proxy_error)) {
         headers.insert(PROXY_STATUS, status);
     }
-    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    match error {
+        ExchangeError::Maintenance { retry_after } => {
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        _ if problem.status == StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
     }
     answer
 }
@@ -129,6 +139,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Naming(NamingError::Unknown { .. }) => &problem::TENANT_UNKNOWN,
         ExchangeError::Naming(_) => &problem::TENANT_AMBIGUOUS,
         ExchangeError::Suspended => &problem::TENANT_SUSPENDED,
+        ExchangeError::Maintenance { .. } => &problem::MAINTENANCE,
         ExchangeError::NoRoute => &problem::NO_ROUTE,
         ExchangeError::BadRequest(_) => &problem::BAD_REQUEST,
         ExchangeError::Misdirected => &problem::MISDIRECTED,

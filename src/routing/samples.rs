@@ -41,6 +41,7 @@ pub(crate) fn route(host: &str, text: &str) -> RouteSpec {
         methods: Vec::new(),
         headers: Vec::new(),
         query: Vec::new(),
+        maintenance: None,
         action: ActionSpec::TenantPool,
         rewrite: RewriteSpec::default(),
         request_headers: HeaderEditsSpec::default(),
@@ -53,6 +54,7 @@ pub(crate) fn route(host: &str, text: &str) -> RouteSpec {
 pub(crate) fn tenant(pool: Option<&str>, routes: Vec<RouteSpec>, sets: &[&str]) -> TenantSpec {
     TenantSpec {
         state: TenantState::Active,
+        maintenance: None,
         pool: pool.map(|name| PoolId(name.into())),
         routes,
         route_sets: sets.iter().map(|name| Arc::from(*name)).collect(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use http::StatusCode;
 
-use crate::config::answers::{ErrorPagesSpec, PageSpec};
+use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
 
 use super::set::RouteSet;
@@ -70,10 +70,16 @@ impl Table {
 
     /// The page in place of the gateway's own answer of this status to a request of this tenant:
     /// the tenant's, or the one for all.
-    pub fn error_page(&self, tenant: Option<&str>, status: StatusCode) -> Option<&Arc<PageSpec>> {
+    pub fn error_page(
+        &self,
+        tenant: Option<&str>,
+        status: StatusCode,
+        occasion: Option<PageFor>,
+    ) -> Option<&Arc<PageSpec>> {
         let tenant = tenant.and_then(|id| self.tenant(id));
         let own = tenant.and_then(|tenant| tenant.spec.error_pages.as_ref());
-        own.and_then(|own| own.find(status)).or_else(|| self.error_pages.find(status))
+        own.and_then(|own| own.find(status, occasion))
+            .or_else(|| self.error_pages.find(status, occasion))
     }
 
     /// All tenants, in no order.

@@ -60,6 +60,8 @@ pub static FAMILIES: &[&Family] = &[
     &CONFIG_RELOADS,
     &CONFIG_PROBLEMS,
     &CONFIG_SERVING_LAST_GOOD,
+    &TENANTS,
+    &ROUTES_IN_MAINTENANCE,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_ERRORS,
     &LOG_DROPPED,
@@ -303,6 +305,22 @@ pub static CONFIG_PROBLEMS: Family = Family {
 pub static CONFIG_SERVING_LAST_GOOD: Family = Family {
     name: "tenantry_config_serving_last_good",
     help: "Whether the table comes from the copy on disk because the files were broken at the start",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_tenants`
+pub static TENANTS: Family = Family {
+    name: "tenantry_tenants",
+    help: "Tenants of the routes that are live, by state",
+    kind: Kind::Gauge,
+    labels: &["state"],
+};
+
+/// `tenantry_routes_in_maintenance`
+pub static ROUTES_IN_MAINTENANCE: Family = Family {
+    name: "tenantry_routes_in_maintenance",
+    help: "Routes whose requests are answered 503 because they are worked on",
     kind: Kind::Gauge,
     labels: &[],
 };

@@ -17,6 +17,7 @@ mod headers;
 mod health;
 mod http2;
 mod limits;
+mod maintenance;
 mod memory;
 mod protocols;
 mod proxied;

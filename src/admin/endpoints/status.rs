@@ -21,6 +21,16 @@ struct Status {
     generation: u64,
     ready: bool,
     draining: bool,
+    tenants: Tenants,
+    /// The first hundred, as in `tenants.acme` and `tenants.acme.routes: /billing/*`.
+    in_maintenance: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tenants {
+    active: usize,
+    maintenance: usize,
+    suspended: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,6 +41,8 @@ struct Listener {
 
 async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
     let about = &state.about;
+    let live = state.live.load();
+    let standing = &live.standing;
     let draining = *state.draining.borrow();
     let listeners = about
         .listeners
@@ -42,8 +54,14 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
         uptime_seconds: about.started.elapsed().as_secs(),
         workers: about.workers,
         listeners: listeners.collect(),
-        generation: state.live.load().generation,
+        generation: live.generation,
         ready: unready(&state).is_none(),
         draining,
+        tenants: Tenants {
+            active: standing.active,
+            maintenance: standing.maintenance,
+            suspended: standing.suspended,
+        },
+        in_maintenance: standing.in_maintenance.clone(),
     })
 }

@@ -1,21 +1,45 @@
-//! Pages in place of the gateway's own answers. A file is read once, however many tenants show it.
+//! Pages in place of the gateway's own answers, and what is said in maintenance. A file is read once, however many tenants show it.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::config::answers::{ErrorPagesSpec, PageFor, PagePart, PageSpec, PageSyntax, PageValue};
+use crate::config::answers::{
+    ErrorPagesSpec, MaintenanceSpec, PageFor, PagePart, PageSpec, PageSyntax, PageValue,
+};
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
-use crate::config::raw::{At, ErrorPage, ErrorPages};
+use crate::config::raw::{At, ErrorPage, ErrorPages, Maintenance};
 use crate::config::text::Written;
 
 use super::beside;
+
+/// What is answered while something is worked on. Checked also while nothing is, so that a slip is
+/// told before it matters.
+pub(super) fn maintenance(
+    raw: Option<Maintenance>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> MaintenanceSpec {
+    let raw = raw.unwrap_or_default();
+    let retry_after = raw.retry_after.map(|At { value: Written(time), start }| {
+        if time < Duration::from_secs(1) {
+            let hint = "write a duration from 1s to 168h, as in \"10m\"".to_owned();
+            faults.add(&key.name("retry-after"), start, "is less than a second", Some(hint));
+        }
+        time
+    });
+    MaintenanceSpec {
+        retry_after: retry_after.unwrap_or(Duration::from_secs(300)),
+        allow: raw.allow.unwrap_or_default().into_iter().map(|network| network.0).collect(),
+    }
+}
 
 /// Whether a page whose file cannot be read is a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

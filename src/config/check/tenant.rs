@@ -10,7 +10,7 @@ use crate::config::raw::{At, RouteSet, Tenant};
 use crate::config::spec::{ActionSpec, RouteSetSpec, TenantSpec, TenantState};
 use crate::model::ids::TenantId;
 
-use super::answers::Pages;
+use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
 use super::{Scope, route, undefined};
 
@@ -100,6 +100,8 @@ fn check(
 ) -> Option<TenantSpec> {
     let raw = entry.raw?;
     let state = raw.state.map_or(TenantState::Active, |state| state.0);
+    let maintenance = answers::maintenance(raw.maintenance, &key.name("maintenance"), faults);
+    let maintenance = (state == TenantState::Maintenance).then(|| Box::new(maintenance));
     let pool = raw.pool.map(|pool| scope.pool(&pool.value, pool.start, &key.name("pool"), faults));
     let starts: Vec<usize> = raw.routes.iter().flatten().map(|route| route.start).collect();
     let routes = route::check_all(raw.routes.unwrap_or_default(), scope, key, faults);
@@ -126,7 +128,15 @@ fn check(
         }
     }
     let replay_memory = raw.replay_memory.map_or(ByteSize(16 << 20), |size| size.0);
-    Some(TenantSpec { state, pool, routes, route_sets, error_pages: None, replay_memory })
+    Some(TenantSpec {
+        state,
+        maintenance,
+        pool,
+        routes,
+        route_sets,
+        error_pages: None,
+        replay_memory,
+    })
 }
 
 /// A use of a route set that needs the tenant to have a pool.

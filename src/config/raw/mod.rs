@@ -9,7 +9,7 @@ mod routes;
 mod shape;
 mod tls;
 
-pub(super) use answers::{ErrorPage, ErrorPages};
+pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
 pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
 };
