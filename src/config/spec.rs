@@ -36,6 +36,8 @@ pub struct GatewaySpec {
     pub log: LogSpec,
     /// One line a request.
     pub access_log: AccessLogSpec,
+    /// What is measured.
+    pub metrics: MetricsSpec,
     /// What a client may take.
     pub downstream: DownstreamSpec,
     /// What all clients and endpoints together may take of the memory, in bytes; `None` = a quarter
@@ -166,6 +168,13 @@ pub enum AccessLogOutput {
     Stdout,
     /// Appended to a file.
     File(NamedPath),
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsSpec {
+    /// Tenants that have series of their own. Default 1,000.
+    pub tenants: usize,
 }
 
 /// What a client may take.

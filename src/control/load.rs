@@ -11,6 +11,7 @@ use crate::config::{self, Files, Known, Problem, Problems};
 use crate::pool::balancer;
 use crate::routing;
 use crate::routing::table::Table;
+use crate::telemetry::tenants::Slots;
 
 use super::generation::Fault;
 use super::plan::{self, Numbers, Pools};
@@ -41,6 +42,8 @@ pub(super) struct Made {
     pub(super) numbers: Numbers,
     pub(super) table: Table,
     pub(super) standing: Standing,
+    /// The numbers of the tenants.
+    pub(super) slots: Slots,
 }
 
 /// Does `work` on a thread that may be busy. A panic there is a fault like any other: what is live
@@ -95,7 +98,8 @@ pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
     })?;
     let table = routing::compile(&loaded.spec, Some(&previous), &pools, generation);
     let standing = Standing::of(&loaded.spec);
-    Ok(Made { loaded, pools, numbers, table, standing })
+    let slots = table.tenants().map(|tenant| tenant.label.slot).collect();
+    Ok(Made { loaded, pools, numbers, table, standing, slots })
 }
 
 fn faults(problems: Problems) -> Vec<Fault> {

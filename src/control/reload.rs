@@ -162,6 +162,7 @@ impl Reloader {
         self.running.adopt(&made.pools, patience).await;
         let tenants = made.table.tenants().len();
         self.retired.add(self.table.load());
+        self.metrics.publish_tenants(made.slots);
         self.table.publish(Arc::new(made.table));
         self.running.retire(&made.pools);
         self.metrics.publish_pools(self.running.named());

@@ -33,6 +33,7 @@ pub static FAMILIES: &[&Family] = &[
     &REQUESTS,
     &REQUEST_DURATION,
     &BODY_BYTES,
+    &FOLDED_TENANTS,
     &REQUESTS_IN_FLIGHT,
     &GATEWAY_ANSWERS,
     &ATTEMPTS,
@@ -91,6 +92,14 @@ pub static BODY_BYTES: Family = Family {
     help: "Bytes of bodies: of requests as read, of responses as sent",
     kind: Kind::Counter,
     labels: &["tenant", "direction"],
+};
+
+/// `tenantry_metrics_folded_tenants`
+pub static FOLDED_TENANTS: Family = Family {
+    name: "tenantry_metrics_folded_tenants",
+    help: "Tenants that sent requests and have no series of their own: they are summed under _other",
+    kind: Kind::Gauge,
+    labels: &[],
 };
 
 /// `tenantry_requests_in_flight`

@@ -17,7 +17,7 @@ use crate::config::raw::{
 };
 use crate::config::spec::{
     AccessLogOutput, AccessLogSpec, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec, ListenerSpec,
-    LogFormat, LogSpec, NamedPath,
+    LogFormat, LogSpec, MetricsSpec, NamedPath,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
@@ -59,6 +59,9 @@ fn meaning(
         dns: dns(raw.dns, &key.name("dns"), faults),
         log: log(raw.log),
         access_log: access_log(raw.access_log, folder, &key.name("access-log"), faults),
+        metrics: MetricsSpec {
+            tenants: raw.metrics.and_then(|raw| raw.tenants).map_or(1000, |tenants| tenants.size()),
+        },
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
         buffers: buffers(raw.memory, &key.name("memory"), faults),
         drain: drain(raw.drain),
