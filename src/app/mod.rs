@@ -89,6 +89,7 @@ impl App {
     /// When something that it needs cannot be had; nothing is left running then.
     pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         let started = Instant::now();
+        metrics.limit_tenants(gateway.metrics.tenants);
         let presented = look_outside(&gateway)?;
         let listeners: Vec<SocketAddr> =
             gateway.listeners.iter().map(|listener| listener.address).collect();

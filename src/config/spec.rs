@@ -15,6 +15,7 @@ use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
 use crate::model::ids::{PoolId, TenantId};
 
+use super::answers::{ErrorPagesSpec, MaintenanceSpec};
 use super::problem::Place;
 
 /// `gateway.toml`: read once at start.
@@ -36,6 +37,8 @@ pub struct GatewaySpec {
     pub log: LogSpec,
     /// One line a request.
     pub access_log: AccessLogSpec,
+    /// What is measured.
+    pub metrics: MetricsSpec,
     /// What a client may take.
     pub downstream: DownstreamSpec,
     /// What all clients and endpoints together may take of the memory, in bytes; `None` = a quarter
@@ -195,6 +198,13 @@ pub enum AccessLogOutput {
     File(NamedPath),
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsSpec {
+    /// Tenants that have series of their own. Default 1,000.
+    pub tenants: usize,
+}
+
 /// What a client may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DownstreamSpec {
@@ -248,6 +258,8 @@ pub struct DrainSpec {
 pub struct RoutesSpec {
     /// How a request names its tenant.
     pub naming: NamingSpec,
+    /// Pages in place of the gateway's own answers, of tenants that have none of their own.
+    pub error_pages: Arc<ErrorPagesSpec>,
     /// Sets of endpoints by name.
     pub pools: BTreeMap<PoolId, Arc<PoolSpec>>,
     /// Route sets that tenants use by name.
@@ -320,12 +332,16 @@ pub enum PathTenant {
 pub struct TenantSpec {
     /// Whether it is served.
     pub state: TenantState,
+    /// There while its state is [`TenantState::Maintenance`].
+    pub maintenance: Option<Box<MaintenanceSpec>>,
     /// Where requests go that no route matches, and where a route without an action sends them.
     pub pool: Option<PoolId>,
     /// Its own routes.
     pub routes: Vec<RouteSpec>,
     /// Names of the route sets that it uses, in order.
     pub route_sets: Vec<Arc<str>>,
+    /// Its pages in place of the gateway's own answers; `None` = it has none.
+    pub error_pages: Option<Arc<ErrorPagesSpec>>,
     /// Memory that copies of request bodies kept for retries may take at once. Default 16 MiB.
     pub replay_memory: ByteSize,
 }
@@ -335,8 +351,19 @@ pub struct TenantSpec {
 pub enum TenantState {
     /// Served.
     Active,
+    /// Every request is answered 503, save those of clients that are let in.
+    Maintenance,
     /// Every request is answered 403.
     Suspended,
+}
+
+/// Whether a route is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteState {
+    /// Served.
+    Active,
+    /// Every request is answered 503, save those of clients that are let in.
+    Maintenance,
 }
 
 /// Routes under a name, for many tenants.
@@ -361,6 +388,8 @@ pub struct RouteSpec {
     pub headers: Vec<(HeaderName, ValueSpec)>,
     /// Which query parameters; all must hold.
     pub query: Vec<(String, ValueSpec)>,
+    /// There while it is worked on.
+    pub maintenance: Option<Box<MaintenanceSpec>>,
     /// What to do.
     pub action: ActionSpec,
     /// How the request is changed before it is forwarded.

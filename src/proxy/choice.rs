@@ -7,6 +7,7 @@ use http::header::HeaderMap;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
+use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{RetrySpec, SplitBy, TenantState, TimeoutsSpec};
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -58,12 +59,16 @@ pub(super) fn choose<'t>(
     let named = table.name(head, identity)?;
     let tenant = named.tenant.as_ref();
     visit.note(|record| record.tenant = Some(tenant.label.clone()));
-    if tenant.state == TenantState::Suspended {
-        return Err(ExchangeError::Suspended);
+    match tenant.state {
+        TenantState::Active => {}
+        TenantState::Maintenance => let_in(tenant.maintenance(), peer)?,
+        TenantState::Suspended => return Err(ExchangeError::Suspended),
     }
 
     let route = find_route(tenant, head, named.path);
     visit.note_for_log(|record| record.route = route.map(|route| Arc::clone(&route.name)));
+
+    let_in(route.and_then(|route| route.maintenance.as_deref()), peer)?;
 
     let pool = match route.map(|route| &route.action) {
         Some(Action::Redirect(redirect)) => return Ok(Chosen::Redirect(tenant, redirect)),
@@ -75,6 +80,16 @@ pub(super) fn choose<'t>(
     visit.note(|record| record.pool = Some(pool.label.clone()));
     let target = target(head, route, named.path)?;
     Ok(Chosen::Forward(Choice { tenant, route: route.map(Arc::as_ref), pool, target }))
+}
+
+/// Refuses who is not let in while something is worked on.
+fn let_in(work: Option<&MaintenanceSpec>, peer: &Peer) -> Result<(), ExchangeError> {
+    match work {
+        Some(work) if !work.allow.iter().any(|network| network.contains(peer.address)) => {
+            Err(ExchangeError::Maintenance { retry_after: work.retry_after })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn find_route<'t>(tenant: &'t Tenant, head: &Parts, path: &str) -> Option<&'t Arc<Route>> {

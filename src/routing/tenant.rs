@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{TenantSpec, TenantState};
 use crate::model::ids::Label;
 use crate::pool::Pool;
@@ -18,7 +19,7 @@ use super::set::RouteSet;
 pub struct Tenant {
     /// Its id and its number for metrics.
     pub label: Label,
-    /// Whether it is served. The caller refuses a suspended one.
+    /// Whether it is served. The caller refuses one that is not.
     pub state: TenantState,
     /// Where requests go that no route takes, and where [`Action::TenantPool`] leads.
     ///
@@ -37,6 +38,11 @@ impl Tenant {
     /// Its id.
     pub fn id(&self) -> &str {
         &self.label.name
+    }
+
+    /// What is answered while it is worked on.
+    pub fn maintenance(&self) -> Option<&MaintenanceSpec> {
+        self.spec.maintenance.as_deref()
     }
 
     /// What it has taken of its retries and its memory for replays.

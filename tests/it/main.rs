@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
+mod answers;
 mod conformance;
 mod cuts;
 mod differential;
@@ -17,6 +18,7 @@ mod headers;
 mod health;
 mod http2;
 mod limits;
+mod maintenance;
 mod memory;
 mod protocols;
 mod proxied;

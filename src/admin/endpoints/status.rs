@@ -26,6 +26,9 @@ struct Status {
     ready: bool,
     draining: bool,
     certificates: Certificates,
+    tenants: Tenants,
+    /// The first hundred, as in `tenants.acme` and `tenants.acme.routes: /billing/*`.
+    in_maintenance: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,6 +49,13 @@ struct InUse {
 }
 
 #[derive(Debug, Serialize)]
+struct Tenants {
+    active: usize,
+    maintenance: usize,
+    suspended: usize,
+}
+
+#[derive(Debug, Serialize)]
 struct Listener {
     address: String,
     tls: bool,
@@ -54,6 +64,7 @@ struct Listener {
 async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
     let about = &state.about;
     let live = state.live.load();
+    let standing = &live.standing;
     let draining = *state.draining.borrow();
     let listeners = about
         .listeners
@@ -69,6 +80,12 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
         ready: unready(&state).is_none(),
         draining,
         certificates: certificates(&state, &live.ends),
+        tenants: Tenants {
+            active: standing.active,
+            maintenance: standing.maintenance,
+            suspended: standing.suspended,
+        },
+        in_maintenance: standing.in_maintenance.clone(),
     })
 }
 

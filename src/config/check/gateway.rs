@@ -19,7 +19,7 @@ use crate::config::raw::{
 };
 use crate::config::spec::{
     AccessLogOutput, AccessLogSpec, ChainField, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec,
-    ListenerSpec, LogFormat, LogSpec, NamedPath, TrustedProxiesSpec,
+    ListenerSpec, LogFormat, LogSpec, MetricsSpec, NamedPath, TrustedProxiesSpec,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
@@ -65,6 +65,9 @@ fn meaning(
         dns: dns(raw.dns, &key.name("dns"), faults),
         log: log(raw.log),
         access_log: access_log(raw.access_log, folder, &key.name("access-log"), faults),
+        metrics: MetricsSpec {
+            tenants: raw.metrics.and_then(|raw| raw.tenants).map_or(1000, |tenants| tenants.size()),
+        },
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
         buffers: buffers(raw.memory, &key.name("memory"), faults),
         drain: drain(raw.drain),

@@ -44,6 +44,8 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) log: Option<Log>,
     /// One line of JSON for each request.
     pub(in crate::config) access_log: Option<AccessLog>,
+    /// What is measured.
+    pub(in crate::config) metrics: Option<Metrics>,
     /// What a client may take.
     pub(in crate::config) downstream: Option<Downstream>,
     /// What all clients and endpoints together may take of the memory.
@@ -179,6 +181,15 @@ pub(in crate::config) struct AccessLog {
     /// Lines that may wait for the writer, from 1 to 1048576; more are dropped and counted.
     /// Default: 8192.
     pub(in crate::config) queue: Option<Whole<1, 1_048_576>>,
+}
+
+/// What is measured.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Metrics {
+    /// Tenants that have series of their own, from 0 to 1000000: the first that send requests. The
+    /// rest is summed under `_other`. Default: 1000.
+    pub(in crate::config) tenants: Option<Whole<0, 1_000_000>>,
 }
 
 /// What a client may take.

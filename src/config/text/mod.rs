@@ -2,6 +2,7 @@
 //! instead when a text does not fit.
 
 mod address;
+mod answers;
 mod choice;
 mod head;
 mod host;

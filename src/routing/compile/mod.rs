@@ -42,7 +42,14 @@ pub fn compile(
         };
         tenants.insert(ById(tenant));
     }
-    Table { generation, naming: spec.naming.clone(), tenants, sets, next_slot }
+    Table {
+        generation,
+        naming: spec.naming.clone(),
+        error_pages: Arc::clone(&spec.error_pages),
+        tenants,
+        sets,
+        next_slot,
+    }
 }
 
 fn compile_sets(
