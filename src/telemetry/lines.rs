@@ -47,7 +47,7 @@ pub(super) struct Plan<T> {
     /// Lines that may wait.
     pub(super) queue: usize,
     /// Appends one line, with its end, to the bytes.
-    pub(super) format: fn(T, &mut Vec<u8>),
+    pub(super) format: Box<dyn FnMut(T, &mut Vec<u8>) + Send>,
     /// Counts the lines that found the queue full.
     pub(super) dropped: Arc<AtomicU64>,
     /// Counts the writes that failed.
