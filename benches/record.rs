@@ -24,6 +24,7 @@ fn record(tenant: u32) -> Record {
         method: Method::GET,
         version: Version::HTTP_11,
         line: None,
+        asked: None,
         tenant: Some(Label { name: format!("tenant-{tenant}").into(), slot: tenant }),
         route: None,
         pool: Some(Label { name: "shop".into(), slot: 3 }),

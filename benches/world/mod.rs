@@ -98,6 +98,7 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
         routes: Vec::new(),
         route_sets: vec![Arc::clone(&set)],
         error_pages: None,
+        sample: None,
         replay_memory: ByteSize(16 << 20),
     };
     let header = HeaderName::from_static("x-tenant-id");

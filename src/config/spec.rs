@@ -14,6 +14,7 @@ use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
 use crate::model::ids::{PoolId, TenantId};
+use crate::model::log_line::Piece;
 
 use super::answers::{ErrorPagesSpec, MaintenanceSpec};
 use super::problem::Place;
@@ -181,10 +182,36 @@ pub enum LogFormat {
 pub struct AccessLogSpec {
     /// Where the lines go.
     pub output: AccessLogOutput,
+    /// How a line looks. Default JSON.
+    pub format: AccessLogFormat,
     /// The share of requests that leave a line. Default 100 %.
     pub sample: Percent,
+    /// Whether failed requests leave a line in any case. Default: yes.
+    pub errors: bool,
+    /// What is not shown.
+    pub mask: MaskSpec,
     /// Lines that may wait for the writer; more are dropped and counted. Default 8192.
     pub queue: usize,
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// One JSON object.
+    Json,
+    /// As web servers write it.
+    Combined,
+    /// These pieces.
+    Pieces(Vec<Piece>),
+}
+
+/// Names whose values are not shown in logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaskSpec {
+    /// Query parameters, in lower case.
+    pub query: Vec<String>,
+    /// Fields of a head.
+    pub headers: Vec<HeaderName>,
 }
 
 /// Where access log lines go.
@@ -342,6 +369,8 @@ pub struct TenantSpec {
     pub route_sets: Vec<Arc<str>>,
     /// Its pages in place of the gateway's own answers; `None` = it has none.
     pub error_pages: Option<Arc<ErrorPagesSpec>>,
+    /// The share of its requests that leave a line; `None` = as the access log says.
+    pub sample: Option<Percent>,
     /// Memory that copies of request bodies kept for retries may take at once. Default 16 MiB.
     pub replay_memory: ByteSize,
 }

@@ -59,6 +59,7 @@ pub(super) fn choose<'t>(
     let named = table.name(head, identity)?;
     let tenant = named.tenant.as_ref();
     visit.note(|record| record.tenant = Some(tenant.label.clone()));
+    visit.sample(tenant.sample, head);
     match tenant.state {
         TenantState::Active => {}
         TenantState::Maintenance => let_in(tenant.maintenance(), peer)?,
@@ -68,7 +69,11 @@ pub(super) fn choose<'t>(
     let route = find_route(tenant, head, named.path);
     visit.note_for_log(|record| record.route = route.map(|route| Arc::clone(&route.name)));
 
-    let_in(route.and_then(|route| route.maintenance.as_deref()), peer)?;
+    if let Some(route) = route.filter(|route| route.maintenance.is_some()) {
+        let_in(route.maintenance.as_deref(), peer).inspect_err(|_| {
+            visit.note_failure(|record| record.route = Some(Arc::clone(&route.name)))
+        })?;
+    }
 
     let pool = match route.map(|route| &route.action) {
         Some(Action::Redirect(redirect)) => return Ok(Chosen::Redirect(tenant, redirect)),
@@ -138,6 +143,18 @@ fn target(
 }
 
 impl<'t> Choice<'t> {
+    /// Whether target or host become others before the request is forwarded.
+    pub(super) fn rewrites(&self) -> bool {
+        self.target.is_some() || self.route.is_some_and(|route| route.rewrite.host.is_some())
+    }
+
+    /// Tells the log which route it was, after a failure.
+    pub(super) fn note_failure(&self, visit: &mut Visit) {
+        visit.note_failure(|record| {
+            record.route = self.route.map(|route| Arc::clone(&route.name));
+        });
+    }
+
     /// The deadlines of this exchange.
     pub(super) fn deadlines(&self) -> Deadlines {
         let own = self.route.map_or(&TimeoutsSpec::UNSAID, |route| &route.timeouts);

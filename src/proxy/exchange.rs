@@ -27,7 +27,12 @@ pub(super) async fn serve(
     let mut visit = Visit::begin(worker, peer, head);
     let view = worker.view(); // one table for the whole exchange
     match run(worker, peer, &view, head, body, &mut visit).await {
-        Ok(reply) => reply.answer(worker, peer, visit),
+        Ok(reply) => {
+            if reply.is_failure() {
+                visit.failed(head);
+            }
+            reply.answer(worker, peer, visit)
+        }
         Err(error) => rescue::answer(&error, head, &view.table, visit),
     }
 }
@@ -47,6 +52,7 @@ async fn run(
         secured.check(head)?;
     }
     if let Some(answer) = hops::count(head)? {
+        visit.sample(None, head);
         return Ok(answer);
     }
 
@@ -58,8 +64,17 @@ async fn run(
         Chosen::Respond(respond) => return Ok(local::respond(respond)),
     };
 
-    let mut outgoing = Outgoing::prepare(worker, peer, view, &choice, head, body, visit)?;
-    let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit).await?;
+    if choice.rewrites() {
+        visit.keep_asked(head);
+    }
+    let mut outgoing = Outgoing::prepare(worker, peer, view, &choice, head, body, visit)
+        .inspect_err(|_| choice.note_failure(visit))?;
+    let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit)
+        .await
+        .inspect_err(|_| choice.note_failure(visit))?;
+    if answer.status().is_server_error() {
+        choice.note_failure(visit);
+    }
 
     let ended = hygiene::clean_answer(&mut answer);
     lease.nominated = ended.nominated;

@@ -34,6 +34,7 @@ pub(super) fn answer(
     mut visit: Visit,
 ) -> Response<AnswerBody> {
     let problem = classify(error);
+    visit.failed(asked);
     let id = visit.request_id();
     let (mut tenant, mut is_call) = (None, false);
     visit.note(|record| {

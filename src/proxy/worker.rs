@@ -289,7 +289,8 @@ impl Worker {
         record.duration = self.clock.now().saturating_duration_since(record.started);
         self.meter.exchange(&record);
         if record.line.is_some() {
-            self.access_log.write(*record);
+            record.asked = None; // it shares the memory of the whole head
+            self.access_log.write(record);
         }
     }
 

@@ -59,6 +59,7 @@ pub(crate) fn tenant(pool: Option<&str>, routes: Vec<RouteSpec>, sets: &[&str]) 
         routes,
         route_sets: sets.iter().map(|name| Arc::from(*name)).collect(),
         error_pages: None,
+        sample: None,
         replay_memory: ByteSize(16 << 20),
     }
 }

@@ -8,6 +8,7 @@ use crate::model::ids::Label;
 use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
 use crate::resilience::budget::Fill;
+use crate::telemetry::access_log::sample::Sample;
 
 use super::matcher::Query;
 use super::route::Route;
@@ -21,6 +22,8 @@ pub struct Tenant {
     pub label: Label,
     /// Whether it is served. The caller refuses one that is not.
     pub state: TenantState,
+    /// The share of its requests that leave a line in the access log, where it has one of its own.
+    pub sample: Option<Sample>,
     /// Where requests go that no route takes, and where [`Action::TenantPool`] leads.
     ///
     /// [`Action::TenantPool`]: super::action::Action::TenantPool

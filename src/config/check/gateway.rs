@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
+
 use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::faults::Faults;
@@ -14,12 +17,13 @@ use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::problem::Problems;
 use crate::config::raw::{
-    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
-    TrustedProxies,
+    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory,
+    ProxyProtocol, TrustedProxies,
 };
 use crate::config::spec::{
-    AccessLogOutput, AccessLogSpec, ChainField, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec,
-    ListenerSpec, LogFormat, LogSpec, MetricsSpec, NamedPath, TrustedProxiesSpec,
+    AccessLogFormat, AccessLogOutput, AccessLogSpec, ChainField, DnsSpec, DownstreamSpec,
+    DrainSpec, GatewaySpec, ListenerSpec, LogFormat, LogSpec, MaskSpec, MetricsSpec, NamedPath,
+    TrustedProxiesSpec,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
@@ -256,9 +260,24 @@ fn access_log(
     };
     AccessLogSpec {
         output,
+        format: raw.format.map_or(AccessLogFormat::Json, |format| format.0),
+        errors: raw.errors.unwrap_or(true),
+        mask: mask(raw.mask),
         sample: raw.sample.map_or(Percent::new(100.0), |sample| sample.0),
         queue: raw.queue.map_or(8192, |queue| queue.size()),
     }
+}
+
+fn mask(raw: Option<Mask>) -> MaskSpec {
+    let raw = raw.unwrap_or_default();
+    let mut mask = MaskSpec { query: Vec::new(), headers: Vec::new() };
+    if raw.defaults.unwrap_or(true) {
+        mask.query.extend(SECRET_PARAMETERS.iter().map(|name| (*name).to_owned()));
+        mask.headers.extend(SECRET_HEADERS);
+    }
+    mask.query.extend(raw.query.unwrap_or_default().iter().map(|name| name.to_lowercase()));
+    mask.headers.extend(raw.headers.unwrap_or_default().into_iter().map(|name| name.0));
+    mask
 }
 
 fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -> DownstreamSpec {
@@ -320,3 +339,53 @@ fn drain(raw: Option<Drain>) -> DrainSpec {
         timeout: raw.timeout.map_or(Duration::from_secs(30), |time| time.0),
     }
 }
+
+/// Parameters that carry secrets as applications, OAuth 2, OpenID Connect, SAML and signed URLs of the
+/// large clouds name them.
+const SECRET_PARAMETERS: &[&str] = &[
+    "token",
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "auth_token",
+    "api_token",
+    "api_key",
+    "apikey",
+    "auth",
+    "authorization",
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "client_secret",
+    "client_assertion",
+    "code",
+    "code_verifier",
+    "otp",
+    "jwt",
+    "session",
+    "session_id",
+    "sessionid",
+    "sid",
+    "sig",
+    "signature",
+    "samlresponse",
+    "x_amz_signature",
+    "x_amz_credential",
+    "x_amz_security_token",
+    "x_goog_signature",
+    "x_goog_credential",
+];
+
+/// Fields that carry secrets.
+const SECRET_HEADERS: [HeaderName; 8] = [
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    COOKIE,
+    SET_COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-auth-token"),
+    HeaderName::from_static("x-csrf-token"),
+    HeaderName::from_static("x-amz-security-token"),
+];

@@ -127,6 +127,7 @@ fn check(
             faults.add_missing(key, entry.at, what, "write pool = \"…\", or suspend it");
         }
     }
+    let sample = raw.access_log.and_then(|log| log.sample).map(|sample| sample.0);
     let replay_memory = raw.replay_memory.map_or(ByteSize(16 << 20), |size| size.0);
     Some(TenantSpec {
         state,
@@ -135,6 +136,7 @@ fn check(
         routes,
         route_sets,
         error_pages: None,
+        sample,
         replay_memory,
     })
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::HeaderName;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -12,7 +13,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
-use crate::config::spec::{ChainField, LogFormat};
+use crate::config::spec::{AccessLogFormat, ChainField, LogFormat};
 use crate::config::text::{
     AccessOutput, AdminAddress, DnsServer, FilePath, Filter, StateFolder, Written,
 };
@@ -42,7 +43,7 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) dns: Option<Dns>,
     /// The gateway's own log, on standard error.
     pub(in crate::config) log: Option<Log>,
-    /// One line of JSON for each request.
+    /// One line for each request.
     pub(in crate::config) access_log: Option<AccessLog>,
     /// What is measured.
     pub(in crate::config) metrics: Option<Metrics>,
@@ -176,11 +177,32 @@ pub(in crate::config) struct AccessLog {
     pub(in crate::config) output: Option<At<Written<AccessOutput>>>,
     /// The file that lines are appended to, in place of `output`.
     pub(in crate::config) file: Option<At<Written<FilePath>>>,
+    /// How a line looks: `json`, `combined` (as nginx and Apache write it), or a text with
+    /// placeholders as in `{time} {tenant} {status} {duration}`. Default: `json`.
+    pub(in crate::config) format: Option<Written<AccessLogFormat>>,
+    /// Whether requests that failed (a 5xx, or an answer of the gateway to a problem) leave a line
+    /// whatever the sample. Default: `true`.
+    pub(in crate::config) errors: Option<bool>,
+    /// What is shown as `***`.
+    pub(in crate::config) mask: Option<Mask>,
     /// The share of requests that leave a line, from `0%` to `100%`. Default: `100%`.
     pub(in crate::config) sample: Option<Written<Percent>>,
     /// Lines that may wait for the writer, from 1 to 1048576; more are dropped and counted.
     /// Default: 8192.
     pub(in crate::config) queue: Option<Whole<1, 1_048_576>>,
+}
+
+/// Names whose values are secrets: they are shown as `***`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Mask {
+    /// Query parameters, in any case; `-` and `_` are the same.
+    pub(in crate::config) query: Option<Vec<String>>,
+    /// Headers.
+    pub(in crate::config) headers: Option<Vec<Written<HeaderName>>>,
+    /// Whether the usual names (`token`, `password`, `Authorization` and so on) are masked besides.
+    /// Default: `true`.
+    pub(in crate::config) defaults: Option<bool>,
 }
 
 /// What is measured.

@@ -11,7 +11,7 @@ mod tls;
 
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
 pub(super) use gateway::{
-    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
+    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};

@@ -6,7 +6,7 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::base::units::ByteSize;
+use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::TenantState;
 use crate::config::text::{HostPattern, NamePattern, PathKeep, Written};
 
@@ -112,6 +112,16 @@ pub(in crate::config) struct Tenant {
     pub(in crate::config) error_pages: Option<ErrorPages>,
     /// The tenant's own routes.
     pub(in crate::config) routes: Option<Vec<At<Route>>>,
+    /// What of its requests is logged.
+    pub(in crate::config) access_log: Option<TenantLog>,
     /// Memory that copies of request bodies kept for retries may take at once. Default: `16MiB`.
     pub(in crate::config) replay_memory: Option<Written<ByteSize>>,
+}
+
+/// What of a tenant's requests is logged.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct TenantLog {
+    /// The share of its requests that leave a line, from `0%` to `100%`, in place of the gateway's.
+    pub(in crate::config) sample: Option<Written<Percent>>,
 }

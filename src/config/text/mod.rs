@@ -6,6 +6,7 @@ mod answers;
 mod choice;
 mod head;
 mod host;
+mod log_line;
 mod path;
 mod unit;
 

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use crate::config::spec::{RouteSetSpec, RoutesSpec, TenantSpec};
 use crate::model::ids::{Label, PoolId, TenantId};
 use crate::pool::Pool;
+use crate::telemetry::access_log::sample::Sample;
 
 use super::set::RouteSet;
 use super::table::{ById, SharedSet, Table};
@@ -138,6 +139,7 @@ fn new(id: &TenantId, slot: u32, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant
     Tenant {
         label: Label { name: id.shared(), slot },
         state: spec.state,
+        sample: spec.sample.map(Sample::of),
         pool: parts.pool,
         own: parts.own,
         sets: parts.sets.into(),
@@ -153,6 +155,7 @@ fn changed(before: &Tenant, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant {
     Tenant {
         label: before.label.clone(),
         state: spec.state,
+        sample: spec.sample.map(Sample::of),
         pool: parts.pool,
         own: parts.own,
         sets: parts.sets.into(),

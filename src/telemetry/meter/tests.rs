@@ -25,6 +25,7 @@ fn record(tenant: Option<Label>, pool: Option<Label>, status: u16) -> Record {
         method: Method::GET,
         version: Version::HTTP_11,
         line: None,
+        asked: None,
         tenant,
         route: None,
         pool,

@@ -84,6 +84,7 @@ fn record(tenant: &str, problem: &'static str) -> crate::telemetry::record::Reco
         method: http::Method::GET,
         version: http::Version::HTTP_11,
         line: None,
+        asked: None,
         tenant: Some(Label { name: tenant.into(), slot: 0 }),
         route: None,
         pool: None,

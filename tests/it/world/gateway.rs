@@ -51,9 +51,12 @@ impl Gateway {
         workers: usize,
         more: &str,
     ) -> Result<Self, StartError> {
+        let log = match more.contains("[access-log]") {
+            true => "",
+            false => "[access-log]\nfile = \"access.log\"\n",
+        };
         let text = format!(
-            "routes = \"routes.toml\"\nworkers = {workers}\n\
-             [access-log]\nfile = \"access.log\"\n\
+            "routes = \"routes.toml\"\nworkers = {workers}\n{log}\
              [admin]\naddress = \"127.0.0.1:0\"\n\
              [[listeners]]\naddress = \"127.0.0.1:0\"\n{more}\n"
         );
