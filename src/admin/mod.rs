@@ -6,7 +6,6 @@ mod endpoints;
 mod guard;
 mod reply;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,6 +19,7 @@ use tokio::time::Instant;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::control::generation::{Live, ReloadResult};
+use crate::model::address::Address;
 use crate::telemetry::registry::Metrics;
 
 use self::connections::LIMITS;
@@ -55,8 +55,8 @@ pub struct About {
 /// One address where clients connect.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Address and the port that was bound.
-    pub address: SocketAddr,
+    /// Address and the port that was bound, or a Unix socket.
+    pub address: Address,
     /// Whether it speaks TLS.
     pub tls: bool,
 }

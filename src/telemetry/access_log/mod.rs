@@ -103,7 +103,7 @@ impl AccessLogOwner {
 struct LineBody<'a> {
     time: String,
     request_id: &'a str,
-    client: IpAddr,
+    client: Option<IpAddr>,
     method: &'a str,
     host: Option<&'a str>,
     path: Option<&'a str>,
