@@ -97,9 +97,7 @@ impl App {
     pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         let started = Instant::now();
         let tls = look_outside(&gateway)?;
-        let listeners = gateway.listeners.iter();
-        let listeners: Vec<_> = listeners.map(|at| (at.address.clone(), at.mode)).collect();
-        let mut sockets = sockets::bind(&listeners, gateway.workers)?;
+        let mut sockets = bind(&gateway)?;
         let files = std::mem::take(&mut sockets.files);
         let admin = gateway.admin.map(sockets::listen_alone).transpose()?;
         let (lines, access_log) =
@@ -237,6 +235,12 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Vec<Option<Snapshot<Certificate
     let made = read.made.into_iter();
     let made = made.map(|made| made.map(|made| Snapshot::new(Arc::new(made)))).collect();
     Problems::of(problems).map_or(Ok(made), Err)
+}
+
+fn bind(gateway: &GatewaySpec) -> Result<Sockets, BindError> {
+    let listeners = gateway.listeners.iter();
+    let wanted: Vec<_> = listeners.map(|at| (at.address.clone(), at.mode)).collect();
+    sockets::bind(&wanted, gateway.workers)
 }
 
 fn serve(sockets: Sockets, setup: impl Fn(usize) -> Setup) -> Result<Workers, StartError> {

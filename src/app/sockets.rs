@@ -266,7 +266,7 @@ mod tests {
         let address = first.addresses[0].clone();
         let _listening = first.listen().unwrap();
 
-        let error = bind(&[address.clone()], 2).unwrap_err();
+        let error = bind(std::slice::from_ref(&address), 2).unwrap_err();
 
         let text = error.to_string();
         assert!(text.contains(&address.to_string()), "{text}");
