@@ -20,7 +20,7 @@ fn record(tenant: u32) -> Record {
         started: Instant::now(),
         duration: Duration::from_micros(u64::from(tenant) * 7 + 400),
         request_id: HeaderValue::from_static("0195"),
-        client: std::net::Ipv4Addr::LOCALHOST.into(),
+        client: Some(std::net::Ipv4Addr::LOCALHOST.into()),
         method: Method::GET,
         version: Version::HTTP_11,
         line: None,

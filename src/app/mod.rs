@@ -6,6 +6,7 @@ pub mod outside;
 pub mod signals;
 pub mod sockets;
 pub mod translate;
+pub mod unix;
 pub mod workers;
 
 use std::io;
@@ -25,6 +26,7 @@ use crate::config::spec::{DrainSpec, GatewaySpec};
 use crate::control::certificates::Presented;
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
+use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
 use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
@@ -32,6 +34,7 @@ use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
 
 use sockets::{BindError, Sockets};
+use unix::SocketFile;
 use workers::{WorkerLost, Workers};
 
 /// A gateway that serves. It belongs to the runtime that it was started on, which does its control
@@ -40,6 +43,7 @@ use workers::{WorkerLost, Workers};
 #[derive(Debug)]
 pub struct App {
     addresses: Vec<SocketAddr>,
+    files: Vec<SocketFile>,
     admin: Option<SocketAddr>,
     control: Control,
     workers: Workers,
@@ -91,9 +95,8 @@ impl App {
         let started = Instant::now();
         metrics.limit_tenants(gateway.metrics.tenants);
         let presented = look_outside(&gateway)?;
-        let listeners: Vec<SocketAddr> =
-            gateway.listeners.iter().map(|listener| listener.address).collect();
-        let sockets = sockets::bind(&listeners, gateway.workers)?;
+        let mut sockets = bind(&gateway)?;
+        let files = std::mem::take(&mut sockets.files);
         let admin = gateway.admin.map(sockets::listen_alone).transpose()?;
         let (lines, access_log) =
             AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
@@ -138,10 +141,22 @@ impl App {
             .map_err(StartError::Admin)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         let drain = gateway.drain;
-        Ok(Self { addresses, admin, control, workers, phase, draining, access_log, tasks, drain })
+        let addresses = addresses.iter().filter_map(Address::net).collect();
+        Ok(Self {
+            addresses,
+            files,
+            admin,
+            control,
+            workers,
+            phase,
+            draining,
+            access_log,
+            tasks,
+            drain,
+        })
     }
 
-    /// Where clients connect, in the order of the listeners.
+    /// Where clients connect over TCP, in the order of the listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -186,6 +201,8 @@ impl App {
         self.draining.send_replace(true);
         self.phase.send_replace(Phase::Closing);
         sleep(self.drain.accept).await;
+        // Whoever comes from now on finds nobody, or the next gateway.
+        drop(self.files);
         self.phase.send_replace(Phase::Draining);
         let cut_off = match self.workers.join(self.drain.timeout + GRACE).await {
             Ok(cut_off) => cut_off,
@@ -225,6 +242,12 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     Ok(presented)
 }
 
+fn bind(gateway: &GatewaySpec) -> Result<Sockets, BindError> {
+    let listeners = gateway.listeners.iter();
+    let wanted: Vec<_> = listeners.map(|at| (at.address.clone(), at.mode)).collect();
+    sockets::bind(&wanted, gateway.workers)
+}
+
 fn serve(sockets: Sockets, setup: impl Fn(usize) -> Setup) -> Result<Workers, StartError> {
     let listeners = sockets.listen()?;
     Workers::start(listeners, |number| {
@@ -234,13 +257,16 @@ fn serve(sockets: Sockets, setup: impl Fn(usize) -> Setup) -> Result<Workers, St
     .map_err(StartError::Threads)
 }
 
-fn about(gateway: &GatewaySpec, addresses: &[SocketAddr], started: Instant) -> admin::About {
+fn about(gateway: &GatewaySpec, addresses: &[Address], started: Instant) -> admin::About {
     let listeners = gateway.listeners.iter().zip(addresses);
     admin::About {
         started,
         workers: gateway.workers,
         listeners: listeners
-            .map(|(spec, address)| admin::Listener { address: *address, tls: spec.tls.is_some() })
+            .map(|(spec, address)| admin::Listener {
+                address: address.clone(),
+                tls: spec.tls.is_some(),
+            })
             .collect(),
     }
 }

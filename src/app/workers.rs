@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -11,9 +10,11 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
+use crate::base::listening::Listening;
+
 /// What a worker does with its sockets until it has drained. Made on the worker's own thread, so
 /// that nothing in it has to be `Send`. Its value is the number of connections that it cut off.
-pub type Body = Box<dyn FnOnce(Vec<TcpListener>) -> Pin<Box<dyn Future<Output = usize>>> + Send>;
+pub type Body = Box<dyn FnOnce(Vec<Listening>) -> Pin<Box<dyn Future<Output = usize>>> + Send>;
 
 /// The running workers.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Workers {
     /// # Errors
     /// When a thread or its runtime cannot be made.
     pub fn start(
-        sockets: Vec<Vec<TcpListener>>,
+        sockets: Vec<Vec<Listening>>,
         mut bodies: impl FnMut(usize) -> Body,
     ) -> io::Result<Self> {
         let (report, endings) = mpsc::unbounded_channel();
@@ -110,7 +111,7 @@ impl Workers {
 /// are ready: in a crowd of new connections the requests of the others would else wait for all.
 const LOOK_INTERVAL: u32 = 1;
 
-fn serve(runtime: &Runtime, body: Body, listeners: Vec<TcpListener>) -> usize {
+fn serve(runtime: &Runtime, body: Body, listeners: Vec<Listening>) -> usize {
     LocalSet::new().block_on(runtime, body(listeners))
 }
 

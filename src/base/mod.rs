@@ -2,6 +2,7 @@
 
 pub mod ahead;
 pub mod join;
+pub mod listening;
 pub mod memory;
 pub mod network;
 pub mod small;

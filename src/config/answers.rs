@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
-use crate::base::network::Network;
+use crate::base::network::Peers;
 
 /// Pages in place of the gateway's own answers, the closest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,5 +94,5 @@ pub struct MaintenanceSpec {
     /// When clients may come again, at least 1 s. Default 5 min.
     pub retry_after: Duration,
     /// Clients that are served all the same.
-    pub allow: Vec<Network>,
+    pub allow: Vec<Peers>,
 }

@@ -2,6 +2,7 @@
 //! checks again. Two specs that are equal ask for the same, so that what is built from one is kept.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use crate::base::network::Network;
+use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
 use crate::model::ids::{PoolId, TenantId};
@@ -52,32 +53,44 @@ pub struct GatewaySpec {
 /// One address that accepts connections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerSpec {
-    /// Address and port; port 0 takes a free one.
-    pub address: SocketAddr,
+    /// Address and port, or a Unix socket; port 0 takes a free one.
+    pub address: Address,
+    /// The mode of a Unix socket's file. Default 0660.
+    pub mode: FileMode,
     /// With it, the listener speaks TLS.
     pub tls: Option<ListenerTlsSpec>,
     /// Connections at once on this listener; `None` = what `downstream` allows.
     pub max_connections: Option<usize>,
-    /// Networks whose connections must begin with a PROXY protocol header, all others being
+    /// Peers whose connections must begin with a PROXY protocol header, all others being
     /// refused; `None` = no header is read. Never empty.
-    pub proxy_protocol: Option<Vec<Network>>,
+    pub proxy_protocol: Option<Vec<Peers>>,
     /// Proxies in front that are believed when they say whom a request is for; `None` = nobody is.
     pub trusted_proxies: Option<Arc<TrustedProxiesSpec>>,
+}
+
+/// The permissions of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl fmt::Debug for FileMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
 }
 
 /// Proxies in front that are believed when they say whom a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedProxiesSpec {
-    /// Their networks; never empty.
-    pub from: Vec<Network>,
+    /// Where they are; never empty.
+    pub from: Vec<Peers>,
     /// The field by which they say it.
     pub field: ChainField,
 }
 
 impl TrustedProxiesSpec {
-    /// Whether a proxy of this address is believed.
-    pub fn trusts(&self, address: IpAddr) -> bool {
-        self.from.iter().any(|network| network.contains(address))
+    /// Whether a proxy of this address is believed; `None` = one at a Unix socket.
+    pub fn trusts(&self, address: Option<IpAddr>) -> bool {
+        self.from.iter().any(|peers| peers.contain(address))
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn choose<'t>(
     visit.sample(tenant.sample, head);
     match tenant.state {
         TenantState::Active => {}
-        TenantState::Maintenance => let_in(tenant.maintenance(), peer)?,
+        TenantState::Maintenance => let_in(tenant.maintenance(), visit)?,
         TenantState::Suspended => return Err(ExchangeError::Suspended),
     }
 
@@ -70,7 +70,7 @@ pub(super) fn choose<'t>(
     visit.note_for_log(|record| record.route = route.map(|route| Arc::clone(&route.name)));
 
     if let Some(route) = route.filter(|route| route.maintenance.is_some()) {
-        let_in(route.maintenance.as_deref(), peer).inspect_err(|_| {
+        let_in(route.maintenance.as_deref(), visit).inspect_err(|_| {
             visit.note_failure(|record| record.route = Some(Arc::clone(&route.name)))
         })?;
     }
@@ -87,10 +87,11 @@ pub(super) fn choose<'t>(
     Ok(Chosen::Forward(Choice { tenant, route: route.map(Arc::as_ref), pool, target }))
 }
 
-/// Refuses who is not let in while something is worked on.
-fn let_in(work: Option<&MaintenanceSpec>, peer: &Peer) -> Result<(), ExchangeError> {
+/// Refuses who is not let in while something is worked on. Behind trusted proxies that is asked of
+/// the client whom they name.
+fn let_in(work: Option<&MaintenanceSpec>, visit: &Visit) -> Result<(), ExchangeError> {
     match work {
-        Some(work) if !work.allow.iter().any(|network| network.contains(peer.address)) => {
+        Some(work) if !work.allow.iter().any(|peers| peers.contain(visit.client())) => {
             Err(ExchangeError::Maintenance { retry_after: work.retry_after })
         }
         _ => Ok(()),

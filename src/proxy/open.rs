@@ -14,8 +14,8 @@ use super::worker::Worker;
 
 /// A connection that came in. It counts, and may be asked to go, before its task has run.
 pub(super) struct Arrival {
-    /// From where.
-    pub(super) address: SocketAddr,
+    /// From where; `None` = over a Unix socket.
+    pub(super) address: Option<SocketAddr>,
     /// At which listener.
     pub(super) listener: usize,
     /// Counts it.
@@ -29,7 +29,7 @@ impl Arrival {
     /// known.
     pub(super) fn new(
         worker: &Rc<Worker>,
-        address: SocketAddr,
+        address: Option<SocketAddr>,
         listener: usize,
         counted: (Place, Option<Share>),
     ) -> Self {

@@ -1,6 +1,7 @@
 //! What an exchange leaves behind, however it ends: a record is begun with each request and handed
 //! over exactly once, also when the client leaves and the exchange is dropped half-way.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -56,6 +57,11 @@ impl Visit {
             ending: Ending::Cut,
         });
         Self { worker: Rc::clone(worker), record: Some(record), told }
+    }
+
+    /// The client's address; `None` where it has none, as on a Unix socket.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.record.as_ref().and_then(|record| record.client)
     }
 
     /// For whom the request is, at a listener with trusted proxies.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::base::listening::Listening;
 use crate::base::memory::Account;
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tasks::LocalTasks;
@@ -126,7 +127,7 @@ impl View {
 
 /// Serves connections on this thread until the process drains. Runs inside a `LocalSet`. Tells how
 /// many connections were still busy at the end of the drain and were cut off.
-pub async fn run(setup: Setup, listeners: Vec<std::net::TcpListener>) -> usize {
+pub async fn run(setup: Setup, listeners: Vec<Listening>) -> usize {
     let mut phase = setup.phase.clone();
     let tls = setup.tls.clone();
     let (worker, mut connecting) = Worker::new(setup);

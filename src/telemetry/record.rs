@@ -30,8 +30,8 @@ pub struct Record {
     pub duration: Duration,
     /// The id of the request, as the endpoint and the client see it.
     pub request_id: HeaderValue,
-    /// The client's address.
-    pub client: IpAddr,
+    /// The client's address; `None` = it is on a Unix socket, and nobody names another.
+    pub client: Option<IpAddr>,
     /// The request's method.
     pub method: Method,
     /// The request's protocol version.

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::base::network::Network;
+use crate::base::network::Peers;
 use crate::config::answers::PageFor;
 use crate::config::text::{FilePath, Written};
 
@@ -37,5 +37,5 @@ pub(in crate::config) struct Maintenance {
     /// When clients may come again (`Retry-After`), from `1s`. Default: `5m`.
     pub(in crate::config) retry_after: Option<At<Written<Duration>>>,
     /// Networks of clients that are served all the same, as in `10.0.0.0/8`. Default: nobody.
-    pub(in crate::config) allow: Option<Vec<Written<Network>>>,
+    pub(in crate::config) allow: Option<Vec<Written<Peers>>>,
 }

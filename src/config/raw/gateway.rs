@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -11,12 +10,13 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::base::network::Network;
+use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
-use crate::config::spec::{AccessLogFormat, ChainField, LogFormat};
+use crate::config::spec::{AccessLogFormat, ChainField, FileMode, LogFormat};
 use crate::config::text::{
     AccessOutput, AdminAddress, DnsServer, FilePath, Filter, StateFolder, Written,
 };
+use crate::model::address::Address;
 
 use super::shape::{At, Whole};
 use super::tls::ListenerTls;
@@ -60,8 +60,10 @@ pub(in crate::config) struct Gateway {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Listener {
     /// Address and port, as in `0.0.0.0:8080`, or `[::]:8080` for IPv4 and IPv6; port 0 takes a
-    /// free one. Must be there.
-    pub(in crate::config) address: Option<At<Written<SocketAddr>>>,
+    /// free one. Or a Unix socket, as in `unix:/run/tenantry/http.sock`. Must be there.
+    pub(in crate::config) address: Option<At<Written<Address>>>,
+    /// The mode of a Unix socket's file: who may write to it may connect. Default: `0660`.
+    pub(in crate::config) mode: Option<At<Written<FileMode>>>,
     /// With it, the listener speaks TLS.
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     /// Connections at once on this listener, from 1 to 10000000. Default: what `downstream` allows.
@@ -77,16 +79,17 @@ pub(in crate::config) struct Listener {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct ProxyProtocol {
-    /// Networks of the load balancers in front, as in `10.0.0.0/8`; everybody else is refused.
+    /// Networks of the load balancers in front, as in `10.0.0.0/8`, or `unix` for all who connect
+    /// over a Unix socket; everybody else is refused.
     /// Must be there.
-    pub(in crate::config) from: Option<At<Vec<Written<Network>>>>,
+    pub(in crate::config) from: Option<At<Vec<Written<Peers>>>>,
 }
 
 /// Proxies that are believed when they say whom a request is for.
 #[derive(Debug, Default)]
 pub(in crate::config) struct TrustedProxies {
     /// Their networks; `None` = not written.
-    pub(in crate::config) from: Option<Vec<Written<Network>>>,
+    pub(in crate::config) from: Option<Vec<Written<Peers>>>,
     /// How they say it.
     pub(in crate::config) field: Option<Written<ChainField>>,
 }
@@ -95,8 +98,9 @@ pub(in crate::config) struct TrustedProxies {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct TrustedProxiesTable {
-    /// Networks of the proxies, as in `10.0.0.0/8`; none = nobody is believed. Must be there.
-    from: Option<Vec<Written<Network>>>,
+    /// Networks of the proxies, as in `10.0.0.0/8`, or `unix` for all who connect over a Unix
+    /// socket; none = nobody is believed. Must be there.
+    from: Option<Vec<Written<Peers>>>,
     /// The field that they add to: `x-forwarded-for`, with `X-Forwarded-Proto`, `-Host` and `-Port`
     /// beside it, or `forwarded`. The others are not believed. Default: `x-forwarded-for`.
     field: Option<Written<ChainField>>,

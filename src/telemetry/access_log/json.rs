@@ -15,7 +15,8 @@ use super::mask::Mask;
 struct LineBody<'a> {
     time: String,
     request_id: &'a str,
-    client: IpAddr,
+    /// `null` where the client has no address, as on a Unix socket.
+    client: Option<IpAddr>,
     method: &'a str,
     host: Option<&'a str>,
     path: Option<&'a str>,

@@ -34,7 +34,7 @@ fn record() -> Box<Record> {
         started: Instant::now(),
         duration: Duration::from_micros(12_345),
         request_id: HeaderValue::from_static("0123"),
-        client: "192.0.2.7".parse().unwrap(),
+        client: Some("192.0.2.7".parse().unwrap()),
         method: Method::GET,
         version: Version::HTTP_11,
         line: Some(Box::new(Line {

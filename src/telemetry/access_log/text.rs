@@ -103,7 +103,7 @@ fn value<'r>(record: &'r Record, field: Field, mask: &Mask) -> Option<Cow<'r, st
         Field::Time => humantime::format_rfc3339_millis(record.began()).to_string().into(),
         Field::TimeLocal => local(record.began()).into(),
         Field::RequestId => String::from_utf8_lossy(record.request_id.as_bytes()),
-        Field::Client => record.client.to_string().into(),
+        Field::Client => record.client?.to_string().into(),
         Field::Method => record.method.as_str().into(),
         Field::Host => line?.host.as_str().into(),
         Field::Path => part(|(path, _)| path.to_owned()).or_else(target)?,

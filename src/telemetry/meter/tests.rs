@@ -21,7 +21,7 @@ fn record(tenant: Option<Label>, pool: Option<Label>, status: u16) -> Record {
         started: Instant::now(),
         duration: Duration::from_millis(20),
         request_id: HeaderValue::from_static("1"),
-        client: "127.0.0.1".parse().unwrap(),
+        client: Some("127.0.0.1".parse().unwrap()),
         method: Method::GET,
         version: Version::HTTP_11,
         line: None,
