@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::passed::{Passed, PassedError};
+
 /// Bound sockets. The addresses are taken, and nobody can connect before [`Sockets::listen`].
 #[derive(Debug)]
 pub struct Sockets {
@@ -45,6 +47,9 @@ pub enum BindError {
         /// The address.
         address: SocketAddr,
     },
+    /// The service manager passed something else than is needed.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// Anything else.
     #[error("cannot listen on {address}: {source}")]
     Other {
@@ -67,15 +72,28 @@ impl BindError {
     }
 }
 
-/// Takes each address once per worker.
+/// Takes each address once per worker: a socket that was passed, or one of its own.
 ///
 /// # Errors
 /// When an address cannot be taken, another gateway's being one.
-pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Sockets, BindError> {
+pub fn bind(
+    addresses: &[SocketAddr],
+    workers: usize,
+    passed: &mut Passed,
+) -> Result<Sockets, BindError> {
     let mut by_worker: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::with_capacity(addresses.len());
     for &wanted in addresses {
         let fail = |source| BindError::new(wanted, source);
+        let given = passed.workers(wanted, workers)?;
+        if !given.is_empty() {
+            for (sockets, socket) in by_worker.iter_mut().zip(given) {
+                socket.set_tcp_notsent_lowat(UNSENT).map_err(fail)?;
+                sockets.push(socket);
+            }
+            bound.push(wanted);
+            continue;
+        }
         let alone =
             !addresses.contains(&SocketAddr::new(IpAddr::from([0, 0, 0, 0]), wanted.port()));
         let families = if alone { Families::Both } else { Families::Own };
@@ -109,11 +127,14 @@ impl Sockets {
     }
 }
 
-/// Listens on an address with one socket that shares it with nobody.
+/// Listens on an address with one socket that shares it with nobody: one that was passed, or an own.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub fn listen_alone(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub fn listen_alone(address: SocketAddr, passed: &mut Passed) -> Result<TcpListener, BindError> {
+    if let Some(listener) = passed.alone(address)? {
+        return Ok(listener);
+    }
     let fail = |source| BindError::new(address, source);
     let socket = open(address, Families::Both).map_err(fail)?;
     socket.bind(&address.into()).map_err(fail)?;
@@ -179,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_is_accepted_keeps_little_unsent() {
-        let sockets = bind(&[any_port()], 1).unwrap();
+        let sockets = bind(&[any_port()], 1, &mut Passed::default()).unwrap();
         let address = sockets.addresses[0];
         let listeners = sockets.listen().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
@@ -192,7 +213,7 @@ mod tests {
 
     #[test]
     fn all_workers_share_the_port_that_the_first_one_took() {
-        let sockets = bind(&[any_port()], 3).unwrap();
+        let sockets = bind(&[any_port()], 3, &mut Passed::default()).unwrap();
         let address = sockets.addresses[0];
 
         let listeners = sockets.listen().unwrap();
@@ -205,11 +226,11 @@ mod tests {
 
     #[test]
     fn a_second_gateway_on_the_same_port_is_told_so() {
-        let first = bind(&[any_port()], 2).unwrap();
+        let first = bind(&[any_port()], 2, &mut Passed::default()).unwrap();
         let address = first.addresses[0];
         let _listening = first.listen().unwrap();
 
-        let error = bind(&[address], 2).unwrap_err();
+        let error = bind(&[address], 2, &mut Passed::default()).unwrap_err();
 
         let text = error.to_string();
         assert!(text.contains(&address.to_string()), "{text}");
@@ -218,20 +239,21 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_is_named() {
-        let error = bind(&[SocketAddr::from(([192, 0, 2, 1], 0))], 1).unwrap_err();
+        let error =
+            bind(&[SocketAddr::from(([192, 0, 2, 1], 0))], 1, &mut Passed::default()).unwrap_err();
 
         assert!(matches!(error, BindError::NotHere { .. }), "{error}");
     }
 
     #[test]
     fn both_families_can_have_the_same_port() {
-        let first = bind(&["0.0.0.0:0".parse().unwrap()], 1).unwrap();
+        let first = bind(&["0.0.0.0:0".parse().unwrap()], 1, &mut Passed::default()).unwrap();
         let port = first.addresses[0].port();
         drop(first);
         let both = ["0.0.0.0", "[::]"].map(|host| format!("{host}:{port}").parse().unwrap());
 
         // A machine without IPv6 cannot tell; any other must take both.
-        match bind(&both, 2).and_then(Sockets::listen) {
+        match bind(&both, 2, &mut Passed::default()).and_then(Sockets::listen) {
             Ok(listeners) => assert_eq!(listeners.len(), 2),
             Err(error) => assert!(!matches!(error, BindError::InUse { .. }), "{error}"),
         }

@@ -4,6 +4,7 @@ pub mod ahead;
 pub mod join;
 pub mod memory;
 pub mod network;
+pub mod pulse;
 pub mod small;
 pub mod snapshot;
 pub mod socket;
