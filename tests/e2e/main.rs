@@ -20,6 +20,7 @@ mod load;
 mod memory;
 mod metrics;
 mod serving;
+mod systemd;
 mod tls;
 mod websockets;
 mod world;
