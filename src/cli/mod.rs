@@ -1,8 +1,10 @@
 //! The commands: what is typed, which one runs, and what becomes of an error.
 
+mod asking;
 pub mod check;
 pub mod demo;
 mod explain;
+mod healthcheck;
 pub mod run;
 pub mod schema;
 
@@ -19,6 +21,7 @@ use crate::pool::balancer;
 use demo::DemoArgs;
 use demo::backend::BackendArgs;
 use explain::ExplainArgs;
+use healthcheck::HealthcheckArgs;
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -50,6 +53,8 @@ enum Command {
         /// Which file
         file: schema::Which,
     },
+    /// Ask a running gateway whether it is ready: exit code 0 or 1
+    Healthcheck(HealthcheckArgs),
     /// Serve two tenants with four small backends of its own, to try things on
     Demo(DemoArgs),
     /// One backend of the demo
@@ -76,6 +81,9 @@ pub fn main() -> ExitCode {
             explain::explain(&args).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
         }
         Command::Schema { file } => print(&schema::schema(file)).map(|()| ExitCode::SUCCESS),
+        Command::Healthcheck(args) => healthcheck::healthcheck(&args)
+            .and_then(|text| print(&text))
+            .map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => run::demo(&args),
         Command::DemoBackend(args) => demo::backend::run(&args).map(|()| ExitCode::SUCCESS),
     };
@@ -160,7 +168,7 @@ mod tests {
     fn the_help_is_the_one_that_was_agreed_on() {
         let typed = |words: &[&str]| Typed::try_parse_from(words).unwrap_err().to_string();
         let mut help = typed(&["tenantry", "--help"]);
-        for name in ["run", "check", "explain", "schema", "demo"] {
+        for name in ["run", "check", "explain", "schema", "healthcheck", "demo"] {
             help += &format!("\n--- {name} ---\n{}", typed(&["tenantry", name, "--help"]));
         }
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();

@@ -14,6 +14,7 @@ mod discovery;
 mod explain;
 mod files;
 mod grpc;
+mod healthcheck;
 mod hostile;
 mod lifecycle;
 mod load;
