@@ -10,6 +10,7 @@
 mod browser;
 mod check;
 mod demo;
+mod deploy;
 mod discovery;
 mod explain;
 mod files;
