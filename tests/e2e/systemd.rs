@@ -138,7 +138,7 @@ fn systemd_s_own_activation_starts_the_gateway_at_the_first_connection() {
     let ask = || gateway.get("acme", "/", &[]).body;
 
     eventually("an answer", ask, |body| body == "here");
-    assert!(gateway.log().contains("serving"), "{}", gateway.log());
+    assert!(gateway.log().contains("Listening on"), "by another socket:\n{}", gateway.log());
 }
 
 #[test]
