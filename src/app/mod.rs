@@ -3,6 +3,8 @@
 pub mod memory;
 pub mod nofile;
 pub mod outside;
+pub mod passed;
+pub mod service;
 pub mod signals;
 pub mod sockets;
 pub mod translate;
@@ -20,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::admin;
 use crate::base::memory::Memory;
+use crate::base::pulse::Pulses;
 use crate::base::tasks::Tasks;
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec};
@@ -33,6 +36,7 @@ use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
 
+use passed::{Passed, PassedError};
 use sockets::{BindError, Sockets};
 use unix::SocketFile;
 use workers::{WorkerLost, Workers};
@@ -62,6 +66,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket that was passed cannot be used.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// The routes are broken.
     #[error(transparent)]
     Boot(#[from] BootError),
@@ -92,12 +99,27 @@ impl App {
     /// # Errors
     /// When something that it needs cannot be had; nothing is left running then.
     pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+        Self::start_on(Passed::default(), gateway, metrics).await
+    }
+
+    /// As [`App::start`], on sockets that a service manager has passed, where their addresses are
+    /// configured.
+    ///
+    /// # Errors
+    /// When something that it needs cannot be had, or a passed socket is not wanted.
+    pub async fn start_on(
+        mut passed: Passed,
+        gateway: GatewaySpec,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
         let started = Instant::now();
         metrics.limit_tenants(gateway.metrics.tenants);
         let presented = look_outside(&gateway)?;
-        let mut sockets = bind(&gateway)?;
+        let mut sockets = bind(&gateway, &mut passed)?;
         let files = std::mem::take(&mut sockets.files);
-        let admin = gateway.admin.map(sockets::listen_alone).transpose()?;
+        let listen_alone = |address| sockets::listen_alone(address, &mut passed);
+        let admin = gateway.admin.map(listen_alone).transpose()?;
+        passed.end()?;
         let (lines, access_log) =
             AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
 
@@ -113,8 +135,10 @@ impl App {
         let headcount = Headcount::new(addresses.len(), gateway.workers);
         let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
         metrics.publish_memory(Arc::clone(&memory));
+        let mut pulses = Pulses::default();
         let setup = |number| Setup {
             number,
+            pulse: pulses.add(),
             gateway: Arc::clone(&gateway),
             table: control.table.clone(),
             tls: control.tls.clone(),
@@ -125,6 +149,10 @@ impl App {
             phase: phase.subscribe(),
         };
         let workers = serve(sockets, setup)?;
+        if service::is_there() {
+            let control = control.clone();
+            tasks.spawn(|stop| service::keep_told(control, pulses, stop));
+        }
         let draining = watch::Sender::new(false);
         let state = admin::State {
             about: Arc::new(about(&gateway, &addresses, started)),
@@ -171,11 +199,12 @@ impl App {
         &self.control
     }
 
-    /// Has the routes loaded soon; what came of it is in the log.
-    pub fn ask_to_reload(&self) {
-        let (ask, _nobody) = oneshot::channel();
+    /// Has the routes loaded soon. What came of it is in the log, and told here.
+    pub fn ask_to_reload(&self) -> oneshot::Receiver<ReloadResult> {
+        let (ask, answer) = oneshot::channel();
         // Where the queue is full, the reload that is asked for is about to happen anyway.
         drop(self.control.asks.try_send(ask));
+        answer
     }
 
     /// Loads the routes now; `None` when the gateway is ending.
@@ -197,6 +226,7 @@ impl App {
     /// Drains and ends: readiness goes at once, the listeners a moment later, then the requests in
     /// flight have their time to finish.
     pub async fn stop(self) -> Ended {
+        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 3);
         tracing::info!(accept = ?self.drain.accept, timeout = ?self.drain.timeout, "draining");
         self.draining.send_replace(true);
         self.phase.send_replace(Phase::Closing);
@@ -242,13 +272,13 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     Ok(presented)
 }
 
-fn bind(gateway: &GatewaySpec) -> Result<Sockets, BindError> {
+fn bind(gateway: &GatewaySpec, passed: &mut Passed) -> Result<Sockets, BindError> {
     let listeners = gateway.listeners.iter();
     let wanted: Vec<_> = listeners.map(|at| (at.address.clone(), at.mode)).collect();
-    sockets::bind(&wanted, gateway.workers)
+    sockets::bind(&wanted, gateway.workers, passed)
 }
 
-fn serve(sockets: Sockets, setup: impl Fn(usize) -> Setup) -> Result<Workers, StartError> {
+fn serve(sockets: Sockets, mut setup: impl FnMut(usize) -> Setup) -> Result<Workers, StartError> {
     let listeners = sockets.listen()?;
     Workers::start(listeners, |number| {
         let setup = setup(number);

@@ -13,6 +13,7 @@ use crate::base::listening::Listening;
 use crate::config::spec::FileMode;
 use crate::model::address::Address;
 
+use super::passed::{Passed, PassedError};
 use super::unix::{self, SocketFile, UnixBindError};
 
 /// Bound sockets. The addresses are taken, and nobody can connect before [`Sockets::listen`].
@@ -68,6 +69,9 @@ pub enum BindError {
     /// A Unix socket.
     #[error(transparent)]
     Unix(#[from] UnixBindError),
+    /// The service manager passed something else than is needed.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// Anything else.
     #[error("cannot listen on {address}: {source}")]
     Other {
@@ -90,16 +94,26 @@ impl BindError {
     }
 }
 
-/// Takes each address once per worker. One of a Unix socket has the mode beside it.
+/// Takes each address once per worker: a socket that was passed, or one of its own. One of a Unix
+/// socket has the mode beside it.
 ///
 /// # Errors
 /// When an address cannot be taken, another gateway's being one.
-pub fn bind(wanted: &[(Address, FileMode)], workers: usize) -> Result<Sockets, BindError> {
+pub fn bind(
+    wanted: &[(Address, FileMode)],
+    workers: usize,
+    passed: &mut Passed,
+) -> Result<Sockets, BindError> {
     let by_worker = (0..workers).map(|_| Vec::new()).collect();
     let mut sockets = Sockets { addresses: Vec::new(), files: Vec::new(), by_worker };
     for (address, mode) in wanted {
         match address {
             Address::Net(address) => {
+                let given = passed.workers(*address, workers)?;
+                if !given.is_empty() {
+                    sockets.take(*address, given)?;
+                    continue;
+                }
                 let all = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), address.port());
                 let alone = !wanted.iter().any(|(other, _)| other.net() == Some(all));
                 sockets.bind(*address, if alone { Families::Both } else { Families::Own })?;
@@ -140,6 +154,17 @@ impl Sockets {
         Ok(())
     }
 
+    /// Uses sockets that were passed.
+    fn take(&mut self, address: SocketAddr, given: Vec<Socket>) -> Result<(), BindError> {
+        for (sockets, socket) in self.by_worker.iter_mut().zip(given) {
+            let lowered = socket.set_tcp_notsent_lowat(UNSENT);
+            lowered.map_err(|source| BindError::new(address, source))?;
+            sockets.push(Bound::Net(socket, address));
+        }
+        self.addresses.push(address.into());
+        Ok(())
+    }
+
     /// The kernel does not spread the connections of a path over several sockets, so that all workers
     /// accept from one.
     fn share(&mut self, path: &Arc<Path>, mode: FileMode) -> Result<(), BindError> {
@@ -154,11 +179,14 @@ impl Sockets {
     }
 }
 
-/// Listens on an address with one socket that shares it with nobody.
+/// Listens on an address with one socket that shares it with nobody: one that was passed, or an own.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub fn listen_alone(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub fn listen_alone(address: SocketAddr, passed: &mut Passed) -> Result<TcpListener, BindError> {
+    if let Some(listener) = passed.alone(address)? {
+        return Ok(listener);
+    }
     let fail = |source| BindError::new(address, source);
     let socket = open(address, Families::Both).map_err(fail)?;
     socket.bind(&address.into()).map_err(fail)?;
@@ -224,7 +252,7 @@ mod tests {
 
     fn bind(addresses: &[Address], workers: usize) -> Result<Sockets, BindError> {
         let wanted: Vec<_> = addresses.iter().map(|at| (at.clone(), FileMode(0o600))).collect();
-        super::bind(&wanted, workers)
+        super::bind(&wanted, workers, &mut Passed::default())
     }
 
     fn net(listening: &Listening) -> &TcpListener {

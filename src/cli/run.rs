@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::app::passed::Passed;
 use crate::app::signals::{Signal, Signals};
-use crate::app::{App, nofile, translate};
+use crate::app::{App, nofile, service, translate};
 use crate::config;
 use crate::config::spec::GatewaySpec;
+use crate::control::generation::ReloadResult;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::install;
 
@@ -51,6 +54,7 @@ pub fn serve(
     mut gateway: GatewaySpec,
     ready: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
+    let passed = Passed::take()?; // first: it changes the environment, which threads read
     let metrics = Arc::new(Metrics::new());
     let log = install(&translate::log(&gateway.log), &metrics)?;
     let open_files = nofile::raise();
@@ -62,7 +66,7 @@ pub fn serve(
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    let done = runtime.block_on(Box::pin(live(gateway, metrics, ready)));
+    let done = runtime.block_on(Box::pin(live(passed, gateway, metrics, ready)));
     // What is still busy there (a look-up, a check of a large file) must not hold up the end.
     runtime.shutdown_background();
     log.end(LOG_LIMIT);
@@ -86,26 +90,35 @@ fn fit(max_connections: &mut usize, open_files: Option<u64>) {
 }
 
 async fn live(
+    passed: Passed,
     gateway: GatewaySpec,
     metrics: Arc<Metrics>,
     ready: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let mut app = tokio::select! {
-        app = App::start(gateway, metrics) => app?,
+        app = App::start_on(passed, gateway, metrics) => app?,
         () = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
     ready(&app)?;
+    service::ready(app.control());
+    let mut reload = None;
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             lost = app.failed() => return Err(lost.into()),
+            () = end(&mut reload) => {
+                reload = None;
+                service::ready(app.control());
+                continue;
+            }
         };
         match signal {
             Signal::Stop => break,
             Signal::Reload => {
                 app.reopen_logs();
-                app.ask_to_reload();
+                service::reloading();
+                reload = Some(app.ask_to_reload());
             }
         }
     }
@@ -115,6 +128,14 @@ async fn live(
             tracing::warn!("a second signal ends the drain; what is in flight is cut off");
             Ok(ExitCode::from(CUT_SHORT))
         }
+    }
+}
+
+/// The end of a reload, good or bad; never, where there is none.
+async fn end(reload: &mut Option<oneshot::Receiver<ReloadResult>>) {
+    match reload {
+        Some(answer) => drop(answer.await),
+        None => std::future::pending().await,
     }
 }
 

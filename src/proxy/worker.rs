@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::base::listening::Listening;
 use crate::base::memory::Account;
+use crate::base::pulse::Pulse;
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tasks::LocalTasks;
 use crate::base::throttle::Throttle;
@@ -44,6 +45,8 @@ use super::waits::Waits;
 pub struct Setup {
     /// Its number, from 0.
     pub number: usize,
+    /// Beats while it is at work.
+    pub pulse: Pulse,
     /// `gateway.toml`.
     pub gateway: Arc<GatewaySpec>,
     /// The table of now.
@@ -92,6 +95,8 @@ pub(super) struct Worker {
     pub(super) tasks: Rc<RefCell<LocalTasks>>,
     /// Its number, from 0.
     pub(super) number: usize,
+    /// Tells that it is at work.
+    pulse: Pulse,
     /// Connections for which other workers are asked for room.
     pub(super) pleading: Cell<usize>,
     /// Connections, over all workers.
@@ -177,6 +182,7 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
         tokio::select! {
             () = stop.requested() => return,
             _ = tick.tick() => {
+                worker.pulse.beat();
                 worker.waits.sweep();
                 worker.view();
                 worker.look_at_downloads();
@@ -220,6 +226,7 @@ impl Worker {
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
             number: setup.number,
+            pulse: setup.pulse,
             pleading: Cell::new(0),
             headcount: setup.headcount,
             seats: Seats::default(),
