@@ -108,18 +108,15 @@ impl App {
     /// # Errors
     /// When something that it needs cannot be had, or a passed socket is not wanted.
     pub async fn start_on(
-        mut passed: Passed,
+        passed: Passed,
         gateway: GatewaySpec,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let started = Instant::now();
         metrics.limit_tenants(gateway.metrics.tenants);
         let presented = look_outside(&gateway)?;
-        let mut sockets = bind(&gateway, &mut passed)?;
+        let (mut sockets, admin) = take_addresses(&gateway, passed)?;
         let files = std::mem::take(&mut sockets.files);
-        let listen_alone = |address| sockets::listen_alone(address, &mut passed);
-        let admin = gateway.admin.map(listen_alone).transpose()?;
-        passed.end()?;
         let (lines, access_log) =
             AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
 
@@ -154,15 +151,8 @@ impl App {
             tasks.spawn(|stop| service::keep_told(control, pulses, stop));
         }
         let draining = watch::Sender::new(false);
-        let state = admin::State {
-            about: Arc::new(about(&gateway, &addresses, started)),
-            metrics,
-            explainer: control.explainer(),
-            live: control.live.clone(),
-            certificates: control.certificates.clone(),
-            draining: draining.subscribe(),
-            reload: control.asks.clone(),
-        };
+        let about = about(&gateway, &addresses, started);
+        let state = admin_state(about, metrics, &control, draining.subscribe());
         let admin = admin
             .map(|listener| open_admin(listener, state, &mut tasks))
             .transpose()
@@ -272,10 +262,35 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     Ok(presented)
 }
 
-fn bind(gateway: &GatewaySpec, passed: &mut Passed) -> Result<Sockets, BindError> {
+/// The sockets of the clients' listeners and that of the admin API.
+fn take_addresses(
+    gateway: &GatewaySpec,
+    mut passed: Passed,
+) -> Result<(Sockets, Option<std::net::TcpListener>), StartError> {
     let listeners = gateway.listeners.iter();
     let wanted: Vec<_> = listeners.map(|at| (at.address.clone(), at.mode)).collect();
-    sockets::bind(&wanted, gateway.workers, passed)
+    let sockets = sockets::bind(&wanted, gateway.workers, &mut passed)?;
+    let listen_alone = |address| sockets::listen_alone(address, &mut passed);
+    let admin = gateway.admin.map(listen_alone).transpose()?;
+    passed.end()?;
+    Ok((sockets, admin))
+}
+
+fn admin_state(
+    about: admin::About,
+    metrics: Arc<Metrics>,
+    control: &Control,
+    draining: watch::Receiver<bool>,
+) -> admin::State {
+    admin::State {
+        about: Arc::new(about),
+        metrics,
+        explainer: control.explainer(),
+        live: control.live.clone(),
+        certificates: control.certificates.clone(),
+        draining,
+        reload: control.asks.clone(),
+    }
 }
 
 fn serve(sockets: Sockets, mut setup: impl FnMut(usize) -> Setup) -> Result<Workers, StartError> {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
@@ -17,8 +16,15 @@ use crate::model::address::Address;
 use crate::model::ids::{PoolId, TenantId};
 use crate::model::log_line::Piece;
 
-use super::answers::{ErrorPagesSpec, MaintenanceSpec};
-use super::problem::Place;
+use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
+use crate::config::problem::Place;
+
+mod pool;
+
+pub use pool::{
+    AuthoritiesSpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec, PoolSpec, ProbeSpec,
+    Protocol, ProxyVersion, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
+};
 
 /// `gateway.toml`: read once at start.
 #[derive(Clone, Debug, PartialEq)]
@@ -568,232 +574,4 @@ pub struct HeaderEditsSpec {
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Fields to add beside those that are there.
     pub add: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// A pool: where its endpoints come from and how they are used.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PoolSpec {
-    /// Where the endpoints come from; at least one.
-    pub sources: Vec<SourceSpec>,
-    /// The name of a balancer. Default `least-request`.
-    pub balance: String,
-    /// What is spoken to the endpoints.
-    pub protocol: Protocol,
-    /// With it, TLS is spoken to the endpoints.
-    pub tls: Option<UpstreamTlsSpec>,
-    /// With it, each connection begins with a PROXY protocol header that names the client. Never
-    /// beside HTTP/2.
-    pub proxy_protocol: Option<ProxyVersion>,
-    /// Active checks; `None` = traffic alone judges.
-    pub health: Option<HealthSpec>,
-    /// Ejection by what traffic sees.
-    pub eject: EjectSpec,
-    /// When fewer than this share are healthy, all are used. Default 50 %.
-    pub panic_below: Percent,
-    /// Connections kept to each endpoint.
-    pub connections: ConnectionsSpec,
-    /// Overrides of the built-in deadlines.
-    pub timeouts: TimeoutsSpec,
-    /// Overrides of the built-in retry rules.
-    pub retry: RetrySpec,
-}
-
-/// Where endpoints come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceSpec {
-    /// Written in the routes file: address and weight.
-    Fixed(Vec<(Address, u32)>),
-    /// A and AAAA records of a name, with a port.
-    Dns {
-        /// The name, absolute or not.
-        name: String,
-        /// The port of every address.
-        port: u16,
-    },
-    /// SRV records of a name.
-    Srv {
-        /// As in `_http._tcp.billing.internal`.
-        name: String,
-    },
-    /// A watched list: `*.json` in Prometheus `file_sd` form, or `*.toml`.
-    File(PathBuf),
-}
-
-/// What is spoken to endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    H1,
-    /// HTTP/2, without TLS by prior knowledge (h2c).
-    H2,
-}
-
-/// How a PROXY protocol header is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyVersion {
-    /// As a line of text.
-    V1,
-    /// In bytes.
-    V2,
-}
-
-/// TLS to endpoints. Certificates are always verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamTlsSpec {
-    /// Whom to trust; `None` = whom the system trusts.
-    pub ca: Option<AuthoritiesSpec>,
-    /// What endpoints are shown that ask for a certificate; `None` = nothing.
-    pub identity: Option<IdentitySpec>,
-    /// The name that is asked for and that the certificate must carry: the one that is written, else the DNS name that
-    /// the endpoints are found by; `None` = each endpoint's address.
-    pub server_name: Option<ServerName<'static>>,
-}
-
-/// Authorities that endpoints' certificates come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthoritiesSpec {
-    /// The file that they were read from.
-    pub path: PathBuf,
-    /// What it said.
-    pub certificates: Vec<CertificateDer<'static>>,
-}
-
-/// The gateway's own certificate towards endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdentitySpec {
-    /// The file of the chain.
-    pub certificate: PathBuf,
-    /// The file of the private key.
-    pub key: PathBuf,
-    /// The chain, leaf first.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The private key, which is the leaf's.
-    pub secret: Arc<PrivateKeyDer<'static>>,
-}
-
-/// An active check.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthSpec {
-    /// How an endpoint is asked.
-    pub probe: ProbeSpec,
-    /// Time between two checks of an endpoint, spread by ± 20 %. Default 5 s.
-    pub interval: Duration,
-    /// How long a check may take. Default 1 s.
-    pub timeout: Duration,
-    /// Passes in a row that bring an endpoint up. Default 2.
-    pub rise: u32,
-    /// Failures in a row that take an endpoint down. Default 3.
-    pub fall: u32,
-}
-
-/// How an endpoint is asked for its health.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeSpec {
-    /// `GET` of a path.
-    Http {
-        /// The path with its query, as in `/healthz`.
-        path: String,
-        /// The `Host` that is sent; `None` = the endpoint's address.
-        host: Option<HeaderValue>,
-        /// Statuses that pass, as inclusive ranges. Default 200 to 399.
-        status: Vec<(u16, u16)>,
-        /// Text that the first 64 KiB of the body must contain.
-        body: Option<String>,
-    },
-    /// A connection opens.
-    Tcp,
-}
-
-/// Ejection of an endpoint by what traffic sees.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EjectSpec {
-    /// Connect failures, resets and 5xx answers in a row that eject; 0 = never. Default 5.
-    pub failures: u32,
-    /// Length of the first ejection; the n-th lasts n times as long. Default 10 s.
-    pub base: Duration,
-    /// Longest ejection. Default 300 s.
-    pub max: Duration,
-    /// The largest share of the pool that may be ejected at once; one endpoint of a pool of
-    /// several always may. Default 30 %.
-    pub share: Percent,
-}
-
-/// Connections kept to each endpoint, by each worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionsSpec {
-    /// Idle connections kept to one endpoint, over all workers. Default 256.
-    pub idle: usize,
-    /// How long a connection may be idle. Default 30 s.
-    pub idle_timeout: Duration,
-    /// How old a connection may get. Default 10 min.
-    pub max_age: Duration,
-}
-
-/// Deadlines; `None` = what the level below says: route, then pool, then built in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TimeoutsSpec {
-    /// To open a connection. Built in: 1 s.
-    pub connect: Option<Duration>,
-    /// For the TLS handshake. Built in: 2 s.
-    pub tls: Option<Duration>,
-    /// For one attempt, up to its answer's head; starts anew with each part of the request's body
-    /// that the endpoint takes. Built in: half of `total`.
-    pub attempt: Option<Duration>,
-    /// From the end of the request to the answer's head. Built in: none but `attempt`.
-    pub first_byte: Option<Duration>,
-    /// Silence within an answer. Built in: 30 s.
-    pub idle: Option<Duration>,
-    /// From the request's head to the end of the answer; `Duration::ZERO` = none. Built in: 30 s.
-    pub total: Option<Duration>,
-}
-
-/// Retry rules; `None` = what the level below says: route, then pool, then built in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RetrySpec {
-    /// Tries in all, the first included; 1 = no retry. Built in: 3.
-    pub attempts: Option<u32>,
-    /// What is retried. Built in: connect, reset, timeout, 502, 503, 504.
-    pub on: Option<Vec<RetryOn>>,
-    /// Retries as a share of requests, beside `budget_floor`. Built in: 20 %.
-    pub budget: Option<Percent>,
-    /// Retries a second that are always allowed. Built in: 10.
-    pub budget_floor: Option<u32>,
-    /// First back-off, doubled each time, with full jitter. Built in: 25 ms.
-    pub backoff: Option<Duration>,
-    /// Longest back-off. Built in: 250 ms.
-    pub max_backoff: Option<Duration>,
-    /// The part of a request's body that is kept for a retry. Built in: 64 KiB.
-    pub replay: Option<ByteSize>,
-}
-
-impl TimeoutsSpec {
-    /// Says nothing: the level below decides.
-    pub const UNSAID: Self =
-        Self { connect: None, tls: None, attempt: None, first_byte: None, idle: None, total: None };
-}
-
-impl RetrySpec {
-    /// Says nothing: the level below decides.
-    pub const UNSAID: Self = Self {
-        attempts: None,
-        on: None,
-        budget: None,
-        budget_floor: None,
-        backoff: None,
-        max_backoff: None,
-        replay: None,
-    };
-}
-
-/// An outcome that may be retried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryOn {
-    /// No connection.
-    Connect,
-    /// The connection died before an answer.
-    Reset,
-    /// The attempt's deadline passed.
-    Timeout,
-    /// An answer with this status.
-    Status(StatusCode),
 }
