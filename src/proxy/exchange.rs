@@ -51,10 +51,10 @@ async fn run(
 
     let choice = match choice::choose(&view.table, peer, head, visit)? {
         Chosen::Forward(choice) => choice,
-        Chosen::Redirect(tenant, redirect) => {
-            return Ok(local::redirect(redirect, tenant, head, peer));
+        Chosen::Redirect(tenant, route, redirect) => {
+            return Ok(local::redirect(redirect, tenant, head, peer).edited(route));
         }
-        Chosen::Respond(respond) => return Ok(local::respond(respond)),
+        Chosen::Respond(route, respond) => return Ok(local::respond(respond).edited(route)),
     };
 
     let mut outgoing = Outgoing::prepare(worker, peer, &view, &choice, head, body, visit)?;

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use http::header::{HeaderValue, UPGRADE};
 use http::{Response, Version};
 
+use crate::routing::route::Route;
+
 use super::answer::{AnswerBody, Lease};
 use super::connection::{Busy, Peer};
 use super::error::{AttemptError, ExchangeError};
@@ -60,6 +62,14 @@ impl Reply {
             protocol.filter(|protocol| asked.is_some_and(|asked| lists(asked, protocol)));
         upgrade::announce(answer.headers_mut(), protocol.ok_or(UNASKED)?);
         Ok(Self::Tunnel(client, answer, lease, Within::Connection))
+    }
+
+    /// An answer that the route gives, with its fields as the route says.
+    pub(super) fn edited(mut self, route: &Route) -> Self {
+        if let Self::Local(answer, _) = &mut self {
+            route.response_headers.apply(answer.headers_mut());
+        }
+        self
     }
 
     /// The answer to the client. The exchange's record ends with its body.
