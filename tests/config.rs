@@ -251,7 +251,7 @@ fn authorities_are_read_from_beside_the_file_that_names_them() {
     let problems = check(&Files::of_text(folder.path().join("routes.toml"), &bad)).unwrap_err();
 
     let tls = spec.pools.values().next().unwrap().tls.as_ref().unwrap();
-    assert_eq!(tls.ca.as_ref().unwrap().len(), 1);
+    assert_eq!(tls.ca.as_ref().unwrap().certificates.len(), 1);
     assert!(problems.to_string().contains("has no certificate in it"), "{problems}");
 }
 
@@ -270,6 +270,36 @@ fn what_is_wrong_with_an_authority_is_told_where_it_is_named() {
     assert!(told[0].contains("none.pem cannot be read: No such file"), "{problems}");
     assert!(told[1].contains(":6:14: pools.b.tls.ca: "), "{problems}");
     assert!(told[1].contains("broken.pem cannot be used: "), "{problems}");
+}
+
+#[test]
+fn a_client_certificate_is_read_with_its_key_and_nothing_else_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["one", "other"] {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        let path = |end: &str| folder.path().join(format!("{name}.{end}"));
+        std::fs::write(path("pem"), made.cert.pem()).unwrap();
+        std::fs::write(path("key"), made.signing_key.serialize_pem()).unwrap();
+    }
+    let checked = |keys: &str| {
+        let text = format!("[pools.a]\ndns = \"a:1\"\ntls = {{ {keys} }}\n");
+        check(&Files::of_text(folder.path().join("routes.toml"), &text))
+    };
+    let told = |keys: &str| checked(keys).unwrap_err().to_string();
+
+    let spec = checked("cert = \"one.pem\", key = \"one.key\"").unwrap();
+    let alone = told("cert = \"one.pem\"");
+    let mismatch = told("cert = \"one.pem\", key = \"other.key\"");
+    let none = told("cert = \"none.pem\", key = \"one.pem\"");
+
+    let tls = spec.pools.values().next().unwrap().tls.as_ref().unwrap();
+    assert_eq!(tls.identity.as_ref().unwrap().chain.len(), 1);
+    assert!(!format!("{spec:?}").contains("PRIVATE"), "keys are never shown");
+    assert!(alone.contains(":3:16: pools.a.tls: needs both cert and key"), "{alone}");
+    assert!(mismatch.contains(":3:33: pools.a.tls.key: the key "), "{mismatch}");
+    assert!(mismatch.contains("is not the one of the certificate"), "{mismatch}");
+    assert!(none.contains(":3:16: pools.a.tls.cert: "), "{none}");
+    assert!(none.contains("one.pem has no private key in it\n    hint: a PEM file"), "{none}");
 }
 
 #[test]

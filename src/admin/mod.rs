@@ -19,7 +19,8 @@ use tokio::time::Instant;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
-use crate::control::generation::{Live, ReloadResult};
+use crate::control::explain::Explainer;
+use crate::control::generation::{Live, LiveCertificates, ReloadResult};
 use crate::telemetry::registry::Metrics;
 
 use self::connections::LIMITS;
@@ -33,8 +34,12 @@ pub struct State {
     pub about: Arc<About>,
     /// All metrics of the process.
     pub metrics: Arc<Metrics>,
+    /// Tells where a request would go.
+    pub explainer: Explainer,
     /// What is live.
     pub live: Snapshot<Live>,
+    /// The listeners' certificates that are in use.
+    pub certificates: Snapshot<LiveCertificates>,
     /// Whether the process has been asked to end.
     pub draining: watch::Receiver<bool>,
     /// Asks control to load the files now.

@@ -19,10 +19,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::admin;
 use crate::base::memory::Memory;
-use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec};
+use crate::control::certificates::Presented;
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
 use crate::proxy::headcount::Headcount;
@@ -30,9 +30,6 @@ use crate::proxy::worker::{self, Phase, Setup};
 use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
-use crate::tls::certificates::Certificates;
-use crate::tls::demand::Demands;
-use crate::tls::server;
 
 use sockets::{BindError, Sockets};
 use workers::{WorkerLost, Workers};
@@ -92,7 +89,7 @@ impl App {
     /// When something that it needs cannot be had; nothing is left running then.
     pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         let started = Instant::now();
-        let tls = look_outside(&gateway)?;
+        let presented = look_outside(&gateway)?;
         let listeners: Vec<SocketAddr> =
             gateway.listeners.iter().map(|listener| listener.address).collect();
         let sockets = sockets::bind(&listeners, gateway.workers)?;
@@ -101,7 +98,7 @@ impl App {
             AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
 
         let mut tasks = Tasks::new("app");
-        let control = Control::start(&gateway, Arc::clone(&metrics), &mut tasks).await?;
+        let control = Control::start(&gateway, presented, Arc::clone(&metrics), &mut tasks).await?;
         let (deltas, counted) = registry::deltas();
         let addresses = sockets.addresses.clone();
         metrics.publish_listeners(addresses.iter().map(|at| at.to_string().into()).collect());
@@ -116,7 +113,7 @@ impl App {
             number,
             gateway: Arc::clone(&gateway),
             table: control.table.clone(),
-            tls: tls.clone(),
+            tls: control.tls.clone(),
             headcount: Arc::clone(&headcount),
             account: memory.account(number),
             deltas: deltas.clone(),
@@ -128,7 +125,9 @@ impl App {
         let state = admin::State {
             about: Arc::new(about(&gateway, &addresses, started)),
             metrics,
+            explainer: control.explainer(),
             live: control.live.clone(),
+            certificates: control.certificates.clone(),
             draining: draining.subscribe(),
             reload: control.asks.clone(),
         };
@@ -208,16 +207,21 @@ impl App {
 
 /// What the listeners present; what is wrong with any file is told before anything is opened. What
 /// the gateway can serve with is a warning.
-fn look_outside(gateway: &GatewaySpec) -> Result<Vec<Option<Snapshot<Certificates>>>, Problems> {
-    let read = server::build(&gateway.listeners, &mut Demands::default());
-    let mut problems = read.problems;
-    problems.extend(outside::access_log(gateway));
-    for doubt in read.doubts.into_iter().chain(outside::state(gateway)) {
+fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
+    let presented = Presented::read(&gateway.listeners);
+    let log = Problems::of(outside::access_log(gateway).into_iter().collect());
+    let presented = match (presented, log) {
+        (Ok(presented), None) => presented,
+        (Ok(_), Some(log)) => return Err(log),
+        (Err(mut problems), log) => {
+            log.into_iter().for_each(|log| problems.extend(log));
+            return Err(problems);
+        }
+    };
+    for doubt in presented.doubts().iter().cloned().chain(outside::state(gateway)) {
         tracing::warn!("{}", doubt.in_one_line());
     }
-    let made = read.made.into_iter();
-    let made = made.map(|made| made.map(|made| Snapshot::new(Arc::new(made)))).collect();
-    Problems::of(problems).map_or(Ok(made), Err)
+    Ok(presented)
 }
 
 fn serve(sockets: Sockets, setup: impl Fn(usize) -> Setup) -> Result<Workers, StartError> {

@@ -8,7 +8,7 @@ use crate::config::spec::{GatewaySpec, PoolSpec, RoutesSpec};
 use crate::config::{self, Known, Place, Problems};
 use crate::model::ids::PoolId;
 use crate::tls::demand::Demands;
-use crate::tls::{client, server};
+use crate::tls::{client, doubt, server};
 
 /// How the outcome is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -53,6 +53,7 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
         match checked {
             Ok(spec) => {
                 without_trust(&spec, &routes).into_iter().for_each(&mut note);
+                doubtful(&spec, &routes).into_iter().for_each(&mut note);
                 let (tenants, pools) = (spec.tenants.len(), spec.pools.len());
                 summary = format!(
                     "{} and {} are good: {tenants} {}, {pools} {}\n",
@@ -70,7 +71,7 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
 
 /// What is wrong with the files that the gateway's own file names.
 fn outside_of(gateway: &GatewaySpec) -> Option<Problems> {
-    let read = server::build(&gateway.listeners, &mut Demands::default());
+    let read = server::build(&gateway.listeners, &[], &mut Demands::default());
     let mut problems = read.problems;
     problems.extend(read.doubts);
     problems.extend(outside::access_log(gateway));
@@ -95,6 +96,19 @@ fn without_trust(spec: &RoutesSpec, routes: &Path) -> Option<Problems> {
         place.problem(error.to_string(), hint.to_owned())
     };
     Problems::of(pools.map(problem).collect())
+}
+
+/// The pools whose certificates the endpoints are going to refuse, or the other way round.
+fn doubtful(spec: &RoutesSpec, routes: &Path) -> Option<Problems> {
+    let file: Arc<str> = routes.display().to_string().into();
+    let tls = spec.pools.iter().filter_map(|(id, pool)| Some((id, pool.tls.as_ref()?)));
+    let problems = tls.flat_map(|(id, tls)| {
+        let (file, key) = (Arc::clone(&file), format!("pools.{id}.tls"));
+        let place = Place { file, line: 1, column: 1, key };
+        let doubts = doubt::of_pool(tls).into_iter();
+        doubts.map(move |doubt| place.problem(doubt.to_string(), doubt.hint().to_owned()))
+    });
+    Problems::of(problems.collect())
 }
 
 fn render(problems: Option<&Problems>, summary: String, format: Format) -> CheckOutcome {
@@ -233,6 +247,26 @@ mod tests {
         ] {
             assert!(outcome.output.contains(what), "{what} is not in {}", outcome.output);
         }
+    }
+
+    #[test]
+    fn certificates_that_endpoints_would_refuse_are_problems_of_their_pools() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("a.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(path("a.key"), key.serialize_pem()).unwrap();
+        let tls = "tls = { ca = \"a.pem\", cert = \"a.pem\", key = \"a.key\" }";
+        let text = format!("[pools.shop]\ndns = \"shop:1\"\n{tls}\n");
+        std::fs::write(path("routes.toml"), text).unwrap();
+        std::fs::write(path("gateway.toml"), "").unwrap();
+
+        let outcome = check(&path("gateway.toml"), &KNOWN, Format::Text);
+
+        assert_eq!(outcome.output.matches("pools.shop.tls: ").count(), 2, "{outcome:?}");
+        assert!(outcome.output.contains("a.pem has expired\n    hint: renew it"), "{outcome:?}");
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //! fault that merely follows from another one, and no flood.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::files::File;
 use super::key::Key;
 use super::lines::Lines;
+use super::pem::{self, References};
 use super::problem::{Place, Problem, Problems};
 
 /// How a fault relates to others.
@@ -44,13 +46,26 @@ pub(super) struct Faults<'a> {
     /// For each array that elements were taken out of: their indexes, so that keys still tell the
     /// indexes of the file.
     holes: HashMap<(usize, String), Vec<usize>>,
+    /// Files that are read because the text names them, wrong ones too.
+    references: References,
 }
 
 impl<'a> Faults<'a> {
     /// Nothing yet.
     pub(super) fn new(files: &'a [File]) -> Self {
         let kept = vec![0; files.len()];
-        Self { files, list: Vec::new(), kept, left: 0, holes: HashMap::new() }
+        let references = References::new();
+        Self { files, list: Vec::new(), kept, left: 0, holes: HashMap::new(), references }
+    }
+
+    /// Notes a file that is about to be read because the text names it.
+    pub(super) fn refer(&mut self, path: &Path) {
+        self.references.insert(path.to_path_buf(), pem::digest(path));
+    }
+
+    /// Every such file.
+    pub(super) fn take_references(&mut self) -> References {
+        std::mem::take(&mut self.references)
     }
 
     /// Whether there is none.

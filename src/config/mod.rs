@@ -5,8 +5,11 @@ mod check;
 mod faults;
 mod files;
 mod key;
+pub mod leaves;
 mod lines;
 mod nearest;
+pub mod pem;
+pub mod places;
 mod problem;
 mod raw;
 pub mod schema;
@@ -18,7 +21,7 @@ mod tree;
 
 use std::path::Path;
 
-pub use check::Known;
+pub use check::{Checked, Known};
 pub use files::{File, Files, read_routes};
 pub use problem::{Place, Problem, Problems};
 
@@ -41,11 +44,16 @@ pub fn check_gateway(files: &Files) -> Result<GatewaySpec, Problems> {
     check::check_gateway(files, &environment)
 }
 
-/// Checks the routes files. Reads the files of authorities that they name, and nothing else.
+/// Checks the routes files. Reads the certificates and keys that they name, and nothing else.
 ///
 /// # Errors
 /// Everything that is wrong with all of them.
 pub fn check_routes(files: &Files, known: &Known<'_>) -> Result<RoutesSpec, Problems> {
+    check_routes_whole(files, known).result
+}
+
+/// As [`check_routes`]; tells which files were read beside the routes, wrong ones too.
+pub fn check_routes_whole(files: &Files, known: &Known<'_>) -> Checked {
     check::check_routes(files, known, &environment)
 }
 
@@ -58,7 +66,7 @@ pub fn check_routes_with(
     known: &Known<'_>,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<RoutesSpec, Problems> {
-    check::check_routes(files, known, lookup)
+    check::check_routes(files, known, lookup).result
 }
 
 fn environment(name: &str) -> Option<String> {

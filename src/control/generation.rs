@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::snapshot::Snapshot;
 use crate::model::members::Members;
+use crate::tls::expiry::Expiry;
+
+use super::load::Loaded;
 
 /// What is live at one instant.
 #[derive(Clone, Debug)]
@@ -27,6 +30,31 @@ pub struct Live {
     pub failed_since: Option<SystemTime>,
     /// Every pool, in the order of the names.
     pub pools: Vec<LivePool>,
+    /// The files' texts and what they mean.
+    pub(super) loaded: Option<Arc<Loaded>>,
+    /// When the certificates that pools are reached with end.
+    pub ends: Vec<Expiry>,
+}
+
+/// The listeners' certificates that are in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveCertificates {
+    /// What the last reading found wrong: where something is, what was in use before stays.
+    pub problems: Vec<Fault>,
+    /// Since when readings fail; `None` = the last one worked.
+    pub failed_since: Option<SystemTime>,
+    /// What makes one doubt the files of now.
+    pub doubts: Vec<Fault>,
+    /// When those that are in use end.
+    pub ends: Vec<Expiry>,
+}
+
+impl LiveCertificates {
+    /// None is in use.
+    pub fn none() -> Self {
+        let (problems, doubts) = (Vec::new(), Vec::new());
+        Self { problems, failed_since: None, doubts, ends: Vec::new() }
+    }
 }
 
 /// One fault of the config files, as an operator reads it.
@@ -122,9 +150,9 @@ pub enum ReloadResult {
         /// How long it took.
         took: Duration,
     },
-    /// The files are broken: what was live stays.
+    /// Some files are broken: what was live in their place stays.
     Refused {
-        /// The number of the table that stays.
+        /// The number of the table that is live.
         generation: u64,
         /// All that is wrong.
         problems: Vec<Fault>,
@@ -142,6 +170,8 @@ impl Live {
             problems: Vec::new(),
             failed_since: None,
             pools: Vec::new(),
+            loaded: None,
+            ends: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
+use crate::config::pem::References;
 use crate::config::spec::RoutesSpec;
 use crate::config::{self, Files, Known, Problem, Problems};
 use crate::pool::balancer;
@@ -63,11 +64,19 @@ pub(super) fn read(path: &Path) -> Result<Files, Vec<Fault>> {
     config::read_routes(path).map_err(faults)
 }
 
+/// What files mean, or all that is wrong with them.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) result: Result<Loaded, Vec<Fault>>,
+    pub(super) references: References,
+}
+
 /// Finds out what the files mean.
-pub(super) fn check(files: Files) -> Result<Loaded, Vec<Fault>> {
+pub(super) fn check(files: Files) -> Checked {
     let known = Known { balancers: balancer::names() };
-    let spec = Arc::new(config::check_routes(&files, &known).map_err(faults)?);
-    Ok(Loaded { files, spec })
+    let config::Checked { result, references } = config::check_routes_whole(&files, &known);
+    let loaded = result.map(|spec| Loaded { files, spec: Arc::new(spec) });
+    Checked { result: loaded.map_err(faults), references }
 }
 
 /// Plans the pools and compiles the table.
@@ -89,13 +98,17 @@ pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
 }
 
 fn faults(problems: Problems) -> Vec<Fault> {
-    let fault = |problem: Problem| Fault {
+    problems.into_iter().map(fault).collect()
+}
+
+/// A problem as an operator reads it.
+pub(super) fn fault(problem: Problem) -> Fault {
+    Fault {
         file: problem.file.into(),
         line: Some(problem.line),
         column: Some(problem.column),
         key: Some(problem.key).filter(|key| !key.is_empty()),
         what: problem.what,
         hint: problem.hint,
-    };
-    problems.into_iter().map(fault).collect()
+    }
 }

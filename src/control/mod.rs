@@ -3,13 +3,17 @@
 //! **Invariant:** nothing here is on the way of a request. Workers see the outcome as a
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
+pub mod certificates;
+pub mod explain;
 pub mod generation;
 pub mod state;
 
+mod bell;
 mod feed;
 mod load;
 mod plan;
 mod reconcile;
+mod references;
 mod reload;
 
 use std::sync::Arc;
@@ -30,11 +34,15 @@ use crate::pool::Pool;
 use crate::routing;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
+use crate::tls::certificates::Certificates;
 
-use generation::{Fault, Live, ReloadResult};
+use certificates::{Keeper, Presented};
+use explain::Explainer;
+use generation::{Fault, Live, LiveCertificates, ReloadResult};
 use load::in_background;
 use plan::{Numbers, Pools};
 use reconcile::Running;
+use references::References;
 use reload::{Reloader, RetiredTables};
 use state::State;
 
@@ -48,6 +56,10 @@ pub struct Control {
     pub table: Snapshot<Table>,
     /// What is live, for people.
     pub live: Snapshot<Live>,
+    /// For each listener, what it presents to clients; `None` = no TLS.
+    pub tls: Vec<Option<Snapshot<Certificates>>>,
+    /// The listeners' certificates that are in use, for people.
+    pub certificates: Snapshot<LiveCertificates>,
     /// Takes the wish to load the files now.
     pub asks: mpsc::Sender<Ask>,
 }
@@ -75,12 +87,17 @@ impl Control {
     /// When the files are broken and nothing can serve instead.
     pub async fn start(
         gateway: &GatewaySpec,
+        presented: Presented,
         metrics: Arc<Metrics>,
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
         // Before the first reading, so that no change after it is missed.
         let files = FileEvents::new();
         let watcher = Watcher::new(gateway.routes.clone(), &files).await;
+        let keeper = Keeper::new(presented, Arc::clone(&metrics), References::new(files.clone()));
+        let (tls, certificates) = (keeper.snapshots(), keeper.live());
+        let (wishes, wished) = mpsc::channel(WAITING);
+        let references = References::new(files.clone());
         let means = Means { resolver: Resolver::new(&gateway.dns), files };
         let state =
             gateway.state.clone().map(|folder| State::new(folder.path, gateway.routes.clone()));
@@ -96,20 +113,29 @@ impl Control {
             serving: Snapshot::new(Arc::default()),
             applied: None,
             retired: RetiredTables::default(),
+            certificates: wishes,
+            references,
         };
         boot(&mut reloader, state.as_ref()).await?;
         if let Some(state) = state {
             tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, to_keep));
         }
         let (asks, asked) = mpsc::channel(WAITING);
-        let control = Self { table: reloader.table.clone(), live: reloader.live.clone(), asks };
+        let (table, live) = (reloader.table.clone(), reloader.live.clone());
+        let control = Self { table, live, tls, certificates, asks };
         let serving = reloader.serving.clone();
         tasks.spawn(|stop| readmit(serving, stop));
+        tasks.spawn(|stop| keeper.run(wished, stop));
         tasks.spawn(|stop| reloader.run(watcher, asked, stop));
         Ok(control)
     }
 
-    /// Loads the files now. `None` when the process is ending.
+    /// Who tells where a request would go.
+    pub fn explainer(&self) -> Explainer {
+        Explainer::new(self.table.clone(), self.live.clone())
+    }
+
+    /// Loads the files now, certificates included. `None` when the process is ending.
     pub async fn reload(&self) -> Option<ReloadResult> {
         let (ask, answer) = oneshot::channel();
         self.asks.send(ask).await.ok()?;
@@ -141,7 +167,7 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
 async fn from_files(reloader: &mut Reloader) -> Result<(), Vec<Fault>> {
     let started = Instant::now();
     let files = reloader.read().await?;
-    let loaded = in_background(move || load::check(files)).await?;
+    let loaded = reloader.check(files).await?;
     reloader.apply(loaded, FIRST_PATIENCE, started).await
 }
 
@@ -164,7 +190,7 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
             listed(&faults)
         )
     };
-    let loaded = in_background(move || load::check(files)).await.map_err(unusable)?;
+    let loaded = reloader.check(files).await.map_err(unusable)?;
     reloader.apply(loaded, FIRST_PATIENCE, started).await.map_err(unusable)
 }
 
@@ -201,7 +227,7 @@ async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
 }
 
 /// The table before the first generation: it knows no tenant.
-fn nothing() -> Table {
+pub fn nothing() -> Table {
     let spec = RoutesSpec {
         naming: NamingSpec {
             from: Vec::new(),

@@ -65,24 +65,30 @@ fn plan(
     }
     let label = Label { name: Arc::clone(&id.0), slot: numbers.slot(id) };
     let spec = Arc::clone(spec);
-    let pool = match running.filter(|running| speaks_as(running, &spec)) {
+    let running = running.filter(|running| reaches_as(running, &spec));
+    let pool = match running.filter(|running| running.spec.tls == spec.tls) {
         Some(before) => {
             let members = Arc::clone(&before.members);
             Pool::build(label, spec, members, before.transport, before.tls.clone())?
         }
-        // What an endpoint was found to be in one protocol says nothing of it in another.
         None => {
             let tls = spec.tls.as_ref().map(|tls| client::build(tls, spec.protocol)).transpose()?;
-            let members = Arc::new(numbers.members(&spec));
+            // Other files alone say nothing of the endpoints, but no connection of before is used.
+            let members = running.map(|before| Arc::clone(&before.members));
+            let members = members.unwrap_or_else(|| Arc::new(numbers.members(&spec)));
             Pool::build(label, spec, members, numbers.transport(), tls)?
         }
     };
     Ok(Arc::new(pool))
 }
 
-/// Whether connections, and what is known of endpoints, may be kept.
-fn speaks_as(running: &Pool, spec: &PoolSpec) -> bool {
-    running.spec.protocol == spec.protocol && running.spec.tls == spec.tls
+/// Whether endpoints are reached in the same way, so that what is known of them may be kept: what
+/// one was found to be in one protocol, or under one name, says nothing of it in another.
+fn reaches_as(running: &Pool, spec: &PoolSpec) -> bool {
+    let name = |spec: &PoolSpec| spec.tls.as_ref().map(|tls| tls.server_name.clone());
+    running.spec.protocol == spec.protocol
+        && running.spec.proxy_protocol == spec.proxy_protocol
+        && name(&running.spec) == name(spec)
 }
 
 /// The health that a new member starts with.

@@ -126,13 +126,14 @@ impl Running {
 }
 
 impl RunningPool {
-    /// Takes `pool` in place of the one of the same members and transport.
+    /// Takes `pool` in place of the one of the same members.
     async fn change(&mut self, pool: Arc<Pool>, probe_slots: &Arc<Semaphore>) {
         let before = std::mem::replace(&mut self.pool, pool);
         let (old, new) = (&before.spec, &self.pool.spec);
         let members = &self.pool.members;
         members.set_panic_share(new.panic_below.share());
-        if old.health != new.health {
+        // Checks hold the pool's certificates.
+        if old.health != new.health || old.tls != new.tls {
             if let Some(checks) = self.checks.take() {
                 checks.stop(STOP_LIMIT).await;
             }
@@ -152,7 +153,7 @@ impl RunningPool {
     fn found(&self) -> Vec<Found> {
         let members = self.pool.members.load();
         let found = members.all.iter().map(|member| Found {
-            address: member.endpoint.address,
+            address: member.endpoint.address.clone(),
             weight: member.weight,
             priority: member.priority,
             origin: Arc::clone(&member.origin),
@@ -183,7 +184,7 @@ fn check(pool: &Pool, slots: &Arc<Semaphore>) -> Option<Tasks> {
     let check = Check {
         pool: PoolId(Arc::clone(&pool.label.name)),
         members: Arc::clone(&pool.members),
-        probe: probe::build(&spec.probe, pool.spec.protocol, tls),
+        probe: probe::build(&spec.probe, pool.spec.protocol, tls, pool.spec.proxy_protocol),
         spec,
         slots: Arc::clone(slots),
     };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::base::snapshot::Snapshot;
@@ -17,12 +17,16 @@ use crate::config::Files;
 use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
+use crate::tls::doubt;
+use crate::tls::expiry::{self, Expiry, Role};
 
 use super::Ask;
+use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Loaded, Materials, in_background};
 use super::plan::Numbers;
 use super::reconcile::Running;
+use super::references::References;
 
 /// Brings one generation after another to life.
 pub(super) struct Reloader {
@@ -39,6 +43,10 @@ pub(super) struct Reloader {
     /// What the live table was made from.
     pub(super) applied: Option<Loaded>,
     pub(super) retired: RetiredTables,
+    /// Takes the wish to read the listeners' certificates now.
+    pub(super) certificates: mpsc::Sender<certificates::Ask>,
+    /// Files that the routes name.
+    pub(super) references: References,
 }
 
 /// Who wants the files to be loaded.
@@ -46,6 +54,8 @@ pub(super) struct Reloader {
 pub(super) enum Wish {
     /// The watcher: the same text as before is no news.
     Changed,
+    /// Files that the text refers to have changed; the text may be the same.
+    Renewed,
     /// A person: what the files refer to is read anew as well.
     Asked,
 }
@@ -64,6 +74,7 @@ impl Reloader {
             tokio::select! {
                 () = stop.requested() => return,
                 () = watcher.changed() => drop(self.reload(Wish::Changed).await),
+                () = self.references.wait() => self.renew().await,
                 Some(ask) = asks.recv() => self.answer(ask, &mut asks).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
             }
@@ -76,10 +87,37 @@ impl Reloader {
         while let Ok(ask) = asks.try_recv() {
             waiting.push(ask);
         }
-        let result = self.reload(Wish::Asked).await;
+        let result = self.reload_all().await;
         for ask in waiting {
             // Who asked may have left meanwhile.
             drop(ask.send(result.clone()));
+        }
+    }
+
+    /// The routes, and the listeners' certificates.
+    async fn reload_all(&mut self) -> ReloadResult {
+        let (ask, answer) = oneshot::channel();
+        // Who keeps the certificates is gone where the process is ending.
+        drop(self.certificates.send(ask).await);
+        let result = self.reload(Wish::Asked).await;
+        let of_certificates = answer.await.unwrap_or_default();
+        match result {
+            result if of_certificates.is_empty() => result,
+            ReloadResult::Live { generation, .. } => {
+                ReloadResult::Refused { generation, problems: of_certificates }
+            }
+            ReloadResult::Refused { generation, mut problems } => {
+                problems.extend(of_certificates);
+                ReloadResult::Refused { generation, problems }
+            }
+        }
+    }
+
+    /// Files that the routes refer to have changed, or had their time to do so.
+    async fn renew(&mut self) {
+        if self.references.news().await.is_some() {
+            tracing::debug!("files that the routes refer to have changed");
+            self.reload(Wish::Renewed).await;
         }
     }
 
@@ -88,8 +126,16 @@ impl Reloader {
         let done = self.load(wish, started).await;
         let generation = self.live.load().generation;
         match done {
-            Ok(()) => ReloadResult::Live { generation, took: started.elapsed() },
+            Ok(()) => {
+                self.references.settle();
+                ReloadResult::Live { generation, took: started.elapsed() }
+            }
+            Err(problems) if wish == Wish::Renewed && self.references.may_settle() => {
+                tracing::debug!(problems = problems.len(), "the files do not fit yet");
+                ReloadResult::Refused { generation, problems }
+            }
             Err(problems) => {
+                self.references.settle();
                 self.refuse(&problems);
                 tracing::error!(
                     problems = problems.len(),
@@ -111,7 +157,7 @@ impl Reloader {
             }
             return Ok(());
         }
-        let loaded = in_background(move || load::check(files)).await?;
+        let loaded = self.check(files).await?;
         if applied.is_some_and(|applied| applied.spec == loaded.spec) {
             self.confirm(loaded.files);
             return Ok(());
@@ -119,6 +165,13 @@ impl Reloader {
         self.apply(loaded, PATIENCE, started).await?;
         self.succeed();
         Ok(())
+    }
+
+    /// Finds out what the files mean, and follows the files that they name.
+    pub(super) async fn check(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
+        let checked = in_background(move || Ok(load::check(files))).await?;
+        self.references.follow(checked.references).await;
+        checked.result
     }
 
     /// Reads the files as they are now. A program that writes in place empties the file first, and
@@ -171,19 +224,48 @@ impl Reloader {
             since: SystemTime::now(),
             files: made.loaded.files.files.iter().map(|file| file.path.clone()).collect(),
             pools: self.running.live(),
+            loaded: Some(Arc::new(made.loaded.clone())),
+            ends: self.publish_ends(),
             ..Live::none()
         }));
+        self.tell_doubts(&made.loaded);
         self.applied = Some(made.loaded);
         tracing::info!(generation, tenants, pools = made.pools.len(), took = ?started.elapsed(),
             "the routes are live");
         Ok(())
     }
 
+    /// Warns of what pools are reached with where it is new.
+    fn tell_doubts(&self, loaded: &Loaded) {
+        for (id, pool) in &loaded.spec.pools {
+            let before = self.applied.as_ref().and_then(|applied| applied.spec.pools.get(id));
+            let Some(tls) = &pool.tls else { continue };
+            if before.is_some_and(|before| before.tls.as_ref() == Some(tls)) {
+                continue;
+            }
+            for doubt in doubt::of_pool(tls) {
+                tracing::warn!("pools.{id}.tls: {doubt} (hint: {})", doubt.hint());
+            }
+        }
+    }
+
+    /// When the certificates of the pools end.
+    fn publish_ends(&self) -> Vec<Expiry> {
+        let pools = self.running.list();
+        let ends = expiry::of_pools(pools.iter().filter_map(|pool| pool.spec.tls.as_ref()));
+        let roles = [Role::PoolClient, Role::PoolAuthorities];
+        certificates::publish_ends(&self.metrics, &roles, &ends);
+        ends
+    }
+
     /// What is live is what the files say, though perhaps in other words: no new generation.
     fn confirm(&mut self, files: Files) {
         let live = self.live.load();
         let generation = live.generation;
+        let spec = live.loaded.as_ref().map(|loaded| Arc::clone(&loaded.spec));
+        let loaded = spec.map(|spec| Arc::new(Loaded { files: files.clone(), spec }));
         self.live.publish(Arc::new(Live {
+            loaded,
             files: files.files.iter().map(|file| file.path.clone()).collect(),
             serving_last_good: false,
             problems: Vec::new(),

@@ -29,6 +29,15 @@ struct World {
     control: Control,
 }
 
+async fn start(
+    gateway: &GatewaySpec,
+    metrics: Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> Result<Control, BootError> {
+    let presented = Presented::read(&gateway.listeners).unwrap();
+    Control::start(gateway, presented, metrics, tasks).await
+}
+
 impl World {
     async fn start(routes: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -40,7 +49,7 @@ impl World {
         let gateway = gateway(folder.path(), routes);
         let metrics = Arc::new(Metrics::new());
         let mut tasks = Tasks::new("test");
-        let control = Control::start(&gateway, Arc::clone(&metrics), &mut tasks).await?;
+        let control = start(&gateway, Arc::clone(&metrics), &mut tasks).await?;
         Ok(Self { folder, metrics, tasks, control })
     }
 
@@ -516,7 +525,7 @@ async fn a_config_map_swap_is_live_without_being_asked_for() {
     symlink("..data/routes.toml", at("routes.toml")).unwrap();
     let gateway = gateway(folder.path(), "routes.toml");
     let mut tasks = Tasks::new("test");
-    let control = Control::start(&gateway, Arc::new(Metrics::new()), &mut tasks).await.unwrap();
+    let control = start(&gateway, Arc::new(Metrics::new()), &mut tasks).await.unwrap();
 
     for number in 2..5 {
         let tenant = format!("t{number}");

@@ -21,15 +21,18 @@ use tokio::time::{Instant, timeout};
 use crate::base::ahead::Ahead;
 use crate::base::snapshot::Snapshot;
 use crate::base::socket::Socket;
+use crate::model::ends::Ends;
 use crate::tls::certificates::Certificates;
 use crate::tls::stream::Stream;
 use crate::upstream::LocalExecutor;
+use crate::upstream::proxy_header::Whom;
 
 use super::activity::{Activity, Limits, Patience};
 use super::alarm::Alarm;
 use super::answer::AnswerBody;
 use super::ear::{Ear, FIRST_WORD, until_draining};
 use super::exchange;
+use super::forwarded::{self, Told, Trust};
 use super::frames::{self, Flood, Frames};
 use super::headcount::Share;
 use super::http1::{self, Asked};
@@ -47,10 +50,14 @@ use super::worker::{Phase, Worker};
 pub(super) struct Peer {
     /// The client's address.
     pub(super) address: IpAddr,
+    /// From where to where it connected.
+    ends: Ends,
     /// The same as a field's value.
     pub(super) client: HeaderValue,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
+    /// What is made of what it says of others; `None` = nothing.
+    pub(super) trust: Option<Trust>,
     /// What its TLS was begun with; `None` = plain.
     pub(super) secured: Option<Box<Secured>>,
     /// What its connection is doing.
@@ -58,6 +65,17 @@ pub(super) struct Peer {
     /// Its connection counts as open for as long as somebody knows the client: a tunnel outlives
     /// what speaks HTTP.
     open: Open,
+}
+
+impl Peer {
+    /// Whom a connection to an endpoint is for. A trusted proxy does not tell its client's port.
+    pub(super) fn whom(&self, told: Option<&Told>) -> Whom {
+        let source = match told {
+            Some(told) if told.client != self.address => SocketAddr::new(told.client, 0),
+            _ => self.ends.source,
+        };
+        Whom::Client(Ends { source, ..self.ends })
+    }
 }
 
 /// An exchange of a client's connection under way; ends when dropped.
@@ -90,34 +108,34 @@ pub(super) async fn serve(
     arrival: Arrival,
     tls: Option<Snapshot<Certificates>>,
 ) {
-    let Arrival { mut address, listener, mut open, seated: _seated } = arrival;
+    let Arrival { address, listener, mut open, seated: _seated } = arrival;
     // Without it small answers would wait for the client's acknowledgement of the last one.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(client = %address, %error, "a connection ended at once");
         return;
     }
+    // Where the system does not say, nobody has connected any more.
+    let Ok(destination) = stream.local_addr() else { return };
+    let mut ends = Ends { source: address, destination };
     if worker.gateway.listeners[listener].proxy_protocol.is_some() {
-        let Some((client, share)) = proxied(&worker, &mut stream, address).await else { return };
-        address = client;
+        let Some((client, share)) = proxied(&worker, &mut stream, ends).await else { return };
+        ends = client;
         open.share = Some(share);
     }
     let stream = Socket::new(stream);
     match tls {
-        None => plain(&worker, stream, (address, open)).await,
-        Some(tls) => secure(&worker, stream, (address, open), tls).await,
+        None => plain(&worker, stream, (ends, open)).await,
+        Some(tls) => secure(&worker, stream, (ends, open), tls).await,
     }
 }
 
-/// For whom the load balancer at `address` connects. It must say so in the time of a head.
-async fn proxied(
-    worker: &Rc<Worker>,
-    stream: &mut TcpStream,
-    address: SocketAddr,
-) -> Option<(SocketAddr, Share)> {
+/// For whom the load balancer at the other end connects. It must say so in the time of a head.
+async fn proxied(worker: &Rc<Worker>, stream: &mut TcpStream, own: Ends) -> Option<(Ends, Share)> {
+    let address = own.source;
     let limits = &worker.gateway.downstream;
     let header = timeout(limits.header_timeout, proxy_header::receive(stream));
     let client = match until_draining(worker, header).await? {
-        Ok(Ok(client)) => client.unwrap_or(address),
+        Ok(Ok(client)) => client.unwrap_or(own),
         Ok(Err(error)) => {
             worker.meter.connection_rejected("proxy_header");
             tracing::debug!(client = %address, %error, "a PROXY protocol header cannot be used");
@@ -129,14 +147,14 @@ async fn proxied(
             return None;
         }
     };
-    let share = worker.headcount.share(client.ip(), limits.max_connections_per_client);
+    let share = worker.headcount.share(client.source.ip(), limits.max_connections_per_client);
     if share.is_none() {
         worker.meter.connection_rejected("too_many_of_client");
     }
     Some((client, share?))
 }
 
-async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Open)) {
+async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (Ends, Open)) {
     let limits = &worker.gateway.downstream;
     let seat = Rc::clone(&client.1.seat);
     let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
@@ -165,14 +183,14 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Ope
 async fn secure(
     worker: &Rc<Worker>,
     stream: Socket,
-    client: (SocketAddr, Open),
+    client: (Ends, Open),
     tls: Snapshot<Certificates>,
 ) {
     let limit = worker.gateway.downstream.handshake_timeout;
     match worker.handshakes.accept(stream, tls.load(), limit).await {
         Err(error) => {
             worker.meter.connection_rejected(error.reason());
-            tracing::debug!(client = %client.0, %error, "a TLS handshake failed");
+            tracing::debug!(client = %client.0.source, %error, "a TLS handshake failed");
         }
         Ok((stream, secured)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -182,17 +200,16 @@ async fn secure(
     }
 }
 
-fn peer((address, open): (SocketAddr, Open), secured: Option<Box<Secured>>) -> Rc<Peer> {
-    let address = address.ip().to_canonical();
-    // An address as text is a valid field value; the fallback is never taken.
-    let client = HeaderValue::try_from(address.to_string())
-        .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+fn peer((ends, open): (Ends, Open), secured: Option<Box<Secured>>) -> Rc<Peer> {
+    let address = ends.source.ip().to_canonical();
+    let client = forwarded::address_value(address);
+    let trust = Trust::of(open.trusted_proxies(), address);
     let (clock, account) = (Rc::clone(&open.worker.clock), &open.worker.account);
     let (scheme, activity) = match secured {
         Some(_) => ("https", Activity::over_tls(clock, account)),
         None => ("http", Activity::new(clock)),
     };
-    Rc::new(Peer { address, client, scheme, secured, activity, open })
+    Rc::new(Peer { address, ends, client, scheme, trust, secured, activity, open })
 }
 
 async fn speak(worker: &Rc<Worker>, stream: Stream, ahead: Bytes, is_http2: bool, peer: Rc<Peer>) {

@@ -52,7 +52,8 @@ async fn run(
     let choice = match choice::choose(&view.table, peer, head, visit)? {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, route, redirect) => {
-            return Ok(local::redirect(redirect, tenant, head, peer).edited(route));
+            let answer = local::redirect(redirect, tenant, head, (peer, visit.told()));
+            return Ok(answer.edited(route));
         }
         Chosen::Respond(route, respond) => return Ok(local::respond(respond).edited(route)),
     };

@@ -9,6 +9,7 @@ use crate::model::fields::{OWN, is_no_token, is_odd, is_spaced, look_alike};
 use crate::upstream::Fields;
 
 use super::connection::Peer;
+use super::forwarded::Told;
 
 /// Names of fields that the gateway itself sets on requests. A client's own, and any spelling of
 /// them that an application might take for the same, is never forwarded.
@@ -122,6 +123,8 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 #[derive(Debug)]
 pub(super) struct Sender<'p> {
     pub(super) peer: &'p Peer,
+    /// For whom, at a listener with trusted proxies.
+    pub(super) told: Option<&'p Told>,
     /// The host that was asked for.
     pub(super) host: Option<HeaderValue>,
     pub(super) request_id: HeaderValue,
@@ -143,10 +146,14 @@ pub(super) fn name_tenant(headers: &mut HeaderMap, name: &HeaderName, id: &str) 
 /// request's own, of which [`clean_request`] has left none of the same name, save `Via`.
 pub(super) fn introduce(received: Version, sender: Sender<'_>) -> Fields {
     let mut fields = Vec::with_capacity(5);
-    fields.push((X_FORWARDED_FOR, sender.peer.client.clone()));
-    fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme)));
-    if let Some(host) = sender.host {
-        fields.push((X_FORWARDED_HOST, host));
+    if let Some(told) = sender.told {
+        told.introduce(sender.host, &mut fields);
+    } else {
+        fields.push((X_FORWARDED_FOR, sender.peer.client.clone()));
+        fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme)));
+        if let Some(host) = sender.host {
+            fields.push((X_FORWARDED_HOST, host));
+        }
     }
     fields.push((X_REQUEST_ID, sender.request_id));
     fields.push((header::VIA, HeaderValue::from_static(via(received))));
@@ -337,9 +344,9 @@ static NEVER_TRAILERS: [HeaderName; 28] = [
 
 static FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Names one exchange in the answer, the logs and at the endpoint.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

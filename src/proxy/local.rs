@@ -12,13 +12,20 @@ use crate::routing::tenant::Tenant;
 
 use super::answer::AnswerBody;
 use super::connection::Peer;
+use super::forwarded::Told;
 use super::reply::Reply;
 
 /// Answers with another location.
-pub(super) fn redirect(redirect: &Redirect, tenant: &Tenant, head: &Parts, peer: &Peer) -> Reply {
+pub(super) fn redirect(
+    redirect: &Redirect,
+    tenant: &Tenant,
+    head: &Parts,
+    (peer, told): (&Peer, Option<&Told>),
+) -> Reply {
+    let asked = told.and_then(|told| told.host.as_ref()).and_then(|host| host.to_str().ok());
     let location = redirect.render(&Values {
-        scheme: peer.scheme,
-        host: host::authority(head).unwrap_or_default(),
+        scheme: told.map_or(peer.scheme, |told| told.scheme),
+        host: asked.or_else(|| host::authority(head)).unwrap_or_default(),
         path: head.uri.path(),
         query: head.uri.query(),
         tenant: tenant.id(),

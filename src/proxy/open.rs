@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::base::memory::Held;
+use crate::config::spec::TrustedProxiesSpec;
 
 use super::budget;
 use super::headcount::{Place, Share};
@@ -59,6 +61,13 @@ impl Open {
         let tls = worker.gateway.listeners[listener].tls.as_ref().map_or(0, |_| budget::TLS);
         let held = worker.account.take(budget::CONNECTION + tls);
         Self { worker, seat: Seat::new(listener, place), share, listener, _held: held }
+    }
+}
+
+impl Open {
+    /// Whom its listener believes when they speak for others.
+    pub(super) fn trusted_proxies(&self) -> Option<&Arc<TrustedProxiesSpec>> {
+        self.worker.gateway.listeners[self.listener].trusted_proxies.as_ref()
     }
 }
 

@@ -136,10 +136,12 @@ pub async fn run(setup: Setup, listeners: Vec<std::net::TcpListener>) -> usize {
     chores.spawn(|stop| keep_house(Rc::clone(&worker), stop));
     chores.spawn(|mut stop| {
         let hearing = pleas::hear(Rc::clone(&worker));
+        let worker = Rc::clone(&worker);
         async move {
             tokio::select! {
                 () = stop.requested() => {}
                 () = hearing => {}
+                () = worker.handshakes.keep() => {}
             }
         }
     });

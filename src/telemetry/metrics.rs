@@ -52,6 +52,7 @@ pub static FAMILIES: &[&Family] = &[
     &DOWNSTREAM_OPENED,
     &DOWNSTREAM_REJECTED,
     &DOWNSTREAM_RETIRED,
+    &FORWARDED_FAULTS,
     &BUFFERS_BYTES,
     &BUFFERS_LIMIT,
     &BUFFERS_REFUSED,
@@ -60,6 +61,9 @@ pub static FAMILIES: &[&Family] = &[
     &CONFIG_RELOADS,
     &CONFIG_PROBLEMS,
     &CONFIG_SERVING_LAST_GOOD,
+    &CERTIFICATE_EXPIRY,
+    &CERTIFICATE_RELOADS,
+    &CERTIFICATE_PROBLEMS,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_ERRORS,
     &LOG_DROPPED,
@@ -235,6 +239,14 @@ pub static DOWNSTREAM_REJECTED: Family = Family {
     labels: &["reason"],
 };
 
+/// `tenantry_downstream_forwarded_faults_total`
+pub static FORWARDED_FAULTS: Family = Family {
+    name: "tenantry_downstream_forwarded_faults_total",
+    help: "Requests of trusted proxies whose chain of addresses could not be read to its end, by reason",
+    kind: Kind::Counter,
+    labels: &["reason"],
+};
+
 /// `tenantry_downstream_retired_connections_total`
 pub static DOWNSTREAM_RETIRED: Family = Family {
     name: "tenantry_downstream_retired_connections_total",
@@ -303,6 +315,30 @@ pub static CONFIG_PROBLEMS: Family = Family {
 pub static CONFIG_SERVING_LAST_GOOD: Family = Family {
     name: "tenantry_config_serving_last_good",
     help: "Whether the table comes from the copy on disk because the files were broken at the start",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_certificate_expiry_timestamp_seconds`
+pub static CERTIFICATE_EXPIRY: Family = Family {
+    name: "tenantry_certificate_expiry_timestamp_seconds",
+    help: "When a certificate that is in use ends, in Unix time, by its file and what it is for",
+    kind: Kind::Gauge,
+    labels: &["file", "use"],
+};
+
+/// `tenantry_certificate_reloads_total`
+pub static CERTIFICATE_RELOADS: Family = Family {
+    name: "tenantry_certificate_reloads_total",
+    help: "Readings of changed certificates of the listeners, by result",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
+
+/// `tenantry_certificate_problems`
+pub static CERTIFICATE_PROBLEMS: Family = Family {
+    name: "tenantry_certificate_problems",
+    help: "Problems that the last reading of the listeners' certificates found; above 0 some that are in use are older than their files",
     kind: Kind::Gauge,
     labels: &[],
 };

@@ -2,14 +2,15 @@
 //! whole.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{Error as TlsError, ServerConfig, ServerConnection};
 
-use crate::config::spec::HostSpec;
+use crate::config::spec::{CertificateSpec, ClientCertificatesMode, HostSpec};
 use crate::model::identity::Identity;
 
 use super::demand::Demand;
@@ -22,6 +23,8 @@ pub struct Certificates {
     /// `*.x` under `x`.
     below: HashMap<Box<str>, Arc<Entry>>,
     default: Option<Arc<Entry>>,
+    /// Each once.
+    all: Vec<Arc<Entry>>,
 }
 
 /// One certificate and what goes with it: all that a handshake needs.
@@ -31,16 +34,61 @@ pub struct Entry {
     config: Arc<ServerConfig>,
     /// What is asked of its clients.
     demand: Arc<Demand>,
+    leaf: CertificateDer<'static>,
+    origin: Origin,
+}
+
+/// Where a certificate and its demand come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file of the chain.
+    pub certificate: PathBuf,
+    /// The file of the key.
+    pub key: PathBuf,
+    /// What is asked of clients, and the file of the authorities.
+    pub clients: Option<(ClientCertificatesMode, PathBuf)>,
+}
+
+impl Origin {
+    /// As the config says.
+    pub(super) fn of(spec: &CertificateSpec) -> Self {
+        let clients = spec.clients.as_ref();
+        Self {
+            certificate: spec.certificate.path.clone(),
+            key: spec.key.path.clone(),
+            clients: clients.map(|clients| (clients.mode, clients.authorities.path.clone())),
+        }
+    }
 }
 
 impl Entry {
     /// From what was made for it; how sessions are kept, and what is agreed on, is said here.
-    pub(super) fn new(mut config: ServerConfig, demand: Arc<Demand>) -> Self {
+    pub(super) fn new(
+        mut config: ServerConfig,
+        demand: Arc<Demand>,
+        leaf: CertificateDer<'static>,
+        origin: Origin,
+    ) -> Self {
         settle(&mut config);
         if !demand.is_any() {
             config.ticketer = Arc::clone(&demand.tickets);
         }
-        Self { config: Arc::new(config), demand }
+        Self { config: Arc::new(config), demand, leaf, origin }
+    }
+
+    /// The certificate itself.
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        &self.leaf
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The authorities that its clients' certificates come from.
+    pub(super) fn authorities(&self) -> &[CertificateDer<'static>] {
+        self.demand.authorities()
     }
 
     /// What rustls is told in one handshake.
@@ -69,7 +117,8 @@ impl Entry {
     pub(super) fn with_clock(&self, clock: Arc<dyn rustls::time_provider::TimeProvider>) -> Self {
         let mut config = ServerConfig::clone(&self.config);
         config.time_provider = clock;
-        Self { config: Arc::new(config), demand: Arc::clone(&self.demand) }
+        let (demand, leaf) = (Arc::clone(&self.demand), self.leaf.clone());
+        Self { config: Arc::new(config), demand, leaf, origin: self.origin.clone() }
     }
 
     /// Who the client is by its certificate, after a handshake; `None` where it has shown none.
@@ -84,8 +133,19 @@ impl Entry {
 
 impl Certificates {
     /// With what is presented to who asks for no name, or for one that is not here.
-    pub(super) fn with_default(default: Option<Entry>) -> Self {
-        Self { default: default.map(Arc::new), ..Self::default() }
+    pub(super) fn with_default(default: Option<Arc<Entry>>) -> Self {
+        let all = default.iter().cloned().collect();
+        Self { default, all, ..Self::default() }
+    }
+
+    /// Each certificate once, in the order of the config.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.all.iter()
+    }
+
+    /// Adds a certificate, before its names.
+    pub(super) fn add(&mut self, entry: &Arc<Entry>) {
+        self.all.push(Arc::clone(entry));
     }
 
     /// Adds one name; `false` where it is taken.

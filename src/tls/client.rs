@@ -1,4 +1,5 @@
-//! Whom we trust when we connect to endpoints. Certificates are always verified.
+//! Whom we trust when we connect to endpoints, and what we show them. Certificates are always
+//! verified.
 
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ pub enum ClientTlsError {
     /// A certificate of the `ca` file is no certificate authority's.
     #[error("a certificate of the ca file cannot be used: {0}")]
     BadAuthority(#[source] rustls::Error),
+    /// The client's certificate and key cannot be used.
+    #[error("the client certificate cannot be used: {0}")]
+    BadIdentity(#[source] rustls::Error),
     /// The system has no certificate authorities.
     #[error(
         "the system has no certificate authorities; name a ca file, or install ca-certificates"
@@ -32,20 +36,25 @@ pub fn build(
     protocol: Protocol,
 ) -> Result<Arc<ClientConfig>, ClientTlsError> {
     let roots = match &spec.ca {
-        Some(certificates) => {
+        Some(authorities) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates {
+            for certificate in &authorities.certificates {
                 roots.add(certificate.clone()).map_err(ClientTlsError::BadAuthority)?;
             }
             roots
         }
         None => system_roots()?,
     };
-    let mut config = ClientConfig::builder_with_provider(super::provider())
+    let config = ClientConfig::builder_with_provider(super::provider())
         .with_safe_default_protocol_versions()
         .map_err(ClientTlsError::Unavailable)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match &spec.identity {
+        None => config.with_no_client_auth(),
+        Some(own) => config
+            .with_client_auth_cert(own.chain.clone(), own.secret.clone_key())
+            .map_err(ClientTlsError::BadIdentity)?,
+    };
     config.alpn_protocols = match protocol {
         Protocol::H1 => vec![b"http/1.1".to_vec()],
         Protocol::H2 => vec![b"h2".to_vec()],

@@ -60,6 +60,11 @@ impl Demands {
         self.list.push(Arc::clone(&demand));
         Ok(demand)
     }
+
+    /// Forgets those that nothing asks for any more, with their tickets.
+    pub fn tidy(&mut self) {
+        self.list.retain(|demand| Arc::strong_count(demand) > 1);
+    }
 }
 
 fn verifier(
@@ -83,6 +88,11 @@ impl Demand {
     /// Whether there is one.
     pub(super) fn is_any(&self) -> bool {
         self.asked.is_some()
+    }
+
+    /// The authorities that certificates must come from; empty where nothing is asked.
+    pub(super) fn authorities(&self) -> &[CertificateDer<'static>] {
+        self.asked.as_ref().map_or(&[], |asked| &asked.authorities)
     }
 
     /// Who the client is, after a handshake; `None` where it has shown no certificate. A session that

@@ -53,6 +53,12 @@ impl<'c> Leaf<'c> {
         }
     }
 
+    /// Whether it says of another one that it was issued by it. Who trusts a chain verifies it; this
+    /// is for who has put one together.
+    pub(super) fn names_as_issuer(&self, issuer: &Leaf<'_>) -> bool {
+        self.certificate.issuer().as_raw() == issuer.certificate.subject().as_raw()
+    }
+
     /// When it ends, in Unix time.
     pub(super) fn end(&self) -> u64 {
         u64::try_from(self.certificate.validity().not_after.timestamp()).unwrap_or(0)

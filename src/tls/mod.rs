@@ -4,8 +4,9 @@
 pub mod certificates;
 pub mod client;
 pub mod demand;
+pub mod doubt;
+pub mod expiry;
 mod leaf;
-mod pem;
 pub mod server;
 mod shown;
 pub mod stream;

@@ -58,7 +58,7 @@ fn refused(generation: u64, problems: &[Fault]) -> Response {
     reply::problem_with(
         StatusCode::UNPROCESSABLE_ENTITY,
         "config-refused",
-        format!("the files have {count} problem(s); generation {generation} stays live"),
+        format!("the files have {count} problem(s); generation {generation} is live"),
         members,
     )
 }

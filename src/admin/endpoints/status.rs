@@ -1,10 +1,14 @@
 //! What runs here, for how long, and whether it takes traffic.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use axum::routing::get;
 use axum::{Json, extract};
 use serde::Serialize;
 
 use crate::admin::State;
+use crate::admin::reply::{self, FaultBody};
+use crate::tls::expiry::Expiry;
 
 use super::Endpoint;
 use super::health::unready;
@@ -21,6 +25,24 @@ struct Status {
     generation: u64,
     ready: bool,
     draining: bool,
+    certificates: Certificates,
+}
+
+#[derive(Debug, Serialize)]
+struct Certificates {
+    /// `null` while the files are what is in use.
+    failed_since: Option<String>,
+    problems: Vec<FaultBody>,
+    warnings: Vec<FaultBody>,
+    in_use: Vec<InUse>,
+}
+
+#[derive(Debug, Serialize)]
+struct InUse {
+    file: String,
+    #[serde(rename = "use")]
+    role: &'static str,
+    ends: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,6 +53,7 @@ struct Listener {
 
 async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
     let about = &state.about;
+    let live = state.live.load();
     let draining = *state.draining.borrow();
     let listeners = about
         .listeners
@@ -42,8 +65,27 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
         uptime_seconds: about.started.elapsed().as_secs(),
         workers: about.workers,
         listeners: listeners.collect(),
-        generation: state.live.load().generation,
+        generation: live.generation,
         ready: unready(&state).is_none(),
         draining,
+        certificates: certificates(&state, &live.ends),
     })
 }
+
+fn certificates(state: &State, of_pools: &[Expiry]) -> Certificates {
+    let live = state.certificates.load();
+    let in_use = |one: &Expiry| InUse {
+        file: one.file.display().to_string(),
+        role: one.role.as_str(),
+        ends: reply::time(UNIX_EPOCH + Duration::from_secs(one.at.min(LATEST))),
+    };
+    Certificates {
+        failed_since: live.failed_since.map(reply::time),
+        problems: live.problems.iter().map(FaultBody::from).collect(),
+        warnings: live.doubts.iter().map(FaultBody::from).collect(),
+        in_use: live.ends.iter().chain(of_pools).map(in_use).collect(),
+    }
+}
+
+/// The end of the year 9999: no later time can be written, and "for ever" is written so (RFC 5280).
+const LATEST: u64 = 253_402_300_799;

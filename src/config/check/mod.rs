@@ -5,6 +5,7 @@ mod gather;
 mod head;
 mod naming;
 mod pool;
+mod pool_tls;
 mod route;
 mod rules;
 mod tenant;
@@ -21,6 +22,7 @@ use super::faults::Faults;
 use super::files::Files;
 use super::key::Key;
 use super::nearest::nearest;
+use super::pem::References;
 use super::problem::Problems;
 use super::raw::At;
 use super::spec::{NamingSpec, RoutesSpec};
@@ -36,18 +38,24 @@ pub struct Known<'a> {
     pub balancers: &'a [&'a str],
 }
 
-/// Checks the routes files and makes their meaning of them. Reads the files of authorities that
+/// What the routes files mean, and what was read with them.
+#[derive(Debug)]
+pub struct Checked {
+    /// Their meaning, or everything that is wrong with all of them.
+    pub result: Result<RoutesSpec, Problems>,
+    /// Certificates and keys that they name. A change of one changes the meaning.
+    pub references: References,
+}
+
+/// Checks the routes files and makes their meaning of them. Reads the certificates and keys that
 /// they name, and nothing else.
-pub(super) fn check_routes(
-    files: &Files,
-    known: &Known<'_>,
-    lookup: Lookup<'_>,
-) -> Result<RoutesSpec, Problems> {
+pub(super) fn check_routes(files: &Files, known: &Known<'_>, lookup: Lookup<'_>) -> Checked {
     if files.are_blank() {
         // Far more often about to be written, or cut off by a crash, than a wish to serve nobody.
         let what = "the routes are empty, as while they are being written".to_owned();
         let hint = "define tenants and pools; to serve nobody, leave a comment in them";
-        return Err(Problems::of_file(&files.root, what, hint));
+        let result = Err(Problems::of_file(&files.root, what, hint));
+        return Checked { result, references: References::new() };
     }
     let mut faults = Faults::new(&files.files);
     let gathered = gather::gather(files, lookup, &mut faults);
@@ -68,10 +76,12 @@ pub(super) fn check_routes(
     let scope = Scope { pools: &names, naming: &naming };
     let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, &mut faults);
     let tenants = tenant::check_tenants(gathered.tenants, &scope, &sets, &mut faults);
-    match faults.is_empty() {
+    let references = faults.take_references();
+    let result = match faults.is_empty() {
         true => Ok(RoutesSpec { naming, pools, route_sets, tenants }),
         false => Err(faults.into_problems()),
-    }
+    };
+    Checked { result, references }
 }
 
 /// What routes and tenants may refer to.

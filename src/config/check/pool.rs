@@ -1,28 +1,22 @@
 //! Pools: sources, checks, connections.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 
 use crate::base::units::Percent;
 use crate::config::faults::Faults;
-use crate::config::files::read_bytes;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
-use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool, UpstreamTls};
+use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool};
 use crate::config::spec::{
     ConnectionsSpec, EjectSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
-    UpstreamTlsSpec,
 };
-use crate::config::text::{FilePath, Written};
+use crate::model::address::Address;
 
-use super::{Known, above_zero, beside, rules};
+use super::{Known, above_zero, beside, pool_tls, rules};
 
 /// What a pool is checked with.
 pub(super) struct Scope<'a> {
@@ -49,9 +43,15 @@ pub(super) fn check(
     }
     let balance = balance(raw.balance, scope.known, &key.name("balance"), faults);
     let tls_key = key.name("tls");
-    let mut tls = tls(raw.tls, scope.folder, &tls_key, faults);
+    let mut tls = pool_tls::check(raw.tls, scope.folder, &tls_key, faults);
     if let Some(tls) = tls.as_mut().filter(|tls| tls.server_name.is_none()) {
         match found_by(&sources) {
+            Ok(None) if have_unix(&sources) => faults.add_missing(
+                &tls_key,
+                scope.at,
+                "a Unix socket has no name or address that its certificate could carry",
+                "write tls = { server-name = \"app.internal\" }",
+            ),
             Ok(name) => tls.server_name = name,
             Err(Mixed) => faults.add_missing(
                 &tls_key,
@@ -61,11 +61,21 @@ pub(super) fn check(
             ),
         }
     }
+    let protocol = raw.protocol.map_or(Protocol::H1, |protocol| protocol.0);
+    let proxy_protocol = raw.proxy_protocol.map(|At { value: version, start }| {
+        if protocol == Protocol::H2 {
+            let what = "cannot be used with protocol = \"h2\", where clients share connections";
+            let hint = "write protocol = \"h1\", or leave proxy-protocol out".to_owned();
+            faults.add(&key.name("proxy-protocol"), start, what, Some(hint));
+        }
+        version.0
+    });
     PoolSpec {
         sources,
         balance,
-        protocol: raw.protocol.map_or(Protocol::H1, |protocol| protocol.0),
+        protocol,
         tls,
+        proxy_protocol,
         health: raw.health.map(|health| self::health(health, &key.name("health"), faults)),
         eject: eject(raw.eject, &key.name("eject"), faults),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
@@ -104,7 +114,7 @@ fn endpoints_of(
     raw: At<Vec<At<Endpoint>>>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Vec<(SocketAddr, u32)> {
+) -> Vec<(Address, u32)> {
     let mut fixed = Vec::with_capacity(raw.value.len());
     let mut seen = BTreeSet::new();
     for (index, At { value: endpoint, start }) in raw.value.into_iter().enumerate() {
@@ -113,7 +123,7 @@ fn endpoints_of(
             faults.add_missing(&key, start, "has no address", "write address = \"10.0.0.1:8080\"");
             continue;
         };
-        if !seen.insert(address) {
+        if !seen.insert(address.clone()) {
             let hint = "keep one, and give it a weight if it shall get more".to_owned();
             faults.add(&key, start, format!("{address} is there twice"), Some(hint));
         }
@@ -143,17 +153,6 @@ fn balance(
     name
 }
 
-fn tls(
-    raw: Option<UpstreamTls>,
-    folder: Option<&Path>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Option<UpstreamTlsSpec> {
-    let raw = raw.filter(|tls| tls.on)?;
-    let ca = raw.ca.map(|ca| authorities(ca, folder, &key.name("ca"), faults));
-    Some(UpstreamTlsSpec { ca, server_name: raw.server_name })
-}
-
 /// Endpoints that no one name stands for.
 struct Mixed;
 
@@ -178,44 +177,13 @@ fn found_by(sources: &[SourceSpec]) -> Result<Option<ServerName<'static>>, Mixed
     name.map(|name| ServerName::try_from(name).map_err(|_| Mixed)).transpose()
 }
 
-fn authorities(
-    raw: At<Written<FilePath>>,
-    folder: Option<&Path>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Vec<CertificateDer<'static>> {
-    let path = beside(folder, raw.value.0.0);
-    let shown = path.display();
-    let (what, hint) = match read_bytes(&path) {
-        Err(error) => {
-            let hint = match error.kind() {
-                ErrorKind::NotFound => {
-                    "create it, or correct the path; it starts at the folder of this file"
-                }
-                _ => "look at its kind, owner and permissions",
-            };
-            (format!("{shown} cannot be read: {error}"), hint)
-        }
-        Ok(None) => (format!("{shown} is larger than 64 MiB"), PEM),
-        Ok(Some(pem)) => {
-            match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
-                Ok(found) if found.is_empty() => (format!("{shown} has no certificate in it"), PEM),
-                Ok(found) => match unusable(&found) {
-                    None => return found,
-                    Some(error) => (format!("{shown} cannot be used: {error}"), X509),
-                },
-                Err(_) => (format!("{shown} is not a PEM file"), PEM),
-            }
-        }
-    };
-    faults.add(key, raw.start, what, Some(hint.to_owned()));
-    Vec::new()
-}
-
-/// Why a certificate cannot be an authority's.
-fn unusable(certificates: &[CertificateDer<'static>]) -> Option<rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    certificates.iter().find_map(|certificate| roots.add(certificate.clone()).err())
+/// Whether an endpoint that is written is a Unix socket.
+fn have_unix(sources: &[SourceSpec]) -> bool {
+    let is_unix = |(address, _): &(Address, u32)| matches!(address, Address::Unix(_));
+    sources.iter().any(|source| match source {
+        SourceSpec::Fixed(endpoints) => endpoints.iter().any(is_unix),
+        _ => false,
+    })
 }
 
 fn health(raw: At<Health>, key: &Key<'_>, faults: &mut Faults<'_>) -> HealthSpec {
@@ -297,12 +265,6 @@ fn connections(
         max_age: max_age.unwrap_or(Duration::from_secs(600)),
     }
 }
-
-/// What a file of authorities looks like.
-const PEM: &str = "a PEM file has blocks that start with -----BEGIN CERTIFICATE-----";
-
-/// How a broken certificate is looked at.
-const X509: &str = "openssl x509 -in … -text shows it";
 
 #[cfg(test)]
 mod tests {

@@ -78,7 +78,9 @@ impl Metrics {
         metrics.set(&metrics::CONFIG_SERVING_LAST_GOOD, &[], 0.0);
         for result in ["ok", "refused"] {
             metrics.add(&metrics::CONFIG_RELOADS, &[result], 0);
+            metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
         }
+        metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
         metrics
     }
 
@@ -134,6 +136,28 @@ impl Metrics {
     pub fn config_last_good(&self, generation: u64) {
         self.set(&metrics::CONFIG_GENERATION, &[], generation as f64);
         self.set(&metrics::CONFIG_SERVING_LAST_GOOD, &[], 1.0);
+    }
+
+    /// The certificates of the listeners were read; `result` is `ok` or `refused`.
+    pub fn certificates_read(&self, result: &'static str, problems: usize) {
+        self.add(&metrics::CERTIFICATE_RELOADS, &[result], 1);
+        self.set(&metrics::CERTIFICATE_PROBLEMS, &[], problems as f64);
+    }
+
+    /// Sets when the certificates for some uses end, in Unix time, and forgets others for them.
+    pub fn publish_certificates<'u>(
+        &self,
+        uses: &[&str],
+        ends: impl IntoIterator<Item = (String, &'u str, u64)>,
+    ) {
+        if let Some(values) = locked(&self.values).get_mut(metrics::CERTIFICATE_EXPIRY.name) {
+            let is_other =
+                |labels: &[String]| !labels.iter().skip(1).any(|one| uses.contains(&one.as_str()));
+            values.by_labels.retain(|labels, _| is_other(labels));
+        }
+        for (file, role, at) in ends {
+            self.set(&metrics::CERTIFICATE_EXPIRY, &[&file, role], at as f64);
+        }
     }
 
     /// A source of a pool answered; `result` is from a closed set, as in `ok`, `empty`, `failed`.

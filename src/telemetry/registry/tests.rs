@@ -56,6 +56,7 @@ fn promtool_finds_nothing() {
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     metrics.config_live(3);
+    metrics.publish_certificates(&["listener"], [("a.pem".to_owned(), "listener", 1)]);
     let text = metrics.render().unwrap();
 
     for family in metrics::FAMILIES {

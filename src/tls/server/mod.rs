@@ -1,22 +1,25 @@
 //! What the listeners present to clients, read from its files: all that is wrong with them, and all
 //! that makes one doubt.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error as TlsError, ServerConfig};
 
+use crate::config::pem::{KEY_HINT, PemFault, read_certificates, read_key};
 use crate::config::spec::{
     CertificateSpec, ClientCertificatesSpec, HostSpec, ListenerSpec, ListenerTlsSpec, NamedHost,
+    NamedPath,
 };
 use crate::config::{Place, Problem};
 
-use super::certificates::{Certificates, Entry};
+use super::certificates::{Certificates, Entry, Origin};
 use super::demand::{Asked, Demand, Demands};
-use super::leaf::{Leaf, Untimely};
-use super::pem::{PemFault, read_certificates, read_key};
+use super::doubt::{self, Doubt, shown};
+use super::leaf::Leaf;
 
 /// Why a listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
@@ -63,51 +66,47 @@ pub enum ServerTlsError {
     Unavailable(TlsError),
 }
 
-/// What makes one doubt a certificate that can be used: clients are going to refuse it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Doubt {
-    /// It has ended.
-    #[error("{} has expired", path.display())]
-    Expired {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It has not begun.
-    #[error("{} is not valid yet", path.display())]
-    Early {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is not for a name that it is to be presented for.
-    #[error("{} is not for {}", path.display(), shown(host))]
-    Unnamed {
-        /// The file.
-        path: PathBuf,
-        /// The name.
-        host: HostSpec,
-    },
-}
-
 /// What came of reading the certificates of all listeners.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What each listener presents; `None` = no TLS. To be used only where there is no problem.
-    pub made: Vec<Option<Certificates>>,
+    /// What each listener presents; `None` = no TLS, or nothing that could be used. What is wrong is
+    /// as it was before, where there was something.
+    pub made: Made,
     /// All that is wrong.
     pub problems: Vec<Problem>,
     /// What makes one doubt.
     pub doubts: Vec<Problem>,
 }
 
-/// Reads the certificates and keys of the listeners. Demands that
-/// are known keep their session tickets.
-pub fn build(listeners: &[ListenerSpec], demands: &mut Demands) -> Outcome {
+/// What each listener presents, in their order.
+pub type Made = Vec<Option<Arc<Certificates>>>;
+
+/// The files that the listeners' certificates, keys and authorities are read from.
+pub fn files(listeners: &[ListenerSpec]) -> BTreeSet<PathBuf> {
+    let tls = listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let certificates = tls.flat_map(|tls| tls.default.iter().chain(&tls.certificates));
+    let files = certificates.flat_map(|spec| {
+        let clients = spec.clients.as_ref().map(|clients| &clients.authorities);
+        [&spec.certificate, &spec.key].into_iter().chain(clients)
+    });
+    files.map(|file| file.path.clone()).collect()
+}
+
+/// Reads the certificates and keys of the listeners. Demands that are known keep their session
+/// tickets. A certificate that is wrong, or whose key or authorities are, is the one of `before`,
+/// the same listeners' in the same order; so is a whole listener where names are at odds, for one of
+/// them would be under a demand that is not its own.
+pub fn build(
+    listeners: &[ListenerSpec],
+    before: &[Option<Arc<Certificates>>],
+    demands: &mut Demands,
+) -> Outcome {
     let provider = super::provider();
-    let mut reading = Reading { provider, demands, outcome: Outcome::default() };
-    for listener in listeners {
-        let made = listener.tls.as_ref().map(|tls| reading.listener(tls));
-        reading.outcome.made.push(made);
+    let mut reading = Reading { provider, demands, before: None, outcome: Outcome::default() };
+    for (number, listener) in listeners.iter().enumerate() {
+        reading.before = before.get(number).cloned().flatten();
+        let made = listener.tls.as_ref().and_then(|tls| reading.listener(tls));
+        reading.outcome.made.push(made.or(reading.before.take()));
     }
     let mut outcome = reading.outcome;
     // What several certificates share (their authorities) was told with each of them.
@@ -121,38 +120,69 @@ pub fn build(listeners: &[ListenerSpec], demands: &mut Demands) -> Outcome {
 struct Reading<'d> {
     provider: Arc<CryptoProvider>,
     demands: &'d mut Demands,
+    /// What the listener that is read presents now.
+    before: Option<Arc<Certificates>>,
     outcome: Outcome,
 }
 
 impl Reading<'_> {
-    fn listener(&mut self, tls: &ListenerTlsSpec) -> Certificates {
-        let default = tls.default.as_ref().and_then(|spec| self.entry(spec));
-        let mut certificates = Certificates::with_default(default.map(|(entry, _)| entry));
+    /// `None` where names are at odds, or a certificate cannot be used and none is in use.
+    fn listener(&mut self, tls: &ListenerTlsSpec) -> Option<Arc<Certificates>> {
+        let default = tls.default.as_ref().map(|spec| self.entry(spec, Self::no_hosts));
+        let mut whole = !matches!(default, Some(None));
+        let default = default.flatten().map(|(entry, _)| entry);
+        let mut certificates = Certificates::with_default(default);
         for spec in &tls.certificates {
-            let Some((entry, chain)) = self.entry(spec) else { continue };
-            let entry = Arc::new(entry);
-            for NamedHost { host, place } in self.hosts(spec, &chain) {
+            let Some((entry, hosts)) = self.entry(spec, Self::hosts) else {
+                whole = false;
+                continue;
+            };
+            certificates.add(&entry);
+            for NamedHost { host, place } in hosts {
                 if !certificates.insert(&host, &entry) {
                     self.refuse(&place, &ServerTlsError::Taken { host });
+                    whole = false;
                 }
             }
         }
-        certificates
+        whole.then(|| Arc::new(certificates))
+    }
+
+    /// One certificate and its names: the new one, else the one in use; `None` where there is
+    /// neither. What is wrong is told.
+    fn entry(
+        &mut self,
+        spec: &CertificateSpec,
+        hosts: fn(&mut Self, &CertificateSpec, &CertificateDer<'_>) -> Option<Vec<NamedHost>>,
+    ) -> Option<(Arc<Entry>, Vec<NamedHost>)> {
+        if let Some(entry) = self.new_entry(spec)
+            && let Some(hosts) = hosts(self, spec, entry.leaf())
+        {
+            return Some((Arc::new(entry), hosts));
+        }
+        let origin = Origin::of(spec);
+        let before = self.before.clone()?;
+        let entry = before.entries().find(|entry| *entry.origin() == origin).map(Arc::clone)?;
+        let hosts = hosts(self, spec, entry.leaf())?;
+        Some((entry, hosts))
     }
 
     /// One certificate with its chain; `None` where something is wrong with it, which is told.
-    fn entry(&mut self, spec: &CertificateSpec) -> Option<(Entry, Vec<CertificateDer<'static>>)> {
+    fn new_entry(&mut self, spec: &CertificateSpec) -> Option<Entry> {
         let demand = self.demand(spec);
         let chain = self.certificates(&spec.certificate.path, &spec.certificate.place);
         let path = spec.key.path.clone();
-        let key = read_key(&path, &self.provider)
+        let key = read_key(&path)
             .map_err(|fault| self.refuse(&spec.key.place, &ServerTlsError::Key { path, fault }))
             .ok();
         let (demand, chain, key) = (demand?, chain?, key?);
+        let leaf = chain.first()?.clone();
         match self.join(spec, &demand, chain.clone(), key) {
             Ok(config) => {
-                self.look_at_time(spec, &chain);
-                Some((Entry::new(config, demand), chain))
+                for doubt in doubt::of_chain(&spec.certificate.path, &chain) {
+                    self.doubt(&spec.certificate.place, &doubt);
+                }
+                Some(Entry::new(config, demand, leaf, Origin::of(spec)))
             }
             Err(error) => {
                 let place = match error {
@@ -194,7 +224,11 @@ impl Reading<'_> {
         let asked = match &spec.clients {
             None => None,
             Some(ClientCertificatesSpec { mode, authorities }) => {
-                let authorities = self.certificates(&authorities.path, &authorities.place)?;
+                let NamedPath { path, place } = authorities;
+                let authorities = self.certificates(path, place)?;
+                if let Some(doubt) = doubt::of_authorities(path, &authorities) {
+                    self.doubt(place, &doubt);
+                }
                 Some(Asked { mode: *mode, authorities })
             }
         };
@@ -221,10 +255,19 @@ impl Reading<'_> {
             .ok()
     }
 
-    /// The names that a certificate is presented for: those that are written, else those in it.
-    fn hosts(&mut self, spec: &CertificateSpec, chain: &[CertificateDer<'_>]) -> Vec<NamedHost> {
-        let leaf = chain.first().and_then(Leaf::read);
-        let names = leaf.map(|leaf| leaf.dns_names()).unwrap_or_default();
+    /// The listener's own certificate is for whoever gets no other.
+    fn no_hosts(&mut self, _: &CertificateSpec, _: &CertificateDer<'_>) -> Option<Vec<NamedHost>> {
+        Some(Vec::new())
+    }
+
+    /// The names that a certificate is presented for: those that are written, else those in it;
+    /// `None` where there is none, which is told.
+    fn hosts(
+        &mut self,
+        spec: &CertificateSpec,
+        leaf: &CertificateDer<'_>,
+    ) -> Option<Vec<NamedHost>> {
+        let names = Leaf::read(leaf).map(|leaf| leaf.dns_names()).unwrap_or_default();
         let path = &spec.certificate.path;
         if !spec.hosts.is_empty() {
             for NamedHost { host, place } in &spec.hosts {
@@ -233,28 +276,18 @@ impl Reading<'_> {
                     self.doubt(place, &Doubt::Unnamed { path, host });
                 }
             }
-            return spec.hosts.clone();
+            return Some(spec.hosts.clone());
         }
         if names.is_empty() {
             let error = ServerTlsError::Nameless { path: path.clone() };
             self.refuse(&spec.certificate.place, &error);
+            return None;
         }
         let mut hosts: Vec<HostSpec> = names.iter().map(|name| host(name)).collect();
         hosts.sort_unstable_by_key(shown);
         hosts.dedup();
         let place = &spec.certificate.place;
-        hosts.into_iter().map(|host| NamedHost { host, place: place.clone() }).collect()
-    }
-
-    fn look_at_time(&mut self, spec: &CertificateSpec, chain: &[CertificateDer<'_>]) {
-        let Some(leaf) = chain.first().and_then(Leaf::read) else { return };
-        let path = spec.certificate.path.clone();
-        let doubt = match leaf.at(UnixTime::now()) {
-            Ok(()) => return,
-            Err(Untimely::Expired) => Doubt::Expired { path },
-            Err(Untimely::Early) => Doubt::Early { path },
-        };
-        self.doubt(&spec.certificate.place, &doubt);
+        Some(hosts.into_iter().map(|host| NamedHost { host, place: place.clone() }).collect())
     }
 
     fn refuse(&mut self, place: &Place, error: &ServerTlsError) {
@@ -283,19 +316,6 @@ impl ServerTlsError {
     }
 }
 
-impl Doubt {
-    /// What to do about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::Expired { .. } => "renew it: clients refuse it",
-            Self::Early { .. } => "look at its dates and at this machine's clock",
-            Self::Unnamed { .. } => {
-                "clients refuse it for this name: correct the host, or renew it"
-            }
-        }
-    }
-}
-
 /// A name of a certificate.
 fn host(name: &str) -> HostSpec {
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -315,18 +335,8 @@ fn covers(name: &str, wanted: &HostSpec) -> bool {
     }
 }
 
-fn shown(host: &HostSpec) -> String {
-    match host {
-        HostSpec::Exact(name) => name.clone(),
-        HostSpec::Below(name) => format!("*.{name}"),
-    }
-}
-
 const CERTIFICATE_HINT: &str =
     "a PEM file has blocks that start with -----BEGIN CERTIFICATE-----, the leaf first";
-
-const KEY_HINT: &str =
-    "a PEM file of a key has a block that starts with -----BEGIN PRIVATE KEY-----";
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
 
@@ -44,8 +44,9 @@ fn read(default: Option<CertificateSpec>, certificates: Vec<CertificateSpec>) ->
         tls: Some(ListenerTlsSpec { default, certificates }),
         max_connections: None,
         proxy_protocol: None,
+        trusted_proxies: None,
     };
-    build(&[listener], &mut Demands::default())
+    build(&[listener], &[], &mut Demands::default())
 }
 
 /// What is said, each behind the key that it is said of.
@@ -175,6 +176,40 @@ fn what_clients_are_going_to_refuse_is_a_doubt() {
             format!("b.example: {path} is not for b.example"),
             format!("x.y.b.example: {path} is not for x.y.b.example"),
         ]
+    );
+}
+
+#[test]
+fn a_chain_that_does_not_hold_is_a_doubt() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut root = CertificateParams::new(Vec::new()).unwrap();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.distinguished_name.push(DnType::CommonName, "root");
+    let root_pem = root.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(root, key);
+    let key = KeyPair::generate().unwrap();
+    let mut leaf = CertificateParams::new(["a.example".to_owned()]).unwrap();
+    leaf.distinguished_name.push(DnType::CommonName, "leaf");
+    let leaf = leaf.signed_by(&key, &issuer).unwrap().pem();
+    let foreign = made_for(&["other"]).0;
+    let check = |chain: &[&str], expected: &[&str]| {
+        let pair = (chain.concat(), key.serialize_pem());
+        let of = spec(folder.path(), "leaf", (&pair.0, &pair.1));
+        let path = of.certificate.path.display().to_string();
+        let told = said(&read(Some(of), vec![]).doubts);
+        let told: Vec<String> = told.iter().map(|one| one.replace(&path, "it")).collect();
+        assert_eq!(told, expected);
+    };
+
+    check(&[&leaf, &root_pem], &[]);
+    check(
+        &[&leaf, &foreign, &root_pem],
+        &["leaf.pem: certificate 1 in it was not issued by the one after it"],
+    );
+    check(
+        &[&leaf, &root_pem, &foreign],
+        &["leaf.pem: certificate 2 in it was not issued by the one after it"],
     );
 }
 

@@ -4,5 +4,7 @@ mod both_sides;
 mod clients;
 mod handshakes;
 mod hosts;
+mod pools;
+mod renewal;
 mod sessions;
 mod tenants;

@@ -5,10 +5,12 @@
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod declining;
+pub(crate) mod demanding;
 pub(crate) mod feed;
 pub(crate) mod gateway;
 pub(crate) mod grpc;
 pub(crate) mod h2_origin;
+pub(crate) mod handshakes;
 pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod nameserver;
@@ -21,6 +23,7 @@ pub(crate) mod recorder;
 pub(crate) mod strict;
 pub(crate) mod tape;
 pub(crate) mod tls;
+pub(crate) mod unix;
 pub(crate) mod unreachable;
 pub(crate) mod wire;
 

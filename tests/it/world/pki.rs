@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,15 +12,19 @@ use rcgen::{
 };
 use rustls::client::{ClientSessionStore, Resumption};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::within;
+use super::demanding::Demanding;
+use super::{STEP, within};
 
 /// An authority, with what it has made as files.
 pub(crate) struct Authority {
@@ -29,12 +34,43 @@ pub(crate) struct Authority {
     made: AtomicUsize,
 }
 
-/// A certificate for a listener.
+/// A certificate and its key, as files.
 pub(crate) struct Pair {
-    /// Its keys in `gateway.toml`, one a line.
+    /// Their keys in the config, one a line.
     pub(crate) keys: String,
+    /// The certificate's file.
+    pub(crate) cert: PathBuf,
+    /// The key's file.
+    pub(crate) key: PathBuf,
+    /// The certificate that the files were made with.
+    pub(crate) certificate: CertificateDer<'static>,
+}
+
+/// A certificate and its key.
+pub(crate) struct Made {
     /// The certificate itself.
     pub(crate) certificate: CertificateDer<'static>,
+    /// The certificate as PEM.
+    pub(crate) cert: String,
+    /// The key as PEM.
+    pub(crate) key: String,
+}
+
+impl Pair {
+    /// Writes another pair to the files, the certificate first.
+    pub(crate) fn write(&self, made: &Made) {
+        fs::write(&self.cert, &made.cert).expect("write a certificate");
+        fs::write(&self.key, &made.key).expect("write a key");
+    }
+
+    /// Puts another pair in the place of the files, the key first.
+    pub(crate) fn replace(&self, made: &Made) {
+        for (path, text) in [(&self.key, &made.key), (&self.cert, &made.cert)] {
+            let new = path.with_extension("new");
+            fs::write(&new, text).expect("write a file");
+            fs::rename(&new, path).expect("rename a file");
+        }
+    }
 }
 
 /// A certificate that a client shows.
@@ -62,6 +98,14 @@ impl Authority {
         self.folder.path().join("ca.pem").display().to_string()
     }
 
+    /// For an origin: presents a certificate for these names, and demands one of the same making.
+    pub(crate) fn demanding(&self, names: &[&str]) -> Demanding {
+        let made = self.made_for(names);
+        let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).expect("a key");
+        let presented = CertifiedKey::from_der(vec![made.certificate], key, &provider());
+        Demanding::of(presented.expect("a certificate and its key"), self.certificate.clone())
+    }
+
     /// The key that has clients show certificates of its making.
     pub(crate) fn demand(&self, mode: &str) -> String {
         let file = self.file();
@@ -70,17 +114,27 @@ impl Authority {
 
     /// A certificate for these names.
     pub(crate) fn server(&self, names: &[&str]) -> Pair {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("names");
-        let key = KeyPair::generate().expect("a key");
-        let made = params.signed_by(&key, &self.issuer).expect("a certificate");
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let path = |end: &str| self.folder.path().join(format!("{number}.{end}"));
-        fs::write(path("pem"), made.pem()).expect("write a certificate");
-        fs::write(path("key"), key.serialize_pem()).expect("write a key");
+        let made = self.made_for(names);
         let (cert, key) = (path("pem"), path("key"));
         let keys = format!("cert = \"{}\"\nkey = \"{}\"\n", cert.display(), key.display());
-        Pair { keys, certificate: made.der().clone() }
+        let pair = Pair { keys, cert, key, certificate: made.certificate.clone() };
+        pair.write(&made);
+        pair
+    }
+
+    /// A certificate for these names that is in no file yet.
+    pub(crate) fn made_for(&self, names: &[&str]) -> Made {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.made(CertificateParams::new(names).expect("names"))
+    }
+
+    /// A certificate of its making.
+    pub(crate) fn made(&self, params: CertificateParams) -> Made {
+        let key = KeyPair::generate().expect("a key");
+        let made = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Made { certificate: made.der().clone(), cert: made.pem(), key: key.serialize_pem() }
     }
 
     /// A client's certificate without any name, before the change.
@@ -127,6 +181,13 @@ impl<'a> Wishes<'a> {
             tells_name: true,
             sessions: None,
         }
+    }
+
+    /// A client that resumes no session.
+    pub(crate) fn forgetful_client(self) -> Visitor {
+        let mut client = self.client();
+        Arc::make_mut(&mut client.config).resumption = Resumption::disabled();
+        client
     }
 
     pub(crate) fn client(self) -> Visitor {
@@ -177,6 +238,42 @@ impl Visitor {
             Some(rustls::Error::AlertReceived(alert)) => *alert,
             _ => panic!("no alert but {error:?}"),
         }
+    }
+
+    /// Whether it comes in and is answered.
+    pub(crate) async fn is_served(&self, address: SocketAddr, name: &str) -> bool {
+        let Ok(mut stream) = self.try_connect(address, name).await else { return false };
+        let asked = format!("GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+        let asked = stream.write_all(asked.as_bytes()).await;
+        let mut said = Vec::new();
+        let read = within("an answer", stream.read_to_end(&mut said)).await;
+        asked.is_ok() && read.is_ok() && said.starts_with(b"HTTP/1.1 ")
+    }
+
+    /// The certificate that it is shown for a name.
+    pub(crate) async fn is_shown(
+        &self,
+        address: SocketAddr,
+        name: &str,
+    ) -> CertificateDer<'static> {
+        let stream = self.connect(address, name).await;
+        let shown = stream.get_ref().1.peer_certificates().expect("it is shown a chain");
+        shown[0].clone().into_owned()
+    }
+
+    /// Waits until it is shown this certificate for a name.
+    pub(crate) async fn comes_to_see(
+        &self,
+        address: SocketAddr,
+        name: &str,
+        wanted: &CertificateDer<'static>,
+    ) {
+        let seen = async {
+            while self.is_shown(address, name).await != *wanted {
+                sleep(STEP).await;
+            }
+        };
+        within("the other certificate", seen).await;
     }
 
     /// Whether it refuses what it is shown for a name.

@@ -1,11 +1,13 @@
 //! Certificates and private keys from files, and what may be wrong with them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::Error as TlsError;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -16,6 +18,9 @@ pub enum PemFault {
     /// The system does not give it.
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
+    /// A folder, or a pipe whose writer would be waited for.
+    #[error("is not a file")]
+    NoFile,
     /// No PEM file is as large.
     #[error("is larger than 1 MiB")]
     TooLarge,
@@ -35,12 +40,12 @@ pub enum PemFault {
 
 impl PemFault {
     /// What to do about it; `pem` says what such a file looks like.
-    pub(super) fn hint(&self, pem: &'static str) -> &'static str {
+    pub fn hint(&self, pem: &'static str) -> &'static str {
         match self {
             Self::Unreadable(error) if error.kind() == io::ErrorKind::NotFound => {
                 "create it, or correct the path; it starts at the folder of this file"
             }
-            Self::Unreadable(_) => "look at its kind, owner and permissions",
+            Self::Unreadable(_) | Self::NoFile => "look at its kind, owner and permissions",
             Self::TooLarge | Self::NotPem | Self::Without(_) => pem,
             Self::Encrypted => "store it without a pass phrase: openssl pkey -in … -out …",
             Self::Unusable(_) => "openssl x509 -in … -text, or openssl pkey -in … -text, shows it",
@@ -52,7 +57,7 @@ impl PemFault {
 ///
 /// # Errors
 /// When it cannot be read, or has none.
-pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemFault> {
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemFault> {
     let pem = read(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
@@ -66,15 +71,12 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
 ///
 /// # Errors
 /// When it cannot be read or used, or has none.
-pub(super) fn read_key(
-    path: &Path,
-    provider: &CryptoProvider,
-) -> Result<PrivateKeyDer<'static>, PemFault> {
+pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemFault> {
     let pem = read(path)?;
     let first = PrivateKeyDer::pem_slice_iter(&pem).next();
     match first {
         // By itself: an error of certificate and key together does not tell which is wrong.
-        Some(Ok(key)) => match provider.key_provider.load_private_key(key.clone_key()) {
+        Some(Ok(key)) => match aws_lc_rs::sign::any_supported_type(&key) {
             Ok(_) => Ok(key),
             Err(error) => Err(PemFault::Unusable(error)),
         },
@@ -88,13 +90,39 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
+/// Files of certificates and keys, with a digest of what each said just before it was read.
+pub type References = BTreeMap<PathBuf, u64>;
+
+/// A digest of what a file says now. While it stays the same, nothing was written.
+pub fn digest(path: &Path) -> u64 {
+    let mut digest = DefaultHasher::new();
+    match read(path) {
+        Ok(pem) => pem.hash(&mut digest),
+        Err(fault) => fault.to_string().hash(&mut digest),
+    }
+    digest.finish()
+}
+
+/// What the files say now.
+pub fn digests<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> References {
+    paths.into_iter().map(|path| (path.clone(), digest(path))).collect()
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, PemFault> {
+    // Opening a named pipe would wait for its writer, perhaps for ever.
+    if !std::fs::metadata(path).map_err(PemFault::Unreadable)?.is_file() {
+        return Err(PemFault::NoFile);
+    }
     let mut pem = Vec::new();
     File::open(path)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut pem))
         .map_err(PemFault::Unreadable)?;
     if pem.len() as u64 > LARGEST { Err(PemFault::TooLarge) } else { Ok(pem) }
 }
+
+/// What a file of a private key looks like.
+pub const KEY_HINT: &str =
+    "a PEM file of a key has a block that starts with -----BEGIN PRIVATE KEY-----";
 
 /// 1 MiB: a chain of hundreds of certificates.
 const LARGEST: u64 = 1 << 20;

@@ -1,0 +1,323 @@
+//! The listeners' certificates while the gateway runs: read again when their files change or somebody
+//! asks, checked, and put in use for the handshakes to come.
+//!
+//! **Invariant:** what is wrong with the files of a certificate changes nothing of it: the one in use
+//! stays, with its demand on clients.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::base::snapshot::Snapshot;
+use crate::base::tasks::Stop;
+use crate::config::spec::ListenerSpec;
+use crate::config::{Problem, Problems, pem};
+use crate::telemetry::registry::Metrics;
+use crate::tls::certificates::{Certificates, Entry};
+use crate::tls::demand::Demands;
+use crate::tls::expiry::{self, Expiry, Role};
+use crate::tls::server::{self, Made, Outcome};
+
+use super::generation::{Fault, LiveCertificates};
+use super::load::{self, in_background};
+use super::references::References;
+use super::reload::Wish;
+
+/// What the listeners present, as a start has read it.
+#[derive(Debug)]
+pub struct Presented {
+    listeners: Arc<Vec<ListenerSpec>>,
+    /// The files that they were read from.
+    read: pem::References,
+    demands: Demands,
+    in_use: Made,
+    doubts: Vec<Problem>,
+}
+
+impl Presented {
+    /// Reads the certificates of the listeners for the first time.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn read(listeners: &[ListenerSpec]) -> Result<Self, Problems> {
+        let read = pem::digests(&server::files(listeners));
+        let mut demands = Demands::default();
+        let Outcome { made, problems, doubts } = server::build(listeners, &[], &mut demands);
+        if let Some(problems) = Problems::of(problems) {
+            return Err(problems);
+        }
+        let listeners = Arc::new(listeners.to_vec());
+        Ok(Self { listeners, read, demands, in_use: made, doubts })
+    }
+
+    /// What makes one doubt them.
+    pub fn doubts(&self) -> &[Problem] {
+        &self.doubts
+    }
+}
+
+/// Somebody who wants the certificates to be read now, and to hear what is wrong with them.
+pub(super) type Ask = oneshot::Sender<Vec<Fault>>;
+
+/// Keeps the listeners' certificates as their files are.
+pub(super) struct Keeper {
+    presented: Presented,
+    snapshots: Vec<Option<Snapshot<Certificates>>>,
+    live: Snapshot<LiveCertificates>,
+    metrics: Arc<Metrics>,
+    files: References,
+}
+
+impl Keeper {
+    /// With what a start has read.
+    pub(super) fn new(presented: Presented, metrics: Arc<Metrics>, files: References) -> Self {
+        let snapshot = |made: &Option<Arc<Certificates>>| made.clone().map(Snapshot::new);
+        let snapshots = presented.in_use.iter().map(snapshot).collect();
+        let doubts = presented.doubts.iter().cloned().map(load::fault).collect();
+        let keeper = Self {
+            presented,
+            snapshots,
+            live: Snapshot::new(Arc::new(LiveCertificates::none())),
+            metrics,
+            files,
+        };
+        keeper.publish_live(Vec::new(), doubts);
+        keeper
+    }
+
+    /// For each listener, what it presents; `None` = no TLS.
+    pub(super) fn snapshots(&self) -> Vec<Option<Snapshot<Certificates>>> {
+        self.snapshots.clone()
+    }
+
+    /// What is in use, for people.
+    pub(super) fn live(&self) -> Snapshot<LiveCertificates> {
+        self.live.clone()
+    }
+
+    /// Reads the files whenever they change or somebody asks, until `stop`.
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<Ask>, mut stop: Stop) {
+        self.files.follow(self.presented.read.clone()).await;
+        loop {
+            tokio::select! {
+                () = stop.requested() => return,
+                () = self.files.wait() => {
+                    if let Some(read) = self.files.news().await {
+                        self.renew(read, Wish::Changed).await;
+                    }
+                }
+                Some(ask) = asks.recv() => {
+                    let read = self.files.now().await;
+                    self.renew(read, Wish::Asked).await;
+                    // Who asked may have left meanwhile.
+                    drop(ask.send(self.live.load().problems.clone()));
+                }
+            }
+        }
+    }
+
+    async fn renew(&mut self, read: pem::References, wish: Wish) {
+        let is_news = read != self.presented.read;
+        let listeners = Arc::clone(&self.presented.listeners);
+        let (before, mut demands) =
+            (self.presented.in_use.clone(), std::mem::take(&mut self.presented.demands));
+        let built = in_background(move || {
+            let outcome = server::build(&listeners, &before, &mut demands);
+            Ok((outcome, demands))
+        });
+        let (outcome, demands) = match built.await {
+            Ok(built) => built,
+            Err(faults) => return self.refuse(faults, Vec::new()),
+        };
+        self.presented.demands = demands;
+        self.presented.read = read.clone();
+        self.files.follow(read).await;
+        self.put_in_use(outcome.made);
+        let problems: Vec<Fault> = outcome.problems.into_iter().map(load::fault).collect();
+        let doubts: Vec<Fault> = outcome.doubts.into_iter().map(load::fault).collect();
+        if problems.is_empty() {
+            return self.succeed(is_news, doubts);
+        }
+        if wish == Wish::Changed && self.files.may_settle() {
+            tracing::debug!(problems = problems.len(), "the certificates do not fit yet");
+            // Others may have been renewed.
+            return self.publish_live(self.live.load().problems.clone(), doubts);
+        }
+        self.refuse(problems, doubts);
+    }
+
+    /// Swaps what each listener presents. Connections keep what they were begun with.
+    fn put_in_use(&mut self, made: Made) {
+        let before = std::mem::replace(&mut self.presented.in_use, made);
+        for (snapshot, new) in self.snapshots.iter().zip(&self.presented.in_use) {
+            if let (Some(snapshot), Some(new)) = (snapshot, new) {
+                snapshot.publish(Arc::clone(new));
+            }
+        }
+        tell_renewed(&before, &self.presented.in_use);
+        drop(before);
+        self.presented.demands.tidy();
+    }
+
+    fn succeed(&mut self, is_news: bool, doubts: Vec<Fault>) {
+        self.files.settle();
+        let live = self.live.load();
+        if is_news || !live.problems.is_empty() {
+            self.metrics.certificates_read("ok", 0);
+        }
+        for doubt in doubts.iter().filter(|doubt| !live.doubts.contains(doubt)) {
+            tracing::warn!("{doubt}");
+        }
+        self.publish_live(Vec::new(), doubts);
+    }
+
+    /// Tells everybody what is wrong, once.
+    fn refuse(&mut self, problems: Vec<Fault>, doubts: Vec<Fault>) {
+        self.files.settle();
+        if self.live.load().problems != problems {
+            for problem in &problems {
+                tracing::error!("{problem}");
+            }
+            tracing::error!(
+                problems = problems.len(),
+                "new certificates are refused; those that are in use stay"
+            );
+            self.metrics.certificates_read("refused", problems.len());
+        }
+        self.publish_live(problems, doubts);
+    }
+
+    fn publish_live(&self, problems: Vec<Fault>, doubts: Vec<Fault>) {
+        let ends = expiry::of_listeners(self.presented.in_use.iter().flatten());
+        publish_ends(&self.metrics, &[Role::Listener, Role::ClientAuthorities], &ends);
+        let before = self.live.load();
+        let failing = before.failed_since.or_else(|| Some(SystemTime::now()));
+        let failed_since = failing.filter(|_| !problems.is_empty());
+        self.live.publish(Arc::new(LiveCertificates { problems, doubts, failed_since, ends }));
+    }
+}
+
+/// Shows when the certificates of these roles end.
+pub(super) fn publish_ends(metrics: &Metrics, roles: &[Role], ends: &[Expiry]) {
+    let uses: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    let ends = ends.iter().map(|one| (one.file.display().to_string(), one.role.as_str(), one.at));
+    metrics.publish_certificates(&uses, ends);
+}
+
+/// One line for each certificate that has another one's place.
+fn tell_renewed(before: &[Option<Arc<Certificates>>], now: &[Option<Arc<Certificates>>]) {
+    let mut told = BTreeSet::new();
+    let entries = |all: &[Option<Arc<Certificates>>]| -> Vec<Arc<Entry>> {
+        all.iter().flatten().flat_map(|one| one.entries().cloned()).collect()
+    };
+    let before = entries(before);
+    for entry in entries(now) {
+        let is_in_use =
+            |old: &Arc<Entry>| old.origin() == entry.origin() && old.leaf() == entry.leaf();
+        let file: &Path = &entry.origin().certificate;
+        if !before.iter().any(is_in_use) && told.insert(file.to_path_buf()) {
+            tracing::info!(file = %file.display(), "a renewed certificate is in use");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+    use tokio::time::sleep;
+
+    use crate::base::tasks::Tasks;
+    use crate::base::watch::FileEvents;
+    use crate::config::{Files, check_gateway};
+
+    use super::*;
+
+    /// A keeper at work, with its files.
+    struct World {
+        folder: TempDir,
+        live: Snapshot<LiveCertificates>,
+        metrics: Arc<Metrics>,
+        shown: Snapshot<Certificates>,
+        _tasks: Tasks,
+        _asks: mpsc::Sender<Ask>,
+    }
+
+    impl World {
+        fn start() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let (cert, key) = made();
+            write(&folder, "pem", &cert);
+            write(&folder, "key", &key);
+            let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
+                        tls = { cert = \"pem\", key = \"key\" }\n";
+            let files = Files::of_text(folder.path().join("gateway.toml"), text);
+            let presented = Presented::read(&check_gateway(&files).unwrap().listeners).unwrap();
+            let metrics = Arc::new(Metrics::new());
+            let files = References::new(FileEvents::new());
+            let keeper = Keeper::new(presented, Arc::clone(&metrics), files);
+            let (live, shown) = (keeper.live(), keeper.snapshots().remove(0).unwrap());
+            let mut tasks = Tasks::new("test");
+            let (nobody, asks) = mpsc::channel(1);
+            tasks.spawn(|stop| keeper.run(asks, stop));
+            Self { folder, live, metrics, shown, _tasks: tasks, _asks: nobody }
+        }
+
+        fn count(&self, result: &str) -> u32 {
+            let series = format!("tenantry_certificate_reloads_total{{result=\"{result}\"}} ");
+            let all = self.metrics.render().unwrap();
+            all.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+        }
+
+        fn leaf(&self) -> Vec<u8> {
+            self.shown.load().entries().next().unwrap().leaf().to_vec()
+        }
+    }
+
+    fn made() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn write(folder: &TempDir, name: &str, text: &str) {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_a_renewal_is_not_told_and_the_whole_is_in_use() {
+        let world = World::start();
+        let before = world.leaf();
+        let (cert, key) = made();
+
+        write(&world.folder, "pem", &cert);
+        sleep(Duration::from_millis(1500)).await; // the files settle for two seconds
+        let half = (world.leaf(), world.count("refused"), world.live.load().problems.len());
+        write(&world.folder, "key", &key);
+        sleep(Duration::from_secs(10)).await;
+
+        assert_eq!(half, (before.clone(), 0, 0));
+        assert_ne!(world.leaf(), before);
+        assert_eq!((world.count("ok"), world.count("refused")), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_wrong_is_told_and_counted_once() {
+        let world = World::start();
+        let before = world.leaf();
+
+        write(&world.folder, "pem", &made().0);
+        sleep(Duration::from_secs(10)).await;
+        let first = world.live.load();
+        sleep(Duration::from_secs(60)).await;
+
+        assert_eq!(world.leaf(), before);
+        assert_eq!((world.count("ok"), world.count("refused")), (0, 1));
+        assert!(first.problems[0].what.contains("is not the one"), "{first:?}");
+        assert_eq!(world.live.load().failed_since, first.failed_since);
+    }
+}
