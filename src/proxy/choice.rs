@@ -30,9 +30,9 @@ pub(super) enum Chosen<'t> {
     /// It is forwarded.
     Forward(Choice<'t>),
     /// The route answers with another location.
-    Redirect(&'t Tenant, &'t Redirect),
+    Redirect(&'t Tenant, &'t Route, &'t Redirect),
     /// The route answers by itself.
-    Respond(&'t Respond),
+    Respond(&'t Route, &'t Respond),
 }
 
 /// Where a request is forwarded.
@@ -75,12 +75,16 @@ pub(super) fn choose<'t>(
         })?;
     }
 
-    let pool = match route.map(|route| &route.action) {
-        Some(Action::Redirect(redirect)) => return Ok(Chosen::Redirect(tenant, redirect)),
-        Some(Action::Respond(respond)) => return Ok(Chosen::Respond(respond)),
-        Some(Action::Forward(pool)) => pool,
-        Some(Action::Split(split)) => split_pool(split, head, visit),
-        Some(Action::TenantPool) | None => tenant.pool.as_ref().ok_or(ExchangeError::NoRoute)?,
+    let pool = match route.map(|route| (route, &route.action)) {
+        Some((route, Action::Redirect(redirect))) => {
+            return Ok(Chosen::Redirect(tenant, route, redirect));
+        }
+        Some((route, Action::Respond(respond))) => return Ok(Chosen::Respond(route, respond)),
+        Some((_, Action::Forward(pool))) => pool,
+        Some((_, Action::Split(split))) => split_pool(split, head, visit),
+        Some((_, Action::TenantPool)) | None => {
+            tenant.pool.as_ref().ok_or(ExchangeError::NoRoute)?
+        }
     };
     visit.note(|record| record.pool = Some(pool.label.clone()));
     let target = target(head, route, named.path)?;

@@ -58,10 +58,11 @@ async fn run(
 
     let choice = match choice::choose(&view.table, peer, head, visit)? {
         Chosen::Forward(choice) => choice,
-        Chosen::Redirect(tenant, redirect) => {
-            return Ok(local::redirect(redirect, tenant, head, (peer, visit.told())));
+        Chosen::Redirect(tenant, route, redirect) => {
+            let answer = local::redirect(redirect, tenant, head, (peer, visit.told()));
+            return Ok(answer.edited(route));
         }
-        Chosen::Respond(respond) => return Ok(local::respond(respond)),
+        Chosen::Respond(route, respond) => return Ok(local::respond(respond).edited(route)),
     };
 
     if choice.rewrites() {

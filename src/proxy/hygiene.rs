@@ -405,4 +405,20 @@ mod tests {
         assert!(!answer.headers().contains_key(header::CONTENT_LENGTH));
         assert!(!answer.headers().contains_key(header::TRANSFER_ENCODING));
     }
+
+    #[test]
+    fn a_trailer_that_is_malformed_or_was_nominated_is_dropped() {
+        let field = |name: &'static [u8], value: &'static str| {
+            (HeaderName::from_lowercase(name).unwrap(), HeaderValue::from_static(value))
+        };
+        let mut trailers = HeaderMap::from_iter([
+            field(b"x-\"a", "1"),
+            field(b"x-before", " 1"),
+            field(b"x-after", "1\t"),
+            field(b"x-hop", "1"),
+            field(b"x-kept", "1 2"),
+        ]);
+        clean_answer_trailers(&mut trailers, &[HeaderName::from_static("x-hop")]);
+        assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+    }
 }

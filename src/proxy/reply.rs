@@ -5,6 +5,8 @@ use std::rc::Rc;
 use http::header::{HeaderValue, UPGRADE};
 use http::{Response, Version};
 
+use crate::routing::route::Route;
+
 use super::answer::{AnswerBody, Lease};
 use super::connection::{Busy, Peer};
 use super::error::{AttemptError, ExchangeError};
@@ -69,6 +71,14 @@ impl Reply {
             Self::Forwarded(answer, _) => answer.status().is_server_error(),
             Self::Local(..) | Self::Tunnel(..) => false,
         }
+    }
+
+    /// An answer that the route gives, with its fields as the route says.
+    pub(super) fn edited(mut self, route: &Route) -> Self {
+        if let Self::Local(answer, _) = &mut self {
+            route.response_headers.apply(answer.headers_mut());
+        }
+        self
     }
 
     /// The answer to the client. The exchange's record ends with its body.

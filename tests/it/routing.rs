@@ -155,6 +155,25 @@ async fn a_redirect_fills_in_what_was_asked_for() {
 }
 
 #[tokio::test]
+async fn the_answers_of_a_route_itself_are_edited_too() {
+    let challenge = "response-headers = { set = { WWW-Authenticate = \"Basic\" }, remove = [\"Content-Type\"] }";
+    let secure = "response-headers = { add = { Strict-Transport-Security = \"max-age=9\" } }";
+    let routes = [
+        route("/closed", &format!("respond = {{ status = 401 }}\n{challenge}")),
+        route("/old", &format!("redirect = {{ to = \"/new\" }}\n{secure}")),
+    ];
+    let (_origin, gateway) = world(&routes.concat()).await;
+
+    let closed = gateway.get("/closed").await;
+    let old = gateway.get("/old").await;
+
+    assert_eq!((closed.status, closed.one("www-authenticate").as_deref()), (401, Some("Basic")));
+    assert_eq!(closed.one("content-type"), None);
+    assert_eq!((old.status, old.one("location").as_deref()), (308, Some("/new")));
+    assert_eq!(old.one("strict-transport-security").as_deref(), Some("max-age=9"));
+}
+
+#[tokio::test]
 async fn a_path_cannot_make_a_redirect_lead_to_another_host() {
     let (_origin, gateway) = world(&route("/*", "redirect = { to = \"{path}\" }")).await;
     let fields = ["Host: a.example", "X-Tenant-ID: acme"];
