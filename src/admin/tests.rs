@@ -65,11 +65,11 @@ impl World {
         let draining = watch::Sender::new(false);
         let (reload, reloads) = mpsc::channel(1);
         let state = State {
-            about: Arc::new(About {
-                started: Instant::now(),
-                workers: 2,
+            about: Arc::new(About { started: Instant::now(), workers: 2 }),
+            front: Snapshot::new(Arc::new(super::Front {
                 listeners: vec![Listener { address: "0.0.0.0:8443".parse().unwrap(), tls: true }],
-            }),
+                ..super::Front::default()
+            })),
             metrics: Arc::new(Metrics::new()),
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),

@@ -1,8 +1,10 @@
 //! Builds, owns and stops everything.
 
+pub mod front;
 pub mod memory;
 pub mod nofile;
 pub mod outside;
+mod restart;
 pub mod signals;
 pub mod sockets;
 pub mod translate;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::admin;
@@ -31,8 +33,9 @@ use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
 
+use front::{Ears, Front, GatewayFile};
 use sockets::{BindError, Sockets};
-use workers::{WorkerLost, Workers};
+use workers::{Body, WorkerLost, Workers};
 
 /// A gateway that serves. It belongs to the runtime that it was started on, which does its control
 /// work; the workers are threads of their own. Dropped without [`App::stop`], it cuts off what is
@@ -88,42 +91,61 @@ impl App {
     /// # Errors
     /// When something that it needs cannot be had; nothing is left running then.
     pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+        Self::start_from(None, gateway, metrics).await
+    }
+
+    /// As [`App::start`], and follows the file that `gateway` was read from: its listeners come,
+    /// change and go while the gateway runs.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_from(
+        file: Option<GatewayFile>,
+        gateway: GatewaySpec,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
         let started = Instant::now();
         let presented = look_outside(&gateway)?;
-        let listeners: Vec<SocketAddr> =
-            gateway.listeners.iter().map(|listener| listener.address).collect();
-        let sockets = sockets::bind(&listeners, gateway.workers)?;
+        let sockets = bind(&gateway)?;
         let admin = gateway.admin.map(sockets::listen_alone).transpose()?;
         let (lines, access_log) =
             AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
 
         let mut tasks = Tasks::new("app");
-        let control = Control::start(&gateway, presented, Arc::clone(&metrics), &mut tasks).await?;
+        let (ask_gateway, gateway_asks) = mpsc::channel(WAITING);
+        let of_control = Arc::clone(&metrics);
+        let control =
+            Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
         let (deltas, counted) = registry::deltas();
         let addresses = sockets.addresses.clone();
-        metrics.publish_listeners(addresses.iter().map(|at| at.to_string().into()).collect());
         tasks.spawn(|stop| Arc::clone(&metrics).run(counted, stop));
 
         let phase = watch::Sender::new(Phase::Serving);
         let gateway = Arc::new(gateway);
-        let headcount = Headcount::new(addresses.len(), gateway.workers);
+        let headcount = Headcount::new(gateway.workers);
         let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
         metrics.publish_memory(Arc::clone(&memory));
         let setup = |number| Setup {
             number,
             gateway: Arc::clone(&gateway),
             table: control.table.clone(),
-            tls: control.tls.clone(),
             headcount: Arc::clone(&headcount),
             account: memory.account(number),
             deltas: deltas.clone(),
             access_log: lines.clone(),
             phase: phase.subscribe(),
         };
-        let workers = serve(sockets, setup)?;
+        let (front, ears) = Front::open(&gateway, sockets, &control, Arc::clone(&metrics))?;
+        let shown = front.shown();
+        let workers = serve(ears, setup)?;
+        if let Some(file) = file {
+            let files = control.files.clone();
+            tasks.spawn(|stop| front.follow(file, files, gateway_asks, stop));
+        }
         let draining = watch::Sender::new(false);
         let state = admin::State {
-            about: Arc::new(about(&gateway, &addresses, started)),
+            about: Arc::new(admin::About { started, workers: gateway.workers }),
+            front: shown,
             metrics,
             live: control.live.clone(),
             certificates: control.certificates.clone(),
@@ -139,7 +161,7 @@ impl App {
         Ok(Self { addresses, admin, control, workers, phase, draining, access_log, tasks, drain })
     }
 
-    /// Where clients connect, in the order of the listeners.
+    /// Where clients connected at the start, in the order of the listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -223,24 +245,18 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     Ok(presented)
 }
 
-fn serve(sockets: Sockets, setup: impl Fn(usize) -> Setup) -> Result<Workers, StartError> {
-    let listeners = sockets.listen()?;
-    Workers::start(listeners, |number| {
-        let setup = setup(number);
-        Box::new(move |listeners| Box::pin(worker::run(setup, listeners)))
-    })
-    .map_err(StartError::Threads)
+fn bind(gateway: &GatewaySpec) -> Result<Sockets, BindError> {
+    let addresses: Vec<SocketAddr> =
+        gateway.listeners.iter().map(|listener| listener.address).collect();
+    sockets::bind(&addresses, &[], gateway.workers)
 }
 
-fn about(gateway: &GatewaySpec, addresses: &[SocketAddr], started: Instant) -> admin::About {
-    let listeners = gateway.listeners.iter().zip(addresses);
-    admin::About {
-        started,
-        workers: gateway.workers,
-        listeners: listeners
-            .map(|(spec, address)| admin::Listener { address: *address, tls: spec.tls.is_some() })
-            .collect(),
-    }
+fn serve(ears: Ears, setup: impl Fn(usize) -> Setup) -> Result<Workers, StartError> {
+    let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
+        let setup = setup(number);
+        Box::new(move || Box::pin(worker::run(setup, orders)))
+    });
+    Workers::start(bodies.collect()).map_err(StartError::Threads)
 }
 
 fn open_admin(
@@ -253,6 +269,9 @@ fn open_admin(
     tasks.spawn(|stop| admin::serve(listener, state, stop));
     Ok(address)
 }
+
+/// Wishes to read `gateway.toml` that may wait; who finds it full waits too.
+const WAITING: usize = 16;
 
 /// 2 s: for what ends at once unless the machine is very busy.
 const GRACE: Duration = Duration::from_secs(2);

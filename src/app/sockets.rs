@@ -67,17 +67,21 @@ impl BindError {
     }
 }
 
-/// Takes each address once per worker.
+/// Takes each address once per worker. The port of one may be in use `beside` for the other family.
 ///
 /// # Errors
 /// When an address cannot be taken, another gateway's being one.
-pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Sockets, BindError> {
+pub fn bind(
+    addresses: &[SocketAddr],
+    beside: &[SocketAddr],
+    workers: usize,
+) -> Result<Sockets, BindError> {
     let mut by_worker: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::with_capacity(addresses.len());
     for &wanted in addresses {
         let fail = |source| BindError::new(wanted, source);
-        let alone =
-            !addresses.contains(&SocketAddr::new(IpAddr::from([0, 0, 0, 0]), wanted.port()));
+        let other = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), wanted.port());
+        let alone = !addresses.contains(&other) && !beside.contains(&other);
         let families = if alone { Families::Both } else { Families::Own };
         claim(wanted, families).map_err(fail)?;
         let mut address = wanted;
@@ -179,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_is_accepted_keeps_little_unsent() {
-        let sockets = bind(&[any_port()], 1).unwrap();
+        let sockets = bind(&[any_port()], &[], 1).unwrap();
         let address = sockets.addresses[0];
         let listeners = sockets.listen().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
@@ -192,7 +196,7 @@ mod tests {
 
     #[test]
     fn all_workers_share_the_port_that_the_first_one_took() {
-        let sockets = bind(&[any_port()], 3).unwrap();
+        let sockets = bind(&[any_port()], &[], 3).unwrap();
         let address = sockets.addresses[0];
 
         let listeners = sockets.listen().unwrap();
@@ -205,11 +209,11 @@ mod tests {
 
     #[test]
     fn a_second_gateway_on_the_same_port_is_told_so() {
-        let first = bind(&[any_port()], 2).unwrap();
+        let first = bind(&[any_port()], &[], 2).unwrap();
         let address = first.addresses[0];
         let _listening = first.listen().unwrap();
 
-        let error = bind(&[address], 2).unwrap_err();
+        let error = bind(&[address], &[], 2).unwrap_err();
 
         let text = error.to_string();
         assert!(text.contains(&address.to_string()), "{text}");
@@ -218,20 +222,20 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_is_named() {
-        let error = bind(&[SocketAddr::from(([192, 0, 2, 1], 0))], 1).unwrap_err();
+        let error = bind(&[SocketAddr::from(([192, 0, 2, 1], 0))], &[], 1).unwrap_err();
 
         assert!(matches!(error, BindError::NotHere { .. }), "{error}");
     }
 
     #[test]
     fn both_families_can_have_the_same_port() {
-        let first = bind(&["0.0.0.0:0".parse().unwrap()], 1).unwrap();
+        let first = bind(&["0.0.0.0:0".parse().unwrap()], &[], 1).unwrap();
         let port = first.addresses[0].port();
         drop(first);
         let both = ["0.0.0.0", "[::]"].map(|host| format!("{host}:{port}").parse().unwrap());
 
         // A machine without IPv6 cannot tell; any other must take both.
-        match bind(&both, 2).and_then(Sockets::listen) {
+        match bind(&both, &[], 2).and_then(Sockets::listen) {
             Ok(listeners) => assert_eq!(listeners.len(), 2),
             Err(error) => assert!(!matches!(error, BindError::InUse { .. }), "{error}"),
         }

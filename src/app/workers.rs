@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-/// What a worker does with its sockets until it has drained. Made on the worker's own thread, so
-/// that nothing in it has to be `Send`. Its value is the number of connections that it cut off.
-pub type Body = Box<dyn FnOnce(Vec<TcpListener>) -> Pin<Box<dyn Future<Output = usize>>> + Send>;
+/// What a worker does until it has drained. Made on the worker's own thread, so that nothing in it has
+/// to be `Send`. Its value is the number of connections that it cut off.
+pub type Body = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = usize>>> + Send>;
 
 /// The running workers.
 #[derive(Debug)]
@@ -41,23 +40,19 @@ struct Ending {
 }
 
 impl Workers {
-    /// Starts one thread per element; `bodies` tells what each does.
+    /// Starts one thread per body.
     ///
     /// # Errors
     /// When a thread or its runtime cannot be made.
-    pub fn start(
-        sockets: Vec<Vec<TcpListener>>,
-        mut bodies: impl FnMut(usize) -> Body,
-    ) -> io::Result<Self> {
+    pub fn start(bodies: Vec<Body>) -> io::Result<Self> {
         let (report, endings) = mpsc::unbounded_channel();
         let mut running = 0;
-        for (number, listeners) in sockets.into_iter().enumerate() {
-            let body = bodies(number);
+        for (number, body) in bodies.into_iter().enumerate() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let last_word = LastWord { number, cut_off: None, report: report.clone() };
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || last_word.after(|| serve(&runtime, body, listeners)))?;
+                .spawn(move || last_word.after(|| serve(&runtime, body)))?;
             running += 1;
         }
         Ok(Self { running, cut_off: 0, endings })
@@ -105,8 +100,8 @@ impl Workers {
     }
 }
 
-fn serve(runtime: &Runtime, body: Body, listeners: Vec<TcpListener>) -> usize {
-    LocalSet::new().block_on(runtime, body(listeners))
+fn serve(runtime: &Runtime, body: Body) -> usize {
+    LocalSet::new().block_on(runtime, body())
 }
 
 /// Workers that did not drain as they should.
@@ -152,7 +147,7 @@ mod tests {
 
     fn until_asked(asked: &watch::Sender<bool>, cut_off: usize) -> Body {
         let mut asked = asked.subscribe();
-        Box::new(move |_listeners| {
+        Box::new(move || {
             Box::pin(async move {
                 drop(asked.wait_for(|asked| *asked).await);
                 cut_off
@@ -163,8 +158,7 @@ mod tests {
     #[tokio::test]
     async fn workers_run_until_asked_and_tell_what_they_cut_off() {
         let asked = watch::Sender::new(false);
-        let workers =
-            Workers::start(vec![vec![], vec![]], |number| until_asked(&asked, number + 1)).unwrap();
+        let workers = Workers::start(vec![until_asked(&asked, 1), until_asked(&asked, 2)]).unwrap();
 
         asked.send_replace(true);
 
@@ -174,11 +168,8 @@ mod tests {
     #[tokio::test]
     async fn a_worker_that_panics_is_noticed() {
         let asked = watch::Sender::new(false);
-        let mut workers = Workers::start(vec![vec![], vec![]], |number| match number {
-            1 => Box::new(|_listeners| Box::pin(async { panic!("on purpose") })),
-            _ => until_asked(&asked, 0),
-        })
-        .unwrap();
+        let panics: Body = Box::new(|| Box::pin(async { panic!("on purpose") }));
+        let mut workers = Workers::start(vec![until_asked(&asked, 0), panics]).unwrap();
 
         assert_eq!(workers.lost().await, WorkerLost { number: 1 });
         asked.send_replace(true);
@@ -187,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn a_worker_that_does_not_end_is_left_at_the_deadline() {
         let asked = watch::Sender::new(false);
-        let workers = Workers::start(vec![vec![]], |_| until_asked(&asked, 0)).unwrap();
+        let workers = Workers::start(vec![until_asked(&asked, 0)]).unwrap();
 
         let left = workers.join(Duration::from_millis(20)).await;
 

@@ -16,7 +16,7 @@ use crate::model::ids::{PoolId, TenantId};
 
 use super::problem::Place;
 
-/// `gateway.toml`: read once at start.
+/// `gateway.toml`: read at the start, and its listeners whenever it changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewaySpec {
     /// Where clients connect; at least one.

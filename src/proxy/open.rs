@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::base::memory::Held;
 
 use super::budget;
+use super::door::{Door, Front};
 use super::headcount::{Place, Share};
 use super::seats::{Seat, Seated};
 use super::worker::Worker;
@@ -14,8 +16,8 @@ use super::worker::Worker;
 pub(super) struct Arrival {
     /// From where.
     pub(super) address: SocketAddr,
-    /// At which listener.
-    pub(super) listener: usize,
+    /// What its listener said then.
+    pub(super) front: Arc<Front>,
     /// Counts it.
     pub(super) open: Open,
     /// Lets it be asked to go.
@@ -23,19 +25,20 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// From `address`, at this listener; `counted` counts it, and as its client's where that is
+    /// From `address`, at this listener, which says so; `counted` counts it, and as its client's where that is
     /// known.
     pub(super) fn new(
         worker: &Rc<Worker>,
         address: SocketAddr,
-        listener: usize,
+        door: &Door,
+        front: &Arc<Front>,
         counted: (Place, Option<Share>),
     ) -> Self {
-        let open = Open::count(Rc::clone(worker), listener, counted);
-        let spec = &worker.gateway.listeners[listener];
+        let open = Open::count(Rc::clone(worker), door.number, front, counted);
+        let spec = &front.spec;
         open.seat.set_silent(spec.tls.is_none() && spec.proxy_protocol.is_none());
         let seated = Seated::take(worker, &open.seat);
-        Self { address, listener, open, seated }
+        Self { address, front: Arc::clone(front), open, seated }
     }
 }
 
@@ -53,10 +56,15 @@ pub(super) struct Open {
 }
 
 impl Open {
-    fn count(worker: Rc<Worker>, listener: usize, (place, share): (Place, Option<Share>)) -> Self {
+    fn count(
+        worker: Rc<Worker>,
+        listener: usize,
+        front: &Front,
+        (place, share): (Place, Option<Share>),
+    ) -> Self {
         worker.open_connections.set(worker.open_connections.get() + 1);
         worker.meter.connection_opened(listener);
-        let tls = worker.gateway.listeners[listener].tls.as_ref().map_or(0, |_| budget::TLS);
+        let tls = front.spec.tls.as_ref().map_or(0, |_| budget::TLS);
         let held = worker.account.take(budget::CONNECTION + tls);
         Self { worker, seat: Seat::new(listener, place), share, listener, _held: held }
     }

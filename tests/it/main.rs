@@ -16,6 +16,7 @@ mod headers;
 mod health;
 mod http2;
 mod limits;
+mod listeners;
 mod memory;
 mod protocols;
 mod proxied;

@@ -25,7 +25,15 @@ struct Status {
     generation: u64,
     ready: bool,
     draining: bool,
+    gateway: Gateway,
     certificates: Certificates,
+}
+
+/// What became of `gateway.toml`.
+#[derive(Debug, Serialize)]
+struct Gateway {
+    problems: Vec<FaultBody>,
+    needs_restart: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,7 +63,8 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
     let about = &state.about;
     let live = state.live.load();
     let draining = *state.draining.borrow();
-    let listeners = about
+    let front = state.front.load();
+    let listeners = front
         .listeners
         .iter()
         .map(|listener| Listener { address: listener.address.to_string(), tls: listener.tls });
@@ -68,6 +77,10 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
         generation: live.generation,
         ready: unready(&state).is_none(),
         draining,
+        gateway: Gateway {
+            problems: front.problems.iter().map(FaultBody::from).collect(),
+            needs_restart: front.needs_restart.clone(),
+        },
         certificates: certificates(&state, &live.ends),
     })
 }
