@@ -39,6 +39,7 @@ fn pool_spec(balance: &str) -> PoolSpec {
         balance: balance.into(),
         protocol: Protocol::H1,
         tls: None,
+        proxy_protocol: None,
         health: None,
         eject: EjectSpec {
             failures: 5,

@@ -87,7 +87,9 @@ fn parsed(bytes: &[u8]) -> Reading {
     match parse(bytes) {
         Err(_) => Reading::Refused,
         Ok(Header::Begun) => Reading::Begun,
-        Ok(Header::Whole { client, length }) => Reading::Whole(client, length),
+        Ok(Header::Whole { client, length }) => {
+            Reading::Whole(client.map(|ends| ends.source), length)
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
+use crate::control::explain::Explainer;
 use crate::control::generation::{Fault, Live, LiveCertificates, ReloadResult};
 use crate::telemetry::registry::Metrics;
 
@@ -33,6 +34,8 @@ pub struct State {
     pub about: Arc<About>,
     /// All metrics of the process.
     pub metrics: Arc<Metrics>,
+    /// Tells where a request would go.
+    pub explainer: Explainer,
     /// What is live.
     pub live: Snapshot<Live>,
     /// The listeners' certificates that are in use.

@@ -12,9 +12,11 @@ use tokio::time::Instant;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stopped, Tasks};
+use crate::control::explain::Explainer;
 use crate::control::generation::{
     Fault, Live, LiveCertificates, LivePool, ReloadResult, SourceResult, SourceStatus,
 };
+use crate::control::nothing;
 use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
 use crate::telemetry::registry::Metrics;
@@ -71,6 +73,7 @@ impl World {
                 ..super::Front::default()
             })),
             metrics: Arc::new(Metrics::new()),
+            explainer: Explainer::new(Snapshot::new(Arc::new(nothing())), live.clone()),
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),
             draining: draining.subscribe(),
@@ -392,4 +395,26 @@ async fn the_api_stops_when_it_is_asked_to() {
     assert_eq!(world.tasks.stop(Duration::from_secs(10)).await, Stopped::Cleanly);
 
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_question_that_cannot_be_answered_says_why() {
+    let world = World::start().await;
+    for (query, why) in [
+        ("", "the target is missing"),
+        ("target=x", "\"x\" is not a path or a URL"),
+        ("target=/&method=G%20T", "\"G T\" is not a method"),
+        ("target=/&tenant=a,b", "tenant has a character other than"),
+        ("target=/&header=nonsense", "\"nonsense\" is not a header"),
+        ("target=/&hedder=a", "there is no \"hedder\"; there is method, target, tenant, header"),
+    ] {
+        let answer = world.get(&format!("/api/v1/explain?{query}")).await;
+
+        assert_eq!(answer.status, 400, "{query}");
+        let detail = answer.problem()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(why), "{query}: {detail}");
+    }
+
+    let early = world.get("/api/v1/explain?target=/").await;
+    assert_eq!((early.status, &early.problem()["detail"]), (503, &json!("no table is live yet")));
 }

@@ -147,6 +147,7 @@ impl App {
             about: Arc::new(admin::About { started, workers: gateway.workers }),
             front: shown,
             metrics,
+            explainer: control.explainer(),
             live: control.live.clone(),
             certificates: control.certificates.clone(),
             draining: draining.subscribe(),

@@ -2,6 +2,9 @@
 
 pub mod check;
 pub mod demo;
+mod diff;
+mod explain;
+mod generate;
 pub mod run;
 pub mod schema;
 
@@ -11,12 +14,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::Known;
 use crate::pool::balancer;
 
 use demo::DemoArgs;
 use demo::backend::BackendArgs;
+use diff::DiffArgs;
+use explain::ExplainArgs;
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -41,10 +47,24 @@ enum Command {
         #[arg(long, value_enum, default_value_t = check::Format::Text)]
         format: check::Format,
     },
+    /// Tell where a request would go, and why
+    Explain(Box<ExplainArgs>),
+    /// Tell what an edit of the routes would change
+    Diff(DiffArgs),
     /// Print the JSON schema of a file, for editors
     Schema {
         /// Which file
         file: schema::Which,
+    },
+    /// Print the script that completes commands in a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print a manual page, for man
+    Man {
+        /// Of which command; without it, the page that names all
+        command: Option<String>,
     },
     /// Serve two tenants with four small backends of its own, to try things on
     Demo(DemoArgs),
@@ -68,7 +88,20 @@ pub fn main() -> ExitCode {
     let done = match typed.command.unwrap_or(Command::Run(typed.config)) {
         Command::Run(arg) => run::run(&arg.config),
         Command::Check { config, format } => print_check(&config, format),
+        Command::Explain(args) => {
+            explain::explain(&args).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Diff(args) => {
+            diff::diff(&args).and_then(|(text, code)| print(&text).map(|()| code))
+        }
         Command::Schema { file } => print(&schema::schema(file)).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => {
+            print(&generate::completions(shell)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Man { command } => {
+            let page = generate::man(command.as_deref());
+            page.and_then(|page| print(&page)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Demo(args) => run::demo(&args),
         Command::DemoBackend(args) => demo::backend::run(&args).map(|()| ExitCode::SUCCESS),
     };
@@ -153,7 +186,7 @@ mod tests {
     fn the_help_is_the_one_that_was_agreed_on() {
         let typed = |words: &[&str]| Typed::try_parse_from(words).unwrap_err().to_string();
         let mut help = typed(&["tenantry", "--help"]);
-        for name in ["run", "check", "schema", "demo"] {
+        for name in ["run", "check", "explain", "diff", "schema", "completions", "man", "demo"] {
             help += &format!("\n--- {name} ---\n{}", typed(&["tenantry", name, "--help"]));
         }
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();

@@ -72,7 +72,7 @@ impl fmt::Display for Key<'_> {
 }
 
 /// Adds a name to a dotted path, in quotes where it needs them.
-fn push_name(text: &mut String, name: &str) {
+pub(super) fn push_name(text: &mut String, name: &str) {
     if !text.is_empty() {
         text.push('.');
     }

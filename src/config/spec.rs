@@ -2,7 +2,7 @@
 //! checks again. Two specs that are equal ask for the same, so that what is built from one is kept.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
+use crate::model::address::Address;
 use crate::model::ids::{PoolId, TenantId};
 
 use super::problem::Place;
@@ -56,6 +57,33 @@ pub struct ListenerSpec {
     /// Networks whose connections must begin with a PROXY protocol header, all others being
     /// refused; `None` = no header is read. Never empty.
     pub proxy_protocol: Option<Vec<Network>>,
+    /// Proxies in front that are believed when they say whom a request is for; `None` = nobody is.
+    pub trusted_proxies: Option<Arc<TrustedProxiesSpec>>,
+}
+
+/// Proxies in front that are believed when they say whom a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedProxiesSpec {
+    /// Their networks; never empty.
+    pub from: Vec<Network>,
+    /// The field by which they say it.
+    pub field: ChainField,
+}
+
+impl TrustedProxiesSpec {
+    /// Whether a proxy of this address is believed.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.from.iter().any(|network| network.contains(address))
+    }
+}
+
+/// A field that names the client and the proxies behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainField {
+    /// `X-Forwarded-For`, with `X-Forwarded-Proto`, `-Host` and `-Port` beside it.
+    XForwardedFor,
+    /// `Forwarded`, of RFC 7239.
+    Forwarded,
 }
 
 /// What a listener presents to clients, and what it asks of them.
@@ -482,6 +510,9 @@ pub struct PoolSpec {
     pub protocol: Protocol,
     /// With it, TLS is spoken to the endpoints.
     pub tls: Option<UpstreamTlsSpec>,
+    /// With it, each connection begins with a PROXY protocol header that names the client. Never
+    /// beside HTTP/2.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Active checks; `None` = traffic alone judges.
     pub health: Option<HealthSpec>,
     /// Ejection by what traffic sees.
@@ -500,7 +531,7 @@ pub struct PoolSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceSpec {
     /// Written in the routes file: address and weight.
-    Fixed(Vec<(SocketAddr, u32)>),
+    Fixed(Vec<(Address, u32)>),
     /// A and AAAA records of a name, with a port.
     Dns {
         /// The name, absolute or not.
@@ -524,6 +555,15 @@ pub enum Protocol {
     H1,
     /// HTTP/2, without TLS by prior knowledge (h2c).
     H2,
+}
+
+/// How a PROXY protocol header is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// As a line of text.
+    V1,
+    /// In bytes.
+    V2,
 }
 
 /// TLS to endpoints. Certificates are always verified.

@@ -236,7 +236,6 @@ const NAMES: usize = 20;
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::path::Path;
 
     use tokio::time::{sleep, timeout};
@@ -244,6 +243,7 @@ mod tests {
     use crate::base::watch::FileEvents;
     use crate::config::spec::DnsSpec;
     use crate::discovery::resolver::Resolver;
+    use crate::model::address::Address;
     use crate::model::endpoint::Health;
 
     use super::*;
@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn fixed(port: u16) -> SourceSpec {
-        SourceSpec::Fixed(vec![(SocketAddr::from(([127, 0, 0, 1], port)), 1)])
+        SourceSpec::Fixed(vec![(([127, 0, 0, 1], port).into(), 1)])
     }
 
     fn file(path: &Path) -> SourceSpec {
@@ -267,7 +267,8 @@ mod tests {
     }
 
     fn ports(members: &Members) -> Vec<u16> {
-        members.load().all.iter().map(|member| member.endpoint.address.port()).collect()
+        let port = |address: &Address| address.net().unwrap().port();
+        members.load().all.iter().map(|member| port(&member.endpoint.address)).collect()
     }
 
     async fn reaches(members: &Members, wanted: &[u16]) {

@@ -11,6 +11,8 @@ use crate::base::snapshot::Snapshot;
 use crate::model::members::Members;
 use crate::tls::expiry::Expiry;
 
+use super::load::Loaded;
+
 /// What is live at one instant.
 #[derive(Clone, Debug)]
 pub struct Live {
@@ -28,6 +30,8 @@ pub struct Live {
     pub failed_since: Option<SystemTime>,
     /// Every pool, in the order of the names.
     pub pools: Vec<LivePool>,
+    /// The files' texts and what they mean.
+    pub(super) loaded: Option<Arc<Loaded>>,
     /// When the certificates that pools are reached with end.
     pub ends: Vec<Expiry>,
 }
@@ -166,6 +170,7 @@ impl Live {
             problems: Vec::new(),
             failed_since: None,
             pools: Vec::new(),
+            loaded: None,
             ends: Vec::new(),
         }
     }

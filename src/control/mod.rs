@@ -4,6 +4,7 @@
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
 pub mod certificates;
+pub mod explain;
 pub mod generation;
 pub mod state;
 
@@ -36,6 +37,7 @@ use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
 use certificates::{Keeper, Presented};
+use explain::Explainer;
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
 use load::in_background;
 use plan::{Numbers, Pools};
@@ -138,6 +140,11 @@ impl Control {
         Ok(control)
     }
 
+    /// Who tells where a request would go.
+    pub fn explainer(&self) -> Explainer {
+        Explainer::new(self.table.clone(), self.live.clone())
+    }
+
     /// Loads the files now, certificates included. `None` when the process is ending.
     pub async fn reload(&self) -> Option<ReloadResult> {
         let (ask, answer) = oneshot::channel();
@@ -230,7 +237,7 @@ async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
 }
 
 /// The table before the first generation: it knows no tenant.
-fn nothing() -> Table {
+pub fn nothing() -> Table {
     let spec = RoutesSpec {
         naming: NamingSpec {
             from: Vec::new(),

@@ -86,7 +86,9 @@ fn plan(
 /// one was found to be in one protocol, or under one name, says nothing of it in another.
 fn reaches_as(running: &Pool, spec: &PoolSpec) -> bool {
     let name = |spec: &PoolSpec| spec.tls.as_ref().map(|tls| tls.server_name.clone());
-    running.spec.protocol == spec.protocol && name(&running.spec) == name(spec)
+    running.spec.protocol == spec.protocol
+        && running.spec.proxy_protocol == spec.proxy_protocol
+        && name(&running.spec) == name(spec)
 }
 
 /// The health that a new member starts with.

@@ -153,7 +153,7 @@ impl RunningPool {
     fn found(&self) -> Vec<Found> {
         let members = self.pool.members.load();
         let found = members.all.iter().map(|member| Found {
-            address: member.endpoint.address,
+            address: member.endpoint.address.clone(),
             weight: member.weight,
             priority: member.priority,
             origin: Arc::clone(&member.origin),
@@ -184,7 +184,7 @@ fn check(pool: &Pool, slots: &Arc<Semaphore>) -> Option<Tasks> {
     let check = Check {
         pool: PoolId(Arc::clone(&pool.label.name)),
         members: Arc::clone(&pool.members),
-        probe: probe::build(&spec.probe, pool.spec.protocol, tls),
+        probe: probe::build(&spec.probe, pool.spec.protocol, tls, pool.spec.proxy_protocol),
         spec,
         slots: Arc::clone(slots),
     };

@@ -234,6 +234,7 @@ impl Reloader {
             since: SystemTime::now(),
             files: made.loaded.files.files.iter().map(|file| file.path.clone()).collect(),
             pools: self.running.live(),
+            loaded: Some(Arc::new(made.loaded.clone())),
             ends: self.publish_ends(),
             ..Live::none()
         }));
@@ -271,7 +272,10 @@ impl Reloader {
     fn confirm(&mut self, files: Files) {
         let live = self.live.load();
         let generation = live.generation;
+        let spec = live.loaded.as_ref().map(|loaded| Arc::clone(&loaded.spec));
+        let loaded = spec.map(|spec| Arc::new(Loaded { files: files.clone(), spec }));
         self.live.publish(Arc::new(Live {
+            loaded,
             files: files.files.iter().map(|file| file.path.clone()).collect(),
             serving_last_good: false,
             problems: Vec::new(),

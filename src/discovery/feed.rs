@@ -1,10 +1,10 @@
 //! The way of a source's findings to `control`: settled, labelled, and told in the log.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::model::address::Address;
 use crate::model::members::Found;
 
 use super::settle::Settled;
@@ -27,8 +27,13 @@ impl Feed {
     }
 
     /// An address as this source names it.
-    pub(super) fn found(&self, address: SocketAddr, weight: u32, priority: u16) -> Found {
-        Found { address, weight: weight.max(1), priority, origin: Arc::clone(&self.label) }
+    pub(super) fn found(&self, address: impl Into<Address>, weight: u32, priority: u16) -> Found {
+        Found {
+            address: address.into(),
+            weight: weight.max(1),
+            priority,
+            origin: Arc::clone(&self.label),
+        }
     }
 
     /// The full set, also where it is empty.

@@ -100,7 +100,7 @@ pub fn spawn(
 /// sources. An address that two of them name counts as the first one says.
 pub fn merge<'a>(sets: impl IntoIterator<Item = &'a [Found]>) -> Vec<Found> {
     let mut seen = std::collections::HashSet::new();
-    sets.into_iter().flatten().filter(|found| seen.insert(found.address)).cloned().collect()
+    sets.into_iter().flatten().filter(|found| seen.insert(&found.address)).cloned().collect()
 }
 
 async fn run(spec: SourceSpec, means: Means, feed: Feed) {

@@ -1,6 +1,5 @@
 //! One address of a pool and what is known of it right now. Each live field has one writer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 
+use super::address::Address;
 use super::ids::EndpointId;
 
 /// What active checks say of an endpoint.
@@ -41,7 +41,7 @@ pub struct Endpoint {
     /// Never used twice in a process.
     pub id: EndpointId,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The address as text, for logs and metric labels.
     pub label: Arc<str>,
     /// When it became a member; the ejection clock counts from here.
@@ -66,11 +66,11 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint without a history.
-    pub fn new(id: EndpointId, address: SocketAddr, health: Health) -> Self {
+    pub fn new(id: EndpointId, address: Address, health: Health) -> Self {
         Self {
             id,
-            address,
             label: address.to_string().into(),
+            address,
             born: Instant::now(),
             health: AtomicU8::new(health as u8),
             reason: ArcSwapOption::empty(),

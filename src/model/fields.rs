@@ -36,6 +36,13 @@ pub fn is_no_token(name: &str) -> bool {
     name.contains('"')
 }
 
+/// Whether a value has space at an end, and the library takes it from HTTP/2 all the same: in HTTP/1
+/// it would be no part of the value (RFC 9113 §8.2.1).
+pub fn is_spaced(value: &[u8]) -> bool {
+    let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    space(value.first()) || space(value.last())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,12 @@
 //! The endpoints of one pool, swapped whole. Written by control, read by every worker.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
+use super::address::Address;
 use super::endpoint::{Endpoint, Health};
 use super::ids::EndpointId;
 
@@ -14,7 +14,7 @@ use super::ids::EndpointId;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Found {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Its share of the traffic beside the others' weights; at least 1.
     pub weight: u32,
     /// The lowest number that has a healthy endpoint is used (RFC 2782).
@@ -165,8 +165,9 @@ impl Members {
     /// an address that is named twice counts once, as the first source named it.
     pub fn replace(&self, found: &[Found]) -> Change {
         let mut wanted: Vec<&Found> = found.iter().collect();
-        wanted.sort_by_key(|found| found.address); // stable: the first source's word stays first
-        wanted.dedup_by_key(|found| found.address);
+        // Stable: the first source's word stays first.
+        wanted.sort_by(|a, b| a.address.cmp(&b.address));
+        wanted.dedup_by(|a, b| a.address == b.address);
 
         let before = self.set.load_full();
         let mut change = Change::default();
@@ -174,13 +175,13 @@ impl Members {
         for found in wanted {
             let kept = before
                 .all
-                .binary_search_by_key(&found.address, |member| member.endpoint.address)
+                .binary_search_by(|member| member.endpoint.address.cmp(&found.address))
                 .ok()
                 .and_then(|at| before.all.get(at));
             let endpoint = match kept {
                 Some(member) => Arc::clone(&member.endpoint),
                 None => {
-                    let new = Arc::new(self.newcomer(found.address));
+                    let new = Arc::new(self.newcomer(found.address.clone()));
                     change.joined.push(Arc::clone(&new));
                     new
                 }
@@ -194,7 +195,7 @@ impl Members {
         }
         for old in &before.all {
             let stays = all
-                .binary_search_by_key(&old.endpoint.address, |member| member.endpoint.address)
+                .binary_search_by(|member| member.endpoint.address.cmp(&old.endpoint.address))
                 .is_ok();
             if !stays {
                 change.left.push(Arc::clone(&old.endpoint));
@@ -216,7 +217,7 @@ impl Members {
         self.set.rcu(|set| self.assemble(all.clone(), set.eligible.version + 1));
     }
 
-    fn newcomer(&self, address: SocketAddr) -> Endpoint {
+    fn newcomer(&self, address: Address) -> Endpoint {
         let number = u64::from(self.born.fetch_add(1, Ordering::Relaxed));
         let id = EndpointId((u64::from(self.serial) << 32) | number);
         Endpoint::new(id, address, Health::from_word(self.newcomer.load(Ordering::Relaxed)))

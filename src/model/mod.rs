@@ -1,7 +1,9 @@
 //! The nouns that the rooms meet on: names, identities, endpoints, the members of a pool, the
 //! gateway's fields.
 
+pub mod address;
 pub mod endpoint;
+pub mod ends;
 pub mod fields;
 pub mod identity;
 pub mod ids;

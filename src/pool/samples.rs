@@ -20,6 +20,7 @@ pub(crate) fn pool_spec() -> PoolSpec {
         balance: "least-request".into(),
         protocol: Protocol::H1,
         tls: None,
+        proxy_protocol: None,
         health: None,
         eject: EjectSpec {
             failures: 5,

@@ -6,10 +6,11 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -37,6 +38,8 @@ enum Content {
     Whole(Option<Bytes>),
     /// From an endpoint.
     Stream(Rc<RefCell<Download>>),
+    /// The same, where the client gets nothing of it.
+    Unseen(Rc<RefCell<Download>>),
 }
 
 /// Why an answer was cut off.
@@ -71,6 +74,8 @@ pub(super) struct Lease {
     pub(super) upload: Upload,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
+    /// Trailers that end here: the answer's `Connection` field names them.
+    pub(super) nominated: Vec<HeaderName>,
 }
 
 /// An answer that is being read from an endpoint.
@@ -94,6 +99,8 @@ pub(super) struct Download {
     upload: Upload,
     worker: Rc<Worker>,
     visit: Visit,
+    /// As in [`Lease`].
+    nominated: Vec<HeaderName>,
     _held: Arc<Held>,
 }
 
@@ -108,9 +115,14 @@ impl AnswerBody {
         Self { content: Content::Whole(Some(bytes)), busy: None }
     }
 
-    /// What is left of it where the client gets no body: the exchange ends with its head.
+    /// What is left of it where the client gets no body. An endpoint of HTTP/2 may say only after the
+    /// head that nothing follows: its stream is not reset for that.
     pub(super) fn without_content(self) -> Self {
-        Self { content: Content::Empty, ..self }
+        let content = match self.content {
+            Content::Stream(download) if !download.borrow().ended => Content::Unseen(download),
+            _ => Content::Empty,
+        };
+        Self { content, busy: self.busy }
     }
 
     /// What keeps the client's connection busy: who sends the body holds it until all was sent.
@@ -139,6 +151,7 @@ impl AnswerBody {
             number: None,
             bytes: 0,
             upload: lease.upload.clone(),
+            nominated: std::mem::take(&mut lease.nominated),
             lease: Some(lease),
             alarm: None,
             worker,
@@ -195,6 +208,21 @@ impl Download {
         Poll::Ready(answer)
     }
 
+    /// Waits for the end of a body that should be none. Where there is one it is given up.
+    fn poll_end(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
+        while let Some(frame) = ready!(self.poll(context)) {
+            if frame?.data_ref().is_none_or(|data| !data.is_empty()) {
+                self.lease = None;
+                break;
+            }
+        }
+        self.ended = true;
+        Poll::Ready(None)
+    }
+
     /// Gives up a download whose client does not ask for more, so that no deadline is looked at: a
     /// client of HTTP/2 may stall one stream and keep its connection. What the endpoint is busy with
     /// ends now; the client hears of it when it asks. Called about once a second.
@@ -219,7 +247,7 @@ impl Download {
 
     fn pass(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
         if let Some(trailers) = frame.trailers_mut() {
-            hygiene::clean_answer_trailers(trailers);
+            hygiene::clean_answer_trailers(trailers, &self.nominated);
         }
         if let Some(data) = frame.data_ref() {
             self.bytes += data.len() as u64;
@@ -280,6 +308,7 @@ impl Body for AnswerBody {
             Content::Empty => Poll::Ready(None),
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Stream(download) => download.borrow_mut().poll(context),
+            Content::Unseen(download) => download.borrow_mut().poll_end(context),
         }
     }
 
@@ -291,6 +320,7 @@ impl Body for AnswerBody {
                 let download = download.borrow();
                 download.ended && download.whole.is_none()
             }
+            Content::Unseen(download) => download.borrow().ended,
         }
     }
 
@@ -305,6 +335,7 @@ impl Body for AnswerBody {
                 let left = download.length.map(|length| length.saturating_sub(download.bytes));
                 left.map_or_else(SizeHint::default, SizeHint::with_exact)
             }
+            Content::Unseen(_) => SizeHint::default(),
         }
     }
 }

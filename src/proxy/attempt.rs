@@ -9,13 +9,14 @@ use http::{Response, StatusCode};
 use tokio::time::{Instant, sleep_until};
 
 use crate::base::socket;
-use crate::config::spec::ConnectionsSpec;
+use crate::config::spec::{ConnectionsSpec, ProxyVersion};
 use crate::health::passive::Verdict;
 use crate::model::endpoint::Endpoint;
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::Failure;
 use crate::telemetry::delta::AttemptOutcome;
+use crate::upstream::proxy_header::Whom;
 use crate::upstream::{Call, ConnectError, Connection, Destination, SendError};
 
 use super::error::{AttemptError, ExchangeError};
@@ -48,7 +49,8 @@ pub(super) async fn run(
     bounds: Bounds<'_>,
     outgoing: &mut Outgoing<'_>,
 ) -> Result<Answered, ExchangeError> {
-    let to = destination(worker, pool, endpoint, bounds.deadlines);
+    let proxy = outgoing.proxy.as_deref().copied();
+    let to = destination(worker, pool, endpoint, (bounds.deadlines, proxy));
     let rested = if outgoing.idempotent { Duration::MAX } else { RESTED };
     loop {
         let mut connection = match worker.client.reuse(&to, rested, worker.clock.recent()) {
@@ -118,10 +120,13 @@ fn destination<'a>(
     worker: &Worker,
     pool: &'a Pool,
     endpoint: &'a Endpoint,
-    deadlines: &Deadlines,
+    (deadlines, proxy): (&Deadlines, Option<(ProxyVersion, Whom)>),
 ) -> Destination<'a> {
     let spec = &pool.spec;
-    let share = spec.connections.idle.div_ceil(worker.gateway.workers.max(1));
+    let share = match proxy {
+        None => spec.connections.idle.div_ceil(worker.gateway.workers.max(1)),
+        Some(_) => 0, // one client's, which nobody else's request may go by
+    };
     let name = spec.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
     Destination {
         endpoint,
@@ -129,6 +134,7 @@ fn destination<'a>(
         transport: pool.transport,
         protocol: spec.protocol,
         tls: pool.tls.as_ref().map(|config| (config, name)),
+        proxy,
         keep: ConnectionsSpec { idle: share, ..spec.connections },
         connect_limit: deadlines.connect,
         tls_limit: deadlines.tls,

@@ -21,18 +21,21 @@ use tokio::time::{Instant, timeout};
 use crate::base::ahead::Ahead;
 use crate::base::snapshot::Snapshot;
 use crate::base::socket::Socket;
+use crate::model::ends::Ends;
 use crate::tls::certificates::Certificates;
 use crate::tls::stream::Stream;
 use crate::upstream::LocalExecutor;
+use crate::upstream::proxy_header::Whom;
 
 use super::activity::{Activity, Limits, Patience};
 use super::alarm::Alarm;
 use super::answer::AnswerBody;
 use super::ear::{Ear, FIRST_WORD, until_draining};
 use super::exchange;
+use super::forwarded::{self, Told, Trust};
 use super::frames::{self, Flood, Frames};
 use super::headcount::Share;
-use super::http1;
+use super::http1::{self, Asked};
 use super::incoming::Incoming;
 use super::io::{Io, sniff};
 use super::open::{Arrival, Open};
@@ -47,10 +50,14 @@ use super::worker::{Phase, Worker};
 pub(super) struct Peer {
     /// The client's address.
     pub(super) address: IpAddr,
+    /// From where to where it connected.
+    ends: Ends,
     /// The same as a field's value.
     pub(super) client: HeaderValue,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
+    /// What is made of what it says of others; `None` = nothing.
+    pub(super) trust: Option<Trust>,
     /// What its TLS was begun with; `None` = plain.
     pub(super) secured: Option<Box<Secured>>,
     /// What its connection is doing.
@@ -58,6 +65,17 @@ pub(super) struct Peer {
     /// Its connection counts as open for as long as somebody knows the client: a tunnel outlives
     /// what speaks HTTP.
     open: Open,
+}
+
+impl Peer {
+    /// Whom a connection to an endpoint is for. A trusted proxy does not tell its client's port.
+    pub(super) fn whom(&self, told: Option<&Told>) -> Whom {
+        let source = match told {
+            Some(told) if told.client != self.address => SocketAddr::new(told.client, 0),
+            _ => self.ends.source,
+        };
+        Whom::Client(Ends { source, ..self.ends })
+    }
 }
 
 /// An exchange of a client's connection under way; ends when dropped.
@@ -85,38 +103,42 @@ impl Drop for Busy {
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, arrival: Arrival) {
-    let Arrival { mut address, front, mut open, seated: _seated } = arrival;
+    let Arrival { address, front, mut open, seated: _seated } = arrival;
     // Without it small answers would wait for the client's acknowledgement of the last one.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(client = %address, %error, "a connection ended at once");
         return;
     }
+    // Where the system does not say, nobody has connected any more.
+    let Ok(destination) = stream.local_addr() else { return };
+    let mut ends = Ends { source: address, destination };
     if front.spec.proxy_protocol.is_some() {
         let listener = open.seat.listener();
-        let Some((client, share)) = proxied(&worker, &mut stream, address, listener).await else {
+        let Some((client, share)) = proxied(&worker, &mut stream, ends, listener).await else {
             return;
         };
-        address = client;
+        ends = client;
         open.share = Some(share);
     }
     let stream = Socket::new(stream);
     match front.tls.clone() {
-        None => plain(&worker, stream, (address, open)).await,
-        Some(tls) => secure(&worker, stream, (address, open), tls).await,
+        None => plain(&worker, stream, (ends, open)).await,
+        Some(tls) => secure(&worker, stream, (ends, open), tls).await,
     }
 }
 
-/// For whom the load balancer at `address` connects. It must say so in the time of a head.
+/// For whom the load balancer at the other end connects. It must say so in the time of a head.
 async fn proxied(
     worker: &Rc<Worker>,
     stream: &mut TcpStream,
-    address: SocketAddr,
+    own: Ends,
     listener: usize,
-) -> Option<(SocketAddr, Share)> {
+) -> Option<(Ends, Share)> {
+    let address = own.source;
     let limits = &worker.gateway.downstream;
     let header = timeout(limits.header_timeout, proxy_header::receive(stream));
     let client = match until_draining(worker, listener, header).await? {
-        Ok(Ok(client)) => client.unwrap_or(address),
+        Ok(Ok(client)) => client.unwrap_or(own),
         Ok(Err(error)) => {
             worker.meter.connection_rejected("proxy_header");
             tracing::debug!(client = %address, %error, "a PROXY protocol header cannot be used");
@@ -128,14 +150,14 @@ async fn proxied(
             return None;
         }
     };
-    let share = worker.headcount.share(client.ip(), limits.max_connections_per_client);
+    let share = worker.headcount.share(client.source.ip(), limits.max_connections_per_client);
     if share.is_none() {
         worker.meter.connection_rejected("too_many_of_client");
     }
     Some((client, share?))
 }
 
-async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Open)) {
+async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (Ends, Open)) {
     let limits = &worker.gateway.downstream;
     let seat = Rc::clone(&client.1.seat);
     let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
@@ -164,14 +186,14 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (SocketAddr, Ope
 async fn secure(
     worker: &Rc<Worker>,
     stream: Socket,
-    client: (SocketAddr, Open),
+    client: (Ends, Open),
     tls: Snapshot<Certificates>,
 ) {
     let limit = worker.gateway.downstream.handshake_timeout;
     match worker.handshakes.accept(stream, tls.load(), limit).await {
         Err(error) => {
             worker.meter.connection_rejected(error.reason());
-            tracing::debug!(client = %client.0, %error, "a TLS handshake failed");
+            tracing::debug!(client = %client.0.source, %error, "a TLS handshake failed");
         }
         Ok((stream, secured)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -181,17 +203,16 @@ async fn secure(
     }
 }
 
-fn peer((address, open): (SocketAddr, Open), secured: Option<Box<Secured>>) -> Rc<Peer> {
-    let address = address.ip().to_canonical();
-    // An address as text is a valid field value; the fallback is never taken.
-    let client = HeaderValue::try_from(address.to_string())
-        .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+fn peer((ends, open): (Ends, Open), secured: Option<Box<Secured>>) -> Rc<Peer> {
+    let address = ends.source.ip().to_canonical();
+    let client = forwarded::address_value(address);
+    let trust = Trust::of(open.trusted_proxies(), address);
     let (clock, account) = (Rc::clone(&open.worker.clock), &open.worker.account);
     let (scheme, activity) = match secured {
         Some(_) => ("https", Activity::over_tls(clock, account)),
         None => ("http", Activity::new(clock)),
     };
-    Rc::new(Peer { address, client, scheme, secured, activity, open })
+    Rc::new(Peer { address, ends, client, scheme, trust, secured, activity, open })
 }
 
 async fn speak(worker: &Rc<Worker>, stream: Stream, ahead: Bytes, is_http2: bool, peer: Rc<Peer>) {
@@ -238,7 +259,11 @@ async fn stream_of(
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (mut head, body) = request.into_parts();
     let body = Incoming::http2(body, head.extensions.remove::<OnUpgrade>());
-    Ok(respond(&worker, &peer, &mut head, body).await)
+    let asked = Asked::of(&head);
+    let answer = respond(&worker, &peer, &mut head, body).await;
+    // The library sends what it is given, also to a `HEAD` and with a 204 (RFC 9110 §6.4.1).
+    let is_bare = !http1::has_body(asked, answer.status());
+    Ok(if is_bare { answer.map(AnswerBody::without_content) } else { answer })
 }
 
 /// One exchange.
@@ -291,6 +316,9 @@ trait Connection: Future<Output = Result<(), Self::Error>> {
 
     /// Finish what is under way, then end.
     fn leave(self: Pin<&mut Self>);
+
+    /// It is closed now, whatever it is at. What is cut off must not look as if it had ended well.
+    fn cut(self: Pin<&mut Self>) {}
 }
 
 impl Connection for http1::Connection {
@@ -298,6 +326,10 @@ impl Connection for http1::Connection {
 
     fn leave(self: Pin<&mut Self>) {
         self.get_mut().leave();
+    }
+
+    fn cut(self: Pin<&mut Self>) {
+        self.get_mut().cut();
     }
 }
 
@@ -369,6 +401,7 @@ impl<C: Connection> Driven<'_, C> {
                     }
                     Patience::Over(reason) => {
                         worker.meter.connection_rejected(reason);
+                        connection.as_mut().cut();
                         return Poll::Ready(Ok(()));
                     }
                     Patience::Idle if leaving => return Poll::Ready(Ok(())),

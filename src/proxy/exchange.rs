@@ -52,18 +52,19 @@ async fn run(
     let choice = match choice::choose(&view.table, peer, head, visit)? {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, redirect) => {
-            return Ok(local::redirect(redirect, tenant, head, peer));
+            return Ok(local::redirect(redirect, tenant, head, (peer, visit.told())));
         }
         Chosen::Respond(respond) => return Ok(local::respond(respond)),
     };
 
     let mut outgoing = Outgoing::prepare(worker, peer, &view, &choice, head, body, visit)?;
-    let (mut answer, lease) = forward::send(worker, &choice, &mut outgoing, visit).await?;
+    let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit).await?;
 
-    let protocol = hygiene::clean_answer(&mut answer);
+    let ended = hygiene::clean_answer(&mut answer);
+    lease.nominated = ended.nominated;
     choice.edit_answer(answer.headers_mut());
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Reply::tunnel(outgoing, answer, lease, protocol);
+        return Reply::tunnel(outgoing, answer, lease, ended.protocol);
     }
     if outgoing.extended {
         extended::decline(&mut answer);

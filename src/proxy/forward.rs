@@ -177,6 +177,7 @@ impl<'e> Effort<'e> {
             end: self.end,
             upload: outgoing.upload.clone(),
             held: Arc::clone(&outgoing.held),
+            nominated: Vec::new(),
         };
         Ok((answer, lease))
     }
@@ -249,7 +250,8 @@ impl Counted<'_, '_> {
         };
         self.outcome = Some(outcome);
         let verdict = match answered {
-            Ok((answer, _)) if answer.status().is_server_error() => Some(Verdict::Failure),
+            // RFC 9110 §15: a status above 599 is as good as one of class 5.
+            Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
             Ok(_) => Some(Verdict::Success),
             Err(ExchangeError::Attempt(error)) => error.verdict(),
             Err(_) => None,

@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Version};
 
 use crate::config::spec::DownstreamSpec;
-use crate::model::fields::is_no_token;
+use crate::model::fields::{is_no_token, is_spaced};
 use crate::routing::host;
 
 use super::error::ExchangeError;
@@ -139,10 +139,8 @@ fn check_http2(head: &Parts) -> Result<(), ExchangeError> {
     if head.version != Version::HTTP_2 {
         return Ok(());
     }
-    // §8.2.1; in HTTP/1 such space is no part of the value.
-    let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let spaced = |value: &[u8]| space(value.first()) || space(value.last());
-    if head.headers.values().any(|value| spaced(value.as_bytes())) {
+    // §8.2.1.
+    if head.headers.values().any(|value| is_spaced(value.as_bytes())) {
         return Err(ExchangeError::BadRequest("a field's value begins or ends with a space"));
     }
     // §8.2.1, by way of RFC 9110 §5.1.
@@ -159,11 +157,23 @@ fn check_http2(head: &Parts) -> Result<(), ExchangeError> {
     }
     let (authority, host) = (head.uri.authority(), head.headers.get(HOST));
     if let (Some(authority), Some(host)) = (authority, host)
-        && !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes())
+        && !is_same(authority.as_str(), host.as_bytes(), head.uri.scheme_str())
     {
         return Err(ExchangeError::BadRequest("the Host field is not the authority"));
     }
     Ok(())
+}
+
+/// Whether both name one host and port, compared as their scheme does it (RFC 9113 §8.3.1): its own
+/// port is as good as none (RFC 9110 §4.2.3).
+fn is_same(authority: &str, host: &[u8], scheme: Option<&str>) -> bool {
+    let own: &[u8] = if scheme == Some("https") { b":443" } else { b":80" };
+    let ports = [own, b":"];
+    let bare = |text: &[u8]| {
+        let size = ports.into_iter().find(|port| text.ends_with(port)).map_or(0, <[u8]>::len);
+        text[..text.len() - size].to_ascii_lowercase()
+    };
+    authority.as_bytes().eq_ignore_ascii_case(host) || bare(authority.as_bytes()) == bare(host)
 }
 
 fn is_http11(head: &Parts) -> bool {

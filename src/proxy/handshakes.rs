@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +18,14 @@ use crate::base::socket::Socket;
 use crate::tls::certificates::Certificates;
 
 use super::secured::{self, Secured};
+use super::turnstile::Turnstile;
 
 /// The handshakes of one worker.
 #[derive(Debug)]
 pub(super) struct Handshakes {
     turns: Semaphore,
     waiting: Cell<usize>,
+    turnstile: Turnstile,
 }
 
 /// Why there was no handshake.
@@ -67,7 +70,13 @@ impl Refusal {
 impl Handshakes {
     /// At most `most` at once.
     pub(super) fn new(most: usize) -> Self {
-        Self { turns: Semaphore::new(most.min(Semaphore::MAX_PERMITS)), waiting: Cell::new(0) }
+        let turns = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
+        Self { turns, waiting: Cell::new(0), turnstile: Turnstile::new() }
+    }
+
+    /// Lets handshakes go on, one at a time. They wait while nobody polls this.
+    pub(super) async fn keep(&self) {
+        self.turnstile.keep().await;
     }
 
     /// Shakes hands within `limit`, the wait for a turn included. Who has said nothing yet takes no
@@ -88,7 +97,7 @@ impl Handshakes {
         let turn = timeout_at(end, self.turns.acquire()).await;
         drop(waiting);
         let Ok(Ok(_turn)) = turn else { return Err(Refusal::Crowded) };
-        let mut handshake = Box::pin(shake(stream, certificates));
+        let mut handshake = pin!(self.turnstile.pass(shake(stream, certificates)));
         loop {
             let now = Instant::now();
             if let Ok(done) = timeout_at(end.min(now + PATIENCE), handshake.as_mut()).await {
@@ -146,7 +155,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
     use std::task::Poll;
 
     use tokio::io::AsyncWriteExt;
@@ -176,8 +184,11 @@ mod tests {
         let begun = std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context)));
         assert!(begun.await.is_pending());
         let second = handshakes.accept(second, tls, rest);
-        let (first, second) = tokio::join!(first, second);
-        [first.unwrap_err().reason(), second.unwrap_err().reason()]
+        let both = async { tokio::join!(first, second) };
+        tokio::select! {
+            () = handshakes.keep() => unreachable!("it keeps for ever"),
+            (first, second) = both => [first.unwrap_err().reason(), second.unwrap_err().reason()],
+        }
     }
 
     #[tokio::test]

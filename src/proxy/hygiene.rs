@@ -5,10 +5,11 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode, Version};
 
 use crate::config::spec::{NameFrom, NamingSpec};
-use crate::model::fields::{OWN, is_no_token, is_odd, look_alike};
+use crate::model::fields::{OWN, is_no_token, is_odd, is_spaced, look_alike};
 use crate::upstream::Fields;
 
 use super::connection::Peer;
+use super::forwarded::Told;
 
 /// Names of fields that the gateway itself sets on requests. A client's own, and any spelling of
 /// them that an application might take for the same, is never forwarded.
@@ -22,12 +23,23 @@ pub struct OwnedNames {
 }
 
 /// The protocol that a client asks to switch to, and what else its `Connection` field says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// The value of `Upgrade`, where `Connection` names it.
     pub upgrade: Option<HeaderValue>,
     /// It takes trailers.
     pub trailers: bool,
+    /// The fields that `Connection` names: trailers of these names end here, too.
+    pub nominated: Vec<HeaderName>,
+}
+
+/// What of an answer's head ends here and is asked for later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The protocol that the endpoint would switch to.
+    pub protocol: Option<HeaderValue>,
+    /// As [`Wishes::nominated`].
+    pub nominated: Vec<HeaderName>,
 }
 
 impl OwnedNames {
@@ -67,17 +79,18 @@ pub fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wishes {
         }
     }
     if ends.is_empty() {
-        return Wishes { upgrade: None, trailers: false };
+        return Wishes::default();
     }
-    let wishes = Wishes {
+    let mut wishes = Wishes {
         // Never HTTP/2: what a client then says to the endpoint would pass by all of this.
         upgrade: nominates(headers, "upgrade")
             .then(|| headers.get(header::UPGRADE).cloned())
             .flatten()
             .filter(|protocol| !has_token(protocol, "h2c") && !has_token(protocol, "h2")),
         trailers: headers.get_all(header::TE).iter().any(|value| has_token(value, "trailers")),
+        nominated: Vec::new(),
     };
-    remove_nominated(headers);
+    wishes.nominated = remove_nominated(headers);
     for name in ends {
         headers.remove(name);
     }
@@ -110,6 +123,8 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 #[derive(Debug)]
 pub(super) struct Sender<'p> {
     pub(super) peer: &'p Peer,
+    /// For whom, at a listener with trusted proxies.
+    pub(super) told: Option<&'p Told>,
     /// The host that was asked for.
     pub(super) host: Option<HeaderValue>,
     pub(super) request_id: HeaderValue,
@@ -131,19 +146,22 @@ pub(super) fn name_tenant(headers: &mut HeaderMap, name: &HeaderName, id: &str) 
 /// request's own, of which [`clean_request`] has left none of the same name, save `Via`.
 pub(super) fn introduce(received: Version, sender: Sender<'_>) -> Fields {
     let mut fields = Vec::with_capacity(5);
-    fields.push((X_FORWARDED_FOR, sender.peer.client.clone()));
-    fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme)));
-    if let Some(host) = sender.host {
-        fields.push((X_FORWARDED_HOST, host));
+    if let Some(told) = sender.told {
+        told.introduce(sender.host, &mut fields);
+    } else {
+        fields.push((X_FORWARDED_FOR, sender.peer.client.clone()));
+        fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme)));
+        if let Some(host) = sender.host {
+            fields.push((X_FORWARDED_HOST, host));
+        }
     }
     fields.push((X_REQUEST_ID, sender.request_id));
     fields.push((header::VIA, HeaderValue::from_static(via(received))));
     fields
 }
 
-/// Takes away what ends at this hop, and says who passed the answer on. Gives the protocol that
-/// the endpoint would switch to.
-pub fn clean_answer<B>(answer: &mut Response<B>) -> Option<HeaderValue> {
+/// Takes away what ends at this hop, and says who passed the answer on.
+pub fn clean_answer<B>(answer: &mut Response<B>) -> Ended {
     let received = answer.version();
     // RFC 9110 §8.6: neither may say a length, and an endpoint's is no reason to.
     let lengthless =
@@ -157,15 +175,19 @@ pub fn clean_answer<B>(answer: &mut Response<B>) -> Option<HeaderValue> {
     if lengthless {
         headers.remove(header::CONTENT_LENGTH);
     }
-    remove_hop_by_hop(headers);
+    let nominated = remove_hop_by_hop(headers);
     headers.append(header::VIA, HeaderValue::from_static(via(received)));
-    protocol
+    Ended { protocol, nominated }
 }
 
 /// Trailers may add to a body, never to the framing, the routing or what the gateway said
-/// (RFC 9110 §6.5.1).
-pub(super) fn clean_trailers(trailers: &mut HeaderMap, owned: &OwnedNames) {
-    clean_answer_trailers(trailers);
+/// (RFC 9110 §6.5.1). Those that the head's `Connection` field has `nominated` end here.
+pub(super) fn clean_trailers(
+    trailers: &mut HeaderMap,
+    nominated: &[HeaderName],
+    owned: &OwnedNames,
+) {
+    clean_answer_trailers(trailers, nominated);
     let foreign: Vec<HeaderName> =
         trailers.keys().filter(|name| owned.owns(name)).cloned().collect();
     for name in foreign {
@@ -174,11 +196,17 @@ pub(super) fn clean_trailers(trailers: &mut HeaderMap, owned: &OwnedNames) {
 }
 
 /// As [`clean_trailers`], for an answer.
-pub(super) fn clean_answer_trailers(trailers: &mut HeaderMap) {
+pub(super) fn clean_answer_trailers(trailers: &mut HeaderMap, nominated: &[HeaderName]) {
     remove_hop_by_hop(trailers);
-    let none: Vec<HeaderName> =
-        trailers.keys().filter(|name| is_no_token(name.as_str())).cloned().collect();
-    for name in none {
+    for name in nominated {
+        trailers.remove(name);
+    }
+    let none = |name: &HeaderName, value: &HeaderValue| {
+        is_no_token(name.as_str()) || is_spaced(value.as_bytes())
+    };
+    let malformed = trailers.iter().filter(|(name, value)| none(name, value));
+    let malformed: Vec<HeaderName> = malformed.map(|(name, _)| name.clone()).collect();
+    for name in malformed {
         trailers.remove(name);
     }
     for name in &NEVER_TRAILERS {
@@ -186,37 +214,38 @@ pub(super) fn clean_answer_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Gives the names that `Connection` says.
+fn remove_hop_by_hop(headers: &mut HeaderMap) -> Vec<HeaderName> {
     let mut ends = [false; HOPS];
     for name in headers.keys() {
         if let Some(place) = HOP_BY_HOP.iter().position(|ends| ends == name) {
             ends[place] = true;
         }
     }
-    if ends[CONNECTION_PLACE] {
-        remove_nominated(headers);
-    }
+    let nominated = if ends[CONNECTION_PLACE] { remove_nominated(headers) } else { Vec::new() };
     for (name, _) in HOP_BY_HOP.iter().zip(ends).filter(|(_, ends)| *ends) {
         headers.remove(name);
     }
+    nominated
 }
 
-/// Removes the fields that `Connection` names, save those that the message cannot do without.
-fn remove_nominated(headers: &mut HeaderMap) {
+/// Removes the fields that `Connection` names, save those that the message cannot do without. Gives
+/// their names.
+fn remove_nominated(headers: &mut HeaderMap) -> Vec<HeaderName> {
     let mut values = headers.get_all(header::CONNECTION).iter();
     if values.all(|value| tokens(value).all(|token| is_among(token, &OPTIONS))) {
-        return; // as nearly always
+        return Vec::new(); // as nearly always
     }
-    let nominations: Vec<HeaderValue> =
-        headers.get_all(header::CONNECTION).iter().cloned().collect();
-    for token in nominations.iter().flat_map(tokens) {
-        if is_among(token, &PROTECTED) {
-            continue;
-        }
-        if let Ok(name) = HeaderName::from_bytes(token) {
-            headers.remove(name);
-        }
+    let values = headers.get_all(header::CONNECTION).iter();
+    let nominated: Vec<HeaderName> = values
+        .flat_map(tokens)
+        .filter(|token| !is_among(token, &PROTECTED))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .collect();
+    for name in &nominated {
+        headers.remove(name);
     }
+    nominated
 }
 
 fn is_among(token: &[u8], names: &[&str]) -> bool {
@@ -256,9 +285,10 @@ static HOP_BY_HOP: [HeaderName; HOPS] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"), // RFC 9110 §11.7.3
 ];
 
-const HOPS: usize = 7;
+const HOPS: usize = 8;
 /// Where `Connection` is among them.
 const CONNECTION_PLACE: usize = 0;
 
@@ -314,9 +344,9 @@ static NEVER_TRAILERS: [HeaderName; 28] = [
 
 static FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Names one exchange in the answer, the logs and at the endpoint.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -35,11 +35,16 @@ pub(super) async fn run(
             return;
         }
     };
+    let mut taken = 0;
     loop {
         tokio::select! {
             biased;
             () = stop.requested() => break,
             accepted = listener.accept() => admit(&worker, accepted, &door).await,
+        }
+        taken = (taken + 1) % ACCEPTS_A_TURN;
+        if taken == 0 {
+            tokio::task::yield_now().await; // the runtime looks at the other sockets
         }
     }
     match listener.into_std() {
@@ -180,6 +185,8 @@ async fn refused(worker: &Rc<Worker>, number: usize, error: &io::Error) {
     tokio::time::sleep(if made_room { ROOM_PAUSE } else { ACCEPT_PAUSE }).await;
 }
 
+/// 8: some tenths of a millisecond, in which the requests of others wait.
+const ACCEPTS_A_TURN: u32 = 8;
 /// 4,096: what the queue holds; who comes after that finds the listener closed.
 const QUEUE: usize = 4096;
 /// 1 ms: the connection that makes room closes meanwhile.

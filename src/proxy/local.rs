@@ -12,13 +12,20 @@ use crate::routing::tenant::Tenant;
 
 use super::answer::AnswerBody;
 use super::connection::Peer;
+use super::forwarded::Told;
 use super::reply::Reply;
 
 /// Answers with another location.
-pub(super) fn redirect(redirect: &Redirect, tenant: &Tenant, head: &Parts, peer: &Peer) -> Reply {
+pub(super) fn redirect(
+    redirect: &Redirect,
+    tenant: &Tenant,
+    head: &Parts,
+    (peer, told): (&Peer, Option<&Told>),
+) -> Reply {
+    let asked = told.and_then(|told| told.host.as_ref()).and_then(|host| host.to_str().ok());
     let location = redirect.render(&Values {
-        scheme: peer.scheme,
-        host: host::authority(head).unwrap_or_default(),
+        scheme: told.map_or(peer.scheme, |told| told.scheme),
+        host: asked.or_else(|| host::authority(head)).unwrap_or_default(),
         path: head.uri.path(),
         query: head.uri.query(),
         tenant: tenant.id(),
@@ -33,9 +40,15 @@ pub(super) fn redirect(redirect: &Redirect, tenant: &Tenant, head: &Parts, peer:
 
 /// Answers with a fixed response.
 pub(super) fn respond(respond: &Respond) -> Reply {
-    let mut answer = answer(respond.status, respond.body.clone());
+    // RFC 9110 §15.3.6: a 205 has no content, though its length is said, other than that of a 204.
+    let body = match respond.status {
+        StatusCode::RESET_CONTENT => Bytes::new(),
+        _ => respond.body.clone(),
+    };
+    let size = body.len();
+    let mut answer = answer(respond.status, body);
     answer.headers_mut().insert(CONTENT_TYPE, respond.content_type.clone());
-    Reply::Local(answer, respond.body.len())
+    Reply::Local(answer, size)
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Response<AnswerBody> {

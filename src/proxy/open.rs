@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::memory::Held;
+use crate::config::spec::TrustedProxiesSpec;
 
 use super::budget;
 use super::door::{Door, Front};
@@ -52,6 +53,7 @@ pub(super) struct Open {
     /// Counts it as its client's.
     pub(super) share: Option<Share>,
     listener: usize,
+    front: Arc<Front>,
     _held: Held,
 }
 
@@ -59,14 +61,22 @@ impl Open {
     fn count(
         worker: Rc<Worker>,
         listener: usize,
-        front: &Front,
+        front: &Arc<Front>,
         (place, share): (Place, Option<Share>),
     ) -> Self {
         worker.open_connections.set(worker.open_connections.get() + 1);
         worker.meter.connection_opened(listener);
         let tls = front.spec.tls.as_ref().map_or(0, |_| budget::TLS);
         let held = worker.account.take(budget::CONNECTION + tls);
-        Self { worker, seat: Seat::new(listener, place), share, listener, _held: held }
+        let (seat, front) = (Seat::new(listener, place), Arc::clone(front));
+        Self { worker, seat, share, listener, front, _held: held }
+    }
+}
+
+impl Open {
+    /// Whom its listener believes when they speak for others.
+    pub(super) fn trusted_proxies(&self) -> Option<&Arc<TrustedProxiesSpec>> {
+        self.front.spec.trusted_proxies.as_ref()
     }
 }
 

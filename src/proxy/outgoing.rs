@@ -12,9 +12,10 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Response, Uri, Version};
 
 use crate::base::memory::{Held, Refused};
-use crate::config::spec::Protocol;
+use crate::config::spec::{Protocol, ProxyVersion};
 use crate::resilience::retry::is_idempotent;
 use crate::upstream::Fields;
+use crate::upstream::proxy_header::Whom;
 
 use super::activity::Activity;
 use super::budget;
@@ -47,6 +48,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) upgrade: Option<Switch>,
     /// The client asks in the words of HTTP/2 (RFC 8441).
     pub(super) extended: bool,
+    /// What connections begin with, where endpoints are told whom they are for.
+    pub(super) proxy: Option<Box<(ProxyVersion, Whom)>>,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
 }
@@ -74,6 +77,13 @@ impl<'h> Outgoing<'h> {
         let need = budget::exchange(head, &body.size_hint(), choice.pool.spec.protocol);
         let held = worker.account.begin(Refused::Request, need);
         let held = Arc::new(held.ok_or(ExchangeError::Overloaded)?);
+        let hears = head.version == Version::HTTP_11;
+        let client = hears.then(|| Rc::clone(&peer.activity));
+        let extended = head.extensions.remove::<Extended>().is_some();
+        head.extensions.clear();
+        let naming = &view.table.naming;
+        let mut wishes = hygiene::clean_request(&mut head.headers, &view.owned);
+        wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
         let upload = Upload::new(body, || BodyRule {
             max,
             silence: limits.body_timeout,
@@ -82,6 +92,7 @@ impl<'h> Outgoing<'h> {
             allowance: Arc::clone(choice.tenant.allowance()),
             account: Arc::clone(&worker.account),
             owned: Rc::clone(&view.owned),
+            nominated: std::mem::take(&mut wishes.nominated),
             uploading: Some(peer.activity.upload()),
         });
 
@@ -89,15 +100,8 @@ impl<'h> Outgoing<'h> {
             // RFC 9110 §9.3.8: nobody may send one, and so we may not pass it on.
             return Err(ExchangeError::BadRequest("a TRACE has no body"));
         }
-
-        let hears = head.version == Version::HTTP_11;
-        let client = hears.then(|| Rc::clone(&peer.activity));
-        let extended = head.extensions.remove::<Extended>().is_some();
-        head.extensions.clear();
-        let naming = &view.table.naming;
-        let mut wishes = hygiene::clean_request(&mut head.headers, &view.owned);
-        wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
-        let sender = Sender { peer, host: asked_host(head), request_id: visit.request_id() };
+        let (host, told) = (asked_host(head), visit.told());
+        let sender = Sender { peer, told, host, request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
         hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id());
         choice.edit_request(&mut head.headers, &mut added);
@@ -109,7 +113,9 @@ impl<'h> Outgoing<'h> {
         frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        Ok(Self { head, added, client, upload, idempotent, upgrade, extended, held })
+        let proxy = choice.pool.spec.proxy_protocol;
+        let proxy = proxy.map(|version| Box::new((version, peer.whom(visit.told()))));
+        Ok(Self { head, added, client, upload, idempotent, upgrade, extended, proxy, held })
     }
 
     /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).
@@ -168,10 +174,14 @@ fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<boo
                 hygiene::join_cookies(&mut head.headers);
             }
             let upgrade = wishes.upgrade.clone().filter(|_| may_switch);
+            // RFC 9112 §9.6: it is said before, so that the endpoint is the one that closes.
+            let last = choice.pool.spec.proxy_protocol.is_some();
             let connection = match (&upgrade, wishes.trailers) {
-                (Some(_), _) => Some("upgrade"),
+                (Some(_), true) => Some("upgrade, te"), // RFC 9110 §10.1.4
+                (Some(_), false) => Some("upgrade"),
+                (None, true) if last => Some("te, close"),
                 (None, true) => Some("te"),
-                (None, false) => None,
+                (None, false) => last.then_some("close"),
             };
             if let Some(connection) = connection {
                 head.headers.insert(CONNECTION, HeaderValue::from_static(connection));

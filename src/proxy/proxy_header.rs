@@ -8,6 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::model::ends::Ends;
+use crate::upstream::proxy_header::{
+    SIGNATURE, TCP_OVER_IPV4, TCP_OVER_IPV6, UNIX_STREAM, UNSPECIFIED,
+};
+
 /// What is known of a header whose first bytes are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
@@ -15,8 +20,9 @@ pub enum Header {
     Begun,
     /// It is whole.
     Whole {
-        /// The client; `None` = whoever is at the other end of the socket.
-        client: Option<SocketAddr>,
+        /// The client, and where it connected to; `None` = whoever is at the other end of the
+        /// socket.
+        client: Option<Ends>,
         /// Its bytes.
         length: usize,
     },
@@ -87,7 +93,7 @@ fn text(bytes: &[u8]) -> Result<Header, HeaderFault> {
         };
         address.ok_or(malformed("an address is none of its family"))
     };
-    let (client, _) = (address()?, address()?);
+    let (source, destination) = (address()?, address()?);
     let mut port = || {
         let word = words.next().unwrap_or_default();
         let is_plain = word.bytes().all(|byte| byte.is_ascii_digit())
@@ -95,9 +101,12 @@ fn text(bytes: &[u8]) -> Result<Header, HeaderFault> {
         let port = if is_plain { word.parse::<u16>().ok() } else { None };
         port.ok_or(malformed("a port is no number from 0 to 65535"))
     };
-    let (port, _) = (port()?, port()?);
+    let ends = Ends {
+        source: SocketAddr::new(source, port()?),
+        destination: SocketAddr::new(destination, port()?),
+    };
     match words.next() {
-        None => Ok(whole(Some(SocketAddr::new(client, port)))),
+        None => Ok(whole(Some(ends))),
         Some(_) => Err(malformed("something follows the ports")),
     }
 }
@@ -133,21 +142,23 @@ fn binary(bytes: &[u8]) -> Result<Header, HeaderFault> {
     let Some(block) = bytes.get(FIXED..length) else { return Ok(Header::Begun) };
     let client = match family {
         _ if is_local => None,
-        TCP_OVER_IPV4 => client::<4, 8>(block, |bits: [u8; 4]| Ipv4Addr::from(bits).into()),
-        TCP_OVER_IPV6 => client::<16, 32>(block, |bits: [u8; 16]| Ipv6Addr::from(bits).into()),
+        TCP_OVER_IPV4 => ends(block, |bits: [u8; 4]| Ipv4Addr::from(bits).into()),
+        TCP_OVER_IPV6 => ends(block, |bits: [u8; 16]| Ipv6Addr::from(bits).into()),
         _ => None,
     };
     Ok(Header::Whole { client, length })
 }
 
-/// The first address of a block, with its port, which stands behind both addresses.
-fn client<const SIZE: usize, const PORT: usize>(
-    block: &[u8],
-    address: impl FnOnce([u8; SIZE]) -> IpAddr,
-) -> Option<SocketAddr> {
-    let bits = *block.first_chunk::<SIZE>()?;
-    let port = *block.get(PORT..)?.first_chunk::<2>()?;
-    Some(SocketAddr::new(address(bits), u16::from_be_bytes(port)))
+/// The two addresses of a block, with their ports, which stand behind both of them.
+fn ends<const SIZE: usize>(block: &[u8], address: impl Fn([u8; SIZE]) -> IpAddr) -> Option<Ends> {
+    let (source, rest) = block.split_first_chunk::<SIZE>()?;
+    let (destination, rest) = rest.split_first_chunk::<SIZE>()?;
+    let (from, rest) = rest.split_first_chunk::<2>()?;
+    let (to, _additions) = rest.split_first_chunk::<2>()?;
+    Some(Ends {
+        source: SocketAddr::new(address(*source), u16::from_be_bytes(*from)),
+        destination: SocketAddr::new(address(*destination), u16::from_be_bytes(*to)),
+    })
 }
 
 /// Takes the header from a connection, and not a byte of what follows it. Gives the client that it
@@ -155,7 +166,7 @@ fn client<const SIZE: usize, const PORT: usize>(
 ///
 /// # Errors
 /// When there is none, it is not valid, or the connection ends before it does.
-pub(super) async fn receive(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+pub(super) async fn receive(stream: &mut TcpStream) -> io::Result<Option<Ends>> {
     let mut bytes = vec![0; FIRST_LOOK];
     let mut taken = 0;
     loop {
@@ -181,7 +192,6 @@ pub(super) async fn receive(stream: &mut TcpStream) -> io::Result<Option<SocketA
 }
 
 const WORD: &[u8] = b"PROXY ";
-const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Of version 2: the signature, version and command, family, length.
 const FIXED: usize = 16;
 /// Of version 1, line end included; the protocol says so.
@@ -190,10 +200,6 @@ const LONGEST_LINE: usize = 107;
 const LONGEST: usize = 4 << 10;
 /// 256 bytes: nearly every header comes whole in the first look.
 const FIRST_LOOK: usize = 256;
-const UNSPECIFIED: u8 = 0x00;
-const TCP_OVER_IPV4: u8 = 0x11;
-const TCP_OVER_IPV6: u8 = 0x21;
-const UNIX_STREAM: u8 = 0x31;
 
 #[cfg(test)]
 mod tests {
@@ -206,8 +212,11 @@ mod tests {
         [&SIGNATURE[..], &[command, family], &length, block].concat()
     }
 
-    fn whole(client: Option<&str>, length: usize) -> Result<Header, HeaderFault> {
-        Ok(Header::Whole { client: client.map(|client| client.parse().unwrap()), length })
+    /// A whole header for a client that connected to there.
+    fn whole(ends: Option<(&str, &str)>, length: usize) -> Result<Header, HeaderFault> {
+        let at = |text: &str| text.parse().unwrap();
+        let client = ends.map(|(from, to)| Ends { source: at(from), destination: at(to) });
+        Ok(Header::Whole { client, length })
     }
 
     const IPV4: &[u8] = &[192, 0, 2, 1, 10, 0, 0, 1, 0x1f, 0x90, 0, 80];
@@ -217,10 +226,10 @@ mod tests {
         let line = b"PROXY TCP4 192.0.2.1 10.0.0.1 8080 80\r\n";
         assert_eq!(
             parse(&[&line[..], b"GET /"].concat()),
-            whole(Some("192.0.2.1:8080"), line.len())
+            whole(Some(("192.0.2.1:8080", "10.0.0.1:80")), line.len())
         );
         let line = b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n";
-        assert_eq!(parse(line), whole(Some("[2001:db8::1]:1"), line.len()));
+        assert_eq!(parse(line), whole(Some(("[2001:db8::1]:1", "[::1]:65535")), line.len()));
         for line in ["PROXY UNKNOWN\r\n", "PROXY UNKNOWN ::1 x y z\r\n"] {
             assert_eq!(parse(line.as_bytes()), whole(None, line.len()));
         }
@@ -254,12 +263,18 @@ mod tests {
 
     #[test]
     fn a_header_of_version_2_names_the_client_and_what_it_adds_is_skipped() {
-        assert_eq!(parse(&v2(0x21, 0x11, IPV4)), whole(Some("192.0.2.1:8080"), 28));
+        assert_eq!(
+            parse(&v2(0x21, 0x11, IPV4)),
+            whole(Some(("192.0.2.1:8080", "10.0.0.1:80")), 28)
+        );
         let more = [IPV4, &[0x03, 0, 4, 1, 2, 3, 4]].concat();
-        assert_eq!(parse(&v2(0x21, 0x11, &more)), whole(Some("192.0.2.1:8080"), 35));
+        assert_eq!(
+            parse(&v2(0x21, 0x11, &more)),
+            whole(Some(("192.0.2.1:8080", "10.0.0.1:80")), 35)
+        );
         let mut ipv6 = [0; 36];
         (ipv6[0], ipv6[15], ipv6[33]) = (0xfd, 7, 9);
-        assert_eq!(parse(&v2(0x21, 0x21, &ipv6)), whole(Some("[fd00::7]:9"), 52));
+        assert_eq!(parse(&v2(0x21, 0x21, &ipv6)), whole(Some(("[fd00::7]:9", "[::]:0")), 52));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -76,6 +76,8 @@ pub(super) struct BodyRule {
     pub(super) account: Arc<Account>,
     /// Names that no trailer may carry.
     pub(super) owned: Rc<hygiene::OwnedNames>,
+    /// The same, since the head's `Connection` field names them.
+    pub(super) nominated: Vec<HeaderName>,
     /// Tells the client's connection that bytes are the body's.
     pub(super) uploading: Option<Uploading>,
 }
@@ -280,7 +282,7 @@ impl Stream {
                 return Poll::Ready(None);
             }
             Some(Err(why)) => return self.fail(BodyFault::Broken(why)),
-            Some(Ok(frame)) => Part::of(frame, &self.rule.owned),
+            Some(Ok(frame)) => Part::of(frame, &self.rule),
         };
         if !self.pace.came(part.size()) {
             return self.fail(BodyFault::Trickle { rate: self.rule.rate.bytes });
@@ -381,12 +383,12 @@ impl Drop for Stream {
 }
 
 impl Part {
-    fn of(frame: Frame<Bytes>, owned: &hygiene::OwnedNames) -> Self {
+    fn of(frame: Frame<Bytes>, rule: &BodyRule) -> Self {
         match frame.into_data() {
             Ok(data) => Self::Data(data),
             Err(frame) => {
                 let mut trailers = frame.into_trailers().unwrap_or_default();
-                hygiene::clean_trailers(&mut trailers, owned);
+                hygiene::clean_trailers(&mut trailers, &rule.nominated, &rule.owned);
                 Self::Trailers(trailers)
             }
         }

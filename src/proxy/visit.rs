@@ -13,6 +13,7 @@ use crate::routing::host;
 use crate::telemetry::record::{Ending, Line, Record};
 
 use super::connection::Peer;
+use super::forwarded::{self, Told};
 use super::hygiene::X_REQUEST_ID;
 use super::worker::Worker;
 
@@ -22,18 +23,21 @@ pub(super) struct Visit {
     worker: Rc<Worker>,
     /// Boxed: it is handed on several times, and is large.
     record: Option<Box<Record>>,
+    /// For whom the request is, at a listener with trusted proxies.
+    told: Option<Box<Told>>,
 }
 
 impl Visit {
     /// Begins the record of a request.
     pub(super) fn begin(worker: &Rc<Worker>, peer: &Peer, head: &Parts) -> Self {
         worker.meter.exchange_started();
+        let told = forwarded::told(worker, peer, head);
         let line = worker.access_log.sampled().then(|| Box::new(line(head)));
         let record = Box::new(Record {
             started: worker.clock.recent(), // the head has just been read
             duration: Duration::ZERO,
             request_id: request_id(head),
-            client: peer.address,
+            client: told.as_ref().map_or(peer.address, |told| told.client),
             method: head.method.clone(),
             version: head.version,
             line,
@@ -49,7 +53,12 @@ impl Visit {
             bytes_out: 0,
             ending: Ending::Cut,
         });
-        Self { worker: Rc::clone(worker), record: Some(record) }
+        Self { worker: Rc::clone(worker), record: Some(record), told }
+    }
+
+    /// For whom the request is, at a listener with trusted proxies.
+    pub(super) fn told(&self) -> Option<&Told> {
+        self.told.as_deref()
     }
 
     /// Whether the client speaks HTTP/2.

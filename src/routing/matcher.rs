@@ -44,7 +44,7 @@ impl Conditions {
     }
 }
 
-fn has_field(headers: &HeaderMap, name: &HeaderName, wanted: &ValueSpec) -> bool {
+pub(super) fn has_field(headers: &HeaderMap, name: &HeaderName, wanted: &ValueSpec) -> bool {
     match wanted {
         ValueSpec::Present => headers.contains_key(name),
         ValueSpec::Is(text) => {
@@ -55,7 +55,7 @@ fn has_field(headers: &HeaderMap, name: &HeaderName, wanted: &ValueSpec) -> bool
 
 /// Names and values are compared as an HTML form means them: `+` is a space, `%2F` a slash. A
 /// parameter without `=` has the empty value.
-fn has_parameter(query: Option<&str>, name: &str, wanted: &ValueSpec) -> bool {
+pub(super) fn has_parameter(query: Option<&str>, name: &str, wanted: &ValueSpec) -> bool {
     query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).any(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let fits = match wanted {

@@ -7,6 +7,7 @@
 pub mod action;
 mod compile;
 pub mod edits;
+pub mod explain;
 pub mod host;
 mod matcher;
 pub mod naming;

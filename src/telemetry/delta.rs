@@ -103,6 +103,7 @@ pub struct Delta {
     pub(super) answers: Tally,
     pub(super) rejected: Tally,
     pub(super) retired: Tally,
+    pub(super) forwarded_faults: Tally,
     pub(super) panics: u64,
 }
 
@@ -190,6 +191,7 @@ impl Delta {
             && self.answers.0.is_empty()
             && self.rejected.0.is_empty()
             && self.retired.0.is_empty()
+            && self.forwarded_faults.0.is_empty()
             && self.panics == 0
     }
 
@@ -204,6 +206,7 @@ impl Delta {
             answers: std::mem::take(&mut self.answers),
             rejected: std::mem::take(&mut self.rejected),
             retired: std::mem::take(&mut self.retired),
+            forwarded_faults: std::mem::take(&mut self.forwarded_faults),
             panics: std::mem::take(&mut self.panics),
         }
     }

@@ -52,6 +52,7 @@ pub static FAMILIES: &[&Family] = &[
     &DOWNSTREAM_OPENED,
     &DOWNSTREAM_REJECTED,
     &DOWNSTREAM_RETIRED,
+    &FORWARDED_FAULTS,
     &BUFFERS_BYTES,
     &BUFFERS_LIMIT,
     &BUFFERS_REFUSED,
@@ -235,6 +236,14 @@ pub static DOWNSTREAM_OPENED: Family = Family {
 pub static DOWNSTREAM_REJECTED: Family = Family {
     name: "tenantry_downstream_rejected_connections_total",
     help: "Connections of clients that were not taken or were cut off, by reason",
+    kind: Kind::Counter,
+    labels: &["reason"],
+};
+
+/// `tenantry_downstream_forwarded_faults_total`
+pub static FORWARDED_FAULTS: Family = Family {
+    name: "tenantry_downstream_forwarded_faults_total",
+    help: "Requests of trusted proxies whose chain of addresses could not be read to its end, by reason",
     kind: Kind::Counter,
     labels: &["reason"],
 };

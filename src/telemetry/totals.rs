@@ -24,6 +24,7 @@ pub(super) struct Totals {
     exchanges: Flow,
     answers: Tally,
     rejected: Tally,
+    forwarded_faults: Tally,
     retired: Tally,
     panics: u64,
 }
@@ -54,6 +55,7 @@ impl Totals {
         self.answers.merge(&delta.answers);
         self.rejected.merge(&delta.rejected);
         self.retired.merge(&delta.retired);
+        self.forwarded_faults.merge(&delta.forwarded_faults);
         self.panics += delta.panics;
     }
 
@@ -140,7 +142,7 @@ impl Totals {
         [first_byte, retries, refused, ejections, open, opened, reused]
     }
 
-    fn connections(&self, names: &[Arc<str>]) -> [Samples; 4] {
+    fn connections(&self, names: &[Arc<str>]) -> [Samples; 5] {
         let mut open = Samples::of(&metrics::DOWNSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::DOWNSTREAM_OPENED);
         for (index, flow) in self.listeners.iter().enumerate() {
@@ -149,7 +151,9 @@ impl Totals {
             opened.count(&[&name], flow.opened);
         }
         let rejected = tally(&metrics::DOWNSTREAM_REJECTED, &self.rejected);
-        [open, opened, rejected, tally(&metrics::DOWNSTREAM_RETIRED, &self.retired)]
+        let retired = tally(&metrics::DOWNSTREAM_RETIRED, &self.retired);
+        let faults = tally(&metrics::FORWARDED_FAULTS, &self.forwarded_faults);
+        [open, opened, rejected, retired, faults]
     }
 
     fn process(&self) -> [Samples; 3] {

@@ -41,6 +41,16 @@ impl Stream {
         }
     }
 
+    /// Says that nothing follows (RFC 9112 §9.8), as far as that goes without waiting.
+    pub fn say_goodbye(&mut self) {
+        if self.is_tls() {
+            let shutdown =
+                std::future::poll_fn(|context| Pin::new(&mut *self).poll_shutdown(context));
+            let shutdown = pin!(unconstrained(shutdown));
+            drop(shutdown.poll(&mut Context::from_waker(Waker::noop())));
+        }
+    }
+
     /// Has the connection end with a reset when it is dropped.
     pub fn reset_on_close(&self) {
         match self {

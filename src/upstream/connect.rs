@@ -1,5 +1,6 @@
 //! Opening connections: dial, TLS handshake, HTTP handshake, each with its limit.
 
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -20,7 +22,7 @@ use super::connections::{Key, Shared};
 use super::executor::LocalExecutor;
 use super::h1::{self, Open, Wire};
 use super::h2::{Channel, MAX_STREAMS, Streams};
-use super::{Client, ConnectError, Connection, Destination, Line};
+use super::{Client, ConnectError, Connection, Destination, Line, dial, proxy_header};
 
 impl<B: Payload> Client<B> {
     pub(super) async fn open_h1(
@@ -119,17 +121,20 @@ async fn heeding<B: Payload>(
 }
 
 async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {
-    let stream = timeout(to.connect_limit, TcpStream::connect(to.endpoint.address))
+    let stream = timeout(to.connect_limit, open(to))
         .await
         .map_err(|_| ConnectError::Timeout(to.connect_limit))?
         .map_err(ConnectError::Refused)?;
-    stream.set_nodelay(true).map_err(ConnectError::Refused)?;
     let stream = Socket::new(stream);
     let Some((config, name)) = to.tls else {
         return Ok(Stream::Plain(stream));
     };
     let connector = TlsConnector::from(Arc::clone(config));
-    let name = name.cloned().unwrap_or_else(|| ServerName::from(to.endpoint.address.ip()));
+    let name = match (name, to.endpoint.address.ip()) {
+        (Some(name), _) => name.clone(),
+        (None, Some(address)) => ServerName::from(address),
+        (None, None) => return Err(ConnectError::Tls(io::Error::other(NAMELESS))),
+    };
     let stream = timeout(to.tls_limit, connector.connect(name, stream))
         .await
         .map_err(|_| ConnectError::TlsTimeout(to.tls_limit))?
@@ -137,6 +142,17 @@ async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {
     Ok(Stream::Tls(Box::new(stream.into())))
 }
 
+async fn open(to: &Destination<'_>) -> io::Result<TcpStream> {
+    let mut stream = dial::connect(&to.endpoint.address).await?;
+    if let Some((version, whom)) = to.proxy {
+        // Ahead of everything else, TLS included.
+        stream.write_all(&proxy_header::header(version, whom)).await?;
+    }
+    Ok(stream)
+}
+
+/// Why a Unix socket that a file lists is not spoken to by TLS.
+const NAMELESS: &str = "a Unix socket has no name; the pool's tls needs a server-name";
 /// 64 KiB of a request's body wait for a slow endpoint at most.
 const SEND_BUFFER: usize = STREAM_WINDOW as usize;
 /// 64 KiB a stream bound what an endpoint may send ahead of a slow client, and a connection has room

@@ -120,13 +120,14 @@ impl<B: Payload> Shelves<B> {
             keep.idle_timeout = keep.idle_timeout.min(margin);
         }
         if !line.is_reusable() || now.duration_since(born) > keep.max_age {
-            return;
+            return line.say_goodbye();
         }
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.entry(key).or_default();
-        if shelf.idle.len() < keep.idle {
-            shelf.idle.push(Idle { line, since: now, born, keep });
+        if shelf.idle.len() >= keep.idle {
+            return line.say_goodbye();
         }
+        shelf.idle.push(Idle { line, since: now, born, keep });
     }
 
     pub(super) fn share(&self, key: Key, shared: Shared<B>) {
@@ -141,7 +142,8 @@ impl<B: Payload> Shelves<B> {
     /// Lets go of what is closed, was idle too long or is too old, and of empty shelves.
     pub(super) fn sweep(&self, now: Instant) {
         self.shelves.borrow_mut().retain(|_, shelf| {
-            shelf.idle.retain(|idle| idle.may_live(now));
+            let gone = shelf.idle.extract_if(.., |idle| !idle.may_live(now));
+            gone.for_each(|idle| idle.line.say_goodbye());
             shelf.idle.iter().filter(|idle| idle.rests(now)).for_each(|idle| idle.line.rest());
             shelf.shared.retain(|shared| shared.may_live(now));
             !shelf.idle.is_empty() || !shelf.shared.is_empty()
@@ -159,6 +161,7 @@ impl<B: Payload> Shelf<B> {
                 let Idle { line, born, keep, .. } = idle;
                 return Some(Connection { line: Line::H1(line), key, born, keep, reused: true });
             }
+            idle.line.say_goodbye();
         }
         None
     }

@@ -49,6 +49,9 @@ pub enum Cause {
     /// The library took a name of a field that is none.
     #[error("a field's name has a quotation mark")]
     FieldName,
+    /// The library took a value that has space at an end.
+    #[error("a field's value begins or ends with a space")]
+    FieldValue,
 }
 
 /// Why a request that had a connection brought no answer.

@@ -15,7 +15,7 @@ use hyper::client::conn::http2::SendRequest;
 
 use crate::base::memory::{Account, Space};
 use crate::http1::sending::Payload;
-use crate::model::fields::is_no_token;
+use crate::model::fields::{is_no_token, is_spaced};
 
 use super::error::{Cause, SendError};
 
@@ -145,8 +145,12 @@ impl<B: Payload> Channel<B> {
         let sent = self.sender.try_send_request(request).await;
         let (head, body) = sent.map_err(SendError::of_h2)?.into_parts();
         self.count.0.doubtful.set(false);
+        // What RFC 9113 §8.2.1 calls malformed and the library lets pass.
         if head.headers.keys().any(|name| is_no_token(name.as_str())) {
             return Err(SendError::BadAnswer(Cause::FieldName));
+        }
+        if head.headers.values().any(|value| is_spaced(value.as_bytes())) {
+            return Err(SendError::BadAnswer(Cause::FieldValue));
         }
         self.answer = Some(body);
         Ok(Response::from_parts(head, ()))

@@ -4,10 +4,12 @@
 
 mod connect;
 mod connections;
+pub mod dial;
 mod error;
 mod executor;
 mod h1;
 mod h2;
+pub mod proxy_header;
 mod switched;
 
 use std::cell::RefCell;
@@ -26,7 +28,7 @@ use tokio::time::Instant;
 
 use crate::base::memory::Account;
 use crate::base::tasks::LocalTasks;
-use crate::config::spec::{ConnectionsSpec, Protocol};
+use crate::config::spec::{ConnectionsSpec, Protocol, ProxyVersion};
 use crate::http1::room::Room;
 use crate::http1::sending::Payload;
 use crate::model::endpoint::Endpoint;
@@ -35,6 +37,7 @@ use crate::telemetry::meter::Meter;
 
 use connections::{Key, Shelves};
 use h2::Channel;
+use proxy_header::Whom;
 
 pub use error::{Cause, ConnectError, SendError};
 pub use executor::LocalExecutor;
@@ -53,7 +56,9 @@ pub struct Destination<'a> {
     pub protocol: Protocol,
     /// With it, TLS and the name that the certificate must carry; without a name, the address.
     pub tls: Option<(&'a Arc<ClientConfig>, Option<&'a ServerName<'static>>)>,
-    /// How connections are kept; `idle` is this worker's share.
+    /// With it, a new connection begins with a PROXY protocol header.
+    pub proxy: Option<(ProxyVersion, Whom)>,
+    /// How connections are kept; `idle` is this worker's share, and 0 where each is one client's.
     pub keep: ConnectionsSpec,
     /// To open a connection.
     pub connect_limit: Duration,

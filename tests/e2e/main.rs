@@ -11,6 +11,7 @@ mod browser;
 mod check;
 mod demo;
 mod discovery;
+mod explain;
 mod files;
 mod grpc;
 mod hostile;

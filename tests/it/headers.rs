@@ -68,7 +68,7 @@ async fn hop_by_hop_fields_of_an_answer_end_at_the_gateway() {
     let answer = back(
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, X-Private\r\n\
          X-Private: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: x\r\n\
-         Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Kept: 1\r\nDate: then\r\n\r\nok",
+         Proxy-Authenticate: Basic\r\nProxy-Authentication-Info: x\r\nUpgrade: h2c\r\nX-Kept: 1\r\nDate: then\r\n\r\nok",
     )
     .await;
     let expected = ["content-length", "date", "via", "x-kept", "x-request-id"];

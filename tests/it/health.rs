@@ -140,6 +140,21 @@ async fn five_failures_in_a_row_eject_for_a_time_that_grows() {
     gateway.metric_becomes(ejections, 2.0).await;
 }
 
+#[tokio::test]
+async fn an_answer_above_all_classes_is_a_failure() {
+    let (sick, well) = (Origin::start([Step::answer(700, "")]).await, Origin::saying("well").await);
+    let keys = "balance = \"round-robin\"\neject = { failures = 5 }";
+    let gateway = Gateway::start(&one_tenant_with(&[sick.address, well.address], keys)).await;
+
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(gateway.get("/").await.status);
+    }
+
+    assert_eq!(statuses.iter().filter(|status| **status == 700).count(), 5, "{statuses:?}");
+    gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 1.0).await;
+}
+
 async fn readmitted(gateway: &Gateway, address: SocketAddr) {
     let started = Instant::now();
     while member(gateway, address).await["eligible"] != true {

@@ -1,6 +1,7 @@
 //! What the admin API answers; a new endpoint is one file here and one row in [`ENDPOINTS`].
 
 mod config;
+mod explain;
 mod health;
 mod metrics;
 mod pools;
@@ -28,5 +29,6 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     status::ENDPOINT,
     config::ENDPOINT,
     pools::ENDPOINT,
+    explain::ENDPOINT,
     reload::ENDPOINT,
 ];

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::network::Network;
@@ -14,10 +15,11 @@ use crate::config::key::Key;
 use crate::config::problem::Problems;
 use crate::config::raw::{
     AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
+    TrustedProxies,
 };
 use crate::config::spec::{
-    AccessLogOutput, AccessLogSpec, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec, ListenerSpec,
-    LogFormat, LogSpec, NamedPath,
+    AccessLogOutput, AccessLogSpec, ChainField, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec,
+    ListenerSpec, LogFormat, LogSpec, NamedPath, TrustedProxiesSpec,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
@@ -48,7 +50,11 @@ fn meaning(
     faults: &mut Faults<'_>,
 ) -> GatewaySpec {
     let mut taken = BTreeMap::new();
-    let listeners = listeners(raw.listeners, folder, &mut taken, key, faults);
+    let trusted = raw
+        .trusted_proxies
+        .and_then(|raw| trusted_proxies(raw, &key.name("trusted-proxies"), faults));
+    let scope = Scope { folder, trusted };
+    let listeners = listeners(raw.listeners, &scope, &mut taken, key, faults);
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     GatewaySpec {
         listeners,
@@ -65,12 +71,20 @@ fn meaning(
     }
 }
 
+/// What holds for all listeners.
+struct Scope<'a> {
+    /// The folder of the file, which relative paths start at.
+    folder: Option<&'a Path>,
+    /// The proxies that are believed where a listener does not say.
+    trusted: Option<Arc<TrustedProxiesSpec>>,
+}
+
 /// Addresses that are in use already, and where they are written.
 type Taken = BTreeMap<SocketAddr, usize>;
 
 fn listeners(
     raw: Option<At<Vec<At<Listener>>>>,
-    folder: Option<&Path>,
+    scope: &Scope<'_>,
     taken: &mut Taken,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
@@ -82,6 +96,7 @@ fn listeners(
             tls: None,
             max_connections: None,
             proxy_protocol: None,
+            trusted_proxies: scope.trusted.clone(),
         }];
     };
     let key = key.name("listeners");
@@ -92,7 +107,8 @@ fn listeners(
     let mut listeners = Vec::with_capacity(raw.value.len());
     for (index, At { value: listener, start }) in raw.value.into_iter().enumerate() {
         let key = key.index(index);
-        let tls = listener.tls.and_then(|tls| tls::check(tls, folder, &key.name("tls"), faults));
+        let tls =
+            listener.tls.and_then(|tls| tls::check(tls, scope.folder, &key.name("tls"), faults));
         let proxy_protocol = listener
             .proxy_protocol
             .and_then(|proxy| self::proxy_protocol(proxy, &key.name("proxy-protocol"), faults));
@@ -111,9 +127,35 @@ fn listeners(
             taken.entry(address).or_insert(start);
         }
         let max_connections = listener.max_connections.map(|max| max.size());
-        listeners.push(ListenerSpec { address, tls, max_connections, proxy_protocol });
+        let trusted_proxies = match listener.trusted_proxies {
+            Some(own) => trusted_proxies(own, &key.name("trusted-proxies"), faults),
+            None => scope.trusted.clone(),
+        };
+        listeners.push(ListenerSpec {
+            address,
+            tls,
+            max_connections,
+            proxy_protocol,
+            trusted_proxies,
+        });
     }
     listeners
+}
+
+/// `None` where nobody is named: then nobody is believed.
+fn trusted_proxies(
+    At { value: raw, start }: At<TrustedProxies>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Arc<TrustedProxiesSpec>> {
+    let Some(from) = raw.from else {
+        let hint = "name the proxies, as in from = [\"10.0.0.0/8\"]";
+        faults.add_missing(key, start, "does not say who is trusted", hint);
+        return None;
+    };
+    let from: Vec<Network> = from.into_iter().map(|network| network.0).collect();
+    let field = raw.field.map_or(ChainField::XForwardedFor, |field| field.0);
+    (!from.is_empty()).then(|| Arc::new(TrustedProxiesSpec { from, field }))
 }
 
 fn proxy_protocol(

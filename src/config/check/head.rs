@@ -89,6 +89,14 @@ fn alike(own: &HeaderName, name: &HeaderName) -> bool {
     look_alike(own.as_str(), name.as_str())
 }
 
+/// Fields that only the two ends of one connection read.
+pub(super) const OF_THE_CONNECTION: [HeaderName; 4] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
 /// Fields that frame a message or belong to one connection.
 pub(super) const OWNED: [HeaderName; 10] = [
     CONNECTION,

@@ -1,7 +1,6 @@
 //! Pools: sources, checks, connections.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool};
 use crate::config::spec::{
     ConnectionsSpec, EjectSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
 };
+use crate::model::address::Address;
 
 use super::{Known, above_zero, beside, pool_tls, rules};
 
@@ -46,6 +46,12 @@ pub(super) fn check(
     let mut tls = pool_tls::check(raw.tls, scope.folder, &tls_key, faults);
     if let Some(tls) = tls.as_mut().filter(|tls| tls.server_name.is_none()) {
         match found_by(&sources) {
+            Ok(None) if have_unix(&sources) => faults.add_missing(
+                &tls_key,
+                scope.at,
+                "a Unix socket has no name or address that its certificate could carry",
+                "write tls = { server-name = \"app.internal\" }",
+            ),
             Ok(name) => tls.server_name = name,
             Err(Mixed) => faults.add_missing(
                 &tls_key,
@@ -55,11 +61,21 @@ pub(super) fn check(
             ),
         }
     }
+    let protocol = raw.protocol.map_or(Protocol::H1, |protocol| protocol.0);
+    let proxy_protocol = raw.proxy_protocol.map(|At { value: version, start }| {
+        if protocol == Protocol::H2 {
+            let what = "cannot be used with protocol = \"h2\", where clients share connections";
+            let hint = "write protocol = \"h1\", or leave proxy-protocol out".to_owned();
+            faults.add(&key.name("proxy-protocol"), start, what, Some(hint));
+        }
+        version.0
+    });
     PoolSpec {
         sources,
         balance,
-        protocol: raw.protocol.map_or(Protocol::H1, |protocol| protocol.0),
+        protocol,
         tls,
+        proxy_protocol,
         health: raw.health.map(|health| self::health(health, &key.name("health"), faults)),
         eject: eject(raw.eject, &key.name("eject"), faults),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
@@ -98,7 +114,7 @@ fn endpoints_of(
     raw: At<Vec<At<Endpoint>>>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Vec<(SocketAddr, u32)> {
+) -> Vec<(Address, u32)> {
     let mut fixed = Vec::with_capacity(raw.value.len());
     let mut seen = BTreeSet::new();
     for (index, At { value: endpoint, start }) in raw.value.into_iter().enumerate() {
@@ -107,7 +123,7 @@ fn endpoints_of(
             faults.add_missing(&key, start, "has no address", "write address = \"10.0.0.1:8080\"");
             continue;
         };
-        if !seen.insert(address) {
+        if !seen.insert(address.clone()) {
             let hint = "keep one, and give it a weight if it shall get more".to_owned();
             faults.add(&key, start, format!("{address} is there twice"), Some(hint));
         }
@@ -159,6 +175,15 @@ fn found_by(sources: &[SourceSpec]) -> Result<Option<ServerName<'static>>, Mixed
     }
     let name = first.map(|name| name.trim_end_matches('.').to_owned());
     name.map(|name| ServerName::try_from(name).map_err(|_| Mixed)).transpose()
+}
+
+/// Whether an endpoint that is written is a Unix socket.
+fn have_unix(sources: &[SourceSpec]) -> bool {
+    let is_unix = |(address, _): &(Address, u32)| matches!(address, Address::Unix(_));
+    sources.iter().any(|source| match source {
+        SourceSpec::Fixed(endpoints) => endpoints.iter().any(is_unix),
+        _ => false,
+    })
 }
 
 fn health(raw: At<Health>, key: &Key<'_>, faults: &mut Faults<'_>) -> HealthSpec {

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::raw::{At, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
+use crate::config::raw::{At, Pairs, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 use crate::config::spec;
 use crate::config::spec::{
     ActionSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec, RouteSpec, SegmentSpec,
@@ -98,7 +98,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         path,
         host: raw.host.map(|host| host.0),
         methods: raw.methods.unwrap_or_default().into_iter().map(|method| method.0).collect(),
-        headers: values(raw.headers.map(|pairs| pairs.0)),
+        headers: headers(raw.headers, &key.name("headers"), faults),
         query: values(raw.query.map(|pairs| pairs.0)),
         action,
         rewrite: rewrite(raw.rewrite, &key.name("rewrite"), faults),
@@ -134,6 +134,24 @@ fn short_timeout(
         faults.add(key, total.start, "is there twice", Some(hint));
     }
     timeouts.total = Some(total.value.0);
+}
+
+/// Fields that speak of the connection say nothing of the request, and what a client may write in
+/// them is not kept.
+fn headers(
+    raw: Option<Pairs<HeaderName, Value>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<(HeaderName, ValueSpec)> {
+    let pairs = raw.map(|pairs| pairs.0);
+    for (name, _) in pairs.iter().flatten() {
+        if head::OF_THE_CONNECTION.contains(&name.value) {
+            let what = format!("the header {} belongs to the connection", name.value);
+            let hint = "take it out; WebSockets are told by upgrade = \"websocket\"".to_owned();
+            faults.add(&key.name(name.value.as_str()), name.start, what, Some(hint));
+        }
+    }
+    values(pairs)
 }
 
 fn values<K>(pairs: Option<Vec<(At<K>, Value)>>) -> Vec<(K, ValueSpec)> {

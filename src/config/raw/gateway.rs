@@ -1,14 +1,18 @@
 //! The words of `gateway.toml`.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::base::network::Network;
 use crate::base::units::{ByteSize, Percent};
-use crate::config::spec::LogFormat;
+use crate::config::spec::{ChainField, LogFormat};
 use crate::config::text::{
     AccessOutput, AdminAddress, DnsServer, FilePath, Filter, StateFolder, Written,
 };
@@ -29,6 +33,9 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) routes: Option<Written<FilePath>>,
     /// The folder that keeps the last good routes over a restart, or `"off"`. Default: `state`.
     pub(in crate::config) state: Option<At<Written<StateFolder>>>,
+    /// Networks of the proxies in front of all listeners, as in `["10.0.0.0/8"]`, or a table: they
+    /// are believed when they say whom a request is for. Default: nobody is.
+    pub(in crate::config) trusted_proxies: Option<At<TrustedProxies>>,
     /// Worker threads, from 1 to 1024. Default: one for each core.
     pub(in crate::config) workers: Option<Whole<1, 1024>>,
     /// How names are resolved.
@@ -59,6 +66,8 @@ pub(in crate::config) struct Listener {
     /// With it, every connection must begin with a PROXY protocol header (version 1 or 2), which
     /// names the client.
     pub(in crate::config) proxy_protocol: Option<At<ProxyProtocol>>,
+    /// Proxies in front of this listener, in place of the `trusted-proxies` of all; `[]` = none.
+    pub(in crate::config) trusted_proxies: Option<At<TrustedProxies>>,
 }
 
 /// Who may say for whom it connects.
@@ -68,6 +77,64 @@ pub(in crate::config) struct ProxyProtocol {
     /// Networks of the load balancers in front, as in `10.0.0.0/8`; everybody else is refused.
     /// Must be there.
     pub(in crate::config) from: Option<At<Vec<Written<Network>>>>,
+}
+
+/// Proxies that are believed when they say whom a request is for.
+#[derive(Debug, Default)]
+pub(in crate::config) struct TrustedProxies {
+    /// Their networks; `None` = not written.
+    pub(in crate::config) from: Option<Vec<Written<Network>>>,
+    /// How they say it.
+    pub(in crate::config) field: Option<Written<ChainField>>,
+}
+
+/// Proxies, and how they say whom a request is for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct TrustedProxiesTable {
+    /// Networks of the proxies, as in `10.0.0.0/8`; none = nobody is believed. Must be there.
+    from: Option<Vec<Written<Network>>>,
+    /// The field that they add to: `x-forwarded-for`, with `X-Forwarded-Proto`, `-Host` and `-Port`
+    /// beside it, or `forwarded`. The others are not believed. Default: `x-forwarded-for`.
+    field: Option<Written<ChainField>>,
+}
+
+impl<'de> Deserialize<'de> for TrustedProxies {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TrustedProxiesVisitor)
+    }
+}
+
+struct TrustedProxiesVisitor;
+
+impl<'de> Visitor<'de> for TrustedProxiesVisitor {
+    type Value = TrustedProxies;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("networks, as in [\"10.0.0.0/8\"], or a table as in { from = […] }")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<TrustedProxies, A::Error> {
+        let from = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
+        Ok(TrustedProxies { from: Some(from), field: None })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TrustedProxies, A::Error> {
+        let table = TrustedProxiesTable::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(TrustedProxies { from: table.from, field: table.field })
+    }
+}
+
+impl JsonSchema for TrustedProxies {
+    fn schema_name() -> Cow<'static, str> {
+        "TrustedProxies".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<TrustedProxiesTable>();
+        let list = schemars::json_schema!({ "type": "array", "items": { "type": "string" } });
+        schemars::json_schema!({ "anyOf": [list, table] })
+    }
 }
 
 /// The operators' API.

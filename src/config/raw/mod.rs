@@ -10,6 +10,7 @@ mod tls;
 
 pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
+    TrustedProxies,
 };
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -13,10 +12,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::base::units::{ByteSize, Percent};
-use crate::config::spec::{Protocol, RetryOn};
+use crate::config::spec::{Protocol, ProxyVersion, RetryOn};
 use crate::config::text::{
     DnsName, EndpointAddress, FilePath, ListFile, SrvName, Target, Text, Written, Wrong,
 };
+use crate::model::address::Address;
 
 use super::shape::{At, OneOrMany, Whole, text_or_table};
 
@@ -25,7 +25,8 @@ use super::shape::{At, OneOrMany, Whole, text_or_table};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Pool {
-    /// Endpoints by address, as in `"10.0.0.1:8080"` or `{ address = "10.0.0.1:8080", weight = 2 }`.
+    /// Endpoints by address, as in `"10.0.0.1:8080"`, `"unix:/run/app.sock"` or
+    /// `{ address = "10.0.0.1:8080", weight = 2 }`.
     pub(in crate::config) endpoints: Option<At<Vec<At<Endpoint>>>>,
     /// A DNS name with a port, as in `"app.internal:8080"`, or several. Its A and AAAA records are
     /// asked for again when their TTL (1 s to 60 s) is over.
@@ -43,6 +44,9 @@ pub(in crate::config) struct Pool {
     pub(in crate::config) protocol: Option<Written<Protocol>>,
     /// Speaks TLS to the endpoints: `true`, or a table of how. Default: `false`.
     pub(in crate::config) tls: Option<UpstreamTls>,
+    /// Begins each connection with a PROXY protocol header that names the client: `v1` or `v2`. Such
+    /// a connection serves one request; not with `h2`. Default: no header.
+    pub(in crate::config) proxy_protocol: Option<At<Written<ProxyVersion>>>,
     /// Active checks. Default: none, traffic alone judges.
     pub(in crate::config) health: Option<At<Health>>,
     /// Ejection of an endpoint that fails requests.
@@ -59,10 +63,10 @@ pub(in crate::config) struct Pool {
 }
 
 /// One endpoint.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::config) struct Endpoint {
     /// Where it listens; `None` = not written.
-    pub(in crate::config) address: Option<SocketAddr>,
+    pub(in crate::config) address: Option<Address>,
     /// Its share of the traffic.
     pub(in crate::config) weight: Option<u32>,
 }
@@ -71,7 +75,8 @@ pub(in crate::config) struct Endpoint {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct EndpointTable {
-    /// Address and port, as in `10.0.0.1:8080`. Must be there.
+    /// Address and port, as in `10.0.0.1:8080`, or a Unix socket, as in `unix:/run/app.sock`. Must
+    /// be there.
     address: Option<Written<EndpointAddress>>,
     /// Its share of the traffic beside the others' weights, from 0 (none) to 1000. Default: 1.
     weight: Option<Whole<0, 1000>>,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::base::network::Network;
+use crate::model::address::{Address, AddressFault, UNIX};
 
 use super::{Text, Wrong};
 
@@ -35,22 +36,49 @@ impl Text for Network {
     }
 }
 
+impl Text for Address {
+    const EXPECTED: &'static str = SocketAddr::EXPECTED;
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        if text.starts_with('/') {
+            let what = format!("{text:?} is a path alone");
+            return Err(Wrong::new(what, format!("a Unix socket is written \"{UNIX}{text}\"")));
+        }
+        text.parse().or_else(|fault| match fault {
+            AddressFault::Relative => {
+                let what = format!("the path of {text:?} is not absolute");
+                Err(Wrong::new(what, "write it from the root on, as in \"unix:/run/app.sock\""))
+            }
+            AddressFault::TooLong => {
+                let what = format!("the path of {text:?} is longer than 107 bytes");
+                Err(Wrong::new(what, "no system takes a longer one; choose a shorter one"))
+            }
+            AddressFault::Syntax => SocketAddr::read(text).map(Self::Net),
+        })
+    }
+}
+
 /// The address of an endpoint: it has a port, and a name is told apart.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct EndpointAddress(pub(in crate::config) SocketAddr);
+#[derive(Clone, Debug)]
+pub(in crate::config) struct EndpointAddress(pub(in crate::config) Address);
 
 impl Text for EndpointAddress {
     const EXPECTED: &'static str = SocketAddr::EXPECTED;
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        let wrong = match SocketAddr::read(text) {
-            Ok(address) if address.port() > 0 => return Ok(Self(address)),
+        let wrong = match Address::read(text) {
+            Ok(address) if address.net().is_none_or(|at| at.port() > 0) => {
+                return Ok(Self(address));
+            }
             Ok(_) => {
                 let hint = "a port is from 1 to 65535, as in \"10.0.0.1:8080\"";
                 return Err(Wrong::new(format!("{text:?} has the port 0"), hint));
             }
             Err(wrong) => wrong,
         };
+        if text.starts_with(UNIX) || text.starts_with('/') {
+            return Err(wrong);
+        }
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(Wrong::new(wrong.what, from_url(scheme, rest)));
         }

@@ -7,7 +7,8 @@ use http::StatusCode;
 use schemars::Schema;
 
 use crate::config::spec::{
-    ClientCertificatesMode, LogFormat, PathTenant, Protocol, RetryOn, TenantState,
+    ChainField, ClientCertificatesMode, LogFormat, PathTenant, Protocol, ProxyVersion, RetryOn,
+    TenantState,
 };
 
 use super::{Text, Wrong, one_of};
@@ -33,6 +34,31 @@ impl Text for Protocol {
 
     fn schema() -> Schema {
         schemars::json_schema!({ "enum": ["h1", "h2"] })
+    }
+}
+
+impl Text for ProxyVersion {
+    const EXPECTED: &'static str = "\"v1\" or \"v2\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("v1", Self::V1), ("v2", Self::V2)])
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["v1", "v2"] })
+    }
+}
+
+impl Text for ChainField {
+    const EXPECTED: &'static str = "\"x-forwarded-for\" or \"forwarded\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let known = [("x-forwarded-for", Self::XForwardedFor), ("forwarded", Self::Forwarded)];
+        one_of(&text.to_ascii_lowercase(), &known)
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["x-forwarded-for", "forwarded"] })
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn run(path: &Path, events: &FileEvents, mut feed: Feed) {
                 let found = endpoints
                     .iter()
                     .filter(|listed| listed.weight > 0) // as where it is written in the pool
-                    .map(|listed| feed.found(listed.address, listed.weight, 0))
+                    .map(|listed| feed.found(listed.address.clone(), listed.weight, 0))
                     .collect();
                 feed.state(found).await;
             }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+
+use crate::model;
+use crate::model::address::AddressFault;
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +21,9 @@ pub(super) enum Form {
 }
 
 /// One endpoint of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
-    pub(super) address: SocketAddr,
+    pub(super) address: model::address::Address,
     pub(super) weight: u32,
 }
 
@@ -151,7 +153,7 @@ fn listed(value: toml::Value) -> Result<Listed, String> {
     }
 }
 
-struct Address(SocketAddr);
+struct Address(model::address::Address);
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -160,9 +162,12 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
-fn check_address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| {
+fn check_address(text: &str) -> Result<model::address::Address, String> {
+    let address: model::address::Address = text.parse().map_err(|fault| {
         let shown: String = text.chars().take(100).flat_map(char::escape_debug).collect();
+        if fault != AddressFault::Syntax {
+            return format!("`{shown}`: {fault}; write \"unix:/run/app.sock\"");
+        }
         let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
         let named = !host.is_empty() && host.parse::<std::net::IpAddr>().is_err();
         if named && host.contains(|c: char| c.is_ascii_alphabetic()) && !host.contains(':') {
@@ -173,11 +178,11 @@ fn check_address(text: &str) -> Result<SocketAddr, String> {
         } else {
             format!(
                 "`{shown}` is no address; write an IP address and a port, as in \
-                 \"10.0.0.1:8080\" or \"[fd00::1]:8080\""
+                 \"10.0.0.1:8080\" or \"[fd00::1]:8080\", or \"unix:/run/app.sock\""
             )
         }
     })?;
-    if address.port() == 0 {
+    if address.net().is_some_and(|address| address.port() == 0) {
         return Err(format!("`{text}` has port 0; a port is 1 to 65535"));
     }
     Ok(address)

@@ -43,6 +43,7 @@ fn file_sd_groups_are_read_with_their_weight_and_other_labels_are_ignored() {
 fn toml_lists_are_read_as_in_a_pool() {
     let text = "endpoints = [\"10.0.0.1:8080\", { address = \"10.0.0.2:8080\", weight = 2 }]";
     check(Form::Toml, text, &[("10.0.0.1:8080", 1), ("10.0.0.2:8080", 2)]);
+    check(Form::Toml, "endpoints = [\"unix:/run/app.sock\"]", &[("unix:/run/app.sock", 1)]);
     check(Form::Toml, "endpoints = []", &[]);
     let tables = "[[endpoints]]\naddress = \"10.0.0.1:1\"\n[[endpoints]]\naddress = \"10.0.0.2:1\"";
     check(Form::Toml, tables, &[("10.0.0.1:1", 1), ("10.0.0.2:1", 1)]);
@@ -55,6 +56,7 @@ fn json_faults_say_where_and_what() {
     refuse(Form::Json, "[{\"targets\": [\n\"web-1:80\"]}]", "2:11", "is a host name");
     refuse(Form::Json, r#"[{"targets": ["10.0.0.1"]}]"#, "1:25", "is no address");
     refuse(Form::Json, r#"[{"targets": ["10.0.0.1:0"]}]"#, "1:27", "port 0");
+    refuse(Form::Json, r#"[{"targets": ["unix:app.sock"]}]"#, "1:30", "must be absolute");
     refuse(Form::Json, r#"[{"labels": {}}]"#, "1:15", "targets");
     refuse(Form::Json, r#"{"targets": []}"#, "1:1", "sequence");
     for weight in ["\"-1\"", "\"x\"", "-1", "1.5", "1001", "null"] {

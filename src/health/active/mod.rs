@@ -104,7 +104,7 @@ async fn check_again_and_again(check: &Check, endpoint: &Endpoint) {
 async fn ask(check: &Check, endpoint: &Endpoint) -> Result<(), ProbeError> {
     let _slot = check.slots.acquire().await; // waiting for a slot is not the endpoint's fault
     let limit = check.spec.timeout;
-    match tokio::time::timeout(limit, check.probe.check(endpoint.address)).await {
+    match tokio::time::timeout(limit, check.probe.check(endpoint.address.clone())).await {
         Ok(result) => result,
         Err(_) => Err(ProbeError::Timeout { limit }),
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::{Instant, sleep};
 
 use crate::config::spec::ProbeSpec;
+use crate::model::address::Address;
 use crate::model::members::Found;
 
 use super::*;
@@ -17,19 +17,19 @@ use super::*;
 /// Says what the test has set, and notes when it was asked.
 #[derive(Debug, Default)]
 struct Scripted {
-    down: Mutex<HashSet<SocketAddr>>,
-    hangs: Mutex<HashSet<SocketAddr>>,
-    asked: Mutex<Vec<(SocketAddr, Instant)>>,
+    down: Mutex<HashSet<Address>>,
+    hangs: Mutex<HashSet<Address>>,
+    asked: Mutex<Vec<(Address, Instant)>>,
     running: AtomicUsize,
     most: AtomicUsize,
 }
 
 impl Scripted {
-    fn set_down(&self, addresses: &[SocketAddr]) {
-        *self.down.lock().unwrap() = addresses.iter().copied().collect();
+    fn set_down(&self, addresses: &[Address]) {
+        *self.down.lock().unwrap() = addresses.iter().cloned().collect();
     }
 
-    fn asked(&self, address: SocketAddr) -> Vec<Instant> {
+    fn asked(&self, address: Address) -> Vec<Instant> {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|(who, _)| *who == address).map(|(_, at)| *at).collect()
     }
@@ -38,10 +38,10 @@ impl Scripted {
 impl Probe for Scripted {
     fn check(
         &self,
-        address: SocketAddr,
+        address: Address,
     ) -> Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + '_>> {
         Box::pin(async move {
-            self.asked.lock().unwrap().push((address, Instant::now()));
+            self.asked.lock().unwrap().push((address.clone(), Instant::now()));
             let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(running, Ordering::SeqCst);
             let hangs = self.hangs.lock().unwrap().contains(&address);
@@ -58,7 +58,7 @@ impl Probe for Scripted {
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 const EVERY: Duration = Duration::from_secs(5);
 
-fn address(host: u16) -> SocketAddr {
+fn address(host: u16) -> Address {
     let [high, low] = host.to_be_bytes();
     ([10, 0, high, low], 80).into()
 }

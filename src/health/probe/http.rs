@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 
 use bytes::Bytes;
@@ -15,7 +14,8 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use crate::config::spec::Protocol;
+use crate::config::spec::{Protocol, ProxyVersion};
+use crate::model::address::Address;
 
 use super::{Probe, ProbeError, ProbeTls, tcp};
 
@@ -27,22 +27,27 @@ pub(super) struct Http {
     pub(super) body: Option<String>,
     pub(super) protocol: Protocol,
     pub(super) tls: Option<ProbeTls>,
+    pub(super) proxy: Option<ProxyVersion>,
 }
 
 impl Probe for Http {
     fn check(
         &self,
-        address: SocketAddr,
+        address: Address,
     ) -> Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + '_>> {
         Box::pin(self.ask(address))
     }
 }
 
 impl Http {
-    async fn ask(&self, address: SocketAddr) -> Result<(), ProbeError> {
-        let stream = tcp::connect(address).await?;
+    async fn ask(&self, address: Address) -> Result<(), ProbeError> {
+        let address = &address;
+        let stream = tcp::connect(address, self.proxy).await?;
         let Some(tls) = &self.tls else { return self.speak(stream, address).await };
-        let name = tls.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
+        let own = || address.ip().map(ServerName::from);
+        let name = tls.name.clone().or_else(own).ok_or_else(|| {
+            ProbeError::Tls("a Unix socket has no name; tls needs a server-name".to_owned())
+        })?;
         let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
         let stream = connector
             .connect(name, stream)
@@ -51,7 +56,7 @@ impl Http {
         self.speak(stream, address).await
     }
 
-    async fn speak<S>(&self, stream: S, address: SocketAddr) -> Result<(), ProbeError>
+    async fn speak<S>(&self, stream: S, address: &Address) -> Result<(), ProbeError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -61,7 +66,7 @@ impl Http {
         }
     }
 
-    async fn speak_h1<S>(&self, stream: S, address: SocketAddr) -> Result<(), ProbeError>
+    async fn speak_h1<S>(&self, stream: S, address: &Address) -> Result<(), ProbeError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -90,7 +95,7 @@ impl Http {
         drive(exchange, connection).await
     }
 
-    async fn speak_h2<S>(&self, stream: S, address: SocketAddr) -> Result<(), ProbeError>
+    async fn speak_h2<S>(&self, stream: S, address: &Address) -> Result<(), ProbeError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -122,15 +127,18 @@ impl Http {
         self.path.parse().map_err(|error| ProbeError::Request(format!("{}: {error}", self.path)))
     }
 
-    fn host(&self, address: SocketAddr) -> Result<HeaderValue, ProbeError> {
+    fn host(&self, address: &Address) -> Result<HeaderValue, ProbeError> {
         match &self.host {
             Some(host) => Ok(host.clone()),
-            None => HeaderValue::try_from(address.to_string())
-                .map_err(|error| ProbeError::Request(error.to_string())),
+            None => match address {
+                Address::Net(address) => HeaderValue::try_from(address.to_string())
+                    .map_err(|error| ProbeError::Request(error.to_string())),
+                Address::Unix(_) => Ok(HeaderValue::from_static("localhost")), // a path is no host
+            },
         }
     }
 
-    fn full_uri(&self, address: SocketAddr) -> Result<Uri, ProbeError> {
+    fn full_uri(&self, address: &Address) -> Result<Uri, ProbeError> {
         let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         Uri::builder()
             .scheme(scheme)

@@ -6,7 +6,6 @@ mod tcp;
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +13,15 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::config::spec::{ProbeSpec, Protocol};
+use crate::config::spec::{ProbeSpec, Protocol, ProxyVersion};
+use crate::model::address::Address;
 
 /// A way to ask.
 pub trait Probe: Debug + Send + Sync {
     /// Asks once. Whoever calls it bounds its time.
     fn check(
         &self,
-        address: SocketAddr,
+        address: Address,
     ) -> Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + '_>>;
 }
 
@@ -73,10 +73,15 @@ pub enum ProbeError {
 }
 
 /// The probe that `spec` describes. A TCP check only opens a connection, also where the pool
-/// speaks TLS.
-pub fn build(spec: &ProbeSpec, protocol: Protocol, tls: Option<ProbeTls>) -> Arc<dyn Probe> {
+/// speaks TLS. With `proxy`, each connection begins with a header that names nobody.
+pub fn build(
+    spec: &ProbeSpec,
+    protocol: Protocol,
+    tls: Option<ProbeTls>,
+    proxy: Option<ProxyVersion>,
+) -> Arc<dyn Probe> {
     match spec {
-        ProbeSpec::Tcp => Arc::new(tcp::Tcp),
+        ProbeSpec::Tcp => Arc::new(tcp::Tcp { proxy }),
         ProbeSpec::Http { path, host, status, body } => Arc::new(http::Http {
             path: path.clone(),
             host: host.clone(),
@@ -84,6 +89,7 @@ pub fn build(spec: &ProbeSpec, protocol: Protocol, tls: Option<ProbeTls>) -> Arc
             body: body.clone(),
             protocol,
             tls,
+            proxy,
         }),
     }
 }

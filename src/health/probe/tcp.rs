@@ -2,28 +2,45 @@
 
 use std::future::Future;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::pin::Pin;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+
+use crate::config::spec::ProxyVersion;
+use crate::model::address::Address;
+use crate::upstream::dial;
+use crate::upstream::proxy_header::{self, Whom};
 
 use super::{Probe, ProbeError};
 
 #[derive(Debug)]
-pub(super) struct Tcp;
+pub(super) struct Tcp {
+    pub(super) proxy: Option<ProxyVersion>,
+}
 
 impl Probe for Tcp {
     fn check(
         &self,
-        address: SocketAddr,
+        address: Address,
     ) -> Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + '_>> {
-        Box::pin(async move { connect(address).await.map(drop) })
+        Box::pin(async move { connect(&address, self.proxy).await.map(drop) })
     }
 }
 
-pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, ProbeError> {
-    TcpStream::connect(address).await.map_err(|error| match error.kind() {
+/// Opens a connection, on the gateway's own behalf.
+pub(super) async fn connect(
+    address: &Address,
+    proxy: Option<ProxyVersion>,
+) -> Result<TcpStream, ProbeError> {
+    let mut stream = dial::connect(address).await.map_err(|error| match error.kind() {
         ErrorKind::ConnectionRefused => ProbeError::Refused,
         _ => ProbeError::Connect(error.to_string()),
-    })
+    })?;
+    if let Some(version) = proxy {
+        let header = proxy_header::header(version, Whom::Itself);
+        let written = stream.write_all(&header).await;
+        written.map_err(|error| ProbeError::Connect(error.to_string()))?;
+    }
+    Ok(stream)
 }

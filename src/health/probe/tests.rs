@@ -1,5 +1,6 @@
 //! Probes against real servers on this machine: up, down, slow, garbage.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use http_body_util::Full;
@@ -62,18 +63,18 @@ fn http(body: Option<&str>) -> ProbeSpec {
 
 async fn ask(probe: &Arc<dyn Probe>, address: SocketAddr) -> Result<(), String> {
     let limit = Duration::from_secs(20);
-    let result = timeout(limit, probe.check(address)).await.expect("the probe hangs");
+    let result = timeout(limit, probe.check(address.into())).await.expect("the probe hangs");
     result.map_err(|error| error.to_string())
 }
 
 async fn ask_h1(spec: &ProbeSpec, answer: impl Into<Vec<u8>>) -> Result<(), String> {
     let server = scripted(answer).await;
-    ask(&build(spec, Protocol::H1, None), server.address).await
+    ask(&build(spec, Protocol::H1, None, None), server.address).await
 }
 
 #[tokio::test]
 async fn a_connection_is_all_that_a_tcp_check_wants() {
-    let probe = build(&ProbeSpec::Tcp, Protocol::H1, None);
+    let probe = build(&ProbeSpec::Tcp, Protocol::H1, None, None);
 
     assert_eq!(ask(&probe, scripted("").await.address).await, Ok(()));
     assert_eq!(ask(&probe, nobody().await).await, Err("connect refused".into()));
@@ -82,7 +83,7 @@ async fn a_connection_is_all_that_a_tcp_check_wants() {
 #[tokio::test]
 async fn an_http_check_sends_a_plain_get_on_a_connection_of_its_own() {
     let server = scripted("HTTP/1.1 204 No Content\r\n\r\n").await;
-    let probe = build(&http(None), Protocol::H1, None);
+    let probe = build(&http(None), Protocol::H1, None, None);
 
     assert_eq!(ask(&probe, server.address).await, Ok(()));
 
@@ -104,7 +105,7 @@ async fn the_host_header_is_the_configured_one() {
         body: None,
     };
 
-    assert_eq!(ask(&build(&spec, Protocol::H1, None), server.address).await, Ok(()));
+    assert_eq!(ask(&build(&spec, Protocol::H1, None, None), server.address).await, Ok(()));
 
     let head = server.heads.lock().unwrap()[0].to_lowercase();
     assert!(head.contains("host: shop.example.com\r\n"), "{head}");
@@ -160,8 +161,8 @@ async fn a_server_that_never_answers_keeps_a_probe_until_its_caller_gives_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     for protocol in [Protocol::H1, Protocol::H2] {
-        let probe = build(&http(None), protocol, None);
-        assert!(timeout(Duration::from_millis(50), probe.check(address)).await.is_err());
+        let probe = build(&http(None), protocol, None, None);
+        assert!(timeout(Duration::from_millis(50), probe.check(address.into())).await.is_err());
     }
 }
 
@@ -198,7 +199,7 @@ async fn web(status: u16, body: &'static str, tls: Option<ServerConfig>) -> (Soc
 #[tokio::test]
 async fn a_pool_of_http_2_is_asked_in_http_2() {
     let (address, _tasks) = web(200, "all is well", None).await;
-    let asked = async |spec| ask(&build(&spec, Protocol::H2, None), address).await;
+    let asked = async |spec| ask(&build(&spec, Protocol::H2, None, None), address).await;
 
     assert_eq!(asked(http(None)).await, Ok(()));
     assert_eq!(asked(http(Some("well"))).await, Ok(()));
@@ -209,7 +210,7 @@ async fn a_pool_of_http_2_is_asked_in_http_2() {
 #[tokio::test]
 async fn an_http_2_status_is_judged_as_well_and_http_1_is_garbage_to_it() {
     let (address, _tasks) = web(500, "", None).await;
-    let probe = build(&http(None), Protocol::H2, None);
+    let probe = build(&http(None), Protocol::H2, None, None);
     assert_eq!(ask(&probe, address).await, Err("status 500, expected 200-399".into()));
 
     let h1 = scripted("HTTP/1.1 200 OK\r\n\r\n").await;
@@ -241,7 +242,7 @@ async fn over_tls_the_certificate_must_fit_the_name() {
     let (address, _tasks) = web(200, "", Some(server)).await;
     let named = |name: Option<&'static str>| {
         let name = name.map(|name| ServerName::try_from(name).unwrap());
-        build(&http(None), Protocol::H1, Some(ProbeTls { config: Arc::clone(&config), name }))
+        build(&http(None), Protocol::H1, Some(ProbeTls { config: Arc::clone(&config), name }), None)
     };
 
     assert_eq!(ask(&named(Some("shop.internal")), address).await, Ok(()));
@@ -259,7 +260,7 @@ async fn a_path_that_is_none_is_told() {
     let spec = ProbeSpec::Http { path: "no path".into(), host: None, status: vec![], body: None };
     let server = scripted("HTTP/1.1 200 OK\r\n\r\n").await;
     for protocol in [Protocol::H1, Protocol::H2] {
-        let error = ask(&build(&spec, protocol, None), server.address).await.unwrap_err();
+        let error = ask(&build(&spec, protocol, None, None), server.address).await.unwrap_err();
         assert!(error.starts_with("the check cannot be sent: "), "{error}");
     }
 }

@@ -4,7 +4,8 @@ use bytes::{BufMut, BytesMut};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
-use http::{Response, StatusCode, Version};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Version};
 use http_body::Body;
 
 use crate::http1::encoder::Encoder;
@@ -12,14 +13,21 @@ use crate::http1::fields::{decimal, field_size, write_field};
 
 /// What of a request its answer depends on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(in crate::proxy) struct Asked {
     pub(super) version: Version,
     /// It was a `HEAD`.
     pub(super) head: bool,
 }
 
+impl Asked {
+    /// That of this request.
+    pub(in crate::proxy) fn of(request: &Parts) -> Self {
+        Self { version: request.version, head: request.method == Method::HEAD }
+    }
+}
+
 /// Whether a message of this status and to this request can have a body (RFC 9110 §6.4.1).
-pub(super) fn has_body(asked: Asked, status: StatusCode) -> bool {
+pub(in crate::proxy) fn has_body(asked: Asked, status: StatusCode) -> bool {
     !asked.head
         && !status.is_informational()
         && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -73,7 +81,7 @@ pub(super) fn write<B>(
     let status = answer.status();
     let reason = status.canonical_reason().unwrap_or("");
     out.reserve(fields + reason.len() + LINE);
-    out.put_slice(if asked.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.put_slice(b"HTTP/1.1 "); // one's own, whatever the client's is: RFC 9112 §2.3
     out.put_slice(status.as_str().as_bytes());
     out.put_u8(b' ');
     out.put_slice(reason.as_bytes());
@@ -183,7 +191,7 @@ mod tests {
         assert_eq!(head, "HTTP/1.1 200 OK\r\ndate: x\r\ntransfer-encoding: chunked\r\n\r\n");
         let (encoder, head) = framed(unknown(), OLD, 200, &date);
         assert_eq!(encoder, Encoder::Close);
-        assert_eq!(head, "HTTP/1.0 200 OK\r\ndate: x\r\nconnection: close\r\n\r\n");
+        assert_eq!(head, "HTTP/1.1 200 OK\r\ndate: x\r\nconnection: close\r\n\r\n");
         for twice in
             [&[("content-length", "5"), ("content-length", "5")][..], &[("content-length", "+5")]]
         {

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{Method, Response, StatusCode, Version};
+use http::{Response, StatusCode, Version};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -30,12 +30,11 @@ use super::incoming::{Incoming, Switch};
 use super::unread;
 use super::worker::Worker;
 
-pub(super) use answer::interim;
+pub(super) use answer::{Asked, has_body, interim};
 pub(super) use body::Body;
 pub(super) use outbound::Switched;
 pub(super) use request::Unread;
 
-use answer::Asked;
 use outbound::Writer;
 use request::Head;
 use wire::{BodyEnd, Bounds, Wire};
@@ -123,6 +122,13 @@ impl Connection {
         self.leaving = true;
     }
 
+    /// Says goodbye where no answer is cut off with the connection (RFC 9112 §9.8).
+    pub(super) fn cut(&self) {
+        if matches!(self.step, Step::Head) {
+            self.wire.say_goodbye();
+        }
+    }
+
     fn bounds(&self) -> Bounds {
         let limits = &self.worker.gateway.downstream;
         // Twice our own limits: what is between them is answered by an exchange, which knows more of it.
@@ -155,7 +161,7 @@ impl Connection {
     /// Begins with the exchange of a request.
     fn begin(&mut self, head: Head) -> Step {
         let Head { mut parts, decoder, keeps, switches, .. } = head;
-        self.asked = Asked { version: parts.version, head: parts.method == Method::HEAD };
+        self.asked = Asked::of(&parts);
         self.keeps = keeps;
         let body = if decoder.is_ended() { None } else { Some(Body::of(&self.wire)) };
         let switch = switches.then(|| {

@@ -273,6 +273,11 @@ impl Wire {
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(context)
     }
 
+    /// Says that nothing follows, without waiting for it.
+    pub(super) fn say_goodbye(&self) {
+        self.stream.borrow_mut().say_goodbye();
+    }
+
     /// Has the connection end with a reset instead of an end, so that what was cut does not look
     /// whole.
     pub(super) fn reset(&self) {

@@ -104,29 +104,36 @@ impl Table {
         head: &'h Parts,
         identity: Option<&Identity>,
     ) -> Result<Named<'t, 'h>, NamingError> {
-        let path = head.uri.path();
         for way in &self.naming.from {
-            let present = match way {
-                NameFrom::Header(name) => {
-                    from_header(&head.headers, name)?.map(|id| self.named(id, path)).transpose()?
-                }
-                NameFrom::Host { prefix, suffix } => self.named_by_host(head, prefix, suffix)?,
-                NameFrom::Certificate { field, prefix, suffix } => identity
-                    .map_or(Ok(None), |identity| {
-                        from_certificate(identity, *field, prefix, suffix)
-                    })?
-                    .map(|id| self.named(id, path))
-                    .transpose()?,
-                NameFrom::Path(keep) => {
-                    from_path(path, *keep)?.map(|(id, path)| self.named(id, path)).transpose()?
-                }
-                NameFrom::Default(id) => Some(self.named(id.as_str(), path)?),
-            };
-            if let Some(named) = present {
+            if let Some(named) = self.ask(way, head, identity)? {
                 return Ok(named);
             }
         }
         Err(NamingError::Missing)
+    }
+
+    /// What one way says; `None` where it is not present.
+    pub(super) fn ask<'t, 'h>(
+        &'t self,
+        way: &NameFrom,
+        head: &'h Parts,
+        identity: Option<&Identity>,
+    ) -> Result<Option<Named<'t, 'h>>, NamingError> {
+        let path = head.uri.path();
+        let id = match way {
+            NameFrom::Header(name) => from_header(&head.headers, name)?,
+            NameFrom::Host { prefix, suffix } => return self.named_by_host(head, prefix, suffix),
+            NameFrom::Certificate { field, prefix, suffix } => match identity {
+                Some(identity) => from_certificate(identity, *field, prefix, suffix)?,
+                None => None,
+            },
+            NameFrom::Path(keep) => {
+                let named = from_path(path, *keep)?;
+                return named.map(|(id, path)| self.named(id, path)).transpose();
+            }
+            NameFrom::Default(id) => return self.named(id.as_str(), path).map(Some),
+        };
+        id.map(|id| self.named(id, path)).transpose()
     }
 
     fn named<'t, 'h>(&'t self, id: &str, path: &'h str) -> Result<Named<'t, 'h>, NamingError> {

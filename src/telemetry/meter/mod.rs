@@ -122,6 +122,11 @@ impl Meter {
         self.counts.borrow_mut().retired.add(reason, 1);
     }
 
+    /// Counts a request whose chain of proxies could not be read to its end.
+    pub fn forwarded_fault(&self, reason: &'static str) {
+        self.counts.borrow_mut().forwarded_faults.add(reason, 1);
+    }
+
     /// Counts a task that panicked.
     pub fn panicked(&self) {
         self.counts.borrow_mut().panics += 1;

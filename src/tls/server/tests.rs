@@ -44,6 +44,7 @@ fn read(default: Option<CertificateSpec>, certificates: Vec<CertificateSpec>) ->
         tls: Some(ListenerTlsSpec { default, certificates }),
         max_connections: None,
         proxy_protocol: None,
+        trusted_proxies: None,
     };
     build(&[listener], &[], &mut Demands::default())
 }

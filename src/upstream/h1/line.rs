@@ -148,6 +148,10 @@ impl<B: Payload> Line<B> {
         self.wire.borrow_mut().is_silent()
     }
 
+    pub(in crate::upstream) fn say_goodbye(&self) {
+        self.wire.borrow_mut().say_goodbye();
+    }
+
     pub(in crate::upstream) fn rest(&self) {
         self.wire.borrow_mut().rest();
     }

@@ -249,6 +249,11 @@ impl<B: Payload> Wire<B> {
         self.stream.is_silent()
     }
 
+    /// Says that no further request follows.
+    pub(super) fn say_goodbye(&mut self) {
+        self.stream.say_goodbye();
+    }
+
     /// Gives back the memory that the next request would use.
     pub(super) fn rest(&mut self) {
         self.reading.rest();

@@ -138,7 +138,11 @@ address = "127.0.0.1:{}"
 
     /// A request to the admin API.
     pub(crate) fn admin(&self, path: &str) -> Answer {
-        curl(&[&format!("http://127.0.0.1:{}{path}", self.admin)])
+        curl(&[&(self.admin_url() + path)])
+    }
+
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin)
     }
 
     /// The value of a metric without labels, or with exactly these as they are printed.

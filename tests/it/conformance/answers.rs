@@ -153,6 +153,17 @@ async fn chunks_of_an_answer_that_are_none_never_make_it_whole() {
 }
 
 #[tokio::test]
+async fn trailers_that_the_connection_field_of_an_answer_names_end_here() {
+    let world = World::start().await;
+    let said = "HTTP/1.1 200 OK\r\nConnection: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n\
+                2\r\nok\r\n0\r\nX-Sum: 1\r\nX-Kept: 2\r\nProxy-Authentication-Info: x\r\n\r\n";
+    let answer = world.hear("GET", Step::raw(said)).await;
+    assert_eq!((answer.text().as_str(), answer.whole), ("ok", true));
+    let trailers: Vec<&str> = answer.trailers.keys().map(http::HeaderName::as_str).collect();
+    assert_eq!(trailers, ["x-kept"]);
+}
+
+#[tokio::test]
 async fn a_length_beside_chunks_is_not_passed_on_and_ends_the_connection_to_the_endpoint() {
     let world = World::start().await;
     for fields in [

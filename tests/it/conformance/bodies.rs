@@ -99,6 +99,15 @@ async fn trailers_add_nothing_that_a_head_must_say() {
 }
 
 #[tokio::test]
+async fn trailers_that_the_connection_field_names_end_here() {
+    let world = World::start().await;
+    let fields = format!("{CHUNKED}Connection: X-Sum, te\r\nConnection: x-two\r\nTE: trailers\r\n");
+    let body = "2\r\nhi\r\n0\r\nX-Sum: 1\r\nX-Two: 2\r\nX-Kept: 3\r\n\r\n";
+    let routed = world.routes(&request("POST /", fields, body), "POST / hi").await;
+    assert_eq!(routed.trailers, [("x-kept".to_owned(), "3".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_line_feed_within_trailers_smuggles_nothing() {
     let world = World::start().await;
     for trailers in ["X: 1\nY: 2\r\n\r\n", "X: 1\n\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"] {

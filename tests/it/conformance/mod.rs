@@ -6,6 +6,7 @@ mod answers;
 mod bodies;
 mod fields;
 mod framing;
+mod passing;
 mod targets;
 
 use crate::world::client::Client;

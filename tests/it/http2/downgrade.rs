@@ -188,8 +188,9 @@ async fn an_asterisk_is_the_target_of_options_alone() {
 
 #[tokio::test]
 async fn a_host_that_is_not_the_authority_reaches_no_endpoint() {
-    let mut cases: Vec<_> =
-        [&b"evil.example"[..], b"a.example:81", b"", b"a"].map(|host| with(b"host", host)).to_vec();
+    let mut cases: Vec<_> = [&b"evil.example"[..], b"a.example:81", b"a.example:443", b"", b"a"]
+        .map(|host| with(b"host", host))
+        .to_vec();
     cases.push([&GET[..], &[(b"host", b"a.example"), (b"host", b"a.example")]].concat());
     cases.push(without(b":authority"));
     all_refused(&cases).await;
@@ -198,6 +199,10 @@ async fn a_host_that_is_not_the_authority_reaches_no_endpoint() {
 #[tokio::test]
 async fn a_host_that_says_what_the_authority_says_passes_once() {
     let same = answered(&with(b"host", b"A.example")).await;
+    for port in [&b":80"[..], b":"] {
+        let written = [b"a.example", port].concat();
+        assert_eq!(answered(&with(b"host", &written)).await.all("host"), ["a.example"]);
+    }
     let alone = answered(&[&without(b":authority")[..], &[(b"host", b"b.example")]].concat()).await;
 
     assert_eq!(same.all("host"), ["a.example"]);

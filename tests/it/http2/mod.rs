@@ -2,7 +2,9 @@
 //! endpoints that speak it.
 
 mod downgrade;
+mod endpoints;
 mod floods;
+mod frames;
 mod grpc;
 mod upstream;
 mod websocket;

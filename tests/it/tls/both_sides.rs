@@ -1,6 +1,16 @@
 //! TLS with clients and with endpoints, over the wire.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use http::Response;
+use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::world::client::{Client, Frames, Hyper, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
@@ -8,7 +18,9 @@ use crate::world::gateway::Gateway;
 use crate::world::h2_origin::{H2Origin, Speaks};
 use crate::world::message::payload;
 use crate::world::origin::{Origin, Step};
+use crate::world::raw_h2::{END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame};
 use crate::world::tls::Certificates;
+use crate::world::within;
 
 const FIELDS: &[&str] = &["Host: localhost", "X-Tenant-ID: acme"];
 
@@ -91,6 +103,80 @@ async fn endpoints_are_reached_by_tls_with_an_authority_of_ones_own() {
         }
         assert_eq!(origin.connections(), 1, "{protocol}");
     }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_with_a_goodbye_on_both_sides() {
+    let certificates = Certificates::of(&["127.0.0.1", "localhost"]);
+    for (protocol, alpn) in [("h1", "http/1.1"), ("h2", "h2")] {
+        let (address, goodbye, _tasks) =
+            listening(certificates.server(&[alpn]), alpn == "h2").await;
+        let keys = format!(
+            "protocol = \"{protocol}\"\nconnections = {{ idle-timeout = \"1s\" }}\n\
+             tls = {{ ca = \"{}\", server-name = \"localhost\" }}",
+            certificates.ca()
+        );
+        let more = format!("{}[downstream]\nidle-timeout = \"1s\"\n", certificates.listener());
+        let gateway = Gateway::start_with(&more, &one_tenant_with(&[address], &keys)).await;
+        let stream = certificates.connect(gateway.address(), "localhost", &["http/1.1"]).await;
+        let mut client = Client::over(stream);
+        let asked = client.ask(head("GET /", FIELDS)).await;
+        assert_eq!((asked.status, asked.text().as_str()), (204, ""), "{protocol}");
+
+        let end = within("the client's end", client.wire.stream.read(&mut [0])).await;
+        assert!(matches!(end, Ok(0)), "to the client: {end:?}");
+        let end = within("the endpoint's end", goodbye).await;
+        assert_eq!(end, Ok(Ok(0)), "to an endpoint of {protocol}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_too_slow_with_a_head_is_told_goodbye() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("hello").await;
+    let more = format!("{}[downstream]\nheader-timeout = \"1s\"\n", certificates.listener());
+    let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
+    let stream = certificates.connect(gateway.address(), "localhost", &["http/1.1"]).await;
+    let mut client = Client::over(stream);
+    client.send("GET / HT").await;
+    let end = within("the end", client.wire.stream.read(&mut [0])).await;
+    assert!(matches!(end, Ok(0)), "{end:?}");
+}
+
+/// An endpoint that is asked for by its name and answers one request with 204, and how its connection ends then.
+async fn listening(
+    tls: Arc<ServerConfig>,
+    is_h2: bool,
+) -> (SocketAddr, oneshot::Receiver<Result<usize, ErrorKind>>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("its address");
+    let (tell, told) = oneshot::channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut stream = TlsAcceptor::from(tls).accept(stream).await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.server_name(), Some("localhost"));
+        let hello = if is_h2 { frame(SETTINGS, 0, 0, &[]) } else { Vec::new() };
+        stream.write_all(&hello).await.expect("say hello");
+        let (mut heard, mut answered) = (Vec::new(), false);
+        let end = loop {
+            let mut part = [0; 4096];
+            match stream.read(&mut part).await {
+                Ok(size @ 1..) => heard.extend_from_slice(&part[..size]),
+                end => break end.map_err(|error| error.kind()),
+            }
+            let asked =
+                if is_h2 { &[END_HEADERS | END_STREAM, 0, 0, 0, 1][..] } else { b"\r\n\r\n" };
+            if !answered && heard.windows(asked.len()).any(|part| part == asked) {
+                answered = true;
+                let h1 = b"HTTP/1.1 204 None\r\n\r\n".to_vec();
+                let h2 = frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x89]);
+                stream.write_all(if is_h2 { &h2 } else { &h1 }).await.expect("answer");
+            }
+        };
+        tell.send(end).expect("somebody who waits");
+    });
+    (address, told, tasks)
 }
 
 #[tokio::test]

@@ -80,7 +80,8 @@ impl Answer {
     }
 }
 
-fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
+/// All values of a field of these, in order.
+pub(crate) fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
     headers
         .get_all(name)
         .iter()

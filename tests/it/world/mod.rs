@@ -23,6 +23,7 @@ pub(crate) mod recorder;
 pub(crate) mod strict;
 pub(crate) mod tape;
 pub(crate) mod tls;
+pub(crate) mod unix;
 pub(crate) mod unreachable;
 pub(crate) mod wire;
 

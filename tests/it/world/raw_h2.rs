@@ -12,6 +12,7 @@ pub(crate) const HEADERS: u8 = 1;
 pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
@@ -116,12 +117,22 @@ pub(crate) struct RawH2 {
 impl RawH2 {
     /// Connects and says hello. No table keeps the fields of answers.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("connect");
-        stream.set_nodelay(true).expect("set nodelay");
-        let mut client = Self { stream, buffer: Vec::new() };
+        let mut client = Self::silent(address).await;
         client.send(PREFACE).await;
         client.send(&frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0])).await;
         client
+    }
+
+    /// Connects and says nothing.
+    pub(crate) async fn silent(address: SocketAddr) -> Self {
+        let stream = within("a connection", TcpStream::connect(address)).await.expect("connect");
+        stream.set_nodelay(true).expect("set nodelay");
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Sends no more.
+    pub(crate) async fn finish(&mut self) {
+        drop(within("the end", self.stream.shutdown()).await);
     }
 
     /// Sends bytes; `false` where the gateway no longer takes them.

@@ -1,0 +1,82 @@
+//! Where a request would go, and why.
+
+use axum::extract::Query;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, extract};
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use tokio::task::spawn_blocking;
+
+use crate::admin::{State, reply};
+use crate::control::explain::Question;
+use crate::model::ids::TenantId;
+
+use super::Endpoint;
+
+pub(super) const ENDPOINT: Endpoint =
+    Endpoint { path: "/api/v1/explain", methods: || get(explain) };
+
+async fn explain(
+    extract::State(state): extract::State<State>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    let question = match question(&pairs) {
+        Ok(question) => question,
+        Err(what) => return reply::problem(StatusCode::BAD_REQUEST, "bad-question", what),
+    };
+    // The files of a hundred thousand tenants take a while to read through.
+    match spawn_blocking(move || state.explainer.explain(&question)).await {
+        Ok(Some(explained)) => Json(explained).into_response(),
+        Ok(None) => {
+            let what = "no table is live yet".to_owned();
+            reply::problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", what)
+        }
+        Err(error) => {
+            let what = format!("the explanation failed, which is a bug: {error}");
+            reply::problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", what)
+        }
+    }
+}
+
+/// The question that the query asks: `method`, `target`, `tenant`, and any number of `header`.
+fn question(pairs: &[(String, String)]) -> Result<Question, String> {
+    let (mut method, mut target, mut tenant) = (Method::GET, None, None);
+    let mut request = Request::builder();
+    for (name, value) in pairs {
+        match name.as_str() {
+            "method" => {
+                method = value.parse().map_err(|_| format!("{value:?} is not a method"))?;
+            }
+            "target" => {
+                let uri = value.parse::<Uri>().ok().filter(|uri| uri.path().starts_with('/'));
+                target = Some(uri.ok_or_else(|| format!("{value:?} is not a path or a URL"))?);
+            }
+            "tenant" => {
+                tenant = Some(TenantId::new(value).map_err(|error| format!("tenant {error}"))?);
+            }
+            "header" => {
+                let (name, value) = header(value)
+                    .ok_or_else(|| format!("{value:?} is not a header, as in \"X-Beta: 1\""))?;
+                request = request.header(name, value);
+            }
+            other => {
+                return Err(format!(
+                    "there is no {other:?}; there is method, target, tenant, header"
+                ));
+            }
+        }
+    }
+    let target = target.ok_or("the target is missing, as in target=/billing/7")?;
+    if let Some(authority) = target.authority() {
+        request = request.header(HOST, authority.as_str());
+    }
+    let path = target.path_and_query().map_or("/", |path| path.as_str());
+    let request = request.method(method).uri(path).body(()).map_err(|error| error.to_string())?;
+    Ok(Question { tenant, head: request.into_parts().0 })
+}
+
+fn header(line: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = line.split_once(':')?;
+    Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
+}

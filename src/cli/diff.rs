@@ -1,0 +1,228 @@
+//! `tenantry diff`: what an edit of the routes would change.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::config::leaves::{Leaf, leaves};
+use crate::config::spec::RoutesSpec;
+use crate::config::{self, Known};
+use crate::pool::balancer;
+
+/// Which files.
+#[derive(Args, Debug)]
+pub(super) struct DiffArgs {
+    /// The routes as they are: a file or a folder
+    old: PathBuf,
+    /// The routes as they would be
+    new: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// End with 1 where something changes
+    #[arg(long)]
+    exit_code: bool,
+}
+
+/// One value that changes.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Change {
+    /// As in `tenants.acme.routes[/billing/*].timeout`.
+    key: String,
+    /// What is said now; `None` where nothing is.
+    old: Option<String>,
+    /// What would be said; `None` where nothing would be.
+    new: Option<String>,
+    /// Where: in the new files, or in the old ones for what is gone.
+    place: String,
+}
+
+/// What is to be printed, and how the command ends.
+pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<(String, ExitCode)> {
+    let (old, new) = (Version::read(&args.old)?, Version::read(&args.new)?);
+    let changes = changes(&old, &new);
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&changes)? + "\n",
+        false => text(&changes),
+    };
+    let differs = args.exit_code && !changes.is_empty();
+    Ok((text, if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS }))
+}
+
+/// One version of the routes.
+struct Version {
+    spec: RoutesSpec,
+    leaves: BTreeMap<String, Leaf>,
+}
+
+impl Version {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let files = config::read_routes(path)?;
+        let spec = config::check_routes(&files, &Known { balancers: balancer::names() })?;
+        Ok(Self { spec, leaves: leaves(&files) })
+    }
+}
+
+/// What differs in meaning: an entry that says the same in other words does not.
+fn changes(old: &Version, new: &Version) -> Vec<Change> {
+    let same = |entry: &(String, String)| {
+        let (table, name) = (entry.0.as_str(), entry.1.as_str());
+        let (old, new) = (&old.spec, &new.spec);
+        match table {
+            "tenant" => old.naming == new.naming,
+            "pools" => old.pools.get(name) == new.pools.get(name),
+            "route-sets" => old.route_sets.get(name) == new.route_sets.get(name),
+            _ => old.tenants.get(name) == new.tenants.get(name),
+        }
+    };
+    let mut changes = Vec::new();
+    let mut reordered = BTreeMap::new();
+    for (key, leaf) in &new.leaves {
+        if same(&leaf.entry) {
+            continue;
+        }
+        let before = old.leaves.get(key).map(|leaf| leaf.value.clone());
+        let is_new = before.as_ref() != Some(&leaf.value);
+        let told = reordered.entry(&leaf.entry).or_insert((true, &leaf.place));
+        told.0 &= !is_new;
+        if is_new {
+            let (key, new) = (key.clone(), Some(leaf.value.clone()));
+            changes.push(Change { key, old: before, new, place: leaf.place.clone() });
+        }
+    }
+    for (key, leaf) in &old.leaves {
+        if !new.leaves.contains_key(key) && !same(&leaf.entry) {
+            reordered.remove(&leaf.entry);
+            let (key, old) = (key.clone(), Some(leaf.value.clone()));
+            changes.push(Change { key, old, new: None, place: leaf.place.clone() });
+        }
+    }
+    // Of routes that are equally specific the first one wins.
+    for ((table, name), (_, place)) in reordered.into_iter().filter(|(_, told)| told.0) {
+        let order = |text: &str| Some(format!("routes in {text} order"));
+        let (key, place) = (format!("{table}.{name}"), place.clone());
+        changes.push(Change { key, old: order("their"), new: order("another"), place });
+    }
+    changes.sort_by(|left, right| left.key.cmp(&right.key));
+    changes
+}
+
+fn text(changes: &[Change]) -> String {
+    if changes.is_empty() {
+        return "nothing would change\n".to_owned();
+    }
+    let mut text = String::new();
+    let mut counts = [0; 3];
+    for change in changes {
+        let Change { key, old, new, place } = change;
+        let (at, line) = match (old, new) {
+            (Some(old), Some(new)) => (1, format!("~ {key}: {old} -> {new}  ({place})\n")),
+            (Some(old), None) => (2, format!("- {key} = {old}  ({place})\n")),
+            (None, new) => {
+                (0, format!("+ {key} = {}  ({place})\n", new.as_deref().unwrap_or_default()))
+            }
+        };
+        counts[at] += 1;
+        text += &line;
+    }
+    let [added, changed, removed] = counts;
+    text + &format!("{added} added, {changed} changed, {removed} removed\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "[pools.a]\nendpoints = [\"10.0.0.1:80\"]\ntimeouts = { total = \"5s\" }\n\
+        [pools.b]\nendpoints = [\"10.0.0.2:80\"]\ntimeouts = { total = \"5s\" }\n\
+        [tenants.acme]\npool = \"a\"\n[[tenants.acme.routes]]\npath = \"/x\"\npool = \"b\"\n\
+        [tenants.gone]\npool = \"a\"\n";
+
+    fn compare(old: &str, new: &str, json: bool) -> (String, bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (old, new) = (path("old.toml", old), path("new.toml", new));
+        let (text, code) = diff(&DiffArgs { old, new, json, exit_code: true }).unwrap();
+        let text = text.replace(&format!("{}/", folder.path().display()), "");
+        (text, code == ExitCode::SUCCESS)
+    }
+
+    #[test]
+    fn what_changes_is_told_by_key_and_place() {
+        let new = OLD
+            .replacen("total = \"5s\"", "total = \"7s\"", 1)
+            .replacen("[[tenants", "[[tenants.acme.routes]]\npath = \"/new\"\n[[tenants", 1)
+            .replace("[tenants.gone]\npool = \"a\"\n", "");
+
+        let (text, same) = compare(OLD, &new, false);
+
+        assert_eq!(
+            text,
+            "~ pools.a.timeouts.total: \"5s\" -> \"7s\"  (new.toml:3)\n\
+             + tenants.acme.routes[/new].path = \"/new\"  (new.toml:10)\n\
+             - tenants.gone.pool = \"a\"  (old.toml:13)\n\
+             1 added, 1 changed, 1 removed\n"
+        );
+        assert!(!same);
+    }
+
+    #[test]
+    fn the_same_in_other_words_is_no_change() {
+        let new = OLD.replace("\"5s\"", "\"5000ms\"") + "# a comment\n";
+
+        assert_eq!(compare(OLD, &new, false), ("nothing would change\n".to_owned(), true));
+        assert_eq!(compare(OLD, &new, true), ("[]\n".to_owned(), true));
+    }
+
+    #[test]
+    fn routes_in_another_order_are_a_change_where_the_order_decides() {
+        let route =
+            |name: &str| format!("[[tenants.x.routes]]\nname = \"{name}\"\npath = \"/a\"\n");
+        let of = |first, second| {
+            format!("{OLD}[tenants.x]\npool = \"a\"\n{}{}", route(first), route(second))
+        };
+        let conditions = |text: String| {
+            text.replacen("path = \"/a\"", "path = \"/a\"\nheaders = { X-A = true }", 1)
+                .replace("name = \"2\"\n", "name = \"2\"\nheaders = { X-B = true }\n")
+        };
+        let old = conditions(of("1", "2"));
+        let first = old.find("[[tenants.x").unwrap();
+        let second = old.rfind("[[tenants.x").unwrap();
+        let new = format!("{}{}{}", &old[..first], &old[second..], &old[first..second]);
+
+        let (text, _) = compare(&old, &new, false);
+
+        let expected =
+            "~ tenants.x: routes in their order -> routes in another order  (new.toml:15)\n";
+        assert_eq!(text, format!("{expected}0 added, 1 changed, 0 removed\n"));
+    }
+
+    #[test]
+    fn for_machines_it_is_json() {
+        let (json, _) = compare(OLD, &OLD.replacen("\"5s\"", "\"7s\"", 1), true);
+
+        let list: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0]["old"], "\"5s\"");
+        assert_eq!(list[0]["place"], "new.toml:3");
+    }
+
+    #[test]
+    fn broken_routes_are_not_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = folder.path().join("old.toml");
+        std::fs::write(&old, "[tenants.a]\npool = \"none\"\n").unwrap();
+        let args = DiffArgs { old: old.clone(), new: old, json: false, exit_code: false };
+
+        let error = diff(&args).unwrap_err().to_string();
+
+        assert!(error.contains("old.toml:2:8: tenants.a.pool"), "{error}");
+    }
+}

@@ -1,0 +1,218 @@
+//! `tenantry explain`: where a request would go and why, by the files or by a running gateway.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::config::{self, Known};
+use crate::control::explain::{self, Explained, Question};
+use crate::model::ids::TenantId;
+use crate::pool::balancer;
+
+/// What request, and who is asked.
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
+    /// The gateway's own file; it names the routes
+    #[arg(long, value_name = "PATH", default_value = "config/gateway.toml")]
+    config: PathBuf,
+    /// Ask the running gateway whose admin API is here, as in http://127.0.0.1:9900
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    admin: Option<Uri>,
+    /// The tenant, where the request itself does not name it
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+    /// A header of the request, as in 'X-Beta: 1'
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The method, as in GET
+    method: Method,
+    /// A path, or a URL whose host is the request's
+    target: Uri,
+}
+
+/// Answers, as text with a line break at its end.
+pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
+    let explained = match &args.admin {
+        Some(admin) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(ask(admin, args))?
+        }
+        None => by_files(args)?,
+    };
+    if args.json {
+        return Ok(serde_json::to_string_pretty(&explained)? + "\n");
+    }
+    Ok(text(&explained))
+}
+
+fn by_files(args: &ExplainArgs) -> anyhow::Result<Explained> {
+    let gateway = config::load_gateway(&args.config)?;
+    let files = config::read_routes(&gateway.routes)?;
+    let spec = config::check_routes(&files, &Known { balancers: balancer::names() })?;
+    explain::explain(files, spec, &question(args)?).map_err(|faults| {
+        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the routes cannot run:\n{}", told.join("\n"))
+    })
+}
+
+fn question(args: &ExplainArgs) -> anyhow::Result<Question> {
+    let tenant = args.tenant.as_deref().map(TenantId::new).transpose();
+    let tenant = tenant.map_err(|error| anyhow::anyhow!("--tenant {error}"))?;
+    Ok(Question { tenant, head: head(&args.method, &args.target, &args.headers)? })
+}
+
+/// The request. The host of the target becomes a field, as HTTP/1.1 sends it.
+pub(crate) fn head(method: &Method, target: &Uri, headers: &[String]) -> anyhow::Result<Parts> {
+    let path = target.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(authority) = target.authority() {
+        request = request.header(HOST, authority.as_str());
+    }
+    for line in headers {
+        let (name, value) = line
+            .split_once(':')
+            .with_context(|| format!("{line:?} is no header; write it as in \"X-Beta: 1\""))?;
+        let name: HeaderName =
+            name.trim().parse().with_context(|| format!("{name:?} is not the name of a header"))?;
+        let value: HeaderValue =
+            value.trim().parse().with_context(|| format!("{value:?} cannot be in a header"))?;
+        request = request.header(name, value);
+    }
+    let (head, ()) = request.body(()).context("the target is not a path or a URL")?.into_parts();
+    Ok(head)
+}
+
+async fn ask(admin: &Uri, args: &ExplainArgs) -> anyhow::Result<Explained> {
+    question(args)?; // what is wrong with it is told here, before anybody is asked
+    let Some(authority) = admin.authority().filter(|_| admin.scheme_str() == Some("http")) else {
+        bail!("--admin {admin} is not a URL, as in http://127.0.0.1:9900");
+    };
+    let port = authority.port_u16().unwrap_or(80);
+    let asked = async {
+        let stream = TcpStream::connect((authority.host().trim_matches(['[', ']']), port)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::get(format!("/api/v1/explain?{}", query(args)))
+            .header(HOST, authority.as_str())
+            .body(Empty::<Bytes>::new())?;
+        let exchange = async {
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER)
+                .collect()
+                .await
+                .map_err(anyhow::Error::from_boxed)?;
+            anyhow::Ok((head.status, body.to_bytes()))
+        };
+        tokio::select! {
+            done = exchange => done,
+            ended = connection => Err(ended.err().map_or_else(
+                || anyhow::anyhow!("the connection was closed"),
+                anyhow::Error::from,
+            )),
+        }
+    };
+    let (status, body) = timeout(LIMIT, asked)
+        .await
+        .map_err(|_| anyhow::anyhow!("no answer within {LIMIT:?}"))
+        .and_then(|done| done)
+        .with_context(|| format!("the admin API at {admin} cannot be asked"))?;
+    if !status.is_success() {
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let detail = problem.get("detail").and_then(|detail| detail.as_str()).unwrap_or_default();
+        bail!("the admin API answered {status}: {detail}");
+    }
+    serde_json::from_slice(&body).context("the admin API answered with something else")
+}
+
+fn query(args: &ExplainArgs) -> String {
+    let mut pairs = vec![("method", args.method.as_str()), ("target", "")];
+    let target = args.target.to_string();
+    pairs[1].1 = &target;
+    pairs.extend(args.tenant.as_deref().map(|tenant| ("tenant", tenant)));
+    pairs.extend(args.headers.iter().map(|header| ("header", header.as_str())));
+    let pairs: Vec<String> =
+        pairs.into_iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    pairs.join("&")
+}
+
+/// A value of a query, all but plain characters as `%XX`.
+fn encoded(value: &str) -> String {
+    value.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            text.push(char::from(byte));
+        } else {
+            text += &format!("%{byte:02X}");
+        }
+        text
+    })
+}
+
+/// For people.
+fn text(explained: &Explained) -> String {
+    let mut text = format!("{}\n  {}\n", explained.request, explained.outcome);
+    let place =
+        |place: &Option<String>| place.as_ref().map_or(String::new(), |at| format!("  ({at})"));
+    text += "\nTenant\n";
+    for way in &explained.naming {
+        text += &format!("  {} {}\n", way.way, way.says);
+    }
+    if let Some(tenant) = &explained.tenant {
+        text += &format!("  {}{}\n", tenant.name, place(&tenant.place));
+    }
+    if !explained.routes.is_empty() {
+        text += "\nRoutes\n";
+    }
+    for route in &explained.routes {
+        let verdict = &route.verdict;
+        let mark = if verdict.chosen { "takes it" } else { "not" };
+        let of = format!("{}.routes[{}]", verdict.of, verdict.index);
+        text += &format!("  {mark:<8}  {}  {of}{}\n", verdict.name, place(&route.place));
+        for reason in &verdict.reasons {
+            text += &format!("            {reason}\n");
+        }
+    }
+    if let Some(pool) = &explained.pool {
+        text += &format!("\nPool {}{}\n", pool.name, place(&pool.place));
+        for source in &pool.sources {
+            text += &format!("  from {source}\n");
+        }
+        if pool.panicking {
+            text += "  too few endpoints are healthy: all are used\n";
+        }
+        for endpoint in &pool.endpoints {
+            let state = if endpoint.eligible { "eligible" } else { "out" };
+            text += &format!("  {state:<8}  {}  {}\n", endpoint.address, endpoint.why);
+        }
+    }
+    if !explained.settings.is_empty() {
+        text += "\nSettings\n";
+    }
+    for setting in &explained.settings {
+        text += &format!(
+            "  {:<20}  {:<34}  {}{}\n",
+            setting.key,
+            setting.value,
+            setting.set_by,
+            place(&setting.place)
+        );
+    }
+    text
+}
+
+/// 10 s: a hundred thousand tenants are read through in less than one.
+const LIMIT: Duration = Duration::from_secs(10);
+/// 64 MiB: more routes than a tenant has.
+const MAX_ANSWER: usize = 64 << 20;

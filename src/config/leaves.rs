@@ -1,0 +1,155 @@
+//! What the files say, value by value, under keys that do not move when something is put before
+//! them: to compare two versions of them.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::files::Files;
+use super::key::push_name;
+use super::lines::Lines;
+
+/// One value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// As TOML writes it.
+    pub value: String,
+    /// As in `routes.toml:12`.
+    pub place: String,
+    /// The entry that it is part of, as in `tenants` and `acme`; the second is empty for what is not
+    /// of an entry.
+    pub entry: (String, String),
+}
+
+/// All values of the files by their keys, as in `tenants.acme.routes[/billing/*].timeout`. An entry
+/// that says nothing is there under its own key, as `{}`.
+pub fn leaves(files: &Files) -> BTreeMap<String, Leaf> {
+    let mut leaves = BTreeMap::new();
+    for file in &files.files {
+        let Ok(table) = DeTable::parse(&file.text) else { continue };
+        let lines = Lines::of(&file.text);
+        let place = |at: usize| format!("{}:{}", file.path.display(), lines.place(at).0);
+        let mut walk = Walk { place: &place, leaves: &mut leaves, entry: Default::default() };
+        walk.table("", table.get_ref(), 0);
+    }
+    leaves
+}
+
+struct Walk<'w> {
+    place: &'w dyn Fn(usize) -> String,
+    leaves: &'w mut BTreeMap<String, Leaf>,
+    entry: (String, String),
+}
+
+impl Walk<'_> {
+    fn table(&mut self, key: &str, table: &DeTable<'_>, depth: usize) {
+        for (name, value) in table {
+            let mut below = key.to_owned();
+            push_name(&mut below, name.get_ref());
+            match depth {
+                0 => self.entry = (name.get_ref().to_string(), String::new()),
+                1 => self.entry.1 = name.get_ref().to_string(),
+                _ => {}
+            }
+            self.value(&below, name.span().start, value, depth + 1);
+        }
+    }
+
+    fn value(&mut self, key: &str, at: usize, value: &Spanned<DeValue<'_>>, depth: usize) {
+        match value.get_ref() {
+            DeValue::Table(table) if !table.is_empty() => self.table(key, table, depth),
+            DeValue::Array(array) if array.iter().any(is_table) => self.array(key, array, depth),
+            other => {
+                let leaf =
+                    Leaf { value: text(other), place: (self.place)(at), entry: self.entry.clone() };
+                self.leaves.insert(key.to_owned(), leaf);
+            }
+        }
+    }
+
+    /// Elements by what tells them apart; those that nothing does, by their number.
+    fn array(&mut self, key: &str, array: &DeArray<'_>, depth: usize) {
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        for element in array {
+            let label = label(element.get_ref());
+            let count = seen.entry(label.clone()).or_default();
+            *count += 1;
+            let key = match *count {
+                1 => format!("{key}[{label}]"),
+                more => format!("{key}[{label} #{more}]"),
+            };
+            self.value(&key, element.span().start, element, depth.max(2) + 1);
+        }
+    }
+}
+
+fn is_table(value: &Spanned<DeValue<'_>>) -> bool {
+    matches!(value.get_ref(), DeValue::Table(_))
+}
+
+/// What tells an element of a list from the others.
+fn label(value: &DeValue<'_>) -> String {
+    let DeValue::Table(table) = value else { return text(value) };
+    let said = |name: &str| table.get(name).map(|value| bare(value.get_ref()));
+    if let Some(name) = said("name").or_else(|| said("address")) {
+        return name;
+    }
+    let parts: Vec<String> =
+        ["methods", "host", "path", "pool"].iter().filter_map(|name| said(name)).collect();
+    parts.join(" ")
+}
+
+/// A text without its quotes.
+fn bare(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => text.to_string(),
+        other => text(other),
+    }
+}
+
+fn text(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(truth) => truth.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(array) => {
+            let parts: Vec<String> = array.iter().map(|part| text(part.get_ref())).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        DeValue::Table(_) => "{}".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_has_a_key_that_does_not_move_with_its_neighbours() {
+        let text = "[tenants.acme]\npool = \"a\"\n[[tenants.acme.routes]]\npath = \"/a\"\ntimeout = \"5s\"\n\
+                    [[tenants.acme.routes]]\npath = \"/a\"\nmethods = [\"POST\", \"PUT\"]\n\
+                    [[tenants.acme.routes]]\npath = \"/a\"\n[pools.\"a.b\"]\n";
+
+        let all = leaves(&Files::of_text("r.toml", text));
+
+        let told: Vec<String> = all
+            .iter()
+            .map(|(key, leaf)| format!("{key} = {} {} {}", leaf.value, leaf.place, leaf.entry.1))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "pools.\"a.b\" = {} r.toml:11 a.b",
+                "tenants.acme.pool = \"a\" r.toml:2 acme",
+                "tenants.acme.routes[/a #2].path = \"/a\" r.toml:10 acme",
+                "tenants.acme.routes[/a].path = \"/a\" r.toml:4 acme",
+                "tenants.acme.routes[/a].timeout = \"5s\" r.toml:5 acme",
+                "tenants.acme.routes[[\"POST\", \"PUT\"] /a].methods = [\"POST\", \"PUT\"] r.toml:8 acme",
+                "tenants.acme.routes[[\"POST\", \"PUT\"] /a].path = \"/a\" r.toml:7 acme",
+            ]
+        );
+    }
+}

@@ -1,0 +1,318 @@
+//! Where a request would go, and why: asked of files that nobody serves yet, or of what is live.
+
+mod settings;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
+
+use crate::base::snapshot::Snapshot;
+use crate::config::Files;
+use crate::config::places::{self, Step, Steps};
+use crate::config::spec::{RoutesSpec, SplitBy, TenantState};
+use crate::discovery;
+use crate::model::endpoint::Health;
+use crate::model::ids::TenantId;
+use crate::model::members::Member;
+use crate::pool::Pool;
+use crate::routing::action::Action;
+use crate::routing::explain::{self, Verdict, Way};
+use crate::routing::naming::Named;
+use crate::routing::route::Route;
+use crate::routing::table::Table;
+use crate::routing::tenant::Tenant;
+use crate::routing::{Query, host};
+
+use super::generation::{Fault, Live};
+use super::load::{self, Loaded, Materials};
+use super::nothing;
+
+pub use settings::Setting;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The tenant, where the request itself does not name it.
+    pub tenant: Option<TenantId>,
+    /// The request. Its target is a path, its host a field.
+    pub head: Parts,
+}
+
+/// Where a request would go, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Method and target.
+    pub request: String,
+    /// What becomes of it, in one sentence.
+    pub outcome: String,
+    /// How its tenant was named, up to the way that decided.
+    pub naming: Vec<Way>,
+    /// The tenant.
+    pub tenant: Option<Placed>,
+    /// The tenant's routes, the chosen one first, each with why it does not take the request.
+    pub routes: Vec<Judged>,
+    /// The pool that it goes to.
+    pub pool: Option<Destination>,
+    /// What applies to it, and where each value was set.
+    pub settings: Vec<Setting>,
+}
+
+/// A name and where a file says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The name.
+    pub name: String,
+    /// As in `routes.toml:12`.
+    pub place: Option<String>,
+}
+
+/// A route, and where a file says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// What it thinks of the request.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// As in `routes.toml:12`.
+    pub place: Option<String>,
+}
+
+/// A pool and who is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// Its name.
+    pub name: String,
+    /// As in `routes.toml:12`.
+    pub place: Option<String>,
+    /// Where its endpoints come from, as in `dns billing.internal:8080`.
+    pub sources: Vec<String>,
+    /// Its endpoints; none where nobody serves the files.
+    pub endpoints: Vec<Candidate>,
+    /// Too few are healthy, so that all are used.
+    pub panicking: bool,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Where it listens.
+    pub address: String,
+    /// Whether it may be picked.
+    pub eligible: bool,
+    /// Why not, or what is known of it.
+    pub why: String,
+}
+
+/// Answers for what is live.
+#[derive(Clone, Debug)]
+pub struct Explainer {
+    table: Snapshot<Table>,
+    live: Snapshot<Live>,
+}
+
+impl Explainer {
+    /// Answers for this table and what it was made from.
+    pub fn new(table: Snapshot<Table>, live: Snapshot<Live>) -> Self {
+        Self { table, live }
+    }
+
+    /// Where the running gateway would send a request; `None` while nothing is live. Its cost grows
+    /// with the files: call it where a thread may be busy.
+    pub fn explain(&self, question: &Question) -> Option<Explained> {
+        let (table, live) = (self.table.load(), self.live.load());
+        let loaded = live.loaded.as_ref()?;
+        Some(
+            Told { table: &table, spec: &loaded.spec, files: &loaded.files, live: true }
+                .answer(question),
+        )
+    }
+}
+
+/// Where a gateway that served these files would send a request.
+///
+/// # Errors
+/// What is wrong with the files.
+pub fn explain(
+    files: Files,
+    spec: RoutesSpec,
+    question: &Question,
+) -> Result<Explained, Vec<Fault>> {
+    let materials = Materials {
+        loaded: Loaded { files: files.clone(), spec: Arc::new(spec) },
+        running: super::plan::Pools::new(),
+        numbers: super::plan::Numbers::default(),
+        previous: Arc::new(nothing()),
+        generation: 1,
+    };
+    let made = load::make(materials)?;
+    let told = Told { table: &made.table, spec: &made.loaded.spec, files: &files, live: false };
+    Ok(told.answer(question))
+}
+
+/// What an answer is told from.
+struct Told<'t> {
+    table: &'t Table,
+    spec: &'t RoutesSpec,
+    files: &'t Files,
+    live: bool,
+}
+
+impl Told<'_> {
+    fn answer(&self, question: &Question) -> Explained {
+        let head = &question.head;
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let mut explained = Explained {
+            request: format!("{} {target}", head.method),
+            outcome: String::new(),
+            naming: Vec::new(),
+            tenant: None,
+            routes: Vec::new(),
+            pool: None,
+            settings: Vec::new(),
+        };
+        explained.outcome = match self.name(question, &mut explained) {
+            Ok(named) => self.route(&named, head, &mut explained),
+            Err(refusal) => refusal,
+        };
+        explained
+    }
+
+    fn name<'h>(
+        &self,
+        question: &'h Question,
+        explained: &mut Explained,
+    ) -> Result<Named<'_, 'h>, String> {
+        let head = &question.head;
+        let named = match &question.tenant {
+            Some(id) => {
+                let way = Way {
+                    way: "the question".into(),
+                    says: format!("names \"{id}\""),
+                    decides: true,
+                };
+                explained.naming = vec![way];
+                self.table
+                    .tenant(id.as_str())
+                    .map(|tenant| Named { tenant, path: head.uri.path() })
+                    .ok_or_else(|| format!("there is no tenant \"{id}\""))
+            }
+            None => {
+                explained.naming = explain::naming(self.table, head);
+                self.table.name(head, None).map_err(|error| error.to_string())
+            }
+        };
+        named.map_err(|error| format!("is refused: {error}"))
+    }
+
+    fn route(&self, named: &Named<'_, '_>, head: &Parts, explained: &mut Explained) -> String {
+        let tenant = named.tenant;
+        let id = tenant.id();
+        let host = host::of(head);
+        let query = Query {
+            host: host.as_deref(),
+            path: named.path,
+            method: &head.method,
+            headers: &head.headers,
+            query: head.uri.query(),
+        };
+        let chosen = tenant.find(&query);
+        let spec = self.spec.tenants.get(id);
+        let verdicts = spec
+            .map_or_else(Vec::new, |spec| explain::routes(self.spec, (id, spec), chosen, &query));
+        let decided = verdicts.first().filter(|verdict| verdict.chosen).map(steps_of);
+        let mut wanted = vec![places::names(&["tenants", id])];
+        wanted.extend(verdicts.iter().map(steps_of));
+        let mut at = places::find(self.files, &wanted).into_iter();
+        explained.tenant = Some(Placed { name: id.to_owned(), place: at.next().flatten() });
+        explained.routes = verdicts
+            .into_iter()
+            .zip(at)
+            .map(|(verdict, place)| Judged { verdict, place })
+            .collect();
+        if tenant.state == TenantState::Suspended {
+            return "is refused: the tenant is suspended".to_owned();
+        }
+        let (pool, outcome) = act(tenant, chosen.map(Arc::as_ref), head);
+        if let Some(pool) = pool {
+            explained.settings = settings::of(chosen.map(Arc::as_ref), decided, pool, self.files);
+            explained.pool = Some(self.destination(pool));
+            let path =
+                chosen.map_or(Cow::Borrowed(named.path), |route| route.rewrite.path(named.path));
+            let query = head.uri.query().map_or(String::new(), |query| format!("?{query}"));
+            return format!("{outcome} {}, as {} {path}{query}", pool.label.name, head.method);
+        }
+        outcome
+    }
+
+    fn destination(&self, pool: &Pool) -> Destination {
+        let name = pool.label.name.as_ref();
+        let place = places::find(self.files, &[places::names(&["pools", name])]).pop().flatten();
+        let set = pool.members.load();
+        Destination {
+            name: name.to_owned(),
+            place,
+            sources: pool.spec.sources.iter().map(discovery::label).collect(),
+            endpoints: if self.live { set.all.iter().map(candidate).collect() } else { Vec::new() },
+            panicking: self.live && set.eligible.panicking,
+        }
+    }
+}
+
+/// The pool that a request goes to, and what becomes of it.
+fn act<'t>(
+    tenant: &'t Tenant,
+    route: Option<&'t Route>,
+    head: &Parts,
+) -> (Option<&'t Arc<Pool>>, String) {
+    let forwarded = |pool| (Some(pool), "is forwarded to the pool".to_owned());
+    match route.map(|route| &route.action) {
+        Some(Action::Redirect(_)) => (None, "is answered with another location".to_owned()),
+        Some(Action::Respond(respond)) => {
+            (None, format!("is answered {} by the route itself", respond.status.as_u16()))
+        }
+        Some(Action::Forward(pool)) => forwarded(pool),
+        Some(Action::Split(split)) => match &split.by {
+            SplitBy::Header(name) if head.headers.contains_key(name) => {
+                let key = head.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
+                (Some(split.choose(key)), format!("is forwarded by its header {name} to the pool"))
+            }
+            _ => (None, "is forwarded to one of the split's pools, by the request's id".to_owned()),
+        },
+        Some(Action::TenantPool) | None => match &tenant.pool {
+            Some(pool) => forwarded(pool),
+            None => (None, "is refused: no route takes it, and the tenant has no pool".to_owned()),
+        },
+    }
+}
+
+fn steps_of(verdict: &Verdict) -> Steps {
+    // As in `tenants.acme`: the id may have dots of its own.
+    let (table, name) = verdict.of.split_once('.').unwrap_or((&verdict.of, ""));
+    let mut steps = places::names(&[table, name, "routes"]);
+    steps.push(Step::Index(verdict.index));
+    steps
+}
+
+fn candidate(member: &Member) -> Candidate {
+    let endpoint = &member.endpoint;
+    let why = match (endpoint.health(), endpoint.ejected_for()) {
+        (_, Some(time)) => format!("ejected after failures, for {} s more", time.as_secs().max(1)),
+        (Health::Up, _) => "its checks succeed".to_owned(),
+        (Health::Unchecked, _) => "it is not checked".to_owned(),
+        (Health::Pending, _) => "its first check has not ended".to_owned(),
+        (Health::Down, _) => match endpoint.reason() {
+            Some(reason) => format!("its checks fail: {reason}"),
+            None => "its checks fail".to_owned(),
+        },
+    };
+    let weightless = member.weight == 0;
+    Candidate {
+        address: endpoint.label.to_string(),
+        eligible: endpoint.is_eligible() && !weightless,
+        why: if weightless { "its weight is 0".to_owned() } else { why },
+    }
+}
+
+#[cfg(test)]
+mod tests;

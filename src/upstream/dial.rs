@@ -1,0 +1,54 @@
+//! Opens connections, to addresses and to Unix sockets.
+
+use std::io;
+use std::net;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::TcpStream;
+
+use crate::model::address::Address;
+
+/// Opens a connection. The caller bounds its time.
+///
+/// # Errors
+/// When nobody listens there, or the system gives no socket.
+pub async fn connect(to: &Address) -> io::Result<TcpStream> {
+    match to {
+        Address::Net(address) => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        }
+        Address::Unix(path) => stream_of(connect_unix(path).await?),
+    }
+}
+
+/// A stream over any connected socket that does not block: to the kernel, and so to everybody here,
+/// one over a Unix socket is read and written as one over TCP is. What only TCP has fails on it.
+///
+/// # Errors
+/// When the runtime does not take it.
+pub fn stream_of(socket: OwnedFd) -> io::Result<TcpStream> {
+    TcpStream::from_std(net::TcpStream::from(socket))
+}
+
+async fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
+    let address = SockAddr::unix(path)?;
+    loop {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&address) {
+            // The listener's queue is full, and no system tells when it no longer is.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            connected => return connected.map(|()| socket.into()),
+        }
+    }
+}
+
+/// 2 ms: a queue of a listener that works is emptied in less.
+const AGAIN: Duration = Duration::from_millis(2);

@@ -1,0 +1,3 @@
+//! Unix sockets on both sides of the gateway.
+
+mod endpoints;
