@@ -303,6 +303,43 @@ fn a_client_certificate_is_read_with_its_key_and_nothing_else_is_taken() {
 }
 
 #[test]
+fn a_page_of_many_tenants_is_in_memory_once() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("page.html"), "x".repeat(256 << 10)).unwrap();
+    let tenant = |id: usize, page: &str| {
+        format!("[tenants.t{id}]\nstate = \"suspended\"\nerror-pages = {{ 403 = {page} }}\n")
+    };
+    let text: String = (0..10)
+        .map(|id| tenant(id, "{ file = \"page.html\" }") + &tenant(10 + id, "{ body = \"b\" }"))
+        .collect();
+    let files = Files::of_text(folder.path().join("routes.toml"), &text);
+
+    let spec = check(&files).unwrap();
+
+    let pages = spec.tenants.values().map(|tenant| tenant.error_pages.as_ref().unwrap());
+    let different: std::collections::HashSet<_> =
+        pages.map(|pages| std::sync::Arc::as_ptr(&pages.pages[0].1)).collect();
+    assert_eq!((spec.tenants.len(), different.len()), (20, 2));
+}
+
+#[test]
+fn a_page_that_is_too_large_or_no_text_is_told_where_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("large.html"), "x".repeat((256 << 10) + 1)).unwrap();
+    std::fs::write(folder.path().join("latin.html"), b"Stra\xdfe").unwrap();
+    for (page, told) in [("large", "is larger than 256 KiB"), ("latin", "is not UTF-8 text")] {
+        let text = format!("[error-pages]\n404 = {{ file = \"{page}.html\" }}\n");
+        let files = Files::of_text(folder.path().join("routes.toml"), &text);
+
+        let problems = check(&files).unwrap_err();
+
+        let problem = problems.iter().next().unwrap();
+        assert_eq!((problem.line, problem.key.as_str()), (2, "error-pages.404.file"));
+        assert!(problem.what.ends_with(told) && problem.hint.is_some(), "{problem}");
+    }
+}
+
+#[test]
 fn a_flood_of_problems_is_cut_short_and_counted() {
     let mut text = String::new();
     for number in 0..5000 {

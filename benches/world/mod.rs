@@ -75,6 +75,7 @@ fn route(text: &str) -> RouteSpec {
         methods: Vec::new(),
         headers: Vec::new(),
         query: Vec::new(),
+        maintenance: None,
         action: ActionSpec::TenantPool,
         rewrite: RewriteSpec::default(),
         request_headers: HeaderEditsSpec::default(),
@@ -92,14 +93,18 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
     let set: Arc<str> = "common".into();
     let tenant = |at: usize| TenantSpec {
         state: TenantState::Active,
+        maintenance: None,
         pool: Some(PoolId(format!("pool-{}", at % 10).into())),
         routes: Vec::new(),
         route_sets: vec![Arc::clone(&set)],
+        error_pages: None,
+        sample: None,
         replay_memory: ByteSize(16 << 20),
     };
     let header = HeaderName::from_static("x-tenant-id");
     RoutesSpec {
         naming: NamingSpec { from: vec![NameFrom::Header(header.clone())], forward_as: header },
+        error_pages: Arc::default(),
         pools: BTreeMap::new(),
         route_sets: [(Arc::clone(&set), Arc::new(RouteSetSpec { routes }))].into(),
         tenants: (0..tenants)

@@ -6,7 +6,6 @@ mod endpoints;
 mod guard;
 mod reply;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -21,6 +20,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::control::explain::Explainer;
 use crate::control::generation::{Fault, Live, LiveCertificates, ReloadResult};
+use crate::model::address::Address;
 use crate::telemetry::registry::Metrics;
 
 use self::connections::LIMITS;
@@ -71,8 +71,8 @@ pub struct Front {
 /// One address where clients connect.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Address and the port that was bound.
-    pub address: SocketAddr,
+    /// Address and the port that was bound, or a Unix socket.
+    pub address: Address,
     /// Whether it speaks TLS.
     pub tls: bool,
 }

@@ -3,7 +3,6 @@
 //! **Invariant:** a file that is wrong, or that asks for what cannot be had, changes nothing.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +19,14 @@ use crate::config::{self, Problem, Problems};
 use crate::control::certificates::{self, Snapshots, places};
 use crate::control::generation::Fault;
 use crate::control::{Control, GatewayAsk};
+use crate::model::address::Address;
 use crate::proxy::door::{Door, Front as Says, Order};
 use crate::telemetry::registry::Metrics;
 
+use super::passed::Passed;
 use super::restart;
 use super::sockets::{self, BindError, Sockets};
+use super::unix::{FilesOfOpen, SocketFiles};
 
 /// `gateway.toml`, as a start has read it.
 #[derive(Clone, Debug)]
@@ -42,7 +44,9 @@ pub(super) struct Front {
     /// In their order.
     open: Vec<Open>,
     /// Every one that there ever was, by its address: it keeps its number and its name in metrics.
-    doors: BTreeMap<SocketAddr, Arc<Door>>,
+    doors: BTreeMap<Address, Arc<Door>>,
+    /// Of those that are Unix sockets.
+    files: FilesOfOpen,
     workers: Vec<mpsc::UnboundedSender<Order>>,
     keeper: mpsc::Sender<certificates::Ask>,
     metrics: Arc<Metrics>,
@@ -52,7 +56,7 @@ pub(super) struct Front {
 /// A listener that is open.
 #[derive(Clone, Debug)]
 struct Open {
-    address: SocketAddr,
+    address: Address,
     door: Arc<Door>,
 }
 
@@ -69,14 +73,16 @@ impl Front {
         sockets: Sockets,
         control: &Control,
         metrics: Arc<Metrics>,
-    ) -> Result<(Self, Ears), BindError> {
+    ) -> Result<(Self, Ears, SocketFiles), BindError> {
         let listeners = &gateway.listeners;
         let channels = std::iter::repeat_with(mpsc::unbounded_channel).take(gateway.workers);
         let (ways, ears) = channels.unzip();
+        let files = SocketFiles::default();
         let mut front = Self {
             listeners: Vec::new(),
             open: Vec::new(),
             doors: BTreeMap::new(),
+            files: files.open(),
             workers: ways,
             keeper: control.keeper.clone(),
             metrics,
@@ -85,7 +91,7 @@ impl Front {
         let fresh = (0..listeners.len()).collect();
         let places = vec![None; listeners.len()];
         front.rearrange(listeners.clone(), &places, control.tls.clone(), (fresh, sockets))?;
-        Ok((front, ears))
+        Ok((front, ears, files))
     }
 
     /// Where clients connect, and what is wrong with the file, for people.
@@ -172,11 +178,12 @@ impl Front {
         }
         let places = places(&self.listeners, &spec.listeners);
         let fresh: Vec<usize> = (0..places.len()).filter(|at| places[*at].is_none()).collect();
-        let wanted: Vec<SocketAddr> = fresh.iter().map(|at| spec.listeners[*at].address).collect();
-        let beside: Vec<SocketAddr> = self.open.iter().map(|open| open.address).collect();
+        let wanted = fresh.iter().map(|at| &spec.listeners[*at]);
+        let wanted: Vec<_> = wanted.map(|at| (at.address.clone(), at.mode)).collect();
+        let beside: Vec<Address> = self.open.iter().map(|open| open.address.clone()).collect();
         let cannot = |error: &BindError| vec![unbound(file, error)];
-        let sockets =
-            sockets::bind(&wanted, &beside, self.workers.len()).map_err(|e| cannot(&e))?;
+        let sockets = sockets::bind(&wanted, &beside, self.workers.len(), &mut Passed::default())
+            .map_err(|e| cannot(&e))?;
         let tls = self.present(spec.listeners.clone()).await?;
         let before = self.listeners.clone();
         match self.rearrange(spec.listeners, &places, tls, (fresh, sockets)) {
@@ -208,11 +215,14 @@ impl Front {
         listeners: Vec<ListenerSpec>,
         places: &[Option<usize>],
         tls: Snapshots,
-        (fresh, sockets): (Vec<usize>, Sockets),
+        (fresh, mut sockets): (Vec<usize>, Sockets),
     ) -> Result<Vec<Open>, BindError> {
         let addresses = sockets.addresses.clone();
+        // Gone with an error.
+        let files = std::mem::take(&mut sockets.files);
         let by_worker = sockets.listen()?;
-        let mut bound: BTreeMap<usize, SocketAddr> = fresh.iter().copied().zip(addresses).collect();
+        self.files.add(files);
+        let mut bound: BTreeMap<usize, Address> = fresh.iter().copied().zip(addresses).collect();
         let mut gone = std::mem::take(&mut self.open);
         let kept: Vec<Option<Open>> = places.iter().map(|at| Some(gone[(*at)?].clone())).collect();
         gone.retain(|open| !kept.iter().flatten().any(|kept| Arc::ptr_eq(&kept.door, &open.door)));
@@ -222,10 +232,17 @@ impl Front {
             let says = Says { spec: spec.clone(), tls };
             let open = match kept {
                 Some(open) => {
+                    if let Address::Unix(path) = &open.address
+                        && open.door.front().spec.mode != spec.mode
+                    {
+                        self.files.set_mode(path, spec.mode);
+                    }
                     open.door.change(says);
                     open
                 }
-                None => self.door(bound.remove(&number).unwrap_or(spec.address), says),
+                None => {
+                    self.door(bound.remove(&number).unwrap_or_else(|| spec.address.clone()), says)
+                }
             };
             self.open.push(open);
         }
@@ -241,7 +258,7 @@ impl Front {
     }
 
     /// The door at an address: a new one, or the one that was there before.
-    fn door(&mut self, address: SocketAddr, says: Says) -> Open {
+    fn door(&mut self, address: Address, says: Says) -> Open {
         let door = match self.doors.get(&address) {
             Some(door) => {
                 door.change(says);
@@ -249,7 +266,7 @@ impl Front {
             }
             None => {
                 let door = Door::new(self.doors.len(), says);
-                self.doors.insert(address, Arc::clone(&door));
+                self.doors.insert(address.clone(), Arc::clone(&door));
                 door
             }
         };
@@ -262,6 +279,9 @@ impl Front {
         let (closing, mut closed) = mpsc::channel(1);
         for Open { address, door } in gone {
             tracing::info!(%address, "a listener is closed; its connections drain");
+            if let Address::Unix(path) = &address {
+                self.files.remove(path);
+            }
             for worker in &self.workers {
                 drop(worker.send(Order::Close(Arc::clone(&door), closing.clone())));
             }
@@ -281,7 +301,7 @@ impl Front {
         names.sort_unstable();
         self.metrics.publish_listeners(names.into_iter().map(|(_, name)| name).collect());
         let listener = |(open, spec): (&Open, &ListenerSpec)| admin::Listener {
-            address: open.address,
+            address: open.address.clone(),
             tls: spec.tls.is_some(),
         };
         let listeners = self.open.iter().zip(&self.listeners).map(listener).collect();

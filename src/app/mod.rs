@@ -4,10 +4,13 @@ pub mod front;
 pub mod memory;
 pub mod nofile;
 pub mod outside;
+pub mod passed;
 mod restart;
+pub mod service;
 pub mod signals;
 pub mod sockets;
 pub mod translate;
+pub mod unix;
 pub mod workers;
 
 use std::io;
@@ -21,20 +24,26 @@ use tokio::time::{Instant, sleep};
 
 use crate::admin;
 use crate::base::memory::Memory;
+use crate::base::pulse::Pulses;
+use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec};
 use crate::control::certificates::Presented;
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
+use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
 use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
+use crate::telemetry::delta::Delta;
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
 
 use front::{Ears, Front, GatewayFile};
+use passed::{Passed, PassedError};
 use sockets::{BindError, Sockets};
+use unix::SocketFiles;
 use workers::{Body, WorkerLost, Workers};
 
 /// A gateway that serves. It belongs to the runtime that it was started on, which does its control
@@ -43,6 +52,7 @@ use workers::{Body, WorkerLost, Workers};
 #[derive(Debug)]
 pub struct App {
     addresses: Vec<SocketAddr>,
+    files: SocketFiles,
     admin: Option<SocketAddr>,
     control: Control,
     workers: Workers,
@@ -61,6 +71,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket that was passed cannot be used.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// The routes are broken.
     #[error(transparent)]
     Boot(#[from] BootError),
@@ -91,23 +104,25 @@ impl App {
     /// # Errors
     /// When something that it needs cannot be had; nothing is left running then.
     pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
-        Self::start_from(None, gateway, metrics).await
+        Self::start_from(None, Passed::default(), gateway, metrics).await
     }
 
-    /// As [`App::start`], and follows the file that `gateway` was read from: its listeners come,
-    /// change and go while the gateway runs.
+    /// As [`App::start`], on sockets that a service manager has passed, where their addresses are
+    /// configured. It follows the file that `gateway` was read from: its listeners come, change and
+    /// go while the gateway runs.
     ///
     /// # Errors
-    /// As [`App::start`].
+    /// When something that it needs cannot be had, or a passed socket is not wanted.
     pub async fn start_from(
         file: Option<GatewayFile>,
+        passed: Passed,
         gateway: GatewaySpec,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let started = Instant::now();
+        metrics.limit_tenants(gateway.metrics.tenants);
         let presented = look_outside(&gateway)?;
-        let sockets = bind(&gateway)?;
-        let admin = gateway.admin.map(sockets::listen_alone).transpose()?;
+        let (sockets, admin) = bind(&gateway, passed)?;
         let (lines, access_log) =
             AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
 
@@ -122,47 +137,50 @@ impl App {
 
         let phase = watch::Sender::new(Phase::Serving);
         let gateway = Arc::new(gateway);
-        let headcount = Headcount::new(gateway.workers);
-        let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
-        metrics.publish_memory(Arc::clone(&memory));
-        let setup = |number| Setup {
-            number,
+        let (front, ears, files) = Front::open(&gateway, sockets, &control, Arc::clone(&metrics))?;
+        let shown = front.shown();
+        let given = Given {
             gateway: Arc::clone(&gateway),
-            table: control.table.clone(),
-            headcount: Arc::clone(&headcount),
-            account: memory.account(number),
-            deltas: deltas.clone(),
-            access_log: lines.clone(),
+            control: &control,
+            metrics: &metrics,
+            deltas,
+            access_log: lines,
             phase: phase.subscribe(),
         };
-        let (front, ears) = Front::open(&gateway, sockets, &control, Arc::clone(&metrics))?;
-        let shown = front.shown();
-        let workers = serve(ears, setup)?;
+        let (workers, pulses) = serve(ears, given)?;
         if let Some(file) = file {
             let files = control.files.clone();
             tasks.spawn(|stop| front.follow(file, files, gateway_asks, stop));
         }
+        if service::is_there() {
+            let control = control.clone();
+            tasks.spawn(|stop| service::keep_told(control, pulses, stop));
+        }
         let draining = watch::Sender::new(false);
-        let state = admin::State {
-            about: Arc::new(admin::About { started, workers: gateway.workers }),
-            front: shown,
-            metrics,
-            explainer: control.explainer(),
-            live: control.live.clone(),
-            certificates: control.certificates.clone(),
-            draining: draining.subscribe(),
-            reload: control.asks.clone(),
-        };
+        let about = Arc::new(admin::About { started, workers: gateway.workers });
+        let state = state(about, shown, metrics, &control, draining.subscribe());
         let admin = admin
             .map(|listener| open_admin(listener, state, &mut tasks))
             .transpose()
             .map_err(StartError::Admin)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         let drain = gateway.drain;
-        Ok(Self { addresses, admin, control, workers, phase, draining, access_log, tasks, drain })
+        let addresses = addresses.iter().filter_map(Address::net).collect();
+        Ok(Self {
+            addresses,
+            files,
+            admin,
+            control,
+            workers,
+            phase,
+            draining,
+            access_log,
+            tasks,
+            drain,
+        })
     }
 
-    /// Where clients connected at the start, in the order of the listeners.
+    /// Where clients connected over TCP at the start, in the order of the listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -177,11 +195,12 @@ impl App {
         &self.control
     }
 
-    /// Has the routes loaded soon; what came of it is in the log.
-    pub fn ask_to_reload(&self) {
-        let (ask, _nobody) = oneshot::channel();
+    /// Has the routes loaded soon. What came of it is in the log, and told here.
+    pub fn ask_to_reload(&self) -> oneshot::Receiver<ReloadResult> {
+        let (ask, answer) = oneshot::channel();
         // Where the queue is full, the reload that is asked for is about to happen anyway.
         drop(self.control.asks.try_send(ask));
+        answer
     }
 
     /// Loads the routes now; `None` when the gateway is ending.
@@ -203,10 +222,13 @@ impl App {
     /// Drains and ends: readiness goes at once, the listeners a moment later, then the requests in
     /// flight have their time to finish.
     pub async fn stop(self) -> Ended {
+        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 3);
         tracing::info!(accept = ?self.drain.accept, timeout = ?self.drain.timeout, "draining");
         self.draining.send_replace(true);
         self.phase.send_replace(Phase::Closing);
         sleep(self.drain.accept).await;
+        // Whoever comes from now on finds nobody, or the next gateway.
+        drop(self.files);
         self.phase.send_replace(Phase::Draining);
         let cut_off = match self.workers.join(self.drain.timeout + GRACE).await {
             Ok(cut_off) => cut_off,
@@ -246,18 +268,72 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     Ok(presented)
 }
 
-fn bind(gateway: &GatewaySpec) -> Result<Sockets, BindError> {
-    let addresses: Vec<SocketAddr> =
-        gateway.listeners.iter().map(|listener| listener.address).collect();
-    sockets::bind(&addresses, &[], gateway.workers)
+/// Takes all addresses, the admin API's being the second.
+fn bind(
+    gateway: &GatewaySpec,
+    mut passed: Passed,
+) -> Result<(Sockets, Option<std::net::TcpListener>), StartError> {
+    let listeners = gateway.listeners.iter();
+    let wanted: Vec<_> = listeners.map(|at| (at.address.clone(), at.mode)).collect();
+    let sockets = sockets::bind(&wanted, &[], gateway.workers, &mut passed)?;
+    let listen_alone = |address| sockets::listen_alone(address, &mut passed);
+    let admin = gateway.admin.map(listen_alone).transpose()?;
+    passed.end()?;
+    Ok((sockets, admin))
 }
 
-fn serve(ears: Ears, setup: impl Fn(usize) -> Setup) -> Result<Workers, StartError> {
+/// What all workers are given.
+struct Given<'a> {
+    gateway: Arc<GatewaySpec>,
+    control: &'a Control,
+    metrics: &'a Metrics,
+    deltas: mpsc::Sender<Delta>,
+    access_log: AccessLog,
+    phase: watch::Receiver<Phase>,
+}
+
+/// Starts the workers, which beat the pulses.
+fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> {
+    let gateway = given.gateway;
+    let headcount = Headcount::new(gateway.workers);
+    let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
+    given.metrics.publish_memory(Arc::clone(&memory));
+    let mut pulses = Pulses::default();
     let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
-        let setup = setup(number);
+        let setup = Setup {
+            number,
+            pulse: pulses.add(),
+            gateway: Arc::clone(&gateway),
+            table: given.control.table.clone(),
+            headcount: Arc::clone(&headcount),
+            account: memory.account(number),
+            deltas: given.deltas.clone(),
+            access_log: given.access_log.clone(),
+            phase: given.phase.clone(),
+        };
         Box::new(move || Box::pin(worker::run(setup, orders)))
     });
-    Workers::start(bodies.collect()).map_err(StartError::Threads)
+    let workers = Workers::start(bodies.collect()).map_err(StartError::Threads)?;
+    Ok((workers, pulses))
+}
+
+fn state(
+    about: Arc<admin::About>,
+    front: Snapshot<admin::Front>,
+    metrics: Arc<Metrics>,
+    control: &Control,
+    draining: watch::Receiver<bool>,
+) -> admin::State {
+    admin::State {
+        about,
+        front,
+        metrics,
+        explainer: control.explainer(),
+        live: control.live.clone(),
+        certificates: control.certificates.clone(),
+        draining,
+        reload: control.asks.clone(),
+    }
 }
 
 fn open_admin(

@@ -1,6 +1,6 @@
 //! Which keys of `gateway.toml` are read at the start alone.
 
-use crate::config::spec::{AccessLogOutput, GatewaySpec};
+use crate::config::spec::{AccessLogOutput, AccessLogSpec, GatewaySpec};
 
 /// The keys that say something else now and take effect at the next start.
 pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static str> {
@@ -14,6 +14,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         dns,
         log,
         access_log,
+        metrics,
         downstream,
         buffers,
         drain,
@@ -24,9 +25,14 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         AccessLogOutput::File(file) => Err(file.path.clone()),
         other => Ok(other.clone()),
     };
+    let AccessLogSpec { output: _compared_above, format, sample, errors, mask, queue } = access_log;
+    let of_now = &now.access_log;
     let access_log_differs = output(running) != output(now)
-        || access_log.sample != now.access_log.sample
-        || access_log.queue != now.access_log.queue;
+        || *format != of_now.format
+        || *sample != of_now.sample
+        || *errors != of_now.errors
+        || *mask != of_now.mask
+        || *queue != of_now.queue;
     let state_differs = state.is_some() != now.state.is_some() || folder(running) != folder(now);
     let keys = [
         ("admin", *admin != now.admin),
@@ -36,6 +42,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         ("dns", *dns != now.dns),
         ("log", *log != now.log),
         ("access-log", access_log_differs),
+        ("metrics", *metrics != now.metrics),
         ("downstream", *downstream != now.downstream),
         ("memory", *buffers != now.buffers),
         ("drain", *drain != now.drain),

@@ -1,17 +1,38 @@
 //! The sockets that clients connect to: one per worker and listener, on the same address, so that
-//! the kernel spreads new connections over the workers.
+//! the kernel spreads new connections over the workers. A Unix socket is one that all workers share.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::base::listening::Listening;
+use crate::config::spec::FileMode;
+use crate::model::address::Address;
+
+use super::passed::{Passed, PassedError};
+use super::unix::{self, SocketFile, UnixBindError};
 
 /// Bound sockets. The addresses are taken, and nobody can connect before [`Sockets::listen`].
 #[derive(Debug)]
 pub struct Sockets {
     /// The address of each listener; where port 0 was asked for, with the port that was taken.
-    pub addresses: Vec<SocketAddr>,
-    by_worker: Vec<Vec<Socket>>,
+    pub addresses: Vec<Address>,
+    /// The files of Unix sockets.
+    pub files: Vec<SocketFile>,
+    by_worker: Vec<Vec<Bound>>,
+}
+
+/// One socket of one worker.
+#[derive(Debug)]
+enum Bound {
+    /// The worker's own, which listens later.
+    Net(Socket, SocketAddr),
+    /// All workers have the same, which listens already.
+    Unix(UnixListener),
 }
 
 /// Why an address cannot be listened on.
@@ -45,6 +66,12 @@ pub enum BindError {
         /// The address.
         address: SocketAddr,
     },
+    /// A Unix socket.
+    #[error(transparent)]
+    Unix(#[from] UnixBindError),
+    /// The service manager passed something else than is needed.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// Anything else.
     #[error("cannot listen on {address}: {source}")]
     Other {
@@ -67,32 +94,36 @@ impl BindError {
     }
 }
 
-/// Takes each address once per worker. The port of one may be in use `beside` for the other family.
+/// Takes each address once per worker: a socket that was passed, or one of its own. One of a Unix
+/// socket has the mode beside it. The port of one may be in use `beside` for the other family.
 ///
 /// # Errors
 /// When an address cannot be taken, another gateway's being one.
 pub fn bind(
-    addresses: &[SocketAddr],
-    beside: &[SocketAddr],
+    wanted: &[(Address, FileMode)],
+    beside: &[Address],
     workers: usize,
+    passed: &mut Passed,
 ) -> Result<Sockets, BindError> {
-    let mut by_worker: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut bound = Vec::with_capacity(addresses.len());
-    for &wanted in addresses {
-        let fail = |source| BindError::new(wanted, source);
-        let other = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), wanted.port());
-        let alone = !addresses.contains(&other) && !beside.contains(&other);
-        let families = if alone { Families::Both } else { Families::Own };
-        claim(wanted, families).map_err(fail)?;
-        let mut address = wanted;
-        for sockets in &mut by_worker {
-            let (socket, taken) = shared(address, families).map_err(fail)?;
-            address = taken;
-            sockets.push(socket);
+    let by_worker = (0..workers).map(|_| Vec::new()).collect();
+    let mut sockets = Sockets { addresses: Vec::new(), files: Vec::new(), by_worker };
+    for (address, mode) in wanted {
+        match address {
+            Address::Net(address) => {
+                let given = passed.workers(*address, workers)?;
+                if !given.is_empty() {
+                    sockets.take(*address, given)?;
+                    continue;
+                }
+                let all = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), address.port());
+                let mut others = wanted.iter().map(|(other, _)| other).chain(beside);
+                let alone = !others.any(|other| other.net() == Some(all));
+                sockets.bind(*address, if alone { Families::Both } else { Families::Own })?;
+            }
+            Address::Unix(path) => sockets.share(path, *mode)?,
         }
-        bound.push(address);
     }
-    Ok(Sockets { addresses: bound, by_worker })
+    Ok(sockets)
 }
 
 impl Sockets {
@@ -100,24 +131,64 @@ impl Sockets {
     ///
     /// # Errors
     /// When somebody else has taken an address meanwhile.
-    pub fn listen(self) -> Result<Vec<Vec<TcpListener>>, BindError> {
-        let Self { addresses, by_worker } = self;
-        let listen = |(socket, address): (Socket, &SocketAddr)| {
-            let listener = socket.listen(BACKLOG).map(|()| TcpListener::from(socket));
-            listener.map_err(|source| BindError::new(*address, source))
+    pub fn listen(self) -> Result<Vec<Vec<Listening>>, BindError> {
+        let listen = |bound: Bound| match bound {
+            Bound::Net(socket, address) => {
+                let listener = socket.listen(BACKLOG).map(|()| Listening::Net(socket.into()));
+                listener.map_err(|source| BindError::new(address, source))
+            }
+            Bound::Unix(listener) => Ok(Listening::Unix(listener)),
         };
-        by_worker
-            .into_iter()
-            .map(|sockets| sockets.into_iter().zip(&addresses).map(listen).collect())
-            .collect()
+        let by_worker = self.by_worker.into_iter();
+        by_worker.map(|sockets| sockets.into_iter().map(listen).collect()).collect()
+    }
+
+    fn bind(&mut self, wanted: SocketAddr, families: Families) -> Result<(), BindError> {
+        let fail = |source| BindError::new(wanted, source);
+        claim(wanted, families).map_err(fail)?;
+        let mut address = wanted;
+        for sockets in &mut self.by_worker {
+            let (socket, taken) = shared(address, families).map_err(fail)?;
+            address = taken;
+            sockets.push(Bound::Net(socket, taken));
+        }
+        self.addresses.push(address.into());
+        Ok(())
+    }
+
+    /// Uses sockets that were passed.
+    fn take(&mut self, address: SocketAddr, given: Vec<Socket>) -> Result<(), BindError> {
+        for (sockets, socket) in self.by_worker.iter_mut().zip(given) {
+            let lowered = socket.set_tcp_notsent_lowat(UNSENT);
+            lowered.map_err(|source| BindError::new(address, source))?;
+            sockets.push(Bound::Net(socket, address));
+        }
+        self.addresses.push(address.into());
+        Ok(())
+    }
+
+    /// The kernel does not spread the connections of a path over several sockets, so that all workers
+    /// accept from one.
+    fn share(&mut self, path: &Arc<Path>, mode: FileMode) -> Result<(), BindError> {
+        let (listener, file) = unix::listen(path, mode, BACKLOG)?;
+        for sockets in &mut self.by_worker {
+            let own = listener.try_clone().map_err(|error| UnixBindError::new(path, error))?;
+            sockets.push(Bound::Unix(own));
+        }
+        self.files.push(file);
+        self.addresses.push(Address::Unix(Arc::clone(path)));
+        Ok(())
     }
 }
 
-/// Listens on an address with one socket that shares it with nobody.
+/// Listens on an address with one socket that shares it with nobody: one that was passed, or an own.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub fn listen_alone(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub fn listen_alone(address: SocketAddr, passed: &mut Passed) -> Result<TcpListener, BindError> {
+    if let Some(listener) = passed.alone(address)? {
+        return Ok(listener);
+    }
     let fail = |source| BindError::new(address, source);
     let socket = open(address, Families::Both).map_err(fail)?;
     socket.bind(&address.into()).map_err(fail)?;
@@ -177,43 +248,55 @@ const UNSENT: u32 = 128 << 10;
 mod tests {
     use super::*;
 
-    fn any_port() -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 0))
+    fn any_port() -> Address {
+        ([127, 0, 0, 1], 0).into()
+    }
+
+    fn bind(addresses: &[Address], workers: usize) -> Result<Sockets, BindError> {
+        let wanted: Vec<_> = addresses.iter().map(|at| (at.clone(), FileMode(0o600))).collect();
+        super::bind(&wanted, &[], workers, &mut Passed::default())
+    }
+
+    fn net(listening: &Listening) -> &TcpListener {
+        match listening {
+            Listening::Net(listener) => listener,
+            Listening::Unix(_) => panic!("it is a Unix socket"),
+        }
     }
 
     #[test]
     fn what_is_accepted_keeps_little_unsent() {
-        let sockets = bind(&[any_port()], &[], 1).unwrap();
-        let address = sockets.addresses[0];
+        let sockets = bind(&[any_port()], 1).unwrap();
+        let address = sockets.addresses[0].net().unwrap();
         let listeners = sockets.listen().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
 
         // The listener does not block; the connection is there once `connect` has returned.
-        let accepted = Socket::from(listeners[0][0].accept().unwrap().0);
+        let accepted = Socket::from(net(&listeners[0][0]).accept().unwrap().0);
 
         assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT);
     }
 
     #[test]
     fn all_workers_share_the_port_that_the_first_one_took() {
-        let sockets = bind(&[any_port()], &[], 3).unwrap();
-        let address = sockets.addresses[0];
+        let sockets = bind(&[any_port()], 3).unwrap();
+        let address = sockets.addresses[0].net().unwrap();
 
         let listeners = sockets.listen().unwrap();
 
         assert_ne!(address.port(), 0);
         for own in listeners {
-            assert_eq!(own[0].local_addr().unwrap(), address);
+            assert_eq!(net(&own[0]).local_addr().unwrap(), address);
         }
     }
 
     #[test]
     fn a_second_gateway_on_the_same_port_is_told_so() {
-        let first = bind(&[any_port()], &[], 2).unwrap();
-        let address = first.addresses[0];
+        let first = bind(&[any_port()], 2).unwrap();
+        let address = first.addresses[0].clone();
         let _listening = first.listen().unwrap();
 
-        let error = bind(&[address], &[], 2).unwrap_err();
+        let error = bind(std::slice::from_ref(&address), 2).unwrap_err();
 
         let text = error.to_string();
         assert!(text.contains(&address.to_string()), "{text}");
@@ -222,20 +305,20 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_is_named() {
-        let error = bind(&[SocketAddr::from(([192, 0, 2, 1], 0))], &[], 1).unwrap_err();
+        let error = bind(&[([192, 0, 2, 1], 0).into()], 1).unwrap_err();
 
         assert!(matches!(error, BindError::NotHere { .. }), "{error}");
     }
 
     #[test]
     fn both_families_can_have_the_same_port() {
-        let first = bind(&["0.0.0.0:0".parse().unwrap()], &[], 1).unwrap();
-        let port = first.addresses[0].port();
+        let first = bind(&["0.0.0.0:0".parse().unwrap()], 1).unwrap();
+        let port = first.addresses[0].net().unwrap().port();
         drop(first);
         let both = ["0.0.0.0", "[::]"].map(|host| format!("{host}:{port}").parse().unwrap());
 
         // A machine without IPv6 cannot tell; any other must take both.
-        match bind(&both, &[], 2).and_then(Sockets::listen) {
+        match bind(&both, 2).and_then(Sockets::listen) {
             Ok(listeners) => assert_eq!(listeners.len(), 2),
             Err(error) => assert!(!matches!(error, BindError::InUse { .. }), "{error}"),
         }

@@ -1,6 +1,9 @@
 //! From what the config asks to what telemetry offers: the two know nothing of each other.
 
-use crate::config::spec::{AccessLogOutput, AccessLogSpec, LogFormat, LogSpec};
+use crate::config::spec::{AccessLogFormat, AccessLogOutput, AccessLogSpec, LogFormat, LogSpec};
+use crate::telemetry::access_log::Errors;
+use crate::telemetry::access_log::mask::Mask;
+use crate::telemetry::access_log::sample::Sample;
 use crate::telemetry::{access_log, lines, tracing};
 
 /// What the access log shall do.
@@ -10,7 +13,15 @@ pub fn access_log(spec: &AccessLogSpec) -> access_log::Options {
         AccessLogOutput::Stdout => Some(lines::Output::Stdout),
         AccessLogOutput::File(file) => Some(lines::Output::File(file.path.clone())),
     };
-    access_log::Options { output, sample: spec.sample, queue: spec.queue }
+    let format = match &spec.format {
+        AccessLogFormat::Json => access_log::Format::Json,
+        AccessLogFormat::Combined => access_log::Format::Combined,
+        AccessLogFormat::Pieces(pieces) => access_log::Format::Pieces(pieces.clone()),
+    };
+    let mask = Mask { query: spec.mask.query.clone(), headers: spec.mask.headers.clone() };
+    let errors = if spec.errors { Errors::All } else { Errors::Sampled };
+    let sample = Sample::of(spec.sample);
+    access_log::Options { output, format, mask, sample, errors, queue: spec.queue }
 }
 
 /// What the gateway's own log shall do.

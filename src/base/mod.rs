@@ -2,8 +2,10 @@
 
 pub mod ahead;
 pub mod join;
+pub mod listening;
 pub mod memory;
 pub mod network;
+pub mod pulse;
 pub mod small;
 pub mod snapshot;
 pub mod socket;

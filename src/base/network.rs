@@ -27,6 +27,35 @@ impl Network {
     }
 }
 
+/// Whose connections are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Those of a network.
+    Network(Network),
+    /// Those over Unix sockets, which have no address.
+    Unix,
+}
+
+impl Peers {
+    /// Whether a peer is among them; one without an address is on a Unix socket.
+    pub fn contain(&self, peer: Option<IpAddr>) -> bool {
+        match (self, peer) {
+            (Self::Network(network), Some(address)) => network.contains(address),
+            (Self::Unix, None) => true,
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Peers {
+    type Err = ();
+
+    /// Reads `unix`, or a network.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "unix" { Ok(Self::Unix) } else { text.parse().map(Self::Network) }
+    }
+}
+
 impl FromStr for Network {
     type Err = ();
 

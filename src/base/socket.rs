@@ -3,6 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,7 +20,16 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
     matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
 }
 
-/// A TCP stream.
+/// A stream over any connected socket that does not block: to the kernel, and so to everybody here,
+/// one over a Unix socket is read and written as one over TCP is. What only TCP has fails on it.
+///
+/// # Errors
+/// When the runtime does not take it.
+pub fn stream_of(socket: OwnedFd) -> io::Result<TcpStream> {
+    TcpStream::from_std(std::net::TcpStream::from(socket))
+}
+
+/// A TCP stream, or one over a Unix socket: see [`stream_of`].
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,

@@ -8,16 +8,13 @@ use clap::Args;
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::config::{self, Known};
 use crate::control::explain::{self, Explained, Question};
 use crate::model::ids::TenantId;
 use crate::pool::balancer;
+
+use super::asking;
 
 /// What request, and who is asked.
 #[derive(Args, Debug)]
@@ -46,10 +43,7 @@ pub(super) struct ExplainArgs {
 /// Answers, as text with a line break at its end.
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
     let explained = match &args.admin {
-        Some(admin) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(ask(admin, args))?
-        }
+        Some(admin) => ask(admin, args)?,
         None => by_files(args)?,
     };
     if args.json {
@@ -95,43 +89,12 @@ pub(crate) fn head(method: &Method, target: &Uri, headers: &[String]) -> anyhow:
     Ok(head)
 }
 
-async fn ask(admin: &Uri, args: &ExplainArgs) -> anyhow::Result<Explained> {
+fn ask(admin: &Uri, args: &ExplainArgs) -> anyhow::Result<Explained> {
     question(args)?; // what is wrong with it is told here, before anybody is asked
-    let Some(authority) = admin.authority().filter(|_| admin.scheme_str() == Some("http")) else {
-        bail!("--admin {admin} is not a URL, as in http://127.0.0.1:9900");
-    };
-    let port = authority.port_u16().unwrap_or(80);
-    let asked = async {
-        let stream = TcpStream::connect((authority.host().trim_matches(['[', ']']), port)).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::get(format!("/api/v1/explain?{}", query(args)))
-            .header(HOST, authority.as_str())
-            .body(Empty::<Bytes>::new())?;
-        let exchange = async {
-            let (head, body) = sender.send_request(request).await?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER)
-                .collect()
-                .await
-                .map_err(anyhow::Error::from_boxed)?;
-            anyhow::Ok((head.status, body.to_bytes()))
-        };
-        tokio::select! {
-            done = exchange => done,
-            ended = connection => Err(ended.err().map_or_else(
-                || anyhow::anyhow!("the connection was closed"),
-                anyhow::Error::from,
-            )),
-        }
-    };
-    let (status, body) = timeout(LIMIT, asked)
-        .await
-        .map_err(|_| anyhow::anyhow!("no answer within {LIMIT:?}"))
-        .and_then(|done| done)
-        .with_context(|| format!("the admin API at {admin} cannot be asked"))?;
+    let path = format!("/api/v1/explain?{}", query(args));
+    let (status, body) = asking::get(admin, &path, LIMIT)?;
     if !status.is_success() {
-        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let detail = problem.get("detail").and_then(|detail| detail.as_str()).unwrap_or_default();
+        let detail = asking::detail(&body);
         bail!("the admin API answered {status}: {detail}");
     }
     serde_json::from_slice(&body).context("the admin API answered with something else")
@@ -214,5 +177,3 @@ fn text(explained: &Explained) -> String {
 
 /// 10 s: a hundred thousand tenants are read through in less than one.
 const LIMIT: Duration = Duration::from_secs(10);
-/// 64 MiB: more routes than a tenant has.
-const MAX_ANSWER: usize = 64 << 20;

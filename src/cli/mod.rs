@@ -1,10 +1,12 @@
 //! The commands: what is typed, which one runs, and what becomes of an error.
 
+mod asking;
 pub mod check;
 pub mod demo;
 mod diff;
 mod explain;
 mod generate;
+mod healthcheck;
 pub mod run;
 pub mod schema;
 
@@ -23,6 +25,7 @@ use demo::DemoArgs;
 use demo::backend::BackendArgs;
 use diff::DiffArgs;
 use explain::ExplainArgs;
+use healthcheck::HealthcheckArgs;
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -66,6 +69,8 @@ enum Command {
         /// Of which command; without it, the page that names all
         command: Option<String>,
     },
+    /// Ask a running gateway whether it is ready: exit code 0 or 1
+    Healthcheck(HealthcheckArgs),
     /// Serve two tenants with four small backends of its own, to try things on
     Demo(DemoArgs),
     /// One backend of the demo
@@ -102,6 +107,9 @@ pub fn main() -> ExitCode {
             let page = generate::man(command.as_deref());
             page.and_then(|page| print(&page)).map(|()| ExitCode::SUCCESS)
         }
+        Command::Healthcheck(args) => healthcheck::healthcheck(&args)
+            .and_then(|text| print(&text))
+            .map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => run::demo(&args),
         Command::DemoBackend(args) => demo::backend::run(&args).map(|()| ExitCode::SUCCESS),
     };
@@ -186,7 +194,17 @@ mod tests {
     fn the_help_is_the_one_that_was_agreed_on() {
         let typed = |words: &[&str]| Typed::try_parse_from(words).unwrap_err().to_string();
         let mut help = typed(&["tenantry", "--help"]);
-        for name in ["run", "check", "explain", "diff", "schema", "completions", "man", "demo"] {
+        for name in [
+            "run",
+            "check",
+            "explain",
+            "diff",
+            "schema",
+            "completions",
+            "man",
+            "healthcheck",
+            "demo",
+        ] {
             help += &format!("\n--- {name} ---\n{}", typed(&["tenantry", name, "--help"]));
         }
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::app::front::GatewayFile;
+use crate::app::passed::Passed;
 use crate::app::signals::{Signal, Signals};
-use crate::app::{App, nofile, translate};
+use crate::app::{App, nofile, service, translate};
 use crate::config;
 use crate::config::spec::GatewaySpec;
+use crate::control::generation::ReloadResult;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::install;
 
@@ -54,6 +57,7 @@ pub fn serve(
     file: GatewayFile,
     ready: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
+    let passed = Passed::take()?; // first: it changes the environment, which threads read
     let mut gateway = file.spec.clone();
     let metrics = Arc::new(Metrics::new());
     let log = install(&translate::log(&gateway.log), &metrics)?;
@@ -66,7 +70,7 @@ pub fn serve(
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    let done = runtime.block_on(Box::pin(live(file, gateway, metrics, ready)));
+    let done = runtime.block_on(Box::pin(live((file, passed), gateway, metrics, ready)));
     // What is still busy there (a look-up, a check of a large file) must not hold up the end.
     runtime.shutdown_background();
     log.end(LOG_LIMIT);
@@ -90,27 +94,35 @@ fn fit(max_connections: &mut usize, open_files: Option<u64>) {
 }
 
 async fn live(
-    file: GatewayFile,
+    (file, passed): (GatewayFile, Passed),
     gateway: GatewaySpec,
     metrics: Arc<Metrics>,
     ready: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let mut app = tokio::select! {
-        app = App::start_from(Some(file), gateway, metrics) => app?,
+        app = App::start_from(Some(file), passed, gateway, metrics) => app?,
         () = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
     ready(&app)?;
+    service::ready(app.control());
+    let mut reload = None;
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             lost = app.failed() => return Err(lost.into()),
+            () = end(&mut reload) => {
+                reload = None;
+                service::ready(app.control());
+                continue;
+            }
         };
         match signal {
             Signal::Stop => break,
             Signal::Reload => {
                 app.reopen_logs();
-                app.ask_to_reload();
+                service::reloading();
+                reload = Some(app.ask_to_reload());
             }
         }
     }
@@ -120,6 +132,14 @@ async fn live(
             tracing::warn!("a second signal ends the drain; what is in flight is cut off");
             Ok(ExitCode::from(CUT_SHORT))
         }
+    }
+}
+
+/// The end of a reload, good or bad; never, where there is none.
+async fn end(reload: &mut Option<oneshot::Receiver<ReloadResult>>) {
+    match reload {
+        Some(answer) => drop(answer.await),
+        None => std::future::pending().await,
     }
 }
 

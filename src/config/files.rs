@@ -33,6 +33,11 @@ impl Files {
         Self { root: path.clone(), files: vec![File { path, text: text.into() }] }
     }
 
+    /// The folder of a file, where relative paths in it start.
+    pub(super) fn folder(&self, file: usize) -> Option<&Path> {
+        self.files.get(file).and_then(|file| file.path.parent())
+    }
+
     /// Whether no file says anything, not even a comment.
     pub(super) fn are_blank(&self) -> bool {
         let is_blank =

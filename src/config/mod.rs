@@ -1,6 +1,7 @@
 //! What was asked: the files' words, checked as a whole, as typed values. A file that is wrong in
 //! any place gives no meaning at all, only the list of everything that is wrong with it.
 
+pub mod answers;
 mod check;
 mod faults;
 mod files;
@@ -21,6 +22,7 @@ mod tree;
 
 use std::path::Path;
 
+use check::Lost;
 pub use check::{Checked, Known};
 pub use files::{File, Files, read_routes};
 pub use problem::{Place, Problem, Problems};
@@ -44,7 +46,7 @@ pub fn check_gateway(files: &Files) -> Result<GatewaySpec, Problems> {
     check::check_gateway(files, &environment)
 }
 
-/// Checks the routes files. Reads the certificates and keys that they name, and nothing else.
+/// Checks the routes files. Reads the certificates, keys and pages that they name, and nothing else.
 ///
 /// # Errors
 /// Everything that is wrong with all of them.
@@ -54,7 +56,13 @@ pub fn check_routes(files: &Files, known: &Known<'_>) -> Result<RoutesSpec, Prob
 
 /// As [`check_routes`]; tells which files were read beside the routes, wrong ones too.
 pub fn check_routes_whole(files: &Files, known: &Known<'_>) -> Checked {
-    check::check_routes(files, known, &environment)
+    check::check_routes(files, known, &environment, Lost::Problem)
+}
+
+/// Checks routes files that were kept from another start. The pages that they name need not be
+/// there any more: without its page an answer is the gateway's own.
+pub fn check_kept_routes(files: &Files, known: &Known<'_>) -> Checked {
+    check::check_routes(files, known, &environment, Lost::LeftOut)
 }
 
 /// As [`check_routes`], with variables from elsewhere than the process's environment.
@@ -66,7 +74,7 @@ pub fn check_routes_with(
     known: &Known<'_>,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<RoutesSpec, Problems> {
-    check::check_routes(files, known, lookup).result
+    check::check_routes(files, known, lookup, Lost::Problem).result
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -2,6 +2,7 @@
 //! checks again. Two specs that are equal ask for the same, so that what is built from one is kept.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,11 +11,13 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use crate::base::network::Network;
+use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
 use crate::model::ids::{PoolId, TenantId};
+use crate::model::log_line::Piece;
 
+use super::answers::{ErrorPagesSpec, MaintenanceSpec};
 use super::problem::Place;
 
 /// `gateway.toml`: read at the start, and its listeners whenever it changes.
@@ -36,6 +39,8 @@ pub struct GatewaySpec {
     pub log: LogSpec,
     /// One line a request.
     pub access_log: AccessLogSpec,
+    /// What is measured.
+    pub metrics: MetricsSpec,
     /// What a client may take.
     pub downstream: DownstreamSpec,
     /// What all clients and endpoints together may take of the memory, in bytes; `None` = a quarter
@@ -48,32 +53,44 @@ pub struct GatewaySpec {
 /// One address that accepts connections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerSpec {
-    /// Address and port; port 0 takes a free one.
-    pub address: SocketAddr,
+    /// Address and port, or a Unix socket; port 0 takes a free one.
+    pub address: Address,
+    /// The mode of a Unix socket's file. Default 0660.
+    pub mode: FileMode,
     /// With it, the listener speaks TLS.
     pub tls: Option<ListenerTlsSpec>,
     /// Connections at once on this listener; `None` = what `downstream` allows.
     pub max_connections: Option<usize>,
-    /// Networks whose connections must begin with a PROXY protocol header, all others being
+    /// Peers whose connections must begin with a PROXY protocol header, all others being
     /// refused; `None` = no header is read. Never empty.
-    pub proxy_protocol: Option<Vec<Network>>,
+    pub proxy_protocol: Option<Vec<Peers>>,
     /// Proxies in front that are believed when they say whom a request is for; `None` = nobody is.
     pub trusted_proxies: Option<Arc<TrustedProxiesSpec>>,
+}
+
+/// The permissions of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl fmt::Debug for FileMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
 }
 
 /// Proxies in front that are believed when they say whom a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedProxiesSpec {
-    /// Their networks; never empty.
-    pub from: Vec<Network>,
+    /// Where they are; never empty.
+    pub from: Vec<Peers>,
     /// The field by which they say it.
     pub field: ChainField,
 }
 
 impl TrustedProxiesSpec {
-    /// Whether a proxy of this address is believed.
-    pub fn trusts(&self, address: IpAddr) -> bool {
-        self.from.iter().any(|network| network.contains(address))
+    /// Whether a proxy of this address is believed; `None` = one at a Unix socket.
+    pub fn trusts(&self, address: Option<IpAddr>) -> bool {
+        self.from.iter().any(|peers| peers.contain(address))
     }
 }
 
@@ -178,10 +195,36 @@ pub enum LogFormat {
 pub struct AccessLogSpec {
     /// Where the lines go.
     pub output: AccessLogOutput,
+    /// How a line looks. Default JSON.
+    pub format: AccessLogFormat,
     /// The share of requests that leave a line. Default 100 %.
     pub sample: Percent,
+    /// Whether failed requests leave a line in any case. Default: yes.
+    pub errors: bool,
+    /// What is not shown.
+    pub mask: MaskSpec,
     /// Lines that may wait for the writer; more are dropped and counted. Default 8192.
     pub queue: usize,
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// One JSON object.
+    Json,
+    /// As web servers write it.
+    Combined,
+    /// These pieces.
+    Pieces(Vec<Piece>),
+}
+
+/// Names whose values are not shown in logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaskSpec {
+    /// Query parameters, in lower case.
+    pub query: Vec<String>,
+    /// Fields of a head.
+    pub headers: Vec<HeaderName>,
 }
 
 /// Where access log lines go.
@@ -193,6 +236,13 @@ pub enum AccessLogOutput {
     Stdout,
     /// Appended to a file.
     File(NamedPath),
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsSpec {
+    /// Tenants that have series of their own. Default 1,000.
+    pub tenants: usize,
 }
 
 /// What a client may take.
@@ -248,6 +298,8 @@ pub struct DrainSpec {
 pub struct RoutesSpec {
     /// How a request names its tenant.
     pub naming: NamingSpec,
+    /// Pages in place of the gateway's own answers, of tenants that have none of their own.
+    pub error_pages: Arc<ErrorPagesSpec>,
     /// Sets of endpoints by name.
     pub pools: BTreeMap<PoolId, Arc<PoolSpec>>,
     /// Route sets that tenants use by name.
@@ -320,12 +372,18 @@ pub enum PathTenant {
 pub struct TenantSpec {
     /// Whether it is served.
     pub state: TenantState,
+    /// There while its state is [`TenantState::Maintenance`].
+    pub maintenance: Option<Box<MaintenanceSpec>>,
     /// Where requests go that no route matches, and where a route without an action sends them.
     pub pool: Option<PoolId>,
     /// Its own routes.
     pub routes: Vec<RouteSpec>,
     /// Names of the route sets that it uses, in order.
     pub route_sets: Vec<Arc<str>>,
+    /// Its pages in place of the gateway's own answers; `None` = it has none.
+    pub error_pages: Option<Arc<ErrorPagesSpec>>,
+    /// The share of its requests that leave a line; `None` = as the access log says.
+    pub sample: Option<Percent>,
     /// Memory that copies of request bodies kept for retries may take at once. Default 16 MiB.
     pub replay_memory: ByteSize,
 }
@@ -335,8 +393,19 @@ pub struct TenantSpec {
 pub enum TenantState {
     /// Served.
     Active,
+    /// Every request is answered 503, save those of clients that are let in.
+    Maintenance,
     /// Every request is answered 403.
     Suspended,
+}
+
+/// Whether a route is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteState {
+    /// Served.
+    Active,
+    /// Every request is answered 503, save those of clients that are let in.
+    Maintenance,
 }
 
 /// Routes under a name, for many tenants.
@@ -361,6 +430,8 @@ pub struct RouteSpec {
     pub headers: Vec<(HeaderName, ValueSpec)>,
     /// Which query parameters; all must hold.
     pub query: Vec<(String, ValueSpec)>,
+    /// There while it is worked on.
+    pub maintenance: Option<Box<MaintenanceSpec>>,
     /// What to do.
     pub action: ActionSpec,
     /// How the request is changed before it is forwarded.

@@ -13,6 +13,8 @@ use crate::tls::expiry::Expiry;
 
 use super::load::Loaded;
 
+use super::standing::Standing;
+
 /// What is live at one instant.
 #[derive(Clone, Debug)]
 pub struct Live {
@@ -28,6 +30,8 @@ pub struct Live {
     pub problems: Vec<Fault>,
     /// Since when reloads fail; `None` = the last one worked.
     pub failed_since: Option<SystemTime>,
+    /// How many tenants are served, and what is being worked on.
+    pub standing: Standing,
     /// Every pool, in the order of the names.
     pub pools: Vec<LivePool>,
     /// The files' texts and what they mean.
@@ -169,6 +173,7 @@ impl Live {
             serving_last_good: false,
             problems: Vec::new(),
             failed_since: None,
+            standing: Standing::default(),
             pools: Vec::new(),
             loaded: None,
             ends: Vec::new(),

@@ -12,9 +12,11 @@ use crate::config::{self, Files, Known, Problem, Problems};
 use crate::pool::balancer;
 use crate::routing;
 use crate::routing::table::Table;
+use crate::telemetry::tenants::Slots;
 
 use super::generation::Fault;
 use super::plan::{self, Numbers, Pools};
+use super::standing::Standing;
 
 /// Files and what they mean.
 #[derive(Clone, Debug)]
@@ -40,6 +42,9 @@ pub(super) struct Made {
     pub(super) pools: Pools,
     pub(super) numbers: Numbers,
     pub(super) table: Table,
+    pub(super) standing: Standing,
+    /// The numbers of the tenants.
+    pub(super) slots: Slots,
 }
 
 /// Does `work` on a thread that may be busy. A panic there is a fault like any other: what is live
@@ -73,8 +78,17 @@ pub(super) struct Checked {
 
 /// Finds out what the files mean.
 pub(super) fn check(files: Files) -> Checked {
+    checked(files, config::check_routes_whole)
+}
+
+/// Finds out what files mean that were kept from another start.
+pub(super) fn check_kept(files: Files) -> Checked {
+    checked(files, config::check_kept_routes)
+}
+
+fn checked(files: Files, check: impl Fn(&Files, &Known<'_>) -> config::Checked) -> Checked {
     let known = Known { balancers: balancer::names() };
-    let config::Checked { result, references } = config::check_routes_whole(&files, &known);
+    let config::Checked { result, references } = check(&files, &known);
     let loaded = result.map(|spec| Loaded { files, spec: Arc::new(spec) });
     Checked { result: loaded.map_err(faults), references }
 }
@@ -94,7 +108,9 @@ pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
         found.into_iter().map(fault).collect::<Vec<Fault>>()
     })?;
     let table = routing::compile(&loaded.spec, Some(&previous), &pools, generation);
-    Ok(Made { loaded, pools, numbers, table })
+    let standing = Standing::of(&loaded.spec);
+    let slots = table.tenants().map(|tenant| tenant.label.slot).collect();
+    Ok(Made { loaded, pools, numbers, table, standing, slots })
 }
 
 fn faults(problems: Problems) -> Vec<Fault> {

@@ -6,6 +6,7 @@
 pub mod certificates;
 pub mod explain;
 pub mod generation;
+pub mod standing;
 pub mod state;
 
 mod bell;
@@ -200,7 +201,7 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
             listed(&faults)
         )
     };
-    let loaded = reloader.check(files).await.map_err(unusable)?;
+    let loaded = reloader.check_kept(files).await.map_err(unusable)?;
     reloader.apply(loaded, FIRST_PATIENCE, started).await.map_err(unusable)
 }
 
@@ -243,6 +244,7 @@ pub fn nothing() -> Table {
             from: Vec::new(),
             forward_as: http::HeaderName::from_static("x-tenant-id"),
         },
+        error_pages: Arc::default(),
         pools: [].into(),
         route_sets: [].into(),
         tenants: [].into(),

@@ -179,7 +179,20 @@ impl Reloader {
 
     /// Finds out what the files mean, and follows the files that they name.
     pub(super) async fn check(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        let checked = in_background(move || Ok(load::check(files))).await?;
+        self.check_by(files, load::check).await
+    }
+
+    /// As [`check`](Self::check), for files that were kept from another start.
+    pub(super) async fn check_kept(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
+        self.check_by(files, load::check_kept).await
+    }
+
+    async fn check_by(
+        &mut self,
+        files: Files,
+        check: fn(Files) -> load::Checked,
+    ) -> Result<Loaded, Vec<Fault>> {
+        let checked = in_background(move || Ok(check(files))).await?;
         self.references.follow(checked.references).await;
         checked.result
     }
@@ -225,14 +238,17 @@ impl Reloader {
         self.running.adopt(&made.pools, patience).await;
         let tenants = made.table.tenants().len();
         self.retired.add(self.table.load());
+        self.metrics.publish_tenants(made.slots);
         self.table.publish(Arc::new(made.table));
         self.running.retire(&made.pools);
         self.metrics.publish_pools(self.running.named());
         self.serving.publish(Arc::new(self.running.list()));
+        made.standing.publish(&self.metrics);
         self.live.publish(Arc::new(Live {
             generation,
             since: SystemTime::now(),
             files: made.loaded.files.files.iter().map(|file| file.path.clone()).collect(),
+            standing: made.standing,
             pools: self.running.live(),
             loaded: Some(Arc::new(made.loaded.clone())),
             ends: self.publish_ends(),

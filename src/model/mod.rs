@@ -1,5 +1,5 @@
-//! The nouns that the rooms meet on: names, identities, endpoints, the members of a pool, the
-//! gateway's fields.
+//! The nouns that the rooms meet on: names, identities, endpoints, the members of a pool, what a
+//! line of the access log tells, the gateway's fields.
 
 pub mod address;
 pub mod endpoint;
@@ -7,4 +7,5 @@ pub mod ends;
 pub mod fields;
 pub mod identity;
 pub mod ids;
+pub mod log_line;
 pub mod members;

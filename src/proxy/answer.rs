@@ -36,6 +36,8 @@ enum Content {
     Empty,
     /// Made by the gateway.
     Whole(Option<Bytes>),
+    /// Made by the gateway of parts that answers share; none of them is empty.
+    Parts(std::vec::IntoIter<Bytes>, u64),
     /// From an endpoint.
     Stream(Rc<RefCell<Download>>),
     /// The same, where the client gets nothing of it.
@@ -113,6 +115,13 @@ impl AnswerBody {
     /// A body that the gateway made.
     pub(super) fn whole(bytes: Bytes) -> Self {
         Self { content: Content::Whole(Some(bytes)), busy: None }
+    }
+
+    /// A body that the gateway made of parts.
+    pub(super) fn parts(mut parts: Vec<Bytes>) -> Self {
+        parts.retain(|part| !part.is_empty());
+        let size = parts.iter().map(|part| part.len() as u64).sum();
+        Self { content: Content::Parts(parts.into_iter(), size), busy: None }
     }
 
     /// What is left of it where the client gets no body. An endpoint of HTTP/2 may say only after the
@@ -307,6 +316,10 @@ impl Body for AnswerBody {
         match &mut self.get_mut().content {
             Content::Empty => Poll::Ready(None),
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Parts(parts, left) => Poll::Ready(parts.next().map(|part| {
+                *left -= part.len() as u64;
+                Ok(Frame::data(part))
+            })),
             Content::Stream(download) => download.borrow_mut().poll(context),
             Content::Unseen(download) => download.borrow_mut().poll_end(context),
         }
@@ -316,6 +329,7 @@ impl Body for AnswerBody {
         match &self.content {
             Content::Empty => true,
             Content::Whole(bytes) => bytes.is_none(),
+            Content::Parts(_, left) => *left == 0,
             Content::Stream(download) => {
                 let download = download.borrow();
                 download.ended && download.whole.is_none()
@@ -330,6 +344,7 @@ impl Body for AnswerBody {
             Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Content::Parts(_, left) => SizeHint::with_exact(*left),
             Content::Stream(download) => {
                 let download = download.borrow();
                 let left = download.length.map(|length| length.saturating_sub(download.bytes));

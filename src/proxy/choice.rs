@@ -7,6 +7,7 @@ use http::header::HeaderMap;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
+use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{RetrySpec, SplitBy, TenantState, TimeoutsSpec};
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -58,12 +59,21 @@ pub(super) fn choose<'t>(
     let named = table.name(head, identity)?;
     let tenant = named.tenant.as_ref();
     visit.note(|record| record.tenant = Some(tenant.label.clone()));
-    if tenant.state == TenantState::Suspended {
-        return Err(ExchangeError::Suspended);
+    visit.sample(tenant.sample, head);
+    match tenant.state {
+        TenantState::Active => {}
+        TenantState::Maintenance => let_in(tenant.maintenance(), visit)?,
+        TenantState::Suspended => return Err(ExchangeError::Suspended),
     }
 
     let route = find_route(tenant, head, named.path);
     visit.note_for_log(|record| record.route = route.map(|route| Arc::clone(&route.name)));
+
+    if let Some(route) = route.filter(|route| route.maintenance.is_some()) {
+        let_in(route.maintenance.as_deref(), visit).inspect_err(|_| {
+            visit.note_failure(|record| record.route = Some(Arc::clone(&route.name)))
+        })?;
+    }
 
     let pool = match route.map(|route| &route.action) {
         Some(Action::Redirect(redirect)) => return Ok(Chosen::Redirect(tenant, redirect)),
@@ -75,6 +85,17 @@ pub(super) fn choose<'t>(
     visit.note(|record| record.pool = Some(pool.label.clone()));
     let target = target(head, route, named.path)?;
     Ok(Chosen::Forward(Choice { tenant, route: route.map(Arc::as_ref), pool, target }))
+}
+
+/// Refuses who is not let in while something is worked on. Behind trusted proxies that is asked of
+/// the client whom they name.
+fn let_in(work: Option<&MaintenanceSpec>, visit: &Visit) -> Result<(), ExchangeError> {
+    match work {
+        Some(work) if !work.allow.iter().any(|peers| peers.contain(visit.client())) => {
+            Err(ExchangeError::Maintenance { retry_after: work.retry_after })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn find_route<'t>(tenant: &'t Tenant, head: &Parts, path: &str) -> Option<&'t Arc<Route>> {
@@ -123,6 +144,18 @@ fn target(
 }
 
 impl<'t> Choice<'t> {
+    /// Whether target or host become others before the request is forwarded.
+    pub(super) fn rewrites(&self) -> bool {
+        self.target.is_some() || self.route.is_some_and(|route| route.rewrite.host.is_some())
+    }
+
+    /// Tells the log which route it was, after a failure.
+    pub(super) fn note_failure(&self, visit: &mut Visit) {
+        visit.note_failure(|record| {
+            record.route = self.route.map(|route| Arc::clone(&route.name));
+        });
+    }
+
     /// The deadlines of this exchange.
     pub(super) fn deadlines(&self) -> Deadlines {
         let own = self.route.map_or(&TimeoutsSpec::UNSAID, |route| &route.timeouts);

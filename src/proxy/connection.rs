@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -48,10 +48,10 @@ use super::worker::{Phase, Worker};
 /// Who is downstream.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// The client's address.
-    pub(super) address: IpAddr,
+    /// The client's address; `None` = it is on a Unix socket.
+    pub(super) address: Option<IpAddr>,
     /// From where to where it connected.
-    ends: Ends,
+    ends: Option<Ends>,
     /// The same as a field's value.
     pub(super) client: HeaderValue,
     /// `http` or `https`.
@@ -70,11 +70,14 @@ pub(super) struct Peer {
 impl Peer {
     /// Whom a connection to an endpoint is for. A trusted proxy does not tell its client's port.
     pub(super) fn whom(&self, told: Option<&Told>) -> Whom {
-        let source = match told {
-            Some(told) if told.client != self.address => SocketAddr::new(told.client, 0),
-            _ => self.ends.source,
+        let named = told.map(|told| told.client).filter(|client| *client != self.address);
+        let Some(client) = named.flatten() else {
+            return self.ends.map_or(Whom::Unknown, Whom::Client);
         };
-        Whom::Client(Ends { source, ..self.ends })
+        // Of somebody who came over a Unix socket nobody knows where to.
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let destination = self.ends.map_or(nowhere, |ends| ends.destination);
+        Whom::Client(Ends { source: SocketAddr::new(client, 0), destination })
     }
 }
 
@@ -104,21 +107,20 @@ impl Drop for Busy {
 /// Serves one connection until it ends.
 pub(super) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, arrival: Arrival) {
     let Arrival { address, front, mut open, seated: _seated } = arrival;
-    // Without it small answers would wait for the client's acknowledgement of the last one.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(client = %address, %error, "a connection ended at once");
-        return;
-    }
-    // Where the system does not say, nobody has connected any more.
-    let Ok(destination) = stream.local_addr() else { return };
-    let mut ends = Ends { source: address, destination };
+    let mut ends = match prepare(&stream, address) {
+        Ok(ends) => ends,
+        Err(error) => {
+            tracing::debug!(client = ?address, %error, "a connection ended at once");
+            return;
+        }
+    };
     if front.spec.proxy_protocol.is_some() {
         let listener = open.seat.listener();
         let Some((client, share)) = proxied(&worker, &mut stream, ends, listener).await else {
             return;
         };
         ends = client;
-        open.share = Some(share);
+        open.share = share;
     }
     let stream = Socket::new(stream);
     match front.tls.clone() {
@@ -127,37 +129,46 @@ pub(super) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, arrival: Ar
     }
 }
 
+/// Both ends of a connection that was accepted; `None` = it is one over a Unix socket.
+fn prepare(stream: &TcpStream, address: Option<SocketAddr>) -> io::Result<Option<Ends>> {
+    let Some(source) = address else { return Ok(None) };
+    // Without it small answers would wait for the client's acknowledgement of the last one.
+    stream.set_nodelay(true)?;
+    Ok(Some(Ends { source, destination: stream.local_addr()? }))
+}
+
 /// For whom the load balancer at the other end connects. It must say so in the time of a head.
 async fn proxied(
     worker: &Rc<Worker>,
     stream: &mut TcpStream,
-    own: Ends,
+    own: Option<Ends>,
     listener: usize,
-) -> Option<(Ends, Share)> {
-    let address = own.source;
+) -> Option<(Option<Ends>, Option<Share>)> {
+    let address = own.map(|own| own.source);
     let limits = &worker.gateway.downstream;
     let header = timeout(limits.header_timeout, proxy_header::receive(stream));
     let client = match until_draining(worker, listener, header).await? {
-        Ok(Ok(client)) => client.unwrap_or(own),
+        Ok(Ok(client)) => client.or(own),
         Ok(Err(error)) => {
             worker.meter.connection_rejected("proxy_header");
-            tracing::debug!(client = %address, %error, "a PROXY protocol header cannot be used");
+            tracing::debug!(client = ?address, %error, "a PROXY protocol header cannot be used");
             return None;
         }
         Err(_) => {
             worker.meter.connection_rejected("proxy_header");
-            tracing::debug!(client = %address, "a PROXY protocol header took too long");
+            tracing::debug!(client = ?address, "a PROXY protocol header took too long");
             return None;
         }
     };
-    let share = worker.headcount.share(client.source.ip(), limits.max_connections_per_client);
+    let Some(named) = client else { return Some((None, None)) };
+    let share = worker.headcount.share(named.source.ip(), limits.max_connections_per_client);
     if share.is_none() {
         worker.meter.connection_rejected("too_many_of_client");
     }
-    Some((client, share?))
+    Some((client, Some(share?)))
 }
 
-async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (Ends, Open)) {
+async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (Option<Ends>, Open)) {
     let limits = &worker.gateway.downstream;
     let seat = Rc::clone(&client.1.seat);
     let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
@@ -186,14 +197,14 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (Ends, Open)) {
 async fn secure(
     worker: &Rc<Worker>,
     stream: Socket,
-    client: (Ends, Open),
+    client: (Option<Ends>, Open),
     tls: Snapshot<Certificates>,
 ) {
     let limit = worker.gateway.downstream.handshake_timeout;
     match worker.handshakes.accept(stream, tls.load(), limit).await {
         Err(error) => {
             worker.meter.connection_rejected(error.reason());
-            tracing::debug!(client = %client.0.source, %error, "a TLS handshake failed");
+            tracing::debug!(client = ?client.0, %error, "a TLS handshake failed");
         }
         Ok((stream, secured)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -203,8 +214,8 @@ async fn secure(
     }
 }
 
-fn peer((ends, open): (Ends, Open), secured: Option<Box<Secured>>) -> Rc<Peer> {
-    let address = ends.source.ip().to_canonical();
+fn peer((ends, open): (Option<Ends>, Open), secured: Option<Box<Secured>>) -> Rc<Peer> {
+    let address = ends.map(|ends| ends.source.ip().to_canonical());
     let client = forwarded::address_value(address);
     let trust = Trust::of(open.trusted_proxies(), address);
     let (clock, account) = (Rc::clone(&open.worker.clock), &open.worker.account);

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::mpsc;
 
+use crate::base::listening::Listening;
 use crate::base::snapshot::Snapshot;
 use crate::config::spec::ListenerSpec;
 use crate::tls::certificates::Certificates;
@@ -33,7 +34,7 @@ pub struct Front {
 #[derive(Debug)]
 pub enum Order {
     /// Accept from this socket.
-    Open(Arc<Door>, std::net::TcpListener),
+    Open(Arc<Door>, Listening),
     /// Accept no more, and have its connections end once nothing is under way on them. The sender is
     /// dropped when the socket is closed.
     Close(Arc<Door>, mpsc::Sender<()>),

@@ -18,6 +18,12 @@ pub(super) enum ExchangeError {
     /// The tenant is suspended.
     #[error("the tenant is suspended")]
     Suspended,
+    /// The tenant or the route is worked on.
+    #[error("this is being worked on; come again in {} s", retry_after.as_secs())]
+    Maintenance {
+        /// When to come again.
+        retry_after: Duration,
+    },
     /// No route takes the request and the tenant has no pool of its own.
     #[error("no route takes this request")]
     NoRoute,

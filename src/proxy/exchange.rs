@@ -14,7 +14,7 @@ use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
-use super::worker::Worker;
+use super::worker::{View, Worker};
 use super::{extended, forward, guard, hops, hygiene, local, rescue};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
@@ -25,9 +25,15 @@ pub(super) async fn serve(
     body: Incoming,
 ) -> Response<AnswerBody> {
     let mut visit = Visit::begin(worker, peer, head);
-    match run(worker, peer, head, body, &mut visit).await {
-        Ok(reply) => reply.answer(worker, peer, visit),
-        Err(error) => rescue::answer(&error, &head.headers, visit),
+    let view = worker.view(); // one table for the whole exchange
+    match run(worker, peer, &view, head, body, &mut visit).await {
+        Ok(reply) => {
+            if reply.is_failure() {
+                visit.failed(head);
+            }
+            reply.answer(worker, peer, visit)
+        }
+        Err(error) => rescue::answer(&error, head, &view.table, visit),
     }
 }
 
@@ -35,17 +41,18 @@ pub(super) async fn serve(
 async fn run(
     worker: &Rc<Worker>,
     peer: &Peer,
+    view: &View,
     head: &mut Parts,
     body: Incoming,
     visit: &mut Visit,
 ) -> Result<Reply, ExchangeError> {
-    let view = worker.view(); // one table for the whole exchange
     extended::receive(head)?;
     guard::check(head, &worker.gateway.downstream)?;
     if let Some(secured) = &peer.secured {
         secured.check(head)?;
     }
     if let Some(answer) = hops::count(head)? {
+        visit.sample(None, head);
         return Ok(answer);
     }
 
@@ -57,8 +64,17 @@ async fn run(
         Chosen::Respond(respond) => return Ok(local::respond(respond)),
     };
 
-    let mut outgoing = Outgoing::prepare(worker, peer, &view, &choice, head, body, visit)?;
-    let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit).await?;
+    if choice.rewrites() {
+        visit.keep_asked(head);
+    }
+    let mut outgoing = Outgoing::prepare(worker, peer, view, &choice, head, body, visit)
+        .inspect_err(|_| choice.note_failure(visit))?;
+    let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit)
+        .await
+        .inspect_err(|_| choice.note_failure(visit))?;
+    if answer.status().is_server_error() {
+        choice.note_failure(visit);
+    }
 
     let ended = hygiene::clean_answer(&mut answer);
     lease.nominated = ended.nominated;

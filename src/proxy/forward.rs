@@ -40,10 +40,8 @@ pub(super) async fn send(
     loop {
         let picked = effort.pick(&tried, last).ok_or(ExchangeError::NoEndpoint)?;
         let made = tried.len() as u32 + 1;
-        visit.note_for_log(|record| {
-            record.attempts = made;
-            record.endpoint = Some(picked.endpoint().label.clone());
-        });
+        visit.note(|record| record.attempts = made);
+        visit.note_for_log(|record| record.endpoint = Some(picked.endpoint().label.clone()));
         let id = picked.endpoint().id;
 
         let mut trial = Trial::begin(&effort, picked);
@@ -162,6 +160,10 @@ impl<'e> Effort<'e> {
         visit: &mut Visit,
     ) -> Result<(Response<()>, Lease), ExchangeError> {
         outgoing.upload.settle();
+        if answered.as_ref().map_or(true, |(answer, _)| answer.status().is_server_error()) {
+            let endpoint = &trial.picked.endpoint().label;
+            visit.note_failure(|record| record.endpoint = Some(endpoint.clone()));
+        }
         let (answer, connection) = answered.map_err(|error| {
             visit.note(|record| record.bytes_in = outgoing.upload.bytes());
             self.whole(error, visit)

@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-
+use crate::base::listening::{Accepted, Accepting, Listening};
 use crate::base::memory::Refused;
 use crate::base::socket;
 use crate::base::tasks::Stop;
@@ -21,14 +20,9 @@ use super::pleas;
 use super::worker::Worker;
 
 /// Accepts until `stop`, then what the kernel has accepted already, so that none of it is refused.
-pub(super) async fn run(
-    worker: Rc<Worker>,
-    socket: std::net::TcpListener,
-    door: Arc<Door>,
-    mut stop: Stop,
-) {
+pub(super) async fn run(worker: Rc<Worker>, socket: Listening, door: Arc<Door>, mut stop: Stop) {
     let number = door.number;
-    let listener = match TcpListener::from_std(socket) {
+    let listener: Accepting = match socket.start() {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(listener = number, %error, "a listener cannot be used");
@@ -47,7 +41,7 @@ pub(super) async fn run(
             tokio::task::yield_now().await; // the runtime looks at the other sockets
         }
     }
-    match listener.into_std() {
+    match listener.stop() {
         Ok(socket) => accept_rest(&worker, &socket, &door).await,
         Err(error) => tracing::warn!(listener = number, %error, "a listener was lost"),
     }
@@ -55,24 +49,18 @@ pub(super) async fn run(
 
 /// Accepts what waits in the kernel's queue. Asks the kernel itself: the runtime would tell only of
 /// those that it has heard of already.
-async fn accept_rest(worker: &Rc<Worker>, socket: &std::net::TcpListener, door: &Arc<Door>) {
+async fn accept_rest(worker: &Rc<Worker>, socket: &Listening, door: &Arc<Door>) {
     for _ in 0..QUEUE {
         let accepted = match socket.accept() {
             Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(_) => return, // none is left
         };
-        let (stream, address) = accepted;
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        admit(worker, stream.map(|stream| (stream, address)), door).await;
+        admit(worker, Ok(accepted), door).await;
     }
 }
 
-async fn admit(
-    worker: &Rc<Worker>,
-    accepted: io::Result<(TcpStream, SocketAddr)>,
-    door: &Arc<Door>,
-) {
+async fn admit(worker: &Rc<Worker>, accepted: io::Result<Accepted>, door: &Arc<Door>) {
     let (number, front) = (door.number, door.front());
     let (stream, address) = match accepted {
         Ok(accepted) => accepted,
@@ -117,17 +105,17 @@ async fn admit(
 /// Counts a connection as its client's. Asked first: who has too many must not drive out others.
 fn share(
     worker: &Worker,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     front: &Front,
 ) -> Result<Option<Share>, &'static str> {
-    match &front.spec.proxy_protocol {
-        Some(from) if !from.iter().any(|network| network.contains(address.ip())) => {
-            Err("proxy_untrusted")
-        }
-        Some(_) => Ok(None), // its header tells whose it is
-        None => {
+    let ip = address.map(|address| address.ip());
+    match (&front.spec.proxy_protocol, ip) {
+        (Some(from), _) if !from.iter().any(|peers| peers.contain(ip)) => Err("proxy_untrusted"),
+        (Some(_), _) => Ok(None), // its header tells whose it is
+        (None, None) => Ok(None), // nobody's: over a Unix socket
+        (None, Some(ip)) => {
             let most = worker.gateway.downstream.max_connections_per_client;
-            worker.headcount.share(address.ip(), most).map(Some).ok_or("too_many_of_client")
+            worker.headcount.share(ip, most).map(Some).ok_or("too_many_of_client")
         }
     }
 }
@@ -143,11 +131,11 @@ fn enter(worker: &Worker, door: &Door, front: &Front) -> (Result<Place, Full>, b
     }
 }
 
-fn turn_away(worker: &Worker, address: SocketAddr, number: usize, reason: &'static str) {
+fn turn_away(worker: &Worker, address: Option<SocketAddr>, number: usize, reason: &'static str) {
     worker.meter.connection_rejected(reason);
     if worker.headcount.may_tell() {
-        let (client, hint) = (address.ip(), hint(reason));
-        tracing::warn!(%client, reason, listener = number, "connections are refused: {hint}");
+        let (client, hint) = (address.map(|address| address.ip()), hint(reason));
+        tracing::warn!(?client, reason, listener = number, "connections are refused: {hint}");
     }
 }
 

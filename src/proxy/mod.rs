@@ -1,6 +1,7 @@
 //! One request and its answer. Read `exchange` first: it is the table of contents of the data
 //! path. Everything here runs on a worker's own thread and waits for nobody but the two peers.
 
+mod accept;
 mod activity;
 mod alarm;
 mod answer;
@@ -32,7 +33,9 @@ mod local;
 mod open;
 mod outgoing;
 mod pace;
+mod page;
 mod pleas;
+mod problem;
 pub mod proxy_header;
 mod reply;
 mod request_body;
@@ -48,4 +51,4 @@ mod visit;
 mod waits;
 pub mod worker;
 
-pub use rescue::PROBLEMS;
+pub use problem::PROBLEMS;

@@ -15,8 +15,8 @@ use super::worker::Worker;
 
 /// A connection that came in. It counts, and may be asked to go, before its task has run.
 pub(super) struct Arrival {
-    /// From where.
-    pub(super) address: SocketAddr,
+    /// From where; `None` = over a Unix socket.
+    pub(super) address: Option<SocketAddr>,
     /// What its listener said then.
     pub(super) front: Arc<Front>,
     /// Counts it.
@@ -30,7 +30,7 @@ impl Arrival {
     /// known.
     pub(super) fn new(
         worker: &Rc<Worker>,
-        address: SocketAddr,
+        address: Option<SocketAddr>,
         door: &Door,
         front: &Arc<Front>,
         counted: (Place, Option<Share>),

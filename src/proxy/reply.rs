@@ -62,6 +62,15 @@ impl Reply {
         Ok(Self::Tunnel(client, answer, lease, Within::Connection))
     }
 
+    /// Whether an endpoint has answered that it failed. What a route itself answers is as it was
+    /// wished.
+    pub(super) fn is_failure(&self) -> bool {
+        match self {
+            Self::Forwarded(answer, _) => answer.status().is_server_error(),
+            Self::Local(..) | Self::Tunnel(..) => false,
+        }
+    }
+
     /// The answer to the client. The exchange's record ends with its body.
     pub(super) fn answer(
         self,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::clock::Date;
 use super::http1::Unread;
-use super::rescue::{self, BAD_REQUEST, HEAD_TOO_LARGE, OVERLOADED, Problem, TARGET_TOO_LONG};
+use super::problem::{self, BAD_REQUEST, HEAD_TOO_LARGE, OVERLOADED, Problem, TARGET_TOO_LONG};
 use super::visit::new_request_id;
 
 /// The problem's name, and the whole answer: the connection ends after it.
@@ -18,7 +18,7 @@ pub(super) fn answer(unread: &Unread, date: &Date) -> (&'static str, Bytes) {
     };
     let id = new_request_id();
     let id = id.to_str().unwrap_or_default();
-    let body = rescue::document(problem, unread.to_string(), id, None);
+    let body = problem::document(problem, unread.to_string(), id, None);
     let later = if problem.status.is_server_error() { "retry-after: 1\r\n" } else { "" };
     let head = format!(
         "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-type: application/problem+json\r\n\

@@ -1,15 +1,18 @@
 //! What an exchange leaves behind, however it ends: a record is begun with each request and handed
 //! over exactly once, also when the client leaves and the exchange is dropped half-way.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::routing::host;
+use crate::telemetry::access_log::sample::Sample;
 use crate::telemetry::record::{Ending, Line, Record};
 
 use super::connection::Peer;
@@ -32,7 +35,6 @@ impl Visit {
     pub(super) fn begin(worker: &Rc<Worker>, peer: &Peer, head: &Parts) -> Self {
         worker.meter.exchange_started();
         let told = forwarded::told(worker, peer, head);
-        let line = worker.access_log.sampled().then(|| Box::new(line(head)));
         let record = Box::new(Record {
             started: worker.clock.recent(), // the head has just been read
             duration: Duration::ZERO,
@@ -40,7 +42,8 @@ impl Visit {
             client: told.as_ref().map_or(peer.address, |told| told.client),
             method: head.method.clone(),
             version: head.version,
-            line,
+            line: None,
+            asked: None,
             tenant: None,
             route: None,
             pool: None,
@@ -56,9 +59,62 @@ impl Visit {
         Self { worker: Rc::clone(worker), record: Some(record), told }
     }
 
+    /// The client's address; `None` where it has none, as on a Unix socket.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.record.as_ref().and_then(|record| record.client)
+    }
+
     /// For whom the request is, at a listener with trusted proxies.
     pub(super) fn told(&self) -> Option<&Told> {
         self.told.as_deref()
+    }
+
+    /// Draws whether the exchange leaves a line, by the share of its tenant where that has one.
+    /// Called while the head is as the client sent it.
+    pub(super) fn sample(&mut self, own: Option<Sample>, head: &Parts) {
+        if self.worker.access_log.sampled(own) {
+            self.log(head);
+        }
+    }
+
+    /// The exchange has failed, with the gateway's own answer or an endpoint's: it leaves a line
+    /// where failures do.
+    pub(super) fn failed(&mut self, head: &Parts) {
+        if self.worker.access_log.wants_errors() {
+            self.log(head);
+        } else if self.record.as_ref().is_some_and(|record| record.tenant.is_none()) {
+            self.sample(None, head); // nothing was drawn yet: it failed before
+        }
+    }
+
+    /// The head is about to be changed: keeps what a line of a failure would tell of it.
+    pub(super) fn keep_asked(&mut self, head: &Parts) {
+        if !self.worker.access_log.wants_errors() {
+            return;
+        }
+        self.note(|record| {
+            if record.line.is_none() {
+                let target = head.uri.path_and_query().cloned();
+                let host = host::authority(head).and_then(|host| HeaderValue::from_str(host).ok());
+                record.asked = target.map(|target| (target, host));
+            }
+        });
+    }
+
+    /// Fills what a line of a failure tells besides.
+    pub(super) fn note_failure(&mut self, fill: impl FnOnce(&mut Record)) {
+        if self.worker.access_log.wants_errors() {
+            self.note(fill);
+        }
+    }
+
+    fn log(&mut self, head: &Parts) {
+        if let Some(record) = &mut self.record
+            && record.line.is_none()
+        {
+            let headers = self.worker.access_log.headers();
+            record.line = Some(Box::new(line(head, record.asked.take(), headers)));
+        }
     }
 
     /// Whether the client speaks HTTP/2.
@@ -149,12 +205,23 @@ fn is_plain(id: &[u8]) -> bool {
     !id.is_empty() && id.len() <= 128 && id.iter().all(plain)
 }
 
-fn line(head: &Parts) -> Line {
-    let agent = head.headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+fn line(
+    head: &Parts,
+    asked: Option<(PathAndQuery, Option<HeaderValue>)>,
+    headers: &[HeaderName],
+) -> Line {
+    let value = |name: &HeaderName| {
+        head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let (target, host) = asked.unzip();
+    let target = target.as_ref().or(head.uri.path_and_query());
+    let host = host.flatten();
+    let host = host.as_ref().and_then(|host| host.to_str().ok()).or_else(|| host::authority(head));
     Line {
-        host: host::authority(head).unwrap_or_default().to_owned(),
-        target: head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
-        agent: agent.unwrap_or_default().into_owned(),
+        host: host.unwrap_or_default().to_owned(),
+        target: target.map_or("/", |target| target.as_str()).to_owned(),
+        agent: value(&USER_AGENT).unwrap_or_default(),
+        headers: headers.iter().map(value).collect(),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::base::memory::Account;
+use crate::base::pulse::Pulse;
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tasks::LocalTasks;
 use crate::base::throttle::Throttle;
@@ -43,6 +44,8 @@ use super::waits::Waits;
 pub struct Setup {
     /// Its number, from 0.
     pub number: usize,
+    /// Beats while it is at work.
+    pub pulse: Pulse,
     /// `gateway.toml`.
     pub gateway: Arc<GatewaySpec>,
     /// The table of now.
@@ -89,6 +92,8 @@ pub(super) struct Worker {
     pub(super) tasks: Rc<RefCell<LocalTasks>>,
     /// Its number, from 0.
     pub(super) number: usize,
+    /// Tells that it is at work.
+    pulse: Pulse,
     /// Connections for which other workers are asked for room.
     pub(super) pleading: Cell<usize>,
     /// Connections, over all workers.
@@ -144,16 +149,16 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
             }
         }
     });
-    let mut listening = Listening::default();
+    let mut listeners = Listeners::default();
     // An error says that the process has dropped the sender: the same as draining.
     while *phase.borrow_and_update() < Phase::Draining {
         worker.enter(*phase.borrow());
         tokio::select! {
             changed = phase.changed() => if changed.is_err() { break },
-            Some(order) = orders.recv() => listening.take(&worker, order).await,
+            Some(order) = orders.recv() => listeners.take(&worker, order).await,
         }
     }
-    listening.end().await;
+    listeners.end().await;
     worker.enter(Phase::Draining);
     let cut = worker.drain().await;
     chores.stop(Duration::from_secs(1)).await;
@@ -165,9 +170,9 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
 
 /// What accepts, by the number of the listener.
 #[derive(Default)]
-struct Listening(BTreeMap<usize, LocalTasks>);
+struct Listeners(BTreeMap<usize, LocalTasks>);
 
-impl Listening {
+impl Listeners {
     async fn take(&mut self, worker: &Rc<Worker>, order: Order) {
         match order {
             Order::Open(door, socket) => {
@@ -203,6 +208,7 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
         tokio::select! {
             () = stop.requested() => return,
             _ = tick.tick() => {
+                worker.pulse.beat();
                 worker.waits.sweep();
                 worker.view();
                 worker.look_at_downloads();
@@ -246,6 +252,7 @@ impl Worker {
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
             number: setup.number,
+            pulse: setup.pulse,
             pleading: Cell::new(0),
             headcount: setup.headcount,
             seats: Seats::default(),
@@ -328,7 +335,8 @@ impl Worker {
         record.duration = self.clock.now().saturating_duration_since(record.started);
         self.meter.exchange(&record);
         if record.line.is_some() {
-            self.access_log.write(*record);
+            record.asked = None; // it shares the memory of the whole head
+            self.access_log.write(record);
         }
     }
 

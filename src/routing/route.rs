@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{
     HostSpec, PathSpec, RetrySpec, RouteSpec, SegmentSpec, TailSpec, TimeoutsSpec,
 };
@@ -16,6 +17,8 @@ use super::rewrite::Rewrite;
 pub struct Route {
     /// For logs and metrics.
     pub name: Arc<str>,
+    /// There while it is worked on. The caller refuses who is not let in.
+    pub maintenance: Option<Box<MaintenanceSpec>>,
     /// What to do.
     pub action: Action,
     /// How path and host are changed before the request is forwarded.

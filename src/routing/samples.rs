@@ -41,6 +41,7 @@ pub(crate) fn route(host: &str, text: &str) -> RouteSpec {
         methods: Vec::new(),
         headers: Vec::new(),
         query: Vec::new(),
+        maintenance: None,
         action: ActionSpec::TenantPool,
         rewrite: RewriteSpec::default(),
         request_headers: HeaderEditsSpec::default(),
@@ -53,9 +54,12 @@ pub(crate) fn route(host: &str, text: &str) -> RouteSpec {
 pub(crate) fn tenant(pool: Option<&str>, routes: Vec<RouteSpec>, sets: &[&str]) -> TenantSpec {
     TenantSpec {
         state: TenantState::Active,
+        maintenance: None,
         pool: pool.map(|name| PoolId(name.into())),
         routes,
         route_sets: sets.iter().map(|name| Arc::from(*name)).collect(),
+        error_pages: None,
+        sample: None,
         replay_memory: ByteSize(16 << 20),
     }
 }
@@ -67,6 +71,7 @@ pub(crate) fn spec(
     let header = HeaderName::from_static("x-tenant-id");
     RoutesSpec {
         naming: NamingSpec { from: vec![NameFrom::Header(header.clone())], forward_as: header },
+        error_pages: Arc::default(),
         pools: BTreeMap::new(),
         route_sets: sets
             .into_iter()

@@ -61,6 +61,7 @@ impl RouteSet {
 fn route(spec: &RouteSpec, action: Action) -> Route {
     Route {
         name: Arc::clone(&spec.name),
+        maintenance: spec.maintenance.clone(),
         action,
         rewrite: Rewrite::new(&spec.rewrite),
         request_headers: HeaderEdits::new(&spec.request_headers),

@@ -6,7 +6,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use http::StatusCode;
 
+use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
 
 use super::set::RouteSet;
@@ -19,6 +21,8 @@ pub struct Table {
     pub generation: u64,
     /// How a request names its tenant.
     pub naming: NamingSpec,
+    /// Pages in place of the gateway's own answers, for tenants that have none of their own.
+    pub(super) error_pages: Arc<ErrorPagesSpec>,
     /// Only ids from the config get in, so that a client cannot choose keys that collide.
     pub(super) tenants: HashSet<ById, RandomState>,
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
@@ -62,6 +66,20 @@ impl Table {
     /// The tenant of this id.
     pub fn tenant(&self, id: &str) -> Option<&Arc<Tenant>> {
         self.tenants.get(id).map(|ById(tenant)| tenant)
+    }
+
+    /// The page in place of the gateway's own answer of this status to a request of this tenant:
+    /// the tenant's, or the one for all.
+    pub fn error_page(
+        &self,
+        tenant: Option<&str>,
+        status: StatusCode,
+        occasion: Option<PageFor>,
+    ) -> Option<&Arc<PageSpec>> {
+        let tenant = tenant.and_then(|id| self.tenant(id));
+        let own = tenant.and_then(|tenant| tenant.spec.error_pages.as_ref());
+        own.and_then(|own| own.find(status, occasion))
+            .or_else(|| self.error_pages.find(status, occasion))
     }
 
     /// All tenants, in no order.

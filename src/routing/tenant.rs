@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{TenantSpec, TenantState};
 use crate::model::ids::Label;
 use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
 use crate::resilience::budget::Fill;
+use crate::telemetry::access_log::sample::Sample;
 
 use super::matcher::Query;
 use super::route::Route;
@@ -18,8 +20,10 @@ use super::set::RouteSet;
 pub struct Tenant {
     /// Its id and its number for metrics.
     pub label: Label,
-    /// Whether it is served. The caller refuses a suspended one.
+    /// Whether it is served. The caller refuses one that is not.
     pub state: TenantState,
+    /// The share of its requests that leave a line in the access log, where it has one of its own.
+    pub sample: Option<Sample>,
     /// Where requests go that no route takes, and where [`Action::TenantPool`] leads.
     ///
     /// [`Action::TenantPool`]: super::action::Action::TenantPool
@@ -37,6 +41,11 @@ impl Tenant {
     /// Its id.
     pub fn id(&self) -> &str {
         &self.label.name
+    }
+
+    /// What is answered while it is worked on.
+    pub fn maintenance(&self) -> Option<&MaintenanceSpec> {
+        self.spec.maintenance.as_deref()
     }
 
     /// What it has taken of its retries and its memory for replays.

@@ -242,10 +242,20 @@ impl TenantCounts {
     /// Adds what another one counted. Matches pools by name: a pool that was removed and came
     /// back may have another number.
     pub(super) fn merge(&mut self, other: &Self) {
+        self.merge_under(other, |pool| pool);
+    }
+
+    /// Adds what one of many tenants counted, whose pools are one.
+    pub(super) fn fold(&mut self, other: &Self, pools: &Label) {
+        self.merge_under(other, |_| pools);
+    }
+
+    fn merge_under<'l>(&mut self, other: &'l Self, rename: impl Fn(&'l Label) -> &'l Label) {
         for more in other.requests() {
-            let name = more.pool.as_ref().map(|pool| &pool.name);
+            let pool = more.pool.as_ref().map(&rename);
+            let name = pool.map(|pool| &pool.name);
             let same = |known: &ClassCounts| known.pool.as_ref().map(|p| &p.name) == name;
-            add_each(&mut self.of(same, more.pool.as_ref()).counts, &more.counts);
+            add_each(&mut self.of(same, pool).counts, &more.counts);
         }
         self.duration.merge(&other.duration);
         self.bytes_in += other.bytes_in;

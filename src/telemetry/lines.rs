@@ -39,6 +39,9 @@ pub enum LinesError {
     Thread(io::Error),
 }
 
+/// Appends one line, with its end, to the bytes.
+pub(super) type Format<T> = dyn FnMut(T, &mut Vec<u8>) + Send;
+
 /// How lines are made and what is told of their fate.
 pub(super) struct Plan<T> {
     /// The name of the thread, at most 15 bytes.
@@ -47,7 +50,7 @@ pub(super) struct Plan<T> {
     /// Lines that may wait.
     pub(super) queue: usize,
     /// Appends one line, with its end, to the bytes.
-    pub(super) format: fn(T, &mut Vec<u8>),
+    pub(super) format: Box<Format<T>>,
     /// Counts the lines that found the queue full.
     pub(super) dropped: Arc<AtomicU64>,
     /// Counts the writes that failed.

@@ -33,6 +33,7 @@ pub static FAMILIES: &[&Family] = &[
     &REQUESTS,
     &REQUEST_DURATION,
     &BODY_BYTES,
+    &FOLDED_TENANTS,
     &REQUESTS_IN_FLIGHT,
     &GATEWAY_ANSWERS,
     &ATTEMPTS,
@@ -65,6 +66,8 @@ pub static FAMILIES: &[&Family] = &[
     &CERTIFICATE_EXPIRY,
     &CERTIFICATE_RELOADS,
     &CERTIFICATE_PROBLEMS,
+    &TENANTS,
+    &ROUTES_IN_MAINTENANCE,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_ERRORS,
     &LOG_DROPPED,
@@ -94,6 +97,14 @@ pub static BODY_BYTES: Family = Family {
     help: "Bytes of bodies: of requests as read, of responses as sent",
     kind: Kind::Counter,
     labels: &["tenant", "direction"],
+};
+
+/// `tenantry_metrics_folded_tenants`
+pub static FOLDED_TENANTS: Family = Family {
+    name: "tenantry_metrics_folded_tenants",
+    help: "Tenants that sent requests and have no series of their own: they are summed under _other",
+    kind: Kind::Gauge,
+    labels: &[],
 };
 
 /// `tenantry_requests_in_flight`
@@ -348,6 +359,22 @@ pub static CERTIFICATE_RELOADS: Family = Family {
 pub static CERTIFICATE_PROBLEMS: Family = Family {
     name: "tenantry_certificate_problems",
     help: "Problems that the last reading of the listeners' certificates found; above 0 some that are in use are older than their files",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_tenants`
+pub static TENANTS: Family = Family {
+    name: "tenantry_tenants",
+    help: "Tenants of the routes that are live, by state",
+    kind: Kind::Gauge,
+    labels: &["state"],
+};
+
+/// `tenantry_routes_in_maintenance`
+pub static ROUTES_IN_MAINTENANCE: Family = Family {
+    name: "tenantry_routes_in_maintenance",
+    help: "Routes whose requests are answered 503 because they are worked on",
     kind: Kind::Gauge,
     labels: &[],
 };

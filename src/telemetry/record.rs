@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
 use tokio::time::Instant;
 
@@ -29,14 +30,18 @@ pub struct Record {
     pub duration: Duration,
     /// The id of the request, as the endpoint and the client see it.
     pub request_id: HeaderValue,
-    /// The client's address.
-    pub client: IpAddr,
+    /// The client's address; `None` = it is on a Unix socket, and nobody names another.
+    pub client: Option<IpAddr>,
     /// The request's method.
     pub method: Method,
     /// The request's protocol version.
     pub version: Version,
-    /// Host, path with query, and user agent; only where the access log sampled this exchange.
+    /// Host, path with query, and user agent; only where this exchange leaves a line in the
+    /// access log.
     pub line: Option<Box<Line>>,
+    /// Target and host as the client sent them, where they were changed on the request's way and a
+    /// failure would still leave a line.
+    pub asked: Option<(PathAndQuery, Option<HeaderValue>)>,
     /// The tenant, once it is known.
     pub tenant: Option<Label>,
     /// The route's name, once one matched; only where there is a `line`.
@@ -45,7 +50,7 @@ pub struct Record {
     pub pool: Option<Label>,
     /// The endpoint of the last attempt; only where there is a `line`.
     pub endpoint: Option<Arc<str>>,
-    /// Attempts made; only where there is a `line`.
+    /// Attempts made.
     pub attempts: u32,
     /// The answer's status; 0 where the client left before there was one.
     pub status: u16,
@@ -70,4 +75,24 @@ pub struct Line {
     pub target: String,
     /// The client's `User-Agent`.
     pub agent: String,
+    /// The values of the fields that the log's format asks for besides, in its order.
+    pub headers: Box<[Option<String>]>,
+}
+
+impl Record {
+    /// When it began, by the wall clock.
+    pub(super) fn began(&self) -> SystemTime {
+        let began = SystemTime::now().checked_sub(self.started.elapsed());
+        began.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl Ending {
+    /// The access log's word.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Cut => "cut",
+        }
+    }
 }

@@ -8,16 +8,17 @@ use prometheus::proto::MetricFamily;
 use tokio::time::Instant;
 
 use super::delta::{
-    AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, Tally, TenantCounts, add_each,
+    AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, Tally, add_each,
 };
 use super::exposition::Samples;
 use super::metrics::{self, Family};
 use super::sums::Sums;
+use super::tenants::TenantSums;
 
 /// The sums of all deltas.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Totals {
-    tenants: Sums<TenantCounts>,
+    pub(super) tenants: TenantSums,
     pools: Sums<PoolCounts>,
     endpoints: BTreeMap<(Arc<str>, Arc<str>), EndpointTotals>,
     listeners: Vec<Flow>,
@@ -36,10 +37,26 @@ struct EndpointTotals {
 }
 
 impl Totals {
+    /// Nothing yet; so many tenants may have series of their own.
+    pub(super) fn new(tenants: usize) -> Self {
+        Self {
+            tenants: TenantSums::new(tenants),
+            pools: Sums::default(),
+            endpoints: BTreeMap::new(),
+            listeners: Vec::new(),
+            exchanges: Flow::default(),
+            answers: Tally::default(),
+            rejected: Tally::default(),
+            forwarded_faults: Tally::default(),
+            retired: Tally::default(),
+            panics: 0,
+        }
+    }
+
     /// Adds what a worker counted.
     pub(super) fn merge(&mut self, delta: &Delta) {
         for (tenant, counts) in delta.tenants.iter() {
-            self.tenants.at(tenant).merge(counts);
+            self.tenants.merge(tenant, counts);
         }
         for (pool, counts) in delta.pools.iter() {
             self.pools.at(pool).merge(counts);
@@ -85,7 +102,7 @@ impl Totals {
         families.into_iter().filter_map(Samples::finish).collect()
     }
 
-    fn requests(&self) -> [Samples; 3] {
+    fn requests(&self) -> [Samples; 4] {
         let mut requests = Samples::of(&metrics::REQUESTS);
         let mut duration = Samples::of(&metrics::REQUEST_DURATION);
         let mut bytes = Samples::of(&metrics::BODY_BYTES);
@@ -102,7 +119,9 @@ impl Totals {
             bytes.count(&[tenant, "request"], counts.bytes_in);
             bytes.count(&[tenant, "response"], counts.bytes_out);
         }
-        [requests, duration, bytes]
+        let mut folded = Samples::of(&metrics::FOLDED_TENANTS);
+        folded.count(&[], self.tenants.folded() as u64);
+        [requests, duration, bytes, folded]
     }
 
     fn attempts(&self) -> [Samples; 1] {

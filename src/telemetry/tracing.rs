@@ -105,7 +105,7 @@ fn start(output: Output, metrics: &Metrics) -> Result<(Lent, LogOwner), LinesErr
         name: "log",
         output,
         queue: QUEUE,
-        format: |line: Vec<u8>, bytes| bytes.extend_from_slice(&line),
+        format: Box::new(|line: Vec<u8>, bytes| bytes.extend_from_slice(&line)),
         dropped: Arc::clone(&metrics.lost.log_dropped),
         errors: Arc::clone(&metrics.lost.log_dropped),
         failed: |_| {}, // there is nowhere to say it; the metric tells

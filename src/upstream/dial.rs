@@ -1,7 +1,6 @@
 //! Opens connections, to addresses and to Unix sockets.
 
 use std::io;
-use std::net;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::TcpStream;
 
+use crate::base::socket::stream_of;
 use crate::model::address::Address;
 
 /// Opens a connection. The caller bounds its time.
@@ -24,15 +24,6 @@ pub async fn connect(to: &Address) -> io::Result<TcpStream> {
         }
         Address::Unix(path) => stream_of(connect_unix(path).await?),
     }
-}
-
-/// A stream over any connected socket that does not block: to the kernel, and so to everybody here,
-/// one over a Unix socket is read and written as one over TCP is. What only TCP has fails on it.
-///
-/// # Errors
-/// When the runtime does not take it.
-pub fn stream_of(socket: OwnedFd) -> io::Result<TcpStream> {
-    TcpStream::from_std(net::TcpStream::from(socket))
 }
 
 async fn connect_unix(path: &Path) -> io::Result<OwnedFd> {

@@ -62,6 +62,7 @@ impl World {
         let mut routes = format!(
             "[pools.nobody]\nfile = \"{}\"\n[tenants.nobody]\npool = \"nobody\"\n\
              [tenants.gone]\nstate = \"suspended\"\n\
+             [tenants.worked-on]\nstate = \"maintenance\"\nmaintenance = {{ retry-after = \"1s\" }}\n\
              [tenants.narrow]\n[[tenants.narrow.routes]]\npath = \"/x\"\npool = \"fine\"\n",
             list.display()
         );
@@ -113,6 +114,7 @@ impl World {
             ("tenant-ambiguous", self.send("GET /", "a,b", &[], "").await),
             ("tenant-unknown", self.send("GET /", "unheard-of", &[], "").await),
             ("tenant-suspended", self.send("GET /", "gone", &[], "").await),
+            ("maintenance", self.send("GET /", "worked-on", &[], "").await),
             ("no-route", self.send("GET /y", "narrow", &[], "").await),
             ("bad-request", self.send("GET /a/../b", "fine", &[], "").await),
             ("target-too-long", self.send(&long, "fine", &[], "").await),

@@ -1,6 +1,8 @@
 //! Listeners that come, change and go while the gateway runs.
 
+use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -11,7 +13,8 @@ use crate::world::gateway::Gateway;
 use crate::world::load::Load;
 use crate::world::origin::{Origin, Step};
 use crate::world::pki::{Authority, Wishes};
-use crate::world::{STEP, within};
+use crate::world::unix;
+use crate::world::{STEP, eventually, within};
 
 const FIELDS: &[&str] = &["Host: shop.example", "X-Tenant-ID: acme"];
 const END: &str = "# end of the listeners";
@@ -159,4 +162,77 @@ async fn a_file_that_is_wrong_changes_nothing_and_keys_for_the_next_start_are_na
     assert_eq!(status["gateway"]["needs_restart"], serde_json::json!(["drain"]));
     assert_eq!(gateway.listeners(1).await, [gateway.address()]);
     assert_eq!(gateway.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_unix_socket_comes_changes_its_mode_and_goes_with_its_file() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start_with_workers(2, END, &one_tenant(&[origin.address])).await;
+    let path = gateway.path("http.sock");
+    let with = |mode: &str| {
+        let address = format!("address = \"unix:{}\"", path.display());
+        format!("[[listeners]]\n{address}\nmode = \"{mode}\"\n{END}")
+    };
+    let file = || fs::metadata(&path).ok();
+    let mode = || file().map(|file| file.permissions().mode() & 0o777);
+
+    for _ in 0..2 {
+        gateway.edit_gateway(END, &with("0660"));
+        eventually("the socket", mode, |mode| *mode == Some(0o660)).await;
+        let inode = file().map(|file| file.ino());
+        let mut open = unix::connect(&path).await;
+        assert_eq!(open.ask(head("GET /", FIELDS)).await.status, 200);
+
+        gateway.edit_gateway(&with("0660"), &with("0600"));
+        eventually("another mode", mode, |mode| *mode == Some(0o600)).await;
+        assert_eq!(file().map(|file| file.ino()), inode, "it is the same socket");
+        assert_eq!(open.ask(head("GET /", FIELDS)).await.status, 200);
+        assert_eq!(unix::connect(&path).await.ask(head("GET /", FIELDS)).await.status, 200);
+
+        gateway.edit_gateway(&with("0600"), END);
+        eventually("no socket", file, Option::is_none).await;
+        assert!(open.is_closed().await, "nothing is under way on it");
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+
+    gateway.edit_gateway(END, &with("0660"));
+    eventually("the socket", mode, |mode| *mode == Some(0o660)).await;
+    let _folder = gateway.stop_and_keep().await;
+    assert!(file().is_none(), "it goes with the gateway");
+}
+
+#[tokio::test]
+async fn a_unix_socket_that_cannot_be_had_changes_nothing() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start_with(END, &one_tenant(&[origin.address])).await;
+    let path = gateway.path("http.sock");
+    fs::write(&path, "precious").expect("a file");
+
+    let address = format!("[[listeners]]\naddress = \"unix:{}\"", path.display());
+    gateway.edit_gateway(END, &format!("{ANOTHER}\n{address}"));
+    let told = refusal(&gateway).await;
+
+    assert!(told.contains("a file is there that is no socket"), "{told}");
+    assert_eq!(gateway.listeners(1).await, [gateway.address()]);
+    fs::remove_file(&path).expect("remove it");
+    is_good(&gateway).await;
+    assert_eq!(unix::connect(&path).await.ask(head("GET /", FIELDS)).await.status, 200);
+}
+
+#[tokio::test]
+async fn trusted_proxies_that_change_count_for_new_connections() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start_with(END, &one_tenant(&[origin.address])).await;
+    let asks = || head("GET /", &[FIELDS, &["X-Forwarded-For: 192.0.2.7"]].concat());
+    let mut open = Client::connect(gateway.address()).await;
+    open.ask(asks()).await;
+
+    gateway.edit_gateway(END, &format!("trusted-proxies = [\"127.0.0.1\"]\n{END}"));
+    gateway.metric_becomes("tenantry_gateway_reloads_total{result=\"ok\"}", 1.0).await;
+    Client::connect(gateway.address()).await.ask(asks()).await;
+    open.ask(asks()).await;
+
+    let asked = origin.wait_for(3).await;
+    let chains: Vec<_> = asked.iter().map(|asked| asked.all("x-forwarded-for")).collect();
+    assert_eq!(chains, [["127.0.0.1"], ["192.0.2.7, 127.0.0.1"], ["127.0.0.1"]]);
 }

@@ -5,6 +5,8 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
+mod access_log;
+mod answers;
 mod conformance;
 mod cuts;
 mod differential;
@@ -18,6 +20,7 @@ mod health;
 mod http2;
 mod limits;
 mod listeners;
+mod maintenance;
 mod memory;
 mod protocols;
 mod proxied;

@@ -310,3 +310,37 @@ async fn two_hosts_are_refused_before_a_tenant_is_named() {
     assert_eq!(told(&answer), is(400, "bad-request"));
     assert_eq!(origin.connections(), 0);
 }
+
+#[tokio::test]
+async fn tenants_beyond_the_cap_of_the_metrics_are_counted_as_one() {
+    let origin = Origin::saying("hello").await;
+    let tenants = |ids: &[&str]| -> String {
+        let tenant = |id: &&str| format!("[tenants.{id}]\npool = \"app\"\n");
+        pool("app", &[origin.address], "") + &ids.iter().map(tenant).collect::<String>()
+    };
+    let more = "[metrics]\ntenants = 2";
+    let gateway = Gateway::start_with(more, &tenants(&["a", "b", "c", "d"])).await;
+    let requests = |tenant: &str, pool: &str| {
+        format!("tenantry_requests_total{{tenant=\"{tenant}\",pool=\"{pool}\",class=\"2xx\"}}")
+    };
+    for tenant in ["a", "b"] {
+        get(gateway.address(), tenant, "/").await;
+        gateway.metric_becomes(&requests(tenant, "app"), 1.0).await;
+    }
+
+    for tenant in ["c", "d", "c", "a"] {
+        get(gateway.address(), tenant, "/").await;
+    }
+    gateway.metric_becomes(&requests("_other", "_other"), 3.0).await;
+    gateway.metric_becomes(&requests("a", "app"), 2.0).await;
+    assert_eq!(gateway.metric("tenantry_metrics_folded_tenants").await, Some(2.0));
+    assert_eq!(gateway.metric(&requests("c", "app")).await, None);
+
+    gateway.reload(&tenants(&["b", "c", "d"])).await;
+    assert_eq!(gateway.metric(&requests("a", "app")).await, None, "its series end with it");
+    get(gateway.address(), "d", "/").await;
+    gateway.metric_becomes(&requests("d", "app"), 1.0).await;
+    assert_eq!(gateway.metric(&requests("b", "app")).await, Some(1.0), "who has series keeps them");
+    assert_eq!(gateway.metric(&requests("_other", "_other")).await, Some(3.0));
+    assert_eq!(gateway.metric("tenantry_metrics_folded_tenants").await, Some(1.0));
+}

@@ -325,3 +325,17 @@ async fn all_echo(sockets: &mut [WebSocketStream<TcpStream>], word: &str) {
         assert_eq!(echo, message(number));
     }
 }
+
+#[tokio::test]
+async fn an_open_websocket_goes_on_while_its_tenant_is_worked_on() {
+    let server = EchoServer::start().await;
+    let gateway = Gateway::start(&one_tenant(&[server.address])).await;
+    let mut socket = open(&gateway).await.expect("a WebSocket");
+
+    gateway.reload(&(one_tenant(&[server.address]) + "state = \"maintenance\"\n")).await;
+
+    assert!(open(&gateway).await.is_err(), "a new one is refused");
+    socket.send(Message::text("still here")).await.expect("sent");
+    let heard = within("the echo", socket.next()).await.expect("a message").expect("no error");
+    assert_eq!(heard, Message::text("still here"));
+}

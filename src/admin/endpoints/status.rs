@@ -27,6 +27,9 @@ struct Status {
     draining: bool,
     gateway: Gateway,
     certificates: Certificates,
+    tenants: Tenants,
+    /// The first hundred, as in `tenants.acme` and `tenants.acme.routes: /billing/*`.
+    in_maintenance: Vec<String>,
 }
 
 /// What became of `gateway.toml`.
@@ -54,6 +57,13 @@ struct InUse {
 }
 
 #[derive(Debug, Serialize)]
+struct Tenants {
+    active: usize,
+    maintenance: usize,
+    suspended: usize,
+}
+
+#[derive(Debug, Serialize)]
 struct Listener {
     address: String,
     tls: bool,
@@ -62,6 +72,7 @@ struct Listener {
 async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
     let about = &state.about;
     let live = state.live.load();
+    let standing = &live.standing;
     let draining = *state.draining.borrow();
     let front = state.front.load();
     let listeners = front
@@ -82,6 +93,12 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
             needs_restart: front.needs_restart.clone(),
         },
         certificates: certificates(&state, &live.ends),
+        tenants: Tenants {
+            active: standing.active,
+            maintenance: standing.maintenance,
+            suspended: standing.suspended,
+        },
+        in_maintenance: standing.in_maintenance.clone(),
     })
 }
 

@@ -7,23 +7,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::network::Network;
+use http::HeaderName;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
+
+use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::faults::Faults;
 use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::problem::Problems;
 use crate::config::raw::{
-    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
-    TrustedProxies,
+    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory,
+    ProxyProtocol, TrustedProxies,
 };
 use crate::config::spec::{
-    AccessLogOutput, AccessLogSpec, ChainField, DnsSpec, DownstreamSpec, DrainSpec, GatewaySpec,
-    ListenerSpec, LogFormat, LogSpec, NamedPath, TrustedProxiesSpec,
+    AccessLogFormat, AccessLogOutput, AccessLogSpec, ChainField, DnsSpec, DownstreamSpec,
+    DrainSpec, FileMode, GatewaySpec, ListenerSpec, LogFormat, LogSpec, MaskSpec, MetricsSpec,
+    NamedPath, TrustedProxiesSpec,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
 use crate::config::tree::{parse, read};
+use crate::model::address::Address;
 
 use super::{above_zero, beside, tls};
 
@@ -65,6 +70,9 @@ fn meaning(
         dns: dns(raw.dns, &key.name("dns"), faults),
         log: log(raw.log),
         access_log: access_log(raw.access_log, folder, &key.name("access-log"), faults),
+        metrics: MetricsSpec {
+            tenants: raw.metrics.and_then(|raw| raw.tenants).map_or(1000, |tenants| tenants.size()),
+        },
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
         buffers: buffers(raw.memory, &key.name("memory"), faults),
         drain: drain(raw.drain),
@@ -80,7 +88,7 @@ struct Scope<'a> {
 }
 
 /// Addresses that are in use already, and where they are written.
-type Taken = BTreeMap<SocketAddr, usize>;
+type Taken = BTreeMap<Address, usize>;
 
 fn listeners(
     raw: Option<At<Vec<At<Listener>>>>,
@@ -92,7 +100,8 @@ fn listeners(
     let Some(raw) = raw else {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
         return vec![ListenerSpec {
-            address,
+            address: address.into(),
+            mode: MODE,
             tls: None,
             max_connections: None,
             proxy_protocol: None,
@@ -109,9 +118,11 @@ fn listeners(
         let key = key.index(index);
         let tls =
             listener.tls.and_then(|tls| tls::check(tls, scope.folder, &key.name("tls"), faults));
-        let proxy_protocol = listener
-            .proxy_protocol
-            .and_then(|proxy| self::proxy_protocol(proxy, &key.name("proxy-protocol"), faults));
+        let at = listener.address.as_ref().map(|address| &address.value.0);
+        let is_unix = at.is_some_and(|address| address.net().is_none());
+        let proxy_protocol = listener.proxy_protocol.and_then(|proxy| {
+            self::proxy_protocol(proxy, is_unix, &key.name("proxy-protocol"), faults)
+        });
         let Some(At { value: address, start }) = listener.address else {
             let hint = "write address = \"0.0.0.0:8080\"";
             faults.add_missing(&key, start, "has no address", hint);
@@ -123,9 +134,10 @@ fn listeners(
             let hint = format!("the other is at {}", faults.place(0, *first));
             faults.add(&key.name("address"), start, what, Some(hint));
         }
-        if address.port() != 0 {
-            taken.entry(address).or_insert(start);
+        if address.net().is_none_or(|address| address.port() != 0) {
+            taken.entry(address.clone()).or_insert(start);
         }
+        let mode = mode(listener.mode, is_unix, &key.name("mode"), faults);
         let max_connections = listener.max_connections.map(|max| max.size());
         let trusted_proxies = match listener.trusted_proxies {
             Some(own) => trusted_proxies(own, &key.name("trusted-proxies"), faults),
@@ -133,6 +145,7 @@ fn listeners(
         };
         listeners.push(ListenerSpec {
             address,
+            mode,
             tls,
             max_connections,
             proxy_protocol,
@@ -140,6 +153,20 @@ fn listeners(
         });
     }
     listeners
+}
+
+fn mode(
+    raw: Option<At<Written<FileMode>>>,
+    is_unix: bool,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> FileMode {
+    let Some(At { value: Written(mode), start }) = raw else { return MODE };
+    if !is_unix {
+        let hint = "leave it out, or listen on a Unix socket: address = \"unix:/run/x.sock\"";
+        faults.add(key, start, "belongs to a Unix socket, and this is none", Some(hint.into()));
+    }
+    mode
 }
 
 /// `None` where nobody is named: then nobody is believed.
@@ -153,16 +180,17 @@ fn trusted_proxies(
         faults.add_missing(key, start, "does not say who is trusted", hint);
         return None;
     };
-    let from: Vec<Network> = from.into_iter().map(|network| network.0).collect();
+    let from: Vec<Peers> = from.into_iter().map(|peers| peers.0).collect();
     let field = raw.field.map_or(ChainField::XForwardedFor, |field| field.0);
     (!from.is_empty()).then(|| Arc::new(TrustedProxiesSpec { from, field }))
 }
 
 fn proxy_protocol(
     At { value: raw, start }: At<ProxyProtocol>,
+    is_unix: bool,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Option<Vec<Network>> {
+) -> Option<Vec<Peers>> {
     let hint = "name the load balancers, as in from = [\"10.0.0.0/8\"]";
     match raw.from {
         None => faults.add_missing(key, start, "does not say from whom", hint),
@@ -170,10 +198,21 @@ fn proxy_protocol(
             let what = "names nobody, so that every connection would be refused";
             faults.add_missing(&key.name("from"), from.start, what, hint);
         }
-        Some(from) => return Some(from.value.into_iter().map(|network| network.0).collect()),
+        Some(from) => {
+            let named: Vec<Peers> = from.value.into_iter().map(|peers| peers.0).collect();
+            if is_unix && !named.contains(&Peers::Unix) {
+                let what = "names nobody who could connect over a Unix socket";
+                let hint = "write from = [\"unix\"]; the mode of the socket says who may connect";
+                faults.add(&key.name("from"), from.start, what, Some(hint.to_owned()));
+            }
+            return Some(named);
+        }
     }
     None
 }
+
+/// The user and the group that the gateway runs as.
+const MODE: FileMode = FileMode(0o660);
 
 fn state(
     raw: Option<At<Written<StateFolder>>>,
@@ -208,7 +247,7 @@ fn admin(
         return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)));
     };
     let address = address.0.0?;
-    if let Some(first) = taken.get(&address) {
+    if let Some(first) = taken.get(&Address::from(address)) {
         let what = format!("{address} is taken by a listener");
         let hint = format!("the listener is at {}", faults.place(0, *first));
         faults.add(&key.name("address"), start, what, Some(hint));
@@ -253,9 +292,24 @@ fn access_log(
     };
     AccessLogSpec {
         output,
+        format: raw.format.map_or(AccessLogFormat::Json, |format| format.0),
+        errors: raw.errors.unwrap_or(true),
+        mask: mask(raw.mask),
         sample: raw.sample.map_or(Percent::new(100.0), |sample| sample.0),
         queue: raw.queue.map_or(8192, |queue| queue.size()),
     }
+}
+
+fn mask(raw: Option<Mask>) -> MaskSpec {
+    let raw = raw.unwrap_or_default();
+    let mut mask = MaskSpec { query: Vec::new(), headers: Vec::new() };
+    if raw.defaults.unwrap_or(true) {
+        mask.query.extend(SECRET_PARAMETERS.iter().map(|name| (*name).to_owned()));
+        mask.headers.extend(SECRET_HEADERS);
+    }
+    mask.query.extend(raw.query.unwrap_or_default().iter().map(|name| name.to_lowercase()));
+    mask.headers.extend(raw.headers.unwrap_or_default().into_iter().map(|name| name.0));
+    mask
 }
 
 fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -> DownstreamSpec {
@@ -317,3 +371,53 @@ fn drain(raw: Option<Drain>) -> DrainSpec {
         timeout: raw.timeout.map_or(Duration::from_secs(30), |time| time.0),
     }
 }
+
+/// Parameters that carry secrets as applications, OAuth 2, OpenID Connect, SAML and signed URLs of the
+/// large clouds name them.
+const SECRET_PARAMETERS: &[&str] = &[
+    "token",
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "auth_token",
+    "api_token",
+    "api_key",
+    "apikey",
+    "auth",
+    "authorization",
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "client_secret",
+    "client_assertion",
+    "code",
+    "code_verifier",
+    "otp",
+    "jwt",
+    "session",
+    "session_id",
+    "sessionid",
+    "sid",
+    "sig",
+    "signature",
+    "samlresponse",
+    "x_amz_signature",
+    "x_amz_credential",
+    "x_amz_security_token",
+    "x_goog_signature",
+    "x_goog_credential",
+];
+
+/// Fields that carry secrets.
+const SECRET_HEADERS: [HeaderName; 8] = [
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    COOKIE,
+    SET_COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-auth-token"),
+    HeaderName::from_static("x-csrf-token"),
+    HeaderName::from_static("x-amz-security-token"),
+];

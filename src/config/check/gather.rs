@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::config::faults::Faults;
 use crate::config::files::Files;
 use crate::config::key::Key;
-use crate::config::raw::{At, Naming, Pool, RouteSet, RoutesRest, Tenant};
+use crate::config::raw::{At, ErrorPages, Naming, Pool, RouteSet, RoutesRest, Tenant};
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::tree::{Node, parse, read, take_entries};
 
@@ -30,6 +30,8 @@ pub(super) type Entries<T> = BTreeMap<Arc<str>, Entry<T>>;
 pub(super) struct Gathered {
     /// The naming and the index of its file.
     pub(super) naming: Option<(usize, At<Naming>)>,
+    /// The pages for all tenants and the index of their file.
+    pub(super) error_pages: Option<(usize, At<ErrorPages>)>,
     /// Pools by name.
     pub(super) pools: Entries<Pool>,
     /// Route sets by name.
@@ -48,18 +50,30 @@ pub(super) fn gather(files: &Files, lookup: Lookup<'_>, faults: &mut Faults<'_>)
         merge(&mut root, "pools", &key, &mut all.pools, faults);
         merge(&mut root, "route-sets", &key, &mut all.route_sets, faults);
         merge(&mut root, "tenants", &key, &mut all.tenants, faults);
-        let naming = read::<RoutesRest>(root, &key, faults).and_then(|rest| rest.tenant);
-        match (naming, &all.naming) {
-            (Some(naming), None) => all.naming = Some((index, naming)),
-            (Some(naming), Some((first, other))) => {
-                let hint = format!("it is there already: {}", faults.place(*first, other.start));
-                let what = "the table [tenant] is in two files";
-                faults.add(&key.name("tenant"), naming.start, what, Some(hint));
-            }
-            (None, _) => {}
-        }
+        let Some(rest) = read::<RoutesRest>(root, &key, faults) else { continue };
+        once(rest.tenant, "tenant", &key, &mut all.naming, faults);
+        once(rest.error_pages, "error-pages", &key, &mut all.error_pages, faults);
     }
     all
+}
+
+/// Keeps a table that only one of the files may have.
+fn once<T>(
+    found: Option<At<T>>,
+    table: &str,
+    key: &Key<'_>,
+    kept: &mut Option<(usize, At<T>)>,
+    faults: &mut Faults<'_>,
+) {
+    match (found, &kept) {
+        (Some(found), None) => *kept = Some((key.file, found)),
+        (Some(found), Some((first, other))) => {
+            let hint = format!("it is there already: {}", faults.place(*first, other.start));
+            let what = format!("the table [{table}] is in two files");
+            faults.add(&key.name(table), found.start, what, Some(hint));
+        }
+        (None, _) => {}
+    }
 }
 
 fn merge<T: DeserializeOwned>(

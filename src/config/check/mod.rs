@@ -1,5 +1,6 @@
 //! From the files' words to their meaning: defaults filled in, names resolved, every fault told.
 
+mod answers;
 mod gateway;
 mod gather;
 mod head;
@@ -29,6 +30,9 @@ use super::spec::{NamingSpec, RoutesSpec};
 use super::substitute::Lookup;
 use super::text::Written;
 
+use answers::Pages;
+
+pub(super) use answers::Lost;
 pub(super) use gateway::check as check_gateway;
 
 /// Names that other folders define and the files may use.
@@ -43,13 +47,18 @@ pub struct Known<'a> {
 pub struct Checked {
     /// Their meaning, or everything that is wrong with all of them.
     pub result: Result<RoutesSpec, Problems>,
-    /// Certificates and keys that they name. A change of one changes the meaning.
+    /// Certificates, keys and pages that they name. A change of one changes the meaning.
     pub references: References,
 }
 
-/// Checks the routes files and makes their meaning of them. Reads the certificates and keys that
-/// they name, and nothing else.
-pub(super) fn check_routes(files: &Files, known: &Known<'_>, lookup: Lookup<'_>) -> Checked {
+/// Checks the routes files and makes their meaning of them. Reads the certificates, keys and pages
+/// that they name, and nothing else.
+pub(super) fn check_routes(
+    files: &Files,
+    known: &Known<'_>,
+    lookup: Lookup<'_>,
+    lost: Lost,
+) -> Checked {
     if files.are_blank() {
         // Far more often about to be written, or cut off by a crash, than a wish to serve nobody.
         let what = "the routes are empty, as while they are being written".to_owned();
@@ -67,18 +76,24 @@ pub(super) fn check_routes(files: &Files, known: &Known<'_>, lookup: Lookup<'_>)
         let root = Key::root(entry.file);
         let table = root.name("pools");
         let Some(raw) = entry.raw else { continue };
-        let folder = files.files.get(entry.file).and_then(|file| file.path.parent());
+        let folder = files.folder(entry.file);
         let scope = pool::Scope { known, folder, at: entry.at };
         let spec = pool::check(raw, &scope, &table.name(&name), &mut faults);
         pools.insert(PoolId(name), Arc::new(spec));
     }
 
-    let scope = Scope { pools: &names, naming: &naming };
+    let mut pages = Pages::new(lost);
+    let error_pages = gathered.error_pages.map(|(file, raw)| {
+        let key = Key::root(file);
+        pages.check(raw.value, files.folder(file), &key.name("error-pages"), &mut faults)
+    });
+    let error_pages = Arc::new(error_pages.unwrap_or_default());
+    let scope = Scope { pools: &names, naming: &naming, files };
     let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, &mut faults);
-    let tenants = tenant::check_tenants(gathered.tenants, &scope, &sets, &mut faults);
+    let tenants = tenant::check_tenants(gathered.tenants, &scope, &sets, &mut pages, &mut faults);
     let references = faults.take_references();
     let result = match faults.is_empty() {
-        true => Ok(RoutesSpec { naming, pools, route_sets, tenants }),
+        true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, tenants }),
         false => Err(faults.into_problems()),
     };
     Checked { result, references }
@@ -90,6 +105,8 @@ struct Scope<'a> {
     pools: &'a BTreeSet<Arc<str>>,
     /// How requests name their tenant: no route may change that.
     naming: &'a NamingSpec,
+    /// The files that say it.
+    files: &'a Files,
 }
 
 impl Scope<'_> {

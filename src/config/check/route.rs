@@ -9,13 +9,13 @@ use crate::config::key::Key;
 use crate::config::raw::{At, Pairs, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 use crate::config::spec;
 use crate::config::spec::{
-    ActionSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec, RouteSpec, SegmentSpec,
-    SplitSpec, TailSpec, TimeoutsSpec, ValueSpec,
+    ActionSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec, RouteSpec, RouteState,
+    SegmentSpec, SplitSpec, TailSpec, TimeoutsSpec, ValueSpec,
 };
 use crate::config::text::Written;
 
 use super::head::Whose;
-use super::{Scope, head, rules};
+use super::{Scope, answers, head, rules};
 
 /// Checks the routes of one tenant or route set.
 pub(super) fn check_all(
@@ -88,6 +88,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         Some(name) => name.value.into(),
         None => path.text.clone(),
     };
+    let maintenance = answers::maintenance(raw.maintenance, &key.name("maintenance"), faults);
     let request = Whose::Request(scope.naming);
     let mut timeouts = rules::timeouts(raw.timeouts, &key.name("timeouts"), faults);
     if let Some(total) = raw.timeout {
@@ -100,6 +101,10 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         methods: raw.methods.unwrap_or_default().into_iter().map(|method| method.0).collect(),
         headers: headers(raw.headers, &key.name("headers"), faults),
         query: values(raw.query.map(|pairs| pairs.0)),
+        maintenance: match raw.state.map_or(RouteState::Active, |state| state.0) {
+            RouteState::Maintenance => Some(Box::new(maintenance)),
+            RouteState::Active => None,
+        },
         action,
         rewrite: rewrite(raw.rewrite, &key.name("rewrite"), faults),
         request_headers: head::check(

@@ -10,6 +10,7 @@ use crate::config::raw::{At, RouteSet, Tenant};
 use crate::config::spec::{ActionSpec, RouteSetSpec, TenantSpec, TenantState};
 use crate::model::ids::TenantId;
 
+use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
 use super::{Scope, route, undefined};
 
@@ -61,10 +62,11 @@ pub(super) fn check_tenants(
     raw: Entries<Tenant>,
     scope: &Scope<'_>,
     sets: &Sets,
+    pages: &mut Pages,
     faults: &mut Faults<'_>,
 ) -> BTreeMap<TenantId, Arc<TenantSpec>> {
     let mut tenants = BTreeMap::new();
-    for (name, entry) in raw {
+    for (name, mut entry) in raw {
         let root = Key::root(entry.file);
         let table = root.name("tenants");
         let key = table.name(&name);
@@ -76,8 +78,13 @@ pub(super) fn check_tenants(
                 None
             }
         };
+        let folder = scope.files.folder(entry.file);
+        let own_pages = entry.raw.as_mut().and_then(|raw| raw.error_pages.take());
+        let error_pages = own_pages
+            .map(|raw| Arc::new(pages.check(raw, folder, &key.name("error-pages"), faults)));
         let spec = check(entry, scope, sets, &key, faults);
         if let (Some(id), Some(spec)) = (id, spec) {
+            let spec = TenantSpec { error_pages, ..spec };
             tenants.insert(id, Arc::new(spec));
         }
     }
@@ -93,6 +100,8 @@ fn check(
 ) -> Option<TenantSpec> {
     let raw = entry.raw?;
     let state = raw.state.map_or(TenantState::Active, |state| state.0);
+    let maintenance = answers::maintenance(raw.maintenance, &key.name("maintenance"), faults);
+    let maintenance = (state == TenantState::Maintenance).then(|| Box::new(maintenance));
     let pool = raw.pool.map(|pool| scope.pool(&pool.value, pool.start, &key.name("pool"), faults));
     let starts: Vec<usize> = raw.routes.iter().flatten().map(|route| route.start).collect();
     let routes = route::check_all(raw.routes.unwrap_or_default(), scope, key, faults);
@@ -118,8 +127,18 @@ fn check(
             faults.add_missing(key, entry.at, what, "write pool = \"…\", or suspend it");
         }
     }
+    let sample = raw.access_log.and_then(|log| log.sample).map(|sample| sample.0);
     let replay_memory = raw.replay_memory.map_or(ByteSize(16 << 20), |size| size.0);
-    Some(TenantSpec { state, pool, routes, route_sets, replay_memory })
+    Some(TenantSpec {
+        state,
+        maintenance,
+        pool,
+        routes,
+        route_sets,
+        error_pages: None,
+        sample,
+        replay_memory,
+    })
 }
 
 /// A use of a route set that needs the tenant to have a pool.

@@ -2,20 +2,21 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::HeaderName;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::base::network::Network;
+use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
-use crate::config::spec::{ChainField, LogFormat};
+use crate::config::spec::{AccessLogFormat, ChainField, FileMode, LogFormat};
 use crate::config::text::{
     AccessOutput, AdminAddress, DnsServer, FilePath, Filter, StateFolder, Written,
 };
+use crate::model::address::Address;
 
 use super::shape::{At, Whole};
 use super::tls::ListenerTls;
@@ -42,8 +43,10 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) dns: Option<Dns>,
     /// The gateway's own log, on standard error.
     pub(in crate::config) log: Option<Log>,
-    /// One line of JSON for each request.
+    /// One line for each request.
     pub(in crate::config) access_log: Option<AccessLog>,
+    /// What is measured.
+    pub(in crate::config) metrics: Option<Metrics>,
     /// What a client may take.
     pub(in crate::config) downstream: Option<Downstream>,
     /// What all clients and endpoints together may take of the memory.
@@ -57,8 +60,10 @@ pub(in crate::config) struct Gateway {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Listener {
     /// Address and port, as in `0.0.0.0:8080`, or `[::]:8080` for IPv4 and IPv6; port 0 takes a
-    /// free one. Must be there.
-    pub(in crate::config) address: Option<At<Written<SocketAddr>>>,
+    /// free one. Or a Unix socket, as in `unix:/run/tenantry/http.sock`. Must be there.
+    pub(in crate::config) address: Option<At<Written<Address>>>,
+    /// The mode of a Unix socket's file: who may write to it may connect. Default: `0660`.
+    pub(in crate::config) mode: Option<At<Written<FileMode>>>,
     /// With it, the listener speaks TLS.
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     /// Connections at once on this listener, from 1 to 10000000. Default: what `downstream` allows.
@@ -74,16 +79,17 @@ pub(in crate::config) struct Listener {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct ProxyProtocol {
-    /// Networks of the load balancers in front, as in `10.0.0.0/8`; everybody else is refused.
+    /// Networks of the load balancers in front, as in `10.0.0.0/8`, or `unix` for all who connect
+    /// over a Unix socket; everybody else is refused.
     /// Must be there.
-    pub(in crate::config) from: Option<At<Vec<Written<Network>>>>,
+    pub(in crate::config) from: Option<At<Vec<Written<Peers>>>>,
 }
 
 /// Proxies that are believed when they say whom a request is for.
 #[derive(Debug, Default)]
 pub(in crate::config) struct TrustedProxies {
     /// Their networks; `None` = not written.
-    pub(in crate::config) from: Option<Vec<Written<Network>>>,
+    pub(in crate::config) from: Option<Vec<Written<Peers>>>,
     /// How they say it.
     pub(in crate::config) field: Option<Written<ChainField>>,
 }
@@ -92,8 +98,9 @@ pub(in crate::config) struct TrustedProxies {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct TrustedProxiesTable {
-    /// Networks of the proxies, as in `10.0.0.0/8`; none = nobody is believed. Must be there.
-    from: Option<Vec<Written<Network>>>,
+    /// Networks of the proxies, as in `10.0.0.0/8`, or `unix` for all who connect over a Unix
+    /// socket; none = nobody is believed. Must be there.
+    from: Option<Vec<Written<Peers>>>,
     /// The field that they add to: `x-forwarded-for`, with `X-Forwarded-Proto`, `-Host` and `-Port`
     /// beside it, or `forwarded`. The others are not believed. Default: `x-forwarded-for`.
     field: Option<Written<ChainField>>,
@@ -174,11 +181,41 @@ pub(in crate::config) struct AccessLog {
     pub(in crate::config) output: Option<At<Written<AccessOutput>>>,
     /// The file that lines are appended to, in place of `output`.
     pub(in crate::config) file: Option<At<Written<FilePath>>>,
+    /// How a line looks: `json`, `combined` (as nginx and Apache write it), or a text with
+    /// placeholders as in `{time} {tenant} {status} {duration}`. Default: `json`.
+    pub(in crate::config) format: Option<Written<AccessLogFormat>>,
+    /// Whether requests that failed (a 5xx, or an answer of the gateway to a problem) leave a line
+    /// whatever the sample. Default: `true`.
+    pub(in crate::config) errors: Option<bool>,
+    /// What is shown as `***`.
+    pub(in crate::config) mask: Option<Mask>,
     /// The share of requests that leave a line, from `0%` to `100%`. Default: `100%`.
     pub(in crate::config) sample: Option<Written<Percent>>,
     /// Lines that may wait for the writer, from 1 to 1048576; more are dropped and counted.
     /// Default: 8192.
     pub(in crate::config) queue: Option<Whole<1, 1_048_576>>,
+}
+
+/// Names whose values are secrets: they are shown as `***`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Mask {
+    /// Query parameters, in any case; `-` and `_` are the same.
+    pub(in crate::config) query: Option<Vec<String>>,
+    /// Headers.
+    pub(in crate::config) headers: Option<Vec<Written<HeaderName>>>,
+    /// Whether the usual names (`token`, `password`, `Authorization` and so on) are masked besides.
+    /// Default: `true`.
+    pub(in crate::config) defaults: Option<bool>,
+}
+
+/// What is measured.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Metrics {
+    /// Tenants that have series of their own, from 0 to 1000000: the first that send requests. The
+    /// rest is summed under `_other`. Default: 1000.
+    pub(in crate::config) tenants: Option<Whole<0, 1_000_000>>,
 }
 
 /// What a client may take.

@@ -1,6 +1,7 @@
 //! The files' words: every key that may be written, unknown ones refused, nothing filled in. What
 //! a doc comment says here is what editors show, by way of the JSON schema.
 
+mod answers;
 mod gateway;
 mod pool;
 mod route;
@@ -8,8 +9,9 @@ mod routes;
 mod shape;
 mod tls;
 
+pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
 pub(super) use gateway::{
-    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
+    AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};

@@ -9,9 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use crate::config::spec::{HostSpec, PathSpec};
+use crate::config::spec::{HostSpec, PathSpec, RouteState};
 use crate::config::text::{Location, Prefix, Replacement, RequestId, Text, Written};
 
+use super::answers::Maintenance;
 use super::pool::{Retry, Timeouts};
 use super::shape::{At, Pairs, Whole, text_or_table};
 
@@ -23,6 +24,10 @@ use super::shape::{At, Pairs, Whole, text_or_table};
 pub(in crate::config) struct Route {
     /// Its name in logs and metrics. Default: the path.
     pub(in crate::config) name: Option<At<String>>,
+    /// `active`, or `maintenance`: every request that it takes is answered 503. Default: `active`.
+    pub(in crate::config) state: Option<Written<RouteState>>,
+    /// What is answered while `state` is `maintenance`.
+    pub(in crate::config) maintenance: Option<Maintenance>,
     /// Which paths: `/a/b` is exactly that, `/a/*` is `/a` and all below it, `/users/{id}/*rest`
     /// has a segment that may be anything. Default: `/*`, every path.
     pub(in crate::config) path: Option<At<Written<PathSpec>>>,

@@ -6,10 +6,11 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::base::units::ByteSize;
+use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::TenantState;
 use crate::config::text::{HostPattern, NamePattern, PathKeep, Written};
 
+use super::answers::{ErrorPages, Maintenance};
 use super::pool::Pool;
 use super::route::Route;
 use super::shape::At;
@@ -23,6 +24,9 @@ use super::shape::At;
 pub(in crate::config) struct Routes {
     /// How a request names its tenant. At most one file of a folder has it.
     tenant: Option<Naming>,
+    /// Pages in place of the gateway's own answers, by status as in `503`, by class as in `5xx` or for `maintenance`, for
+    /// tenants that have none of their own. At most one file of a folder has it.
+    error_pages: Option<ErrorPages>,
     /// Pools by name.
     pools: Option<BTreeMap<String, Pool>>,
     /// Route sets by name.
@@ -37,6 +41,8 @@ pub(in crate::config) struct Routes {
 pub(in crate::config) struct RoutesRest {
     /// How a request names its tenant.
     pub(in crate::config) tenant: Option<At<Naming>>,
+    /// Pages in place of the gateway's own answers.
+    pub(in crate::config) error_pages: Option<At<ErrorPages>>,
     /// Is a table unless something is wrong.
     #[serde(rename = "pools")]
     _pools: Option<BTreeMap<String, Pool>>,
@@ -91,15 +97,31 @@ pub(in crate::config) struct RouteSet {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Tenant {
-    /// `active`, or `suspended`: every request is answered 403. Default: `active`.
+    /// `active`; `maintenance`: every request is answered 503; or `suspended`: every request is
+    /// answered 403. Default: `active`.
     pub(in crate::config) state: Option<Written<TenantState>>,
+    /// What is answered while `state` is `maintenance`.
+    pub(in crate::config) maintenance: Option<Maintenance>,
     /// The pool of requests that no route matches, and of routes that name none.
     pub(in crate::config) pool: Option<At<String>>,
     /// Names of route sets that the tenant uses.
     #[serde(rename = "use")]
     pub(in crate::config) route_sets: Option<Vec<At<String>>>,
+    /// Pages in place of the gateway's own answers, by status as in `503`, by class as in `5xx` or for `maintenance`;
+    /// before those for all tenants.
+    pub(in crate::config) error_pages: Option<ErrorPages>,
     /// The tenant's own routes.
     pub(in crate::config) routes: Option<Vec<At<Route>>>,
+    /// What of its requests is logged.
+    pub(in crate::config) access_log: Option<TenantLog>,
     /// Memory that copies of request bodies kept for retries may take at once. Default: `16MiB`.
     pub(in crate::config) replay_memory: Option<Written<ByteSize>>,
+}
+
+/// What of a tenant's requests is logged.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct TenantLog {
+    /// The share of its requests that leave a line, from `0%` to `100%`, in place of the gateway's.
+    pub(in crate::config) sample: Option<Written<Percent>>,
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::base::network::Network;
+use crate::base::network::Peers;
 use crate::model::address::{Address, AddressFault, UNIX};
 
 use super::{Text, Wrong};
@@ -27,11 +27,12 @@ impl Text for SocketAddr {
     }
 }
 
-impl Text for Network {
+impl Text for Peers {
     const EXPECTED: &'static str = "a network, as in \"10.0.0.0/8\"";
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        let hint = "write \"10.0.0.0/8\", \"fd00::/8\" or one address, \"10.0.0.1\"";
+        let hint = "write \"10.0.0.0/8\", \"fd00::/8\", one address, \"10.0.0.1\", or \"unix\" for \
+                    Unix sockets";
         text.parse().map_err(|()| Wrong::new(format!("{text:?} is not a network"), hint))
     }
 }

@@ -14,14 +14,19 @@ use crate::config::spec::{
 use super::{Text, Wrong, one_of};
 
 impl Text for TenantState {
-    const EXPECTED: &'static str = "\"active\" or \"suspended\"";
+    const EXPECTED: &'static str = "\"active\", \"maintenance\" or \"suspended\"";
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        one_of(text, &[("active", Self::Active), ("suspended", Self::Suspended)])
+        let known = [
+            ("active", Self::Active),
+            ("maintenance", Self::Maintenance),
+            ("suspended", Self::Suspended),
+        ];
+        one_of(text, &known)
     }
 
     fn schema() -> Schema {
-        schemars::json_schema!({ "enum": ["active", "suspended"] })
+        schemars::json_schema!({ "enum": ["active", "maintenance", "suspended"] })
     }
 }
 

@@ -2,9 +2,11 @@
 //! instead when a text does not fit.
 
 mod address;
+mod answers;
 mod choice;
 mod head;
 mod host;
+mod log_line;
 mod path;
 mod unit;
 

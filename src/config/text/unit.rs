@@ -5,8 +5,26 @@ use std::time::Duration;
 use schemars::Schema;
 
 use crate::base::units::{ByteSize, Percent, byte_size, duration, percent};
+use crate::config::spec::FileMode;
 
 use super::{Text, Wrong};
+
+impl Text for FileMode {
+    const EXPECTED: &'static str = "a mode of a file in quotation marks, as in \"0660\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+        let is_octal =
+            digits.len() == 3 && digits.bytes().all(|digit| (b'0'..b'8').contains(&digit));
+        match u32::from_str_radix(digits, 8) {
+            Ok(mode) if is_octal => Ok(Self(mode)),
+            _ => Err(Wrong::new(
+                format!("{text:?} is not a mode of a file"),
+                "write three octal digits, for the owner, the group and all others, as in \"0660\"",
+            )),
+        }
+    }
+}
 
 impl Text for Duration {
     const EXPECTED: &'static str = "a duration, as in \"250ms\" or \"5s\"";

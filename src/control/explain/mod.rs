@@ -230,8 +230,8 @@ impl Told<'_> {
             .zip(at)
             .map(|(verdict, place)| Judged { verdict, place })
             .collect();
-        if tenant.state == TenantState::Suspended {
-            return "is refused: the tenant is suspended".to_owned();
+        if let Some(refusal) = refusal(tenant, chosen.map(Arc::as_ref)) {
+            return refusal.to_owned();
         }
         let (pool, outcome) = act(tenant, chosen.map(Arc::as_ref), head);
         if let Some(pool) = pool {
@@ -256,6 +256,20 @@ impl Told<'_> {
             endpoints: if self.live { set.all.iter().map(candidate).collect() } else { Vec::new() },
             panicking: self.live && set.eligible.panicking,
         }
+    }
+}
+
+/// Why nobody is served, as the request's way through the gateway asks it.
+fn refusal(tenant: &Tenant, route: Option<&Route>) -> Option<&'static str> {
+    match tenant.state {
+        TenantState::Suspended => Some("is refused: the tenant is suspended"),
+        TenantState::Maintenance => {
+            Some("is answered 503: the tenant is in maintenance, save for those who are let in")
+        }
+        TenantState::Active if route.is_some_and(|route| route.maintenance.is_some()) => {
+            Some("is answered 503: the route is in maintenance, save for those who are let in")
+        }
+        TenantState::Active => None,
     }
 }
 

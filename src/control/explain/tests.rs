@@ -38,6 +38,18 @@ path = \"/billing/*\"
 methods = [\"POST\"]
 respond = { status = 404 }
 
+[tenants.closed]
+pool = \"app\"
+state = \"maintenance\"
+
+[tenants.off]
+pool = \"app\"
+state = \"suspended\"
+
+[tenants.half]
+pool = \"app\"
+routes = [{ path = \"/x\", state = \"maintenance\" }]
+
 [route-sets.shared]
 routes = [{ path = \"/*\", headers = { x-beta = true } }]
 ";
@@ -73,7 +85,7 @@ fn a_request_is_followed_to_its_pool_with_the_places_of_all_that_decided() {
         [
             (true, "tenants.acme", Some("routes.toml:20")),
             (false, "tenants.acme", Some("routes.toml:26")),
-            (false, "route-sets.shared", Some("routes.toml:33")),
+            (false, "route-sets.shared", Some("routes.toml:45")),
         ]
     );
     assert_eq!(explained.routes[1].verdict.reasons, ["the method is GET, not POST"]);
@@ -98,6 +110,16 @@ fn a_request_that_nobody_takes_is_told_why() {
     assert_eq!(refused.outcome, "is refused: the tenant in the header x-tenant-id is a list");
     assert_eq!(respond.outcome, "is answered 404 by the route itself");
     assert!(respond.pool.is_none() && respond.settings.is_empty());
+}
+
+#[test]
+fn who_is_not_served_is_told_as_such() {
+    let outcome = |tenant, path: &str| ask(Some(tenant), Request::get(path)).outcome;
+
+    assert_eq!(outcome("off", "/"), "is refused: the tenant is suspended");
+    assert!(outcome("closed", "/").starts_with("is answered 503: the tenant is in maintenance"));
+    assert!(outcome("half", "/x").starts_with("is answered 503: the route is in maintenance"));
+    assert_eq!(outcome("half", "/y"), "is forwarded to the pool app, as GET /y");
 }
 
 #[test]

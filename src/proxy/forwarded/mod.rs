@@ -34,8 +34,8 @@ pub(super) struct Trust {
 /// For whom a request is, and what its endpoint is told of that.
 #[derive(Debug)]
 pub(super) struct Told {
-    /// The client's address.
-    pub(super) client: IpAddr,
+    /// The client's address; `None` = it is on a Unix socket.
+    pub(super) client: Option<IpAddr>,
     /// The scheme that the client used: `http` or `https`.
     pub(super) scheme: &'static str,
     /// The host that the client asked for, where a proxy says another one than the request.
@@ -49,7 +49,10 @@ pub(super) struct Told {
 
 impl Trust {
     /// What is made of a peer of this address; `None` where the listener trusts nobody.
-    pub(super) fn of(proxies: Option<&Arc<TrustedProxiesSpec>>, peer: IpAddr) -> Option<Self> {
+    pub(super) fn of(
+        proxies: Option<&Arc<TrustedProxiesSpec>>,
+        peer: Option<IpAddr>,
+    ) -> Option<Self> {
         let proxies = Arc::clone(proxies?);
         Some(Self { is_proxy: proxies.trusts(peer), proxies })
     }
@@ -75,7 +78,7 @@ fn read(trust: &Trust, peer: &Peer, head: &Parts) -> (Told, End) {
         ChainField::XForwardedFor => chain::addresses(lines(headers, &X_FORWARDED_FOR)),
         ChainField::Forwarded => elements::elements(lines(headers, &FORWARDED)),
     };
-    let client = chain.client(|address| trust.proxies.trusts(address));
+    let client = chain.client(|address| trust.proxies.trusts(Some(address)));
     let (scheme, asked, port) = match field {
         _ if !trust.is_proxy => (None, None, None),
         ChainField::XForwardedFor => (
@@ -92,7 +95,7 @@ fn read(trust: &Trust, peer: &Peer, head: &Parts) -> (Told, End) {
     };
     let asked = asked.filter(|host| std::str::from_utf8(host).is_ok_and(host::is_valid));
     let told = Told {
-        client: client.and_then(|hop| hop.address).unwrap_or(peer.address),
+        client: client.and_then(|hop| hop.address).or(peer.address),
         scheme: scheme.and_then(scheme_of).unwrap_or(peer.scheme),
         host: asked.and_then(|host| HeaderValue::from_bytes(host).ok()),
         port: port.and_then(|port| HeaderValue::from_bytes(port).ok()),
@@ -116,15 +119,16 @@ impl Told {
         if let Some(elements) = &self.elements {
             fields.push((FORWARDED, elements.clone()));
         }
-        fields.push((X_REAL_IP, address_value(self.client)));
+        if self.client.is_some() {
+            fields.push((X_REAL_IP, address_value(self.client)));
+        }
     }
 }
 
-/// An address as a field's value.
-pub(super) fn address_value(address: IpAddr) -> HeaderValue {
-    // An address as text is a valid field value; the fallback is never taken.
-    HeaderValue::try_from(address.to_string())
-        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+/// An address as a field's value; in the words of RFC 7239 where there is none.
+pub(super) fn address_value(address: Option<IpAddr>) -> HeaderValue {
+    let value = address.and_then(|address| HeaderValue::try_from(address.to_string()).ok());
+    value.unwrap_or_else(|| HeaderValue::from_static("unknown"))
 }
 
 /// `X-Forwarded-For`: the hops as they were written, up to the first without an address, and the
@@ -142,8 +146,9 @@ fn with_peer(chain: &Chain<'_>, field: ChainField, peer: &Peer) -> HeaderValue {
 /// `Forwarded`: the elements as they were written, and our own.
 fn with_own_element(chain: &Chain<'_>, peer: &Peer, head: &Parts) -> HeaderValue {
     let from = match peer.address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""),
+        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        None => "unknown".to_owned(),
     };
     // The host of a request has neither quotation marks nor backslashes: it would be none.
     let host = host::authority(head).filter(|host| !host.contains(['"', '\\']));

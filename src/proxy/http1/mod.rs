@@ -150,7 +150,7 @@ impl Connection {
                 Poll::Ready(Ok(if self.wire.is_tls() { Step::FAREWELL } else { Step::Over }))
             }
             Err(unread) => {
-                tracing::debug!(client = %self.peer.address, %unread, "no request could be read");
+                tracing::debug!(client = ?self.peer.address, %unread, "no request could be read");
                 let (problem, bytes) = unread::answer(&unread, &self.worker.date());
                 self.worker.meter.answered(problem);
                 Poll::Ready(Ok(Step::LastWord(bytes)))

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use crate::config::spec::{RouteSetSpec, RoutesSpec, TenantSpec};
 use crate::model::ids::{Label, PoolId, TenantId};
 use crate::pool::Pool;
+use crate::telemetry::access_log::sample::Sample;
 
 use super::set::RouteSet;
 use super::table::{ById, SharedSet, Table};
@@ -42,7 +43,14 @@ pub fn compile(
         };
         tenants.insert(ById(tenant));
     }
-    Table { generation, naming: spec.naming.clone(), tenants, sets, next_slot }
+    Table {
+        generation,
+        naming: spec.naming.clone(),
+        error_pages: Arc::clone(&spec.error_pages),
+        tenants,
+        sets,
+        next_slot,
+    }
 }
 
 fn compile_sets(
@@ -131,6 +139,7 @@ fn new(id: &TenantId, slot: u32, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant
     Tenant {
         label: Label { name: id.shared(), slot },
         state: spec.state,
+        sample: spec.sample.map(Sample::of),
         pool: parts.pool,
         own: parts.own,
         sets: parts.sets.into(),
@@ -146,6 +155,7 @@ fn changed(before: &Tenant, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant {
     Tenant {
         label: before.label.clone(),
         state: spec.state,
+        sample: spec.sample.map(Sample::of),
         pool: parts.pool,
         own: parts.own,
         sets: parts.sets.into(),

@@ -1,29 +1,62 @@
-//! The access log: one JSON line for each sampled request, formatted and written by a thread of
-//! its own. A worker draws, fills a record, and puts it into a queue; it never waits.
+//! The access log: a line for each sampled request and for each that failed, formatted and written
+//! by a thread of its own. A worker draws, fills a record, and puts it into a queue; it never waits.
+
+pub mod mask;
+pub mod sample;
+
+mod json;
+mod text;
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::Version;
-use serde::Serialize;
+use http::HeaderName;
 
-use crate::base::units::Percent;
+use crate::model::log_line::Piece;
 
 use super::lines::{self, Lines, LinesError, Output, Plan, Writer};
-use super::record::{Ending, Record};
+use super::record::Record;
 use super::registry::Metrics;
+
+use mask::Mask;
+use sample::Sample;
 
 /// What is written where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Where the lines go; `None` = nowhere.
     pub output: Option<Output>,
+    /// How a line looks.
+    pub format: Format,
+    /// What is not shown.
+    pub mask: Mask,
     /// The share of requests that leave a line.
-    pub sample: Percent,
+    pub sample: Sample,
+    /// Whether requests that failed leave one in any case.
+    pub errors: Errors,
     /// Lines that may wait for the writer; more are dropped and counted.
     pub queue: usize,
+}
+
+/// How a line looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object.
+    Json,
+    /// As web servers write it (the "combined" format).
+    Combined,
+    /// These pieces.
+    Pieces(Vec<Piece>),
+}
+
+/// Which requests that failed leave a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errors {
+    /// All of them.
+    All,
+    /// Those that are sampled.
+    Sampled,
 }
 
 /// Takes the records of workers. Cheap to clone, one for each worker.
@@ -31,8 +64,9 @@ pub struct Options {
 pub struct AccessLog {
     /// `None` where there is no access log.
     lines: Option<Lines<Box<Record>>>,
-    /// A draw below this is sampled: the share of 2^32.
-    threshold: u64,
+    sample: Sample,
+    errors: Errors,
+    headers: Arc<[HeaderName]>,
 }
 
 /// Owns the access log's thread. Dropping it writes what is queued, for 2 s at most.
@@ -53,33 +87,54 @@ impl AccessLog {
         let Some(output) = options.output.clone() else {
             return Ok((Self::off(), AccessLogOwner { writer: None }));
         };
+        let pieces = match &options.format {
+            Format::Json => None,
+            Format::Combined => Some(text::combined()),
+            Format::Pieces(pieces) => Some(pieces.clone()),
+        };
+        let headers = text::headers(pieces.as_deref().unwrap_or_default());
+        let (mask, names) = (options.mask.clone(), Arc::clone(&headers));
         let (lines, writer) = lines::start(Plan {
             name: "access-log",
             output,
             queue: options.queue,
-            format: |record: Box<Record>, bytes| write_line(&record, bytes),
+            format: Box::new(move |record: Box<Record>, bytes| match &pieces {
+                None => json::write(&record, &mask, bytes),
+                Some(pieces) => text::write(&record, (pieces, &names), &mask, bytes),
+            }),
             dropped: Arc::clone(&metrics.lost.access_log_dropped),
             errors: Arc::clone(&metrics.lost.access_log_errors),
             failed: report,
         })?;
-        let threshold = (options.sample.share() * DRAWS).round() as u64;
-        Ok((Self { lines: Some(lines), threshold }, AccessLogOwner { writer: Some(writer) }))
+        let (sample, errors) = (options.sample, options.errors);
+        let owner = AccessLogOwner { writer: Some(writer) };
+        Ok((Self { lines: Some(lines), sample, errors, headers }, owner))
     }
 
     /// No access log.
     pub fn off() -> Self {
-        Self { lines: None, threshold: 0 }
+        Self { lines: None, sample: Sample::NONE, errors: Errors::Sampled, headers: Arc::default() }
     }
 
-    /// Draws whether the next exchange leaves a line.
-    pub fn sampled(&self) -> bool {
-        self.threshold > 0 && u64::from(fastrand::u32(..)) < self.threshold
+    /// Draws whether an exchange leaves a line: by its tenant's share, where that has one.
+    pub fn sampled(&self, own: Option<Sample>) -> bool {
+        self.lines.is_some() && own.unwrap_or(self.sample).draw()
+    }
+
+    /// Whether an exchange that failed leaves a line in any case.
+    pub fn wants_errors(&self) -> bool {
+        self.lines.is_some() && self.errors == Errors::All
+    }
+
+    /// The fields of a request's head that a line tells, besides `User-Agent`.
+    pub fn headers(&self) -> &[HeaderName] {
+        &self.headers
     }
 
     /// Puts a record into the queue. A full queue drops and counts it.
-    pub fn write(&self, record: Record) {
+    pub fn write(&self, record: Box<Record>) {
         if let Some(lines) = &self.lines {
-            lines.send(Box::new(record));
+            lines.send(record);
         }
     }
 }
@@ -98,96 +153,9 @@ impl AccessLogOwner {
     }
 }
 
-/// One line, in the order in which it is read.
-#[derive(Debug, Serialize)]
-struct LineBody<'a> {
-    time: String,
-    request_id: &'a str,
-    client: IpAddr,
-    method: &'a str,
-    host: Option<&'a str>,
-    path: Option<&'a str>,
-    query: Option<&'a str>,
-    version: &'static str,
-    tenant: Option<&'a str>,
-    route: Option<&'a str>,
-    pool: Option<&'a str>,
-    endpoint: Option<&'a str>,
-    attempts: u32,
-    /// `null` where the client left before an answer.
-    status: Option<u16>,
-    problem: Option<&'a str>,
-    ending: &'static str,
-    duration_ms: f64,
-    first_byte_ms: Option<f64>,
-    bytes_in: u64,
-    bytes_out: u64,
-    user_agent: Option<&'a str>,
-}
-
-fn write_line(record: &Record, bytes: &mut Vec<u8>) {
-    let started = SystemTime::now().checked_sub(record.started.elapsed());
-    let request_id = String::from_utf8_lossy(record.request_id.as_bytes());
-    let line = record.line.as_deref();
-    let target = line.map(|line| line.target.as_str());
-    let (path, query) = match target.and_then(|target| target.split_once('?')) {
-        Some((path, query)) => (Some(path), Some(query)),
-        None => (target, None),
-    };
-    let body = LineBody {
-        time: humantime::format_rfc3339_millis(started.unwrap_or(SystemTime::UNIX_EPOCH))
-            .to_string(),
-        request_id: &request_id,
-        client: record.client,
-        method: record.method.as_str(),
-        host: line.map(|line| line.host.as_str()),
-        path,
-        query,
-        version: version(record.version),
-        tenant: record.tenant.as_ref().map(|tenant| tenant.name.as_ref()),
-        route: record.route.as_deref(),
-        pool: record.pool.as_ref().map(|pool| pool.name.as_ref()),
-        endpoint: record.endpoint.as_deref(),
-        attempts: record.attempts,
-        status: (record.status > 0).then_some(record.status),
-        problem: record.problem,
-        ending: match record.ending {
-            Ending::Whole => "whole",
-            Ending::Cut => "cut",
-        },
-        duration_ms: milliseconds(record.duration),
-        first_byte_ms: record.first_byte.map(milliseconds),
-        bytes_in: record.bytes_in,
-        bytes_out: record.bytes_out,
-        user_agent: line.map(|line| line.agent.as_str()),
-    };
-    let start = bytes.len();
-    match serde_json::to_writer(&mut *bytes, &body) {
-        Ok(()) => bytes.push(b'\n'),
-        Err(_) => bytes.truncate(start), // cannot happen: text and numbers alone
-    }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
-
-fn version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_09 => "HTTP/0.9",
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        Version::HTTP_3 => "HTTP/3",
-        _ => "HTTP/1.1",
-    }
-}
-
 fn report(error: &io::Error) {
     tracing::error!(%error, "the access log cannot be written; its lines are lost until it can");
 }
-
-/// As many values as a draw has.
-const DRAWS: f64 = 4_294_967_296.0;
 
 #[cfg(test)]
 mod tests;

@@ -3,34 +3,47 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use http::{HeaderValue, Method};
+use std::time::SystemTime;
+
+use http::{HeaderValue, Method, Version};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::base::units::Percent;
 use crate::model::ids::Label;
-use crate::telemetry::record::Line;
+use crate::model::log_line::Field;
+use crate::telemetry::record::{Ending, Line};
 
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn to_file(path: &Path, queue: usize) -> Options {
-    Options { output: Some(Output::File(path.to_owned())), sample: Percent::new(100.0), queue }
+    Options {
+        output: Some(Output::File(path.to_owned())),
+        format: Format::Json,
+        mask: Mask::default(),
+        sample: Sample::of(Percent::new(100.0)),
+        errors: Errors::All,
+        queue,
+    }
 }
 
-fn record() -> Record {
-    Record {
+fn record() -> Box<Record> {
+    Box::new(Record {
         started: Instant::now(),
         duration: Duration::from_micros(12_345),
         request_id: HeaderValue::from_static("0123"),
-        client: "192.0.2.7".parse().unwrap(),
+        client: Some("192.0.2.7".parse().unwrap()),
         method: Method::GET,
         version: Version::HTTP_11,
         line: Some(Box::new(Line {
             host: "shop.example.com".to_owned(),
             target: "/a/b?c=d".to_owned(),
             agent: "curl/8".to_owned(),
+            headers: Box::default(),
         })),
+        asked: None,
         tenant: Some(Label { name: "acme".into(), slot: 0 }),
         route: Some("/a/*".into()),
         pool: Some(Label { name: "shop".into(), slot: 0 }),
@@ -42,7 +55,7 @@ fn record() -> Record {
         bytes_in: 5,
         bytes_out: 7,
         ending: Ending::Whole,
-    }
+    })
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -93,8 +106,12 @@ fn hostile_bytes_never_break_a_line() {
     let (log, owner) = AccessLog::start(&to_file(&path, 8), &Metrics::new()).unwrap();
     let mut hostile = record();
     let text = "\"}\n{\"tenant\":\"other\"}\r\n\0\u{1b}[31m\u{2028}\\".to_owned();
-    hostile.line =
-        Some(Box::new(Line { host: text.clone(), target: text.clone(), agent: text.clone() }));
+    hostile.line = Some(Box::new(Line {
+        host: text.clone(),
+        target: text.clone(),
+        agent: text.clone(),
+        headers: Box::default(),
+    }));
     hostile.request_id = HeaderValue::from_bytes(b"\xff\xfe\"\t").unwrap();
 
     log.write(hostile);
@@ -191,19 +208,90 @@ fn a_full_disk_is_counted_and_harms_nobody() {
 }
 
 #[test]
-fn the_share_that_is_sampled_is_the_one_asked_for() {
+fn a_tenants_own_share_goes_before_the_logs_and_nothing_is_drawn_where_there_is_no_log() {
     let (_folder, path) = folder();
-    let some = Options { sample: Percent::new(10.0), ..to_file(&path, 8) };
-    let none = Options { sample: Percent::new(0.0), ..to_file(&path, 8) };
-    let drawn = |options: &Options| {
-        let (log, _owner) = AccessLog::start(options, &Metrics::new()).unwrap();
-        (0..100_000).filter(|_| log.sampled()).count()
-    };
+    let all = Some(Sample::of(Percent::new(100.0)));
+    let none = Options { sample: Sample::NONE, ..to_file(&path, 8) };
+    let (log, _owner) = AccessLog::start(&none, &Metrics::new()).unwrap();
 
-    assert!((9_000..11_000).contains(&drawn(&some)), "ten standard deviations off");
-    assert_eq!(drawn(&none), 0);
-    assert_eq!(drawn(&to_file(&path, 8)), 100_000);
-    assert!(!AccessLog::off().sampled());
+    assert!(!log.sampled(None) && log.sampled(all) && log.wants_errors());
+    let (log, _owner) = AccessLog::start(&to_file(&path, 8), &Metrics::new()).unwrap();
+    assert!(log.sampled(None) && !log.sampled(Some(Sample::NONE)));
+    assert!(!AccessLog::off().sampled(all) && !AccessLog::off().wants_errors());
+}
+
+/// The one line of a record, in this format.
+fn line_of(record: Box<Record>, format: Format) -> String {
+    let (_folder, path) = folder();
+    let options = Options {
+        format,
+        mask: Mask { query: vec!["token".to_owned()], headers: vec![http::header::COOKIE] },
+        ..to_file(&path, 8)
+    };
+    let (log, owner) = AccessLog::start(&options, &Metrics::new()).unwrap();
+    log.write(record);
+    assert!(owner.end(LIMIT));
+    std::fs::read_to_string(&path).unwrap()
+}
+
+#[test]
+fn a_combined_line_is_as_web_servers_write_it() {
+    let mut record = record();
+    let line = record.line.as_mut().unwrap();
+    line.target = "/a/b?c=d&token=s3cret".to_owned();
+    line.agent = "Mozilla/5.0 \"x\" \\ \u{1b}[31m\n\u{e9}".to_owned();
+    line.headers = [Some("https://a.example/?token=s3cret&e=f".to_owned())].into();
+
+    let line = line_of(record, Format::Combined);
+
+    let (client, rest) = line.split_once(" - - [").unwrap();
+    let (time, rest) = rest.split_once("] ").unwrap();
+    assert_eq!(client, "192.0.2.7");
+    assert!(time.ends_with(" +0000") && time.len() == 26, "{time}");
+    assert_eq!(
+        rest,
+        "\"GET /a/b?c=d&token=*** HTTP/1.1\" 200 7 \"https://a.example/?token=***&e=f\" \
+         \"Mozilla/5.0 \\x22x\\x22 \\x5C \\x1B[31m\\x0A\\xC3\\xA9\"\n"
+    );
+}
+
+#[test]
+fn a_combined_line_has_something_in_each_place() {
+    let mut record = record();
+    record.status = 0;
+    record.version = Version::HTTP_2;
+    record.bytes_out = 0;
+    let line = record.line.as_mut().unwrap();
+    (line.agent, line.headers) = (String::new(), [None].into());
+
+    let line = line_of(record, Format::Combined);
+
+    assert!(line.ends_with("] \"GET /a/b?c=d HTTP/2.0\" 499 0 \"-\" \"-\"\n"), "{line}");
+}
+
+#[test]
+fn a_line_of_pieces_tells_what_was_asked_for() {
+    let text = |text: &str| Piece::Text(text.to_owned());
+    let mut pieces = vec![text("{")];
+    for (_, field) in Field::ALL.into_iter().filter(|(name, _)| !name.starts_with("time")) {
+        pieces.extend([Piece::Field(field), text("|")]);
+    }
+    pieces.extend([
+        Piece::Header(http::header::COOKIE),
+        text(" "),
+        Piece::Header(http::header::ACCEPT),
+        text(" "),
+        Piece::Header(http::header::COOKIE),
+    ]);
+    let mut record = record();
+    let line = record.line.as_mut().unwrap();
+    line.headers = [Some("a=b".to_owned()), Some("*/*".to_owned())].into();
+
+    assert_eq!(
+        line_of(record, Format::Pieces(pieces)),
+        "{0123|192.0.2.7|GET|shop.example.com|/a/b|c=d|/a/b?c=d|HTTP/1.1|acme|/a/*|shop|\
+         10.0.0.1:80|2|200|-|whole|0.012345|12.345|0.003000|3.000|5|7|curl/8|*** */* ***\n"
+    );
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::model::members::Members;
 use super::delta::Delta;
 use super::exposition::Samples;
 use super::metrics::{self, Family, Kind};
+use super::tenants::Slots;
 use super::totals::Totals;
 
 /// A pool's name and its members, for the gauges that are read at a scrape.
@@ -62,7 +63,7 @@ impl Metrics {
     /// Nothing counted yet.
     pub fn new() -> Self {
         let metrics = Self {
-            totals: Mutex::default(),
+            totals: Mutex::new(Totals::new(TENANTS)),
             values: Mutex::default(),
             pools: Snapshot::new(Arc::default()),
             listeners: Snapshot::new(Arc::default()),
@@ -76,6 +77,10 @@ impl Metrics {
             metrics.set(gauge, &[], 0.0);
         }
         metrics.set(&metrics::CONFIG_SERVING_LAST_GOOD, &[], 0.0);
+        for state in ["active", "maintenance", "suspended"] {
+            metrics.set(&metrics::TENANTS, &[state], 0.0);
+        }
+        metrics.set(&metrics::ROUTES_IN_MAINTENANCE, &[], 0.0);
         for result in ["ok", "refused"] {
             metrics.add(&metrics::CONFIG_RELOADS, &[result], 0);
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
@@ -182,6 +187,17 @@ impl Metrics {
             });
         }
         self.pools.publish(Arc::new(pools));
+    }
+
+    /// Sets how many tenants have series of their own; the rest is summed under `_other`.
+    pub fn limit_tenants(&self, most: usize) {
+        locked(&self.totals).tenants.limit(most);
+    }
+
+    /// Sets which tenants there are, before their table is published. The series of those that are
+    /// gone end, and what still comes of them is summed under `_other`.
+    pub fn publish_tenants(&self, live: Slots) {
+        locked(&self.totals).tenants.keep(live);
     }
 
     /// Sets the listeners' addresses, in the order of their numbers.
@@ -324,6 +340,9 @@ fn unix_seconds(time: SystemTime) -> f64 {
 
 /// The values of the `state` label; each member is in one.
 const STATES: [&str; 5] = ["up", "unchecked", "pending", "down", "ejected"];
+
+/// 1,000 tenants: 30 series each are what a scrape each 15 s bears well. See `metrics.tenants`.
+const TENANTS: usize = 1000;
 
 /// Deltas that may wait: some seconds of many workers. Beyond, workers keep what they counted.
 const QUEUE: usize = 256;

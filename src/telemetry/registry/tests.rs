@@ -48,6 +48,7 @@ fn promtool_finds_nothing() {
     meter.retry_refused(&pool(), "budget");
     meter.connection_opened(0);
     meter.connection_rejected("limit");
+    meter.forwarded_fault("malformed");
     meter.connection_retired("idle");
     meter.exchange_started();
     meter.exchange(&record("a\"b\\c\n", "tenant-unknown"));
@@ -80,10 +81,11 @@ fn record(tenant: &str, problem: &'static str) -> crate::telemetry::record::Reco
         started: tokio::time::Instant::now(),
         duration: Duration::from_millis(1),
         request_id: http::HeaderValue::from_static("1"),
-        client: "127.0.0.1".parse().unwrap(),
+        client: Some("127.0.0.1".parse().unwrap()),
         method: http::Method::GET,
         version: http::Version::HTTP_11,
         line: None,
+        asked: None,
         tenant: Some(Label { name: tenant.into(), slot: 0 }),
         route: None,
         pool: None,

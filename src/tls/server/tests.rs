@@ -9,7 +9,7 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
 
-use crate::config::spec::{ClientCertificatesMode, NamedPath};
+use crate::config::spec::{ClientCertificatesMode, FileMode, NamedPath};
 
 use super::*;
 
@@ -41,6 +41,7 @@ fn made_for(names: &[&str]) -> (String, String) {
 fn read(default: Option<CertificateSpec>, certificates: Vec<CertificateSpec>) -> Outcome {
     let listener = ListenerSpec {
         address: ([127, 0, 0, 1], 0).into(),
+        mode: FileMode(0o660),
         tls: Some(ListenerTlsSpec { default, certificates }),
         max_connections: None,
         proxy_protocol: None,

@@ -1,7 +1,8 @@
 //! A gateway process with its files in a folder of its own.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -68,6 +69,23 @@ address = "127.0.0.1:{}"
         self.launch_as(command);
     }
 
+    /// As [`Gateway::launch`], as a service manager does: with variables, and with a socket that is
+    /// open already.
+    pub(crate) fn launch_as_service(
+        &mut self,
+        socket: Option<&TcpListener>,
+        variables: &[(&str, &str)],
+    ) {
+        let mut command = Command::new("sh");
+        let passing = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+        let script = socket.map_or("exec \"$@\"", |_| passing);
+        command.args(["-c", script, "sh", PROGRAM]).envs(variables.iter().copied());
+        let stdin = socket.map_or_else(Stdio::null, |socket| {
+            OwnedFd::from(socket.try_clone().expect("share the socket")).into()
+        });
+        self.launch_with_stdin(command, stdin);
+    }
+
     /// From now on the process may have so many open files.
     pub(crate) fn limit_open_files(&self, most: usize) {
         let limit = format!("--nofile={most}:{most}");
@@ -86,16 +104,16 @@ address = "127.0.0.1:{}"
         self.process.as_ref().expect("it runs").id()
     }
 
-    fn launch_as(&mut self, mut command: Command) {
+    /// As [`Gateway::launch`], by a command that runs it.
+    pub(crate) fn launch_as(&mut self, command: Command) {
+        self.launch_with_stdin(command, Stdio::null());
+    }
+
+    fn launch_with_stdin(&mut self, mut command: Command, stdin: Stdio) {
         let log = File::create(self.path("log")).expect("make the log file");
         let errors = log.try_clone().expect("share the log file");
         let process = Process::start(
-            command
-                .arg("--config")
-                .arg(self.config())
-                .stdin(Stdio::null())
-                .stdout(log)
-                .stderr(errors),
+            command.arg("--config").arg(self.config()).stdin(stdin).stdout(log).stderr(errors),
         );
         self.process = Some(process);
     }

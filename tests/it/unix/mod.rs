@@ -1,3 +1,4 @@
 //! Unix sockets on both sides of the gateway.
 
 mod endpoints;
+mod listeners;

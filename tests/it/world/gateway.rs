@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tenantry::app::front::GatewayFile;
+use tenantry::app::passed::Passed;
 use tenantry::app::{App, Ended, StartError};
 use tenantry::config;
 use tenantry::control::generation::ReloadResult;
@@ -52,9 +53,12 @@ impl Gateway {
         workers: usize,
         more: &str,
     ) -> Result<Self, StartError> {
+        let log = match more.contains("[access-log]") {
+            true => "",
+            false => "[access-log]\nfile = \"access.log\"\n",
+        };
         let text = format!(
-            "routes = \"routes.toml\"\nworkers = {workers}\n\
-             [access-log]\nfile = \"access.log\"\n\
+            "routes = \"routes.toml\"\nworkers = {workers}\n{log}\
              [admin]\naddress = \"127.0.0.1:0\"\n\
              [[listeners]]\naddress = \"127.0.0.1:0\"\n{more}\n"
         );
@@ -66,7 +70,8 @@ impl Gateway {
         };
         let file = GatewayFile { path, spec: spec.clone() };
         let metrics = Arc::new(Metrics::new());
-        let app = within("the start", Box::pin(App::start_from(Some(file), spec, metrics))).await?;
+        let start = App::start_from(Some(file), Passed::default(), spec, metrics);
+        let app = within("the start", Box::pin(start)).await?;
         Ok(Self { app, folder })
     }
 

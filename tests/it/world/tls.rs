@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::wire::Stream;
 use super::within;
 
 /// An authority and a certificate of its making for some names, as files.
@@ -85,12 +86,12 @@ impl Certificates {
     }
 
     /// As [`Certificates::connect`], on a stream that is there.
-    pub(crate) async fn handshake(
+    pub(crate) async fn handshake<S: Stream>(
         &self,
-        stream: TcpStream,
+        stream: S,
         name: &'static str,
         protocols: &[&str],
-    ) -> TlsStream<TcpStream> {
+    ) -> TlsStream<S> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).expect("the ca")).expect("ca");
         let mut config = ClientConfig::builder_with_provider(provider())

@@ -1,0 +1,276 @@
+//! Pages in place of the gateway's own answers, and what is said in maintenance. A file is read once, however many tenants show it.
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::config::answers::{
+    ErrorPagesSpec, MaintenanceSpec, PageFor, PagePart, PageSpec, PageSyntax, PageValue,
+};
+use crate::config::faults::Faults;
+use crate::config::key::Key;
+use crate::config::nearest::nearest;
+use crate::config::raw::{At, ErrorPage, ErrorPages, Maintenance};
+use crate::config::text::Written;
+
+use super::beside;
+
+/// What is answered while something is worked on. Checked also while nothing is, so that a slip is
+/// told before it matters.
+pub(super) fn maintenance(
+    raw: Option<Maintenance>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> MaintenanceSpec {
+    let raw = raw.unwrap_or_default();
+    let retry_after = raw.retry_after.map(|At { value: Written(time), start }| {
+        if time < Duration::from_secs(1) {
+            let hint = "write a duration from 1s to 168h, as in \"10m\"".to_owned();
+            faults.add(&key.name("retry-after"), start, "is less than a second", Some(hint));
+        }
+        time
+    });
+    MaintenanceSpec {
+        retry_after: retry_after.unwrap_or(Duration::from_secs(300)),
+        allow: raw.allow.unwrap_or_default().into_iter().map(|network| network.0).collect(),
+    }
+}
+
+/// Whether a page whose file cannot be read is a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Lost {
+    /// It is.
+    Problem,
+    /// The gateway's own answer is given in its place: the last good routes shall serve, and their
+    /// pages are not kept.
+    LeftOut,
+}
+
+/// The pages of all files so far.
+pub(super) struct Pages {
+    lost: Lost,
+    /// What was read, or why not.
+    files: HashMap<PathBuf, Result<Arc<str>, (String, &'static str)>>,
+    made: HashMap<(HeaderValue, Arc<str>), Arc<PageSpec>>,
+}
+
+impl Pages {
+    /// None yet.
+    pub(super) fn new(lost: Lost) -> Self {
+        Self { lost, files: HashMap::new(), made: HashMap::new() }
+    }
+
+    /// Checks one table of pages; `folder` is that of the file that it is written in.
+    pub(super) fn check(
+        &mut self,
+        raw: ErrorPages,
+        folder: Option<&Path>,
+        key: &Key<'_>,
+        faults: &mut Faults<'_>,
+    ) -> ErrorPagesSpec {
+        let mut pages: Vec<(PageFor, Arc<PageSpec>)> = Vec::with_capacity(raw.0.len());
+        for (occasion, page) in raw.0 {
+            let name = occasion.value.to_string();
+            if let Some(page) = self.page(page, folder, &key.name(&name), faults) {
+                pages.push((occasion.value, page));
+            }
+        }
+        pages.sort_by_key(|(occasion, _)| *occasion);
+        ErrorPagesSpec { pages }
+    }
+
+    fn page(
+        &mut self,
+        At { value: raw, start }: At<ErrorPage>,
+        folder: Option<&Path>,
+        key: &Key<'_>,
+        faults: &mut Faults<'_>,
+    ) -> Option<Arc<PageSpec>> {
+        const ONE: &str = "write file = \"503.html\" or body = \"…\"";
+        let content_type = content_type(raw.content_type, raw.file.as_ref(), key, faults);
+        let (text, key, start) = match (raw.file, raw.body) {
+            (Some(file), None) => {
+                let key = key.name("file");
+                let text = self.file(beside(folder, file.value.0.0), file.start, &key, faults)?;
+                return Some(self.made(content_type, text, (&key, file.start), faults));
+            }
+            (None, Some(body)) => (body.value, key.name("body"), body.start),
+            (None, None) => {
+                faults.add_missing(key, start, "has neither file nor body", ONE);
+                return None;
+            }
+            (Some(_), Some(_)) => {
+                faults.add(key, start, "has both file and body", Some("keep one".to_owned()));
+                return None;
+            }
+        };
+        if text.len() as u64 > MAX_PAGE {
+            faults.add(&key, start, "the page is larger than 256 KiB", Some(SMALLER.to_owned()));
+        }
+        Some(self.made(content_type, text.into(), (&key, start), faults))
+    }
+
+    fn file(
+        &mut self,
+        path: PathBuf,
+        start: usize,
+        key: &Key<'_>,
+        faults: &mut Faults<'_>,
+    ) -> Option<Arc<str>> {
+        if !self.files.contains_key(&path) {
+            faults.refer(&path);
+        }
+        let read = self.files.entry(path).or_insert_with_key(|path| read(path));
+        match read {
+            Ok(text) => Some(Arc::clone(text)),
+            Err((what, hint)) => {
+                if self.lost == Lost::Problem {
+                    faults.add(key, start, what.clone(), Some((*hint).to_owned()));
+                }
+                None
+            }
+        }
+    }
+
+    fn made(
+        &mut self,
+        content_type: HeaderValue,
+        text: Arc<str>,
+        (key, start): (&Key<'_>, usize),
+        faults: &mut Faults<'_>,
+    ) -> Arc<PageSpec> {
+        let made = self.made.entry((content_type, text)).or_insert_with_key(|(kind, text)| {
+            let parts = parts(text, (key, start), faults);
+            Arc::new(PageSpec { content_type: kind.clone(), syntax: syntax(kind), parts })
+        });
+        Arc::clone(made)
+    }
+}
+
+/// Reads a page, or says why it cannot be one and what to do.
+fn read(path: &Path) -> Result<Arc<str>, (String, &'static str)> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| {
+        let hint = match error.kind() {
+            ErrorKind::NotFound => {
+                "create it, or correct the path; it starts at the folder of this file"
+            }
+            _ => "look at its kind, owner and permissions",
+        };
+        (format!("{shown} cannot be read: {error}"), hint)
+    };
+    // Opening a named pipe would wait for its writer, perhaps for ever.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err((format!("{shown} is not a file"), "name a file of text"));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_PAGE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_PAGE {
+        return Err((format!("{shown} is larger than 256 KiB"), SMALLER));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(_) => Err((format!("{shown} is not UTF-8 text"), "save it as UTF-8")),
+    }
+}
+
+/// What is written, or what the name of the file says.
+fn content_type(
+    raw: Option<At<Written<HeaderValue>>>,
+    file: Option<&At<Written<crate::config::text::FilePath>>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> HeaderValue {
+    let ending = file.and_then(|file| file.value.0.0.extension()).and_then(|end| end.to_str());
+    let Some(raw) = raw else {
+        return HeaderValue::from_static(match ending {
+            Some("json") => "application/json",
+            Some("txt") => "text/plain; charset=utf-8",
+            _ => "text/html; charset=utf-8",
+        });
+    };
+    let is_kind = |text: &str| {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        let token = |part: &str| {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b);
+            !part.is_empty() && part.bytes().all(allowed)
+        };
+        essence.split_once('/').is_some_and(|(kind, of)| token(kind) && token(of))
+    };
+    let value = raw.value.0;
+    if !value.to_str().is_ok_and(is_kind) {
+        let hint = "write a media type, as in \"text/html; charset=utf-8\"".to_owned();
+        let key = key.name("content-type");
+        faults.add(&key, raw.start, format!("{value:?} is no content type"), Some(hint));
+    }
+    value
+}
+
+fn syntax(content_type: &HeaderValue) -> PageSyntax {
+    let text = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
+    match text.split(';').next().unwrap_or_default().trim() {
+        "text/html" | "text/xml" | "application/xml" => PageSyntax::Markup,
+        kind if kind.ends_with("+xml") => PageSyntax::Markup,
+        "application/json" | "text/json" => PageSyntax::Json,
+        kind if kind.ends_with("+json") => PageSyntax::Json,
+        _ => PageSyntax::Plain,
+    }
+}
+
+/// Cuts a page at its placeholders. Other braces are what they are, since styles and scripts are
+/// full of them; but one word between two that looks like a placeholder was meant to be one.
+fn parts(text: &str, (key, start): (&Key<'_>, usize), faults: &mut Faults<'_>) -> Vec<PagePart> {
+    let known = || PageValue::ALL.into_iter().map(|(name, _)| name);
+    let (mut parts, mut plain, mut from) = (Vec::new(), String::new(), text);
+    while let Some((before, behind)) = from.split_once('{') {
+        plain.push_str(before);
+        let word = behind.split_once('}').map(|(word, _)| word).filter(|word| is_word(word));
+        let value =
+            word.and_then(|word| PageValue::ALL.into_iter().find(|(name, _)| *name == word));
+        match (word, value) {
+            (Some(word), Some((_, value))) => {
+                push(&mut parts, &mut plain);
+                parts.push(PagePart::Value(value));
+                from = behind.get(word.len() + 1..).unwrap_or_default();
+                continue;
+            }
+            (Some(word), None) => {
+                if let Some(near) = nearest(&word.replace('_', "-"), known()) {
+                    let hint = format!(
+                        "did you mean {{{near}}}? write {{ {word} }} if it is no placeholder"
+                    );
+                    let what = format!("the page has the unknown placeholder {{{word}}}");
+                    faults.add(key, start, what, Some(hint));
+                }
+            }
+            (None, _) => {}
+        }
+        plain.push('{');
+        from = behind;
+    }
+    plain.push_str(from);
+    push(&mut parts, &mut plain);
+    parts
+}
+
+fn push(parts: &mut Vec<PagePart>, plain: &mut String) {
+    if !plain.is_empty() {
+        parts.push(PagePart::Text(Bytes::from(std::mem::take(plain))));
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    (1..=32).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+const SMALLER: &str = "make it smaller: large pictures can be on another server";
+
+/// 256 KiB: a page with its style and a picture or two within it.
+const MAX_PAGE: u64 = 256 << 10;

@@ -1,0 +1,100 @@
+//! What a line of the access log is made of, where it is not JSON.
+
+use http::HeaderName;
+
+/// A piece of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// This text.
+    Text(String),
+    /// What is known of the exchange.
+    Field(Field),
+    /// The value of a field of the request's head.
+    Header(HeaderName),
+}
+
+/// What is known of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// When it began, as RFC 3339 writes it.
+    Time,
+    /// The same as web servers write it.
+    TimeLocal,
+    /// The id of the request.
+    RequestId,
+    /// The client's address.
+    Client,
+    /// The method.
+    Method,
+    /// The host that was asked for.
+    Host,
+    /// The path.
+    Path,
+    /// The query without its `?`.
+    Query,
+    /// The path with the query.
+    Target,
+    /// The version of HTTP.
+    Version,
+    /// The tenant's id.
+    Tenant,
+    /// The route's name.
+    Route,
+    /// The pool's name.
+    Pool,
+    /// The endpoint of the last attempt.
+    Endpoint,
+    /// Attempts made.
+    Attempts,
+    /// The status.
+    Status,
+    /// The name of the problem type.
+    Problem,
+    /// `whole` or `cut`.
+    Ending,
+    /// Time in all, in seconds.
+    Duration,
+    /// The same in milliseconds.
+    DurationMs,
+    /// Time to the head of the endpoint's answer, in seconds.
+    FirstByte,
+    /// The same in milliseconds.
+    FirstByteMs,
+    /// Bytes of the request's body.
+    BytesIn,
+    /// Bytes of the answer's body.
+    BytesOut,
+    /// The client's `User-Agent`.
+    UserAgent,
+}
+
+impl Field {
+    /// Every field by the name that stands for it between braces.
+    pub const ALL: [(&str, Self); 25] = [
+        ("time", Self::Time),
+        ("time-local", Self::TimeLocal),
+        ("request-id", Self::RequestId),
+        ("client", Self::Client),
+        ("method", Self::Method),
+        ("host", Self::Host),
+        ("path", Self::Path),
+        ("query", Self::Query),
+        ("target", Self::Target),
+        ("version", Self::Version),
+        ("tenant", Self::Tenant),
+        ("route", Self::Route),
+        ("pool", Self::Pool),
+        ("endpoint", Self::Endpoint),
+        ("attempts", Self::Attempts),
+        ("status", Self::Status),
+        ("problem", Self::Problem),
+        ("ending", Self::Ending),
+        ("duration", Self::Duration),
+        ("duration-ms", Self::DurationMs),
+        ("first-byte", Self::FirstByte),
+        ("first-byte-ms", Self::FirstByteMs),
+        ("bytes-in", Self::BytesIn),
+        ("bytes-out", Self::BytesOut),
+        ("user-agent", Self::UserAgent),
+    ];
+}

@@ -1,0 +1,117 @@
+//! The files of deploy/ that say how the gateway is run: that they are what they are for, and agree
+//! with each other. Debian's Python reads the YAML.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::world::process::run;
+use crate::world::{PROGRAM, PYTHON};
+
+fn deploy(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
+}
+
+/// Each document of a YAML file.
+fn documents(path: &Path) -> Vec<Value> {
+    let script =
+        "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
+    let read = run(Command::new(PYTHON).args(["-c", script]).arg(path));
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    serde_json::from_slice(&read.stdout).expect("JSON")
+}
+
+/// The one of a kind and a name.
+fn named<'a>(documents: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let mut found = documents.iter().filter(|it| it["kind"] == kind);
+    let found = found.find(|it| it["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("there is no {kind} {name}"))
+}
+
+/// What `check` says of a `gateway.toml` and of routes, in a folder of its own.
+fn check(gateway: &str, routes: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let gateway = gateway
+        .replace("/etc/tenantry/routes", &here("routes"))
+        .replace("/var/lib/tenantry", &here("state"));
+    fs::create_dir(folder.path().join("routes")).expect("make a folder");
+    for place in ["routes.toml", "routes/routes.toml"] {
+        fs::write(folder.path().join(place), routes).expect("write the routes");
+    }
+    fs::write(folder.path().join("gateway.toml"), gateway).expect("write gateway.toml");
+
+    let config = folder.path().join("gateway.toml");
+    let checked = run(Command::new(PROGRAM).args(["check", "--config"]).arg(config));
+
+    let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && said.contains("are good: 1 tenant"), "{said}");
+}
+
+#[test]
+fn the_configuration_of_the_package_and_of_the_image_is_good() {
+    let read = |path: &str| fs::read_to_string(deploy(path)).expect("read a file of deploy/");
+
+    check(&read("config/gateway.toml"), &read("config/routes.toml"));
+    check(&read("docker/gateway.toml"), &read("config/routes.toml"));
+}
+
+#[test]
+fn the_manifests_give_a_drain_its_time_and_good_configuration() {
+    let documents = documents(&deploy("kubernetes/tenantry.yaml"));
+    let config = &named(&documents, "ConfigMap", "tenantry-gateway")["data"]["gateway.toml"];
+    let routes = &named(&documents, "ConfigMap", "tenantry-routes")["data"]["routes.toml"];
+    let (config, routes) = (config.as_str().expect("a text"), routes.as_str().expect("a text"));
+
+    check(config, routes);
+    let drain = config.parse::<toml::Table>().expect("TOML")["drain"].clone();
+    let seconds = |key: &str| -> Duration {
+        humantime::parse_duration(drain[key].as_str().expect("a text")).expect("a time")
+    };
+    let pod = &named(&documents, "Deployment", "tenantry")["spec"]["template"]["spec"];
+    let grace = pod["terminationGracePeriodSeconds"].as_u64().expect("a number");
+    assert!(Duration::from_secs(grace) > seconds("accept") + seconds("timeout") + SPARE);
+}
+
+#[test]
+fn the_manifests_find_their_pods_and_their_ports() {
+    let documents = documents(&deploy("kubernetes/tenantry.yaml"));
+    let deployment = &named(&documents, "Deployment", "tenantry")["spec"];
+    let labels = &deployment["template"]["metadata"]["labels"];
+    let container = &deployment["template"]["spec"]["containers"][0];
+    let ports: Vec<&Value> =
+        container["ports"].as_array().expect("ports").iter().map(|port| &port["name"]).collect();
+
+    assert_eq!(&deployment["selector"]["matchLabels"], labels);
+    for name in ["tenantry", "tenantry-admin"] {
+        let service = &named(&documents, "Service", name)["spec"];
+        assert_eq!(&service["selector"], labels, "{name}");
+        assert!(ports.contains(&&service["ports"][0]["targetPort"]), "{name}");
+    }
+    for (probe, path) in [("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")] {
+        let asked = &container[probe]["httpGet"];
+        assert_eq!(asked["path"], path);
+        assert!(ports.contains(&&asked["port"]), "{probe}");
+    }
+    // A subPath is not swapped when its ConfigMap changes: the routes would be those of the start.
+    let mounts = container["volumeMounts"].as_array().expect("mounts");
+    assert!(mounts.iter().all(|mount| mount.get("subPath").is_none()), "{mounts:?}");
+}
+
+#[test]
+fn the_chart_has_good_routes_of_its_own() {
+    let values = &documents(&deploy("helm/tenantry/values.yaml"))[0];
+    let (gateway, routes) = (&values["gateway"], &values["routes"]["routes.toml"]);
+    let gateway = gateway.as_str().expect("a text");
+
+    // As templates/config.yaml puts them together.
+    let whole = format!("routes = \"/etc/tenantry/routes\"\n{gateway}\n[[listeners]]\n");
+    check(&(whole + "address = \"0.0.0.0:8080\"\n"), routes.as_str().expect("a text"));
+    assert_eq!(documents(&deploy("helm/tenantry/Chart.yaml"))[0]["name"], "tenantry");
+}
+
+/// What the gateway takes for its own end.
+const SPARE: Duration = Duration::from_secs(6);
