@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::control::explain::Explainer;
-use crate::control::generation::{Live, LiveCertificates, ReloadResult};
+use crate::control::generation::{Fault, Live, LiveCertificates, ReloadResult};
 use crate::model::address::Address;
 use crate::telemetry::registry::Metrics;
 
@@ -40,6 +40,8 @@ pub struct State {
     pub live: Snapshot<Live>,
     /// The listeners' certificates that are in use.
     pub certificates: Snapshot<LiveCertificates>,
+    /// Where clients connect, and what is wrong with `gateway.toml`.
+    pub front: Snapshot<Front>,
     /// Whether the process has been asked to end.
     pub draining: watch::Receiver<bool>,
     /// Asks control to load the files now.
@@ -53,8 +55,17 @@ pub struct About {
     pub started: Instant,
     /// Worker threads.
     pub workers: usize,
+}
+
+/// What became of `gateway.toml`.
+#[derive(Clone, Debug, Default)]
+pub struct Front {
     /// Where clients connect.
     pub listeners: Vec<Listener>,
+    /// What is wrong with the file of now: what was before stays.
+    pub problems: Vec<Fault>,
+    /// Its keys that have changed and take effect at the next start.
+    pub needs_restart: Vec<&'static str>,
 }
 
 /// One address where clients connect.

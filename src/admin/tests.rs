@@ -67,11 +67,11 @@ impl World {
         let draining = watch::Sender::new(false);
         let (reload, reloads) = mpsc::channel(1);
         let state = State {
-            about: Arc::new(About {
-                started: Instant::now(),
-                workers: 2,
+            about: Arc::new(About { started: Instant::now(), workers: 2 }),
+            front: Snapshot::new(Arc::new(super::Front {
                 listeners: vec![Listener { address: "0.0.0.0:8443".parse().unwrap(), tls: true }],
-            }),
+                ..super::Front::default()
+            })),
             metrics: Arc::new(Metrics::new()),
             explainer: Explainer::new(Snapshot::new(Arc::new(nothing())), live.clone()),
             live: live.clone(),

@@ -1,9 +1,11 @@
 //! Builds, owns and stops everything.
 
+pub mod front;
 pub mod memory;
 pub mod nofile;
 pub mod outside;
 pub mod passed;
+mod restart;
 pub mod service;
 pub mod signals;
 pub mod sockets;
@@ -17,12 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::admin;
 use crate::base::memory::Memory;
 use crate::base::pulse::Pulses;
+use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec};
@@ -33,13 +36,15 @@ use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
 use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
+use crate::telemetry::delta::Delta;
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
 
+use front::{Ears, Front, GatewayFile};
 use passed::{Passed, PassedError};
 use sockets::{BindError, Sockets};
-use unix::SocketFile;
-use workers::{WorkerLost, Workers};
+use unix::SocketFiles;
+use workers::{Body, WorkerLost, Workers};
 
 /// A gateway that serves. It belongs to the runtime that it was started on, which does its control
 /// work; the workers are threads of their own. Dropped without [`App::stop`], it cuts off what is
@@ -47,7 +52,7 @@ use workers::{WorkerLost, Workers};
 #[derive(Debug)]
 pub struct App {
     addresses: Vec<SocketAddr>,
-    files: Vec<SocketFile>,
+    files: SocketFiles,
     admin: Option<SocketAddr>,
     control: Control,
     workers: Workers,
@@ -99,15 +104,17 @@ impl App {
     /// # Errors
     /// When something that it needs cannot be had; nothing is left running then.
     pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
-        Self::start_on(Passed::default(), gateway, metrics).await
+        Self::start_from(None, Passed::default(), gateway, metrics).await
     }
 
     /// As [`App::start`], on sockets that a service manager has passed, where their addresses are
-    /// configured.
+    /// configured. It follows the file that `gateway` was read from: its listeners come, change and
+    /// go while the gateway runs.
     ///
     /// # Errors
     /// When something that it needs cannot be had, or a passed socket is not wanted.
-    pub async fn start_on(
+    pub async fn start_from(
+        file: Option<GatewayFile>,
         passed: Passed,
         gateway: GatewaySpec,
         metrics: Arc<Metrics>,
@@ -115,44 +122,43 @@ impl App {
         let started = Instant::now();
         metrics.limit_tenants(gateway.metrics.tenants);
         let presented = look_outside(&gateway)?;
-        let (mut sockets, admin) = take_addresses(&gateway, passed)?;
-        let files = std::mem::take(&mut sockets.files);
+        let (sockets, admin) = bind(&gateway, passed)?;
         let (lines, access_log) =
             AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
 
         let mut tasks = Tasks::new("app");
-        let control = Control::start(&gateway, presented, Arc::clone(&metrics), &mut tasks).await?;
+        let (ask_gateway, gateway_asks) = mpsc::channel(WAITING);
+        let of_control = Arc::clone(&metrics);
+        let control =
+            Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
         let (deltas, counted) = registry::deltas();
         let addresses = sockets.addresses.clone();
-        metrics.publish_listeners(addresses.iter().map(|at| at.to_string().into()).collect());
         tasks.spawn(|stop| Arc::clone(&metrics).run(counted, stop));
 
         let phase = watch::Sender::new(Phase::Serving);
         let gateway = Arc::new(gateway);
-        let headcount = Headcount::new(addresses.len(), gateway.workers);
-        let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
-        metrics.publish_memory(Arc::clone(&memory));
-        let mut pulses = Pulses::default();
-        let setup = |number| Setup {
-            number,
-            pulse: pulses.add(),
+        let (front, ears, files) = Front::open(&gateway, sockets, &control, Arc::clone(&metrics))?;
+        let shown = front.shown();
+        let given = Given {
             gateway: Arc::clone(&gateway),
-            table: control.table.clone(),
-            tls: control.tls.clone(),
-            headcount: Arc::clone(&headcount),
-            account: memory.account(number),
-            deltas: deltas.clone(),
-            access_log: lines.clone(),
+            control: &control,
+            metrics: &metrics,
+            deltas,
+            access_log: lines,
             phase: phase.subscribe(),
         };
-        let workers = serve(sockets, setup)?;
+        let (workers, pulses) = serve(ears, given)?;
+        if let Some(file) = file {
+            let files = control.files.clone();
+            tasks.spawn(|stop| front.follow(file, files, gateway_asks, stop));
+        }
         if service::is_there() {
             let control = control.clone();
             tasks.spawn(|stop| service::keep_told(control, pulses, stop));
         }
         let draining = watch::Sender::new(false);
-        let about = about(&gateway, &addresses, started);
-        let state = admin_state(about, metrics, &control, draining.subscribe());
+        let about = Arc::new(admin::About { started, workers: gateway.workers });
+        let state = state(about, shown, metrics, &control, draining.subscribe());
         let admin = admin
             .map(|listener| open_admin(listener, state, &mut tasks))
             .transpose()
@@ -174,7 +180,7 @@ impl App {
         })
     }
 
-    /// Where clients connect over TCP, in the order of the listeners.
+    /// Where clients connected over TCP at the start, in the order of the listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -262,57 +268,71 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     Ok(presented)
 }
 
-/// The sockets of the clients' listeners and that of the admin API.
-fn take_addresses(
+/// Takes all addresses, the admin API's being the second.
+fn bind(
     gateway: &GatewaySpec,
     mut passed: Passed,
 ) -> Result<(Sockets, Option<std::net::TcpListener>), StartError> {
     let listeners = gateway.listeners.iter();
     let wanted: Vec<_> = listeners.map(|at| (at.address.clone(), at.mode)).collect();
-    let sockets = sockets::bind(&wanted, gateway.workers, &mut passed)?;
+    let sockets = sockets::bind(&wanted, &[], gateway.workers, &mut passed)?;
     let listen_alone = |address| sockets::listen_alone(address, &mut passed);
     let admin = gateway.admin.map(listen_alone).transpose()?;
     passed.end()?;
     Ok((sockets, admin))
 }
 
-fn admin_state(
-    about: admin::About,
+/// What all workers are given.
+struct Given<'a> {
+    gateway: Arc<GatewaySpec>,
+    control: &'a Control,
+    metrics: &'a Metrics,
+    deltas: mpsc::Sender<Delta>,
+    access_log: AccessLog,
+    phase: watch::Receiver<Phase>,
+}
+
+/// Starts the workers, which beat the pulses.
+fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> {
+    let gateway = given.gateway;
+    let headcount = Headcount::new(gateway.workers);
+    let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
+    given.metrics.publish_memory(Arc::clone(&memory));
+    let mut pulses = Pulses::default();
+    let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
+        let setup = Setup {
+            number,
+            pulse: pulses.add(),
+            gateway: Arc::clone(&gateway),
+            table: given.control.table.clone(),
+            headcount: Arc::clone(&headcount),
+            account: memory.account(number),
+            deltas: given.deltas.clone(),
+            access_log: given.access_log.clone(),
+            phase: given.phase.clone(),
+        };
+        Box::new(move || Box::pin(worker::run(setup, orders)))
+    });
+    let workers = Workers::start(bodies.collect()).map_err(StartError::Threads)?;
+    Ok((workers, pulses))
+}
+
+fn state(
+    about: Arc<admin::About>,
+    front: Snapshot<admin::Front>,
     metrics: Arc<Metrics>,
     control: &Control,
     draining: watch::Receiver<bool>,
 ) -> admin::State {
     admin::State {
-        about: Arc::new(about),
+        about,
+        front,
         metrics,
         explainer: control.explainer(),
         live: control.live.clone(),
         certificates: control.certificates.clone(),
         draining,
         reload: control.asks.clone(),
-    }
-}
-
-fn serve(sockets: Sockets, mut setup: impl FnMut(usize) -> Setup) -> Result<Workers, StartError> {
-    let listeners = sockets.listen()?;
-    Workers::start(listeners, |number| {
-        let setup = setup(number);
-        Box::new(move |listeners| Box::pin(worker::run(setup, listeners)))
-    })
-    .map_err(StartError::Threads)
-}
-
-fn about(gateway: &GatewaySpec, addresses: &[Address], started: Instant) -> admin::About {
-    let listeners = gateway.listeners.iter().zip(addresses);
-    admin::About {
-        started,
-        workers: gateway.workers,
-        listeners: listeners
-            .map(|(spec, address)| admin::Listener {
-                address: address.clone(),
-                tls: spec.tls.is_some(),
-            })
-            .collect(),
     }
 }
 
@@ -326,6 +346,9 @@ fn open_admin(
     tasks.spawn(|stop| admin::serve(listener, state, stop));
     Ok(address)
 }
+
+/// Wishes to read `gateway.toml` that may wait; who finds it full waits too.
+const WAITING: usize = 16;
 
 /// 2 s: for what ends at once unless the machine is very busy.
 const GRACE: Duration = Duration::from_secs(2);

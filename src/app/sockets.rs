@@ -95,12 +95,13 @@ impl BindError {
 }
 
 /// Takes each address once per worker: a socket that was passed, or one of its own. One of a Unix
-/// socket has the mode beside it.
+/// socket has the mode beside it. The port of one may be in use `beside` for the other family.
 ///
 /// # Errors
 /// When an address cannot be taken, another gateway's being one.
 pub fn bind(
     wanted: &[(Address, FileMode)],
+    beside: &[Address],
     workers: usize,
     passed: &mut Passed,
 ) -> Result<Sockets, BindError> {
@@ -115,7 +116,8 @@ pub fn bind(
                     continue;
                 }
                 let all = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), address.port());
-                let alone = !wanted.iter().any(|(other, _)| other.net() == Some(all));
+                let mut others = wanted.iter().map(|(other, _)| other).chain(beside);
+                let alone = !others.any(|other| other.net() == Some(all));
                 sockets.bind(*address, if alone { Families::Both } else { Families::Own })?;
             }
             Address::Unix(path) => sockets.share(path, *mode)?,
@@ -252,7 +254,7 @@ mod tests {
 
     fn bind(addresses: &[Address], workers: usize) -> Result<Sockets, BindError> {
         let wanted: Vec<_> = addresses.iter().map(|at| (at.clone(), FileMode(0o600))).collect();
-        super::bind(&wanted, workers, &mut Passed::default())
+        super::bind(&wanted, &[], workers, &mut Passed::default())
     }
 
     fn net(listening: &Listening) -> &TcpListener {

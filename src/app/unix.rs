@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -60,6 +61,52 @@ pub struct SocketFile {
     inode: u64,
 }
 
+/// The files of the sockets that are open. Dropped, all of them are removed, whoever else may open
+/// and close some.
+#[derive(Debug, Default)]
+pub struct SocketFiles(Arc<Mutex<Vec<SocketFile>>>);
+
+/// For who opens and closes sockets.
+#[derive(Clone, Debug)]
+pub struct FilesOfOpen(Weak<Mutex<Vec<SocketFile>>>);
+
+impl SocketFiles {
+    /// By which files are added and removed.
+    pub fn open(&self) -> FilesOfOpen {
+        FilesOfOpen(Arc::downgrade(&self.0))
+    }
+}
+
+impl FilesOfOpen {
+    /// Keeps these, too; removes them where nobody keeps files any more.
+    pub fn add(&self, files: Vec<SocketFile>) {
+        self.with(|kept| kept.extend(files));
+    }
+
+    /// Gives the socket at `path` another mode, for those who connect from now on.
+    pub fn set_mode(&self, path: &Path, mode: FileMode) {
+        self.with(|kept| {
+            let is_ours = kept.iter().any(|file| file.path == path && file.is_there());
+            let set = || fs::set_permissions(path, Permissions::from_mode(mode.0));
+            if is_ours && let Err(error) = set() {
+                let path = path.display();
+                tracing::warn!(%path, %error, "a socket's mode could not be changed");
+            }
+        });
+    }
+
+    /// Removes the one at `path`: nobody can connect there any more.
+    pub fn remove(&self, path: &Path) {
+        self.with(|kept| kept.retain(|file| file.path != path));
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Vec<SocketFile>)) {
+        if let Some(kept) = self.0.upgrade() {
+            act(&mut kept.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
 /// Listens on a Unix socket. Whoever connects waits until somebody accepts: it is the listening that
 /// tells another gateway that the socket is in use.
 ///
@@ -111,13 +158,19 @@ impl SocketFile {
         let there = fs::symlink_metadata(path)?;
         Ok(Self { path: path.to_owned(), device: there.dev(), inode: there.ino() })
     }
+
+    /// Whether the path still leads to this socket.
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode))
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode));
-        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+        if self.is_there()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::warn!(path = %self.path.display(), %error, "a socket could not be removed");
         }
     }

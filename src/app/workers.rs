@@ -10,11 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use crate::base::listening::Listening;
-
-/// What a worker does with its sockets until it has drained. Made on the worker's own thread, so
-/// that nothing in it has to be `Send`. Its value is the number of connections that it cut off.
-pub type Body = Box<dyn FnOnce(Vec<Listening>) -> Pin<Box<dyn Future<Output = usize>>> + Send>;
+/// What a worker does until it has drained. Made on the worker's own thread, so that nothing in it has
+/// to be `Send`. Its value is the number of connections that it cut off.
+pub type Body = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = usize>>> + Send>;
 
 /// The running workers.
 #[derive(Debug)]
@@ -42,24 +40,20 @@ struct Ending {
 }
 
 impl Workers {
-    /// Starts one thread per element; `bodies` tells what each does.
+    /// Starts one thread per body.
     ///
     /// # Errors
     /// When a thread or its runtime cannot be made.
-    pub fn start(
-        sockets: Vec<Vec<Listening>>,
-        mut bodies: impl FnMut(usize) -> Body,
-    ) -> io::Result<Self> {
+    pub fn start(bodies: Vec<Body>) -> io::Result<Self> {
         let (report, endings) = mpsc::unbounded_channel();
         let mut running = 0;
-        for (number, listeners) in sockets.into_iter().enumerate() {
-            let body = bodies(number);
+        for (number, body) in bodies.into_iter().enumerate() {
             let runtime =
                 Builder::new_current_thread().enable_all().event_interval(LOOK_INTERVAL).build()?;
             let last_word = LastWord { number, cut_off: None, report: report.clone() };
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || last_word.after(|| serve(&runtime, body, listeners)))?;
+                .spawn(move || last_word.after(|| serve(&runtime, body)))?;
             running += 1;
         }
         Ok(Self { running, cut_off: 0, endings })
@@ -111,8 +105,8 @@ impl Workers {
 /// are ready: in a crowd of new connections the requests of the others would else wait for all.
 const LOOK_INTERVAL: u32 = 1;
 
-fn serve(runtime: &Runtime, body: Body, listeners: Vec<Listening>) -> usize {
-    LocalSet::new().block_on(runtime, body(listeners))
+fn serve(runtime: &Runtime, body: Body) -> usize {
+    LocalSet::new().block_on(runtime, body())
 }
 
 /// Workers that did not drain as they should.
@@ -158,7 +152,7 @@ mod tests {
 
     fn until_asked(asked: &watch::Sender<bool>, cut_off: usize) -> Body {
         let mut asked = asked.subscribe();
-        Box::new(move |_listeners| {
+        Box::new(move || {
             Box::pin(async move {
                 drop(asked.wait_for(|asked| *asked).await);
                 cut_off
@@ -169,8 +163,7 @@ mod tests {
     #[tokio::test]
     async fn workers_run_until_asked_and_tell_what_they_cut_off() {
         let asked = watch::Sender::new(false);
-        let workers =
-            Workers::start(vec![vec![], vec![]], |number| until_asked(&asked, number + 1)).unwrap();
+        let workers = Workers::start(vec![until_asked(&asked, 1), until_asked(&asked, 2)]).unwrap();
 
         asked.send_replace(true);
 
@@ -180,11 +173,8 @@ mod tests {
     #[tokio::test]
     async fn a_worker_that_panics_is_noticed() {
         let asked = watch::Sender::new(false);
-        let mut workers = Workers::start(vec![vec![], vec![]], |number| match number {
-            1 => Box::new(|_listeners| Box::pin(async { panic!("on purpose") })),
-            _ => until_asked(&asked, 0),
-        })
-        .unwrap();
+        let panics: Body = Box::new(|| Box::pin(async { panic!("on purpose") }));
+        let mut workers = Workers::start(vec![until_asked(&asked, 0), panics]).unwrap();
 
         assert_eq!(workers.lost().await, WorkerLost { number: 1 });
         asked.send_replace(true);
@@ -193,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn a_worker_that_does_not_end_is_left_at_the_deadline() {
         let asked = watch::Sender::new(false);
-        let workers = Workers::start(vec![vec![]], |_| until_asked(&asked, 0)).unwrap();
+        let workers = Workers::start(vec![until_asked(&asked, 0)]).unwrap();
 
         let left = workers.join(Duration::from_millis(20)).await;
 

@@ -10,6 +10,7 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::app::front::GatewayFile;
 use crate::app::passed::Passed;
 use crate::app::signals::{Signal, Signals};
 use crate::app::{App, nofile, service, translate};
@@ -26,8 +27,7 @@ use super::demo::{Demo, DemoArgs};
 /// # Errors
 /// When the gateway cannot start or a worker is lost.
 pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
-    let gateway = config::load_gateway(path)?;
-    serve(gateway, |_| Ok(()))
+    serve(load(path)?, |_| Ok(()))
 }
 
 /// Serves the demo until a signal ends it.
@@ -36,8 +36,7 @@ pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
 /// When its parts or the gateway cannot start, or a worker is lost.
 pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let demo = Demo::prepare(args)?;
-    let gateway = config::load_gateway(demo.config())?;
-    serve(gateway, |app| {
+    serve(load(demo.config())?, |app| {
         let listener = app.addresses().first().copied();
         let (Some(listener), Some(admin)) = (listener, app.admin_address()) else {
             return Ok(());
@@ -46,15 +45,20 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Serves `gateway` until a signal ends it; calls `ready` once it does.
+fn load(path: &Path) -> anyhow::Result<GatewayFile> {
+    Ok(GatewayFile { path: path.to_path_buf(), spec: config::load_gateway(path)? })
+}
+
+/// Serves what `file` says until a signal ends it; calls `ready` once it does.
 ///
 /// # Errors
 /// When the gateway cannot start, `ready` fails, or a worker is lost.
 pub fn serve(
-    mut gateway: GatewaySpec,
+    file: GatewayFile,
     ready: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let passed = Passed::take()?; // first: it changes the environment, which threads read
+    let mut gateway = file.spec.clone();
     let metrics = Arc::new(Metrics::new());
     let log = install(&translate::log(&gateway.log), &metrics)?;
     let open_files = nofile::raise();
@@ -66,7 +70,7 @@ pub fn serve(
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    let done = runtime.block_on(Box::pin(live(passed, gateway, metrics, ready)));
+    let done = runtime.block_on(Box::pin(live((file, passed), gateway, metrics, ready)));
     // What is still busy there (a look-up, a check of a large file) must not hold up the end.
     runtime.shutdown_background();
     log.end(LOG_LIMIT);
@@ -90,14 +94,14 @@ fn fit(max_connections: &mut usize, open_files: Option<u64>) {
 }
 
 async fn live(
-    passed: Passed,
+    (file, passed): (GatewayFile, Passed),
     gateway: GatewaySpec,
     metrics: Arc<Metrics>,
     ready: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let mut app = tokio::select! {
-        app = App::start_on(passed, gateway, metrics) => app?,
+        app = App::start_from(Some(file), passed, gateway, metrics) => app?,
         () = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
     ready(&app)?;

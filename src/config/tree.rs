@@ -254,7 +254,7 @@ const TOMBSTONES: &[(&str, &str, &str)] = &[
     ("access-log", "pools", GATEWAY),
 ];
 const ROUTES: &str = "it belongs into the file or folder that routes = \"routes.toml\" names";
-const GATEWAY: &str = "it belongs into gateway.toml, which is read once, at the start";
+const GATEWAY: &str = "it belongs into gateway.toml";
 
 #[cfg(test)]
 mod tests {

@@ -59,13 +59,24 @@ impl Presented {
     }
 }
 
-/// Somebody who wants the certificates to be read now, and to hear what is wrong with them.
-pub(super) type Ask = oneshot::Sender<Vec<Fault>>;
+/// For each listener, what it presents; `None` = no TLS.
+pub type Snapshots = Vec<Option<Snapshot<Certificates>>>;
+
+/// What the keeper is asked for.
+#[derive(Debug)]
+pub enum Ask {
+    /// To read the certificates now, and to tell what is wrong with them.
+    Read(oneshot::Sender<Vec<Fault>>),
+    /// To keep those of these listeners from now on, and to tell what each presents; or what is wrong
+    /// with any, and nothing changes then. One of the same address keeps what it has, as far as it
+    /// still asks for it.
+    Present(Vec<ListenerSpec>, oneshot::Sender<Result<Snapshots, Vec<Fault>>>),
+}
 
 /// Keeps the listeners' certificates as their files are.
 pub(super) struct Keeper {
     presented: Presented,
-    snapshots: Vec<Option<Snapshot<Certificates>>>,
+    snapshots: Snapshots,
     live: Snapshot<LiveCertificates>,
     metrics: Arc<Metrics>,
     files: References,
@@ -89,7 +100,7 @@ impl Keeper {
     }
 
     /// For each listener, what it presents; `None` = no TLS.
-    pub(super) fn snapshots(&self) -> Vec<Option<Snapshot<Certificates>>> {
+    pub(super) fn snapshots(&self) -> Snapshots {
         self.snapshots.clone()
     }
 
@@ -109,14 +120,55 @@ impl Keeper {
                         self.renew(read, Wish::Changed).await;
                     }
                 }
-                Some(ask) = asks.recv() => {
-                    let read = self.files.now().await;
-                    self.renew(read, Wish::Asked).await;
-                    // Who asked may have left meanwhile.
-                    drop(ask.send(self.live.load().problems.clone()));
-                }
+                Some(ask) = asks.recv() => self.answer(ask).await,
             }
         }
+    }
+
+    /// Who asked may have left meanwhile.
+    async fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Read(told) => {
+                let read = self.files.now().await;
+                self.renew(read, Wish::Asked).await;
+                drop(told.send(self.live.load().problems.clone()));
+            }
+            Ask::Present(listeners, told) => drop(told.send(self.present(listeners).await)),
+        }
+    }
+
+    async fn present(&mut self, listeners: Vec<ListenerSpec>) -> Result<Snapshots, Vec<Fault>> {
+        let places = places(&self.presented.listeners, &listeners);
+        let before: Made = places
+            .iter()
+            .map(|place| self.presented.in_use.get((*place)?).cloned().flatten())
+            .collect();
+        let listeners = Arc::new(listeners);
+        let (wanted, mut demands) =
+            (Arc::clone(&listeners), std::mem::take(&mut self.presented.demands));
+        let (outcome, read, demands) = in_background(move || {
+            let read = pem::digests(&server::files(&wanted));
+            let outcome = server::build(&wanted, &before, &mut demands);
+            Ok((outcome, read, demands))
+        })
+        .await?;
+        self.presented.demands = demands;
+        if !outcome.problems.is_empty() {
+            return Err(outcome.problems.into_iter().map(load::fault).collect());
+        }
+        let kept = std::mem::take(&mut self.snapshots);
+        let snapshot = |(place, made): (&Option<usize>, &Option<Arc<Certificates>>)| {
+            let kept = place.and_then(|place| kept.get(place).cloned().flatten());
+            made.as_ref().map(|made| kept.unwrap_or_else(|| Snapshot::new(Arc::clone(made))))
+        };
+        self.snapshots = places.iter().zip(&outcome.made).map(snapshot).collect();
+        self.presented.listeners = listeners;
+        self.presented.read = read.clone();
+        self.files.follow(read).await;
+        self.put_in_use(outcome.made);
+        let doubts = outcome.doubts.into_iter().map(load::fault).collect();
+        self.succeed(false, doubts);
+        Ok(self.snapshots.clone())
     }
 
     async fn renew(&mut self, read: pem::References, wish: Wish) {
@@ -205,6 +257,16 @@ pub(super) fn publish_ends(metrics: &Metrics, roles: &[Role], ends: &[Expiry]) {
     let uses: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
     let ends = ends.iter().map(|one| (one.file.display().to_string(), one.role.as_str(), one.at));
     metrics.publish_certificates(&uses, ends);
+}
+
+/// For each listener, its place among those before: the one of its address.
+pub fn places(before: &[ListenerSpec], now: &[ListenerSpec]) -> Vec<Option<usize>> {
+    let mut free: Vec<usize> = (0..before.len()).collect();
+    let place = |spec: &ListenerSpec| {
+        let same = |at: &usize| before[*at].address == spec.address;
+        free.iter().position(same).map(|index| free.remove(index))
+    };
+    now.iter().map(place).collect()
 }
 
 /// One line for each certificate that has another one's place.

@@ -50,6 +50,9 @@ use state::State;
 /// Somebody who wants the files to be loaded now, and to hear what came of it.
 pub type Ask = oneshot::Sender<ReloadResult>;
 
+/// Somebody who wants `gateway.toml` to be read now, and to hear what is wrong with it.
+pub type GatewayAsk = oneshot::Sender<Vec<Fault>>;
+
 /// The handle to what control brings about.
 #[derive(Clone, Debug)]
 pub struct Control {
@@ -63,6 +66,10 @@ pub struct Control {
     pub certificates: Snapshot<LiveCertificates>,
     /// Takes the wish to load the files now.
     pub asks: mpsc::Sender<Ask>,
+    /// Takes what the keeper of the listeners' certificates is asked for.
+    pub keeper: mpsc::Sender<certificates::Ask>,
+    /// Hears of changed files.
+    pub files: FileEvents,
 }
 
 /// Why there is nothing to serve.
@@ -82,13 +89,15 @@ pub enum BootError {
 
 impl Control {
     /// Brings the first generation to life and starts what brings the next ones. Broken files are
-    /// answered by the last good ones, if any were kept.
+    /// answered by the last good ones, if any were kept. `gateway_asks` reaches whoever follows
+    /// `gateway.toml`.
     ///
     /// # Errors
     /// When the files are broken and nothing can serve instead.
     pub async fn start(
         gateway: &GatewaySpec,
         presented: Presented,
+        gateway_asks: mpsc::Sender<GatewayAsk>,
         metrics: Arc<Metrics>,
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
@@ -99,7 +108,7 @@ impl Control {
         let (tls, certificates) = (keeper.snapshots(), keeper.live());
         let (wishes, wished) = mpsc::channel(WAITING);
         let references = References::new(files.clone());
-        let means = Means { resolver: Resolver::new(&gateway.dns), files };
+        let means = Means { resolver: Resolver::new(&gateway.dns), files: files.clone() };
         let state =
             gateway.state.clone().map(|folder| State::new(folder.path, gateway.routes.clone()));
         let (keep, to_keep) = watch::channel(None);
@@ -114,7 +123,8 @@ impl Control {
             serving: Snapshot::new(Arc::default()),
             applied: None,
             retired: RetiredTables::default(),
-            certificates: wishes,
+            gateway: gateway_asks,
+            certificates: wishes.clone(),
             references,
         };
         boot(&mut reloader, state.as_ref()).await?;
@@ -123,7 +133,7 @@ impl Control {
         }
         let (asks, asked) = mpsc::channel(WAITING);
         let (table, live) = (reloader.table.clone(), reloader.live.clone());
-        let control = Self { table, live, tls, certificates, asks };
+        let control = Self { table, live, tls, certificates, asks, keeper: wishes, files };
         let serving = reloader.serving.clone();
         tasks.spawn(|stop| readmit(serving, stop));
         tasks.spawn(|stop| keeper.run(wished, stop));

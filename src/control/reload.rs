@@ -20,13 +20,13 @@ use crate::telemetry::registry::Metrics;
 use crate::tls::doubt;
 use crate::tls::expiry::{self, Expiry, Role};
 
-use super::Ask;
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Loaded, Materials, in_background};
 use super::plan::Numbers;
 use super::reconcile::Running;
 use super::references::References;
+use super::{Ask, GatewayAsk};
 
 /// Brings one generation after another to life.
 pub(super) struct Reloader {
@@ -43,6 +43,8 @@ pub(super) struct Reloader {
     /// What the live table was made from.
     pub(super) applied: Option<Loaded>,
     pub(super) retired: RetiredTables,
+    /// Takes the wish to read `gateway.toml` now.
+    pub(super) gateway: mpsc::Sender<GatewayAsk>,
     /// Takes the wish to read the listeners' certificates now.
     pub(super) certificates: mpsc::Sender<certificates::Ask>,
     /// Files that the routes name.
@@ -94,23 +96,31 @@ impl Reloader {
         }
     }
 
-    /// The routes, and the listeners' certificates.
+    /// The gateway's own file, the routes, and the listeners' certificates.
     async fn reload_all(&mut self) -> ReloadResult {
-        let (ask, answer) = oneshot::channel();
+        let mut others = self.reload_gateway().await;
+        let (told, answer) = oneshot::channel();
         // Who keeps the certificates is gone where the process is ending.
-        drop(self.certificates.send(ask).await);
+        drop(self.certificates.send(certificates::Ask::Read(told)).await);
         let result = self.reload(Wish::Asked).await;
-        let of_certificates = answer.await.unwrap_or_default();
+        others.extend(answer.await.unwrap_or_default());
         match result {
-            result if of_certificates.is_empty() => result,
+            result if others.is_empty() => result,
             ReloadResult::Live { generation, .. } => {
-                ReloadResult::Refused { generation, problems: of_certificates }
+                ReloadResult::Refused { generation, problems: others }
             }
             ReloadResult::Refused { generation, mut problems } => {
-                problems.extend(of_certificates);
+                problems.extend(others);
                 ReloadResult::Refused { generation, problems }
             }
         }
+    }
+
+    /// What is wrong with `gateway.toml`, where somebody follows it.
+    async fn reload_gateway(&self) -> Vec<Fault> {
+        let (told, answer) = oneshot::channel();
+        drop(self.gateway.send(told).await);
+        answer.await.unwrap_or_default()
     }
 
     /// Files that the routes refer to have changed, or had their time to do so.

@@ -15,7 +15,7 @@ pub struct Standing {
     pub suspended: usize,
     /// Routes that are worked on.
     pub routes: usize,
-    /// The first [`SHOWN`] tenants and routes that are worked on, as in `tenants.acme` and
+    /// The first hundred tenants and routes that are worked on, as in `tenants.acme` and
     /// `tenants.acme.routes: /billing/*`.
     pub in_maintenance: Vec<String>,
 }

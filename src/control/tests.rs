@@ -35,7 +35,7 @@ async fn start(
     tasks: &mut Tasks,
 ) -> Result<Control, BootError> {
     let presented = Presented::read(&gateway.listeners).unwrap();
-    Control::start(gateway, presented, metrics, tasks).await
+    Control::start(gateway, presented, mpsc::channel(1).0, metrics, tasks).await
 }
 
 impl World {

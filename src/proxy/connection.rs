@@ -105,13 +105,8 @@ impl Drop for Busy {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(
-    worker: Rc<Worker>,
-    mut stream: TcpStream,
-    arrival: Arrival,
-    tls: Option<Snapshot<Certificates>>,
-) {
-    let Arrival { address, listener, mut open, seated: _seated } = arrival;
+pub(super) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, arrival: Arrival) {
+    let Arrival { address, front, mut open, seated: _seated } = arrival;
     let mut ends = match prepare(&stream, address) {
         Ok(ends) => ends,
         Err(error) => {
@@ -119,13 +114,16 @@ pub(super) async fn serve(
             return;
         }
     };
-    if worker.gateway.listeners[listener].proxy_protocol.is_some() {
-        let Some((client, share)) = proxied(&worker, &mut stream, ends).await else { return };
+    if front.spec.proxy_protocol.is_some() {
+        let listener = open.seat.listener();
+        let Some((client, share)) = proxied(&worker, &mut stream, ends, listener).await else {
+            return;
+        };
         ends = client;
         open.share = share;
     }
     let stream = Socket::new(stream);
-    match tls {
+    match front.tls.clone() {
         None => plain(&worker, stream, (ends, open)).await,
         Some(tls) => secure(&worker, stream, (ends, open), tls).await,
     }
@@ -144,11 +142,12 @@ async fn proxied(
     worker: &Rc<Worker>,
     stream: &mut TcpStream,
     own: Option<Ends>,
+    listener: usize,
 ) -> Option<(Option<Ends>, Option<Share>)> {
     let address = own.map(|own| own.source);
     let limits = &worker.gateway.downstream;
     let header = timeout(limits.header_timeout, proxy_header::receive(stream));
-    let client = match until_draining(worker, header).await? {
+    let client = match until_draining(worker, listener, header).await? {
         Ok(Ok(client)) => client.or(own),
         Ok(Err(error)) => {
             worker.meter.connection_rejected("proxy_header");
@@ -175,7 +174,7 @@ async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (Option<Ends>, O
     let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
     let asked = std::future::poll_fn(|context| seat.poll_asked(context));
     seat.set_silent(true);
-    let first = until_draining(worker, async {
+    let first = until_draining(worker, seat.listener(), async {
         tokio::select! {
             biased;
             first = first => Some(first),
@@ -292,10 +291,10 @@ pub(super) async fn respond(
 }
 
 /// Whether a client is to be told to open another connection for its next request. Counts that it is.
-pub(super) fn is_leaving(worker: &Worker, activity: &Activity) -> bool {
-    let worn = worn(worker, activity);
+pub(super) fn is_leaving(worker: &Worker, peer: &Peer) -> bool {
+    let worn = worn(worker, &peer.activity);
     count_retired(worker, worn);
-    worn.is_some() || worker.phase() != Phase::Serving
+    worn.is_some() || worker.phase_at(peer.open.seat.listener()) != Phase::Serving
 }
 
 /// Why a connection has served its time, if it has: its client is asked to open another. In the
@@ -373,7 +372,7 @@ impl<C: Connection> Driven<'_, C> {
         let Self { connection, protocol, worker, activity, seat } = self;
         let mut connection = std::pin::pin!(connection);
         let mut alarm = Alarm::at(Instant::now());
-        let mut ear = Ear::new(worker);
+        let mut ear = Ear::new(worker, seat.listener());
         let mut leaving = false;
         std::future::poll_fn(|context| {
             loop {

@@ -1,4 +1,5 @@
-//! How a connection hears that the process is about to end, or that it has served its time.
+//! How a connection hears that the process or its listener is about to end, or that it has served its
+//! time.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,12 +11,20 @@ use super::worker::{Phase, Worker};
 
 /// Waits for the first word of a client, at most until a moment after the listeners have closed: a
 /// connection that stays silent has nothing under way that a drain would have to wait for.
-pub(super) async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> Option<F::Output> {
+pub(super) async fn until_draining<F: Future>(
+    worker: &Rc<Worker>,
+    listener: usize,
+    first: F,
+) -> Option<F::Output> {
     let leaving = async {
-        let mut ear = Ear::new(worker);
+        let mut ear = Ear::new(worker, listener);
         std::future::poll_fn(|context| {
             ear.listen(context);
-            if worker.phase() >= Phase::Draining { Poll::Ready(()) } else { Poll::Pending }
+            if worker.phase_at(listener) >= Phase::Draining {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
         tokio::time::sleep(FIRST_WORD).await;
@@ -30,12 +39,14 @@ pub(super) async fn until_draining<F: Future>(worker: &Rc<Worker>, first: F) -> 
 /// Hears of the process's phase: the connection's task is woken when it changes.
 pub(super) struct Ear<'w> {
     worker: &'w Worker,
+    listener: usize,
     number: Option<u64>,
 }
 
 impl<'w> Ear<'w> {
-    pub(super) fn new(worker: &'w Worker) -> Self {
-        Self { worker, number: None }
+    /// Of a connection that came to this listener.
+    pub(super) fn new(worker: &'w Worker, listener: usize) -> Self {
+        Self { worker, listener, number: None }
     }
 
     /// Has the connection's task woken when the phase changes, from the first call on.
@@ -55,11 +66,10 @@ impl<'w> Ear<'w> {
         context: &mut Context<'_>,
     ) -> bool {
         self.listen(context);
+        let phase = self.worker.phase_at(self.listener);
         match protocol {
-            Protocol::Http1 => self.worker.phase() >= Phase::Draining,
-            Protocol::Http2 => {
-                self.worker.phase() >= Phase::Closing || worn(self.worker, activity).is_some()
-            }
+            Protocol::Http1 => phase >= Phase::Draining,
+            Protocol::Http2 => phase >= Phase::Closing || worn(self.worker, activity).is_some(),
         }
     }
 }

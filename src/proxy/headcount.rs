@@ -16,7 +16,6 @@ use super::pleas::Pleas;
 #[derive(Debug)]
 pub struct Headcount {
     all: AtomicUsize,
-    listeners: Vec<AtomicUsize>,
     clients: Vec<Mutex<HashMap<u128, usize>>>,
     pub(super) pleas: Pleas,
     born: Instant,
@@ -53,7 +52,8 @@ impl Full {
 #[derive(Debug)]
 pub(super) struct Place {
     headcount: Arc<Headcount>,
-    listener: usize,
+    /// Its listener's.
+    here: Arc<AtomicUsize>,
 }
 
 /// A connection that is counted as its client's, until it is dropped.
@@ -65,10 +65,9 @@ pub(super) struct Share {
 
 impl Headcount {
     /// Nobody is here yet.
-    pub fn new(listeners: usize, workers: usize) -> Arc<Self> {
+    pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
             all: AtomicUsize::new(0),
-            listeners: std::iter::repeat_with(AtomicUsize::default).take(listeners).collect(),
             clients: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
             pleas: Pleas::new(workers),
             born: Instant::now(),
@@ -76,15 +75,14 @@ impl Headcount {
         })
     }
 
-    /// Counts a connection of a listener where there is room: at most `all`, and on the listener
-    /// at most `own`.
+    /// Counts a connection of a listener, whose own count is `here`, where there is room: at most
+    /// `all`, and on the listener at most `own`.
     pub(super) fn enter(
         self: &Arc<Self>,
-        listener: usize,
+        here: &Arc<AtomicUsize>,
         all: usize,
         own: Option<usize>,
     ) -> Result<Place, Full> {
-        let here = &self.listeners[listener];
         if here.fetch_add(1, Ordering::Relaxed) >= own.unwrap_or(usize::MAX) {
             here.fetch_sub(1, Ordering::Relaxed);
             return Err(Full::Listener);
@@ -94,7 +92,7 @@ impl Headcount {
             here.fetch_sub(1, Ordering::Relaxed);
             return Err(Full::Gateway);
         }
-        Ok(Place { headcount: Arc::clone(self), listener })
+        Ok(Place { headcount: Arc::clone(self), here: Arc::clone(here) })
     }
 
     /// Counts a connection of a client that has fewer than `most`.
@@ -130,7 +128,7 @@ impl Headcount {
 impl Drop for Place {
     fn drop(&mut self) {
         self.headcount.all.fetch_sub(1, Ordering::Relaxed);
-        self.headcount.listeners[self.listener].fetch_sub(1, Ordering::Relaxed);
+        self.here.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -177,24 +175,24 @@ mod tests {
 
     #[test]
     fn who_leaves_makes_room() {
-        let headcount = Headcount::new(2, 1);
-        let first = headcount.enter(0, 2, Some(1)).unwrap();
-        assert_eq!(headcount.enter(0, 2, Some(1)).unwrap_err(), Full::Listener);
-        let second = headcount.enter(1, 2, None).unwrap();
-        assert_eq!(headcount.enter(1, 2, None).unwrap_err(), Full::Gateway);
+        let (headcount, one, other) = (Headcount::new(1), Arc::default(), Arc::default());
+        let first = headcount.enter(&one, 2, Some(1)).unwrap();
+        assert_eq!(headcount.enter(&one, 2, Some(1)).unwrap_err(), Full::Listener);
+        let second = headcount.enter(&other, 2, None).unwrap();
+        assert_eq!(headcount.enter(&other, 2, None).unwrap_err(), Full::Gateway);
 
         drop(first);
 
-        let third = headcount.enter(0, 2, Some(1)).unwrap();
-        assert_eq!(headcount.enter(1, 2, None).unwrap_err(), Full::Gateway);
+        let third = headcount.enter(&one, 2, Some(1)).unwrap();
+        assert_eq!(headcount.enter(&other, 2, None).unwrap_err(), Full::Gateway);
         drop((second, third));
         assert_eq!(headcount.all.load(Ordering::Relaxed), 0);
-        assert!(headcount.listeners.iter().all(|own| own.load(Ordering::Relaxed) == 0));
+        assert!([one, other].iter().all(|own| own.load(Ordering::Relaxed) == 0));
     }
 
     #[test]
     fn a_client_is_counted_by_its_address_and_by_its_64_bits_of_ipv6() {
-        let headcount = Headcount::new(1, 1);
+        let headcount = Headcount::new(1);
         let first = headcount.share(at("192.0.2.1"), 1).unwrap();
         assert!(headcount.share(at("::ffff:192.0.2.1"), 1).is_none());
         let other = headcount.share(at("192.0.2.2"), 1).unwrap();
@@ -209,7 +207,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_log_is_told_once_a_second() {
-        let headcount = Headcount::new(1, 1);
+        let headcount = Headcount::new(1);
         assert!(headcount.may_tell() && !headcount.may_tell());
         tokio::time::advance(Duration::from_millis(999)).await;
         assert!(!headcount.may_tell());

@@ -4,29 +4,24 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::listening::{Accepted, Accepting, Listening};
 use crate::base::memory::Refused;
-use crate::base::snapshot::Snapshot;
 use crate::base::socket;
 use crate::base::tasks::Stop;
-use crate::tls::certificates::Certificates;
 
 use super::connection;
+use super::door::{Door, Front};
 use super::headcount::{Full, Place, Share};
 use super::open::Arrival;
 use super::pleas;
 use super::worker::Worker;
 
 /// Accepts until `stop`, then what the kernel has accepted already, so that none of it is refused.
-pub(super) async fn run(
-    worker: Rc<Worker>,
-    socket: Listening,
-    number: usize,
-    tls: Option<Snapshot<Certificates>>,
-    mut stop: Stop,
-) {
+pub(super) async fn run(worker: Rc<Worker>, socket: Listening, door: Arc<Door>, mut stop: Stop) {
+    let number = door.number;
     let listener: Accepting = match socket.start() {
         Ok(listener) => listener,
         Err(error) => {
@@ -39,7 +34,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             () = stop.requested() => break,
-            accepted = listener.accept() => admit(&worker, accepted, number, tls.as_ref()).await,
+            accepted = listener.accept() => admit(&worker, accepted, &door).await,
         }
         taken = (taken + 1) % ACCEPTS_A_TURN;
         if taken == 0 {
@@ -47,40 +42,31 @@ pub(super) async fn run(
         }
     }
     match listener.stop() {
-        Ok(socket) => accept_rest(&worker, &socket, number, tls.as_ref()).await,
+        Ok(socket) => accept_rest(&worker, &socket, &door).await,
         Err(error) => tracing::warn!(listener = number, %error, "a listener was lost"),
     }
 }
 
 /// Accepts what waits in the kernel's queue. Asks the kernel itself: the runtime would tell only of
 /// those that it has heard of already.
-async fn accept_rest(
-    worker: &Rc<Worker>,
-    socket: &Listening,
-    number: usize,
-    tls: Option<&Snapshot<Certificates>>,
-) {
+async fn accept_rest(worker: &Rc<Worker>, socket: &Listening, door: &Arc<Door>) {
     for _ in 0..QUEUE {
         let accepted = match socket.accept() {
             Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(_) => return, // none is left
         };
-        admit(worker, Ok(accepted), number, tls).await;
+        admit(worker, Ok(accepted), door).await;
     }
 }
 
-async fn admit(
-    worker: &Rc<Worker>,
-    accepted: io::Result<Accepted>,
-    number: usize,
-    tls: Option<&Snapshot<Certificates>>,
-) {
+async fn admit(worker: &Rc<Worker>, accepted: io::Result<Accepted>, door: &Arc<Door>) {
+    let (number, front) = (door.number, door.front());
     let (stream, address) = match accepted {
         Ok(accepted) => accepted,
         Err(error) => return refused(worker, number, &error).await,
     };
-    let share = match share(worker, address, number) {
+    let share = match share(worker, address, &front) {
         Ok(share) => share,
         Err(reason) => return turn_away(worker, address, number, reason),
     };
@@ -90,10 +76,10 @@ async fn admit(
         worker.account.refuse(Refused::Connection);
         return turn_away(worker, address, number, "overloaded");
     }
-    let full = match enter(worker, number) {
+    let full = match enter(worker, door, &front) {
         (Ok(place), vacated) => {
-            let arrival = Arrival::new(worker, address, number, (place, share));
-            let serving = connection::serve(Rc::clone(worker), stream, arrival, tls.cloned());
+            let arrival = Arrival::new(worker, address, door, &front, (place, share));
+            let serving = connection::serve(Rc::clone(worker), stream, arrival);
             worker.tasks.borrow_mut().spawn(|_stop| serving);
             if vacated || made_room {
                 // The one that goes closes its file first.
@@ -103,13 +89,13 @@ async fn admit(
         }
         (Err(full), _) => full,
     };
-    let (worker, tls) = (Rc::clone(worker), tls.cloned());
+    let (worker, door) = (Rc::clone(worker), Arc::clone(door));
     let tasks = Rc::clone(&worker.tasks);
     tasks.borrow_mut().spawn(|_stop| async move {
-        match pleas::plead(&worker, number, full).await {
+        match pleas::plead(&worker, &door, &front, full).await {
             Ok(place) => {
-                let arrival = Arrival::new(&worker, address, number, (place, share));
-                connection::serve(worker, stream, arrival, tls).await;
+                let arrival = Arrival::new(&worker, address, &door, &front, (place, share));
+                connection::serve(worker, stream, arrival).await;
             }
             Err(full) => turn_away(&worker, address, number, full.reason()),
         }
@@ -120,10 +106,10 @@ async fn admit(
 fn share(
     worker: &Worker,
     address: Option<SocketAddr>,
-    number: usize,
+    front: &Front,
 ) -> Result<Option<Share>, &'static str> {
     let ip = address.map(|address| address.ip());
-    match (&worker.gateway.listeners[number].proxy_protocol, ip) {
+    match (&front.spec.proxy_protocol, ip) {
         (Some(from), _) if !from.iter().any(|peers| peers.contain(ip)) => Err("proxy_untrusted"),
         (Some(_), _) => Ok(None), // its header tells whose it is
         (None, None) => Ok(None), // nobody's: over a Unix socket
@@ -135,11 +121,11 @@ fn share(
 }
 
 /// Finds room for a connection on this worker; also tells whether another one goes for it.
-fn enter(worker: &Worker, number: usize) -> (Result<Place, Full>, bool) {
+fn enter(worker: &Worker, door: &Door, front: &Front) -> (Result<Place, Full>, bool) {
     let mut vacated = false;
     loop {
-        match worker.admit(number) {
-            Err(full) if worker.vacate(full.listener(number)) => vacated = true,
+        match worker.admit(door, front) {
+            Err(full) if worker.vacate(full.listener(door.number)) => vacated = true,
             entered => return (entered, vacated),
         }
     }

@@ -8,6 +8,7 @@ use crate::base::memory::Held;
 use crate::config::spec::TrustedProxiesSpec;
 
 use super::budget;
+use super::door::{Door, Front};
 use super::headcount::{Place, Share};
 use super::seats::{Seat, Seated};
 use super::worker::Worker;
@@ -16,8 +17,8 @@ use super::worker::Worker;
 pub(super) struct Arrival {
     /// From where; `None` = over a Unix socket.
     pub(super) address: Option<SocketAddr>,
-    /// At which listener.
-    pub(super) listener: usize,
+    /// What its listener said then.
+    pub(super) front: Arc<Front>,
     /// Counts it.
     pub(super) open: Open,
     /// Lets it be asked to go.
@@ -25,19 +26,20 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// From `address`, at this listener; `counted` counts it, and as its client's where that is
+    /// From `address`, at this listener, which says so; `counted` counts it, and as its client's where that is
     /// known.
     pub(super) fn new(
         worker: &Rc<Worker>,
         address: Option<SocketAddr>,
-        listener: usize,
+        door: &Door,
+        front: &Arc<Front>,
         counted: (Place, Option<Share>),
     ) -> Self {
-        let open = Open::count(Rc::clone(worker), listener, counted);
-        let spec = &worker.gateway.listeners[listener];
+        let open = Open::count(Rc::clone(worker), door.number, front, counted);
+        let spec = &front.spec;
         open.seat.set_silent(spec.tls.is_none() && spec.proxy_protocol.is_none());
         let seated = Seated::take(worker, &open.seat);
-        Self { address, listener, open, seated }
+        Self { address, front: Arc::clone(front), open, seated }
     }
 }
 
@@ -51,23 +53,30 @@ pub(super) struct Open {
     /// Counts it as its client's.
     pub(super) share: Option<Share>,
     listener: usize,
+    front: Arc<Front>,
     _held: Held,
 }
 
 impl Open {
-    fn count(worker: Rc<Worker>, listener: usize, (place, share): (Place, Option<Share>)) -> Self {
+    fn count(
+        worker: Rc<Worker>,
+        listener: usize,
+        front: &Arc<Front>,
+        (place, share): (Place, Option<Share>),
+    ) -> Self {
         worker.open_connections.set(worker.open_connections.get() + 1);
         worker.meter.connection_opened(listener);
-        let tls = worker.gateway.listeners[listener].tls.as_ref().map_or(0, |_| budget::TLS);
+        let tls = front.spec.tls.as_ref().map_or(0, |_| budget::TLS);
         let held = worker.account.take(budget::CONNECTION + tls);
-        Self { worker, seat: Seat::new(listener, place), share, listener, _held: held }
+        let (seat, front) = (Seat::new(listener, place), Arc::clone(front));
+        Self { worker, seat, share, listener, front, _held: held }
     }
 }
 
 impl Open {
     /// Whom its listener believes when they speak for others.
     pub(super) fn trusted_proxies(&self) -> Option<&Arc<TrustedProxiesSpec>> {
-        self.worker.gateway.listeners[self.listener].trusted_proxies.as_ref()
+        self.front.spec.trusted_proxies.as_ref()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::door::{Door, Front};
 use super::headcount::{Full, Place};
 use super::worker::Worker;
 
@@ -52,19 +53,24 @@ pub(super) async fn hear(worker: Rc<Worker>) {
 ///
 /// # Errors
 /// When none of them has an idle connection, or so many ask already that the answer would be late.
-pub(super) async fn plead(worker: &Rc<Worker>, number: usize, full: Full) -> Result<Place, Full> {
+pub(super) async fn plead(
+    worker: &Rc<Worker>,
+    door: &Door,
+    front: &Front,
+    full: Full,
+) -> Result<Place, Full> {
     let Some(_pleading) = Pleading::begin(&worker.pleading) else { return Err(full) };
     let mut last = full;
     let ways = &worker.headcount.pleas.ways;
     for step in 1..ways.len() {
         let way = &ways[(worker.number + step) % ways.len()];
         let (answer, answered) = oneshot::channel();
-        let plea = Plea { listener: last.listener(number), answer };
+        let plea = Plea { listener: last.listener(door.number), answer };
         // An error says that the worker is ending, or is behind: it cannot help.
         if way.try_send(plea).is_err() || !answered.await.unwrap_or(false) {
             continue;
         }
-        match worker.admit(number) {
+        match worker.admit(door, front) {
             Ok(place) => return Ok(place),
             Err(full) => last = full,
         }

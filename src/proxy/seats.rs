@@ -81,6 +81,11 @@ impl Seat {
         })
     }
 
+    /// The number of its listener.
+    pub(super) fn listener(&self) -> usize {
+        self.listener
+    }
+
     /// It is waited for its first byte, or no longer.
     pub(super) fn set_silent(&self, silent: bool) {
         self.silent.set(silent);
@@ -198,12 +203,12 @@ mod tests {
     const STEP: Duration = Duration::from_millis(10);
 
     fn seat(headcount: &Arc<Headcount>, listener: usize) -> Rc<Seat> {
-        Seat::new(listener, headcount.enter(listener, 1000, None).unwrap())
+        Seat::new(listener, headcount.enter(&Arc::default(), 1000, None).unwrap())
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_one_that_is_idle_for_longest_goes_first_and_who_is_busy_stays() {
-        let (headcount, seats, clock) = (Headcount::new(1, 1), Seats::default(), Clock::new());
+        let (headcount, seats, clock) = (Headcount::new(1), Seats::default(), Clock::new());
         let mut all = Vec::new();
         for _ in 0..3 {
             let seat = seat(&headcount, 0);
@@ -229,7 +234,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_said_nothing_yet_is_idle_and_who_shakes_hands_is_not() {
-        let (headcount, seats) = (Headcount::new(2, 1), Seats::default());
+        let (headcount, seats) = (Headcount::new(1), Seats::default());
         let (waiting, shaking) = (seat(&headcount, 0), seat(&headcount, 0));
         waiting.set_silent(true);
         seats.take(&waiting);
@@ -242,20 +247,20 @@ mod tests {
 
     #[test]
     fn who_is_asked_to_go_leaves_its_place_at_once() {
-        let (headcount, seats) = (Headcount::new(1, 1), Seats::default());
-        let waiting = Seat::new(0, headcount.enter(0, 1, None).unwrap());
+        let (headcount, seats) = (Headcount::new(1), Seats::default());
+        let waiting = Seat::new(0, headcount.enter(&Arc::default(), 1, None).unwrap());
         waiting.set_silent(true);
         seats.take(&waiting);
-        assert_eq!(headcount.enter(0, 1, None).unwrap_err(), Full::Gateway);
+        assert_eq!(headcount.enter(&Arc::default(), 1, None).unwrap_err(), Full::Gateway);
 
         assert!(seats.vacate(None));
 
-        assert!(headcount.enter(0, 1, None).is_ok());
+        assert!(headcount.enter(&Arc::default(), 1, None).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_idle_ones_all_go_in_the_order_of_their_age() {
-        let (headcount, seats) = (Headcount::new(1, 1), Seats::default());
+        let (headcount, seats) = (Headcount::new(1), Seats::default());
         let mut all = Vec::new();
         for _ in 0..BATCH * 2 {
             let seat = seat(&headcount, 0);

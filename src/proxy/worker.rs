@@ -2,7 +2,7 @@
 //! request never crosses a thread and never waits for another worker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::base::listening::Listening;
 use crate::base::memory::Account;
 use crate::base::pulse::Pulse;
 use crate::base::snapshot::{Reader, Snapshot};
@@ -25,11 +24,11 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::delta::Delta;
 use crate::telemetry::meter::{FLUSH_INTERVAL, Meter};
 use crate::telemetry::record::Record;
-use crate::tls::certificates::Certificates;
 use crate::upstream::{Client, HeadLimits};
 
 use super::answer::Download;
 use super::clock::{Clock, Date};
+use super::door::{Door, Front, Order};
 use super::downloads::Downloads;
 use super::handshakes::Handshakes;
 use super::headcount::{Full, Headcount, Place};
@@ -51,8 +50,6 @@ pub struct Setup {
     pub gateway: Arc<GatewaySpec>,
     /// The table of now.
     pub table: Snapshot<Table>,
-    /// For each listener, what it presents to clients; `None` = plain.
-    pub tls: Vec<Option<Snapshot<Certificates>>>,
     /// Connections, over all workers.
     pub headcount: Arc<Headcount>,
     /// Memory that this worker holds for clients and endpoints.
@@ -110,6 +107,8 @@ pub(super) struct Worker {
     pub(super) open_connections: Cell<usize>,
     next_connection: Cell<u64>,
     phase: Cell<Phase>,
+    /// Listeners that are gone.
+    closed: RefCell<BTreeSet<usize>>,
     /// Who must hear of a new phase, by the number of the connection.
     wakers: RefCell<HashMap<u64, Waker>>,
     table: RefCell<Reader<Table>>,
@@ -132,9 +131,8 @@ impl View {
 
 /// Serves connections on this thread until the process drains. Runs inside a `LocalSet`. Tells how
 /// many connections were still busy at the end of the drain and were cut off.
-pub async fn run(setup: Setup, listeners: Vec<Listening>) -> usize {
+pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> usize {
     let mut phase = setup.phase.clone();
-    let tls = setup.tls.clone();
     let (worker, mut connecting) = Worker::new(setup);
     let worker = Rc::new(worker);
 
@@ -151,21 +149,16 @@ pub async fn run(setup: Setup, listeners: Vec<Listening>) -> usize {
             }
         }
     });
-    let mut accepting = LocalTasks::new("listener");
-    for (number, socket) in listeners.into_iter().enumerate() {
-        let tls = tls.get(number).cloned().flatten();
-        let worker = Rc::clone(&worker);
-        accepting.spawn(|stop| listener::run(worker, socket, number, tls, stop));
-    }
-
+    let mut listeners = Listeners::default();
     // An error says that the process has dropped the sender: the same as draining.
     while *phase.borrow_and_update() < Phase::Draining {
         worker.enter(*phase.borrow());
-        if phase.changed().await.is_err() {
-            break;
+        tokio::select! {
+            changed = phase.changed() => if changed.is_err() { break },
+            Some(order) = orders.recv() => listeners.take(&worker, order).await,
         }
     }
-    accepting.stop(Duration::from_secs(1)).await;
+    listeners.end().await;
     worker.enter(Phase::Draining);
     let cut = worker.drain().await;
     chores.stop(Duration::from_secs(1)).await;
@@ -173,6 +166,39 @@ pub async fn run(setup: Setup, listeners: Vec<Listening>) -> usize {
     worker.tell_left_out();
     worker.meter.flush();
     cut
+}
+
+/// What accepts, by the number of the listener.
+#[derive(Default)]
+struct Listeners(BTreeMap<usize, LocalTasks>);
+
+impl Listeners {
+    async fn take(&mut self, worker: &Rc<Worker>, order: Order) {
+        match order {
+            Order::Open(door, socket) => {
+                let (worker, number) = (Rc::clone(worker), door.number);
+                // It may have been closed before.
+                worker.closed.borrow_mut().remove(&number);
+                let mut accepting = LocalTasks::new("listener");
+                accepting.spawn(|stop| listener::run(worker, socket, door, stop));
+                self.0.insert(number, accepting);
+            }
+            Order::Close(door, done) => {
+                if let Some(accepting) = self.0.remove(&door.number) {
+                    accepting.stop(ACCEPT_LIMIT).await;
+                }
+                worker.close(door.number);
+                drop(done);
+            }
+        }
+    }
+
+    async fn end(self) {
+        self.0.values().for_each(LocalTasks::ask);
+        for accepting in self.0.into_values() {
+            accepting.stop(ACCEPT_LIMIT).await;
+        }
+    }
 }
 
 /// Once a second: hands the counts over, gives up stalled answers, closes old connections, lets go of a replaced table.
@@ -235,6 +261,7 @@ impl Worker {
             open_connections: Cell::new(0),
             next_connection: Cell::new(0),
             phase: Cell::new(Phase::Serving),
+            closed: RefCell::default(),
             wakers: RefCell::default(),
             table: RefCell::new(reader),
             view: RefCell::new(view),
@@ -255,9 +282,9 @@ impl Worker {
     }
 
     /// Counts a connection of a listener where there is room for it.
-    pub(super) fn admit(&self, listener: usize) -> Result<Place, Full> {
+    pub(super) fn admit(&self, door: &Door, front: &Front) -> Result<Place, Full> {
         let all = self.gateway.downstream.max_connections;
-        self.headcount.enter(listener, all, self.gateway.listeners[listener].max_connections)
+        self.headcount.enter(&door.open, all, front.spec.max_connections)
     }
 
     /// Asks this worker's connection that has been idle for longest to go, of a listener or of all.
@@ -269,9 +296,20 @@ impl Worker {
         vacated
     }
 
-    /// What the process is about to do.
-    pub(super) fn phase(&self) -> Phase {
-        self.phase.get()
+    /// What the process is about to do, for connections of this listener: one that is gone drains
+    /// before the process does.
+    pub(super) fn phase_at(&self, listener: usize) -> Phase {
+        let closed = self.closed.borrow();
+        if closed.is_empty() || !closed.contains(&listener) {
+            return self.phase.get();
+        }
+        Phase::Draining
+    }
+
+    /// Has the connections of a listener that is gone end once nothing is under way on them.
+    fn close(&self, listener: usize) {
+        self.closed.borrow_mut().insert(listener);
+        self.wake();
     }
 
     /// Wakes a connection at each new phase, until its number is forgotten.
@@ -321,6 +359,10 @@ impl Worker {
 
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
+        self.wake();
+    }
+
+    fn wake(&self) {
         for waker in self.wakers.borrow().values() {
             waker.wake_by_ref();
         }
@@ -355,6 +397,8 @@ const ANSWER_HEAD: HeadLimits = HeadLimits { size: 64 << 10, fields: 256 };
 /// 10 times the longest silence of a client: it may take a while over one large part of an answer, and
 /// only the next one shows that it takes anything.
 const UNTAKEN: u32 = 10;
+/// 1 s: what waits in the kernel's queue is taken at once.
+const ACCEPT_LIMIT: Duration = Duration::from_secs(1);
 /// 5 lines a second: enough to see what goes wrong, too few to fill a disk.
 const LINES: u32 = 5;
 /// 10 ms: a drain ends this much after its last connection at most.

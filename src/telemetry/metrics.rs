@@ -62,6 +62,7 @@ pub static FAMILIES: &[&Family] = &[
     &CONFIG_RELOADS,
     &CONFIG_PROBLEMS,
     &CONFIG_SERVING_LAST_GOOD,
+    &GATEWAY_RELOADS,
     &CERTIFICATE_EXPIRY,
     &CERTIFICATE_RELOADS,
     &CERTIFICATE_PROBLEMS,
@@ -328,6 +329,14 @@ pub static CONFIG_SERVING_LAST_GOOD: Family = Family {
     help: "Whether the table comes from the copy on disk because the files were broken at the start",
     kind: Kind::Gauge,
     labels: &[],
+};
+
+/// `tenantry_gateway_reloads_total`
+pub static GATEWAY_RELOADS: Family = Family {
+    name: "tenantry_gateway_reloads_total",
+    help: "Changes of the listeners in gateway.toml, by result",
+    kind: Kind::Counter,
+    labels: &["result"],
 };
 
 /// `tenantry_certificate_expiry_timestamp_seconds`

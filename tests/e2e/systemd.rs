@@ -100,6 +100,14 @@ fn a_passed_socket_is_served_by_all_workers_and_outlives_the_gateway() {
     for _ in 0..20 {
         assert_eq!(gateway.get("acme", "/", &[]).body, "here");
     }
+    let text = fs::read_to_string(gateway.config()).expect("read gateway.toml");
+    let changed = text.replace("[drain]", "max-connections = 1000\n[drain]");
+    fs::write(gateway.config(), changed).expect("write gateway.toml");
+    let changes = || gateway.metric("tenantry_gateway_reloads_total{result=\"ok\"}");
+    eventually("a change of the listener", changes, |changes| *changes == Some(1.0));
+    for _ in 0..20 {
+        assert_eq!(gateway.get("acme", "/", &[]).body, "here", "it keeps its socket");
+    }
     gateway.signal("TERM");
     assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
     let answer = std::thread::scope(|scope| {

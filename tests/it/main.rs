@@ -19,6 +19,7 @@ mod headers;
 mod health;
 mod http2;
 mod limits;
+mod listeners;
 mod maintenance;
 mod memory;
 mod protocols;

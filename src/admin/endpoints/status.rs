@@ -25,10 +25,18 @@ struct Status {
     generation: u64,
     ready: bool,
     draining: bool,
+    gateway: Gateway,
     certificates: Certificates,
     tenants: Tenants,
     /// The first hundred, as in `tenants.acme` and `tenants.acme.routes: /billing/*`.
     in_maintenance: Vec<String>,
+}
+
+/// What became of `gateway.toml`.
+#[derive(Debug, Serialize)]
+struct Gateway {
+    problems: Vec<FaultBody>,
+    needs_restart: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,7 +74,8 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
     let live = state.live.load();
     let standing = &live.standing;
     let draining = *state.draining.borrow();
-    let listeners = about
+    let front = state.front.load();
+    let listeners = front
         .listeners
         .iter()
         .map(|listener| Listener { address: listener.address.to_string(), tls: listener.tls });
@@ -79,6 +88,10 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
         generation: live.generation,
         ready: unready(&state).is_none(),
         draining,
+        gateway: Gateway {
+            problems: front.problems.iter().map(FaultBody::from).collect(),
+            needs_restart: front.needs_restart.clone(),
+        },
         certificates: certificates(&state, &live.ends),
         tenants: Tenants {
             active: standing.active,

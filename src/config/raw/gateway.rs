@@ -21,8 +21,8 @@ use crate::model::address::Address;
 use super::shape::{At, Whole};
 use super::tls::ListenerTls;
 
-/// `gateway.toml`: what Tenantry reads once, when it starts. Relative paths start at the folder of
-/// this file.
+/// `gateway.toml`: what Tenantry reads when it starts; its listeners are followed while it runs.
+/// Relative paths start at the folder of this file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Gateway {

@@ -26,7 +26,7 @@ pub use pool::{
     Protocol, ProxyVersion, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
 };
 
-/// `gateway.toml`: read once at start.
+/// `gateway.toml`: read at the start, and its listeners whenever it changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewaySpec {
     /// Where clients connect; at least one.

@@ -209,7 +209,7 @@ impl Connection {
         let unread = self.wire.settle_body();
         self.keeps &= !self.open_ended && !unread;
         if self.keeps && !switches {
-            self.keeps = !self.leaving && !is_leaving(&self.worker, &self.peer.activity);
+            self.keeps = !self.leaving && !is_leaving(&self.worker, &self.peer);
         }
         let asked = self.asked;
         let (head, mut body) = answer.into_parts();

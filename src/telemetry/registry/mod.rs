@@ -84,6 +84,7 @@ impl Metrics {
         for result in ["ok", "refused"] {
             metrics.add(&metrics::CONFIG_RELOADS, &[result], 0);
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
+            metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
         metrics
@@ -141,6 +142,11 @@ impl Metrics {
     pub fn config_last_good(&self, generation: u64) {
         self.set(&metrics::CONFIG_GENERATION, &[], generation as f64);
         self.set(&metrics::CONFIG_SERVING_LAST_GOOD, &[], 1.0);
+    }
+
+    /// `gateway.toml` has other listeners; `result` is `ok` or `refused`.
+    pub fn gateway_read(&self, result: &'static str) {
+        self.add(&metrics::GATEWAY_RELOADS, &[result], 1);
     }
 
     /// The certificates of the listeners were read; `result` is `ok` or `refused`.

@@ -105,8 +105,11 @@ pub fn build(
     let mut reading = Reading { provider, demands, before: None, outcome: Outcome::default() };
     for (number, listener) in listeners.iter().enumerate() {
         reading.before = before.get(number).cloned().flatten();
-        let made = listener.tls.as_ref().and_then(|tls| reading.listener(tls));
-        reading.outcome.made.push(made.or(reading.before.take()));
+        let made = listener
+            .tls
+            .as_ref()
+            .and_then(|tls| reading.listener(tls).or_else(|| reading.before.take()));
+        reading.outcome.made.push(made);
     }
     let mut outcome = reading.outcome;
     // What several certificates share (their authorities) was told with each of them.

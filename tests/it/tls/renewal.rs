@@ -32,9 +32,7 @@ fn tls(pair: &Pair) -> String {
 }
 
 async fn certificates(gateway: &Gateway) -> Value {
-    let status = gateway.admin("/api/v1/status").await.text();
-    let status: Value = serde_json::from_str(&status).expect("the status is JSON");
-    status["certificates"].clone()
+    gateway.status().await["certificates"].clone()
 }
 
 async fn get(client: &mut Client) -> u16 {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use tenantry::app::front::GatewayFile;
+use tenantry::app::passed::Passed;
 use tenantry::app::{App, Ended, StartError};
 use tenantry::config;
 use tenantry::control::generation::ReloadResult;
@@ -66,7 +68,10 @@ impl Gateway {
             Ok(spec) => spec,
             Err(problems) => panic!("gateway.toml is broken: {problems}"),
         };
-        let app = within("the start", Box::pin(App::start(spec, Arc::new(Metrics::new())))).await?;
+        let file = GatewayFile { path, spec: spec.clone() };
+        let metrics = Arc::new(Metrics::new());
+        let start = App::start_from(Some(file), Passed::default(), spec, metrics);
+        let app = within("the start", Box::pin(start)).await?;
         Ok(Self { app, folder })
     }
 
@@ -84,6 +89,38 @@ impl Gateway {
     pub(crate) fn edit(&self, routes: &str) {
         fs::write(self.path("routes.new"), routes).expect("write the routes");
         fs::rename(self.path("routes.new"), self.path("routes.toml")).expect("rename the routes");
+    }
+
+    /// Puts another text in the place of one in `gateway.toml`, as an editor does.
+    pub(crate) fn edit_gateway(&self, old: &str, new: &str) {
+        let text = fs::read_to_string(self.path("gateway.toml")).expect("read gateway.toml");
+        assert!(text.contains(old), "{old} is not in {text}");
+        fs::write(self.path("gateway.new"), text.replacen(old, new, 1))
+            .expect("write gateway.toml");
+        fs::rename(self.path("gateway.new"), self.path("gateway.toml")).expect("rename it");
+    }
+
+    /// `/api/v1/status`.
+    pub(crate) async fn status(&self) -> serde_json::Value {
+        let status = self.admin("/api/v1/status").await.text();
+        serde_json::from_str(&status).expect("the status is JSON")
+    }
+
+    /// The addresses of the listeners that are open, once there are so many.
+    pub(crate) async fn listeners(&self, count: usize) -> Vec<SocketAddr> {
+        let started = Instant::now();
+        loop {
+            let status = self.status().await;
+            let listed = status["listeners"].as_array().expect("a list").iter();
+            let listed = listed.map(|one| one["address"].as_str().expect("an address"));
+            let listed: Vec<SocketAddr> =
+                listed.map(|address| address.parse().expect("an address")).collect();
+            if listed.len() == count {
+                return listed;
+            }
+            assert!(started.elapsed() < DEADLINE, "there are {listed:?}; {status}");
+            sleep(STEP * 5).await;
+        }
     }
 
     /// Writes the routes and has them loaded now.
