@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +17,12 @@ use crate::base::socket::Socket;
 use crate::tls::certificates::Certificates;
 
 use super::secured::{self, Secured};
-use super::turnstile::Turnstile;
 
 /// The handshakes of one worker.
 #[derive(Debug)]
 pub(super) struct Handshakes {
     turns: Semaphore,
     waiting: Cell<usize>,
-    turnstile: Turnstile,
 }
 
 /// Why there was no handshake.
@@ -70,13 +67,7 @@ impl Refusal {
 impl Handshakes {
     /// At most `most` at once.
     pub(super) fn new(most: usize) -> Self {
-        let turns = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
-        Self { turns, waiting: Cell::new(0), turnstile: Turnstile::new() }
-    }
-
-    /// Lets handshakes go on, one at a time. They wait while nobody polls this.
-    pub(super) async fn keep(&self) {
-        self.turnstile.keep().await;
+        Self { turns: Semaphore::new(most.min(Semaphore::MAX_PERMITS)), waiting: Cell::new(0) }
     }
 
     /// Shakes hands within `limit`, the wait for a turn included. Who has said nothing yet takes no
@@ -97,7 +88,7 @@ impl Handshakes {
         let turn = timeout_at(end, self.turns.acquire()).await;
         drop(waiting);
         let Ok(Ok(_turn)) = turn else { return Err(Refusal::Crowded) };
-        let mut handshake = pin!(self.turnstile.pass(shake(stream, certificates)));
+        let mut handshake = Box::pin(shake(stream, certificates));
         loop {
             let now = Instant::now();
             if let Ok(done) = timeout_at(end.min(now + PATIENCE), handshake.as_mut()).await {
@@ -155,6 +146,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::task::Poll;
 
     use tokio::io::AsyncWriteExt;
@@ -184,11 +176,8 @@ mod tests {
         let begun = std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context)));
         assert!(begun.await.is_pending());
         let second = handshakes.accept(second, tls, rest);
-        let both = async { tokio::join!(first, second) };
-        tokio::select! {
-            () = handshakes.keep() => unreachable!("it keeps for ever"),
-            (first, second) = both => [first.unwrap_err().reason(), second.unwrap_err().reason()],
-        }
+        let (first, second) = tokio::join!(first, second);
+        [first.unwrap_err().reason(), second.unwrap_err().reason()]
     }
 
     #[tokio::test]

@@ -44,7 +44,6 @@ mod seats;
 mod secured;
 mod settings;
 mod slots;
-mod turnstile;
 mod unread;
 mod upgrade;
 mod visit;

@@ -140,12 +140,10 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
     chores.spawn(|stop| keep_house(Rc::clone(&worker), stop));
     chores.spawn(|mut stop| {
         let hearing = pleas::hear(Rc::clone(&worker));
-        let worker = Rc::clone(&worker);
         async move {
             tokio::select! {
                 () = stop.requested() => {}
                 () = hearing => {}
-                () = worker.handshakes.keep() => {}
             }
         }
     });
