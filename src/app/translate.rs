@@ -3,7 +3,7 @@
 use crate::config::spec::{AccessLogFormat, AccessLogOutput, AccessLogSpec, LogFormat, LogSpec};
 use crate::telemetry::access_log::Errors;
 use crate::telemetry::access_log::mask::Mask;
-use crate::telemetry::access_log::sample::Sample;
+use crate::telemetry::sample::Sample;
 use crate::telemetry::{access_log, lines, tracing};
 
 /// What the access log shall do.

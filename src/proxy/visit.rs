@@ -12,8 +12,8 @@ use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::routing::host;
-use crate::telemetry::access_log::sample::Sample;
 use crate::telemetry::record::{Ending, Line, Record};
+use crate::telemetry::sample::Sample;
 
 use super::connection::Peer;
 use super::forwarded::{self, Told};

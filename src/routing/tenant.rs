@@ -8,7 +8,7 @@ use crate::model::ids::Label;
 use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
 use crate::resilience::budget::Fill;
-use crate::telemetry::access_log::sample::Sample;
+use crate::telemetry::sample::Sample;
 
 use super::matcher::Query;
 use super::route::Route;

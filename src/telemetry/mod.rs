@@ -12,6 +12,7 @@ pub mod meter;
 pub mod metrics;
 pub mod record;
 pub mod registry;
+pub mod sample;
 pub mod tenants;
 pub mod tracing;
 

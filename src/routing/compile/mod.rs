@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use crate::config::spec::{RouteSetSpec, RoutesSpec, TenantSpec};
 use crate::model::ids::{Label, PoolId, TenantId};
 use crate::pool::Pool;
-use crate::telemetry::access_log::sample::Sample;
+use crate::telemetry::sample::Sample;
 
 use super::set::RouteSet;
 use super::table::{ById, SharedSet, Table};
