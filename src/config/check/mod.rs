@@ -11,6 +11,7 @@ mod route;
 mod rules;
 mod tenant;
 mod tls;
+mod tracing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
