@@ -22,8 +22,8 @@ pub struct Tenant {
     pub label: Label,
     /// Whether it is served. The caller refuses one that is not.
     pub state: TenantState,
-    /// The share of its requests that leave a line in the access log, where it has one of its own.
-    pub sample: Option<Sample>,
+    /// The shares of its requests that leave lines and spans.
+    pub shares: Shares,
     /// Where requests go that no route takes, and where [`Action::TenantPool`] leads.
     ///
     /// [`Action::TenantPool`]: super::action::Action::TenantPool
@@ -35,6 +35,15 @@ pub struct Tenant {
     /// What it has taken, once it has taken something; lives across generations.
     pub(super) live: OnceLock<Arc<Allowance>>,
     pub(super) spec: Arc<TenantSpec>,
+}
+
+/// The shares of a tenant's requests that leave something, where it has some of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// A line in the access log.
+    pub log: Option<Sample>,
+    /// Spans.
+    pub traces: Option<Sample>,
 }
 
 impl Tenant {

@@ -14,6 +14,7 @@ pub mod record;
 pub mod registry;
 pub mod sample;
 pub mod tenants;
+pub mod trace;
 pub mod tracing;
 
 mod exposition;

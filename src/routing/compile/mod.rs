@@ -13,7 +13,7 @@ use crate::telemetry::sample::Sample;
 
 use super::set::RouteSet;
 use super::table::{ById, SharedSet, Table};
-use super::tenant::Tenant;
+use super::tenant::{Shares, Tenant};
 
 /// Compiles the table of one generation. `pools` holds every pool that `spec` names; a tenant that
 /// names another all the same is there without any route or pool.
@@ -139,13 +139,17 @@ fn new(id: &TenantId, slot: u32, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant
     Tenant {
         label: Label { name: id.shared(), slot },
         state: spec.state,
-        sample: spec.sample.map(Sample::of),
+        shares: shares(spec),
         pool: parts.pool,
         own: parts.own,
         sets: parts.sets.into(),
         live: OnceLock::new(),
         spec: Arc::clone(spec),
     }
+}
+
+fn shares(spec: &TenantSpec) -> Shares {
+    Shares { log: spec.sample.map(Sample::of), traces: spec.trace_sample.map(Sample::of) }
 }
 
 /// The same tenant with another spec or other parts: its number and live state stay.
@@ -155,7 +159,7 @@ fn changed(before: &Tenant, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant {
     Tenant {
         label: before.label.clone(),
         state: spec.state,
-        sample: spec.sample.map(Sample::of),
+        shares: shares(spec),
         pool: parts.pool,
         own: parts.own,
         sets: parts.sets.into(),
