@@ -51,6 +51,11 @@ impl Collector {
         &self.spec.authority
     }
 
+    /// Whether TLS is spoken.
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Lets go of the connection: an answer that has not come in time may come yet.
     pub(super) fn hang_up(&mut self) {
         (self.http1, self.http2) = (None, None);
@@ -141,6 +146,12 @@ impl Collector {
         let codec = ProstCodec::<ExportRequest, ExportResponse>::default();
         let answer = client.unary(request, PathAndQuery::from_static(EXPORT), codec).await?;
         Ok(answer.into_inner())
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.drivers.end();
     }
 }
 

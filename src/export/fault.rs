@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderMap, RETRY_AFTER};
 
+use crate::config::spec::ExporterKind;
+
 /// Why a request to the collector came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
@@ -41,6 +43,20 @@ impl Fault {
         !matches!(self, Self::Refused(_))
     }
 
+    /// What may be wrong with the configuration, where it is that as a rule.
+    pub(super) fn hint(&self, exporter: ExporterKind, is_secure: bool) -> &'static str {
+        match (self, exporter) {
+            (Self::Unreachable(_), _) if is_secure => {
+                "look at the address, at what certificate is shown there, and at tls.ca"
+            }
+            (Self::Unreachable(_), _) => "look at the address, and whether the collector runs",
+            (Self::Broken(_), _) if !is_secure => WRONG_PORT,
+            (Self::Refused(_), ExporterKind::OtlpGrpc) => "look at headers, and at the address",
+            (Self::Refused(_), _) => "look at the path of the url, and at headers",
+            _ => "look at the collector's own log",
+        }
+    }
+
     /// How long it asks to be left alone.
     pub(super) fn after(&self) -> Option<Duration> {
         match self {
@@ -49,6 +65,9 @@ impl Fault {
         }
     }
 }
+
+const WRONG_PORT: &str = "does the collector speak the exporter's protocol there? As a rule OTLP is at port 4318 over HTTP, at \
+     4317 over gRPC; or it wants https";
 
 /// Every word of [`Fault::reason`].
 pub(super) const REASONS: [&str; 5] = ["unreachable", "broken", "timeout", "busy", "refused"];

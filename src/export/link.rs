@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -24,18 +24,28 @@ use crate::config::spec::CollectorSpec;
 
 use super::fault::Fault;
 
-/// What drives connections.
+/// What drives connections. A connection of HTTP/2 has a clone of it.
 #[derive(Clone)]
-pub(super) struct Drivers(Arc<Mutex<Tasks>>);
+pub(super) struct Drivers(Arc<Mutex<Option<Tasks>>>);
 
 impl Drivers {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Tasks::new("export"))))
+        Self(Arc::new(Mutex::new(Some(Tasks::new("export")))))
+    }
+
+    /// Ends all connections at once; there are no new ones.
+    pub(super) fn end(&self) {
+        self.tasks().take();
     }
 
     fn run(&self, driver: impl Future + Send + 'static) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn(|_stop| async move { drop(driver.await) });
+        if let Some(tasks) = &mut *self.tasks() {
+            tasks.spawn(|_stop| async move { drop(driver.await) });
+        }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Option<Tasks>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

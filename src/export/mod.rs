@@ -54,6 +54,8 @@ struct Desk {
     metrics: Arc<Metrics>,
     /// Spans that are being sent.
     at_hand: u64,
+    /// Spans that could not be sent since the word to stop.
+    lost_at_end: u64,
     /// What was last told of the collector was no good.
     failing: bool,
 }
@@ -95,6 +97,7 @@ impl Exporter {
             mask,
             metrics,
             at_hand: 0,
+            lost_at_end: 0,
             failing: false,
         };
         let (batch, interval) = (spec.batch, spec.interval);
@@ -115,7 +118,7 @@ impl Exporter {
             () = late => {}
             () = counting => {}
         }
-        let mut left = self.desk.at_hand;
+        let mut left = self.desk.at_hand + self.desk.lost_at_end;
         while let Ok(record) = self.ended.queue.try_recv() {
             left += record.trace.as_ref().map_or(0, |trace| trace.spans());
         }
@@ -177,6 +180,7 @@ impl Desk {
             let is_last = tries == TRIES || stop.is_requested() || began.elapsed() > PATIENCE;
             if !fault.is_passing() || is_last {
                 self.metrics.add(&metrics::TRACE_SPANS, &[fault.reason()], count);
+                self.lost_at_end += if stop.is_requested() { count } else { 0 };
                 break;
             }
             tokio::select! {
@@ -248,7 +252,8 @@ impl Desk {
     fn tell(&mut self, fault: &Fault) {
         if !self.failing {
             let collector = self.collector.authority();
-            tracing::warn!(collector, %fault, "traces cannot be exported; their spans are dropped unless that passes soon");
+            let hint = fault.hint(self.kind, self.collector.is_secure());
+            tracing::warn!(collector, %fault, hint, "traces cannot be exported; they are tried again for a while, then dropped");
         }
         self.failing = true;
     }

@@ -300,3 +300,37 @@ const OTHER: &str = "_OTHER";
 /// 1 KiB of each text: 2,048 spans of the longest texts stay below the 4 MiB that servers of gRPC take
 /// by default, and a client cannot fill a collector by long targets.
 const LONGEST: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        let text = "ä".repeat(LONGEST);
+        assert_eq!(cut(&text), "ä".repeat(LONGEST / 2));
+        assert_eq!(cut(&text[..LONGEST]), &text[..LONGEST]);
+        let odd = format!("a{text}");
+        assert_eq!(cut(&odd).len(), LONGEST - 1);
+    }
+
+    #[test]
+    fn methods_that_clients_make_up_are_one() {
+        assert_eq!(method(&Method::PATCH), "PATCH");
+        assert_eq!(method(&Method::from_bytes(b"get").unwrap()), OTHER);
+        assert_eq!(method(&Method::from_bytes(b"BREW").unwrap()), OTHER);
+    }
+
+    #[test]
+    fn a_host_is_told_from_its_port() {
+        for (written, host, port) in [
+            ("a.example", "a.example", None),
+            ("a.example:81", "a.example", Some(81)),
+            ("[::1]", "[::1]", None),
+            ("[::1]:81", "[::1]", Some(81)),
+            ("", "", None),
+        ] {
+            assert_eq!(host_and_port(written), (host, port));
+        }
+    }
+}
