@@ -65,7 +65,7 @@ impl Collector {
         command
             .arg(root.join("tests/it/traces/collector.py"))
             .args(pair.into_iter().flat_map(|pair| [&pair.cert, &pair.key]))
-            .env("PYTHONPATH", root.join("target/python"))
+            .env("PYTHONPATH", root.join("target/otlp"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
