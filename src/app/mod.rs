@@ -137,9 +137,8 @@ impl App {
         let of_control = Arc::clone(&metrics);
         let control =
             Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
-        let (deltas, counted) = registry::deltas();
+        let deltas = start_counting(&metrics, &mut tasks);
         let addresses = sockets.addresses.clone();
-        tasks.spawn(|stop| Arc::clone(&metrics).run(counted, stop));
 
         let phase = watch::Sender::new(Phase::Serving);
         let gateway = Arc::new(gateway);
@@ -155,15 +154,16 @@ impl App {
             phase: phase.subscribe(),
         };
         let (workers, pulses) = serve(ears, given)?;
+        let draining = watch::Sender::new(false);
         if let Some(file) = file {
             let files = control.files.clone();
-            tasks.spawn(|stop| front.follow(file, files, gateway_asks, stop));
+            let until = draining.subscribe();
+            tasks.spawn(|stop| front.follow(file, files, gateway_asks, (until, stop)));
         }
         if service::is_there() {
             let control = control.clone();
             tasks.spawn(|stop| service::keep_told(control, pulses, stop));
         }
-        let draining = watch::Sender::new(false);
         let about = Arc::new(admin::About { started, workers: gateway.workers });
         let state = state(about, shown, metrics, &control, draining.subscribe());
         let admin = admin
@@ -287,6 +287,13 @@ fn bind(
     let admin = gateway.admin.map(listen_alone).transpose()?;
     passed.end()?;
     Ok((sockets, admin))
+}
+
+/// Starts what takes the workers' counts.
+fn start_counting(metrics: &Arc<Metrics>, tasks: &mut Tasks) -> mpsc::Sender<Delta> {
+    let (deltas, counted) = registry::deltas();
+    tasks.spawn(|stop| Arc::clone(metrics).run(counted, stop));
+    deltas
 }
 
 /// Starts what exports traces, where there is tracing.

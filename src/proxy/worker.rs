@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -160,6 +161,8 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
             Some(order) = orders.recv() => listeners.take(&worker, order).await,
         }
     }
+    // A listener that is opened now would be one that nobody accepts from.
+    drop(orders);
     listeners.end().await;
     worker.enter(Phase::Draining);
     let cut = worker.drain().await;
@@ -340,7 +343,11 @@ impl Worker {
         if record.line.is_none() {
             return;
         }
-        record.asked = None; // it shares the memory of the whole head
+        // Both share the memory of the whole head, which must not wait in a queue.
+        record.asked = None;
+        if let Ok(own) = HeaderValue::from_bytes(record.request_id.as_bytes()) {
+            record.request_id = own;
+        }
         match (record.logged, record.trace.as_ref().is_some_and(|trace| trace.is_kept())) {
             (true, true) => {
                 self.access_log.write(record.clone());

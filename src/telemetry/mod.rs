@@ -17,6 +17,8 @@ pub mod tenants;
 pub mod trace;
 pub mod tracing;
 
+mod by_slot;
 mod exposition;
 mod sums;
+mod tenant_delta;
 mod totals;
