@@ -67,6 +67,7 @@ impl Collector {
             .args(pair.into_iter().flat_map(|pair| [&pair.cert, &pair.key]))
             .env("PYTHONPATH", root.join("target/otlp"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("GRPC_VERBOSITY", "NONE") // it would tell of clients that do not trust it
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);

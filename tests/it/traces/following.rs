@@ -112,43 +112,44 @@ async fn each_attempt_has_a_span_that_says_why_it_was_made() {
     let collector = Collector::start().await;
     let refusing = Refusing::new();
     let origin = Origin::start([Step::answer(503, "no"), Step::ok("yes")]).await;
-    let keys = "balance = \"round-robin\"\n\
-                retry = { attempts = 4, on = [\"connect\", \"503\"], backoff = \"1ms\" }";
-    let routes = one_tenant_with(&[refusing.address, origin.address], keys);
+    let keys = "retry = { attempts = 3, on = [\"connect\", \"503\"], backoff = \"1ms\" }";
+    let routes = pool("busy", &[origin.address], keys)
+        + &pool("gone", &[refusing.address], keys)
+        + "[tenants.busy]\npool = \"busy\"\n[tenants.gone]\npool = \"gone\"\n";
     let gateway = Gateway::start_with(&collector.config("otlp-http", ""), &routes).await;
 
-    asking(gateway.address(), "/", &[]).await;
+    get(gateway.address(), "busy", "/").await;
+    let busy = collector.spans(1 + 3 + 2).await;
+    get(gateway.address(), "gone", "/").await;
+    let gone = collector.spans(busy.len() + 1 + 3 * 3).await.split_off(busy.len());
 
-    let all = collector.spans(2 * 3 + 1 + 2).await;
-    let mut spans = named(&all, "attempt");
-    spans.sort_by_key(|span| span.start);
-    assert!(spans.len() >= 2, "{all:#?}");
-    for (number, span) in (1..).zip(&spans) {
-        assert_eq!(span.says("tenantry.attempt"), number.to_string());
-    }
-    let by_reason = |reason: &str| {
-        let of = |span: &&&Span| span.says("tenantry.retry.reason") == reason;
-        spans.iter().filter(of).count()
+    let table = |spans: &[Span]| -> Vec<[String; 4]> {
+        let words = ["tenantry.attempt", "tenantry.retry.reason", "error.type"];
+        let row = |span: &&Span| {
+            let [number, reason, error] = words.map(|word| span.says(word));
+            [number, reason, error, span.says("http.response.status_code")]
+        };
+        named(spans, "attempt").iter().map(row).collect()
     };
-    assert_eq!((by_reason(""), by_reason("status")), (1, 1), "{spans:#?}");
-    let refused = spans.iter().filter(|span| span.says("error.type") == "connect");
-    assert_eq!(refused.count(), by_reason("connect"));
-    let busy: Vec<_> = spans.iter().filter(|span| span.error.as_deref() == Some("503")).collect();
-    assert_eq!(busy.len(), 1);
-    assert_eq!(busy[0].says("http.response.status_code"), "503");
-    assert_eq!(spans.last().expect("one").says("http.response.status_code"), "200");
-    let waits = named(&all, "queue");
-    let retries = waits.iter().filter(|span| span.says("tenantry.wait") == "retry");
-    assert_eq!((waits.len(), retries.count()), (spans.len(), spans.len() - 1));
-
-    let parents: Vec<String> =
-        origin.asked().iter().filter_map(|asked| asked.one("traceparent")).collect();
-    let ids: Vec<String> = spans
-        .iter()
-        .filter(|span| span.says("tenantry.endpoint") == origin.address.to_string())
-        .map(|span| format!("00-{}-{}-01", span.trace, span.id))
-        .collect();
-    assert_eq!(parents, ids, "each attempt's own span is the endpoint's parent");
+    assert_eq!(table(&busy), [["1", "", "503", "503"], ["2", "status", "", "200"]]);
+    assert_eq!(
+        table(&gone),
+        [
+            ["1", "", "connect", ""],
+            ["2", "connect", "connect", ""],
+            ["3", "connect", "connect", ""]
+        ]
+    );
+    let waits = |spans: &[Span]| -> Vec<String> {
+        named(spans, "queue").iter().map(|span| span.says("tenantry.wait")).collect()
+    };
+    assert_eq!(waits(&busy), ["pick", "retry"]);
+    assert_eq!(waits(&gone), ["pick", "retry", "retry"]);
+    let told: Vec<_> = origin.asked().iter().map(|asked| asked.all("traceparent")).collect();
+    let attempts = named(&busy, "attempt").into_iter();
+    let own: Vec<_> =
+        attempts.map(|span| [format!("00-{}-{}-01", span.trace, span.id)].to_vec()).collect();
+    assert_eq!(told, own, "each attempt's own span is the endpoint's parent");
 }
 
 #[tokio::test]
