@@ -18,7 +18,14 @@ pub(super) type Node<'a> = Spanned<DeValue<'a>>;
 pub(super) fn parse<'a>(text: &'a str, file: usize, faults: &mut Faults<'_>) -> Option<Node<'a>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let at = error.span().map_or(0, |span| span.start);
+        let span = error.span().unwrap_or_default();
+        let at = span.start;
+        if error.message() == syntax::REPEATED && !faults.is_full(file) {
+            if let Some((what, hint)) = syntax::repeated(text, span) {
+                faults.add_syntax(file, at, what, &hint);
+            }
+            continue;
+        }
         // A file without end would be looked through for each of errors without end.
         let (what, hint) = match faults.is_full(file) {
             true => (error.message(), ""),
@@ -252,7 +259,16 @@ const TOMBSTONES: &[(&str, &str, &str)] = &[
     ("admin", "pools", GATEWAY),
     ("log", "pools", GATEWAY),
     ("access-log", "pools", GATEWAY),
+    ("workers", "pools", GATEWAY),
+    ("downstream", "pools", GATEWAY),
+    ("drain", "pools", GATEWAY),
+    ("memory", "pools", GATEWAY),
+    ("metrics", "pools", GATEWAY),
+    ("retry", "replay-memory", RULES),
+    ("timeout", "replay-memory", RULES),
+    ("timeouts", "replay-memory", RULES),
 ];
+const RULES: &str = "it belongs to a pool, [pools.NAME], or to a route, [[tenants.ID.routes]]";
 const ROUTES: &str = "it belongs into the file or folder that routes = \"routes.toml\" names";
 const GATEWAY: &str = "it belongs into gateway.toml";
 
