@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Request};
 use tenantry::config::spec::RoutesSpec;
-use tenantry::config::{File, Files, Known, Problem, Problems, check_gateway, check_routes_with};
+use tenantry::config::{
+    Checked, File, Files, Known, Problem, Problems, check_gateway, check_routes_whole,
+    check_routes_with,
+};
 use tenantry::model::endpoint::Health;
 use tenantry::model::ids::{Label, PoolId};
 use tenantry::model::members::Members;
@@ -50,6 +53,11 @@ impl Routes {
 /// What the text of one routes file means.
 pub(crate) fn checked(text: &str) -> Result<RoutesSpec, Problems> {
     check_routes_with(&files_of(text), &known(), &variable)
+}
+
+/// As [`checked`], with what makes one doubt it.
+pub(crate) fn checked_whole(text: &str) -> Checked {
+    check_routes_whole(&files_of(text), &known())
 }
 
 /// The pools of a spec, without endpoints.

@@ -67,8 +67,9 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
     let value: f64 = number
         .parse()
         .map_err(|_| UnitError { what: "a duration starts with a number, as in \"250ms\"" })?;
-    Duration::try_from_secs_f64(value * seconds)
-        .map_err(|_| UnitError { what: "the number is far too large; write a duration as in \"250ms\"" })
+    Duration::try_from_secs_f64(value * seconds).map_err(|_| UnitError {
+        what: "the number is far too large; write a duration as in \"250ms\"",
+    })
 }
 
 /// Reads a size: a whole number and one of `B`, `KiB`, `MiB`, `GiB`, as in `"64KiB"`.

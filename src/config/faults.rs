@@ -48,14 +48,36 @@ pub(super) struct Faults<'a> {
     holes: HashMap<(usize, String), Vec<usize>>,
     /// Files that are read because the text names them, wrong ones too.
     references: References,
+    /// What is odd, and harms nobody.
+    doubts: Vec<Problem>,
 }
 
 impl<'a> Faults<'a> {
     /// Nothing yet.
     pub(super) fn new(files: &'a [File]) -> Self {
         let kept = vec![0; files.len()];
-        let references = References::new();
-        Self { files, list: Vec::new(), kept, left: 0, holes: HashMap::new(), references }
+        let (holes, references) = (HashMap::new(), References::new());
+        Self { files, list: Vec::new(), kept, left: 0, holes, references, doubts: Vec::new() }
+    }
+
+    /// Something is odd, and harms nobody. `hint` is asked for only if it will be told.
+    pub(super) fn doubt(
+        &mut self,
+        key: &Key<'_>,
+        at: usize,
+        what: &str,
+        hint: impl FnOnce(&Self) -> String,
+    ) {
+        if self.doubts.len() < MAX_PER_FILE {
+            let doubt = self.place_of(key, at).problem(what.to_owned(), hint(self));
+            self.doubts.push(doubt);
+        }
+    }
+
+    /// What is odd. None of it is told where something is wrong: it may follow from that.
+    pub(super) fn take_doubts(&mut self) -> Vec<Problem> {
+        let doubts = std::mem::take(&mut self.doubts);
+        if self.list.is_empty() { doubts } else { Vec::new() }
     }
 
     /// Notes a file that is about to be read because the text names it.

@@ -120,6 +120,11 @@ impl IntoIterator for Problems {
 }
 
 impl Problem {
+    /// How it begins where it is shown: `routes.toml:12:1: `.
+    pub fn place(&self) -> String {
+        format!("{}:{}:{}: ", self.file, self.line, self.column)
+    }
+
     /// As [`fmt::Display`] shows it, in one line for a log.
     pub fn in_one_line(&self) -> String {
         let bare = Self { hint: None, ..self.clone() }.to_string();
@@ -132,7 +137,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        f.write_str(&self.place())?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }

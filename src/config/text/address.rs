@@ -240,7 +240,10 @@ impl Text for FilePath {
             return Err(Wrong::new("the path is empty", "write a path, as in \"routes.toml\""));
         }
         if text.contains('\0') {
-            return Err(Wrong::new("no path has a NUL byte", "write a path, as in \"routes.toml\""));
+            return Err(Wrong::new(
+                "no path has a NUL byte",
+                "write a path, as in \"routes.toml\"",
+            ));
         }
         Ok(Self(PathBuf::from(text)))
     }
