@@ -8,6 +8,7 @@ mod files;
 mod key;
 pub mod leaves;
 mod lines;
+mod misplaced;
 mod nearest;
 pub mod pem;
 pub mod places;
