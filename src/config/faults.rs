@@ -9,6 +9,7 @@ use super::files::File;
 use super::key::Key;
 use super::lines::Lines;
 use super::pem::{self, References};
+use super::plain::{HINT_LENGTH, KEY_LENGTH, WHAT_LENGTH, plain};
 use super::problem::{Place, Problem, Problems};
 
 /// How a fault relates to others.
@@ -185,7 +186,7 @@ impl<'a> Faults<'a> {
         let file = self.files.get(index);
         let (line, column) = file.map_or((1, 1), |file| Lines::of(&file.text).place(at));
         let path = file.map_or_else(String::new, |file| file.path.display().to_string());
-        Place { file: Arc::from(path), line, column, key }
+        Place { file: Arc::from(path), line, column, key: plain(&key, KEY_LENGTH) }
     }
 
     /// The file and text of a key, with the indexes that the file has.
@@ -275,22 +276,10 @@ fn problem(file: &File, (line, column): (usize, usize), fault: &Fault) -> Proble
         file: file.path.display().to_string(),
         line,
         column,
-        key: fault.key.clone(),
-        what: in_one_line(&fault.what),
-        hint: fault.hint.as_deref().map(in_one_line),
+        key: plain(&fault.key, KEY_LENGTH),
+        what: plain(&fault.what, WHAT_LENGTH),
+        hint: fault.hint.as_deref().map(|hint| plain(hint, HINT_LENGTH)),
     }
-}
-
-/// Names and values of the file are told as they are, but for what would end a line of the log.
-fn in_one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => line.extend(c.escape_default()),
-            false => line.push(c),
-        }
-    }
-    line
 }
 
 /// Says behind the last problem how many were left out.

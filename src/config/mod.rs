@@ -12,6 +12,7 @@ mod misplaced;
 mod nearest;
 pub mod pem;
 pub mod places;
+mod plain;
 mod problem;
 mod raw;
 pub mod schema;

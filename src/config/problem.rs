@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::plain::{HINT_LENGTH, WHAT_LENGTH, plain};
+
 /// One fault of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -44,8 +46,8 @@ impl Place {
             line: self.line,
             column: self.column,
             key: self.key.clone(),
-            what,
-            hint: Some(hint),
+            what: plain(&what, WHAT_LENGTH),
+            hint: Some(plain(&hint, HINT_LENGTH)),
         }
     }
 }
