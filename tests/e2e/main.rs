@@ -10,6 +10,7 @@
 mod bad_input;
 mod browser;
 mod check;
+mod comments;
 mod demo;
 mod deploy;
 mod discovery;
