@@ -44,7 +44,9 @@ impl Matching {
             Ok(spec) => spec,
             Err(problems) => panic!("{problems}\n{text}"),
         };
-        let never: Vec<&str> = whole.doubts.iter().map(|doubt| name_below(&text, doubt)).collect();
+        let (routes, tenants): (Vec<&Problem>, Vec<&Problem>) =
+            whole.doubts.iter().partition(|doubt| doubt.key.contains(".routes["));
+        let never: Vec<&str> = routes.iter().map(|doubt| name_below(&text, doubt)).collect();
         let table = compile(&spec, None, &self.pools, 1);
         let patterns = plan.patterns();
         for _ in 0..MOST_ASKED {
@@ -53,6 +55,10 @@ impl Matching {
             let (found, route) = found(&table, &head(&asked));
             assert_eq!(found, named, "naming: {asked:?} in\n{text}");
             assert_eq!(route, chosen, "route: {asked:?} in\n{text}");
+            if let Ok((id, _)) = &named {
+                let is_told = tenants.iter().any(|doubt| doubt.key.contains(id.as_str()));
+                assert!(!is_told, "{id} is told to be never named: {asked:?} in\n{text}");
+            }
             let is_told = route.as_deref().is_some_and(|name| never.contains(&name));
             assert!(!is_told, "{route:?} is told to be never used: {asked:?} in\n{text}");
             if choices.is_over() {

@@ -112,8 +112,8 @@ pub(super) fn read_file(path: &Path) -> Result<File, Problems> {
         false => read_bytes(path).map_err(|error| unreadable(path, &error))?,
     };
     let Some(bytes) = bytes else {
-        let what = "the file is larger than 64 MiB, which no routes need".to_owned();
-        let hint = "put the right file back; what is really so large goes into a folder of files";
+        let what = "the file is larger than 64 MiB".to_owned();
+        let hint = "put the right file back; routes that are so large go into a folder of files";
         return Err(Problems::of_file(path, what, hint));
     };
     match String::from_utf8(bytes) {

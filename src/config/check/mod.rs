@@ -7,6 +7,7 @@ mod head;
 mod naming;
 mod pool;
 mod pool_tls;
+mod reach;
 mod route;
 mod rules;
 mod shadow;
