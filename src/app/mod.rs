@@ -148,15 +148,16 @@ impl App {
             phase: phase.subscribe(),
         };
         let (workers, pulses) = serve(ears, given)?;
+        let draining = watch::Sender::new(false);
         if let Some(file) = file {
             let files = control.files.clone();
-            tasks.spawn(|stop| front.follow(file, files, gateway_asks, stop));
+            let until = draining.subscribe();
+            tasks.spawn(|stop| front.follow(file, files, gateway_asks, (until, stop)));
         }
         if service::is_there() {
             let control = control.clone();
             tasks.spawn(|stop| service::keep_told(control, pulses, stop));
         }
-        let draining = watch::Sender::new(false);
         let about = Arc::new(admin::About { started, workers: gateway.workers });
         let state = state(about, shown, metrics, &control, draining.subscribe());
         let admin = admin

@@ -58,8 +58,8 @@ pub(super) fn choose<'t>(
     let identity = peer.secured.as_ref().and_then(|secured| secured.identity());
     let named = table.name(head, identity)?;
     let tenant = named.tenant.as_ref();
-    visit.note(|record| record.tenant = Some(tenant.label.clone()));
-    visit.sample(tenant.sample, head);
+    visit.note(|record| record.tenant = Some(tenant.label()));
+    visit.sample(tenant.sample(), head);
     match tenant.state {
         TenantState::Active => {}
         TenantState::Maintenance => let_in(tenant.maintenance(), visit)?,

@@ -211,20 +211,37 @@ fn line(
     headers: &[HeaderName],
 ) -> Line {
     let value = |name: &HeaderName| {
-        head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        head.headers.get(name).map(|value| cut(value.as_bytes(), MOST_OF_FIELD))
     };
     let (target, host) = asked.unzip();
     let target = target.as_ref().or(head.uri.path_and_query());
     let host = host.flatten();
     let host = host.as_ref().and_then(|host| host.to_str().ok()).or_else(|| host::authority(head));
     Line {
-        host: host.unwrap_or_default().to_owned(),
-        target: target.map_or("/", |target| target.as_str()).to_owned(),
+        host: cut(host.unwrap_or_default().as_bytes(), MOST_OF_FIELD),
+        target: cut(target.map_or("/", |target| target.as_str()).as_bytes(), MOST_OF_TARGET),
         agent: value(&USER_AGENT).unwrap_or_default(),
         headers: headers.iter().map(value).collect(),
     }
 }
 
+/// A value as text of bounded size: lines wait in a queue, where clients must not fill the memory.
+fn cut(value: &[u8], most: usize) -> String {
+    let text = String::from_utf8_lossy(value.get(..most).unwrap_or(value));
+    let mut text = match text.len() > most {
+        true => text[..text.floor_char_boundary(most)].to_owned(), // what is no text has grown
+        false => text.into_owned(),
+    };
+    if value.len() > most {
+        text.push('\u{2026}');
+    }
+    text
+}
+
+/// 4 KiB: as much of a target as browsers and servers agree on.
+const MOST_OF_TARGET: usize = 4 << 10;
+/// 1 KiB.
+const MOST_OF_FIELD: usize = 1 << 10;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 /// No status: the client left before an answer. The metrics' class is `none`, the log's status
 /// `null`.

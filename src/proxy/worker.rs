@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -156,6 +157,8 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
             Some(order) = orders.recv() => listeners.take(&worker, order).await,
         }
     }
+    // A listener that is opened now would be one that nobody accepts from.
+    drop(orders);
     listeners.end().await;
     worker.enter(Phase::Draining);
     let cut = worker.drain().await;
@@ -333,7 +336,11 @@ impl Worker {
         record.duration = self.clock.now().saturating_duration_since(record.started);
         self.meter.exchange(&record);
         if record.line.is_some() {
-            record.asked = None; // it shares the memory of the whole head
+            // Both share the memory of the whole head, which must not wait in the queue.
+            record.asked = None;
+            if let Ok(own) = HeaderValue::from_bytes(record.request_id.as_bytes()) {
+                record.request_id = own;
+            }
             self.access_log.write(record);
         }
     }

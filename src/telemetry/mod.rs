@@ -15,6 +15,8 @@ pub mod registry;
 pub mod tenants;
 pub mod tracing;
 
+mod by_slot;
 mod exposition;
 mod sums;
+mod tenant_delta;
 mod totals;

@@ -28,12 +28,18 @@ use crate::config::spec::{
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
 use crate::config::tree::{parse, read};
-use crate::model::address::Address;
+use crate::model::address::{Address, overlap};
 
 use super::{above_zero, beside, tls};
 
 /// Checks `gateway.toml`, the one file of `files`.
 pub(in crate::config) fn check(files: &Files, lookup: Lookup<'_>) -> Result<GatewaySpec, Problems> {
+    if files.are_blank() {
+        // While it runs, listeners would close that somebody is about to write again.
+        let what = "the file is empty, as while it is being written".to_owned();
+        let hint = "write what differs from the defaults, or a comment to have them all";
+        return Err(Problems::of_file(&files.root, what, hint));
+    }
     let mut faults = Faults::new(&files.files);
     let key = Key::root(0);
     let text = files.files.first().map_or("", |file| file.text.as_ref());
@@ -243,14 +249,29 @@ fn admin(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<SocketAddr> {
-    let Some(At { value: address, start }) = raw.and_then(|admin| admin.address) else {
-        return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)));
+    let written = raw.and_then(|admin| admin.address);
+    let start = written.as_ref().map(|at| at.start);
+    let address = match written {
+        Some(written) => written.value.0.0?,
+        None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
     };
-    let address = address.0.0?;
-    if let Some(first) = taken.get(&Address::from(address)) {
-        let what = format!("{address} is taken by a listener");
-        let hint = format!("the listener is at {}", faults.place(0, *first));
-        faults.add(&key.name("address"), start, what, Some(hint));
+    let mut listeners = taken.iter().filter_map(|(other, start)| Some((other.net()?, *start)));
+    if let Some((other, first)) = listeners.find(|(other, _)| overlap(*other, address)) {
+        let what = match other == address {
+            true => format!("{address} is taken by a listener"),
+            false => format!("{address} is taken by the listener on {other}"),
+        };
+        match start {
+            Some(start) => {
+                let hint = format!("the listener is at {}", faults.place(0, first));
+                faults.add(&key.name("address"), start, what, Some(hint));
+            }
+            None => {
+                let what = format!("the admin API's default {what}");
+                let hint = "give it another, as in [admin] address = \"127.0.0.1:9901\"".to_owned();
+                faults.add(&key.name("address"), first, what, Some(hint));
+            }
+        }
     }
     Some(address)
 }
