@@ -334,7 +334,7 @@ mod tests {
         let tls = "tls = { ca = \"a.pem\", cert = \"a.pem\", key = \"a.key\" }";
         let text = format!("[pools.shop]\ndns = \"shop:1\"\n{tls}\n");
         std::fs::write(path("routes.toml"), text).unwrap();
-        std::fs::write(path("gateway.toml"), "").unwrap();
+        std::fs::write(path("gateway.toml"), "# all defaults\n").unwrap();
 
         let outcome = check(&path("gateway.toml"), &KNOWN, Format::Text);
 
@@ -423,7 +423,7 @@ mod tests {
     fn what_is_odd_is_a_warning_for_people_and_for_machines() {
         let folder = tempfile::tempdir().unwrap();
         let gateway = folder.path().join("gateway.toml");
-        std::fs::write(&gateway, "").unwrap();
+        std::fs::write(&gateway, "# all defaults\n").unwrap();
         let route = "[[tenants.t.routes]]\nmethods = [\"GET\"]\n";
         let text = format!("[pools.a]\ndns = \"a:1\"\n[tenants.t]\npool = \"a\"\n{route}{route}");
         let text = text.replacen("GET", "PUT\", \"GET", 1);

@@ -52,6 +52,7 @@ const fn routes(
 
 const MISTAKES: &[Mistake] = &[
     routes("empty file", "", "1:1: the routes are empty", "leave a comment in them"),
+    gateway("empty file", " \n", "1:1: the file is empty", "a comment to have them all"),
     Mistake {
         name: "not UTF-8",
         file: InFile::Routes,
