@@ -1,5 +1,6 @@
 //! From the files' words to their meaning: defaults filled in, names resolved, every fault told.
 
+mod access_log;
 mod answers;
 mod gateway;
 mod gather;
