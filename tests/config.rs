@@ -224,7 +224,7 @@ fn a_file_that_is_missing_no_text_or_an_empty_folder_is_a_problem() {
     assert!(what("binary.toml").contains("is not UTF-8"));
     assert!(what("empty").contains("has no *.toml file"));
     assert!(
-        read_routes(Path::new("/dev/null")).unwrap_err().to_string().contains("neither a file")
+        read_routes(Path::new("/dev/null")).unwrap_err().to_string().contains("is no regular file")
     );
 }
 

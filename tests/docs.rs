@@ -91,6 +91,18 @@ fn every_test_that_the_limits_name_exists() {
 }
 
 #[test]
+fn every_test_that_the_mistakes_name_exists() {
+    let text = fs::read_to_string(root().join("docs/mistakes.md")).expect("read docs/mistakes.md");
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = quoted.filter(|text| text.contains("::")).collect();
+
+    let missing: Vec<&str> = named.iter().copied().filter(|name| !is_a_test(name)).collect();
+
+    assert!(named.len() > 9, "the table has lost its rows: {} are left", named.len());
+    assert!(missing.is_empty(), "named in docs/mistakes.md and no test: {missing:#?}");
+}
+
+#[test]
 fn every_limit_of_a_client_has_its_row() {
     let text = fs::read_to_string(root().join("docs/limits.md")).expect("read docs/limits.md");
     let schema = root().join("config/schema/gateway.schema.json");

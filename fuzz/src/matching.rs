@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use http::Request;
 use http::request::Parts;
+use tenantry::config::Problem;
 use tenantry::config::spec::RoutesSpec;
 use tenantry::model::ids::PoolId;
 use tenantry::pool::Pool;
@@ -18,7 +19,7 @@ use tenantry::routing::{Query, compile, host};
 
 use super::choices::Choices;
 use super::model::{Asked, HostText, Named, Sketch, Way, Wrong, choose, name};
-use super::routes::{checked, pools};
+use super::routes::{checked, checked_whole, pools};
 
 /// The target.
 #[derive(Debug)]
@@ -38,10 +39,14 @@ impl Matching {
         let mut choices = Choices(input);
         let plan = Plan::of(&mut choices);
         let text = plan.text();
-        let spec = match checked(&text) {
+        let whole = checked_whole(&text);
+        let spec = match whole.result {
             Ok(spec) => spec,
             Err(problems) => panic!("{problems}\n{text}"),
         };
+        let (routes, tenants): (Vec<&Problem>, Vec<&Problem>) =
+            whole.doubts.iter().partition(|doubt| doubt.key.contains(".routes["));
+        let never: Vec<&str> = routes.iter().map(|doubt| name_below(&text, doubt)).collect();
         let table = compile(&spec, None, &self.pools, 1);
         let patterns = plan.patterns();
         for _ in 0..MOST_ASKED {
@@ -50,6 +55,12 @@ impl Matching {
             let (found, route) = found(&table, &head(&asked));
             assert_eq!(found, named, "naming: {asked:?} in\n{text}");
             assert_eq!(route, chosen, "route: {asked:?} in\n{text}");
+            if let Ok((id, _)) = &named {
+                let is_told = tenants.iter().any(|doubt| doubt.key.contains(id.as_str()));
+                assert!(!is_told, "{id} is told to be never named: {asked:?} in\n{text}");
+            }
+            let is_told = route.as_deref().is_some_and(|name| never.contains(&name));
+            assert!(!is_told, "{route:?} is told to be never used: {asked:?} in\n{text}");
             if choices.is_over() {
                 break;
             }
@@ -151,6 +162,13 @@ impl Plan {
         let chosen = choose(&routes, asked, path).map(|at| names.swap_remove(at));
         (named, chosen)
     }
+}
+
+/// The name of the route that begins where a warning points.
+fn name_below<'t>(text: &'t str, doubt: &Problem) -> &'t str {
+    let line = text.lines().nth(doubt.line).unwrap_or_default();
+    let name = line.strip_prefix("name = \"").and_then(|rest| rest.strip_suffix('"'));
+    name.unwrap_or_else(|| panic!("{doubt} is not at a route in\n{text}"))
 }
 
 fn set_name(number: usize) -> String {

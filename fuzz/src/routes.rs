@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Request};
 use tenantry::config::spec::RoutesSpec;
-use tenantry::config::{File, Files, Known, Problem, Problems, check_gateway, check_routes_with};
+use tenantry::config::{
+    Checked, File, Files, Known, Problem, Problems, check_gateway, check_routes_whole,
+    check_routes_with,
+};
 use tenantry::model::endpoint::Health;
 use tenantry::model::ids::{Label, PoolId};
 use tenantry::model::members::Members;
@@ -52,6 +55,11 @@ pub(crate) fn checked(text: &str) -> Result<RoutesSpec, Problems> {
     check_routes_with(&files_of(text), &known(), &variable)
 }
 
+/// As [`checked`], with what makes one doubt it.
+pub(crate) fn checked_whole(text: &str) -> Checked {
+    check_routes_whole(&files_of(text), &known())
+}
+
 /// The pools of a spec, without endpoints.
 pub(crate) fn pools(spec: &RoutesSpec) -> BTreeMap<PoolId, Arc<Pool>> {
     let pool = |(slot, (id, spec)): (usize, (&PoolId, &_))| {
@@ -91,6 +99,7 @@ fn folder(text: &str) -> Files {
 /// Each problem stands within its file, and is told in one line where that is asked for.
 fn judge_problems(problems: &Problems, files: &Files) {
     assert!(!problems.is_empty(), "refused without a problem");
+    assert!(problems.len() <= 100 * files.files.len() + 1, "a flood: {}", problems.len());
     for problem in problems {
         let file = files.files.iter().find(|file| file.path == Path::new(&problem.file));
         let text = file.map_or("", |file| &file.text);
@@ -103,11 +112,29 @@ fn judge_problems(problems: &Problems, files: &Files) {
     }
 }
 
-fn judge_words(problem: &Problem) {
+/// What is said is for people: one line that is no longer than they read, with what to do, and
+/// without what would change how a terminal shows it.
+pub fn judge_words(problem: &Problem) {
     assert!(!problem.what.is_empty(), "{problem:?}");
+    assert!(problem.hint.as_ref().is_some_and(|hint| !hint.is_empty()), "no hint: {problem:?}");
     let told = problem.in_one_line();
-    assert!(!told.chars().any(char::is_control), "not one line: {told:?}");
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    assert!(!told.chars().any(is_odd), "not plain: {told:?}");
+    assert!(told.chars().count() <= LONGEST, "too long: {told}");
+    for word in ["Option<", "Spanned", "newtype", "tuple struct", "enum variant", "$__", "DeValue"]
+    {
+        assert!(!told.contains(word), "the words of a programmer: {told}");
+    }
+    let of_rust = ["Some(", "None,", "Ok(", "Err("];
+    let quoted = told.contains("Some(1)"); // a value of a file
+    assert!(quoted || !of_rust.iter().any(|word| told.contains(word)), "{told}");
 }
+
+/// 1,200 characters: a key, a value and what to write, each cut in its middle where it is long.
+const LONGEST: usize = 1200;
 
 /// Whatever is accepted compiles whole, and can be asked.
 fn judge_meaning(spec: &RoutesSpec) {

@@ -1,6 +1,6 @@
 //! Networks: sets of addresses that begin with the same bits.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// All addresses of one family that begin with the same bits.
@@ -11,6 +11,22 @@ pub struct Network {
 }
 
 impl Network {
+    /// The network as it is written properly, where its address has bits set behind those that
+    /// count: somebody may have meant the one address.
+    pub fn tidied(&self) -> Option<String> {
+        let first: IpAddr = match self.address {
+            IpAddr::V4(own) => {
+                let rest = u32::MAX.checked_shr(self.bits).unwrap_or(0);
+                Ipv4Addr::from_bits(own.to_bits() & !rest).into()
+            }
+            IpAddr::V6(own) => {
+                let rest = u128::MAX.checked_shr(self.bits).unwrap_or(0);
+                Ipv6Addr::from_bits(own.to_bits() & !rest).into()
+            }
+        };
+        (first != self.address).then(|| format!("{first}/{}", self.bits))
+    }
+
     /// Whether an address is in it. An IPv4 address in the clothes of IPv6 counts as what it is.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -96,6 +112,18 @@ mod tests {
         assert!(contains("2001:db8::/33", "2001:db8:7fff::1"));
         assert!(!contains("2001:db8::/33", "2001:db8:8000::1"));
         assert!(contains("192.0.2.0/24", "::ffff:192.0.2.7"));
+    }
+
+    #[test]
+    fn bits_that_do_not_count_are_told() {
+        let tidied = |network: &str| network.parse::<Network>().unwrap().tidied();
+
+        assert_eq!(tidied("10.0.0.1/8").as_deref(), Some("10.0.0.0/8"));
+        assert_eq!(tidied("2001:db8::1/33").as_deref(), Some("2001:db8::/33"));
+        assert_eq!(tidied("10.0.0.1/0").as_deref(), Some("0.0.0.0/0"));
+        for tidy in ["10.0.0.1", "10.0.0.1/32", "10.0.0.0/8", "0.0.0.0/0", "::/0", "::1"] {
+            assert_eq!(tidied(tidy), None, "{tidy}");
+        }
     }
 
     #[test]

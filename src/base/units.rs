@@ -54,6 +54,9 @@ impl fmt::Display for ByteSize {
 /// When the unit is missing or unknown, or the number is no number.
 pub fn duration(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split(text);
+    if text.trim_start().starts_with('-') {
+        return Err(UnitError { what: "a duration is not negative; write one as in \"250ms\"" });
+    }
     let seconds = match unit {
         "ms" => 0.001,
         "s" => 1.0,
@@ -64,25 +67,34 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
     let value: f64 = number
         .parse()
         .map_err(|_| UnitError { what: "a duration starts with a number, as in \"250ms\"" })?;
-    Duration::try_from_secs_f64(value * seconds)
-        .map_err(|_| UnitError { what: "a duration is not negative and below 500 years" })
+    Duration::try_from_secs_f64(value * seconds).map_err(|_| UnitError {
+        what: "the number is far too large; write a duration as in \"250ms\"",
+    })
 }
 
 /// Reads a size: a whole number and one of `B`, `KiB`, `MiB`, `GiB`, as in `"64KiB"`.
 ///
 /// # Errors
-/// When the unit is missing or unknown, or the number is not a whole one or too large.
+/// When the unit is missing or unknown, or the number is not a whole one or above a tebibyte.
 pub fn byte_size(text: &str) -> Result<ByteSize, UnitError> {
     let (number, unit) = split(text);
+    if text.trim_start().starts_with('-') {
+        return Err(UnitError { what: "a size is not negative; write one as in \"64KiB\"" });
+    }
     let Some((_, factor)) = SIZES.iter().find(|(name, _)| *name == unit) else {
         return Err(UnitError { what: "a size ends in B, KiB, MiB or GiB, as in \"64KiB\"" });
     };
+    let is_whole = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_whole {
+        return Err(UnitError { what: "a size starts with a whole number, as in \"64KiB\"" });
+    }
     number
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(*factor))
+        .filter(|bytes| *bytes <= MAX_SIZE)
         .map(ByteSize)
-        .ok_or(UnitError { what: "a size starts with a whole number, as in \"64KiB\"" })
+        .ok_or(UnitError { what: "a size is at most 1024GiB; is the unit the right one?" })
 }
 
 /// Reads a share: a number from 0 to 100 and `%`, as in `"20%"`.
@@ -106,6 +118,9 @@ fn split(text: &str) -> (&str, &str) {
     (number, unit.trim_start())
 }
 
+/// 1 TiB: more is a slip of the unit, and sums of sizes stay far from the end of numbers.
+const MAX_SIZE: u64 = 1 << 40;
+
 const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 #[cfg(test)]
@@ -128,7 +143,7 @@ mod tests {
         for text in ["0B", "10B", "64KiB", "8MiB", "2GiB", "1025B"] {
             assert_eq!(byte_size(text).map(|size| size.to_string()), Ok(text.to_owned()));
         }
-        for bad in ["", "64", "64KB", "1.5MiB", "99999999999GiB"] {
+        for bad in ["", "64", "64KB", "1.5MiB", "99999999999GiB", "1025GiB", "-1B"] {
             assert!(byte_size(bad).is_err(), "{bad:?} was taken");
         }
     }

@@ -1,11 +1,13 @@
 //! `tenantry check`: reads both files and tells everything that is wrong. Starts nothing.
 
+use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+
+use serde::Serialize;
 
 use crate::app::outside;
 use crate::config::spec::{GatewaySpec, PoolSpec, RoutesSpec};
-use crate::config::{self, Known, Place, Problems};
+use crate::config::{self, Files, Known, Place, Problem, places};
 use crate::model::ids::PoolId;
 use crate::tls::demand::Demands;
 use crate::tls::{client, doubt, server};
@@ -15,7 +17,7 @@ use crate::tls::{client, doubt, server};
 pub enum Format {
     /// Lines for people.
     Text,
-    /// An array of problems for machines; empty when there is none.
+    /// An array of problems and warnings for machines; empty when there is none.
     Json,
 }
 
@@ -24,107 +26,178 @@ pub enum Format {
 pub struct CheckOutcome {
     /// What is to be printed, with a line break at its end.
     pub output: String,
-    /// Whether both files are right; the command ends with 0 then, with 1 otherwise.
-    pub is_good: bool,
+    /// How many problems there are: with any, a start fails or what is wrong is not served.
+    pub problems: usize,
+    /// How many warnings there are: what is odd, and serves all the same.
+    pub warnings: usize,
+}
+
+impl CheckOutcome {
+    /// Whether both files are right.
+    pub fn is_good(&self) -> bool {
+        self.problems == 0
+    }
+}
+
+/// Everything that was found.
+#[derive(Default)]
+struct Found(Vec<Finding>);
+
+/// One fault or oddity.
+#[derive(Serialize)]
+struct Finding {
+    severity: Severity,
+    #[serde(flatten)]
+    problem: Problem,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    Problem,
+    Warning,
 }
 
 /// Checks `gateway.toml` at `path` and the routes that it names. When the former is wrong the
 /// routes are looked for where they are by default, so that their faults are told as well.
 pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
-    let mut problems: Option<Problems> = None;
-    let mut note = |new: Problems| match &mut problems {
-        Some(all) => all.extend(new),
-        none => *none = Some(new),
-    };
+    let mut found = Found::default();
     let routes = match config::load_gateway(path) {
         Ok(gateway) => {
-            outside_of(&gateway).into_iter().for_each(&mut note);
+            found.outside_of(&gateway);
             Some(gateway.routes)
         }
         Err(new) => {
-            note(new);
+            found.add(Severity::Problem, new);
             Some(path.with_file_name("routes.toml")).filter(|routes| routes.exists())
         }
     };
-    let mut summary = String::new();
-    if let Some(routes) = routes {
-        let checked =
-            config::read_routes(&routes).and_then(|files| config::check_routes(&files, known));
-        match checked {
-            Ok(spec) => {
-                without_trust(&spec, &routes).into_iter().for_each(&mut note);
-                doubtful(&spec, &routes).into_iter().for_each(&mut note);
-                let (tenants, pools) = (spec.tenants.len(), spec.pools.len());
-                summary = format!(
-                    "{} and {} are good: {tenants} {}, {pools} {}\n",
-                    path.display(),
-                    routes.display(),
-                    if tenants == 1 { "tenant" } else { "tenants" },
-                    if pools == 1 { "pool" } else { "pools" },
-                );
+    let spec = routes.as_deref().and_then(|routes| found.routes(routes, known));
+    let summary = spec.zip(routes).map(|(spec, routes)| {
+        let (tenants, pools) = (spec.tenants.len(), spec.pools.len());
+        format!(
+            "{} and {} are good: {}, {}",
+            path.display(),
+            routes.display(),
+            counted(tenants, "tenant"),
+            counted(pools, "pool"),
+        )
+    });
+    found.told(summary.as_deref(), format)
+}
+
+impl Found {
+    fn add(&mut self, severity: Severity, problems: impl IntoIterator<Item = Problem>) {
+        self.0.extend(problems.into_iter().map(|problem| Finding { severity, problem }));
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.0.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// What is wrong with the files that the gateway's own file names.
+    fn outside_of(&mut self, gateway: &GatewaySpec) {
+        let read = server::build(&gateway.listeners, &[], &mut Demands::default());
+        self.add(Severity::Problem, read.problems);
+        self.add(Severity::Warning, read.doubts);
+        self.add(Severity::Problem, outside::access_log(gateway));
+        self.add(Severity::Problem, outside::state(gateway));
+        self.0.sort_by_key(|finding| (finding.problem.line, finding.problem.column));
+    }
+
+    /// What is wrong with the routes, or what they mean.
+    fn routes(&mut self, routes: &Path, known: &Known<'_>) -> Option<RoutesSpec> {
+        let files = match config::read_routes(routes) {
+            Ok(files) => files,
+            Err(new) => {
+                self.add(Severity::Problem, new);
+                return None;
             }
-            Err(new) => note(new),
+        };
+        let checked = config::check_routes_whole(&files, known);
+        match checked.result {
+            Ok(spec) => {
+                self.add(Severity::Problem, without_trust(&spec, &files));
+                self.add(Severity::Warning, doubtful(&spec, &files));
+                self.add(Severity::Warning, checked.doubts);
+                Some(spec)
+            }
+            Err(new) => {
+                self.add(Severity::Problem, new);
+                None
+            }
         }
     }
-    render(problems.as_ref(), summary, format)
+
+    /// As it is printed. `summary` is told where there is no problem.
+    fn told(&self, summary: Option<&str>, format: Format) -> CheckOutcome {
+        let (problems, warnings) = (self.count(Severity::Problem), self.count(Severity::Warning));
+        let output = match format {
+            Format::Text => {
+                let lines: String = self.0.iter().map(|finding| format!("{finding}\n")).collect();
+                let sum = match (problems, summary) {
+                    (0, Some(summary)) => summary.to_owned(),
+                    _ => counted(problems, "problem"),
+                };
+                match warnings {
+                    0 => lines + &sum + "\n",
+                    _ => lines + &sum + ", " + &counted(warnings, "warning") + "\n",
+                }
+            }
+            // A list of plain texts and numbers is always JSON.
+            Format::Json => serde_json::to_string_pretty(&self.0).unwrap_or_default() + "\n",
+        };
+        CheckOutcome { output, problems, warnings }
+    }
 }
 
-/// What is wrong with the files that the gateway's own file names.
-fn outside_of(gateway: &GatewaySpec) -> Option<Problems> {
-    let read = server::build(&gateway.listeners, &[], &mut Demands::default());
-    let mut problems = read.problems;
-    problems.extend(read.doubts);
-    problems.extend(outside::access_log(gateway));
-    problems.extend(outside::state(gateway));
-    problems.sort_by_key(|problem| (problem.line, problem.column));
-    Problems::of(problems)
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.problem.to_string();
+        let place = self.problem.place();
+        match (self.severity, text.strip_prefix(&place)) {
+            (Severity::Warning, Some(rest)) => write!(f, "{place}warning: {rest}"),
+            _ => f.write_str(&text),
+        }
+    }
 }
 
-/// The pools that trust the authorities of a system that has none: they have no place that is
-/// wrong, since another machine may have some.
-fn without_trust(spec: &RoutesSpec, routes: &Path) -> Option<Problems> {
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        many => format!("{many} {noun}s"),
+    }
+}
+
+/// The pools that trust the authorities of a system that has none.
+fn without_trust(spec: &RoutesSpec, files: &Files) -> Vec<Problem> {
     let trusts_system = |pool: &PoolSpec| pool.tls.as_ref().is_some_and(|tls| tls.ca.is_none());
     let mut pools = spec.pools.iter().filter(|(_, pool)| trusts_system(pool)).peekable();
-    let (_, first) = pools.peek()?;
+    let first = pools.peek().and_then(|(_, pool)| Some((pool.tls.as_ref()?, pool.protocol)));
     // Reading the system's authorities takes milliseconds, and each pool has the same.
-    let error = client::build(first.tls.as_ref()?, first.protocol).err()?;
-    let file: Arc<str> = routes.display().to_string().into();
-    let problem = |(id, _): (&PoolId, _)| {
-        let key = format!("pools.{id}.tls");
-        let place = Place { file: Arc::clone(&file), line: 1, column: 1, key };
-        let hint = "a file is named in the pool: tls = { ca = \"ca.pem\" }";
-        place.problem(error.to_string(), hint.to_owned())
+    let Some(error) = first.and_then(|(tls, protocol)| client::build(tls, protocol).err()) else {
+        return Vec::new();
     };
-    Problems::of(pools.map(problem).collect())
+    let problem = |(id, _): (&PoolId, _)| {
+        let hint = "a file is named in the pool: tls = { ca = \"ca.pem\" }";
+        place_of_tls(files, id).problem(error.to_string(), hint.to_owned())
+    };
+    pools.map(problem).collect()
 }
 
 /// The pools whose certificates the endpoints are going to refuse, or the other way round.
-fn doubtful(spec: &RoutesSpec, routes: &Path) -> Option<Problems> {
-    let file: Arc<str> = routes.display().to_string().into();
+fn doubtful(spec: &RoutesSpec, files: &Files) -> Vec<Problem> {
     let tls = spec.pools.iter().filter_map(|(id, pool)| Some((id, pool.tls.as_ref()?)));
-    let problems = tls.flat_map(|(id, tls)| {
-        let (file, key) = (Arc::clone(&file), format!("pools.{id}.tls"));
-        let place = Place { file, line: 1, column: 1, key };
-        let doubts = doubt::of_pool(tls).into_iter();
-        doubts.map(move |doubt| place.problem(doubt.to_string(), doubt.hint().to_owned()))
-    });
-    Problems::of(problems.collect())
+    let doubts = tls.flat_map(|(id, tls)| doubt::of_pool(tls).into_iter().map(move |it| (id, it)));
+    doubts
+        .map(|(id, doubt)| {
+            place_of_tls(files, id).problem(doubt.to_string(), doubt.hint().to_owned())
+        })
+        .collect()
 }
 
-fn render(problems: Option<&Problems>, summary: String, format: Format) -> CheckOutcome {
-    let output = match (format, problems) {
-        (Format::Text, None) => summary,
-        (Format::Text, Some(problems)) => match problems.len() {
-            1 => format!("{problems}\n1 problem\n"),
-            many => format!("{problems}\n{many} problems\n"),
-        },
-        (Format::Json, None) => "[]\n".to_owned(),
-        (Format::Json, Some(problems)) => {
-            // A list of plain texts and numbers is always JSON.
-            serde_json::to_string_pretty(problems).unwrap_or_default() + "\n"
-        }
-    };
-    CheckOutcome { output, is_good: problems.is_none() }
+fn place_of_tls(files: &Files, pool: &PoolId) -> Place {
+    places::place(files, &["pools", &pool.0, "tls"])
 }
 
 #[cfg(test)]
@@ -145,7 +218,7 @@ mod tests {
         let text = check(&gateway, &KNOWN, Format::Text);
         let json = check(&gateway, &KNOWN, Format::Json);
 
-        assert!(!text.is_good);
+        assert!(!text.is_good());
         assert!(text.output.contains("gateway.toml:1:1: wokers: there is no key"), "{text:?}");
         assert!(text.output.contains("routes.toml:2:8: tenants.a.pool: there is no pool"));
         let list: Vec<serde_json::Value> = serde_json::from_str(&json.output).unwrap();
@@ -250,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_that_endpoints_would_refuse_are_problems_of_their_pools() {
+    fn certificates_that_endpoints_would_refuse_are_warnings_of_their_pools() {
         let folder = tempfile::tempdir().unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
@@ -261,11 +334,13 @@ mod tests {
         let tls = "tls = { ca = \"a.pem\", cert = \"a.pem\", key = \"a.key\" }";
         let text = format!("[pools.shop]\ndns = \"shop:1\"\n{tls}\n");
         std::fs::write(path("routes.toml"), text).unwrap();
-        std::fs::write(path("gateway.toml"), "").unwrap();
+        std::fs::write(path("gateway.toml"), "# all defaults\n").unwrap();
 
         let outcome = check(&path("gateway.toml"), &KNOWN, Format::Text);
 
-        assert_eq!(outcome.output.matches("pools.shop.tls: ").count(), 2, "{outcome:?}");
+        let place = "routes.toml:3:1: warning: pools.shop.tls: ";
+        assert_eq!(outcome.output.matches(place).count(), 2, "{outcome:?}");
+        assert!(outcome.is_good() && outcome.output.ends_with("1 pool, 2 warnings\n"));
         assert!(outcome.output.contains("a.pem has expired\n    hint: renew it"), "{outcome:?}");
     }
 
@@ -296,7 +371,7 @@ mod tests {
         }
         assert!(is_folder.output.contains("writing: it is a folder, not a file"), "{is_folder:?}");
         assert!(lost_link.output.contains("/none: No such file"), "{lost_link:?}");
-        assert!(device.is_good && good.is_good, "{device:?} {good:?}");
+        assert!(device.is_good() && good.is_good(), "{device:?} {good:?}");
         let made = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(made, 3, "only the two config files and the one that was there");
     }
@@ -338,10 +413,31 @@ mod tests {
         ] {
             let outcome = check_with(routes);
 
-            assert!(!outcome.is_good, "{routes}");
+            assert!(!outcome.is_good(), "{routes}");
             assert!(outcome.output.contains(what), "{outcome:?}");
             assert!(outcome.output.contains("\n    hint: "), "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn what_is_odd_is_a_warning_for_people_and_for_machines() {
+        let folder = tempfile::tempdir().unwrap();
+        let gateway = folder.path().join("gateway.toml");
+        std::fs::write(&gateway, "# all defaults\n").unwrap();
+        let route = "[[tenants.t.routes]]\nmethods = [\"GET\"]\n";
+        let text = format!("[pools.a]\ndns = \"a:1\"\n[tenants.t]\npool = \"a\"\n{route}{route}");
+        let text = text.replacen("GET", "PUT\", \"GET", 1);
+        std::fs::write(folder.path().join("routes.toml"), text).unwrap();
+
+        let text = check(&gateway, &KNOWN, Format::Text);
+        let json = check(&gateway, &KNOWN, Format::Json);
+
+        let told = "routes.toml:7:1: warning: tenants.t.routes[1]: is never used: ";
+        assert!(text.output.contains(told), "{text:?}");
+        assert!(text.output.ends_with("are good: 1 tenant, 1 pool, 1 warning\n"), "{text:?}");
+        assert!(text.is_good() && text.warnings == 1, "{text:?}");
+        let list: Vec<serde_json::Value> = serde_json::from_str(&json.output).unwrap();
+        assert_eq!((list.len(), &list[0]["severity"]), (1, &"warning".into()));
     }
 
     #[test]
@@ -350,7 +446,7 @@ mod tests {
         let gateway = folder.path().join("gateway.toml");
         let outcome = checked(folder.path(), "# all defaults", Format::Text);
 
-        assert!(outcome.is_good, "{outcome:?}");
+        assert!(outcome.is_good(), "{outcome:?}");
         assert!(outcome.output.ends_with("are good: 0 tenants, 0 pools\n"), "{outcome:?}");
         assert_eq!(check(&gateway, &KNOWN, Format::Json).output, "[]\n");
     }

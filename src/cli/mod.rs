@@ -21,6 +21,7 @@ use clap_complete::Shell;
 use crate::config::Known;
 use crate::pool::balancer;
 
+use check::CheckOutcome;
 use demo::DemoArgs;
 use demo::backend::BackendArgs;
 use diff::DiffArgs;
@@ -42,13 +43,16 @@ pub struct Typed {
 enum Command {
     /// Serve until a signal ends it (the default command)
     Run(ConfigArg),
-    /// Print every problem of the configuration; start nothing
+    /// Print every problem and warning of the configuration; start nothing
     Check {
         #[command(flatten)]
         config: ConfigArg,
         /// How the problems are written
         #[arg(long, value_enum, default_value_t = check::Format::Text)]
         format: check::Format,
+        /// End with 1 for warnings, too
+        #[arg(long)]
+        strict: bool,
     },
     /// Tell where a request would go, and why
     Explain(Box<ExplainArgs>),
@@ -92,7 +96,13 @@ pub fn main() -> ExitCode {
     let typed = Typed::parse();
     let done = match typed.command.unwrap_or(Command::Run(typed.config)) {
         Command::Run(arg) => run::run(&arg.config),
-        Command::Check { config, format } => print_check(&config, format),
+        Command::Check { config, format, strict } => {
+            print_check(&config, format).map(|outcome| match outcome.warnings {
+                1.. if strict => ExitCode::FAILURE,
+                _ if outcome.is_good() => ExitCode::SUCCESS,
+                _ => ExitCode::FAILURE,
+            })
+        }
         Command::Explain(args) => {
             explain::explain(&args).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
         }
@@ -131,11 +141,11 @@ fn sentence(error: &anyhow::Error) -> String {
     })
 }
 
-fn print_check(arg: &ConfigArg, format: check::Format) -> anyhow::Result<ExitCode> {
+fn print_check(arg: &ConfigArg, format: check::Format) -> anyhow::Result<CheckOutcome> {
     let known = Known { balancers: balancer::names() };
     let outcome = check::check(&arg.config, &known, format);
     print(&outcome.output)?;
-    Ok(if outcome.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(outcome)
 }
 
 /// Prints what the command is for. A reader that has seen enough (`| head`) is no fault.

@@ -9,6 +9,7 @@ use super::files::File;
 use super::key::Key;
 use super::lines::Lines;
 use super::pem::{self, References};
+use super::plain::{HINT_LENGTH, KEY_LENGTH, WHAT_LENGTH, plain};
 use super::problem::{Place, Problem, Problems};
 
 /// How a fault relates to others.
@@ -48,14 +49,36 @@ pub(super) struct Faults<'a> {
     holes: HashMap<(usize, String), Vec<usize>>,
     /// Files that are read because the text names them, wrong ones too.
     references: References,
+    /// What is odd, and harms nobody.
+    doubts: Vec<Problem>,
 }
 
 impl<'a> Faults<'a> {
     /// Nothing yet.
     pub(super) fn new(files: &'a [File]) -> Self {
         let kept = vec![0; files.len()];
-        let references = References::new();
-        Self { files, list: Vec::new(), kept, left: 0, holes: HashMap::new(), references }
+        let (holes, references) = (HashMap::new(), References::new());
+        Self { files, list: Vec::new(), kept, left: 0, holes, references, doubts: Vec::new() }
+    }
+
+    /// Something is odd, and harms nobody. `hint` is asked for only if it will be told.
+    pub(super) fn doubt(
+        &mut self,
+        key: &Key<'_>,
+        at: usize,
+        what: &str,
+        hint: impl FnOnce(&Self) -> String,
+    ) {
+        if self.doubts.len() < MAX_PER_FILE {
+            let doubt = self.place_of(key, at).problem(what.to_owned(), hint(self));
+            self.doubts.push(doubt);
+        }
+    }
+
+    /// What is odd. None of it is told where something is wrong: it may follow from that.
+    pub(super) fn take_doubts(&mut self) -> Vec<Problem> {
+        let doubts = std::mem::take(&mut self.doubts);
+        if self.list.is_empty() { doubts } else { Vec::new() }
     }
 
     /// Notes a file that is about to be read because the text names it.
@@ -163,7 +186,7 @@ impl<'a> Faults<'a> {
         let file = self.files.get(index);
         let (line, column) = file.map_or((1, 1), |file| Lines::of(&file.text).place(at));
         let path = file.map_or_else(String::new, |file| file.path.display().to_string());
-        Place { file: Arc::from(path), line, column, key }
+        Place { file: Arc::from(path), line, column, key: plain(&key, KEY_LENGTH) }
     }
 
     /// The file and text of a key, with the indexes that the file has.
@@ -253,22 +276,10 @@ fn problem(file: &File, (line, column): (usize, usize), fault: &Fault) -> Proble
         file: file.path.display().to_string(),
         line,
         column,
-        key: fault.key.clone(),
-        what: in_one_line(&fault.what),
-        hint: fault.hint.as_deref().map(in_one_line),
+        key: plain(&fault.key, KEY_LENGTH),
+        what: plain(&fault.what, WHAT_LENGTH),
+        hint: fault.hint.as_deref().map(|hint| plain(hint, HINT_LENGTH)),
     }
-}
-
-/// Names and values of the file are told as they are, but for what would end a line of the log.
-fn in_one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => line.extend(c.escape_default()),
-            false => line.push(c),
-        }
-    }
-    line
 }
 
 /// Says behind the last problem how many were left out.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::Problems;
+use super::lines::Lines;
+use super::problem::{Problem, Problems};
 
 /// The files of a configuration as they were read, so that the last good ones can be kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,15 +51,10 @@ impl Files {
 /// and with them what editors and Kubernetes' ConfigMaps keep beside the real ones.
 ///
 /// # Errors
-/// When the path, or a file in the folder, cannot be read, is no UTF-8 or is over 64 MiB.
+/// When the path, or a file in the folder, cannot be read, is no UTF-8 or is too large.
 pub fn read_routes(path: &Path) -> Result<Files, Problems> {
     let kind = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?.file_type();
     if !kind.is_dir() {
-        // Opening a named pipe would wait for its writer, perhaps for ever.
-        if !kind.is_file() {
-            let what = "neither a file nor a folder".to_owned();
-            return Err(Problems::of_file(path, what, "the routes are watched: name a file"));
-        }
         return Ok(Files { root: path.to_owned(), files: vec![read_file(path)?] });
     }
     let mut paths = Vec::new();
@@ -73,42 +69,85 @@ pub fn read_routes(path: &Path) -> Result<Files, Problems> {
         return Err(Problems::of_file(path, what, "put a routes file into it"));
     }
     paths.sort();
+    read_all(path, &paths)
+}
+
+/// Reads the files of a folder, as far as they are not too large together.
+fn read_all(folder: &Path, paths: &[PathBuf]) -> Result<Files, Problems> {
     let mut files = Vec::with_capacity(paths.len());
     let mut problems: Option<Problems> = None;
-    for path in &paths {
+    let mut bytes = 0;
+    for path in paths {
         match (read_file(path), &mut problems) {
-            (Ok(file), _) => files.push(file),
+            (Ok(file), _) => {
+                bytes += file.text.len() as u64;
+                files.push(file);
+            }
             (Err(new), Some(all)) => all.extend(new),
             (Err(new), none) => *none = Some(new),
+        }
+        if bytes > MAX_FOLDER_BYTES {
+            let what = "the files of the folder are larger than 256 MiB together".to_owned();
+            return Err(Problems::of_file(folder, what, "take out what is no routes file"));
         }
     }
     match problems {
         Some(problems) => Err(problems),
-        None => Ok(Files { root: path.to_owned(), files }),
+        None => Ok(Files { root: folder.to_owned(), files }),
     }
 }
 
 /// Reads one file.
 pub(super) fn read_file(path: &Path) -> Result<File, Problems> {
-    let bytes = read_bytes(path).map_err(|error| unreadable(path, &error))?;
+    let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    // Opening a named pipe would wait for its writer, perhaps for ever.
+    if !found.is_file() {
+        let what = if found.is_dir() { "is a folder, not a file" } else { "is no regular file" };
+        return Err(Problems::of_file(path, what.to_owned(), "name a file; it is watched"));
+    }
+    // The size first: what is far too large must cost neither memory nor time, as it is looked at
+    // again while it stays. It may still grow while it is read.
+    let bytes = match found.len() > MAX_BYTES {
+        true => None,
+        false => read_bytes(path).map_err(|error| unreadable(path, &error))?,
+    };
     let Some(bytes) = bytes else {
         let what = "the file is larger than 64 MiB".to_owned();
-        return Err(Problems::of_file(path, what, "split it into a folder of files"));
+        let hint = "put the right file back; routes that are so large go into a folder of files";
+        return Err(Problems::of_file(path, what, hint));
     };
     match String::from_utf8(bytes) {
         Ok(text) => Ok(File { path: path.to_owned(), text: text.into() }),
-        Err(_) => {
-            let what = "the file is not UTF-8 text".to_owned();
-            Err(Problems::of_file(path, what, "save it as UTF-8"))
-        }
+        Err(error) => Err(not_utf8(path, error.as_bytes(), error.utf8_error().valid_up_to())),
     }
 }
 
 /// The bytes of a file; `None` when they are over 64 MiB.
-pub(super) fn read_bytes(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+fn read_bytes(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= MAX_BYTES).then_some(bytes))
+}
+
+/// Says which byte is the first that is no UTF-8, and where.
+fn not_utf8(path: &Path, bytes: &[u8], at: usize) -> Problems {
+    let before = bytes.get(..at).unwrap_or_default();
+    let (line, column) = Lines::of(&String::from_utf8_lossy(before)).place(at);
+    let byte = bytes.get(at).copied().unwrap_or_default();
+    let is_utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    let hint = match is_utf16 {
+        true => "this is UTF-16, as some editors save it; save it as UTF-8",
+        false => "save it as UTF-8; `iconv -f latin1 -t utf-8` turns Latin-1 into it",
+    };
+    let problem = Problem {
+        file: path.display().to_string(),
+        line,
+        column,
+        key: String::new(),
+        what: format!("the file is not UTF-8 text: the byte 0x{byte:02x} is none of it"),
+        hint: Some(hint.to_owned()),
+    };
+    Problems::new(vec![problem])
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Problems {
@@ -135,3 +174,84 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// 64 MiB: a million tenants of one line each.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// 256 MiB: a folder that was named by mistake must not fill the memory.
+const MAX_FOLDER_BYTES: u64 = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    /// A file that takes no room on the disk.
+    fn sparse(path: &Path, bytes: u64) {
+        File::create(path).unwrap().set_len(bytes).unwrap();
+    }
+
+    fn told(path: &Path) -> Problem {
+        let mut problems = read_routes(path).unwrap_err().into_iter();
+        let first = problems.next().unwrap();
+        assert_eq!(problems.next(), None);
+        assert!(first.hint.is_some(), "{first}");
+        first
+    }
+
+    #[test]
+    fn a_file_of_a_gibibyte_is_refused_by_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("routes.toml");
+        sparse(&path, 1 << 30);
+
+        assert!(told(&path).what.contains("is larger than 64 MiB"));
+    }
+
+    #[test]
+    fn a_folder_is_bounded_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c", "d", "e"] {
+            sparse(&folder.path().join(format!("{name}.toml")), 60 << 20);
+        }
+
+        let problem = told(folder.path());
+
+        assert_eq!(Path::new(&problem.file), folder.path());
+        assert!(problem.what.contains("larger than 256 MiB together"), "{problem}");
+    }
+
+    #[test]
+    fn the_first_byte_that_is_no_text_is_told_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("routes.toml");
+        for (bytes, line, column, part) in [
+            (&b"# \xc3\xa4\n[pools.a]\ndns = \"stra\xdfe:1\"\n"[..], 3, 12, "0xdf"),
+            (b"\xff\xfe[\0", 1, 1, "0xff"),
+            (b"a = \"\xe2\x82", 1, 6, "0xe2"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+
+            let problem = told(&path);
+
+            assert_eq!((problem.line, problem.column), (line, column), "{problem}");
+            assert!(problem.what.contains(part), "{problem}");
+            let utf16 = problem.hint.is_some_and(|hint| hint.contains("UTF-16"));
+            assert_eq!(utf16, bytes.starts_with(b"\xff\xfe"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_and_never_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), pipe, 0o600.into(), 0).unwrap();
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+
+        assert_eq!(told(&path("pipe")).what, "is no regular file");
+        assert_eq!(told(Path::new("/dev/zero")).what, "is no regular file");
+        assert!(told(&path("loop")).what.starts_with("cannot be read: Too many levels of"));
+        let gateway = read_file(&path("folder")).unwrap_err();
+        assert!(gateway.to_string().contains("folder:1:1: is a folder, not a file"), "{gateway}");
+    }
+}

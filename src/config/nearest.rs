@@ -7,8 +7,12 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         0..3 => 0,
         short => (short / 3).max(1),
     };
+    // A slip changes the length by no more than itself: the distance to all others, which takes
+    // time that grows with both lengths, need not be known.
+    let is_near = |name: &&str| name.len().abs_diff(word.len()) <= 4 * slips(name);
     known
         .into_iter()
+        .filter(is_near)
         .map(|name| (strsim::damerau_levenshtein(&word, &name.to_lowercase()), name))
         .filter(|(distance, name)| *distance <= slips(name))
         .min()
@@ -27,5 +31,6 @@ mod tests {
         assert_eq!(nearest("Random", known), Some("random"));
         assert_eq!(nearest("b", known), None);
         assert_eq!(nearest("magic", known), None);
+        assert_eq!(nearest(&"random".repeat(1 << 20), known), None);
     }
 }

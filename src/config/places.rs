@@ -6,7 +6,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::files::Files;
+use super::key::push_name;
 use super::lines::Lines;
+use super::problem::Place;
 
 /// One step from a table or an array to what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,19 @@ pub fn find(files: &Files, wanted: &[Steps]) -> Vec<Option<String>> {
     found
 }
 
+/// The place of the key that these names lead to; the start of the files where none says it.
+pub fn place(files: &Files, path: &[&str]) -> Place {
+    let steps = names(path);
+    let mut key = String::new();
+    path.iter().for_each(|name| push_name(&mut key, name));
+    let found = files.files.iter().find_map(|file| {
+        let at = walk(DeTable::parse(&file.text).ok()?.get_ref(), &steps)?;
+        Some((file, Lines::of(&file.text).place(at)))
+    });
+    let (path, (line, column)) = found.map_or((&files.root, (1, 1)), |(file, at)| (&file.path, at));
+    Place { file: path.display().to_string().into(), line, column, key }
+}
+
 /// The byte at which the value's key stands, or the element itself.
 fn walk(root: &DeTable<'_>, steps: &[Step]) -> Option<usize> {
     let (Step::Name(name), rest) = steps.split_first()? else { return None };
@@ -75,6 +90,18 @@ fn next<'v, 't>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_has_the_place_where_it_stands_or_the_start_of_the_files() {
+        let files = Files::of_text("r.toml", "# first\n[pools.\"a.b\"]\n  tls = true\n");
+        let told = |path: &[&str]| {
+            let Place { file, line, column, key } = place(&files, path);
+            format!("{file}:{line}:{column}: {key}")
+        };
+
+        assert_eq!(told(&["pools", "a.b", "tls"]), "r.toml:3:3: pools.\"a.b\".tls");
+        assert_eq!(told(&["pools", "c"]), "r.toml:1:1: pools.c");
+    }
 
     #[test]
     fn a_value_is_found_in_the_file_and_line_of_its_key() {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::plain::{HINT_LENGTH, WHAT_LENGTH, plain};
+
 /// One fault of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -44,8 +46,8 @@ impl Place {
             line: self.line,
             column: self.column,
             key: self.key.clone(),
-            what,
-            hint: Some(hint),
+            what: plain(&what, WHAT_LENGTH),
+            hint: Some(plain(&hint, HINT_LENGTH)),
         }
     }
 }
@@ -120,6 +122,11 @@ impl IntoIterator for Problems {
 }
 
 impl Problem {
+    /// How it begins where it is shown: `routes.toml:12:1: `.
+    pub fn place(&self) -> String {
+        format!("{}:{}:{}: ", self.file, self.line, self.column)
+    }
+
     /// As [`fmt::Display`] shows it, in one line for a log.
     pub fn in_one_line(&self) -> String {
         let bare = Self { hint: None, ..self.clone() }.to_string();
@@ -132,7 +139,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        f.write_str(&self.place())?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }

@@ -1,11 +1,10 @@
 //! What to write in place of a text that is no TOML. The parser says what it stumbled over; people
 //! stumble over their habits from other formats.
 
+use std::ops::Range;
+
 /// What is wrong and what to write, from the parser's message and the byte that it names.
 pub(super) fn explain<'a>(text: &str, at: usize, message: &'a str) -> (&'a str, &'static str) {
-    if message == "duplicate key" {
-        return ("the key or table is there twice", "keep one of them");
-    }
     if text.trim_start().starts_with('{') {
         return (message, "this is JSON; in TOML write [pools.shop] and below it key = \"value\"");
     }
@@ -28,6 +27,45 @@ pub(super) fn explain<'a>(text: &str, at: usize, message: &'a str) -> (&'a str, 
     }
     (message, "see https://toml.io for how TOML is written")
 }
+
+/// What is said of a key or table that is there twice; `None` where that follows from its whole
+/// table being there twice.
+pub(super) fn repeated(text: &str, span: Range<usize>) -> Option<(String, String)> {
+    let (before, _) = text.split_at_checked(span.start)?;
+    let name = text.get(span.clone()).unwrap_or_default();
+    let line = line_of(text, span.start);
+    // The last one is what stands before it in its own line.
+    let mut above: Vec<&str> = before.split('\n').map(str::trim).collect();
+    above.pop();
+    if line.starts_with('[') {
+        let first = above.iter().position(|other| *other == line);
+        return Some((format!("{line} is there twice"), keep_one(first)));
+    }
+    let header = above.iter().rposition(|line| line.starts_with('['));
+    let is_repeated = |at: usize| !above[at].starts_with("[[") && above[..at].contains(&above[at]);
+    if header.is_some_and(is_repeated) {
+        return None;
+    }
+    let own = header.map_or(0, |at| at + 1);
+    let first = above.iter().skip(own).position(|other| sets(other, name));
+    Some((format!("the key {name} is there twice"), keep_one(first.map(|at| own + at))))
+}
+
+/// Whether a line is `name = …`.
+fn sets(line: &str, name: &str) -> bool {
+    line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
+}
+
+/// `first` counts lines from 0.
+fn keep_one(first: Option<usize>) -> String {
+    match first {
+        Some(first) => format!("keep one of them; the other is in line {}", first + 1),
+        None => "keep one of them".to_owned(),
+    }
+}
+
+/// The parser's word for a key or table that is there twice.
+pub(super) const REPEATED: &str = "duplicate key";
 
 /// The line that holds a byte.
 fn line_of(text: &str, at: usize) -> &str {
@@ -56,6 +94,24 @@ mod tests {
         let (_, errors) = toml::de::DeTable::parse_recoverable(text);
         let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
         errors.iter().map(|error| explain(text, at(error), error.message()).1).collect()
+    }
+
+    #[test]
+    fn what_is_there_twice_is_named_and_the_first_one_told() {
+        let told = |text: &str| -> Vec<(String, String)> {
+            let (_, errors) = toml::de::DeTable::parse_recoverable(text);
+            let span = |error: &toml::de::Error| error.span().unwrap_or_default();
+            errors.iter().filter_map(|error| repeated(text, span(error))).collect()
+        };
+        let whole = told("[a]\nx = 1\n[b]\n[a]\nx = 2\n");
+        let key = told("[a]\nx = 1\n[b]\ny = 1\n y=2\n");
+        let inline = told("a = { x = 1, x = 2 }\n");
+
+        let hint = |line: u8| format!("keep one of them; the other is in line {line}");
+        assert_eq!(whole, [("[a] is there twice".to_owned(), hint(1))]);
+        assert_eq!(key, [("the key y is there twice".to_owned(), hint(4))]);
+        let alone = "keep one of them".to_owned();
+        assert_eq!(inline, [("the key x is there twice".to_owned(), alone)]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
 use super::faults::{Faults, MAX_PER_FILE};
 use super::key::Key;
+use super::misplaced;
 use super::nearest::nearest;
 use super::syntax;
 use super::text::HINT;
@@ -18,7 +19,14 @@ pub(super) type Node<'a> = Spanned<DeValue<'a>>;
 pub(super) fn parse<'a>(text: &'a str, file: usize, faults: &mut Faults<'_>) -> Option<Node<'a>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let at = error.span().map_or(0, |span| span.start);
+        let span = error.span().unwrap_or_default();
+        let at = span.start;
+        if error.message() == syntax::REPEATED && !faults.is_full(file) {
+            if let Some((what, hint)) = syntax::repeated(text, span) {
+                faults.add_syntax(file, at, what, &hint);
+            }
+            continue;
+        }
         // A file without end would be looked through for each of errors without end.
         let (what, hint) = match faults.is_full(file) {
             true => (error.message(), ""),
@@ -60,14 +68,18 @@ pub(super) fn read<T: DeserializeOwned>(
     }
     let mut whole: Option<Node<'_>> = None;
     for _ in 0..MAX_PER_FILE {
-        let error = match T::deserialize(ValueDeserializer::from(node.clone())) {
-            Ok(value) => return Some(value),
-            Err(error) => error,
+        let (span, what, hint) = match misplaced::find(&node) {
+            Some((span, what, hint)) => (span, what.to_owned(), Some(hint.to_owned())),
+            None => match T::deserialize(ValueDeserializer::from(node.clone())) {
+                Ok(value) => return Some(value),
+                Err(error) => {
+                    let (what, hint) = explain(error.message());
+                    (error.span().unwrap_or_else(|| node.span()), what, hint)
+                }
+            },
         };
-        let span = error.span().unwrap_or_else(|| node.span());
         // Keys are told by the value as it was written: what is taken out moves array indexes.
         let whole = whole.get_or_insert_with(|| node.clone());
-        let (what, hint) = explain(error.message());
         let told = visit(whole, &span, key, &mut |key| {
             let hint = double_brackets(key, &what).or_else(|| hint.clone());
             faults.add_misfit(key, span.start, (what.clone(), hint));
@@ -168,6 +180,10 @@ fn explain(message: &str) -> (String, Option<String>) {
     if let Some((what, hint)) = message.split_once(HINT) {
         return (what.to_owned(), Some(hint.to_owned()));
     }
+    if message.starts_with("invalid length ") {
+        let what = "an array does not fit here".to_owned();
+        return (what, Some("write a table, as in { key = … }".to_owned()));
+    }
     if let Some(rest) = message.strip_prefix("unknown field `") {
         let (name, known) = rest.split_once('`').unwrap_or((rest, ""));
         return (format!("there is no key {name:?} here"), Some(known_keys(name, known)));
@@ -182,7 +198,7 @@ fn explain(message: &str) -> (String, Option<String>) {
         };
         return (format!("{} does not fit here", given(found)), Some(hint));
     }
-    (message.to_owned(), None)
+    (message.to_owned(), Some("docs/configuration.md has what may stand here".to_owned()))
 }
 
 /// What was found, in the words of TOML.
@@ -252,7 +268,16 @@ const TOMBSTONES: &[(&str, &str, &str)] = &[
     ("admin", "pools", GATEWAY),
     ("log", "pools", GATEWAY),
     ("access-log", "pools", GATEWAY),
+    ("workers", "pools", GATEWAY),
+    ("downstream", "pools", GATEWAY),
+    ("drain", "pools", GATEWAY),
+    ("memory", "pools", GATEWAY),
+    ("metrics", "pools", GATEWAY),
+    ("retry", "replay-memory", RULES),
+    ("timeout", "replay-memory", RULES),
+    ("timeouts", "replay-memory", RULES),
 ];
+const RULES: &str = "it belongs to a pool, [pools.NAME], or to a route, [[tenants.ID.routes]]";
 const ROUTES: &str = "it belongs into the file or folder that routes = \"routes.toml\" names";
 const GATEWAY: &str = "it belongs into gateway.toml";
 

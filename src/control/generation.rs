@@ -164,6 +164,11 @@ pub enum ReloadResult {
 }
 
 impl Live {
+    /// What makes one doubt the files that are live, though they can be used.
+    pub fn doubts(&self) -> &[Fault] {
+        self.loaded.as_ref().map_or(&[], |loaded| &loaded.doubts)
+    }
+
     /// Nothing is live yet.
     pub fn none() -> Self {
         Self {

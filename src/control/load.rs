@@ -23,6 +23,8 @@ use super::standing::Standing;
 pub(super) struct Loaded {
     pub(super) files: Files,
     pub(super) spec: Arc<RoutesSpec>,
+    /// What makes one doubt them.
+    pub(super) doubts: Arc<[Fault]>,
 }
 
 /// What a generation is made from.
@@ -88,8 +90,9 @@ pub(super) fn check_kept(files: Files) -> Checked {
 
 fn checked(files: Files, check: impl Fn(&Files, &Known<'_>) -> config::Checked) -> Checked {
     let known = Known { balancers: balancer::names() };
-    let config::Checked { result, references } = check(&files, &known);
-    let loaded = result.map(|spec| Loaded { files, spec: Arc::new(spec) });
+    let config::Checked { result, doubts, references } = check(&files, &known);
+    let doubts = doubts.into_iter().map(fault).collect();
+    let loaded = result.map(|spec| Loaded { files, spec: Arc::new(spec), doubts });
     Checked { result: loaded.map_err(faults), references }
 }
 

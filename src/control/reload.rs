@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::base::watch::Watcher;
-use crate::config::Files;
+use crate::config::{Files, places};
 use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
@@ -163,13 +163,13 @@ impl Reloader {
         if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
             let live = self.live.load();
             if live.serving_last_good || !live.problems.is_empty() {
-                self.confirm(files);
+                self.confirm(files, None);
             }
             return Ok(());
         }
         let loaded = self.check(files).await?;
         if applied.is_some_and(|applied| applied.spec == loaded.spec) {
-            self.confirm(loaded.files);
+            self.confirm(loaded.files, Some(loaded.doubts));
             return Ok(());
         }
         self.apply(loaded, PATIENCE, started).await?;
@@ -261,8 +261,15 @@ impl Reloader {
         Ok(())
     }
 
-    /// Warns of what pools are reached with where it is new.
+    /// Warns of routes that are never used, and of what pools are reached with, where that is new.
     fn tell_doubts(&self, loaded: &Loaded) {
+        // Lines move with every edit above them, keys and words do not.
+        let is_same = |a: &Fault, b: &Fault| (&a.key, &a.what) == (&b.key, &b.what);
+        let before = self.applied.iter().flat_map(|applied| applied.doubts.iter());
+        let is_new = |doubt: &&Fault| !before.clone().any(|old| is_same(old, doubt));
+        for doubt in loaded.doubts.iter().filter(is_new) {
+            tracing::warn!("{doubt}");
+        }
         for (id, pool) in &loaded.spec.pools {
             let before = self.applied.as_ref().and_then(|applied| applied.spec.pools.get(id));
             let Some(tls) = &pool.tls else { continue };
@@ -270,7 +277,9 @@ impl Reloader {
                 continue;
             }
             for doubt in doubt::of_pool(tls) {
-                tracing::warn!("pools.{id}.tls: {doubt} (hint: {})", doubt.hint());
+                let place = places::place(&loaded.files, &["pools", &id.0, "tls"]);
+                let told = place.problem(doubt.to_string(), doubt.hint().to_owned());
+                tracing::warn!("{}", told.in_one_line());
             }
         }
     }
@@ -285,11 +294,14 @@ impl Reloader {
     }
 
     /// What is live is what the files say, though perhaps in other words: no new generation.
-    fn confirm(&mut self, files: Files) {
+    /// `doubts` are `None` where the words are the same.
+    fn confirm(&mut self, files: Files, doubts: Option<Arc<[Fault]>>) {
         let live = self.live.load();
         let generation = live.generation;
-        let spec = live.loaded.as_ref().map(|loaded| Arc::clone(&loaded.spec));
-        let loaded = spec.map(|spec| Arc::new(Loaded { files: files.clone(), spec }));
+        let loaded = live.loaded.as_ref().map(|loaded| {
+            let doubts = doubts.unwrap_or_else(|| Arc::clone(&loaded.doubts));
+            Arc::new(Loaded { files: files.clone(), spec: Arc::clone(&loaded.spec), doubts })
+        });
         self.live.publish(Arc::new(Live {
             loaded,
             files: files.files.iter().map(|file| file.path.clone()).collect(),

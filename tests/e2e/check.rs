@@ -74,6 +74,6 @@ fn a_system_without_authorities_is_told_before_a_start_finds_it() {
 
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("routes.toml:1:1: pools.a.tls: the system has no"), "{text}");
+    assert!(text.contains("routes.toml:3:1: pools.a.tls: the system has no"), "{text}");
     assert!(text.ends_with("\n1 problem\n"), "{text}");
 }

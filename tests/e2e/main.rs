@@ -7,8 +7,10 @@
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 #![expect(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
 
+mod bad_input;
 mod browser;
 mod check;
+mod comments;
 mod demo;
 mod deploy;
 mod discovery;

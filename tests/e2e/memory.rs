@@ -149,7 +149,7 @@ async fn both_ways(gateway: SocketAddr, spoken: Spoken, size: u64, tasks: &mut J
 }
 
 /// What the process has in memory, in bytes: `VmRSS` now, or `VmHWM` at most.
-fn memory(gateway: &Gateway, name: &str) -> u64 {
+pub(crate) fn memory(gateway: &Gateway, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.id()));
     let status = status.expect("its status");
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

@@ -7,6 +7,8 @@
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
 mod bending;
+mod breaking;
+mod broken;
 mod seeds;
 
 #[path = "../../fuzz/src/lib.rs"]

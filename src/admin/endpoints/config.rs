@@ -20,6 +20,8 @@ struct Config {
     serving_last_good: bool,
     failed_since: Option<String>,
     problems: Vec<FaultBody>,
+    /// Routes that are never used.
+    warnings: Vec<FaultBody>,
 }
 
 async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
@@ -31,5 +33,6 @@ async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
         serving_last_good: live.serving_last_good,
         failed_since: live.failed_since.map(reply::time),
         problems: live.problems.iter().map(FaultBody::from).collect(),
+        warnings: live.doubts().iter().map(FaultBody::from).collect(),
     })
 }

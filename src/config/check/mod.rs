@@ -8,8 +8,10 @@ mod head;
 mod naming;
 mod pool;
 mod pool_tls;
+mod reach;
 mod route;
 mod rules;
+mod shadow;
 mod tenant;
 mod tls;
 mod tracing;
@@ -26,7 +28,7 @@ use super::files::Files;
 use super::key::Key;
 use super::nearest::nearest;
 use super::pem::References;
-use super::problem::Problems;
+use super::problem::{Problem, Problems};
 use super::raw::At;
 use super::spec::{NamingSpec, RoutesSpec};
 use super::substitute::Lookup;
@@ -49,6 +51,8 @@ pub struct Known<'a> {
 pub struct Checked {
     /// Their meaning, or everything that is wrong with all of them.
     pub result: Result<RoutesSpec, Problems>,
+    /// What makes one doubt them, though they can be used; none where something is wrong.
+    pub doubts: Vec<Problem>,
     /// Certificates, keys and pages that they name. A change of one changes the meaning.
     pub references: References,
 }
@@ -66,7 +70,7 @@ pub(super) fn check_routes(
         let what = "the routes are empty, as while they are being written".to_owned();
         let hint = "define tenants and pools; to serve nobody, leave a comment in them";
         let result = Err(Problems::of_file(&files.root, what, hint));
-        return Checked { result, references: References::new() };
+        return Checked { result, doubts: Vec::new(), references: References::new() };
     }
     let mut faults = Faults::new(&files.files);
     let gathered = gather::gather(files, lookup, &mut faults);
@@ -94,11 +98,12 @@ pub(super) fn check_routes(
     let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, &mut faults);
     let tenants = tenant::check_tenants(gathered.tenants, &scope, &sets, &mut pages, &mut faults);
     let references = faults.take_references();
+    let doubts = faults.take_doubts();
     let result = match faults.is_empty() {
         true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, tenants }),
         false => Err(faults.into_problems()),
     };
-    Checked { result, references }
+    Checked { result, doubts, references }
 }
 
 /// What routes and tenants may refer to.

@@ -15,7 +15,7 @@ use crate::config::spec::{
 use crate::config::text::Written;
 
 use super::head::Whose;
-use super::{Scope, answers, head, rules};
+use super::{Scope, answers, head, rules, shadow};
 
 /// Checks the routes of one tenant or route set.
 pub(super) fn check_all(
@@ -32,6 +32,7 @@ pub(super) fn check_all(
     }
     if routes.len() > 1 {
         find_twins(&routes, &starts, &key, faults);
+        shadow::tell(&routes, &starts, &key, faults);
     }
     routes
 }
@@ -53,8 +54,8 @@ fn find_twins(routes: &[RouteSpec], starts: &[usize], key: &Key<'_>, faults: &mu
     }
 }
 
-/// A route's conditions as text that is equal where they are. Names of parameters do not count.
-fn conditions(route: &RouteSpec) -> String {
+/// A route's host and path as text that is equal where they are. Names of parameters do not count.
+pub(super) fn shape(route: &RouteSpec) -> String {
     let mut path = String::new();
     for segment in &route.path.segments {
         match segment {
@@ -65,6 +66,11 @@ fn conditions(route: &RouteSpec) -> String {
             SegmentSpec::Parameter(_) => path.push_str("/{}"),
         }
     }
+    format!("{path} {:?} {:?}", route.path.tail, route.host)
+}
+
+/// All of a route's conditions, as [`shape`] tells its host and path.
+fn conditions(route: &RouteSpec) -> String {
     let mut methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
     methods.sort_unstable();
     methods.dedup();
@@ -72,7 +78,7 @@ fn conditions(route: &RouteSpec) -> String {
     headers.sort_by_key(|(name, _)| name.as_str());
     let mut query: Vec<_> = route.query.iter().collect();
     query.sort_by_key(|(name, _)| name);
-    format!("{path} {:?} {:?} {methods:?} {headers:?} {query:?}", route.path.tail, route.host)
+    format!("{} {methods:?} {headers:?} {query:?}", shape(route))
 }
 
 fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'_>) -> RouteSpec {

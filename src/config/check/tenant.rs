@@ -12,7 +12,7 @@ use crate::model::ids::TenantId;
 
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
-use super::{Scope, route, undefined};
+use super::{Scope, reach, route, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
@@ -82,8 +82,13 @@ pub(super) fn check_tenants(
         let own_pages = entry.raw.as_mut().and_then(|raw| raw.error_pages.take());
         let error_pages = own_pages
             .map(|raw| Arc::new(pages.check(raw, folder, &key.name("error-pages"), faults)));
+        let at = entry.at;
+        let starts = entry.raw.as_ref().and_then(|raw| raw.routes.as_ref());
+        let starts: Vec<usize> = starts.into_iter().flatten().map(|route| route.start).collect();
         let spec = check(entry, scope, sets, &key, faults);
         if let (Some(id), Some(spec)) = (id, spec) {
+            let (routes, ways) = ((&spec.routes[..], &starts[..]), &scope.naming.from);
+            reach::tell((&id, at), routes, ways, &key, faults);
             let spec = TenantSpec { error_pages, ..spec };
             tenants.insert(id, Arc::new(spec));
         }

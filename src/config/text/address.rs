@@ -23,8 +23,24 @@ impl Text for SocketAddr {
             };
             return Err(Wrong::new(what, format!("add the port, as in {with_port:?}")));
         }
+        if let Some(meant) = meant(text) {
+            return Err(Wrong::new(what, format!("write \"{meant}\"")));
+        }
         Err(Wrong::new(what, "write \"10.0.0.1:8080\" or \"[::1]:8080\"; a port is up to 65535"))
     }
+}
+
+/// The address that other programs take such a text for: `:80` and `*:80` for every address of the
+/// machine, `localhost:80` for its own alone. Blanks around it are not meant.
+fn meant(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.trim().rsplit_once(':').unwrap_or(("", text.trim()));
+    let ip = match host {
+        "" | "*" => IpAddr::from([0, 0, 0, 0]),
+        "localhost" => IpAddr::from([127, 0, 0, 1]),
+        _ => return text.trim().parse().ok(),
+    };
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    Some(SocketAddr::new(ip, port))
 }
 
 impl Text for Peers {
@@ -33,7 +49,17 @@ impl Text for Peers {
     fn read(text: &str) -> Result<Self, Wrong> {
         let hint = "write \"10.0.0.0/8\", \"fd00::/8\", one address, \"10.0.0.1\", or \"unix\" for \
                     Unix sockets";
-        text.parse().map_err(|()| Wrong::new(format!("{text:?} is not a network"), hint))
+        let peers = text.parse();
+        let peers = peers.map_err(|()| Wrong::new(format!("{text:?} is not a network"), hint))?;
+        if let Self::Network(network) = &peers
+            && let Some(tidy) = network.tidied()
+        {
+            let address = text.split('/').next().unwrap_or_default();
+            let what = format!("{text:?} has an address within the network");
+            let hint = format!("write {tidy:?} for all of it, or {address:?} for the one address");
+            return Err(Wrong::new(what, hint));
+        }
+        Ok(peers)
     }
 }
 
@@ -84,6 +110,9 @@ impl Text for EndpointAddress {
             return Err(Wrong::new(wrong.what, from_url(scheme, rest)));
         }
         let (host, port) = text.rsplit_once(':').unwrap_or((text, "8080"));
+        if matches!(host, "" | "*") {
+            return Err(Wrong::new(wrong.what, "name the machine, as in \"10.0.0.1:8080\""));
+        }
         let is_name = host.parse::<IpAddr>().is_err() && host_name(host).is_some();
         if is_name && !host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             let port = if port.parse::<u16>().is_ok() { port } else { "8080" };
@@ -207,8 +236,14 @@ impl Text for FilePath {
     const EXPECTED: &'static str = "a path, as in \"routes.toml\"";
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        if text.is_empty() || text.contains('\0') {
+        if text.is_empty() {
             return Err(Wrong::new("the path is empty", "write a path, as in \"routes.toml\""));
+        }
+        if text.contains('\0') {
+            return Err(Wrong::new(
+                "no path has a NUL byte",
+                "write a path, as in \"routes.toml\"",
+            ));
         }
         Ok(Self(PathBuf::from(text)))
     }

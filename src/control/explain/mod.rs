@@ -139,7 +139,7 @@ pub fn explain(
     question: &Question,
 ) -> Result<Explained, Vec<Fault>> {
     let materials = Materials {
-        loaded: Loaded { files: files.clone(), spec: Arc::new(spec) },
+        loaded: Loaded { files: files.clone(), spec: Arc::new(spec), doubts: [].into() },
         running: super::plan::Pools::new(),
         numbers: super::plan::Numbers::default(),
         previous: Arc::new(nothing()),

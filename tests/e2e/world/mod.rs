@@ -1,5 +1,6 @@
 //! What the tests are made of: processes that end with their test, and origins.
 
+pub(crate) mod chromium;
 pub(crate) mod dns;
 pub(crate) mod gateway;
 pub(crate) mod origin;
