@@ -9,7 +9,7 @@ use crate::model::ids::{Label, TenantId};
 use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
 use crate::resilience::budget::Fill;
-use crate::telemetry::access_log::sample::Sample;
+use crate::telemetry::sample::Sample;
 
 use super::matcher::Query;
 use super::route::Route;
@@ -24,7 +24,7 @@ pub struct Tenant {
     slot: u32,
     /// Whether it is served. The caller refuses one that is not.
     pub state: TenantState,
-    is_sampled: bool,
+    has_shares: bool,
     has_taken: AtomicBool,
     /// Where requests go that no route takes, and where [`Action::TenantPool`] leads.
     ///
@@ -53,6 +53,19 @@ struct Rest {
     live: OnceLock<Arc<Allowance>>,
 }
 
+/// The shares of a tenant's requests that leave something; `None` = as for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// A line in the access log.
+    pub log: Option<Sample>,
+    /// Spans.
+    pub traces: Option<Sample>,
+}
+
+fn has_shares(spec: &TenantSpec) -> bool {
+    spec.sample.is_some() || spec.trace_sample.is_some()
+}
+
 impl Tenant {
     /// One that was not there before.
     pub(super) fn new(
@@ -66,7 +79,7 @@ impl Tenant {
             name: id.shared(),
             slot,
             state: spec.state,
-            is_sampled: spec.sample.is_some(),
+            has_shares: has_shares(spec),
             has_taken: AtomicBool::new(false),
             pool,
             routes,
@@ -87,7 +100,7 @@ impl Tenant {
             name: Arc::clone(&self.name),
             slot: self.slot,
             state: spec.state,
-            is_sampled: spec.sample.is_some(),
+            has_shares: has_shares(spec),
             has_taken: AtomicBool::new(true),
             pool,
             routes,
@@ -110,12 +123,13 @@ impl Tenant {
         Label { name: Arc::clone(&self.name), slot: self.slot }
     }
 
-    /// The share of its requests that leave a line in the access log, where it has one of its own.
-    pub fn sample(&self) -> Option<Sample> {
-        if !self.is_sampled {
-            return None;
+    /// The shares of its requests that leave something, where it has some of its own.
+    pub fn shares(&self) -> Shares {
+        if !self.has_shares {
+            return Shares::default();
         }
-        self.rest.spec.sample.map(Sample::of)
+        let spec = &self.rest.spec;
+        Shares { log: spec.sample.map(Sample::of), traces: spec.trace_sample.map(Sample::of) }
     }
 
     /// What is answered while it is worked on.

@@ -12,7 +12,9 @@ pub mod meter;
 pub mod metrics;
 pub mod record;
 pub mod registry;
+pub mod sample;
 pub mod tenants;
+pub mod trace;
 pub mod tracing;
 
 mod by_slot;

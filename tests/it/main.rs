@@ -32,6 +32,7 @@ mod smuggling;
 mod streams;
 mod tenants;
 mod tls;
+mod traces;
 mod tunnels;
 mod unix;
 mod world;

@@ -75,6 +75,9 @@ fn meaning(
         metrics: MetricsSpec {
             tenants: raw.metrics.and_then(|raw| raw.tenants).map_or(1000, |tenants| tenants.size()),
         },
+        tracing: raw
+            .tracing
+            .and_then(|raw| super::tracing::check(raw, folder, &key.name("tracing"), faults)),
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
         buffers: buffers(raw.memory, &key.name("memory"), faults),
         drain: drain(raw.drain),

@@ -14,6 +14,7 @@ mod rules;
 mod shadow;
 mod tenant;
 mod tls;
+mod tracing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
