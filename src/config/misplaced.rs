@@ -64,6 +64,7 @@ const TABLES: &[&str] = &[
     "tenant",
     "timeouts",
     "tls",
+    "tracing",
 ];
 
 #[cfg(test)]
@@ -116,7 +117,7 @@ mod tests {
             found.iter().filter(|(_, table, _)| *table).map(|(name, _, _)| name.as_str()).collect();
 
         let tables: Vec<&str> = tables.difference(&arrays).copied().collect();
-        assert_eq!(TABLES, tables);
+        assert_eq!(TABLES, tables, "TABLES, above, has the keys of all tables in their order");
     }
 
     #[test]
