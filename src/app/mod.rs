@@ -27,6 +27,7 @@ use crate::base::memory::Memory;
 use crate::base::pulse::Pulses;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
+use crate::base::tokens::{self, Tokens, TokensError};
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec};
 use crate::control::certificates::Presented;
@@ -86,6 +87,15 @@ pub enum StartError {
     /// The access log cannot be written.
     #[error("the access log: {0}")]
     AccessLog(#[from] LinesError),
+    /// The debug tokens were lost since they were looked at.
+    #[error("{file} {error}")]
+    Tokens {
+        /// Their file.
+        file: String,
+        /// What is wrong with it.
+        #[source]
+        error: TokensError,
+    },
     /// The system gives no more threads.
     #[error("cannot start the workers: {0}; raise the limit of threads or configure fewer workers")]
     Threads(io::Error),
@@ -145,6 +155,7 @@ impl App {
             metrics: &metrics,
             deltas,
             access_log: lines,
+            debug_tokens: debug_tokens(&gateway, &control, &mut tasks)?,
             phase: phase.subscribe(),
         };
         let (workers, pulses) = serve(ears, given)?;
@@ -253,7 +264,8 @@ impl App {
 /// the gateway can serve with is a warning.
 fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     let presented = Presented::read(&gateway.listeners);
-    let log = Problems::of(outside::access_log(gateway).into_iter().collect());
+    let other = [outside::access_log(gateway), outside::debug_tokens(gateway)];
+    let log = Problems::of(other.into_iter().flatten().collect());
     let presented = match (presented, log) {
         (Ok(presented), None) => presented,
         (Ok(_), Some(log)) => return Err(log),
@@ -282,6 +294,21 @@ fn bind(
     Ok((sockets, admin))
 }
 
+/// The tokens of those who may debug, which follow their file from now on.
+fn debug_tokens(
+    gateway: &GatewaySpec,
+    control: &Control,
+    tasks: &mut Tasks,
+) -> Result<Option<Snapshot<Tokens>>, StartError> {
+    let Some(file) = &gateway.debug_tokens else { return Ok(None) };
+    let read = Tokens::read(&file.path)
+        .map_err(|error| StartError::Tokens { file: file.path.display().to_string(), error })?;
+    let tokens = Snapshot::new(Arc::new(read));
+    let (path, followed, events) = (file.path.clone(), tokens.clone(), control.files.clone());
+    tasks.spawn(|stop| tokens::follow(path, followed, events, stop));
+    Ok(Some(tokens))
+}
+
 /// What all workers are given.
 struct Given<'a> {
     gateway: Arc<GatewaySpec>,
@@ -289,6 +316,7 @@ struct Given<'a> {
     metrics: &'a Metrics,
     deltas: mpsc::Sender<Delta>,
     access_log: AccessLog,
+    debug_tokens: Option<Snapshot<Tokens>>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -309,6 +337,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
             account: memory.account(number),
             deltas: given.deltas.clone(),
             access_log: given.access_log.clone(),
+            debug_tokens: given.debug_tokens.clone(),
             phase: given.phase.clone(),
         };
         Box::new(move || Box::pin(worker::run(setup, orders)))

@@ -75,6 +75,7 @@ fn outside_of(gateway: &GatewaySpec) -> Option<Problems> {
     let mut problems = read.problems;
     problems.extend(read.doubts);
     problems.extend(outside::access_log(gateway));
+    problems.extend(outside::debug_tokens(gateway));
     problems.extend(outside::state(gateway));
     problems.sort_by_key(|problem| (problem.line, problem.column));
     Problems::of(problems)

@@ -19,6 +19,7 @@ use crate::telemetry::delta::AttemptOutcome;
 use crate::upstream::proxy_header::Whom;
 use crate::upstream::{Call, ConnectError, Connection, Destination, SendError};
 
+use super::debug::Dial;
 use super::error::{AttemptError, ExchangeError};
 use super::outgoing::Outgoing;
 use super::request_body::{BodyFault, RequestBody, Upload};
@@ -56,11 +57,13 @@ pub(super) async fn run(
         let mut connection = match worker.client.reuse(&to, rested, worker.clock.recent()) {
             Some(connection) => connection,
             None => {
+                outgoing.dial.iter_mut().for_each(Dial::opens);
                 // Boxed: it is rare, and larger than all the rest of an exchange.
                 let mut open = Box::pin(worker.client.open(&to));
-                within(&worker.waits, bounds, open.as_mut(), || outgoing.upload.taken())
-                    .await?
-                    .map_err(AttemptError::from)?
+                let opened =
+                    within(&worker.waits, bounds, open.as_mut(), || outgoing.upload.taken()).await;
+                outgoing.dial.iter_mut().for_each(Dial::opened);
+                opened?.map_err(AttemptError::from)?
             }
         };
         // A retry is judged only where the body can be had again, so there is one.

@@ -45,7 +45,11 @@ pub(super) async fn send(
         let id = picked.endpoint().id;
 
         let mut trial = Trial::begin(&effort, picked);
+        outgoing.dial = visit.dial();
         let answered = trial.run(outgoing, made, visit.started()).await;
+        visit.trail(|trail| {
+            trail.tried(&trial.picked.endpoint().label, outgoing.dial, &answered);
+        });
         let Some(failure) = effort.failure(&answered) else {
             return effort.settle(answered, trial, outgoing, visit);
         };
@@ -61,6 +65,7 @@ pub(super) async fn send(
             }
             Err(refusal) => {
                 effort.note_refusal(refusal);
+                visit.trail(|trail| trail.gave_up(refusal));
                 return effort.settle(answered, trial, outgoing, visit);
             }
         }

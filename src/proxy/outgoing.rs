@@ -21,6 +21,7 @@ use super::activity::Activity;
 use super::budget;
 use super::choice::Choice;
 use super::connection::Peer;
+use super::debug::Dial;
 use super::error::ExchangeError;
 use super::extended::Extended;
 use super::http1;
@@ -52,6 +53,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) proxy: Option<Box<(ProxyVersion, Whom)>>,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
+    /// How the attempt comes by its connection; `None`: nobody asks.
+    pub(super) dial: Option<Dial>,
 }
 
 impl<'h> Outgoing<'h> {
@@ -115,7 +118,8 @@ impl<'h> Outgoing<'h> {
         let upgrade = upgrade.filter(|_| switching);
         let proxy = choice.pool.spec.proxy_protocol;
         let proxy = proxy.map(|version| Box::new((version, peer.whom(visit.told()))));
-        Ok(Self { head, added, client, upload, idempotent, upgrade, extended, proxy, held })
+        let dial = None;
+        Ok(Self { head, added, client, upload, idempotent, upgrade, extended, proxy, held, dial })
     }
 
     /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).

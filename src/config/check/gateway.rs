@@ -67,6 +67,9 @@ fn meaning(
         routes: beside(folder, raw.routes.map_or_else(|| "routes.toml".into(), |path| path.0.0)),
         state: state(raw.state, folder, &key.name("state"), faults),
         workers: raw.workers.map_or_else(cores, |workers| workers.size()),
+        debug_tokens: raw
+            .debug_token_file
+            .map(|path| named(path, folder, &key.name("debug-token-file"), faults)),
         dns: dns(raw.dns, &key.name("dns"), faults),
         log: log(raw.log),
         access_log: access_log(raw.access_log, folder, &key.name("access-log"), faults),
@@ -411,7 +414,7 @@ const SECRET_PARAMETERS: &[&str] = &[
 ];
 
 /// Fields that carry secrets.
-const SECRET_HEADERS: [HeaderName; 8] = [
+const SECRET_HEADERS: [HeaderName; 9] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     COOKIE,
@@ -420,4 +423,5 @@ const SECRET_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("x-auth-token"),
     HeaderName::from_static("x-csrf-token"),
     HeaderName::from_static("x-amz-security-token"),
+    HeaderName::from_static("x-tenantry-debug"),
 ];

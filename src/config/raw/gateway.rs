@@ -40,6 +40,9 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) trusted_proxies: Option<At<TrustedProxies>>,
     /// Worker threads, from 1 to 1024. Default: one for each core.
     pub(in crate::config) workers: Option<Whole<1, 1024>>,
+    /// A file with the tokens, one a line, of those who may ask what became of a request of theirs
+    /// (`X-Tenantry-Debug`). It is read again when it changes. Default: none, nobody may.
+    pub(in crate::config) debug_token_file: Option<At<Written<FilePath>>>,
     /// How names are resolved.
     pub(in crate::config) dns: Option<Dns>,
     /// The gateway's own log, on standard error.
