@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 
 use crate::model::fields::X_TENANTRY_DEBUG;
+use crate::routing::tenant::Shares;
 
 use super::answer::AnswerBody;
 use super::choice::{self, Chosen};
@@ -66,7 +67,7 @@ async fn run(
         secured.check(head)?;
     }
     if let Some(answer) = hops::count(head)? {
-        visit.sample(None, head);
+        visit.sample(Shares::default(), head);
         return Ok(answer);
     }
 

@@ -14,6 +14,9 @@ use http::{Method, Response, Uri, Version};
 use crate::base::memory::{Held, Refused};
 use crate::config::spec::{Protocol, ProxyVersion};
 use crate::resilience::retry::is_idempotent;
+use crate::telemetry::trace::Trace;
+use crate::telemetry::trace::context::Formats;
+use crate::telemetry::trace::ids::SpanId;
 use crate::upstream::Fields;
 use crate::upstream::proxy_header::Whom;
 
@@ -21,7 +24,7 @@ use super::activity::Activity;
 use super::budget;
 use super::choice::Choice;
 use super::connection::Peer;
-use super::debug::Dial;
+use super::debug::Opening;
 use super::error::ExchangeError;
 use super::extended::Extended;
 use super::http1;
@@ -38,6 +41,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) head: &'h Parts,
     /// Fields that follow those of the head.
     pub(super) added: Fields,
+    /// How the endpoint is told of the trace, where there is tracing.
+    told: Option<Telling>,
     /// The body, which several attempts may read in turn.
     pub(super) upload: Upload,
     /// Acting twice does what acting once does.
@@ -54,7 +59,15 @@ pub(super) struct Outgoing<'h> {
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
     /// How the attempt comes by its connection; `None`: nobody asks.
-    pub(super) dial: Option<Dial>,
+    pub(super) opening: Option<Opening>,
+}
+
+/// How an endpoint is told of the trace.
+struct Telling {
+    formats: Formats,
+    /// The first of the fields that tell it: they stand behind all others, since they are others
+    /// with each attempt.
+    from: usize,
 }
 
 impl<'h> Outgoing<'h> {
@@ -99,15 +112,16 @@ impl<'h> Outgoing<'h> {
             uploading: Some(peer.activity.upload()),
         });
 
-        if head.method == Method::TRACE && !upload.is_empty() {
-            // RFC 9110 §9.3.8: nobody may send one, and so we may not pass it on.
-            return Err(ExchangeError::BadRequest("a TRACE has no body"));
-        }
+        check_trace(head, &upload)?;
         let (host, told) = (asked_host(head), visit.told());
         let sender = Sender { peer, told, host, request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
         hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id());
+        if let Some(trace) = visit.traced() {
+            trace.clean(&mut head.headers);
+        }
         choice.edit_request(&mut head.headers, &mut added);
+        let told = visit.traced().map(|trace| Telling::of(trace, choice, added.len()));
 
         let switching = address(head, choice, &wishes)?;
         if extended && !switching {
@@ -118,8 +132,29 @@ impl<'h> Outgoing<'h> {
         let upgrade = upgrade.filter(|_| switching);
         let proxy = choice.pool.spec.proxy_protocol;
         let proxy = proxy.map(|version| Box::new((version, peer.whom(visit.told()))));
-        let dial = None;
-        Ok(Self { head, added, client, upload, idempotent, upgrade, extended, proxy, held, dial })
+        Ok(Self {
+            head,
+            added,
+            told,
+            client,
+            upload,
+            idempotent,
+            upgrade,
+            extended,
+            proxy,
+            held,
+            opening: None,
+        })
+    }
+
+    /// Tells the endpoint of an attempt of the trace, where there is one, and of the attempt's span,
+    /// where that is kept.
+    pub(super) fn tell(&mut self, trace: Option<&Trace>, attempt: Option<SpanId>) {
+        if let (Some(told), Some(trace)) = (&self.told, trace) {
+            self.added.truncate(told.from);
+            let told = trace.outgoing(attempt, told.formats);
+            told.fields(|name, value| self.added.push((name, value)));
+        }
     }
 
     /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).
@@ -134,6 +169,21 @@ impl<'h> Outgoing<'h> {
     pub(super) fn is_repeatable(&self) -> bool {
         self.upload.is_replayable()
     }
+}
+
+impl Telling {
+    /// What the route leaves to be told, from this field on.
+    fn of(trace: &Trace, choice: &Choice<'_>, from: usize) -> Self {
+        Self { formats: trace.formats().without(|name| choice.decides(name)), from }
+    }
+}
+
+/// RFC 9110 §9.3.8: a `TRACE` has no body. Nobody may send one, and so we may not pass it on.
+fn check_trace(head: &Parts, upload: &Upload) -> Result<(), ExchangeError> {
+    if head.method == Method::TRACE && !upload.is_empty() {
+        return Err(ExchangeError::BadRequest("a TRACE has no body"));
+    }
+    Ok(())
 }
 
 /// The host that the client asked for, as it wrote it: RFC 9112 §3.2.2 prefers the target's.

@@ -83,6 +83,7 @@ fn gateway() -> Value {
     json!({
         "listeners": [{ "address": "unix:/run/tenantry.sock" }],
         "trusted-proxies": { "from": ["10.0.0.0/8"] },
+        "tracing": { "exporter": "otlp-http" },
     })
 }
 

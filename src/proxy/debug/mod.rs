@@ -70,13 +70,13 @@ enum Came {
 
 /// How an attempt came by its connection, where somebody asks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dial {
+pub(super) struct Opening {
     began: Instant,
     opening: Option<Instant>,
     took: Option<Duration>,
 }
 
-impl Dial {
+impl Opening {
     /// An attempt begins.
     pub(super) fn begin() -> Self {
         Self { began: Instant::now(), opening: None, took: None }
@@ -115,7 +115,7 @@ pub(super) fn begin(
         started,
         generation: table.generation,
         naming: explain::naming(table, head, identity),
-        tenant: named.map(|named| Arc::clone(&named.tenant.label.name)),
+        tenant: named.map(|named| Arc::clone(&named.tenant.label().name)),
         route: None,
         action: "none",
         pool: None,
@@ -172,10 +172,10 @@ impl Trail {
     pub(super) fn tried<T>(
         &mut self,
         endpoint: &Arc<str>,
-        dial: Option<Dial>,
+        opening: Option<Opening>,
         brought: &Result<(Response<()>, T), ExchangeError>,
     ) {
-        let Some(dial) = dial else { return };
+        let Some(opening) = opening else { return };
         let came = match brought {
             Ok((answer, _)) => Came::Answer(answer.status().as_u16()),
             Err(ExchangeError::Attempt(error)) => Came::Failure(error.outcome().as_str()),
@@ -183,9 +183,9 @@ impl Trail {
         };
         self.tries.push(Try {
             endpoint: Arc::clone(endpoint),
-            began: dial.began,
-            connect: dial.took,
-            took: dial.began.elapsed(),
+            began: opening.began,
+            connect: opening.took,
+            took: opening.began.elapsed(),
             came,
         });
     }
