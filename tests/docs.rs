@@ -172,7 +172,8 @@ fn root() -> &'static Path {
 }
 
 fn documents() -> Vec<PathBuf> {
-    let folders = ["", "docs", "certs", "config", "benches"].map(|folder| root().join(folder));
+    let folders = ["", "docs", "docs/configuration", "docs/deploy", "certs", "config", "benches"];
+    let folders = folders.map(|folder| root().join(folder));
     let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
     let files = entries.flatten().map(|entry| entry.path());
     files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()

@@ -27,6 +27,7 @@ use crate::base::memory::Memory;
 use crate::base::pulse::Pulses;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
+use crate::base::tokens::{self, Tokens, TokensError};
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec};
 use crate::control::certificates::Presented;
@@ -89,6 +90,15 @@ pub enum StartError {
     /// The access log cannot be written.
     #[error("the access log: {0}")]
     AccessLog(#[from] LinesError),
+    /// The debug tokens were lost since they were looked at.
+    #[error("{file} {error}")]
+    Tokens {
+        /// Their file.
+        file: String,
+        /// What is wrong with it.
+        #[source]
+        error: TokensError,
+    },
     /// The collector of traces cannot be reached by TLS.
     #[error("tracing: {0}")]
     Tracing(#[from] ClientTlsError),
@@ -150,6 +160,7 @@ impl App {
             metrics: &metrics,
             deltas,
             access_log: lines,
+            debug_tokens: debug_tokens(&gateway, &control, &mut tasks)?,
             tracer: start_tracing(&gateway, &metrics, &mut tasks)?,
             phase: phase.subscribe(),
         };
@@ -172,9 +183,8 @@ impl App {
             .map_err(StartError::Admin)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         let drain = gateway.drain;
-        let addresses = addresses.iter().filter_map(Address::net).collect();
         Ok(Self {
-            addresses,
+            addresses: addresses.iter().filter_map(Address::net).collect(),
             files,
             admin,
             control,
@@ -260,7 +270,8 @@ impl App {
 /// the gateway can serve with is a warning.
 fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     let presented = Presented::read(&gateway.listeners);
-    let log = Problems::of(outside::access_log(gateway).into_iter().collect());
+    let other = [outside::access_log(gateway), outside::debug_tokens(gateway)];
+    let log = Problems::of(other.into_iter().flatten().collect());
     let presented = match (presented, log) {
         (Ok(presented), None) => presented,
         (Ok(_), Some(log)) => return Err(log),
@@ -287,6 +298,21 @@ fn bind(
     let admin = gateway.admin.map(listen_alone).transpose()?;
     passed.end()?;
     Ok((sockets, admin))
+}
+
+/// The tokens of those who may debug, which follow their file from now on.
+fn debug_tokens(
+    gateway: &GatewaySpec,
+    control: &Control,
+    tasks: &mut Tasks,
+) -> Result<Option<Snapshot<Tokens>>, StartError> {
+    let Some(file) = &gateway.debug_tokens else { return Ok(None) };
+    let read = Tokens::read(&file.path)
+        .map_err(|error| StartError::Tokens { file: file.path.display().to_string(), error })?;
+    let tokens = Snapshot::new(Arc::new(read));
+    let (path, followed, events) = (file.path.clone(), tokens.clone(), control.files.clone());
+    tasks.spawn(|stop| tokens::follow(path, followed, events, stop));
+    Ok(Some(tokens))
 }
 
 /// Starts what takes the workers' counts.
@@ -318,6 +344,7 @@ struct Given<'a> {
     metrics: &'a Metrics,
     deltas: mpsc::Sender<Delta>,
     access_log: AccessLog,
+    debug_tokens: Option<Snapshot<Tokens>>,
     tracer: Tracer,
     phase: watch::Receiver<Phase>,
 }
@@ -339,6 +366,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
             account: memory.account(number),
             deltas: given.deltas.clone(),
             access_log: given.access_log.clone(),
+            debug_tokens: given.debug_tokens.clone(),
             tracer: given.tracer.clone(),
             phase: given.phase.clone(),
         };

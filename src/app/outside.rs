@@ -1,4 +1,4 @@
-//! The places that `gateway.toml` names for writing: whether they can be used. `check` and a start say
+//! The places that `gateway.toml` names, certificates apart: whether they can be used. `check` and a start say
 //! the same of them, at the place that names them.
 
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use crate::base::tokens::Tokens;
 use crate::config::Problem;
 use crate::config::spec::{AccessLogOutput, GatewaySpec, NamedPath};
 
@@ -51,6 +52,13 @@ pub fn state(gateway: &GatewaySpec) -> Option<Problem> {
     let what = format!("the last good routes cannot be kept: {}", refusal.beside(Path::new("")));
     let hint = "name a folder that the gateway may write, as in \"/var/lib/tenantry\", or \"off\"";
     Some(place.problem(what, hint.to_owned()))
+}
+
+/// Why the tokens of those who debug cannot be used.
+pub fn debug_tokens(gateway: &GatewaySpec) -> Option<Problem> {
+    let NamedPath { path, place } = gateway.debug_tokens.as_ref()?;
+    let error = Tokens::read(path).err()?;
+    Some(place.problem(format!("{} {error}", path.display()), error.hint().to_owned()))
 }
 
 /// Why something cannot be written.

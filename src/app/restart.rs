@@ -1,6 +1,6 @@
 //! Which keys of `gateway.toml` are read at the start alone.
 
-use crate::config::spec::{AccessLogOutput, AccessLogSpec, GatewaySpec};
+use crate::config::spec::{AccessLogOutput, AccessLogSpec, GatewaySpec, NamedPath};
 
 /// The keys that say something else now and take effect at the next start.
 pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static str> {
@@ -11,6 +11,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         routes,
         state,
         workers,
+        debug_tokens,
         dns,
         log,
         access_log,
@@ -21,7 +22,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         drain,
     } = running;
     // Where a path is written is of no matter.
-    let folder = |spec: &GatewaySpec| spec.state.as_ref().map(|state| state.path.clone());
+    let path = |named: &Option<NamedPath>| named.as_ref().map(|named| named.path.clone());
     let output = |spec: &GatewaySpec| match &spec.access_log.output {
         AccessLogOutput::File(file) => Err(file.path.clone()),
         other => Ok(other.clone()),
@@ -34,12 +35,12 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         || *errors != of_now.errors
         || *mask != of_now.mask
         || *queue != of_now.queue;
-    let state_differs = state.is_some() != now.state.is_some() || folder(running) != folder(now);
     let keys = [
         ("admin", *admin != now.admin),
         ("routes", *routes != now.routes),
-        ("state", state_differs),
+        ("state", path(state) != path(&now.state)),
         ("workers", *workers != now.workers),
+        ("debug-token-file", path(debug_tokens) != path(&now.debug_tokens)),
         ("dns", *dns != now.dns),
         ("log", *log != now.log),
         ("access-log", access_log_differs),

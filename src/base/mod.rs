@@ -12,5 +12,6 @@ pub mod socket;
 pub mod tasks;
 pub mod throttle;
 pub mod ticks;
+pub mod tokens;
 pub mod units;
 pub mod watch;

@@ -101,6 +101,7 @@ impl Found {
         self.add(Severity::Problem, read.problems);
         self.add(Severity::Warning, read.doubts);
         self.add(Severity::Problem, outside::access_log(gateway));
+        self.add(Severity::Problem, outside::debug_tokens(gateway));
         self.add(Severity::Problem, outside::state(gateway));
         self.0.sort_by_key(|finding| (finding.problem.line, finding.problem.column));
     }

@@ -130,7 +130,7 @@ fn text(explained: &Explained) -> String {
         |place: &Option<String>| place.as_ref().map_or(String::new(), |at| format!("  ({at})"));
     text += "\nTenant\n";
     for way in &explained.naming {
-        text += &format!("  {} {}\n", way.way, way.says);
+        text += &format!("  {} {}{}\n", way.way, way.says, place(&way.place));
     }
     if let Some(tenant) = &explained.tenant {
         text += &format!("  {}{}\n", tenant.name, place(&tenant.place));

@@ -17,6 +17,7 @@ mod problem;
 mod raw;
 pub mod schema;
 pub mod spec;
+pub mod stated;
 mod substitute;
 mod syntax;
 mod text;

@@ -4,18 +4,21 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use super::raw::{Gateway, Routes};
+use super::stated;
 
 /// The schema of `gateway.toml`.
 pub fn gateway() -> Value {
-    let mut schema = SchemaGenerator::default().into_root_schema_for::<Gateway>().to_value();
-    drop_null(&mut schema);
-    schema
+    finished(SchemaGenerator::default().into_root_schema_for::<Gateway>().to_value())
 }
 
 /// The schema of the routes file.
 pub fn routes() -> Value {
-    let mut schema = SchemaGenerator::default().into_root_schema_for::<Routes>().to_value();
+    finished(SchemaGenerator::default().into_root_schema_for::<Routes>().to_value())
+}
+
+fn finished(mut schema: Value) -> Value {
     drop_null(&mut schema);
+    stated::put_in(&mut schema);
     schema
 }
 

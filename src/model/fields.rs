@@ -4,8 +4,9 @@
 
 use http::HeaderName;
 
-/// Fields that tell an endpoint who asked, for what host and by which way.
-pub const OWN: [HeaderName; 8] = [
+/// Fields that tell an endpoint who asked, for what host and by which way, and what is between a client
+/// and the gateway alone.
+pub const OWN: [HeaderName; 9] = [
     http::header::FORWARDED,
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-host"),
@@ -14,7 +15,11 @@ pub const OWN: [HeaderName; 8] = [
     HeaderName::from_static("x-forwarded-prefix"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-request-id"),
+    X_TENANTRY_DEBUG,
 ];
+
+/// By which a client shows its debug token, and is told what became of its request.
+pub const X_TENANTRY_DEBUG: HeaderName = HeaderName::from_static("x-tenantry-debug");
 
 /// Whether a name has a mark other than `-`, so that it may look like a plain one, or a plain one
 /// like it.

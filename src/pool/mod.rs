@@ -3,6 +3,7 @@
 
 pub mod balancer;
 mod in_flight;
+pub mod standing;
 
 use std::fmt;
 use std::sync::Arc;

@@ -68,6 +68,7 @@ pub(super) fn choose<'t>(
 
     let route = find_route(tenant, head, named.path);
     visit.note_for_log(|record| record.route = route.map(|route| Arc::clone(&route.name)));
+    visit.trail(|trail| trail.takes(route.map(|route| &route.name)));
 
     if let Some(route) = route.filter(|route| route.maintenance.is_some()) {
         let_in(route.maintenance.as_deref(), visit).inspect_err(|_| {

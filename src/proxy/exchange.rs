@@ -6,6 +6,7 @@ use std::rc::Rc;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
+use crate::model::fields::X_TENANTRY_DEBUG;
 use crate::routing::tenant::Shares;
 
 use super::answer::AnswerBody;
@@ -28,7 +29,11 @@ pub(super) async fn serve(
 ) -> Response<AnswerBody> {
     let mut visit = Visit::begin(worker, peer, head);
     let view = worker.view(); // one table for the whole exchange
-    match run(worker, peer, &view, head, body, &mut visit).await {
+    visit.follow(peer, &view.table, head);
+    let ran = run(worker, peer, &view, head, body, &mut visit).await;
+    let trail = visit.take_trail();
+    let problem = ran.as_ref().err().map(rescue::name);
+    let mut answer = match ran {
         Ok(reply) => {
             if reply.is_failure() {
                 visit.failed(head);
@@ -36,7 +41,15 @@ pub(super) async fn serve(
             reply.answer(worker, peer, visit)
         }
         Err(error) => rescue::answer(&error, head, &view.table, visit),
+    };
+    if worker.debug_tokens.is_some() {
+        // An endpoint has no say in it.
+        answer.headers_mut().remove(X_TENANTRY_DEBUG);
     }
+    if let Some(trail) = trail {
+        trail.tell(problem, answer.headers_mut());
+    }
+    answer
 }
 
 /// One request, from its head to the head of its answer.
@@ -58,7 +71,9 @@ async fn run(
         return Ok(answer);
     }
 
-    let choice = match choice::choose(&view.table, peer, head, visit)? {
+    let chosen = choice::choose(&view.table, peer, head, visit)?;
+    visit.trail(|trail| trail.chose(&chosen));
+    let choice = match chosen {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, route, redirect) => {
             let answer = local::redirect(redirect, tenant, head, (peer, visit.told()));

@@ -47,7 +47,11 @@ pub(super) async fn send(
         let id = picked.endpoint().id;
 
         let mut trial = Trial::begin(&effort, picked);
+        outgoing.opening = visit.opening();
         let answered = trial.run(outgoing, made, last, visit).await;
+        visit.trail(|trail| {
+            trail.tried(&trial.picked.endpoint().label, outgoing.opening, &answered);
+        });
         let Some(failure) = effort.failure(&answered) else {
             return effort.settle(answered, trial, outgoing, visit);
         };
@@ -63,6 +67,7 @@ pub(super) async fn send(
             }
             Err(refusal) => {
                 effort.note_refusal(refusal);
+                visit.trail(|trail| trail.gave_up(refusal));
                 return effort.settle(answered, trial, outgoing, visit);
             }
         }

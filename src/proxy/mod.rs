@@ -10,6 +10,7 @@ mod budget;
 mod choice;
 mod clock;
 mod connection;
+mod debug;
 pub mod door;
 mod downloads;
 mod ear;

@@ -24,6 +24,7 @@ use super::activity::Activity;
 use super::budget;
 use super::choice::Choice;
 use super::connection::Peer;
+use super::debug::Opening;
 use super::error::ExchangeError;
 use super::extended::Extended;
 use super::http1;
@@ -57,6 +58,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) proxy: Option<Box<(ProxyVersion, Whom)>>,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
+    /// How the attempt comes by its connection; `None`: nobody asks.
+    pub(super) opening: Option<Opening>,
 }
 
 /// How an endpoint is told of the trace.
@@ -109,10 +112,7 @@ impl<'h> Outgoing<'h> {
             uploading: Some(peer.activity.upload()),
         });
 
-        if head.method == Method::TRACE && !upload.is_empty() {
-            // RFC 9110 §9.3.8: nobody may send one, and so we may not pass it on.
-            return Err(ExchangeError::BadRequest("a TRACE has no body"));
-        }
+        check_trace(head, &upload)?;
         let (host, told) = (asked_host(head), visit.told());
         let sender = Sender { peer, told, host, request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
@@ -121,10 +121,7 @@ impl<'h> Outgoing<'h> {
             trace.clean(&mut head.headers);
         }
         choice.edit_request(&mut head.headers, &mut added);
-        let told = visit.traced().map(|trace| Telling {
-            formats: trace.formats().without(|name| choice.decides(name)),
-            from: added.len(),
-        });
+        let told = visit.traced().map(|trace| Telling::of(trace, choice, added.len()));
 
         let switching = address(head, choice, &wishes)?;
         if extended && !switching {
@@ -135,7 +132,19 @@ impl<'h> Outgoing<'h> {
         let upgrade = upgrade.filter(|_| switching);
         let proxy = choice.pool.spec.proxy_protocol;
         let proxy = proxy.map(|version| Box::new((version, peer.whom(visit.told()))));
-        Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, proxy, held })
+        Ok(Self {
+            head,
+            added,
+            told,
+            client,
+            upload,
+            idempotent,
+            upgrade,
+            extended,
+            proxy,
+            held,
+            opening: None,
+        })
     }
 
     /// Tells the endpoint of an attempt of the trace, where there is one, and of the attempt's span,
@@ -160,6 +169,21 @@ impl<'h> Outgoing<'h> {
     pub(super) fn is_repeatable(&self) -> bool {
         self.upload.is_replayable()
     }
+}
+
+impl Telling {
+    /// What the route leaves to be told, from this field on.
+    fn of(trace: &Trace, choice: &Choice<'_>, from: usize) -> Self {
+        Self { formats: trace.formats().without(|name| choice.decides(name)), from }
+    }
+}
+
+/// RFC 9110 §9.3.8: a `TRACE` has no body. Nobody may send one, and so we may not pass it on.
+fn check_trace(head: &Parts, upload: &Upload) -> Result<(), ExchangeError> {
+    if head.method == Method::TRACE && !upload.is_empty() {
+        return Err(ExchangeError::BadRequest("a TRACE has no body"));
+    }
+    Ok(())
 }
 
 /// The host that the client asked for, as it wrote it: RFC 9112 §3.2.2 prefers the target's.

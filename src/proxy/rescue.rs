@@ -78,6 +78,11 @@ pub(super) fn answer(
     answer
 }
 
+/// The stable name of the problem that an error is told as.
+pub(super) fn name(error: &ExchangeError) -> &'static str {
+    classify(error).name
+}
+
 /// To a client of gRPC.
 fn call(problem: &Problem, detail: &str) -> Response<AnswerBody> {
     let mut answer = Response::new(AnswerBody::empty());

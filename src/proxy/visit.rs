@@ -12,11 +12,13 @@ use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::routing::host;
+use crate::routing::table::Table;
 use crate::routing::tenant::Shares;
 use crate::telemetry::record::{Ending, Line, Record};
 use crate::telemetry::trace::{Attempt, Trace};
 
 use super::connection::Peer;
+use super::debug::{self, Opening, Trail};
 use super::forwarded::{self, Told};
 use super::hygiene::X_REQUEST_ID;
 use super::worker::Worker;
@@ -29,6 +31,8 @@ pub(super) struct Visit {
     record: Option<Box<Record>>,
     /// For whom the request is, at a listener with trusted proxies.
     told: Option<Box<Told>>,
+    /// What becomes of it, where the client asks.
+    trail: Option<Box<Trail>>,
 }
 
 impl Visit {
@@ -60,7 +64,29 @@ impl Visit {
             bytes_out: 0,
             ending: Ending::Cut,
         });
-        Self { worker: Rc::clone(worker), record: Some(record), told }
+        Self { worker: Rc::clone(worker), record: Some(record), told, trail: None }
+    }
+
+    /// Follows what becomes of the request, where its client may ask.
+    pub(super) fn follow(&mut self, peer: &Peer, table: &Table, head: &Parts) {
+        self.trail = debug::begin(&self.worker, peer, table, head, self.started());
+    }
+
+    /// Tells the trail of the request, where somebody asks.
+    pub(super) fn trail(&mut self, tell: impl FnOnce(&mut Trail)) {
+        if let Some(trail) = &mut self.trail {
+            tell(trail);
+        }
+    }
+
+    /// An attempt begins; `None`: nobody asks how it goes.
+    pub(super) fn opening(&self) -> Option<Opening> {
+        self.trail.is_some().then(Opening::begin)
+    }
+
+    /// Its trail as it is now.
+    pub(super) fn take_trail(&mut self) -> Option<Box<Trail>> {
+        self.trail.take()
     }
 
     /// The client's address; `None` where it has none, as on a Unix socket.

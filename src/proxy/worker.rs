@@ -18,6 +18,7 @@ use crate::base::pulse::Pulse;
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tasks::LocalTasks;
 use crate::base::throttle::Throttle;
+use crate::base::tokens::Tokens;
 use crate::config::spec::GatewaySpec;
 use crate::http1::room::Room;
 use crate::routing::table::Table;
@@ -60,6 +61,8 @@ pub struct Setup {
     pub deltas: mpsc::Sender<Delta>,
     /// Where records go.
     pub access_log: AccessLog,
+    /// Who may ask what became of a request; `None` = nobody.
+    pub debug_tokens: Option<Snapshot<Tokens>>,
     /// Where traces begin and go.
     pub tracer: Tracer,
     /// What the process is about to do.
@@ -86,6 +89,8 @@ pub(super) struct Worker {
     pub(super) meter: Rc<Meter>,
     pub(super) clock: Rc<Clock>,
     pub(super) access_log: AccessLog,
+    /// Who may ask what became of a request.
+    pub(super) debug_tokens: Option<Snapshot<Tokens>>,
     pub(super) tracer: Tracer,
     /// Lines of the log that clients can bring about at will.
     pub(super) lines: Throttle,
@@ -253,6 +258,7 @@ impl Worker {
             waits: Waits::new(Rc::clone(&clock)),
             clock,
             access_log: setup.access_log,
+            debug_tokens: setup.debug_tokens,
             tracer: setup.tracer,
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
             downloads: Downloads::default(),

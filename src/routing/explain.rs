@@ -10,6 +10,7 @@ use crate::config::spec::{
     CertificateField, HostSpec, NameFrom, PathSpec, RouteSpec, RoutesSpec, SegmentSpec, TailSpec,
     TenantSpec, ValueSpec,
 };
+use crate::model::identity::Identity;
 
 use super::matcher::{Query, has_field, has_parameter};
 use super::route::{Rank, Route, segments};
@@ -24,6 +25,8 @@ pub struct Way {
     pub says: String,
     /// Whether it decided.
     pub decides: bool,
+    /// Where a file says it, as in `routes.toml:2`; `None` = it is built in, or nobody has looked.
+    pub place: Option<String>,
 }
 
 /// One route of a tenant, and what it thinks of a request.
@@ -41,19 +44,19 @@ pub struct Verdict {
     pub reasons: Vec<String>,
 }
 
-/// What each way to name the tenant says of a request without a client certificate, up to the one
-/// that decides.
-pub fn naming(table: &Table, head: &Parts) -> Vec<Way> {
+/// What each way to name the tenant says of a request, up to the one that decides. `identity` is who
+/// the client is by its certificate.
+pub fn naming(table: &Table, head: &Parts, identity: Option<&Identity>) -> Vec<Way> {
     let mut ways = Vec::new();
     for way in &table.naming.from {
-        let said = table.ask(way, head, None);
+        let said = table.ask(way, head, identity);
         let decides = !matches!(said, Ok(None));
         let says = match said {
             Ok(None) => "says nothing".to_owned(),
             Ok(Some(named)) => format!("names \"{}\"", named.tenant.id()),
             Err(error) => error.to_string(),
         };
-        ways.push(Way { way: told(way), says, decides });
+        ways.push(Way { way: told(way), says, decides, place: None });
         if decides {
             break;
         }
@@ -203,7 +206,7 @@ mod tests {
             let request = value
                 .map_or(Request::get("/"), |value| Request::get("/").header("x-tenant-id", value));
             let (head, ()) = request.body(()).unwrap().into_parts();
-            let ways = naming(&table, &head);
+            let ways = naming(&table, &head, None);
             format!("{} {} {}", ways[0].way, ways[0].says, ways[0].decides)
         };
 

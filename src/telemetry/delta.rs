@@ -106,6 +106,7 @@ pub struct Delta {
     pub(super) rejected: Tally,
     pub(super) retired: Tally,
     pub(super) forwarded_faults: Tally,
+    pub(super) debugged: Tally,
     pub(super) panics: u64,
 }
 
@@ -155,6 +156,7 @@ impl Delta {
             && self.rejected.0.is_empty()
             && self.retired.0.is_empty()
             && self.forwarded_faults.0.is_empty()
+            && self.debugged.0.is_empty()
             && self.panics == 0
     }
 
@@ -170,6 +172,7 @@ impl Delta {
             rejected: std::mem::take(&mut self.rejected),
             retired: std::mem::take(&mut self.retired),
             forwarded_faults: std::mem::take(&mut self.forwarded_faults),
+            debugged: std::mem::take(&mut self.debugged),
             panics: std::mem::take(&mut self.panics),
         }
     }

@@ -54,6 +54,7 @@ pub static FAMILIES: &[&Family] = &[
     &DOWNSTREAM_REJECTED,
     &DOWNSTREAM_RETIRED,
     &FORWARDED_FAULTS,
+    &DEBUG_REQUESTS,
     &BUFFERS_BYTES,
     &BUFFERS_LIMIT,
     &BUFFERS_REFUSED,
@@ -260,6 +261,14 @@ pub static FORWARDED_FAULTS: Family = Family {
     help: "Requests of trusted proxies whose chain of addresses could not be read to its end, by reason",
     kind: Kind::Counter,
     labels: &["reason"],
+};
+
+/// `tenantry_debug_requests_total`
+pub static DEBUG_REQUESTS: Family = Family {
+    name: "tenantry_debug_requests_total",
+    help: "Requests that asked what becomes of them, by whether they had a debug token",
+    kind: Kind::Counter,
+    labels: &["result"],
 };
 
 /// `tenantry_downstream_retired_connections_total`

@@ -26,6 +26,7 @@ pub(super) struct Totals {
     answers: Tally,
     rejected: Tally,
     forwarded_faults: Tally,
+    debugged: Tally,
     retired: Tally,
     panics: u64,
 }
@@ -48,6 +49,7 @@ impl Totals {
             answers: Tally::default(),
             rejected: Tally::default(),
             forwarded_faults: Tally::default(),
+            debugged: Tally::default(),
             retired: Tally::default(),
             panics: 0,
         }
@@ -76,6 +78,7 @@ impl Totals {
         self.rejected.merge(&delta.rejected);
         self.retired.merge(&delta.retired);
         self.forwarded_faults.merge(&delta.forwarded_faults);
+        self.debugged.merge(&delta.debugged);
         self.panics += delta.panics;
     }
 
@@ -168,7 +171,7 @@ impl Totals {
         [first_byte, retries, refused, ejections, open, opened, reused]
     }
 
-    fn connections(&self, names: &[Arc<str>]) -> [Samples; 5] {
+    fn connections(&self, names: &[Arc<str>]) -> [Samples; 6] {
         let mut open = Samples::of(&metrics::DOWNSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::DOWNSTREAM_OPENED);
         for (index, flow) in self.listeners.iter().enumerate() {
@@ -179,7 +182,8 @@ impl Totals {
         let rejected = tally(&metrics::DOWNSTREAM_REJECTED, &self.rejected);
         let retired = tally(&metrics::DOWNSTREAM_RETIRED, &self.retired);
         let faults = tally(&metrics::FORWARDED_FAULTS, &self.forwarded_faults);
-        [open, opened, rejected, retired, faults]
+        let debugged = tally(&metrics::DEBUG_REQUESTS, &self.debugged);
+        [open, opened, rejected, retired, faults, debugged]
     }
 
     fn process(&self) -> [Samples; 3] {

@@ -52,6 +52,8 @@ fn files_that_nobody_serves_are_explained_with_places() {
             "the method is GET, not POST",
             "Pool shop",
             "from static",
+            "eligible 127.0.0.1:1 how it is, a running gateway tells",
+            "eject.share 30% built in",
             "timeouts.total 7s route",
             "timeouts.connect 1s built in",
             "retry.attempts 5 pool",

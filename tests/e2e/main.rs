@@ -23,6 +23,7 @@ mod lifecycle;
 mod load;
 mod memory;
 mod metrics;
+mod monitoring;
 mod serving;
 mod systemd;
 mod tls;

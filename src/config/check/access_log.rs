@@ -94,7 +94,7 @@ const SECRET_PARAMETERS: &[&str] = &[
 ];
 
 /// Fields that carry secrets.
-const SECRET_HEADERS: [HeaderName; 8] = [
+const SECRET_HEADERS: [HeaderName; 9] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     COOKIE,
@@ -103,4 +103,5 @@ const SECRET_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("x-auth-token"),
     HeaderName::from_static("x-csrf-token"),
     HeaderName::from_static("x-amz-security-token"),
+    HeaderName::from_static("x-tenantry-debug"),
 ];

@@ -69,6 +69,9 @@ fn meaning(
         routes: beside(folder, raw.routes.map_or_else(|| "routes.toml".into(), |path| path.0.0)),
         state: state(raw.state, folder, &key.name("state"), faults),
         workers: raw.workers.map_or_else(cores, |workers| workers.size()),
+        debug_tokens: raw
+            .debug_token_file
+            .map(|path| named(path, folder, &key.name("debug-token-file"), faults)),
         dns: dns(raw.dns, &key.name("dns"), faults),
         log: log(raw.log),
         access_log: access_log::check(raw.access_log, folder, &key.name("access-log"), faults),

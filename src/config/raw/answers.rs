@@ -21,11 +21,11 @@ pub(in crate::config) type ErrorPages = Pairs<PageFor, At<ErrorPage>>;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct ErrorPage {
     /// A file of UTF-8 text, up to 256 KiB. Relative paths start at the folder of this file. It is
-    /// read when the routes are.
+    /// read when the routes are. Default: there is a `body`.
     pub(in crate::config) file: Option<At<Written<FilePath>>>,
-    /// The page itself, up to 256 KiB.
+    /// The page itself, up to 256 KiB. Default: there is a `file`.
     pub(in crate::config) body: Option<At<String>>,
-    /// Default: `text/html; charset=utf-8`; for `*.json` `application/json`, for `*.txt`
+    /// The type of the page. Default: `text/html; charset=utf-8`; for `*.json` `application/json`, for `*.txt`
     /// `text/plain; charset=utf-8`.
     pub(in crate::config) content_type: Option<At<Written<HeaderValue>>>,
 }

@@ -33,13 +33,17 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) admin: Option<Admin>,
     /// The routes file, or a folder of `*.toml` files. Default: `routes.toml`.
     pub(in crate::config) routes: Option<Written<FilePath>>,
-    /// The folder that keeps the last good routes over a restart, or `"off"`. Default: `state`.
+    /// The folder that keeps the last good routes over a restart, or `"off"` (a folder of that name is
+    /// `"./off"`). Default: `state`.
     pub(in crate::config) state: Option<At<Written<StateFolder>>>,
     /// Networks of the proxies in front of all listeners, as in `["10.0.0.0/8"]`, or a table: they
     /// are believed when they say whom a request is for. Default: nobody is.
     pub(in crate::config) trusted_proxies: Option<At<TrustedProxies>>,
     /// Worker threads, from 1 to 1024. Default: one for each core.
     pub(in crate::config) workers: Option<Whole<1, 1024>>,
+    /// A file with the tokens, one a line, of those who may ask what became of a request of theirs
+    /// (`X-Tenantry-Debug`). It is read again when it changes. Default: none, nobody may.
+    pub(in crate::config) debug_token_file: Option<At<Written<FilePath>>>,
     /// How names are resolved.
     pub(in crate::config) dns: Option<Dns>,
     /// The gateway's own log, on standard error.
@@ -68,14 +72,15 @@ pub(in crate::config) struct Listener {
     pub(in crate::config) address: Option<At<Written<Address>>>,
     /// The mode of a Unix socket's file: who may write to it may connect. Default: `0660`.
     pub(in crate::config) mode: Option<At<Written<FileMode>>>,
-    /// With it, the listener speaks TLS.
+    /// With it, the listener speaks TLS. Default: it does not.
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     /// Connections at once on this listener, from 1 to 10000000. Default: what `downstream` allows.
     pub(in crate::config) max_connections: Option<Whole<1, 10_000_000>>,
     /// With it, every connection must begin with a PROXY protocol header (version 1 or 2), which
-    /// names the client.
+    /// names the client. Default: no header is read.
     pub(in crate::config) proxy_protocol: Option<At<ProxyProtocol>>,
     /// Proxies in front of this listener, in place of the `trusted-proxies` of all; `[]` = none.
+    /// Default: those of all.
     pub(in crate::config) trusted_proxies: Option<At<TrustedProxies>>,
 }
 
@@ -183,7 +188,7 @@ pub(in crate::config) struct Log {
 pub(in crate::config) struct AccessLog {
     /// `off` or `stdout`. Default: `stdout`, unless there is a `file`.
     pub(in crate::config) output: Option<At<Written<AccessOutput>>>,
-    /// The file that lines are appended to, in place of `output`.
+    /// The file that lines are appended to, in place of `output`. Default: none.
     pub(in crate::config) file: Option<At<Written<FilePath>>>,
     /// How a line looks: `json`, `combined` (as nginx and Apache write it), or a text with
     /// placeholders as in `{time} {tenant} {status} {duration}`. Default: `json`.
@@ -204,9 +209,9 @@ pub(in crate::config) struct AccessLog {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Mask {
-    /// Query parameters, in any case; `-` and `_` are the same.
+    /// Query parameters, in any case; `-` and `_` are the same. Default: none besides `defaults`.
     pub(in crate::config) query: Option<Vec<String>>,
-    /// Headers.
+    /// Headers. Default: none besides `defaults`.
     pub(in crate::config) headers: Option<Vec<Written<HeaderName>>>,
     /// Whether the usual names (`token`, `password`, `Authorization` and so on) are masked besides.
     /// Default: `true`.
@@ -231,23 +236,27 @@ pub(in crate::config) struct Downstream {
     pub(in crate::config) header_timeout: Option<At<Written<Duration>>>,
     /// How long a connection may wait for its next request, above 0. Default: `75s`.
     pub(in crate::config) idle_timeout: Option<At<Written<Duration>>>,
-    /// Longest silence within a request's body, above 0. Default: `30s`.
+    /// Longest silence within a request's body, and longest time in which a client takes nothing of
+    /// its answer, above 0. A stalled HTTP/2 stream ends after ten times as long, if `total` does not
+    /// end it first. Default: `30s`.
     pub(in crate::config) body_timeout: Option<At<Written<Duration>>>,
     /// Longest silence of both sides of an upgraded connection (a WebSocket), above 0.
     /// Default: `5m`.
     pub(in crate::config) tunnel_timeout: Option<At<Written<Duration>>>,
     /// Bytes of a request's body that a client must send in each second of the time in which it is
-    /// waited for, over `body-rate-window`; `0B` = any. Default: `500B`.
+    /// waited for, over `body-rate-window`; else it is answered 408. `0B` = any. Default: `500B`.
     pub(in crate::config) min_body_rate: Option<Written<ByteSize>>,
     /// The time over which `min-body-rate` is measured, above 0. Default: `30s`.
     pub(in crate::config) body_rate_window: Option<At<Written<Duration>>>,
-    /// How long a TLS handshake may take, above 0. Default: `5s`.
+    /// How long a TLS handshake may take, waiting for its turn included, above 0. Default: `5s`.
     pub(in crate::config) handshake_timeout: Option<At<Written<Duration>>>,
-    /// TLS handshakes at once over all listeners, from 1 to 1000000; more wait for their turn
-    /// within `handshake-timeout`. Default: 4096.
+    /// TLS handshakes at once over all listeners, from 1 to 1000000, each worker having its
+    /// share; more wait for their turn within `handshake-timeout`, and those that take longer than a
+    /// second give up theirs. Default: 4096.
     pub(in crate::config) max_handshakes: Option<Whole<1, 1_000_000>>,
-    /// How old a connection may get before its client is asked to leave it after the next answer;
-    /// `0s` = any age. Default: `1h`.
+    /// How old a connection may get before its client is asked to leave: HTTP/1 with its next answer
+    /// (`Connection: close`), HTTP/2 at once (`GOAWAY`). What is under way ends in peace. `0s` = any
+    /// age. Default: `1h`.
     pub(in crate::config) max_connection_age: Option<Written<Duration>>,
     /// Requests that one connection serves, from 1 to 1000000000. Default: 10000.
     pub(in crate::config) max_requests: Option<Whole<1, 1_000_000_000>>,
@@ -273,7 +282,8 @@ pub(in crate::config) struct Downstream {
 pub(in crate::config) struct Memory {
     /// Connections, requests under way and the bodies that wait in the process, from `1MiB`. Beyond
     /// it reads get smaller, bodies are not kept for retries, idle connections go, and new requests
-    /// are answered 503. Default: a quarter of the memory that the process may use.
+    /// are answered 503. Default: a quarter of what the process may use: of the
+    /// machine's memory, or of its cgroup's where that is less.
     pub(in crate::config) buffers: Option<At<Written<ByteSize>>>,
 }
 

@@ -26,15 +26,16 @@ use super::shape::{At, OneOrMany, Whole, text_or_table};
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Pool {
     /// Endpoints by address, as in `"10.0.0.1:8080"`, `"unix:/run/app.sock"` or
-    /// `{ address = "10.0.0.1:8080", weight = 2 }`.
+    /// `{ address = "10.0.0.1:8080", weight = 2 }`. Default: none.
     pub(in crate::config) endpoints: Option<At<Vec<At<Endpoint>>>>,
     /// A DNS name with a port, as in `"app.internal:8080"`, or several. Its A and AAAA records are
-    /// asked for again when their TTL (1 s to 60 s) is over.
+    /// asked for again when their TTL (1 s to 60 s) is over. Default: none.
     pub(in crate::config) dns: Option<OneOrMany<Written<DnsName>>>,
     /// The name of SRV records, as in `"_http._tcp.app.internal"`, or several.
+    /// Default: none.
     pub(in crate::config) srv: Option<OneOrMany<Written<SrvName>>>,
     /// A watched list of endpoints, or several: `*.json` as Prometheus' `file_sd` writes it, or
-    /// `*.toml`. Relative paths start at the folder of this file.
+    /// `*.toml`. Relative paths start at the folder of this file. Default: none.
     pub(in crate::config) file: Option<OneOrMany<Written<ListFile>>>,
     /// How an endpoint is picked: `least-request`, `round-robin` or `random`.
     /// Default: `least-request`.
@@ -134,8 +135,9 @@ struct UpstreamTlsTable {
     cert: Option<At<Written<FilePath>>>,
     /// PEM file of its private key. Must be there with `cert`.
     key: Option<At<Written<FilePath>>>,
-    /// The name that is asked for (SNI) and that the certificate must carry. Default: the DNS name
-    /// that the endpoint was found by, or its address.
+    /// The name that is asked for (SNI) and that the certificate must carry; needed where a pool mixes
+    /// names, or names and addresses, and for Unix sockets. Default: the one DNS name that the
+    /// endpoints are found by, or the address of each.
     server_name: Option<Written<ServerName<'static>>>,
 }
 
@@ -180,16 +182,19 @@ impl JsonSchema for UpstreamTls {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Health {
-    /// The path that is asked for with GET, as in `/healthz`.
+    /// The path that is asked for with GET, as in `/healthz`. Default: none, `tcp` is checked.
     pub(in crate::config) http: Option<Written<Target>>,
-    /// `true`: it is enough that a connection opens.
+    /// `true`: it is enough that a connection opens. Default: `false`, `http` is checked.
     pub(in crate::config) tcp: Option<bool>,
-    /// The `Host` that is sent. Default: the endpoint's address. Only with `http`.
+    /// The `Host` that is sent. Default: the endpoint's address, `localhost` for a Unix
+    /// socket. Only with `http`.
     pub(in crate::config) host: Option<Written<HeaderValue>>,
-    /// Statuses that pass, as in `200`, `"200-299"` or `["200-299", 304]`. Default: `"200-399"`.
+    /// Statuses that pass, as in `200`, `"200-299"` or `["200-299", 304]`, within 100 to 599.
+    /// Default: `"200-399"`.
     /// Only with `http`.
     pub(in crate::config) status: Option<OneOrMany<StatusRange>>,
-    /// Text that the first 64 KiB of the body must contain. Only with `http`.
+    /// Text that the first 64 KiB of the body must contain. Default: any body passes. Only with
+    /// `http`.
     pub(in crate::config) body: Option<String>,
     /// Time between two checks of an endpoint, above 0, spread by 20 % either way. Default: `5s`.
     pub(in crate::config) interval: Option<At<Written<Duration>>>,
@@ -268,7 +273,7 @@ pub(in crate::config) struct Eject {
     pub(in crate::config) failures: Option<Whole<0, 10_000>>,
     /// Length of the first ejection, above 0; the n-th lasts n times as long. Default: `10s`.
     pub(in crate::config) base: Option<At<Written<Duration>>>,
-    /// Longest ejection, no shorter than `base`. Default: `300s`.
+    /// Longest ejection, no shorter than `base`. Default: `300s`, or `base` where that is longer.
     pub(in crate::config) max: Option<At<Written<Duration>>>,
     /// The largest share of the pool that may be ejected at once, from `0%` to `100%`; one of
     /// several endpoints always may. Default: `30%`.
@@ -297,7 +302,8 @@ pub(in crate::config) struct Timeouts {
     /// For the TLS handshake, above 0. Built in: `2s`.
     pub(in crate::config) tls: Option<At<Written<Duration>>>,
     /// For one attempt up to the head of its answer, above 0; starts anew with each part of the
-    /// request's body that the endpoint takes. Built in: half of `total`.
+    /// request's body that the endpoint takes, so that a long upload which moves on is bounded by
+    /// `total` alone. Built in: half of `total`.
     pub(in crate::config) attempt: Option<At<Written<Duration>>>,
     /// From the end of the request to the head of the answer, above 0. Built in: none but
     /// `attempt`.

@@ -22,7 +22,7 @@ use super::shape::{At, Pairs, Whole, text_or_table};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Route {
-    /// Its name in logs and metrics. Default: the path.
+    /// Its name in logs and metrics, at most 128 bytes. Default: the path.
     pub(in crate::config) name: Option<At<String>>,
     /// `active`, or `maintenance`: every request that it takes is answered 503. Default: `active`.
     pub(in crate::config) state: Option<Written<RouteState>>,
@@ -36,11 +36,12 @@ pub(in crate::config) struct Route {
     pub(in crate::config) host: Option<Written<HostSpec>>,
     /// Which methods, as in `["GET", "HEAD"]`. Default: any.
     pub(in crate::config) methods: Option<Vec<Written<Method>>>,
-    /// Which headers: a value that must be there exactly, or `true` for any value.
+    /// Which headers: a value that must be there exactly, or `true` for any value. Default: any.
     pub(in crate::config) headers: Option<Pairs<HeaderName, Value>>,
     /// Which query parameters: a value that must be there exactly, or `true` for any value.
+    /// Default: any.
     pub(in crate::config) query: Option<Pairs<String, Value>>,
-    /// Forwards to this pool.
+    /// Forwards to this pool. Default: the tenant's.
     pub(in crate::config) pool: Option<At<String>>,
     /// Forwards to one of several pools.
     pub(in crate::config) split: Option<At<Split>>,
@@ -52,9 +53,9 @@ pub(in crate::config) struct Route {
     pub(in crate::config) rewrite: Option<At<Rewrite>>,
     /// Changes the head of the request before it is forwarded.
     pub(in crate::config) request_headers: Option<HeaderEdits>,
-    /// Changes the head of the answer.
+    /// Changes the head of the answer, also of one that the route itself gives.
     pub(in crate::config) response_headers: Option<HeaderEdits>,
-    /// Short for `timeouts = { total = … }`; `0s` = no such deadline.
+    /// Short for `timeouts = { total = … }`; `0s` = no such deadline. Default: the pool's.
     pub(in crate::config) timeout: Option<At<Written<Duration>>>,
     /// Deadlines, in place of the pool's.
     pub(in crate::config) timeouts: Option<Timeouts>,
@@ -163,10 +164,11 @@ impl JsonSchema for SplitBy {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Redirect {
-    /// The location; `{scheme}`, `{host}`, `{path}`, `{query}` (with its `?`) and `{tenant}` stand
+    /// The location, a path or URL; `{scheme}`, `{host}`, `{path}`, `{query}` (with its `?`) and `{tenant}` stand
     /// for the request's. Must be there.
     pub(in crate::config) to: Option<Written<Location>>,
-    /// 301, 302, 303, 307 or 308. Default: 308.
+    /// The status. Default: 308.
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
     pub(in crate::config) status: Option<At<Whole<300, 399>>>,
 }
 
@@ -174,9 +176,9 @@ pub(in crate::config) struct Redirect {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Respond {
-    /// From 200 to 599. Default: 200.
+    /// The status, from 200 to 599. Default: 200.
     pub(in crate::config) status: Option<Whole<200, 599>>,
-    /// Default: `text/plain; charset=utf-8`.
+    /// The type of the body. Default: `text/plain; charset=utf-8`.
     pub(in crate::config) content_type: Option<Written<HeaderValue>>,
     /// The body. Default: empty.
     pub(in crate::config) body: Option<String>,
@@ -186,11 +188,12 @@ pub(in crate::config) struct Respond {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Rewrite {
-    /// A path prefix to take off, as in `/api`.
+    /// A path prefix to take off, as in `/api`. Default: none.
     pub(in crate::config) strip: Option<At<Written<Prefix>>>,
-    /// A path prefix to replace by `with`.
+    /// A path prefix to replace by `with`, up to the border of a segment; not beside `strip`.
+    /// Default: none.
     pub(in crate::config) prefix: Option<At<Written<Prefix>>>,
-    /// What stands in the place of `prefix`.
+    /// What stands in the place of `prefix`; `/` takes it off. Must be there with `prefix`.
     pub(in crate::config) with: Option<At<Written<Replacement>>>,
     /// The `Host` that the endpoint sees. Default: the client's.
     pub(in crate::config) host: Option<Written<HeaderValue>>,
@@ -200,10 +203,10 @@ pub(in crate::config) struct Rewrite {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct HeaderEdits {
-    /// Fields to take away.
+    /// Fields to take away. Default: none.
     pub(in crate::config) remove: Option<Vec<At<Written<HeaderName>>>>,
-    /// Fields to replace.
+    /// Fields to replace. Default: none.
     pub(in crate::config) set: Option<Pairs<HeaderName, Written<HeaderValue>>>,
-    /// Fields to add beside those that are there.
+    /// Fields to add beside those that are there. Default: none.
     pub(in crate::config) add: Option<Pairs<HeaderName, Written<HeaderValue>>>,
 }

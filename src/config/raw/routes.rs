@@ -26,13 +26,13 @@ pub(in crate::config) struct Routes {
     /// How a request names its tenant. At most one file of a folder has it.
     tenant: Option<Naming>,
     /// Pages in place of the gateway's own answers, by status as in `503`, by class as in `5xx` or for `maintenance`, for
-    /// tenants that have none of their own. At most one file of a folder has it.
+    /// tenants that have none of their own. At most one file of a folder has it. Default: none.
     error_pages: Option<ErrorPages>,
-    /// Pools by name.
+    /// Pools by name. Default: none.
     pools: Option<BTreeMap<String, Pool>>,
-    /// Route sets by name.
+    /// Route sets by name. Default: none.
     route_sets: Option<BTreeMap<String, RouteSet>>,
-    /// Tenants by id: 1 to 128 of letters, digits, '.', '_' and '-'.
+    /// Tenants by id: 1 to 128 of letters, digits, '.', '_' and '-'. Default: none.
     tenants: Option<BTreeMap<String, Tenant>>,
 }
 
@@ -68,21 +68,26 @@ pub(in crate::config) struct Naming {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Way {
-    /// The header whose value is the id.
+    /// The header whose value is the id. The first such header also carries it to the endpoint; where
+    /// there is none, `X-Tenant-ID` does. Default: none.
     pub(in crate::config) header: Option<Written<HeaderName>>,
-    /// A host with `{tenant}` in it, as in `{tenant}.example.com`.
+    /// A host with `{tenant}` in it, as in `{tenant}.example.com`. Default: none.
     pub(in crate::config) host: Option<Written<HostPattern>>,
     /// The common name in the subject of the client's verified certificate, with `{tenant}` in it.
+    /// Default: none.
     pub(in crate::config) certificate_cn: Option<Written<NamePattern>>,
     /// A DNS name of the client's verified certificate, with `{tenant}` in it, as in
-    /// `{tenant}.clients.example.com`.
+    /// `{tenant}.clients.example.com`. Default: none.
     pub(in crate::config) certificate_dns: Option<Written<HostPattern>>,
     /// A URI of the client's verified certificate (a SPIFFE id), with `{tenant}` in it, as in
-    /// `spiffe://example.com/tenant/{tenant}`.
+    /// `spiffe://example.com/tenant/{tenant}`. Default: none.
     pub(in crate::config) certificate_uri: Option<Written<NamePattern>>,
-    /// The first segment of the path is the id: `strip` takes it off, `keep` leaves it in.
+    /// The first segment of the path is the id: `strip` takes it off before routes are matched, `keep`
+    /// leaves it in.
+    /// Default: none.
     pub(in crate::config) path: Option<Written<PathKeep>>,
     /// The id that is used when no other way named one. Only as the last way.
+    /// Default: none.
     pub(in crate::config) default: Option<At<String>>,
 }
 
@@ -90,7 +95,7 @@ pub(in crate::config) struct Way {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct RouteSet {
-    /// The routes. At least one.
+    /// The routes, at least one. Must be there.
     pub(in crate::config) routes: Option<Vec<At<Route>>>,
 }
 
@@ -103,15 +108,16 @@ pub(in crate::config) struct Tenant {
     pub(in crate::config) state: Option<Written<TenantState>>,
     /// What is answered while `state` is `maintenance`.
     pub(in crate::config) maintenance: Option<Maintenance>,
-    /// The pool of requests that no route matches, and of routes that name none.
+    /// The pool of requests that no route matches, and of routes that name none. Default: none, such
+    /// requests are answered 404.
     pub(in crate::config) pool: Option<At<String>>,
-    /// Names of route sets that the tenant uses.
+    /// Names of route sets that the tenant uses. Default: none.
     #[serde(rename = "use")]
     pub(in crate::config) route_sets: Option<Vec<At<String>>>,
     /// Pages in place of the gateway's own answers, by status as in `503`, by class as in `5xx` or for `maintenance`;
-    /// before those for all tenants.
+    /// before those for all tenants. Default: none.
     pub(in crate::config) error_pages: Option<ErrorPages>,
-    /// The tenant's own routes.
+    /// The tenant's own routes. Default: none.
     pub(in crate::config) routes: Option<Vec<At<Route>>>,
     /// What of its requests is logged.
     pub(in crate::config) access_log: Option<TenantLog>,
@@ -125,6 +131,7 @@ pub(in crate::config) struct Tenant {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct TenantLog {
-    /// The share of its requests that leave a line, from `0%` to `100%`, in place of the gateway's.
+    /// The share of its requests that leave a line, from `0%` to `100%`. Default: the
+    /// gateway's.
     pub(in crate::config) sample: Option<Written<Percent>>,
 }

@@ -15,12 +15,12 @@ pub(in crate::config) struct ListenerTls {
     /// PEM file of the certificate chain, the leaf first, for clients that ask for no name, or for
     /// one that none of `certificates` has. Default: such clients are refused.
     pub(in crate::config) cert: Option<At<Written<FilePath>>>,
-    /// PEM file of its private key.
+    /// PEM file of its private key. Must be there with `cert`.
     pub(in crate::config) key: Option<At<Written<FilePath>>>,
     /// Whether clients show certificates of their own. Default: they are not asked for any.
     pub(in crate::config) client_certificates: Option<At<ClientCertificates>>,
     /// Certificates for the names that clients ask for (SNI). At least one, where there is no
-    /// `cert`.
+    /// `cert`. Default: none.
     pub(in crate::config) certificates: Option<At<Vec<At<Certificate>>>>,
 }
 

@@ -25,6 +25,7 @@ pub(in crate::config) struct Tracing {
     /// How TLS is spoken to a collector at `https://`.
     pub(in crate::config) tls: Option<At<UpstreamTls>>,
     /// Headers that are sent along, such as a token: `{ Authorization = "Bearer ${TOKEN}" }`.
+    /// Default: none.
     pub(in crate::config) headers: Option<Pairs<HeaderName, Written<HeaderValue>>>,
     /// The share of requests whose spans are kept where nobody has decided before, from `0%` to
     /// `100%`; a tenant may have its own. Default: `100%`.
@@ -53,7 +54,7 @@ pub(in crate::config) struct Tracing {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct TenantTracing {
-    /// The share of its requests whose spans are kept, from `0%` to `100%`, in place of the
+    /// The share of its requests whose spans are kept, from `0%` to `100%`. Default: the
     /// gateway's.
     pub(in crate::config) sample: Option<Written<Percent>>,
 }

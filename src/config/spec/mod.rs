@@ -46,6 +46,8 @@ pub struct GatewaySpec {
     pub state: Option<NamedPath>,
     /// Worker threads; at least 1.
     pub workers: usize,
+    /// The file with the tokens of those who may ask what became of their requests; `None` = nobody.
+    pub debug_tokens: Option<NamedPath>,
     /// How names are resolved.
     pub dns: DnsSpec,
     /// The gateway's own log.

@@ -1,6 +1,7 @@
 //! The meaning of a pool: where its endpoints come from, how they are reached, and which failures
 //! are tried again.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,4 +238,15 @@ pub enum RetryOn {
     Timeout,
     /// An answer with this status.
     Status(StatusCode),
+}
+
+impl fmt::Display for RetryOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("connect"),
+            Self::Reset => f.write_str("reset"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Status(status) => write!(f, "{}", status.as_u16()),
+        }
+    }
 }

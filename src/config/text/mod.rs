@@ -95,8 +95,22 @@ impl<T: Text> JsonSchema for Written<T> {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        T::schema()
+        let mut schema = T::schema();
+        if schema.get("type").is_some() {
+            schema.insert("title".to_owned(), kind(T::EXPECTED).into());
+        }
+        schema
     }
+}
+
+/// What is expected, without its example and its article: editors and the reference show it.
+fn kind(expected: &'static str) -> &'static str {
+    if expected.starts_with('"') {
+        return "text"; // words beside which something else may stand
+    }
+    let end = [", as ", " in quotation"].iter().filter_map(|end| expected.find(end)).min();
+    let kind = end.and_then(|end| expected.get(..end)).unwrap_or(expected);
+    ["a ", "an ", "the "].iter().find_map(|article| kind.strip_prefix(article)).unwrap_or(kind)
 }
 
 /// Reads one of a few words.

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::base::snapshot::Snapshot;
 use crate::config::Files;
 use crate::config::places::{self, Step, Steps};
-use crate::config::spec::{RoutesSpec, SplitBy, TenantState};
+use crate::config::spec::{RouteSpec, RoutesSpec, SourceSpec, SplitBy, TenantSpec, TenantState};
 use crate::discovery;
-use crate::model::endpoint::Health;
+use crate::model::address::Address;
 use crate::model::ids::TenantId;
 use crate::model::members::Member;
 use crate::pool::Pool;
+use crate::pool::standing::Standing;
 use crate::routing::action::Action;
 use crate::routing::explain::{self, Verdict, Way};
 use crate::routing::naming::Named;
@@ -87,7 +88,7 @@ pub struct Destination {
     pub place: Option<String>,
     /// Where its endpoints come from, as in `dns billing.internal:8080`.
     pub sources: Vec<String>,
-    /// Its endpoints; none where nobody serves the files.
+    /// Its endpoints; where nobody serves the files, those that are written in them.
     pub endpoints: Vec<Candidate>,
     /// Too few are healthy, so that all are used.
     pub panicking: bool,
@@ -190,6 +191,7 @@ impl Told<'_> {
                     way: "the question".into(),
                     says: format!("names \"{id}\""),
                     decides: true,
+                    place: None,
                 };
                 explained.naming = vec![way];
                 self.table
@@ -198,11 +200,25 @@ impl Told<'_> {
                     .ok_or_else(|| format!("there is no tenant \"{id}\""))
             }
             None => {
-                explained.naming = explain::naming(self.table, head);
+                explained.naming = self.ways(head);
                 self.table.name(head, None).map_err(|error| error.to_string())
             }
         };
         named.map_err(|error| format!("is refused: {error}"))
+    }
+
+    fn ways(&self, head: &Parts) -> Vec<Way> {
+        let mut ways = explain::naming(self.table, head, None);
+        let rule = |index| {
+            let mut steps = places::names(&["tenant", "from"]);
+            steps.push(Step::Index(index));
+            steps
+        };
+        let wanted: Vec<Steps> = (0..ways.len()).map(rule).collect();
+        for (way, place) in ways.iter_mut().zip(places::find(self.files, &wanted)) {
+            way.place = place;
+        }
+        ways
     }
 
     fn route(&self, named: &Named<'_, '_>, head: &Parts, explained: &mut Explained) -> String {
@@ -234,8 +250,13 @@ impl Told<'_> {
             return refusal.to_owned();
         }
         let (pool, outcome) = act(tenant, chosen.map(Arc::as_ref), head);
+        if let Some(spec) = spec {
+            let route = explained.routes.first().filter(|route| route.verdict.chosen);
+            let route = route.and_then(|route| self.spec_of(&route.verdict, spec));
+            let level = settings::Levels { tenant: (id, spec), route: route.zip(decided), pool };
+            explained.settings = settings::of(level, self.files);
+        }
         if let Some(pool) = pool {
-            explained.settings = settings::of(chosen.map(Arc::as_ref), decided, pool, self.files);
             explained.pool = Some(self.destination(pool));
             let path =
                 chosen.map_or(Cow::Borrowed(named.path), |route| route.rewrite.path(named.path));
@@ -243,6 +264,13 @@ impl Told<'_> {
             return format!("{outcome} {}, as {} {path}{query}", pool.label.name, head.method);
         }
         outcome
+    }
+
+    fn spec_of<'s>(&'s self, verdict: &Verdict, tenant: &'s TenantSpec) -> Option<&'s RouteSpec> {
+        match verdict.of.strip_prefix("route-sets.") {
+            Some(set) => self.spec.route_sets.get(set)?.routes.get(verdict.index),
+            None => tenant.routes.get(verdict.index),
+        }
     }
 
     fn destination(&self, pool: &Pool) -> Destination {
@@ -253,7 +281,10 @@ impl Told<'_> {
             name: name.to_owned(),
             place,
             sources: pool.spec.sources.iter().map(discovery::label).collect(),
-            endpoints: if self.live { set.all.iter().map(candidate).collect() } else { Vec::new() },
+            endpoints: match self.live {
+                true => set.all.iter().map(candidate).collect(),
+                false => pool.spec.sources.iter().flat_map(written).collect(),
+            },
             panicking: self.live && set.eligible.panicking,
         }
     }
@@ -308,24 +339,23 @@ fn steps_of(verdict: &Verdict) -> Steps {
     steps
 }
 
-fn candidate(member: &Member) -> Candidate {
-    let endpoint = &member.endpoint;
-    let why = match (endpoint.health(), endpoint.ejected_for()) {
-        (_, Some(time)) => format!("ejected after failures, for {} s more", time.as_secs().max(1)),
-        (Health::Up, _) => "its checks succeed".to_owned(),
-        (Health::Unchecked, _) => "it is not checked".to_owned(),
-        (Health::Pending, _) => "its first check has not ended".to_owned(),
-        (Health::Down, _) => match endpoint.reason() {
-            Some(reason) => format!("its checks fail: {reason}"),
-            None => "its checks fail".to_owned(),
+/// The endpoints of a source, as far as the files tell them.
+fn written(source: &SourceSpec) -> Vec<Candidate> {
+    let SourceSpec::Fixed(endpoints) = source else { return Vec::new() };
+    let candidate = |(address, weight): &(Address, u32)| Candidate {
+        address: address.to_string(),
+        eligible: *weight > 0,
+        why: match weight {
+            0 => "its weight is 0".to_owned(),
+            _ => "how it is, a running gateway tells".to_owned(),
         },
     };
-    let weightless = member.weight == 0;
-    Candidate {
-        address: endpoint.label.to_string(),
-        eligible: endpoint.is_eligible() && !weightless,
-        why: if weightless { "its weight is 0".to_owned() } else { why },
-    }
+    endpoints.iter().map(candidate).collect()
+}
+
+fn candidate(member: &Member) -> Candidate {
+    let Standing { eligible, why } = Standing::of(member);
+    Candidate { address: member.endpoint.label.to_string(), eligible, why }
 }
 
 #[cfg(test)]

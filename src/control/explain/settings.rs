@@ -1,16 +1,19 @@
 //! What applies to a request that is forwarded: each value, and which level set it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Files;
 use crate::config::places::{self, Steps};
-use crate::config::spec::{Protocol, RetryOn, RetrySpec, TimeoutsSpec};
+use crate::config::spec::{
+    HeaderEditsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, RetrySpec, RouteSpec, TenantSpec,
+    TimeoutsSpec,
+};
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
-use crate::routing::route::Route;
 
 /// One value that applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,51 +22,84 @@ pub struct Setting {
     pub key: String,
     /// As in `5s`.
     pub value: String,
-    /// `route`, `pool` or `built in`.
+    /// `route`, `tenant`, `pool` or `built in`.
     pub set_by: String,
     /// As in `routes.toml:12`.
     pub place: Option<String>,
 }
 
-/// What applies to a request to this pool by this route, which stands at `at` in the files.
-pub(super) fn of(
-    route: Option<&Route>,
-    at: Option<Steps>,
-    pool: &Pool,
-    files: &Files,
-) -> Vec<Setting> {
-    let mut list =
-        List { at: at.unwrap_or_default(), pool: pool.label.name.as_ref(), rows: Vec::new() };
-    let spec = &pool.spec;
-    let timeouts = route.map_or(&TimeoutsSpec::UNSAID, |route| &route.timeouts);
-    let retry = route.map_or(&RetrySpec::UNSAID, |route| &route.retry);
-    list.of_pool("protocol", if spec.protocol == Protocol::H1 { "h1" } else { "h2" });
-    list.of_pool("balance", &spec.balance);
-    list.of_pool("panic-below", &spec.panic_below.to_string());
-    list.timeouts(timeouts, &spec.timeouts);
-    list.retry(retry, &spec.retry);
+/// The levels that a value may be set at.
+pub(super) struct Levels<'l> {
+    pub(super) tenant: (&'l str, &'l TenantSpec),
+    /// With its place in the files.
+    pub(super) route: Option<(&'l RouteSpec, Steps)>,
+    /// Where the request goes, if to any.
+    pub(super) pool: Option<&'l Arc<Pool>>,
+}
+
+/// What applies to a request, and which level set it.
+pub(super) fn of(levels: Levels<'_>, files: &Files) -> Vec<Setting> {
+    let Levels { tenant: (id, tenant), route, pool } = levels;
+    let (route, at) = route.unzip();
+    let name = pool.map_or("", |pool| pool.label.name.as_ref());
+    let mut list = List { at: at.unwrap_or_default(), tenant: id, pool: name, rows: Vec::new() };
+    if let Some(pool) = pool {
+        let unsaid = (&TimeoutsSpec::UNSAID, &RetrySpec::UNSAID);
+        let (timeouts, retry) = route.map_or(unsaid, |route| (&route.timeouts, &route.retry));
+        list.pool(&pool.spec);
+        list.timeouts(timeouts, &pool.spec.timeouts);
+        list.retry(retry, &pool.spec.retry);
+        list.of_tenant("replay-memory", tenant.replay_memory.to_string());
+    }
+    if let Some(sample) = tenant.sample {
+        list.of_tenant("access-log.sample", sample.to_string());
+    }
+    if let Some(route) = route {
+        list.edits(route);
+    }
     list.placed(files)
 }
 
 struct Row {
     key: &'static str,
     value: String,
-    set_by: Option<&'static str>,
+    set_by: SetBy,
     /// Where a file may say it; the first that does counts.
     places: Vec<Steps>,
 }
 
+#[derive(Clone, Copy)]
+enum SetBy {
+    /// It is known which level.
+    Level(&'static str),
+    /// This level, where a file says it, else it is built in.
+    IfWritten(&'static str),
+}
+
 struct List<'l> {
     at: Steps,
+    tenant: &'l str,
     pool: &'l str,
     rows: Vec<Row>,
 }
 
 impl List<'_> {
     /// A value of the pool alone; whether a file says it is found out with its place.
-    fn of_pool(&mut self, key: &'static str, value: &str) {
+    fn of_pool(&mut self, key: &'static str, value: impl ToString) {
         let places = vec![self.in_pool(key)];
-        self.rows.push(Row { key, value: value.to_owned(), set_by: None, places });
+        self.rows.push(Row {
+            key,
+            value: value.to_string(),
+            set_by: SetBy::IfWritten("pool"),
+            places,
+        });
+    }
+
+    /// A value of the tenant alone.
+    fn of_tenant(&mut self, key: &'static str, value: String) {
+        let parts: Vec<&str> = ["tenants", self.tenant].into_iter().chain(key.split('.')).collect();
+        let places = vec![places::names(&parts)];
+        self.rows.push(Row { key, value, set_by: SetBy::IfWritten("tenant"), places });
     }
 
     /// A value of a route, else of its pool, else built in.
@@ -77,7 +113,64 @@ impl List<'_> {
             (false, true) => ("pool", vec![self.in_pool(key)]),
             (false, false) => ("built in", Vec::new()),
         };
-        self.rows.push(Row { key, value, set_by: Some(set_by), places });
+        self.rows.push(Row { key, value, set_by: SetBy::Level(set_by), places });
+    }
+
+    fn pool(&mut self, spec: &PoolSpec) {
+        self.of_pool("protocol", if spec.protocol == Protocol::H1 { "h1" } else { "h2" });
+        self.of_pool("tls", if spec.tls.is_some() { "on" } else { "off" });
+        self.of_pool(
+            "proxy-protocol",
+            match spec.proxy_protocol {
+                None => "none",
+                Some(ProxyVersion::V1) => "v1",
+                Some(ProxyVersion::V2) => "v2",
+            },
+        );
+        self.of_pool("balance", &spec.balance);
+        self.of_pool("panic-below", spec.panic_below);
+        match &spec.health {
+            None => self.of_pool("health", "none"),
+            Some(health) => {
+                match &health.probe {
+                    ProbeSpec::Http { path, .. } => self.of_pool("health.http", path),
+                    ProbeSpec::Tcp => self.of_pool("health.tcp", true),
+                }
+                self.of_pool("health.interval", span(health.interval));
+                self.of_pool("health.timeout", span(health.timeout));
+                self.of_pool("health.rise", health.rise);
+                self.of_pool("health.fall", health.fall);
+            }
+        }
+        self.of_pool("eject.failures", spec.eject.failures);
+        self.of_pool("eject.base", span(spec.eject.base));
+        self.of_pool("eject.max", span(spec.eject.max));
+        self.of_pool("eject.share", spec.eject.share);
+        self.of_pool("connections.idle", spec.connections.idle);
+        self.of_pool("connections.idle-timeout", span(spec.connections.idle_timeout));
+        self.of_pool("connections.max-age", span(spec.connections.max_age));
+    }
+
+    /// What the route changes, where it changes anything.
+    fn edits(&mut self, route: &RouteSpec) {
+        let mut rewrites = Vec::new();
+        if let Some((prefix, with)) = &route.rewrite.prefix {
+            rewrites.push(match with.is_empty() {
+                true => format!("strip {prefix}"),
+                false => format!("{prefix} becomes {with}"),
+            });
+        }
+        let host = route.rewrite.host.as_ref();
+        rewrites.extend(host.map(|host| format!("host {}", host.to_str().unwrap_or("?"))));
+        let edits = [
+            ("rewrite", rewrites.join(", ")),
+            ("request-headers", edited(&route.request_headers)),
+            ("response-headers", edited(&route.response_headers)),
+        ];
+        for (key, value) in edits.into_iter().filter(|(_, value)| !value.is_empty()) {
+            let places = vec![self.in_route(key)];
+            self.rows.push(Row { key, value, set_by: SetBy::Level("route"), places });
+        }
     }
 
     fn timeouts(&mut self, route: &TimeoutsSpec, pool: &TimeoutsSpec) {
@@ -97,7 +190,7 @@ impl List<'_> {
 
     fn retry(&mut self, route: &RetrySpec, pool: &RetrySpec) {
         let all = RetryRule::resolve(route, pool);
-        let on: Vec<String> = all.on.iter().map(failure).collect();
+        let on: Vec<String> = all.on.iter().map(ToString::to_string).collect();
         let rows = [
             (
                 "retry.attempts",
@@ -148,8 +241,12 @@ impl List<'_> {
         let settings = self.rows.into_iter().map(|row| {
             let mut places = found.by_ref().take(row.places.len()).collect::<Vec<_>>().into_iter();
             let place = places.find_map(|place| place);
-            let by_pool = if place.is_some() { "pool" } else { "built in" };
-            let set_by = row.set_by.unwrap_or(by_pool).to_owned();
+            let set_by = match row.set_by {
+                SetBy::Level(level) => level,
+                SetBy::IfWritten(level) if place.is_some() => level,
+                SetBy::IfWritten(_) => "built in",
+            };
+            let set_by = set_by.to_owned();
             Setting { key: row.key.to_owned(), value: row.value, set_by, place }
         });
         settings.collect()
@@ -160,11 +257,10 @@ fn span(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
-fn failure(on: &RetryOn) -> String {
-    match on {
-        RetryOn::Connect => "connect".to_owned(),
-        RetryOn::Reset => "reset".to_owned(),
-        RetryOn::Timeout => "timeout".to_owned(),
-        RetryOn::Status(status) => status.as_u16().to_string(),
-    }
+/// The names of the fields that are edited: values may be secrets.
+fn edited(edits: &HeaderEditsSpec) -> String {
+    let removed = edits.remove.iter().map(|name| format!("remove {name}"));
+    let set = edits.set.iter().map(|(name, _)| format!("set {name}"));
+    let added = edits.add.iter().map(|(name, _)| format!("add {name}"));
+    removed.chain(set).chain(added).collect::<Vec<_>>().join(", ")
 }

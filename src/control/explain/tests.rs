@@ -55,7 +55,11 @@ routes = [{ path = \"/*\", headers = { x-beta = true } }]
 ";
 
 fn ask(tenant: Option<&str>, request: http::request::Builder) -> Explained {
-    let files = Files::of_text("routes.toml", ROUTES);
+    ask_of(ROUTES, tenant, request)
+}
+
+fn ask_of(routes: &str, tenant: Option<&str>, request: http::request::Builder) -> Explained {
+    let files = Files::of_text("routes.toml", routes);
     let known = Known { balancers: &["least-request", "random"] };
     let spec = config::check_routes(&files, &known).unwrap_or_else(|problems| panic!("{problems}"));
     let (head, ()) = request.body(()).unwrap().into_parts();
@@ -74,6 +78,7 @@ fn a_request_is_followed_to_its_pool_with_the_places_of_all_that_decided() {
 
     assert_eq!(explained.outcome, "is forwarded to the pool billing, as GET /7?a=b");
     assert_eq!(explained.naming.len(), 1);
+    assert_eq!(explained.naming[0].place.as_deref(), Some("routes.toml:2"));
     assert_eq!(explained.tenant.as_ref().unwrap().place.as_deref(), Some("routes.toml:16"));
     let routes: Vec<(bool, &str, Option<&str>)> = explained
         .routes
@@ -98,6 +103,62 @@ fn a_request_is_followed_to_its_pool_with_the_places_of_all_that_decided() {
     assert_eq!(setting(&explained, "retry.attempts"), ("5", "pool", Some("routes.toml:11")));
     assert_eq!(setting(&explained, "balance"), ("random", "pool", Some("routes.toml:10")));
     assert_eq!(setting(&explained, "protocol"), ("h1", "built in", None));
+}
+
+#[test]
+fn each_value_of_every_level_has_its_place() {
+    const MORE: &str = "\
+[pools.app]
+endpoints = [\"10.0.0.1:80\", { address = \"10.0.0.2:80\", weight = 0 }]
+health = { http = \"/up\", interval = \"2s\" }
+eject = { share = \"50%\" }
+
+[pools.app.connections]
+idle = 7
+
+[tenants.acme]
+pool = \"app\"
+replay-memory = \"1MiB\"
+access-log = { sample = \"10%\" }
+
+[[tenants.acme.routes]]
+path = \"/a/*\"
+rewrite = { prefix = \"/a\", with = \"/b\", host = \"b.internal\" }
+request-headers = { set = { X-Key = \"secret\" }, remove = [\"Cookie\"] }
+
+[[tenants.acme.routes]]
+path = \"/old\"
+redirect = { to = \"/new\" }
+response-headers = { add = { X-Moved = \"1\" } }
+";
+    let explained = ask_of(MORE, Some("acme"), Request::get("/a/1"));
+
+    let at = |line: u32| format!("routes.toml:{line}");
+    let told = |key: &str, value: &str, set_by: &str, place: Option<u32>| {
+        let place = place.map(at);
+        assert_eq!(setting(&explained, key), (value, set_by, place.as_deref()), "{key}");
+    };
+    told("health.http", "/up", "pool", Some(3));
+    told("health.interval", "2s", "pool", Some(3));
+    told("health.fall", "3", "built in", None);
+    told("eject.share", "50%", "pool", Some(4));
+    told("eject.failures", "5", "built in", None);
+    told("connections.idle", "7", "pool", Some(7));
+    told("connections.max-age", "10m", "built in", None);
+    told("proxy-protocol", "none", "built in", None);
+    told("replay-memory", "1MiB", "tenant", Some(11));
+    told("access-log.sample", "10%", "tenant", Some(12));
+    told("rewrite", "/a becomes /b, host b.internal", "route", Some(16));
+    told("request-headers", "remove cookie, set x-key", "route", Some(17));
+    let endpoints = &explained.pool.as_ref().unwrap().endpoints;
+    let eligible: Vec<bool> = endpoints.iter().map(|endpoint| endpoint.eligible).collect();
+    assert_eq!(eligible, [true, false]);
+    assert_eq!(endpoints[1].why, "its weight is 0");
+    let moved = ask_of(MORE, Some("acme"), Request::get("/old"));
+    let place = at(22);
+    let edits = ("add x-moved", "route", Some(place.as_str()));
+    assert_eq!(setting(&moved, "response-headers"), edits);
+    assert!(moved.settings.iter().all(|setting| !setting.key.starts_with("timeouts")));
 }
 
 #[test]

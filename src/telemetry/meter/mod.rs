@@ -124,6 +124,11 @@ impl Meter {
         self.counts.borrow_mut().forwarded_faults.add(reason, 1);
     }
 
+    /// Counts a request that asked what becomes of it: `told`, or `refused` for want of a token.
+    pub fn debugged(&self, result: &'static str) {
+        self.counts.borrow_mut().debugged.add(result, 1);
+    }
+
     /// Counts a task that panicked.
     pub fn panicked(&self) {
         self.counts.borrow_mut().panics += 1;

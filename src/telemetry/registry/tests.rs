@@ -49,6 +49,7 @@ fn promtool_finds_nothing() {
     meter.connection_opened(0);
     meter.connection_rejected("limit");
     meter.forwarded_fault("malformed");
+    meter.debugged("told");
     meter.connection_retired("idle");
     meter.exchange_started();
     meter.exchange(&record("a\"b\\c\n", "tenant-unknown"));

@@ -47,7 +47,8 @@ impl Gateway {
         }
     }
 
-    /// Serves the `routes.toml` of a folder; what it keeps over a restart is there, too.
+    /// Serves the `routes.toml` of a folder; what it keeps over a restart is there, too. Who has one of its
+    /// `debug.tokens`, where they are, may debug.
     pub(crate) async fn start_in(
         folder: TempDir,
         workers: usize,
@@ -57,8 +58,12 @@ impl Gateway {
             true => "",
             false => "[access-log]\nfile = \"access.log\"\n",
         };
+        let debug = match folder.path().join("debug.tokens").exists() {
+            true => "debug-token-file = \"debug.tokens\"\n",
+            false => "",
+        };
         let text = format!(
-            "routes = \"routes.toml\"\nworkers = {workers}\n{log}\
+            "routes = \"routes.toml\"\nworkers = {workers}\n{debug}{log}\
              [admin]\naddress = \"127.0.0.1:0\"\n\
              [[listeners]]\naddress = \"127.0.0.1:0\"\n{more}\n"
         );
