@@ -15,7 +15,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Blocking, Stop};
 use crate::base::watch::{FileEvents, Watcher};
 use crate::config::spec::{GatewaySpec, ListenerSpec};
-use crate::config::{self, Problem, Problems};
+use crate::config::{self, Problems};
 use crate::control::certificates::{self, Snapshots, places};
 use crate::control::generation::Fault;
 use crate::control::{Control, GatewayAsk};
@@ -132,7 +132,7 @@ impl Front {
                 self.name_what_needs_a_restart(&file.spec, &spec);
                 self.apply(spec, file).await.err().unwrap_or_default()
             }
-            Err(problems) => problems.into_iter().map(fault).collect(),
+            Err(problems) => problems.into_iter().map(Fault::from).collect(),
         };
         self.tell(problems);
     }
@@ -330,17 +330,6 @@ async fn read_once(path: &std::path::Path) -> Result<GatewaySpec, Problems> {
     let bug =
         || Problems::of_file(path, "cannot be read".to_owned(), "this is a bug, please report it");
     read.unwrap_or_else(|| Err(bug()))
-}
-
-fn fault(problem: Problem) -> Fault {
-    Fault {
-        file: problem.file.into(),
-        line: Some(problem.line),
-        column: Some(problem.column),
-        key: Some(problem.key).filter(|key| !key.is_empty()),
-        what: problem.what,
-        hint: problem.hint,
-    }
 }
 
 fn unbound(file: &GatewayFile, error: &BindError) -> Fault {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::base::snapshot::Snapshot;
+use crate::config::Problem;
 use crate::model::members::Members;
 use crate::tls::expiry::Expiry;
 
@@ -76,6 +77,19 @@ pub struct Fault {
     pub what: String,
     /// What to write instead.
     pub hint: Option<String>,
+}
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Self {
+        Self {
+            file: problem.file.into(),
+            line: Some(problem.line),
+            column: Some(problem.column),
+            key: Some(problem.key).filter(|key| !key.is_empty()),
+            what: problem.what,
+            hint: problem.hint,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
