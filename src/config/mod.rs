@@ -8,7 +8,7 @@ mod files;
 mod key;
 pub mod leaves;
 mod lines;
-mod nearest;
+pub mod nearest;
 pub mod pem;
 pub mod places;
 mod problem;

@@ -4,6 +4,7 @@
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
 pub mod certificates;
+pub mod drains;
 pub mod explain;
 pub mod generation;
 pub mod standing;
@@ -38,6 +39,7 @@ use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
 use certificates::{Keeper, Presented};
+use drains::Drainer;
 use explain::Explainer;
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
 use load::in_background;
@@ -139,6 +141,11 @@ impl Control {
         tasks.spawn(|stop| keeper.run(wished, stop));
         tasks.spawn(|stop| reloader.run(watcher, asked, stop));
         Ok(control)
+    }
+
+    /// Who drains endpoints.
+    pub fn drainer(&self) -> Drainer {
+        Drainer::new(self.live.clone())
     }
 
     /// Who tells where a request would go.

@@ -2,6 +2,7 @@
 //! of the answer.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub(super) type Answered = (Response<()>, Connection<RequestBody>);
 pub(super) async fn run(
     worker: &Worker,
     pool: &Pool,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     bounds: Bounds<'_>,
     outgoing: &mut Outgoing<'_>,
 ) -> Result<Answered, ExchangeError> {
@@ -119,7 +120,7 @@ fn failed(error: SendError) -> ExchangeError {
 fn destination<'a>(
     worker: &Worker,
     pool: &'a Pool,
-    endpoint: &'a Endpoint,
+    endpoint: &'a Arc<Endpoint>,
     (deadlines, proxy): (&Deadlines, Option<(ProxyVersion, Whom)>),
 ) -> Destination<'a> {
     let spec = &pool.spec;

@@ -42,6 +42,7 @@ pub static FAMILIES: &[&Family] = &[
     &RETRIES_REFUSED,
     &EJECTIONS,
     &ENDPOINT_UP,
+    &ENDPOINT_DRAINED,
     &ENDPOINT_IN_FLIGHT,
     &POOL_MEMBERS,
     &POOL_PANICKING,
@@ -166,7 +167,15 @@ pub static EJECTIONS: Family = Family {
 /// `tenantry_endpoint_up`
 pub static ENDPOINT_UP: Family = Family {
     name: "tenantry_endpoint_up",
-    help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check or is ejected",
+    help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check, is ejected or drained",
+    kind: Kind::Gauge,
+    labels: &["pool", "endpoint"],
+};
+
+/// `tenantry_endpoint_drained`
+pub static ENDPOINT_DRAINED: Family = Family {
+    name: "tenantry_endpoint_drained",
+    help: "Whether an operator keeps an endpoint out of the traffic",
     kind: Kind::Gauge,
     labels: &["pool", "endpoint"],
 };

@@ -353,6 +353,7 @@ fn steps_of(verdict: &Verdict) -> Steps {
 fn candidate(member: &Member) -> Candidate {
     let endpoint = &member.endpoint;
     let why = match (endpoint.health(), endpoint.ejected_for()) {
+        _ if endpoint.is_drained() => "an operator has drained it".to_owned(),
         (_, Some(time)) => format!("ejected after failures, for {} s more", time.as_secs().max(1)),
         (Health::Up, _) => "its checks succeed".to_owned(),
         (Health::Unchecked, _) => "it is not checked".to_owned(),
