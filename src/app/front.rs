@@ -41,6 +41,8 @@ pub struct GatewayFile {
 #[derive(Debug)]
 pub(super) struct Front {
     listeners: Vec<ListenerSpec>,
+    /// The admin API of the start, where it presents a certificate: the keeper has it first.
+    admin: Option<ListenerSpec>,
     /// In their order.
     open: Vec<Open>,
     /// Every one that there ever was, by its address: it keeps its number and its name in metrics.
@@ -79,6 +81,7 @@ impl Front {
         let (ways, ears) = channels.unzip();
         let files = SocketFiles::default();
         let mut front = Self {
+            admin: gateway.secured_admin(),
             listeners: Vec::new(),
             open: Vec::new(),
             doors: BTreeMap::new(),
@@ -200,12 +203,17 @@ impl Front {
         }
     }
 
-    async fn present(&self, listeners: Vec<ListenerSpec>) -> Result<Snapshots, Vec<Fault>> {
+    async fn present(&self, mut listeners: Vec<ListenerSpec>) -> Result<Snapshots, Vec<Fault>> {
         let (told, answer) = oneshot::channel();
+        listeners.splice(..0, self.admin.clone());
         // An error says that the process is ending: nothing is to be changed then.
         let asked = self.keeper.send(certificates::Ask::Present(listeners, told)).await;
         drop(asked);
-        answer.await.unwrap_or_else(|_| Err(Vec::new()))
+        let mut presented = answer.await.unwrap_or_else(|_| Err(Vec::new()))?;
+        if self.admin.is_some() {
+            presented.remove(0);
+        }
+        Ok(presented)
     }
 
     /// Goes over to these listeners; gives those that are gone. `places` tells which ones are there

@@ -1,4 +1,4 @@
-//! The places that `gateway.toml` names for writing: whether they can be used. `check` and a start say
+//! The places that `gateway.toml` names, certificates apart: whether they can be used. `check` and a start say
 //! the same of them, at the place that names them.
 
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use crate::admin::tokens::{self, Tokens};
 use crate::config::Problem;
 use crate::config::spec::{AccessLogOutput, GatewaySpec, NamedPath};
 
@@ -51,6 +52,20 @@ pub fn state(gateway: &GatewaySpec) -> Option<Problem> {
     let what = format!("the last good routes cannot be kept: {}", refusal.beside(Path::new("")));
     let hint = "name a folder that the gateway may write, as in \"/var/lib/tenantry\", or \"off\"";
     Some(place.problem(what, hint.to_owned()))
+}
+
+/// Why the admin API's tokens cannot be used.
+pub fn tokens(gateway: &GatewaySpec) -> Option<Problem> {
+    let NamedPath { path, place } = gateway.admin.as_ref()?.token_file.as_ref()?;
+    let error = Tokens::read(path).err()?;
+    Some(place.problem(format!("{} {error}", path.display()), error.hint().to_owned()))
+}
+
+/// Whom else the admin API's tokens are known to.
+pub fn readable_tokens(gateway: &GatewaySpec) -> Option<Problem> {
+    let NamedPath { path, place } = gateway.admin.as_ref()?.token_file.as_ref()?;
+    let hint = format!("take it away from them: chmod 600 {}", path.display());
+    Some(place.problem(tokens::doubt(path)?, hint))
 }
 
 /// Why something cannot be written.

@@ -71,11 +71,13 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
 
 /// What is wrong with the files that the gateway's own file names.
 fn outside_of(gateway: &GatewaySpec) -> Option<Problems> {
-    let read = server::build(&gateway.listeners, &[], &mut Demands::default());
+    let read = server::build(&gateway.presenting(), &[], &mut Demands::default());
     let mut problems = read.problems;
     problems.extend(read.doubts);
     problems.extend(outside::access_log(gateway));
     problems.extend(outside::state(gateway));
+    problems.extend(outside::tokens(gateway));
+    problems.extend(outside::readable_tokens(gateway));
     problems.sort_by_key(|problem| (problem.line, problem.column));
     Problems::of(problems)
 }

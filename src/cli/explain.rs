@@ -11,7 +11,7 @@ use crate::config::{self, Known};
 use crate::control::explain::{self, Explained, Question};
 use crate::pool::balancer;
 
-use super::asking;
+use super::asking::{self, Credentials};
 
 /// What request, and who is asked.
 #[derive(Args, Debug)]
@@ -31,6 +31,8 @@ pub(super) struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    credentials: Credentials,
     /// The method, as in GET
     method: Method,
     /// A path, or a URL whose host is the request's
@@ -68,7 +70,7 @@ fn question(args: &ExplainArgs) -> anyhow::Result<Question> {
 fn ask(admin: &Uri, args: &ExplainArgs) -> anyhow::Result<Explained> {
     question(args)?; // what is wrong with it is told here, before anybody is asked
     let path = format!("/api/v1/explain?{}", query(args));
-    let (status, body) = asking::get(admin, &path, LIMIT)?;
+    let (status, body) = asking::get(admin, &path, &args.credentials, LIMIT)?;
     if !status.is_success() {
         let detail = asking::detail(&body);
         bail!("the admin API answered {status}: {detail}");

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::snapshot::Snapshot;
 use crate::config::Problem;
+use crate::config::spec::RoutesSpec;
 use crate::model::members::Members;
 use crate::tls::expiry::Expiry;
 
@@ -177,7 +178,22 @@ pub enum ReloadResult {
     },
 }
 
+#[cfg(test)]
 impl Live {
+    /// As if this text were live.
+    pub fn with_routes(self, text: &str) -> Self {
+        let files = crate::config::Files::of_text("routes.toml", text);
+        let loaded = super::load::check(files).result.unwrap();
+        Self { generation: 1, loaded: Some(Arc::new(loaded)), ..self }
+    }
+}
+
+impl Live {
+    /// What the live files mean; `None` while nothing is live.
+    pub fn spec(&self) -> Option<&RoutesSpec> {
+        self.loaded.as_ref().map(|loaded| loaded.spec.as_ref())
+    }
+
     /// Nothing is live yet.
     pub fn none() -> Self {
         Self {

@@ -43,6 +43,7 @@ pub static FAMILIES: &[&Family] = &[
     &EJECTIONS,
     &ENDPOINT_UP,
     &ENDPOINT_DRAINED,
+    &ADMIN_REFUSED,
     &ENDPOINT_IN_FLIGHT,
     &POOL_MEMBERS,
     &POOL_PANICKING,
@@ -170,6 +171,14 @@ pub static ENDPOINT_UP: Family = Family {
     help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check, is ejected or drained",
     kind: Kind::Gauge,
     labels: &["pool", "endpoint"],
+};
+
+/// `tenantry_admin_refused_total`
+pub static ADMIN_REFUSED: Family = Family {
+    name: "tenantry_admin_refused_total",
+    help: "Requests that the admin API did not let in, by why",
+    kind: Kind::Counter,
+    labels: &["reason"],
 };
 
 /// `tenantry_endpoint_drained`

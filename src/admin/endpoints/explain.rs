@@ -5,15 +5,45 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, extract};
 use http::{Method, StatusCode, Uri};
+use schemars::JsonSchema;
 use tokio::task::spawn_blocking;
 
+use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
-use crate::control::explain::Question;
+use crate::control::explain::{Explained, Question};
 
 use super::Endpoint;
 
 pub(super) const ENDPOINT: Endpoint =
-    Endpoint { path: "/api/v1/explain", methods: || get(explain) };
+    Endpoint { path: "/api/v1/explain", methods: || get(explain), operations };
+
+fn operations(schemas: &mut Schemas) -> Vec<Operation> {
+    vec![
+        Operation::get("explain", "Where a request would go, and why")
+            .query::<Wanted>(schemas)
+            .answers::<Explained>(schemas, StatusCode::OK, "What becomes of it")
+            .refuses(StatusCode::BAD_REQUEST, "The question cannot be read")
+            .refuses(StatusCode::SERVICE_UNAVAILABLE, "No table is live yet"),
+    ]
+}
+
+/// The parameters, for their schemas; they are read as pairs, since a header may come often.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it is there for its schema")]
+struct Wanted {
+    /// GET by default.
+    #[schemars(regex(pattern = "^[A-Z]{1,20}$"))]
+    method: Option<String>,
+    /// A path, or a URL whose host is the request's.
+    #[schemars(regex(pattern = "^/[A-Za-z0-9/._~-]*$"))]
+    target: String,
+    /// The request need not name one then.
+    #[schemars(regex(pattern = "^[A-Za-z0-9._-]{1,128}$"))]
+    tenant: Option<String>,
+    /// As in `X-Beta: 1`; any number of them.
+    #[schemars(inner(regex(pattern = "^[A-Za-z0-9-]{1,40}: [A-Za-z0-9 ._-]{0,100}$")))]
+    header: Option<Vec<String>>,
+}
 
 async fn explain(
     extract::State(state): extract::State<State>,

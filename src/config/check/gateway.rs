@@ -21,9 +21,9 @@ use crate::config::raw::{
     ProxyProtocol, TrustedProxies,
 };
 use crate::config::spec::{
-    AccessLogFormat, AccessLogOutput, AccessLogSpec, ChainField, DnsSpec, DownstreamSpec,
-    DrainSpec, FileMode, GatewaySpec, ListenerSpec, LogFormat, LogSpec, MaskSpec, MetricsSpec,
-    NamedPath, TrustedProxiesSpec,
+    AccessLogFormat, AccessLogOutput, AccessLogSpec, AdminSpec, ChainField, DnsSpec,
+    DownstreamSpec, DrainSpec, FileMode, GatewaySpec, ListenerSpec, LogFormat, LogSpec, MaskSpec,
+    MetricsSpec, NamedPath, TrustedProxiesSpec,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
@@ -63,7 +63,7 @@ fn meaning(
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     GatewaySpec {
         listeners,
-        admin: admin(raw.admin, &taken, &key.name("admin"), faults),
+        admin: admin(raw.admin, folder, &taken, &key.name("admin"), faults),
         routes: beside(folder, raw.routes.map_or_else(|| "routes.toml".into(), |path| path.0.0)),
         state: state(raw.state, folder, &key.name("state"), faults),
         workers: raw.workers.map_or_else(cores, |workers| workers.size()),
@@ -239,20 +239,29 @@ pub(super) fn named(
 
 fn admin(
     raw: Option<Admin>,
+    folder: Option<&Path>,
     taken: &Taken,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Option<SocketAddr> {
-    let Some(At { value: address, start }) = raw.and_then(|admin| admin.address) else {
-        return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)));
+) -> Option<AdminSpec> {
+    let raw = raw.unwrap_or_default();
+    let tls = raw.tls.and_then(|tls| tls::check(tls, folder, &key.name("tls"), faults));
+    let token_file =
+        raw.token_file.map(|path| named(path, folder, &key.name("token-file"), faults));
+    let address = match raw.address {
+        None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
+        Some(At { value: address, start }) => {
+            let address = address.0.0?;
+            if let Some(first) = taken.get(&Address::from(address)) {
+                let what = format!("{address} is taken by a listener");
+                let hint = format!("the listener is at {}", faults.place(0, *first));
+                faults.add(&key.name("address"), start, what, Some(hint));
+            }
+            address
+        }
     };
-    let address = address.0.0?;
-    if let Some(first) = taken.get(&Address::from(address)) {
-        let what = format!("{address} is taken by a listener");
-        let hint = format!("the listener is at {}", faults.place(0, *first));
-        faults.add(&key.name("address"), start, what, Some(hint));
-    }
-    Some(address)
+    let public_metrics = raw.public_metrics.unwrap_or(false);
+    Some(AdminSpec { address, token_file, tls, public_metrics })
 }
 
 fn dns(raw: Option<Dns>, key: &Key<'_>, faults: &mut Faults<'_>) -> DnsSpec {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::snapshot::Snapshot;
@@ -83,7 +84,7 @@ impl Question {
 }
 
 /// Where a request would go, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explained {
     /// Method and target.
     pub request: String,
@@ -102,7 +103,7 @@ pub struct Explained {
 }
 
 /// A name and where a file says it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placed {
     /// The name.
     pub name: String,
@@ -111,7 +112,7 @@ pub struct Placed {
 }
 
 /// A route, and where a file says it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// What it thinks of the request.
     #[serde(flatten)]
@@ -121,7 +122,7 @@ pub struct Judged {
 }
 
 /// A pool and who is in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Destination {
     /// Its name.
     pub name: String,
@@ -136,7 +137,7 @@ pub struct Destination {
 }
 
 /// An endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     /// Where it listens.
     pub address: String,

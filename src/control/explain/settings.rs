@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Files;
@@ -13,7 +14,7 @@ use crate::resilience::retry::RetryRule;
 use crate::routing::route::Route;
 
 /// One value that applies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Setting {
     /// As in `timeouts.total`.
     pub key: String,

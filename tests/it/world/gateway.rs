@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tenantry::app::front::GatewayFile;
-use tenantry::app::passed::Passed;
-use tenantry::app::{App, Ended, StartError};
+use tenantry::app::{App, Ended, Outset, StartError};
 use tenantry::config;
 use tenantry::control::generation::ReloadResult;
 use tenantry::telemetry::registry::Metrics;
@@ -70,7 +69,8 @@ impl Gateway {
         };
         let file = GatewayFile { path, spec: spec.clone() };
         let metrics = Arc::new(Metrics::new());
-        let start = App::start_from(Some(file), Passed::default(), spec, metrics);
+        let outset = Outset { file: Some(file), ..Outset::default() };
+        let start = App::start_from(outset, spec, metrics);
         let app = within("the start", Box::pin(start)).await?;
         Ok(Self { app, folder })
     }
