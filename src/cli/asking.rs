@@ -28,8 +28,7 @@ use crate::tls::client;
 /// What is shown to an admin API that asks who it is, and whom it trusts.
 #[derive(Args, Debug, Default)]
 pub(super) struct Credentials {
-    /// A file with the admin API's token, the first line that is one; or else the environment
-    /// variable TENANTRY_ADMIN_TOKEN has it
+    /// A file with the admin API's token; without it, TENANTRY_ADMIN_TOKEN holds the token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The authorities that the certificate of an https URL comes from; else the system's

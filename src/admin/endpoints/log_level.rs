@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::admin::asked::Body;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, etag, reply};
-use crate::telemetry::tracing::Levels;
+use crate::telemetry::tracing::{Levels, LogError, check_filter};
 
 use super::Endpoint;
 
@@ -74,20 +74,35 @@ async fn change(
     Body(wish): Body<Wish>,
 ) -> Response {
     let Some(levels) = &state.levels else { return elsewhere() };
-    if headers.contains_key(IF_MATCH) {
-        let now = serde_json::to_vec(&level(levels)).unwrap_or_default();
-        if !etag::is_named(&etag::tag(&now), &IF_MATCH, &headers) {
-            let what = "the level is another by now; read it again, and leave If-Match out to \
-                        change it in any case";
-            return reply::problem(StatusCode::PRECONDITION_FAILED, "changed", what.to_owned());
-        }
+    // A condition is looked at only where all else is right (RFC 9110 §13.2.1).
+    if let Err(error) = wish.level.as_deref().map_or(Ok(()), check_filter) {
+        return bad_level(&error);
+    }
+    if let Some(refusal) = condition(levels, &headers) {
+        return refusal;
     }
     match levels.change(wish.level.as_deref()) {
         Ok(()) => Json(level(levels)).into_response(),
-        Err(error) => {
-            reply::problem(StatusCode::UNPROCESSABLE_ENTITY, "bad-level", error.to_string())
-        }
+        Err(error) => bad_level(&error),
     }
+}
+
+fn bad_level(error: &LogError) -> Response {
+    reply::problem(StatusCode::UNPROCESSABLE_ENTITY, "bad-level", error.to_string())
+}
+
+/// Why the level may not be changed: it is not what the client has seen.
+fn condition(levels: &Levels, headers: &HeaderMap) -> Option<Response> {
+    if !headers.contains_key(IF_MATCH) {
+        return None;
+    }
+    let now = serde_json::to_vec(&level(levels)).unwrap_or_default();
+    if etag::is_named(&etag::tag(&now), &IF_MATCH, headers) {
+        return None;
+    }
+    let what = "the level is not what If-Match names; read it again for its ETag, or leave If-Match \
+                out to change it in any case";
+    Some(reply::problem(StatusCode::PRECONDITION_FAILED, "changed", what.to_owned()))
 }
 
 fn level(levels: &Levels) -> Level {

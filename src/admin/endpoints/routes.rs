@@ -36,7 +36,7 @@ fn operations(schemas: &mut Schemas) -> Vec<Operation> {
 struct Wanted {
     /// Those that requests of this tenant are matched with, of its own and of its route sets.
     tenant: Option<String>,
-    /// Those of this route set. Not beside `tenant`.
+    /// Those of this route set; beside `tenant`, as far as the tenant uses it.
     set: Option<String>,
     /// As many at most.
     #[schemars(range(min = 1, max = 1000))]
@@ -154,11 +154,13 @@ async fn list(
     let (mut tenant, by_place) =
         (None, |Placed { of, index, .. }: &Placed<'_>| format!("{of} {index:08}"));
     let (routes, next) = match (wanted.tenant.as_deref(), wanted.set.as_deref()) {
-        (Some(_), Some(_)) => return bad_query("ask for a tenant or for a set, not for both"),
-        (Some(id), None) => {
+        (Some(id), set) => {
             let Some(found) = spec.tenants.get(id) else { return unknown("tenant", id) };
             tenant = Some((id, found));
+            let set = set.map(|name| format!("route-sets.{name}"));
             let routes = explain::in_order(spec, (id, found)).into_iter().enumerate();
+            let routes =
+                routes.filter(|(_, route)| set.as_ref().is_none_or(|set| *set == route.of));
             page.of(routes.map(|(place, route)| (format!("{place:08}"), route)))
         }
         (None, Some(name)) => {

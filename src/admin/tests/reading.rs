@@ -109,6 +109,8 @@ async fn routes_are_told_in_the_order_in_which_they_are_asked() {
     assert_eq!(acme["routes"][2]["action"], json!({"kind": "tenant-pool", "pool": "shop"}));
     assert_eq!(set["routes"][0]["action"], json!({"kind": "respond", "status": 204}));
     assert_eq!(globex["routes"], json!([]));
+    let both = world.get("/api/v1/routes?tenant=acme&set=common").await.json();
+    assert_eq!(both["routes"].as_array().unwrap().len(), 1);
 
     let (mut all, mut after) = (Vec::new(), String::new());
     loop {
@@ -122,7 +124,6 @@ async fn routes_are_told_in_the_order_in_which_they_are_asked() {
     for (query, status) in [
         ("tenant=nobody", 404),
         ("set=nothing", 404),
-        ("tenant=acme&set=common", 400),
         ("limit=0", 400),
         ("limit=many", 400),
         ("tennant=acme", 400),

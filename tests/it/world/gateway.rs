@@ -13,7 +13,7 @@ use tenantry::control::generation::ReloadResult;
 use tenantry::telemetry::registry::Metrics;
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, get};
+use super::client::{Client, get, head};
 use super::message::Answer;
 use super::{DEADLINE, STEP, within};
 
@@ -56,9 +56,12 @@ impl Gateway {
             true => "",
             false => "[access-log]\nfile = \"access.log\"\n",
         };
+        let admin = match more.contains("[admin]") {
+            true => "",
+            false => "[admin]\naddress = \"127.0.0.1:0\"\n",
+        };
         let text = format!(
-            "routes = \"routes.toml\"\nworkers = {workers}\n{log}\
-             [admin]\naddress = \"127.0.0.1:0\"\n\
+            "routes = \"routes.toml\"\nworkers = {workers}\n{log}{admin}\
              [[listeners]]\naddress = \"127.0.0.1:0\"\n{more}\n"
         );
         let path = folder.path().join("gateway.toml");
@@ -141,6 +144,21 @@ impl Gateway {
             .await
             .ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             .await
+    }
+
+    /// A `POST` or `PUT` of JSON to the admin API.
+    pub(crate) async fn tell(&self, line: &str, body: &serde_json::Value) -> Answer {
+        let address = self.app.admin_address().expect("there is an admin API");
+        let body = body.to_string();
+        let head = head(
+            line,
+            &[
+                "Host: localhost",
+                "Content-Type: application/json",
+                &format!("Content-Length: {}", body.len()),
+            ],
+        );
+        Client::connect(address).await.ask(head + &body).await
     }
 
     /// The value of a metric with exactly these labels as they are printed; workers hand their
