@@ -25,7 +25,7 @@ impl<T: DeserializeOwned> FromRequestParts<State> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Response> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(query)) => Ok(Self(query)),
-            Err(rejection) => Err(bad_query(&rejection.body_text())),
+            Err(rejection) => Err(bad_query(point(&rejection.body_text()))),
         }
     }
 }
@@ -66,8 +66,6 @@ pub(super) fn bad_fields(why: &str) -> Response {
 
 fn bad_body(rejection: &JsonRejection) -> Response {
     let (status, said) = (rejection.status(), rejection.body_text());
-    // What axum says before it comes to the point.
-    let why = said.split_once(": ").map_or(said.as_str(), |(_, why)| why);
     match rejection {
         JsonRejection::MissingJsonContentType(_) => reply::problem(
             status,
@@ -75,9 +73,11 @@ fn bad_body(rejection: &JsonRejection) -> Response {
             "the body must be JSON: send Content-Type: application/json".to_owned(),
         ),
         JsonRejection::JsonSyntaxError(_) => {
-            reply::problem(status, "bad-json", format!("the body is no JSON: {why}"))
+            reply::problem(status, "bad-json", format!("the body is no JSON: {}", point(&said)))
         }
-        JsonRejection::JsonDataError(_) => bad_fields(why),
+        JsonRejection::JsonDataError(_) => {
+            bad_fields("it is no object, as in {\"key\": \"value\"}")
+        }
         _ if status == StatusCode::PAYLOAD_TOO_LARGE => reply::problem(
             status,
             "large-body",
@@ -85,6 +85,11 @@ fn bad_body(rejection: &JsonRejection) -> Response {
         ),
         _ => reply::problem(status, "unread-body", said),
     }
+}
+
+/// What axum comes to after it has said what it did.
+fn point(said: &str) -> &str {
+    said.split_once(": ").map_or(said, |(_, point)| point)
 }
 
 /// 64 KiB: no body here has more than a few names and a reason.

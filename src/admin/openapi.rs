@@ -229,7 +229,10 @@ pub(super) fn document(openness: Openness) -> Value {
         for operation in (endpoint.operations)(&mut schemas) {
             methods.insert(operation.method.to_owned(), operation.describe(guarded));
         }
-        paths.insert(endpoint.path.to_owned(), methods.into());
+        // A page for browsers is nothing for programs.
+        if !methods.is_empty() {
+            paths.insert(endpoint.path.to_owned(), methods.into());
+        }
     }
     drop(schemas.sent.subschema_for::<Problem>());
     json!({

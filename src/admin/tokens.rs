@@ -96,12 +96,11 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// Why others than its owner may read a file of tokens.
+/// Whom a file of tokens is no secret to. Its group may read it: services read files of root so.
 pub fn doubt(path: &Path) -> Option<String> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
-    (mode & 0o077 != 0).then(|| {
-        format!("{} can be read by others than its owner (mode {mode:04o})", path.display())
-    })
+    (mode & 0o007 != 0)
+        .then(|| format!("{} can be read by everybody (mode {mode:04o})", path.display()))
 }
 
 /// Keeps the tokens as their file is until `stop`. A file that cannot be used changes nothing.
@@ -153,6 +152,18 @@ mod tests {
         for wrong in ["", "0123456789abcde", "0123456789abcdef0", "# ours", "0123456789ABCDEF"] {
             assert!(!tokens.has(wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_file_that_everybody_may_read_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let with = |mode: u32| {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+            doubt(file.path())
+        };
+
+        assert_eq!((with(0o600), with(0o640)), (None, None));
+        assert!(with(0o644).unwrap().ends_with("(mode 0644)"));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub fn tokens(gateway: &GatewaySpec) -> Option<Problem> {
 /// Whom else the admin API's tokens are known to.
 pub fn readable_tokens(gateway: &GatewaySpec) -> Option<Problem> {
     let NamedPath { path, place } = gateway.admin.as_ref()?.token_file.as_ref()?;
-    let hint = format!("take it away from them: chmod 600 {}", path.display());
+    let hint = format!("keep it to the gateway's user and group: chmod o= {}", path.display());
     Some(place.problem(tokens::doubt(path)?, hint))
 }
 

@@ -98,7 +98,7 @@ async fn a_body_that_cannot_be_used_is_refused_with_what_to_do() {
         ("Content-Type: text/plain\r\n", "{}", 415, "not-json", "application/json"),
         (json, "{\"pool\": ", 400, "bad-json", "line 1 column"),
         (json, "", 400, "bad-json", "EOF"),
-        (json, "[\"shop\", \"10.0.0.1:80\", null, true]", 422, "bad-body", "expected a map"),
+        (json, "[\"shop\", \"10.0.0.1:80\", null, true]", 422, "bad-body", "it is no object"),
         (json, "{\"pool\": \"shop\"}", 422, "bad-body", "missing field `address`"),
         (json, r#"{"pool": "shop", "address": 1}"#, 422, "bad-body", "expected a string"),
         (json, r#"{"pool": "shop", "adress": ""}"#, 422, "bad-body", "unknown field `adress`"),
