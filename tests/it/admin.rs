@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::world::client::{Client, head};
 use crate::world::config::{one_tenant, one_tenant_with, pool};
 use crate::world::gateway::Gateway;
+use crate::world::h2_origin::H2Origin;
 use crate::world::load::Load;
 use crate::world::message::Answer;
 use crate::world::origin::{Origin, Step};
@@ -70,6 +71,29 @@ async fn an_idle_connection_to_a_drained_endpoint_is_closed() {
 
     eventually("its connection is closed", || first.open(), |open| *open == 0).await;
     assert_eq!(second.open(), 1);
+}
+
+#[tokio::test]
+async fn a_shared_connection_to_a_drained_endpoint_is_closed() {
+    let (first, second) = (H2Origin::saying("a").await, H2Origin::saying("b").await);
+    let keys = format!("{IN_TURN}\nprotocol = \"h2\"");
+    let routes = one_tenant_with(&[first.address, second.address], &keys);
+    let gateway = Gateway::start(&routes).await;
+    for _ in 0..4 {
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+    let open = "tenantry_upstream_connections{pool=\"app\"}";
+    gateway.metric_becomes(open, 2.0).await;
+
+    let wish = json!({ "pool": "app", "address": first.address.to_string() });
+    assert_eq!(gateway.tell(DRAIN, &wish).await.status, 200);
+
+    gateway.metric_becomes(open, 1.0).await;
+    let before = first.asked().len();
+    for _ in 0..4 {
+        assert_eq!(gateway.get("/").await.text(), "b");
+    }
+    assert_eq!(first.asked().len(), before);
 }
 
 #[tokio::test]
