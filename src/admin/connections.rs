@@ -1,19 +1,29 @@
 //! Connections of the admin API's clients: few, and none for ever. Who reaches this listener may
 //! not use up the process's sockets, which the data path needs.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
+use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stop, Tasks};
+use crate::tls::certificates::Certificates;
+
+use super::access::Certified;
 
 /// What clients may take.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +47,18 @@ pub(super) const LIMITS: Limits = Limits {
     grace: Duration::from_secs(10),
 };
 
+/// How connections are met.
+#[derive(Clone, Debug)]
+pub(super) struct Front {
+    /// What is presented to clients; `None` = no TLS.
+    pub(super) tls: Option<Snapshot<Certificates>>,
+    /// What they may take.
+    pub(super) limits: Limits,
+}
+
 /// Accepts connections until `stop`, then lets requests that are under way finish.
-pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, mut stop: Stop) {
+pub(super) async fn serve(listener: TcpListener, router: Router, front: Front, mut stop: Stop) {
+    let limits = front.limits;
     let mut connections = Tasks::new("admin");
     let room = Arc::new(Semaphore::new(limits.connections));
     loop {
@@ -53,9 +73,12 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
         };
         match accepted {
             Ok((stream, _)) => {
-                let router = router.clone();
+                let (router, tls) = (router.clone(), front.tls.as_ref().map(Snapshot::load));
                 connections.spawn(move |stop| async move {
-                    serve_one(stream, router, limits, stop).await;
+                    match tls {
+                        None => serve_one(stream, router, limits, stop).await,
+                        Some(tls) => serve_secured(stream, &tls, router, limits, stop).await,
+                    }
                     drop(permit);
                 });
             }
@@ -69,7 +92,50 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
     connections.stop(limits.grace).await;
 }
 
-async fn serve_one(stream: TcpStream, router: Router, limits: Limits, mut stop: Stop) {
+async fn serve_secured(
+    stream: TcpStream,
+    tls: &Certificates,
+    router: Router,
+    limits: Limits,
+    mut stop: Stop,
+) {
+    let shaken = tokio::select! {
+        () = stop.requested() => return,
+        shaken = timeout(limits.head, shake(stream, tls)) => shaken,
+    };
+    match shaken {
+        Ok(Ok((stream, None))) => serve_one(stream, router, limits, stop).await,
+        Ok(Ok((stream, Some(certified)))) => {
+            serve_one(stream, router.layer(Extension(certified)), limits, stop).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake of the admin API failed"),
+        Err(_) => tracing::debug!("a TLS handshake of the admin API did not end in time"),
+    }
+}
+
+/// Shakes hands by what there is for the name that the client asks for; tells whether it has shown a
+/// certificate.
+async fn shake(
+    stream: TcpStream,
+    tls: &Certificates,
+) -> io::Result<(TlsStream<TcpStream>, Option<Certified>)> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let asked = hello.client_hello();
+    let name = asked.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+    let entry = tls
+        .find(name.as_deref())
+        .ok_or_else(|| io::Error::other("no certificate is for the name that was asked for"))?;
+    let mut config = ServerConfig::clone(&*entry.config().map_err(io::Error::other)?);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let stream = hello.into_stream(Arc::new(config)).await?;
+    let shown = entry.identify(stream.get_ref().1).map_err(io::Error::other)?;
+    Ok((stream, shown.map(|_| Certified)))
+}
+
+async fn serve_one<S>(stream: S, router: Router, limits: Limits, mut stop: Stop)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())

@@ -12,6 +12,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::net::TcpListener;
 
+use super::access::Access;
 use super::reply;
 
 /// Who can reach the listener.
@@ -34,12 +35,13 @@ impl Reach {
 /// Refuses what a web page may have sent; a browser marks that itself, and a page cannot take the
 /// mark away.
 pub(super) async fn refuse_pages(
-    State(reach): State<Reach>,
+    State((reach, access)): State<(Reach, Access)>,
     request: Request,
     next: Next,
 ) -> Response {
     let headers = request.headers();
     if reach == Reach::ThisMachine && !headers.get_all(header::HOST).iter().all(is_own_name) {
+        access.count_refusal("foreign_host");
         return reply::problem(
             StatusCode::FORBIDDEN,
             "foreign-host",
@@ -48,6 +50,7 @@ pub(super) async fn refuse_pages(
         );
     }
     if !request.method().is_safe() && is_of_page(headers) {
+        access.count_refusal("browser");
         return reply::problem(
             StatusCode::FORBIDDEN,
             "browser",

@@ -1,15 +1,20 @@
 //! The operators' API: its own listener, on the control runtime. It reads what control publishes
-//! and asks control to reload; it never reaches the data path.
+//! and asks control to act; it never reaches the data path.
 
+pub mod access;
+mod asked;
 mod connections;
 mod endpoints;
+mod etag;
 mod guard;
+mod openapi;
 mod reply;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use http::{Method, StatusCode, Uri};
 use tokio::net::TcpListener;
@@ -18,11 +23,16 @@ use tokio::time::Instant;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
+use crate::config::spec::DrainSpec;
+use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
 use crate::control::generation::{Fault, Live, LiveCertificates, ReloadResult};
 use crate::model::address::Address;
 use crate::telemetry::registry::Metrics;
+use crate::telemetry::tracing::Levels;
+use crate::tls::certificates::Certificates;
 
+use self::access::Access;
 use self::connections::LIMITS;
 use self::endpoints::ENDPOINTS;
 use self::guard::Reach;
@@ -36,6 +46,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Tells where a request would go.
     pub explainer: Explainer,
+    /// Drains endpoints.
+    pub drainer: Drainer,
     /// What is live.
     pub live: Snapshot<Live>,
     /// The listeners' certificates that are in use.
@@ -44,8 +56,14 @@ pub struct State {
     pub front: Snapshot<Front>,
     /// Whether the process has been asked to end.
     pub draining: watch::Receiver<bool>,
+    /// Has the process drain and end.
+    pub end: watch::Sender<bool>,
     /// Asks control to load the files now.
     pub reload: mpsc::Sender<oneshot::Sender<ReloadResult>>,
+    /// What is logged; `None` = the log is somebody else's.
+    pub levels: Option<Levels>,
+    /// Who is let in.
+    pub access: Access,
 }
 
 /// What does not change while the process runs.
@@ -55,6 +73,8 @@ pub struct About {
     pub started: Instant,
     /// Worker threads.
     pub workers: usize,
+    /// How it ends.
+    pub drain: DrainSpec,
 }
 
 /// What became of `gateway.toml`.
@@ -77,11 +97,18 @@ pub struct Listener {
     pub tls: bool,
 }
 
-/// Serves the admin API until `stop`, then finishes the requests that are under way.
-pub async fn serve(listener: TcpListener, state: State, stop: Stop) {
+/// Serves the admin API until `stop`, then finishes the requests that are under way. With
+/// certificates it speaks TLS.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Snapshot<Certificates>>,
+    state: State,
+    stop: Stop,
+) {
     // A listener that does not know its own address is guarded as the closest one.
     let reach = Reach::of(&listener).unwrap_or(Reach::ThisMachine);
-    connections::serve(listener, router(state, reach), LIMITS, stop).await;
+    let front = connections::Front { tls, limits: LIMITS };
+    connections::serve(listener, router(state, reach), front, stop).await;
 }
 
 fn router(state: State, reach: Reach) -> Router {
@@ -92,7 +119,10 @@ fn router(state: State, reach: Reach) -> Router {
     router
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(reach, guard::refuse_pages))
+        .layer(DefaultBodyLimit::max(asked::LARGEST))
+        .layer(from_fn(etag::tag_reads))
+        .layer(from_fn_with_state(state.access.clone(), access::admit))
+        .layer(from_fn_with_state((reach, state.access.clone()), guard::refuse_pages))
         .with_state(state)
 }
 

@@ -5,13 +5,14 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::control::generation::Fault;
 
 /// A fault of the config files as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct FaultBody {
     file: String,
     line: Option<usize>,

@@ -16,7 +16,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Blocking, Stop};
 use crate::base::watch::{FileEvents, Watcher};
 use crate::config::spec::{GatewaySpec, ListenerSpec};
-use crate::config::{self, Problem, Problems};
+use crate::config::{self, Problems};
 use crate::control::certificates::{self, Snapshots, places};
 use crate::control::generation::Fault;
 use crate::control::{Control, GatewayAsk};
@@ -42,6 +42,8 @@ pub struct GatewayFile {
 #[derive(Debug)]
 pub(super) struct Front {
     listeners: Vec<ListenerSpec>,
+    /// The admin API of the start, where it presents a certificate: the keeper has it first.
+    admin: Option<ListenerSpec>,
     /// In their order.
     open: Vec<Open>,
     /// Whether what they present is renewed. It is not after a change that failed half-way, until
@@ -83,6 +85,7 @@ impl Front {
         let (ways, ears) = channels.unzip();
         let files = SocketFiles::default();
         let mut front = Self {
+            admin: gateway.secured_admin(),
             listeners: Vec::new(),
             open: Vec::new(),
             is_renewed: true,
@@ -151,7 +154,7 @@ impl Front {
                 self.name_what_needs_a_restart(&file.spec, &spec);
                 self.apply(spec, file).await.err().unwrap_or_default()
             }
-            Err(problems) => problems.into_iter().map(fault).collect(),
+            Err(problems) => problems.into_iter().map(Fault::from).collect(),
         };
         self.tell(problems);
     }
@@ -279,12 +282,17 @@ impl Front {
         Ok(())
     }
 
-    async fn present(&self, listeners: Vec<ListenerSpec>) -> Result<Snapshots, Vec<Fault>> {
+    async fn present(&self, mut listeners: Vec<ListenerSpec>) -> Result<Snapshots, Vec<Fault>> {
         let (told, answer) = oneshot::channel();
+        listeners.splice(..0, self.admin.clone());
         // An error says that the process is ending: nothing is to be changed then.
         let asked = self.keeper.send(certificates::Ask::Present(listeners, told)).await;
         drop(asked);
-        answer.await.unwrap_or_else(|_| Err(Vec::new()))
+        let mut presented = answer.await.unwrap_or_else(|_| Err(Vec::new()))?;
+        if self.admin.is_some() {
+            presented.remove(0);
+        }
+        Ok(presented)
     }
 
     /// Goes over to these listeners; gives those that are gone. `places` tells which ones are there
@@ -409,17 +417,6 @@ async fn read_once(path: &std::path::Path) -> Result<GatewaySpec, Problems> {
     let bug =
         || Problems::of_file(path, "cannot be read".to_owned(), "this is a bug, please report it");
     read.unwrap_or_else(|| Err(bug()))
-}
-
-fn fault(problem: Problem) -> Fault {
-    Fault {
-        file: problem.file.into(),
-        line: Some(problem.line),
-        column: Some(problem.column),
-        key: Some(problem.key).filter(|key| !key.is_empty()),
-        what: problem.what,
-        hint: problem.hint,
-    }
 }
 
 fn unbound(file: &GatewayFile, error: &BindError) -> Fault {

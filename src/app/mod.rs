@@ -3,6 +3,7 @@
 pub mod front;
 pub mod memory;
 pub mod nofile;
+mod operators;
 pub mod outside;
 pub mod passed;
 mod restart;
@@ -18,18 +19,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use crate::admin;
 use crate::base::memory::Memory;
 use crate::base::pulse::Pulses;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
 use crate::base::tokens::{self, Tokens, TokensError};
 use crate::config::Problems;
-use crate::config::spec::{DrainSpec, GatewaySpec};
+use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
@@ -42,9 +41,11 @@ use crate::telemetry::delta::Delta;
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
 use crate::telemetry::trace::Tracer;
+use crate::telemetry::tracing::Levels;
 use crate::tls::client::ClientTlsError;
 
 use front::{Ears, Front, GatewayFile};
+use operators::Operators;
 use passed::{Passed, PassedError};
 use sockets::{BindError, Sockets};
 use unix::SocketFiles;
@@ -62,9 +63,23 @@ pub struct App {
     workers: Workers,
     phase: watch::Sender<Phase>,
     draining: watch::Sender<bool>,
+    /// Whether an operator has asked for the end.
+    end: watch::Receiver<bool>,
     access_log: AccessLogOwner,
     tasks: Tasks,
     drain: DrainSpec,
+}
+
+/// What a gateway starts from besides its config.
+#[derive(Debug, Default)]
+pub struct Outset {
+    /// The file that the config was read from: it is followed, so that listeners come, change and go
+    /// while the gateway runs.
+    pub file: Option<GatewayFile>,
+    /// Sockets that a service manager has passed: they serve where their addresses are configured.
+    pub passed: Passed,
+    /// What the process logs, for the admin API to change; `None` = somebody else's log.
+    pub levels: Option<Levels>,
 }
 
 /// Why a gateway does not start. Each is one sentence that says what to do, or the list of the
@@ -90,7 +105,7 @@ pub enum StartError {
     /// The access log cannot be written.
     #[error("the access log: {0}")]
     AccessLog(#[from] LinesError),
-    /// The debug tokens were lost since they were looked at.
+    /// Tokens were lost since they were looked at.
     #[error("{file} {error}")]
     Tokens {
         /// Their file.
@@ -120,18 +135,15 @@ impl App {
     /// # Errors
     /// When something that it needs cannot be had; nothing is left running then.
     pub async fn start(gateway: GatewaySpec, metrics: Arc<Metrics>) -> Result<Self, StartError> {
-        Self::start_from(None, Passed::default(), gateway, metrics).await
+        Self::start_from(Outset::default(), gateway, metrics).await
     }
 
-    /// As [`App::start`], on sockets that a service manager has passed, where their addresses are
-    /// configured. It follows the file that `gateway` was read from: its listeners come, change and
-    /// go while the gateway runs.
+    /// As [`App::start`], from what a command has found: see [`Outset`].
     ///
     /// # Errors
     /// When something that it needs cannot be had, or a passed socket is not wanted.
     pub async fn start_from(
-        file: Option<GatewayFile>,
-        passed: Passed,
+        Outset { file, passed, levels }: Outset,
         gateway: GatewaySpec,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
@@ -160,7 +172,7 @@ impl App {
             metrics: &metrics,
             deltas,
             access_log: lines,
-            debug_tokens: debug_tokens(&gateway, &control, &mut tasks)?,
+            debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,
             tracer: start_tracing(&gateway, &metrics, &mut tasks)?,
             phase: phase.subscribe(),
         };
@@ -175,12 +187,10 @@ impl App {
             let control = control.clone();
             tasks.spawn(|stop| service::keep_told(control, pulses, stop));
         }
-        let about = Arc::new(admin::About { started, workers: gateway.workers });
-        let state = state(about, shown, metrics, &control, draining.subscribe());
-        let admin = admin
-            .map(|listener| open_admin(listener, state, &mut tasks))
-            .transpose()
-            .map_err(StartError::Admin)?;
+        let (draining, end) = (watch::Sender::new(false), watch::Sender::new(false));
+        let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
+        let operators = Operators { started, front: shown, metrics, draining: hears, end, levels };
+        let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         let drain = gateway.drain;
         Ok(Self {
@@ -191,6 +201,7 @@ impl App {
             workers,
             phase,
             draining,
+            end: asked_to_end,
             access_log,
             tasks,
             drain,
@@ -228,6 +239,16 @@ impl App {
     /// Opens the access log's file anew, after it was moved away.
     pub fn reopen_logs(&self) {
         self.access_log.reopen();
+    }
+
+    /// Resolves when an operator has asked for the end of the gateway, which is to be stopped then.
+    pub fn asked_to_end(&self) -> impl Future<Output = ()> + use<> {
+        let mut end = self.end.clone();
+        async move {
+            if end.wait_for(|end| *end).await.is_err() {
+                std::future::pending::<()>().await; // there is no admin API
+            }
+        }
     }
 
     /// Resolves when a worker has ended by itself. The gateway must be ended then: the connections
@@ -269,9 +290,9 @@ impl App {
 /// What the listeners present; what is wrong with any file is told before anything is opened. What
 /// the gateway can serve with is a warning.
 fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
-    let presented = Presented::read(&gateway.listeners);
-    let other = [outside::access_log(gateway), outside::debug_tokens(gateway)];
-    let log = Problems::of(other.into_iter().flatten().collect());
+    let presented = Presented::read(&gateway.presenting());
+    let other = outside::access_log(gateway).into_iter().chain(outside::tokens(gateway));
+    let log = Problems::of(other.collect());
     let presented = match (presented, log) {
         (Ok(presented), None) => presented,
         (Ok(_), Some(log)) => return Err(log),
@@ -280,7 +301,8 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
             return Err(problems);
         }
     };
-    for doubt in presented.doubts().iter().cloned().chain(outside::state(gateway)) {
+    let others = outside::state(gateway).into_iter().chain(outside::readable_tokens(gateway));
+    for doubt in presented.doubts().iter().cloned().chain(others) {
         tracing::warn!("{}", doubt.in_one_line());
     }
     Ok(presented)
@@ -295,24 +317,10 @@ fn bind(
     let wanted: Vec<_> = listeners.map(|at| (at.address.clone(), at.mode)).collect();
     let sockets = sockets::bind(&wanted, &[], gateway.workers, &mut passed)?;
     let listen_alone = |address| sockets::listen_alone(address, &mut passed);
-    let admin = gateway.admin.map(listen_alone).transpose()?;
+    let admin = gateway.admin.as_ref().map(|admin| admin.address);
+    let admin = admin.map(listen_alone).transpose()?;
     passed.end()?;
     Ok((sockets, admin))
-}
-
-/// The tokens of those who may debug, which follow their file from now on.
-fn debug_tokens(
-    gateway: &GatewaySpec,
-    control: &Control,
-    tasks: &mut Tasks,
-) -> Result<Option<Snapshot<Tokens>>, StartError> {
-    let Some(file) = &gateway.debug_tokens else { return Ok(None) };
-    let read = Tokens::read(&file.path)
-        .map_err(|error| StartError::Tokens { file: file.path.display().to_string(), error })?;
-    let tokens = Snapshot::new(Arc::new(read));
-    let (path, followed, events) = (file.path.clone(), tokens.clone(), control.files.clone());
-    tasks.spawn(|stop| tokens::follow(path, followed, events, stop));
-    Ok(Some(tokens))
 }
 
 /// Starts what takes the workers' counts.
@@ -335,6 +343,21 @@ fn start_tracing(
     let exporter = Exporter::new(spec, traced, mask, Arc::clone(metrics))?;
     tasks.spawn(|stop| exporter.run(stop));
     Ok(tracer)
+}
+
+/// The tokens of a file, which follow it from now on.
+fn open_tokens(
+    file: Option<&NamedPath>,
+    control: &Control,
+    tasks: &mut Tasks,
+) -> Result<Option<Snapshot<Tokens>>, StartError> {
+    let Some(NamedPath { path, .. }) = file else { return Ok(None) };
+    let read = Tokens::read(path)
+        .map_err(|error| StartError::Tokens { file: path.display().to_string(), error })?;
+    let tokens = Snapshot::new(Arc::new(read));
+    let (path, followed, events) = (path.clone(), tokens.clone(), control.files.clone());
+    tasks.spawn(|stop| tokens::follow(path, followed, events, stop));
+    Ok(Some(tokens))
 }
 
 /// What all workers are given.
@@ -374,36 +397,6 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
     });
     let workers = Workers::start(bodies.collect()).map_err(StartError::Threads)?;
     Ok((workers, pulses))
-}
-
-fn state(
-    about: Arc<admin::About>,
-    front: Snapshot<admin::Front>,
-    metrics: Arc<Metrics>,
-    control: &Control,
-    draining: watch::Receiver<bool>,
-) -> admin::State {
-    admin::State {
-        about,
-        front,
-        metrics,
-        explainer: control.explainer(),
-        live: control.live.clone(),
-        certificates: control.certificates.clone(),
-        draining,
-        reload: control.asks.clone(),
-    }
-}
-
-fn open_admin(
-    listener: std::net::TcpListener,
-    state: admin::State,
-    tasks: &mut Tasks,
-) -> io::Result<SocketAddr> {
-    let listener = TcpListener::from_std(listener)?;
-    let address = listener.local_addr()?;
-    tasks.spawn(|stop| admin::serve(listener, state, stop));
-    Ok(address)
 }
 
 /// Wishes to read `gateway.toml` that may wait; who finds it full waits too.

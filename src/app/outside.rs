@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use crate::base::tokens::Tokens;
+use crate::base::tokens::{self, Tokens};
 use crate::config::Problem;
 use crate::config::spec::{AccessLogOutput, GatewaySpec, NamedPath};
 
@@ -54,11 +54,27 @@ pub fn state(gateway: &GatewaySpec) -> Option<Problem> {
     Some(place.problem(what, hint.to_owned()))
 }
 
-/// Why the tokens of those who debug cannot be used.
-pub fn debug_tokens(gateway: &GatewaySpec) -> Option<Problem> {
-    let NamedPath { path, place } = gateway.debug_tokens.as_ref()?;
-    let error = Tokens::read(path).err()?;
-    Some(place.problem(format!("{} {error}", path.display()), error.hint().to_owned()))
+/// Why files of tokens cannot be used.
+pub fn tokens(gateway: &GatewaySpec) -> Vec<Problem> {
+    let problem = |NamedPath { path, place }: &NamedPath| {
+        let error = Tokens::read(path).err()?;
+        Some(place.problem(format!("{} {error}", path.display()), error.hint().to_owned()))
+    };
+    files_of_tokens(gateway).filter_map(problem).collect()
+}
+
+/// Whom else tokens are known to.
+pub fn readable_tokens(gateway: &GatewaySpec) -> Vec<Problem> {
+    let problem = |NamedPath { path, place }: &NamedPath| {
+        let hint = format!("keep it to the gateway's user and group: chmod o= {}", path.display());
+        Some(place.problem(tokens::doubt(path)?, hint))
+    };
+    files_of_tokens(gateway).filter_map(problem).collect()
+}
+
+fn files_of_tokens(gateway: &GatewaySpec) -> impl Iterator<Item = &NamedPath> {
+    let admin = gateway.admin.iter().flat_map(|admin| &admin.token_file);
+    gateway.debug_tokens.iter().chain(admin)
 }
 
 /// Why something cannot be written.

@@ -1,6 +1,11 @@
 //! Which keys of `gateway.toml` are read at the start alone.
 
-use crate::config::spec::{AccessLogOutput, AccessLogSpec, GatewaySpec, NamedPath};
+use std::path::Path;
+
+use crate::config::spec::{
+    AccessLogOutput, AccessLogSpec, AdminSpec, CertificateSpec, ClientCertificatesMode,
+    GatewaySpec, HostSpec, NamedPath,
+};
 
 /// The keys that say something else now and take effect at the next start.
 pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static str> {
@@ -36,7 +41,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         || *mask != of_now.mask
         || *queue != of_now.queue;
     let keys = [
-        ("admin", *admin != now.admin),
+        ("admin", !is_same_admin(admin.as_ref(), now.admin.as_ref())),
         ("routes", *routes != now.routes),
         ("state", path(state) != path(&now.state)),
         ("workers", *workers != now.workers),
@@ -51,4 +56,34 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         ("drain", *drain != now.drain),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+/// Where a path is written is of no matter here either.
+fn is_same_admin(running: Option<&AdminSpec>, now: Option<&AdminSpec>) -> bool {
+    let (Some(running), Some(now)) = (running, now) else {
+        return running.is_none() == now.is_none();
+    };
+    let tokens = |spec: &AdminSpec| spec.token_file.as_ref().map(|file| file.path.clone());
+    running.address == now.address
+        && running.public_metrics == now.public_metrics
+        && running.tls.is_some() == now.tls.is_some()
+        && tokens(running) == tokens(now)
+        && certificates(running).eq(certificates(now))
+}
+
+/// What the admin API presents: whether by default, the files, the names.
+fn certificates(spec: &AdminSpec) -> impl Iterator<Item = (bool, Vec<&Path>, Vec<&HostSpec>)> {
+    let default = spec.tls.iter().flat_map(|tls| &tls.default).map(|one| (true, one));
+    let named = spec.tls.iter().flat_map(|tls| &tls.certificates).map(|one| (false, one));
+    default.chain(named).map(|(is_default, one): (bool, &CertificateSpec)| {
+        let clients = one.clients.as_ref();
+        let required = clients.map(|clients| match clients.mode {
+            ClientCertificatesMode::Required => Path::new("required"),
+            ClientCertificatesMode::Optional => Path::new("optional"),
+        });
+        let authorities = clients.map(|clients| clients.authorities.path.as_path());
+        let files = [Some(one.certificate.path.as_path()), Some(one.key.path.as_path())];
+        let files = files.into_iter().chain([required, authorities]).flatten().collect();
+        (is_default, files, one.hosts.iter().map(|named| &named.host).collect())
+    })
 }

@@ -121,7 +121,8 @@ async fn a_port_in_use_is_one_sentence_that_names_it() {
 
     let listener = start(gateway(folder.path(), address, "")).await.unwrap_err().to_string();
     let mut same_admin = gateway(folder.path(), any_port(), "");
-    same_admin.admin = first.admin_address();
+    let taken = first.admin_address().unwrap();
+    same_admin.admin.as_mut().unwrap().address = taken;
     let admin = start(same_admin).await.unwrap_err().to_string();
 
     for (error, port) in

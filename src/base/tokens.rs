@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,22 +89,32 @@ impl fmt::Debug for Tokens {
     }
 }
 
+/// Whom a file of tokens is no secret to. Its group may read it: services read files of root so.
+pub fn doubt(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o007 != 0)
+        .then(|| format!("{} can be read by everybody (mode {mode:04o})", path.display()))
+}
+
 /// Keeps the tokens as their file is, until `stop`. A file that cannot be used changes nothing.
 pub async fn follow(path: PathBuf, tokens: Snapshot<Tokens>, events: FileEvents, mut stop: Stop) {
     let mut watcher = Watcher::new(path.clone(), &events).await;
     loop {
         // Before anything else: it may have changed since the start has read it.
         let file = path.clone();
-        match Blocking::start(move || Tokens::read(&file)).ended().await {
-            Some(Ok(new)) if !new.are(&tokens.load()) => {
+        match Blocking::start(move || (Tokens::read(&file), doubt(&file))).ended().await {
+            Some((Ok(new), doubt)) if !new.are(&tokens.load()) => {
                 tracing::warn!(file = %path.display(), count = new.known.len(), "other tokens hold now");
                 tokens.publish(Arc::new(new));
+                if let Some(doubt) = doubt {
+                    tracing::warn!("{doubt}");
+                }
             }
-            Some(Err(error)) => {
+            Some((Err(error), _)) => {
                 let (file, hint) = (path.display(), error.hint());
                 tracing::error!(%file, %error, hint, "the tokens stay as they were");
             }
-            Some(Ok(_)) | None => {}
+            Some((Ok(_), _)) | None => {}
         }
         tokio::select! {
             () = stop.requested() => return,

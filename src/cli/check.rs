@@ -97,12 +97,13 @@ impl Found {
 
     /// What is wrong with the files that the gateway's own file names.
     fn outside_of(&mut self, gateway: &GatewaySpec) {
-        let read = server::build(&gateway.listeners, &[], &mut Demands::default());
+        let read = server::build(&gateway.presenting(), &[], &mut Demands::default());
         self.add(Severity::Problem, read.problems);
         self.add(Severity::Warning, read.doubts);
         self.add(Severity::Problem, outside::access_log(gateway));
-        self.add(Severity::Problem, outside::debug_tokens(gateway));
         self.add(Severity::Problem, outside::state(gateway));
+        self.add(Severity::Problem, outside::tokens(gateway));
+        self.add(Severity::Warning, outside::readable_tokens(gateway));
         self.0.sort_by_key(|finding| (finding.problem.line, finding.problem.column));
     }
 

@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use http::header::HOST;
-use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{Method, Uri};
 
 use crate::config::{self, Known};
 use crate::control::explain::{self, Explained, Question};
-use crate::model::ids::TenantId;
 use crate::pool::balancer;
 
-use super::asking;
+use super::asking::{self, Credentials};
 
 /// What request, and who is asked.
 #[derive(Args, Debug)]
@@ -34,6 +31,8 @@ pub(super) struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    credentials: Credentials,
     /// The method, as in GET
     method: Method,
     /// A path, or a URL whose host is the request's
@@ -63,36 +62,15 @@ fn by_files(args: &ExplainArgs) -> anyhow::Result<Explained> {
 }
 
 fn question(args: &ExplainArgs) -> anyhow::Result<Question> {
-    let tenant = args.tenant.as_deref().map(TenantId::new).transpose();
-    let tenant = tenant.map_err(|error| anyhow::anyhow!("--tenant {error}"))?;
-    Ok(Question { tenant, head: head(&args.method, &args.target, &args.headers)? })
-}
-
-/// The request. The host of the target becomes a field, as HTTP/1.1 sends it.
-pub(crate) fn head(method: &Method, target: &Uri, headers: &[String]) -> anyhow::Result<Parts> {
-    let path = target.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = Request::builder().method(method).uri(path);
-    if let Some(authority) = target.authority() {
-        request = request.header(HOST, authority.as_str());
-    }
-    for line in headers {
-        let (name, value) = line
-            .split_once(':')
-            .with_context(|| format!("{line:?} is no header; write it as in \"X-Beta: 1\""))?;
-        let name: HeaderName =
-            name.trim().parse().with_context(|| format!("{name:?} is not the name of a header"))?;
-        let value: HeaderValue =
-            value.trim().parse().with_context(|| format!("{value:?} cannot be in a header"))?;
-        request = request.header(name, value);
-    }
-    let (head, ()) = request.body(()).context("the target is not a path or a URL")?.into_parts();
-    Ok(head)
+    let headers = args.headers.iter().map(String::as_str);
+    Question::new(args.tenant.as_deref(), &args.method, &args.target, headers)
+        .map_err(anyhow::Error::msg)
 }
 
 fn ask(admin: &Uri, args: &ExplainArgs) -> anyhow::Result<Explained> {
     question(args)?; // what is wrong with it is told here, before anybody is asked
     let path = format!("/api/v1/explain?{}", query(args));
-    let (status, body) = asking::get(admin, &path, LIMIT)?;
+    let (status, body) = asking::get(admin, &path, &args.credentials, LIMIT)?;
     if !status.is_success() {
         let detail = asking::detail(&body);
         bail!("the admin API answered {status}: {detail}");

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use http::Uri;
 
-use super::asking;
+use super::asking::{self, Credentials};
 
 /// Who is asked, and what.
 #[derive(Args, Debug)]
@@ -17,6 +17,8 @@ pub(super) struct HealthcheckArgs {
     /// Ask whether it lives (/healthz), not whether it is ready (/readyz)
     #[arg(long)]
     live: bool,
+    #[command(flatten)]
+    credentials: Credentials,
 }
 
 /// Says what the gateway says.
@@ -25,7 +27,7 @@ pub(super) struct HealthcheckArgs {
 /// When it does not answer, or not that all is well; the sentence has the reason.
 pub(super) fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<String> {
     let path = if args.live { "/healthz" } else { "/readyz" };
-    let (status, body) = asking::get(&args.admin, path, LIMIT)?;
+    let (status, body) = asking::get(&args.admin, path, &args.credentials, LIMIT)?;
     if !status.is_success() {
         bail!("the gateway at {} answered {status}: {}", args.admin, asking::detail(&body));
     }

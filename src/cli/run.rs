@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::app::front::GatewayFile;
 use crate::app::passed::Passed;
 use crate::app::signals::{Signal, Signals};
-use crate::app::{App, nofile, service, translate};
+use crate::app::{App, Outset, nofile, service, translate};
 use crate::config;
 use crate::config::spec::GatewaySpec;
 use crate::control::generation::ReloadResult;
@@ -70,7 +70,8 @@ pub fn serve(
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    let done = runtime.block_on(Box::pin(live((file, passed), gateway, metrics, ready)));
+    let outset = Outset { file: Some(file), passed, levels: Some(log.levels()) };
+    let done = runtime.block_on(Box::pin(live(outset, gateway, metrics, ready)));
     // What is still busy there (a look-up, a check of a large file) must not hold up the end.
     runtime.shutdown_background();
     log.end(LOG_LIMIT);
@@ -94,23 +95,26 @@ fn fit(max_connections: &mut usize, open_files: Option<u64>) {
 }
 
 async fn live(
-    (file, passed): (GatewayFile, Passed),
+    outset: Outset,
     gateway: GatewaySpec,
     metrics: Arc<Metrics>,
     ready: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let mut app = tokio::select! {
-        app = App::start_from(Some(file), passed, gateway, metrics) => app?,
+        app = App::start_from(outset, gateway, metrics) => app?,
         () = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
     ready(&app)?;
     service::ready(app.control());
     let mut reload = None;
+    let asked_to_end = app.asked_to_end();
+    tokio::pin!(asked_to_end);
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             lost = app.failed() => return Err(lost.into()),
+            () = asked_to_end.as_mut() => Signal::Stop,
             () = end(&mut reload) => {
                 reload = None;
                 service::ready(app.control());

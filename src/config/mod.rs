@@ -9,7 +9,7 @@ mod key;
 pub mod leaves;
 mod lines;
 mod misplaced;
-mod nearest;
+pub mod nearest;
 pub mod pem;
 pub mod places;
 mod plain;

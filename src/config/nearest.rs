@@ -1,7 +1,7 @@
 //! Which name was meant by one that nobody knows.
 
 /// The name among `known` that `word` was likely meant to be.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let slips = |name: &str| match name.len().min(word.len()) {
         0..3 => 0,

@@ -22,7 +22,7 @@ use crate::tls::expiry::{self, Expiry, Role};
 use crate::tls::server::{self, Made, Outcome};
 
 use super::generation::{Fault, LiveCertificates};
-use super::load::{self, in_background};
+use super::load::in_background;
 use super::references::References;
 use super::reload::Wish;
 
@@ -87,7 +87,7 @@ impl Keeper {
     pub(super) fn new(presented: Presented, metrics: Arc<Metrics>, files: References) -> Self {
         let snapshot = |made: &Option<Arc<Certificates>>| made.clone().map(Snapshot::new);
         let snapshots = presented.in_use.iter().map(snapshot).collect();
-        let doubts = presented.doubts.iter().cloned().map(load::fault).collect();
+        let doubts = presented.doubts.iter().cloned().map(Fault::from).collect();
         let keeper = Self {
             presented,
             snapshots,
@@ -154,7 +154,7 @@ impl Keeper {
         .await?;
         self.presented.demands = demands;
         if !outcome.problems.is_empty() {
-            return Err(outcome.problems.into_iter().map(load::fault).collect());
+            return Err(outcome.problems.into_iter().map(Fault::from).collect());
         }
         let kept = std::mem::take(&mut self.snapshots);
         let snapshot = |(place, made): (&Option<usize>, &Option<Arc<Certificates>>)| {
@@ -166,7 +166,7 @@ impl Keeper {
         self.presented.read = read.clone();
         self.files.follow(read).await;
         self.put_in_use(outcome.made);
-        let doubts = outcome.doubts.into_iter().map(load::fault).collect();
+        let doubts = outcome.doubts.into_iter().map(Fault::from).collect();
         self.succeed(false, doubts);
         Ok(self.snapshots.clone())
     }
@@ -188,8 +188,8 @@ impl Keeper {
         self.presented.read = read.clone();
         self.files.follow(read).await;
         self.put_in_use(outcome.made);
-        let problems: Vec<Fault> = outcome.problems.into_iter().map(load::fault).collect();
-        let doubts: Vec<Fault> = outcome.doubts.into_iter().map(load::fault).collect();
+        let problems: Vec<Fault> = outcome.problems.into_iter().map(Fault::from).collect();
+        let doubts: Vec<Fault> = outcome.doubts.into_iter().map(Fault::from).collect();
         if problems.is_empty() {
             return self.succeed(is_news, doubts);
         }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::base::snapshot::Snapshot;
+use crate::config::Problem;
+use crate::config::spec::RoutesSpec;
 use crate::model::members::Members;
 use crate::tls::expiry::Expiry;
 
@@ -76,6 +78,19 @@ pub struct Fault {
     pub what: String,
     /// What to write instead.
     pub hint: Option<String>,
+}
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Self {
+        Self {
+            file: problem.file.into(),
+            line: Some(problem.line),
+            column: Some(problem.column),
+            key: Some(problem.key).filter(|key| !key.is_empty()),
+            what: problem.what,
+            hint: problem.hint,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -163,7 +178,23 @@ pub enum ReloadResult {
     },
 }
 
+#[cfg(test)]
+#[cfg(test)]
 impl Live {
+    /// As if this text were live.
+    pub fn with_routes(self, text: &str) -> Self {
+        let files = crate::config::Files::of_text("routes.toml", text);
+        let loaded = super::load::check(files).result.unwrap();
+        Self { generation: 1, loaded: Some(Arc::new(loaded)), ..self }
+    }
+}
+
+impl Live {
+    /// What the live files mean; `None` while nothing is live.
+    pub fn spec(&self) -> Option<&RoutesSpec> {
+        self.loaded.as_ref().map(|loaded| loaded.spec.as_ref())
+    }
+
     /// What makes one doubt the files that are live, though they can be used.
     pub fn doubts(&self) -> &[Fault] {
         self.loaded.as_ref().map_or(&[], |loaded| &loaded.doubts)

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use crate::config::pem::References;
 use crate::config::spec::RoutesSpec;
-use crate::config::{self, Files, Known, Problem, Problems};
+use crate::config::{self, Files, Known, Problems};
 use crate::pool::balancer;
 use crate::routing;
 use crate::routing::table::Table;
@@ -91,7 +91,7 @@ pub(super) fn check_kept(files: Files) -> Checked {
 fn checked(files: Files, check: impl Fn(&Files, &Known<'_>) -> config::Checked) -> Checked {
     let known = Known { balancers: balancer::names() };
     let config::Checked { result, doubts, references } = check(&files, &known);
-    let doubts = doubts.into_iter().map(fault).collect();
+    let doubts = doubts.into_iter().map(Fault::from).collect();
     let loaded = result.map(|spec| Loaded { files, spec: Arc::new(spec), doubts });
     Checked { result: loaded.map_err(faults), references }
 }
@@ -117,17 +117,5 @@ pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
 }
 
 fn faults(problems: Problems) -> Vec<Fault> {
-    problems.into_iter().map(fault).collect()
-}
-
-/// A problem as an operator reads it.
-pub(super) fn fault(problem: Problem) -> Fault {
-    Fault {
-        file: problem.file.into(),
-        line: Some(problem.line),
-        column: Some(problem.column),
-        key: Some(problem.key).filter(|key| !key.is_empty()),
-        what: problem.what,
-        hint: problem.hint,
-    }
+    problems.into_iter().map(Fault::from).collect()
 }

@@ -4,6 +4,7 @@
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
 pub mod certificates;
+pub mod drains;
 pub mod explain;
 pub mod generation;
 pub mod standing;
@@ -38,6 +39,7 @@ use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
 use certificates::{Keeper, Presented};
+use drains::Drainer;
 use explain::Explainer;
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
 use load::in_background;
@@ -62,6 +64,8 @@ pub struct Control {
     pub live: Snapshot<Live>,
     /// For each listener, what it presents to clients; `None` = no TLS.
     pub tls: Vec<Option<Snapshot<Certificates>>>,
+    /// What the admin API presents; `None` = no TLS.
+    pub admin_tls: Option<Snapshot<Certificates>>,
     /// The listeners' certificates that are in use, for people.
     pub certificates: Snapshot<LiveCertificates>,
     /// Takes the wish to load the files now.
@@ -105,7 +109,8 @@ impl Control {
         let files = FileEvents::new();
         let watcher = Watcher::new(gateway.routes.clone(), &files).await;
         let keeper = Keeper::new(presented, Arc::clone(&metrics), References::new(files.clone()));
-        let (tls, certificates) = (keeper.snapshots(), keeper.live());
+        let (mut tls, certificates) = (keeper.snapshots(), keeper.live());
+        let admin_tls = gateway.secured_admin().and_then(|_| tls.remove(0));
         let (wishes, wished) = mpsc::channel(WAITING);
         let references = References::new(files.clone());
         let means = Means { resolver: Resolver::new(&gateway.dns), files: files.clone() };
@@ -133,12 +138,18 @@ impl Control {
         }
         let (asks, asked) = mpsc::channel(WAITING);
         let (table, live) = (reloader.table.clone(), reloader.live.clone());
-        let control = Self { table, live, tls, certificates, asks, keeper: wishes, files };
+        let control =
+            Self { table, live, tls, admin_tls, certificates, asks, keeper: wishes, files };
         let serving = reloader.serving.clone();
         tasks.spawn(|stop| readmit(serving, stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
         tasks.spawn(|stop| reloader.run(watcher, asked, stop));
         Ok(control)
+    }
+
+    /// Who drains endpoints.
+    pub fn drainer(&self) -> Drainer {
+        Drainer::new(self.live.clone())
     }
 
     /// Who tells where a request would go.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::spec::{PoolSpec, RoutesSpec};
+use crate::model::drains::Drains;
 use crate::model::endpoint::Health;
 use crate::model::ids::{Label, PoolId};
 use crate::model::members::Members;
@@ -33,6 +34,8 @@ pub(super) enum PlanError {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers {
     slots: HashMap<PoolId, u32>,
+    /// Belongs to the name, too: a pool that is reached in another way has other members.
+    drains: HashMap<PoolId, Arc<Drains>>,
     members: u32,
     transports: u64,
 }
@@ -75,7 +78,7 @@ fn plan(
             let tls = spec.tls.as_ref().map(|tls| client::build(tls, spec.protocol)).transpose()?;
             // Other files alone say nothing of the endpoints, but no connection of before is used.
             let members = running.map(|before| Arc::clone(&before.members));
-            let members = members.unwrap_or_else(|| Arc::new(numbers.members(&spec)));
+            let members = members.unwrap_or_else(|| Arc::new(numbers.members(id, &spec)));
             Pool::build(label, spec, members, numbers.transport(), tls)?
         }
     };
@@ -102,9 +105,10 @@ impl Numbers {
         *self.slots.entry(id.clone()).or_insert(next)
     }
 
-    fn members(&mut self, spec: &PoolSpec) -> Members {
+    fn members(&mut self, id: &PoolId, spec: &PoolSpec) -> Members {
         self.members = self.members.wrapping_add(1);
-        Members::new(self.members, newcomer(spec), spec.panic_below.share())
+        let drains = Arc::clone(self.drains.entry(id.clone()).or_default());
+        Members::new(self.members, newcomer(spec), spec.panic_below.share()).with_drains(drains)
     }
 
     fn transport(&mut self) -> u64 {

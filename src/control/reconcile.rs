@@ -105,6 +105,15 @@ impl Running {
         self.pools.iter().map(live).collect()
     }
 
+    /// Has pools that are live since just now keep out who was drained while they were made.
+    pub(super) fn renew_drains(&self) {
+        for RunningPool { pool, .. } in self.pools.values() {
+            if !pool.members.drains().load().is_empty() {
+                pool.members.refresh();
+            }
+        }
+    }
+
     /// Names and members, for the gauges.
     pub(super) fn named(&self) -> Vec<NamedPool> {
         let named = |(id, running): (&PoolId, &RunningPool)| {

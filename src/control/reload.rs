@@ -254,6 +254,7 @@ impl Reloader {
             ends: self.publish_ends(),
             ..Live::none()
         }));
+        self.running.renew_drains();
         self.tell_doubts(&made.loaded);
         self.applied = Some(made.loaded);
         tracing::info!(generation, tenants, pools = made.pools.len(), took = ?started.elapsed(),

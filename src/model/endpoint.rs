@@ -1,7 +1,7 @@
 //! One address of a pool and what is known of it right now. Each live field has one writer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -50,6 +50,8 @@ pub struct Endpoint {
     health: AtomicU8,
     /// Why the last check failed. Writer: `health::active`.
     reason: ArcSwapOption<String>,
+    /// An operator keeps it out of the traffic. Writer: `model::members`, by what it knows of drains.
+    drained: AtomicBool,
     /// Failures in a row, seen by traffic. Writer: `health::passive`.
     failures: AtomicU32,
     /// Ejections so far that the next one grows from. Writer: `health::passive`.
@@ -74,6 +76,7 @@ impl Endpoint {
             born: Instant::now(),
             health: AtomicU8::new(health as u8),
             reason: ArcSwapOption::empty(),
+            drained: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
@@ -158,9 +161,25 @@ impl Endpoint {
         }
     }
 
-    /// Whether it may be picked by its own state: not down, not waiting for its first check, not
-    /// ejected.
+    /// Whether an operator keeps it out of the traffic: it gets no new request, whatever else is
+    /// known of it.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether an operator keeps it out.
+    pub(super) fn set_drained(&self, drained: bool) {
+        self.drained.store(drained, Ordering::Relaxed);
+    }
+
+    /// Whether it may be picked by its own state: not drained, not down, not waiting for its first
+    /// check, not ejected.
     pub fn is_eligible(&self) -> bool {
+        !self.is_drained() && self.is_healthy()
+    }
+
+    /// As [`Endpoint::is_eligible`], were it not drained.
+    pub fn is_healthy(&self) -> bool {
         matches!(self.health(), Health::Up | Health::Unchecked)
             && self.ejected_until.load(Ordering::Relaxed) == 0
     }

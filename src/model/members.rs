@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use super::address::Address;
+use super::drains::Drains;
 use super::endpoint::{Endpoint, Health};
 use super::ids::EndpointId;
 
@@ -90,6 +91,8 @@ pub struct Members {
     turn: AtomicBool,
     /// Somebody is or was ejected, so that there is something to watch. Writer: `health::passive`.
     watchful: AtomicBool,
+    /// Shared with all that the pool's name ever has.
+    drains: Arc<Drains>,
 }
 
 /// The right to eject and readmit; given back on drop.
@@ -117,9 +120,21 @@ impl Members {
             changes: watch::Sender::new(0),
             turn: AtomicBool::new(false),
             watchful: AtomicBool::new(true),
+            drains: Arc::default(),
         };
         members.set_panic_share(panic_share);
         members
+    }
+
+    /// The same, with what is known of drains.
+    #[must_use]
+    pub fn with_drains(self, drains: Arc<Drains>) -> Self {
+        Self { drains, ..self }
+    }
+
+    /// Which addresses are kept out of the traffic. Who changes it refreshes the members.
+    pub fn drains(&self) -> &Drains {
+        &self.drains
     }
 
     /// The members of now.
@@ -224,6 +239,12 @@ impl Members {
     }
 
     fn assemble(&self, all: Box<[Member]>, version: u64) -> MemberSet {
+        // Here, so that who joins while it is drained is never picked: a drain comes before the
+        // refresh that follows it, and of two assemblies at once the one that saw less is repeated.
+        let drains = self.drains.load();
+        for Member { endpoint, .. } in &all {
+            endpoint.set_drained(drains.contains_key(&endpoint.address));
+        }
         let (picked, panicking) = self.choose(&all);
         let weights: Box<[u32]> = picked.iter().map(|member| member.weight).collect();
         let endpoints = picked.iter().map(|member| Arc::clone(&member.endpoint)).collect();
@@ -233,12 +254,14 @@ impl Members {
     }
 
     /// The first priority group that has a healthy member: its healthy members, or all of them
-    /// when too few are healthy. With no healthy member anywhere, all of the first group.
+    /// when too few are healthy. With no healthy member anywhere, all of the first group. Those that
+    /// are drained are none of its members.
     fn choose<'a>(&self, all: &'a [Member]) -> (Vec<&'a Member>, bool) {
-        let mut priorities: Vec<u16> = all.iter().map(|member| member.priority).collect();
+        let present = || all.iter().filter(|member| !member.endpoint.is_drained());
+        let mut priorities: Vec<u16> = present().map(|member| member.priority).collect();
         priorities.sort_unstable();
         priorities.dedup();
-        let group = |priority: u16| all.iter().filter(move |member| member.priority == priority);
+        let group = |priority: u16| present().filter(move |member| member.priority == priority);
         for priority in &priorities {
             let healthy: Vec<&Member> =
                 group(*priority).filter(|member| member.endpoint.is_eligible()).collect();
@@ -278,6 +301,7 @@ fn running_sums(weights: &[u32]) -> Option<Box<[u64]>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::drains::Drained;
     use super::*;
 
     fn found(addresses: &[(&str, u16)]) -> Vec<Found> {
@@ -360,6 +384,58 @@ mod tests {
         members.refresh();
 
         assert_eq!(eligible(&members), ["10.0.0.2:80"]);
+    }
+
+    fn drained() -> Drained {
+        Drained { since: std::time::SystemTime::UNIX_EPOCH, reason: None }
+    }
+
+    #[test]
+    fn a_drained_endpoint_is_picked_in_no_case() {
+        let members = Members::new(1, Health::Unchecked, 0.5);
+        members.replace(&found(&[("10.0.0.1:80", 0), ("10.0.0.2:80", 0), ("10.0.0.3:80", 0)]));
+        let first = Arc::clone(&members.load().all[0].endpoint);
+
+        members.drains().insert(&first.address, &drained());
+        members.refresh();
+        assert_eq!(eligible(&members), ["10.0.0.2:80", "10.0.0.3:80"]);
+
+        for member in &members.load().all {
+            member.endpoint.set_health(Health::Down, None);
+        }
+        members.refresh();
+        assert_eq!(eligible(&members), ["10.0.0.2:80", "10.0.0.3:80"]); // panicking
+
+        members.drains().remove(&first.address);
+        members.refresh();
+        assert_eq!(eligible(&members).len(), 3);
+    }
+
+    #[test]
+    fn drained_endpoints_do_not_count_for_the_panic_share() {
+        let members = Members::new(1, Health::Unchecked, 0.9);
+        members.replace(&found(&[("10.0.0.1:80", 0), ("10.0.0.2:80", 0)]));
+        members.drains().insert(&"10.0.0.1:80".parse().unwrap(), &drained());
+        members.refresh();
+
+        assert_eq!(eligible(&members), ["10.0.0.2:80"]);
+        assert!(!members.load().eligible.panicking);
+    }
+
+    #[test]
+    fn an_address_stays_drained_when_it_comes_back_and_in_the_pools_next_members() {
+        let members = Members::new(1, Health::Unchecked, 0.5);
+        members.replace(&found(&[("10.0.0.1:80", 0)]));
+        members.drains().insert(&"10.0.0.1:80".parse().unwrap(), &drained());
+        members.refresh();
+
+        members.replace(&[]);
+        members.replace(&found(&[("10.0.0.1:80", 0), ("10.0.0.2:80", 0)]));
+        let next = Members::new(2, Health::Unchecked, 0.5).with_drains(Arc::clone(&members.drains));
+        next.replace(&found(&[("10.0.0.1:80", 0), ("10.0.0.2:80", 0)]));
+
+        assert_eq!(eligible(&members), ["10.0.0.2:80"]);
+        assert_eq!(eligible(&next), ["10.0.0.2:80"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! line of the access log tells, the gateway's fields.
 
 pub mod address;
+pub mod drains;
 pub mod endpoint;
 pub mod ends;
 pub mod fields;

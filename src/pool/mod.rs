@@ -71,7 +71,7 @@ impl Pool {
     }
 
     /// Picks one that was not tried and that [`Pool::pick`] leaves out: of a later priority, ejected,
-    /// or down. What is known of it may be out of date, whereas those that were tried are known to
+    /// or down, but never one that is drained. What is known of it may be out of date, whereas those that were tried are known to
     /// fail now. `None` when there is none.
     pub fn pick_left_out(&self, tried: &[EndpointId]) -> Option<InFlight> {
         let set = self.members.load();
@@ -80,7 +80,7 @@ impl Pool {
             .iter()
             .chain(before)
             .map(|member| &member.endpoint)
-            .filter(|endpoint| !tried.contains(&endpoint.id));
+            .filter(|endpoint| !tried.contains(&endpoint.id) && !endpoint.is_drained());
         let hope = |endpoint: &&Arc<Endpoint>| {
             let is_down = endpoint.health() == Health::Down;
             // Nothing is known of those that wait for their first check; traffic has seen the others
@@ -98,7 +98,9 @@ impl Pool {
         let set = self.members.load();
         let mut all = set.all.iter().map(|member| &member.endpoint);
         all.any(|endpoint| {
-            let is_sound = endpoint.health() != Health::Down && endpoint.failures() == 0;
+            let is_sound = endpoint.health() != Health::Down
+                && endpoint.failures() == 0
+                && !endpoint.is_drained();
             is_sound && !tried.contains(&endpoint.id)
         })
     }

@@ -18,6 +18,7 @@ impl Standing {
         let endpoint = &member.endpoint;
         let weightless = member.weight == 0;
         let why = match (endpoint.health(), endpoint.ejected_for()) {
+            _ if endpoint.is_drained() => "an operator has drained it".to_owned(),
             _ if weightless => "its weight is 0".to_owned(),
             (_, Some(time)) => {
                 format!("ejected after failures, for {} s more", time.as_secs().max(1))

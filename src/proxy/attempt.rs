@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ pub(super) type Answered = (Response<()>, Connection<RequestBody>);
 pub(super) async fn run(
     worker: &Worker,
     pool: &Pool,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     bounds: Bounds<'_>,
     outgoing: &mut Outgoing<'_>,
 ) -> Result<Answered, ExchangeError> {
@@ -128,7 +129,7 @@ fn failed(error: SendError) -> ExchangeError {
 fn destination<'a>(
     worker: &Worker,
     pool: &'a Pool,
-    endpoint: &'a Endpoint,
+    endpoint: &'a Arc<Endpoint>,
     (deadlines, proxy): (&Deadlines, Option<(ProxyVersion, Whom)>),
 ) -> Destination<'a> {
     let spec = &pool.spec;

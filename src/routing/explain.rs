@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::spec::{
@@ -17,7 +18,7 @@ use super::route::{Rank, Route, segments};
 use super::table::Table;
 
 /// One way to name a tenant, and what it said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Way {
     /// As in `the header x-tenant-id`.
     pub way: String,
@@ -30,7 +31,7 @@ pub struct Way {
 }
 
 /// One route of a tenant, and what it thinks of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// The route's name.
     pub name: String,
@@ -89,21 +90,10 @@ pub fn routes(
     chosen: Option<&Arc<Route>>,
     request: &Query<'_>,
 ) -> Vec<Verdict> {
-    let own =
-        tenant.routes.iter().enumerate().map(|(at, route)| (format!("tenants.{id}"), at, route));
-    let shared =
-        tenant.route_sets.iter().filter_map(|name| Some((name, spec.route_sets.get(name)?)));
-    let shared = shared.flat_map(|(name, set)| {
-        set.routes
-            .iter()
-            .enumerate()
-            .map(move |(at, route)| (format!("route-sets.{name}"), at, route))
-    });
-    let mut asked: Vec<(String, usize, &RouteSpec)> = own.chain(shared).collect();
-    asked.sort_by_key(|(_, _, route)| Rank::of(route));
+    let asked = in_order(spec, (id, tenant));
     let mut verdicts = Vec::with_capacity(asked.len());
     let mut taken = false;
-    for (of, index, route) in asked {
+    for Placed { of, index, route } in asked {
         let mut reasons = why_not(route, request);
         let takes = reasons.is_empty();
         let is_chosen = takes && !taken && chosen.is_some_and(|chosen| chosen.name == route.name);
@@ -119,6 +109,40 @@ pub fn routes(
     }
     verdicts.sort_by_key(|(takes, verdict)| (!verdict.chosen, !takes));
     verdicts.into_iter().map(|(_, verdict)| verdict).collect()
+}
+
+/// A route, and the list that it is written in.
+#[derive(Clone, Debug)]
+pub struct Placed<'s> {
+    /// The table that holds it: `tenants.acme` or `route-sets.shared`.
+    pub of: String,
+    /// Its place among the routes there, from 0.
+    pub index: usize,
+    /// The route.
+    pub route: &'s RouteSpec,
+}
+
+/// The routes of a tenant and of its route sets, in the order in which they are asked.
+pub fn in_order<'s>(
+    spec: &'s RoutesSpec,
+    (id, tenant): (&'s str, &'s TenantSpec),
+) -> Vec<Placed<'s>> {
+    let shared =
+        tenant.route_sets.iter().filter_map(|name| Some((name, spec.route_sets.get(name)?)));
+    let shared = shared.flat_map(|(name, set)| placed("route-sets", name, &set.routes));
+    let mut asked: Vec<_> = placed("tenants", id, &tenant.routes).chain(shared).collect();
+    asked.sort_by_key(|placed| Rank::of(placed.route));
+    asked
+}
+
+/// The routes of one list, in the order of the file. `table` is `tenants` or `route-sets`.
+pub fn placed<'s>(
+    table: &'s str,
+    name: &'s str,
+    routes: &'s [RouteSpec],
+) -> impl Iterator<Item = Placed<'s>> {
+    let place = move |(index, route)| Placed { of: format!("{table}.{name}"), index, route };
+    routes.iter().enumerate().map(place)
 }
 
 /// The conditions of a route that a request does not meet; none = it takes it.

@@ -42,6 +42,8 @@ pub static FAMILIES: &[&Family] = &[
     &RETRIES_REFUSED,
     &EJECTIONS,
     &ENDPOINT_UP,
+    &ENDPOINT_DRAINED,
+    &ADMIN_REFUSED,
     &ENDPOINT_IN_FLIGHT,
     &POOL_MEMBERS,
     &POOL_PANICKING,
@@ -170,7 +172,23 @@ pub static EJECTIONS: Family = Family {
 /// `tenantry_endpoint_up`
 pub static ENDPOINT_UP: Family = Family {
     name: "tenantry_endpoint_up",
-    help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check or is ejected",
+    help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check, is ejected or drained",
+    kind: Kind::Gauge,
+    labels: &["pool", "endpoint"],
+};
+
+/// `tenantry_admin_refused_total`
+pub static ADMIN_REFUSED: Family = Family {
+    name: "tenantry_admin_refused_total",
+    help: "Requests that the admin API did not let in, by why",
+    kind: Kind::Counter,
+    labels: &["reason"],
+};
+
+/// `tenantry_endpoint_drained`
+pub static ENDPOINT_DRAINED: Family = Family {
+    name: "tenantry_endpoint_drained",
+    help: "Whether an operator keeps an endpoint out of the traffic",
     kind: Kind::Gauge,
     labels: &["pool", "endpoint"],
 };

@@ -2,7 +2,7 @@
 //! wait.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::Subscriber;
@@ -10,6 +10,7 @@ use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::lines::{self, Lines, LinesError, Output, Plan, Writer};
@@ -62,15 +63,62 @@ pub enum LogError {
     /// The process has a log already.
     #[error("the log is installed already")]
     Installed,
+    /// The log is gone: the process ends.
+    #[error("the log cannot be changed any more")]
+    Gone,
 }
 
 /// Owns the thread that writes the log. Dropping it writes what is queued, for 2 s at most.
 #[derive(Debug)]
 pub struct LogOwner {
     writer: Writer<Vec<u8>>,
+    levels: Levels,
+}
+
+/// What is logged, and how to change that. Clones are handles to the same log.
+#[derive(Clone, Debug)]
+pub struct Levels {
+    configured: Arc<str>,
+    now: Arc<Mutex<Arc<str>>>,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Levels {
+    /// The filter that the log began with.
+    pub fn configured(&self) -> &str {
+        &self.configured
+    }
+
+    /// The filter of now.
+    pub fn now(&self) -> Arc<str> {
+        Arc::clone(&self.now.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Logs by this filter from now on, or by the one that the log began with.
+    ///
+    /// # Errors
+    /// When the filter cannot be read: nothing changes then.
+    pub fn change(&self, filter: Option<&str>) -> Result<(), LogError> {
+        let filter = filter.unwrap_or(&self.configured);
+        let parsed = parse(filter)?;
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *now, filter.into());
+        self.handle.reload(parsed).map_err(|_| LogError::Gone)?;
+        drop(now);
+        if *before != *filter {
+            // `warn`: it is there by most filters.
+            tracing::warn!(before = &*before, now = filter, "what is logged has changed");
+        }
+        Ok(())
+    }
 }
 
 impl LogOwner {
+    /// What is logged, and how to change that.
+    pub fn levels(&self) -> Levels {
+        self.levels.clone()
+    }
+
     /// Writes what is queued and ends, within `limit`; tells whether all of it was written.
     pub fn end(self, limit: Duration) -> bool {
         self.writer.end(limit)
@@ -92,15 +140,17 @@ pub fn check_filter(filter: &str) -> Result<(), LogError> {
 /// When the filter cannot be read, the writer not be started, or there is a log already.
 pub fn install(options: &Options, metrics: &Metrics) -> Result<LogOwner, LogError> {
     let filter = parse(&options.filter)?;
-    let (writer, owner) = start(Output::Stderr, metrics)?;
+    let (lent, writer) = start(Output::Stderr, metrics)?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let configured: Arc<str> = options.filter.as_str().into();
+    let now = Arc::new(Mutex::new(Arc::clone(&configured)));
+    let levels = Levels { configured, now, handle };
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    subscriber(filter, options.format, colour, writer)
-        .try_init()
-        .map_err(|_| LogError::Installed)?;
-    Ok(owner)
+    subscriber(filter, options.format, colour, lent).try_init().map_err(|_| LogError::Installed)?;
+    Ok(LogOwner { writer, levels })
 }
 
-fn start(output: Output, metrics: &Metrics) -> Result<(Lent, LogOwner), LinesError> {
+fn start(output: Output, metrics: &Metrics) -> Result<(Lent, Writer<Vec<u8>>), LinesError> {
     let (lines, writer) = lines::start(Plan {
         name: "log",
         output,
@@ -110,11 +160,11 @@ fn start(output: Output, metrics: &Metrics) -> Result<(Lent, LogOwner), LinesErr
         errors: Arc::clone(&metrics.lost.log_dropped),
         failed: |_| {}, // there is nowhere to say it; the metric tells
     })?;
-    Ok((Lent { lines }, LogOwner { writer }))
+    Ok((Lent { lines }, writer))
 }
 
 fn subscriber(
-    filter: EnvFilter,
+    filter: reload::Layer<EnvFilter, Registry>,
     format: Format,
     colour: bool,
     writer: Lent,
@@ -179,6 +229,7 @@ mod tests {
         let path = folder.path().join("log");
         let (writer, owner) = start(Output::File(path.clone()), &Metrics::new()).unwrap();
         let filter = parse("info,tenantry::telemetry::tracing=debug").unwrap();
+        let (filter, _handle) = reload::Layer::new(filter);
 
         tracing::subscriber::with_default(subscriber(filter, format, false, writer), log);
 
@@ -195,6 +246,33 @@ mod tests {
 
         assert!(text.contains("DEBUG") && text.contains("wanted"), "{text}");
         assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn what_is_logged_can_be_changed_and_a_bad_filter_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (lent, writer) = start(Output::File(path.clone()), &Metrics::new()).unwrap();
+        let (filter, handle) = reload::Layer::new(parse("warn").unwrap());
+        let now = Arc::new(Mutex::new("warn".into()));
+        let levels = Levels { configured: "warn".into(), now, handle };
+
+        tracing::subscriber::with_default(subscriber(filter, Format::Text, false, lent), || {
+            tracing::info!("first");
+            levels.change(Some("info")).unwrap();
+            tracing::info!("second");
+            assert!(levels.change(Some("inof")).is_err());
+            tracing::info!("third");
+            assert_eq!(&*levels.now(), "info");
+            levels.change(None).unwrap();
+            tracing::info!("fourth");
+        });
+
+        assert!(writer.end(Duration::from_secs(10)));
+        assert_eq!(&*levels.now(), "warn");
+        let text = std::fs::read_to_string(path).unwrap();
+        let has = |word: &str| text.contains(word);
+        assert!(!has("first") && has("second") && has("third") && !has("fourth"), "{text}");
     }
 
     #[test]

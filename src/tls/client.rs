@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::spec::{Protocol, UpstreamTlsSpec};
@@ -35,10 +36,25 @@ pub fn build(
     spec: &UpstreamTlsSpec,
     protocol: Protocol,
 ) -> Result<Arc<ClientConfig>, ClientTlsError> {
-    let roots = match &spec.ca {
+    let trusted = spec.ca.as_ref().map(|authorities| authorities.certificates.as_slice());
+    let own = spec.identity.as_ref().map(|own| (own.chain.clone(), own.secret.clone_key()));
+    trusting(trusted, own, protocol)
+}
+
+/// What is needed to open TLS connections to who has a certificate of these authorities, or of the
+/// system's; `own` is shown to who asks for a certificate.
+///
+/// # Errors
+/// When a certificate cannot be used, or there is no authority.
+pub fn trusting(
+    trusted: Option<&[CertificateDer<'static>]>,
+    own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    protocol: Protocol,
+) -> Result<Arc<ClientConfig>, ClientTlsError> {
+    let roots = match trusted {
         Some(authorities) => {
             let mut roots = RootCertStore::empty();
-            for certificate in &authorities.certificates {
+            for certificate in authorities {
                 roots.add(certificate.clone()).map_err(ClientTlsError::BadAuthority)?;
             }
             roots
@@ -49,11 +65,11 @@ pub fn build(
         .with_safe_default_protocol_versions()
         .map_err(ClientTlsError::Unavailable)?
         .with_root_certificates(roots);
-    let mut config = match &spec.identity {
+    let mut config = match own {
         None => config.with_no_client_auth(),
-        Some(own) => config
-            .with_client_auth_cert(own.chain.clone(), own.secret.clone_key())
-            .map_err(ClientTlsError::BadIdentity)?,
+        Some((chain, secret)) => {
+            config.with_client_auth_cert(chain, secret).map_err(ClientTlsError::BadIdentity)?
+        }
     };
     config.alpn_protocols = match protocol {
         Protocol::H1 => vec![b"http/1.1".to_vec()],

@@ -34,6 +34,7 @@ impl<B: Payload> Client<B> {
         let open = Open::count(&self.meter, to.pool);
         Ok(Connection {
             line: Line::H1(h1::Line::new(wire, Rc::clone(&self.tasks), open)),
+            endpoint: Arc::clone(to.endpoint),
             key: Key::of(to),
             born: Instant::now(),
             keep: to.keep,
@@ -80,10 +81,11 @@ impl<B: Payload> Client<B> {
         self.run(to, heeding(connection, Rc::clone(&streams)));
         let born = Instant::now();
         let channel = Channel::new(sender.clone(), &streams);
-        let shared = Shared::new(sender, streams, born, to.keep);
+        let shared = Shared::new(sender, streams, (born, to.keep), Arc::clone(to.endpoint));
         self.shelves.share(Key::of(to), shared);
         Ok(Connection {
             line: Line::H2(channel),
+            endpoint: Arc::clone(to.endpoint),
             key: Key::of(to),
             born,
             keep: to.keep,

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::config::spec::{ConnectionsSpec, Protocol};
 use crate::http1::sending::Payload;
+use crate::model::endpoint::Endpoint;
 use crate::model::ids::EndpointId;
 
 use super::h2::{Channel, Streams};
@@ -46,6 +48,7 @@ struct Shelf<B> {
 #[derive(Debug)]
 struct Idle<B> {
     line: h1::Line<B>,
+    endpoint: Arc<Endpoint>,
     since: Instant,
     born: Instant,
     keep: ConnectionsSpec,
@@ -56,6 +59,7 @@ struct Idle<B> {
 pub(super) struct Shared<B> {
     sender: http2::SendRequest<B>,
     streams: Rc<Streams>,
+    endpoint: Arc<Endpoint>,
     born: Instant,
     last_used: Instant,
     keep: ConnectionsSpec,
@@ -65,10 +69,10 @@ impl<B> Shared<B> {
     pub(super) fn new(
         sender: http2::SendRequest<B>,
         streams: Rc<Streams>,
-        born: Instant,
-        keep: ConnectionsSpec,
+        (born, keep): (Instant, ConnectionsSpec),
+        endpoint: Arc<Endpoint>,
     ) -> Self {
-        Self { sender, streams, born, last_used: born, keep }
+        Self { sender, streams, endpoint, born, last_used: born, keep }
     }
 }
 
@@ -111,7 +115,8 @@ impl<B: Payload> Shelves<B> {
 
     /// Keeps a connection for the next request, if it may live on and there is room.
     pub(super) fn put(&self, connection: Connection<B>, now: Instant) {
-        let Connection { line: Line::H1(line), key, born, mut keep, .. } = connection else {
+        let Connection { line: Line::H1(line), endpoint, key, born, mut keep, .. } = connection
+        else {
             return; // an HTTP/2 connection never left its shelf
         };
         if let Some(kept) = line.kept_for() {
@@ -119,7 +124,8 @@ impl<B: Payload> Shelves<B> {
             let margin = kept.saturating_sub(Duration::from_secs(1));
             keep.idle_timeout = keep.idle_timeout.min(margin);
         }
-        if !line.is_reusable() || now.duration_since(born) > keep.max_age {
+        let aged = now.duration_since(born) > keep.max_age;
+        if !line.is_reusable() || aged || endpoint.is_drained() {
             return line.say_goodbye();
         }
         let mut shelves = self.shelves.borrow_mut();
@@ -127,7 +133,7 @@ impl<B: Payload> Shelves<B> {
         if shelf.idle.len() >= keep.idle {
             return line.say_goodbye();
         }
-        shelf.idle.push(Idle { line, since: now, born, keep });
+        shelf.idle.push(Idle { line, endpoint, since: now, born, keep });
     }
 
     pub(super) fn share(&self, key: Key, shared: Shared<B>) {
@@ -139,7 +145,8 @@ impl<B: Payload> Shelves<B> {
         Rc::clone(&shelves.entry(Key::of(to)).or_default().opening)
     }
 
-    /// Lets go of what is closed, was idle too long or is too old, and of empty shelves.
+    /// Lets go of what is closed, was idle too long, is too old or leads to an endpoint that is
+    /// drained, and of empty shelves.
     pub(super) fn sweep(&self, now: Instant) {
         self.shelves.borrow_mut().retain(|_, shelf| {
             let gone = shelf.idle.extract_if(.., |idle| !idle.may_live(now));
@@ -158,8 +165,9 @@ impl<B: Payload> Shelf<B> {
         let recent = |idle: &mut Idle<B>| now.duration_since(idle.since) <= rested;
         while let Some(idle) = self.idle.pop_if(recent) {
             if idle.may_live(now) {
-                let Idle { line, born, keep, .. } = idle;
-                return Some(Connection { line: Line::H1(line), key, born, keep, reused: true });
+                let Idle { line, endpoint, born, keep, .. } = idle;
+                let line = Line::H1(line);
+                return Some(Connection { line, endpoint, key, born, keep, reused: true });
             }
             idle.line.say_goodbye();
         }
@@ -171,6 +179,7 @@ impl<B: Payload> Shelf<B> {
         shared.last_used = now;
         Some(Connection {
             line: Line::H2(Channel::new(shared.sender.clone(), &shared.streams)),
+            endpoint: Arc::clone(&shared.endpoint),
             key,
             born: shared.born,
             keep: shared.keep,
@@ -188,6 +197,7 @@ impl<B: Payload> Idle<B> {
     fn may_live(&self, now: Instant) -> bool {
         now.duration_since(self.since) <= self.keep.idle_timeout
             && now.duration_since(self.born) <= self.keep.max_age
+            && !self.endpoint.is_drained()
             && self.line.is_silent()
     }
 }
@@ -204,7 +214,11 @@ impl<B> Shared<B> {
     fn may_live(&self, now: Instant) -> bool {
         let rested = now.duration_since(self.last_used) > self.keep.idle_timeout;
         let aged = now.duration_since(self.born) > self.keep.max_age;
-        let done = rested || aged || self.streams.doubtful.get() || self.streams.is_worn();
+        let done = rested
+            || aged
+            || self.endpoint.is_drained()
+            || self.streams.doubtful.get()
+            || self.streams.is_worn();
         !self.sender.is_closed() && (self.streams.open.get() > 0 || !done)
     }
 }

@@ -47,7 +47,7 @@ pub use switched::Switched;
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
     /// The endpoint.
-    pub endpoint: &'a Endpoint,
+    pub endpoint: &'a Arc<Endpoint>,
     /// The pool, for metrics.
     pub pool: &'a Label,
     /// Connections are shared by attempts of equal transport only.
@@ -108,6 +108,7 @@ pub struct Client<B> {
 #[derive(Debug)]
 pub struct Connection<B> {
     line: Line<B>,
+    endpoint: Arc<Endpoint>,
     key: Key,
     born: Instant,
     keep: ConnectionsSpec,
@@ -166,7 +167,8 @@ impl<B: Payload> Client<B> {
         }
     }
 
-    /// Closes the connections that were idle for too long or are too old. Called each second.
+    /// Closes the connections that were idle for too long, are too old, or whose endpoints are
+    /// drained. Called each second.
     pub fn sweep(&self) {
         self.shelves.sweep(Instant::now());
     }

@@ -64,7 +64,7 @@ fn files_that_nobody_serves_are_explained_with_places() {
         unknown == Some(0) && nobody.contains("is refused: there is no tenant \"nobody\""),
         "{nobody}"
     );
-    assert!(bad == Some(1) && header.contains("\"nonsense\" is no header"), "{header}");
+    assert!(bad == Some(1) && header.contains("\"nonsense\" is not a header"), "{header}");
 }
 
 #[test]

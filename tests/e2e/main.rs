@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 #![expect(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
 
+mod admin;
 mod bad_input;
 mod browser;
 mod check;

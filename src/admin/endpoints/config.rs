@@ -2,16 +2,29 @@
 
 use axum::routing::get;
 use axum::{Json, extract};
+use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::State;
 use crate::admin::reply::{self, FaultBody};
 
+use crate::admin::openapi::{Operation, Schemas};
+
 use super::Endpoint;
 
-pub(super) const ENDPOINT: Endpoint = Endpoint { path: "/api/v1/config", methods: || get(config) };
+pub(super) const ENDPOINT: Endpoint =
+    Endpoint { path: "/api/v1/config", methods: || get(config), operations };
 
-#[derive(Debug, Serialize)]
+fn operations(schemas: &mut Schemas) -> Vec<Operation> {
+    let operation = Operation::get(
+        "show_config",
+        "Which config is live, and what is wrong with the files of now",
+    );
+    vec![operation.answers::<Config>(schemas, StatusCode::OK, "As it is now")]
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Config {
     generation: u64,
     /// `null` while no table is live.

@@ -5,13 +5,28 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 
+use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
 
 use super::Endpoint;
 
-pub(super) const LIVE: Endpoint = Endpoint { path: "/healthz", methods: || get("ok\n") };
+pub(super) const LIVE: Endpoint =
+    Endpoint { path: "/healthz", methods: || get("ok\n"), operations: of_live };
 
-pub(super) const READY: Endpoint = Endpoint { path: "/readyz", methods: || get(ready) };
+pub(super) const READY: Endpoint =
+    Endpoint { path: "/readyz", methods: || get(ready), operations: of_ready };
+
+fn of_live(_: &mut Schemas) -> Vec<Operation> {
+    vec![Operation::get("is_live", "Whether the process lives").says(StatusCode::OK, "It does")]
+}
+
+fn of_ready(_: &mut Schemas) -> Vec<Operation> {
+    vec![
+        Operation::get("is_ready", "Whether it should be sent traffic")
+            .says(StatusCode::OK, "It should")
+            .refuses(StatusCode::SERVICE_UNAVAILABLE, "It should not"),
+    ]
+}
 
 /// Why the gateway should not be sent traffic.
 pub(super) fn unready(state: &State) -> Option<&'static str> {

@@ -7,11 +7,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
 
+use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
 
 use super::Endpoint;
 
-pub(super) const ENDPOINT: Endpoint = Endpoint { path: "/metrics", methods: || get(metrics) };
+pub(super) const ENDPOINT: Endpoint =
+    Endpoint { path: "/metrics", methods: || get(metrics), operations };
+
+fn operations(_: &mut Schemas) -> Vec<Operation> {
+    vec![
+        Operation::get("show_metrics", "All metrics, for Prometheus")
+            .says(StatusCode::OK, "In the text format of Prometheus"),
+    ]
+}
 
 async fn metrics(extract::State(state): extract::State<State>) -> Response {
     let metrics = Arc::clone(&state.metrics);

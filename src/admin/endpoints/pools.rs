@@ -2,18 +2,27 @@
 
 use axum::routing::get;
 use axum::{Json, extract};
+use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::{State, reply};
 use crate::control::generation::{LivePool, SourceResult, SourceStatus};
-use crate::model::endpoint::Health;
-use crate::model::members;
+
+use crate::admin::openapi::{Operation, Schemas};
 
 use super::Endpoint;
+use super::members::{self, Member};
 
-pub(super) const ENDPOINT: Endpoint = Endpoint { path: "/api/v1/pools", methods: || get(pools) };
+pub(super) const ENDPOINT: Endpoint =
+    Endpoint { path: "/api/v1/pools", methods: || get(pools), operations };
 
-#[derive(Debug, Serialize)]
+fn operations(schemas: &mut Schemas) -> Vec<Operation> {
+    let operation = Operation::get("list_pools", "Every pool with its members and its sources");
+    vec![operation.answers::<Vec<Pool>>(schemas, StatusCode::OK, "As it is now")]
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Pool {
     name: String,
     /// Too few are healthy: all are used.
@@ -22,22 +31,7 @@ struct Pool {
     sources: Vec<Source>,
 }
 
-#[derive(Debug, Serialize)]
-struct Member {
-    address: String,
-    weight: u32,
-    priority: u16,
-    origin: String,
-    health: &'static str,
-    /// Why the last check failed.
-    reason: Option<String>,
-    ejected_for_ms: Option<u64>,
-    in_flight: u32,
-    /// Whether it may be picked by its own state.
-    eligible: bool,
-}
-
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Source {
     name: String,
     result: &'static str,
@@ -55,29 +49,8 @@ fn pool(pool: &LivePool) -> Pool {
     Pool {
         name: pool.name.to_string(),
         panicking: set.eligible.panicking,
-        members: set.all.iter().map(member).collect(),
+        members: members::all(pool),
         sources: pool.sources.iter().map(source).collect(),
-    }
-}
-
-fn member(member: &members::Member) -> Member {
-    let endpoint = &member.endpoint;
-    let ejected_for = endpoint.ejected_for();
-    Member {
-        address: endpoint.label.to_string(),
-        weight: member.weight,
-        priority: member.priority,
-        origin: member.origin.to_string(),
-        health: match endpoint.health() {
-            Health::Unchecked => "unchecked",
-            Health::Pending => "pending",
-            Health::Up => "up",
-            Health::Down => "down",
-        },
-        reason: endpoint.reason().map(|reason| reason.to_string()),
-        ejected_for_ms: ejected_for.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-        in_flight: endpoint.in_flight(),
-        eligible: endpoint.is_eligible(),
     }
 }
 

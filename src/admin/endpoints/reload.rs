@@ -6,23 +6,36 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, extract};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, json};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::admin::State;
+use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply::{self, FaultBody};
 use crate::control::generation::{Fault, ReloadResult};
 
 use super::Endpoint;
 
-pub(super) const ENDPOINT: Endpoint = Endpoint { path: "/api/v1/reload", methods: || post(reload) };
+pub(super) const ENDPOINT: Endpoint =
+    Endpoint { path: "/api/v1/reload", methods: || post(reload), operations };
 
-#[derive(Debug, Serialize)]
+fn operations(schemas: &mut Schemas) -> Vec<Operation> {
+    vec![
+        Operation::post("reload", "Loads the files now and tells what became of it")
+            .answers::<Reloaded>(schemas, StatusCode::OK, "They are live")
+            .refuses(StatusCode::UNPROCESSABLE_ENTITY, "They have problems, which are listed")
+            .refuses(StatusCode::SERVICE_UNAVAILABLE, "The gateway is ending")
+            .refuses(StatusCode::GATEWAY_TIMEOUT, "It takes too long"),
+    ]
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Reloaded {
     generation: u64,
-    took_ms: u128,
+    took_ms: u64,
 }
 
 async fn reload(extract::State(state): extract::State<State>) -> Response {
@@ -32,9 +45,11 @@ async fn reload(extract::State(state): extract::State<State>) -> Response {
         result.await.ok()
     };
     match timeout(LIMIT, asked).await {
-        Ok(Some(ReloadResult::Live { generation, took })) => {
-            Json(Reloaded { generation, took_ms: took.as_millis() }).into_response()
-        }
+        Ok(Some(ReloadResult::Live { generation, took })) => Json(Reloaded {
+            generation,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        })
+        .into_response(),
         Ok(Some(ReloadResult::Refused { generation, problems })) => refused(generation, &problems),
         Ok(None) => reply::problem(
             StatusCode::SERVICE_UNAVAILABLE,

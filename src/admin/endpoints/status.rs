@@ -4,18 +4,29 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use axum::routing::get;
 use axum::{Json, extract};
+use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::State;
 use crate::admin::reply::{self, FaultBody};
 use crate::tls::expiry::Expiry;
 
+use crate::admin::openapi::{Operation, Schemas};
+
 use super::Endpoint;
 use super::health::unready;
 
-pub(super) const ENDPOINT: Endpoint = Endpoint { path: "/api/v1/status", methods: || get(status) };
+pub(super) const ENDPOINT: Endpoint =
+    Endpoint { path: "/api/v1/status", methods: || get(status), operations };
 
-#[derive(Debug, Serialize)]
+fn operations(schemas: &mut Schemas) -> Vec<Operation> {
+    let operation =
+        Operation::get("show_status", "What runs here, for how long, and whether it takes traffic");
+    vec![operation.answers::<Status>(schemas, StatusCode::OK, "As it is now")]
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Status {
     version: &'static str,
     pid: u32,
@@ -33,13 +44,14 @@ struct Status {
 }
 
 /// What became of `gateway.toml`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GatewayFile")]
 struct Gateway {
     problems: Vec<FaultBody>,
     needs_restart: Vec<&'static str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Certificates {
     /// `null` while the files are what is in use.
     failed_since: Option<String>,
@@ -48,7 +60,7 @@ struct Certificates {
     in_use: Vec<InUse>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InUse {
     file: String,
     #[serde(rename = "use")]
@@ -56,14 +68,15 @@ struct InUse {
     ends: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TenantCounts")]
 struct Tenants {
     active: usize,
     maintenance: usize,
     suspended: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Listener {
     address: String,
     tls: bool,

@@ -18,8 +18,8 @@ use crate::config::raw::{
     TrustedProxies,
 };
 use crate::config::spec::{
-    ChainField, DnsSpec, DownstreamSpec, DrainSpec, FileMode, GatewaySpec, ListenerSpec, LogFormat,
-    LogSpec, MetricsSpec, NamedPath, TrustedProxiesSpec,
+    AdminSpec, ChainField, DnsSpec, DownstreamSpec, DrainSpec, FileMode, GatewaySpec, ListenerSpec,
+    LogFormat, LogSpec, MetricsSpec, NamedPath, TrustedProxiesSpec,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{FilePath, StateFolder, Written};
@@ -65,7 +65,7 @@ fn meaning(
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     GatewaySpec {
         listeners,
-        admin: admin(raw.admin, &taken, &key.name("admin"), faults),
+        admin: admin(raw.admin, folder, &taken, &key.name("admin"), faults),
         routes: beside(folder, raw.routes.map_or_else(|| "routes.toml".into(), |path| path.0.0)),
         state: state(raw.state, folder, &key.name("state"), faults),
         workers: raw.workers.map_or_else(cores, |workers| workers.size()),
@@ -247,13 +247,17 @@ pub(super) fn named(
 
 fn admin(
     raw: Option<Admin>,
+    folder: Option<&Path>,
     taken: &Taken,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Option<SocketAddr> {
-    let written = raw.and_then(|admin| admin.address);
-    let start = written.as_ref().map(|at| at.start);
-    let address = match written {
+) -> Option<AdminSpec> {
+    let raw = raw.unwrap_or_default();
+    let tls = raw.tls.and_then(|tls| tls::check(tls, folder, &key.name("tls"), faults));
+    let token_file =
+        raw.token_file.map(|path| named(path, folder, &key.name("token-file"), faults));
+    let start = raw.address.as_ref().map(|at| at.start);
+    let address = match raw.address {
         Some(written) => written.value.0.0?,
         None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
     };
@@ -275,7 +279,8 @@ fn admin(
             }
         }
     }
-    Some(address)
+    let public_metrics = raw.public_metrics.unwrap_or(false);
+    Some(AdminSpec { address, token_file, tls, public_metrics })
 }
 
 fn dns(raw: Option<Dns>, key: &Key<'_>, faults: &mut Faults<'_>) -> DnsSpec {

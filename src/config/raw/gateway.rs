@@ -29,7 +29,8 @@ use super::tracing::Tracing;
 pub(in crate::config) struct Gateway {
     /// Where clients connect. Default: one listener at `0.0.0.0:8080`, without TLS.
     pub(in crate::config) listeners: Option<At<Vec<At<Listener>>>>,
-    /// The operators' API: health, metrics, reload. It has no login: keep it off public networks.
+    /// The operators' API: health, metrics, reload, drains. Without a `token-file` or client
+    /// certificates it serves whoever reaches it: keep it off public networks then.
     pub(in crate::config) admin: Option<Admin>,
     /// The routes file, or a folder of `*.toml` files. Default: `routes.toml`.
     pub(in crate::config) routes: Option<Written<FilePath>>,
@@ -159,6 +160,14 @@ impl JsonSchema for TrustedProxies {
 pub(in crate::config) struct Admin {
     /// Address and port, or `"off"`. Default: `127.0.0.1:9900`.
     pub(in crate::config) address: Option<At<Written<AdminAddress>>>,
+    /// File of the tokens that let somebody in, one a line; read again when it changes. Probes
+    /// (`/healthz`, `/readyz`) need none. Default: nobody is asked for a token.
+    pub(in crate::config) token_file: Option<At<Written<FilePath>>>,
+    /// With it, it speaks TLS, as a listener does. Where `client-certificates` are `optional`, one
+    /// of them is as good as a token; where they are `required`, a token is asked for besides.
+    pub(in crate::config) tls: Option<At<ListenerTls>>,
+    /// Whether `/metrics` is there for who shows neither token nor certificate. Default: `false`.
+    pub(in crate::config) public_metrics: Option<bool>,
 }
 
 /// How names are resolved.

@@ -39,7 +39,7 @@ pub struct GatewaySpec {
     /// Where clients connect; at least one.
     pub listeners: Vec<ListenerSpec>,
     /// Where the admin API listens; `None` = no admin API.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<AdminSpec>,
     /// The routes file, or a folder of `*.toml` files.
     pub routes: PathBuf,
     /// Folder for what must outlive a restart; `None` = keep nothing.
@@ -178,6 +178,40 @@ pub struct NamedPath {
     pub path: PathBuf,
     /// Where it is named; the first line where it is the default.
     pub place: Place,
+}
+
+/// The operators' API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSpec {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The file of the tokens that let somebody in; `None` = nobody is asked for one.
+    pub token_file: Option<NamedPath>,
+    /// With it, it speaks TLS.
+    pub tls: Option<ListenerTlsSpec>,
+    /// Whether the metrics are there for everybody. Default: no.
+    pub public_metrics: bool,
+}
+
+impl GatewaySpec {
+    /// Whoever presents certificates: the admin API, where it speaks TLS, before the listeners. What
+    /// is done for the certificates of listeners is done for its own.
+    pub fn presenting(&self) -> Vec<ListenerSpec> {
+        self.secured_admin().into_iter().chain(self.listeners.iter().cloned()).collect()
+    }
+
+    /// The admin API as a listener; `None` where it speaks no TLS.
+    pub fn secured_admin(&self) -> Option<ListenerSpec> {
+        let admin = self.admin.as_ref()?;
+        Some(ListenerSpec {
+            address: admin.address.into(),
+            mode: FileMode(0),
+            tls: Some(admin.tls.clone()?),
+            max_connections: None,
+            proxy_protocol: None,
+            trusted_proxies: None,
+        })
+    }
 }
 
 /// How names are resolved.

@@ -5,7 +5,10 @@ mod settings;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::header::HOST;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::snapshot::Snapshot;
@@ -41,8 +44,48 @@ pub struct Question {
     pub head: Parts,
 }
 
+impl Question {
+    /// A request of this target: a path, or a URL whose host becomes a field, as HTTP/1.1 sends it.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub fn new<'h>(
+        tenant: Option<&str>,
+        method: &Method,
+        target: &Uri,
+        headers: impl IntoIterator<Item = &'h str>,
+    ) -> Result<Self, String> {
+        let tenant = tenant.map(TenantId::new).transpose();
+        let tenant = tenant.map_err(|error| format!("the tenant {error}"))?;
+        if !target.path().starts_with('/') {
+            return Err(format!("{:?} is not a path or a URL", target.to_string()));
+        }
+        let path = target.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(authority) = target.authority() {
+            request = request.header(HOST, authority.as_str());
+        }
+        for line in headers {
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| format!("{line:?} is not a header, as in \"X-Beta: 1\""))?;
+            let name: HeaderName = name
+                .trim()
+                .parse()
+                .map_err(|_| format!("{:?} is not the name of a header", name.trim()))?;
+            let value: HeaderValue = value
+                .trim()
+                .parse()
+                .map_err(|_| format!("{:?} cannot be in a header", value.trim()))?;
+            request = request.header(name, value);
+        }
+        let (head, ()) = request.body(()).map_err(|error| error.to_string())?.into_parts();
+        Ok(Self { tenant, head })
+    }
+}
+
 /// Where a request would go, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explained {
     /// Method and target.
     pub request: String,
@@ -61,7 +104,7 @@ pub struct Explained {
 }
 
 /// A name and where a file says it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placed {
     /// The name.
     pub name: String,
@@ -70,7 +113,7 @@ pub struct Placed {
 }
 
 /// A route, and where a file says it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// What it thinks of the request.
     #[serde(flatten)]
@@ -80,7 +123,7 @@ pub struct Judged {
 }
 
 /// A pool and who is in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Destination {
     /// Its name.
     pub name: String,
@@ -95,7 +138,7 @@ pub struct Destination {
 }
 
 /// An endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     /// Where it listens.
     pub address: String,

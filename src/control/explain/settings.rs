@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Files;
@@ -16,7 +17,7 @@ use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 
 /// One value that applies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Setting {
     /// As in `timeouts.total`.
     pub key: String,

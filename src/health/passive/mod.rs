@@ -112,12 +112,14 @@ fn eject(members: &Members, endpoint: &Endpoint, spec: &EjectSpec) -> Option<Eje
 }
 
 /// Whether one more may be ejected. The only endpoint of a pool never is: there is nobody else to
-/// send its traffic to.
+/// send its traffic to. Those that are drained get none anyway.
 fn has_room(members: &Members, endpoint: &Endpoint, spec: &EjectSpec) -> bool {
     let set = members.load();
     let is_member = set.all.iter().any(|member| member.endpoint.id == endpoint.id);
-    let ejected = set.all.iter().filter(|member| member.endpoint.ejected_for().is_some()).count();
-    is_member && set.all.len() > 1 && ejected < allowed(set.all.len(), spec)
+    let present = || set.all.iter().filter(|member| !member.endpoint.is_drained());
+    let ejected = present().filter(|member| member.endpoint.ejected_for().is_some()).count();
+    let count = present().count();
+    is_member && count > 1 && ejected < allowed(count, spec)
 }
 
 /// How many of a pool of `members` may be ejected at once.

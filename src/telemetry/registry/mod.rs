@@ -86,6 +86,9 @@ impl Metrics {
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
+        for reason in ["no_token", "bad_token", "foreign_host", "browser"] {
+            metrics.add(&metrics::ADMIN_REFUSED, &[reason], 0);
+        }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
         metrics
     }
@@ -241,8 +244,9 @@ impl Metrics {
         families
     }
 
-    fn members(&self) -> [Samples; 4] {
+    fn members(&self) -> [Samples; 5] {
         let mut up = Samples::of(&metrics::ENDPOINT_UP);
+        let mut drained = Samples::of(&metrics::ENDPOINT_DRAINED);
         let mut in_flight = Samples::of(&metrics::ENDPOINT_IN_FLIGHT);
         let mut states = Samples::of(&metrics::POOL_MEMBERS);
         let mut panicking = Samples::of(&metrics::POOL_PANICKING);
@@ -252,6 +256,7 @@ impl Metrics {
             for member in &set.all {
                 let endpoint = &member.endpoint;
                 up.count(&[pool, &endpoint.label], u64::from(endpoint.is_eligible()));
+                drained.count(&[pool, &endpoint.label], u64::from(endpoint.is_drained()));
                 in_flight.count(&[pool, &endpoint.label], u64::from(endpoint.in_flight()));
                 counts[state(endpoint)] += 1;
             }
@@ -260,7 +265,7 @@ impl Metrics {
             }
             panicking.count(&[pool], u64::from(set.eligible.panicking));
         }
-        [up, in_flight, states, panicking]
+        [up, drained, in_flight, states, panicking]
     }
 
     fn buffers(&self) -> [Samples; 3] {
@@ -326,6 +331,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn state(endpoint: &Endpoint) -> usize {
     match endpoint.health() {
+        _ if endpoint.is_drained() => 5,
         _ if endpoint.ejected_for().is_some() => 4,
         Health::Up => 0,
         Health::Unchecked => 1,
@@ -339,7 +345,7 @@ fn unix_seconds(time: SystemTime) -> f64 {
 }
 
 /// The values of the `state` label; each member is in one.
-const STATES: [&str; 5] = ["up", "unchecked", "pending", "down", "ejected"];
+const STATES: [&str; 6] = ["up", "unchecked", "pending", "down", "ejected", "drained"];
 
 /// 1,000 tenants: 30 series each are what a scrape each 15 s bears well. See `metrics.tenants`.
 const TENANTS: usize = 1000;

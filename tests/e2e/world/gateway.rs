@@ -57,6 +57,13 @@ address = "127.0.0.1:{}"
         gateway
     }
 
+    /// Puts further keys into `[admin]`, before the start.
+    pub(crate) fn configure_admin(&self, keys: &str) {
+        let text = fs::read_to_string(self.config()).expect("read gateway.toml");
+        let text = text.replacen("[admin]\n", &format!("[admin]\n{keys}\n"), 1);
+        fs::write(self.config(), text).expect("write gateway.toml");
+    }
+
     /// Starts the process, waits for nothing.
     pub(crate) fn launch(&mut self) {
         self.launch_as(Command::new(PROGRAM));
@@ -198,7 +205,8 @@ address = "127.0.0.1:{}"
         self.path("gateway.toml")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file in its folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         Path::new(self.folder.path()).join(name)
     }
 }

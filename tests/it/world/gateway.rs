@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tenantry::app::front::GatewayFile;
-use tenantry::app::passed::Passed;
-use tenantry::app::{App, Ended, StartError};
+use tenantry::app::{App, Ended, Outset, StartError};
 use tenantry::config;
 use tenantry::control::generation::ReloadResult;
 use tenantry::telemetry::registry::Metrics;
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, get};
+use super::client::{Client, get, head};
 use super::message::Answer;
 use super::{DEADLINE, STEP, within};
 
@@ -62,9 +61,12 @@ impl Gateway {
             true => "debug-token-file = \"debug.tokens\"\n",
             false => "",
         };
+        let admin = match more.contains("[admin]") {
+            true => "",
+            false => "[admin]\naddress = \"127.0.0.1:0\"\n",
+        };
         let text = format!(
-            "routes = \"routes.toml\"\nworkers = {workers}\n{debug}{log}\
-             [admin]\naddress = \"127.0.0.1:0\"\n\
+            "routes = \"routes.toml\"\nworkers = {workers}\n{debug}{log}{admin}\
              [[listeners]]\naddress = \"127.0.0.1:0\"\n{more}\n"
         );
         let path = folder.path().join("gateway.toml");
@@ -75,7 +77,8 @@ impl Gateway {
         };
         let file = GatewayFile { path, spec: spec.clone() };
         let metrics = Arc::new(Metrics::new());
-        let start = App::start_from(Some(file), Passed::default(), spec, metrics);
+        let outset = Outset { file: Some(file), ..Outset::default() };
+        let start = App::start_from(outset, spec, metrics);
         let app = within("the start", Box::pin(start)).await?;
         Ok(Self { app, folder })
     }
@@ -146,6 +149,21 @@ impl Gateway {
             .await
             .ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             .await
+    }
+
+    /// A `POST` or `PUT` of JSON to the admin API.
+    pub(crate) async fn tell(&self, line: &str, body: &serde_json::Value) -> Answer {
+        let address = self.app.admin_address().expect("there is an admin API");
+        let body = body.to_string();
+        let head = head(
+            line,
+            &[
+                "Host: localhost",
+                "Content-Type: application/json",
+                &format!("Content-Length: {}", body.len()),
+            ],
+        );
+        Client::connect(address).await.ask(head + &body).await
     }
 
     /// The value of a metric with exactly these labels as they are printed; workers hand their

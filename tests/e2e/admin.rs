@@ -1,0 +1,202 @@
+//! The admin API of the built program: by curl, by the program's own commands, and by schemathesis,
+//! which makes up requests from the OpenAPI document and looks whether the answers are what it says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::world::gateway::Gateway;
+use crate::world::process::run;
+use crate::world::{PROGRAM, curl, eventually};
+
+const ROUTES: &str = "[pools.shop]\nendpoints = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n\
+    [[route-sets.common.routes]]\npath = \"/a/*\"\n\
+    [tenants.acme]\npool = \"shop\"\nuse = [\"common\"]\n";
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// A gateway that asks for a token.
+fn guarded(more: &str) -> Gateway {
+    let mut gateway = Gateway::prepare("", ROUTES);
+    fs::write(gateway.path("tokens"), format!("{TOKEN}\n")).expect("write the tokens");
+    gateway.configure_admin(&format!("token-file = \"tokens\"\n{more}"));
+    gateway.launch();
+    gateway
+}
+
+fn post(gateway: &Gateway, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let json = "Content-Type: application/json";
+    let url = gateway.admin_url() + path;
+    let answer = curl(&["--request", method, "--header", json, "--data", body, &url]);
+    (answer.status, answer.json())
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat()
+}
+
+/// One run of schemathesis with fixed draws: whether it is content, and all that it says.
+fn schemathesis(gateway: &Gateway, document: &str, options: &[&str]) -> (bool, String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = gateway.path("schemathesis.toml");
+    // 412 is how a condition is refused that holds no more; the others are its defaults.
+    let expected = "[checks.negative_data_rejection]\n\
+        expected-statuses = [\"400\", \"401\", \"403\", \"404\", \"405\", \"406\", \"409\", \"412\", \"415\", \"422\", \"428\", \"429\", \"5xx\"]\n\
+        [checks.positive_data_acceptance]\n\
+        expected-statuses = [\"2xx\", \"3xx\", \"401\", \"403\", \"404\", \"409\", \"412\", \"429\", \"5xx\"]\n";
+    fs::write(&config, expected).expect("write the configuration");
+    let mut command = Command::new(root.join("target/schemathesis/bin/schemathesis"));
+    command.arg("--config-file").arg(config).args(["run", document]);
+    command.args(["--url", &gateway.admin_url(), "--seed", "1", "--workers", "1"]);
+    command.args(["--header", &format!("Authorization: Bearer {TOKEN}")]);
+    // What it keeps for later goes with the test.
+    let output = run(command.args(options).current_dir(gateway.path("")).env("NO_COLOR", "1"));
+    (output.status.success(), said(&output))
+}
+
+/// The document in a file: it leaves out the document's own path where it is read from there.
+fn written(gateway: &Gateway, document: &Value) -> String {
+    let file: PathBuf = gateway.path("openapi.json");
+    fs::write(&file, document.to_string()).expect("write the document");
+    file.display().to_string()
+}
+
+fn document(gateway: &Gateway) -> Value {
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    curl(&["--header", &bearer, &(gateway.admin_url() + "/api/v1/openapi.json")]).json()
+}
+
+#[test]
+fn schemathesis_finds_nothing_that_the_document_does_not_say() {
+    let mut gateway = guarded("");
+    gateway.wait_ready();
+    let document = document(&gateway);
+
+    // The drain would end it, as it should.
+    let options = ["--max-examples", "25", "--exclude-path", "/api/v1/drain"];
+    let (content, told) = schemathesis(&gateway, &written(&gateway, &document), &options);
+
+    assert!(content, "{told}");
+    let paths = document["paths"].as_object().expect("paths").values();
+    let operations: usize = paths.map(|path| path.as_object().expect("methods").len()).sum();
+    assert!(told.contains(&format!("Tested: {}\n", operations - 1)), "{operations}: {told}");
+    assert!(gateway.ended().is_none(), "{}", gateway.log());
+}
+
+#[test]
+fn schemathesis_finds_an_answer_that_is_not_as_the_document_says() {
+    let mut gateway = guarded("");
+    gateway.wait_ready();
+    let mut wrong = document(&gateway);
+    wrong["components"]["schemas"]["Status"]["properties"]["workers"] = json!({"type": "string"});
+
+    let options = ["--max-examples", "1", "--include-path", "/api/v1/status"];
+    let (content, told) = schemathesis(&gateway, &written(&gateway, &wrong), &options);
+
+    assert!(!content, "{told}");
+    assert!(told.contains("violates schema"), "{told}");
+}
+
+#[test]
+fn commands_show_a_token_and_trust_an_authority() {
+    let authority = tempfile::tempdir().expect("a folder");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/make");
+    assert!(run(Command::new(script).arg(authority.path())).status.success());
+    let file = |name: &str| authority.path().join(name).display().to_string();
+    let tls =
+        format!("tls = {{ cert = \"{}\", key = \"{}\" }}", file("leaf.pem"), file("leaf.key"));
+    let gateway = guarded(&tls);
+    let admin = gateway.admin_url().replace("http:", "https:");
+    let tokens = gateway.path("tokens").display().to_string();
+    let asks = |arguments: &[&str], variable: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).args(["--admin", &admin]).env("TENANTRY_ADMIN_TOKEN", variable);
+        let output = run(&mut command);
+        (output.status.code(), said(&output))
+    };
+    let explain = ["explain", "GET", "/a/b", "--tenant", "acme", "--ca", &file("ca.pem")];
+    let with_file = [&explain[..], &["--token-file", &tokens]].concat();
+
+    let health = ["healthcheck", "--ca", &file("ca.pem")];
+    eventually("readiness", || asks(&health, ""), |(code, _)| *code == Some(0));
+    let distrusted = asks(&["healthcheck"], "");
+    let refused = asks(&explain, "");
+    let wrong = asks(&explain, "0123456789abcdef");
+
+    assert_eq!(distrusted.0, Some(1), "{}", distrusted.1);
+    assert!(distrusted.1.contains("name its authority by --ca"), "{}", distrusted.1);
+    assert!(refused.0 == Some(1) && refused.1.contains("401"), "{}", refused.1);
+    assert!(refused.1.contains("come with a token"), "{}", refused.1);
+    assert!(wrong.1.contains("is not in the gateway's token file"), "{}", wrong.1);
+    for (code, told) in [asks(&explain, TOKEN), asks(&with_file, "")] {
+        assert!(code == Some(0) && told.contains("is forwarded to the pool shop"), "{told}");
+    }
+}
+
+#[test]
+fn what_is_logged_changes_while_it_runs() {
+    let gateway = Gateway::start(ROUTES);
+    let level = |body: &str| post(&gateway, "PUT", "/api/v1/log-level", body);
+    assert!(!gateway.log().contains("DEBUG"));
+
+    let (status, told) = level(r#"{"level": "info,tenantry::control=debug"}"#);
+    assert_eq!((status, &told["configured"]), (200, &json!("info")));
+    let (bad, why) = level(r#"{"level": "loud"}"#);
+    let (other, _) = level("{}");
+    let (back, told) = level(r#"{"level": null}"#);
+
+    assert_eq!((bad, other, back), (422, 422, 200));
+    assert!(why["detail"].as_str().expect("a reason").contains("error, warn, info"), "{why}");
+    assert_eq!(told["level"], "info");
+    let changed = "what is logged has changed";
+    eventually("the log", || gateway.log().matches(changed).count(), |count| *count == 2);
+}
+
+#[test]
+fn a_level_is_changed_only_if_it_is_still_what_was_read() {
+    let gateway = Gateway::start(ROUTES);
+    let url = gateway.admin_url() + "/api/v1/log-level";
+    let json = "Content-Type: application/json";
+    let change = |tag: &str, to: &str| {
+        let (tag, body) = (format!("If-Match: {tag}"), format!("{{\"level\": \"{to}\"}}"));
+        let put = ["--request", "PUT", "--header", json, "--header", &tag, "--data", &body, &url];
+        curl(&put).status
+    };
+    let head = curl(&["--dump-header", "-", &url]).body;
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("a tag").trim();
+
+    assert_eq!(change(tag, "warn"), 200);
+    assert_eq!(change(tag, "debug"), 412);
+    assert_eq!(change("*", "debug"), 200);
+    assert_eq!(change("debug", "warn"), 412);
+}
+
+#[test]
+fn a_drain_that_the_admin_api_is_asked_for_ends_the_process_as_a_signal_does() {
+    let mut gateway = Gateway::start_with("[drain]\naccept = \"0s\"\n", ROUTES);
+
+    let (status, told) = post(&gateway, "POST", "/api/v1/drain", r#"{"confirm": true}"#);
+
+    assert_eq!((status, &told["accept_ms"]), (202, &json!(0)));
+    assert!(gateway.wait().success(), "{}", gateway.log());
+    assert!(gateway.log().contains("asked to drain the gateway"), "{}", gateway.log());
+}
+
+#[test]
+fn a_start_without_usable_tokens_says_what_to_write() {
+    let mut gateway = Gateway::prepare("", ROUTES);
+    gateway.configure_admin("token-file = \"tokens\"");
+    fs::write(gateway.path("tokens"), "secret\n").expect("write the tokens");
+
+    gateway.launch();
+
+    assert!(!gateway.wait().success());
+    let log = gateway.log();
+    assert!(
+        log.contains("admin.token-file: ") && log.contains("fewer than 16 characters"),
+        "{log}"
+    );
+    assert!(log.contains("openssl rand -hex 32"), "{log}");
+}
