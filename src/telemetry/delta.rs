@@ -348,6 +348,17 @@ impl<T: Default> BySlot<T> {
         self.touched.iter().map(|touched| (touched.label.as_ref(), &touched.value))
     }
 
+    /// The value of the label with this number, where it was touched.
+    pub(super) fn find(&self, slot: u32) -> Option<&T> {
+        let place = *self.places.get(slot as usize + 1)?;
+        self.touched.get((place as usize).checked_sub(1)?).map(|touched| &touched.value)
+    }
+
+    /// Forgets the values; the array that finds them stays.
+    pub(super) fn clear(&mut self) {
+        drop(self.take());
+    }
+
     /// Moves out the values; the array that finds them stays.
     fn take(&mut self) -> Self {
         for touched in &self.touched {
