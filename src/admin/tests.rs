@@ -238,6 +238,7 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
     world.publish(|live| {
         live.pools = vec![LivePool {
             name: "shop".into(),
+            slot: 0,
             members: Arc::new(members),
             sources: vec![source.clone()],
         }];
@@ -316,7 +317,7 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
     world.publish(|live| {
         live.problems = vec![fault()];
         let (members, sources) = (Arc::new(members), vec![source]);
-        live.pools = vec![LivePool { name: "shop".into(), members, sources }];
+        live.pools = vec![LivePool { name: "shop".into(), slot: 0, members, sources }];
         live.ends = vec![Expiry { file: "ca.pem".into(), role: Role::PoolAuthorities, at: 1 }];
     });
 
