@@ -2,15 +2,16 @@
 //! and asks control to reload; it never reaches the data path.
 
 mod connections;
+pub mod dashboard;
 mod endpoints;
 mod guard;
 mod reply;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
+use axum::{Extension, Router};
 use http::{Method, StatusCode, Uri};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,10 +21,12 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::control::explain::Explainer;
 use crate::control::generation::{Fault, Live, LiveCertificates, ReloadResult};
+use crate::control::roster::Roster;
 use crate::model::address::Address;
 use crate::telemetry::registry::Metrics;
 
-use self::connections::LIMITS;
+use self::connections::{LIMITS, Limits};
+use self::dashboard::watchers::{self, Watchers};
 use self::endpoints::ENDPOINTS;
 use self::guard::Reach;
 
@@ -36,6 +39,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Tells where a request would go.
     pub explainer: Explainer,
+    /// Lists the tenants.
+    pub roster: Roster,
     /// What is live.
     pub live: Snapshot<Live>,
     /// The listeners' certificates that are in use.
@@ -81,10 +86,25 @@ pub struct Listener {
 pub async fn serve(listener: TcpListener, state: State, stop: Stop) {
     // A listener that does not know its own address is guarded as the closest one.
     let reach = Reach::of(&listener).unwrap_or(Reach::ThisMachine);
-    connections::serve(listener, router(state, reach), LIMITS, stop).await;
+    serve_within(LIMITS, reach, listener, state, stop).await;
 }
 
-fn router(state: State, reach: Reach) -> Router {
+async fn serve_within(
+    limits: Limits,
+    reach: Reach,
+    listener: TcpListener,
+    state: State,
+    stop: Stop,
+) {
+    let (watchers, arrivals) = Watchers::new();
+    let router = router(state.clone(), reach, watchers);
+    tokio::join!(
+        connections::serve(listener, router, limits, stop.clone()),
+        watchers::run(state, arrivals, stop),
+    );
+}
+
+fn router(state: State, reach: Reach, watchers: Watchers) -> Router {
     let mut router = Router::new();
     for endpoint in ENDPOINTS {
         router = router.route(endpoint.path, (endpoint.methods)());
@@ -92,6 +112,7 @@ fn router(state: State, reach: Reach) -> Router {
     router
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(Extension(watchers))
         .layer(from_fn_with_state(reach, guard::refuse_pages))
         .with_state(state)
 }

@@ -17,14 +17,15 @@ use crate::control::generation::{
     Fault, Live, LiveCertificates, LivePool, ReloadResult, SourceResult, SourceStatus,
 };
 use crate::control::nothing;
+use crate::control::roster::Roster;
 use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
 use crate::telemetry::registry::Metrics;
 use crate::tls::expiry::{Expiry, Role};
 
-use super::connections::{self, LIMITS, Limits};
+use super::connections::{LIMITS, Limits};
 use super::guard::Reach;
-use super::{About, Listener, State, router};
+use super::{About, Listener, State, serve_within};
 
 /// The API on a port of its own, and the other ends of its handles.
 struct World {
@@ -74,13 +75,18 @@ impl World {
             })),
             metrics: Arc::new(Metrics::new()),
             explainer: Explainer::new(Snapshot::new(Arc::new(nothing())), live.clone()),
+            roster: Roster::new(
+                Snapshot::new(Arc::new(nothing())),
+                live.clone(),
+                Arc::new(Metrics::new()),
+            ),
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),
             draining: draining.subscribe(),
             reload,
         };
         let mut tasks = Tasks::new("test");
-        tasks.spawn(move |stop| connections::serve(listener, router(state, reach), limits, stop));
+        tasks.spawn(move |stop| serve_within(limits, reach, listener, state, stop));
         Self { address, live, draining, reloads, tasks }
     }
 

@@ -327,6 +327,7 @@ fn state(
     admin::State {
         about,
         front,
+        roster: control.roster(Arc::clone(&metrics)),
         metrics,
         explainer: control.explainer(),
         live: control.live.clone(),

@@ -71,6 +71,8 @@ pub static FAMILIES: &[&Family] = &[
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_ERRORS,
     &LOG_DROPPED,
+    &ADMIN_WATCHERS,
+    &ADMIN_WATCHERS_REFUSED,
     &TASK_PANICS,
     &BUILD_INFO,
 ];
@@ -401,6 +403,22 @@ pub static LOG_DROPPED: Family = Family {
     help: "Lines of the gateway's own log that found the queue full or could not be written",
     kind: Kind::Counter,
     labels: &[],
+};
+
+/// `tenantry_admin_watchers`
+pub static ADMIN_WATCHERS: Family = Family {
+    name: "tenantry_admin_watchers",
+    help: "Dashboards and terminals that follow /api/v1/events",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_admin_watchers_refused_total`
+pub static ADMIN_WATCHERS_REFUSED: Family = Family {
+    name: "tenantry_admin_watchers_refused_total",
+    help: "Readers of /api/v1/events that were turned away (limit) or dropped (slow)",
+    kind: Kind::Counter,
+    labels: &["reason"],
 };
 
 /// `tenantry_task_panics_total`

@@ -14,7 +14,7 @@ pub(super) const LIVE: Endpoint = Endpoint { path: "/healthz", methods: || get("
 pub(super) const READY: Endpoint = Endpoint { path: "/readyz", methods: || get(ready) };
 
 /// Why the gateway should not be sent traffic.
-pub(super) fn unready(state: &State) -> Option<&'static str> {
+pub(in crate::admin) fn unready(state: &State) -> Option<&'static str> {
     if *state.draining.borrow() {
         return Some("the gateway is draining: it will end soon");
     }

@@ -1,12 +1,15 @@
 //! What the admin API answers; a new endpoint is one file here and one row in [`ENDPOINTS`].
 
 mod config;
+mod dashboard;
+mod events;
 mod explain;
-mod health;
+pub(super) mod health;
 mod metrics;
 mod pools;
 mod reload;
 mod status;
+mod tenants;
 
 use axum::routing::MethodRouter;
 
@@ -23,12 +26,18 @@ pub(super) struct Endpoint {
 
 /// Every path, in the order of `docs/admin.md`.
 pub(super) static ENDPOINTS: &[Endpoint] = &[
+    dashboard::PAGE,
+    dashboard::STYLE,
+    dashboard::SCRIPT,
     health::LIVE,
     health::READY,
     metrics::ENDPOINT,
     status::ENDPOINT,
     config::ENDPOINT,
+    tenants::LIST,
+    tenants::ONE,
     pools::ENDPOINT,
+    events::ENDPOINT,
     explain::ENDPOINT,
     reload::ENDPOINT,
 ];
