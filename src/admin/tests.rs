@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,13 +18,16 @@ use crate::control::generation::{
     Fault, Live, LiveCertificates, LivePool, ReloadResult, SourceResult, SourceStatus,
 };
 use crate::control::nothing;
-use crate::control::roster::Roster;
+use crate::control::roster::{Roster, Wanted};
 use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
+use crate::telemetry::recent::Sort;
 use crate::telemetry::registry::Metrics;
 use crate::tls::expiry::{Expiry, Role};
 
 use super::connections::{LIMITS, Limits};
+use super::dashboard::picture::Ask;
+use super::dashboard::watchers::{self, Watchers};
 use super::guard::Reach;
 use super::{About, Listener, State, serve_within};
 
@@ -34,6 +38,7 @@ struct World {
     draining: watch::Sender<bool>,
     reloads: mpsc::Receiver<oneshot::Sender<ReloadResult>>,
     tasks: Tasks,
+    state: State,
 }
 
 struct Answer {
@@ -86,8 +91,9 @@ impl World {
             reload,
         };
         let mut tasks = Tasks::new("test");
+        let kept = state.clone();
         tasks.spawn(move |stop| serve_within(limits, reach, listener, state, stop));
-        Self { address, live, draining, reloads, tasks }
+        Self { address, live, draining, reloads, tasks, state: kept }
     }
 
     async fn ask(&self, method: &str, path: &str) -> Answer {
@@ -424,4 +430,103 @@ async fn a_question_that_cannot_be_answered_says_why() {
 
     let early = world.get("/api/v1/explain?target=/").await;
     assert_eq!((early.status, &early.problem()["detail"]), (503, &json!("no table is live yet")));
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_made_says_why() {
+    let world = World::start().await;
+    for (path, why) in [
+        ("tenants?limit=0", "limit=0 is not 1 to 1000"),
+        ("tenants?sort=age", "sort=age is not requests, errors, p99 or id"),
+        ("tenants?state=gone", "state=gone is not active, maintenance or suspended"),
+        ("tenants?charts=2", "charts=2 is not true or false"),
+        (
+            "tenants?serch=a",
+            "there is no \"serch\"; there is search, state, sort, limit, after, charts",
+        ),
+        ("events?limit=101", "limit=101 is not 1 to 100"),
+        ("events?every=0", "every=0 is not 1 to 15"),
+        ("events?tenant=a,b", "tenant has a character other than"),
+        (
+            "events?after=a",
+            "there is no \"after\"; there is search, state, sort, limit, tenant, every",
+        ),
+    ] {
+        let answer = world.get(&format!("/api/v1/{path}")).await;
+
+        assert_eq!(answer.status, 400, "{path}");
+        let detail = answer.problem()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(why), "{path}: {detail}");
+    }
+
+    let early = world.get("/api/v1/tenants").await;
+    assert_eq!((early.status, &early.problem()["detail"]), (503, &json!("no table is live yet")));
+}
+
+#[tokio::test]
+async fn the_page_runs_its_own_script_alone_and_asks_nobody_else() {
+    let world = World::start().await;
+
+    let page = world.get("/").await;
+    assert_eq!(page.status, 200);
+    for line in [
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'",
+        "frame-ancestors 'none'",
+        "x-frame-options: deny",
+    ] {
+        assert!(page.head.contains(line), "{line} is not in {}", page.head);
+    }
+    let (style, script) = (world.get("/dashboard.css").await, world.get("/dashboard.js").await);
+    for (name, body) in [("page", page.body), ("style", style.body), ("script", script.body)] {
+        let body = body.replace("http://www.w3.org/2000/svg", ""); // a name, not a place
+        for word in
+            ["http:", "https:", "//cdn", "innerHTML", "eval(", "@import", "style=", "onclick="]
+        {
+            assert!(!body.contains(word), "{word} is in the {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_takes_no_watcher_s_place() {
+    let world = World::start().await;
+
+    let headers = "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n";
+    let answer = world.ask_with("GET", "/api/v1/events", headers).await;
+
+    assert_eq!(
+        (answer.status, &answer.problem()["type"]),
+        (403, &json!("urn:tenantry:admin:browser"))
+    );
+}
+
+#[tokio::test]
+async fn a_watcher_that_reads_nothing_is_dropped_and_one_that_reads_stays() {
+    let mut world = World::start().await;
+    let (watchers, arrivals) = Watchers::new();
+    let state = world.state.clone();
+    world.tasks.spawn(move |stop| watchers::run(state, arrivals, stop));
+    let tenants = Wanted {
+        search: String::new(),
+        state: None,
+        sort: Sort::Requests,
+        limit: 1,
+        after: None,
+        charts: false,
+    };
+    let ask = Ask { tenants, tenant: None };
+    let often = Duration::from_millis(1);
+    let reads_nothing = watchers.watch(ask.clone(), often).unwrap();
+    let mut reads = watchers.watch(ask, often).unwrap();
+
+    let refused = "tenantry_admin_watchers_refused_total{reason=\"slow\"} 1";
+    while !world.state.metrics.render().unwrap().contains(refused) {
+        reads.frame().await.unwrap().unwrap();
+    }
+    reads.frame().await.unwrap().unwrap();
+
+    let left: Vec<_> = reads_nothing.collect().await.unwrap().to_bytes().to_vec();
+    let events = String::from_utf8(left).unwrap();
+    assert_eq!(events.matches("event: picture").count(), 8, "what waited is still there");
 }

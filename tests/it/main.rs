@@ -9,6 +9,7 @@ mod access_log;
 mod answers;
 mod conformance;
 mod cuts;
+mod dashboard;
 mod differential;
 mod discovery;
 mod drain;

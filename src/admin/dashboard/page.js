@@ -49,9 +49,10 @@
     for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
     return node;
   };
-  const places = (values, top) => values.map((value, at) => [
-    POINTS - values.length + at + 1, HEIGHT - (value / top) * (HEIGHT - 2),
-  ]);
+  const places = (values, top) => {
+    const all = values.map((value, at) => [POINTS - values.length + at + 1, HEIGHT - (value / top) * (HEIGHT - 2)]);
+    return all.length === 1 ? [[POINTS - 1, all[0][1]], ...all] : all; // one point alone draws nothing
+  };
   const path = (points) => points.map(([x, y], at) => (at ? "L" : "M") + x + " " + y.toFixed(2)).join("");
   const area = (points) => points.length
     ? path(points) + "L" + POINTS + " " + HEIGHT + "L" + points[0][0] + " " + HEIGHT + "Z" : "";
@@ -76,6 +77,7 @@
     return charts.get(key) || { requests: [], errors: [], p99_ms: [] };
   };
   const most = (values) => Math.max(0, ...values.map((value) => value ?? 0));
+  const peak = (values) => values.length ? "peak " + number(most(values)) + "/s" : "no history yet";
 
   // The stream, read by fetch so that it can carry a token.
 
@@ -206,7 +208,7 @@
   for (const name of ["Requests", "Errors", "Latency", "Open"]) tiles[name] = tile($("total"), name);
   const trio = (parts, rates, chart, over) => {
     const share = rates.requests_per_second ? 100 * rates.errors_per_second / rates.requests_per_second : 0;
-    parts.Requests(number(rates.requests_per_second), "req/s", "at most " + number(most(chart.requests)), chart.requests, null,
+    parts.Requests(number(rates.requests_per_second), "req/s", peak(chart.requests), chart.requests, null,
       "requests per second, ten minutes, at most " + number(most(chart.requests)));
     parts.Errors(number(rates.errors_per_second), "5xx/s", share.toFixed(share && share < 10 ? 1 : 0) + "% · 4xx " + number(rates.client_errors_per_second) + "/s", chart.errors, chart.errors,
       "answers of 5xx per second, ten minutes, at most " + number(most(chart.errors))).classList.toggle("wrong", rates.errors_per_second > 0);
@@ -289,10 +291,13 @@
     }
   };
 
+  // Out, or about to be: nobody should have to open a list to see it.
+  const isOut = (endpoint) => ["down", "ejected", "pending"].includes(endpoint.state) || endpoint.failures >= 3;
   const endpointLine = (endpoint) => {
     const item = make("li");
-    item.append(make("span", "dot " + endpoint.state), make("b", "", endpoint.address), " " + endpoint.state);
+    item.append(make("span", "dot " + (isOut(endpoint) && endpoint.failures ? "failing " : "") + endpoint.state), make("b", "", endpoint.address), " " + endpoint.state);
     if (endpoint.reason) item.append(": " + endpoint.reason);
+    if (endpoint.failures) item.append(make("span", "wrong", " · " + whole(endpoint.failures) + " failed in a row"));
     item.append(make("span", "quiet", " · " + whole(endpoint.in_flight) + " in flight · from " + endpoint.origin));
     return item;
   };
@@ -307,11 +312,10 @@
     return { node: item, update: (pool) => {
       const tag = !pool.size ? "no endpoints" : pool.panicking ? "all used: too few healthy" : pool.ineligible ? pool.ineligible + " out" : "";
       fill(pool.name, tag, pool.panicking || pool.ineligible === pool.size ? "bad" : "",
-        whole(pool.size - pool.ineligible) + " of " + whole(pool.size) + " endpoints", pool, keep("pool:" + pool.name, pool.chart));
+        whole(pool.size - pool.ineligible) + " of " + whole(pool.size) + " endpoints in use", pool, keep("pool:" + pool.name, pool.chart));
       const now = JSON.stringify([pool.endpoints, pool.sources]);
       if (now === seen) return;
       seen = now;
-      const isOut = (endpoint) => ["down", "ejected", "pending"].includes(endpoint.state);
       const lines = pool.endpoints.filter(isOut).map(endpointLine);
       for (const source of pool.sources) {
         if (!source.error && !source.waiting) continue;

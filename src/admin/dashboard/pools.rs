@@ -65,6 +65,8 @@ pub struct Endpoint {
     pub reason: Option<String>,
     /// Requests in flight.
     pub in_flight: u32,
+    /// Requests that failed there in a row.
+    pub failures: u32,
     /// The source that named it.
     pub origin: String,
 }
@@ -203,6 +205,7 @@ fn endpoint(member: &Member) -> Endpoint {
         state: state.to_owned(),
         reason,
         in_flight: endpoint.in_flight(),
+        failures: endpoint.failures(),
         origin: member.origin.to_string(),
     }
 }

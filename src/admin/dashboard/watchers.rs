@@ -63,6 +63,8 @@ struct Watcher {
     every: Duration,
     /// When the next picture is due.
     due: Instant,
+    /// When the stream ends, so that its connection need not be cut: the reader opens another.
+    until: Instant,
     /// How many points the charts had that were sent last.
     points: Option<u64>,
     stream: mpsc::Sender<Bytes>,
@@ -81,7 +83,8 @@ impl Watchers {
         let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Refused::Full)?;
         let (stream, events) = mpsc::channel(UNREAD);
         let due = Instant::now();
-        let watcher = Watcher { ask, every, due, points: None, stream, _room: room };
+        let until = due + LONGEST;
+        let watcher = Watcher { ask, every, due, until, points: None, stream, _room: room };
         self.arrivals.try_send(watcher).map_err(|_| Refused::Ending)?;
         Ok(Stream(events))
     }
@@ -106,7 +109,7 @@ pub(in crate::admin) async fn run(state: State, arrivals: Arrivals, mut stop: St
         if now < rested {
             continue;
         }
-        watching.retain(|watcher| !watcher.stream.is_closed());
+        watching.retain(|watcher| !watcher.stream.is_closed() && now < watcher.until);
         watching = paint(&state, watching, now).await;
         state.metrics.set(&ADMIN_WATCHERS, &[], watching.len() as f64);
         // Pictures of very many pools take long: of one thread's time they get a fifth.
@@ -165,6 +168,9 @@ fn event_of(painter: &Painter<'_>, ask: &Ask) -> Bytes {
 
 /// 32: an operations team with its screens, a quarter of the connections.
 pub(in crate::admin) const WATCHERS: usize = 32;
+
+/// 9 minutes: below the age that connections may have.
+const LONGEST: Duration = Duration::from_secs(540);
 
 /// Pictures that may wait for a reader, beside what the sockets hold: some seconds.
 const UNREAD: usize = 8;

@@ -7,7 +7,7 @@ use axum::extract::Query;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, extract};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::admin::dashboard::picture::Ask;
 use crate::admin::dashboard::watchers::{Refused, WATCHERS, Watchers};
@@ -22,8 +22,14 @@ pub(super) const ENDPOINT: Endpoint = Endpoint { path: "/api/v1/events", methods
 async fn events(
     extract::State(state): extract::State<State>,
     Extension(watchers): Extension<Watchers>,
+    headers: HeaderMap,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Response {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+        let what = "a page of another site may not take a watcher's place".to_owned();
+        return reply::problem(StatusCode::FORBIDDEN, "browser", what);
+    }
     let (ask, every) = match asked(&pairs) {
         Ok(asked) => asked,
         Err(what) => return reply::problem(StatusCode::BAD_REQUEST, "bad-query", what),

@@ -215,3 +215,31 @@ async fn a_hundred_thousand_tenants_are_searched_and_found() {
     assert_eq!(world.found("t05432").len(), 10);
     assert_eq!(world.page(Wanted { search: "9999".into(), ..all() }).matching, 19);
 }
+
+/// The JSON of a section of `docs/admin.md`.
+fn documented(path: &str) -> serde_json::Value {
+    let docs = include_str!("../../../docs/admin.md");
+    let (_, section) = docs.split_once(&format!("### `{path}`\n")).unwrap();
+    let block = section.split("```").find_map(|block| block.strip_prefix("json\n"));
+    serde_json::from_str(block.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_docs_show_a_page_and_a_tenant_as_they_are() {
+    let world = World::new(ROUTES);
+    world.count(&[("acme", 200)]);
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+
+    let (shown, page) = (documented("/api/v1/tenants"), world.page(all()));
+    let page = serde_json::to_value(page).unwrap();
+    assert_eq!(keys(&shown), keys(&page));
+    assert_eq!(keys(&shown["tenants"][0]), keys(&page["tenants"][0]));
+
+    let (shown, one) = (documented("/api/v1/tenants/{id}"), world.roster.find("acme").unwrap());
+    let one = serde_json::to_value(one).unwrap();
+    assert_eq!(keys(&shown), keys(&one));
+    assert_eq!(keys(&shown["chart"]), keys(&one["chart"]));
+    assert_eq!(keys(&shown["since_start"]), keys(&one["since_start"]));
+}

@@ -93,6 +93,10 @@ impl Metrics {
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
+        metrics.set(&metrics::ADMIN_WATCHERS, &[], 0.0);
+        for reason in ["limit", "slow"] {
+            metrics.add(&metrics::ADMIN_WATCHERS_REFUSED, &[reason], 0);
+        }
         metrics
     }
 
