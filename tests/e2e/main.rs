@@ -9,6 +9,7 @@
 
 mod browser;
 mod check;
+mod dashboard;
 mod demo;
 mod deploy;
 mod discovery;
