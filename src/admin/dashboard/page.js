@@ -144,6 +144,7 @@
 
   const show = (picture) => {
     last = picture;
+    if (picture.total.chart) charts.clear(); // all that is shown comes with it
     document.body.classList.remove("stale");
     if (picture.unready) state("warn", picture.unready.includes("draining") ? "draining" : "not ready");
     else if (picture.problems_total || picture.serving_last_good) state("bad", "config problems");

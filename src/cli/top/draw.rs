@@ -79,8 +79,10 @@ fn draw_charts(frame: &mut Frame<'_>, area: Rect, chart: &Chart) {
         let text = format!("{name}, 10 min, at most {most}");
         frame.render_widget(Paragraph::new(text).dim(), title);
         let newest = values.len().saturating_sub(bars.width.into());
-        // A sparkline takes whole numbers.
-        let bars_of = values[newest..].iter().map(|value| (value * 100.0) as u64);
+        // The newest on the right. A sparkline takes whole numbers.
+        let before = usize::from(bars.width).saturating_sub(values.len());
+        let known = values[newest..].iter().map(|value| (value * 100.0) as u64);
+        let bars_of: Vec<u64> = std::iter::repeat_n(0, before).chain(known).collect();
         let style = Style::new().fg(colour);
         frame.render_widget(Sparkline::default().data(bars_of).style(style), bars);
     }

@@ -4,7 +4,7 @@
 //! matter here.
 //!
 //! What it holds is bounded. For each tenant and pool with a request in the last 20 s, two windows
-//! of some 100 bytes; and for [`TRACKS`] tenants and pools each, a history of ten minutes in
+//! of some 100 bytes; and for 256 tenants and as many pools, a history of ten minutes in
 //! [`POINTS`] points of 16 bytes. The history of the busiest, the worst and those that somebody
 //! looked at is kept.
 

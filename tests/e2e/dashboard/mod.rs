@@ -81,6 +81,7 @@ fn the_dashboard_tells_of_traffic_trouble_and_mending() {
     }
     page.get("document.querySelector('[data-list=pools]').click()");
     page.shows("#lists", "connect refused");
+    page.get("document.querySelector('#tabs').scrollIntoView()");
     page.shoot("phone-dark-pools");
 
     gateway.edit(&routes(&[&two], &billing, "[tenants.new]\npool = \"shop\"\n"));
