@@ -24,6 +24,8 @@ fn record(tenant: u32) -> Record {
         method: Method::GET,
         version: Version::HTTP_11,
         line: None,
+        logged: false,
+        trace: None,
         asked: None,
         tenant: Some(Label { name: format!("tenant-{tenant}").into(), slot: tenant }),
         route: None,

@@ -16,6 +16,7 @@
 //! | | [`discovery`] | where endpoints come from |
 //! | | [`health`] | which endpoints are well |
 //! | | [`resilience`] | deadlines, retries, budgets |
+//! | | [`export`] | sends traces to a collector |
 //! | pipes | [`upstream`] | dial, keep, send |
 //! | | [`tls`] | certificates and handshakes |
 //! | | [`http1`] | HTTP/1.1 as bytes, for both sides |
@@ -43,6 +44,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod discovery;
+pub mod export;
 pub mod health;
 pub mod http1;
 pub mod model;

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["admin"],
     &["proxy", "control"],
     &["routing"],
-    &["pool", "discovery", "health", "resilience"],
+    &["pool", "discovery", "health", "resilience", "export"],
     &["upstream"],
     &["tls", "http1"],
     &["config", "telemetry"],

@@ -99,6 +99,7 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
         route_sets: vec![Arc::clone(&set)],
         error_pages: None,
         sample: None,
+        trace_sample: None,
         replay_memory: ByteSize(16 << 20),
     };
     let header = HeaderName::from_static("x-tenant-id");

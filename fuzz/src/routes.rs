@@ -115,9 +115,10 @@ fn judge_meaning(spec: &RoutesSpec) {
     assert_eq!(table.tenants().len(), spec.tenants.len());
     for (id, spec) in &spec.tenants {
         let tenant = table.tenant(id.as_str()).expect("every tenant is there");
+        let routes = tenant.routes.as_deref();
         let whole = tenant.pool.is_some() == spec.pool.is_some()
-            && tenant.own.is_some() != spec.routes.is_empty()
-            && tenant.sets.len() == spec.route_sets.len();
+            && routes.is_some_and(|routes| routes.own.is_some()) != spec.routes.is_empty()
+            && routes.map_or(0, |routes| routes.sets.len()) == spec.route_sets.len();
         assert!(whole, "a part of {id} is missing");
         for path in ["/", "/a", "/a/b/", "*", "/users/7/x"] {
             ask(&table, id.as_str(), path);

@@ -3,11 +3,12 @@
 //! **Invariant:** a file that is wrong, or that asks for what cannot be had, changes nothing.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::admin;
@@ -43,6 +44,9 @@ pub(super) struct Front {
     listeners: Vec<ListenerSpec>,
     /// In their order.
     open: Vec<Open>,
+    /// Whether what they present is renewed. It is not after a change that failed half-way, until
+    /// it could be taken back.
+    is_renewed: bool,
     /// Every one that there ever was, by its address: it keeps its number and its name in metrics.
     doors: BTreeMap<Address, Arc<Door>>,
     /// Of those that are Unix sockets.
@@ -81,6 +85,7 @@ impl Front {
         let mut front = Self {
             listeners: Vec::new(),
             open: Vec::new(),
+            is_renewed: true,
             doors: BTreeMap::new(),
             files: files.open(),
             workers: ways,
@@ -99,13 +104,28 @@ impl Front {
         self.shown.clone()
     }
 
-    /// Follows the file until `stop`.
+    /// Follows the file until `stop` or the drain: a listener that is opened then is one that nobody
+    /// accepts from.
     pub(super) async fn follow(
+        self,
+        file: GatewayFile,
+        events: FileEvents,
+        asks: mpsc::Receiver<GatewayAsk>,
+        (mut draining, mut stop): (watch::Receiver<bool>, Stop),
+    ) {
+        tokio::select! {
+            () = stop.requested() => {}
+            // An error means that the process has ended: the same.
+            _ = draining.wait_for(|is_draining| *is_draining) => {}
+            () = self.keep_up(file, events, asks) => {}
+        }
+    }
+
+    async fn keep_up(
         mut self,
         file: GatewayFile,
         events: FileEvents,
         mut asks: mpsc::Receiver<GatewayAsk>,
-        mut stop: Stop,
     ) {
         let mut watcher = Watcher::new(file.path.clone(), &events).await;
         // It may have changed since the start has read it.
@@ -113,7 +133,6 @@ impl Front {
         loop {
             let is_refused = !self.shown.load().problems.is_empty();
             tokio::select! {
-                () = stop.requested() => return,
                 () = watcher.changed() => self.renew(&file).await,
                 // What was missing may be there: a certificate, a port.
                 () = sleep(AGAIN), if is_refused => self.renew(&file).await,
@@ -127,7 +146,7 @@ impl Front {
     }
 
     async fn renew(&mut self, file: &GatewayFile) {
-        let problems = match read(&file.path).await {
+        let problems = match self.read(&file.path).await {
             Ok(spec) => {
                 self.name_what_needs_a_restart(&file.spec, &spec);
                 self.apply(spec, file).await.err().unwrap_or_default()
@@ -135,6 +154,30 @@ impl Front {
             Err(problems) => problems.into_iter().map(fault).collect(),
         };
         self.tell(problems);
+    }
+
+    /// Reads the file once it has settled: a program that writes in place empties it first, and a
+    /// slow one leaves a half, which may mean fewer listeners. So a listener is closed only when
+    /// nothing more has come for a while.
+    async fn read(&self, path: &std::path::Path) -> Result<GatewaySpec, Problems> {
+        let mut last = read(path).await;
+        for _ in 0..READINGS {
+            if !last.as_ref().is_ok_and(|spec| self.closes_any(spec)) {
+                break;
+            }
+            sleep(BEFORE_CLOSING).await;
+            let next = read(path).await;
+            if next == last {
+                break;
+            }
+            last = next;
+        }
+        last
+    }
+
+    fn closes_any(&self, spec: &GatewaySpec) -> bool {
+        let kept = places(&self.listeners, &spec.listeners).iter().flatten().count();
+        kept < self.listeners.len()
     }
 
     fn name_what_needs_a_restart(&self, running: &GatewaySpec, now: &GatewaySpec) {
@@ -174,8 +217,9 @@ impl Front {
 
     async fn apply(&mut self, spec: GatewaySpec, file: &GatewayFile) -> Result<(), Vec<Fault>> {
         if spec.listeners == self.listeners {
-            return Ok(());
+            return if self.is_renewed { Ok(()) } else { self.take_back().await };
         }
+        self.refuse_lost_family(&spec.listeners, file)?;
         let places = places(&self.listeners, &spec.listeners);
         let fresh: Vec<usize> = (0..places.len()).filter(|at| places[*at].is_none()).collect();
         let wanted = fresh.iter().map(|at| &spec.listeners[*at]);
@@ -185,7 +229,6 @@ impl Front {
         let sockets = sockets::bind(&wanted, &beside, self.workers.len(), &mut Passed::default())
             .map_err(|e| cannot(&e))?;
         let tls = self.present(spec.listeners.clone()).await?;
-        let before = self.listeners.clone();
         match self.rearrange(spec.listeners, &places, tls, (fresh, sockets)) {
             Ok(gone) => {
                 self.close(gone).await;
@@ -193,11 +236,47 @@ impl Front {
                 Ok(())
             }
             Err(error) => {
-                // What the listeners of before present is theirs again.
-                self.present(before).await?;
+                self.take_back().await?;
                 Err(cannot(&error))
             }
         }
+    }
+
+    /// What the listeners that are open present is renewed again, after another list of them was
+    /// to be presented.
+    async fn take_back(&mut self) -> Result<(), Vec<Fault>> {
+        self.is_renewed = false;
+        let presented = self.present(self.listeners.clone()).await?;
+        for ((open, spec), tls) in self.open.iter().zip(&self.listeners).zip(presented) {
+            open.door.change(Says { spec: spec.clone(), tls });
+        }
+        self.is_renewed = true;
+        Ok(())
+    }
+
+    /// A socket on `[::]` takes IPv4 as well, unless `0.0.0.0` with the same port was open when it
+    /// was made; and that cannot be changed later.
+    fn refuse_lost_family(
+        &self,
+        listeners: &[ListenerSpec],
+        file: &GatewayFile,
+    ) -> Result<(), Vec<Fault>> {
+        let has = |listeners: &[ListenerSpec], address: SocketAddr| {
+            listeners.iter().any(|spec| spec.address.net() == Some(address))
+        };
+        let wanted = listeners.iter().filter_map(|spec| spec.address.net());
+        for all in wanted.filter(|address| address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED)) {
+            let of_ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, all.port()));
+            if has(&self.listeners, of_ipv4) && !has(listeners, of_ipv4) {
+                let what = format!("without {of_ipv4}, {all} would take no IPv4 until a restart");
+                let hint = format!(
+                    "keep {of_ipv4} beside it, or restart; or take both out, save, and then put \
+                     {all} in"
+                );
+                return Err(vec![of_listeners(file, what, Some(hint))]);
+            }
+        }
+        Ok(())
     }
 
     async fn present(&self, listeners: Vec<ListenerSpec>) -> Result<Snapshots, Vec<Fault>> {
@@ -344,14 +423,12 @@ fn fault(problem: Problem) -> Fault {
 }
 
 fn unbound(file: &GatewayFile, error: &BindError) -> Fault {
-    Fault {
-        file: file.path.clone(),
-        line: None,
-        column: None,
-        key: Some("listeners".to_owned()),
-        what: error.to_string(),
-        hint: None,
-    }
+    of_listeners(file, error.to_string(), None)
+}
+
+fn of_listeners(file: &GatewayFile, what: String, hint: Option<String>) -> Fault {
+    let key = Some("listeners".to_owned());
+    Fault { file: file.path.clone(), line: None, column: None, key, what, hint }
 }
 
 /// 5 s: soon enough for a person who mends what was missing, and no work to speak of.
@@ -359,6 +436,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// 10 ms: longer than a program takes from emptying a small file to writing it.
 const BETWEEN_READINGS: Duration = Duration::from_millis(10);
+
+/// 1 s: longer than a program pauses while it writes a small file.
+const BEFORE_CLOSING: Duration = Duration::from_secs(1);
 
 /// 5: a file that changes without a pause is read as it is.
 const READINGS: u32 = 5;

@@ -32,6 +32,7 @@ use crate::config::spec::{DrainSpec, GatewaySpec};
 use crate::control::certificates::Presented;
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
+use crate::export::Exporter;
 use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
@@ -39,6 +40,8 @@ use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
 use crate::telemetry::delta::Delta;
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
+use crate::telemetry::trace::Tracer;
+use crate::tls::client::ClientTlsError;
 
 use front::{Ears, Front, GatewayFile};
 use passed::{Passed, PassedError};
@@ -86,6 +89,9 @@ pub enum StartError {
     /// The access log cannot be written.
     #[error("the access log: {0}")]
     AccessLog(#[from] LinesError),
+    /// The collector of traces cannot be reached by TLS.
+    #[error("tracing: {0}")]
+    Tracing(#[from] ClientTlsError),
     /// The system gives no more threads.
     #[error("cannot start the workers: {0}; raise the limit of threads or configure fewer workers")]
     Threads(io::Error),
@@ -131,9 +137,8 @@ impl App {
         let of_control = Arc::clone(&metrics);
         let control =
             Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
-        let (deltas, counted) = registry::deltas();
+        let deltas = start_counting(&metrics, &mut tasks);
         let addresses = sockets.addresses.clone();
-        tasks.spawn(|stop| Arc::clone(&metrics).run(counted, stop));
 
         let phase = watch::Sender::new(Phase::Serving);
         let gateway = Arc::new(gateway);
@@ -145,18 +150,20 @@ impl App {
             metrics: &metrics,
             deltas,
             access_log: lines,
+            tracer: start_tracing(&gateway, &metrics, &mut tasks)?,
             phase: phase.subscribe(),
         };
         let (workers, pulses) = serve(ears, given)?;
+        let draining = watch::Sender::new(false);
         if let Some(file) = file {
             let files = control.files.clone();
-            tasks.spawn(|stop| front.follow(file, files, gateway_asks, stop));
+            let until = draining.subscribe();
+            tasks.spawn(|stop| front.follow(file, files, gateway_asks, (until, stop)));
         }
         if service::is_there() {
             let control = control.clone();
             tasks.spawn(|stop| service::keep_told(control, pulses, stop));
         }
-        let draining = watch::Sender::new(false);
         let about = Arc::new(admin::About { started, workers: gateway.workers });
         let state = state(about, shown, metrics, &control, draining.subscribe());
         let admin = admin
@@ -282,6 +289,28 @@ fn bind(
     Ok((sockets, admin))
 }
 
+/// Starts what takes the workers' counts.
+fn start_counting(metrics: &Arc<Metrics>, tasks: &mut Tasks) -> mpsc::Sender<Delta> {
+    let (deltas, counted) = registry::deltas();
+    tasks.spawn(|stop| Arc::clone(metrics).run(counted, stop));
+    deltas
+}
+
+/// Starts what exports traces, where there is tracing.
+fn start_tracing(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> Result<Tracer, ClientTlsError> {
+    let Some(spec) = &gateway.tracing else { return Ok(Tracer::off()) };
+    let (tracer, ended) = Tracer::start(translate::tracing(spec));
+    let mask = translate::mask(&gateway.access_log.mask);
+    let traced = (tracer.clone(), ended);
+    let exporter = Exporter::new(spec, traced, mask, Arc::clone(metrics))?;
+    tasks.spawn(|stop| exporter.run(stop));
+    Ok(tracer)
+}
+
 /// What all workers are given.
 struct Given<'a> {
     gateway: Arc<GatewaySpec>,
@@ -289,6 +318,7 @@ struct Given<'a> {
     metrics: &'a Metrics,
     deltas: mpsc::Sender<Delta>,
     access_log: AccessLog,
+    tracer: Tracer,
     phase: watch::Receiver<Phase>,
 }
 
@@ -309,6 +339,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
             account: memory.account(number),
             deltas: given.deltas.clone(),
             access_log: given.access_log.clone(),
+            tracer: given.tracer.clone(),
             phase: given.phase.clone(),
         };
         Box::new(move || Box::pin(worker::run(setup, orders)))

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::base::listening::Listening;
 use crate::config::spec::FileMode;
-use crate::model::address::Address;
+use crate::model::address::{Address, overlap};
 
 use super::passed::{Passed, PassedError};
 use super::unix::{self, SocketFile, UnixBindError};
@@ -95,7 +95,7 @@ impl BindError {
 }
 
 /// Takes each address once per worker: a socket that was passed, or one of its own. One of a Unix
-/// socket has the mode beside it. The port of one may be in use `beside` for the other family.
+/// socket has the mode beside it. `beside` are those that this gateway has open already.
 ///
 /// # Errors
 /// When an address cannot be taken, another gateway's being one.
@@ -118,7 +118,13 @@ pub fn bind(
                 let all = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), address.port());
                 let mut others = wanted.iter().map(|(other, _)| other).chain(beside);
                 let alone = !others.any(|other| other.net() == Some(all));
-                sockets.bind(*address, if alone { Families::Both } else { Families::Own })?;
+                let families = if alone { Families::Both } else { Families::Own };
+                let is_ours = beside.iter().filter_map(Address::net).any(|o| overlap(o, *address));
+                // Where a socket of ours listens, the look for somebody else's would find it.
+                if !is_ours {
+                    claim(*address, families).map_err(|e| BindError::new(*address, e))?;
+                }
+                sockets.bind(*address, families)?;
             }
             Address::Unix(path) => sockets.share(path, *mode)?,
         }
@@ -145,7 +151,6 @@ impl Sockets {
 
     fn bind(&mut self, wanted: SocketAddr, families: Families) -> Result<(), BindError> {
         let fail = |source| BindError::new(wanted, source);
-        claim(wanted, families).map_err(fail)?;
         let mut address = wanted;
         for sockets in &mut self.by_worker {
             let (socket, taken) = shared(address, families).map_err(fail)?;

@@ -1,9 +1,14 @@
 //! From what the config asks to what telemetry offers: the two know nothing of each other.
 
-use crate::config::spec::{AccessLogFormat, AccessLogOutput, AccessLogSpec, LogFormat, LogSpec};
+use crate::config::spec::{
+    AccessLogFormat, AccessLogOutput, AccessLogSpec, ContextFormat, IncomingTrust, LogFormat,
+    LogSpec, MaskSpec, TracingSpec,
+};
 use crate::telemetry::access_log::Errors;
 use crate::telemetry::access_log::mask::Mask;
-use crate::telemetry::access_log::sample::Sample;
+use crate::telemetry::sample::Sample;
+use crate::telemetry::trace::context::Formats;
+use crate::telemetry::trace::{self, Trust};
 use crate::telemetry::{access_log, lines, tracing};
 
 /// What the access log shall do.
@@ -18,10 +23,30 @@ pub fn access_log(spec: &AccessLogSpec) -> access_log::Options {
         AccessLogFormat::Combined => access_log::Format::Combined,
         AccessLogFormat::Pieces(pieces) => access_log::Format::Pieces(pieces.clone()),
     };
-    let mask = Mask { query: spec.mask.query.clone(), headers: spec.mask.headers.clone() };
+    let mask = mask(&spec.mask);
     let errors = if spec.errors { Errors::All } else { Errors::Sampled };
     let sample = Sample::of(spec.sample);
     access_log::Options { output, format, mask, sample, errors, queue: spec.queue }
+}
+
+/// What is not shown.
+pub fn mask(spec: &MaskSpec) -> Mask {
+    Mask { query: spec.query.clone(), headers: spec.headers.clone() }
+}
+
+/// What is traced, and how.
+pub fn tracing(spec: &TracingSpec) -> trace::Options {
+    let trust = match spec.incoming {
+        IncomingTrust::Follow => Trust::Follow,
+        IncomingTrust::Join => Trust::Join,
+        IncomingTrust::Ignore => Trust::Ignore,
+    };
+    let start = match spec.start {
+        ContextFormat::W3c => Formats::W3C,
+        ContextFormat::B3 => Formats::B3,
+        ContextFormat::B3Multi => Formats::B3_MULTI,
+    };
+    trace::Options { sample: Sample::of(spec.sample), trust, start, queue: spec.queue }
 }
 
 /// What the gateway's own log shall do.

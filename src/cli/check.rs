@@ -348,7 +348,7 @@ mod tests {
     fn good_files_are_said_to_be_good() {
         let folder = tempfile::tempdir().unwrap();
         let gateway = folder.path().join("gateway.toml");
-        let outcome = checked(folder.path(), "", Format::Text);
+        let outcome = checked(folder.path(), "# all defaults", Format::Text);
 
         assert!(outcome.is_good, "{outcome:?}");
         assert!(outcome.output.ends_with("are good: 0 tenants, 0 pools\n"), "{outcome:?}");

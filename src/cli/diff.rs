@@ -1,14 +1,15 @@
 //! `tenantry diff`: what an edit of the routes would change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
 use crate::config::leaves::{Leaf, leaves};
-use crate::config::spec::RoutesSpec;
+use crate::config::spec::{PoolSpec, RouteSpec, RoutesSpec, SourceSpec};
 use crate::config::{self, Known};
 use crate::pool::balancer;
 
@@ -61,8 +62,34 @@ struct Version {
 impl Version {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let files = config::read_routes(path)?;
-        let spec = config::check_routes(&files, &Known { balancers: balancer::names() })?;
+        let mut spec = config::check_routes(&files, &Known { balancers: balancer::names() })?;
+        let folder = if path.is_dir() { Some(path) } else { path.parent() };
+        if let Some(folder) = folder {
+            spec.pools.values_mut().for_each(|pool| as_written(Arc::make_mut(pool), folder));
+        }
         Ok(Self { spec, leaves: leaves(&files) })
+    }
+}
+
+/// Has the paths of a pool start at the folder of the routes again: the two versions may be in two.
+fn as_written(pool: &mut PoolSpec, folder: &Path) {
+    let relative = |path: &mut PathBuf| {
+        if let Ok(own) = path.strip_prefix(folder) {
+            *path = own.to_owned();
+        }
+    };
+    for source in &mut pool.sources {
+        if let SourceSpec::File(path) = source {
+            relative(path);
+        }
+    }
+    let Some(tls) = &mut pool.tls else { return };
+    if let Some(ca) = &mut tls.ca {
+        relative(&mut ca.path);
+    }
+    if let Some(identity) = &mut tls.identity {
+        relative(&mut identity.certificate);
+        relative(&mut identity.key);
     }
 }
 
@@ -75,18 +102,21 @@ fn changes(old: &Version, new: &Version) -> Vec<Change> {
             "tenant" => old.naming == new.naming,
             "pools" => old.pools.get(name) == new.pools.get(name),
             "route-sets" => old.route_sets.get(name) == new.route_sets.get(name),
-            _ => old.tenants.get(name) == new.tenants.get(name),
+            "tenants" => old.tenants.get(name) == new.tenants.get(name),
+            "error-pages" => old.error_pages == new.error_pages,
+            _ => false, // what is not known here is told by its words
         }
     };
     let mut changes = Vec::new();
-    let mut reordered = BTreeMap::new();
+    // Entries that differ in nothing that is written.
+    let mut silent = BTreeMap::new();
     for (key, leaf) in &new.leaves {
         if same(&leaf.entry) {
             continue;
         }
         let before = old.leaves.get(key).map(|leaf| leaf.value.clone());
         let is_new = before.as_ref() != Some(&leaf.value);
-        let told = reordered.entry(&leaf.entry).or_insert((true, &leaf.place));
+        let told = silent.entry(&leaf.entry).or_insert((true, &leaf.place));
         told.0 &= !is_new;
         if is_new {
             let (key, new) = (key.clone(), Some(leaf.value.clone()));
@@ -95,19 +125,44 @@ fn changes(old: &Version, new: &Version) -> Vec<Change> {
     }
     for (key, leaf) in &old.leaves {
         if !new.leaves.contains_key(key) && !same(&leaf.entry) {
-            reordered.remove(&leaf.entry);
+            silent.remove(&leaf.entry);
             let (key, old) = (key.clone(), Some(leaf.value.clone()));
             changes.push(Change { key, old, new: None, place: leaf.place.clone() });
         }
     }
-    // Of routes that are equally specific the first one wins.
-    for ((table, name), (_, place)) in reordered.into_iter().filter(|(_, told)| told.0) {
-        let order = |text: &str| Some(format!("routes in {text} order"));
-        let (key, place) = (format!("{table}.{name}"), place.clone());
-        changes.push(Change { key, old: order("their"), new: order("another"), place });
+    let silent = silent.into_iter().filter(|(_, (is_silent, _))| *is_silent);
+    let mut told = BTreeSet::new();
+    for ((table, name), (_, place)) in silent {
+        // Pages for all are one entry, whatever they are for.
+        let name = if table == "error-pages" { "" } else { name.as_str() };
+        let key = format!("{table}.{name}");
+        let key = key.trim_end_matches('.').to_owned();
+        if !told.insert(key.clone()) {
+            continue;
+        }
+        // Of routes that are equally specific the first one wins.
+        let is_order = is_reordered(routes(&old.spec, table, name), routes(&new.spec, table, name));
+        let (before, after) = match is_order {
+            true => ("routes in their order", "routes in another order"),
+            false => ("files as they are", "files that say something else"),
+        };
+        let (old, new, place) = (Some(before.into()), Some(after.into()), place.clone());
+        changes.push(Change { key, old, new, place });
     }
     changes.sort_by(|left, right| left.key.cmp(&right.key));
     changes
+}
+
+fn routes<'s>(spec: &'s RoutesSpec, table: &str, name: &str) -> &'s [RouteSpec] {
+    match table {
+        "route-sets" => spec.route_sets.get(name).map_or(&[], |set| &set.routes),
+        "tenants" => spec.tenants.get(name).map_or(&[], |tenant| &tenant.routes),
+        _ => &[],
+    }
+}
+
+fn is_reordered(old: &[RouteSpec], new: &[RouteSpec]) -> bool {
+    old != new && old.len() == new.len() && old.iter().all(|route| new.contains(route))
 }
 
 fn text(changes: &[Change]) -> String {
@@ -202,6 +257,51 @@ mod tests {
         let expected =
             "~ tenants.x: routes in their order -> routes in another order  (new.toml:15)\n";
         assert_eq!(text, format!("{expected}0 added, 1 changed, 0 removed\n"));
+    }
+
+    #[test]
+    fn pages_for_all_are_compared() {
+        let page = |text: &str| format!("{OLD}[error-pages.5xx]\nbody = \"{text}\"\n");
+
+        let (text, same) = compare(&page("Sorry"), &page("Back soon"), false);
+
+        assert!(text.starts_with("~ error-pages.5xx.body: \"Sorry\" -> \"Back soon\""), "{text}");
+        assert!(!same);
+    }
+
+    /// Two folders with the same text differed in all that names a file, as if by another order.
+    #[test]
+    fn files_that_are_named_are_compared_by_what_they_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[error-pages.5xx]\nfile = \"all.html\"\n[pools.a]\nfile = \"list.toml\"\n\
+            [tenants.acme]\npool = \"a\"\n[tenants.acme.error-pages.503]\nfile = \"own.html\"\n";
+        let version = |name: &str, own: &str, all: &str| {
+            let at = folder.path().join(name);
+            std::fs::create_dir(&at).unwrap();
+            std::fs::write(at.join("routes.toml"), text).unwrap();
+            std::fs::write(at.join("own.html"), own).unwrap();
+            std::fs::write(at.join("all.html"), all).unwrap();
+            at.join("routes.toml")
+        };
+        let (one, same) = (version("a", "sorry", "oh"), version("b", "sorry", "oh"));
+        let other = version("c", "back soon", "no");
+        let diff = |old: &Path, new: &Path| {
+            let (old, new) = (old.to_owned(), new.to_owned());
+            diff(&DiffArgs { old, new, json: false, exit_code: true }).unwrap().0
+        };
+
+        assert_eq!(diff(&one, &same), "nothing would change\n");
+        let told = diff(&one, &other);
+        let lines: Vec<_> = told.lines().map(|line| line.split("  (").next().unwrap()).collect();
+        let files = "files as they are -> files that say something else";
+        assert_eq!(
+            lines,
+            [
+                format!("~ error-pages: {files}"),
+                format!("~ tenants.acme: {files}"),
+                "0 added, 2 changed, 0 removed".to_owned()
+            ]
+        );
     }
 
     #[test]

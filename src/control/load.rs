@@ -109,7 +109,7 @@ pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
     })?;
     let table = routing::compile(&loaded.spec, Some(&previous), &pools, generation);
     let standing = Standing::of(&loaded.spec);
-    let slots = table.tenants().map(|tenant| tenant.label.slot).collect();
+    let slots = table.tenants().map(|tenant| tenant.slot()).collect();
     Ok(Made { loaded, pools, numbers, table, standing, slots })
 }
 

@@ -94,6 +94,18 @@ pub const UNIX: &str = "unix:";
 /// Of a path; the system has 108 bytes with the zero at its end.
 const LONGEST_PATH: usize = 107;
 
+/// Whether connections to one of two addresses can be such to the other: the port is the same, and
+/// one is for all addresses of a family, `[::]` being for both.
+pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes = |all: SocketAddr, of: SocketAddr| {
+        all.ip().is_unspecified() && (all.is_ipv6() || of.is_ipv4())
+    };
+    let is_same = one.ip() == other.ip();
+    one.port() == other.port()
+        && one.port() != 0
+        && (is_same || takes(one, other) || takes(other, one))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +114,26 @@ mod tests {
     fn an_address_is_written_as_it_is_read() {
         for text in ["10.0.0.1:8080", "[::1]:80", "unix:/run/app.sock", "unix:/a b/\u{e9}"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn addresses_overlap_where_one_is_for_all() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (one, other, is) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("[::]:80", "[::1]:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "0.0.0.0:80", true),
+            ("[::]:80", "0.0.0.0:81", false),
+            ("0.0.0.0:0", "0.0.0.0:0", false),
+        ] {
+            assert_eq!(overlap(at(one), at(other)), is, "{one} {other}");
+            assert_eq!(overlap(at(other), at(one)), is, "{other} {one}");
         }
     }
 

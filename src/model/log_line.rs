@@ -66,11 +66,15 @@ pub enum Field {
     BytesOut,
     /// The client's `User-Agent`.
     UserAgent,
+    /// The number of the trace.
+    TraceId,
+    /// The number of the exchange's span.
+    SpanId,
 }
 
 impl Field {
     /// Every field by the name that stands for it between braces.
-    pub const ALL: [(&str, Self); 25] = [
+    pub const ALL: [(&str, Self); 27] = [
         ("time", Self::Time),
         ("time-local", Self::TimeLocal),
         ("request-id", Self::RequestId),
@@ -96,5 +100,7 @@ impl Field {
         ("bytes-in", Self::BytesIn),
         ("bytes-out", Self::BytesOut),
         ("user-agent", Self::UserAgent),
+        ("trace-id", Self::TraceId),
+        ("span-id", Self::SpanId),
     ];
 }

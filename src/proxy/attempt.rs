@@ -1,6 +1,7 @@
 //! One try at one endpoint: a connection that is open already or a new one, the request, the head
 //! of the answer.
 
+use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::Failure;
 use crate::telemetry::delta::AttemptOutcome;
+use crate::telemetry::trace::{Dial, Dialed};
 use crate::upstream::proxy_header::Whom;
 use crate::upstream::{Call, ConnectError, Connection, Destination, SendError};
 
@@ -33,6 +35,8 @@ pub(super) struct Bounds<'d> {
     pub(super) started: Instant,
     /// When the whole exchange must have ended.
     pub(super) end: Option<Instant>,
+    /// Where the wait for a connection is noted; `None`: nobody asks.
+    pub(super) dial: Option<&'d Cell<Option<Dial>>>,
 }
 
 /// What an attempt brought: the head of an answer, and the connection that its body comes from.
@@ -56,11 +60,13 @@ pub(super) async fn run(
         let mut connection = match worker.client.reuse(&to, rested, worker.clock.recent()) {
             Some(connection) => connection,
             None => {
+                bounds.note_dial(None);
                 // Boxed: it is rare, and larger than all the rest of an exchange.
                 let mut open = Box::pin(worker.client.open(&to));
-                within(&worker.waits, bounds, open.as_mut(), || outgoing.upload.taken())
-                    .await?
-                    .map_err(AttemptError::from)?
+                let opened =
+                    within(&worker.waits, bounds, open.as_mut(), || outgoing.upload.taken()).await;
+                bounds.note_dial(Some(dialed(&opened)));
+                opened?.map_err(AttemptError::from)?
             }
         };
         // A retry is judged only where the body can be had again, so there is one.
@@ -141,7 +147,25 @@ fn destination<'a>(
     }
 }
 
+fn dialed(opened: &Result<Result<Connection<RequestBody>, ConnectError>, AttemptError>) -> Dialed {
+    match opened {
+        Ok(Ok(connection)) if connection.reused => Dialed::Shared,
+        Ok(Ok(_)) => Dialed::Opened,
+        _ => Dialed::Failed,
+    }
+}
+
 impl Bounds<'_> {
+    /// Notes that a wait for a connection begins, or what became of it.
+    fn note_dial(&self, became: Option<Dialed>) {
+        let Some(dial) = self.dial else { return };
+        let now = Instant::now();
+        dial.set(match (dial.get(), became) {
+            (Some(dial), Some(outcome)) => Some(Dial { ended: Some(now), outcome, ..dial }),
+            _ => Some(Dial { started: now, ended: None, outcome: Dialed::Failed }),
+        });
+    }
+
     /// When the attempt is over, if the endpoint takes nothing more of the request's body, and how
     /// long that is for the error's words. An upload that moves on is no sign of trouble: its time
     /// starts anew with each part.
@@ -278,7 +302,7 @@ mod tests {
     async fn lasts(parts: u32, deadlines: &Deadlines) -> (Duration, Duration) {
         let started = Instant::now();
         let end = deadlines.end(started);
-        let bounds = Bounds { deadlines, started, end };
+        let bounds = Bounds { deadlines, started, end, dial: None };
         let taken = Cell::new(None);
         let waits = Waits::new(Clock::new());
         let sending = async {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderName};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
@@ -58,8 +58,8 @@ pub(super) fn choose<'t>(
     let identity = peer.secured.as_ref().and_then(|secured| secured.identity());
     let named = table.name(head, identity)?;
     let tenant = named.tenant.as_ref();
-    visit.note(|record| record.tenant = Some(tenant.label.clone()));
-    visit.sample(tenant.sample, head);
+    visit.note(|record| record.tenant = Some(tenant.label()));
+    visit.sample(tenant.shares(), head);
     match tenant.state {
         TenantState::Active => {}
         TenantState::Maintenance => let_in(tenant.maintenance(), visit)?,
@@ -180,6 +180,11 @@ impl<'t> Choice<'t> {
             }
             route.request_headers.apply(headers);
         }
+    }
+
+    /// Whether the route says what becomes of a field of the request.
+    pub(super) fn decides(&self, name: &HeaderName) -> bool {
+        self.route.is_some_and(|route| route.request_headers.names(name))
     }
 
     /// Edits the answer's fields as the route says.

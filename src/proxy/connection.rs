@@ -16,7 +16,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::base::ahead::Ahead;
 use crate::base::snapshot::Snapshot;
@@ -34,6 +34,7 @@ use super::ear::{Ear, FIRST_WORD, until_draining};
 use super::exchange;
 use super::forwarded::{self, Told, Trust};
 use super::frames::{self, Flood, Frames};
+use super::handshakes::Refusal;
 use super::headcount::Share;
 use super::http1::{self, Asked};
 use super::incoming::Incoming;
@@ -200,8 +201,23 @@ async fn secure(
     client: (Option<Ends>, Open),
     tls: Snapshot<Certificates>,
 ) {
-    let limit = worker.gateway.downstream.handshake_timeout;
-    match worker.handshakes.accept(stream, tls.load(), limit).await {
+    let end = Instant::now() + worker.gateway.downstream.handshake_timeout;
+    let seat = Rc::clone(&client.1.seat);
+    let asked = std::future::poll_fn(|context| seat.poll_asked(context));
+    // Who says nothing takes no turn of a handshake, and makes room for others.
+    let shaken = tokio::select! {
+        biased;
+        first = timeout_at(end, stream.readable()) => match first {
+            Ok(Ok(())) => {
+                seat.set_silent(false);
+                worker.handshakes.accept(stream, tls.load(), end).await
+            }
+            Ok(Err(error)) => Err(Refusal::Failed(error)),
+            Err(_) => Err(Refusal::Late),
+        },
+        () = asked => return,
+    };
+    match shaken {
         Err(error) => {
             worker.meter.connection_rejected(error.reason());
             tracing::debug!(client = ?client.0, %error, "a TLS handshake failed");

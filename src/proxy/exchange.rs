@@ -6,6 +6,8 @@ use std::rc::Rc;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
+use crate::routing::tenant::Shares;
+
 use super::answer::AnswerBody;
 use super::choice::{self, Chosen};
 use super::connection::Peer;
@@ -52,7 +54,7 @@ async fn run(
         secured.check(head)?;
     }
     if let Some(answer) = hops::count(head)? {
-        visit.sample(None, head);
+        visit.sample(Shares::default(), head);
         return Ok(answer);
     }
 

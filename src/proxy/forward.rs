@@ -1,5 +1,6 @@
 //! Path 4: attempts until there is an answer, or the deadline or the budget is used up.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::attempt::{self, Answered, Bounds};
 use super::choice::Choice;
 use super::error::{AttemptError, ExchangeError};
 use super::outgoing::Outgoing;
+use super::spans::{self, Watched};
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -45,7 +47,7 @@ pub(super) async fn send(
         let id = picked.endpoint().id;
 
         let mut trial = Trial::begin(&effort, picked);
-        let answered = trial.run(outgoing, made, visit.started()).await;
+        let answered = trial.run(outgoing, made, last, visit).await;
         let Some(failure) = effort.failure(&answered) else {
             return effort.settle(answered, trial, outgoing, visit);
         };
@@ -168,6 +170,7 @@ impl<'e> Effort<'e> {
             visit.note(|record| record.bytes_in = outgoing.upload.bytes());
             self.whole(error, visit)
         })?;
+        visit.answers();
         let now = self.worker.clock.recent(); // read at the attempt's end
         visit.note(|record| {
             record.first_byte = Some(now.saturating_duration_since(record.started));
@@ -220,12 +223,22 @@ impl<'e, 'p> Trial<'e, 'p> {
         &mut self,
         outgoing: &mut Outgoing<'_>,
         made: u32,
-        started: Instant,
+        last: Option<Failure>,
+        visit: &mut Visit,
     ) -> Result<Answered, ExchangeError> {
         let effort = self.effort;
-        let started = if made == 1 { started } else { effort.worker.clock.now() };
-        let bounds = Bounds { deadlines: &effort.deadlines, started, end: effort.end };
-        let counted = Counted { effort, picked: &self.picked, started, outcome: None };
+        let started = if made == 1 { visit.started() } else { effort.worker.clock.now() };
+        let span = spans::begin(visit, self.picked.endpoint(), last);
+        outgoing.tell(visit.traced(), span.as_ref().map(|span| span.span));
+        let dial = Cell::new(None);
+        let bounds = Bounds {
+            deadlines: &effort.deadlines,
+            started,
+            end: effort.end,
+            dial: span.is_some().then_some(&dial),
+        };
+        let span = span.map(|span| Watched { span, visit, dial: &dial });
+        let counted = Counted { effort, picked: &self.picked, started, outcome: None, span };
         let answered =
             attempt::run(effort.worker, effort.pool, self.picked.endpoint(), bounds, outgoing)
                 .await;
@@ -240,6 +253,8 @@ struct Counted<'c, 'p> {
     picked: &'c InFlight,
     started: Instant,
     outcome: Option<AttemptOutcome>,
+    /// Its span, where the exchange's are kept.
+    span: Option<Watched<'c>>,
 }
 
 impl Counted<'_, '_> {
@@ -251,6 +266,9 @@ impl Counted<'_, '_> {
             Err(_) => return, // the client's fault: the endpoint was not heard
         };
         self.outcome = Some(outcome);
+        if let (Some(watched), Ok((answer, _))) = (&mut self.span, answered) {
+            watched.span.status = Some(answer.status().as_u16());
+        }
         let verdict = match answered {
             // RFC 9110 §15: a status above 599 is as good as one of class 5.
             Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
@@ -293,5 +311,8 @@ impl Drop for Counted<'_, '_> {
         let first_byte = answered.then(|| now.saturating_duration_since(self.started));
         let pool = &self.effort.pool.label;
         worker.meter.attempt(pool, self.picked.endpoint(), outcome, first_byte);
+        if let Some(watched) = self.span.take() {
+            watched.end((!answered).then(|| outcome.as_str()));
+        }
     }
 }

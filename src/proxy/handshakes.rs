@@ -70,9 +70,9 @@ impl Handshakes {
         Self { turns: Semaphore::new(most.min(Semaphore::MAX_PERMITS)), waiting: Cell::new(0) }
     }
 
-    /// Shakes hands within `limit`, the wait for a turn included. Who has said nothing yet takes no
-    /// turn; who has had one for a while gives it up once others wait: a client that means it is
-    /// done by then, so that those who stop half-way cannot keep all the others out.
+    /// Shakes hands before `end`, the wait for a turn included, with somebody who has said something.
+    /// Who has had a turn for a while gives it up once others wait: a client that means it is done
+    /// by then, so that those who stop half-way cannot keep all the others out.
     ///
     /// # Errors
     /// Why there was no handshake.
@@ -80,10 +80,8 @@ impl Handshakes {
         &self,
         stream: Socket,
         certificates: Arc<Certificates>,
-        limit: Duration,
+        end: Instant,
     ) -> Result<(TlsStream<Socket>, Box<Secured>), Refusal> {
-        let end = Instant::now() + limit;
-        timeout_at(end, stream.readable()).await.map_err(|_| Refusal::Late)??;
         let waiting = Waiting::begin(&self.waiting);
         let turn = timeout_at(end, self.turns.acquire()).await;
         drop(waiting);
@@ -172,10 +170,10 @@ mod tests {
         let (handshakes, tls) = (Handshakes::new(1), Arc::new(Certificates::default()));
         let ((first, _one), (second, _two)) = (stuck().await, stuck().await);
         tokio::time::pause();
-        let mut first = pin!(handshakes.accept(first, Arc::clone(&tls), limit));
+        let mut first = pin!(handshakes.accept(first, Arc::clone(&tls), Instant::now() + limit));
         let begun = std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context)));
         assert!(begun.await.is_pending());
-        let second = handshakes.accept(second, tls, rest);
+        let second = handshakes.accept(second, tls, Instant::now() + rest);
         let (first, second) = tokio::join!(first, second);
         [first.unwrap_err().reason(), second.unwrap_err().reason()]
     }

@@ -44,6 +44,7 @@ mod seats;
 mod secured;
 mod settings;
 mod slots;
+mod spans;
 mod unread;
 mod upgrade;
 mod visit;

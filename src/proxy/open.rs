@@ -36,8 +36,9 @@ impl Arrival {
         counted: (Place, Option<Share>),
     ) -> Self {
         let open = Open::count(Rc::clone(worker), door.number, front, counted);
+        // Of load balancers it is the connections of others.
         let spec = &front.spec;
-        open.seat.set_silent(spec.tls.is_none() && spec.proxy_protocol.is_none());
+        open.seat.set_silent(spec.proxy_protocol.is_none());
         let seated = Seated::take(worker, &open.seat);
         Self { address, front: Arc::clone(front), open, seated }
     }

@@ -14,6 +14,9 @@ use http::{Method, Response, Uri, Version};
 use crate::base::memory::{Held, Refused};
 use crate::config::spec::{Protocol, ProxyVersion};
 use crate::resilience::retry::is_idempotent;
+use crate::telemetry::trace::Trace;
+use crate::telemetry::trace::context::Formats;
+use crate::telemetry::trace::ids::SpanId;
 use crate::upstream::Fields;
 use crate::upstream::proxy_header::Whom;
 
@@ -37,6 +40,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) head: &'h Parts,
     /// Fields that follow those of the head.
     pub(super) added: Fields,
+    /// How the endpoint is told of the trace, where there is tracing.
+    told: Option<Telling>,
     /// The body, which several attempts may read in turn.
     pub(super) upload: Upload,
     /// Acting twice does what acting once does.
@@ -52,6 +57,14 @@ pub(super) struct Outgoing<'h> {
     pub(super) proxy: Option<Box<(ProxyVersion, Whom)>>,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
+}
+
+/// How an endpoint is told of the trace.
+struct Telling {
+    formats: Formats,
+    /// The first of the fields that tell it: they stand behind all others, since they are others
+    /// with each attempt.
+    from: usize,
 }
 
 impl<'h> Outgoing<'h> {
@@ -104,7 +117,14 @@ impl<'h> Outgoing<'h> {
         let sender = Sender { peer, told, host, request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
         hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id());
+        if let Some(trace) = visit.traced() {
+            trace.clean(&mut head.headers);
+        }
         choice.edit_request(&mut head.headers, &mut added);
+        let told = visit.traced().map(|trace| Telling {
+            formats: trace.formats().without(|name| choice.decides(name)),
+            from: added.len(),
+        });
 
         let switching = address(head, choice, &wishes)?;
         if extended && !switching {
@@ -115,7 +135,17 @@ impl<'h> Outgoing<'h> {
         let upgrade = upgrade.filter(|_| switching);
         let proxy = choice.pool.spec.proxy_protocol;
         let proxy = proxy.map(|version| Box::new((version, peer.whom(visit.told()))));
-        Ok(Self { head, added, client, upload, idempotent, upgrade, extended, proxy, held })
+        Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, proxy, held })
+    }
+
+    /// Tells the endpoint of an attempt of the trace, where there is one, and of the attempt's span,
+    /// where that is kept.
+    pub(super) fn tell(&mut self, trace: Option<&Trace>, attempt: Option<SpanId>) {
+        if let (Some(told), Some(trace)) = (&self.told, trace) {
+            self.added.truncate(told.from);
+            let told = trace.outgoing(attempt, told.formats);
+            told.fields(|name, value| self.added.push((name, value)));
+        }
     }
 
     /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).

@@ -12,8 +12,9 @@ use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::routing::host;
-use crate::telemetry::access_log::sample::Sample;
+use crate::routing::tenant::Shares;
 use crate::telemetry::record::{Ending, Line, Record};
+use crate::telemetry::trace::{Attempt, Trace};
 
 use super::connection::Peer;
 use super::forwarded::{self, Told};
@@ -35,6 +36,7 @@ impl Visit {
     pub(super) fn begin(worker: &Rc<Worker>, peer: &Peer, head: &Parts) -> Self {
         worker.meter.exchange_started();
         let told = forwarded::told(worker, peer, head);
+        let scheme = told.as_ref().map_or(peer.scheme, |told| told.scheme);
         let record = Box::new(Record {
             started: worker.clock.recent(), // the head has just been read
             duration: Duration::ZERO,
@@ -43,6 +45,8 @@ impl Visit {
             method: head.method.clone(),
             version: head.version,
             line: None,
+            logged: false,
+            trace: worker.tracer.begin(&head.headers, scheme),
             asked: None,
             tenant: None,
             route: None,
@@ -69,11 +73,21 @@ impl Visit {
         self.told.as_deref()
     }
 
-    /// Draws whether the exchange leaves a line, by the share of its tenant where that has one.
-    /// Called while the head is as the client sent it.
-    pub(super) fn sample(&mut self, own: Option<Sample>, head: &Parts) {
-        if self.worker.access_log.sampled(own) {
+    /// Draws whether the exchange leaves a line, and spans, by the shares of its tenant where that
+    /// has some. Called while the head is as the client sent it.
+    pub(super) fn sample(&mut self, own: Shares, head: &Parts) {
+        if self.worker.access_log.sampled(own.log) {
             self.log(head);
+        }
+        self.trace(own, head);
+    }
+
+    fn trace(&mut self, own: Shares, head: &Parts) {
+        if let Some(record) = &mut self.record
+            && let Some(trace) = &mut record.trace
+            && self.worker.tracer.decide(trace, own.traces, &head.headers)
+        {
+            keep_line(record, &self.worker, head);
         }
     }
 
@@ -83,8 +97,9 @@ impl Visit {
         if self.worker.access_log.wants_errors() {
             self.log(head);
         } else if self.record.as_ref().is_some_and(|record| record.tenant.is_none()) {
-            self.sample(None, head); // nothing was drawn yet: it failed before
+            self.sample(Shares::default(), head); // nothing was drawn yet: it failed before
         }
+        self.trace(Shares::default(), head);
     }
 
     /// The head is about to be changed: keeps what a line of a failure would tell of it.
@@ -109,11 +124,28 @@ impl Visit {
     }
 
     fn log(&mut self, head: &Parts) {
-        if let Some(record) = &mut self.record
-            && record.line.is_none()
-        {
-            let headers = self.worker.access_log.headers();
-            record.line = Some(Box::new(line(head, record.asked.take(), headers)));
+        if let Some(record) = &mut self.record {
+            record.logged = true;
+            keep_line(record, &self.worker, head);
+        }
+    }
+
+    /// The trace that the exchange belongs to, where there is tracing.
+    pub(super) fn traced(&self) -> Option<&Trace> {
+        self.record.as_ref().and_then(|record| record.trace.as_deref())
+    }
+
+    /// The same, where its spans are kept.
+    pub(super) fn traced_whole(&mut self) -> Option<&mut Trace> {
+        let record = self.record.as_mut()?;
+        record.trace.as_deref_mut().filter(|trace| trace.is_kept())
+    }
+
+    /// The answer of the last attempt is the client's: it ends with the exchange.
+    pub(super) fn answers(&mut self) {
+        let last = self.traced_whole().and_then(|trace| trace.attempts.last_mut());
+        if let Some(Attempt { ended, .. }) = last {
+            *ended = None;
         }
     }
 
@@ -129,7 +161,7 @@ impl Visit {
         }
     }
 
-    /// Fills what only the access log asks for.
+    /// Fills what only the access log and spans ask for.
     pub(super) fn note_for_log(&mut self, fill: impl FnOnce(&mut Record)) {
         self.note(|record| {
             if record.line.is_some() {
@@ -205,26 +237,50 @@ fn is_plain(id: &[u8]) -> bool {
     !id.is_empty() && id.len() <= 128 && id.iter().all(plain)
 }
 
+fn keep_line(record: &mut Record, worker: &Worker, head: &Parts) {
+    if record.line.is_none() {
+        let headers = worker.access_log.headers();
+        record.line = Some(Box::new(line(head, record.asked.take(), headers)));
+    }
+}
+
 fn line(
     head: &Parts,
     asked: Option<(PathAndQuery, Option<HeaderValue>)>,
     headers: &[HeaderName],
 ) -> Line {
     let value = |name: &HeaderName| {
-        head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        head.headers.get(name).map(|value| cut(value.as_bytes(), MOST_OF_FIELD))
     };
     let (target, host) = asked.unzip();
     let target = target.as_ref().or(head.uri.path_and_query());
     let host = host.flatten();
     let host = host.as_ref().and_then(|host| host.to_str().ok()).or_else(|| host::authority(head));
     Line {
-        host: host.unwrap_or_default().to_owned(),
-        target: target.map_or("/", |target| target.as_str()).to_owned(),
+        host: cut(host.unwrap_or_default().as_bytes(), MOST_OF_FIELD),
+        target: cut(target.map_or("/", |target| target.as_str()).as_bytes(), MOST_OF_TARGET),
         agent: value(&USER_AGENT).unwrap_or_default(),
         headers: headers.iter().map(value).collect(),
     }
 }
 
+/// A value as text of bounded size: lines wait in a queue, where clients must not fill the memory.
+fn cut(value: &[u8], most: usize) -> String {
+    let text = String::from_utf8_lossy(value.get(..most).unwrap_or(value));
+    let mut text = match text.len() > most {
+        true => text[..text.floor_char_boundary(most)].to_owned(), // what is no text has grown
+        false => text.into_owned(),
+    };
+    if value.len() > most {
+        text.push('\u{2026}');
+    }
+    text
+}
+
+/// 4 KiB: as much of a target as browsers and servers agree on.
+const MOST_OF_TARGET: usize = 4 << 10;
+/// 1 KiB.
+const MOST_OF_FIELD: usize = 1 << 10;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 /// No status: the client left before an answer. The metrics' class is `none`, the log's status
 /// `null`.

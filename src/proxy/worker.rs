@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -24,6 +25,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::delta::Delta;
 use crate::telemetry::meter::{FLUSH_INTERVAL, Meter};
 use crate::telemetry::record::Record;
+use crate::telemetry::trace::Tracer;
 use crate::upstream::{Client, HeadLimits};
 
 use super::answer::Download;
@@ -58,6 +60,8 @@ pub struct Setup {
     pub deltas: mpsc::Sender<Delta>,
     /// Where records go.
     pub access_log: AccessLog,
+    /// Where traces begin and go.
+    pub tracer: Tracer,
     /// What the process is about to do.
     pub phase: watch::Receiver<Phase>,
 }
@@ -82,6 +86,7 @@ pub(super) struct Worker {
     pub(super) meter: Rc<Meter>,
     pub(super) clock: Rc<Clock>,
     pub(super) access_log: AccessLog,
+    pub(super) tracer: Tracer,
     /// Lines of the log that clients can bring about at will.
     pub(super) lines: Throttle,
     /// Attempts under way.
@@ -156,6 +161,8 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
             Some(order) = orders.recv() => listeners.take(&worker, order).await,
         }
     }
+    // A listener that is opened now would be one that nobody accepts from.
+    drop(orders);
     listeners.end().await;
     worker.enter(Phase::Draining);
     let cut = worker.drain().await;
@@ -246,6 +253,7 @@ impl Worker {
             waits: Waits::new(Rc::clone(&clock)),
             clock,
             access_log: setup.access_log,
+            tracer: setup.tracer,
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
@@ -332,9 +340,21 @@ impl Worker {
     pub(super) fn finish(&self, mut record: Box<Record>) {
         record.duration = self.clock.now().saturating_duration_since(record.started);
         self.meter.exchange(&record);
-        if record.line.is_some() {
-            record.asked = None; // it shares the memory of the whole head
-            self.access_log.write(record);
+        if record.line.is_none() {
+            return;
+        }
+        // Both share the memory of the whole head, which must not wait in a queue.
+        record.asked = None;
+        if let Ok(own) = HeaderValue::from_bytes(record.request_id.as_bytes()) {
+            record.request_id = own;
+        }
+        match (record.logged, record.trace.as_ref().is_some_and(|trace| trace.is_kept())) {
+            (true, true) => {
+                self.access_log.write(record.clone());
+                self.tracer.send(record);
+            }
+            (true, false) => self.access_log.write(record),
+            (false, _) => self.tracer.send(record),
         }
     }
 

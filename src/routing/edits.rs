@@ -31,6 +31,13 @@ impl HeaderEdits {
         self.edits.is_empty()
     }
 
+    /// Whether a field of this name is edited.
+    pub fn names(&self, name: &HeaderName) -> bool {
+        self.edits.iter().any(|edit| match edit {
+            Edit::Remove(own) | Edit::Set(own, _) | Edit::Add(own, _) => own == name,
+        })
+    }
+
     /// Edits `headers`. A field that no longer fits in the map's bound is left out.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for edit in &self.edits {

@@ -60,6 +60,7 @@ pub(crate) fn tenant(pool: Option<&str>, routes: Vec<RouteSpec>, sets: &[&str]) 
         route_sets: sets.iter().map(|name| Arc::from(*name)).collect(),
         error_pages: None,
         sample: None,
+        trace_sample: None,
         replay_memory: ByteSize(16 << 20),
     }
 }

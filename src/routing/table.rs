@@ -77,7 +77,7 @@ impl Table {
         occasion: Option<PageFor>,
     ) -> Option<&Arc<PageSpec>> {
         let tenant = tenant.and_then(|id| self.tenant(id));
-        let own = tenant.and_then(|tenant| tenant.spec.error_pages.as_ref());
+        let own = tenant.and_then(|tenant| tenant.error_pages());
         own.and_then(|own| own.find(status, occasion))
             .or_else(|| self.error_pages.find(status, occasion))
     }

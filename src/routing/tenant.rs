@@ -1,75 +1,179 @@
 //! One tenant as requests see it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::config::answers::MaintenanceSpec;
+use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::spec::{TenantSpec, TenantState};
-use crate::model::ids::Label;
+use crate::model::ids::{Label, TenantId};
 use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
 use crate::resilience::budget::Fill;
-use crate::telemetry::access_log::sample::Sample;
+use crate::telemetry::sample::Sample;
 
 use super::matcher::Query;
 use super::route::Route;
 use super::set::RouteSet;
 
 /// One tenant. Shared between generations of the table as long as nothing of it changes. There may
-/// be a million, so a field here is memory times a million.
+/// be a million, so a field here is memory times a million; and with many of them in use each
+/// line of the caches is a miss, so what a request reads is one line: the rest is elsewhere.
 #[derive(Debug)]
 pub struct Tenant {
-    /// Its id and its number for metrics.
-    pub label: Label,
+    name: Arc<str>,
+    slot: u32,
     /// Whether it is served. The caller refuses one that is not.
     pub state: TenantState,
-    /// The share of its requests that leave a line in the access log, where it has one of its own.
-    pub sample: Option<Sample>,
+    has_shares: bool,
+    has_taken: AtomicBool,
     /// Where requests go that no route takes, and where [`Action::TenantPool`] leads.
     ///
     /// [`Action::TenantPool`]: super::action::Action::TenantPool
     pub pool: Option<Arc<Pool>>,
+    /// `None`: it has a pool alone.
+    pub routes: Option<Arc<Routes>>,
+    rest: Box<Rest>,
+}
+
+/// Where a tenant's routes are. Tenants without routes of their own that use the same sets share
+/// one.
+#[derive(Debug)]
+pub struct Routes {
     /// Its own routes.
     pub own: Option<Arc<RouteSet>>,
     /// The route sets that it uses, in order.
     pub sets: Box<[Arc<RouteSet>]>,
+}
+
+/// What few requests read.
+#[derive(Debug)]
+struct Rest {
+    spec: Arc<TenantSpec>,
     /// What it has taken, once it has taken something; lives across generations.
-    pub(super) live: OnceLock<Arc<Allowance>>,
-    pub(super) spec: Arc<TenantSpec>,
+    live: OnceLock<Arc<Allowance>>,
+}
+
+/// The shares of a tenant's requests that leave something; `None` = as for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// A line in the access log.
+    pub log: Option<Sample>,
+    /// Spans.
+    pub traces: Option<Sample>,
+}
+
+fn has_shares(spec: &TenantSpec) -> bool {
+    spec.sample.is_some() || spec.trace_sample.is_some()
 }
 
 impl Tenant {
+    /// One that was not there before.
+    pub(super) fn new(
+        id: &TenantId,
+        slot: u32,
+        spec: &Arc<TenantSpec>,
+        pool: Option<Arc<Pool>>,
+        routes: Option<Arc<Routes>>,
+    ) -> Self {
+        Self {
+            name: id.shared(),
+            slot,
+            state: spec.state,
+            has_shares: has_shares(spec),
+            has_taken: AtomicBool::new(false),
+            pool,
+            routes,
+            rest: Box::new(Rest { spec: Arc::clone(spec), live: OnceLock::new() }),
+        }
+    }
+
+    /// The same tenant with another spec or other parts: its number and live state stay.
+    pub(super) fn changed(
+        &self,
+        spec: &Arc<TenantSpec>,
+        pool: Option<Arc<Pool>>,
+        routes: Option<Arc<Routes>>,
+    ) -> Self {
+        let live = Arc::clone(self.allowance());
+        live.set_replay_memory(spec.replay_memory);
+        Self {
+            name: Arc::clone(&self.name),
+            slot: self.slot,
+            state: spec.state,
+            has_shares: has_shares(spec),
+            has_taken: AtomicBool::new(true),
+            pool,
+            routes,
+            rest: Box::new(Rest { spec: Arc::clone(spec), live: OnceLock::from(live) }),
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> &str {
-        &self.label.name
+        &self.name
+    }
+
+    /// Its number for metrics.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Its id and its number for metrics.
+    pub fn label(&self) -> Label {
+        Label { name: Arc::clone(&self.name), slot: self.slot }
+    }
+
+    /// The shares of its requests that leave something, where it has some of its own.
+    pub fn shares(&self) -> Shares {
+        if !self.has_shares {
+            return Shares::default();
+        }
+        let spec = &self.rest.spec;
+        Shares { log: spec.sample.map(Sample::of), traces: spec.trace_sample.map(Sample::of) }
     }
 
     /// What is answered while it is worked on.
     pub fn maintenance(&self) -> Option<&MaintenanceSpec> {
-        self.spec.maintenance.as_deref()
+        self.rest.spec.maintenance.as_deref()
+    }
+
+    /// Pages of its own in place of the gateway's answers.
+    pub fn error_pages(&self) -> Option<&ErrorPagesSpec> {
+        self.rest.spec.error_pages.as_deref()
+    }
+
+    /// What it was made from.
+    pub(super) fn spec(&self) -> &Arc<TenantSpec> {
+        &self.rest.spec
     }
 
     /// What it has taken of its retries and its memory for replays.
     pub fn allowance(&self) -> &Arc<Allowance> {
-        self.live.get_or_init(|| Arc::new(Allowance::new(self.spec.replay_memory)))
+        let rest = &self.rest;
+        let live = rest.live.get_or_init(|| Arc::new(Allowance::new(rest.spec.replay_memory)));
+        self.has_taken.store(true, Ordering::Relaxed);
+        live
     }
 
     /// A request came for the pool with this slot. Most tenants have never taken anything: theirs
-    /// is full, and a request of one of many tenants then has one place less to fetch.
+    /// is full, and a request of one of many tenants then has two places less to fetch.
     pub fn deposit(&self, pool: u32, fill: Fill) {
-        if let Some(allowance) = self.live.get() {
+        if self.has_taken.load(Ordering::Relaxed)
+            && let Some(allowance) = self.rest.live.get()
+        {
             allowance.deposit(pool, fill);
         }
     }
 
     /// Whether there is anything to find: many tenants have a pool alone.
     pub fn has_routes(&self) -> bool {
-        self.own.is_some() || !self.sets.is_empty()
+        self.routes.is_some()
     }
 
     /// The route that takes a request: the most specific one of its own and its sets' routes.
     pub fn find(&self, query: &Query<'_>) -> Option<&Arc<Route>> {
         let mut best: Option<&Arc<Route>> = None;
-        for set in self.own.iter().chain(&self.sets) {
+        for set in self.routes.iter().flat_map(|routes| routes.all()) {
             // Only a better rank wins: of equals, the earlier set's stays.
             if let Some(route) = set.find(query)
                 && best.is_none_or(|best| route.rank < best.rank)
@@ -78,5 +182,23 @@ impl Tenant {
             }
         }
         best
+    }
+}
+
+impl Routes {
+    /// Its own first, then those that it uses.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<RouteSet>> {
+        self.own.iter().chain(&self.sets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_request_reads_of_a_tenant_is_one_line_of_the_caches() {
+        let counts_of_holders = 2 * size_of::<usize>();
+        assert_eq!(size_of::<Tenant>() + counts_of_holders, 64);
     }
 }

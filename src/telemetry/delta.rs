@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::{EndpointId, Label};
 
+use super::by_slot::BySlot;
 use super::histogram::Histogram;
+use super::tenant_delta::{TenantDelta, TenantDeltas};
 
 /// How one attempt at an endpoint ended: the closed set of the `outcome` label. Never rename one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +95,7 @@ impl AttemptOutcome {
 /// What a worker counted since its last flush.
 #[derive(Debug, Default)]
 pub struct Delta {
-    pub(super) tenants: BySlot<TenantCounts>,
+    pub(super) tenants: TenantDeltas,
     pub(super) pools: BySlot<PoolCounts>,
     pub(super) endpoints: HashMap<EndpointId, EndpointCounts, BuildHasherDefault<IdHasher>>,
     /// By the listener's number.
@@ -110,28 +112,6 @@ pub struct Delta {
 /// The class of an answer's status, as the value of the `class` label: the hundred is the index.
 /// The first stands for an exchange that ended before it had an answer.
 pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-/// What is counted for one tenant. In this order, so that a request that went well touches the
-/// first two lines of the cache: with many tenants in use, each line is a miss.
-#[derive(Clone, Debug, Default)]
-#[repr(C)]
-pub(super) struct TenantCounts {
-    /// By pool. Most tenants have one: what is counted of it lies with the rest.
-    first: Option<ClassCounts>,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
-    pub(super) duration: Histogram,
-    /// A tenant has few, so that looking through them is the fastest way.
-    others: Vec<ClassCounts>,
-}
-
-/// Requests of one tenant to one pool, by class.
-#[derive(Clone, Debug)]
-pub(super) struct ClassCounts {
-    /// `None` where no pool was chosen.
-    pub(super) pool: Option<Label>,
-    pub(super) counts: [u64; CLASSES.len()],
-}
 
 /// What is counted for one pool.
 #[derive(Clone, Debug, Default)]
@@ -163,28 +143,11 @@ pub(super) struct Flow {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally(pub(super) Vec<(&'static str, u64)>);
 
-/// Values by [`Label`]: an array that finds a label's value by its number, and the values of
-/// those alone that were touched.
-#[derive(Debug)]
-pub(super) struct BySlot<T> {
-    /// By slot + 1 (0 stands for no label): the place in `touched` + 1, or 0.
-    places: Vec<u32>,
-    touched: Vec<Touched<T>>,
-}
-
-/// The value first: what is counted goes there, and the label is read at the flush.
-#[derive(Debug)]
-#[repr(C)]
-struct Touched<T> {
-    value: T,
-    label: Option<Label>,
-}
-
 impl Delta {
     /// Whether nothing was counted.
     pub(super) fn is_empty(&self) -> bool {
-        self.tenants.touched.is_empty()
-            && self.pools.touched.is_empty()
+        self.tenants.is_empty()
+            && self.pools.is_empty()
             && self.endpoints.is_empty()
             && self.listeners.is_empty()
             && self.exchanges == Flow::default()
@@ -211,6 +174,15 @@ impl Delta {
         }
     }
 
+    /// What is counted of requests of this tenant to this pool.
+    pub(super) fn tenant(
+        &mut self,
+        tenant: Option<&Label>,
+        pool: Option<&Label>,
+    ) -> &mut TenantDelta {
+        self.tenants.at(tenant, pool, &mut self.pools)
+    }
+
     pub(super) fn listener(&mut self, index: usize) -> &mut Flow {
         if index >= self.listeners.len() {
             self.listeners.resize(index + 1, Flow::default());
@@ -224,63 +196,6 @@ impl Delta {
             endpoint: Arc::clone(&endpoint.label),
             outcomes: [0; AttemptOutcome::ALL.len()],
         })
-    }
-}
-
-impl TenantCounts {
-    /// Requests, by pool.
-    pub(super) fn requests(&self) -> impl Iterator<Item = &ClassCounts> {
-        self.first.iter().chain(&self.others)
-    }
-
-    /// Counts one request to `pool` that was answered with `status`.
-    pub(super) fn request(&mut self, pool: Option<&Label>, status: u16) {
-        let class = usize::from(status / 100).min(CLASSES.len() - 1);
-        self.of_pool(pool).counts[class] += 1;
-    }
-
-    /// Adds what another one counted. Matches pools by name: a pool that was removed and came
-    /// back may have another number.
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.merge_under(other, |pool| pool);
-    }
-
-    /// Adds what one of many tenants counted, whose pools are one.
-    pub(super) fn fold(&mut self, other: &Self, pools: &Label) {
-        self.merge_under(other, |_| pools);
-    }
-
-    fn merge_under<'l>(&mut self, other: &'l Self, rename: impl Fn(&'l Label) -> &'l Label) {
-        for more in other.requests() {
-            let pool = more.pool.as_ref().map(&rename);
-            let name = pool.map(|pool| &pool.name);
-            let same = |known: &ClassCounts| known.pool.as_ref().map(|p| &p.name) == name;
-            add_each(&mut self.of(same, pool).counts, &more.counts);
-        }
-        self.duration.merge(&other.duration);
-        self.bytes_in += other.bytes_in;
-        self.bytes_out += other.bytes_out;
-    }
-
-    fn of_pool(&mut self, pool: Option<&Label>) -> &mut ClassCounts {
-        let slot = pool.map(|pool| pool.slot);
-        self.of(|counts| counts.pool.as_ref().map(|pool| pool.slot) == slot, pool)
-    }
-
-    fn of(
-        &mut self,
-        same: impl Fn(&ClassCounts) -> bool,
-        pool: Option<&Label>,
-    ) -> &mut ClassCounts {
-        let new = || ClassCounts { pool: pool.cloned(), counts: [0; CLASSES.len()] };
-        if self.first.as_ref().is_none_or(&same) {
-            return self.first.get_or_insert_with(new);
-        }
-        let place = self.others.iter().position(same).unwrap_or_else(|| {
-            self.others.push(new());
-            self.others.len() - 1
-        });
-        &mut self.others[place]
     }
 }
 
@@ -326,69 +241,11 @@ impl Tally {
     }
 }
 
-impl<T> Default for BySlot<T> {
-    fn default() -> Self {
-        Self { places: Vec::new(), touched: Vec::new() }
-    }
-}
-
-impl<T: Default> BySlot<T> {
-    /// The value of `label`, or of no label.
-    pub(super) fn at(&mut self, label: Option<&Label>) -> &mut T {
-        let index = index(label);
-        let place = match self.places.get(index) {
-            Some(place) if *place != 0 => *place as usize,
-            _ => self.touch(index, label),
-        };
-        &mut self.touched[place - 1].value
-    }
-
-    /// The values that were touched.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Option<&Label>, &T)> {
-        self.touched.iter().map(|touched| (touched.label.as_ref(), &touched.value))
-    }
-
-    /// The value of the label with this number, where it was touched.
-    pub(super) fn find(&self, slot: u32) -> Option<&T> {
-        let place = *self.places.get(slot as usize + 1)?;
-        self.touched.get((place as usize).checked_sub(1)?).map(|touched| &touched.value)
-    }
-
-    /// Forgets the values; the array that finds them stays.
-    pub(super) fn clear(&mut self) {
-        drop(self.take());
-    }
-
-    /// Moves out the values; the array that finds them stays.
-    fn take(&mut self) -> Self {
-        for touched in &self.touched {
-            self.places[index(touched.label.as_ref())] = 0;
-        }
-        let next = Vec::with_capacity(self.touched.len());
-        Self { places: Vec::new(), touched: std::mem::replace(&mut self.touched, next) }
-    }
-
-    #[cold]
-    fn touch(&mut self, index: usize, label: Option<&Label>) -> usize {
-        if index >= self.places.len() {
-            self.places.resize(index + 1, 0);
-        }
-        self.touched.push(Touched { value: T::default(), label: label.cloned() });
-        let place = self.touched.len();
-        self.places[index] = u32::try_from(place).unwrap_or(0);
-        place
-    }
-}
-
 /// Adds `more` to `counts`, place by place.
 pub(super) fn add_each(counts: &mut [u64], more: &[u64]) {
     for (count, more) in counts.iter_mut().zip(more) {
         *count += more;
     }
-}
-
-fn index(label: Option<&Label>) -> usize {
-    label.map_or(0, |label| label.slot as usize + 1)
 }
 
 /// Hashes an [`EndpointId`]: a number that nobody outside chooses, so that one multiplication

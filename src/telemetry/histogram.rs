@@ -28,23 +28,38 @@ const NANOS_A_SECOND: f64 = 1e9;
 /// One for each bound and one for what is longer than the last.
 pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
 
-/// Counts by duration. In this order: the sum beside the buckets of what is fast.
+/// Counts by duration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
 pub struct Histogram {
     sum_nanos: u64,
     counts: [u64; BUCKETS],
 }
 
+/// What was counted between two flushes: half as large, since there may be one for each tenant. In
+/// this order: the sum beside the buckets of what is fast.
+#[derive(Clone, Debug, Default)]
+#[repr(C)]
+pub(super) struct ShortHistogram {
+    sum_nanos: u64,
+    counts: [u32; BUCKETS],
+}
+
 impl Histogram {
     /// Counts one duration.
     pub fn observe(&mut self, duration: Duration) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.partition_point(|bound| *bound < nanos);
+        let (nanos, bucket) = place(duration);
         if let Some(count) = self.counts.get_mut(bucket) {
             *count += 1;
         }
         self.sum_nanos = self.sum_nanos.saturating_add(nanos);
+    }
+
+    /// Adds what was counted since the last flush.
+    pub(super) fn add(&mut self, short: &ShortHistogram) {
+        for (count, more) in self.counts.iter_mut().zip(short.counts) {
+            *count += u64::from(more);
+        }
+        self.sum_nanos = self.sum_nanos.saturating_add(short.sum_nanos);
     }
 
     /// Adds what another one counted.
@@ -77,6 +92,28 @@ impl Histogram {
             Some((*bound as f64 / NANOS_A_SECOND, *sum))
         })
     }
+}
+
+impl ShortHistogram {
+    /// The counts of all buckets.
+    pub(super) fn buckets(&self) -> &[u32; BUCKETS] {
+        &self.counts
+    }
+
+    /// Counts one duration.
+    pub(super) fn observe(&mut self, duration: Duration) {
+        let (nanos, bucket) = place(duration);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count = count.saturating_add(1);
+        }
+        self.sum_nanos = self.sum_nanos.saturating_add(nanos);
+    }
+}
+
+/// A duration in nanoseconds, and the number of its bucket.
+fn place(duration: Duration) -> (u64, usize) {
+    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    (nanos, BOUNDS.partition_point(|bound| *bound < nanos))
 }
 
 /// The time in seconds within which this share of what was counted lay, as Prometheus reckons it:
@@ -128,12 +165,30 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_duration_does_not_wrap() {
-        let mut histogram = Histogram::default();
-        histogram.observe(Duration::MAX);
-        histogram.observe(Duration::MAX);
+    fn what_was_counted_between_flushes_adds_up() {
+        let (mut all, mut sums) = (Histogram::default(), Histogram::default());
+        for _ in 0..2 {
+            let mut short = ShortHistogram::default();
+            for millis in [0, 1, 20, 31_000] {
+                short.observe(Duration::from_millis(millis));
+                all.observe(Duration::from_millis(millis));
+            }
+            sums.add(&short);
+        }
 
-        assert_eq!(histogram.count(), 2);
+        assert_eq!(sums, all);
+    }
+
+    #[test]
+    fn an_absurd_duration_does_not_wrap() {
+        let (mut histogram, mut short) = (Histogram::default(), ShortHistogram::default());
+        for _ in 0..2 {
+            histogram.observe(Duration::MAX);
+            short.observe(Duration::MAX);
+        }
+        histogram.add(&short);
+
+        assert_eq!(histogram.count(), 4);
         assert!(histogram.sum_seconds() > 1e9);
     }
 

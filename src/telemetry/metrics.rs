@@ -71,6 +71,9 @@ pub static FAMILIES: &[&Family] = &[
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_ERRORS,
     &LOG_DROPPED,
+    &TRACE_SPANS,
+    &TRACE_EXPORTS,
+    &TRACE_QUEUE,
     &ADMIN_WATCHERS,
     &ADMIN_WATCHERS_REFUSED,
     &TASK_PANICS,
@@ -402,6 +405,30 @@ pub static LOG_DROPPED: Family = Family {
     name: "tenantry_log_dropped_total",
     help: "Lines of the gateway's own log that found the queue full or could not be written",
     kind: Kind::Counter,
+    labels: &[],
+};
+
+/// `tenantry_trace_spans_total`
+pub static TRACE_SPANS: Family = Family {
+    name: "tenantry_trace_spans_total",
+    help: "Spans by what became of them: exported, or lost and why",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
+
+/// `tenantry_trace_exports_total`
+pub static TRACE_EXPORTS: Family = Family {
+    name: "tenantry_trace_exports_total",
+    help: "Requests to the collector of traces, by result; one that may succeed later is made again",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
+
+/// `tenantry_trace_queue_traces`
+pub static TRACE_QUEUE: Family = Family {
+    name: "tenantry_trace_queue_traces",
+    help: "Traces that wait to be exported",
+    kind: Kind::Gauge,
     labels: &[],
 };
 

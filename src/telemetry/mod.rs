@@ -13,9 +13,13 @@ pub mod metrics;
 pub mod recent;
 pub mod record;
 pub mod registry;
+pub mod sample;
 pub mod tenants;
+pub mod trace;
 pub mod tracing;
 
+mod by_slot;
 mod exposition;
 mod sums;
+mod tenant_delta;
 mod totals;

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use crate::model::ids::Label;
 
+use super::trace::Trace;
+
 /// How an exchange ended for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -37,8 +39,12 @@ pub struct Record {
     /// The request's protocol version.
     pub version: Version,
     /// Host, path with query, and user agent; only where this exchange leaves a line in the
-    /// access log.
+    /// access log, or spans.
     pub line: Option<Box<Line>>,
+    /// Whether it leaves a line in the access log.
+    pub logged: bool,
+    /// The trace that it belongs to, where there is tracing.
+    pub trace: Option<Box<Trace>>,
     /// Target and host as the client sent them, where they were changed on the request's way and a
     /// failure would still leave a line.
     pub asked: Option<(PathAndQuery, Option<HeaderValue>)>,

@@ -8,7 +8,9 @@ use foldhash::fast::RandomState;
 
 use crate::model::ids::Label;
 
-use super::delta::TenantCounts;
+use super::delta::CLASSES;
+use super::histogram::Histogram;
+use super::tenant_delta::TenantDelta;
 
 /// Sums of tenants.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub(super) struct TenantSums {
     most: usize,
     /// By slot: the place in `named` + 1, 0 for one that was not seen, or [`FOLDED`].
     places: Vec<u32>,
+    /// By slot: what workers have told of those that are live.
+    labels: Vec<Option<Arc<str>>>,
     named: Vec<Named>,
     names: HashMap<Arc<str>, u32, RandomState>,
     /// What named no tenant that is known.
@@ -26,14 +30,40 @@ pub(super) struct TenantSums {
     folded: usize,
     /// Who is live; `None` where nobody has told.
     live: Option<Slots>,
-    /// The name of the others and of their pools.
-    other: Label,
 }
 
 #[derive(Clone, Debug)]
 struct Named {
     label: Label,
     counts: TenantCounts,
+}
+
+/// What was counted for one tenant.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TenantCounts {
+    /// By pool: few, so that looking through them is the fastest way.
+    pub(super) requests: Vec<ClassCounts>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) duration: Histogram,
+}
+
+/// Requests of one tenant to one pool, by class.
+#[derive(Clone, Debug)]
+pub(super) struct ClassCounts {
+    pub(super) pool: PoolName,
+    pub(super) counts: [u64; CLASSES.len()],
+}
+
+/// Which pool it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PoolName {
+    /// None was chosen.
+    None,
+    /// Its place among the sums of pools.
+    Place(u32),
+    /// One of the many that tenants without a name of their own have.
+    Other,
 }
 
 /// The numbers of tenants.
@@ -46,13 +76,13 @@ impl TenantSums {
         Self {
             most,
             places: Vec::new(),
+            labels: Vec::new(),
             named: Vec::new(),
             names: HashMap::default(),
             nobody: None,
             others: None,
             folded: 0,
             live: None,
-            other: Label { name: OTHER.into(), slot: u32::MAX },
         }
     }
 
@@ -71,6 +101,11 @@ impl TenantSums {
                 *place = 0;
             }
         }
+        for (slot, label) in (0..).zip(&mut self.labels) {
+            if !live.contains(slot) {
+                *label = None;
+            }
+        }
         self.named.retain(|named| live.contains(named.label.slot));
         self.names.clear();
         for (place, named) in (1..).zip(&self.named) {
@@ -82,17 +117,32 @@ impl TenantSums {
         self.live = Some(live);
     }
 
-    /// Adds what was counted.
-    pub(super) fn merge(&mut self, tenant: Option<&Label>, counts: &TenantCounts) {
-        let Some(tenant) = tenant else {
-            self.nobody.get_or_insert_default().merge(counts);
+    /// Hears of names and their numbers. Those that are gone have none any more.
+    pub(super) fn learn(&mut self, labels: &[Label]) {
+        for Label { name, slot } in labels {
+            if self.live.as_ref().is_some_and(|live| !live.contains(*slot)) {
+                continue;
+            }
+            let at = *slot as usize;
+            if at >= self.labels.len() {
+                self.labels.resize(at + 1, None);
+            }
+            self.labels[at] = Some(Arc::clone(name));
+        }
+    }
+
+    /// Adds what was counted of requests to this pool.
+    pub(super) fn merge(&mut self, pool: PoolName, delta: &TenantDelta) {
+        let Some(slot) = delta.tenant.checked_sub(1) else {
+            self.nobody.get_or_insert_default().add(pool, delta);
             return;
         };
-        let named = self.place(tenant).and_then(|place| self.named.get_mut(place as usize - 1));
-        match named {
-            Some(named) => named.counts.merge(counts),
+        let named = self.place(slot).and_then(|place| self.named.get_mut(place as usize - 1));
+        match (named, pool) {
+            (Some(named), pool) => named.counts.add(pool, delta),
+            (None, PoolName::None) => self.others.get_or_insert_default().add(pool, delta),
             // One tenant has few pools, and all others together as many as there are.
-            None => self.others.get_or_insert_default().fold(counts, &self.other),
+            (None, _) => self.others.get_or_insert_default().add(PoolName::Other, delta),
         }
     }
 
@@ -110,7 +160,7 @@ impl TenantSums {
     pub(super) fn since_start(&self, tenant: &str) -> Option<(u64, u64)> {
         let place = *self.names.get(tenant)? as usize;
         let counts = &self.named.get(place.checked_sub(1)?)?.counts;
-        Some(counts.requests().fold((0, 0), |(all, failed), of_pool| {
+        Some(counts.requests.iter().fold((0, 0), |(all, failed), of_pool| {
             (all + of_pool.counts.iter().sum::<u64>(), failed + of_pool.counts[5])
         }))
     }
@@ -121,68 +171,94 @@ impl TenantSums {
     }
 
     /// The place of a tenant with a name, counted from 1; `None` for one among the others.
-    fn place(&mut self, tenant: &Label) -> Option<u32> {
-        match self.places.get(tenant.slot as usize) {
+    fn place(&mut self, slot: u32) -> Option<u32> {
+        match self.places.get(slot as usize) {
             Some(&FOLDED) if self.named.len() >= self.most => None,
-            Some(0 | &FOLDED) | None => self.seek(tenant),
+            Some(0 | &FOLDED) | None => self.seek(slot),
             Some(place) => Some(*place),
         }
     }
 
     #[cold]
-    fn seek(&mut self, tenant: &Label) -> Option<u32> {
-        let slot = tenant.slot as usize;
-        let known = self.names.get(&tenant.name).copied();
-        if known.is_none() && self.live.as_ref().is_some_and(|live| !live.contains(tenant.slot)) {
-            return None; // the last words of one that is gone
+    fn seek(&mut self, slot: u32) -> Option<u32> {
+        let at = slot as usize;
+        // None: the last words of one that is gone.
+        let name = Arc::clone(self.labels.get(at)?.as_ref()?);
+        if at >= self.places.len() {
+            self.places.resize(at + 1, 0);
         }
-        if slot >= self.places.len() {
-            self.places.resize(slot + 1, 0);
-        }
-        let was_folded = self.places.get(slot) == Some(&FOLDED);
-        let place = known.or_else(|| self.enter(tenant));
+        let was_folded = self.places[at] == FOLDED;
+        let known = self.names.get(&name).copied();
+        let place = known.or_else(|| self.enter(Label { name, slot }));
         match (was_folded, place) {
             (true, Some(_)) => self.folded -= 1,
             (false, None) => self.folded += 1,
             _ => {}
         }
-        if let Some(own) = self.places.get_mut(slot) {
-            *own = place.unwrap_or(FOLDED);
-        }
+        self.places[at] = place.unwrap_or(FOLDED);
         place
     }
 
     /// Gives a tenant a name of its own where there is room. One that is called as the others are
     /// is among them.
-    fn enter(&mut self, tenant: &Label) -> Option<u32> {
-        if self.named.len() >= self.most || tenant.name == self.other.name {
+    fn enter(&mut self, tenant: Label) -> Option<u32> {
+        if self.named.len() >= self.most || *tenant.name == *OTHER {
             return None;
         }
-        self.named.push(Named { label: tenant.clone(), counts: TenantCounts::default() });
+        let name = Arc::clone(&tenant.name);
+        self.named.push(Named { label: tenant, counts: TenantCounts::default() });
         let place = u32::try_from(self.named.len()).ok()?;
-        self.names.insert(Arc::clone(&tenant.name), place);
+        self.names.insert(name, place);
         Some(place)
     }
 }
 
+impl TenantCounts {
+    fn add(&mut self, pool: PoolName, delta: &TenantDelta) {
+        let at = self.requests.iter().position(|of| of.pool == pool).unwrap_or_else(|| {
+            self.requests.push(ClassCounts { pool, counts: [0; CLASSES.len()] });
+            self.requests.len() - 1
+        });
+        for (sum, count) in self.requests[at].counts.iter_mut().zip(delta.requests) {
+            *sum += u64::from(count);
+        }
+        self.duration.add(&delta.duration);
+        self.bytes_in += delta.bytes_in;
+        self.bytes_out += delta.bytes_out;
+    }
+}
+
+impl PoolName {
+    /// What stands for the pool of those that have no name of their own.
+    pub(super) const OTHER: &str = OTHER;
+}
+
 impl Slots {
-    fn contains(&self, slot: u32) -> bool {
+    /// Whether this one is among them.
+    pub(super) fn contains(&self, slot: u32) -> bool {
         let word = self.0.get(slot as usize / 64).copied().unwrap_or_default();
         word >> (slot % 64) & 1 == 1
+    }
+
+    /// Takes one in; whether it was not there.
+    pub(super) fn insert(&mut self, slot: u32) -> bool {
+        let word = slot as usize / 64;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        let before = self.0[word];
+        self.0[word] |= 1 << (slot % 64);
+        self.0[word] != before
     }
 }
 
 impl FromIterator<u32> for Slots {
     fn from_iter<I: IntoIterator<Item = u32>>(slots: I) -> Self {
-        let mut words = Vec::new();
+        let mut all = Self::default();
         for slot in slots {
-            let word = slot as usize / 64;
-            if word >= words.len() {
-                words.resize(word + 1, 0);
-            }
-            words[word] |= 1 << (slot % 64);
+            all.insert(slot);
         }
-        Self(words)
+        all
     }
 }
 
@@ -198,20 +274,26 @@ mod tests {
         Label { name: format!("t{slot}").into(), slot }
     }
 
-    /// One request of each of these tenants, to a pool of its own.
+    /// One request of each of these tenants to a pool of its own, and one to none.
     fn count(sums: &mut TenantSums, slots: impl IntoIterator<Item = u32>) {
         for slot in slots {
-            let mut counts = TenantCounts::default();
-            counts.request(Some(&Label { name: format!("p{slot}").into(), slot }), 200);
-            counts.request(None, 404);
-            sums.merge(Some(&label(slot)), &counts);
+            sums.learn(&[label(slot)]);
+            for pool in [PoolName::Place(slot), PoolName::None] {
+                sums.merge(pool, &one_of(slot + 1));
+            }
         }
+    }
+
+    fn one_of(tenant: u32) -> TenantDelta {
+        let mut delta = TenantDelta::of(tenant, 0);
+        delta.request(200, std::time::Duration::ZERO, (0, 0));
+        delta
     }
 
     /// The names and how many requests each has.
     fn shown(sums: &TenantSums) -> Vec<(&str, u64)> {
         let total = |counts: &TenantCounts| {
-            counts.requests().map(|of_pool| of_pool.counts.iter().sum::<u64>()).sum()
+            counts.requests.iter().map(|of_pool| of_pool.counts.iter().sum::<u64>()).sum()
         };
         sums.sorted().map(|(name, counts)| (name, total(counts))).collect()
     }
@@ -219,16 +301,15 @@ mod tests {
     #[test]
     fn the_first_that_are_seen_have_names_and_the_rest_are_one() {
         let mut sums = TenantSums::new(2);
-        sums.merge(None, &TenantCounts::default());
+        sums.merge(PoolName::None, &one_of(0));
 
         count(&mut sums, [5, 1, 3, 4, 3, 1, 5]);
 
-        assert_eq!(shown(&sums), [("", 0), ("_other", 6), ("t1", 4), ("t5", 4)]);
+        assert_eq!(shown(&sums), [("", 1), ("_other", 6), ("t1", 4), ("t5", 4)]);
         assert_eq!(sums.folded(), 2);
         let others = sums.others.as_ref().unwrap();
-        let pools: Vec<_> =
-            others.requests().map(|of| of.pool.as_ref().map(|p| &*p.name)).collect();
-        assert_eq!(pools, [Some("_other"), None], "their pools are one, too");
+        let pools: Vec<_> = others.requests.iter().map(|of| of.pool).collect();
+        assert_eq!(pools, [PoolName::Other, PoolName::None], "their pools are one, too");
     }
 
     #[test]
@@ -263,11 +344,11 @@ mod tests {
     #[test]
     fn a_name_that_the_others_have_is_no_second_series() {
         let mut sums = TenantSums::new(10);
-        let counts = TenantCounts::default();
-        sums.merge(Some(&Label { name: OTHER.into(), slot: 0 }), &counts);
-        sums.merge(Some(&label(1)), &counts);
+        sums.learn(&[Label { name: OTHER.into(), slot: 0 }, label(1)]);
+        sums.merge(PoolName::None, &one_of(1));
+        sums.merge(PoolName::None, &one_of(2));
 
-        assert_eq!(shown(&sums), [("_other", 0), ("t1", 0)]);
+        assert_eq!(shown(&sums), [("_other", 1), ("t1", 1)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::delta::{
 use super::exposition::Samples;
 use super::metrics::{self, Family};
 use super::sums::Sums;
-use super::tenants::TenantSums;
+use super::tenants::{PoolName, TenantSums};
 
 /// The sums of all deltas.
 #[derive(Clone, Debug)]
@@ -64,8 +64,11 @@ impl Totals {
 
     /// Adds what a worker counted.
     pub(super) fn merge(&mut self, delta: &Delta) {
-        for (tenant, counts) in delta.tenants.iter() {
-            self.tenants.merge(tenant, counts);
+        self.tenants.learn(delta.tenants.fresh());
+        self.pools.learn(delta.pools.fresh());
+        for counts in delta.tenants.iter() {
+            let pool = self.pools.place(counts.pool).map_or(PoolName::None, PoolName::Place);
+            self.tenants.merge(pool, counts);
         }
         for (pool, counts) in delta.pools.iter() {
             self.pools.at(pool).merge(counts);
@@ -122,8 +125,12 @@ impl Totals {
         let mut duration = Samples::of(&metrics::REQUEST_DURATION);
         let mut bytes = Samples::of(&metrics::BODY_BYTES);
         for (tenant, counts) in self.tenants.sorted() {
-            for of_pool in counts.requests() {
-                let pool = of_pool.pool.as_ref().map_or("", |pool| pool.name.as_ref());
+            for of_pool in &counts.requests {
+                let pool = match of_pool.pool {
+                    PoolName::None => "",
+                    PoolName::Place(place) => self.pools.name(place).map_or("", AsRef::as_ref),
+                    PoolName::Other => PoolName::OTHER,
+                };
                 for (class, count) in CLASSES.iter().zip(of_pool.counts) {
                     if count > 0 {
                         requests.count(&[tenant, pool, class], count);

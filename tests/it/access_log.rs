@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::world::client::{Frames, Hyper, ask, get};
-use crate::world::config::{NO_RETRY, pool};
+use crate::world::client::{Client, Frames, Hyper, ask, get};
+use crate::world::config::{NO_RETRY, one_tenant, pool};
 use crate::world::eventually;
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
@@ -139,4 +139,24 @@ async fn a_format_of_ones_own_tells_what_it_names_and_masks_secrets() {
 
     let lines = lines(&gateway, 1).await;
     assert_eq!(lines, ["acme 200 /a?Invite=***&sig=***&b=1 *** *** - {}"]);
+}
+
+/// What waits in the queue of the log was as much as clients cared to send.
+#[tokio::test]
+async fn values_that_are_long_are_cut_with_a_mark() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start_with(&log(""), &one_tenant(&[origin.address])).await;
+    let id = "x".repeat(128);
+    let long = format!("GET /{}", "p".repeat(6000));
+    let mut request = format!("{long} HTTP/1.1\r\nHost: shop.example\r\nX-Tenant-ID: acme\r\n");
+    request.push_str(&format!("X-Request-ID: {id}\r\nUser-Agent: "));
+    let request = [request.as_bytes(), &[0xff; 3000], b"\r\n\r\n"].concat();
+
+    assert_eq!(Client::connect(gateway.address()).await.ask(request).await.status, 200);
+
+    let line = objects(&gateway, 1).await.remove(0);
+    let (path, agent) = (line["path"].as_str().unwrap(), line["user_agent"].as_str().unwrap());
+    assert_eq!(path, format!("/{}\u{2026}", "p".repeat(4095)));
+    assert_eq!(agent, format!("{}\u{2026}", "\u{fffd}".repeat(341)), "{agent}");
+    assert_eq!(line["request_id"], id);
 }

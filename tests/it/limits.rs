@@ -11,6 +11,7 @@ use crate::world::client::{Client, Frames, Hyper, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
+use crate::world::pki::{Authority, Wishes};
 use crate::world::tls::Certificates;
 use crate::world::within;
 
@@ -56,6 +57,30 @@ async fn at_the_limit_the_connection_that_is_idle_for_longest_makes_room() {
     gateway.metric_becomes(&rejected("evicted"), 2.0).await;
     let open = format!("tenantry_downstream_connections{{listener=\"{}\"}}", gateway.address());
     gateway.metric_becomes(&open, 3.0).await;
+}
+
+/// They kept everybody out for as long as a handshake may take, and came again then.
+#[tokio::test]
+async fn connections_that_have_not_begun_their_handshake_make_room() {
+    let origin = Origin::saying("hello").await;
+    let authority = Authority::new();
+    let pair = authority.server(&["shop.example"]);
+    let tls = format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.tls]\n{}\n", pair.keys);
+    let more = format!("{tls}[downstream]\nmax-connections = 2\nhandshake-timeout = \"60s\"");
+    let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
+    let secure = gateway.listeners(2).await[1];
+    let mut first = Client::connect(secure).await;
+    let mut second = Client::connect(secure).await;
+    let open = format!("tenantry_downstream_connections{{listener=\"{secure}\"}}");
+    gateway.metric_becomes(&open, 2.0).await;
+
+    let mut plain = Client::connect(gateway.address()).await;
+    assert_eq!(status(&mut plain).await, 200);
+    let client = Wishes::of(&authority).client();
+    assert!(client.is_served(secure, "shop.example").await);
+
+    assert!(first.is_closed().await && second.is_closed().await);
+    gateway.metric_becomes(&rejected("evicted"), 2.0).await;
 }
 
 #[tokio::test]

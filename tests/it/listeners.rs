@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -162,6 +163,132 @@ async fn a_file_that_is_wrong_changes_nothing_and_keys_for_the_next_start_are_na
     assert_eq!(status["gateway"]["needs_restart"], serde_json::json!(["drain"]));
     assert_eq!(gateway.listeners(1).await, [gateway.address()]);
     assert_eq!(gateway.get("/").await.status, 200);
+}
+
+/// A file that is emptied meant the defaults: a plain listener on all addresses.
+#[tokio::test]
+async fn a_file_that_is_emptied_closes_and_opens_nothing() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start_with(END, &one_tenant(&[origin.address])).await;
+    let path = gateway.path("gateway.toml");
+    let text = fs::read_to_string(&path).expect("the file");
+
+    for emptied in ["", "\n  \n", "\u{feff}"] {
+        fs::write(&path, emptied).expect("empty it");
+        let told = refusal(&gateway).await;
+        assert!(told.contains("is empty"), "{told}");
+        assert_eq!(gateway.listeners(1).await, [gateway.address()]);
+        assert_eq!(gateway.get("/").await.status, 200);
+        fs::write(&path, &text).expect("write it");
+        is_good(&gateway).await;
+    }
+}
+
+/// The first half of a file may be a file without the second listener.
+#[tokio::test]
+async fn a_file_that_is_half_written_for_a_moment_closes_no_listener() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start_with(END, &one_tenant(&[origin.address])).await;
+    gateway.edit_gateway(END, ANOTHER);
+    let both = gateway.listeners(2).await;
+    let mut idle = Client::connect(both[1]).await;
+    assert_eq!(idle.ask(head("GET /", FIELDS)).await.status, 200);
+    let path = gateway.path("gateway.toml");
+    let text = fs::read_to_string(&path).expect("the file");
+    let half = text.find(ANOTHER).expect("the second listener");
+
+    fs::write(&path, &text[..half]).expect("write a half");
+    sleep(Duration::from_millis(300)).await;
+    fs::write(&path, &text).expect("write the rest");
+    within("a reload", gateway.app.reload()).await;
+
+    assert_eq!(idle.ask(head("GET /", FIELDS)).await.status, 200, "it was not asked to leave");
+    assert_eq!(gateway.listeners(2).await, both);
+}
+
+#[tokio::test]
+async fn a_listener_that_is_added_in_the_drain_is_not_opened() {
+    let origin = Origin::start([Step::ok("slow").held()]).await;
+    let gateway = Gateway::start_with(END, &one_tenant(&[origin.address])).await;
+    let mut busy = Client::connect(gateway.address()).await;
+    busy.send(head("GET /", FIELDS)).await;
+    origin.wait_for(1).await;
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let admin = gateway.app.admin_address().expect("an admin API");
+    let file = gateway.path("gateway.toml");
+    let ask = |line| async move {
+        let request = head(line, &["Host: localhost", "Content-Length: 0"]);
+        Client::connect(admin).await.ask(request).await.status
+    };
+
+    let edit = async {
+        within("the drain", async { while ask("GET /readyz").await != 503 {} }).await;
+        let more = format!("[[listeners]]\naddress = \"{free}\"\n{END}");
+        let text = fs::read_to_string(&file).expect("the file");
+        fs::write(&file, text.replacen(END, &more, 1)).expect("edit it");
+        // Whoever still follows the file reads it before this is answered.
+        ask("POST /api/v1/reload").await;
+        let opened = TcpStream::connect(free).await.is_ok();
+        origin.release();
+        (opened, busy.answer_to("GET").await.status)
+    };
+    let (ended, (opened, status)) = tokio::join!(gateway.stop(), edit);
+
+    assert!(!opened, "nobody would accept from it");
+    assert_eq!((ended.cut_off, status), (0, 200));
+}
+
+#[tokio::test]
+async fn addresses_of_which_one_takes_all_are_added_beside_each_other() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start_with(END, &one_tenant(&[origin.address])).await;
+    let free = TcpListener::bind("0.0.0.0:0").expect("a port").local_addr().expect("its address");
+    let [all, own] = [format!("0.0.0.0:{}", free.port()), format!("127.0.0.1:{}", free.port())];
+    let with = |addresses: &[&str]| {
+        let entries = addresses.iter().map(|at| format!("[[listeners]]\naddress = \"{at}\"\n"));
+        format!("{}{END}", entries.collect::<String>())
+    };
+
+    gateway.edit_gateway(END, &with(&[&all]));
+    gateway.listeners(2).await;
+    gateway.edit_gateway(&with(&[&all]), &with(&[&all, &own]));
+    gateway.listeners(3).await;
+
+    is_good(&gateway).await;
+    let loopback = own.parse().expect("an address");
+    assert_eq!(get(loopback, "acme", "/").await.status, 200);
+    gateway.edit_gateway(&with(&[&all, &own]), &with(&[&own]));
+    gateway.listeners(2).await;
+    assert_eq!(get(loopback, "acme", "/").await.status, 200);
+}
+
+/// `[::]` was opened beside it for IPv6 alone, which cannot be changed.
+#[tokio::test]
+async fn ipv4_is_not_lost_when_the_address_for_it_is_taken_out_beside_the_one_for_both() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start_with(END, &one_tenant(&[origin.address])).await;
+    let free = TcpListener::bind("0.0.0.0:0").expect("a port").local_addr().expect("its address");
+    let [v4, v6] = [format!("0.0.0.0:{}", free.port()), format!("[::]:{}", free.port())];
+    let with = |addresses: &[&str]| {
+        let entries = addresses.iter().map(|at| format!("[[listeners]]\naddress = \"{at}\"\n"));
+        format!("{}{END}", entries.collect::<String>())
+    };
+    let is_served = || async {
+        let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], free.port()));
+        get(loopback, "acme", "/").await.status == 200
+    };
+
+    gateway.edit_gateway(END, &with(&[&v4]));
+    gateway.listeners(2).await;
+    gateway.edit_gateway(&with(&[&v4]), &with(&[&v6]));
+    let told = refusal(&gateway).await;
+    assert!(told.contains(&format!("{v6} would take no IPv4")), "{told}");
+    assert!(is_served().await);
+    gateway.edit_gateway(&with(&[&v6]), &with(&[]));
+    gateway.listeners(1).await;
+    gateway.edit_gateway(END, &with(&[&v6]));
+    gateway.listeners(2).await;
+    assert!(is_served().await, "it takes both");
 }
 
 #[tokio::test]

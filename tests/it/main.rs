@@ -33,6 +33,7 @@ mod smuggling;
 mod streams;
 mod tenants;
 mod tls;
+mod traces;
 mod tunnels;
 mod unix;
 mod world;

@@ -7,33 +7,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
-
 use crate::base::network::Peers;
-use crate::base::units::{ByteSize, Percent};
+use crate::base::units::ByteSize;
 use crate::config::faults::Faults;
 use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::problem::Problems;
 use crate::config::raw::{
-    AccessLog, Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory,
-    ProxyProtocol, TrustedProxies,
+    Admin, At, Dns, Downstream, Drain, Gateway, Listener, Log, Memory, ProxyProtocol,
+    TrustedProxies,
 };
 use crate::config::spec::{
-    AccessLogFormat, AccessLogOutput, AccessLogSpec, ChainField, DnsSpec, DownstreamSpec,
-    DrainSpec, FileMode, GatewaySpec, ListenerSpec, LogFormat, LogSpec, MaskSpec, MetricsSpec,
-    NamedPath, TrustedProxiesSpec,
+    ChainField, DnsSpec, DownstreamSpec, DrainSpec, FileMode, GatewaySpec, ListenerSpec, LogFormat,
+    LogSpec, MetricsSpec, NamedPath, TrustedProxiesSpec,
 };
 use crate::config::substitute::{Lookup, substitute};
-use crate::config::text::{AccessOutput, FilePath, StateFolder, Written};
+use crate::config::text::{FilePath, StateFolder, Written};
 use crate::config::tree::{parse, read};
-use crate::model::address::Address;
+use crate::model::address::{Address, overlap};
 
-use super::{above_zero, beside, tls};
+use super::{above_zero, access_log, beside, tls};
 
 /// Checks `gateway.toml`, the one file of `files`.
 pub(in crate::config) fn check(files: &Files, lookup: Lookup<'_>) -> Result<GatewaySpec, Problems> {
+    if files.are_blank() {
+        // While it runs, listeners would close that somebody is about to write again.
+        let what = "the file is empty, as while it is being written".to_owned();
+        let hint = "write what differs from the defaults, or a comment to have them all";
+        return Err(Problems::of_file(&files.root, what, hint));
+    }
     let mut faults = Faults::new(&files.files);
     let key = Key::root(0);
     let text = files.files.first().map_or("", |file| file.text.as_ref());
@@ -69,10 +71,13 @@ fn meaning(
         workers: raw.workers.map_or_else(cores, |workers| workers.size()),
         dns: dns(raw.dns, &key.name("dns"), faults),
         log: log(raw.log),
-        access_log: access_log(raw.access_log, folder, &key.name("access-log"), faults),
+        access_log: access_log::check(raw.access_log, folder, &key.name("access-log"), faults),
         metrics: MetricsSpec {
             tenants: raw.metrics.and_then(|raw| raw.tenants).map_or(1000, |tenants| tenants.size()),
         },
+        tracing: raw
+            .tracing
+            .and_then(|raw| super::tracing::check(raw, folder, &key.name("tracing"), faults)),
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
         buffers: buffers(raw.memory, &key.name("memory"), faults),
         drain: drain(raw.drain),
@@ -243,14 +248,29 @@ fn admin(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<SocketAddr> {
-    let Some(At { value: address, start }) = raw.and_then(|admin| admin.address) else {
-        return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)));
+    let written = raw.and_then(|admin| admin.address);
+    let start = written.as_ref().map(|at| at.start);
+    let address = match written {
+        Some(written) => written.value.0.0?,
+        None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
     };
-    let address = address.0.0?;
-    if let Some(first) = taken.get(&Address::from(address)) {
-        let what = format!("{address} is taken by a listener");
-        let hint = format!("the listener is at {}", faults.place(0, *first));
-        faults.add(&key.name("address"), start, what, Some(hint));
+    let mut listeners = taken.iter().filter_map(|(other, start)| Some((other.net()?, *start)));
+    if let Some((other, first)) = listeners.find(|(other, _)| overlap(*other, address)) {
+        let what = match other == address {
+            true => format!("{address} is taken by a listener"),
+            false => format!("{address} is taken by the listener on {other}"),
+        };
+        match start {
+            Some(start) => {
+                let hint = format!("the listener is at {}", faults.place(0, first));
+                faults.add(&key.name("address"), start, what, Some(hint));
+            }
+            None => {
+                let what = format!("the admin API's default {what}");
+                let hint = "give it another, as in [admin] address = \"127.0.0.1:9901\"".to_owned();
+                faults.add(&key.name("address"), first, what, Some(hint));
+            }
+        }
     }
     Some(address)
 }
@@ -270,46 +290,6 @@ fn log(raw: Option<Log>) -> LogSpec {
         filter: raw.filter.map_or_else(|| "info".to_owned(), |filter| filter.0.0),
         format: raw.format.map_or(LogFormat::Text, |format| format.0),
     }
-}
-
-fn access_log(
-    raw: Option<AccessLog>,
-    folder: Option<&Path>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> AccessLogSpec {
-    let raw = raw.unwrap_or_default();
-    let output = match (raw.output, raw.file) {
-        (Some(output), Some(_)) => {
-            let hint = "keep one of output and file".to_owned();
-            let what = "is there beside file";
-            faults.add(&key.name("output"), output.start, what, Some(hint));
-            AccessLogOutput::Off
-        }
-        (None, Some(file)) => AccessLogOutput::File(named(file, folder, &key.name("file"), faults)),
-        (Some(output), None) if output.value.0 == AccessOutput::Off => AccessLogOutput::Off,
-        (_, None) => AccessLogOutput::Stdout,
-    };
-    AccessLogSpec {
-        output,
-        format: raw.format.map_or(AccessLogFormat::Json, |format| format.0),
-        errors: raw.errors.unwrap_or(true),
-        mask: mask(raw.mask),
-        sample: raw.sample.map_or(Percent::new(100.0), |sample| sample.0),
-        queue: raw.queue.map_or(8192, |queue| queue.size()),
-    }
-}
-
-fn mask(raw: Option<Mask>) -> MaskSpec {
-    let raw = raw.unwrap_or_default();
-    let mut mask = MaskSpec { query: Vec::new(), headers: Vec::new() };
-    if raw.defaults.unwrap_or(true) {
-        mask.query.extend(SECRET_PARAMETERS.iter().map(|name| (*name).to_owned()));
-        mask.headers.extend(SECRET_HEADERS);
-    }
-    mask.query.extend(raw.query.unwrap_or_default().iter().map(|name| name.to_lowercase()));
-    mask.headers.extend(raw.headers.unwrap_or_default().into_iter().map(|name| name.0));
-    mask
 }
 
 fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -> DownstreamSpec {
@@ -371,53 +351,3 @@ fn drain(raw: Option<Drain>) -> DrainSpec {
         timeout: raw.timeout.map_or(Duration::from_secs(30), |time| time.0),
     }
 }
-
-/// Parameters that carry secrets as applications, OAuth 2, OpenID Connect, SAML and signed URLs of the
-/// large clouds name them.
-const SECRET_PARAMETERS: &[&str] = &[
-    "token",
-    "access_token",
-    "refresh_token",
-    "id_token",
-    "auth_token",
-    "api_token",
-    "api_key",
-    "apikey",
-    "auth",
-    "authorization",
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "secret",
-    "client_secret",
-    "client_assertion",
-    "code",
-    "code_verifier",
-    "otp",
-    "jwt",
-    "session",
-    "session_id",
-    "sessionid",
-    "sid",
-    "sig",
-    "signature",
-    "samlresponse",
-    "x_amz_signature",
-    "x_amz_credential",
-    "x_amz_security_token",
-    "x_goog_signature",
-    "x_goog_credential",
-];
-
-/// Fields that carry secrets.
-const SECRET_HEADERS: [HeaderName; 8] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    SET_COOKIE,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("x-auth-token"),
-    HeaderName::from_static("x-csrf-token"),
-    HeaderName::from_static("x-amz-security-token"),
-];

@@ -1,5 +1,6 @@
 //! From the files' words to their meaning: defaults filled in, names resolved, every fault told.
 
+mod access_log;
 mod answers;
 mod gateway;
 mod gather;
@@ -11,6 +12,7 @@ mod route;
 mod rules;
 mod tenant;
 mod tls;
+mod tracing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

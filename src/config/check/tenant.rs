@@ -128,6 +128,7 @@ fn check(
         }
     }
     let sample = raw.access_log.and_then(|log| log.sample).map(|sample| sample.0);
+    let trace_sample = raw.tracing.and_then(|tracing| tracing.sample).map(|sample| sample.0);
     let replay_memory = raw.replay_memory.map_or(ByteSize(16 << 20), |size| size.0);
     Some(TenantSpec {
         state,
@@ -137,6 +138,7 @@ fn check(
         route_sets,
         error_pages: None,
         sample,
+        trace_sample,
         replay_memory,
     })
 }

@@ -20,6 +20,7 @@ use crate::model::address::Address;
 
 use super::shape::{At, Whole};
 use super::tls::ListenerTls;
+use super::tracing::Tracing;
 
 /// `gateway.toml`: what Tenantry reads when it starts; its listeners are followed while it runs.
 /// Relative paths start at the folder of this file.
@@ -47,6 +48,9 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) access_log: Option<AccessLog>,
     /// What is measured.
     pub(in crate::config) metrics: Option<Metrics>,
+    /// Spans of requests, and where they go. Default: there are none, and what requests say of
+    /// traces is passed on as it is.
+    pub(in crate::config) tracing: Option<At<Tracing>>,
     /// What a client may take.
     pub(in crate::config) downstream: Option<Downstream>,
     /// What all clients and endpoints together may take of the memory.

@@ -8,6 +8,7 @@ mod route;
 mod routes;
 mod shape;
 mod tls;
+mod tracing;
 
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
 pub(super) use gateway::{
@@ -19,3 +20,4 @@ pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, Sp
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, Way};
 pub(super) use shape::{At, Pairs};
 pub(super) use tls::{Certificate, ClientCertificates, ListenerTls};
+pub(super) use tracing::Tracing;

@@ -14,6 +14,7 @@ use super::answers::{ErrorPages, Maintenance};
 use super::pool::Pool;
 use super::route::Route;
 use super::shape::At;
+use super::tracing::TenantTracing;
 
 /// The routes file, or one file of the routes folder: tenants, routes and pools. It may be edited
 /// while the gateway runs.
@@ -114,6 +115,8 @@ pub(in crate::config) struct Tenant {
     pub(in crate::config) routes: Option<Vec<At<Route>>>,
     /// What of its requests is logged.
     pub(in crate::config) access_log: Option<TenantLog>,
+    /// Which of its requests leave spans, where `gateway.toml` has `[tracing]`.
+    pub(in crate::config) tracing: Option<TenantTracing>,
     /// Memory that copies of request bodies kept for retries may take at once. Default: `16MiB`.
     pub(in crate::config) replay_memory: Option<Written<ByteSize>>,
 }

@@ -20,11 +20,13 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::problem::Place;
 
 mod pool;
+mod tracing;
 
 pub use pool::{
     AuthoritiesSpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec, PoolSpec, ProbeSpec,
     Protocol, ProxyVersion, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
 };
+pub use tracing::{CollectorSpec, ContextFormat, ExporterKind, IncomingTrust, TracingSpec};
 
 /// `gateway.toml`: read at the start, and its listeners whenever it changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +49,8 @@ pub struct GatewaySpec {
     pub access_log: AccessLogSpec,
     /// What is measured.
     pub metrics: MetricsSpec,
+    /// Spans, and where they go; `None` = there are none.
+    pub tracing: Option<TracingSpec>,
     /// What a client may take.
     pub downstream: DownstreamSpec,
     /// What all clients and endpoints together may take of the memory, in bytes; `None` = a quarter
@@ -390,6 +394,8 @@ pub struct TenantSpec {
     pub error_pages: Option<Arc<ErrorPagesSpec>>,
     /// The share of its requests that leave a line; `None` = as the access log says.
     pub sample: Option<Percent>,
+    /// The share of its requests whose spans are kept; `None` = as `gateway.toml` says.
+    pub trace_sample: Option<Percent>,
     /// Memory that copies of request bodies kept for retries may take at once. Default 16 MiB.
     pub replay_memory: ByteSize,
 }

@@ -8,6 +8,7 @@ mod head;
 mod host;
 mod log_line;
 mod path;
+mod tracing;
 mod unit;
 
 use std::borrow::Cow;
@@ -23,6 +24,7 @@ pub(super) use choice::{
 };
 pub(super) use head::{Location, Prefix, Replacement, Target};
 pub(super) use host::{HostPattern, NamePattern};
+pub(super) use tracing::CollectorUrl;
 
 /// A type that is written as text.
 pub(super) trait Text: Sized {

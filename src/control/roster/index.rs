@@ -46,7 +46,7 @@ impl Index {
             // None is missing: the table was made from these.
             let Some(live) = table.tenant(id.as_str()) else { continue };
             let at = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX);
-            let (slot, state) = (live.label.slot, tenant.state);
+            let (slot, state) = (live.label().slot, tenant.state);
             index.rows.push(Row { slot, state, id: at(&index.ids), line: at(&index.text) });
             index.ids.push_str(id.as_str());
             let lower = id.as_str().to_ascii_lowercase();

@@ -79,7 +79,7 @@ impl World {
         let (sender, mut deltas) = registry::deltas();
         let meter = Meter::new(0, sender);
         for (id, status) in ended {
-            let label = self.table.load().tenant(id).unwrap().label.clone();
+            let label = self.table.load().tenant(id).unwrap().label().clone();
             meter.exchange(&record(label, *status));
         }
         meter.flush();
@@ -106,6 +106,8 @@ fn record(tenant: Label, status: u16) -> Record {
         method: Method::GET,
         version: Version::HTTP_11,
         line: None,
+        logged: false,
+        trace: None,
         asked: None,
         tenant: Some(tenant),
         route: None,

@@ -1,19 +1,18 @@
 //! Spec and previous table → table, without I/O. What has not changed is shared with the previous table,
 //! so that an edit of one tenant costs little beside 100,000 that stay.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use crate::config::spec::{RouteSetSpec, RoutesSpec, TenantSpec};
-use crate::model::ids::{Label, PoolId, TenantId};
+use crate::model::ids::PoolId;
 use crate::pool::Pool;
-use crate::telemetry::access_log::sample::Sample;
 
 use super::set::RouteSet;
 use super::table::{ById, SharedSet, Table};
-use super::tenant::Tenant;
+use super::tenant::{Routes, Tenant};
 
 /// Compiles the table of one generation. `pools` holds every pool that `spec` names; a tenant that
 /// names another all the same is there without any route or pool.
@@ -29,16 +28,17 @@ pub fn compile(
     let sets = compile_sets(spec, previous, pools);
     let mut next_slot = previous.map_or(0, |table| table.next_slot);
     let mut tenants = HashSet::with_capacity_and_hasher(spec.tenants.len(), RandomState::default());
+    let mut binder = Binder { pools, sets: &sets, shared: HashMap::default() };
     for (id, tenant_spec) in &spec.tenants {
         let before = previous.and_then(|table| table.tenant(id.as_str()));
-        let parts = Parts::bind(tenant_spec, before, &sets, pools);
+        let parts = binder.bind(tenant_spec, before.map(Arc::as_ref));
         let tenant = match before {
-            Some(before) if parts.are_those_of(before, tenant_spec) => Arc::clone(before),
-            Some(before) => Arc::new(changed(before, tenant_spec, parts)),
+            Some(before) if before.is(tenant_spec, &parts) => Arc::clone(before),
+            Some(before) => Arc::new(before.changed(tenant_spec, parts.0, parts.1)),
             None => {
                 let slot = next_slot;
                 next_slot = next_slot.saturating_add(1);
-                Arc::new(new(id, slot, tenant_spec, parts))
+                Arc::new(Tenant::new(id, slot, tenant_spec, parts.0, parts.1))
             }
         };
         tenants.insert(ById(tenant));
@@ -72,58 +72,92 @@ fn compile_sets(
     spec.route_sets.iter().map(|(name, spec)| (Arc::clone(name), compiled(name, spec))).collect()
 }
 
-/// What a tenant's spec binds to.
-#[derive(Default)]
-struct Parts {
-    pool: Option<Arc<Pool>>,
-    own: Option<Arc<RouteSet>>,
-    sets: Vec<Arc<RouteSet>>,
+/// What tenants bind to.
+struct Binder<'c> {
+    pools: &'c BTreeMap<PoolId, Arc<Pool>>,
+    sets: &'c BTreeMap<Arc<str>, SharedSet>,
+    /// Of tenants that have no routes of their own, by the names of the sets that they use.
+    shared: HashMap<Vec<Arc<str>>, Arc<Routes>, RandomState>,
 }
 
-impl Parts {
+/// What a tenant's spec binds to.
+type Parts = (Option<Arc<Pool>>, Option<Arc<Routes>>);
+
+impl Binder<'_> {
     /// Everything that `spec` names, or nothing at all where a part is missing.
-    fn bind(
-        spec: &TenantSpec,
-        before: Option<&Arc<Tenant>>,
-        sets: &BTreeMap<Arc<str>, SharedSet>,
-        pools: &BTreeMap<PoolId, Arc<Pool>>,
-    ) -> Self {
-        Self::find(spec, before, sets, pools).unwrap_or_default()
+    fn bind(&mut self, spec: &TenantSpec, before: Option<&Tenant>) -> Parts {
+        self.find(spec, before).unwrap_or_default()
     }
 
-    fn find(
-        spec: &TenantSpec,
-        before: Option<&Arc<Tenant>>,
-        sets: &BTreeMap<Arc<str>, SharedSet>,
-        pools: &BTreeMap<PoolId, Arc<Pool>>,
-    ) -> Option<Self> {
+    fn find(&mut self, spec: &TenantSpec, before: Option<&Tenant>) -> Option<Parts> {
         let pool = match &spec.pool {
-            Some(id) => Some(Arc::clone(pools.get(id)?)),
+            Some(id) => Some(Arc::clone(self.pools.get(id)?)),
             None => None,
         };
-        let own = if spec.routes.is_empty() {
-            None
-        } else {
-            let kept = before
-                .filter(|before| before.spec.routes == spec.routes)
-                .and_then(|before| before.own.as_ref())
-                .filter(|own| own.is_current(pools));
-            match kept {
-                Some(own) => Some(Arc::clone(own)),
-                None => Some(Arc::new(RouteSet::compile(&spec.routes, pools)?)),
-            }
+        if spec.routes.is_empty() && spec.route_sets.is_empty() {
+            return Some((pool, None));
+        }
+        if spec.routes.is_empty()
+            && let Some(routes) = self.shared.get(&spec.route_sets)
+        {
+            return Some((pool, Some(Arc::clone(routes))));
+        }
+        let kept = before.and_then(|before| before.routes.as_ref());
+        let own = self.own(spec, before, kept)?;
+        let set = |name| self.sets.get(name).and_then(|shared| shared.set.clone());
+        let sets: Box<[_]> = spec.route_sets.iter().map(set).collect::<Option<_>>()?;
+        let routes = match kept.filter(|kept| kept.are(own.as_ref(), &sets)) {
+            Some(kept) => Arc::clone(kept),
+            None => Arc::new(Routes { own, sets }),
         };
-        let set = |name| sets.get(name).and_then(|shared| shared.set.clone());
-        let sets = spec.route_sets.iter().map(set).collect::<Option<_>>()?;
-        Some(Self { pool, own, sets })
+        if spec.routes.is_empty() {
+            self.shared.insert(spec.route_sets.clone(), Arc::clone(&routes));
+        }
+        Some((pool, Some(routes)))
     }
 
-    fn are_those_of(&self, tenant: &Tenant, spec: &Arc<TenantSpec>) -> bool {
-        (Arc::ptr_eq(&tenant.spec, spec) || tenant.spec == *spec)
-            && same(self.pool.as_ref(), tenant.pool.as_ref())
-            && same(self.own.as_ref(), tenant.own.as_ref())
-            && self.sets.len() == tenant.sets.len()
-            && self.sets.iter().zip(&tenant.sets).all(|(now, before)| Arc::ptr_eq(now, before))
+    /// The compiled routes of a tenant itself, if it has any; `None` where one cannot be made.
+    fn own(
+        &self,
+        spec: &TenantSpec,
+        before: Option<&Tenant>,
+        kept: Option<&Arc<Routes>>,
+    ) -> Option<Option<Arc<RouteSet>>> {
+        if spec.routes.is_empty() {
+            return Some(None);
+        }
+        let kept = before
+            .filter(|before| before.spec().routes == spec.routes)
+            .and(kept)
+            .and_then(|kept| kept.own.as_ref())
+            .filter(|own| own.is_current(self.pools));
+        match kept {
+            Some(own) => Some(Some(Arc::clone(own))),
+            None => RouteSet::compile(&spec.routes, self.pools).map(|own| Some(Arc::new(own))),
+        }
+    }
+}
+
+impl Routes {
+    fn are(&self, own: Option<&Arc<RouteSet>>, sets: &[Arc<RouteSet>]) -> bool {
+        same(self.own.as_ref(), own)
+            && self.sets.len() == sets.len()
+            && self.sets.iter().zip(sets).all(|(before, now)| Arc::ptr_eq(before, now))
+    }
+}
+
+impl Tenant {
+    fn is(&self, spec: &Arc<TenantSpec>, (pool, routes): &Parts) -> bool {
+        let same_routes = match (&self.routes, routes) {
+            (Some(before), Some(now)) => {
+                Arc::ptr_eq(before, now) || before.are(now.own.as_ref(), &now.sets)
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        (Arc::ptr_eq(self.spec(), spec) || self.spec() == spec)
+            && same(self.pool.as_ref(), pool.as_ref())
+            && same_routes
     }
 }
 
@@ -132,35 +166,6 @@ fn same<T>(now: Option<&Arc<T>>, before: Option<&Arc<T>>) -> bool {
         (Some(now), Some(before)) => Arc::ptr_eq(now, before),
         (None, None) => true,
         _ => false,
-    }
-}
-
-fn new(id: &TenantId, slot: u32, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant {
-    Tenant {
-        label: Label { name: id.shared(), slot },
-        state: spec.state,
-        sample: spec.sample.map(Sample::of),
-        pool: parts.pool,
-        own: parts.own,
-        sets: parts.sets.into(),
-        live: OnceLock::new(),
-        spec: Arc::clone(spec),
-    }
-}
-
-/// The same tenant with another spec or other parts: its number and live state stay.
-fn changed(before: &Tenant, spec: &Arc<TenantSpec>, parts: Parts) -> Tenant {
-    let live = Arc::clone(before.allowance());
-    live.set_replay_memory(spec.replay_memory);
-    Tenant {
-        label: before.label.clone(),
-        state: spec.state,
-        sample: spec.sample.map(Sample::of),
-        pool: parts.pool,
-        own: parts.own,
-        sets: parts.sets.into(),
-        live: OnceLock::from(live),
-        spec: Arc::clone(spec),
     }
 }
 

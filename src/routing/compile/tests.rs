@@ -6,6 +6,7 @@ use crate::base::units::ByteSize;
 use crate::config::spec::{
     ActionSpec, RedirectSpec, RespondSpec, RouteSpec, SplitBy, SplitSpec, TenantState,
 };
+use crate::model::ids::TenantId;
 use crate::pool::samples::pools;
 use crate::routing::action::Action;
 use crate::routing::samples::{get, route, spec, tenant};
@@ -62,9 +63,10 @@ fn a_tenant_that_changes_keeps_its_number_live_state_and_routes() {
 
     let (now, before) = (now.tenant("acme").unwrap(), before.tenant("acme").unwrap());
     assert!(!Arc::ptr_eq(now, before));
-    assert_eq!(now.label, before.label);
+    assert_eq!(now.label(), before.label());
     assert!(Arc::ptr_eq(now.allowance(), before.allowance()));
-    assert!(same(now.own.as_ref(), before.own.as_ref()));
+    let own = |tenant: &Tenant| tenant.routes.as_ref().and_then(|routes| routes.own.clone());
+    assert!(own(now).is_some() && same(own(now).as_ref(), own(before).as_ref()));
 }
 
 #[test]
@@ -102,6 +104,27 @@ fn an_edited_set_reaches_those_that_use_it_alone() {
 }
 
 #[test]
+fn tenants_that_use_the_same_sets_share_their_list() {
+    let pools = pools(&["a", "b"]);
+    let twins = vec![
+        ("acme", tenant(Some("a"), vec![], &["shared"])),
+        ("globex", tenant(Some("b"), vec![], &["shared"])),
+        ("initech", tenant(Some("b"), vec![forward("/x", "b")], &["shared"])),
+    ];
+    let twins = spec(twins, vec![("shared", vec![route("", "/s/*")])]);
+    let first = compile(&twins, None, &pools, 1);
+    let mut edited = twins.clone();
+    edit(&mut edited, "globex", |tenant| tenant.state = TenantState::Suspended);
+    let second = compile(&edited, Some(&first), &pools, 2);
+
+    let routes = |table: &Table, id: &str| table.tenant(id).unwrap().routes.clone().unwrap();
+    assert!(Arc::ptr_eq(&routes(&first, "acme"), &routes(&first, "globex")));
+    assert!(!Arc::ptr_eq(&routes(&first, "acme"), &routes(&first, "initech")));
+    assert!(Arc::ptr_eq(&routes(&first, "acme"), &routes(&second, "globex")));
+    assert!(is_shared(&second, &first, "acme"));
+}
+
+#[test]
 fn a_number_is_never_given_to_two_names() {
     let pools = pools(&["a", "b"]);
     let first = compile(&sample(), None, &pools, 1);
@@ -111,7 +134,7 @@ fn a_number_is_never_given_to_two_names() {
     spec.tenants.insert(TenantId::new("zeta").unwrap(), gone.1);
     let third = compile(&spec, Some(&second), &pools, 3);
 
-    let slot = |table: &Table, id: &str| table.tenant(id).unwrap().label.slot;
+    let slot = |table: &Table, id: &str| table.tenant(id).unwrap().slot();
     assert!(second.tenant("acme").is_none());
     assert_eq!(slot(&third, "globex"), slot(&first, "globex"));
     assert_eq!(slot(&third, "zeta"), 3);

@@ -36,6 +36,11 @@ struct LineBody<'a> {
     bytes_in: u64,
     bytes_out: u64,
     user_agent: Option<&'a str>,
+    /// Only where there is tracing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<String>,
 }
 
 /// Appends the line of a record.
@@ -70,6 +75,8 @@ pub(super) fn write(record: &Record, mask: &Mask, bytes: &mut Vec<u8>) {
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
         user_agent: line.map(|line| line.agent.as_str()),
+        trace_id: record.trace.as_ref().map(|trace| trace.id.to_string()),
+        span_id: record.trace.as_ref().map(|trace| trace.span.to_string()),
     };
     let start = bytes.len();
     match serde_json::to_writer(&mut *bytes, &body) {

@@ -17,7 +17,7 @@ pub struct Mask {
 
 impl Mask {
     /// A target, or a whole URL, with the values of its parameters masked.
-    pub(super) fn target<'t>(&self, target: &'t str) -> Cow<'t, str> {
+    pub fn target<'t>(&self, target: &'t str) -> Cow<'t, str> {
         let Some(at) = target.find(['?', '#']) else { return Cow::Borrowed(target) };
         let (path, query) = target.split_at(at);
         // A token may be in what follows a `#` too, where a page has put it.

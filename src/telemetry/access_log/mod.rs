@@ -2,7 +2,6 @@
 //! by a thread of its own. A worker draws, fills a record, and puts it into a queue; it never waits.
 
 pub mod mask;
-pub mod sample;
 
 mod json;
 mod text;
@@ -18,9 +17,9 @@ use crate::model::log_line::Piece;
 use super::lines::{self, Lines, LinesError, Output, Plan, Writer};
 use super::record::Record;
 use super::registry::Metrics;
+use super::sample::Sample;
 
 use mask::Mask;
-use sample::Sample;
 
 /// What is written where.
 #[derive(Clone, Debug, PartialEq)]

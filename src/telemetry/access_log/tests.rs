@@ -43,6 +43,8 @@ fn record() -> Box<Record> {
             agent: "curl/8".to_owned(),
             headers: Box::default(),
         })),
+        logged: true,
+        trace: None,
         asked: None,
         tenant: Some(Label { name: "acme".into(), slot: 0 }),
         route: Some("/a/*".into()),
@@ -290,7 +292,7 @@ fn a_line_of_pieces_tells_what_was_asked_for() {
     assert_eq!(
         line_of(record, Format::Pieces(pieces)),
         "{0123|192.0.2.7|GET|shop.example.com|/a/b|c=d|/a/b?c=d|HTTP/1.1|acme|/a/*|shop|\
-         10.0.0.1:80|2|200|-|whole|0.012345|12.345|0.003000|3.000|5|7|curl/8|*** */* ***\n"
+         10.0.0.1:80|2|200|-|whole|0.012345|12.345|0.003000|3.000|5|7|curl/8|-|-|*** */* ***\n"
     );
 }
 

@@ -128,6 +128,8 @@ fn value<'r>(record: &'r Record, field: Field, mask: &Mask) -> Option<Cow<'r, st
         Field::BytesIn => record.bytes_in.to_string().into(),
         Field::BytesOut => record.bytes_out.to_string().into(),
         Field::UserAgent => line?.agent.as_str().into(),
+        Field::TraceId => record.trace.as_ref()?.id.to_string().into(),
+        Field::SpanId => record.trace.as_ref()?.span.to_string().into(),
     })
 }
 

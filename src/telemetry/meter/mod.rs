@@ -45,11 +45,8 @@ impl Meter {
         if let Some(problem) = record.problem {
             counts.answers.add(problem, 1);
         }
-        let tenant = counts.tenants.at(record.tenant.as_ref());
-        tenant.request(record.pool.as_ref(), record.status);
-        tenant.duration.observe(record.duration);
-        tenant.bytes_in += record.bytes_in;
-        tenant.bytes_out += record.bytes_out;
+        let tenant = counts.tenant(record.tenant.as_ref(), record.pool.as_ref());
+        tenant.request(record.status, record.duration, (record.bytes_in, record.bytes_out));
     }
 
     /// Counts an answer of the gateway to bytes that were no request.

@@ -25,6 +25,8 @@ fn record(tenant: Option<Label>, pool: Option<Label>, status: u16) -> Record {
         method: Method::GET,
         version: Version::HTTP_11,
         line: None,
+        logged: false,
+        trace: None,
         asked: None,
         tenant,
         route: None,

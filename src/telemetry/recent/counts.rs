@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::telemetry::delta::CLASSES;
 use crate::telemetry::histogram::{BUCKETS, Histogram, quantile};
+use crate::telemetry::tenant_delta::TenantDelta;
 
 /// What is counted in one window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,11 +49,19 @@ pub enum Sort {
 }
 
 impl Counts {
-    /// Adds requests, by class of the answer.
-    pub(super) fn add_requests(&mut self, classes: &[u64; CLASSES.len()]) {
-        self.requests = add(self.requests, classes.iter().sum());
-        self.refused = add(self.refused, classes[4]);
-        self.failed = add(self.failed, classes[5]);
+    /// What was counted of one tenant and one pool.
+    pub(super) fn of(delta: &TenantDelta) -> Self {
+        Self {
+            requests: delta.requests.iter().fold(0, |sum, count| sum.saturating_add(*count)),
+            refused: delta.requests[4],
+            failed: delta.requests[5],
+            latency: *delta.duration.buckets(),
+        }
+    }
+
+    /// The same without how long it took: for a pool, that is the time to the head of an answer.
+    pub(super) fn timeless(&self) -> Self {
+        Self { latency: [0; BUCKETS], ..self.clone() }
     }
 
     /// Adds how long requests took.

@@ -5,26 +5,24 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-use crate::model::ids::Label;
-use crate::telemetry::delta::BySlot;
-
 use super::counts::{Counts, Sort};
 use super::track::{Chart, KEEP, Track};
+use super::windows::Windows;
 use super::{POINTS_A_WINDOW, TRACKS};
 
 /// The windows and histories of many, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    now: BySlot<Counts>,
-    before: BySlot<Counts>,
+    now: Windows,
+    before: Windows,
     tracks: HashMap<u32, Track, RandomState>,
 }
 
 impl Group {
     /// Adds what one has counted.
-    pub(super) fn add(&mut self, label: &Label, counts: &Counts) {
-        self.now.at(Some(label)).add(counts);
-        if let Some(track) = self.tracks.get_mut(&label.slot) {
+    pub(super) fn add(&mut self, slot: u32, counts: &Counts) {
+        self.now.at(slot).add(counts);
+        if let Some(track) = self.tracks.get_mut(&slot) {
             track.add(counts);
         }
     }
@@ -74,7 +72,7 @@ impl Group {
     fn leaders(&self, sort: Sort) -> Vec<u32> {
         let all = self.before.iter();
         let mut keys: Vec<(u64, u32)> = all
-            .filter_map(|(label, counts)| Some((counts.key(sort), label?.slot)))
+            .map(|(slot, counts)| (counts.key(sort), slot))
             .filter(|(key, _)| *key > 0)
             .collect();
         if keys.len() > LEADERS {

@@ -11,6 +11,7 @@
 mod counts;
 mod group;
 mod track;
+mod windows;
 
 use std::time::Duration;
 
@@ -62,27 +63,22 @@ impl Recent {
 
     /// Adds what a worker counted.
     pub(super) fn add(&mut self, delta: &Delta) {
-        for (tenant, counts) in delta.tenants.iter() {
-            let mut of_tenant = Counts::default();
-            for of_pool in counts.requests() {
-                let mut of_pair = Counts::default();
-                of_pair.add_requests(&of_pool.counts);
-                of_tenant.add(&of_pair);
-                if let Some(pool) = &of_pool.pool {
-                    self.pools.add(pool, &of_pair);
-                }
+        // Numbers here are those of the labels and 1; 0 stands for none.
+        for pair in delta.tenants.iter() {
+            let counts = Counts::of(pair);
+            self.total.add(&counts);
+            self.history.add(&counts);
+            if let Some(tenant) = pair.tenant.checked_sub(1) {
+                self.tenants.add(tenant, &counts);
             }
-            of_tenant.add_durations(&counts.duration);
-            self.total.add(&of_tenant);
-            self.history.add(&of_tenant);
-            if let Some(tenant) = tenant {
-                self.tenants.add(tenant, &of_tenant);
+            if let Some(pool) = pair.pool.checked_sub(1) {
+                self.pools.add(pool, &counts.timeless());
             }
         }
         for (pool, counts) in delta.pools.iter() {
             let mut of_pool = Counts::default();
             of_pool.add_durations(&counts.first_byte);
-            if let Some(pool) = pool {
+            if let Some(pool) = pool.checked_sub(1) {
                 self.pools.add(pool, &of_pool);
             }
         }

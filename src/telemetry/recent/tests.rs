@@ -10,9 +10,8 @@ fn label(slot: u32) -> Label {
 /// A request of a tenant to the pool of the same number.
 fn request(delta: &mut Delta, slot: u32, status: u16, milliseconds: u64) {
     let (label, took) = (label(slot), Duration::from_millis(milliseconds));
-    let counts = delta.tenants.at(Some(&label));
-    counts.request(Some(&label), status);
-    counts.duration.observe(took);
+    let pools = &mut delta.pools;
+    delta.tenants.at(Some(&label), Some(&label), pools).request(status, took, (0, 0));
     delta.pools.at(Some(&label)).first_byte.observe(took);
 }
 

@@ -56,6 +56,9 @@ fn promtool_finds_nothing() {
     metrics.merge(&deltas.try_recv().unwrap());
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
+    metrics.add(&metrics::TRACE_SPANS, &["exported"], 1);
+    metrics.add(&metrics::TRACE_EXPORTS, &["ok"], 1);
+    metrics.set(&metrics::TRACE_QUEUE, &[], 1.0);
     metrics.config_live(3);
     metrics.publish_certificates(&["listener"], [("a.pem".to_owned(), "listener", 1)]);
     let text = metrics.render().unwrap();
@@ -85,6 +88,8 @@ fn record(tenant: &str, problem: &'static str) -> crate::telemetry::record::Reco
         method: http::Method::GET,
         version: http::Version::HTTP_11,
         line: None,
+        logged: false,
+        trace: None,
         asked: None,
         tenant: Some(Label { name: tenant.into(), slot: 0 }),
         route: None,

@@ -214,7 +214,7 @@ async fn a_connection_that_sends_the_rest_of_a_request_counts_as_open_until_it_c
 async fn what_an_endpoint_says_before_the_first_request_is_no_answer() {
     let (near, mut far) = streams().await;
     far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-    near.readable().await.unwrap();
+    near.peek(&mut [0]).await.unwrap();
     let mut wire = over(near);
 
     let begun = wire.begin(call(&put(5)), Said::of(&[b"12345"]));

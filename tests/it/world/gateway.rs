@@ -164,6 +164,19 @@ impl Gateway {
         }
     }
 
+    /// Waits until a metric is so large, and gives it.
+    pub(crate) async fn metric_at_least(&self, series: &str, least: f64) -> f64 {
+        let started = Instant::now();
+        loop {
+            let now = self.metric(series).await;
+            if let Some(now) = now.filter(|now| *now >= least) {
+                return now;
+            }
+            assert!(started.elapsed() < DEADLINE, "{series} is {now:?}, below {least}");
+            sleep(STEP * 10).await;
+        }
+    }
+
     /// Drains and ends.
     pub(crate) async fn stop(self) -> Ended {
         within("the drain", Box::pin(self.app.stop())).await

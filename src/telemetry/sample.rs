@@ -1,4 +1,4 @@
-//! The share of requests that leave a line.
+//! A share of requests, and the draw whether one is among them.
 
 use std::num::NonZeroU32;
 

@@ -1,0 +1,146 @@
+//! What a worker counts by the number of a label. The control side is told each name once; from then
+//! on its number is enough, and a flush touches no name.
+
+use crate::model::ids::Label;
+
+use super::tenants::Slots;
+
+/// Where the value of each number is, and the names that the control side has not heard of yet.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// By [`index`]: the place + 1, or 0 for what was not touched.
+    places: Vec<u32>,
+    known: Slots,
+    fresh: Vec<Label>,
+}
+
+/// Values by label, of those alone that were touched.
+#[derive(Debug, Default)]
+pub(super) struct BySlot<T> {
+    places: Places,
+    touched: Vec<(u32, T)>,
+}
+
+impl Places {
+    /// The place of this number.
+    pub(super) fn get(&self, index: u32) -> Option<usize> {
+        let place = self.places.get(index as usize).copied()?;
+        (place as usize).checked_sub(1)
+    }
+
+    /// Sets the place of this label.
+    pub(super) fn set(&mut self, label: Option<&Label>, place: usize) {
+        let index = index(label) as usize;
+        if index >= self.places.len() {
+            self.places.resize(index + 1, 0);
+        }
+        self.places[index] = u32::try_from(place + 1).unwrap_or(0);
+        self.introduce(label);
+    }
+
+    /// Forgets the place of this number.
+    pub(super) fn clear(&mut self, index: u32) {
+        if let Some(place) = self.places.get_mut(index as usize) {
+            *place = 0;
+        }
+    }
+
+    /// Has the control side be told the name, if it was not.
+    pub(super) fn introduce(&mut self, label: Option<&Label>) {
+        if let Some(label) = label.filter(|label| self.known.insert(label.slot)) {
+            self.fresh.push(label.clone());
+        }
+    }
+
+    /// The names that the control side has not heard of.
+    pub(super) fn fresh(&self) -> &[Label] {
+        &self.fresh
+    }
+
+    /// Moves out the names that are fresh; what was touched has to be cleared.
+    pub(super) fn take(&mut self) -> Self {
+        Self { fresh: std::mem::take(&mut self.fresh), ..Self::default() }
+    }
+}
+
+impl<T: Default> BySlot<T> {
+    /// The value of `label`, or of no label.
+    pub(super) fn at(&mut self, label: Option<&Label>) -> &mut T {
+        let place = self.places.get(index(label)).unwrap_or_else(|| self.touch(label));
+        &mut self.touched[place].1
+    }
+
+    /// Has the control side be told the name, if it was not.
+    pub(super) fn introduce(&mut self, label: Option<&Label>) {
+        self.places.introduce(label);
+    }
+
+    /// The values that were touched, by [`index`].
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.touched.iter().map(|(index, value)| (*index, value))
+    }
+
+    /// The names that the control side has not heard of.
+    pub(super) fn fresh(&self) -> &[Label] {
+        self.places.fresh()
+    }
+
+    /// Whether there is nothing to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.touched.is_empty() && self.fresh().is_empty()
+    }
+
+    /// Moves out the values; the array that finds them stays.
+    pub(super) fn take(&mut self) -> Self {
+        for (index, _) in &self.touched {
+            self.places.clear(*index);
+        }
+        let next = Vec::with_capacity(self.touched.len());
+        Self { places: self.places.take(), touched: std::mem::replace(&mut self.touched, next) }
+    }
+
+    #[cold]
+    fn touch(&mut self, label: Option<&Label>) -> usize {
+        self.touched.push((index(label), T::default()));
+        self.places.set(label, self.touched.len() - 1);
+        self.touched.len() - 1
+    }
+}
+
+/// The number of a label + 1; 0 stands for none.
+pub(super) fn index(label: Option<&Label>) -> u32 {
+    label.map_or(0, |label| label.slot.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(slot: u32) -> Label {
+        Label { name: format!("n{slot}").into(), slot }
+    }
+
+    fn taken(values: &mut BySlot<u64>) -> (Vec<(u32, u64)>, Vec<u32>) {
+        let taken = values.take();
+        let counts = taken.iter().map(|(index, value)| (index, *value)).collect();
+        (counts, taken.fresh().iter().map(|label| label.slot).collect())
+    }
+
+    #[test]
+    fn a_name_is_told_once_and_what_was_touched_each_time() {
+        let mut values = BySlot::<u64>::default();
+        *values.at(Some(&label(70))) += 1;
+        *values.at(None) += 2;
+        *values.at(Some(&label(70))) += 4;
+        assert_eq!(taken(&mut values), (vec![(71, 5), (0, 2)], vec![70]));
+
+        *values.at(Some(&label(3))) += 8;
+        *values.at(Some(&label(70))) += 16;
+        values.introduce(Some(&label(3)));
+        values.introduce(Some(&label(5)));
+        assert_eq!(taken(&mut values), (vec![(4, 8), (71, 16)], vec![3, 5]));
+
+        assert!(values.is_empty());
+        assert_eq!(taken(&mut values), (vec![], vec![]));
+    }
+}
