@@ -29,7 +29,9 @@ const SPAWNERS: &[(&str, &str)] = &[
     ("app/workers.rs", "thread::Builder"),
     ("telemetry/", "thread::Builder"),
     ("control/", "spawn_blocking"),
+    ("admin/dashboard/watchers.rs", "spawn_blocking"),
     ("admin/endpoints/explain.rs", "spawn_blocking"),
+    ("admin/endpoints/tenants.rs", "spawn_blocking"),
     ("admin/endpoints/metrics.rs", "spawn_blocking"),
 ];
 

@@ -81,6 +81,8 @@ pub(super) async fn admit(State(access): State<Access>, request: Request, next: 
     if access.openness.admits(request.uri().path()) {
         return next.run(request).await;
     }
+    // The browser would ask for a password in a window of its own, over the page's form.
+    let is_script = request.headers().get("sec-fetch-dest").is_some_and(|to| to == "empty");
     let is_certified = request.extensions().get::<Certified>().is_some();
     let Some(reason) = access.refusal(is_certified, request.headers()) else {
         return next.run(request).await;
@@ -97,7 +99,7 @@ pub(super) async fn admit(State(access): State<Access>, request: Request, next: 
     };
     let mut refusal = reply::problem(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     let ways = [r#"Bearer realm="tenantry admin""#, r#"Basic realm="tenantry admin""#];
-    for way in ways {
+    for way in ways.into_iter().take(if is_script { 1 } else { 2 }) {
         refusal.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(way));
     }
     refusal

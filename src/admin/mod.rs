@@ -4,6 +4,7 @@
 pub mod access;
 mod asked;
 mod connections;
+pub mod dashboard;
 mod endpoints;
 mod etag;
 mod guard;
@@ -12,10 +13,10 @@ mod reply;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
+use axum::{Extension, Router};
 use http::{Method, StatusCode, Uri};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,6 +28,7 @@ use crate::config::spec::DrainSpec;
 use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
 use crate::control::generation::{Fault, Live, LiveCertificates, ReloadResult};
+use crate::control::roster::Roster;
 use crate::model::address::Address;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
@@ -34,6 +36,7 @@ use crate::tls::certificates::Certificates;
 
 use self::access::Access;
 use self::connections::LIMITS;
+use self::dashboard::watchers::{self, Watchers};
 use self::endpoints::ENDPOINTS;
 use self::guard::Reach;
 
@@ -48,6 +51,8 @@ pub struct State {
     pub explainer: Explainer,
     /// Drains endpoints.
     pub drainer: Drainer,
+    /// Lists the tenants.
+    pub roster: Roster,
     /// What is live.
     pub live: Snapshot<Live>,
     /// The listeners' certificates that are in use.
@@ -107,11 +112,25 @@ pub async fn serve(
 ) {
     // A listener that does not know its own address is guarded as the closest one.
     let reach = Reach::of(&listener).unwrap_or(Reach::ThisMachine);
-    let front = connections::Front { tls, limits: LIMITS };
-    connections::serve(listener, router(state, reach), front, stop).await;
+    serve_as(connections::Front { tls, limits: LIMITS }, reach, listener, state, stop).await;
 }
 
-fn router(state: State, reach: Reach) -> Router {
+async fn serve_as(
+    front: connections::Front,
+    reach: Reach,
+    listener: TcpListener,
+    state: State,
+    stop: Stop,
+) {
+    let (watchers, arrivals) = Watchers::new();
+    let router = router(state.clone(), reach, watchers);
+    tokio::join!(
+        connections::serve(listener, router, front, stop.clone()),
+        watchers::run(state, arrivals, stop),
+    );
+}
+
+fn router(state: State, reach: Reach, watchers: Watchers) -> Router {
     let mut router = Router::new();
     for endpoint in ENDPOINTS {
         router = router.route(endpoint.path, (endpoint.methods)());
@@ -119,6 +138,7 @@ fn router(state: State, reach: Reach) -> Router {
     router
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(Extension(watchers))
         .layer(DefaultBodyLimit::max(asked::LARGEST))
         .layer(from_fn(etag::tag_reads))
         .layer(from_fn_with_state(state.access.clone(), access::admit))

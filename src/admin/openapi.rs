@@ -103,6 +103,15 @@ impl Operation {
         self
     }
 
+    /// A part of its path.
+    pub(super) fn part(mut self, name: &str, about: &str) -> Self {
+        let schema = json!({ "type": "string" });
+        self.parameters.push(json!({
+            "name": name, "in": "path", "description": about, "required": true, "schema": schema,
+        }));
+        self
+    }
+
     /// Its body is a `T` in JSON.
     pub(super) fn takes<T: JsonSchema>(mut self, schemas: &mut Schemas) -> Self {
         let schema: Schema = schemas.taken.subschema_for::<T>();
@@ -149,8 +158,13 @@ impl Operation {
     }
 
     /// It may answer with text.
-    pub(super) fn says(mut self, status: StatusCode, what: &str) -> Self {
-        let content = json!({ "text/plain": { "schema": { "type": "string" } } });
+    pub(super) fn says(self, status: StatusCode, what: &str) -> Self {
+        self.sends("text/plain", status, what)
+    }
+
+    /// It may answer with text of this kind.
+    pub(super) fn sends(mut self, kind: &str, status: StatusCode, what: &str) -> Self {
+        let content = json!({ kind: { "schema": { "type": "string" } } });
         let answer = json!({ "description": what, "content": content });
         self.answers.insert(status.as_u16(), answer);
         self

@@ -47,6 +47,7 @@ impl Operators {
         let state = admin::State {
             about: Arc::new(About { started: self.started, workers, drain }),
             front: self.front,
+            roster: control.roster(Arc::clone(&self.metrics)),
             metrics: self.metrics,
             explainer: control.explainer(),
             drainer: control.drainer(),

@@ -9,6 +9,7 @@ mod generate;
 mod healthcheck;
 pub mod run;
 pub mod schema;
+mod top;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use demo::backend::BackendArgs;
 use diff::DiffArgs;
 use explain::ExplainArgs;
 use healthcheck::HealthcheckArgs;
+use top::TopArgs;
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -58,6 +60,8 @@ enum Command {
     Explain(Box<ExplainArgs>),
     /// Tell what an edit of the routes would change
     Diff(DiffArgs),
+    /// Follow a running gateway: traffic, errors, endpoints and problems, in the terminal
+    Top(TopArgs),
     /// Print the JSON schema of a file, for editors
     Schema {
         /// Which file
@@ -109,6 +113,9 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => {
             diff::diff(&args).and_then(|(text, code)| print(&text).map(|()| code))
         }
+        Command::Top(args) => top::top(&args)
+            .and_then(|text| text.map_or(Ok(()), |text| print(&text)))
+            .map(|()| ExitCode::SUCCESS),
         Command::Schema { file } => print(&schema::schema(file)).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             print(&generate::completions(shell)).map(|()| ExitCode::SUCCESS)
@@ -209,6 +216,7 @@ mod tests {
             "check",
             "explain",
             "diff",
+            "top",
             "schema",
             "completions",
             "man",

@@ -116,6 +116,8 @@ impl fmt::Display for Fault {
 pub struct LivePool {
     /// Its name.
     pub name: Arc<str>,
+    /// Its number for metrics.
+    pub slot: u32,
     /// Its members and their live state.
     pub members: Arc<Members>,
     /// Where its members come from, in the order of the config.

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod drains;
 pub mod explain;
 pub mod generation;
+pub mod roster;
 pub mod standing;
 pub mod state;
 
@@ -47,6 +48,7 @@ use plan::{Numbers, Pools};
 use reconcile::Running;
 use references::References;
 use reload::{Reloader, RetiredTables};
+use roster::Roster;
 use state::State;
 
 /// Somebody who wants the files to be loaded now, and to hear what came of it.
@@ -155,6 +157,11 @@ impl Control {
     /// Who tells where a request would go.
     pub fn explainer(&self) -> Explainer {
         Explainer::new(self.table.clone(), self.live.clone())
+    }
+
+    /// Who lists the tenants that are live.
+    pub fn roster(&self, metrics: Arc<Metrics>) -> Roster {
+        Roster::new(self.table.clone(), self.live.clone(), metrics)
     }
 
     /// Loads the files now, certificates included. `None` when the process is ending.

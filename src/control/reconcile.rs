@@ -99,6 +99,7 @@ impl Running {
     pub(super) fn live(&self) -> Vec<LivePool> {
         let live = |(id, running): (&PoolId, &RunningPool)| LivePool {
             name: Arc::clone(&id.0),
+            slot: running.pool.label.slot,
             members: Arc::clone(&running.pool.members),
             sources: running.feed.statuses(),
         };

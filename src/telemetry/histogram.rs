@@ -26,7 +26,7 @@ const BOUNDS: [u64; 15] = [
 const NANOS_A_SECOND: f64 = 1e9;
 
 /// One for each bound and one for what is longer than the last.
-const BUCKETS: usize = BOUNDS.len() + 1;
+pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
 
 /// Counts by duration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,11 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
+    /// The counts of all buckets.
+    pub(super) fn buckets(&self) -> &[u64; BUCKETS] {
+        &self.counts
+    }
+
     /// Their sum, in seconds.
     pub fn sum_seconds(&self) -> f64 {
         self.sum_nanos as f64 / NANOS_A_SECOND
@@ -90,6 +95,11 @@ impl Histogram {
 }
 
 impl ShortHistogram {
+    /// The counts of all buckets.
+    pub(super) fn buckets(&self) -> &[u32; BUCKETS] {
+        &self.counts
+    }
+
     /// Counts one duration.
     pub(super) fn observe(&mut self, duration: Duration) {
         let (nanos, bucket) = place(duration);
@@ -104,6 +114,23 @@ impl ShortHistogram {
 fn place(duration: Duration) -> (u64, usize) {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     (nanos, BOUNDS.partition_point(|bound| *bound < nanos))
+}
+
+/// The time in seconds within which this share of what was counted lay, as Prometheus reckons it:
+/// evenly spread within a bucket, and the last bound for what is longer. `None` = nothing counted.
+pub(super) fn quantile(counts: &[u32; BUCKETS], share: f64) -> Option<f64> {
+    let total: u64 = counts.iter().map(|count| u64::from(*count)).sum();
+    let rank = total as f64 * share;
+    let (mut below, mut lower) = (0.0, 0.0);
+    for (count, bound) in counts.iter().zip(BOUNDS) {
+        let (count, upper) = (f64::from(*count), bound as f64 / NANOS_A_SECOND);
+        if count > 0.0 && below + count >= rank {
+            return Some(lower + (upper - lower) * ((rank - below) / count));
+        }
+        below += count;
+        lower = upper;
+    }
+    (total > 0).then_some(lower)
 }
 
 #[cfg(test)]
@@ -163,5 +190,21 @@ mod tests {
 
         assert_eq!(histogram.count(), 4);
         assert!(histogram.sum_seconds() > 1e9);
+    }
+
+    #[test]
+    fn a_quantile_lies_within_its_bucket() {
+        let mut counts = [0; BUCKETS];
+        assert_eq!(quantile(&counts, 0.5), None);
+
+        counts[4] = 98; // 5 to 10 ms
+        counts[7] = 2; // 50 to 100 ms
+        let median = quantile(&counts, 0.5).unwrap();
+        assert!((0.007..0.008).contains(&median), "{median}");
+        let last = quantile(&counts, 0.99).unwrap();
+        assert!((last - 0.075).abs() < 1e-9, "{last}");
+
+        counts[BUCKETS - 1] = 900; // longer than any bound
+        assert_eq!(quantile(&counts, 0.99), Some(30.0));
     }
 }

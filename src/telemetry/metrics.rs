@@ -77,6 +77,8 @@ pub static FAMILIES: &[&Family] = &[
     &TRACE_SPANS,
     &TRACE_EXPORTS,
     &TRACE_QUEUE,
+    &ADMIN_WATCHERS,
+    &ADMIN_WATCHERS_REFUSED,
     &TASK_PANICS,
     &BUILD_INFO,
 ];
@@ -455,6 +457,22 @@ pub static TRACE_QUEUE: Family = Family {
     help: "Traces that wait to be exported",
     kind: Kind::Gauge,
     labels: &[],
+};
+
+/// `tenantry_admin_watchers`
+pub static ADMIN_WATCHERS: Family = Family {
+    name: "tenantry_admin_watchers",
+    help: "Dashboards and terminals that follow /api/v1/events",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_admin_watchers_refused_total`
+pub static ADMIN_WATCHERS_REFUSED: Family = Family {
+    name: "tenantry_admin_watchers_refused_total",
+    help: "Readers of /api/v1/events that were turned away (limit) or dropped (slow)",
+    kind: Kind::Counter,
+    labels: &["reason"],
 };
 
 /// `tenantry_task_panics_total`

@@ -10,6 +10,7 @@ pub mod histogram;
 pub mod lines;
 pub mod meter;
 pub mod metrics;
+pub mod recent;
 pub mod record;
 pub mod registry;
 pub mod sample;

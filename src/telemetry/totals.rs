@@ -37,6 +37,15 @@ struct EndpointTotals {
     last: Instant,
 }
 
+/// What is open now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Requests in flight.
+    pub exchanges: u64,
+    /// Connections of clients.
+    pub connections: u64,
+}
+
 impl Totals {
     /// Nothing yet; so many tenants may have series of their own.
     pub(super) fn new(tenants: usize) -> Self {
@@ -87,6 +96,12 @@ impl Totals {
         if listeners > self.listeners.len() {
             self.listeners.resize(listeners, Flow::default());
         }
+    }
+
+    /// What is open now.
+    pub(super) fn open(&self) -> Open {
+        let connections = self.listeners.iter().map(|flow| flow.open()).sum();
+        Open { exchanges: self.exchanges.open(), connections }
     }
 
     /// Forgets endpoints that are no members and had no attempt for [`KEEP_ENDPOINT`]. Where

@@ -12,6 +12,7 @@ mod bad_input;
 mod browser;
 mod check;
 mod comments;
+mod dashboard;
 mod demo;
 mod deploy;
 mod discovery;

@@ -10,6 +10,7 @@ mod admin;
 mod answers;
 mod conformance;
 mod cuts;
+mod dashboard;
 mod debug;
 mod differential;
 mod discovery;

@@ -29,7 +29,7 @@ fn of_ready(_: &mut Schemas) -> Vec<Operation> {
 }
 
 /// Why the gateway should not be sent traffic.
-pub(super) fn unready(state: &State) -> Option<&'static str> {
+pub(in crate::admin) fn unready(state: &State) -> Option<&'static str> {
     if *state.draining.borrow() {
         return Some("the gateway is draining: it will end soon");
     }

@@ -1,10 +1,12 @@
 //! What the admin API answers; a new endpoint is one file here and one row in [`ENDPOINTS`].
 
 mod config;
+mod dashboard;
 mod drain;
 mod drains;
+mod events;
 mod explain;
-mod health;
+pub(super) mod health;
 mod log_level;
 mod members;
 mod metrics;
@@ -13,6 +15,7 @@ mod pools;
 mod reload;
 mod routes;
 mod status;
+mod tenants;
 
 use axum::routing::MethodRouter;
 
@@ -35,7 +38,7 @@ pub(super) struct Endpoint {
 pub(super) enum Openness {
     /// All of it: nobody is asked who they are.
     Whole,
-    /// What asks whether the process lives and is ready.
+    /// What asks whether the process lives and is ready, and the empty dashboard.
     Probes,
     /// That and the metrics.
     ProbesAndMetrics,
@@ -45,26 +48,36 @@ impl Openness {
     /// Whether everybody may ask for this path.
     pub(super) fn admits(self, path: &str) -> bool {
         let is_probe = [health::LIVE.path, health::READY.path].contains(&path);
+        // The page holds nothing of what it shows, and asks for the token itself.
+        let is_page = [dashboard::PAGE, dashboard::STYLE, dashboard::SCRIPT]
+            .iter()
+            .any(|file| file.path == path);
         match self {
             Self::Whole => true,
-            Self::Probes => is_probe,
-            Self::ProbesAndMetrics => is_probe || path == metrics::ENDPOINT.path,
+            Self::Probes => is_probe || is_page,
+            Self::ProbesAndMetrics => is_probe || is_page || path == metrics::ENDPOINT.path,
         }
     }
 }
 
 /// Every path, in the order of `docs/admin.md`.
 pub(super) static ENDPOINTS: &[Endpoint] = &[
+    dashboard::PAGE,
+    dashboard::STYLE,
+    dashboard::SCRIPT,
     health::LIVE,
     health::READY,
     metrics::ENDPOINT,
     status::ENDPOINT,
     config::ENDPOINT,
+    tenants::LIST,
+    tenants::ONE,
     pools::ENDPOINT,
     members::ENDPOINT,
     drains::DRAIN,
     drains::UNDRAIN,
     routes::ENDPOINT,
+    events::ENDPOINT,
     explain::ENDPOINT,
     reload::ENDPOINT,
     drain::ENDPOINT,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stopped, Tasks};
+use crate::base::tokens::Tokens;
 use crate::config::spec::{AdminSpec, DrainSpec};
 use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
@@ -19,16 +21,19 @@ use crate::control::generation::{
     Fault, Live, LiveCertificates, LivePool, ReloadResult, SourceResult, SourceStatus,
 };
 use crate::control::nothing;
+use crate::control::roster::{Roster, Wanted};
 use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
+use crate::telemetry::recent::Sort;
 use crate::telemetry::registry::Metrics;
 use crate::tls::expiry::{Expiry, Role};
 
 use super::access::Access;
 use super::connections::{self, LIMITS, Limits};
+use super::dashboard::picture::Ask;
+use super::dashboard::watchers::{self, Watchers};
 use super::guard::Reach;
-use super::{About, Listener, State, router};
-use crate::base::tokens::Tokens;
+use super::{About, Listener, State, serve_as};
 
 mod described;
 mod operating;
@@ -42,6 +47,7 @@ struct World {
     end: watch::Receiver<bool>,
     reloads: mpsc::Receiver<oneshot::Sender<ReloadResult>>,
     tasks: Tasks,
+    state: State,
 }
 
 struct Answer {
@@ -98,6 +104,11 @@ impl World {
             metrics: Arc::clone(&metrics),
             explainer: Explainer::new(Snapshot::new(Arc::new(nothing())), live.clone()),
             drainer: Drainer::new(live.clone()),
+            roster: Roster::new(
+                Snapshot::new(Arc::new(nothing())),
+                live.clone(),
+                Arc::new(Metrics::new()),
+            ),
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),
             draining: draining.subscribe(),
@@ -107,11 +118,10 @@ impl World {
             access: Access::new(&spec, tokens, metrics),
         };
         let mut tasks = Tasks::new("test");
-        tasks.spawn(move |stop| {
-            let front = connections::Front { tls: None, limits };
-            connections::serve(listener, router(state, reach), front, stop)
-        });
-        Self { address, live, draining, end: ending, reloads, tasks }
+        let kept = state.clone();
+        let front = connections::Front { tls: None, limits };
+        tasks.spawn(move |stop| serve_as(front, reach, listener, state, stop));
+        Self { address, live, draining, end: ending, reloads, tasks, state: kept }
     }
 
     async fn ask(&self, method: &str, path: &str) -> Answer {
@@ -284,6 +294,7 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
     world.publish(|live| {
         live.pools = vec![LivePool {
             name: "shop".into(),
+            slot: 0,
             members: Arc::new(members),
             sources: vec![source.clone()],
         }];
@@ -362,7 +373,7 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
     world.publish(|live| {
         live.problems = vec![fault()];
         let (members, sources) = (Arc::new(members), vec![source]);
-        live.pools = vec![LivePool { name: "shop".into(), members, sources }];
+        live.pools = vec![LivePool { name: "shop".into(), slot: 0, members, sources }];
         *live = Live::clone(live).with_routes(ROUTES);
         live.ends = vec![Expiry { file: "ca.pem".into(), role: Role::PoolAuthorities, at: 1 }];
     });
@@ -474,4 +485,97 @@ async fn a_question_that_cannot_be_answered_says_why() {
 
     let early = world.get("/api/v1/explain?target=/").await;
     assert_eq!((early.status, &early.problem()["detail"]), (503, &json!("no table is live yet")));
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_made_says_why() {
+    let world = World::start().await;
+    for (path, why) in [
+        ("tenants?limit=0", "limit=0 is not 1 to 1000"),
+        ("tenants?sort=age", "sort: unknown variant `age`, expected one of `requests`"),
+        ("tenants?state=gone", "state: unknown variant `gone`, expected one of `active`"),
+        ("tenants?charts=2", "charts: provided string was not `true` or `false`"),
+        ("tenants?serch=a", "unknown field `serch`, expected one of `search`, `state`, `sort`"),
+        ("events?limit=101", "limit=101 is not 1 to 100"),
+        ("events?every=0", "every=0 is not 1 to 15"),
+        ("events?tenant=a,b", "tenant has a character other than"),
+        ("events?after=a", "unknown field `after`, expected one of `search`, `state`, `sort`"),
+    ] {
+        let answer = world.get(&format!("/api/v1/{path}")).await;
+
+        assert_eq!(answer.status, 400, "{path}");
+        let detail = answer.problem()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(why), "{path}: {detail}");
+    }
+
+    let early = world.get("/api/v1/tenants").await;
+    assert_eq!((early.status, &early.problem()["detail"]), (503, &json!("no table is live yet")));
+}
+
+#[tokio::test]
+async fn the_page_runs_its_own_script_alone_and_asks_nobody_else() {
+    let world = World::start().await;
+
+    let page = world.get("/").await;
+    assert_eq!(page.status, 200);
+    for line in [
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'",
+        "frame-ancestors 'none'",
+        "x-frame-options: deny",
+    ] {
+        assert!(page.head.contains(line), "{line} is not in {}", page.head);
+    }
+    let (style, script) = (world.get("/dashboard.css").await, world.get("/dashboard.js").await);
+    for (name, body) in [("page", page.body), ("style", style.body), ("script", script.body)] {
+        let body = body.replace("http://www.w3.org/2000/svg", ""); // a name, not a place
+        for word in
+            ["http:", "https:", "//cdn", "innerHTML", "eval(", "@import", "style=", "onclick="]
+        {
+            assert!(!body.contains(word), "{word} is in the {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_takes_no_watcher_s_place() {
+    let world = World::start().await;
+
+    let headers = "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n";
+    let answer = world.ask_with("GET", "/api/v1/events", headers).await;
+
+    assert_eq!(
+        (answer.status, &answer.problem()["type"]),
+        (403, &json!("urn:tenantry:admin:browser"))
+    );
+}
+
+#[tokio::test]
+async fn a_watcher_that_reads_nothing_is_dropped_and_one_that_reads_stays() {
+    let mut world = World::start().await;
+    let (watchers, arrivals) = Watchers::new();
+    let state = world.state.clone();
+    world.tasks.spawn(move |stop| watchers::run(state, arrivals, stop));
+    let tenants = Wanted {
+        search: String::new(),
+        state: None,
+        sort: Sort::Requests,
+        limit: 1,
+        after: None,
+        charts: false,
+    };
+    let ask = Ask { tenants, tenant: None };
+    let often = Duration::from_millis(1);
+    let reads_nothing = watchers.watch(ask.clone(), often).unwrap();
+    let mut reads = watchers.watch(ask, often).unwrap();
+
+    let refused = "tenantry_admin_watchers_refused_total{reason=\"slow\"} 1";
+    while !world.state.metrics.render().unwrap().contains(refused) {
+        reads.frame().await.unwrap().unwrap();
+    }
+    reads.frame().await.unwrap().unwrap();
+
+    let left: Vec<_> = reads_nothing.collect().await.unwrap().to_bytes().to_vec();
+    let events = String::from_utf8(left).unwrap();
+    assert_eq!(events.matches("event: picture").count(), 8, "what waited is still there");
 }

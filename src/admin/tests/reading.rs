@@ -22,7 +22,8 @@ async fn nobody_without_a_token_gets_more_than_probes() {
     let (world, _folder) = guarded(false).await;
     for endpoint in super::super::ENDPOINTS {
         let answer = world.get(endpoint.path).await;
-        if ["/healthz", "/readyz"].contains(&endpoint.path) {
+        let is_page = ["/", "/dashboard.css", "/dashboard.js"].contains(&endpoint.path);
+        if is_page || ["/healthz", "/readyz"].contains(&endpoint.path) {
             assert_ne!(answer.status, 401, "{}", endpoint.path);
             continue;
         }
@@ -53,6 +54,22 @@ async fn a_token_lets_in_and_a_wrong_one_is_told_and_counted() {
     let metrics = with_token(&world, "/metrics", &format!("bearer {TOKEN}")).await.body;
     assert!(metrics.contains("tenantry_admin_refused_total{reason=\"bad_token\"} 1"), "{metrics}");
     assert!(metrics.contains("tenantry_admin_refused_total{reason=\"no_token\"} 1"), "{metrics}");
+}
+
+/// The browser would ask for a name and a password, over the page's own form.
+#[tokio::test]
+async fn a_script_is_not_asked_for_a_password() {
+    let (world, _folder) = guarded(false).await;
+    let ask = async |fields: &str| {
+        let headers = format!("Host: localhost\r\n{fields}");
+        world.ask_with("GET", "/api/v1/status", &headers).await.head.to_lowercase()
+    };
+
+    let script = ask("Sec-Fetch-Site: same-origin\r\nSec-Fetch-Dest: empty\r\n").await;
+    let person = ask("Sec-Fetch-Site: none\r\nSec-Fetch-Dest: document\r\n").await;
+
+    assert!(script.contains("bearer realm=") && !script.contains("basic realm="), "{script}");
+    assert!(person.contains("basic realm="), "{person}");
 }
 
 #[tokio::test]

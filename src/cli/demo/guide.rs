@@ -14,8 +14,9 @@ pub(super) fn text(
 ) -> String {
     let list: String = backends.iter().map(backend).collect();
     let victim = backends.first().map_or(0, Backend::pid);
-    // A folder for temporary files may have a name with spaces.
-    let routes = format!("'{}'", routes.display().to_string().replace('\'', r"'\''"));
+    let routes = quoted(routes);
+    let program = std::env::current_exe().unwrap_or_else(|_| "tenantry".into());
+    let program = quoted(&program);
     let port = listener.port();
     format!(
         r#"Tenantry is serving two tenants. Paste these into another terminal.
@@ -45,6 +46,10 @@ backends that fail or are slow: each one that is asked obeys, so the last answer
   curl -i -H 'X-Tenant-ID: globex' 'http://{listener}/?fail=503'
   curl -H 'X-Tenant-ID: globex' 'http://{listener}/?slow=2s'
 
+what goes on, live: the dashboard in a browser, or the same in a terminal (q ends it)
+  http://{admin}/
+  {program} top --admin http://{admin}
+
 what the gateway knows and has counted
   curl http://{admin}/api/v1/status
   curl http://{admin}/api/v1/pools
@@ -54,6 +59,11 @@ the routes file is {routes}
 Ctrl-C drains and ends.
 "#
     )
+}
+
+/// A path as a shell reads it: a folder for temporary files may have a name with spaces.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 fn backend(backend: &Backend) -> String {

@@ -11,6 +11,7 @@ use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, interval, interval_at};
 
 use crate::base::memory::{Memory, Refused};
 use crate::base::snapshot::Snapshot;
@@ -21,8 +22,11 @@ use crate::model::members::Members;
 use super::delta::Delta;
 use super::exposition::Samples;
 use super::metrics::{self, Family, Kind};
+use super::recent::{POINT, Recent};
 use super::tenants::Slots;
 use super::totals::Totals;
+
+pub use super::totals::Open;
 
 /// A pool's name and its members, for the gauges that are read at a scrape.
 pub type NamedPool = (Arc<str>, Arc<Members>);
@@ -31,6 +35,7 @@ pub type NamedPool = (Arc<str>, Arc<Members>);
 #[derive(Debug)]
 pub struct Metrics {
     totals: Mutex<Totals>,
+    recent: Mutex<Recent>,
     /// What control counts and sets, by the values of the labels.
     values: Mutex<BTreeMap<&'static str, Values>>,
     pools: Snapshot<Vec<NamedPool>>,
@@ -64,6 +69,7 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Self {
             totals: Mutex::new(Totals::new(TENANTS)),
+            recent: Mutex::new(Recent::new()),
             values: Mutex::default(),
             pools: Snapshot::new(Arc::default()),
             listeners: Snapshot::new(Arc::default()),
@@ -90,12 +96,17 @@ impl Metrics {
             metrics.add(&metrics::ADMIN_REFUSED, &[reason], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
+        metrics.set(&metrics::ADMIN_WATCHERS, &[], 0.0);
+        for reason in ["limit", "slow"] {
+            metrics.add(&metrics::ADMIN_WATCHERS_REFUSED, &[reason], 0);
+        }
         metrics
     }
 
     /// Takes deltas until `stop`, then what the channel still holds.
     pub async fn run(self: Arc<Self>, mut deltas: mpsc::Receiver<Delta>, mut stop: Stop) {
-        let mut tidy = tokio::time::interval(TIDY_INTERVAL);
+        let mut tidy = interval(TIDY_INTERVAL);
+        let mut points = interval_at(Instant::now() + POINT, POINT);
         loop {
             tokio::select! {
                 () = stop.requested() => break,
@@ -103,6 +114,7 @@ impl Metrics {
                     Some(delta) => self.merge(&delta),
                     None => return,
                 },
+                _ = points.tick() => locked(&self.recent).turn(),
                 _ = tidy.tick() => self.tidy(),
             }
         }
@@ -114,6 +126,24 @@ impl Metrics {
     /// Adds what a worker counted.
     pub fn merge(&self, delta: &Delta) {
         locked(&self.totals).merge(delta);
+        locked(&self.recent).add(delta);
+    }
+
+    /// Looks at what was counted in the last minutes. Deltas wait meanwhile, so be brief: some
+    /// milliseconds.
+    pub fn recent<T>(&self, look: impl FnOnce(&mut Recent) -> T) -> T {
+        look(&mut locked(&self.recent))
+    }
+
+    /// What is open now.
+    pub fn open(&self) -> Open {
+        locked(&self.totals).open()
+    }
+
+    /// The requests of a tenant since the start, and how many of them were answered 5xx. `None` for
+    /// one that is summed with others, or had none.
+    pub fn since_start(&self, tenant: &str) -> Option<(u64, u64)> {
+        locked(&self.totals).tenants.since_start(tenant)
     }
 
     /// Adds to a counter that control keeps.

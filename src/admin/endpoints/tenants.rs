@@ -1,0 +1,146 @@
+//! The tenants: a page of them by search and order, and one by its id.
+
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, extract};
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer};
+use tokio::task::spawn_blocking;
+
+use crate::admin::asked::{Asked, bad_query};
+use crate::admin::openapi::{Operation, Schemas};
+use crate::admin::{State, reply};
+use crate::control::roster::{self, Known, Page, Wanted};
+use crate::model::ids::TenantId;
+use crate::telemetry::recent::Sort;
+
+use super::Endpoint;
+
+pub(super) const LIST: Endpoint =
+    Endpoint { path: "/api/v1/tenants", methods: || get(tenants), operations: of_list };
+
+pub(super) const ONE: Endpoint =
+    Endpoint { path: "/api/v1/tenants/{id}", methods: || get(tenant), operations: of_one };
+
+fn of_list(schemas: &mut Schemas) -> Vec<Operation> {
+    vec![
+        Operation::get("list_tenants", "Tenants by search, state and traffic")
+            .query::<Listing>(schemas)
+            .answers::<Page>(schemas, StatusCode::OK, "A page of them")
+            .refuses(StatusCode::BAD_REQUEST, "The query cannot be read")
+            .refuses(StatusCode::SERVICE_UNAVAILABLE, "No table is live yet"),
+    ]
+}
+
+fn of_one(schemas: &mut Schemas) -> Vec<Operation> {
+    vec![
+        Operation::get("get_tenant", "All that is known of one tenant")
+            .part("id", "Its id")
+            .answers::<Known>(schemas, StatusCode::OK, "As it is now")
+            .refuses(StatusCode::BAD_REQUEST, "The path is no text")
+            .refuses(StatusCode::NOT_FOUND, "There is no such tenant"),
+    ]
+}
+
+/// Which tenants.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    /// Those with this in their ids or hosts; its first 253 characters count.
+    search: Option<String>,
+    /// Those in this state; empty = in any.
+    #[serde(default, deserialize_with = "filled")]
+    #[schemars(with = "Option<roster::State>")]
+    state: Option<roster::State>,
+    /// In which order.
+    sort: Option<Sort>,
+    /// As many at most.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<usize>,
+    /// Those that follow: the `next` of the page before.
+    after: Option<String>,
+    /// Whether each comes with its history.
+    charts: Option<bool>,
+}
+
+async fn tenants(
+    extract::State(state): extract::State<State>,
+    Asked(listing): Asked<Listing>,
+) -> Response {
+    let limit = match limit(listing.limit, LIMIT, MOST) {
+        Ok(limit) => limit,
+        Err(refusal) => return refusal,
+    };
+    let wanted = Wanted {
+        search: searched(listing.search),
+        state: listing.state,
+        sort: listing.sort.unwrap_or_default(),
+        limit,
+        after: listing.after,
+        charts: listing.charts.unwrap_or(false),
+    };
+    match spawn_blocking(move || state.roster.page(&wanted)).await {
+        Ok(Some(page)) => Json(page).into_response(),
+        Ok(None) => not_ready(),
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+async fn tenant(extract::State(state): extract::State<State>, Path(id): Path<String>) -> Response {
+    let asked = id.clone();
+    match spawn_blocking(move || state.roster.find(&asked)).await {
+        Ok(Some(tenant)) => Json(tenant).into_response(),
+        Ok(None) => {
+            let what = match TenantId::check(id.as_bytes()) {
+                Ok(_) => format!("there is no tenant {id:?}; /api/v1/tenants lists them"),
+                Err(error) => format!("{id:?} names no tenant: it {error}"),
+            };
+            reply::problem(StatusCode::NOT_FOUND, "unknown-tenant", what)
+        }
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+/// What is searched for.
+pub(super) fn searched(text: Option<String>) -> String {
+    text.unwrap_or_default().trim().chars().take(SEARCH).collect()
+}
+
+/// How many are wanted.
+pub(super) fn limit(asked: Option<usize>, usual: usize, most: usize) -> Result<usize, Response> {
+    let limit = asked.unwrap_or(usual);
+    let is_good = (1..=most).contains(&limit);
+    is_good.then_some(limit).ok_or_else(|| bad_query(&format!("limit={limit} is not 1 to {most}")))
+}
+
+/// A value that may be there and empty, as forms send it.
+pub(super) fn filled<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { T::deserialize(text.into_deserializer()).map(Some) }
+}
+
+fn not_ready() -> Response {
+    let what = "no table is live yet".to_owned();
+    reply::problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", what)
+}
+
+fn failed(error: &str) -> Response {
+    let what = format!("the list failed, which is a bug: {error}");
+    reply::problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", what)
+}
+
+/// Tenants of a page where nothing else is asked for.
+const LIMIT: usize = 50;
+
+/// 1000: a page of 300 KB.
+const MOST: usize = 1000;
+
+/// 253: the longest host.
+const SEARCH: usize = 253;

@@ -1,0 +1,139 @@
+//! The dashboard as the person sees it who is called at night: in Chromium, on a desk and on a
+//! phone, with 2 and with 100,000 tenants; and the same in a terminal.
+
+mod browser;
+mod terminal;
+
+use serde_json::json;
+
+use crate::world::gateway::Gateway;
+use crate::world::process::Backend;
+
+use browser::Page;
+
+/// Two tenants with a pool each.
+fn routes(shop: &[&Backend], billing: &Backend, more: &str) -> String {
+    let shop: Vec<String> = shop.iter().map(|one| format!("\"{}\"", one.address)).collect();
+    format!(
+        r#"[tenant]
+from = [{{ header = "X-Tenant-ID" }}, {{ host = "{{tenant}}.localhost" }}]
+
+[pools.shop]
+endpoints = [{}]
+health = {{ http = "/healthz", interval = "500ms", timeout = "500ms" }}
+
+[pools.billing]
+endpoints = ["{}"]
+
+[tenants.acme]
+pool = "shop"
+
+[tenants.globex]
+pool = "billing"
+{more}"#,
+        shop.join(", "),
+        billing.address
+    )
+}
+
+/// Nothing is cut off at the side, and every text can be read.
+fn is_readable(page: &mut Page) {
+    let wide = page.get("document.documentElement.scrollWidth - innerWidth");
+    assert!(wide.as_i64().is_some_and(|over| over <= 0), "{wide} pixels are beyond the edge");
+    assert_eq!(page.get(include_str!("contrast.js")), json!([]));
+}
+
+#[test]
+fn the_dashboard_tells_of_traffic_trouble_and_mending() {
+    let (mut one, two) = (Backend::start("shop-1"), Backend::start("shop-2"));
+    let billing = Backend::start("billing-1");
+    let good = routes(&[&one, &two], &billing, "");
+    let mut gateway = Gateway::start(&good);
+    let mut page = Page::open(&format!("{}/", gateway.admin_url()), 1280, 800);
+    page.shows("#state", "serving");
+    page.shows("#tenants .rows", "globex");
+
+    for _ in 0..10 {
+        gateway.get("acme", "/", &[]);
+        gateway.get("globex", "/?fail=503", &[]);
+    }
+    page.shows("#total .wrong", "5xx/s");
+    page.shows("#tenants .rows .wrong", ".");
+    is_readable(&mut page);
+
+    one.crash();
+    page.shows("#pools .rows", "down: connect refused");
+    page.shows("#state", "endpoints out");
+
+    let hostile = "[tenants.\"<img src=x onerror=alert(1)>\"]\npool = \"shop\"\n";
+    gateway.edit(&routes(&[&two], &billing, hostile));
+    page.shows("#notices", "<img src=x");
+    page.shows("#notices", "generation 1 still serves");
+    page.shows("#state", "config problems");
+    assert_eq!(page.get("document.querySelectorAll('main img').length"), 0);
+    is_readable(&mut page);
+    page.shoot("desk-light-broken");
+
+    page.scheme("dark");
+    for width in [390, 320] {
+        page.resize(width, 844);
+        is_readable(&mut page);
+    }
+    page.get("document.querySelector('[data-list=pools]').click()");
+    page.shows("#lists", "connect refused");
+    page.get("document.querySelector('#tabs').scrollIntoView()");
+    page.shoot("phone-dark-pools");
+
+    gateway.edit(&routes(&[&two], &billing, "[tenants.new]\npool = \"shop\"\n"));
+    page.shows("#about", "generation 2");
+    page.shows("#lists", "1 of 1 endpoints");
+    assert_eq!(page.get("document.querySelector('#notices').innerText"), "");
+
+    page.resize(1280, 800);
+    page.scheme("light");
+    page.get("document.querySelector('#tenants button.row').click()");
+    page.shows("dialog", "Since the start");
+    page.shows("dialog", "requests,");
+    is_readable(&mut page);
+    page.shoot("desk-light-tenant");
+    page.press("Escape");
+    page.shows("#state", "serving");
+    assert_eq!(page.get("document.querySelector('dialog').open + location.hash"), "false");
+    page.press("/");
+    assert_eq!(page.get("document.activeElement.id"), "search", "the key is a way to the search");
+    assert_eq!(page.complaints(&gateway.admin_url()), [""; 0]);
+
+    gateway.signal("TERM");
+    gateway.wait();
+    page.shows("#state", "no connection");
+    gateway.launch();
+    gateway.wait_ready();
+    page.shows("#state", "serving");
+}
+
+#[test]
+fn one_of_a_hundred_thousand_tenants_is_found() {
+    let backend = Backend::start("shop-1");
+    let mut text = routes(&[&backend], &backend, "");
+    for number in 0..100_000 {
+        text += &format!("[tenants.t{number:06}]\npool = \"billing\"\n");
+    }
+    let gateway = Gateway::start(&text);
+    let mut page = Page::open(&format!("{}/", gateway.admin_url()), 390, 844);
+    page.shows("#tabs", "Tenants 100,002");
+    gateway.get("t054321", "/", &[]);
+    page.shows("#tenants .rows", "t054321");
+
+    page.get("document.querySelector('#search').focus()");
+    page.write("t07777");
+    page.shows("#tabs", "Tenants 10\n");
+    page.shows("#tenants .rows", "t077770");
+    is_readable(&mut page);
+    page.shoot("phone-light-search");
+    page.get("document.querySelector('#which').value = 'suspended'");
+    page.get("document.querySelector('#which').dispatchEvent(new Event('change'))");
+    page.shows("#tenants", "No tenant matches.");
+    page.get("location.hash = 'tenant=t077777'");
+    page.shows("dialog", "t077777.localhost");
+    assert_eq!(page.complaints(&gateway.admin_url()), [""; 0]);
+}
