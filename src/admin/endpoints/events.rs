@@ -73,7 +73,7 @@ async fn events(
     }
     let (ask, every) = match asked(watching) {
         Ok(asked) => asked,
-        Err(refusal) => return refusal,
+        Err(why) => return bad_query(&why),
     };
     match watchers.watch(ask, every) {
         Ok(stream) => (HEADERS, Body::new(stream)).into_response(),
@@ -92,13 +92,13 @@ async fn events(
     }
 }
 
-fn asked(watching: Watching) -> Result<(Ask, Duration), Response> {
+fn asked(watching: Watching) -> Result<(Ask, Duration), String> {
     let every = watching.every.unwrap_or(1);
     if !(1..=SLOWEST).contains(&every) {
-        return Err(bad_query(&format!("every={every} is not 1 to {SLOWEST}")));
+        return Err(format!("every={every} is not 1 to {SLOWEST}"));
     }
     if let Some(id) = &watching.tenant {
-        TenantId::check(id.as_bytes()).map_err(|error| bad_query(&format!("tenant {error}")))?;
+        TenantId::check(id.as_bytes()).map_err(|error| format!("tenant {error}"))?;
     }
     let tenants = Wanted {
         search: searched(watching.search),

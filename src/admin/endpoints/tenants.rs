@@ -72,7 +72,7 @@ async fn tenants(
 ) -> Response {
     let limit = match limit(listing.limit, LIMIT, MOST) {
         Ok(limit) => limit,
-        Err(refusal) => return refusal,
+        Err(why) => return bad_query(&why),
     };
     let wanted = Wanted {
         search: searched(listing.search),
@@ -110,10 +110,10 @@ pub(super) fn searched(text: Option<String>) -> String {
 }
 
 /// How many are wanted.
-pub(super) fn limit(asked: Option<usize>, usual: usize, most: usize) -> Result<usize, Response> {
+pub(super) fn limit(asked: Option<usize>, usual: usize, most: usize) -> Result<usize, String> {
     let limit = asked.unwrap_or(usual);
     let is_good = (1..=most).contains(&limit);
-    is_good.then_some(limit).ok_or_else(|| bad_query(&format!("limit={limit} is not 1 to {most}")))
+    is_good.then_some(limit).ok_or_else(|| format!("limit={limit} is not 1 to {most}"))
 }
 
 /// A value that may be there and empty, as forms send it.
