@@ -315,11 +315,16 @@ fn a_page_of_many_tenants_is_in_memory_once() {
 }
 
 #[test]
-fn a_page_that_is_too_large_or_no_text_is_told_where_it_is_named() {
+fn a_page_that_is_too_large_empty_or_no_text_is_told_where_it_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("large.html"), "x".repeat((256 << 10) + 1)).unwrap();
     std::fs::write(folder.path().join("latin.html"), b"Stra\xdfe").unwrap();
-    for (page, told) in [("large", "is larger than 256 KiB"), ("latin", "is not UTF-8 text")] {
+    std::fs::write(folder.path().join("blank.html"), "\n").unwrap();
+    for (page, told) in [
+        ("large", "is larger than 256 KiB"),
+        ("latin", "is not UTF-8 text"),
+        ("blank", "is empty, as while it is being written"),
+    ] {
         let text = format!("[error-pages]\n404 = {{ file = \"{page}.html\" }}\n");
         let files = Files::of_text(folder.path().join("routes.toml"), &text);
 

@@ -126,6 +126,10 @@ pub fn listen(
         // Nobody can connect before it listens, whatever the file's mode was until here.
         fs::set_permissions(path, Permissions::from_mode(mode.0))?;
         socket.listen(backlog)?;
+        // Two that start at once take it from each other before either listens.
+        if !file.is_there() {
+            return Err(Fault::InUse);
+        }
         Ok((socket.into(), file))
     };
     listen().map_err(|fault| UnixBindError { path: path.to_owned(), fault })

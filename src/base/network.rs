@@ -90,7 +90,16 @@ impl FromStr for Network {
             }
             Some(_) => return Err(()),
         };
-        if bits > most { Err(()) } else { Ok(Self { address, bits }) }
+        if bits > most {
+            return Err(());
+        }
+        // An IPv4 address in the clothes of IPv6 counts as what it is, here too.
+        match address.to_canonical() {
+            IpAddr::V4(own) if address.is_ipv6() && bits >= 96 => {
+                Ok(Self { address: own.into(), bits: bits - 96 })
+            }
+            _ => Ok(Self { address, bits }),
+        }
     }
 }
 
@@ -112,6 +121,9 @@ mod tests {
         assert!(contains("2001:db8::/33", "2001:db8:7fff::1"));
         assert!(!contains("2001:db8::/33", "2001:db8:8000::1"));
         assert!(contains("192.0.2.0/24", "::ffff:192.0.2.7"));
+        assert!(contains("::ffff:192.0.2.0/120", "192.0.2.7"));
+        assert!(contains("::ffff:192.0.2.7", "192.0.2.7"));
+        assert!(!contains("::ffff:192.0.2.7", "192.0.2.8"));
     }
 
     #[test]

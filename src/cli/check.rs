@@ -9,8 +9,9 @@ use crate::app::outside;
 use crate::config::spec::{GatewaySpec, PoolSpec, RoutesSpec};
 use crate::config::{self, Files, Known, Place, Problem, places};
 use crate::model::ids::PoolId;
+use crate::tls::client::{self, SystemRoots};
 use crate::tls::demand::Demands;
-use crate::tls::{client, doubt, server};
+use crate::tls::{doubt, server};
 
 /// How the outcome is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -177,7 +178,9 @@ fn without_trust(spec: &RoutesSpec, files: &Files) -> Vec<Problem> {
     let mut pools = spec.pools.iter().filter(|(_, pool)| trusts_system(pool)).peekable();
     let first = pools.peek().and_then(|(_, pool)| Some((pool.tls.as_ref()?, pool.protocol)));
     // Reading the system's authorities takes milliseconds, and each pool has the same.
-    let Some(error) = first.and_then(|(tls, protocol)| client::build(tls, protocol).err()) else {
+    let Some(error) = first
+        .and_then(|(tls, protocol)| client::build(tls, protocol, &SystemRoots::default()).err())
+    else {
         return Vec::new();
     };
     let problem = |(id, _): (&PoolId, _)| {

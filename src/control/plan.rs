@@ -10,7 +10,7 @@ use crate::model::endpoint::Health;
 use crate::model::ids::{Label, PoolId};
 use crate::model::members::Members;
 use crate::pool::{Pool, PoolError};
-use crate::tls::client;
+use crate::tls::client::{self, SystemRoots};
 
 /// The pools of one generation by name.
 pub(super) type Pools = BTreeMap<PoolId, Arc<Pool>>;
@@ -48,8 +48,9 @@ pub(super) fn pools(
 ) -> Result<Pools, Vec<(PoolId, PlanError)>> {
     let mut planned = Pools::new();
     let mut faults = Vec::new();
+    let system = SystemRoots::default();
     for (id, spec) in &spec.pools {
-        match plan(id, spec, running.get(id), numbers) {
+        match plan(id, spec, running.get(id), (numbers, &system)) {
             Ok(pool) => drop(planned.insert(id.clone(), pool)),
             Err(fault) => faults.push((id.clone(), fault)),
         }
@@ -61,7 +62,7 @@ fn plan(
     id: &PoolId,
     spec: &Arc<PoolSpec>,
     running: Option<&Arc<Pool>>,
-    numbers: &mut Numbers,
+    (numbers, system): (&mut Numbers, &SystemRoots),
 ) -> Result<Arc<Pool>, PlanError> {
     if let Some(same) = running.filter(|running| running.spec == *spec) {
         return Ok(Arc::clone(same));
@@ -75,7 +76,11 @@ fn plan(
             Pool::build(label, spec, members, before.transport, before.tls.clone())?
         }
         None => {
-            let tls = spec.tls.as_ref().map(|tls| client::build(tls, spec.protocol)).transpose()?;
+            let tls = spec
+                .tls
+                .as_ref()
+                .map(|tls| client::build(tls, spec.protocol, system))
+                .transpose()?;
             // Other files alone say nothing of the endpoints, but no connection of before is used.
             let members = running.map(|before| Arc::clone(&before.members));
             let members = members.unwrap_or_else(|| Arc::new(numbers.members(id, &spec)));

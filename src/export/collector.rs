@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 use crate::config::spec::{CollectorSpec, ExporterKind, Protocol};
-use crate::tls::client::{self, ClientTlsError};
+use crate::tls::client::{self, ClientTlsError, SystemRoots};
 
 use super::fault::{Fault, retry_after};
 use super::link::{self, Channel, Drivers, Http1, words};
@@ -42,7 +42,11 @@ impl Collector {
             ExporterKind::OtlpGrpc => Protocol::H2,
             ExporterKind::OtlpHttp | ExporterKind::Zipkin => Protocol::H1,
         };
-        let tls = spec.tls.as_ref().map(|tls| client::build(tls, protocol)).transpose()?;
+        let tls = spec
+            .tls
+            .as_ref()
+            .map(|tls| client::build(tls, protocol, &SystemRoots::default()))
+            .transpose()?;
         Ok(Self { spec, tls, drivers: Drivers::new(), http1: None, http2: None })
     }
 

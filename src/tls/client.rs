@@ -1,6 +1,7 @@
 //! Whom we trust when we connect to endpoints, and what we show them. Certificates are always
 //! verified.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -28,6 +29,26 @@ pub enum ClientTlsError {
     Unavailable(#[source] rustls::Error),
 }
 
+/// The authorities of the system, which are read at most once: that takes milliseconds, and there may
+/// be many pools.
+#[derive(Debug, Default)]
+pub struct SystemRoots(OnceCell<Arc<RootCertStore>>);
+
+impl SystemRoots {
+    fn get(&self) -> Result<Arc<RootCertStore>, ClientTlsError> {
+        if let Some(known) = self.0.get() {
+            return Ok(Arc::clone(known));
+        }
+        let mut roots = RootCertStore::empty();
+        // Some systems ship certificates that rustls does not take; the others still count.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(ClientTlsError::NoSystemAuthorities);
+        }
+        Ok(Arc::clone(self.0.get_or_init(|| Arc::new(roots))))
+    }
+}
+
 /// What is needed to open TLS connections to the endpoints of a pool.
 ///
 /// # Errors
@@ -35,10 +56,11 @@ pub enum ClientTlsError {
 pub fn build(
     spec: &UpstreamTlsSpec,
     protocol: Protocol,
+    system: &SystemRoots,
 ) -> Result<Arc<ClientConfig>, ClientTlsError> {
     let trusted = spec.ca.as_ref().map(|authorities| authorities.certificates.as_slice());
     let own = spec.identity.as_ref().map(|own| (own.chain.clone(), own.secret.clone_key()));
-    trusting(trusted, own, protocol)
+    trusting(trusted, own, (protocol, system))
 }
 
 /// What is needed to open TLS connections to who has a certificate of these authorities, or of the
@@ -49,7 +71,7 @@ pub fn build(
 pub fn trusting(
     trusted: Option<&[CertificateDer<'static>]>,
     own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
-    protocol: Protocol,
+    (protocol, system): (Protocol, &SystemRoots),
 ) -> Result<Arc<ClientConfig>, ClientTlsError> {
     let roots = match trusted {
         Some(authorities) => {
@@ -57,9 +79,9 @@ pub fn trusting(
             for certificate in authorities {
                 roots.add(certificate.clone()).map_err(ClientTlsError::BadAuthority)?;
             }
-            roots
+            Arc::new(roots)
         }
-        None => system_roots()?,
+        None => system.get()?,
     };
     let config = ClientConfig::builder_with_provider(super::provider())
         .with_safe_default_protocol_versions()
@@ -76,11 +98,4 @@ pub fn trusting(
         Protocol::H2 => vec![b"h2".to_vec()],
     };
     Ok(Arc::new(config))
-}
-
-fn system_roots() -> Result<RootCertStore, ClientTlsError> {
-    let mut roots = RootCertStore::empty();
-    // Some systems ship certificates that rustls does not take; the others still count.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() { Err(ClientTlsError::NoSystemAuthorities) } else { Ok(roots) }
 }

@@ -175,6 +175,10 @@ fn read(path: &Path) -> Result<Arc<str>, (String, &'static str)> {
         return Err((format!("{shown} is larger than 256 KiB"), SMALLER));
     }
     match String::from_utf8(bytes) {
+        Ok(text) if text.trim().is_empty() => {
+            let what = format!("{shown} is empty, as while it is being written");
+            Err((what, "write the page; to show nothing, leave the entry out"))
+        }
         Ok(text) => Ok(text.into()),
         Err(_) => Err((format!("{shown} is not UTF-8 text"), "save it as UTF-8")),
     }

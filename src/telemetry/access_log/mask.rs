@@ -47,7 +47,7 @@ impl Mask {
             return Cow::Borrowed(MASKED);
         }
         match *name == http::header::REFERER {
-            true => self.target(value),
+            true => without_user(self.target(value)),
             false => Cow::Borrowed(value),
         }
     }
@@ -57,6 +57,16 @@ impl Mask {
         let name = decoded(name).to_ascii_lowercase();
         let is_listed = |name: &str| self.query.iter().any(|own| look_alike(own, name));
         is_listed(&name) || name.split(['[', ']']).any(is_listed)
+    }
+}
+
+/// A URL whose user and password are masked, as in `https://user:password@shop.example/`.
+fn without_user(url: Cow<'_, str>) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return url };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((user, _)) => Cow::Owned(format!("{scheme}://{MASKED}{}", &rest[user.len()..])),
+        None => url,
     }
 }
 
@@ -127,5 +137,8 @@ mod tests {
         assert_eq!(mask.header(&http::header::AUTHORIZATION, "Basic x"), "***");
         assert_eq!(mask.header(&http::header::ACCEPT, "a?token=b"), "a?token=b");
         assert_eq!(mask.header(&http::header::REFERER, "http://a/?token=b"), "http://a/?token=***");
+        let with_user = "https://me:pw@a.example/x@y?token=b";
+        let masked = "https://***@a.example/x@y?token=***";
+        assert_eq!(mask.header(&http::header::REFERER, with_user), masked);
     }
 }
