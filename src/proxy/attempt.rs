@@ -22,7 +22,6 @@ use crate::telemetry::trace::{Dial, Dialed};
 use crate::upstream::proxy_header::Whom;
 use crate::upstream::{Call, ConnectError, Connection, Destination, SendError};
 
-use super::debug::Opening;
 use super::error::{AttemptError, ExchangeError};
 use super::outgoing::Outgoing;
 use super::request_body::{BodyFault, RequestBody, Upload};
@@ -62,13 +61,11 @@ pub(super) async fn run(
         let mut connection = match worker.client.reuse(&to, rested, worker.clock.recent()) {
             Some(connection) => connection,
             None => {
-                outgoing.opening.iter_mut().for_each(Opening::opens);
                 bounds.note_dial(None);
                 // Boxed: it is rare, and larger than all the rest of an exchange.
                 let mut open = Box::pin(worker.client.open(&to));
                 let opened =
                     within(&worker.waits, bounds, open.as_mut(), || outgoing.upload.taken()).await;
-                outgoing.opening.iter_mut().for_each(Opening::opened);
                 bounds.note_dial(Some(dialed(&opened)));
                 opened?.map_err(AttemptError::from)?
             }

@@ -47,11 +47,7 @@ pub(super) async fn send(
         let id = picked.endpoint().id;
 
         let mut trial = Trial::begin(&effort, picked);
-        outgoing.opening = visit.opening();
         let answered = trial.run(outgoing, made, last, visit).await;
-        visit.trail(|trail| {
-            trail.tried(&trial.picked.endpoint().label, outgoing.opening, &answered);
-        });
         let Some(failure) = effort.failure(&answered) else {
             return effort.settle(answered, trial, outgoing, visit);
         };
@@ -233,6 +229,7 @@ impl<'e, 'p> Trial<'e, 'p> {
     ) -> Result<Answered, ExchangeError> {
         let effort = self.effort;
         let started = if made == 1 { visit.started() } else { effort.worker.clock.now() };
+        let began = visit.is_followed().then(Instant::now);
         let span = spans::begin(visit, self.picked.endpoint(), last);
         outgoing.tell(visit.traced(), span.as_ref().map(|span| span.span));
         let dial = Cell::new(None);
@@ -240,14 +237,18 @@ impl<'e, 'p> Trial<'e, 'p> {
             deadlines: &effort.deadlines,
             started,
             end: effort.end,
-            dial: span.is_some().then_some(&dial),
+            dial: (span.is_some() || began.is_some()).then_some(&dial),
         };
-        let span = span.map(|span| Watched { span, visit, dial: &dial });
+        let span = span.map(|span| Watched { span, visit: &mut *visit, dial: &dial });
         let counted = Counted { effort, picked: &self.picked, started, outcome: None, span };
         let answered =
             attempt::run(effort.worker, effort.pool, self.picked.endpoint(), bounds, outgoing)
                 .await;
         counted.end(&answered);
+        if let Some(began) = began {
+            let endpoint = &self.picked.endpoint().label;
+            visit.trail(|trail| trail.tried(endpoint, (began, dial.get()), &answered));
+        }
         answered
     }
 }

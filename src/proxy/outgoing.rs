@@ -24,7 +24,6 @@ use super::activity::Activity;
 use super::budget;
 use super::choice::Choice;
 use super::connection::Peer;
-use super::debug::Opening;
 use super::error::ExchangeError;
 use super::extended::Extended;
 use super::http1;
@@ -58,8 +57,6 @@ pub(super) struct Outgoing<'h> {
     pub(super) proxy: Option<Box<(ProxyVersion, Whom)>>,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
-    /// How the attempt comes by its connection; `None`: nobody asks.
-    pub(super) opening: Option<Opening>,
 }
 
 /// How an endpoint is told of the trace.
@@ -132,19 +129,7 @@ impl<'h> Outgoing<'h> {
         let upgrade = upgrade.filter(|_| switching);
         let proxy = choice.pool.spec.proxy_protocol;
         let proxy = proxy.map(|version| Box::new((version, peer.whom(visit.told()))));
-        Ok(Self {
-            head,
-            added,
-            told,
-            client,
-            upload,
-            idempotent,
-            upgrade,
-            extended,
-            proxy,
-            held,
-            opening: None,
-        })
+        Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, proxy, held })
     }
 
     /// Tells the endpoint of an attempt of the trace, where there is one, and of the attempt's span,

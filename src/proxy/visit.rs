@@ -18,7 +18,7 @@ use crate::telemetry::record::{Ending, Line, Record};
 use crate::telemetry::trace::{Attempt, Trace};
 
 use super::connection::Peer;
-use super::debug::{self, Opening, Trail};
+use super::debug::{self, Trail};
 use super::forwarded::{self, Told};
 use super::hygiene::X_REQUEST_ID;
 use super::worker::Worker;
@@ -79,9 +79,9 @@ impl Visit {
         }
     }
 
-    /// An attempt begins; `None`: nobody asks how it goes.
-    pub(super) fn opening(&self) -> Option<Opening> {
-        self.trail.is_some().then(Opening::begin)
+    /// Whether somebody asks what becomes of it.
+    pub(super) fn is_followed(&self) -> bool {
+        self.trail.is_some()
     }
 
     /// Its trail as it is now.

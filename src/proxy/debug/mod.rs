@@ -17,6 +17,7 @@ use crate::pool::standing::Standing;
 use crate::resilience::retry::Refusal;
 use crate::routing::explain::{self, Way};
 use crate::routing::table::Table;
+use crate::telemetry::trace::Dial;
 
 use super::choice::{Choice, Chosen};
 use super::connection::Peer;
@@ -66,31 +67,6 @@ struct Try {
 enum Came {
     Answer(u16),
     Failure(&'static str),
-}
-
-/// How an attempt came by its connection, where somebody asks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Opening {
-    began: Instant,
-    opening: Option<Instant>,
-    took: Option<Duration>,
-}
-
-impl Opening {
-    /// An attempt begins.
-    pub(super) fn begin() -> Self {
-        Self { began: Instant::now(), opening: None, took: None }
-    }
-
-    /// No connection was open.
-    pub(super) fn opens(&mut self) {
-        self.opening = Some(Instant::now());
-    }
-
-    /// It is open, or cannot be opened.
-    pub(super) fn opened(&mut self) {
-        self.took = self.opening.map(|opening| opening.elapsed());
-    }
 }
 
 /// The trail of a request that asks for it. One without a good token is served as if it had not asked.
@@ -172,10 +148,10 @@ impl Trail {
     pub(super) fn tried<T>(
         &mut self,
         endpoint: &Arc<str>,
-        opening: Option<Opening>,
+        (began, dial): (Instant, Option<Dial>),
         brought: &Result<(Response<()>, T), ExchangeError>,
     ) {
-        let Some(opening) = opening else { return };
+        let now = Instant::now();
         let came = match brought {
             Ok((answer, _)) => Came::Answer(answer.status().as_u16()),
             Err(ExchangeError::Attempt(error)) => Came::Failure(error.outcome().as_str()),
@@ -183,9 +159,9 @@ impl Trail {
         };
         self.tries.push(Try {
             endpoint: Arc::clone(endpoint),
-            began: opening.began,
-            connect: opening.took,
-            took: opening.began.elapsed(),
+            began,
+            connect: dial.map(|dial| dial.ended.unwrap_or(now) - dial.started),
+            took: now - began,
             came,
         });
     }
