@@ -187,7 +187,7 @@ impl App {
             let control = control.clone();
             tasks.spawn(|stop| service::keep_told(control, pulses, stop));
         }
-        let (draining, end) = (watch::Sender::new(false), watch::Sender::new(false));
+        let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
         let operators = Operators { started, front: shown, metrics, draining: hears, end, levels };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
