@@ -146,8 +146,10 @@ impl World {
         let through = self.run(client, server, Way::Gateway);
         for (number, name) in names.iter().enumerate() {
             let what = format!("{name}: {client:?} to {server:?}");
-            assert_eq!(through.client[&number], direct.client[&number], "the client of {what}");
-            assert_eq!(through.server[&number], direct.server[&number], "the server of {what}");
+            let [seen, wanted] = [&through, &direct].map(|run| apart(&run.client[&number]));
+            assert_eq!(seen, wanted, "the client of {what}");
+            let [seen, wanted] = [&through, &direct].map(|run| apart(&run.server[&number]));
+            assert_eq!(seen, wanted, "the server of {what}");
             if !name.contains("refused") {
                 let (near, far) = (&through.near[number], &through.far[number]);
                 let silent = near.by_client.is_empty() && near.by_server.is_empty();
@@ -157,6 +159,12 @@ impl World {
             }
         }
     }
+}
+
+/// Pongs apart from the rest, each in their order: a library answers pings while its application
+/// writes, so that how the two mix is another each time, with and without the gateway.
+fn apart(log: &Log) -> (Vec<&str>, Vec<&str>) {
+    log.iter().map(String::as_str).partition(|line| line.contains("Pong"))
 }
 
 #[test]
