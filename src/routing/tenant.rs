@@ -151,7 +151,10 @@ impl Tenant {
     pub fn allowance(&self) -> &Arc<Allowance> {
         let rest = &self.rest;
         let live = rest.live.get_or_init(|| Arc::new(Allowance::new(rest.spec.replay_memory)));
-        self.has_taken.store(true, Ordering::Relaxed);
+        // Written once: other workers read this line for each request.
+        if !self.has_taken.load(Ordering::Relaxed) {
+            self.has_taken.store(true, Ordering::Relaxed);
+        }
         live
     }
 
