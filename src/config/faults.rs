@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::files::File;
 use super::key::Key;
 use super::lines::Lines;
-use super::pem::{self, References};
+use super::pem::{self, PemFault, References};
 use super::plain::{HINT_LENGTH, KEY_LENGTH, WHAT_LENGTH, plain};
 use super::problem::{Place, Problem, Problems};
 
@@ -84,6 +84,13 @@ impl<'a> Faults<'a> {
     /// Notes a file that is about to be read because the text names it.
     pub(super) fn refer(&mut self, path: &Path) {
         self.references.insert(path.to_path_buf(), pem::digest(path));
+    }
+
+    /// Reads a file because the text names it.
+    pub(super) fn read(&mut self, path: &Path) -> Result<Vec<u8>, PemFault> {
+        let (read, digest) = pem::read_whole(path);
+        self.references.insert(path.to_path_buf(), digest);
+        read
     }
 
     /// Every such file.
