@@ -17,6 +17,8 @@ use super::problem::{Place, Problem, Problems};
 enum Sort {
     /// Stands by itself.
     Plain,
+    /// A key or value does not fit at all. Hides what is wrong within it.
+    Misfit,
     /// The text is no TOML.
     Syntax,
     /// A `${VAR}` could not be replaced. Hides what else is wrong with the same text.
@@ -128,7 +130,7 @@ impl<'a> Faults<'a> {
         at: usize,
         (what, hint): (String, Option<String>),
     ) {
-        self.push(Sort::Plain, (key.file, key.to_string()), at, (what, hint));
+        self.push(Sort::Misfit, (key.file, key.to_string()), at, (what, hint));
     }
 
     /// A `${VAR}` could not be replaced.
@@ -239,7 +241,7 @@ impl<'a> Faults<'a> {
             .filter(|fault| match fault.sort {
                 Sort::Syntax | Sort::Substitution => true,
                 _ if self.list.iter().any(|other| hides(other, fault)) => false,
-                Sort::Plain => true,
+                Sort::Plain | Sort::Misfit => true,
                 Sort::Undefined => !unparsed,
                 Sort::Missing => !self.list.iter().any(|other| explains(other, fault)),
             })
@@ -267,9 +269,18 @@ fn explains(other: &Fault, missing: &Fault) -> bool {
     other.file == missing.file && other.sort != Sort::Missing && is_under(&other.key, &missing.key)
 }
 
-/// Whether `fault` is about a text whose variable could not be replaced.
+/// Whether `fault` is about a text whose variable could not be replaced, or is within what does not
+/// fit as a whole: two hints for one value would contradict each other.
 fn hides(other: &Fault, fault: &Fault) -> bool {
-    other.sort == Sort::Substitution && (other.file, other.at) == (fault.file, fault.at)
+    let is_within = || {
+        let (inner, outer) = (fault.key.as_str(), other.key.as_str());
+        !outer.is_empty() && inner.len() > outer.len() && is_under(inner, outer)
+    };
+    match other.sort {
+        Sort::Substitution => (other.file, other.at) == (fault.file, fault.at),
+        Sort::Misfit => other.file == fault.file && is_within(),
+        Sort::Plain | Sort::Syntax | Sort::Missing | Sort::Undefined => false,
+    }
 }
 
 /// Whether a key is another one or stands below it.

@@ -18,7 +18,7 @@ use crate::config::text::{
 };
 use crate::model::address::Address;
 
-use super::shape::{At, Whole};
+use super::shape::{At, Whole, table_alone};
 use super::tls::ListenerTls;
 use super::tracing::Tracing;
 
@@ -46,6 +46,7 @@ pub(in crate::config) struct Gateway {
     /// (`X-Tenantry-Debug`). It is read again when it changes. Default: none, nobody may.
     pub(in crate::config) debug_token_file: Option<At<Written<FilePath>>>,
     /// How names are resolved.
+    #[serde(default, deserialize_with = "dns")]
     pub(in crate::config) dns: Option<Dns>,
     /// The gateway's own log, on standard error.
     pub(in crate::config) log: Option<Log>,
@@ -178,6 +179,11 @@ pub(in crate::config) struct Dns {
     pub(in crate::config) servers: Option<Vec<Written<DnsServer>>>,
     /// How long one server may take to answer, above 0. Default: `2s`.
     pub(in crate::config) timeout: Option<At<Written<Duration>>>,
+}
+
+/// In the routes, the key of the same name takes an array; here it would be read as the servers.
+fn dns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dns>, D::Error> {
+    table_alone(deserializer, "a table, as in { servers = [\"10.0.0.2\"] }").map(Some)
 }
 
 /// The gateway's own log.
