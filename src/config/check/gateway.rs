@@ -105,10 +105,12 @@ fn listeners(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Vec<ListenerSpec> {
+    let key = key.name("listeners");
     let Some(raw) = raw else {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
         return vec![ListenerSpec {
             address: address.into(),
+            place: faults.place_of(&key.index(0).name("address"), 0),
             mode: MODE,
             tls: None,
             max_connections: None,
@@ -116,7 +118,6 @@ fn listeners(
             trusted_proxies: scope.trusted.clone(),
         }];
     };
-    let key = key.name("listeners");
     if raw.value.is_empty() {
         let hint = "write [[listeners]] and address = \"0.0.0.0:8080\"";
         faults.add_missing(&key, raw.start, "there is no listener", hint);
@@ -153,6 +154,7 @@ fn listeners(
         };
         listeners.push(ListenerSpec {
             address,
+            place: faults.place_of(&key.name("address"), start),
             mode,
             tls,
             max_connections,
@@ -279,8 +281,9 @@ fn admin(
             }
         }
     }
+    let place = faults.place_of(&key.name("address"), start.unwrap_or_default());
     let public_metrics = raw.public_metrics.unwrap_or(false);
-    Some(AdminSpec { address, token_file, tls, public_metrics })
+    Some(AdminSpec { address, place, token_file, tls, public_metrics })
 }
 
 fn dns(raw: Option<Dns>, key: &Key<'_>, faults: &mut Faults<'_>) -> DnsSpec {
