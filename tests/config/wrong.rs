@@ -184,6 +184,34 @@ fn a_value_of_a_wrong_kind_is_told_at_its_place_once_and_with_what_to_write() {
     assert!(keys > 150, "only {keys} keys");
 }
 
+/// The example of a table in a hint.
+fn example(hint: &str) -> Option<&str> {
+    let (_, from) = hint.split_once(", as in {")?;
+    Some(from).filter(|from| from.ends_with('}') && !from.contains('…'))
+}
+
+#[test]
+fn a_table_that_a_hint_shows_is_one_that_fits() {
+    let (mut wrong, mut shown) = (Vec::new(), 0);
+    each_key(|key| {
+        let problems = key.problems(&key.written("1.5").0);
+        let hints = problems.iter().flatten().filter_map(|problem| problem.hint.as_deref());
+        for table in hints.filter_map(example) {
+            shown += 1;
+            let (text, place) = key.written(&format!("{{{table}"));
+            let told = key.problems(&text);
+            // Files and pools of the example are not there.
+            let misfits = told.iter().flatten().filter(|one| {
+                place.contains(&one.column)
+                    && (one.what.contains("does not fit") || one.what.contains("there is no key"))
+            });
+            wrong.extend(misfits.map(|one| format!("{}: {text}  {one}", key.told())));
+        }
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(shown > 25, "only {shown} examples");
+}
+
 #[test]
 fn a_text_that_is_out_of_range_or_none_of_its_kind_is_told_at_its_place() {
     let (mut wrong, mut keys) = (Vec::new(), 0);

@@ -201,6 +201,15 @@ fn content_type(
             _ => "text/html; charset=utf-8",
         });
     };
+    media_type(raw, &key.name("content-type"), faults)
+}
+
+/// A content type as it is written.
+pub(super) fn media_type(
+    At { value: Written(value), start }: At<Written<HeaderValue>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> HeaderValue {
     let is_kind = |text: &str| {
         let essence = text.split(';').next().unwrap_or_default().trim();
         let token = |part: &str| {
@@ -209,11 +218,9 @@ fn content_type(
         };
         essence.split_once('/').is_some_and(|(kind, of)| token(kind) && token(of))
     };
-    let value = raw.value.0;
     if !value.to_str().is_ok_and(is_kind) {
         let hint = "write a media type, as in \"text/html; charset=utf-8\"".to_owned();
-        let key = key.name("content-type");
-        faults.add(&key, raw.start, format!("{value:?} is no content type"), Some(hint));
+        faults.add(key, start, format!("{value:?} is no content type"), Some(hint));
     }
     value
 }

@@ -322,6 +322,14 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
         }
         size.value.0
     });
+    let max_body = raw.max_body.map_or(ByteSize(10 << 20), |size| {
+        if size.value.0.0 == 0 {
+            let hint = "write a size from 1B on, as in \"10MiB\"; \"1024GiB\" is next to no bound";
+            let what = "would refuse every body";
+            faults.add(&key.name("max-body"), size.start, what, Some(hint.to_owned()));
+        }
+        size.value.0
+    });
     DownstreamSpec {
         header_timeout,
         idle_timeout,
@@ -338,7 +346,7 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
         max_requests: raw.max_requests.map_or(10_000, |max| max.0),
         max_header_size,
         max_headers: raw.max_headers.map_or(128, |max| max.size()),
-        max_body: raw.max_body.map_or(ByteSize(10 << 20), |max| max.0),
+        max_body,
         max_streams: raw.max_streams.map_or(100, |max| max.small()),
         max_connections: raw.max_connections.map_or(100_000, |max| max.size()),
         max_connections_per_client: raw.max_connections_per_client.map_or(25_000, |max| max.size()),

@@ -279,8 +279,8 @@ pub(in crate::config) struct Downstream {
     pub(in crate::config) max_header_size: Option<At<Written<ByteSize>>>,
     /// Fields of a request's head, from 1 to 4096. Default: 128.
     pub(in crate::config) max_headers: Option<Whole<1, 4096>>,
-    /// Size of a request's body. Default: `10MiB`.
-    pub(in crate::config) max_body: Option<Written<ByteSize>>,
+    /// Size of a request's body, from `1B`. Default: `10MiB`.
+    pub(in crate::config) max_body: Option<At<Written<ByteSize>>>,
     /// Concurrent HTTP/2 streams of one connection, from 1 to 10000. Default: 100.
     pub(in crate::config) max_streams: Option<Whole<1, 10_000>>,
     /// Connections at once over all listeners and workers, from 1 to 10000000; at most three
