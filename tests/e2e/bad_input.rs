@@ -68,12 +68,24 @@ const MISTAKES: &[Mistake] = &[
         told: "1:1: the file is not UTF-8 text",
         hint: "this is UTF-16",
     },
-    routes("TOML syntax error", "[pools.a\n", "1:9: unclosed table", "toml.io"),
+    routes("TOML syntax error", "[pools.a\n", "1:9: unclosed table", "with ]"),
     gateway("TOML syntax error", "workers: 2\n", "1:8: ", "this is YAML"),
     gateway("unknown key", "wokers = 2\n", "1:1: wokers: there is no key", "\"workers\""),
     routes("unknown key", "[pool.a]\n", "1:2: pool: there is no key", "\"pools\""),
     gateway("wrong type", "workers = \"2\"\n", "1:11: workers: the text \"2\"", "1 to 1024"),
     routes("wrong type", "pools = 5\n", "1:9: pools: the number 5", "write a table"),
+    gateway(
+        "wrong type",
+        "dns = [\"10.0.0.2\"]\n",
+        "1:7: dns: an array does not fit here",
+        "a table, as in { servers = [\"10.0.0.2\"] }",
+    ),
+    gateway(
+        "wrong type",
+        "listeners = \"0.0.0.0:80\"\n",
+        "1:13: listeners: the text \"0.0.0.0:80\" does not fit here",
+        "write [[listeners]]",
+    ),
     routes(
         "duplicate name",
         "[pools.a]\ndns = \"a:1\"\n[pools.a]\ndns = \"a:1\"\n",
@@ -122,6 +134,12 @@ const MISTAKES: &[Mistake] = &[
         "2:11: memory.buffers: 0B is out of range",
         "from 1MiB on",
     ),
+    gateway(
+        "zero size",
+        "[downstream]\nmax-body = \"0B\"\n",
+        "2:12: downstream.max-body: would refuse every body",
+        "from 1B on",
+    ),
     routes(
         "invalid header name",
         "[pools.a]\ndns = \"a:1\"\n[tenants.t]\npool = \"a\"\nroutes = [{ headers = { \"X Y\" = true } }]\n",
@@ -133,6 +151,18 @@ const MISTAKES: &[Mistake] = &[
         "[pools.a]\ndns = \"a:1\"\n[tenants.t]\npool = \"a\"\n[[tenants.t.routes]]\nrequest-headers.set = { x = \"a\\nb\" }\n",
         "6:29: tenants.t.routes[0].request-headers.set.x: \"a\\nb\" cannot be",
         "no line breaks",
+    ),
+    routes(
+        "invalid header value",
+        "[pools.a]\ndns = \"a:1\"\n[tenants.t]\npool = \"a\"\n[[tenants.t.routes]]\nheaders = { x = \"a\\nb\" }\n",
+        "6:13: tenants.t.routes[0].headers.x: no header has the value \"a\\nb\"",
+        "no line breaks",
+    ),
+    routes(
+        "regular expression",
+        "[pools.a]\ndns = \"a:1\"\n[tenants.t]\npool = \"a\"\n[[tenants.t.routes]]\npath = \"/[0-9]+\"\n",
+        "6:8: tenants.t.routes[0].path: \"/[0-9]+\" looks like a regular expression",
+        "there are no regular expressions here",
     ),
     routes(
         "invalid pattern",
