@@ -217,6 +217,8 @@ fn has_dot_segment(path: &[u8]) -> bool {
             b'/' | b'\\' if matches!(dots, Some(1 | 2)) => return true,
             b'/' | b'\\' => Some(0),
             b'.' => dots.map(|dots| dots + 1),
+            // Some servers take off what follows it, as a parameter, before they resolve.
+            b';' if matches!(dots, Some(1 | 2)) => return true,
             _ => None,
         };
     }
@@ -306,6 +308,12 @@ mod tests {
         }
         for path in ["/..%2fb", "/a%2F..", "/%2e%2e%5cb", "/a/..%5Cb", "/a\\..\\b", "/a%5c.%2Fb"] {
             assert!(check_path(path).is_err(), "{path}");
+        }
+        for path in ["/..;/b", "/a/.;x=1/b", "/..;", "/%2e.%3Bx/b"] {
+            assert!(check_path(path).is_err(), "{path}");
+        }
+        for path in ["/a;../b", "/...;/b", "/;/b", "/a..;/b", "/a.;b"] {
+            assert!(check_path(path).is_ok(), "{path}");
         }
         for path in ["/a%2fb", "/a%5cb", "/a\\b", "/%252e%252e/b", "/a%2f..b", "/...%2f", "*", "/%"]
         {
