@@ -66,6 +66,37 @@ fn the_configuration_of_the_package_and_of_the_image_is_good() {
     check(&read("docker/gateway.toml"), &read("config/routes.toml"));
 }
 
+/// What distroless/cc has besides is not needed.
+#[test]
+fn the_image_has_the_libraries_that_the_program_needs() {
+    let told = run(Command::new("ldd").arg(PROGRAM));
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let names = told.lines().filter_map(|line| line.trim().split_once(" => "));
+    let mut names: Vec<&str> = names.map(|(name, _)| name).collect();
+    names.sort_unstable();
+
+    assert_eq!(names, ["libc.so.6", "libgcc_s.so.1", "libm.so.6"], "{told}");
+}
+
+#[test]
+fn the_image_is_built_of_files_that_are_there_and_that_docker_is_given() {
+    let root = deploy("..");
+    let dockerfile = fs::read_to_string(deploy("docker/Dockerfile")).expect("read it");
+    let given = fs::read_to_string(root.join(".dockerignore")).expect("read it");
+    let given: Vec<&str> = given.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let copies = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY "));
+    let sources: Vec<&str> = copies
+        .filter(|copy| !copy.starts_with("--from"))
+        .flat_map(|copy| copy.rsplit_once(' ').expect("a place").0.split(' '))
+        .collect();
+
+    assert!(sources.len() > 4, "{sources:?}");
+    for source in sources {
+        let is_given = given.iter().any(|given| Path::new(source).starts_with(given));
+        assert!(root.join(source).exists() && is_given, "{source}");
+    }
+}
+
 #[test]
 fn the_manifests_give_a_drain_its_time_and_good_configuration() {
     let documents = documents(&deploy("kubernetes/tenantry.yaml"));
