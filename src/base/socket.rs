@@ -120,7 +120,7 @@ impl AsyncRead for Socket {
             return polled;
         }
         loop {
-            ready!(this.stream.poll_read_ready(context))?;
+            // Asked before it is waited for: a task that was woken for it finds something.
             let mut space = [MaybeUninit::uninit(); SMALL];
             let read = this.call(Interest::READABLE, room, || {
                 let (part, _) =
@@ -135,6 +135,7 @@ impl AsyncRead for Socket {
                     return Poll::Ready(Ok(()));
                 }
             }
+            ready!(this.stream.poll_read_ready(context))?;
         }
     }
 }

@@ -122,12 +122,11 @@ fn check_host(head: &Parts, hosts: usize) -> Result<(), ExchangeError> {
     if !named && head.version >= Version::HTTP_11 {
         return Err(ExchangeError::BadRequest("the Host field is missing"));
     }
-    // An empty field says that the target has no authority.
-    let none = head.uri.authority().is_none() && first.is_none_or(|host| host.is_empty());
-    if !none && host::authority(head).is_none() {
+    if head.uri.authority().is_some_and(|authority| !host::is_valid(authority.as_str())) {
         return Err(ExchangeError::BadRequest("the host is not a valid one"));
     }
-    if head.uri.authority().is_some() && first.is_some_and(|host| !is_host(host)) {
+    // An empty field says that the target has no authority.
+    if first.is_some_and(|host| !is_host(host)) {
         return Err(ExchangeError::BadRequest("the Host field is not a valid host"));
     }
     Ok(())
