@@ -222,6 +222,9 @@ impl Keeper {
         if is_news || !live.problems.is_empty() {
             self.metrics.certificates_read("ok", 0);
         }
+        if !live.problems.is_empty() {
+            tracing::info!("the certificates are good again");
+        }
         for doubt in doubts.iter().filter(|doubt| !live.doubts.contains(doubt)) {
             tracing::warn!("{doubt}");
         }
