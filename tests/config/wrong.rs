@@ -156,7 +156,8 @@ fn judge(key: &Key<'_>, value: &str, must: bool, wrong: &mut Vec<String>) {
         say("is not refused at its place");
     }
     let is_whole = |problem: &tenantry::config::Problem| {
-        problem.column == *place.start() && problem.what.ends_with("does not fit here")
+        problem.column == *place.start()
+            && (problem.what.ends_with("does not fit here") || value.starts_with('['))
     };
     if here.len() > 1 && here.iter().any(|problem| is_whole(problem)) {
         say("is told of the whole and of a part");

@@ -138,8 +138,8 @@ fn methods(
 ) -> Vec<Method> {
     let Some(At { value: methods, start }) = raw else { return Vec::new() };
     if methods.is_empty() {
-        let hint = "name one, as in [\"GET\"], or leave it out: then it is any".to_owned();
-        faults.add(key, start, "names no method", Some(hint));
+        let hint = "name one, as in [\"GET\"], or leave it out: then it is any";
+        faults.add_missing(key, start, "names no method", hint);
     }
     methods.into_iter().map(|method| method.0).collect()
 }
