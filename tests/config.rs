@@ -9,6 +9,8 @@
 mod defaults;
 #[path = "config/reference.rs"]
 mod reference;
+#[path = "config/wrong.rs"]
+mod wrong;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

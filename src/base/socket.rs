@@ -229,6 +229,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_of_which_nothing_has_come_is_not_readable() {
+        let (near, mut far) = pair().await;
+        for _ in 0..10 {
+            let mut readable = std::pin::pin!(near.readable());
+            let look = |context: &mut Context<'_>| Poll::Ready(readable.as_mut().poll(context));
+            assert!(std::future::poll_fn(look).await.is_pending());
+            tokio::task::yield_now().await;
+        }
+        far.write_all(b"x").await.unwrap();
+        near.readable().await.unwrap();
+        assert!(near.has_spoken(), "what has come is still there");
+    }
+
+    #[tokio::test]
     async fn a_stream_that_has_something_to_say_is_not_silent() {
         let (near, mut far) = pair().await;
         assert!(near.is_silent());

@@ -115,17 +115,18 @@ pub fn is_chunked(headers: &HeaderMap) -> bool {
 
 /// Whether the connection lives on after a message (RFC 9112 §9.3).
 pub fn says_keep(headers: &HeaderMap, version: Version, seen: &Seen) -> bool {
-    let says = |token: &[u8]| {
-        let values = headers.get_all(CONNECTION).iter();
-        values
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .any(|said| said.trim_ascii().eq_ignore_ascii_case(token))
-    };
+    let says = |token: &[u8]| headers.get_all(CONNECTION).iter().any(|value| lists(value, token));
     let close = seen.close || (seen.connection && says(b"close"));
     match version {
         Version::HTTP_10 => !close && (seen.keep || (seen.connection && says(b"keep-alive"))),
         _ => !close,
     }
+}
+
+/// Whether a comma-separated field holds a token, in any case.
+pub fn lists(value: &HeaderValue, token: &[u8]) -> bool {
+    let mut members = value.as_bytes().split(|byte| *byte == b',');
+    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 fn is(value: &HeaderValue, word: &[u8]) -> bool {

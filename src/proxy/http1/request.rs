@@ -10,7 +10,7 @@ use http::{Method, Uri, Version};
 
 use crate::http1::Fault;
 use crate::http1::decoder::Decoder;
-use crate::http1::fields::{Seen, is_chunked, length, says_keep};
+use crate::http1::fields::{Seen, is_chunked, length, lists, says_keep};
 
 /// A head, and what is to be made of what follows it.
 #[derive(Debug)]
@@ -118,14 +118,15 @@ fn take(
             return Err(Unread::Unclear("a field is not valid"));
         };
         let stays = seen.note(&name, &value);
-        expects |= name == EXPECT && value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        expects |= name == EXPECT && lists(&value, b"100-continue");
         switches |= name == UPGRADE;
         if stays {
             headers.append(name, value);
         }
     }
     let (decoder, clear) = frame(headers, version, &seen)?;
-    let keeps = clear && says_keep(headers, version, &seen);
+    // What comes behind a CONNECT may have been meant for whom its client wished to reach.
+    let keeps = clear && method != Method::CONNECT && says_keep(headers, version, &seen);
     let modern = version == Version::HTTP_11;
     (parts.method, parts.uri, parts.version) = (method, uri, version);
     Ok(Head { parts, decoder, keeps, expects: expects && modern, switches: switches && modern })
@@ -225,6 +226,7 @@ mod tests {
         assert!(!keeps("GET / HTTP/1.1", "connection: x, Close\r\n"));
         assert!(!keeps("GET / HTTP/1.0", ""));
         assert!(keeps("GET / HTTP/1.0", "connection: Keep-Alive\r\n"));
+        assert!(!keeps("CONNECT a:80 HTTP/1.1", ""));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
 
-use crate::http1::fields::{field_size, write_field, write_within};
+use crate::http1::fields::{field_size, lists, write_field, write_within};
 use crate::upstream::Field;
 
 /// Writes request line and fields. `Host` comes first (RFC 9112 §3.2), what is `added` last.
@@ -46,7 +46,7 @@ pub(super) fn write_head(head: &Parts, added: &[Field], out: &mut BytesMut) {
 
 /// Whether the client waits for a word before it sends the body (RFC 9110 §10.1.1).
 pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(EXPECT).is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    headers.get_all(EXPECT).iter().any(|said| lists(said, b"100-continue"))
 }
 
 /// What a request line has beside method and target, and the empty line at the end.
