@@ -230,10 +230,13 @@ impl Front {
         let sockets = sockets::bind(&wanted, &beside, self.workers.len(), &mut Passed::default())
             .map_err(faults)?;
         let tls = self.present(spec.listeners.clone()).await?;
+        let is_change = !are_moved_alone(&self.listeners, &spec.listeners);
         match self.rearrange(spec.listeners, &places, tls, (fresh, sockets)) {
             Ok(gone) => {
                 self.close(gone).await;
-                self.metrics.gateway_read("ok");
+                if is_change {
+                    self.metrics.gateway_read("ok");
+                }
                 Ok(())
             }
             Err(problems) => {
@@ -414,6 +417,14 @@ async fn read_once(path: &std::path::Path) -> Result<GatewaySpec, Problems> {
     let bug =
         || Problems::of_file(path, "cannot be read".to_owned(), "this is a bug, please report it");
     read.unwrap_or_else(|| Err(bug()))
+}
+
+/// Whether the listeners only stand in other lines, which is nothing to count.
+fn are_moved_alone(before: &[ListenerSpec], now: &[ListenerSpec]) -> bool {
+    let is_same = |(before, now): (&ListenerSpec, &ListenerSpec)| {
+        ListenerSpec { place: before.place.clone(), ..now.clone() } == *before
+    };
+    before.len() == now.len() && before.iter().zip(now).all(is_same)
 }
 
 fn faults(problems: Problems) -> Vec<Fault> {

@@ -318,7 +318,7 @@ fn bind(
         (Ok(sockets), Ok(admin)) => (sockets, admin),
         (Err(mut problems), Err(more)) => {
             problems.extend(more);
-            return Err(problems.into());
+            return Err(problems.in_order().into());
         }
         (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => return Err(problems.into()),
     };

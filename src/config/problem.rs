@@ -97,6 +97,13 @@ impl Problems {
         self.list.iter()
     }
 
+    /// The same in the order of their places in one file.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
+        self.list.sort_by_key(|problem| (problem.line, problem.column));
+        self
+    }
+
     /// Takes the faults of another run behind these.
     pub fn extend(&mut self, others: Self) {
         self.list.extend(others.list);

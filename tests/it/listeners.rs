@@ -359,6 +359,9 @@ async fn trusted_proxies_that_change_count_for_new_connections() {
     Client::connect(gateway.address()).await.ask(asks()).await;
     open.ask(asks()).await;
 
+    gateway.edit_gateway("[[listeners]]", "# a line more\n[[listeners]]");
+    within("a reload", gateway.app.reload()).await;
+    gateway.metric_becomes("tenantry_gateway_reloads_total{result=\"ok\"}", 1.0).await;
     let asked = origin.wait_for(3).await;
     let chains: Vec<_> = asked.iter().map(|asked| asked.all("x-forwarded-for")).collect();
     assert_eq!(chains, [["127.0.0.1"], ["192.0.2.7, 127.0.0.1"], ["127.0.0.1"]]);
