@@ -146,7 +146,7 @@ fn endpoints_are_trusted_by_the_authorities_of_the_system() {
     };
 
     let trusted = through(&endpoint.file("ca.pem"));
-    make(&Path::new(&endpoint.file("elsewhere")));
+    make(Path::new(&endpoint.file("elsewhere")));
     let foreign = through(&endpoint.file("elsewhere/ca.pem"));
 
     assert_eq!((trusted.status, trusted.body.as_str()), (200, "over TLS"));

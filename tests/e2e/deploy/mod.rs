@@ -66,6 +66,46 @@ fn the_configuration_of_the_package_and_of_the_image_is_good() {
     check(&read("docker/gateway.toml"), &read("config/routes.toml"));
 }
 
+#[test]
+fn every_file_that_the_package_is_made_of_is_there() {
+    let manifest = fs::read_to_string(deploy("../Cargo.toml")).expect("read Cargo.toml");
+    let manifest: toml::Table = manifest.parse().expect("TOML");
+    let package = &manifest["package"]["metadata"]["deb"];
+    let assets: Vec<(&str, &str)> = package["assets"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|asset| (asset[0].as_str().expect("a path"), asset[1].as_str().expect("a path")))
+        .collect();
+
+    // Those are made by deploy/debian/package.
+    for (source, _) in assets.iter().filter(|(source, _)| !source.starts_with("target/")) {
+        let found = run(Command::new("bash")
+            .args(["-O", "globstar", "-c", &format!("ls -d -- {source}")])
+            .current_dir(env!("CARGO_MANIFEST_DIR")));
+        assert!(found.status.success(), "{source}");
+    }
+    for file in package["conf-files"].as_array().expect("a list") {
+        let path = Path::new(file.as_str().expect("a path"));
+        let folder = format!("{}/", path.parent().expect("a folder").display());
+        let is_it = |(source, target): &(&str, &str)| {
+            format!("/{target}") == folder && Path::new(source).file_name() == path.file_name()
+        };
+        assert!(assets.iter().any(is_it), "{file}");
+    }
+}
+
+#[test]
+fn the_chart_and_the_manifests_are_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let chart = &documents(&deploy("helm/tenantry/Chart.yaml"))[0];
+    let manifests = documents(&deploy("kubernetes/tenantry.yaml"));
+    let pod = &named(&manifests, "Deployment", "tenantry")["spec"]["template"]["spec"];
+
+    assert_eq!((&chart["version"], &chart["appVersion"]), (&version.into(), &version.into()));
+    assert_eq!(pod["containers"][0]["image"], format!("tenantry:{version}"));
+}
+
 /// What distroless/cc has besides is not needed.
 #[test]
 fn the_image_has_the_libraries_that_the_program_needs() {

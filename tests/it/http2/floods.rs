@@ -224,11 +224,11 @@ async fn a_flood_within_tls_is_cut_off_and_counted_as_any_other() {
         while writer.write_all(&pings).await.is_ok() {}
     };
     let reading = async {
-        let mut part = [0; 4 << 10];
+        let mut part = vec![0; 4 << 10];
         while let Ok(1..) = reader.read(&mut part).await {}
     };
 
-    within("the end", async { tokio::join!(flooding, reading) }).await;
+    Box::pin(within("the end", async { tokio::join!(flooding, reading) })).await;
 
     counted(&gateway, "http2_flood").await;
 }
