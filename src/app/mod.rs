@@ -30,6 +30,7 @@ use crate::base::tokens::{self, Tokens, TokensError};
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
+use crate::control::explain;
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
 use crate::export::Exporter;
@@ -178,6 +179,7 @@ impl App {
         };
         let (workers, pulses) = serve(ears, given)?;
         let draining = watch::Sender::new(false);
+        let holds = explain::of_gateway(&gateway, file.as_ref().map(|file| &file.text));
         if let Some(file) = file {
             let files = control.files.clone();
             let until = draining.subscribe();
@@ -189,7 +191,8 @@ impl App {
         }
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
-        let operators = Operators { started, front: shown, metrics, draining: hears, end, levels };
+        let operators =
+            Operators { started, front: shown, metrics, draining: hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         let drain = gateway.drain;
