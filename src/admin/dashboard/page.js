@@ -91,7 +91,7 @@
       const answer = await fetch("api/v1/events?" + query, {
         headers: token ? { authorization: "Bearer " + token } : {}, signal: own.signal, cache: "no-store",
       });
-      if (answer.status === 401 || answer.status === 403 && token) return ask(Boolean(token));
+      if (answer.status === 401) return ask(Boolean(token));
       if (!answer.ok) throw new Error(await answer.json().then((problem) => problem.detail, () => "status " + answer.status));
       $("sign-in").hidden = true;
       await read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
@@ -293,7 +293,7 @@
   };
 
   // Out, or about to be: nobody should have to open a list to see it.
-  const isOut = (endpoint) => ["down", "ejected", "pending"].includes(endpoint.state) || endpoint.failures >= 3;
+  const isOut = (endpoint) => ["down", "ejected", "pending", "drained"].includes(endpoint.state) || endpoint.failures >= 3;
   const endpointLine = (endpoint) => {
     const item = make("li");
     item.append(make("span", "dot " + (isOut(endpoint) && endpoint.failures ? "failing " : "") + endpoint.state), make("b", "", endpoint.address), " " + endpoint.state);
