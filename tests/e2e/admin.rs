@@ -138,6 +138,14 @@ fn commands_show_a_token_and_trust_an_authority() {
     for (code, told) in [asks(&explain, TOKEN), asks(&with_file, "")] {
         assert!(code == Some(0) && told.contains("is forwarded to the pool shop"), "{told}");
     }
+    let top = ["top", "--once", "--ca", &file("ca.pem")];
+    let with_file = [&top[..], &["--token-file", &tokens]].concat();
+    let (code, refused) = asks(&top, "");
+    assert!(code == Some(1) && refused.contains("does not let in: come with a token"), "{refused}");
+    assert!(asks(&["top", "--once"], TOKEN).1.contains("name its authority by --ca"));
+    for (code, told) in [asks(&top, TOKEN), asks(&with_file, "")] {
+        assert!(code == Some(0) && told.contains("TENANTS 1 of 1"), "{told}");
+    }
 }
 
 #[test]
