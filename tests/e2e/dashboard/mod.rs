@@ -43,6 +43,9 @@ pool = "billing"
 fn is_readable(page: &mut Page) {
     let wide = page.get("document.documentElement.scrollWidth - innerWidth");
     assert!(wide.as_i64().is_some_and(|over| over <= 0), "{wide} pixels are beyond the edge");
+    let cut = "[...document.querySelectorAll('.badge')].filter((badge) => badge.checkVisibility() && badge.textContent \
+        && badge.getBoundingClientRect().right > badge.closest('.name').getBoundingClientRect().right + 1).length";
+    assert_eq!(page.get(cut), 0, "a badge is beyond its name's edge");
     assert_eq!(page.get(include_str!("contrast.js")), json!([]));
 }
 
@@ -156,6 +159,7 @@ fn a_thousand_tenants_under_traffic_are_seen_on_a_desk_and_on_a_phone() {
     page.shows("#pools .count", "20, 1 of 21 endpoints out");
     page.shows("#tenants .rows li:first-child", "t0321");
     page.shows("#pools .rows li:first-child", "down: connect refused");
+    page.shows("#pools .rows li:first-child .badge", "1 out");
     page.shows("#total .wrong", "5xx/s");
     page.shows("#tenants .more", "The first 25 of 1,000");
     // A chart has a point each five seconds.
