@@ -9,6 +9,8 @@
 mod defaults;
 #[path = "config/reference.rs"]
 mod reference;
+#[path = "config/wrong.rs"]
+mod wrong;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -108,7 +110,7 @@ fn blocks<'t>(text: &'t str, first: &str) -> Vec<&'t str> {
 #[test]
 fn every_block_of_the_docs_is_good() {
     let mut paths = files_in("docs", ".md");
-    paths.extend(Some(root().join("README.md")).filter(|path| path.exists()));
+    paths.extend(["README.md", "certs/README.md"].map(|path| root().join(path)));
     let mut count = 0;
     for path in paths {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -145,7 +147,7 @@ fn schema_named(path: &Path) -> Option<PathBuf> {
 
 #[test]
 fn every_file_to_start_from_names_its_schema() {
-    let folders = ["config", "config/examples", "deploy/config", "deploy/docker"];
+    let folders = ["config", "config/examples", "deploy/docker"];
     let paths: Vec<PathBuf> = folders.iter().flat_map(|folder| files_in(folder, ".toml")).collect();
     let mut wrong = Vec::new();
     for path in &paths {
@@ -163,6 +165,21 @@ fn every_file_to_start_from_names_its_schema() {
     }
 
     assert!(paths.len() > 20 && wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Those of the package have it where the package puts it.
+#[test]
+fn the_files_that_are_installed_name_the_schema_that_is_installed() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("[\"config/schema/*.json\", \"usr/share/tenantry/schema/\","));
+
+    for name in ["gateway", "routes"] {
+        let text = root().join(format!("deploy/config/{name}.toml"));
+        let text = std::fs::read_to_string(text).unwrap();
+        let first = text.lines().next().unwrap();
+        assert_eq!(first, format!("#:schema /usr/share/tenantry/schema/{name}.schema.json"));
+        assert!(root().join(format!("config/schema/{name}.schema.json")).exists());
+    }
 }
 
 #[test]

@@ -182,14 +182,15 @@ def refuse_strangers(request):
 
 def field(fields, name, longest):
     value = fields.get(name, "")
-    if not isinstance(value, str) or not value.strip():
+    value = value if isinstance(value, str) else ""  # a file
+    # Without what cannot be stored (half of a surrogate pair) or seen.
+    value = value.encode("utf-8", "replace").decode().replace("\r\n", "\n")
+    value = "".join(c for c in value if c.isprintable() or c == "\n").strip()
+    if not value:
         raise web.HTTPUnprocessableEntity(text=f"Something is missing: {name}.\n")
-    value = value.replace("\r\n", "\n").strip()
     if len(value) > longest:
         raise web.HTTPUnprocessableEntity(text=f"{name}: {longest} characters are the most.\n")
-    # What cannot be stored (half of a surrogate pair) or seen.
-    value = value.encode("utf-8", "replace").decode()
-    return "".join(c for c in value if c.isprintable() or c == "\n")
+    return value
 
 
 async def page(request):

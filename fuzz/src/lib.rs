@@ -3,6 +3,7 @@
 
 pub mod answers;
 mod choices;
+pub mod forwarded;
 pub mod frames;
 mod manner;
 pub mod matching;

@@ -129,7 +129,7 @@ fn version1(bytes: &[u8]) -> Reading {
 }
 
 /// An IPv4 address digit by digit.
-fn dotted(text: &str) -> Option<IpAddr> {
+pub(crate) fn dotted(text: &str) -> Option<IpAddr> {
     let mut bytes = [0; 4];
     let mut parts = text.split('.');
     for byte in &mut bytes {

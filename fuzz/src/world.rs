@@ -45,7 +45,8 @@ static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 impl World {
     /// Serves the routes that `endpoints` gives beside what it starts. The second listener takes
-    /// PROXY protocol headers from everybody here.
+    /// PROXY protocol headers from everybody here; the third and the fourth believe what proxies here say
+    /// of their clients.
     pub(crate) fn start<T>(endpoints: impl AsyncFnOnce() -> (T, String)) -> (Self, T) {
         count_panics();
         let mut builder = Builder::new_multi_thread();
@@ -74,6 +75,16 @@ impl World {
     /// Where load balancers connect.
     pub(crate) fn proxied_address(&self) -> SocketAddr {
         self.addresses[1]
+    }
+
+    /// Where proxies connect that write `X-Forwarded-For`.
+    pub(crate) fn trusting_address(&self) -> SocketAddr {
+        self.addresses[2]
+    }
+
+    /// Where proxies connect that write `Forwarded`.
+    pub(crate) fn trusting_address_of_rfc_7239(&self) -> SocketAddr {
+        self.addresses[3]
     }
 
     /// Runs one input, and sees to it that nothing in the gateway panicked and that others are
@@ -190,5 +201,11 @@ access-log = { file = "/dev/null" }
 listeners = [
     { address = "127.0.0.1:0" },
     { address = "127.0.0.1:0", proxy-protocol = { from = ["127.0.0.0/8"] } },
+    { address = "127.0.0.1:0", trusted-proxies = ["127.0.0.0/8", "10.0.0.0/8", "fd00::/8"] },
+    { address = "127.0.0.1:0", trusted-proxies = { from = [
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "fd00::/8",
+    ], field = "forwarded" } },
 ]
 "#;

@@ -26,7 +26,7 @@ use crate::telemetry::registry::Metrics;
 
 use super::passed::Passed;
 use super::restart;
-use super::sockets::{self, BindError, Sockets};
+use super::sockets::{self, Sockets};
 use super::unix::{FilesOfOpen, SocketFiles};
 
 /// `gateway.toml`, as a start has read it.
@@ -92,7 +92,7 @@ impl Front {
         sockets: Sockets,
         control: &Control,
         metrics: Arc<Metrics>,
-    ) -> Result<(Self, Ears, SocketFiles), BindError> {
+    ) -> Result<(Self, Ears, SocketFiles), Problems> {
         let listeners = &gateway.listeners;
         let channels = std::iter::repeat_with(mpsc::unbounded_channel).take(gateway.workers);
         let (ways, ears) = channels.unzip();
@@ -165,9 +165,9 @@ impl Front {
         let problems = match self.read(&file.path).await {
             Ok(spec) => {
                 self.name_what_needs_a_restart(&file.spec, &spec);
-                self.apply(spec, file).await.err().unwrap_or_default()
+                self.apply(spec).await.err().unwrap_or_default()
             }
-            Err(problems) => problems.into_iter().map(Fault::from).collect(),
+            Err(problems) => faults(problems),
         };
         self.tell(problems);
     }
@@ -231,19 +231,17 @@ impl Front {
         self.shown.publish(Arc::new(admin::Front { problems, ..admin::Front::clone(&shown) }));
     }
 
-    async fn apply(&mut self, spec: GatewaySpec, file: &GatewayFile) -> Result<(), Vec<Fault>> {
+    async fn apply(&mut self, spec: GatewaySpec) -> Result<(), Vec<Fault>> {
         if spec.listeners == self.listeners {
             return if self.is_renewed { Ok(()) } else { self.take_back().await };
         }
-        self.refuse_lost_family(&spec.listeners, file)?;
+        self.refuse_lost_family(&spec.listeners)?;
         let places = places(&self.listeners, &spec.listeners);
         let fresh: Vec<usize> = (0..places.len()).filter(|at| places[*at].is_none()).collect();
-        let wanted = fresh.iter().map(|at| &spec.listeners[*at]);
-        let wanted: Vec<_> = wanted.map(|at| (at.address.clone(), at.mode)).collect();
+        let wanted: Vec<&ListenerSpec> = fresh.iter().map(|at| &spec.listeners[*at]).collect();
         let beside: Vec<Address> = self.open.iter().map(|open| open.address.clone()).collect();
-        let cannot = |error: &BindError| vec![unbound(file, error)];
         let sockets = sockets::bind(&wanted, &beside, self.workers.len(), &mut Passed::default())
-            .map_err(|e| cannot(&e))?;
+            .map_err(faults)?;
         let tls = self.present(spec.listeners.clone()).await?;
         match self.rearrange(spec.listeners, &places, tls, (fresh, sockets)) {
             Ok(gone) => {
@@ -251,9 +249,9 @@ impl Front {
                 self.metrics.gateway_read("ok");
                 Ok(())
             }
-            Err(error) => {
+            Err(problems) => {
                 self.take_back().await?;
-                Err(cannot(&error))
+                Err(faults(problems))
             }
         }
     }
@@ -272,16 +270,15 @@ impl Front {
 
     /// A socket on `[::]` takes IPv4 as well, unless `0.0.0.0` with the same port was open when it
     /// was made; and that cannot be changed later.
-    fn refuse_lost_family(
-        &self,
-        listeners: &[ListenerSpec],
-        file: &GatewayFile,
-    ) -> Result<(), Vec<Fault>> {
+    fn refuse_lost_family(&self, listeners: &[ListenerSpec]) -> Result<(), Vec<Fault>> {
         let has = |listeners: &[ListenerSpec], address: SocketAddr| {
             listeners.iter().any(|spec| spec.address.net() == Some(address))
         };
-        let wanted = listeners.iter().filter_map(|spec| spec.address.net());
-        for all in wanted.filter(|address| address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED)) {
+        let of_net = |spec: &'_ ListenerSpec| Some((spec.address.net()?, spec.place.clone()));
+        for (all, place) in listeners.iter().filter_map(of_net) {
+            if all.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED) {
+                continue;
+            }
             let of_ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, all.port()));
             if has(&self.listeners, of_ipv4) && !has(listeners, of_ipv4) {
                 let what = format!("without {of_ipv4}, {all} would take no IPv4 until a restart");
@@ -289,7 +286,7 @@ impl Front {
                     "keep {of_ipv4} beside it, or restart; or take both out, save, and then put \
                      {all} in"
                 );
-                return Err(vec![of_listeners(file, what, Some(hint))]);
+                return Err(vec![place.problem(what, hint).into()]);
             }
         }
         Ok(())
@@ -316,7 +313,7 @@ impl Front {
         places: &[Option<usize>],
         tls: Snapshots,
         (fresh, mut sockets): (Vec<usize>, Sockets),
-    ) -> Result<Vec<Open>, BindError> {
+    ) -> Result<Vec<Open>, Problems> {
         let addresses = sockets.addresses.clone();
         // Gone with an error.
         let files = std::mem::take(&mut sockets.files);
@@ -432,13 +429,8 @@ async fn read_once(path: &Path) -> Result<GatewaySpec, Problems> {
     read.unwrap_or_else(|| Err(bug()))
 }
 
-fn unbound(file: &GatewayFile, error: &BindError) -> Fault {
-    of_listeners(file, error.to_string(), None)
-}
-
-fn of_listeners(file: &GatewayFile, what: String, hint: Option<String>) -> Fault {
-    let key = Some("listeners".to_owned());
-    Fault { file: file.path.clone(), line: None, column: None, key, what, hint }
+fn faults(problems: Problems) -> Vec<Fault> {
+    problems.into_iter().map(Fault::from).collect()
 }
 
 /// 5 s: soon enough for a person who mends what was missing, and no work to speak of.

@@ -48,7 +48,7 @@ use crate::tls::client::ClientTlsError;
 use front::{Ears, Front, GatewayFile};
 use operators::Operators;
 use passed::{Passed, PassedError};
-use sockets::{BindError, Sockets};
+use sockets::Sockets;
 use unix::SocketFiles;
 use workers::{Body, WorkerLost, Workers};
 
@@ -88,16 +88,13 @@ pub struct Outset {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Bind(#[from] BindError),
     /// A socket that was passed cannot be used.
-    #[error(transparent)]
+    #[error("{0}; {hint}", hint = .0.hint())]
     Passed(#[from] PassedError),
     /// The routes are broken.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// Files that `gateway.toml` names cannot be used.
+    /// What `gateway.toml` names cannot be used: a file, an address.
     #[error(transparent)]
     Outside(#[from] Problems),
     /// The admin API's socket cannot be used.
@@ -116,7 +113,7 @@ pub enum StartError {
         error: TokensError,
     },
     /// The collector of traces cannot be reached by TLS.
-    #[error("tracing: {0}")]
+    #[error("tracing: {0}; {hint}", hint = .0.hint())]
     Tracing(#[from] ClientTlsError),
     /// The system gives no more threads.
     #[error("cannot start the workers: {0}; raise the limit of threads or configure fewer workers")]
@@ -316,14 +313,20 @@ fn bind(
     gateway: &GatewaySpec,
     mut passed: Passed,
 ) -> Result<(Sockets, Option<std::net::TcpListener>), StartError> {
-    let listeners = gateway.listeners.iter();
-    let wanted: Vec<_> = listeners.map(|at| (at.address.clone(), at.mode)).collect();
-    let sockets = sockets::bind(&wanted, &[], gateway.workers, &mut passed)?;
-    let listen_alone = |address| sockets::listen_alone(address, &mut passed);
-    let admin = gateway.admin.as_ref().map(|admin| admin.address);
-    let admin = admin.map(listen_alone).transpose()?;
+    let listeners: Vec<_> = gateway.listeners.iter().collect();
+    let sockets = sockets::bind(&listeners, &[], gateway.workers, &mut passed);
+    let admin = gateway.admin.as_ref();
+    let admin = admin.map(|admin| sockets::listen_alone(admin, &mut passed)).transpose();
+    let bound = match (sockets, admin) {
+        (Ok(sockets), Ok(admin)) => (sockets, admin),
+        (Err(mut problems), Err(more)) => {
+            problems.extend(more);
+            return Err(problems.into());
+        }
+        (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => return Err(problems.into()),
+    };
     passed.end()?;
-    Ok((sockets, admin))
+    Ok(bound)
 }
 
 /// Starts what takes the workers' counts.

@@ -10,6 +10,7 @@ use rustix::fs::{Access, access};
 use crate::base::tokens::{self, Tokens};
 use crate::config::Problem;
 use crate::config::spec::{AccessLogOutput, GatewaySpec, NamedPath};
+use crate::control::state;
 
 /// Why the access log's file cannot be opened for writing. Creates nothing.
 pub fn access_log(gateway: &GatewaySpec) -> Option<Problem> {
@@ -50,8 +51,7 @@ pub fn state(gateway: &GatewaySpec) -> Option<Problem> {
         Err(error) => Refusal::system(there, &error),
     };
     let what = format!("the last good routes cannot be kept: {}", refusal.beside(Path::new("")));
-    let hint = "name a folder that the gateway may write, as in \"/var/lib/tenantry\", or \"off\"";
-    Some(place.problem(what, hint.to_owned()))
+    Some(place.problem(what, state::HINT.to_owned()))
 }
 
 /// Why files of tokens cannot be used.

@@ -19,8 +19,7 @@ pub enum PassedError {
     /// It is a file, a datagram socket or anything else.
     #[error(
         "socket {number} of those that the service manager passes is none to accept TCP \
-         connections with ({source}); the socket unit may have ListenStream= lines with an \
-         address and a port only, and Accept=no"
+         connections with ({source})"
     )]
     Unusable {
         /// Its place, from 1.
@@ -30,9 +29,7 @@ pub enum PassedError {
     },
     /// Nothing would ever be answered there.
     #[error(
-        "the service manager passes a socket for {address}, where nothing is configured to listen; \
-         write the same address into `listeners` (or `admin`) of gateway.toml and into \
-         ListenStream= of the socket unit (ListenStream=80 alone means [::]:80)"
+        "the service manager passes a socket for {address}, where nothing is configured to listen"
     )]
     Unwanted {
         /// Its address.
@@ -40,8 +37,7 @@ pub enum PassedError {
     },
     /// The surplus would take connections that no worker accepts.
     #[error(
-        "the service manager passes {passed} sockets for {address} and there are {workers} workers; \
-         pass one, or at most one for each worker"
+        "the service manager passes {passed} sockets for {address} and there are {workers} workers"
     )]
     TooMany {
         /// Their address.
@@ -59,6 +55,26 @@ pub enum PassedError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl PassedError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unusable { .. } => {
+                "the socket unit may have ListenStream= lines with an address and a port only, and \
+                 Accept=no"
+            }
+            Self::Unwanted { .. } => {
+                "write the same address into `listeners` (or `admin`) of gateway.toml and into \
+                 ListenStream= of the socket unit (ListenStream=80 alone means [::]:80)"
+            }
+            Self::TooMany { .. } => "pass one, or at most one for each worker",
+            Self::Share { .. } => {
+                "raise the limit of open files (LimitNOFILE= of the service, ulimit -n)"
+            }
+        }
+    }
 }
 
 impl Passed {

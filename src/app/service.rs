@@ -72,8 +72,8 @@ pub async fn keep_told(control: Control, mut pulses: Pulses, mut stop: Stop) {
     }
 }
 
-/// How often to look, and how long a worker may be silent: three pings in the watchdog's time, of
-/// which one may be late.
+/// How often to look, and how long a worker may be silent: at least three pings in the watchdog's
+/// time, of which one may be late.
 fn pace(watchdog: Option<Duration>) -> (Duration, Duration) {
     let every = watchdog.map_or(LOOK, |limit| (limit / 3).clamp(LEAST_LOOK, LOOK));
     let patience = watchdog.map_or(LEAST_PATIENCE, |limit| (limit / 2).max(LEAST_PATIENCE));
@@ -117,8 +117,8 @@ fn tell(news: &[NotifyState<'_>]) {
     }
 }
 
-/// 5 s: a status line that is older tells nobody anything.
-const LOOK: Duration = Duration::from_secs(5);
+/// 1 s: who looks after an edit is told what became of it.
+const LOOK: Duration = Duration::from_secs(1);
 /// 100 ms: below that the pings themselves would be work.
 const LEAST_LOOK: Duration = Duration::from_millis(100);
 /// 3 s: a worker beats once a second, and a machine may be busy.
@@ -134,9 +134,9 @@ mod tests {
     fn a_watchdog_hears_three_times_in_its_time() {
         let seconds = Duration::from_secs;
 
-        assert_eq!(pace(None), (seconds(5), seconds(3)));
-        assert_eq!(pace(Some(seconds(6))), (seconds(2), seconds(3)));
-        assert_eq!(pace(Some(seconds(30))), (seconds(5), seconds(15)));
+        assert_eq!(pace(None), (seconds(1), seconds(3)));
+        assert_eq!(pace(Some(seconds(2))), (seconds(2) / 3, seconds(3)));
+        assert_eq!(pace(Some(seconds(30))), (seconds(1), seconds(15)));
         assert_eq!(pace(Some(Duration::from_millis(1))).0, Duration::from_millis(100));
     }
 

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::base::listening::Listening;
-use crate::config::spec::FileMode;
+use crate::base::socket::is_out_of_files;
+use crate::config::spec::{AdminSpec, FileMode, ListenerSpec};
+use crate::config::{Place, Problems};
 use crate::model::address::{Address, overlap};
 
 use super::passed::{Passed, PassedError};
@@ -24,6 +26,8 @@ pub struct Sockets {
     /// The files of Unix sockets.
     pub files: Vec<SocketFile>,
     by_worker: Vec<Vec<Bound>>,
+    /// Where each address is written.
+    places: Vec<Place>,
 }
 
 /// One socket of one worker.
@@ -37,31 +41,21 @@ enum Bound {
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BindError {
+enum BindError {
     /// Somebody else has it.
-    #[error(
-        "cannot listen on {address}: the address is in use; stop the program that listens there \
-         (`ss -ltnp 'sport = :{port}'` names it) or choose another port",
-        port = address.port()
-    )]
+    #[error("cannot listen on {address}: the address is in use")]
     InUse {
         /// The address.
         address: SocketAddr,
     },
     /// Ports below 1,024 need a right.
-    #[error(
-        "cannot listen on {address}: permission denied; choose a port from 1024 on, or grant the \
-         capability CAP_NET_BIND_SERVICE"
-    )]
+    #[error("cannot listen on {address}: permission denied")]
     Forbidden {
         /// The address.
         address: SocketAddr,
     },
     /// The address is no address of this machine.
-    #[error(
-        "cannot listen on {address}: this machine has no such address (`ip address` lists them)"
-    )]
+    #[error("cannot listen on {address}: this machine has no such address")]
     NotHere {
         /// The address.
         address: SocketAddr,
@@ -84,7 +78,7 @@ pub enum BindError {
 
 impl BindError {
     /// Says what `source` means for `address`.
-    pub fn new(address: SocketAddr, source: io::Error) -> Self {
+    fn new(address: SocketAddr, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::AddrInUse => Self::InUse { address },
             io::ErrorKind::PermissionDenied => Self::Forbidden { address },
@@ -92,44 +86,74 @@ impl BindError {
             _ => Self::Other { address, source },
         }
     }
+
+    /// What to do about it.
+    fn hint(&self) -> String {
+        match self {
+            Self::InUse { address } => format!(
+                "stop the program that listens there (`ss -ltnp 'sport = :{}'` names it) or choose \
+                 another port",
+                address.port()
+            ),
+            Self::Forbidden { .. } => "choose a port from 1024 on, or grant the capability \
+                                       CAP_NET_BIND_SERVICE (AmbientCapabilities= of the service)"
+                .to_owned(),
+            Self::NotHere { .. } => {
+                "write one of those that `ip address` lists, or \"0.0.0.0\" for all of them"
+                    .to_owned()
+            }
+            Self::Unix(error) => error.hint().to_owned(),
+            Self::Passed(error) => error.hint().to_owned(),
+            Self::Other { source, .. } if is_out_of_files(source) => {
+                "raise the limit of open files (LimitNOFILE= of the service, ulimit -n)".to_owned()
+            }
+            Self::Other { address, .. } if address.is_ipv6() => {
+                "where the machine has no IPv6, write an address of IPv4, as in \"0.0.0.0:8080\""
+                    .to_owned()
+            }
+            Self::Other { .. } => "choose another address".to_owned(),
+        }
+    }
+
+    /// The same, told where the address is written.
+    fn at(&self, place: &Place) -> Problems {
+        Problems::from(place.problem(self.to_string(), self.hint()))
+    }
 }
 
-/// Takes each address once per worker: a socket that was passed, or one of its own. One of a Unix
-/// socket has the mode beside it. `beside` are those that this gateway has open already.
+/// Takes the address of each listener once per worker: a socket that was passed, or one of its own.
+/// `beside` are those that this gateway has open already.
 ///
 /// # Errors
-/// When an address cannot be taken, another gateway's being one.
+/// All addresses that cannot be taken, another gateway's being among them; none is taken then.
 pub fn bind(
-    wanted: &[(Address, FileMode)],
+    wanted: &[&ListenerSpec],
     beside: &[Address],
     workers: usize,
     passed: &mut Passed,
-) -> Result<Sockets, BindError> {
+) -> Result<Sockets, Problems> {
+    let others: Vec<&Address> = wanted.iter().map(|spec| &spec.address).chain(beside).collect();
     let by_worker = (0..workers).map(|_| Vec::new()).collect();
-    let mut sockets = Sockets { addresses: Vec::new(), files: Vec::new(), by_worker };
-    for (address, mode) in wanted {
-        match address {
+    let places = wanted.iter().map(|spec| spec.place.clone()).collect();
+    let mut sockets = Sockets { addresses: Vec::new(), files: Vec::new(), by_worker, places };
+    let mut problems: Option<Problems> = None;
+    for spec in wanted {
+        let taken = match &spec.address {
             Address::Net(address) => {
-                let given = passed.workers(*address, workers)?;
-                if !given.is_empty() {
-                    sockets.take(*address, given)?;
-                    continue;
-                }
-                let all = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), address.port());
-                let mut others = wanted.iter().map(|(other, _)| other).chain(beside);
-                let alone = !others.any(|other| other.net() == Some(all));
-                let families = if alone { Families::Both } else { Families::Own };
                 let is_ours = beside.iter().filter_map(Address::net).any(|o| overlap(o, *address));
-                // Where a socket of ours listens, the look for somebody else's would find it.
-                if !is_ours {
-                    claim(*address, families).map_err(|e| BindError::new(*address, e))?;
-                }
-                sockets.bind(*address, families)?;
+                sockets.reach(*address, &others, is_ours, passed)
             }
-            Address::Unix(path) => sockets.share(path, *mode)?,
+            Address::Unix(path) => sockets.share(path, spec.mode),
+        };
+        if let Err(error) = taken {
+            let new = error.at(&spec.place);
+            match &mut problems {
+                Some(all) => all.extend(new),
+                none => *none = Some(new),
+            }
         }
     }
-    Ok(sockets)
+    problems.map_or(Ok(sockets), Err)
 }
 
 impl Sockets {
@@ -137,16 +161,39 @@ impl Sockets {
     ///
     /// # Errors
     /// When somebody else has taken an address meanwhile.
-    pub fn listen(self) -> Result<Vec<Vec<Listening>>, BindError> {
-        let listen = |bound: Bound| match bound {
+    pub fn listen(self) -> Result<Vec<Vec<Listening>>, Problems> {
+        let listen = |(bound, place): (Bound, &Place)| match bound {
             Bound::Net(socket, address) => {
                 let listener = socket.listen(BACKLOG).map(|()| Listening::Net(socket.into()));
-                listener.map_err(|source| BindError::new(address, source))
+                listener.map_err(|source| BindError::new(address, source).at(place))
             }
             Bound::Unix(listener) => Ok(Listening::Unix(listener)),
         };
         let by_worker = self.by_worker.into_iter();
-        by_worker.map(|sockets| sockets.into_iter().map(listen).collect()).collect()
+        by_worker.map(|own| own.into_iter().zip(&self.places).map(listen).collect()).collect()
+    }
+
+    /// Takes an address: by what was passed for it, or by sockets of its own. `others` are all that
+    /// there are to be, `is_ours` tells that one of them is open already and overlaps it.
+    fn reach(
+        &mut self,
+        address: SocketAddr,
+        others: &[&Address],
+        is_ours: bool,
+        passed: &mut Passed,
+    ) -> Result<(), BindError> {
+        let given = passed.workers(address, self.by_worker.len())?;
+        if !given.is_empty() {
+            return self.take(address, given);
+        }
+        let all = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), address.port());
+        let alone = !others.iter().any(|other| other.net() == Some(all));
+        let families = if alone { Families::Both } else { Families::Own };
+        // Where a socket of ours listens, the look for somebody else's would find it.
+        if !is_ours {
+            claim(address, families).map_err(|error| BindError::new(address, error))?;
+        }
+        self.bind(address, families)
     }
 
     fn bind(&mut self, wanted: SocketAddr, families: Families) -> Result<(), BindError> {
@@ -186,11 +233,16 @@ impl Sockets {
     }
 }
 
-/// Listens on an address with one socket that shares it with nobody: one that was passed, or an own.
+/// Listens on the admin API's address with one socket that shares it with nobody: one that was
+/// passed, or an own.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub fn listen_alone(address: SocketAddr, passed: &mut Passed) -> Result<TcpListener, BindError> {
+pub fn listen_alone(admin: &AdminSpec, passed: &mut Passed) -> Result<TcpListener, Problems> {
+    alone(admin.address, passed).map_err(|error| error.at(&admin.place))
+}
+
+fn alone(address: SocketAddr, passed: &mut Passed) -> Result<TcpListener, BindError> {
     if let Some(listener) = passed.alone(address)? {
         return Ok(listener);
     }
@@ -251,14 +303,19 @@ const UNSENT: u32 = 128 << 10;
 
 #[cfg(test)]
 mod tests {
+    use crate::config::{Files, check_gateway};
+
     use super::*;
 
     fn any_port() -> Address {
         ([127, 0, 0, 1], 0).into()
     }
 
-    fn bind(addresses: &[Address], workers: usize) -> Result<Sockets, BindError> {
-        let wanted: Vec<_> = addresses.iter().map(|at| (at.clone(), FileMode(0o600))).collect();
+    fn bind(addresses: &[Address], workers: usize) -> Result<Sockets, Problems> {
+        let entries = addresses.iter().map(|at| format!("[[listeners]]\naddress = \"{at}\"\n"));
+        let text = format!("admin.address = \"off\"\n{}", entries.collect::<String>());
+        let spec = check_gateway(&Files::of_text("gateway.toml", &text)).unwrap();
+        let wanted: Vec<_> = spec.listeners.iter().collect();
         super::bind(&wanted, &[], workers, &mut Passed::default())
     }
 
@@ -304,15 +361,34 @@ mod tests {
         let error = bind(std::slice::from_ref(&address), 2).unwrap_err();
 
         let text = error.to_string();
-        assert!(text.contains(&address.to_string()), "{text}");
-        assert!(text.contains("is in use; stop the program"), "{text}");
+        let told = format!(
+            "gateway.toml:3:11: listeners[0].address: cannot listen on {address}: the address is in \
+             use\n    hint: stop the program that listens there"
+        );
+        assert!(text.starts_with(&told), "{text}");
+    }
+
+    #[test]
+    fn all_addresses_that_cannot_be_had_are_told_and_none_is_taken() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let [address, wanted] = [&taken, &free].map(|it| it.local_addr().unwrap());
+        drop(free);
+        let all = [address.into(), wanted.into(), ([192, 0, 2, 1], 1).into()];
+
+        let problems = bind(&all, 2).unwrap_err();
+
+        let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [3, 7], "{problems}");
+        assert!(problems.iter().all(|problem| problem.hint.is_some()), "{problems}");
+        TcpListener::bind(wanted).expect("it is free");
     }
 
     #[test]
     fn an_address_of_another_machine_is_named() {
         let error = bind(&[([192, 0, 2, 1], 0).into()], 1).unwrap_err();
 
-        assert!(matches!(error, BindError::NotHere { .. }), "{error}");
+        assert!(error.to_string().contains("this machine has no such address"), "{error}");
     }
 
     #[test]
@@ -325,7 +401,7 @@ mod tests {
         // A machine without IPv6 cannot tell; any other must take both.
         match bind(&both, 2).and_then(Sockets::listen) {
             Ok(listeners) => assert_eq!(listeners.len(), 2),
-            Err(error) => assert!(!matches!(error, BindError::InUse { .. }), "{error}"),
+            Err(error) => assert!(!error.to_string().contains("in use"), "{error}"),
         }
     }
 }

@@ -114,7 +114,7 @@ async fn a_start_that_fails_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_one_sentence_that_names_it() {
+async fn a_port_in_use_is_told_where_it_is_asked_for() {
     let folder = folder(ROUTES);
     let first = start(gateway(folder.path(), any_port(), "")).await.unwrap();
     let address = first.addresses()[0];
@@ -125,11 +125,14 @@ async fn a_port_in_use_is_one_sentence_that_names_it() {
     same_admin.admin.as_mut().unwrap().address = taken;
     let admin = start(same_admin).await.unwrap_err().to_string();
 
-    for (error, port) in
-        [(listener, address.port()), (admin, first.admin_address().unwrap().port())]
+    for (error, place, address) in
+        [(listener, "8:11: listeners[0].address", address), (admin, "6:11: admin.address", taken)]
     {
-        assert!(error.starts_with("cannot listen on 127.0.0.1:"), "{error}");
-        assert!(error.contains(&port.to_string()) && !error.contains('\n'), "{error}");
+        let told = format!(
+            "{}:{place}: cannot listen on {address}: the address is in use\n    hint: stop the program",
+            folder.path().join("gateway.toml").display()
+        );
+        assert!(error.starts_with(&told), "{error}");
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::base::socket::is_out_of_files;
 use crate::config::spec::FileMode;
 
 /// Why a Unix socket cannot be listened on.
@@ -21,15 +22,13 @@ pub struct UnixBindError {
 
 #[derive(Debug, thiserror::Error)]
 enum Fault {
-    #[error("a program listens there already; stop it (`ss -lxp` names it) or choose another path")]
+    #[error("a program listens there already")]
     InUse,
-    #[error("a file is there that is no socket; remove it or choose another path")]
+    #[error("a file is there that is no socket")]
     NoSocket,
-    #[error(
-        "its folder does not exist; create it (RuntimeDirectory= of the service makes one in /run)"
-    )]
+    #[error("its folder does not exist")]
     NoFolder,
-    #[error("permission denied; the gateway's user must be able to write to its folder")]
+    #[error("permission denied")]
     Forbidden,
     #[error(transparent)]
     Other(io::Error),
@@ -50,6 +49,22 @@ impl UnixBindError {
     /// Says what `error` means for `path`.
     pub fn new(path: &Path, error: io::Error) -> Self {
         Self { path: path.to_owned(), fault: error.into() }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match &self.fault {
+            Fault::InUse => "stop it (`ss -lxp` names it) or choose another path",
+            Fault::NoSocket => "remove it or choose another path",
+            Fault::NoFolder => {
+                "create it (RuntimeDirectory= of the service makes one in /run) or correct the path"
+            }
+            Fault::Forbidden => "the gateway's user must be able to write to its folder",
+            Fault::Other(error) if is_out_of_files(error) => {
+                "raise the limit of open files (LimitNOFILE= of the service, ulimit -n)"
+            }
+            Fault::Other(_) => "choose another path",
+        }
     }
 }
 
@@ -228,7 +243,7 @@ mod tests {
         drop(new);
 
         fs::write(&path, "precious").unwrap();
-        assert!(fails(&path).contains("no socket; remove it"), "{}", fails(&path));
+        assert!(fails(&path).contains("a file is there that is no socket"), "{}", fails(&path));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 

@@ -120,7 +120,7 @@ impl AsyncRead for Socket {
             return polled;
         }
         loop {
-            ready!(this.stream.poll_read_ready(context))?;
+            // Asked before it is waited for: a task that was woken for it finds something.
             let mut space = [MaybeUninit::uninit(); SMALL];
             let read = this.call(Interest::READABLE, room, || {
                 let (part, _) =
@@ -135,6 +135,7 @@ impl AsyncRead for Socket {
                     return Poll::Ready(Ok(()));
                 }
             }
+            ready!(this.stream.poll_read_ready(context))?;
         }
     }
 }
@@ -225,6 +226,20 @@ mod tests {
             }
         };
         assert!(matches!(refused, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset));
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_which_nothing_has_come_is_not_readable() {
+        let (near, mut far) = pair().await;
+        for _ in 0..10 {
+            let mut readable = std::pin::pin!(near.readable());
+            let look = |context: &mut Context<'_>| Poll::Ready(readable.as_mut().poll(context));
+            assert!(std::future::poll_fn(look).await.is_pending());
+            tokio::task::yield_now().await;
+        }
+        far.write_all(b"x").await.unwrap();
+        near.readable().await.unwrap();
+        assert!(near.has_spoken(), "what has come is still there");
     }
 
     #[tokio::test]

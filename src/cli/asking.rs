@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::pem;
 use crate::config::spec::Protocol;
-use crate::tls::client::{self, SystemRoots};
+use crate::tls::client::{self, ClientTlsError, SystemRoots};
 
 /// What is shown to an admin API that asks who it is, and whom it trusts.
 #[derive(Args, Clone, Debug, Default)]
@@ -79,7 +79,16 @@ impl Credentials {
             }
             _ => None,
         };
-        Ok(client::trusting(trusted.as_deref(), own, (Protocol::H1, &SystemRoots::default()))?)
+        client::trusting(trusted.as_deref(), own, (Protocol::H1, &SystemRoots::default())).map_err(
+            |error| match error {
+                ClientTlsError::NoSystemAuthorities => {
+                    anyhow::anyhow!(
+                        "{error}; name a file of them by --ca, or install ca-certificates"
+                    )
+                }
+                error => error.into(),
+            },
+        )
     }
 }
 

@@ -184,8 +184,7 @@ fn without_trust(spec: &RoutesSpec, files: &Files) -> Vec<Problem> {
         return Vec::new();
     };
     let problem = |(id, _): (&PoolId, _)| {
-        let hint = "a file is named in the pool: tls = { ca = \"ca.pem\" }";
-        place_of_tls(files, id).problem(error.to_string(), hint.to_owned())
+        place_of_tls(files, id).problem(error.to_string(), error.hint().to_owned())
     };
     pools.map(problem).collect()
 }

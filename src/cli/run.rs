@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::app::front::GatewayFile;
 use crate::app::passed::Passed;
 use crate::app::signals::{Signal, Signals};
-use crate::app::{App, Outset, nofile, service, translate};
+use crate::app::{App, Outset, StartError, nofile, service, translate};
 use crate::config::spec::GatewaySpec;
 use crate::control::generation::ReloadResult;
 use crate::telemetry::registry::Metrics;
@@ -35,12 +35,21 @@ pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
 /// When its parts or the gateway cannot start, or a worker is lost.
 pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let demo = Demo::prepare(args)?;
-    serve(GatewayFile::read(demo.config())?, |app| {
+    let served = serve(GatewayFile::read(demo.config())?, |app| {
         let listener = app.addresses().first().copied();
         let (Some(listener), Some(admin)) = (listener, app.admin_address()) else {
             return Ok(());
         };
         super::print(&demo.guide(listener, admin))
+    });
+    // Its files are nobody's to mend.
+    served.map_err(|error| match error.downcast::<StartError>() {
+        Ok(StartError::Outside(problems)) => {
+            let told: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+            anyhow!("{}; choose others by --port and --admin-port", told.join(", and "))
+        }
+        Ok(other) => other.into(),
+        Err(error) => error,
     })
 }
 
@@ -52,7 +61,7 @@ pub fn serve(
     file: GatewayFile,
     ready: impl FnOnce(&App) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    let passed = Passed::take()?; // first: it changes the environment, which threads read
+    let passed = Passed::take().map_err(StartError::Passed)?; // first: it changes the environment, which threads read
     let mut gateway = file.spec.clone();
     let metrics = Arc::new(Metrics::new());
     let log = install(&translate::log(&gateway.log), &metrics)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::files::File;
 use super::key::Key;
 use super::lines::Lines;
-use super::pem::{self, References};
+use super::pem::{self, PemFault, References};
 use super::plain::{HINT_LENGTH, KEY_LENGTH, WHAT_LENGTH, plain};
 use super::problem::{Place, Problem, Problems};
 
@@ -17,6 +17,8 @@ use super::problem::{Place, Problem, Problems};
 enum Sort {
     /// Stands by itself.
     Plain,
+    /// A key or value does not fit at all. Hides what is wrong within it.
+    Misfit,
     /// The text is no TOML.
     Syntax,
     /// A `${VAR}` could not be replaced. Hides what else is wrong with the same text.
@@ -86,6 +88,13 @@ impl<'a> Faults<'a> {
         self.references.insert(path.to_path_buf(), pem::digest(path));
     }
 
+    /// Reads a file because the text names it.
+    pub(super) fn read(&mut self, path: &Path) -> Result<Vec<u8>, PemFault> {
+        let (read, digest) = pem::read_whole(path);
+        self.references.insert(path.to_path_buf(), digest);
+        read
+    }
+
     /// Every such file.
     pub(super) fn take_references(&mut self) -> References {
         std::mem::take(&mut self.references)
@@ -121,7 +130,7 @@ impl<'a> Faults<'a> {
         at: usize,
         (what, hint): (String, Option<String>),
     ) {
-        self.push(Sort::Plain, (key.file, key.to_string()), at, (what, hint));
+        self.push(Sort::Misfit, (key.file, key.to_string()), at, (what, hint));
     }
 
     /// A `${VAR}` could not be replaced.
@@ -232,7 +241,7 @@ impl<'a> Faults<'a> {
             .filter(|fault| match fault.sort {
                 Sort::Syntax | Sort::Substitution => true,
                 _ if self.list.iter().any(|other| hides(other, fault)) => false,
-                Sort::Plain => true,
+                Sort::Plain | Sort::Misfit => true,
                 Sort::Undefined => !unparsed,
                 Sort::Missing => !self.list.iter().any(|other| explains(other, fault)),
             })
@@ -260,9 +269,18 @@ fn explains(other: &Fault, missing: &Fault) -> bool {
     other.file == missing.file && other.sort != Sort::Missing && is_under(&other.key, &missing.key)
 }
 
-/// Whether `fault` is about a text whose variable could not be replaced.
+/// Whether `fault` is about a text whose variable could not be replaced, or is within what does not
+/// fit as a whole: two hints for one value would contradict each other.
 fn hides(other: &Fault, fault: &Fault) -> bool {
-    other.sort == Sort::Substitution && (other.file, other.at) == (fault.file, fault.at)
+    let is_within = || {
+        let (inner, outer) = (fault.key.as_str(), other.key.as_str());
+        !outer.is_empty() && inner.len() > outer.len() && is_under(inner, outer)
+    };
+    match other.sort {
+        Sort::Substitution => (other.file, other.at) == (fault.file, fault.at),
+        Sort::Misfit => other.file == fault.file && is_within(),
+        Sort::Plain | Sort::Syntax | Sort::Missing | Sort::Undefined => false,
+    }
 }
 
 /// Whether a key is another one or stands below it.

@@ -95,12 +95,18 @@ pub type References = BTreeMap<PathBuf, u64>;
 
 /// A digest of what a file says now. While it stays the same, nothing was written.
 pub fn digest(path: &Path) -> u64 {
+    read_whole(path).1
+}
+
+/// What a file says now, or what is wrong with it, and the digest of that.
+pub(super) fn read_whole(path: &Path) -> (Result<Vec<u8>, PemFault>, u64) {
     let mut digest = DefaultHasher::new();
-    match read(path) {
-        Ok(pem) => pem.hash(&mut digest),
+    let read = read(path);
+    match &read {
+        Ok(bytes) => bytes.hash(&mut digest),
         Err(fault) => fault.to_string().hash(&mut digest),
     }
-    digest.finish()
+    (read, digest.finish())
 }
 
 /// What the files say now.

@@ -18,15 +18,40 @@ pub(super) fn explain<'a>(text: &str, at: usize, message: &'a str) -> (&'a str, 
     if message.starts_with("string values must be quoted") {
         return ("the text is not in quotes", QUOTES);
     }
-    if message.starts_with("invalid basic string") {
-        return (message, "end the text on the same line with the quote that it starts with");
-    }
     let is_bare = ["invalid float", "invalid integer", "invalid boolean", "invalid number"];
     if is_bare.iter().any(|start| message.starts_with(start)) {
         return ("the value is neither a number nor true or false", QUOTES);
     }
-    (message, "see https://toml.io for how TOML is written")
+    let known = HABITS.iter().find(|(start, _)| message.starts_with(start));
+    (message, known.map_or("see https://toml.io for how TOML is written", |(_, hint)| hint))
 }
+
+/// How messages of the parser begin, and what to write.
+const HABITS: [(&str, &str); 12] = [
+    ("invalid basic string", END),
+    ("invalid literal string", END),
+    ("unclosed table", "close the name of the table with ], in the same line"),
+    ("unclosed array", CLOSE),
+    ("missing comma between array", CLOSE),
+    ("unexpected `=` in array", CLOSE),
+    ("unclosed inline table", "close the table with }"),
+    ("missing comma between key-value", "put a comma between the keys, or close the table with }"),
+    ("extra `=`", "write one = between a key and its value"),
+    (
+        "unexpected key or value",
+        "end the line behind the value: nothing else stands there, no comma either",
+    ),
+    (
+        "key with no value",
+        "write key = \"value\"; a table has its name in brackets, as in [pools.shop]",
+    ),
+    (
+        "invalid unquoted key",
+        "put a key with other characters than letters, digits, - and _ in quotes",
+    ),
+];
+const END: &str = "end the text on the same line with the quote that it starts with";
+const CLOSE: &str = "put a comma between the values, and ] behind the last one";
 
 /// What is said of a key or table that is there twice; `None` where that follows from its whole
 /// table being there twice.

@@ -95,17 +95,23 @@ pub(super) fn read<T: DeserializeOwned>(
     None
 }
 
-/// The hint for a `[table]` that stands where each `[[table]]` is one of several.
+/// The hint for what stands where each `[[table]]` is one of several.
 fn double_brackets(key: &Key<'_>, what: &str) -> Option<String> {
     let key = key.to_string();
-    if what != "a table does not fit here" {
+    if !what.ends_with(" does not fit here") {
         return None;
     }
     if key.ends_with(".tls.certificates") {
         return Some("write [[listeners.tls.certificates]]".to_owned());
     }
-    let is_list = key == "listeners" || key.ends_with(".routes");
-    is_list.then(|| format!("write [[{key}]]"))
+    match key.as_str() {
+        "listeners" => Some(LISTENERS.to_owned()),
+        "tenant.from" => Some("write from = [{ header = \"X-Tenant-ID\" }]".to_owned()),
+        list if list.ends_with(".routes") => {
+            Some(format!("write [[{list}]], and below it path = \"/*\""))
+        }
+        _ => None,
+    }
 }
 
 type Span = std::ops::Range<usize>;
@@ -222,10 +228,50 @@ fn wanted(expected: &str) -> &str {
         "a string" => "text, as in \"…\"",
         "a boolean" => "true or false",
         "a map" => "a table",
-        other if other.starts_with("struct ") => "a table, as in { key = … }",
-        other => other,
+        other => match other.strip_prefix("struct ") {
+            Some(name) => {
+                TABLES.iter().find(|(table, _)| *table == name).map_or(TABLE, |(_, hint)| hint)
+            }
+            None => other,
+        },
     }
 }
+
+const TABLE: &str = "a table, as in { key = … }";
+
+/// Tables by the name of their type, as the deserializer tells it, with an example of each.
+const TABLES: &[(&str, &str)] = &[
+    ("AccessLog", "a table, as in { output = \"stdout\" }"),
+    ("Admin", "a table, as in { address = \"127.0.0.1:9900\" }"),
+    ("ClientCertificates", "a table, as in { mode = \"required\", authorities = \"ca.pem\" }"),
+    ("Connections", "a table, as in { idle = 256 }"),
+    ("Downstream", "a table, as in { max-body = \"10MiB\" }"),
+    ("Drain", "a table, as in { timeout = \"30s\" }"),
+    ("Eject", "a table, as in { failures = 5 }"),
+    ("ErrorPage", "a table, as in { body = \"Sorry\" }"),
+    ("HeaderEdits", "a table, as in { set = { X-From = \"edge\" } }"),
+    ("Health", "a table, as in { http = \"/healthz\" }"),
+    ("Listener", "a table, as in { address = \"0.0.0.0:8080\" }"),
+    ("ListenerTls", "a table, as in { cert = \"cert.pem\", key = \"key.pem\" }"),
+    ("Log", "a table, as in { filter = \"debug\" }"),
+    ("Maintenance", "a table, as in { retry-after = \"10m\" }"),
+    ("Memory", "a table, as in { buffers = \"512MiB\" }"),
+    ("Metrics", "a table, as in { tenants = 1000 }"),
+    ("Naming", "a table, as in { from = [{ header = \"X-Tenant-ID\" }] }"),
+    ("Pool", "a table, as in { endpoints = [\"10.0.0.1:8080\"] }"),
+    ("ProxyProtocol", "a table, as in { from = [\"10.0.0.0/8\"] }"),
+    ("Redirect", "a table, as in { to = \"/new\" }"),
+    ("Respond", "a table, as in { status = 404 }"),
+    ("Retry", "a table, as in { attempts = 3 }"),
+    ("Rewrite", "a table, as in { strip = \"/api\" }"),
+    ("Route", "a table, as in { path = \"/*\" }"),
+    ("Tenant", "a table, as in { pool = \"shop\" }"),
+    ("TenantLog", "a table, as in { sample = \"10%\" }"),
+    ("TenantTracing", "a table, as in { sample = \"10%\" }"),
+    ("Timeouts", "a table, as in { total = \"30s\" }"),
+    ("Tracing", "a table, as in { exporter = \"otlp-http\" }"),
+    ("Way", "a table, as in { header = \"X-Tenant-ID\" }"),
+];
 
 /// Which key was meant, from what serde lists behind the name of an unknown one.
 fn known_keys(name: &str, listed: &str) -> String {
@@ -235,6 +281,9 @@ fn known_keys(name: &str, listed: &str) -> String {
     };
     if let Some((_, _, hint)) = TOMBSTONES.iter().find(is_meant) {
         return (*hint).to_owned();
+    }
+    if known == ["from"] {
+        return format!("known here: from; a tenant is written [tenants.{name}]");
     }
     let longer = || known.iter().find(|known| name.starts_with(**known)).copied();
     match nearest(name, known.iter().copied()).or_else(longer) {
@@ -259,7 +308,13 @@ const TOMBSTONES: &[(&str, &str, &str)] = &[
     ("level", "filter", "write filter = \"debug\""),
     ("header", "from", "write from = [{ header = \"X-Tenant-ID\" }]"),
     ("host", "from", "write from = [{ host = \"{tenant}.example.com\" }]"),
-    ("listen", "listeners", "write [[listeners]], and below it address = \"0.0.0.0:8080\""),
+    ("listen", "listeners", LISTENERS),
+    ("port", "listeners", LISTENERS),
+    ("port", "token-file", "write address = \"127.0.0.1:9900\""),
+    ("tls", "listeners", "it belongs to a listener: [listeners.tls], below its [[listeners]]"),
+    ("timeout", "panic-below", "write timeouts = { total = \"30s\" }"),
+    ("regex", "rewrite", "there are no regular expressions; write path = \"/a/*\" or \"/a/{id}\""),
+    ("prefix", "request-headers", "write path = \"/a/*\" for /a and all below it"),
     ("pools", "listeners", ROUTES),
     ("tenant", "listeners", ROUTES),
     ("tenants", "listeners", ROUTES),
@@ -277,6 +332,7 @@ const TOMBSTONES: &[(&str, &str, &str)] = &[
     ("timeout", "replay-memory", RULES),
     ("timeouts", "replay-memory", RULES),
 ];
+const LISTENERS: &str = "write [[listeners]], and below it address = \"0.0.0.0:8080\"";
 const RULES: &str = "it belongs to a pool, [pools.NAME], or to a route, [[tenants.ID.routes]]";
 const ROUTES: &str = "it belongs into the file or folder that routes = \"routes.toml\" names";
 const GATEWAY: &str = "it belongs into gateway.toml";

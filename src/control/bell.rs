@@ -1,66 +1,55 @@
 //! Several files that are watched together: one bell rings when any of them changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::future::pending;
 use std::path::PathBuf;
 
-use tokio::sync::mpsc;
-
-use crate::base::tasks::{Stop, Tasks};
 use crate::base::watch::{FileEvents, Watcher};
 
 /// Watches files. Dropping it ends that.
 #[derive(Debug)]
 pub(super) struct Bell {
     events: FileEvents,
-    ring: mpsc::Sender<()>,
-    heard: mpsc::Receiver<()>,
-    /// What watches each file, for as long as it is held.
-    watched: BTreeMap<PathBuf, Tasks>,
+    files: BTreeSet<PathBuf>,
+    /// One for all files, of which there may be thousands; `None` where there is none.
+    watcher: Option<Watcher>,
+    /// Whether it has been rung, and nobody has heard it.
+    is_rung: bool,
 }
 
 impl Bell {
     /// Watches nothing yet.
     pub(super) fn new(events: FileEvents) -> Self {
-        // Room for one: a second ring before the first is heard says nothing new.
-        let (ring, heard) = mpsc::channel(1);
-        Self { events, ring, heard, watched: BTreeMap::new() }
+        Self { events, files: BTreeSet::new(), watcher: None, is_rung: false }
     }
 
     /// Watches these files from now on, which need not exist. What changes after this has returned
     /// is heard; what changed before, the owner is about to read.
     pub(super) async fn watch(&mut self, files: impl Iterator<Item = &PathBuf>) {
-        let files: BTreeSet<&PathBuf> = files.collect();
-        self.watched.retain(|file, _| files.contains(file));
-        for file in files {
-            if self.watched.contains_key(file) {
-                continue;
-            }
-            let watcher = Watcher::new(file.clone(), &self.events).await;
-            let mut tasks = Tasks::new("certificate file");
-            let ring = self.ring.clone();
-            tasks.spawn(|stop| listen(watcher, ring, stop));
-            self.watched.insert(file.clone(), tasks);
+        let files: BTreeSet<PathBuf> = files.cloned().collect();
+        if files == self.files {
+            return;
         }
+        self.watcher = match files.is_empty() {
+            true => None,
+            false => Some(Watcher::of_all(files.iter().cloned().collect(), &self.events).await),
+        };
+        self.files = files;
     }
 
     /// Rings, as if a file had changed.
-    pub(super) fn ring(&self) {
-        // A full channel already says that something changed.
-        self.ring.try_send(()).unwrap_or_default();
+    pub(super) fn ring(&mut self) {
+        self.is_rung = true;
     }
 
     /// Resolves when a file has changed. May be dropped at any time without losing a change.
     pub(super) async fn rang(&mut self) {
-        // It never ends: the bell holds a sender itself.
-        self.heard.recv().await;
-    }
-}
-
-async fn listen(mut watcher: Watcher, ring: mpsc::Sender<()>, mut stop: Stop) {
-    loop {
-        tokio::select! {
-            () = stop.requested() => return,
-            () = watcher.changed() => ring.try_send(()).unwrap_or_default(),
+        if !self.is_rung {
+            match &mut self.watcher {
+                Some(watcher) => watcher.changed().await,
+                None => pending().await,
+            }
         }
+        self.is_rung = false;
     }
 }

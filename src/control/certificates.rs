@@ -5,7 +5,7 @@
 //! stays, with its demand on clients.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -146,7 +146,8 @@ impl Keeper {
         let listeners = Arc::new(listeners);
         let (wanted, mut demands) =
             (Arc::clone(&listeners), std::mem::take(&mut self.presented.demands));
-        let (outcome, read, demands) = in_background(move || {
+        let file = file_of(&listeners);
+        let (outcome, read, demands) = in_background(READING, &file, move || {
             let read = pem::digests(&server::files(&wanted));
             let outcome = server::build(&wanted, &before, &mut demands);
             Ok((outcome, read, demands))
@@ -176,7 +177,8 @@ impl Keeper {
         let listeners = Arc::clone(&self.presented.listeners);
         let (before, mut demands) =
             (self.presented.in_use.clone(), std::mem::take(&mut self.presented.demands));
-        let built = in_background(move || {
+        let file = file_of(&listeners);
+        let built = in_background(READING, &file, move || {
             let outcome = server::build(&listeners, &before, &mut demands);
             Ok((outcome, demands))
         });
@@ -209,7 +211,7 @@ impl Keeper {
                 snapshot.publish(Arc::clone(new));
             }
         }
-        tell_renewed(&before, &self.presented.in_use);
+        tell_new(&before, &self.presented.in_use);
         drop(before);
         self.presented.demands.tidy();
     }
@@ -219,6 +221,9 @@ impl Keeper {
         let live = self.live.load();
         if is_news || !live.problems.is_empty() {
             self.metrics.certificates_read("ok", 0);
+        }
+        if !live.problems.is_empty() {
+            tracing::info!("the certificates are good again");
         }
         for doubt in doubts.iter().filter(|doubt| !live.doubts.contains(doubt)) {
             tracing::warn!("{doubt}");
@@ -269,19 +274,31 @@ pub fn places(before: &[ListenerSpec], now: &[ListenerSpec]) -> Vec<Option<usize
     now.iter().map(place).collect()
 }
 
-/// One line for each certificate that has another one's place.
-fn tell_renewed(before: &[Option<Arc<Certificates>>], now: &[Option<Arc<Certificates>>]) {
+/// The file that the listeners are written in.
+fn file_of(listeners: &[ListenerSpec]) -> PathBuf {
+    listeners.first().map_or_else(PathBuf::new, |listener| PathBuf::from(&*listener.place.file))
+}
+
+const READING: &str = "reading the listeners' certificates";
+
+/// One line for each certificate that is new in its place.
+fn tell_new(before: &[Option<Arc<Certificates>>], now: &[Option<Arc<Certificates>>]) {
     let mut told = BTreeSet::new();
     let entries = |all: &[Option<Arc<Certificates>>]| -> Vec<Arc<Entry>> {
         all.iter().flatten().flat_map(|one| one.entries().cloned()).collect()
     };
     let before = entries(before);
     for entry in entries(now) {
-        let is_in_use =
-            |old: &Arc<Entry>| old.origin() == entry.origin() && old.leaf() == entry.leaf();
         let file: &Path = &entry.origin().certificate;
-        if !before.iter().any(is_in_use) && told.insert(file.to_path_buf()) {
-            tracing::info!(file = %file.display(), "a renewed certificate is in use");
+        let mut of_the_file = before.iter().filter(|old| old.origin() == entry.origin()).peekable();
+        let was_there = of_the_file.peek().is_some();
+        if of_the_file.any(|old| old.leaf() == entry.leaf()) || !told.insert(file.to_path_buf()) {
+            continue;
+        }
+        let file = file.display();
+        match was_there {
+            true => tracing::info!(%file, "a renewed certificate is in use"),
+            false => tracing::info!(%file, "a certificate is in use"),
         }
     }
 }

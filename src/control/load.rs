@@ -8,7 +8,8 @@ use tokio::task::spawn_blocking;
 
 use crate::config::pem::References;
 use crate::config::spec::RoutesSpec;
-use crate::config::{self, Files, Known, Problems};
+use crate::config::{self, Files, Known, Problems, places};
+use crate::model::ids::PoolId;
 use crate::pool::balancer;
 use crate::routing;
 use crate::routing::table::Table;
@@ -50,18 +51,20 @@ pub(super) struct Made {
 }
 
 /// Does `work` on a thread that may be busy. A panic there is a fault like any other: what is live
-/// stays live.
+/// stays live. `doing` and `file` say what was being done, and with which file.
 pub(super) async fn in_background<T: Send + 'static>(
+    doing: &'static str,
+    file: &Path,
     work: impl FnOnce() -> Result<T, Vec<Fault>> + Send + 'static,
 ) -> Result<T, Vec<Fault>> {
     spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(vec![Fault {
-            file: "".into(),
+            file: file.to_path_buf(),
             line: None,
             column: None,
             key: None,
-            what: format!("loading the routes failed: {error}"),
-            hint: Some("this is a bug, please report it with the routes that caused it".into()),
+            what: format!("{doing} failed: {error}"),
+            hint: Some("this is a bug, please report it with the files that caused it".into()),
         }])
     })
 }
@@ -100,13 +103,9 @@ fn checked(files: Files, check: impl Fn(&Files, &Known<'_>) -> config::Checked) 
 pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
     let Materials { loaded, running, mut numbers, previous, generation } = materials;
     let pools = plan::pools(&loaded.spec, &running, &mut numbers).map_err(|found| {
-        let fault = |(id, error): (_, plan::PlanError)| Fault {
-            file: loaded.files.root.clone(),
-            line: None,
-            column: None,
-            key: Some(format!("pools.{id}")),
-            what: error.to_string(),
-            hint: None,
+        let fault = |(id, error): (PoolId, plan::PlanError)| {
+            let place = places::place(&loaded.files, &["pools", &id.0, error.key()]);
+            Fault::from(place.problem(error.to_string(), error.hint().to_owned()))
         };
         found.into_iter().map(fault).collect::<Vec<Fault>>()
     })?;

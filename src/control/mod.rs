@@ -28,8 +28,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stop, Tasks};
 use crate::base::watch::{FileEvents, Watcher};
-use crate::config::Files;
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
+use crate::config::{Files, Place};
 use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
 use crate::health::passive;
@@ -116,8 +116,9 @@ impl Control {
         let (wishes, wished) = mpsc::channel(WAITING);
         let references = References::new(files.clone());
         let means = Means { resolver: Resolver::new(&gateway.dns), files: files.clone() };
-        let state =
-            gateway.state.clone().map(|folder| State::new(folder.path, gateway.routes.clone()));
+        let (state, place) = gateway.state.clone().map_or((None, None), |folder| {
+            (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
+        });
         let (keep, to_keep) = watch::channel(None);
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
@@ -135,8 +136,8 @@ impl Control {
             references,
         };
         boot(&mut reloader, state.as_ref()).await?;
-        if let Some(state) = state {
-            tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, to_keep));
+        if let (Some(state), Some(place)) = (state, place) {
+            tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
         }
         let (asks, asked) = mpsc::channel(WAITING);
         let (table, live) = (reloader.table.clone(), reloader.live.clone());
@@ -207,7 +208,8 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
         return Err("`state` is off, so that no last good ones are kept".into());
     };
     let (place, started) = (state.path(), Instant::now());
-    let kept = in_background(move || Ok(state.load())).await.map_err(|faults| listed(&faults))?;
+    let kept = in_background("reading the last good routes", &place, move || Ok(state.load()));
+    let kept = kept.await.map_err(|faults| listed(&faults))?;
     let files = match kept {
         Ok(Some(files)) => files,
         Ok(None) => return Err(format!("no last good ones are kept in {}", place.display())),
@@ -226,14 +228,17 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
 
 /// Keeps the newest of what is sent, until the sender is gone and nothing waits. A task of its
 /// own, so that a slow disk holds up no reload.
-async fn keep_last_good(state: State, mut files: watch::Receiver<Option<Files>>) {
+async fn keep_last_good(state: State, place: Place, mut files: watch::Receiver<Option<Files>>) {
+    let path = state.path();
     while files.changed().await.is_ok() {
         let Some(files) = files.borrow_and_update().clone() else { continue };
         let state = state.clone();
-        match in_background(move || Ok(state.keep(&files))).await {
+        let keep = move || Ok(state.keep(&files));
+        match in_background("keeping the last good routes", &path, keep).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the last good routes are not kept for a restart");
+                let what = format!("the last good routes cannot be kept: {error}");
+                tracing::warn!("{}", place.problem(what, state::HINT.to_owned()).in_one_line());
             }
             Err(faults) => tracing::error!("{}", listed(&faults)),
         }

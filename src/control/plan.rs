@@ -26,6 +26,25 @@ pub(super) enum PlanError {
     Tls(#[from] client::ClientTlsError),
 }
 
+impl PlanError {
+    /// The key of the pool that it is about.
+    pub(super) fn key(&self) -> &'static str {
+        match self {
+            Self::Pool(_) => "balance",
+            Self::Tls(_) => "tls",
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            // The check has found all that are unknown.
+            Self::Pool(_) => "this is a bug, please report it",
+            Self::Tls(error) => error.hint(),
+        }
+    }
+}
+
 /// Gives out the numbers of pools; none is used for two things in a process.
 ///
 /// A name keeps its number for good, as long as the process lives, though its pool be gone. A number

@@ -89,7 +89,9 @@ impl References {
 
     async fn read_again(&self) -> pem::References {
         let paths: Vec<PathBuf> = self.read.keys().cloned().collect();
-        in_background(move || Ok(pem::digests(&paths))).await.unwrap_or_default()
+        let first = paths.first().cloned().unwrap_or_default();
+        let read = in_background("reading a file", &first, move || Ok(pem::digests(&paths)));
+        read.await.unwrap_or_default()
     }
 }
 

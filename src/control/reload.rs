@@ -194,7 +194,8 @@ impl Reloader {
         files: Files,
         check: fn(Files) -> load::Checked,
     ) -> Result<Loaded, Vec<Fault>> {
-        let checked = in_background(move || Ok(check(files))).await?;
+        let root = files.root.clone();
+        let checked = in_background("checking the routes", &root, move || Ok(check(files))).await?;
         self.references.follow(checked.references).await;
         checked.result
     }
@@ -216,7 +217,7 @@ impl Reloader {
 
     async fn read_once(&self) -> Result<Files, Vec<Fault>> {
         let routes = self.routes.clone();
-        in_background(move || load::read(&routes)).await
+        in_background("reading the routes", &self.routes, move || load::read(&routes)).await
     }
 
     /// Makes the next generation of `loaded` and publishes it. `started` is when its files began
@@ -235,7 +236,8 @@ impl Reloader {
             previous: self.table.load(),
             generation,
         };
-        let made = in_background(move || load::make(materials)).await?;
+        let make = move || load::make(materials);
+        let made = in_background("compiling the routes", &self.routes, make).await?;
         self.numbers = made.numbers;
         self.running.adopt(&made.pools, patience).await;
         let tenants = made.table.tenants().len();

@@ -139,6 +139,10 @@ fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> State
     move |source| StateError::Io { action, path, source }
 }
 
+/// What to do where nothing can be kept.
+pub const HINT: &str =
+    "name a folder that the gateway may write, as in \"/var/lib/tenantry\", or \"off\"";
+
 const NAME: &str = "last-good.json";
 const FORM: u32 = 1;
 

@@ -14,6 +14,10 @@ use super::Fault;
 pub struct Seen {
     /// `Content-Length`.
     pub length: bool,
+    /// What the last of them says; `None` where it is no number.
+    said: Option<u64>,
+    /// There are several.
+    repeated: bool,
     /// `Transfer-Encoding`.
     pub coding: bool,
     /// `Connection`, with more to say than the two below.
@@ -30,7 +34,11 @@ impl Seen {
     /// Notes that a field is there. Tells whether it is for anybody else: what `Connection` says as a
     /// rule ends with the connection and names no other field.
     pub fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> bool {
-        self.length |= *name == CONTENT_LENGTH;
+        if *name == CONTENT_LENGTH {
+            self.repeated |= self.length;
+            self.length = true;
+            self.said = decimal(value.as_bytes());
+        }
         self.coding |= *name == TRANSFER_ENCODING;
         self.keep_alive |= *name == KEEP_ALIVE;
         if *name != CONNECTION {
@@ -49,8 +57,19 @@ pub fn field_size(name: &http::HeaderName, value: &HeaderValue) -> usize {
     name.as_str().len() + value.len() + b": \r\n".len()
 }
 
+/// Has `write` write a head of at most `size` bytes behind what is in `out`. Made room for at once, so
+/// that no part of it asks for some.
+pub fn write_within(out: &mut BytesMut, size: usize, write: impl FnOnce(&mut &mut [u8])) {
+    let from = out.len();
+    out.resize(from + size, 0);
+    let mut room = &mut out[from..];
+    write(&mut room);
+    let left = room.len();
+    out.truncate(from + size - left);
+}
+
 /// Writes one field.
-pub fn write_field(name: &[u8], value: &HeaderValue, out: &mut BytesMut) {
+pub fn write_field(name: &[u8], value: &HeaderValue, out: &mut impl BufMut) {
     out.put_slice(name);
     out.put_slice(b": ");
     out.put_slice(value.as_bytes());
@@ -72,20 +91,16 @@ pub fn decimal(digits: &[u8]) -> Option<u64> {
 ///
 /// # Errors
 /// When one is no number, or two differ.
-pub fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Fault> {
-    let mut fields = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(first) = fields.next() else {
+pub fn length(headers: &mut HeaderMap, seen: &Seen) -> Result<Option<u64>, Fault> {
+    if !seen.length {
         return Ok(None);
-    };
-    let length = decimal(first.as_bytes()).ok_or(Fault::Head("its Content-Length is no number"))?;
-    let mut repeated = false;
-    for field in fields {
-        repeated = true;
-        if decimal(field.as_bytes()) != Some(length) {
+    }
+    let length = seen.said.ok_or(Fault::Head("its Content-Length is no number"))?;
+    if seen.repeated {
+        let mut fields = headers.get_all(CONTENT_LENGTH).iter();
+        if !fields.all(|field| decimal(field.as_bytes()) == Some(length)) {
             return Err(Fault::Head("it has several values of Content-Length"));
         }
-    }
-    if repeated {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(Some(length))
@@ -100,17 +115,18 @@ pub fn is_chunked(headers: &HeaderMap) -> bool {
 
 /// Whether the connection lives on after a message (RFC 9112 §9.3).
 pub fn says_keep(headers: &HeaderMap, version: Version, seen: &Seen) -> bool {
-    let says = |token: &[u8]| {
-        let values = headers.get_all(CONNECTION).iter();
-        values
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .any(|said| said.trim_ascii().eq_ignore_ascii_case(token))
-    };
+    let says = |token: &[u8]| headers.get_all(CONNECTION).iter().any(|value| lists(value, token));
     let close = seen.close || (seen.connection && says(b"close"));
     match version {
         Version::HTTP_10 => !close && (seen.keep || (seen.connection && says(b"keep-alive"))),
         _ => !close,
     }
+}
+
+/// Whether a comma-separated field holds a token, in any case.
+pub fn lists(value: &HeaderValue, token: &[u8]) -> bool {
+    let mut members = value.as_bytes().split(|byte| *byte == b',');
+    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 fn is(value: &HeaderValue, word: &[u8]) -> bool {

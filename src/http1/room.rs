@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Uri};
 
 /// The memory of one worker.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub struct Room {
     block: RefCell<BytesMut>,
     buffers: RefCell<Vec<BytesMut>>,
     maps: RefCell<Vec<HeaderMap>>,
+    #[expect(clippy::vec_box, reason = "they are handed on in their boxes")]
+    parts: RefCell<Vec<Box<Parts>>>,
 }
 
 impl Room {
@@ -61,6 +64,28 @@ impl Room {
             maps.push(map);
         }
     }
+
+    /// The head of a request, to be filled.
+    pub fn parts(&self) -> Box<Parts> {
+        self.parts.borrow_mut().pop().unwrap_or_else(blank)
+    }
+
+    /// Takes back a head for the next request.
+    pub fn take_parts(&self, mut parts: Box<Parts>) {
+        let mut all = self.parts.borrow_mut();
+        if parts.headers.capacity() <= FIELDS && all.len() < MOST {
+            parts.headers.clear();
+            parts.extensions.clear();
+            // They hold on to the memory that the request came in.
+            (parts.method, parts.uri) = (Method::GET, Uri::default());
+            all.push(parts);
+        }
+    }
+}
+
+/// The head of a request that says nothing.
+pub fn blank() -> Box<Parts> {
+    Box::new(Request::new(()).into_parts().0)
 }
 
 /// 4 KiB: a dozen heads share one piece, and one that lives for long holds no more than that.

@@ -83,7 +83,7 @@ pub(super) struct Lease {
 /// An answer that is being read from an endpoint.
 pub(super) struct Download {
     /// Gone once the body has ended or was given up.
-    lease: Option<Lease>,
+    lease: Option<Box<Lease>>,
     alarm: Option<Pin<Box<Sleep>>>,
     ended: bool,
     /// The endpoint is waited for, not the client.
@@ -145,12 +145,12 @@ impl AnswerBody {
     }
 
     /// An answer's body from an endpoint. The exchange's record ends with it.
-    pub(super) fn stream(mut lease: Lease, worker: Rc<Worker>, visit: Visit) -> Self {
+    pub(super) fn stream(mut lease: Box<Lease>, worker: Rc<Worker>, visit: Visit) -> Self {
         let length = lease.connection.size_hint().exact();
         let held = Arc::clone(&lease.held);
         // A client of HTTP/2 may leave many whole answers lying while it asks for more.
         let counted = |whole| if visit.is_http2() { held.part(whole) } else { whole };
-        let mut download = Download {
+        let download = Rc::new(RefCell::new(Download {
             whole: lease.connection.take_rest().map(counted),
             ended: lease.connection.is_end_stream(),
             length,
@@ -166,20 +166,22 @@ impl AnswerBody {
             worker,
             visit,
             _held: held,
-        };
-        if download.ended {
-            download.release();
-        }
-        let download = Rc::new(RefCell::new(download));
-        if !download.borrow().ended {
-            let number = download.borrow().worker.downloads.enter(&download);
-            download.borrow_mut().number = Some(number);
-        }
+        }));
+        download.borrow_mut().begin(&download);
         Self { content: Content::Stream(download), busy: None }
     }
 }
 
 impl Download {
+    /// `own` is itself.
+    fn begin(&mut self, own: &Rc<RefCell<Self>>) {
+        if self.ended {
+            self.release();
+        } else {
+            self.number = Some(self.worker.downloads.enter(own));
+        }
+    }
+
     fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -282,8 +284,9 @@ impl Download {
     fn release(&mut self) {
         if let Some(lease) = self.lease.take() {
             let now = self.worker.clock.recent();
-            self.worker.client.put_back(lease.connection, now);
-            drop(lease.in_flight);
+            let Lease { connection, in_flight, .. } = *lease;
+            self.worker.client.put_back(connection, now);
+            drop(in_flight);
         }
     }
 }

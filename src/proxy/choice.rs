@@ -38,6 +38,8 @@ pub(super) enum Chosen<'t> {
 /// Where a request is forwarded.
 pub(super) struct Choice<'t> {
     pub(super) tenant: &'t Tenant,
+    /// The field that named the tenant, where one did.
+    pub(super) named_by: Option<&'t HeaderName>,
     /// `None`: no route takes it, and the tenant's own pool does.
     pub(super) route: Option<&'t Route>,
     pub(super) pool: &'t Arc<Pool>,
@@ -89,7 +91,8 @@ pub(super) fn choose<'t>(
     };
     visit.note(|record| record.pool = Some(pool.label.clone()));
     let target = target(head, route, named.path)?;
-    Ok(Chosen::Forward(Choice { tenant, route: route.map(Arc::as_ref), pool, target }))
+    let route = route.map(Arc::as_ref);
+    Ok(Chosen::Forward(Choice { tenant, named_by: named.field, route, pool, target }))
 }
 
 /// Refuses who is not let in while something is worked on. Behind trusted proxies that is asked of

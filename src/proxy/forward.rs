@@ -34,7 +34,7 @@ pub(super) async fn send(
     choice: &Choice<'_>,
     outgoing: &mut Outgoing<'_>,
     visit: &mut Visit,
-) -> Result<(Response<()>, Lease), ExchangeError> {
+) -> Result<(Response<()>, Box<Lease>), ExchangeError> {
     let effort = Effort::of(worker, choice, visit);
     effort.tenant.deposit(effort.pool.label.slot, effort.rule.fill());
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
@@ -161,7 +161,7 @@ impl<'e> Effort<'e> {
         trial: Trial<'_, '_>,
         outgoing: &Outgoing<'_>,
         visit: &mut Visit,
-    ) -> Result<(Response<()>, Lease), ExchangeError> {
+    ) -> Result<(Response<()>, Box<Lease>), ExchangeError> {
         outgoing.upload.settle();
         if answered.as_ref().map_or(true, |(answer, _)| answer.status().is_server_error()) {
             let endpoint = &trial.picked.endpoint().label;
@@ -176,7 +176,8 @@ impl<'e> Effort<'e> {
         visit.note(|record| {
             record.first_byte = Some(now.saturating_duration_since(record.started));
         });
-        let lease = Lease {
+        // Boxed: it is handed on several times, and is large.
+        let lease = Box::new(Lease {
             connection,
             in_flight: trial.picked,
             silence: self.deadlines.idle,
@@ -184,7 +185,7 @@ impl<'e> Effort<'e> {
             upload: outgoing.upload.clone(),
             held: Arc::clone(&outgoing.held),
             nominated: Vec::new(),
-        };
+        });
         Ok((answer, lease))
     }
 

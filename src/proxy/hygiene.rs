@@ -20,7 +20,13 @@ pub struct OwnedNames {
     replaced: HeaderName,
     /// One of the names has a mark other than `-`, so that a plain name may be its look-alike.
     odd: bool,
+    /// Of all that [`clean_request`] takes away.
+    lengths: Lengths,
 }
+
+/// The lengths of some names: most other names are told from them by theirs alone.
+#[derive(Clone, Copy, Debug)]
+struct Lengths(u64);
 
 /// The protocol that a client asks to switch to, and what else its `Connection` field says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +58,9 @@ impl OwnedNames {
         let forwarded = [naming.forward_as.clone()];
         let names: Box<[HeaderName]> = OWN.into_iter().chain(tenant).chain(forwarded).collect();
         let odd = names.iter().any(|name| is_odd(name.as_str()));
-        Self { names, replaced: naming.forward_as.clone(), odd }
+        let lengths = names.iter().chain(&FRAMING).chain(&HOP_BY_HOP).chain(&REQUEST_ONLY);
+        let lengths = Lengths::of(lengths.map(|name| name.as_str().len()));
+        Self { names, replaced: naming.forward_as.clone(), odd, lengths }
     }
 
     fn owns(&self, name: &HeaderName) -> bool {
@@ -67,12 +75,27 @@ impl OwnedNames {
     }
 }
 
+impl Lengths {
+    fn of(lengths: impl Iterator<Item = usize>) -> Self {
+        Self(lengths.fold(0, |all, length| all | Self::bit(length)))
+    }
+
+    fn have(self, name: &HeaderName) -> bool {
+        self.0 & Self::bit(name.as_str().len()) != 0
+    }
+
+    /// Those from 63 on share one.
+    const fn bit(length: usize) -> u64 {
+        1 << if length < 63 { length } else { 63 }
+    }
+}
+
 /// Takes away what ends at this hop (RFC 9110 §7.6.1) and what only the gateway may say, and tells
 /// what the client wishes of the connection. One pass over the names: most requests have nothing to
 /// take away.
 pub fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Wishes {
     let mut ends: Vec<HeaderName> = Vec::new();
-    for name in headers.keys() {
+    for name in headers.keys().filter(|name| owned.lengths.have(name)) {
         let foreign = *name != owned.replaced && owned.owns(name);
         if foreign || HOP_BY_HOP.contains(name) || REQUEST_ONLY.contains(name) {
             ends.push(name.clone());
@@ -167,17 +190,13 @@ pub fn clean_answer<B>(answer: &mut Response<B>) -> Ended {
     let lengthless =
         answer.status() == StatusCode::NO_CONTENT || answer.status().is_informational();
     let headers = answer.headers_mut();
-    let protocol = headers.get(header::UPGRADE).cloned();
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        // RFC 9112 §6.3: it is not what the body was read by, so the client must not either.
+    let (ended, coded) = remove_hop_by_hop(headers);
+    // RFC 9112 §6.3: beside a coding it is not what the body was read by, so the client must not either.
+    if coded || lengthless {
         headers.remove(header::CONTENT_LENGTH);
     }
-    if lengthless {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    let nominated = remove_hop_by_hop(headers);
     headers.append(header::VIA, HeaderValue::from_static(via(received)));
-    Ended { protocol, nominated }
+    ended
 }
 
 /// Trailers may add to a body, never to the framing, the routing or what the gateway said
@@ -214,19 +233,23 @@ pub(super) fn clean_answer_trailers(trailers: &mut HeaderMap, nominated: &[Heade
     }
 }
 
-/// Gives the names that `Connection` says.
-fn remove_hop_by_hop(headers: &mut HeaderMap) -> Vec<HeaderName> {
+/// Gives what was asked for of the connection, and whether a transfer coding was among it.
+fn remove_hop_by_hop(headers: &mut HeaderMap) -> (Ended, bool) {
     let mut ends = [false; HOPS];
-    for name in headers.keys() {
+    for name in headers.keys().filter(|name| HOP_LENGTHS.have(name)) {
         if let Some(place) = HOP_BY_HOP.iter().position(|ends| ends == name) {
             ends[place] = true;
         }
     }
+    if ends == [false; HOPS] {
+        return (Ended::default(), false); // as nearly always
+    }
+    let protocol = headers.get(header::UPGRADE).cloned();
     let nominated = if ends[CONNECTION_PLACE] { remove_nominated(headers) } else { Vec::new() };
     for (name, _) in HOP_BY_HOP.iter().zip(ends).filter(|(_, ends)| *ends) {
         headers.remove(name);
     }
-    nominated
+    (Ended { protocol, nominated }, ends[CODING_PLACE])
 }
 
 /// Removes the fields that `Connection` names, save those that the message cannot do without. Gives
@@ -289,8 +312,20 @@ static HOP_BY_HOP: [HeaderName; HOPS] = [
 ];
 
 const HOPS: usize = 8;
+/// Of these.
+const HOP_LENGTHS: Lengths = Lengths(
+    Lengths::bit("connection".len())
+        | Lengths::bit("proxy-connection".len())
+        | Lengths::bit("te".len())
+        | Lengths::bit("transfer-encoding".len())
+        | Lengths::bit("upgrade".len())
+        | Lengths::bit("proxy-authenticate".len())
+        | Lengths::bit("proxy-authentication-info".len()),
+);
 /// Where `Connection` is among them.
 const CONNECTION_PLACE: usize = 0;
+/// Where `Transfer-Encoding` is.
+const CODING_PLACE: usize = 4;
 
 /// What `Connection` says that names no field but those which go anyway.
 const OPTIONS: [&str; 4] = ["keep-alive", "close", "upgrade", "te"];
@@ -354,6 +389,8 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 mod tests {
     use super::*;
 
+    const LONG: &str = "x-the-tenant-of-this-request-by-a-name-that-is-longer-than-63-bytes";
+
     fn owned(tenant: &'static str) -> OwnedNames {
         let forward_as = HeaderName::from_static(tenant);
         OwnedNames::of(&NamingSpec { from: vec![NameFrom::Header(forward_as.clone())], forward_as })
@@ -366,6 +403,16 @@ mod tests {
         let mut headers: HeaderMap = fields.iter().map(field).collect();
         let wishes = clean_request(&mut headers, &owned(tenant));
         (headers.keys().map(ToString::to_string).collect(), wishes)
+    }
+
+    #[test]
+    fn no_name_that_ends_here_is_passed_over_for_its_length() {
+        assert!(HOP_BY_HOP.iter().all(|name| HOP_LENGTHS.have(name)));
+        let all = owned("x-tenant-id");
+        let long = owned(LONG);
+        let names = OWN.into_iter().chain([HeaderName::from_static(LONG)]);
+        assert!(names.chain(REQUEST_ONLY.clone()).all(|name| long.lengths.have(&name)));
+        assert!(!all.lengths.have(&header::HOST) && !HOP_LENGTHS.have(&header::DATE));
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod forward;
 pub mod forwarded;
 mod frames;
 mod grpc;
-mod guard;
+pub mod guard;
 mod handshakes;
 pub mod headcount;
 mod hops;

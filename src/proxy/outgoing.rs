@@ -97,6 +97,8 @@ impl<'h> Outgoing<'h> {
         let naming = &view.table.naming;
         let mut wishes = hygiene::clean_request(&mut head.headers, &view.owned);
         wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
+        // Then it is there still, and says just that.
+        let is_named = choice.named_by == Some(&naming.forward_as) && wishes.nominated.is_empty();
         let upload = Upload::new(body, || BodyRule {
             max,
             silence: limits.body_timeout,
@@ -113,7 +115,9 @@ impl<'h> Outgoing<'h> {
         let (host, told) = (asked_host(head), visit.told());
         let sender = Sender { peer, told, host, request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
-        hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id());
+        if !is_named {
+            hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id());
+        }
         if let Some(trace) = visit.traced() {
             trace.clean(&mut head.headers);
         }

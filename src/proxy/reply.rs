@@ -21,11 +21,11 @@ use super::worker::Worker;
 /// What an exchange comes to.
 pub(super) enum Reply {
     /// An endpoint's answer, and what must live until its body has ended.
-    Forwarded(Response<()>, Lease),
+    Forwarded(Response<()>, Box<Lease>),
     /// An answer that the route itself gives, and the size of its body.
     Local(Response<AnswerBody>, usize),
     /// The endpoint switches protocols.
-    Tunnel(Switch, Response<()>, Lease, Within),
+    Tunnel(Switch, Response<()>, Box<Lease>, Within),
 }
 
 /// What a tunnel takes of the client's connection.
@@ -45,7 +45,7 @@ impl Reply {
     pub(super) fn tunnel(
         outgoing: Outgoing<'_>,
         mut answer: Response<()>,
-        lease: Lease,
+        lease: Box<Lease>,
         protocol: Option<HeaderValue>,
     ) -> Result<Self, ExchangeError> {
         const UNASKED: ExchangeError = ExchangeError::Attempt(AttemptError::Unasked);
@@ -101,7 +101,7 @@ impl Reply {
             Self::Tunnel(client, mut answer, lease, within) => {
                 identify(&mut answer, &mut visit);
                 let busy = (within == Within::Stream).then(|| Busy::go_on(peer));
-                upgrade::join(worker, (client, Rc::clone(peer), busy), lease, visit);
+                upgrade::join(worker, (client, Rc::clone(peer), busy), *lease, visit);
                 answer.map(|()| AnswerBody::empty())
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::header::HOST;
 use http::request::Parts;
+use memchr::memchr;
 
 use crate::config::spec::{HostSpec, RouteSpec};
 
@@ -45,28 +46,40 @@ pub fn of(head: &Parts) -> Option<Cow<'_, str>> {
 /// The host of an authority that is a name or an address with or without a port, and nothing else:
 /// no user name, no path.
 fn split(authority: &str) -> Option<&str> {
-    let end = match authority.strip_prefix('[') {
-        Some(address) => address.find(']')? + 2,
-        None => authority.find(':').unwrap_or(authority.len()),
+    let bytes = authority.as_bytes();
+    let end = match bytes.first() {
+        Some(b'[') => memchr(b']', bytes)? + 1,
+        _ => memchr(b':', bytes).unwrap_or(bytes.len()),
     };
     let (host, port) = authority.split_at_checked(end)?;
     let good_port = match port.strip_prefix(':') {
         Some(digits) => {
             let plain = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
-            plain && (digits.is_empty() || digits.parse::<u16>().is_ok())
+            plain && (digits.len() < 5 || digits.parse::<u16>().is_ok())
         }
         None => port.is_empty(),
     };
     let good_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.len() <= MAX_BYTES && host.bytes().all(is_plain),
+        None => {
+            !host.is_empty()
+                && host.len() <= MAX_BYTES
+                && host.bytes().all(|byte| PLAIN[usize::from(byte)])
+        }
     };
     (good_port && good_host).then_some(host)
 }
 
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
-}
+/// Which bytes a name may have: looked up, since every request has one.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        byte += 1;
+    }
+    plain
+};
 
 /// Routes by host, each host with its own paths.
 #[derive(Debug, Default)]

@@ -20,13 +20,26 @@ pub enum ClientTlsError {
     #[error("the client certificate cannot be used: {0}")]
     BadIdentity(#[source] rustls::Error),
     /// The system has no certificate authorities.
-    #[error(
-        "the system has no certificate authorities; name a ca file, or install ca-certificates"
-    )]
+    #[error("the system has no certificate authorities")]
     NoSystemAuthorities,
     /// The cryptography refuses its own defaults.
     #[error("TLS is not available: {0}")]
     Unavailable(#[source] rustls::Error),
+}
+
+impl ClientTlsError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::BadAuthority(_) | Self::BadIdentity(_) => {
+                "openssl x509 -in … -text, or openssl pkey -in … -text, shows what it is"
+            }
+            Self::NoSystemAuthorities => {
+                "name a file of them, as in tls = { ca = \"ca.pem\" }, or install ca-certificates"
+            }
+            Self::Unavailable(_) => "this is a bug, please report it",
+        }
+    }
 }
 
 /// The authorities of the system, which are read at most once: that takes milliseconds, and there may

@@ -18,7 +18,7 @@ use crate::base::socket::Socket;
 use crate::http1::sending::Payload;
 use crate::tls::stream::Stream;
 
-use super::connections::{Key, Shared};
+use super::connections::{Key, Place, Shared};
 use super::executor::LocalExecutor;
 use super::h1::{self, Open, Wire};
 use super::h2::{Channel, MAX_STREAMS, Streams};
@@ -34,10 +34,7 @@ impl<B: Payload> Client<B> {
         let open = Open::count(&self.meter, to.pool);
         Ok(Connection {
             line: Line::H1(h1::Line::new(wire, Rc::clone(&self.tasks), open)),
-            endpoint: Arc::clone(to.endpoint),
-            key: Key::of(to),
-            born: Instant::now(),
-            keep: to.keep,
+            place: Place::of(to),
             reused: false,
         })
     }
@@ -79,18 +76,10 @@ impl<B: Payload> Client<B> {
             .map_err(ConnectError::Preface)?;
         let streams = Streams::new(Arc::clone(&self.account));
         self.run(to, heeding(connection, Rc::clone(&streams)));
-        let born = Instant::now();
         let channel = Channel::new(sender.clone(), &streams);
-        let shared = Shared::new(sender, streams, (born, to.keep), Arc::clone(to.endpoint));
-        self.shelves.share(Key::of(to), shared);
-        Ok(Connection {
-            line: Line::H2(channel),
-            endpoint: Arc::clone(to.endpoint),
-            key: Key::of(to),
-            born,
-            keep: to.keep,
-            reused: false,
-        })
+        let place = Place::of(to);
+        self.shelves.share(Key::of(to), Shared::new(sender, streams, Rc::clone(&place)));
+        Ok(Connection { line: Line::H2(channel), place, reused: false })
     }
 
     /// Drives a connection until it ends. What it dies of is told to the request that it carries.

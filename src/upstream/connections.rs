@@ -45,13 +45,39 @@ struct Shelf<B> {
     opening: Rc<Opening>,
 }
 
+/// What a connection is and how it is kept. Apart from it: a connection is handed on several times
+/// with each request.
+#[derive(Debug)]
+pub(super) struct Place {
+    endpoint: Arc<Endpoint>,
+    key: Key,
+    keep: ConnectionsSpec,
+    born: Instant,
+    /// When it is too old.
+    end: Instant,
+}
+
+impl Place {
+    /// That of a connection which opens now.
+    pub(super) fn of(to: &Destination<'_>) -> Rc<Self> {
+        let (endpoint, key, keep) = (Arc::clone(to.endpoint), Key::of(to), to.keep);
+        let born = Instant::now();
+        let end = after(born, keep.max_age);
+        Rc::new(Self { endpoint, key, keep, born, end })
+    }
+
+    fn is_aged(&self, now: Instant) -> bool {
+        now > self.end
+    }
+}
+
 #[derive(Debug)]
 struct Idle<B> {
     line: h1::Line<B>,
-    endpoint: Arc<Endpoint>,
+    place: Rc<Place>,
     since: Instant,
-    born: Instant,
-    keep: ConnectionsSpec,
+    /// Until when it may be, and live at all.
+    until: Instant,
 }
 
 /// An HTTP/2 connection that carries several requests at once.
@@ -59,20 +85,18 @@ struct Idle<B> {
 pub(super) struct Shared<B> {
     sender: http2::SendRequest<B>,
     streams: Rc<Streams>,
-    endpoint: Arc<Endpoint>,
-    born: Instant,
+    place: Rc<Place>,
     last_used: Instant,
-    keep: ConnectionsSpec,
 }
 
 impl<B> Shared<B> {
     pub(super) fn new(
         sender: http2::SendRequest<B>,
         streams: Rc<Streams>,
-        (born, keep): (Instant, ConnectionsSpec),
-        endpoint: Arc<Endpoint>,
+        place: Rc<Place>,
     ) -> Self {
-        Self { sender, streams, endpoint, born, last_used: born, keep }
+        let last_used = place.born;
+        Self { sender, streams, place, last_used }
     }
 }
 
@@ -108,32 +132,31 @@ impl<B: Payload> Shelves<B> {
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.get_mut(&key)?;
         match to.protocol {
-            Protocol::H1 => shelf.take_idle(key, rested, now),
-            Protocol::H2 => shelf.take_stream(key, now),
+            Protocol::H1 => shelf.take_idle(rested, now),
+            Protocol::H2 => shelf.take_stream(now),
         }
     }
 
     /// Keeps a connection for the next request, if it may live on and there is room.
     pub(super) fn put(&self, connection: Connection<B>, now: Instant) {
-        let Connection { line: Line::H1(line), endpoint, key, born, mut keep, .. } = connection
-        else {
+        let Connection { line: Line::H1(line), place, .. } = connection else {
             return; // an HTTP/2 connection never left its shelf
         };
+        let mut most = place.keep.idle_timeout;
         if let Some(kept) = line.kept_for() {
             // One second before the endpoint does, so that no request is sent into a closing one.
-            let margin = kept.saturating_sub(Duration::from_secs(1));
-            keep.idle_timeout = keep.idle_timeout.min(margin);
+            most = most.min(kept.saturating_sub(Duration::from_secs(1)));
         }
-        let aged = now.duration_since(born) > keep.max_age;
-        if !line.is_reusable() || aged || endpoint.is_drained() {
+        if !line.is_reusable() || place.is_aged(now) || place.endpoint.is_drained() {
             return line.say_goodbye();
         }
         let mut shelves = self.shelves.borrow_mut();
-        let shelf = shelves.entry(key).or_default();
-        if shelf.idle.len() >= keep.idle {
+        let shelf = shelves.entry(place.key).or_default();
+        if shelf.idle.len() >= place.keep.idle {
             return line.say_goodbye();
         }
-        shelf.idle.push(Idle { line, endpoint, since: now, born, keep });
+        let until = after(now, most).min(place.end);
+        shelf.idle.push(Idle { line, place, since: now, until });
     }
 
     pub(super) fn share(&self, key: Key, shared: Shared<B>) {
@@ -160,29 +183,27 @@ impl<B: Payload> Shelves<B> {
 
 impl<B: Payload> Shelf<B> {
     /// The latest idle connection: its endpoint is the least likely to have closed it.
-    fn take_idle(&mut self, key: Key, rested: Duration, now: Instant) -> Option<Connection<B>> {
+    fn take_idle(&mut self, rested: Duration, now: Instant) -> Option<Connection<B>> {
         // The others have been idle for longer still.
-        let recent = |idle: &mut Idle<B>| now.duration_since(idle.since) <= rested;
+        let recent = |idle: &mut Idle<B>| {
+            rested == Duration::MAX || now.duration_since(idle.since) <= rested
+        };
         while let Some(idle) = self.idle.pop_if(recent) {
             if idle.may_live(now) {
-                let Idle { line, endpoint, born, keep, .. } = idle;
-                let line = Line::H1(line);
-                return Some(Connection { line, endpoint, key, born, keep, reused: true });
+                let Idle { line, place, .. } = idle;
+                return Some(Connection { line: Line::H1(line), place, reused: true });
             }
             idle.line.say_goodbye();
         }
         None
     }
 
-    fn take_stream(&mut self, key: Key, now: Instant) -> Option<Connection<B>> {
+    fn take_stream(&mut self, now: Instant) -> Option<Connection<B>> {
         let shared = self.shared.iter_mut().find(|shared| shared.has_room(now))?;
         shared.last_used = now;
         Some(Connection {
             line: Line::H2(Channel::new(shared.sender.clone(), &shared.streams)),
-            endpoint: Arc::clone(&shared.endpoint),
-            key,
-            born: shared.born,
-            keep: shared.keep,
+            place: Rc::clone(&shared.place),
             reused: true,
         })
     }
@@ -195,10 +216,7 @@ impl<B: Payload> Idle<B> {
     }
 
     fn may_live(&self, now: Instant) -> bool {
-        now.duration_since(self.since) <= self.keep.idle_timeout
-            && now.duration_since(self.born) <= self.keep.max_age
-            && !self.endpoint.is_drained()
-            && self.line.is_silent()
+        now <= self.until && !self.place.endpoint.is_drained() && self.line.is_silent()
     }
 }
 
@@ -207,21 +225,27 @@ impl<B> Shared<B> {
         !self.sender.is_closed()
             && !self.streams.doubtful.get()
             && self.streams.has_room()
-            && now.duration_since(self.born) <= self.keep.max_age
+            && !self.place.is_aged(now)
     }
 
     /// One that still carries requests stays, however old; it gets no new ones.
     fn may_live(&self, now: Instant) -> bool {
-        let rested = now.duration_since(self.last_used) > self.keep.idle_timeout;
-        let aged = now.duration_since(self.born) > self.keep.max_age;
+        let rested = now.duration_since(self.last_used) > self.place.keep.idle_timeout;
         let done = rested
-            || aged
-            || self.endpoint.is_drained()
+            || self.place.is_aged(now)
+            || self.place.endpoint.is_drained()
             || self.streams.doubtful.get()
             || self.streams.is_worn();
         !self.sender.is_closed() && (self.streams.open.get() > 0 || !done)
     }
 }
 
+/// So long after `start`; as good as never where the clock does not reach so far.
+fn after(start: Instant, time: Duration) -> Instant {
+    start.checked_add(time).unwrap_or(start + NEVER)
+}
+
+/// A hundred years.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// 1 s: a connection that is in use is not idle for longer, and keeps its buffers.
 const REST: Duration = Duration::from_secs(1);

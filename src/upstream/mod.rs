@@ -35,7 +35,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
 
-use connections::{Key, Shelves};
+use connections::{Place, Shelves};
 use h2::Channel;
 use proxy_header::Whom;
 
@@ -108,10 +108,7 @@ pub struct Client<B> {
 #[derive(Debug)]
 pub struct Connection<B> {
     line: Line<B>,
-    endpoint: Arc<Endpoint>,
-    key: Key,
-    born: Instant,
-    keep: ConnectionsSpec,
+    place: Rc<Place>,
     /// Whether it has carried a request before.
     pub reused: bool,
 }

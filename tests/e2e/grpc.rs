@@ -1,5 +1,6 @@
 //! gRPC by grpcio, whose HTTP/2 is its own: a client and a server in processes of their own, and the
-//! built program between them. `tests/it/http2/grpc.rs` has the same with tonic.
+//! built program between them. `tests/it/http2/grpc.rs` has the same with tonic,
+//! `tests/it/http2/grpcio.rs` with one of each.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -48,7 +49,7 @@ pool = "gone"
 }
 
 /// What the client tells of each of its calls.
-const EXPECTED: [&str; 15] = [
+const EXPECTED: [&str; 16] = [
     "one: b'hello'",
     "down: [b'0', b'1', b'2']",
     "up: b'3 of 6 bytes'",
@@ -59,6 +60,7 @@ const EXPECTED: [&str; 15] = [
     "failed: NOT_FOUND 'nothing: 5 % of \u{e9}' {'x-why': 'because', 'x-details-bin': b'\\x00\\x01\\xff'}",
     "failed within: NOT_FOUND 'nothing: 5 % of \u{e9}' {'x-why': 'because', 'x-details-bin': b'\\x00\\x01\\xff'}",
     "failed while asked: NOT_FOUND 'nothing: 5 % of \u{e9}' {'x-why': 'because', 'x-details-bin': b'\\x00\\x01\\xff'}",
+    "cancelled: CANCELLED",
     "overdue: DEADLINE_EXCEEDED 'Deadline Exceeded' {}",
     "nobody: UNIMPLEMENTED 'There is no such tenant: there is no tenant \"nobody\"' {}",
     "nobody's stream: UNIMPLEMENTED 'There is no such tenant: there is no tenant \"nobody\"' {}",

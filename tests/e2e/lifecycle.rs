@@ -145,7 +145,7 @@ fn broken_routes_without_a_last_good_table_are_refused() {
 }
 
 #[test]
-fn a_port_in_use_is_one_sentence_and_exit_code_1() {
+fn a_port_in_use_is_told_where_it_is_asked_for_and_ends_with_1() {
     let mut gateway = Gateway::prepare("", &routes("127.0.0.1:1"));
     let _taken = TcpListener::bind(gateway.listener()).expect("take the port");
 
@@ -153,9 +153,14 @@ fn a_port_in_use_is_one_sentence_and_exit_code_1() {
 
     assert_eq!(gateway.wait().code(), Some(1));
     let log = gateway.log();
-    let sentence = log.lines().last().unwrap_or_default();
-    let port = gateway.listener().port().to_string();
-    assert!(sentence.starts_with("tenantry: ") && sentence.contains(&port), "{log}");
+    let told = format!(
+        "tenantry: {}:9:11: listeners[0].address: cannot listen on {}: the address is in use\n    \
+         hint: stop the program that listens there (`ss -ltnp 'sport = :{}'` names it)",
+        gateway.config().display(),
+        gateway.listener(),
+        gateway.listener().port()
+    );
+    assert!(log.contains(&told), "{log}");
     assert!(!log.contains("panicked") && !log.contains("backtrace"), "{log}");
 }
 

@@ -16,6 +16,7 @@ mod dashboard;
 mod demo;
 mod deploy;
 mod discovery;
+mod editors;
 mod explain;
 mod files;
 mod grpc;

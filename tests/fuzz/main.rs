@@ -100,6 +100,15 @@ mod matching {
     }
 }
 
+mod forwarded {
+    use crate::entries::forwarded::Forwarded;
+
+    #[test]
+    fn what_proxies_say_of_a_client_is_read_as_it_is_written_and_no_further_than_it_is_trusted() {
+        crate::fuzz("forwarded", 400, &Forwarded::start(), Forwarded::run);
+    }
+}
+
 mod proxy_header {
     use crate::entries::proxy_header::ProxyHeader;
 

@@ -15,6 +15,10 @@ use crate::world::{STEP, eventually, within};
 
 const FIELDS: &[&str] = &["Host: a", "X-Tenant-ID: acme"];
 
+fn rejected(reason: &str) -> String {
+    format!("tenantry_downstream_rejected_connections_total{{reason=\"{reason}\"}}")
+}
+
 fn retired(reason: &str) -> String {
     format!("tenantry_downstream_retired_connections_total{{reason=\"{reason}\"}}")
 }
@@ -214,8 +218,7 @@ async fn a_head_that_comes_too_slowly_ends_the_connection() {
     assert_eq!(second.ask(head("GET /", FIELDS)).await.status, 200);
     second.send("GET / HTTP").await;
     assert!(second.is_closed().await, "the second request of a connection");
-    let rejected = "tenantry_downstream_rejected_connections_total{reason=\"slow_head\"}";
-    gateway.metric_becomes(rejected, 5.0).await;
+    gateway.metric_becomes(&rejected("slow_head"), 5.0).await;
 }
 
 #[tokio::test]
@@ -242,20 +245,24 @@ async fn a_trickle_does_not_win_time_for_a_head() {
     let origin = Origin::saying("hello").await;
     let more = "[downstream]\nheader-timeout = \"100ms\"";
     let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
-    let mut client = Client::connect(gateway.address()).await;
-    client.send("GET / HTTP/1.1\r\nX: ").await;
+    // Of a field that never ends, and of the empty lines that may stand before a request.
+    for (first, drop) in [("GET / HTTP/1.1\r\nX: ", "x"), ("", "\r\n"), ("", "\n")] {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(first).await;
 
-    let mut trickle = tokio::time::interval(Duration::from_millis(10));
-    let trickling = async {
-        loop {
-            trickle.tick().await;
-            if client.wire.write(b"x").await.is_err() {
-                return;
+        let mut trickle = tokio::time::interval(Duration::from_millis(10));
+        let trickling = async {
+            loop {
+                trickle.tick().await;
+                if client.wire.write(drop.as_bytes()).await.is_err() {
+                    return;
+                }
             }
-        }
-    };
+        };
 
-    within("the end of the connection", trickling).await;
+        within("the end of the connection", trickling).await;
+    }
+    gateway.metric_becomes(&rejected("slow_head"), 3.0).await;
 }
 
 #[tokio::test]
@@ -290,6 +297,22 @@ async fn a_slow_answer_is_no_idle_connection() {
 
     assert!(early.is_err(), "{early:?}");
     assert_eq!(client.answer_to("GET").await.text(), "late");
+}
+
+/// From here an end of its side and an end of the connection look the same.
+#[tokio::test]
+async fn a_client_that_ends_its_side_before_its_answer_has_left() {
+    let origin = Origin::start([Step::ok("late").held()]).await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", FIELDS)).await;
+    origin.wait_for(1).await;
+
+    client.wire.stream.shutdown().await.expect("our end");
+
+    assert!(client.is_closed().await);
+    origin.release();
+    eventually("the end at the origin", || origin.open(), |open| *open == 0).await;
 }
 
 #[tokio::test]

@@ -166,15 +166,16 @@ async fn a_broken_or_endless_chain_fails_no_request_and_makes_nobody_believed() 
     world.gateway.metric_becomes(&faults("too_long"), 1.0).await;
 
     let world = World::start(STANDARD).await;
-    for (line, passed_on) in [
-        ("for=6.6.6.6, for=unknown", "for=6.6.6.6, for=unknown, "),
-        ("for=6.6.6.6, for=_x;proto=https", "for=6.6.6.6, for=_x;proto=https, "),
-        ("for=6.6.6.6, for=\"", ""),
+    for (line, passed_on, scheme) in [
+        ("for=6.6.6.6, for=unknown", "for=6.6.6.6, for=unknown, ", "http"),
+        ("for=6.6.6.6, for=_x;proto=https", "for=6.6.6.6, for=_x;proto=https, ", "https"),
+        ("for=6.6.6.6;proto=https, for=_x", "for=6.6.6.6;proto=https, for=_x, ", "http"),
+        ("for=6.6.6.6, for=\"", "", "http"),
     ] {
         let asked = world.through(&[&format!("Forwarded: {line}")]).await;
         assert_eq!(asked.all("x-real-ip"), ["127.0.0.1"], "{line}");
         assert_eq!(asked.all("x-forwarded-for"), ["127.0.0.1"], "{line}");
-        assert_eq!(asked.all("x-forwarded-proto"), ["http"], "{line}");
+        assert_eq!(asked.all("x-forwarded-proto"), [scheme], "{line}");
         let own = "for=127.0.0.1;host=\"shop.example\";proto=http";
         assert_eq!(asked.all("forwarded"), [format!("{passed_on}{own}")]);
     }

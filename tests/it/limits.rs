@@ -1,5 +1,6 @@
 //! What a client may take: connections, their age, handshakes, and time for a body.
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -288,6 +289,32 @@ async fn who_stops_within_a_handshake_does_not_keep_others_out() {
 
     assert_eq!(Hyper::h2_over(stream).await.get("acme", "/").await.status, 200);
     assert!(gateway.metric(&rejected("tls_timeout")).await.is_none_or(|count| count == 0.0));
+}
+
+/// The runtime takes a new connection for readable, and so each of them had a turn for as long as others
+/// were not waiting.
+#[tokio::test]
+async fn who_says_nothing_on_a_listener_with_tls_takes_no_turn_of_a_handshake() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("hello").await;
+    let more = format!("{}[downstream]\nmax-handshakes = 1", certificates.listener());
+    let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(TcpStream::connect(gateway.address()).await.expect("connect"));
+    }
+
+    for _ in 0..2 {
+        let stream = certificates.connect(gateway.address(), "localhost", &["h2"]).await;
+        assert_eq!(Hyper::h2_over(stream).await.get("acme", "/").await.status, 200);
+    }
+
+    // Who has a turn and says nothing loses it, and its connection, once others wait.
+    for stream in silent {
+        let heard = socket2::SockRef::from(&stream).recv(&mut [MaybeUninit::uninit()]);
+        let heard = heard.expect_err("it was cut off");
+        assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock);
+    }
 }
 
 #[tokio::test]

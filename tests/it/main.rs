@@ -25,6 +25,7 @@ mod limits;
 mod listeners;
 mod maintenance;
 mod memory;
+mod neighbours;
 mod protocols;
 mod proxied;
 mod proxy_out;

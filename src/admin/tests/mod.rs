@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stopped, Tasks};
 use crate::base::tokens::Tokens;
+use crate::config::Place;
 use crate::config::spec::{AdminSpec, DrainSpec};
 use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
@@ -92,7 +93,9 @@ impl World {
         let (end, ending) = watch::channel(false);
         let (reload, reloads) = mpsc::channel(1);
         let drain = DrainSpec { accept: Duration::from_secs(1), timeout: Duration::from_secs(30) };
-        let spec = AdminSpec { address, token_file: None, tls: None, public_metrics };
+        let (file, key) = ("gateway.toml".into(), "admin.address".to_owned());
+        let place = Place { file, line: 1, column: 1, key };
+        let spec = AdminSpec { address, place, token_file: None, tls: None, public_metrics };
         let tokens = tokens.map(|tokens| Snapshot::new(Arc::new(tokens)));
         let metrics = Arc::new(Metrics::new());
         let state = State {

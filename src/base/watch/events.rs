@@ -98,6 +98,12 @@ impl FileEvents {
         }
     }
 
+    /// How many listen.
+    #[cfg(test)]
+    pub(super) fn listeners(&self) -> usize {
+        lock(&self.ears).all.len()
+    }
+
     /// How many folders the system watches.
     #[cfg(test)]
     pub(super) fn watched(&self) -> usize {

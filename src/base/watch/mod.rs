@@ -19,7 +19,8 @@ use super::tasks::Blocking;
 pub use events::FileEvents;
 use trace::Trace;
 
-/// Watches one path. Made before the path is first read, it misses no change after that reading.
+/// Watches a path, or several as one. Made before they are first read, it misses no change after
+/// that reading.
 #[derive(Debug)]
 pub struct Watcher {
     place: Place,
@@ -34,13 +35,13 @@ pub struct Watcher {
 /// What is watched, and who hears of it.
 #[derive(Clone, Debug)]
 struct Place {
-    path: Arc<PathBuf>,
+    paths: Arc<[PathBuf]>,
     system: FileEvents,
     /// As [`FileEvents`] knows the watcher.
     id: u64,
 }
 
-/// What was found when the path was last followed.
+/// What was found when the paths were last followed.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     trace: Arc<Trace>,
@@ -60,7 +61,7 @@ struct Burst {
 
 #[derive(Debug)]
 enum Work {
-    /// Follows the path anew, before a change is reported.
+    /// Follows the paths anew, before a change is reported.
     Follow(Blocking<Seen>),
     /// Looks whether anything has changed; with the time when it began.
     Look(Instant, Blocking<Found>),
@@ -77,9 +78,15 @@ impl Watcher {
     /// Starts to watch `path`, which need not exist yet. Where the system refuses to watch, a log
     /// line says so and changes are found by looking.
     pub async fn new(path: impl Into<PathBuf>, system: &FileEvents) -> Self {
+        Self::of_all([path.into()].into(), system).await
+    }
+
+    /// As [`Watcher::new`], for all of these: the cost of looking at them goes with their number, and
+    /// is bounded for all of them together.
+    pub async fn of_all(paths: Arc<[PathBuf]>, system: &FileEvents) -> Self {
         let (event, events) = mpsc::channel(1);
         let id = system.listen(event);
-        let place = Place { path: Arc::new(path.into()), system: system.clone(), id };
+        let place = Place { paths, system: system.clone(), id };
         let mut watcher = Self {
             place,
             events,
@@ -167,10 +174,10 @@ impl Place {
     /// Takes the present look as the known one, and watches the folders that now hold the files.
     /// What changes after this is reported; what changed before it, the owner is about to read.
     fn follow(&self) -> Seen {
-        let mut trace = Arc::new(Trace::of(&self.path));
+        let mut trace = Arc::new(Trace::of(&self.paths));
         let mut armed = self.system.arm(self.id, &trace);
         for _ in 1..ARM_TRIES {
-            let now = Trace::of(&self.path);
+            let now = Trace::of(&self.paths);
             if now.watches_as(&trace) {
                 break;
             }
@@ -186,7 +193,7 @@ impl Place {
         // A limit of the system may have been raised. First, so that nothing falls in between.
         let armed = seen.armed || self.system.arm(self.id, &seen.trace);
         self.system.tidy();
-        let changed = seen.trace.look() != seen.look || Trace::of(&self.path) != *seen.trace;
+        let changed = seen.trace.look() != seen.look || Trace::of(&self.paths) != *seen.trace;
         Found { changed, armed }
     }
 }

@@ -17,7 +17,11 @@ async fn by_events(path: &Path) -> Watcher {
 }
 
 async fn by_events_of(path: &Path, system: &FileEvents) -> Watcher {
-    let mut watcher = Watcher::new(path, system).await;
+    by_events_of_all([path.to_path_buf()].into(), system).await
+}
+
+async fn by_events_of_all(paths: Arc<[PathBuf]>, system: &FileEvents) -> Watcher {
+    let mut watcher = Watcher::of_all(paths, system).await;
     assert!(watcher.seen.armed, "this machine gives no file events");
     watcher.next_look = Instant::now() + Duration::from_secs(3600);
     watcher
@@ -302,6 +306,44 @@ async fn two_hundred_files_take_one_instance_of_the_system() {
     watchers.truncate(50);
     system.tidy();
     assert_eq!(system.watched(), 50, "what nobody watches for is given back");
+}
+
+#[tokio::test]
+async fn each_of_a_thousand_files_is_heard_by_one_watcher() {
+    let base = tempfile::tempdir().unwrap();
+    let system = FileEvents::new();
+    let at = |number: usize| base.path().join(format!("{}/{number}.html", number % 10));
+    let paths: Arc<[PathBuf]> = (0..1000).map(at).collect();
+    for number in 0..10 {
+        fs::create_dir(base.path().join(number.to_string())).unwrap();
+    }
+    paths.iter().skip(1).for_each(|path| fs::write(path, "page").unwrap());
+    let mut watcher = by_events_of_all(Arc::clone(&paths), &system).await;
+
+    assert_eq!((system.watched(), system.listeners()), (10, 1));
+    fs::write(&paths[0], "the missing one").unwrap();
+    hears(&mut watcher, "a new file").await;
+    settle(&mut watcher).await;
+    fs::write(&paths[500], "another page").unwrap();
+    hears(&mut watcher, "a write").await;
+    settle(&mut watcher).await;
+    fs::remove_file(&paths[999]).unwrap();
+    hears(&mut watcher, "an end").await;
+    settle(&mut watcher).await;
+    fs::write(base.path().join("5/neighbour.html"), "none of them").unwrap();
+    assert!(timeout(QUIET * 4, watcher.changed()).await.is_err());
+}
+
+#[tokio::test]
+async fn where_no_events_come_a_look_finds_which_of_many_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths: Arc<[PathBuf]> =
+        (0..100).map(|number| folder.path().join(number.to_string())).collect();
+    let mut watcher = Watcher::of_all(Arc::clone(&paths), &exhausted()).await;
+
+    fs::write(&paths[77], "new").unwrap();
+
+    hears(&mut watcher, "a change by looking").await;
 }
 
 #[tokio::test]

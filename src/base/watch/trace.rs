@@ -1,6 +1,6 @@
-//! What a path leads through: the links on its way, the file at its end, and what they look like.
+//! What paths lead through: the links on their way, the files at their ends, and what they look like.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, DirEntry, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,36 +13,45 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity(u64, u64);
 
-/// Everything that decides what is found at a path, at one instant.
+/// Everything that decides what is found at some paths, at one instant.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Trace {
-    /// The names whose change matters: each link on the way, the file at its end or the first name
+    /// The names whose change matters: each link on a way, the file at its end or the first name
     /// that is missing, and the folders that hold them.
     names: BTreeSet<PathBuf>,
     /// The folders that hold those names, and their identity.
     folders: BTreeMap<PathBuf, Identity>,
-    /// The folder at the end of the path, where it is one: each of its entries matters.
-    whole: Option<PathBuf>,
+    /// The folders at the ends of paths: each of their entries matters.
+    whole: BTreeSet<PathBuf>,
 }
 
+/// Where the folders of paths lead, each being followed once. `None`: nowhere.
+type Followed = HashMap<PathBuf, Option<PathBuf>>;
+
 impl Trace {
-    /// Follows `path` as it is now. A path that leads nowhere is followed as far as it goes.
-    pub(super) fn of(path: &Path) -> Self {
-        let mut trace = Self::default();
-        // An error means an empty path or no working folder: there is nothing to follow then.
-        if let Ok(path) = std::path::absolute(path)
-            && let Some(end) = trace.follow(&path)
-            && end.is_dir()
-        {
-            trace.heed(&end, end.clone());
-            for entry in entries(&end) {
-                if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-                    trace.follow(&entry.path());
-                }
+    /// Follows `paths` as they are now. One that leads nowhere is followed as far as it goes.
+    pub(super) fn of(paths: &[PathBuf]) -> Self {
+        let (mut trace, mut followed) = (Self::default(), Followed::new());
+        for path in paths {
+            // An error means an empty path or no working folder: there is nothing to follow then.
+            let Ok(path) = std::path::absolute(path) else { continue };
+            let Some(end) = trace.follow(&path, &mut followed) else { continue };
+            if end.is_dir() {
+                trace.heed_whole(end);
             }
-            trace.whole = Some(end);
         }
         trace
+    }
+
+    /// A folder at the end of a path.
+    fn heed_whole(&mut self, folder: PathBuf) {
+        self.heed(&folder, folder.clone());
+        for entry in entries(&folder) {
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                self.walk(PathBuf::from("/"), &entry.path());
+            }
+        }
+        self.whole.insert(folder);
     }
 
     /// A digest of what everything on the way looks like now.
@@ -51,7 +60,7 @@ impl Trace {
         for name in &self.names {
             digest_name(name, &mut digest);
         }
-        if let Some(whole) = &self.whole {
+        for whole in &self.whole {
             let mut names: Vec<PathBuf> = entries(whole).map(|entry| entry.path()).collect();
             names.sort_unstable();
             for name in names {
@@ -78,12 +87,26 @@ impl Trace {
 
     /// Whether a change of `path` matters.
     pub(super) fn concerns(&self, path: &Path) -> bool {
-        self.names.contains(path) || self.whole.as_deref().is_some_and(|all| path.starts_with(all))
+        let mut above = path.ancestors();
+        self.names.contains(path)
+            || (!self.whole.is_empty() && above.any(|folder| self.whole.contains(folder)))
     }
 
-    /// Walks the path part by part as the system does, and tells where it ends.
-    fn follow(&mut self, path: &Path) -> Option<PathBuf> {
-        let mut here = PathBuf::from("/");
+    /// Tells where a path ends. Many files of one folder lead through it once.
+    fn follow(&mut self, path: &Path, followed: &mut Followed) -> Option<PathBuf> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return self.walk(PathBuf::from("/"), path);
+        };
+        if !followed.contains_key(folder) {
+            let end = self.walk(PathBuf::from("/"), folder);
+            followed.insert(folder.to_path_buf(), end);
+        }
+        let here = followed.get(folder)?.clone()?;
+        self.walk(here, Path::new(name))
+    }
+
+    /// Walks a path from `here` on, part by part as the system does, and tells where it ends.
+    fn walk(&mut self, mut here: PathBuf, path: &Path) -> Option<PathBuf> {
         let mut ahead = parts(path);
         let mut links = 0;
         while let Some(part) = ahead.pop_front() {

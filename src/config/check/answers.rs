@@ -1,7 +1,6 @@
 //! Pages in place of the gateway's own answers, and what is said in maintenance. A file is read once, however many tenants show it.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +9,12 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::config::answers::{
-    ErrorPagesSpec, MaintenanceSpec, PageFor, PagePart, PageSpec, PageSyntax, PageValue,
+    ErrorPagesSpec, MaintenanceSpec, PageDigest, PageFor, PagePart, PageSpec, PageSyntax, PageValue,
 };
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
+use crate::config::pem::PemFault;
 use crate::config::raw::{At, ErrorPage, ErrorPages, Maintenance};
 use crate::config::text::Written;
 
@@ -55,8 +55,21 @@ pub(in crate::config) enum Lost {
 pub(super) struct Pages {
     lost: Lost,
     /// What was read, or why not.
-    files: HashMap<PathBuf, Result<Arc<str>, (String, &'static str)>>,
-    made: HashMap<(HeaderValue, Arc<str>), Arc<PageSpec>>,
+    files: HashMap<PathBuf, Result<Text, (String, &'static str)>>,
+    made: HashMap<(HeaderValue, PageDigest), Arc<PageSpec>>,
+}
+
+/// The text of a page.
+#[derive(Clone)]
+struct Text {
+    text: Arc<str>,
+    digest: PageDigest,
+}
+
+impl Text {
+    fn new(text: String) -> Self {
+        Self { digest: PageDigest::of(&text), text: text.into() }
+    }
 }
 
 impl Pages {
@@ -112,7 +125,7 @@ impl Pages {
         if text.len() as u64 > MAX_PAGE {
             faults.add(&key, start, "the page is larger than 256 KiB", Some(SMALLER.to_owned()));
         }
-        Some(self.made(content_type, text.into(), (&key, start), faults))
+        Some(self.made(content_type, Text::new(text), (&key, start), faults))
     }
 
     fn file(
@@ -121,13 +134,10 @@ impl Pages {
         start: usize,
         key: &Key<'_>,
         faults: &mut Faults<'_>,
-    ) -> Option<Arc<str>> {
-        if !self.files.contains_key(&path) {
-            faults.refer(&path);
-        }
-        let read = self.files.entry(path).or_insert_with_key(|path| read(path));
-        match read {
-            Ok(text) => Some(Arc::clone(text)),
+    ) -> Option<Text> {
+        let read = self.files.entry(path);
+        match read.or_insert_with_key(|path| text_of(path, faults.read(path))) {
+            Ok(text) => Some(text.clone()),
             Err((what, hint)) => {
                 if self.lost == Lost::Problem {
                     faults.add(key, start, what.clone(), Some((*hint).to_owned()));
@@ -140,46 +150,38 @@ impl Pages {
     fn made(
         &mut self,
         content_type: HeaderValue,
-        text: Arc<str>,
+        Text { text, digest }: Text,
         (key, start): (&Key<'_>, usize),
         faults: &mut Faults<'_>,
     ) -> Arc<PageSpec> {
-        let made = self.made.entry((content_type, text)).or_insert_with_key(|(kind, text)| {
-            let parts = parts(text, (key, start), faults);
-            Arc::new(PageSpec { content_type: kind.clone(), syntax: syntax(kind), parts })
+        let made = self.made.entry((content_type, digest)).or_insert_with_key(|(kind, digest)| {
+            let (content_type, syntax, digest) = (kind.clone(), syntax(kind), *digest);
+            let parts = parts(&text, (key, start), faults);
+            Arc::new(PageSpec { content_type, syntax, parts, digest })
         });
         Arc::clone(made)
     }
 }
 
-/// Reads a page, or says why it cannot be one and what to do.
-fn read(path: &Path) -> Result<Arc<str>, (String, &'static str)> {
+/// The text of a page, or why the file cannot be one and what to do.
+fn text_of(path: &Path, read: Result<Vec<u8>, PemFault>) -> Result<Text, (String, &'static str)> {
     let shown = path.display();
-    let unreadable = |error: std::io::Error| {
-        let hint = match error.kind() {
-            ErrorKind::NotFound => {
-                "create it, or correct the path; it starts at the folder of this file"
-            }
-            _ => "look at its kind, owner and permissions",
-        };
-        (format!("{shown} cannot be read: {error}"), hint)
+    let large = || (format!("{shown} is larger than 256 KiB"), SMALLER);
+    let bytes = match read {
+        Ok(bytes) if bytes.len() as u64 > MAX_PAGE => return Err(large()),
+        Ok(bytes) => bytes,
+        Err(PemFault::TooLarge) => return Err(large()),
+        Err(PemFault::NoFile) => {
+            return Err((format!("{shown} is not a file"), "name a file of text"));
+        }
+        Err(fault) => return Err((format!("{shown} {fault}"), fault.hint("save it as UTF-8"))),
     };
-    // Opening a named pipe would wait for its writer, perhaps for ever.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err((format!("{shown} is not a file"), "name a file of text"));
-    }
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(MAX_PAGE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_PAGE {
-        return Err((format!("{shown} is larger than 256 KiB"), SMALLER));
-    }
     match String::from_utf8(bytes) {
         Ok(text) if text.trim().is_empty() => {
             let what = format!("{shown} is empty, as while it is being written");
             Err((what, "write the page; to show nothing, leave the entry out"))
         }
-        Ok(text) => Ok(text.into()),
+        Ok(text) => Ok(Text::new(text)),
         Err(_) => Err((format!("{shown} is not UTF-8 text"), "save it as UTF-8")),
     }
 }
@@ -199,6 +201,15 @@ fn content_type(
             _ => "text/html; charset=utf-8",
         });
     };
+    media_type(raw, &key.name("content-type"), faults)
+}
+
+/// A content type as it is written.
+pub(super) fn media_type(
+    At { value: Written(value), start }: At<Written<HeaderValue>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> HeaderValue {
     let is_kind = |text: &str| {
         let essence = text.split(';').next().unwrap_or_default().trim();
         let token = |part: &str| {
@@ -207,11 +218,9 @@ fn content_type(
         };
         essence.split_once('/').is_some_and(|(kind, of)| token(kind) && token(of))
     };
-    let value = raw.value.0;
     if !value.to_str().is_ok_and(is_kind) {
         let hint = "write a media type, as in \"text/html; charset=utf-8\"".to_owned();
-        let key = key.name("content-type");
-        faults.add(&key, raw.start, format!("{value:?} is no content type"), Some(hint));
+        faults.add(key, start, format!("{value:?} is no content type"), Some(hint));
     }
     value
 }

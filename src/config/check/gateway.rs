@@ -105,10 +105,12 @@ fn listeners(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Vec<ListenerSpec> {
+    let key = key.name("listeners");
     let Some(raw) = raw else {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
         return vec![ListenerSpec {
             address: address.into(),
+            place: faults.place_of(&key.index(0).name("address"), 0),
             mode: MODE,
             tls: None,
             max_connections: None,
@@ -116,7 +118,6 @@ fn listeners(
             trusted_proxies: scope.trusted.clone(),
         }];
     };
-    let key = key.name("listeners");
     if raw.value.is_empty() {
         let hint = "write [[listeners]] and address = \"0.0.0.0:8080\"";
         faults.add_missing(&key, raw.start, "there is no listener", hint);
@@ -153,6 +154,7 @@ fn listeners(
         };
         listeners.push(ListenerSpec {
             address,
+            place: faults.place_of(&key.name("address"), start),
             mode,
             tls,
             max_connections,
@@ -279,8 +281,9 @@ fn admin(
             }
         }
     }
+    let place = faults.place_of(&key.name("address"), start.unwrap_or_default());
     let public_metrics = raw.public_metrics.unwrap_or(false);
-    Some(AdminSpec { address, token_file, tls, public_metrics })
+    Some(AdminSpec { address, place, token_file, tls, public_metrics })
 }
 
 fn dns(raw: Option<Dns>, key: &Key<'_>, faults: &mut Faults<'_>) -> DnsSpec {
@@ -319,6 +322,14 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
         }
         size.value.0
     });
+    let max_body = raw.max_body.map_or(ByteSize(10 << 20), |size| {
+        if size.value.0.0 == 0 {
+            let hint = "write a size from 1B on, as in \"10MiB\"; \"1024GiB\" is next to no bound";
+            let what = "would refuse every body";
+            faults.add(&key.name("max-body"), size.start, what, Some(hint.to_owned()));
+        }
+        size.value.0
+    });
     DownstreamSpec {
         header_timeout,
         idle_timeout,
@@ -335,7 +346,7 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
         max_requests: raw.max_requests.map_or(10_000, |max| max.0),
         max_header_size,
         max_headers: raw.max_headers.map_or(128, |max| max.size()),
-        max_body: raw.max_body.map_or(ByteSize(10 << 20), |max| max.0),
+        max_body,
         max_streams: raw.max_streams.map_or(100, |max| max.small()),
         max_connections: raw.max_connections.map_or(100_000, |max| max.size()),
         max_connections_per_client: raw.max_connections_per_client.map_or(25_000, |max| max.size()),

@@ -201,7 +201,7 @@ fn health(raw: At<Health>, key: &Key<'_>, faults: &mut Faults<'_>) -> HealthSpec
             ProbeSpec::Tcp
         }
         (Some(path), false) => {
-            let host = raw.host.map(|host| host.0);
+            let host = raw.host.map(|host| host.0.0);
             ProbeSpec::Http { path: path.0.0, host, status, body: raw.body }
         }
         (None, true) => {

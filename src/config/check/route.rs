@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::config::faults::Faults;
 use crate::config::key::Key;
@@ -104,7 +104,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         name,
         path,
         host: raw.host.map(|host| host.0),
-        methods: raw.methods.unwrap_or_default().into_iter().map(|method| method.0).collect(),
+        methods: methods(raw.methods, &key.name("methods"), faults),
         headers: headers(raw.headers, &key.name("headers"), faults),
         query: values(raw.query.map(|pairs| pairs.0)),
         maintenance: match raw.state.map_or(RouteState::Active, |state| state.0) {
@@ -128,6 +128,20 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         timeouts,
         retry: rules::retry(raw.retry, &key.name("retry"), faults),
     }
+}
+
+/// None means all of them; an empty list would be read as none of them by many.
+fn methods(
+    raw: Option<At<Vec<Written<Method>>>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<Method> {
+    let Some(At { value: methods, start }) = raw else { return Vec::new() };
+    if methods.is_empty() {
+        let hint = "name one, as in [\"GET\"], or leave it out: then it is any".to_owned();
+        faults.add(key, start, "names no method", Some(hint));
+    }
+    methods.into_iter().map(|method| method.0).collect()
 }
 
 fn every_path() -> PathSpec {
@@ -159,6 +173,18 @@ fn headers(
         if head::OF_THE_CONNECTION.contains(&name.value) {
             let what = format!("the header {} belongs to the connection", name.value);
             let hint = "take it out; WebSockets are told by upgrade = \"websocket\"".to_owned();
+            faults.add(&key.name(name.value.as_str()), name.start, what, Some(hint));
+        }
+    }
+    for (name, value) in pairs.iter().flatten() {
+        if let Value::Is(text) = value
+            && (HeaderValue::from_bytes(text.as_bytes()).is_err()
+                || text.trim_matches([' ', '\t']) != text)
+        {
+            let what = format!("no header has the value {text:?}");
+            let hint = "a value has no line breaks, no other control characters and no blanks \
+                        around it"
+                .to_owned();
             faults.add(&key.name(name.value.as_str()), name.start, what, Some(hint));
         }
     }
@@ -204,7 +230,9 @@ fn action(
         return ActionSpec::Redirect(self::redirect(redirect, &key.name("redirect"), faults));
     }
     match raw.respond.take() {
-        Some(respond) => ActionSpec::Respond(self::respond(respond.value)),
+        Some(respond) => {
+            ActionSpec::Respond(self::respond(respond.value, &key.name("respond"), faults))
+        }
         None => ActionSpec::TenantPool,
     }
 }
@@ -258,12 +286,14 @@ fn redirect(raw: At<Redirect>, key: &Key<'_>, faults: &mut Faults<'_>) -> Redire
     RedirectSpec { status, to: raw.to.map(|to| to.0.0).unwrap_or_default() }
 }
 
-fn respond(raw: Respond) -> RespondSpec {
+fn respond(raw: Respond, key: &Key<'_>, faults: &mut Faults<'_>) -> RespondSpec {
     let status = raw.status.and_then(|status| u16::try_from(status.0).ok());
     let plain = || HeaderValue::from_static("text/plain; charset=utf-8");
     RespondSpec {
         status: status.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::OK),
-        content_type: raw.content_type.map_or_else(plain, |value| value.0),
+        content_type: raw
+            .content_type
+            .map_or_else(plain, |raw| answers::media_type(raw, &key.name("content-type"), faults)),
         body: raw.body.unwrap_or_default(),
     }
 }
@@ -289,5 +319,5 @@ fn rewrite(raw: Option<At<Rewrite>>, key: &Key<'_>, faults: &mut Faults<'_>) -> 
             None
         }
     };
-    RewriteSpec { prefix, host: raw.host.map(|host| host.0) }
+    RewriteSpec { prefix, host: raw.host.map(|host| host.0.0) }
 }

@@ -24,16 +24,17 @@ pub(super) fn check(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<TracingSpec> {
-    let Some(exporter) = raw.exporter else {
+    let exporter = raw.exporter.map(|exporter| exporter.0);
+    if exporter.is_none() {
         let hint = "write exporter = \"otlp-http\", \"otlp-grpc\" or \"zipkin\"";
         faults.add_missing(key, start, "does not say how spans are sent", hint);
-        return None;
-    };
-    let exporter = exporter.0;
+    }
     let url_at = raw.url.as_ref().map_or(start, |url| url.start);
     let url = raw.url.map(|url| url.value.0);
     let is_secure = url.as_ref().is_some_and(|url| url.secure);
-    if exporter == ExporterKind::OtlpGrpc && url.as_ref().is_some_and(|url| url.path.is_some()) {
+    if exporter == Some(ExporterKind::OtlpGrpc)
+        && url.as_ref().is_some_and(|url| url.path.is_some())
+    {
         let hint = "gRPC has a path of its own: end the URL behind the port, or write exporter = \
                     \"otlp-http\"";
         faults.add(&key.name("url"), url_at, "has a path", Some(hint.to_owned()));
@@ -49,7 +50,7 @@ pub(super) fn check(
         }
         value
     });
-    Some(TracingSpec {
+    exporter.map(|exporter| TracingSpec {
         exporter,
         collector: CollectorSpec {
             headers,

@@ -18,7 +18,7 @@ use crate::config::text::{
 };
 use crate::model::address::Address;
 
-use super::shape::{At, Whole};
+use super::shape::{At, Whole, table_alone};
 use super::tls::ListenerTls;
 use super::tracing::Tracing;
 
@@ -46,6 +46,7 @@ pub(in crate::config) struct Gateway {
     /// (`X-Tenantry-Debug`). It is read again when it changes. Default: none, nobody may.
     pub(in crate::config) debug_token_file: Option<At<Written<FilePath>>>,
     /// How names are resolved.
+    #[serde(default, deserialize_with = "dns")]
     pub(in crate::config) dns: Option<Dns>,
     /// The gateway's own log, on standard error.
     pub(in crate::config) log: Option<Log>,
@@ -180,6 +181,11 @@ pub(in crate::config) struct Dns {
     pub(in crate::config) timeout: Option<At<Written<Duration>>>,
 }
 
+/// In the routes, the key of the same name takes an array; here it would be read as the servers.
+fn dns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dns>, D::Error> {
+    table_alone(deserializer, "a table, as in { servers = [\"10.0.0.2\"] }").map(Some)
+}
+
 /// The gateway's own log.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -273,8 +279,8 @@ pub(in crate::config) struct Downstream {
     pub(in crate::config) max_header_size: Option<At<Written<ByteSize>>>,
     /// Fields of a request's head, from 1 to 4096. Default: 128.
     pub(in crate::config) max_headers: Option<Whole<1, 4096>>,
-    /// Size of a request's body. Default: `10MiB`.
-    pub(in crate::config) max_body: Option<Written<ByteSize>>,
+    /// Size of a request's body, from `1B`. Default: `10MiB`.
+    pub(in crate::config) max_body: Option<At<Written<ByteSize>>>,
     /// Concurrent HTTP/2 streams of one connection, from 1 to 10000. Default: 100.
     pub(in crate::config) max_streams: Option<Whole<1, 10_000>>,
     /// Connections at once over all listeners and workers, from 1 to 10000000; at most three

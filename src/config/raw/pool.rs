@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -14,7 +13,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::{Protocol, ProxyVersion, RetryOn};
 use crate::config::text::{
-    DnsName, EndpointAddress, FilePath, ListFile, SrvName, Target, Text, Written, Wrong,
+    DnsName, EndpointAddress, FilePath, HostField, ListFile, SrvName, Target, Text, Written, Wrong,
 };
 use crate::model::address::Address;
 
@@ -188,7 +187,7 @@ pub(in crate::config) struct Health {
     pub(in crate::config) tcp: Option<bool>,
     /// The `Host` that is sent. Default: the endpoint's address, `localhost` for a Unix
     /// socket. Only with `http`.
-    pub(in crate::config) host: Option<Written<HeaderValue>>,
+    pub(in crate::config) host: Option<Written<HostField>>,
     /// Statuses that pass, as in `200`, `"200-299"` or `["200-299", 304]`, within 100 to 599.
     /// Default: `"200-399"`.
     /// Only with `http`.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 use crate::config::spec::{HostSpec, PathSpec, RouteState};
-use crate::config::text::{Location, Prefix, Replacement, RequestId, Text, Written};
+use crate::config::text::{HostField, Location, Prefix, Replacement, RequestId, Text, Written};
 
 use super::answers::Maintenance;
 use super::pool::{Retry, Timeouts};
@@ -35,7 +35,7 @@ pub(in crate::config) struct Route {
     /// Default: any.
     pub(in crate::config) host: Option<Written<HostSpec>>,
     /// Which methods, as in `["GET", "HEAD"]`. Default: any.
-    pub(in crate::config) methods: Option<Vec<Written<Method>>>,
+    pub(in crate::config) methods: Option<At<Vec<Written<Method>>>>,
     /// Which headers: a value that must be there exactly, or `true` for any value. Default: any.
     pub(in crate::config) headers: Option<Pairs<HeaderName, Value>>,
     /// Which query parameters: a value that must be there exactly, or `true` for any value.
@@ -179,7 +179,7 @@ pub(in crate::config) struct Respond {
     /// The status, from 200 to 599. Default: 200.
     pub(in crate::config) status: Option<Whole<200, 599>>,
     /// The type of the body. Default: `text/plain; charset=utf-8`.
-    pub(in crate::config) content_type: Option<Written<HeaderValue>>,
+    pub(in crate::config) content_type: Option<At<Written<HeaderValue>>>,
     /// The body. Default: empty.
     pub(in crate::config) body: Option<String>,
 }
@@ -196,7 +196,7 @@ pub(in crate::config) struct Rewrite {
     /// What stands in the place of `prefix`; `/` takes it off. Must be there with `prefix`.
     pub(in crate::config) with: Option<At<Written<Replacement>>>,
     /// The `Host` that the endpoint sees. Default: the client's.
-    pub(in crate::config) host: Option<Written<HeaderValue>>,
+    pub(in crate::config) host: Option<Written<HostField>>,
 }
 
 /// Changes of a head, in the order `remove`, `set`, `add`.

@@ -225,3 +225,29 @@ impl<'de, S: Text, L: Deserialize<'de>, T> Visitor<'de> for TextOrTable<S, L, T>
         L::deserialize(MapAccessDeserializer::new(map)).map(self.long)
     }
 }
+
+/// Reads a table that is told from an array of its values.
+pub(super) fn table_alone<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    deserializer.deserialize_map(TableAlone { expected, read: PhantomData })
+}
+
+struct TableAlone<T> {
+    expected: &'static str,
+    read: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for TableAlone<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}

@@ -72,6 +72,8 @@ pub struct GatewaySpec {
 pub struct ListenerSpec {
     /// Address and port, or a Unix socket; port 0 takes a free one.
     pub address: Address,
+    /// Where the address is written; the first line where it is the default.
+    pub place: Place,
     /// The mode of a Unix socket's file. Default 0660.
     pub mode: FileMode,
     /// With it, the listener speaks TLS.
@@ -185,6 +187,8 @@ pub struct NamedPath {
 pub struct AdminSpec {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where the address is written; the first line where it is the default.
+    pub place: Place,
     /// The file of the tokens that let somebody in; `None` = nobody is asked for one.
     pub token_file: Option<NamedPath>,
     /// With it, it speaks TLS.
@@ -205,6 +209,7 @@ impl GatewaySpec {
         let admin = self.admin.as_ref()?;
         Some(ListenerSpec {
             address: admin.address.into(),
+            place: admin.place.clone(),
             mode: FileMode(0),
             tls: Some(admin.tls.clone()?),
             max_connections: None,

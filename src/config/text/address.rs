@@ -16,6 +16,11 @@ impl Text for SocketAddr {
             return Ok(address);
         }
         let what = format!("{text:?} is not an address with a port");
+        if let Some(bare) = without_brackets(text) {
+            let hint =
+                format!("write \"{bare}\", or \"[{text}]:8080\" if all of it is the address");
+            return Err(Wrong::new(what, hint));
+        }
         if text.parse::<IpAddr>().is_ok() {
             let with_port = match text.contains(':') {
                 true => format!("[{text}]:8080"),
@@ -30,14 +35,23 @@ impl Text for SocketAddr {
     }
 }
 
+/// What `::1:80` may mean, which is an address of IPv6 with another last part as well.
+fn without_brackets(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.rsplit_once(':').filter(|(host, _)| host.contains("::"))?;
+    let port: u16 = port.parse().ok().filter(|_| !port.starts_with('0'))?;
+    Some(SocketAddr::new(IpAddr::V6(host.parse().ok()?), port))
+}
+
 /// The address that other programs take such a text for: `:80` and `*:80` for every address of the
 /// machine, `localhost:80` for its own alone. Blanks around it are not meant.
 fn meant(text: &str) -> Option<SocketAddr> {
-    let (host, port) = text.trim().rsplit_once(':').unwrap_or(("", text.trim()));
+    let text = text.trim();
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest.trim_end_matches('/'));
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let ip = match host {
         "" | "*" => IpAddr::from([0, 0, 0, 0]),
         "localhost" => IpAddr::from([127, 0, 0, 1]),
-        _ => return text.trim().parse().ok(),
+        _ => return text.parse().ok(),
     };
     let port = port.parse().ok().filter(|port| *port > 0)?;
     Some(SocketAddr::new(ip, port))
@@ -154,6 +168,9 @@ impl Text for DnsName {
 
     fn read(text: &str) -> Result<Self, Wrong> {
         let what = format!("{text:?} is not a name with a port");
+        if text.is_empty() {
+            return Err(Wrong::new(what, "write \"app.internal:8080\""));
+        }
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(Wrong::new(what, from_url(scheme, rest)));
         }
@@ -237,7 +254,7 @@ impl Text for FilePath {
 
     fn read(text: &str) -> Result<Self, Wrong> {
         if text.is_empty() {
-            return Err(Wrong::new("the path is empty", "write a path, as in \"routes.toml\""));
+            return Err(Wrong::new("the path is empty", "write a path, or leave the key out"));
         }
         if text.contains('\0') {
             return Err(Wrong::new(

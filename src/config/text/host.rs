@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+use http::HeaderValue;
+use http::uri::Authority;
+
 use crate::config::spec::HostSpec;
 
 use super::address::host_name;
@@ -59,6 +62,27 @@ impl Text for HostPattern {
             return Err(Wrong::new(what, HINT));
         }
         Ok(Self { prefix: prefix.to_ascii_lowercase(), suffix: suffix.to_ascii_lowercase() })
+    }
+}
+
+/// The field `Host` as it is sent to an endpoint.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct HostField(pub(in crate::config) HeaderValue);
+
+impl Text for HostField {
+    const EXPECTED: &'static str =
+        "the host of a request, as in \"app.internal\" or \"app.internal:8080\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let is_authority = !text.contains('@') && text.parse::<Authority>().is_ok();
+        let value = HeaderValue::from_str(text).ok().filter(|_| is_authority);
+        value.map(Self).ok_or_else(|| {
+            Wrong::new(
+                format!("{text:?} is not the host of a request"),
+                "write a name or an address, with a port where it is not the usual one, as in \
+                 \"app.internal:8080\"",
+            )
+        })
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) use choice::{
     AccessOutput, AdminAddress, ClientMode, Filter, PathKeep, RequestId, StateFolder,
 };
 pub(super) use head::{Location, Prefix, Replacement, Target};
-pub(super) use host::{HostPattern, NamePattern};
+pub(super) use host::{HostField, HostPattern, NamePattern};
 pub(super) use tracing::CollectorUrl;
 
 /// A type that is written as text.

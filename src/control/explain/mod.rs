@@ -279,7 +279,7 @@ impl Told<'_> {
                 explained.naming = vec![way];
                 self.table
                     .tenant(id.as_str())
-                    .map(|tenant| Named { tenant, path: head.uri.path() })
+                    .map(|tenant| Named { tenant, path: head.uri.path(), field: None })
                     .ok_or_else(|| format!("there is no tenant \"{id}\""))
             }
             None => {

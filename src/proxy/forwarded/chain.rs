@@ -61,6 +61,14 @@ impl<'f> Chain<'f> {
         client
     }
 
+    /// The hop that says by which scheme and host the client has asked: the furthest that a trusted
+    /// proxy has written, whether or not it names the client's address.
+    pub fn asked_by(&self, is_trusted: impl Fn(IpAddr) -> bool) -> Option<&Hop<'f>> {
+        // Who came to the proxy that wrote a hop has written the next one.
+        let end = self.hops.iter().position(|hop| !hop.address.is_some_and(&is_trusted));
+        end.map_or(self.hops.last(), |end| self.hops.get(end))
+    }
+
     /// Takes one more hop; `false` where the chain has become too long for it.
     pub(super) fn take(&mut self, hop: Hop<'f>) -> bool {
         self.size += hop.text.len();

@@ -5,6 +5,7 @@
 //! proxies have written behind it.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::chain::{Chain, End, Hop, MOST_HOPS, address};
 
@@ -75,8 +76,25 @@ fn read_element(line: &[u8]) -> Option<(Hop<'_>, &[u8])> {
         }
     }
     let text = line[..line.len() - rest.len()].trim_ascii_end();
-    let address = from.as_deref().and_then(address);
+    let address = from.as_deref().and_then(node_address);
     Some((Hop { address, scheme, host, text }, rest))
+}
+
+/// RFC 7239 §6: the address of a node, whose port may be made up (`"192.0.2.1:_x"`).
+fn node_address(node: &[u8]) -> Option<IpAddr> {
+    let is_made_up = |port: &[u8]| {
+        port.len() > 1
+            && port[1..].iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+    };
+    let colon = node.iter().rposition(|byte| *byte == b':');
+    match colon.map(|colon| node.split_at(colon)) {
+        Some((name, port)) if port.starts_with(b":_") && is_made_up(&port[1..]) => {
+            // Without brackets, the colon may be one of the address.
+            let is_bare_v6 = name.contains(&b':') && !name.ends_with(b"]");
+            if is_bare_v6 { None } else { address(name) }
+        }
+        _ => address(node),
+    }
 }
 
 /// A name, and its value without quotation.
@@ -123,8 +141,6 @@ fn is_token(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use proptest::prelude::{any, prop, proptest};
 
     use super::*;
@@ -153,6 +169,50 @@ mod tests {
         assert_eq!(hops, [(None, None, None), (some("192.0.2.1"), None, None), first]);
         assert_eq!(chain.end, End::Whole);
         assert_eq!(chain.hops[1].text, b"for=192.0.2.1:81;;secret=\"a,;\\\"b\"");
+    }
+
+    #[test]
+    fn a_port_that_is_made_up_hides_no_address() {
+        let address = |node: &str| {
+            let line = format!("for=\"{node}\"");
+            let hop = read(&line).hops.remove(0);
+            hop.address.map(|address| address.to_string())
+        };
+        assert_eq!(address("192.0.2.1:_a.B-9_").as_deref(), Some("192.0.2.1"));
+        assert_eq!(address("[2001:db8::1]:_x").as_deref(), Some("2001:db8::1"));
+        for none in [
+            "192.0.2.1:_",
+            "192.0.2.1:_x y",
+            "2001:db8::1:_x",
+            "_x",
+            "_x:_y",
+            "unknown:_x",
+            ":_x",
+            ":",
+        ] {
+            assert_eq!(address(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn who_has_hidden_its_client_still_says_what_that_has_asked_by() {
+        let trusted: Network = "10.0.0.0/8".parse().unwrap();
+        let told = |line: &str| {
+            let chain = read(line);
+            let hop = chain.asked_by(|address| trusted.contains(address)).cloned();
+            hop.and_then(|hop| Some(String::from_utf8_lossy(hop.host?.as_ref()).into_owned()))
+        };
+        assert_eq!(
+            told("host=c;for=6.6.6.6, host=b;for=_x, host=a;for=10.0.0.1").as_deref(),
+            Some("b")
+        );
+        assert_eq!(
+            told("host=c;for=6.6.6.6, host=b;for=192.0.2.1, host=a;for=10.0.0.1").as_deref(),
+            Some("b")
+        );
+        assert_eq!(told("host=b;for=10.0.0.2, host=a;for=10.0.0.1").as_deref(), Some("b"));
+        assert_eq!(told("host=b;for=6.6.6.6, host=a").as_deref(), Some("a"));
+        assert_eq!(told("host=b;for=6.6.6.6, \""), None);
     }
 
     #[test]
@@ -216,6 +276,8 @@ mod tests {
             let found = chain.client(|address| trusted.contains(address));
             // `None`: the line is broken, and the proxy that sent it is the client.
             assert!(found.is_none_or(|hop| hop.address == Some(client)), "{found:?}");
+            let asked = chain.asked_by(|address| trusted.contains(address));
+            assert!(asked.is_none_or(|hop| hop.address == Some(client)), "{asked:?}");
         }
 
         #[test]

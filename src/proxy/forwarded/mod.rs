@@ -78,7 +78,8 @@ fn read(trust: &Trust, peer: &Peer, head: &Parts) -> (Told, End) {
         ChainField::XForwardedFor => chain::addresses(lines(headers, &X_FORWARDED_FOR)),
         ChainField::Forwarded => elements::elements(lines(headers, &FORWARDED)),
     };
-    let client = chain.client(|address| trust.proxies.trusts(Some(address)));
+    let is_trusted = |address| trust.proxies.trusts(Some(address));
+    let (client, told) = (chain.client(is_trusted), chain.asked_by(is_trusted));
     let (scheme, asked, port) = match field {
         _ if !trust.is_proxy => (None, None, None),
         ChainField::XForwardedFor => (
@@ -88,8 +89,8 @@ fn read(trust: &Trust, peer: &Peer, head: &Parts) -> (Told, End) {
         ),
         // The proxy that wrote of the client wrote in the same element what the client asked by.
         ChainField::Forwarded => (
-            client.and_then(|hop| hop.scheme.as_deref()),
-            client.and_then(|hop| hop.host.as_deref()),
+            told.and_then(|hop| hop.scheme.as_deref()),
+            told.and_then(|hop| hop.host.as_deref()),
             None,
         ),
     };

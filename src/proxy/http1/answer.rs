@@ -9,7 +9,7 @@ use http::{Method, Response, StatusCode, Version};
 use http_body::Body;
 
 use crate::http1::encoder::Encoder;
-use crate::http1::fields::{decimal, field_size, write_field};
+use crate::http1::fields::{decimal, field_size, write_field, write_within};
 
 /// What of a request its answer depends on.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +62,8 @@ pub(super) fn frame<B: Body>(answer: &mut Response<B>, asked: Asked) -> Encoder 
 
 /// The one length that the head says; none where it says several things.
 fn said_length(headers: &HeaderMap) -> Option<u64> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next().filter(|_| lengths.next().is_none())?;
+    let mut lengths = headers.iter().filter(|(name, _)| **name == CONTENT_LENGTH);
+    let (_, length) = lengths.next().filter(|_| lengths.next().is_none())?;
     decimal(length.as_bytes())
 }
 
@@ -80,25 +80,28 @@ pub(super) fn write<B>(
     let fields: usize = headers.iter().map(|(name, value)| field_size(name, value)).sum();
     let status = answer.status();
     let reason = status.canonical_reason().unwrap_or("");
-    out.reserve(fields + reason.len() + LINE);
-    out.put_slice(b"HTTP/1.1 "); // one's own, whatever the client's is: RFC 9112 §2.3
-    out.put_slice(status.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(reason.as_bytes());
-    out.put_slice(b"\r\n");
-    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-    for (name, value) in headers.iter().filter(|(name, _)| switches || **name != CONNECTION) {
-        write_field(name.as_str().as_bytes(), value, out);
-    }
-    if !switches && let Some(word) = connection(asked.version, keeps) {
-        out.put_slice(word);
-    }
-    if !headers.contains_key(DATE) && !status.is_informational() {
-        out.put_slice(b"date: ");
-        out.put_slice(date);
+    write_within(out, fields + reason.len() + LINE, |out| {
+        out.put_slice(b"HTTP/1.1 "); // one's own, whatever the client's is: RFC 9112 §2.3
+        out.put_slice(status.as_str().as_bytes());
+        out.put_u8(b' ');
+        out.put_slice(reason.as_bytes());
         out.put_slice(b"\r\n");
-    }
-    out.put_slice(b"\r\n");
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        let mut dated = status.is_informational();
+        for (name, value) in headers.iter().filter(|(name, _)| switches || **name != CONNECTION) {
+            dated |= *name == DATE;
+            write_field(name.as_str().as_bytes(), value, out);
+        }
+        if !switches && let Some(word) = connection(asked.version, keeps) {
+            out.put_slice(word);
+        }
+        if !dated {
+            out.put_slice(b"date: ");
+            out.put_slice(date);
+            out.put_slice(b"\r\n");
+        }
+        out.put_slice(b"\r\n");
+    });
 }
 
 /// RFC 9112 §9.3: what must be said of the connection's end.

@@ -170,12 +170,15 @@ impl Connection {
             Switch::Http1(inheritance)
         });
         let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
-        Step::Exchange(Box::pin(async move {
+        // The room first: what is made elsewhere and moved there would be copied with all that an
+        // exchange may come to need.
+        let exchange = Box::write(Box::new_uninit(), async move {
             let body = Incoming::http1(body, switch);
             let answer = respond(&worker, &peer, &mut parts, body).await;
-            worker.room.take_map(parts.headers);
+            worker.room.take_parts(parts);
             answer
-        }))
+        });
+        Step::Exchange(Box::into_pin(exchange))
     }
 
     fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {

@@ -6,16 +6,17 @@ use std::mem::MaybeUninit;
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::{Method, Request, Uri, Version};
+use http::{Method, Uri, Version};
 
 use crate::http1::Fault;
 use crate::http1::decoder::Decoder;
-use crate::http1::fields::{Seen, is_chunked, length, says_keep};
+use crate::http1::fields::{Seen, is_chunked, length, lists, says_keep};
 
 /// A head, and what is to be made of what follows it.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) parts: Parts,
+    /// Boxed: it is handed on several times, and is large.
+    pub(super) parts: Box<Parts>,
     pub(super) decoder: Decoder,
     /// The client keeps the connection for its next request.
     pub(super) keeps: bool,
@@ -46,13 +47,13 @@ pub(in crate::proxy) enum Unread {
 }
 
 /// Reads a head from the front of `bytes`; what follows it stays there. `None`: it is not whole.
-/// `map` gives an empty map to fill, `most` is how many fields a head may have.
+/// `blank` gives a head to fill, `most` is how many fields it may have.
 ///
 /// # Errors
 /// When it is no head of a request, or its framing is unclear.
 pub(super) fn read(
     bytes: &mut Bytes,
-    map: impl FnOnce() -> HeaderMap,
+    blank: impl FnOnce() -> Box<Parts>,
     most: usize,
 ) -> Result<Option<Head>, Unread> {
     let whole = bytes.clone();
@@ -71,7 +72,7 @@ pub(super) fn read(
         Err(httparse::Error::TooManyHeaders) => return Err(Unread::TooLarge),
         Err(error) => return Err(Unread::Syntax(error)),
     };
-    let head = take(&parsed, &whole, map())?;
+    let head = take(&parsed, &whole, blank())?;
     bytes.advance(size);
     Ok(Some(head))
 }
@@ -91,7 +92,7 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Unread> {
 fn take(
     parsed: &httparse::Request<'_, '_>,
     bytes: &Bytes,
-    mut headers: HeaderMap,
+    mut parts: Box<Parts>,
 ) -> Result<Head, Unread> {
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
         return Err(Unread::Unclear("it has no request line"));
@@ -107,6 +108,7 @@ fn take(
         return Err(Unread::Unclear("its target is none"));
     };
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let headers = &mut parts.headers;
     headers.reserve(parsed.headers.len() + SPARE);
     let (mut seen, mut expects, mut switches) = (Seen::default(), false, false);
     for field in &*parsed.headers {
@@ -116,17 +118,17 @@ fn take(
             return Err(Unread::Unclear("a field is not valid"));
         };
         let stays = seen.note(&name, &value);
-        expects |= name == EXPECT && value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        expects |= name == EXPECT && lists(&value, b"100-continue");
         switches |= name == UPGRADE;
         if stays {
             headers.append(name, value);
         }
     }
-    let (decoder, clear) = frame(&mut headers, version, &seen)?;
-    let keeps = clear && says_keep(&headers, version, &seen);
+    let (decoder, clear) = frame(headers, version, &seen)?;
+    // What comes behind a CONNECT may have been meant for whom its client wished to reach.
+    let keeps = clear && method != Method::CONNECT && says_keep(headers, version, &seen);
     let modern = version == Version::HTTP_11;
-    let mut parts = Request::new(()).into_parts().0;
-    (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
+    (parts.method, parts.uri, parts.version) = (method, uri, version);
     Ok(Head { parts, decoder, keeps, expects: expects && modern, switches: switches && modern })
 }
 
@@ -147,10 +149,7 @@ fn frame(
         headers.remove(CONTENT_LENGTH);
         return Ok((Decoder::chunked(), !seen.length));
     }
-    if !seen.length {
-        return Ok((Decoder::Length(0), true));
-    }
-    match length(headers) {
+    match length(headers, seen) {
         Ok(length) => Ok((Decoder::Length(length.unwrap_or_default()), true)),
         Err(Fault::Head(why)) => Err(Unread::Unclear(why)),
         Err(_) => Err(Unread::Unclear("its length is not clear")),
@@ -167,10 +166,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http1::room;
 
     fn whole(text: &str) -> Result<Head, Unread> {
         let mut bytes = Bytes::copy_from_slice(text.as_bytes());
-        read(&mut bytes, HeaderMap::new, 64).map(|head| head.expect("it is whole"))
+        read(&mut bytes, room::blank, 64).map(|head| head.expect("it is whole"))
     }
 
     fn framed(line: &str, fields: &str) -> Result<(Decoder, bool), Unread> {
@@ -183,7 +183,7 @@ mod tests {
             b"PUT /a?b HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nx-two:  2 \r\ncontent-length: 2\r\n\r\nhi",
         );
 
-        let head = read(&mut bytes, HeaderMap::new, 64).unwrap().unwrap();
+        let head = read(&mut bytes, room::blank, 64).unwrap().unwrap();
 
         assert_eq!((head.parts.method, head.parts.uri), (Method::PUT, "/a?b".parse().unwrap()));
         let two: Vec<_> = head.parts.headers.get_all("x-two").iter().collect();
@@ -226,6 +226,7 @@ mod tests {
         assert!(!keeps("GET / HTTP/1.1", "connection: x, Close\r\n"));
         assert!(!keeps("GET / HTTP/1.0", ""));
         assert!(keeps("GET / HTTP/1.0", "connection: Keep-Alive\r\n"));
+        assert!(!keeps("CONNECT a:80 HTTP/1.1", ""));
     }
 
     #[test]
@@ -273,9 +274,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end_in_a_word(bytes: Vec<u8>) {
-            drop(read(&mut Bytes::from(bytes.clone()), HeaderMap::new, 64));
+            drop(read(&mut Bytes::from(bytes.clone()), room::blank, 64));
             let head = [b"GET / HTTP/1.1\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
-            drop(read(&mut Bytes::from(head), HeaderMap::new, 64));
+            drop(read(&mut Bytes::from(head), room::blank, 64));
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Named<'t, 'h> {
     /// The path, without the segment that named the tenant where that is to be stripped. It starts
     /// with a slash, but for the `*` of `OPTIONS *`.
     pub path: &'h str,
+    /// The field that named it, where one did: it has that id as its one value.
+    pub field: Option<&'t HeaderName>,
 }
 
 /// Why a request has no tenant.
@@ -115,13 +117,18 @@ impl Table {
     /// What one way says; `None` where it is not present.
     pub(super) fn ask<'t, 'h>(
         &'t self,
-        way: &NameFrom,
+        way: &'t NameFrom,
         head: &'h Parts,
         identity: Option<&Identity>,
     ) -> Result<Option<Named<'t, 'h>>, NamingError> {
         let path = head.uri.path();
         let id = match way {
-            NameFrom::Header(name) => from_header(&head.headers, name)?,
+            NameFrom::Header(name) => {
+                let named = from_header(&head.headers, name)?.map(|id| self.named(id, path));
+                return named
+                    .transpose()
+                    .map(|named| named.map(|named| Named { field: Some(name), ..named }));
+            }
             NameFrom::Host { prefix, suffix } => return self.named_by_host(head, prefix, suffix),
             NameFrom::Certificate { field, prefix, suffix } => match identity {
                 Some(identity) => from_certificate(identity, *field, prefix, suffix)?,
@@ -138,7 +145,7 @@ impl Table {
 
     fn named<'t, 'h>(&'t self, id: &str, path: &'h str) -> Result<Named<'t, 'h>, NamingError> {
         match self.tenant(id) {
-            Some(tenant) => Ok(Named { tenant, path }),
+            Some(tenant) => Ok(Named { tenant, path, field: None }),
             None => Err(unknown(id)),
         }
     }

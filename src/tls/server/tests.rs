@@ -41,6 +41,7 @@ fn made_for(names: &[&str]) -> (String, String) {
 fn read(default: Option<CertificateSpec>, certificates: Vec<CertificateSpec>) -> Outcome {
     let listener = ListenerSpec {
         address: ([127, 0, 0, 1], 0).into(),
+        place: place("listeners[0].address"),
         mode: FileMode(0o660),
         tls: Some(ListenerTlsSpec { default, certificates }),
         max_connections: None,

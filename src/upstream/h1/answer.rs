@@ -117,7 +117,7 @@ fn frame(mut answer: Response<()>, asked: &Method, seen: &Seen) -> Result<Head, 
     if seen.coding && !is_chunked(headers) {
         return Err(Fault::Head("it has a transfer coding besides chunked"));
     }
-    let length = if seen.length { length(headers)? } else { None };
+    let length = length(headers, seen)?;
     let bodiless = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || asked == Method::HEAD;

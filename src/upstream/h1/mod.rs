@@ -300,7 +300,10 @@ impl<B: Payload> Wire<B> {
             self.broken = Some(Fault::Unsendable("the endpoint answered before its body"));
         }
         self.gathered.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
-        (self.decoder, self.keeps, self.rest) = (head.decoder, head.keeps, head.rest);
+        // An endpoint that answers before it has the request may not look at the rest of it, and
+        // would take that for its next request (RFC 9112 §9.3).
+        let keeps = head.keeps && self.sending.is_done();
+        (self.decoder, self.keeps, self.rest) = (head.decoder, keeps, head.rest);
         self.decoder.check(&self.gathered.ahead)?;
         Ok(Word::Last(head.answer))
     }

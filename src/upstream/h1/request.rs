@@ -5,40 +5,48 @@ use http::HeaderMap;
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
 
-use crate::http1::fields::{field_size, write_field};
+use crate::http1::fields::{field_size, lists, write_field, write_within};
 use crate::upstream::Field;
 
 /// Writes request line and fields. `Host` comes first (RFC 9112 §3.2), what is `added` last.
 pub(super) fn write_head(head: &Parts, added: &[Field], out: &mut BytesMut) {
-    let own: usize = head.headers.iter().map(|(name, value)| field_size(name, value)).sum();
+    let (mut own, mut host) = (0, None);
+    for (name, value) in &head.headers {
+        own += field_size(name, value);
+        if *name == HOST {
+            host = Some(value);
+        }
+    }
     let others: usize = added.iter().map(|(name, value)| field_size(name, value)).sum();
     let fields = own + others;
     let (path, query) = (head.uri.path(), head.uri.query());
     let target = path.len() + query.map_or(0, |query| query.len() + 1);
-    out.reserve(head.method.as_str().len() + target + LINE + fields);
-    out.put_slice(head.method.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(path.as_bytes());
-    if let Some(query) = query {
-        out.put_u8(b'?');
-        out.put_slice(query.as_bytes());
-    }
-    out.put_slice(b" HTTP/1.1\r\n");
-    if let Some(host) = head.headers.get(HOST) {
-        write_field(b"host", host, out);
-    }
-    for (name, value) in head.headers.iter().filter(|(name, _)| **name != HOST) {
-        write_field(name.as_str().as_bytes(), value, out);
-    }
-    for (name, value) in added {
-        write_field(name.as_str().as_bytes(), value, out);
-    }
-    out.put_slice(b"\r\n");
+    let size = head.method.as_str().len() + target + LINE + fields;
+    write_within(out, size, |out| {
+        out.put_slice(head.method.as_str().as_bytes());
+        out.put_u8(b' ');
+        out.put_slice(path.as_bytes());
+        if let Some(query) = query {
+            out.put_u8(b'?');
+            out.put_slice(query.as_bytes());
+        }
+        out.put_slice(b" HTTP/1.1\r\n");
+        if let Some(host) = host {
+            write_field(b"host", host, out);
+        }
+        for (name, value) in head.headers.iter().filter(|(name, _)| **name != HOST) {
+            write_field(name.as_str().as_bytes(), value, out);
+        }
+        for (name, value) in added {
+            write_field(name.as_str().as_bytes(), value, out);
+        }
+        out.put_slice(b"\r\n");
+    });
 }
 
 /// Whether the client waits for a word before it sends the body (RFC 9110 §10.1.1).
 pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(EXPECT).is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    headers.get_all(EXPECT).iter().any(|said| lists(said, b"100-continue"))
 }
 
 /// What a request line has beside method and target, and the empty line at the end.

@@ -3,7 +3,8 @@
     talk.py server              prints its address; ends when its standard input does
     talk.py client ADDRESS      makes calls of every kind, prints what came of each
 
-The service is the one of tests/it/world/grpc.rs, as far as it is needed here.
+The service is the one of tests/it/world/grpc.rs, as far as it is needed here: tests/it/http2/grpcio.rs
+puts one in the place of the other.
 """
 
 import os
@@ -15,6 +16,16 @@ import grpc
 
 LARGEST = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
 TENANT = ("x-tenant-id", "acme")
+
+
+# Calls of Count and Chat, and of Say that wait, which have not ended.
+under_way = set()
+
+
+def begin(context):
+    under_way.add(context)
+    if not context.add_callback(lambda: under_way.discard(context)):
+        under_way.discard(context)
 
 
 def greet(context):
@@ -32,7 +43,10 @@ def say(message, context):
     greet(context)
     if message == b"fail":
         fail(context)
+    if message == b"under way?":
+        return b"%d" % len(under_way)
     if message == b"wait":
+        begin(context)
         ended = threading.Event()
         context.add_callback(ended.set)
         ended.wait(30)
@@ -40,6 +54,7 @@ def say(message, context):
 
 
 def count(message, context):
+    begin(context)
     greet(context)
     number, _, fails = message.decode().partition(" ")
     for turn in range(int(number)):
@@ -55,6 +70,7 @@ def total(messages, context):
 
 
 def chat(messages, context):
+    begin(context)
     greet(context)
     for message in messages:
         if message == b"fail":
@@ -85,7 +101,8 @@ def failure(call):
             pass
     except grpc.RpcError as error:
         fields = dict(error.trailing_metadata() or ())
-        kept = {name: fields[name] for name in ("x-why", "x-details-bin") if name in fields}
+        names = ("x-why", "x-details-bin", "grpc-status-details-bin")
+        kept = {name: fields[name] for name in names if name in fields}
         return "%s %r %r" % (error.code().name, error.details(), kept)
     return "no failure"
 
@@ -130,6 +147,19 @@ def ask(address):
         tell("failed", failure(lambda: one(b"fail", **acme)))
         tell("failed within", failure(lambda: down(b"2 fail", **acme)))
         tell("failed while asked", failure(lambda: both(iter([b"fail"]), **acme)))
+
+        over = threading.Event()
+
+        def endless():
+            yield b"on"
+            over.wait(20)
+
+        call = both(endless(), **acme)
+        next(call)
+        call.cancel()
+        tell("cancelled", call.code().name)
+        over.set()
+
         late = {"metadata": [TENANT], "timeout": 0.2}
         tell("overdue", failure(lambda: one(b"wait", **late)))
         nobody = {"metadata": [("x-tenant-id", "nobody")], "timeout": 20}

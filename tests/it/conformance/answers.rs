@@ -180,6 +180,21 @@ async fn a_length_beside_chunks_is_not_passed_on_and_ends_the_connection_to_the_
 }
 
 #[tokio::test]
+async fn the_connection_field_of_an_answer_takes_only_what_it_can_do_without() {
+    let world = World::start().await;
+    let nominated = "Connection: X-Hop, Content-Length, Content-Type, Transfer-Encoding, Via";
+    let sized = "Content-Length: 2\r\n\r\nok";
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    for framed in [sized, chunked] {
+        let said =
+            format!("HTTP/1.1 200 OK\r\n{nominated}\r\nX-Hop: 1\r\nContent-Type: a/b\r\n{framed}");
+        let answer = world.hear("GET", Step::raw(said)).await;
+        assert_eq!((answer.text().as_str(), answer.whole), ("ok", true), "{framed:?}");
+        assert_eq!((answer.all("content-type").len(), answer.all("x-hop").len()), (1, 0));
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_has_no_body_has_none_whatever_its_fields_say() {
     let world = World::start().await;
     let chunked = "Transfer-Encoding: chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n";

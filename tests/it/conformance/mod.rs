@@ -4,6 +4,7 @@
 
 mod answers;
 mod bodies;
+mod desync;
 mod fields;
 mod framing;
 mod passing;

@@ -117,6 +117,12 @@ async fn a_path_with_a_dot_segment_is_refused_in_every_spelling() {
         "/a%5c..%5cb",
         "http://a/../b",
         "http://a/%2e%2e/b",
+        "/..;/b",
+        "/a/..;v=1/b",
+        "/a/.;/b",
+        "/a/..;",
+        "/a/%2e%2e;x/b",
+        "/a/..%3bx/b",
     ];
     for target in bad {
         world.refuses(&get(target)).await;
@@ -151,6 +157,10 @@ async fn every_other_path_is_forwarded_as_it_came() {
         "/.well-known/x",
         "/%252e%252e/",
         "/a;b=c",
+        "/a/;/b",
+        "/a..;b/c",
+        "/...;/c",
+        "/a;../b",
         "/@x",
         "/:80",
         "/a|b",

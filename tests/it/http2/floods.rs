@@ -1,6 +1,7 @@
 //! What one client may cost (RFC 9113 §10.5): each flood ends its own connection, is counted, and
 //! nobody else notices.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 use crate::world::config::{one_tenant_with, pool};
@@ -12,6 +13,7 @@ use crate::world::raw_h2::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Fate, GET, HEADERS, PING,
     PRIORITY, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE, block, frame, number, request,
 };
+use crate::world::tls::Certificates;
 use crate::world::{STEP, eventually, resting, within};
 
 /// An endpoint that never answers the attacker, one that answers the others, and a client of those
@@ -49,14 +51,27 @@ impl World {
         assert!(calm, "{code:?}");
         self.load.serves(10).await;
         self.load.stop().await;
-        let series = format!("tenantry_downstream_rejected_connections_total{{reason=\"{reason}");
-        within("the count", async {
-            while !self.gateway.admin("/metrics").await.text().contains(&series) {
-                sleep(STEP * 10).await;
-            }
-        })
-        .await;
+        counted(&self.gateway, reason).await;
     }
+}
+
+/// One connection was cut off, for a reason that begins so, and was counted once.
+async fn counted(gateway: &Gateway, reason: &str) {
+    let series = "tenantry_downstream_rejected_connections_total{reason=\"";
+    within("the count", async {
+        loop {
+            let metrics = gateway.admin("/metrics").await.text();
+            let lines = metrics.lines().filter_map(|line| line.strip_prefix(series));
+            let counts = lines.filter_map(|line| line.split_once("\"} "));
+            let counts = counts.filter(|(_, count)| *count != "0").collect::<Vec<_>>();
+            match counts[..] {
+                [] => sleep(STEP * 10).await,
+                [(told, "1")] if told.starts_with(reason) => return,
+                _ => panic!("not one connection for {reason}: {counts:?}"),
+            }
+        }
+    })
+    .await;
 }
 
 /// The numbers of a client's streams.
@@ -195,6 +210,29 @@ async fn frames_that_break_the_protocol_end_the_connection_and_are_counted() {
     world.ended(attacker, "http2_invalid").await;
 }
 
+#[tokio::test]
+async fn a_flood_within_tls_is_cut_off_and_counted_as_any_other() {
+    let certificates = Certificates::of(&["localhost"]);
+    let origin = Origin::saying("well").await;
+    let tls = certificates.listener();
+    let gateway = Gateway::start_with(&tls, &one_tenant_with(&[origin.address], "")).await;
+    let stream = certificates.connect(gateway.address(), "localhost", &["h2"]).await;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let pings = frame(PING, 0, 0, &[7; 8]).repeat(1_000);
+    let flooding = async {
+        drop(writer.write_all(HELLO).await);
+        while writer.write_all(&pings).await.is_ok() {}
+    };
+    let reading = async {
+        let mut part = [0; 4 << 10];
+        while let Ok(1..) = reader.read(&mut part).await {}
+    };
+
+    within("the end", async { tokio::join!(flooding, reading) }).await;
+
+    counted(&gateway, "http2_flood").await;
+}
+
 /// A request whose fields take few bytes on the wire and many once they are read: one field goes to
 /// the table and is named again by one byte each time.
 fn bomb(name: &[u8], value: &[u8], times: usize) -> Vec<Vec<u8>> {
@@ -245,6 +283,9 @@ async fn a_head_that_grows_as_it_is_read_is_refused_and_a_huge_one_ends_the_conn
         }
     }
 }
+
+/// What begins a connection.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 async fn pouring() -> (Pouring, Gateway) {
     let origin = Pouring::start().await;

@@ -6,5 +6,6 @@ mod endpoints;
 mod floods;
 mod frames;
 mod grpc;
+mod grpcio;
 mod upstream;
 mod websocket;

@@ -1,11 +1,15 @@
 //! What is agreed on in a handshake: the protocol, the version, the key exchange.
 
-use rustls::{AlertDescription, NamedGroup, ProtocolVersion};
+use std::sync::Arc;
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{AlertDescription, NamedGroup, ProtocolVersion, ServerConfig};
 
 use crate::world::client::{Client, head};
-use crate::world::config::one_tenant;
+use crate::world::config::{one_tenant, one_tenant_with};
 use crate::world::gateway::Gateway;
-use crate::world::origin::Origin;
+use crate::world::origin::{Origin, Step};
 use crate::world::pki::{Authority, Wishes};
 use crate::world::wire::Wire;
 
@@ -64,6 +68,29 @@ async fn a_client_that_speaks_another_protocol_than_it_agreed_on_is_refused() {
     let mut client =
         Client::over(Wishes::of(&authority).client().connect(gateway.address(), HOST).await);
     assert_eq!(client.ask(&request).await.status, 200);
+}
+
+/// The endpoint has no other key exchange.
+#[tokio::test]
+async fn endpoints_are_offered_the_hybrid_key_exchange_too() {
+    let authority = Authority::new();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.kx_groups.retain(|group| group.name() == NamedGroup::X25519MLKEM768);
+    let made = authority.made_for(&["127.0.0.1"]);
+    let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("a protocol version")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.certificate], key)
+        .expect("a certificate and its key");
+    let origin = Origin::start_tls(Arc::new(config), [Step::ok("hello")]).await;
+    let tls = format!("tls = {{ ca = \"{}\" }}", authority.file());
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], &tls)).await;
+
+    let answer = gateway.get("/").await;
+
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
 }
 
 #[tokio::test]

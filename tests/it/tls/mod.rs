@@ -7,4 +7,5 @@ mod hosts;
 mod pools;
 mod renewal;
 mod sessions;
+mod swaps;
 mod tenants;

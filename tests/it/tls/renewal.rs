@@ -48,7 +48,8 @@ async fn renewals_under_load_fail_no_handshake_and_close_no_connection() {
     let client = Wishes::of(&authority).client();
     let mut open = Client::over(client.connect(gateway.address(), HOST).await);
     assert_eq!(get(&mut open).await, 200);
-    let load = Handshakes::start(&authority, gateway.address(), HOST, 3);
+    let clients = [(); 3].map(|()| Wishes::of(&authority).forgetful_client());
+    let load = Handshakes::start(clients, gateway.address(), HOST);
 
     for round in 0..6 {
         let new = authority.made_for(&[HOST]);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 
 use super::client::{Client, head};
-use super::pki::{Authority, Wishes};
+use super::pki::Visitor;
 use super::{eventually, within};
 
 /// Load of handshakes that runs until it is stopped.
@@ -23,17 +23,16 @@ struct Shared {
 }
 
 impl Handshakes {
-    /// Starts so many clients, which resume no session and trust the authority alone.
+    /// Starts these clients, which had better resume no session.
     pub(crate) fn start(
-        authority: &Authority,
+        clients: impl IntoIterator<Item = Visitor>,
         address: SocketAddr,
         host: &'static str,
-        clients: usize,
     ) -> Self {
         let shared = Arc::new(Shared::default());
         let mut tasks = JoinSet::new();
-        for _ in 0..clients {
-            let (client, shared) = (Wishes::of(authority).forgetful_client(), Arc::clone(&shared));
+        for client in clients {
+            let shared = Arc::clone(&shared);
             tasks.spawn(async move {
                 while !shared.stop.load(Ordering::Relaxed) {
                     let stream = client.connect(address, host).await;

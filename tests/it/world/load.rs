@@ -19,6 +19,7 @@ pub(crate) struct Load {
 struct Shared {
     stop: AtomicBool,
     served: AtomicUsize,
+    connections: AtomicUsize,
     failures: Mutex<Vec<String>>,
 }
 
@@ -41,6 +42,11 @@ impl Load {
         self.shared.served.load(Ordering::Relaxed)
     }
 
+    /// How many connections its clients have begun: one each, unless they were told to leave.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
     /// Waits until so many more requests were served.
     pub(crate) async fn serves(&self, more: usize) {
         let wanted = self.served() + more;
@@ -61,7 +67,11 @@ async fn ask(address: SocketAddr, tenant: String, shared: Arc<Shared>) {
     let tenant = format!("X-Tenant-ID: {tenant}");
     let get = head("GET /", &["Host: a", &tenant]);
     let post = head("POST /", &["Host: a", &tenant, "Content-Length: 5"]) + "hello";
-    let mut client = Client::connect(address).await;
+    let connect = async || {
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        Client::connect(address).await
+    };
+    let mut client = connect().await;
     while !shared.stop.load(Ordering::Relaxed) {
         for request in [&get, &post] {
             let answer = client.ask(request).await;
@@ -70,10 +80,10 @@ async fn ask(address: SocketAddr, tenant: String, shared: Arc<Shared>) {
             } else {
                 let what = format!("{} {:?}", answer.status, answer.problem());
                 shared.failures.lock().unwrap_or_else(PoisonError::into_inner).push(what);
-                client = Client::connect(address).await;
+                client = connect().await;
             }
             if answer.one("connection").as_deref() == Some("close") {
-                client = Client::connect(address).await;
+                client = connect().await;
             }
         }
     }

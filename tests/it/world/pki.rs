@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -13,8 +14,9 @@ use rcgen::{
 use rustls::client::{ClientSessionStore, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -168,6 +170,18 @@ pub(crate) struct Wishes<'a> {
     pub(crate) tells_name: bool,
     /// Where it keeps its sessions; `None` = in a place of its own.
     pub(crate) sessions: Option<Arc<dyn ClientSessionStore>>,
+    /// The time that it takes for now, in seconds since 1970; `None` = it knows the time.
+    pub(crate) clock: Option<u64>,
+}
+
+/// A clock that stands.
+#[derive(Debug)]
+struct Standing(UnixTime);
+
+impl TimeProvider for Standing {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.0)
+    }
 }
 
 impl<'a> Wishes<'a> {
@@ -180,6 +194,7 @@ impl<'a> Wishes<'a> {
             shown: None,
             tells_name: true,
             sessions: None,
+            clock: None,
         }
     }
 
@@ -208,6 +223,10 @@ impl<'a> Wishes<'a> {
         config.enable_sni = self.tells_name;
         if let Some(sessions) = self.sessions {
             config.resumption = Resumption::store(sessions);
+        }
+        if let Some(clock) = self.clock {
+            let clock = UnixTime::since_unix_epoch(Duration::from_secs(clock));
+            config.time_provider = Arc::new(Standing(clock));
         }
         Visitor { config: Arc::new(config) }
     }

@@ -23,3 +23,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "tenantry.routes" -}}
 {{- .Values.existingRoutes | default (printf "%s-routes" (include "tenantry.name" .)) -}}
 {{- end -}}
+
+{{/* All of gateway.toml that is read at a start alone. */}}
+{{- define "tenantry.gateway" -}}
+{{ .Values.gateway | trim }}
+
+[admin]
+address = "{{ .Values.bindAddress }}:9900"
+{{- if .Values.admin.tokenSecret }}
+token-file = "/etc/tenantry/admin/tokens"
+{{- end }}
+{{- with .Values.admin.config }}
+{{ . | trim }}
+{{- end }}
+
+[drain]
+accept = "{{ .Values.drain.accept }}s"
+timeout = "{{ .Values.drain.timeout }}s"
+{{- end -}}
