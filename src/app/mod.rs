@@ -192,7 +192,6 @@ impl App {
             Operators { started, front: shown, metrics, draining: hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
-        let drain = gateway.drain;
         Ok(Self {
             addresses: addresses.iter().filter_map(Address::net).collect(),
             files,
@@ -204,7 +203,7 @@ impl App {
             end: asked_to_end,
             access_log,
             tasks,
-            drain,
+            drain: gateway.drain,
         })
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::admin::dashboard::picture::Picture;
-use crate::cli::asking::{self, Admin, Credentials, Wire};
+use crate::cli::asking::{self, Admin, Credentials};
 use crate::control::roster::State;
 use crate::telemetry::recent::Sort;
 
@@ -157,7 +157,8 @@ async fn read(source: &Source, query: &Query, news: &mpsc::Sender<Update>) -> Lo
 
 /// An open stream.
 struct Stream {
-    connection: Pin<Box<http1::Connection<TokioIo<Box<dyn Wire>>, Empty<Bytes>>>>,
+    /// What moves the bytes.
+    connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
     /// Kept: a connection whose sender is gone is closed.
     _sender: http1::SendRequest<Empty<Bytes>>,
     body: Incoming,

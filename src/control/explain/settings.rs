@@ -194,11 +194,8 @@ impl List<'_> {
     /// What is answered while somebody works on it.
     fn maintenance(&mut self, tenant: &TenantSpec, route: Option<&RouteSpec>) {
         let of_route = route.and_then(|route| route.maintenance.as_deref());
-        let MaintenanceSpec { retry_after, allow } =
-            match tenant.maintenance.as_deref().or(of_route) {
-                Some(maintenance) => maintenance,
-                None => return,
-            };
+        let own = tenant.maintenance.as_deref().or(of_route);
+        let Some(MaintenanceSpec { retry_after, allow }) = own else { return };
         let rows = [
             ("maintenance.retry-after", span(*retry_after)),
             ("maintenance.allow", networks(allow.len())),

@@ -49,6 +49,21 @@ fn is_readable(page: &mut Page) {
     assert_eq!(page.get(include_str!("contrast.js")), json!([]));
 }
 
+/// Drains an endpoint of the pool `shop` and lets it in again.
+fn a_drain_is_shown(gateway: &Gateway, address: &str, page: &mut Page) {
+    let tell = |what: &str, body: serde_json::Value| {
+        let url = format!("{}/api/v1/endpoints/{what}", gateway.admin_url());
+        let json = "Content-Type: application/json";
+        let told = curl(&["--header", json, "--data", &body.to_string(), &url]);
+        assert_eq!(told.status, 200, "{}", told.body);
+    };
+
+    tell("drain", json!({ "pool": "shop", "address": address, "reason": "new kernel" }));
+    page.shows("#pools .rows", "drained: an operator keeps it out: new kernel");
+    tell("undrain", json!({ "pool": "shop", "address": address }));
+    page.shows("#pools .rows", "2 of 2 endpoints in use");
+}
+
 #[test]
 fn the_dashboard_tells_of_traffic_trouble_and_mending() {
     let (mut one, two) = (Backend::start("shop-1"), Backend::start("shop-2"));
@@ -67,17 +82,7 @@ fn the_dashboard_tells_of_traffic_trouble_and_mending() {
     page.shows("#tenants .rows .wrong", ".");
     is_readable(&mut page);
 
-    let of_two = json!({ "pool": "shop", "address": two.address, "reason": "new kernel" });
-    let drain = |what: &str, body: &serde_json::Value| {
-        let (url, body) =
-            (format!("{}/api/v1/endpoints/{what}", gateway.admin_url()), body.to_string());
-        let told = curl(&["--header", "Content-Type: application/json", "--data", &body, &url]);
-        assert_eq!(told.status, 200, "{}", told.body);
-    };
-    drain("drain", &of_two);
-    page.shows("#pools .rows", "drained: an operator keeps it out: new kernel");
-    drain("undrain", &json!({ "pool": "shop", "address": two.address }));
-    page.shows("#pools .rows", "2 of 2 endpoints in use");
+    a_drain_is_shown(&gateway, &two.address, &mut page);
 
     one.crash();
     page.shows("#pools .rows", "down: connect refused");
