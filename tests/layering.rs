@@ -30,9 +30,7 @@ const SPAWNERS: &[(&str, &str)] = &[
     ("telemetry/", "thread::Builder"),
     ("control/", "spawn_blocking"),
     ("admin/dashboard/watchers.rs", "spawn_blocking"),
-    ("admin/endpoints/explain.rs", "spawn_blocking"),
-    ("admin/endpoints/tenants.rs", "spawn_blocking"),
-    ("admin/endpoints/metrics.rs", "spawn_blocking"),
+    ("admin/reply.rs", "spawn_blocking"),
 ];
 
 /// Lines of code, without comments, blank lines and tests.

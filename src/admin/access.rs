@@ -2,6 +2,7 @@
 //! either in the config it is whoever reaches the listener. Probes are always answered: what asks
 //! whether a process lives has no secrets.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -9,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::base::snapshot::Snapshot;
@@ -19,6 +20,7 @@ use crate::telemetry::metrics::ADMIN_REFUSED;
 use crate::telemetry::registry::Metrics;
 
 use super::endpoints::Openness;
+use super::guesses::{Guesses, TooMany};
 use super::reply;
 
 /// Who is let in.
@@ -28,12 +30,41 @@ pub struct Access {
     /// A client's certificate, which is optional, is as good as a token.
     by_certificate: bool,
     openness: Openness,
+    guesses: Guesses,
     metrics: Arc<Metrics>,
 }
 
-/// That the client has shown a certificate of the authorities that the listener names.
+/// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Certified;
+pub(super) struct Visitor {
+    /// Where it comes from.
+    pub(super) address: IpAddr,
+    /// Whether it has shown a certificate of the authorities that the listener names.
+    pub(super) is_certified: bool,
+}
+
+impl Visitor {
+    /// Nothing is known of it.
+    const UNKNOWN: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), is_certified: false };
+}
+
+/// Why a client is not let in.
+enum Refusal {
+    NoToken,
+    BadToken,
+    Limited(TooMany),
+}
+
+impl Refusal {
+    /// The metrics' word for it.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::BadToken => "bad_token",
+            Self::Limited(_) => "limited",
+        }
+    }
+}
 
 impl Access {
     /// As the config says; `tokens` are those of the file that it names.
@@ -49,7 +80,7 @@ impl Access {
             (true, true) => Openness::ProbesAndMetrics,
             (true, false) => Openness::Probes,
         };
-        Self { tokens, by_certificate, openness, metrics }
+        Self { tokens, by_certificate, openness, guesses: Guesses::default(), metrics }
     }
 
     /// What is there for everybody.
@@ -62,17 +93,30 @@ impl Access {
         self.metrics.add(&ADMIN_REFUSED, &[reason], 1);
     }
 
-    /// Why a client is not let in.
-    fn refusal(&self, is_certified: bool, headers: &HeaderMap) -> Option<&'static str> {
-        if self.by_certificate && is_certified {
-            return None;
+    fn admit(&self, visitor: Visitor, headers: &HeaderMap) -> Result<(), Refusal> {
+        if self.by_certificate && visitor.is_certified {
+            return Ok(());
         }
         let mut shown = headers.get_all(AUTHORIZATION).iter();
-        let (Some(shown), None) = (shown.next(), shown.next()) else { return Some("no_token") };
-        let Some(token) = token(shown) else { return Some("no_token") };
-        let tokens = self.tokens.as_ref().map(Snapshot::load);
-        let is_known = tokens.is_some_and(|tokens| tokens.has(token.as_bytes()));
-        (!is_known).then_some("bad_token")
+        let (Some(shown), None) = (shown.next(), shown.next()) else {
+            return Err(Refusal::NoToken);
+        };
+        let token = token(shown).ok_or(Refusal::NoToken)?;
+        let Some(tokens) = &self.tokens else { return Err(Refusal::BadToken) };
+        match self.guesses.judge(visitor.address, token.as_bytes(), &tokens.load()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::BadToken),
+            Err(many) => Err(Refusal::Limited(many)),
+        }
+    }
+
+    /// What a client can come with.
+    fn ways(&self) -> &'static str {
+        match (self.tokens.is_some(), self.by_certificate) {
+            (true, true) => "a token (Authorization: Bearer …) or a client certificate",
+            (true, false) => "a token: Authorization: Bearer …",
+            (false, _) => "a client certificate",
+        }
     }
 }
 
@@ -83,25 +127,38 @@ pub(super) async fn admit(State(access): State<Access>, request: Request, next: 
     }
     // The browser would ask for a password in a window of its own, over the page's form.
     let is_script = request.headers().get("sec-fetch-dest").is_some_and(|to| to == "empty");
-    let is_certified = request.extensions().get::<Certified>().is_some();
-    let Some(reason) = access.refusal(is_certified, request.headers()) else {
+    let visitor = request.extensions().get().copied().unwrap_or(Visitor::UNKNOWN);
+    let Err(refusal) = access.admit(visitor, request.headers()) else {
         return next.run(request).await;
     };
-    access.count_refusal(reason);
-    let with = match (access.tokens.is_some(), access.by_certificate) {
-        (true, true) => "a token (Authorization: Bearer …) or a client certificate",
-        (true, false) => "a token: Authorization: Bearer …",
-        (false, _) => "a client certificate",
-    };
-    let detail = match reason {
-        "bad_token" => format!("the token is not in the gateway's token file; come with {with}"),
-        _ => format!("come with {with}"),
+    access.count_refusal(refusal.reason());
+    let detail = match refusal {
+        Refusal::Limited(many) => return limited(visitor.address, many),
+        Refusal::BadToken => {
+            format!("the token is not in the gateway's token file; come with {}", access.ways())
+        }
+        Refusal::NoToken => format!("come with {}", access.ways()),
     };
     let mut refusal = reply::problem(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     let ways = [r#"Bearer realm="tenantry admin""#, r#"Basic realm="tenantry admin""#];
     for way in ways.into_iter().take(if is_script { 1 } else { 2 }) {
         refusal.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(way));
     }
+    refusal
+}
+
+fn limited(address: IpAddr, many: TooMany) -> Response {
+    if many.is_first {
+        tracing::warn!(%address, "an address has shown many wrong tokens to the admin API; for a \
+            while none of its tokens are looked at");
+    }
+    let seconds = many.wait.as_secs() + 1;
+    let what = format!(
+        "this address has shown too many wrong tokens; the next one is looked at in {seconds} s"
+    );
+    let kind = "too-many-wrong-tokens";
+    let mut refusal = reply::problem(StatusCode::TOO_MANY_REQUESTS, kind, what);
+    refusal.headers_mut().insert(RETRY_AFTER, seconds.into());
     refusal
 }
 

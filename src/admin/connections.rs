@@ -23,7 +23,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stop, Tasks};
 use crate::tls::certificates::Certificates;
 
-use super::access::Certified;
+use super::access::Visitor;
 
 /// What clients may take.
 #[derive(Clone, Copy, Debug)]
@@ -72,12 +72,15 @@ pub(super) async fn serve(listener: TcpListener, router: Router, front: Front, m
             accepted = accepted => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (router, tls) = (router.clone(), front.tls.as_ref().map(Snapshot::load));
+                let visitor = Visitor { address: peer.ip(), is_certified: false };
                 connections.spawn(move |stop| async move {
                     match tls {
-                        None => serve_one(stream, router, limits, stop).await,
-                        Some(tls) => serve_secured(stream, &tls, router, limits, stop).await,
+                        None => serve_one(stream, (router, visitor), limits, stop).await,
+                        Some(tls) => {
+                            serve_secured(stream, &tls, (router, visitor), limits, stop).await;
+                        }
                     }
                     drop(permit);
                 });
@@ -95,7 +98,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, front: Front, m
 async fn serve_secured(
     stream: TcpStream,
     tls: &Certificates,
-    router: Router,
+    (router, visitor): (Router, Visitor),
     limits: Limits,
     mut stop: Stop,
 ) {
@@ -104,9 +107,9 @@ async fn serve_secured(
         shaken = timeout(limits.head, shake(stream, tls)) => shaken,
     };
     match shaken {
-        Ok(Ok((stream, None))) => serve_one(stream, router, limits, stop).await,
-        Ok(Ok((stream, Some(certified)))) => {
-            serve_one(stream, router.layer(Extension(certified)), limits, stop).await;
+        Ok(Ok((stream, is_certified))) => {
+            let visitor = Visitor { is_certified, ..visitor };
+            serve_one(stream, (router, visitor), limits, stop).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake of the admin API failed"),
         Err(_) => tracing::debug!("a TLS handshake of the admin API did not end in time"),
@@ -115,10 +118,7 @@ async fn serve_secured(
 
 /// Shakes hands by what there is for the name that the client asks for; tells whether it has shown a
 /// certificate.
-async fn shake(
-    stream: TcpStream,
-    tls: &Certificates,
-) -> io::Result<(TlsStream<TcpStream>, Option<Certified>)> {
+async fn shake(stream: TcpStream, tls: &Certificates) -> io::Result<(TlsStream<TcpStream>, bool)> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let asked = hello.client_hello();
     let name = asked.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
@@ -129,13 +129,18 @@ async fn shake(
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let stream = hello.into_stream(Arc::new(config)).await?;
     let shown = entry.identify(stream.get_ref().1).map_err(io::Error::other)?;
-    Ok((stream, shown.map(|_| Certified)))
+    Ok((stream, shown.is_some()))
 }
 
-async fn serve_one<S>(stream: S, router: Router, limits: Limits, mut stop: Stop)
-where
+async fn serve_one<S>(
+    stream: S,
+    (router, visitor): (Router, Visitor),
+    limits: Limits,
+    mut stop: Stop,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let router = router.layer(Extension(visitor));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())

@@ -8,6 +8,7 @@ pub mod dashboard;
 mod endpoints;
 mod etag;
 mod guard;
+mod guesses;
 mod openapi;
 mod reply;
 

@@ -188,7 +188,9 @@ impl Operation {
     fn describe(mut self, guarded: bool) -> Value {
         self = self.refuses(StatusCode::FORBIDDEN, "A web page may have sent it");
         if guarded {
-            self = self.refuses(StatusCode::UNAUTHORIZED, "Nobody has shown who asks");
+            self = self
+                .refuses(StatusCode::UNAUTHORIZED, "Nobody has shown who asks")
+                .refuses(StatusCode::TOO_MANY_REQUESTS, "Its address has shown many wrong tokens");
         }
         let mut told = json!({
             "operationId": self.id,

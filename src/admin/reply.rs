@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::task::spawn_blocking;
 
 use crate::control::generation::Fault;
 
@@ -55,6 +56,16 @@ pub(super) fn problem_with(
     let content_type = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
+}
+
+/// An answer whose making grows with the number of tenants, pools or endpoints: on a thread that
+/// nobody waits for.
+pub(super) async fn in_background(make: impl FnOnce() -> Response + Send + 'static) -> Response {
+    spawn_blocking(make).await.unwrap_or_else(|error| {
+        let what = format!("the answer could not be made, which is a bug: {error}");
+        tracing::error!("{what}");
+        problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", what)
+    })
 }
 
 /// A time as RFC 3339 in UTC, with milliseconds.

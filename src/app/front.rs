@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Blocking, Stop};
 use crate::base::watch::{FileEvents, Watcher};
 use crate::config::spec::{GatewaySpec, ListenerSpec};
-use crate::config::{self, Problems};
+use crate::config::{self, Files, Problems};
 use crate::control::certificates::{self, Snapshots, places};
 use crate::control::generation::Fault;
 use crate::control::{Control, GatewayAsk};
@@ -36,6 +36,19 @@ pub struct GatewayFile {
     pub path: PathBuf,
     /// What it said.
     pub spec: GatewaySpec,
+    /// In these words.
+    pub text: Files,
+}
+
+impl GatewayFile {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, Problems> {
+        let text = config::read_gateway(path)?;
+        Ok(Self { path: path.to_path_buf(), spec: config::check_gateway(&text)?, text })
+    }
 }
 
 /// The listeners of a gateway.
@@ -162,7 +175,7 @@ impl Front {
     /// Reads the file once it has settled: a program that writes in place empties it first, and a
     /// slow one leaves a half, which may mean fewer listeners. So a listener is closed only when
     /// nothing more has come for a while.
-    async fn read(&self, path: &std::path::Path) -> Result<GatewaySpec, Problems> {
+    async fn read(&self, path: &Path) -> Result<GatewaySpec, Problems> {
         let mut last = read(path).await;
         for _ in 0..READINGS {
             if !last.as_ref().is_ok_and(|spec| self.closes_any(spec)) {
@@ -398,7 +411,7 @@ impl Front {
 }
 
 /// Reads the file once two readings agree: a program that writes in place empties it first.
-async fn read(path: &std::path::Path) -> Result<GatewaySpec, Problems> {
+async fn read(path: &Path) -> Result<GatewaySpec, Problems> {
     let mut last = read_once(path).await;
     for _ in 0..READINGS {
         sleep(BETWEEN_READINGS).await;
@@ -411,7 +424,7 @@ async fn read(path: &std::path::Path) -> Result<GatewaySpec, Problems> {
     last
 }
 
-async fn read_once(path: &std::path::Path) -> Result<GatewaySpec, Problems> {
+async fn read_once(path: &Path) -> Result<GatewaySpec, Problems> {
     let owned = path.to_path_buf();
     let read = Blocking::start(move || config::load_gateway(&owned)).ended().await;
     let bug =

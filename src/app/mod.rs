@@ -30,6 +30,7 @@ use crate::base::tokens::{self, Tokens, TokensError};
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
+use crate::control::explain;
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
 use crate::export::Exporter;
@@ -175,6 +176,7 @@ impl App {
         };
         let (workers, pulses) = serve(ears, given)?;
         let draining = watch::Sender::new(false);
+        let holds = explain::of_gateway(&gateway, file.as_ref().map(|file| &file.text));
         if let Some(file) = file {
             let files = control.files.clone();
             let until = draining.subscribe();
@@ -186,10 +188,10 @@ impl App {
         }
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
-        let operators = Operators { started, front: shown, metrics, draining: hears, end, levels };
+        let operators =
+            Operators { started, front: shown, metrics, draining: hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
-        let drain = gateway.drain;
         Ok(Self {
             addresses: addresses.iter().filter_map(Address::net).collect(),
             files,
@@ -201,7 +203,7 @@ impl App {
             end: asked_to_end,
             access_log,
             tasks,
-            drain,
+            drain: gateway.drain,
         })
     }
 

@@ -13,6 +13,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
 use crate::config::spec::{AdminSpec, GatewaySpec};
 use crate::control::Control;
+use crate::control::explain::Setting;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
 
@@ -26,6 +27,8 @@ pub(super) struct Operators {
     pub(super) draining: watch::Receiver<bool>,
     pub(super) end: watch::Sender<bool>,
     pub(super) levels: Option<Levels>,
+    /// What holds for all requests.
+    pub(super) holds: Vec<Setting>,
 }
 
 impl Operators {
@@ -49,7 +52,7 @@ impl Operators {
             front: self.front,
             roster: control.roster(Arc::clone(&self.metrics)),
             metrics: self.metrics,
-            explainer: control.explainer(),
+            explainer: control.explainer(self.holds),
             drainer: control.drainer(),
             live: control.live.clone(),
             certificates: control.certificates.clone(),

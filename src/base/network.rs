@@ -43,6 +43,14 @@ impl Network {
     }
 }
 
+/// A number of whom an address belongs to: one who has a /64 of IPv6 has all of its addresses.
+pub fn owner(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    }
+}
+
 /// Whose connections are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peers {

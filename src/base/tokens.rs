@@ -63,7 +63,11 @@ impl Tokens {
         Self::parse(&fs::read_to_string(path)?)
     }
 
-    fn parse(text: &str) -> Result<Self, TokensError> {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// When what is in it are no tokens.
+    pub fn parse(text: &str) -> Result<Self, TokensError> {
         let lines = text.lines().map(str::trim).zip(1..);
         let tokens = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
         let known: Vec<Digest> =

@@ -1,5 +1,6 @@
 //! Asks the admin API of a running gateway.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use http::header::{AUTHORIZATION, HOST};
-use http::{Request, StatusCode, Uri};
+use http::uri::Authority;
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -26,7 +28,7 @@ use crate::config::spec::Protocol;
 use crate::tls::client::{self, ClientTlsError, SystemRoots};
 
 /// What is shown to an admin API that asks who it is, and whom it trusts.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(super) struct Credentials {
     /// A file with the admin API's token; without it, TENANTRY_ADMIN_TOKEN holds the token
     #[arg(long, value_name = "FILE")]
@@ -43,16 +45,24 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    fn token(&self) -> anyhow::Result<Option<String>> {
-        let Some(path) = &self.token_file else {
-            return Ok(std::env::var(TOKEN).ok().filter(|token| !token.is_empty()));
+    /// What `Authorization` says.
+    fn token(&self) -> anyhow::Result<Option<HeaderValue>> {
+        let text = match &self.token_file {
+            Some(path) => fs::read_to_string(path)
+                .with_context(|| format!("--token-file {} cannot be read", path.display()))?,
+            None => std::env::var(TOKEN).unwrap_or_default(),
         };
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("--token-file {} cannot be read", path.display()))?;
         let mut tokens = text.lines().map(str::trim);
         let token = tokens.find(|line| !line.is_empty() && !line.starts_with('#'));
-        let token = token.with_context(|| format!("--token-file {} is empty", path.display()))?;
-        Ok(Some(token.to_owned()))
+        let token = match (token, &self.token_file) {
+            (Some(token), _) => token,
+            (None, Some(path)) => bail!("--token-file {} is empty", path.display()),
+            (None, None) => return Ok(None),
+        };
+        let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+            .context("the token has characters that no token may have")?;
+        value.set_sensitive(true);
+        Ok(Some(value))
     }
 
     fn tls(&self) -> anyhow::Result<Arc<ClientConfig>> {
@@ -82,6 +92,69 @@ impl Credentials {
     }
 }
 
+/// An admin API, and what is shown to it.
+#[derive(Clone, Debug)]
+pub(super) struct Admin {
+    authority: Authority,
+    /// `None` = its URL asks for no TLS.
+    tls: Option<Arc<ClientConfig>>,
+    token: Option<HeaderValue>,
+}
+
+/// The two ends of a connection's bytes.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+impl Admin {
+    /// The one at this URL. Files are read as they are now.
+    ///
+    /// # Errors
+    /// When it is no URL of one, or a file cannot be used.
+    pub(super) fn new(admin: &Uri, shown: &Credentials) -> anyhow::Result<Self> {
+        let (authority, is_secured) = match (admin.authority(), admin.scheme_str()) {
+            (Some(authority), Some("http")) => (authority.clone(), false),
+            (Some(authority), Some("https")) => (authority.clone(), true),
+            _ => bail!("--admin {admin} is not a URL, as in http://127.0.0.1:9900"),
+        };
+        let tls = is_secured.then(|| shown.tls()).transpose()?;
+        Ok(Self { authority, tls, token: shown.token()? })
+    }
+
+    /// Opens a connection to it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) async fn connect(&self) -> anyhow::Result<Box<dyn Wire>> {
+        let port = self.authority.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
+        let host = self.authority.host().trim_matches(['[', ']']);
+        let stream = TcpStream::connect((host, port)).await?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::try_from(host.to_owned())?;
+        let connector = TlsConnector::from(Arc::clone(tls));
+        Ok(Box::new(connector.connect(name, stream).await.map_err(explained)?))
+    }
+
+    /// A `GET` of this path with its query.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn request(&self, path: &str) -> anyhow::Result<Request<Empty<Bytes>>> {
+        let mut request = Request::get(path).header(HOST, self.authority.as_str());
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        Ok(request.body(Empty::new())?)
+    }
+}
+
+impl fmt::Display for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority)
+    }
+}
+
 /// What the admin API at `admin` answers to `GET path`, within `limit`.
 ///
 /// # Errors
@@ -92,64 +165,19 @@ pub(super) fn get(
     shown: &Credentials,
     limit: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
-    let is_url = matches!(admin.scheme_str(), Some("http" | "https"));
-    if admin.authority().is_none() || !is_url {
-        bail!("--admin {admin} is not a URL, as in http://127.0.0.1:9900");
-    }
-    let token = shown.token()?;
+    let admin = Admin::new(admin, shown)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime
-        .block_on(async { timeout(limit, ask(admin, path, token.as_deref(), shown)).await })
+        .block_on(async { timeout(limit, ask(&admin, path)).await })
         .map_err(|_| anyhow::anyhow!("no answer within {limit:?}"))
         .and_then(|done| done)
         .with_context(|| format!("the admin API at {admin} cannot be asked"))
 }
 
-async fn ask(
-    admin: &Uri,
-    path: &str,
-    token: Option<&str>,
-    shown: &Credentials,
-) -> anyhow::Result<(StatusCode, Bytes)> {
-    let authority = admin.authority().context("the URL has no host")?;
-    let is_secured = admin.scheme_str() == Some("https");
-    let port = authority.port_u16().unwrap_or(if is_secured { 443 } else { 80 });
-    let host = authority.host().trim_matches(['[', ']']);
-    let mut request = Request::get(path).header(HOST, authority.as_str());
-    if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Empty::<Bytes>::new())?;
-    let stream = TcpStream::connect((host, port)).await?;
-    if !is_secured {
-        return exchange(stream, request).await;
-    }
-    let name = ServerName::try_from(host.to_owned())?;
-    let connector = TlsConnector::from(shown.tls()?);
-    exchange(connector.connect(name, stream).await.map_err(explained)?, request).await
-}
-
-/// What to do about the usual reason.
-fn explained(error: io::Error) -> anyhow::Error {
-    let source = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let is_doubt = matches!(source, Some(rustls::Error::InvalidCertificate(_)));
-    let error = anyhow::Error::from(error);
-    if is_doubt {
-        error.context("its certificate is not trusted; name its authority by --ca")
-    } else {
-        error
-    }
-}
-
-async fn exchange<S>(
-    stream: S,
-    request: Request<Empty<Bytes>>,
-) -> anyhow::Result<(StatusCode, Bytes)>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+async fn ask(admin: &Admin, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let request = admin.request(path)?;
+    let stream = TokioIo::new(admin.connect().await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     let exchange = async {
         let (head, body) = sender.send_request(request).await?.into_parts();
         let body =
@@ -162,6 +190,18 @@ where
             || anyhow::anyhow!("the connection was closed"),
             anyhow::Error::from,
         )),
+    }
+}
+
+/// What to do about the usual reason.
+fn explained(error: io::Error) -> anyhow::Error {
+    let source = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let is_doubt = matches!(source, Some(rustls::Error::InvalidCertificate(_)));
+    let error = anyhow::Error::from(error);
+    if is_doubt {
+        error.context("its certificate is not trusted; name its authority by --ca")
+    } else {
+        error
     }
 }
 

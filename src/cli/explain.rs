@@ -52,10 +52,12 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
 }
 
 fn by_files(args: &ExplainArgs) -> anyhow::Result<Explained> {
-    let gateway = config::load_gateway(&args.config)?;
+    let text = config::read_gateway(&args.config)?;
+    let gateway = config::check_gateway(&text)?;
+    let holds = explain::of_gateway(&gateway, Some(&text));
     let files = config::read_routes(&gateway.routes)?;
     let spec = config::check_routes(&files, &Known { balancers: balancer::names() })?;
-    explain::explain(files, spec, &question(args)?).map_err(|faults| {
+    explain::explain(files, spec, &holds, &question(args)?).map_err(|faults| {
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the routes cannot run:\n{}", told.join("\n"))
     })
@@ -143,7 +145,7 @@ fn text(explained: &Explained) -> String {
     }
     for setting in &explained.settings {
         text += &format!(
-            "  {:<20}  {:<34}  {}{}\n",
+            "  {:<37}  {:<34}  {}{}\n",
             setting.key,
             setting.value,
             setting.set_by,

@@ -14,7 +14,6 @@ use crate::app::front::GatewayFile;
 use crate::app::passed::Passed;
 use crate::app::signals::{Signal, Signals};
 use crate::app::{App, Outset, StartError, nofile, service, translate};
-use crate::config;
 use crate::config::spec::GatewaySpec;
 use crate::control::generation::ReloadResult;
 use crate::telemetry::registry::Metrics;
@@ -27,7 +26,7 @@ use super::demo::{Demo, DemoArgs};
 /// # Errors
 /// When the gateway cannot start or a worker is lost.
 pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
-    serve(load(path)?, |_| Ok(()))
+    serve(GatewayFile::read(path)?, |_| Ok(()))
 }
 
 /// Serves the demo until a signal ends it.
@@ -36,7 +35,7 @@ pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
 /// When its parts or the gateway cannot start, or a worker is lost.
 pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let demo = Demo::prepare(args)?;
-    let served = serve(load(demo.config())?, |app| {
+    let served = serve(GatewayFile::read(demo.config())?, |app| {
         let listener = app.addresses().first().copied();
         let (Some(listener), Some(admin)) = (listener, app.admin_address()) else {
             return Ok(());
@@ -52,10 +51,6 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         Ok(other) => other.into(),
         Err(error) => error,
     })
-}
-
-fn load(path: &Path) -> anyhow::Result<GatewayFile> {
-    Ok(GatewayFile { path: path.to_path_buf(), spec: config::load_gateway(path)? })
 }
 
 /// Serves what `file` says until a signal ends it; calls `ready` once it does.

@@ -37,8 +37,16 @@ use spec::{GatewaySpec, RoutesSpec};
 /// # Errors
 /// Everything that is wrong with it; a missing file is one fault.
 pub fn load_gateway(path: &Path) -> Result<GatewaySpec, Problems> {
+    check_gateway(&read_gateway(path)?)
+}
+
+/// Reads `gateway.toml`.
+///
+/// # Errors
+/// When it cannot be read, is no UTF-8 or is too large.
+pub fn read_gateway(path: &Path) -> Result<Files, Problems> {
     let file = files::read_file(path)?;
-    check_gateway(&Files { root: path.to_owned(), files: vec![file] })
+    Ok(Files { root: path.to_owned(), files: vec![file] })
 }
 
 /// Checks the text of `gateway.toml` that was read already.

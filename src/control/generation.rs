@@ -181,7 +181,6 @@ pub enum ReloadResult {
 }
 
 #[cfg(test)]
-#[cfg(test)]
 impl Live {
     /// As if this text were live.
     pub fn with_routes(self, text: &str) -> Self {

@@ -41,7 +41,7 @@ use crate::tls::certificates::Certificates;
 
 use certificates::{Keeper, Presented};
 use drains::Drainer;
-use explain::Explainer;
+use explain::{Explainer, Setting};
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
 use load::in_background;
 use plan::{Numbers, Pools};
@@ -156,8 +156,9 @@ impl Control {
     }
 
     /// Who tells where a request would go.
-    pub fn explainer(&self) -> Explainer {
-        Explainer::new(self.table.clone(), self.live.clone())
+    /// `gateway` is what holds for all requests.
+    pub fn explainer(&self, gateway: Vec<Setting>) -> Explainer {
+        Explainer::new(self.table.clone(), self.live.clone(), gateway)
     }
 
     /// Who lists the tenants that are live.

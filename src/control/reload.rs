@@ -3,6 +3,7 @@
 //! **Invariant:** one task does it, one reload after another, and nothing is started or published
 //! before the whole of the new files has been found good.
 
+use std::cell::LazyCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::base::watch::Watcher;
-use crate::config::{Files, places};
+use crate::config::Files;
+use crate::config::places::Places;
 use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
@@ -273,6 +275,7 @@ impl Reloader {
         for doubt in loaded.doubts.iter().filter(is_new) {
             tracing::warn!("{doubt}");
         }
+        let places = LazyCell::new(|| Places::of(&loaded.files));
         for (id, pool) in &loaded.spec.pools {
             let before = self.applied.as_ref().and_then(|applied| applied.spec.pools.get(id));
             let Some(tls) = &pool.tls else { continue };
@@ -280,7 +283,7 @@ impl Reloader {
                 continue;
             }
             for doubt in doubt::of_pool(tls) {
-                let place = places::place(&loaded.files, &["pools", &id.0, "tls"]);
+                let place = places.place(&loaded.files, &["pools", &id.0, "tls"]);
                 let told = place.problem(doubt.to_string(), doubt.hint().to_owned());
                 tracing::warn!("{}", told.in_one_line());
             }

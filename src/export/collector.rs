@@ -181,14 +181,19 @@ fn reason(headers: &HeaderMap, body: &Bytes) -> String {
         Ok(status) if kind.starts_with(PROTOBUF.as_bytes()) => status.message,
         _ => String::from_utf8_lossy(body).into_owned(),
     };
-    let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    let text = one_line(&text);
     if text.is_empty() { text } else { format!(": {text}") }
+}
+
+/// Words of a collector, as far as they fit in a line of the log, and without what would end it.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// What the specification of OTLP makes of a status.
 fn judge(status: &Status) -> Fault {
     let wished = RpcStatus::decode(status.details()).ok().and_then(|status| status.retry_delay());
-    let why = format!("{:?}: {}", status.code(), status.message());
+    let why = format!("{:?}: {}", status.code(), one_line(status.message()));
     match status.code() {
         Code::ResourceExhausted if wished.is_none() => Fault::Refused(why),
         Code::Cancelled

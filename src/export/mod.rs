@@ -23,7 +23,7 @@ use crate::telemetry::registry::Metrics;
 use crate::telemetry::trace::{Ended, Tracer};
 use crate::tls::client::ClientTlsError;
 
-use collector::{Collector, PROTOBUF};
+use collector::{Collector, PROTOBUF, one_line};
 use fault::Fault;
 use otlp::{ExportRequest, ExportResponse, PartialSuccess};
 use span::Span;
@@ -150,10 +150,12 @@ impl Exporter {
 
     /// A batch of what has ended.
     fn take(&mut self) -> Vec<Span> {
-        let mut spans = Vec::new();
-        while spans.len() < self.batch {
+        let (mut spans, mut bytes) = (Vec::new(), 0);
+        while spans.len() < self.batch && bytes < FULL {
             let Ok(record) = self.ended.queue.try_recv() else { break };
-            spans.extend(span::spans(&record, &self.desk.mask));
+            let more = span::spans(&record, &self.desk.mask);
+            bytes += more.iter().map(Span::size).sum::<usize>();
+            spans.extend(more);
         }
         spans
     }
@@ -240,7 +242,7 @@ impl Desk {
         self.metrics.add(&metrics::TRACE_SPANS, &[EXPORTED], count - rejected);
         self.metrics.add(&metrics::TRACE_SPANS, &[REJECTED], rejected);
         if rejected > 0 && !self.failing {
-            let why = said.error_message;
+            let why = one_line(&said.error_message);
             tracing::warn!(collector, rejected, why, "the collector rejects spans");
         } else if rejected == 0 && self.failing {
             tracing::info!(collector, "traces are exported again");
@@ -279,6 +281,9 @@ const QUEUE_FULL: &str = "queue_full";
 const REJECTED: &str = "rejected";
 const OK: &str = "ok";
 
+/// 2 MiB: half of what servers of gRPC take by default, so that what clients write in their heads
+/// cannot make a batch that is refused. The last exchange of a batch may go beyond it.
+const FULL: usize = 2 << 20;
 /// 5 tries: some 15 s, as long as a collector takes to start anew.
 const TRIES: u32 = 5;
 /// 30 s: younger spans wait behind these, and fill the queue.

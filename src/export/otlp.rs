@@ -1,6 +1,7 @@
 //! OTLP: the messages of `opentelemetry/proto/collector/trace/v1`, as far as they are used. Their
 //! numbers are frozen; unknown ones of an answer are passed over.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use prost::Message;
@@ -173,9 +174,15 @@ fn wire(span: Span) -> WireSpan {
             .map(|(key, value)| key_value(key.to_owned(), value))
             .collect(),
         events: span.answered.map(event).into_iter().collect(),
-        status: span.error.map(|error| Status { message: error.into_owned(), code: ERROR }),
+        status: span.error.map(|error| Status { message: said_by(error), code: ERROR }),
         flags: SAMPLED | remote,
     }
+}
+
+/// What a status says besides the attributes: the conventions leave out what is a status of HTTP.
+fn said_by(error: Cow<'static, str>) -> String {
+    let is_status = error.bytes().all(|byte| byte.is_ascii_digit());
+    if is_status { String::new() } else { error.into_owned() }
 }
 
 fn key_value(key: String, value: Value) -> KeyValue {
@@ -229,7 +236,7 @@ impl RpcStatus {
 }
 
 /// The conventions that the attributes follow.
-const SCHEMA: &str = "https://opentelemetry.io/schemas/1.27.0";
+const SCHEMA: &str = "https://opentelemetry.io/schemas/1.44.0";
 const ERROR: i32 = 2;
 const SAMPLED: u32 = 1;
 const PARENT_IS_KNOWN: u32 = 0x100;

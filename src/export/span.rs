@@ -41,6 +41,19 @@ pub(super) struct Span {
     pub(super) remote: Option<SocketAddr>,
 }
 
+impl Span {
+    /// About how many bytes it has on the wire.
+    pub(super) fn size(&self) -> usize {
+        let text = |value: &Value| match value {
+            Value::Text(text) => text.len(),
+            Value::Number(_) => 0,
+        };
+        let own = |(name, value): &(&str, Value)| name.len() + text(value) + ATTRIBUTE;
+        let attributes: usize = self.attributes.iter().map(own).sum();
+        SPAN + self.name.len() + self.state.len() + attributes
+    }
+}
+
 /// Which side of a request a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -66,7 +79,7 @@ pub(super) fn spans(record: &Record, mask: &Mask) -> Vec<Span> {
     let mut spans = vec![of.exchange(mask)];
     for (number, attempt) in (1..).zip(&trace.attempts) {
         spans.push(of.queue(attempt));
-        spans.push(of.attempt(number, attempt));
+        spans.push(of.attempt(number, attempt, mask));
         spans.extend(attempt.dial.map(|dial| of.connect(attempt, dial)));
     }
     spans
@@ -160,7 +173,7 @@ impl Of<'_> {
         }
     }
 
-    fn attempt(&self, number: u64, attempt: &Attempt) -> Span {
+    fn attempt(&self, number: u64, attempt: &Attempt, mask: &Mask) -> Span {
         let Self { record, trace } = self;
         let end = attempt.ended.unwrap_or(record.started + record.duration);
         let error = match (attempt.error, attempt.status) {
@@ -171,6 +184,7 @@ impl Of<'_> {
         };
         let mut all = Attributes(Vec::with_capacity(12));
         all.text("http.request.method", method(&record.method));
+        all.text("url.full", &mask.target(&attempt.url));
         all.peer(&attempt.address, ["server.address", "server.port"]);
         all.number("http.response.status_code", attempt.status.map(u64::from));
         all.number("http.request.resend_count", Some(number - 1).filter(|count| *count > 0));
@@ -297,8 +311,12 @@ fn cut(value: &str) -> &str {
 
 const OTHER: &str = "_OTHER";
 
-/// 1 KiB of each text: 2,048 spans of the longest texts stay below the 4 MiB that servers of gRPC take
-/// by default, and a client cannot fill a collector by long targets.
+/// Of a span: its numbers, times and flags, and the tags of all fields.
+const SPAN: usize = 120;
+/// Of an attribute: the tags and lengths of its fields, or its number.
+const ATTRIBUTE: usize = 16;
+
+/// 1 KiB of each text: a client cannot fill a collector by long targets.
 const LONGEST: usize = 1024;
 
 #[cfg(test)]

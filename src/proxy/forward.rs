@@ -231,7 +231,9 @@ impl<'e, 'p> Trial<'e, 'p> {
         let effort = self.effort;
         let started = if made == 1 { visit.started() } else { effort.worker.clock.now() };
         let began = visit.is_followed().then(Instant::now);
-        let span = spans::begin(visit, self.picked.endpoint(), last);
+        let scheme = if effort.pool.spec.tls.is_some() { "https" } else { "http" };
+        let asked = (scheme, &outgoing.head.uri);
+        let span = spans::begin(visit, self.picked.endpoint(), last, asked);
         outgoing.tell(visit.traced(), span.as_ref().map(|span| span.span));
         let dial = Cell::new(None);
         let bounds = Bounds {

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use crate::base::network::owner;
+
 use super::pleas::Pleas;
 
 /// How many connections are open.
@@ -97,7 +99,7 @@ impl Headcount {
 
     /// Counts a connection of a client that has fewer than `most`.
     pub(super) fn share(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Share> {
-        let client = client(address);
+        let client = owner(address);
         let mut counts = self.counts(client);
         let count = counts.entry(client).or_insert(0);
         if *count >= most {
@@ -145,14 +147,6 @@ impl Drop for Share {
                 }
             }
         }
-    }
-}
-
-/// Whom an address belongs to: one who has a /64 of IPv6 has all of its addresses.
-fn client(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
     }
 }
 

@@ -18,6 +18,11 @@ pub struct Split {
 }
 
 impl Split {
+    /// The pools that have a share.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.below.iter().map(|(_, pool)| pool).chain([&self.last])
+    }
+
     /// A split over pools and weights; `None` when no weight is above 0.
     pub fn new(pools: Vec<(Arc<Pool>, u32)>, by: SplitBy) -> Option<Self> {
         let mut total = 0u64;

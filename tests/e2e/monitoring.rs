@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::world::gateway::Gateway;
@@ -216,6 +216,14 @@ fn the_dashboard_is_made_as_grafana_wants_it() {
     let dashboard = dashboard();
     let keys = ["uid", "title", "tags", "schemaVersion", "templating", "time", "panels"];
     assert!(keys.iter().all(|key| !dashboard[*key].is_null()), "{keys:?}");
+    // It is imported as a new one, into any Grafana: an id is of one installation alone.
+    assert!(dashboard["id"].is_null() && dashboard["__inputs"].is_null());
+    let mut sources = BTreeSet::new();
+    each_source(&dashboard, &mut |source| sources.extend([source.to_string()]));
+    let grafana = json!({ "type": "grafana", "uid": "-- Grafana --" });
+    let chosen = json!({ "type": "prometheus", "uid": "${datasource}" });
+    assert_eq!(sources, BTreeSet::from([grafana.to_string(), chosen.to_string()]));
+    each_variable_is_there_and_asks_for_what_is_there(&dashboard);
     let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
     for panel in dashboard["panels"].as_array().expect("panels") {
         let title = text(&panel["title"]);
@@ -239,6 +247,48 @@ fn the_dashboard_is_made_as_grafana_wants_it() {
         assert!(!targets.is_empty() && names.len() == targets.len(), "{title}: its queries");
         for part in targets.iter().chain([panel]) {
             assert_eq!(part["datasource"]["uid"], "${datasource}", "{title}");
+        }
+    }
+}
+
+/// Calls `tell` with every data source that is named.
+fn each_source(part: &Value, tell: &mut impl FnMut(&Value)) {
+    let parts = part.as_object().into_iter().flatten();
+    for (name, value) in parts {
+        if name == "datasource" {
+            tell(value);
+        }
+        each_source(value, tell);
+    }
+    part.as_array().into_iter().flatten().for_each(|part| each_source(part, tell));
+}
+
+/// The variables that Grafana fills: the metric and the label that each asks for.
+fn variables(dashboard: &Value) -> BTreeMap<String, Option<(String, String)>> {
+    let variables = dashboard["templating"]["list"].as_array().expect("variables").iter();
+    let asked = |variable: &Value| {
+        let query = variable["query"]["query"].as_str()?;
+        let inside = query.strip_prefix("label_values(")?.strip_suffix(')')?;
+        let (metric, label) = inside.rsplit_once(", ")?;
+        Some((metric.to_owned(), label.to_owned()))
+    };
+    variables.map(|variable| (text(&variable["name"]), asked(variable))).collect()
+}
+
+fn each_variable_is_there_and_asks_for_what_is_there(dashboard: &Value) {
+    let variables = variables(dashboard);
+    assert_eq!(variables["datasource"], None);
+    for (name, asked) in variables.iter().filter(|(name, _)| *name != "datasource") {
+        let (metric, label) = asked.as_ref().unwrap_or_else(|| panic!("{name} asks for nothing"));
+        let wrong = unknown(&format!("sum by ({label}) ({metric})"), &BTreeMap::new());
+        assert_eq!(wrong, [""; 0], "{name}");
+    }
+    let known = |name: &str| variables.contains_key(name) || name == "__rate_interval";
+    for (title, expr) in asked_by_panels(dashboard) {
+        for used in expr.split('$').skip(1) {
+            let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let name: String = used.chars().take_while(|c| is_word(*c)).collect();
+            assert!(known(&name), "{title}: there is no variable {name}");
         }
     }
 }
@@ -384,6 +434,13 @@ fn every_panel_gets_an_answer(prometheus: &Prometheus) {
         if answer["data"]["result"].get(0).is_none() {
             silent.push(title.as_str());
         }
+    }
+    for (name, asked) in variables(&dashboard()) {
+        let Some((metric, label)) = asked else { continue };
+        let url = format!("/api/v1/label/{label}/values");
+        let metric = format!("match[]={metric}");
+        let answer = prometheus.get(&url, &["--get", "--data-urlencode", &metric]).json();
+        assert!(answer["data"].get(0).is_some(), "{name} has nothing to choose: {answer}");
     }
     // No trouble, no certificates: those panels are rightly empty.
     assert!(silent.len() * 3 < panels.len(), "{silent:?} of {}", panels.len());

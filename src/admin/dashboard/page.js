@@ -91,7 +91,7 @@
       const answer = await fetch("api/v1/events?" + query, {
         headers: token ? { authorization: "Bearer " + token } : {}, signal: own.signal, cache: "no-store",
       });
-      if (answer.status === 401 || answer.status === 403 && token) return ask(Boolean(token));
+      if (answer.status === 401) return ask(Boolean(token));
       if (!answer.ok) throw new Error(await answer.json().then((problem) => problem.detail, () => "status " + answer.status));
       $("sign-in").hidden = true;
       await read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
@@ -218,7 +218,7 @@
   };
   const showTotal = (total) => {
     trio(tiles, total, keep("total", total.chart), total.rates_over_seconds);
-    tiles.Open(whole(total.in_flight), "in flight", whole(total.connections) + " connections · own answers " + number(total.own_answers_per_second) + "/s", null);
+    tiles.Open(whole(total.in_flight), "in flight", whole(total.connections) + (total.connections === 1 ? " connection" : " connections") + " · own answers " + number(total.own_answers_per_second) + "/s", null);
   };
 
   // A list keeps its rows: what has the focus or is open stays so. Its order rests while somebody
@@ -243,12 +243,13 @@
     };
   };
   const cells = (node) => {
-    const [name, title, badge, below, chart] = [make("span", "name"), make("b"), make("span", "badge"), make("small"), drawing()];
+    const [name, title, words, badge, below, chart] = [make("span", "name"), make("b"), make("span", "words"), make("span", "badge"), make("small"), drawing()];
     const [requests, errors, latency] = [make("span", "number"), make("span", "number"), make("span", "number")];
+    title.append(words, badge);
     name.append(title, below);
     node.append(name, chart, requests, errors, latency);
     return (text, tag, kind, under, item, history) => {
-      if (title.firstChild?.data !== text) title.replaceChildren(text, badge);
+      say(words, text);
       say(badge, tag);
       badge.className = "badge " + kind;
       say(below, under);
@@ -293,7 +294,7 @@
   };
 
   // Out, or about to be: nobody should have to open a list to see it.
-  const isOut = (endpoint) => ["down", "ejected", "pending"].includes(endpoint.state) || endpoint.failures >= 3;
+  const isOut = (endpoint) => ["down", "ejected", "pending", "drained"].includes(endpoint.state) || endpoint.failures >= 3;
   const endpointLine = (endpoint) => {
     const item = make("li");
     item.append(make("span", "dot " + (isOut(endpoint) && endpoint.failures ? "failing " : "") + endpoint.state), make("b", "", endpoint.address), " " + endpoint.state);

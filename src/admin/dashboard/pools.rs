@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::generation::{Live, LivePool, SourceResult, SourceStatus};
 use crate::control::roster::{Known, Page};
+use crate::model::drains::{self, Drained};
 use crate::model::endpoint::{self, Health};
 use crate::model::members::Member;
 use crate::telemetry::recent::{Chart, Rates, Sort};
@@ -59,7 +60,7 @@ pub struct Row {
 pub struct Endpoint {
     /// Where it listens.
     pub address: String,
-    /// `up`, `unchecked`, `pending`, `down` or `ejected`.
+    /// `up`, `unchecked`, `pending`, `down`, `ejected` or `drained`.
     pub state: String,
     /// Why it may not be picked.
     pub reason: Option<String>,
@@ -182,7 +183,7 @@ fn matches(pool: &LivePool, search: &str) -> bool {
 fn row(pool: &LivePool, standing: &Standing, metrics: &Metrics, chart: bool) -> Row {
     let (rates, chart) = metrics
         .recent(|recent| (recent.pool(pool.slot), chart.then(|| recent.pool_chart(pool.slot))));
-    let set = pool.members.load();
+    let (set, drains) = (pool.members.load(), pool.members.drains().load());
     let mut members: Vec<&Member> = set.all.iter().collect();
     members.sort_by_key(|member| member.endpoint.is_eligible());
     Row {
@@ -192,14 +193,18 @@ fn row(pool: &LivePool, standing: &Standing, metrics: &Metrics, chart: bool) -> 
         ineligible: standing.ineligible,
         rates,
         chart,
-        endpoints: members.into_iter().take(ENDPOINTS).map(endpoint).collect(),
+        endpoints: members
+            .into_iter()
+            .take(ENDPOINTS)
+            .map(|member| endpoint(member, &drains))
+            .collect(),
         sources: pool.sources.iter().map(source).collect(),
     }
 }
 
-fn endpoint(member: &Member) -> Endpoint {
+fn endpoint(member: &Member, drains: &drains::ByAddress) -> Endpoint {
     let endpoint = &member.endpoint;
-    let (state, reason) = judged(endpoint);
+    let (state, reason) = judged(endpoint, drains.get(&endpoint.address));
     Endpoint {
         address: endpoint.label.to_string(),
         state: state.to_owned(),
@@ -210,7 +215,14 @@ fn endpoint(member: &Member) -> Endpoint {
     }
 }
 
-fn judged(endpoint: &endpoint::Endpoint) -> (&'static str, Option<String>) {
+fn judged(
+    endpoint: &endpoint::Endpoint,
+    drained: Option<&Drained>,
+) -> (&'static str, Option<String>) {
+    if let Some(Drained { reason, .. }) = drained {
+        let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        return ("drained", Some(format!("an operator keeps it out{why}")));
+    }
     let checked = endpoint.reason().map(|reason| reason.to_string());
     match (endpoint.health(), endpoint.ejected_for()) {
         (Health::Down, _) => ("down", checked.or_else(|| Some("its checks fail".to_owned()))),

@@ -41,9 +41,13 @@ pub(in crate::admin) enum Refused {
     Ending,
 }
 
-/// What a watcher reads: one event a frame, until the sender is gone.
+/// What a watcher reads: one event a frame, until the sender is gone. Its place is free as soon as it
+/// reads no more, however long the next picture is off.
 #[derive(Debug)]
-pub(in crate::admin) struct Stream(mpsc::Receiver<Bytes>);
+pub(in crate::admin) struct Stream {
+    events: mpsc::Receiver<Bytes>,
+    _room: OwnedSemaphorePermit,
+}
 
 impl Body for Stream {
     type Data = Bytes;
@@ -53,7 +57,7 @@ impl Body for Stream {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
+        self.events.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
     }
 }
 
@@ -68,7 +72,6 @@ struct Watcher {
     /// How many points the charts had that were sent last.
     points: Option<u64>,
     stream: mpsc::Sender<Bytes>,
-    _room: OwnedSemaphorePermit,
 }
 
 impl Watchers {
@@ -84,9 +87,13 @@ impl Watchers {
         let (stream, events) = mpsc::channel(UNREAD);
         let due = Instant::now();
         let until = due + LONGEST;
-        let watcher = Watcher { ask, every, due, until, points: None, stream, _room: room };
-        self.arrivals.try_send(watcher).map_err(|_| Refused::Ending)?;
-        Ok(Stream(events))
+        let watcher = Watcher { ask, every, due, until, points: None, stream };
+        self.arrivals.try_send(watcher).map_err(|error| match error {
+            // While a picture is made, many may have come and gone.
+            TrySendError::Full(_) => Refused::Full,
+            TrySendError::Closed(_) => Refused::Ending,
+        })?;
+        Ok(Stream { events, _room: room })
     }
 }
 

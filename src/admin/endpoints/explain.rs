@@ -6,7 +6,6 @@ use axum::routing::get;
 use axum::{Json, extract};
 use http::{Method, StatusCode, Uri};
 use schemars::JsonSchema;
-use tokio::task::spawn_blocking;
 
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
@@ -53,18 +52,15 @@ async fn explain(
         Ok(question) => question,
         Err(what) => return reply::problem(StatusCode::BAD_REQUEST, "bad-question", what),
     };
-    // The files of a hundred thousand tenants take a while to read through.
-    match spawn_blocking(move || state.explainer.explain(&question)).await {
-        Ok(Some(explained)) => Json(explained).into_response(),
-        Ok(None) => {
+    // Who asks first has the files of a generation read through.
+    reply::in_background(move || match state.explainer.explain(&question) {
+        Some(explained) => Json(explained).into_response(),
+        None => {
             let what = "no table is live yet".to_owned();
             reply::problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", what)
         }
-        Err(error) => {
-            let what = format!("the explanation failed, which is a bug: {error}");
-            reply::problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", what)
-        }
-    }
+    })
+    .await
 }
 
 /// The question that the query asks: `method`, `target`, `tenant`, and any number of `header`.

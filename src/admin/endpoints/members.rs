@@ -11,7 +11,7 @@ use http::StatusCode;
 use crate::admin::asked::{Asked, Page, bad_query};
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
-use crate::control::generation::LivePool;
+use crate::control::generation::{Live, LivePool};
 use crate::model::drains;
 use crate::model::endpoint::Health;
 use crate::model::members;
@@ -134,11 +134,15 @@ async fn list(
     extract::State(state): extract::State<State>,
     Asked(wanted): Asked<Wanted>,
 ) -> Response {
+    let live = state.live.load();
+    reply::in_background(move || listed(&live, wanted)).await
+}
+
+fn listed(live: &Live, wanted: Wanted) -> Response {
     let page = match Page::new(wanted.limit, wanted.after) {
         Ok(page) => page,
         Err(why) => return bad_query(&why),
     };
-    let live = state.live.load();
     let pools: Vec<&LivePool> = match &wanted.pool {
         None => live.pools.iter().collect(),
         Some(name) => match live.pools.iter().find(|pool| pool.name.as_ref() == name) {

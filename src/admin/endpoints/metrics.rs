@@ -24,12 +24,11 @@ fn operations(_: &mut Schemas) -> Vec<Operation> {
 
 async fn metrics(extract::State(state): extract::State<State>) -> Response {
     let metrics = Arc::clone(&state.metrics);
-    // With many tenants this takes a while: on a thread that nobody waits for.
-    match tokio::task::spawn_blocking(move || metrics.render()).await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Ok(Err(error)) => broken(error.to_string()),
+    reply::in_background(move || match metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => broken(error.to_string()),
-    }
+    })
+    .await
 }
 
 fn broken(error: String) -> Response {

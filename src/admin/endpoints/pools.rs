@@ -1,5 +1,6 @@
 //! The pools: their members, how they are, and where they come from.
 
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, extract};
 use http::StatusCode;
@@ -40,8 +41,10 @@ struct Source {
     error: Option<String>,
 }
 
-async fn pools(extract::State(state): extract::State<State>) -> Json<Vec<Pool>> {
-    Json(state.live.load().pools.iter().map(pool).collect())
+async fn pools(extract::State(state): extract::State<State>) -> Response {
+    let live = state.live.load();
+    let list = move || Json(live.pools.iter().map(pool).collect::<Vec<_>>()).into_response();
+    reply::in_background(list).await
 }
 
 fn pool(pool: &LivePool) -> Pool {

@@ -11,6 +11,7 @@ use crate::admin::asked::{Asked, Page, bad_query};
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
 use crate::config::spec::{ActionSpec, HostSpec, SplitBy, TenantSpec, TenantState, ValueSpec};
+use crate::control::generation::Live;
 use crate::routing::explain::{self, Placed};
 
 use super::Endpoint;
@@ -143,6 +144,10 @@ async fn list(
     Asked(wanted): Asked<Wanted>,
 ) -> Response {
     let live = state.live.load();
+    reply::in_background(move || listed(&live, wanted)).await
+}
+
+fn listed(live: &Live, wanted: Wanted) -> Response {
     let Some(spec) = live.spec() else {
         let what = "no routes are live yet".to_owned();
         return reply::problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", what);
@@ -152,7 +157,7 @@ async fn list(
         Err(why) => return bad_query(&why),
     };
     let (mut tenant, by_place) =
-        (None, |Placed { of, index, .. }: &Placed<'_>| format!("{of} {index:08}"));
+        (None, |Placed { of, index, .. }: &Placed<'_>| format!("{of}\t{index:08}"));
     let (routes, next) = match (wanted.tenant.as_deref(), wanted.set.as_deref()) {
         (Some(id), set) => {
             let Some(found) = spec.tenants.get(id) else { return unknown("tenant", id) };

@@ -8,7 +8,6 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
-use tokio::task::spawn_blocking;
 
 use crate::admin::asked::{Asked, bad_query};
 use crate::admin::openapi::{Operation, Schemas};
@@ -82,26 +81,25 @@ async fn tenants(
         after: listing.after,
         charts: listing.charts.unwrap_or(false),
     };
-    match spawn_blocking(move || state.roster.page(&wanted)).await {
-        Ok(Some(page)) => Json(page).into_response(),
-        Ok(None) => not_ready(),
-        Err(error) => failed(&error.to_string()),
-    }
+    reply::in_background(move || match state.roster.page(&wanted) {
+        Some(page) => Json(page).into_response(),
+        None => not_ready(),
+    })
+    .await
 }
 
 async fn tenant(extract::State(state): extract::State<State>, Path(id): Path<String>) -> Response {
-    let asked = id.clone();
-    match spawn_blocking(move || state.roster.find(&asked)).await {
-        Ok(Some(tenant)) => Json(tenant).into_response(),
-        Ok(None) => {
+    reply::in_background(move || match state.roster.find(&id) {
+        Some(tenant) => Json(tenant).into_response(),
+        None => {
             let what = match TenantId::check(id.as_bytes()) {
                 Ok(_) => format!("there is no tenant {id:?}; /api/v1/tenants lists them"),
                 Err(error) => format!("{id:?} names no tenant: it {error}"),
             };
             reply::problem(StatusCode::NOT_FOUND, "unknown-tenant", what)
         }
-        Err(error) => failed(&error.to_string()),
-    }
+    })
+    .await
 }
 
 /// What is searched for.
@@ -129,11 +127,6 @@ where
 fn not_ready() -> Response {
     let what = "no table is live yet".to_owned();
     reply::problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", what)
-}
-
-fn failed(error: &str) -> Response {
-    let what = format!("the list failed, which is a bug: {error}");
-    reply::problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", what)
 }
 
 /// Tenants of a page where nothing else is asked for.

@@ -32,7 +32,7 @@ use crate::tls::expiry::{Expiry, Role};
 use super::access::Access;
 use super::connections::{self, LIMITS, Limits};
 use super::dashboard::picture::Ask;
-use super::dashboard::watchers::{self, Watchers};
+use super::dashboard::watchers::{self, Refused, WATCHERS, Watchers};
 use super::guard::Reach;
 use super::{About, Listener, State, serve_as};
 
@@ -105,7 +105,7 @@ impl World {
                 ..super::Front::default()
             })),
             metrics: Arc::clone(&metrics),
-            explainer: Explainer::new(Snapshot::new(Arc::new(nothing())), live.clone()),
+            explainer: Explainer::new(Snapshot::new(Arc::new(nothing())), live.clone(), Vec::new()),
             drainer: Drainer::new(live.clone()),
             roster: Roster::new(
                 Snapshot::new(Arc::new(nothing())),
@@ -559,15 +559,7 @@ async fn a_watcher_that_reads_nothing_is_dropped_and_one_that_reads_stays() {
     let (watchers, arrivals) = Watchers::new();
     let state = world.state.clone();
     world.tasks.spawn(move |stop| watchers::run(state, arrivals, stop));
-    let tenants = Wanted {
-        search: String::new(),
-        state: None,
-        sort: Sort::Requests,
-        limit: 1,
-        after: None,
-        charts: false,
-    };
-    let ask = Ask { tenants, tenant: None };
+    let ask = ask();
     let often = Duration::from_millis(1);
     let reads_nothing = watchers.watch(ask.clone(), often).unwrap();
     let mut reads = watchers.watch(ask, often).unwrap();
@@ -581,4 +573,37 @@ async fn a_watcher_that_reads_nothing_is_dropped_and_one_that_reads_stays() {
     let left: Vec<_> = reads_nothing.collect().await.unwrap().to_bytes().to_vec();
     let events = String::from_utf8(left).unwrap();
     assert_eq!(events.matches("event: picture").count(), 8, "what waited is still there");
+}
+
+#[tokio::test]
+async fn who_watches_no_more_makes_room_at_once() {
+    let mut world = World::start().await;
+    let (watchers, arrivals) = Watchers::new();
+    let state = world.state.clone();
+    world.tasks.spawn(move |stop| watchers::run(state, arrivals, stop));
+    let seldom = Duration::from_secs(15);
+    let mut watching = Vec::new();
+    for _ in 0..WATCHERS {
+        let mut stream = watchers.watch(ask(), seldom).unwrap();
+        stream.frame().await.unwrap().unwrap();
+        watching.push(stream);
+    }
+    assert_eq!(watchers.watch(ask(), seldom).unwrap_err(), Refused::Full);
+
+    watching.pop();
+
+    watchers.watch(ask(), seldom).unwrap();
+}
+
+/// One tenant.
+fn ask() -> Ask {
+    let tenants = Wanted {
+        search: String::new(),
+        state: None,
+        sort: Sort::Requests,
+        limit: 1,
+        after: None,
+        charts: false,
+    };
+    Ask { tenants, tenant: None }
 }

@@ -58,6 +58,40 @@ async fn a_token_lets_in_and_a_wrong_one_is_told_and_counted() {
 
 /// The browser would ask for a name and a password, over the page's own form.
 #[tokio::test]
+async fn who_shows_many_wrong_tokens_is_told_to_wait_and_probes_are_answered() {
+    let (world, _folder) = guarded(false).await;
+    let path = "/api/v1/status";
+    for _ in 0..10 {
+        assert_eq!(with_token(&world, path, "Bearer 0000000000000000").await.status, 401);
+    }
+
+    let limited = with_token(&world, path, "Bearer 0000000000000000").await;
+    let right = with_token(&world, path, &format!("Bearer {TOKEN}")).await;
+
+    assert_eq!(limited.problem()["type"], "urn:tenantry:admin:too-many-wrong-tokens");
+    assert!(limited.head.contains("\r\nretry-after: "), "{}", limited.head);
+    assert_eq!((limited.status, right.status), (429, 429), "what is right is not told either");
+    assert_eq!(world.get("/healthz").await.status, 200);
+    assert_eq!(world.get(path).await.status, 401, "who shows none is told how to come in");
+    let limited = "tenantry_admin_refused_total{reason=\"limited\"}";
+    assert!(world.state.metrics.render().unwrap().contains(&format!("{limited} 2\n")));
+}
+
+#[tokio::test]
+async fn who_was_let_in_is_not_locked_out_by_others_at_the_same_address() {
+    let (world, _folder) = guarded(false).await;
+    let path = "/api/v1/status";
+    let operator = format!("Bearer {TOKEN}");
+    assert_eq!(with_token(&world, path, &operator).await.status, 200);
+    for _ in 0..11 {
+        with_token(&world, path, "Bearer 0000000000000000").await;
+    }
+
+    assert_eq!(with_token(&world, path, "Bearer 0000000000000000").await.status, 429);
+    assert_eq!(with_token(&world, path, &operator).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_script_is_not_asked_for_a_password() {
     let (world, _folder) = guarded(false).await;
     let ask = async |fields: &str| {
@@ -134,7 +168,7 @@ async fn routes_are_told_in_the_order_in_which_they_are_asked() {
         let page = world.get(&format!("/api/v1/routes?limit=1{after}")).await.json();
         all.extend(names(&page));
         let Some(next) = page["next"].as_str() else { break };
-        after = format!("&after={}", next.replace(' ', "%20"));
+        after = format!("&after={}", next.replace('\t', "%09"));
     }
     assert_eq!(all.len(), 3, "{all:?}");
 

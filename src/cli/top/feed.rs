@@ -1,23 +1,19 @@
 //! The stream of pictures: opened, read, and opened again when it ends.
 
-use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http::header::{AUTHORIZATION, HOST};
-use http::uri::Authority;
-use http::{HeaderValue, Request, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::admin::dashboard::picture::Picture;
-use crate::cli::asking;
+use crate::cli::asking::{self, Admin, Credentials};
 use crate::control::roster::State;
 use crate::telemetry::recent::Sort;
 
@@ -42,26 +38,20 @@ pub(super) enum Update {
 /// Who is asked.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
-    authority: Authority,
-    token: Option<HeaderValue>,
+    admin: Uri,
+    shown: Credentials,
+    /// As messages name it.
+    pub(super) name: String,
 }
 
 impl Source {
     /// The admin API at this URL.
     ///
     /// # Errors
-    /// When it is no URL of one.
-    pub(super) fn new(admin: Uri, token: Option<HeaderValue>) -> anyhow::Result<Self> {
-        match (admin.scheme_str(), admin.authority()) {
-            (Some("http"), Some(authority)) => Ok(Self { authority: authority.clone(), token }),
-            _ => bail!("--admin {admin} is not a URL, as in http://127.0.0.1:9900"),
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+    /// When it is no URL of one, or a file that is to be shown cannot be used.
+    pub(super) fn new(admin: Uri, shown: Credentials) -> anyhow::Result<Self> {
+        let name = Admin::new(&admin, &shown)?.to_string();
+        Ok(Self { admin, shown, name })
     }
 }
 
@@ -104,7 +94,7 @@ pub(super) async fn first(source: &Source, query: &Query) -> anyhow::Result<Pict
     first
         .map_err(|_| anyhow::anyhow!("no answer within {PATIENCE:?}"))
         .and_then(|done| done)
-        .with_context(|| format!("the admin API at {source} cannot be asked"))
+        .with_context(|| format!("the admin API at {} cannot be asked", source.name))
 }
 
 /// Tells what is heard, for ever. What is wished for anew is asked for at once.
@@ -167,7 +157,8 @@ async fn read(source: &Source, query: &Query, news: &mpsc::Sender<Update>) -> Lo
 
 /// An open stream.
 struct Stream {
-    connection: Pin<Box<http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>>>,
+    /// What moves the bytes.
+    connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
     /// Kept: a connection whose sender is gone is closed.
     _sender: http1::SendRequest<Empty<Bytes>>,
     body: Incoming,
@@ -178,17 +169,14 @@ struct Stream {
 
 impl Stream {
     async fn open(source: &Source, query: &Query) -> anyhow::Result<Self> {
-        let authority = &source.authority;
-        let host = authority.host().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // What is shown is read anew each time: tokens and certificates are renewed.
+        let admin = Admin::new(&source.admin, &source.shown)?;
+        let request = admin.request(&query.path())?;
+        let stream = TokioIo::new(admin.connect().await?);
+        let (mut sender, connection) = http1::handshake(stream).await?;
         let mut connection = Box::pin(connection);
-        let mut request = Request::get(query.path()).header(HOST, authority.as_str());
-        if let Some(token) = &source.token {
-            request = request.header(AUTHORIZATION, token);
-        }
         let answer = tokio::select! {
-            answer = sender.send_request(request.body(Empty::new())?) => answer?,
+            answer = sender.send_request(request) => answer?,
             ended = connection.as_mut() => {
                 ended?;
                 bail!("the connection was closed");
@@ -207,8 +195,8 @@ impl Stream {
             _ = self.connection.as_mut() => Bytes::new(),
         };
         match (status, asking::detail(&body)) {
-            (StatusCode::UNAUTHORIZED, _) => anyhow::anyhow!(
-                "it wants a token: give one by --token-file or TENANTRY_ADMIN_TOKEN"
+            (StatusCode::UNAUTHORIZED, detail) => anyhow::anyhow!(
+                "it does not let in: {detail}; see --token-file, TENANTRY_ADMIN_TOKEN and --cert"
             ),
             (StatusCode::NOT_FOUND, _) => {
                 anyhow::anyhow!("it has no /api/v1/events: it is no Tenantry, or an older one")

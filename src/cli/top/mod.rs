@@ -6,12 +6,11 @@ mod screen;
 mod table;
 
 use std::io::{IsTerminal, stdout};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use http::{HeaderValue, Uri};
+use http::Uri;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event;
 use tokio::runtime::Builder;
@@ -19,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::cli::asking::Credentials;
 use crate::telemetry::recent::Sort;
 
 use feed::{Query, Source, Update};
@@ -30,9 +30,8 @@ pub(super) struct TopArgs {
     /// Where the admin API is
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9900")]
     admin: Uri,
-    /// A file with the admin API's token; else the variable TENANTRY_ADMIN_TOKEN
-    #[arg(long, value_name = "PATH")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Print one table and end
     #[arg(long)]
     once: bool,
@@ -77,7 +76,7 @@ impl From<Order> for Sort {
 /// # Errors
 /// When there is no terminal, or nobody answers to `--once`.
 pub(super) fn top(args: &TopArgs) -> anyhow::Result<Option<String>> {
-    let source = Source::new(args.admin.clone(), token(args)?)?;
+    let source = Source::new(args.admin.clone(), args.credentials.clone())?;
     let query = Query {
         search: args.search.clone(),
         sort: args.sort.into(),
@@ -102,21 +101,6 @@ pub(super) fn top(args: &TopArgs) -> anyhow::Result<Option<String>> {
     Ok(None)
 }
 
-fn token(args: &TopArgs) -> anyhow::Result<Option<HeaderValue>> {
-    let token = match &args.token_file {
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the token in {}", path.display()))?,
-        None => std::env::var("TENANTRY_ADMIN_TOKEN").unwrap_or_default(),
-    };
-    if token.trim().is_empty() {
-        return Ok(None);
-    }
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
-        .context("the token has characters that no token may have")?;
-    value.set_sensitive(true);
-    Ok(Some(value))
-}
-
 async fn show(
     terminal: &mut DefaultTerminal,
     source: Source,
@@ -124,7 +108,7 @@ async fn show(
     signals: Signals,
 ) -> anyhow::Result<()> {
     let (news, mut updates) = mpsc::channel(1);
-    let screen = Screen::new(source.to_string(), query.clone());
+    let screen = Screen::new(source.name.clone(), query.clone());
     let (wish, wished) = watch::channel(query);
     tokio::select! {
         done = interact(terminal, screen, &mut updates, wish, signals) => done,

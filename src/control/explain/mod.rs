@@ -1,9 +1,10 @@
 //! Where a request would go, and why: asked of files that nobody serves yet, or of what is live.
 
+mod gateway;
 mod settings;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use http::header::HOST;
 use http::request::Parts;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::snapshot::Snapshot;
 use crate::config::Files;
-use crate::config::places::{self, Step, Steps};
+use crate::config::places::{self, Places, Step, Steps};
 use crate::config::spec::{RouteSpec, RoutesSpec, SourceSpec, SplitBy, TenantSpec, TenantState};
 use crate::discovery;
 use crate::model::address::Address;
@@ -33,6 +34,7 @@ use super::generation::{Fault, Live};
 use super::load::{self, Loaded, Materials};
 use super::nothing;
 
+pub use gateway::of_gateway;
 pub use settings::Setting;
 
 /// What is asked.
@@ -153,33 +155,62 @@ pub struct Candidate {
 pub struct Explainer {
     table: Snapshot<Table>,
     live: Snapshot<Live>,
+    /// What holds for all requests.
+    gateway: Arc<[Setting]>,
+    /// Made when somebody asks for the first time after a load.
+    known: Arc<Mutex<Option<Known>>>,
+}
+
+/// Where the files of one load say what they say.
+#[derive(Debug)]
+struct Known {
+    of: Weak<Loaded>,
+    places: Arc<Places>,
 }
 
 impl Explainer {
-    /// Answers for this table and what it was made from.
-    pub fn new(table: Snapshot<Table>, live: Snapshot<Live>) -> Self {
-        Self { table, live }
+    /// Answers for this table and what it was made from, and for what holds for all requests.
+    pub fn new(table: Snapshot<Table>, live: Snapshot<Live>, gateway: Vec<Setting>) -> Self {
+        Self { table, live, gateway: gateway.into(), known: Arc::default() }
     }
 
-    /// Where the running gateway would send a request; `None` while nothing is live. Its cost grows
-    /// with the files: call it where a thread may be busy.
+    /// Where the running gateway would send a request; `None` while nothing is live. Who asks first
+    /// after a load has the files read through: call it where a thread may be busy.
     pub fn explain(&self, question: &Question) -> Option<Explained> {
         let (table, live) = (self.table.load(), self.live.load());
         let loaded = live.loaded.as_ref()?;
-        Some(
-            Told { table: &table, spec: &loaded.spec, files: &loaded.files, live: true }
-                .answer(question),
-        )
+        let told = Told {
+            table: &table,
+            spec: &loaded.spec,
+            files: &loaded.files,
+            places: &self.places(loaded),
+            gateway: &self.gateway,
+            live: true,
+        };
+        Some(told.answer(question))
+    }
+
+    fn places(&self, loaded: &Arc<Loaded>) -> Arc<Places> {
+        // Held while they are looked for, so that many who ask at once look once.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = Arc::downgrade(loaded);
+        if let Some(known) = known.as_ref().filter(|known| known.of.ptr_eq(&of)) {
+            return Arc::clone(&known.places);
+        }
+        let places = Arc::new(Places::of(&loaded.files));
+        *known = Some(Known { of, places: Arc::clone(&places) });
+        places
     }
 }
 
-/// Where a gateway that served these files would send a request.
+/// Where a gateway that served these files would send a request. `gateway` is what holds for all.
 ///
 /// # Errors
 /// What is wrong with the files.
 pub fn explain(
     files: Files,
     spec: RoutesSpec,
+    gateway: &[Setting],
     question: &Question,
 ) -> Result<Explained, Vec<Fault>> {
     let materials = Materials {
@@ -190,7 +221,14 @@ pub fn explain(
         generation: 1,
     };
     let made = load::make(materials)?;
-    let told = Told { table: &made.table, spec: &made.loaded.spec, files: &files, live: false };
+    let told = Told {
+        table: &made.table,
+        spec: &made.loaded.spec,
+        files: &files,
+        places: &Places::of(&files),
+        gateway,
+        live: false,
+    };
     Ok(told.answer(question))
 }
 
@@ -199,6 +237,8 @@ struct Told<'t> {
     table: &'t Table,
     spec: &'t RoutesSpec,
     files: &'t Files,
+    places: &'t Places,
+    gateway: &'t [Setting],
     live: bool,
 }
 
@@ -213,7 +253,7 @@ impl Told<'_> {
             tenant: None,
             routes: Vec::new(),
             pool: None,
-            settings: Vec::new(),
+            settings: self.gateway.to_vec(),
         };
         explained.outcome = match self.name(question, &mut explained) {
             Ok(named) => self.route(&named, head, &mut explained),
@@ -250,6 +290,10 @@ impl Told<'_> {
         named.map_err(|error| format!("is refused: {error}"))
     }
 
+    fn find(&self, wanted: &[Steps]) -> Vec<Option<String>> {
+        self.places.find(self.files, wanted)
+    }
+
     fn ways(&self, head: &Parts) -> Vec<Way> {
         let mut ways = explain::naming(self.table, head, None);
         let rule = |index| {
@@ -258,7 +302,7 @@ impl Told<'_> {
             steps
         };
         let wanted: Vec<Steps> = (0..ways.len()).map(rule).collect();
-        for (way, place) in ways.iter_mut().zip(places::find(self.files, &wanted)) {
+        for (way, place) in ways.iter_mut().zip(self.find(&wanted)) {
             way.place = place;
         }
         ways
@@ -282,22 +326,28 @@ impl Told<'_> {
         let decided = verdicts.first().filter(|verdict| verdict.chosen).map(steps_of);
         let mut wanted = vec![places::names(&["tenants", id])];
         wanted.extend(verdicts.iter().map(steps_of));
-        let mut at = places::find(self.files, &wanted).into_iter();
+        let mut at = self.find(&wanted).into_iter();
         explained.tenant = Some(Placed { name: id.to_owned(), place: at.next().flatten() });
         explained.routes = verdicts
             .into_iter()
             .zip(at)
             .map(|(verdict, place)| Judged { verdict, place })
             .collect();
-        if let Some(refusal) = refusal(tenant, chosen.map(Arc::as_ref)) {
-            return refusal.to_owned();
-        }
-        let (pool, outcome) = act(tenant, chosen.map(Arc::as_ref), head);
+        let (pool, outcome) = match refusal(tenant, chosen.map(Arc::as_ref)) {
+            Some(refusal) => (None, refusal.to_owned()),
+            None => act(tenant, chosen.map(Arc::as_ref), head),
+        };
         if let Some(spec) = spec {
             let route = explained.routes.first().filter(|route| route.verdict.chosen);
             let route = route.and_then(|route| self.spec_of(&route.verdict, spec));
-            let level = settings::Levels { tenant: (id, spec), route: route.zip(decided), pool };
-            explained.settings = settings::of(level, self.files);
+            let levels = settings::Levels {
+                tenant: (id, spec),
+                route: route.zip(decided),
+                pool,
+                pages: &self.spec.error_pages,
+                gateway: self.gateway,
+            };
+            explained.settings = settings::of(levels, |wanted| self.find(wanted));
         }
         if let Some(pool) = pool {
             explained.pool = Some(self.destination(pool));
@@ -318,7 +368,7 @@ impl Told<'_> {
 
     fn destination(&self, pool: &Pool) -> Destination {
         let name = pool.label.name.as_ref();
-        let place = places::find(self.files, &[places::names(&["pools", name])]).pop().flatten();
+        let place = self.find(&[places::names(&["pools", name])]).pop().flatten();
         let set = pool.members.load();
         Destination {
             name: name.to_owned(),
@@ -365,7 +415,10 @@ fn act<'t>(
                 let key = head.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
                 (Some(split.choose(key)), format!("is forwarded by its header {name} to the pool"))
             }
-            _ => (None, "is forwarded to one of the split's pools, by the request's id".to_owned()),
+            _ => {
+                let names: Vec<&str> = split.pools().map(|pool| pool.label.name.as_ref()).collect();
+                (None, format!("is forwarded, by its id, to one of {}", names.join(", ")))
+            }
         },
         Some(Action::TenantPool) | None => match &tenant.pool {
             Some(pool) => forwarded(pool),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Files;
+use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
     HeaderEditsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, RetrySpec, RouteSpec, TenantSpec,
@@ -23,7 +23,7 @@ pub struct Setting {
     pub key: String,
     /// As in `5s`.
     pub value: String,
-    /// `route`, `tenant`, `pool` or `built in`.
+    /// `route`, `tenant`, `pool`, `all tenants`, `gateway` or `built in`.
     pub set_by: String,
     /// As in `routes.toml:12`.
     pub place: Option<String>,
@@ -36,11 +36,18 @@ pub(super) struct Levels<'l> {
     pub(super) route: Option<(&'l RouteSpec, Steps)>,
     /// Where the request goes, if to any.
     pub(super) pool: Option<&'l Arc<Pool>>,
+    /// Pages of tenants that have none of their own.
+    pub(super) pages: &'l ErrorPagesSpec,
+    /// What holds for all requests.
+    pub(super) gateway: &'l [Setting],
 }
 
-/// What applies to a request, and which level set it.
-pub(super) fn of(levels: Levels<'_>, files: &Files) -> Vec<Setting> {
-    let Levels { tenant: (id, tenant), route, pool } = levels;
+/// What applies to a request, and which level set it. `find` tells where values are.
+pub(super) fn of(
+    levels: Levels<'_>,
+    find: impl Fn(&[Steps]) -> Vec<Option<String>>,
+) -> Vec<Setting> {
+    let Levels { tenant: (id, tenant), route, pool, pages, gateway } = levels;
     let (route, at) = route.unzip();
     let name = pool.map_or("", |pool| pool.label.name.as_ref());
     let mut list = List { at: at.unwrap_or_default(), tenant: id, pool: name, rows: Vec::new() };
@@ -52,13 +59,23 @@ pub(super) fn of(levels: Levels<'_>, files: &Files) -> Vec<Setting> {
         list.retry(retry, &pool.spec.retry);
         list.of_tenant("replay-memory", tenant.replay_memory.to_string());
     }
-    if let Some(sample) = tenant.sample {
-        list.of_tenant("access-log.sample", sample.to_string());
-    }
     if let Some(route) = route {
         list.edits(route);
     }
-    list.placed(files)
+    list.maintenance(tenant, route);
+    list.pages(tenant, pages);
+    let shares = [("access-log.sample", tenant.sample), ("tracing.sample", tenant.trace_sample)];
+    let is_used = |key: &str| gateway.iter().any(|setting| setting.key == key);
+    for (key, share) in shares {
+        if let Some(share) = share.filter(|_| is_used(key)) {
+            list.of_tenant(key, share.to_string());
+        }
+    }
+    let mut settings = list.placed(find);
+    let is_free = |own: &&Setting| settings.iter().all(|setting| setting.key != own.key);
+    let others: Vec<Setting> = gateway.iter().filter(is_free).cloned().collect();
+    settings.extend(others);
+    settings
 }
 
 struct Row {
@@ -112,7 +129,7 @@ impl List<'_> {
             }
             (true, _) => ("route", vec![self.in_route(key)]),
             (false, true) => ("pool", vec![self.in_pool(key)]),
-            (false, false) => ("built in", Vec::new()),
+            (false, false) => (BUILT_IN, Vec::new()),
         };
         self.rows.push(Row { key, value, set_by: SetBy::Level(set_by), places });
     }
@@ -171,6 +188,45 @@ impl List<'_> {
         for (key, value) in edits.into_iter().filter(|(_, value)| !value.is_empty()) {
             let places = vec![self.in_route(key)];
             self.rows.push(Row { key, value, set_by: SetBy::Level("route"), places });
+        }
+    }
+
+    /// What is answered while somebody works on it.
+    fn maintenance(&mut self, tenant: &TenantSpec, route: Option<&RouteSpec>) {
+        let of_route = route.and_then(|route| route.maintenance.as_deref());
+        let own = tenant.maintenance.as_deref().or(of_route);
+        let Some(MaintenanceSpec { retry_after, allow }) = own else { return };
+        let rows = [
+            ("maintenance.retry-after", span(*retry_after)),
+            ("maintenance.allow", networks(allow.len())),
+        ];
+        for (key, value) in rows {
+            match tenant.maintenance {
+                Some(_) => self.of_tenant(key, value),
+                None => {
+                    let places = vec![self.in_route(key)];
+                    let set_by = SetBy::IfWritten("route");
+                    self.rows.push(Row { key, value, set_by, places });
+                }
+            }
+        }
+    }
+
+    /// In place of which answers of the gateway there are pages.
+    fn pages(&mut self, tenant: &TenantSpec, pages: &ErrorPagesSpec) {
+        let told = |pages: &ErrorPagesSpec| {
+            let when: Vec<String> = pages.pages.iter().map(|(when, _)| when.to_string()).collect();
+            when.join(", ")
+        };
+        match &tenant.error_pages {
+            Some(own) => self.of_tenant("error-pages", told(own)),
+            None if pages.pages.is_empty() => {}
+            None => self.rows.push(Row {
+                key: "error-pages",
+                value: told(pages),
+                set_by: SetBy::Level("all tenants"),
+                places: vec![places::names(&["error-pages"])],
+            }),
         }
     }
 
@@ -236,16 +292,16 @@ impl List<'_> {
         places::names(&parts)
     }
 
-    fn placed(self, files: &Files) -> Vec<Setting> {
+    fn placed(self, find: impl Fn(&[Steps]) -> Vec<Option<String>>) -> Vec<Setting> {
         let wanted: Vec<Steps> = self.rows.iter().flat_map(|row| row.places.clone()).collect();
-        let mut found = places::find(files, &wanted).into_iter();
+        let mut found = find(&wanted).into_iter();
         let settings = self.rows.into_iter().map(|row| {
             let mut places = found.by_ref().take(row.places.len()).collect::<Vec<_>>().into_iter();
             let place = places.find_map(|place| place);
             let set_by = match row.set_by {
                 SetBy::Level(level) => level,
                 SetBy::IfWritten(level) if place.is_some() => level,
-                SetBy::IfWritten(_) => "built in",
+                SetBy::IfWritten(_) => BUILT_IN,
             };
             let set_by = set_by.to_owned();
             Setting { key: row.key.to_owned(), value: row.value, set_by, place }
@@ -254,7 +310,18 @@ impl List<'_> {
     }
 }
 
-fn span(time: Duration) -> String {
+fn networks(count: usize) -> String {
+    match count {
+        0 => "nobody".to_owned(),
+        1 => "1 network".to_owned(),
+        count => format!("{count} networks"),
+    }
+}
+
+/// The level of what nobody says.
+pub(super) const BUILT_IN: &str = "built in";
+
+pub(super) fn span(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 

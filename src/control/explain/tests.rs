@@ -3,6 +3,7 @@
 use http::Request;
 
 use crate::config::{self, Known};
+use crate::control::load::Loaded;
 
 use super::*;
 
@@ -64,7 +65,26 @@ fn ask_of(routes: &str, tenant: Option<&str>, request: http::request::Builder) -
     let spec = config::check_routes(&files, &known).unwrap_or_else(|problems| panic!("{problems}"));
     let (head, ()) = request.body(()).unwrap().into_parts();
     let tenant = tenant.map(|id| TenantId::new(id).unwrap());
-    explain(files, spec, &Question { tenant, head }).unwrap()
+    explain(files, spec, &gateway(), &Question { tenant, head }).unwrap()
+}
+
+const GATEWAY: &str = "\
+[downstream]
+max-body = \"1MiB\"
+header-timeout = \"3s\"
+
+[access-log]
+sample = \"1%\"
+
+[tracing]
+exporter = \"zipkin\"
+sample = \"5%\"
+";
+
+/// What `gateway.toml` says.
+fn gateway() -> Vec<Setting> {
+    let file = Files::of_text("gateway.toml", GATEWAY);
+    of_gateway(&config::check_gateway(&file).unwrap(), Some(&file))
 }
 
 fn setting<'e>(explained: &'e Explained, key: &str) -> (&'e str, &'e str, Option<&'e str>) {
@@ -170,7 +190,10 @@ fn a_request_that_nobody_takes_is_told_why() {
     assert_eq!(nobody.outcome, "is refused: there is no tenant \"nobody\"");
     assert_eq!(refused.outcome, "is refused: the tenant in the header x-tenant-id is a list");
     assert_eq!(respond.outcome, "is answered 404 by the route itself");
-    assert!(respond.pool.is_none() && respond.settings.is_empty());
+    assert!(respond.pool.is_none());
+    for told in [nobody, refused, respond] {
+        assert_eq!(told.settings, gateway(), "what holds for all holds for these");
+    }
 }
 
 #[test]
@@ -181,6 +204,73 @@ fn who_is_not_served_is_told_as_such() {
     assert!(outcome("closed", "/").starts_with("is answered 503: the tenant is in maintenance"));
     assert!(outcome("half", "/x").starts_with("is answered 503: the route is in maintenance"));
     assert_eq!(outcome("half", "/y"), "is forwarded to the pool app, as GET /y");
+}
+
+#[test]
+fn what_holds_for_all_requests_is_told_with_its_place_in_gateway_toml() {
+    let explained = ask(Some("acme"), Request::get("/billing/7"));
+    let told = |key| setting(&explained, key);
+
+    assert_eq!(told("downstream.max-body"), ("1MiB", "gateway", Some("gateway.toml:2")));
+    assert_eq!(told("downstream.header-timeout"), ("3s", "gateway", Some("gateway.toml:3")));
+    assert_eq!(told("downstream.max-headers"), ("128", "built in", None));
+    assert_eq!(told("memory.buffers"), ("a quarter", "built in", None));
+    assert_eq!(told("access-log.output"), ("stdout", "built in", None));
+    assert_eq!(told("access-log.sample"), ("1%", "gateway", Some("gateway.toml:6")));
+    assert_eq!(told("tracing.sample"), ("5%", "gateway", Some("gateway.toml:10")));
+    assert_eq!(told("tracing.incoming"), ("follow", "built in", None));
+}
+
+#[test]
+fn a_tenants_own_word_counts_before_that_for_all() {
+    const OWN: &str = "\
+[error-pages]
+5xx = { body = \"sorry\" }
+
+[tenants.own]
+access-log = { sample = \"10%\" }
+tracing = { sample = \"20%\" }
+error-pages = { 404 = { body = \"where?\" }, maintenance = { body = \"later\" } }
+state = \"maintenance\"
+maintenance = { retry-after = \"7m\", allow = [\"10.0.0.0/8\"] }
+
+[tenants.other]
+routes = [{ path = \"/x\", state = \"maintenance\", respond = { status = 204 } }]
+";
+    let own = ask_of(OWN, Some("own"), Request::get("/"));
+    let other = ask_of(OWN, Some("other"), Request::get("/x"));
+
+    let at = |line: u32| format!("routes.toml:{line}");
+    for (key, value, line) in [
+        ("access-log.sample", "10%", 5),
+        ("tracing.sample", "20%", 6),
+        ("error-pages", "maintenance, 404", 7),
+        ("maintenance.retry-after", "7m", 9),
+        ("maintenance.allow", "1 network", 9),
+    ] {
+        assert_eq!(setting(&own, key), (value, "tenant", Some(at(line).as_str())), "{key}");
+        let same = own.settings.iter().filter(|setting| setting.key == key).count();
+        assert_eq!(same, 1, "{key}");
+    }
+    assert_eq!(setting(&other, "error-pages"), ("5xx", "all tenants", Some(at(1).as_str())));
+    assert_eq!(setting(&other, "maintenance.retry-after"), ("5m", "built in", None));
+    assert_eq!(setting(&other, "access-log.sample").1, "gateway");
+}
+
+#[test]
+fn the_files_of_a_load_are_read_through_once() {
+    let table = Snapshot::new(Arc::new(nothing()));
+    let live = Snapshot::new(Arc::new(
+        Live::none().with_routes("[tenants.acme]\nstate = \"suspended\"\n"),
+    ));
+    let explainer = Explainer::new(table, live.clone(), Vec::new());
+    let loaded = live.load().loaded.clone().unwrap();
+
+    let first = explainer.places(&loaded);
+    assert!(Arc::ptr_eq(&first, &explainer.clone().places(&loaded)));
+
+    let next = Arc::new(Loaded::clone(&loaded));
+    assert!(!Arc::ptr_eq(&first, &explainer.places(&next)), "the lines may have moved");
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Metrics {
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
-        for reason in ["no_token", "bad_token", "foreign_host", "browser"] {
+        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser"] {
             metrics.add(&metrics::ADMIN_REFUSED, &[reason], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);

@@ -84,6 +84,8 @@ pub struct Attempt {
     pub endpoint: Arc<str>,
     /// Where the endpoint listens.
     pub address: Address,
+    /// What it is asked for; empty where it listens on a Unix socket.
+    pub url: String,
     /// Since when it was waited for: the exchange's start, or the end of the attempt before.
     pub wanted: Instant,
     /// When the endpoint was picked.

@@ -1,15 +1,18 @@
 //! The dashboard as the person sees it who is called at night: in Chromium, on a desk and on a
-//! phone, with 2 and with 100,000 tenants; and the same in a terminal.
+//! phone, with 2, with 1,000 and with 100,000 tenants; and the same in a terminal.
 
 mod browser;
 mod terminal;
+mod traffic;
 
 use serde_json::json;
 
+use crate::world::curl;
 use crate::world::gateway::Gateway;
 use crate::world::process::Backend;
 
 use browser::Page;
+use traffic::Traffic;
 
 /// Two tenants with a pool each.
 fn routes(shop: &[&Backend], billing: &Backend, more: &str) -> String {
@@ -40,7 +43,25 @@ pool = "billing"
 fn is_readable(page: &mut Page) {
     let wide = page.get("document.documentElement.scrollWidth - innerWidth");
     assert!(wide.as_i64().is_some_and(|over| over <= 0), "{wide} pixels are beyond the edge");
+    let cut = "[...document.querySelectorAll('.badge')].filter((badge) => badge.checkVisibility() && badge.textContent \
+        && badge.getBoundingClientRect().right > badge.closest('.name').getBoundingClientRect().right + 1).length";
+    assert_eq!(page.get(cut), 0, "a badge is beyond its name's edge");
     assert_eq!(page.get(include_str!("contrast.js")), json!([]));
+}
+
+/// Drains an endpoint of the pool `shop` and lets it in again.
+fn a_drain_is_shown(gateway: &Gateway, address: &str, page: &mut Page) {
+    let tell = |what: &str, body: serde_json::Value| {
+        let url = format!("{}/api/v1/endpoints/{what}", gateway.admin_url());
+        let json = "Content-Type: application/json";
+        let told = curl(&["--header", json, "--data", &body.to_string(), &url]);
+        assert_eq!(told.status, 200, "{}", told.body);
+    };
+
+    tell("drain", json!({ "pool": "shop", "address": address, "reason": "new kernel" }));
+    page.shows("#pools .rows", "drained: an operator keeps it out: new kernel");
+    tell("undrain", json!({ "pool": "shop", "address": address }));
+    page.shows("#pools .rows", "2 of 2 endpoints in use");
 }
 
 #[test]
@@ -60,6 +81,8 @@ fn the_dashboard_tells_of_traffic_trouble_and_mending() {
     page.shows("#total .wrong", "5xx/s");
     page.shows("#tenants .rows .wrong", ".");
     is_readable(&mut page);
+
+    a_drain_is_shown(&gateway, &two.address, &mut page);
 
     one.crash();
     page.shows("#pools .rows", "down: connect refused");
@@ -109,6 +132,65 @@ fn the_dashboard_tells_of_traffic_trouble_and_mending() {
     gateway.launch();
     gateway.wait_ready();
     page.shows("#state", "serving");
+}
+
+/// A thousand tenants of twenty pools, whose names are of all lengths.
+fn thousand(good: &Backend, dead: &str) -> String {
+    let mut text = String::from("[tenant]\nfrom = [{ header = \"X-Tenant-ID\" }]\n");
+    for pool in 0..20 {
+        let name = format!("pool-{pool:02}{}", "-of-a-long-name".repeat(pool % 4));
+        let second = if pool == 7 { format!(", \"{dead}\"") } else { String::new() };
+        text += &format!("[pools.{name}]\nendpoints = [\"{}\"{second}]\n", good.address);
+        text += "retry = { attempts = 1 }\n";
+        if pool == 7 {
+            text += "health = { tcp = true, interval = \"200ms\", fall = 1 }\n";
+        }
+        for tenant in (pool..1000).step_by(20) {
+            let state = if tenant % 100 == 99 { "state = \"maintenance\"\n" } else { "" };
+            text += &format!("[tenants.t{tenant:04}]\npool = \"{name}\"\n{state}");
+        }
+    }
+    text
+}
+
+#[test]
+fn a_thousand_tenants_under_traffic_are_seen_on_a_desk_and_on_a_phone() {
+    let backend = Backend::start("shop-1");
+    let gateway = Gateway::start(&thousand(&backend, "127.0.0.1:1"));
+    let traffic = Traffic::start(&gateway, 1000, 321);
+    let mut page = Page::open(&format!("{}/", gateway.admin_url()), 1280, 800);
+
+    page.shows("#tenants .count", "1,000");
+    page.shows("#pools .count", "20, 1 of 21 endpoints out");
+    page.shows("#tenants .rows li:first-child", "t0321");
+    page.shows("#pools .rows li:first-child", "down: connect refused");
+    page.shows("#pools .rows li:first-child .badge", "1 out");
+    page.shows("#total .wrong", "5xx/s");
+    page.shows("#tenants .more", "The first 25 of 1,000");
+    // A chart has a point each five seconds.
+    page.shows("#total .tile .beside", "peak");
+    for scheme in ["light", "dark"] {
+        page.scheme(scheme);
+        for (device, width, height) in [("desk", 1280, 800), ("phone", 390, 844)] {
+            page.resize(width, height);
+            is_readable(&mut page);
+            page.shoot(&format!("{device}-{scheme}-thousand"));
+        }
+    }
+    page.get("document.querySelector('#tenants .more').scrollIntoView()");
+    page.shoot("phone-dark-thousand-tenants");
+
+    page.get("document.querySelector('#tenants .more button').click()");
+    page.shows("#tenants .more", "The first 100 of 1,000");
+    page.get("document.querySelector('#sort').value = 'errors'");
+    page.get("document.querySelector('#sort').dispatchEvent(new Event('change'))");
+    page.shows("#tenants .rows li:first-child .wrong", ".");
+    page.get("document.querySelector('#which').value = 'maintenance'");
+    page.get("document.querySelector('#which').dispatchEvent(new Event('change'))");
+    page.shows("#tabs", "Tenants 10\n");
+    page.shows("#tenants .rows", "maintenance");
+    assert_eq!(page.complaints(&gateway.admin_url()), [""; 0]);
+    drop(traffic);
 }
 
 #[test]

@@ -8,6 +8,7 @@ to close connections without an answer."""
 
 import ipaddress
 import json
+import pathlib
 import queue
 import re
 import ssl
@@ -44,6 +45,24 @@ def must(holds, what):
 HOUR = 3600 * 10**9
 
 
+def conventions():
+    """The names of attributes that OpenTelemetry publishes, and whether they are still to be used; and
+    the versions of its schemas. They are read as text: what their package is built on need not be there."""
+    folder = pathlib.Path(service.__file__).parents[4] / "semconv"
+    names = {}
+    constant = r'^[A-Z0-9_]+: Final = "([^"]+)"\n(?:"""\s*(Deprecated:))?'
+    for file in sorted(folder.glob("**/*_attributes.py")):
+        for name, old in re.findall(constant, file.read_text(), re.MULTILINE):
+            names[name] = "deprecated" if old else "current"
+    schemas = re.findall('"(https://opentelemetry.io/schemas/[^"]+)"', (folder / "schemas.py").read_text())
+    if len(names) < 300 or not schemas:
+        raise RuntimeError("tests/run installs the conventions")
+    return names, set(schemas)
+
+
+CONVENTIONS, SCHEMAS = conventions()
+
+
 def check_family(spans):
     """What holds for spans of one batch: whole traces, each a tree whose times nest."""
     by_id = {(span["trace"], span["id"]): span for span in spans}
@@ -60,10 +79,14 @@ def check_family(spans):
         have = span["attributes"]
         needs = {
             "SERVER": ["http.request.method", "url.scheme", "url.path", "network.protocol.version"],
-            "CLIENT": ["http.request.method", "server.address"],
+            "CLIENT": ["http.request.method", "server.address", "server.port", "url.full"],
         }
         for name in needs.get(span["kind"], []):
             must(name in have, f"{name} is missing: {span}")
+        for name in have:
+            is_zipkins = name in ("error", "otel.status_code")
+            must(name.startswith("tenantry.") or is_zipkins or CONVENTIONS.get(name) == "current",
+                 f"the conventions have {name} as {CONVENTIONS.get(name)}")
         must(span["error"] is None or have.get("error.type"), f"no error.type: {span}")
         if span["kind"] == "SERVER":
             continue
@@ -97,6 +120,8 @@ def spans_of_otlp(request):
     spans = []
     for resource in request.resource_spans:
         about = attributes_of(resource.resource.attributes)
+        must(resource.schema_url in SCHEMAS, f"the schema {resource.schema_url}")
+        must(all(CONVENTIONS.get(name) == "current" for name in about), f"a resource of {about}")
         for scope in resource.scope_spans:
             must(scope.scope.name == "tenantry", "the scope has no name")
             for span in scope.spans:
@@ -118,10 +143,17 @@ def spans_of_otlp(request):
                     "state": span.trace_state, "start": span.start_time_unix_nano,
                     "end": span.end_time_unix_nano, "attributes": attributes_of(span.attributes),
                     "events": {event.name: event.time_unix_nano for event in span.events},
-                    "error": span.status.message if error else None,
+                    "error": error_of(span) if error else None,
                     "service": about["service.name"],
                 })
     return spans
+
+
+def error_of(span):
+    """What a status of HTTP says already is not said again (semantic conventions for HTTP spans)."""
+    message = span.status.message
+    must(not message.isdigit(), "the message is a status of HTTP")
+    return message or attributes_of(span.attributes)["error.type"]
 
 
 ZIPKIN = {"traceId", "id", "parentId", "kind", "name", "timestamp", "duration", "localEndpoint",

@@ -1,6 +1,6 @@
 //! What becomes of spans when the collector is busy, gone, or says no, and that no request waits.
 
-use crate::world::client::get;
+use crate::world::client::{Client, get, head};
 use crate::world::config::one_tenant;
 use crate::world::gateway::Gateway;
 use crate::world::origin::Origin;
@@ -138,6 +138,29 @@ async fn a_collector_that_is_too_slow_is_given_up_and_asked_again() {
 
     gateway.metric_at_least(&exports_that("timeout"), 2.0).await;
 }
+
+#[tokio::test]
+async fn long_heads_make_no_batch_that_a_server_of_grpc_refuses() {
+    let collector = Collector::start().await;
+    // All of them are sent at once, as soon as half of the queue is used.
+    let more = format!("batch = 2048\nqueue = {}", REQUESTS * 2);
+    let config = collector.config("otlp-grpc", &more).replace("20ms", "168h");
+    let (_origin, gateway) = gateway(&config).await;
+    let mut client = Client::connect(gateway.address()).await;
+    let long = "x".repeat(1500);
+    let (host, agent) = (format!("Host: {long}"), format!("User-Agent: {long}"));
+    let asked = head(&format!("GET /{long}?{long}"), &[&host, &agent]);
+    for _ in 0..REQUESTS {
+        assert_eq!(client.ask(&asked).await.status, 400, "nobody is named, which leaves one span");
+    }
+
+    let spans = collector.spans(REQUESTS).await;
+    let bytes = spans.iter().map(|span| span.says("url.path").len() * 4).sum::<usize>();
+    assert!(bytes > 4 << 20, "{bytes} bytes fit into one message");
+}
+
+/// More than fit into the 4 MiB that servers of gRPC take.
+const REQUESTS: usize = 1200;
 
 #[tokio::test]
 async fn what_waits_at_the_end_is_sent() {

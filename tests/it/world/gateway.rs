@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tenantry::app::front::GatewayFile;
 use tenantry::app::{App, Ended, Outset, StartError};
-use tenantry::config;
 use tenantry::control::generation::ReloadResult;
 use tenantry::telemetry::registry::Metrics;
 use tokio::time::{Instant, sleep};
@@ -71,11 +70,11 @@ impl Gateway {
         );
         let path = folder.path().join("gateway.toml");
         fs::write(&path, text).expect("write gateway.toml");
-        let spec = match config::load_gateway(&path) {
-            Ok(spec) => spec,
+        let file = match GatewayFile::read(&path) {
+            Ok(file) => file,
             Err(problems) => panic!("gateway.toml is broken: {problems}"),
         };
-        let file = GatewayFile { path, spec: spec.clone() };
+        let spec = file.spec.clone();
         let metrics = Arc::new(Metrics::new());
         let outset = Outset { file: Some(file), ..Outset::default() };
         let start = App::start_from(outset, spec, metrics);
