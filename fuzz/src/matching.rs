@@ -191,11 +191,15 @@ fn write_routes(text: &mut String, table: &str, owner: &str, routes: &[Sketch]) 
         let (headers, query) = (headers.join(", "), query.join(", "));
         let put = write!(
             text,
-            "[[{table}.routes]]\nname = \"{name}\"\npath = \"{}\"\nmethods = {:?}\n\
+            "[[{table}.routes]]\nname = \"{name}\"\npath = \"{}\"\n\
              headers = {{ {headers} }}\nquery = {{ {query} }}\n",
-            route.path, route.methods
+            route.path
         );
         put.expect("a String takes all");
+        // A list of none is refused.
+        if !route.methods.is_empty() {
+            writeln!(text, "methods = {:?}", route.methods).expect("a String takes all");
+        }
         if let Some(host) = route.host {
             writeln!(text, "host = \"{host}\"").expect("a String takes all");
         }
