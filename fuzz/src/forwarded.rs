@@ -40,11 +40,7 @@ struct Hop {
 impl Forwarded {
     /// Starts a gateway with a listener for each field, both of which trust this machine.
     pub fn start() -> Self {
-        let (world, (own, other)) = World::start(async || {
-            let (own, other) = (Recorder::start().await, Recorder::start().await);
-            let routes = two_tenants(&own, &other);
-            ((own, other), routes)
-        });
+        let (world, (own, other)) = World::start(two_tenants);
         Self { world, own, _other: other }
     }
 

@@ -23,11 +23,7 @@ pub struct Frames {
 impl Frames {
     /// Starts a gateway with two tenants, each with an endpoint of its own.
     pub fn start() -> Self {
-        let (world, (own, other)) = World::start(async || {
-            let (own, other) = (Recorder::start().await, Recorder::start().await);
-            let routes = two_tenants(&own, &other);
-            ((own, other), routes)
-        });
+        let (world, (own, other)) = World::start(two_tenants);
         Self { world, own, other }
     }
 

@@ -22,11 +22,7 @@ pub struct Requests {
 impl Requests {
     /// Starts a gateway with two tenants, each with an endpoint of its own.
     pub fn start() -> Self {
-        let (world, (own, other)) = World::start(async || {
-            let (own, other) = (Recorder::start().await, Recorder::start().await);
-            let routes = two_tenants(&own, &other);
-            ((own, other), routes)
-        });
+        let (world, (own, other)) = World::start(two_tenants);
         Self { world, own, other }
     }
 
@@ -65,15 +61,17 @@ fn judge_answers(sent: &[u8], heard: &[u8]) {
     }
 }
 
-/// The routes of `acme` and `other`, each with an endpoint of its own. One request is one attempt,
-/// so that what arrives can be counted.
-pub(crate) fn two_tenants(own: &Recorder, other: &Recorder) -> String {
+/// The endpoints of `acme` and of `other`, and the routes of both. One request is one attempt, so that
+/// what arrives can be counted.
+pub(crate) async fn two_tenants() -> ((Recorder, Recorder), String) {
+    let (own, other) = (Recorder::start().await, Recorder::start().await);
     let pool = |name: &str, recorder: &Recorder| {
         let keys = "retry = { attempts = 1 }\neject = { failures = 0 }";
         format!("[pools.{name}]\nendpoints = [\"{}\"]\n{keys}\n", recorder.address)
     };
     let tenants = "[tenants.acme]\npool = \"own\"\n[tenants.other]\npool = \"other\"\n";
-    format!("{}{}{tenants}", pool("own", own), pool("other", other))
+    let routes = format!("{}{}{tenants}", pool("own", &own), pool("other", &other));
+    ((own, other), routes)
 }
 
 /// All that arrived must have been through the gateway's hands: a request that came in within
