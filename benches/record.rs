@@ -1,19 +1,21 @@
 //! Guards: what a worker counts for one request (the exchange, one attempt, one connection that
-//! was reused) takes under 100 ns, for one tenant and for a thousand, flushes included.
+//! was reused) takes under 100 ns, for one tenant and for a thousand, flushes included. `merge` is what
+//! the control side does once a second for each tenant that had a request: where traffic goes round
+//! all tenants that is paid for each request, and may take 100 ns.
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderValue, Method, Version};
 use tokio::time::Instant;
 
 use tenantry::model::endpoint::{Endpoint, Health};
 use tenantry::model::ids::{EndpointId, Label};
-use tenantry::telemetry::delta::AttemptOutcome;
+use tenantry::telemetry::delta::{AttemptOutcome, Delta};
 use tenantry::telemetry::meter::Meter;
 use tenantry::telemetry::record::{Ending, Record};
-use tenantry::telemetry::registry::deltas;
+use tenantry::telemetry::registry::{Metrics, deltas};
 
 fn record(tenant: u32) -> Record {
     Record {
@@ -74,6 +76,32 @@ fn count(criterion: &mut Criterion) {
     }
 }
 
+fn merge(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("merge");
+    for tenants in [1_000, 20_000] {
+        let records: Vec<Record> = (0..tenants).map(record).collect();
+        let (sender, mut receiver) = deltas();
+        let meter = Meter::new(0, sender);
+        let metrics = Metrics::new();
+        let mut flushed = || {
+            records.iter().for_each(|record| meter.exchange(record));
+            meter.flush();
+            receiver.try_recv()
+        };
+        let merge = |delta: Result<Delta, _>| {
+            if let Ok(delta) = &delta {
+                metrics.merge(delta);
+            }
+            delta
+        };
+        group.throughput(Throughput::Elements(tenants.into()));
+        group.bench_function(format!("{tenants}_tenants"), |bench| {
+            bench.iter_batched(&mut flushed, merge, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
 /// Requests of one worker at full load between two flushes.
 const REQUESTS_A_FLUSH: usize = 50_000;
 
@@ -82,6 +110,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(700));
-    targets = count
+    targets = count, merge
 }
 criterion_main!(benches);

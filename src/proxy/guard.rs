@@ -52,11 +52,15 @@ struct Counts {
 }
 
 impl Counts {
+    /// The length of a name leaves one of them at most.
     fn add(&mut self, name: &HeaderName) {
-        self.hosts += usize::from(*name == HOST);
-        self.vias += usize::from(*name == VIA);
-        self.codings += usize::from(*name == TRANSFER_ENCODING);
-        self.lengths += usize::from(*name == CONTENT_LENGTH);
+        match name.as_str().len() {
+            3 => self.vias += usize::from(*name == VIA),
+            4 => self.hosts += usize::from(*name == HOST),
+            14 => self.lengths += usize::from(*name == CONTENT_LENGTH),
+            17 => self.codings += usize::from(*name == TRANSFER_ENCODING),
+            _ => {}
+        }
     }
 }
 
@@ -198,7 +202,12 @@ fn check_coding(head: &Parts) -> Result<(), ExchangeError> {
 /// A dot segment means one thing to who resolves it and another to who does not, so a path that a
 /// route allowed could become one that it did not. Clients resolve them before they send.
 fn check_path(path: &str) -> Result<(), ExchangeError> {
-    let may_have_one = path.bytes().any(|byte| matches!(byte, b'.' | b'%'));
+    // As in /style.css, most dots end a name and begin no segment.
+    let mut before = b'/';
+    let may_have_one = path.bytes().any(|byte| {
+        let begins = matches!(std::mem::replace(&mut before, byte), b'/' | b'\\');
+        byte == b'%' || (byte == b'.' && begins)
+    });
     if may_have_one && has_dot_segment(path.as_bytes()) {
         return Err(ExchangeError::BadRequest("the path has a \".\" or \"..\" segment"));
     }

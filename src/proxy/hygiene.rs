@@ -24,9 +24,10 @@ pub struct OwnedNames {
     lengths: Lengths,
 }
 
-/// The lengths of some names: most other names are told from them by theirs alone.
-#[derive(Clone, Copy, Debug)]
-struct Lengths(u64);
+/// The lengths of some names, by their first characters: nearly all other names are told from them,
+/// and from their look-alikes, by these two alone.
+#[derive(Clone, Debug)]
+struct Lengths([u64; FIRSTS]);
 
 /// The protocol that a client asks to switch to, and what else its `Connection` field says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl OwnedNames {
         let names: Box<[HeaderName]> = OWN.into_iter().chain(tenant).chain(forwarded).collect();
         let odd = names.iter().any(|name| is_odd(name.as_str()));
         let lengths = names.iter().chain(&FRAMING).chain(&HOP_BY_HOP).chain(&REQUEST_ONLY);
-        let lengths = Lengths::of(lengths.map(|name| name.as_str().len()));
+        let lengths = lengths.fold(Lengths::NONE, |all, name| all.and(name.as_str()));
         Self { names, replaced: naming.forward_as.clone(), odd, lengths }
     }
 
@@ -76,19 +77,35 @@ impl OwnedNames {
 }
 
 impl Lengths {
-    fn of(lengths: impl Iterator<Item = usize>) -> Self {
-        Self(lengths.fold(0, |all, length| all | Self::bit(length)))
+    const NONE: Self = Self([0; FIRSTS]);
+
+    const fn and(mut self, name: &str) -> Self {
+        self.0[Self::first(name)] |= Self::bit(name.len());
+        self
     }
 
-    fn have(self, name: &HeaderName) -> bool {
-        self.0 & Self::bit(name.as_str().len()) != 0
+    fn have(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        self.0[Self::first(name)] & Self::bit(name.len()) != 0
     }
 
     /// Those from 63 on share one.
     const fn bit(length: usize) -> u64 {
         1 << if length < 63 { length } else { 63 }
     }
+
+    /// All marks share one, since look-alikes have others; so do all digits.
+    const fn first(name: &str) -> usize {
+        match name.as_bytes() {
+            [letter @ b'a'..=b'z', ..] => (*letter - b'a') as usize,
+            [digit, ..] if digit.is_ascii_digit() => FIRSTS - 2,
+            _ => FIRSTS - 1,
+        }
+    }
 }
+
+/// The letters of names, which are in lower case; digits; marks.
+const FIRSTS: usize = 26 + 2;
 
 /// Takes away what ends at this hop (RFC 9110 §7.6.1) and what only the gateway may say, and tells
 /// what the client wishes of the connection. One pass over the names: most requests have nothing to
@@ -313,15 +330,15 @@ static HOP_BY_HOP: [HeaderName; HOPS] = [
 
 const HOPS: usize = 8;
 /// Of these.
-const HOP_LENGTHS: Lengths = Lengths(
-    Lengths::bit("connection".len())
-        | Lengths::bit("proxy-connection".len())
-        | Lengths::bit("te".len())
-        | Lengths::bit("transfer-encoding".len())
-        | Lengths::bit("upgrade".len())
-        | Lengths::bit("proxy-authenticate".len())
-        | Lengths::bit("proxy-authentication-info".len()),
-);
+static HOP_LENGTHS: Lengths = Lengths::NONE
+    .and("connection")
+    .and("keep-alive")
+    .and("proxy-connection")
+    .and("te")
+    .and("transfer-encoding")
+    .and("upgrade")
+    .and("proxy-authenticate")
+    .and("proxy-authentication-info");
 /// Where `Connection` is among them.
 const CONNECTION_PLACE: usize = 0;
 /// Where `Transfer-Encoding` is.

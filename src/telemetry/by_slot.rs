@@ -3,14 +3,12 @@
 
 use crate::model::ids::Label;
 
-use super::tenants::Slots;
-
 /// Where the value of each number is, and the names that the control side has not heard of yet.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// By [`index`]: the place + 1, or 0 for what was not touched.
+    /// By [`index`]: the place + 1, [`NOWHERE`] for what was not touched, or 0 for what the control
+    /// side has not heard of besides.
     places: Vec<u32>,
-    known: Slots,
     fresh: Vec<Label>,
 }
 
@@ -24,31 +22,23 @@ pub(super) struct BySlot<T> {
 impl Places {
     /// The place of this number.
     pub(super) fn get(&self, index: u32) -> Option<usize> {
-        let place = self.places.get(index as usize).copied()?;
-        (place as usize).checked_sub(1)
+        let place = self.places.get(index as usize)?.wrapping_sub(1);
+        (place < NOWHERE - 1).then_some(place as usize)
     }
 
     /// Sets the place of this label.
     pub(super) fn set(&mut self, label: Option<&Label>, place: usize) {
-        let index = index(label) as usize;
-        if index >= self.places.len() {
-            self.places.resize(index + 1, 0);
+        let place = u32::try_from(place + 1).unwrap_or(NOWHERE);
+        match self.places.get_mut(index(label) as usize) {
+            Some(known) if *known != 0 => *known = place,
+            _ => self.meet(label, place),
         }
-        self.places[index] = u32::try_from(place + 1).unwrap_or(0);
-        self.introduce(label);
     }
 
     /// Forgets the place of this number.
     pub(super) fn clear(&mut self, index: u32) {
         if let Some(place) = self.places.get_mut(index as usize) {
-            *place = 0;
-        }
-    }
-
-    /// Has the control side be told the name, if it was not.
-    pub(super) fn introduce(&mut self, label: Option<&Label>) {
-        if let Some(label) = label.filter(|label| self.known.insert(label.slot)) {
-            self.fresh.push(label.clone());
+            *place = NOWHERE;
         }
     }
 
@@ -61,6 +51,16 @@ impl Places {
     pub(super) fn take(&mut self) -> Self {
         Self { fresh: std::mem::take(&mut self.fresh), ..Self::default() }
     }
+
+    #[cold]
+    fn meet(&mut self, label: Option<&Label>, place: u32) {
+        let index = index(label) as usize;
+        if index >= self.places.len() {
+            self.places.resize(index + 1, 0);
+        }
+        self.places[index] = place;
+        self.fresh.extend(label.cloned());
+    }
 }
 
 impl<T: Default> BySlot<T> {
@@ -68,11 +68,6 @@ impl<T: Default> BySlot<T> {
     pub(super) fn at(&mut self, label: Option<&Label>) -> &mut T {
         let place = self.places.get(index(label)).unwrap_or_else(|| self.touch(label));
         &mut self.touched[place].1
-    }
-
-    /// Has the control side be told the name, if it was not.
-    pub(super) fn introduce(&mut self, label: Option<&Label>) {
-        self.places.introduce(label);
     }
 
     /// The values that were touched, by [`index`].
@@ -107,6 +102,9 @@ impl<T: Default> BySlot<T> {
     }
 }
 
+/// The place of what was not touched.
+const NOWHERE: u32 = u32::MAX;
+
 /// The number of a label + 1; 0 stands for none.
 pub(super) fn index(label: Option<&Label>) -> u32 {
     label.map_or(0, |label| label.slot.saturating_add(1))
@@ -136,9 +134,7 @@ mod tests {
 
         *values.at(Some(&label(3))) += 8;
         *values.at(Some(&label(70))) += 16;
-        values.introduce(Some(&label(3)));
-        values.introduce(Some(&label(5)));
-        assert_eq!(taken(&mut values), (vec![(4, 8), (71, 16)], vec![3, 5]));
+        assert_eq!(taken(&mut values), (vec![(4, 8), (71, 16)], vec![3]));
 
         assert!(values.is_empty());
         assert_eq!(taken(&mut values), (vec![], vec![]));

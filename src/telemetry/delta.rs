@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::{EndpointId, Label};
 
 use super::by_slot::BySlot;
-use super::histogram::Histogram;
+use super::histogram::{Histogram, Took, each_counted};
 use super::tenant_delta::{TenantDelta, TenantDeltas};
 
 /// How one attempt at an endpoint ended: the closed set of the `outcome` label. Never rename one.
@@ -96,6 +97,8 @@ impl AttemptOutcome {
 #[derive(Debug, Default)]
 pub struct Delta {
     pub(super) tenants: TenantDeltas,
+    /// What those of all tenants come to: summed here, where it is one line of the caches for all.
+    pub(super) requests: Requests,
     pub(super) pools: BySlot<PoolCounts>,
     pub(super) endpoints: HashMap<EndpointId, EndpointCounts, BuildHasherDefault<IdHasher>>,
     /// By the listener's number.
@@ -114,9 +117,30 @@ pub struct Delta {
 /// The first stands for an exchange that ended before it had an answer.
 pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// One request that ended, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct One {
+    /// The place among [`CLASSES`].
+    pub(super) class: usize,
+    pub(super) took: Took,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// Requests, whoever's they are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Requests {
+    pub(super) classes: [u64; CLASSES.len()],
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) duration: Histogram,
+}
+
 /// What is counted for one pool.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PoolCounts {
+    /// Requests by class, for who looks at the last minutes: sums have them by tenant.
+    pub(super) classes: [u64; CLASSES.len()],
     pub(super) first_byte: Histogram,
     pub(super) retries: Tally,
     pub(super) refused: Tally,
@@ -164,6 +188,7 @@ impl Delta {
     pub(super) fn take(&mut self) -> Self {
         Self {
             tenants: self.tenants.take(),
+            requests: std::mem::take(&mut self.requests),
             pools: self.pools.take(),
             endpoints: std::mem::take(&mut self.endpoints),
             listeners: std::mem::take(&mut self.listeners),
@@ -177,13 +202,13 @@ impl Delta {
         }
     }
 
-    /// What is counted of requests of this tenant to this pool.
-    pub(super) fn tenant(
-        &mut self,
-        tenant: Option<&Label>,
-        pool: Option<&Label>,
-    ) -> &mut TenantDelta {
-        self.tenants.at(tenant, pool, &mut self.pools)
+    /// Counts a request of this tenant to this pool.
+    pub(super) fn request(&mut self, tenant: Option<&Label>, pool: Option<&Label>, one: &One) {
+        self.tenants.at(tenant, pool).count(one);
+        self.requests.count(one);
+        if pool.is_some() {
+            self.pools.at(pool).classes[one.class] += 1;
+        }
     }
 
     pub(super) fn listener(&mut self, index: usize) -> &mut Flow {
@@ -202,8 +227,34 @@ impl Delta {
     }
 }
 
+impl One {
+    /// A request with an answer of this status, so many bytes of the one and the other.
+    pub(super) fn of(status: u16, took: Duration, (bytes_in, bytes_out): (u64, u64)) -> Self {
+        let class = usize::from(status / 100).min(CLASSES.len() - 1);
+        Self { class, took: Took::of(took), bytes_in, bytes_out }
+    }
+}
+
+impl Requests {
+    /// Counts one.
+    pub(super) fn count(&mut self, one: &One) {
+        self.classes[one.class] += 1;
+        self.bytes_in += one.bytes_in;
+        self.bytes_out += one.bytes_out;
+        self.duration.count_one(one.took);
+    }
+
+    /// Takes away some of them.
+    pub(super) fn subtract(&mut self, some: &TenantDelta) {
+        each_counted(some.classes, |class, less| self.classes[class] -= u64::from(less));
+        self.bytes_in -= some.bytes_in;
+        self.bytes_out -= some.bytes_out;
+        self.duration.subtract(&some.duration);
+    }
+}
+
 impl PoolCounts {
-    /// Adds what another one counted.
+    /// Adds what another one counted, save requests.
     pub(super) fn merge(&mut self, other: &Self) {
         self.first_byte.merge(&other.first_byte);
         self.retries.merge(&other.retries);

@@ -1,29 +1,29 @@
 //! What a worker counted for each tenant since its last flush.
 
-use std::time::Duration;
-
 use crate::model::ids::Label;
 
-use super::by_slot::{BySlot, Places, index};
-use super::delta::{CLASSES, PoolCounts};
+use super::by_slot::{Places, index};
+use super::delta::One;
 use super::histogram::ShortHistogram;
 
-/// Requests of one tenant to one pool. With many tenants in use each line of the caches is a miss,
-/// so it has two of them, and in this order: a fast request that went well touches the first alone.
-#[derive(Debug, Default)]
-#[repr(C, align(64))]
+/// At most 255 requests of one tenant to one pool. With many tenants in use each line of the caches
+/// is a miss, so it has one of them: hence counts of a byte.
+#[derive(Clone, Debug, Default)]
+#[repr(align(64))]
 pub(super) struct TenantDelta {
+    /// The [`index`] of the tenant.
+    pub(super) tenant: u32,
     /// The [`index`] of the pool.
     pub(super) pool: u32,
     /// The place + 1 of what this tenant sent to another pool; 0 = it sent nothing to any other.
     next: u32,
-    /// By class of status.
-    pub(super) requests: [u32; CLASSES.len()],
+    /// Of all classes.
+    pub(super) requests: u8,
+    /// By class of status; what is left of the word stays 0.
+    pub(super) classes: [u8; size_of::<u64>()],
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) duration: ShortHistogram,
-    /// The [`index`] of the tenant.
-    pub(super) tenant: u32,
 }
 
 /// Requests by tenant and pool, of those alone that were touched.
@@ -41,39 +41,41 @@ impl TenantDelta {
         Self { tenant, pool, ..Self::default() }
     }
 
-    /// Counts one request.
-    pub(super) fn request(&mut self, status: u16, duration: Duration, bytes: (u64, u64)) {
-        let class = usize::from(status / 100).min(CLASSES.len() - 1);
-        self.requests[class] = self.requests[class].saturating_add(1);
-        self.duration.observe(duration);
-        self.bytes_in += bytes.0;
-        self.bytes_out += bytes.1;
+    /// Counts one request. There has to be room.
+    pub(super) fn count(&mut self, one: &One) {
+        debug_assert!(!self.is_full());
+        self.requests = self.requests.saturating_add(1);
+        self.classes[one.class] = self.classes[one.class].saturating_add(1);
+        self.duration.count_one(one.took);
+        self.bytes_in += one.bytes_in;
+        self.bytes_out += one.bytes_out;
+    }
+
+    /// Whether one more might be one too many for a count.
+    fn is_full(&self) -> bool {
+        self.requests == u8::MAX
     }
 }
 
 impl TenantDeltas {
-    /// What is counted of this tenant and this pool, which is introduced among `pools`.
-    pub(super) fn at(
-        &mut self,
-        tenant: Option<&Label>,
-        pool: Option<&Label>,
-        pools: &mut BySlot<PoolCounts>,
-    ) -> &mut TenantDelta {
+    /// Where one more request of this tenant and this pool is counted.
+    pub(super) fn at(&mut self, tenant: Option<&Label>, pool: Option<&Label>) -> &mut TenantDelta {
         let wanted = index(pool);
-        let mut at = self.places.get(index(tenant));
+        let first = self.places.get(index(tenant));
+        let mut at = first;
         while let Some(place) = at
             && self.touched[place].pool != wanted
         {
             at = (self.touched[place].next as usize).checked_sub(1);
         }
-        let place = at.unwrap_or_else(|| {
-            pools.introduce(pool);
-            self.touch(tenant, wanted)
-        });
+        let place = at.unwrap_or_else(|| self.touch(tenant, wanted, first));
+        if self.touched[place].is_full() {
+            self.set_aside(place);
+        }
         &mut self.touched[place]
     }
 
-    /// What was touched.
+    /// What was touched: of a tenant and a pool with many requests there are several.
     pub(super) fn iter(&self) -> impl Iterator<Item = &TenantDelta> {
         self.touched.iter()
     }
@@ -97,10 +99,18 @@ impl TenantDeltas {
         Self { places: self.places.take(), touched: std::mem::replace(&mut self.touched, next) }
     }
 
+    /// Keeps what is full beside those that are found, and begins anew in its place.
     #[cold]
-    fn touch(&mut self, tenant: Option<&Label>, pool: u32) -> usize {
-        let before = self.places.get(index(tenant)).map_or(0, |place| place + 1);
-        let next = u32::try_from(before).unwrap_or(0);
+    fn set_aside(&mut self, place: usize) {
+        let TenantDelta { tenant, pool, next, .. } = self.touched[place];
+        let anew = TenantDelta { next, ..TenantDelta::of(tenant, pool) };
+        let full = std::mem::replace(&mut self.touched[place], anew);
+        self.touched.push(full);
+    }
+
+    #[cold]
+    fn touch(&mut self, tenant: Option<&Label>, pool: u32, next: Option<usize>) -> usize {
+        let next = next.map_or(0, |place| u32::try_from(place + 1).unwrap_or(0));
         self.touched.push(TenantDelta { next, ..TenantDelta::of(index(tenant), pool) });
         self.places.set(tenant, self.touched.len() - 1);
         self.touched.len() - 1
@@ -109,36 +119,72 @@ impl TenantDeltas {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn label(slot: u32) -> Label {
         Label { name: format!("n{slot}").into(), slot }
     }
 
+    fn one(status: u16) -> One {
+        One::of(status, Duration::ZERO, (1, 2))
+    }
+
     #[test]
-    fn a_tenant_takes_two_lines_of_the_caches() {
-        assert_eq!((size_of::<TenantDelta>(), align_of::<TenantDelta>()), (128, 64));
+    fn a_tenant_takes_one_line_of_the_caches() {
+        assert_eq!((size_of::<TenantDelta>(), align_of::<TenantDelta>()), (64, 64));
     }
 
     #[test]
     fn pools_of_one_tenant_are_counted_apart() {
-        let (mut deltas, mut pools) = (TenantDeltas::default(), BySlot::default());
+        let mut deltas = TenantDeltas::default();
         for (tenant, pool) in [(0, Some(5)), (0, None), (1, Some(5)), (0, Some(5)), (0, Some(0))] {
             let pool = pool.map(label);
-            let at = deltas.at(Some(&label(tenant)), pool.as_ref(), &mut pools);
-            at.request(200, Duration::ZERO, (1, 2));
+            deltas.at(Some(&label(tenant)), pool.as_ref()).count(&one(200));
         }
 
         let mut counted: Vec<_> =
-            deltas.iter().map(|of| (of.tenant, of.pool, of.requests[2], of.bytes_out)).collect();
+            deltas.iter().map(|of| (of.tenant, of.pool, of.classes[2], of.bytes_out)).collect();
         counted.sort_unstable();
         assert_eq!(counted, [(1, 0, 1, 2), (1, 1, 1, 2), (1, 6, 2, 4), (2, 6, 1, 2)]);
-        let names = |labels: &[Label]| labels.iter().map(|label| label.slot).collect::<Vec<_>>();
-        assert_eq!((names(deltas.fresh()), names(pools.fresh())), (vec![0, 1], vec![5, 0]));
+        let names: Vec<u32> = deltas.fresh().iter().map(|label| label.slot).collect();
+        assert_eq!(names, [0, 1]);
 
         drop(deltas.take());
-        let again = deltas.at(Some(&label(0)), Some(&label(5)), &mut pools);
-        assert_eq!((again.requests, again.next), ([0; 6], 0));
+        let again = deltas.at(Some(&label(0)), Some(&label(5)));
+        assert_eq!((again.requests, again.next), (0, 0));
         assert!(deltas.fresh().is_empty(), "they were introduced");
+    }
+
+    #[test]
+    fn of_many_requests_none_is_lost() {
+        let mut deltas = TenantDeltas::default();
+        for flush in 1..3 {
+            for number in 0..2000 {
+                let (tenant, pool) = (label(number % 3), label(number % 5 / 3));
+                let status = if number % 2 == 0 { 200 } else { 503 };
+                deltas.at(Some(&tenant), Some(&pool)).count(&one(status));
+            }
+            deltas.at(Some(&label(7)), None).count(&one(0));
+
+            let taken = deltas.take();
+            let of = |tenant, pool| {
+                taken.iter().filter(move |of| (of.tenant, of.pool) == (tenant, pool))
+            };
+            let mut all = 0;
+            for (tenant, pool) in (1..=3).flat_map(|tenant| [(tenant, 1), (tenant, 2)]) {
+                let sum = |count: fn(&TenantDelta) -> u64| of(tenant, pool).map(count).sum::<u64>();
+                let requests = sum(|of| of.requests.into());
+                assert_eq!(of(tenant, pool).count() as u64, requests.div_ceil(u8::MAX.into()));
+                assert_eq!(sum(|of| of.classes.map(u64::from).iter().sum()), requests);
+                assert_eq!(
+                    (sum(|of| of.bytes_in), sum(|of| of.bytes_out)),
+                    (requests, 2 * requests)
+                );
+                all += requests;
+            }
+            assert_eq!((all, of(8, 0).count()), (2000, 1), "flush {flush}");
+        }
     }
 }

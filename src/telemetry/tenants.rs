@@ -8,8 +8,8 @@ use foldhash::fast::RandomState;
 
 use crate::model::ids::Label;
 
-use super::delta::CLASSES;
-use super::histogram::Histogram;
+use super::delta::{CLASSES, Requests, add_each};
+use super::histogram::{Histogram, each_counted};
 use super::tenant_delta::TenantDelta;
 
 /// Sums of tenants.
@@ -131,18 +131,33 @@ impl TenantSums {
         }
     }
 
-    /// Adds what was counted of requests to this pool.
-    pub(super) fn merge(&mut self, pool: PoolName, delta: &TenantDelta) {
-        let Some(slot) = delta.tenant.checked_sub(1) else {
-            self.nobody.get_or_insert_default().add(pool, delta);
-            return;
-        };
-        let named = self.place(slot).and_then(|place| self.named.get_mut(place as usize - 1));
-        match (named, pool) {
-            (Some(named), pool) => named.counts.add(pool, delta),
-            (None, PoolName::None) => self.others.get_or_insert_default().add(pool, delta),
+    /// Adds what was counted of requests, `all` and by tenant, each with its pool. Where many
+    /// tenants are in use most are among the others, which get what the rest leaves of all.
+    pub(super) fn merge<'d>(
+        &mut self,
+        all: &Requests,
+        deltas: impl Iterator<Item = (PoolName, &'d TenantDelta)>,
+    ) {
+        let mut left = all.clone();
+        for (pool, delta) in deltas {
+            let named = match delta.tenant.checked_sub(1) {
+                Some(slot) => match (self.place(slot), pool) {
+                    (Some(place), _) => {
+                        self.named.get_mut(place as usize - 1).map(|of| &mut of.counts)
+                    }
+                    (None, PoolName::None) => Some(self.others.get_or_insert_default()),
+                    (None, _) => None,
+                },
+                None => Some(self.nobody.get_or_insert_default()),
+            };
+            if let Some(named) = named {
+                named.add(pool, delta);
+                left.subtract(delta);
+            }
+        }
+        if left.classes != [0; CLASSES.len()] {
             // One tenant has few pools, and all others together as many as there are.
-            (None, _) => self.others.get_or_insert_default().add(PoolName::Other, delta),
+            self.others.get_or_insert_default().add_all(PoolName::Other, &left);
         }
     }
 
@@ -215,16 +230,26 @@ impl TenantSums {
 
 impl TenantCounts {
     fn add(&mut self, pool: PoolName, delta: &TenantDelta) {
+        let sums = self.of_pool(pool);
+        each_counted(delta.classes, |class, count| sums[class] += u64::from(count));
+        self.duration.add(&delta.duration);
+        self.bytes_in += delta.bytes_in;
+        self.bytes_out += delta.bytes_out;
+    }
+
+    fn add_all(&mut self, pool: PoolName, requests: &Requests) {
+        add_each(self.of_pool(pool), &requests.classes);
+        self.duration.merge(&requests.duration);
+        self.bytes_in += requests.bytes_in;
+        self.bytes_out += requests.bytes_out;
+    }
+
+    fn of_pool(&mut self, pool: PoolName) -> &mut [u64; CLASSES.len()] {
         let at = self.requests.iter().position(|of| of.pool == pool).unwrap_or_else(|| {
             self.requests.push(ClassCounts { pool, counts: [0; CLASSES.len()] });
             self.requests.len() - 1
         });
-        for (sum, count) in self.requests[at].counts.iter_mut().zip(delta.requests) {
-            *sum += u64::from(count);
-        }
-        self.duration.add(&delta.duration);
-        self.bytes_in += delta.bytes_in;
-        self.bytes_out += delta.bytes_out;
+        &mut self.requests[at].counts
     }
 }
 
@@ -268,6 +293,7 @@ const OTHER: &str = "_other";
 
 #[cfg(test)]
 mod tests {
+    use super::super::delta::One;
     use super::*;
 
     fn label(slot: u32) -> Label {
@@ -279,15 +305,17 @@ mod tests {
         for slot in slots {
             sums.learn(&[label(slot)]);
             for pool in [PoolName::Place(slot), PoolName::None] {
-                sums.merge(pool, &one_of(slot + 1));
+                merge(sums, pool, slot + 1);
             }
         }
     }
 
-    fn one_of(tenant: u32) -> TenantDelta {
-        let mut delta = TenantDelta::of(tenant, 0);
-        delta.request(200, std::time::Duration::ZERO, (0, 0));
-        delta
+    fn merge(sums: &mut TenantSums, pool: PoolName, tenant: u32) {
+        let (mut delta, mut all) = (TenantDelta::of(tenant, 0), Requests::default());
+        let one = One::of(200, std::time::Duration::ZERO, (1, 2));
+        delta.count(&one);
+        all.count(&one);
+        sums.merge(&all, std::iter::once((pool, &delta)));
     }
 
     /// The names and how many requests each has.
@@ -301,7 +329,7 @@ mod tests {
     #[test]
     fn the_first_that_are_seen_have_names_and_the_rest_are_one() {
         let mut sums = TenantSums::new(2);
-        sums.merge(PoolName::None, &one_of(0));
+        merge(&mut sums, PoolName::None, 0);
 
         count(&mut sums, [5, 1, 3, 4, 3, 1, 5]);
 
@@ -345,8 +373,8 @@ mod tests {
     fn a_name_that_the_others_have_is_no_second_series() {
         let mut sums = TenantSums::new(10);
         sums.learn(&[Label { name: OTHER.into(), slot: 0 }, label(1)]);
-        sums.merge(PoolName::None, &one_of(1));
-        sums.merge(PoolName::None, &one_of(2));
+        merge(&mut sums, PoolName::None, 1);
+        merge(&mut sums, PoolName::None, 2);
 
         assert_eq!(shown(&sums), [("_other", 1), ("t1", 1)]);
     }

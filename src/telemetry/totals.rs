@@ -68,10 +68,9 @@ impl Totals {
     pub(super) fn merge(&mut self, delta: &Delta) {
         self.tenants.learn(delta.tenants.fresh());
         self.pools.learn(delta.pools.fresh());
-        for counts in delta.tenants.iter() {
-            let pool = self.pools.place(counts.pool).map_or(PoolName::None, PoolName::Place);
-            self.tenants.merge(pool, counts);
-        }
+        let pool = |index| self.pools.place(index).map_or(PoolName::None, PoolName::Place);
+        let by_tenant = delta.tenants.iter().map(|counts| (pool(counts.pool), counts));
+        self.tenants.merge(&delta.requests, by_tenant);
         for (pool, counts) in delta.pools.iter() {
             self.pools.at(pool).merge(counts);
         }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 
-use super::delta::{AttemptOutcome, Delta};
+use super::delta::{AttemptOutcome, Delta, One};
 use super::record::Record;
 
 /// How often a worker flushes its meter. A scrape is late by this much at most.
@@ -45,8 +45,9 @@ impl Meter {
         if let Some(problem) = record.problem {
             counts.answers.add(problem, 1);
         }
-        let tenant = counts.tenant(record.tenant.as_ref(), record.pool.as_ref());
-        tenant.request(record.status, record.duration, (record.bytes_in, record.bytes_out));
+        let bytes = (record.bytes_in, record.bytes_out);
+        let one = One::of(record.status, record.duration, bytes);
+        counts.request(record.tenant.as_ref(), record.pool.as_ref(), &one);
     }
 
     /// Counts an answer of the gateway to bytes that were no request.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::model::endpoint::Health;
 use crate::model::ids::EndpointId;
+use crate::telemetry::recent::Sort;
 use crate::telemetry::record::Ending;
 use crate::telemetry::registry::Metrics;
 
@@ -78,6 +79,43 @@ fn workers_add_up_by_name() {
     assert_eq!(value(&metrics, &bucket("+Inf")), Some(2.0));
     let bytes = "tenantry_body_bytes_total{tenant=\"acme\",direction=\"response\"}";
     assert_eq!(value(&metrics, bytes), Some(200.0));
+}
+
+#[test]
+fn a_tenant_of_many_requests_is_counted_to_the_last() {
+    let metrics = Metrics::new();
+    let (sender, mut deltas) = mpsc::channel(4);
+    let meter = Meter::new(0, sender);
+    let mut one = record(Some(label("acme", 0)), Some(label("shop", 0)), 200);
+    let two = record(Some(label("acme", 0)), Some(label("cart", 1)), 404);
+    one.duration = Duration::from_millis(2);
+
+    for number in 0..3000 {
+        meter.exchange(if number % 10 == 0 { &two } else { &one });
+        if number == 2000 {
+            meter.flush();
+        }
+    }
+    meter.flush();
+    merge_all(&metrics, &mut deltas);
+
+    let requests = |pool, class| {
+        format!("tenantry_requests_total{{tenant=\"acme\",pool=\"{pool}\",class=\"{class}\"}}")
+    };
+    assert_eq!(value(&metrics, &requests("shop", "2xx")), Some(2700.0));
+    assert_eq!(value(&metrics, &requests("cart", "4xx")), Some(300.0));
+    let bucket =
+        |le| format!("tenantry_request_duration_seconds_bucket{{tenant=\"acme\",le=\"{le}\"}}");
+    assert_eq!(value(&metrics, &bucket("0.0025")), Some(2700.0));
+    assert_eq!(value(&metrics, &bucket("+Inf")), Some(3000.0));
+    let sum = "tenantry_request_duration_seconds_sum{tenant=\"acme\"}";
+    assert!(value(&metrics, sum).is_some_and(|sum| (sum - 11.4).abs() < 1e-9));
+    let bytes = "tenantry_body_bytes_total{tenant=\"acme\",direction=\"request\"}";
+    assert_eq!(value(&metrics, bytes), Some(30_000.0));
+    let (requests, failed) = metrics.since_start("acme").unwrap();
+    assert_eq!((requests, failed), (3000, 0));
+    assert_eq!(metrics.recent(|recent| recent.tenant_key(0, Sort::Requests)), 3000);
+    assert_eq!(metrics.recent(|recent| recent.pool_key(1, Sort::Requests)), 300);
 }
 
 #[test]

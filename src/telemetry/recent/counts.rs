@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::delta::CLASSES;
 use crate::telemetry::histogram::{BUCKETS, Histogram, quantile};
 use crate::telemetry::tenant_delta::TenantDelta;
 
@@ -50,19 +51,21 @@ pub enum Sort {
 }
 
 impl Counts {
-    /// What was counted of one tenant and one pool.
-    pub(super) fn of(delta: &TenantDelta) -> Self {
-        Self {
-            requests: delta.requests.iter().fold(0, |sum, count| sum.saturating_add(*count)),
-            refused: delta.requests[4],
-            failed: delta.requests[5],
-            latency: *delta.duration.buckets(),
-        }
+    /// Adds requests of one tenant.
+    pub(super) fn add(&mut self, delta: &TenantDelta) {
+        self.requests = self.requests.saturating_add(delta.requests.into());
+        self.refused = self.refused.saturating_add(delta.classes[4].into());
+        self.failed = self.failed.saturating_add(delta.classes[5].into());
+        delta.duration.each(|bucket, more| {
+            self.latency[bucket] = self.latency[bucket].saturating_add(more.into());
+        });
     }
 
-    /// The same without how long it took: for a pool, that is the time to the head of an answer.
-    pub(super) fn timeless(&self) -> Self {
-        Self { latency: [0; BUCKETS], ..self.clone() }
+    /// Adds requests by class, without how long they took.
+    pub(super) fn add_classes(&mut self, classes: &[u64; CLASSES.len()]) {
+        self.requests = add(self.requests, classes.iter().sum());
+        self.refused = add(self.refused, classes[4]);
+        self.failed = add(self.failed, classes[5]);
     }
 
     /// Adds how long requests took.
@@ -73,13 +76,27 @@ impl Counts {
     }
 
     /// Adds what another one counted.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.refused = self.refused.saturating_add(other.refused);
         self.failed = self.failed.saturating_add(other.failed);
         for (count, more) in self.latency.iter_mut().zip(other.latency) {
             *count = count.saturating_add(more);
         }
+    }
+
+    /// What was counted after the earlier state of the same.
+    pub(super) fn since(&self, earlier: &Self) -> Self {
+        let mut counts = Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            refused: self.refused.saturating_sub(earlier.refused),
+            failed: self.failed.saturating_sub(earlier.failed),
+            latency: self.latency,
+        };
+        for (count, less) in counts.latency.iter_mut().zip(earlier.latency) {
+            *count = count.saturating_sub(less);
+        }
+        counts
     }
 
     /// What it comes to over this time.

@@ -19,23 +19,25 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Adds what one has counted.
-    pub(super) fn add(&mut self, slot: u32, counts: &Counts) {
-        self.now.at(slot).add(counts);
-        if let Some(track) = self.tracks.get_mut(&slot) {
-            track.add(counts);
-        }
+    /// What is counted of one in this window. Histories look here when a point is closed: whoever
+    /// counts looks for none.
+    pub(super) fn at(&mut self, slot: u32) -> &mut Counts {
+        self.now.at(slot)
     }
 
     /// Closes a point of all histories.
     pub(super) fn close(&mut self) {
-        self.tracks.values_mut().for_each(Track::close);
+        let none = Counts::default();
+        for (slot, track) in &mut self.tracks {
+            track.close(self.now.find(*slot).unwrap_or(&none));
+        }
     }
 
     /// Turns the windows. Those who led in the one that ended have their histories kept.
     pub(super) fn turn(&mut self, now: Instant) {
         std::mem::swap(&mut self.now, &mut self.before);
         self.now.clear();
+        self.tracks.values_mut().for_each(Track::turn);
         for sort in [Sort::Requests, Sort::Errors] {
             for slot in self.leaders(sort) {
                 self.want(slot, now);
@@ -48,7 +50,7 @@ impl Group {
     pub(super) fn counts(&self, slot: u32) -> Counts {
         let mut counts = self.now.find(slot).cloned().unwrap_or_default();
         if let Some(before) = self.before.find(slot) {
-            counts.add(before);
+            counts.merge(before);
         }
         counts
     }
@@ -95,7 +97,7 @@ impl Group {
                 self.tracks.remove(&oldest);
             }
         }
-        let mut track = Track::new(now);
+        let mut track = Track::new(now, self.now.find(slot).cloned().unwrap_or_default());
         // The window that has ended is the only past that is known: spread over its points.
         if let Some(before) = self.before.find(slot) {
             track.begin_with(before, POINTS_A_WINDOW);

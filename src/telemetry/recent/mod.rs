@@ -51,7 +51,7 @@ impl Recent {
         Self {
             total: Counts::default(),
             total_before: Counts::default(),
-            history: Track::new(now),
+            history: Track::new(now, Counts::default()),
             own: [0; 2],
             tenants: Group::default(),
             pools: Group::default(),
@@ -64,22 +64,18 @@ impl Recent {
     /// Adds what a worker counted.
     pub(super) fn add(&mut self, delta: &Delta) {
         // Numbers here are those of the labels and 1; 0 stands for none.
-        for pair in delta.tenants.iter() {
-            let counts = Counts::of(pair);
-            self.total.add(&counts);
-            self.history.add(&counts);
-            if let Some(tenant) = pair.tenant.checked_sub(1) {
-                self.tenants.add(tenant, &counts);
-            }
-            if let Some(pool) = pair.pool.checked_sub(1) {
-                self.pools.add(pool, &counts.timeless());
+        self.total.add_classes(&delta.requests.classes);
+        self.total.add_durations(&delta.requests.duration);
+        for requests in delta.tenants.iter() {
+            if let Some(tenant) = requests.tenant.checked_sub(1) {
+                self.tenants.at(tenant).add(requests);
             }
         }
         for (pool, counts) in delta.pools.iter() {
-            let mut of_pool = Counts::default();
-            of_pool.add_durations(&counts.first_byte);
             if let Some(pool) = pool.checked_sub(1) {
-                self.pools.add(pool, &of_pool);
+                let recent = self.pools.at(pool);
+                recent.add_classes(&counts.classes);
+                recent.add_durations(&counts.first_byte);
             }
         }
         self.own[0] += delta.answers.0.iter().map(|(_, count)| count).sum::<u64>();
@@ -89,11 +85,12 @@ impl Recent {
     pub(super) fn turn(&mut self) {
         let now = Instant::now();
         self.points += 1;
-        self.history.close();
+        self.history.close(&self.total);
         self.tenants.close();
         self.pools.close();
         if self.points.is_multiple_of(POINTS_A_WINDOW) {
             self.total_before = std::mem::take(&mut self.total);
+            self.history.turn();
             self.own = [0, self.own[0]];
             self.tenants.turn(now);
             self.pools.turn(now);
@@ -114,7 +111,7 @@ impl Recent {
     /// All requests.
     pub fn total(&self) -> Rates {
         let mut counts = self.total.clone();
-        counts.add(&self.total_before);
+        counts.merge(&self.total_before);
         counts.rates(self.span())
     }
 

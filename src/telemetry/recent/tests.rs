@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::ids::Label;
+use crate::telemetry::delta::One;
 
 fn label(slot: u32) -> Label {
     Label { name: format!("t{slot}").into(), slot }
@@ -10,8 +11,7 @@ fn label(slot: u32) -> Label {
 /// A request of a tenant to the pool of the same number.
 fn request(delta: &mut Delta, slot: u32, status: u16, milliseconds: u64) {
     let (label, took) = (label(slot), Duration::from_millis(milliseconds));
-    let pools = &mut delta.pools;
-    delta.tenants.at(Some(&label), Some(&label), pools).request(status, took, (0, 0));
+    delta.request(Some(&label), Some(&label), &One::of(status, took, (0, 0)));
     delta.pools.at(Some(&label)).first_byte.observe(took);
 }
 

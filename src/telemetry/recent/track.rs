@@ -15,8 +15,8 @@ use super::{POINT, POINTS};
 pub(super) struct Track {
     /// When it was asked for last.
     pub(super) wanted: Instant,
-    /// The point that is not closed yet.
-    open: Counts,
+    /// What was counted in this window before the point that is not closed yet.
+    seen: Counts,
     points: VecDeque<Point>,
 }
 
@@ -39,9 +39,9 @@ pub struct Chart {
 }
 
 impl Track {
-    /// No history yet.
-    pub(super) fn new(wanted: Instant) -> Self {
-        Self { wanted, open: Counts::default(), points: VecDeque::new() }
+    /// No history yet; what was counted in this window is not its own.
+    pub(super) fn new(wanted: Instant, seen: Counts) -> Self {
+        Self { wanted, seen, points: VecDeque::new() }
     }
 
     /// Takes a past of so many points, of which only the sum is known.
@@ -56,19 +56,20 @@ impl Track {
         }
     }
 
-    /// Adds what was counted.
-    pub(super) fn add(&mut self, counts: &Counts) {
-        self.open.add(counts);
-    }
-
-    /// Closes a point.
-    pub(super) fn close(&mut self) {
-        let counts = std::mem::take(&mut self.open);
+    /// Closes a point, by what was counted in this window so far.
+    pub(super) fn close(&mut self, window: &Counts) {
+        let counts = window.since(&self.seen);
+        self.seen.clone_from(window);
         self.push(Point {
             requests: counts.requests,
             failed: counts.failed,
             p99_ms: counts.milliseconds(0.99).map(|time| time as f32),
         });
+    }
+
+    /// A window begins.
+    pub(super) fn turn(&mut self) {
+        self.seen = Counts::default();
     }
 
     /// The history so far.

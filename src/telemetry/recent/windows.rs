@@ -13,21 +13,13 @@ pub(super) struct Windows {
 impl Windows {
     /// The counts of this one.
     pub(super) fn at(&mut self, slot: u32) -> &mut Counts {
-        let index = slot as usize;
-        if index >= self.places.len() {
-            self.places.resize(index + 1, 0);
-        }
-        if self.places[index] == 0 {
-            self.touched.push((slot, Counts::default()));
-            self.places[index] = u32::try_from(self.touched.len()).unwrap_or(0);
-        }
-        &mut self.touched[self.places[index] as usize - 1].1
+        let place = self.place(slot).unwrap_or_else(|| self.touch(slot));
+        &mut self.touched[place].1
     }
 
     /// The counts of this one, where it has any.
     pub(super) fn find(&self, slot: u32) -> Option<&Counts> {
-        let place = *self.places.get(slot as usize)? as usize;
-        self.touched.get(place.checked_sub(1)?).map(|(_, counts)| counts)
+        self.place(slot).map(|place| &self.touched[place].1)
     }
 
     /// All that have any.
@@ -41,5 +33,21 @@ impl Windows {
             self.places[*slot as usize] = 0;
         }
         self.touched = Vec::with_capacity(self.touched.len());
+    }
+
+    fn place(&self, slot: u32) -> Option<usize> {
+        let place = *self.places.get(slot as usize)? as usize;
+        place.checked_sub(1)
+    }
+
+    #[cold]
+    fn touch(&mut self, slot: u32) -> usize {
+        let index = slot as usize;
+        if index >= self.places.len() {
+            self.places.resize(index + 1, 0);
+        }
+        self.touched.push((slot, Counts::default()));
+        self.places[index] = u32::try_from(self.touched.len()).unwrap_or(0);
+        self.touched.len() - 1
     }
 }
