@@ -155,6 +155,14 @@ impl Seats {
         }
     }
 
+    /// Gives back the room of a flood of connections that have ended.
+    pub(super) fn tidy(&self) {
+        let mut taken = self.taken.borrow_mut();
+        if taken.len() * 8 < taken.capacity() {
+            taken.shrink_to_fit();
+        }
+    }
+
     /// Asks the connection that has been idle for longest to go, of this listener or of all. Tells
     /// whether there was one; its place is free at once.
     pub(super) fn vacate(&self, listener: Option<usize>) -> bool {

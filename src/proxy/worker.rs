@@ -12,6 +12,7 @@ use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::base::allocator;
 use crate::base::memory::Account;
 use crate::base::pulse::Pulse;
 use crate::base::snapshot::{Reader, Snapshot};
@@ -208,7 +209,7 @@ impl Listeners {
 }
 
 /// Once a second: hands the counts over, gives up stalled answers, closes old connections, lets go of
-/// a replaced table.
+/// a replaced table and of free memory.
 async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
     let mut tick = tokio::time::interval(FLUSH_INTERVAL);
     loop {
@@ -222,6 +223,8 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
                 worker.tell_left_out();
                 worker.client.sweep();
                 worker.meter.flush();
+                worker.tidy();
+                allocator::settle();
             }
         }
     }
@@ -344,6 +347,12 @@ impl Worker {
             (true, false) => self.access_log.write(record),
             (false, _) => self.tracer.send(record),
         }
+    }
+
+    /// Forgets the connections that have ended, and gives back the room of a flood of them.
+    fn tidy(&self) {
+        self.tasks.borrow_mut().running();
+        self.seats.tidy();
     }
 
     /// Gives up the answers that their clients leave lying.
