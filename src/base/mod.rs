@@ -1,6 +1,7 @@
 //! The ground floor: tasks, snapshots, units, the count of memory. Knows nothing of HTTP, of proxying or of the config.
 
 pub mod ahead;
+pub mod allocator;
 pub mod join;
 pub mod listening;
 pub mod memory;

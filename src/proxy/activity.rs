@@ -20,11 +20,11 @@ use super::clock::Clock;
 pub(super) struct Activity {
     clock: Rc<Clock>,
     born: Instant,
-    busy: Cell<u64>,
+    busy: Cell<u32>,
     served: Cell<u64>,
     /// Bodies of requests that the client has not sent whole; one may outlive its exchange, where
     /// the answer came early.
-    uploads: Cell<u64>,
+    uploads: Cell<u32>,
     /// The last bytes of such a body.
     body_since: Cell<u64>,
     /// The first byte of a request whose head is not read yet.
@@ -137,7 +137,7 @@ impl Activity {
     /// A request's head was read: an exchange begins.
     pub(super) fn begin(&self) {
         add(&self.busy, 1);
-        add(&self.served, 1);
+        self.served.set(self.served.get() + 1);
         self.head_since.set(0);
     }
 
@@ -197,9 +197,9 @@ impl Activity {
     /// Since when nothing is under way. `heads` tells that bytes outside an exchange are a head, as
     /// they are in HTTP/1.
     pub(super) fn idle_since(&self, heads: bool) -> Option<Instant> {
-        let under_way = [&self.busy, &self.uploads, &self.stuck_since];
-        let is_idle =
-            under_way.iter().all(|word| word.get() == 0) && !(heads && self.head_since.get() != 0);
+        let under_way = self.busy.get() > 0 || self.uploads.get() > 0;
+        let waited_for = self.stuck_since.get() != 0 || (heads && self.head_since.get() != 0);
+        let is_idle = !under_way && !waited_for;
         let since = self.idle_since.get().saturating_sub(1);
         is_idle.then(|| self.born + Duration::from_millis(since))
     }
@@ -251,7 +251,7 @@ impl Drop for Uploading {
 }
 
 /// Adds to a word. Gives the sum.
-fn add(word: &Cell<u64>, change: i64) -> u64 {
+fn add(word: &Cell<u32>, change: i32) -> u32 {
     let sum = word.get().saturating_add_signed(change);
     word.set(sum);
     sum

@@ -9,8 +9,9 @@ use http_body::SizeHint;
 
 use crate::config::spec::Protocol;
 
-/// A connection of a client: its state, and what is read of a head. Measured by `benches/hostile`: 25
-/// KiB for an idle one of HTTP/2, 13 KiB for one of HTTP/1.1. The rest is for what the allocator keeps.
+/// A connection of a client: its state, and what is read of a head. Measured: 25 KiB for one of HTTP/2
+/// of hostile clients (`benches/hostile`), 2.5 KiB for an idle one of HTTP/1.1 (`tests/e2e/idle.rs`). The
+/// rest is for what the allocator keeps.
 pub(super) const CONNECTION: u64 = 36 << 10;
 /// TLS on top of that: keys, and a record each way.
 pub(super) const TLS: u64 = 24 << 10;

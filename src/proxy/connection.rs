@@ -4,15 +4,14 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Request, Response};
-use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use tokio::net::TcpStream;
@@ -27,10 +26,10 @@ use crate::tls::stream::Stream;
 use crate::upstream::LocalExecutor;
 use crate::upstream::proxy_header::Whom;
 
-use super::activity::{Activity, Limits, Patience};
-use super::alarm::Alarm;
+use super::activity::Activity;
 use super::answer::AnswerBody;
-use super::ear::{Ear, FIRST_WORD, until_draining};
+use super::driven::Driven;
+use super::ear::until_draining;
 use super::exchange;
 use super::forwarded::{self, Told, Trust};
 use super::frames::{self, Flood, Frames};
@@ -41,7 +40,7 @@ use super::incoming::Incoming;
 use super::io::{Io, sniff};
 use super::open::{Arrival, Open};
 use super::proxy_header;
-use super::seats::Seat;
+use super::seats::{Seat, Seated};
 use super::secured::Secured;
 use super::settings;
 use super::worker::{Phase, Worker};
@@ -55,8 +54,6 @@ pub(super) struct Peer {
     ends: Option<Ends>,
     /// The same as a field's value.
     pub(super) client: HeaderValue,
-    /// `http` or `https`.
-    pub(super) scheme: &'static str,
     /// What is made of what it says of others; `None` = nothing.
     pub(super) trust: Option<Trust>,
     /// What its TLS was begun with; `None` = plain.
@@ -69,6 +66,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// `http` or `https`.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.secured.is_some() { "https" } else { "http" }
+    }
+
     /// Whom a connection to an endpoint is for. A trusted proxy does not tell its client's port.
     pub(super) fn whom(&self, told: Option<&Told>) -> Whom {
         let named = told.map(|told| told.client).filter(|client| *client != self.address);
@@ -105,29 +107,72 @@ impl Drop for Busy {
     }
 }
 
-/// Serves one connection until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, arrival: Arrival) {
-    let Arrival { address, front, mut open, seated: _seated } = arrival;
+/// The task of one connection. Most connections wait for most of their time: what this takes is what
+/// an idle client costs, so all that is rare or passes lies elsewhere.
+pub(super) enum Serving {
+    /// Until it speaks HTTP; what is needed for that alone is gone then.
+    Begins(Pin<Box<dyn Future<Output = Option<Self>>>>),
+    /// It speaks HTTP/1.
+    Http1(Driven<http1::Connection>),
+    /// It speaks HTTP/2.
+    Http2(Pin<Box<dyn Future<Output = ()>>>),
+}
+
+impl Serving {
+    /// Serves a connection until it ends.
+    pub(super) fn new(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival) -> Self {
+        Self::Begins(Box::pin(begin(worker, stream, arrival)))
+    }
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            match this {
+                Self::Begins(begins) => match ready!(begins.as_mut().poll(context)) {
+                    Some(next) => *this = next,
+                    None => return Poll::Ready(()),
+                },
+                Self::Http1(driven) => {
+                    return Pin::new(driven).poll(context).map(tell_end);
+                }
+                Self::Http2(driven) => return driven.as_mut().poll(context),
+            }
+        }
+    }
+}
+
+/// A connection that is about to speak HTTP.
+struct Spoken {
+    stream: Stream,
+    /// What was read of it.
+    ahead: Bytes,
+    is_http2: bool,
+    peer: Rc<Peer>,
+}
+
+/// All that comes before HTTP. `None` = it does not come to that.
+async fn begin(worker: Rc<Worker>, mut stream: TcpStream, arrival: Arrival) -> Option<Serving> {
+    let Arrival { address, front, mut open, seated } = arrival;
     let mut ends = match prepare(&stream, address) {
         Ok(ends) => ends,
         Err(error) => {
             tracing::debug!(client = ?address, %error, "a connection ended at once");
-            return;
+            return None;
         }
     };
     if front.spec.proxy_protocol.is_some() {
-        let listener = open.seat.listener();
-        let Some((client, share)) = proxied(&worker, &mut stream, ends, listener).await else {
-            return;
-        };
-        ends = client;
-        open.share = share;
+        (ends, open.share) = proxied(&worker, &mut stream, ends, &open.seat).await?;
     }
     let stream = Socket::new(stream);
-    match front.tls.clone() {
+    let spoken = match front.tls.clone() {
         None => plain(&worker, stream, (ends, open)).await,
         Some(tls) => secure(&worker, stream, (ends, open), tls).await,
-    }
+    };
+    Some(speak(worker, spoken?, seated))
 }
 
 /// Both ends of a connection that was accepted; `None` = it is one over a Unix socket.
@@ -143,12 +188,12 @@ async fn proxied(
     worker: &Rc<Worker>,
     stream: &mut TcpStream,
     own: Option<Ends>,
-    listener: usize,
+    seat: &Seat,
 ) -> Option<(Option<Ends>, Option<Share>)> {
     let address = own.map(|own| own.source);
     let limits = &worker.gateway.downstream;
     let header = timeout(limits.header_timeout, proxy_header::receive(stream));
-    let client = match until_draining(worker, listener, header).await? {
+    let client = match until_draining(worker, seat, header).await? {
         Ok(Ok(client)) => client.or(own),
         Ok(Err(error)) => {
             worker.meter.connection_rejected("proxy_header");
@@ -169,30 +214,35 @@ async fn proxied(
     Some((client, Some(share?)))
 }
 
-async fn plain(worker: &Rc<Worker>, mut stream: Socket, client: (Option<Ends>, Open)) {
+async fn plain(
+    worker: &Rc<Worker>,
+    mut stream: Socket,
+    client: (Option<Ends>, Open),
+) -> Option<Spoken> {
     let limits = &worker.gateway.downstream;
     let seat = Rc::clone(&client.1.seat);
     let first = timeout(limits.idle_timeout, sniff(&mut stream, limits.header_timeout));
     let asked = std::future::poll_fn(|context| seat.poll_asked(context));
     seat.set_silent(true);
-    let first = until_draining(worker, seat.listener(), async {
+    let first = until_draining(worker, &seat, async {
         tokio::select! {
             biased;
             first = first => Some(first),
             () = asked => None,
         }
     });
-    match first.await.flatten() {
-        Some(Ok(Ok((ahead, is_http2)))) => {
+    match first.await.flatten()? {
+        Ok(Ok((ahead, is_http2))) => {
             let stream = Stream::Plain(stream);
-            speak(worker, stream, ahead, is_http2, peer(client, None)).await;
+            return Some(Spoken { stream, ahead, is_http2, peer: peer(client, None) });
         }
-        Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
             worker.meter.connection_rejected("slow_head");
         }
-        Some(Err(_)) => worker.meter.connection_retired("idle"),
-        _ => {}
+        Ok(Err(_)) => {}
+        Err(_) => worker.meter.connection_retired("idle"),
     }
+    None
 }
 
 async fn secure(
@@ -200,7 +250,7 @@ async fn secure(
     stream: Socket,
     client: (Option<Ends>, Open),
     tls: Snapshot<Certificates>,
-) {
+) -> Option<Spoken> {
     let end = Instant::now() + worker.gateway.downstream.handshake_timeout;
     let seat = Rc::clone(&client.1.seat);
     let asked = std::future::poll_fn(|context| seat.poll_asked(context));
@@ -215,17 +265,19 @@ async fn secure(
             Ok(Err(error)) => Err(Refusal::Failed(error)),
             Err(_) => Err(Refusal::Late),
         },
-        () = asked => return,
+        () = asked => return None,
     };
     match shaken {
         Err(error) => {
             worker.meter.connection_rejected(error.reason());
             tracing::debug!(client = ?client.0, %error, "a TLS handshake failed");
+            None
         }
         Ok((stream, secured)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let stream = Stream::Tls(Box::new(stream.into()));
-            speak(worker, stream, Bytes::new(), is_http2, peer(client, Some(secured))).await;
+            let peer = peer(client, Some(secured));
+            Some(Spoken { stream, ahead: Bytes::new(), is_http2, peer })
         }
     }
 }
@@ -235,44 +287,46 @@ fn peer((ends, open): (Option<Ends>, Open), secured: Option<Box<Secured>>) -> Rc
     let client = forwarded::address_value(address);
     let trust = Trust::of(open.trusted_proxies(), address);
     let (clock, account) = (Rc::clone(&open.worker.clock), &open.worker.account);
-    let (scheme, activity) = match secured {
-        Some(_) => ("https", Activity::over_tls(clock, account)),
-        None => ("http", Activity::new(clock)),
+    let activity = match secured {
+        Some(_) => Activity::over_tls(clock, account),
+        None => Activity::new(clock),
     };
-    Rc::new(Peer { address, ends, client, scheme, trust, secured, activity, open })
+    Rc::new(Peer { address, ends, client, trust, secured, activity, open })
 }
 
-async fn speak(worker: &Rc<Worker>, stream: Stream, ahead: Bytes, is_http2: bool, peer: Rc<Peer>) {
+fn speak(worker: Rc<Worker>, spoken: Spoken, seated: Seated) -> Serving {
+    let Spoken { stream, ahead, is_http2, peer } = spoken;
     let activity = Rc::clone(&peer.activity);
-    let seat = Rc::clone(&peer.open.seat);
-    seat.speaks(Rc::clone(&activity), !is_http2);
+    seated.seat.speaks(Rc::clone(&activity), !is_http2);
     if is_http2 {
-        let flood = Flood::default();
-        let stream = Frames::new(Ahead::new(ahead, stream), Rc::clone(&flood));
-        let io = Io::new(stream, Rc::clone(&activity));
-        let executor = LocalExecutor::new(Rc::clone(&worker.tasks));
-        let service = {
-            let worker = Rc::clone(worker);
-            // Boxed: the library moves what it is given half a dozen times before it runs it.
-            service_fn(move |request| {
-                Box::pin(stream_of(Rc::clone(&worker), Rc::clone(&peer), request))
-            })
-        };
-        let limits = &worker.gateway.downstream;
-        let connection = settings::http2(executor, limits).serve_connection(io, service);
-        let ended =
-            Driven { connection, protocol: Protocol::Http2, worker, activity, seat }.run().await;
-        let reason = flood.get().or_else(|| ended.as_ref().err().and_then(frames::reason));
-        if let Some(reason) = reason {
-            worker.meter.connection_rejected(reason);
-        }
-        tell_end(ended);
+        let stream = Ahead::new(ahead, stream);
+        Serving::Http2(Box::pin(speak_http2(worker, stream, peer, seated)))
     } else {
-        let connection = http1::Connection::new(Rc::clone(worker), peer, stream, ahead);
-        tell_end(
-            Driven { connection, protocol: Protocol::Http1, worker, activity, seat }.run().await,
-        );
+        let connection = http1::Connection::new(worker, peer, stream, ahead);
+        Serving::Http1(Driven::new(connection, activity, seated))
     }
+}
+
+async fn speak_http2(worker: Rc<Worker>, stream: Ahead<Stream>, peer: Rc<Peer>, seated: Seated) {
+    let activity = Rc::clone(&peer.activity);
+    let flood = Flood::default();
+    let io = Io::new(Frames::new(stream, Rc::clone(&flood)), Rc::clone(&activity));
+    let executor = LocalExecutor::new(Rc::clone(&worker.tasks));
+    let service = {
+        let worker = Rc::clone(&worker);
+        // Boxed: the library moves what it is given half a dozen times before it runs it.
+        service_fn(move |request| {
+            Box::pin(stream_of(Rc::clone(&worker), Rc::clone(&peer), request))
+        })
+    };
+    let limits = &worker.gateway.downstream;
+    let connection = pin!(settings::http2(executor, limits).serve_connection(io, service));
+    let ended = Driven::new(connection, activity, seated).await;
+    let reason = flood.get().or_else(|| ended.as_ref().err().and_then(frames::reason));
+    if let Some(reason) = reason {
+        worker.meter.connection_rejected(reason);
+    }
+    tell_end(ended);
 }
 
 fn tell_end<E: std::fmt::Display>(ended: Result<(), E>) {
@@ -326,147 +380,8 @@ pub(super) fn worn(worker: &Worker, activity: &Activity) -> Option<&'static str>
     limits.max_connection_age.filter(|age| activity.is_older(*age)).map(|_| "age")
 }
 
-fn count_retired(worker: &Worker, reason: Option<&'static str>) {
+pub(super) fn count_retired(worker: &Worker, reason: Option<&'static str>) {
     if let Some(reason) = reason {
         worker.meter.connection_retired(reason);
     }
-}
-
-/// What a connection speaks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http1,
-    Http2,
-}
-
-/// What the two kinds of connection have in common.
-trait Connection: Future<Output = Result<(), Self::Error>> {
-    /// Why it ends otherwise than it should.
-    type Error;
-
-    /// Finish what is under way, then end.
-    fn leave(self: Pin<&mut Self>);
-
-    /// It is closed now, whatever it is at. What is cut off must not look as if it had ended well.
-    fn cut(self: Pin<&mut Self>) {}
-}
-
-impl Connection for http1::Connection {
-    type Error = http1::ConnectionError;
-
-    fn leave(self: Pin<&mut Self>) {
-        self.get_mut().leave();
-    }
-
-    fn cut(self: Pin<&mut Self>) {
-        self.get_mut().cut();
-    }
-}
-
-impl<S, I> Connection for http2::Connection<I, S, LocalExecutor>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = AnswerBody>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: 'static,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
-{
-    type Error = hyper::Error;
-
-    fn leave(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-/// A connection with its clock and its ear for the process's phase.
-struct Driven<'w, C> {
-    connection: C,
-    protocol: Protocol,
-    worker: &'w Rc<Worker>,
-    activity: Rc<Activity>,
-    seat: Rc<Seat>,
-}
-
-impl<C: Connection> Driven<'_, C> {
-    async fn run(self) -> Result<(), C::Error> {
-        let Self { connection, protocol, worker, activity, seat } = self;
-        let mut connection = std::pin::pin!(connection);
-        let mut alarm = Alarm::at(Instant::now());
-        let mut ear = Ear::new(worker, seat.listener());
-        let mut leaving = false;
-        std::future::poll_fn(|context| {
-            loop {
-                if let Poll::Ready(ended) = connection.as_mut().poll(context) {
-                    return Poll::Ready(ended);
-                }
-                // Asked only now: a request that has come already is answered before leaving.
-                let asked = seat.poll_asked(context).is_ready();
-                if asked && activity.idle_since(protocol == Protocol::Http1).is_some() {
-                    connection.as_mut().leave();
-                    let farewell = connection.as_mut().poll(context);
-                    return if farewell.is_ready() { farewell } else { Poll::Ready(Ok(())) };
-                }
-                if leaving || !(ear.hears(protocol, &activity, context) || asked) {
-                    break;
-                }
-                leaving = true;
-                if protocol == Protocol::Http2 {
-                    count_retired(worker, worn(worker, &activity));
-                }
-                alarm.reset(Instant::now() + FIRST_WORD);
-                // One that has not asked yet may be about to: its first request may be here.
-                if protocol == Protocol::Http2 || activity.served() > 0 {
-                    connection.as_mut().leave();
-                }
-            }
-            while alarm.poll(context).is_ready() {
-                worker.clock.now();
-                match patience(worker, protocol, &activity, leaving) {
-                    Patience::Until(_) if !leaving && ear.hears(protocol, &activity, context) => {
-                        context.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    Patience::Until(when) => {
-                        let end = end_of_age(worker, &activity);
-                        alarm.reset(end.map_or(when, |end| end.min(when)));
-                    }
-                    Patience::Over(reason) => {
-                        worker.meter.connection_rejected(reason);
-                        connection.as_mut().cut();
-                        return Poll::Ready(Ok(()));
-                    }
-                    Patience::Idle if leaving => return Poll::Ready(Ok(())),
-                    Patience::Idle => {
-                        leaving = true;
-                        worker.meter.connection_retired("idle");
-                        connection.as_mut().leave();
-                        alarm.reset(Instant::now() + worker.gateway.downstream.header_timeout);
-                        context.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-}
-
-/// A connection that is to leave ends by itself after its next answer, or once its client has
-/// heard of it; one that never asks is not waited for as an idle one is.
-fn patience(worker: &Worker, protocol: Protocol, activity: &Activity, leaving: bool) -> Patience {
-    let limits = &worker.gateway.downstream;
-    let (head, send) = (limits.header_timeout, limits.body_timeout);
-    let (head, idle) = match protocol {
-        Protocol::Http1 if leaving => (Some(head), FIRST_WORD),
-        Protocol::Http1 => (Some(head), limits.idle_timeout),
-        Protocol::Http2 if leaving => (None, head),
-        Protocol::Http2 => (None, limits.idle_timeout),
-    };
-    activity.patience(Limits { head, idle, send })
-}
-
-/// When a connection that is not too old will be.
-fn end_of_age(worker: &Worker, activity: &Activity) -> Option<Instant> {
-    let end = activity.end_of(worker.gateway.downstream.max_connection_age?);
-    (end > worker.clock.recent()).then_some(end)
 }

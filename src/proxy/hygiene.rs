@@ -190,7 +190,7 @@ pub(super) fn introduce(received: Version, sender: Sender<'_>) -> Fields {
         told.introduce(sender.host, &mut fields);
     } else {
         fields.push((X_FORWARDED_FOR, sender.peer.client.clone()));
-        fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme)));
+        fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme())));
         if let Some(host) = sender.host {
             fields.push((X_FORWARDED_HOST, host));
         }

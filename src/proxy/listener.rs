@@ -12,7 +12,7 @@ use crate::base::memory::Refused;
 use crate::base::socket;
 use crate::base::tasks::Stop;
 
-use super::connection;
+use super::connection::Serving;
 use super::door::{Door, Front};
 use super::headcount::{Full, Place, Share};
 use super::open::Arrival;
@@ -79,7 +79,7 @@ async fn admit(worker: &Rc<Worker>, accepted: io::Result<Accepted>, door: &Arc<D
     let full = match enter(worker, door, &front) {
         (Ok(place), vacated) => {
             let arrival = Arrival::new(worker, address, door, &front, (place, share));
-            let serving = connection::serve(Rc::clone(worker), stream, arrival);
+            let serving = Serving::new(Rc::clone(worker), stream, arrival);
             worker.tasks.borrow_mut().spawn(|_stop| serving);
             if vacated || made_room {
                 // The one that goes closes its file first.
@@ -95,7 +95,7 @@ async fn admit(worker: &Rc<Worker>, accepted: io::Result<Accepted>, door: &Arc<D
         match pleas::plead(&worker, &door, &front, full).await {
             Ok(place) => {
                 let arrival = Arrival::new(&worker, address, &door, &front, (place, share));
-                connection::serve(worker, stream, arrival).await;
+                Serving::new(worker, stream, arrival).await;
             }
             Err(full) => turn_away(&worker, address, number, full.reason()),
         }

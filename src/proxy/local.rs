@@ -24,7 +24,7 @@ pub(super) fn redirect(
 ) -> Reply {
     let asked = told.and_then(|told| told.host.as_ref()).and_then(|host| host.to_str().ok());
     let location = redirect.render(&Values {
-        scheme: told.map_or(peer.scheme, |told| told.scheme),
+        scheme: told.map_or(peer.scheme(), |told| told.scheme),
         host: asked.or_else(|| host::authority(head)).unwrap_or_default(),
         path: head.uri.path(),
         query: head.uri.query(),

@@ -13,6 +13,7 @@ mod connection;
 mod debug;
 pub mod door;
 mod downloads;
+mod driven;
 mod ear;
 mod error;
 mod exchange;

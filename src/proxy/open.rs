@@ -53,7 +53,6 @@ pub(super) struct Open {
     pub(super) seat: Rc<Seat>,
     /// Counts it as its client's.
     pub(super) share: Option<Share>,
-    listener: usize,
     front: Arc<Front>,
     _held: Held,
 }
@@ -70,7 +69,7 @@ impl Open {
         let tls = front.spec.tls.as_ref().map_or(0, |_| budget::TLS);
         let held = worker.account.take(budget::CONNECTION + tls);
         let (seat, front) = (Seat::new(listener, place), Arc::clone(front));
-        Self { worker, seat, share, listener, front, _held: held }
+        Self { worker, seat, share, front, _held: held }
     }
 }
 
@@ -84,6 +83,6 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.worker.open_connections.set(self.worker.open_connections.get() - 1);
-        self.worker.meter.connection_closed(self.listener);
+        self.worker.meter.connection_closed(self.seat.listener());
     }
 }

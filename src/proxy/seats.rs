@@ -40,16 +40,18 @@ pub(super) struct Seats {
     queues: RefCell<HashMap<Option<usize>, Queue>>,
 }
 
-/// A connection is among those that may be asked to go, until dropped.
+/// A connection is among those that may be asked to go, and that hear of a new phase, until dropped.
 #[derive(Debug)]
 pub(super) struct Seated {
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
+    pub(super) seat: Rc<Seat>,
     number: u64,
 }
 
 impl Seated {
     pub(super) fn take(worker: &Rc<Worker>, seat: &Rc<Seat>) -> Self {
-        Self { worker: Rc::clone(worker), number: worker.seats.take(seat) }
+        let number = worker.seats.take(seat);
+        Self { worker: Rc::clone(worker), seat: Rc::clone(seat), number }
     }
 }
 
@@ -103,11 +105,16 @@ impl Seat {
         if self.asked.get() {
             return Poll::Ready(());
         }
+        self.listen(context);
+        Poll::Pending
+    }
+
+    /// Has its task woken when it is asked to go, and when there is news for all.
+    pub(super) fn listen(&self, context: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
             *waker = Some(context.waker().clone());
         }
-        Poll::Pending
     }
 
     /// Since when nothing is under way on it.
@@ -137,6 +144,23 @@ impl Seats {
         self.next.set(number + 1);
         self.taken.borrow_mut().insert(number, Rc::clone(seat));
         number
+    }
+
+    /// Wakes the tasks of all connections: there is news for them.
+    pub(super) fn wake(&self) {
+        for seat in self.taken.borrow().values() {
+            if let Some(waker) = &*seat.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Gives back the room of a flood of connections that have ended.
+    pub(super) fn tidy(&self) {
+        let mut taken = self.taken.borrow_mut();
+        if taken.len() * 8 < taken.capacity() {
+            taken.shrink_to_fit();
+        }
     }
 
     /// Asks the connection that has been idle for longest to go, of this listener or of all. Tells

@@ -40,7 +40,7 @@ impl Visit {
     pub(super) fn begin(worker: &Rc<Worker>, peer: &Peer, head: &Parts) -> Self {
         worker.meter.exchange_started();
         let told = forwarded::told(worker, peer, head);
-        let scheme = told.as_ref().map_or(peer.scheme, |told| told.scheme);
+        let scheme = told.as_ref().map_or(peer.scheme(), |told| told.scheme);
         let record = Box::new(Record {
             started: worker.clock.recent(), // the head has just been read
             duration: Duration::ZERO,

@@ -2,17 +2,17 @@
 //! request never crosses a thread and never waits for another worker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::base::allocator;
 use crate::base::memory::Account;
 use crate::base::pulse::Pulse;
 use crate::base::snapshot::{Reader, Snapshot};
@@ -115,12 +115,9 @@ pub(super) struct Worker {
     /// This worker's share of the handshakes that may be under way at once.
     pub(super) handshakes: Handshakes,
     pub(super) open_connections: Cell<usize>,
-    next_connection: Cell<u64>,
     phase: Cell<Phase>,
     /// Listeners that are gone.
     closed: RefCell<BTreeSet<usize>>,
-    /// Who must hear of a new phase, by the number of the connection.
-    wakers: RefCell<HashMap<u64, Waker>>,
     table: RefCell<Reader<Table>>,
     view: RefCell<Rc<View>>,
 }
@@ -211,7 +208,8 @@ impl Listeners {
     }
 }
 
-/// Once a second: hands the counts over, gives up stalled answers, closes old connections, lets go of a replaced table.
+/// Once a second: hands the counts over, gives up stalled answers, closes old connections, lets go of
+/// a replaced table and of free memory.
 async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
     let mut tick = tokio::time::interval(FLUSH_INTERVAL);
     loop {
@@ -225,6 +223,8 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
                 worker.tell_left_out();
                 worker.client.sweep();
                 worker.meter.flush();
+                worker.tidy();
+                allocator::settle();
             }
         }
     }
@@ -271,10 +271,8 @@ impl Worker {
             account,
             handshakes: Handshakes::new(setup.gateway.downstream.max_handshakes.div_ceil(workers)),
             open_connections: Cell::new(0),
-            next_connection: Cell::new(0),
             phase: Cell::new(Phase::Serving),
             closed: RefCell::default(),
-            wakers: RefCell::default(),
             table: RefCell::new(reader),
             view: RefCell::new(view),
             gateway: setup.gateway,
@@ -321,20 +319,7 @@ impl Worker {
     /// Has the connections of a listener that is gone end once nothing is under way on them.
     fn close(&self, listener: usize) {
         self.closed.borrow_mut().insert(listener);
-        self.wake();
-    }
-
-    /// Wakes a connection at each new phase, until its number is forgotten.
-    pub(super) fn remember(&self, waker: &Waker) -> u64 {
-        let number = self.next_connection.get();
-        self.next_connection.set(number + 1);
-        self.wakers.borrow_mut().insert(number, waker.clone());
-        number
-    }
-
-    /// Undoes [`Worker::remember`].
-    pub(super) fn forget(&self, connection: u64) {
-        self.wakers.borrow_mut().remove(&connection);
+        self.seats.wake();
     }
 
     /// The date of an answer.
@@ -364,6 +349,12 @@ impl Worker {
         }
     }
 
+    /// Forgets the connections that have ended, and gives back the room of a flood of them.
+    fn tidy(&self) {
+        self.tasks.borrow_mut().running();
+        self.seats.tidy();
+    }
+
     /// Gives up the answers that their clients leave lying.
     fn look_at_downloads(&self) {
         let now = Instant::now();
@@ -383,13 +374,7 @@ impl Worker {
 
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        for waker in self.wakers.borrow().values() {
-            waker.wake_by_ref();
-        }
+        self.seats.wake();
     }
 
     /// Waits until all connections have ended, at most until the drain's time is over.

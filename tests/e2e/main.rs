@@ -22,6 +22,7 @@ mod files;
 mod grpc;
 mod healthcheck;
 mod hostile;
+mod idle;
 mod lifecycle;
 mod load;
 mod memory;

@@ -166,7 +166,7 @@ fn openssl(secure: &Secure, options: &[&str]) -> String {
     String::from_utf8_lossy(&said.stdout).into_owned()
 }
 
-fn make(folder: &Path) {
+pub(crate) fn make(folder: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/make");
     assert!(run(Command::new(script).arg(folder)).status.success());
 }

@@ -97,7 +97,7 @@ fn read(trust: &Trust, peer: &Peer, head: &Parts) -> (Told, End) {
     let asked = asked.filter(|host| std::str::from_utf8(host).is_ok_and(host::is_valid));
     let told = Told {
         client: client.and_then(|hop| hop.address).or(peer.address),
-        scheme: scheme.and_then(scheme_of).unwrap_or(peer.scheme),
+        scheme: scheme.and_then(scheme_of).unwrap_or(peer.scheme()),
         host: asked.and_then(|host| HeaderValue::from_bytes(host).ok()),
         port: port.and_then(|port| HeaderValue::from_bytes(port).ok()),
         chain: with_peer(&chain, field, peer),
@@ -154,7 +154,7 @@ fn with_own_element(chain: &Chain<'_>, peer: &Peer, head: &Parts) -> HeaderValue
     // The host of a request has neither quotation marks nor backslashes: it would be none.
     let host = host::authority(head).filter(|host| !host.contains(['"', '\\']));
     let host = host.map(|host| format!(";host=\"{host}\"")).unwrap_or_default();
-    let own = format!("for={from}{host};proto={}", peer.scheme);
+    let own = format!("for={from}{host};proto={}", peer.scheme());
     join(chain.hops.iter().map(|hop| hop.text), own.as_bytes())
 }
 
