@@ -42,15 +42,18 @@ impl Reading {
         }
     }
 
-    /// The next part; an empty one at the end of `stream`.
+    /// The next part; an empty one at the end of `stream`. `left` bytes of the body are still to
+    /// come, where that is known: they are read in one go, not in reads that grow.
     ///
     /// # Errors
     /// When the stream fails.
     pub fn poll<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
+        left: Option<u64>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Bytes>> {
+        self.size = self.size.max(known(left));
         self.make_room();
         let room = self.read.capacity() - self.read.len();
         let Poll::Ready(read) = pin!(stream.read_buf(&mut self.read)).poll(context) else {
@@ -84,17 +87,30 @@ impl Reading {
         self.read = BytesMut::with_capacity(self.size);
     }
 
-    /// Nothing has come: where memory is short, what it would be read into is given back.
+    /// Nothing has come. Who sends slowly holds no large buffer meanwhile, nor where memory is short
+    /// any at all.
     fn leave_room(&mut self) {
-        if self.memory.is_some() && self.account.is_tight() {
+        let tight = self.memory.is_some() && self.account.is_tight();
+        if tight || self.read.capacity() > LEAST {
             self.rest();
+        }
+        if tight {
             self.size = LEAST;
         }
     }
 }
 
+/// The size of a read that brings what is left of a body, and by a byte more than that shows that
+/// nothing follows it.
+fn known(left: Option<u64>) -> usize {
+    let left = left.map_or(0, |left| usize::try_from(left).unwrap_or(MOST));
+    (left.min(KNOWN - 1) + 1).next_multiple_of(LEAST)
+}
+
 /// 8 KiB: what a usual body takes.
 const LEAST: usize = 8 << 10;
+/// 64 KiB: what is taken for a body because it says that it will be that long.
+const KNOWN: usize = 64 << 10;
 /// 256 KiB: beyond it a larger read saves nothing.
 const MOST: usize = 256 << 10;
 
@@ -108,7 +124,7 @@ mod tests {
 
     fn poll(reading: &mut Reading, stream: &mut &[u8]) -> Bytes {
         let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready(part) = reading.poll(stream, &mut context) else {
+        let Poll::Ready(part) = reading.poll(stream, None, &mut context) else {
             panic!("there is something to read");
         };
         part.unwrap()
@@ -128,6 +144,35 @@ mod tests {
         assert!(memory.held() >= sizes, "{} of {sizes}", memory.held());
         reading.rest();
         drop(parts);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn a_body_of_known_length_comes_in_one_read() {
+        let memory = Memory::new(64 << 20, 1);
+        let mut reading = Reading::new(memory.account(0));
+        let body = vec![7; 50_000];
+        let mut context = Context::from_waker(Waker::noop());
+
+        let left = Some(body.len() as u64);
+        let Poll::Ready(part) = reading.poll(&mut &body[..], left, &mut context) else {
+            panic!("there is something to read");
+        };
+
+        assert_eq!(part.unwrap().len(), body.len());
+        drop(reading);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn who_sends_nothing_of_a_long_body_holds_nothing() {
+        let memory = Memory::new(64 << 20, 1);
+        let mut reading = Reading::new(memory.account(0));
+        let (mut silent, _other) = tokio::io::duplex(1);
+        let mut context = Context::from_waker(Waker::noop());
+
+        assert!(reading.poll(&mut silent, Some(1 << 30), &mut context).is_pending());
+
         assert_eq!(memory.held(), 0);
     }
 

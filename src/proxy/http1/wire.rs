@@ -343,7 +343,8 @@ impl Wire {
             inbound.wake(); // the connection sends it
         }
         let stream = &mut *self.stream.borrow_mut();
-        let Poll::Ready(part) = inbound.reading.poll(stream, context) else {
+        let left = inbound.decoder.left();
+        let Poll::Ready(part) = inbound.reading.poll(stream, left, context) else {
             inbound.reader = Some(context.waker().clone());
             return Poll::Pending;
         };

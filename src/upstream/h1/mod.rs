@@ -194,7 +194,8 @@ impl<B: Payload> Wire<B> {
                 Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
             ready!(self.reading.poll_turn(context));
-            let part = match ready!(self.reading.poll(&mut self.stream, context)) {
+            let left = self.decoder.left();
+            let part = match ready!(self.reading.poll(&mut self.stream, left, context)) {
                 Ok(part) => part,
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             };
