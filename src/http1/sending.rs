@@ -164,14 +164,18 @@ impl<B: Payload> Sending<B> {
         Ok(false)
     }
 
-    /// Whether the next write can hold more. A part that was read with a head is small, and what
-    /// follows it mostly there: one write costs its recipient one wake-up.
+    /// Whether the next write can hold more. What came with a head is little, and what follows it is
+    /// mostly there: one write costs its recipient one wake-up. Later a body is asked for more only
+    /// once what it gave is gone, for who asks waits for its sender.
     fn takes_more(&self) -> bool {
         if self.data.is_empty() {
             return self.next.len() < ENOUGH;
         }
         let follows = self.after.is_empty() && self.more.is_empty() && self.failed.is_none();
-        follows && self.data.len() < ENOUGH && matches!(self.encoder, Encoder::Length(1..))
+        follows
+            && self.sent == 0
+            && self.data.len() < ENOUGH
+            && matches!(self.encoder, Encoder::Length(1..))
     }
 
     fn take(&mut self, frame: Option<Result<Frame<Bytes>, B::Error>>) -> Result<(), Fault> {
@@ -239,8 +243,10 @@ impl<B: Payload> Sending<B> {
         self.data.advance(of_data);
         if self.data.is_empty() {
             self.more.advance(sent - of_next - of_data);
-            // Who counts a part, or waits for it to be gone, hears of it now.
             self.data = std::mem::take(&mut self.more);
+        }
+        if self.data.is_empty() {
+            self.data = Bytes::new(); // who counts it, or waits for it to be gone, hears of it now
         }
         if self.data.is_empty() && !self.after.is_empty() && self.next.is_empty() {
             self.next.extend_from_slice(std::mem::take(&mut self.after));
@@ -254,6 +260,7 @@ const ENOUGH: usize = 8 << 10;
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::sync::Arc;
     use std::task::Waker;
 
     use proptest::collection::vec;
@@ -429,6 +436,29 @@ mod tests {
         let (writes, ended) = writes(Ok(Bytes::from(vec![2; 60_000])));
         assert!(ended.is_ok());
         assert_eq!(writes, [64_018]);
+    }
+
+    #[test]
+    fn nothing_is_held_of_what_was_sent_while_more_is_waited_for() {
+        let owner = Arc::new([7; 6000]);
+        let part = || Some(Bytes::from_owner(Owned(Arc::clone(&owner))));
+        let mut sending = Sending::nothing();
+        let parts = Parts([part(), part(), None].into());
+        let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
+        sending.begin(Encoder::Length(64_000), BytesMut::new(), write, parts).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+
+        assert!(sending.poll(&mut Writes(Vec::new()), &mut context).is_pending());
+
+        assert_eq!(Arc::strong_count(&owner), 1);
+    }
+
+    struct Owned(Arc<[u8; 6000]>);
+
+    impl AsRef<[u8]> for Owned {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[..]
+        }
     }
 
     #[test]

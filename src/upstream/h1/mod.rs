@@ -83,7 +83,7 @@ impl<B: Payload> Wire<B> {
             held: None,
             broken: None,
             gathered: Gathered::default(),
-            reading: Reading::new(account),
+            reading: Reading::new(Rc::clone(&room), account),
             interim: 0,
             method: Method::GET,
             decoder: Decoder::Length(0),
@@ -184,7 +184,11 @@ impl<B: Payload> Wire<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         loop {
-            match self.decoder.next(&mut self.gathered.ahead) {
+            let part = self.decoder.next(&mut self.gathered.ahead);
+            if self.decoder.is_ended() {
+                self.reading.end();
+            }
+            match part {
                 Ok(Part::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Part::Trailers(fields)) => {
                     return Poll::Ready(Some(Ok(Frame::trailers(fields))));
@@ -257,7 +261,7 @@ impl<B: Payload> Wire<B> {
 
     /// Gives back the memory that the next request would use.
     pub(super) fn rest(&mut self) {
-        self.reading.rest();
+        self.reading.end();
         self.gathered = Gathered::default();
         self.room.take_buffer(self.sending.take_buffer());
     }
