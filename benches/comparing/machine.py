@@ -1,0 +1,86 @@
+"""Processes and what they take, and what names a measurement: versions and the machine."""
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def find(program):
+    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def process_tree(root):
+    """The ids of a process and all that descend from it."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue
+    tree = {root}
+    while more := {pid for pid, parent in parents.items() if parent in tree} - tree:
+        tree |= more
+    return tree
+
+
+def cpu_seconds(root):
+    ticks = 0
+    for pid in process_tree(root):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        # user and system time, and that of children that have ended
+        ticks += sum(int(field) for field in fields[11:15])
+    return ticks / TICKS
+
+
+def resident_bytes(root):
+    """The memory of a process and all that descend from it."""
+    pages = 0
+    for pid in process_tree(root):
+        try:
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except OSError:
+            continue
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def named(binary):
+    """What was measured, and where, a line each."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = models[0].split(":", 1)[1].strip() if models else platform.machine()
+    cores = len(os.sched_getaffinity(0))
+    programs = [[binary, "--version"], ["rustc", "--version"]]
+    programs += [[program, "-v"] for name in ("nginx", "haproxy") if (program := find(name))]
+    return [f"{model}, {cores} cores, Linux {platform.release()}", *map(version, programs)]
+
+
+def version(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return lines[0].removeprefix("nginx version: ") if lines else f"{command[0]}: no version"
+
+
+def certify(folder):
+    """A throw-away certificate; who it is for does not matter to the load."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-keyout", folder / "key.pem", "-out", folder / "cert.pem", "-days", "30"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run(command, check=True, capture_output=True)
+    both = (folder / "cert.pem").read_text() + (folder / "key.pem").read_text()
+    (folder / "both.pem").write_text(both)
