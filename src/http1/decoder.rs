@@ -91,6 +91,14 @@ impl Decoder {
         }
     }
 
+    /// How many bytes are still to come, where that is known.
+    pub fn left(&self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(*left),
+            Self::Chunked(_) | Self::Close => None,
+        }
+    }
+
     /// How much is still to come.
     pub fn size_hint(&self) -> SizeHint {
         match self {

@@ -4,10 +4,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
+
+use crate::base::memory::{Account, Space};
 
 /// The memory of one worker.
 #[derive(Debug, Default)]
@@ -17,6 +20,18 @@ pub struct Room {
     maps: RefCell<Vec<HeaderMap>>,
     #[expect(clippy::vec_box, reason = "they are handed on in their boxes")]
     parts: RefCell<Vec<Box<Parts>>>,
+    /// For bodies, by size.
+    spaces: RefCell<[Vec<BodySpace>; SIZES.len()]>,
+}
+
+/// Memory that parts of a body are read to, and what counts it. What was used last is used first: it
+/// is in the processor's caches.
+#[derive(Debug)]
+pub struct BodySpace {
+    pub(super) read: BytesMut,
+    pub(super) memory: Arc<Space>,
+    /// How large it was made, in bytes.
+    pub(super) size: usize,
 }
 
 impl Room {
@@ -81,6 +96,30 @@ impl Room {
             all.push(parts);
         }
     }
+
+    /// Memory of `size` bytes for a body, if there is some that no part of the last body is in.
+    pub(super) fn space(&self, size: usize) -> Option<BodySpace> {
+        let of_size = SIZES.iter().position(|each| *each == size)?;
+        let spaces = &mut self.spaces.borrow_mut()[of_size];
+        while let Some(mut space) = spaces.pop() {
+            if space.read.try_reclaim(size) {
+                return Some(space);
+            }
+        }
+        None
+    }
+
+    /// Takes back memory for the next body, unless memory is short.
+    pub(super) fn take_space(&self, space: BodySpace, account: &Account) {
+        if let Some(of_size) = SIZES.iter().position(|each| *each == space.size)
+            && !account.is_tight()
+        {
+            let spaces = &mut self.spaces.borrow_mut()[of_size];
+            if spaces.len() < MOST_SPACES {
+                spaces.push(space);
+            }
+        }
+    }
 }
 
 /// The head of a request that says nothing.
@@ -96,6 +135,10 @@ const LARGEST: usize = 16 << 10;
 const FIELDS: usize = 64;
 /// 64 of a kind: more are in use at once only for moments.
 const MOST: usize = 64;
+/// 8 of a size, 1 MB in all.
+const MOST_SPACES: usize = 8;
+/// The sizes of what is kept for bodies; others are rare.
+const SIZES: [usize; 4] = [8 << 10, 16 << 10, 32 << 10, 64 << 10];
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
-use http_body::Body;
+use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
 use crate::base::small;
@@ -32,11 +32,15 @@ pub struct Sending<B> {
     next: BytesMut,
     /// A large part of the body, which goes after them uncopied.
     data: Bytes,
+    /// Another one, which goes with it.
+    more: Bytes,
     /// What goes after that.
     after: &'static [u8],
     encoder: Encoder,
     /// `None` once all of it was taken.
     body: Option<B>,
+    /// How the body has failed behind what is to go before that is told.
+    failed: Option<Fault>,
     /// Nothing is taken of the body yet: who sends it waits for a word first.
     held: bool,
     /// Bytes that the connection has taken.
@@ -50,9 +54,11 @@ impl<B: Payload> Sending<B> {
         Self {
             next: BytesMut::new(),
             data: Bytes::new(),
+            more: Bytes::new(),
             after: b"",
             encoder: Encoder::Length(0),
             body: None,
+            failed: None,
             held: false,
             sent: 0,
             done: true,
@@ -76,6 +82,7 @@ impl<B: Payload> Sending<B> {
         self.sent = 0;
         self.done = false;
         self.held = false;
+        self.failed = None;
         if body.is_end_stream() {
             self.encoder.end(None, &mut self.next)?;
         } else {
@@ -135,7 +142,10 @@ impl<B: Payload> Sending<B> {
 
     /// Takes what is there of the body, until it is worth a write. Tells whether more is waited for.
     fn fill(&mut self, context: &mut Context<'_>) -> Result<bool, Fault> {
-        while self.data.is_empty() && self.next.len() < ENOUGH {
+        if let Some(fault) = self.failed.take() {
+            return Err(fault);
+        }
+        while self.takes_more() {
             let Some(body) = &mut self.body else {
                 return Ok(false);
             };
@@ -145,16 +155,38 @@ impl<B: Payload> Sending<B> {
             let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) else {
                 return Ok(true);
             };
-            match frame {
-                None => self.end(None)?,
-                Some(Err(error)) => return Err(Fault::Body(error.into())),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.add(data)?,
-                    Err(frame) => self.end(frame.into_trailers().ok().as_ref())?,
-                },
+            match self.take(frame) {
+                // What came before it goes first.
+                Err(fault) if !self.data.is_empty() => self.failed = Some(fault),
+                taken => taken?,
             }
         }
         Ok(false)
+    }
+
+    /// Whether the next write can hold more. What came with a head is little, and what follows it is
+    /// mostly there: one write costs its recipient one wake-up. Later a body is asked for more only
+    /// once what it gave is gone, for who asks waits for its sender.
+    fn takes_more(&self) -> bool {
+        if self.data.is_empty() {
+            return self.next.len() < ENOUGH;
+        }
+        let follows = self.after.is_empty() && self.more.is_empty() && self.failed.is_none();
+        follows
+            && self.sent == 0
+            && self.data.len() < ENOUGH
+            && matches!(self.encoder, Encoder::Length(1..))
+    }
+
+    fn take(&mut self, frame: Option<Result<Frame<Bytes>, B::Error>>) -> Result<(), Fault> {
+        match frame {
+            None => self.end(None),
+            Some(Err(error)) => Err(Fault::Body(error.into())),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => self.add(data),
+                Err(frame) => self.end(frame.into_trailers().ok().as_ref()),
+            },
+        }
     }
 
     fn add(&mut self, data: Bytes) -> Result<(), Fault> {
@@ -162,7 +194,9 @@ impl<B: Payload> Sending<B> {
             return Ok(()); // a chunk of no size would end the body
         }
         let after = self.encoder.begin(&data, &mut self.next)?;
-        if data.len() <= small::MOST {
+        if !self.data.is_empty() {
+            self.more = data;
+        } else if data.len() <= small::MOST {
             self.next.extend_from_slice(&data);
             self.next.extend_from_slice(after);
         } else {
@@ -191,21 +225,26 @@ impl<B: Payload> Sending<B> {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let stream = Pin::new(stream);
-        match (self.next.is_empty(), self.data.is_empty()) {
-            (_, true) => stream.poll_write(context, &self.next),
-            (true, false) => stream.poll_write(context, &self.data),
-            (false, false) => {
-                let slices = [IoSlice::new(&self.next), IoSlice::new(&self.data)];
-                stream.poll_write_vectored(context, &slices)
-            }
+        let parts = [&self.next[..], &self.data, &self.more];
+        let first = parts.iter().position(|part| !part.is_empty()).unwrap_or(0);
+        let last = parts.iter().rposition(|part| !part.is_empty()).unwrap_or(0);
+        if first == last {
+            return stream.poll_write(context, parts[first]);
         }
+        let slices = parts.map(IoSlice::new);
+        stream.poll_write_vectored(context, &slices[first..=last])
     }
 
     fn advance(&mut self, sent: usize) {
         self.sent += sent as u64;
         let of_next = sent.min(self.next.len());
         self.next.advance(of_next);
-        self.data.advance(sent - of_next);
+        let of_data = (sent - of_next).min(self.data.len());
+        self.data.advance(of_data);
+        if self.data.is_empty() {
+            self.more.advance(sent - of_next - of_data);
+            self.data = std::mem::take(&mut self.more);
+        }
         if self.data.is_empty() {
             self.data = Bytes::new(); // who counts it, or waits for it to be gone, hears of it now
         }
@@ -221,9 +260,9 @@ const ENOUGH: usize = 8 << 10;
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::sync::Arc;
     use std::task::Waker;
 
-    use http_body::{Body, Frame};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -330,5 +369,102 @@ mod tests {
             chunked.extend_from_slice(b"0\r\n\r\n");
             prop_assert!(bytes == chunked);
         }
+    }
+
+    /// A body in two parts, of which the second may be a fault.
+    struct Two(VecDeque<io::Result<Bytes>>);
+
+    impl Body for Two {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            Poll::Ready(self.0.pop_front().map(|part| part.map(Frame::data)))
+        }
+    }
+
+    /// Counts the writes.
+    struct Writes(Vec<usize>);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push(bytes.len());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            self.poll_write(context, &bytes)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// The sizes of the writes in which a body of two parts goes, and how it ends.
+    fn writes(second: io::Result<Bytes>) -> (Vec<usize>, Result<(), Fault>) {
+        let parts = [Ok(Bytes::from(vec![1; 4000])), second].into();
+        let mut sending = Sending::nothing();
+        let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
+        sending.begin(Encoder::Length(64_000), BytesMut::new(), write, Two(parts)).unwrap();
+        let mut writes = Writes(Vec::new());
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(ended) = sending.poll(&mut writes, &mut context) else {
+            panic!("nothing is waited for");
+        };
+        (writes.0, ended)
+    }
+
+    #[test]
+    fn what_follows_a_part_that_came_with_the_head_goes_in_the_same_write() {
+        let (writes, ended) = writes(Ok(Bytes::from(vec![2; 60_000])));
+        assert!(ended.is_ok());
+        assert_eq!(writes, [64_018]);
+    }
+
+    #[test]
+    fn nothing_is_held_of_what_was_sent_while_more_is_waited_for() {
+        let owner = Arc::new([7; 6000]);
+        let part = || Some(Bytes::from_owner(Owned(Arc::clone(&owner))));
+        let mut sending = Sending::nothing();
+        let parts = Parts([part(), part(), None].into());
+        let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
+        sending.begin(Encoder::Length(64_000), BytesMut::new(), write, parts).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+
+        assert!(sending.poll(&mut Writes(Vec::new()), &mut context).is_pending());
+
+        assert_eq!(Arc::strong_count(&owner), 1);
+    }
+
+    struct Owned(Arc<[u8; 6000]>);
+
+    impl AsRef<[u8]> for Owned {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[..]
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_body_broke_off_is_sent_before_that_is_told() {
+        let (writes, ended) = writes(Err(io::ErrorKind::ConnectionReset.into()));
+        assert!(matches!(ended, Err(Fault::Body(_))), "{ended:?}");
+        assert_eq!(writes, [4018]);
     }
 }

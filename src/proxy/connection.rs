@@ -253,7 +253,10 @@ async fn speak(worker: &Rc<Worker>, stream: Stream, ahead: Bytes, is_http2: bool
         let executor = LocalExecutor::new(Rc::clone(&worker.tasks));
         let service = {
             let worker = Rc::clone(worker);
-            service_fn(move |request| stream_of(Rc::clone(&worker), Rc::clone(&peer), request))
+            // Boxed: the library moves what it is given half a dozen times before it runs it.
+            service_fn(move |request| {
+                Box::pin(stream_of(Rc::clone(&worker), Rc::clone(&peer), request))
+            })
         };
         let limits = &worker.gateway.downstream;
         let connection = settings::http2(executor, limits).serve_connection(io, service);

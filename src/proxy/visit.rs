@@ -241,12 +241,12 @@ impl Drop for Visit {
 
 /// The client's own id where it is short and plain, else a new one.
 fn request_id(head: &Parts) -> HeaderValue {
-    if let Some(id) = head.headers.get(X_REQUEST_ID)
-        && is_plain(id.as_bytes())
-    {
-        return id.clone();
-    }
-    new_request_id()
+    let own = head.headers.get(X_REQUEST_ID).filter(|id| is_plain(id.as_bytes()));
+    let mut id = own.cloned().unwrap_or_else(new_request_id);
+    // No other answer has it: in HTTP/2's table of fields it would only drive out what they share
+    // (RFC 7541 §6.2.3 keeps it from there).
+    id.set_sensitive(true);
+    id
 }
 
 /// 32 random hex digits.

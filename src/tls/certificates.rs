@@ -181,7 +181,7 @@ impl Certificates {
 
 fn settle(config: &mut ServerConfig) {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // The order of the suites is ours, the strongest first.
+    // The order of the suites is ours: see `provider`.
     config.ignore_client_order = true;
     // Sessions are resumed from tickets alone: a store of sessions is a lock that all workers take.
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -108,7 +108,7 @@ impl Wire {
         gathered.ahead = ahead;
         let inbound = Inbound {
             gathered,
-            reading: Reading::new(Arc::clone(&account)),
+            reading: Reading::new(Rc::clone(&room), Arc::clone(&account)),
             head: None,
             judged: Judged::Not,
             number: 0,
@@ -231,7 +231,7 @@ impl Wire {
     /// Gives back what a connection that waits for its next request does not need.
     pub(super) fn rest(&self) {
         let mut inbound = self.inbound.borrow_mut();
-        inbound.reading.rest();
+        inbound.reading.end();
         if inbound.gathered.is_empty() {
             inbound.gathered = Gathered::default();
         }
@@ -327,6 +327,7 @@ impl Wire {
             };
             inbound.broken = matches!(part, Some(Err(_)));
             if inbound.broken || inbound.decoder.is_ended() {
+                inbound.reading.end();
                 inbound.wake();
             }
             return Poll::Ready(part);
@@ -343,7 +344,8 @@ impl Wire {
             inbound.wake(); // the connection sends it
         }
         let stream = &mut *self.stream.borrow_mut();
-        let Poll::Ready(part) = inbound.reading.poll(stream, context) else {
+        let left = inbound.decoder.left();
+        let Poll::Ready(part) = inbound.reading.poll(stream, left, context) else {
             inbound.reader = Some(context.waker().clone());
             return Poll::Pending;
         };

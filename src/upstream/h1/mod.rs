@@ -83,7 +83,7 @@ impl<B: Payload> Wire<B> {
             held: None,
             broken: None,
             gathered: Gathered::default(),
-            reading: Reading::new(account),
+            reading: Reading::new(Rc::clone(&room), account),
             interim: 0,
             method: Method::GET,
             decoder: Decoder::Length(0),
@@ -184,7 +184,11 @@ impl<B: Payload> Wire<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         loop {
-            match self.decoder.next(&mut self.gathered.ahead) {
+            let part = self.decoder.next(&mut self.gathered.ahead);
+            if self.decoder.is_ended() {
+                self.reading.end();
+            }
+            match part {
                 Ok(Part::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Part::Trailers(fields)) => {
                     return Poll::Ready(Some(Ok(Frame::trailers(fields))));
@@ -194,7 +198,8 @@ impl<B: Payload> Wire<B> {
                 Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
             ready!(self.reading.poll_turn(context));
-            let part = match ready!(self.reading.poll(&mut self.stream, context)) {
+            let left = self.decoder.left();
+            let part = match ready!(self.reading.poll(&mut self.stream, left, context)) {
                 Ok(part) => part,
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             };
@@ -256,7 +261,7 @@ impl<B: Payload> Wire<B> {
 
     /// Gives back the memory that the next request would use.
     pub(super) fn rest(&mut self) {
-        self.reading.rest();
+        self.reading.end();
         self.gathered = Gathered::default();
         self.room.take_buffer(self.sending.take_buffer());
     }
