@@ -41,6 +41,8 @@ struct Fault {
 /// Everything found wrong so far.
 pub(super) struct Faults<'a> {
     files: &'a [File],
+    /// Where the text that is read begins in its file.
+    base: usize,
     list: Vec<Fault>,
     /// For each file: how many were kept.
     kept: Vec<usize>,
@@ -60,7 +62,18 @@ impl<'a> Faults<'a> {
     pub(super) fn new(files: &'a [File]) -> Self {
         let kept = vec![0; files.len()];
         let (holes, references) = (HashMap::new(), References::new());
-        Self { files, list: Vec::new(), kept, left: 0, holes, references, doubts: Vec::new() }
+        let (list, doubts) = (Vec::new(), Vec::new());
+        Self { files, base: 0, list, kept, left: 0, holes, references, doubts }
+    }
+
+    /// From here on, bytes are counted from this one of their file, and no more from its first.
+    pub(super) fn count_from(&mut self, base: usize) {
+        self.base = base;
+    }
+
+    /// How often something odd was told.
+    pub(super) fn count_doubts(&self) -> usize {
+        self.doubts.len()
     }
 
     /// Something is odd, and harms nobody. `hint` is asked for only if it will be told.
@@ -185,7 +198,7 @@ impl<'a> Faults<'a> {
     /// A place as `path:line:column`, for a fault that names two.
     pub(super) fn place(&self, file: usize, at: usize) -> String {
         let Some(file) = self.files.get(file) else { return String::new() };
-        let (line, column) = Lines::of(&file.text).place(at);
+        let (line, column) = Lines::of(&file.text).place(self.base + at);
         format!("{}:{line}:{column}", file.path.display())
     }
 
@@ -193,7 +206,8 @@ impl<'a> Faults<'a> {
     pub(super) fn place_of(&self, key: &Key<'_>, at: usize) -> Place {
         let (index, key) = self.shown(key);
         let file = self.files.get(index);
-        let (line, column) = file.map_or((1, 1), |file| Lines::of(&file.text).place(at));
+        let (line, column) =
+            file.map_or((1, 1), |file| Lines::of(&file.text).place(self.base + at));
         let path = file.map_or_else(String::new, |file| file.path.display().to_string());
         Place { file: Arc::from(path), line, column, key: plain(&key, KEY_LENGTH) }
     }
@@ -229,7 +243,7 @@ impl<'a> Faults<'a> {
             *kept += 1;
         }
         let (what, hint) = told;
-        self.list.push(Fault { file, at, sort, key, what, hint });
+        self.list.push(Fault { file, at: self.base + at, sort, key, what, hint });
     }
 
     /// All that is worth telling, in the order of the files.

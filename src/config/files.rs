@@ -1,12 +1,15 @@
 //! The routes file or folder as text: what is read from the disk and nothing more.
 
+use std::fs::{DirEntry, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::lines::Lines;
+use super::looks::{Looks, Stamp};
 use super::problem::{Problem, Problems};
 
 /// The files of a configuration as they were read, so that the last good ones can be kept.
@@ -53,15 +56,24 @@ impl Files {
 /// # Errors
 /// When the path, or a file in the folder, cannot be read, is no UTF-8 or is too large.
 pub fn read_routes(path: &Path) -> Result<Files, Problems> {
+    read_routes_again(path, &mut Looks::default())
+}
+
+/// As [`read_routes`]: of a folder that was read before, only those files that look otherwise than
+/// they did.
+///
+/// # Errors
+/// As [`read_routes`].
+pub fn read_routes_again(path: &Path, looks: &mut Looks) -> Result<Files, Problems> {
     let kind = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?.file_type();
     if !kind.is_dir() {
         return Ok(Files { root: path.to_owned(), files: vec![read_file(path)?] });
     }
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|error| unreadable(path, &error))? {
-        let entry = entry.map_err(|error| unreadable(path, &error))?.path();
+        let entry = entry.map_err(|error| unreadable(path, &error))?;
         if is_wanted(&entry) {
-            paths.push(entry);
+            paths.push(entry.path());
         }
     }
     if paths.is_empty() {
@@ -69,16 +81,19 @@ pub fn read_routes(path: &Path) -> Result<Files, Problems> {
         return Err(Problems::of_file(path, what, "put a routes file into it"));
     }
     paths.sort();
-    read_all(path, &paths)
+    looks.begin();
+    let read = read_all(path, &paths, looks);
+    looks.end();
+    read
 }
 
 /// Reads the files of a folder, as far as they are not too large together.
-fn read_all(folder: &Path, paths: &[PathBuf]) -> Result<Files, Problems> {
+fn read_all(folder: &Path, paths: &[PathBuf], looks: &mut Looks) -> Result<Files, Problems> {
     let mut files = Vec::with_capacity(paths.len());
     let mut problems: Option<Problems> = None;
-    let mut bytes = 0;
+    let (mut bytes, now) = (0, SystemTime::now());
     for path in paths {
-        match (read_file(path), &mut problems) {
+        match (read_changed(path, now, looks), &mut problems) {
             (Ok(file), _) => {
                 bytes += file.text.len() as u64;
                 files.push(file);
@@ -97,9 +112,25 @@ fn read_all(folder: &Path, paths: &[PathBuf]) -> Result<Files, Problems> {
     }
 }
 
+/// Reads one file of a folder, unless it looks as it did when it was read before.
+fn read_changed(path: &Path, now: SystemTime, looks: &mut Looks) -> Result<File, Problems> {
+    let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    let stamp = Stamp::of(&found, now);
+    if let Some(text) = stamp.and_then(|stamp| looks.find(path, stamp)) {
+        return Ok(File { path: path.to_owned(), text });
+    }
+    let file = read_found(path, &found)?;
+    looks.note(path, stamp, &file.text);
+    Ok(file)
+}
+
 /// Reads one file.
 pub(super) fn read_file(path: &Path) -> Result<File, Problems> {
     let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    read_found(path, &found)
+}
+
+fn read_found(path: &Path, found: &Metadata) -> Result<File, Problems> {
     // Opening a named pipe would wait for its writer, perhaps for ever.
     if !found.is_file() {
         let what = if found.is_dir() { "is a folder, not a file" } else { "is no regular file" };
@@ -163,10 +194,16 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problems {
 /// Whether a file of a folder is part of the configuration: `*.toml`, not hidden, no leftover of
 /// an editor (`.a.toml.swp`, `a.toml~`, `#a.toml#` end otherwise or start with a dot), no folder
 /// and no pipe. A link that leads nowhere is wanted, so that it is told.
-fn is_wanted(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+fn is_wanted(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    let name = name.to_str().unwrap_or_default();
     let leftover = name.starts_with(['.', '#']) || !name.ends_with(".toml");
-    !leftover && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+    // What the folder itself tells of an entry costs no call; where a link leads, it does not tell.
+    let is_file = || match entry.file_type() {
+        Ok(kind) if kind.is_file() => true,
+        _ => std::fs::metadata(entry.path()).map_or(true, |metadata| metadata.is_file()),
+    };
+    !leftover && is_file()
 }
 
 /// Some editors write it at the start of a file.
@@ -181,6 +218,7 @@ const MAX_FOLDER_BYTES: u64 = 256 << 20;
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::time::Duration;
 
     use super::*;
 
@@ -204,6 +242,39 @@ mod tests {
         sparse(&path, 1 << 30);
 
         assert!(told(&path).what.contains("is larger than 64 MiB"));
+    }
+
+    #[test]
+    fn of_a_folder_only_what_has_changed_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |number: usize| folder.path().join(format!("{number}.toml"));
+        let write = |number: usize, text: &str| std::fs::write(path(number), text).unwrap();
+        (0..20).for_each(|number| write(number, &format!("# {number}")));
+        let (mut looks, now) = (Looks::default(), SystemTime::now() + Duration::from_secs(10));
+        let paths: Vec<PathBuf> = (0..20).map(path).collect();
+        let mut read = |at: SystemTime, paths: &[PathBuf]| {
+            looks.begin();
+            let files: Vec<_> =
+                paths.iter().map(|path| read_changed(path, at, &mut looks).unwrap()).collect();
+            looks.end();
+            (files, looks.read())
+        };
+
+        let (first, all) = read(now, &paths);
+        let (again, none) = read(now, &paths[1..]);
+        write(7, "# other");
+        let (second, changed) = read(now, &paths[1..]);
+
+        assert_eq!((all, none, changed), (20, 0, 1));
+        assert!(Arc::ptr_eq(&again[0].text, &first[1].text));
+        assert_eq!(&*second[6].text, "# other");
+        assert_eq!(read(now, &paths).1, 1, "one that was gone meanwhile");
+        write(3, "# shortly");
+        assert_eq!(
+            read(SystemTime::UNIX_EPOCH, &paths).1,
+            20,
+            "what has just changed is not trusted"
+        );
     }
 
     #[test]

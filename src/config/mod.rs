@@ -8,6 +8,7 @@ mod files;
 mod key;
 pub mod leaves;
 mod lines;
+mod looks;
 mod misplaced;
 pub mod nearest;
 pub mod pem;
@@ -18,6 +19,7 @@ mod raw;
 pub mod schema;
 pub mod spec;
 pub mod stated;
+mod statements;
 mod substitute;
 mod syntax;
 mod text;
@@ -25,9 +27,10 @@ mod tree;
 
 use std::path::Path;
 
-use check::Lost;
-pub use check::{Checked, Known};
-pub use files::{File, Files, read_routes};
+use check::{Before, Lost, Terms};
+pub use check::{Checked, Known, Memory};
+pub use files::{File, Files, read_routes, read_routes_again};
+pub use looks::Looks;
 pub use problem::{Place, Problem, Problems};
 
 use spec::{GatewaySpec, RoutesSpec};
@@ -67,13 +70,29 @@ pub fn check_routes(files: &Files, known: &Known<'_>) -> Result<RoutesSpec, Prob
 
 /// As [`check_routes`]; tells which files were read beside the routes, wrong ones too.
 pub fn check_routes_whole(files: &Files, known: &Known<'_>) -> Checked {
-    check::check_routes(files, known, &environment, Lost::Problem)
+    check_routes_again(files, known, None, &mut Memory::default())
+}
+
+/// As [`check_routes_whole`], beside files that were checked before. What their tenants meant stands
+/// where the new ones say the same: only what is said anew is read.
+///
+/// `before` is what they meant; `memory` is what was remembered of them, and what of these is to be
+/// remembered. Where these are wrong, it stays as it is.
+pub fn check_routes_again(
+    files: &Files,
+    known: &Known<'_>,
+    before: Option<&RoutesSpec>,
+    memory: &mut Memory,
+) -> Checked {
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem };
+    check::check_routes(files, &terms, Before { spec: before, memory })
 }
 
 /// Checks routes files that were kept from another start. The pages that they name need not be
 /// there any more: without its page an answer is the gateway's own.
 pub fn check_kept_routes(files: &Files, known: &Known<'_>) -> Checked {
-    check::check_routes(files, known, &environment, Lost::LeftOut)
+    let terms = Terms { known, lookup: &environment, lost: Lost::LeftOut };
+    check::check_routes(files, &terms, Before { spec: None, memory: &mut Memory::default() })
 }
 
 /// As [`check_routes`], with variables from elsewhere than the process's environment.
@@ -85,7 +104,9 @@ pub fn check_routes_with(
     known: &Known<'_>,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<RoutesSpec, Problems> {
-    check::check_routes(files, known, lookup, Lost::Problem).result
+    let terms = Terms { known, lookup, lost: Lost::Problem };
+    let before = Before { spec: None, memory: &mut Memory::default() };
+    check::check_routes(files, &terms, before).result
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -185,7 +185,7 @@ impl Live {
     /// As if this text were live.
     pub fn with_routes(self, text: &str) -> Self {
         let files = crate::config::Files::of_text("routes.toml", text);
-        let loaded = super::load::check(files).result.unwrap();
+        let loaded = super::load::check(files, Default::default()).result.unwrap();
         Self { generation: 1, loaded: Some(Arc::new(loaded)), ..self }
     }
 }

@@ -8,11 +8,11 @@ use tokio::task::spawn_blocking;
 
 use crate::config::pem::References;
 use crate::config::spec::RoutesSpec;
-use crate::config::{self, Files, Known, Problems, places};
+use crate::config::{self, Files, Known, Looks, Memory, Problems, places};
 use crate::model::ids::PoolId;
 use crate::pool::balancer;
-use crate::routing;
 use crate::routing::table::Table;
+use crate::routing::{self, Previous};
 use crate::telemetry::tenants::Slots;
 
 use super::generation::Fault;
@@ -35,6 +35,8 @@ pub(super) struct Materials {
     pub(super) running: Pools,
     pub(super) numbers: Numbers,
     pub(super) previous: Arc<Table>,
+    /// What it was made from.
+    pub(super) before: Option<Arc<RoutesSpec>>,
     pub(super) generation: u64,
 }
 
@@ -70,8 +72,8 @@ pub(super) async fn in_background<T: Send + 'static>(
 }
 
 /// Reads the routes file or folder.
-pub(super) fn read(path: &Path) -> Result<Files, Vec<Fault>> {
-    config::read_routes(path).map_err(faults)
+pub(super) fn read(path: &Path, looks: &mut Looks) -> Result<Files, Vec<Fault>> {
+    config::read_routes_again(path, looks).map_err(faults)
 }
 
 /// What files mean, or all that is wrong with them.
@@ -79,29 +81,43 @@ pub(super) fn read(path: &Path) -> Result<Files, Vec<Fault>> {
 pub(super) struct Checked {
     pub(super) result: Result<Loaded, Vec<Fault>>,
     pub(super) references: References,
+    /// What is to be remembered of them.
+    pub(super) memory: Memory,
+}
+
+/// Files that were checked before, so that only what is said anew is read again.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    pub(super) spec: Option<Arc<RoutesSpec>>,
+    pub(super) memory: Memory,
 }
 
 /// Finds out what the files mean.
-pub(super) fn check(files: Files) -> Checked {
-    checked(files, config::check_routes_whole)
+pub(super) fn check(files: Files, before: Before) -> Checked {
+    let Before { spec, mut memory } = before;
+    let known = Known { balancers: balancer::names() };
+    let checked = config::check_routes_again(&files, &known, spec.as_deref(), &mut memory);
+    tracing::debug!(sections = memory.read(), "sections of the routes were read anew");
+    told(files, checked, memory)
 }
 
 /// Finds out what files mean that were kept from another start.
-pub(super) fn check_kept(files: Files) -> Checked {
-    checked(files, config::check_kept_routes)
+pub(super) fn check_kept(files: Files, _: Before) -> Checked {
+    let known = Known { balancers: balancer::names() };
+    let checked = config::check_kept_routes(&files, &known);
+    told(files, checked, Memory::default())
 }
 
-fn checked(files: Files, check: impl Fn(&Files, &Known<'_>) -> config::Checked) -> Checked {
-    let known = Known { balancers: balancer::names() };
-    let config::Checked { result, doubts, references } = check(&files, &known);
+fn told(files: Files, checked: config::Checked, memory: Memory) -> Checked {
+    let config::Checked { result, doubts, references } = checked;
     let doubts = doubts.into_iter().map(Fault::from).collect();
     let loaded = result.map(|spec| Loaded { files, spec: Arc::new(spec), doubts });
-    Checked { result: loaded.map_err(faults), references }
+    Checked { result: loaded.map_err(faults), references, memory }
 }
 
 /// Plans the pools and compiles the table.
 pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
-    let Materials { loaded, running, mut numbers, previous, generation } = materials;
+    let Materials { loaded, running, mut numbers, previous, before, generation } = materials;
     let pools = plan::pools(&loaded.spec, &running, &mut numbers).map_err(|found| {
         let fault = |(id, error): (PoolId, plan::PlanError)| {
             let place = places::place(&loaded.files, &["pools", &id.0, error.key()]);
@@ -109,7 +125,8 @@ pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
         };
         found.into_iter().map(fault).collect::<Vec<Fault>>()
     })?;
-    let table = routing::compile(&loaded.spec, Some(&previous), &pools, generation);
+    let last = Previous { table: &previous, spec: before.as_deref(), pools: &running };
+    let table = routing::compile_edited(&loaded.spec, &last, &pools, generation);
     let standing = Standing::of(&loaded.spec);
     let slots = table.tenants().map(|tenant| tenant.slot()).collect();
     Ok(Made { loaded, pools, numbers, table, standing, slots })

@@ -29,7 +29,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stop, Tasks};
 use crate::base::watch::{FileEvents, Watcher};
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
-use crate::config::{Files, Place};
+use crate::config::{Files, Looks, Memory, Place};
 use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
 use crate::health::passive;
@@ -130,6 +130,8 @@ impl Control {
             numbers: Numbers::default(),
             serving: Snapshot::new(Arc::default()),
             applied: None,
+            looks: Looks::default(),
+            memory: Memory::default(),
             retired: RetiredTables::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
-use crate::base::watch::Watcher;
-use crate::config::Files;
+use crate::base::watch::{News, Watcher};
 use crate::config::places::Places;
+use crate::config::{Files, Looks, Memory};
 use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
@@ -24,7 +24,7 @@ use crate::tls::expiry::{self, Expiry, Role};
 
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
-use super::load::{self, Loaded, Materials, in_background};
+use super::load::{self, Before, Loaded, Materials, in_background};
 use super::plan::Numbers;
 use super::reconcile::Running;
 use super::references::References;
@@ -44,6 +44,10 @@ pub(super) struct Reloader {
     pub(super) serving: Snapshot<Vec<Arc<Pool>>>,
     /// What the live table was made from.
     pub(super) applied: Option<Loaded>,
+    /// What the files of the folder looked like when they were read.
+    pub(super) looks: Looks,
+    /// What the sections of the last good files meant.
+    pub(super) memory: Memory,
     pub(super) retired: RetiredTables,
     /// Takes the wish to read `gateway.toml` now.
     pub(super) gateway: mpsc::Sender<GatewayAsk>,
@@ -77,11 +81,42 @@ impl Reloader {
         loop {
             tokio::select! {
                 () = stop.requested() => return,
-                () = watcher.changed() => drop(self.reload(Wish::Changed).await),
+                news = watcher.changed_early() => match news {
+                    News::Early => self.try_early().await,
+                    News::Settled => drop(self.reload(Wish::Changed).await),
+                },
                 () = self.references.wait() => self.renew().await,
                 Some(ask) = asks.recv() => self.answer(ask, &mut asks).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
             }
+        }
+    }
+
+    /// A file was moved into its place, and others may follow. What cannot be used yet is told once all
+    /// is quiet, and nothing is taken away before: it may be about to come in another file.
+    async fn try_early(&mut self) {
+        let started = Instant::now();
+        let Some(before) = self.applied.clone() else { return };
+        let tried = async {
+            let files = self.read_once().await?;
+            if before.files == files {
+                return Ok(());
+            }
+            let loaded = self.check(files).await?;
+            // As in `read`; what the files mean was found out meanwhile.
+            sleep_until(started + BETWEEN_READINGS).await;
+            if self.read_once().await? != loaded.files
+                || before.spec == loaded.spec
+                || loaded.spec.lacks_any_of(&before.spec)
+            {
+                return Ok(());
+            }
+            self.apply(loaded, PATIENCE, started).await?;
+            self.succeed();
+            Ok::<(), Vec<Fault>>(())
+        };
+        if let Err(problems) = tried.await {
+            tracing::debug!(problems = problems.len(), "the files do not fit yet");
         }
     }
 
@@ -192,17 +227,23 @@ impl Reloader {
     async fn check_by(
         &mut self,
         files: Files,
-        check: fn(Files) -> load::Checked,
+        check: fn(Files, Before) -> load::Checked,
     ) -> Result<Loaded, Vec<Fault>> {
         let root = files.root.clone();
-        let checked = in_background("checking the routes", &root, move || Ok(check(files))).await?;
+        let before = Before {
+            spec: self.applied.as_ref().map(|applied| Arc::clone(&applied.spec)),
+            memory: std::mem::take(&mut self.memory),
+        };
+        let check = move || Ok(check(files, before));
+        let checked = in_background("checking the routes", &root, check).await?;
+        self.memory = checked.memory;
         self.references.follow(checked.references).await;
         checked.result
     }
 
     /// Reads the files as they are now. A program that writes in place empties the file first, and
     /// part of a file may be as valid as the whole: so a reading counts once the next one agrees.
-    pub(super) async fn read(&self) -> Result<Files, Vec<Fault>> {
+    pub(super) async fn read(&mut self) -> Result<Files, Vec<Fault>> {
         let mut last = self.read_once().await;
         for _ in 0..READINGS {
             sleep(BETWEEN_READINGS).await;
@@ -215,9 +256,12 @@ impl Reloader {
         last
     }
 
-    async fn read_once(&self) -> Result<Files, Vec<Fault>> {
-        let routes = self.routes.clone();
-        in_background("reading the routes", &self.routes, move || load::read(&routes)).await
+    async fn read_once(&mut self) -> Result<Files, Vec<Fault>> {
+        let (routes, mut looks) = (self.routes.clone(), std::mem::take(&mut self.looks));
+        let read = move || Ok((load::read(&routes, &mut looks), looks));
+        let (read, looks) = in_background("reading the routes", &self.routes, read).await?;
+        self.looks = looks;
+        read
     }
 
     /// Makes the next generation of `loaded` and publishes it. `started` is when its files began
@@ -234,6 +278,7 @@ impl Reloader {
             running: self.running.pools(),
             numbers: self.numbers.clone(),
             previous: self.table.load(),
+            before: self.applied.as_ref().map(|applied| Arc::clone(&applied.spec)),
             generation,
         };
         let make = move || load::make(materials);

@@ -20,7 +20,7 @@ pub mod split;
 pub mod table;
 pub mod tenant;
 
-pub use compile::compile;
+pub use compile::{Previous, compile, compile_edited};
 pub use matcher::Query;
 pub use set::RouteSet;
 

@@ -24,15 +24,18 @@ pub struct Table {
     /// Pages in place of the gateway's own answers, for tenants that have none of their own.
     pub(super) error_pages: Arc<ErrorPagesSpec>,
     /// Only ids from the config get in, so that a client cannot choose keys that collide.
-    pub(super) tenants: HashSet<ById, RandomState>,
+    pub(super) tenants: Tenants,
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
     /// The number of the next new tenant.
     pub(super) next_slot: u32,
 }
 
+/// Tenants by id.
+pub(super) type Tenants = HashSet<ById, RandomState>;
+
 /// A tenant that is found by its id. The set holds a word for each, and a look-up reads what the
 /// request needs next anyway: with many tenants in use, each further place is a miss of the caches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ById(pub(super) Arc<Tenant>);
 
 impl PartialEq for ById {

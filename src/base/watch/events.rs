@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{
     Config, ErrorKind, Event, EventHandler, RecommendedWatcher, RecursiveMode, Watcher as _,
 };
@@ -53,12 +54,13 @@ impl FileEvents {
     }
 
     /// A new listener, which hears nothing until [`Self::arm`]. `event` has room for one: a second
-    /// event before the first is heard says nothing new.
-    pub(super) fn listen(&self, event: mpsc::Sender<()>) -> u64 {
+    /// event before the first is heard says nothing new. `moved` is whether the last one was that
+    /// something was moved into its place, or out of it.
+    pub(super) fn listen(&self, event: mpsc::Sender<()>, moved: Arc<AtomicBool>) -> u64 {
         let mut ears = lock(&self.ears);
         ears.next += 1;
         let id = ears.next;
-        ears.all.insert(id, Ear { event, trace: Arc::default() });
+        ears.all.insert(id, Ear { event, moved, trace: Arc::default() });
         id
     }
 
@@ -237,11 +239,13 @@ struct Ears {
 #[derive(Debug)]
 struct Ear {
     event: mpsc::Sender<()>,
+    moved: Arc<AtomicBool>,
     trace: Arc<Trace>,
 }
 
 impl Ear {
-    fn tell(&self) {
+    fn tell(&self, moved: bool) {
+        self.moved.store(moved, Ordering::Relaxed);
         // A full channel already says that something changed.
         self.event.try_send(()).unwrap_or_default();
     }
@@ -288,17 +292,18 @@ impl Ears {
         match heard {
             Ok(event) if !event.need_rescan() && !event.paths.is_empty() => {
                 if changes(event) {
-                    event.paths.iter().for_each(|path| self.tell_of(path));
+                    let moved = matches!(event.kind, EventKind::Modify(ModifyKind::Name(_)));
+                    event.paths.iter().for_each(|path| self.tell_of(path, moved));
                 }
             }
-            _ => self.all.values().for_each(Ear::tell),
+            _ => self.all.values().for_each(|ear| ear.tell(false)),
         }
     }
 
-    fn tell_of(&self, path: &Path) {
+    fn tell_of(&self, path: &Path, moved: bool) {
         let beside = path.parent().and_then(|folder| self.by_folder.get(folder));
         let ears = beside.into_iter().flatten().filter_map(|id| self.all.get(id));
-        ears.filter(|ear| ear.trace.concerns(path)).for_each(Ear::tell);
+        ears.filter(|ear| ear.trace.concerns(path)).for_each(|ear| ear.tell(moved));
         self.tell_all_below(path);
     }
 
@@ -306,7 +311,8 @@ impl Ears {
     fn tell_all_below(&self, folder: &Path) {
         let below = self.by_folder.range(folder.to_path_buf()..);
         let below = below.take_while(|(path, _)| path.starts_with(folder));
-        below.flat_map(|(_, ids)| ids).filter_map(|id| self.all.get(id)).for_each(Ear::tell);
+        let ids = below.flat_map(|(_, ids)| ids);
+        ids.filter_map(|id| self.all.get(id)).for_each(|ear| ear.tell(false));
     }
 }
 

@@ -9,6 +9,7 @@ mod trace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -25,6 +26,8 @@ use trace::Trace;
 pub struct Watcher {
     place: Place,
     events: mpsc::Receiver<()>,
+    /// Whether the last event was a move.
+    moved: Arc<AtomicBool>,
     seen: Seen,
     burst: Option<Burst>,
     next_look: Instant,
@@ -57,6 +60,18 @@ struct Seen {
 struct Burst {
     first: Instant,
     last: Instant,
+    /// Whether it was told of before its end.
+    told: bool,
+}
+
+/// What is told of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A file was moved into its place, which is whole then. More may follow: it is told again once
+    /// nothing does.
+    Early,
+    /// Nothing has followed for a while.
+    Settled,
 }
 
 #[derive(Debug)]
@@ -85,11 +100,13 @@ impl Watcher {
     /// is bounded for all of them together.
     pub async fn of_all(paths: Arc<[PathBuf]>, system: &FileEvents) -> Self {
         let (event, events) = mpsc::channel(1);
-        let id = system.listen(event);
+        let moved = Arc::default();
+        let id = system.listen(event, Arc::clone(&moved));
         let place = Place { paths, system: system.clone(), id };
         let mut watcher = Self {
             place,
             events,
+            moved,
             seen: Seen::default(),
             burst: None,
             next_look: Instant::now(),
@@ -105,17 +122,38 @@ impl Watcher {
     /// Resolves 100 ms after the last of the events that belong together, and at the latest 300 ms
     /// after the first. May be dropped at any time without losing a change.
     pub async fn changed(&mut self) {
+        self.next(None).await;
+    }
+
+    /// As [`Watcher::changed`]; tells of a file that was moved into its place 5 ms after that
+    /// already, and again when [`Watcher::changed`] would.
+    pub async fn changed_early(&mut self) -> News {
+        self.next(Some(SHORT)).await
+    }
+
+    async fn next(&mut self, early: Option<Duration>) -> News {
         loop {
             if self.finish_work().await {
-                return;
+                return News::Settled;
             }
+            let is_early = |burst: &Burst| !burst.told && self.moved.load(Ordering::Relaxed);
+            let early = early.filter(|_| self.burst.as_ref().is_some_and(is_early));
             let wake = match self.burst {
-                Some(burst) => (burst.last + QUIET).min(burst.first + LONGEST_BURST),
+                Some(burst) => {
+                    (burst.last + early.unwrap_or(QUIET)).min(burst.first + LONGEST_BURST)
+                }
                 None => self.next_look,
             };
             tokio::select! {
+                biased;
                 Some(()) = self.events.recv() => self.note_event(),
-                () = sleep_until(wake) => self.work = Some(self.begin()),
+                () = sleep_until(wake) => match &mut self.burst {
+                    Some(burst) if early.is_some() => {
+                        burst.told = true;
+                        return News::Early;
+                    }
+                    _ => self.work = Some(self.begin()),
+                }
             }
         }
     }
@@ -159,8 +197,8 @@ impl Watcher {
 
     fn note_event(&mut self) {
         let now = Instant::now();
-        let first = self.burst.map_or(now, |burst| burst.first);
-        self.burst = Some(Burst { first, last: now });
+        let burst = self.burst.unwrap_or(Burst { first: now, last: now, told: false });
+        self.burst = Some(Burst { last: now, ..burst });
     }
 }
 
@@ -200,6 +238,9 @@ impl Place {
 
 /// 100 ms: an editor's several writes of one save lie within a few milliseconds.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// 5 ms: the events of one move lie within one.
+const SHORT: Duration = Duration::from_millis(5);
 
 /// 300 ms: a file that is written without a pause still gets live within half a second.
 const LONGEST_BURST: Duration = Duration::from_millis(300);

@@ -254,6 +254,40 @@ async fn an_endless_burst_is_told_300_ms_after_its_first_event() {
     assert_eq!(started.elapsed(), Duration::from_millis(300));
 }
 
+#[tokio::test]
+async fn a_file_that_is_moved_into_its_place_is_told_at_once_and_again_when_all_is_quiet() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = by_events(folder.path()).await;
+    let draft = folder.path().join(".a.toml.draft");
+    let told = async |whole: &mut Watcher| {
+        timeout(Duration::from_secs(20), whole.changed_early()).await.unwrap()
+    };
+    for text in ["a", "b"] {
+        fs::write(&draft, text).unwrap();
+        fs::rename(&draft, folder.path().join("a.toml")).unwrap();
+
+        assert_eq!(told(&mut whole).await, News::Early);
+        assert_eq!(told(&mut whole).await, News::Settled);
+        settle(&mut whole).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_told_early_once_and_only_after_a_move() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut watcher, events) = scripted(&folder.path().join("routes.toml")).await;
+    for (moved, told) in [(true, News::Early), (true, News::Settled), (false, News::Settled)] {
+        let started = Instant::now();
+        watcher.moved.store(moved, Ordering::Relaxed);
+        events.send(()).await.unwrap();
+
+        assert_eq!(watcher.changed_early().await, told);
+
+        let after = if told == News::Early { SHORT } else { QUIET };
+        assert_eq!(started.elapsed(), after);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dropped_wait_loses_no_change() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::config::faults::Faults;
-use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::raw::{At, ErrorPages, Naming, Pool, RouteSet, RoutesRest, Tenant};
 use crate::config::substitute::{Lookup, substitute};
@@ -40,11 +39,15 @@ pub(super) struct Gathered {
     pub(super) tenants: Entries<Tenant>,
 }
 
-/// Reads and merges the files.
-pub(super) fn gather(files: &Files, lookup: Lookup<'_>, faults: &mut Faults<'_>) -> Gathered {
+/// Reads and merges the files, of which these are the texts.
+pub(super) fn gather<'t>(
+    texts: impl Iterator<Item = &'t str>,
+    lookup: Lookup<'_>,
+    faults: &mut Faults<'_>,
+) -> Gathered {
     let mut all = Gathered::default();
-    for (index, file) in files.files.iter().enumerate() {
-        let Some(mut root) = parse(&file.text, index, faults) else { continue };
+    for (index, text) in texts.enumerate() {
+        let Some(mut root) = parse(text, index, faults) else { continue };
         let key = Key::root(index);
         substitute(&mut root, &key, lookup, faults);
         merge(&mut root, "pools", &key, &mut all.pools, faults);

@@ -2,15 +2,18 @@
 
 mod access_log;
 mod answers;
+mod apart;
 mod gateway;
 mod gather;
 mod head;
+mod memory;
 mod naming;
 mod pool;
 mod pool_tls;
 mod reach;
 mod route;
 mod rules;
+mod sections;
 mod shadow;
 mod tenant;
 mod tls;
@@ -21,8 +24,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::ids::PoolId;
+use crate::model::ids::{PoolId, TenantId};
 
+use super::answers::ErrorPagesSpec;
 use super::faults::Faults;
 use super::files::Files;
 use super::key::Key;
@@ -30,14 +34,17 @@ use super::nearest::nearest;
 use super::pem::References;
 use super::problem::{Problem, Problems};
 use super::raw::At;
-use super::spec::{NamingSpec, RoutesSpec};
+use super::spec::{NamingSpec, PoolSpec, RouteSetSpec, RoutesSpec, TenantSpec};
 use super::substitute::Lookup;
 use super::text::Written;
 
 use answers::Pages;
+use gather::Gathered;
+use tenant::Sets;
 
 pub(super) use answers::Lost;
 pub(super) use gateway::check as check_gateway;
+pub use memory::Memory;
 
 /// Names that other folders define and the files may use.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +64,24 @@ pub struct Checked {
     pub references: References,
 }
 
+/// How the routes files are read.
+pub(super) struct Terms<'a> {
+    pub(super) known: &'a Known<'a>,
+    pub(super) lookup: Lookup<'a>,
+    pub(super) lost: Lost,
+}
+
+/// What files are checked beside: those that were checked before.
+pub(super) struct Before<'a> {
+    /// What they meant.
+    pub(super) spec: Option<&'a RoutesSpec>,
+    /// What their sections meant; afterwards, what those of the new ones mean.
+    pub(super) memory: &'a mut Memory,
+}
+
 /// Checks the routes files and makes their meaning of them. Reads the certificates, keys and pages
 /// that they name, and nothing else.
-pub(super) fn check_routes(
-    files: &Files,
-    known: &Known<'_>,
-    lookup: Lookup<'_>,
-    lost: Lost,
-) -> Checked {
+pub(super) fn check_routes(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Checked {
     if files.are_blank() {
         // Far more often about to be written, or cut off by a crash, than a wish to serve nobody.
         let what = "the routes are empty, as while they are being written".to_owned();
@@ -72,38 +89,78 @@ pub(super) fn check_routes(
         let result = Err(Problems::of_file(&files.root, what, hint));
         return Checked { result, doubts: Vec::new(), references: References::new() };
     }
-    let mut faults = Faults::new(&files.files);
-    let gathered = gather::gather(files, lookup, &mut faults);
-    let naming = naming::check(gathered.naming, &mut faults);
+    apart::check(files, terms, before).unwrap_or_else(|| as_a_whole(files, terms))
+}
 
-    let mut pools = BTreeMap::new();
-    let names: BTreeSet<Arc<str>> = gathered.pools.keys().cloned().collect();
-    for (name, entry) in gathered.pools {
-        let root = Key::root(entry.file);
-        let table = root.name("pools");
-        let Some(raw) = entry.raw else { continue };
-        let folder = files.folder(entry.file);
-        let scope = pool::Scope { known, folder, at: entry.at };
-        let spec = pool::check(raw, &scope, &table.name(&name), &mut faults);
-        pools.insert(PoolId(name), Arc::new(spec));
+/// Reads each file as one document: the slower way, which tells everything that is wrong.
+fn as_a_whole(files: &Files, terms: &Terms<'_>) -> Checked {
+    let mut faults = Faults::new(&files.files);
+    let texts = files.files.iter().map(|file| &*file.text);
+    let mut gathered = gather::gather(texts, terms.lookup, &mut faults);
+    let tenants = std::mem::take(&mut gathered.tenants);
+    let mut shared = Shared::of(gathered, files, terms, &mut faults);
+    let (scope, pages) = shared.scope(files);
+    let tenants = tenant::check_tenants(tenants, &scope, pages, &mut faults);
+    shared.finish(tenants, faults)
+}
+
+/// The meaning of all that is not of one tenant.
+struct Shared {
+    naming: NamingSpec,
+    error_pages: Arc<ErrorPagesSpec>,
+    pools: BTreeMap<PoolId, Arc<PoolSpec>>,
+    route_sets: BTreeMap<Arc<str>, Arc<RouteSetSpec>>,
+    /// Every pool that is defined, right or wrong.
+    names: BTreeSet<Arc<str>>,
+    sets: Sets,
+    pages: Pages,
+}
+
+impl Shared {
+    fn of(gathered: Gathered, files: &Files, terms: &Terms<'_>, faults: &mut Faults<'_>) -> Self {
+        let naming = naming::check(gathered.naming, faults);
+        let mut pools = BTreeMap::new();
+        let names: BTreeSet<Arc<str>> = gathered.pools.keys().cloned().collect();
+        for (name, entry) in gathered.pools {
+            let root = Key::root(entry.file);
+            let table = root.name("pools");
+            let Some(raw) = entry.raw else { continue };
+            let folder = files.folder(entry.file);
+            let scope = pool::Scope { known: terms.known, folder, at: entry.at };
+            let spec = pool::check(raw, &scope, &table.name(&name), faults);
+            pools.insert(PoolId(name), Arc::new(spec));
+        }
+        let mut pages = Pages::new(terms.lost);
+        let error_pages = gathered.error_pages.map(|(file, raw)| {
+            let key = Key::root(file);
+            pages.check(raw.value, files.folder(file), &key.name("error-pages"), faults)
+        });
+        let error_pages = Arc::new(error_pages.unwrap_or_default());
+        let none = Sets::new();
+        let scope = Scope { pools: &names, naming: &naming, sets: &none, files };
+        let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, faults);
+        Self { naming, error_pages, pools, route_sets, names, sets, pages }
     }
 
-    let mut pages = Pages::new(lost);
-    let error_pages = gathered.error_pages.map(|(file, raw)| {
-        let key = Key::root(file);
-        pages.check(raw.value, files.folder(file), &key.name("error-pages"), &mut faults)
-    });
-    let error_pages = Arc::new(error_pages.unwrap_or_default());
-    let scope = Scope { pools: &names, naming: &naming, files };
-    let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, &mut faults);
-    let tenants = tenant::check_tenants(gathered.tenants, &scope, &sets, &mut pages, &mut faults);
-    let references = faults.take_references();
-    let doubts = faults.take_doubts();
-    let result = match faults.is_empty() {
-        true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, tenants }),
-        false => Err(faults.into_problems()),
-    };
-    Checked { result, doubts, references }
+    fn scope<'a>(&'a mut self, files: &'a Files) -> (Scope<'a>, &'a mut Pages) {
+        let Self { naming, names, sets, pages, .. } = self;
+        (Scope { pools: names, naming, sets, files }, pages)
+    }
+
+    fn finish(
+        self,
+        tenants: BTreeMap<TenantId, Arc<TenantSpec>>,
+        mut faults: Faults<'_>,
+    ) -> Checked {
+        let Self { naming, error_pages, pools, route_sets, .. } = self;
+        let references = faults.take_references();
+        let doubts = faults.take_doubts();
+        let result = match faults.is_empty() {
+            true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, tenants }),
+            false => Err(faults.into_problems()),
+        };
+        Checked { result, doubts, references }
+    }
 }
 
 /// What routes and tenants may refer to.
@@ -112,6 +169,8 @@ struct Scope<'a> {
     pools: &'a BTreeSet<Arc<str>>,
     /// How requests name their tenant: no route may change that.
     naming: &'a NamingSpec,
+    /// What a tenant must know of the route sets; there are none while they are checked themselves.
+    sets: &'a Sets,
     /// The files that say it.
     files: &'a Files,
 }

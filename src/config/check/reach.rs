@@ -15,6 +15,9 @@ pub(super) fn tell(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) {
+    if is_sure(ways) {
+        return;
+    }
     let ways: Vec<&NameFrom> = ways.iter().filter(|way| may_name(way, id.as_str())).collect();
     if ways.is_empty() {
         let what = "no request can name this tenant";
@@ -36,6 +39,21 @@ pub(super) fn tell(
             });
         }
     }
+}
+
+/// Whether one of these ways leads to each tenant and to each route, so that there is nothing to tell.
+pub(super) fn is_sure(ways: &[NameFrom]) -> bool {
+    ways.iter().any(|way| match way {
+        NameFrom::Header(_) | NameFrom::Certificate { .. } | NameFrom::Path(PathTenant::Strip) => {
+            true
+        }
+        NameFrom::Host { .. } | NameFrom::Path(PathTenant::Keep) | NameFrom::Default(_) => false,
+    })
+}
+
+/// Whether some request names the tenant in one of these ways.
+pub(super) fn is_named(ways: &[NameFrom], id: &TenantId) -> bool {
+    ways.iter().any(|way| may_name(way, id.as_str()))
 }
 
 /// Whether some request names the tenant in this way.

@@ -18,7 +18,7 @@ use super::{Scope, reach, route, undefined};
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
 
 /// Whether a tenant needs a pool of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NeedsPool {
     /// A route goes to it.
     Yes,
@@ -61,45 +61,49 @@ pub(super) fn check_sets(
 pub(super) fn check_tenants(
     raw: Entries<Tenant>,
     scope: &Scope<'_>,
-    sets: &Sets,
     pages: &mut Pages,
     faults: &mut Faults<'_>,
 ) -> BTreeMap<TenantId, Arc<TenantSpec>> {
-    let mut tenants = BTreeMap::new();
-    for (name, mut entry) in raw {
-        let root = Key::root(entry.file);
-        let table = root.name("tenants");
-        let key = table.name(&name);
-        let id = match TenantId::new(&name) {
-            Ok(id) => Some(id),
-            Err(error) => {
-                let hint = "an id is 1 to 128 of letters, digits, '.', '_' and '-'".to_owned();
-                faults.add(&key, entry.at, format!("the id {error}"), Some(hint));
-                None
-            }
-        };
-        let folder = scope.files.folder(entry.file);
-        let own_pages = entry.raw.as_mut().and_then(|raw| raw.error_pages.take());
-        let error_pages = own_pages
-            .map(|raw| Arc::new(pages.check(raw, folder, &key.name("error-pages"), faults)));
-        let at = entry.at;
-        let starts = entry.raw.as_ref().and_then(|raw| raw.routes.as_ref());
-        let starts: Vec<usize> = starts.into_iter().flatten().map(|route| route.start).collect();
-        let spec = check(entry, scope, sets, &key, faults);
-        if let (Some(id), Some(spec)) = (id, spec) {
-            let (routes, ways) = ((&spec.routes[..], &starts[..]), &scope.naming.from);
-            reach::tell((&id, at), routes, ways, &key, faults);
-            let spec = TenantSpec { error_pages, ..spec };
-            tenants.insert(id, Arc::new(spec));
+    let checked = |(name, entry): (Arc<str>, _)| check_tenant(&name, entry, scope, pages, faults);
+    raw.into_iter().filter_map(checked).collect()
+}
+
+/// Checks one tenant; `None` where nothing can be made of it.
+pub(super) fn check_tenant(
+    name: &str,
+    mut entry: Entry<Tenant>,
+    scope: &Scope<'_>,
+    pages: &mut Pages,
+    faults: &mut Faults<'_>,
+) -> Option<(TenantId, Arc<TenantSpec>)> {
+    let root = Key::root(entry.file);
+    let table = root.name("tenants");
+    let key = table.name(name);
+    let id = match TenantId::new(name) {
+        Ok(id) => Some(id),
+        Err(error) => {
+            let hint = "an id is 1 to 128 of letters, digits, '.', '_' and '-'".to_owned();
+            faults.add(&key, entry.at, format!("the id {error}"), Some(hint));
+            None
         }
-    }
-    tenants
+    };
+    let folder = scope.files.folder(entry.file);
+    let own_pages = entry.raw.as_mut().and_then(|raw| raw.error_pages.take());
+    let error_pages =
+        own_pages.map(|raw| Arc::new(pages.check(raw, folder, &key.name("error-pages"), faults)));
+    let at = entry.at;
+    let starts = entry.raw.as_ref().and_then(|raw| raw.routes.as_ref());
+    let starts: Vec<usize> = starts.into_iter().flatten().map(|route| route.start).collect();
+    let spec = check(entry, scope, &key, faults);
+    let (id, spec) = (id?, spec?);
+    let (routes, ways) = ((&spec.routes[..], &starts[..]), &scope.naming.from);
+    reach::tell((&id, at), routes, ways, &key, faults);
+    Some((id, Arc::new(TenantSpec { error_pages, ..spec })))
 }
 
 fn check(
     entry: Entry<Tenant>,
     scope: &Scope<'_>,
-    sets: &Sets,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<TenantSpec> {
@@ -111,7 +115,7 @@ fn check(
     let starts: Vec<usize> = raw.routes.iter().flatten().map(|route| route.start).collect();
     let routes = route::check_all(raw.routes.unwrap_or_default(), scope, key, faults);
     let (route_sets, needs) =
-        used_sets(raw.route_sets.unwrap_or_default(), sets, &key.name("use"), faults);
+        used_sets(raw.route_sets.unwrap_or_default(), scope.sets, &key.name("use"), faults);
 
     if pool.is_none() {
         const HINT: &str = "give the tenant a pool, or every route an action";

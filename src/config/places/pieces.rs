@@ -1,12 +1,11 @@
-//! Splits a file into pieces, each about one entry: a lexer's tokens tell where statements end, and
-//! nothing is parsed. The text is known to be TOML.
+//! Splits a file into pieces, each about one entry. The text is known to be TOML.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use toml_parser::Source;
-use toml_parser::lexer::{Lexer, Token, TokenKind};
+
+use crate::config::statements::{Kind, Names, Statement, Statements};
 
 /// An entry, by a number of its table and its name. Two of the same number are unlikely, and cost no
 /// more than to read both.
@@ -33,19 +32,18 @@ pub(super) struct Piece {
 
 /// Adds the pieces of a file.
 pub(super) fn split(text: &str, file: u32, pieces: &mut Vec<Piece>) {
-    let source = Source::new(text);
-    let mut reader = Reader { source, tokens: source.lex(), line: 1 };
     let mut section = Section::Top;
     // Tables that are lists of tables, as in `[[listeners]]`: their elements have no names.
     let mut lists: Vec<Cow<'_, str>> = Vec::new();
     let mut last: Option<Piece> = None;
-    while let Some(mut statement) = reader.statement() {
+    for mut statement in Statements::of(text) {
         if let (Kind::List, [Some(table), None]) = (statement.kind, &statement.names)
-            && !lists.contains(table)
+            && !lists.contains(&table.text)
         {
-            lists.push(table.clone());
+            lists.push(table.text.clone());
         }
-        if statement.kind != Kind::Value && statement.names[0].iter().any(|it| lists.contains(it)) {
+        let is_list = statement.names[0].iter().any(|name| lists.contains(&name.text));
+        if statement.kind != Kind::Value && is_list {
             (statement.kind, statement.names[1]) = (Kind::List, None);
         }
         let entry = section.entry(&statement);
@@ -64,11 +62,8 @@ pub(super) fn split(text: &str, file: u32, pieces: &mut Vec<Piece>) {
     pieces.extend(last);
 }
 
-/// The first two of the names that a key is made of: the others are within the entry.
-type Names<'t> = [Option<Cow<'t, str>>; 2];
-
 fn entry(names: &Names<'_>) -> Entry {
-    let [table, name] = names.each_ref().map(Option::as_deref);
+    let [table, name] = names.each_ref().map(|name| name.as_ref().map(|name| &*name.text));
     Entry::of(table.unwrap_or_default(), name)
 }
 
@@ -86,7 +81,7 @@ impl<'t> Section<'t> {
     fn of(kind: Kind, names: Names<'t>) -> Self {
         let whole = entry(&names);
         match (kind, names) {
-            (Kind::Table, [Some(table), None]) => Self::Table(table),
+            (Kind::Table, [Some(table), None]) => Self::Table(table.text),
             _ => Self::Entry(whole),
         }
     }
@@ -94,126 +89,10 @@ impl<'t> Section<'t> {
     fn entry(&self, statement: &Statement<'_>) -> Entry {
         match (self, statement.kind) {
             (Self::Entry(entry), Kind::Value) => *entry,
-            (Self::Table(table), Kind::Value) => Entry::of(table, statement.names[0].as_deref()),
+            (Self::Table(table), Kind::Value) => {
+                Entry::of(table, statement.names[0].as_ref().map(|name| &*name.text))
+            }
             (Self::Top, _) | (_, Kind::Table | Kind::List) => entry(&statement.names),
         }
     }
-}
-
-/// A header, or a key with its value.
-struct Statement<'t> {
-    kind: Kind,
-    names: Names<'t>,
-    start: u32,
-    end: u32,
-    line: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// `[a.b]`
-    Table,
-    /// `[[a.b]]`
-    List,
-    /// `a.b = 1`
-    Value,
-}
-
-struct Reader<'t> {
-    source: Source<'t>,
-    tokens: Lexer<'t>,
-    /// Of the next token.
-    line: u32,
-}
-
-impl<'t> Reader<'t> {
-    fn statement(&mut self) -> Option<Statement<'t>> {
-        let (line, first) = loop {
-            let line = self.line;
-            match self.token()? {
-                token if is_between(token.kind()) => {}
-                token if token.kind() == TokenKind::Eof => return None,
-                token => break (line, token),
-            }
-        };
-        let mut names = Names::default();
-        let kind = match first.kind() {
-            TokenKind::LeftSquareBracket => match self.token()? {
-                token if token.kind() == TokenKind::LeftSquareBracket => Kind::List,
-                token => {
-                    self.name(token, &mut names);
-                    Kind::Table
-                }
-            },
-            _ => {
-                self.name(first, &mut names);
-                Kind::Value
-            }
-        };
-        let last = match kind {
-            Kind::Value => TokenKind::Equals,
-            Kind::Table | Kind::List => TokenKind::RightSquareBracket,
-        };
-        let end = loop {
-            match self.token()? {
-                token if token.kind() == last => break self.rest()?,
-                token if token.kind() == TokenKind::Eof => return None,
-                token => self.name(token, &mut names),
-            }
-        };
-        let start = u32::try_from(first.span().start()).ok()?;
-        Some(Statement { kind, names, start, end, line })
-    }
-
-    /// Takes a name, as far as it is one.
-    fn name(&self, token: Token, names: &mut Names<'t>) {
-        let is_name = matches!(
-            token.kind(),
-            TokenKind::Atom | TokenKind::BasicString | TokenKind::LiteralString
-        );
-        let (Some(free), true) = (names.iter_mut().find(|name| name.is_none()), is_name) else {
-            return;
-        };
-        let mut name = Cow::default();
-        if let Some(raw) = self.source.get(token) {
-            raw.decode_key(&mut name, &mut ());
-        }
-        *free = Some(name);
-    }
-
-    /// Reads up to the end of a statement, and tells where that is.
-    fn rest(&mut self) -> Option<u32> {
-        let mut depth = 0_usize;
-        loop {
-            let token = self.token()?;
-            match token.kind() {
-                TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket => depth += 1,
-                TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket => {
-                    depth = depth.saturating_sub(1);
-                }
-                TokenKind::Newline if depth > 0 => {}
-                TokenKind::Newline | TokenKind::Eof => {
-                    return u32::try_from(token.span().end()).ok();
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn token(&mut self) -> Option<Token> {
-        let token = self.tokens.next()?;
-        self.line += match token.kind() {
-            TokenKind::Newline => 1,
-            TokenKind::MlBasicString | TokenKind::MlLiteralString => {
-                let text = self.source.get(token).map_or("", |raw| raw.as_str());
-                u32::try_from(text.matches('\n').count()).unwrap_or(u32::MAX)
-            }
-            _ => 0,
-        };
-        Some(token)
-    }
-}
-
-fn is_between(kind: TokenKind) -> bool {
-    matches!(kind, TokenKind::Whitespace | TokenKind::Newline | TokenKind::Comment)
 }

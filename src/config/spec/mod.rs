@@ -364,6 +364,20 @@ pub struct RoutesSpec {
     pub tenants: BTreeMap<TenantId, Arc<TenantSpec>>,
 }
 
+impl RoutesSpec {
+    /// Whether a tenant, pool or route set is gone that these had.
+    pub fn lacks_any_of(&self, before: &Self) -> bool {
+        lacks(&self.tenants, &before.tenants)
+            || lacks(&self.pools, &before.pools)
+            || lacks(&self.route_sets, &before.route_sets)
+    }
+}
+
+fn lacks<K: Ord, V>(now: &BTreeMap<K, V>, before: &BTreeMap<K, V>) -> bool {
+    let mut now = now.keys();
+    !before.keys().all(|key| now.by_ref().any(|now| now == key))
+}
+
 /// How a request names its tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamingSpec {

@@ -218,6 +218,7 @@ pub fn explain(
         running: super::plan::Pools::new(),
         numbers: super::plan::Numbers::default(),
         previous: Arc::new(nothing()),
+        before: None,
         generation: 1,
     };
     let made = load::make(materials)?;

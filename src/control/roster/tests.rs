@@ -63,6 +63,7 @@ impl World {
             running: Pools::new(),
             numbers: Numbers::default(),
             previous: Arc::new(nothing()),
+            before: None,
             generation: 1,
         });
         let made = made.unwrap();

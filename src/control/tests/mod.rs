@@ -1,6 +1,7 @@
 //! What control promises, held against real files; only the endpoints are made up.
 
 mod kept;
+mod moved;
 mod pools;
 
 use std::fs;

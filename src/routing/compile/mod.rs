@@ -1,24 +1,79 @@
 //! Spec and previous table → table, without I/O. What has not changed is shared with the previous table,
 //! so that an edit of one tenant costs little beside 100,000 that stay.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+#![expect(clippy::mutable_key_type, reason = "the key is the id alone, which never changes")]
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use crate::config::spec::{RouteSetSpec, RoutesSpec, TenantSpec};
-use crate::model::ids::PoolId;
+use crate::model::ids::{PoolId, TenantId};
 use crate::pool::Pool;
 
 use super::set::RouteSet;
-use super::table::{ById, SharedSet, Table};
+use super::table::{ById, SharedSet, Table, Tenants};
 use super::tenant::{Routes, Tenant};
+
+/// What the last table was made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Previous<'p> {
+    /// The table.
+    pub table: &'p Table,
+    /// What it was compiled from; `None` where that is not known.
+    pub spec: Option<&'p RoutesSpec>,
+    /// With these pools.
+    pub pools: &'p BTreeMap<PoolId, Arc<Pool>>,
+}
+
+/// As [`compile`], of files that were edited: where pools and route sets are those of before, only
+/// tenants are looked at whose specs are others.
+pub fn compile_edited(
+    spec: &RoutesSpec,
+    previous: &Previous<'_>,
+    pools: &BTreeMap<PoolId, Arc<Pool>>,
+    generation: u64,
+) -> Table {
+    let table = previous.table;
+    let sets = compile_sets(spec, Some(table), pools);
+    let same_pools = pools.len() == previous.pools.len()
+        && pools.iter().zip(previous.pools).all(|(now, before)| Arc::ptr_eq(now.1, before.1));
+    let Some(before) = previous.spec.filter(|_| same_pools && are_same(&sets, &table.sets)) else {
+        return compile(spec, Some(table), pools, generation);
+    };
+    let mut compiler = Compiler::new(Binder { pools, sets: &sets, shared: HashMap::default() });
+    compiler.next_slot = table.next_slot;
+    let mut tenants = table.tenants.clone();
+    let mut old = before.tenants.iter().peekable();
+    for (id, now) in &spec.tenants {
+        while let Some((gone, _)) = old.next_if(|(old, _)| *old < id) {
+            tenants.remove(gone.as_str());
+        }
+        let same = old.next_if(|(old, _)| *old == id);
+        if !same.is_some_and(|(_, before)| Arc::ptr_eq(before, now)) {
+            let tenant = compiler.tenant(id, now, table.tenant(id.as_str()));
+            tenants.replace(ById(tenant));
+        }
+    }
+    for (gone, _) in old {
+        tenants.remove(gone.as_str());
+    }
+    let next_slot = compiler.next_slot;
+    table_of(spec, generation, tenants, sets, next_slot)
+}
+
+fn are_same(now: &BTreeMap<Arc<str>, SharedSet>, before: &BTreeMap<Arc<str>, SharedSet>) -> bool {
+    now.len() == before.len()
+        && now.iter().zip(before).all(|((now_name, now), (name, before))| {
+            now_name == name && same(now.set.as_ref(), before.set.as_ref())
+        })
+}
 
 /// Compiles the table of one generation. `pools` holds every pool that `spec` names; a tenant that
 /// names another all the same is there without any route or pool.
 ///
 /// The one effect beside the table: a tenant's live state hears of a new limit at once.
-#[expect(clippy::mutable_key_type, reason = "the key is the id alone, which never changes")]
 pub fn compile(
     spec: &RoutesSpec,
     previous: Option<&Table>,
@@ -26,30 +81,57 @@ pub fn compile(
     generation: u64,
 ) -> Table {
     let sets = compile_sets(spec, previous, pools);
-    let mut next_slot = previous.map_or(0, |table| table.next_slot);
-    let mut tenants = HashSet::with_capacity_and_hasher(spec.tenants.len(), RandomState::default());
-    let mut binder = Binder { pools, sets: &sets, shared: HashMap::default() };
+    let mut compiler = Compiler::new(Binder { pools, sets: &sets, shared: HashMap::default() });
+    compiler.next_slot = previous.map_or(0, |table| table.next_slot);
+    let mut tenants = Tenants::with_capacity_and_hasher(spec.tenants.len(), RandomState::default());
     for (id, tenant_spec) in &spec.tenants {
         let before = previous.and_then(|table| table.tenant(id.as_str()));
-        let parts = binder.bind(tenant_spec, before.map(Arc::as_ref));
-        let tenant = match before {
-            Some(before) if before.is(tenant_spec, &parts) => Arc::clone(before),
-            Some(before) => Arc::new(before.changed(tenant_spec, parts.0, parts.1)),
-            None => {
-                let slot = next_slot;
-                next_slot = next_slot.saturating_add(1);
-                Arc::new(Tenant::new(id, slot, tenant_spec, parts.0, parts.1))
-            }
-        };
-        tenants.insert(ById(tenant));
+        tenants.insert(ById(compiler.tenant(id, tenant_spec, before)));
     }
-    Table {
-        generation,
-        naming: spec.naming.clone(),
-        error_pages: Arc::clone(&spec.error_pages),
-        tenants,
-        sets,
-        next_slot,
+    let next_slot = compiler.next_slot;
+    table_of(spec, generation, tenants, sets, next_slot)
+}
+
+fn table_of(
+    spec: &RoutesSpec,
+    generation: u64,
+    tenants: Tenants,
+    sets: BTreeMap<Arc<str>, SharedSet>,
+    next_slot: u32,
+) -> Table {
+    let (naming, error_pages) = (spec.naming.clone(), Arc::clone(&spec.error_pages));
+    Table { generation, naming, error_pages, tenants, sets, next_slot }
+}
+
+/// Compiles tenants one by one.
+struct Compiler<'c> {
+    binder: Binder<'c>,
+    /// The number of the next new tenant.
+    next_slot: u32,
+}
+
+impl<'c> Compiler<'c> {
+    fn new(binder: Binder<'c>) -> Self {
+        Self { binder, next_slot: 0 }
+    }
+
+    /// A tenant as it is from now on: the one of before, where nothing about it is another.
+    fn tenant(
+        &mut self,
+        id: &TenantId,
+        spec: &Arc<TenantSpec>,
+        before: Option<&Arc<Tenant>>,
+    ) -> Arc<Tenant> {
+        let parts = self.binder.bind(spec, before.map(Arc::as_ref));
+        match before {
+            Some(before) if before.is(spec, &parts) => Arc::clone(before),
+            Some(before) => Arc::new(before.changed(spec, parts.0, parts.1)),
+            None => {
+                let slot = self.next_slot;
+                self.next_slot = slot.saturating_add(1);
+                Arc::new(Tenant::new(id, slot, spec, parts.0, parts.1))
+            }
+        }
     }
 }
 

@@ -53,6 +53,47 @@ fn unchanged_tenants_are_shared_with_the_table_before() {
 }
 
 #[test]
+fn an_edit_touches_only_tenants_whose_specs_are_others() {
+    let pools = pools(&["a", "b"]);
+    let old = sample();
+    let before = compile(&old, None, &pools, 1);
+    let mut spec = old.clone();
+    edit(&mut spec, "globex", |tenant| tenant.state = TenantState::Suspended);
+    let initech = spec.tenants.pop_last().unwrap();
+    for id in ["a", "zeta"] {
+        spec.tenants.insert(TenantId::new(id).unwrap(), Arc::clone(&initech.1));
+    }
+    let previous = Previous { table: &before, spec: Some(&old), pools: &pools };
+
+    let now = compile_edited(&spec, &previous, &pools, 2);
+
+    assert!(is_shared(&now, &before, "acme"));
+    assert!(now.tenant("initech").is_none());
+    assert_eq!(now.tenants().len(), 4);
+    let told = |id: &str| now.tenant(id).map(|tenant| (tenant.state, tenant.slot())).unwrap();
+    assert_eq!(told("globex"), (TenantState::Suspended, before.tenant("globex").unwrap().slot()));
+    assert_eq!((told("a").1, told("zeta").1), (3, 4));
+    assert_eq!((now.generation, now.next_slot), (2, 5));
+}
+
+#[test]
+fn an_edit_of_what_tenants_share_reaches_those_whose_specs_are_the_same() {
+    let old_pools = pools(&["a", "b"]);
+    let old = sample();
+    let before = compile(&old, None, &old_pools, 1);
+    let previous = Previous { table: &before, spec: Some(&old), pools: &old_pools };
+    let mut sets = old.clone();
+    let shared = sets.route_sets.get_mut("shared").unwrap();
+    Arc::make_mut(shared).routes.push(route("", "/t"));
+
+    let other_set = compile_edited(&sets, &previous, &old_pools, 2);
+    let other_pools = compile_edited(&old, &previous, &pools(&["a", "b"]), 2);
+
+    assert!(!is_shared(&other_set, &before, "acme") && is_shared(&other_set, &before, "initech"));
+    assert!(!is_shared(&other_pools, &before, "initech"));
+}
+
+#[test]
 fn a_tenant_that_changes_keeps_its_number_live_state_and_routes() {
     let pools = pools(&["a", "b"]);
     let before = compile(&sample(), None, &pools, 1);

@@ -1,0 +1,108 @@
+//! Files of a folder by what they look like, so that those are not read again that have stayed.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What the files of a folder looked like when they were read.
+#[derive(Debug, Default)]
+pub struct Looks {
+    known: HashMap<PathBuf, Look>,
+    /// Those of the reading that is under way.
+    next: HashMap<PathBuf, Look>,
+    read: usize,
+}
+
+#[derive(Debug)]
+struct Look {
+    stamp: Stamp,
+    text: Arc<str>,
+}
+
+/// What the system changes with each write, rename and swap of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Of a file that is about to be read. `None` where it was changed so shortly before that another
+    /// change might leave it with the same look: the clock of a file system goes in steps.
+    pub(super) fn of(found: &Metadata, now: SystemTime) -> Option<Self> {
+        let seconds = u64::try_from(found.ctime()).ok()?;
+        let changed = UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+        let is_old = now.duration_since(changed).is_ok_and(|age| age > STEP);
+        is_old.then(|| Self {
+            file: (found.dev(), found.ino()),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
+impl Looks {
+    /// How many files the last reading had to read.
+    pub fn read(&self) -> usize {
+        self.read
+    }
+
+    /// A reading begins.
+    pub(super) fn begin(&mut self) {
+        self.next.clear();
+        self.read = 0;
+    }
+
+    /// What a file says that looks like this, if it was read then.
+    pub(super) fn find(&mut self, path: &Path, stamp: Stamp) -> Option<Arc<str>> {
+        let (path, look) = self.known.remove_entry(path)?;
+        let text = (look.stamp == stamp).then(|| Arc::clone(&look.text))?;
+        self.next.insert(path, look);
+        Some(text)
+    }
+
+    /// A file was read.
+    pub(super) fn note(&mut self, path: &Path, stamp: Option<Stamp>, text: &Arc<str>) {
+        self.read += 1;
+        if let Some(stamp) = stamp {
+            self.next.insert(path.to_path_buf(), Look { stamp, text: Arc::clone(text) });
+        }
+    }
+
+    /// The reading has ended. Those that were not met are gone.
+    pub(super) fn end(&mut self) {
+        self.known = std::mem::take(&mut self.next);
+    }
+}
+
+/// 2 s: the coarsest clock of a file system that is still in use.
+const STEP: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_by_its_look_once_that_is_old_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        fs::write(&path, "a").unwrap();
+        let found = fs::metadata(&path).unwrap();
+        let later = SystemTime::now() + STEP * 2;
+
+        assert_eq!(Stamp::of(&found, UNIX_EPOCH), None);
+        let stamp = Stamp::of(&found, later).unwrap();
+        fs::write(folder.path().join("b"), "b").unwrap();
+        fs::rename(folder.path().join("b"), &path).unwrap();
+
+        assert_ne!(Stamp::of(&fs::metadata(&path).unwrap(), later), Some(stamp));
+    }
+}

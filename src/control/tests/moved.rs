@@ -1,0 +1,68 @@
+//! Files that are moved into their place.
+
+use super::*;
+
+const BASE: &str = "[pools.shop]\nendpoints = [\"127.0.0.1:1\"]\n[tenants.base]\npool = \"shop\"\n";
+
+fn tenant(number: usize) -> String {
+    format!("[tenants.t{number}]\npool = \"shop\"\n")
+}
+
+fn place(path: PathBuf, text: &str) {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, text).unwrap();
+    fs::rename(draft, path).unwrap();
+}
+
+#[tokio::test]
+async fn of_a_folder_an_edit_of_one_file_leaves_all_other_tenants_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("routes")).unwrap();
+    let path = |number: usize| folder.path().join(format!("routes/{number}.toml"));
+    fs::write(folder.path().join("routes/base.toml"), BASE).unwrap();
+    (0..50).for_each(|number| fs::write(path(number), tenant(number)).unwrap());
+    let edited = path(7);
+    let world = World::of(folder, "routes").await.unwrap();
+    let before = world.control.table.load();
+
+    place(edited, &format!("{}state = \"suspended\"\n[tenants.new]\npool = \"shop\"\n", tenant(7)));
+    soon("the edit", || world.control.table.load().tenant("new").is_some()).await;
+
+    let now = world.control.table.load();
+    let kept = before
+        .tenants()
+        .filter(|tenant| now.tenant(tenant.id()).is_some_and(|found| Arc::ptr_eq(found, tenant)));
+    assert_eq!(kept.count(), 50);
+    assert_eq!(now.tenants().len(), 52);
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_told_once_when_all_is_quiet() {
+    let world = World::start(BASE).await;
+
+    place(world.path("routes.toml"), BROKEN);
+    soon("the refusal", || !world.live().problems.is_empty()).await;
+
+    assert!(world.metric("tenantry_config_reloads_total{result=\"refused\"} 1"));
+    assert_eq!(world.live().generation, 1);
+}
+
+#[test]
+fn what_takes_something_away_is_known() {
+    let spec = |text: &str| {
+        let checked = config::check_routes_whole(
+            &Files::of_text("r.toml", text),
+            &config::Known { balancers: &["round-robin"] },
+        );
+        checked.result.unwrap()
+    };
+    let all = spec(&format!("{BASE}{}", tenant(1)));
+    for (text, lacks) in [
+        (format!("{BASE}{}{}", tenant(0), tenant(1)), false),
+        (format!("{BASE}{}", tenant(2)), true),
+        (format!("{BASE}[tenants.t1]\npool = \"other\"\n[pools.other]\ndns = \"a:1\"\n"), false),
+        (BASE.replace("shop", "other") + "[tenants.t1]\nstate = \"suspended\"\n", true),
+    ] {
+        assert_eq!(spec(&text).lacks_any_of(&all), lacks, "{text}");
+    }
+}
