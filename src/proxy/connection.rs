@@ -109,6 +109,7 @@ impl Drop for Busy {
 
 /// The task of one connection. Most connections wait for most of their time: what this takes is what
 /// an idle client costs, so all that is rare or passes lies elsewhere.
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the largest, for nearly all time")]
 pub(super) enum Serving {
     /// Until it speaks HTTP; what is needed for that alone is gone then.
     Begins(Pin<Box<dyn Future<Output = Option<Self>>>>),
