@@ -69,7 +69,6 @@ fn cost<S: Read + Write>(gateway: &Gateway, connect: impl Fn() -> S) -> u64 {
     let all = clients(CLIENTS, &connect);
     let grown = memory(gateway, "VmRSS").saturating_sub(before);
     drop((first, all));
-    println!("{} bytes for each client", grown / CLIENTS as u64);
     grown / CLIENTS as u64
 }
 
