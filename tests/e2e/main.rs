@@ -28,6 +28,7 @@ mod load;
 mod memory;
 mod metrics;
 mod monitoring;
+mod profile;
 mod serving;
 mod systemd;
 mod tls;
