@@ -97,7 +97,7 @@ impl Reading {
     /// any at all.
     fn leave_room(&mut self) {
         let tight = self.account.is_tight();
-        if tight || self.space.as_ref().is_some_and(|space| space.read.capacity() > LEAST) {
+        if tight || self.space.as_ref().is_some_and(|space| space.size > LEAST) {
             let size = self.size;
             self.end();
             self.size = if tight { LEAST } else { size };

@@ -2,7 +2,7 @@
 //! would else ask the allocator for a dozen small pieces, and a connection that waits would hold
 //! them all.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub struct Room {
     parts: RefCell<Vec<Box<Parts>>>,
     /// For bodies, by size.
     spaces: RefCell<[Vec<BodySpace>; SIZES.len()]>,
+    /// Whether there was a body since they were looked at.
+    had_bodies: Cell<bool>,
 }
 
 /// Memory that parts of a body are read to, and what counts it. What was used last is used first: it
@@ -114,10 +116,19 @@ impl Room {
         if let Some(of_size) = SIZES.iter().position(|each| *each == space.size)
             && !account.is_tight()
         {
+            self.had_bodies.set(true);
             let spaces = &mut self.spaces.borrow_mut()[of_size];
             if spaces.len() < MOST_SPACES {
                 spaces.push(space);
             }
+        }
+    }
+
+    /// Gives back the memory for bodies where none came since this was called last, or memory is
+    /// short.
+    pub fn tidy(&self, account: &Account) {
+        if !self.had_bodies.replace(false) || account.is_tight() {
+            self.spaces.take();
         }
     }
 }
@@ -145,6 +156,8 @@ mod tests {
     use bytes::Buf;
     use http::header::{HOST, HeaderValue};
 
+    use crate::base::memory::Memory;
+
     use super::*;
 
     #[test]
@@ -155,6 +168,20 @@ mod tests {
         let kept: Vec<Bytes> = texts.iter().map(|text| room.keep(text)).collect();
 
         assert!(kept.iter().zip(&texts).all(|(kept, text)| kept == text));
+    }
+
+    #[test]
+    fn memory_for_bodies_goes_where_there_are_none() {
+        let memory = Memory::new(64 << 20, 1);
+        let (room, account) = (Room::default(), memory.account(0));
+        let space = Space::new(account.take(SIZES[1] as u64));
+        let read = BytesMut::with_capacity(SIZES[1]);
+        room.take_space(BodySpace { read, memory: space, size: SIZES[1] }, &account);
+
+        room.tidy(&account);
+        assert_eq!(memory.held(), SIZES[1] as u64);
+        room.tidy(&account);
+        assert_eq!(memory.held(), 0);
     }
 
     #[test]

@@ -142,6 +142,9 @@ impl<B: Payload> Sending<B> {
 
     /// Takes what is there of the body, until it is worth a write. Tells whether more is waited for.
     fn fill(&mut self, context: &mut Context<'_>) -> Result<bool, Fault> {
+        if self.failed.is_some() && self.has_bytes() {
+            return Ok(false);
+        }
         if let Some(fault) = self.failed.take() {
             return Err(fault);
         }
@@ -168,11 +171,14 @@ impl<B: Payload> Sending<B> {
     /// mostly there: one write costs its recipient one wake-up. Later a body is asked for more only
     /// once what it gave is gone, for who asks waits for its sender.
     fn takes_more(&self) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
         if self.data.is_empty() {
             return self.next.len() < ENOUGH;
         }
-        let follows = self.after.is_empty() && self.more.is_empty() && self.failed.is_none();
-        follows
+        self.after.is_empty()
+            && self.more.is_empty()
             && self.sent == 0
             && self.data.len() < ENOUGH
             && matches!(self.encoder, Encoder::Length(1..))
@@ -436,6 +442,26 @@ mod tests {
         let (writes, ended) = writes(Ok(Bytes::from(vec![2; 60_000])));
         assert!(ended.is_ok());
         assert_eq!(writes, [64_018]);
+    }
+
+    #[test]
+    fn what_came_before_a_body_broke_off_is_sent_also_where_the_connection_is_not_ready() {
+        let parts = [Ok(Bytes::from(vec![1; 4000])), Err(io::ErrorKind::ConnectionReset.into())];
+        let mut sending = Sending::nothing();
+        let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
+        let body = Two(parts.into());
+        sending.begin(Encoder::Length(64_000), BytesMut::new(), write, body).unwrap();
+        let mut narrow = Narrow { takes: [0, 10, 0, 500].into(), taken: Vec::new() };
+        let mut context = Context::from_waker(Waker::noop());
+
+        let ended = loop {
+            if let Poll::Ready(ended) = sending.poll(&mut narrow, &mut context) {
+                break ended;
+            }
+        };
+
+        assert!(matches!(ended, Err(Fault::Body(_))), "{ended:?}");
+        assert_eq!(narrow.taken.len(), 4018);
     }
 
     #[test]

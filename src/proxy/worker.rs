@@ -353,6 +353,7 @@ impl Worker {
     fn tidy(&self) {
         self.tasks.borrow_mut().running();
         self.seats.tidy();
+        self.room.tidy(&self.account);
     }
 
     /// Gives up the answers that their clients leave lying.
