@@ -55,6 +55,8 @@ pub(super) struct Faults<'a> {
     references: References,
     /// What is odd, and harms nobody.
     doubts: Vec<Problem>,
+    /// How many there were, told or not.
+    doubted: usize,
 }
 
 impl<'a> Faults<'a> {
@@ -63,7 +65,7 @@ impl<'a> Faults<'a> {
         let kept = vec![0; files.len()];
         let (holes, references) = (HashMap::new(), References::new());
         let (list, doubts) = (Vec::new(), Vec::new());
-        Self { files, base: 0, list, kept, left: 0, holes, references, doubts }
+        Self { files, base: 0, list, kept, left: 0, holes, references, doubts, doubted: 0 }
     }
 
     /// From here on, bytes are counted from this one of their file, and no more from its first.
@@ -71,9 +73,9 @@ impl<'a> Faults<'a> {
         self.base = base;
     }
 
-    /// How often something odd was told.
+    /// How often something was odd, told or not.
     pub(super) fn count_doubts(&self) -> usize {
-        self.doubts.len()
+        self.doubted
     }
 
     /// Something is odd, and harms nobody. `hint` is asked for only if it will be told.
@@ -84,6 +86,7 @@ impl<'a> Faults<'a> {
         what: &str,
         hint: impl FnOnce(&Self) -> String,
     ) {
+        self.doubted += 1;
         if self.doubts.len() < MAX_PER_FILE {
             let doubt = self.place_of(key, at).problem(what.to_owned(), hint(self));
             self.doubts.push(doubt);

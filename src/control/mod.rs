@@ -132,6 +132,7 @@ impl Control {
             applied: None,
             looks: Looks::default(),
             memory: Memory::default(),
+            unkept: false,
             retired: RetiredTables::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),

@@ -48,6 +48,8 @@ pub(super) struct Reloader {
     pub(super) looks: Looks,
     /// What the sections of the last good files meant.
     pub(super) memory: Memory,
+    /// What is live was applied early: it is kept for a restart once all is quiet.
+    pub(super) unkept: bool,
     pub(super) retired: RetiredTables,
     /// Takes the wish to read `gateway.toml` now.
     pub(super) gateway: mpsc::Sender<GatewayAsk>,
@@ -93,7 +95,9 @@ impl Reloader {
     }
 
     /// A file was moved into its place, and others may follow. What cannot be used yet is told once all
-    /// is quiet, and nothing is taken away before: it may be about to come in another file.
+    /// is quiet, and nothing is taken away before: it may be about to come in another file. Of a
+    /// folder tenants alone are edited before that: pools, sets and all that holds for everybody may
+    /// be one half of a change, tenants stand for themselves.
     async fn try_early(&mut self) {
         let started = Instant::now();
         let Some(before) = self.applied.clone() else { return };
@@ -102,17 +106,22 @@ impl Reloader {
             if before.files == files {
                 return Ok(());
             }
-            let loaded = self.check(files).await?;
+            let is_whole = files.files.len() == 1 && before.files.files.len() == 1;
+            let checked = self.examine(files, load::check).await?;
+            let loaded = checked.result?;
             // As in `read`; what the files mean was found out meanwhile.
             sleep_until(started + BETWEEN_READINGS).await;
             if self.read_once().await? != loaded.files
                 || before.spec == loaded.spec
                 || loaded.spec.lacks_any_of(&before.spec)
+                || !(is_whole || loaded.spec.differ_in_tenants_alone(&before.spec))
             {
                 return Ok(());
             }
+            self.references.follow(checked.references).await;
             self.apply(loaded, PATIENCE, started).await?;
-            self.succeed();
+            self.metrics.config_live(self.live.load().generation);
+            self.unkept = true;
             Ok::<(), Vec<Fault>>(())
         };
         if let Err(problems) = tried.await {
@@ -195,18 +204,24 @@ impl Reloader {
     }
 
     async fn load(&mut self, wish: Wish, started: Instant) -> Result<(), Vec<Fault>> {
+        if wish == Wish::Asked {
+            self.looks = Looks::default(); // whoever asks may know better than what files look like
+        }
         let files = self.read().await?;
         let applied = self.applied.clone();
         if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
-            let live = self.live.load();
-            if live.serving_last_good || !live.problems.is_empty() {
-                self.confirm(files, None);
+            if std::mem::take(&mut self.unkept) {
+                self.keep();
             }
-            return Ok(());
+            let live = self.live.load();
+            if !live.serving_last_good && live.problems.is_empty() {
+                return Ok(());
+            }
+            // They are checked all the same: what they name is followed again.
         }
         let loaded = self.check(files).await?;
         if applied.is_some_and(|applied| applied.spec == loaded.spec) {
-            self.confirm(loaded.files, Some(loaded.doubts));
+            self.confirm(loaded.files, loaded.doubts);
             return Ok(());
         }
         self.apply(loaded, PATIENCE, started).await?;
@@ -229,16 +244,26 @@ impl Reloader {
         files: Files,
         check: fn(Files, Before) -> load::Checked,
     ) -> Result<Loaded, Vec<Fault>> {
+        let checked = self.examine(files, check).await?;
+        self.references.follow(checked.references).await;
+        checked.result
+    }
+
+    /// Finds out what the files mean, and which they name.
+    async fn examine(
+        &mut self,
+        files: Files,
+        check: fn(Files, Before) -> load::Checked,
+    ) -> Result<load::Checked, Vec<Fault>> {
         let root = files.root.clone();
         let before = Before {
             spec: self.applied.as_ref().map(|applied| Arc::clone(&applied.spec)),
             memory: std::mem::take(&mut self.memory),
         };
         let check = move || Ok(check(files, before));
-        let checked = in_background("checking the routes", &root, check).await?;
-        self.memory = checked.memory;
-        self.references.follow(checked.references).await;
-        checked.result
+        let mut checked = in_background("checking the routes", &root, check).await?;
+        self.memory = std::mem::take(&mut checked.memory);
+        Ok(checked)
     }
 
     /// Reads the files as they are now. A program that writes in place empties the file first, and
@@ -345,12 +370,10 @@ impl Reloader {
     }
 
     /// What is live is what the files say, though perhaps in other words: no new generation.
-    /// `doubts` are `None` where the words are the same.
-    fn confirm(&mut self, files: Files, doubts: Option<Arc<[Fault]>>) {
+    fn confirm(&mut self, files: Files, doubts: Arc<[Fault]>) {
         let live = self.live.load();
         let generation = live.generation;
         let loaded = live.loaded.as_ref().map(|loaded| {
-            let doubts = doubts.unwrap_or_else(|| Arc::clone(&loaded.doubts));
             Arc::new(Loaded { files: files.clone(), spec: Arc::clone(&loaded.spec), doubts })
         });
         self.live.publish(Arc::new(Live {
@@ -369,8 +392,13 @@ impl Reloader {
     }
 
     /// What the files say is live: counts it, and keeps them for a restart that finds others.
-    pub(super) fn succeed(&self) {
+    pub(super) fn succeed(&mut self) {
         self.metrics.config_live(self.live.load().generation);
+        self.unkept = false;
+        self.keep();
+    }
+
+    fn keep(&self) {
         if let (Some(kept), Some(applied)) = (&self.kept, &self.applied) {
             kept.send_replace(Some(applied.files.clone()));
         }

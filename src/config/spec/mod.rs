@@ -371,6 +371,14 @@ impl RoutesSpec {
             || lacks(&self.pools, &before.pools)
             || lacks(&self.route_sets, &before.route_sets)
     }
+
+    /// Whether they differ from these in nothing but what tenants say.
+    pub fn differ_in_tenants_alone(&self, before: &Self) -> bool {
+        self.naming == before.naming
+            && self.error_pages == before.error_pages
+            && self.pools == before.pools
+            && self.route_sets == before.route_sets
+    }
 }
 
 fn lacks<K: Ord, V>(now: &BTreeMap<K, V>, before: &BTreeMap<K, V>) -> bool {

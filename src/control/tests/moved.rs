@@ -47,15 +47,43 @@ async fn what_cannot_be_used_is_told_once_when_all_is_quiet() {
     assert_eq!(world.live().generation, 1);
 }
 
+#[tokio::test]
+async fn what_was_moved_into_its_place_is_kept_once_all_is_quiet() {
+    let world = World::start(BASE).await;
+
+    place(world.path("routes.toml"), &format!("{BASE}{}", tenant(1)));
+
+    let kept = || fs::read_to_string(world.path("state/last-good.json")).unwrap_or_default();
+    soon("the kept copy", || kept().contains("tenants.t1")).await;
+    assert_eq!(world.live().generation, 2);
+}
+
+fn spec(text: &str) -> config::spec::RoutesSpec {
+    let files = Files::of_text("r.toml", text);
+    config::check_routes_whole(&files, &config::Known { balancers: &["round-robin"] })
+        .result
+        .unwrap()
+}
+
+#[test]
+fn what_holds_for_more_than_tenants_is_known() {
+    let all = spec(BASE);
+    for (text, alone) in [
+        (format!("{BASE}{}", tenant(1)), true),
+        (format!("{BASE}state = \"suspended\"\n"), true),
+        (BASE.replace("127.0.0.1:1", "127.0.0.1:2"), false),
+        (format!("{BASE}[tenant]\nfrom = [{{ host = \"{{tenant}}.example.com\" }}]\n"), false),
+        (
+            format!("{BASE}[route-sets.web]\nroutes = [{{ path = \"/\", pool = \"shop\" }}]\n"),
+            false,
+        ),
+    ] {
+        assert_eq!(spec(&text).differ_in_tenants_alone(&all), alone, "{text}");
+    }
+}
+
 #[test]
 fn what_takes_something_away_is_known() {
-    let spec = |text: &str| {
-        let checked = config::check_routes_whole(
-            &Files::of_text("r.toml", text),
-            &config::Known { balancers: &["round-robin"] },
-        );
-        checked.result.unwrap()
-    };
     let all = spec(&format!("{BASE}{}", tenant(1)));
     for (text, lacks) in [
         (format!("{BASE}{}{}", tenant(0), tenant(1)), false),
