@@ -133,6 +133,8 @@ class Live:
     def __init__(self, comments):
         self.comments = comments
         self.listeners = {}
+        # The instance is ending: who connects again shall find another one.
+        self.closing = False
         self.wake = asyncio.Event()
 
     async def run(self):
@@ -236,6 +238,8 @@ async def live(request):
     tenant = tenant_of(request)
     refuse_strangers(request)
     app = request.app
+    if app["live"].closing:
+        raise web.HTTPServiceUnavailable(text="This instance is ending.\n", headers={"Retry-After": "1"})
     if len(app["live"].all()) >= SOCKETS:
         raise web.HTTPServiceUnavailable(text="Too many listen.\n", headers={"Retry-After": "5"})
     try:
@@ -248,6 +252,8 @@ async def live(request):
     listeners = app["live"].listeners.setdefault(tenant, set())
     # Before the look at what it has missed, so that nothing falls in between.
     listeners.add(listener)
+    if app["live"].closing:
+        await socket.close(code=1001)
     sending = asyncio.create_task(listener.send(await app["comments"].of(tenant, after)))
     try:
         async for message in socket:
@@ -280,6 +286,7 @@ async def run_live(app):
 
 async def close_sockets(app):
     """Before a drain waits for them. 1001: browsers connect again, to another instance."""
+    app["live"].closing = True
     await asyncio.gather(*(one.socket.close(code=1001) for one in app["live"].all()))
 
 
