@@ -14,7 +14,7 @@ use tenantry::model::endpoint::{Endpoint, Health};
 use tenantry::model::ids::{EndpointId, Label};
 use tenantry::telemetry::delta::{AttemptOutcome, Delta};
 use tenantry::telemetry::meter::Meter;
-use tenantry::telemetry::record::{Ending, Record};
+use tenantry::telemetry::record::{Ending, Record, Tag};
 use tenantry::telemetry::registry::{Metrics, deltas};
 
 fn record(tenant: u32) -> Record {
@@ -29,9 +29,9 @@ fn record(tenant: u32) -> Record {
         logged: false,
         trace: None,
         asked: None,
-        tenant: Some(Label { name: format!("tenant-{tenant}").into(), slot: tenant }),
+        tenant: Some(Tag::of(tenant)),
         route: None,
-        pool: Some(Label { name: "shop".into(), slot: 3 }),
+        pool: Some(Tag::of(3)),
         endpoint: None,
         attempts: 1,
         status: 200,
@@ -41,6 +41,10 @@ fn record(tenant: u32) -> Record {
         bytes_out: 128,
         ending: Ending::Whole,
     }
+}
+
+fn label(tenant: u32) -> Label {
+    Label { name: format!("tenant-{tenant}").into(), slot: tenant }
 }
 
 fn count(criterion: &mut Criterion) {
@@ -53,6 +57,7 @@ fn count(criterion: &mut Criterion) {
         .collect();
     for tenants in [1, 1_000, 100_000] {
         let records: Vec<Record> = (0..tenants).map(record).collect();
+        let labels: Vec<Label> = (0..tenants).map(label).collect();
         let (sender, mut receiver) = deltas();
         let meter = Meter::new(0, sender);
         let mut number = 0;
@@ -60,7 +65,10 @@ fn count(criterion: &mut Criterion) {
             bench.iter(|| {
                 let record = &records[number % records.len()];
                 let endpoint = &endpoints[number % endpoints.len()];
+                let label = &labels[number % labels.len()];
                 meter.exchange_started();
+                meter.hear_of_tenant(label.slot, || label.clone());
+                meter.hear_of_pool(&pool);
                 meter.upstream_reused(&pool);
                 let first_byte = Some(Duration::from_micros(300));
                 meter.attempt(&pool, endpoint, AttemptOutcome::Success, first_byte);
@@ -83,6 +91,9 @@ fn merge(criterion: &mut Criterion) {
         let (sender, mut receiver) = deltas();
         let meter = Meter::new(0, sender);
         let metrics = Metrics::new();
+        (0..tenants)
+            .map(label)
+            .for_each(|label| meter.hear_of_tenant(label.slot, || label.clone()));
         let mut flushed = || {
             records.iter().for_each(|record| meter.exchange(record));
             meter.flush();

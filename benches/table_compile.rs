@@ -9,6 +9,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 use tenantry::base::units::ByteSize;
+use tenantry::config::spec::RoutesSpec;
 use tenantry::routing::{Previous, compile, compile_edited};
 
 fn table_compile(criterion: &mut Criterion) {
@@ -22,22 +23,25 @@ fn table_compile(criterion: &mut Criterion) {
         // Read anew, as a reload reads it: every spec is equal to the one before and none is it.
         let before = compile(&spec, None, &pools, 1);
         let mut edited = world::spec(tenants);
-        if let Some(tenant) = edited.tenants.values_mut().next() {
-            Arc::make_mut(tenant).replay_memory = ByteSize(1);
-        }
+        edit_one(&mut edited);
         criterion.bench_function(&format!("table_compile/one_edited/{tenants}"), |bench| {
             bench.iter_with_large_drop(|| compile(&edited, Some(&before), &pools, 2));
         });
 
         // As after an edit of the files: the others' specs are those of before.
         let mut kept = spec.clone();
-        if let Some(tenant) = kept.tenants.values_mut().next() {
-            Arc::make_mut(tenant).replay_memory = ByteSize(1);
-        }
+        edit_one(&mut kept);
         let previous = Previous { table: &before, spec: Some(&spec), pools: &pools };
         criterion.bench_function(&format!("table_compile/one_of_kept/{tenants}"), |bench| {
             bench.iter_with_large_drop(|| compile_edited(&kept, &previous, &pools, 2));
         });
+    }
+}
+
+fn edit_one(spec: &mut RoutesSpec) {
+    if let Some((id, mut tenant)) = spec.tenants.iter().next().cloned() {
+        Arc::make_mut(&mut tenant).replay_memory = ByteSize(1);
+        spec.tenants.insert((id, tenant));
     }
 }
 

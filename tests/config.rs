@@ -325,7 +325,7 @@ fn a_page_of_many_tenants_is_in_memory_once() {
 
     let spec = check(&files).unwrap();
 
-    let pages = spec.tenants.values().map(|tenant| tenant.error_pages.as_ref().unwrap());
+    let pages = spec.tenants.iter().map(|(_, tenant)| tenant.error_pages.as_ref().unwrap());
     let different: std::collections::HashSet<_> =
         pages.map(|pages| std::sync::Arc::as_ptr(&pages.pages[0].1)).collect();
     assert_eq!((spec.tenants.len(), different.len()), (20, 2));
@@ -389,10 +389,11 @@ fn a_link_that_leads_nowhere_is_told() {
 #[test]
 fn a_folder_of_many_wrong_files_is_cut_short_too() {
     let file = |number: usize| File {
-        path: format!("{number}.toml").into(),
+        path: Path::new(&format!("{number}.toml")).into(),
         text: format!("[tenants.t{number}]\npool = \"nowhere\"\n").into(),
     };
-    let files = Files { root: "folder".into(), files: (0..3000).map(file).collect() };
+    let files = (0..3000).map(file).collect();
+    let files = Files { root: "folder".into(), files, folder: None };
 
     let problems = check(&files).unwrap_err();
 

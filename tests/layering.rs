@@ -140,6 +140,16 @@ fn the_tree_names_no_machine_and_no_other_registry() {
 
 // How each rule is decided.
 
+/// Nobody would notice: such a build is good, and a tenth slower.
+#[test]
+fn the_profile_of_releases_knows_what_they_are_built_of() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("read a file of the tree");
+    let [recorded, lock, manifest] = ["pgo/recorded.toml", "Cargo.lock", "Cargo.toml"].map(read);
+    let unknown = unknown_to_profile(&recorded, &lock, &manifest);
+    assert!(unknown.is_empty(), "run pgo/train, the profile is of others: {unknown:#?}");
+}
+
 fn floor(folder: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&folder))
 }
@@ -290,6 +300,31 @@ fn beside_modules(root: &[Token]) -> Vec<String> {
 }
 
 /// Absolute paths that exist on somebody's machine only.
+/// What the profile was recorded with and is not built with now.
+fn unknown_to_profile(recorded: &str, lock: &str, manifest: &str) -> Vec<String> {
+    let [recorded, lock, manifest] =
+        [recorded, lock, manifest].map(|text| text.parse::<toml::Table>().expect("TOML"));
+    let text = |value: &toml::Value| value.as_str().map(str::to_owned).expect("a text");
+    let locked: BTreeSet<(String, String)> = lock["package"]
+        .as_array()
+        .expect("the packages")
+        .iter()
+        .map(|package| (text(&package["name"]), text(&package["version"])))
+        .collect();
+    let crates = recorded["crates"].as_table().expect("the crates");
+    let mut unknown: Vec<String> = crates
+        .iter()
+        .map(|(name, version)| (name.clone(), text(version)))
+        .filter(|one| !locked.contains(one))
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    let rustc = text(&recorded["rustc"]);
+    if !rustc.starts_with(&text(&manifest["package"]["rust-version"])) {
+        unknown.push(format!("rustc {rustc}"));
+    }
+    unknown
+}
+
 fn machine_paths(text: &str) -> Vec<String> {
     // Written in two parts, so that this file passes its own rule.
     let homes = [["/ro", "ot/"], ["/ho", "me/"], ["/wo", "rk/"]];
@@ -685,6 +720,17 @@ mod rules {
         assert_eq!(check(&format!("a\n\"{home}anna\"")), 1);
         assert_eq!(check(&format!("https://example.com{home}page")), 0);
         assert_eq!(check("path = \"/home\""), 0);
+    }
+
+    #[test]
+    fn what_a_profile_was_recorded_with_and_is_no_more_is_named() {
+        let recorded = "rustc = \"1.95.0\"\n[crates]\ntokio = \"1.2.3\"\n";
+        let lock =
+            |version: &str| format!("[[package]]\nname = \"tokio\"\nversion = \"{version}\"\n");
+        let manifest = |rust: &str| format!("[package]\nrust-version = \"{rust}\"\n");
+        let unknown = |version, rust| unknown_to_profile(recorded, &lock(version), &manifest(rust));
+        assert!(unknown("1.2.3", "1.95").is_empty());
+        assert_eq!(unknown("1.2.4", "1.96"), ["tokio 1.2.3", "rustc 1.95.0"]);
     }
 
     #[test]

@@ -89,11 +89,11 @@ fn files_of(text: &str) -> Files {
 
 fn folder(text: &str) -> Files {
     let file = |(number, text): (usize, &str)| File {
-        path: PathBuf::from(format!("{number}.toml")),
+        path: Path::new(&format!("{number}.toml")).into(),
         text: text.into(),
     };
     let files = text.split('\0').enumerate().map(file).collect();
-    Files { root: PathBuf::from("routes"), files }
+    Files { root: PathBuf::from("routes"), files, folder: None }
 }
 
 /// Each problem stands within its file, and is told in one line where that is asked for.
@@ -101,7 +101,7 @@ fn judge_problems(problems: &Problems, files: &Files) {
     assert!(!problems.is_empty(), "refused without a problem");
     assert!(problems.len() <= 100 * files.files.len() + 1, "a flood: {}", problems.len());
     for problem in problems {
-        let file = files.files.iter().find(|file| file.path == Path::new(&problem.file));
+        let file = files.files.iter().find(|file| *file.path == *Path::new(&problem.file));
         let text = file.map_or("", |file| &file.text);
         assert!(file.is_some() || Path::new(&problem.file) == files.root, "{problem:?}");
         let line = problem.line.checked_sub(1).and_then(|line| text.split('\n').nth(line));

@@ -381,6 +381,7 @@ struct Given<'a> {
 fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> {
     let gateway = given.gateway;
     let headcount = Headcount::new(gateway.workers);
+    given.metrics.publish_loads(Arc::clone(headcount.loads()));
     let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
     given.metrics.publish_memory(Arc::clone(&memory));
     let mut pulses = Pulses::default();

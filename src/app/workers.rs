@@ -5,10 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio::time::timeout;
+
+use crate::base::tasks::run_here;
 
 /// What a worker does until it has drained. Made on the worker's own thread, so that nothing in it has
 /// to be `Send`. Its value is the number of connections that it cut off.
@@ -53,7 +54,7 @@ impl Workers {
             let last_word = LastWord { number, cut_off: None, report: report.clone() };
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || last_word.after(|| serve(&runtime, body)))?;
+                .spawn(move || last_word.after(|| run_here(&runtime, body)))?;
             running += 1;
         }
         Ok(Self { running, cut_off: 0, endings })
@@ -104,10 +105,6 @@ impl Workers {
 /// Looks at the sockets whenever the local tasks have had their turn of 61, also where more of them
 /// are ready: in a crowd of new connections the requests of the others would else wait for all.
 const LOOK_INTERVAL: u32 = 1;
-
-fn serve(runtime: &Runtime, body: Body) -> usize {
-    LocalSet::new().block_on(runtime, body())
-}
 
 /// Workers that did not drain as they should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

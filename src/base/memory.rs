@@ -227,6 +227,11 @@ impl Held {
         self.account.give_back(std::mem::take(&mut self.bytes));
     }
 
+    /// Bytes that all of it is for.
+    pub fn whole(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Counted { bytes, _held: self })
+    }
+
     /// A part of what is counted: it is until the last of all parts is gone.
     pub fn part(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Counted { bytes, _held: Arc::clone(self) })

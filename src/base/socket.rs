@@ -58,6 +58,15 @@ impl Socket {
         matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Whether the other side has closed the stream, and nothing is left to be read.
+    pub fn is_gone(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&self.stream, &mut [0; 1], flags) {
+            Ok((_, length)) => length == 0,
+            Err(error) => !is_passing(&error.into()),
+        }
+    }
+
     /// Whether something has come, of which a byte is taken: the stream is of no more use then.
     pub fn has_spoken(&self) -> bool {
         matches!(self.stream.try_read(&mut [0]), Ok(1..))

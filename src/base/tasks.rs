@@ -1,10 +1,12 @@
 //! The only spawner. Every task has an owner, hears when it shall stop, and is waited for.
 
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, JoinSet, LocalSet, spawn_blocking};
 
 /// Tells a task that it shall stop. Clones hear the same word.
 #[derive(Clone, Debug)]
@@ -104,6 +106,22 @@ impl LocalTasks {
         self.ask();
         wait(self.owner, &mut self.running, limit).await
     }
+}
+
+/// Runs a thread's work to its end, inside a `LocalSet`. As one task among those that the work starts:
+/// a set asks what it is given itself whenever any of its tasks has something to do.
+///
+/// # Panics
+/// Where the work does.
+pub fn run_here<F>(runtime: &Runtime, work: impl FnOnce() -> F + 'static) -> F::Output
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let local = LocalSet::new();
+    let work = local.spawn_local(async { work().await });
+    let ended = local.block_on(runtime, work);
+    ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
 /// Work that may wait for the system, on a thread that may wait. Such work cannot be interrupted:

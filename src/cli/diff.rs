@@ -156,7 +156,7 @@ fn changes(old: &Version, new: &Version) -> Vec<Change> {
 fn routes<'s>(spec: &'s RoutesSpec, table: &str, name: &str) -> &'s [RouteSpec] {
     match table {
         "route-sets" => spec.route_sets.get(name).map_or(&[], |set| &set.routes),
-        "tenants" => spec.tenants.get(name).map_or(&[], |tenant| &tenant.routes),
+        "tenants" => spec.tenant(name).map_or(&[], |tenant| &tenant.routes),
         _ => &[],
     }
 }

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::sorted::Sorted;
+
 use super::files::File;
 use super::key::Key;
 use super::lines::Lines;
@@ -40,7 +42,7 @@ struct Fault {
 
 /// Everything found wrong so far.
 pub(super) struct Faults<'a> {
-    files: &'a [File],
+    files: &'a Sorted<File>,
     /// Where the text that is read begins in its file.
     base: usize,
     list: Vec<Fault>,
@@ -61,7 +63,7 @@ pub(super) struct Faults<'a> {
 
 impl<'a> Faults<'a> {
     /// Nothing yet.
-    pub(super) fn new(files: &'a [File]) -> Self {
+    pub(super) fn new(files: &'a Sorted<File>) -> Self {
         let kept = vec![0; files.len()];
         let (holes, references) = (HashMap::new(), References::new());
         let (list, doubts) = (Vec::new(), Vec::new());
@@ -200,7 +202,7 @@ impl<'a> Faults<'a> {
 
     /// A place as `path:line:column`, for a fault that names two.
     pub(super) fn place(&self, file: usize, at: usize) -> String {
-        let Some(file) = self.files.get(file) else { return String::new() };
+        let Some(file) = self.files.nth(file) else { return String::new() };
         let (line, column) = Lines::of(&file.text).place(self.base + at);
         format!("{}:{line}:{column}", file.path.display())
     }
@@ -208,7 +210,7 @@ impl<'a> Faults<'a> {
     /// The place of what stands at a key, for what is found wrong with it later.
     pub(super) fn place_of(&self, key: &Key<'_>, at: usize) -> Place {
         let (index, key) = self.shown(key);
-        let file = self.files.get(index);
+        let file = self.files.nth(index);
         let (line, column) =
             file.map_or((1, 1), |file| Lines::of(&file.text).place(self.base + at));
         let path = file.map_or_else(String::new, |file| file.path.display().to_string());
@@ -268,7 +270,7 @@ impl<'a> Faults<'a> {
 
         let mut list = Vec::with_capacity(kept.len() + 1);
         for own in kept.chunk_by(|a, b| a.file == b.file) {
-            let Some(file) = own.first().and_then(|fault| self.files.get(fault.file)) else {
+            let Some(file) = own.first().and_then(|fault| self.files.nth(fault.file)) else {
                 continue;
             };
             let lines = Lines::of(&file.text);

@@ -1,45 +1,88 @@
 //! The routes file or folder as text: what is read from the disk and nothing more.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, Metadata};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::sorted::{Keyed, Sorted};
+
 use super::lines::Lines;
 use super::looks::{Looks, Stamp};
 use super::problem::{Problem, Problems};
 
 /// The files of a configuration as they were read, so that the last good ones can be kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, Serialize, Deserialize)]
 pub struct Files {
     /// The file or folder that was asked for.
     pub root: PathBuf,
-    /// Its files, sorted by name.
-    pub files: Vec<File>,
+    /// Its files, by their paths.
+    pub files: Sorted<File>,
+    /// Which folder it was when all were read, whatever its name: device and inode.
+    #[serde(skip)]
+    pub folder: Option<(u64, u64)>,
+}
+
+impl PartialEq for Files {
+    /// By what they say, wherever they were moved from.
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root && self.files == other.files
+    }
 }
 
 /// One file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, Serialize, Deserialize)]
 pub struct File {
     /// Where it is.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// What it says.
     pub text: Arc<str>,
+}
+
+impl File {
+    fn new(path: &Path, text: impl Into<Arc<str>>) -> Self {
+        Self { path: path.into(), text: text.into() }
+    }
+}
+
+impl Keyed for File {
+    type Key = OsStr;
+
+    fn key(&self) -> &OsStr {
+        self.path.as_os_str() // by its parts it would be compared far more slowly
+    }
+}
+
+impl PartialEq for File {
+    /// Two readings share what has not changed.
+    fn eq(&self, other: &Self) -> bool {
+        (Arc::ptr_eq(&self.path, &other.path) || self.key() == other.key())
+            && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+    }
 }
 
 impl Files {
     /// One file whose text is known already.
     pub fn of_text(path: impl Into<PathBuf>, text: &str) -> Self {
         let path = path.into();
-        Self { root: path.clone(), files: vec![File { path, text: text.into() }] }
+        let file = File::new(&path, text);
+        Self::of_file(path, file)
+    }
+
+    /// One file alone.
+    pub(super) fn of_file(root: PathBuf, file: File) -> Self {
+        Self { root, files: [file].into_iter().collect(), folder: None }
     }
 
     /// The folder of a file, where relative paths in it start.
     pub(super) fn folder(&self, file: usize) -> Option<&Path> {
-        self.files.get(file).and_then(|file| file.path.parent())
+        self.files.nth(file).and_then(|file| file.path.parent())
     }
 
     /// Whether no file says anything, not even a comment.
@@ -65,9 +108,10 @@ pub fn read_routes(path: &Path) -> Result<Files, Problems> {
 /// # Errors
 /// As [`read_routes`].
 pub fn read_routes_again(path: &Path, looks: &mut Looks) -> Result<Files, Problems> {
-    let kind = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?.file_type();
-    if !kind.is_dir() {
-        return Ok(Files { root: path.to_owned(), files: vec![read_file(path)?] });
+    // Before anything in it is: where the folder is replaced meanwhile, it is not taken for the new one.
+    let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if !found.is_dir() {
+        return Ok(Files::of_file(path.to_owned(), read_file(path)?));
     }
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|error| unreadable(path, &error))? {
@@ -84,7 +128,41 @@ pub fn read_routes_again(path: &Path, looks: &mut Looks) -> Result<Files, Proble
     looks.begin();
     let read = read_all(path, &paths, looks);
     looks.end();
-    read
+    Ok(Files { folder: Some(identity(&found)), ..read? })
+}
+
+/// The files of a folder that was read before, after entries of these names have changed: those alone
+/// are read. `None` where it takes a reading of all to tell what there is, or what is wrong: a link, a
+/// file that cannot be read, a folder without files, too many bytes, or another folder in its place.
+pub fn read_named(before: &Files, names: &BTreeSet<OsString>) -> Option<Files> {
+    let is_same = || {
+        let found = std::fs::metadata(&before.root).ok();
+        found.is_some_and(|found| before.folder == Some(identity(&found)))
+    };
+    // After the reading too: of another folder, or of none, it would tell what is not so here.
+    let now = is_same().then(|| read_entries(before, names)).flatten();
+    now.filter(|_| is_same())
+}
+
+fn read_entries(before: &Files, names: &BTreeSet<OsString>) -> Option<Files> {
+    let mut now = before.clone();
+    for name in names.iter().filter(|name| is_wanted_name(name)) {
+        let path = before.root.join(name);
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() => {
+                let file = read_found(&path, &found).ok()?;
+                if now.files.get(file.key()) != Some(&file) {
+                    now.files.insert(file);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                now.files.remove(path.as_os_str());
+            }
+            _ => return None,
+        }
+    }
+    let bytes: u64 = now.files.iter().map(|file| file.text.len() as u64).sum();
+    (bytes <= MAX_FOLDER_BYTES && !now.files.is_empty()).then_some(now)
 }
 
 /// Reads the files of a folder, as far as they are not too large together.
@@ -108,19 +186,26 @@ fn read_all(folder: &Path, paths: &[PathBuf], looks: &mut Looks) -> Result<Files
     }
     match problems {
         Some(problems) => Err(problems),
-        None => Ok(Files { root: folder.to_owned(), files }),
+        None => {
+            let files = files.into_iter().collect();
+            Ok(Files { root: folder.to_owned(), files, folder: None })
+        }
     }
+}
+
+fn identity(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
 }
 
 /// Reads one file of a folder, unless it looks as it did when it was read before.
 fn read_changed(path: &Path, now: SystemTime, looks: &mut Looks) -> Result<File, Problems> {
     let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     let stamp = Stamp::of(&found, now);
-    if let Some(text) = stamp.and_then(|stamp| looks.find(path, stamp)) {
-        return Ok(File { path: path.to_owned(), text });
+    if let Some(file) = stamp.and_then(|stamp| looks.find(path, stamp)) {
+        return Ok(file);
     }
     let file = read_found(path, &found)?;
-    looks.note(path, stamp, &file.text);
+    looks.note(stamp, &file);
     Ok(file)
 }
 
@@ -148,7 +233,7 @@ fn read_found(path: &Path, found: &Metadata) -> Result<File, Problems> {
         return Err(Problems::of_file(path, what, hint));
     };
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(File { path: path.to_owned(), text: text.into() }),
+        Ok(text) => Ok(File::new(path, text)),
         Err(error) => Err(not_utf8(path, error.as_bytes(), error.utf8_error().valid_up_to())),
     }
 }
@@ -195,15 +280,17 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problems {
 /// an editor (`.a.toml.swp`, `a.toml~`, `#a.toml#` end otherwise or start with a dot), no folder
 /// and no pipe. A link that leads nowhere is wanted, so that it is told.
 fn is_wanted(entry: &DirEntry) -> bool {
-    let name = entry.file_name();
-    let name = name.to_str().unwrap_or_default();
-    let leftover = name.starts_with(['.', '#']) || !name.ends_with(".toml");
     // What the folder itself tells of an entry costs no call; where a link leads, it does not tell.
     let is_file = || match entry.file_type() {
         Ok(kind) if kind.is_file() => true,
         _ => std::fs::metadata(entry.path()).map_or(true, |metadata| metadata.is_file()),
     };
-    !leftover && is_file()
+    is_wanted_name(&entry.file_name()) && is_file()
+}
+
+fn is_wanted_name(name: &OsStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
+    !name.starts_with(['.', '#']) && name.ends_with(".toml")
 }
 
 /// Some editors write it at the start of a file.
@@ -275,6 +362,72 @@ mod tests {
             20,
             "what has just changed is not trusted"
         );
+    }
+
+    #[test]
+    fn after_a_change_of_one_name_that_file_is_read_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a.toml", "b.toml", "c.toml"] {
+            std::fs::write(path(name), "# old").unwrap();
+        }
+        let before = read_routes(folder.path()).unwrap();
+        let named = |names: &[&str]| {
+            let now = read_named(&before, &names.iter().map(Into::into).collect())?;
+            let told = |file: &super::File| format!("{}{}", file.path.display(), file.text);
+            let texts = now.files.iter().map(told);
+            Some(texts.map(|text| text.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>())
+        };
+        for name in ["a.toml", "b.toml", "d.toml", ".e.toml", "f.toml~"] {
+            std::fs::write(path(name), "# new").unwrap();
+        }
+        std::fs::remove_file(path("c.toml")).unwrap();
+
+        let one = ["a.toml# old", "b.toml# new", "c.toml# old"];
+        assert_eq!(named(&["b.toml", "never.toml"]).unwrap(), one);
+        let all = named(&["b.toml", "c.toml", "d.toml", ".e.toml", "f.toml~"]).unwrap();
+        assert_eq!(all, ["a.toml# old", "b.toml# new", "d.toml# new"]);
+        assert_eq!(read_named(&before, &[OsString::from("c")].into()), Some(before.clone()));
+
+        std::os::unix::fs::symlink("b.toml", path("link.toml")).unwrap();
+        std::fs::create_dir(path("folder.toml")).unwrap();
+        std::fs::write(path("latin.toml"), [0xff]).unwrap();
+        sparse(&path("large.toml"), MAX_BYTES + 1);
+        for name in ["link.toml", "folder.toml", "latin.toml", "large.toml"] {
+            assert_eq!(named(&["b.toml", name]), None, "{name}");
+        }
+        let all: Vec<_> = (0..5).map(|number| format!("{number}.toml")).collect();
+        all.iter().for_each(|name| sparse(&path(name), 60 << 20));
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        assert_eq!(named(&all), None);
+    }
+
+    #[test]
+    fn a_name_is_not_looked_up_in_another_folder_than_the_one_that_was_read() {
+        let base = tempfile::tempdir().unwrap();
+        let at = |name: &str| base.path().join(name);
+        for release in ["one", "two"] {
+            std::fs::create_dir_all(at(release).join("routes.d")).unwrap();
+            std::fs::write(at(release).join("routes.d/a.toml"), "# same").unwrap();
+        }
+        let link = |release: &str| {
+            std::os::unix::fs::symlink(release, at("next")).unwrap();
+            std::fs::rename(at("next"), at("current")).unwrap();
+        };
+        link("one");
+        let before = read_routes(&at("current/routes.d")).unwrap();
+        let named = |before: &Files| read_named(before, &["a.toml".into()].into());
+
+        assert_eq!(named(&before).as_ref(), Some(&before));
+        link("two");
+        assert_eq!(named(&before), None, "it was replaced");
+        let again = read_routes(&at("current/routes.d")).unwrap();
+        assert_eq!(again, before, "it says the same");
+        assert_eq!(named(&again).as_ref(), Some(&before));
+        std::fs::rename(at("two"), at("away")).unwrap();
+        assert_eq!(named(&again), None, "it was moved away");
+        link("away");
+        assert!(named(&again).is_some(), "it is back");
     }
 
     #[test]

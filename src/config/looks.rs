@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::files::File;
 
 /// What the files of a folder looked like when they were read.
 #[derive(Debug, Default)]
 pub struct Looks {
-    known: HashMap<PathBuf, Look>,
+    known: HashMap<Arc<Path>, Look>,
     /// Those of the reading that is under way.
-    next: HashMap<PathBuf, Look>,
+    next: HashMap<Arc<Path>, Look>,
     read: usize,
 }
 
@@ -59,19 +61,20 @@ impl Looks {
         self.read = 0;
     }
 
-    /// What a file says that looks like this, if it was read then.
-    pub(super) fn find(&mut self, path: &Path, stamp: Stamp) -> Option<Arc<str>> {
+    /// A file that looks like this, if it was read then.
+    pub(super) fn find(&mut self, path: &Path, stamp: Stamp) -> Option<File> {
         let (path, look) = self.known.remove_entry(path)?;
         let text = (look.stamp == stamp).then(|| Arc::clone(&look.text))?;
-        self.next.insert(path, look);
-        Some(text)
+        self.next.insert(Arc::clone(&path), look);
+        Some(File { path, text })
     }
 
     /// A file was read.
-    pub(super) fn note(&mut self, path: &Path, stamp: Option<Stamp>, text: &Arc<str>) {
+    pub(super) fn note(&mut self, stamp: Option<Stamp>, file: &File) {
         self.read += 1;
         if let Some(stamp) = stamp {
-            self.next.insert(path.to_path_buf(), Look { stamp, text: Arc::clone(text) });
+            let look = Look { stamp, text: Arc::clone(&file.text) };
+            self.next.insert(Arc::clone(&file.path), look);
         }
     }
 

@@ -28,8 +28,8 @@ mod tree;
 use std::path::Path;
 
 use check::{Before, Lost, Terms};
-pub use check::{Checked, Known, Memory};
-pub use files::{File, Files, read_routes, read_routes_again};
+pub use check::{Checked, Edited, Known, Last, Learnt, Memory};
+pub use files::{File, Files, read_named, read_routes, read_routes_again};
 pub use looks::Looks;
 pub use problem::{Place, Problem, Problems};
 
@@ -48,8 +48,7 @@ pub fn load_gateway(path: &Path) -> Result<GatewaySpec, Problems> {
 /// # Errors
 /// When it cannot be read, is no UTF-8 or is too large.
 pub fn read_gateway(path: &Path) -> Result<Files, Problems> {
-    let file = files::read_file(path)?;
-    Ok(Files { root: path.to_owned(), files: vec![file] })
+    files::read_file(path).map(|file| Files::of_file(path.to_owned(), file))
 }
 
 /// Checks the text of `gateway.toml` that was read already.
@@ -86,6 +85,14 @@ pub fn check_routes_again(
 ) -> Checked {
     let terms = Terms { known, lookup: &environment, lost: Lost::Problem };
     check::check_routes(files, &terms, Before { spec: before, memory })
+}
+
+/// As [`check_routes_again`], of files of which few are others than those of before: only those are
+/// checked. `None` where that does not do: where they say more than tenants, where something is
+/// wrong with them or odd about them, or where something outside of them has a part in it.
+pub fn check_routes_edited(files: &Files, known: &Known<'_>, last: &Last<'_>) -> Option<Edited> {
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem };
+    check::check_edited(files, &terms, last)
 }
 
 /// Checks routes files that were kept from another start. The pages that they name need not be

@@ -184,7 +184,7 @@ impl Keeper {
         });
         let (outcome, demands) = match built.await {
             Ok(built) => built,
-            Err(faults) => return self.refuse(faults, Vec::new()),
+            Err(faults) => return self.refuse_all(faults, Vec::new()),
         };
         self.presented.demands = demands;
         self.presented.read = read.clone();
@@ -195,12 +195,18 @@ impl Keeper {
         if problems.is_empty() {
             return self.succeed(is_news, doubts);
         }
-        if wish == Wish::Changed && self.files.may_settle() {
-            tracing::debug!(problems = problems.len(), "the certificates do not fit yet");
-            // Others may have been renewed.
-            return self.publish_live(self.live.load().problems.clone(), doubts);
+        match wish {
+            Wish::Asked => self.refuse_all(problems, doubts),
+            Wish::Changed | Wish::Renewed => {
+                let told = self.files.settled(&problems, &self.live.load().problems);
+                tracing::debug!(
+                    problems = problems.len(),
+                    told = told.len(),
+                    "the certificates do not fit"
+                );
+                self.refuse(told, doubts);
+            }
         }
-        self.refuse(problems, doubts);
     }
 
     /// Swaps what each listener presents. Connections keep what they were begun with.
@@ -220,7 +226,7 @@ impl Keeper {
         self.files.settle();
         let live = self.live.load();
         if is_news || !live.problems.is_empty() {
-            self.metrics.certificates_read("ok", 0);
+            self.metrics.certificates_read("ok");
         }
         if !live.problems.is_empty() {
             tracing::info!("the certificates are good again");
@@ -231,18 +237,25 @@ impl Keeper {
         self.publish_live(Vec::new(), doubts);
     }
 
-    /// Tells everybody what is wrong, once.
-    fn refuse(&mut self, problems: Vec<Fault>, doubts: Vec<Fault>) {
+    /// Whatever is wrong is told at once.
+    fn refuse_all(&mut self, problems: Vec<Fault>, doubts: Vec<Fault>) {
         self.files.settle();
-        if self.live.load().problems != problems {
-            for problem in &problems {
-                tracing::error!("{problem}");
-            }
+        self.refuse(problems, doubts);
+    }
+
+    /// Tells everybody what is wrong, each fault once.
+    fn refuse(&mut self, problems: Vec<Fault>, doubts: Vec<Fault>) {
+        let before = self.live.load();
+        let new = || problems.iter().filter(|problem| !before.problems.contains(problem));
+        for problem in new() {
+            tracing::error!("{problem}");
+        }
+        if new().next().is_some() {
             tracing::error!(
                 problems = problems.len(),
                 "new certificates are refused; those that are in use stay"
             );
-            self.metrics.certificates_read("refused", problems.len());
+            self.metrics.certificates_read("refused");
         }
         self.publish_live(problems, doubts);
     }
@@ -250,6 +263,7 @@ impl Keeper {
     fn publish_live(&self, problems: Vec<Fault>, doubts: Vec<Fault>) {
         let ends = expiry::of_listeners(self.presented.in_use.iter().flatten());
         publish_ends(&self.metrics, &[Role::Listener, Role::ClientAuthorities], &ends);
+        self.metrics.certificate_problems(problems.len());
         let before = self.live.load();
         let failing = before.failed_since.or_else(|| Some(SystemTime::now()));
         let failed_since = failing.filter(|_| !problems.is_empty());
@@ -329,13 +343,23 @@ mod tests {
 
     impl World {
         fn start() -> Self {
+            Self::of(["a"])
+        }
+
+        /// With a listener for each name, and its certificate in files of that name.
+        fn of<const N: usize>(names: [&str; N]) -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let (cert, key) = made();
-            write(&folder, "pem", &cert);
-            write(&folder, "key", &key);
-            let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
-                        tls = { cert = \"pem\", key = \"key\" }\n";
-            let files = Files::of_text(folder.path().join("gateway.toml"), text);
+            let listener = |name| {
+                let (cert, key) = made();
+                write(&folder, &format!("{name}.pem"), &cert);
+                write(&folder, &format!("{name}.key"), &key);
+                format!(
+                    "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
+                     tls = {{ cert = \"{name}.pem\", key = \"{name}.key\" }}\n"
+                )
+            };
+            let text = names.map(listener).concat();
+            let files = Files::of_text(folder.path().join("gateway.toml"), &text);
             let presented = Presented::read(&check_gateway(&files).unwrap().listeners).unwrap();
             let metrics = Arc::new(Metrics::new());
             let files = References::new(FileEvents::new());
@@ -373,10 +397,10 @@ mod tests {
         let before = world.leaf();
         let (cert, key) = made();
 
-        write(&world.folder, "pem", &cert);
+        write(&world.folder, "a.pem", &cert);
         sleep(Duration::from_millis(1500)).await; // the files settle for two seconds
         let half = (world.leaf(), world.count("refused"), world.live.load().problems.len());
-        write(&world.folder, "key", &key);
+        write(&world.folder, "a.key", &key);
         sleep(Duration::from_secs(10)).await;
 
         assert_eq!(half, (before.clone(), 0, 0));
@@ -389,7 +413,7 @@ mod tests {
         let world = World::start();
         let before = world.leaf();
 
-        write(&world.folder, "pem", &made().0);
+        write(&world.folder, "a.pem", &made().0);
         sleep(Duration::from_secs(10)).await;
         let first = world.live.load();
         sleep(Duration::from_secs(60)).await;
@@ -398,5 +422,24 @@ mod tests {
         assert_eq!((world.count("ok"), world.count("refused")), (0, 1));
         assert!(first.problems[0].what.contains("is not the one"), "{first:?}");
         assert_eq!(world.live.load().failed_since, first.failed_since);
+    }
+    /// It was told with the one that had been wrong for long.
+    #[tokio::test(start_paused = true)]
+    async fn half_of_a_renewal_is_not_told_though_another_certificate_is_wrong_for_long() {
+        let world = World::of(["a", "b"]);
+        write(&world.folder, "a.pem", &made().0);
+        sleep(Duration::from_secs(10)).await;
+        let (cert, key) = made();
+        // The file that waits for its other half is read by the time that the other's is over.
+        write(&world.folder, "a.pem", &made().0);
+        sleep(Duration::from_millis(1900)).await;
+        write(&world.folder, "b.pem", &cert);
+        sleep(Duration::from_millis(300)).await;
+        let half = (world.count("refused"), world.live.load().problems.len());
+        write(&world.folder, "b.key", &key);
+        sleep(Duration::from_secs(10)).await;
+
+        assert_eq!(half, (1, 1));
+        assert_eq!((world.count("refused"), world.live.load().problems.len()), (1, 1));
     }
 }

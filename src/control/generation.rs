@@ -3,7 +3,7 @@
 //! scrape; the data path never looks at it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -24,8 +24,6 @@ pub struct Live {
     pub generation: u64,
     /// When this table went live.
     pub since: SystemTime,
-    /// The files that it was made from.
-    pub files: Vec<PathBuf>,
     /// The files were broken at the start: the last good table that was kept on disk serves.
     pub serving_last_good: bool,
     /// What the last reload found wrong; empty = the files of now are what is live.
@@ -196,6 +194,11 @@ impl Live {
         self.loaded.as_ref().map(|loaded| loaded.spec.as_ref())
     }
 
+    /// The files that the table was made from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.loaded.iter().flat_map(|loaded| &loaded.files.files).map(|file| &*file.path)
+    }
+
     /// What makes one doubt the files that are live, though they can be used.
     pub fn doubts(&self) -> &[Fault] {
         self.loaded.as_ref().map_or(&[], |loaded| &loaded.doubts)
@@ -206,7 +209,6 @@ impl Live {
         Self {
             generation: 0,
             since: SystemTime::UNIX_EPOCH,
-            files: Vec::new(),
             serving_last_good: false,
             problems: Vec::new(),
             failed_since: None,

@@ -8,12 +8,11 @@ use tokio::task::spawn_blocking;
 
 use crate::config::pem::References;
 use crate::config::spec::RoutesSpec;
-use crate::config::{self, Files, Known, Looks, Memory, Problems, places};
+use crate::config::{self, File, Files, Known, Last, Learnt, Looks, Memory, Problems, places};
 use crate::model::ids::PoolId;
 use crate::pool::balancer;
 use crate::routing::table::Table;
 use crate::routing::{self, Previous};
-use crate::telemetry::tenants::Slots;
 
 use super::generation::Fault;
 use super::plan::{self, Numbers, Pools};
@@ -28,6 +27,13 @@ pub(super) struct Loaded {
     pub(super) doubts: Arc<[Fault]>,
 }
 
+impl Loaded {
+    /// The same meaning, said in these files.
+    pub(super) fn said_in(&self, files: Files, doubts: Arc<[Fault]>) -> Self {
+        Self { files, spec: Arc::clone(&self.spec), doubts }
+    }
+}
+
 /// What a generation is made from.
 #[derive(Debug)]
 pub(super) struct Materials {
@@ -37,6 +43,8 @@ pub(super) struct Materials {
     pub(super) previous: Arc<Table>,
     /// What it was made from.
     pub(super) before: Option<Arc<RoutesSpec>>,
+    /// What that said of its tenants.
+    pub(super) standing: Standing,
     pub(super) generation: u64,
 }
 
@@ -48,8 +56,6 @@ pub(super) struct Made {
     pub(super) numbers: Numbers,
     pub(super) table: Table,
     pub(super) standing: Standing,
-    /// The numbers of the tenants.
-    pub(super) slots: Slots,
 }
 
 /// Does `work` on a thread that may be busy. A panic there is a fault like any other: what is live
@@ -101,6 +107,34 @@ pub(super) fn check(files: Files, before: Before) -> Checked {
     told(files, checked, memory)
 }
 
+/// Files of which few have changed, and what they mean.
+#[derive(Debug)]
+pub(super) struct Edit {
+    pub(super) loaded: Loaded,
+    /// For the memory of sections, once the files are applied.
+    pub(super) learnt: Learnt,
+}
+
+/// Finds out what files mean of which few are others than those of `before`; `None` where all of them
+/// have to be checked, also for what makes one doubt them.
+pub(super) fn edit(files: Files, before: &Loaded, memory: &Memory) -> Option<Edit> {
+    let differences = files.files.differences(&before.files.files, File::eq);
+    let mut changed = differences.filter_map(|found| found.before.or(found.now));
+    let is_doubted = |file: &File| {
+        let told = file.path.display().to_string(); // another one than the path, if that is no UTF-8
+        before.doubts.iter().any(|doubt| doubt.file.as_os_str() == told.as_str())
+    };
+    if before.doubts.len() >= MOST_DOUBTS || changed.any(is_doubted) {
+        return None;
+    }
+    let known = Known { balancers: balancer::names() };
+    let last = Last { files: &before.files, spec: &before.spec, memory };
+    let config::Edited { spec, learnt } = config::check_routes_edited(&files, &known, &last)?;
+    tracing::debug!(sections = learnt.read(), "sections of the routes were read anew");
+    let loaded = Loaded { files, spec: Arc::new(spec), doubts: Arc::clone(&before.doubts) };
+    Some(Edit { loaded, learnt })
+}
+
 /// Finds out what files mean that were kept from another start.
 pub(super) fn check_kept(files: Files, _: Before) -> Checked {
     let known = Known { balancers: balancer::names() };
@@ -117,7 +151,8 @@ fn told(files: Files, checked: config::Checked, memory: Memory) -> Checked {
 
 /// Plans the pools and compiles the table.
 pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
-    let Materials { loaded, running, mut numbers, previous, before, generation } = materials;
+    let Materials { loaded, running, mut numbers, previous, before, standing, generation } =
+        materials;
     let pools = plan::pools(&loaded.spec, &running, &mut numbers).map_err(|found| {
         let fault = |(id, error): (PoolId, plan::PlanError)| {
             let place = places::place(&loaded.files, &["pools", &id.0, error.key()]);
@@ -127,10 +162,15 @@ pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
     })?;
     let last = Previous { table: &previous, spec: before.as_deref(), pools: &running };
     let table = routing::compile_edited(&loaded.spec, &last, &pools, generation);
-    let standing = Standing::of(&loaded.spec);
-    let slots = table.tenants().map(|tenant| tenant.slot()).collect();
-    Ok(Made { loaded, pools, numbers, table, standing, slots })
+    let standing = match &before {
+        Some(before) => standing.after(&loaded.spec, before),
+        None => Standing::of(&loaded.spec),
+    };
+    Ok(Made { loaded, pools, numbers, table, standing })
 }
+
+/// 100: no more are told, so that some of a file may be missing.
+const MOST_DOUBTS: usize = 100;
 
 fn faults(problems: Problems) -> Vec<Fault> {
     problems.into_iter().map(Fault::from).collect()

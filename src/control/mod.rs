@@ -12,12 +12,14 @@ pub mod standing;
 pub mod state;
 
 mod bell;
+mod edit;
 mod feed;
 mod load;
 mod plan;
 mod reconcile;
 mod references;
 mod reload;
+mod review;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::base::snapshot::Snapshot;
+use crate::base::sorted::Sorted;
 use crate::base::tasks::{Stop, Tasks};
 use crate::base::watch::{FileEvents, Watcher};
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
@@ -48,6 +51,7 @@ use plan::{Numbers, Pools};
 use reconcile::Running;
 use references::References;
 use reload::{Reloader, RetiredTables};
+use review::Review;
 use roster::Roster;
 use state::State;
 
@@ -133,6 +137,8 @@ impl Control {
             looks: Looks::default(),
             memory: Memory::default(),
             unkept: false,
+            current: false,
+            review: Review::default(),
             retired: RetiredTables::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),
@@ -274,7 +280,7 @@ pub fn nothing() -> Table {
         error_pages: Arc::default(),
         pools: [].into(),
         route_sets: [].into(),
-        tenants: [].into(),
+        tenants: Sorted::default(),
     };
     routing::compile(&spec, None, &Pools::new(), 0)
 }

@@ -10,6 +10,7 @@ use crate::base::watch::FileEvents;
 use crate::config::pem;
 
 use super::bell::Bell;
+use super::generation::Fault;
 use super::load::in_background;
 
 /// Files that are read because others name them.
@@ -18,14 +19,14 @@ pub(super) struct References {
     bell: Bell,
     /// What they said when they were last read.
     read: pem::References,
-    /// Since when they are at odds, which may be half of a renewal.
-    unsettled: Option<Instant>,
+    /// The faults that may be half of a renewal, and since when each is there.
+    unsettled: Vec<(Fault, Instant)>,
 }
 
 impl References {
     /// None yet.
     pub(super) fn new(events: FileEvents) -> Self {
-        Self { bell: Bell::new(events), read: pem::References::new(), unsettled: None }
+        Self { bell: Bell::new(events), read: pem::References::new(), unsettled: Vec::new() }
     }
 
     /// Follows those that were just read, in place of others.
@@ -42,7 +43,7 @@ impl References {
     /// Resolves when they are to be read: one has changed, or the time is over in which others may
     /// have followed. May be dropped at any time.
     pub(super) async fn wait(&mut self) {
-        let settled = self.unsettled.map(|since| since + SETTLING);
+        let settled = self.unsettled.iter().map(|(_, since)| *since + SETTLING).min();
         tokio::select! {
             () = self.bell.rang() => {}
             () = at(settled) => {}
@@ -52,7 +53,7 @@ impl References {
     /// What they say now; `None` where it is what was read, and nothing is unsettled.
     pub(super) async fn news(&self) -> Option<pem::References> {
         let now = self.now().await;
-        (now != self.read || self.unsettled.is_some()).then_some(now)
+        (now != self.read || !self.unsettled.is_empty()).then_some(now)
     }
 
     /// What they say now, once two readings agree: a program that writes in place empties the file
@@ -70,21 +71,29 @@ impl References {
         last
     }
 
-    /// They are at odds. Whether that may be half of a renewal still; it may for a while after a
-    /// change.
-    pub(super) fn may_settle(&mut self) -> bool {
+    /// What to tell of the faults that are there now, after those that are told already: any may be
+    /// half of a renewal for a while after it is found, and what was told of its place stands until
+    /// then.
+    pub(super) fn settled(&mut self, found: &[Fault], told: &[Fault]) -> Vec<Fault> {
         let now = Instant::now();
-        let since = *self.unsettled.get_or_insert(now);
-        if now < since + SETTLING {
-            return true;
+        let before = std::mem::take(&mut self.unsettled);
+        let mut settled = Vec::new();
+        for fault in found {
+            let was = before.iter().find(|(before, _)| is_of_one_place(before, fault));
+            let since = was.map_or(now, |(_, since)| *since);
+            if told.contains(fault) || since + SETTLING <= now {
+                settled.push(fault.clone());
+                continue;
+            }
+            settled.extend(told.iter().find(|told| is_of_one_place(told, fault)).cloned());
+            self.unsettled.push((fault.clone(), since));
         }
-        self.settle();
-        false
+        settled
     }
 
     /// They are found good, or have had their time.
     pub(super) fn settle(&mut self) {
-        self.unsettled = None;
+        self.unsettled.clear();
     }
 
     async fn read_again(&self) -> pem::References {
@@ -93,6 +102,12 @@ impl References {
         let read = in_background("reading a file", &first, move || Ok(pem::digests(&paths)));
         read.await.unwrap_or_default()
     }
+}
+
+/// Whether both are of one certificate: what is wrong with it may change from look to look.
+fn is_of_one_place(one: &Fault, other: &Fault) -> bool {
+    (&one.file, one.line, one.column, &one.key)
+        == (&other.file, other.line, other.column, &other.key)
 }
 
 /// Waits until a time, for ever where there is none.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
-use crate::base::watch::{News, Watcher};
+use crate::base::watch::{Changed, News, Watcher};
 use crate::config::places::Places;
 use crate::config::{Files, Looks, Memory};
 use crate::pool::Pool;
@@ -28,6 +28,7 @@ use super::load::{self, Before, Loaded, Materials, in_background};
 use super::plan::Numbers;
 use super::reconcile::Running;
 use super::references::References;
+use super::review::Review;
 use super::{Ask, GatewayAsk};
 
 /// Brings one generation after another to life.
@@ -50,6 +51,11 @@ pub(super) struct Reloader {
     pub(super) memory: Memory,
     /// What is live was applied early: it is kept for a restart once all is quiet.
     pub(super) unkept: bool,
+    /// What was applied is what all files said when they were last read: changes of some of them can
+    /// be told from it.
+    pub(super) current: bool,
+    /// A reading of all files beside everything else.
+    pub(super) review: Review,
     pub(super) retired: RetiredTables,
     /// Takes the wish to read `gateway.toml` now.
     pub(super) gateway: mpsc::Sender<GatewayAsk>,
@@ -84,9 +90,22 @@ impl Reloader {
             tokio::select! {
                 () = stop.requested() => return,
                 news = watcher.changed_early() => match news {
-                    News::Early => self.try_early().await,
-                    News::Settled => drop(self.reload(Wish::Changed).await),
+                    News::Early(Changed::Names(names)) if self.edit_early(&names).await => {}
+                    News::Early(_) => self.try_early().await,
+                    News::Settled(Changed::Any) => drop(self.reload(Wish::Changed).await),
+                    News::Settled(Changed::Names(names)) => {
+                        if !self.edit_settled(&names).await {
+                            watcher.follow().await;
+                            self.reload(Wish::Changed).await;
+                        }
+                    }
+                    News::Quiet => self.begin_review().await,
                 },
+                reviewed = self.review.ended() => {
+                    if self.judge(reviewed) {
+                        watcher.suspect();
+                    }
+                }
                 () = self.references.wait() => self.renew().await,
                 Some(ask) = asks.recv() => self.answer(ask, &mut asks).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
@@ -179,14 +198,18 @@ impl Reloader {
 
     async fn reload(&mut self, wish: Wish) -> ReloadResult {
         let started = Instant::now();
+        self.current = false;
         let done = self.load(wish, started).await;
         let generation = self.live.load().generation;
         match done {
             Ok(()) => {
                 self.references.settle();
+                self.current = true;
                 ReloadResult::Live { generation, took: started.elapsed() }
             }
-            Err(problems) if wish == Wish::Renewed && self.references.may_settle() => {
+            Err(problems)
+                if wish == Wish::Renewed && self.references.settled(&problems, &[]).is_empty() =>
+            {
                 tracing::debug!(problems = problems.len(), "the files do not fit yet");
                 ReloadResult::Refused { generation, problems }
             }
@@ -205,11 +228,14 @@ impl Reloader {
 
     async fn load(&mut self, wish: Wish, started: Instant) -> Result<(), Vec<Fault>> {
         if wish == Wish::Asked {
-            self.looks = Looks::default(); // whoever asks may know better than what files look like
+            // Whoever asks may know better than what files look like.
+            drop(self.take_looks().await);
         }
         let files = self.read().await?;
         let applied = self.applied.clone();
         if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
+            // A folder that was replaced by an equal one is the one that names are looked up in.
+            self.applied.iter_mut().for_each(|applied| applied.files.folder = files.folder);
             if std::mem::take(&mut self.unkept) {
                 self.keep();
             }
@@ -282,7 +308,7 @@ impl Reloader {
     }
 
     async fn read_once(&mut self) -> Result<Files, Vec<Fault>> {
-        let (routes, mut looks) = (self.routes.clone(), std::mem::take(&mut self.looks));
+        let (routes, mut looks) = (self.routes.clone(), self.take_looks().await);
         let read = move || Ok((load::read(&routes, &mut looks), looks));
         let (read, looks) = in_background("reading the routes", &self.routes, read).await?;
         self.looks = looks;
@@ -304,6 +330,7 @@ impl Reloader {
             numbers: self.numbers.clone(),
             previous: self.table.load(),
             before: self.applied.as_ref().map(|applied| Arc::clone(&applied.spec)),
+            standing: self.live.load().standing.clone(),
             generation,
         };
         let make = move || load::make(materials);
@@ -311,8 +338,9 @@ impl Reloader {
         self.numbers = made.numbers;
         self.running.adopt(&made.pools, patience).await;
         let tenants = made.table.tenants().len();
+        self.retired.sweep(); // edits may follow each other faster than the interval
         self.retired.add(self.table.load());
-        self.metrics.publish_tenants(made.slots);
+        self.metrics.publish_tenants(made.table.slots().clone());
         self.table.publish(Arc::new(made.table));
         self.running.retire(&made.pools);
         self.metrics.publish_pools(self.running.named());
@@ -321,7 +349,6 @@ impl Reloader {
         self.live.publish(Arc::new(Live {
             generation,
             since: SystemTime::now(),
-            files: made.loaded.files.files.iter().map(|file| file.path.clone()).collect(),
             standing: made.standing,
             pools: self.running.live(),
             loaded: Some(Arc::new(made.loaded.clone())),
@@ -370,23 +397,17 @@ impl Reloader {
     }
 
     /// What is live is what the files say, though perhaps in other words: no new generation.
-    fn confirm(&mut self, files: Files, doubts: Arc<[Fault]>) {
+    pub(super) fn confirm(&mut self, files: Files, doubts: Arc<[Fault]>) {
         let live = self.live.load();
         let generation = live.generation;
-        let loaded = live.loaded.as_ref().map(|loaded| {
-            Arc::new(Loaded { files: files.clone(), spec: Arc::clone(&loaded.spec), doubts })
-        });
+        self.applied = self.applied.as_ref().map(|applied| applied.said_in(files, doubts));
         self.live.publish(Arc::new(Live {
-            loaded,
-            files: files.files.iter().map(|file| file.path.clone()).collect(),
+            loaded: self.applied.clone().map(Arc::new),
             serving_last_good: false,
             problems: Vec::new(),
             failed_since: None,
             ..Live::clone(&live)
         }));
-        if let Some(applied) = &mut self.applied {
-            applied.files = files;
-        }
         tracing::info!(generation, "the routes say what is live already");
         self.succeed();
     }
@@ -395,10 +416,11 @@ impl Reloader {
     pub(super) fn succeed(&mut self) {
         self.metrics.config_live(self.live.load().generation);
         self.unkept = false;
+        self.current = true;
         self.keep();
     }
 
-    fn keep(&self) {
+    pub(super) fn keep(&self) {
         if let (Some(kept), Some(applied)) = (&self.kept, &self.applied) {
             kept.send_replace(Some(applied.files.clone()));
         }
@@ -449,13 +471,13 @@ impl RetiredTables {
 }
 
 /// 10 ms: longer than a program takes from emptying a small file to writing it.
-const BETWEEN_READINGS: Duration = Duration::from_millis(10);
+pub(super) const BETWEEN_READINGS: Duration = Duration::from_millis(10);
 
 /// 5: a file that changes without a pause is read as it is, within the half second of a change.
-const READINGS: u32 = 5;
+pub(super) const READINGS: u32 = 5;
 
 /// 250 ms: a local look-up and a first check fit; a change is still live within half a second.
-const PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// 1 s: workers that serve anything let go of an old table at once.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,6 +1,9 @@
 //! How many tenants are served, and what is being worked on: for people and for a scrape.
 
-use crate::config::spec::{RouteSpec, RoutesSpec, TenantState};
+use std::sync::Arc;
+
+use crate::base::sorted::Difference;
+use crate::config::spec::{NamedTenant, RouteSpec, RoutesSpec, TenantSpec, TenantState};
 use crate::telemetry::metrics;
 use crate::telemetry::registry::Metrics;
 
@@ -39,6 +42,33 @@ impl Standing {
             standing.count(&set.routes, || format!("route-sets.{name}"));
         }
         standing
+    }
+
+    /// As [`Self::of`] `spec`, where this is that of `before`.
+    pub(super) fn after(&self, spec: &RoutesSpec, before: &RoutesSpec) -> Self {
+        let is_same = |now: &NamedTenant, before: &NamedTenant| Arc::ptr_eq(&now.1, &before.1);
+        let is_plain = |tenant: &TenantSpec| {
+            tenant.state != TenantState::Maintenance
+                && tenant.routes.iter().all(|route| route.maintenance.is_none())
+        };
+        let mut standing = self.clone();
+        for Difference { before, now } in spec.tenants.differences(&before.tenants, is_same) {
+            let of = |tenant: Option<&NamedTenant>| tenant.map(|(_, tenant)| tenant.state);
+            if [before, now].into_iter().flatten().any(|(_, tenant)| !is_plain(tenant)) {
+                return Self::of(spec); // the names that are shown may be others
+            }
+            match of(before) {
+                Some(TenantState::Active) => standing.active -= 1,
+                Some(_) => standing.suspended -= 1,
+                None => {}
+            }
+            match of(now) {
+                Some(TenantState::Active) => standing.active += 1,
+                Some(_) => standing.suspended += 1,
+                None => {}
+            }
+        }
+        if spec.route_sets == before.route_sets { standing } else { Self::of(spec) }
     }
 
     /// Sets the gauges.

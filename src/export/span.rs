@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::model::address::Address;
 use crate::telemetry::access_log::mask::Mask;
-use crate::telemetry::record::{Ending, Record};
+use crate::telemetry::record::{Ending, Record, Tag};
 use crate::telemetry::trace::ids::{SpanId, TraceId};
 use crate::telemetry::trace::{Attempt, Dial, Dialed, Trace};
 
@@ -138,12 +138,9 @@ impl Of<'_> {
         all.number("http.request.body.size", Some(record.bytes_in));
         all.number("http.response.body.size", Some(record.bytes_out));
         all.text("error.type", &self.failure().unwrap_or_default());
-        let name = |label: &Option<crate::model::ids::Label>| {
-            label.as_ref().map(|label| label.name.to_string()).unwrap_or_default()
-        };
-        all.text("tenantry.tenant", &name(&record.tenant));
+        all.text("tenantry.tenant", name(&record.tenant));
         all.text("tenantry.route", record.route.as_deref().unwrap_or_default());
-        all.text("tenantry.pool", &name(&record.pool));
+        all.text("tenantry.pool", name(&record.pool));
         all.text("tenantry.endpoint", record.endpoint.as_deref().unwrap_or_default());
         all.text("tenantry.request_id", &String::from_utf8_lossy(record.request_id.as_bytes()));
         all.number("tenantry.attempts", Some(record.attempts.into()));
@@ -189,8 +186,7 @@ impl Of<'_> {
         all.number("http.response.status_code", attempt.status.map(u64::from));
         all.number("http.request.resend_count", Some(number - 1).filter(|count| *count > 0));
         all.text("error.type", error.as_deref().unwrap_or_default());
-        let pool = record.pool.as_ref().map(|pool| pool.name.to_string());
-        all.text("tenantry.pool", &pool.unwrap_or_default());
+        all.text("tenantry.pool", name(&record.pool));
         all.text("tenantry.endpoint", &attempt.endpoint);
         all.number("tenantry.attempt", Some(number));
         all.text("tenantry.retry.reason", attempt.after.unwrap_or_default());
@@ -318,6 +314,10 @@ const ATTRIBUTE: usize = 16;
 
 /// 1 KiB of each text: a client cannot fill a collector by long targets.
 const LONGEST: usize = 1024;
+
+fn name(tag: &Option<Tag>) -> &str {
+    tag.as_ref().and_then(|tag| tag.name.as_deref()).unwrap_or_default()
+}
 
 #[cfg(test)]
 mod tests {

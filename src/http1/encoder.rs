@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
 use super::Fault;
 use super::fields::{decimal, write_field};
@@ -19,30 +19,41 @@ pub enum Encoder {
     Close,
 }
 
-impl Encoder {
-    /// The framing that a head announces; a head that announces none has no body.
+/// What a head that is written says of how its body is framed.
+#[derive(Debug, Default)]
+pub struct Said {
+    framing: Option<Encoder>,
+    unclear: bool,
+}
+
+impl Said {
+    /// Notes what a field says, whichever it is.
+    pub fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let said = match () {
+            () if *name == TRANSFER_ENCODING => Some(Encoder::Chunked),
+            () if *name == CONTENT_LENGTH => decimal(value.as_bytes()).map(Encoder::Length),
+            () => return,
+        };
+        let again = self.framing.is_some_and(|other| Some(other) != said || !other.is_chunked());
+        self.unclear |= again || said.is_none();
+        self.framing = said;
+    }
+
+    /// How the body is framed; a head that does not say it has none.
     ///
     /// # Errors
-    /// When the length is no number, or there are several ways to read it.
-    pub fn of(headers: &HeaderMap) -> Result<Self, Fault> {
-        const UNCLEAR: Fault =
-            Fault::Unsendable("its head does not say clearly how long its body is");
-        let mut framing = None;
-        // Of a few fields, looking at each is the faster way to find two.
-        for (name, value) in headers {
-            let said = match () {
-                () if *name == TRANSFER_ENCODING => Self::Chunked,
-                () if *name == CONTENT_LENGTH => {
-                    decimal(value.as_bytes()).map(Self::Length).ok_or(UNCLEAR)?
-                }
-                () => continue,
-            };
-            if framing.is_some_and(|other| other != said || said != Self::Chunked) {
-                return Err(UNCLEAR);
-            }
-            framing = Some(said);
+    /// When its length is no number, or there are several ways to read it.
+    pub fn framing(self) -> Result<Encoder, Fault> {
+        if self.unclear {
+            return Err(Fault::Unsendable("its head does not say clearly how long its body is"));
         }
-        Ok(framing.unwrap_or(Self::Length(0)))
+        Ok(self.framing.unwrap_or(Encoder::Length(0)))
+    }
+}
+
+impl Encoder {
+    fn is_chunked(self) -> bool {
+        self == Self::Chunked
     }
 
     /// Begins one part of the body. Gives the bytes that end it.
@@ -76,7 +87,7 @@ impl Encoder {
             Self::Chunked => {
                 out.put_slice(b"0\r\n");
                 for (name, value) in trailers.into_iter().flatten() {
-                    write_field(name.as_str().as_bytes(), value, out);
+                    write_field(name, value, out);
                 }
                 out.put_slice(b"\r\n");
                 Ok(())
@@ -95,16 +106,16 @@ fn write_size(size: usize, out: &mut BytesMut) {
 
 #[cfg(test)]
 mod tests {
-    use http::header::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
 
     fn encoder(fields: &[(&'static str, &'static str)]) -> Result<Encoder, Fault> {
-        let fields = fields.iter().map(|(name, value)| {
-            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
-        Encoder::of(&fields.collect::<HeaderMap>())
+        let mut said = Said::default();
+        for (name, value) in fields {
+            said.note(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+        }
+        said.framing()
     }
 
     #[test]
@@ -117,6 +128,9 @@ mod tests {
         }
         let both = [("content-length", "5"), ("transfer-encoding", "chunked")];
         assert!(encoder(&both).is_err());
+        assert!(encoder(&[both[1], both[0]]).is_err());
+        assert!(encoder(&[("content-length", "5"), ("content-length", "5")]).is_err());
+        assert_eq!(encoder(&[both[1], both[1]]).unwrap(), Encoder::Chunked);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Fields of a head as bytes, and what those of a message say of its framing.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use http::Version;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
@@ -52,28 +52,12 @@ impl Seen {
     }
 }
 
-/// Bytes of a field in a head.
-pub fn field_size(name: &http::HeaderName, value: &HeaderValue) -> usize {
-    name.as_str().len() + value.len() + b": \r\n".len()
-}
-
-/// Has `write` write a head of at most `size` bytes behind what is in `out`. Made room for at once, so
-/// that no part of it asks for some.
-pub fn write_within(out: &mut BytesMut, size: usize, write: impl FnOnce(&mut &mut [u8])) {
-    let from = out.len();
-    out.resize(from + size, 0);
-    let mut room = &mut out[from..];
-    write(&mut room);
-    let left = room.len();
-    out.truncate(from + size - left);
-}
-
 /// Writes one field.
-pub fn write_field(name: &[u8], value: &HeaderValue, out: &mut impl BufMut) {
-    out.put_slice(name);
-    out.put_slice(b": ");
-    out.put_slice(value.as_bytes());
-    out.put_slice(b"\r\n");
+pub fn write_field(name: &HeaderName, value: &HeaderValue, out: &mut BytesMut) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The number that ASCII digits alone spell (RFC 9110 §8.6): no sign, no space, no overflow.

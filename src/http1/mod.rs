@@ -6,6 +6,7 @@ pub mod decoder;
 pub mod encoder;
 pub mod fields;
 pub mod gather;
+pub mod plain;
 pub mod reading;
 pub mod room;
 pub mod sending;

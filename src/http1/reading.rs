@@ -59,15 +59,31 @@ impl Reading {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Bytes>> {
         self.size = self.size.max(known(left));
+        let tight = self.account.is_tight();
         let BodySpace { read, memory, .. } = self.make_room();
-        let room = read.capacity() - read.len();
+        let room = read.capacity();
         let Poll::Ready(done) = pin!(stream.read_buf(read)).poll(context) else {
             self.leave_room();
             return Poll::Pending;
         };
-        let part = memory.part(read.split().freeze());
+        let done = done?;
+        // Where parts wait, or are kept for a retry, a few bytes would hold all of the buffer.
+        let few = done * FEW < room && done <= SMALL;
+        let part = match done {
+            0 => Bytes::new(),
+            _ if few => {
+                let own = Bytes::copy_from_slice(read);
+                read.clear();
+                // Where memory is short, the next part waits for this one.
+                match tight {
+                    true => memory.part(own),
+                    false => self.account.count((done + OWN) as u64).whole(own),
+                }
+            }
+            _ => memory.part(read.split().freeze()),
+        };
         // Large bodies come in large reads, and small ones do not hold large buffers.
-        self.size = if done? == room { (self.size * 2).min(MOST) } else { LEAST };
+        self.size = if done == room { (self.size * 2).min(MOST) } else { LEAST };
         Poll::Ready(Ok(part))
     }
 
@@ -116,6 +132,12 @@ fn known(left: Option<u64>) -> usize {
 const LEAST: usize = 8 << 10;
 /// 64 KiB: what is taken for a body because it says that it will be that long.
 const KNOWN: usize = 64 << 10;
+/// A quarter of a buffer: less than that is copied to where it fits.
+const FEW: usize = 4;
+/// 4 KiB: to copy more costs an upload that comes in such parts more than the memory is worth.
+const SMALL: usize = 4 << 10;
+/// 512: what a part takes besides its bytes, on its way through the gateway.
+const OWN: usize = 512;
 /// 256 KiB: beyond it a larger read saves nothing.
 const MOST: usize = 256 << 10;
 
@@ -211,6 +233,25 @@ mod tests {
         let all: Vec<_> = all.take(100).collect();
 
         assert_eq!(memory.held(), KNOWN as u64, "{}", all.len());
+    }
+
+    #[test]
+    fn parts_of_few_bytes_that_are_kept_hold_little_more_than_these() {
+        let mut context = Context::from_waker(Waker::noop());
+        for (few, left) in [(1, None), (2000, Some(8 << 20))] {
+            let memory = Memory::new(64 << 20, 1);
+            let mut reading = Reading::new(Room::new(), memory.account(0));
+            let kept: Vec<Bytes> = (0..100)
+                .map(|_| match reading.poll(&mut &vec![7; few][..], left, &mut context) {
+                    Poll::Ready(part) => part.unwrap(),
+                    Poll::Pending => panic!("there is something to read"),
+                })
+                .collect();
+
+            assert!(kept.iter().all(|part| part == &vec![7; few]));
+            let held = memory.held() - known(left) as u64;
+            assert!(held <= 100 * (few + OWN) as u64, "{held}");
+        }
     }
 
     #[test]

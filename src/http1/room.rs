@@ -8,16 +8,23 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Uri};
+use http::{Method, Request, Response, Uri};
 
 use crate::base::memory::{Account, Space};
+
+use super::plain::Lines;
+
+/// The head of an answer. Boxed: it is handed on many times, and is large.
+pub type AnswerHead = Box<Response<()>>;
 
 /// The memory of one worker.
 #[derive(Debug, Default)]
 pub struct Room {
     block: RefCell<BytesMut>,
     buffers: RefCell<Vec<BytesMut>>,
-    maps: RefCell<Vec<HeaderMap>>,
+    answers: RefCell<Vec<AnswerHead>>,
+    /// What heads have in common.
+    pub lines: RefCell<Lines>,
     #[expect(clippy::vec_box, reason = "they are handed on in their boxes")]
     parts: RefCell<Vec<Box<Parts>>>,
     /// For bodies, by size.
@@ -52,33 +59,37 @@ impl Room {
         block.split().freeze()
     }
 
-    /// An empty buffer to write into.
+    /// An empty buffer to write a head into.
     pub fn buffer(&self) -> BytesMut {
-        self.buffers.borrow_mut().pop().unwrap_or_default()
+        let mut buffer = self.buffers.borrow_mut().pop().unwrap_or_default();
+        buffer.reserve(HEAD); // at once, so that no part of a usual head asks for it
+        buffer
     }
 
     /// Takes back a buffer for the next who needs one.
     pub fn take_buffer(&self, mut buffer: BytesMut) {
         let mut buffers = self.buffers.borrow_mut();
         buffer.clear();
-        // What was written from its front counts, too: a capacity alone does not tell of it.
-        let is_large = buffer.try_reclaim(LARGEST + 1);
-        if !is_large && buffers.len() < MOST {
+        // What was written from its front is room again, once more is asked for than lies behind it,
+        // and counts: a capacity alone does not tell of it.
+        let _is_moved = buffer.try_reclaim(buffer.capacity() + 1);
+        if buffer.capacity() <= LARGEST && buffers.len() < MOST {
             buffers.push(buffer);
         }
     }
 
-    /// An empty map of fields.
-    pub fn map(&self) -> HeaderMap {
-        self.maps.borrow_mut().pop().unwrap_or_default()
+    /// The head of an answer, without a field; status and version are those of some other.
+    pub fn answer(&self) -> AnswerHead {
+        self.answers.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Takes back a map for the next who needs one.
-    pub fn take_map(&self, mut map: HeaderMap) {
-        let mut maps = self.maps.borrow_mut();
-        if map.capacity() <= FIELDS && maps.len() < MOST {
-            map.clear();
-            maps.push(map);
+    /// Takes back a head for the next answer.
+    pub fn take_answer(&self, mut answer: AnswerHead) {
+        let mut answers = self.answers.borrow_mut();
+        if answer.headers().capacity() <= FIELDS && answers.len() < MOST {
+            answer.headers_mut().clear();
+            answer.extensions_mut().clear();
+            answers.push(answer);
         }
     }
 
@@ -134,12 +145,14 @@ impl Room {
 }
 
 /// The head of a request that says nothing.
-pub fn blank() -> Box<Parts> {
+fn blank() -> Box<Parts> {
     Box::new(Request::new(()).into_parts().0)
 }
 
 /// 4 KiB: a dozen heads share one piece, and one that lives for long holds no more than that.
 const BLOCK: usize = 4 << 10;
+/// 1 KiB: most heads, and a small body with it.
+const HEAD: usize = 1 << 10;
 /// 16 KiB: larger ones are rare.
 const LARGEST: usize = 16 << 10;
 /// 64: what a larger head has asked for is given back.
@@ -187,22 +200,31 @@ mod tests {
     #[test]
     fn what_is_given_back_is_empty_for_the_next_and_what_is_large_is_let_go() {
         let room = Room::default();
-        let mut map = HeaderMap::with_capacity(8);
-        map.insert(HOST, HeaderValue::from_static("a"));
-        room.take_map(map);
-        let map = room.map();
-        assert!(map.is_empty() && map.capacity() >= 8);
-        room.take_map(HeaderMap::with_capacity(FIELDS * 2));
-        assert_eq!(room.map().capacity(), 0);
+        let answer = |fields| {
+            let mut answer = room.answer();
+            answer.headers_mut().reserve(fields);
+            answer.headers_mut().insert(HOST, HeaderValue::from_static("a"));
+            answer
+        };
+        room.take_answer(answer(8));
+        let again = room.answer();
+        assert!(again.headers().is_empty() && again.headers().capacity() >= 8);
+        room.take_answer(answer(FIELDS * 2));
+        assert_eq!(room.answer().headers().capacity(), 0);
 
         room.take_buffer(BytesMut::from(&b"text"[..]));
         let buffer = room.buffer();
-        assert!(buffer.is_empty() && buffer.capacity() >= 4);
+        assert!(buffer.is_empty() && buffer.capacity() >= HEAD);
+        let mut sent = BytesMut::zeroed(HEAD);
+        sent.advance(HEAD - 9);
+        room.take_buffer(sent);
+        assert!(room.buffers.borrow().last().is_some_and(|sent| sent.capacity() >= HEAD));
+        drop(room.buffer());
         let mut large = BytesMut::zeroed(LARGEST * 2);
         large.advance(LARGEST * 2);
         room.take_buffer(large);
         room.take_buffer(BytesMut::with_capacity(LARGEST * 2));
-        assert_eq!(room.buffer().capacity(), 0);
+        assert!(room.buffers.borrow().is_empty());
 
         for _ in 0..MOST * 2 {
             room.take_buffer(BytesMut::with_capacity(8));

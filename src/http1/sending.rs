@@ -65,20 +65,19 @@ impl<B: Payload> Sending<B> {
         }
     }
 
-    /// Begins with a message, whose head `write` writes into an empty `buffer`.
+    /// Begins with a message, whose head `write` writes into an empty `buffer`. It tells how the body
+    /// is framed.
     ///
     /// # Errors
-    /// When it has no body and its head says that it has one.
+    /// When that is not clear, or there is no body and the head says that there is one.
     pub fn begin(
         &mut self,
-        encoder: Encoder,
         buffer: BytesMut,
-        write: impl FnOnce(&mut BytesMut),
+        write: impl FnOnce(&mut BytesMut) -> Result<Encoder, Fault>,
         body: B,
     ) -> Result<(), Fault> {
-        self.encoder = encoder;
         self.next = buffer;
-        write(&mut self.next);
+        self.encoder = write(&mut self.next)?;
         self.sent = 0;
         self.done = false;
         self.held = false;
@@ -274,6 +273,14 @@ mod tests {
 
     use super::*;
 
+    /// Writes a head, whose body is framed so.
+    fn head(framing: Encoder) -> impl FnOnce(&mut BytesMut) -> Result<Encoder, Fault> {
+        move |out| {
+            out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
+            Ok(framing)
+        }
+    }
+
     /// Gives its parts one by one; for `None` it is not ready, once.
     #[derive(Debug)]
     struct Parts(VecDeque<Option<Bytes>>);
@@ -334,16 +341,12 @@ mod tests {
     }
 
     /// What is sent of a body in `sizes`, and the body.
-    fn sent(sizes: &[usize], takes: Vec<usize>, framing: (&str, &str)) -> (Vec<u8>, Vec<u8>) {
+    fn sent(sizes: &[usize], takes: Vec<usize>, framing: Encoder) -> (Vec<u8>, Vec<u8>) {
         let whole: Vec<u8> = (0..sizes.iter().sum()).map(|place| (place % 251) as u8).collect();
         let mut rest = Bytes::from(whole.clone());
         let parts = sizes.iter().flat_map(|size| [Some(rest.split_to(*size)), None]).collect();
-        let framing = (framing.0.parse().unwrap(), framing.1.parse().unwrap());
-        let head = HeaderMap::from_iter([framing]);
         let mut sending = Sending::nothing();
-        let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
-        let encoder = Encoder::of(&head).unwrap();
-        sending.begin(encoder, BytesMut::new(), write, Parts(parts)).unwrap();
+        sending.begin(BytesMut::new(), head(framing), Parts(parts)).unwrap();
         let mut narrow = Narrow { takes: takes.into(), taken: Vec::new() };
         let mut context = Context::from_waker(Waker::noop());
         while sending.poll(&mut narrow, &mut context).map(Result::unwrap).is_pending() {}
@@ -359,11 +362,11 @@ mod tests {
             mut takes in vec(prop_oneof![Just(0), 1usize..50, 1000usize..20_000], 0..20),
         ) {
             takes.push(700); // in the end it takes something
-            let length = sizes.iter().sum::<usize>().to_string();
-            let (bytes, body) = sent(&sizes, takes.clone(), ("content-length", &length));
+            let length = Encoder::Length(sizes.iter().sum::<usize>() as u64);
+            let (bytes, body) = sent(&sizes, takes.clone(), length);
             prop_assert!(bytes == body);
 
-            let (bytes, body) = sent(&sizes, takes, ("transfer-encoding", "chunked"));
+            let (bytes, body) = sent(&sizes, takes, Encoder::Chunked);
             let mut chunked = Vec::new();
             let mut rest = &body[..];
             for size in sizes.into_iter().filter(|size| *size > 0) {
@@ -427,8 +430,7 @@ mod tests {
     fn writes(second: io::Result<Bytes>) -> (Vec<usize>, Result<(), Fault>) {
         let parts = [Ok(Bytes::from(vec![1; 4000])), second].into();
         let mut sending = Sending::nothing();
-        let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
-        sending.begin(Encoder::Length(64_000), BytesMut::new(), write, Two(parts)).unwrap();
+        sending.begin(BytesMut::new(), head(Encoder::Length(64_000)), Two(parts)).unwrap();
         let mut writes = Writes(Vec::new());
         let mut context = Context::from_waker(Waker::noop());
         let Poll::Ready(ended) = sending.poll(&mut writes, &mut context) else {
@@ -448,9 +450,8 @@ mod tests {
     fn what_came_before_a_body_broke_off_is_sent_also_where_the_connection_is_not_ready() {
         let parts = [Ok(Bytes::from(vec![1; 4000])), Err(io::ErrorKind::ConnectionReset.into())];
         let mut sending = Sending::nothing();
-        let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
-        let body = Two(parts.into());
-        sending.begin(Encoder::Length(64_000), BytesMut::new(), write, body).unwrap();
+        let head = head(Encoder::Length(64_000));
+        sending.begin(BytesMut::new(), head, Two(parts.into())).unwrap();
         let mut narrow = Narrow { takes: [0, 10, 0, 500].into(), taken: Vec::new() };
         let mut context = Context::from_waker(Waker::noop());
 
@@ -470,8 +471,7 @@ mod tests {
         let part = || Some(Bytes::from_owner(Owned(Arc::clone(&owner))));
         let mut sending = Sending::nothing();
         let parts = Parts([part(), part(), None].into());
-        let write = |out: &mut BytesMut| out.extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
-        sending.begin(Encoder::Length(64_000), BytesMut::new(), write, parts).unwrap();
+        sending.begin(BytesMut::new(), head(Encoder::Length(64_000)), parts).unwrap();
         let mut context = Context::from_waker(Waker::noop());
 
         assert!(sending.poll(&mut Writes(Vec::new()), &mut context).is_pending());

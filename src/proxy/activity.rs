@@ -14,8 +14,7 @@ use crate::base::memory::{Account, Held};
 use super::budget;
 use super::clock::Clock;
 
-/// Shared by the parts of one connection, all on one thread. Times are milliseconds since `born`,
-/// plus one, so that zero is free to mean "not".
+/// Shared by the parts of one connection, all on one thread.
 #[derive(Debug)]
 pub(super) struct Activity {
     clock: Rc<Clock>,
@@ -26,12 +25,12 @@ pub(super) struct Activity {
     /// the answer came early.
     uploads: Cell<u32>,
     /// The last bytes of such a body.
-    body_since: Cell<u64>,
+    body_since: Cell<Option<Instant>>,
     /// The first byte of a request whose head is not read yet.
-    head_since: Cell<u64>,
-    idle_since: Cell<u64>,
+    head_since: Cell<Option<Instant>>,
+    idle_since: Cell<Instant>,
     /// The client has taken nothing of what waits for it.
-    stuck_since: Cell<u64>,
+    stuck_since: Cell<Option<Instant>>,
     /// With TLS, what counts the encrypted bytes that wait while the client takes nothing.
     backlog: Option<(Arc<Account>, RefCell<Option<Held>>)>,
     /// Whole heads that go out before the next bytes.
@@ -84,16 +83,17 @@ impl Activity {
     }
 
     fn plain(clock: Rc<Clock>) -> Self {
+        let born = clock.now();
         Self {
-            born: clock.now(),
             clock,
+            born,
             busy: Cell::new(0),
             served: Cell::new(0),
             uploads: Cell::new(0),
-            body_since: Cell::new(0),
-            head_since: Cell::new(0),
-            idle_since: Cell::new(1),
-            stuck_since: Cell::new(0),
+            body_since: Cell::new(None),
+            head_since: Cell::new(None),
+            idle_since: Cell::new(born),
+            stuck_since: Cell::new(None),
             backlog: None,
             first: RefCell::default(),
         }
@@ -101,29 +101,33 @@ impl Activity {
 
     /// Bytes came in.
     pub(super) fn read(&self) {
-        let now = self.at(self.clock.now());
+        let now = self.clock.now();
         if self.busy.get() > 0 {
             return;
         }
         if self.uploads.get() > 0 {
-            self.body_since.set(now);
-        } else if self.head_since.get() == 0 {
-            self.head_since.set(now);
+            self.body_since.set(Some(now));
+        } else if self.head_since.get().is_none() {
+            self.head_since.set(Some(now));
         }
+    }
+
+    /// The time as the connection's worker knows it.
+    pub(super) fn recent(&self) -> Instant {
+        self.clock.recent()
     }
 
     /// Bytes went out.
     pub(super) fn wrote(&self) {
-        if self.stuck_since.get() != 0 {
-            self.stuck_since.set(0);
+        if self.stuck_since.take().is_some() {
             self.count_backlog(|_| None);
         }
     }
 
     /// Bytes wait to go out.
     pub(super) fn stuck(&self) {
-        if self.stuck_since.get() == 0 {
-            self.stuck_since.set(self.at(self.clock.now()));
+        if self.stuck_since.get().is_none() {
+            self.stuck_since.set(Some(self.clock.now()));
             self.count_backlog(|account| Some(account.take(budget::TLS_BACKLOG)));
         }
     }
@@ -138,7 +142,7 @@ impl Activity {
     pub(super) fn begin(&self) {
         add(&self.busy, 1);
         self.served.set(self.served.get() + 1);
-        self.head_since.set(0);
+        self.head_since.set(None);
     }
 
     /// An exchange goes on as a tunnel within the connection: it ends once more.
@@ -149,7 +153,7 @@ impl Activity {
     /// An exchange has ended.
     pub(super) fn end(&self) {
         if add(&self.busy, -1) == 0 {
-            self.idle_since.set(self.at(self.clock.recent()));
+            self.idle_since.set(self.clock.recent());
         }
     }
 
@@ -198,10 +202,9 @@ impl Activity {
     /// they are in HTTP/1.
     pub(super) fn idle_since(&self, heads: bool) -> Option<Instant> {
         let under_way = self.busy.get() > 0 || self.uploads.get() > 0;
-        let waited_for = self.stuck_since.get() != 0 || (heads && self.head_since.get() != 0);
-        let is_idle = !under_way && !waited_for;
-        let since = self.idle_since.get().saturating_sub(1);
-        is_idle.then(|| self.born + Duration::from_millis(since))
+        let is_stuck = self.stuck_since.get().is_some();
+        let waited_for = is_stuck || (heads && self.head_since.get().is_some());
+        (!under_way && !waited_for).then(|| self.idle_since.get())
     }
 
     /// Whether the connection has been waited for long enough.
@@ -210,34 +213,24 @@ impl Activity {
         let now = Instant::now();
         // A head that begins meanwhile may be due as early as this.
         let earliest = head.map_or(now + idle, |head| now + head.min(idle));
-        let since = |word: u64| self.born + Duration::from_millis(word.saturating_sub(1));
         if self.busy.get() > 0 {
             // An exchange has deadlines of its own, which nobody asks about while the client takes
             // nothing: then its body is not read from.
-            let end = match self.stuck_since.get() {
-                0 => now + send,
-                stuck => since(stuck) + send,
-            };
+            let end = self.stuck_since.get().unwrap_or(now) + send;
             let until = Patience::Until(end.min(earliest));
             return if now >= end { SLOW_READER } else { until };
         }
-        let begun = self.head_since.get();
-        let (end, verdict) = match head {
+        let idle_since = self.idle_since.get();
+        let (end, verdict) = match (head, self.head_since.get()) {
             // Where bytes of a body can be told from others, as heads can.
-            Some(_) if self.uploads.get() > 0 => {
-                let body = self.body_since.get();
-                let last = body.max(self.idle_since.get());
-                (since(last) + send, SLOW_BODY)
+            (Some(_), _) if self.uploads.get() > 0 => {
+                let last = self.body_since.get().map_or(idle_since, |body| body.max(idle_since));
+                (last + send, SLOW_BODY)
             }
-            Some(head) if begun != 0 => (since(begun) + head, SLOW_HEAD),
-            _ => (since(self.idle_since.get()) + idle, Patience::Idle),
+            (Some(head), Some(begun)) => (begun + head, SLOW_HEAD),
+            _ => (idle_since + idle, Patience::Idle),
         };
         if now >= end { verdict } else { Patience::Until(end.min(earliest)) }
-    }
-
-    fn at(&self, time: Instant) -> u64 {
-        let since = time.saturating_duration_since(self.born);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 }
 
@@ -245,7 +238,7 @@ impl Drop for Uploading {
     fn drop(&mut self) {
         // What has come by now is the body's; what comes next begins a head, and an idle time.
         if add(&self.0.uploads, -1) == 0 {
-            self.0.idle_since.set(self.0.at(self.0.clock.recent()));
+            self.0.idle_since.set(self.0.clock.recent());
         }
     }
 }

@@ -10,11 +10,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderName, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::base::memory::Held;
+use crate::http1::room::AnswerHead;
 use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
 use crate::upstream::{Cause, Connection};
@@ -24,6 +25,12 @@ use super::hygiene;
 use super::request_body::{RequestBody, Upload};
 use super::visit::Visit;
 use super::worker::Worker;
+
+/// An answer to a client.
+pub(super) struct Answer {
+    pub(super) head: AnswerHead,
+    pub(super) body: AnswerBody,
+}
 
 /// The body of an answer to a client.
 pub(super) struct AnswerBody {
@@ -36,13 +43,16 @@ enum Content {
     Empty,
     /// Made by the gateway.
     Whole(Option<Bytes>),
-    /// Made by the gateway of parts that answers share; none of them is empty.
-    Parts(std::vec::IntoIter<Bytes>, u64),
+    /// Made by the gateway of parts that answers share; none of them is empty. Boxed, since it is rare.
+    Parts(Box<Parts>),
     /// From an endpoint.
     Stream(Rc<RefCell<Download>>),
     /// The same, where the client gets nothing of it.
     Unseen(Rc<RefCell<Download>>),
 }
+
+/// Parts, and how many bytes are left of them.
+struct Parts(std::vec::IntoIter<Bytes>, u64);
 
 /// Why an answer was cut off.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +116,13 @@ pub(super) struct Download {
     _held: Arc<Held>,
 }
 
+impl From<Response<AnswerBody>> for Answer {
+    fn from(answer: Response<AnswerBody>) -> Self {
+        let (head, body) = answer.into_parts();
+        Self { head: Box::new(Response::from_parts(head, ())), body }
+    }
+}
+
 impl AnswerBody {
     /// No body.
     pub(super) fn empty() -> Self {
@@ -121,7 +138,7 @@ impl AnswerBody {
     pub(super) fn parts(mut parts: Vec<Bytes>) -> Self {
         parts.retain(|part| !part.is_empty());
         let size = parts.iter().map(|part| part.len() as u64).sum();
-        Self { content: Content::Parts(parts.into_iter(), size), busy: None }
+        Self { content: Content::Parts(Box::new(Parts(parts.into_iter(), size))), busy: None }
     }
 
     /// What is left of it where the client gets no body. An endpoint of HTTP/2 may say only after the
@@ -319,8 +336,8 @@ impl Body for AnswerBody {
         match &mut self.get_mut().content {
             Content::Empty => Poll::Ready(None),
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Parts(parts, left) => Poll::Ready(parts.next().map(|part| {
-                *left -= part.len() as u64;
+            Content::Parts(parts) => Poll::Ready(parts.0.next().map(|part| {
+                parts.1 -= part.len() as u64;
                 Ok(Frame::data(part))
             })),
             Content::Stream(download) => download.borrow_mut().poll(context),
@@ -332,7 +349,7 @@ impl Body for AnswerBody {
         match &self.content {
             Content::Empty => true,
             Content::Whole(bytes) => bytes.is_none(),
-            Content::Parts(_, left) => *left == 0,
+            Content::Parts(parts) => parts.1 == 0,
             Content::Stream(download) => {
                 let download = download.borrow();
                 download.ended && download.whole.is_none()
@@ -347,7 +364,7 @@ impl Body for AnswerBody {
             Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Parts(_, left) => SizeHint::with_exact(*left),
+            Content::Parts(parts) => SizeHint::with_exact(parts.1),
             Content::Stream(download) => {
                 let download = download.borrow();
                 let left = download.length.map(|length| length.saturating_sub(download.bytes));

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 use tokio::time::{Instant, sleep_until};
 
 use crate::base::socket;
 use crate::config::spec::{ConnectionsSpec, ProxyVersion};
 use crate::health::passive::Verdict;
+use crate::http1::room::AnswerHead;
 use crate::model::endpoint::Endpoint;
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -41,7 +42,7 @@ pub(super) struct Bounds<'d> {
 }
 
 /// What an attempt brought: the head of an answer, and the connection that its body comes from.
-pub(super) type Answered = (Response<()>, Connection<RequestBody>);
+pub(super) type Answered = (AnswerHead, Connection<RequestBody>);
 
 /// Makes one attempt.
 ///
@@ -167,14 +168,14 @@ impl Bounds<'_> {
         });
     }
 
-    /// When the attempt is over, if the endpoint takes nothing more of the request's body, and how
-    /// long that is for the error's words. An upload that moves on is no sign of trouble: its time
-    /// starts anew with each part.
-    fn end(&self, taken: Option<Instant>) -> Option<(Instant, Duration)> {
+    /// When the attempt is over, if the endpoint takes nothing more of the request's body, and since
+    /// when that time runs. An upload that moves on is no sign of trouble: its time starts anew with
+    /// each part.
+    fn end(&self, taken: Option<Instant>) -> Option<(Instant, Instant)> {
         let from = taken.map_or(self.started, |taken| taken.max(self.started));
         let end = self.deadlines.attempt_end(from, self.end)?;
         let since = if self.end == Some(end) { self.started } else { from };
-        Some((end, end.saturating_duration_since(since)))
+        Some((end, since))
     }
 }
 
@@ -186,7 +187,7 @@ async fn within<F: Future>(
     mut future: Pin<&mut F>,
     taken: impl Fn() -> Option<Instant>,
 ) -> Result<F::Output, AttemptError> {
-    let Some((mut end, mut limit)) = bounds.end(taken()) else {
+    let Some((mut end, mut since)) = bounds.end(taken()) else {
         return Ok(future.await);
     };
     let mut bell = waits.bell(end);
@@ -197,8 +198,11 @@ async fn within<F: Future>(
         loop {
             ready!(bell.poll(context));
             match bounds.end(taken()) {
-                Some((later, anew)) if later > end => (end, limit) = (later, anew),
-                _ => return Poll::Ready(Err(AttemptError::Timeout { limit })),
+                Some((later, anew)) if later > end => (end, since) = (later, anew),
+                _ => {
+                    let limit = end.saturating_duration_since(since);
+                    return Poll::Ready(Err(AttemptError::Timeout { limit }));
+                }
             }
             bell.reset(end);
         }

@@ -23,23 +23,19 @@ pub(super) const TUNNEL: u64 = 16 << 10;
 /// What an exchange may need: its state, both heads, and what is read with them or waits to be sent
 /// on. Of HTTP/2 on either side the windows, which the other side may fill at any time, as far as
 /// its body can.
-pub(super) fn exchange(head: &Parts, upload: &SizeHint, endpoint: Protocol) -> u64 {
+pub(super) fn exchange((head, size): (&Parts, u64), upload: &SizeHint, endpoint: Protocol) -> u64 {
     let body = upload.upper().unwrap_or(u64::MAX).min(WINDOW);
     let incoming = if head.version == Version::HTTP_2 { body } else { 0 };
     let endpoint = match endpoint {
         Protocol::H1 => 0,
         Protocol::H2 => body + WINDOW,
     };
-    EXCHANGE + beyond_usual(head) + incoming + endpoint
+    EXCHANGE + beyond_usual(head, size) + incoming + endpoint
 }
 
-/// What a head holds beyond the usual one, which [`EXCHANGE`] has room for.
-fn beyond_usual(head: &Parts) -> u64 {
-    let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        name.as_str().len() + value.len() + FIELD
-    };
-    let fields: usize = head.headers.iter().map(field).sum();
-    (fields as u64).saturating_sub(USUAL_HEAD)
+/// What a head of this size holds beyond the usual one, which [`EXCHANGE`] has room for.
+fn beyond_usual(head: &Parts, size: u64) -> u64 {
+    (size + head.headers.len() as u64 * FIELD).saturating_sub(USUAL_HEAD)
 }
 
 /// 16 KiB: measured for a request that waits for its answer, and 8 KiB to read it into.
@@ -48,7 +44,7 @@ const EXCHANGE: u64 = 16 << 10;
 const WINDOW: u64 = 64 << 10;
 const USUAL_HEAD: u64 = 4 << 10;
 /// What the map of fields needs for one, beside its bytes.
-const FIELD: usize = 100;
+const FIELD: u64 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -58,7 +54,7 @@ mod tests {
         let mut request = http::Request::new(());
         *request.version_mut() = version;
         let (head, ()) = request.into_parts();
-        let need = exchange(&head, &SizeHint::with_exact(body), endpoint);
+        let need = exchange((&head, 0), &SizeHint::with_exact(body), endpoint);
         assert_eq!(need, EXCHANGE + expected, "{version:?} {body} {endpoint:?}");
     }
 
@@ -74,13 +70,14 @@ mod tests {
 
     #[test]
     fn a_large_head_counts_and_a_usual_one_does_not() {
-        let of = |size: usize| {
-            let request = http::Request::get("/").header("x-a", "x".repeat(size));
+        let of = |size, fields| {
+            let request = (0..fields).fold(http::Request::get("/"), |all, _| all.header("a", "b"));
             let (head, ()) = request.body(()).unwrap().into_parts();
-            exchange(&head, &SizeHint::with_exact(0), Protocol::H1) - EXCHANGE
+            exchange((&head, size), &SizeHint::with_exact(0), Protocol::H1) - EXCHANGE
         };
 
-        assert_eq!(of(3000), 0);
-        assert!((14_000..15_000).contains(&of(18_000)), "{}", of(18_000));
+        assert_eq!((of(3000, 1), of(3000, 10)), (0, 0));
+        assert_eq!(of(18_000, 1), 18_000 + FIELD - USUAL_HEAD);
+        assert_eq!(of(200, 100), 200 + 100 * FIELD - USUAL_HEAD);
     }
 }

@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 
 use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{RetrySpec, SplitBy, TenantState, TimeoutsSpec};
+use crate::model::ids::Label;
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
@@ -35,6 +36,14 @@ pub(super) enum Chosen<'t> {
     Respond(&'t Route, &'t Respond),
 }
 
+/// For whom a request is and where it goes, once that is known. The record has their numbers: names
+/// are for failures and for what is logged.
+#[derive(Default)]
+pub(super) struct Parties<'t> {
+    pub(super) tenant: Option<&'t Tenant>,
+    pub(super) pool: Option<&'t Label>,
+}
+
 /// Where a request is forwarded.
 pub(super) struct Choice<'t> {
     pub(super) tenant: &'t Tenant,
@@ -55,13 +64,14 @@ pub(super) fn choose<'t>(
     table: &'t Table,
     peer: &Peer,
     head: &Parts,
+    parties: &mut Parties<'t>,
     visit: &mut Visit,
 ) -> Result<Chosen<'t>, ExchangeError> {
     let identity = peer.secured.as_ref().and_then(|secured| secured.identity());
     let named = table.name(head, identity)?;
     let tenant = named.tenant.as_ref();
-    visit.note(|record| record.tenant = Some(tenant.label()));
-    visit.sample(tenant.shares(), head);
+    parties.tenant = Some(tenant);
+    visit.is_for(tenant, head);
     match tenant.state {
         TenantState::Active => {}
         TenantState::Maintenance => let_in(tenant.maintenance(), visit)?,
@@ -89,7 +99,8 @@ pub(super) fn choose<'t>(
             tenant.pool.as_ref().ok_or(ExchangeError::NoRoute)?
         }
     };
-    visit.note(|record| record.pool = Some(pool.label.clone()));
+    parties.pool = Some(&pool.label);
+    visit.goes_to(&pool.label);
     let target = target(head, route, named.path)?;
     let route = route.map(Arc::as_ref);
     Ok(Chosen::Forward(Choice { tenant, named_by: named.field, route, pool, target }))

@@ -1,19 +1,14 @@
 //! Path 2: one client's connection: TLS, HTTP/1.1 or HTTP/2, patience, and leaving in good order
 //! when the process drains.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::HeaderValue;
-use http::request::Parts;
-use http::{Request, Response};
-use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -23,26 +18,23 @@ use crate::base::socket::Socket;
 use crate::model::ends::Ends;
 use crate::tls::certificates::Certificates;
 use crate::tls::stream::Stream;
-use crate::upstream::LocalExecutor;
 use crate::upstream::proxy_header::Whom;
 
 use super::activity::Activity;
-use super::answer::AnswerBody;
 use super::driven::Driven;
 use super::ear::until_draining;
-use super::exchange;
 use super::forwarded::{self, Told, Trust};
 use super::frames::{self, Flood, Frames};
 use super::handshakes::Refusal;
 use super::headcount::Share;
-use super::http1::{self, Asked};
-use super::incoming::Incoming;
-use super::io::{Io, sniff};
+use super::http1;
+use super::http2;
+use super::io::{Io, Reads, sniff};
 use super::open::{Arrival, Open};
 use super::proxy_header;
 use super::seats::{Seat, Seated};
 use super::secured::Secured;
-use super::settings;
+use super::streams::{Begun, WithStreams};
 use super::worker::{Phase, Worker};
 
 /// Who is downstream.
@@ -71,6 +63,13 @@ impl Peer {
         if self.secured.is_some() { "https" } else { "http" }
     }
 
+    /// The same as a field's value.
+    pub(super) fn scheme_value(&self) -> HeaderValue {
+        const HTTP: HeaderValue = HeaderValue::from_static("http");
+        const HTTPS: HeaderValue = HeaderValue::from_static("https");
+        if self.secured.is_some() { HTTPS } else { HTTP }
+    }
+
     /// Whom a connection to an endpoint is for. A trusted proxy does not tell its client's port.
     pub(super) fn whom(&self, told: Option<&Told>) -> Whom {
         let named = told.map(|told| told.client).filter(|client| *client != self.address);
@@ -95,7 +94,8 @@ impl Busy {
         Self(Rc::clone(peer))
     }
 
-    fn begin(peer: Rc<Peer>) -> Self {
+    /// One begins.
+    pub(super) fn begin(peer: Rc<Peer>) -> Self {
         peer.activity.begin();
         Self(peer)
     }
@@ -122,7 +122,10 @@ pub(super) enum Serving {
 impl Serving {
     /// Serves a connection until it ends.
     pub(super) fn new(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival) -> Self {
-        Self::Begins(Box::pin(begin(worker, stream, arrival)))
+        Self::Begins(Box::pin(async move {
+            let begins = begin(Rc::clone(&worker), stream, arrival);
+            worker.newcomers.receive(begins).await
+        }))
     }
 }
 
@@ -261,7 +264,8 @@ async fn secure(
         first = timeout_at(end, stream.readable()) => match first {
             Ok(Ok(())) => {
                 seat.set_silent(false);
-                worker.handshakes.accept(stream, tls.load(), end).await
+                let address = client.0.map(|ends| ends.source.ip());
+                worker.handshakes.accept(stream, address, tls.load(), end).await
             }
             Ok(Err(error)) => Err(Refusal::Failed(error)),
             Err(_) => Err(Refusal::Late),
@@ -311,17 +315,13 @@ fn speak(worker: Rc<Worker>, spoken: Spoken, seated: Seated) -> Serving {
 async fn speak_http2(worker: Rc<Worker>, stream: Ahead<Stream>, peer: Rc<Peer>, seated: Seated) {
     let activity = Rc::clone(&peer.activity);
     let flood = Flood::default();
-    let io = Io::new(Frames::new(stream, Rc::clone(&flood)), Rc::clone(&activity));
-    let executor = LocalExecutor::new(Rc::clone(&worker.tasks));
-    let service = {
-        let worker = Rc::clone(&worker);
-        // Boxed: the library moves what it is given half a dozen times before it runs it.
-        service_fn(move |request| {
-            Box::pin(stream_of(Rc::clone(&worker), Rc::clone(&peer), request))
-        })
-    };
-    let limits = &worker.gateway.downstream;
-    let connection = pin!(settings::http2(executor, limits).serve_connection(io, service));
+    let reads = Rc::new(Reads::new());
+    let frames = Frames::new(stream, Rc::clone(&flood));
+    let io = Io::new(frames, Rc::clone(&activity), Rc::clone(&reads));
+    let begun = Begun::default();
+    let parties = (Rc::clone(&worker), peer);
+    let connection = http2::Connection::new(parties, io, Rc::clone(&reads), begun.clone());
+    let connection = WithStreams::new(connection, begun, reads);
     let ended = Driven::new(connection, activity, seated).await;
     let reason = flood.get().or_else(|| ended.as_ref().err().and_then(frames::reason));
     if let Some(reason) = reason {
@@ -334,34 +334,6 @@ fn tell_end<E: std::fmt::Display>(ended: Result<(), E>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a client's connection ended");
     }
-}
-
-/// One exchange of HTTP/2, as hyper asks for it.
-async fn stream_of(
-    worker: Rc<Worker>,
-    peer: Rc<Peer>,
-    request: Request<hyper::body::Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
-    let (mut head, body) = request.into_parts();
-    let body = Incoming::http2(body, head.extensions.remove::<OnUpgrade>());
-    let asked = Asked::of(&head);
-    let answer = respond(&worker, &peer, &mut head, body).await;
-    // The library sends what it is given, also to a `HEAD` and with a 204 (RFC 9110 §6.4.1).
-    let is_bare = !http1::has_body(asked, answer.status());
-    Ok(if is_bare { answer.map(AnswerBody::without_content) } else { answer })
-}
-
-/// One exchange.
-pub(super) async fn respond(
-    worker: &Rc<Worker>,
-    peer: &Rc<Peer>,
-    head: &mut Parts,
-    body: Incoming,
-) -> Response<AnswerBody> {
-    let busy = Busy::begin(Rc::clone(peer));
-    let mut answer = exchange::serve(worker, peer, head, body).await;
-    answer.body_mut().hold(busy);
-    answer
 }
 
 /// Whether a client is to be told to open another connection for its next request. Counts that it is.

@@ -6,14 +6,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use hyper::server::conn::http2;
 use tokio::time::Instant;
-
-use crate::upstream::LocalExecutor;
 
 use super::activity::{Activity, Limits, Patience};
 use super::alarm::Alarm;
-use super::answer::AnswerBody;
 use super::connection::{count_retired, worn};
 use super::ear::{FIRST_WORD, hears};
 use super::http1;
@@ -53,22 +49,6 @@ impl Connection for http1::Connection {
 
     fn cut(&mut self) {
         http1::Connection::cut(self);
-    }
-}
-
-impl<S, I> Connection for Pin<&mut http2::Connection<I, S, LocalExecutor>>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = AnswerBody>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: 'static,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
-{
-    type Error = hyper::Error;
-
-    const PROTOCOL: Protocol = Protocol::Http2;
-
-    fn leave(&mut self) {
-        self.as_mut().graceful_shutdown();
     }
 }
 

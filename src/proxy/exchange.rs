@@ -3,15 +3,15 @@
 
 use std::rc::Rc;
 
+use http::StatusCode;
 use http::request::Parts;
-use http::{Response, StatusCode};
 
 use crate::model::fields::X_TENANTRY_DEBUG;
 use crate::routing::tenant::Shares;
 
-use super::answer::AnswerBody;
-use super::choice::{self, Chosen};
-use super::connection::Peer;
+use super::answer::Answer;
+use super::choice::{self, Chosen, Parties};
+use super::connection::{Busy, Peer};
 use super::error::ExchangeError;
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
@@ -26,43 +26,46 @@ pub(super) async fn serve(
     peer: &Rc<Peer>,
     head: &mut Parts,
     body: Incoming,
-) -> Response<AnswerBody> {
+) -> Answer {
+    let busy = Busy::begin(Rc::clone(peer));
     let mut visit = Visit::begin(worker, peer, head);
     let view = worker.view(); // one table for the whole exchange
     visit.follow(peer, &view.table, head);
-    let ran = run(worker, peer, &view, head, body, &mut visit).await;
+    let mut parties = Parties::default();
+    let ran = run(worker, peer, (&view, &mut parties), head, body, &mut visit).await;
     let trail = visit.take_trail();
     let problem = ran.as_ref().err().map(rescue::name);
     let mut answer = match ran {
         Ok(reply) => {
             if reply.is_failure() {
-                visit.failed(head);
+                visit.failed(head, &parties);
             }
             reply.answer(worker, peer, visit)
         }
-        Err(error) => rescue::answer(&error, head, &view.table, visit),
+        Err(error) => rescue::answer(&error, head, &view.table, &parties, visit).into(),
     };
     if worker.debug_tokens.is_some() {
         // An endpoint has no say in it.
-        answer.headers_mut().remove(X_TENANTRY_DEBUG);
+        answer.head.headers_mut().remove(X_TENANTRY_DEBUG);
     }
     if let Some(trail) = trail {
-        trail.tell(problem, answer.headers_mut());
+        trail.tell(problem, answer.head.headers_mut());
     }
+    answer.body.hold(busy);
     answer
 }
 
 /// One request, from its head to the head of its answer.
-async fn run(
+async fn run<'v>(
     worker: &Rc<Worker>,
     peer: &Peer,
-    view: &View,
+    (view, parties): (&'v View, &mut Parties<'v>),
     head: &mut Parts,
     body: Incoming,
     visit: &mut Visit,
 ) -> Result<Reply, ExchangeError> {
     extended::receive(head)?;
-    guard::check(head, &worker.gateway.downstream)?;
+    let size = guard::check(head, &worker.gateway.downstream)?;
     if let Some(secured) = &peer.secured {
         secured.check(head)?;
     }
@@ -71,7 +74,7 @@ async fn run(
         return Ok(answer);
     }
 
-    let chosen = choice::choose(&view.table, peer, head, visit)?;
+    let chosen = choice::choose(&view.table, peer, head, parties, visit)?;
     visit.trail(|trail| trail.chose(&chosen));
     let choice = match chosen {
         Chosen::Forward(choice) => choice,
@@ -79,13 +82,16 @@ async fn run(
             let answer = local::redirect(redirect, tenant, head, (peer, visit.told()));
             return Ok(answer.edited(route));
         }
-        Chosen::Respond(route, respond) => return Ok(local::respond(respond).edited(route)),
+        Chosen::Respond(route, respond) => {
+            let answer = local::respond(respond).edited(route);
+            return Ok(if extended::was(head) { answer.declined() } else { answer });
+        }
     };
 
     if choice.rewrites() {
         visit.keep_asked(head);
     }
-    let mut outgoing = Outgoing::prepare(worker, peer, view, &choice, head, body, visit)
+    let mut outgoing = Outgoing::prepare(worker, peer, view, &choice, (head, size), body, visit)
         .inspect_err(|_| choice.note_failure(visit))?;
     let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit)
         .await

@@ -1,13 +1,13 @@
 //! WebSockets of HTTP/2 (RFC 8441): a `CONNECT` that names a protocol is, to an endpoint of HTTP/1.1,
 //! a `GET` that asks to switch to it.
 
+use h2::ext::Protocol;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use hyper::ext::Protocol;
 
 use super::error::ExchangeError;
 
@@ -18,13 +18,17 @@ pub(super) struct Extended;
 /// Makes such a request one of HTTP/1.1; any other one is left as it is.
 ///
 /// # Errors
-/// Where it names another protocol: what that would say to an endpoint is not known here.
+/// Where it names another protocol: what that would say to an endpoint is not known here. Where it tells
+/// the length of a body: it has none (RFC 9113 §8.5), and an endpoint would take what comes next for it.
 pub(super) fn receive(head: &mut Parts) -> Result<(), ExchangeError> {
     let Some(protocol) = head.extensions.remove::<Protocol>() else {
         return Ok(());
     };
     if head.method != Method::CONNECT || !protocol.as_str().eq_ignore_ascii_case("websocket") {
         return Err(ExchangeError::Method(head.method.clone()));
+    }
+    if head.headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0") {
+        return Err(ExchangeError::BadRequest("a CONNECT tells the length of a body"));
     }
     head.method = Method::GET;
     head.extensions.insert(Extended);
@@ -41,6 +45,11 @@ pub(super) fn announce(answer: &mut Response<()>) {
     for name in [SEC_WEBSOCKET_ACCEPT, CONNECTION, UPGRADE, CONTENT_LENGTH] {
         answer.headers_mut().remove(name);
     }
+}
+
+/// Whether a request was one.
+pub(super) fn was(head: &Parts) -> bool {
+    head.extensions.get::<Extended>().is_some()
 }
 
 /// An answer that does not switch protocols must not look as if it did: here any 2xx says so.

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
 use tokio::time::Instant;
 
 use crate::health::passive::{self, Verdict};
+use crate::http1::room::AnswerHead;
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
 use crate::pool::{InFlight, Pool};
@@ -34,7 +34,7 @@ pub(super) async fn send(
     choice: &Choice<'_>,
     outgoing: &mut Outgoing<'_>,
     visit: &mut Visit,
-) -> Result<(Response<()>, Box<Lease>), ExchangeError> {
+) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
     let effort = Effort::of(worker, choice, visit);
     effort.tenant.deposit(effort.pool.label.slot, effort.rule.fill());
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
@@ -161,7 +161,7 @@ impl<'e> Effort<'e> {
         trial: Trial<'_, '_>,
         outgoing: &Outgoing<'_>,
         visit: &mut Visit,
-    ) -> Result<(Response<()>, Box<Lease>), ExchangeError> {
+    ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
         outgoing.upload.settle();
         if answered.as_ref().map_or(true, |(answer, _)| answer.status().is_server_error()) {
             let endpoint = &trial.picked.endpoint().label;
@@ -173,19 +173,20 @@ impl<'e> Effort<'e> {
         })?;
         visit.answers();
         let now = self.worker.clock.recent(); // read at the attempt's end
-        visit.note(|record| {
-            record.first_byte = Some(now.saturating_duration_since(record.started));
-        });
-        // Boxed: it is handed on several times, and is large.
-        let lease = Box::new(Lease {
-            connection,
-            in_flight: trial.picked,
-            silence: self.deadlines.idle,
-            end: self.end,
-            upload: outgoing.upload.clone(),
-            held: Arc::clone(&outgoing.held),
-            nominated: Vec::new(),
-        });
+        visit.note(|record| record.first_byte = Some(now));
+        // Boxed: it is handed on several times, and is large. The room first, as it would be copied.
+        let lease = Box::write(
+            Box::new_uninit(),
+            Lease {
+                connection,
+                in_flight: trial.picked,
+                silence: self.deadlines.idle,
+                end: self.end,
+                upload: outgoing.upload.clone(),
+                held: Arc::clone(&outgoing.held),
+                nominated: Vec::new(),
+            },
+        );
         Ok((answer, lease))
     }
 

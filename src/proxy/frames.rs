@@ -4,7 +4,6 @@
 //! is bounded here (RFC 9113 §10.5).
 
 use std::cell::Cell;
-use std::error::Error as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -142,12 +141,11 @@ impl Count {
 }
 
 /// Why the library ended a connection, where its client was the reason.
-pub(super) fn reason(error: &hyper::Error) -> Option<&'static str> {
-    let cause = error.source()?.downcast_ref::<h2::Error>()?;
-    if !cause.is_library() {
+pub(super) fn reason(error: &h2::Error) -> Option<&'static str> {
+    if !error.is_library() {
         return None;
     }
-    Some(if cause.reason() == Some(Reason::ENHANCE_YOUR_CALM) { FLOOD } else { "http2_invalid" })
+    Some(if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) { FLOOD } else { "http2_invalid" })
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {

@@ -11,11 +11,11 @@ use crate::routing::host;
 use super::error::ExchangeError;
 use super::hygiene;
 
-/// Checks a request's head before anything is read from it.
+/// Checks a request's head before anything is read from it. Gives its size, in bytes.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<(), ExchangeError> {
+pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<u64, ExchangeError> {
     if head.method == Method::CONNECT {
         return Err(ExchangeError::Method(head.method.clone()));
     }
@@ -24,7 +24,7 @@ pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<(), Exchang
         check_loop(head)?;
     }
     check_target(head)?;
-    check_host(head, counts.hosts)?;
+    check_host(head, &counts)?;
     check_http2(head)?;
     if counts.codings > 0 {
         check_coding(head)?;
@@ -34,7 +34,8 @@ pub(super) fn check(head: &Parts, limits: &DownstreamSpec) -> Result<(), Exchang
         // been made one.
         return Err(ExchangeError::BadRequest("the Content-Length field is given more than once"));
     }
-    check_path(head.uri.path())
+    check_path(head.uri.path())?;
+    Ok(counts.size)
 }
 
 /// Whether a head passes all of these checks. For those who measure what that costs.
@@ -44,19 +45,25 @@ pub fn is_sound(head: &Parts, limits: &DownstreamSpec) -> bool {
 
 /// How often the fields are there that the other checks look at: most are not, or once.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct Counts<'h> {
+    /// Of target and fields, in bytes.
+    size: u64,
     hosts: usize,
+    host: Option<&'h HeaderValue>,
     vias: usize,
     codings: usize,
     lengths: usize,
 }
 
-impl Counts {
+impl<'h> Counts<'h> {
     /// The length of a name leaves one of them at most.
-    fn add(&mut self, name: &HeaderName) {
+    fn add(&mut self, name: &HeaderName, value: &'h HeaderValue) {
         match name.as_str().len() {
             3 => self.vias += usize::from(*name == VIA),
-            4 => self.hosts += usize::from(*name == HOST),
+            4 if *name == HOST => {
+                self.hosts += 1;
+                self.host = Some(value);
+            }
             14 => self.lengths += usize::from(*name == CONTENT_LENGTH),
             17 => self.codings += usize::from(*name == TRANSFER_ENCODING),
             _ => {}
@@ -75,7 +82,7 @@ fn check_loop(head: &Parts) -> Result<(), ExchangeError> {
 /// 8: more gateways than anyone has behind each other.
 const LONGEST_CHAIN: usize = 8;
 
-fn check_size(head: &Parts, limits: &DownstreamSpec) -> Result<Counts, ExchangeError> {
+fn check_size<'h>(head: &'h Parts, limits: &DownstreamSpec) -> Result<Counts<'h>, ExchangeError> {
     let most = limits.max_header_size.0;
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len() as u64);
     if target > most / 2 {
@@ -86,18 +93,18 @@ fn check_size(head: &Parts, limits: &DownstreamSpec) -> Result<Counts, ExchangeE
             limit: format!("{} fields", limits.max_headers),
         });
     }
-    let (mut size, mut counts) = (target, Counts::default());
+    let mut counts = Counts { size: target, ..Counts::default() };
     for (name, value) in &head.headers {
-        counts.add(name);
+        counts.add(name, value);
         let field = (name.as_str().len() + value.len()) as u64;
-        size += field;
+        counts.size += field;
         if field > most / 2 {
             return Err(ExchangeError::HeadTooLarge {
                 limit: format!("{} bytes a field", most / 2),
             });
         }
     }
-    if size > most {
+    if counts.size > most {
         return Err(ExchangeError::HeadTooLarge { limit: format!("{most} bytes") });
     }
     Ok(counts)
@@ -122,9 +129,9 @@ fn check_target(head: &Parts) -> Result<(), ExchangeError> {
 
 /// RFC 9112 §3.2: one `Host` in HTTP/1.1, and a valid one, also where the target names the host;
 /// with several, or with one that is open to interpretation, each hop might take another.
-fn check_host(head: &Parts, hosts: usize) -> Result<(), ExchangeError> {
-    let first = head.headers.get(HOST);
-    if hosts > 1 {
+fn check_host(head: &Parts, counts: &Counts<'_>) -> Result<(), ExchangeError> {
+    let first = counts.host;
+    if counts.hosts > 1 {
         return Err(ExchangeError::BadRequest("the Host field is given more than once"));
     }
     let named = first.is_some() || (head.uri.authority().is_some() && !is_http11(head));
@@ -189,7 +196,7 @@ fn is_http11(head: &Parts) -> bool {
 }
 
 fn is_host(field: &HeaderValue) -> bool {
-    field.is_empty() || field.to_str().is_ok_and(host::is_valid)
+    field.is_empty() || std::str::from_utf8(field.as_bytes()).is_ok_and(host::is_valid)
 }
 
 fn check_coding(head: &Parts) -> Result<(), ExchangeError> {
@@ -269,7 +276,9 @@ mod tests {
     }
 
     fn host_of(head: &Parts) -> Result<(), ExchangeError> {
-        check_host(head, head.headers.get_all(HOST).iter().count())
+        let mut counts = Counts::default();
+        head.headers.iter().for_each(|(name, value)| counts.add(name, value));
+        check_host(head, &counts)
     }
 
     #[test]

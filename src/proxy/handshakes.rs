@@ -1,28 +1,39 @@
 //! The TLS handshakes of one worker: so many at once, and none for longer than its time.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::future::Future;
 use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
 
 use rustls::Error as TlsError;
 use rustls::server::Acceptor;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::base::network::owner;
 use crate::base::socket::Socket;
 use crate::tls::certificates::Certificates;
 
+use super::laggards::{Laggard, Laggards};
 use super::secured::{self, Secured};
+use super::turnstile::{Turn, Turnstile};
 
 /// The handshakes of one worker.
 #[derive(Debug)]
 pub(super) struct Handshakes {
-    turns: Semaphore,
-    waiting: Cell<usize>,
+    turns: Turnstile,
+    /// What a hello costs, an exchange of keys and a signature, is many times what a request costs:
+    /// few at a time, and the runtime looks at the sockets of the others in between.
+    costly: Turnstile,
+    laggards: RefCell<Laggards>,
 }
 
 /// Why there was no handshake.
@@ -67,89 +78,173 @@ impl Refusal {
 impl Handshakes {
     /// At most `most` at once.
     pub(super) fn new(most: usize) -> Self {
-        Self { turns: Semaphore::new(most.min(Semaphore::MAX_PERMITS)), waiting: Cell::new(0) }
+        Self {
+            turns: Turnstile::new(most),
+            costly: Turnstile::new(COSTLY),
+            laggards: RefCell::default(),
+        }
     }
 
     /// Shakes hands before `end`, the wait for a turn included, with somebody who has said something.
-    /// Who has had a turn for a while gives it up once others wait: a client that means it is done
-    /// by then, so that those who stop half-way cannot keep all the others out.
+    /// Where all turns are taken, the client that has kept its handshake waiting for longest gives up
+    /// its turn, once that is a while: one that means it is done by then, so that those who stop
+    /// half-way cannot keep all the others out. One that has far more of them under way than the
+    /// newcomer's client gives it up at once.
     ///
     /// # Errors
     /// Why there was no handshake.
     pub(super) async fn accept(
         &self,
         stream: Socket,
+        client: Option<IpAddr>,
         certificates: Arc<Certificates>,
         end: Instant,
     ) -> Result<(TlsStream<Socket>, Box<Secured>), Refusal> {
-        let waiting = Waiting::begin(&self.waiting);
-        let turn = timeout_at(end, self.turns.acquire()).await;
-        drop(waiting);
-        let Ok(Ok(_turn)) = turn else { return Err(Refusal::Crowded) };
-        let mut handshake = Box::pin(shake(stream, certificates));
+        let client = client.map_or(0, owner);
+        let Ok(_turn) = timeout_at(end, self.turn(client)).await else {
+            return Err(Refusal::Crowded);
+        };
+        // Boxed: who waits for a turn does not take the memory yet.
+        let shaken = Box::pin(self.shake(stream, client, certificates));
+        let shaken = timeout_at(end, shaken).await;
+        shaken.unwrap_or(Err(Refusal::Late))
+    }
+
+    async fn turn(&self, client: u128) -> Turn<'_> {
+        if let Some(turn) = self.turns.try_enter() {
+            return turn;
+        }
+        let mut turn = pin!(self.turns.enter(client));
         loop {
-            let now = Instant::now();
-            if let Ok(done) = timeout_at(end.min(now + PATIENCE), handshake.as_mut()).await {
-                return done;
+            let when = self.laggards.borrow_mut().make_room(client);
+            if let Ok(turn) = timeout_at(when, turn.as_mut()).await {
+                return turn;
             }
-            if Instant::now() >= end {
-                return Err(Refusal::Late);
+        }
+    }
+
+    /// Reads which name the client asks for, and goes on with what there is for it.
+    async fn shake(
+        &self,
+        stream: Socket,
+        client: u128,
+        certificates: Arc<Certificates>,
+    ) -> Result<(TlsStream<Socket>, Box<Secured>), Refusal> {
+        let began = self.laggards.borrow_mut().begin(client);
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let mut hello = self.wait_for(began, hello).await??;
+        let asked = hello.client_hello();
+        let name = asked.server_name().map(secured::plain);
+        let Some(entry) = certificates.find(name).map(Arc::clone) else {
+            let name = name.map(Into::into);
+            // Whether it arrives changes nothing for us.
+            drop(hello.io.write_all(UNRECOGNIZED_NAME).await);
+            return Err(Refusal::UnknownName(name));
+        };
+        let stream = self.answer(client, || {
+            if hello.io.is_gone() {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
-            if self.waiting.get() > 0 {
-                return Err(Refusal::Crowded);
+            // It answers the hello at once.
+            Ok(hello.into_stream(entry.config()?))
+        });
+        let stream = stream.await?;
+        let secured = Secured::after(stream.get_ref().1, certificates, entry)?;
+        Ok((stream, Box::new(secured)))
+    }
+
+    /// Answers a hello, and all that follows it: whatever the client has said is worked on in its turn.
+    async fn answer<F, T>(
+        &self,
+        client: u128,
+        begin: impl FnOnce() -> Result<F, Refusal>,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = io::Result<T>> + Unpin,
+    {
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let begun = self.costly(client, || {
+            let mut handshake = begin()?;
+            let polled = Pin::new(&mut handshake).poll(&mut context);
+            Ok::<_, Refusal>((handshake, polled))
+        });
+        let (mut handshake, mut polled) = begun.await?;
+        let began = self.laggards.borrow_mut().begin(client);
+        loop {
+            if let Poll::Ready(done) = polled {
+                return Ok(done?);
             }
+            self.wait_for(began, woken.0.notified()).await?;
+            let goes_on = self.costly(client, || Pin::new(&mut handshake).poll(&mut context));
+            polled = goes_on.await;
+        }
+    }
+
+    /// Works when it is the client's turn. The turn is over when the runtime has looked at the sockets.
+    async fn costly<T>(&self, client: u128, work: impl FnOnce() -> T) -> T {
+        let _turn = self.costly.enter(client).await;
+        let done = work();
+        yield_now().await;
+        done
+    }
+
+    /// Waits for what the client says next, unless it is slow and others wait.
+    async fn wait_for<F: Future>(&self, began: Laggard, said: F) -> Result<F::Output, Refusal> {
+        let asked = Rc::new(Notify::new());
+        self.laggards.borrow_mut().add(began, Rc::clone(&asked));
+        let _leaves = Leaves { handshakes: self, laggard: began };
+        tokio::select! {
+            biased;
+            said = said => Ok(said),
+            () = asked.notified() => Err(Refusal::Crowded),
         }
     }
 }
 
-/// Reads which name the client asks for, and goes on with what there is for it.
-async fn shake(
-    stream: Socket,
-    certificates: Arc<Certificates>,
-) -> Result<(TlsStream<Socket>, Box<Secured>), Refusal> {
-    let mut hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let asked = hello.client_hello();
-    let name = asked.server_name().map(secured::plain);
-    let Some(entry) = certificates.find(name).map(Arc::clone) else {
-        let name = name.map(Into::into);
-        // Whether it arrives changes nothing for us.
-        drop(hello.io.write_all(UNRECOGNIZED_NAME).await);
-        return Err(Refusal::UnknownName(name));
-    };
-    let stream = hello.into_stream(entry.config()?).await?;
-    let secured = Secured::after(stream.get_ref().1, certificates, entry)?;
-    Ok((stream, Box::new(secured)))
-}
+/// What wakes a handshake: not its task, which waits for a turn first.
+#[derive(Debug, Default)]
+struct Woken(Notify);
 
-/// Counts one who waits, until dropped.
-struct Waiting<'w>(&'w Cell<usize>);
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
 
-impl<'w> Waiting<'w> {
-    fn begin(count: &'w Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
     }
 }
 
-impl Drop for Waiting<'_> {
+/// Waits for its client no more, once dropped.
+struct Leaves<'h> {
+    handshakes: &'h Handshakes,
+    laggard: Laggard,
+}
+
+impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        drop(self.handshakes.laggards.borrow_mut().remove(self.laggard));
     }
 }
 
 /// RFC 8446 §6: a record that holds the fatal alert `unrecognized_name`. Nothing is encrypted yet.
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
-/// 1 s: three round trips of a client at the other end of the world.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// 2: about half a millisecond.
+const COSTLY: usize = 2;
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::task::Poll;
+    use std::cell::Cell;
+    use std::time::Duration;
 
+    use futures_util::future::join_all;
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
 
+    use super::super::laggards::{GREEDY, PATIENCE};
     use super::*;
 
     /// A client that has said one byte of a handshake and will never say more.
@@ -170,10 +265,11 @@ mod tests {
         let (handshakes, tls) = (Handshakes::new(1), Arc::new(Certificates::default()));
         let ((first, _one), (second, _two)) = (stuck().await, stuck().await);
         tokio::time::pause();
-        let mut first = pin!(handshakes.accept(first, Arc::clone(&tls), Instant::now() + limit));
+        let mut first =
+            pin!(handshakes.accept(first, None, Arc::clone(&tls), Instant::now() + limit));
         let begun = std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context)));
         assert!(begun.await.is_pending());
-        let second = handshakes.accept(second, tls, Instant::now() + rest);
+        let second = handshakes.accept(second, None, tls, Instant::now() + rest);
         let (first, second) = tokio::join!(first, second);
         [first.unwrap_err().reason(), second.unwrap_err().reason()]
     }
@@ -182,6 +278,90 @@ mod tests {
     async fn who_is_slow_gives_its_turn_to_who_waits() {
         let (limit, rest) = (PATIENCE * 5, PATIENCE * 5);
         assert_eq!(two_of_one_turn(limit, rest).await, ["tls_crowded", "tls_timeout"]);
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_others_have_been_slow_for_long_waits_for_none_of_them() {
+        let (handshakes, tls) = (Handshakes::new(2), Arc::new(Certificates::default()));
+        let ((first, _one), (second, _two), (third, three)) =
+            (stuck().await, stuck().await, stuck().await);
+        drop(three); // what it hears then tells that it had its turn
+        tokio::time::pause();
+        let end = Instant::now() + PATIENCE * 5;
+        let accept = |stream| handshakes.accept(stream, None, Arc::clone(&tls), end);
+        let (first, second) = (accept(first), accept(second));
+        let third = async {
+            tokio::time::sleep(PATIENCE * 3).await;
+            let came = Instant::now();
+            (accept(third).await, came.elapsed())
+        };
+
+        let (first, second, (third, waited)) = tokio::join!(first, second, third);
+
+        let reasons = [first, second, third].map(|ended| ended.unwrap_err().reason());
+        assert_eq!(reasons, ["tls_crowded", "tls_timeout", "tls_failed"]);
+        assert_eq!(waited, Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_client_with_many_handshakes_under_way_keeps_no_other_one_waiting() {
+        const MANY: usize = GREEDY + 1;
+        let (handshakes, tls) = (Handshakes::new(MANY), Arc::new(Certificates::default()));
+        let (mut near, mut far) = (Vec::new(), Vec::new());
+        for _ in 0..MANY {
+            let (one, other) = stuck().await;
+            near.push(one);
+            far.push(other);
+        }
+        let (gone, other) = stuck().await;
+        drop(other);
+        tokio::time::pause();
+        let (came, end) = (Instant::now(), Instant::now() + PATIENCE * 5);
+        let accept = |stream, address: [u8; 4]| {
+            handshakes.accept(stream, Some(address.into()), Arc::clone(&tls), end)
+        };
+        let greedy = join_all(near.into_iter().map(|stream| accept(stream, [192, 0, 2, 1])));
+        let calm = async {
+            yield_now().await; // the others are first
+            let refusal = accept(gone, [192, 0, 2, 2]).await.unwrap_err();
+            (refusal.reason(), came.elapsed())
+        };
+
+        let (_, calm) = tokio::join!(greedy, calm);
+
+        assert_eq!(calm, ("tls_failed", Duration::ZERO));
+    }
+
+    /// Others would wait for all of them: a hello takes some tenths of a millisecond.
+    #[tokio::test]
+    async fn between_two_hellos_the_runtime_looks_at_the_sockets() {
+        const CLIENTS: usize = 3 * COSTLY;
+        let handshakes = Rc::new(Handshakes::new(CLIENTS));
+        let (turns, answered) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
+        let tasks = LocalSet::new();
+        for _ in 0..CLIENTS {
+            let handshakes = Rc::clone(&handshakes);
+            let (turns, answered) = (Rc::clone(&turns), Rc::clone(&answered));
+            tasks.spawn_local(async move {
+                let hello = || {
+                    answered.borrow_mut().push(turns.get());
+                    Ok(std::future::ready(Ok(())))
+                };
+                handshakes.answer(0, hello).await.unwrap();
+            });
+        }
+        let looks = async {
+            while answered.borrow().len() < CLIENTS {
+                yield_now().await; // until then it looks at the sockets
+                turns.set(turns.get() + 1);
+            }
+        };
+
+        tasks.run_until(looks).await;
+
+        let answered = answered.borrow();
+        let at_once = answered.chunk_by(|one, next| one == next).map(<[usize]>::len);
+        assert!(at_once.max() <= Some(COSTLY), "{answered:?}");
     }
 
     #[tokio::test]

@@ -10,16 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use crate::base::loads::Loads;
 use crate::base::network::owner;
 
-use super::pleas::Pleas;
+use super::handover::{self, Moved};
+use super::pleas::{self, Plea};
+use super::post::Post;
 
 /// How many connections are open.
 #[derive(Debug)]
 pub struct Headcount {
     all: AtomicUsize,
     clients: Vec<Mutex<HashMap<u128, usize>>>,
-    pub(super) pleas: Pleas,
+    pub(super) pleas: Post<Plea>,
+    /// Of each worker.
+    pub(super) loads: Arc<Loads>,
+    pub(super) moves: Post<Moved>,
     born: Instant,
     /// When the log was last told that connections are refused: milliseconds since `born`, plus
     /// one; 0 = never.
@@ -71,10 +77,17 @@ impl Headcount {
         Arc::new(Self {
             all: AtomicUsize::new(0),
             clients: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
-            pleas: Pleas::new(workers),
+            pleas: pleas::ways(workers),
+            loads: Loads::new(workers),
+            moves: handover::ways(workers),
             born: Instant::now(),
             told: AtomicU64::new(0),
         })
+    }
+
+    /// How many each worker has.
+    pub fn loads(&self) -> &Arc<Loads> {
+        &self.loads
     }
 
     /// Counts a connection of a listener, whose own count is `here`, where there is room: at most

@@ -53,7 +53,7 @@ fn last(head: &Parts) -> Reply {
     if head.method == Method::TRACE {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("message/http"));
     }
-    Reply::Local(answer, size)
+    Reply::Local(answer.into(), size)
 }
 
 /// The request as it came here, without what is nobody else's business (RFC 9110 §9.3.8): of the

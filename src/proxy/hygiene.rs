@@ -190,13 +190,13 @@ pub(super) fn introduce(received: Version, sender: Sender<'_>) -> Fields {
         told.introduce(sender.host, &mut fields);
     } else {
         fields.push((X_FORWARDED_FOR, sender.peer.client.clone()));
-        fields.push((X_FORWARDED_PROTO, HeaderValue::from_static(sender.peer.scheme())));
+        fields.push((X_FORWARDED_PROTO, sender.peer.scheme_value()));
         if let Some(host) = sender.host {
             fields.push((X_FORWARDED_HOST, host));
         }
     }
     fields.push((X_REQUEST_ID, sender.request_id));
-    fields.push((header::VIA, HeaderValue::from_static(via(received))));
+    fields.push((header::VIA, via(received)));
     fields
 }
 
@@ -212,7 +212,7 @@ pub fn clean_answer<B>(answer: &mut Response<B>) -> Ended {
     if coded || lengthless {
         headers.remove(header::CONTENT_LENGTH);
     }
-    headers.append(header::VIA, HeaderValue::from_static(via(received)));
+    headers.append(header::VIA, via(received));
     ended
 }
 
@@ -308,11 +308,15 @@ pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// RFC 9110 §7.6.3.
-fn via(received: Version) -> &'static str {
+fn via(received: Version) -> HeaderValue {
+    // Constants, so that nobody looks at their bytes for each request.
+    const HTTP_10: HeaderValue = HeaderValue::from_static("1.0 tenantry");
+    const HTTP_11: HeaderValue = HeaderValue::from_static("1.1 tenantry");
+    const HTTP_2: HeaderValue = HeaderValue::from_static("2.0 tenantry");
     match received {
-        Version::HTTP_2 => "2.0 tenantry",
-        Version::HTTP_10 => "1.0 tenantry",
-        _ => "1.1 tenantry",
+        Version::HTTP_2 => HTTP_2,
+        Version::HTTP_10 => HTTP_10,
+        _ => HTTP_11,
     }
 }
 

@@ -1,15 +1,14 @@
 //! What comes with a request's head: its body, and the client's side of a connection that may
 //! switch protocols; of HTTP/1.1 or of HTTP/2.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::upgrade::OnUpgrade;
+use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::http1::{self, Switched};
+use super::http2::{self, Tunnel};
 
 /// The rest of a request.
 #[derive(Debug)]
@@ -23,7 +22,7 @@ pub(super) struct Incoming {
 enum Content {
     Empty,
     Http1(http1::Body),
-    Http2(hyper::body::Incoming),
+    Http2(http2::Body),
 }
 
 /// The client's side of a connection, or of a stream of HTTP/2, that is to switch protocols.
@@ -32,7 +31,7 @@ pub(super) enum Switch {
     /// Once the answer that says so was sent.
     Http1(oneshot::Receiver<Switched>),
     /// The same.
-    Http2(OnUpgrade),
+    Http2(oneshot::Receiver<Tunnel>),
 }
 
 impl Incoming {
@@ -41,9 +40,14 @@ impl Incoming {
         Self { content: body.map_or(Content::Empty, Content::Http1), switch }
     }
 
-    /// Of HTTP/2.
-    pub(super) fn http2(body: hyper::body::Incoming, switch: Option<OnUpgrade>) -> Self {
-        Self { content: Content::Http2(body), switch: switch.map(Switch::Http2) }
+    /// Of HTTP/2; `None` = no body.
+    pub(super) fn http2(body: Option<http2::Body>) -> Self {
+        Self { content: body.map_or(Content::Empty, Content::Http2), switch: None }
+    }
+
+    /// Of HTTP/2, where the stream is to switch protocols: it has no body before.
+    pub(super) fn switching(switch: oneshot::Receiver<Tunnel>) -> Self {
+        Self { content: Content::Empty, switch: Some(Switch::Http2(switch)) }
     }
 
     /// The next part of the body.
@@ -57,13 +61,7 @@ impl Incoming {
         match &mut self.content {
             Content::Empty => Poll::Ready(None),
             Content::Http1(body) => body.poll_frame(context).map_err(|fault| fault.to_string()),
-            Content::Http2(body) => match Pin::new(&mut *body).poll_frame(context) {
-                // A stream that was reset "without an error" ends as if it were whole.
-                Poll::Ready(None) if !body.is_end_stream() => {
-                    Poll::Ready(Some(Err("the client reset the stream".to_owned())))
-                }
-                polled => polled.map_err(|error| error.to_string()),
-            },
+            Content::Http2(body) => body.poll_frame(context),
         }
     }
 

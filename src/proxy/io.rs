@@ -1,6 +1,7 @@
-//! A client's stream below HTTP/2: notes that bytes came in, or that the client takes none, and
-//! leaves in good order. And how HTTP/2 is told from HTTP/1.
+//! A client's stream below HTTP/2: notes that bytes came in, or that the client takes none, is asked
+//! for no more than there is, and leaves in good order. And how HTTP/2 is told from HTTP/1.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -8,8 +9,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
@@ -18,11 +17,36 @@ use crate::base::small;
 use super::activity::Activity;
 use super::alarm::Alarm;
 
+/// What a connection has read.
+#[derive(Debug)]
+pub(super) struct Reads {
+    /// A read had to wait since the library's connection was last polled.
+    drained: Cell<bool>,
+    last: Cell<Instant>,
+}
+
+impl Reads {
+    pub(super) fn new() -> Self {
+        Self { drained: Cell::default(), last: Cell::new(Instant::now()) }
+    }
+
+    /// Called before the library's connection is polled: a read is tried then.
+    pub(super) fn resume(&self) {
+        self.drained.set(false);
+    }
+
+    /// When bytes came last.
+    pub(super) fn last(&self) -> Instant {
+        self.last.get()
+    }
+}
+
 /// A client's stream.
 #[derive(Debug)]
 pub(super) struct Io<S> {
-    stream: TokioIo<S>,
+    stream: S,
     activity: Rc<Activity>,
+    reads: Rc<Reads>,
     farewell: Option<Farewell>,
 }
 
@@ -35,8 +59,8 @@ struct Farewell {
 }
 
 impl<S> Io<S> {
-    pub(super) fn new(stream: S, activity: Rc<Activity>) -> Self {
-        Self { stream: TokioIo::new(stream), activity, farewell: None }
+    pub(super) fn new(stream: S, activity: Rc<Activity>, reads: Rc<Reads>) -> Self {
+        Self { stream, activity, reads, farewell: None }
     }
 
     /// Notes whether the client takes what is written.
@@ -59,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         let mut space = [0; LAST_READ];
         while farewell.left > 0 && farewell.alarm.poll(context).is_pending() {
             let mut space = ReadBuf::new(&mut space);
-            let stream = Pin::new(self.stream.inner_mut());
+            let stream = Pin::new(&mut self.stream);
             match ready!(stream.poll_read(context, &mut space)) {
                 Ok(()) if !space.filled().is_empty() => {
                     farewell.left = farewell.left.saturating_sub(space.filled().len());
@@ -103,22 +127,30 @@ pub(super) async fn sniff<S: AsyncRead + Unpin>(
     }
 }
 
-impl<S: AsyncRead + Unpin> Read for Io<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // The library asks again after each stream that it begins, and will be woken by the first time.
+        if this.reads.drained.get() {
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if polled.is_ready() {
-            this.activity.read();
+        match &polled {
+            Poll::Ready(_) => {
+                this.activity.read();
+                this.reads.last.set(this.activity.recent());
+            }
+            Poll::Pending => this.reads.drained.set(true),
         }
         polled
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

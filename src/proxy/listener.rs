@@ -1,5 +1,6 @@
 //! Path 1: may this connection come in? Each worker has a socket of its own for each listener; the
-//! kernel spreads the connections over them.
+//! kernel spreads the connections over them; where one worker has more than others, they are given on
+//! ([`handover`]).
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use crate::base::tasks::Stop;
 
 use super::connection::Serving;
 use super::door::{Door, Front};
+use super::handover::{self, Arrived};
 use super::headcount::{Full, Place, Share};
 use super::open::Arrival;
 use super::pleas;
@@ -78,9 +80,11 @@ async fn admit(worker: &Rc<Worker>, accepted: io::Result<Accepted>, door: &Arc<D
     }
     let full = match enter(worker, door, &front) {
         (Ok(place), vacated) => {
-            let arrival = Arrival::new(worker, address, door, &front, (place, share));
-            let serving = Serving::new(Rc::clone(worker), stream, arrival);
-            worker.tasks.borrow_mut().spawn(|_stop| serving);
+            let load = worker.headcount.loads.place(worker.number);
+            let arrived = Arrived { address, door: Arc::clone(door), front, place, share, load };
+            if let Err(error) = handover::settle(worker, stream, arrived) {
+                return refused(worker, number, &error).await;
+            }
             if vacated || made_room {
                 // The one that goes closes its file first.
                 tokio::task::yield_now().await;
@@ -94,7 +98,8 @@ async fn admit(worker: &Rc<Worker>, accepted: io::Result<Accepted>, door: &Arc<D
     tasks.borrow_mut().spawn(|_stop| async move {
         match pleas::plead(&worker, &door, &front, full).await {
             Ok(place) => {
-                let arrival = Arrival::new(&worker, address, &door, &front, (place, share));
+                let counted = (place, share, worker.headcount.loads.take(worker.number));
+                let arrival = Arrival::new(&worker, address, &door, &front, counted);
                 Serving::new(worker, stream, arrival).await;
             }
             Err(full) => turn_away(&worker, address, number, full.reason()),
@@ -157,7 +162,7 @@ fn hint(reason: &str) -> &'static str {
 
 /// The system gave no connection. Out of open files, an idle one makes room for the next; where
 /// there is none, clients wait in the kernel's queue.
-async fn refused(worker: &Rc<Worker>, number: usize, error: &io::Error) {
+pub(super) async fn refused(worker: &Rc<Worker>, number: usize, error: &io::Error) {
     worker.meter.connection_rejected("accept_failed");
     let out_of_files = socket::is_out_of_files(error);
     if worker.headcount.may_tell() {

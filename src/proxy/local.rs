@@ -35,7 +35,7 @@ pub(super) fn redirect(
     if let Ok(location) = HeaderValue::try_from(location) {
         answer.headers_mut().insert(LOCATION, location);
     }
-    Reply::Local(answer, 0)
+    Reply::Local(answer.into(), 0)
 }
 
 /// Answers with a fixed response.
@@ -48,7 +48,7 @@ pub(super) fn respond(respond: &Respond) -> Reply {
     let size = body.len();
     let mut answer = answer(respond.status, body);
     answer.headers_mut().insert(CONTENT_TYPE, respond.content_type.clone());
-    Reply::Local(answer, size)
+    Reply::Local(answer.into(), size)
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Response<AnswerBody> {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::base::loads::Load;
 use crate::base::memory::Held;
 use crate::config::spec::TrustedProxiesSpec;
 
@@ -33,7 +34,7 @@ impl Arrival {
         address: Option<SocketAddr>,
         door: &Door,
         front: &Arc<Front>,
-        counted: (Place, Option<Share>),
+        counted: (Place, Option<Share>, Load),
     ) -> Self {
         let open = Open::count(Rc::clone(worker), door.number, front, counted);
         // Of load balancers it is the connections of others.
@@ -55,6 +56,8 @@ pub(super) struct Open {
     pub(super) share: Option<Share>,
     front: Arc<Front>,
     _held: Held,
+    /// Counts it as this worker's.
+    _load: Load,
 }
 
 impl Open {
@@ -62,14 +65,14 @@ impl Open {
         worker: Rc<Worker>,
         listener: usize,
         front: &Arc<Front>,
-        (place, share): (Place, Option<Share>),
+        (place, share, load): (Place, Option<Share>, Load),
     ) -> Self {
         worker.open_connections.set(worker.open_connections.get() + 1);
         worker.meter.connection_opened(listener);
         let tls = front.spec.tls.as_ref().map_or(0, |_| budget::TLS);
         let held = worker.account.take(budget::CONNECTION + tls);
         let (seat, front) = (Seat::new(listener, place), Arc::clone(front));
-        Self { worker, seat, share, front, _held: held }
+        Self { worker, seat, share, front, _held: held, _load: load }
     }
 }
 

@@ -9,10 +9,11 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Response, Uri, Version};
+use http::{Method, Uri, Version};
 
 use crate::base::memory::{Held, Refused};
 use crate::config::spec::{Protocol, ProxyVersion};
+use crate::http1::room::AnswerHead;
 use crate::resilience::retry::is_idempotent;
 use crate::telemetry::trace::Trace;
 use crate::telemetry::trace::context::Formats;
@@ -68,7 +69,7 @@ struct Telling {
 }
 
 impl<'h> Outgoing<'h> {
-    /// Makes the request of the client's.
+    /// Makes the request of the client's, whose head has this size.
     ///
     /// # Errors
     /// When the body is larger than allowed, memory is used up, or the target does not fit the endpoint's protocol.
@@ -77,7 +78,7 @@ impl<'h> Outgoing<'h> {
         peer: &Peer,
         view: &View,
         choice: &Choice<'_>,
-        head: &'h mut Parts,
+        (head, size): (&'h mut Parts, u64),
         mut body: Incoming,
         visit: &Visit,
     ) -> Result<Self, ExchangeError> {
@@ -87,7 +88,7 @@ impl<'h> Outgoing<'h> {
             return Err(BodyFault::TooLarge { limit: max }.into());
         }
         let upgrade = body.switch.take();
-        let need = budget::exchange(head, &body.size_hint(), choice.pool.spec.protocol);
+        let need = budget::exchange((head, size), &body.size_hint(), choice.pool.spec.protocol);
         let held = worker.account.begin(Refused::Request, need);
         let held = Arc::new(held.ok_or(ExchangeError::Overloaded)?);
         let hears = head.version == Version::HTTP_11;
@@ -112,7 +113,10 @@ impl<'h> Outgoing<'h> {
         });
 
         check_trace(head, &upload)?;
-        let (host, told) = (asked_host(head), visit.told());
+        // RFC 9112 §3.2.2 prefers the target's.
+        let named = target_host(&head.uri);
+        let host = named.clone().or_else(|| head.headers.get(HOST).cloned());
+        let told = visit.told();
         let sender = Sender { peer, told, host, request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
         if !is_named {
@@ -124,7 +128,7 @@ impl<'h> Outgoing<'h> {
         choice.edit_request(&mut head.headers, &mut added);
         let told = visit.traced().map(|trace| Telling::of(trace, choice, added.len()));
 
-        let switching = address(head, choice, &wishes)?;
+        let switching = address(head, named, choice, &wishes)?;
         if extended && !switching {
             return Err(ExchangeError::Method(Method::CONNECT)); // the pool speaks HTTP/2
         }
@@ -147,7 +151,7 @@ impl<'h> Outgoing<'h> {
     }
 
     /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).
-    pub(super) fn interim(&self, mut answer: Response<()>) {
+    pub(super) fn interim(&self, mut answer: AnswerHead) {
         if let Some(client) = &self.client {
             hygiene::clean_answer(&mut answer);
             client.tell(&http1::interim(&answer));
@@ -175,18 +179,18 @@ fn check_trace(head: &Parts, upload: &Upload) -> Result<(), ExchangeError> {
     Ok(())
 }
 
-/// The host that the client asked for, as it wrote it: RFC 9112 §3.2.2 prefers the target's.
-fn asked_host(head: &Parts) -> Option<HeaderValue> {
-    target_host(&head.uri).or_else(|| head.headers.get(HOST).cloned())
-}
-
 fn target_host(target: &Uri) -> Option<HeaderValue> {
     target.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
 }
 
-/// Sets target, host and what else differs by the endpoint's protocol. Tells whether the request
-/// asks the endpoint to switch protocols.
-fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<bool, ExchangeError> {
+/// Sets target, host and what else differs by the endpoint's protocol. `named` is the host that the
+/// client's target names. Tells whether the request asks the endpoint to switch protocols.
+fn address(
+    head: &mut Parts,
+    named: Option<HeaderValue>,
+    choice: &Choice<'_>,
+    wishes: &Wishes,
+) -> Result<bool, ExchangeError> {
     let http1_down = head.version < Version::HTTP_2;
     // RFC 9110 §7.8: of HTTP/1.0 it is ignored.
     let may_switch = head.version != Version::HTTP_10;
@@ -195,7 +199,7 @@ fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<boo
     }
     let host = choice.route.and_then(|route| route.rewrite.host.clone());
     // Where neither says otherwise the client's own field stands.
-    let host = host.or_else(|| target_host(&head.uri));
+    let host = host.or(named);
     let asterisk = is_server_wide(head).then(|| PathAndQuery::from_static("*"));
     let target = choice.target.clone().or(asterisk);
     if wishes.trailers {
@@ -248,13 +252,16 @@ fn address(head: &mut Parts, choice: &Choice<'_>, wishes: &Wishes) -> Result<boo
 /// Says how a body is framed where the client did not need to: a head that says nothing has no body
 /// (RFC 9112 §6.3). An empty POST of HTTP/2 says nothing of its length, and servers of HTTP/1 may insist on it (RFC 9110 §8.6).
 fn frame(head: &mut Parts, upload: &Upload) {
-    if head.version != Version::HTTP_11 || head.headers.contains_key(CONTENT_LENGTH) {
+    let has_none = upload.is_empty();
+    let insists = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+    let says = head.version == Version::HTTP_11 && (!has_none || insists);
+    if !says || head.headers.contains_key(CONTENT_LENGTH) {
         return;
     }
-    if !upload.is_empty() {
-        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    } else if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+    if has_none {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    } else {
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -3,21 +3,13 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::door::{Door, Front};
 use super::headcount::{Full, Place};
+use super::post::Post;
 use super::worker::Worker;
-
-/// The way to every worker.
-#[derive(Debug)]
-pub(super) struct Pleas {
-    ways: Vec<mpsc::Sender<Plea>>,
-    /// Until its worker takes it.
-    ears: Vec<Mutex<Option<mpsc::Receiver<Plea>>>>,
-}
 
 /// Asks for an idle connection of this listener, or of any, to go. The answer tells whether one does.
 #[derive(Debug)]
@@ -26,21 +18,14 @@ pub(super) struct Plea {
     answer: oneshot::Sender<bool>,
 }
 
-impl Pleas {
-    pub(super) fn new(workers: usize) -> Self {
-        let (ways, ears) = std::iter::repeat_with(|| mpsc::channel(MOST))
-            .take(workers)
-            .map(|(way, ear)| (way, Mutex::new(Some(ear))))
-            .unzip();
-        Self { ways, ears }
-    }
+/// The way to every worker.
+pub(super) fn ways(workers: usize) -> Post<Plea> {
+    Post::new(workers, MOST)
 }
 
 /// Hears what other workers ask of this one, for as long as it runs.
 pub(super) async fn hear(worker: Rc<Worker>) {
-    let ear = worker.headcount.pleas.ears.get(worker.number);
-    let ear = ear.and_then(|ear| ear.lock().unwrap_or_else(PoisonError::into_inner).take());
-    let Some(mut ear) = ear else { return };
+    let Some(mut ear) = worker.headcount.pleas.take(worker.number) else { return };
     while let Some(plea) = ear.recv().await {
         let heard = worker.vacate(plea.listener);
         if plea.answer.send(heard).is_err() {
@@ -61,7 +46,7 @@ pub(super) async fn plead(
 ) -> Result<Place, Full> {
     let Some(_pleading) = Pleading::begin(&worker.pleading) else { return Err(full) };
     let mut last = full;
-    let ways = &worker.headcount.pleas.ways;
+    let ways = worker.headcount.pleas.ways();
     for step in 1..ways.len() {
         let way = &ways[(worker.number + step) % ways.len()];
         let (answer, answered) = oneshot::channel();

@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
+use http::Version;
 use http::header::{HeaderValue, UPGRADE};
-use http::{Response, Version};
 
+use crate::http1::room::AnswerHead;
 use crate::routing::route::Route;
 
-use super::answer::{AnswerBody, Lease};
+use super::answer::{Answer, AnswerBody, Lease};
 use super::connection::{Busy, Peer};
 use super::error::{AttemptError, ExchangeError};
 use super::extended;
@@ -21,11 +22,11 @@ use super::worker::Worker;
 /// What an exchange comes to.
 pub(super) enum Reply {
     /// An endpoint's answer, and what must live until its body has ended.
-    Forwarded(Response<()>, Box<Lease>),
+    Forwarded(AnswerHead, Box<Lease>),
     /// An answer that the route itself gives, and the size of its body.
-    Local(Response<AnswerBody>, usize),
+    Local(Answer, usize),
     /// The endpoint switches protocols.
-    Tunnel(Switch, Response<()>, Box<Lease>, Within),
+    Tunnel(Switch, AnswerHead, Box<Lease>, Within),
 }
 
 /// What a tunnel takes of the client's connection.
@@ -44,7 +45,7 @@ impl Reply {
     /// When the client has not asked for it, or for another protocol (RFC 9110 §7.8).
     pub(super) fn tunnel(
         outgoing: Outgoing<'_>,
-        mut answer: Response<()>,
+        mut answer: AnswerHead,
         lease: Box<Lease>,
         protocol: Option<HeaderValue>,
     ) -> Result<Self, ExchangeError> {
@@ -76,33 +77,36 @@ impl Reply {
     /// An answer that the route gives, with its fields as the route says.
     pub(super) fn edited(mut self, route: &Route) -> Self {
         if let Self::Local(answer, _) = &mut self {
-            route.response_headers.apply(answer.headers_mut());
+            route.response_headers.apply(answer.head.headers_mut());
+        }
+        self
+    }
+
+    /// An answer that the route gives to a request that would switch protocols.
+    pub(super) fn declined(mut self) -> Self {
+        if let Self::Local(answer, _) = &mut self {
+            extended::decline(&mut answer.head);
         }
         self
     }
 
     /// The answer to the client. The exchange's record ends with its body.
-    pub(super) fn answer(
-        self,
-        worker: &Rc<Worker>,
-        peer: &Rc<Peer>,
-        mut visit: Visit,
-    ) -> Response<AnswerBody> {
+    pub(super) fn answer(self, worker: &Rc<Worker>, peer: &Rc<Peer>, mut visit: Visit) -> Answer {
         match self {
-            Self::Forwarded(mut answer, lease) => {
-                identify(&mut answer, &mut visit);
-                answer.map(|()| AnswerBody::stream(lease, Rc::clone(worker), visit))
+            Self::Forwarded(mut head, lease) => {
+                identify(&mut head, &mut visit);
+                Answer { head, body: AnswerBody::stream(lease, Rc::clone(worker), visit) }
             }
             Self::Local(mut answer, size) => {
-                answer.headers_mut().insert(X_REQUEST_ID, visit.request_id());
-                visit.finish(answer.status(), size);
+                answer.head.headers_mut().insert(X_REQUEST_ID, visit.request_id());
+                visit.finish(answer.head.status(), size);
                 answer
             }
-            Self::Tunnel(client, mut answer, lease, within) => {
-                identify(&mut answer, &mut visit);
+            Self::Tunnel(client, mut head, lease, within) => {
+                identify(&mut head, &mut visit);
                 let busy = (within == Within::Stream).then(|| Busy::go_on(peer));
                 upgrade::join(worker, (client, Rc::clone(peer), busy), *lease, visit);
-                answer.map(|()| AnswerBody::empty())
+                Answer { head, body: AnswerBody::empty() }
             }
         }
     }
@@ -116,7 +120,7 @@ fn lists(asked: &HeaderValue, protocol: &HeaderValue) -> bool {
 }
 
 /// Names the exchange in the answer and the answer in the record.
-fn identify(answer: &mut Response<()>, visit: &mut Visit) {
+fn identify(answer: &mut AnswerHead, visit: &mut Visit) {
     visit.note(|record| record.status = answer.status().as_u16());
     // The endpoint's version ends at this hop; the client is told its own.
     *answer.version_mut() = Version::HTTP_11;

@@ -2,8 +2,6 @@
 //! browsers, or trailers for a call of gRPC, with `Proxy-Status` (RFC 9209) and the request's id.
 //! What the client hears is not what the log says: endpoints are not named to clients.
 
-use std::sync::Arc;
-
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -15,32 +13,35 @@ use http_body::Body;
 use crate::config::answers::{PageFor, PageSpec};
 use crate::routing::naming::NamingError;
 use crate::routing::table::Table;
+use crate::routing::tenant::Tenant;
 use crate::upstream::ConnectError;
 
 use super::answer::AnswerBody;
+use super::choice::Parties;
 use super::error::{AttemptError, ExchangeError};
 use super::hygiene::X_REQUEST_ID;
 use super::page::{self, Told};
 use super::problem::{self, Problem};
 use super::request_body::BodyFault;
 use super::visit::Visit;
-use super::{accept, grpc};
+use super::{accept, extended, grpc};
 
 /// What the client of this request hears of an error; ends the exchange's record.
 pub(super) fn answer(
     error: &ExchangeError,
     asked: &Parts,
     table: &Table,
+    parties: &Parties<'_>,
     mut visit: Visit,
 ) -> Response<AnswerBody> {
     let problem = classify(error);
-    visit.failed(asked);
+    visit.failed(asked, parties);
     let id = visit.request_id();
-    let (mut tenant, mut is_call) = (None, false);
+    let (tenant, mut is_call) = (parties.tenant.map(Tenant::id), false);
     visit.note(|record| {
         record.problem = Some(problem.name);
-        tenant = record.tenant.as_ref().map(|tenant| Arc::clone(&tenant.name));
-        is_call = grpc::is_call(record.version, &asked.headers);
+        // Any 2xx to a `CONNECT` would open a stream.
+        is_call = grpc::is_call(record.version, &asked.headers) && !extended::was(asked);
     });
     let detail = detail(error);
     let mut answer = if is_call {
@@ -49,9 +50,9 @@ pub(super) fn answer(
         let told = Told { problem, detail: &detail, request_id: id.to_str().unwrap_or_default() };
         let occasion =
             matches!(error, ExchangeError::Maintenance { .. }).then_some(PageFor::Maintenance);
-        let own = table.error_page(tenant.as_deref(), problem.status, occasion);
+        let own = table.error_page(parties.tenant, problem.status, occasion);
         let own = own.map(AsRef::as_ref);
-        document(&told, tenant.as_deref(), own, &asked.headers)
+        document(&told, tenant, own, &asked.headers)
     };
     let size = answer.body().size_hint().exact().unwrap_or_default();
     let size = if asked.method == Method::HEAD { 0 } else { size };

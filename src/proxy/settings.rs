@@ -1,30 +1,22 @@
-//! What hyper is told of clients of HTTP/2: sizes, windows and bounds.
+//! What the library is told of clients of HTTP/2: sizes, windows and bounds.
 
-use hyper::server::conn::http2;
-use hyper_util::rt::TokioTimer;
+use h2::server::Builder;
 
 use crate::config::spec::DownstreamSpec;
-use crate::upstream::LocalExecutor;
 
 /// HTTP/2 as clients are spoken to.
-pub(super) fn http2(
-    executor: LocalExecutor,
-    limits: &DownstreamSpec,
-) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(executor);
+pub(super) fn http2(limits: &DownstreamSpec) -> Builder {
+    let mut builder = Builder::new();
     builder
-        .timer(TokioTimer::new())
         .enable_connect_protocol()
         .max_concurrent_streams(limits.max_streams)
         .max_pending_accept_reset_streams(RESET_UNSEEN)
-        .max_local_error_reset_streams(LOCAL_RESETS + limits.max_streams as usize)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS + limits.max_streams as usize))
         // Twice our own limit: what is between them is answered with a problem document.
         .max_header_list_size(u32::try_from(head_size(limits) * 2).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(limits.idle_timeout / 2)
-        .keep_alive_timeout(limits.header_timeout);
+        .max_send_buffer_size(SEND_BUFFER);
     builder
 }
 

@@ -43,6 +43,11 @@ impl<T> Slots<T> {
         self.taken.get(number).map(Option::as_ref)
     }
 
+    /// The value of this number, where it has not left.
+    pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
+        self.taken.get_mut(number)?.as_mut()
+    }
+
     /// All values.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.taken.iter().flatten()

@@ -17,7 +17,7 @@ pub(super) fn answer(unread: &Unread, date: &Date) -> (&'static str, Bytes) {
         Unread::Overloaded => &OVERLOADED,
     };
     let id = new_request_id();
-    let id = id.to_str().unwrap_or_default();
+    let id = std::str::from_utf8(&id).unwrap_or_default();
     let body = problem::document(problem, unread.to_string(), id, None);
     let later = if problem.status.is_server_error() { "retry-after: 1\r\n" } else { "" };
     let head = format!(

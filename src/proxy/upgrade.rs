@@ -2,15 +2,15 @@
 //! ends or both fall silent.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::HeaderMap;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::{Instant, sleep_until};
 
@@ -22,6 +22,7 @@ use crate::upstream::Switched;
 use super::answer::Lease;
 use super::budget;
 use super::connection::{Busy, Peer};
+use super::courtesy::Manners;
 use super::incoming::Switch;
 use super::visit::Visit;
 use super::worker::Worker;
@@ -58,8 +59,8 @@ pub(super) fn join(
                 Err(_) => tracing::debug!("the client left before its connection switched"),
             },
             Switch::Http2(client) => match client.await {
-                Ok(client) => tunnel.run(TokioIo::new(client), endpoint).await,
-                Err(error) => tracing::debug!(%error, "a stream did not switch protocols"),
+                Ok(client) => tunnel.run(client, endpoint).await,
+                Err(_) => tracing::debug!("a stream did not switch protocols"),
             },
         }
     });
@@ -103,13 +104,18 @@ impl Tunnel {
     {
         let limit = self.worker.gateway.downstream.tunnel_timeout;
         let mut copy = std::pin::pin!(copy_bidirectional(client, endpoint));
+        let (courtesy, mut manners) = (&self.worker.courtesy, Manners::default());
+        manners.begin(Instant::now());
         loop {
             let silent = heard.get() + limit;
             if Instant::now() >= silent {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             tokio::select! {
-                ended = copy.as_mut() => return ended.map(|_| ()),
+                ended = poll_fn(|context| {
+                    ready!(courtesy.poll(&mut manners, self.worker.clock.recent(), context));
+                    copy.as_mut().poll(context)
+                }) => return ended.map(|_| ()),
                 () = sleep_until(silent) => {}
             }
         }

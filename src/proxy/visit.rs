@@ -11,12 +11,14 @@ use http::uri::PathAndQuery;
 use http::{StatusCode, Version};
 use tokio::time::Instant;
 
+use crate::model::ids::Label;
 use crate::routing::host;
 use crate::routing::table::Table;
-use crate::routing::tenant::Shares;
-use crate::telemetry::record::{Ending, Line, Record};
+use crate::routing::tenant::{Shares, Tenant};
+use crate::telemetry::record::{Ending, Line, Record, Tag};
 use crate::telemetry::trace::{Attempt, Trace};
 
+use super::choice::Parties;
 use super::connection::Peer;
 use super::debug::{self, Trail};
 use super::forwarded::{self, Told};
@@ -41,29 +43,33 @@ impl Visit {
         worker.meter.exchange_started();
         let told = forwarded::told(worker, peer, head);
         let scheme = told.as_ref().map_or(peer.scheme(), |told| told.scheme);
-        let record = Box::new(Record {
-            started: worker.clock.recent(), // the head has just been read
-            duration: Duration::ZERO,
-            request_id: request_id(head),
-            client: told.as_ref().map_or(peer.address, |told| told.client),
-            method: head.method.clone(),
-            version: head.version,
-            line: None,
-            logged: false,
-            trace: worker.tracer.begin(&head.headers, scheme),
-            asked: None,
-            tenant: None,
-            route: None,
-            pool: None,
-            endpoint: None,
-            attempts: 0,
-            status: CLIENT_LEFT,
-            problem: None,
-            first_byte: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            ending: Ending::Cut,
-        });
+        // The room first: what is made elsewhere and moved there would be copied.
+        let record = Box::write(
+            Box::new_uninit(),
+            Record {
+                started: worker.clock.recent(), // the head has just been read
+                duration: Duration::ZERO,
+                request_id: request_id(worker, head),
+                client: told.as_ref().map_or(peer.address, |told| told.client),
+                method: head.method.clone(),
+                version: head.version,
+                line: None,
+                logged: false,
+                trace: worker.tracer.begin(&head.headers, scheme),
+                asked: None,
+                tenant: None,
+                route: None,
+                pool: None,
+                endpoint: None,
+                attempts: 0,
+                status: CLIENT_LEFT,
+                problem: None,
+                first_byte: None,
+                bytes_in: 0,
+                bytes_out: 0,
+                ending: Ending::Cut,
+            },
+        );
         Self { worker: Rc::clone(worker), record: Some(record), told, trail: None }
     }
 
@@ -108,6 +114,21 @@ impl Visit {
         self.trace(own, head);
     }
 
+    /// It is for this tenant: draws, by its shares, what the exchange leaves.
+    pub(super) fn is_for(&mut self, tenant: &Tenant, head: &Parts) {
+        self.worker.meter.hear_of_tenant(tenant.slot(), || tenant.label());
+        self.note(|record| record.tenant = Some(Tag::of(tenant.slot())));
+        self.sample(tenant.shares(), head);
+        self.note_for_log(|record| record.tenant = Some(Tag::named(&tenant.label())));
+    }
+
+    /// It goes to this pool.
+    pub(super) fn goes_to(&mut self, pool: &Label) {
+        self.worker.meter.hear_of_pool(pool);
+        self.note(|record| record.pool = Some(Tag::of(pool.slot)));
+        self.note_for_log(|record| record.pool = Some(Tag::named(pool)));
+    }
+
     fn trace(&mut self, own: Shares, head: &Parts) {
         if let Some(record) = &mut self.record
             && let Some(trace) = &mut record.trace
@@ -119,13 +140,17 @@ impl Visit {
 
     /// The exchange has failed, with the gateway's own answer or an endpoint's: it leaves a line
     /// where failures do.
-    pub(super) fn failed(&mut self, head: &Parts) {
+    pub(super) fn failed(&mut self, head: &Parts, parties: &Parties<'_>) {
         if self.worker.access_log.wants_errors() {
             self.log(head);
         } else if self.record.as_ref().is_some_and(|record| record.tenant.is_none()) {
             self.sample(Shares::default(), head); // nothing was drawn yet: it failed before
         }
         self.trace(Shares::default(), head);
+        self.note_for_log(|record| {
+            record.tenant = parties.tenant.map(|tenant| Tag::named(&tenant.label()));
+            record.pool = parties.pool.map(Tag::named);
+        });
     }
 
     /// The head is about to be changed: keeps what a line of a failure would tell of it.
@@ -240,9 +265,12 @@ impl Drop for Visit {
 }
 
 /// The client's own id where it is short and plain, else a new one.
-fn request_id(head: &Parts) -> HeaderValue {
+fn request_id(worker: &Worker, head: &Parts) -> HeaderValue {
     let own = head.headers.get(X_REQUEST_ID).filter(|id| is_plain(id.as_bytes()));
-    let mut id = own.cloned().unwrap_or_else(new_request_id);
+    let mut id = own.cloned().unwrap_or_else(|| {
+        let new = worker.room.keep(&new_request_id());
+        HeaderValue::from_maybe_shared(new).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    });
     // No other answer has it: in HTTP/2's table of fields it would only drive out what they share
     // (RFC 7541 §6.2.3 keeps it from there).
     id.set_sensitive(true);
@@ -250,12 +278,21 @@ fn request_id(head: &Parts) -> HeaderValue {
 }
 
 /// 32 random hex digits.
-pub(super) fn new_request_id() -> HeaderValue {
-    let mut text = [0u8; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(fastrand::u128(..).to_ne_bytes()) {
-        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+pub(super) fn new_request_id() -> [u8; 32] {
+    let (random, mut id) = (fastrand::u128(..), [0; 32]);
+    // Which digit stands where does not matter.
+    let (low, high) = id.split_at_mut(16);
+    low.copy_from_slice(&hex_digits(random).to_ne_bytes());
+    high.copy_from_slice(&hex_digits(random >> 4).to_ne_bytes());
+    id
+}
+
+/// For each byte the digit of its lower half, all at once.
+fn hex_digits(bytes: u128) -> u128 {
+    const ONES: u128 = u128::from_ne_bytes([1; 16]);
+    let halves = bytes & (ONES * 0xf);
+    let letters = ((halves + ONES * 6) >> 4) & ONES; // 1 for those from 10 on
+    halves + ONES * u128::from(b'0') + letters * u128::from(b'a' - b'0' - 10)
 }
 
 fn is_plain(id: &[u8]) -> bool {
@@ -307,7 +344,26 @@ fn cut(value: &[u8], most: usize) -> String {
 const MOST_OF_TARGET: usize = 4 << 10;
 /// 1 KiB.
 const MOST_OF_FIELD: usize = 1 << 10;
-const HEX: &[u8; 16] = b"0123456789abcdef";
 /// No status: the client left before an answer. The metrics' class is `none`, the log's status
 /// `null`.
 const CLIENT_LEFT: u16 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_id_is_of_hex_digits_of_which_each_comes_at_each_place() {
+        let mut seen = [[false; 256]; 32];
+        for _ in 0..2_000 {
+            for (place, digit) in seen.iter_mut().zip(new_request_id()) {
+                place[usize::from(digit)] = true;
+            }
+        }
+
+        let digits: Vec<u8> = (0..=u8::MAX).filter(|byte| seen[0][usize::from(*byte)]).collect();
+
+        assert_eq!(digits, b"0123456789abcdef");
+        assert!(seen.iter().all(|place| *place == seen[0]));
+    }
+}

@@ -31,8 +31,10 @@ use crate::upstream::{Client, HeadLimits};
 
 use super::answer::Download;
 use super::clock::{Clock, Date};
+use super::courtesy::{self, Courtesy};
 use super::door::{Door, Front, Order};
 use super::downloads::Downloads;
+use super::handover;
 use super::handshakes::Handshakes;
 use super::headcount::{Full, Headcount, Place};
 use super::hygiene::OwnedNames;
@@ -98,7 +100,7 @@ pub(super) struct Worker {
     pub(super) waits: Waits,
     /// Answers under way.
     pub(super) downloads: Downloads<Download>,
-    /// Connections, HTTP/2 streams and tunnels.
+    /// Connections and tunnels.
     pub(super) tasks: Rc<RefCell<LocalTasks>>,
     /// Its number, from 0.
     pub(super) number: usize,
@@ -114,6 +116,10 @@ pub(super) struct Worker {
     pub(super) account: Arc<Account>,
     /// This worker's share of the handshakes that may be under way at once.
     pub(super) handshakes: Handshakes,
+    /// Who goes on where many exchanges take long.
+    pub(super) courtesy: Courtesy,
+    /// Lets what is under way pass connections that begin.
+    pub(super) newcomers: Courtesy,
     pub(super) open_connections: Cell<usize>,
     phase: Cell<Phase>,
     /// Listeners that are gone.
@@ -154,6 +160,19 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
             }
         }
     });
+    let courtesies: [fn(&Worker) -> &Courtesy; 2] =
+        [|worker| &worker.courtesy, |worker| &worker.newcomers];
+    for courtesy in courtesies {
+        let ushering = courtesy::usher(Rc::clone(&worker), courtesy);
+        chores.spawn(|mut stop| async move {
+            tokio::select! {
+                () = stop.requested() => {}
+                () = ushering => {}
+            }
+        });
+    }
+    let mut given = LocalTasks::new("handover");
+    given.spawn(|stop| handover::take(Rc::clone(&worker), stop));
     let mut listeners = Listeners::default();
     // An error says that the process has dropped the sender: the same as draining.
     while *phase.borrow_and_update() < Phase::Draining {
@@ -166,6 +185,7 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
     // A listener that is opened now would be one that nobody accepts from.
     drop(orders);
     listeners.end().await;
+    given.stop(ACCEPT_LIMIT).await;
     worker.enter(Phase::Draining);
     let cut = worker.drain().await;
     chores.stop(Duration::from_secs(1)).await;
@@ -269,6 +289,8 @@ impl Worker {
             headcount: setup.headcount,
             seats: Seats::default(),
             account,
+            courtesy: Courtesy::among_long(),
+            newcomers: Courtesy::among_newcomers(),
             handshakes: Handshakes::new(setup.gateway.downstream.max_handshakes.div_ceil(workers)),
             open_connections: Cell::new(0),
             phase: Cell::new(Phase::Serving),
@@ -384,7 +406,7 @@ impl Worker {
         loop {
             let running = self.tasks.borrow_mut().running();
             if running == 0 || Instant::now() >= end {
-                // Streams of HTTP/2 are tasks, too; who reads the number counts clients.
+                // Tunnels are tasks, too; who reads the number counts clients.
                 let left = self.open_connections.get();
                 let tasks = self.tasks.replace(LocalTasks::new("connection"));
                 tasks.stop(Duration::ZERO).await;

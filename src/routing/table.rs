@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
+use crate::telemetry::tenants::Slots;
 
 use super::set::RouteSet;
 use super::tenant::Tenant;
@@ -25,6 +26,8 @@ pub struct Table {
     pub(super) error_pages: Arc<ErrorPagesSpec>,
     /// Only ids from the config get in, so that a client cannot choose keys that collide.
     pub(super) tenants: Tenants,
+    /// Their numbers.
+    pub(super) slots: Slots,
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
     /// The number of the next new tenant.
     pub(super) next_slot: u32,
@@ -73,16 +76,20 @@ impl Table {
 
     /// The page in place of the gateway's own answer of this status to a request of this tenant:
     /// the tenant's, or the one for all.
-    pub fn error_page(
-        &self,
-        tenant: Option<&str>,
+    pub fn error_page<'t>(
+        &'t self,
+        tenant: Option<&'t Tenant>,
         status: StatusCode,
         occasion: Option<PageFor>,
-    ) -> Option<&Arc<PageSpec>> {
-        let tenant = tenant.and_then(|id| self.tenant(id));
-        let own = tenant.and_then(|tenant| tenant.error_pages());
+    ) -> Option<&'t Arc<PageSpec>> {
+        let own = tenant.and_then(Tenant::error_pages);
         own.and_then(|own| own.find(status, occasion))
             .or_else(|| self.error_pages.find(status, occasion))
+    }
+
+    /// The numbers of the tenants.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// All tenants, in no order.

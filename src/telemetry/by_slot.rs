@@ -26,12 +26,17 @@ impl Places {
         (place < NOWHERE - 1).then_some(place as usize)
     }
 
-    /// Sets the place of this label.
-    pub(super) fn set(&mut self, label: Option<&Label>, place: usize) {
-        let place = u32::try_from(place + 1).unwrap_or(NOWHERE);
-        match self.places.get_mut(index(label) as usize) {
-            Some(known) if *known != 0 => *known = place,
-            _ => self.meet(label, place),
+    /// Sets the place of this number.
+    pub(super) fn set(&mut self, index: u32, place: usize) {
+        *self.entry(index) = u32::try_from(place + 1).unwrap_or(NOWHERE);
+    }
+
+    /// Hears of a label that may be new.
+    pub(super) fn hear(&mut self, slot: u32, label: impl FnOnce() -> Label) {
+        let index = index(Some(slot));
+        if self.places.get(index as usize).is_none_or(|place| *place == 0) {
+            *self.entry(index) = NOWHERE;
+            self.fresh.push(label());
         }
     }
 
@@ -52,22 +57,32 @@ impl Places {
         Self { fresh: std::mem::take(&mut self.fresh), ..Self::default() }
     }
 
-    #[cold]
-    fn meet(&mut self, label: Option<&Label>, place: u32) {
-        let index = index(label) as usize;
+    fn entry(&mut self, index: u32) -> &mut u32 {
+        let index = index as usize;
         if index >= self.places.len() {
             self.places.resize(index + 1, 0);
         }
-        self.places[index] = place;
-        self.fresh.extend(label.cloned());
+        &mut self.places[index]
     }
 }
 
 impl<T: Default> BySlot<T> {
-    /// The value of `label`, or of no label.
-    pub(super) fn at(&mut self, label: Option<&Label>) -> &mut T {
-        let place = self.places.get(index(label)).unwrap_or_else(|| self.touch(label));
+    /// The value of `label`.
+    pub(super) fn at(&mut self, label: &Label) -> &mut T {
+        self.hear(label);
+        self.of(Some(label.slot))
+    }
+
+    /// The value of a label that was heard of, or of no label.
+    pub(super) fn of(&mut self, slot: Option<u32>) -> &mut T {
+        let index = index(slot);
+        let place = self.places.get(index).unwrap_or_else(|| self.touch(index));
         &mut self.touched[place].1
+    }
+
+    /// Hears of a label that may be new.
+    pub(super) fn hear(&mut self, label: &Label) {
+        self.places.hear(label.slot, || label.clone());
     }
 
     /// The values that were touched, by [`index`].
@@ -95,9 +110,9 @@ impl<T: Default> BySlot<T> {
     }
 
     #[cold]
-    fn touch(&mut self, label: Option<&Label>) -> usize {
-        self.touched.push((index(label), T::default()));
-        self.places.set(label, self.touched.len() - 1);
+    fn touch(&mut self, index: u32) -> usize {
+        self.touched.push((index, T::default()));
+        self.places.set(index, self.touched.len() - 1);
         self.touched.len() - 1
     }
 }
@@ -106,8 +121,8 @@ impl<T: Default> BySlot<T> {
 const NOWHERE: u32 = u32::MAX;
 
 /// The number of a label + 1; 0 stands for none.
-pub(super) fn index(label: Option<&Label>) -> u32 {
-    label.map_or(0, |label| label.slot.saturating_add(1))
+pub(super) fn index(slot: Option<u32>) -> u32 {
+    slot.map_or(0, |slot| slot.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -127,13 +142,14 @@ mod tests {
     #[test]
     fn a_name_is_told_once_and_what_was_touched_each_time() {
         let mut values = BySlot::<u64>::default();
-        *values.at(Some(&label(70))) += 1;
-        *values.at(None) += 2;
-        *values.at(Some(&label(70))) += 4;
+        *values.at(&label(70)) += 1;
+        *values.of(None) += 2;
+        *values.of(Some(70)) += 4;
         assert_eq!(taken(&mut values), (vec![(71, 5), (0, 2)], vec![70]));
 
-        *values.at(Some(&label(3))) += 8;
-        *values.at(Some(&label(70))) += 16;
+        values.hear(&label(3));
+        *values.of(Some(3)) += 8;
+        *values.at(&label(70)) += 16;
         assert_eq!(taken(&mut values), (vec![(4, 8), (71, 16)], vec![3]));
 
         assert!(values.is_empty());

@@ -202,12 +202,12 @@ impl Delta {
         }
     }
 
-    /// Counts a request of this tenant to this pool.
-    pub(super) fn request(&mut self, tenant: Option<&Label>, pool: Option<&Label>, one: &One) {
+    /// Counts a request of this tenant to this pool, both of which were heard of.
+    pub(super) fn request(&mut self, tenant: Option<u32>, pool: Option<u32>, one: &One) {
         self.tenants.at(tenant, pool).count(one);
         self.requests.count(one);
         if pool.is_some() {
-            self.pools.at(pool).classes[one.class] += 1;
+            self.pools.of(pool).classes[one.class] += 1;
         }
     }
 

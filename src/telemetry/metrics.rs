@@ -57,6 +57,8 @@ pub static FAMILIES: &[&Family] = &[
     &DOWNSTREAM_RETIRED,
     &FORWARDED_FAULTS,
     &DEBUG_REQUESTS,
+    &WORKER_CONNECTIONS,
+    &DOWNSTREAM_MOVED,
     &BUFFERS_BYTES,
     &BUFFERS_LIMIT,
     &BUFFERS_REFUSED,
@@ -297,6 +299,22 @@ pub static DOWNSTREAM_RETIRED: Family = Family {
     help: "Connections of clients that had served their time and were ended in good order, by reason",
     kind: Kind::Counter,
     labels: &["reason"],
+};
+
+/// `tenantry_worker_connections`
+pub static WORKER_CONNECTIONS: Family = Family {
+    name: "tenantry_worker_connections",
+    help: "Open connections of clients, by the number of the worker that serves them",
+    kind: Kind::Gauge,
+    labels: &["worker"],
+};
+
+/// `tenantry_downstream_moved_connections_total`
+pub static DOWNSTREAM_MOVED: Family = Family {
+    name: "tenantry_downstream_moved_connections_total",
+    help: "Connections of clients that are served by another worker than the one that they came to",
+    kind: Kind::Counter,
+    labels: &[],
 };
 
 /// `tenantry_buffers_bytes`

@@ -12,6 +12,16 @@ use crate::model::ids::Label;
 
 use super::trace::Trace;
 
+/// A tenant or a pool. Metrics count by its number; its name is shared by all workers, and counting
+/// one more holder of it would write to a line of the caches that all of them read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Its number, as in its [`Label`].
+    pub slot: u32,
+    /// Its name; only where the exchange leaves a line in the access log, or spans.
+    pub name: Option<Arc<str>>,
+}
+
 /// How an exchange ended for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -49,11 +59,11 @@ pub struct Record {
     /// failure would still leave a line.
     pub asked: Option<(PathAndQuery, Option<HeaderValue>)>,
     /// The tenant, once it is known.
-    pub tenant: Option<Label>,
+    pub tenant: Option<Tag>,
     /// The route's name, once one matched; only where there is a `line`.
     pub route: Option<Arc<str>>,
     /// The pool, once one was chosen.
-    pub pool: Option<Label>,
+    pub pool: Option<Tag>,
     /// The endpoint of the last attempt; only where there is a `line`.
     pub endpoint: Option<Arc<str>>,
     /// Attempts made.
@@ -62,8 +72,8 @@ pub struct Record {
     pub status: u16,
     /// Name of the problem type, where the gateway itself answered with one.
     pub problem: Option<&'static str>,
-    /// From the start to the head of the endpoint's answer.
-    pub first_byte: Option<Duration>,
+    /// When the head of the endpoint's answer was there.
+    pub first_byte: Option<Instant>,
     /// Bytes of the request's body that were read.
     pub bytes_in: u64,
     /// Bytes of the answer's body that were sent.
@@ -85,11 +95,28 @@ pub struct Line {
     pub headers: Box<[Option<String>]>,
 }
 
+impl Tag {
+    /// Its number alone.
+    pub fn of(slot: u32) -> Self {
+        Self { slot, name: None }
+    }
+
+    /// With its name.
+    pub fn named(label: &Label) -> Self {
+        Self { slot: label.slot, name: Some(Arc::clone(&label.name)) }
+    }
+}
+
 impl Record {
     /// When it began, by the wall clock.
     pub(super) fn began(&self) -> SystemTime {
         let began = SystemTime::now().checked_sub(self.started.elapsed());
         began.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// From the start to the head of the endpoint's answer.
+    pub(super) fn to_first_byte(&self) -> Option<Duration> {
+        self.first_byte.map(|first_byte| first_byte.saturating_duration_since(self.started))
     }
 }
 

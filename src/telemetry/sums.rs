@@ -29,7 +29,7 @@ impl<T: Default> Sums<T> {
     /// Hears of names and their numbers.
     pub(super) fn learn(&mut self, labels: &[Label]) {
         for label in labels {
-            self.find(index(Some(label)), &label.name);
+            self.find(index(Some(label.slot)), &label.name);
         }
     }
 

@@ -260,13 +260,13 @@ impl PoolName {
 
 impl Slots {
     /// Whether this one is among them.
-    pub(super) fn contains(&self, slot: u32) -> bool {
+    pub fn contains(&self, slot: u32) -> bool {
         let word = self.0.get(slot as usize / 64).copied().unwrap_or_default();
         word >> (slot % 64) & 1 == 1
     }
 
     /// Takes one in; whether it was not there.
-    pub(super) fn insert(&mut self, slot: u32) -> bool {
+    pub fn insert(&mut self, slot: u32) -> bool {
         let word = slot as usize / 64;
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
@@ -274,6 +274,16 @@ impl Slots {
         let before = self.0[word];
         self.0[word] |= 1 << (slot % 64);
         self.0[word] != before
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, slot: u32) {
+        if let Some(word) = self.0.get_mut(slot as usize / 64) {
+            *word &= !(1 << (slot % 64));
+        }
+        while self.0.last() == Some(&0) {
+            self.0.pop(); // so that the same numbers are the same words
+        }
     }
 }
 

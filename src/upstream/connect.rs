@@ -45,7 +45,7 @@ impl<B: Payload> Client<B> {
         &self,
         to: &Destination<'_>,
     ) -> Result<Connection<B>, ConnectError> {
-        let opening = self.shelves.opening(to);
+        let opening = self.shelves.opening(Key::of(to));
         let failures = opening.failures.get();
         let _turn = opening.turn.lock().await;
         if let Some(connection) = self.shelves.take(to, Duration::MAX, Instant::now()) {
@@ -79,7 +79,7 @@ impl<B: Payload> Client<B> {
         let channel = Channel::new(sender.clone(), &streams);
         let place = Place::of(to);
         self.shelves.share(Key::of(to), Shared::new(sender, streams, Rc::clone(&place)));
-        Ok(Connection { line: Line::H2(channel), place, reused: false })
+        Ok(Connection { line: Line::H2(Box::new(channel)), place, reused: false })
     }
 
     /// Drives a connection until it ends. What it dies of is told to the request that it carries.

@@ -163,20 +163,22 @@ impl<B: Payload> Shelves<B> {
         self.shelves.borrow_mut().entry(key).or_default().shared.push(shared);
     }
 
-    pub(super) fn opening(&self, to: &Destination<'_>) -> Rc<Opening> {
+    pub(super) fn opening(&self, key: Key) -> Rc<Opening> {
         let mut shelves = self.shelves.borrow_mut();
-        Rc::clone(&shelves.entry(Key::of(to)).or_default().opening)
+        Rc::clone(&shelves.entry(key).or_default().opening)
     }
 
     /// Lets go of what is closed, was idle too long, is too old or leads to an endpoint that is
-    /// drained, and of empty shelves.
+    /// drained, and of empty shelves. One that somebody opens a connection for stays: requests that
+    /// come meanwhile would else not wait for it but open another one.
     pub(super) fn sweep(&self, now: Instant) {
         self.shelves.borrow_mut().retain(|_, shelf| {
             let gone = shelf.idle.extract_if(.., |idle| !idle.may_live(now));
             gone.for_each(|idle| idle.line.say_goodbye());
             shelf.idle.iter().filter(|idle| idle.rests(now)).for_each(|idle| idle.line.rest());
             shelf.shared.retain(|shared| shared.may_live(now));
-            !shelf.idle.is_empty() || !shelf.shared.is_empty()
+            let opens = Rc::strong_count(&shelf.opening) > 1;
+            opens || !shelf.idle.is_empty() || !shelf.shared.is_empty()
         });
     }
 }
@@ -202,7 +204,7 @@ impl<B: Payload> Shelf<B> {
         let shared = self.shared.iter_mut().find(|shared| shared.has_room(now))?;
         shared.last_used = now;
         Some(Connection {
-            line: Line::H2(Channel::new(shared.sender.clone(), &shared.streams)),
+            line: Line::H2(Box::new(Channel::new(shared.sender.clone(), &shared.streams))),
             place: Rc::clone(&shared.place),
             reused: true,
         })
@@ -249,3 +251,25 @@ fn after(start: Instant, time: Duration) -> Instant {
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// 1 s: a connection that is in use is not idle for longer, and keeps its buffers.
 const REST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+
+    use super::*;
+
+    // Requests that came after a sweep opened a second HTTP/2 connection beside the one under way.
+    #[test]
+    fn a_sweep_leaves_the_turn_to_who_opens_a_connection() {
+        let shelves = Shelves::<Empty<bytes::Bytes>>::default();
+        let key = Key { endpoint: EndpointId(1), transport: 0 };
+        let opening = shelves.opening(key);
+
+        shelves.sweep(Instant::now());
+
+        assert!(Rc::ptr_eq(&opening, &shelves.opening(key)));
+        drop(opening);
+        shelves.sweep(Instant::now());
+        assert!(shelves.shelves.borrow().is_empty());
+    }
+}

@@ -9,11 +9,11 @@ use crate::base::tasks::LocalTasks;
 
 /// Spawns onto one worker's tasks, so that they are owned and stopped with it.
 #[derive(Clone, Debug)]
-pub struct LocalExecutor(Rc<RefCell<LocalTasks>>);
+pub(super) struct LocalExecutor(Rc<RefCell<LocalTasks>>);
 
 impl LocalExecutor {
     /// Spawns onto `tasks`.
-    pub fn new(tasks: Rc<RefCell<LocalTasks>>) -> Self {
+    pub(super) fn new(tasks: Rc<RefCell<LocalTasks>>) -> Self {
         Self(tasks)
     }
 }

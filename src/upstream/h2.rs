@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 
 use crate::base::memory::{Account, Space};
+use crate::http1::room::AnswerHead;
 use crate::http1::sending::Payload;
 use crate::model::fields::{is_no_token, is_spaced};
 
@@ -133,11 +134,7 @@ impl<B> Channel<B> {
 }
 
 impl<B: Payload> Channel<B> {
-    pub(super) async fn send(
-        &mut self,
-        call: Call<'_>,
-        body: B,
-    ) -> Result<Response<()>, SendError> {
+    pub(super) async fn send(&mut self, call: Call<'_>, body: B) -> Result<AnswerHead, SendError> {
         let mut request = Request::from_parts(call.head.clone(), body);
         for (name, value) in call.added {
             request.headers_mut().append(name, value.clone());
@@ -153,7 +150,7 @@ impl<B: Payload> Channel<B> {
             return Err(SendError::BadAnswer(Cause::FieldValue));
         }
         self.answer = Some(body);
-        Ok(Response::from_parts(head, ()))
+        Ok(Box::new(Response::from_parts(head, ())))
     }
 }
 

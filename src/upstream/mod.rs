@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use crate::base::memory::Account;
 use crate::base::tasks::LocalTasks;
 use crate::config::spec::{ConnectionsSpec, Protocol, ProxyVersion};
-use crate::http1::room::Room;
+use crate::http1::room::{AnswerHead, Room};
 use crate::http1::sending::Payload;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
@@ -40,7 +40,6 @@ use h2::Channel;
 use proxy_header::Whom;
 
 pub use error::{Cause, ConnectError, SendError};
-pub use executor::LocalExecutor;
 pub use switched::Switched;
 
 /// Where an attempt goes and how.
@@ -89,7 +88,7 @@ pub struct Call<'r> {
     pub added: &'r Fields,
     /// Hears each answer of status 1xx that comes before the final one, save 100 and 101. Only
     /// HTTP/1.1 endpoints are heard: the library for HTTP/2 does not tell of them.
-    pub interim: &'r dyn Fn(Response<()>),
+    pub interim: &'r dyn Fn(AnswerHead),
 }
 
 /// The connections of one worker to all endpoints. `B` is the request's body.
@@ -116,7 +115,8 @@ pub struct Connection<B> {
 #[derive(Debug)]
 enum Line<B> {
     H1(h1::Line<B>),
-    H2(Channel<B>),
+    /// Boxed: it is large, and one of HTTP/1.1 would carry its size along.
+    H2(Box<Channel<B>>),
 }
 
 impl<B: Payload> Client<B> {
@@ -177,10 +177,10 @@ impl<B: Payload> Connection<B> {
     ///
     /// # Errors
     /// How the connection failed, and whether the endpoint may have acted.
-    pub async fn send(&mut self, call: Call<'_>, body: B) -> Result<Response<()>, SendError> {
+    pub async fn send(&mut self, call: Call<'_>, body: B) -> Result<AnswerHead, SendError> {
         match &mut self.line {
             Line::H1(line) => line.send(call, body).await,
-            // Boxed: it is large, and one of HTTP/1.1 would carry its size along.
+            // Boxed for the same reason.
             Line::H2(channel) => Box::pin(channel.send(call, body)).await,
         }
     }

@@ -28,7 +28,11 @@ impl Site {
         let errors = File::create(folder.path().join("errors")).expect("make a log");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/comments/run");
         let mut process = Process::start(
-            Command::new(script)
+            // As a terminal has it: a shell ignores interrupts for what it starts in the background,
+            // and what is ignored at its start a script cannot trap.
+            Command::new("env")
+                .arg("--default-signal=INT")
+                .arg(script)
                 .arg("--folder")
                 .arg(folder.path())
                 .env("TENANTRY", PROGRAM)

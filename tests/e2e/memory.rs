@@ -148,6 +148,19 @@ async fn both_ways(gateway: SocketAddr, spoken: Spoken, size: u64, tasks: &mut J
     assert_eq!(up.headers()["x-size"], *size.to_string(), "up");
 }
 
+/// Where memory is in pieces, a worker that touches memory which is to be of huge pages stands still for
+/// milliseconds until the system has made one up.
+#[test]
+fn no_worker_waits_for_a_huge_page() {
+    let gateway = Gateway::start(&routes("127.0.0.1:1".parse().expect("an address"), ""));
+
+    let maps = fs::read_to_string(format!("/proc/{}/smaps", gateway.id())).expect("its memory");
+
+    let mut flags = maps.lines().filter_map(|line| line.strip_prefix("VmFlags:")).peekable();
+    assert!(flags.peek().is_some(), "{maps}");
+    assert!(!flags.any(|flags| flags.split_whitespace().any(|flag| flag == "hg")), "{maps}");
+}
+
 /// What the process has in memory, in bytes: `VmRSS` now, or `VmHWM` at most.
 pub(crate) fn memory(gateway: &Gateway, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.id()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::world::client::{Client, Frames, Hyper, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
@@ -335,27 +335,41 @@ async fn a_connection_serves_so_many_requests_and_says_when_it_ends() {
     gateway.metric_becomes(&retired("requests"), 2.0).await;
 }
 
+/// Half of the time that the gateway waits for a first word then: a test that a busy machine has kept
+/// from asking for longer than that has shown nothing.
+const SOON: Duration = Duration::from_millis(250);
+
 #[tokio::test]
 async fn who_had_connected_before_the_listeners_closed_may_still_ask() {
     let origin = Origin::saying("hello").await;
     let more = "[drain]\naccept = \"0s\"";
-    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
-    let address = gateway.address();
-    let mut client = Client::connect(address).await;
+    for _ in 0..20 {
+        let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+        let address = gateway.address();
+        let mut client = Client::connect(address).await;
+        let began = Instant::now();
 
-    let asking = async {
-        within("closed listeners", async {
-            while TcpStream::connect(address).await.is_ok() {
-                sleep(STEP).await;
-            }
-        })
-        .await;
-        client.ask(head("GET /", FIELDS)).await
-    };
-    let (ended, answer) = tokio::join!(gateway.stop(), asking);
+        let asking = async {
+            within("closed listeners", async {
+                while TcpStream::connect(address).await.is_ok() {
+                    sleep(STEP).await;
+                }
+            })
+            .await;
+            client.send(head("GET /", FIELDS)).await;
+            let was_soon = began.elapsed() < SOON;
+            (was_soon, client.answer_to("GET").await)
+        };
+        let (ended, (was_soon, answer)) = tokio::join!(gateway.stop(), asking);
 
-    assert_eq!((answer.status, answer.one("connection").as_deref()), (200, Some("close")));
-    assert_eq!(ended.cut_off, 0);
+        if was_soon {
+            let told = (answer.status, answer.one("connection"));
+            assert_eq!(told, (200, Some("close".to_owned())));
+            assert_eq!(ended.cut_off, 0);
+            return;
+        }
+    }
+    panic!("this machine is too busy");
 }
 
 #[tokio::test]

@@ -165,3 +165,33 @@ async fn a_part_of_a_request_goes_on_before_the_next_one_comes() {
     assert_eq!(client.answer_to("POST").await.text(), "thanks");
     assert_eq!(origin.only().await.body, b"firstlast");
 }
+
+#[tokio::test]
+async fn uploads_that_trickle_all_arrive_and_a_small_request_beside_them_is_answered() {
+    const UPLOADS: usize = 40;
+    const PARTS: usize = 24;
+    let origin = Origin::saying("thanks").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    let length = format!("Content-Length: {PARTS}");
+    let mut clients = Vec::new();
+    for _ in 0..UPLOADS {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("PUT /", &[FIELDS, &[&length]].concat())).await;
+        clients.push(client);
+    }
+
+    for part in 1..=PARTS {
+        for client in &mut clients {
+            client.send("x").await;
+        }
+        let arrived = || origin.asked().iter().map(|asked| asked.body.len()).sum::<usize>();
+        eventually("a part of each", arrived, |arrived| *arrived == part * UPLOADS).await;
+        if part == PARTS - 1 {
+            assert_eq!(gateway.get("/").await.text(), "thanks");
+        }
+    }
+
+    for client in &mut clients {
+        assert_eq!(client.answer_to("PUT").await.text(), "thanks");
+    }
+}

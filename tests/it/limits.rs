@@ -2,10 +2,12 @@
 
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::world::client::{Client, Frames, Hyper, head};
@@ -99,6 +101,31 @@ async fn an_idle_connection_makes_room_on_whichever_worker_it_is() {
     }
     gateway.metric_becomes(&rejected("evicted"), 19.0).await;
     assert_eq!(gateway.metric(&rejected("too_many")).await, None);
+}
+
+/// The system spreads them by a hash: that eight of them fall into four equal parts, it brings about
+/// once in 26 times.
+#[tokio::test]
+async fn a_few_connections_are_spread_evenly_over_the_workers() {
+    let origin = Origin::saying("hello").await;
+    let gateway = Gateway::start_with_workers(4, "", &one_tenant(&[origin.address])).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(gateway.address()).await;
+        assert_eq!(status(&mut client).await, 200);
+        clients.push(client);
+    }
+
+    for worker in 0..4 {
+        let series = format!("tenantry_worker_connections{{worker=\"{worker}\"}}");
+        assert_eq!(gateway.metric(&series).await, Some(2.0), "{worker}");
+    }
+
+    for client in &mut clients {
+        assert_eq!(status(client).await, 200);
+    }
+    drop(clients);
+    gateway.metric_becomes("tenantry_worker_connections{worker=\"3\"}", 0.0).await;
 }
 
 #[tokio::test]
@@ -315,6 +342,37 @@ async fn who_says_nothing_on_a_listener_with_tls_takes_no_turn_of_a_handshake() 
         let heard = heard.expect_err("it was cut off");
         assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock);
     }
+}
+
+#[tokio::test]
+async fn many_handshakes_at_once_all_end_beside_as_many_that_stop_half_way() {
+    let certificates = Arc::new(Certificates::of(&["localhost"]));
+    let origin = Origin::saying("hello").await;
+    let gateway =
+        Gateway::start_with(&certificates.listener(), &one_tenant(&[origin.address])).await;
+    let hello = certificates.hello("localhost", &["h2"]);
+    let mut stopped = Vec::new();
+    for _ in 0..40 {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(&hello).await;
+        stopped.push(client);
+    }
+
+    let mut asking = JoinSet::new();
+    for number in 0..40 {
+        let (certificates, address) = (Arc::clone(&certificates), gateway.address());
+        asking.spawn(async move {
+            let protocol = if number % 2 == 0 { "h2" } else { "http/1.1" };
+            let stream = certificates.connect(address, "localhost", &[protocol]).await;
+            let mut client = match protocol {
+                "h2" => Hyper::h2_over(stream).await,
+                _ => Hyper::h1_over(stream).await,
+            };
+            client.get("acme", "/").await.status
+        });
+    }
+
+    assert_eq!(asking.join_all().await, [200; 40]);
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
     Json(Config {
         generation: live.generation,
         live_since: (live.generation > 0).then(|| reply::time(live.since)),
-        files: live.files.iter().map(|file| file.display().to_string()).collect(),
+        files: live.files().map(|file| file.display().to_string()).collect(),
         serving_last_good: live.serving_last_good,
         failed_since: live.failed_since.map(reply::time),
         problems: live.problems.iter().map(FaultBody::from).collect(),

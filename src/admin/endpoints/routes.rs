@@ -160,7 +160,7 @@ fn listed(live: &Live, wanted: Wanted) -> Response {
         (None, |Placed { of, index, .. }: &Placed<'_>| format!("{of}\t{index:08}"));
     let (routes, next) = match (wanted.tenant.as_deref(), wanted.set.as_deref()) {
         (Some(id), set) => {
-            let Some(found) = spec.tenants.get(id) else { return unknown("tenant", id) };
+            let Some(found) = spec.tenant(id) else { return unknown("tenant", id) };
             tenant = Some((id, found));
             let set = set.map(|name| format!("route-sets.{name}"));
             let routes = explain::in_order(spec, (id, found)).into_iter().enumerate();

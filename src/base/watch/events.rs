@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tracing::field::display;
 
 use crate::base::throttle::Throttle;
 
+use super::heard::Heard;
 use super::trace::{Identity, Trace};
 
 /// Hears of changes on behalf of any number of [`super::Watcher`]s. Clones are the same.
@@ -54,13 +54,12 @@ impl FileEvents {
     }
 
     /// A new listener, which hears nothing until [`Self::arm`]. `event` has room for one: a second
-    /// event before the first is heard says nothing new. `moved` is whether the last one was that
-    /// something was moved into its place, or out of it.
-    pub(super) fn listen(&self, event: mpsc::Sender<()>, moved: Arc<AtomicBool>) -> u64 {
+    /// event before the first is heard says nothing new. What it was is in `heard` before that.
+    pub(super) fn listen(&self, event: mpsc::Sender<()>, heard: Arc<Heard>) -> u64 {
         let mut ears = lock(&self.ears);
         ears.next += 1;
         let id = ears.next;
-        ears.all.insert(id, Ear { event, moved, trace: Arc::default() });
+        ears.all.insert(id, Ear { event, heard, trace: Arc::default() });
         id
     }
 
@@ -239,13 +238,27 @@ struct Ears {
 #[derive(Debug)]
 struct Ear {
     event: mpsc::Sender<()>,
-    moved: Arc<AtomicBool>,
+    heard: Arc<Heard>,
     trace: Arc<Trace>,
 }
 
 impl Ear {
-    fn tell(&self, moved: bool) {
-        self.moved.store(moved, Ordering::Relaxed);
+    /// Of a change of this path.
+    fn tell_of(&self, path: &Path, moved: bool) {
+        match self.trace.entry(path) {
+            Some(name) => self.heard.note(name, moved),
+            None => self.heard.note_any(moved),
+        }
+        self.ring();
+    }
+
+    /// Of what may be any change.
+    fn tell(&self) {
+        self.heard.note_any(false);
+        self.ring();
+    }
+
+    fn ring(&self) {
         // A full channel already says that something changed.
         self.event.try_send(()).unwrap_or_default();
     }
@@ -296,14 +309,14 @@ impl Ears {
                     event.paths.iter().for_each(|path| self.tell_of(path, moved));
                 }
             }
-            _ => self.all.values().for_each(|ear| ear.tell(false)),
+            _ => self.all.values().for_each(Ear::tell),
         }
     }
 
     fn tell_of(&self, path: &Path, moved: bool) {
         let beside = path.parent().and_then(|folder| self.by_folder.get(folder));
         let ears = beside.into_iter().flatten().filter_map(|id| self.all.get(id));
-        ears.filter(|ear| ear.trace.concerns(path)).for_each(|ear| ear.tell(moved));
+        ears.filter(|ear| ear.trace.concerns(path)).for_each(|ear| ear.tell_of(path, moved));
         self.tell_all_below(path);
     }
 
@@ -312,7 +325,7 @@ impl Ears {
         let below = self.by_folder.range(folder.to_path_buf()..);
         let below = below.take_while(|(path, _)| path.starts_with(folder));
         let ids = below.flat_map(|(_, ids)| ids);
-        ids.filter_map(|id| self.all.get(id)).for_each(|ear| ear.tell(false));
+        ids.filter_map(|id| self.all.get(id)).for_each(Ear::tell);
     }
 }
 

@@ -1,15 +1,16 @@
 //! Tells when a file or a folder has changed, whatever way it was changed: written in place,
 //! replaced by a rename, deleted and made anew, or reached through links that were swapped. It
-//! says that something changed, never what; reading is the owner's work.
+//! says that something changed, and in a folder the names, never how; reading is the owner's work.
 //!
 //! Looking at files may take long, as on a network file system: it is done where a thread may wait.
 
 mod events;
+mod heard;
 mod trace;
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -18,6 +19,8 @@ use tokio::time::{Instant, sleep_until};
 use super::tasks::Blocking;
 
 pub use events::FileEvents;
+pub use heard::Changed;
+use heard::Heard;
 use trace::Trace;
 
 /// Watches a path, or several as one. Made before they are first read, it misses no change after
@@ -26,13 +29,22 @@ use trace::Trace;
 pub struct Watcher {
     place: Place,
     events: mpsc::Receiver<()>,
-    /// Whether the last event was a move.
-    moved: Arc<AtomicBool>,
+    /// What the events were.
+    heard: Arc<Heard>,
     seen: Seen,
+    /// Whether changes were told without following the paths anew, so that what was seen is not
+    /// what there is.
+    stale: bool,
     burst: Option<Burst>,
     next_look: Instant,
     /// What is being done on another thread; kept here so that a wait that is dropped loses nothing.
     work: Option<Work>,
+    /// Whether there were events while it was done.
+    disturbed: bool,
+    /// Whether a look at everything was put off, as events came when it was due.
+    put_off: bool,
+    /// Whether a suspicion was, as what it was of may have been heard.
+    suspected: bool,
 }
 
 /// What is watched, and who hears of it.
@@ -65,21 +77,32 @@ struct Burst {
 }
 
 /// What is told of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// A file was moved into its place, which is whole then. More may follow: it is told again once
-    /// nothing does.
-    Early,
+    /// A file was moved into its place, which is whole then. More may follow: all of it is told again
+    /// once nothing does.
+    Early(Changed),
     /// Nothing has followed for a while.
-    Settled,
+    Settled(Changed),
+    /// Nothing has been heard since changes were told by their names, or it is long ago that nothing
+    /// was: it is time for a look at everything, in case that there was more than was heard.
+    Quiet,
 }
 
 #[derive(Debug)]
 enum Work {
     /// Follows the paths anew, before a change is reported.
     Follow(Blocking<Seen>),
+    /// Follows them after changes were reported; with the time when it began.
+    Renew(Instant, Blocking<Seen>),
     /// Looks whether anything has changed; with the time when it began.
     Look(Instant, Blocking<Found>),
+}
+
+/// What work came to.
+enum Done {
+    Followed(Seen),
+    Looked(Option<Found>),
 }
 
 /// What a look has found.
@@ -100,97 +123,163 @@ impl Watcher {
     /// is bounded for all of them together.
     pub async fn of_all(paths: Arc<[PathBuf]>, system: &FileEvents) -> Self {
         let (event, events) = mpsc::channel(1);
-        let moved = Arc::default();
-        let id = system.listen(event, Arc::clone(&moved));
+        let heard = Arc::default();
+        let id = system.listen(event, Arc::clone(&heard));
         let place = Place { paths, system: system.clone(), id };
         let mut watcher = Self {
             place,
             events,
-            moved,
+            heard,
             seen: Seen::default(),
+            stale: false,
             burst: None,
             next_look: Instant::now(),
             work: None,
+            disturbed: false,
+            put_off: false,
+            suspected: false,
         };
-        let place = watcher.place.clone();
-        let seen = Blocking::start(move || place.follow()).ended().await;
-        watcher.seen = seen.unwrap_or_default();
+        watcher.follow().await;
         watcher.next_look = Instant::now() + LOOK_EVERY;
         watcher
+    }
+
+    /// Takes what there is now as what was seen: to be done before everything is read because of
+    /// changes that were told by name. What changes after this is told.
+    pub async fn follow(&mut self) {
+        if !matches!(self.work, Some(Work::Follow(_))) {
+            self.work = None; // it would be of what was seen before
+        }
+        let place = self.place.clone();
+        let seen = Blocking::start(move || place.follow()).ended().await;
+        // Without a result, as after a panic, looking will have to do.
+        self.seen = seen.unwrap_or_default();
+        (self.stale, self.put_off) = (false, false);
+    }
+
+    /// A look at everything has found what was not told. Where names are about to be told it may be of
+    /// them: another look is due after that, whose word counts.
+    pub fn suspect(&mut self) {
+        self.suspected = !self.suspected && self.heard.has_names();
+        match self.suspected {
+            true => self.stale = true,
+            false => self.tell_unheard(),
+        }
+    }
+
+    /// Something has changed that was not heard of. It is told as if it had been just now, so that it is
+    /// waited for what belongs to it.
+    fn tell_unheard(&mut self) {
+        self.heard.note_any(false);
+        self.note_event();
     }
 
     /// Resolves 100 ms after the last of the events that belong together, and at the latest 300 ms
     /// after the first. May be dropped at any time without losing a change.
     pub async fn changed(&mut self) {
-        self.next(None).await;
+        self.next(Told::Whole).await;
     }
 
-    /// As [`Watcher::changed`]; tells of a file that was moved into its place 5 ms after that
-    /// already, and again when [`Watcher::changed`] would.
+    /// As [`Watcher::changed`]; tells what has changed where that is known by name, tells of files that
+    /// were moved into their place 5 ms after that already, 1 ms where they are known by name, and again
+    /// when [`Watcher::changed`] would.
     pub async fn changed_early(&mut self) -> News {
-        self.next(Some(SHORT)).await
+        self.next(Told::ByName).await
     }
 
-    async fn next(&mut self, early: Option<Duration>) -> News {
+    async fn next(&mut self, told: Told) -> News {
         loop {
-            if self.finish_work().await {
-                return News::Settled;
+            if let Some(Work::Follow(_)) = self.work {
+                let done = ended(&mut self.work).await;
+                self.finish(done);
+                return News::Settled(Changed::Any);
             }
-            let is_early = |burst: &Burst| !burst.told && self.moved.load(Ordering::Relaxed);
-            let early = early.filter(|_| self.burst.as_ref().is_some_and(is_early));
+            let is_early =
+                |burst: &Burst| told == Told::ByName && !burst.told && self.heard.is_moved();
+            let early = self.burst.as_ref().is_some_and(is_early);
             let wake = match self.burst {
                 Some(burst) => {
-                    (burst.last + early.unwrap_or(QUIET)).min(burst.first + LONGEST_BURST)
+                    let wait = match early {
+                        true if self.heard.is_named() => SHORTEST,
+                        true => SHORT,
+                        false => QUIET,
+                    };
+                    (burst.last + wait).min(burst.first + LONGEST_BURST)
                 }
                 None => self.next_look,
             };
             tokio::select! {
                 biased;
                 Some(()) = self.events.recv() => self.note_event(),
-                () = sleep_until(wake) => match &mut self.burst {
-                    Some(burst) if early.is_some() => {
-                        burst.told = true;
-                        return News::Early;
+                done = ended(&mut self.work) => {
+                    if let Some(news) = self.finish(done) {
+                        return news;
                     }
-                    _ => self.work = Some(self.begin()),
+                }
+                () = sleep_until(wake), if self.burst.is_some() || self.work.is_none() => {
+                    match &mut self.burst {
+                        Some(burst) if early && Instant::now() < burst.first + LONGEST_BURST => {
+                            burst.told = true;
+                            return News::Early(self.heard.changed());
+                        }
+                        Some(_) if told == Told::ByName => match self.heard.take() {
+                            Changed::Any => self.begin(),
+                            names => {
+                                self.burst = None;
+                                self.stale = true;
+                                return News::Settled(names);
+                            }
+                        },
+                        _ => self.begin(),
+                    }
                 }
             }
         }
     }
 
-    /// The work that is due: events are old enough to be reported, or it is time to look.
-    fn begin(&mut self) -> Work {
-        let place = self.place.clone();
-        match self.burst.take() {
-            Some(_) => Work::Follow(Blocking::start(move || place.follow())),
+    /// Begins the work that is due: events are old enough to be reported, or it is time to look.
+    fn begin(&mut self) {
+        let (place, now) = (self.place.clone(), Instant::now());
+        self.disturbed = false;
+        self.work = Some(match self.burst.take() {
+            Some(_) => {
+                self.heard.take();
+                Work::Follow(Blocking::start(move || place.follow()))
+            }
+            None if self.stale => Work::Renew(now, Blocking::start(move || place.follow())),
             None => {
                 let seen = self.seen.clone();
-                Work::Look(Instant::now(), Blocking::start(move || place.look(&seen)))
+                Work::Look(now, Blocking::start(move || place.look(&seen)))
             }
-        }
+        });
     }
 
-    /// Waits for what is being done, if anything is; tells whether a change is to be reported.
-    async fn finish_work(&mut self) -> bool {
-        match &mut self.work {
-            None => false,
-            Some(Work::Follow(following)) => {
-                // Without a result, as after a panic, looking will have to do.
-                self.seen = following.ended().await.unwrap_or_default();
-                self.work = None;
-                true
+    /// Takes in what was done; tells what is to be reported of it.
+    fn finish(&mut self, done: Done) -> Option<News> {
+        let work = self.work.take();
+        let is_renewed = matches!(work, Some(Work::Renew(..)));
+        if let Some(Work::Renew(began, _) | Work::Look(began, _)) = work {
+            self.next_look = began + LOOK_EVERY.max(began.elapsed() * LOOK_SHARE);
+        }
+        match done {
+            Done::Followed(seen) => {
+                self.seen = seen;
+                // What was seen may be from before the events or from after them.
+                self.stale = self.disturbed;
+                // Where events never cease, a look at everything is put off once and no more.
+                let is_due = !self.disturbed || self.put_off;
+                self.put_off = is_renewed && !is_due;
+                is_due.then_some(News::Quiet)
             }
-            Some(Work::Look(started, looking)) => {
-                let found = looking.ended().await;
-                self.next_look = *started + LOOK_EVERY.max(started.elapsed() * LOOK_SHARE);
-                self.work = None;
-                if let Some(found) = found {
-                    self.seen.armed = found.armed;
-                    if found.changed {
-                        self.note_event();
-                    }
+            Done::Looked(found) => {
+                let found = found?;
+                self.seen.armed = found.armed;
+                match self.disturbed {
+                    true => self.stale |= found.changed,
+                    false if found.changed => self.tell_unheard(),
+                    false => {}
                 }
-                false
+                None
             }
         }
     }
@@ -198,7 +287,30 @@ impl Watcher {
     fn note_event(&mut self) {
         let now = Instant::now();
         let burst = self.burst.unwrap_or(Burst { first: now, last: now, told: false });
-        self.burst = Some(Burst { last: now, ..burst });
+        // What is known by name is cheap to look at, and so is told each time.
+        let told = burst.told && !self.heard.is_named();
+        self.burst = Some(Burst { last: now, told, ..burst });
+        self.disturbed = true;
+    }
+}
+
+/// How changes are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// At the end of a burst, whatever it was.
+    Whole,
+    /// By name, and what was moved into its place at once.
+    ByName,
+}
+
+/// Waits for what is being done, for ever where nothing is. May be dropped and taken up again.
+async fn ended(work: &mut Option<Work>) -> Done {
+    match work {
+        Some(Work::Follow(following) | Work::Renew(_, following)) => {
+            Done::Followed(following.ended().await.unwrap_or_default())
+        }
+        Some(Work::Look(_, looking)) => Done::Looked(looking.ended().await),
+        None => pending().await,
     }
 }
 
@@ -241,6 +353,9 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// 5 ms: the events of one move lie within one.
 const SHORT: Duration = Duration::from_millis(5);
+
+/// 1 ms: what follows is told again, so that this only takes the events of one move together.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// 300 ms: a file that is written without a pause still gets live within half a second.
 const LONGEST_BURST: Duration = Duration::from_millis(300);

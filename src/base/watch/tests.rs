@@ -266,9 +266,9 @@ async fn a_file_that_is_moved_into_its_place_is_told_at_once_and_again_when_all_
         fs::write(&draft, text).unwrap();
         fs::rename(&draft, folder.path().join("a.toml")).unwrap();
 
-        assert_eq!(told(&mut whole).await, News::Early);
-        assert_eq!(told(&mut whole).await, News::Settled);
-        settle(&mut whole).await;
+        let names = named(&[".a.toml.draft", "a.toml"]);
+        assert_eq!(told(&mut whole).await, News::Early(names.clone()));
+        assert_eq!(told(&mut whole).await, News::Settled(names));
     }
 }
 
@@ -276,16 +276,135 @@ async fn a_file_that_is_moved_into_its_place_is_told_at_once_and_again_when_all_
 async fn a_burst_is_told_early_once_and_only_after_a_move() {
     let folder = tempfile::tempdir().unwrap();
     let (mut watcher, events) = scripted(&folder.path().join("routes.toml")).await;
-    for (moved, told) in [(true, News::Early), (true, News::Settled), (false, News::Settled)] {
+    for (moved, told) in [(true, EARLY), (true, SETTLED), (false, SETTLED)] {
         let started = Instant::now();
-        watcher.moved.store(moved, Ordering::Relaxed);
+        watcher.heard.note_any(moved);
         events.send(()).await.unwrap();
 
         assert_eq!(watcher.changed_early().await, told);
 
-        let after = if told == News::Early { SHORT } else { QUIET };
+        let after = if told == EARLY { SHORT } else { QUIET };
         assert_eq!(started.elapsed(), after);
     }
+}
+
+const EARLY: News = News::Early(Changed::Any);
+const SETTLED: News = News::Settled(Changed::Any);
+
+fn named(names: &[&str]) -> Changed {
+    Changed::Names(names.iter().map(Into::into).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_by_name_is_told_early_each_time_until_the_burst_has_lasted_too_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut watcher, events) = scripted(&folder.path().join("routes.d")).await;
+    let started = Instant::now();
+    let mut early = 0;
+
+    let settled = loop {
+        watcher.heard.note(format!("{early}").as_ref(), true);
+        events.send(()).await.unwrap();
+        match watcher.changed_early().await {
+            News::Early(Changed::Names(names)) => {
+                early += 1;
+                assert_eq!(names.len(), early, "all of the burst so far");
+            }
+            news => break news,
+        }
+        tokio::time::sleep(Duration::from_millis(20) - SHORTEST).await;
+    };
+
+    assert_eq!(started.elapsed(), LONGEST_BURST);
+    assert!(matches!(settled, News::Settled(Changed::Names(names)) if names.len() == early + 1));
+}
+
+#[tokio::test]
+async fn of_a_folder_the_names_are_told_and_once_all_is_quiet_a_look_at_everything_is_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("a.toml"), "a").unwrap();
+    let mut watcher = by_events(folder.path()).await;
+
+    fs::write(at("a.toml"), "b").unwrap();
+    assert_eq!(watcher.changed_early().await, News::Settled(named(&["a.toml"])));
+    fs::remove_file(at("a.toml")).unwrap();
+    fs::write(at("b.toml"), "b").unwrap();
+    assert_eq!(watcher.changed_early().await, News::Settled(named(&["a.toml", "b.toml"])));
+
+    watcher.next_look = Instant::now();
+    assert_eq!(watcher.changed_early().await, News::Quiet);
+    watcher.next_look = Instant::now();
+    assert!(timeout(QUIET * 2, watcher.changed_early()).await.is_err(), "it is what was seen");
+}
+
+#[tokio::test]
+async fn what_a_look_finds_and_whatever_a_link_leads_to_is_not_known_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("whole")).unwrap();
+    fs::write(at("target"), "a").unwrap();
+    symlink("../target", at("whole/link.toml")).unwrap();
+    fs::write(at("whole/a.toml"), "a").unwrap();
+    let mut watcher = by_events(&at("whole")).await;
+    let mut looking = Watcher::new(at("whole"), &exhausted()).await;
+
+    fs::write(at("target"), "b").unwrap();
+    fs::write(at("whole/a.toml"), "b").unwrap();
+    assert_eq!(watcher.changed_early().await, SETTLED);
+    fs::remove_file(at("whole/link.toml")).unwrap();
+    assert_eq!(watcher.changed_early().await, SETTLED);
+    looking.next_look = Instant::now();
+    assert_eq!(looking.changed_early().await, SETTLED);
+    fs::remove_dir_all(at("whole")).unwrap();
+    assert_eq!(watcher.changed_early().await, SETTLED);
+}
+
+#[tokio::test]
+async fn a_look_that_events_disturb_is_done_again_and_is_no_change_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut watcher, events) = scripted(folder.path()).await;
+    fs::write(folder.path().join("a.toml"), "a").unwrap();
+    watcher.begin();
+    watcher.heard.note("a.toml".as_ref(), false);
+    events.send(()).await.unwrap();
+
+    assert_eq!(watcher.changed_early().await, News::Settled(named(&["a.toml"])));
+    watcher.next_look = Instant::now();
+    assert_eq!(watcher.changed_early().await, News::Quiet);
+}
+
+#[tokio::test]
+async fn where_events_never_cease_a_look_at_everything_is_put_off_no_more_than_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut watcher, _events) = scripted(folder.path()).await;
+    watcher.stale = true;
+
+    for told in [None, Some(News::Quiet), None, Some(News::Quiet)] {
+        watcher.begin();
+        watcher.note_event();
+        watcher.burst = None;
+        let done = ended(&mut watcher.work).await;
+        assert_eq!(watcher.finish(done), told);
+        assert!(watcher.stale, "one without events is still due");
+    }
+}
+
+#[tokio::test]
+async fn a_suspicion_waits_once_for_names_that_are_about_to_be_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut watcher, events) = scripted(folder.path()).await;
+
+    for told in [named(&["a.toml"]), Changed::Any, named(&["a.toml"])] {
+        watcher.heard.note("a.toml".as_ref(), false);
+        events.send(()).await.unwrap();
+        watcher.suspect();
+        assert_eq!(watcher.changed_early().await, News::Settled(told));
+    }
+    watcher.next_look = Instant::now();
+    assert_eq!(watcher.changed_early().await, News::Quiet);
+    watcher.suspect();
+    assert_eq!(watcher.changed_early().await, SETTLED);
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,7 +428,7 @@ async fn a_wait_that_is_dropped_while_the_path_is_followed_loses_no_change() {
         () = watcher.changed() => panic!("it was told too early"),
         () = tokio::time::sleep(QUIET / 2) => {}
     }
-    watcher.work = Some(watcher.begin());
+    watcher.begin();
 
     assert!(timeout(Duration::from_secs(20), watcher.changed()).await.is_ok());
 }

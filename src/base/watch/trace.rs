@@ -1,7 +1,7 @@
 //! What paths lead through: the links on their way, the files at their ends, and what they look like.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -90,6 +90,13 @@ impl Trace {
         let mut above = path.ancestors();
         self.names.contains(path)
             || (!self.whole.is_empty() && above.any(|folder| self.whole.contains(folder)))
+    }
+
+    /// The name of an entry of the one folder at the end of a path, where it is an entry like others: a
+    /// link is none, as what it leads to matters as well.
+    pub(super) fn entry<'p>(&self, path: &'p Path) -> Option<&'p OsStr> {
+        let is_within = self.whole.len() == 1 && self.whole.contains(path.parent()?);
+        path.file_name().filter(|_| is_within && !self.names.contains(path))
     }
 
     /// Tells where a path ends. Many files of one folder lead through it once.

@@ -3,17 +3,17 @@
 //! the files as a whole, which tells of it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::base::sorted::Sorted;
 use crate::config::faults::Faults;
 use crate::config::files::{File, Files};
 use crate::config::key::Key;
 use crate::config::raw::Tenant;
-use crate::config::spec::{RoutesSpec, TenantSpec};
+use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec};
 use crate::config::substitute::substitute;
 use crate::config::tree::{Node, parse, read, take_entries};
 use crate::model::ids::TenantId;
@@ -45,10 +45,10 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Opt
     };
     let (scope, pages) = shared.scope(files);
     let is_sure = reach::is_sure(&scope.naming.from);
-    let memories = Memories::new(before.memory, frame, files);
+    let memories = Memories::new(before.memory, frame);
     let mut reader = Reader { terms, scope, pages, faults, memories, is_sure };
     let mut tenants = Vec::with_capacity(apart.iter().map(|apart| apart.tenants.len()).sum());
-    for (number, (file, apart)) in (0..).zip(files.files.iter().zip(&apart)) {
+    for (number, (file, apart)) in files.files.iter().zip(&apart).enumerate() {
         for section in &apart.tenants {
             tenants.push(reader.tenant(number, file, section)?);
         }
@@ -60,25 +60,30 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Opt
     Some(shared.finish(tenants, faults))
 }
 
-struct Reader<'a, 'f> {
-    terms: &'a Terms<'a>,
-    scope: Scope<'a>,
-    pages: &'a mut Pages,
-    faults: Faults<'f>,
-    memories: Memories<'a>,
+pub(super) struct Reader<'a, 'f> {
+    pub(super) terms: &'a Terms<'a>,
+    pub(super) scope: Scope<'a>,
+    pub(super) pages: &'a mut Pages,
+    pub(super) faults: Faults<'f>,
+    pub(super) memories: Memories<'a>,
     /// Whether it does not matter which tenant it is, as requests can name all of them.
-    is_sure: bool,
+    pub(super) is_sure: bool,
 }
 
 /// A tenant by its id.
-type Named<'t> = (Cow<'t, str>, Arc<TenantSpec>);
+pub(super) type Named<'t> = (Cow<'t, str>, Arc<TenantSpec>);
 
 impl Reader<'_, '_> {
     /// What a section means; `None` where something is wrong with it.
-    fn tenant<'t>(&mut self, number: u32, file: &'t File, section: &Section) -> Option<Named<'t>> {
+    pub(super) fn tenant<'t>(
+        &mut self,
+        number: usize,
+        file: &'t File,
+        section: &Section,
+    ) -> Option<Named<'t>> {
         let plain = section.parts(&file.text);
         if let Some((id, words)) = &plain
-            && let Some(spec) = self.memories.find(section.form, &(number, words.clone()))
+            && let Some(spec) = self.memories.find(section.form, &(&file.text, words.clone()))
             && (self.is_sure || self.is_reached(id, &spec))
         {
             return Some((Cow::Borrowed(*id), spec));
@@ -86,13 +91,13 @@ impl Reader<'_, '_> {
         self.memories.count();
         let doubts = self.faults.count_doubts();
         let text = section.text(&file.text);
-        let (name, spec, may_differ) = self.read(number as usize, text, section)?;
+        let (name, spec, may_differ) = self.read(number, text, section)?;
         if let Some((_, words)) = plain
             && !may_differ
             && !text.contains("${")
             && doubts == self.faults.count_doubts()
         {
-            self.memories.keep(section.form, &(number, words), &spec);
+            self.memories.keep(section.form, &(&file.text, words), &spec);
         }
         Some((name.into(), spec))
     }
@@ -129,6 +134,19 @@ impl Reader<'_, '_> {
     }
 }
 
+/// The id of a section that is right.
+pub(super) fn id<'t>(
+    file: &'t File,
+    section: &Section,
+    faults: &mut Faults<'_>,
+) -> Option<Cow<'t, str>> {
+    if let Some((id, _)) = section.parts(&file.text) {
+        return Some(Cow::Borrowed(id));
+    }
+    let root = parse(section.text(&file.text), 0, faults)?;
+    only(entries(root, section.form)?).map(|(name, _)| name.into_inner())
+}
+
 /// The table of tenants that a section is.
 fn entries(mut root: Node<'_>, form: Form) -> Option<DeTable<'_>> {
     match form {
@@ -153,26 +171,31 @@ fn only(entries: DeTable<'_>) -> Option<Keyed<'_>> {
     entries.next().is_none().then_some(first)
 }
 
-/// Tenants by id; `None` where one is there twice, or has an id that is none. Those that were there
-/// before share their id with what was made of it.
-fn sorted(
-    mut tenants: Vec<Named<'_>>,
-    before: Option<&RoutesSpec>,
-) -> Option<BTreeMap<TenantId, Arc<TenantSpec>>> {
+/// Tenants by id; `None` where one is there twice, or has an id that is none. Those that mean what they
+/// meant before are those of before.
+fn sorted(mut tenants: Vec<Named<'_>>, before: Option<&RoutesSpec>) -> Option<Sorted<NamedTenant>> {
     tenants.sort_by(|(a, _), (b, _)| a.cmp(b));
     if tenants.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
         return None;
     }
-    let mut known = before.iter().flat_map(|before| before.tenants.keys()).peekable();
-    let id = |name: &str| {
-        while known.next_if(|known| known.as_str() < name).is_some() {}
-        match known.next_if(|known| known.as_str() == name) {
-            Some(known) => Some(known.clone()),
-            None => TenantId::new(name).ok(),
-        }
+    let Some(before) = before else {
+        let named = |(name, spec): Named<'_>| Some((TenantId::new(&name).ok()?, spec));
+        return tenants.into_iter().map(named).collect();
     };
-    let mut id = id;
-    tenants.into_iter().map(|(name, spec)| Some((id(&name)?, spec))).collect()
+    let mut now = before.tenants.clone();
+    let mut old = before.tenants.iter().peekable();
+    for (name, spec) in tenants {
+        while let Some((gone, _)) = old.next_if(|(old, _)| old.as_str() < &*name) {
+            now.remove(gone.as_str());
+        }
+        match old.next_if(|(old, _)| old.as_str() == name) {
+            Some((_, old)) if Arc::ptr_eq(old, &spec) || *old == spec => {}
+            Some((id, _)) => drop(now.insert((id.clone(), spec))),
+            None => drop(now.insert((TenantId::new(&name).ok()?, spec))),
+        }
+    }
+    old.for_each(|(gone, _)| drop(now.remove(gone.as_str())));
+    Some(now)
 }
 
 #[cfg(test)]
@@ -299,14 +322,14 @@ mod tests {
             .tenants
             .iter()
             .filter(|(id, spec)| {
-                first.tenants.get(*id).is_none_or(|before| !Arc::ptr_eq(before, spec))
+                first.tenant(id.as_str()).is_none_or(|before| !Arc::ptr_eq(before, spec))
             })
             .map(|(id, _)| id.as_str())
             .collect();
         assert_eq!(differ, ["new", "t7"]);
-        let ids = first.tenants.keys().map(TenantId::shared);
+        let ids = first.tenants.iter().map(|(id, _)| id.shared());
         let kept = ids.filter(|id| {
-            let now = second.tenants.get_key_value(&**id).map(|(now, _)| now.shared());
+            let now = second.tenants.get(id).map(|(now, _)| now.shared());
             now.is_some_and(|now| Arc::ptr_eq(&now, id))
         });
         assert_eq!(kept.count(), 100);

@@ -7,23 +7,22 @@ use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
 
-use crate::config::files::Files;
-use crate::config::spec::{NamingSpec, TenantSpec};
+use crate::config::spec::{NamingSpec, RoutesSpec, TenantSpec};
 
 use super::sections::{Form, slice};
-use super::tenant::Sets;
+use super::tenant::{Sets, needs_pool};
 
 /// What the last files' tenants meant, by what is written of them. Many say the same in the same
 /// words, and then there is one for all of them.
 #[derive(Debug, Default)]
 pub struct Memory {
-    frame: Frame,
-    /// Of the files.
-    texts: Vec<Arc<str>>,
+    pub(super) frame: Frame,
     /// By a digest of what is written. One of two that have the same is not kept.
     known: HashMap<u64, Known, RandomState>,
     /// How many sections had to be read.
     read: usize,
+    /// How many there were known when all of them were of use.
+    used: usize,
 }
 
 /// What a tenant's meaning hangs on besides its own words.
@@ -35,9 +34,20 @@ pub(super) struct Frame {
     pub(super) sets: Sets,
 }
 
+impl Frame {
+    /// Whether it is that of these routes.
+    pub(super) fn is_of(&self, spec: &RoutesSpec) -> bool {
+        let sets = spec.route_sets.iter().map(|(name, set)| (name, needs_pool(&set.routes)));
+        self.naming.as_ref() == Some(&spec.naming)
+            && self.pools.iter().eq(spec.pools.keys().map(|id| &id.0))
+            && self.sets.iter().map(|(name, needs)| (name, *needs)).eq(sets)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Known {
-    file: u32,
+    /// Of the file, or the words alone.
+    text: Arc<str>,
     words: Range<u32>,
     spec: Arc<TenantSpec>,
 }
@@ -49,37 +59,45 @@ pub(super) struct Memories<'m> {
     next: Memory,
 }
 
-/// Where words are: a file and bytes of it.
-pub(super) type Words = (u32, Range<u32>);
+/// What was learnt of a few files that have changed.
+#[derive(Debug)]
+pub struct Learnt {
+    of_now: Memory,
+    /// Digests of what they said before, and those texts.
+    of_before: Vec<(u64, Arc<str>)>,
+}
+
+/// Where words are: the text of a file, and bytes of it.
+pub(super) type Words<'t> = (&'t Arc<str>, Range<u32>);
 
 impl<'m> Memories<'m> {
     /// What was said under another frame may mean something else under this one.
-    pub(super) fn new(last: &'m Memory, frame: Frame, files: &Files) -> Self {
-        let texts = files.files.iter().map(|file| Arc::clone(&file.text)).collect();
+    pub(super) fn new(last: &'m Memory, frame: Frame) -> Self {
         let last = Some(last).filter(|last| last.frame == frame);
-        Self { last, next: Memory { frame, texts, known: HashMap::default(), read: 0 } }
+        Self { last, next: Memory { frame, ..Memory::default() } }
+    }
+
+    /// For a few files that have changed, all else being as it was.
+    pub(super) fn beside(last: &'m Memory) -> Self {
+        Self { last: Some(last), next: Memory::default() }
     }
 
     /// What these words meant when they were last seen.
-    pub(super) fn find(&mut self, form: Form, words: &Words) -> Option<Arc<TenantSpec>> {
-        let text = self.next.text(words);
+    pub(super) fn find(&mut self, form: Form, words: &Words<'_>) -> Option<Arc<TenantSpec>> {
+        let text = slice(words.0, &words.1);
         let digest = digest(form, text);
         if let Some(known) = self.next.known.get(&digest) {
-            return (self.next.text(&known.words()) == text).then(|| Arc::clone(&known.spec));
+            return (known.words() == text).then(|| Arc::clone(&known.spec));
         }
-        let last = self.last?;
-        let known = last.known.get(&digest)?;
-        if last.text(&known.words()) != text {
-            return None;
-        }
+        let known = self.last?.known.get(&digest).filter(|known| known.words() == text)?;
         let spec = Arc::clone(&known.spec);
         self.note(digest, words, &spec);
         Some(spec)
     }
 
     /// Keeps what these words mean.
-    pub(super) fn keep(&mut self, form: Form, words: &Words, spec: &Arc<TenantSpec>) {
-        self.note(digest(form, self.next.text(words)), words, spec);
+    pub(super) fn keep(&mut self, form: Form, words: &Words<'_>, spec: &Arc<TenantSpec>) {
+        self.note(digest(form, slice(words.0, &words.1)), words, spec);
     }
 
     /// A section is read.
@@ -87,14 +105,23 @@ impl<'m> Memories<'m> {
         self.next.read += 1;
     }
 
-    fn note(&mut self, digest: u64, (file, words): &Words, spec: &Arc<TenantSpec>) {
-        let known = || Known { file: *file, words: words.clone(), spec: Arc::clone(spec) };
+    fn note(&mut self, digest: u64, (text, words): &Words<'_>, spec: &Arc<TenantSpec>) {
+        let known =
+            || Known { text: Arc::clone(text), words: words.clone(), spec: Arc::clone(spec) };
         self.next.known.entry(digest).or_insert_with(known);
     }
 
     /// What is to be remembered of these files.
     pub(super) fn into_next(self) -> Memory {
-        self.next
+        Memory { used: self.next.known.len(), ..self.next }
+    }
+
+    /// As [`Self::into_next`], of a few files that have changed; `before` is what they said.
+    pub(super) fn into_learnt<'w>(self, before: impl Iterator<Item = (Form, Words<'w>)>) -> Learnt {
+        let said = |(form, (text, words)): (Form, Words<'w>)| {
+            (digest(form, slice(text, &words)), Arc::clone(text))
+        };
+        Learnt { of_now: self.next, of_before: before.map(said).collect() }
     }
 }
 
@@ -104,14 +131,53 @@ impl Memory {
         self.read
     }
 
-    fn text(&self, (file, words): &Words) -> &str {
-        self.texts.get(*file as usize).map_or("", |text| slice(text, words))
+    /// How many words are known.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Takes in what was learnt of files that have changed beside those that it is of. It holds no
+    /// text of before, and no more than twice what is of use.
+    pub fn learn(&mut self, learnt: Learnt) {
+        for (digest, text) in learnt.of_before {
+            if let Some(known) = self.known.get_mut(&digest)
+                && Arc::ptr_eq(&known.text, &text)
+            {
+                known.stand_alone();
+            }
+        }
+        self.read = learnt.of_now.read;
+        for (digest, mut known) in learnt.of_now.known {
+            self.known.entry(digest).or_insert_with(|| {
+                known.stand_alone();
+                known
+            });
+        }
+        if self.known.len() > self.used * 2 + SPARE {
+            self.known.retain(|_, known| Arc::strong_count(&known.spec) > 1);
+            self.used = self.known.len();
+        }
+    }
+}
+
+impl Learnt {
+    /// How many sections had to be read.
+    pub fn read(&self) -> usize {
+        self.of_now.read
     }
 }
 
 impl Known {
-    fn words(&self) -> Words {
-        (self.file, self.words.clone())
+    fn words(&self) -> &str {
+        slice(&self.text, &self.words)
+    }
+
+    /// Lets go of the file's text.
+    fn stand_alone(&mut self) {
+        let words: Arc<str> = self.words().into();
+        self.words = 0..(self.words.end - self.words.start);
+        self.text = words;
     }
 }
 
@@ -120,3 +186,6 @@ impl Known {
 fn digest(form: Form, text: &str) -> u64 {
     FixedState::default().hash_one((form, text))
 }
+
+/// 1,000: what few files say takes no looking through.
+const SPARE: usize = 1000;

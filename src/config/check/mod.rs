@@ -3,6 +3,7 @@
 mod access_log;
 mod answers;
 mod apart;
+mod edited;
 mod gateway;
 mod gather;
 mod head;
@@ -24,7 +25,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::ids::{PoolId, TenantId};
+use crate::base::sorted::Sorted;
+use crate::model::ids::PoolId;
 
 use super::answers::ErrorPagesSpec;
 use super::faults::Faults;
@@ -34,7 +36,7 @@ use super::nearest::nearest;
 use super::pem::References;
 use super::problem::{Problem, Problems};
 use super::raw::At;
-use super::spec::{NamingSpec, PoolSpec, RouteSetSpec, RoutesSpec, TenantSpec};
+use super::spec::{NamedTenant, NamingSpec, PoolSpec, RouteSetSpec, RoutesSpec};
 use super::substitute::Lookup;
 use super::text::Written;
 
@@ -43,8 +45,9 @@ use gather::Gathered;
 use tenant::Sets;
 
 pub(super) use answers::Lost;
+pub use edited::{Edited, Last};
 pub(super) use gateway::check as check_gateway;
-pub use memory::Memory;
+pub use memory::{Learnt, Memory};
 
 /// Names that other folders define and the files may use.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +93,12 @@ pub(super) fn check_routes(files: &Files, terms: &Terms<'_>, before: Before<'_>)
         return Checked { result, doubts: Vec::new(), references: References::new() };
     }
     apart::check(files, terms, before).unwrap_or_else(|| as_a_whole(files, terms))
+}
+
+/// Checks files of which few are others than those that were checked last. `None` where all of them
+/// have to be checked.
+pub(super) fn check_edited(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option<Edited> {
+    edited::check(files, terms, last)
 }
 
 /// Reads each file as one document: the slower way, which tells everything that is wrong.
@@ -147,11 +156,7 @@ impl Shared {
         (Scope { pools: names, naming, sets, files }, pages)
     }
 
-    fn finish(
-        self,
-        tenants: BTreeMap<TenantId, Arc<TenantSpec>>,
-        mut faults: Faults<'_>,
-    ) -> Checked {
+    fn finish(self, tenants: Sorted<NamedTenant>, mut faults: Faults<'_>) -> Checked {
         let Self { naming, error_pages, pools, route_sets, .. } = self;
         let references = faults.take_references();
         let doubts = faults.take_doubts();

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::base::sorted::Sorted;
 use crate::base::units::ByteSize;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{At, RouteSet, Tenant};
-use crate::config::spec::{ActionSpec, RouteSetSpec, TenantSpec, TenantState};
+use crate::config::spec::{
+    ActionSpec, NamedTenant, RouteSetSpec, RouteSpec, TenantSpec, TenantState,
+};
 use crate::model::ids::TenantId;
 
 use super::answers::{self, Pages};
@@ -47,14 +50,18 @@ pub(super) fn check_sets(
             let hint = format!("write [[{key}.routes]] and the route below it");
             faults.add_missing(&key, entry.at, "has no routes", &hint);
         }
-        let needs = match routes.iter().any(|route| route.action == ActionSpec::TenantPool) {
-            true => NeedsPool::Yes,
-            false => NeedsPool::No,
-        };
-        sets.insert(Arc::clone(&name), needs);
+        sets.insert(Arc::clone(&name), needs_pool(&routes));
         specs.insert(name, Arc::new(RouteSetSpec { routes }));
     }
     (specs, sets)
+}
+
+/// Whether a tenant that uses these routes needs a pool of its own.
+pub(super) fn needs_pool(routes: &[RouteSpec]) -> NeedsPool {
+    match routes.iter().any(|route| route.action == ActionSpec::TenantPool) {
+        true => NeedsPool::Yes,
+        false => NeedsPool::No,
+    }
 }
 
 /// Checks all tenants.
@@ -63,7 +70,7 @@ pub(super) fn check_tenants(
     scope: &Scope<'_>,
     pages: &mut Pages,
     faults: &mut Faults<'_>,
-) -> BTreeMap<TenantId, Arc<TenantSpec>> {
+) -> Sorted<NamedTenant> {
     let checked = |(name, entry): (Arc<str>, _)| check_tenant(&name, entry, scope, pages, faults);
     raw.into_iter().filter_map(checked).collect()
 }
@@ -75,7 +82,7 @@ pub(super) fn check_tenant(
     scope: &Scope<'_>,
     pages: &mut Pages,
     faults: &mut Faults<'_>,
-) -> Option<(TenantId, Arc<TenantSpec>)> {
+) -> Option<NamedTenant> {
     let root = Key::root(entry.file);
     let table = root.name("tenants");
     let key = table.name(name);
@@ -87,10 +94,11 @@ pub(super) fn check_tenant(
             None
         }
     };
-    let folder = scope.files.folder(entry.file);
     let own_pages = entry.raw.as_mut().and_then(|raw| raw.error_pages.take());
-    let error_pages =
-        own_pages.map(|raw| Arc::new(pages.check(raw, folder, &key.name("error-pages"), faults)));
+    let error_pages = own_pages.map(|raw| {
+        let folder = scope.files.folder(entry.file);
+        Arc::new(pages.check(raw, folder, &key.name("error-pages"), faults))
+    });
     let at = entry.at;
     let starts = entry.raw.as_ref().and_then(|raw| raw.routes.as_ref());
     let starts: Vec<usize> = starts.into_iter().flatten().map(|route| route.start).collect();

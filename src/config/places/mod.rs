@@ -65,8 +65,8 @@ impl Places {
         path.iter().for_each(|name| push_name(&mut key, name));
         let found = self.spots(files, &[names(path)]).pop().flatten();
         let (path, line, column) = match found {
-            Some((file, spot)) => (&file.path, spot.line, spot.column(&file.text)),
-            None => (&files.root, 1, 1),
+            Some((file, spot)) => (&*file.path, spot.line, spot.column(&file.text)),
+            None => (files.root.as_path(), 1, 1),
         };
         Place { file: path.display().to_string().into(), line, column, key }
     }
@@ -83,7 +83,7 @@ impl Places {
         }
         let mut found = vec![None; wanted.len()];
         for (number, pieces) in by_file {
-            let Some(file) = files.files.get(number as usize) else { continue };
+            let Some(file) = files.files.nth(number as usize) else { continue };
             let part = Part::of(file, pieces.into_values());
             for (found, spot) in found.iter_mut().zip(part.spots(wanted)) {
                 *found = found.take().or(spot.map(|spot| (file, spot)));

@@ -128,7 +128,9 @@ fn a_value_is_found_in_the_file_and_line_of_its_key() {
 #[test]
 fn a_folder_is_looked_through_file_by_file() {
     let mut files = Files::of_text("a.toml", "[pools.a]\n");
-    files.files.extend(Files::of_text("b.toml", "# two\n[pools.b]\n").files);
+    files
+        .files
+        .insert(Files::of_text("b.toml", "# two\n[pools.b]\n").files.nth(0).unwrap().clone());
 
     let found = lines(&files, &[names(&["pools", "b"]), names(&["pools", "a"])]);
 
@@ -148,7 +150,7 @@ fn what_is_read_for_an_entry_does_not_grow_with_the_others() {
         let places = Places::of(files);
         let own = Entry::of("tenants", Some("t7"));
         let pieces: Vec<&Piece> = places.pieces.iter().filter(|one| one.entry == own).collect();
-        Part::of(&files.files[0], pieces.into_iter()).text
+        Part::of(files.files.nth(0).unwrap(), pieces.into_iter()).text
     };
 
     assert_eq!(read(&all(10)), entry(7));

@@ -266,8 +266,8 @@ pub(in crate::config) struct Downstream {
     /// How long a TLS handshake may take, waiting for its turn included, above 0. Default: `5s`.
     pub(in crate::config) handshake_timeout: Option<At<Written<Duration>>>,
     /// TLS handshakes at once over all listeners, from 1 to 1000000, each worker having its
-    /// share; more wait for their turn within `handshake-timeout`, and those that take longer than a
-    /// second give up theirs. Default: 4096.
+    /// share; more wait for their turn within `handshake-timeout`, and those that keep it waiting for
+    /// 2.5 s give up theirs. Default: 4096.
     pub(in crate::config) max_handshakes: Option<Whole<1, 1_000_000>>,
     /// How old a connection may get before its client is asked to leave: HTTP/1 with its next answer
     /// (`Connection: close`), HTTP/2 at once (`GOAWAY`). What is under way ends in peace. `0s` = any

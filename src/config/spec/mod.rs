@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::base::network::Peers;
+use crate::base::sorted::{Keyed, Sorted};
 use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
 use crate::model::ids::{PoolId, TenantId};
@@ -361,13 +362,29 @@ pub struct RoutesSpec {
     /// Route sets that tenants use by name.
     pub route_sets: BTreeMap<Arc<str>, Arc<RouteSetSpec>>,
     /// Tenants by id.
-    pub tenants: BTreeMap<TenantId, Arc<TenantSpec>>,
+    pub tenants: Sorted<NamedTenant>,
+}
+
+/// A tenant by its id.
+pub type NamedTenant = (TenantId, Arc<TenantSpec>);
+
+impl Keyed for NamedTenant {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        self.0.as_str()
+    }
 }
 
 impl RoutesSpec {
+    /// The tenant of this id.
+    pub fn tenant(&self, id: &str) -> Option<&Arc<TenantSpec>> {
+        self.tenants.get(id).map(|(_, tenant)| tenant)
+    }
+
     /// Whether a tenant, pool or route set is gone that these had.
     pub fn lacks_any_of(&self, before: &Self) -> bool {
-        lacks(&self.tenants, &before.tenants)
+        self.tenants.differences(&before.tenants, |_, _| true).any(|found| found.now.is_none())
             || lacks(&self.pools, &before.pools)
             || lacks(&self.route_sets, &before.route_sets)
     }

@@ -219,6 +219,7 @@ pub fn explain(
         numbers: super::plan::Numbers::default(),
         previous: Arc::new(nothing()),
         before: None,
+        standing: Default::default(),
         generation: 1,
     };
     let made = load::make(materials)?;
@@ -321,7 +322,7 @@ impl Told<'_> {
             query: head.uri.query(),
         };
         let chosen = tenant.find(&query);
-        let spec = self.spec.tenants.get(id);
+        let spec = self.spec.tenant(id);
         let verdicts = spec
             .map_or_else(Vec::new, |spec| explain::routes(self.spec, (id, spec), chosen, &query));
         let decided = verdicts.first().filter(|verdict| verdict.chosen).map(steps_of);

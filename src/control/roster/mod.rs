@@ -179,7 +179,7 @@ impl Roster {
     pub fn find(&self, id: &str) -> Option<Known> {
         let (index, spec) = self.current()?;
         let row = *index.rows.get(index.place(id).ok()?)?;
-        let tenant = spec.tenants.get(id)?;
+        let tenant = spec.tenant(id)?;
         let (span, rates, chart) = self.metrics.recent(|recent| {
             (recent.span(), recent.tenant(row.slot), recent.tenant_chart(row.slot))
         });
@@ -261,7 +261,7 @@ impl Roster {
         charts: bool,
     ) -> Option<Listed> {
         let (row, id) = (*index.rows.get(place)?, index.id(place));
-        let tenant = spec.tenants.get(id)?;
+        let tenant = spec.tenant(id)?;
         let (rates, chart) = self.metrics.recent(|recent| {
             (recent.tenant(row.slot), charts.then(|| recent.tenant_chart(row.slot)))
         });

@@ -6,9 +6,8 @@ use http::{HeaderValue, Method, Version};
 use tokio::time::Instant;
 
 use crate::config::{self, Files};
-use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
-use crate::telemetry::record::{Ending, Record};
+use crate::telemetry::record::{Ending, Record, Tag};
 use crate::telemetry::registry;
 
 use super::super::load::{self, Loaded, Materials};
@@ -64,6 +63,7 @@ impl World {
             numbers: Numbers::default(),
             previous: Arc::new(nothing()),
             before: None,
+            standing: Default::default(),
             generation: 1,
         });
         let made = made.unwrap();
@@ -80,8 +80,9 @@ impl World {
         let (sender, mut deltas) = registry::deltas();
         let meter = Meter::new(0, sender);
         for (id, status) in ended {
-            let label = self.table.load().tenant(id).unwrap().label().clone();
-            meter.exchange(&record(label, *status));
+            let label = self.table.load().tenant(id).unwrap().label();
+            meter.hear_of_tenant(label.slot, || label.clone());
+            meter.exchange(&record(Tag::of(label.slot), *status));
         }
         meter.flush();
         self.metrics.merge(&deltas.try_recv().unwrap());
@@ -98,7 +99,7 @@ impl World {
     }
 }
 
-fn record(tenant: Label, status: u16) -> Record {
+fn record(tenant: Tag, status: u16) -> Record {
     Record {
         started: Instant::now(),
         duration: Duration::from_millis(20),

@@ -1,5 +1,6 @@
 //! What control promises, held against real files; only the endpoints are made up.
 
+mod edits;
 mod kept;
 mod moved;
 mod pools;

@@ -8,7 +8,7 @@ fn tenant(number: usize) -> String {
     format!("[tenants.t{number}]\npool = \"shop\"\n")
 }
 
-fn place(path: PathBuf, text: &str) {
+pub(super) fn place(path: PathBuf, text: &str) {
     let draft = path.with_extension("draft");
     fs::write(&draft, text).unwrap();
     fs::rename(draft, path).unwrap();

@@ -6,11 +6,12 @@ mod dictionary;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::{HeaderValue, VARY};
 use http::request::Parts;
-use http::{HeaderMap, Response};
 use tokio::time::Instant;
 
+use crate::http1::room::AnswerHead;
 use crate::model::fields::X_TENANTRY_DEBUG;
 use crate::pool::Pool;
 use crate::pool::standing::Standing;
@@ -149,7 +150,7 @@ impl Trail {
         &mut self,
         endpoint: &Arc<str>,
         (began, dial): (Instant, Option<Dial>),
-        brought: &Result<(Response<()>, T), ExchangeError>,
+        brought: &Result<(AnswerHead, T), ExchangeError>,
     ) {
         let now = Instant::now();
         let came = match brought {

@@ -1,6 +1,6 @@
 //! The head of an answer to a client, and how the body that follows is framed (RFC 9112 §6).
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
@@ -9,7 +9,7 @@ use http::{Method, Response, StatusCode, Version};
 use http_body::Body;
 
 use crate::http1::encoder::Encoder;
-use crate::http1::fields::{decimal, field_size, write_field, write_within};
+use crate::http1::fields::{decimal, write_field};
 
 /// What of a request its answer depends on.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +34,9 @@ pub(in crate::proxy) fn has_body(asked: Asked, status: StatusCode) -> bool {
 }
 
 /// Settles how the body is framed, and says so in the head where it must.
-pub(super) fn frame<B: Body>(answer: &mut Response<B>, asked: Asked) -> Encoder {
+pub(super) fn frame(answer: &mut Response<()>, body: &impl Body, asked: Asked) -> Encoder {
     let status = answer.status();
-    let exact = answer.body().size_hint().exact();
+    let exact = body.size_hint().exact();
     let headers = answer.headers_mut();
     if !has_body(asked, status) {
         if status.is_informational() || status == StatusCode::NO_CONTENT {
@@ -69,39 +69,39 @@ fn said_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Writes status line and fields. `keeps` tells whether the connection lives on after this answer,
 /// `date` is the present one (RFC 9110 §6.6.1).
-pub(super) fn write<B>(
-    answer: &Response<B>,
+pub(super) fn write(
+    answer: &Response<()>,
     asked: Asked,
     keeps: bool,
     date: &[u8],
     out: &mut BytesMut,
 ) {
-    let headers = answer.headers();
-    let fields: usize = headers.iter().map(|(name, value)| field_size(name, value)).sum();
-    let status = answer.status();
-    let reason = status.canonical_reason().unwrap_or("");
-    write_within(out, fields + reason.len() + LINE, |out| {
-        out.put_slice(b"HTTP/1.1 "); // one's own, whatever the client's is: RFC 9112 §2.3
-        out.put_slice(status.as_str().as_bytes());
-        out.put_u8(b' ');
-        out.put_slice(reason.as_bytes());
-        out.put_slice(b"\r\n");
-        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-        let mut dated = status.is_informational();
-        for (name, value) in headers.iter().filter(|(name, _)| switches || **name != CONNECTION) {
-            dated |= *name == DATE;
-            write_field(name.as_str().as_bytes(), value, out);
-        }
-        if !switches && let Some(word) = connection(asked.version, keeps) {
-            out.put_slice(word);
-        }
-        if !dated {
-            out.put_slice(b"date: ");
-            out.put_slice(date);
-            out.put_slice(b"\r\n");
-        }
-        out.put_slice(b"\r\n");
-    });
+    let (headers, status) = (answer.headers(), answer.status());
+    write_line(status, status.canonical_reason().unwrap_or(""), out);
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut dated = status.is_informational();
+    for (name, value) in headers.iter().filter(|(name, _)| switches || **name != CONNECTION) {
+        dated |= *name == DATE;
+        write_field(name, value, out);
+    }
+    if !switches && let Some(word) = connection(asked.version, keeps) {
+        out.extend_from_slice(word);
+    }
+    if !dated {
+        out.extend_from_slice(b"date: ");
+        out.extend_from_slice(date);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the status line, with one's own version, whatever the client's is: RFC 9112 §2.3.
+fn write_line(status: StatusCode, reason: &str, out: &mut BytesMut) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// RFC 9112 §9.3: what must be said of the connection's end.
@@ -118,23 +118,13 @@ pub(in crate::proxy) fn interim(answer: &Response<()>) -> Vec<u8> {
     const LENGTH: HeaderName = CONTENT_LENGTH;
     let status = answer.status();
     let mut out = BytesMut::new();
-    out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(status.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(status.canonical_reason().unwrap_or("Interim").as_bytes());
-    out.put_slice(b"\r\n");
+    write_line(status, status.canonical_reason().unwrap_or("Interim"), &mut out);
     for (name, value) in answer.headers().iter().filter(|(name, _)| **name != LENGTH) {
-        write_field(name.as_str().as_bytes(), value, &mut out);
+        write_field(name, value, &mut out);
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
     out.into()
 }
-
-/// The most that is written beside reason and fields.
-const LINE: usize = "HTTP/1.1 200 \r\n".len()
-    + "connection: keep-alive\r\n".len()
-    + "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len()
-    + "\r\n".len();
 
 #[cfg(test)]
 mod tests {
@@ -154,12 +144,12 @@ mod tests {
         status: u16,
         fields: &[(&'static str, &'static str)],
     ) -> (Encoder, String) {
-        let mut answer = Response::new(body);
+        let mut answer = Response::new(());
         *answer.status_mut() = StatusCode::from_u16(status).unwrap();
         for (name, value) in fields {
             answer.headers_mut().append(*name, HeaderValue::from_static(value));
         }
-        let encoder = frame(&mut answer, asked);
+        let encoder = frame(&mut answer, &body, asked);
         let mut out = BytesMut::new();
         write(&answer, asked, encoder != Encoder::Close, DAY, &mut out);
         (encoder, String::from_utf8(out.to_vec()).unwrap())

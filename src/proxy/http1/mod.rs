@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{Response, StatusCode, Version};
+use http::{StatusCode, Version};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -24,8 +24,10 @@ use crate::http1::sending::Sending;
 use crate::tls::stream::Stream;
 
 use super::alarm::Alarm;
-use super::answer::AnswerBody;
-use super::connection::{Busy, Peer, is_leaving, respond};
+use super::answer::{Answer, AnswerBody};
+use super::connection::{Busy, Peer, is_leaving};
+use super::courtesy::Manners;
+use super::exchange;
 use super::incoming::{Incoming, Switch};
 use super::unread;
 use super::worker::Worker;
@@ -59,6 +61,7 @@ pub(super) struct Connection {
     heir: Option<oneshot::Sender<Switched>>,
     /// No further request is served.
     leaving: bool,
+    manners: Manners,
 }
 
 /// What a connection is at.
@@ -66,7 +69,7 @@ enum Step {
     /// It waits for a request.
     Head,
     /// The request is being served.
-    Exchange(Pin<Box<dyn Future<Output = Response<AnswerBody>>>>),
+    Exchange(Pin<Box<dyn Future<Output = Answer>>>),
     /// The answer is being sent.
     Answer,
     /// The rest of the request's body is still to come.
@@ -114,6 +117,7 @@ impl Connection {
             open_ended: false,
             heir: None,
             leaving: false,
+            manners: Manners::default(),
         }
     }
 
@@ -136,31 +140,35 @@ impl Connection {
         Bounds { size: size * 2, fields: limits.max_headers * 2 }
     }
 
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let bounds = self.bounds();
         let Poll::Ready(head) = self.wire.poll_head(context, bounds) else {
             // Asked only now: a request that has come already is served.
-            let goes = self.leaving && self.wire.is_between_requests();
-            return if goes { Poll::Ready(Ok(Step::FAREWELL)) } else { Poll::Pending };
+            if self.leaving && self.wire.is_between_requests() {
+                self.step = Step::FAREWELL;
+                return Poll::Ready(());
+            }
+            return Poll::Pending;
         };
         match head {
-            Ok(Some(head)) => Poll::Ready(Ok(self.begin(head))),
+            Ok(Some(head)) => self.begin(head),
             // TLS says goodbye also to who has left first.
-            Ok(None) => {
-                Poll::Ready(Ok(if self.wire.is_tls() { Step::FAREWELL } else { Step::Over }))
-            }
+            Ok(None) if self.wire.is_tls() => self.step = Step::FAREWELL,
+            Ok(None) => self.step = Step::Over,
             Err(unread) => {
                 tracing::debug!(client = ?self.peer.address, %unread, "no request could be read");
                 let (problem, bytes) = unread::answer(&unread, &self.worker.date());
                 self.worker.meter.answered(problem);
-                Poll::Ready(Ok(Step::LastWord(bytes)))
+                self.step = Step::LastWord(bytes);
             }
         }
+        Poll::Ready(())
     }
 
     /// Begins with the exchange of a request.
-    fn begin(&mut self, head: Head) -> Step {
+    fn begin(&mut self, head: Head) {
         let Head { mut parts, decoder, keeps, switches, .. } = head;
+        self.manners.begin(self.worker.clock.recent());
         self.asked = Asked::of(&parts);
         self.keeps = keeps;
         let body = if decoder.is_ended() { None } else { Some(Body::of(&self.wire)) };
@@ -174,16 +182,16 @@ impl Connection {
         // exchange may come to need.
         let exchange = Box::write(Box::new_uninit(), async move {
             let body = Incoming::http1(body, switch);
-            let answer = respond(&worker, &peer, &mut parts, body).await;
+            let answer = exchange::serve(&worker, &peer, &mut parts, body).await;
             worker.room.take_parts(parts);
             answer
         });
-        Step::Exchange(Box::into_pin(exchange))
+        self.step = Step::Exchange(Box::into_pin(exchange));
     }
 
-    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         let Step::Exchange(exchange) = &mut self.step else {
-            return Poll::Ready(Ok(Step::Over));
+            return Poll::Ready(Ok(()));
         };
         match exchange.as_mut().poll(context) {
             Poll::Ready(answer) => Poll::Ready(self.send(answer)),
@@ -195,15 +203,16 @@ impl Connection {
     }
 
     /// A client that leaves before its answer is whole takes its request with it.
-    fn poll_gone(&self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
+    fn poll_gone(&self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         ready!(self.wire.poll_gone(context));
         Poll::Ready(Err(ConnectionError::Left))
     }
 
     /// Begins with the answer.
-    fn send(&mut self, mut answer: Response<AnswerBody>) -> Result<Step, ConnectionError> {
-        let encoder = answer::frame(&mut answer, self.asked);
-        let status = answer.status();
+    fn send(&mut self, answer: Answer) -> Result<(), ConnectionError> {
+        let Answer { mut head, mut body } = answer;
+        let encoder = answer::frame(&mut head, &body, self.asked);
+        let status = head.status();
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         if !switches {
             self.heir = None;
@@ -215,61 +224,71 @@ impl Connection {
             self.keeps = !self.leaving && !is_leaving(&self.worker, &self.peer);
         }
         let asked = self.asked;
-        let (head, mut body) = answer.into_parts();
         self.busy = body.let_go();
         if !answer::has_body(asked, status) {
             body = body.without_content();
         }
-        let answer = Response::from_parts(head, ());
         let (keeps, date) = (self.keeps, self.worker.date());
-        let write = |out: &mut _| answer::write(&answer, asked, keeps, &date, out);
+        let write = |out: &mut _| {
+            answer::write(&head, asked, keeps, &date, out);
+            Ok(encoder)
+        };
         let buffer = self.worker.room.buffer();
-        self.sending.begin(encoder, buffer, write, body).map_err(ConnectionError::Cut)?;
-        self.worker.room.take_map(answer.into_parts().0.headers);
-        Ok(Step::Answer)
+        self.sending.begin(buffer, write, body).map_err(ConnectionError::Cut)?;
+        self.worker.room.take_answer(head);
+        self.step = Step::Answer;
+        Ok(())
     }
 
-    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, ConnectionError>> {
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         match self.sending.poll(&mut Writer(&self.wire), context) {
             Poll::Pending => self.poll_gone(context),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(ConnectionError::Cut(fault))),
             Poll::Ready(Ok(())) => {
                 self.busy = None;
                 self.worker.room.take_buffer(self.sending.take_buffer());
-                let Some(heir) = self.heir.take() else {
-                    return Poll::Ready(Ok(Step::Rest));
-                };
-                // Where nobody takes it the connection ends.
-                drop(heir.send(Switched::of(&self.wire)));
-                Poll::Ready(Ok(Step::Over))
+                self.step = Step::Rest;
+                if let Some(heir) = self.heir.take() {
+                    // Where nobody takes it the connection ends.
+                    drop(heir.send(Switched::of(&self.wire)));
+                    self.step = Step::Over;
+                }
+                Poll::Ready(Ok(()))
             }
         }
     }
 
-    fn poll_rest(&self, context: &mut Context<'_>) -> Poll<Step> {
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
         // Who sends many requests at once, and they are answered here, has its turn as all others.
         ready!(tokio::task::coop::poll_proceed(context)).made_progress();
         let end = ready!(self.wire.poll_body_end(context));
         if end == BodyEnd::Unread || !self.keeps {
-            return Poll::Ready(Step::FAREWELL);
+            self.step = Step::FAREWELL;
+        } else {
+            self.wire.rest();
+            self.manners.rest();
+            self.step = Step::Head;
         }
-        self.wire.rest();
-        Poll::Ready(Step::Head)
+        Poll::Ready(())
     }
 
-    fn poll_last_word(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+    fn poll_last_word(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Step::LastWord(bytes) = &mut self.step else {
-            return Poll::Ready(Step::Over);
+            return Poll::Ready(());
         };
         while !bytes.is_empty() {
             let mut writer = Writer(&self.wire);
             let written = tokio::io::AsyncWrite::poll_write(Pin::new(&mut writer), context, bytes);
             match ready!(written) {
                 Ok(size @ 1..) => bytes.advance(size),
-                _ => return Poll::Ready(Step::Over),
+                _ => {
+                    self.step = Step::Over;
+                    return Poll::Ready(());
+                }
             }
         }
-        Poll::Ready(Step::FAREWELL)
+        self.step = Step::FAREWELL;
+        Poll::Ready(())
     }
 
     /// Reads on after the last word, so that it arrives: a system that has unread bytes at the close
@@ -305,22 +324,22 @@ impl Future for Connection {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        let now = this.worker.clock.recent();
+        ready!(this.worker.courtesy.poll(&mut this.manners, now, context));
         loop {
-            let next = match &this.step {
-                Step::Head => ready!(this.poll_head(context))?,
+            match &this.step {
+                Step::Head => ready!(this.poll_head(context)),
                 Step::Exchange(_) => ready!(this.poll_exchange(context))?,
                 Step::Answer => ready!(this.poll_answer(context))?,
                 Step::Rest => ready!(this.poll_rest(context)),
                 Step::LastWord(_) => ready!(this.poll_last_word(context)),
                 Step::Farewell(_) => {
                     ready!(this.poll_farewell(context));
-                    Step::Over
+                    this.step = Step::Over;
                 }
-                Step::Over => break,
-            };
-            this.step = next;
+                Step::Over => return Poll::Ready(Ok(())),
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The head of a client's request: read by httparse, and what it says of the body and of the
-//! connection.
+//! The head of a client's request, and what it says of the body and of the connection. What is not as
+//! usual httparse reads.
 
 use std::mem::MaybeUninit;
 
@@ -11,6 +11,8 @@ use http::{Method, Uri, Version};
 use crate::http1::Fault;
 use crate::http1::decoder::Decoder;
 use crate::http1::fields::{Seen, is_chunked, length, lists, says_keep};
+use crate::http1::plain::{first_line, read_fields};
+use crate::http1::room::Room;
 
 /// A head, and what is to be made of what follows it.
 #[derive(Debug)]
@@ -47,24 +49,57 @@ pub(in crate::proxy) enum Unread {
 }
 
 /// Reads a head from the front of `bytes`; what follows it stays there. `None`: it is not whole.
-/// `blank` gives a head to fill, `most` is how many fields it may have.
+/// `room` has a head to fill, `most` is how many fields it may have.
 ///
 /// # Errors
 /// When it is no head of a request, or its framing is unclear.
-pub(super) fn read(
-    bytes: &mut Bytes,
-    blank: impl FnOnce() -> Box<Parts>,
-    most: usize,
-) -> Result<Option<Head>, Unread> {
-    let whole = bytes.clone();
+pub(super) fn read(bytes: &mut Bytes, room: &Room, most: usize) -> Result<Option<Head>, Unread> {
+    let (head, size) = match read_plain(bytes, room, most.max(FEW)) {
+        Some(read) => read?,
+        None => match read_any(bytes, room, most)? {
+            Some(read) => read,
+            None => return Ok(None),
+        },
+    };
+    bytes.advance(size);
+    Ok(Some(head))
+}
+
+/// Reads a head as nearly all are, and tells its size. `None`: it is not one of these.
+fn read_plain(bytes: &Bytes, room: &Room, most: usize) -> Option<Result<(Head, usize), Unread>> {
+    let (line, fields) = first_line(bytes)?;
+    let (line, version) = line.split_last_chunk()?;
+    let version = match version {
+        b" HTTP/1.1" => Version::HTTP_11,
+        b" HTTP/1.0" => Version::HTTP_10,
+        _ => return None,
+    };
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    let (method, target) = (Method::from_bytes(&line[..space]).ok()?, &line[space + 1..]);
+    if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
+        return None;
+    }
+    let uri = Uri::from_maybe_shared(bytes.slice_ref(target)).ok()?;
+    let mut draft = Draft::new(room.parts(), USUAL);
+    let mut lines = room.lines.borrow_mut();
+    let size = read_fields(bytes, fields, most, &mut lines, |name, value| draft.take(name, value));
+    let Some(size) = size else {
+        room.take_parts(draft.parts);
+        return None;
+    };
+    Some(draft.finish(method, uri, version).map(|head| (head, size)))
+}
+
+/// Reads any head.
+fn read_any(bytes: &Bytes, room: &Room, most: usize) -> Result<Option<(Head, usize)>, Unread> {
     let mut few = [const { MaybeUninit::uninit() }; FEW];
     let mut parsed = httparse::Request::new(&mut []);
     let mut many;
-    let mut status = parsed.parse_with_uninit_headers(&whole, &mut few);
+    let mut status = parsed.parse_with_uninit_headers(bytes, &mut few);
     if matches!(status, Err(httparse::Error::TooManyHeaders)) && most > FEW {
         many = vec![MaybeUninit::uninit(); most];
         parsed = httparse::Request::new(&mut []);
-        status = parsed.parse_with_uninit_headers(&whole, &mut many);
+        status = parsed.parse_with_uninit_headers(bytes, &mut many);
     }
     let size = match status {
         Ok(httparse::Status::Complete(size)) => size,
@@ -72,9 +107,7 @@ pub(super) fn read(
         Err(httparse::Error::TooManyHeaders) => return Err(Unread::TooLarge),
         Err(error) => return Err(Unread::Syntax(error)),
     };
-    let head = take(&parsed, &whole, blank())?;
-    bytes.advance(size);
-    Ok(Some(head))
+    Ok(Some((take(&parsed, bytes, room)?, size)))
 }
 
 /// Looks at the beginning of a head.
@@ -89,11 +122,7 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Unread> {
     }
 }
 
-fn take(
-    parsed: &httparse::Request<'_, '_>,
-    bytes: &Bytes,
-    mut parts: Box<Parts>,
-) -> Result<Head, Unread> {
+fn take(parsed: &httparse::Request<'_, '_>, bytes: &Bytes, room: &Room) -> Result<Head, Unread> {
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
         return Err(Unread::Unclear("it has no request line"));
     };
@@ -108,28 +137,51 @@ fn take(
         return Err(Unread::Unclear("its target is none"));
     };
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let headers = &mut parts.headers;
-    headers.reserve(parsed.headers.len() + SPARE);
-    let (mut seen, mut expects, mut switches) = (Seen::default(), false, false);
+    let mut draft = Draft::new(room.parts(), parsed.headers.len());
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(Unread::Unclear("a field is not valid"));
         };
-        let stays = seen.note(&name, &value);
-        expects |= name == EXPECT && lists(&value, b"100-continue");
-        switches |= name == UPGRADE;
+        draft.take(name, value);
+    }
+    draft.finish(method, uri, version)
+}
+
+/// A head while its fields are read.
+struct Draft {
+    parts: Box<Parts>,
+    seen: Seen,
+    expects: bool,
+    switches: bool,
+}
+
+impl Draft {
+    fn new(mut parts: Box<Parts>, fields: usize) -> Self {
+        parts.headers.reserve(fields + SPARE);
+        Self { parts, seen: Seen::default(), expects: false, switches: false }
+    }
+
+    fn take(&mut self, name: HeaderName, value: HeaderValue) {
+        let stays = self.seen.note(&name, &value);
+        self.expects |= name == EXPECT && lists(&value, b"100-continue");
+        self.switches |= name == UPGRADE;
         if stays {
-            headers.append(name, value);
+            self.parts.headers.append(name, value);
         }
     }
-    let (decoder, clear) = frame(headers, version, &seen)?;
-    // What comes behind a CONNECT may have been meant for whom its client wished to reach.
-    let keeps = clear && method != Method::CONNECT && says_keep(headers, version, &seen);
-    let modern = version == Version::HTTP_11;
-    (parts.method, parts.uri, parts.version) = (method, uri, version);
-    Ok(Head { parts, decoder, keeps, expects: expects && modern, switches: switches && modern })
+
+    fn finish(self, method: Method, uri: Uri, version: Version) -> Result<Head, Unread> {
+        let Self { mut parts, seen, expects, switches } = self;
+        let headers = &mut parts.headers;
+        let (decoder, clear) = frame(headers, version, &seen)?;
+        // What comes behind a CONNECT may have been meant for whom its client wished to reach.
+        let keeps = clear && method != Method::CONNECT && says_keep(headers, version, &seen);
+        let modern = version == Version::HTTP_11;
+        (parts.method, parts.uri, parts.version) = (method, uri, version);
+        Ok(Head { parts, decoder, keeps, expects: expects && modern, switches: switches && modern })
+    }
 }
 
 /// How the body is framed (RFC 9112 §6.3), and whether the connection can be used after it.
@@ -158,19 +210,21 @@ fn frame(
 
 /// What nearly every head has at most.
 const FEW: usize = 32;
+/// What most have at most: as many as a map of 16 places takes, together with what is added.
+const USUAL: usize = 10;
 /// Room for what the gateway adds to a request.
 const SPARE: usize = 2;
 
 #[cfg(test)]
 mod tests {
+    use proptest::option;
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
     use super::*;
-    use crate::http1::room;
-
     fn whole(text: &str) -> Result<Head, Unread> {
         let mut bytes = Bytes::copy_from_slice(text.as_bytes());
-        read(&mut bytes, room::blank, 64).map(|head| head.expect("it is whole"))
+        read(&mut bytes, &Room::default(), 64).map(|head| head.expect("it is whole"))
     }
 
     fn framed(line: &str, fields: &str) -> Result<(Decoder, bool), Unread> {
@@ -183,7 +237,8 @@ mod tests {
             b"PUT /a?b HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nx-two:  2 \r\ncontent-length: 2\r\n\r\nhi",
         );
 
-        let head = read(&mut bytes, room::blank, 64).unwrap().unwrap();
+        assert!(read_plain(&bytes, &Room::default(), 64).is_some());
+        let head = read(&mut bytes, &Room::default(), 64).unwrap().unwrap();
 
         assert_eq!((head.parts.method, head.parts.uri), (Method::PUT, "/a?b".parse().unwrap()));
         let two: Vec<_> = head.parts.headers.get_all("x-two").iter().collect();
@@ -274,9 +329,29 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end_in_a_word(bytes: Vec<u8>) {
-            drop(read(&mut Bytes::from(bytes.clone()), room::blank, 64));
+            drop(read(&mut Bytes::from(bytes.clone()), &Room::default(), 64));
             let head = [b"GET / HTTP/1.1\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
-            drop(read(&mut Bytes::from(head), room::blank, 64));
+            drop(read(&mut Bytes::from(head), &Room::default(), 64));
+        }
+
+        #[test]
+        fn a_plain_head_is_read_as_httparse_reads_it(
+            line in "(GET|PUT|CONNECT|[!-~]{1,8}) (/[!-~]{0,20}|[!-~é\u{7f}]{0,20}) HTTP/1.[012]",
+            fields in "((Host|X-Two|content-length|transfer-encoding|connection|Expect|upgrade): {0,2}(a|5|7|chunked|close|100-continue|[ -~]{0,9})\r\n){0,6}",
+            change in option::of((any::<Index>(), any::<u8>())),
+        ) {
+            let mut head = format!("{line}\r\n{fields}\r\nrest").into_bytes();
+            if let Some((index, byte)) = change {
+                *index.get_mut(&mut head) = byte;
+            }
+            let head = Bytes::from(head);
+            let room = Room::default();
+            for _ in 0..3 {
+                let told = |read: Result<(Head, usize), Unread>| format!("{read:?}");
+                let Some(plain) = read_plain(&head, &room, 4) else { continue };
+                let any = read_any(&head, &room, 4).map(|read| read.unwrap());
+                prop_assert_eq!(told(plain), told(any));
+            }
         }
     }
 }

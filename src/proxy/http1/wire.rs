@@ -148,7 +148,7 @@ impl Wire {
             if inbound.gathered.may_be_whole() {
                 let mut bytes = inbound.gathered.take();
                 let length = bytes.len();
-                let head = request::read(&mut bytes, || self.room.parts(), bounds.fields)?;
+                let head = request::read(&mut bytes, &self.room, bounds.fields)?;
                 if length - bytes.len() > bounds.size {
                     return Poll::Ready(Err(Unread::TooLarge));
                 }

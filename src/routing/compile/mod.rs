@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::config::spec::{RouteSetSpec, RoutesSpec, TenantSpec};
+use crate::base::sorted::Difference;
+use crate::config::spec::{NamedTenant, RouteSetSpec, RoutesSpec, TenantSpec};
 use crate::model::ids::{PoolId, TenantId};
 use crate::pool::Pool;
+use crate::telemetry::tenants::Slots;
 
 use super::set::RouteSet;
 use super::table::{ById, SharedSet, Table, Tenants};
@@ -44,23 +46,19 @@ pub fn compile_edited(
     };
     let mut compiler = Compiler::new(Binder { pools, sets: &sets, shared: HashMap::default() });
     compiler.next_slot = table.next_slot;
-    let mut tenants = table.tenants.clone();
-    let mut old = before.tenants.iter().peekable();
-    for (id, now) in &spec.tenants {
-        while let Some((gone, _)) = old.next_if(|(old, _)| *old < id) {
-            tenants.remove(gone.as_str());
-        }
-        let same = old.next_if(|(old, _)| *old == id);
-        if !same.is_some_and(|(_, before)| Arc::ptr_eq(before, now)) {
+    let (mut tenants, mut slots) = (table.tenants.clone(), table.slots.clone());
+    let same = |now: &NamedTenant, before: &NamedTenant| Arc::ptr_eq(&now.1, &before.1);
+    for Difference { before, now } in spec.tenants.differences(&before.tenants, same) {
+        if let Some((id, now)) = now {
             let tenant = compiler.tenant(id, now, table.tenant(id.as_str()));
+            slots.insert(tenant.slot());
             tenants.replace(ById(tenant));
+        } else if let Some(ById(gone)) = before.and_then(|(gone, _)| tenants.take(gone.as_str())) {
+            slots.remove(gone.slot());
         }
-    }
-    for (gone, _) in old {
-        tenants.remove(gone.as_str());
     }
     let next_slot = compiler.next_slot;
-    table_of(spec, generation, tenants, sets, next_slot)
+    table_of(spec, generation, (tenants, slots), sets, next_slot)
 }
 
 fn are_same(now: &BTreeMap<Arc<str>, SharedSet>, before: &BTreeMap<Arc<str>, SharedSet>) -> bool {
@@ -89,18 +87,19 @@ pub fn compile(
         tenants.insert(ById(compiler.tenant(id, tenant_spec, before)));
     }
     let next_slot = compiler.next_slot;
-    table_of(spec, generation, tenants, sets, next_slot)
+    let slots = tenants.iter().map(|ById(tenant)| tenant.slot()).collect();
+    table_of(spec, generation, (tenants, slots), sets, next_slot)
 }
 
 fn table_of(
     spec: &RoutesSpec,
     generation: u64,
-    tenants: Tenants,
+    (tenants, slots): (Tenants, Slots),
     sets: BTreeMap<Arc<str>, SharedSet>,
     next_slot: u32,
 ) -> Table {
     let (naming, error_pages) = (spec.naming.clone(), Arc::clone(&spec.error_pages));
-    Table { generation, naming, error_pages, tenants, sets, next_slot }
+    Table { generation, naming, error_pages, tenants, slots, sets, next_slot }
 }
 
 /// Compiles tenants one by one.

@@ -30,7 +30,9 @@ fn sample() -> RoutesSpec {
 }
 
 fn edit(spec: &mut RoutesSpec, id: &str, edit: impl FnOnce(&mut TenantSpec)) {
-    edit(Arc::make_mut(spec.tenants.get_mut(id).unwrap()));
+    let (id, mut tenant) = spec.tenants.get(id).cloned().unwrap();
+    edit(Arc::make_mut(&mut tenant));
+    spec.tenants.insert((id, tenant));
 }
 
 fn is_shared(now: &Table, before: &Table, id: &str) -> bool {
@@ -59,9 +61,9 @@ fn an_edit_touches_only_tenants_whose_specs_are_others() {
     let before = compile(&old, None, &pools, 1);
     let mut spec = old.clone();
     edit(&mut spec, "globex", |tenant| tenant.state = TenantState::Suspended);
-    let initech = spec.tenants.pop_last().unwrap();
+    let initech = spec.tenants.remove("initech").unwrap();
     for id in ["a", "zeta"] {
-        spec.tenants.insert(TenantId::new(id).unwrap(), Arc::clone(&initech.1));
+        spec.tenants.insert((TenantId::new(id).unwrap(), Arc::clone(&initech.1)));
     }
     let previous = Previous { table: &before, spec: Some(&old), pools: &pools };
 
@@ -170,9 +172,9 @@ fn a_number_is_never_given_to_two_names() {
     let pools = pools(&["a", "b"]);
     let first = compile(&sample(), None, &pools, 1);
     let mut spec = sample();
-    let gone = spec.tenants.pop_first().unwrap();
+    let gone = spec.tenants.remove("acme").unwrap();
     let second = compile(&spec, Some(&first), &pools, 2);
-    spec.tenants.insert(TenantId::new("zeta").unwrap(), gone.1);
+    spec.tenants.insert((TenantId::new("zeta").unwrap(), gone.1));
     let third = compile(&spec, Some(&second), &pools, 3);
 
     let slot = |table: &Table, id: &str| table.tenant(id).unwrap().slot();

@@ -10,9 +10,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::base::units::Percent;
-use crate::model::ids::Label;
 use crate::model::log_line::Field;
-use crate::telemetry::record::{Ending, Line};
+use crate::telemetry::record::{Ending, Line, Tag};
 
 use super::*;
 
@@ -30,8 +29,9 @@ fn to_file(path: &Path, queue: usize) -> Options {
 }
 
 fn record() -> Box<Record> {
+    let started = Instant::now();
     Box::new(Record {
-        started: Instant::now(),
+        started,
         duration: Duration::from_micros(12_345),
         request_id: HeaderValue::from_static("0123"),
         client: Some("192.0.2.7".parse().unwrap()),
@@ -46,14 +46,14 @@ fn record() -> Box<Record> {
         logged: true,
         trace: None,
         asked: None,
-        tenant: Some(Label { name: "acme".into(), slot: 0 }),
+        tenant: Some(Tag { name: Some("acme".into()), slot: 0 }),
         route: Some("/a/*".into()),
-        pool: Some(Label { name: "shop".into(), slot: 0 }),
+        pool: Some(Tag { name: Some("shop".into()), slot: 0 }),
         endpoint: Some("10.0.0.1:80".into()),
         attempts: 2,
         status: 200,
         problem: None,
-        first_byte: Some(Duration::from_millis(3)),
+        first_byte: Some(started + Duration::from_millis(3)),
         bytes_in: 5,
         bytes_out: 7,
         ending: Ending::Whole,

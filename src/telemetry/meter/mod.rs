@@ -9,7 +9,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 
 use super::delta::{AttemptOutcome, Delta, One};
-use super::record::Record;
+use super::record::{Record, Tag};
 
 /// How often a worker flushes its meter. A scrape is late by this much at most.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ impl Meter {
         self.counts.borrow_mut().exchanges.opened += 1;
     }
 
-    /// Counts an exchange that ended.
+    /// Counts an exchange that ended. Its tenant and its pool were heard of before.
     pub fn exchange(&self, record: &Record) {
         let counts = &mut *self.counts.borrow_mut();
         counts.exchanges.closed += 1;
@@ -47,7 +47,18 @@ impl Meter {
         }
         let bytes = (record.bytes_in, record.bytes_out);
         let one = One::of(record.status, record.duration, bytes);
-        counts.request(record.tenant.as_ref(), record.pool.as_ref(), &one);
+        let slot = |tag: &Option<Tag>| tag.as_ref().map(|tag| tag.slot);
+        counts.request(slot(&record.tenant), slot(&record.pool), &one);
+    }
+
+    /// Hears of the tenant that a request is for, by its number, before it is counted.
+    pub fn hear_of_tenant(&self, slot: u32, label: impl FnOnce() -> Label) {
+        self.counts.borrow_mut().tenants.hear(slot, label);
+    }
+
+    /// Hears of the pool that a request goes to, before it is counted.
+    pub fn hear_of_pool(&self, pool: &Label) {
+        self.counts.borrow_mut().pools.hear(pool);
     }
 
     /// Counts an answer of the gateway to bytes that were no request.
@@ -66,38 +77,38 @@ impl Meter {
         let counts = &mut *self.counts.borrow_mut();
         counts.endpoint(pool, endpoint).outcomes[outcome as usize] += 1;
         if let Some(first_byte) = first_byte {
-            counts.pools.at(Some(pool)).first_byte.observe(first_byte);
+            counts.pools.at(pool).first_byte.observe(first_byte);
         }
     }
 
     /// Counts a retry; `reason` is what the attempt before it ended with.
     pub fn retry(&self, pool: &Label, reason: &'static str) {
-        self.counts.borrow_mut().pools.at(Some(pool)).retries.add(reason, 1);
+        self.counts.borrow_mut().pools.at(pool).retries.add(reason, 1);
     }
 
     /// Counts a retry that was wanted and not made; `reason` is what forbade it.
     pub fn retry_refused(&self, pool: &Label, reason: &'static str) {
-        self.counts.borrow_mut().pools.at(Some(pool)).refused.add(reason, 1);
+        self.counts.borrow_mut().pools.at(pool).refused.add(reason, 1);
     }
 
     /// Counts an endpoint that traffic has ejected.
     pub fn ejected(&self, pool: &Label) {
-        self.counts.borrow_mut().pools.at(Some(pool)).ejections += 1;
+        self.counts.borrow_mut().pools.at(pool).ejections += 1;
     }
 
     /// Counts a connection to an endpoint that was opened.
     pub fn upstream_opened(&self, pool: &Label) {
-        self.counts.borrow_mut().pools.at(Some(pool)).connections.opened += 1;
+        self.counts.borrow_mut().pools.at(pool).connections.opened += 1;
     }
 
     /// Counts a connection to an endpoint that is closed.
     pub fn upstream_closed(&self, pool: &Label) {
-        self.counts.borrow_mut().pools.at(Some(pool)).connections.closed += 1;
+        self.counts.borrow_mut().pools.at(pool).connections.closed += 1;
     }
 
     /// Counts an attempt that found an open connection.
     pub fn upstream_reused(&self, pool: &Label) {
-        self.counts.borrow_mut().pools.at(Some(pool)).reused += 1;
+        self.counts.borrow_mut().pools.at(pool).reused += 1;
     }
 
     /// Counts a client's connection that a listener accepted.

@@ -29,9 +29,9 @@ fn record(tenant: Option<Label>, pool: Option<Label>, status: u16) -> Record {
         logged: false,
         trace: None,
         asked: None,
-        tenant,
+        tenant: tenant.as_ref().map(Tag::named),
         route: None,
-        pool,
+        pool: pool.as_ref().map(Tag::named),
         endpoint: None,
         attempts: 1,
         status,
@@ -41,6 +41,18 @@ fn record(tenant: Option<Label>, pool: Option<Label>, status: u16) -> Record {
         bytes_out: 100,
         ending: Ending::Whole,
     }
+}
+
+/// Counts an exchange as a worker does.
+fn count(meter: &Meter, record: &Record) {
+    let label = |tag: &Tag| Label { name: tag.name.clone().unwrap(), slot: tag.slot };
+    if let Some(tenant) = &record.tenant {
+        meter.hear_of_tenant(tenant.slot, || label(tenant));
+    }
+    if let Some(pool) = &record.pool {
+        meter.hear_of_pool(&label(pool));
+    }
+    meter.exchange(record);
 }
 
 fn merge_all(metrics: &Metrics, deltas: &mut mpsc::Receiver<Delta>) -> usize {
@@ -63,7 +75,7 @@ fn workers_add_up_by_name() {
     for meter in &meters {
         meter.exchange_started();
         meter.exchange_started();
-        meter.exchange(&record(Some(label("acme", 7)), Some(label("shop", 1)), 200));
+        count(meter, &record(Some(label("acme", 7)), Some(label("shop", 1)), 200));
         meter.flush();
     }
 
@@ -91,7 +103,7 @@ fn a_tenant_of_many_requests_is_counted_to_the_last() {
     one.duration = Duration::from_millis(2);
 
     for number in 0..3000 {
-        meter.exchange(if number % 10 == 0 { &two } else { &one });
+        count(&meter, if number % 10 == 0 { &two } else { &one });
         if number == 2000 {
             meter.flush();
         }
@@ -126,7 +138,7 @@ fn a_full_channel_loses_nothing() {
 
     for slot in 0..50 {
         let tenant = label(&format!("t{}", slot % 5), slot % 5);
-        meter.exchange(&record(Some(tenant), Some(label("shop", 0)), 503));
+        count(&meter, &record(Some(tenant), Some(label("shop", 0)), 503));
         meter.flush();
     }
     assert_eq!(merge_all(&metrics, &mut deltas), 1, "the first fills the channel");
@@ -151,8 +163,8 @@ fn a_request_without_a_tenant_or_an_answer_is_counted_as_such() {
     unknown.problem = Some("tenant-unknown");
 
     meter.exchange(&unknown);
-    meter.exchange(&record(None, None, 0));
-    meter.exchange(&record(Some(label("acme", 0)), None, 999));
+    count(&meter, &record(None, None, 0));
+    count(&meter, &record(Some(label("acme", 0)), None, 999));
     meter.flush();
     merge_all(&metrics, &mut deltas);
 
@@ -209,7 +221,7 @@ fn a_pool_that_came_back_under_another_number_is_one_series() {
     let meter = Meter::new(0, sender);
 
     for slot in [1, 2] {
-        meter.exchange(&record(Some(label("acme", 0)), Some(label("shop", slot)), 200));
+        count(&meter, &record(Some(label("acme", 0)), Some(label("shop", slot)), 200));
         meter.flush();
     }
     merge_all(&metrics, &mut deltas);

@@ -11,8 +11,9 @@ fn label(slot: u32) -> Label {
 /// A request of a tenant to the pool of the same number.
 fn request(delta: &mut Delta, slot: u32, status: u16, milliseconds: u64) {
     let (label, took) = (label(slot), Duration::from_millis(milliseconds));
-    delta.request(Some(&label), Some(&label), &One::of(status, took, (0, 0)));
-    delta.pools.at(Some(&label)).first_byte.observe(took);
+    delta.tenants.hear(slot, || label.clone());
+    delta.pools.at(&label).first_byte.observe(took);
+    delta.request(Some(slot), Some(slot), &One::of(status, took, (0, 0)));
 }
 
 fn requests(slots: impl IntoIterator<Item = u32>) -> Delta {

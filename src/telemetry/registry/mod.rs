@@ -13,6 +13,7 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, interval_at};
 
+use crate::base::loads::Loads;
 use crate::base::memory::{Memory, Refused};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
@@ -41,6 +42,7 @@ pub struct Metrics {
     pools: Snapshot<Vec<NamedPool>>,
     listeners: Snapshot<Vec<Arc<str>>>,
     memory: Snapshot<Memory>,
+    loads: Snapshot<Loads>,
     /// Counters of threads that must not wait.
     pub(super) lost: Arc<Lost>,
 }
@@ -74,6 +76,7 @@ impl Metrics {
             pools: Snapshot::new(Arc::default()),
             listeners: Snapshot::new(Arc::default()),
             memory: Snapshot::new(Arc::new(Memory::new(0, 0))),
+            loads: Snapshot::new(Loads::new(0)),
             lost: Arc::default(),
         };
         metrics.set(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -183,8 +186,12 @@ impl Metrics {
     }
 
     /// The certificates of the listeners were read; `result` is `ok` or `refused`.
-    pub fn certificates_read(&self, result: &'static str, problems: usize) {
+    pub fn certificates_read(&self, result: &'static str) {
         self.add(&metrics::CERTIFICATE_RELOADS, &[result], 1);
+    }
+
+    /// What is wrong with the certificates of the listeners.
+    pub fn certificate_problems(&self, problems: usize) {
         self.set(&metrics::CERTIFICATE_PROBLEMS, &[], problems as f64);
     }
 
@@ -244,6 +251,11 @@ impl Metrics {
         self.memory.publish(memory);
     }
 
+    /// Sets what counts the connections of each worker.
+    pub fn publish_loads(&self, loads: Arc<Loads>) {
+        self.loads.publish(loads);
+    }
+
     /// All of it in the text format of Prometheus. Its cost grows with what was counted: call it
     /// where a thread may be busy for a while.
     ///
@@ -260,6 +272,7 @@ impl Metrics {
         let mut families = totals.collect(&self.listeners.load());
         families.extend(self.members().into_iter().filter_map(Samples::finish));
         families.extend(self.lost().into_iter().filter_map(Samples::finish));
+        families.extend(self.workers().into_iter().filter_map(Samples::finish));
         families.extend(self.buffers().into_iter().filter_map(Samples::finish));
         for values in locked(&self.values).values() {
             let mut samples = Samples::of(values.family);
@@ -296,6 +309,17 @@ impl Metrics {
             panicking.count(&[pool], u64::from(set.eligible.panicking));
         }
         [up, drained, in_flight, states, panicking]
+    }
+
+    fn workers(&self) -> [Samples; 2] {
+        let loads = self.loads.load();
+        let mut connections = Samples::of(&metrics::WORKER_CONNECTIONS);
+        for (number, count) in loads.of_each().enumerate() {
+            connections.count(&[&number.to_string()], count as u64);
+        }
+        let mut moved = Samples::of(&metrics::DOWNSTREAM_MOVED);
+        moved.count(&[], loads.moved());
+        [connections, moved]
     }
 
     fn buffers(&self) -> [Samples; 3] {

@@ -52,7 +52,8 @@ fn promtool_finds_nothing() {
     meter.debugged("told");
     meter.connection_retired("idle");
     meter.exchange_started();
-    meter.exchange(&record("a\"b\\c\n", "tenant-unknown"));
+    meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
+    meter.exchange(&record("tenant-unknown"));
     meter.flush();
     metrics.merge(&deltas.try_recv().unwrap());
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
@@ -80,7 +81,7 @@ fn promtool_finds_nothing() {
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }
 
-fn record(tenant: &str, problem: &'static str) -> crate::telemetry::record::Record {
+fn record(problem: &'static str) -> crate::telemetry::record::Record {
     crate::telemetry::record::Record {
         started: tokio::time::Instant::now(),
         duration: Duration::from_millis(1),
@@ -92,7 +93,7 @@ fn record(tenant: &str, problem: &'static str) -> crate::telemetry::record::Reco
         logged: false,
         trace: None,
         asked: None,
-        tenant: Some(Label { name: tenant.into(), slot: 0 }),
+        tenant: Some(crate::telemetry::record::Tag::of(0)),
         route: None,
         pool: None,
         endpoint: None,

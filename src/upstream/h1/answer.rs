@@ -1,20 +1,23 @@
-//! The head of an answer: read by httparse, and what it says of the body and of the connection.
+//! The head of an answer, and what it says of the body and of the connection. What is not as usual
+//! httparse reads.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 
 use crate::http1::Fault;
 use crate::http1::decoder::Decoder;
 use crate::http1::fields::{KEEP_ALIVE, Seen, is_chunked, length, says_keep};
+use crate::http1::plain::{first_line, read_fields};
+use crate::http1::room::{AnswerHead, Room};
 
 /// A head, and what is to be made of what follows it.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) answer: Response<()>,
+    pub(super) answer: AnswerHead,
     pub(super) decoder: Decoder,
     /// The endpoint keeps the connection for the next request.
     pub(super) keeps: bool,
@@ -28,33 +31,68 @@ pub(super) fn may_begin(bytes: &[u8]) -> bool {
     bytes[..seen] == VERSION[..seen]
 }
 
-/// Reads a head from the front of `bytes`; what follows it stays there. `map` gives an empty
-/// one to fill, `asked` the request's method, `fields` the most that a head may have.
+/// Reads a head from the front of `bytes`; what follows it stays there. `room` has a map to fill,
+/// `asked` is the request's method, `fields` the most that a head may have.
 ///
 /// # Errors
 /// When it is no head of an answer, or its framing is unclear.
 pub(super) fn read(
     bytes: &mut Bytes,
-    map: impl FnOnce() -> HeaderMap,
+    room: &Room,
     asked: &Method,
     fields: usize,
 ) -> Result<Option<Head>, Fault> {
-    let whole = bytes.clone();
+    let (draft, size) = match read_plain(bytes, room, fields.max(FEW)) {
+        Some(read) => read,
+        None => match read_any(bytes, room, fields)? {
+            Some(read) => read,
+            None => return Ok(None),
+        },
+    };
+    bytes.advance(size);
+    frame(draft.answer, asked, &draft.seen).map(Some)
+}
+
+/// Reads a head as nearly all are, and tells its size. `None`: it is not one of these.
+fn read_plain(bytes: &Bytes, room: &Room, most: usize) -> Option<(Draft, usize)> {
+    let (line, fields) = first_line(bytes)?;
+    let (version, line) = line.split_first_chunk()?;
+    let version = match version {
+        b"HTTP/1.1 " => Version::HTTP_11,
+        b"HTTP/1.0 " => Version::HTTP_10,
+        _ => return None,
+    };
+    let (code, reason) = line.split_first_chunk::<3>()?;
+    let status = StatusCode::from_bytes(code).ok()?;
+    if !matches!(reason, [] | [b' ', ..]) || !reason.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    {
+        return None;
+    }
+    let mut draft = Draft::new(status, version, room.answer(), USUAL);
+    let mut lines = room.lines.borrow_mut();
+    let size = read_fields(bytes, fields, most, &mut lines, |name, value| draft.take(name, value));
+    let Some(size) = size else {
+        room.take_answer(draft.answer);
+        return None;
+    };
+    Some((draft, size))
+}
+
+/// Reads any head.
+fn read_any(bytes: &Bytes, room: &Room, fields: usize) -> Result<Option<(Draft, usize)>, Fault> {
     let mut few = [const { MaybeUninit::uninit() }; FEW];
     let mut many;
     let mut parsed = httparse::Response::new(&mut []);
-    let mut size = parse(&mut parsed, &whole, &mut few);
+    let mut size = parse(&mut parsed, bytes, &mut few);
     if matches!(size, Err(Fault::Syntax(httparse::Error::TooManyHeaders))) && fields > FEW {
         many = vec![MaybeUninit::uninit(); fields];
         parsed = httparse::Response::new(&mut []);
-        size = parse(&mut parsed, &whole, &mut many);
+        size = parse(&mut parsed, bytes, &mut many);
     }
     let httparse::Status::Complete(size) = size? else {
         return Ok(None);
     };
-    let head = take(&parsed, &whole, map(), asked)?;
-    bytes.advance(size);
-    Ok(Some(head))
+    Ok(Some((take(&parsed, bytes, room)?, size)))
 }
 
 /// Why `bytes`, to which nothing more will be added, are no head.
@@ -77,36 +115,46 @@ fn parse<'h, 'b>(
         .map_err(Fault::Syntax)
 }
 
-fn take(
-    parsed: &httparse::Response<'_, '_>,
-    bytes: &Bytes,
-    map: HeaderMap,
-    asked: &Method,
-) -> Result<Head, Fault> {
-    let mut answer = Response::new(());
+fn take(parsed: &httparse::Response<'_, '_>, bytes: &Bytes, room: &Room) -> Result<Draft, Fault> {
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
-    *answer.status_mut() = status.ok_or(Fault::Head("its status is not from 100 to 999"))?;
-    *answer.version_mut() =
-        if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let headers = answer.headers_mut();
-    *headers = map;
-    headers.reserve(parsed.headers.len() + SPARE);
-    let mut seen = Seen::default();
+    let status = status.ok_or(Fault::Head("its status is not from 100 to 999"))?;
+    let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let mut draft = Draft::new(status, version, room.answer(), parsed.headers.len());
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(Fault::Head("a field is not valid"));
         };
-        if seen.note(&name, &value) {
-            headers.append(name, value);
+        draft.take(name, value);
+    }
+    Ok(draft)
+}
+
+/// A head while its fields are read.
+#[derive(Debug)]
+struct Draft {
+    answer: AnswerHead,
+    seen: Seen,
+}
+
+impl Draft {
+    fn new(status: StatusCode, version: Version, mut answer: AnswerHead, fields: usize) -> Self {
+        *answer.status_mut() = status;
+        *answer.version_mut() = version;
+        answer.headers_mut().reserve(fields + SPARE);
+        Self { answer, seen: Seen::default() }
+    }
+
+    fn take(&mut self, name: HeaderName, value: HeaderValue) {
+        if self.seen.note(&name, &value) {
+            self.answer.headers_mut().append(name, value);
         }
     }
-    frame(answer, asked, &seen)
 }
 
 /// How the body is framed (RFC 9112 §6.3), and whether the connection lives on after it (§9.3).
-fn frame(mut answer: Response<()>, asked: &Method, seen: &Seen) -> Result<Head, Fault> {
+fn frame(mut answer: AnswerHead, asked: &Method, seen: &Seen) -> Result<Head, Fault> {
     let (status, version) = (answer.status(), answer.version());
     let headers = answer.headers_mut();
     if seen.coding && version == Version::HTTP_10 {
@@ -148,25 +196,30 @@ fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
 const VERSION: &[u8] = b"HTTP/1.";
 /// What nearly every head has at most.
 const FEW: usize = 32;
+/// What most have at most: as many as a map of 16 places takes, together with what is added.
+const USUAL: usize = 8;
 /// Room for what the gateway adds to an answer.
 const SPARE: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use proptest::option;
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
     use super::*;
 
     fn get(head: &str) -> Result<Head, Fault> {
         let mut bytes = Bytes::copy_from_slice(head.as_bytes());
-        let head = read(&mut bytes, HeaderMap::new, &Method::GET, 64)?;
+        let head = read(&mut bytes, &Room::default(), &Method::GET, 64)?;
         head.ok_or(Fault::Head("it is not whole"))
     }
 
     fn framed(asked: Method, status: &str, fields: &str) -> (Decoder, bool) {
         let head = format!("HTTP/{status} x\r\n{fields}\r\n");
-        let head =
-            read(&mut Bytes::from(head.into_bytes()), HeaderMap::new, &asked, 64).unwrap().unwrap();
+        let head = read(&mut Bytes::from(head.into_bytes()), &Room::default(), &asked, 64)
+            .unwrap()
+            .unwrap();
         (head.decoder, head.keeps)
     }
 
@@ -175,9 +228,9 @@ mod tests {
         let mut bytes = Bytes::from_static(
             b"HTTP/1.1 201 Created\r\nServer: a\r\nX-Two: 1\r\nx-two: 2\r\nContent-Length: 2\r\n\r\nhi",
         );
-        assert!(may_begin(&bytes));
+        assert!(may_begin(&bytes) && read_plain(&bytes, &Room::default(), 64).is_some());
 
-        let head = read(&mut bytes, HeaderMap::new, &Method::GET, 64).unwrap().unwrap();
+        let head = read(&mut bytes, &Room::default(), &Method::GET, 64).unwrap().unwrap();
 
         assert_eq!(head.answer.status(), StatusCode::CREATED);
         assert_eq!(head.answer.headers()["server"], "a");
@@ -276,9 +329,28 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end_in_a_word(bytes: Vec<u8>) {
-            drop(read(&mut Bytes::from(bytes.clone()), HeaderMap::new, &Method::GET, 64));
+            drop(read(&mut Bytes::from(bytes.clone()), &Room::default(), &Method::GET, 64));
             let head = [b"HTTP/1.1 200 OK\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
-            drop(read(&mut Bytes::from(head), HeaderMap::new, &Method::GET, 64));
+            drop(read(&mut Bytes::from(head), &Room::default(), &Method::GET, 64));
+        }
+
+        #[test]
+        fn a_plain_head_is_read_as_httparse_reads_it(
+            line in "HTTP/1.[012] [0-9]{3}( ?| [ -~\té\u{7f}]{0,12})",
+            fields in "((Server|X-Two|content-length|transfer-encoding|connection|Keep-Alive): {0,2}(a|5|7|chunked|close|[ -~]{0,9})\r\n){0,6}",
+            change in option::of((any::<Index>(), any::<u8>())),
+        ) {
+            let mut head = format!("{line}\r\n{fields}\r\nrest").into_bytes();
+            if let Some((index, byte)) = change {
+                *index.get_mut(&mut head) = byte;
+            }
+            let head = Bytes::from(head);
+            let room = Room::default();
+            for _ in 0..3 {
+                let Some(plain) = read_plain(&head, &room, 4) else { continue };
+                let any = read_any(&head, &room, 4).unwrap().unwrap();
+                prop_assert_eq!(format!("{plain:?}"), format!("{any:?}"));
+            }
         }
     }
 }

@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
 use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use crate::base::tasks::LocalTasks;
+use crate::http1::room::AnswerHead;
 use crate::http1::sending::Payload;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
@@ -20,12 +20,18 @@ use crate::upstream::switched::Switched;
 
 use super::Wire;
 
-/// An open connection and the tasks of its worker.
+/// An open connection. Small: it is handed on many times with each request.
 #[derive(Debug)]
 pub(in crate::upstream) struct Line<B> {
-    wire: Rc<RefCell<Wire<B>>>,
+    own: Rc<Own<B>>,
     /// Ends the task that sends the rest of a request: a socket that closes wakes nobody.
     sender: Option<oneshot::Sender<()>>,
+}
+
+/// The connection and the tasks of its worker.
+#[derive(Debug)]
+struct Own<B> {
+    wire: RefCell<Wire<B>>,
     tasks: Rc<RefCell<LocalTasks>>,
     open: Open,
 }
@@ -56,7 +62,7 @@ impl<B: Payload> Line<B> {
         tasks: Rc<RefCell<LocalTasks>>,
         open: Open,
     ) -> Self {
-        Self { wire: Rc::new(RefCell::new(wire)), sender: None, tasks, open }
+        Self { own: Rc::new(Own { wire: RefCell::new(wire), tasks, open }), sender: None }
     }
 
     /// Sends a request and waits for the head of its answer. What is left of the request by then is
@@ -65,20 +71,20 @@ impl<B: Payload> Line<B> {
         &mut self,
         call: Call<'_>,
         body: B,
-    ) -> Result<Response<()>, SendError> {
-        let wire = &self.wire;
+    ) -> Result<AnswerHead, SendError> {
+        let wire = &self.own.wire;
         wire.borrow_mut().begin(call, body).map_err(|fault| SendError::of_h1(fault, false))?;
         let answer =
             std::future::poll_fn(|context| wire.borrow_mut().poll_answer(context, call.interim));
         let answer = answer.await;
         let answer = answer.map_err(|fault| SendError::of_h1(fault, wire.borrow().has_begun()))?;
         if !self.is_sent() {
-            let wire = Rc::downgrade(wire);
+            let own = Rc::downgrade(&self.own);
             let (sender, gone) = oneshot::channel();
             self.sender = Some(sender);
-            self.tasks.borrow_mut().spawn(|_stop| async move {
-                let send = |context: &mut Context<'_>| match wire.upgrade() {
-                    Some(wire) => wire.borrow_mut().poll_send(context),
+            self.own.tasks.borrow_mut().spawn(|_stop| async move {
+                let send = |context: &mut Context<'_>| match own.upgrade() {
+                    Some(own) => own.wire.borrow_mut().poll_send(context),
                     None => Poll::Ready(Ok(())),
                 };
                 tokio::select! {
@@ -97,33 +103,33 @@ impl<B: Payload> Line<B> {
         &self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        let frame = self.wire.borrow_mut().poll_frame(context);
+        let frame = self.own.wire.borrow_mut().poll_frame(context);
         frame.map(|frame| frame.map(|frame| frame.map_err(Cause::from)))
     }
 
     pub(in crate::upstream) fn take_rest(&self) -> Option<Bytes> {
-        self.wire.borrow_mut().take_rest()
+        self.own.wire.borrow_mut().take_rest()
     }
 
     pub(in crate::upstream) fn is_end_stream(&self) -> bool {
-        self.wire.borrow().is_end_stream()
+        self.own.wire.borrow().is_end_stream()
     }
 
     pub(in crate::upstream) fn size_hint(&self) -> SizeHint {
-        self.wire.borrow().size_hint()
+        self.own.wire.borrow().size_hint()
     }
 
     pub(in crate::upstream) fn is_sent(&self) -> bool {
-        self.wire.borrow().is_sent()
+        self.own.wire.borrow().is_sent()
     }
 
     /// Sends the rest of a request whose answer has ended, then closes the connection. An endpoint
     /// that takes nothing more is not waited for.
     pub(in crate::upstream) fn finish(mut self) {
         self.sender = None; // of two tasks that send only one would be woken
-        let tasks = Rc::clone(&self.tasks);
+        let tasks = Rc::clone(&self.own.tasks);
         tasks.borrow_mut().spawn(|_stop| async move {
-            let Self { wire, open: _open, .. } = self; // what is not named here would not come along
+            let wire = &self.own.wire;
             let mut sent = None;
             while sent != Some(wire.borrow().sent()) {
                 sent = Some(wire.borrow().sent());
@@ -136,31 +142,31 @@ impl<B: Payload> Line<B> {
     }
 
     pub(in crate::upstream) fn is_reusable(&self) -> bool {
-        self.wire.borrow().is_reusable()
+        self.own.wire.borrow().is_reusable()
     }
 
     /// For how long the endpoint keeps it idle, where its last answer said so.
     pub(in crate::upstream) fn kept_for(&self) -> Option<Duration> {
-        self.wire.borrow().rest
+        self.own.wire.borrow().rest
     }
 
     pub(in crate::upstream) fn is_silent(&self) -> bool {
-        self.wire.borrow_mut().is_silent()
+        self.own.wire.borrow_mut().is_silent()
     }
 
     pub(in crate::upstream) fn say_goodbye(&self) {
-        self.wire.borrow_mut().say_goodbye();
+        self.own.wire.borrow_mut().say_goodbye();
     }
 
     pub(in crate::upstream) fn rest(&self) {
-        self.wire.borrow_mut().rest();
+        self.own.wire.borrow_mut().rest();
     }
 
     /// The bytes below HTTP, once the endpoint has switched protocols.
     pub(in crate::upstream) fn into_switched(self) -> Option<Switched> {
-        let wire = Rc::into_inner(self.wire)?.into_inner();
-        let (stream, ahead) = wire.into_stream();
-        Some(Switched::new(stream, ahead, self.open))
+        let Own { wire, open, .. } = Rc::into_inner(self.own)?;
+        let (stream, ahead) = wire.into_inner().into_stream();
+        Some(Switched::new(stream, ahead, open))
     }
 }
 

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
@@ -23,10 +23,9 @@ use crate::base::memory::Account;
 use crate::http1::Fault;
 use crate::http1::chunks::Part;
 use crate::http1::decoder::Decoder;
-use crate::http1::encoder::Encoder;
 use crate::http1::gather::Gathered;
 use crate::http1::reading::Reading;
-use crate::http1::room::Room;
+use crate::http1::room::{AnswerHead, Room};
 use crate::http1::sending::Payload;
 use crate::http1::sending::Sending;
 use crate::tls::stream::Stream;
@@ -67,7 +66,7 @@ enum Word {
     /// A head of status 1xx, which another one follows.
     Interim,
     /// The answer's own head.
-    Last(Response<()>),
+    Last(AnswerHead),
 }
 
 impl<B: Payload> Wire<B> {
@@ -108,11 +107,10 @@ impl<B: Payload> Wire<B> {
         self.method = call.head.method.clone();
         self.interim = 0;
         self.gathered.ahead = Bytes::new();
-        let encoder = Encoder::of(&call.head.headers)?;
         let held = !body.is_end_stream() && request::expects_continue(&call.head.headers);
         let write = |out: &mut _| request::write_head(call.head, call.added, out);
         self.room.take_buffer(self.sending.take_buffer()); // of the last request
-        self.sending.begin(encoder, self.room.buffer(), write, body)?;
+        self.sending.begin(self.room.buffer(), write, body)?;
         if held {
             self.sending.hold();
             self.held = Some(Box::pin(sleep(CONTINUE)));
@@ -128,8 +126,8 @@ impl<B: Payload> Wire<B> {
     pub(super) fn poll_answer(
         &mut self,
         context: &mut Context<'_>,
-        interim: &dyn Fn(Response<()>),
-    ) -> Poll<Result<Response<()>, Fault>> {
+        interim: &dyn Fn(AnswerHead),
+    ) -> Poll<Result<AnswerHead, Fault>> {
         loop {
             if self.held.as_mut().is_some_and(|held| held.as_mut().poll(context).is_ready()) {
                 self.let_go();
@@ -272,11 +270,11 @@ impl<B: Payload> Wire<B> {
     }
 
     /// Reads a head where there is a whole one.
-    fn read_head(&mut self, interim: &dyn Fn(Response<()>)) -> Result<Word, Fault> {
+    fn read_head(&mut self, interim: &dyn Fn(AnswerHead)) -> Result<Word, Fault> {
         let mut bytes = self.gathered.take();
         let whole = bytes.len();
-        let map = || self.room.map();
-        let Some(head) = answer::read(&mut bytes, map, &self.method, self.limits.fields)? else {
+        let read = answer::read(&mut bytes, &self.room, &self.method, self.limits.fields);
+        let Some(head) = read? else {
             self.gathered.put_back(&bytes);
             return Ok(Word::Partial);
         };

@@ -1,56 +1,52 @@
 //! The head of a request to an endpoint, as bytes.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
 
-use crate::http1::fields::{field_size, lists, write_field, write_within};
+use crate::http1::Fault;
+use crate::http1::encoder::{Encoder, Said};
+use crate::http1::fields::{lists, write_field};
 use crate::upstream::Field;
 
-/// Writes request line and fields. `Host` comes first (RFC 9112 §3.2), what is `added` last.
-pub(super) fn write_head(head: &Parts, added: &[Field], out: &mut BytesMut) {
-    let (mut own, mut host) = (0, None);
-    for (name, value) in &head.headers {
-        own += field_size(name, value);
-        if *name == HOST {
-            host = Some(value);
-        }
+/// Writes request line and fields. `Host` comes first (RFC 9112 §3.2), what is `added` last. Tells how
+/// the body is framed.
+///
+/// # Errors
+/// When the fields do not say that clearly.
+pub(super) fn write_head(
+    head: &Parts,
+    added: &[Field],
+    out: &mut BytesMut,
+) -> Result<Encoder, Fault> {
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(head.uri.path().as_bytes());
+    if let Some(query) = head.uri.query() {
+        out.extend_from_slice(b"?");
+        out.extend_from_slice(query.as_bytes());
     }
-    let others: usize = added.iter().map(|(name, value)| field_size(name, value)).sum();
-    let fields = own + others;
-    let (path, query) = (head.uri.path(), head.uri.query());
-    let target = path.len() + query.map_or(0, |query| query.len() + 1);
-    let size = head.method.as_str().len() + target + LINE + fields;
-    write_within(out, size, |out| {
-        out.put_slice(head.method.as_str().as_bytes());
-        out.put_u8(b' ');
-        out.put_slice(path.as_bytes());
-        if let Some(query) = query {
-            out.put_u8(b'?');
-            out.put_slice(query.as_bytes());
-        }
-        out.put_slice(b" HTTP/1.1\r\n");
-        if let Some(host) = host {
-            write_field(b"host", host, out);
-        }
-        for (name, value) in head.headers.iter().filter(|(name, _)| **name != HOST) {
-            write_field(name.as_str().as_bytes(), value, out);
-        }
-        for (name, value) in added {
-            write_field(name.as_str().as_bytes(), value, out);
-        }
-        out.put_slice(b"\r\n");
-    });
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut said = Said::default();
+    if let Some((name, host)) = head.headers.iter().find(|(name, _)| **name == HOST) {
+        write_field(name, host, out);
+    }
+    for (name, value) in head.headers.iter().filter(|(name, _)| **name != HOST) {
+        said.note(name, value);
+        write_field(name, value, out);
+    }
+    for (name, value) in added {
+        write_field(name, value, out);
+    }
+    out.extend_from_slice(b"\r\n");
+    said.framing()
 }
 
 /// Whether the client waits for a word before it sends the body (RFC 9110 §10.1.1).
 pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get_all(EXPECT).iter().any(|said| lists(said, b"100-continue"))
 }
-
-/// What a request line has beside method and target, and the empty line at the end.
-const LINE: usize = " HTTP/1.1\r\n".len() + 1 + "\r\n".len();
 
 #[cfg(test)]
 mod tests {
@@ -62,7 +58,7 @@ mod tests {
     fn written(request: Request<()>) -> String {
         let mut out = BytesMut::new();
         let added = (http::header::VIA, HeaderValue::from_static("a"));
-        write_head(&request.into_parts().0, &[added], &mut out);
+        write_head(&request.into_parts().0, &[added], &mut out).unwrap();
         String::from_utf8(out.to_vec()).unwrap()
     }
 

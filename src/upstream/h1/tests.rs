@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Request;
 use http::request::Parts;
-use http::{Request, Response};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,7 +24,8 @@ use crate::tls::stream::Stream;
 use crate::upstream::{Call, Fields, HeadLimits};
 
 use crate::http1::Fault;
-use crate::http1::room::Room;
+
+use crate::http1::room::{AnswerHead, Room};
 
 use super::{Line, Open, Wire};
 
@@ -71,7 +72,7 @@ async fn wire() -> (Wire<Said>, TcpStream) {
 
 static NONE: Fields = Vec::new();
 
-fn ignore(_: Response<()>) {}
+fn ignore(_: AnswerHead) {}
 
 fn call(head: &Parts) -> Call<'_> {
     Call { head, added: &NONE, interim: &ignore }

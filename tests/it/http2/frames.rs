@@ -5,8 +5,8 @@ use crate::world::config::{NO_RETRY, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
 use crate::world::raw_h2::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, GET, GOAWAY, HEADERS, PING, PRIORITY,
-    PUSH_PROMISE, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE, block, frame, request,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, GET, GOAWAY, HEADERS, PING, PREFACE,
+    PRIORITY, PUSH_PROMISE, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE, block, frame, request,
 };
 
 const PROTOCOL: u32 = 1;
@@ -249,6 +249,31 @@ async fn the_gateway_says_hello_and_answers_what_wants_an_answer() {
     };
     assert_eq!((echo.flags, echo.stream, echo.payload), (ACK, 0, b"any data".to_vec()));
     assert_eq!(acknowledged, 2, "those of the hello and those after it");
+}
+
+#[tokio::test]
+async fn the_name_of_a_requests_id_is_spelled_out_once() {
+    /// `x-request-id` in Huffman's code (RFC 7541 appendix B).
+    const SPELLED: &[u8] = b"\xf2\xb5\x85\xed\x69\x50\x95\x8d\x27";
+    let (_origin, gateway) = world().await;
+    let mut client = RawH2::silent(gateway.address()).await;
+    client.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await;
+
+    let mut spelled = Vec::new();
+    for stream in [1, 3, 5, 7] {
+        client.send(&request(stream, &GET)).await;
+        loop {
+            let frame = client.next().await.expect("an answer");
+            if frame.kind == HEADERS {
+                spelled.push(frame.payload.windows(SPELLED.len()).any(|part| part == SPELLED));
+            }
+            if frame.stream == stream && frame.flags & END_STREAM != 0 {
+                break;
+            }
+        }
+    }
+
+    assert_eq!(spelled, [true, false, false, false]);
 }
 
 #[tokio::test]

@@ -160,6 +160,41 @@ async fn an_answer_that_does_not_switch_opens_no_stream() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_route_itself_opens_no_stream() {
+    let routes = "[tenants.acme]\nroutes = [{ path = \"/*\", respond = { status = 200, body = \"fixed\" } }]\n";
+    let gateway = Gateway::start(routes).await;
+    let mut client = Client::connect(&gateway).await;
+
+    let (answer, _sending) = client.open("websocket").await.expect("an answer");
+
+    assert_eq!(answer.status(), 502);
+}
+
+#[tokio::test]
+async fn a_connect_that_tells_the_length_of_a_body_is_refused_alone() {
+    let (address, _origin) = echo().await;
+    let gateway = Gateway::start(&one_tenant_with(&[address], NO_RETRY)).await;
+    let client = Client::connect(&gateway).await;
+
+    let request = Request::connect("http://a.example/chat")
+        .extension(Protocol::from_static("websocket"))
+        .header("x-tenant-id", "acme")
+        .header("content-length", "5")
+        .body(())
+        .expect("a request");
+    let mut sender = client.sender.clone().ready().await.expect("a stream");
+    let (answer, _sending) = sender.send_request(request, false).expect("a call");
+    let answer = within("an answer", answer).await.expect("an answer");
+
+    assert_eq!(answer.status(), 400);
+    let get = Request::get("http://a.example/").body(()).expect("a request");
+    let mut sender = client.sender.clone().ready().await.expect("a stream");
+    let (answer, _) = sender.send_request(get, true).expect("a call");
+    let answer = within("an answer", answer).await.expect("the connection is as it was");
+    assert_eq!(answer.status(), 400, "it names no tenant");
+}
+
+#[tokio::test]
 async fn another_protocol_and_an_endpoint_of_http2_are_refused() {
     let origin = Origin::saying("hello").await;
     let keys = format!("{NO_RETRY}\nprotocol = \"h2\"");

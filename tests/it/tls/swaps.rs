@@ -63,7 +63,8 @@ async fn no_handshake_fails_while_good_broken_and_expired_certificates_come_and_
     for (host, pair) in [(MISMATCHED, &mismatched), (TRUNCATED, &truncated)] {
         assert_eq!(client.is_shown(at, host).await, pair.certificate, "{host} keeps the old one");
     }
-    assert_eq!(gateway.metric(REFUSED).await, Some(1.0), "told once, however often it was read");
+    let refused = gateway.metric(REFUSED).await.is_some_and(|it| (1.0..=2.0).contains(&it));
+    assert!(refused, "each is told once, with the other or alone, however often it was read");
 
     for (host, pair) in [(MISMATCHED, &mismatched), (TRUNCATED, &truncated)] {
         let new = authority.made_for(&[host]);

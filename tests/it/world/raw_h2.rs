@@ -25,7 +25,7 @@ pub(crate) const ACK: u8 = 1;
 /// RFC 9113 §7.
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// One frame.
 #[derive(Clone, Debug)]

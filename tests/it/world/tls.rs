@@ -92,6 +92,21 @@ impl Certificates {
         name: &'static str,
         protocols: &[&str],
     ) -> TlsStream<S> {
+        let connector = TlsConnector::from(self.client(protocols));
+        let name = ServerName::try_from(name).expect("a name");
+        within("a handshake", connector.connect(name, stream)).await.expect("a handshake")
+    }
+
+    /// What such a client says first.
+    pub(crate) fn hello(&self, name: &'static str, protocols: &[&str]) -> Vec<u8> {
+        let name = ServerName::try_from(name).expect("a name");
+        let client = rustls::ClientConnection::new(self.client(protocols), name);
+        let mut hello = Vec::new();
+        client.expect("a client").write_tls(&mut hello).expect("room");
+        hello
+    }
+
+    fn client(&self, protocols: &[&str]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).expect("the ca")).expect("ca");
         let mut config = ClientConfig::builder_with_provider(provider())
@@ -100,9 +115,7 @@ impl Certificates {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from(name).expect("a name");
-        let connector = TlsConnector::from(Arc::new(config));
-        within("a handshake", connector.connect(name, stream)).await.expect("a handshake")
+        Arc::new(config)
     }
 }
 

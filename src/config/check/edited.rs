@@ -1,0 +1,267 @@
+//! Checks a few files of many beside what all of them meant before, where tenants are all that they
+//! say and said. Whatever is wrong or odd is left to the reading of all files, which tells of it.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::sorted::{Difference, Sorted};
+use crate::config::faults::Faults;
+use crate::config::files::{File, Files};
+use crate::config::spec::{NamedTenant, RoutesSpec};
+use crate::model::ids::TenantId;
+
+use super::answers::Pages;
+use super::apart::{self, Named, Reader};
+use super::gather::{self, Gathered};
+use super::memory::{Learnt, Memories, Memory};
+use super::sections::{self, Section, Sections};
+use super::{Scope, Terms, reach};
+
+/// What was checked last.
+#[derive(Clone, Copy, Debug)]
+pub struct Last<'l> {
+    /// The files.
+    pub files: &'l Files,
+    /// What they meant.
+    pub spec: &'l RoutesSpec,
+    /// What is remembered of them.
+    pub memory: &'l Memory,
+}
+
+/// What files mean of which a few have changed.
+#[derive(Debug)]
+pub struct Edited {
+    /// Their meaning.
+    pub spec: RoutesSpec,
+    /// For [`Memory::learn`], once they are what was checked last.
+    pub learnt: Learnt,
+}
+
+/// Checks files that are right; `None` for others, and for some that are.
+pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option<Edited> {
+    let Last { spec, memory, .. } = last;
+    if !memory.frame.is_of(spec) {
+        return None;
+    }
+    let differences = || files.files.differences(&last.files.files, File::eq);
+    let of = |file: fn(Difference<'_, File>) -> Option<File>| Files {
+        root: files.root.clone(),
+        files: differences().filter_map(file).collect(),
+        folder: None,
+    };
+    let before = of(|Difference { before, .. }| before.cloned());
+    let now = of(|Difference { now, .. }| now.cloned());
+    let old = Part::of(&before, terms)?;
+    let gone = old.ids(spec)?;
+    let new = Part::of(&now, terms)?;
+
+    let mut pages = Pages::new(terms.lost);
+    let frame = &memory.frame;
+    let naming = frame.naming.as_ref()?;
+    let mut reader = Reader {
+        terms,
+        scope: Scope { pools: &frame.pools, naming, sets: &frame.sets, files: &now },
+        pages: &mut pages,
+        faults: Faults::new(&now.files),
+        memories: Memories::beside(memory),
+        is_sure: reach::is_sure(&naming.from),
+    };
+    let mut named = Vec::new();
+    for (number, file, section) in new.sections() {
+        named.push(reader.tenant(number, file, section)?);
+    }
+    let Reader { mut faults, memories, .. } = reader;
+    if faults.count_doubts() > 0 || !faults.take_references().is_empty() {
+        return None;
+    }
+    let tenants = merged(spec, &gone, named)?;
+    let learnt = memories.into_learnt(old.sections().filter_map(|(_, file, section)| {
+        let (_, words) = section.parts(&file.text)?;
+        Some((section.form, (&file.text, words)))
+    }));
+    Some(Edited { spec: RoutesSpec { tenants, ..RoutesSpec::clone(spec) }, learnt })
+}
+
+/// Files that say tenants and nothing else.
+struct Part<'p> {
+    files: &'p Files,
+    apart: Vec<Sections<'p>>,
+}
+
+impl<'p> Part<'p> {
+    /// `None` where they say something else, or are wrong.
+    fn of(files: &'p Files, terms: &Terms<'_>) -> Option<Self> {
+        let apart: Vec<Sections<'p>> =
+            files.files.iter().map(|file| sections::split(&file.text)).collect::<Option<_>>()?;
+        let mut faults = Faults::new(&files.files);
+        let rests = apart.iter().map(|sections| &*sections.rest);
+        let Gathered { naming, error_pages, pools, route_sets, tenants } =
+            gather::gather(rests, terms.lookup, &mut faults);
+        let is_bare = naming.is_none()
+            && error_pages.is_none()
+            && pools.is_empty()
+            && route_sets.is_empty()
+            && tenants.is_empty();
+        (is_bare && faults.is_empty()).then_some(Self { files, apart })
+    }
+
+    /// Each with the number of its file.
+    fn sections(&self) -> impl Iterator<Item = (usize, &'p File, &Section)> {
+        let files = self.files.files.iter().zip(&self.apart).enumerate();
+        files.flat_map(|(number, (file, apart))| {
+            apart.tenants.iter().map(move |section| (number, file, section))
+        })
+    }
+
+    /// The ids of tenants that are in `spec`; `None` where one is not, or hangs on other files.
+    fn ids(&self, spec: &RoutesSpec) -> Option<BTreeSet<Cow<'p, str>>> {
+        let mut faults = Faults::new(&self.files.files);
+        let mut ids = BTreeSet::new();
+        for (_, file, section) in self.sections() {
+            let id = apart::id(file, section, &mut faults)?;
+            if spec.tenant(&id)?.error_pages.is_some() {
+                return None;
+            }
+            ids.insert(id);
+        }
+        Some(ids)
+    }
+}
+
+/// All tenants, after those of some files have become others; `None` where an id is there twice, or
+/// is none, and where nobody is left.
+fn merged(
+    spec: &RoutesSpec,
+    gone: &BTreeSet<Cow<'_, str>>,
+    named: Vec<Named<'_>>,
+) -> Option<Sorted<NamedTenant>> {
+    let mut tenants = spec.tenants.clone();
+    let mut met: BTreeSet<&str> = BTreeSet::new();
+    for (id, now) in &named {
+        let before = spec.tenants.get(id);
+        let is_free = before.is_none() || gone.contains(id);
+        if !met.insert(id) || !is_free || now.error_pages.is_some() {
+            return None;
+        }
+        match before {
+            Some((_, before)) if Arc::ptr_eq(before, now) || before == now => {}
+            Some((id, _)) => drop(tenants.insert((id.clone(), Arc::clone(now)))),
+            None => drop(tenants.insert((TenantId::new(id).ok()?, Arc::clone(now)))),
+        }
+    }
+    for id in gone.iter().filter(|id| !met.contains(&***id)) {
+        tenants.remove(id);
+    }
+    (!tenants.is_empty()).then_some(tenants)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::base::sorted::Keyed;
+    use crate::config::Known;
+
+    use super::super::{Before, Lost, check_routes};
+    use super::*;
+
+    const KNOWN: Known<'_> = Known { balancers: &["round-robin"] };
+    const POOLS: &str = "[pools.a]\ndns = \"a:1\"\n";
+
+    fn terms() -> Terms<'static> {
+        Terms { known: &KNOWN, lookup: &|_| None, lost: Lost::Problem }
+    }
+
+    fn file(name: &str, text: &str) -> File {
+        File { path: Path::new(name).into(), text: text.into() }
+    }
+
+    /// Files that were checked.
+    struct World {
+        files: Files,
+        spec: RoutesSpec,
+        memory: Memory,
+    }
+
+    impl World {
+        fn of(files: impl IntoIterator<Item = File>) -> Self {
+            let files =
+                Files { root: "r".into(), files: files.into_iter().collect(), folder: None };
+            let mut memory = Memory::default();
+            let before = Before { spec: None, memory: &mut memory };
+            let spec = check_routes(&files, &terms(), before).result.unwrap();
+            Self { files, spec, memory }
+        }
+
+        /// Takes in an edit of one file; tells how many sections had to be read.
+        fn edit(&mut self, file: File) -> Option<usize> {
+            let mut files = self.files.clone();
+            files.files.insert(file);
+            let Self { files: before, spec, memory } = &*self;
+            let edited = check(&files, &terms(), &Last { files: before, spec, memory })?;
+            self.memory.learn(edited.learnt);
+            (self.files, self.spec) = (files, edited.spec);
+            Some(self.memory.read())
+        }
+    }
+
+    fn tenant(name: &str, sample: usize) -> File {
+        let text = format!("[tenants.{name}]\npool = \"a\"\nreplay-memory = \"{sample}B\"\n");
+        file(&format!("{name}.toml"), &text)
+    }
+
+    #[test]
+    fn of_many_files_the_one_that_is_edited_is_read_unless_its_words_are_known() {
+        let tenants = (0..2000).map(|number| tenant(&format!("t{number}"), number % 2));
+        let mut world = World::of(tenants.chain([file("_pools.toml", POOLS)]));
+        let before = world.spec.tenants.clone();
+
+        assert_eq!(world.edit(tenant("t7", 0)), Some(0));
+        assert_eq!(world.edit(tenant("t7", 9)), Some(1));
+
+        let same = |now: &NamedTenant, before: &NamedTenant| Arc::ptr_eq(&now.1, &before.1);
+        let changed: Vec<&str> = world
+            .spec
+            .tenants
+            .differences(&before, same)
+            .filter_map(|d| Some(d.now?.key()))
+            .collect();
+        assert_eq!(changed, ["t7"]);
+        let shared = |id: &str| Arc::clone(world.spec.tenant(id).unwrap());
+        assert!(Arc::ptr_eq(&shared("t0"), &shared("t1998")));
+    }
+
+    #[test]
+    fn what_is_remembered_holds_no_text_of_before_and_nothing_that_is_said_no_more() {
+        let mut world = World::of([tenant("t", 1), tenant("u", 1), file("_pools.toml", POOLS)]);
+        let old = world.files.files.iter().map(|file| Arc::downgrade(&file.text));
+        let old: Vec<_> = old.collect();
+
+        for number in 2..5000 {
+            assert_eq!(world.edit(tenant("t", number)), Some(1));
+            assert_eq!(world.edit(tenant("u", number)), Some(0));
+        }
+
+        assert!(world.memory.len() < 1100, "{}", world.memory.len());
+        let held = old.iter().filter(|text| text.strong_count() > 0).count();
+        assert_eq!(held, 1, "that of the pools");
+    }
+
+    #[test]
+    fn what_is_remembered_of_other_tables_is_of_no_use() {
+        let mut world = World::of([tenant("t", 1), file("_pools.toml", POOLS)]);
+        let other = World::of([
+            tenant("t", 1),
+            file(
+                "_pools.toml",
+                &POOLS
+                    .replace("pools.a", "pools.b")
+                    .replace("a:1\"", "a:1\"\n[pools.a]\ndns = \"a:1\""),
+            ),
+        ]);
+        world.memory = other.memory;
+
+        assert_eq!(world.edit(tenant("t", 2)), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! So many at once, and those who wait come in by client: whoever sends a thousand waits for itself,
+//! and who sends one waits for one of each other client at most.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+/// The turns of one worker.
+#[derive(Debug)]
+pub(super) struct Turnstile {
+    free: Cell<usize>,
+    queues: RefCell<Queues>,
+}
+
+/// Those who wait.
+#[derive(Debug, Default)]
+struct Queues {
+    /// The clients that have a queue, each once.
+    next: VecDeque<u128>,
+    /// In the order in which they came. A queue may be empty: all of it has left.
+    of_client: HashMap<u128, BTreeMap<u64, Rc<Waiter>>>,
+    came: u64,
+}
+
+/// One who waits.
+#[derive(Debug, Default)]
+struct Waiter {
+    /// Has a turn, which nobody else counts.
+    has_turn: Cell<bool>,
+    called: Notify,
+}
+
+/// A turn, until dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'t>(&'t Turnstile);
+
+impl Turnstile {
+    /// `most` at once, of which there is at least one.
+    pub(super) fn new(most: usize) -> Self {
+        Self { free: Cell::new(most.max(1)), queues: RefCell::default() }
+    }
+
+    /// Waits for a turn on behalf of `client`. Given up by dropping the future.
+    pub(super) async fn enter(&self, client: u128) -> Turn<'_> {
+        if let Some(turn) = self.try_enter() {
+            return turn;
+        }
+        let waiter = Rc::<Waiter>::default();
+        let number = self.queues.borrow_mut().push(client, Rc::clone(&waiter));
+        let waits = Waits { turnstile: self, client, number, waiter };
+        waits.waiter.called.notified().await;
+        waits.waiter.has_turn.set(false); // it is in the turn now
+        Turn(self)
+    }
+
+    /// A turn where one is free: then nobody waits.
+    pub(super) fn try_enter(&self) -> Option<Turn<'_>> {
+        let free = self.free.get().checked_sub(1)?;
+        self.free.set(free);
+        Some(Turn(self))
+    }
+
+    /// A turn is free again.
+    fn pass(&self) {
+        match self.queues.borrow_mut().pop() {
+            Some(waiter) => {
+                waiter.has_turn.set(true);
+                waiter.called.notify_one();
+            }
+            None => self.free.set(self.free.get() + 1),
+        }
+    }
+}
+
+impl Queues {
+    fn push(&mut self, client: u128, waiter: Rc<Waiter>) -> u64 {
+        let (number, next) = (self.came, &mut self.next);
+        self.came += 1;
+        let queue = self.of_client.entry(client).or_insert_with(|| {
+            next.push_back(client);
+            BTreeMap::new()
+        });
+        queue.insert(number, waiter);
+        number
+    }
+
+    fn leave(&mut self, client: u128, number: u64) {
+        if let Some(queue) = self.of_client.get_mut(&client) {
+            queue.remove(&number);
+        }
+    }
+
+    /// The first of the client whose turn it is.
+    fn pop(&mut self) -> Option<Rc<Waiter>> {
+        loop {
+            let client = self.next.pop_front()?;
+            let queue = self.of_client.get_mut(&client)?;
+            let first = queue.pop_first();
+            if queue.is_empty() {
+                self.of_client.remove(&client);
+            } else {
+                self.next.push_back(client);
+            }
+            if let Some((_, waiter)) = first {
+                return Some(waiter);
+            }
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.pass();
+    }
+}
+
+/// Leaves the queue once dropped; who was called already calls the next.
+struct Waits<'t> {
+    turnstile: &'t Turnstile,
+    client: u128,
+    number: u64,
+    waiter: Rc<Waiter>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if self.waiter.has_turn.get() {
+            return self.turnstile.pass();
+        }
+        self.turnstile.queues.borrow_mut().leave(self.client, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Entering<'t> = Pin<Box<dyn Future<Output = Turn<'t>> + 't>>;
+
+    fn poll<'t>(entering: &mut Entering<'t>) -> Option<Turn<'t>> {
+        match entering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(turn) => Some(turn),
+            Poll::Pending => None,
+        }
+    }
+
+    fn enter(turnstile: &Turnstile, client: u128) -> Entering<'_> {
+        Box::pin(turnstile.enter(client))
+    }
+
+    #[test]
+    fn who_sends_one_waits_for_one_of_each_other_client_however_many_these_sent() {
+        let turnstile = Turnstile::new(1);
+        let mut turn = turnstile.try_enter();
+        let mut crowd: Vec<_> =
+            (0..100).flat_map(|_| [1, 2]).map(|client| enter(&turnstile, client)).collect();
+        assert!(crowd.iter_mut().all(|each| poll(each).is_none()));
+        let mut calm = enter(&turnstile, 3);
+        assert!(poll(&mut calm).is_none());
+
+        let mut before = 0;
+        while turn.take().is_some() {
+            turn = poll(&mut calm);
+            if turn.is_some() {
+                break;
+            }
+            crowd.retain_mut(|each| {
+                let called = turn.is_none().then(|| poll(each)).flatten();
+                let stays = called.is_none();
+                turn = turn.take().or(called);
+                stays
+            });
+            before += 1;
+        }
+
+        assert_eq!(before, 2);
+        assert!(turn.is_some());
+    }
+
+    #[test]
+    fn those_who_gave_up_cost_their_client_no_turn() {
+        let turnstile = Turnstile::new(1);
+        let turn = turnstile.try_enter();
+        let mut gone: Vec<_> = (0..50).map(|_| enter(&turnstile, 1)).collect();
+        let (mut other, mut last) = (enter(&turnstile, 2), enter(&turnstile, 1));
+        assert!(gone.iter_mut().chain([&mut last, &mut other]).all(|each| poll(each).is_none()));
+
+        drop((gone, turn));
+
+        let first = poll(&mut last);
+        assert!(first.is_some() && poll(&mut other).is_none());
+        drop(first);
+        assert!(poll(&mut other).is_some());
+    }
+
+    proptest! {
+        /// Entering, leaving and giving up in any order: never more than the most are in, and once
+        /// all have left it is as it was.
+        #[test]
+        fn no_turn_is_lost_and_none_is_given_twice(
+            most in 1..4usize,
+            steps in prop::collection::vec((0..4u8, 0..3u128, any::<prop::sample::Index>()), 0..60),
+        ) {
+            let turnstile = Turnstile::new(most);
+            let (mut waiting, mut turns) = (Vec::new(), Vec::new());
+            for (step, client, which) in steps {
+                match step {
+                    0 => waiting.push(enter(&turnstile, client)),
+                    1 if !waiting.is_empty() => drop(waiting.swap_remove(which.index(waiting.len()))),
+                    2 if !turns.is_empty() => drop(turns.swap_remove(which.index(turns.len()))),
+                    _ => {}
+                }
+                waiting.retain_mut(|each| poll(each).is_none_or(|turn| {
+                    turns.push(turn);
+                    false
+                }));
+                prop_assert!(turns.len() <= most);
+                prop_assert!(turns.len() == most || waiting.is_empty());
+            }
+            drop((waiting, turns));
+            prop_assert_eq!(turnstile.free.get(), most);
+            prop_assert!(turnstile.queues.borrow().of_client.is_empty());
+        }
+    }
+}
