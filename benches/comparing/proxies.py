@@ -20,7 +20,7 @@ http {{
   client_body_temp_path {folder}/u1; proxy_temp_path {folder}/u2; fastcgi_temp_path {folder}/u3;
   uwsgi_temp_path {folder}/u4; scgi_temp_path {folder}/u5;
   server {{
-    listen 127.0.0.1:{up1}; listen 127.0.0.1:{up2};
+    listen 127.0.0.1:{up1}; listen 127.0.0.1:{up2};{listens}
     client_max_body_size 64m; client_body_buffer_size 128k;
     location / {{ default_type text/plain; return 200 "{body}"; }}
     location /files/ {{ default_type text/plain; root {folder}; }}
@@ -87,9 +87,9 @@ backend b
 """
 
 GATEWAY = """
-routes = "routes.toml"
+routes = "{routes}"
 state = "off"
-workers = 1
+workers = {workers}
 
 [[listeners]]
 address = "127.0.0.1:{port}"
@@ -97,6 +97,7 @@ address = "127.0.0.1:{port}"
 [admin]
 address = "127.0.0.1:{admin}"
 
+{more}
 [log]
 filter = "warn"
 
@@ -131,6 +132,10 @@ class Bench:
     def __init__(self, options, folder, scenario, binary):
         self.options, self.folder, self.scenario, self.binary = options, folder, scenario, binary
         self.started = []
+        # further lines of gateway.toml, and of the routes
+        self.more = ""
+        # where the upstream listens besides
+        self.upstream_addresses = []
         self.up1, self.up2 = free_ports(2)
         if scenario.tls:
             certify(folder)
@@ -172,7 +177,8 @@ class Bench:
         """Starts what answers, and tells by which path it has the scenario's size."""
         size = self.scenario.size
         if nginx := find("nginx"):
-            config = self.write("upstream.conf", UPSTREAM_NGINX, body="x" * SMALL)
+            listens = "".join(f" listen {address}:{self.up1};" for address in self.upstream_addresses)
+            config = self.write("upstream.conf", UPSTREAM_NGINX, body="x" * SMALL, listens=listens)
             files = self.folder / "files"
             files.mkdir()
             files.chmod(0o755)
@@ -191,16 +197,25 @@ class Bench:
     def tls(self, text):
         return text.format(folder=self.folder) if self.scenario.tls else ""
 
-    def start_tenantry(self, port, admin):
-        tls = self.tls(GATEWAY_TLS)
-        config = self.write("gateway.toml", GATEWAY, port=port, admin=admin, tls=tls)
+    def start_tenantry(self, port, admin, workers=1, cores=None):
         self.write_routes(self.options.tenants)
-        return self.start([self.binary, "--config", config], self.proxy_core)
+        config = self.configure(port, admin, "routes.toml", workers)
+        return self.start([self.binary, "--config", config], cores or self.proxy_core)
 
-    def write_routes(self, count):
+    def start_with_routes(self, port, admin, name, routes):
+        """A gateway with routes of its own."""
+        (self.folder / name).write_text(routes)
+        return self.start([self.binary, "--config", self.configure(port, admin, name)], self.proxy_core)
+
+    def configure(self, port, admin, routes, workers=1):
+        values = {"port": port, "admin": admin, "routes": routes, "workers": workers}
+        values |= {"tls": self.tls(GATEWAY_TLS), "more": self.more}
+        return self.write(f"gateway-{port}.toml", GATEWAY, **values)
+
+    def write_routes(self, count, more=""):
         pools = [POOL.format(name=name, up1=self.up1, up2=self.up2) for name in "ab"]
         tenants = self.tenants('\n[tenants.{tenant}]\npool = "{pool}"\n', count)
-        (self.folder / "routes.new").write_text("".join(pools) + tenants)
+        (self.folder / "routes.new").write_text("".join(pools) + more + tenants)
         (self.folder / "routes.new").replace(self.folder / "routes.toml")
 
     def edit_tenantry(self, count, process, port, path):
