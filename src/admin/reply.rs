@@ -8,8 +8,8 @@ use http::{HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::task::spawn_blocking;
 
+use crate::base::tasks;
 use crate::control::generation::Fault;
 
 /// A fault of the config files as the API shows it.
@@ -61,7 +61,7 @@ pub(super) fn problem_with(
 /// An answer whose making grows with the number of tenants, pools or endpoints: on a thread that
 /// nobody waits for.
 pub(super) async fn in_background(make: impl FnOnce() -> Response + Send + 'static) -> Response {
-    spawn_blocking(make).await.unwrap_or_else(|error| {
+    tasks::in_background(make).await.unwrap_or_else(|error| {
         let what = format!("the answer could not be made, which is a bug: {error}");
         tracing::error!("{what}");
         problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", what)

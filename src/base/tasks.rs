@@ -4,6 +4,7 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
+use rustix::process::{getpid, getpriority_process, setpriority_process};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet, LocalSet, spawn_blocking};
@@ -124,6 +125,34 @@ where
     ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
+/// Starts work that grows with what is configured, on a thread that may be busy for long and steps
+/// back for all others: where it shares a core with a worker, the system lets one that has just
+/// begun go on for milliseconds, and a request waits each time that its worker is woken.
+pub fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    spawn_blocking(move || {
+        step_back();
+        work()
+    })
+}
+
+/// Lowers the calling thread's priority below that of the process's first one, for good: an ordinary
+/// user may not raise it again. Where the system forbids even that, it stays.
+fn step_back() {
+    let lowered = getpriority_process(Some(getpid()))
+        .and_then(|niceness| setpriority_process(None, (niceness + MORE_NICE).min(LEAST_URGENT)));
+    if let Err(error) = lowered {
+        tracing::debug!(%error, "a thread in the background keeps its priority");
+    }
+}
+
+/// 5: about a quarter of a core while a worker would take all of it, so that a busy gateway hears of
+/// its edits, too.
+const MORE_NICE: i32 = 5;
+/// 19: setpriority(2) knows no higher.
+const LEAST_URGENT: i32 = 19;
+
 /// Work that may wait for the system, on a thread that may wait. Such work cannot be interrupted:
 /// dropping this leaves it to its end, and nobody hears of what it came to.
 #[derive(Debug)]
@@ -134,7 +163,7 @@ pub struct Blocking<T> {
 impl<T: Send + 'static> Blocking<T> {
     /// Starts the work.
     pub fn start(work: impl FnOnce() -> T + Send + 'static) -> Self {
-        Self { running: spawn_blocking(work) }
+        Self { running: in_background(work) }
     }
 
     /// What it came to; `None` where it panicked or the process is ending. A wait that is dropped
@@ -213,6 +242,19 @@ mod tests {
 
         assert_eq!(work.ended().await, Some(7));
         assert_eq!(Blocking::<()>::start(|| panic!("on purpose")).ended().await, None);
+    }
+
+    #[tokio::test]
+    async fn work_in_the_background_steps_back_for_all_other_threads() {
+        let of_this_thread = || getpriority_process(None).unwrap();
+        let before = of_this_thread();
+
+        for _ in 0..2 {
+            let niceness = in_background(of_this_thread).await.unwrap();
+            assert_eq!(niceness, (before + MORE_NICE).min(LEAST_URGENT));
+        }
+
+        assert_eq!(of_this_thread(), before);
     }
 
     #[tokio::test(start_paused = true)]

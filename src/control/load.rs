@@ -4,8 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::task::spawn_blocking;
-
+use crate::base::tasks;
 use crate::config::pem::References;
 use crate::config::spec::RoutesSpec;
 use crate::config::{self, File, Files, Known, Last, Learnt, Looks, Memory, Problems, places};
@@ -65,7 +64,7 @@ pub(super) async fn in_background<T: Send + 'static>(
     file: &Path,
     work: impl FnOnce() -> Result<T, Vec<Fault>> + Send + 'static,
 ) -> Result<T, Vec<Fault>> {
-    spawn_blocking(work).await.unwrap_or_else(|error| {
+    tasks::in_background(work).await.unwrap_or_else(|error| {
         Err(vec![Fault {
             file: file.to_path_buf(),
             line: None,

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::base::snapshot::Snapshot;
-use crate::base::tasks::Stop;
+use crate::base::tasks::{self, Stop};
 use crate::base::watch::{Changed, News, Watcher};
 use crate::config::places::Places;
 use crate::config::{Files, Looks, Memory};
@@ -465,7 +465,7 @@ impl RetiredTables {
         self.0 = held;
         let free: Vec<Arc<Table>> = free;
         if !free.is_empty() {
-            drop(tokio::task::spawn_blocking(move || drop(free)));
+            drop(tasks::in_background(move || drop(free)));
         }
     }
 }

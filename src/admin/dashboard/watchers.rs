@@ -12,11 +12,10 @@ use http_body::{Body, Frame};
 use hyper::body::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::admin::State;
-use crate::base::tasks::Stop;
+use crate::base::tasks::{Stop, in_background};
 use crate::telemetry::metrics::{ADMIN_WATCHERS, ADMIN_WATCHERS_REFUSED};
 
 use super::picture::{Ask, Painter};
@@ -137,7 +136,7 @@ async fn paint(state: &State, mut watching: Vec<Watcher>, now: Instant) -> Vec<W
     }
     let of = state.clone();
     // It reads all tenants and pools: on a thread that may be busy for a while.
-    let painted = spawn_blocking(move || {
+    let painted = in_background(move || {
         let painter = Painter::new(&of);
         for (ask, event) in &mut asks {
             *event = event_of(&painter, ask);
