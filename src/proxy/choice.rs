@@ -14,6 +14,7 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 use crate::routing::action::{Action, Respond};
+use crate::routing::naming::Shown;
 use crate::routing::redirect::Redirect;
 use crate::routing::route::Route;
 use crate::routing::split::Split;
@@ -22,6 +23,7 @@ use crate::routing::tenant::Tenant;
 use crate::routing::{Query, host};
 use crate::upstream::Fields;
 
+use super::access;
 use super::connection::Peer;
 use super::error::ExchangeError;
 use super::visit::Visit;
@@ -68,7 +70,14 @@ pub(super) fn choose<'t>(
     visit: &mut Visit,
 ) -> Result<Chosen<'t>, ExchangeError> {
     let identity = peer.secured.as_ref().and_then(|secured| secured.identity());
-    let named = table.name(head, identity)?;
+    let mut shown = Shown { certificate: identity, ..Shown::default() };
+    if table.has_keys() {
+        shown.credential = table.credential(head);
+    }
+    let named = match table.name(head, &shown) {
+        Ok(named) => named,
+        Err(error) => return Err(access::unnamed(error, table, &shown, visit)),
+    };
     let tenant = named.tenant.as_ref();
     parties.tenant = Some(tenant);
     visit.is_for(tenant, head);
@@ -76,6 +85,10 @@ pub(super) fn choose<'t>(
         TenantState::Active => {}
         TenantState::Maintenance => let_in(tenant.maintenance(), visit)?,
         TenantState::Suspended => return Err(ExchangeError::Suspended),
+    }
+
+    if tenant.is_guarded() || table.has_keys() {
+        access::admit(tenant, table, &shown, head, visit)?;
     }
 
     let route = find_route(tenant, head, named.path);

@@ -2,6 +2,7 @@
 //! path. Everything here runs on a worker's own thread and waits for nobody but the two peers.
 
 mod accept;
+mod access;
 mod activity;
 mod alarm;
 mod answer;

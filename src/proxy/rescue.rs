@@ -4,12 +4,13 @@
 
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 
+use crate::auth::Refusal;
 use crate::config::answers::{PageFor, PageSpec};
 use crate::routing::naming::NamingError;
 use crate::routing::table::Table;
@@ -24,7 +25,7 @@ use super::page::{self, Told};
 use super::problem::{self, Problem};
 use super::request_body::BodyFault;
 use super::visit::Visit;
-use super::{accept, extended, grpc};
+use super::{accept, access, extended, grpc};
 
 /// What the client of this request hears of an error; ends the exchange's record.
 pub(super) fn answer(
@@ -70,6 +71,9 @@ pub(super) fn answer(
         ExchangeError::Maintenance { retry_after } => {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        ExchangeError::Refused(refusal) if problem.status == StatusCode::UNAUTHORIZED => {
+            headers.insert(WWW_AUTHENTICATE, access::challenge(*refusal));
         }
         _ if problem.status == StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -147,6 +151,8 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Naming(_) => &problem::TENANT_AMBIGUOUS,
         ExchangeError::Suspended => &problem::TENANT_SUSPENDED,
         ExchangeError::Maintenance { .. } => &problem::MAINTENANCE,
+        ExchangeError::Refused(Refusal::OtherTenant) => &problem::OTHER_TENANT,
+        ExchangeError::Refused(_) => &problem::UNAUTHENTICATED,
         ExchangeError::NoRoute => &problem::NO_ROUTE,
         ExchangeError::BadRequest(_) => &problem::BAD_REQUEST,
         ExchangeError::Misdirected => &problem::MISDIRECTED,

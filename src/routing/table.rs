@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use http::StatusCode;
+use http::request::Parts;
 
+use crate::auth::keys::Keys;
+use crate::auth::{self, Credential};
 use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
 use crate::telemetry::tenants::Slots;
@@ -29,6 +32,8 @@ pub struct Table {
     /// Their numbers.
     pub(super) slots: Slots,
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
+    /// The API keys of all tenants.
+    pub(super) keys: Arc<Keys>,
     /// The number of the next new tenant.
     pub(super) next_slot: u32,
 }
@@ -72,6 +77,19 @@ impl Table {
     /// The tenant of this id.
     pub fn tenant(&self, id: &str) -> Option<&Arc<Tenant>> {
         self.tenants.get(id).map(|ById(tenant)| tenant)
+    }
+
+    /// What a request shows of who sent it, where any tenant has keys.
+    pub fn credential(&self, head: &Parts) -> Credential<'_> {
+        if self.keys.is_empty() {
+            return Credential::Nothing;
+        }
+        auth::look(&self.keys, &self.naming.identity.key_header, &head.headers)
+    }
+
+    /// Whether clients may show credentials at all.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     /// The page in place of the gateway's own answer of this status to a request of this tenant:

@@ -1,6 +1,7 @@
 //! The files' words: every key that may be written, unknown ones refused, nothing filled in. What
 //! a doc comment says here is what editors show, by way of the JSON schema.
 
+mod access;
 mod answers;
 mod gateway;
 mod pool;
@@ -10,6 +11,7 @@ mod shape;
 mod tls;
 mod tracing;
 
+pub(super) use access::{ApiKey, Identity, Keys, Kinds};
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
 pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,

@@ -24,7 +24,7 @@ use crate::pool::Pool;
 use crate::pool::standing::Standing;
 use crate::routing::action::Action;
 use crate::routing::explain::{self, Verdict, Way};
-use crate::routing::naming::Named;
+use crate::routing::naming::{Named, Shown};
 use crate::routing::route::Route;
 use crate::routing::table::Table;
 use crate::routing::tenant::Tenant;
@@ -286,10 +286,16 @@ impl Told<'_> {
             }
             None => {
                 explained.naming = self.ways(head);
-                self.table.name(head, None).map_err(|error| error.to_string())
+                let named = self.table.name(head, &self.shown(head));
+                named.map_err(|error| error.to_string())
             }
         };
         named.map_err(|error| format!("is refused: {error}"))
+    }
+
+    /// Nobody shows a certificate to those who explain.
+    fn shown(&self, head: &Parts) -> Shown<'_> {
+        Shown { certificate: None, credential: self.table.credential(head) }
     }
 
     fn find(&self, wanted: &[Steps]) -> Vec<Option<String>> {
@@ -297,7 +303,7 @@ impl Told<'_> {
     }
 
     fn ways(&self, head: &Parts) -> Vec<Way> {
-        let mut ways = explain::naming(self.table, head, None);
+        let mut ways = explain::naming(self.table, head, &self.shown(head));
         let rule = |index| {
             let mut steps = places::names(&["tenant", "from"]);
             steps.push(Step::Index(index));

@@ -47,6 +47,7 @@ fn record() -> Box<Record> {
         trace: None,
         asked: None,
         tenant: Some(Tag { name: Some("acme".into()), slot: 0 }),
+        caller: None,
         route: Some("/a/*".into()),
         pool: Some(Tag { name: Some("shop".into()), slot: 0 }),
         endpoint: Some("10.0.0.1:80".into()),

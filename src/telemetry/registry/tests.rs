@@ -94,6 +94,7 @@ fn record(problem: &'static str) -> crate::telemetry::record::Record {
         trace: None,
         asked: None,
         tenant: Some(crate::telemetry::record::Tag::of(0)),
+        caller: None,
         route: None,
         pool: None,
         endpoint: None,

@@ -1,0 +1,79 @@
+//! Who a client is, by what it shows: API keys. Nothing of a secret is kept, told or logged.
+
+pub mod api_key;
+pub mod keys;
+
+use http::{HeaderMap, HeaderName};
+
+use api_key::Found;
+use keys::{Key, Keys};
+
+/// What a request shows of who sent it.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Credential<'k> {
+    /// Nothing that is meant for the gateway.
+    #[default]
+    Nothing,
+    /// An API key that is known and in force.
+    Key(&'k Key),
+    /// Something that proves nothing.
+    Refused(Refusal),
+}
+
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The tenant demands a credential, and there is none.
+    #[error("the request shows no credential, and the tenant demands one")]
+    Missing,
+    /// Nobody has such a key.
+    #[error("the credential is not a valid one")]
+    Unknown,
+    /// It was valid.
+    #[error("the credential has expired")]
+    Expired,
+    /// It is not written as it should be.
+    #[error("the credential is malformed")]
+    Malformed,
+    /// There are several.
+    #[error("the request shows more than one credential")]
+    Repeated,
+    /// The tenant wants one of another kind.
+    #[error("the tenant does not accept credentials of this kind")]
+    NotAccepted,
+    /// It is another tenant's than the one that the request names.
+    #[error("the credential is not one of the tenant that the request names")]
+    OtherTenant,
+}
+
+impl Refusal {
+    /// The value of the `reason` label, and the log's word. Never rename one.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Malformed => "malformed",
+            Self::Repeated => "repeated",
+            Self::NotAccepted => "not_accepted",
+            Self::OtherTenant => "other_tenant",
+        }
+    }
+}
+
+/// What a request shows, where any tenant has keys. Out of line, as most gateways have none.
+#[cold]
+#[inline(never)]
+pub fn look<'k>(keys: &'k Keys, key_header: &HeaderName, headers: &HeaderMap) -> Credential<'k> {
+    match api_key::find(headers, key_header) {
+        Found::Nothing => Credential::Nothing,
+        Found::Malformed => Credential::Refused(Refusal::Malformed),
+        Found::Repeated => Credential::Refused(Refusal::Repeated),
+        Found::Key(digest) => match keys.find(&digest) {
+            None => Credential::Refused(Refusal::Unknown),
+            Some(key) if key.is_over() => Credential::Refused(Refusal::Expired),
+            Some(key) => Credential::Key(key),
+        },
+    }
+}

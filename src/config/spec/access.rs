@@ -1,0 +1,75 @@
+//! Who may come to a tenant, and how clients show who they are.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderName;
+
+use crate::model::key::KeyDigest;
+
+/// How clients show who they are, and how endpoints hear of it: the same for all tenants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentitiesSpec {
+    /// The header of API keys, besides `Authorization`. Default `x-api-key`.
+    pub key_header: HeaderName,
+    /// The header that tells endpoints who a client is; `None` = they are not told. A client's own is
+    /// never forwarded.
+    pub subject_header: Option<HeaderName>,
+    /// Whether endpoints get API keys, too. Default: no.
+    pub forward_keys: bool,
+}
+
+impl Default for IdentitiesSpec {
+    fn default() -> Self {
+        let key_header = HeaderName::from_static("x-api-key");
+        Self { key_header, subject_header: None, forward_keys: false }
+    }
+}
+
+/// Who may come to a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessSpec {
+    /// Kinds of credentials, of which a client must show one; empty = nobody is asked.
+    pub authenticate: Vec<CredentialKind>,
+    /// The tenant's API keys.
+    pub keys: Vec<KeySpec>,
+}
+
+impl AccessSpec {
+    /// Whether it says anything.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A kind of credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// An API key of the tenant.
+    ApiKey,
+    /// A certificate that names the tenant.
+    Certificate,
+}
+
+impl CredentialKind {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api-key",
+            Self::Certificate => "client-certificate",
+        }
+    }
+}
+
+/// An API key of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// What it is called in the files.
+    pub name: Arc<str>,
+    /// What is kept of it.
+    pub digest: KeyDigest,
+    /// Who shows it. Default: its name.
+    pub subject: Arc<str>,
+    /// When it stops being valid; `None` = never.
+    pub expires: Option<SystemTime>,
+}
