@@ -45,6 +45,12 @@ pub enum Refusal {
     /// It is another tenant's than the one that the request names.
     #[error("the credential is not one of the tenant that the request names")]
     OtherTenant,
+    /// It comes from where nobody may come from.
+    #[error("clients of this address are not let in")]
+    Network,
+    /// The tenant does not serve the method.
+    #[error("the method is not served here")]
+    Method,
 }
 
 impl Refusal {
@@ -58,6 +64,8 @@ impl Refusal {
             Self::Repeated => "repeated",
             Self::NotAccepted => "not_accepted",
             Self::OtherTenant => "other_tenant",
+            Self::Network => "network",
+            Self::Method => "method",
         }
     }
 }

@@ -12,7 +12,10 @@ use crate::routing::table::Table;
 use crate::routing::tenant::Tenant;
 use crate::upstream::Fields;
 
+use super::choice::Parties;
+use super::cors::Crossing;
 use super::error::ExchangeError;
+use super::reply::Reply;
 use super::visit::Visit;
 
 /// Why a request has no tenant: a credential that is refused, or is missing where it would have
@@ -33,27 +36,42 @@ pub(super) fn unnamed(
     }
 }
 
-/// Lets a request of this tenant in, and notes who sent it.
+/// Lets a request of this tenant in, and notes who sent it. Gives the answer to a browser that asks
+/// before it sends one.
 ///
 /// # Errors
 /// Why it is not let in.
 #[cold]
 #[inline(never)]
-pub(super) fn admit(
-    tenant: &Tenant,
-    table: &Table,
+pub(super) fn admit<'t>(
+    parties: &mut Parties<'t>,
+    (tenant, table): (&'t Tenant, &Table),
     shown: &Shown<'_>,
     head: &Parts,
     visit: &mut Visit,
-) -> Result<(), ExchangeError> {
+) -> Result<Option<Box<Reply>>, ExchangeError> {
     let everybody = AccessSpec::default();
-    let access = tenant.access().unwrap_or(&everybody);
+    let access = tenant.access();
+    if !access.is_none_or(|access| access.lets_in(visit.client())) {
+        return Err(refused(Refusal::Network, visit));
+    }
+    // Before anything is asked of the client: browsers show nothing with what they ask before.
+    if let Some(cors) = access.and_then(|access| access.cors.as_ref()) {
+        let crossing = parties.crossing.insert(Box::new(Crossing::of(cors, head)));
+        if let Some(answer) = crossing.preflight() {
+            return Ok(Some(answer));
+        }
+    }
+    let access = access.unwrap_or(&everybody);
     match caller(tenant, (table, access), shown, head) {
         Ok(Some(caller)) => visit.note(|record| record.caller = Some(Box::new(caller))),
         Ok(None) => {}
         Err(refusal) => return Err(refused(refusal, visit)),
     }
-    Ok(())
+    match access.serves(&head.method) {
+        true => Ok(None),
+        false => Err(refused(Refusal::Method, visit)),
+    }
 }
 
 /// Who sent a request; `None` = nobody is asked, and nobody has said.

@@ -25,7 +25,9 @@ use crate::upstream::Fields;
 
 use super::access;
 use super::connection::Peer;
+use super::cors::Crossing;
 use super::error::ExchangeError;
+use super::reply::Reply;
 use super::visit::Visit;
 
 /// What becomes of a request.
@@ -36,6 +38,8 @@ pub(super) enum Chosen<'t> {
     Redirect(&'t Tenant, &'t Route, &'t Redirect),
     /// The route answers by itself.
     Respond(&'t Route, &'t Respond),
+    /// The gateway has answered for the tenant.
+    Answered(Box<Reply>),
 }
 
 /// For whom a request is and where it goes, once that is known. The record has their numbers: names
@@ -44,6 +48,8 @@ pub(super) enum Chosen<'t> {
 pub(super) struct Parties<'t> {
     pub(super) tenant: Option<&'t Tenant>,
     pub(super) pool: Option<&'t Label>,
+    /// What a page of another origin is told, where the tenant says which may.
+    pub(super) crossing: Option<Box<Crossing<'t>>>,
 }
 
 /// Where a request is forwarded.
@@ -88,7 +94,10 @@ pub(super) fn choose<'t>(
     }
 
     if tenant.is_guarded() || table.has_keys() {
-        access::admit(tenant, table, &shown, head, visit)?;
+        let answered = access::admit(parties, (tenant, table), &shown, head, visit)?;
+        if let Some(answered) = answered {
+            return Ok(Chosen::Answered(answered));
+        }
     }
 
     let route = find_route(tenant, head, named.path);

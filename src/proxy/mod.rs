@@ -11,6 +11,7 @@ mod budget;
 mod choice;
 mod clock;
 mod connection;
+mod cors;
 mod courtesy;
 mod debug;
 pub mod door;

@@ -99,7 +99,7 @@ fn routes() -> Value {
             { "path": "/e", "state": "maintenance", "maintenance": {} },
         ] } },
         "tenants": {
-            "a": { "pool": "a", "use": ["s"] },
+            "a": { "pool": "a", "use": ["s"], "cors": { "origins": ["https://a.example"] } },
             "b": { "pool": "a", "state": "maintenance", "maintenance": {} },
         },
     })

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use http::HeaderName;
 use http::header::{AUTHORIZATION, COOKIE, HOST, VIA};
+use http::{HeaderName, Method};
 
+use crate::base::network::Peers;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::raw::{ApiKey, At, Identity, Keys, Kinds};
+use crate::config::raw::{ApiKey, At, Cors, Identity, Keys, Kinds};
 use crate::config::spec::{
     AccessSpec, CredentialKind, IdentitiesSpec, KeySpec, NameFrom, NamedTenant, NamingSpec,
     TenantSpec,
@@ -19,6 +20,7 @@ use crate::model::ids::TenantId;
 use crate::model::key::KeyDigest;
 
 use super::head::OWNED;
+use super::{cors, route};
 
 /// Checks the table `[identity]`.
 pub(super) fn identity(
@@ -69,6 +71,10 @@ fn is_taken(header: &HeaderName, naming: &[NameFrom]) -> bool {
 pub(super) struct Raw {
     pub(super) authenticate: Option<Kinds>,
     pub(super) keys: Option<Keys>,
+    pub(super) allow: Option<At<Vec<Written<Peers>>>>,
+    pub(super) deny: Option<Vec<Written<Peers>>>,
+    pub(super) methods: Option<At<Vec<Written<Method>>>>,
+    pub(super) cors: Option<At<Cors>>,
 }
 
 /// Checks who may come to a tenant; `key` is that of the tenant.
@@ -80,7 +86,18 @@ pub(super) fn check(
 ) -> Option<Arc<AccessSpec>> {
     let authenticate = kinds(raw.authenticate, naming, &key.name("authenticate"), faults);
     let keys = keys(raw.keys, &key.name("keys"), faults);
-    let access = AccessSpec { authenticate, keys };
+    if let Some(At { value: networks, start }) = &raw.allow
+        && networks.is_empty()
+    {
+        let hint = "name one, as in [\"10.0.0.0/8\"], or leave it out: then it is any";
+        faults.add_missing(&key.name("allow"), *start, "names no network: nobody could come", hint);
+    }
+    let networks = |raw: Vec<Written<Peers>>| raw.into_iter().map(|peers| peers.0).collect();
+    let allow = networks(raw.allow.map(|allow| allow.value).unwrap_or_default());
+    let deny = networks(raw.deny.unwrap_or_default());
+    let methods = route::methods(raw.methods, &key.name("methods"), faults);
+    let cors = raw.cors.and_then(|raw| cors::check(raw, &key.name("cors"), faults));
+    let access = AccessSpec { authenticate, keys, allow, deny, methods, cors };
     (!access.is_empty()).then(|| Arc::new(access))
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod access_log;
 mod answers;
 mod apart;
+mod cors;
 mod edited;
 mod gateway;
 mod gather;

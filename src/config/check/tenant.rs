@@ -154,7 +154,14 @@ fn check(
     let sample = raw.access_log.and_then(|log| log.sample).map(|sample| sample.0);
     let trace_sample = raw.tracing.and_then(|tracing| tracing.sample).map(|sample| sample.0);
     let replay_memory = raw.replay_memory.map_or(ByteSize(16 << 20), |size| size.0);
-    let access = access::Raw { authenticate: raw.authenticate, keys: raw.keys };
+    let access = access::Raw {
+        authenticate: raw.authenticate,
+        keys: raw.keys,
+        allow: raw.allow,
+        deny: raw.deny,
+        methods: raw.methods,
+        cors: raw.cors,
+    };
     let access = access::check(access, scope.naming, key, faults);
     Some(TenantSpec {
         state,

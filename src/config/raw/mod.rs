@@ -3,6 +3,7 @@
 
 mod access;
 mod answers;
+mod cors;
 mod gateway;
 mod pool;
 mod route;
@@ -13,6 +14,7 @@ mod tracing;
 
 pub(super) use access::{ApiKey, Identity, Keys, Kinds};
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
+pub(super) use cors::Cors;
 pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,

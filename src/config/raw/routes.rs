@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::TenantState;
 use crate::config::text::{HostPattern, NamePattern, NamingCredential, PathKeep, Written};
 
 use super::access::{Identity, Keys, Kinds};
 use super::answers::{ErrorPages, Maintenance};
+use super::cors::Cors;
 use super::pool::Pool;
 use super::route::Route;
 use super::shape::At;
@@ -137,6 +139,15 @@ pub(in crate::config) struct Tenant {
     pub(in crate::config) authenticate: Option<Kinds>,
     /// API keys of the tenant, by names of your choice. Default: none.
     pub(in crate::config) keys: Option<Keys>,
+    /// Networks of clients that may come, as in `10.0.0.0/8`, or `unix`. Default: any.
+    pub(in crate::config) allow: Option<At<Vec<Written<Peers>>>>,
+    /// Networks of clients that may not, whatever `allow` says. Default: none.
+    pub(in crate::config) deny: Option<Vec<Written<Peers>>>,
+    /// Methods that are served, as in `["GET", "POST"]`; `HEAD` is with `GET`. Others are answered 405. Default:
+    /// any.
+    pub(in crate::config) methods: Option<At<Vec<Written<Method>>>>,
+    /// Which pages of other origins may use the tenant's answers. Default: that is left to the endpoints.
+    pub(in crate::config) cors: Option<At<Cors>>,
 }
 
 /// What of a tenant's requests is logged.

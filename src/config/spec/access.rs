@@ -1,11 +1,15 @@
 //! Who may come to a tenant, and how clients show who they are.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue, Method};
 
+use crate::base::network::Peers;
 use crate::model::key::KeyDigest;
+
+use super::cors::CorsSpec;
 
 /// How clients show who they are, and how endpoints hear of it: the same for all tenants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +37,39 @@ pub struct AccessSpec {
     pub authenticate: Vec<CredentialKind>,
     /// The tenant's API keys.
     pub keys: Vec<KeySpec>,
+    /// Where clients must be; empty = anywhere.
+    pub allow: Vec<Peers>,
+    /// Where they must not be; goes before `allow`.
+    pub deny: Vec<Peers>,
+    /// Methods that are served, `HEAD` with `GET`; empty = any.
+    pub methods: Vec<Method>,
+    /// Which pages of other origins may use its answers; `None` = that is the endpoints' business.
+    pub cors: Option<CorsSpec>,
 }
 
 impl AccessSpec {
+    /// Whether clients of this address may come; `None` = it has none, as on a Unix socket.
+    pub fn lets_in(&self, client: Option<IpAddr>) -> bool {
+        let is_among = |peers: &[Peers]| peers.iter().any(|peers| peers.contain(client));
+        !is_among(&self.deny) && (self.allow.is_empty() || is_among(&self.allow))
+    }
+
+    /// Whether it serves this method.
+    pub fn serves(&self, method: &Method) -> bool {
+        let asked = if *method == Method::HEAD { &Method::GET } else { method };
+        let has = |method: &Method| self.methods.contains(method);
+        self.methods.is_empty() || has(method) || has(asked)
+    }
+
+    /// The methods that it serves, as the field lists them.
+    pub fn allowed(&self) -> Option<HeaderValue> {
+        let mut names: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
+        if names.contains(&"GET") && !names.contains(&"HEAD") {
+            names.push("HEAD");
+        }
+        HeaderValue::try_from(names.join(", ")).ok()
+    }
+
     /// Whether it says anything.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -21,11 +21,13 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::problem::Place;
 
 mod access;
+mod cors;
 mod pool;
 mod route;
 mod tracing;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
+pub use cors::{CorsSpec, OriginSpec};
 pub use pool::{
     AuthoritiesSpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec, PoolSpec, ProbeSpec,
     Protocol, ProxyVersion, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,

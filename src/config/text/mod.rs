@@ -5,6 +5,7 @@ mod access;
 mod address;
 mod answers;
 mod choice;
+mod cors;
 mod head;
 mod host;
 mod log_line;

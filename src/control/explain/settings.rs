@@ -198,7 +198,23 @@ impl List<'_> {
     fn access(&mut self, access: &AccessSpec) {
         let kinds: Vec<&str> = access.authenticate.iter().map(|kind| kind.as_str()).collect();
         let keys: Vec<&str> = access.keys.iter().map(|key| &*key.name).collect();
-        let rows = [("authenticate", kinds.join(" or ")), ("keys", keys.join(", "))];
+        let methods: Vec<&str> = access.methods.iter().map(http::Method::as_str).collect();
+        let mut rows = vec![
+            ("authenticate", kinds.join(" or ")),
+            ("keys", keys.join(", ")),
+            ("methods", methods.join(", ")),
+        ];
+        for (key, networks) in [("allow", &access.allow), ("deny", &access.deny)] {
+            rows.push((
+                key,
+                if networks.is_empty() { String::new() } else { self::networks(networks.len()) },
+            ));
+        }
+        if let Some(cors) = &access.cors {
+            let origins: Vec<String> = cors.origins.iter().map(ToString::to_string).collect();
+            rows.push(("cors.origins", origins.join(", ")));
+            rows.push(("cors.credentials", cors.credentials.to_string()));
+        }
         for (key, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
             self.of_tenant(key, value);
         }

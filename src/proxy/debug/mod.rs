@@ -120,6 +120,7 @@ impl Trail {
             }
             Chosen::Redirect(..) => "redirect",
             Chosen::Respond(..) => "respond",
+            Chosen::Answered(_) => "answered",
         };
     }
 

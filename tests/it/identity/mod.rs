@@ -1,5 +1,6 @@
 //! Who a client is: what it may show, what is refused, and what endpoints hear of it.
 
+mod access;
 mod keys;
 
 use tenantry::auth::api_key;
