@@ -85,7 +85,7 @@ fn shows_one(value: &HeaderValue) -> bool {
 }
 
 /// What stands behind the scheme (RFC 6750 §2.1), which is written in any case (RFC 9110 §11.1).
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+pub(super) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(SCHEME.len())?;
     let is_bearer = scheme.eq_ignore_ascii_case(SCHEME) && token.first() == Some(&b' ');
     is_bearer.then(|| token.trim_ascii_start())

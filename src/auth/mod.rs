@@ -1,11 +1,15 @@
 //! Who a client is, by what it shows: API keys. Nothing of a secret is kept, told or logged.
 
 pub mod api_key;
+pub mod jwt;
 pub mod keys;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
+
+use crate::config::spec::IdentitiesSpec;
 
 use api_key::Found;
+use jwt::Token;
 use keys::{Key, Keys};
 
 /// What a request shows of who sent it.
@@ -16,6 +20,8 @@ pub enum Credential<'k> {
     Nothing,
     /// An API key that is known and in force.
     Key(&'k Key),
+    /// A signed token that is valid.
+    Token(&'k Token),
     /// Something that proves nothing.
     Refused(Refusal),
 }
@@ -27,7 +33,7 @@ pub enum Refusal {
     /// The tenant demands a credential, and there is none.
     #[error("the request shows no credential, and the tenant demands one")]
     Missing,
-    /// Nobody has such a key.
+    /// Nobody has such a key, or its issuer has not signed a token.
     #[error("the credential is not a valid one")]
     Unknown,
     /// It was valid.
@@ -39,6 +45,9 @@ pub enum Refusal {
     /// There are several.
     #[error("the request shows more than one credential")]
     Repeated,
+    /// The token is meant for somebody else.
+    #[error("the token is not meant for this gateway")]
+    Audience,
     /// The tenant wants one of another kind.
     #[error("the tenant does not accept credentials of this kind")]
     NotAccepted,
@@ -62,6 +71,7 @@ impl Refusal {
             Self::Expired => "expired",
             Self::Malformed => "malformed",
             Self::Repeated => "repeated",
+            Self::Audience => "audience",
             Self::NotAccepted => "not_accepted",
             Self::OtherTenant => "other_tenant",
             Self::Network => "network",
@@ -70,15 +80,25 @@ impl Refusal {
     }
 }
 
-/// What a request shows, where any tenant has keys. Out of line, as most gateways have none.
+/// What a request shows, where anything is known that could be shown. Out of line, as most gateways
+/// know nothing. What a token says is kept in `held`.
 #[cold]
 #[inline(never)]
-pub fn look<'k>(keys: &'k Keys, key_header: &HeaderName, headers: &HeaderMap) -> Credential<'k> {
-    match api_key::find(headers, key_header) {
-        Found::Nothing => Credential::Nothing,
-        Found::Malformed => Credential::Refused(Refusal::Malformed),
-        Found::Repeated => Credential::Refused(Refusal::Repeated),
-        Found::Key(digest) => match keys.find(&digest) {
+pub fn look<'k>(
+    keys: &'k Keys,
+    identity: &IdentitiesSpec,
+    headers: &HeaderMap,
+    held: &'k mut Option<Box<Token>>,
+) -> Credential<'k> {
+    let key = api_key::find(headers, &identity.key_header);
+    let token = jwt::find(headers, &identity.issuers);
+    match (key, token) {
+        (Found::Nothing, None) => Credential::Nothing,
+        (Found::Nothing, Some(Ok(token))) => Credential::Token(held.insert(Box::new(token))),
+        (Found::Nothing, Some(Err(refusal))) => Credential::Refused(refusal),
+        (Found::Repeated, _) | (_, Some(_)) => Credential::Refused(Refusal::Repeated),
+        (Found::Malformed, None) => Credential::Refused(Refusal::Malformed),
+        (Found::Key(digest), None) => match keys.find(&digest) {
             None => Credential::Refused(Refusal::Unknown),
             Some(key) if key.is_over() => Credential::Refused(Refusal::Expired),
             Some(key) => Credential::Key(key),

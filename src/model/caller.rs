@@ -20,4 +20,9 @@ pub enum Proof {
     ApiKey,
     /// By a client certificate.
     Certificate,
+    /// By a signed token.
+    Token {
+        /// Whether endpoints get the token, too.
+        forward: bool,
+    },
 }

@@ -9,6 +9,7 @@ pub mod ends;
 pub mod fields;
 pub mod identity;
 pub mod ids;
+pub mod jwk;
 pub mod key;
 pub mod log_line;
 pub mod members;

@@ -4,7 +4,7 @@
 use http::header::HeaderValue;
 use http::request::Parts;
 
-use crate::auth::{Credential, Refusal, api_key};
+use crate::auth::{Credential, Refusal, api_key, jwt};
 use crate::config::spec::{AccessSpec, CredentialKind, IdentitiesSpec};
 use crate::model::caller::{Caller, Proof};
 use crate::routing::naming::{NamingError, Shown};
@@ -92,12 +92,16 @@ fn caller(
         Credential::Refused(refusal) => Err(refusal),
         Credential::Key(key) if *key.tenant != *tenant.id() => Err(Refusal::OtherTenant),
         Credential::Key(key) if accepts(CredentialKind::ApiKey) => Ok(Some(key.caller())),
-        Credential::Nothing | Credential::Key(_) if vouched.is_some() => {
+        Credential::Token(token) if *token.tenant != *tenant.id() => Err(Refusal::OtherTenant),
+        Credential::Token(token) if accepts(CredentialKind::Token) => {
+            Ok(Some(token.caller.clone()))
+        }
+        Credential::Nothing | Credential::Key(_) | Credential::Token(_) if vouched.is_some() => {
             let subject = vouched.and_then(|(_, identity)| identity.subject()).unwrap_or_default();
             let (subject, told) = (printable(subject), Box::default());
             Ok(Some(Caller { subject, proof: Proof::Certificate, told }))
         }
-        Credential::Key(_) => Err(Refusal::NotAccepted),
+        Credential::Key(_) | Credential::Token(_) => Err(Refusal::NotAccepted),
         Credential::Nothing if access.authenticate.is_empty() => Ok(None),
         Credential::Nothing => Err(Refusal::Missing),
     }
@@ -124,11 +128,16 @@ pub(super) fn introduce(
     head: &mut Parts,
     added: &mut Fields,
 ) {
-    if caller.proof == Proof::ApiKey {
-        match identity.forward_keys {
-            false => api_key::hide(&mut head.headers, &identity.key_header),
-            true => api_key::hide_look_alikes(&mut head.headers, &identity.key_header),
+    let headers = &mut head.headers;
+    match caller.proof {
+        Proof::ApiKey if !identity.forward_keys => api_key::hide(headers, &identity.key_header),
+        Proof::ApiKey => api_key::hide_look_alikes(headers, &identity.key_header),
+        Proof::Token { forward: false } => jwt::hide(headers),
+        // A credential that the tenant does not accept is shown beside it all the same.
+        Proof::Certificate if !identity.forward_keys => {
+            api_key::hide(headers, &identity.key_header);
         }
+        Proof::Certificate | Proof::Token { forward: true } => {}
     }
     if let Some(name) = &identity.subject_header
         && let Ok(subject) = HeaderValue::from_str(&caller.subject)

@@ -77,8 +77,9 @@ pub(super) fn choose<'t>(
 ) -> Result<Chosen<'t>, ExchangeError> {
     let identity = peer.secured.as_ref().and_then(|secured| secured.identity());
     let mut shown = Shown { certificate: identity, ..Shown::default() };
-    if table.has_keys() {
-        shown.credential = table.credential(head);
+    let mut held = None;
+    if table.knows_credentials() {
+        shown.credential = table.credential(head, &mut held);
     }
     let named = match table.name(head, &shown) {
         Ok(named) => named,
@@ -93,7 +94,7 @@ pub(super) fn choose<'t>(
         TenantState::Suspended => return Err(ExchangeError::Suspended),
     }
 
-    if tenant.is_guarded() || table.has_keys() {
+    if tenant.is_guarded() || table.knows_credentials() {
         let answered = access::admit(parties, (tenant, table), &shown, head, visit)?;
         if let Some(answered) = answered {
             return Ok(Chosen::Answered(answered));

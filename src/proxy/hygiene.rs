@@ -57,8 +57,8 @@ impl OwnedNames {
             _ => None,
         });
         let forwarded = [naming.forward_as.clone()];
-        let subject = naming.identity.subject_header.clone();
-        let names = OWN.into_iter().chain(tenant).chain(forwarded).chain(subject);
+        let told = naming.identity.told().cloned();
+        let names = OWN.into_iter().chain(tenant).chain(forwarded).chain(told);
         let names: Box<[HeaderName]> = names.collect();
         let odd = names.iter().any(|name| is_odd(name.as_str()));
         let lengths = names.iter().chain(&FRAMING).chain(&HOP_BY_HOP).chain(&REQUEST_ONLY);

@@ -78,7 +78,7 @@ fn told(way: &NameFrom) -> String {
             format!("the client certificate's {field} {prefix}{{tenant}}{suffix}")
         }
         NameFrom::Path(_) => "the first segment of the path".to_owned(),
-        NameFrom::Credential => "the credential".to_owned(),
+        NameFrom::Credential(kind) => format!("the credential ({})", kind.as_str()),
         NameFrom::Default(_) => "the default".to_owned(),
     }
 }

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use http::StatusCode;
 use http::request::Parts;
 
+use crate::auth::jwt::Token;
 use crate::auth::keys::Keys;
 use crate::auth::{self, Credential};
 use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
@@ -34,6 +35,8 @@ pub struct Table {
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
     /// The API keys of all tenants.
     pub(super) keys: Arc<Keys>,
+    /// There are keys, or issuers of tokens.
+    pub(super) knows_credentials: bool,
     /// The number of the next new tenant.
     pub(super) next_slot: u32,
 }
@@ -79,17 +82,21 @@ impl Table {
         self.tenants.get(id).map(|ById(tenant)| tenant)
     }
 
-    /// What a request shows of who sent it, where any tenant has keys.
-    pub fn credential(&self, head: &Parts) -> Credential<'_> {
-        if self.keys.is_empty() {
+    /// What a request shows of who sent it; what a token says is kept in `held`.
+    pub fn credential<'s>(
+        &'s self,
+        head: &Parts,
+        held: &'s mut Option<Box<Token>>,
+    ) -> Credential<'s> {
+        if !self.knows_credentials() {
             return Credential::Nothing;
         }
-        auth::look(&self.keys, &self.naming.identity.key_header, &head.headers)
+        auth::look(&self.keys, &self.naming.identity, &head.headers, held)
     }
 
-    /// Whether clients may show credentials at all.
-    pub fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
+    /// Whether there is anything that clients could show.
+    pub fn knows_credentials(&self) -> bool {
+        self.knows_credentials
     }
 
     /// The page in place of the gateway's own answer of this status to a request of this tenant:

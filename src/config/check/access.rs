@@ -8,6 +8,7 @@ use http::{HeaderName, Method};
 
 use crate::base::network::Peers;
 use crate::config::faults::Faults;
+use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::raw::{ApiKey, At, Cors, Identity, Keys, Kinds};
 use crate::config::spec::{
@@ -20,12 +21,13 @@ use crate::model::ids::TenantId;
 use crate::model::key::KeyDigest;
 
 use super::head::OWNED;
-use super::{cors, route};
+use super::{cors, issuer, route};
 
 /// Checks the table `[identity]`.
 pub(super) fn identity(
     raw: Option<(usize, At<Identity>)>,
     naming: &[NameFrom],
+    files: &Files,
     faults: &mut Faults<'_>,
 ) -> IdentitiesSpec {
     let default = IdentitiesSpec::default();
@@ -50,11 +52,14 @@ pub(super) fn identity(
         }
         header
     });
-    IdentitiesSpec { key_header, subject_header, forward_keys: raw.forward_keys.unwrap_or(false) }
+    let (folder, issuers_key) = (files.folder(file), key.name("issuers"));
+    let issuers = issuer::check(raw.issuers, naming, folder, &issuers_key, faults);
+    let forward_keys = raw.forward_keys.unwrap_or(false);
+    IdentitiesSpec { key_header, subject_header, forward_keys, issuers }
 }
 
 /// Whether a header has a meaning that this would take from it.
-fn is_taken(header: &HeaderName, naming: &[NameFrom]) -> bool {
+pub(super) fn is_taken(header: &HeaderName, naming: &[NameFrom]) -> bool {
     let tenant = naming.iter().filter_map(|way| match way {
         NameFrom::Header(name) => Some(name),
         _ => None,
@@ -121,6 +126,11 @@ fn kinds(
             let what = "no certificate could do: [tenant] does not say how one names a tenant";
             let hint = "write [tenant] from = [{ certificate-dns = \"{tenant}.example.com\" }]";
             faults.add(&key.index(index), start, what, Some(hint.to_owned()));
+        } else if kind == CredentialKind::Token && naming.identity.issuers.is_empty() {
+            let hint =
+                "write [identity.issuers.NAME] with issuer, audience and jwks-file".to_owned();
+            let what = "no token could do: there is no issuer";
+            faults.add(&key.index(index), start, what, Some(hint));
         }
         kinds.push(kind);
     }

@@ -255,6 +255,12 @@ mod tests {
         "[tenants.T]\npool = \"a\"\n",
         "[tenants.U]\npool = \"a\"\n",
         "[tenants.t1.tracing]\nsample = \"1%\"\n",
+        // A key that is of two tenants is of none.
+        "[tenants.t17]\npool = \"a\"\nkeys.k.hash = \"sha256:00000000000000000000000000000000\
+         00000000000000000000000000000000\"\n",
+        "[tenants.t18]\npool = \"a\"\nkeys.k.hash = \"sha256:00000000000000000000000000000000\
+         00000000000000000000000000000000\"\n",
+        "[identity]\nsubject-header = \"X-Subject\"\n",
         // Wrong in some place, or wherever it stands.
         "[tenants.t11]\npool = \"c\"\n",
         "[tenants.t12]\n",

@@ -254,6 +254,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_another_tenant_has_is_left_to_the_reading_of_all_files() {
+        let keyed = |name: &str, digit: char| {
+            let digest: String = [digit; 64].iter().collect();
+            let text =
+                format!("[tenants.{name}]\npool = \"a\"\nkeys.k.hash = \"sha256:{digest}\"\n");
+            file(&format!("{name}.toml"), &text)
+        };
+        let mut world = World::of([keyed("t", '1'), keyed("u", '2'), file("_pools.toml", POOLS)]);
+
+        assert_eq!(world.edit(keyed("t", '2')), None);
+        assert_eq!(world.edit(keyed("t", '3')), Some(1));
+        assert!(world.edit(keyed("u", '1')).is_some(), "nobody has it any more");
+    }
+
+    #[test]
     fn what_is_remembered_of_other_tables_is_of_no_use() {
         let mut world = World::of([tenant("t", 1), file("_pools.toml", POOLS)]);
         let other = World::of([

@@ -90,7 +90,7 @@ fn names_tenant(naming: &NamingSpec, name: &HeaderName) -> bool {
 
 /// Whether an endpoint might take the field for the one that tells who the client is.
 fn names_subject(naming: &NamingSpec, name: &HeaderName) -> bool {
-    naming.identity.subject_header.as_ref().is_some_and(|subject| alike(subject, name))
+    naming.identity.told().any(|told| alike(told, name))
 }
 
 fn alike(own: &HeaderName, name: &HeaderName) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::config::faults::Faults;
+use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::raw::{At, Identity, Naming, Way};
 use crate::config::spec::{CertificateField, NameFrom, NamingSpec};
@@ -19,6 +20,7 @@ use super::head::OWNED;
 pub(super) fn check(
     raw: Option<(usize, At<Naming>)>,
     identity: Option<(usize, At<Identity>)>,
+    files: &Files,
     faults: &mut Faults<'_>,
 ) -> NamingSpec {
     let mut from = Vec::new();
@@ -56,7 +58,7 @@ pub(super) fn check(
     let forward_as = headers.unwrap_or(TENANT_HEADER);
     let named = [NameFrom::Header(forward_as.clone())];
     let ways: Vec<NameFrom> = from.iter().cloned().chain(named).collect();
-    let identity = Arc::new(access::identity(identity, &ways, faults));
+    let identity = Arc::new(access::identity(identity, &ways, files, faults));
     NamingSpec { from, forward_as, identity }
 }
 
@@ -84,7 +86,7 @@ fn way(raw: At<Way>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<NameFrom>
         of_certificate(CertificateField::Uri, prefix, suffix)
     });
     let path = raw.path.map(|path| NameFrom::Path(path.0.0));
-    let credential = raw.credential.map(|_| NameFrom::Credential);
+    let credential = raw.credential.map(|kind| NameFrom::Credential(kind.0.0));
     let is_default = raw.default.is_some();
     let default = raw.default.and_then(|default| self::default(&default, key, faults));
 

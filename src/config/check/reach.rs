@@ -46,7 +46,7 @@ pub(super) fn is_sure(ways: &[NameFrom]) -> bool {
     ways.iter().any(|way| match way {
         NameFrom::Header(_)
         | NameFrom::Certificate { .. }
-        | NameFrom::Credential
+        | NameFrom::Credential(_)
         | NameFrom::Path(PathTenant::Strip) => true,
         NameFrom::Host { .. } | NameFrom::Path(PathTenant::Keep) | NameFrom::Default(_) => false,
     })
@@ -62,7 +62,7 @@ fn may_name(way: &NameFrom, id: &str) -> bool {
     match way {
         NameFrom::Header(_)
         | NameFrom::Certificate { .. }
-        | NameFrom::Credential
+        | NameFrom::Credential(_)
         | NameFrom::Path(_) => true,
         NameFrom::Host { .. } => !id.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'.'),
         NameFrom::Default(other) => other.as_str() == id,

@@ -8,6 +8,7 @@ use crate::config::spec::CredentialKind;
 use crate::config::text::{Expiry, Subject, Written};
 use crate::model::key::KeyDigest;
 
+use super::issuer::Issuers;
 use super::shape::{At, Pairs};
 
 /// How clients show who they are, and how endpoints hear of it: the same for all tenants.
@@ -21,6 +22,8 @@ pub(in crate::config) struct Identity {
     pub(in crate::config) subject_header: Option<At<Written<HeaderName>>>,
     /// Whether endpoints get the API keys that clients show, too. Default: `false`.
     pub(in crate::config) forward_keys: Option<bool>,
+    /// Issuers of signed tokens, by names of your choice. Default: none.
+    pub(in crate::config) issuers: Option<Issuers>,
 }
 
 /// API keys by their names.

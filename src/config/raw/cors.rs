@@ -28,6 +28,6 @@ pub(in crate::config) struct Cors {
     /// Whether browsers send cookies, certificates and passwords with it; not with the origin `*`. Default:
     /// `false`.
     pub(in crate::config) credentials: Option<At<bool>>,
-    /// How long browsers remember it, up to `24h`. Default: `10m`.
+    /// How long browsers remember it, no longer than `24h`. Default: `10m`.
     pub(in crate::config) max_age: Option<At<Written<Duration>>>,
 }

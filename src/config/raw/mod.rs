@@ -5,6 +5,7 @@ mod access;
 mod answers;
 mod cors;
 mod gateway;
+mod issuer;
 mod pool;
 mod route;
 mod routes;
@@ -19,6 +20,7 @@ pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
+pub(super) use issuer::{Issuer, Issuers};
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, Way};

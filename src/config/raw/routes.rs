@@ -93,7 +93,7 @@ pub(in crate::config) struct Way {
     /// leaves it in.
     /// Default: none.
     pub(in crate::config) path: Option<Written<PathKeep>>,
-    /// The credential that the client shows is of the tenant: `api-key`. Default: none.
+    /// The credential that the client shows names the tenant: `api-key` or `jwt`. Default: none.
     pub(in crate::config) credential: Option<Written<NamingCredential>>,
     /// The id that is used when no other way named one. Only as the last way.
     /// Default: none.
@@ -134,7 +134,7 @@ pub(in crate::config) struct Tenant {
     pub(in crate::config) tracing: Option<TenantTracing>,
     /// Memory that copies of request bodies kept for retries may take at once. Default: `16MiB`.
     pub(in crate::config) replay_memory: Option<Written<ByteSize>>,
-    /// Kinds of credentials, `api-key` and `client-certificate`, of which a client must show one. Default:
+    /// Kinds of credentials, `api-key`, `jwt` and `client-certificate`, of which a client must show one. Default:
     /// nobody is asked.
     pub(in crate::config) authenticate: Option<Kinds>,
     /// API keys of the tenant, by names of your choice. Default: none.

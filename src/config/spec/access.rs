@@ -10,6 +10,7 @@ use crate::base::network::Peers;
 use crate::model::key::KeyDigest;
 
 use super::cors::CorsSpec;
+use super::issuer::IssuerSpec;
 
 /// How clients show who they are, and how endpoints hear of it: the same for all tenants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +22,22 @@ pub struct IdentitiesSpec {
     pub subject_header: Option<HeaderName>,
     /// Whether endpoints get API keys, too. Default: no.
     pub forward_keys: bool,
+    /// Issuers of signed tokens.
+    pub issuers: Vec<IssuerSpec>,
+}
+
+impl IdentitiesSpec {
+    /// Headers by which endpoints are told who a client is.
+    pub fn told(&self) -> impl Iterator<Item = &HeaderName> {
+        let claims = self.issuers.iter().flat_map(|issuer| &issuer.headers).map(|(name, _)| name);
+        self.subject_header.iter().chain(claims)
+    }
 }
 
 impl Default for IdentitiesSpec {
     fn default() -> Self {
         let key_header = HeaderName::from_static("x-api-key");
-        Self { key_header, subject_header: None, forward_keys: false }
+        Self { key_header, subject_header: None, forward_keys: false, issuers: Vec::new() }
     }
 }
 
@@ -83,6 +94,8 @@ pub enum CredentialKind {
     ApiKey,
     /// A certificate that names the tenant.
     Certificate,
+    /// A signed token that names the tenant.
+    Token,
 }
 
 impl CredentialKind {
@@ -91,6 +104,7 @@ impl CredentialKind {
         match self {
             Self::ApiKey => "api-key",
             Self::Certificate => "client-certificate",
+            Self::Token => "jwt",
         }
     }
 }

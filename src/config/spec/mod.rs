@@ -22,12 +22,14 @@ use crate::config::problem::Place;
 
 mod access;
 mod cors;
+mod issuer;
 mod pool;
 mod route;
 mod tracing;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
+pub use issuer::IssuerSpec;
 pub use pool::{
     AuthoritiesSpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec, PoolSpec, ProbeSpec,
     Protocol, ProxyVersion, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
@@ -444,8 +446,8 @@ pub enum NameFrom {
     },
     /// The first segment of the path.
     Path(PathTenant),
-    /// The tenant whose credential the client shows.
-    Credential,
+    /// The tenant whose credential of this kind the client shows.
+    Credential(CredentialKind),
     /// Always this one.
     Default(TenantId),
 }

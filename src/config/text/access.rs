@@ -11,30 +11,32 @@ use crate::model::key::KeyDigest;
 use super::{Text, Wrong, one_of};
 
 impl Text for CredentialKind {
-    const EXPECTED: &'static str = "\"api-key\" or \"client-certificate\"";
+    const EXPECTED: &'static str = "\"api-key\", \"jwt\" or \"client-certificate\"";
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        one_of(text, &[("api-key", Self::ApiKey), ("client-certificate", Self::Certificate)])
+        let known = [Self::ApiKey, Self::Token, Self::Certificate];
+        one_of(text, &known.map(|kind| (kind.as_str(), kind)))
     }
 
     fn schema() -> Schema {
-        schemars::json_schema!({ "enum": ["api-key", "client-certificate"] })
+        schemars::json_schema!({ "enum": ["api-key", "jwt", "client-certificate"] })
     }
 }
 
-/// The one kind of credentials that names a tenant.
+/// A kind of credentials that names a tenant.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct Naming;
+pub(in crate::config) struct Naming(pub(in crate::config) CredentialKind);
 
 impl Text for Naming {
-    const EXPECTED: &'static str = "\"api-key\"";
+    const EXPECTED: &'static str = "\"api-key\" or \"jwt\"";
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        one_of(text, &[("api-key", Self)])
+        let known = [CredentialKind::ApiKey, CredentialKind::Token];
+        one_of(text, &known.map(|kind| (kind.as_str(), kind))).map(Self)
     }
 
     fn schema() -> Schema {
-        schemars::json_schema!({ "enum": ["api-key"] })
+        schemars::json_schema!({ "enum": ["api-key", "jwt"] })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where a request would go, and why: asked of files that nobody serves yet, or of what is live.
 
+mod access;
 mod gateway;
 mod settings;
 
@@ -24,7 +25,7 @@ use crate::pool::Pool;
 use crate::pool::standing::Standing;
 use crate::routing::action::Action;
 use crate::routing::explain::{self, Verdict, Way};
-use crate::routing::naming::{Named, Shown};
+use crate::routing::naming::Named;
 use crate::routing::route::Route;
 use crate::routing::table::Table;
 use crate::routing::tenant::Tenant;
@@ -257,7 +258,8 @@ impl Told<'_> {
             pool: None,
             settings: self.gateway.to_vec(),
         };
-        explained.outcome = match self.name(question, &mut explained) {
+        let named = self.name(question, &mut explained);
+        explained.outcome = match named.and_then(|named| self.let_in(named, head)) {
             Ok(named) => self.route(&named, head, &mut explained),
             Err(refusal) => refusal,
         };
@@ -286,16 +288,11 @@ impl Told<'_> {
             }
             None => {
                 explained.naming = self.ways(head);
-                let named = self.table.name(head, &self.shown(head));
+                let named = self.table.name(head, &self.shown(head, &mut None));
                 named.map_err(|error| error.to_string())
             }
         };
         named.map_err(|error| format!("is refused: {error}"))
-    }
-
-    /// Nobody shows a certificate to those who explain.
-    fn shown(&self, head: &Parts) -> Shown<'_> {
-        Shown { certificate: None, credential: self.table.credential(head) }
     }
 
     fn find(&self, wanted: &[Steps]) -> Vec<Option<String>> {
@@ -303,7 +300,7 @@ impl Told<'_> {
     }
 
     fn ways(&self, head: &Parts) -> Vec<Way> {
-        let mut ways = explain::naming(self.table, head, &self.shown(head));
+        let mut ways = explain::naming(self.table, head, &self.shown(head, &mut None));
         let rule = |index| {
             let mut steps = places::names(&["tenant", "from"]);
             steps.push(Step::Index(index));

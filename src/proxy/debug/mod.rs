@@ -88,7 +88,8 @@ pub(super) fn begin(
     }
     worker.meter.debugged("told");
     let identity = peer.secured.as_ref().and_then(|secured| secured.identity());
-    let shown = Shown { certificate: identity, credential: table.credential(head) };
+    let mut held = None;
+    let shown = Shown { certificate: identity, credential: table.credential(head, &mut held) };
     let named = table.name(head, &shown).ok();
     Some(Box::new(Trail {
         started,

@@ -61,7 +61,7 @@ pub fn compile_edited(
         }
     }
     let next_slot = compiler.next_slot;
-    Table { keys, ..table_of(spec, generation, (tenants, slots), sets, next_slot) }
+    table_of(spec, generation, (tenants, slots, keys), sets, next_slot)
 }
 
 /// Takes the keys of one tenant from those of all, and puts others in their place.
@@ -101,21 +101,31 @@ pub fn compile(
     }
     let next_slot = compiler.next_slot;
     let slots = tenants.iter().map(|ById(tenant)| tenant.slot()).collect();
-    let mut keys = Arc::default();
+    let mut keys = Arc::<Keys>::default();
     spec.tenants.iter().for_each(|tenant| replace_keys(&mut keys, None, Some(tenant)));
-    Table { keys, ..table_of(spec, generation, (tenants, slots), sets, next_slot) }
+    table_of(spec, generation, (tenants, slots, keys), sets, next_slot)
 }
 
 fn table_of(
     spec: &RoutesSpec,
     generation: u64,
-    (tenants, slots): (Tenants, Slots),
+    (tenants, slots, keys): (Tenants, Slots, Arc<Keys>),
     sets: BTreeMap<Arc<str>, SharedSet>,
     next_slot: u32,
 ) -> Table {
     let (naming, error_pages) = (spec.naming.clone(), Arc::clone(&spec.error_pages));
-    let keys = Arc::default();
-    Table { generation, naming, error_pages, tenants, slots, sets, keys, next_slot }
+    let knows_credentials = !keys.is_empty() || !naming.identity.issuers.is_empty();
+    Table {
+        generation,
+        naming,
+        error_pages,
+        tenants,
+        slots,
+        sets,
+        keys,
+        knows_credentials,
+        next_slot,
+    }
 }
 
 /// Compiles tenants one by one.

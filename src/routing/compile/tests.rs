@@ -266,3 +266,47 @@ fn tables_of_a_chain_of_edits_route_like_tables_made_anew() {
         }
     }
 }
+
+#[test]
+fn keys_follow_their_tenants_in_whatever_order_they_are_edited() {
+    use crate::config::spec::{AccessSpec, KeySpec};
+    use crate::model::key::KeyDigest;
+
+    let of = |secret: &[u8]| {
+        let key = KeySpec {
+            name: "k".into(),
+            digest: KeyDigest::of(secret),
+            subject: "k".into(),
+            expires: None,
+        };
+        Some(Arc::new(AccessSpec { keys: vec![key], ..AccessSpec::default() }))
+    };
+    let pools = pools(&["a", "b"]);
+    let plain = sample();
+    let steps: [&[(&str, Option<&[u8]>)]; 5] = [
+        &[("acme", Some(b"1")), ("globex", Some(b"2"))],
+        &[("acme", Some(b"2")), ("globex", Some(b"1"))],
+        &[("acme", None), ("initech", Some(b"2"))],
+        &[("initech", None), ("acme", Some(b"2")), ("globex", None)],
+        &[("acme", None)],
+    ];
+    let (mut spec, mut table) = (plain.clone(), compile(&plain, None, &pools, 1));
+    assert!(!table.knows_credentials());
+    for step in steps {
+        let before = spec.clone();
+        for (id, key) in step {
+            edit(&mut spec, id, |tenant| tenant.access = key.and_then(of));
+        }
+        let previous = Previous { table: &table, spec: Some(&before), pools: &pools };
+        table = compile_edited(&spec, &previous, &pools, 2);
+
+        let whole = compile(&spec, None, &pools, 2);
+        for secret in [b"1", b"2"] {
+            let owner = |table: &Table| {
+                table.keys.find(&KeyDigest::of(secret)).map(|key| Arc::clone(&key.tenant))
+            };
+            assert_eq!(owner(&table), owner(&whole), "{step:?}");
+        }
+        assert_eq!(table.knows_credentials(), whole.knows_credentials(), "{step:?}");
+    }
+}

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use crate::auth::Credential;
-use crate::config::spec::{CertificateField, NameFrom, PathTenant};
+use crate::config::spec::{CertificateField, CredentialKind, NameFrom, PathTenant};
 use crate::model::identity::Identity;
 use crate::model::ids::{TenantId, TenantIdError};
 
@@ -148,9 +148,10 @@ impl Table {
                 let named = from_path(path, *keep)?;
                 return named.map(|(id, path)| self.named(id, path)).transpose();
             }
-            NameFrom::Credential => match shown.credential {
-                Credential::Key(key) => Some(&*key.tenant),
-                Credential::Nothing | Credential::Refused(_) => None,
+            NameFrom::Credential(kind) => match (shown.credential, kind) {
+                (Credential::Key(key), CredentialKind::ApiKey) => Some(&*key.tenant),
+                (Credential::Token(token), CredentialKind::Token) => Some(&*token.tenant),
+                _ => None,
             },
             NameFrom::Default(id) => return self.named(id.as_str(), path).map(Some),
         };
@@ -168,7 +169,7 @@ impl Table {
 
     /// Whether credentials may name the tenant of a request.
     pub fn is_named_by_credentials(&self) -> bool {
-        self.naming.from.contains(&NameFrom::Credential)
+        self.naming.from.iter().any(|way| matches!(way, NameFrom::Credential(_)))
     }
 
     fn named<'t, 'h>(&'t self, id: &str, path: &'h str) -> Result<Named<'t, 'h>, NamingError> {

@@ -1,7 +1,9 @@
 //! Who a client is: what it may show, what is refused, and what endpoints hear of it.
 
 mod access;
+mod certificates;
 mod keys;
+mod tokens;
 
 use tenantry::auth::api_key;
 use tenantry::model::key::KeyDigest;
