@@ -189,8 +189,7 @@ async fn a_token_that_proves_nothing_is_refused() {
         let tag = hmac::sign(&secret, signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
     };
-    let (cut, rest) = good.split_at(good.len() - 4);
-    assert!(!rest.is_empty());
+    let (cut, _) = good.split_at(good.len() - 2); // of 64 bytes 63 are left
     let cases = [
         ("expired", with("exp", json!(1_000_000))),
         ("expired", with("nbf", json!(99_999_999_999_u64))),
