@@ -272,6 +272,9 @@ fn keys_follow_their_tenants_in_whatever_order_they_are_edited() {
     use crate::config::spec::{AccessSpec, KeySpec};
     use crate::model::key::KeyDigest;
 
+    /// A tenant, and the key that it has from now on.
+    struct Edit(&'static str, Option<&'static [u8]>);
+
     let of = |secret: &[u8]| {
         let key = KeySpec {
             name: "k".into(),
@@ -283,18 +286,18 @@ fn keys_follow_their_tenants_in_whatever_order_they_are_edited() {
     };
     let pools = pools(&["a", "b"]);
     let plain = sample();
-    let steps: [&[(&str, Option<&[u8]>)]; 5] = [
-        &[("acme", Some(b"1")), ("globex", Some(b"2"))],
-        &[("acme", Some(b"2")), ("globex", Some(b"1"))],
-        &[("acme", None), ("initech", Some(b"2"))],
-        &[("initech", None), ("acme", Some(b"2")), ("globex", None)],
-        &[("acme", None)],
+    let steps: [&[Edit]; 5] = [
+        &[Edit("acme", Some(b"1")), Edit("globex", Some(b"2"))],
+        &[Edit("acme", Some(b"2")), Edit("globex", Some(b"1"))],
+        &[Edit("acme", None), Edit("initech", Some(b"2"))],
+        &[Edit("initech", None), Edit("acme", Some(b"2")), Edit("globex", None)],
+        &[Edit("acme", None)],
     ];
     let (mut spec, mut table) = (plain.clone(), compile(&plain, None, &pools, 1));
     assert!(!table.knows_credentials());
     for step in steps {
         let before = spec.clone();
-        for (id, key) in step {
+        for Edit(id, key) in step {
             edit(&mut spec, id, |tenant| tenant.access = key.and_then(of));
         }
         let previous = Previous { table: &table, spec: Some(&before), pools: &pools };
@@ -305,8 +308,8 @@ fn keys_follow_their_tenants_in_whatever_order_they_are_edited() {
             let owner = |table: &Table| {
                 table.keys.find(&KeyDigest::of(secret)).map(|key| Arc::clone(&key.tenant))
             };
-            assert_eq!(owner(&table), owner(&whole), "{step:?}");
+            assert_eq!(owner(&table), owner(&whole));
         }
-        assert_eq!(table.knows_credentials(), whole.knows_credentials(), "{step:?}");
+        assert_eq!(table.knows_credentials(), whole.knows_credentials());
     }
 }
