@@ -64,7 +64,11 @@ const ANSWER: &[(&str, &str)] = &[
 
 fn hygiene(c: &mut Criterion) {
     let header = HeaderName::from_static("x-tenant-id");
-    let naming = NamingSpec { from: vec![NameFrom::Header(header.clone())], forward_as: header };
+    let naming = NamingSpec {
+        from: vec![NameFrom::Header(header.clone())],
+        forward_as: header,
+        identity: Default::default(),
+    };
     let owned = OwnedNames::of(&naming);
     let gateway = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/gateway.toml");
     let limits = config::load_gateway(&gateway).unwrap().downstream;

@@ -30,6 +30,7 @@ fn record(tenant: u32) -> Record {
         trace: None,
         asked: None,
         tenant: Some(Tag::of(tenant)),
+        caller: None,
         route: None,
         pool: Some(Tag::of(3)),
         endpoint: None,

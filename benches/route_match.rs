@@ -12,6 +12,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::Request;
 use http::request::Parts;
 
+use tenantry::routing::naming::Shown;
 use tenantry::routing::table::Table;
 use tenantry::routing::{Query, compile, host};
 
@@ -27,7 +28,7 @@ fn head(tenant: usize, path: &str) -> Parts {
 
 fn found(table: &Table, head: &Parts) -> bool {
     let host = host::of(head);
-    let Ok(named) = table.name(head, None) else {
+    let Ok(named) = table.name(head, &Shown::default()) else {
         return false;
     };
     let query = Query {

@@ -16,6 +16,7 @@
 //! | | [`discovery`] | where endpoints come from |
 //! | | [`health`] | which endpoints are well |
 //! | | [`resilience`] | deadlines, retries, budgets |
+//! | | [`auth`] | who a client is, by what it shows |
 //! | | [`export`] | sends traces to a collector |
 //! | pipes | [`upstream`] | dial, keep, send |
 //! | | [`tls`] | certificates and handshakes |
@@ -39,6 +40,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod auth;
 pub mod base;
 pub mod cli;
 pub mod config;

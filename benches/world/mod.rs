@@ -101,10 +101,15 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
         sample: None,
         trace_sample: None,
         replay_memory: ByteSize(16 << 20),
+        access: None,
     };
     let header = HeaderName::from_static("x-tenant-id");
     RoutesSpec {
-        naming: NamingSpec { from: vec![NameFrom::Header(header.clone())], forward_as: header },
+        naming: NamingSpec {
+            from: vec![NameFrom::Header(header.clone())],
+            forward_as: header,
+            identity: Default::default(),
+        },
         error_pages: Arc::default(),
         pools: BTreeMap::new(),
         route_sets: [(Arc::clone(&set), Arc::new(RouteSetSpec { routes }))].into(),

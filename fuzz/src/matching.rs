@@ -13,7 +13,7 @@ use tenantry::config::Problem;
 use tenantry::config::spec::RoutesSpec;
 use tenantry::model::ids::PoolId;
 use tenantry::pool::Pool;
-use tenantry::routing::naming::NamingError;
+use tenantry::routing::naming::{NamingError, Shown};
 use tenantry::routing::table::Table;
 use tenantry::routing::{Query, compile, host};
 
@@ -309,7 +309,7 @@ fn head(asked: &Asked) -> Parts {
 
 /// What the gateway finds.
 fn found(table: &Table, head: &Parts) -> (Named, Option<String>) {
-    let named = match table.name(head, None) {
+    let named = match table.name(head, &Shown::default()) {
         Ok(named) => named,
         Err(NamingError::Missing) => return (Err(Wrong::Missing), None),
         Err(NamingError::Ambiguous { .. }) => return (Err(Wrong::Ambiguous), None),

@@ -18,6 +18,7 @@ use tenantry::model::ids::{Label, PoolId};
 use tenantry::model::members::Members;
 use tenantry::pool::{Pool, balancer};
 use tenantry::routing::action::Action;
+use tenantry::routing::naming::Shown;
 use tenantry::routing::redirect::Values;
 use tenantry::routing::table::Table;
 use tenantry::routing::{Query, compile};
@@ -157,7 +158,7 @@ fn judge_meaning(spec: &RoutesSpec) {
 fn ask(table: &Table, id: &str, path: &str) {
     let request = Request::builder().uri(path).header("x-tenant-id", id).header("host", "a.test");
     let (head, ()) = request.body(()).expect("a request").into_parts();
-    drop(table.name(&head, None));
+    drop(table.name(&head, &Shown::default()));
     let tenant = table.tenant(id).expect("every tenant is there");
     let (host, headers) = (Some("a.test"), &HeaderMap::new());
     let query = Query { host, path, method: &head.method, headers, query: Some("a=b") };

@@ -7,6 +7,7 @@ mod diff;
 mod explain;
 mod generate;
 mod healthcheck;
+mod key;
 pub mod run;
 pub mod schema;
 mod top;
@@ -28,6 +29,7 @@ use demo::backend::BackendArgs;
 use diff::DiffArgs;
 use explain::ExplainArgs;
 use healthcheck::HealthcheckArgs;
+use key::KeyArgs;
 use top::TopArgs;
 
 /// What was typed.
@@ -60,6 +62,8 @@ enum Command {
     Explain(Box<ExplainArgs>),
     /// Tell what an edit of the routes would change
     Diff(DiffArgs),
+    /// Make an API key, and the lines by which the routes know it
+    Key(KeyArgs),
     /// Follow a running gateway: traffic, errors, endpoints and problems, in the terminal
     Top(TopArgs),
     /// Print the JSON schema of a file, for editors
@@ -112,6 +116,9 @@ pub fn main() -> ExitCode {
         }
         Command::Diff(args) => {
             diff::diff(&args).and_then(|(text, code)| print(&text).map(|()| code))
+        }
+        Command::Key(args) => {
+            key::key(&args).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
         }
         Command::Top(args) => top::top(&args)
             .and_then(|text| text.map_or(Ok(()), |text| print(&text)))
@@ -216,6 +223,7 @@ mod tests {
             "check",
             "explain",
             "diff",
+            "key",
             "top",
             "schema",
             "completions",

@@ -276,6 +276,7 @@ pub fn nothing() -> Table {
         naming: NamingSpec {
             from: Vec::new(),
             forward_as: http::HeaderName::from_static("x-tenant-id"),
+            identity: Arc::default(),
         },
         error_pages: Arc::default(),
         pools: [].into(),

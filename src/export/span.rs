@@ -139,6 +139,7 @@ impl Of<'_> {
         all.number("http.response.body.size", Some(record.bytes_out));
         all.text("error.type", &self.failure().unwrap_or_default());
         all.text("tenantry.tenant", name(&record.tenant));
+        all.text("enduser.id", record.caller.as_ref().map_or("", |caller| &*caller.subject));
         all.text("tenantry.route", record.route.as_deref().unwrap_or_default());
         all.text("tenantry.pool", name(&record.pool));
         all.text("tenantry.endpoint", record.endpoint.as_deref().unwrap_or_default());

@@ -10,3 +10,11 @@ pub struct Identity {
     /// Its URIs.
     pub uris: Box<[Box<str>]>,
 }
+
+impl Identity {
+    /// The one name that says most of who it is; `None` = there is no name at all.
+    pub fn subject(&self) -> Option<&str> {
+        let mut names = self.uris.iter().chain(&self.dns_names).chain(&self.common_names);
+        names.next().map(AsRef::as_ref)
+    }
+}

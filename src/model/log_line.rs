@@ -38,6 +38,8 @@ pub enum Field {
     Version,
     /// The tenant's id.
     Tenant,
+    /// Who sent the request, where that is proven.
+    Subject,
     /// The route's name.
     Route,
     /// The pool's name.
@@ -74,7 +76,7 @@ pub enum Field {
 
 impl Field {
     /// Every field by the name that stands for it between braces.
-    pub const ALL: [(&str, Self); 27] = [
+    pub const ALL: [(&str, Self); 28] = [
         ("time", Self::Time),
         ("time-local", Self::TimeLocal),
         ("request-id", Self::RequestId),
@@ -86,6 +88,7 @@ impl Field {
         ("target", Self::Target),
         ("version", Self::Version),
         ("tenant", Self::Tenant),
+        ("subject", Self::Subject),
         ("route", Self::Route),
         ("pool", Self::Pool),
         ("endpoint", Self::Endpoint),

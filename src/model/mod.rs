@@ -2,11 +2,14 @@
 //! line of the access log tells, the gateway's fields.
 
 pub mod address;
+pub mod caller;
 pub mod drains;
 pub mod endpoint;
 pub mod ends;
 pub mod fields;
 pub mod identity;
 pub mod ids;
+pub mod jwk;
+pub mod key;
 pub mod log_line;
 pub mod members;

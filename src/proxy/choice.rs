@@ -14,6 +14,7 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 use crate::routing::action::{Action, Respond};
+use crate::routing::naming::Shown;
 use crate::routing::redirect::Redirect;
 use crate::routing::route::Route;
 use crate::routing::split::Split;
@@ -22,8 +23,11 @@ use crate::routing::tenant::Tenant;
 use crate::routing::{Query, host};
 use crate::upstream::Fields;
 
+use super::access;
 use super::connection::Peer;
+use super::cors::Crossing;
 use super::error::ExchangeError;
+use super::reply::Reply;
 use super::visit::Visit;
 
 /// What becomes of a request.
@@ -34,6 +38,8 @@ pub(super) enum Chosen<'t> {
     Redirect(&'t Tenant, &'t Route, &'t Redirect),
     /// The route answers by itself.
     Respond(&'t Route, &'t Respond),
+    /// The gateway has answered for the tenant.
+    Answered(Box<Reply>),
 }
 
 /// For whom a request is and where it goes, once that is known. The record has their numbers: names
@@ -42,6 +48,8 @@ pub(super) enum Chosen<'t> {
 pub(super) struct Parties<'t> {
     pub(super) tenant: Option<&'t Tenant>,
     pub(super) pool: Option<&'t Label>,
+    /// What a page of another origin is told, where the tenant says which may.
+    pub(super) crossing: Option<Box<Crossing<'t>>>,
 }
 
 /// Where a request is forwarded.
@@ -68,7 +76,15 @@ pub(super) fn choose<'t>(
     visit: &mut Visit,
 ) -> Result<Chosen<'t>, ExchangeError> {
     let identity = peer.secured.as_ref().and_then(|secured| secured.identity());
-    let named = table.name(head, identity)?;
+    let mut shown = Shown { certificate: identity, ..Shown::default() };
+    let mut held = None;
+    if table.knows_credentials() {
+        shown.credential = table.credential(head, &mut held);
+    }
+    let named = match table.name(head, &shown) {
+        Ok(named) => named,
+        Err(error) => return Err(access::unnamed(error, table, &shown, visit)),
+    };
     let tenant = named.tenant.as_ref();
     parties.tenant = Some(tenant);
     visit.is_for(tenant, head);
@@ -76,6 +92,13 @@ pub(super) fn choose<'t>(
         TenantState::Active => {}
         TenantState::Maintenance => let_in(tenant.maintenance(), visit)?,
         TenantState::Suspended => return Err(ExchangeError::Suspended),
+    }
+
+    if tenant.is_guarded() || table.knows_credentials() {
+        let answered = access::admit(parties, (tenant, table), &shown, head, visit)?;
+        if let Some(answered) = answered {
+            return Ok(Chosen::Answered(answered));
+        }
     }
 
     let route = find_route(tenant, head, named.path);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::auth::Refusal;
 use crate::routing::naming::NamingError;
 use crate::upstream::{Cause, ConnectError};
 
@@ -24,6 +25,9 @@ pub(super) enum ExchangeError {
         /// When to come again.
         retry_after: Duration,
     },
+    /// It is not let in.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// No route takes the request and the tenant has no pool of its own.
     #[error("no route takes this request")]
     NoRoute,

@@ -48,6 +48,9 @@ pub(super) async fn serve(
         // An endpoint has no say in it.
         answer.head.headers_mut().remove(X_TENANTRY_DEBUG);
     }
+    if let Some(crossing) = parties.crossing {
+        crossing.tell(answer.head.headers_mut());
+    }
     if let Some(trail) = trail {
         trail.tell(problem, answer.head.headers_mut());
     }
@@ -86,6 +89,7 @@ async fn run<'v>(
             let answer = local::respond(respond).edited(route);
             return Ok(if extended::was(head) { answer.declined() } else { answer });
         }
+        Chosen::Answered(answer) => return Ok(*answer),
     };
 
     if choice.rewrites() {

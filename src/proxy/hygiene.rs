@@ -57,7 +57,9 @@ impl OwnedNames {
             _ => None,
         });
         let forwarded = [naming.forward_as.clone()];
-        let names: Box<[HeaderName]> = OWN.into_iter().chain(tenant).chain(forwarded).collect();
+        let told = naming.identity.told().cloned();
+        let names = OWN.into_iter().chain(tenant).chain(forwarded).chain(told);
+        let names: Box<[HeaderName]> = names.collect();
         let odd = names.iter().any(|name| is_odd(name.as_str()));
         let lengths = names.iter().chain(&FRAMING).chain(&HOP_BY_HOP).chain(&REQUEST_ONLY);
         let lengths = lengths.fold(Lengths::NONE, |all, name| all.and(name.as_str()));
@@ -414,7 +416,11 @@ mod tests {
 
     fn owned(tenant: &'static str) -> OwnedNames {
         let forward_as = HeaderName::from_static(tenant);
-        OwnedNames::of(&NamingSpec { from: vec![NameFrom::Header(forward_as.clone())], forward_as })
+        OwnedNames::of(&NamingSpec {
+            from: vec![NameFrom::Header(forward_as.clone())],
+            forward_as,
+            identity: Default::default(),
+        })
     }
 
     fn cleaned(tenant: &'static str, fields: &[(&str, &[u8])]) -> (Vec<String>, Wishes) {

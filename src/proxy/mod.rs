@@ -2,6 +2,7 @@
 //! path. Everything here runs on a worker's own thread and waits for nobody but the two peers.
 
 mod accept;
+mod access;
 mod activity;
 mod alarm;
 mod answer;
@@ -10,6 +11,7 @@ mod budget;
 mod choice;
 mod clock;
 mod connection;
+mod cors;
 mod courtesy;
 mod debug;
 pub mod door;

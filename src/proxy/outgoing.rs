@@ -21,6 +21,7 @@ use crate::telemetry::trace::ids::SpanId;
 use crate::upstream::Fields;
 use crate::upstream::proxy_header::Whom;
 
+use super::access;
 use super::activity::Activity;
 use super::budget;
 use super::choice::Choice;
@@ -124,6 +125,9 @@ impl<'h> Outgoing<'h> {
         }
         if let Some(trace) = visit.traced() {
             trace.clean(&mut head.headers);
+        }
+        if let Some(caller) = visit.caller() {
+            access::introduce(caller, &naming.identity, head, &mut added);
         }
         choice.edit_request(&mut head.headers, &mut added);
         let told = visit.traced().map(|trace| Telling::of(trace, choice, added.len()));

@@ -50,6 +50,10 @@ pub const PROBLEMS: &[Problem] = &[
     BAD_REQUEST,
     BODY_BROKEN,
     TENANT_SUSPENDED,
+    UNAUTHENTICATED,
+    OTHER_TENANT,
+    NETWORK_REFUSED,
+    METHOD_NOT_ALLOWED,
     TENANT_UNKNOWN,
     NO_ROUTE,
     MAINTENANCE,
@@ -106,6 +110,34 @@ pub(super) const TENANT_SUSPENDED: Problem = problem(
     "The tenant is suspended",
     "http_request_denied",
     SWITCHED_OFF,
+);
+pub(super) const UNAUTHENTICATED: Problem = problem(
+    "unauthenticated",
+    StatusCode::UNAUTHORIZED,
+    "The request has no valid credential",
+    "http_request_denied",
+    NO_CREDENTIAL,
+);
+pub(super) const OTHER_TENANT: Problem = problem(
+    "other-tenant",
+    StatusCode::FORBIDDEN,
+    "The credential is another tenant's",
+    "http_request_denied",
+    NO_CREDENTIAL,
+);
+pub(super) const NETWORK_REFUSED: Problem = problem(
+    "network-refused",
+    StatusCode::FORBIDDEN,
+    "Clients of this address are not let in",
+    "http_request_denied",
+    NOT_FROM_HERE,
+);
+pub(super) const METHOD_NOT_ALLOWED: Problem = problem(
+    "method-not-allowed",
+    StatusCode::METHOD_NOT_ALLOWED,
+    "The tenant does not serve the method",
+    "http_request_denied",
+    ODD_REQUEST,
 );
 pub(super) const TENANT_UNKNOWN: Problem = problem(
     "tenant-unknown",
@@ -271,6 +303,8 @@ pub(super) fn document(
 const NO_SITE: &str = "There is no site at this address. Check that it is written as it should be.";
 const NO_PAGE: &str = "There is no page at this address. Check that it is written as it should be.";
 const SWITCHED_OFF: &str = "This site is switched off.";
+const NO_CREDENTIAL: &str = "You have no access to this site. Ask whoever runs it for a key.";
+const NOT_FROM_HERE: &str = "This site is not there for the network that you are in.";
 const WORK: &str = "This site is being worked on. Come back in a while.";
 const ODD_REQUEST: &str = "Your browser asked for something that this site cannot do.";
 const BROKE_OFF: &str =

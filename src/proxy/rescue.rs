@@ -3,14 +3,16 @@
 //! What the client hears is not what the log says: endpoints are not named to clients.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 
+use crate::auth::Refusal;
 use crate::config::answers::{PageFor, PageSpec};
+use crate::config::spec::AccessSpec;
 use crate::routing::naming::NamingError;
 use crate::routing::table::Table;
 use crate::routing::tenant::Tenant;
@@ -24,7 +26,7 @@ use super::page::{self, Told};
 use super::problem::{self, Problem};
 use super::request_body::BodyFault;
 use super::visit::Visit;
-use super::{accept, extended, grpc};
+use super::{accept, access, extended, grpc};
 
 /// What the client of this request hears of an error; ends the exchange's record.
 pub(super) fn answer(
@@ -70,6 +72,15 @@ pub(super) fn answer(
         ExchangeError::Maintenance { retry_after } => {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        ExchangeError::Refused(Refusal::Method) => {
+            let access = parties.tenant.and_then(Tenant::access);
+            if let Some(allowed) = access.and_then(AccessSpec::allowed) {
+                headers.insert(ALLOW, allowed); // RFC 9110 §15.5.6
+            }
+        }
+        ExchangeError::Refused(refusal) if problem.status == StatusCode::UNAUTHORIZED => {
+            headers.insert(WWW_AUTHENTICATE, access::challenge(*refusal));
         }
         _ if problem.status == StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -147,6 +158,10 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Naming(_) => &problem::TENANT_AMBIGUOUS,
         ExchangeError::Suspended => &problem::TENANT_SUSPENDED,
         ExchangeError::Maintenance { .. } => &problem::MAINTENANCE,
+        ExchangeError::Refused(Refusal::OtherTenant) => &problem::OTHER_TENANT,
+        ExchangeError::Refused(Refusal::Network) => &problem::NETWORK_REFUSED,
+        ExchangeError::Refused(Refusal::Method) => &problem::METHOD_NOT_ALLOWED,
+        ExchangeError::Refused(_) => &problem::UNAUTHENTICATED,
         ExchangeError::NoRoute => &problem::NO_ROUTE,
         ExchangeError::BadRequest(_) => &problem::BAD_REQUEST,
         ExchangeError::Misdirected => &problem::MISDIRECTED,

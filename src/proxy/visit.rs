@@ -11,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{StatusCode, Version};
 use tokio::time::Instant;
 
+use crate::model::caller::Caller;
 use crate::model::ids::Label;
 use crate::routing::host;
 use crate::routing::table::Table;
@@ -58,6 +59,7 @@ impl Visit {
                 trace: worker.tracer.begin(&head.headers, scheme),
                 asked: None,
                 tenant: None,
+                caller: None,
                 route: None,
                 pool: None,
                 endpoint: None,
@@ -103,6 +105,16 @@ impl Visit {
     /// For whom the request is, at a listener with trusted proxies.
     pub(super) fn told(&self) -> Option<&Told> {
         self.told.as_deref()
+    }
+
+    /// Who sent the request, where that is proven.
+    pub(super) fn caller(&self) -> Option<&Caller> {
+        self.record.as_ref().and_then(|record| record.caller.as_deref())
+    }
+
+    /// Counts a request that is not let in.
+    pub(super) fn count_refusal(&self, reason: &'static str) {
+        self.worker.meter.refused(reason);
     }
 
     /// Draws whether the exchange leaves a line, and spans, by the shares of its tenant where that

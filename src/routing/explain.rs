@@ -11,9 +11,9 @@ use crate::config::spec::{
     CertificateField, HostSpec, NameFrom, PathSpec, RouteSpec, RoutesSpec, SegmentSpec, TailSpec,
     TenantSpec, ValueSpec,
 };
-use crate::model::identity::Identity;
 
 use super::matcher::{Query, has_field, has_parameter};
+use super::naming::Shown;
 use super::route::{Rank, Route, segments};
 use super::table::Table;
 
@@ -45,12 +45,12 @@ pub struct Verdict {
     pub reasons: Vec<String>,
 }
 
-/// What each way to name the tenant says of a request, up to the one that decides. `identity` is who
-/// the client is by its certificate.
-pub fn naming(table: &Table, head: &Parts, identity: Option<&Identity>) -> Vec<Way> {
+/// What each way to name the tenant says of a request, up to the one that decides. `shown` is what is
+/// known of the client.
+pub fn naming(table: &Table, head: &Parts, shown: &Shown<'_>) -> Vec<Way> {
     let mut ways = Vec::new();
     for way in &table.naming.from {
-        let said = table.ask(way, head, identity);
+        let said = table.ask(way, head, shown);
         let decides = !matches!(said, Ok(None));
         let says = match said {
             Ok(None) => "says nothing".to_owned(),
@@ -78,6 +78,7 @@ fn told(way: &NameFrom) -> String {
             format!("the client certificate's {field} {prefix}{{tenant}}{suffix}")
         }
         NameFrom::Path(_) => "the first segment of the path".to_owned(),
+        NameFrom::Credential(kind) => format!("the credential ({})", kind.as_str()),
         NameFrom::Default(_) => "the default".to_owned(),
     }
 }
@@ -230,7 +231,7 @@ mod tests {
             let request = value
                 .map_or(Request::get("/"), |value| Request::get("/").header("x-tenant-id", value));
             let (head, ()) = request.body(()).unwrap().into_parts();
-            let ways = naming(&table, &head, None);
+            let ways = naming(&table, &head, &Shown::default());
             format!("{} {} {}", ways[0].way, ways[0].says, ways[0].decides)
         };
 

@@ -62,6 +62,7 @@ pub(crate) fn tenant(pool: Option<&str>, routes: Vec<RouteSpec>, sets: &[&str]) 
         sample: None,
         trace_sample: None,
         replay_memory: ByteSize(16 << 20),
+        access: None,
     }
 }
 
@@ -71,7 +72,11 @@ pub(crate) fn spec(
 ) -> RoutesSpec {
     let header = HeaderName::from_static("x-tenant-id");
     RoutesSpec {
-        naming: NamingSpec { from: vec![NameFrom::Header(header.clone())], forward_as: header },
+        naming: NamingSpec {
+            from: vec![NameFrom::Header(header.clone())],
+            forward_as: header,
+            identity: Default::default(),
+        },
         error_pages: Arc::default(),
         pools: BTreeMap::new(),
         route_sets: sets

@@ -7,7 +7,11 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use http::StatusCode;
+use http::request::Parts;
 
+use crate::auth::jwt::Token;
+use crate::auth::keys::Keys;
+use crate::auth::{self, Credential};
 use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
 use crate::telemetry::tenants::Slots;
@@ -29,6 +33,10 @@ pub struct Table {
     /// Their numbers.
     pub(super) slots: Slots,
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
+    /// The API keys of all tenants.
+    pub(super) keys: Arc<Keys>,
+    /// There are keys, or issuers of tokens.
+    pub(super) knows_credentials: bool,
     /// The number of the next new tenant.
     pub(super) next_slot: u32,
 }
@@ -72,6 +80,23 @@ impl Table {
     /// The tenant of this id.
     pub fn tenant(&self, id: &str) -> Option<&Arc<Tenant>> {
         self.tenants.get(id).map(|ById(tenant)| tenant)
+    }
+
+    /// What a request shows of who sent it; what a token says is kept in `held`.
+    pub fn credential<'s>(
+        &'s self,
+        head: &Parts,
+        held: &'s mut Option<Box<Token>>,
+    ) -> Credential<'s> {
+        if !self.knows_credentials() {
+            return Credential::Nothing;
+        }
+        auth::look(&self.keys, &self.naming.identity, &head.headers, held)
+    }
+
+    /// Whether there is anything that clients could show.
+    pub fn knows_credentials(&self) -> bool {
+        self.knows_credentials
     }
 
     /// The page in place of the gateway's own answer of this status to a request of this tenant:

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
-use crate::config::spec::{TenantSpec, TenantState};
+use crate::config::spec::{AccessSpec, TenantSpec, TenantState};
 use crate::model::ids::{Label, TenantId};
 use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
@@ -25,6 +25,8 @@ pub struct Tenant {
     /// Whether it is served. The caller refuses one that is not.
     pub state: TenantState,
     has_shares: bool,
+    /// Not everybody may come to it.
+    is_guarded: bool,
     has_taken: AtomicBool,
     /// Where requests go that no route takes, and where [`Action::TenantPool`] leads.
     ///
@@ -80,6 +82,7 @@ impl Tenant {
             slot,
             state: spec.state,
             has_shares: has_shares(spec),
+            is_guarded: spec.access.is_some(),
             has_taken: AtomicBool::new(false),
             pool,
             routes,
@@ -101,6 +104,7 @@ impl Tenant {
             slot: self.slot,
             state: spec.state,
             has_shares: has_shares(spec),
+            is_guarded: spec.access.is_some(),
             has_taken: AtomicBool::new(true),
             pool,
             routes,
@@ -135,6 +139,16 @@ impl Tenant {
     /// What is answered while it is worked on.
     pub fn maintenance(&self) -> Option<&MaintenanceSpec> {
         self.rest.spec.maintenance.as_deref()
+    }
+
+    /// Whether not everybody may come to it.
+    pub fn is_guarded(&self) -> bool {
+        self.is_guarded
+    }
+
+    /// Who may come to it; `None` = everybody.
+    pub fn access(&self) -> Option<&AccessSpec> {
+        self.rest.spec.access.as_deref()
     }
 
     /// Pages of its own in place of the gateway's answers.

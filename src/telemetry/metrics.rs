@@ -57,6 +57,7 @@ pub static FAMILIES: &[&Family] = &[
     &DOWNSTREAM_RETIRED,
     &FORWARDED_FAULTS,
     &DEBUG_REQUESTS,
+    &ACCESS_REFUSED,
     &WORKER_CONNECTIONS,
     &DOWNSTREAM_MOVED,
     &BUFFERS_BYTES,
@@ -291,6 +292,14 @@ pub static DEBUG_REQUESTS: Family = Family {
     help: "Requests that asked what becomes of them, by whether they had a debug token",
     kind: Kind::Counter,
     labels: &["result"],
+};
+
+/// `tenantry_access_refused_total`
+pub static ACCESS_REFUSED: Family = Family {
+    name: "tenantry_access_refused_total",
+    help: "Requests that their tenants did not let in, by why",
+    kind: Kind::Counter,
+    labels: &["reason"],
 };
 
 /// `tenantry_downstream_retired_connections_total`

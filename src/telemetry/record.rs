@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
 use tokio::time::Instant;
 
+use crate::model::caller::Caller;
 use crate::model::ids::Label;
 
 use super::trace::Trace;
@@ -60,6 +61,8 @@ pub struct Record {
     pub asked: Option<(PathAndQuery, Option<HeaderValue>)>,
     /// The tenant, once it is known.
     pub tenant: Option<Tag>,
+    /// Who sent the request, where that is proven.
+    pub caller: Option<Box<Caller>>,
     /// The route's name, once one matched; only where there is a `line`.
     pub route: Option<Arc<str>>,
     /// The pool, once one was chosen.

@@ -27,6 +27,7 @@ pub(super) struct Totals {
     rejected: Tally,
     forwarded_faults: Tally,
     debugged: Tally,
+    access_refused: Tally,
     retired: Tally,
     panics: u64,
 }
@@ -59,6 +60,7 @@ impl Totals {
             rejected: Tally::default(),
             forwarded_faults: Tally::default(),
             debugged: Tally::default(),
+            access_refused: Tally::default(),
             retired: Tally::default(),
             panics: 0,
         }
@@ -87,6 +89,7 @@ impl Totals {
         self.retired.merge(&delta.retired);
         self.forwarded_faults.merge(&delta.forwarded_faults);
         self.debugged.merge(&delta.debugged);
+        self.access_refused.merge(&delta.access_refused);
         self.panics += delta.panics;
     }
 
@@ -185,7 +188,7 @@ impl Totals {
         [first_byte, retries, refused, ejections, open, opened, reused]
     }
 
-    fn connections(&self, names: &[Arc<str>]) -> [Samples; 6] {
+    fn connections(&self, names: &[Arc<str>]) -> [Samples; 7] {
         let mut open = Samples::of(&metrics::DOWNSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::DOWNSTREAM_OPENED);
         for (index, flow) in self.listeners.iter().enumerate() {
@@ -197,7 +200,8 @@ impl Totals {
         let retired = tally(&metrics::DOWNSTREAM_RETIRED, &self.retired);
         let faults = tally(&metrics::FORWARDED_FAULTS, &self.forwarded_faults);
         let debugged = tally(&metrics::DEBUG_REQUESTS, &self.debugged);
-        [open, opened, rejected, retired, faults, debugged]
+        let refused = tally(&metrics::ACCESS_REFUSED, &self.access_refused);
+        [open, opened, rejected, retired, faults, debugged, refused]
     }
 
     fn process(&self) -> [Samples; 3] {

@@ -90,6 +90,9 @@ fn gateway() -> Value {
 fn routes() -> Value {
     json!({
         "error-pages": { "503": { "body": "x" } },
+        "identity": { "issuers": { "i": {
+            "issuer": "https://a.example", "audience": ["a"], "jwks-file": "tests/config/keys.json",
+        } } },
         "pools": { "a": { "endpoints": [{ "address": "10.0.0.1:80" }], "health": { "http": "/" } } },
         "route-sets": { "s": { "routes": [
             { "path": "/a" },
@@ -99,7 +102,7 @@ fn routes() -> Value {
             { "path": "/e", "state": "maintenance", "maintenance": {} },
         ] } },
         "tenants": {
-            "a": { "pool": "a", "use": ["s"] },
+            "a": { "pool": "a", "use": ["s"], "cors": { "origins": ["https://a.example"] } },
             "b": { "pool": "a", "state": "maintenance", "maintenance": {} },
         },
     })

@@ -21,6 +21,7 @@ mod forwarded;
 mod headers;
 mod health;
 mod http2;
+mod identity;
 mod limits;
 mod listeners;
 mod maintenance;

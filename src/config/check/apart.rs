@@ -22,7 +22,7 @@ use super::answers::Pages;
 use super::gather::{self, Entry};
 use super::memory::{Frame, Memories};
 use super::sections::{self, Form, Section, Sections};
-use super::{Before, Checked, Scope, Shared, Terms, reach, tenant};
+use super::{Before, Checked, Scope, Shared, Terms, access, reach, tenant};
 
 /// Checks files that are right; `None` for others, and for some that are.
 pub(super) fn check(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Option<Checked> {
@@ -56,6 +56,9 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Opt
     let Reader { faults, memories, .. } = reader;
     let memory = memories.into_next();
     let tenants = sorted(tenants, before.spec)?;
+    if !access::are_apart(tenants.iter()) {
+        return None;
+    }
     *before.memory = memory;
     Some(shared.finish(tenants, faults))
 }
@@ -252,6 +255,12 @@ mod tests {
         "[tenants.T]\npool = \"a\"\n",
         "[tenants.U]\npool = \"a\"\n",
         "[tenants.t1.tracing]\nsample = \"1%\"\n",
+        // A key that is of two tenants is of none.
+        "[tenants.t17]\npool = \"a\"\nkeys.k.hash = \"sha256:00000000000000000000000000000000\
+         00000000000000000000000000000000\"\n",
+        "[tenants.t18]\npool = \"a\"\nkeys.k.hash = \"sha256:00000000000000000000000000000000\
+         00000000000000000000000000000000\"\n",
+        "[identity]\nsubject-header = \"X-Subject\"\n",
         // Wrong in some place, or wherever it stands.
         "[tenants.t11]\npool = \"c\"\n",
         "[tenants.t12]\n",

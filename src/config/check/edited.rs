@@ -16,7 +16,7 @@ use super::apart::{self, Named, Reader};
 use super::gather::{self, Gathered};
 use super::memory::{Learnt, Memories, Memory};
 use super::sections::{self, Section, Sections};
-use super::{Scope, Terms, reach};
+use super::{Scope, Terms, access, reach};
 
 /// What was checked last.
 #[derive(Clone, Copy, Debug)]
@@ -96,9 +96,10 @@ impl<'p> Part<'p> {
             files.files.iter().map(|file| sections::split(&file.text)).collect::<Option<_>>()?;
         let mut faults = Faults::new(&files.files);
         let rests = apart.iter().map(|sections| &*sections.rest);
-        let Gathered { naming, error_pages, pools, route_sets, tenants } =
+        let Gathered { naming, identity, error_pages, pools, route_sets, tenants } =
             gather::gather(rests, terms.lookup, &mut faults);
         let is_bare = naming.is_none()
+            && identity.is_none()
             && error_pages.is_none()
             && pools.is_empty()
             && route_sets.is_empty()
@@ -152,6 +153,10 @@ fn merged(
     }
     for id in gone.iter().filter(|id| !met.contains(&***id)) {
         tenants.remove(id);
+    }
+    // Somebody else may have the same key.
+    if named.iter().any(|(_, now)| !now.keys().is_empty()) && !access::are_apart(tenants.iter()) {
+        return None;
     }
     (!tenants.is_empty()).then_some(tenants)
 }
@@ -246,6 +251,21 @@ mod tests {
         assert!(world.memory.len() < 1100, "{}", world.memory.len());
         let held = old.iter().filter(|text| text.strong_count() > 0).count();
         assert_eq!(held, 1, "that of the pools");
+    }
+
+    #[test]
+    fn a_key_that_another_tenant_has_is_left_to_the_reading_of_all_files() {
+        let keyed = |name: &str, digit: char| {
+            let digest: String = [digit; 64].iter().collect();
+            let text =
+                format!("[tenants.{name}]\npool = \"a\"\nkeys.k.hash = \"sha256:{digest}\"\n");
+            file(&format!("{name}.toml"), &text)
+        };
+        let mut world = World::of([keyed("t", '1'), keyed("u", '2'), file("_pools.toml", POOLS)]);
+
+        assert_eq!(world.edit(keyed("t", '2')), None);
+        assert_eq!(world.edit(keyed("t", '3')), Some(1));
+        assert!(world.edit(keyed("u", '1')).is_some(), "nobody has it any more");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::raw::{At, ErrorPages, Naming, Pool, RouteSet, RoutesRest, Tenant};
+use crate::config::raw::{At, ErrorPages, Identity, Naming, Pool, RouteSet, RoutesRest, Tenant};
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::tree::{Node, parse, read, take_entries};
 
@@ -29,6 +29,8 @@ pub(super) type Entries<T> = BTreeMap<Arc<str>, Entry<T>>;
 pub(super) struct Gathered {
     /// The naming and the index of its file.
     pub(super) naming: Option<(usize, At<Naming>)>,
+    /// How clients show who they are, and the index of its file.
+    pub(super) identity: Option<(usize, At<Identity>)>,
     /// The pages for all tenants and the index of their file.
     pub(super) error_pages: Option<(usize, At<ErrorPages>)>,
     /// Pools by name.
@@ -55,6 +57,7 @@ pub(super) fn gather<'t>(
         merge(&mut root, "tenants", &key, &mut all.tenants, faults);
         let Some(rest) = read::<RoutesRest>(root, &key, faults) else { continue };
         once(rest.tenant, "tenant", &key, &mut all.naming, faults);
+        once(rest.identity, "identity", &key, &mut all.identity, faults);
         once(rest.error_pages, "error-pages", &key, &mut all.error_pages, faults);
     }
     all

@@ -64,6 +64,9 @@ fn refuse(name: &HeaderName, at: usize, whose: Whose<'_>, key: &Key<'_>, faults:
         Whose::Request(naming) if names_tenant(naming, name) => {
             "it carries the tenant; use another name"
         }
+        Whose::Request(naming) if names_subject(naming, name) => {
+            "it tells endpoints who the client is; use another name"
+        }
         Whose::Request(_) if alike(&HOST, name) => "write rewrite = { host = \"…\" }",
         Whose::Request(_) if OWN.iter().chain([&VIA]).any(|own| alike(own, name)) => {
             "take it out: the gateway writes it, and endpoints may trust what it says"
@@ -83,6 +86,11 @@ fn names_tenant(naming: &NamingSpec, name: &HeaderName) -> bool {
         _ => None,
     });
     ways.chain([&naming.forward_as]).any(|tenant| alike(tenant, name))
+}
+
+/// Whether an endpoint might take the field for the one that tells who the client is.
+fn names_subject(naming: &NamingSpec, name: &HeaderName) -> bool {
+    naming.identity.told().any(|told| alike(told, name))
 }
 
 fn alike(own: &HeaderName, name: &HeaderName) -> bool {

@@ -1,12 +1,15 @@
 //! From the files' words to their meaning: defaults filled in, names resolved, every fault told.
 
+mod access;
 mod access_log;
 mod answers;
 mod apart;
+mod cors;
 mod edited;
 mod gateway;
 mod gather;
 mod head;
+mod issuer;
 mod memory;
 mod naming;
 mod pool;
@@ -127,7 +130,7 @@ struct Shared {
 
 impl Shared {
     fn of(gathered: Gathered, files: &Files, terms: &Terms<'_>, faults: &mut Faults<'_>) -> Self {
-        let naming = naming::check(gathered.naming, faults);
+        let naming = naming::check(gathered.naming, gathered.identity, files, faults);
         let mut pools = BTreeMap::new();
         let names: BTreeSet<Arc<str>> = gathered.pools.keys().cloned().collect();
         for (name, entry) in gathered.pools {

@@ -1,18 +1,28 @@
 //! How a request names its tenant.
 
+use std::sync::Arc;
+
 use http::HeaderName;
 
 use crate::config::faults::Faults;
+use crate::config::files::Files;
 use crate::config::key::Key;
-use crate::config::raw::{At, Naming, Way};
+use crate::config::raw::{At, Identity, Naming, Way};
 use crate::config::spec::{CertificateField, NameFrom, NamingSpec};
 use crate::config::text::{HostPattern, NamePattern, Written};
 use crate::model::ids::TenantId;
 
+use super::access;
 use super::head::OWNED;
 
-/// Checks the table `[tenant]`; without one, the header `x-tenant-id` names the tenant.
-pub(super) fn check(raw: Option<(usize, At<Naming>)>, faults: &mut Faults<'_>) -> NamingSpec {
+/// Checks the tables `[tenant]` and `[identity]`; without the first, the header `x-tenant-id` names the
+/// tenant.
+pub(super) fn check(
+    raw: Option<(usize, At<Naming>)>,
+    identity: Option<(usize, At<Identity>)>,
+    files: &Files,
+    faults: &mut Faults<'_>,
+) -> NamingSpec {
     let mut from = Vec::new();
     match raw.map(|(file, naming)| (file, naming.value.from)) {
         Some((file, Some(ways))) => {
@@ -45,7 +55,11 @@ pub(super) fn check(raw: Option<(usize, At<Naming>)>, faults: &mut Faults<'_>) -
         NameFrom::Header(name) => Some(name.clone()),
         _ => None,
     });
-    NamingSpec { from, forward_as: headers.unwrap_or(TENANT_HEADER) }
+    let forward_as = headers.unwrap_or(TENANT_HEADER);
+    let named = [NameFrom::Header(forward_as.clone())];
+    let ways: Vec<NameFrom> = from.iter().cloned().chain(named).collect();
+    let identity = Arc::new(access::identity(identity, &ways, files, faults));
+    NamingSpec { from, forward_as, identity }
 }
 
 fn way(raw: At<Way>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<NameFrom> {
@@ -72,10 +86,12 @@ fn way(raw: At<Way>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<NameFrom>
         of_certificate(CertificateField::Uri, prefix, suffix)
     });
     let path = raw.path.map(|path| NameFrom::Path(path.0.0));
+    let credential = raw.credential.map(|kind| NameFrom::Credential(kind.0.0));
     let is_default = raw.default.is_some();
     let default = raw.default.and_then(|default| self::default(&default, key, faults));
 
-    let mut ways = [header, host, common_name, dns, uri, path, default].into_iter().flatten();
+    let ways = [header, host, common_name, dns, uri, path, credential, default];
+    let mut ways = ways.into_iter().flatten();
     match (ways.next(), ways.next()) {
         (Some(way), None) => Some(way),
         (None, _) if is_default => None,
@@ -105,7 +121,7 @@ const WAYS: &str = "write one of { header = \"X-Tenant-ID\" }, { host = \"{tenan
                     { certificate-cn = \"{tenant}\" }, \
                     { certificate-dns = \"{tenant}.clients.example.com\" }, \
                     { certificate-uri = \"spiffe://example.com/{tenant}\" }, { path = \"strip\" }, \
-                    { default = \"acme\" }";
+                    { credential = \"api-key\" }, { default = \"acme\" }";
 
 /// What names a tenant where nothing is configured.
 const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");

@@ -44,9 +44,10 @@ pub(super) fn tell(
 /// Whether one of these ways leads to each tenant and to each route, so that there is nothing to tell.
 pub(super) fn is_sure(ways: &[NameFrom]) -> bool {
     ways.iter().any(|way| match way {
-        NameFrom::Header(_) | NameFrom::Certificate { .. } | NameFrom::Path(PathTenant::Strip) => {
-            true
-        }
+        NameFrom::Header(_)
+        | NameFrom::Certificate { .. }
+        | NameFrom::Credential(_)
+        | NameFrom::Path(PathTenant::Strip) => true,
         NameFrom::Host { .. } | NameFrom::Path(PathTenant::Keep) | NameFrom::Default(_) => false,
     })
 }
@@ -59,7 +60,10 @@ pub(super) fn is_named(ways: &[NameFrom], id: &TenantId) -> bool {
 /// Whether some request names the tenant in this way.
 fn may_name(way: &NameFrom, id: &str) -> bool {
     match way {
-        NameFrom::Header(_) | NameFrom::Certificate { .. } | NameFrom::Path(_) => true,
+        NameFrom::Header(_)
+        | NameFrom::Certificate { .. }
+        | NameFrom::Credential(_)
+        | NameFrom::Path(_) => true,
         NameFrom::Host { .. } => !id.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'.'),
         NameFrom::Default(other) => other.as_str() == id,
     }

@@ -131,7 +131,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
 }
 
 /// None means all of them; an empty list would be read as none of them by many.
-fn methods(
+pub(super) fn methods(
     raw: Option<At<Vec<Written<Method>>>>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,

@@ -13,6 +13,7 @@ use crate::config::spec::{
 };
 use crate::model::ids::TenantId;
 
+use super::access::{self, Owners};
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
 use super::{Scope, reach, route, undefined};
@@ -71,7 +72,13 @@ pub(super) fn check_tenants(
     pages: &mut Pages,
     faults: &mut Faults<'_>,
 ) -> Sorted<NamedTenant> {
-    let checked = |(name, entry): (Arc<str>, _)| check_tenant(&name, entry, scope, pages, faults);
+    let mut owners = Owners::default();
+    let checked = |(name, entry): (Arc<str>, Entry<Tenant>)| {
+        let place = (entry.file, entry.at);
+        let tenant = check_tenant(&name, entry, scope, pages, faults)?;
+        owners.enter(&tenant, place, faults);
+        Some(tenant)
+    };
     raw.into_iter().filter_map(checked).collect()
 }
 
@@ -147,6 +154,15 @@ fn check(
     let sample = raw.access_log.and_then(|log| log.sample).map(|sample| sample.0);
     let trace_sample = raw.tracing.and_then(|tracing| tracing.sample).map(|sample| sample.0);
     let replay_memory = raw.replay_memory.map_or(ByteSize(16 << 20), |size| size.0);
+    let access = access::Raw {
+        authenticate: raw.authenticate,
+        keys: raw.keys,
+        allow: raw.allow,
+        deny: raw.deny,
+        methods: raw.methods,
+        cors: raw.cors,
+    };
+    let access = access::check(access, scope.naming, key, faults);
     Some(TenantSpec {
         state,
         maintenance,
@@ -157,6 +173,7 @@ fn check(
         sample,
         trace_sample,
         replay_memory,
+        access,
     })
 }
 

@@ -1,8 +1,11 @@
 //! The files' words: every key that may be written, unknown ones refused, nothing filled in. What
 //! a doc comment says here is what editors show, by way of the JSON schema.
 
+mod access;
 mod answers;
+mod cors;
 mod gateway;
+mod issuer;
 mod pool;
 mod route;
 mod routes;
@@ -10,11 +13,14 @@ mod shape;
 mod tls;
 mod tracing;
 
+pub(super) use access::{ApiKey, Identity, Keys, Kinds};
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
+pub(super) use cors::Cors;
 pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
+pub(super) use issuer::{Issuer, Issuers};
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, Way};

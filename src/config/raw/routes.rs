@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::TenantState;
-use crate::config::text::{HostPattern, NamePattern, PathKeep, Written};
+use crate::config::text::{HostPattern, NamePattern, NamingCredential, PathKeep, Written};
 
+use super::access::{Identity, Keys, Kinds};
 use super::answers::{ErrorPages, Maintenance};
+use super::cors::Cors;
 use super::pool::Pool;
 use super::route::Route;
 use super::shape::At;
@@ -25,6 +28,8 @@ use super::tracing::TenantTracing;
 pub(in crate::config) struct Routes {
     /// How a request names its tenant. At most one file of a folder has it.
     tenant: Option<Naming>,
+    /// How clients show who they are, and how endpoints hear of it. At most one file of a folder has it.
+    identity: Option<Identity>,
     /// Pages in place of the gateway's own answers, by status as in `503`, by class as in `5xx` or for `maintenance`, for
     /// tenants that have none of their own. At most one file of a folder has it. Default: none.
     error_pages: Option<ErrorPages>,
@@ -42,6 +47,8 @@ pub(in crate::config) struct Routes {
 pub(in crate::config) struct RoutesRest {
     /// How a request names its tenant.
     pub(in crate::config) tenant: Option<At<Naming>>,
+    /// How clients show who they are.
+    pub(in crate::config) identity: Option<At<Identity>>,
     /// Pages in place of the gateway's own answers.
     pub(in crate::config) error_pages: Option<At<ErrorPages>>,
     /// Is a table unless something is wrong.
@@ -86,6 +93,8 @@ pub(in crate::config) struct Way {
     /// leaves it in.
     /// Default: none.
     pub(in crate::config) path: Option<Written<PathKeep>>,
+    /// The credential that the client shows names the tenant: `api-key` or `jwt`. Default: none.
+    pub(in crate::config) credential: Option<Written<NamingCredential>>,
     /// The id that is used when no other way named one. Only as the last way.
     /// Default: none.
     pub(in crate::config) default: Option<At<String>>,
@@ -125,6 +134,20 @@ pub(in crate::config) struct Tenant {
     pub(in crate::config) tracing: Option<TenantTracing>,
     /// Memory that copies of request bodies kept for retries may take at once. Default: `16MiB`.
     pub(in crate::config) replay_memory: Option<Written<ByteSize>>,
+    /// Kinds of credentials, `api-key`, `jwt` and `client-certificate`, of which a client must show one. Default:
+    /// nobody is asked.
+    pub(in crate::config) authenticate: Option<Kinds>,
+    /// API keys of the tenant, by names of your choice. Default: none.
+    pub(in crate::config) keys: Option<Keys>,
+    /// Networks of clients that may come, as in `10.0.0.0/8`, or `unix`. Default: any.
+    pub(in crate::config) allow: Option<At<Vec<Written<Peers>>>>,
+    /// Networks of clients that may not, whatever `allow` says. Default: none.
+    pub(in crate::config) deny: Option<Vec<Written<Peers>>>,
+    /// Methods that are served, as in `["GET", "POST"]`; `HEAD` is with `GET`. Others are answered 405. Default:
+    /// any.
+    pub(in crate::config) methods: Option<At<Vec<Written<Method>>>>,
+    /// Which pages of other origins may use the tenant's answers. Default: that is left to the endpoints.
+    pub(in crate::config) cors: Option<At<Cors>>,
 }
 
 /// What of a tenant's requests is logged.

@@ -20,10 +20,16 @@ use crate::model::log_line::Piece;
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::problem::Place;
 
+mod access;
+mod cors;
+mod issuer;
 mod pool;
 mod route;
 mod tracing;
 
+pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
+pub use cors::{CorsSpec, OriginSpec};
+pub use issuer::IssuerSpec;
 pub use pool::{
     AuthoritiesSpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec, PoolSpec, ProbeSpec,
     Protocol, ProxyVersion, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
@@ -411,6 +417,8 @@ pub struct NamingSpec {
     /// The header that carries the tenant's id to the endpoint: the first `header` way's, or
     /// `x-tenant-id` where there is none.
     pub forward_as: HeaderName,
+    /// How clients show who they are, and how endpoints hear of it.
+    pub identity: Arc<IdentitiesSpec>,
 }
 
 /// One way in which a request names its tenant.
@@ -438,6 +446,8 @@ pub enum NameFrom {
     },
     /// The first segment of the path.
     Path(PathTenant),
+    /// The tenant whose credential of this kind the client shows.
+    Credential(CredentialKind),
     /// Always this one.
     Default(TenantId),
 }
@@ -483,6 +493,8 @@ pub struct TenantSpec {
     pub trace_sample: Option<Percent>,
     /// Memory that copies of request bodies kept for retries may take at once. Default 16 MiB.
     pub replay_memory: ByteSize,
+    /// Who may come to it; `None` = everybody.
+    pub access: Option<Arc<AccessSpec>>,
 }
 
 /// Whether a tenant is served.

@@ -1,9 +1,11 @@
 //! Values that are written as text: each type knows how it is written, and says what to write
 //! instead when a text does not fit.
 
+mod access;
 mod address;
 mod answers;
 mod choice;
+mod cors;
 mod head;
 mod host;
 mod log_line;
@@ -18,6 +20,7 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
+pub(super) use access::{Expiry, Naming as NamingCredential, Subject};
 pub(super) use address::{DnsName, DnsServer, EndpointAddress, FilePath, ListFile, SrvName};
 pub(super) use choice::{
     AccessOutput, AdminAddress, ClientMode, Filter, PathKeep, RequestId, StateFolder,

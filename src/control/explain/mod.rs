@@ -1,5 +1,6 @@
 //! Where a request would go, and why: asked of files that nobody serves yet, or of what is live.
 
+mod access;
 mod gateway;
 mod settings;
 
@@ -257,7 +258,8 @@ impl Told<'_> {
             pool: None,
             settings: self.gateway.to_vec(),
         };
-        explained.outcome = match self.name(question, &mut explained) {
+        let named = self.name(question, &mut explained);
+        explained.outcome = match named.and_then(|named| self.let_in(named, head)) {
             Ok(named) => self.route(&named, head, &mut explained),
             Err(refusal) => refusal,
         };
@@ -286,7 +288,8 @@ impl Told<'_> {
             }
             None => {
                 explained.naming = self.ways(head);
-                self.table.name(head, None).map_err(|error| error.to_string())
+                let named = self.table.name(head, &self.shown(head, &mut None));
+                named.map_err(|error| error.to_string())
             }
         };
         named.map_err(|error| format!("is refused: {error}"))
@@ -297,7 +300,7 @@ impl Told<'_> {
     }
 
     fn ways(&self, head: &Parts) -> Vec<Way> {
-        let mut ways = explain::naming(self.table, head, None);
+        let mut ways = explain::naming(self.table, head, &self.shown(head, &mut None));
         let rule = |index| {
             let mut steps = places::names(&["tenant", "from"]);
             steps.push(Step::Index(index));

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
-    HeaderEditsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, RetrySpec, RouteSpec, TenantSpec,
-    TimeoutsSpec,
+    AccessSpec, HeaderEditsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, RetrySpec, RouteSpec,
+    TenantSpec, TimeoutsSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -61,6 +61,9 @@ pub(super) fn of(
     }
     if let Some(route) = route {
         list.edits(route);
+    }
+    if let Some(access) = &tenant.access {
+        list.access(access);
     }
     list.maintenance(tenant, route);
     list.pages(tenant, pages);
@@ -188,6 +191,32 @@ impl List<'_> {
         for (key, value) in edits.into_iter().filter(|(_, value)| !value.is_empty()) {
             let places = vec![self.in_route(key)];
             self.rows.push(Row { key, value, set_by: SetBy::Level("route"), places });
+        }
+    }
+
+    /// Who may come to the tenant. Of keys their names are told, and nothing else.
+    fn access(&mut self, access: &AccessSpec) {
+        let kinds: Vec<&str> = access.authenticate.iter().map(|kind| kind.as_str()).collect();
+        let keys: Vec<&str> = access.keys.iter().map(|key| &*key.name).collect();
+        let methods: Vec<&str> = access.methods.iter().map(http::Method::as_str).collect();
+        let mut rows = vec![
+            ("authenticate", kinds.join(" or ")),
+            ("keys", keys.join(", ")),
+            ("methods", methods.join(", ")),
+        ];
+        for (key, networks) in [("allow", &access.allow), ("deny", &access.deny)] {
+            rows.push((
+                key,
+                if networks.is_empty() { String::new() } else { self::networks(networks.len()) },
+            ));
+        }
+        if let Some(cors) = &access.cors {
+            let origins: Vec<String> = cors.origins.iter().map(ToString::to_string).collect();
+            rows.push(("cors.origins", origins.join(", ")));
+            rows.push(("cors.credentials", cors.credentials.to_string()));
+        }
+        for (key, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+            self.of_tenant(key, value);
         }
     }
 

@@ -294,3 +294,41 @@ fn the_docs_show_an_answer_as_it_is() {
 
     assert_eq!(written, serde_json::from_str::<serde_json::Value>(shown).unwrap());
 }
+
+#[test]
+fn what_a_tenant_demands_is_told_and_nothing_of_a_key_but_its_name() {
+    let key = crate::auth::api_key::generate().unwrap();
+    let digest = crate::model::key::KeyDigest::of(key.as_bytes());
+    let routes = format!(
+        "[tenants.acme]\nroutes = [{{ path = \"/*\", respond = {{}} }}]\nauthenticate = [\"api-key\"]\n\
+         allow = [\"10.0.0.0/8\"]\nmethods = [\"GET\"]\ncors = {{ origins = [\"https://a.example\"] }}\n\
+         [tenants.acme.keys.ci]\nhash = \"{digest}\"\n\
+         [tenants.other]\nroutes = [{{ path = \"/*\", respond = {{}} }}]\n"
+    );
+    let shown = |tenant: &str, key: &str| {
+        let request = Request::get("/").header("x-tenant-id", tenant).header("x-api-key", key);
+        ask_of(&routes, None, request)
+    };
+
+    let good = shown("acme", &key);
+    let unknown = shown("acme", &key.replace(['0', '1', '2'], "3"));
+    let other = shown("other", &key);
+    let put = ask_of(&routes, Some("acme"), Request::put("/"));
+
+    assert_eq!(good.outcome, "is answered 200 by the route itself");
+    assert_eq!(unknown.outcome, "is refused: the credential is not a valid one");
+    assert!(other.outcome.contains("not one of the tenant"), "{}", other.outcome);
+    assert_eq!(put.outcome, "is refused: the method is not served here");
+    for (key, value, line) in [
+        ("authenticate", "api-key", 3),
+        ("allow", "1 network", 4),
+        ("methods", "GET", 5),
+        ("cors.origins", "https://a.example", 6),
+        ("keys", "ci", 7),
+    ] {
+        let place = format!("routes.toml:{line}");
+        assert_eq!(setting(&good, key), (value, "tenant", Some(place.as_str())), "{key}");
+    }
+    let told = format!("{good:?}{}", serde_json::to_string(&good).unwrap());
+    assert!(!told.contains(&key) && !told.contains(&digest.to_string()));
+}

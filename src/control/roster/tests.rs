@@ -112,6 +112,7 @@ fn record(tenant: Tag, status: u16) -> Record {
         trace: None,
         asked: None,
         tenant: Some(tenant),
+        caller: None,
         route: None,
         pool: None,
         endpoint: None,

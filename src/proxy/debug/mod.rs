@@ -17,6 +17,7 @@ use crate::pool::Pool;
 use crate::pool::standing::Standing;
 use crate::resilience::retry::Refusal;
 use crate::routing::explain::{self, Way};
+use crate::routing::naming::Shown;
 use crate::routing::table::Table;
 use crate::telemetry::trace::Dial;
 
@@ -87,11 +88,13 @@ pub(super) fn begin(
     }
     worker.meter.debugged("told");
     let identity = peer.secured.as_ref().and_then(|secured| secured.identity());
-    let named = table.name(head, identity).ok();
+    let mut held = None;
+    let shown = Shown { certificate: identity, credential: table.credential(head, &mut held) };
+    let named = table.name(head, &shown).ok();
     Some(Box::new(Trail {
         started,
         generation: table.generation,
-        naming: explain::naming(table, head, identity),
+        naming: explain::naming(table, head, &shown),
         tenant: named.map(|named| Arc::clone(&named.tenant.label().name)),
         route: None,
         action: "none",
@@ -118,6 +121,7 @@ impl Trail {
             }
             Chosen::Redirect(..) => "redirect",
             Chosen::Respond(..) => "respond",
+            Chosen::Answered(_) => "answered",
         };
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::auth::keys::Keys;
 use crate::base::sorted::Difference;
 use crate::config::spec::{NamedTenant, RouteSetSpec, RoutesSpec, TenantSpec};
 use crate::model::ids::{PoolId, TenantId};
@@ -48,7 +49,9 @@ pub fn compile_edited(
     compiler.next_slot = table.next_slot;
     let (mut tenants, mut slots) = (table.tenants.clone(), table.slots.clone());
     let same = |now: &NamedTenant, before: &NamedTenant| Arc::ptr_eq(&now.1, &before.1);
+    let mut keys = Arc::clone(&table.keys);
     for Difference { before, now } in spec.tenants.differences(&before.tenants, same) {
+        replace_keys(&mut keys, before, now);
         if let Some((id, now)) = now {
             let tenant = compiler.tenant(id, now, table.tenant(id.as_str()));
             slots.insert(tenant.slot());
@@ -58,7 +61,17 @@ pub fn compile_edited(
         }
     }
     let next_slot = compiler.next_slot;
-    table_of(spec, generation, (tenants, slots), sets, next_slot)
+    table_of(spec, generation, (tenants, slots, keys), sets, next_slot)
+}
+
+/// Takes the keys of one tenant from those of all, and puts others in their place.
+fn replace_keys(keys: &mut Arc<Keys>, before: Option<&NamedTenant>, now: Option<&NamedTenant>) {
+    if let Some((id, spec)) = before.filter(|(_, spec)| !spec.keys().is_empty()) {
+        Arc::make_mut(keys).remove(id, spec.keys());
+    }
+    if let Some((id, spec)) = now.filter(|(_, spec)| !spec.keys().is_empty()) {
+        Arc::make_mut(keys).add(id, spec.keys());
+    }
 }
 
 fn are_same(now: &BTreeMap<Arc<str>, SharedSet>, before: &BTreeMap<Arc<str>, SharedSet>) -> bool {
@@ -88,18 +101,31 @@ pub fn compile(
     }
     let next_slot = compiler.next_slot;
     let slots = tenants.iter().map(|ById(tenant)| tenant.slot()).collect();
-    table_of(spec, generation, (tenants, slots), sets, next_slot)
+    let mut keys = Arc::<Keys>::default();
+    spec.tenants.iter().for_each(|tenant| replace_keys(&mut keys, None, Some(tenant)));
+    table_of(spec, generation, (tenants, slots, keys), sets, next_slot)
 }
 
 fn table_of(
     spec: &RoutesSpec,
     generation: u64,
-    (tenants, slots): (Tenants, Slots),
+    (tenants, slots, keys): (Tenants, Slots, Arc<Keys>),
     sets: BTreeMap<Arc<str>, SharedSet>,
     next_slot: u32,
 ) -> Table {
     let (naming, error_pages) = (spec.naming.clone(), Arc::clone(&spec.error_pages));
-    Table { generation, naming, error_pages, tenants, slots, sets, next_slot }
+    let knows_credentials = !keys.is_empty() || !naming.identity.issuers.is_empty();
+    Table {
+        generation,
+        naming,
+        error_pages,
+        tenants,
+        slots,
+        sets,
+        keys,
+        knows_credentials,
+        next_slot,
+    }
 }
 
 /// Compiles tenants one by one.

@@ -266,3 +266,50 @@ fn tables_of_a_chain_of_edits_route_like_tables_made_anew() {
         }
     }
 }
+
+#[test]
+fn keys_follow_their_tenants_in_whatever_order_they_are_edited() {
+    use crate::config::spec::{AccessSpec, KeySpec};
+    use crate::model::key::KeyDigest;
+
+    /// A tenant, and the key that it has from now on.
+    struct Edit(&'static str, Option<&'static [u8]>);
+
+    let of = |secret: &[u8]| {
+        let key = KeySpec {
+            name: "k".into(),
+            digest: KeyDigest::of(secret),
+            subject: "k".into(),
+            expires: None,
+        };
+        Some(Arc::new(AccessSpec { keys: vec![key], ..AccessSpec::default() }))
+    };
+    let pools = pools(&["a", "b"]);
+    let plain = sample();
+    let steps: [&[Edit]; 5] = [
+        &[Edit("acme", Some(b"1")), Edit("globex", Some(b"2"))],
+        &[Edit("acme", Some(b"2")), Edit("globex", Some(b"1"))],
+        &[Edit("acme", None), Edit("initech", Some(b"2"))],
+        &[Edit("initech", None), Edit("acme", Some(b"2")), Edit("globex", None)],
+        &[Edit("acme", None)],
+    ];
+    let (mut spec, mut table) = (plain.clone(), compile(&plain, None, &pools, 1));
+    assert!(!table.knows_credentials());
+    for step in steps {
+        let before = spec.clone();
+        for Edit(id, key) in step {
+            edit(&mut spec, id, |tenant| tenant.access = key.and_then(of));
+        }
+        let previous = Previous { table: &table, spec: Some(&before), pools: &pools };
+        table = compile_edited(&spec, &previous, &pools, 2);
+
+        let whole = compile(&spec, None, &pools, 2);
+        for secret in [b"1", b"2"] {
+            let owner = |table: &Table| {
+                table.keys.find(&KeyDigest::of(secret)).map(|key| Arc::clone(&key.tenant))
+            };
+            assert_eq!(owner(&table), owner(&whole));
+        }
+        assert_eq!(table.knows_credentials(), whole.knows_credentials());
+    }
+}

@@ -8,13 +8,23 @@ use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
-use crate::config::spec::{CertificateField, NameFrom, PathTenant};
+use crate::auth::Credential;
+use crate::config::spec::{CertificateField, CredentialKind, NameFrom, PathTenant};
 use crate::model::identity::Identity;
 use crate::model::ids::{TenantId, TenantIdError};
 
 use super::host;
 use super::table::Table;
 use super::tenant::Tenant;
+
+/// What is known of a client besides the head of its request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown<'s> {
+    /// Who it is by its verified certificate.
+    pub certificate: Option<&'s Identity>,
+    /// What the head shows of who sent it.
+    pub credential: Credential<'s>,
+}
 
 /// A request's tenant, and the path that is left to route by and to forward.
 #[derive(Clone, Copy, Debug)]
@@ -95,8 +105,8 @@ impl fmt::Display for Place {
 }
 
 impl Table {
-    /// The tenant of a request of a client who is `identity` by its verified certificate: the first
-    /// of the configured ways that is present decides.
+    /// The tenant of a request of a client who has `shown` this: the first of the configured ways that
+    /// is present decides.
     ///
     /// # Errors
     /// When no way is present, the first present one is not one valid id, or there is no such
@@ -104,10 +114,10 @@ impl Table {
     pub fn name<'t, 'h>(
         &'t self,
         head: &'h Parts,
-        identity: Option<&Identity>,
+        shown: &Shown<'_>,
     ) -> Result<Named<'t, 'h>, NamingError> {
         for way in &self.naming.from {
-            if let Some(named) = self.ask(way, head, identity)? {
+            if let Some(named) = self.ask(way, head, shown)? {
                 return Ok(named);
             }
         }
@@ -119,7 +129,7 @@ impl Table {
         &'t self,
         way: &'t NameFrom,
         head: &'h Parts,
-        identity: Option<&Identity>,
+        shown: &Shown<'_>,
     ) -> Result<Option<Named<'t, 'h>>, NamingError> {
         let path = head.uri.path();
         let id = match way {
@@ -130,7 +140,7 @@ impl Table {
                     .map(|named| named.map(|named| Named { field: Some(name), ..named }));
             }
             NameFrom::Host { prefix, suffix } => return self.named_by_host(head, prefix, suffix),
-            NameFrom::Certificate { field, prefix, suffix } => match identity {
+            NameFrom::Certificate { field, prefix, suffix } => match shown.certificate {
                 Some(identity) => from_certificate(identity, *field, prefix, suffix)?,
                 None => None,
             },
@@ -138,9 +148,28 @@ impl Table {
                 let named = from_path(path, *keep)?;
                 return named.map(|(id, path)| self.named(id, path)).transpose();
             }
+            NameFrom::Credential(kind) => match (shown.credential, kind) {
+                (Credential::Key(key), CredentialKind::ApiKey) => Some(&*key.tenant),
+                (Credential::Token(token), CredentialKind::Token) => Some(&*token.tenant),
+                _ => None,
+            },
             NameFrom::Default(id) => return self.named(id.as_str(), path).map(Some),
         };
         id.map(|id| self.named(id, path)).transpose()
+    }
+
+    /// The tenant that a client's certificate names by one of the configured ways, whatever else names
+    /// the request's.
+    pub fn vouched(&self, head: &Parts, identity: &Identity) -> Option<&Arc<Tenant>> {
+        let shown = Shown { certificate: Some(identity), ..Shown::default() };
+        let ways = self.naming.from.iter();
+        let mut ways = ways.filter(|way| matches!(way, NameFrom::Certificate { .. }));
+        ways.find_map(|way| self.ask(way, head, &shown).ok().flatten()).map(|named| named.tenant)
+    }
+
+    /// Whether credentials may name the tenant of a request.
+    pub fn is_named_by_credentials(&self) -> bool {
+        self.naming.from.iter().any(|way| matches!(way, NameFrom::Credential(_)))
     }
 
     fn named<'t, 'h>(&'t self, id: &str, path: &'h str) -> Result<Named<'t, 'h>, NamingError> {

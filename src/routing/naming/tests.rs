@@ -14,7 +14,7 @@ use super::*;
 const HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
 
 fn table(from: Vec<NameFrom>) -> Table {
-    let naming = NamingSpec { from, forward_as: HEADER };
+    let naming = NamingSpec { from, forward_as: HEADER, identity: Default::default() };
     let tenants = vec![("acme", tenant(None, vec![], &[])), ("a.b", tenant(None, vec![], &[]))];
     compile(&RoutesSpec { naming, ..spec(tenants, vec![]) }, None, &BTreeMap::new(), 1)
 }
@@ -30,7 +30,7 @@ fn head(uri: &str, fields: &[(&'static str, &[u8])]) -> Parts {
 /// The tenant and path, or the error's text.
 fn name(table: &Table, uri: &str, fields: &[(&'static str, &[u8])]) -> Result<String, String> {
     let head = head(uri, fields);
-    let named = table.name(&head, None).map_err(|error| error.to_string())?;
+    let named = table.name(&head, &Shown::default()).map_err(|error| error.to_string())?;
     Ok(format!("{} {}", named.tenant.id(), named.path))
 }
 
@@ -155,7 +155,7 @@ proptest! {
             head.headers.append(HEADER, value.clone());
         }
 
-        if let Ok(named) = table.name(&head, None) {
+        if let Ok(named) = table.name(&head, &Shown::default()) {
             prop_assert_eq!(sendable.len(), 1);
             prop_assert_eq!(named.tenant.id().as_bytes(), sendable[0].as_bytes());
         }
@@ -167,7 +167,7 @@ proptest! {
         let table = table(vec![host_way()]);
         let head = head("/x", &[("host", host.as_bytes())]);
 
-        if let Ok(named) = table.name(&head, None) {
+        if let Ok(named) = table.name(&head, &Shown::default()) {
             let id = named.tenant.id();
             prop_assert_eq!(host.to_ascii_lowercase(), format!("{id}.example.com"));
         }

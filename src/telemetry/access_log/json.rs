@@ -23,6 +23,9 @@ struct LineBody<'a> {
     query: Option<&'a str>,
     version: &'static str,
     tenant: Option<&'a str>,
+    /// Only where it is proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
     route: Option<&'a str>,
     pool: Option<&'a str>,
     endpoint: Option<&'a str>,
@@ -63,6 +66,7 @@ pub(super) fn write(record: &Record, mask: &Mask, bytes: &mut Vec<u8>) {
         query,
         version: version(record.version),
         tenant: record.tenant.as_ref().and_then(|tenant| tenant.name.as_deref()),
+        subject: record.caller.as_ref().map(|caller| &*caller.subject),
         route: record.route.as_deref(),
         pool: record.pool.as_ref().and_then(|pool| pool.name.as_deref()),
         endpoint: record.endpoint.as_deref(),

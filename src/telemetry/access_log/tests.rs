@@ -47,6 +47,7 @@ fn record() -> Box<Record> {
         trace: None,
         asked: None,
         tenant: Some(Tag { name: Some("acme".into()), slot: 0 }),
+        caller: None,
         route: Some("/a/*".into()),
         pool: Some(Tag { name: Some("shop".into()), slot: 0 }),
         endpoint: Some("10.0.0.1:80".into()),
@@ -286,12 +287,15 @@ fn a_line_of_pieces_tells_what_was_asked_for() {
         Piece::Header(http::header::COOKIE),
     ]);
     let mut record = record();
+    let (subject, proof) = ("ann".into(), crate::model::caller::Proof::ApiKey);
+    let caller = crate::model::caller::Caller { subject, proof, told: Box::default() };
+    record.caller = Some(Box::new(caller));
     let line = record.line.as_mut().unwrap();
     line.headers = [Some("a=b".to_owned()), Some("*/*".to_owned())].into();
 
     assert_eq!(
         line_of(record, Format::Pieces(pieces)),
-        "{0123|192.0.2.7|GET|shop.example.com|/a/b|c=d|/a/b?c=d|HTTP/1.1|acme|/a/*|shop|\
+        "{0123|192.0.2.7|GET|shop.example.com|/a/b|c=d|/a/b?c=d|HTTP/1.1|acme|ann|/a/*|shop|\
          10.0.0.1:80|2|200|-|whole|0.012345|12.345|0.003000|3.000|5|7|curl/8|-|-|*** */* ***\n"
     );
 }

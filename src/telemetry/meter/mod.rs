@@ -141,6 +141,11 @@ impl Meter {
         self.counts.borrow_mut().debugged.add(result, 1);
     }
 
+    /// Counts a request that its tenant did not let in.
+    pub fn refused(&self, reason: &'static str) {
+        self.counts.borrow_mut().access_refused.add(reason, 1);
+    }
+
     /// Counts a task that panicked.
     pub fn panicked(&self) {
         self.counts.borrow_mut().panics += 1;

@@ -30,6 +30,7 @@ fn record(tenant: Option<Label>, pool: Option<Label>, status: u16) -> Record {
         trace: None,
         asked: None,
         tenant: tenant.as_ref().map(Tag::named),
+        caller: None,
         route: None,
         pool: pool.as_ref().map(Tag::named),
         endpoint: None,

@@ -50,6 +50,7 @@ fn promtool_finds_nothing() {
     meter.connection_rejected("limit");
     meter.forwarded_fault("malformed");
     meter.debugged("told");
+    meter.refused("missing");
     meter.connection_retired("idle");
     meter.exchange_started();
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
@@ -94,6 +95,7 @@ fn record(problem: &'static str) -> crate::telemetry::record::Record {
         trace: None,
         asked: None,
         tenant: Some(crate::telemetry::record::Tag::of(0)),
+        caller: None,
         route: None,
         pool: None,
         endpoint: None,

@@ -1,0 +1,325 @@
+//! Signed tokens (RFC 7519): whose a token is, by the keys of its issuer. Which algorithm it is signed
+//! with is settled by the key, never by the token, and a token of an issuer that nobody has configured
+//! is the application's own business.
+
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::rsa::PublicKeyComponents;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::config::spec::IssuerSpec;
+use crate::model::caller::{Caller, Proof};
+use crate::model::ids::TenantId;
+use crate::model::jwk::{Jwk, PublicKey};
+
+use super::Refusal;
+use super::api_key::bearer;
+
+/// Who somebody is by a token that is valid.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The tenant that it names.
+    pub tenant: Box<str>,
+    /// Who shows it.
+    pub caller: Caller,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<Box<str>>,
+    /// RFC 7515 §4.1.11: what must be understood, and is not.
+    crit: Option<Value>,
+}
+
+/// The token that a request shows; `None` = there is none of these issuers'.
+///
+/// # Errors
+/// When it proves nothing, or there are several.
+pub fn find(headers: &HeaderMap, issuers: &[IssuerSpec]) -> Option<Result<Token, Refusal>> {
+    if issuers.is_empty() {
+        return None;
+    }
+    let now = SystemTime::now();
+    let shown = headers.get_all(AUTHORIZATION).iter().filter_map(bearer);
+    let mut tokens = shown.filter_map(|token| verify(token, issuers, now));
+    let first = tokens.next()?;
+    Some(if tokens.next().is_some() { Err(Refusal::Repeated) } else { first })
+}
+
+/// Takes away the fields that show tokens.
+pub fn hide(headers: &mut HeaderMap) {
+    let kept = headers.get_all(AUTHORIZATION).iter().filter(|value| bearer(value).is_none());
+    let kept: Vec<HeaderValue> = kept.cloned().collect();
+    headers.remove(AUTHORIZATION);
+    for value in kept {
+        headers.append(AUTHORIZATION, value);
+    }
+}
+
+/// Reads and verifies a token; `None` = it is none of these issuers'.
+///
+/// # Errors
+/// When it says that it is of one of them, and proves nothing.
+pub fn verify(
+    token: &[u8],
+    issuers: &[IssuerSpec],
+    now: SystemTime,
+) -> Option<Result<Token, Refusal>> {
+    let mut parts = token.split(|byte| *byte == b'.');
+    let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    let claims: Map<String, Value> = read(payload)?;
+    let issuer = claims.get("iss")?.as_str()?;
+    let issuer = issuers.iter().find(|own| *own.issuer == *issuer)?;
+    let signed = token.get(..header.len() + 1 + payload.len()).unwrap_or_default();
+    Some(prove(header, (signed, signature), issuer).and_then(|()| judge(&claims, issuer, now)))
+}
+
+/// Whether the issuer has signed it.
+fn prove(
+    header: &[u8],
+    (signed, signature): (&[u8], &[u8]),
+    issuer: &IssuerSpec,
+) -> Result<(), Refusal> {
+    let header: Header = read(header).ok_or(Refusal::Malformed)?;
+    if header.crit.is_some() {
+        return Err(Refusal::Malformed);
+    }
+    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refusal::Malformed)?;
+    let mut fitting = issuer.keys.iter().filter(|key| {
+        header.alg == key.key.algorithm() && (header.kid.is_none() || key.id == header.kid)
+    });
+    let key = fitting.next().ok_or(Refusal::Unknown)?;
+    if fitting.next().is_some() {
+        return Err(Refusal::Unknown); // it does not say which
+    }
+    is_signed(key, signed, &signature).then_some(()).ok_or(Refusal::Unknown)
+}
+
+fn is_signed(Jwk { key, .. }: &Jwk, signed: &[u8], signature: &[u8]) -> bool {
+    let proven = match key {
+        PublicKey::Rs256(n, e) => {
+            let key = PublicKeyComponents { n: &**n, e: &**e };
+            key.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature)
+        }
+        PublicKey::Es256(point) => {
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature)
+        }
+        PublicKey::EdDsa(key) => UnparsedPublicKey::new(&ED25519, key).verify(signed, signature),
+    };
+    proven.is_ok()
+}
+
+/// Whether it is meant for here and now, and who it says shows it.
+fn judge(
+    claims: &Map<String, Value>,
+    issuer: &IssuerSpec,
+    now: SystemTime,
+) -> Result<Token, Refusal> {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let expires = claims.get("exp").map(seconds).ok_or(Refusal::Malformed)?;
+    if now >= expires.ok_or(Refusal::Malformed)?.saturating_add(issuer.leeway) {
+        return Err(Refusal::Expired);
+    }
+    if let Some(begins) = claims.get("nbf") {
+        let begins = seconds(begins).ok_or(Refusal::Malformed)?;
+        if now.saturating_add(issuer.leeway) < begins {
+            return Err(Refusal::Expired);
+        }
+    }
+    if !is_for(claims.get("aud"), issuer) {
+        return Err(Refusal::Audience);
+    }
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    let tenant = text(&issuer.tenant_claim).ok_or(Refusal::Malformed)?;
+    TenantId::check(tenant.as_bytes()).map_err(|_| Refusal::Malformed)?;
+    let subject = text(&issuer.subject_claim).filter(|subject| is_plain(subject));
+    let subject = subject.ok_or(Refusal::Malformed)?;
+    let told = issuer.headers.iter().filter_map(|(name, claim)| {
+        let value = match claims.get(&**claim)? {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(yes) => yes.to_string(),
+            Value::Array(_) | Value::Object(_) | Value::Null => return None,
+        };
+        let plain = Some(value).filter(|value| is_plain(value))?;
+        Some((name.clone(), HeaderValue::try_from(plain).ok()?))
+    });
+    let proof = Proof::Token { forward: issuer.forward };
+    let caller = Caller { subject: subject.into(), proof, told: told.collect() };
+    Ok(Token { tenant: tenant.into(), caller })
+}
+
+/// Whether one of those that a token is for is the gateway (RFC 7519 §4.1.3).
+fn is_for(audience: Option<&Value>, issuer: &IssuerSpec) -> bool {
+    let is_own = |name: &Value| {
+        name.as_str().is_some_and(|name| issuer.audience.iter().any(|own| **own == *name))
+    };
+    match audience {
+        Some(Value::Array(names)) => names.iter().any(is_own),
+        Some(name) => is_own(name),
+        None => false,
+    }
+}
+
+/// A time in seconds since 1970, with or without a fraction.
+fn seconds(value: &Value) -> Option<Duration> {
+    Duration::try_from_secs_f64(value.as_f64()?).ok()
+}
+
+/// Whether a text can be sent in a header and stand in a log.
+fn is_plain(text: &str) -> bool {
+    (1..=LONGEST).contains(&text.len())
+        && text.trim() == text
+        && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
+
+fn read<T: for<'de> Deserialize<'de>>(part: &[u8]) -> Option<T> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+/// 256 characters of a claim.
+const LONGEST: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    struct World {
+        pair: Ed25519KeyPair,
+        issuers: Vec<IssuerSpec>,
+    }
+
+    fn world() -> World {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let public: Box<[u8]> = pair.public_key().as_ref().into();
+        let issuer = IssuerSpec {
+            issuer: "https://issuer.example".into(),
+            audience: vec!["gateway".into()],
+            keys: vec![Jwk { id: Some("k1".into()), key: PublicKey::EdDsa(public) }],
+            tenant_claim: "tenant".into(),
+            subject_claim: "sub".into(),
+            leeway: Duration::from_secs(30),
+            headers: vec![(http::HeaderName::from_static("x-plan"), "plan".into())],
+            forward: false,
+        };
+        World { pair, issuers: vec![issuer] }
+    }
+
+    fn encoded(value: &Value) -> String {
+        URL_SAFE_NO_PAD.encode(value.to_string())
+    }
+
+    impl World {
+        fn token(&self, header: &Value, claims: &Value) -> String {
+            let signed = format!("{}.{}", encoded(header), encoded(claims));
+            let signature = self.pair.sign(signed.as_bytes());
+            format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        }
+
+        fn told(&self, token: &str) -> Option<Result<String, Refusal>> {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+            let verified = verify(token.as_bytes(), &self.issuers, now)?;
+            Some(verified.map(|token| format!("{} {}", token.tenant, token.caller.subject)))
+        }
+
+        fn with(&self, change: impl FnOnce(&mut Value)) -> Option<Result<String, Refusal>> {
+            let mut claims = claims();
+            change(&mut claims);
+            self.told(&self.token(&header(), &claims))
+        }
+    }
+
+    fn header() -> Value {
+        json!({ "alg": "EdDSA", "kid": "k1" })
+    }
+
+    fn claims() -> Value {
+        json!({ "iss": "https://issuer.example", "aud": ["other", "gateway"], "exp": 2_000,
+                "sub": "ann", "tenant": "acme" })
+    }
+
+    #[test]
+    fn a_token_is_valid_for_its_audience_and_in_its_time() {
+        let world = world();
+        let good = Some(Ok("acme ann".to_owned()));
+
+        assert_eq!(world.with(|_| {}), good);
+        assert_eq!(world.with(|claims| claims["aud"] = json!("gateway")), good);
+        assert_eq!(world.with(|claims| claims["exp"] = json!(970.5)), good);
+        assert_eq!(world.with(|claims| claims["nbf"] = json!(1_030)), good);
+        for (claim, value, refusal) in [
+            ("exp", json!(970), Refusal::Expired),
+            ("exp", json!(-1), Refusal::Malformed),
+            ("exp", json!("2000"), Refusal::Malformed),
+            ("exp", json!(1e300), Refusal::Malformed),
+            ("nbf", json!(1_031), Refusal::Expired),
+            ("aud", json!("gateway2"), Refusal::Audience),
+            ("aud", json!(["a", "b"]), Refusal::Audience),
+            ("aud", json!(null), Refusal::Audience),
+            ("tenant", json!(["acme"]), Refusal::Malformed),
+            ("tenant", json!("a,b"), Refusal::Malformed),
+            ("sub", json!("a\r\nb"), Refusal::Malformed),
+            ("sub", json!(""), Refusal::Malformed),
+        ] {
+            let told = world.with(|claims| claims[claim] = value.clone());
+            assert_eq!(told, Some(Err(refusal)), "{claim}: {value}");
+        }
+        assert_eq!(world.with(|claims| claims["iss"] = json!("https://other.example")), None);
+    }
+
+    #[test]
+    fn a_token_does_not_choose_how_it_is_verified() {
+        let world = world();
+        let told = |header: Value| world.told(&world.token(&header, &claims()));
+
+        for (header, refusal) in [
+            (json!({ "alg": "none", "kid": "k1" }), Refusal::Unknown),
+            (json!({ "alg": "HS256", "kid": "k1" }), Refusal::Unknown),
+            (json!({ "alg": "ES256", "kid": "k1" }), Refusal::Unknown),
+            (json!({ "alg": "eddsa", "kid": "k1" }), Refusal::Unknown),
+            (json!({ "alg": "EdDSA", "kid": "k2" }), Refusal::Unknown),
+            (json!({ "alg": "EdDSA", "crit": ["b64"], "b64": false }), Refusal::Malformed),
+            (json!({ "kid": "k1" }), Refusal::Malformed),
+        ] {
+            assert_eq!(told(header.clone()), Some(Err(refusal)), "{header}");
+        }
+        assert_eq!(told(json!({ "alg": "EdDSA" })), Some(Ok("acme ann".to_owned())));
+        let unsigned = format!("{}.{}.", encoded(&json!({ "alg": "none" })), encoded(&claims()));
+        assert_eq!(world.told(&unsigned), Some(Err(Refusal::Unknown)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_that_was_changed_anywhere_proves_nothing(place in 0_usize..400, bit in 0_u8..7) {
+            let world = world();
+            let mut token = world.token(&header(), &claims()).into_bytes();
+            let place = place % token.len();
+            token[place] ^= 1 << bit;
+
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+            let verified = verify(&token, &world.issuers, now);
+
+            prop_assert!(!matches!(verified, Some(Ok(_))));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            drop(verify(&bytes, &world().issuers, SystemTime::now()));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Who may come to a tenant: its credentials, and that no key is of two tenants.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, COOKIE, HOST, VIA};
+use http::{HeaderName, Method};
+
+use crate::base::network::Peers;
+use crate::config::faults::Faults;
+use crate::config::files::Files;
+use crate::config::key::Key;
+use crate::config::raw::{ApiKey, At, Cors, Identity, Keys, Kinds};
+use crate::config::spec::{
+    AccessSpec, CredentialKind, IdentitiesSpec, KeySpec, NameFrom, NamedTenant, NamingSpec,
+    TenantSpec,
+};
+use crate::config::text::Written;
+use crate::model::fields::{OWN, look_alike};
+use crate::model::ids::TenantId;
+use crate::model::key::KeyDigest;
+
+use super::head::OWNED;
+use super::{cors, issuer, route};
+
+/// Checks the table `[identity]`.
+pub(super) fn identity(
+    raw: Option<(usize, At<Identity>)>,
+    naming: &[NameFrom],
+    files: &Files,
+    faults: &mut Faults<'_>,
+) -> IdentitiesSpec {
+    let default = IdentitiesSpec::default();
+    let Some((file, At { value: raw, .. })) = raw else { return default };
+    let root = Key::root(file);
+    let key = root.name("identity");
+    let mut own = |raw: Option<At<Written<HeaderName>>>, name: &'static str| {
+        let At { value: Written(header), start } = raw?;
+        if is_taken(&header, naming) {
+            let what = format!("the header {header} has a meaning of its own");
+            let hint = "take a header that nothing else uses, as in \"X-Subject\"".to_owned();
+            faults.add(&key.name(name), start, what, Some(hint));
+        }
+        Some((header, start))
+    };
+    let key_header = own(raw.key_header, "key-header");
+    let key_header = key_header.map_or(default.key_header, |(header, _)| header);
+    let subject_header = own(raw.subject_header, "subject-header").map(|(header, start)| {
+        if look_alike(header.as_str(), key_header.as_str()) {
+            let hint = "take another header, as in \"X-Subject\"".to_owned();
+            faults.add(&key.name("subject-header"), start, "is that of the keys", Some(hint));
+        }
+        header
+    });
+    let (folder, issuers_key) = (files.folder(file), key.name("issuers"));
+    let issuers = issuer::check(raw.issuers, naming, folder, &issuers_key, faults);
+    let forward_keys = raw.forward_keys.unwrap_or(false);
+    IdentitiesSpec { key_header, subject_header, forward_keys, issuers }
+}
+
+/// Whether a header has a meaning that this would take from it.
+pub(super) fn is_taken(header: &HeaderName, naming: &[NameFrom]) -> bool {
+    let tenant = naming.iter().filter_map(|way| match way {
+        NameFrom::Header(name) => Some(name),
+        _ => None,
+    });
+    let others = [HOST, VIA, AUTHORIZATION, COOKIE];
+    tenant
+        .chain(&OWN)
+        .chain(&OWNED)
+        .chain(&others)
+        .any(|taken| look_alike(taken.as_str(), header.as_str()))
+}
+
+/// What a tenant says of who may come.
+pub(super) struct Raw {
+    pub(super) authenticate: Option<Kinds>,
+    pub(super) keys: Option<Keys>,
+    pub(super) allow: Option<At<Vec<Written<Peers>>>>,
+    pub(super) deny: Option<Vec<Written<Peers>>>,
+    pub(super) methods: Option<At<Vec<Written<Method>>>>,
+    pub(super) cors: Option<At<Cors>>,
+}
+
+/// Checks who may come to a tenant; `key` is that of the tenant.
+pub(super) fn check(
+    raw: Raw,
+    naming: &NamingSpec,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Arc<AccessSpec>> {
+    let authenticate = kinds(raw.authenticate, naming, &key.name("authenticate"), faults);
+    let keys = keys(raw.keys, &key.name("keys"), faults);
+    if let Some(At { value: networks, start }) = &raw.allow
+        && networks.is_empty()
+    {
+        let hint = "name one, as in [\"10.0.0.0/8\"], or leave it out: then it is any";
+        faults.add_missing(&key.name("allow"), *start, "names no network: nobody could come", hint);
+    }
+    let networks = |raw: Vec<Written<Peers>>| raw.into_iter().map(|peers| peers.0).collect();
+    let allow = networks(raw.allow.map(|allow| allow.value).unwrap_or_default());
+    let deny = networks(raw.deny.unwrap_or_default());
+    let methods = route::methods(raw.methods, &key.name("methods"), faults);
+    let cors = raw.cors.and_then(|raw| cors::check(raw, &key.name("cors"), faults));
+    let access = AccessSpec { authenticate, keys, allow, deny, methods, cors };
+    (!access.is_empty()).then(|| Arc::new(access))
+}
+
+fn kinds(
+    raw: Option<Kinds>,
+    naming: &NamingSpec,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<CredentialKind> {
+    let Some(At { value: raw, start }) = raw else { return Vec::new() };
+    if raw.is_empty() {
+        let hint = "name one, as in [\"api-key\"], or leave it out: then nobody is asked";
+        faults.add_missing(key, start, "names no kind of credentials", hint);
+    }
+    let mut kinds = Vec::with_capacity(raw.len());
+    for (index, At { value: Written(kind), start }) in raw.into_iter().enumerate() {
+        let by_certificate = |way: &NameFrom| matches!(way, NameFrom::Certificate { .. });
+        if kinds.contains(&kind) {
+            faults.add(&key.index(index), start, "is there twice", Some("keep one".to_owned()));
+        } else if kind == CredentialKind::Certificate && !naming.from.iter().any(by_certificate) {
+            let what = "no certificate could do: [tenant] does not say how one names a tenant";
+            let hint = "write [tenant] from = [{ certificate-dns = \"{tenant}.example.com\" }]";
+            faults.add(&key.index(index), start, what, Some(hint.to_owned()));
+        } else if kind == CredentialKind::Token && naming.identity.issuers.is_empty() {
+            let hint =
+                "write [identity.issuers.NAME] with issuer, audience and jwks-file".to_owned();
+            let what = "no token could do: there is no issuer";
+            faults.add(&key.index(index), start, what, Some(hint));
+        }
+        kinds.push(kind);
+    }
+    kinds
+}
+
+fn keys(raw: Option<Keys>, key: &Key<'_>, faults: &mut Faults<'_>) -> Vec<KeySpec> {
+    let mut keys: Vec<KeySpec> = Vec::new();
+    for (At { value: name, start }, raw) in raw.map(|raw| raw.0).unwrap_or_default() {
+        let key = key.name(&name);
+        if let Err(error) = TenantId::check(name.as_bytes()) {
+            let hint = "a name is 1 to 128 of letters, digits, '.', '_' and '-'".to_owned();
+            faults.add(&key, start, format!("the name {error}"), Some(hint));
+        }
+        let Some(own) = self::key(&name, raw, &key, faults) else { continue };
+        if let Some(same) = keys.iter().find(|other| other.digest == own.digest) {
+            let what = format!("is the same key as {:?}", same.name);
+            faults.add(&key, start, what, Some("make another one: tenantry key".to_owned()));
+        }
+        keys.push(own);
+    }
+    keys
+}
+
+fn key(
+    name: &str,
+    At { value: raw, start }: At<ApiKey>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<KeySpec> {
+    let ApiKey { hash, subject, expires } = raw;
+    let Some(At { value: Written(digest), .. }) = hash else {
+        let hint = "write the line that tenantry key prints: hash = \"sha256:…\"";
+        faults.add_missing(key, start, "has no hash", hint);
+        return None;
+    };
+    let name: Arc<str> = name.into();
+    let subject = subject.map_or_else(|| Arc::clone(&name), |subject| subject.0.0);
+    Some(KeySpec { name, digest, subject, expires: expires.map(|expires| expires.0.0) })
+}
+
+/// The keys that tenants have so far.
+#[derive(Default)]
+pub(super) struct Owners(HashMap<KeyDigest, TenantId>);
+
+impl Owners {
+    /// A tenant, whose name stands `at` this place of its file.
+    pub(super) fn enter(
+        &mut self,
+        (id, spec): &NamedTenant,
+        (file, at): (usize, usize),
+        faults: &mut Faults<'_>,
+    ) {
+        for KeySpec { name, digest, .. } in spec.keys() {
+            let other = self.0.insert(*digest, id.clone());
+            if let Some(other) = other.filter(|other| other != id) {
+                let root = Key::root(file);
+                let table = root.name("tenants");
+                let tenant = table.name(id.as_str());
+                let keys = tenant.name("keys");
+                let what = format!("is a key of the tenant {other} as well");
+                let hint = "make a key for each: tenantry key".to_owned();
+                faults.add(&keys.name(name), at, what, Some(hint));
+            }
+        }
+    }
+}
+
+/// Whether no key is of two of these tenants: it would not tell whose it is.
+pub(super) fn are_apart<'s>(tenants: impl Iterator<Item = &'s NamedTenant>) -> bool {
+    let mut met = HashSet::new();
+    tenants.flat_map(|(_, spec)| spec.keys()).all(|key| met.insert(key.digest))
+}
+
+impl TenantSpec {
+    /// Its API keys.
+    pub fn keys(&self) -> &[KeySpec] {
+        self.access.as_ref().map_or(&[], |access| &access.keys)
+    }
+}

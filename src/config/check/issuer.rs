@@ -1,0 +1,128 @@
+//! Issuers of signed tokens, and the files of their keys.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::config::faults::Faults;
+use crate::config::key::Key;
+use crate::config::pem::PemFault;
+use crate::config::raw::{At, Issuer, Issuers, Pairs};
+use crate::config::spec::{IssuerSpec, NameFrom};
+use crate::config::text::{FilePath, Written};
+use crate::model::jwk::{Jwk, read_set};
+
+use super::access::is_taken;
+use super::beside;
+
+/// Checks all issuers; `key` is that of their table.
+pub(super) fn check(
+    raw: Option<Issuers>,
+    naming: &[NameFrom],
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<IssuerSpec> {
+    let mut issuers: Vec<IssuerSpec> = Vec::new();
+    for (At { value: name, start }, raw) in raw.map(|raw| raw.0).unwrap_or_default() {
+        let key = key.name(&name);
+        let Some(issuer) = one(raw, naming, folder, &key, faults) else { continue };
+        if issuers.iter().any(|other| other.issuer == issuer.issuer) {
+            let hint = Some("put the keys of both into one file".to_owned());
+            faults.add(&key, start, "is an issuer that is there already", hint);
+        }
+        issuers.push(issuer);
+    }
+    issuers
+}
+
+fn one(
+    At { value: raw, start }: At<Issuer>,
+    naming: &[NameFrom],
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<IssuerSpec> {
+    let issuer = raw.issuer.filter(|issuer| !issuer.value.is_empty());
+    let audience = raw.audience.filter(|audience| !audience.value.is_empty());
+    for (is_there, what, hint) in [
+        (
+            issuer.is_some(),
+            "does not say what its tokens have in iss",
+            "write issuer = \"https://…\"",
+        ),
+        (
+            audience.is_some(),
+            "does not say whom its tokens must be for: one for any other service would do",
+            "write audience = [\"…\"], as the issuer puts it into aud",
+        ),
+        (raw.jwks_file.is_some(), "has no keys", "write jwks-file = \"keys.json\""),
+    ] {
+        if !is_there {
+            faults.add_missing(key, start, what, hint);
+        }
+    }
+    let leeway = raw.leeway.map(|At { value: Written(time), start }| {
+        if time > MOST_LEEWAY {
+            let hint = Some("write a duration up to 5m, as in \"30s\"".to_owned());
+            faults.add(&key.name("leeway"), start, "is longer than five minutes", hint);
+        }
+        time
+    });
+    let headers = headers(raw.headers, naming, &key.name("headers"), faults);
+    let keys = raw.jwks_file.and_then(|file| keys(file, folder, &key.name("jwks-file"), faults));
+    Some(IssuerSpec {
+        issuer: issuer?.value.into(),
+        audience: audience?.value.into_iter().map(Into::into).collect(),
+        keys: keys?,
+        tenant_claim: raw.tenant_claim.unwrap_or_else(|| "tenant".to_owned()).into(),
+        subject_claim: raw.subject_claim.unwrap_or_else(|| "sub".to_owned()).into(),
+        leeway: leeway.unwrap_or(Duration::from_secs(30)),
+        headers,
+        forward: raw.forward_token.unwrap_or(false),
+    })
+}
+
+fn headers(
+    raw: Option<Pairs<HeaderName, String>>,
+    naming: &[NameFrom],
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<(HeaderName, Box<str>)> {
+    let mut headers = Vec::new();
+    for (At { value: name, start }, claim) in raw.map(|raw| raw.0).unwrap_or_default() {
+        if is_taken(&name, naming) {
+            let what = format!("the header {name} has a meaning of its own");
+            let hint = "take a header that nothing else uses, as in \"X-Email\"".to_owned();
+            faults.add(&key.name(name.as_str()), start, what, Some(hint));
+        }
+        headers.push((name, claim.into()));
+    }
+    headers
+}
+
+fn keys(
+    At { value: Written(FilePath(path)), start }: At<Written<FilePath>>,
+    folder: Option<&Path>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Vec<Jwk>> {
+    const HINT: &str = "save what the issuer publishes: a JSON object with an array \"keys\"";
+    let path = beside(folder, path);
+    let (what, hint) = match faults.read(&path) {
+        Ok(bytes) => match read_set(&bytes) {
+            Ok(keys) => return Some(keys),
+            Err(error) => (error.to_string(), HINT),
+        },
+        Err(fault @ (PemFault::Unreadable(_) | PemFault::NoFile)) => {
+            (fault.to_string(), fault.hint(HINT))
+        }
+        Err(fault) => (fault.to_string(), HINT),
+    };
+    faults.add(key, start, format!("{} {what}", path.display()), Some(hint.to_owned()));
+    None
+}
+
+/// 5 minutes: clocks that differ by more are broken.
+const MOST_LEEWAY: Duration = Duration::from_secs(300);

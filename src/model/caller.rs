@@ -1,0 +1,28 @@
+//! Who sent a request, once that is proven.
+
+use http::{HeaderName, HeaderValue};
+
+/// Who sent a request, and by what that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Who it is, in printable ASCII.
+    pub subject: Box<str>,
+    /// How that was proven.
+    pub proof: Proof,
+    /// What else endpoints are told of it.
+    pub told: Box<[(HeaderName, HeaderValue)]>,
+}
+
+/// How somebody has proven who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// By an API key.
+    ApiKey,
+    /// By a client certificate.
+    Certificate,
+    /// By a signed token.
+    Token {
+        /// Whether endpoints get the token, too.
+        forward: bool,
+    },
+}
