@@ -55,6 +55,7 @@ fn pool_spec(balance: &str) -> PoolSpec {
         },
         timeouts: TimeoutsSpec::default(),
         retry: RetrySpec::default(),
+        concurrency: None,
     }
 }
 
@@ -101,6 +102,7 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
         sample: None,
         trace_sample: None,
         replay_memory: ByteSize(16 << 20),
+        queue: None,
     };
     let header = HeaderName::from_static("x-tenant-id");
     RoutesSpec {

@@ -54,6 +54,7 @@ const TABLES: &[&str] = &[
     "memory",
     "metrics",
     "proxy-protocol",
+    "queue",
     "redirect",
     "request-headers",
     "respond",

@@ -3,6 +3,7 @@
 
 mod accept;
 mod activity;
+mod admission;
 mod alarm;
 mod answer;
 mod attempt;

@@ -62,6 +62,7 @@ pub(crate) fn tenant(pool: Option<&str>, routes: Vec<RouteSpec>, sets: &[&str]) 
         sample: None,
         trace_sample: None,
         replay_memory: ByteSize(16 << 20),
+        queue: None,
     }
 }
 

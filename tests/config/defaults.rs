@@ -90,7 +90,11 @@ fn gateway() -> Value {
 fn routes() -> Value {
     json!({
         "error-pages": { "503": { "body": "x" } },
-        "pools": { "a": { "endpoints": [{ "address": "10.0.0.1:80" }], "health": { "http": "/" } } },
+        "pools": { "a": {
+            "endpoints": [{ "address": "10.0.0.1:80" }],
+            "health": { "http": "/" },
+            "concurrency": 10,
+        } },
         "route-sets": { "s": { "routes": [
             { "path": "/a" },
             { "path": "/b", "redirect": { "to": "/x" } },

@@ -15,7 +15,7 @@ use crate::model::ids::TenantId;
 
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
-use super::{Scope, reach, route, undefined};
+use super::{Scope, reach, route, sharing, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
@@ -147,6 +147,7 @@ fn check(
     let sample = raw.access_log.and_then(|log| log.sample).map(|sample| sample.0);
     let trace_sample = raw.tracing.and_then(|tracing| tracing.sample).map(|sample| sample.0);
     let replay_memory = raw.replay_memory.map_or(ByteSize(16 << 20), |size| size.0);
+    let queue = sharing::queue(raw.queue, &key.name("queue"), faults);
     Some(TenantSpec {
         state,
         maintenance,
@@ -157,6 +158,7 @@ fn check(
         sample,
         trace_sample,
         replay_memory,
+        queue,
     })
 }
 

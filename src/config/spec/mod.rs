@@ -25,8 +25,9 @@ mod route;
 mod tracing;
 
 pub use pool::{
-    AuthoritiesSpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec, PoolSpec, ProbeSpec,
-    Protocol, ProxyVersion, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
+    AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec,
+    PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
+    TimeoutsSpec, UpstreamTlsSpec,
 };
 pub use route::{
     ActionSpec, HeaderEditsSpec, HostSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec,
@@ -483,6 +484,8 @@ pub struct TenantSpec {
     pub trace_sample: Option<Percent>,
     /// Memory that copies of request bodies kept for retries may take at once. Default 16 MiB.
     pub replay_memory: ByteSize,
+    /// Its share of pools that have as many requests as they may; `None` = it says nothing.
+    pub queue: Option<Box<QueueSpec>>,
 }
 
 /// Whether a tenant is served.
