@@ -34,6 +34,7 @@ fn record(tenant: u32) -> Record {
         route: None,
         pool: Some(Tag::of(3)),
         endpoint: None,
+        queued: None,
         attempts: 1,
         status: 200,
         problem: None,

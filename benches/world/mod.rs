@@ -55,6 +55,7 @@ fn pool_spec(balance: &str) -> PoolSpec {
         },
         timeouts: TimeoutsSpec::default(),
         retry: RetrySpec::default(),
+        concurrency: None,
     }
 }
 
@@ -102,6 +103,7 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
         trace_sample: None,
         replay_memory: ByteSize(16 << 20),
         access: None,
+        queue: None,
     };
     let header = HeaderName::from_static("x-tenant-id");
     RoutesSpec {

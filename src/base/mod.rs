@@ -2,6 +2,7 @@
 
 pub mod ahead;
 pub mod allocator;
+pub mod fair;
 pub mod join;
 pub mod listening;
 pub mod loads;

@@ -4,13 +4,14 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 
 use super::small;
 
@@ -64,6 +65,20 @@ impl Socket {
         match rustix::net::recv(&self.stream, &mut [0; 1], flags) {
             Ok((_, length)) => length == 0,
             Err(error) => !is_passing(&error.into()),
+        }
+    }
+
+    /// Ready where the other side has closed the stream, though what it said before be unread. Wakes only
+    /// where nothing waits to be read: ask now and then besides.
+    pub fn poll_hung_up(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.stream.poll_read_ready(context).is_pending() {
+            return Poll::Pending;
+        }
+        let ready = pin!(unconstrained(self.stream.ready(Interest::READABLE)));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) if !ready.is_read_closed() => Poll::Pending,
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -249,6 +264,27 @@ mod tests {
         far.write_all(b"x").await.unwrap();
         near.readable().await.unwrap();
         assert!(near.has_spoken(), "what has come is still there");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_closed_shows_it_though_it_is_not_read() {
+        for said in ["", "what came before"] {
+            let (near, mut far) = pair().await;
+            far.write_all(said.as_bytes()).await.unwrap();
+            for _ in 0..10 {
+                let hung_up = |context: &mut Context<'_>| Poll::Ready(near.poll_hung_up(context));
+                assert!(std::future::poll_fn(hung_up).await.is_pending());
+                tokio::task::yield_now().await;
+            }
+
+            drop(far);
+
+            let hung_up = std::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                near.poll_hung_up(context)
+            });
+            tokio::time::timeout(Duration::from_secs(9), hung_up).await.unwrap();
+        }
     }
 
     #[tokio::test]

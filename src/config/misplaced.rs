@@ -56,6 +56,7 @@ const TABLES: &[&str] = &[
     "memory",
     "metrics",
     "proxy-protocol",
+    "queue",
     "redirect",
     "request-headers",
     "respond",

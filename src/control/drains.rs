@@ -220,7 +220,8 @@ mod tests {
         members.replace(&addresses.iter().map(found).collect::<Vec<Found>>());
         let mut live = Live::none();
         let (name, members_of) = ("shop".into(), Arc::clone(&members));
-        live.pools = vec![LivePool { name, slot: 0, members: members_of, sources: Vec::new() }];
+        live.pools =
+            vec![LivePool { name, slot: 0, members: members_of, gate: None, sources: Vec::new() }];
         (Drainer::new(Snapshot::new(Arc::new(live))), members)
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::base::fair::Gate;
 use crate::base::snapshot::Snapshot;
 use crate::config::Problem;
 use crate::config::spec::RoutesSpec;
@@ -118,6 +119,8 @@ pub struct LivePool {
     pub slot: u32,
     /// Its members and their live state.
     pub members: Arc<Members>,
+    /// Lets in so many requests at once; `None` = any number.
+    pub gate: Option<Arc<Gate>>,
     /// Where its members come from, in the order of the config.
     pub sources: Vec<SourceStatus>,
 }

@@ -88,6 +88,7 @@ fn plan(
     }
     let label = Label { name: Arc::clone(&id.0), slot: numbers.slot(id) };
     let spec = Arc::clone(spec);
+    let before = running;
     let running = running.filter(|running| reaches_as(running, &spec));
     let pool = match running.filter(|running| running.spec.tls == spec.tls) {
         Some(before) => {
@@ -106,7 +107,26 @@ fn plan(
             Pool::build(label, spec, members, numbers.transport(), tls)?
         }
     };
-    Ok(Arc::new(pool))
+    // What the endpoints can bear is the same, however they are reached.
+    Ok(Arc::new(match before {
+        Some(before) => pool.following(before),
+        None => pool,
+    }))
+}
+
+/// Has the gates of pools that are live now let in as many as these say. Where nothing limits a pool
+/// any more, those who wait for it go on.
+pub(super) fn set_limits<'p>(before: impl IntoIterator<Item = &'p Arc<Pool>>, pools: &Pools) {
+    for pool in pools.values() {
+        pool.set_limit();
+    }
+    for old in before {
+        let Some(gate) = &old.gate else { continue };
+        let next = pools.get(old.label.name.as_ref());
+        if next.is_some_and(|next| next.gate.is_none()) {
+            gate.open();
+        }
+    }
 }
 
 /// Whether endpoints are reached in the same way, so that what is known of them may be kept: what

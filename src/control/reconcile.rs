@@ -16,7 +16,7 @@ use crate::model::endpoint::Health;
 use crate::model::ids::PoolId;
 use crate::model::members::Found;
 use crate::pool::Pool;
-use crate::telemetry::registry::{Metrics, NamedPool};
+use crate::telemetry::registry::{Metrics, NamedGate, NamedPool};
 
 use super::feed::{Feed, Home};
 use super::generation::LivePool;
@@ -101,6 +101,7 @@ impl Running {
             name: Arc::clone(&id.0),
             slot: running.pool.label.slot,
             members: Arc::clone(&running.pool.members),
+            gate: running.pool.gate.clone(),
             sources: running.feed.statuses(),
         };
         self.pools.iter().map(live).collect()
@@ -121,6 +122,14 @@ impl Running {
             (Arc::clone(&id.0), Arc::clone(&running.pool.members))
         };
         self.pools.iter().map(named).collect()
+    }
+
+    /// Names and gates of pools that have one, for the gauges.
+    pub(super) fn gates(&self) -> Vec<NamedGate> {
+        let gate = |(id, running): (&PoolId, &RunningPool)| {
+            Some((Arc::clone(&id.0), Arc::clone(running.pool.gate.as_ref()?)))
+        };
+        self.pools.iter().filter_map(gate).collect()
     }
 
     fn start(&self, pool: Arc<Pool>, before: &[Found]) -> RunningPool {

@@ -25,7 +25,7 @@ use crate::tls::expiry::{self, Expiry, Role};
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Before, Loaded, Materials, in_background};
-use super::plan::Numbers;
+use super::plan::{self, Numbers};
 use super::reconcile::Running;
 use super::references::References;
 use super::review::Review;
@@ -342,7 +342,9 @@ impl Reloader {
         self.retired.add(self.table.load());
         self.metrics.publish_tenants(made.table.slots().clone());
         self.table.publish(Arc::new(made.table));
+        plan::set_limits(self.serving.load().iter(), &made.pools);
         self.running.retire(&made.pools);
+        self.metrics.publish_gates(self.running.gates());
         self.metrics.publish_pools(self.running.named());
         self.serving.publish(Arc::new(self.running.list()));
         made.standing.publish(&self.metrics);

@@ -145,6 +145,8 @@ impl Of<'_> {
         all.text("tenantry.endpoint", record.endpoint.as_deref().unwrap_or_default());
         all.text("tenantry.request_id", &String::from_utf8_lossy(record.request_id.as_bytes()));
         all.number("tenantry.attempts", Some(record.attempts.into()));
+        let queued = record.queued.as_ref().map(|queued| queued.as_millis());
+        all.number("tenantry.queue.milliseconds", queued.and_then(|time| u64::try_from(time).ok()));
         all.0
     }
 

@@ -48,6 +48,10 @@ pub enum Field {
     Endpoint,
     /// Attempts made.
     Attempts,
+    /// Time waited for a turn in the pool, in seconds.
+    Queue,
+    /// The same in milliseconds.
+    QueueMs,
     /// The status.
     Status,
     /// The name of the problem type.
@@ -76,7 +80,7 @@ pub enum Field {
 
 impl Field {
     /// Every field by the name that stands for it between braces.
-    pub const ALL: [(&str, Self); 28] = [
+    pub const ALL: [(&str, Self); 30] = [
         ("time", Self::Time),
         ("time-local", Self::TimeLocal),
         ("request-id", Self::RequestId),
@@ -93,6 +97,8 @@ impl Field {
         ("pool", Self::Pool),
         ("endpoint", Self::Endpoint),
         ("attempts", Self::Attempts),
+        ("queue", Self::Queue),
+        ("queue-ms", Self::QueueMs),
         ("status", Self::Status),
         ("problem", Self::Problem),
         ("ending", Self::Ending),

@@ -8,6 +8,7 @@ pub mod standing;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::base::fair::Gate;
 use crate::config::spec::PoolSpec;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
@@ -29,6 +30,8 @@ pub struct Pool {
     pub transport: u64,
     /// With it, TLS is spoken to the endpoints.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Lets in so many requests at once; `None` = any number.
+    pub gate: Option<Arc<Gate>>,
     balancer: Arc<dyn Balancer>,
 }
 
@@ -58,7 +61,27 @@ impl Pool {
     ) -> Result<Self, PoolError> {
         let balancer = balancer::build(&spec.balance)
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
-        Ok(Self { label, spec, members, transport, tls, balancer })
+        let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
+        Ok(Self { label, spec, members, transport, tls, gate, balancer })
+    }
+
+    /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits
+    /// keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`].
+    #[must_use]
+    pub fn following(mut self, before: &Self) -> Self {
+        if let (Some(gate), Some(known)) = (&mut self.gate, &before.gate) {
+            *gate = Arc::clone(known);
+        }
+        self
+    }
+
+    /// Has its gate let in as many as its spec says, once it is in use.
+    pub fn set_limit(&self) {
+        if let (Some(gate), Some(spec)) = (&self.gate, self.spec.concurrency)
+            && gate.state().limit != Some(spec.limit)
+        {
+            gate.set_limit(spec.limit);
+        }
     }
 
     /// Picks the endpoint of the next attempt and counts it as in flight until the guard is

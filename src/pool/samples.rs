@@ -36,6 +36,7 @@ pub(crate) fn pool_spec() -> PoolSpec {
         },
         timeouts: TimeoutsSpec::default(),
         retry: RetrySpec::default(),
+        concurrency: None,
     }
 }
 

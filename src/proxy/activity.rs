@@ -35,6 +35,8 @@ pub(super) struct Activity {
     backlog: Option<(Arc<Account>, RefCell<Option<Held>>)>,
     /// Whole heads that go out before the next bytes.
     first: RefCell<BytesMut>,
+    /// A request waits whose body nobody reads.
+    unheard: Cell<bool>,
 }
 
 /// A request's body that the client has not sent whole; ends when dropped.
@@ -96,7 +98,18 @@ impl Activity {
             stuck_since: Cell::new(None),
             backlog: None,
             first: RefCell::default(),
+            unheard: Cell::new(false),
         }
+    }
+
+    /// A request waits whose body nobody reads, or does so no longer.
+    pub(super) fn set_unheard(&self, unheard: bool) {
+        self.unheard.set(unheard);
+    }
+
+    /// Whether a request waits whose body nobody reads.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.unheard.get()
     }
 
     /// Bytes came in.
@@ -231,6 +244,13 @@ impl Activity {
             _ => (idle_since + idle, Patience::Idle),
         };
         if now >= end { verdict } else { Patience::Until(end.min(earliest)) }
+    }
+}
+
+impl Uploading {
+    /// The connection that it comes by.
+    pub(super) fn client(&self) -> Rc<Activity> {
+        Rc::clone(&self.0)
     }
 }
 

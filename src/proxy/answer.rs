@@ -20,6 +20,7 @@ use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
 use crate::upstream::{Cause, Connection};
 
+use super::admission::Place;
 use super::connection::Busy;
 use super::hygiene;
 use super::request_body::{RequestBody, Upload};
@@ -88,6 +89,8 @@ pub(super) struct Lease {
     pub(super) held: Arc<Held>,
     /// Trailers that end here: the answer's `Connection` field names them.
     pub(super) nominated: Vec<HeaderName>,
+    /// Its place among the pool's requests.
+    pub(super) place: Place,
 }
 
 /// An answer that is being read from an endpoint.
@@ -301,9 +304,12 @@ impl Download {
     fn release(&mut self) {
         if let Some(lease) = self.lease.take() {
             let now = self.worker.clock.recent();
-            let Lease { connection, in_flight, .. } = *lease;
+            let Lease { connection, in_flight, place, .. } = *lease;
             self.worker.client.put_back(connection, now);
             drop(in_flight);
+            if let Some(mut permit) = place {
+                permit.done();
+            }
         }
     }
 }

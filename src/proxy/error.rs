@@ -64,6 +64,14 @@ pub(super) enum ExchangeError {
     /// The memory for clients is used up.
     #[error("the gateway is short of memory; try again later")]
     Overloaded,
+    /// The pool has as many requests as it may.
+    #[error("{crowd}; try again later")]
+    Crowded {
+        /// What became of its wait.
+        crowd: Crowd,
+        /// When to come again.
+        retry_after: Duration,
+    },
     /// The pool has no endpoint.
     #[error("the pool has no endpoint")]
     NoEndpoint,
@@ -75,6 +83,23 @@ pub(super) enum ExchangeError {
     Overdue {
         /// The limit.
         limit: Duration,
+    },
+}
+
+/// What becomes of a request that comes to a pool without room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Crowd {
+    /// Too many of its tenant wait.
+    #[error("{length} requests of the tenant wait already")]
+    Full {
+        /// How many may.
+        length: usize,
+    },
+    /// It has waited for too long.
+    #[error("the request has waited for {waited:?} and had no turn")]
+    Late {
+        /// How long it has waited.
+        waited: Duration,
     },
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::base::fair::Gate;
 use crate::health::passive::{self, Verdict};
 use crate::http1::room::AnswerHead;
 use crate::model::ids::EndpointId;
@@ -16,6 +17,7 @@ use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
 use crate::routing::tenant::Tenant;
 use crate::telemetry::delta::AttemptOutcome;
 
+use super::admission::{self, Place};
 use super::answer::Lease;
 use super::attempt::{self, Answered, Bounds};
 use super::choice::Choice;
@@ -35,7 +37,10 @@ pub(super) async fn send(
     outgoing: &mut Outgoing<'_>,
     visit: &mut Visit,
 ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
-    let effort = Effort::of(worker, choice, visit);
+    let mut effort = Effort::of(worker, choice, visit);
+    if let Some(gate) = &choice.pool.gate {
+        effort.come(gate, choice, outgoing, visit).await?;
+    }
     effort.tenant.deposit(effort.pool.label.slot, effort.rule.fill());
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
@@ -79,6 +84,10 @@ struct Effort<'e> {
     tenant: &'e Tenant,
     /// When the whole exchange must have ended.
     end: Option<Instant>,
+    /// When the first attempt may begin.
+    began: Instant,
+    /// Its place among the pool's requests: until it is told the last word, then the answer's.
+    place: Cell<Place>,
 }
 
 impl<'e> Effort<'e> {
@@ -91,7 +100,31 @@ impl<'e> Effort<'e> {
             deadlines,
             rule: choice.retry_rule(),
             tenant: choice.tenant,
+            began: visit.started(),
+            place: Cell::new(None),
         }
+    }
+
+    /// Comes into a pool that takes so many requests at once.
+    async fn come(
+        &mut self,
+        gate: &Arc<Gate>,
+        choice: &Choice<'_>,
+        outgoing: &Outgoing<'_>,
+        visit: &mut Visit,
+    ) -> Result<(), ExchangeError> {
+        let place = match admission::try_enter(self.worker, choice, gate) {
+            Ok(place) => place,
+            Err(comer) => {
+                // Boxed: it is rare, and larger than all the rest.
+                let wait = comer.wait(self.worker, choice, outgoing, (self.end, visit));
+                let place = Box::pin(wait).await?;
+                self.began = self.worker.clock.recent(); // read at the wait's end
+                place
+            }
+        };
+        self.place = Cell::new(place);
+        Ok(())
     }
 
     /// The endpoint of the next attempt. After a failure that was no answer, one that is out is
@@ -185,6 +218,7 @@ impl<'e> Effort<'e> {
                 upload: outgoing.upload.clone(),
                 held: Arc::clone(&outgoing.held),
                 nominated: Vec::new(),
+                place: self.place.take(),
             },
         );
         Ok((answer, lease))
@@ -230,7 +264,7 @@ impl<'e, 'p> Trial<'e, 'p> {
         visit: &mut Visit,
     ) -> Result<Answered, ExchangeError> {
         let effort = self.effort;
-        let started = if made == 1 { visit.started() } else { effort.worker.clock.now() };
+        let started = if made == 1 { effort.began } else { effort.worker.clock.now() };
         let began = visit.is_followed().then(Instant::now);
         let scheme = if effort.pool.spec.tls.is_some() { "https" } else { "http" };
         let asked = (scheme, &outgoing.head.uri);

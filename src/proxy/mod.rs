@@ -4,6 +4,7 @@
 mod accept;
 mod access;
 mod activity;
+mod admission;
 mod alarm;
 mod answer;
 mod attempt;

@@ -70,6 +70,8 @@ pub const PROBLEMS: &[Problem] = &[
     BAD_ANSWER,
     NO_ENDPOINT,
     OVERLOADED,
+    QUEUE_FULL,
+    QUEUE_TIMEOUT,
     CONNECT_TIMEOUT,
     TLS_TIMEOUT,
     ANSWER_TIMEOUT,
@@ -250,6 +252,20 @@ pub(super) const OVERLOADED: Problem = problem(
     StatusCode::SERVICE_UNAVAILABLE,
     "The gateway is short of memory",
     "proxy_internal_response",
+    CROWDED,
+);
+pub(super) const QUEUE_FULL: Problem = problem(
+    "queue-full",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Too many requests of the tenant wait",
+    "connection_limit_reached",
+    CROWDED,
+);
+pub(super) const QUEUE_TIMEOUT: Problem = problem(
+    "queue-timeout",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "The request has waited for too long",
+    "connection_limit_reached",
     CROWDED,
 );
 pub(super) const CONNECT_TIMEOUT: Problem = problem(

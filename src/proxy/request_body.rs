@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep};
 use crate::base::memory::{Account, Held, Refused};
 use crate::resilience::allowance::Allowance;
 
-use super::activity::Uploading;
+use super::activity::{Activity, Uploading};
 use super::hygiene;
 use super::incoming::Incoming;
 use super::pace::{Pace, Rate};
@@ -165,6 +165,12 @@ impl Upload {
         };
         let number = stream.borrow_mut().turn()?;
         Some(RequestBody::Stream(Reader { stream: Rc::clone(stream), number }))
+    }
+
+    /// The client's connection, where it has not sent all of it.
+    pub(super) fn client(&self) -> Option<Rc<Activity>> {
+        let stream = self.0.as_ref()?.borrow();
+        stream.rule.uploading.as_ref().map(Uploading::client)
     }
 
     /// Whether there is none.

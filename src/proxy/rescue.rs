@@ -20,7 +20,7 @@ use crate::upstream::ConnectError;
 
 use super::answer::AnswerBody;
 use super::choice::Parties;
-use super::error::{AttemptError, ExchangeError};
+use super::error::{AttemptError, Crowd, ExchangeError};
 use super::hygiene::X_REQUEST_ID;
 use super::page::{self, Told};
 use super::problem::{self, Problem};
@@ -69,7 +69,7 @@ pub(super) fn answer(
         headers.insert(PROXY_STATUS, status);
     }
     match error {
-        ExchangeError::Maintenance { retry_after } => {
+        ExchangeError::Maintenance { retry_after } | ExchangeError::Crowded { retry_after, .. } => {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -175,6 +175,8 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ) => &problem::BODY_TIMEOUT,
         ExchangeError::Body(BodyFault::Broken(_)) => &problem::BODY_BROKEN,
         ExchangeError::Overloaded => &problem::OVERLOADED,
+        ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. } => &problem::QUEUE_FULL,
+        ExchangeError::Crowded { crowd: Crowd::Late { .. }, .. } => &problem::QUEUE_TIMEOUT,
         ExchangeError::NoEndpoint => &problem::NO_ENDPOINT,
         ExchangeError::Overdue { .. } => &problem::TOTAL_TIMEOUT,
         ExchangeError::Attempt(error) => classify_attempt(error),

@@ -19,6 +19,7 @@ use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
 use crate::upstream::Switched;
 
+use super::admission::Place;
 use super::answer::Lease;
 use super::budget;
 use super::connection::{Busy, Peer};
@@ -40,7 +41,7 @@ pub(super) fn join(
     lease: Lease,
     visit: Visit,
 ) {
-    let Lease { connection, in_flight, held, .. } = lease;
+    let Lease { connection, in_flight, held, place, .. } = lease;
     let Some(endpoint) = connection.into_switched() else {
         return; // of HTTP/2, which knows no such answer
     };
@@ -49,6 +50,7 @@ pub(super) fn join(
         _peer: peer,
         _busy: busy,
         _in_flight: in_flight,
+        _place: place,
         _held: (held, worker.account.take(budget::TUNNEL)),
         visit,
     };
@@ -74,6 +76,8 @@ struct Tunnel {
     _busy: Option<Busy>,
     /// The endpoint is busy for as long as the tunnel is open.
     _in_flight: InFlight,
+    /// The pool has one more request for as long.
+    _place: Place,
     /// Memory of the exchange that became a tunnel, and for what is copied.
     _held: (Arc<Held>, Held),
     visit: Visit,

@@ -63,6 +63,7 @@ impl Visit {
                 route: None,
                 pool: None,
                 endpoint: None,
+                queued: None,
                 attempts: 0,
                 status: CLIENT_LEFT,
                 problem: None,

@@ -29,6 +29,7 @@ use crate::telemetry::record::Record;
 use crate::telemetry::trace::Tracer;
 use crate::upstream::{Client, HeadLimits};
 
+use super::admission::Gates;
 use super::answer::Download;
 use super::clock::{Clock, Date};
 use super::courtesy::{self, Courtesy};
@@ -98,6 +99,8 @@ pub(super) struct Worker {
     pub(super) lines: Throttle,
     /// Attempts under way.
     pub(super) waits: Waits,
+    /// Gates of pools.
+    pub(super) gates: Gates,
     /// Answers under way.
     pub(super) downloads: Downloads<Download>,
     /// Connections and tunnels.
@@ -281,6 +284,7 @@ impl Worker {
             debug_tokens: setup.debug_tokens,
             tracer: setup.tracer,
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
+            gates: Gates::default(),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
             number: setup.number,
@@ -375,6 +379,7 @@ impl Worker {
     fn tidy(&self) {
         self.tasks.borrow_mut().running();
         self.seats.tidy();
+        self.gates.tidy();
         self.room.tidy(&self.account);
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
-use crate::config::spec::{AccessSpec, TenantSpec, TenantState};
+use crate::config::spec::{AccessSpec, QueueSpec, TenantSpec, TenantState};
 use crate::model::ids::{Label, TenantId};
 use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
@@ -154,6 +154,11 @@ impl Tenant {
     /// Pages of its own in place of the gateway's answers.
     pub fn error_pages(&self) -> Option<&ErrorPagesSpec> {
         self.rest.spec.error_pages.as_deref()
+    }
+
+    /// Its share of pools that have as many requests as they may.
+    pub fn queue(&self) -> &QueueSpec {
+        self.rest.spec.queue.as_deref().unwrap_or(&QueueSpec::UNSAID)
     }
 
     /// What it was made from.

@@ -1,6 +1,6 @@
 //! What a worker counted since its last flush: only what was touched, each with its name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +93,51 @@ impl AttemptOutcome {
     }
 }
 
+/// What became of a request that came to a pool without room: the closed set of a label. Never rename
+/// one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueOutcome {
+    /// It had its turn.
+    Served,
+    /// Too many of its tenant waited.
+    Full,
+    /// It waited for too long.
+    Late,
+    /// The client left meanwhile.
+    Left,
+}
+
+impl QueueOutcome {
+    /// Every outcome, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Served, Self::Full, Self::Late, Self::Left];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Full => "full",
+            Self::Late => "late",
+            Self::Left => "left",
+        }
+    }
+}
+
+/// What became of a tenant's requests that came to pools without room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct QueueCounts {
+    pub(super) outcomes: [u64; QueueOutcome::ALL.len()],
+    /// Time waited in all.
+    pub(super) waited: Duration,
+}
+
+impl QueueCounts {
+    /// Adds what another one counted.
+    pub(super) fn merge(&mut self, other: &Self) {
+        add_each(&mut self.outcomes, &other.outcomes);
+        self.waited += other.waited;
+    }
+}
+
 /// What a worker counted since its last flush.
 #[derive(Debug, Default)]
 pub struct Delta {
@@ -111,6 +156,8 @@ pub struct Delta {
     pub(super) forwarded_faults: Tally,
     pub(super) debugged: Tally,
     pub(super) access_refused: Tally,
+    /// By the tenant's number, which was heard of; empty where no pool is full.
+    pub(super) queues: BTreeMap<u32, QueueCounts>,
     pub(super) panics: u64,
 }
 
@@ -148,6 +195,16 @@ pub(super) struct PoolCounts {
     pub(super) ejections: u64,
     pub(super) connections: Flow,
     pub(super) reused: u64,
+    /// Boxed: most pools are never full.
+    pub(super) queue: Option<Box<PoolQueue>>,
+}
+
+/// What became of requests that came to a pool without room.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PoolQueue {
+    /// How long those waited that had their turn.
+    pub(super) waits: Histogram,
+    pub(super) outcomes: [u64; QueueOutcome::ALL.len()],
 }
 
 /// Attempts at one endpoint, by outcome.
@@ -183,6 +240,7 @@ impl Delta {
             && self.forwarded_faults.0.is_empty()
             && self.debugged.0.is_empty()
             && self.access_refused.0.is_empty()
+            && self.queues.is_empty()
             && self.panics == 0
     }
 
@@ -201,6 +259,7 @@ impl Delta {
             forwarded_faults: std::mem::take(&mut self.forwarded_faults),
             debugged: std::mem::take(&mut self.debugged),
             access_refused: std::mem::take(&mut self.access_refused),
+            queues: std::mem::take(&mut self.queues),
             panics: std::mem::take(&mut self.panics),
         }
     }
@@ -265,6 +324,11 @@ impl PoolCounts {
         self.ejections += other.ejections;
         self.connections.merge(other.connections);
         self.reused += other.reused;
+        if let Some(other) = &other.queue {
+            let own = self.queue.get_or_insert_default();
+            own.waits.merge(&other.waits);
+            add_each(&mut own.outcomes, &other.outcomes);
+        }
     }
 }
 

@@ -4,6 +4,11 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
+use super::sharing::{
+    POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING,
+    TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
+};
+
 /// What a scraper may do with a family's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -47,6 +52,13 @@ pub static FAMILIES: &[&Family] = &[
     &ENDPOINT_IN_FLIGHT,
     &POOL_MEMBERS,
     &POOL_PANICKING,
+    &POOL_CONCURRENCY,
+    &POOL_CONCURRENCY_LIMIT,
+    &QUEUE_WAITING,
+    &QUEUE_WAIT,
+    &QUEUE_REQUESTS,
+    &TENANT_QUEUE_REQUESTS,
+    &TENANT_QUEUE_WAIT,
     &DISCOVERY_UPDATES,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_OPENED,

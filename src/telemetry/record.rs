@@ -69,6 +69,8 @@ pub struct Record {
     pub pool: Option<Tag>,
     /// The endpoint of the last attempt; only where there is a `line`.
     pub endpoint: Option<Arc<str>>,
+    /// How long it waited for a turn; `None` = there was room. Boxed, since it is rare.
+    pub queued: Option<Box<Duration>>,
     /// Attempts made.
     pub attempts: u32,
     /// The answer's status; 0 where the client left before there was one.

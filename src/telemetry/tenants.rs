@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use crate::model::ids::Label;
 
-use super::delta::{CLASSES, Requests, add_each};
+use super::delta::{CLASSES, QueueCounts, Requests, add_each};
 use super::histogram::{Histogram, each_counted};
 use super::tenant_delta::TenantDelta;
 
@@ -46,6 +46,8 @@ pub(super) struct TenantCounts {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) duration: Histogram,
+    /// Boxed: most tenants never wait.
+    pub(super) queue: Option<Box<QueueCounts>>,
 }
 
 /// Requests of one tenant to one pool, by class.
@@ -158,6 +160,22 @@ impl TenantSums {
         if left.classes != [0; CLASSES.len()] {
             // One tenant has few pools, and all others together as many as there are.
             self.others.get_or_insert_default().add_all(PoolName::Other, &left);
+        }
+    }
+
+    /// Adds what became of requests that waited, by the tenant's number.
+    pub(super) fn merge_queues<'d>(
+        &mut self,
+        queues: impl IntoIterator<Item = (&'d u32, &'d QueueCounts)>,
+    ) {
+        for (slot, counts) in queues {
+            let named = match self.place(*slot) {
+                Some(place) => self.named.get_mut(place as usize - 1).map(|of| &mut of.counts),
+                None => Some(self.others.get_or_insert_default()),
+            };
+            if let Some(named) = named {
+                named.queue.get_or_insert_default().merge(counts);
+            }
         }
     }
 

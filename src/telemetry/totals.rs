@@ -8,10 +8,11 @@ use prometheus::proto::MetricFamily;
 use tokio::time::Instant;
 
 use super::delta::{
-    AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, Tally, add_each,
+    AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, QueueOutcome, Tally, add_each,
 };
 use super::exposition::Samples;
 use super::metrics::{self, Family};
+use super::sharing;
 use super::sums::Sums;
 use super::tenants::{PoolName, TenantSums};
 
@@ -73,6 +74,7 @@ impl Totals {
         let pool = |index| self.pools.place(index).map_or(PoolName::None, PoolName::Place);
         let by_tenant = delta.tenants.iter().map(|counts| (pool(counts.pool), counts));
         self.tenants.merge(&delta.requests, by_tenant);
+        self.tenants.merge_queues(&delta.queues);
         for (pool, counts) in delta.pools.iter() {
             self.pools.at(pool).merge(counts);
         }
@@ -120,6 +122,7 @@ impl Totals {
         families.extend(self.requests());
         families.extend(self.attempts());
         families.extend(self.pools());
+        families.extend(self.queues());
         families.extend(self.connections(listeners));
         families.extend(self.process());
         families.into_iter().filter_map(Samples::finish).collect()
@@ -186,6 +189,30 @@ impl Totals {
             reused.count(&[pool], counts.reused);
         }
         [first_byte, retries, refused, ejections, open, opened, reused]
+    }
+
+    fn queues(&self) -> [Samples; 4] {
+        let mut waits = Samples::of(&sharing::QUEUE_WAIT);
+        let mut outcomes = Samples::of(&sharing::QUEUE_REQUESTS);
+        for (pool, counts) in self.pools.sorted() {
+            let Some(queue) = &counts.queue else { continue };
+            waits.histogram(&[pool], &queue.waits);
+            for (outcome, count) in QueueOutcome::ALL.iter().zip(queue.outcomes) {
+                outcomes.count(&[pool, outcome.as_str()], count);
+            }
+        }
+        let mut by_tenant = Samples::of(&sharing::TENANT_QUEUE_REQUESTS);
+        let mut waited = Samples::of(&sharing::TENANT_QUEUE_WAIT);
+        for (tenant, counts) in self.tenants.sorted() {
+            let Some(queue) = &counts.queue else { continue };
+            waited.number(&[tenant], queue.waited.as_secs_f64());
+            for (outcome, count) in QueueOutcome::ALL.iter().zip(queue.outcomes) {
+                if count > 0 {
+                    by_tenant.count(&[tenant, outcome.as_str()], count);
+                }
+            }
+        }
+        [waits, outcomes, by_tenant, waited]
     }
 
     fn connections(&self, names: &[Arc<str>]) -> [Samples; 7] {

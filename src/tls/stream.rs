@@ -41,6 +41,15 @@ impl Stream {
         }
     }
 
+    /// Ready where the other side has closed the connection, though what it said before be unread. Wakes
+    /// only where nothing waits to be read: ask now and then besides.
+    pub fn poll_hung_up(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Plain(stream) => stream.poll_hung_up(context),
+            Self::Tls(stream) => stream.get_ref().0.poll_hung_up(context),
+        }
+    }
+
     /// Says that nothing follows (RFC 9112 §9.8), as far as that goes without waiting.
     pub fn say_goodbye(&mut self) {
         if self.is_tls() {

@@ -93,7 +93,11 @@ fn routes() -> Value {
         "identity": { "issuers": { "i": {
             "issuer": "https://a.example", "audience": ["a"], "jwks-file": "tests/config/keys.json",
         } } },
-        "pools": { "a": { "endpoints": [{ "address": "10.0.0.1:80" }], "health": { "http": "/" } } },
+        "pools": { "a": {
+            "endpoints": [{ "address": "10.0.0.1:80" }],
+            "health": { "http": "/" },
+            "concurrency": 10,
+        } },
         "route-sets": { "s": { "routes": [
             { "path": "/a" },
             { "path": "/b", "redirect": { "to": "/x" } },

@@ -160,3 +160,25 @@ async fn values_that_are_long_are_cut_with_a_mark() {
     assert_eq!(agent, format!("{}\u{2026}", "\u{fffd}".repeat(341)), "{agent}");
     assert_eq!(line["request_id"], id);
 }
+
+#[tokio::test]
+async fn a_line_tells_how_long_its_request_has_waited_for_a_pool_that_was_full() {
+    let origin = Origin::start([Step::ok("hello").held()]).await;
+    let keys = "concurrency = 1\nqueue = { wait = \"20ms\" }";
+    let routes = pool("app", &[origin.address], keys) + "[tenants.acme]\npool = \"app\"\n";
+    let gateway = Gateway::start_with(&log("sample = \"100%\""), &routes).await;
+    let (first, second) = tokio::join!(gateway.get("/"), async {
+        origin.wait_for(1).await;
+        let second = gateway.get("/").await;
+        origin.release();
+        second
+    });
+    assert_eq!((first.status, second.status), (200, 503));
+
+    let lines = objects(&gateway, 2).await;
+
+    let waited = |line: &Value| line.get("queue_ms").and_then(Value::as_f64);
+    let (late, served) = (&lines[0], &lines[1]);
+    assert_eq!((&late["problem"], waited(served)), (&Value::from("queue-timeout"), None));
+    assert!(waited(late).is_some_and(|waited| waited >= 20.0), "{late}");
+}

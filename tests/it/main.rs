@@ -33,6 +33,7 @@ mod proxy_out;
 mod reload;
 mod retries;
 mod routing;
+mod sharing;
 mod smuggling;
 mod streams;
 mod tenants;

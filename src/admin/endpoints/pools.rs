@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::{State, reply};
+use crate::base::fair::{self, Gate};
 use crate::control::generation::{LivePool, SourceResult, SourceStatus};
 
 use crate::admin::openapi::{Operation, Schemas};
@@ -28,8 +29,20 @@ struct Pool {
     name: String,
     /// Too few are healthy: all are used.
     panicking: bool,
+    /// How many requests it may have at once; `null` = any number.
+    concurrency: Option<Concurrency>,
     members: Vec<Member>,
     sources: Vec<Source>,
+}
+
+/// The requests of a pool that may have so many at once.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Concurrency {
+    limit: u32,
+    /// How many it has.
+    requests: u32,
+    /// How many wait.
+    waiting: usize,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -52,9 +65,15 @@ fn pool(pool: &LivePool) -> Pool {
     Pool {
         name: pool.name.to_string(),
         panicking: set.eligible.panicking,
+        concurrency: pool.gate.as_deref().and_then(concurrency),
         members: members::all(pool),
         sources: pool.sources.iter().map(source).collect(),
     }
+}
+
+fn concurrency(gate: &Gate) -> Option<Concurrency> {
+    let fair::State { limit, inside, waiting } = gate.state();
+    Some(Concurrency { limit: limit?, requests: inside, waiting })
 }
 
 fn source(source: &SourceStatus) -> Source {

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::base::fair::Gate;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stopped, Tasks};
 use crate::base::tokens::Tokens;
@@ -299,6 +300,7 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
             name: "shop".into(),
             slot: 0,
             members: Arc::new(members),
+            gate: None,
             sources: vec![source.clone()],
         }];
     });
@@ -376,7 +378,8 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
     world.publish(|live| {
         live.problems = vec![fault()];
         let (members, sources) = (Arc::new(members), vec![source]);
-        live.pools = vec![LivePool { name: "shop".into(), slot: 0, members, sources }];
+        let gate = Some(Arc::new(Gate::new(100)));
+        live.pools = vec![LivePool { name: "shop".into(), slot: 0, members, gate, sources }];
         *live = Live::clone(live).with_routes(ROUTES);
         live.ends = vec![Expiry { file: "ca.pem".into(), role: Role::PoolAuthorities, at: 1 }];
     });

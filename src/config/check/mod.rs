@@ -19,6 +19,7 @@ mod route;
 mod rules;
 mod sections;
 mod shadow;
+mod sharing;
 mod tenant;
 mod tls;
 mod tracing;

@@ -16,7 +16,7 @@ use crate::config::spec::{
 };
 use crate::model::address::Address;
 
-use super::{Known, above_zero, beside, pool_tls, rules};
+use super::{Known, above_zero, beside, pool_tls, rules, sharing};
 
 /// What a pool is checked with.
 pub(super) struct Scope<'a> {
@@ -82,6 +82,7 @@ pub(super) fn check(
         connections: connections(raw.connections, &key.name("connections"), faults),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),
         retry: rules::retry(raw.retry, &key.name("retry"), faults),
+        concurrency: sharing::concurrency(raw.concurrency, raw.queue, key, faults),
     }
 }
 

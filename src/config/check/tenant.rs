@@ -16,7 +16,7 @@ use crate::model::ids::TenantId;
 use super::access::{self, Owners};
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
-use super::{Scope, reach, route, undefined};
+use super::{Scope, reach, route, sharing, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
@@ -163,6 +163,7 @@ fn check(
         cors: raw.cors,
     };
     let access = access::check(access, scope.naming, key, faults);
+    let queue = sharing::queue(raw.queue, &key.name("queue"), faults);
     Some(TenantSpec {
         state,
         maintenance,
@@ -174,6 +175,7 @@ fn check(
         trace_sample,
         replay_memory,
         access,
+        queue,
     })
 }
 

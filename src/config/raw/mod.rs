@@ -21,9 +21,11 @@ pub(super) use gateway::{
     TrustedProxies,
 };
 pub(super) use issuer::{Issuer, Issuers};
-pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
+pub(super) use pool::{
+    Connections, Eject, Endpoint, Health, Pool, Queue, Retry, Timeouts, UpstreamTls,
+};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
-pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, Way};
-pub(super) use shape::{At, Pairs};
+pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, TenantQueue, Way};
+pub(super) use shape::{At, Pairs, Whole};
 pub(super) use tls::{Certificate, ClientCertificates, ListenerTls};
 pub(super) use tracing::Tracing;

@@ -60,6 +60,22 @@ pub(in crate::config) struct Pool {
     pub(in crate::config) timeouts: Option<Timeouts>,
     /// Which failures are tried again, and how often; a route may set its own.
     pub(in crate::config) retry: Option<Retry>,
+    /// Requests that the pool has at once, over all workers, from 1 to 1000000; who comes beyond waits in
+    /// a queue of its tenant. Default: any number.
+    pub(in crate::config) concurrency: Option<Whole<1, 1_000_000>>,
+    /// How requests wait where `concurrency` is reached.
+    pub(in crate::config) queue: Option<At<Queue>>,
+}
+
+/// How requests wait for a pool.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Queue {
+    /// Requests of one tenant that may wait at once, from 0 (none waits) to 100000; what comes beyond is
+    /// answered 503. Default: 50.
+    pub(in crate::config) length: Option<Whole<0, 100_000>>,
+    /// How long a request may wait, above 0; one that waits longer is answered 503. Default: `1s`.
+    pub(in crate::config) wait: Option<At<Written<Duration>>>,
 }
 
 /// One endpoint.

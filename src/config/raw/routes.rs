@@ -1,11 +1,13 @@
 //! The words of the routes file.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::base::fair::Class;
 use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::TenantState;
@@ -16,7 +18,7 @@ use super::answers::{ErrorPages, Maintenance};
 use super::cors::Cors;
 use super::pool::Pool;
 use super::route::Route;
-use super::shape::At;
+use super::shape::{At, Whole};
 use super::tracing::TenantTracing;
 
 /// The routes file, or one file of the routes folder: tenants, routes and pools. It may be edited
@@ -148,6 +150,23 @@ pub(in crate::config) struct Tenant {
     pub(in crate::config) methods: Option<At<Vec<Written<Method>>>>,
     /// Which pages of other origins may use the tenant's answers. Default: that is left to the endpoints.
     pub(in crate::config) cors: Option<At<Cors>>,
+    /// Its share of pools that have reached their `concurrency`.
+    pub(in crate::config) queue: Option<TenantQueue>,
+}
+
+/// A tenant's share of pools that have reached their `concurrency`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct TenantQueue {
+    /// Its share beside other tenants of the same priority, from 1 to 1000. Default: 1.
+    pub(in crate::config) weight: Option<Whole<1, 1000>>,
+    /// `critical`: before the others; `normal`; or `batch`: after them. Each keeps a share that the
+    /// others cannot take: 90, 9 and 1 %. Default: `normal`.
+    pub(in crate::config) priority: Option<Written<Class>>,
+    /// Its requests that may wait at once for one pool, from 0 to 100000. Default: the pool's.
+    pub(in crate::config) length: Option<Whole<0, 100_000>>,
+    /// How long its requests may wait, above 0. Default: the pool's.
+    pub(in crate::config) wait: Option<At<Written<Duration>>>,
 }
 
 /// What of a tenant's requests is logged.

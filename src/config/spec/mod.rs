@@ -31,8 +31,9 @@ pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
 pub use issuer::IssuerSpec;
 pub use pool::{
-    AuthoritiesSpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec, PoolSpec, ProbeSpec,
-    Protocol, ProxyVersion, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
+    AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec,
+    PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
+    TimeoutsSpec, UpstreamTlsSpec,
 };
 pub use route::{
     ActionSpec, HeaderEditsSpec, HostSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec,
@@ -495,6 +496,8 @@ pub struct TenantSpec {
     pub replay_memory: ByteSize,
     /// Who may come to it; `None` = everybody.
     pub access: Option<Arc<AccessSpec>>,
+    /// Its share of pools that have as many requests as they may; `None` = it says nothing.
+    pub queue: Option<Box<QueueSpec>>,
 }
 
 /// Whether a tenant is served.

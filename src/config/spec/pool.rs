@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
+use crate::base::fair::Class;
 use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
 
@@ -38,6 +39,37 @@ pub struct PoolSpec {
     pub timeouts: TimeoutsSpec,
     /// Overrides of the built-in retry rules.
     pub retry: RetrySpec,
+    /// How many requests it has at once; `None` = any number.
+    pub concurrency: Option<ConcurrencySpec>,
+}
+
+/// How many requests a pool has at once, and how others wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConcurrencySpec {
+    /// Requests at once, over all workers; at least 1.
+    pub limit: u32,
+    /// Requests of one tenant that may wait. Default 50.
+    pub length: usize,
+    /// How long one may wait. Default 1 s.
+    pub wait: Duration,
+}
+
+/// A tenant's share of pools that have as many requests as they may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSpec {
+    /// Beside others of its class; at least 1. Default 1.
+    pub weight: u32,
+    /// Its class. Default [`Class::Normal`].
+    pub class: Class,
+    /// Its requests that may wait for one pool; `None` = as the pool says.
+    pub length: Option<usize>,
+    /// How long one may wait; `None` = as the pool says.
+    pub wait: Option<Duration>,
+}
+
+impl QueueSpec {
+    /// What holds for a tenant that says nothing.
+    pub const UNSAID: Self = Self { weight: 1, class: Class::Normal, length: None, wait: None };
 }
 
 /// Where endpoints come from.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use http::StatusCode;
 use schemars::Schema;
 
+use crate::base::fair::Class;
 use crate::config::spec::{
     ChainField, ClientCertificatesMode, LogFormat, PathTenant, Protocol, ProxyVersion, RetryOn,
     TenantState,
@@ -27,6 +28,18 @@ impl Text for TenantState {
 
     fn schema() -> Schema {
         schemars::json_schema!({ "enum": ["active", "maintenance", "suspended"] })
+    }
+}
+
+impl Text for Class {
+    const EXPECTED: &'static str = "\"critical\", \"normal\" or \"batch\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &Self::ALL.map(|class| (class.as_str(), class)))
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["critical", "normal", "batch"] })
     }
 }
 

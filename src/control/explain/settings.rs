@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
-    AccessSpec, HeaderEditsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, RetrySpec, RouteSpec,
-    TenantSpec, TimeoutsSpec,
+    AccessSpec, ConcurrencySpec, HeaderEditsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion,
+    QueueSpec, RetrySpec, RouteSpec, TenantSpec, TimeoutsSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -58,6 +58,7 @@ pub(super) fn of(
         list.timeouts(timeouts, &pool.spec.timeouts);
         list.retry(retry, &pool.spec.retry);
         list.of_tenant("replay-memory", tenant.replay_memory.to_string());
+        list.sharing(tenant.queue.as_deref(), pool.spec.concurrency);
     }
     if let Some(route) = route {
         list.edits(route);
@@ -170,6 +171,25 @@ impl List<'_> {
         self.of_pool("connections.idle", spec.connections.idle);
         self.of_pool("connections.idle-timeout", span(spec.connections.idle_timeout));
         self.of_pool("connections.max-age", span(spec.connections.max_age));
+    }
+
+    /// How many requests the pool has at once, and how others wait.
+    fn sharing(&mut self, own: Option<&QueueSpec>, pool: Option<ConcurrencySpec>) {
+        let Some(pool) = pool else {
+            return self.of_pool("concurrency", "any");
+        };
+        let own = own.unwrap_or(&QueueSpec::UNSAID);
+        self.of_pool("concurrency", pool.limit);
+        self.of_tenant("queue.weight", own.weight.to_string());
+        self.of_tenant("queue.priority", own.class.as_str().to_owned());
+        match own.length {
+            Some(length) => self.of_tenant("queue.length", length.to_string()),
+            None => self.of_pool("queue.length", pool.length),
+        }
+        match own.wait {
+            Some(wait) => self.of_tenant("queue.wait", span(wait)),
+            None => self.of_pool("queue.wait", span(pool.wait)),
+        }
     }
 
     /// What the route changes, where it changes anything.

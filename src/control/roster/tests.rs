@@ -116,6 +116,7 @@ fn record(tenant: Tag, status: u16) -> Record {
         route: None,
         pool: None,
         endpoint: None,
+        queued: None,
         attempts: 1,
         status,
         problem: None,

@@ -198,6 +198,9 @@ impl Wire {
         let mut inbound = self.inbound.borrow_mut();
         if !inbound.decoder.is_ended() {
             inbound.wait(context);
+            if self.activity.is_unheard() {
+                return self.stream.borrow().poll_hung_up(context);
+            }
             return Poll::Pending;
         }
         if !inbound.gathered.is_empty() {

@@ -30,6 +30,9 @@ struct LineBody<'a> {
     pool: Option<&'a str>,
     endpoint: Option<&'a str>,
     attempts: u32,
+    /// Only where it waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_ms: Option<f64>,
     /// `null` where the client left before an answer.
     status: Option<u16>,
     problem: Option<&'a str>,
@@ -71,6 +74,7 @@ pub(super) fn write(record: &Record, mask: &Mask, bytes: &mut Vec<u8>) {
         pool: record.pool.as_ref().and_then(|pool| pool.name.as_deref()),
         endpoint: record.endpoint.as_deref(),
         attempts: record.attempts,
+        queue_ms: record.queued.as_deref().copied().map(milliseconds),
         status: (record.status > 0).then_some(record.status),
         problem: record.problem,
         ending: record.ending.as_str(),

@@ -51,6 +51,7 @@ fn record() -> Box<Record> {
         route: Some("/a/*".into()),
         pool: Some(Tag { name: Some("shop".into()), slot: 0 }),
         endpoint: Some("10.0.0.1:80".into()),
+        queued: None,
         attempts: 2,
         status: 200,
         problem: None,
@@ -292,11 +293,12 @@ fn a_line_of_pieces_tells_what_was_asked_for() {
     record.caller = Some(Box::new(caller));
     let line = record.line.as_mut().unwrap();
     line.headers = [Some("a=b".to_owned()), Some("*/*".to_owned())].into();
+    record.queued = Some(Box::new(Duration::from_micros(1_500)));
 
     assert_eq!(
         line_of(record, Format::Pieces(pieces)),
         "{0123|192.0.2.7|GET|shop.example.com|/a/b|c=d|/a/b?c=d|HTTP/1.1|acme|ann|/a/*|shop|\
-         10.0.0.1:80|2|200|-|whole|0.012345|12.345|0.003000|3.000|5|7|curl/8|-|-|*** */* ***\n"
+         10.0.0.1:80|2|0.001500|1.500|200|-|whole|0.012345|12.345|0.003000|3.000|5|7|curl/8|-|-|*** */* ***\n"
     );
 }
 

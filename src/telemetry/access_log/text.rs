@@ -116,6 +116,8 @@ fn value<'r>(record: &'r Record, field: Field, mask: &Mask) -> Option<Cow<'r, st
         Field::Pool => record.pool.as_ref()?.name.as_deref()?.into(),
         Field::Endpoint => record.endpoint.as_deref()?.into(),
         Field::Attempts => record.attempts.to_string().into(),
+        Field::Queue => seconds(**record.queued.as_ref()?).into(),
+        Field::QueueMs => milliseconds(**record.queued.as_ref()?).into(),
         Field::Status => match record.status {
             0 => CLIENT_LEFT.into(),
             status => status.to_string().into(),

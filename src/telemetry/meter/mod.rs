@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 
-use super::delta::{AttemptOutcome, Delta, One};
+use super::delta::{AttemptOutcome, Delta, One, QueueOutcome};
 use super::record::{Record, Tag};
 
 /// How often a worker flushes its meter. A scrape is late by this much at most.
@@ -89,6 +89,19 @@ impl Meter {
     /// Counts a retry that was wanted and not made; `reason` is what forbade it.
     pub fn retry_refused(&self, pool: &Label, reason: &'static str) {
         self.counts.borrow_mut().pools.at(pool).refused.add(reason, 1);
+    }
+
+    /// Counts a request that came to a pool without room; `tenant` was heard of.
+    pub fn queued(&self, pool: &Label, tenant: u32, outcome: QueueOutcome, waited: Duration) {
+        let counts = &mut *self.counts.borrow_mut();
+        let of_pool = counts.pools.at(pool).queue.get_or_insert_default();
+        of_pool.outcomes[outcome as usize] += 1;
+        if outcome == QueueOutcome::Served {
+            of_pool.waits.observe(waited);
+        }
+        let of_tenant = counts.queues.entry(tenant).or_default();
+        of_tenant.outcomes[outcome as usize] += 1;
+        of_tenant.waited += waited;
     }
 
     /// Counts an endpoint that traffic has ejected.

@@ -34,6 +34,7 @@ fn record(tenant: Option<Label>, pool: Option<Label>, status: u16) -> Record {
         route: None,
         pool: pool.as_ref().map(Tag::named),
         endpoint: None,
+        queued: None,
         attempts: 1,
         status,
         problem: None,

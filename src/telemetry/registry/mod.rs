@@ -13,6 +13,7 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, interval_at};
 
+use crate::base::fair::Gate;
 use crate::base::loads::Loads;
 use crate::base::memory::{Memory, Refused};
 use crate::base::snapshot::Snapshot;
@@ -24,6 +25,7 @@ use super::delta::Delta;
 use super::exposition::Samples;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
+use super::sharing;
 use super::tenants::Slots;
 use super::totals::Totals;
 
@@ -31,6 +33,9 @@ pub use super::totals::Open;
 
 /// A pool's name and its members, for the gauges that are read at a scrape.
 pub type NamedPool = (Arc<str>, Arc<Members>);
+
+/// A pool's name and its gate, for the same.
+pub type NamedGate = (Arc<str>, Arc<Gate>);
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -40,6 +45,7 @@ pub struct Metrics {
     /// What control counts and sets, by the values of the labels.
     values: Mutex<BTreeMap<&'static str, Values>>,
     pools: Snapshot<Vec<NamedPool>>,
+    gates: Snapshot<Vec<NamedGate>>,
     listeners: Snapshot<Vec<Arc<str>>>,
     memory: Snapshot<Memory>,
     loads: Snapshot<Loads>,
@@ -74,6 +80,7 @@ impl Metrics {
             recent: Mutex::new(Recent::new()),
             values: Mutex::default(),
             pools: Snapshot::new(Arc::default()),
+            gates: Snapshot::new(Arc::default()),
             listeners: Snapshot::new(Arc::default()),
             memory: Snapshot::new(Arc::new(Memory::new(0, 0))),
             loads: Snapshot::new(Loads::new(0)),
@@ -229,6 +236,11 @@ impl Metrics {
         self.pools.publish(Arc::new(pools));
     }
 
+    /// Sets the gates that a scrape looks at.
+    pub fn publish_gates(&self, gates: Vec<NamedGate>) {
+        self.gates.publish(Arc::new(gates));
+    }
+
     /// Sets how many tenants have series of their own; the rest is summed under `_other`.
     pub fn limit_tenants(&self, most: usize) {
         locked(&self.totals).tenants.limit(most);
@@ -271,6 +283,7 @@ impl Metrics {
         let totals = locked(&self.totals).clone();
         let mut families = totals.collect(&self.listeners.load());
         families.extend(self.members().into_iter().filter_map(Samples::finish));
+        families.extend(self.gates().into_iter().filter_map(Samples::finish));
         families.extend(self.lost().into_iter().filter_map(Samples::finish));
         families.extend(self.workers().into_iter().filter_map(Samples::finish));
         families.extend(self.buffers().into_iter().filter_map(Samples::finish));
@@ -309,6 +322,19 @@ impl Metrics {
             panicking.count(&[pool], u64::from(set.eligible.panicking));
         }
         [up, drained, in_flight, states, panicking]
+    }
+
+    fn gates(&self) -> [Samples; 3] {
+        let mut inside = Samples::of(&sharing::POOL_CONCURRENCY);
+        let mut limit = Samples::of(&sharing::POOL_CONCURRENCY_LIMIT);
+        let mut waiting = Samples::of(&sharing::QUEUE_WAITING);
+        for (pool, gate) in self.gates.load().iter() {
+            let state = gate.state();
+            inside.count(&[pool], u64::from(state.inside));
+            limit.count(&[pool], u64::from(state.limit.unwrap_or_default()));
+            waiting.count(&[pool], state.waiting as u64);
+        }
+        [inside, limit, waiting]
     }
 
     fn workers(&self) -> [Samples; 2] {

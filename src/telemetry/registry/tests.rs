@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::base::tasks::{Stopped, Tasks};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::Found;
-use crate::telemetry::delta::AttemptOutcome;
+use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
 use crate::telemetry::meter::Meter;
 
 use super::*;
@@ -54,10 +54,12 @@ fn promtool_finds_nothing() {
     meter.connection_retired("idle");
     meter.exchange_started();
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
+    meter.queued(&pool(), 0, QueueOutcome::Served, Duration::from_millis(3));
     meter.exchange(&record("tenant-unknown"));
     meter.flush();
     metrics.merge(&deltas.try_recv().unwrap());
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
+    metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)))]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     metrics.add(&metrics::TRACE_SPANS, &["exported"], 1);
     metrics.add(&metrics::TRACE_EXPORTS, &["ok"], 1);
@@ -99,6 +101,7 @@ fn record(problem: &'static str) -> crate::telemetry::record::Record {
         route: None,
         pool: None,
         endpoint: None,
+        queued: None,
         attempts: 0,
         status: 404,
         problem: Some(problem),

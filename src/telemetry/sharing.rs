@@ -1,0 +1,59 @@
+//! The metric families of pools that tenants share, as those of [`metrics`](super::metrics).
+
+use super::metrics::{Family, Kind};
+
+/// `tenantry_pool_concurrency_requests`
+pub(super) static POOL_CONCURRENCY: Family = Family {
+    name: "tenantry_pool_concurrency_requests",
+    help: "Requests that a pool with a limit of concurrency has now",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
+/// `tenantry_pool_concurrency_limit_requests`
+pub(super) static POOL_CONCURRENCY_LIMIT: Family = Family {
+    name: "tenantry_pool_concurrency_limit_requests",
+    help: "Requests that a pool may have at once",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
+/// `tenantry_queue_waiting_requests`
+pub(super) static QUEUE_WAITING: Family = Family {
+    name: "tenantry_queue_waiting_requests",
+    help: "Requests that wait for a turn in a pool",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
+/// `tenantry_queue_wait_seconds`
+pub(super) static QUEUE_WAIT: Family = Family {
+    name: "tenantry_queue_wait_seconds",
+    help: "How long requests waited that came to a pool without room and had their turn",
+    kind: Kind::Histogram,
+    labels: &["pool"],
+};
+
+/// `tenantry_queue_requests_total`
+pub(super) static QUEUE_REQUESTS: Family = Family {
+    name: "tenantry_queue_requests_total",
+    help: "Requests that came to a pool without room, by what became of them",
+    kind: Kind::Counter,
+    labels: &["pool", "outcome"],
+};
+
+/// `tenantry_tenant_queue_requests_total`
+pub(super) static TENANT_QUEUE_REQUESTS: Family = Family {
+    name: "tenantry_tenant_queue_requests_total",
+    help: "Requests of a tenant that came to a pool without room, by what became of them",
+    kind: Kind::Counter,
+    labels: &["tenant", "outcome"],
+};
+
+/// `tenantry_tenant_queue_wait_seconds_total`
+pub(super) static TENANT_QUEUE_WAIT: Family = Family {
+    name: "tenantry_tenant_queue_wait_seconds_total",
+    help: "Time that requests of a tenant have waited for a turn",
+    kind: Kind::Counter,
+    labels: &["tenant"],
+};

@@ -1,0 +1,368 @@
+//! Tenants that share a pool of limited capacity.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::world::client::{Client, Frames, Hyper, get, head};
+use crate::world::config::pool;
+use crate::world::gateway::Gateway;
+use crate::world::origin::{Origin, Step};
+use crate::world::within;
+
+const FIELDS: &[&str] = &["Host: localhost", "X-Tenant-ID: acme"];
+const WAITING: &str = "tenantry_queue_waiting_requests{pool=\"app\"}";
+const INSIDE: &str = "tenantry_pool_concurrency_requests{pool=\"app\"}";
+
+fn became(outcome: &str) -> String {
+    format!("tenantry_queue_requests_total{{pool=\"app\",outcome=\"{outcome}\"}}")
+}
+
+/// A pool `app` that has `keys`, and these tenants of it.
+fn shared(endpoint: SocketAddr, keys: &str, tenants: &[(&str, &str)]) -> String {
+    let tenants =
+        tenants.iter().map(|(id, keys)| format!("[tenants.{id}]\npool = \"app\"\n{keys}\n"));
+    pool("app", &[endpoint], keys) + &tenants.collect::<String>()
+}
+
+/// A gateway whose pool has one place, which is taken, and the origin that holds who took it.
+async fn occupied(keys: &str) -> (Gateway, Origin, Client) {
+    let origin = Origin::start([Step::ok("hello").held()]).await;
+    let keys = format!("concurrency = 1\n{keys}");
+    let gateway = Gateway::start(&shared(origin.address, &keys, &[("acme", "")])).await;
+    let first = asking(&gateway).await;
+    origin.wait_for(1).await;
+    (gateway, origin, first)
+}
+
+/// A client that has asked and waits for its answer.
+async fn asking(gateway: &Gateway) -> Client {
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", FIELDS)).await;
+    client
+}
+
+/// Lets all answers go that are held.
+fn release(origin: &Origin) {
+    (0..9).for_each(|_| origin.release());
+}
+
+async fn is_served(client: &mut Client) {
+    assert_eq!(client.answer_to("GET").await.status, 200);
+}
+
+/// An endpoint that takes its time for each request, and notes how many it had at once.
+struct Slow {
+    address: SocketAddr,
+    most: Arc<AtomicUsize>,
+    _serving: JoinSet<()>,
+}
+
+impl Slow {
+    async fn start(takes: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut serving = JoinSet::new();
+        let noted = Arc::clone(&most);
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream, takes, Arc::clone(&now), Arc::clone(&noted)));
+            }
+        });
+        Self { address, most, _serving: serving }
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    takes: Duration,
+    now: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+) {
+    let mut came = Vec::new();
+    while let Ok(1..) = stream.read_buf(&mut came).await {
+        if !came.ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        came.clear();
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        sleep(takes).await; // what its work takes
+        now.fetch_sub(1, Ordering::SeqCst);
+        if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Asks at its own pace, so many times or until it is dropped; gives the statuses.
+async fn ask(address: SocketAddr, tenant: &'static str, pace: Duration, times: usize) -> Vec<u16> {
+    let tenant = format!("X-Tenant-ID: {tenant}");
+    let mut client = Client::connect(address).await;
+    let mut ticks = interval(pace);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut statuses = Vec::new();
+    while statuses.len() < times {
+        ticks.tick().await;
+        let answer = client.ask(head("GET /", &["Host: localhost", &tenant])).await;
+        statuses.push(answer.status);
+    }
+    statuses
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_one_tenant_costs_the_others_no_request() {
+    // 2 places of 20 ms: 100 requests a second, and a flood of about 1,000.
+    let slow = Slow::start(Duration::from_millis(20)).await;
+    let keys = "concurrency = 2\nqueue = { length = 20, wait = \"10s\" }";
+    let flood = ("flood", "queue = { wait = \"200ms\" }");
+    let tenants = [flood, ("a", ""), ("b", ""), ("c", ""), ("d", "")];
+    let gateway = Gateway::start_with_workers(2, "", &shared(slow.address, keys, &tenants)).await;
+    let mut flooding = JoinSet::new();
+    for _ in 0..50 {
+        flooding.spawn(ask(gateway.address(), "flood", Duration::from_millis(50), usize::MAX));
+    }
+    gateway.metric_at_least(&became("full"), 20.0).await;
+
+    let mut calm = JoinSet::new();
+    for tenant in ["a", "b", "c", "d"] {
+        calm.spawn(ask(gateway.address(), tenant, Duration::from_millis(100), 15));
+    }
+    let calm = within("the calm ones", calm.join_all()).await;
+
+    assert!(calm.iter().flatten().all(|status| *status == 200), "{calm:?}");
+    assert_eq!(slow.most.load(Ordering::SeqCst), 2, "it holds over all workers");
+    drop(flooding);
+    gateway.metric_becomes(WAITING, 0.0).await;
+    gateway.metric_becomes(INSIDE, 0.0).await;
+    let flood = "tenantry_tenant_queue_requests_total{tenant=\"flood\",outcome=\"full\"}";
+    gateway.metric_at_least(flood, 20.0).await;
+    let calm = "tenantry_tenant_queue_requests_total{tenant=\"a\",outcome=\"served\"}";
+    gateway.metric_at_least(calm, 1.0).await;
+}
+
+#[tokio::test]
+async fn who_finds_the_queue_full_is_told_so() {
+    let (gateway, origin, mut first) = occupied("queue = { length = 1, wait = \"1500ms\" }").await;
+    let mut second = asking(&gateway).await;
+    gateway.metric_becomes(WAITING, 1.0).await;
+
+    let answer = gateway.get("/").await;
+
+    assert_eq!((answer.status, answer.one("retry-after").as_deref()), (503, Some("2")));
+    assert_eq!(
+        answer.one("proxy-status").as_deref(),
+        Some("tenantry; error=connection_limit_reached")
+    );
+    let problem = answer.json();
+    assert_eq!(problem["type"], "urn:tenantry:problem:queue-full");
+    assert_eq!(problem["tenant"], "acme");
+    assert_eq!(gateway.metric(INSIDE).await, Some(1.0));
+    gateway.metric_becomes(&became("full"), 1.0).await;
+    release(&origin);
+    is_served(&mut first).await;
+    is_served(&mut second).await;
+    gateway.metric_becomes(&became("served"), 1.0).await;
+    gateway.metric_becomes("tenantry_queue_wait_seconds_count{pool=\"app\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_told_so() {
+    let (gateway, _origin, _first) = occupied("queue = { wait = \"50ms\" }").await;
+
+    let answer = gateway.get("/").await;
+
+    assert_eq!((answer.status, answer.one("retry-after").as_deref()), (503, Some("1")));
+    assert_eq!(answer.json()["type"], "urn:tenantry:problem:queue-timeout");
+    gateway.metric_becomes(&became("late"), 1.0).await;
+    gateway.metric_becomes(WAITING, 0.0).await;
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_an_exchange_may_last() {
+    let keys = "queue = { wait = \"1h\" }\ntimeouts = { total = \"100ms\" }";
+    let origin = Origin::start([Step::ok("hello").held()]).await;
+    let keys = format!("concurrency = 1\n{keys}");
+    let gateway = Gateway::start(&shared(origin.address, &keys, &[("acme", "")])).await;
+    let mut streams = Hyper::h2(gateway.address()).await;
+
+    let (first, second) = tokio::join!(gateway.get("/"), streams.get("acme", "/"));
+
+    // One is at the endpoint when its time is over, the other may come after it or not.
+    let statuses = [first.status, second.status];
+    assert!(statuses.iter().all(|status| [503, 504].contains(status)), "{statuses:?}");
+    gateway.metric_becomes(INSIDE, 0.0).await;
+    gateway.metric_becomes(WAITING, 0.0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_waits_frees_its_place() {
+    let (gateway, origin, mut first) = occupied("queue = { wait = \"1h\" }").await;
+    let post = |size: usize, body: &str| {
+        let length = format!("Content-Length: {size}");
+        head("POST /", &[FIELDS, &[&length]].concat()) + body
+    };
+    let large = "x".repeat(30_000); // what the system holds: a close behind more would not come through
+    let requests = [
+        head("GET /", FIELDS),
+        post(20, "unfinished"),
+        post(5, "whole"),
+        post(9, ""),
+        post(1 << 20, &large),
+    ];
+    for request in requests {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(&request).await;
+        gateway.metric_becomes(WAITING, 1.0).await;
+
+        drop(client);
+
+        gateway.metric_becomes(WAITING, 0.0).await;
+    }
+    let mut streams = Hyper::h2(gateway.address()).await;
+    let request = streams.request("POST", "acme", "/", Frames::sized("body").never_ending());
+    streams.send(request);
+    gateway.metric_becomes(WAITING, 1.0).await;
+    drop(streams);
+    gateway.metric_becomes(WAITING, 0.0).await;
+
+    gateway.metric_becomes(&became("left"), 6.0).await;
+    release(&origin);
+    is_served(&mut first).await;
+    gateway.metric_becomes(INSIDE, 0.0).await;
+    assert_eq!(origin.asked().len(), 1, "nobody else came there");
+}
+
+#[tokio::test]
+async fn a_body_that_came_while_its_request_waited_is_passed_on_whole() {
+    let (gateway, origin, mut first) = occupied("queue = { wait = \"1h\" }").await;
+    let body = "x".repeat(300_000);
+    let length = format!("Content-Length: {}", body.len());
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("POST /", &[FIELDS, &[&length]].concat()) + &body[..100_000]).await;
+    gateway.metric_becomes(WAITING, 1.0).await;
+    sleep(Duration::from_millis(120)).await; // its connection is looked at twice meanwhile
+
+    release(&origin);
+    is_served(&mut first).await;
+    client.send(&body[100_000..]).await;
+
+    assert_eq!(client.answer_to("POST").await.status, 200);
+    assert_eq!(origin.asked()[1].body.len(), body.len());
+}
+
+#[tokio::test]
+async fn a_tunnel_keeps_its_place_until_it_ends() {
+    let switch =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: mine\r\n\r\nhi";
+    let origin = Origin::start([Step::raw(switch).and_echo()]).await;
+    let keys = "concurrency = 1\nqueue = { length = 0 }";
+    let gateway = Gateway::start(&shared(origin.address, keys, &[("acme", "")])).await;
+    let mut tunnel = Client::connect(gateway.address()).await;
+    let asking = [FIELDS, &["Connection: Upgrade", "Upgrade: mine"]].concat();
+    tunnel.send(head("GET /", &asking)).await;
+    assert_eq!(tunnel.answer_head().await.status, 101);
+    assert_eq!(tunnel.wire.exact("hi").await, Some(()));
+
+    assert_eq!(gateway.get("/").await.status, 503);
+    drop(tunnel);
+
+    gateway.metric_becomes(INSIDE, 0.0).await;
+}
+
+#[tokio::test]
+async fn an_answer_keeps_its_place_until_its_body_has_ended() {
+    let begun = Step::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun").and_stall();
+    let origin = Origin::start([begun]).await;
+    let keys = "concurrency = 1\nqueue = { length = 0 }";
+    let gateway = Gateway::start(&shared(origin.address, keys, &[("acme", "")])).await;
+    let mut client = asking(&gateway).await;
+    assert_eq!(client.answer_head().await.status, 200);
+
+    assert_eq!(gateway.get("/").await.status, 503);
+    drop(client);
+
+    gateway.metric_becomes(INSIDE, 0.0).await;
+}
+
+#[tokio::test]
+async fn a_retry_keeps_the_place_of_its_request() {
+    let origin = Origin::start([Step::answer(503, "busy"), Step::ok("hello")]).await;
+    let keys =
+        "concurrency = 1\nqueue = { length = 0 }\nretry = { attempts = 2, backoff = \"1ms\" }";
+    let gateway = Gateway::start(&shared(origin.address, keys, &[("acme", "")])).await;
+
+    assert_eq!(gateway.get("/").await.status, 200);
+
+    assert_eq!(origin.asked().len(), 2);
+    gateway.metric_becomes(INSIDE, 0.0).await;
+}
+
+#[tokio::test]
+async fn who_waits_is_served_when_an_edit_raises_the_limit_or_takes_it_away() {
+    for limit in ["concurrency = 3\nqueue = { wait = \"1h\" }", ""] {
+        let (gateway, origin, mut first) = occupied("queue = { wait = \"1h\" }").await;
+        let (mut second, mut third) = (asking(&gateway).await, asking(&gateway).await);
+        gateway.metric_becomes(WAITING, 2.0).await;
+
+        gateway.edit(&shared(origin.address, limit, &[("acme", "")]));
+
+        origin.wait_for(3).await;
+        release(&origin);
+        for client in [&mut first, &mut second, &mut third] {
+            is_served(client).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_keeps_its_place_when_an_edit_changes_the_pool() {
+    let (gateway, origin, mut first) = occupied("queue = { wait = \"1h\" }").await;
+    let mut second = asking(&gateway).await;
+    gateway.metric_becomes(WAITING, 1.0).await;
+    let keys = "concurrency = 1\nqueue = { wait = \"2h\" }\nbalance = \"random\"";
+    gateway.reload(&shared(origin.address, keys, &[("acme", "")])).await;
+    let mut third = asking(&gateway).await;
+    gateway.metric_becomes(WAITING, 2.0).await;
+    assert_eq!(origin.asked().len(), 1, "the place is taken as before");
+
+    release(&origin);
+
+    for client in [&mut first, &mut second, &mut third] {
+        is_served(client).await;
+    }
+}
+
+#[tokio::test]
+async fn who_shares_what_is_told_by_the_api() {
+    let origin = Origin::saying("hello").await;
+    let keys = "concurrency = 7\nqueue = { length = 9 }";
+    let own = "queue = { weight = 3, priority = \"critical\", wait = \"2s\" }";
+    let gateway = Gateway::start(&shared(origin.address, keys, &[("acme", own)])).await;
+    assert_eq!(gateway.get("/").await.status, 200);
+
+    let pools = gateway.admin("/api/v1/pools").await.json();
+    assert_eq!(
+        pools[0]["concurrency"],
+        serde_json::json!({ "limit": 7, "requests": 0, "waiting": 0 })
+    );
+    let told = gateway.admin("/api/v1/explain?target=/&tenant=acme").await.json();
+    let settings = told["settings"].as_array().expect("settings");
+    let setting = |key: &str| {
+        let found = settings.iter().find(|setting| setting["key"] == key);
+        found.map(|found| format!("{} by {}", found["value"], found["set_by"]))
+    };
+    assert_eq!(setting("concurrency").as_deref(), Some("\"7\" by \"pool\""));
+    assert_eq!(setting("queue.weight").as_deref(), Some("\"3\" by \"tenant\""));
+    assert_eq!(setting("queue.priority").as_deref(), Some("\"critical\" by \"tenant\""));
+    assert_eq!(setting("queue.length").as_deref(), Some("\"9\" by \"pool\""));
+    assert_eq!(setting("queue.wait").as_deref(), Some("\"2s\" by \"tenant\""));
+    assert_eq!(get(gateway.address(), "acme", "/").await.status, 200);
+}
