@@ -47,6 +47,7 @@ pub mod discovery;
 pub mod export;
 pub mod health;
 pub mod http1;
+pub mod limits;
 pub mod model;
 pub mod pool;
 pub mod proxy;

@@ -23,6 +23,7 @@ use tenantry::control::Control;
 use tenantry::control::certificates::Presented;
 use tenantry::proxy::door::{Door, Front, Order};
 use tenantry::proxy::headcount::Headcount;
+use tenantry::limits;
 use tenantry::proxy::worker::{self, Phase, Setup};
 use tenantry::telemetry::access_log::mask::Mask;
 use tenantry::telemetry::access_log::{AccessLog, AccessLogOwner, Errors, Format, Options};
@@ -136,6 +137,7 @@ impl World {
             table: self.control.table.clone(),
             headcount: Headcount::new(1),
             account: Memory::new(1 << 30, 1).account(0),
+            limits: limits::Shared::new(1 << 20, Memory::new(1 << 30, 1).account(0)),
             deltas: self.deltas.clone(),
             access_log: self.log.clone(),
             debug_tokens: None,

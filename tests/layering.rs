@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["admin"],
     &["proxy", "control"],
     &["routing"],
-    &["pool", "discovery", "health", "resilience", "export"],
+    &["pool", "discovery", "health", "resilience", "limits", "export"],
     &["upstream"],
     &["tls", "http1"],
     &["config", "telemetry"],

@@ -34,6 +34,7 @@ use crate::control::explain;
 use crate::control::generation::ReloadResult;
 use crate::control::{BootError, Control};
 use crate::export::Exporter;
+use crate::limits;
 use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
@@ -382,8 +383,10 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
     let gateway = given.gateway;
     let headcount = Headcount::new(gateway.workers);
     given.metrics.publish_loads(Arc::clone(headcount.loads()));
-    let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
+    let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers + 1));
     given.metrics.publish_memory(Arc::clone(&memory));
+    // An account of its own: no worker's, since all of them use it.
+    let limits = limits::Shared::new(gateway.client_limits.0, memory.account(gateway.workers));
     let mut pulses = Pulses::default();
     let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
         let setup = Setup {
@@ -393,6 +396,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
             table: given.control.table.clone(),
             headcount: Arc::clone(&headcount),
             account: memory.account(number),
+            limits: Arc::clone(&limits),
             deltas: given.deltas.clone(),
             access_log: given.access_log.clone(),
             debug_tokens: given.debug_tokens.clone(),

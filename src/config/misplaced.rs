@@ -48,6 +48,7 @@ const TABLES: &[&str] = &[
     "drain",
     "eject",
     "health",
+    "limits",
     "log",
     "maintenance",
     "mask",

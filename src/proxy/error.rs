@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::limits::admission::Refused;
 use crate::routing::naming::NamingError;
 use crate::upstream::{Cause, ConnectError};
 
@@ -60,6 +61,9 @@ pub(super) enum ExchangeError {
     /// The memory for clients is used up.
     #[error("the gateway is short of memory; try again later")]
     Overloaded,
+    /// A limit of the tenant or of the route has no room for it.
+    #[error(transparent)]
+    Limited(#[from] Box<Refused>),
     /// The pool has no endpoint.
     #[error("the pool has no endpoint")]
     NoEndpoint,

@@ -35,6 +35,7 @@ mod incoming;
 mod io;
 mod laggards;
 mod listener;
+mod limited;
 mod local;
 mod open;
 mod outgoing;

@@ -11,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{StatusCode, Version};
 use tokio::time::Instant;
 
+use crate::limits;
 use crate::model::ids::Label;
 use crate::routing::host;
 use crate::routing::table::Table;
@@ -22,6 +23,7 @@ use super::choice::Parties;
 use super::connection::Peer;
 use super::debug::{self, Trail};
 use super::forwarded::{self, Told};
+use super::limited::Pass;
 use super::hygiene::X_REQUEST_ID;
 use super::worker::Worker;
 
@@ -35,6 +37,8 @@ pub(super) struct Visit {
     told: Option<Box<Told>>,
     /// What becomes of it, where the client asks.
     trail: Option<Box<Trail>>,
+    /// What it holds of its tenant's limits, where there are some.
+    pass: Option<Box<Pass>>,
 }
 
 impl Visit {
@@ -70,7 +74,7 @@ impl Visit {
                 ending: Ending::Cut,
             },
         );
-        Self { worker: Rc::clone(worker), record: Some(record), told, trail: None }
+        Self { worker: Rc::clone(worker), record: Some(record), told, trail: None, pass: None }
     }
 
     /// Follows what becomes of the request, where its client may ask.
@@ -88,6 +92,16 @@ impl Visit {
     /// Whether somebody asks what becomes of it.
     pub(super) fn is_followed(&self) -> bool {
         self.trail.is_some()
+    }
+
+    /// Holds its places among those that the limits allow at once, until it has ended.
+    pub(super) fn hold(&mut self, pass: Pass) {
+        self.pass = Some(Box::new(pass));
+    }
+
+    /// What its answer tells of limits.
+    pub(super) fn take_limits(&mut self) -> Option<limits::told::Told> {
+        self.pass.as_mut()?.take_told()
     }
 
     /// Its trail as it is now.

@@ -7,6 +7,7 @@
 pub mod action;
 mod compile;
 pub mod edits;
+mod departed;
 pub mod explain;
 pub mod host;
 mod matcher;

@@ -12,6 +12,7 @@ use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
 use crate::telemetry::tenants::Slots;
 
+use super::departed::Departed;
 use super::set::RouteSet;
 use super::tenant::Tenant;
 
@@ -29,6 +30,8 @@ pub struct Table {
     /// Their numbers.
     pub(super) slots: Slots,
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
+    /// Tenants that are gone and may come back.
+    pub(super) departed: Departed,
     /// The number of the next new tenant.
     pub(super) next_slot: u32,
 }

@@ -110,6 +110,7 @@ pub struct Delta {
     pub(super) retired: Tally,
     pub(super) forwarded_faults: Tally,
     pub(super) debugged: Tally,
+    pub(super) limit_waits: Tally,
     pub(super) panics: u64,
 }
 
@@ -181,6 +182,7 @@ impl Delta {
             && self.retired.0.is_empty()
             && self.forwarded_faults.0.is_empty()
             && self.debugged.0.is_empty()
+            && self.limit_waits.0.is_empty()
             && self.panics == 0
     }
 
@@ -198,6 +200,7 @@ impl Delta {
             retired: std::mem::take(&mut self.retired),
             forwarded_faults: std::mem::take(&mut self.forwarded_faults),
             debugged: std::mem::take(&mut self.debugged),
+            limit_waits: std::mem::take(&mut self.limit_waits),
             panics: std::mem::take(&mut self.panics),
         }
     }

@@ -27,6 +27,7 @@ pub(super) struct Totals {
     rejected: Tally,
     forwarded_faults: Tally,
     debugged: Tally,
+    limit_waits: Tally,
     retired: Tally,
     panics: u64,
 }
@@ -59,6 +60,7 @@ impl Totals {
             rejected: Tally::default(),
             forwarded_faults: Tally::default(),
             debugged: Tally::default(),
+            limit_waits: Tally::default(),
             retired: Tally::default(),
             panics: 0,
         }
@@ -87,6 +89,7 @@ impl Totals {
         self.retired.merge(&delta.retired);
         self.forwarded_faults.merge(&delta.forwarded_faults);
         self.debugged.merge(&delta.debugged);
+        self.limit_waits.merge(&delta.limit_waits);
         self.panics += delta.panics;
     }
 
@@ -200,12 +203,13 @@ impl Totals {
         [open, opened, rejected, retired, faults, debugged]
     }
 
-    fn process(&self) -> [Samples; 3] {
+    fn process(&self) -> [Samples; 4] {
         let mut in_flight = Samples::of(&metrics::REQUESTS_IN_FLIGHT);
         in_flight.count(&[], self.exchanges.open());
         let mut panics = Samples::of(&metrics::TASK_PANICS);
         panics.count(&[], self.panics);
-        [in_flight, tally(&metrics::GATEWAY_ANSWERS, &self.answers), panics]
+        let waits = tally(&metrics::LIMIT_WAITS, &self.limit_waits);
+        [in_flight, tally(&metrics::GATEWAY_ANSWERS, &self.answers), waits, panics]
     }
 
     fn merge_endpoint(&mut self, counts: &EndpointCounts) {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::unconstrained;
 use tokio_rustls::TlsStream;
 
-use crate::base::socket::Socket;
+use crate::base::socket::{Hangup, Socket};
 
 /// A connection to a client or to an endpoint.
 #[derive(Debug)]
@@ -38,6 +38,17 @@ impl Stream {
                 let read = pin!(unconstrained(read));
                 read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
             }
+        }
+    }
+
+    /// Watches for the other side's close, below TLS.
+    ///
+    /// # Errors
+    /// When the system or the runtime does not allow it.
+    pub fn hangup(&self) -> io::Result<Hangup> {
+        match self {
+            Self::Plain(stream) => stream.hangup(),
+            Self::Tls(stream) => stream.get_ref().0.hangup(),
         }
     }
 

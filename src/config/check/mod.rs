@@ -7,6 +7,7 @@ mod edited;
 mod gateway;
 mod gather;
 mod head;
+mod limits;
 mod memory;
 mod naming;
 mod pool;

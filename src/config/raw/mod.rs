@@ -3,6 +3,7 @@
 
 mod answers;
 mod gateway;
+mod limits;
 mod pool;
 mod route;
 mod routes;
@@ -15,9 +16,10 @@ pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
+pub(super) use limits::{ClientLimit, Limits};
 pub(super) use pool::{Connections, Eject, Endpoint, Health, Pool, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, Way};
-pub(super) use shape::{At, Pairs};
+pub(super) use shape::{At, Pairs, Whole};
 pub(super) use tls::{Certificate, ClientCertificates, ListenerTls};
 pub(super) use tracing::Tracing;

@@ -20,7 +20,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 pub(super) use address::{DnsName, DnsServer, EndpointAddress, FilePath, ListFile, SrvName};
 pub(super) use choice::{
-    AccessOutput, AdminAddress, ClientMode, Filter, PathKeep, RequestId, StateFolder,
+    AccessOutput, AdminAddress, Beyond, ClientMode, Filter, PathKeep, RequestId, StateFolder,
 };
 pub(super) use head::{Location, Prefix, Replacement, Target};
 pub(super) use host::{HostField, HostPattern, NamePattern};

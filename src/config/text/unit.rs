@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use schemars::Schema;
 
-use crate::base::units::{ByteSize, Percent, byte_size, duration, percent};
+use crate::base::units::{ByteSize, Percent, Rate, byte_size, duration, percent, rate};
 use crate::config::spec::FileMode;
 
 use super::{Text, Wrong};
@@ -63,6 +63,22 @@ impl Text for ByteSize {
             "type": "string",
             "pattern": r"^\s*[0-9]+\s*(B|KiB|MiB|GiB)$|\$\{",
             "examples": ["64KiB", "8MiB"],
+        })
+    }
+}
+
+impl Text for Rate {
+    const EXPECTED: &'static str = "a rate, as in \"100/s\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        rate(text).map_err(|error| Wrong::new(format!("{text:?} is not a rate"), error.to_string()))
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+\s*/\s*(s|m|h)\s*$|\$\{",
+            "examples": ["100/s", "5000/m", "10/h"],
         })
     }
 }

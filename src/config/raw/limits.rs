@@ -1,0 +1,56 @@
+//! The words of limits.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::base::units::Rate;
+use crate::config::spec::LimitFields;
+use crate::config::text::{Beyond, Written};
+
+use super::shape::{At, Whole};
+
+/// What may be asked for: of a tenant, over all of its routes, or of one route, of each tenant by
+/// itself. Who goes beyond it is answered 429.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Limits {
+    /// Requests in a second, a minute or an hour, as in `"100/s"`. Default: any number.
+    pub(in crate::config) requests: Option<At<Written<Rate>>>,
+    /// How many of them may come at once after a pause, from 1 to 1000000. Default: as many as `requests`
+    /// says.
+    pub(in crate::config) burst: Option<At<Whole<1, 1_000_000>>>,
+    /// Requests under way at once, from 1 to 1000000; tunnels count until they end. Default: any number.
+    pub(in crate::config) concurrency: Option<At<Whole<1, 1_000_000>>>,
+    /// What becomes of a request beyond `requests` or `concurrency`: `reject`, or `wait` for its turn.
+    /// Default: `reject`.
+    pub(in crate::config) overflow: Option<At<Written<Beyond>>>,
+    /// How long a request waits at most, up to `1m`; with `overflow = "wait"`. Default: `1s`.
+    pub(in crate::config) wait: Option<At<Written<Duration>>>,
+    /// How many wait at once at most, from 1 to 100000; with `overflow = "wait"`. Default: 100.
+    pub(in crate::config) waiting: Option<At<Whole<1, 100_000>>>,
+    /// What each client may ask for: each address, or each /64 of IPv6. Default: anything.
+    pub(in crate::config) client: Option<At<ClientLimit>>,
+    /// Which answers tell of these limits in `RateLimit` and `RateLimit-Policy`: `refused`, those of
+    /// requests that are refused by one, or `always`. Default: `refused`.
+    pub(in crate::config) fields: Option<Written<LimitFields>>,
+}
+
+/// What each client may ask for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct ClientLimit {
+    /// Requests in a second, a minute or an hour, as in `"10/s"`. Must be there.
+    pub(in crate::config) requests: Option<At<Written<Rate>>>,
+    /// How many of them may come at once after a pause, from 1 to 1000000. Default: as many as `requests`
+    /// says.
+    pub(in crate::config) burst: Option<At<Whole<1, 1_000_000>>>,
+    /// What becomes of a request beyond it: `reject`, or `wait` for its turn. Default: `reject`.
+    pub(in crate::config) overflow: Option<At<Written<Beyond>>>,
+    /// How long a request waits at most, up to `1m`; with `overflow = "wait"`. Default: `1s`.
+    pub(in crate::config) wait: Option<At<Written<Duration>>>,
+    /// How many of all clients wait at once at most, from 1 to 100000; with `overflow = "wait"`.
+    /// Default: 100.
+    pub(in crate::config) waiting: Option<At<Whole<1, 100_000>>>,
+}
