@@ -16,6 +16,7 @@
 //! | | [`discovery`] | where endpoints come from |
 //! | | [`health`] | which endpoints are well |
 //! | | [`resilience`] | deadlines, retries, budgets |
+//! | | [`limits`] | how much tenants, routes and clients may ask for |
 //! | | [`export`] | sends traces to a collector |
 //! | pipes | [`upstream`] | dial, keep, send |
 //! | | [`tls`] | certificates and handshakes |

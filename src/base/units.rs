@@ -191,7 +191,8 @@ mod tests {
             assert_eq!(rate(text).map(|rate| rate.to_string()), Ok(text.to_owned()));
         }
         assert_eq!(rate(" 7 / m "), Ok(Rate { count: 7, per: Duration::from_secs(60) }));
-        for bad in ["", "100", "0/s", "1.5/s", "-1/s", "+1/s", "1/d", "1000001/s", "1/", "/s", "1/s/s"]
+        for bad in
+            ["", "100", "0/s", "1.5/s", "-1/s", "+1/s", "1/d", "1000001/s", "1/", "/s", "1/s/s"]
         {
             assert!(rate(bad).is_err(), "{bad:?} was taken");
         }

@@ -108,7 +108,8 @@ impl Clients {
         if let Some(taken) = set.take(key, pace, now, longest) {
             return taken;
         }
-        let _one = self.entrances[number % ENTRANCES].lock().unwrap_or_else(PoisonError::into_inner);
+        let _one =
+            self.entrances[number % ENTRANCES].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(taken) = set.take(key, pace, now, longest) {
             return taken; // it came by another worker meanwhile
         }

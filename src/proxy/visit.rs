@@ -23,8 +23,8 @@ use super::choice::Parties;
 use super::connection::Peer;
 use super::debug::{self, Trail};
 use super::forwarded::{self, Told};
-use super::limited::Pass;
 use super::hygiene::X_REQUEST_ID;
+use super::limited::Pass;
 use super::worker::Worker;
 
 /// The record of an exchange under way.

@@ -6,8 +6,8 @@
 
 pub mod action;
 mod compile;
-pub mod edits;
 mod departed;
+pub mod edits;
 pub mod explain;
 pub mod host;
 mod matcher;

@@ -88,18 +88,24 @@ fn gateway() -> Value {
 }
 
 fn routes() -> Value {
+    let limits = json!({
+        "requests": "10/s",
+        "concurrency": 5,
+        "overflow": "wait",
+        "client": { "requests": "10/s", "overflow": "wait" },
+    });
     json!({
         "error-pages": { "503": { "body": "x" } },
         "pools": { "a": { "endpoints": [{ "address": "10.0.0.1:80" }], "health": { "http": "/" } } },
         "route-sets": { "s": { "routes": [
-            { "path": "/a" },
+            { "path": "/a", "limits": limits },
             { "path": "/b", "redirect": { "to": "/x" } },
             { "path": "/c", "respond": {} },
             { "path": "/d", "split": { "pools": { "a": 1 } } },
             { "path": "/e", "state": "maintenance", "maintenance": {} },
         ] } },
         "tenants": {
-            "a": { "pool": "a", "use": ["s"] },
+            "a": { "pool": "a", "use": ["s"], "limits": limits },
             "b": { "pool": "a", "state": "maintenance", "maintenance": {} },
         },
     })

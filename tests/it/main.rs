@@ -34,6 +34,7 @@ mod retries;
 mod routing;
 mod smuggling;
 mod streams;
+mod tenant_limits;
 mod tenants;
 mod tls;
 mod traces;

@@ -28,7 +28,8 @@ pub(super) fn check(
             }
         }
         if raw.client.is_none() {
-            let hint = "write requests = \"100/s\", concurrency = 64, or client = { requests = \"10/s\" }";
+            let hint =
+                "write requests = \"100/s\", concurrency = 64, or client = { requests = \"10/s\" }";
             faults.add_missing(key, start, "limits nothing", hint);
         }
     } else if let (None, Some(burst)) = (&raw.requests, &raw.burst) {
@@ -47,11 +48,7 @@ pub(super) fn check(
     }))
 }
 
-fn client(
-    raw: At<ClientLimit>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Option<ClientLimitSpec> {
+fn client(raw: At<ClientLimit>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<ClientLimitSpec> {
     let At { value: raw, start } = raw;
     let overflow = overflow((raw.overflow, raw.wait, raw.waiting), key, faults);
     let Some(requests) = raw.requests else {

@@ -26,7 +26,8 @@ pub(in crate::config) struct Limits {
     /// What becomes of a request beyond `requests` or `concurrency`: `reject`, or `wait` for its turn.
     /// Default: `reject`.
     pub(in crate::config) overflow: Option<At<Written<Beyond>>>,
-    /// How long a request waits at most, up to `1m`; with `overflow = "wait"`. Default: `1s`.
+    /// How long a request waits, above 0 and no longer than `1m`; with `overflow = "wait"`. Default:
+    /// `1s`.
     pub(in crate::config) wait: Option<At<Written<Duration>>>,
     /// How many wait at once at most, from 1 to 100000; with `overflow = "wait"`. Default: 100.
     pub(in crate::config) waiting: Option<At<Whole<1, 100_000>>>,
@@ -48,7 +49,8 @@ pub(in crate::config) struct ClientLimit {
     pub(in crate::config) burst: Option<At<Whole<1, 1_000_000>>>,
     /// What becomes of a request beyond it: `reject`, or `wait` for its turn. Default: `reject`.
     pub(in crate::config) overflow: Option<At<Written<Beyond>>>,
-    /// How long a request waits at most, up to `1m`; with `overflow = "wait"`. Default: `1s`.
+    /// How long a request waits, above 0 and no longer than `1m`; with `overflow = "wait"`. Default:
+    /// `1s`.
     pub(in crate::config) wait: Option<At<Written<Duration>>>,
     /// How many of all clients wait at once at most, from 1 to 100000; with `overflow = "wait"`.
     /// Default: 100.

@@ -7,8 +7,8 @@ use http::StatusCode;
 use schemars::Schema;
 
 use crate::config::spec::{
-    ChainField, ClientCertificatesMode, LimitFields, LogFormat, PathTenant, Protocol, ProxyVersion, RetryOn,
-    TenantState,
+    ChainField, ClientCertificatesMode, LimitFields, LogFormat, PathTenant, Protocol, ProxyVersion,
+    RetryOn, TenantState,
 };
 
 use super::{Text, Wrong, one_of};

@@ -1,6 +1,7 @@
 //! Where a request would go, and why: asked of files that nobody serves yet, or of what is live.
 
 mod gateway;
+mod limits;
 mod settings;
 
 use std::borrow::Cow;

@@ -16,6 +16,8 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 
+use super::limits;
+
 /// One value that applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Setting {
@@ -62,6 +64,7 @@ pub(super) fn of(
     if let Some(route) = route {
         list.edits(route);
     }
+    list.limits(tenant, route);
     list.maintenance(tenant, route);
     list.pages(tenant, pages);
     let shares = [("access-log.sample", tenant.sample), ("tracing.sample", tenant.trace_sample)];
@@ -186,6 +189,18 @@ impl List<'_> {
             ("response-headers", edited(&route.response_headers)),
         ];
         for (key, value) in edits.into_iter().filter(|(_, value)| !value.is_empty()) {
+            let places = vec![self.in_route(key)];
+            self.rows.push(Row { key, value, set_by: SetBy::Level("route"), places });
+        }
+    }
+
+    /// How much may be asked for, of the tenant and of the route.
+    fn limits(&mut self, tenant: &TenantSpec, route: Option<&RouteSpec>) {
+        for (key, value) in tenant.limits.as_deref().map(limits::told).unwrap_or_default() {
+            self.of_tenant(key, value);
+        }
+        let own = route.and_then(|route| route.limits.as_deref());
+        for (key, value) in own.map(limits::told).unwrap_or_default() {
             let places = vec![self.in_route(key)];
             self.rows.push(Row { key, value, set_by: SetBy::Level("route"), places });
         }

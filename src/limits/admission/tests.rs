@@ -1,3 +1,5 @@
+//! Limits together: what one refuses takes nothing of the others.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +41,11 @@ impl World {
         Self { shared, ledger }
     }
 
-    fn scopes<'s>(&'s self, tenant: &'s LimitsSpec, route: Option<&'s LimitsSpec>) -> Vec<Scope<'s>> {
+    fn scopes<'s>(
+        &'s self,
+        tenant: &'s LimitsSpec,
+        route: Option<&'s LimitsSpec>,
+    ) -> Vec<Scope<'s>> {
         let of_route = |spec| Scope { cell: self.ledger.route(7), spec, names: OF_ROUTE };
         let of_tenant = Scope { cell: self.ledger.own(), spec: tenant, names: OF_TENANT };
         route.map(of_route).into_iter().chain([of_tenant]).collect()

@@ -1,3 +1,5 @@
+//! The table of clients, beside a model with a word for each.
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Requests at once, by one thread and by several.
+
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
@@ -97,7 +99,9 @@ fn over_all_threads_never_more_are_inside_and_all_have_their_turn() {
                     let one = |round: usize| async move {
                         let permit = match gate.enter(LIMIT, 1000) {
                             Entry::Inside(permit) => permit,
-                            Entry::Queued(queued) if (round + number) % 7 == 0 => return drop(queued),
+                            Entry::Queued(queued) if (round + number) % 7 == 0 => {
+                                return drop(queued);
+                            }
                             Entry::Queued(mut queued) => queued.turn().await,
                             Entry::Full => panic!("there is room to wait"),
                         };

@@ -1,3 +1,5 @@
+//! Requests in a time, beside a bucket that fills and by what may come through at all.
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -131,9 +133,10 @@ fn a_limit_that_is_made_smaller_once_it_is_used_up_goes_on_at_its_own_rate() {
 
     let at = |now| meter.take(small, now, AT_ONCE).is_ok();
 
-    assert_eq!([at(seconds(1)), at(seconds(2)), at(seconds(2)), at(seconds(3))], [
-        false, true, false, true
-    ]);
+    assert_eq!(
+        [at(seconds(1)), at(seconds(2)), at(seconds(2)), at(seconds(3))],
+        [false, true, false, true]
+    );
 }
 
 #[test]
@@ -161,7 +164,8 @@ fn over_all_threads_not_one_more_and_not_one_less_is_admitted() {
         let now = step * Ticks::A_SECOND / 37;
         let expected = (0..).take_while(|_| bucket.take(now)).count();
         let admitted: usize = std::thread::scope(|scope| {
-            let take = || (0..400).filter(|_| meter.take(pace, Ticks(now), AT_ONCE).is_ok()).count();
+            let take =
+                || (0..400).filter(|_| meter.take(pace, Ticks(now), AT_ONCE).is_ok()).count();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });

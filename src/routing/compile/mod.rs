@@ -86,7 +86,8 @@ pub fn compile(
     if let Some(table) = previous {
         compiler.next_slot = table.next_slot;
         compiler.departed = table.departed.of_now();
-        let gone = |tenant: &&Arc<Tenant>| tenant.is_limited() && spec.tenant(tenant.id()).is_none();
+        let gone =
+            |tenant: &&Arc<Tenant>| tenant.is_limited() && spec.tenant(tenant.id()).is_none();
         table.tenants().filter(gone).for_each(|tenant| compiler.departed.leave(tenant));
     }
     let mut tenants = Tenants::with_capacity_and_hasher(spec.tenants.len(), RandomState::default());
