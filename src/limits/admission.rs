@@ -2,6 +2,7 @@
 //! the route's, then the tenant's, so that who is refused by the closer one takes nothing of the
 //! wider. What was taken of some is given back where another refuses.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,13 +14,14 @@ use super::gate::Entry;
 use super::gcra::{Grant, Later, Pace, Ticks};
 use super::ledger::Cell;
 use super::limit::Limit;
+use super::pacer::Way;
 use super::told::{Told, seconds};
 
 /// Limits that apply to a request: a tenant's, or a route's.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'s> {
     /// What is counted.
-    pub cell: &'s Cell,
+    pub cell: &'s Arc<Cell>,
     /// What is allowed.
     pub spec: &'s LimitsSpec,
     /// Which limits these are: of requests in a time, of a client's, and at once.
@@ -112,6 +114,15 @@ impl<'s> Scope<'s> {
         // Nobody knows when the next one leaves.
         let (allows, retry_after) = (format!("{most} at once"), Duration::from_secs(1));
         Box::new(Refused { limit, allows, retry_after, told })
+    }
+
+    /// What is counted of bodies that go this way, and their rate; `None` where they go as they like.
+    pub fn flow(&self, way: Way) -> Option<(Arc<Cell>, u64)> {
+        let rate = match way {
+            Way::Upload => self.spec.upload,
+            Way::Download => self.spec.download,
+        };
+        Some((Arc::clone(self.cell), rate?.0))
     }
 
     /// Adds what answers tell of requests at once.

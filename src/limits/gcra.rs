@@ -49,7 +49,8 @@ pub struct Meter {
 }
 
 impl Ticks {
-    const A_SECOND: u64 = 16_000_000_000;
+    /// A second.
+    pub(super) const A_SECOND: u64 = 16_000_000_000;
 
     /// As much as a duration.
     pub fn of(time: Duration) -> Self {

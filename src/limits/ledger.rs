@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::Shared;
 use super::gate::Gate;
 use super::gcra::{Meter, Ticks};
+use super::pacer::{Flow, Way};
 
 /// What is counted of one tenant.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Cell {
     pub(super) clients_waiting: AtomicU32,
     /// Requests at once, where that is limited.
     gate: OnceLock<Arc<Gate>>,
+    /// Bytes of bodies, from clients and to them.
+    flows: [Flow; 2],
 }
 
 #[derive(Debug)]
@@ -116,8 +119,14 @@ impl Cell {
         self.gate.get_or_init(Arc::default)
     }
 
+    pub(super) fn flow(&self, way: Way) -> &Flow {
+        &self.flows[usize::from(way == Way::Download)]
+    }
+
     fn is_settled(&self, now: Ticks) -> bool {
-        self.meter.is_whole(now) && self.gate.get().is_none_or(|gate| !gate.is_used())
+        self.flows.iter().all(|flow| flow.is_over(now))
+            && self.meter.is_whole(now)
+            && self.gate.get().is_none_or(|gate| !gate.is_used())
     }
 }
 

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod gcra;
 pub mod ledger;
 pub mod limit;
+pub mod pacer;
 pub mod told;
 
 use std::hash::{BuildHasher, Hash, RandomState};

@@ -11,6 +11,7 @@ use crate::base::network::owner;
 use crate::limits::admission::{self, OF_ROUTE, OF_TENANT, Scope};
 use crate::limits::gate::{Entry, Permit};
 use crate::limits::limit::Limit;
+use crate::limits::pacer::{Pacer, Way};
 use crate::limits::told::Told;
 use crate::routing::route::Route;
 use crate::routing::tenant::Tenant;
@@ -28,6 +29,9 @@ pub(super) struct Pass {
     _permits: Vec<Permit>,
     /// What its answer tells.
     told: Told,
+    /// Has its bodies keep to their rates, where there are some.
+    pub(super) upload: Option<Box<Pacer>>,
+    pub(super) download: Option<Box<Pacer>>,
 }
 
 /// Lets a request go on once the limits of its tenant and its route have room for it.
@@ -77,7 +81,12 @@ pub(super) async fn admit(
     }
     let mut told = slots.go(shared.ticks(worker.clock.now()));
     scopes.iter().for_each(|scope| scope.tell(&mut told));
-    visit.hold(Pass { _permits: permits, told });
+    let pacer = |way| {
+        let flows = scopes.iter().filter_map(|scope| scope.flow(way)).collect();
+        Pacer::new(shared, way, flows)
+    };
+    let (upload, download) = (pacer(Way::Upload), pacer(Way::Download));
+    visit.hold(Pass { _permits: permits, told, upload, download });
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::limits;
+use crate::limits::pacer::Pacer;
 use crate::model::ids::Label;
 use crate::routing::host;
 use crate::routing::table::Table;
@@ -102,6 +103,21 @@ impl Visit {
     /// What its answer tells of limits.
     pub(super) fn take_limits(&mut self) -> Option<limits::told::Told> {
         self.pass.as_mut()?.take_told()
+    }
+
+    /// Whether it holds something of its tenant's limits, among which there may be rates of its bodies.
+    pub(super) fn is_limited(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// What its request's body keeps to.
+    pub(super) fn take_upload_pacer(&mut self) -> Option<Box<Pacer>> {
+        self.pass.as_mut()?.upload.take()
+    }
+
+    /// What its answer's body keeps to.
+    pub(super) fn download_pacer(&mut self) -> Option<&mut Pacer> {
+        self.pass.as_mut()?.download.as_deref_mut()
     }
 
     /// Its trail as it is now.

@@ -27,7 +27,7 @@ pub(super) fn check(
                 faults.add(&key.name(name), start, "has nothing to apply to", Some(hint));
             }
         }
-        if raw.client.is_none() {
+        if raw.client.is_none() && raw.upload.is_none() && raw.download.is_none() {
             let hint =
                 "write requests = \"100/s\", concurrency = 64, or client = { requests = \"10/s\" }";
             faults.add_missing(key, start, "limits nothing", hint);
@@ -44,6 +44,8 @@ pub(super) fn check(
         concurrency: raw.concurrency.map(|most| most.value.small()),
         overflow,
         client: raw.client.and_then(|client| self::client(client, &key.name("client"), faults)),
+        upload: raw.upload.map(|rate| rate.value.0.0),
+        download: raw.download.map(|rate| rate.value.0.0),
         fields: raw.fields.map_or(LimitFields::Refused, |fields| fields.0),
     }))
 }

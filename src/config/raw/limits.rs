@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::base::units::Rate;
 use crate::config::spec::LimitFields;
-use crate::config::text::{Beyond, Written};
+use crate::config::text::{Beyond, ByteRate, Written};
 
 use super::shape::{At, Whole};
 
@@ -33,6 +33,12 @@ pub(in crate::config) struct Limits {
     pub(in crate::config) waiting: Option<At<Whole<1, 100_000>>>,
     /// What each client may ask for: each address, or each /64 of IPv6. Default: anything.
     pub(in crate::config) client: Option<At<ClientLimit>>,
+    /// How much of the bodies of requests is read in a second, from `1KiB/s`; a second's worth at once after a
+    /// pause. Default: as much as comes.
+    pub(in crate::config) upload: Option<At<Written<ByteRate>>>,
+    /// How much of the bodies of answers is sent in a second, from `1KiB/s`; a second's worth at once after
+    /// a pause. Default: as much as the client takes.
+    pub(in crate::config) download: Option<At<Written<ByteRate>>>,
     /// Which answers tell of these limits in `RateLimit` and `RateLimit-Policy`: `refused`, those of
     /// requests that are refused by one, or `always`. Default: `refused`.
     pub(in crate::config) fields: Option<Written<LimitFields>>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::units::Rate;
+use crate::base::units::{ByteSize, Rate};
 
 /// What may be asked for, of a tenant or of a route of each tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub struct LimitsSpec {
     pub overflow: Overflow,
     /// What each client may ask for.
     pub client: Option<ClientLimitSpec>,
+    /// Bytes a second of bodies of requests.
+    pub upload: Option<ByteSize>,
+    /// Bytes a second of bodies of answers.
+    pub download: Option<ByteSize>,
     /// Which answers tell of them.
     pub fields: LimitFields,
 }

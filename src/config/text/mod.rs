@@ -25,6 +25,7 @@ pub(super) use choice::{
 pub(super) use head::{Location, Prefix, Replacement, Target};
 pub(super) use host::{HostField, HostPattern, NamePattern};
 pub(super) use tracing::CollectorUrl;
+pub(super) use unit::ByteRate;
 
 /// A type that is written as text.
 pub(super) trait Text: Sized {

@@ -83,6 +83,33 @@ impl Text for Rate {
     }
 }
 
+/// Bytes a second.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct ByteRate(pub(in crate::config) ByteSize);
+
+impl Text for ByteRate {
+    const EXPECTED: &'static str = "a rate of bytes, as in \"1MiB/s\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        const HINT: &str = "it is a size from 1KiB on for each s, as in \"1MiB/s\"";
+        let wrong = || Wrong::new(format!("{text:?} is not a rate of bytes"), HINT);
+        let size = text.trim().strip_suffix('s').and_then(|text| text.trim_end().strip_suffix('/'));
+        let size = size.and_then(|size| byte_size(size).ok()).ok_or_else(wrong)?;
+        if size.0 < 1 << 10 {
+            return Err(Wrong::new(format!("{text:?} is out of range"), HINT));
+        }
+        Ok(Self(size))
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+\s*(B|KiB|MiB|GiB)\s*/\s*s\s*$|\$\{",
+            "examples": ["512KiB/s", "10MiB/s"],
+        })
+    }
+}
+
 impl Text for Percent {
     const EXPECTED: &'static str = "a share, as in \"20%\"";
 

@@ -21,6 +21,8 @@ fn limits(requests: Option<RateSpec>, client: Option<RateSpec>) -> LimitsSpec {
         concurrency: None,
         overflow: Overflow::Reject,
         client,
+        upload: None,
+        download: None,
         fields: LimitFields::Always,
     }
 }

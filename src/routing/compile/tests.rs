@@ -280,6 +280,8 @@ fn limited() -> LimitsSpec {
         concurrency: None,
         overflow: Overflow::Reject,
         client: None,
+        upload: None,
+        download: None,
         fields: LimitFields::Refused,
     }
 }
