@@ -137,7 +137,11 @@ impl World {
             table: self.control.table.clone(),
             headcount: Headcount::new(1),
             account: Memory::new(1 << 30, 1).account(0),
-            limits: limits::Shared::new(1 << 20, Memory::new(1 << 30, 1).account(0)),
+            limits: limits::Shared::new(
+                1 << 20,
+                Memory::new(1 << 30, 1).account(0),
+                Arc::default(),
+            ),
             deltas: self.deltas.clone(),
             access_log: self.log.clone(),
             debug_tokens: None,

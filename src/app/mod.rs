@@ -32,9 +32,10 @@ use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
 use crate::control::explain;
 use crate::control::generation::ReloadResult;
-use crate::control::{BootError, Control};
+use crate::control::{BootError, Control, quotas};
 use crate::export::Exporter;
 use crate::limits;
+use crate::limits::quota::Quotas;
 use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
@@ -158,6 +159,8 @@ impl App {
         let of_control = Arc::clone(&metrics);
         let control =
             Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
+        let state = gateway.state.as_ref().map(|folder| folder.path.as_path());
+        let quotas = quotas::start(state, &mut tasks).await;
         let deltas = start_counting(&metrics, &mut tasks);
         let addresses = sockets.addresses.clone();
 
@@ -169,6 +172,7 @@ impl App {
             gateway: Arc::clone(&gateway),
             control: &control,
             metrics: &metrics,
+            quotas,
             deltas,
             access_log: lines,
             debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,
@@ -371,6 +375,7 @@ struct Given<'a> {
     gateway: Arc<GatewaySpec>,
     control: &'a Control,
     metrics: &'a Metrics,
+    quotas: Arc<Quotas>,
     deltas: mpsc::Sender<Delta>,
     access_log: AccessLog,
     debug_tokens: Option<Snapshot<Tokens>>,
@@ -386,7 +391,8 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
     let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers + 1));
     given.metrics.publish_memory(Arc::clone(&memory));
     // An account of its own: no worker's, since all of them use it.
-    let limits = limits::Shared::new(gateway.client_limits.0, memory.account(gateway.workers));
+    let account = memory.account(gateway.workers);
+    let limits = limits::Shared::new(gateway.client_limits.0, account, given.quotas);
     let mut pulses = Pulses::default();
     let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
         let setup = Setup {

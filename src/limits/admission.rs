@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::config::spec::{LimitFields, LimitsSpec, Overflow, RateSpec};
+use crate::config::spec::{LimitFields, LimitsSpec, Overflow, QuotaSpec, RateSpec};
 
 use super::Shared;
 use super::clients::{self, Key};
@@ -97,6 +97,14 @@ pub fn take<'s>(
         slots.taken.push(taken);
     }
     Ok(slots)
+}
+
+/// What is told where a quota is used up.
+pub fn used_up(quota: &QuotaSpec, rest: Duration) -> Box<Refused> {
+    let mut told = Told::default();
+    told.quota(quota, (0, rest));
+    let (limit, allows) = (Limit::TenantQuota, quota.to_string());
+    Box::new(Refused { limit, allows, retry_after: rest, told })
 }
 
 impl<'s> Scope<'s> {

@@ -64,7 +64,7 @@ impl Key {
     /// A client of a limit, by the hashes of the limit and of both.
     pub fn of(limit: u64, client: u64) -> Self {
         // A word is never 0, which says that there is none.
-        let tag = client & (1 << TAG_BITS) - 1 | 1;
+        let tag = client & TAG | 1;
         Self { place: client >> 32, name: limit >> (64 - CLASS_BITS) << TAG_BITS | tag }
     }
 }
@@ -228,7 +228,7 @@ fn name(word: u64) -> u64 {
 }
 
 fn written(key: Key, whole: u64) -> u64 {
-    key.name << TIME_BITS | whole & (1 << TIME_BITS) - 1
+    key.name << TIME_BITS | whole & TIME
 }
 
 /// When a word is whole again: the time nearest to now that is written so.
@@ -241,7 +241,9 @@ fn whole_at(word: u64, now: u64) -> u64 {
 const TICKS: u64 = 16_000;
 /// Nine and a half hours to either side, in microseconds: no limit is longer than one of them.
 const TIME_BITS: u32 = 36;
+const TIME: u64 = (1 << TIME_BITS) - 1;
 const TAG_BITS: u32 = 18;
+const TAG: u64 = (1 << TAG_BITS) - 1;
 const CLASS_BITS: u32 = 10;
 const WAYS: usize = 8;
 /// In how many parts the table is made, and swept.

@@ -9,6 +9,7 @@ use super::Shared;
 use super::gate::Gate;
 use super::gcra::{Meter, Ticks};
 use super::pacer::{Flow, Way};
+use super::quota::Count;
 
 /// What is counted of one tenant.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Ledger {
     own: Arc<Cell>,
     /// Lists of routes by their keys, which only grow.
     routes: OnceLock<Box<[OnceLock<Box<Entry>>; LISTS]>>,
+    /// What is used of its quota, where it has one.
+    quota: OnceLock<Arc<Count>>,
 }
 
 /// What is counted for the limits of a tenant or of a route.
@@ -50,12 +53,17 @@ impl Ledger {
     pub fn new(shared: &Arc<Shared>, tenant: &str) -> Arc<Self> {
         let (shared, identity) = (Arc::clone(shared), shared.hash(tenant));
         let own = Arc::new(Cell::of(identity));
-        Arc::new(Self { shared, identity, own, routes: OnceLock::new() })
+        Arc::new(Self { shared, identity, own, routes: OnceLock::new(), quota: OnceLock::new() })
     }
 
     /// For the tenant's own limits.
     pub fn own(&self) -> &Arc<Cell> {
         &self.own
+    }
+
+    /// For its quota, by its id.
+    pub fn quota(&self, tenant: &str) -> &Arc<Count> {
+        self.quota.get_or_init(|| self.shared.quotas.of(tenant))
     }
 
     /// For the limits of a route.
@@ -79,7 +87,8 @@ impl Ledger {
             return Arc::clone(self);
         }
         let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&self.own));
-        let tidied = Self { shared, identity: self.identity, own, routes: OnceLock::new() };
+        let (identity, routes, quota) = (self.identity, OnceLock::new(), self.quota.clone());
+        let tidied = Self { shared, identity, own, routes, quota };
         for entry in self.entries().filter(stays) {
             tidied.entry(entry.key, || Arc::clone(&entry.cell));
         }
@@ -145,7 +154,7 @@ mod tests {
     use super::*;
 
     fn ledger() -> Arc<Ledger> {
-        Ledger::new(&Shared::new(1 << 16, Account::unlimited()), "acme")
+        Ledger::new(&Shared::new(1 << 16, Account::unlimited(), Arc::default()), "acme")
     }
 
     fn take(cell: &Cell, now: Ticks) -> bool {

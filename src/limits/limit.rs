@@ -15,17 +15,20 @@ pub enum Limit {
     TenantConcurrency,
     /// Requests to a route of a tenant, at once.
     RouteConcurrency,
+    /// Requests of a tenant, in a day or a month.
+    TenantQuota,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Tenant,
         Self::Route,
         Self::Client,
         Self::RouteClient,
         Self::TenantConcurrency,
         Self::RouteConcurrency,
+        Self::TenantQuota,
     ];
 
     /// Its name in answers and metrics. Never rename one.
@@ -37,6 +40,7 @@ impl Limit {
             Self::RouteClient => "route-client",
             Self::TenantConcurrency => "tenant-concurrency",
             Self::RouteConcurrency => "route-concurrency",
+            Self::TenantQuota => "tenant-quota",
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod gcra;
 pub mod ledger;
 pub mod limit;
 pub mod pacer;
+pub mod quota;
 pub mod told;
 
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -24,6 +25,7 @@ use crate::base::memory::Account;
 
 use clients::Clients;
 use gcra::Ticks;
+use quota::Quotas;
 
 /// What all limits of the process share.
 #[derive(Debug)]
@@ -32,15 +34,17 @@ pub struct Shared {
     seeds: RandomState,
     /// What each client has taken.
     pub clients: Clients,
+    /// What tenants have used of their quotas.
+    pub quotas: Arc<Quotas>,
 }
 
 impl Shared {
     /// Nobody has taken anything. What clients have taken lies in so many bytes at most, which count
     /// in `account` once there are limits for them.
-    pub fn new(bytes: u64, account: Arc<Account>) -> Arc<Self> {
+    pub fn new(bytes: u64, account: Arc<Account>, quotas: Arc<Quotas>) -> Arc<Self> {
         // Nobody outside may know which clients share a place.
         let (born, seeds) = (Instant::now(), RandomState::new());
-        Arc::new(Self { born, seeds, clients: Clients::new(bytes, account) })
+        Arc::new(Self { born, seeds, clients: Clients::new(bytes, account), quotas })
     }
 
     /// A time as limits count it.

@@ -113,7 +113,7 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let shared = Shared::new(1 << 16, Account::unlimited());
+            let shared = Shared::new(1 << 16, Account::unlimited(), Arc::default());
             let ledger = Ledger::new(&shared, "acme");
             Self { shared, ledger }
         }

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::config::spec::RateSpec;
+use crate::config::spec::{Period, QuotaSpec, RateSpec};
 
 use super::limit::Limit;
 
@@ -40,6 +40,17 @@ impl Told {
         self.add(
             format_args!("\"{name}\";q={most};qu=\"concurrent-requests\""),
             format_args!("\"{name}\";r={remaining}"),
+        );
+    }
+
+    /// Tells of requests in a day or a month: how many are left, and for how long.
+    pub fn quota(&mut self, quota: &QuotaSpec, (left, rest): (u64, Duration)) {
+        let (name, rest) = (Limit::TenantQuota.as_str(), seconds(rest));
+        // Months are not alike.
+        let window = if quota.period == Period::Day { ";w=86400" } else { "" };
+        self.add(
+            format_args!("\"{name}\";q={}{window}", quota.requests),
+            format_args!("\"{name}\";r={left};t={rest}"),
         );
     }
 

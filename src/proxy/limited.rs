@@ -2,12 +2,14 @@
 //! some; all others pay one look at a bit for it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::timeout_at;
 
 use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
+use crate::config::spec::LimitFields;
 use crate::limits::admission::{self, OF_ROUTE, OF_TENANT, Scope};
 use crate::limits::gate::{Entry, Permit};
 use crate::limits::limit::Limit;
@@ -60,6 +62,12 @@ pub(super) async fn admit(
     let begun = worker.clock.now();
     let client = visit.client().map(owner);
     let mut slots = admission::take(shared, &scopes, client, shared.ticks(begun))?;
+    let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
+    let spent = quota.map(|(quota, _)| {
+        let count = ledger.quota(tenant.id());
+        count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
+    });
+    let spent = spent.transpose()?;
     if let Some((limit, until)) = slots.wait() {
         let _patience = Patience::begin(worker, peer, limit)?;
         tokio::time::sleep(until.duration().saturating_sub(shared.ticks(begun).duration())).await;
@@ -81,6 +89,12 @@ pub(super) async fn admit(
     }
     let mut told = slots.go(shared.ticks(worker.clock.now()));
     scopes.iter().for_each(|scope| scope.tell(&mut told));
+    if let (Some((quota, fields)), Some(spent)) = (quota, spent) {
+        if fields == LimitFields::Always {
+            told.quota(&quota, spent.left);
+        }
+        spent.go();
+    }
     let pacer = |way| {
         let flows = scopes.iter().filter_map(|scope| scope.flow(way)).collect();
         Pacer::new(shared, way, flows)

@@ -73,6 +73,7 @@ pub const PROBLEMS: &[Problem] = &[
     CLIENT_RATE_LIMITED,
     ROUTE_CLIENT_RATE_LIMITED,
     TENANT_CONCURRENCY_LIMITED,
+    TENANT_QUOTA_USED_UP,
     ROUTE_CONCURRENCY_LIMITED,
     HEAD_TOO_LARGE,
     METHOD_NOT_SERVED,
@@ -208,6 +209,13 @@ pub(super) const TENANT_CONCURRENCY_LIMITED: Problem = problem(
     "http_request_denied",
     MANY,
 );
+pub(super) const TENANT_QUOTA_USED_UP: Problem = problem(
+    "tenant-quota-used-up",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The tenant's quota of requests is used up",
+    "http_request_denied",
+    USED_UP,
+);
 pub(super) const ROUTE_CONCURRENCY_LIMITED: Problem = problem(
     "route-concurrency-limited",
     StatusCode::TOO_MANY_REQUESTS,
@@ -340,6 +348,8 @@ const LONG_ADDRESS: &str = "The address of this page is too long.";
 const OTHER_CONNECTION: &str =
     "Your browser used a connection that was meant for another site. Load the page again.";
 const MANY: &str = "This site was asked for too much at once. Try again in a moment.";
+const USED_UP: &str =
+    "This site has had all the visits that it may have for now. Come again later.";
 const COOKIES: &str = "Your browser sent too much about itself. Deleting the cookies of this site \
                        often helps.";
 const ASTRAY: &str = "This site is not set up as it should be. You have done nothing wrong.";

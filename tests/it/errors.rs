@@ -156,6 +156,7 @@ impl World {
         for (name, tenant, path) in [
             ("tenant-rate-limited", "of-tenant", "/"),
             ("client-rate-limited", "of-client", "/"),
+            ("tenant-quota-used-up", "of-quota", "/"),
             ("route-rate-limited", "of-routes", "/rate"),
             ("route-client-rate-limited", "of-routes", "/client"),
         ] {
@@ -184,6 +185,9 @@ const LIMITED: &str = "\
 [tenants.of-tenant]
 pool = \"fine\"
 limits = { requests = \"1/h\" }
+[tenants.of-quota]
+pool = \"fine\"
+limits = { quota = \"1/month\" }
 [tenants.of-client]
 pool = \"fine\"
 limits = { client = { requests = \"1/h\" } }

@@ -430,13 +430,14 @@ async fn bodies_of_answers_keep_to_the_rate_of_all_of_the_tenants() {
     let gateway = Gateway::start(&routes(&origin, limits, "")).await;
     let mut h2 = Hyper::h2(gateway.address()).await;
 
-    // Of three seconds' worth one goes at once.
+    // Of three seconds' worth one goes at once; who comes then waits for what all of them were ahead.
     takes(2, async {
         let (one, other, third) =
             tokio::join!(gateway.get("/"), gateway.get("/"), h2.get("acme", "/"));
         for answer in [one, other, third] {
             assert!(answer.status == 200 && answer.text() == body);
         }
+        assert_eq!(gateway.get("/").await.status, 200);
     })
     .await;
 }
@@ -456,9 +457,33 @@ async fn bodies_of_requests_keep_to_the_rate_of_the_route() {
         let request = h2.request("POST", "acme", "/shared", Frames::sized(body.clone()));
         let (one, other) = tokio::join!(h1.ask(&post), h2.ask(request));
         assert_eq!((one.text(), other.text()), ("thanks".to_owned(), "thanks".to_owned()));
+        let small = head("POST /shared", &[FIELDS, &["Content-Length: 1"]].concat()) + "x";
+        assert_eq!(h1.ask(small).await.text(), "thanks");
     })
     .await;
 
-    let asked = origin.wait_for(2).await;
-    assert!(asked.iter().all(|asked| asked.body == body.as_bytes()));
+    let asked = origin.wait_for(3).await;
+    assert!(asked[..2].iter().all(|asked| asked.body == body.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_quota_is_kept_over_a_restart() {
+    let origin = Origin::saying("hello").await;
+    let limits = "limits = { quota = \"3/month\", fields = \"always\" }";
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("routes.toml"), routes(&origin, limits, "")).expect("write");
+    let gateway = Gateway::start_in(folder, 2, "").await.expect("a gateway");
+    let first = gateway.get("/").await;
+    assert_eq!(items(&first, "ratelimit-policy"), [item("tenant-quota", &[("q", 3)])]);
+    assert_eq!(items(&first, "ratelimit")[0].1[0], ("r".to_owned(), 2));
+    assert_eq!(gateway.get("/").await.status, 200);
+
+    let folder = gateway.stop_and_keep().await;
+    let gateway = Gateway::start_in(folder, 2, "").await.expect("a gateway");
+
+    assert_eq!(gateway.get("/").await.status, 200);
+    let refused = gateway.get("/").await;
+    assert_eq!(refused.problem().as_deref(), Some("tenant-quota-used-up"));
+    let after: u64 = refused.one("retry-after").expect("a time").parse().expect("seconds");
+    assert!((1..=31 * 24 * 3600).contains(&after), "{after}");
 }

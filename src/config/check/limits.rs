@@ -9,7 +9,21 @@ use crate::config::raw::{At, ClientLimit, Limits};
 use crate::config::spec::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, RateSpec};
 use crate::config::text::{Beyond, Written};
 
-/// Checks the limits of a tenant or of a route.
+/// Checks the limits of a route, which has no quota.
+pub(super) fn check_of_route(
+    mut raw: Option<At<Limits>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Box<LimitsSpec>> {
+    if let Some(quota) = raw.as_mut().and_then(|raw| raw.value.quota.take()) {
+        let hint = "write it in the limits of the tenant".to_owned();
+        faults.add(&key.name("quota"), quota.start, "a route has no quota", Some(hint));
+        return None;
+    }
+    check(raw, key, faults)
+}
+
+/// Checks the limits of a tenant.
 pub(super) fn check(
     raw: Option<At<Limits>>,
     key: &Key<'_>,
@@ -27,7 +41,8 @@ pub(super) fn check(
                 faults.add(&key.name(name), start, "has nothing to apply to", Some(hint));
             }
         }
-        if raw.client.is_none() && raw.upload.is_none() && raw.download.is_none() {
+        let bytes = raw.upload.is_some() || raw.download.is_some();
+        if raw.client.is_none() && raw.quota.is_none() && !bytes {
             let hint =
                 "write requests = \"100/s\", concurrency = 64, or client = { requests = \"10/s\" }";
             faults.add_missing(key, start, "limits nothing", hint);
@@ -44,6 +59,7 @@ pub(super) fn check(
         concurrency: raw.concurrency.map(|most| most.value.small()),
         overflow,
         client: raw.client.and_then(|client| self::client(client, &key.name("client"), faults)),
+        quota: raw.quota.map(|quota| quota.value.0),
         upload: raw.upload.map(|rate| rate.value.0.0),
         download: raw.download.map(|rate| rate.value.0.0),
         fields: raw.fields.map_or(LimitFields::Refused, |fields| fields.0),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::base::units::Rate;
-use crate::config::spec::LimitFields;
+use crate::config::spec::{LimitFields, QuotaSpec};
 use crate::config::text::{Beyond, ByteRate, Written};
 
 use super::shape::{At, Whole};
@@ -33,6 +33,9 @@ pub(in crate::config) struct Limits {
     pub(in crate::config) waiting: Option<At<Whole<1, 100_000>>>,
     /// What each client may ask for: each address, or each /64 of IPv6. Default: anything.
     pub(in crate::config) client: Option<At<ClientLimit>>,
+    /// Requests in a day or a month of the calendar (UTC), as in `"100000/day"` or `"5000000/month"`; of
+    /// tenants alone. What was used is kept in the folder `state` over a restart. Default: any number.
+    pub(in crate::config) quota: Option<At<Written<QuotaSpec>>>,
     /// How much of the bodies of requests is read in a second, from `1KiB/s`; a second's worth at once after a
     /// pause. Default: as much as comes.
     pub(in crate::config) upload: Option<At<Written<ByteRate>>>,

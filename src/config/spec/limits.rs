@@ -1,5 +1,6 @@
 //! The meaning of limits: of a tenant, or of a route of a tenant.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::base::units::{ByteSize, Rate};
@@ -15,6 +16,8 @@ pub struct LimitsSpec {
     pub overflow: Overflow,
     /// What each client may ask for.
     pub client: Option<ClientLimitSpec>,
+    /// Requests in a day or a month of the calendar; of tenants alone.
+    pub quota: Option<QuotaSpec>,
     /// Bytes a second of bodies of requests.
     pub upload: Option<ByteSize>,
     /// Bytes a second of bodies of answers.
@@ -30,6 +33,31 @@ pub struct ClientLimitSpec {
     pub requests: RateSpec,
     /// What becomes of a request beyond that.
     pub overflow: Overflow,
+}
+
+/// Requests in a day or a month of the calendar, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaSpec {
+    /// How many.
+    pub requests: u64,
+    /// In which time.
+    pub period: Period,
+}
+
+/// A time of the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// From midnight to midnight.
+    Day,
+    /// From the first of a month to that of the next.
+    Month,
+}
+
+impl fmt::Display for QuotaSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let period = if self.period == Period::Day { "day" } else { "month" };
+        write!(f, "{}/{period}", self.requests)
+    }
 }
 
 /// Requests in a time.

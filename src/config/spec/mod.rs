@@ -25,7 +25,7 @@ mod pool;
 mod route;
 mod tracing;
 
-pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, RateSpec};
+pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec};
 pub use pool::{
     AuthoritiesSpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec, PoolSpec, ProbeSpec,
     Protocol, ProxyVersion, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,

@@ -17,6 +17,9 @@ pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
     if let Some(client) = &limits.client {
         rows.push(("limits.client", rate(&client.requests, client.overflow)));
     }
+    if let Some(quota) = limits.quota {
+        rows.push(("limits.quota", quota.to_string()));
+    }
     let ways = [("limits.upload", limits.upload), ("limits.download", limits.download)];
     rows.extend(ways.into_iter().filter_map(|(key, rate)| Some((key, format!("{}/s", rate?)))));
     if limits.fields == LimitFields::Always {

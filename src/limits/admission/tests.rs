@@ -21,6 +21,7 @@ fn limits(requests: Option<RateSpec>, client: Option<RateSpec>) -> LimitsSpec {
         concurrency: None,
         overflow: Overflow::Reject,
         client,
+        quota: None,
         upload: None,
         download: None,
         fields: LimitFields::Always,
@@ -38,7 +39,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let shared = Shared::new(1 << 16, Account::unlimited());
+        let shared = Shared::new(1 << 16, Account::unlimited(), Arc::default());
         let ledger = Ledger::new(&shared, "acme");
         Self { shared, ledger }
     }

@@ -280,6 +280,7 @@ fn limited() -> LimitsSpec {
         concurrency: None,
         overflow: Overflow::Reject,
         client: None,
+        quota: None,
         upload: None,
         download: None,
         fields: LimitFields::Refused,
@@ -301,7 +302,7 @@ fn is_admitted(shared: &Arc<Shared>, table: &Table, id: &str) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_comes_back_finds_what_it_had_taken_for_as_long_as_it_counts() {
     let pools = pools(&["a", "b"]);
-    let shared = Shared::new(1 << 16, Account::unlimited());
+    let shared = Shared::new(1 << 16, Account::unlimited(), Arc::default());
     let mut with = sample();
     edit(&mut with, "acme", |tenant| tenant.limits = Some(Box::new(limited())));
     let mut without = with.clone();

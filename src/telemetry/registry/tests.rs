@@ -50,6 +50,7 @@ fn promtool_finds_nothing() {
     meter.connection_rejected("limit");
     meter.forwarded_fault("malformed");
     meter.debugged("told");
+    meter.limit_waited("tenant");
     meter.connection_retired("idle");
     meter.exchange_started();
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
