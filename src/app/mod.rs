@@ -159,20 +159,17 @@ impl App {
         let of_control = Arc::clone(&metrics);
         let control =
             Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
-        let state = gateway.state.as_ref().map(|folder| folder.path.as_path());
-        let quotas = quotas::start(state, &mut tasks).await;
         let deltas = start_counting(&metrics, &mut tasks);
         let addresses = sockets.addresses.clone();
 
-        let phase = watch::Sender::new(Phase::Serving);
-        let gateway = Arc::new(gateway);
+        let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
         let (front, ears, files) = Front::open(&gateway, sockets, &control, Arc::clone(&metrics))?;
         let shown = front.shown();
         let given = Given {
             gateway: Arc::clone(&gateway),
             control: &control,
             metrics: &metrics,
-            quotas,
+            quotas: quotas::start(gateway.state.as_ref(), &mut tasks).await,
             deltas,
             access_log: lines,
             debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,

@@ -42,6 +42,7 @@ const TABLES: &[&str] = &[
     "access-log",
     "admin",
     "by",
+    "client",
     "client-certificates",
     "connections",
     "downstream",

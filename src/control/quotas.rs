@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::base::tasks::{Stop, Tasks};
+use crate::config::spec::NamedPath;
 use crate::limits::quota::{Quotas, Used};
 
 use super::load::in_background;
@@ -24,9 +25,15 @@ struct Form {
 
 /// What was used before, and from now on kept in the folder for what must outlive a restart, where
 /// there is one.
-pub async fn start(folder: Option<&Path>, tasks: &mut Tasks) -> Arc<Quotas> {
+pub async fn start(state: Option<&NamedPath>, tasks: &mut Tasks) -> Arc<Quotas> {
+    match state {
+        Some(folder) => start_in(folder.path.clone(), tasks).await,
+        None => Arc::default(),
+    }
+}
+
+async fn start_in(folder: PathBuf, tasks: &mut Tasks) -> Arc<Quotas> {
     let quotas = Arc::<Quotas>::default();
-    let Some(folder) = folder.map(Path::to_owned) else { return quotas };
     let from = folder.clone();
     let read = in_background("reading the quotas", &folder, move || Ok(load(&from))).await;
     match read {
@@ -115,7 +122,7 @@ mod tests {
         let folder = folder.path().join("not/yet/there");
         for expected in [[true, true], [true, false], [false, false]] {
             let mut tasks = Tasks::new("test");
-            let quotas = start(Some(&folder), &mut tasks).await;
+            let quotas = start_in(folder.clone(), &mut tasks).await;
             assert_eq!([spend(&quotas), spend(&quotas)], expected);
             tasks.stop(Duration::from_secs(10)).await;
         }
@@ -128,7 +135,7 @@ mod tests {
         assert!(load(folder.path()).unwrap_err().to_string().contains("quotas.json is damaged"));
 
         let mut tasks = Tasks::new("test");
-        let quotas = start(Some(folder.path()), &mut tasks).await;
+        let quotas = start_in(folder.path().to_owned(), &mut tasks).await;
         assert!(spend(&quotas));
         tasks.stop(Duration::from_secs(10)).await;
 

@@ -186,6 +186,7 @@ async fn so_many_requests_are_under_way_at_once_until_their_answers_have_ended()
     assert_eq!(refused.one("retry-after").as_deref(), Some("1"));
     assert_eq!(items(&refused, "ratelimit"), [item("tenant-concurrency", &[("r", 0)])]);
 
+    gateway.metric_becomes(IN_FLIGHT, 2.0).await;
     drop(h2); // its client has left
     gateway.metric_becomes(IN_FLIGHT, 1.0).await;
     origin.release();
@@ -207,6 +208,7 @@ async fn a_tunnel_is_under_way_until_it_ends() {
     assert_eq!(tunnel.answer_head().await.status, 101);
     assert_eq!(gateway.get("/").await.status, 429);
 
+    gateway.metric_becomes(IN_FLIGHT, 1.0).await; // it is told once a second
     drop(tunnel);
     gateway.metric_becomes(IN_FLIGHT, 0.0).await;
 
@@ -431,14 +433,17 @@ async fn bodies_of_answers_keep_to_the_rate_of_all_of_the_tenants() {
     let mut h2 = Hyper::h2(gateway.address()).await;
 
     // Of three seconds' worth one goes at once; who comes then waits for what all of them were ahead.
-    takes(2, async {
-        let (one, other, third) =
-            tokio::join!(gateway.get("/"), gateway.get("/"), h2.get("acme", "/"));
-        for answer in [one, other, third] {
-            assert!(answer.status == 200 && answer.text() == body);
-        }
-        assert_eq!(gateway.get("/").await.status, 200);
-    })
+    takes(
+        2,
+        Box::pin(async {
+            let (one, other, third) =
+                tokio::join!(gateway.get("/"), gateway.get("/"), h2.get("acme", "/"));
+            for answer in [one, other, third] {
+                assert!(answer.status == 200 && answer.text() == body);
+            }
+            assert_eq!(gateway.get("/").await.status, 200);
+        }),
+    )
     .await;
 }
 
@@ -453,13 +458,16 @@ async fn bodies_of_requests_keep_to_the_rate_of_the_route() {
     let length = format!("Content-Length: {HALF_A_MEBIBYTE}");
     let post = head("POST /shared", &[FIELDS, &[&length]].concat()) + &body;
 
-    takes(1, async {
-        let request = h2.request("POST", "acme", "/shared", Frames::sized(body.clone()));
-        let (one, other) = tokio::join!(h1.ask(&post), h2.ask(request));
-        assert_eq!((one.text(), other.text()), ("thanks".to_owned(), "thanks".to_owned()));
-        let small = head("POST /shared", &[FIELDS, &["Content-Length: 1"]].concat()) + "x";
-        assert_eq!(h1.ask(small).await.text(), "thanks");
-    })
+    takes(
+        1,
+        Box::pin(async {
+            let request = h2.request("POST", "acme", "/shared", Frames::sized(body.clone()));
+            let (one, other) = tokio::join!(h1.ask(&post), h2.ask(request));
+            assert_eq!((one.text(), other.text()), ("thanks".to_owned(), "thanks".to_owned()));
+            let small = head("POST /shared", &[FIELDS, &["Content-Length: 1"]].concat()) + "x";
+            assert_eq!(h1.ask(small).await.text(), "thanks");
+        }),
+    )
     .await;
 
     let asked = origin.wait_for(3).await;

@@ -99,7 +99,7 @@ fn over_all_threads_never_more_are_inside_and_all_have_their_turn() {
                     let one = |round: usize| async move {
                         let permit = match gate.enter(LIMIT, 1000) {
                             Entry::Inside(permit) => permit,
-                            Entry::Queued(queued) if (round + number) % 7 == 0 => {
+                            Entry::Queued(queued) if (round + number).is_multiple_of(7) => {
                                 return drop(queued);
                             }
                             Entry::Queued(mut queued) => queued.turn().await,

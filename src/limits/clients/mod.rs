@@ -173,7 +173,7 @@ impl Clients {
 
     fn set(&self, key: Key) -> (usize, &Set) {
         // 32 bits of a hash, spread over so many sets.
-        let number = usize::try_from(key.place * self.sets >> 32).unwrap_or(0);
+        let number = usize::try_from((key.place * self.sets) >> 32).unwrap_or(0);
         let segment = &self.segments[number / self.sets_in_segment];
         let segment = segment.get_or_init(|| self.segment());
         (number, &segment.sets[number % self.sets_in_segment])
