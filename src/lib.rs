@@ -17,6 +17,7 @@
 //! | | [`health`] | which endpoints are well |
 //! | | [`resilience`] | deadlines, retries, budgets |
 //! | | [`auth`] | who a client is, by what it shows |
+//! | | [`limits`] | how much tenants, routes and clients may ask for |
 //! | | [`export`] | sends traces to a collector |
 //! | pipes | [`upstream`] | dial, keep, send |
 //! | | [`tls`] | certificates and handshakes |
@@ -49,6 +50,7 @@ pub mod discovery;
 pub mod export;
 pub mod health;
 pub mod http1;
+pub mod limits;
 pub mod model;
 pub mod pool;
 pub mod proxy;

@@ -21,6 +21,7 @@ use tenantry::base::units::Percent;
 use tenantry::config::spec::GatewaySpec;
 use tenantry::control::Control;
 use tenantry::control::certificates::Presented;
+use tenantry::limits;
 use tenantry::proxy::door::{Door, Front, Order};
 use tenantry::proxy::headcount::Headcount;
 use tenantry::proxy::worker::{self, Phase, Setup};
@@ -136,6 +137,11 @@ impl World {
             table: self.control.table.clone(),
             headcount: Headcount::new(1),
             account: Memory::new(1 << 30, 1).account(0),
+            limits: limits::Shared::new(
+                1 << 20,
+                Memory::new(1 << 30, 1).account(0),
+                Arc::default(),
+            ),
             deltas: self.deltas.clone(),
             access_log: self.log.clone(),
             debug_tokens: None,

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["admin"],
     &["proxy", "control"],
     &["routing"],
-    &["pool", "discovery", "health", "resilience", "auth", "export"],
+    &["pool", "discovery", "health", "resilience", "limits", "auth", "export"],
     &["upstream"],
     &["tls", "http1"],
     &["config", "telemetry"],

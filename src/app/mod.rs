@@ -32,8 +32,10 @@ use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
 use crate::control::explain;
 use crate::control::generation::ReloadResult;
-use crate::control::{BootError, Control};
+use crate::control::{BootError, Control, quotas};
 use crate::export::Exporter;
+use crate::limits;
+use crate::limits::quota::Quotas;
 use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
@@ -160,14 +162,14 @@ impl App {
         let deltas = start_counting(&metrics, &mut tasks);
         let addresses = sockets.addresses.clone();
 
-        let phase = watch::Sender::new(Phase::Serving);
-        let gateway = Arc::new(gateway);
+        let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
         let (front, ears, files) = Front::open(&gateway, sockets, &control, Arc::clone(&metrics))?;
         let shown = front.shown();
         let given = Given {
             gateway: Arc::clone(&gateway),
             control: &control,
             metrics: &metrics,
+            quotas: quotas::start(gateway.state.as_ref(), &mut tasks).await,
             deltas,
             access_log: lines,
             debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,
@@ -370,6 +372,7 @@ struct Given<'a> {
     gateway: Arc<GatewaySpec>,
     control: &'a Control,
     metrics: &'a Metrics,
+    quotas: Arc<Quotas>,
     deltas: mpsc::Sender<Delta>,
     access_log: AccessLog,
     debug_tokens: Option<Snapshot<Tokens>>,
@@ -382,8 +385,11 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
     let gateway = given.gateway;
     let headcount = Headcount::new(gateway.workers);
     given.metrics.publish_loads(Arc::clone(headcount.loads()));
-    let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers));
+    let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers + 1));
     given.metrics.publish_memory(Arc::clone(&memory));
+    // An account of its own: no worker's, since all of them use it.
+    let account = memory.account(gateway.workers);
+    let limits = limits::Shared::new(gateway.client_limits.0, account, given.quotas);
     let mut pulses = Pulses::default();
     let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
         let setup = Setup {
@@ -393,6 +399,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
             table: given.control.table.clone(),
             headcount: Arc::clone(&headcount),
             account: memory.account(number),
+            limits: Arc::clone(&limits),
             deltas: given.deltas.clone(),
             access_log: given.access_log.clone(),
             debug_tokens: given.debug_tokens.clone(),

@@ -24,6 +24,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         tracing,
         downstream,
         buffers,
+        client_limits,
         drain,
     } = running;
     // Where a path is written is of no matter.
@@ -52,7 +53,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         ("metrics", *metrics != now.metrics),
         ("tracing", *tracing != now.tracing),
         ("downstream", *downstream != now.downstream),
-        ("memory", *buffers != now.buffers),
+        ("memory", *buffers != now.buffers || *client_limits != now.client_limits),
         ("drain", *drain != now.drain),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

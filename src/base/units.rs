@@ -7,6 +7,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
+/// So many in a time: `"100/s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least 1.
+    pub count: u32,
+    /// In how long: a second, a minute or an hour.
+    pub per: Duration,
+}
+
 /// A share between 0 % and 100 %.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Percent(f64);
@@ -33,6 +42,13 @@ impl Percent {
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}%", self.0)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = TIMES.iter().find(|(_, seconds)| *seconds == self.per.as_secs());
+        write!(f, "{}/{}", self.count, unit.map_or("?", |(unit, _)| unit))
     }
 }
 
@@ -97,6 +113,22 @@ pub fn byte_size(text: &str) -> Result<ByteSize, UnitError> {
         .ok_or(UnitError { what: "a size is at most 1024GiB; is the unit the right one?" })
 }
 
+/// Reads a rate: a whole number from 1 to 1000000, `/`, and one of `s`, `m`, `h`, as in `"100/s"`.
+///
+/// # Errors
+/// When the number is none or out of range, or the unit is missing or unknown.
+pub fn rate(text: &str) -> Result<Rate, UnitError> {
+    const WHAT: UnitError = UnitError {
+        what: "a rate is a whole number from 1 to 1000000 for each s, m or h, as in \"100/s\"",
+    };
+    let (count, unit) = text.split_once('/').ok_or(WHAT)?;
+    let (count, unit) = (count.trim(), unit.trim());
+    let (_, seconds) = TIMES.iter().find(|(name, _)| *name == unit).ok_or(WHAT)?;
+    let is_whole = count.bytes().all(|digit| digit.is_ascii_digit());
+    let count = count.parse().ok().filter(|count| is_whole && (1..=MOST_IN_A_TIME).contains(count));
+    Ok(Rate { count: count.ok_or(WHAT)?, per: Duration::from_secs(*seconds) })
+}
+
 /// Reads a share: a number from 0 to 100 and `%`, as in `"20%"`.
 ///
 /// # Errors
@@ -120,6 +152,11 @@ fn split(text: &str) -> (&str, &str) {
 
 /// 1 TiB: more is a slip of the unit, and sums of sizes stay far from the end of numbers.
 const MAX_SIZE: u64 = 1 << 40;
+
+/// A million: what comes faster is not told one by one.
+const MOST_IN_A_TIME: u32 = 1_000_000;
+
+const TIMES: [(&str, u64); 3] = [("s", 1), ("m", 60), ("h", 3600)];
 
 const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
@@ -145,6 +182,19 @@ mod tests {
         }
         for bad in ["", "64", "64KB", "1.5MiB", "99999999999GiB", "1025GiB", "-1B"] {
             assert!(byte_size(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn rates_are_whole_numbers_in_a_time_and_print_as_written() {
+        for text in ["1/s", "100/s", "1000000/m", "5/h"] {
+            assert_eq!(rate(text).map(|rate| rate.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!(rate(" 7 / m "), Ok(Rate { count: 7, per: Duration::from_secs(60) }));
+        for bad in
+            ["", "100", "0/s", "1.5/s", "-1/s", "+1/s", "1/d", "1000001/s", "1/", "/s", "1/s/s"]
+        {
+            assert!(rate(bad).is_err(), "{bad:?} was taken");
         }
     }
 

@@ -295,7 +295,9 @@ fn known_keys(name: &str, listed: &str) -> String {
 /// Keys that people expect, a key that is known where they expect them (none: anywhere), and what
 /// to write instead.
 const TOMBSTONES: &[(&str, &str, &str)] = &[
-    ("limits", "", "limits are not a part of this version; take the key out"),
+    ("rate-limit", "", "write limits = { requests = \"100/s\" }"),
+    ("rate", "concurrency", "write requests = \"100/s\""),
+    ("max-concurrency", "", "write limits = { concurrency = 64 }"),
     ("endpoint", "", "write endpoints = [\"10.0.0.1:8080\"]"),
     (
         "weight",

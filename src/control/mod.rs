@@ -16,6 +16,7 @@ mod edit;
 mod feed;
 mod load;
 mod plan;
+pub mod quotas;
 mod reconcile;
 mod references;
 mod reload;

@@ -74,21 +74,9 @@ impl State {
     /// # Errors
     /// When the disk refuses; what was kept before is still there then.
     pub fn keep(&self, good: &Files) -> Result<(), StateError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .map_err(refused("make the folder", &self.folder))?;
-        let path = self.path();
-        let draft = self.folder.join(format!("{NAME}.new"));
         let text = serde_json::to_vec(&Form { form: FORM, content: good })
-            .map_err(|source| StateError::Damaged { path: path.clone(), source })?;
-        write_through(&draft, &text).map_err(refused("write", &draft))?;
-        fs::rename(&draft, &path).map_err(refused("replace", &path))?;
-        // Without this the rename itself may be lost when the machine stops.
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(refused("sync the folder", &self.folder))
+            .map_err(|source| StateError::Damaged { path: self.path(), source })?;
+        replace(&self.folder, NAME, &text)
     }
 
     /// What was kept last; `None` where nothing ever was.
@@ -126,6 +114,23 @@ fn are_others(left: &Path, right: &Path) -> bool {
     }
 }
 
+/// Puts a file of this name in the place of the one before: whole or not at all, also when the machine
+/// stops within it. The folder is made where there is none.
+pub(super) fn replace(folder: &Path, name: &str, text: &[u8]) -> Result<(), StateError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(refused("make the folder", folder))?;
+    let (path, draft) = (folder.join(name), folder.join(format!("{name}.new")));
+    write_through(&draft, text).map_err(refused("write", &draft))?;
+    fs::rename(&draft, &path).map_err(refused("replace", &path))?;
+    // Without this the rename itself may be lost when the machine stops.
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(refused("sync the folder", folder))
+}
+
 /// Writes a file that only its owner may read, down to the disk.
 fn write_through(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file =
@@ -134,7 +139,7 @@ fn write_through(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+pub(super) fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
     let path = path.to_owned();
     move |source| StateError::Io { action, path, source }
 }

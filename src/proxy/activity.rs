@@ -2,14 +2,17 @@
 //! exchanges begin and end above it. Tells when the connection has been waited for long enough.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::base::memory::{Account, Held};
+use crate::base::socket::Hangup;
 
 use super::budget;
 use super::clock::Clock;
@@ -35,8 +38,10 @@ pub(super) struct Activity {
     backlog: Option<(Arc<Account>, RefCell<Option<Held>>)>,
     /// Whole heads that go out before the next bytes.
     first: RefCell<BytesMut>,
-    /// A request waits whose body nobody reads.
-    unheard: Cell<bool>,
+    /// Somebody waits in a request whose client may leave unheard: it has sent what nobody reads yet.
+    watched: Cell<bool>,
+    /// What tells when it leaves.
+    hangup: RefCell<Option<Box<Hangup>>>,
 }
 
 /// A request's body that the client has not sent whole; ends when dropped.
@@ -98,18 +103,9 @@ impl Activity {
             stuck_since: Cell::new(None),
             backlog: None,
             first: RefCell::default(),
-            unheard: Cell::new(false),
+            watched: Cell::new(false),
+            hangup: RefCell::default(),
         }
-    }
-
-    /// A request waits whose body nobody reads, or does so no longer.
-    pub(super) fn set_unheard(&self, unheard: bool) {
-        self.unheard.set(unheard);
-    }
-
-    /// Whether a request waits whose body nobody reads.
-    pub(super) fn is_unheard(&self) -> bool {
-        self.unheard.get()
     }
 
     /// Bytes came in.
@@ -194,6 +190,38 @@ impl Activity {
     /// Gives back what of it could not go out.
     pub(super) fn put_first(&self, first: BytesMut) {
         self.first.replace(first);
+    }
+
+    /// Whether the client is to be watched, so that its request ends with it, whatever it has sent.
+    pub(super) fn watch(&self, watched: bool) {
+        self.watched.set(watched);
+        if !watched {
+            self.hangup.replace(None);
+        }
+    }
+
+    /// Ready when a client that is watched has left, as the one tells that can be made for it.
+    #[inline]
+    pub(super) fn poll_hangup(
+        &self,
+        context: &mut Context<'_>,
+        hangup: impl FnOnce() -> io::Result<Hangup>,
+    ) -> Poll<()> {
+        if self.watched.get() { self.poll_watched(context, hangup) } else { Poll::Pending }
+    }
+
+    #[cold]
+    fn poll_watched(
+        &self,
+        context: &mut Context<'_>,
+        hangup: impl FnOnce() -> io::Result<Hangup>,
+    ) -> Poll<()> {
+        let mut own = self.hangup.borrow_mut();
+        if own.is_none() {
+            // Where there is none to be had, the client is missed once the answer goes to it.
+            *own = hangup().ok().map(Box::new);
+        }
+        own.as_mut().map_or(Poll::Pending, |own| own.poll(context))
     }
 
     /// Requests so far.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::Instant;
 
 use crate::base::fair::{Came, Claim, Gate, Handle, Kind, Permit, Waiting};
 use crate::model::ids::Label;
@@ -134,34 +134,23 @@ impl Comer {
 
 /// Waits for a turn. While the body of a client is `unread`, nobody would hear that it has left.
 async fn turn(waiting: Waiting, unread: Option<Rc<Activity>>) -> Option<Permit> {
-    let Some(client) = unread else { return waiting.turn().await };
-    let _unheard = Unheard::begin(client);
-    let mut glances = interval_at(Instant::now() + GLANCE, GLANCE);
-    glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut turn = std::pin::pin!(waiting.turn());
-    loop {
-        tokio::select! {
-            biased;
-            turn = &mut turn => return turn,
-            // The connection's task, which is this one, looks at its socket each time that it is woken.
-            _ = glances.tick() => {}
-        }
-    }
+    let _watched = unread.map(Watched::begin);
+    waiting.turn().await
 }
 
-/// Has the client's connection look whether the client is there, though nobody reads from it.
-struct Unheard(Rc<Activity>);
+/// A client that is watched.
+struct Watched(Rc<Activity>);
 
-impl Unheard {
+impl Watched {
     fn begin(client: Rc<Activity>) -> Self {
-        client.set_unheard(true);
+        client.watch(true);
         Self(client)
     }
 }
 
-impl Drop for Unheard {
+impl Drop for Watched {
     fn drop(&mut self) {
-        self.0.set_unheard(false);
+        self.0.watch(false);
     }
 }
 
@@ -189,6 +178,3 @@ impl Drop for Stay<'_> {
         self.worker.meter.queued(self.pool, tenant, self.outcome, waited);
     }
 }
-
-/// 50 ms: how long the place of a client is kept that has left with its body unread.
-const GLANCE: Duration = Duration::from_millis(50);

@@ -206,6 +206,32 @@ impl Download {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
+        if self.visit.is_limited() { self.poll_paced(context) } else { self.poll_part(context) }
+    }
+
+    /// The next part once there is room for it in the rates that hold for the body, if any do.
+    #[cold]
+    fn poll_paced(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
+        if let Some(pacer) = self.visit.download_pacer() {
+            self.looks = 0; // the client asks, and we keep it waiting
+            ready!(pacer.poll(context));
+        }
+        let polled = self.poll_part(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let (Some(data), Some(pacer)) = (frame.data_ref(), self.visit.download_pacer())
+        {
+            pacer.count(data.len() as u64);
+        }
+        polled
+    }
+
+    fn poll_part(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
         if let Some(data) = self.whole.take() {
             self.bytes += data.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(data))));

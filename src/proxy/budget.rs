@@ -20,6 +20,9 @@ pub(super) const TLS_BACKLOG: u64 = 64 << 10;
 /// A tunnel beside its exchange: what is copied each way. 8 KiB each.
 pub(super) const TUNNEL: u64 = 16 << 10;
 
+/// A request that waits for its turn, before it is an exchange: its state, and a usual head.
+pub(super) const WAITING: u64 = 16 << 10;
+
 /// What an exchange may need: its state, both heads, and what is read with them or waits to be sent
 /// on. Of HTTP/2 on either side the windows, which the other side may fill at any time, as far as
 /// its body can.

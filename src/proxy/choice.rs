@@ -185,6 +185,24 @@ fn target(
     Ok(Some(target))
 }
 
+impl<'t> Chosen<'t> {
+    /// The route that takes the request, where one does.
+    pub(super) fn route(&self) -> Option<&'t Route> {
+        match self {
+            Self::Forward(choice) => choice.route,
+            Self::Redirect(_, route, _) | Self::Respond(route, _) => Some(route),
+            Self::Answered(_) => None,
+        }
+    }
+
+    /// Tells the log which route it was, after a failure.
+    pub(super) fn note_failure(&self, visit: &mut Visit) {
+        visit.note_failure(|record| {
+            record.route = self.route().map(|route| Arc::clone(&route.name));
+        });
+    }
+}
+
 impl<'t> Choice<'t> {
     /// Whether target or host become others before the request is forwarded.
     pub(super) fn rewrites(&self) -> bool {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::auth::Refusal;
+use crate::limits::admission::Refused;
 use crate::routing::naming::NamingError;
 use crate::upstream::{Cause, ConnectError};
 
@@ -72,6 +73,9 @@ pub(super) enum ExchangeError {
         /// When to come again.
         retry_after: Duration,
     },
+    /// A limit of the tenant or of the route has no room for it.
+    #[error(transparent)]
+    Limited(#[from] Box<Refused>),
     /// The pool has no endpoint.
     #[error("the pool has no endpoint")]
     NoEndpoint,

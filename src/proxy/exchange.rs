@@ -18,7 +18,7 @@ use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::{View, Worker};
-use super::{extended, forward, guard, hops, hygiene, local, rescue};
+use super::{extended, forward, guard, hops, hygiene, limited, local, rescue};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
@@ -34,6 +34,7 @@ pub(super) async fn serve(
     let mut parties = Parties::default();
     let ran = run(worker, peer, (&view, &mut parties), head, body, &mut visit).await;
     let trail = visit.take_trail();
+    let limits = visit.take_limits();
     let problem = ran.as_ref().err().map(rescue::name);
     let mut answer = match ran {
         Ok(reply) => {
@@ -50,6 +51,9 @@ pub(super) async fn serve(
     }
     if let Some(crossing) = parties.crossing {
         crossing.tell(answer.head.headers_mut());
+    }
+    if let Some(limits) = limits {
+        limited::tell(&limits, answer.head.headers_mut());
     }
     if let Some(trail) = trail {
         trail.tell(problem, answer.head.headers_mut());
@@ -79,6 +83,11 @@ async fn run<'v>(
 
     let chosen = choice::choose(&view.table, peer, head, parties, visit)?;
     visit.trail(|trail| trail.chose(&chosen));
+    if let Some(tenant) = parties.tenant.filter(|tenant| tenant.is_limited()) {
+        let admitted = limited::admit(worker, peer, (tenant, chosen.route()), visit);
+        // In a box: it is rare, and large beside what all others are.
+        Box::pin(admitted).await.inspect_err(|_| chosen.note_failure(visit))?;
+    }
     let choice = match chosen {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, route, redirect) => {

@@ -81,7 +81,7 @@ impl<'h> Outgoing<'h> {
         choice: &Choice<'_>,
         (head, size): (&'h mut Parts, u64),
         mut body: Incoming,
-        visit: &Visit,
+        visit: &mut Visit,
     ) -> Result<Self, ExchangeError> {
         let limits = &worker.gateway.downstream;
         let max = limits.max_body.0;
@@ -111,6 +111,7 @@ impl<'h> Outgoing<'h> {
             owned: Rc::clone(&view.owned),
             nominated: std::mem::take(&mut wishes.nominated),
             uploading: Some(peer.activity.upload()),
+            pacer: visit.take_upload_pacer(),
         });
 
         check_trace(head, &upload)?;

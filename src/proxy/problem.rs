@@ -31,6 +31,17 @@ struct Document<'d> {
     request_id: &'d str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'d str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<LimitTold<'d>>,
+}
+
+/// Of the limit that has refused a request.
+#[derive(Serialize)]
+pub(super) struct LimitTold<'d> {
+    /// Its name, as in `RateLimit` and in the metrics.
+    pub(super) name: &'static str,
+    /// What it allows.
+    pub(super) allows: &'d str,
 }
 
 const fn problem(
@@ -61,6 +72,13 @@ pub const PROBLEMS: &[Problem] = &[
     BODY_TOO_LARGE,
     TARGET_TOO_LONG,
     MISDIRECTED,
+    TENANT_RATE_LIMITED,
+    ROUTE_RATE_LIMITED,
+    CLIENT_RATE_LIMITED,
+    ROUTE_CLIENT_RATE_LIMITED,
+    TENANT_CONCURRENCY_LIMITED,
+    TENANT_QUOTA_USED_UP,
+    ROUTE_CONCURRENCY_LIMITED,
     HEAD_TOO_LARGE,
     METHOD_NOT_SERVED,
     LOOP,
@@ -190,6 +208,55 @@ pub(super) const MISDIRECTED: Problem = problem(
     "http_request_denied",
     OTHER_CONNECTION,
 );
+pub(super) const TENANT_RATE_LIMITED: Problem = problem(
+    "tenant-rate-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The tenant's rate of requests is used up",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const ROUTE_RATE_LIMITED: Problem = problem(
+    "route-rate-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The route's rate of requests is used up",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const CLIENT_RATE_LIMITED: Problem = problem(
+    "client-rate-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The client's rate of requests is used up",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const ROUTE_CLIENT_RATE_LIMITED: Problem = problem(
+    "route-client-rate-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The client's rate of requests to the route is used up",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const TENANT_CONCURRENCY_LIMITED: Problem = problem(
+    "tenant-concurrency-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The tenant has too many requests under way",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const TENANT_QUOTA_USED_UP: Problem = problem(
+    "tenant-quota-used-up",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The tenant's quota of requests is used up",
+    "http_request_denied",
+    USED_UP,
+);
+pub(super) const ROUTE_CONCURRENCY_LIMITED: Problem = problem(
+    "route-concurrency-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The route has too many requests under way",
+    "http_request_denied",
+    MANY,
+);
 pub(super) const HEAD_TOO_LARGE: Problem = problem(
     "head-too-large",
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -302,7 +369,7 @@ pub(super) fn document(
     problem: &Problem,
     detail: String,
     request_id: &str,
-    tenant: Option<&str>,
+    (tenant, limit): (Option<&str>, Option<LimitTold<'_>>),
 ) -> Bytes {
     let document = Document {
         kind: format!("urn:tenantry:problem:{}", problem.name),
@@ -311,6 +378,7 @@ pub(super) fn document(
         detail,
         request_id,
         tenant,
+        limit,
     };
     // Text and numbers alone always serialise; the fallback is never taken.
     Bytes::from(serde_json::to_vec(&document).unwrap_or_default())
@@ -329,6 +397,9 @@ const TOO_LARGE: &str = "What you were sending is larger than this site takes.";
 const LONG_ADDRESS: &str = "The address of this page is too long.";
 const OTHER_CONNECTION: &str =
     "Your browser used a connection that was meant for another site. Load the page again.";
+const MANY: &str = "This site was asked for too much at once. Try again in a moment.";
+const USED_UP: &str =
+    "This site has had all the visits that it may have for now. Come again later.";
 const COOKIES: &str = "Your browser sent too much about itself. Deleting the cookies of this site \
                        often helps.";
 const ASTRAY: &str = "This site is not set up as it should be. You have done nothing wrong.";

@@ -10,7 +10,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::base::memory::{Account, Held, Refused};
+use crate::limits::pacer::Pacer;
 use crate::resilience::allowance::Allowance;
 
 use super::activity::{Activity, Uploading};
@@ -80,6 +81,8 @@ pub(super) struct BodyRule {
     pub(super) nominated: Vec<HeaderName>,
     /// Tells the client's connection that bytes are the body's.
     pub(super) uploading: Option<Uploading>,
+    /// How fast it may go.
+    pub(super) pacer: Option<Box<Pacer>>,
 }
 
 /// The body as one attempt reads it.
@@ -277,6 +280,9 @@ impl Stream {
         if self.ended.is_some() {
             return Poll::Ready(None);
         }
+        if let Some(pacer) = &mut self.rule.pacer {
+            ready!(pacer.poll(context));
+        }
         let polled = match self.incoming.poll_frame(context) {
             Poll::Pending => return self.poll_silence(context),
             Poll::Ready(polled) => polled,
@@ -292,6 +298,9 @@ impl Stream {
         };
         if !self.pace.came(part.size()) {
             return self.fail(BodyFault::Trickle { rate: self.rule.rate.bytes });
+        }
+        if let Some(pacer) = &mut self.rule.pacer {
+            pacer.count(part.size());
         }
         self.read = self.read.saturating_add(part.size());
         if self.read > self.rule.max {

@@ -13,6 +13,8 @@ use http_body::Body;
 use crate::auth::Refusal;
 use crate::config::answers::{PageFor, PageSpec};
 use crate::config::spec::AccessSpec;
+use crate::limits::limit::Limit;
+use crate::limits::told;
 use crate::routing::naming::NamingError;
 use crate::routing::table::Table;
 use crate::routing::tenant::Tenant;
@@ -23,10 +25,10 @@ use super::choice::Parties;
 use super::error::{AttemptError, Crowd, ExchangeError};
 use super::hygiene::X_REQUEST_ID;
 use super::page::{self, Told};
-use super::problem::{self, Problem};
+use super::problem::{self, LimitTold, Problem};
 use super::request_body::BodyFault;
 use super::visit::Visit;
-use super::{accept, access, extended, grpc};
+use super::{accept, access, extended, grpc, limited};
 
 /// What the client of this request hears of an error; ends the exchange's record.
 pub(super) fn answer(
@@ -54,7 +56,7 @@ pub(super) fn answer(
             matches!(error, ExchangeError::Maintenance { .. }).then_some(PageFor::Maintenance);
         let own = table.error_page(parties.tenant, problem.status, occasion);
         let own = own.map(AsRef::as_ref);
-        document(&told, tenant, own, &asked.headers)
+        document(&told, (tenant, limit_of(error)), own, &asked.headers)
     };
     let size = answer.body().size_hint().exact().unwrap_or_default();
     let size = if asked.method == Method::HEAD { 0 } else { size };
@@ -81,6 +83,11 @@ pub(super) fn answer(
         }
         ExchangeError::Refused(refusal) if problem.status == StatusCode::UNAUTHORIZED => {
             headers.insert(WWW_AUTHENTICATE, access::challenge(*refusal));
+        }
+        ExchangeError::Limited(refused) => {
+            let seconds = told::seconds(refused.retry_after).max(1);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            limited::tell(&refused.told, headers);
         }
         _ if problem.status == StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -110,13 +117,14 @@ fn call(problem: &Problem, detail: &str) -> Response<AnswerBody> {
 /// of our own, and of the document where that is no more welcome.
 fn document(
     told: &Told<'_>,
-    tenant: Option<&str>,
+    (tenant, limit): (Option<&str>, Option<LimitTold<'_>>),
     own: Option<&PageSpec>,
     asked: &HeaderMap,
 ) -> Response<AnswerBody> {
     let document = || {
         let detail = told.detail.to_owned();
-        let body = problem::document(told.problem, detail, told.request_id, tenant);
+        let of = (tenant, limit);
+        let body = problem::document(told.problem, detail, told.request_id, of);
         (HeaderValue::from_static(DOCUMENT), AnswerBody::whole(body))
     };
     let (kind, body) = match own {
@@ -174,12 +182,34 @@ fn classify(error: &ExchangeError) -> &'static Problem {
             BodyFault::Stalled { .. } | BodyFault::Slow { .. } | BodyFault::Trickle { .. },
         ) => &problem::BODY_TIMEOUT,
         ExchangeError::Body(BodyFault::Broken(_)) => &problem::BODY_BROKEN,
+        ExchangeError::Limited(refused) => classify_limit(refused.limit),
         ExchangeError::Overloaded => &problem::OVERLOADED,
         ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. } => &problem::QUEUE_FULL,
         ExchangeError::Crowded { crowd: Crowd::Late { .. }, .. } => &problem::QUEUE_TIMEOUT,
         ExchangeError::NoEndpoint => &problem::NO_ENDPOINT,
         ExchangeError::Overdue { .. } => &problem::TOTAL_TIMEOUT,
         ExchangeError::Attempt(error) => classify_attempt(error),
+    }
+}
+
+fn classify_limit(limit: Limit) -> &'static Problem {
+    match limit {
+        Limit::Tenant => &problem::TENANT_RATE_LIMITED,
+        Limit::Route => &problem::ROUTE_RATE_LIMITED,
+        Limit::Client => &problem::CLIENT_RATE_LIMITED,
+        Limit::RouteClient => &problem::ROUTE_CLIENT_RATE_LIMITED,
+        Limit::TenantConcurrency => &problem::TENANT_CONCURRENCY_LIMITED,
+        Limit::TenantQuota => &problem::TENANT_QUOTA_USED_UP,
+        Limit::RouteConcurrency => &problem::ROUTE_CONCURRENCY_LIMITED,
+    }
+}
+
+fn limit_of(error: &ExchangeError) -> Option<LimitTold<'_>> {
+    match error {
+        ExchangeError::Limited(refused) => {
+            Some(LimitTold { name: refused.limit.as_str(), allows: &refused.allows })
+        }
+        _ => None,
     }
 }
 

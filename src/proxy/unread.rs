@@ -18,7 +18,7 @@ pub(super) fn answer(unread: &Unread, date: &Date) -> (&'static str, Bytes) {
     };
     let id = new_request_id();
     let id = std::str::from_utf8(&id).unwrap_or_default();
-    let body = problem::document(problem, unread.to_string(), id, None);
+    let body = problem::document(problem, unread.to_string(), id, (None, None));
     let later = if problem.status.is_server_error() { "retry-after: 1\r\n" } else { "" };
     let head = format!(
         "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-type: application/problem+json\r\n\

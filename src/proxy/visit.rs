@@ -11,6 +11,8 @@ use http::uri::PathAndQuery;
 use http::{StatusCode, Version};
 use tokio::time::Instant;
 
+use crate::limits;
+use crate::limits::pacer::Pacer;
 use crate::model::caller::Caller;
 use crate::model::ids::Label;
 use crate::routing::host;
@@ -24,6 +26,7 @@ use super::connection::Peer;
 use super::debug::{self, Trail};
 use super::forwarded::{self, Told};
 use super::hygiene::X_REQUEST_ID;
+use super::limited::Pass;
 use super::worker::Worker;
 
 /// The record of an exchange under way.
@@ -36,6 +39,8 @@ pub(super) struct Visit {
     told: Option<Box<Told>>,
     /// What becomes of it, where the client asks.
     trail: Option<Box<Trail>>,
+    /// What it holds of its tenant's limits, where there are some.
+    pass: Option<Box<Pass>>,
 }
 
 impl Visit {
@@ -73,7 +78,7 @@ impl Visit {
                 ending: Ending::Cut,
             },
         );
-        Self { worker: Rc::clone(worker), record: Some(record), told, trail: None }
+        Self { worker: Rc::clone(worker), record: Some(record), told, trail: None, pass: None }
     }
 
     /// Follows what becomes of the request, where its client may ask.
@@ -91,6 +96,31 @@ impl Visit {
     /// Whether somebody asks what becomes of it.
     pub(super) fn is_followed(&self) -> bool {
         self.trail.is_some()
+    }
+
+    /// Holds its places among those that the limits allow at once, until it has ended.
+    pub(super) fn hold(&mut self, pass: Pass) {
+        self.pass = Some(Box::new(pass));
+    }
+
+    /// What its answer tells of limits.
+    pub(super) fn take_limits(&mut self) -> Option<limits::told::Told> {
+        self.pass.as_mut()?.take_told()
+    }
+
+    /// Whether it holds something of its tenant's limits, among which there may be rates of its bodies.
+    pub(super) fn is_limited(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// What its request's body keeps to.
+    pub(super) fn take_upload_pacer(&mut self) -> Option<Box<Pacer>> {
+        self.pass.as_mut()?.upload.take()
+    }
+
+    /// What its answer's body keeps to.
+    pub(super) fn download_pacer(&mut self) -> Option<&mut Pacer> {
+        self.pass.as_mut()?.download.as_deref_mut()
     }
 
     /// Its trail as it is now.

@@ -21,6 +21,7 @@ use crate::base::throttle::Throttle;
 use crate::base::tokens::Tokens;
 use crate::config::spec::GatewaySpec;
 use crate::http1::room::Room;
+use crate::limits;
 use crate::routing::table::Table;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::delta::Delta;
@@ -60,6 +61,8 @@ pub struct Setup {
     pub headcount: Arc<Headcount>,
     /// Memory that this worker holds for clients and endpoints.
     pub account: Arc<Account>,
+    /// What the limits of all tenants share.
+    pub limits: Arc<limits::Shared>,
     /// Where counts go.
     pub deltas: mpsc::Sender<Delta>,
     /// Where records go.
@@ -117,6 +120,8 @@ pub(super) struct Worker {
     pub(super) seats: Seats,
     /// Memory that this worker holds for clients and endpoints.
     pub(super) account: Arc<Account>,
+    /// What the limits of all tenants share.
+    pub(super) limits: Arc<limits::Shared>,
     /// This worker's share of the handshakes that may be under way at once.
     pub(super) handshakes: Handshakes,
     /// Who goes on where many exchanges take long.
@@ -235,6 +240,7 @@ impl Listeners {
 /// a replaced table and of free memory.
 async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
     let mut tick = tokio::time::interval(FLUSH_INTERVAL);
+    let mut ticks = 0;
     loop {
         tokio::select! {
             () = stop.requested() => return,
@@ -247,6 +253,8 @@ async fn keep_house(worker: Rc<Worker>, mut stop: crate::base::tasks::Stop) {
                 worker.client.sweep();
                 worker.meter.flush();
                 worker.tidy();
+                ticks += 1;
+                worker.sweep_limits(ticks);
                 allocator::settle();
             }
         }
@@ -293,6 +301,7 @@ impl Worker {
             headcount: setup.headcount,
             seats: Seats::default(),
             account,
+            limits: setup.limits,
             courtesy: Courtesy::among_long(),
             newcomers: Courtesy::among_newcomers(),
             handshakes: Handshakes::new(setup.gateway.downstream.max_handshakes.div_ceil(workers)),
@@ -381,6 +390,14 @@ impl Worker {
         self.seats.tidy();
         self.gates.tidy();
         self.room.tidy(&self.account);
+    }
+
+    /// Forgets clients for whom limits are whole again: one worker for all, part by part.
+    fn sweep_limits(&self, ticks: u64) {
+        if self.number == 0 {
+            let clients = &self.limits.clients;
+            clients.sweep(ticks, limits::clients::micros(self.limits.now()));
+        }
     }
 
     /// Gives up the answers that their clients leave lying.

@@ -6,6 +6,7 @@
 
 pub mod action;
 mod compile;
+mod departed;
 pub mod edits;
 pub mod explain;
 pub mod host;

@@ -1,10 +1,11 @@
 //! One route: which requests it takes, how specific that is, and what is done with them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{
-    HostSpec, PathSpec, RetrySpec, RouteSpec, SegmentSpec, TailSpec, TimeoutsSpec,
+    HostSpec, LimitsSpec, PathSpec, RetrySpec, RouteSpec, SegmentSpec, TailSpec, TimeoutsSpec,
 };
 
 use super::action::Action;
@@ -19,6 +20,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// There while it is worked on. The caller refuses who is not let in.
     pub maintenance: Option<Box<MaintenanceSpec>>,
+    /// What each tenant's clients may ask of it.
+    pub limits: Option<Box<RouteLimits>>,
     /// What to do.
     pub action: Action,
     /// How path and host are changed before the request is forwarded.
@@ -34,6 +37,27 @@ pub struct Route {
     /// How specific it is beside other routes that take the same request.
     pub rank: Rank,
     pub(super) conditions: Conditions,
+}
+
+/// What each tenant's clients may ask of a route.
+#[derive(Debug)]
+pub struct RouteLimits {
+    /// What is counted of it goes by this: a hash of its conditions, so that it stays the same route
+    /// where others come and go beside it.
+    pub key: u64,
+    /// What they may ask for.
+    pub spec: LimitsSpec,
+}
+
+impl RouteLimits {
+    /// Those of a route, where it has some.
+    pub(super) fn of(route: &RouteSpec) -> Option<Box<Self>> {
+        let spec = route.limits.as_deref()?.clone();
+        let RouteSpec { host, path, methods, headers, query, .. } = route;
+        let mut hasher = DefaultHasher::new();
+        format!("{host:?} {} {methods:?} {headers:?} {query:?}", path.text).hash(&mut hasher);
+        Some(Box::new(Self { key: hasher.finish(), spec }))
+    }
 }
 
 /// How specific a route is: of several that take a request, the least rank wins. The order of the

@@ -15,7 +15,7 @@ use super::host::Hosts;
 use super::matcher::{Conditions, Query};
 use super::redirect::Redirect;
 use super::rewrite::Rewrite;
-use super::route::{Rank, Route};
+use super::route::{Rank, Route, RouteLimits};
 use super::split::Split;
 
 /// A set of routes.
@@ -24,6 +24,8 @@ pub struct RouteSet {
     hosts: Hosts,
     /// The pools that the routes name, each once.
     pools: Box<[(PoolId, Arc<Pool>)]>,
+    /// The keys of the routes that have limits.
+    limited: Box<[u64]>,
 }
 
 impl RouteSet {
@@ -34,7 +36,7 @@ impl RouteSet {
         pools: &BTreeMap<PoolId, Arc<Pool>>,
     ) -> Option<Self> {
         let mut hosts = Hosts::default();
-        let mut used = BTreeMap::new();
+        let (mut used, mut limited) = (BTreeMap::new(), Vec::new());
         for spec in routes {
             let mut pool = |id: &PoolId| {
                 let pool = pools.get(id)?;
@@ -42,14 +44,21 @@ impl RouteSet {
                 Some(Arc::clone(pool))
             };
             let action = action(&spec.action, &mut pool)?;
-            hosts.insert(spec, Arc::new(route(spec, action)));
+            let route = Arc::new(route(spec, action));
+            limited.extend(route.limits.as_ref().map(|limits| limits.key));
+            hosts.insert(spec, route);
         }
-        Some(Self { hosts, pools: used.into_iter().collect() })
+        Some(Self { hosts, pools: used.into_iter().collect(), limited: limited.into() })
     }
 
     /// The most specific route that takes a request.
     pub(super) fn find(&self, request: &Query<'_>) -> Option<&Arc<Route>> {
         self.hosts.find(request)
+    }
+
+    /// The keys of the routes that have limits.
+    pub(super) fn limited(&self) -> &[u64] {
+        &self.limited
     }
 
     /// Whether every pool that the routes name is still the same.
@@ -62,6 +71,7 @@ fn route(spec: &RouteSpec, action: Action) -> Route {
     Route {
         name: Arc::clone(&spec.name),
         maintenance: spec.maintenance.clone(),
+        limits: RouteLimits::of(spec),
         action,
         rewrite: Rewrite::new(&spec.rewrite),
         request_headers: HeaderEdits::new(&spec.request_headers),

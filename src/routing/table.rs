@@ -16,6 +16,7 @@ use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
 use crate::telemetry::tenants::Slots;
 
+use super::departed::Departed;
 use super::set::RouteSet;
 use super::tenant::Tenant;
 
@@ -37,6 +38,8 @@ pub struct Table {
     pub(super) keys: Arc<Keys>,
     /// There are keys, or issuers of tokens.
     pub(super) knows_credentials: bool,
+    /// Tenants that are gone and may come back.
+    pub(super) departed: Departed,
     /// The number of the next new tenant.
     pub(super) next_slot: u32,
 }

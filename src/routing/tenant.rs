@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
-use crate::config::spec::{AccessSpec, QueueSpec, TenantSpec, TenantState};
+use crate::config::spec::{AccessSpec, LimitsSpec, QueueSpec, TenantSpec, TenantState};
+use crate::limits::Shared;
+use crate::limits::ledger::Ledger;
 use crate::model::ids::{Label, TenantId};
 use crate::pool::Pool;
 use crate::resilience::allowance::Allowance;
@@ -24,9 +26,7 @@ pub struct Tenant {
     slot: u32,
     /// Whether it is served. The caller refuses one that is not.
     pub state: TenantState,
-    has_shares: bool,
-    /// Not everybody may come to it.
-    is_guarded: bool,
+    extras: Extras,
     has_taken: AtomicBool,
     /// Where requests go that no route takes, and where [`Action::TenantPool`] leads.
     ///
@@ -35,6 +35,32 @@ pub struct Tenant {
     /// `None`: it has a pool alone.
     pub routes: Option<Arc<Routes>>,
     rest: Box<Rest>,
+}
+
+/// What few tenants have, as bits: one look tells that there is nothing more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Extras(u8);
+
+impl Extras {
+    /// Shares of its own.
+    const SHARES: u8 = 1;
+    /// Limits of its own, or of one of its routes.
+    const LIMITS: u8 = 2;
+    /// Not everybody may come to it.
+    const GUARD: u8 = 4;
+
+    fn of(spec: &TenantSpec, routes: Option<&Routes>) -> Self {
+        let shares = spec.sample.is_some() || spec.trace_sample.is_some();
+        let mut sets = routes.into_iter().flat_map(Routes::all);
+        let limits = spec.limits.is_some() || sets.any(|set| !set.limited().is_empty());
+        let guard = spec.access.is_some();
+        let bits = [(shares, Self::SHARES), (limits, Self::LIMITS), (guard, Self::GUARD)];
+        Self(bits.iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit))
+    }
+
+    fn has(self, one: u8) -> bool {
+        self.0 & one != 0
+    }
 }
 
 /// Where a tenant's routes are. Tenants without routes of their own that use the same sets share
@@ -53,6 +79,8 @@ struct Rest {
     spec: Arc<TenantSpec>,
     /// What it has taken, once it has taken something; lives across generations.
     live: OnceLock<Arc<Allowance>>,
+    /// What is counted for its limits, once something is; lives across generations.
+    ledger: OnceLock<Arc<Ledger>>,
 }
 
 /// The shares of a tenant's requests that leave something; `None` = as for all.
@@ -64,29 +92,25 @@ pub struct Shares {
     pub traces: Option<Sample>,
 }
 
-fn has_shares(spec: &TenantSpec) -> bool {
-    spec.sample.is_some() || spec.trace_sample.is_some()
-}
-
 impl Tenant {
     /// One that was not there before.
     pub(super) fn new(
         id: &TenantId,
         slot: u32,
         spec: &Arc<TenantSpec>,
-        pool: Option<Arc<Pool>>,
-        routes: Option<Arc<Routes>>,
+        (pool, routes): (Option<Arc<Pool>>, Option<Arc<Routes>>),
+        ledger: Option<Arc<Ledger>>,
     ) -> Self {
+        let ledger = ledger.map_or_else(OnceLock::new, OnceLock::from);
         Self {
             name: id.shared(),
             slot,
             state: spec.state,
-            has_shares: has_shares(spec),
-            is_guarded: spec.access.is_some(),
+            extras: Extras::of(spec, routes.as_deref()),
             has_taken: AtomicBool::new(false),
             pool,
             routes,
-            rest: Box::new(Rest { spec: Arc::clone(spec), live: OnceLock::new() }),
+            rest: Box::new(Rest { spec: Arc::clone(spec), live: OnceLock::new(), ledger }),
         }
     }
 
@@ -99,16 +123,19 @@ impl Tenant {
     ) -> Self {
         let live = Arc::clone(self.allowance());
         live.set_replay_memory(spec.replay_memory);
+        let keys = || routes.iter().flat_map(|routes| routes.all()).flat_map(|set| set.limited());
+        let is_there = |key| keys().any(|known| *known == key);
+        let ledger = self.known_ledger().map(|ledger| ledger.tidied(is_there));
+        let ledger = ledger.map_or_else(OnceLock::new, OnceLock::from);
         Self {
             name: Arc::clone(&self.name),
             slot: self.slot,
             state: spec.state,
-            has_shares: has_shares(spec),
-            is_guarded: spec.access.is_some(),
+            extras: Extras::of(spec, routes.as_deref()),
             has_taken: AtomicBool::new(true),
             pool,
             routes,
-            rest: Box::new(Rest { spec: Arc::clone(spec), live: OnceLock::from(live) }),
+            rest: Box::new(Rest { spec: Arc::clone(spec), live: OnceLock::from(live), ledger }),
         }
     }
 
@@ -129,7 +156,7 @@ impl Tenant {
 
     /// The shares of its requests that leave something, where it has some of its own.
     pub fn shares(&self) -> Shares {
-        if !self.has_shares {
+        if !self.extras.has(Extras::SHARES) {
             return Shares::default();
         }
         let spec = &self.rest.spec;
@@ -143,7 +170,7 @@ impl Tenant {
 
     /// Whether not everybody may come to it.
     pub fn is_guarded(&self) -> bool {
-        self.is_guarded
+        self.extras.has(Extras::GUARD)
     }
 
     /// Who may come to it; `None` = everybody.
@@ -159,6 +186,26 @@ impl Tenant {
     /// Its share of pools that have as many requests as they may.
     pub fn queue(&self) -> &QueueSpec {
         self.rest.spec.queue.as_deref().unwrap_or(&QueueSpec::UNSAID)
+    }
+
+    /// Whether it has limits, or one of its routes has.
+    pub fn is_limited(&self) -> bool {
+        self.extras.has(Extras::LIMITS)
+    }
+
+    /// What may be asked of it.
+    pub fn limits(&self) -> Option<&LimitsSpec> {
+        self.rest.spec.limits.as_deref()
+    }
+
+    /// What is counted for its limits.
+    pub fn ledger(&self, shared: &Arc<Shared>) -> &Arc<Ledger> {
+        self.rest.ledger.get_or_init(|| Ledger::new(shared, &self.name))
+    }
+
+    /// The same, once something was counted.
+    pub(super) fn known_ledger(&self) -> Option<&Arc<Ledger>> {
+        self.rest.ledger.get()
     }
 
     /// What it was made from.

@@ -158,6 +158,7 @@ pub struct Delta {
     pub(super) access_refused: Tally,
     /// By the tenant's number, which was heard of; empty where no pool is full.
     pub(super) queues: BTreeMap<u32, QueueCounts>,
+    pub(super) limit_waits: Tally,
     pub(super) panics: u64,
 }
 
@@ -241,6 +242,7 @@ impl Delta {
             && self.debugged.0.is_empty()
             && self.access_refused.0.is_empty()
             && self.queues.is_empty()
+            && self.limit_waits.0.is_empty()
             && self.panics == 0
     }
 
@@ -260,6 +262,7 @@ impl Delta {
             debugged: std::mem::take(&mut self.debugged),
             access_refused: std::mem::take(&mut self.access_refused),
             queues: std::mem::take(&mut self.queues),
+            limit_waits: std::mem::take(&mut self.limit_waits),
             panics: std::mem::take(&mut self.panics),
         }
     }

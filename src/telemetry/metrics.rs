@@ -41,6 +41,7 @@ pub static FAMILIES: &[&Family] = &[
     &FOLDED_TENANTS,
     &REQUESTS_IN_FLIGHT,
     &GATEWAY_ANSWERS,
+    &LIMIT_WAITS,
     &ATTEMPTS,
     &ATTEMPT_FIRST_BYTE,
     &RETRIES,
@@ -144,6 +145,14 @@ pub static GATEWAY_ANSWERS: Family = Family {
     help: "Answers that the gateway itself made, by the name of their problem type",
     kind: Kind::Counter,
     labels: &["problem"],
+};
+
+/// `tenantry_limit_waits_total`
+pub static LIMIT_WAITS: Family = Family {
+    name: "tenantry_limit_waits_total",
+    help: "Requests that waited for room within a limit of their tenant or route, by the limit",
+    kind: Kind::Counter,
+    labels: &["limit"],
 };
 
 /// `tenantry_attempts_total`

@@ -29,6 +29,7 @@ pub(super) struct Totals {
     forwarded_faults: Tally,
     debugged: Tally,
     access_refused: Tally,
+    limit_waits: Tally,
     retired: Tally,
     panics: u64,
 }
@@ -62,6 +63,7 @@ impl Totals {
             forwarded_faults: Tally::default(),
             debugged: Tally::default(),
             access_refused: Tally::default(),
+            limit_waits: Tally::default(),
             retired: Tally::default(),
             panics: 0,
         }
@@ -92,6 +94,7 @@ impl Totals {
         self.forwarded_faults.merge(&delta.forwarded_faults);
         self.debugged.merge(&delta.debugged);
         self.access_refused.merge(&delta.access_refused);
+        self.limit_waits.merge(&delta.limit_waits);
         self.panics += delta.panics;
     }
 
@@ -231,12 +234,13 @@ impl Totals {
         [open, opened, rejected, retired, faults, debugged, refused]
     }
 
-    fn process(&self) -> [Samples; 3] {
+    fn process(&self) -> [Samples; 4] {
         let mut in_flight = Samples::of(&metrics::REQUESTS_IN_FLIGHT);
         in_flight.count(&[], self.exchanges.open());
         let mut panics = Samples::of(&metrics::TASK_PANICS);
         panics.count(&[], self.panics);
-        [in_flight, tally(&metrics::GATEWAY_ANSWERS, &self.answers), panics]
+        let waits = tally(&metrics::LIMIT_WAITS, &self.limit_waits);
+        [in_flight, tally(&metrics::GATEWAY_ANSWERS, &self.answers), waits, panics]
     }
 
     fn merge_endpoint(&mut self, counts: &EndpointCounts) {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::unconstrained;
 use tokio_rustls::TlsStream;
 
-use crate::base::socket::Socket;
+use crate::base::socket::{Hangup, Socket};
 
 /// A connection to a client or to an endpoint.
 #[derive(Debug)]
@@ -41,12 +41,14 @@ impl Stream {
         }
     }
 
-    /// Ready where the other side has closed the connection, though what it said before be unread. Wakes
-    /// only where nothing waits to be read: ask now and then besides.
-    pub fn poll_hung_up(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Watches for the other side's close, below TLS.
+    ///
+    /// # Errors
+    /// When the system or the runtime does not allow it.
+    pub fn hangup(&self) -> io::Result<Hangup> {
         match self {
-            Self::Plain(stream) => stream.poll_hung_up(context),
-            Self::Tls(stream) => stream.get_ref().0.poll_hung_up(context),
+            Self::Plain(stream) => stream.hangup(),
+            Self::Tls(stream) => stream.get_ref().0.hangup(),
         }
     }
 

@@ -88,6 +88,12 @@ fn gateway() -> Value {
 }
 
 fn routes() -> Value {
+    let limits = json!({
+        "requests": "10/s",
+        "concurrency": 5,
+        "overflow": "wait",
+        "client": { "requests": "10/s", "overflow": "wait" },
+    });
     json!({
         "error-pages": { "503": { "body": "x" } },
         "identity": { "issuers": { "i": {
@@ -99,14 +105,19 @@ fn routes() -> Value {
             "concurrency": 10,
         } },
         "route-sets": { "s": { "routes": [
-            { "path": "/a" },
+            { "path": "/a", "limits": limits },
             { "path": "/b", "redirect": { "to": "/x" } },
             { "path": "/c", "respond": {} },
             { "path": "/d", "split": { "pools": { "a": 1 } } },
             { "path": "/e", "state": "maintenance", "maintenance": {} },
         ] } },
         "tenants": {
-            "a": { "pool": "a", "use": ["s"], "cors": { "origins": ["https://a.example"] } },
+            "a": {
+                "pool": "a",
+                "use": ["s"],
+                "cors": { "origins": ["https://a.example"] },
+                "limits": limits,
+            },
             "b": { "pool": "a", "state": "maintenance", "maintenance": {} },
         },
     })

@@ -56,6 +56,7 @@ impl World {
             ("no-tls", at(4), format!("{tls}\ntimeouts = {{ tls = \"50ms\" }}")),
             ("closing", at(2), String::new()),
             ("babbling", at(3), String::new()),
+            ("stalling", at(4), String::new()),
             ("slow", at(4), "timeouts = { attempt = \"50ms\" }".to_owned()),
             ("overdue", at(4), "timeouts = { attempt = \"5s\", total = \"50ms\" }".to_owned()),
         ];
@@ -66,6 +67,7 @@ impl World {
              [tenants.narrow]\n[[tenants.narrow.routes]]\npath = \"/x\"\npool = \"fine\"\n",
             list.display()
         );
+        routes += LIMITED;
         for (name, address, keys) in pools {
             routes += &pool(name, &[address], &format!("{NO_RETRY}\n{keys}"));
             routes += &format!("[tenants.{name}]\npool = \"{name}\"\n");
@@ -142,9 +144,69 @@ impl World {
             answers.push((name, self.send("GET /", tenant, &[], "").await));
         }
         answers.push(("overloaded", overloaded().await));
+        answers.extend(self.exceed().await);
         answers
     }
 }
+
+impl World {
+    /// One answer for each limit.
+    async fn exceed(&self) -> Vec<(&'static str, Answer)> {
+        let mut answers = Vec::new();
+        for (name, tenant, path) in [
+            ("tenant-rate-limited", "of-tenant", "/"),
+            ("client-rate-limited", "of-client", "/"),
+            ("tenant-quota-used-up", "of-quota", "/"),
+            ("route-rate-limited", "of-routes", "/rate"),
+            ("route-client-rate-limited", "of-routes", "/client"),
+        ] {
+            let line = format!("GET {path}");
+            assert_eq!(self.send(&line, tenant, &[], "").await.status, 200, "{name}");
+            answers.push((name, self.send(&line, tenant, &[], "").await));
+        }
+        for (name, tenant, path) in [
+            ("tenant-concurrency-limited", "at-once", "/"),
+            ("route-concurrency-limited", "of-routes", "/at-once"),
+        ] {
+            let line = format!("GET {path}");
+            let named = format!("X-Tenant-ID: {tenant}");
+            let mut first = Client::connect(self.gateway.address()).await;
+            let before = self.origins[4].asked().len();
+            first.send(head(&line, &["Host: a", ID, &named])).await;
+            self.origins[4].wait_for(before + 1).await;
+            answers.push((name, self.send(&line, tenant, &[], "").await));
+        }
+        answers
+    }
+}
+
+/// A tenant for each limit of its own, and one with a route for each of a route's.
+const LIMITED: &str = "\
+[tenants.of-tenant]
+pool = \"fine\"
+limits = { requests = \"1/h\" }
+[tenants.of-quota]
+pool = \"fine\"
+limits = { quota = \"1/month\" }
+[tenants.of-client]
+pool = \"fine\"
+limits = { client = { requests = \"1/h\" } }
+[tenants.at-once]
+pool = \"stalling\"
+limits = { concurrency = 1 }
+[tenants.of-routes]
+pool = \"fine\"
+[[tenants.of-routes.routes]]
+path = \"/rate\"
+limits = { requests = \"1/h\" }
+[[tenants.of-routes.routes]]
+path = \"/client\"
+limits = { client = { requests = \"1/h\" } }
+[[tenants.of-routes.routes]]
+path = \"/at-once\"
+pool = \"stalling\"
+limits = { concurrency = 1 }
+";
 
 /// The answer of a gateway whose memory is used up by requests that wait.
 async fn overloaded() -> Answer {
@@ -181,8 +243,11 @@ async fn every_problem_comes_over_the_wire_as_it_is_documented() {
         let status = format!("tenantry; error={}", problem.proxy_error);
         assert_eq!(answer.one("proxy-status"), Some(status), "{name}");
         assert_eq!(answer.one("cache-control").as_deref(), Some("no-store"), "{name}");
-        let again = (answer.status == 503).then(|| "1".to_owned());
-        assert_eq!(answer.one("retry-after"), again, "{name}");
+        match (answer.status, answer.one("retry-after")) {
+            (503, again) => assert_eq!(again.as_deref(), Some("1"), "{name}"),
+            (429, again) => assert!(again.is_some(), "{name}"),
+            (_, again) => assert_eq!(again, None, "{name}"),
+        }
         assert!(answer.whole, "{name}");
         let text = answer.text();
         for origin in &world.origins {

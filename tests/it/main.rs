@@ -36,6 +36,7 @@ mod routing;
 mod sharing;
 mod smuggling;
 mod streams;
+mod tenant_limits;
 mod tenants;
 mod tls;
 mod traces;

@@ -82,6 +82,7 @@ fn meaning(
             .tracing
             .and_then(|raw| super::tracing::check(raw, folder, &key.name("tracing"), faults)),
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
+        client_limits: client_limits(raw.memory.as_ref(), &key.name("memory"), faults),
         buffers: buffers(raw.memory, &key.name("memory"), faults),
         drain: drain(raw.drain),
     }
@@ -361,6 +362,18 @@ fn buffers(raw: Option<Memory>, key: &Key<'_>, faults: &mut Faults<'_>) -> Optio
         faults.add(&key.name("buffers"), size.start, what, Some(hint));
     }
     Some(size.value.0)
+}
+
+fn client_limits(raw: Option<&Memory>, key: &Key<'_>, faults: &mut Faults<'_>) -> ByteSize {
+    let Some(size) = raw.and_then(|raw| raw.client_limits.as_ref()) else {
+        return ByteSize(8 << 20);
+    };
+    if !(64 << 10..=1 << 30).contains(&size.value.0.0) {
+        let what = format!("{} is out of range", size.value.0);
+        let hint = "write a size from 64KiB to 1GiB, as in \"8MiB\"".to_owned();
+        faults.add(&key.name("client-limits"), size.start, what, Some(hint));
+    }
+    size.value.0
 }
 
 fn drain(raw: Option<Drain>) -> DrainSpec {

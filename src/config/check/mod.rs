@@ -10,6 +10,7 @@ mod gateway;
 mod gather;
 mod head;
 mod issuer;
+mod limits;
 mod memory;
 mod naming;
 mod pool;

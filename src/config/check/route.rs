@@ -15,7 +15,7 @@ use crate::config::spec::{
 use crate::config::text::Written;
 
 use super::head::Whose;
-use super::{Scope, answers, head, rules, shadow};
+use super::{Scope, answers, head, limits, rules, shadow};
 
 /// Checks the routes of one tenant or route set.
 pub(super) fn check_all(
@@ -111,6 +111,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
             RouteState::Maintenance => Some(Box::new(maintenance)),
             RouteState::Active => None,
         },
+        limits: limits::check_of_route(raw.limits, &key.name("limits"), faults),
         action,
         rewrite: rewrite(raw.rewrite, &key.name("rewrite"), faults),
         request_headers: head::check(

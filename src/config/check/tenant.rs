@@ -16,7 +16,7 @@ use crate::model::ids::TenantId;
 use super::access::{self, Owners};
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
-use super::{Scope, reach, route, sharing, undefined};
+use super::{Scope, limits, reach, route, sharing, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
@@ -151,6 +151,7 @@ fn check(
             faults.add_missing(key, entry.at, what, "write pool = \"…\", or suspend it");
         }
     }
+    let limits = limits::check(raw.limits, &key.name("limits"), faults);
     let sample = raw.access_log.and_then(|log| log.sample).map(|sample| sample.0);
     let trace_sample = raw.tracing.and_then(|tracing| tracing.sample).map(|sample| sample.0);
     let replay_memory = raw.replay_memory.map_or(ByteSize(16 << 20), |size| size.0);
@@ -170,6 +171,7 @@ fn check(
         pool,
         routes,
         route_sets,
+        limits,
         error_pages: None,
         sample,
         trace_sample,

@@ -6,6 +6,7 @@ mod answers;
 mod cors;
 mod gateway;
 mod issuer;
+mod limits;
 mod pool;
 mod route;
 mod routes;
@@ -21,6 +22,7 @@ pub(super) use gateway::{
     TrustedProxies,
 };
 pub(super) use issuer::{Issuer, Issuers};
+pub(super) use limits::{ClientLimit, Limits};
 pub(super) use pool::{
     Connections, Eject, Endpoint, Health, Pool, Queue, Retry, Timeouts, UpstreamTls,
 };

@@ -13,6 +13,7 @@ use crate::config::spec::{HostSpec, PathSpec, RouteState};
 use crate::config::text::{HostField, Location, Prefix, Replacement, RequestId, Text, Written};
 
 use super::answers::Maintenance;
+use super::limits::Limits;
 use super::pool::{Retry, Timeouts};
 use super::shape::{At, Pairs, Whole, text_or_table};
 
@@ -49,6 +50,9 @@ pub(in crate::config) struct Route {
     pub(in crate::config) redirect: Option<At<Redirect>>,
     /// Answers with a fixed response.
     pub(in crate::config) respond: Option<At<Respond>>,
+    /// What may be asked of it, of each tenant by itself, within the tenant's own limits. Default:
+    /// anything.
+    pub(in crate::config) limits: Option<At<Limits>>,
     /// Changes path and host before the request is forwarded.
     pub(in crate::config) rewrite: Option<At<Rewrite>>,
     /// Changes the head of the request before it is forwarded.

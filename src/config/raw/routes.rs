@@ -16,6 +16,7 @@ use crate::config::text::{HostPattern, NamePattern, NamingCredential, PathKeep, 
 use super::access::{Identity, Keys, Kinds};
 use super::answers::{ErrorPages, Maintenance};
 use super::cors::Cors;
+use super::limits::Limits;
 use super::pool::Pool;
 use super::route::Route;
 use super::shape::{At, Whole};
@@ -125,6 +126,8 @@ pub(in crate::config) struct Tenant {
     /// Names of route sets that the tenant uses. Default: none.
     #[serde(rename = "use")]
     pub(in crate::config) route_sets: Option<Vec<At<String>>>,
+    /// What may be asked of it, over all of its routes. Default: anything.
+    pub(in crate::config) limits: Option<At<Limits>>,
     /// Pages in place of the gateway's own answers, by status as in `503`, by class as in `5xx` or for `maintenance`;
     /// before those for all tenants. Default: none.
     pub(in crate::config) error_pages: Option<ErrorPages>,

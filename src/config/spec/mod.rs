@@ -23,6 +23,7 @@ use crate::config::problem::Place;
 mod access;
 mod cors;
 mod issuer;
+mod limits;
 mod pool;
 mod route;
 mod tracing;
@@ -30,6 +31,7 @@ mod tracing;
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
 pub use issuer::IssuerSpec;
+pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec};
 pub use pool::{
     AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec,
     PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
@@ -68,6 +70,8 @@ pub struct GatewaySpec {
     pub tracing: Option<TracingSpec>,
     /// What a client may take.
     pub downstream: DownstreamSpec,
+    /// Memory for what clients have taken of the limits of tenants and routes. Default 8 MiB.
+    pub client_limits: ByteSize,
     /// What all clients and endpoints together may take of the memory, in bytes; `None` = a quarter
     /// of what the process may use. At least 1 MiB.
     pub buffers: Option<ByteSize>,
@@ -486,6 +490,8 @@ pub struct TenantSpec {
     pub routes: Vec<RouteSpec>,
     /// Names of the route sets that it uses, in order.
     pub route_sets: Vec<Arc<str>>,
+    /// What may be asked of it; `None` = anything.
+    pub limits: Option<Box<LimitsSpec>>,
     /// Its pages in place of the gateway's own answers; `None` = it has none.
     pub error_pages: Option<Arc<ErrorPagesSpec>>,
     /// The share of its requests that leave a line; `None` = as the access log says.

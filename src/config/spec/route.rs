@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use crate::config::answers::MaintenanceSpec;
 use crate::model::ids::PoolId;
 
-use super::{RetrySpec, TimeoutsSpec};
+use super::{LimitsSpec, RetrySpec, TimeoutsSpec};
 
 /// One route: conditions and what to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,8 @@ pub struct RouteSpec {
     pub query: Vec<(String, ValueSpec)>,
     /// There while it is worked on.
     pub maintenance: Option<Box<MaintenanceSpec>>,
+    /// What each tenant's clients may ask of it; `None` = anything.
+    pub limits: Option<Box<LimitsSpec>>,
     /// What to do.
     pub action: ActionSpec,
     /// How the request is changed before it is forwarded.

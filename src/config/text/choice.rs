@@ -8,8 +8,8 @@ use schemars::Schema;
 
 use crate::base::fair::Class;
 use crate::config::spec::{
-    ChainField, ClientCertificatesMode, LogFormat, PathTenant, Protocol, ProxyVersion, RetryOn,
-    TenantState,
+    ChainField, ClientCertificatesMode, LimitFields, LogFormat, PathTenant, Protocol, ProxyVersion,
+    RetryOn, TenantState,
 };
 
 use super::{Text, Wrong, one_of};
@@ -64,6 +64,39 @@ impl Text for ProxyVersion {
 
     fn schema() -> Schema {
         schemars::json_schema!({ "enum": ["v1", "v2"] })
+    }
+}
+
+/// What becomes of a request beyond a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Beyond {
+    /// It is refused.
+    Reject,
+    /// It waits.
+    Wait,
+}
+
+impl Text for Beyond {
+    const EXPECTED: &'static str = "\"reject\" or \"wait\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("reject", Self::Reject), ("wait", Self::Wait)])
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["reject", "wait"] })
+    }
+}
+
+impl Text for LimitFields {
+    const EXPECTED: &'static str = "\"refused\" or \"always\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("refused", Self::Refused), ("always", Self::Always)])
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["refused", "always"] })
     }
 }
 

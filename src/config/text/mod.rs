@@ -23,11 +23,12 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 pub(super) use access::{Expiry, Naming as NamingCredential, Subject};
 pub(super) use address::{DnsName, DnsServer, EndpointAddress, FilePath, ListFile, SrvName};
 pub(super) use choice::{
-    AccessOutput, AdminAddress, ClientMode, Filter, PathKeep, RequestId, StateFolder,
+    AccessOutput, AdminAddress, Beyond, ClientMode, Filter, PathKeep, RequestId, StateFolder,
 };
 pub(super) use head::{Location, Prefix, Replacement, Target};
 pub(super) use host::{HostField, HostPattern, NamePattern};
 pub(super) use tracing::CollectorUrl;
+pub(super) use unit::ByteRate;
 
 /// A type that is written as text.
 pub(super) trait Text: Sized {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use schemars::Schema;
 
-use crate::base::units::{ByteSize, Percent, byte_size, duration, percent};
-use crate::config::spec::FileMode;
+use crate::base::units::{ByteSize, Percent, Rate, byte_size, duration, percent, rate};
+use crate::config::spec::{FileMode, Period, QuotaSpec};
 
 use super::{Text, Wrong};
 
@@ -67,6 +67,78 @@ impl Text for ByteSize {
     }
 }
 
+impl Text for Rate {
+    const EXPECTED: &'static str = "a rate, as in \"100/s\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        rate(text).map_err(|error| Wrong::new(format!("{text:?} is not a rate"), error.to_string()))
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+\s*/\s*(s|m|h)\s*$|\$\{",
+            "examples": ["100/s", "5000/m", "10/h"],
+        })
+    }
+}
+
+impl Text for QuotaSpec {
+    const EXPECTED: &'static str = "a quota, as in \"100000/day\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        const HINT: &str = "a quota is a whole number from 1 to 1000000000000 for each day or month, \
+                            as in \"100000/day\"";
+        let wrong = || Wrong::new(format!("{text:?} is not a quota"), HINT);
+        let (count, period) = text.split_once('/').ok_or_else(wrong)?;
+        let period = match period.trim() {
+            "day" => Period::Day,
+            "month" => Period::Month,
+            _ => return Err(wrong()),
+        };
+        let count = count.trim();
+        let is_whole = count.bytes().all(|digit| digit.is_ascii_digit());
+        let requests =
+            count.parse().ok().filter(|count| is_whole && (1..=MOST_USED).contains(count));
+        Ok(Self { requests: requests.ok_or_else(wrong)?, period })
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+\s*/\s*(day|month)\s*$|\$\{",
+            "examples": ["100000/day", "5000000/month"],
+        })
+    }
+}
+
+/// Bytes a second.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct ByteRate(pub(in crate::config) ByteSize);
+
+impl Text for ByteRate {
+    const EXPECTED: &'static str = "a rate of bytes, as in \"1MiB/s\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        const HINT: &str = "it is a size from 1KiB on for each s, as in \"1MiB/s\"";
+        let wrong = || Wrong::new(format!("{text:?} is not a rate of bytes"), HINT);
+        let size = text.trim().strip_suffix('s').and_then(|text| text.trim_end().strip_suffix('/'));
+        let size = size.and_then(|size| byte_size(size).ok()).ok_or_else(wrong)?;
+        if size.0 < 1 << 10 {
+            return Err(Wrong::new(format!("{text:?} is out of range"), HINT));
+        }
+        Ok(Self(size))
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+\s*(B|KiB|MiB|GiB)\s*/\s*s\s*$|\$\{",
+            "examples": ["512KiB/s", "10MiB/s"],
+        })
+    }
+}
+
 impl Text for Percent {
     const EXPECTED: &'static str = "a share, as in \"20%\"";
 
@@ -83,6 +155,9 @@ impl Text for Percent {
         })
     }
 }
+
+/// A million million: what a count has room for.
+const MOST_USED: u64 = 1_000_000_000_000;
 
 /// A week: longer is a slip of the unit, and timers stay far from their own limits.
 const MAX_TIME: Duration = Duration::from_secs(168 * 3600);

@@ -15,7 +15,10 @@ use super::settings::{BUILT_IN, Setting, span};
 pub fn of_gateway(spec: &GatewaySpec, file: Option<&Files>) -> Vec<Setting> {
     let rows = [
         downstream(&spec.downstream),
-        vec![("memory.buffers", spec.buffers.map_or("a quarter".to_owned(), text))],
+        vec![
+            ("memory.buffers", spec.buffers.map_or("a quarter".to_owned(), text)),
+            ("memory.client-limits", text(spec.client_limits)),
+        ],
         access_log(&spec.access_log),
         spec.tracing.as_ref().map_or_else(|| vec![("tracing", "off".to_owned())], tracing),
     ];

@@ -2,6 +2,7 @@
 
 mod access;
 mod gateway;
+mod limits;
 mod settings;
 
 use std::borrow::Cow;

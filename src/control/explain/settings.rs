@@ -16,6 +16,8 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 
+use super::limits;
+
 /// One value that applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Setting {
@@ -66,6 +68,7 @@ pub(super) fn of(
     if let Some(access) = &tenant.access {
         list.access(access);
     }
+    list.limits(tenant, route);
     list.maintenance(tenant, route);
     list.pages(tenant, pages);
     let shares = [("access-log.sample", tenant.sample), ("tracing.sample", tenant.trace_sample)];
@@ -237,6 +240,18 @@ impl List<'_> {
         }
         for (key, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
             self.of_tenant(key, value);
+        }
+    }
+
+    /// How much may be asked for, of the tenant and of the route.
+    fn limits(&mut self, tenant: &TenantSpec, route: Option<&RouteSpec>) {
+        for (key, value) in tenant.limits.as_deref().map(limits::told).unwrap_or_default() {
+            self.of_tenant(key, value);
+        }
+        let own = route.and_then(|route| route.limits.as_deref());
+        for (key, value) in own.map(limits::told).unwrap_or_default() {
+            let places = vec![self.in_route(key)];
+            self.rows.push(Row { key, value, set_by: SetBy::Level("route"), places });
         }
     }
 

@@ -126,6 +126,45 @@ fn a_request_is_followed_to_its_pool_with_the_places_of_all_that_decided() {
 }
 
 #[test]
+fn limits_of_tenant_and_route_are_told_side_by_side() {
+    const LIMITED: &str = "\
+[pools.app]
+endpoints = [\"10.0.0.1:80\"]
+
+[tenants.acme]
+pool = \"app\"
+limits = { requests = \"100/s\", burst = 200, client = { requests = \"10/m\" } }
+
+[[tenants.acme.routes]]
+path = \"/a\"
+[tenants.acme.routes.limits]
+requests = \"5/s\"
+concurrency = 2
+overflow = \"wait\"
+";
+    let explained = ask_of(LIMITED, Some("acme"), Request::get("/a"));
+
+    let rows = explained.settings.iter().filter(|row| row.key.starts_with("limits."));
+    let rows: Vec<_> = rows
+        .map(|row| (&*row.key, &*row.value, &*row.set_by, row.place.as_deref().unwrap_or("")))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("limits.requests", "100/s, 200 at once", "tenant", "routes.toml:6"),
+            ("limits.client", "10/m, 10 at once", "tenant", "routes.toml:6"),
+            (
+                "limits.requests",
+                "5/s, 5 at once; 100 more wait up to 1s",
+                "route",
+                "routes.toml:11"
+            ),
+            ("limits.concurrency", "2; 100 more wait up to 1s", "route", "routes.toml:12"),
+        ]
+    );
+}
+
+#[test]
 fn each_value_of_every_level_has_its_place() {
     const MORE: &str = "\
 [pools.app]

@@ -198,18 +198,20 @@ impl Wire {
         let mut inbound = self.inbound.borrow_mut();
         if !inbound.decoder.is_ended() {
             inbound.wait(context);
-            if self.activity.is_unheard() {
-                return self.stream.borrow().poll_hung_up(context);
-            }
-            return Poll::Pending;
+            return self.poll_hangup(context);
         }
         if !inbound.gathered.is_empty() {
-            return Poll::Pending;
+            return self.poll_hangup(context);
         }
         match ready!(self.poll_gather(&mut inbound, context)) {
             Ok(1..) => Poll::Pending,
             Ok(0) | Err(_) => Poll::Ready(()),
         }
+    }
+
+    /// Ready when a client that is watched has left, though not all that it has sent was read.
+    fn poll_hangup(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.activity.poll_hangup(context, || self.stream.borrow().hangup())
     }
 
     /// The answer begins: a client that was not asked for its body by now is not asked any more. Tells

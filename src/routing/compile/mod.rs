@@ -15,6 +15,7 @@ use crate::model::ids::{PoolId, TenantId};
 use crate::pool::Pool;
 use crate::telemetry::tenants::Slots;
 
+use super::departed::Departed;
 use super::set::RouteSet;
 use super::table::{ById, SharedSet, Table, Tenants};
 use super::tenant::{Routes, Tenant};
@@ -47,6 +48,7 @@ pub fn compile_edited(
     };
     let mut compiler = Compiler::new(Binder { pools, sets: &sets, shared: HashMap::default() });
     compiler.next_slot = table.next_slot;
+    compiler.departed = table.departed.of_now();
     let (mut tenants, mut slots) = (table.tenants.clone(), table.slots.clone());
     let same = |now: &NamedTenant, before: &NamedTenant| Arc::ptr_eq(&now.1, &before.1);
     let mut keys = Arc::clone(&table.keys);
@@ -58,10 +60,11 @@ pub fn compile_edited(
             tenants.replace(ById(tenant));
         } else if let Some(ById(gone)) = before.and_then(|(gone, _)| tenants.take(gone.as_str())) {
             slots.remove(gone.slot());
+            compiler.departed.leave(&gone);
         }
     }
-    let next_slot = compiler.next_slot;
-    table_of(spec, generation, (tenants, slots, keys), sets, next_slot)
+    let Compiler { next_slot, departed, .. } = compiler;
+    table_of(spec, generation, (tenants, slots, keys), sets, (next_slot, departed))
 }
 
 /// Takes the keys of one tenant from those of all, and puts others in their place.
@@ -93,17 +96,23 @@ pub fn compile(
 ) -> Table {
     let sets = compile_sets(spec, previous, pools);
     let mut compiler = Compiler::new(Binder { pools, sets: &sets, shared: HashMap::default() });
-    compiler.next_slot = previous.map_or(0, |table| table.next_slot);
+    if let Some(table) = previous {
+        compiler.next_slot = table.next_slot;
+        compiler.departed = table.departed.of_now();
+        let gone =
+            |tenant: &&Arc<Tenant>| tenant.is_limited() && spec.tenant(tenant.id()).is_none();
+        table.tenants().filter(gone).for_each(|tenant| compiler.departed.leave(tenant));
+    }
     let mut tenants = Tenants::with_capacity_and_hasher(spec.tenants.len(), RandomState::default());
     for (id, tenant_spec) in &spec.tenants {
         let before = previous.and_then(|table| table.tenant(id.as_str()));
         tenants.insert(ById(compiler.tenant(id, tenant_spec, before)));
     }
-    let next_slot = compiler.next_slot;
+    let Compiler { next_slot, departed, .. } = compiler;
     let slots = tenants.iter().map(|ById(tenant)| tenant.slot()).collect();
     let mut keys = Arc::<Keys>::default();
     spec.tenants.iter().for_each(|tenant| replace_keys(&mut keys, None, Some(tenant)));
-    table_of(spec, generation, (tenants, slots, keys), sets, next_slot)
+    table_of(spec, generation, (tenants, slots, keys), sets, (next_slot, departed))
 }
 
 fn table_of(
@@ -111,7 +120,7 @@ fn table_of(
     generation: u64,
     (tenants, slots, keys): (Tenants, Slots, Arc<Keys>),
     sets: BTreeMap<Arc<str>, SharedSet>,
-    next_slot: u32,
+    (next_slot, departed): (u32, Departed),
 ) -> Table {
     let (naming, error_pages) = (spec.naming.clone(), Arc::clone(&spec.error_pages));
     let knows_credentials = !keys.is_empty() || !naming.identity.issuers.is_empty();
@@ -124,6 +133,7 @@ fn table_of(
         sets,
         keys,
         knows_credentials,
+        departed,
         next_slot,
     }
 }
@@ -133,11 +143,12 @@ struct Compiler<'c> {
     binder: Binder<'c>,
     /// The number of the next new tenant.
     next_slot: u32,
+    departed: Departed,
 }
 
 impl<'c> Compiler<'c> {
     fn new(binder: Binder<'c>) -> Self {
-        Self { binder, next_slot: 0 }
+        Self { binder, next_slot: 0, departed: Departed::default() }
     }
 
     /// A tenant as it is from now on: the one of before, where nothing about it is another.
@@ -154,7 +165,8 @@ impl<'c> Compiler<'c> {
             None => {
                 let slot = self.next_slot;
                 self.next_slot = slot.saturating_add(1);
-                Arc::new(Tenant::new(id, slot, spec, parts.0, parts.1))
+                let ledger = self.departed.return_of(id.as_str());
+                Arc::new(Tenant::new(id, slot, spec, parts, ledger))
             }
         }
     }

@@ -1,11 +1,17 @@
 //! What a new table shares with the one before.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::base::units::ByteSize;
+use crate::base::memory::Account;
+use crate::base::units::{ByteSize, Rate};
 use crate::config::spec::{
-    ActionSpec, RedirectSpec, RespondSpec, RouteSpec, SplitBy, SplitSpec, TenantState,
+    ActionSpec, LimitFields, LimitsSpec, Overflow, RateSpec, RedirectSpec, RespondSpec, RouteSpec,
+    SplitBy, SplitSpec, TenantState,
 };
+use crate::limits::Shared;
+use crate::limits::admission::{self, OF_TENANT, Scope};
 use crate::model::ids::TenantId;
 use crate::pool::samples::pools;
 use crate::routing::action::Action;
@@ -312,4 +318,76 @@ fn keys_follow_their_tenants_in_whatever_order_they_are_edited() {
         }
         assert_eq!(table.knows_credentials(), whole.knows_credentials());
     }
+}
+fn limited() -> LimitsSpec {
+    let rate = Rate { count: 1, per: Duration::from_secs(60) };
+    LimitsSpec {
+        requests: Some(RateSpec { rate, burst: 1 }),
+        concurrency: None,
+        overflow: Overflow::Reject,
+        client: None,
+        quota: None,
+        upload: None,
+        download: None,
+        fields: LimitFields::Refused,
+    }
+}
+
+/// Asks for one request of a tenant's own limit.
+fn is_admitted(shared: &Arc<Shared>, table: &Table, id: &str) -> bool {
+    let tenant = table.tenant(id).unwrap();
+    let scope = Scope {
+        cell: tenant.ledger(shared).own(),
+        spec: tenant.limits().unwrap(),
+        names: OF_TENANT,
+    };
+    let taken = admission::take(shared, &[scope], None, shared.now());
+    taken.map(|slots| slots.go(shared.now())).is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_comes_back_finds_what_it_had_taken_for_as_long_as_it_counts() {
+    let pools = pools(&["a", "b"]);
+    let shared = Shared::new(1 << 16, Account::unlimited(), Arc::default());
+    let mut with = sample();
+    edit(&mut with, "acme", |tenant| tenant.limits = Some(Box::new(limited())));
+    let mut without = with.clone();
+    without.tenants.remove("acme");
+    for (edited, wait) in [(false, 1), (true, 1), (false, 61), (true, 61)] {
+        let first = compile(&with, None, &pools, 1);
+        assert!(first.tenant("acme").unwrap().is_limited());
+        assert!(!first.tenant("globex").unwrap().is_limited());
+        assert!(is_admitted(&shared, &first, "acme") && !is_admitted(&shared, &first, "acme"));
+        let next = |spec: &RoutesSpec, table: &Table, before: &RoutesSpec| match edited {
+            false => compile(spec, Some(table), &pools, 2),
+            true => {
+                let previous = Previous { table, spec: Some(before), pools: &pools };
+                compile_edited(spec, &previous, &pools, 2)
+            }
+        };
+        let gone = next(&without, &first, &with);
+        tokio::time::advance(Duration::from_secs(wait)).await;
+        let still_gone = next(&without, &gone, &without);
+        let back = next(&with, &still_gone, &without);
+
+        assert_eq!(is_admitted(&shared, &back, "acme"), wait > 60, "{edited} {wait}");
+        assert_ne!(back.tenant("acme").unwrap().slot(), first.tenant("acme").unwrap().slot());
+        tokio::time::advance(Duration::from_secs(120)).await;
+    }
+}
+
+#[test]
+fn a_tenant_is_limited_where_one_of_its_routes_is() {
+    let pools = pools(&["a", "b"]);
+    let mut spec = sample();
+    edit(&mut spec, "acme", |tenant| tenant.routes[0].limits = Some(Box::new(limited())));
+    let own = compile(&spec, None, &pools, 1);
+    let shared = spec.route_sets.get_mut("shared").unwrap();
+    Arc::make_mut(shared).routes[0].limits = Some(Box::new(limited()));
+    let all = compile(&spec, Some(&own), &pools, 2);
+
+    let limited = |table: &Table| {
+        ["acme", "globex", "initech"].map(|id| table.tenant(id).unwrap().is_limited())
+    };
+    assert_eq!((limited(&own), limited(&all)), ([true, false, false], [true, true, false]));
 }

@@ -149,6 +149,11 @@ impl Meter {
         self.counts.borrow_mut().forwarded_faults.add(reason, 1);
     }
 
+    /// A request waits for room within a limit.
+    pub fn limit_waited(&self, limit: &'static str) {
+        self.counts.borrow_mut().limit_waits.add(limit, 1);
+    }
+
     /// Counts a request that asked what becomes of it: `told`, or `refused` for want of a token.
     pub fn debugged(&self, result: &'static str) {
         self.counts.borrow_mut().debugged.add(result, 1);

@@ -51,6 +51,7 @@ fn promtool_finds_nothing() {
     meter.forwarded_fault("malformed");
     meter.debugged("told");
     meter.refused("missing");
+    meter.limit_waited("tenant");
     meter.connection_retired("idle");
     meter.exchange_started();
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });

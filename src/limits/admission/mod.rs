@@ -1,0 +1,281 @@
+//! Whether a request may go on, by all the limits that apply to it: those of its client first, then
+//! the route's, then the tenant's, so that who is refused by the closer one takes nothing of the
+//! wider. What was taken of some is given back where another refuses.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::config::spec::{LimitFields, LimitsSpec, Overflow, QuotaSpec, RateSpec};
+
+use super::Shared;
+use super::clients::{self, Key};
+use super::gate::Entry;
+use super::gcra::{Grant, Later, Pace, Ticks};
+use super::ledger::Cell;
+use super::limit::Limit;
+use super::pacer::Way;
+use super::told::{Told, seconds};
+
+/// Limits that apply to a request: a tenant's, or a route's.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'s> {
+    /// What is counted.
+    pub cell: &'s Arc<Cell>,
+    /// What is allowed.
+    pub spec: &'s LimitsSpec,
+    /// Which limits these are: of requests in a time, of a client's, and at once.
+    pub names: [Limit; 3],
+}
+
+/// Those of a tenant.
+pub const OF_TENANT: [Limit; 3] = [Limit::Tenant, Limit::Client, Limit::TenantConcurrency];
+/// Those of a route.
+pub const OF_ROUTE: [Limit; 3] = [Limit::Route, Limit::RouteClient, Limit::RouteConcurrency];
+
+/// A request that was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the limit {:?} allows {allows}; come again in {} s", .limit.as_str(), seconds(*.retry_after))]
+pub struct Refused {
+    /// By which limit.
+    pub limit: Limit,
+    /// What that allows, in words.
+    pub allows: String,
+    /// When to come again.
+    pub retry_after: Duration,
+    /// What the answer tells besides.
+    pub told: Told,
+}
+
+/// Slots of limits in a time that a request has taken. Where it does not go on they are given back.
+#[derive(Debug)]
+pub struct Slots<'s> {
+    shared: &'s Shared,
+    taken: Vec<Taken<'s>>,
+    went: bool,
+}
+
+#[derive(Debug)]
+struct Taken<'s> {
+    rule: Rule<'s>,
+    grant: Grant,
+    waiting: Option<Waiting<'s>>,
+}
+
+/// One limit in a time that applies to a request.
+#[derive(Clone, Copy, Debug)]
+struct Rule<'s> {
+    limit: Limit,
+    rate: &'s RateSpec,
+    overflow: Overflow,
+    tells: bool,
+    cell: &'s Cell,
+    /// Where it is a client's.
+    client: Option<Key>,
+}
+
+/// Somebody who waits for its slot.
+#[derive(Debug)]
+struct Waiting<'s>(&'s AtomicU32);
+
+/// Takes a slot of each limit in a time that applies. A request of somebody without an address, who
+/// is on a Unix socket, is no client's.
+///
+/// # Errors
+/// When one of them would have it wait longer than it may.
+pub fn take<'s>(
+    shared: &'s Shared,
+    scopes: &[Scope<'s>],
+    client: Option<u128>,
+    now: Ticks,
+) -> Result<Slots<'s>, Box<Refused>> {
+    let of_clients = scopes.iter().filter_map(|scope| scope.of_client(shared, client?));
+    let rules = of_clients.chain(scopes.iter().filter_map(Scope::of_all));
+    let mut slots = Slots { shared, taken: Vec::with_capacity(scopes.len() * 2), went: false };
+    for rule in rules {
+        let taken = slots.take(rule, now)?;
+        slots.taken.push(taken);
+    }
+    Ok(slots)
+}
+
+/// What is told where a quota is used up.
+pub fn used_up(quota: &QuotaSpec, rest: Duration) -> Box<Refused> {
+    let mut told = Told::default();
+    told.quota(quota, (0, rest));
+    let (limit, allows) = (Limit::TenantQuota, quota.to_string());
+    Box::new(Refused { limit, allows, retry_after: rest, told })
+}
+
+impl<'s> Scope<'s> {
+    /// Enters where only so many may be at once; `None` where any number may.
+    pub fn enter(&self) -> Option<Entry> {
+        let most = self.spec.concurrency?;
+        Some(self.cell.gate().enter(most, self.spec.overflow.most()))
+    }
+
+    /// What is told where there is no room.
+    pub fn full(&self) -> Box<Refused> {
+        let (limit, most) = (self.names[2], self.spec.concurrency.unwrap_or(0));
+        let mut told = Told::default();
+        told.concurrency(limit, most, 0);
+        // Nobody knows when the next one leaves.
+        let (allows, retry_after) = (format!("{most} at once"), Duration::from_secs(1));
+        Box::new(Refused { limit, allows, retry_after, told })
+    }
+
+    /// What is counted of bodies that go this way, and their rate; `None` where they go as they like.
+    pub fn flow(&self, way: Way) -> Option<(Arc<Cell>, u64)> {
+        let rate = match way {
+            Way::Upload => self.spec.upload,
+            Way::Download => self.spec.download,
+        };
+        Some((Arc::clone(self.cell), rate?.0))
+    }
+
+    /// Adds what answers tell of requests at once.
+    pub fn tell(&self, told: &mut Told) {
+        if let (LimitFields::Always, Some(most)) = (self.spec.fields, self.spec.concurrency) {
+            let remaining = most.saturating_sub(self.cell.gate().inside());
+            told.concurrency(self.names[2], most, remaining);
+        }
+    }
+
+    fn of_client(&self, shared: &Shared, client: u128) -> Option<Rule<'s>> {
+        let spec = self.spec.client.as_ref()?;
+        let identity = self.cell.identity;
+        let key = Key::of(identity, shared.hash((identity, client)));
+        Some(self.rule(self.names[1], (&spec.requests, spec.overflow), Some(key)))
+    }
+
+    fn of_all(&self) -> Option<Rule<'s>> {
+        let rate = self.spec.requests.as_ref()?;
+        Some(self.rule(self.names[0], (rate, self.spec.overflow), None))
+    }
+
+    fn rule(
+        &self,
+        limit: Limit,
+        (rate, overflow): (&'s RateSpec, Overflow),
+        client: Option<Key>,
+    ) -> Rule<'s> {
+        let tells = self.spec.fields == LimitFields::Always;
+        Rule { limit, rate, overflow, tells, cell: self.cell, client }
+    }
+}
+
+impl<'s> Slots<'s> {
+    /// The limit that has the request wait, and until when; `None` where it may go at once.
+    pub fn wait(&self) -> Option<(Limit, Ticks)> {
+        let waits = self.taken.iter().filter(|taken| taken.waiting.is_some());
+        let last = waits.max_by_key(|taken| taken.rule.at(taken.grant.at));
+        last.map(|taken| (taken.rule.limit, taken.rule.at(taken.grant.at)))
+    }
+
+    /// The wait is over.
+    pub fn arrive(&mut self) {
+        self.taken.iter_mut().for_each(|taken| taken.waiting = None);
+    }
+
+    /// The request goes on. What its answer tells of the limits.
+    pub fn go(mut self, now: Ticks) -> Told {
+        self.went = true;
+        let mut told = Told::default();
+        for Taken { rule, grant, .. } in self.taken.iter().filter(|taken| taken.rule.tells) {
+            rule.tell(grant.left, now, &mut told);
+        }
+        told
+    }
+
+    fn take(&self, rule: Rule<'s>, now: Ticks) -> Result<Taken<'s>, Box<Refused>> {
+        let clients = &self.shared.clients;
+        let longest = Ticks::of(rule.overflow.longest());
+        let took = match rule.client {
+            None => rule.cell.meter.take(rule.pace(), now, longest),
+            Some(key) => clients.take(key, rule.pace(), rule.now(now), clients::micros(longest)),
+        };
+        let grant = took.map_err(|Later(later)| rule.refused(later))?;
+        if grant.at <= rule.now(now) {
+            return Ok(Taken { rule, grant, waiting: None });
+        }
+        match Waiting::enter(rule.waiting(), rule.overflow.most()) {
+            Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting) }),
+            None => {
+                rule.give_back(self.shared, grant, now);
+                Err(rule.refused(grant.at - rule.now(now)))
+            }
+        }
+    }
+}
+
+impl Drop for Slots<'_> {
+    fn drop(&mut self) {
+        if self.went {
+            return;
+        }
+        let now = self.shared.now();
+        for Taken { rule, grant, .. } in &self.taken {
+            rule.give_back(self.shared, *grant, now);
+        }
+    }
+}
+
+impl<'s> Rule<'s> {
+    fn pace(&self) -> Pace {
+        match self.client {
+            None => Pace::of(self.rate),
+            Some(_) => clients::pace(self.rate),
+        }
+    }
+
+    /// A time in the unit of what is counted.
+    fn now(&self, now: Ticks) -> u64 {
+        if self.client.is_some() { clients::micros(now) } else { now.0 }
+    }
+
+    /// The reverse.
+    fn at(&self, at: u64) -> Ticks {
+        if self.client.is_some() { clients::ticks(at) } else { Ticks(at) }
+    }
+
+    fn waiting(&self) -> &'s AtomicU32 {
+        if self.client.is_some() { &self.cell.clients_waiting } else { &self.cell.waiting }
+    }
+
+    fn give_back(&self, shared: &Shared, grant: Grant, now: Ticks) {
+        match self.client {
+            None => self.cell.meter.give_back(self.pace(), grant, now),
+            Some(key) => shared.clients.give_back(key, self.pace(), grant, self.now(now)),
+        }
+    }
+
+    fn refused(&self, later: u64) -> Box<Refused> {
+        let retry_after = self.at(later).duration();
+        let mut told = Told::default();
+        told.rate(self.limit, self.rate, (0, retry_after));
+        let allows = format!("{}, {} at once", self.rate.rate, self.rate.burst);
+        Box::new(Refused { limit: self.limit, allows, retry_after, told })
+    }
+
+    fn tell(&self, word: u64, now: Ticks, told: &mut Told) {
+        let (pace, now) = (self.pace(), self.now(now));
+        let reset = self.at(pace.reset(word, now)).duration();
+        told.rate(self.limit, self.rate, (pace.remaining(word, now), reset));
+    }
+}
+
+impl<'s> Waiting<'s> {
+    fn enter(count: &'s AtomicU32, most: u32) -> Option<Self> {
+        let more = |waiting| (waiting < most).then(|| waiting + 1);
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(count))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! Which limits there are: a closed set, by which answers, logs and metrics tell which one it was.
+
+/// One kind of limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Requests of a tenant, in a time.
+    Tenant,
+    /// Requests to a route of a tenant, in a time.
+    Route,
+    /// Requests of a client to a tenant, in a time.
+    Client,
+    /// Requests of a client to a route of a tenant, in a time.
+    RouteClient,
+    /// Requests of a tenant, at once.
+    TenantConcurrency,
+    /// Requests to a route of a tenant, at once.
+    RouteConcurrency,
+    /// Requests of a tenant, in a day or a month.
+    TenantQuota,
+}
+
+impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Tenant,
+        Self::Route,
+        Self::Client,
+        Self::RouteClient,
+        Self::TenantConcurrency,
+        Self::RouteConcurrency,
+        Self::TenantQuota,
+    ];
+
+    /// Its name in answers and metrics. Never rename one.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Route => "route",
+            Self::Client => "client",
+            Self::RouteClient => "route-client",
+            Self::TenantConcurrency => "tenant-concurrency",
+            Self::RouteConcurrency => "route-concurrency",
+            Self::TenantQuota => "tenant-quota",
+        }
+    }
+}

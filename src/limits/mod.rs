@@ -1,0 +1,63 @@
+//! Limits: how many requests a tenant, a route of a tenant or a client may make, in a time and at
+//! once. Exact over all workers: what is counted is one word that all of them write to.
+//!
+//! **Invariants:** a limit admits no more than its burst and what its rate has brought since, and
+//! refuses nobody for whom there is room. What was taken is not given back by a reload, by a tenant
+//! that goes and comes, or by what had to make room for others. Who is admitted at once waits for
+//! nobody: only a client that is new, and who waits for a turn, meets a lock.
+
+pub mod admission;
+pub mod clients;
+pub mod gate;
+pub mod gcra;
+pub mod ledger;
+pub mod limit;
+pub mod pacer;
+pub mod quota;
+pub mod told;
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::base::memory::Account;
+
+use clients::Clients;
+use gcra::Ticks;
+use quota::Quotas;
+
+/// What all limits of the process share.
+#[derive(Debug)]
+pub struct Shared {
+    born: Instant,
+    seeds: RandomState,
+    /// What each client has taken.
+    pub clients: Clients,
+    /// What tenants have used of their quotas.
+    pub quotas: Arc<Quotas>,
+}
+
+impl Shared {
+    /// Nobody has taken anything. What clients have taken lies in so many bytes at most, which count
+    /// in `account` once there are limits for them.
+    pub fn new(bytes: u64, account: Arc<Account>, quotas: Arc<Quotas>) -> Arc<Self> {
+        // Nobody outside may know which clients share a place.
+        let (born, seeds) = (Instant::now(), RandomState::new());
+        Arc::new(Self { born, seeds, clients: Clients::new(bytes, account), quotas })
+    }
+
+    /// A time as limits count it.
+    pub fn ticks(&self, time: Instant) -> Ticks {
+        Ticks::of(time.saturating_duration_since(self.born))
+    }
+
+    /// The time of now.
+    pub fn now(&self) -> Ticks {
+        self.ticks(Instant::now())
+    }
+
+    fn hash(&self, what: impl Hash) -> u64 {
+        self.seeds.hash_one(what)
+    }
+}

@@ -1,0 +1,291 @@
+//! Requests in a day or a month of the calendar, in UTC. What was used is one word for each tenant,
+//! the number of the period and the requests in it, so that no request falls between two periods; it
+//! outlives the tenant's count of everything else, since it is kept over restarts.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::spec::{Period, QuotaSpec};
+
+/// What all tenants have used of their quotas.
+#[derive(Debug, Default)]
+pub struct Quotas(Mutex<HashMap<Arc<str>, Arc<Count>>>);
+
+/// What one tenant has used.
+#[derive(Debug, Default)]
+pub struct Count {
+    /// The period above, the requests below.
+    word: AtomicU64,
+}
+
+/// One request that was counted. Where it does not go on it is given back.
+#[derive(Debug)]
+pub struct Spent {
+    count: Arc<Count>,
+    period: u64,
+    went: bool,
+    /// How many are left, and for how long.
+    pub left: (u64, Duration),
+}
+
+/// What a tenant has used, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Used {
+    /// Whose it is.
+    pub tenant: String,
+    /// The number of the period.
+    pub period: u64,
+    /// How many requests.
+    pub requests: u64,
+}
+
+impl Quotas {
+    /// The count of a tenant.
+    pub fn of(&self, tenant: &str) -> Arc<Count> {
+        let mut counts = self.counts();
+        match counts.get(tenant) {
+            Some(count) => Arc::clone(count),
+            None => Arc::clone(counts.entry(tenant.into()).or_default()),
+        }
+    }
+
+    /// Takes what was kept. What is counted already stays.
+    pub fn restore(&self, used: Vec<Used>) {
+        for Used { tenant, period, requests } in used {
+            let count = self.of(&tenant);
+            count.word.fetch_max(word(period, requests), Ordering::Relaxed);
+        }
+    }
+
+    /// What is to be kept: what was used in periods that are not over. The others are forgotten where
+    /// nobody counts on them.
+    pub fn used(&self, now: SystemTime) -> Vec<Used> {
+        let mut counts = self.counts();
+        let current = [Period::Day, Period::Month].map(|period| number(period, now));
+        counts.retain(|_, count| current.contains(&count.now().0) || Arc::strong_count(count) > 1);
+        let mut used: Vec<Used> = counts
+            .iter()
+            .map(|(tenant, count)| (tenant, count.now()))
+            .filter(|(_, (period, requests))| *requests > 0 && current.contains(period))
+            .map(|(tenant, (period, requests))| Used {
+                tenant: tenant.to_string(),
+                period,
+                requests,
+            })
+            .collect();
+        used.sort_unstable();
+        used
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Count>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Count {
+    /// Counts one request.
+    ///
+    /// # Errors
+    /// How long it takes until the next period, where there is none left in this one.
+    pub fn spend(self: &Arc<Self>, quota: QuotaSpec, now: SystemTime) -> Result<Spent, Duration> {
+        let period = number(quota.period, now);
+        let rest = rest(quota.period, now);
+        let one_more = |before: u64| {
+            let known = before >> USED_BITS;
+            // A clock that is set back brings no period back.
+            let alike = (known > DAYS) == (period > DAYS) && known >= period;
+            let (period, used) = if alike { (known, before & MOST) } else { (period, 0) };
+            (used < quota.requests).then(|| word(period, used + 1))
+        };
+        let relaxed = Ordering::Relaxed;
+        match self.word.fetch_update(relaxed, relaxed, one_more) {
+            Err(_) => Err(rest),
+            Ok(before) => {
+                let after = one_more(before).unwrap_or(0);
+                let (period, used) = (after >> USED_BITS, after & MOST);
+                let left = (quota.requests.saturating_sub(used), rest);
+                Ok(Spent { count: Arc::clone(self), period, went: false, left })
+            }
+        }
+    }
+
+    /// The period, and the requests in it.
+    fn now(&self) -> (u64, u64) {
+        let word = self.word.load(Ordering::Relaxed);
+        (word >> USED_BITS, word & MOST)
+    }
+}
+
+impl Spent {
+    /// The request goes on.
+    pub fn go(mut self) {
+        self.went = true;
+    }
+}
+
+impl Drop for Spent {
+    fn drop(&mut self) {
+        if !self.went {
+            let less = |word: u64| {
+                let is_there = word >> USED_BITS == self.period && word & MOST > 0;
+                is_there.then(|| word - 1)
+            };
+            self.count.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
+        }
+    }
+}
+
+fn word(period: u64, requests: u64) -> u64 {
+    period << USED_BITS | requests.min(MOST)
+}
+
+/// Which day it is since 1970, or, above all of those, which month.
+fn number(period: Period, now: SystemTime) -> u64 {
+    let day = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / A_DAY;
+    match period {
+        Period::Day => day & DAYS,
+        Period::Month => DAYS + 1 + month(day).0,
+    }
+}
+
+/// Until the next day, or the next month.
+fn rest(period: Period, now: SystemTime) -> Duration {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let day = now.as_secs() / A_DAY;
+    let next = match period {
+        Period::Day => day + 1,
+        Period::Month => month(day).1,
+    };
+    Duration::from_secs(next * A_DAY).saturating_sub(now)
+}
+
+/// The number of the month that a day is in, since the year 0, and the first day of the next one.
+/// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": years begin in March.)
+fn month(day: u64) -> (u64, u64) {
+    let since = day + 719_468; // since March of the year 0
+    let (era, of_era) = (since / 146_097, since % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let first = |month: u64| (153 * month + 2) / 5;
+    // February, the last one, ends with the year.
+    let days = match month {
+        11 => {
+            let next = year + 1;
+            let leaps =
+                next.is_multiple_of(4) && (!next.is_multiple_of(100) || next.is_multiple_of(400));
+            365 + u64::from(leaps)
+        }
+        _ => first(month + 1),
+    };
+    ((era * 400 + year) * 12 + month, day - of_year + days)
+}
+
+const A_DAY: u64 = 24 * 3600;
+/// 40 bits: a million million requests in a month.
+const USED_BITS: u32 = 40;
+const MOST: u64 = (1 << USED_BITS) - 1;
+/// Numbers of days; those of months are above.
+const DAYS: u64 = (1 << 20) - 1;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> SystemTime {
+        humantime::parse_rfc3339(text).unwrap()
+    }
+
+    fn quota(requests: u64, period: Period) -> QuotaSpec {
+        QuotaSpec { requests, period }
+    }
+
+    fn spends(count: &Arc<Count>, quota: QuotaSpec, now: SystemTime) -> Result<u64, u64> {
+        let spent = count.spend(quota, now).map_err(|rest| rest.as_secs())?;
+        let left = spent.left.0;
+        spent.go();
+        Ok(left)
+    }
+
+    #[test]
+    fn a_quota_is_whole_again_with_the_next_day_or_month() {
+        let (daily, monthly) = (quota(2, Period::Day), quota(2, Period::Month));
+        let count = Arc::<Count>::default();
+        let evening = at("2024-02-28T23:59:50Z");
+        assert_eq!(spends(&count, daily, evening), Ok(1));
+        assert_eq!(spends(&count, daily, evening), Ok(0));
+        assert_eq!(spends(&count, daily, evening), Err(10));
+        assert_eq!(spends(&count, daily, at("2024-02-29T00:00:00Z")), Ok(1));
+
+        let count = Arc::<Count>::default();
+        assert_eq!(spends(&count, monthly, evening), Ok(1));
+        assert_eq!(spends(&count, monthly, at("2024-02-29T23:59:59Z")), Ok(0));
+        assert_eq!(spends(&count, monthly, at("2024-02-29T23:59:59Z")), Err(1));
+        assert_eq!(spends(&count, monthly, at("2024-03-01T00:00:00Z")), Ok(1));
+    }
+
+    #[test]
+    fn what_does_not_go_on_is_given_back() {
+        let (count, now) = (Arc::<Count>::default(), at("2024-02-28T12:00:00Z"));
+        let daily = quota(1, Period::Day);
+        drop(count.spend(daily, now).unwrap());
+        assert_eq!(spends(&count, daily, now), Ok(0));
+        assert!(spends(&count, daily, now).is_err());
+        assert_eq!(spends(&count, quota(3, Period::Day), now), Ok(1), "a larger one counts on");
+    }
+
+    #[test]
+    fn what_was_used_is_found_again_and_old_periods_are_forgotten() {
+        let (quotas, now) = (Quotas::default(), at("2024-02-28T12:00:00Z"));
+        spends(&quotas.of("daily"), quota(5, Period::Day), now).unwrap();
+        for _ in 0..3 {
+            spends(&quotas.of("monthly"), quota(5, Period::Month), now).unwrap();
+        }
+        let used = quotas.used(now);
+        assert_eq!(used.len(), 2);
+
+        let later = Quotas::default();
+        later.restore(used);
+        assert_eq!(spends(&later.of("monthly"), quota(5, Period::Month), now), Ok(1));
+        assert_eq!(spends(&later.of("daily"), quota(1, Period::Day), now), Err(12 * 3600));
+        let next_day = now + Duration::from_secs(A_DAY);
+        let tenants: Vec<String> = later.used(next_day).into_iter().map(|one| one.tenant).collect();
+        assert_eq!(tenants, ["monthly"]);
+        assert_eq!(later.counts().len(), 1);
+    }
+
+    #[test]
+    fn over_all_threads_not_one_more_is_spent() {
+        let (count, now) = (Arc::<Count>::default(), at("2024-02-28T12:00:00Z"));
+        let spent: usize = std::thread::scope(|scope| {
+            let spend = || {
+                let one = |_: &u32| spends(&count, quota(500, Period::Day), now).is_ok();
+                (0..300).filter(one).count()
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(spend)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(spent, 500);
+    }
+
+    proptest! {
+        #[test]
+        fn months_are_those_of_the_calendar(seconds in 0_u64..10_000_000_000) {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            let of = |time: SystemTime| humantime::format_rfc3339(time).to_string()[..7].to_owned();
+            let rest = rest(Period::Month, time);
+
+            let (last, next) = (time + rest - Duration::from_secs(1), time + rest);
+            prop_assert_eq!(of(last), of(time));
+            prop_assert_eq!(humantime::format_rfc3339(next).to_string()[8..10].to_owned(), "01");
+            prop_assert_ne!(of(next), of(time));
+            prop_assert_eq!(number(Period::Month, next), number(Period::Month, time) + 1);
+        }
+    }
+}

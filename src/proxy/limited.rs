@@ -1,0 +1,148 @@
+//! A request of a tenant that has limits: whether it may go on, and when. Called where there are
+//! some; all others pay one look at a bit for it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::timeout_at;
+
+use crate::base::memory::Refused as Short;
+use crate::base::network::owner;
+use crate::config::spec::LimitFields;
+use crate::limits::admission::{self, OF_ROUTE, OF_TENANT, Scope};
+use crate::limits::gate::{Entry, Permit};
+use crate::limits::limit::Limit;
+use crate::limits::pacer::{Pacer, Way};
+use crate::limits::told::Told;
+use crate::routing::route::Route;
+use crate::routing::tenant::Tenant;
+
+use super::budget;
+use super::connection::Peer;
+use super::error::ExchangeError;
+use super::visit::Visit;
+use super::worker::Worker;
+
+/// What an exchange holds of the limits until it has ended.
+#[derive(Debug)]
+pub(super) struct Pass {
+    /// Its places among those that may be under way at once.
+    _permits: Vec<Permit>,
+    /// What its answer tells.
+    told: Told,
+    /// Has its bodies keep to their rates, where there are some.
+    pub(super) upload: Option<Box<Pacer>>,
+    pub(super) download: Option<Box<Pacer>>,
+}
+
+/// Lets a request go on once the limits of its tenant and its route have room for it.
+///
+/// # Errors
+/// When one of them has none, or none in time.
+pub(super) async fn admit(
+    worker: &Worker,
+    peer: &Peer,
+    (tenant, route): (&Tenant, Option<&Route>),
+    visit: &mut Visit,
+) -> Result<(), ExchangeError> {
+    let shared = &worker.limits;
+    let ledger = Arc::clone(tenant.ledger(shared));
+    let mut scopes = Vec::with_capacity(2);
+    if let Some(limits) = route.and_then(|route| route.limits.as_deref()) {
+        let (cell, spec) = (ledger.route(limits.key), &limits.spec);
+        scopes.push(Scope { cell, spec, names: OF_ROUTE });
+    }
+    if let Some(spec) = tenant.limits() {
+        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT });
+    }
+    if scopes.is_empty() {
+        return Ok(()); // another route has some
+    }
+    let begun = worker.clock.now();
+    let client = visit.client().map(owner);
+    let mut slots = admission::take(shared, &scopes, client, shared.ticks(begun))?;
+    let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
+    let spent = quota.map(|(quota, _)| {
+        let count = ledger.quota(tenant.id());
+        count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
+    });
+    let spent = spent.transpose()?;
+    if let Some((limit, until)) = slots.wait() {
+        let _patience = Patience::begin(worker, peer, limit)?;
+        tokio::time::sleep(until.duration().saturating_sub(shared.ticks(begun).duration())).await;
+        slots.arrive();
+    }
+    let mut permits = Vec::with_capacity(scopes.len());
+    for scope in &scopes {
+        match scope.enter() {
+            None => {}
+            Some(Entry::Inside(permit)) => permits.push(permit),
+            Some(Entry::Full) => return Err(scope.full().into()),
+            Some(Entry::Queued(mut queued)) => {
+                let _patience = Patience::begin(worker, peer, scope.names[2])?;
+                let end = begun + scope.spec.overflow.longest();
+                let turn = timeout_at(end, queued.turn()).await;
+                permits.push(turn.map_err(|_| scope.full())?);
+            }
+        }
+    }
+    let mut told = slots.go(shared.ticks(worker.clock.now()));
+    scopes.iter().for_each(|scope| scope.tell(&mut told));
+    if let (Some((quota, fields)), Some(spent)) = (quota, spent) {
+        if fields == LimitFields::Always {
+            told.quota(&quota, spent.left);
+        }
+        spent.go();
+    }
+    let pacer = |way| {
+        let flows = scopes.iter().filter_map(|scope| scope.flow(way)).collect();
+        Pacer::new(shared, way, flows)
+    };
+    let (upload, download) = (pacer(Way::Upload), pacer(Way::Download));
+    visit.hold(Pass { _permits: permits, told, upload, download });
+    Ok(())
+}
+
+/// A request waits: it is counted, takes memory, and its client is watched, so that the place of one
+/// that leaves is free at once.
+struct Patience<'p> {
+    peer: &'p Peer,
+    _held: crate::base::memory::Held,
+}
+
+impl<'p> Patience<'p> {
+    fn begin(worker: &Worker, peer: &'p Peer, limit: Limit) -> Result<Self, ExchangeError> {
+        let held = worker.account.begin(Short::Request, budget::WAITING);
+        let held = held.ok_or(ExchangeError::Overloaded)?;
+        worker.meter.limit_waited(limit.as_str());
+        peer.activity.watch(true);
+        Ok(Self { peer, _held: held })
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        self.peer.activity.watch(false);
+    }
+}
+
+impl Pass {
+    /// What the answer tells, where it does.
+    pub(super) fn take_told(&mut self) -> Option<Told> {
+        let told = std::mem::take(&mut self.told);
+        (!told.is_empty()).then_some(told)
+    }
+}
+
+/// Tells of limits, beside what an endpoint may tell of its own.
+pub(super) fn tell(told: &Told, headers: &mut HeaderMap) {
+    for (name, value) in [(POLICY, &told.policy), (STATE, &told.state)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.append(name, value);
+        }
+    }
+}
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STATE: HeaderName = HeaderName::from_static("ratelimit");
