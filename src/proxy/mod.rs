@@ -44,6 +44,7 @@ mod open;
 mod outgoing;
 mod pace;
 mod page;
+mod part;
 mod pleas;
 mod post;
 mod problem;

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -26,6 +26,7 @@ use super::activity::{Activity, Uploading};
 use super::hygiene;
 use super::incoming::Incoming;
 use super::pace::{Pace, Rate};
+use super::part::Part;
 
 /// Why a request's body ended before its end. The endpoint is not to blame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,12 +126,6 @@ struct Stream {
     silence: Option<Pin<Box<Sleep>>>,
     /// Who waits for the end.
     waiter: Option<Waker>,
-}
-
-#[derive(Clone)]
-enum Part {
-    Data(Bytes),
-    Trailers(HeaderMap),
 }
 
 impl Upload {
@@ -294,7 +289,7 @@ impl Stream {
                 return Poll::Ready(None);
             }
             Some(Err(why)) => return self.fail(BodyFault::Broken(why)),
-            Some(Ok(frame)) => Part::of(frame, &self.rule),
+            Some(Ok(frame)) => Part::of(frame, &self.rule.nominated, &self.rule.owned),
         };
         if !self.pace.came(part.size()) {
             return self.fail(BodyFault::Trickle { rate: self.rule.rate.bytes });
@@ -397,49 +392,6 @@ impl Drop for Stream {
     }
 }
 
-impl Part {
-    fn of(frame: Frame<Bytes>, rule: &BodyRule) -> Self {
-        match frame.into_data() {
-            Ok(data) => Self::Data(data),
-            Err(frame) => {
-                let mut trailers = frame.into_trailers().unwrap_or_default();
-                hygiene::clean_trailers(&mut trailers, &rule.nominated, &rule.owned);
-                Self::Trailers(trailers)
-            }
-        }
-    }
-
-    fn size(&self) -> u64 {
-        match self {
-            Self::Data(data) => data.len() as u64,
-            Self::Trailers(_) => 0,
-        }
-    }
-
-    /// Small parts are copied together: each alone would take more for its place than for its bytes,
-    /// and hold on to all of the memory that it was read into.
-    fn append_to(&self, kept: &mut Vec<Self>) {
-        match (kept.last_mut(), self) {
-            (Some(Self::Data(last)), Self::Data(data))
-                if last.len() < SMALL && data.len() < SMALL =>
-            {
-                *last = [&last[..], data].concat().into();
-            }
-            (_, Self::Data(data)) if data.len() < SMALL => {
-                kept.push(Self::Data(Bytes::copy_from_slice(data)));
-            }
-            _ => kept.push(self.clone()),
-        }
-    }
-
-    fn into_frame(self) -> Frame<Bytes> {
-        match self {
-            Self::Data(data) => Frame::data(data),
-            Self::Trailers(trailers) => Frame::trailers(trailers),
-        }
-    }
-}
-
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyFault;
@@ -498,30 +450,5 @@ impl fmt::Debug for RequestBody {
             Self::Empty => "RequestBody::Empty",
             Self::Stream(_) => "RequestBody::Stream",
         })
-    }
-}
-
-/// 1 KiB: a part that is no larger is small.
-const SMALL: usize = 1 << 10;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_in_tiny_parts_takes_no_more_memory_than_one_in_large_parts() {
-        let body: Vec<u8> = (0..64 << 10).map(|at| at as u8).collect();
-        for size in [1, 100, 1000, 5000] {
-            let mut kept = Vec::new();
-            for part in body.chunks(size) {
-                Part::Data(Bytes::copy_from_slice(part)).append_to(&mut kept);
-            }
-            assert!(kept.len() <= 2 * body.len() / SMALL, "{size}: {} parts", kept.len());
-            let back = kept.into_iter().flat_map(|part| match part {
-                Part::Data(data) => data,
-                Part::Trailers(_) => Bytes::new(),
-            });
-            assert!(back.eq(body.iter().copied()), "{size}");
-        }
     }
 }

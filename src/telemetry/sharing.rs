@@ -1,4 +1,5 @@
-//! The metric families of pools that tenants share, as those of [`metrics`](super::metrics).
+//! The metric families of what tenants share and of what they may ask for, as those of
+//! [`metrics`](super::metrics).
 
 use super::metrics::{Family, Kind};
 
@@ -56,4 +57,20 @@ pub(super) static TENANT_QUEUE_WAIT: Family = Family {
     help: "Time that requests of a tenant have waited for a turn",
     kind: Kind::Counter,
     labels: &["tenant"],
+};
+
+/// `tenantry_limit_waits_total`
+pub(super) static LIMIT_WAITS: Family = Family {
+    name: "tenantry_limit_waits_total",
+    help: "Requests that waited for room within a limit of their tenant or route, by the limit",
+    kind: Kind::Counter,
+    labels: &["limit"],
+};
+
+/// `tenantry_access_refused_total`
+pub(super) static ACCESS_REFUSED: Family = Family {
+    name: "tenantry_access_refused_total",
+    help: "Requests that their tenants did not let in, by why",
+    kind: Kind::Counter,
+    labels: &["reason"],
 };

@@ -230,7 +230,7 @@ impl Totals {
         let retired = tally(&metrics::DOWNSTREAM_RETIRED, &self.retired);
         let faults = tally(&metrics::FORWARDED_FAULTS, &self.forwarded_faults);
         let debugged = tally(&metrics::DEBUG_REQUESTS, &self.debugged);
-        let refused = tally(&metrics::ACCESS_REFUSED, &self.access_refused);
+        let refused = tally(&sharing::ACCESS_REFUSED, &self.access_refused);
         [open, opened, rejected, retired, faults, debugged, refused]
     }
 
@@ -239,7 +239,7 @@ impl Totals {
         in_flight.count(&[], self.exchanges.open());
         let mut panics = Samples::of(&metrics::TASK_PANICS);
         panics.count(&[], self.panics);
-        let waits = tally(&metrics::LIMIT_WAITS, &self.limit_waits);
+        let waits = tally(&sharing::LIMIT_WAITS, &self.limit_waits);
         [in_flight, tally(&metrics::GATEWAY_ANSWERS, &self.answers), waits, panics]
     }
 
