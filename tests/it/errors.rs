@@ -59,6 +59,8 @@ impl World {
             ("stalling", at(4), String::new()),
             ("slow", at(4), "timeouts = { attempt = \"50ms\" }".to_owned()),
             ("overdue", at(4), "timeouts = { attempt = \"5s\", total = \"50ms\" }".to_owned()),
+            ("crowded", at(4), "concurrency = 1\nqueue = { length = 0 }".to_owned()),
+            ("queueing", at(4), "concurrency = 1\nqueue = { wait = \"50ms\" }".to_owned()),
         ];
         let mut routes = format!(
             "[pools.nobody]\nfile = \"{}\"\n[tenants.nobody]\npool = \"nobody\"\n\
@@ -68,6 +70,7 @@ impl World {
             list.display()
         );
         routes += LIMITED;
+        routes += GUARDED;
         for (name, address, keys) in pools {
             routes += &pool(name, &[address], &format!("{NO_RETRY}\n{keys}"));
             routes += &format!("[tenants.{name}]\npool = \"{name}\"\n");
@@ -145,6 +148,14 @@ impl World {
         }
         answers.push(("overloaded", overloaded().await));
         answers.extend(self.exceed().await);
+        for (name, tenant, field) in [
+            ("unauthenticated", "keyed", "X-Other: x"),
+            ("other-tenant", "fine", KEY),
+            ("network-refused", "walled", "X-Other: x"),
+            ("method-not-allowed", "post-only", "X-Other: x"),
+        ] {
+            answers.push((name, self.send("GET /", tenant, &[field], "").await));
+        }
         answers
     }
 }
@@ -167,6 +178,8 @@ impl World {
         for (name, tenant, path) in [
             ("tenant-concurrency-limited", "at-once", "/"),
             ("route-concurrency-limited", "of-routes", "/at-once"),
+            ("queue-full", "crowded", "/"),
+            ("queue-timeout", "queueing", "/"),
         ] {
             let line = format!("GET {path}");
             let named = format!("X-Tenant-ID: {tenant}");
@@ -179,6 +192,23 @@ impl World {
         answers
     }
 }
+
+/// A tenant for each way not to be let in, and a key of the first.
+const GUARDED: &str = "\
+[tenants.keyed]
+pool = \"fine\"
+authenticate = [\"api-key\"]
+[tenants.keyed.keys.one]
+hash = \"sha256:af39e7ee34328643d6ea571e7a114534059d6c7cb3b902e130a26eda93bb4333\"
+[tenants.walled]
+pool = \"fine\"
+deny = [\"127.0.0.0/8\"]
+[tenants.post-only]
+pool = \"fine\"
+methods = [\"POST\"]
+";
+const KEY: &str =
+    "X-API-Key: tenantry_0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A tenant for each limit of its own, and one with a route for each of a route's.
 const LIMITED: &str = "\
