@@ -79,6 +79,11 @@ impl Pacer {
         Poll::Ready(())
     }
 
+    /// Whether there was no room when it was last asked.
+    pub fn is_waiting(&self) -> bool {
+        self.wait.is_some()
+    }
+
     /// So many bytes came.
     pub fn count(&mut self, bytes: u64) {
         let now = self.shared.now();

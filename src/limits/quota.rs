@@ -64,10 +64,13 @@ impl Quotas {
     /// What is to be kept: what was used in periods that are not over. The others are forgotten where
     /// nobody counts on them.
     pub fn used(&self, now: SystemTime) -> Vec<Used> {
-        let mut counts = self.counts();
         let current = [Period::Day, Period::Month].map(|period| number(period, now));
+        let mut counts = self.counts();
         counts.retain(|_, count| current.contains(&count.now().0) || Arc::strong_count(count) > 1);
-        let mut used: Vec<Used> = counts
+        let known = counts.iter().map(|(tenant, count)| (Arc::clone(tenant), Arc::clone(count)));
+        let known: Vec<_> = known.collect();
+        drop(counts); // a worker may wait for it, and the rest takes long
+        let mut used: Vec<Used> = known
             .iter()
             .map(|(tenant, count)| (tenant, count.now()))
             .filter(|(_, (period, requests))| *requests > 0 && current.contains(period))

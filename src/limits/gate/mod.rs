@@ -26,6 +26,8 @@ pub struct Permit(Option<Arc<Gate>>);
 pub struct Queued {
     gate: Arc<Gate>,
     turn: oneshot::Receiver<Permit>,
+    /// Its turn came, and was taken.
+    came: bool,
 }
 
 /// What became of who wished to enter.
@@ -85,7 +87,7 @@ impl Gate {
         drop(queue);
         // Somebody may have left before it was in the queue: either it is seen here, or there.
         self.let_in();
-        Entry::Queued(Queued { gate: Arc::clone(self), turn })
+        Entry::Queued(Queued { gate: Arc::clone(self), turn, came: false })
     }
 
     /// Another limit, maybe a larger one.
@@ -137,7 +139,10 @@ impl Queued {
     /// Waits for its turn. May be given up and asked again.
     pub async fn turn(&mut self) -> Permit {
         match (&mut self.turn).await {
-            Ok(permit) => permit,
+            Ok(permit) => {
+                self.came = true;
+                permit
+            }
             // A sender is dropped with its gate alone, which this holds.
             Err(_) => std::future::pending().await,
         }
@@ -148,7 +153,9 @@ impl Drop for Queued {
     fn drop(&mut self) {
         self.turn.close();
         // Its turn may have come meanwhile: then the place was free already, and this leaves again.
-        drop(self.turn.try_recv());
+        if self.came || self.turn.try_recv().is_ok() {
+            return; // it is in the queue no more
+        }
         let mut queue = self.gate.queue();
         queue.retain(|sender| !sender.is_closed());
         self.gate.count(&queue);

@@ -81,6 +81,9 @@ impl Pace {
     /// # Errors
     /// When it would have to wait longer.
     pub fn judge(self, word: u64, now: u64, longest: u64) -> Result<Grant, Later> {
+        // No further ahead than one who waits for longest leaves it: what was counted by another pace
+        // holds for as long as this one would have had it hold.
+        let word = word.min(now.saturating_add(self.depth).saturating_add(longest));
         let left = word.max(now).saturating_add(self.interval);
         let at = left.saturating_sub(self.depth).max(now);
         match at - now {
@@ -92,6 +95,9 @@ impl Pace {
     /// The word as if a request had not come; `None` where that would let two go in one slot, since
     /// others wait behind it.
     pub fn undo(self, word: u64, grant: Grant, now: u64) -> Option<u64> {
+        if grant.left <= now {
+            return None; // time has brought it back already
+        }
         let nobody_waits = word.saturating_sub(self.depth) <= now;
         (nobody_waits || word == grant.left).then(|| word.saturating_sub(self.interval))
     }

@@ -86,6 +86,8 @@ struct Lane<T> {
     flows: BTreeMap<u32, Flow<T>>,
     /// Flows that have somebody waiting, by the virtual finish of their first.
     turns: BTreeSet<(u128, u32)>,
+    /// So many flows are gone through for those that can be forgotten.
+    many: usize,
 }
 
 /// One flow of a class.
@@ -250,6 +252,7 @@ impl<T> Lane<T> {
             now: 0,
             flows: BTreeMap::new(),
             turns: BTreeSet::new(),
+            many: 0,
         }
     }
 
@@ -279,9 +282,11 @@ impl<T> Lane<T> {
 
     /// Forgets flows that have nobody waiting and nothing to make good, once they are many.
     fn prune(&mut self) {
-        if self.flows.len() > FEW + 2 * self.turns.len() {
+        if self.flows.len() > self.many.max(FEW + 2 * self.turns.len()) {
             let now = self.now;
             self.flows.retain(|_, flow| !flow.waiters.is_empty() || flow.clock.start > now);
+            // Those that have to be kept are not gone through again until they are twice as many.
+            self.many = 2 * self.flows.len();
         }
     }
 
