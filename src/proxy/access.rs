@@ -52,7 +52,10 @@ pub(super) fn admit<'t>(
 ) -> Result<Option<Box<Reply>>, ExchangeError> {
     let everybody = AccessSpec::default();
     let access = tenant.access();
-    if !access.is_none_or(|access| access.lets_in(visit.client())) {
+    let lets_in = |access: &AccessSpec| {
+        access.lets_in(visit.client()) && !(visit.hides_client() && access.names_networks())
+    };
+    if !access.is_none_or(lets_in) {
         return Err(refused(Refusal::Network, visit));
     }
     // Before anything is asked of the client: browsers show nothing with what they ask before.
@@ -98,7 +101,7 @@ fn caller(
         }
         Credential::Nothing | Credential::Key(_) | Credential::Token(_) if vouched.is_some() => {
             let subject = vouched.and_then(|(_, identity)| identity.subject()).unwrap_or_default();
-            let (subject, told) = (printable(subject), Box::default());
+            let (subject, told) = (printable(subject)?, Box::default());
             Ok(Some(Caller { subject, proof: Proof::Certificate, told }))
         }
         Credential::Key(_) | Credential::Token(_) => Err(Refusal::NotAccepted),
@@ -107,10 +110,30 @@ fn caller(
     }
 }
 
-/// A name as it can be sent in a header and stand in a log. Certificates may hold any text.
-fn printable(name: &str) -> Box<str> {
-    let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
-    name.chars().take(LONGEST_NAME).map(plain).collect::<String>().trim().into()
+/// A name as it can be sent in a header and stand in a log: no two are the same. Certificates may
+/// hold any text.
+///
+/// # Errors
+/// When it is too long to be told whole.
+fn printable(name: &str) -> Result<Box<str>, Refusal> {
+    if name.len() > LONGEST_NAME {
+        return Err(Refusal::Malformed);
+    }
+    let mut plain = String::with_capacity(name.len());
+    let last = name.len().saturating_sub(1);
+    for (at, byte) in name.bytes().enumerate() {
+        let is_plain = byte.is_ascii_graphic() || (byte == b' ' && at > 0 && at < last);
+        if is_plain && byte != b'%' {
+            plain.push(char::from(byte));
+        } else {
+            plain.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+    Ok(plain.into())
+}
+
+fn digit(number: u8) -> char {
+    char::from_digit(number.into(), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
 fn refused(refusal: Refusal, visit: &Visit) -> ExchangeError {
@@ -131,14 +154,17 @@ pub(super) fn introduce(
     let headers = &mut head.headers;
     match caller.proof {
         Proof::ApiKey if !identity.forward_keys => api_key::hide(headers, &identity.key_header),
-        Proof::ApiKey => api_key::hide_look_alikes(headers, &identity.key_header),
+        Proof::ApiKey | Proof::Token { forward: true } => {}
         Proof::Token { forward: false } => jwt::hide(headers),
         // A credential that the tenant does not accept is shown beside it all the same.
-        Proof::Certificate if !identity.forward_keys => {
-            api_key::hide(headers, &identity.key_header);
+        Proof::Certificate => {
+            if !identity.forward_keys {
+                api_key::hide(headers, &identity.key_header);
+            }
+            jwt::hide_of(headers, &identity.issuers);
         }
-        Proof::Certificate | Proof::Token { forward: true } => {}
     }
+    api_key::hide_look_alikes(headers, &identity.key_header);
     if let Some(name) = &identity.subject_header
         && let Ok(subject) = HeaderValue::from_str(&caller.subject)
     {
@@ -158,5 +184,5 @@ pub(super) fn challenge(refusal: Refusal) -> HeaderValue {
     })
 }
 
-/// 256 characters: a SPIFFE id with a long path.
+/// 256 bytes: a SPIFFE id with a long path.
 const LONGEST_NAME: usize = 256;

@@ -300,6 +300,7 @@ impl Download {
         tracing::debug!(%fault, "an answer was given up");
         self.given_up = Some(fault);
         self.lease = None;
+        self.visit.leave_limits();
     }
 
     fn pass(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -336,6 +337,7 @@ impl Download {
             if let Some(mut permit) = place {
                 permit.done();
             }
+            self.visit.leave_limits();
         }
     }
 }

@@ -133,7 +133,10 @@ pub(super) fn choose<'t>(
 /// the client whom they name.
 fn let_in(work: Option<&MaintenanceSpec>, visit: &Visit) -> Result<(), ExchangeError> {
     match work {
-        Some(work) if !work.allow.iter().any(|peers| peers.contain(visit.client())) => {
+        Some(work)
+            if visit.hides_client()
+                || !work.allow.iter().any(|peers| peers.contain(visit.client())) =>
+        {
             Err(ExchangeError::Maintenance { retry_after: work.retry_after })
         }
         _ => Ok(()),

@@ -70,10 +70,11 @@ impl<'t> Crossing<'t> {
         if !is_for_all {
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
-        let Some(origin) = self.allowed else {
+        // The same to all, whoever asks: a cache may give it to others.
+        let for_all = is_for_all.then(|| HeaderValue::from_static("*"));
+        let Some(origin) = for_all.or(self.allowed) else {
             return;
         };
-        let origin = if is_for_all { HeaderValue::from_static("*") } else { origin };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         if spec.credentials {
             let yes = HeaderValue::from_static("true");

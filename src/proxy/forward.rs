@@ -100,7 +100,8 @@ impl<'e> Effort<'e> {
             deadlines,
             rule: choice.retry_rule(),
             tenant: choice.tenant,
-            began: visit.started(),
+            // A wait for a limit is nobody's first byte.
+            began: if visit.is_limited() { worker.clock.recent() } else { visit.started() },
             place: Cell::new(None),
         }
     }

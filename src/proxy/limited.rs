@@ -28,7 +28,7 @@ use super::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Pass {
     /// Its places among those that may be under way at once.
-    _permits: Vec<Permit>,
+    permits: Vec<Permit>,
     /// What its answer tells.
     told: Told,
     /// Has its bodies keep to their rates, where there are some.
@@ -100,7 +100,7 @@ pub(super) async fn admit(
         Pacer::new(shared, way, flows)
     };
     let (upload, download) = (pacer(Way::Upload), pacer(Way::Download));
-    visit.hold(Pass { _permits: permits, told, upload, download });
+    visit.hold(Pass { permits, told, upload, download });
     Ok(())
 }
 
@@ -128,6 +128,11 @@ impl Drop for Patience<'_> {
 }
 
 impl Pass {
+    /// Leaves the places among those that are under way: the endpoint's part is done, or given up.
+    pub(super) fn leave(&mut self) {
+        self.permits.clear();
+    }
+
     /// What the answer tells, where it does.
     pub(super) fn take_told(&mut self) -> Option<Told> {
         let told = std::mem::take(&mut self.told);

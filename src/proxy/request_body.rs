@@ -181,9 +181,10 @@ impl Upload {
         self.0.as_ref().is_none_or(|stream| stream.borrow().is_whole())
     }
 
-    /// Whether the endpoint has had all that the client has sent, and waits for more of it.
+    /// Whether the endpoint has had all that the client has sent, or may have by now, and waits for
+    /// more of it.
     pub(super) fn awaits_client(&self) -> bool {
-        self.0.as_ref().is_some_and(|stream| stream.borrow().silence.is_some())
+        self.0.as_ref().is_some_and(|stream| stream.borrow().waits_for_more())
     }
 
     /// When an endpoint last took a part of it.
@@ -228,6 +229,11 @@ impl Upload {
 }
 
 impl Stream {
+    /// Whether it is read from, and the client or a limit of bytes in a time has nothing to give.
+    fn waits_for_more(&self) -> bool {
+        self.silence.is_some() || self.rule.pacer.as_ref().is_some_and(|pacer| pacer.is_waiting())
+    }
+
     /// Whether it can be read from its start.
     fn is_whole(&self) -> bool {
         self.fault.is_none() && (self.keeping || self.read == 0)

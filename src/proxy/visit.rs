@@ -103,7 +103,14 @@ impl Visit {
         self.pass = Some(Box::new(pass));
     }
 
-    /// What its answer tells of limits.
+    /// Leaves its places among those that the limits allow at once.
+    pub(super) fn leave_limits(&mut self) {
+        if let Some(pass) = &mut self.pass {
+            pass.leave();
+        }
+    }
+
+    /// What the answer tells of limits.
     pub(super) fn take_limits(&mut self) -> Option<limits::told::Told> {
         self.pass.as_mut()?.take_told()
     }
@@ -131,6 +138,11 @@ impl Visit {
     /// The client's address; `None` where it has none, as on a Unix socket.
     pub(super) fn client(&self) -> Option<IpAddr> {
         self.record.as_ref().and_then(|record| record.client)
+    }
+
+    /// Whether nobody knows who the client is, and the address is another's.
+    pub(super) fn hides_client(&self) -> bool {
+        self.told().is_some_and(|told| told.hides_client)
     }
 
     /// For whom the request is, at a listener with trusted proxies.

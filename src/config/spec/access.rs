@@ -65,6 +65,11 @@ impl AccessSpec {
         !is_among(&self.deny) && (self.allow.is_empty() || is_among(&self.allow))
     }
 
+    /// Whether it matters where a client comes from.
+    pub fn names_networks(&self) -> bool {
+        !(self.allow.is_empty() && self.deny.is_empty())
+    }
+
     /// Whether it serves this method.
     pub fn serves(&self, method: &Method) -> bool {
         let asked = if *method == Method::HEAD { &Method::GET } else { method };

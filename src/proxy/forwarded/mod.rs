@@ -36,6 +36,9 @@ pub(super) struct Trust {
 pub(super) struct Told {
     /// The client's address; `None` = it is on a Unix socket.
     pub(super) client: Option<IpAddr>,
+    /// What a proxy says ends before somebody who is no proxy: who the client is nobody knows, and it
+    /// may have seen to that itself. The address is then that of a proxy.
+    pub(super) hides_client: bool,
     /// The scheme that the client used: `http` or `https`.
     pub(super) scheme: &'static str,
     /// The host that the client asked for, where a proxy says another one than the request.
@@ -94,9 +97,12 @@ fn read(trust: &Trust, peer: &Peer, head: &Parts) -> (Told, End) {
             None,
         ),
     };
+    let is_found = client.is_some_and(|hop| hop.address.is_some_and(|at| !is_trusted(at)));
+    let is_cut = chain.end != End::Whole || chain.hops.iter().any(|hop| hop.address.is_none());
     let asked = asked.filter(|host| std::str::from_utf8(host).is_ok_and(host::is_valid));
     let told = Told {
         client: client.and_then(|hop| hop.address).or(peer.address),
+        hides_client: is_cut && !is_found,
         scheme: scheme.and_then(scheme_of).unwrap_or(peer.scheme()),
         host: asked.and_then(|host| HeaderValue::from_bytes(host).ok()),
         port: port.and_then(|port| HeaderValue::from_bytes(port).ok()),

@@ -204,7 +204,7 @@ impl Wire {
             return self.poll_hangup(context);
         }
         match ready!(self.poll_gather(&mut inbound, context)) {
-            Ok(1..) => Poll::Pending,
+            Ok(1..) => self.poll_hangup(context),
             Ok(0) | Err(_) => Poll::Ready(()),
         }
     }

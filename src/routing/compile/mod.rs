@@ -64,7 +64,8 @@ pub fn compile_edited(
         }
     }
     let Compiler { next_slot, departed, .. } = compiler;
-    table_of(spec, generation, (tenants, slots, keys), sets, (next_slot, departed))
+    let knew = table.knows_credentials;
+    table_of(spec, (generation, knew), (tenants, slots, keys), sets, (next_slot, departed))
 }
 
 /// Takes the keys of one tenant from those of all, and puts others in their place.
@@ -110,20 +111,23 @@ pub fn compile(
     }
     let Compiler { next_slot, departed, .. } = compiler;
     let slots = tenants.iter().map(|ById(tenant)| tenant.slot()).collect();
+    let knew = previous.is_some_and(|table| table.knows_credentials);
     let mut keys = Arc::<Keys>::default();
     spec.tenants.iter().for_each(|tenant| replace_keys(&mut keys, None, Some(tenant)));
-    table_of(spec, generation, (tenants, slots, keys), sets, (next_slot, departed))
+    table_of(spec, (generation, knew), (tenants, slots, keys), sets, (next_slot, departed))
 }
 
 fn table_of(
     spec: &RoutesSpec,
-    generation: u64,
+    (generation, knew): (u64, bool),
     (tenants, slots, keys): (Tenants, Slots, Arc<Keys>),
     sets: BTreeMap<Arc<str>, SharedSet>,
     (next_slot, departed): (u32, Departed),
 ) -> Table {
     let (naming, error_pages) = (spec.naming.clone(), Arc::clone(&spec.error_pages));
-    let knows_credentials = !keys.is_empty() || !naming.identity.issuers.is_empty();
+    // Once some were known they are looked at for good: who shows the last key that was taken out is
+    // refused, and the key goes to no endpoint.
+    let knows_credentials = knew || !keys.is_empty() || !naming.identity.issuers.is_empty();
     Table {
         generation,
         naming,

@@ -316,7 +316,7 @@ fn keys_follow_their_tenants_in_whatever_order_they_are_edited() {
             };
             assert_eq!(owner(&table), owner(&whole));
         }
-        assert_eq!(table.knows_credentials(), whole.knows_credentials());
+        assert!(table.knows_credentials(), "also of the last one, once it is gone");
     }
 }
 fn limited() -> LimitsSpec {

@@ -158,13 +158,14 @@ impl Table {
         id.map(|id| self.named(id, path)).transpose()
     }
 
-    /// The tenant that a client's certificate names by one of the configured ways, whatever else names
-    /// the request's.
+    /// The tenant that a client's certificate names by the first of the configured ways that it says
+    /// something to, whatever else names the request's.
     pub fn vouched(&self, head: &Parts, identity: &Identity) -> Option<&Arc<Tenant>> {
         let shown = Shown { certificate: Some(identity), ..Shown::default() };
         let ways = self.naming.from.iter();
         let mut ways = ways.filter(|way| matches!(way, NameFrom::Certificate { .. }));
-        ways.find_map(|way| self.ask(way, head, &shown).ok().flatten()).map(|named| named.tenant)
+        let said = ways.find_map(|way| self.ask(way, head, &shown).transpose())?;
+        Some(said.ok()?.tenant)
     }
 
     /// Whether credentials may name the tenant of a request.

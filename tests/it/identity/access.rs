@@ -165,3 +165,38 @@ async fn what_endpoints_say_of_other_origins_is_replaced() {
     assert_eq!(all.one("access-control-allow-origin").as_deref(), Some("*"));
     assert_eq!(all.one("access-control-allow-credentials"), None);
 }
+
+#[tokio::test]
+async fn a_client_that_hides_behind_what_no_proxy_wrote_is_of_no_network() {
+    let origin = Origin::saying("hello").await;
+    let trusting = "trusted-proxies = { from = [\"127.0.0.1\"], field = \"forwarded\" }";
+    for networks in ["allow = [\"127.0.0.0/8\"]", "deny = [\"198.51.100.0/24\"]"] {
+        let gateway = Gateway::start_with(trusting, &routes(&origin, networks)).await;
+        // The proxy has written the last element; the client has opened a quotation before it.
+        for (line, status) in [
+            ("for=\", for=198.51.100.1", 403),
+            ("for=198.51.100.1, for=unknown", 403),
+            ("for=198.51.100.1", 403),
+            ("for=127.0.0.1", 200),
+        ] {
+            let answer = send(&gateway, "GET /", &[&format!("Forwarded: {line}")]).await;
+            assert_eq!(answer.status, status, "{networks}: {line}");
+        }
+        assert_eq!(send(&gateway, "GET /", &[]).await.status, 200, "the proxy itself");
+    }
+}
+
+#[tokio::test]
+async fn what_a_browser_asks_before_takes_nothing_of_the_tenant_s_limits() {
+    let limits = "limits = { requests = \"1/h\", burst = 1, quota = \"2/month\" }";
+    let cors = "cors = { origins = [\"https://app.example.com\"] }";
+    let (_origin, gateway) = world(&format!("{limits}\n{cors}")).await;
+
+    for _ in 0..3 {
+        let asks = [APP, "Access-Control-Request-Method: GET"];
+        assert_eq!(send(&gateway, "OPTIONS /", &asks).await.status, 204);
+    }
+
+    assert_eq!(send(&gateway, "GET /", &[APP]).await.status, 200);
+    assert_eq!(send(&gateway, "GET /", &[APP]).await.status, 429);
+}
