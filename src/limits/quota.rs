@@ -185,7 +185,8 @@ fn month(day: u64) -> (u64, u64) {
         }
         _ => first(month + 1),
     };
-    ((era * 400 + year) * 12 + month, day - of_year + days)
+    // The sum first: the March that January 1970 counts from is before 1970.
+    ((era * 400 + year) * 12 + month, day + days - of_year)
 }
 
 const A_DAY: u64 = 24 * 3600;
@@ -231,6 +232,13 @@ mod tests {
         assert_eq!(spends(&count, monthly, at("2024-02-29T23:59:59Z")), Ok(0));
         assert_eq!(spends(&count, monthly, at("2024-02-29T23:59:59Z")), Err(1));
         assert_eq!(spends(&count, monthly, at("2024-03-01T00:00:00Z")), Ok(1));
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_counts_in_january_1970() {
+        let count = Arc::<Count>::default();
+        assert_eq!(spends(&count, quota(1, Period::Month), UNIX_EPOCH), Ok(0));
+        assert_eq!(spends(&count, quota(1, Period::Month), UNIX_EPOCH), Err(31 * A_DAY));
     }
 
     #[test]
