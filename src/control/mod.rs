@@ -282,6 +282,7 @@ pub fn nothing() -> Table {
         error_pages: Arc::default(),
         pools: [].into(),
         route_sets: [].into(),
+        plans: [].into(),
         tenants: Sorted::default(),
     };
     routing::compile(&spec, None, &Pools::new(), 0)

@@ -13,6 +13,7 @@ mod issuer;
 mod limits;
 mod memory;
 mod naming;
+mod plan;
 mod pool;
 mod pool_tls;
 mod reach;
@@ -47,6 +48,7 @@ use super::text::Written;
 
 use answers::Pages;
 use gather::Gathered;
+use plan::Plans;
 use tenant::Sets;
 
 pub(super) use answers::Lost;
@@ -127,6 +129,7 @@ struct Shared {
     /// Every pool that is defined, right or wrong.
     names: BTreeSet<Arc<str>>,
     sets: Sets,
+    plans: Plans,
     pages: Pages,
 }
 
@@ -150,23 +153,27 @@ impl Shared {
             pages.check(raw.value, files.folder(file), &key.name("error-pages"), faults)
         });
         let error_pages = Arc::new(error_pages.unwrap_or_default());
-        let none = Sets::new();
-        let scope = Scope { pools: &names, naming: &naming, sets: &none, files };
+        let (sets, plans) = (Sets::new(), Plans::new());
+        let scope = Scope { pools: &names, naming: &naming, sets: &sets, plans: &plans, files };
         let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, faults);
-        Self { naming, error_pages, pools, route_sets, names, sets, pages }
+        let scope = Scope { sets: &sets, ..scope };
+        let plans = plan::check_all(gathered.plans, &scope, &mut pages, faults);
+        Self { naming, error_pages, pools, route_sets, names, sets, plans, pages }
     }
 
     fn scope<'a>(&'a mut self, files: &'a Files) -> (Scope<'a>, &'a mut Pages) {
-        let Self { naming, names, sets, pages, .. } = self;
-        (Scope { pools: names, naming, sets, files }, pages)
+        let Self { naming, names, sets, plans, pages, .. } = self;
+        (Scope { pools: names, naming, sets, plans, files }, pages)
     }
 
     fn finish(self, tenants: Sorted<NamedTenant>, mut faults: Faults<'_>) -> Checked {
-        let Self { naming, error_pages, pools, route_sets, .. } = self;
+        let Self { naming, error_pages, pools, route_sets, plans, .. } = self;
+        // Where one is missing, something is wrong with it.
+        let plans = plans.into_iter().filter_map(|(name, plan)| Some((name, plan?))).collect();
         let references = faults.take_references();
         let doubts = faults.take_doubts();
         let result = match faults.is_empty() {
-            true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, tenants }),
+            true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, plans, tenants }),
             false => Err(faults.into_problems()),
         };
         Checked { result, doubts, references }
@@ -181,6 +188,8 @@ struct Scope<'a> {
     naming: &'a NamingSpec,
     /// What a tenant must know of the route sets; there are none while they are checked themselves.
     sets: &'a Sets,
+    /// What tenants may begin with; there are none while they are checked themselves.
+    plans: &'a Plans,
     /// The files that say it.
     files: &'a Files,
 }
@@ -202,7 +211,11 @@ fn undefined<'n>(
     name: &str,
     known: impl Iterator<Item = &'n Arc<str>> + Clone,
 ) -> (String, Option<String>) {
-    let table = if noun == "pool" { "pools" } else { "route-sets" };
+    let table = match noun {
+        "pool" => "pools",
+        "plan" => "plans",
+        _ => "route-sets",
+    };
     let hint = match nearest(name, known.clone().map(AsRef::as_ref)) {
         Some(near) => format!("did you mean {near:?}?"),
         None => {

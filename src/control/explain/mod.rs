@@ -99,6 +99,8 @@ pub struct Explained {
     pub naming: Vec<Way>,
     /// The tenant.
     pub tenant: Option<Placed>,
+    /// The plan that says what the tenant does not say itself.
+    pub plan: Option<Placed>,
     /// The tenant's routes, the chosen one first, each with why it does not take the request.
     pub routes: Vec<Judged>,
     /// The pool that it goes to.
@@ -255,6 +257,7 @@ impl Told<'_> {
             outcome: String::new(),
             naming: Vec::new(),
             tenant: None,
+            plan: None,
             routes: Vec::new(),
             pool: None,
             settings: self.gateway.to_vec(),
@@ -339,6 +342,10 @@ impl Told<'_> {
             .zip(at)
             .map(|(verdict, place)| Judged { verdict, place })
             .collect();
+        explained.plan = spec.and_then(|spec| spec.plan.as_ref()).map(|plan| Placed {
+            name: plan.to_string(),
+            place: self.find(&[places::names(&["plans", plan])]).pop().flatten(),
+        });
         let (pool, outcome) = match refusal(tenant, chosen.map(Arc::as_ref)) {
             Some(refusal) => (None, refusal.to_owned()),
             None => act(tenant, chosen.map(Arc::as_ref), head),

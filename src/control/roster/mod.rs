@@ -70,6 +70,8 @@ pub struct Page {
 pub struct Listed {
     /// Its id.
     pub id: String,
+    /// The plan that says what it does not say itself.
+    pub plan: Option<String>,
     /// Whether it is served.
     pub state: State,
     /// Where its requests go that no route takes.
@@ -91,6 +93,8 @@ pub struct Known {
     pub generation: u64,
     /// Its id.
     pub id: String,
+    /// The plan that says what it does not say itself.
+    pub plan: Option<String>,
     /// Whether it is served.
     pub state: State,
     /// Seconds after which clients may come again, while it is worked on.
@@ -105,7 +109,7 @@ pub struct Known {
     pub routes: usize,
     /// The route sets that it uses.
     pub route_sets: Vec<String>,
-    /// Whether it has error pages of its own.
+    /// Whether it or its plan has error pages.
     pub error_pages: bool,
     /// The share of its requests that leave a line in the access log, where it has one of its own.
     pub sample: Option<String>,
@@ -187,6 +191,7 @@ impl Roster {
         Some(Known {
             generation: index.generation,
             id: id.to_owned(),
+            plan: tenant.plan.as_ref().map(ToString::to_string),
             state: row.state.into(),
             retry_after_seconds: maintenance.map(|how| how.retry_after.as_secs()),
             pool: tenant.pool.as_ref().map(ToString::to_string),
@@ -267,6 +272,7 @@ impl Roster {
         });
         Some(Listed {
             id: id.to_owned(),
+            plan: tenant.plan.as_ref().map(ToString::to_string),
             state: row.state.into(),
             pool: tenant.pool.as_ref().map(ToString::to_string),
             hosts: hosts.of(id, tenant).into_iter().take(HOSTS_SHOWN).collect(),
