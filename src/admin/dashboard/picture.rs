@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::endpoints::health::unready;
 use crate::admin::{State, reply};
 use crate::control::generation::{Fault, Live};
+use crate::control::quarantine;
 use crate::control::roster::{Known, Page, Wanted};
 use crate::telemetry::recent::{Chart, POINT, Rates};
 
@@ -121,8 +122,10 @@ impl<'s> Painter<'s> {
         let live = state.live.load();
         let front = state.front.load();
         let certificates = state.certificates.load();
+        let held = quarantine::problems(live.quarantine());
         let all = [
             ("routes", &live.problems),
+            ("routes", &held),
             ("gateway", &front.problems),
             ("certificates", &certificates.problems),
         ];

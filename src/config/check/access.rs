@@ -201,6 +201,7 @@ impl Owners {
         for KeySpec { name, digest, .. } in spec.keys() {
             let other = self.0.insert(*digest, id.clone());
             if let Some(other) = other.filter(|other| other != id) {
+                faults.note_between();
                 let root = Key::root(file);
                 let table = root.name("tenants");
                 let tenant = table.name(id.as_str());

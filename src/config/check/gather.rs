@@ -101,6 +101,7 @@ fn merge<T: DeserializeOwned>(
         let name: Arc<str> = Arc::from(name.get_ref().as_ref());
         let key = key.name(&name);
         if let Some(first) = all.get(&name) {
+            faults.note_between();
             if !faults.is_full(key.file) {
                 let hint = format!("it is there already: {}", faults.place(first.file, first.at));
                 faults.add(&key, at, "is defined in two files", Some(hint));

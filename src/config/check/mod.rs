@@ -2,6 +2,7 @@
 
 mod access;
 mod access_log;
+mod alone;
 mod answers;
 mod apart;
 mod cors;
@@ -51,6 +52,7 @@ use gather::Gathered;
 use plan::Plans;
 use tenant::Sets;
 
+pub use alone::{Spoken, spoken_of};
 pub(super) use answers::Lost;
 pub use edited::{Edited, Last};
 pub(super) use gateway::check as check_gateway;
@@ -72,6 +74,8 @@ pub struct Checked {
     pub doubts: Vec<Problem>,
     /// Certificates, keys and pages that they name. A change of one changes the meaning.
     pub references: References,
+    /// The files that are wrong, by their places, each by itself; `None` where that is not sure.
+    pub wrong_alone: Option<BTreeSet<usize>>,
 }
 
 /// How the routes files are read.
@@ -97,7 +101,8 @@ pub(super) fn check_routes(files: &Files, terms: &Terms<'_>, before: Before<'_>)
         let what = "the routes are empty, as while they are being written".to_owned();
         let hint = "define tenants and pools; to serve nobody, leave a comment in them";
         let result = Err(Problems::of_file(&files.root, what, hint));
-        return Checked { result, doubts: Vec::new(), references: References::new() };
+        let (doubts, references) = (Vec::new(), References::new());
+        return Checked { result, doubts, references, wrong_alone: None };
     }
     apart::check(files, terms, before).unwrap_or_else(|| as_a_whole(files, terms))
 }
@@ -171,12 +176,12 @@ impl Shared {
         // Where one is missing, something is wrong with it.
         let plans = plans.into_iter().filter_map(|(name, plan)| Some((name, plan?))).collect();
         let references = faults.take_references();
-        let doubts = faults.take_doubts();
+        let (doubts, wrong_alone) = (faults.take_doubts(), faults.wrong_alone());
         let result = match faults.is_empty() {
             true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, plans, tenants }),
             false => Err(faults.into_problems()),
         };
-        Checked { result, doubts, references }
+        Checked { result, doubts, references, wrong_alone }
     }
 }
 

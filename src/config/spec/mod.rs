@@ -522,6 +522,9 @@ pub enum TenantState {
     Maintenance,
     /// Every request is answered 403.
     Suspended,
+    /// Every request is answered 503: the file that defines it is broken, and was never good. No
+    /// file can say so.
+    Quarantined,
 }
 
 /// Whether a route is served.

@@ -218,7 +218,12 @@ pub fn explain(
     question: &Question,
 ) -> Result<Explained, Vec<Fault>> {
     let materials = Materials {
-        loaded: Loaded { files: files.clone(), spec: Arc::new(spec), doubts: [].into() },
+        loaded: Loaded {
+            files: files.clone(),
+            spec: Arc::new(spec),
+            doubts: [].into(),
+            quarantine: [].into(),
+        },
         running: super::plan::Pools::new(),
         numbers: super::plan::Numbers::default(),
         previous: Arc::new(nothing()),
@@ -402,6 +407,9 @@ fn refusal(tenant: &Tenant, route: Option<&Route>) -> Option<&'static str> {
         TenantState::Suspended => Some("is refused: the tenant is suspended"),
         TenantState::Maintenance => {
             Some("is answered 503: the tenant is in maintenance, save for those who are let in")
+        }
+        TenantState::Quarantined => {
+            Some("is answered 503: the file that defines the tenant is broken")
         }
         TenantState::Active if route.is_some_and(|route| route.maintenance.is_some()) => {
             Some("is answered 503: the route is in maintenance, save for those who are let in")

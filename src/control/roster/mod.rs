@@ -46,6 +46,8 @@ pub enum State {
     Maintenance,
     /// Refused.
     Suspended,
+    /// Not served: the file that defines it is broken, and never was good.
+    Quarantined,
 }
 
 /// A page of tenants.
@@ -74,6 +76,8 @@ pub struct Listed {
     pub plan: Option<String>,
     /// Whether it is served.
     pub state: State,
+    /// The file that defines it, where that is broken: it is served as it was, or not at all.
+    pub quarantined_by: Option<String>,
     /// Where its requests go that no route takes.
     pub pool: Option<String>,
     /// The first hosts that it is reached by.
@@ -97,6 +101,8 @@ pub struct Known {
     pub plan: Option<String>,
     /// Whether it is served.
     pub state: State,
+    /// The file that defines it, where that is broken: it is served as it was, or not at all.
+    pub quarantined_by: Option<String>,
     /// Seconds after which clients may come again, while it is worked on.
     pub retry_after_seconds: Option<u64>,
     /// Where its requests go that no route takes.
@@ -193,6 +199,7 @@ impl Roster {
             id: id.to_owned(),
             plan: tenant.plan.as_ref().map(ToString::to_string),
             state: row.state.into(),
+            quarantined_by: self.quarantined_by(id),
             retry_after_seconds: maintenance.map(|how| how.retry_after.as_secs()),
             pool: tenant.pool.as_ref().map(ToString::to_string),
             pools: pools(&spec, tenant),
@@ -257,6 +264,10 @@ impl Roster {
         (keys.into_iter().map(|(_, place)| place).collect(), more)
     }
 
+    fn quarantined_by(&self, id: &str) -> Option<String> {
+        self.live.load().quarantined_by(id).map(|file| file.display().to_string())
+    }
+
     fn listed(
         &self,
         index: &Index,
@@ -274,6 +285,7 @@ impl Roster {
             id: id.to_owned(),
             plan: tenant.plan.as_ref().map(ToString::to_string),
             state: row.state.into(),
+            quarantined_by: self.quarantined_by(id),
             pool: tenant.pool.as_ref().map(ToString::to_string),
             hosts: hosts.of(id, tenant).into_iter().take(HOSTS_SHOWN).collect(),
             rates,
@@ -288,6 +300,7 @@ impl From<TenantState> for State {
             TenantState::Active => Self::Active,
             TenantState::Maintenance => Self::Maintenance,
             TenantState::Suspended => Self::Suspended,
+            TenantState::Quarantined => Self::Quarantined,
         }
     }
 }

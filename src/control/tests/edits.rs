@@ -15,7 +15,7 @@ use super::super::standing::Standing as Counts;
 use super::moved::place;
 use super::*;
 
-const POOLS: &str = "[pools.a]\nendpoints = [\"127.0.0.1:1\"]\n[pools.b]\nendpoints = [\"127.0.0.1:2\"]\n\
+pub(super) const POOLS: &str = "[pools.a]\nendpoints = [\"127.0.0.1:1\"]\n[pools.b]\nendpoints = [\"127.0.0.1:2\"]\n\
                      [route-sets.s]\nroutes = [{ path = \"/s/*\", pool = \"b\" }]\n";
 
 /// What a file may say, `{}` being its own name.
@@ -95,7 +95,7 @@ impl Applied {
     /// As a reloader does: where the meaning is the same, nothing is made anew.
     fn next(self, loaded: Loaded, references: pem::References) -> Self {
         if loaded.spec == self.loaded.spec {
-            let loaded = self.loaded.said_in(loaded.files, loaded.doubts);
+            let loaded = self.loaded.said_as(loaded);
             return Self { loaded, references, ..self };
         }
         let before = Some(Arc::clone(&self.loaded.spec));
@@ -183,7 +183,9 @@ fn go(steps: Vec<Step>) -> usize {
             applied = applied.next(edit.loaded, references);
         } else {
             let spec = Some(Arc::clone(&applied.loaded.spec));
-            let checked = load::check(now, Before { spec, memory: std::mem::take(&mut memory) });
+            let memory_of = std::mem::take(&mut memory);
+            let before = Before { spec, memory: memory_of, ..Before::default() };
+            let checked = load::check(now, before);
             memory = checked.memory;
             let of = |result: &Result<Loaded, Vec<Fault>>| {
                 result.clone().map(|loaded| (loaded.spec, loaded.doubts))
@@ -256,7 +258,7 @@ fn what_is_doubted_in_a_folder_whose_name_is_no_text_is_looked_at_again() {
 }
 
 /// A folder of fifty tenants, and its path.
-async fn fifty() -> (World, PathBuf) {
+pub(super) async fn fifty() -> (World, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let routes = folder.path().join("routes");
     fs::create_dir(&routes).unwrap();
@@ -268,7 +270,7 @@ async fn fifty() -> (World, PathBuf) {
     (World::of(folder, "routes").await.unwrap(), routes)
 }
 
-fn goes_to(world: &World, tenant: &str, pool: &str) -> bool {
+pub(super) fn goes_to(world: &World, tenant: &str, pool: &str) -> bool {
     let table = world.control.table.load();
     let own = table.tenant(tenant).and_then(|tenant| tenant.pool.clone());
     own.is_some_and(|own| &*own.label.name == pool)
