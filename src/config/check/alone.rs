@@ -30,7 +30,7 @@ fn parsed(table: &DeTable<'_>) -> Spoken {
         tenants.extend(entries.keys().map(|id| id.get_ref().to_string()));
     }
     let is_shared = |key: &&str| table.contains_key(*key);
-    Spoken { tenants, is_of_tenants_alone: !SHARED.iter().any(|key| is_shared(&key)) }
+    Spoken { tenants, is_of_tenants_alone: !SHARED.iter().any(is_shared) }
 }
 
 /// By the headers and keys up to where the text cannot be told apart any more.
