@@ -90,6 +90,9 @@ pub struct Standing {
     pub maintenance: usize,
     /// Refused.
     pub suspended: usize,
+    /// Not served, since their files are broken.
+    #[serde(default)]
+    pub quarantined: usize,
 }
 
 /// A problem of a file.
@@ -167,6 +170,7 @@ impl<'s> Painter<'s> {
                 active: standing.active,
                 maintenance: standing.maintenance,
                 suspended: standing.suspended,
+                quarantined: standing.quarantined,
             },
             tenants,
             tenant,

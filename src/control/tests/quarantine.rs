@@ -1,9 +1,13 @@
 //! Files of a folder that are broken, beside others that are not.
 
-use super::edits::{fifty, goes_to};
+use proptest::prelude::*;
+
+use super::edits::{POOLS, fifty, goes_to};
 use super::moved::place;
 use super::*;
+use crate::config::File;
 use crate::config::spec::TenantState;
+use crate::control::load::{self, Before, Loaded};
 
 const HELD: &str = "tenantry_config_quarantined_tenants";
 
@@ -39,7 +43,7 @@ async fn a_file_that_is_broken_holds_its_own_tenants_and_all_others_move_on() {
 
         place(routes.join("3.toml"), "[tenants.t3]\npool = \"b\"\n");
         soon("another edit", || goes_to(&world, "t3", "b")).await;
-        fs::write(routes.join("_pools.toml"), format!("{}# more\n", super::edits::POOLS)).unwrap();
+        fs::write(routes.join("_pools.toml"), format!("{}# more\n", POOLS)).unwrap();
         fs::write(routes.join("4.toml"), "[tenants.t4]\npool = \"b\"\n").unwrap();
         soon("an edit of all", || goes_to(&world, "t4", "b")).await;
         assert!(world.metric(&format!("{HELD} 1")) && goes_to(&world, "t1", "a"));
@@ -69,7 +73,7 @@ async fn what_mends_a_file_may_come_in_another_one() {
 
     place(routes.join("1.toml"), "[tenants.t1]\npool = \"later\"\n");
     held(&world, 1).await;
-    let pools = format!("{}[pools.later]\nendpoints = [\"10.0.0.9:80\"]\n", super::edits::POOLS);
+    let pools = format!("{}[pools.later]\nendpoints = [\"10.0.0.9:80\"]\n", POOLS);
     place(routes.join("_pools.toml"), &pools);
 
     soon("the pool", || goes_to(&world, "t1", "later")).await;
@@ -179,7 +183,7 @@ async fn a_start_without_anything_good_has_the_tenant_and_does_not_serve_it() {
     let folder = tempfile::tempdir().unwrap();
     let routes = folder.path().join("routes");
     fs::create_dir(&routes).unwrap();
-    fs::write(routes.join("_pools.toml"), super::edits::POOLS).unwrap();
+    fs::write(routes.join("_pools.toml"), POOLS).unwrap();
     fs::write(routes.join("1.toml"), "[tenants.t1]\npool = \"none\"\n[tenants.t2]\n").unwrap();
     fs::write(routes.join("3.toml"), "[tenants.t3]\npool = \"a\"\n").unwrap();
 
@@ -197,4 +201,67 @@ async fn a_start_without_anything_good_has_the_tenant_and_does_not_serve_it() {
     place(routes.join("1.toml"), "[tenants.t1]\npool = \"a\"\n[tenants.t2]\npool = \"b\"\n");
     soon("the mended file", || goes_to(&world, "t1", "a") && goes_to(&world, "t2", "b")).await;
     held(&world, 0).await;
+}
+
+/// What a file of one tenant may say; the last three are broken.
+const SAID: [&str; 5] =
+    ["pool = \"a\"", "pool = \"b\"", "pool = \"none\"", "pool = ", "colour = 1"];
+const GOOD: usize = 2;
+
+/// Files as they are after a step: what each says, if it is there.
+type Said = [Option<usize>; 3];
+
+fn said() -> impl Strategy<Value = Vec<Said>> {
+    let one = || proptest::option::weighted(0.8, 0..SAID.len());
+    proptest::collection::vec([one(), one(), one()], 1..12)
+}
+
+fn folder(said: &Said) -> Files {
+    let file = |name: &str, text: &str| File { path: Path::new(name).into(), text: text.into() };
+    let text = |at: usize, said: usize| format!("[tenants.t{at}]\n{}\n", SAID[said]);
+    let tenants = said
+        .iter()
+        .enumerate()
+        .filter_map(|(at, said)| said.map(|said| file(&format!("t{at}.toml"), &text(at, said))));
+    let files = tenants.chain([file("_pools.toml", POOLS)]).collect();
+    Files { root: "routes".into(), files, folder: Some((1, 1)) }
+}
+
+proptest! {
+    /// Beside a model of it: each file by itself is what it says, else what it said last, else held back.
+    #[test]
+    fn each_file_of_a_tenant_is_judged_by_itself(steps in said()) {
+        let mut last: Option<Loaded> = None;
+        let mut good: Said = [None; 3];
+        for now in steps {
+            let files = folder(&now);
+            let before = Before {
+                good: last.map(|last| Known::Live(last.files)).unwrap_or_default(),
+                ..Before::default()
+            };
+
+            let loaded = load::check(files.clone(), before).result.unwrap();
+
+            prop_assert_eq!(&loaded.as_they_are(), &files);
+            let held: Vec<&str> =
+                loaded.quarantine.iter().map(|held| held.tenants[0].as_str()).collect();
+            let mut broken = Vec::new();
+            for (at, said) in now.into_iter().enumerate() {
+                let id = format!("t{at}");
+                good[at] = said.and_then(|said| if said < GOOD { Some(said) } else { good[at] });
+                let tenant = loaded.spec.tenant(&id);
+                let told = tenant.map(|t| (t.state, t.pool.as_ref().map(ToString::to_string)));
+                let expected = said.map(|_| match good[at] {
+                    Some(good) => (TenantState::Active, Some(["a", "b"][good].to_owned())),
+                    None => (TenantState::Quarantined, None),
+                });
+                prop_assert_eq!(told, expected);
+                if said.is_some_and(|said| said >= GOOD) {
+                    broken.push(id);
+                }
+            }
+            prop_assert_eq!(held, broken);
+            last = Some(loaded);
+        }
+    }
 }
