@@ -54,6 +54,8 @@ pub(super) struct Faults<'a> {
     wrong: BTreeSet<usize>,
     /// Whether something is wrong between two files, so that it may be with either.
     is_between: bool,
+    /// Whether there are files of which nothing is known.
+    is_unread: bool,
     /// For each array that elements were taken out of: their indexes, so that keys still tell the
     /// indexes of the file.
     holes: HashMap<(usize, String), Vec<usize>>,
@@ -79,6 +81,7 @@ impl<'a> Faults<'a> {
             left: 0,
             wrong,
             is_between: false,
+            is_unread: false,
             holes,
             references,
             doubts,
@@ -148,6 +151,11 @@ impl<'a> Faults<'a> {
     /// What is wrong next is so between two files.
     pub(super) fn note_between(&mut self) {
         self.is_between = true;
+    }
+
+    /// There are files that cannot be read, so that what is not defined may be defined there.
+    pub(super) fn note_unread(&mut self) {
+        self.is_unread = true;
     }
 
     /// The files that something is wrong with, each by itself; `None` where that is not sure.
@@ -280,7 +288,7 @@ impl<'a> Faults<'a> {
 
     /// All that is worth telling, in the order of the files.
     pub(super) fn into_problems(self) -> Problems {
-        let unparsed = self.list.iter().any(|fault| fault.sort == Sort::Syntax);
+        let unparsed = self.is_unread || self.list.iter().any(|fault| fault.sort == Sort::Syntax);
         let mut kept: Vec<&Fault> = self
             .list
             .iter()

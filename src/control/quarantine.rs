@@ -3,11 +3,12 @@
 //!
 //! **Invariant:** what is not of one file of tenants alone is refused as a whole, as it always was.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec, TenantState};
-use crate::config::{Checked, File, Files, Spoken, spoken_of};
+use crate::config::{Checked, File, Files, Problems, Spoken, spoken_of};
 use crate::model::ids::TenantId;
 
 use super::generation::Fault;
@@ -15,8 +16,8 @@ use super::generation::Fault;
 /// A file that is broken, with the tenants that it is about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// The file as it is.
-    file: File,
+    path: Arc<Path>,
+    now: Now,
     /// Ids of the tenants that it defined when it was last good; where it never was, those that it
     /// seems to define.
     pub tenants: Arc<[String]>,
@@ -27,13 +28,22 @@ pub struct Held {
     pub problems: Vec<Fault>,
 }
 
+/// A file as it is.
+#[derive(Clone, Debug, PartialEq)]
+enum Now {
+    /// This is what it says.
+    Read(File),
+    /// It cannot be read.
+    Unread(Problems),
+}
+
 /// All files that are held.
 pub type Quarantine = Arc<[Held]>;
 
 impl Held {
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.file.path
+        &self.path
     }
 
     /// Whether a tenant is one of its.
@@ -51,7 +61,13 @@ impl Held {
 pub(super) fn as_they_are(files: &Files, quarantine: &Quarantine) -> Files {
     let mut now = files.clone();
     for held in quarantine.iter() {
-        now.files.insert(held.file.clone());
+        match &held.now {
+            Now::Read(file) => drop(now.files.insert(file.clone())),
+            Now::Unread(problems) => {
+                now.files.remove(held.path.as_os_str());
+                now.unread.insert(Arc::clone(&held.path), problems.clone());
+            }
+        }
     }
     now
 }
@@ -113,9 +129,9 @@ pub(super) enum Known {
 }
 
 impl Known {
-    fn file(&self, of: &File) -> Option<&File> {
+    fn file(&self, path: &Path) -> Option<&File> {
         match self {
-            Self::Live(files) | Self::Kept(files) => files.files.get(of.path.as_os_str()),
+            Self::Live(files) | Self::Kept(files) => files.files.get(path.as_os_str()),
             Self::Nothing => None,
         }
     }
@@ -132,6 +148,9 @@ pub(super) fn sift(
     // One file alone is refused as a whole.
     files.folder?;
     let mut held = Vec::new();
+    for (path, problems) in &files.unread {
+        held.push(Holding::unread(path, problems, known)?);
+    }
     for place in wrong.wrong_alone.as_ref()? {
         held.push(Holding::of(files.files.nth(*place)?, wrong, known)?);
     }
@@ -162,11 +181,11 @@ fn checked_of(
     held: &[Holding],
     check: &mut impl FnMut(&Files) -> Checked,
 ) -> (Files, Checked) {
-    let mut now = files.clone();
-    for Holding { file, good, .. } in held {
+    let mut now = Files { unread: BTreeMap::new(), ..files.clone() };
+    for Holding { path, good, .. } in held {
         match good {
             Some(good) => drop(now.files.insert(good.clone())),
-            None => drop(now.files.remove(file.path.as_os_str())),
+            None => drop(now.files.remove(path.as_os_str())),
         }
     }
     let checked = check(&now);
@@ -191,7 +210,8 @@ fn add(spec: &mut RoutesSpec, spoken: &Spoken) -> Option<()> {
 
 /// A file that is about to be held.
 struct Holding {
-    file: File,
+    path: Arc<Path>,
+    now: Now,
     good: Option<File>,
     /// Of what it was, else of what it is.
     spoken: Spoken,
@@ -203,23 +223,36 @@ impl Holding {
     /// nobody knows whose it is.
     fn of(file: &File, wrong: &Checked, known: &Known) -> Option<Self> {
         let now = spoken_of(&file.text);
-        let good = known.file(file);
+        let good = known.file(&file.path);
         let spoken = good.map_or_else(|| now.clone(), |good| spoken_of(&good.text));
         let is_whole = !now.is_of_tenants_alone || !spoken.is_of_tenants_alone;
         if is_whole || spoken.tenants.is_empty() || good == Some(file) {
             return None;
         }
-        let path = file.path.display().to_string();
+        let name = file.path.display().to_string();
         let told = wrong.result.as_ref().err().into_iter().flatten();
-        let own = told.filter(|problem| problem.file == path);
+        let own = told.filter(|problem| problem.file == name);
         let problems = own.cloned().map(Fault::from).collect();
-        Some(Self { file: file.clone(), good: good.cloned(), spoken, problems })
+        let (path, now) = (Arc::clone(&file.path), Now::Read(file.clone()));
+        Some(Self { path, now, good: good.cloned(), spoken, problems })
+    }
+
+    /// Of a file that cannot be read: nobody knows whose it is, unless it was there before.
+    fn unread(path: &Arc<Path>, problems: &Problems, known: &Known) -> Option<Self> {
+        let good = known.file(path)?;
+        let spoken = spoken_of(&good.text);
+        if !spoken.is_of_tenants_alone || spoken.tenants.is_empty() {
+            return None;
+        }
+        let now = Now::Unread(problems.clone());
+        let problems = problems.iter().cloned().map(Fault::from).collect();
+        Some(Self { path: Arc::clone(path), now, good: Some(good.clone()), spoken, problems })
     }
 
     fn into_held(self) -> Held {
         let tenants = self.spoken.tenants.into_iter().collect();
         let was_good = self.good.is_some();
-        Held { file: self.file, tenants, was_good, problems: self.problems }
+        Held { path: self.path, now: self.now, tenants, was_good, problems: self.problems }
     }
 }
 

@@ -45,10 +45,8 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option
         return None;
     }
     let differences = || files.files.differences(&last.files.files, File::eq);
-    let of = |file: fn(Difference<'_, File>) -> Option<File>| Files {
-        root: files.root.clone(),
-        files: differences().filter_map(file).collect(),
-        folder: None,
+    let of = |file: fn(Difference<'_, File>) -> Option<File>| {
+        Files::of(files.root.clone(), differences().filter_map(file).collect())
     };
     let before = of(|Difference { before, .. }| before.cloned());
     let now = of(|Difference { now, .. }| now.cloned());
@@ -198,8 +196,7 @@ mod tests {
 
     impl World {
         fn of(files: impl IntoIterator<Item = File>) -> Self {
-            let files =
-                Files { root: "r".into(), files: files.into_iter().collect(), folder: None };
+            let files = Files::of("r".into(), files.into_iter().collect());
             let mut memory = Memory::default();
             let before = Before { spec: None, memory: &mut memory };
             let spec = check_routes(&files, &terms(), before).result.unwrap();

@@ -104,7 +104,12 @@ pub(super) fn check_routes(files: &Files, terms: &Terms<'_>, before: Before<'_>)
         let (doubts, references) = (Vec::new(), References::new());
         return Checked { result, doubts, references, wrong_alone: None };
     }
-    apart::check(files, terms, before).unwrap_or_else(|| as_a_whole(files, terms))
+    let Some(unread) = files.unread.values().cloned().reduce(Problems::and) else {
+        return apart::check(files, terms, before).unwrap_or_else(|| as_a_whole(files, terms));
+    };
+    let checked = as_a_whole(files, terms);
+    let result = Err(checked.result.err().into_iter().fold(unread, Problems::and));
+    Checked { result, doubts: Vec::new(), ..checked }
 }
 
 /// Checks files of which few are others than those that were checked last. `None` where all of them
@@ -116,6 +121,9 @@ pub(super) fn check_edited(files: &Files, terms: &Terms<'_>, last: &Last<'_>) ->
 /// Reads each file as one document: the slower way, which tells everything that is wrong.
 fn as_a_whole(files: &Files, terms: &Terms<'_>) -> Checked {
     let mut faults = Faults::new(&files.files);
+    if !files.unread.is_empty() {
+        faults.note_unread();
+    }
     let texts = files.files.iter().map(|file| &*file.text);
     let mut gathered = gather::gather(texts, terms.lookup, &mut faults);
     let tenants = std::mem::take(&mut gathered.tenants);

@@ -149,7 +149,7 @@ fn fresh(files: &Files) -> Checked {
         .files
         .iter()
         .map(|file| File { path: Arc::clone(&file.path), text: file.text.to_string().into() });
-    let files = Files { root: files.root.clone(), files: anew.collect(), folder: None };
+    let files = Files::of(files.root.clone(), anew.collect());
     load::check(files, Before::default())
 }
 
@@ -157,8 +157,7 @@ fn fresh(files: &Files) -> Checked {
 fn go(steps: Vec<Step>) -> usize {
     let mut files: Sorted<File> =
         [file("_pools", POOLS), file("one", TEXTS[0]), file("two", TEXTS[2])].into_iter().collect();
-    let whole =
-        |files: &Sorted<File>| Files { root: "routes".into(), files: files.clone(), folder: None };
+    let whole = |files: &Sorted<File>| Files::of("routes".into(), files.clone());
     let Checked { result, references, mut memory } = load::check(whole(&files), Before::default());
     let mut applied = Applied::first(result.unwrap(), references);
     let (mut current, mut short) = (true, 0);
@@ -239,13 +238,10 @@ fn what_tenants_say_goes_the_short_way_and_all_else_does_not() {
 #[test]
 fn what_is_doubted_in_a_folder_whose_name_is_no_text_is_looked_at_again() {
     let path = |name: &str| Path::new(OsStr::from_bytes(b"route\xdf")).join(name);
-    let of = |text: &str| Files {
-        root: path(""),
-        files: [("_pools.toml", POOLS), ("one.toml", text)]
-            .map(|(name, text)| File { path: path(name).into(), text: text.into() })
-            .into_iter()
-            .collect(),
-        folder: None,
+    let of = |text: &str| {
+        let files = [("_pools.toml", POOLS), ("one.toml", text)]
+            .map(|(name, text)| File { path: path(name).into(), text: text.into() });
+        Files::of(path(""), files.into_iter().collect())
     };
     let shadowed = TEXTS[DOUBTED].replace("{}", "a");
     let Checked { result, memory, .. } = load::check(of(&shadowed), Before::default());

@@ -11,6 +11,9 @@ use crate::control::load::{self, Before, Loaded};
 
 const HELD: &str = "tenantry_config_quarantined_tenants";
 
+/// What no file may be.
+const NO_TEXT: [u8; 4] = [0xff, 0xfe, b'a', b'\n'];
+
 /// Waits until so many tenants are held.
 async fn held(world: &World, tenants: usize) {
     soon("the tenants that are held", || world.metric(&format!("{HELD} {tenants}"))).await;
@@ -53,6 +56,30 @@ async fn a_file_that_is_broken_holds_its_own_tenants_and_all_others_move_on() {
         held(&world, 0).await;
         assert!(world.live().quarantine().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_holds_its_own_tenants_too() {
+    let (world, routes) = fifty().await;
+
+    fs::write(routes.join("1.toml"), NO_TEXT).unwrap();
+    fs::remove_file(routes.join("2.toml")).unwrap();
+    symlink(routes.join("nowhere"), routes.join("2.toml")).unwrap();
+    held(&world, 2).await;
+    place(routes.join("3.toml"), "[tenants.t3]\npool = \"b\"\n");
+    soon("another edit", || goes_to(&world, "t3", "b")).await;
+    assert!(goes_to(&world, "t1", "a") && goes_to(&world, "t2", "a"));
+    assert!(world.live().quarantine()[0].problems[0].what.contains("not UTF-8"));
+
+    fs::write(routes.join("new.toml"), NO_TEXT).unwrap();
+    assert!(matches!(world.reload().await, ReloadResult::Refused { .. }));
+    assert!(!world.live().problems.is_empty(), "nobody knows whose the new one is");
+    fs::remove_file(routes.join("new.toml")).unwrap();
+    fs::remove_file(routes.join("2.toml")).unwrap();
+    fs::write(routes.join("1.toml"), "[tenants.t1]\npool = \"b\"\n").unwrap();
+    assert!(matches!(world.reload().await, ReloadResult::Live { .. }));
+    assert!(goes_to(&world, "t1", "b") && state_of(&world, "t2").is_none());
+    held(&world, 0).await;
 }
 
 #[tokio::test]
@@ -224,7 +251,7 @@ fn folder(said: &Said) -> Files {
         .enumerate()
         .filter_map(|(at, said)| said.map(|said| file(&format!("t{at}.toml"), &text(at, said))));
     let files = tenants.chain([file("_pools.toml", POOLS)]).collect();
-    Files { root: "routes".into(), files, folder: Some((1, 1)) }
+    Files { folder: Some((1, 1)), ..Files::of("routes".into(), files) }
 }
 
 proptest! {
