@@ -28,7 +28,7 @@ mod tree;
 use std::path::Path;
 
 use check::{Before, Lost, Terms};
-pub use check::{Checked, Edited, Known, Last, Learnt, Memory};
+pub use check::{Checked, Edited, Known, Last, Learnt, Memory, Spoken, spoken_of};
 pub use files::{File, Files, read_named, read_routes, read_routes_again};
 pub use looks::Looks;
 pub use problem::{Place, Problem, Problems};

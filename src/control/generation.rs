@@ -15,6 +15,7 @@ use crate::model::members::Members;
 use crate::tls::expiry::Expiry;
 
 use super::load::Loaded;
+use super::quarantine::Held;
 
 use super::standing::Standing;
 
@@ -200,6 +201,16 @@ impl Live {
     /// The files that the table was made from.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.loaded.iter().flat_map(|loaded| &loaded.files.files).map(|file| &*file.path)
+    }
+
+    /// Files that are broken, whose tenants are held as they were.
+    pub fn quarantine(&self) -> &[Held] {
+        self.loaded.as_ref().map_or(&[], |loaded| &loaded.quarantine)
+    }
+
+    /// The file that defines a tenant, where that is broken.
+    pub fn quarantined_by(&self, tenant: &str) -> Option<&Path> {
+        self.quarantine().iter().find(|held| held.holds(tenant)).map(Held::path)
     }
 
     /// What makes one doubt the files that are live, though they can be used.

@@ -16,11 +16,13 @@ mod edit;
 mod feed;
 mod load;
 mod plan;
+pub mod quarantine;
 pub mod quotas;
 mod reconcile;
 mod references;
 mod reload;
 mod review;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,7 @@ use explain::{Explainer, Setting};
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
 use load::in_background;
 use plan::{Numbers, Pools};
+use quarantine::Known;
 use reconcile::Running;
 use references::References;
 use reload::{Reloader, RetiredTables};
@@ -185,7 +188,7 @@ impl Control {
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {
-    let problems = match from_files(reloader).await {
+    let problems = match from_files(reloader, state).await {
         Ok(()) => {
             reloader.succeed();
             return Ok(());
@@ -205,26 +208,38 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
     Ok(())
 }
 
-async fn from_files(reloader: &mut Reloader) -> Result<(), Vec<Fault>> {
+async fn from_files(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Vec<Fault>> {
     let started = Instant::now();
     let files = reloader.read().await?;
-    let loaded = reloader.check(files).await?;
-    reloader.apply(loaded, FIRST_PATIENCE, started).await
+    let mut loaded = reloader.check(files.clone()).await;
+    if files.folder.is_some()
+        && loaded.as_ref().map_or(true, |loaded| !loaded.quarantine.is_empty())
+        && let Ok(kept) = kept_files(state).await
+    {
+        // What was good before is better than nothing.
+        loaded = reloader.check_beside(files, Known::Kept(kept)).await.or(loaded);
+    }
+    reloader.apply(loaded?, FIRST_PATIENCE, started).await
+}
+
+/// What was kept of another start. The error says why there is nothing, as the end of a sentence.
+async fn kept_files(state: Option<&State>) -> Result<Files, String> {
+    let Some(state) = state.cloned() else {
+        return Err("`state` is off, so that no last good ones are kept".into());
+    };
+    let place = state.path();
+    let kept = in_background("reading the last good routes", &place, move || Ok(state.load()));
+    match kept.await.map_err(|faults| listed(&faults))? {
+        Ok(Some(files)) => Ok(files),
+        Ok(None) => Err(format!("no last good ones are kept in {}", place.display())),
+        Err(error) => Err(format!("the last good ones cannot be used: {error}")),
+    }
 }
 
 /// Serves what was kept. The error says why it cannot, as the end of a sentence.
 async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Result<(), String> {
-    let Some(state) = state.cloned() else {
-        return Err("`state` is off, so that no last good ones are kept".into());
-    };
-    let (place, started) = (state.path(), Instant::now());
-    let kept = in_background("reading the last good routes", &place, move || Ok(state.load()));
-    let kept = kept.await.map_err(|faults| listed(&faults))?;
-    let files = match kept {
-        Ok(Some(files)) => files,
-        Ok(None) => return Err(format!("no last good ones are kept in {}", place.display())),
-        Err(error) => return Err(format!("the last good ones cannot be used: {error}")),
-    };
+    let (started, files) = (Instant::now(), kept_files(state).await?);
+    let place = state.map(State::path).unwrap_or_default();
     let unusable = |faults: Vec<Fault>| {
         format!(
             "the last good ones, kept in {}, cannot be used:\n{}",
@@ -282,6 +297,7 @@ pub fn nothing() -> Table {
         error_pages: Arc::default(),
         pools: [].into(),
         route_sets: [].into(),
+        plans: [].into(),
         tenants: Sorted::default(),
     };
     routing::compile(&spec, None, &Pools::new(), 0)

@@ -3,7 +3,6 @@
 //! **Invariant:** one task does it, one reload after another, and nothing is started or published
 //! before the whole of the new files has been found good.
 
-use std::cell::LazyCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,18 +13,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{self, Stop};
 use crate::base::watch::{Changed, News, Watcher};
-use crate::config::places::Places;
 use crate::config::{Files, Looks, Memory};
 use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
-use crate::tls::doubt;
-use crate::tls::expiry::{self, Expiry, Role};
 
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Before, Loaded, Materials, in_background};
 use super::plan::{self, Numbers};
+use super::quarantine::{self, Known};
 use super::reconcile::Running;
 use super::references::References;
 use super::review::Review;
@@ -122,15 +119,17 @@ impl Reloader {
         let Some(before) = self.applied.clone() else { return };
         let tried = async {
             let files = self.read_once().await?;
-            if before.files == files {
+            if before.as_they_are() == files {
                 return Ok(());
             }
             let is_whole = files.files.len() == 1 && before.files.files.len() == 1;
-            let checked = self.examine(files, load::check).await?;
+            let good = Known::Live(before.files.clone());
+            let checked = self.examine(files, good, load::check).await?;
             let loaded = checked.result?;
             // As in `read`; what the files mean was found out meanwhile.
             sleep_until(started + BETWEEN_READINGS).await;
-            if self.read_once().await? != loaded.files
+            if self.read_once().await? != loaded.as_they_are()
+                || loaded.quarantine != before.quarantine
                 || before.spec == loaded.spec
                 || loaded.spec.lacks_any_of(&before.spec)
                 || !(is_whole || loaded.spec.differ_in_tenants_alone(&before.spec))
@@ -205,7 +204,12 @@ impl Reloader {
             Ok(()) => {
                 self.references.settle();
                 self.current = true;
-                ReloadResult::Live { generation, took: started.elapsed() }
+                match quarantine::problems(self.live.load().quarantine()) {
+                    none if none.is_empty() => {
+                        ReloadResult::Live { generation, took: started.elapsed() }
+                    }
+                    problems => ReloadResult::Refused { generation, problems },
+                }
             }
             Err(problems)
                 if wish == Wish::Renewed && self.references.settled(&problems, &[]).is_empty() =>
@@ -233,7 +237,9 @@ impl Reloader {
         }
         let files = self.read().await?;
         let applied = self.applied.clone();
-        if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
+        if wish == Wish::Changed
+            && applied.as_ref().is_some_and(|loaded| loaded.as_they_are() == files)
+        {
             // A folder that was replaced by an equal one is the one that names are looked up in.
             self.applied.iter_mut().for_each(|applied| applied.files.folder = files.folder);
             if std::mem::take(&mut self.unkept) {
@@ -247,7 +253,7 @@ impl Reloader {
         }
         let loaded = self.check(files).await?;
         if applied.is_some_and(|applied| applied.spec == loaded.spec) {
-            self.confirm(loaded.files, loaded.doubts);
+            self.confirm(loaded);
             return Ok(());
         }
         self.apply(loaded, PATIENCE, started).await?;
@@ -257,20 +263,31 @@ impl Reloader {
 
     /// Finds out what the files mean, and follows the files that they name.
     pub(super) async fn check(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        self.check_by(files, load::check).await
+        let good = self.applied.as_ref().map(|applied| Known::Live(applied.files.clone()));
+        self.check_beside(files, good.unwrap_or_default()).await
+    }
+
+    /// As [`check`](Self::check); `good` is what files that are broken were when they were not.
+    pub(super) async fn check_beside(
+        &mut self,
+        files: Files,
+        good: Known,
+    ) -> Result<Loaded, Vec<Fault>> {
+        self.check_by(files, good, load::check).await
     }
 
     /// As [`check`](Self::check), for files that were kept from another start.
     pub(super) async fn check_kept(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        self.check_by(files, load::check_kept).await
+        self.check_by(files, Known::Nothing, load::check_kept).await
     }
 
     async fn check_by(
         &mut self,
         files: Files,
+        good: Known,
         check: fn(Files, Before) -> load::Checked,
     ) -> Result<Loaded, Vec<Fault>> {
-        let checked = self.examine(files, check).await?;
+        let checked = self.examine(files, good, check).await?;
         self.references.follow(checked.references).await;
         checked.result
     }
@@ -279,12 +296,14 @@ impl Reloader {
     async fn examine(
         &mut self,
         files: Files,
+        good: Known,
         check: fn(Files, Before) -> load::Checked,
     ) -> Result<load::Checked, Vec<Fault>> {
         let root = files.root.clone();
         let before = Before {
             spec: self.applied.as_ref().map(|applied| Arc::clone(&applied.spec)),
             memory: std::mem::take(&mut self.memory),
+            good,
         };
         let check = move || Ok(check(files, before));
         let mut checked = in_background("checking the routes", &root, check).await?;
@@ -359,50 +378,19 @@ impl Reloader {
         }));
         self.running.renew_drains();
         self.tell_doubts(&made.loaded);
+        self.tell_quarantine(&made.loaded);
         self.applied = Some(made.loaded);
         tracing::info!(generation, tenants, pools = made.pools.len(), took = ?started.elapsed(),
             "the routes are live");
         Ok(())
     }
 
-    /// Warns of routes that are never used, and of what pools are reached with, where that is new.
-    fn tell_doubts(&self, loaded: &Loaded) {
-        // Lines move with every edit above them, keys and words do not.
-        let is_same = |a: &Fault, b: &Fault| (&a.key, &a.what) == (&b.key, &b.what);
-        let before = self.applied.iter().flat_map(|applied| applied.doubts.iter());
-        let is_new = |doubt: &&Fault| !before.clone().any(|old| is_same(old, doubt));
-        for doubt in loaded.doubts.iter().filter(is_new) {
-            tracing::warn!("{doubt}");
-        }
-        let places = LazyCell::new(|| Places::of(&loaded.files));
-        for (id, pool) in &loaded.spec.pools {
-            let before = self.applied.as_ref().and_then(|applied| applied.spec.pools.get(id));
-            let Some(tls) = &pool.tls else { continue };
-            if before.is_some_and(|before| before.tls.as_ref() == Some(tls)) {
-                continue;
-            }
-            for doubt in doubt::of_pool(tls) {
-                let place = places.place(&loaded.files, &["pools", &id.0, "tls"]);
-                let told = place.problem(doubt.to_string(), doubt.hint().to_owned());
-                tracing::warn!("{}", told.in_one_line());
-            }
-        }
-    }
-
-    /// When the certificates of the pools end.
-    fn publish_ends(&self) -> Vec<Expiry> {
-        let pools = self.running.list();
-        let ends = expiry::of_pools(pools.iter().filter_map(|pool| pool.spec.tls.as_ref()));
-        let roles = [Role::PoolClient, Role::PoolAuthorities];
-        certificates::publish_ends(&self.metrics, &roles, &ends);
-        ends
-    }
-
     /// What is live is what the files say, though perhaps in other words: no new generation.
-    pub(super) fn confirm(&mut self, files: Files, doubts: Arc<[Fault]>) {
+    pub(super) fn confirm(&mut self, loaded: Loaded) {
+        self.tell_quarantine(&loaded);
         let live = self.live.load();
         let generation = live.generation;
-        self.applied = self.applied.as_ref().map(|applied| applied.said_in(files, doubts));
+        self.applied = self.applied.as_ref().map(|applied| applied.said_as(loaded));
         self.live.publish(Arc::new(Live {
             loaded: self.applied.clone().map(Arc::new),
             serving_last_good: false,

@@ -92,6 +92,7 @@ pub(super) fn choose<'t>(
         TenantState::Active => {}
         TenantState::Maintenance => let_in(tenant.maintenance(), visit)?,
         TenantState::Suspended => return Err(ExchangeError::Suspended),
+        TenantState::Quarantined => return Err(ExchangeError::Quarantined),
     }
 
     if tenant.is_guarded() || table.knows_credentials() {

@@ -4,6 +4,10 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
+use super::reloads::{
+    CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
+    CONFIG_SERVING_LAST_GOOD,
+};
 use super::sharing::{
     ACCESS_REFUSED, EJECTIONS_SPARED, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT,
     QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
@@ -81,6 +85,7 @@ pub static FAMILIES: &[&Family] = &[
     &CONFIG_LAST_SUCCESS,
     &CONFIG_RELOADS,
     &CONFIG_PROBLEMS,
+    &CONFIG_QUARANTINED,
     &CONFIG_SERVING_LAST_GOOD,
     &GATEWAY_RELOADS,
     &CERTIFICATE_EXPIRY,
@@ -356,46 +361,6 @@ pub static BUFFERS_REFUSED: Family = Family {
     labels: &["what"],
 };
 
-/// `tenantry_config_generation`
-pub static CONFIG_GENERATION: Family = Family {
-    name: "tenantry_config_generation",
-    help: "The number of the table that requests are routed by",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-
-/// `tenantry_config_last_success_timestamp_seconds`
-pub static CONFIG_LAST_SUCCESS: Family = Family {
-    name: "tenantry_config_last_success_timestamp_seconds",
-    help: "When the routes were last loaded without a problem, in Unix time",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-
-/// `tenantry_config_reloads_total`
-pub static CONFIG_RELOADS: Family = Family {
-    name: "tenantry_config_reloads_total",
-    help: "Loads of the routes, by result",
-    kind: Kind::Counter,
-    labels: &["result"],
-};
-
-/// `tenantry_config_problems`
-pub static CONFIG_PROBLEMS: Family = Family {
-    name: "tenantry_config_problems",
-    help: "Problems that the last load of the routes found; above 0 the running table is older than the files",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-
-/// `tenantry_config_serving_last_good`
-pub static CONFIG_SERVING_LAST_GOOD: Family = Family {
-    name: "tenantry_config_serving_last_good",
-    help: "Whether the table comes from the copy on disk because the files were broken at the start",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-
 /// `tenantry_gateway_reloads_total`
 pub static GATEWAY_RELOADS: Family = Family {
     name: "tenantry_gateway_reloads_total",
@@ -540,7 +505,8 @@ mod tests {
 
     #[test]
     fn every_const_has_its_row() {
-        let sources = [include_str!("metrics.rs"), include_str!("sharing.rs")];
+        let sources =
+            [include_str!("metrics.rs"), include_str!("reloads.rs"), include_str!("sharing.rs")];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();
 

@@ -20,6 +20,7 @@ pub mod tracing;
 
 mod by_slot;
 mod exposition;
+mod reloads;
 mod sharing;
 mod sums;
 mod tenant_delta;

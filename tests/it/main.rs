@@ -27,6 +27,7 @@ mod listeners;
 mod maintenance;
 mod memory;
 mod neighbours;
+mod plans;
 mod protocols;
 mod proxied;
 mod proxy_out;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::admin::State;
 use crate::admin::reply::{self, FaultBody};
+use crate::control::quarantine::Held;
 
 use crate::admin::openapi::{Operation, Schemas};
 
@@ -33,8 +34,35 @@ struct Config {
     serving_last_good: bool,
     failed_since: Option<String>,
     problems: Vec<FaultBody>,
+    /// Files of the folder that are broken, whose tenants are held as they were.
+    quarantined: Vec<Quarantined>,
     /// Routes that are never used.
     warnings: Vec<FaultBody>,
+}
+
+/// A file that is broken, and defines nothing but tenants.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Quarantined {
+    file: String,
+    /// How many tenants it defines.
+    count: usize,
+    /// The first of them.
+    tenants: Vec<String>,
+    /// Whether they are served as the file said last; else it was never good, and they are answered 503.
+    served: bool,
+    problems: Vec<FaultBody>,
+}
+
+impl From<&Held> for Quarantined {
+    fn from(held: &Held) -> Self {
+        Self {
+            file: held.path().display().to_string(),
+            count: held.tenants.len(),
+            tenants: held.few().to_vec(),
+            served: held.was_good,
+            problems: held.problems.iter().map(FaultBody::from).collect(),
+        }
+    }
 }
 
 async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
@@ -46,6 +74,7 @@ async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
         serving_last_good: live.serving_last_good,
         failed_since: live.failed_since.map(reply::time),
         problems: live.problems.iter().map(FaultBody::from).collect(),
+        quarantined: live.quarantine().iter().map(Quarantined::from).collect(),
         warnings: live.doubts().iter().map(FaultBody::from).collect(),
     })
 }

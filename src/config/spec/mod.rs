@@ -24,6 +24,7 @@ mod access;
 mod cors;
 mod issuer;
 mod limits;
+mod plan;
 mod pool;
 mod route;
 mod tracing;
@@ -372,6 +373,8 @@ pub struct RoutesSpec {
     pub pools: BTreeMap<PoolId, Arc<PoolSpec>>,
     /// Route sets that tenants use by name.
     pub route_sets: BTreeMap<Arc<str>, Arc<RouteSetSpec>>,
+    /// What many tenants say alike, by name. Its tenants' specs hold it already.
+    pub plans: BTreeMap<Arc<str>, Arc<TenantSpec>>,
     /// Tenants by id.
     pub tenants: Sorted<NamedTenant>,
 }
@@ -393,11 +396,12 @@ impl RoutesSpec {
         self.tenants.get(id).map(|(_, tenant)| tenant)
     }
 
-    /// Whether a tenant, pool or route set is gone that these had.
+    /// Whether a tenant, pool, route set or plan is gone that these had.
     pub fn lacks_any_of(&self, before: &Self) -> bool {
         self.tenants.differences(&before.tenants, |_, _| true).any(|found| found.now.is_none())
             || lacks(&self.pools, &before.pools)
             || lacks(&self.route_sets, &before.route_sets)
+            || lacks(&self.plans, &before.plans)
     }
 
     /// Whether they differ from these in nothing but what tenants say.
@@ -406,6 +410,7 @@ impl RoutesSpec {
             && self.error_pages == before.error_pages
             && self.pools == before.pools
             && self.route_sets == before.route_sets
+            && self.plans == before.plans
     }
 }
 
@@ -480,9 +485,11 @@ pub enum PathTenant {
 /// One tenant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TenantSpec {
+    /// The plan that said what it did not say itself.
+    pub plan: Option<Arc<str>>,
     /// Whether it is served.
     pub state: TenantState,
-    /// There while its state is [`TenantState::Maintenance`].
+    /// There while its state is [`TenantState::Maintenance`]; of a plan, where it says anything of it.
     pub maintenance: Option<Box<MaintenanceSpec>>,
     /// Where requests go that no route matches, and where a route without an action sends them.
     pub pool: Option<PoolId>,
@@ -515,6 +522,9 @@ pub enum TenantState {
     Maintenance,
     /// Every request is answered 403.
     Suspended,
+    /// Every request is answered 503: the file that defines it is broken, and was never good. No
+    /// file can say so.
+    Quarantined,
 }
 
 /// Whether a route is served.
