@@ -30,6 +30,7 @@ use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
 use crate::control::generation::{Fault, Live, LiveCertificates, ReloadResult};
 use crate::control::roster::Roster;
+use crate::control::stored;
 use crate::model::address::Address;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
@@ -54,6 +55,8 @@ pub struct State {
     pub drainer: Drainer,
     /// Lists the tenants.
     pub roster: Roster,
+    /// Keeps tenants.
+    pub stored: stored::Handle,
     /// What is live.
     pub live: Snapshot<Live>,
     /// The listeners' certificates that are in use.

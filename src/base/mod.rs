@@ -13,6 +13,7 @@ pub mod small;
 pub mod snapshot;
 pub mod socket;
 pub mod sorted;
+pub mod tag;
 pub mod tasks;
 pub mod throttle;
 pub mod ticks;

@@ -17,6 +17,7 @@ use crate::tls::expiry::Expiry;
 use super::load::Loaded;
 
 use super::standing::Standing;
+use super::stored;
 
 /// What is live at one instant.
 #[derive(Clone, Debug)]
@@ -197,9 +198,10 @@ impl Live {
         self.loaded.as_ref().map(|loaded| loaded.spec.as_ref())
     }
 
-    /// The files that the table was made from.
+    /// The files of the disk that the table was made from.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.loaded.iter().flat_map(|loaded| &loaded.files.files).map(|file| &*file.path)
+        let files = self.loaded.iter().flat_map(|loaded| &loaded.files.files);
+        files.map(|file| &*file.path).filter(|path| !stored::is_of_api(path))
     }
 
     /// What makes one doubt the files that are live, though they can be used.

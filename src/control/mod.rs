@@ -10,6 +10,7 @@ pub mod generation;
 pub mod roster;
 pub mod standing;
 pub mod state;
+pub mod stored;
 
 mod bell;
 mod edit;
@@ -55,6 +56,7 @@ use reload::{Reloader, RetiredTables};
 use review::Review;
 use roster::Roster;
 use state::State;
+use stored::Stored;
 
 /// Somebody who wants the files to be loaded now, and to hear what came of it.
 pub type Ask = oneshot::Sender<ReloadResult>;
@@ -81,6 +83,8 @@ pub struct Control {
     pub keeper: mpsc::Sender<certificates::Ask>,
     /// Hears of changed files.
     pub files: FileEvents,
+    /// Tenants that the API keeps.
+    pub stored: stored::Handle,
 }
 
 /// Why there is nothing to serve.
@@ -125,6 +129,9 @@ impl Control {
             (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
         });
         let (keep, to_keep) = watch::channel(None);
+        let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
+        let stored = Stored::open(folder, Arc::clone(&metrics)).await;
+        let (stored_handle, changes) = stored::Handle::new(stored.snapshot());
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
@@ -144,6 +151,7 @@ impl Control {
             gateway: gateway_asks,
             certificates: wishes.clone(),
             references,
+            stored,
         };
         boot(&mut reloader, state.as_ref()).await?;
         if let (Some(state), Some(place)) = (state, place) {
@@ -151,12 +159,21 @@ impl Control {
         }
         let (asks, asked) = mpsc::channel(WAITING);
         let (table, live) = (reloader.table.clone(), reloader.live.clone());
-        let control =
-            Self { table, live, tls, admin_tls, certificates, asks, keeper: wishes, files };
+        let control = Self {
+            table,
+            live,
+            tls,
+            admin_tls,
+            certificates,
+            asks,
+            keeper: wishes,
+            files,
+            stored: stored_handle,
+        };
         let serving = reloader.serving.clone();
         tasks.spawn(|stop| readmit(serving, stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
-        tasks.spawn(|stop| reloader.run(watcher, asked, stop));
+        tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
         Ok(control)
     }
 
@@ -188,6 +205,7 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
     let problems = match from_files(reloader).await {
         Ok(()) => {
             reloader.succeed();
+            reloader.stored.publish(reloader.applied.as_ref());
             return Ok(());
         }
         Err(problems) => problems,
@@ -195,6 +213,7 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
     if let Err(instead) = from_last_good(reloader, state).await {
         return Err(BootError::Broken { problems, instead });
     }
+    reloader.stored.publish(reloader.applied.as_ref());
     reloader.refuse(&problems);
     let live = reloader.live.load();
     reloader.metrics.config_last_good(live.generation);
@@ -232,6 +251,8 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
             listed(&faults)
         )
     };
+    reloader.stored.leave_none_out();
+    let files = reloader.stored.beside(&files);
     let loaded = reloader.check_kept(files).await.map_err(unusable)?;
     reloader.apply(loaded, FIRST_PATIENCE, started).await.map_err(unusable)
 }

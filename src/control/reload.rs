@@ -29,6 +29,7 @@ use super::plan::{self, Numbers};
 use super::reconcile::Running;
 use super::references::References;
 use super::review::Review;
+use super::stored::{self, Stored};
 use super::{Ask, GatewayAsk};
 
 /// Brings one generation after another to life.
@@ -63,6 +64,8 @@ pub(super) struct Reloader {
     pub(super) certificates: mpsc::Sender<certificates::Ask>,
     /// Files that the routes name.
     pub(super) references: References,
+    /// Tenants that the API keeps.
+    pub(super) stored: Stored,
 }
 
 /// Who wants the files to be loaded.
@@ -81,7 +84,7 @@ impl Reloader {
     pub(super) async fn run(
         mut self,
         mut watcher: Watcher,
-        mut asks: mpsc::Receiver<Ask>,
+        (mut asks, mut changes): (mpsc::Receiver<Ask>, mpsc::Receiver<stored::Ask>),
         mut stop: Stop,
     ) {
         let mut sweep = interval(SWEEP_INTERVAL);
@@ -108,6 +111,7 @@ impl Reloader {
                 }
                 () = self.references.wait() => self.renew().await,
                 Some(ask) = asks.recv() => self.answer(ask, &mut asks).await,
+                Some(change) = changes.recv() => Box::pin(self.take(change)).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
             }
         }
@@ -125,7 +129,7 @@ impl Reloader {
             if before.files == files {
                 return Ok(());
             }
-            let is_whole = files.files.len() == 1 && before.files.files.len() == 1;
+            let is_whole = stored::are_one(&files) && stored::are_one(&before.files);
             let checked = self.examine(files, load::check).await?;
             let loaded = checked.result?;
             // As in `read`; what the files mean was found out meanwhile.
@@ -196,7 +200,7 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, wish: Wish) -> ReloadResult {
+    pub(super) async fn reload(&mut self, wish: Wish) -> ReloadResult {
         let started = Instant::now();
         self.current = false;
         let done = self.load(wish, started).await;
@@ -205,6 +209,7 @@ impl Reloader {
             Ok(()) => {
                 self.references.settle();
                 self.current = true;
+                self.stored.publish(self.applied.as_ref());
                 ReloadResult::Live { generation, took: started.elapsed() }
             }
             Err(problems)
@@ -257,26 +262,16 @@ impl Reloader {
 
     /// Finds out what the files mean, and follows the files that they name.
     pub(super) async fn check(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        self.check_by(files, load::check).await
+        self.check_beside(files, load::check).await
     }
 
     /// As [`check`](Self::check), for files that were kept from another start.
     pub(super) async fn check_kept(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        self.check_by(files, load::check_kept).await
-    }
-
-    async fn check_by(
-        &mut self,
-        files: Files,
-        check: fn(Files, Before) -> load::Checked,
-    ) -> Result<Loaded, Vec<Fault>> {
-        let checked = self.examine(files, check).await?;
-        self.references.follow(checked.references).await;
-        checked.result
+        self.check_beside(files, load::check_kept).await
     }
 
     /// Finds out what the files mean, and which they name.
-    async fn examine(
+    pub(super) async fn examine(
         &mut self,
         files: Files,
         check: fn(Files, Before) -> load::Checked,
@@ -309,10 +304,16 @@ impl Reloader {
 
     async fn read_once(&mut self) -> Result<Files, Vec<Fault>> {
         let (routes, mut looks) = (self.routes.clone(), self.take_looks().await);
-        let read = move || Ok((load::read(&routes, &mut looks), looks));
-        let (read, looks) = in_background("reading the routes", &self.routes, read).await?;
+        let mut overlay = self.stored.overlay();
+        let read = move || {
+            let files = load::read(&routes, &mut looks);
+            Ok((files.map(|files| overlay.over(files)), looks, overlay))
+        };
+        let read = in_background("reading the routes", &self.routes, read).await?;
+        let (files, looks, overlay) = read;
         self.looks = looks;
-        read
+        self.stored.take_back(overlay);
+        files
     }
 
     /// Makes the next generation of `loaded` and publishes it. `started` is when its files began
@@ -424,7 +425,7 @@ impl Reloader {
 
     pub(super) fn keep(&self) {
         if let (Some(kept), Some(applied)) = (&self.kept, &self.applied) {
-            kept.send_replace(Some(applied.files.clone()));
+            kept.send_replace(Some(stored::without(&applied.files)));
         }
     }
 

@@ -4,6 +4,7 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
+use super::keeping::{STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES};
 use super::sharing::{
     ACCESS_REFUSED, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS,
     QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
@@ -81,6 +82,9 @@ pub static FAMILIES: &[&Family] = &[
     &CONFIG_RELOADS,
     &CONFIG_PROBLEMS,
     &CONFIG_SERVING_LAST_GOOD,
+    &STORED_TENANTS,
+    &STORE_DAMAGED,
+    &TENANT_CHANGES,
     &GATEWAY_RELOADS,
     &CERTIFICATE_EXPIRY,
     &CERTIFICATE_RELOADS,

@@ -7,6 +7,7 @@ mod drains;
 mod events;
 mod explain;
 pub(super) mod health;
+mod kept;
 mod log_level;
 mod members;
 mod metrics;

@@ -24,6 +24,7 @@ use crate::control::generation::{
 };
 use crate::control::nothing;
 use crate::control::roster::{Roster, Wanted};
+use crate::control::stored::Handle;
 use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
 use crate::telemetry::recent::Sort;
@@ -113,6 +114,7 @@ impl World {
                 live.clone(),
                 Arc::new(Metrics::new()),
             ),
+            stored: Handle::new(Snapshot::new(Arc::default())).0,
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),
             draining: draining.subscribe(),

@@ -4,6 +4,7 @@ mod edits;
 mod kept;
 mod moved;
 mod pools;
+mod stored;
 
 use std::fs;
 use std::future::Future;

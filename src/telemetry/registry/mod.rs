@@ -175,6 +175,11 @@ impl Metrics {
         self.set(&metrics::CONFIG_SERVING_LAST_GOOD, &[], 0.0);
     }
 
+    /// Another table is live, though the files say what they said.
+    pub fn config_changed(&self, generation: u64) {
+        self.set(&metrics::CONFIG_GENERATION, &[], generation as f64);
+    }
+
     /// The files have this many problems: what was live stays.
     pub fn config_refused(&self, problems: usize) {
         self.add(&metrics::CONFIG_RELOADS, &["refused"], 1);
