@@ -11,6 +11,7 @@ mod guard;
 mod guesses;
 mod openapi;
 mod reply;
+mod roles;
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ pub mod loads;
 pub mod memory;
 pub mod network;
 pub mod pulse;
+pub mod role;
 pub mod small;
 pub mod snapshot;
 pub mod socket;

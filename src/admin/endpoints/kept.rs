@@ -1,11 +1,13 @@
 //! Tenants that the API keeps: sent as the table that a routes file would have, and served once they are
 //! on the disk.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, extract};
+use axum::{Extension, Json, extract};
 use http::header::{ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use schemars::JsonSchema;
@@ -17,6 +19,7 @@ use crate::admin::State;
 use crate::admin::asked::{Asked, Body};
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply::{self, FaultBody};
+use crate::admin::roles::Caller;
 use crate::control::generation::Fault;
 use crate::control::stored::{
     Apart, Changed, Condition, Kept, Refusal, StoreError, Table, What, Wish,
@@ -145,43 +148,56 @@ struct RouteDiff {
 
 pub(super) async fn put(
     extract::State(state): extract::State<State>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Asked(how): Asked<How>,
     headers: HeaderMap,
     Body(table): Body<Table>,
 ) -> Response {
-    change(&state, id, What::Put(table), &how, &headers).await
+    change((&state, &caller), id, What::Put(table), &how, &headers).await
 }
 
 pub(super) async fn patch(
     extract::State(state): extract::State<State>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Asked(how): Asked<How>,
     headers: HeaderMap,
     Body(patch): Body<Table>,
 ) -> Response {
-    change(&state, id, What::Patch(patch), &how, &headers).await
+    change((&state, &caller), id, What::Patch(patch), &how, &headers).await
 }
 
 pub(super) async fn delete(
     extract::State(state): extract::State<State>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Asked(how): Asked<How>,
     headers: HeaderMap,
 ) -> Response {
-    change(&state, id, What::Delete, &how, &headers).await
+    change((&state, &caller), id, What::Delete, &how, &headers).await
 }
 
-async fn change(state: &State, id: String, what: What, how: &How, headers: &HeaderMap) -> Response {
+async fn change(
+    (state, caller): (&State, &Caller),
+    id: String,
+    what: What,
+    how: &How,
+    headers: &HeaderMap,
+) -> Response {
     let condition = Condition {
         matches: names(&IF_MATCH, headers),
         matches_none: names(&IF_NONE_MATCH, headers),
     };
     let dry_run = how.dry_run == Some(Flag::Yes);
-    let wish = Wish { id: id.clone(), what, condition, dry_run };
+    let within = caller.tenant().map(|_| Arc::clone(state.access.tenant_keys()));
+    let wish = Wish { id: id.clone(), what, condition, dry_run, within };
     match timeout(LIMIT, state.stored.change(wish)).await {
         Ok(Some(Ok(changed))) => done(id, dry_run, changed),
-        Ok(Some(Err(refusal))) => refused(&id, &refusal),
+        Ok(Some(Err(refusal))) => match caller.tenant() {
+            Some(_) => refused(&id, &without_others(refusal)),
+            None => refused(&id, &refusal),
+        },
         Ok(None) => reply::problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "ending",
@@ -257,7 +273,9 @@ fn refused(id: &str, refusal: &Refusal) -> Response {
             "store-busy",
             "; try again once that one has ended, or give each a `state` folder of its own",
         ),
-        Refusal::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store-failed", ""),
+        Refusal::Store(_) | Refusal::NotNow => {
+            (StatusCode::SERVICE_UNAVAILABLE, "store-failed", "")
+        }
         Refusal::InFile { .. } => (StatusCode::CONFLICT, "defined-in-file", ""),
         Refusal::Unknown => (
             StatusCode::NOT_FOUND,
@@ -268,6 +286,11 @@ fn refused(id: &str, refusal: &Refusal) -> Response {
             StatusCode::PRECONDITION_FAILED,
             "changed",
             "; read it again for its ETag, or leave the condition out",
+        ),
+        Refusal::Beyond(_) => (
+            StatusCode::FORBIDDEN,
+            "beyond-bounds",
+            ", which this token may not; tenant-keys of [admin] says what it may",
         ),
         Refusal::Wrong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "tenant-refused", ""),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed", ", which is a bug; nothing is changed"),
@@ -280,7 +303,33 @@ fn refused(id: &str, refusal: &Refusal) -> Response {
     if let Refusal::InFile { place } = refusal {
         members.insert("place".to_owned(), place.as_str().into());
     }
+    if let Refusal::Beyond(keys) = refusal {
+        members.insert("keys".to_owned(), json!(keys));
+    }
     reply::problem_with(status, kind, format!("{refusal}{hint}"), members)
+}
+
+/// What a tenant's own token is told: what is wrong with what it has sent, and nothing of the gateway's
+/// files, of its pools, or of other tenants.
+fn without_others(refusal: Refusal) -> Refusal {
+    let told = |fault: Fault| {
+        let is_own = fault.line.is_none() && fault.key.is_some();
+        let is_of_names =
+            ["there is no ", "tenant ", "api:"].iter().any(|text| fault.what.contains(text));
+        let what = match is_own && !is_of_names {
+            true => fault.what,
+            false => "does not fit beside what the gateway serves".to_owned(),
+        };
+        let key = fault.key.filter(|_| is_own);
+        Fault { file: PathBuf::new(), line: None, column: None, key, what, hint: None }
+    };
+    match refusal {
+        Refusal::Wrong(faults) => Refusal::Wrong(faults.into_iter().map(told).collect()),
+        Refusal::Failed(_) => Refusal::Failed(Vec::new()),
+        Refusal::InFile { .. } => Refusal::InFile { place: "a file of the gateway".to_owned() },
+        Refusal::Store(_) => Refusal::NotNow,
+        other => other,
+    }
 }
 
 fn listed(faults: &[Fault]) -> Vec<FaultBody> {

@@ -16,7 +16,7 @@ use crate::telemetry::tracing::{Levels, LogError, check_filter};
 
 use super::Endpoint;
 
-pub(super) const ENDPOINT: Endpoint =
+pub(in crate::admin) const ENDPOINT: Endpoint =
     Endpoint { path: "/api/v1/log-level", methods: || get(show).put(change), operations };
 
 fn operations(schemas: &mut Schemas) -> Vec<Operation> {

@@ -3,22 +3,24 @@
 mod config;
 mod dashboard;
 mod drain;
-mod drains;
+pub(super) mod drains;
 mod events;
 mod explain;
 pub(super) mod health;
 mod kept;
-mod log_level;
+pub(super) mod log_level;
 mod members;
 mod metrics;
 mod openapi;
 mod pools;
-mod reload;
+pub(super) mod reload;
 mod routes;
 mod status;
 mod tenants;
 
 use axum::routing::MethodRouter;
+
+pub(super) use tenants::unknown;
 
 use super::State;
 use super::openapi::{Operation, Schemas};

@@ -19,7 +19,7 @@ use crate::control::generation::{Fault, ReloadResult};
 
 use super::Endpoint;
 
-pub(super) const ENDPOINT: Endpoint =
+pub(in crate::admin) const ENDPOINT: Endpoint =
     Endpoint { path: "/api/v1/reload", methods: || post(reload), operations };
 
 fn operations(schemas: &mut Schemas) -> Vec<Operation> {

@@ -130,7 +130,8 @@ async fn tenant(extract::State(state): extract::State<State>, Path(id): Path<Str
     .await
 }
 
-fn unknown(id: &str) -> Response {
+/// There is no such tenant, or none for who asks.
+pub(in crate::admin) fn unknown(id: &str) -> Response {
     let what = match TenantId::check(id.as_bytes()) {
         Ok(_) => format!("there is no tenant {id:?}; /api/v1/tenants lists them"),
         Err(error) => format!("{id:?} names no tenant: it {error}"),

@@ -41,6 +41,7 @@ use super::{About, Listener, State, serve_as};
 mod described;
 mod operating;
 mod reading;
+mod roles;
 
 /// The API on a port of its own, and the other ends of its handles.
 struct World {
@@ -97,7 +98,15 @@ impl World {
         let drain = DrainSpec { accept: Duration::from_secs(1), timeout: Duration::from_secs(30) };
         let (file, key) = ("gateway.toml".into(), "admin.address".to_owned());
         let place = Place { file, line: 1, column: 1, key };
-        let spec = AdminSpec { address, place, token_file: None, tls: None, public_metrics };
+        let spec = AdminSpec {
+            address,
+            place,
+            token_file: None,
+            tls: None,
+            public_metrics,
+            certificates: Vec::new(),
+            tenant_keys: vec!["limits".to_owned()],
+        };
         let tokens = tokens.map(|tokens| Snapshot::new(Arc::new(tokens)));
         let metrics = Arc::new(Metrics::new());
         let state = State {

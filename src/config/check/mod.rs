@@ -16,6 +16,7 @@ mod naming;
 mod pool;
 mod pool_tls;
 mod reach;
+mod roles;
 mod route;
 mod rules;
 mod sections;

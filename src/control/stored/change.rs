@@ -18,7 +18,7 @@ use super::super::load::{self, Loaded, in_background as checking};
 use super::super::reload::{PATIENCE, Reloader, Wish as Load};
 use super::definition::{Definition, Table, path};
 use super::store::{Row, StoreError};
-use super::{Apart, Entry, in_background, without};
+use super::{Apart, Entry, bounds, in_background, without};
 
 /// A wish, and who waits for what becomes of it.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct Wish {
     pub condition: Condition,
     /// Only tells what would become of it.
     pub dry_run: bool,
+    /// The keys that may be other than before; `None` = all of them.
+    pub within: Option<Arc<[String]>>,
 }
 
 /// What shall become of a tenant.
@@ -121,6 +123,9 @@ pub enum Refusal {
     /// Nothing is live yet.
     #[error("no table is live yet")]
     NotReady,
+    /// It cannot be kept, for a reason that is not told.
+    #[error("the tenant cannot be kept now")]
+    NotNow,
     /// It cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -136,6 +141,9 @@ pub enum Refusal {
     /// It is not as the condition says.
     #[error("the tenant is not what the condition names")]
     Condition,
+    /// Other keys would change than may.
+    #[error("it would change {}", .0.join(", "))]
+    Beyond(Vec<String>),
     /// It is wrong.
     #[error("the tenant has {} problem(s)", .0.len())]
     Wrong(Vec<Fault>),
@@ -203,6 +211,9 @@ impl Reloader {
             (What::Delete, Some(_)) => None,
             (What::Patch(_) | What::Delete, None) => return Err(Refusal::Unknown),
         };
+        if let Some(allowed) = &wish.within {
+            bounds::check(kept.as_ref(), next.as_ref(), allowed)?;
+        }
         let next = next.map(|next| Entry::new(&id, next)).transpose();
         let next = next.map_err(|faults| Refusal::Wrong(of_tenant(&id, faults)))?;
         let turns = [Turn { id: id.clone(), kept, next }];

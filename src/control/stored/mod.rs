@@ -4,6 +4,7 @@
 //! **Invariant:** what a file defines is the file's. A tenant of the API neither takes its place nor
 //! keeps the files from being served.
 
+mod bounds;
 mod change;
 mod definition;
 mod store;

@@ -18,7 +18,8 @@ fn table(value: Value) -> serde_json::Map<String, Value> {
 
 fn put(id: &str, value: Value) -> Wish {
     let what = What::Put(table(value));
-    Wish { id: id.to_owned(), what, condition: Condition::default(), dry_run: false }
+    let condition = Condition::default();
+    Wish { id: id.to_owned(), what, condition, dry_run: false, within: None }
 }
 
 fn delete(id: &str) -> Wish {
