@@ -19,7 +19,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tokens::Tokens;
 use crate::config::spec::{AdminSpec, ClientCertificatesMode};
 use crate::model::identity::Identity;
-use crate::telemetry::metrics::ADMIN_REFUSED;
+use crate::telemetry::keeping::ADMIN_REFUSED;
 use crate::telemetry::registry::Metrics;
 
 use super::endpoints::{Openness, unknown};

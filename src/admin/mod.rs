@@ -21,15 +21,16 @@ use axum::response::Response;
 use axum::{Extension, Router};
 use http::{Method, StatusCode, Uri};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::config::spec::DrainSpec;
+use crate::control::Ask;
 use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
-use crate::control::generation::{Fault, Live, LiveCertificates, ReloadResult};
+use crate::control::generation::{Fault, Live, LiveCertificates};
 use crate::control::roster::Roster;
 use crate::control::stored;
 use crate::model::address::Address;
@@ -69,7 +70,7 @@ pub struct State {
     /// Has the process drain and end.
     pub end: watch::Sender<bool>,
     /// Asks control to load the files now.
-    pub reload: mpsc::Sender<oneshot::Sender<ReloadResult>>,
+    pub reload: mpsc::Sender<Ask>,
     /// What is logged; `None` = the log is somebody else's.
     pub levels: Option<Levels>,
     /// Who is let in.

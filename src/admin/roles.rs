@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::base::role::Role;
+use crate::control::history::{By, Cause};
 
 use super::endpoints::{drains, log_level, reload};
 
@@ -32,6 +33,15 @@ pub(super) enum Verdict {
 }
 
 impl Caller {
+    /// Who it is, for the history.
+    pub(super) fn by(&self) -> By {
+        By {
+            kind: Cause::Operator,
+            name: self.name.as_deref().map(ToOwned::to_owned),
+            from: Some(self.from.to_canonical().to_string()),
+        }
+    }
+
     /// The tenant that it is bound to.
     pub(super) fn tenant(&self) -> Option<&str> {
         match &self.role {

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod drains;
 pub mod explain;
 pub mod generation;
+pub mod history;
 pub mod roster;
 pub mod standing;
 pub mod state;
@@ -16,6 +17,7 @@ mod bell;
 mod edit;
 mod feed;
 mod load;
+mod noting;
 mod plan;
 pub mod quotas;
 mod reconcile;
@@ -48,7 +50,9 @@ use certificates::{Keeper, Presented};
 use drains::Drainer;
 use explain::{Explainer, Setting};
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
+use history::{By, Cause};
 use load::in_background;
+use noting::Noted;
 use plan::{Numbers, Pools};
 use reconcile::Running;
 use references::References;
@@ -59,7 +63,13 @@ use state::State;
 use stored::Stored;
 
 /// Somebody who wants the files to be loaded now, and to hear what came of it.
-pub type Ask = oneshot::Sender<ReloadResult>;
+#[derive(Debug)]
+pub struct Ask {
+    /// Who wants it.
+    pub by: By,
+    /// Hears of it.
+    pub answer: oneshot::Sender<ReloadResult>,
+}
 
 /// Somebody who wants `gateway.toml` to be read now, and to hear what is wrong with it.
 pub type GatewayAsk = oneshot::Sender<Vec<Fault>>;
@@ -129,16 +139,15 @@ impl Control {
             (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
         });
         let (keep, to_keep) = watch::channel(None);
-        let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
-        let stored = Stored::open(folder, Arc::clone(&metrics)).await;
-        let (stored_handle, changes) = stored::Handle::new(stored.snapshot());
+        let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
             running: Running::new(means, Arc::clone(&metrics)),
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
-            live: Snapshot::new(Arc::new(Live::none())),
+            // Numbers go on from another start, so that one of the history is never of two tables.
+            live: Snapshot::new(Arc::new(Live { generation: noted.last(), ..Live::none() })),
             numbers: Numbers::default(),
             serving: Snapshot::new(Arc::default()),
             applied: None,
@@ -152,8 +161,10 @@ impl Control {
             certificates: wishes.clone(),
             references,
             stored,
+            noted,
         };
         boot(&mut reloader, state.as_ref()).await?;
+        reloader.note().await;
         if let (Some(state), Some(place)) = (state, place) {
             tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
         }
@@ -168,7 +179,7 @@ impl Control {
             asks,
             keeper: wishes,
             files,
-            stored: stored_handle,
+            stored: handle,
         };
         let serving = reloader.serving.clone();
         tasks.spawn(|stop| readmit(serving, stop));
@@ -195,10 +206,21 @@ impl Control {
 
     /// Loads the files now, certificates included. `None` when the process is ending.
     pub async fn reload(&self) -> Option<ReloadResult> {
-        let (ask, answer) = oneshot::channel();
-        self.asks.send(ask).await.ok()?;
-        answer.await.ok()
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask { by: By::of(Cause::Signal), answer }).await.ok()?;
+        answered.await.ok()
     }
+}
+
+/// What the API keeps, what was noted of earlier generations, and who asks for changes.
+async fn open_stored(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+) -> (Stored, Noted, stored::Handle, mpsc::Receiver<stored::Ask>) {
+    let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
+    let (stored, history) = Stored::open(folder, Arc::clone(metrics)).await;
+    let (handle, changes) = stored::Handle::new(stored.snapshot(), history.clone());
+    (stored, Noted::after(history), handle, changes)
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {

@@ -25,6 +25,7 @@ use crate::tls::expiry::{self, Expiry, Role};
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Before, Loaded, Materials, in_background};
+use super::noting::Noted;
 use super::plan::{self, Numbers};
 use super::reconcile::Running;
 use super::references::References;
@@ -66,6 +67,8 @@ pub(super) struct Reloader {
     pub(super) references: References,
     /// Tenants that the API keeps.
     pub(super) stored: Stored,
+    /// What was live before.
+    pub(super) noted: Noted,
 }
 
 /// Who wants the files to be loaded.
@@ -111,9 +114,10 @@ impl Reloader {
                 }
                 () = self.references.wait() => self.renew().await,
                 Some(ask) = asks.recv() => self.answer(ask, &mut asks).await,
-                Some(change) = changes.recv() => Box::pin(self.take(change)).await,
+                Some(ask) = changes.recv() => Box::pin(self.take(ask)).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
             }
+            self.note().await;
         }
     }
 
@@ -158,10 +162,11 @@ impl Reloader {
         while let Ok(ask) = asks.try_recv() {
             waiting.push(ask);
         }
+        self.noted.by = waiting.first().map(|ask| ask.by.clone());
         let result = self.reload_all().await;
         for ask in waiting {
             // Who asked may have left meanwhile.
-            drop(ask.send(result.clone()));
+            drop(ask.answer.send(result.clone()));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The metric families of what the API keeps, as those of [`metrics`](super::metrics).
+//! The metric families of the admin API and of what it keeps, as those of [`metrics`](super::metrics).
 
 use super::metrics::{Family, Kind};
 
@@ -24,4 +24,12 @@ pub static TENANT_CHANGES: Family = Family {
     help: "Changes of tenants that the API was asked for, by what became of them",
     kind: Kind::Counter,
     labels: &["result"],
+};
+
+/// `tenantry_admin_refused_total`
+pub static ADMIN_REFUSED: Family = Family {
+    name: "tenantry_admin_refused_total",
+    help: "Requests that the admin API did not let in, by why",
+    kind: Kind::Counter,
+    labels: &["reason"],
 };

@@ -157,3 +157,97 @@ async fn a_store_that_is_damaged_keeps_nobody_from_starting() {
     assert_eq!(back.status, 201);
     assert_eq!(served_by(&gateway, "globex").await.0, 200);
 }
+
+const TENANT_TOKEN: &str = "3333333333333333";
+const ADMIN_TOKEN: &str = "0000000000000000";
+
+/// A gateway with tokens of an admin, of a viewer and of the tenant `shop`, which may change a few keys.
+async fn guarded(origin: &Origin) -> Gateway {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tokens =
+        format!("{ADMIN_TOKEN}\neye viewer 2222222222222222\nshop tenant:shop {TENANT_TOKEN}\n");
+    fs::write(folder.path().join("admin.tokens"), tokens).expect("write the tokens");
+    let routes = one_tenant(&[origin.address]) + &pool("secret-pool", &[origin.address], "");
+    fs::write(folder.path().join("routes.toml"), routes).expect("write the routes");
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\ntoken-file = \"admin.tokens\"\n\
+                 tenant-keys = [\"limits.requests\", \"routes\", \"keys\"]\n";
+    Gateway::start_in(folder, 1, admin).await.expect("it starts")
+}
+
+async fn send_as(gateway: &Gateway, token: &str, line: &str, body: &Value) -> Answer {
+    send(gateway, line, &[&format!("Authorization: Bearer {token}")], body).await
+}
+
+#[tokio::test]
+async fn a_customer_edits_its_own_tenant_within_bounds_and_hears_of_nothing_else() {
+    let origin = Origin::saying("a").await;
+    let gateway = guarded(&origin).await;
+    let as_tenant =
+        async |line: &str, body: Value| send_as(&gateway, TENANT_TOKEN, line, &body).await;
+    let key = json!({"hash": format!("sha256:{}", "1".repeat(64))});
+    for (id, keys) in [("shop", json!({})), ("rival", json!({"k": key}))] {
+        let table = json!({"pool": "app", "keys": keys});
+        let line = format!("PUT /api/v1/tenants/{id}");
+        assert_eq!(send_as(&gateway, ADMIN_TOKEN, &line, &table).await.status, 201);
+    }
+    let own = "PATCH /api/v1/tenants/shop";
+
+    let done = as_tenant(own, json!({"limits": {"requests": "100/s"}})).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    assert_eq!(as_tenant("GET /api/v1/tenants/shop", json!({})).await.status, 200);
+
+    let beyond = as_tenant(own, json!({"pool": "secret-pool", "limits": {"concurrency": 9}})).await;
+    assert_eq!(beyond.status, 403, "{}", beyond.text());
+    assert_eq!(beyond.json()["keys"], json!(["limits.concurrency", "pool"]));
+    let beyond = as_tenant("PUT /api/v1/tenants/shop", json!({})).await;
+    assert_eq!(beyond.json()["type"], "urn:tenantry:admin:beyond-bounds");
+    assert_eq!(as_tenant("DELETE /api/v1/tenants/shop", json!({})).await.status, 403);
+    assert_eq!(as_tenant("PUT /api/v1/tenants/rival", json!({})).await.status, 404);
+    assert_eq!(as_tenant("GET /api/v1/tenants/acme", json!({})).await.status, 404);
+    assert_eq!(as_tenant("GET /api/v1/history", json!({})).await.status, 403);
+
+    // What is wrong is told by key, and neither pools nor other tenants are.
+    for patch in
+        [json!({"routes": [{"path": "/x", "pool": "secret-pol"}]}), json!({"keys": {"k": key}})]
+    {
+        let refused = as_tenant(own, patch).await;
+        let text = refused.text();
+        assert_eq!(refused.status, 422, "{text}");
+        for secret in ["secret-pool", "rival", "acme", "routes.toml", "api:tenants"] {
+            assert!(!text.contains(secret), "{secret} is told: {text}");
+        }
+    }
+    let shown = send_as(&gateway, ADMIN_TOKEN, "GET /api/v1/tenants/shop", &json!({})).await.json();
+    let expected = json!({"pool": "app", "keys": {}, "limits": {"requests": "100/s"}});
+    assert_eq!(shown["kept"]["definition"], expected);
+}
+
+#[tokio::test]
+async fn the_history_tells_who_and_goes_back() {
+    let origin = Origin::saying("a").await;
+    let gateway = guarded(&origin).await;
+    let as_admin =
+        async |line: &str, body: Value| send_as(&gateway, ADMIN_TOKEN, line, &body).await;
+    as_admin("PUT /api/v1/tenants/shop", json!({"pool": "app"})).await;
+    let patch = json!({"limits": {"requests": "9/s"}});
+    send_as(&gateway, TENANT_TOKEN, "PATCH /api/v1/tenants/shop", &patch).await;
+
+    let listed = as_admin("GET /api/v1/history", json!({})).await.json();
+    let newest = &listed["generations"][0];
+    assert_eq!(newest["generation"], 3);
+    assert_eq!(newest["by"], json!({"kind": "operator", "name": "shop", "from": "127.0.0.1"}));
+    assert_eq!(newest["diff"]["tenants"]["changed"], json!({"count": 1, "first": ["shop"]}));
+    let one = as_admin("GET /api/v1/history/3", json!({})).await.json();
+    assert_eq!(one["tenants"][0]["before"], json!({"pool": "app"}));
+    assert_eq!(one["tenants"][0]["after"]["limits"], json!({"requests": "9/s"}));
+    assert_eq!(as_admin("GET /api/v1/history/99", json!({})).await.status, 404);
+    assert_eq!(as_admin("GET /api/v1/history/x", json!({})).await.status, 400);
+
+    let told = as_admin("POST /api/v1/rollback/2?dry_run=1", json!({})).await.json();
+    assert_eq!((&told["restored"], &told["generation"]), (&json!(["shop"]), &json!(3)));
+    let told = as_admin("POST /api/v1/rollback/1", json!({})).await.json();
+    assert_eq!((&told["removed"], &told["warning"]), (&json!(["shop"]), &Value::Null));
+    assert_eq!(served_by(&gateway, "shop").await.0, 404);
+    let viewer = send_as(&gateway, "2222222222222222", "POST /api/v1/rollback/2", &json!({})).await;
+    assert_eq!(viewer.status, 403);
+}

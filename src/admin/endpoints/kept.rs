@@ -65,6 +65,12 @@ pub(super) struct How {
     dry_run: Option<Flag>,
 }
 
+impl How {
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run == Some(Flag::Yes)
+    }
+}
+
 #[derive(Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 enum Flag {
     #[serde(rename = "1", alias = "true")]
@@ -189,14 +195,14 @@ async fn change(
         matches: names(&IF_MATCH, headers),
         matches_none: names(&IF_NONE_MATCH, headers),
     };
-    let dry_run = how.dry_run == Some(Flag::Yes);
+    let (dry_run, by) = (how.is_dry_run(), caller.by());
     let within = caller.tenant().map(|_| Arc::clone(state.access.tenant_keys()));
-    let wish = Wish { id: id.clone(), what, condition, dry_run, within };
+    let wish = Wish { id: id.clone(), what, condition, dry_run, within, by };
     match timeout(LIMIT, state.stored.change(wish)).await {
         Ok(Some(Ok(changed))) => done(id, dry_run, changed),
         Ok(Some(Err(refusal))) => match caller.tenant() {
-            Some(_) => refused(&id, &without_others(refusal)),
-            None => refused(&id, &refusal),
+            Some(_) => refused(Some(&id), &without_others(refusal)),
+            None => refused(Some(&id), &refusal),
         },
         Ok(None) => reply::problem(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -254,7 +260,8 @@ fn done(id: String, dry_run: bool, changed: Changed) -> Response {
     answer
 }
 
-fn refused(id: &str, refusal: &Refusal) -> Response {
+/// Why nothing was changed.
+pub(super) fn refused(id: Option<&str>, refusal: &Refusal) -> Response {
     let (status, kind, hint) = match refusal {
         Refusal::Id(_) => (
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -277,6 +284,11 @@ fn refused(id: &str, refusal: &Refusal) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, "store-failed", "")
         }
         Refusal::InFile { .. } => (StatusCode::CONFLICT, "defined-in-file", ""),
+        Refusal::Forgotten => (
+            StatusCode::NOT_FOUND,
+            "unknown-generation",
+            "; /api/v1/history lists the last hundred",
+        ),
         Refusal::Unknown => (
             StatusCode::NOT_FOUND,
             "unknown-tenant",
@@ -296,7 +308,7 @@ fn refused(id: &str, refusal: &Refusal) -> Response {
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed", ", which is a bug; nothing is changed"),
     };
     let mut members = Map::new();
-    members.insert("tenant".to_owned(), id.into());
+    members.extend(id.map(|id| ("tenant".to_owned(), id.into())));
     if let Refusal::Wrong(faults) | Refusal::Failed(faults) = refusal {
         members.insert("problems".to_owned(), json!(listed(faults)));
     }

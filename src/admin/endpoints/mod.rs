@@ -7,6 +7,7 @@ pub(super) mod drains;
 mod events;
 mod explain;
 pub(super) mod health;
+mod history;
 mod kept;
 pub(super) mod log_level;
 mod members;
@@ -75,6 +76,9 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     config::ENDPOINT,
     tenants::LIST,
     tenants::ONE,
+    history::LIST,
+    history::ONE,
+    history::BACK,
     pools::ENDPOINT,
     members::ENDPOINT,
     drains::DRAIN,

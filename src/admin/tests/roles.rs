@@ -119,8 +119,8 @@ async fn a_viewer_reads_all_and_changes_nothing() {
 #[tokio::test]
 async fn an_operator_does_what_running_a_gateway_takes() {
     let world = world().await;
-    let mut granted = Vec::new();
-    for path in paths().iter().filter(|path| !is_open(path) && !path.contains("events")) {
+    let (mut granted, paths) = (Vec::new(), paths());
+    for path in paths.iter().filter(|path| !is_open(path) && !path.contains("events")) {
         for method in METHODS.iter().filter(|method| !["GET", "HEAD"].contains(method)) {
             // A reload would be waited for.
             if path != "/api/v1/reload" && status(&world, '1', method, path).await.0 != 403 {

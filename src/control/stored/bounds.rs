@@ -100,7 +100,7 @@ mod tests {
             // A key with a dot in it is not one below another.
             (
                 json!({"pool": "a", "limits": {"requests": "1/s", "concurrency": 4}, "a.b": 1}),
-                vec![""a.b""],
+                vec!["\"a.b\""],
             ),
         ] {
             assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");

@@ -1,32 +1,33 @@
 //! One change of one tenant of the API: checked beside all that is live, kept on the disk, brought to
 //! life, and only then answered.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::config::spec::{RouteSpec, TenantSpec};
-use crate::config::{Files, Learnt, leaves, pem, places};
+use crate::config::{Files, Learnt, pem, places};
 use crate::model::ids::{TenantId, TenantIdError};
 use crate::telemetry::keeping::TENANT_CHANGES;
 
 use super::super::generation::{Fault, Live};
+use super::super::history::{By, Generation};
 use super::super::load::{self, Loaded, in_background as checking};
 use super::super::reload::{PATIENCE, Reloader, Wish as Load};
 use super::definition::{Definition, Table, path};
+use super::difference::{RouteChanges, ValueChange, routes, values};
+use super::rollback::Back;
 use super::store::{Row, StoreError};
 use super::{Apart, Entry, bounds, in_background, without};
 
-/// A wish, and who waits for what becomes of it.
+/// What control is asked for.
 #[derive(Debug)]
-pub struct Ask {
-    /// What is wished for.
-    pub wish: Wish,
-    /// Who waits.
-    pub answer: oneshot::Sender<Result<Changed, Refusal>>,
+pub enum Ask {
+    /// A wish, and who waits for what becomes of it.
+    Change(Box<Wish>, oneshot::Sender<Result<Changed, Refusal>>),
+    /// Back to what was.
+    Back(Back),
 }
 
 /// What shall become of a tenant.
@@ -42,6 +43,8 @@ pub struct Wish {
     pub dry_run: bool,
     /// The keys that may be other than before; `None` = all of them.
     pub within: Option<Arc<[String]>>,
+    /// Who wishes it.
+    pub by: By,
 }
 
 /// What shall become of a tenant.
@@ -91,28 +94,6 @@ pub struct Changed {
     pub took: Duration,
 }
 
-/// One value that is another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValueChange {
-    /// As in `routes[/billing/*].timeout`.
-    pub key: String,
-    /// As it was; `None` = it was not there.
-    pub before: Option<String>,
-    /// As it is; `None` = it is not there.
-    pub now: Option<String>,
-}
-
-/// Routes by their names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RouteChanges {
-    /// New ones.
-    pub added: Vec<String>,
-    /// Those that do something else.
-    pub changed: Vec<String>,
-    /// Those that are gone.
-    pub removed: Vec<String>,
-}
-
 /// Why nothing was changed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -135,6 +116,9 @@ pub enum Refusal {
         /// As in `routes.toml:12`.
         place: String,
     },
+    /// The generation is too old, or never was.
+    #[error("this generation is not known")]
+    Forgotten,
     /// The API has none of this id.
     #[error("the API keeps no tenant of this id")]
     Unknown,
@@ -162,7 +146,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    fn is_one(&self) -> bool {
+    pub(super) fn is_one(&self) -> bool {
         definition(&self.kept) != definition(&self.next)
     }
 }
@@ -177,21 +161,26 @@ pub(super) struct Made {
 impl Reloader {
     /// Changes a tenant and answers.
     pub(in crate::control) async fn take(&mut self, ask: Ask) {
-        let result = self.change(&ask.wish).await;
+        let (wish, answer) = match ask {
+            Ask::Change(wish, answer) => (wish, answer),
+            Ask::Back(back) => return self.go_back(back).await,
+        };
+        let result = self.change(&wish).await;
         let word = match &result {
-            Ok(_) if ask.wish.dry_run => "dry_run",
+            Ok(_) if wish.dry_run => "dry_run",
             Ok(_) => "ok",
             Err(_) => "refused",
         };
         self.metrics.add(&TENANT_CHANGES, &[word], 1);
         // Who asked may have left meanwhile.
-        drop(ask.answer.send(result));
+        drop(answer.send(result));
     }
 
     async fn change(&mut self, wish: &Wish) -> Result<Changed, Refusal> {
         let started = Instant::now();
         let id = TenantId::new(&wish.id)?;
         self.open_store().await?;
+        self.note().await;
         let before = self.applied.clone().ok_or(Refusal::NotReady)?;
         let kept = self.stored.overlay.entries.get(id.as_str()).cloned();
         let own = path(id.as_str());
@@ -231,7 +220,7 @@ impl Reloader {
             took: Duration::ZERO,
         };
         if !wish.dry_run {
-            self.bring_about(&turns, made, started).await?;
+            self.bring_about(&turns, made, (&wish.by, started)).await?;
             changed.generation = self.live.load().generation;
         }
         changed.took = started.elapsed();
@@ -239,10 +228,13 @@ impl Reloader {
     }
 
     /// Opens what tenants are kept in. What another gateway has left there goes live first.
-    async fn open_store(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn open_store(&mut self) -> Result<(), StoreError> {
         let was_open = self.stored.store.is_some();
         let before = self.stored.overlay.entries.clone();
         self.stored.hold().await?;
+        if !was_open {
+            self.stored.remember(self.noted.history().all().iter().cloned().collect()).await;
+        }
         let same = |a: &Entry, b: &Entry| a.definition == b.definition;
         let now = self.stored.overlay.entries.clone();
         if !was_open && now.differences(&before, same).next().is_some() {
@@ -284,19 +276,31 @@ impl Reloader {
         &mut self,
         turns: &[Turn],
         made: Option<Made>,
-        started: Instant,
+        (by, started): (&By, Instant),
     ) -> Result<(), Refusal> {
         let others: Vec<&Turn> = turns.iter().filter(|turn| turn.is_one()).collect();
         let entries = |pick: fn(&Turn) -> &Option<Entry>| -> Vec<Row> {
             let row = |turn: &&Turn| (turn.id.shared(), definition(pick(turn)));
             others.iter().map(row).collect()
         };
-        self.write(entries(|turn| &turn.next)).await?;
+        let before = entries(|turn| &turn.kept);
+        let texts = before
+            .iter()
+            .map(|(id, was)| (id.to_string(), was.as_ref().map(|was| was.text().into())));
+        let noted = made.as_ref().map(|made| {
+            let spec = Arc::clone(&made.loaded.spec);
+            (self.announce(by, &spec, texts.collect()), spec)
+        });
+        let generation = noted.as_ref().map(|(noted, _)| noted);
+        self.write(entries(|turn| &turn.next), generation).await?;
         if let Some(made) = made
             && let Err(faults) = self.serve(made, started).await
         {
-            self.write(entries(|turn| &turn.kept)).await?;
+            self.write(before, None).await?;
             return Err(Refusal::Failed(faults));
+        }
+        if let Some((noted, spec)) = noted {
+            self.remember(noted, spec);
         }
         let overlay = &mut self.stored.overlay;
         for turn in turns {
@@ -326,15 +330,20 @@ impl Reloader {
         overlay.looked = None;
     }
 
-    async fn write(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+    async fn write(
+        &mut self,
+        rows: Vec<Row>,
+        noted: Option<&Generation>,
+    ) -> Result<(), StoreError> {
         let (Some(store), Some(path)) = (self.stored.store.clone(), self.stored.path.clone())
         else {
             return Err(StoreError::Off);
         };
-        if rows.is_empty() {
+        if rows.is_empty() && noted.is_none() {
             return Ok(());
         }
-        in_background(&path, move |path| store.write(path, &rows)).await
+        let noted = Vec::from_iter(noted.cloned().map(Arc::new));
+        in_background(&path, move |path| store.write(path, &rows, &noted)).await
     }
 
     /// Brings a change to life. What was wrong with the files before is wrong with them still.
@@ -436,57 +445,6 @@ fn of_tenant(id: &TenantId, faults: Vec<Fault>) -> Vec<Fault> {
         Fault { line: None, column: None, key: key.filter(|key| !key.is_empty()), ..fault }
     };
     faults.into_iter().map(told).collect()
-}
-
-/// The values of a tenant that are others.
-fn values(id: &TenantId, before: Option<&Entry>, now: Option<&Entry>) -> Vec<ValueChange> {
-    let table = places::key(&["tenants", id.as_str()]) + ".";
-    let said = |entry: Option<&Entry>| -> BTreeMap<String, String> {
-        let files = entry.map(|entry| Files::of_text(&*entry.file.path, &entry.file.text));
-        let leaves = files.map(|files| leaves::leaves(&files)).unwrap_or_default();
-        let own = |(key, leaf): (String, leaves::Leaf)| {
-            let key = key.strip_prefix(&table).map(ToOwned::to_owned)?;
-            Some((key, leaf.value.replace("$${", "${")))
-        };
-        leaves.into_iter().filter_map(own).collect()
-    };
-    let (before, now) = (said(before), said(now));
-    let mut changes: Vec<ValueChange> = before
-        .iter()
-        .filter(|(key, value)| now.get(*key) != Some(value))
-        .map(|(key, value)| ValueChange {
-            key: key.clone(),
-            before: Some(value.clone()),
-            now: now.get(key).cloned(),
-        })
-        .collect();
-    let new = now.into_iter().filter(|(key, _)| !before.contains_key(key));
-    changes.extend(new.map(|(key, value)| ValueChange { key, before: None, now: Some(value) }));
-    changes.sort_by(|a, b| a.key.cmp(&b.key));
-    changes
-}
-
-/// The routes of a tenant that are others. Those of one name are told once.
-fn routes(before: Option<&TenantSpec>, now: Option<&TenantSpec>) -> RouteChanges {
-    let by_name = |tenant: Option<&TenantSpec>| {
-        let mut routes: BTreeMap<String, Vec<RouteSpec>> = BTreeMap::new();
-        for route in tenant.iter().flat_map(|tenant| tenant.routes.iter()) {
-            routes.entry(route.name.to_string()).or_default().push(route.clone());
-        }
-        routes
-    };
-    let (before, now) = (by_name(before), by_name(now));
-    let mut changes = RouteChanges::default();
-    for (name, routes) in &now {
-        match before.get(name) {
-            None => changes.added.push(name.clone()),
-            Some(old) if old != routes => changes.changed.push(name.clone()),
-            Some(_) => {}
-        }
-    }
-    let gone = before.into_keys().filter(|name| !now.contains_key(name));
-    changes.removed.extend(gone);
-    changes
 }
 
 /// 4: what is wrong with tenants of the API is found in one reading, or in a few where they are many.

@@ -27,7 +27,7 @@ impl Definition {
     }
 
     /// As it was kept in a text; `None` where that is no table.
-    pub(super) fn read(json: &str) -> Option<Self> {
+    pub fn read(json: &str) -> Option<Self> {
         serde_json::from_str::<Table>(json).ok()?;
         Some(Self { json: json.into() })
     }

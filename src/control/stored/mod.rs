@@ -7,6 +7,8 @@
 mod bounds;
 mod change;
 mod definition;
+mod difference;
+mod rollback;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,10 +26,13 @@ use crate::telemetry::keeping::{STORE_DAMAGED, STORED_TENANTS};
 use crate::telemetry::registry::Metrics;
 
 use super::generation::Fault;
+use super::history::{By, Generation, History};
 use super::load::Loaded;
 
-pub use change::{Ask, Changed, Condition, Refusal, RouteChanges, ValueChange, What, Wish};
+pub use change::{Ask, Changed, Condition, Refusal, What, Wish};
 pub use definition::{Definition, Table};
+pub use difference::{RouteChanges, ValueChange};
+pub use rollback::{Back, RolledBack};
 pub use store::StoreError;
 
 use definition::{id_of, ids_in, path};
@@ -39,8 +44,9 @@ use store::Store;
 /// # Errors
 /// When what is kept cannot be read.
 pub fn beside(files: Files, folder: &Path) -> Result<(Files, Vec<String>), StoreError> {
-    let entries = store::peek(&store::path_in(folder))?;
-    let mut overlay = Overlay { entries: entries.into_iter().collect(), ..Overlay::default() };
+    let contents = store::peek(&store::path_in(folder))?;
+    let entries = contents.entries.into_iter().collect();
+    let mut overlay = Overlay { entries, ..Overlay::default() };
     let files = overlay.over(files);
     Ok((files, overlay.shadowed.iter().cloned().collect()))
 }
@@ -50,7 +56,7 @@ pub fn beside(files: Files, folder: &Path) -> Result<(Files, Vec<String>), Store
 pub(crate) fn keep(folder: &Path, id: &str, pool: &str) -> Result<(), StoreError> {
     let path = store::path_in(folder);
     let table = [("pool".to_owned(), pool.into())].into_iter().collect();
-    Store::open(&path)?.0.write(&path, &[(id.into(), Some(Definition::of(table)))])
+    Store::open(&path)?.0.write(&path, &[(id.into(), Some(Definition::of(table)))], &[])
 }
 
 /// Whether this is the path of a tenant of the API, and no file's.
@@ -125,20 +131,34 @@ pub enum Apart {
 pub struct Handle {
     /// What is kept.
     pub kept: Snapshot<Kept>,
+    /// The last generations.
+    pub history: History,
     asks: mpsc::Sender<Ask>,
 }
 
 impl Handle {
     /// With the other end of its wishes.
-    pub fn new(kept: Snapshot<Kept>) -> (Self, mpsc::Receiver<Ask>) {
+    pub fn new(kept: Snapshot<Kept>, history: History) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(WAITING);
-        (Self { kept, asks }, asked)
+        (Self { kept, history, asks }, asked)
     }
 
     /// Has a tenant changed; `None` when the gateway is ending.
     pub async fn change(&self, wish: Wish) -> Option<Result<Changed, Refusal>> {
         let (answer, answered) = oneshot::channel();
-        self.asks.send(Ask { wish, answer }).await.ok()?;
+        self.asks.send(Ask::Change(Box::new(wish), answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Has tenants be what they were in a generation; `None` when the gateway is ending.
+    pub async fn roll_back(
+        &self,
+        to: u64,
+        dry_run: bool,
+        by: By,
+    ) -> Option<Result<RolledBack, Refusal>> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask::Back(Back { to, dry_run, by, answer })).await.ok()?;
         answered.await.ok()
     }
 }
@@ -189,17 +209,21 @@ pub(super) struct Stored {
 impl Stored {
     /// Opens what is kept in a `state` folder, if anything is. What cannot be used is told, put aside
     /// where it is damaged, and keeps nobody from starting.
-    pub(super) async fn open(folder: Option<&Path>, metrics: Arc<Metrics>) -> Self {
+    pub(super) async fn open(folder: Option<&Path>, metrics: Arc<Metrics>) -> (Self, History) {
         let path = folder.map(store::path_in);
         let kept = Snapshot::new(Arc::default());
         let overlay = Overlay::default();
         let mut stored = Self { path, store: None, overlay, kept, trouble: None, metrics };
         stored.metrics.set(&STORE_DAMAGED, &[], 0.0);
         let is_there = stored.path.as_ref().is_some_and(|path| path.exists());
-        if let (true, Err(error)) = (is_there, stored.hold().await) {
-            stored.look_after(error).await;
+        let mut generations = Vec::new();
+        if is_there {
+            match stored.hold().await {
+                Ok(noted) => generations = noted,
+                Err(error) => stored.look_after(error).await,
+            }
         }
-        stored
+        (stored, History::of(generations))
     }
 
     /// What is kept, for people.
@@ -225,17 +249,17 @@ impl Stored {
 
     /// Opens the file, unless it is open. Where another process had it until now, what it keeps is what
     /// that one has left.
-    async fn hold(&mut self) -> Result<(), StoreError> {
+    async fn hold(&mut self) -> Result<Vec<Generation>, StoreError> {
         if self.store.is_some() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let path = self.path.clone().ok_or(StoreError::Off)?;
-        let (store, entries) = in_background(&path, |path| Store::open(path)).await?;
-        self.overlay.entries = entries.into_iter().collect();
+        let (store, contents) = in_background(&path, Store::open).await?;
+        self.overlay.entries = contents.entries.into_iter().collect();
         self.overlay.looked = None;
         self.store = Some(store);
         self.trouble = None;
-        Ok(())
+        Ok(contents.generations)
     }
 
     /// Does what can be done about a file that is there and cannot be opened.
@@ -255,8 +279,8 @@ impl Stored {
                 }
             }
             StoreError::Busy { .. } => match in_background(&path, store::peek).await {
-                Ok(entries) => {
-                    self.overlay.entries = entries.into_iter().collect();
+                Ok(contents) => {
+                    self.overlay.entries = contents.entries.into_iter().collect();
                     format!("{error}: what it has kept there is served, and nothing is changed")
                 }
                 Err(other) => format!("{error}, and it cannot be read: {other}"),
@@ -265,6 +289,15 @@ impl Stored {
         };
         tracing::error!("{told}");
         self.trouble = Some(told);
+    }
+
+    /// Keeps what generations were, where anything is kept.
+    pub(super) async fn remember(&self, noted: Vec<Arc<Generation>>) {
+        let (Some(store), Some(path)) = (self.store.clone(), &self.path) else { return };
+        let write = move |path: &_| store.write(path, &[], &noted);
+        if let Err(error) = in_background(path, write).await {
+            tracing::warn!(%error, "the history is not kept for the next start");
+        }
     }
 
     /// Leaves out what these faults are about, of what is not served yet; tells whether there is such.
@@ -278,7 +311,7 @@ impl Stored {
                 let is_served =
                     served.is_some_and(|files| files.files.get(path(id).as_os_str()).is_some());
                 if !is_served && self.overlay.entries.get(id).is_some() {
-                    unfit.entry(id.to_owned()).or_insert_with(Vec::new).push(fault.clone());
+                    unfit.entry(id.to_owned()).or_default().push(fault.clone());
                 }
             }
         }

@@ -16,6 +16,7 @@ use redb::{
 
 use crate::model::ids::TenantId;
 
+use super::super::history::{Generation, KEPT};
 use super::Entry;
 use super::definition::Definition;
 
@@ -23,6 +24,14 @@ use super::definition::Definition;
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     database: Arc<Database>,
+}
+
+/// What is in the file.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) entries: Vec<Entry>,
+    /// The newest last.
+    pub(super) generations: Vec<Generation>,
 }
 
 /// What has become of a tenant; `None` = it is gone.
@@ -72,7 +81,7 @@ pub(super) fn path_in(folder: &Path) -> PathBuf {
 
 impl Store {
     /// Opens the file, which is made where there is none, and reads it.
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Entry>), StoreError> {
+    pub(super) fn open(path: &Path) -> Result<(Self, Contents), StoreError> {
         let refused = |error: io::Error| of_io(path, &error);
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refused)?;
@@ -83,16 +92,22 @@ impl Store {
         let file = options.open(path).map_err(refused)?;
         let database = FileBackend::new(file).and_then(|file| builder().create_with_backend(file));
         let database = database.map_err(|error| of_opening(path, error))?;
-        let entries = read(&database, path)?;
-        Ok((Self { database: Arc::new(database) }, entries))
+        let contents = read(&database, path)?;
+        Ok((Self { database: Arc::new(database) }, contents))
     }
 
-    /// Writes what has become of tenants, down to the disk: all of it or nothing.
-    pub(super) fn write(&self, path: &Path, rows: &[Row]) -> Result<(), StoreError> {
-        self.try_write(rows).map_err(|error| of_use(path, error))
+    /// Writes what has become of tenants, and the generations that it is noted as, down to the disk: all
+    /// of it or nothing.
+    pub(super) fn write(
+        &self,
+        path: &Path,
+        rows: &[Row],
+        noted: &[Arc<Generation>],
+    ) -> Result<(), StoreError> {
+        self.try_write(rows, noted).map_err(|error| of_use(path, error))
     }
 
-    fn try_write(&self, rows: &[Row]) -> Result<(), redb::Error> {
+    fn try_write(&self, rows: &[Row], noted: &[Arc<Generation>]) -> Result<(), redb::Error> {
         let change = self.database.begin_write()?;
         {
             change.open_table(ABOUT)?.insert("form", FORM)?;
@@ -104,15 +119,24 @@ impl Store {
                 }
             }
         }
+        for one in noted {
+            let (number, Ok(text)) = (one.generation, serde_json::to_string(one)) else { continue };
+            let mut history = change.open_table(HISTORY)?;
+            // What another gateway has left of later ones is of no table of this one.
+            history.retain(|other, _| other < number && other + KEPT as u64 > number)?;
+            history.insert(number, text.as_str())?;
+        }
         Ok(change.commit()?)
     }
 }
 
 /// Reads the file as it is, whoever has it, and changes nothing. None of it is no file.
-pub(super) fn peek(path: &Path) -> Result<Vec<Entry>, StoreError> {
+pub(super) fn peek(path: &Path) -> Result<Contents, StoreError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
+            return Ok(Contents::default());
+        }
         Err(error) => return Err(of_io(path, &error)),
     };
     let copy = InMemoryBackend::new();
@@ -136,7 +160,7 @@ fn builder() -> Builder {
     builder
 }
 
-fn read(database: &Database, path: &Path) -> Result<Vec<Entry>, StoreError> {
+fn read(database: &Database, path: &Path) -> Result<Contents, StoreError> {
     let refused = |error: redb::Error| of_use(path, error);
     let reading = database.begin_read().map_err(|error| refused(error.into()))?;
     match reading.open_table(ABOUT) {
@@ -147,7 +171,7 @@ fn read(database: &Database, path: &Path) -> Result<Vec<Entry>, StoreError> {
             }
         }
         // Nothing was ever kept.
-        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Contents::default()),
         Err(error) => return Err(refused(error.into())),
     }
     let tenants = reading.open_table(TENANTS).map_err(|error| refused(error.into()))?;
@@ -163,7 +187,22 @@ fn read(database: &Database, path: &Path) -> Result<Vec<Entry>, StoreError> {
         };
         entries.push(entry.ok_or_else(damaged)?);
     }
-    Ok(entries)
+    let mut generations = Vec::new();
+    match reading.open_table(HISTORY) {
+        Ok(history) => {
+            for one in history.iter().map_err(|error| refused(error.into()))? {
+                let (_, text) = one.map_err(|error| refused(error.into()))?;
+                // One that cannot be read is forgotten, as those are that are older.
+                match serde_json::from_str(text.value()) {
+                    Ok(one) => generations.push(one),
+                    Err(_) => generations.clear(),
+                }
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(refused(error.into())),
+    }
+    Ok(Contents { entries, generations })
 }
 
 fn of_opening(path: &Path, error: DatabaseError) -> StoreError {
@@ -194,6 +233,7 @@ fn of_io(path: &Path, error: &io::Error) -> StoreError {
 
 const NAME: &str = "tenants.redb";
 const TENANTS: TableDefinition<'_, &str, &str> = TableDefinition::new("tenants");
+const HISTORY: TableDefinition<'_, u64, &str> = TableDefinition::new("history");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 const FORM: u64 = 1;
 
@@ -220,20 +260,20 @@ mod tests {
     fn what_was_written_last_is_read_by_the_next_and_by_whoever_looks() {
         let folder = tempfile::tempdir().unwrap();
         let path = path_in(&folder.path().join("not/yet/there"));
-        let (store, entries) = Store::open(&path).unwrap();
-        assert!(entries.is_empty());
+        let (store, contents) = Store::open(&path).unwrap();
+        assert!(contents.entries.is_empty());
 
         for (id, pool) in [("b", Some("1")), ("a", Some("2")), ("b", Some("3")), ("c", Some("4"))] {
-            store.write(&path, &[(id.into(), pool.map(definition))]).unwrap();
+            store.write(&path, &[(id.into(), pool.map(definition))], &[]).unwrap();
         }
-        store.write(&path, &[("c".into(), None), ("never".into(), None)]).unwrap();
+        store.write(&path, &[("c".into(), None), ("never".into(), None)], &[]).unwrap();
 
         let expected = [("a", "2"), ("b", "3")]
             .map(|(id, pool)| (id.to_owned(), format!("{{\"pool\":\"{pool}\"}}")));
-        assert_eq!(told(&peek(&path).unwrap()), expected, "while it is open");
+        assert_eq!(told(&peek(&path).unwrap().entries), expected, "while it is open");
         assert!(matches!(Store::open(&path), Err(StoreError::Busy { .. })));
         drop(store);
-        assert_eq!(told(&Store::open(&path).unwrap().1), expected);
+        assert_eq!(told(&Store::open(&path).unwrap().1.entries), expected);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
@@ -244,7 +284,7 @@ mod tests {
         let (store, _) = Store::open(&path).unwrap();
         for number in 0..200 {
             let row = (format!("t{number}").into(), Some(definition("a")));
-            store.write(&path, &[row]).unwrap();
+            store.write(&path, &[row], &[]).unwrap();
         }
         drop(store);
         let good = fs::read(&path).unwrap();
@@ -274,7 +314,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = path_in(folder.path());
 
-        assert!(peek(&path).unwrap().is_empty());
+        assert!(peek(&path).unwrap().entries.is_empty());
         assert!(!path.exists());
     }
 

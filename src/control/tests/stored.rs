@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::super::stored::{Apart, Changed, Condition, Refusal, StoreError, What, Wish};
+use super::super::history::{By, Cause, Generation, Others};
+use super::super::stored::{
+    Apart, Changed, Condition, Refusal, RolledBack, StoreError, What, Wish,
+};
 use super::*;
 
 const POOLS: &str = "[pools.a]\nendpoints = [\"10.0.0.1:80\"]\n[pools.b]\n\
@@ -19,7 +22,14 @@ fn table(value: Value) -> serde_json::Map<String, Value> {
 fn put(id: &str, value: Value) -> Wish {
     let what = What::Put(table(value));
     let condition = Condition::default();
-    Wish { id: id.to_owned(), what, condition, dry_run: false, within: None }
+    Wish {
+        id: id.to_owned(),
+        what,
+        condition,
+        dry_run: false,
+        within: None,
+        by: By::of(Cause::Operator),
+    }
 }
 
 fn delete(id: &str) -> Wish {
@@ -207,7 +217,7 @@ async fn an_edit_of_the_files_that_breaks_a_tenant_of_the_api_is_refused_and_tol
     let Some(Apart::Unfit(faults)) = kept.apart.get("acme") else { panic!("{kept:?}") };
     assert!(faults[0].what.contains("there is no pool \"b\""), "{faults:?}");
 
-    let ReloadResult::Live { generation: 1, .. } = world.reload().await else { panic!() };
+    assert!(matches!(world.reload().await, ReloadResult::Live { .. }));
     world.change(put("other", json!({"pool": "a"}))).await.unwrap();
     world.edit(&routes("")).await;
     assert_eq!((world.pool_name("acme"), world.apart().len()), ("b".to_owned(), 0));
@@ -325,4 +335,108 @@ async fn a_folder_of_files_is_edited_beside_tenants_of_the_api() {
     fs::remove_file(&late).unwrap();
     becomes("acme", "a").await;
     assert_eq!(world.apart(), []);
+}
+
+impl World {
+    async fn roll_back(&self, to: u64, dry_run: bool) -> Result<RolledBack, Refusal> {
+        let by = By { name: Some("alice".to_owned()), ..By::of(Cause::Operator) };
+        let back = self.control.stored.roll_back(to, dry_run, by);
+        timeout(DEADLINE, back).await.unwrap().unwrap()
+    }
+
+    /// The number of each generation, its cause, and its tenants that are others.
+    fn history(&self) -> Vec<(u64, Cause, String)> {
+        let all = self.control.stored.history.all();
+        let names = |one: &Generation| {
+            let Others { added, changed, removed } = &one.diff.tenants;
+            let marked = [("+", added), ("~", changed), ("-", removed)];
+            let told = marked.iter().flat_map(|(mark, names)| {
+                names.first.iter().map(move |name| format!("{mark}{name}"))
+            });
+            told.collect::<Vec<_>>().join(" ")
+        };
+        all.iter().map(|one| (one.generation, one.by.kind, names(one))).collect()
+    }
+
+    async fn noted(&self, generations: usize) -> Vec<(u64, Cause, String)> {
+        let wait = async {
+            while self.history().len() < generations {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(DEADLINE, wait).await.unwrap();
+        self.history()
+    }
+}
+
+#[tokio::test]
+async fn each_generation_is_noted_with_its_cause_and_what_was_other() {
+    let world = World::start(&routes("")).await;
+    world.write(&routes("[tenants.late]\npool = \"a\"\n"));
+    world.reload().await;
+    world.change(put("acme", json!({"pool": "a"}))).await.unwrap();
+    world.change(put("acme", json!({"pool": "b"}))).await.unwrap();
+    world.change(delete("acme")).await.unwrap();
+
+    let expected = [
+        (1, Cause::Start, ""),
+        (2, Cause::Signal, "+late"),
+        (3, Cause::Operator, "+acme"),
+        (4, Cause::Operator, "~acme"),
+        (5, Cause::Operator, "-acme"),
+    ]
+    .map(|(number, cause, tenants)| (number, cause, tenants.to_owned()));
+    assert_eq!(world.noted(5).await, expected);
+
+    let world = world.restart().await.unwrap();
+    let after = world.noted(6).await;
+    assert_eq!(after[..5], expected, "what is kept goes on over a restart");
+    assert_eq!((after[5].0, after[5].1, world.live().generation), (6, Cause::Start, 6));
+}
+
+#[tokio::test]
+async fn tenants_of_the_api_are_again_what_they_were_in_a_generation() {
+    let world = World::start(&routes("")).await;
+    world.change(put("acme", json!({"pool": "a"}))).await.unwrap(); // 2
+    world.change(put("acme", json!({"pool": "b"}))).await.unwrap(); // 3
+    world.change(put("new", json!({"pool": "a"}))).await.unwrap(); // 4
+    world.edit(&routes("[tenants.late]\npool = \"a\"\n")).await; // 5
+    world.change(delete("acme")).await.unwrap(); // 6
+
+    let told = world.roll_back(2, true).await.unwrap();
+    assert_eq!(
+        (&told.restored, &told.removed),
+        (&vec!["acme".to_owned()], &vec!["new".to_owned()])
+    );
+    assert_eq!((told.edits_of_files, told.generation, world.has("new")), (1, 6, true));
+
+    let world = world.restart().await.unwrap(); // 7
+    let back = world.roll_back(2, false).await.unwrap();
+    assert_eq!((back.generation, world.pool_name("acme")), (8, "a".to_owned()));
+    assert!(!world.has("new") && world.has("late"), "what files say stays");
+    assert_eq!(world.history().last().unwrap().2, "+acme -new");
+
+    let forth = world.roll_back(6, false).await.unwrap();
+    assert_eq!((forth.restored, forth.removed), (vec!["new".into()], vec!["acme".into()]));
+    assert!(matches!(world.roll_back(99, false).await, Err(Refusal::Forgotten)));
+    let nothing = world.roll_back(9, false).await.unwrap();
+    assert_eq!((nothing.generation, nothing.restored.len()), (9, 0));
+}
+
+#[tokio::test]
+async fn going_back_to_what_does_not_fit_any_more_changes_nothing() {
+    let world = World::start(&routes("")).await;
+    world.change(put("acme", json!({"pool": "b"}))).await.unwrap(); // 2
+    world.change(put("acme", json!({"pool": "a"}))).await.unwrap(); // 3
+    world.change(put("other", json!({"pool": "a"}))).await.unwrap(); // 4
+    let text = "[pools.a]\nendpoints = [\"10.0.0.1:80\"]\n[tenants.filed]\npool = \"a\"\n";
+    world.edit(text).await; // 5
+
+    let Err(Refusal::Wrong(faults)) = world.roll_back(2, false).await else { panic!() };
+
+    assert!(faults[0].what.contains("there is no pool \"b\""), "{faults:?}");
+    assert_eq!((world.pool_name("acme"), world.live().generation), ("a".to_owned(), 5));
+    world.edit(&format!("{text}[tenants.other]\npool = \"a\"\n")).await;
+    let told = world.roll_back(3, false).await.unwrap();
+    assert_eq!((told.in_files, told.removed), (vec!["other".to_owned()], Vec::<String>::new()));
 }

@@ -23,6 +23,7 @@ use crate::model::members::Members;
 
 use super::delta::Delta;
 use super::exposition::Samples;
+use super::keeping;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
 use super::sharing;
@@ -102,8 +103,11 @@ impl Metrics {
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
-        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser"] {
-            metrics.add(&metrics::ADMIN_REFUSED, &[reason], 0);
+        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser", "role"] {
+            metrics.add(&keeping::ADMIN_REFUSED, &[reason], 0);
+        }
+        for result in ["ok", "dry_run", "refused"] {
+            metrics.add(&keeping::TENANT_CHANGES, &[result], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
         metrics.set(&metrics::ADMIN_WATCHERS, &[], 0.0);
