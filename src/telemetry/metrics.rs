@@ -4,6 +4,7 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
+use super::keeping::{ADMIN_REFUSED, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES};
 use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
@@ -87,6 +88,9 @@ pub static FAMILIES: &[&Family] = &[
     &CONFIG_PROBLEMS,
     &CONFIG_QUARANTINED,
     &CONFIG_SERVING_LAST_GOOD,
+    &STORED_TENANTS,
+    &STORE_DAMAGED,
+    &TENANT_CHANGES,
     &GATEWAY_RELOADS,
     &CERTIFICATE_EXPIRY,
     &CERTIFICATE_RELOADS,
@@ -199,14 +203,6 @@ pub static ENDPOINT_UP: Family = Family {
     help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check, is ejected or drained",
     kind: Kind::Gauge,
     labels: &["pool", "endpoint"],
-};
-
-/// `tenantry_admin_refused_total`
-pub static ADMIN_REFUSED: Family = Family {
-    name: "tenantry_admin_refused_total",
-    help: "Requests that the admin API did not let in, by why",
-    kind: Kind::Counter,
-    labels: &["reason"],
 };
 
 /// `tenantry_endpoint_drained`
@@ -505,8 +501,12 @@ mod tests {
 
     #[test]
     fn every_const_has_its_row() {
-        let sources =
-            [include_str!("metrics.rs"), include_str!("reloads.rs"), include_str!("sharing.rs")];
+        let sources = [
+            include_str!("metrics.rs"),
+            include_str!("reloads.rs"),
+            include_str!("sharing.rs"),
+            include_str!("keeping.rs"),
+        ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();
 

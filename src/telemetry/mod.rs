@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod delta;
 pub mod histogram;
+pub mod keeping;
 pub mod lines;
 pub mod meter;
 pub mod metrics;

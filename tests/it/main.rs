@@ -22,6 +22,7 @@ mod headers;
 mod health;
 mod http2;
 mod identity;
+mod kept;
 mod limits;
 mod listeners;
 mod maintenance;

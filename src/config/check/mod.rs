@@ -18,6 +18,7 @@ mod plan;
 mod pool;
 mod pool_tls;
 mod reach;
+mod roles;
 mod route;
 mod rules;
 mod sections;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::base::network::Peers;
+use crate::base::role::Role;
 use crate::base::sorted::{Keyed, Sorted};
 use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
@@ -208,6 +209,10 @@ pub struct AdminSpec {
     pub tls: Option<ListenerTlsSpec>,
     /// Whether the metrics are there for everybody. Default: no.
     pub public_metrics: bool,
+    /// Roles by names of client certificates; empty = who has one may do everything.
+    pub certificates: Vec<(String, Role)>,
+    /// Keys of a tenant that its own token may change.
+    pub tenant_keys: Vec<String>,
 }
 
 impl GatewaySpec {

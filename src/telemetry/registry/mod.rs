@@ -23,6 +23,7 @@ use crate::model::members::Members;
 
 use super::delta::Delta;
 use super::exposition::Samples;
+use super::keeping;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
 use super::reloads;
@@ -104,8 +105,11 @@ impl Metrics {
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
-        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser"] {
-            metrics.add(&metrics::ADMIN_REFUSED, &[reason], 0);
+        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser", "role"] {
+            metrics.add(&keeping::ADMIN_REFUSED, &[reason], 0);
+        }
+        for result in ["ok", "dry_run", "refused"] {
+            metrics.add(&keeping::TENANT_CHANGES, &[result], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
         metrics.set(&metrics::ADMIN_WATCHERS, &[], 0.0);
@@ -175,6 +179,11 @@ impl Metrics {
         self.set(&reloads::CONFIG_LAST_SUCCESS, &[], unix_seconds(SystemTime::now()));
         self.set(&reloads::CONFIG_PROBLEMS, &[], 0.0);
         self.set(&reloads::CONFIG_SERVING_LAST_GOOD, &[], 0.0);
+    }
+
+    /// Another table is live, though the files say what they said.
+    pub fn config_changed(&self, generation: u64) {
+        self.set(&reloads::CONFIG_GENERATION, &[], generation as f64);
     }
 
     /// The files have this many problems: what was live stays.
