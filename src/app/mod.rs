@@ -32,6 +32,7 @@ use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
 use crate::control::explain;
 use crate::control::generation::ReloadResult;
+use crate::control::usage::Export;
 use crate::control::{BootError, Control, quotas};
 use crate::export::Exporter;
 use crate::limits;
@@ -70,6 +71,7 @@ pub struct App {
     end: watch::Receiver<bool>,
     access_log: AccessLogOwner,
     tasks: Tasks,
+    usage: Option<Export>,
     drain: DrainSpec,
 }
 
@@ -160,6 +162,8 @@ impl App {
         let control =
             Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
         let deltas = start_counting(&metrics, &mut tasks);
+        let usage = start_usage(&gateway, &metrics).await;
+        let quotas = quotas::start(gateway.state.as_ref(), &mut tasks).await;
         let addresses = sockets.addresses.clone();
 
         let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
@@ -169,7 +173,7 @@ impl App {
             gateway: Arc::clone(&gateway),
             control: &control,
             metrics: &metrics,
-            quotas: quotas::start(gateway.state.as_ref(), &mut tasks).await,
+            quotas: Arc::clone(&quotas),
             deltas,
             access_log: lines,
             debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,
@@ -190,8 +194,16 @@ impl App {
         }
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
-        let operators =
-            Operators { started, front: shown, metrics, draining: hears, end, levels, holds };
+        let operators = Operators {
+            started,
+            front: shown,
+            metrics,
+            quotas,
+            draining: hears,
+            end,
+            levels,
+            holds,
+        };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         Ok(Self {
@@ -205,6 +217,7 @@ impl App {
             end: asked_to_end,
             access_log,
             tasks,
+            usage,
             drain: gateway.drain,
         })
     }
@@ -261,7 +274,8 @@ impl App {
     /// Drains and ends: readiness goes at once, the listeners a moment later, then the requests in
     /// flight have their time to finish.
     pub async fn stop(self) -> Ended {
-        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 3);
+        let writing = if self.usage.is_some() { WRITING } else { Duration::ZERO };
+        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 3 + writing);
         tracing::info!(accept = ?self.drain.accept, timeout = ?self.drain.timeout, "draining");
         self.draining.send_replace(true);
         self.phase.send_replace(Phase::Closing);
@@ -280,6 +294,9 @@ impl App {
             tracing::warn!(cut_off, "connections were cut off at the end of the drain");
         }
         self.tasks.stop(GRACE).await;
+        if let Some(usage) = self.usage {
+            usage.end(WRITING).await; // behind the last of what was counted
+        }
         if !self.access_log.end(GRACE) {
             tracing::warn!("the access log could not be written to its end");
         }
@@ -302,7 +319,8 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
             return Err(problems);
         }
     };
-    let others = outside::state(gateway).into_iter().chain(outside::readable_tokens(gateway));
+    let folders = outside::state(gateway).into_iter().chain(outside::usage(gateway));
+    let others = folders.chain(outside::readable_tokens(gateway));
     for doubt in presented.doubts().iter().cloned().chain(others) {
         tracing::warn!("{}", doubt.in_one_line());
     }
@@ -335,6 +353,18 @@ fn start_counting(metrics: &Arc<Metrics>, tasks: &mut Tasks) -> mpsc::Sender<Del
     let (deltas, counted) = registry::deltas();
     tasks.spawn(|stop| Arc::clone(metrics).run(counted, stop));
     deltas
+}
+
+/// Starts what writes what tenants have used, where somebody wants it.
+async fn start_usage(gateway: &GatewaySpec, metrics: &Arc<Metrics>) -> Option<Export> {
+    match &gateway.usage {
+        Some(spec) => Some(Export::start(spec, metrics).await),
+        None if gateway.admin.is_none() => {
+            metrics.usage(|usage| usage.off());
+            None
+        }
+        None => None,
+    }
 }
 
 /// Starts what exports traces, where there is tracing.
@@ -417,6 +447,9 @@ const WAITING: usize = 16;
 
 /// 2 s: for what ends at once unless the machine is very busy.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// 20 s: a hundred thousand lines take one, on a disk that is busy some more.
+const WRITING: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests;

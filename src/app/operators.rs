@@ -14,6 +14,7 @@ use crate::base::tasks::Tasks;
 use crate::config::spec::{AdminSpec, GatewaySpec};
 use crate::control::Control;
 use crate::control::explain::Setting;
+use crate::limits::quota::Quotas;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
 
@@ -24,6 +25,7 @@ pub(super) struct Operators {
     pub(super) started: Instant,
     pub(super) front: Snapshot<admin::Front>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) quotas: Arc<Quotas>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) end: watch::Sender<bool>,
     pub(super) levels: Option<Levels>,
@@ -50,7 +52,7 @@ impl Operators {
         let state = admin::State {
             about: Arc::new(About { started: self.started, workers, drain }),
             front: self.front,
-            roster: control.roster(Arc::clone(&self.metrics)),
+            roster: control.roster(Arc::clone(&self.metrics)).with_quotas(self.quotas),
             metrics: self.metrics,
             explainer: control.explainer(self.holds),
             drainer: control.drainer(),

@@ -21,6 +21,7 @@ mod reconcile;
 mod references;
 mod reload;
 mod review;
+pub mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -93,6 +93,8 @@ pub static FAMILIES: &[&Family] = &[
     &TRACE_SPANS,
     &TRACE_EXPORTS,
     &TRACE_QUEUE,
+    &USAGE_SAVES,
+    &USAGE_WAITING,
     &ADMIN_WATCHERS,
     &ADMIN_WATCHERS_REFUSED,
     &TASK_PANICS,
@@ -487,6 +489,22 @@ pub static TRACE_EXPORTS: Family = Family {
 pub static TRACE_QUEUE: Family = Family {
     name: "tenantry_trace_queue_traces",
     help: "Traces that wait to be exported",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_usage_saves_total`
+pub static USAGE_SAVES: Family = Family {
+    name: "tenantry_usage_saves_total",
+    help: "Writings of what tenants have used, by result; what failed is written again",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
+
+/// `tenantry_usage_waiting_files`
+pub static USAGE_WAITING: Family = Family {
+    name: "tenantry_usage_waiting_files",
+    help: "Files of what tenants have used whose hours are over and that are not written",
     kind: Kind::Gauge,
     labels: &[],
 };

@@ -189,15 +189,6 @@ impl TenantSums {
         sums.into_iter()
     }
 
-    /// The requests of a tenant with a name, and how many of them were answered 5xx.
-    pub(super) fn since_start(&self, tenant: &str) -> Option<(u64, u64)> {
-        let place = *self.names.get(tenant)? as usize;
-        let counts = &self.named.get(place.checked_sub(1)?)?.counts;
-        Some(counts.requests.iter().fold((0, 0), |(all, failed), of_pool| {
-            (all + of_pool.counts.iter().sum::<u64>(), failed + of_pool.counts[5])
-        }))
-    }
-
     /// How many live tenants are among the others.
     pub(super) fn folded(&self) -> usize {
         self.folded

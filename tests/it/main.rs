@@ -42,4 +42,5 @@ mod tls;
 mod traces;
 mod tunnels;
 mod unix;
+mod usage;
 mod world;

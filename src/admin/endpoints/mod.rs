@@ -72,6 +72,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     config::ENDPOINT,
     tenants::LIST,
     tenants::ONE,
+    tenants::USAGE,
     pools::ENDPOINT,
     members::ENDPOINT,
     drains::DRAIN,

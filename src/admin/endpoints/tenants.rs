@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use crate::admin::asked::{Asked, bad_query};
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
-use crate::control::roster::{self, Known, Page, Wanted};
+use crate::control::roster::{self, Known, Page, TenantUsage, Wanted};
 use crate::model::ids::TenantId;
 use crate::telemetry::recent::Sort;
 
@@ -23,6 +23,9 @@ pub(super) const LIST: Endpoint =
 
 pub(super) const ONE: Endpoint =
     Endpoint { path: "/api/v1/tenants/{id}", methods: || get(tenant), operations: of_one };
+
+pub(super) const USAGE: Endpoint =
+    Endpoint { path: "/api/v1/tenants/{id}/usage", methods: || get(usage), operations: of_usage };
 
 fn of_list(schemas: &mut Schemas) -> Vec<Operation> {
     vec![
@@ -39,6 +42,16 @@ fn of_one(schemas: &mut Schemas) -> Vec<Operation> {
         Operation::get("get_tenant", "All that is known of one tenant")
             .part("id", "Its id")
             .answers::<Known>(schemas, StatusCode::OK, "As it is now")
+            .refuses(StatusCode::BAD_REQUEST, "The path is no text")
+            .refuses(StatusCode::NOT_FOUND, "There is no such tenant"),
+    ]
+}
+
+fn of_usage(schemas: &mut Schemas) -> Vec<Operation> {
+    vec![
+        Operation::get("get_tenant_usage", "What one tenant has used, and what is left")
+            .part("id", "Its id")
+            .answers::<TenantUsage>(schemas, StatusCode::OK, "As it is now")
             .refuses(StatusCode::BAD_REQUEST, "The path is no text")
             .refuses(StatusCode::NOT_FOUND, "There is no such tenant"),
     ]
@@ -91,15 +104,25 @@ async fn tenants(
 async fn tenant(extract::State(state): extract::State<State>, Path(id): Path<String>) -> Response {
     reply::in_background(move || match state.roster.find(&id) {
         Some(tenant) => Json(tenant).into_response(),
-        None => {
-            let what = match TenantId::check(id.as_bytes()) {
-                Ok(_) => format!("there is no tenant {id:?}; /api/v1/tenants lists them"),
-                Err(error) => format!("{id:?} names no tenant: it {error}"),
-            };
-            reply::problem(StatusCode::NOT_FOUND, "unknown-tenant", what)
-        }
+        None => unknown(&id),
     })
     .await
+}
+
+async fn usage(extract::State(state): extract::State<State>, Path(id): Path<String>) -> Response {
+    reply::in_background(move || match state.roster.usage(&id) {
+        Some(usage) => Json(usage).into_response(),
+        None => unknown(&id),
+    })
+    .await
+}
+
+fn unknown(id: &str) -> Response {
+    let what = match TenantId::check(id.as_bytes()) {
+        Ok(_) => format!("there is no tenant {id:?}; /api/v1/tenants lists them"),
+        Err(error) => format!("{id:?} names no tenant: it {error}"),
+    };
+    reply::problem(StatusCode::NOT_FOUND, "unknown-tenant", what)
 }
 
 /// What is searched for.

@@ -24,6 +24,7 @@ mod sharing;
 mod tenant;
 mod tls;
 mod tracing;
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -21,6 +21,7 @@ use crate::model::address::Address;
 use super::shape::{At, Whole, table_alone};
 use super::tls::ListenerTls;
 use super::tracing::Tracing;
+use super::usage::Usage;
 
 /// `gateway.toml`: what Tenantry reads when it starts; its listeners are followed while it runs.
 /// Relative paths start at the folder of this file.
@@ -57,6 +58,8 @@ pub(in crate::config) struct Gateway {
     /// Spans of requests, and where they go. Default: there are none, and what requests say of
     /// traces is passed on as it is.
     pub(in crate::config) tracing: Option<At<Tracing>>,
+    /// What tenants have used, in files to bill by. Default: none are written.
+    pub(in crate::config) usage: Option<At<Usage>>,
     /// What a client may take.
     pub(in crate::config) downstream: Option<Downstream>,
     /// What all clients and endpoints together may take of the memory.

@@ -27,6 +27,7 @@ mod limits;
 mod pool;
 mod route;
 mod tracing;
+mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
@@ -42,6 +43,7 @@ pub use route::{
     RouteSpec, SegmentSpec, SplitBy, SplitSpec, TailSpec, ValueSpec,
 };
 pub use tracing::{CollectorSpec, ContextFormat, ExporterKind, IncomingTrust, TracingSpec};
+pub use usage::UsageSpec;
 
 /// `gateway.toml`: read at the start, and its listeners whenever it changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +70,8 @@ pub struct GatewaySpec {
     pub metrics: MetricsSpec,
     /// Spans, and where they go; `None` = there are none.
     pub tracing: Option<TracingSpec>,
+    /// Files of what tenants have used; `None` = none are written.
+    pub usage: Option<UsageSpec>,
     /// What a client may take.
     pub downstream: DownstreamSpec,
     /// Memory for what clients have taken of the limits of tenants and routes. Default 8 MiB.

@@ -65,6 +65,8 @@ fn promtool_finds_nothing() {
     metrics.add(&metrics::TRACE_SPANS, &["exported"], 1);
     metrics.add(&metrics::TRACE_EXPORTS, &["ok"], 1);
     metrics.set(&metrics::TRACE_QUEUE, &[], 1.0);
+    metrics.add(&metrics::USAGE_SAVES, &["ok"], 1);
+    metrics.set(&metrics::USAGE_WAITING, &[], 0.0);
     metrics.config_live(3);
     metrics.publish_certificates(&["listener"], [("a.pem".to_owned(), "listener", 1)]);
     let text = metrics.render().unwrap();
