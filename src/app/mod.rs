@@ -161,9 +161,7 @@ impl App {
         let of_control = Arc::clone(&metrics);
         let control =
             Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
-        let deltas = start_counting(&metrics, &mut tasks);
-        let usage = start_usage(&gateway, &metrics).await;
-        let quotas = quotas::start(gateway.state.as_ref(), &mut tasks).await;
+        let (deltas, usage, quotas) = start_counting(&gateway, &metrics, &mut tasks).await;
         let addresses = sockets.addresses.clone();
 
         let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
@@ -184,8 +182,7 @@ impl App {
         let draining = watch::Sender::new(false);
         let holds = explain::of_gateway(&gateway, file.as_ref().map(|file| &file.text));
         if let Some(file) = file {
-            let files = control.files.clone();
-            let until = draining.subscribe();
+            let (files, until) = (control.files.clone(), draining.subscribe());
             tasks.spawn(|stop| front.follow(file, files, gateway_asks, (until, stop)));
         }
         if service::is_there() {
@@ -194,16 +191,8 @@ impl App {
         }
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
-        let operators = Operators {
-            started,
-            front: shown,
-            metrics,
-            quotas,
-            draining: hears,
-            end,
-            levels,
-            holds,
-        };
+        let operators =
+            Operators { started, shown, metrics, quotas, draining: hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         Ok(Self {
@@ -348,11 +337,16 @@ fn bind(
     Ok(bound)
 }
 
-/// Starts what takes the workers' counts.
-fn start_counting(metrics: &Arc<Metrics>, tasks: &mut Tasks) -> mpsc::Sender<Delta> {
+/// Starts what takes the workers' counts, and what keeps those of tenants.
+async fn start_counting(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> (mpsc::Sender<Delta>, Option<Export>, Arc<Quotas>) {
     let (deltas, counted) = registry::deltas();
     tasks.spawn(|stop| Arc::clone(metrics).run(counted, stop));
-    deltas
+    let usage = start_usage(gateway, metrics).await;
+    (deltas, usage, quotas::start(gateway.state.as_ref(), tasks).await)
 }
 
 /// Starts what writes what tenants have used, where somebody wants it.

@@ -23,7 +23,7 @@ use super::{StartError, open_tokens};
 /// What operators see and do.
 pub(super) struct Operators {
     pub(super) started: Instant,
-    pub(super) front: Snapshot<admin::Front>,
+    pub(super) shown: Snapshot<admin::Front>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) quotas: Arc<Quotas>,
     pub(super) draining: watch::Receiver<bool>,
@@ -51,7 +51,7 @@ impl Operators {
         let (workers, drain) = (gateway.workers, gateway.drain);
         let state = admin::State {
             about: Arc::new(About { started: self.started, workers, drain }),
-            front: self.front,
+            front: self.shown,
             roster: control.roster(Arc::clone(&self.metrics)).with_quotas(self.quotas),
             metrics: self.metrics,
             explainer: control.explainer(self.holds),

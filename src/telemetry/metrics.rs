@@ -39,6 +39,7 @@ pub static FAMILIES: &[&Family] = &[
     &REQUEST_DURATION,
     &BODY_BYTES,
     &FOLDED_TENANTS,
+    &HANDED_OVER_TENANTS,
     &REQUESTS_IN_FLIGHT,
     &GATEWAY_ANSWERS,
     &LIMIT_WAITS,
@@ -130,6 +131,14 @@ pub static FOLDED_TENANTS: Family = Family {
     name: "tenantry_metrics_folded_tenants",
     help: "Tenants that sent requests and have no series of their own: they are summed under _other",
     kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_metrics_handed_over_tenants_total`
+pub static HANDED_OVER_TENANTS: Family = Family {
+    name: "tenantry_metrics_handed_over_tenants_total",
+    help: "Tenants whose series have ended since others are busier",
+    kind: Kind::Counter,
     labels: &[],
 };
 

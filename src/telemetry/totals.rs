@@ -131,7 +131,7 @@ impl Totals {
         families.into_iter().filter_map(Samples::finish).collect()
     }
 
-    fn requests(&self) -> [Samples; 4] {
+    fn requests(&self) -> [Samples; 5] {
         let mut requests = Samples::of(&metrics::REQUESTS);
         let mut duration = Samples::of(&metrics::REQUEST_DURATION);
         let mut bytes = Samples::of(&metrics::BODY_BYTES);
@@ -154,7 +154,9 @@ impl Totals {
         }
         let mut folded = Samples::of(&metrics::FOLDED_TENANTS);
         folded.count(&[], self.tenants.folded() as u64);
-        [requests, duration, bytes, folded]
+        let mut handed_over = Samples::of(&metrics::HANDED_OVER_TENANTS);
+        handed_over.count(&[], self.tenants.handed_over());
+        [requests, duration, bytes, folded, handed_over]
     }
 
     fn attempts(&self) -> [Samples; 1] {

@@ -240,8 +240,8 @@ pub(in crate::config) struct Mask {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Metrics {
-    /// Tenants that have series of their own, from 0 to 1000000: the first that send requests. The
-    /// rest is summed under `_other`. Default: 1000.
+    /// Tenants that have series of their own, from 0 to 1000000: the busiest. The rest is summed under
+    /// `_other`. Default: 1000.
     pub(in crate::config) tenants: Option<Whole<0, 1_000_000>>,
 }
 

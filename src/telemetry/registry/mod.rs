@@ -391,8 +391,9 @@ impl Metrics {
         })
     }
 
-    /// Forgets endpoints that are gone.
+    /// Forgets endpoints that are gone, and looks at which tenants are busy.
     fn tidy(&self) {
+        locked(&self.totals).tenants.review();
         let pools = self.pools.load();
         let members: BTreeMap<&str, &Members> =
             pools.iter().map(|(name, members)| (name.as_ref(), members.as_ref())).collect();

@@ -21,8 +21,12 @@ pub struct Counts {
     /// How long requests waited for room, within a limit or in a pool.
     pub waited: Duration,
     /// Boxed: most tenants never reach a limit.
-    refused: Option<Box<BTreeMap<Cow<'static, str>, u64>>>,
+    refused: Option<Box<Refusals>>,
 }
+
+/// Requests that were refused, by the name of the problem.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Refusals(BTreeMap<Cow<'static, str>, u64>);
 
 impl Counts {
     /// Those that were written down: by class, and by what refused them. Classes that are not known
@@ -58,7 +62,7 @@ impl Counts {
 
     /// Those that a limit or a full pool has refused, by the name of the problem.
     pub fn refused(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.refused.iter().flat_map(|refused| refused.iter()).map(|(name, of)| (&**name, *of))
+        self.refused.iter().flat_map(|refused| &refused.0).map(|(name, of)| (&**name, *of))
     }
 
     /// How long endpoints were busy with its requests.
@@ -78,7 +82,7 @@ impl Counts {
         self.bytes_out += other.bytes_out;
         self.lasted = self.lasted.saturating_add(other.lasted);
         self.waited = self.waited.saturating_add(other.waited);
-        for (problem, count) in other.refused.iter().flat_map(|refused| refused.iter()) {
+        for (problem, count) in other.refused.iter().flat_map(|refused| &refused.0) {
             self.refuse(problem.clone(), *count);
         }
     }
@@ -108,6 +112,6 @@ impl Counts {
     }
 
     fn refuse(&mut self, problem: Cow<'static, str>, count: u64) {
-        *self.refused.get_or_insert_default().entry(problem).or_default() += count;
+        *self.refused.get_or_insert_default().0.entry(problem).or_default() += count;
     }
 }
