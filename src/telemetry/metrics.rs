@@ -5,9 +5,11 @@
 //! or from closed sets, never from a request.
 
 use super::sharing::{
-    ACCESS_REFUSED, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS,
-    QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
+    ACCESS_REFUSED, HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT,
+    QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
 };
+
+pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
 
 /// What a scraper may do with a family's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,14 +133,6 @@ pub static FOLDED_TENANTS: Family = Family {
     name: "tenantry_metrics_folded_tenants",
     help: "Tenants that sent requests and have no series of their own: they are summed under _other",
     kind: Kind::Gauge,
-    labels: &[],
-};
-
-/// `tenantry_metrics_handed_over_tenants_total`
-pub static HANDED_OVER_TENANTS: Family = Family {
-    name: "tenantry_metrics_handed_over_tenants_total",
-    help: "Tenants whose series have ended since others are busier",
-    kind: Kind::Counter,
     labels: &[],
 };
 
@@ -498,22 +492,6 @@ pub static TRACE_EXPORTS: Family = Family {
 pub static TRACE_QUEUE: Family = Family {
     name: "tenantry_trace_queue_traces",
     help: "Traces that wait to be exported",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-
-/// `tenantry_usage_saves_total`
-pub static USAGE_SAVES: Family = Family {
-    name: "tenantry_usage_saves_total",
-    help: "Writings of what tenants have used, by result; what failed is written again",
-    kind: Kind::Counter,
-    labels: &["result"],
-};
-
-/// `tenantry_usage_waiting_files`
-pub static USAGE_WAITING: Family = Family {
-    name: "tenantry_usage_waiting_files",
-    help: "Files of what tenants have used whose hours are over and that are not written",
     kind: Kind::Gauge,
     labels: &[],
 };

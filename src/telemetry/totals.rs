@@ -154,7 +154,7 @@ impl Totals {
         }
         let mut folded = Samples::of(&metrics::FOLDED_TENANTS);
         folded.count(&[], self.tenants.folded() as u64);
-        let mut handed_over = Samples::of(&metrics::HANDED_OVER_TENANTS);
+        let mut handed_over = Samples::of(&sharing::HANDED_OVER_TENANTS);
         handed_over.count(&[], self.tenants.handed_over());
         [requests, duration, bytes, folded, handed_over]
     }
