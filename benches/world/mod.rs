@@ -105,6 +105,7 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
         trace_sample: None,
         replay_memory: ByteSize(16 << 20),
         access: None,
+        domains: None,
         queue: None,
     };
     let header = HeaderName::from_static("x-tenant-id");

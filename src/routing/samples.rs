@@ -65,6 +65,7 @@ pub(crate) fn tenant(pool: Option<&str>, routes: Vec<RouteSpec>, sets: &[&str]) 
         trace_sample: None,
         replay_memory: ByteSize(16 << 20),
         access: None,
+        domains: None,
         queue: None,
     }
 }

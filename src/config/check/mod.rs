@@ -5,6 +5,7 @@ mod access_log;
 mod answers;
 mod apart;
 mod cors;
+mod domains;
 mod edited;
 mod gateway;
 mod gather;

@@ -16,7 +16,7 @@ use crate::model::ids::TenantId;
 use super::access::{self, Owners};
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
-use super::{Scope, limits, reach, route, sharing, undefined};
+use super::{Scope, domains, limits, reach, route, sharing, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
@@ -72,11 +72,12 @@ pub(super) fn check_tenants(
     pages: &mut Pages,
     faults: &mut Faults<'_>,
 ) -> Sorted<NamedTenant> {
-    let mut owners = Owners::default();
+    let (mut owners, mut of_domains) = (Owners::default(), domains::Owners::default());
     let checked = |(name, entry): (Arc<str>, Entry<Tenant>)| {
         let place = (entry.file, entry.at);
         let tenant = check_tenant(&name, entry, scope, pages, faults)?;
         owners.enter(&tenant, place, faults);
+        of_domains.enter(&tenant, place, faults);
         Some(tenant)
     };
     raw.into_iter().filter_map(checked).collect()
@@ -164,6 +165,7 @@ fn check(
         cors: raw.cors,
     };
     let access = access::check(access, scope.naming, key, faults);
+    let domains = domains::check(raw.domains, &scope.naming.from, &key.name("domains"), faults);
     let queue = sharing::queue(raw.queue, &key.name("queue"), faults);
     Some(TenantSpec {
         state,
@@ -177,6 +179,7 @@ fn check(
         trace_sample,
         replay_memory,
         access,
+        domains,
         queue,
     })
 }

@@ -22,6 +22,7 @@ use crate::config::problem::Place;
 
 mod access;
 mod cors;
+mod domains;
 mod issuer;
 mod limits;
 mod pool;
@@ -31,6 +32,7 @@ mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
+pub use domains::DomainsSpec;
 pub use issuer::IssuerSpec;
 pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec};
 pub use pool::{
@@ -457,6 +459,8 @@ pub enum NameFrom {
     Path(PathTenant),
     /// The tenant whose credential of this kind the client shows.
     Credential(CredentialKind),
+    /// The tenant whose domain the host is.
+    Domain,
     /// Always this one.
     Default(TenantId),
 }
@@ -506,6 +510,8 @@ pub struct TenantSpec {
     pub replay_memory: ByteSize,
     /// Who may come to it; `None` = everybody.
     pub access: Option<Arc<AccessSpec>>,
+    /// Hosts of its own, which name it; `None` = it has none.
+    pub domains: Option<Box<DomainsSpec>>,
     /// Its share of pools that have as many requests as they may; `None` = it says nothing.
     pub queue: Option<Box<QueueSpec>>,
 }
