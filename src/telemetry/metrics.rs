@@ -5,8 +5,9 @@
 //! or from closed sets, never from a request.
 
 use super::sharing::{
-    ACCESS_REFUSED, HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT,
-    QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
+    ACCESS_REFUSED, FOLDED_TENANTS, HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY,
+    POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS,
+    TENANT_QUEUE_WAIT,
 };
 
 pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
@@ -126,14 +127,6 @@ pub static BODY_BYTES: Family = Family {
     help: "Bytes of bodies: of requests as read, of responses as sent",
     kind: Kind::Counter,
     labels: &["tenant", "direction"],
-};
-
-/// `tenantry_metrics_folded_tenants`
-pub static FOLDED_TENANTS: Family = Family {
-    name: "tenantry_metrics_folded_tenants",
-    help: "Tenants that sent requests and have no series of their own: they are summed under _other",
-    kind: Kind::Gauge,
-    labels: &[],
 };
 
 /// `tenantry_requests_in_flight`

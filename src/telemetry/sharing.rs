@@ -98,3 +98,11 @@ pub static USAGE_WAITING: Family = Family {
     kind: Kind::Gauge,
     labels: &[],
 };
+
+/// `tenantry_metrics_folded_tenants`
+pub(super) static FOLDED_TENANTS: Family = Family {
+    name: "tenantry_metrics_folded_tenants",
+    help: "Tenants that sent requests and have no series of their own: they are summed under _other",
+    kind: Kind::Gauge,
+    labels: &[],
+};

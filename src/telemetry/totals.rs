@@ -152,7 +152,7 @@ impl Totals {
             bytes.count(&[tenant, "request"], counts.bytes_in);
             bytes.count(&[tenant, "response"], counts.bytes_out);
         }
-        let mut folded = Samples::of(&metrics::FOLDED_TENANTS);
+        let mut folded = Samples::of(&sharing::FOLDED_TENANTS);
         folded.count(&[], self.tenants.folded() as u64);
         let mut handed_over = Samples::of(&sharing::HANDED_OVER_TENANTS);
         handed_over.count(&[], self.tenants.handed_over());
