@@ -106,6 +106,7 @@ impl Found {
         self.add(Severity::Warning, read.doubts);
         self.add(Severity::Problem, outside::access_log(gateway));
         self.add(Severity::Problem, outside::state(gateway));
+        self.add(Severity::Problem, outside::usage(gateway));
         self.add(Severity::Problem, outside::tokens(gateway));
         self.add(Severity::Warning, outside::readable_tokens(gateway));
         self.0.sort_by_key(|finding| (finding.problem.line, finding.problem.column));

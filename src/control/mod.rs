@@ -26,6 +26,7 @@ mod references;
 mod reload;
 mod review;
 mod telling;
+pub mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,9 +10,12 @@ use super::reloads::{
     CONFIG_SERVING_LAST_GOOD,
 };
 use super::sharing::{
-    ACCESS_REFUSED, EJECTIONS_SPARED, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT,
-    QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
+    ACCESS_REFUSED, EJECTIONS_SPARED, FOLDED_TENANTS, HANDED_OVER_TENANTS, LIMIT_WAITS,
+    POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING,
+    TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
 };
+
+pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
 
 /// What a scraper may do with a family's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,7 @@ pub static FAMILIES: &[&Family] = &[
     &REQUEST_DURATION,
     &BODY_BYTES,
     &FOLDED_TENANTS,
+    &HANDED_OVER_TENANTS,
     &REQUESTS_IN_FLIGHT,
     &GATEWAY_ANSWERS,
     &LIMIT_WAITS,
@@ -103,6 +107,8 @@ pub static FAMILIES: &[&Family] = &[
     &TRACE_SPANS,
     &TRACE_EXPORTS,
     &TRACE_QUEUE,
+    &USAGE_SAVES,
+    &USAGE_WAITING,
     &ADMIN_WATCHERS,
     &ADMIN_WATCHERS_REFUSED,
     &TASK_PANICS,
@@ -131,14 +137,6 @@ pub static BODY_BYTES: Family = Family {
     help: "Bytes of bodies: of requests as read, of responses as sent",
     kind: Kind::Counter,
     labels: &["tenant", "direction"],
-};
-
-/// `tenantry_metrics_folded_tenants`
-pub static FOLDED_TENANTS: Family = Family {
-    name: "tenantry_metrics_folded_tenants",
-    help: "Tenants that sent requests and have no series of their own: they are summed under _other",
-    kind: Kind::Gauge,
-    labels: &[],
 };
 
 /// `tenantry_requests_in_flight`

@@ -18,6 +18,7 @@ pub mod sample;
 pub mod tenants;
 pub mod trace;
 pub mod tracing;
+pub mod usage;
 
 mod by_slot;
 mod exposition;

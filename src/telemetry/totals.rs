@@ -131,7 +131,7 @@ impl Totals {
         families.into_iter().filter_map(Samples::finish).collect()
     }
 
-    fn requests(&self) -> [Samples; 4] {
+    fn requests(&self) -> [Samples; 5] {
         let mut requests = Samples::of(&metrics::REQUESTS);
         let mut duration = Samples::of(&metrics::REQUEST_DURATION);
         let mut bytes = Samples::of(&metrics::BODY_BYTES);
@@ -152,9 +152,11 @@ impl Totals {
             bytes.count(&[tenant, "request"], counts.bytes_in);
             bytes.count(&[tenant, "response"], counts.bytes_out);
         }
-        let mut folded = Samples::of(&metrics::FOLDED_TENANTS);
+        let mut folded = Samples::of(&sharing::FOLDED_TENANTS);
         folded.count(&[], self.tenants.folded() as u64);
-        [requests, duration, bytes, folded]
+        let mut handed_over = Samples::of(&sharing::HANDED_OVER_TENANTS);
+        handed_over.count(&[], self.tenants.handed_over());
+        [requests, duration, bytes, folded, handed_over]
     }
 
     fn attempts(&self) -> [Samples; 1] {

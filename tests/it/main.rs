@@ -44,4 +44,5 @@ mod tls;
 mod traces;
 mod tunnels;
 mod unix;
+mod usage;
 mod world;

@@ -76,6 +76,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     config::ENDPOINT,
     tenants::LIST,
     tenants::ONE,
+    tenants::USAGE,
     history::LIST,
     history::ONE,
     history::BACK,

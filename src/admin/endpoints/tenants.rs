@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::admin::asked::{Asked, bad_query};
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
-use crate::control::roster::{self, Known, Page, Wanted};
+use crate::control::roster::{self, Known, Page, TenantUsage, Wanted};
 use crate::model::ids::TenantId;
 use crate::telemetry::recent::Sort;
 
@@ -30,6 +30,9 @@ fn of_id() -> MethodRouter<State> {
     let changes = put(kept::put).patch(kept::patch).delete(kept::delete);
     changes.layer(DefaultBodyLimit::max(kept::LARGEST)).get(tenant)
 }
+
+pub(super) const USAGE: Endpoint =
+    Endpoint { path: "/api/v1/tenants/{id}/usage", methods: || get(usage), operations: of_usage };
 
 fn of_list(schemas: &mut Schemas) -> Vec<Operation> {
     vec![
@@ -50,6 +53,16 @@ fn of_one(schemas: &mut Schemas) -> Vec<Operation> {
     let mut all = vec![read];
     all.extend(kept::operations(schemas));
     all
+}
+
+fn of_usage(schemas: &mut Schemas) -> Vec<Operation> {
+    vec![
+        Operation::get("get_tenant_usage", "What one tenant has used, and what is left")
+            .part("id", "Its id")
+            .answers::<TenantUsage>(schemas, StatusCode::OK, "As it is now")
+            .refuses(StatusCode::BAD_REQUEST, "The path is no text")
+            .refuses(StatusCode::NOT_FOUND, "There is no such tenant"),
+    ]
 }
 
 /// Which tenants.
@@ -126,6 +139,14 @@ async fn tenant(extract::State(state): extract::State<State>, Path(id): Path<Str
             answer.headers_mut().insert(ETAG, tag);
         }
         answer
+    })
+    .await
+}
+
+async fn usage(extract::State(state): extract::State<State>, Path(id): Path<String>) -> Response {
+    reply::in_background(move || match state.roster.usage(&id) {
+        Some(usage) => Json(usage).into_response(),
+        None => unknown(&id),
     })
     .await
 }

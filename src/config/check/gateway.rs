@@ -81,6 +81,9 @@ fn meaning(
         tracing: raw
             .tracing
             .and_then(|raw| super::tracing::check(raw, folder, &key.name("tracing"), faults)),
+        usage: raw
+            .usage
+            .and_then(|raw| super::usage::check(raw, folder, &key.name("usage"), faults)),
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
         client_limits: client_limits(raw.memory.as_ref(), &key.name("memory"), faults),
         buffers: buffers(raw.memory, &key.name("memory"), faults),

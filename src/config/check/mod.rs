@@ -6,6 +6,7 @@ mod alone;
 mod answers;
 mod apart;
 mod cors;
+mod domains;
 mod edited;
 mod gateway;
 mod gather;
@@ -27,6 +28,7 @@ mod sharing;
 mod tenant;
 mod tls;
 mod tracing;
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -22,6 +22,7 @@ use crate::model::address::Address;
 use super::shape::{At, Pairs, Whole, table_alone};
 use super::tls::ListenerTls;
 use super::tracing::Tracing;
+use super::usage::Usage;
 
 /// `gateway.toml`: what Tenantry reads when it starts; its listeners are followed while it runs.
 /// Relative paths start at the folder of this file.
@@ -58,6 +59,8 @@ pub(in crate::config) struct Gateway {
     /// Spans of requests, and where they go. Default: there are none, and what requests say of
     /// traces is passed on as it is.
     pub(in crate::config) tracing: Option<At<Tracing>>,
+    /// What tenants have used, in files to bill by. Default: none are written.
+    pub(in crate::config) usage: Option<At<Usage>>,
     /// What a client may take.
     pub(in crate::config) downstream: Option<Downstream>,
     /// What all clients and endpoints together may take of the memory.
@@ -245,8 +248,8 @@ pub(in crate::config) struct Mask {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Metrics {
-    /// Tenants that have series of their own, from 0 to 1000000: the first that send requests. The
-    /// rest is summed under `_other`. Default: 1000.
+    /// Tenants that have series of their own, from 0 to 1000000: the busiest. The rest is summed under
+    /// `_other`. Default: 1000.
     pub(in crate::config) tenants: Option<Whole<0, 1_000_000>>,
 }
 
