@@ -22,6 +22,7 @@ use crate::model::identity::Identity;
 use crate::telemetry::keeping::ADMIN_REFUSED;
 use crate::telemetry::registry::Metrics;
 
+use super::audit;
 use super::endpoints::{Openness, unknown};
 use super::guesses::{Guesses, TooMany};
 use super::reply;
@@ -168,15 +169,14 @@ pub(super) async fn admit(
     State(access): State<Access>,
     route: Option<MatchedPath>,
     parts: Result<RawPathParams, RawPathParamsRejection>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let visitor = request.extensions().get().cloned().unwrap_or(Visitor::UNKNOWN);
     if access.openness.admits(request.uri().path()) {
         let subject = visitor.identity.as_ref().and_then(|identity| identity.subject());
         let caller = visitor.as_caller(subject.map(Arc::from), Role::Admin);
-        request.extensions_mut().insert(caller);
-        return next.run(request).await;
+        return run(caller, request, next).await;
     }
     // The browser would ask for a password in a window of its own, over the page's form.
     let is_script = request.headers().get("sec-fetch-dest").is_some_and(|to| to == "empty");
@@ -186,17 +186,18 @@ pub(super) async fn admit(
             let id = parts.iter().flatten().find(|(name, _)| *name == "id").map(|(_, id)| id);
             let route = route.as_ref().map(MatchedPath::as_str);
             let verdict = caller.may(request.method(), route, id);
-            return match verdict {
-                Verdict::Granted => {
-                    request.extensions_mut().insert(caller);
-                    next.run(request).await
-                }
+            let refusal = match verdict {
+                Verdict::Granted => return run(caller, request, next).await,
                 Verdict::Forbidden => {
                     access.count_refusal("role");
                     forbidden(&caller)
                 }
                 Verdict::Hidden => unknown(id.unwrap_or_default()),
             };
+            if audit::is_told(request.method()) {
+                audit::tell(&caller, request.method(), request.uri().path(), &refusal);
+            }
+            return refusal;
         }
         Err(refusal) => refusal,
     };
@@ -214,6 +215,18 @@ pub(super) async fn admit(
         refusal.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(way));
     }
     refusal
+}
+
+/// Serves who may come in.
+async fn run(caller: Caller, mut request: Request, next: Next) -> Response {
+    let told = audit::is_told(request.method())
+        .then(|| (caller.clone(), request.method().clone(), request.uri().path().to_owned()));
+    request.extensions_mut().insert(caller);
+    let answer = next.run(request).await;
+    if let Some((caller, method, path)) = told {
+        audit::tell(&caller, &method, &path, &answer);
+    }
+    answer
 }
 
 fn forbidden(caller: &Caller) -> Response {
@@ -253,7 +266,48 @@ fn token(shown: &HeaderValue) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::config::Place;
+
     use super::*;
+
+    /// What somebody may do who has shown a certificate of these names.
+    fn role_of(certificates: &[(&str, &str)], names: &[&str]) -> Option<(String, String)> {
+        let place = Place { file: "g".into(), line: 1, column: 1, key: String::new() };
+        let role = |(name, role): &(&str, &str)| ((*name).to_owned(), role.parse().unwrap());
+        let spec = AdminSpec {
+            address: ([127, 0, 0, 1], 0).into(),
+            place,
+            token_file: None,
+            tls: None,
+            public_metrics: false,
+            certificates: certificates.iter().map(role).collect(),
+            tenant_keys: Vec::new(),
+        };
+        let mut access = Access::new(&spec, None, Arc::new(Metrics::new()));
+        access.by_certificate = true; // as the listener's tls would say
+        let dns_names = names.iter().map(|name| Box::from(*name)).collect();
+        let identity = Some(Arc::new(Identity { dns_names, ..Identity::default() }));
+        let visitor = Visitor { identity, ..Visitor::UNKNOWN };
+        let caller = access.admit(&visitor, &HeaderMap::new()).ok()?;
+        Some((
+            caller.name.map_or_else(String::new, |name| name.to_string()),
+            caller.role.to_string(),
+        ))
+    }
+
+    #[test]
+    fn a_certificate_has_the_role_of_the_first_name_that_is_mapped() {
+        let of = |name: &str, role: &str| Some((name.to_owned(), role.to_owned()));
+        let mapped = [("prometheus.example", "viewer"), ("ops.example", "operator")];
+
+        assert_eq!(role_of(&[], &["any.example"]), of("any.example", "admin"));
+        assert_eq!(role_of(&[], &[]), of("", "admin"));
+        assert_eq!(role_of(&mapped, &["ops.example"]), of("ops.example", "operator"));
+        let both = ["ops.example", "prometheus.example"];
+        assert_eq!(role_of(&mapped, &both), of("prometheus.example", "viewer"));
+        assert_eq!(role_of(&mapped, &["any.example"]), None);
+        assert_eq!(role_of(&mapped, &[]), None);
+    }
 
     fn check(shown: &'static str, expected: Option<&str>) {
         let found = token(&HeaderValue::from_static(shown));

@@ -3,6 +3,7 @@
 
 pub mod access;
 mod asked;
+mod audit;
 mod connections;
 pub mod dashboard;
 mod endpoints;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::admin::State;
 use crate::admin::asked::{Asked, bad_query};
+use crate::admin::audit::Made;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply;
 use crate::admin::roles::Caller;
@@ -178,7 +179,8 @@ async fn roll_back(
                      not write: put those back yourself if they are to be undone, too"
                 )
             });
-            Json(RollBack {
+            let made = Made { before: None, after: None, generation: told.generation };
+            let mut answer = Json(RollBack {
                 generation: told.generation,
                 to,
                 dry_run,
@@ -188,7 +190,11 @@ async fn roll_back(
                 warning,
                 took_ms: (told.took.as_secs_f64() * 1e6).round() / 1e3,
             })
-            .into_response()
+            .into_response();
+            if !dry_run {
+                answer.extensions_mut().insert(made);
+            }
+            answer
         }
         Ok(Some(Err(refusal))) => refused(None, &refusal),
         Ok(None) => reply::problem(

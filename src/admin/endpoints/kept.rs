@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::admin::State;
 use crate::admin::asked::{Asked, Body};
+use crate::admin::audit::Made;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply::{self, FaultBody};
 use crate::admin::roles::Caller;
@@ -249,7 +250,11 @@ fn done(id: String, dry_run: bool, changed: Changed) -> Response {
         },
         took_ms: (changed.took.as_secs_f64() * 1e6).round() / 1e3,
     };
+    let made = Made { before: changed.before, after: tag.clone(), generation: told.generation };
     let mut answer = Json(told).into_response();
+    if !dry_run {
+        answer.extensions_mut().insert(made);
+    }
     if let Some(Ok(tag)) = tag.filter(|_| !dry_run).map(|tag| HeaderValue::from_str(&tag)) {
         answer.headers_mut().insert(ETAG, tag);
     }

@@ -87,6 +87,8 @@ pub struct Changed {
     pub definition: Option<Definition>,
     /// Whether the API had it before.
     pub was_kept: bool,
+    /// The tag of what it had; `None` = it had nothing.
+    pub before: Option<String>,
     /// Its values that are others.
     pub values: Vec<ValueChange>,
     /// Its own routes that are others.
@@ -216,6 +218,7 @@ impl Reloader {
             generation: self.live.load().generation,
             definition: next.as_ref().map(|entry| entry.definition.clone()),
             was_kept: kept.is_some(),
+            before: tag,
             values: values(&id, kept.as_ref(), next.as_ref()),
             routes: routes(spec(&before).as_deref(), now.as_deref()),
             took: Duration::ZERO,
