@@ -80,20 +80,7 @@ pub(super) async fn admit(
         tokio::time::sleep(until.duration().saturating_sub(shared.ticks(begun).duration())).await;
         slots.arrive();
     }
-    let mut permits = Vec::with_capacity(scopes.len());
-    for scope in &scopes {
-        match scope.enter() {
-            None => {}
-            Some(Entry::Inside(permit)) => permits.push(permit),
-            Some(Entry::Full) => return Err(scope.full().into()),
-            Some(Entry::Queued(mut queued)) => {
-                let _patience = Patience::begin(worker, whom, scope.names[2])?;
-                let until = begun + scope.spec.overflow.longest().min(left);
-                let turn = timeout_at(until, queued.turn()).await;
-                permits.push(turn.map_err(|_| scope.full())?);
-            }
-        }
-    }
+    let permits = enter(&scopes, (worker, whom), (begun, left)).await?;
     let mut told = slots.go(shared.ticks(worker.clock.now()));
     scopes.iter().for_each(|scope| scope.tell(&mut told));
     if let (Some((quota, fields)), Some(spent)) = (quota, spent) {
@@ -111,6 +98,32 @@ pub(super) async fn admit(
     Ok(())
 }
 
+/// Takes its place among those that may be under way at once, in each that has so many.
+async fn enter(
+    scopes: &[Scope<'_>],
+    (worker, whom): (&Worker, Whom<'_>),
+    (begun, left): (Instant, Duration),
+) -> Result<Vec<Permit>, ExchangeError> {
+    let mut permits = Vec::with_capacity(scopes.len());
+    for scope in scopes {
+        match scope.enter() {
+            None => {}
+            Some(Entry::Inside(permit)) => permits.push(permit),
+            Some(Entry::Full) => return Err(scope.full().into()),
+            Some(Entry::Queued(mut queued)) => {
+                let _patience = Patience::begin(worker, whom, scope.names[2])?;
+                let until = begun + scope.spec.overflow.longest().min(left);
+                let turn = timeout_at(until, queued.turn()).await;
+                permits.push(turn.map_err(|_| scope.full())?);
+            }
+        }
+    }
+    Ok(permits)
+}
+
+/// Who waits, and the place of the tenant whose endpoints it keeps from nothing meanwhile.
+type Whom<'p> = (&'p Peer, Option<u32>);
+
 /// A request waits: it is counted, takes memory, and its client is watched, so that the place of one
 /// that leaves is free at once.
 struct Patience<'p> {
@@ -124,7 +137,7 @@ struct Patience<'p> {
 impl<'p> Patience<'p> {
     fn begin(
         worker: &'p Worker,
-        (peer, tenant): (&'p Peer, Option<u32>),
+        (peer, tenant): Whom<'p>,
         limit: Limit,
     ) -> Result<Self, ExchangeError> {
         let held = worker.account.begin(Short::Request, budget::WAITING);
