@@ -113,9 +113,23 @@ impl Operation {
         self
     }
 
-    /// A part of its path.
-    pub(super) fn part(mut self, name: &str, about: &str) -> Self {
-        let schema = json!({ "type": "string" });
+    /// A part of its path: any text.
+    pub(super) fn part(self, name: &str, about: &str) -> Self {
+        self.part_of(name, about, &json!({ "type": "string" }))
+    }
+
+    /// A part of its path: the id of a tenant.
+    pub(super) fn tenant(self, name: &str) -> Self {
+        let id = json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" });
+        self.part_of(name, "Its id", &id)
+    }
+
+    /// A part of its path: a number, from 0.
+    pub(super) fn number(self, name: &str, about: &str) -> Self {
+        self.part_of(name, about, &json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }))
+    }
+
+    fn part_of(mut self, name: &str, about: &str, schema: &Value) -> Self {
         self.parameters.push(json!({
             "name": name, "in": "path", "description": about, "required": true, "schema": schema,
         }));

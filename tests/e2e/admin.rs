@@ -46,6 +46,14 @@ fn schemathesis(gateway: &Gateway, document: &str, options: &[&str]) -> (bool, S
         expected-statuses = [\"400\", \"401\", \"403\", \"404\", \"405\", \"406\", \"409\", \"412\", \"415\", \"422\", \"428\", \"429\", \"5xx\"]\n\
         [checks.positive_data_acceptance]\n\
         expected-statuses = [\"2xx\", \"3xx\", \"401\", \"403\", \"404\", \"409\", \"412\", \"429\", \"5xx\"]\n";
+    // What a tenant's table means hangs on the pools and sets of the files, which no schema knows.
+    let of_tenants = ["PUT", "PATCH"].map(|method| {
+        format!(
+            "[[operations]]\ninclude-name = \"{method} /api/v1/tenants/{{id}}\"\n\
+             checks.positive_data_acceptance.enabled = false\n"
+        )
+    });
+    let expected = format!("{expected}{}", of_tenants.concat());
     fs::write(&config, expected).expect("write the configuration");
     let mut command = Command::new(root.join("target/schemathesis/bin/schemathesis"));
     command.arg("--config-file").arg(config).args(["run", document]);

@@ -44,7 +44,7 @@ fn of_list(schemas: &mut Schemas) -> Vec<Operation> {
 fn of_one(schemas: &mut Schemas) -> Vec<Operation> {
     vec![
         Operation::get("show_generation", "One generation, and what it did to tenants of the API")
-            .part("generation", "Its number")
+            .number("generation", "Its number")
             .answers::<Shown>(schemas, StatusCode::OK, "As it was")
             .refuses(StatusCode::BAD_REQUEST, "The number is none")
             .refuses(StatusCode::NOT_FOUND, "It is not among the last hundred"),
@@ -55,7 +55,7 @@ fn of_back(schemas: &mut Schemas) -> Vec<Operation> {
     let what = "Has the tenants of the API be again what they were in a generation";
     vec![
         Operation::post("roll_back", what)
-            .part("generation", "Its number")
+            .number("generation", "Its number")
             .query::<How>(schemas)
             .answers::<RollBack>(schemas, StatusCode::OK, "They are, or would be")
             .refuses(StatusCode::BAD_REQUEST, "The number is none")

@@ -46,11 +46,12 @@ pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
 /// What all of them have.
 fn of_one(operation: Operation, schemas: &mut Schemas) -> Operation {
     operation
-        .part("id", "Its id")
+        .tenant("id")
         .query::<How>(schemas)
         .conditional()
         .on_absence()
         .answers::<TenantChange>(schemas, StatusCode::OK, "It is served like that, or would be")
+        .refuses(StatusCode::BAD_REQUEST, "A parameter or the body cannot be read")
         .refuses(StatusCode::CONFLICT, "A file defines it, or there is no folder to keep it in")
         .refuses(StatusCode::PRECONDITION_FAILED, "It is not what the condition names")
         .refuses(StatusCode::INTERNAL_SERVER_ERROR, "It was right and cannot be served: a bug")
