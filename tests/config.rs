@@ -393,7 +393,7 @@ fn a_folder_of_many_wrong_files_is_cut_short_too() {
         text: format!("[tenants.t{number}]\npool = \"nowhere\"\n").into(),
     };
     let files = (0..3000).map(file).collect();
-    let files = Files { root: "folder".into(), files, folder: None };
+    let files = Files::of("folder".into(), files);
 
     let problems = check(&files).unwrap_err();
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use tenantry::base::units::{ByteSize, Percent};
+use tenantry::base::units::Percent;
 use tenantry::config::spec::{
     ActionSpec, ConnectionsSpec, EjectSpec, HeaderEditsSpec, NameFrom, NamingSpec, PathSpec,
     PoolSpec, Protocol, RetrySpec, RewriteSpec, RouteSetSpec, RouteSpec, RoutesSpec, SegmentSpec,
-    TailSpec, TenantSpec, TenantState, TimeoutsSpec,
+    TailSpec, TenantSpec, TimeoutsSpec,
 };
 use tenantry::model::endpoint::Health;
 use tenantry::model::ids::{Label, PoolId, TenantId};
@@ -94,19 +94,9 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
     routes.extend([route("/api/{version}/health"), route("/*")]);
     let set: Arc<str> = "common".into();
     let tenant = |at: usize| TenantSpec {
-        state: TenantState::Active,
-        maintenance: None,
         pool: Some(PoolId(format!("pool-{}", at % 10).into())),
-        routes: Vec::new(),
         route_sets: vec![Arc::clone(&set)],
-        limits: None,
-        error_pages: None,
-        sample: None,
-        trace_sample: None,
-        replay_memory: ByteSize(16 << 20),
-        access: None,
-        domains: None,
-        queue: None,
+        ..TenantSpec::default()
     };
     let header = HeaderName::from_static("x-tenant-id");
     RoutesSpec {
@@ -118,6 +108,7 @@ pub(crate) fn spec(tenants: usize) -> RoutesSpec {
         error_pages: Arc::default(),
         pools: BTreeMap::new(),
         route_sets: [(Arc::clone(&set), Arc::new(RouteSetSpec { routes }))].into(),
+        plans: BTreeMap::new(),
         tenants: (0..tenants)
             .map(|at| (TenantId::new(&format!("tenant-{at}")).unwrap(), Arc::new(tenant(at))))
             .collect(),

@@ -94,7 +94,7 @@ fn folder(text: &str) -> Files {
         text: text.into(),
     };
     let files = text.split('\0').enumerate().map(file).collect();
-    Files { root: PathBuf::from("routes"), files, folder: None }
+    Files::of(PathBuf::from("routes"), files)
 }
 
 /// Each problem stands within its file, and is told in one line where that is asked for.

@@ -32,8 +32,9 @@ use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
 use crate::control::explain;
 use crate::control::generation::ReloadResult;
+use crate::control::history::{By, Cause};
 use crate::control::usage::Export;
-use crate::control::{BootError, Control, quotas};
+use crate::control::{Ask, BootError, Control, quotas};
 use crate::export::Exporter;
 use crate::limits;
 use crate::limits::quota::Quotas;
@@ -228,10 +229,11 @@ impl App {
 
     /// Has the routes loaded soon. What came of it is in the log, and told here.
     pub fn ask_to_reload(&self) -> oneshot::Receiver<ReloadResult> {
-        let (ask, answer) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask { by: By::of(Cause::Signal), answer };
         // Where the queue is full, the reload that is asked for is about to happen anyway.
         drop(self.control.asks.try_send(ask));
-        answer
+        answered
     }
 
     /// Loads the routes now; `None` when the gateway is ending.

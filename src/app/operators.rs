@@ -56,6 +56,7 @@ impl Operators {
             metrics: self.metrics,
             explainer: control.explainer(self.holds),
             drainer: control.drainer(),
+            stored: control.stored.clone(),
             live: control.live.clone(),
             certificates: control.certificates.clone(),
             draining: self.draining,

@@ -78,6 +78,8 @@ fn is_same_admin(running: Option<&AdminSpec>, now: Option<&AdminSpec>) -> bool {
     let tokens = |spec: &AdminSpec| spec.token_file.as_ref().map(|file| file.path.clone());
     running.address == now.address
         && running.public_metrics == now.public_metrics
+        && running.certificates == now.certificates
+        && running.tenant_keys == now.tenant_keys
         && running.tls.is_some() == now.tls.is_some()
         && tokens(running) == tokens(now)
         && certificates(running).eq(certificates(now))

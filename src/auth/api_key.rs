@@ -9,6 +9,8 @@ use memchr::memmem;
 use crate::model::fields::look_alike;
 use crate::model::key::{KEY_PREFIX, KeyDigest};
 
+use super::hide_where;
+
 /// What a request shows of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -58,12 +60,7 @@ pub fn find(headers: &HeaderMap, key_header: &HeaderName) -> Found {
 /// any case, for nobody has looked at that.
 pub fn hide(headers: &mut HeaderMap, key_header: &HeaderName) {
     for name in [&AUTHORIZATION, key_header] {
-        let kept = headers.get_all(name).iter().filter(|value| !shows_one(value));
-        let kept: Vec<HeaderValue> = kept.cloned().collect();
-        headers.remove(name);
-        for value in kept {
-            headers.append(name, value);
-        }
+        hide_where(headers, name, shows_one);
     }
     hide_look_alikes(headers, key_header);
 }

@@ -4,10 +4,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::rsa::PublicKeyComponents;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
-};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -17,10 +13,9 @@ use serde_json::{Map, Value};
 use crate::config::spec::IssuerSpec;
 use crate::model::caller::{Caller, Proof};
 use crate::model::ids::TenantId;
-use crate::model::jwk::{Jwk, PublicKey};
 
-use super::Refusal;
 use super::api_key::bearer;
+use super::{Refusal, hide_where};
 
 /// Who somebody is by a token that is valid.
 #[derive(Clone, Debug)]
@@ -56,23 +51,13 @@ pub fn find(headers: &HeaderMap, issuers: &[IssuerSpec]) -> Option<Result<Token,
 
 /// Takes away the fields that show tokens.
 pub fn hide(headers: &mut HeaderMap) {
-    let kept = headers.get_all(AUTHORIZATION).iter().filter(|value| bearer(value).is_none());
-    let kept: Vec<HeaderValue> = kept.cloned().collect();
-    headers.remove(AUTHORIZATION);
-    for value in kept {
-        headers.append(AUTHORIZATION, value);
-    }
+    hide_where(headers, &AUTHORIZATION, |value| bearer(value).is_some());
 }
 
 /// Takes away the tokens of issuers that say so, whatever proved who the client is.
 pub fn hide_of(headers: &mut HeaderMap, issuers: &[IssuerSpec]) {
-    let kept = headers.get_all(AUTHORIZATION).iter();
-    let kept = kept.filter(|value| !bearer(value).is_some_and(|token| is_kept(token, issuers)));
-    let kept: Vec<HeaderValue> = kept.cloned().collect();
-    headers.remove(AUTHORIZATION);
-    for value in kept {
-        headers.append(AUTHORIZATION, value);
-    }
+    let is_kept = |value: &HeaderValue| bearer(value).is_some_and(|token| is_kept(token, issuers));
+    hide_where(headers, &AUTHORIZATION, is_kept);
 }
 
 /// Whether a token, be it a valid one or not, is of an issuer whose tokens endpoints do not get.
@@ -118,27 +103,13 @@ fn prove(
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refusal::Malformed)?;
     let mut fitting = issuer.keys.iter().filter(|key| {
-        header.alg == key.key.algorithm() && (header.kid.is_none() || key.id == header.kid)
+        header.alg == key.algorithm() && (header.kid.is_none() || key.id == header.kid)
     });
     let key = fitting.next().ok_or(Refusal::Unknown)?;
     if fitting.next().is_some() {
         return Err(Refusal::Unknown); // it does not say which
     }
-    is_signed(key, signed, &signature).then_some(()).ok_or(Refusal::Unknown)
-}
-
-fn is_signed(Jwk { key, .. }: &Jwk, signed: &[u8], signature: &[u8]) -> bool {
-    let proven = match key {
-        PublicKey::Rs256(n, e) => {
-            let key = PublicKeyComponents { n: &**n, e: &**e };
-            key.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature)
-        }
-        PublicKey::Es256(point) => {
-            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature)
-        }
-        PublicKey::EdDsa(key) => UnparsedPublicKey::new(&ED25519, key).verify(signed, signature),
-    };
-    proven.is_ok()
+    key.has_signed(signed, &signature).then_some(()).ok_or(Refusal::Unknown)
 }
 
 /// Whether it is meant for here and now, and who it says shows it.
@@ -164,6 +135,9 @@ fn judge(
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let tenant = text(&issuer.tenant_claim).ok_or(Refusal::Malformed)?;
     TenantId::check(tenant.as_bytes()).map_err(|_| Refusal::Malformed)?;
+    if issuer.tenants.as_ref().is_some_and(|own| own.iter().all(|own| own.as_str() != tenant)) {
+        return Err(Refusal::Issuer);
+    }
     let subject = text(&issuer.subject_claim).filter(|subject| is_plain(subject));
     let subject = subject.ok_or(Refusal::Malformed)?;
     let told = issuer.headers.iter().filter_map(|(name, claim)| {
@@ -218,6 +192,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use crate::model::jwk::read_set;
+
     use super::*;
 
     struct World {
@@ -227,11 +203,13 @@ mod tests {
 
     fn world() -> World {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-        let public: Box<[u8]> = pair.public_key().as_ref().into();
+        let public = URL_SAFE_NO_PAD.encode(pair.public_key());
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": public });
         let issuer = IssuerSpec {
             issuer: "https://issuer.example".into(),
             audience: vec!["gateway".into()],
-            keys: vec![Jwk { id: Some("k1".into()), key: PublicKey::EdDsa(public) }],
+            keys: read_set(json!({ "keys": [key] }).to_string().as_bytes()).unwrap(),
+            tenants: None,
             tenant_claim: "tenant".into(),
             subject_claim: "sub".into(),
             leeway: Duration::from_secs(30),
@@ -301,6 +279,18 @@ mod tests {
             assert_eq!(told, Some(Err(refusal)), "{claim}: {value}");
         }
         assert_eq!(world.with(|claims| claims["iss"] = json!("https://other.example")), None);
+    }
+
+    #[test]
+    fn an_issuer_speaks_for_its_own_tenants_alone() {
+        let mut world = world();
+        let own =
+            |names: &[&str]| Some(names.iter().map(|name| TenantId::new(name).unwrap()).collect());
+        world.issuers[0].tenants = own(&["globex", "acme"]);
+        assert_eq!(world.with(|_| {}), Some(Ok("acme ann".to_owned())));
+
+        world.issuers[0].tenants = own(&["globex"]);
+        assert_eq!(world.with(|_| {}), Some(Err(Refusal::Issuer)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ pub mod api_key;
 pub mod jwt;
 pub mod keys;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::spec::IdentitiesSpec;
 
@@ -48,6 +48,9 @@ pub enum Refusal {
     /// The token is meant for somebody else.
     #[error("the token is not meant for this gateway")]
     Audience,
+    /// The token's issuer may not speak for the tenant.
+    #[error("the token's issuer does not speak for the tenant that it names")]
+    Issuer,
     /// The tenant wants one of another kind.
     #[error("the tenant does not accept credentials of this kind")]
     NotAccepted,
@@ -72,6 +75,7 @@ impl Refusal {
             Self::Malformed => "malformed",
             Self::Repeated => "repeated",
             Self::Audience => "audience",
+            Self::Issuer => "issuer",
             Self::NotAccepted => "not_accepted",
             Self::OtherTenant => "other_tenant",
             Self::Network => "network",
@@ -103,5 +107,19 @@ pub fn look<'k>(
             Some(key) if key.is_over() => Credential::Refused(Refusal::Expired),
             Some(key) => Credential::Key(key),
         },
+    }
+}
+
+/// Takes away the values of a field that hold what endpoints do not get. The others keep their order.
+fn hide_where(
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    is_hidden: impl Fn(&HeaderValue) -> bool,
+) {
+    let kept = headers.get_all(name).iter().filter(|value| !is_hidden(value));
+    let kept: Vec<HeaderValue> = kept.cloned().collect();
+    headers.remove(name);
+    for value in kept {
+        headers.append(name, value);
     }
 }

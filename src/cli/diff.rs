@@ -102,6 +102,7 @@ fn changes(old: &Version, new: &Version) -> Vec<Change> {
             "tenant" => old.naming == new.naming,
             "pools" => old.pools.get(name) == new.pools.get(name),
             "route-sets" => old.route_sets.get(name) == new.route_sets.get(name),
+            "plans" => old.plans.get(name) == new.plans.get(name),
             "tenants" => old.tenants.get(name) == new.tenants.get(name),
             "error-pages" => old.error_pages == new.error_pages,
             _ => false, // what is not known here is told by its words
@@ -133,6 +134,12 @@ fn changes(old: &Version, new: &Version) -> Vec<Change> {
     let silent = silent.into_iter().filter(|(_, (is_silent, _))| *is_silent);
     let mut told = BTreeSet::new();
     for ((table, name), (_, place)) in silent {
+        // What follows from another plan is told of that.
+        if table == "tenants"
+            && new.spec.tenant(name).is_some_and(|now| new.spec.has_another_plan(now, &old.spec))
+        {
+            continue;
+        }
         // Pages for all are one entry, whatever they are for.
         let name = if table == "error-pages" { "" } else { name.as_str() };
         let key = format!("{table}.{name}");
@@ -256,6 +263,18 @@ mod tests {
 
         let expected =
             "~ tenants.x: routes in their order -> routes in another order  (new.toml:15)\n";
+        assert_eq!(text, format!("{expected}0 added, 1 changed, 0 removed\n"));
+    }
+
+    #[test]
+    fn an_edit_of_a_plan_is_told_of_it_and_not_of_each_of_its_tenants() {
+        let plan = |rate: &str| format!("[plans.p]\npool = \"a\"\nlimits.requests = \"{rate}\"\n");
+        let tenants = "[tenants.x]\nplan = \"p\"\n[tenants.y]\nplan = \"p\"\n";
+        let of = |rate: &str| format!("{OLD}{}{tenants}", plan(rate));
+
+        let (text, _) = compare(&of("5/s"), &of("7/s"), false);
+
+        let expected = "~ plans.p.limits.requests: \"5/s\" -> \"7/s\"  (new.toml:16)\n";
         assert_eq!(text, format!("{expected}0 added, 1 changed, 0 removed\n"));
     }
 

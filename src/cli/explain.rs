@@ -115,6 +115,9 @@ fn text(explained: &Explained) -> String {
     if let Some(tenant) = &explained.tenant {
         text += &format!("  {}{}\n", tenant.name, place(&tenant.place));
     }
+    if let Some(plan) = &explained.plan {
+        text += &format!("  plan {}{}\n", plan.name, place(&plan.place));
+    }
     if !explained.routes.is_empty() {
         text += "\nRoutes\n";
     }

@@ -104,6 +104,17 @@ pub enum PageValue {
 }
 
 impl ErrorPagesSpec {
+    /// These, and those of `others` for what these have none for.
+    pub fn or(mut self, others: Option<&Self>) -> Self {
+        for (occasion, page) in others.map_or(&[][..], |others| &others.pages) {
+            if self.pages.iter().all(|(own, _)| own != occasion) {
+                self.pages.push((*occasion, Arc::clone(page)));
+            }
+        }
+        self.pages.sort_by_key(|(occasion, _)| *occasion);
+        self
+    }
+
     /// The page for a status; `occasion` is what else is known of it.
     pub fn find(&self, status: StatusCode, occasion: Option<PageFor>) -> Option<&Arc<PageSpec>> {
         let fits = |page: &&(PageFor, Arc<PageSpec>)| match page.0 {

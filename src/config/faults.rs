@@ -1,7 +1,7 @@
 //! Gathers what is found wrong while files are read and checked, and tells only what helps: no
 //! fault that merely follows from another one, and no flood.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,6 +50,12 @@ pub(super) struct Faults<'a> {
     kept: Vec<usize>,
     /// How many were counted and no more.
     left: usize,
+    /// The files that something is wrong with.
+    wrong: BTreeSet<usize>,
+    /// Whether something is wrong between two files, so that it may be with either.
+    is_between: bool,
+    /// Whether there are files of which nothing is known.
+    is_unread: bool,
     /// For each array that elements were taken out of: their indexes, so that keys still tell the
     /// indexes of the file.
     holes: HashMap<(usize, String), Vec<usize>>,
@@ -66,8 +72,21 @@ impl<'a> Faults<'a> {
     pub(super) fn new(files: &'a Sorted<File>) -> Self {
         let kept = vec![0; files.len()];
         let (holes, references) = (HashMap::new(), References::new());
-        let (list, doubts) = (Vec::new(), Vec::new());
-        Self { files, base: 0, list, kept, left: 0, holes, references, doubts, doubted: 0 }
+        let (list, doubts, wrong) = (Vec::new(), Vec::new(), BTreeSet::new());
+        Self {
+            files,
+            base: 0,
+            list,
+            kept,
+            left: 0,
+            wrong,
+            is_between: false,
+            is_unread: false,
+            holes,
+            references,
+            doubts,
+            doubted: 0,
+        }
     }
 
     /// From here on, bytes are counted from this one of their file, and no more from its first.
@@ -127,6 +146,21 @@ impl<'a> Faults<'a> {
     pub(super) fn is_full(&self, file: usize) -> bool {
         let kept = self.kept.get(file).copied().unwrap_or(MAX_PER_FILE);
         kept >= MAX_PER_FILE || self.list.len() >= MAX
+    }
+
+    /// What is wrong next is so between two files.
+    pub(super) fn note_between(&mut self) {
+        self.is_between = true;
+    }
+
+    /// There are files that cannot be read, so that what is not defined may be defined there.
+    pub(super) fn note_unread(&mut self) {
+        self.is_unread = true;
+    }
+
+    /// The files that something is wrong with, each by itself; `None` where that is not sure.
+    pub(super) fn wrong_alone(&self) -> Option<BTreeSet<usize>> {
+        (!self.is_between).then(|| self.wrong.clone())
     }
 
     /// A value or key is wrong. `at` is its byte in the file.
@@ -240,6 +274,7 @@ impl<'a> Faults<'a> {
         at: usize,
         told: (String, Option<String>),
     ) {
+        self.wrong.insert(file);
         if self.is_full(file) {
             self.left += 1;
             return;
@@ -253,7 +288,7 @@ impl<'a> Faults<'a> {
 
     /// All that is worth telling, in the order of the files.
     pub(super) fn into_problems(self) -> Problems {
-        let unparsed = self.list.iter().any(|fault| fault.sort == Sort::Syntax);
+        let unparsed = self.is_unread || self.list.iter().any(|fault| fault.sort == Sort::Syntax);
         let mut kept: Vec<&Fault> = self
             .list
             .iter()

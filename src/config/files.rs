@@ -1,6 +1,6 @@
 //! The routes file or folder as text: what is read from the disk and nothing more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, Metadata};
 use std::io::Read;
@@ -27,12 +27,15 @@ pub struct Files {
     /// Which folder it was when all were read, whatever its name: device and inode.
     #[serde(skip)]
     pub folder: Option<(u64, u64)>,
+    /// Those of the folder that cannot be read, and why.
+    #[serde(skip)]
+    pub unread: BTreeMap<Arc<Path>, Problems>,
 }
 
 impl PartialEq for Files {
     /// By what they say, wherever they were moved from.
     fn eq(&self, other: &Self) -> bool {
-        self.root == other.root && self.files == other.files
+        self.root == other.root && self.files == other.files && self.unread == other.unread
     }
 }
 
@@ -75,9 +78,14 @@ impl Files {
         Self::of_file(path, file)
     }
 
+    /// These files, of which all is known.
+    pub fn of(root: PathBuf, files: Sorted<File>) -> Self {
+        Self { root, files, folder: None, unread: BTreeMap::new() }
+    }
+
     /// One file alone.
     pub(super) fn of_file(root: PathBuf, file: File) -> Self {
-        Self { root, files: [file].into_iter().collect(), folder: None }
+        Self::of(root, [file].into_iter().collect())
     }
 
     /// The folder of a file, where relative paths in it start.
@@ -99,14 +107,19 @@ impl Files {
 /// # Errors
 /// When the path, or a file in the folder, cannot be read, is no UTF-8 or is too large.
 pub fn read_routes(path: &Path) -> Result<Files, Problems> {
-    read_routes_again(path, &mut Looks::default())
+    let files = read_routes_again(path, &mut Looks::default())?;
+    let unread = files.unread.values().cloned();
+    match unread.reduce(Problems::and) {
+        Some(problems) => Err(problems),
+        None => Ok(files),
+    }
 }
 
 /// As [`read_routes`]: of a folder that was read before, only those files that look otherwise than
-/// they did.
+/// they did; and those that cannot be read are told beside the others.
 ///
 /// # Errors
-/// As [`read_routes`].
+/// When the path, or every file in the folder, cannot be read, or they are too large together.
 pub fn read_routes_again(path: &Path, looks: &mut Looks) -> Result<Files, Problems> {
     // Before anything in it is: where the folder is replaced meanwhile, it is not taken for the new one.
     let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
@@ -165,31 +178,28 @@ fn read_entries(before: &Files, names: &BTreeSet<OsString>) -> Option<Files> {
     (bytes <= MAX_FOLDER_BYTES && !now.files.is_empty()).then_some(now)
 }
 
-/// Reads the files of a folder, as far as they are not too large together.
+/// Reads the files of a folder, as far as they are not too large together, and as far as they can be read.
 fn read_all(folder: &Path, paths: &[PathBuf], looks: &mut Looks) -> Result<Files, Problems> {
     let mut files = Vec::with_capacity(paths.len());
-    let mut problems: Option<Problems> = None;
+    let mut unread: BTreeMap<Arc<Path>, Problems> = BTreeMap::new();
     let (mut bytes, now) = (0, SystemTime::now());
     for path in paths {
-        match (read_changed(path, now, looks), &mut problems) {
-            (Ok(file), _) => {
+        match read_changed(path, now, looks) {
+            Ok(file) => {
                 bytes += file.text.len() as u64;
                 files.push(file);
             }
-            (Err(new), Some(all)) => all.extend(new),
-            (Err(new), none) => *none = Some(new),
+            Err(problems) => drop(unread.insert(path.as_path().into(), problems)),
         }
         if bytes > MAX_FOLDER_BYTES {
             let what = "the files of the folder are larger than 256 MiB together".to_owned();
             return Err(Problems::of_file(folder, what, "take out what is no routes file"));
         }
     }
-    match problems {
-        Some(problems) => Err(problems),
-        None => {
-            let files = files.into_iter().collect();
-            Ok(Files { root: folder.to_owned(), files, folder: None })
-        }
+    let files = Files { unread, ..Files::of(folder.to_owned(), files.into_iter().collect()) };
+    match files.unread.values().cloned().reduce(Problems::and) {
+        Some(problems) if files.files.is_empty() => Err(problems),
+        _ => Ok(files),
     }
 }
 

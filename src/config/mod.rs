@@ -3,6 +3,7 @@
 
 pub mod answers;
 mod check;
+pub mod defined;
 mod faults;
 mod files;
 mod key;
@@ -28,7 +29,7 @@ mod tree;
 use std::path::Path;
 
 use check::{Before, Lost, Terms};
-pub use check::{Checked, Edited, Known, Last, Learnt, Memory};
+pub use check::{Checked, Edited, Known, Last, Learnt, Memory, Spoken, spoken_of};
 pub use files::{File, Files, read_named, read_routes, read_routes_again};
 pub use looks::Looks;
 pub use problem::{Place, Problem, Problems};

@@ -108,6 +108,13 @@ impl Problems {
     pub fn extend(&mut self, others: Self) {
         self.list.extend(others.list);
     }
+
+    /// These and those of another run behind them.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.extend(others);
+        self
+    }
 }
 
 impl From<Problem> for Problems {

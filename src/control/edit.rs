@@ -25,6 +25,9 @@ impl Reloader {
     /// as far as it can be before all is quiet.
     pub(super) async fn edit_early(&mut self, names: &BTreeSet<OsString>) -> bool {
         let (started, names) = (Instant::now(), Arc::new(names.clone()));
+        if self.holds_any_of(&names) {
+            return false;
+        }
         let Some(files) = self.read_names(&names).await else { return false };
         if self.are_applied(&files) {
             return true;
@@ -51,6 +54,9 @@ impl Reloader {
     /// These have changed, and nothing has followed for a while. Whether that is dealt with.
     pub(super) async fn edit_settled(&mut self, names: &BTreeSet<OsString>) -> bool {
         let (started, names) = (Instant::now(), Arc::new(names.clone()));
+        if self.holds_any_of(&names) {
+            return false;
+        }
         let Some(files) = self.read_names_whole(&names).await else { return false };
         if self.are_applied(&files) {
             if std::mem::take(&mut self.unkept) {
@@ -61,7 +67,7 @@ impl Reloader {
         let Some(edit) = self.check_edit(files).await else { return false };
         if self.applied.as_ref().is_some_and(|before| before.spec == edit.loaded.spec) {
             self.memory.learn(edit.learnt);
-            self.confirm(edit.loaded.files, edit.loaded.doubts);
+            self.confirm(edit.loaded);
             return true;
         }
         let applied = self.apply_edit(edit, started).await.is_ok();
@@ -77,12 +83,18 @@ impl Reloader {
         Ok(())
     }
 
+    /// Whether one of these files is broken: of it more is known than what is applied.
+    fn holds_any_of(&self, names: &Names) -> bool {
+        let mut held = self.applied.iter().flat_map(|applied| applied.quarantine.iter());
+        held.any(|held| held.path().file_name().is_some_and(|name| names.contains(name)))
+    }
+
     fn are_applied(&self, files: &Files) -> bool {
         self.applied.as_ref().is_some_and(|applied| applied.files == *files)
     }
 
     /// What these files mean; `None` where all have to be checked.
-    async fn check_edit(&mut self, files: Files) -> Option<Edit> {
+    pub(super) async fn check_edit(&mut self, files: Files) -> Option<Edit> {
         let before = self.applied.clone()?;
         let memory = std::mem::take(&mut self.memory);
         let root = files.root.clone();
@@ -113,7 +125,9 @@ impl Reloader {
     /// The files that are applied, with what those of these names say now; `None` where all have to
     /// be read.
     async fn read_names(&self, names: &Names) -> Option<Files> {
-        let before = self.applied.as_ref().filter(|_| self.current)?.files.clone();
+        // Of a tenant that a file defines no more, one that the API keeps may take the place.
+        let is_told = self.current && !self.stored.is_shadowed();
+        let before = self.applied.as_ref().filter(|_| is_told)?.files.clone();
         let names = Arc::clone(names);
         let read = move || Ok(config::read_named(&before, &names));
         in_background("reading the routes", Path::new(&self.routes), read).await.ok()?

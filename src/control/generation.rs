@@ -15,8 +15,10 @@ use crate::model::members::Members;
 use crate::tls::expiry::Expiry;
 
 use super::load::Loaded;
+use super::quarantine::Held;
 
 use super::standing::Standing;
+use super::stored;
 
 /// What is live at one instant.
 #[derive(Clone, Debug)]
@@ -197,9 +199,20 @@ impl Live {
         self.loaded.as_ref().map(|loaded| loaded.spec.as_ref())
     }
 
-    /// The files that the table was made from.
+    /// The files of the disk that the table was made from.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.loaded.iter().flat_map(|loaded| &loaded.files.files).map(|file| &*file.path)
+        let files = self.loaded.iter().flat_map(|loaded| &loaded.files.files);
+        files.map(|file| &*file.path).filter(|path| !stored::is_of_api(path))
+    }
+
+    /// Files that are broken, whose tenants are held as they were.
+    pub fn quarantine(&self) -> &[Held] {
+        self.loaded.as_ref().map_or(&[], |loaded| &loaded.quarantine)
+    }
+
+    /// The file that defines a tenant, where that is broken.
+    pub fn quarantined_by(&self, tenant: &str) -> Option<&Path> {
+        self.quarantine().iter().find(|held| held.holds(tenant)).map(Held::path)
     }
 
     /// What makes one doubt the files that are live, though they can be used.

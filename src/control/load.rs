@@ -15,6 +15,7 @@ use crate::routing::{self, Previous};
 
 use super::generation::Fault;
 use super::plan::{self, Numbers, Pools};
+use super::quarantine::{self, Quarantine, Sifted};
 use super::standing::Standing;
 
 /// Files and what they mean.
@@ -24,12 +25,19 @@ pub(super) struct Loaded {
     pub(super) spec: Arc<RoutesSpec>,
     /// What makes one doubt them.
     pub(super) doubts: Arc<[Fault]>,
+    /// Files that are broken: among `files` they are as they were when they were good.
+    pub(super) quarantine: Quarantine,
 }
 
 impl Loaded {
-    /// The same meaning, said in these files.
-    pub(super) fn said_in(&self, files: Files, doubts: Arc<[Fault]>) -> Self {
-        Self { files, spec: Arc::clone(&self.spec), doubts }
+    /// The same meaning, said in the files of another.
+    pub(super) fn said_as(&self, other: Self) -> Self {
+        Self { spec: Arc::clone(&self.spec), ..other }
+    }
+
+    /// The files as they are, those that are broken too.
+    pub(super) fn as_they_are(&self) -> Files {
+        quarantine::as_they_are(&self.files, &self.quarantine)
     }
 }
 
@@ -95,15 +103,36 @@ pub(super) struct Checked {
 pub(super) struct Before {
     pub(super) spec: Option<Arc<RoutesSpec>>,
     pub(super) memory: Memory,
+    /// For files that are broken.
+    pub(super) good: quarantine::Known,
 }
 
-/// Finds out what the files mean.
+/// Finds out what the files mean. Those that are broken, and are of tenants alone, may be held as they
+/// were when they were good.
 pub(super) fn check(files: Files, before: Before) -> Checked {
-    let Before { spec, mut memory } = before;
+    let Before { spec, mut memory, good } = before;
     let known = Known { balancers: balancer::names() };
-    let checked = config::check_routes_again(&files, &known, spec.as_deref(), &mut memory);
-    tracing::debug!(sections = memory.read(), "sections of the routes were read anew");
-    told(files, checked, memory)
+    let mut again = |files: &Files| {
+        let checked = config::check_routes_again(files, &known, spec.as_deref(), &mut memory);
+        tracing::debug!(sections = memory.read(), "sections of the routes were read anew");
+        checked
+    };
+    let checked = again(&files);
+    if checked.result.is_ok() {
+        return told(files, checked, memory);
+    }
+    match quarantine::sift(&files, &checked, &good, again) {
+        Some(Sifted { files, checked: mut sifted, quarantine }) => {
+            // What is wrong may be mended in a file that they name.
+            sifted.references.extend(checked.references);
+            let mut told = told(files, sifted, memory);
+            if let Ok(loaded) = &mut told.result {
+                loaded.quarantine = quarantine;
+            }
+            told
+        }
+        None => told(files, checked, memory),
+    }
 }
 
 /// Files of which few have changed, and what they mean.
@@ -130,7 +159,7 @@ pub(super) fn edit(files: Files, before: &Loaded, memory: &Memory) -> Option<Edi
     let last = Last { files: &before.files, spec: &before.spec, memory };
     let config::Edited { spec, learnt } = config::check_routes_edited(&files, &known, &last)?;
     tracing::debug!(sections = learnt.read(), "sections of the routes were read anew");
-    let loaded = Loaded { files, spec: Arc::new(spec), doubts: Arc::clone(&before.doubts) };
+    let loaded = Loaded { files, spec: Arc::new(spec), ..before.clone() };
     Some(Edit { loaded, learnt })
 }
 
@@ -142,9 +171,10 @@ pub(super) fn check_kept(files: Files, _: Before) -> Checked {
 }
 
 fn told(files: Files, checked: config::Checked, memory: Memory) -> Checked {
-    let config::Checked { result, doubts, references } = checked;
+    let config::Checked { result, doubts, references, .. } = checked;
     let doubts = doubts.into_iter().map(Fault::from).collect();
-    let loaded = result.map(|spec| Loaded { files, spec: Arc::new(spec), doubts });
+    let quarantine = Quarantine::default();
+    let loaded = result.map(|spec| Loaded { files, spec: Arc::new(spec), doubts, quarantine });
     Checked { result: loaded.map_err(faults), references, memory }
 }
 

@@ -3,7 +3,6 @@
 //! **Invariant:** one task does it, one reload after another, and nothing is started or published
 //! before the whole of the new files has been found good.
 
-use std::cell::LazyCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,21 +13,21 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{self, Stop};
 use crate::base::watch::{Changed, News, Watcher};
-use crate::config::places::Places;
 use crate::config::{Files, Looks, Memory};
 use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
-use crate::tls::doubt;
-use crate::tls::expiry::{self, Expiry, Role};
 
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Before, Loaded, Materials, in_background};
+use super::noting::Noted;
 use super::plan::{self, Numbers};
+use super::quarantine::{self, Known};
 use super::reconcile::Running;
 use super::references::References;
 use super::review::Review;
+use super::stored::{self, Stored};
 use super::{Ask, GatewayAsk};
 
 /// Brings one generation after another to life.
@@ -63,6 +62,10 @@ pub(super) struct Reloader {
     pub(super) certificates: mpsc::Sender<certificates::Ask>,
     /// Files that the routes name.
     pub(super) references: References,
+    /// Tenants that the API keeps.
+    pub(super) stored: Stored,
+    /// What was live before.
+    pub(super) noted: Noted,
 }
 
 /// Who wants the files to be loaded.
@@ -81,7 +84,7 @@ impl Reloader {
     pub(super) async fn run(
         mut self,
         mut watcher: Watcher,
-        mut asks: mpsc::Receiver<Ask>,
+        (mut asks, mut changes): (mpsc::Receiver<Ask>, mpsc::Receiver<stored::Ask>),
         mut stop: Stop,
     ) {
         let mut sweep = interval(SWEEP_INTERVAL);
@@ -108,8 +111,10 @@ impl Reloader {
                 }
                 () = self.references.wait() => self.renew().await,
                 Some(ask) = asks.recv() => self.answer(ask, &mut asks).await,
+                Some(ask) = changes.recv() => Box::pin(self.take(ask)).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
             }
+            self.note().await;
         }
     }
 
@@ -122,15 +127,17 @@ impl Reloader {
         let Some(before) = self.applied.clone() else { return };
         let tried = async {
             let files = self.read_once().await?;
-            if before.files == files {
+            if before.as_they_are() == files {
                 return Ok(());
             }
-            let is_whole = files.files.len() == 1 && before.files.files.len() == 1;
-            let checked = self.examine(files, load::check).await?;
+            let is_whole = stored::are_one(&files) && stored::are_one(&before.files);
+            let good = Known::Live(before.files.clone());
+            let checked = self.examine(files, good, load::check).await?;
             let loaded = checked.result?;
             // As in `read`; what the files mean was found out meanwhile.
             sleep_until(started + BETWEEN_READINGS).await;
-            if self.read_once().await? != loaded.files
+            if self.read_once().await? != loaded.as_they_are()
+                || loaded.quarantine != before.quarantine
                 || before.spec == loaded.spec
                 || loaded.spec.lacks_any_of(&before.spec)
                 || !(is_whole || loaded.spec.differ_in_tenants_alone(&before.spec))
@@ -154,10 +161,11 @@ impl Reloader {
         while let Ok(ask) = asks.try_recv() {
             waiting.push(ask);
         }
+        self.noted.by = waiting.first().map(|ask| ask.by.clone());
         let result = self.reload_all().await;
         for ask in waiting {
             // Who asked may have left meanwhile.
-            drop(ask.send(result.clone()));
+            drop(ask.answer.send(result.clone()));
         }
     }
 
@@ -196,7 +204,7 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, wish: Wish) -> ReloadResult {
+    pub(super) async fn reload(&mut self, wish: Wish) -> ReloadResult {
         let started = Instant::now();
         self.current = false;
         let done = self.load(wish, started).await;
@@ -205,7 +213,13 @@ impl Reloader {
             Ok(()) => {
                 self.references.settle();
                 self.current = true;
-                ReloadResult::Live { generation, took: started.elapsed() }
+                self.stored.publish(self.applied.as_ref());
+                match quarantine::problems(self.live.load().quarantine()) {
+                    none if none.is_empty() => {
+                        ReloadResult::Live { generation, took: started.elapsed() }
+                    }
+                    problems => ReloadResult::Refused { generation, problems },
+                }
             }
             Err(problems)
                 if wish == Wish::Renewed && self.references.settled(&problems, &[]).is_empty() =>
@@ -233,7 +247,9 @@ impl Reloader {
         }
         let files = self.read().await?;
         let applied = self.applied.clone();
-        if wish == Wish::Changed && applied.as_ref().is_some_and(|loaded| loaded.files == files) {
+        if wish == Wish::Changed
+            && applied.as_ref().is_some_and(|loaded| loaded.as_they_are() == files)
+        {
             // A folder that was replaced by an equal one is the one that names are looked up in.
             self.applied.iter_mut().for_each(|applied| applied.files.folder = files.folder);
             if std::mem::take(&mut self.unkept) {
@@ -247,7 +263,7 @@ impl Reloader {
         }
         let loaded = self.check(files).await?;
         if applied.is_some_and(|applied| applied.spec == loaded.spec) {
-            self.confirm(loaded.files, loaded.doubts);
+            self.confirm(loaded);
             return Ok(());
         }
         self.apply(loaded, PATIENCE, started).await?;
@@ -257,34 +273,36 @@ impl Reloader {
 
     /// Finds out what the files mean, and follows the files that they name.
     pub(super) async fn check(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        self.check_by(files, load::check).await
+        let good = self.applied.as_ref().map(|applied| Known::Live(applied.files.clone()));
+        self.check_knowing(files, good.unwrap_or_default()).await
+    }
+
+    /// As [`check`](Self::check); `good` is what files that are broken were when they were not.
+    pub(super) async fn check_knowing(
+        &mut self,
+        files: Files,
+        good: Known,
+    ) -> Result<Loaded, Vec<Fault>> {
+        self.check_beside(files, (good, load::check)).await
     }
 
     /// As [`check`](Self::check), for files that were kept from another start.
     pub(super) async fn check_kept(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        self.check_by(files, load::check_kept).await
-    }
-
-    async fn check_by(
-        &mut self,
-        files: Files,
-        check: fn(Files, Before) -> load::Checked,
-    ) -> Result<Loaded, Vec<Fault>> {
-        let checked = self.examine(files, check).await?;
-        self.references.follow(checked.references).await;
-        checked.result
+        self.check_beside(files, (Known::Nothing, load::check_kept)).await
     }
 
     /// Finds out what the files mean, and which they name.
-    async fn examine(
+    pub(super) async fn examine(
         &mut self,
         files: Files,
+        good: Known,
         check: fn(Files, Before) -> load::Checked,
     ) -> Result<load::Checked, Vec<Fault>> {
         let root = files.root.clone();
         let before = Before {
             spec: self.applied.as_ref().map(|applied| Arc::clone(&applied.spec)),
             memory: std::mem::take(&mut self.memory),
+            good,
         };
         let check = move || Ok(check(files, before));
         let mut checked = in_background("checking the routes", &root, check).await?;
@@ -309,10 +327,16 @@ impl Reloader {
 
     async fn read_once(&mut self) -> Result<Files, Vec<Fault>> {
         let (routes, mut looks) = (self.routes.clone(), self.take_looks().await);
-        let read = move || Ok((load::read(&routes, &mut looks), looks));
-        let (read, looks) = in_background("reading the routes", &self.routes, read).await?;
+        let mut overlay = self.stored.overlay();
+        let read = move || {
+            let files = load::read(&routes, &mut looks);
+            Ok((files.map(|files| overlay.over(files)), looks, overlay))
+        };
+        let read = in_background("reading the routes", &self.routes, read).await?;
+        let (files, looks, overlay) = read;
         self.looks = looks;
-        read
+        self.stored.take_back(overlay);
+        files
     }
 
     /// Makes the next generation of `loaded` and publishes it. `started` is when its files began
@@ -359,50 +383,19 @@ impl Reloader {
         }));
         self.running.renew_drains();
         self.tell_doubts(&made.loaded);
+        self.tell_quarantine(&made.loaded);
         self.applied = Some(made.loaded);
         tracing::info!(generation, tenants, pools = made.pools.len(), took = ?started.elapsed(),
             "the routes are live");
         Ok(())
     }
 
-    /// Warns of routes that are never used, and of what pools are reached with, where that is new.
-    fn tell_doubts(&self, loaded: &Loaded) {
-        // Lines move with every edit above them, keys and words do not.
-        let is_same = |a: &Fault, b: &Fault| (&a.key, &a.what) == (&b.key, &b.what);
-        let before = self.applied.iter().flat_map(|applied| applied.doubts.iter());
-        let is_new = |doubt: &&Fault| !before.clone().any(|old| is_same(old, doubt));
-        for doubt in loaded.doubts.iter().filter(is_new) {
-            tracing::warn!("{doubt}");
-        }
-        let places = LazyCell::new(|| Places::of(&loaded.files));
-        for (id, pool) in &loaded.spec.pools {
-            let before = self.applied.as_ref().and_then(|applied| applied.spec.pools.get(id));
-            let Some(tls) = &pool.tls else { continue };
-            if before.is_some_and(|before| before.tls.as_ref() == Some(tls)) {
-                continue;
-            }
-            for doubt in doubt::of_pool(tls) {
-                let place = places.place(&loaded.files, &["pools", &id.0, "tls"]);
-                let told = place.problem(doubt.to_string(), doubt.hint().to_owned());
-                tracing::warn!("{}", told.in_one_line());
-            }
-        }
-    }
-
-    /// When the certificates of the pools end.
-    fn publish_ends(&self) -> Vec<Expiry> {
-        let pools = self.running.list();
-        let ends = expiry::of_pools(pools.iter().filter_map(|pool| pool.spec.tls.as_ref()));
-        let roles = [Role::PoolClient, Role::PoolAuthorities];
-        certificates::publish_ends(&self.metrics, &roles, &ends);
-        ends
-    }
-
     /// What is live is what the files say, though perhaps in other words: no new generation.
-    pub(super) fn confirm(&mut self, files: Files, doubts: Arc<[Fault]>) {
+    pub(super) fn confirm(&mut self, loaded: Loaded) {
+        self.tell_quarantine(&loaded);
         let live = self.live.load();
         let generation = live.generation;
-        self.applied = self.applied.as_ref().map(|applied| applied.said_in(files, doubts));
+        self.applied = self.applied.as_ref().map(|applied| applied.said_as(loaded));
         self.live.publish(Arc::new(Live {
             loaded: self.applied.clone().map(Arc::new),
             serving_last_good: false,
@@ -424,7 +417,7 @@ impl Reloader {
 
     pub(super) fn keep(&self) {
         if let (Some(kept), Some(applied)) = (&self.kept, &self.applied) {
-            kept.send_replace(Some(applied.files.clone()));
+            kept.send_replace(Some(stored::without(&applied.files)));
         }
     }
 

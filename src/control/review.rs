@@ -6,7 +6,7 @@ use std::future::pending;
 use crate::base::tasks::Blocking;
 use crate::config::{Files, Looks};
 
-use super::load;
+use super::load::{self, Loaded};
 use super::reload::Reloader;
 
 /// A look that is under way, if one is.
@@ -48,13 +48,13 @@ impl Review {
 impl Reloader {
     /// Begins a look.
     pub(super) async fn begin_review(&mut self) {
-        let Some(applied) = self.applied.as_ref().map(|applied| applied.files.clone()) else {
+        let Some(applied) = self.applied.as_ref().map(Loaded::as_they_are) else {
             return;
         };
         let (routes, mut looks) = (self.routes.clone(), self.take_looks().await);
-        let before = applied.clone();
+        let (before, mut overlay) = (applied.clone(), self.stored.overlay());
         let read = move || {
-            let found = load::read(&routes, &mut looks);
+            let found = load::read(&routes, &mut looks).map(|files| overlay.over(files));
             (found.as_ref() == Ok(&before), looks)
         };
         self.review = Review(Some(Running { applied, reading: Blocking::start(read) }));
@@ -73,7 +73,7 @@ impl Reloader {
         let Reviewed { applied, agrees, looks } = reviewed;
         let read = looks.read();
         self.looks = looks;
-        let is_of_now = self.applied.as_ref().is_some_and(|now| now.files == applied);
+        let is_of_now = self.applied.as_ref().is_some_and(|now| now.as_they_are() == applied);
         // What has changed since is looked at again, or is told already; what was refused is read
         // again, as the watcher has taken for seen whatever has become of it.
         let found = !self.current || (is_of_now && !agrees);

@@ -16,6 +16,8 @@ pub struct Standing {
     pub maintenance: usize,
     /// Tenants that are suspended.
     pub suspended: usize,
+    /// Tenants whose files are broken and never were good.
+    pub quarantined: usize,
     /// Routes that are worked on.
     pub routes: usize,
     /// The first hundred tenants and routes that are worked on, as in `tenants.acme` and
@@ -31,6 +33,7 @@ impl Standing {
             match tenant.state {
                 TenantState::Active => standing.active += 1,
                 TenantState::Suspended => standing.suspended += 1,
+                TenantState::Quarantined => standing.quarantined += 1,
                 TenantState::Maintenance => {
                     standing.maintenance += 1;
                     standing.show(|| format!("tenants.{id}"));
@@ -48,7 +51,7 @@ impl Standing {
     pub(super) fn after(&self, spec: &RoutesSpec, before: &RoutesSpec) -> Self {
         let is_same = |now: &NamedTenant, before: &NamedTenant| Arc::ptr_eq(&now.1, &before.1);
         let is_plain = |tenant: &TenantSpec| {
-            tenant.state != TenantState::Maintenance
+            matches!(tenant.state, TenantState::Active | TenantState::Suspended)
                 && tenant.routes.iter().all(|route| route.maintenance.is_none())
         };
         let mut standing = self.clone();
@@ -77,6 +80,7 @@ impl Standing {
             ("active", self.active),
             ("maintenance", self.maintenance),
             ("suspended", self.suspended),
+            ("quarantined", self.quarantined),
         ];
         for (state, count) in states {
             to.set(&metrics::TENANTS, &[state], count as f64);

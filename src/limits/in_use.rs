@@ -111,7 +111,7 @@ mod tests {
 
         let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT };
         for _ in 0..5 {
-            admission::take(&shared, &[scope], None, now).unwrap().go(now);
+            admission::take(&shared, &[scope], None, (now, Duration::MAX)).unwrap().go(now);
         }
         let inside = scope.enter();
         for _ in 0..2 {

@@ -2,29 +2,23 @@
 //! one algorithm that it is used with: a token has no say in that.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
+use aws_lc_rs::rsa::PublicKeyComponents;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-/// A public key of an issuer.
-#[derive(Clone, PartialEq, Eq)]
+/// A public key of an issuer, ready for use: what no signature could be checked with is none.
+#[derive(Clone)]
 pub struct Jwk {
     /// Its name among the issuer's keys.
     pub id: Option<Box<str>>,
-    /// The key.
-    pub key: PublicKey,
-}
-
-/// A public key, by the algorithm that it is for.
-#[derive(Clone, PartialEq, Eq)]
-pub enum PublicKey {
-    /// `RS256`: modulus and exponent.
-    Rs256(Box<[u8]>, Box<[u8]>),
-    /// `ES256`: the point, uncompressed.
-    Es256(Box<[u8]>),
-    /// `EdDSA` with Ed25519.
-    EdDsa(Box<[u8]>),
+    algorithm: &'static str,
+    key: ParsedPublicKey,
 }
 
 /// Why a set of keys cannot be used.
@@ -48,20 +42,30 @@ pub enum JwkError {
     Many,
 }
 
-impl PublicKey {
-    /// What tokens call the algorithm.
+impl Jwk {
+    /// What tokens call the algorithm that it is for: `RS256`, `ES256` or `EdDSA`.
     pub fn algorithm(&self) -> &'static str {
-        match self {
-            Self::Rs256(..) => "RS256",
-            Self::Es256(_) => "ES256",
-            Self::EdDsa(_) => "EdDSA",
-        }
+        self.algorithm
+    }
+
+    /// Whether its owner has signed this.
+    pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.key.verify_sig(message, signature).is_ok()
     }
 }
 
+impl PartialEq for Jwk {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |key: &Self| (key.id.clone(), key.algorithm);
+        parts(self) == parts(other) && self.key.as_ref() == other.key.as_ref()
+    }
+}
+
+impl Eq for Jwk {}
+
 impl fmt::Debug for Jwk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({:?})", self.key.algorithm(), self.id.as_deref().unwrap_or_default())
+        write!(f, "{}({:?})", self.algorithm, self.id.as_deref().unwrap_or_default())
     }
 }
 
@@ -96,52 +100,64 @@ pub fn read_set(bytes: &[u8]) -> Result<Vec<Jwk>, JwkError> {
     }
     let mut keys: Vec<Jwk> = Vec::new();
     for (place, raw) in set.keys.iter().enumerate() {
-        let Some(key) = read(raw).map_err(|()| JwkError::Broken(place))? else { continue };
+        let Some((algorithm, key)) = read(raw).map_err(|()| JwkError::Broken(place))? else {
+            continue;
+        };
         if let Some(id) =
             raw.kid.as_ref().filter(|id| keys.iter().any(|k| k.id.as_ref() == Some(id)))
         {
             return Err(JwkError::Twice(id.clone()));
         }
-        keys.push(Jwk { id: raw.kid.clone(), key });
+        keys.push(Jwk { id: raw.kid.clone(), algorithm, key });
     }
     if keys.is_empty() { Err(JwkError::Empty) } else { Ok(keys) }
 }
 
-/// `None`: it is for something else.
-fn read(raw: &Raw) -> Result<Option<PublicKey>, ()> {
+/// The algorithm and the key; `None`: it is for something else.
+fn read(raw: &Raw) -> Result<Option<(&'static str, ParsedPublicKey)>, ()> {
     if raw.usage.as_deref().is_some_and(|usage| usage != "sig") {
         return Ok(None);
     }
-    let bytes = |text: &Option<String>| {
-        let text = text.as_ref().ok_or(())?;
-        URL_SAFE_NO_PAD.decode(text).map(Vec::into_boxed_slice).map_err(|_| ())
-    };
+    let bytes =
+        |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_ref().ok_or(())?).map_err(|_| ());
     let of = |text: &Option<String>, size: usize| {
         bytes(text).and_then(|bytes| if bytes.len() == size { Ok(bytes) } else { Err(()) })
     };
-    let key = match (raw.kty.as_str(), raw.crv.as_deref()) {
-        ("RSA", _) => {
-            let (modulus, exponent) = (bytes(&raw.n)?, bytes(&raw.e)?);
-            if !RSA_SIZES.contains(&modulus.len()) || !(1..=8).contains(&exponent.len()) {
-                return Err(());
-            }
-            PublicKey::Rs256(modulus, exponent)
-        }
+    let (algorithm, key) = match (raw.kty.as_str(), raw.crv.as_deref()) {
+        ("RSA", _) => ("RS256", rsa(&bytes(&raw.n)?, &bytes(&raw.e)?)),
         ("EC", Some("P-256")) => {
             let (x, y) = (of(&raw.x, 32)?, of(&raw.y, 32)?);
-            PublicKey::Es256([&[UNCOMPRESSED][..], &x, &y].concat().into())
+            let point = [&[UNCOMPRESSED][..], &x, &y].concat();
+            ("ES256", ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| ()))
         }
-        ("OKP", Some("Ed25519")) => PublicKey::EdDsa(of(&raw.x, 32)?),
+        ("OKP", Some("Ed25519")) => {
+            let key = ParsedPublicKey::new(&ED25519, of(&raw.x, 32)?);
+            ("EdDSA", key.map_err(|_| ()))
+        }
         _ => return Ok(None),
     };
-    let is_for_it = raw.alg.as_deref().is_none_or(|alg| alg == key.algorithm());
-    Ok(Some(key).filter(|_| is_for_it))
+    let is_for_it = raw.alg.as_deref().is_none_or(|alg| alg == algorithm);
+    Ok(is_for_it.then_some((algorithm, key?)))
+}
+
+/// Some issuers write the zero before a modulus that other forms of it need (RFC 7518 §6.3.1.1 forbids it).
+fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<ParsedPublicKey, ()> {
+    let significant = |bytes: &[u8]| {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        bytes.get(zeros..).unwrap_or_default().to_vec()
+    };
+    let key = PublicKeyComponents { n: significant(modulus), e: significant(exponent) };
+    let first = key.n.first().map_or(0, |first| first.leading_zeros() as usize);
+    if !RSA_BITS.contains(&(key.n.len() * 8 - first)) || key.e.len() > 8 {
+        return Err(());
+    }
+    key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).map_err(|_| ())
 }
 
 /// 64: an issuer has two or three, those of large ones ten.
 const MOST: usize = 64;
-/// 2,048 to 8,192 bits, in bytes.
-const RSA_SIZES: std::ops::RangeInclusive<usize> = 256..=1024;
+/// What signatures may be checked with.
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 /// SEC 1 §2.3.3.
 const UNCOMPRESSED: u8 = 4;
 
@@ -149,7 +165,13 @@ const UNCOMPRESSED: u8 = 4;
 mod tests {
     use super::*;
 
-    const X: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    /// RFC 8037 §A.2.
+    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    /// RFC 7515 §A.3.1.
+    const POINT: [&str; 2] = [
+        "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    ];
 
     fn read(keys: &str) -> Result<Vec<String>, String> {
         let read = read_set(format!("{{\"keys\":[{keys}]}}").as_bytes());
@@ -160,7 +182,8 @@ mod tests {
     #[test]
     fn keys_for_other_purposes_are_left_out_and_broken_ones_are_told() {
         let ed = format!("{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"kid\":\"a\",\"x\":\"{X}\"}}");
-        let ec = format!("{{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"{X}\",\"y\":\"{X}\"}}");
+        let [x, y] = POINT;
+        let ec = format!("{{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"{x}\",\"y\":\"{y}\"}}");
         let secret = "{\"kty\":\"oct\",\"alg\":\"HS256\",\"k\":\"AAAA\"}";
         let other = ed.replace("\"kid\":\"a\"", "\"use\":\"enc\"");
         let wrong = ed.replace("\"kid\":\"a\"", "\"alg\":\"RS256\"");
@@ -175,10 +198,27 @@ mod tests {
             ed.replace(X, "AAAA"),
             ec.replace("\"y\"", "\"z\""),
             "{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}".to_owned(),
-            ed.replace("AAAA", "A+/A"),
+            ed.replace("11qY", "1+/Y"),
+            ec.replace(y, x),
         ] {
             assert!(read(&broken).unwrap_err().contains("broken or too short, at place 0"));
         }
         assert!(read_set(b"[]").is_err() && read_set(b"").is_err());
+    }
+
+    #[test]
+    fn an_rsa_key_has_a_size_that_signatures_are_checked_with() {
+        let key = |bytes: &[u8]| {
+            let modulus = URL_SAFE_NO_PAD.encode(bytes);
+            format!("{{\"kty\":\"RSA\",\"n\":\"{modulus}\",\"e\":\"AQAB\"}}")
+        };
+        let of = |first: u8, size: usize| [&[first][..], &vec![1; size - 1]].concat();
+
+        assert!(read(&key(&of(0x80, 256))).is_ok());
+        assert!(read(&key(&of(0xff, 1024))).is_ok());
+        assert!(read(&key(&[&[0][..], &of(0x80, 256)].concat())).is_ok(), "with a zero before it");
+        for modulus in [of(0x7f, 256), of(0x80, 255), of(1, 1025), vec![0; 256], Vec::new()] {
+            assert!(read(&key(&modulus)).is_err(), "{} bytes", modulus.len());
+        }
     }
 }

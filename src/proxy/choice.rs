@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::{HeaderMap, HeaderName};
 use http::request::Parts;
 use http::uri::PathAndQuery;
+use tokio::time::Instant;
 
 use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{RetrySpec, SplitBy, TenantState, TimeoutsSpec};
@@ -88,10 +89,8 @@ pub(super) fn choose<'t>(
     let tenant = named.tenant.as_ref();
     parties.tenant = Some(tenant);
     visit.is_for(tenant, head);
-    match tenant.state {
-        TenantState::Active => {}
-        TenantState::Maintenance => let_in(tenant.maintenance(), visit)?,
-        TenantState::Suspended => return Err(ExchangeError::Suspended),
+    if tenant.state != TenantState::Active {
+        serve_anyway(tenant, visit)?;
     }
 
     if tenant.is_guarded() || table.knows_credentials() {
@@ -127,6 +126,18 @@ pub(super) fn choose<'t>(
     let target = target(head, route, named.path)?;
     let route = route.map(Arc::as_ref);
     Ok(Chosen::Forward(Choice { tenant, named_by: named.field, route, pool, target }))
+}
+
+/// Refuses a request of a tenant that is not served, or not for everybody.
+#[cold]
+#[inline(never)]
+fn serve_anyway(tenant: &Tenant, visit: &Visit) -> Result<(), ExchangeError> {
+    match tenant.state {
+        TenantState::Active => Ok(()),
+        TenantState::Maintenance => let_in(tenant.maintenance(), visit),
+        TenantState::Suspended => Err(ExchangeError::Suspended),
+        TenantState::Quarantined => Err(ExchangeError::Quarantined),
+    }
 }
 
 /// Refuses who is not let in while something is worked on. Behind trusted proxies that is asked of
@@ -195,6 +206,14 @@ impl<'t> Chosen<'t> {
             Self::Forward(choice) => choice.route,
             Self::Redirect(_, route, _) | Self::Respond(route, _) => Some(route),
             Self::Answered(_) => None,
+        }
+    }
+
+    /// When the exchange that began then must have ended.
+    pub(super) fn end(&self, started: Instant) -> Option<Instant> {
+        match self {
+            Self::Forward(choice) => choice.deadlines().end(started),
+            Self::Redirect(..) | Self::Respond(..) | Self::Answered(_) => None,
         }
     }
 

@@ -20,6 +20,9 @@ pub(super) enum ExchangeError {
     /// The tenant is suspended.
     #[error("the tenant is suspended")]
     Suspended,
+    /// The file that defines the tenant is broken.
+    #[error("what is said of the tenant cannot be used")]
+    Quarantined,
     /// The tenant or the route is worked on.
     #[error("this is being worked on; come again in {} s", retry_after.as_secs())]
     Maintenance {

@@ -2,7 +2,7 @@
 //! some; all others pay one look at a bit for it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout_at};
@@ -37,7 +37,8 @@ pub(super) struct Pass {
     pub(super) download: Option<Box<Pacer>>,
 }
 
-/// Lets a request go on once the limits of its tenant and its route have room for it.
+/// Lets a request go on once the limits of its tenant and its route have room for it. It waits no
+/// longer than until the exchange must have ended.
 ///
 /// # Errors
 /// When one of them has none, or none in time.
@@ -45,6 +46,7 @@ pub(super) async fn admit(
     worker: &Worker,
     peer: &Peer,
     (tenant, route): (&Tenant, Option<&Route>),
+    end: Option<Instant>,
     visit: &mut Visit,
 ) -> Result<(), ExchangeError> {
     let shared = &worker.limits;
@@ -62,7 +64,8 @@ pub(super) async fn admit(
     }
     let begun = worker.clock.now();
     let client = visit.client().map(owner);
-    let mut slots = admission::take(shared, &scopes, client, shared.ticks(begun))?;
+    let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(begun));
+    let mut slots = admission::take(shared, &scopes, client, (shared.ticks(begun), left))?;
     let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
     let spent = quota.map(|(quota, _)| {
         let count = ledger.quota(tenant.id());
@@ -85,8 +88,8 @@ pub(super) async fn admit(
             Some(Entry::Full) => return Err(scope.full().into()),
             Some(Entry::Queued(mut queued)) => {
                 let _patience = Patience::begin(worker, whom, scope.names[2])?;
-                let end = begun + scope.spec.overflow.longest();
-                let turn = timeout_at(end, queued.turn()).await;
+                let until = begun + scope.spec.overflow.longest().min(left);
+                let turn = timeout_at(until, queued.turn()).await;
                 permits.push(turn.map_err(|_| scope.full())?);
             }
         }

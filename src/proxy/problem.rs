@@ -68,6 +68,7 @@ pub const PROBLEMS: &[Problem] = &[
     TENANT_UNKNOWN,
     NO_ROUTE,
     MAINTENANCE,
+    TENANT_QUARANTINED,
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
     TARGET_TOO_LONG,
@@ -130,6 +131,13 @@ pub(super) const TENANT_SUSPENDED: Problem = problem(
     "The tenant is suspended",
     "http_request_denied",
     SWITCHED_OFF,
+);
+pub(super) const TENANT_QUARANTINED: Problem = problem(
+    "tenant-quarantined",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "What is said of the tenant cannot be used",
+    "destination_unavailable",
+    MISTAKE,
 );
 pub(super) const UNAUTHENTICATED: Problem = problem(
     "unauthenticated",
@@ -387,6 +395,8 @@ pub(super) fn document(
 const NO_SITE: &str = "There is no site at this address. Check that it is written as it should be.";
 const NO_PAGE: &str = "There is no page at this address. Check that it is written as it should be.";
 const SWITCHED_OFF: &str = "This site is switched off.";
+const MISTAKE: &str =
+    "This site is not set up right. Whoever runs it has been told; come back in a while.";
 const NO_CREDENTIAL: &str = "You have no access to this site. Ask whoever runs it for a key.";
 const NOT_FROM_HERE: &str = "This site is not there for the network that you are in.";
 const WORK: &str = "This site is being worked on. Come back in a while.";

@@ -165,6 +165,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Naming(NamingError::Unknown { .. }) => &problem::TENANT_UNKNOWN,
         ExchangeError::Naming(_) => &problem::TENANT_AMBIGUOUS,
         ExchangeError::Suspended => &problem::TENANT_SUSPENDED,
+        ExchangeError::Quarantined => &problem::TENANT_QUARANTINED,
         ExchangeError::Maintenance { .. } => &problem::MAINTENANCE,
         ExchangeError::Refused(Refusal::OtherTenant) => &problem::OTHER_TENANT,
         ExchangeError::Refused(Refusal::Network) => &problem::NETWORK_REFUSED,

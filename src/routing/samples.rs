@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method};
 
-use crate::base::units::ByteSize;
 use crate::config::spec::{
     ActionSpec, HeaderEditsSpec, HostSpec, NameFrom, NamingSpec, PathSpec, RetrySpec, RewriteSpec,
-    RouteSetSpec, RouteSpec, RoutesSpec, SegmentSpec, TailSpec, TenantSpec, TenantState,
-    TimeoutsSpec,
+    RouteSetSpec, RouteSpec, RoutesSpec, SegmentSpec, TailSpec, TenantSpec, TimeoutsSpec,
 };
 use crate::model::ids::{PoolId, TenantId};
 
@@ -54,19 +52,10 @@ pub(crate) fn route(host: &str, text: &str) -> RouteSpec {
 
 pub(crate) fn tenant(pool: Option<&str>, routes: Vec<RouteSpec>, sets: &[&str]) -> TenantSpec {
     TenantSpec {
-        state: TenantState::Active,
-        maintenance: None,
         pool: pool.map(|name| PoolId(name.into())),
         routes,
         route_sets: sets.iter().map(|name| Arc::from(*name)).collect(),
-        limits: None,
-        error_pages: None,
-        sample: None,
-        trace_sample: None,
-        replay_memory: ByteSize(16 << 20),
-        access: None,
-        domains: None,
-        queue: None,
+        ..TenantSpec::default()
     }
 }
 
@@ -87,6 +76,7 @@ pub(crate) fn spec(
             .into_iter()
             .map(|(name, routes)| (name.into(), Arc::new(RouteSetSpec { routes })))
             .collect(),
+        plans: BTreeMap::new(),
         tenants: tenants
             .into_iter()
             .map(|(id, tenant)| (TenantId::new(id).unwrap(), Arc::new(tenant)))

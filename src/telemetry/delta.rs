@@ -205,6 +205,7 @@ pub(super) struct PoolCounts {
     pub(super) retries: Tally,
     pub(super) refused: Tally,
     pub(super) ejections: u64,
+    pub(super) spared: u64,
     pub(super) connections: Flow,
     pub(super) reused: u64,
     /// Boxed: most pools are never full.
@@ -338,6 +339,7 @@ impl PoolCounts {
         self.retries.merge(&other.retries);
         self.refused.merge(&other.refused);
         self.ejections += other.ejections;
+        self.spared += other.spared;
         self.connections.merge(other.connections);
         self.reused += other.reused;
         if let Some(other) = &other.queue {

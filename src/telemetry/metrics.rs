@@ -4,10 +4,15 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
+use super::keeping::{ADMIN_REFUSED, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES};
+use super::reloads::{
+    CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
+    CONFIG_SERVING_LAST_GOOD,
+};
 use super::sharing::{
-    ACCESS_REFUSED, FOLDED_TENANTS, HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY,
-    POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS,
-    TENANT_QUEUE_WAIT,
+    ACCESS_REFUSED, EJECTIONS_SPARED, FOLDED_TENANTS, HANDED_OVER_TENANTS, LIMIT_WAITS,
+    POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING,
+    TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
 };
 
 pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
@@ -51,6 +56,7 @@ pub static FAMILIES: &[&Family] = &[
     &RETRIES,
     &RETRIES_REFUSED,
     &EJECTIONS,
+    &EJECTIONS_SPARED,
     &ENDPOINT_UP,
     &ENDPOINT_DRAINED,
     &ADMIN_REFUSED,
@@ -84,7 +90,11 @@ pub static FAMILIES: &[&Family] = &[
     &CONFIG_LAST_SUCCESS,
     &CONFIG_RELOADS,
     &CONFIG_PROBLEMS,
+    &CONFIG_QUARANTINED,
     &CONFIG_SERVING_LAST_GOOD,
+    &STORED_TENANTS,
+    &STORE_DAMAGED,
+    &TENANT_CHANGES,
     &GATEWAY_RELOADS,
     &CERTIFICATE_EXPIRY,
     &CERTIFICATE_RELOADS,
@@ -191,14 +201,6 @@ pub static ENDPOINT_UP: Family = Family {
     help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check, is ejected or drained",
     kind: Kind::Gauge,
     labels: &["pool", "endpoint"],
-};
-
-/// `tenantry_admin_refused_total`
-pub static ADMIN_REFUSED: Family = Family {
-    name: "tenantry_admin_refused_total",
-    help: "Requests that the admin API did not let in, by why",
-    kind: Kind::Counter,
-    labels: &["reason"],
 };
 
 /// `tenantry_endpoint_drained`
@@ -353,46 +355,6 @@ pub static BUFFERS_REFUSED: Family = Family {
     labels: &["what"],
 };
 
-/// `tenantry_config_generation`
-pub static CONFIG_GENERATION: Family = Family {
-    name: "tenantry_config_generation",
-    help: "The number of the table that requests are routed by",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-
-/// `tenantry_config_last_success_timestamp_seconds`
-pub static CONFIG_LAST_SUCCESS: Family = Family {
-    name: "tenantry_config_last_success_timestamp_seconds",
-    help: "When the routes were last loaded without a problem, in Unix time",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-
-/// `tenantry_config_reloads_total`
-pub static CONFIG_RELOADS: Family = Family {
-    name: "tenantry_config_reloads_total",
-    help: "Loads of the routes, by result",
-    kind: Kind::Counter,
-    labels: &["result"],
-};
-
-/// `tenantry_config_problems`
-pub static CONFIG_PROBLEMS: Family = Family {
-    name: "tenantry_config_problems",
-    help: "Problems that the last load of the routes found; above 0 the running table is older than the files",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-
-/// `tenantry_config_serving_last_good`
-pub static CONFIG_SERVING_LAST_GOOD: Family = Family {
-    name: "tenantry_config_serving_last_good",
-    help: "Whether the table comes from the copy on disk because the files were broken at the start",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-
 /// `tenantry_gateway_reloads_total`
 pub static GATEWAY_RELOADS: Family = Family {
     name: "tenantry_gateway_reloads_total",
@@ -537,7 +499,12 @@ mod tests {
 
     #[test]
     fn every_const_has_its_row() {
-        let sources = [include_str!("metrics.rs"), include_str!("sharing.rs")];
+        let sources = [
+            include_str!("metrics.rs"),
+            include_str!("reloads.rs"),
+            include_str!("sharing.rs"),
+            include_str!("keeping.rs"),
+        ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();
 

@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod delta;
 pub mod histogram;
+pub mod keeping;
 pub mod lines;
 pub mod meter;
 pub mod metrics;
@@ -21,6 +22,7 @@ pub mod usage;
 
 mod by_slot;
 mod exposition;
+mod reloads;
 mod sharing;
 mod sums;
 mod tenant_delta;

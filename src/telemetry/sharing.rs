@@ -19,6 +19,14 @@ pub(super) static POOL_CONCURRENCY_LIMIT: Family = Family {
     labels: &["pool"],
 };
 
+/// `tenantry_ejections_spared_total`
+pub(super) static EJECTIONS_SPARED: Family = Family {
+    name: "tenantry_ejections_spared_total",
+    help: "Endpoints that stayed in since the requests of one tenant alone failed there",
+    kind: Kind::Counter,
+    labels: &["pool"],
+};
+
 /// `tenantry_queue_waiting_requests`
 pub(super) static QUEUE_WAITING: Family = Family {
     name: "tenantry_queue_waiting_requests",

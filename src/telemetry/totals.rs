@@ -172,11 +172,12 @@ impl Totals {
         [attempts]
     }
 
-    fn pools(&self) -> [Samples; 7] {
+    fn pools(&self) -> [Samples; 8] {
         let mut first_byte = Samples::of(&metrics::ATTEMPT_FIRST_BYTE);
         let mut retries = Samples::of(&metrics::RETRIES);
         let mut refused = Samples::of(&metrics::RETRIES_REFUSED);
         let mut ejections = Samples::of(&metrics::EJECTIONS);
+        let mut spared = Samples::of(&sharing::EJECTIONS_SPARED);
         let mut open = Samples::of(&metrics::UPSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::UPSTREAM_OPENED);
         let mut reused = Samples::of(&metrics::UPSTREAM_REUSED);
@@ -189,11 +190,12 @@ impl Totals {
                 refused.count(&[pool, reason], *count);
             }
             ejections.count(&[pool], counts.ejections);
+            spared.count(&[pool], counts.spared);
             open.count(&[pool], counts.connections.open());
             opened.count(&[pool], counts.connections.opened);
             reused.count(&[pool], counts.reused);
         }
-        [first_byte, retries, refused, ejections, open, opened, reused]
+        [first_byte, retries, refused, ejections, spared, open, opened, reused]
     }
 
     fn queues(&self) -> [Samples; 4] {

@@ -41,7 +41,10 @@ pub(crate) fn sections(root: &Value) -> Vec<Section<'_>> {
     while at < sections.len() {
         let steps = sections[at].steps.clone();
         let mut found = Vec::new();
-        for (key, property) in sections[at].keys() {
+        let mut keys: Vec<_> = sections[at].keys().collect();
+        // What a plan says are tables of a tenant, which are described there.
+        keys.sort_by_key(|(key, _)| *key == "plans");
+        for (key, property) in keys {
             let steps = [steps.clone(), vec![key.clone()]].concat();
             tables(root, property, steps, &mut found);
         }

@@ -147,6 +147,7 @@ impl World {
             answers.push((name, self.send("GET /", tenant, &[], "").await));
         }
         answers.push(("overloaded", overloaded().await));
+        answers.push(("tenant-quarantined", quarantined().await));
         answers.extend(self.exceed().await);
         for (name, tenant, field) in [
             ("unauthenticated", "keyed", "X-Other: x"),
@@ -250,6 +251,21 @@ async fn overloaded() -> Answer {
     }
     resting("the last request that is let in", || origin.asked().len()).await;
     client.ask(head("GET /", &["Host: a", ID, "X-Tenant-ID: acme"])).await
+}
+
+/// A request of a tenant whose file is broken.
+async fn quarantined() -> Answer {
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = folder.path().join("routes.toml");
+    std::fs::create_dir(&routes).expect("make the folder of routes");
+    for (name, pool) in [("good", "app"), ("broken", "none")] {
+        let text = format!("[tenants.{name}]\npool = \"{pool}\"\n");
+        std::fs::write(routes.join(format!("{name}.toml")), text).expect("write a file");
+    }
+    let text = "[pools.app]\nendpoints = [\"127.0.0.1:1\"]\n";
+    std::fs::write(routes.join("pools.toml"), text).expect("write the pools");
+    let gateway = Gateway::start_in(folder, 1, "").await.expect("it starts");
+    ask(gateway.address(), "GET /", &["Host: a", ID, "X-Tenant-ID: broken"]).await
 }
 
 #[tokio::test]

@@ -364,8 +364,12 @@
       return say(closer.note, "There is no tenant of this id in generation " + last.generation + ".");
     }
     closer.box.hidden = false;
-    say(closer.note, tenant.state === "active" ? "active" : tenant.state === "maintenance"
-      ? "in maintenance: 503, clients may come again after " + span(tenant.retry_after_seconds) : "suspended: every request is answered 403");
+    const states = {
+      active: "active", suspended: "suspended: every request is answered 403",
+      maintenance: "in maintenance: 503, clients may come again after " + span(tenant.retry_after_seconds || 0),
+      quarantined: "quarantined: every request is answered 503, as its file was never good",
+    };
+    say(closer.note, states[tenant.state] + (tenant.quarantined_by ? " · " + tenant.quarantined_by + " is broken" : ""));
     trio(closer, tenant, tenant.chart, tenant.rates_over_seconds);
     const facts = [
       ["Pool", tenant.pool || "none"], ["All its pools", tenant.pools.join(", ") || "none"],
@@ -374,6 +378,7 @@
       ["Since the start", tenant.since_start ? whole(tenant.since_start.requests) + " requests, " + whole(tenant.since_start.errors) + " answered 5xx"
         : "no sum of its own: no request yet, or it is counted with others under _other (metrics.tenants)"],
     ];
+    if (tenant.plan) facts.unshift(["Plan", tenant.plan]);
     if (tenant.sample) facts.push(["Log sample", tenant.sample]);
     if (tenant.error_pages) facts.push(["Error pages", "its own"]);
     const now = JSON.stringify(facts);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::endpoints::health::unready;
 use crate::admin::{State, reply};
 use crate::control::generation::{Fault, Live};
+use crate::control::quarantine;
 use crate::control::roster::{Known, Page, Wanted};
 use crate::telemetry::recent::{Chart, POINT, Rates};
 
@@ -89,6 +90,9 @@ pub struct Standing {
     pub maintenance: usize,
     /// Refused.
     pub suspended: usize,
+    /// Not served, since their files are broken.
+    #[serde(default)]
+    pub quarantined: usize,
 }
 
 /// A problem of a file.
@@ -121,8 +125,10 @@ impl<'s> Painter<'s> {
         let live = state.live.load();
         let front = state.front.load();
         let certificates = state.certificates.load();
+        let held = quarantine::problems(live.quarantine());
         let all = [
             ("routes", &live.problems),
+            ("routes", &held),
             ("gateway", &front.problems),
             ("certificates", &certificates.problems),
         ];
@@ -164,6 +170,7 @@ impl<'s> Painter<'s> {
                 active: standing.active,
                 maintenance: standing.maintenance,
                 suspended: standing.suspended,
+                quarantined: standing.quarantined,
             },
             tenants,
             tenant,

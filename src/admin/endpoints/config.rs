@@ -7,9 +7,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::State;
-use crate::admin::reply::{self, FaultBody};
-
 use crate::admin::openapi::{Operation, Schemas};
+use crate::admin::reply::{self, FaultBody};
+use crate::control::quarantine::Held;
+use crate::control::stored::Kept;
 
 use super::Endpoint;
 
@@ -33,9 +34,68 @@ struct Config {
     serving_last_good: bool,
     failed_since: Option<String>,
     problems: Vec<FaultBody>,
+    /// Files of the folder that are broken, whose tenants are held as they were.
+    quarantined: Vec<Quarantined>,
     /// Routes that are never used.
     warnings: Vec<FaultBody>,
+    /// What the API keeps.
+    kept: Keeping,
 }
+
+/// A file that is broken, and defines nothing but tenants.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Quarantined {
+    file: String,
+    /// How many tenants it defines.
+    count: usize,
+    /// The first of them.
+    tenants: Vec<String>,
+    /// Whether they are served as the file said last; else it was never good, and they are answered 503.
+    served: bool,
+    problems: Vec<FaultBody>,
+}
+
+impl From<&Held> for Quarantined {
+    fn from(held: &Held) -> Self {
+        Self {
+            file: held.path().display().to_string(),
+            count: held.tenants.len(),
+            tenants: held.few().to_vec(),
+            served: held.was_good,
+            problems: held.problems.iter().map(FaultBody::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Keeping {
+    /// Tenants that the API keeps.
+    tenants: usize,
+    /// Those that a file defines, too, whose is served; the first hundred.
+    shadowed: Vec<String>,
+    /// Those that do not fit beside the files; the first hundred.
+    unfit: Vec<String>,
+    /// Why nothing can be kept, or what was lost.
+    trouble: Option<String>,
+}
+
+impl From<&Kept> for Keeping {
+    fn from(kept: &Kept) -> Self {
+        let apart = |name: &'static str| {
+            let such = kept.apart.iter().filter(move |(_, why)| why.name() == name);
+            such.map(|(id, _)| id.clone()).take(SHOWN).collect()
+        };
+        Self {
+            tenants: kept.tenants.len(),
+            shadowed: apart("shadowed"),
+            unfit: apart("unfit"),
+            trouble: kept.trouble.clone(),
+        }
+    }
+}
+
+/// 100: more than anybody reads.
+const SHOWN: usize = 100;
 
 async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
     let live = state.live.load();
@@ -46,6 +106,8 @@ async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
         serving_last_good: live.serving_last_good,
         failed_since: live.failed_since.map(reply::time),
         problems: live.problems.iter().map(FaultBody::from).collect(),
+        quarantined: live.quarantine().iter().map(Quarantined::from).collect(),
         warnings: live.doubts().iter().map(FaultBody::from).collect(),
+        kept: Keeping::from(&*state.stored.kept.load()),
     })
 }

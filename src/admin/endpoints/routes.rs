@@ -204,6 +204,7 @@ fn tenant(id: &str, spec: &TenantSpec) -> Tenant {
         TenantState::Active => "active",
         TenantState::Maintenance => "maintenance",
         TenantState::Suspended => "suspended",
+        TenantState::Quarantined => "quarantined",
     };
     Tenant { name: id.to_owned(), state, pool: pool(spec) }
 }

@@ -74,6 +74,7 @@ struct Tenants {
     active: usize,
     maintenance: usize,
     suspended: usize,
+    quarantined: usize,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -110,6 +111,7 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
             active: standing.active,
             maintenance: standing.maintenance,
             suspended: standing.suspended,
+            quarantined: standing.quarantined,
         },
         in_maintenance: standing.in_maintenance.clone(),
     })

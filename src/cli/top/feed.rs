@@ -68,6 +68,7 @@ impl Query {
             Some(State::Active) => "active",
             Some(State::Maintenance) => "maintenance",
             Some(State::Suspended) => "suspended",
+            Some(State::Quarantined) => "quarantined",
         };
         let (search, every) = (escaped(&self.search), self.every);
         format!("/api/v1/events?limit=100&sort={sort}&state={state}&every={every}&search={search}")

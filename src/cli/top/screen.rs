@@ -165,7 +165,8 @@ impl Screen {
                     None => Some(State::Active),
                     Some(State::Active) => Some(State::Maintenance),
                     Some(State::Maintenance) => Some(State::Suspended),
-                    Some(State::Suspended) => None,
+                    Some(State::Suspended) => Some(State::Quarantined),
+                    Some(State::Quarantined) => None,
                 };
                 return Next::Ask;
             }

@@ -72,6 +72,7 @@ pub(super) fn tenant(tenant: &Listed) -> Vec<String> {
         State::Active => "active",
         State::Maintenance => "maintenance",
         State::Suspended => "suspended",
+        State::Quarantined => "quarantined",
     };
     let rates = &tenant.rates;
     vec![

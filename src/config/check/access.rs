@@ -82,37 +82,51 @@ pub(super) struct Raw {
     pub(super) cors: Option<At<Cors>>,
 }
 
-/// Checks who may come to a tenant; `key` is that of the tenant.
+/// Checks who may come to a tenant; `plan` is what holds where it says nothing, `key` that of the tenant.
 pub(super) fn check(
     raw: Raw,
+    plan: Option<&Arc<AccessSpec>>,
     naming: &NamingSpec,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<Arc<AccessSpec>> {
-    let authenticate = kinds(raw.authenticate, naming, &key.name("authenticate"), faults);
-    let keys = keys(raw.keys, &key.name("keys"), faults);
-    if let Some(At { value: networks, start }) = &raw.allow
-        && networks.is_empty()
-    {
-        let hint = "name one, as in [\"10.0.0.0/8\"], or leave it out: then it is any";
-        faults.add_missing(&key.name("allow"), *start, "names no network: nobody could come", hint);
+    let Raw { authenticate, keys, allow, deny, methods, cors } = raw;
+    let has_lists = allow.is_some() || deny.is_some() || methods.is_some();
+    if !has_lists && authenticate.is_none() && keys.is_none() && cors.is_none() {
+        return plan.map(Arc::clone);
     }
+    let mut access = plan.map_or_else(AccessSpec::default, |plan| AccessSpec::clone(plan));
     let networks = |raw: Vec<Written<Peers>>| raw.into_iter().map(|peers| peers.0).collect();
-    let allow = networks(raw.allow.map(|allow| allow.value).unwrap_or_default());
-    let deny = networks(raw.deny.unwrap_or_default());
-    let methods = route::methods(raw.methods, &key.name("methods"), faults);
-    let cors = raw.cors.and_then(|raw| cors::check(raw, &key.name("cors"), faults));
-    let access = AccessSpec { authenticate, keys, allow, deny, methods, cors };
+    if let Some(kinds) = authenticate {
+        access.authenticate = self::kinds(kinds, naming, &key.name("authenticate"), faults);
+    }
+    access.keys = self::keys(keys, &key.name("keys"), faults);
+    if let Some(At { value, start }) = allow {
+        if value.is_empty() {
+            let hint = "name one, as in [\"10.0.0.0/8\"], or leave it out: then it is any";
+            let what = "names no network: nobody could come";
+            faults.add_missing(&key.name("allow"), start, what, hint);
+        }
+        access.allow = networks(value);
+    }
+    if let Some(value) = deny {
+        access.deny = networks(value);
+    }
+    if methods.is_some() {
+        access.methods = route::methods(methods, &key.name("methods"), faults);
+    }
+    if let Some(raw) = cors {
+        access.cors = cors::check(raw, access.cors.as_ref(), &key.name("cors"), faults);
+    }
     (!access.is_empty()).then(|| Arc::new(access))
 }
 
 fn kinds(
-    raw: Option<Kinds>,
+    At { value: raw, start }: Kinds,
     naming: &NamingSpec,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Vec<CredentialKind> {
-    let Some(At { value: raw, start }) = raw else { return Vec::new() };
     if raw.is_empty() {
         let hint = "name one, as in [\"api-key\"], or leave it out: then nobody is asked";
         faults.add_missing(key, start, "names no kind of credentials", hint);
@@ -187,6 +201,7 @@ impl Owners {
         for KeySpec { name, digest, .. } in spec.keys() {
             let other = self.0.insert(*digest, id.clone());
             if let Some(other) = other.filter(|other| other != id) {
+                faults.note_between();
                 let root = Key::root(file);
                 let table = root.name("tenants");
                 let tenant = table.name(id.as_str());

@@ -21,9 +21,10 @@ use crate::config::text::Written;
 use super::beside;
 
 /// What is answered while something is worked on. Checked also while nothing is, so that a slip is
-/// told before it matters.
+/// told before it matters. `plan` is what holds for a tenant that does not say it.
 pub(super) fn maintenance(
     raw: Option<Maintenance>,
+    plan: Option<&MaintenanceSpec>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> MaintenanceSpec {
@@ -35,9 +36,11 @@ pub(super) fn maintenance(
         }
         time
     });
+    let allow = raw.allow.map(|networks| networks.into_iter().map(|network| network.0).collect());
+    let unsaid = || plan.map_or(Duration::from_secs(300), |plan| plan.retry_after);
     MaintenanceSpec {
-        retry_after: retry_after.unwrap_or(Duration::from_secs(300)),
-        allow: raw.allow.unwrap_or_default().into_iter().map(|network| network.0).collect(),
+        retry_after: retry_after.unwrap_or_else(unsaid),
+        allow: allow.or(plan.map(|plan| plan.allow.clone())).unwrap_or_default(),
     }
 }
 

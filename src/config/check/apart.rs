@@ -42,6 +42,7 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Opt
         naming: Some(shared.naming.clone()),
         pools: shared.names.clone(),
         sets: shared.sets.clone(),
+        plans: shared.plans.clone(),
     };
     let (scope, pages) = shared.scope(files);
     let is_sure = reach::is_sure(&scope.naming.from);
@@ -261,6 +262,11 @@ mod tests {
         "[tenants.t18]\npool = \"a\"\nkeys.k.hash = \"sha256:00000000000000000000000000000000\
          00000000000000000000000000000000\"\n",
         "[identity]\nsubject-header = \"X-Subject\"\n",
+        "[plans.p]\npool = \"a\"\n",
+        "[plans.q]\nuse = [\"s\"]\nerror-pages.503.body = \"q\"\n",
+        "[tenants.t19]\nplan = \"p\"\n",
+        "[tenants.t20]\nplan = \"p\"\npool = \"b\"\n",
+        "[tenants.t21]\nplan = \"q\"\npool = \"b\"\n",
         // Wrong in some place, or wherever it stands.
         "[tenants.t11]\npool = \"c\"\n",
         "[tenants.t12]\n",

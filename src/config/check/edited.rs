@@ -45,10 +45,8 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option
         return None;
     }
     let differences = || files.files.differences(&last.files.files, File::eq);
-    let of = |file: fn(Difference<'_, File>) -> Option<File>| Files {
-        root: files.root.clone(),
-        files: differences().filter_map(file).collect(),
-        folder: None,
+    let of = |file: fn(Difference<'_, File>) -> Option<File>| {
+        Files::of(files.root.clone(), differences().filter_map(file).collect())
     };
     let before = of(|Difference { before, .. }| before.cloned());
     let now = of(|Difference { now, .. }| now.cloned());
@@ -61,7 +59,13 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option
     let naming = frame.naming.as_ref()?;
     let mut reader = Reader {
         terms,
-        scope: Scope { pools: &frame.pools, naming, sets: &frame.sets, files: &now },
+        scope: Scope {
+            pools: &frame.pools,
+            naming,
+            sets: &frame.sets,
+            plans: &frame.plans,
+            files: &now,
+        },
         pages: &mut pages,
         faults: Faults::new(&now.files),
         memories: Memories::beside(memory),
@@ -96,13 +100,14 @@ impl<'p> Part<'p> {
             files.files.iter().map(|file| sections::split(&file.text)).collect::<Option<_>>()?;
         let mut faults = Faults::new(&files.files);
         let rests = apart.iter().map(|sections| &*sections.rest);
-        let Gathered { naming, identity, error_pages, pools, route_sets, tenants } =
+        let Gathered { naming, identity, error_pages, pools, route_sets, plans, tenants } =
             gather::gather(rests, terms.lookup, &mut faults);
         let is_bare = naming.is_none()
             && identity.is_none()
             && error_pages.is_none()
             && pools.is_empty()
             && route_sets.is_empty()
+            && plans.is_empty()
             && tenants.is_empty();
         (is_bare && faults.is_empty()).then_some(Self { files, apart })
     }
@@ -121,7 +126,7 @@ impl<'p> Part<'p> {
         let mut ids = BTreeSet::new();
         for (_, file, section) in self.sections() {
             let id = apart::id(file, section, &mut faults)?;
-            if spec.tenant(&id)?.error_pages.is_some() {
+            if spec.has_pages_of_its_own(spec.tenant(&id)?) {
                 return None;
             }
             ids.insert(id);
@@ -142,7 +147,7 @@ fn merged(
     for (id, now) in &named {
         let before = spec.tenants.get(id);
         let is_free = before.is_none() || gone.contains(id);
-        if !met.insert(id) || !is_free || now.error_pages.is_some() {
+        if !met.insert(id) || !is_free || spec.has_pages_of_its_own(now) {
             return None;
         }
         match before {
@@ -195,8 +200,7 @@ mod tests {
 
     impl World {
         fn of(files: impl IntoIterator<Item = File>) -> Self {
-            let files =
-                Files { root: "r".into(), files: files.into_iter().collect(), folder: None };
+            let files = Files::of("r".into(), files.into_iter().collect());
             let mut memory = Memory::default();
             let before = Before { spec: None, memory: &mut memory };
             let spec = check_routes(&files, &terms(), before).result.unwrap();

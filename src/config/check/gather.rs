@@ -7,7 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::raw::{At, ErrorPages, Identity, Naming, Pool, RouteSet, RoutesRest, Tenant};
+use crate::config::raw::{
+    At, ErrorPages, Identity, Naming, Plan, Pool, RouteSet, RoutesRest, Tenant,
+};
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::tree::{Node, parse, read, take_entries};
 
@@ -37,6 +39,8 @@ pub(super) struct Gathered {
     pub(super) pools: Entries<Pool>,
     /// Route sets by name.
     pub(super) route_sets: Entries<RouteSet>,
+    /// Plans by name.
+    pub(super) plans: Entries<Plan>,
     /// Tenants by id.
     pub(super) tenants: Entries<Tenant>,
 }
@@ -54,6 +58,7 @@ pub(super) fn gather<'t>(
         substitute(&mut root, &key, lookup, faults);
         merge(&mut root, "pools", &key, &mut all.pools, faults);
         merge(&mut root, "route-sets", &key, &mut all.route_sets, faults);
+        merge(&mut root, "plans", &key, &mut all.plans, faults);
         merge(&mut root, "tenants", &key, &mut all.tenants, faults);
         let Some(rest) = read::<RoutesRest>(root, &key, faults) else { continue };
         once(rest.tenant, "tenant", &key, &mut all.naming, faults);
@@ -96,6 +101,7 @@ fn merge<T: DeserializeOwned>(
         let name: Arc<str> = Arc::from(name.get_ref().as_ref());
         let key = key.name(&name);
         if let Some(first) = all.get(&name) {
+            faults.note_between();
             if !faults.is_full(key.file) {
                 let hint = format!("it is there already: {}", faults.place(first.file, first.at));
                 faults.add(&key, at, "is defined in two files", Some(hint));

@@ -11,6 +11,7 @@ use crate::config::pem::PemFault;
 use crate::config::raw::{At, Issuer, Issuers, Pairs};
 use crate::config::spec::{IssuerSpec, NameFrom};
 use crate::config::text::{FilePath, Written};
+use crate::model::ids::TenantId;
 use crate::model::jwk::{Jwk, read_set};
 
 use super::access::is_taken;
@@ -70,18 +71,34 @@ fn one(
         }
         time
     });
+    let tenants = raw.tenants.map(|names| tenants(names, &key.name("tenants"), faults));
     let headers = headers(raw.headers, naming, &key.name("headers"), faults);
     let keys = raw.jwks_file.and_then(|file| keys(file, folder, &key.name("jwks-file"), faults));
     Some(IssuerSpec {
         issuer: issuer?.value.into(),
         audience: audience?.value.into_iter().map(Into::into).collect(),
         keys: keys?,
+        tenants,
         tenant_claim: raw.tenant_claim.unwrap_or_else(|| "tenant".to_owned()).into(),
         subject_claim: raw.subject_claim.unwrap_or_else(|| "sub".to_owned()).into(),
         leeway: leeway.unwrap_or(Duration::from_secs(30)),
         headers,
         forward: raw.forward_token.unwrap_or(false),
     })
+}
+
+fn tenants(names: Vec<At<String>>, key: &Key<'_>, faults: &mut Faults<'_>) -> Vec<TenantId> {
+    let mut tenants = Vec::new();
+    for (place, At { value: name, start }) in names.into_iter().enumerate() {
+        match TenantId::new(&name) {
+            Ok(id) => tenants.push(id),
+            Err(error) => {
+                let hint = "write the ids of tenants, as in [\"acme\"]".to_owned();
+                faults.add(&key.index(place), start, error.to_string(), Some(hint));
+            }
+        }
+    }
+    tenants
 }
 
 fn headers(

@@ -6,7 +6,7 @@ use crate::base::units::Rate;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{At, ClientLimit, Limits};
-use crate::config::spec::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, RateSpec};
+use crate::config::spec::{ClientLimitSpec, LimitsSpec, Overflow, RateSpec};
 use crate::config::text::{Beyond, Written};
 
 /// Checks the limits of a route, which has no quota.
@@ -20,61 +20,86 @@ pub(super) fn check_of_route(
         faults.add(&key.name("quota"), quota.start, "a route has no quota", Some(hint));
         return None;
     }
-    check(raw, key, faults)
+    check(raw, None, key, faults)
 }
 
-/// Checks the limits of a tenant.
+/// Checks the limits of a tenant. `plan` is what holds where it says nothing; a burst is one with the
+/// `requests` that it is written beside.
 pub(super) fn check(
     raw: Option<At<Limits>>,
+    plan: Option<&LimitsSpec>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<Box<LimitsSpec>> {
-    let At { value: raw, start } = raw?;
-    if raw.requests.is_none() && raw.concurrency.is_none() {
-        let alone = [
-            ("burst", raw.burst.as_ref().map(|burst| burst.start)),
-            ("overflow", raw.overflow.as_ref().map(|overflow| overflow.start)),
-        ];
-        for (name, start) in alone {
-            if let Some(start) = start {
-                let hint = "write requests or concurrency beside it, or take it out".to_owned();
-                faults.add(&key.name(name), start, "has nothing to apply to", Some(hint));
-            }
+    let Some(At { value: raw, start }) = raw else { return plan.cloned().map(Box::new) };
+    let unsaid = plan.unwrap_or(&LimitsSpec::UNSAID);
+    let has_requests = raw.requests.is_some() || unsaid.requests.is_some();
+    let has_any = has_requests || raw.concurrency.is_some() || unsaid.concurrency.is_some();
+    let alone = [
+        ("burst", raw.burst.as_ref().filter(|_| raw.requests.is_none()).map(|burst| burst.start)),
+        ("overflow", raw.overflow.as_ref().filter(|_| !has_any).map(|overflow| overflow.start)),
+    ];
+    for (name, start) in alone {
+        if let Some(start) = start {
+            let hint = match has_any {
+                true => "write requests beside it, or take it out",
+                false => "write requests or concurrency beside it, or take it out",
+            };
+            let what = "has nothing to apply to";
+            faults.add(&key.name(name), start, what, Some(hint.to_owned()));
         }
-        let bytes = raw.upload.is_some() || raw.download.is_some();
-        if raw.client.is_none() && raw.quota.is_none() && !bytes {
-            let hint =
-                "write requests = \"100/s\", concurrency = 64, or client = { requests = \"10/s\" }";
-            faults.add_missing(key, start, "limits nothing", hint);
-        }
-    } else if let (None, Some(burst)) = (&raw.requests, &raw.burst) {
-        let hint = "write requests beside it, or take it out".to_owned();
-        faults.add(&key.name("burst"), burst.start, "has nothing to apply to", Some(hint));
     }
     let burst = raw.burst.map(|burst| burst.value.small());
     let requests = raw.requests.map(|rate| self::rate(&rate, burst, A_DAY, key, faults));
-    let overflow = overflow((raw.overflow, raw.wait, raw.waiting), key, faults);
-    Some(Box::new(LimitsSpec {
-        requests,
-        concurrency: raw.concurrency.map(|most| most.value.small()),
+    let overflow = overflow((raw.overflow, raw.wait, raw.waiting), unsaid.overflow, key, faults);
+    let (has_client, of_client) = (raw.client.is_some(), unsaid.client.as_ref());
+    let client = match raw.client {
+        Some(client) => self::client(client, of_client, &key.name("client"), faults),
+        None => of_client.cloned(),
+    };
+    let limits = LimitsSpec {
+        requests: requests.or(unsaid.requests),
+        concurrency: raw.concurrency.map(|most| most.value.small()).or(unsaid.concurrency),
         overflow,
-        client: raw.client.and_then(|client| self::client(client, &key.name("client"), faults)),
-        quota: raw.quota.map(|quota| quota.value.0),
-        upload: raw.upload.map(|rate| rate.value.0.0),
-        download: raw.download.map(|rate| rate.value.0.0),
-        fields: raw.fields.map_or(LimitFields::Refused, |fields| fields.0),
-    }))
+        client,
+        quota: raw.quota.map(|quota| quota.value.0).or(unsaid.quota),
+        upload: raw.upload.map(|rate| rate.value.0.0).or(unsaid.upload),
+        download: raw.download.map(|rate| rate.value.0.0).or(unsaid.download),
+        fields: raw.fields.map_or(unsaid.fields, |fields| fields.0),
+    };
+    let bytes = limits.upload.is_some() || limits.download.is_some();
+    if !has_any && !has_client && limits.client.is_none() && limits.quota.is_none() && !bytes {
+        let hint =
+            "write requests = \"100/s\", concurrency = 64, or client = { requests = \"10/s\" }";
+        faults.add_missing(key, start, "limits nothing", hint);
+    }
+    Some(Box::new(limits))
 }
 
-fn client(raw: At<ClientLimit>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<ClientLimitSpec> {
-    let At { value: raw, start } = raw;
-    let overflow = overflow((raw.overflow, raw.wait, raw.waiting), key, faults);
-    let Some(requests) = raw.requests else {
-        faults.add_missing(key, start, "limits nothing", "write requests = \"10/s\"");
-        return None;
+fn client(
+    At { value: raw, start }: At<ClientLimit>,
+    plan: Option<&ClientLimitSpec>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<ClientLimitSpec> {
+    let unsaid = plan.map_or(Overflow::Reject, |plan| plan.overflow);
+    let overflow = overflow((raw.overflow, raw.wait, raw.waiting), unsaid, key, faults);
+    let burst = raw.burst.map(|burst| (burst.value.small(), burst.start));
+    let requests = match (raw.requests, plan) {
+        (Some(requests), _) => rate(&requests, burst.map(|(burst, _)| burst), AN_HOUR, key, faults),
+        (None, Some(plan)) => {
+            if let Some((_, start)) = burst {
+                let hint = "write requests beside it, or take it out".to_owned();
+                faults.add(&key.name("burst"), start, "has nothing to apply to", Some(hint));
+            }
+            plan.requests
+        }
+        (None, None) => {
+            faults.add_missing(key, start, "limits nothing", "write requests = \"10/s\"");
+            return None;
+        }
     };
-    let burst = raw.burst.map(|burst| burst.value.small());
-    Some(ClientLimitSpec { requests: rate(&requests, burst, AN_HOUR, key, faults), overflow })
+    Some(ClientLimitSpec { requests, overflow })
 }
 
 fn rate(
@@ -100,10 +125,15 @@ type Words<W> = (Option<At<Written<Beyond>>>, Option<At<Written<Duration>>>, Opt
 
 fn overflow<const LEAST: u64, const MOST: u64>(
     (overflow, wait, waiting): Words<crate::config::raw::Whole<LEAST, MOST>>,
+    plan: Overflow,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Overflow {
-    if overflow.is_none_or(|overflow| overflow.value.0 == Beyond::Reject) {
+    let is_refused = match overflow {
+        Some(overflow) => overflow.value.0 == Beyond::Reject,
+        None => plan == Overflow::Reject,
+    };
+    if is_refused {
         let starts = [
             ("wait", wait.map(|wait| wait.start)),
             ("waiting", waiting.map(|waiting| waiting.start)),
@@ -116,14 +146,18 @@ fn overflow<const LEAST: u64, const MOST: u64>(
         }
         return Overflow::Reject;
     }
-    let longest = wait.map_or(WAIT, |wait| {
+    let (longest, most) = match plan {
+        Overflow::Reject => (WAIT, WAITING),
+        Overflow::Wait { longest, waiting } => (longest, waiting),
+    };
+    let longest = wait.map_or(longest, |wait| {
         if wait.value.0.is_zero() || wait.value.0 > LONGEST_WAIT {
             let hint = "write a duration from 1ms to 1m, as in \"500ms\"".to_owned();
             faults.add(&key.name("wait"), wait.start, "is out of range", Some(hint));
         }
         wait.value.0
     });
-    Overflow::Wait { longest, waiting: waiting.map_or(WAITING, |waiting| waiting.value.small()) }
+    Overflow::Wait { longest, waiting: waiting.map_or(most, |waiting| waiting.value.small()) }
 }
 
 /// Longer is a quota, and is not kept in the memory of a process.

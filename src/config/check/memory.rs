@@ -9,6 +9,7 @@ use foldhash::fast::{FixedState, RandomState};
 
 use crate::config::spec::{NamingSpec, RoutesSpec, TenantSpec};
 
+use super::plan::Plans;
 use super::sections::{Form, slice};
 use super::tenant::{Sets, needs_pool};
 
@@ -32,15 +33,18 @@ pub(super) struct Frame {
     /// Names of the pools.
     pub(super) pools: BTreeSet<Arc<str>>,
     pub(super) sets: Sets,
+    pub(super) plans: Plans,
 }
 
 impl Frame {
     /// Whether it is that of these routes.
     pub(super) fn is_of(&self, spec: &RoutesSpec) -> bool {
         let sets = spec.route_sets.iter().map(|(name, set)| (name, needs_pool(&set.routes)));
+        let plans = spec.plans.iter().map(|(name, plan)| (name, Some(plan)));
         self.naming.as_ref() == Some(&spec.naming)
             && self.pools.iter().eq(spec.pools.keys().map(|id| &id.0))
             && self.sets.iter().map(|(name, needs)| (name, *needs)).eq(sets)
+            && self.plans.iter().map(|(name, plan)| (name, plan.as_ref())).eq(plans)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod access_log;
+mod alone;
 mod answers;
 mod apart;
 mod cors;
@@ -14,9 +15,11 @@ mod issuer;
 mod limits;
 mod memory;
 mod naming;
+mod plan;
 mod pool;
 mod pool_tls;
 mod reach;
+mod roles;
 mod route;
 mod rules;
 mod sections;
@@ -49,8 +52,10 @@ use super::text::Written;
 
 use answers::Pages;
 use gather::Gathered;
+use plan::Plans;
 use tenant::Sets;
 
+pub use alone::{Spoken, spoken_of};
 pub(super) use answers::Lost;
 pub use edited::{Edited, Last};
 pub(super) use gateway::check as check_gateway;
@@ -72,6 +77,8 @@ pub struct Checked {
     pub doubts: Vec<Problem>,
     /// Certificates, keys and pages that they name. A change of one changes the meaning.
     pub references: References,
+    /// The files that are wrong, by their places, each by itself; `None` where that is not sure.
+    pub wrong_alone: Option<BTreeSet<usize>>,
 }
 
 /// How the routes files are read.
@@ -97,9 +104,15 @@ pub(super) fn check_routes(files: &Files, terms: &Terms<'_>, before: Before<'_>)
         let what = "the routes are empty, as while they are being written".to_owned();
         let hint = "define tenants and pools; to serve nobody, leave a comment in them";
         let result = Err(Problems::of_file(&files.root, what, hint));
-        return Checked { result, doubts: Vec::new(), references: References::new() };
+        let (doubts, references) = (Vec::new(), References::new());
+        return Checked { result, doubts, references, wrong_alone: None };
     }
-    apart::check(files, terms, before).unwrap_or_else(|| as_a_whole(files, terms))
+    let Some(unread) = files.unread.values().cloned().reduce(Problems::and) else {
+        return apart::check(files, terms, before).unwrap_or_else(|| as_a_whole(files, terms));
+    };
+    let checked = as_a_whole(files, terms);
+    let result = Err(checked.result.err().into_iter().fold(unread, Problems::and));
+    Checked { result, doubts: Vec::new(), ..checked }
 }
 
 /// Checks files of which few are others than those that were checked last. `None` where all of them
@@ -111,6 +124,9 @@ pub(super) fn check_edited(files: &Files, terms: &Terms<'_>, last: &Last<'_>) ->
 /// Reads each file as one document: the slower way, which tells everything that is wrong.
 fn as_a_whole(files: &Files, terms: &Terms<'_>) -> Checked {
     let mut faults = Faults::new(&files.files);
+    if !files.unread.is_empty() {
+        faults.note_unread();
+    }
     let texts = files.files.iter().map(|file| &*file.text);
     let mut gathered = gather::gather(texts, terms.lookup, &mut faults);
     let tenants = std::mem::take(&mut gathered.tenants);
@@ -129,6 +145,7 @@ struct Shared {
     /// Every pool that is defined, right or wrong.
     names: BTreeSet<Arc<str>>,
     sets: Sets,
+    plans: Plans,
     pages: Pages,
 }
 
@@ -152,26 +169,30 @@ impl Shared {
             pages.check(raw.value, files.folder(file), &key.name("error-pages"), faults)
         });
         let error_pages = Arc::new(error_pages.unwrap_or_default());
-        let none = Sets::new();
-        let scope = Scope { pools: &names, naming: &naming, sets: &none, files };
+        let (sets, plans) = (Sets::new(), Plans::new());
+        let scope = Scope { pools: &names, naming: &naming, sets: &sets, plans: &plans, files };
         let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, faults);
-        Self { naming, error_pages, pools, route_sets, names, sets, pages }
+        let scope = Scope { sets: &sets, ..scope };
+        let plans = plan::check_all(gathered.plans, &scope, &mut pages, faults);
+        Self { naming, error_pages, pools, route_sets, names, sets, plans, pages }
     }
 
     fn scope<'a>(&'a mut self, files: &'a Files) -> (Scope<'a>, &'a mut Pages) {
-        let Self { naming, names, sets, pages, .. } = self;
-        (Scope { pools: names, naming, sets, files }, pages)
+        let Self { naming, names, sets, plans, pages, .. } = self;
+        (Scope { pools: names, naming, sets, plans, files }, pages)
     }
 
     fn finish(self, tenants: Sorted<NamedTenant>, mut faults: Faults<'_>) -> Checked {
-        let Self { naming, error_pages, pools, route_sets, .. } = self;
+        let Self { naming, error_pages, pools, route_sets, plans, .. } = self;
+        // Where one is missing, something is wrong with it.
+        let plans = plans.into_iter().filter_map(|(name, plan)| Some((name, plan?))).collect();
         let references = faults.take_references();
-        let doubts = faults.take_doubts();
+        let (doubts, wrong_alone) = (faults.take_doubts(), faults.wrong_alone());
         let result = match faults.is_empty() {
-            true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, tenants }),
+            true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, plans, tenants }),
             false => Err(faults.into_problems()),
         };
-        Checked { result, doubts, references }
+        Checked { result, doubts, references, wrong_alone }
     }
 }
 
@@ -183,6 +204,8 @@ struct Scope<'a> {
     naming: &'a NamingSpec,
     /// What a tenant must know of the route sets; there are none while they are checked themselves.
     sets: &'a Sets,
+    /// What tenants may begin with; there are none while they are checked themselves.
+    plans: &'a Plans,
     /// The files that say it.
     files: &'a Files,
 }
@@ -204,7 +227,11 @@ fn undefined<'n>(
     name: &str,
     known: impl Iterator<Item = &'n Arc<str>> + Clone,
 ) -> (String, Option<String>) {
-    let table = if noun == "pool" { "pools" } else { "route-sets" };
+    let table = match noun {
+        "pool" => "pools",
+        "plan" => "plans",
+        _ => "route-sets",
+    };
     let hint = match nearest(name, known.clone().map(AsRef::as_ref)) {
         Some(near) => format!("did you mean {near:?}?"),
         None => {

@@ -94,7 +94,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         Some(name) => name.value.into(),
         None => path.text.clone(),
     };
-    let maintenance = answers::maintenance(raw.maintenance, &key.name("maintenance"), faults);
+    let maintenance = answers::maintenance(raw.maintenance, None, &key.name("maintenance"), faults);
     let request = Whose::Request(scope.naming);
     let mut timeouts = rules::timeouts(raw.timeouts, &key.name("timeouts"), faults);
     if let Some(total) = raw.timeout {

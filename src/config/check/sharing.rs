@@ -30,18 +30,20 @@ pub(super) fn concurrency(
     Some(ConcurrencySpec { limit: limit?.small(), length, wait })
 }
 
-/// Checks a tenant's share.
+/// Checks a tenant's share. `plan` is what holds where it says nothing.
 pub(super) fn queue(
     raw: Option<TenantQueue>,
+    plan: Option<&QueueSpec>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<Box<QueueSpec>> {
-    let raw = raw?;
+    let Some(raw) = raw else { return plan.map(|plan| Box::new(*plan)) };
+    let unsaid = plan.unwrap_or(&QueueSpec::UNSAID);
     Some(Box::new(QueueSpec {
-        weight: raw.weight.map_or(1, |weight| weight.small()),
-        class: raw.priority.map(|class| class.0).unwrap_or_default(),
-        length: raw.length.map(|length| length.size()),
-        wait: above_zero(raw.wait, &key.name("wait"), faults),
+        weight: raw.weight.map_or(unsaid.weight, |weight| weight.small()),
+        class: raw.priority.map_or(unsaid.class, |class| class.0),
+        length: raw.length.map(|length| length.size()).or(unsaid.length),
+        wait: above_zero(raw.wait, &key.name("wait"), faults).or(unsaid.wait),
     }))
 }
 

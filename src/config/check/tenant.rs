@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::sorted::Sorted;
-use crate::base::units::ByteSize;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{At, RouteSet, Tenant};
@@ -16,6 +15,7 @@ use crate::model::ids::TenantId;
 use super::access::{self, Owners};
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
+use super::plan::Base;
 use super::{Scope, domains, limits, reach, route, sharing, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
@@ -102,60 +102,70 @@ pub(super) fn check_tenant(
             None
         }
     };
-    let own_pages = entry.raw.as_mut().and_then(|raw| raw.error_pages.take());
-    let error_pages = own_pages.map(|raw| {
-        let folder = scope.files.folder(entry.file);
-        Arc::new(pages.check(raw, folder, &key.name("error-pages"), faults))
-    });
     let at = entry.at;
-    let starts = entry.raw.as_ref().and_then(|raw| raw.routes.as_ref());
-    let starts: Vec<usize> = starts.into_iter().flatten().map(|route| route.start).collect();
-    let spec = check(entry, scope, &key, faults);
-    let (id, spec) = (id?, spec?);
+    let plan = entry.raw.as_mut().and_then(|raw| raw.plan.take());
+    let base = Base::of(plan, scope.plans, &key, faults);
+    let said = said(entry, &base, (scope, pages), &key, faults);
+    if let Some(said) = said.as_ref().filter(|_| base.is_whole) {
+        tell_lacks(said, at, &key, faults);
+    }
+    let (id, Said { mut spec, starts, .. }) = (id?, said?);
+    spec.maintenance.take_if(|_| spec.state != TenantState::Maintenance);
     let (routes, ways) = ((&spec.routes[..], &starts[..]), &scope.naming.from);
     reach::tell((&id, at), routes, ways, &key, faults);
-    Some((id, Arc::new(TenantSpec { error_pages, ..spec })))
+    Some((id, Arc::new(spec)))
 }
 
-fn check(
+/// What a tenant or a plan says, with what it began with in place of what it does not say.
+pub(super) struct Said {
+    pub(super) spec: TenantSpec,
+    /// Where each of its routes begins.
+    starts: Vec<usize>,
+    /// The first route set that needs the tenant to have a pool.
+    needs: Option<Needy>,
+}
+
+/// Checks each key of a tenant or a plan by itself. Within tables, too, each key takes the place of
+/// the same one of the plan.
+pub(super) fn said(
     entry: Entry<Tenant>,
-    scope: &Scope<'_>,
+    base: &Base,
+    (scope, pages): (&Scope<'_>, &mut Pages),
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Option<TenantSpec> {
-    let raw = entry.raw?;
-    let state = raw.state.map_or(TenantState::Active, |state| state.0);
-    let maintenance = answers::maintenance(raw.maintenance, &key.name("maintenance"), faults);
-    let maintenance = (state == TenantState::Maintenance).then(|| Box::new(maintenance));
-    let pool = raw.pool.map(|pool| scope.pool(&pool.value, pool.start, &key.name("pool"), faults));
+) -> Option<Said> {
+    let Entry { file, raw, .. } = entry;
+    let (raw, unsaid) = (raw?, &base.spec);
+    let error_pages = match raw.error_pages {
+        Some(raw) => {
+            let (folder, key) = (scope.files.folder(file), key.name("error-pages"));
+            let own = pages.check(raw, folder, &key, faults);
+            Some(Arc::new(own.or(unsaid.error_pages.as_deref())))
+        }
+        None => unsaid.error_pages.clone(),
+    };
+    let state = raw.state.map_or(unsaid.state, |state| state.0);
+    let is_told = state == TenantState::Maintenance
+        || raw.maintenance.is_some()
+        || unsaid.maintenance.is_some();
+    let maintenance = answers::maintenance(
+        raw.maintenance,
+        unsaid.maintenance.as_deref(),
+        &key.name("maintenance"),
+        faults,
+    );
+    let pool = match raw.pool {
+        Some(pool) => Some(scope.pool(&pool.value, pool.start, &key.name("pool"), faults)),
+        None => unsaid.pool.clone(),
+    };
     let starts: Vec<usize> = raw.routes.iter().flatten().map(|route| route.start).collect();
     let routes = route::check_all(raw.routes.unwrap_or_default(), scope, key, faults);
-    let (route_sets, needs) =
-        used_sets(raw.route_sets.unwrap_or_default(), scope.sets, &key.name("use"), faults);
-
-    if pool.is_none() {
-        const HINT: &str = "give the tenant a pool, or every route an action";
-        let routes_key = key.name("routes");
-        for (index, (route, start)) in routes.iter().zip(starts).enumerate() {
-            if route.action == ActionSpec::TenantPool {
-                let key = routes_key.index(index);
-                faults.add_missing(&key, start, "goes to no pool: the tenant has none", HINT);
-            }
-        }
-        if let Some(Needy { index, start, name }) = needs {
-            let use_key = key.name("use");
-            let what = format!("a route of {name:?} goes to the tenant's pool, and it has none");
-            faults.add_missing(&use_key.index(index), start, &what, HINT);
-        }
-        if routes.is_empty() && route_sets.is_empty() && state == TenantState::Active {
-            let what = "has neither pool nor routes nor use: nothing would be served";
-            faults.add_missing(key, entry.at, what, "write pool = \"…\", or suspend it");
-        }
-    }
-    let limits = limits::check(raw.limits, &key.name("limits"), faults);
+    let (route_sets, needs) = match raw.route_sets {
+        Some(raw) => used_sets(raw, scope.sets, &key.name("use"), faults),
+        None => (unsaid.route_sets.clone(), needy(base, scope.sets)),
+    };
     let sample = raw.access_log.and_then(|log| log.sample).map(|sample| sample.0);
     let trace_sample = raw.tracing.and_then(|tracing| tracing.sample).map(|sample| sample.0);
-    let replay_memory = raw.replay_memory.map_or(ByteSize(16 << 20), |size| size.0);
     let access = access::Raw {
         authenticate: raw.authenticate,
         keys: raw.keys,
@@ -164,31 +174,70 @@ fn check(
         methods: raw.methods,
         cors: raw.cors,
     };
-    let access = access::check(access, scope.naming, key, faults);
     let domains = domains::check(raw.domains, &scope.naming.from, &key.name("domains"), faults);
-    let queue = sharing::queue(raw.queue, &key.name("queue"), faults);
-    Some(TenantSpec {
+    let spec = TenantSpec {
+        plan: base.plan.as_ref().map(|(name, _)| Arc::clone(name)),
         state,
-        maintenance,
+        maintenance: is_told.then(|| Box::new(maintenance)),
         pool,
         routes,
         route_sets,
-        limits,
-        error_pages: None,
-        sample,
-        trace_sample,
-        replay_memory,
-        access,
+        limits: limits::check(raw.limits, unsaid.limits.as_deref(), &key.name("limits"), faults),
+        error_pages,
+        sample: sample.or(unsaid.sample),
+        trace_sample: trace_sample.or(unsaid.trace_sample),
+        replay_memory: raw.replay_memory.map_or(unsaid.replay_memory, |size| size.0),
+        access: access::check(access, unsaid.access.as_ref(), scope.naming, key, faults),
         domains,
-        queue,
-    })
+        queue: sharing::queue(raw.queue, unsaid.queue.as_deref(), &key.name("queue"), faults),
+    };
+    Some(Said { spec, starts, needs })
+}
+
+/// Tells what a tenant cannot be served without.
+fn tell_lacks(said: &Said, at: usize, key: &Key<'_>, faults: &mut Faults<'_>) {
+    const HINT: &str = "give the tenant a pool, or every route an action";
+    let Said { spec, starts, needs } = said;
+    if spec.pool.is_some() {
+        return;
+    }
+    let routes_key = key.name("routes");
+    for (index, (route, start)) in spec.routes.iter().zip(starts).enumerate() {
+        if route.action == ActionSpec::TenantPool {
+            let key = routes_key.index(index);
+            faults.add_missing(&key, *start, "goes to no pool: the tenant has none", HINT);
+        }
+    }
+    if let Some(Needy { index, start, name }) = needs {
+        let what = format!("a route of {name:?} goes to the tenant's pool, and it has none");
+        match index {
+            Some(index) => {
+                faults.add_missing(&key.name("use").index(*index), *start, &what, HINT);
+            }
+            None => faults.add_missing(&key.name("plan"), *start, &what, HINT),
+        }
+    }
+    let serves = !spec.routes.is_empty() || !spec.route_sets.is_empty();
+    if !serves && spec.state == TenantState::Active {
+        let what = "has neither pool nor routes nor use: nothing would be served";
+        faults.add_missing(key, at, what, "write pool = \"…\", or suspend it");
+    }
 }
 
 /// A use of a route set that needs the tenant to have a pool.
 struct Needy {
-    index: usize,
+    /// Its place in `use`; `None` = the plan says it.
+    index: Option<usize>,
     start: usize,
     name: Arc<str>,
+}
+
+/// The first route set of a plan that needs the tenant to have a pool.
+fn needy(base: &Base, sets: &Sets) -> Option<Needy> {
+    let (_, start) = base.plan.as_ref()?;
+    let needs = |name: &&Arc<str>| sets.get(*name) == Some(&NeedsPool::Yes);
+    let name = base.spec.route_sets.iter().find(needs)?;
+    Some(Needy { index: None, start: *start, name: Arc::clone(name) })
 }
 
 /// The names that are used, and the first of them that needs the tenant to have a pool.
@@ -212,7 +261,7 @@ fn used_sets(
             continue;
         }
         if *set == NeedsPool::Yes && needs.is_none() {
-            needs = Some(Needy { index, start, name: Arc::clone(name) });
+            needs = Some(Needy { index: Some(index), start, name: Arc::clone(name) });
         }
         names.push(Arc::clone(name));
     }

@@ -17,7 +17,7 @@ use super::shape::At;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Cors {
     /// Origins of pages, as in `["https://app.example.com"]`; `https://*.example.com` is for one label, `*` for
-    /// all. Must be there.
+    /// all. Must be there, or in the plan of the tenant.
     pub(in crate::config) origins: Option<At<Vec<Written<OriginSpec>>>>,
     /// Methods that they may use. Default: `["GET", "HEAD", "POST"]`.
     pub(in crate::config) methods: Option<Vec<Written<Method>>>,

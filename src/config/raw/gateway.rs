@@ -11,6 +11,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::base::network::Peers;
+use crate::base::role::Role;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::{AccessLogFormat, ChainField, FileMode, LogFormat};
 use crate::config::text::{
@@ -18,7 +19,7 @@ use crate::config::text::{
 };
 use crate::model::address::Address;
 
-use super::shape::{At, Whole, table_alone};
+use super::shape::{At, Pairs, Whole, table_alone};
 use super::tls::ListenerTls;
 use super::tracing::Tracing;
 use super::usage::Usage;
@@ -172,6 +173,13 @@ pub(in crate::config) struct Admin {
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     /// Whether `/metrics` is there for who shows neither token nor certificate. Default: `false`.
     pub(in crate::config) public_metrics: Option<bool>,
+    /// Roles by names of client certificates (a URI, a DNS name or the common name): `admin`, `operator`, `viewer` or
+    /// `tenant:ID`. Certificates of other names let nobody in then. Default: none, a certificate of the authorities is an
+    /// admin's.
+    pub(in crate::config) certificates: Option<Pairs<String, Written<Role>>>,
+    /// Keys of a tenant that its own token (`tenant:ID`) may change, as in `["limits.requests", "routes"]`; with a key
+    /// all that is below it. Default: none, it may only look.
+    pub(in crate::config) tenant_keys: Option<Vec<At<String>>>,
 }
 
 /// How names are resolved.

@@ -24,6 +24,8 @@ pub(in crate::config) struct Issuer {
     /// The file of its public keys, a JSON Web Key Set. It is read again when it changes. Relative paths start at the
     /// folder of this file. Must be there.
     pub(in crate::config) jwks_file: Option<At<Written<FilePath>>>,
+    /// The tenants that it may speak for: a customer's own login is for that customer alone. Default: all.
+    pub(in crate::config) tenants: Option<Vec<At<String>>>,
     /// The claim that names the tenant. Default: `tenant`.
     pub(in crate::config) tenant_claim: Option<String>,
     /// The claim that names who shows the token. Default: `sub`.

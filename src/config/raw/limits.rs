@@ -51,7 +51,8 @@ pub(in crate::config) struct Limits {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct ClientLimit {
-    /// Requests in a second, a minute or an hour, as in `"10/s"`. Must be there.
+    /// Requests in a second, a minute or an hour, as in `"10/s"`. Must be there, or in
+    /// the plan of the tenant.
     pub(in crate::config) requests: Option<At<Written<Rate>>>,
     /// How many of them may come at once after a pause, from 1 to 1000000. Default: as many as `requests`
     /// says.

@@ -7,6 +7,7 @@ mod cors;
 mod gateway;
 mod issuer;
 mod limits;
+mod plan;
 mod pool;
 mod route;
 mod routes;
@@ -24,6 +25,7 @@ pub(super) use gateway::{
 };
 pub(super) use issuer::{Issuer, Issuers};
 pub(super) use limits::{ClientLimit, Limits};
+pub(super) use plan::Plan;
 pub(super) use pool::{
     Connections, Eject, Endpoint, Health, Pool, Queue, Retry, Timeouts, UpstreamTls,
 };

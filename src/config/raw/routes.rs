@@ -17,6 +17,7 @@ use super::access::{Identity, Keys, Kinds};
 use super::answers::{ErrorPages, Maintenance};
 use super::cors::Cors;
 use super::limits::Limits;
+use super::plan::Plan;
 use super::pool::Pool;
 use super::route::Route;
 use super::shape::{At, Whole};
@@ -40,6 +41,8 @@ pub(in crate::config) struct Routes {
     pools: Option<BTreeMap<String, Pool>>,
     /// Route sets by name. Default: none.
     route_sets: Option<BTreeMap<String, RouteSet>>,
+    /// Plans by name: what many tenants say alike. Default: none.
+    plans: Option<BTreeMap<String, Plan>>,
     /// Tenants by id: 1 to 128 of letters, digits, '.', '_' and '-'. Default: none.
     tenants: Option<BTreeMap<String, Tenant>>,
 }
@@ -60,6 +63,9 @@ pub(in crate::config) struct RoutesRest {
     /// Is a table unless something is wrong.
     #[serde(rename = "route-sets")]
     _route_sets: Option<BTreeMap<String, RouteSet>>,
+    /// Is a table unless something is wrong.
+    #[serde(rename = "plans")]
+    _plans: Option<BTreeMap<String, Plan>>,
     /// Is a table unless something is wrong.
     #[serde(rename = "tenants")]
     _tenants: Option<BTreeMap<String, Tenant>>,
@@ -117,6 +123,8 @@ pub(in crate::config) struct RouteSet {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Tenant {
+    /// The plan, one of `[plans]`, that says what the tenant does not say itself. Default: none.
+    pub(in crate::config) plan: Option<At<String>>,
     /// `active`; `maintenance`: every request is answered 503; or `suspended`: every request is
     /// answered 403. Default: `active`.
     pub(in crate::config) state: Option<Written<TenantState>>,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::model::ids::TenantId;
 use crate::model::jwk::Jwk;
 
 /// An issuer of signed tokens, and what its tokens tell.
@@ -15,6 +16,8 @@ pub struct IssuerSpec {
     pub audience: Vec<Box<str>>,
     /// What it signs with; never empty.
     pub keys: Vec<Jwk>,
+    /// The tenants that it may speak for; `None`: all.
+    pub tenants: Option<Vec<TenantId>>,
     /// The claim that names the tenant. Default `tenant`.
     pub tenant_claim: Box<str>,
     /// The claim that names who shows it. Default `sub`.

@@ -26,6 +26,20 @@ pub struct LimitsSpec {
     pub fields: LimitFields,
 }
 
+impl LimitsSpec {
+    /// What holds where nothing is said.
+    pub const UNSAID: Self = Self {
+        requests: None,
+        concurrency: None,
+        overflow: Overflow::Reject,
+        client: None,
+        quota: None,
+        upload: None,
+        download: None,
+        fields: LimitFields::Refused,
+    };
+}
+
 /// What each client may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientLimitSpec {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::base::network::Peers;
+use crate::base::role::Role;
 use crate::base::sorted::{Keyed, Sorted};
 use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
@@ -25,6 +26,7 @@ mod cors;
 mod domains;
 mod issuer;
 mod limits;
+mod plan;
 mod pool;
 mod route;
 mod tracing;
@@ -213,6 +215,10 @@ pub struct AdminSpec {
     pub tls: Option<ListenerTlsSpec>,
     /// Whether the metrics are there for everybody. Default: no.
     pub public_metrics: bool,
+    /// Roles by names of client certificates; empty = who has one may do everything.
+    pub certificates: Vec<(String, Role)>,
+    /// Keys of a tenant that its own token may change.
+    pub tenant_keys: Vec<String>,
 }
 
 impl GatewaySpec {
@@ -378,6 +384,8 @@ pub struct RoutesSpec {
     pub pools: BTreeMap<PoolId, Arc<PoolSpec>>,
     /// Route sets that tenants use by name.
     pub route_sets: BTreeMap<Arc<str>, Arc<RouteSetSpec>>,
+    /// What many tenants say alike, by name. Its tenants' specs hold it already.
+    pub plans: BTreeMap<Arc<str>, Arc<TenantSpec>>,
     /// Tenants by id.
     pub tenants: Sorted<NamedTenant>,
 }
@@ -399,11 +407,12 @@ impl RoutesSpec {
         self.tenants.get(id).map(|(_, tenant)| tenant)
     }
 
-    /// Whether a tenant, pool or route set is gone that these had.
+    /// Whether a tenant, pool, route set or plan is gone that these had.
     pub fn lacks_any_of(&self, before: &Self) -> bool {
         self.tenants.differences(&before.tenants, |_, _| true).any(|found| found.now.is_none())
             || lacks(&self.pools, &before.pools)
             || lacks(&self.route_sets, &before.route_sets)
+            || lacks(&self.plans, &before.plans)
     }
 
     /// Whether they differ from these in nothing but what tenants say.
@@ -412,6 +421,7 @@ impl RoutesSpec {
             && self.error_pages == before.error_pages
             && self.pools == before.pools
             && self.route_sets == before.route_sets
+            && self.plans == before.plans
     }
 }
 
@@ -488,9 +498,11 @@ pub enum PathTenant {
 /// One tenant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TenantSpec {
+    /// The plan that said what it did not say itself.
+    pub plan: Option<Arc<str>>,
     /// Whether it is served.
     pub state: TenantState,
-    /// There while its state is [`TenantState::Maintenance`].
+    /// There while its state is [`TenantState::Maintenance`]; of a plan, where it says anything of it.
     pub maintenance: Option<Box<MaintenanceSpec>>,
     /// Where requests go that no route matches, and where a route without an action sends them.
     pub pool: Option<PoolId>,
@@ -525,6 +537,9 @@ pub enum TenantState {
     Maintenance,
     /// Every request is answered 403.
     Suspended,
+    /// Every request is answered 503: the file that defines it is broken, and was never good. No
+    /// file can say so.
+    Quarantined,
 }
 
 /// Whether a route is served.

@@ -10,6 +10,7 @@ mod head;
 mod host;
 mod log_line;
 mod path;
+mod role;
 mod tracing;
 mod unit;
 mod usage;

@@ -99,6 +99,8 @@ pub struct Explained {
     pub naming: Vec<Way>,
     /// The tenant.
     pub tenant: Option<Placed>,
+    /// The plan that says what the tenant does not say itself.
+    pub plan: Option<Placed>,
     /// The tenant's routes, the chosen one first, each with why it does not take the request.
     pub routes: Vec<Judged>,
     /// The pool that it goes to.
@@ -216,7 +218,12 @@ pub fn explain(
     question: &Question,
 ) -> Result<Explained, Vec<Fault>> {
     let materials = Materials {
-        loaded: Loaded { files: files.clone(), spec: Arc::new(spec), doubts: [].into() },
+        loaded: Loaded {
+            files: files.clone(),
+            spec: Arc::new(spec),
+            doubts: [].into(),
+            quarantine: [].into(),
+        },
         running: super::plan::Pools::new(),
         numbers: super::plan::Numbers::default(),
         previous: Arc::new(nothing()),
@@ -255,6 +262,7 @@ impl Told<'_> {
             outcome: String::new(),
             naming: Vec::new(),
             tenant: None,
+            plan: None,
             routes: Vec::new(),
             pool: None,
             settings: self.gateway.to_vec(),
@@ -339,6 +347,10 @@ impl Told<'_> {
             .zip(at)
             .map(|(verdict, place)| Judged { verdict, place })
             .collect();
+        explained.plan = spec.and_then(|spec| spec.plan.as_ref()).map(|plan| Placed {
+            name: plan.to_string(),
+            place: self.find(&[places::names(&["plans", plan])]).pop().flatten(),
+        });
         let (pool, outcome) = match refusal(tenant, chosen.map(Arc::as_ref)) {
             Some(refusal) => (None, refusal.to_owned()),
             None => act(tenant, chosen.map(Arc::as_ref), head),
@@ -395,6 +407,9 @@ fn refusal(tenant: &Tenant, route: Option<&Route>) -> Option<&'static str> {
         TenantState::Suspended => Some("is refused: the tenant is suspended"),
         TenantState::Maintenance => {
             Some("is answered 503: the tenant is in maintenance, save for those who are let in")
+        }
+        TenantState::Quarantined => {
+            Some("is answered 503: the file that defines the tenant is broken")
         }
         TenantState::Active if route.is_some_and(|route| route.maintenance.is_some()) => {
             Some("is answered 503: the route is in maintenance, save for those who are let in")

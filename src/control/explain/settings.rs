@@ -25,7 +25,7 @@ pub struct Setting {
     pub key: String,
     /// As in `5s`.
     pub value: String,
-    /// `route`, `tenant`, `pool`, `all tenants`, `gateway` or `built in`.
+    /// `route`, `tenant`, `plan`, `pool`, `all tenants`, `gateway` or `built in`.
     pub set_by: String,
     /// As in `routes.toml:12`.
     pub place: Option<String>,
@@ -52,7 +52,8 @@ pub(super) fn of(
     let Levels { tenant: (id, tenant), route, pool, pages, gateway } = levels;
     let (route, at) = route.unzip();
     let name = pool.map_or("", |pool| pool.label.name.as_ref());
-    let mut list = List { at: at.unwrap_or_default(), tenant: id, pool: name, rows: Vec::new() };
+    let (at, plan) = (at.unwrap_or_default(), tenant.plan.as_deref());
+    let mut list = List { at, tenant: id, plan, pool: name, rows: Vec::new() };
     if let Some(pool) = pool {
         let unsaid = (&TimeoutsSpec::UNSAID, &RetrySpec::UNSAID);
         let (timeouts, retry) = route.map_or(unsaid, |route| (&route.timeouts, &route.retry));
@@ -97,13 +98,14 @@ struct Row {
 enum SetBy {
     /// It is known which level.
     Level(&'static str),
-    /// This level, where a file says it, else it is built in.
-    IfWritten(&'static str),
+    /// The level of the first place where a file says it, else it is built in.
+    IfWritten(&'static [&'static str]),
 }
 
 struct List<'l> {
     at: Steps,
     tenant: &'l str,
+    plan: Option<&'l str>,
     pool: &'l str,
     rows: Vec<Row>,
 }
@@ -115,16 +117,20 @@ impl List<'_> {
         self.rows.push(Row {
             key,
             value: value.to_string(),
-            set_by: SetBy::IfWritten("pool"),
+            set_by: SetBy::IfWritten(&["pool"]),
             places,
         });
     }
 
-    /// A value of the tenant alone.
+    /// A value of the tenant, or of its plan.
     fn of_tenant(&mut self, key: &'static str, value: String) {
-        let parts: Vec<&str> = ["tenants", self.tenant].into_iter().chain(key.split('.')).collect();
-        let places = vec![places::names(&parts)];
-        self.rows.push(Row { key, value, set_by: SetBy::IfWritten("tenant"), places });
+        let in_table = |table: [&str; 2]| {
+            let parts: Vec<&str> = table.into_iter().chain(key.split('.')).collect();
+            places::names(&parts)
+        };
+        let of_plan = self.plan.map(|plan| in_table(["plans", plan]));
+        let places = [in_table(["tenants", self.tenant])].into_iter().chain(of_plan).collect();
+        self.rows.push(Row { key, value, set_by: SetBy::IfWritten(&["tenant", "plan"]), places });
     }
 
     /// A value of a route, else of its pool, else built in.
@@ -269,7 +275,7 @@ impl List<'_> {
                 Some(_) => self.of_tenant(key, value),
                 None => {
                     let places = vec![self.in_route(key)];
-                    let set_by = SetBy::IfWritten("route");
+                    let set_by = SetBy::IfWritten(&["route"]);
                     self.rows.push(Row { key, value, set_by, places });
                 }
             }
@@ -360,13 +366,15 @@ impl List<'_> {
         let wanted: Vec<Steps> = self.rows.iter().flat_map(|row| row.places.clone()).collect();
         let mut found = find(&wanted).into_iter();
         let settings = self.rows.into_iter().map(|row| {
-            let mut places = found.by_ref().take(row.places.len()).collect::<Vec<_>>().into_iter();
-            let place = places.find_map(|place| place);
+            let own: Vec<Option<String>> = found.by_ref().take(row.places.len()).collect();
+            let first = own.iter().position(Option::is_some);
             let set_by = match row.set_by {
                 SetBy::Level(level) => level,
-                SetBy::IfWritten(level) if place.is_some() => level,
-                SetBy::IfWritten(_) => BUILT_IN,
+                SetBy::IfWritten(levels) => {
+                    first.and_then(|first| levels.get(first)).copied().unwrap_or(BUILT_IN)
+                }
             };
+            let place = own.into_iter().flatten().next();
             let set_by = set_by.to_owned();
             Setting { key: row.key.to_owned(), value: row.value, set_by, place }
         });

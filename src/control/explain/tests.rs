@@ -297,6 +297,24 @@ routes = [{ path = \"/x\", state = \"maintenance\", respond = { status = 204 } }
 }
 
 #[test]
+fn what_a_plan_says_is_told_of_it_and_not_of_the_tenant() {
+    let routes = "[pools.app]\nendpoints = [\"10.0.0.1:80\"]\n\
+                  [plans.pro]\npool = \"app\"\nallow = [\"10.0.0.0/8\"]\n\
+                  limits = { requests = \"5/s\", concurrency = 7 }\n\
+                  [tenants.acme]\nplan = \"pro\"\nlimits.concurrency = 9\n";
+
+    let explained = ask_of(routes, Some("acme"), http::Request::get("/"));
+
+    let plan = explained.plan.clone().unwrap();
+    assert_eq!((plan.name.as_str(), plan.place.as_deref()), ("pro", Some("routes.toml:3")));
+    assert_eq!(setting(&explained, "allow"), ("1 network", "plan", Some("routes.toml:5")));
+    let requests = ("5/s, 5 at once", "plan", Some("routes.toml:6"));
+    assert_eq!(setting(&explained, "limits.requests"), requests);
+    assert_eq!(setting(&explained, "limits.concurrency"), ("9", "tenant", Some("routes.toml:9")));
+    assert_eq!(setting(&explained, "replay-memory"), ("16MiB", "built in", None));
+}
+
+#[test]
 fn the_files_of_a_load_are_read_through_once() {
     let table = Snapshot::new(Arc::new(nothing()));
     let live = Snapshot::new(Arc::new(

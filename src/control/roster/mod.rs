@@ -50,6 +50,8 @@ pub enum State {
     Maintenance,
     /// Refused.
     Suspended,
+    /// Not served: the file that defines it is broken, and never was good.
+    Quarantined,
 }
 
 /// A page of tenants.
@@ -74,8 +76,12 @@ pub struct Page {
 pub struct Listed {
     /// Its id.
     pub id: String,
+    /// The plan that says what it does not say itself.
+    pub plan: Option<String>,
     /// Whether it is served.
     pub state: State,
+    /// The file that defines it, where that is broken: it is served as it was, or not at all.
+    pub quarantined_by: Option<String>,
     /// Where its requests go that no route takes.
     pub pool: Option<String>,
     /// The first hosts that it is reached by.
@@ -95,8 +101,12 @@ pub struct Known {
     pub generation: u64,
     /// Its id.
     pub id: String,
+    /// The plan that says what it does not say itself.
+    pub plan: Option<String>,
     /// Whether it is served.
     pub state: State,
+    /// The file that defines it, where that is broken: it is served as it was, or not at all.
+    pub quarantined_by: Option<String>,
     /// Seconds after which clients may come again, while it is worked on.
     pub retry_after_seconds: Option<u64>,
     /// Where its requests go that no route takes.
@@ -109,7 +119,7 @@ pub struct Known {
     pub routes: usize,
     /// The route sets that it uses.
     pub route_sets: Vec<String>,
-    /// Whether it has error pages of its own.
+    /// Whether it or its plan has error pages.
     pub error_pages: bool,
     /// The share of its requests that leave a line in the access log, where it has one of its own.
     pub sample: Option<String>,
@@ -193,7 +203,9 @@ impl Roster {
         Some(Known {
             generation: index.generation,
             id: id.to_owned(),
+            plan: tenant.plan.as_ref().map(ToString::to_string),
             state: row.state.into(),
+            quarantined_by: self.quarantined_by(id),
             retry_after_seconds: maintenance.map(|how| how.retry_after.as_secs()),
             pool: tenant.pool.as_ref().map(ToString::to_string),
             pools: pools(&spec, tenant),
@@ -258,6 +270,10 @@ impl Roster {
         (keys.into_iter().map(|(_, place)| place).collect(), more)
     }
 
+    fn quarantined_by(&self, id: &str) -> Option<String> {
+        self.live.load().quarantined_by(id).map(|file| file.display().to_string())
+    }
+
     fn listed(
         &self,
         index: &Index,
@@ -273,7 +289,9 @@ impl Roster {
         });
         Some(Listed {
             id: id.to_owned(),
+            plan: tenant.plan.as_ref().map(ToString::to_string),
             state: row.state.into(),
+            quarantined_by: self.quarantined_by(id),
             pool: tenant.pool.as_ref().map(ToString::to_string),
             hosts: hosts.of(id, tenant).into_iter().take(HOSTS_SHOWN).collect(),
             rates,
@@ -288,6 +306,7 @@ impl From<TenantState> for State {
             TenantState::Active => Self::Active,
             TenantState::Maintenance => Self::Maintenance,
             TenantState::Suspended => Self::Suspended,
+            TenantState::Quarantined => Self::Quarantined,
         }
     }
 }

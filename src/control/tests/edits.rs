@@ -15,7 +15,7 @@ use super::super::standing::Standing as Counts;
 use super::moved::place;
 use super::*;
 
-const POOLS: &str = "[pools.a]\nendpoints = [\"127.0.0.1:1\"]\n[pools.b]\nendpoints = [\"127.0.0.1:2\"]\n\
+pub(super) const POOLS: &str = "[pools.a]\nendpoints = [\"127.0.0.1:1\"]\n[pools.b]\nendpoints = [\"127.0.0.1:2\"]\n\
                      [route-sets.s]\nroutes = [{ path = \"/s/*\", pool = \"b\" }]\n";
 
 /// What a file may say, `{}` being its own name.
@@ -95,7 +95,7 @@ impl Applied {
     /// As a reloader does: where the meaning is the same, nothing is made anew.
     fn next(self, loaded: Loaded, references: pem::References) -> Self {
         if loaded.spec == self.loaded.spec {
-            let loaded = self.loaded.said_in(loaded.files, loaded.doubts);
+            let loaded = self.loaded.said_as(loaded);
             return Self { loaded, references, ..self };
         }
         let before = Some(Arc::clone(&self.loaded.spec));
@@ -149,7 +149,7 @@ fn fresh(files: &Files) -> Checked {
         .files
         .iter()
         .map(|file| File { path: Arc::clone(&file.path), text: file.text.to_string().into() });
-    let files = Files { root: files.root.clone(), files: anew.collect(), folder: None };
+    let files = Files::of(files.root.clone(), anew.collect());
     load::check(files, Before::default())
 }
 
@@ -157,8 +157,7 @@ fn fresh(files: &Files) -> Checked {
 fn go(steps: Vec<Step>) -> usize {
     let mut files: Sorted<File> =
         [file("_pools", POOLS), file("one", TEXTS[0]), file("two", TEXTS[2])].into_iter().collect();
-    let whole =
-        |files: &Sorted<File>| Files { root: "routes".into(), files: files.clone(), folder: None };
+    let whole = |files: &Sorted<File>| Files::of("routes".into(), files.clone());
     let Checked { result, references, mut memory } = load::check(whole(&files), Before::default());
     let mut applied = Applied::first(result.unwrap(), references);
     let (mut current, mut short) = (true, 0);
@@ -183,7 +182,9 @@ fn go(steps: Vec<Step>) -> usize {
             applied = applied.next(edit.loaded, references);
         } else {
             let spec = Some(Arc::clone(&applied.loaded.spec));
-            let checked = load::check(now, Before { spec, memory: std::mem::take(&mut memory) });
+            let memory_of = std::mem::take(&mut memory);
+            let before = Before { spec, memory: memory_of, ..Before::default() };
+            let checked = load::check(now, before);
             memory = checked.memory;
             let of = |result: &Result<Loaded, Vec<Fault>>| {
                 result.clone().map(|loaded| (loaded.spec, loaded.doubts))
@@ -237,13 +238,10 @@ fn what_tenants_say_goes_the_short_way_and_all_else_does_not() {
 #[test]
 fn what_is_doubted_in_a_folder_whose_name_is_no_text_is_looked_at_again() {
     let path = |name: &str| Path::new(OsStr::from_bytes(b"route\xdf")).join(name);
-    let of = |text: &str| Files {
-        root: path(""),
-        files: [("_pools.toml", POOLS), ("one.toml", text)]
-            .map(|(name, text)| File { path: path(name).into(), text: text.into() })
-            .into_iter()
-            .collect(),
-        folder: None,
+    let of = |text: &str| {
+        let files = [("_pools.toml", POOLS), ("one.toml", text)]
+            .map(|(name, text)| File { path: path(name).into(), text: text.into() });
+        Files::of(path(""), files.into_iter().collect())
     };
     let shadowed = TEXTS[DOUBTED].replace("{}", "a");
     let Checked { result, memory, .. } = load::check(of(&shadowed), Before::default());
@@ -256,7 +254,7 @@ fn what_is_doubted_in_a_folder_whose_name_is_no_text_is_looked_at_again() {
 }
 
 /// A folder of fifty tenants, and its path.
-async fn fifty() -> (World, PathBuf) {
+pub(super) async fn fifty() -> (World, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let routes = folder.path().join("routes");
     fs::create_dir(&routes).unwrap();
@@ -268,7 +266,7 @@ async fn fifty() -> (World, PathBuf) {
     (World::of(folder, "routes").await.unwrap(), routes)
 }
 
-fn goes_to(world: &World, tenant: &str, pool: &str) -> bool {
+pub(super) fn goes_to(world: &World, tenant: &str, pool: &str) -> bool {
     let table = world.control.table.load();
     let own = table.tenant(tenant).and_then(|tenant| tenant.pool.clone());
     own.is_some_and(|own| &*own.label.name == pool)

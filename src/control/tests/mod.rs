@@ -4,6 +4,8 @@ mod edits;
 mod kept;
 mod moved;
 mod pools;
+mod quarantine;
+mod stored;
 
 use std::fs;
 use std::future::Future;

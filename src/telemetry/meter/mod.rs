@@ -110,6 +110,11 @@ impl Meter {
         self.counts.borrow_mut().pools.at(pool).ejections += 1;
     }
 
+    /// Counts an endpoint that failed one tenant alone, and was not ejected for it.
+    pub fn spared(&self, pool: &Label) {
+        self.counts.borrow_mut().pools.at(pool).spared += 1;
+    }
+
     /// Counts a connection to an endpoint that was opened.
     pub fn upstream_opened(&self, pool: &Label) {
         self.counts.borrow_mut().pools.at(pool).connections.opened += 1;

@@ -23,8 +23,10 @@ use crate::model::members::Members;
 
 use super::delta::Delta;
 use super::exposition::Samples;
+use super::keeping;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
+use super::reloads;
 use super::sharing;
 use super::tenants::Slots;
 use super::totals::Totals;
@@ -91,22 +93,26 @@ impl Metrics {
         };
         metrics.set(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         for gauge in
-            [&metrics::CONFIG_GENERATION, &metrics::CONFIG_PROBLEMS, &metrics::CONFIG_LAST_SUCCESS]
+            [&reloads::CONFIG_GENERATION, &reloads::CONFIG_PROBLEMS, &reloads::CONFIG_LAST_SUCCESS]
         {
             metrics.set(gauge, &[], 0.0);
         }
-        metrics.set(&metrics::CONFIG_SERVING_LAST_GOOD, &[], 0.0);
-        for state in ["active", "maintenance", "suspended"] {
+        metrics.set(&reloads::CONFIG_SERVING_LAST_GOOD, &[], 0.0);
+        metrics.set(&reloads::CONFIG_QUARANTINED, &[], 0.0);
+        for state in ["active", "maintenance", "suspended", "quarantined"] {
             metrics.set(&metrics::TENANTS, &[state], 0.0);
         }
         metrics.set(&metrics::ROUTES_IN_MAINTENANCE, &[], 0.0);
         for result in ["ok", "refused"] {
-            metrics.add(&metrics::CONFIG_RELOADS, &[result], 0);
+            metrics.add(&reloads::CONFIG_RELOADS, &[result], 0);
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
-        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser"] {
-            metrics.add(&metrics::ADMIN_REFUSED, &[reason], 0);
+        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser", "role"] {
+            metrics.add(&keeping::ADMIN_REFUSED, &[reason], 0);
+        }
+        for result in ["ok", "dry_run", "refused"] {
+            metrics.add(&keeping::TENANT_CHANGES, &[result], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
         metrics.set(&metrics::ADMIN_WATCHERS, &[], 0.0);
@@ -178,23 +184,33 @@ impl Metrics {
 
     /// The files were loaded without a problem and their table is live.
     pub fn config_live(&self, generation: u64) {
-        self.add(&metrics::CONFIG_RELOADS, &["ok"], 1);
-        self.set(&metrics::CONFIG_GENERATION, &[], generation as f64);
-        self.set(&metrics::CONFIG_LAST_SUCCESS, &[], unix_seconds(SystemTime::now()));
-        self.set(&metrics::CONFIG_PROBLEMS, &[], 0.0);
-        self.set(&metrics::CONFIG_SERVING_LAST_GOOD, &[], 0.0);
+        self.add(&reloads::CONFIG_RELOADS, &["ok"], 1);
+        self.set(&reloads::CONFIG_GENERATION, &[], generation as f64);
+        self.set(&reloads::CONFIG_LAST_SUCCESS, &[], unix_seconds(SystemTime::now()));
+        self.set(&reloads::CONFIG_PROBLEMS, &[], 0.0);
+        self.set(&reloads::CONFIG_SERVING_LAST_GOOD, &[], 0.0);
+    }
+
+    /// Another table is live, though the files say what they said.
+    pub fn config_changed(&self, generation: u64) {
+        self.set(&reloads::CONFIG_GENERATION, &[], generation as f64);
     }
 
     /// The files have this many problems: what was live stays.
     pub fn config_refused(&self, problems: usize) {
-        self.add(&metrics::CONFIG_RELOADS, &["refused"], 1);
-        self.set(&metrics::CONFIG_PROBLEMS, &[], problems as f64);
+        self.add(&reloads::CONFIG_RELOADS, &["refused"], 1);
+        self.set(&reloads::CONFIG_PROBLEMS, &[], problems as f64);
     }
 
     /// The files were broken at the start: the copy on disk is live.
     pub fn config_last_good(&self, generation: u64) {
-        self.set(&metrics::CONFIG_GENERATION, &[], generation as f64);
-        self.set(&metrics::CONFIG_SERVING_LAST_GOOD, &[], 1.0);
+        self.set(&reloads::CONFIG_GENERATION, &[], generation as f64);
+        self.set(&reloads::CONFIG_SERVING_LAST_GOOD, &[], 1.0);
+    }
+
+    /// So many tenants are held as they were, since the files that define them are broken.
+    pub fn config_quarantined(&self, tenants: usize) {
+        self.set(&reloads::CONFIG_QUARANTINED, &[], tenants as f64);
     }
 
     /// `gateway.toml` has other listeners; `result` is `ok` or `refused`.

@@ -97,6 +97,7 @@ fn routes(origin: &Origin, key: &MadeKey, naming: &str) -> String {
     format!(
         "{pool}{naming}[identity]\nsubject-header = \"X-Subject\"\n[identity.issuers.login]\n\
          issuer = \"{ISSUER}\"\naudience = [\"gateway\"]\njwks-file = \"jwks.json\"\n\
+         tenants = [\"acme\", \"open\", \"nobody\"]\n\
          headers = {{ X-Plan = \"plan\", X-Level = \"level\", X-Absent = \"absent\" }}\n\
          [tenants.acme]\npool = \"app\"\nauthenticate = [\"jwt\"]\nkeys.a = {{ {} }}\n\
          [tenants.open]\npool = \"app\"\n",
@@ -202,6 +203,7 @@ async fn a_token_that_proves_nothing_is_refused() {
         ("unknown", unsigned("none")),
         ("unknown", unsigned("None")),
         ("unknown", unsigned("EdDSA")),
+        ("issuer", issuer.token(&claims("other"))),
         ("unknown", confused(issuer, "rsa")),
         ("unknown", confused(issuer, "ed")),
         ("unknown", cut.to_owned()),
@@ -228,7 +230,7 @@ async fn a_token_that_proves_nothing_is_refused() {
         assert_eq!(told(&answer), is(401, "unauthenticated"));
     }
     assert_eq!(world.origin.connections(), 0);
-    for reason in ["expired", "audience", "unknown", "malformed"] {
+    for reason in ["expired", "audience", "issuer", "unknown", "malformed"] {
         let count = cases.iter().filter(|(told, _)| *told == reason).count();
         let series = format!("tenantry_access_refused_total{{reason=\"{reason}\"}}");
         world.gateway.metric_becomes(&series, count as f64).await;

@@ -1,0 +1,271 @@
+//! Plans, and what a tenant begins with: what its plan says, or what is built in. A plan is checked once,
+//! whoever uses it, and what is wrong with it is told of it alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::faults::Faults;
+use crate::config::key::Key;
+use crate::config::raw::{At, Plan, Tenant};
+use crate::config::spec::TenantSpec;
+
+use super::answers::Pages;
+use super::gather::{Entries, Entry};
+use super::{Scope, tenant, undefined};
+
+/// Plans by name; `None` where something is wrong with one.
+pub(super) type Plans = BTreeMap<Arc<str>, Option<Arc<TenantSpec>>>;
+
+/// What a tenant begins with.
+pub(super) struct Base {
+    /// Its plan, and where it is named.
+    pub(super) plan: Option<(Arc<str>, usize)>,
+    /// What holds where it says nothing.
+    pub(super) spec: Arc<TenantSpec>,
+    /// Whether that is all: what is missing may be said by a plan that is wrong or not there.
+    pub(super) is_whole: bool,
+}
+
+impl Base {
+    /// Without a plan.
+    fn built_in() -> Self {
+        Self { plan: None, spec: Arc::default(), is_whole: true }
+    }
+
+    /// Of a tenant.
+    pub(super) fn of(
+        plan: Option<At<String>>,
+        plans: &Plans,
+        key: &Key<'_>,
+        faults: &mut Faults<'_>,
+    ) -> Self {
+        let Some(At { value: name, start }) = plan else { return Self::built_in() };
+        let Some((name, plan)) = plans.get_key_value(name.as_str()) else {
+            faults
+                .add_undefined(&key.name("plan"), start, || undefined("plan", &name, plans.keys()));
+            return Self { is_whole: false, ..Self::built_in() };
+        };
+        let (spec, is_whole) = (plan.clone().unwrap_or_default(), plan.is_some());
+        Self { plan: Some((Arc::clone(name), start)), spec, is_whole }
+    }
+}
+
+/// Checks all plans.
+pub(super) fn check_all(
+    raw: Entries<Plan>,
+    scope: &Scope<'_>,
+    pages: &mut Pages,
+    faults: &mut Faults<'_>,
+) -> Plans {
+    let mut plans = Plans::new();
+    for (name, entry) in raw {
+        let root = Key::root(entry.file);
+        let table = root.name("plans");
+        let key = table.name(&name);
+        let spec = entry.raw.and_then(|Plan(raw)| {
+            let raw = of_many(raw, &key, faults);
+            let entry = Entry { file: entry.file, at: entry.at, raw: Some(raw) };
+            tenant::said(entry, &Base::built_in(), (scope, pages), &key, faults)
+                .map(|said| said.spec)
+        });
+        let is_right = !faults.touches(&key);
+        plans.insert(name, spec.filter(|_| is_right).map(Arc::new));
+    }
+    plans
+}
+
+/// What many tenants can say alike; refuses what one alone can have.
+fn of_many(mut raw: Tenant, key: &Key<'_>, faults: &mut Faults<'_>) -> Tenant {
+    let key_of = raw.keys.take().and_then(|keys| Some(keys.0.first()?.0.start));
+    let domain = raw.domains.take().map(|domains| domains.start);
+    let route = raw.routes.take().and_then(|routes| Some(routes.first()?.start));
+    let plan = raw.plan.take().map(|plan| plan.start);
+    let refused = [
+        (
+            "keys",
+            key_of,
+            "a key names one tenant",
+            "write it below the tenant: [tenants.ID.keys.NAME]",
+        ),
+        (
+            "domains",
+            domain,
+            "a host names one tenant",
+            "write it below the tenant: [tenants.ID] domains = [\"…\"]",
+        ),
+        (
+            "routes",
+            route,
+            "a plan has no routes of its own",
+            "write them into a route set, [[route-sets.NAME.routes]], and use = [\"NAME\"] here",
+        ),
+        ("plan", plan, "a plan has no plan", "say here what that plan says"),
+    ];
+    for (name, start, what, hint) in refused {
+        if let Some(start) = start {
+            faults.add(&key.name(name), start, what, Some(hint.to_owned()));
+        }
+    }
+    raw
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::config::spec::RoutesSpec;
+    use crate::config::{Files, Known, Problems, check_routes};
+
+    use super::*;
+
+    /// Keys of a tenant, each with values that it may have.
+    const KEYS: &[(&str, &[&str])] = &[
+        ("state", &["\"active\"", "\"suspended\"", "\"maintenance\""]),
+        ("maintenance.retry-after", &["\"1m\"", "\"2m\""]),
+        ("maintenance.allow", &["[\"10.0.0.0/8\"]", "[]"]),
+        ("pool", &["\"a\"", "\"b\""]),
+        ("use", &["[]", "[\"s\"]", "[\"s\", \"r\"]"]),
+        ("limits.requests", &["\"1/s\"", "\"50/m\""]),
+        ("limits.concurrency", &["1", "5"]),
+        ("limits.overflow", &["\"wait\"", "\"reject\""]),
+        ("limits.wait", &["\"2s\"", "\"3s\""]),
+        ("limits.waiting", &["7", "8"]),
+        ("limits.client.requests", &["\"1/s\"", "\"5/s\""]),
+        ("limits.client.overflow", &["\"wait\"", "\"reject\""]),
+        ("limits.quota", &["\"5/day\"", "\"5/month\""]),
+        ("limits.upload", &["\"1MiB/s\"", "\"2MiB/s\""]),
+        ("limits.download", &["\"1MiB/s\"", "\"2MiB/s\""]),
+        ("limits.fields", &["\"always\"", "\"refused\""]),
+        (
+            "error-pages.503",
+            &["{ body = \"1\" }", "{ body = \"2\", content-type = \"text/plain\" }"],
+        ),
+        ("error-pages.5xx", &["{ body = \"3\" }", "{ body = \"4\" }"]),
+        ("access-log.sample", &["\"1%\"", "\"2%\""]),
+        ("tracing.sample", &["\"1%\"", "\"2%\""]),
+        ("replay-memory", &["\"1MiB\"", "\"16MiB\""]),
+        ("authenticate", &["[\"api-key\"]"]),
+        ("allow", &["[\"10.0.0.0/8\"]", "[\"unix\"]"]),
+        ("deny", &["[\"10.0.0.0/9\"]", "[]"]),
+        ("methods", &["[\"GET\"]", "[\"GET\", \"PUT\"]"]),
+        ("cors.origins", &["[\"https://a.example\"]", "[\"*\"]"]),
+        ("cors.methods", &["[\"PUT\"]", "[]"]),
+        ("cors.headers", &["[\"X-A\"]", "[]"]),
+        ("cors.expose", &["[\"X-B\"]", "[]"]),
+        ("cors.credentials", &["true", "false"]),
+        ("cors.max-age", &["\"1m\"", "\"2m\""]),
+        ("queue.weight", &["1", "9"]),
+        ("queue.priority", &["\"batch\"", "\"normal\""]),
+        ("queue.length", &["0", "5"]),
+        ("queue.wait", &["\"1s\"", "\"2s\""]),
+    ];
+
+    const SHARED: &str = "[pools.a]\ndns = \"a:1\"\n[pools.b]\ndns = \"b:1\"\n\
+                          [route-sets.s]\nroutes = [{ path = \"/s\", pool = \"b\" }]\n\
+                          [route-sets.r]\nroutes = [{ path = \"/r\" }]\n";
+
+    fn meaning(text: &str) -> Result<RoutesSpec, Problems> {
+        let files = Files::of_text("r.toml", &format!("{SHARED}{text}"));
+        check_routes(&files, &Known { balancers: &["least-request"] })
+    }
+
+    /// What the tenant `t` of a text means.
+    fn tenant(text: &str) -> Option<TenantSpec> {
+        let spec = meaning(text).ok()?;
+        Some(TenantSpec { plan: None, ..TenantSpec::clone(spec.tenant("t")?) })
+    }
+
+    /// What is said of each key: nothing, or one of its values.
+    fn words() -> impl Strategy<Value = Vec<Option<usize>>> {
+        let one = proptest::option::weighted(0.3, 0_usize..3);
+        proptest::collection::vec(one, KEYS.len())
+    }
+
+    fn text(words: &[Option<usize>]) -> String {
+        let line = |((key, values), said): (&(&str, &[&str]), &Option<usize>)| {
+            said.map(|at| format!("{key} = {}\n", values[at % values.len()]))
+        };
+        KEYS.iter().zip(words).filter_map(line).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_tenant_of_a_plan_is_one_that_says_all_of_it_itself(plan in words(), own in words()) {
+            let both: Vec<Option<usize>> =
+                own.iter().zip(&plan).map(|(own, plan)| own.or(*plan)).collect();
+            let by_plan =
+                format!("[plans.p]\n{}[tenants.t]\nplan = \"p\"\n{}", text(&plan), text(&own));
+            let by_itself = format!("[tenants.t]\n{}", text(&both));
+
+            if let (Some(by_plan), Some(by_itself)) = (tenant(&by_plan), tenant(&by_itself)) {
+                prop_assert_eq!(by_plan, by_itself);
+            }
+        }
+    }
+
+    #[test]
+    fn each_key_that_may_be_in_a_plan_is_among_those_that_are_compared() {
+        let schema = crate::config::schema::routes();
+        let keys = schema["$defs"]["Plan"]["properties"].as_object().unwrap();
+
+        for key in keys.keys() {
+            let starts = |known: &&str| known.split('.').next() == Some(key);
+            assert!(KEYS.iter().any(|(known, _)| starts(known)), "{key} is not in KEYS");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_one_with_the_requests_beside_it() {
+        let plan = "[plans.p]\npool = \"a\"\nlimits = { requests = \"10/s\", burst = 20 }\n";
+        let limits = |own: &str| {
+            let spec = tenant(&format!("{plan}[tenants.t]\nplan = \"p\"\n{own}"))?;
+            let requests = spec.limits?.requests?;
+            Some((requests.rate.count, requests.burst))
+        };
+
+        assert_eq!(limits(""), Some((10, 20)));
+        assert_eq!(limits("limits.concurrency = 5\n"), Some((10, 20)));
+        assert_eq!(limits("limits.requests = \"500/s\"\n"), Some((500, 500)));
+        assert_eq!(limits("limits.burst = 30\n"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_plan_is_told_of_it_alone() {
+        let text = "[plans.p]\npool = \"c\"\nlimits = {}\n[plans.q]\nuse = [\"r\"]\n\
+                    [tenants.t]\nplan = \"p\"\n[tenants.u]\nplan = \"p\"\nlimits.burst = 5\n\
+                    [tenants.v]\nplan = \"q\"\n[tenants.w]\nplan = \"pp\"\nqueue.wait = \"0s\"\n";
+
+        let problems = meaning(text).unwrap_err();
+
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "plans.p.pool",
+                "plans.p.limits",
+                "tenants.u.limits.burst",
+                "tenants.v.plan",
+                "tenants.w.plan",
+                "tenants.w.queue.wait"
+            ]
+        );
+        let hint = |at: usize| problems.iter().nth(at).unwrap().hint.clone().unwrap();
+        assert_eq!(hint(4), "define it: [plans.pp]; defined are p, q");
+    }
+
+    #[test]
+    fn tenants_that_have_a_plan_and_no_more_are_one() {
+        let tenants: String =
+            (0..50).map(|at| format!("[tenants.t{at}]\nplan = \"p\"\n")).collect();
+        let plan = "[plans.p]\npool = \"a\"\nallow = [\"10.0.0.0/8\"]\n";
+        let own = "[tenants.u]\nplan = \"p\"\nqueue.weight = 5\n";
+
+        let spec = meaning(&format!("{plan}{tenants}{own}")).unwrap();
+
+        let first = spec.tenant("t0").unwrap();
+        let same = |(_, tenant): &&crate::config::spec::NamedTenant| Arc::ptr_eq(tenant, first);
+        assert_eq!(spec.tenants.iter().filter(same).count(), 50);
+        let access = |id: &str| spec.tenant(id).unwrap().access.clone().unwrap();
+        assert!(Arc::ptr_eq(&access("t0"), &access("u")), "parts that are the plan's are shared");
+    }
+}
