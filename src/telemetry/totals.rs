@@ -143,7 +143,8 @@ impl Totals {
                     PoolName::Other => PoolName::OTHER,
                 };
                 for (class, count) in CLASSES.iter().zip(of_pool.counts) {
-                    if count > 0 {
+                    // One that is shown at 0 has all classes.
+                    if count > 0 || of_pool.is_empty() {
                         requests.count(&[tenant, pool, class], count);
                     }
                 }
@@ -213,8 +214,9 @@ impl Totals {
         for (tenant, counts) in self.tenants.sorted() {
             let Some(queue) = &counts.queue else { continue };
             waited.number(&[tenant], queue.waited.as_secs_f64());
+            let is_empty = queue.outcomes.iter().all(|count| *count == 0);
             for (outcome, count) in QueueOutcome::ALL.iter().zip(queue.outcomes) {
-                if count > 0 {
+                if count > 0 || is_empty {
                     by_tenant.count(&[tenant, outcome.as_str()], count);
                 }
             }

@@ -171,6 +171,34 @@ async fn what_is_used_is_told_while_it_is_used() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_limit_keeps_no_endpoint_busy() {
+    let origin = Origin::saying("hello").await;
+    let patient = "[tenants.patient]\npool = \"app\"\nlimits = { requests = \"10/s\", burst = 1, \
+                   overflow = \"wait\", wait = \"5s\", waiting = 9 }\n";
+    let gateway = Gateway::start_with(&usage("2s"), &routes(&origin, patient)).await;
+    let mut generator = Generator::default();
+    generator.send(&gateway, "patient", 4).await;
+
+    within("the count", async {
+        loop {
+            let used: Value = gateway.admin("/api/v1/tenants/patient/usage").await.json();
+            let used = &used["since_start"];
+            if used["requests"] == 4 {
+                let number = |key: &str| used[key].as_u64().expect("a number");
+                let waited = number("waited_microseconds");
+                // Three of four had to come a tenth of a second after the one before.
+                assert!(waited > 0 && waited < number("request_microseconds"), "{used}");
+                let rest = number("request_microseconds") - waited;
+                assert_eq!(number("compute_microseconds"), rest);
+                return;
+            }
+            tokio::time::sleep(STEP).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_written_loses_nothing() {
     let origin = Origin::saying("hello").await;
     let gateway = Gateway::start_with(&usage("2s"), &routes(&origin, "")).await;

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,6 +64,13 @@ impl Folder {
         }
     }
 
+    /// Whether this is the file that keeps others away: it may have been removed, with the folder.
+    pub(super) fn is_held_by(&self, lock: &File) -> bool {
+        let there = fs::metadata(self.path.join(format!(".{}.lock", self.gateway)));
+        let (Ok(there), Ok(held)) = (there, lock.metadata()) else { return false };
+        (there.dev(), there.ino()) == (held.dev(), held.ino())
+    }
+
     /// What is there.
     pub(super) fn list(&self) -> Result<Listing, StateError> {
         let mut listing = Listing::default();
@@ -87,20 +95,25 @@ impl Folder {
     }
 
     /// Finishes a file that has been saved: as this one, or as the first further part of its hour
-    /// that is not there.
+    /// that is not there. Whether that has reached the disk is another matter.
     pub(super) fn finish(&self, name: Name) -> Result<(), StateError> {
         let (partial, mut to) = (self.partial(name), name);
         while self.finished(to).exists() {
             to.part += 1;
         }
-        fs::rename(&partial, self.finished(to)).map_err(refused("rename", &partial))?;
-        state::sync(&self.path)
+        fs::rename(&partial, self.finished(to)).map_err(refused("rename", &partial))
     }
 
-    /// Takes back what was saved: it is a part of another file.
-    pub(super) fn forget(&self, name: Name) -> Result<(), StateError> {
+    /// Makes what was saved a part of another file that is about to be saved. Where nothing is there
+    /// nothing is to be done.
+    pub(super) fn become_of(&self, name: Name, other: Name) -> Result<(), StateError> {
         let path = self.partial(name);
-        fs::remove_file(&path).map_err(refused("remove", &path))
+        match fs::rename(&path, self.partial(other)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(refused("rename", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Deletes a finished file.
@@ -134,10 +147,10 @@ impl Folder {
     fn read(&self, path: &Path) -> Result<Lines, StateError> {
         let file = File::open(path).map_err(refused("read", path))?;
         let mut lines = Lines::new();
-        for line in BufReader::new(file).lines() {
+        for line in BufReader::new(file).split(b'\n') {
             let line = line.map_err(refused("read", path))?;
             let damaged = |source| StateError::Damaged { path: path.to_owned(), source };
-            let line: Line = serde_json::from_str(&line).map_err(damaged)?;
+            let line: Line = serde_json::from_slice(&line).map_err(damaged)?;
             lines.entry(Arc::from(line.tenant)).or_default().merge(&Counts::from(&line.amounts));
         }
         Ok(lines)

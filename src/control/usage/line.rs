@@ -10,6 +10,7 @@ use crate::telemetry::usage::{Counts, Hour};
 
 /// What one tenant has used in a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Amounts {
     /// Requests that ended, those that were refused included.
     pub requests: u64,
@@ -29,7 +30,8 @@ pub struct Amounts {
     pub refused: BTreeMap<String, u64>,
 }
 
-/// One line of a file.
+/// One line of a file. What it does not have is 0, and what is not known is left out: another version
+/// may have written it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Line {
     /// When the hour begins.

@@ -10,6 +10,7 @@ mod line;
 #[cfg(test)]
 mod tests;
 
+use std::future::ready;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::telemetry::metrics;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::usage::Hour;
 
+use super::generation::Fault;
 use super::load::in_background;
 use books::Books;
 use folder::{Folder, UsageError};
@@ -31,10 +33,12 @@ pub use line::Amounts;
 
 /// Writes what tenants use, until it is ended.
 #[derive(Debug)]
-pub struct Export(Tasks);
+pub struct Export {
+    tasks: Tasks,
+    metrics: Arc<Metrics>,
+}
 
 /// What writes, and what is written.
-#[derive(Clone)]
 struct Writer {
     folder: PathBuf,
     books: Arc<Mutex<Books>>,
@@ -55,68 +59,112 @@ impl Export {
             books: Arc::new(Mutex::new(Books::new(folder, spec.keep_hours))),
             metrics: Arc::clone(metrics),
         };
-        let failed = writer.write(false).await;
+        let failed = writer.write(None).await;
         let mut tasks = Tasks::new("usage");
         // What workers have not told of yet is lost as well.
         let every = spec.flush_interval.saturating_sub(FLUSH_INTERVAL).max(SHORTEST);
         tasks.spawn(|stop| writer.run(every, failed, stop));
-        Self(tasks)
+        Self { tasks, metrics: Arc::clone(metrics) }
     }
 
     /// Writes the last of it: whatever counts has to have ended.
     pub async fn end(self, limit: Duration) {
-        if self.0.stop(limit).await != Stopped::Cleanly {
-            tracing::error!("what tenants have used could not be written to its end");
+        if self.tasks.stop(limit).await != Stopped::Cleanly {
+            // Which of it was saved before only the writer knows, which hangs.
+            let (hours, requests) = self.metrics.usage(|usage| usage.unwritten(None));
+            tell_lost("the disk does not answer", hours, requests);
         }
     }
 }
 
 impl Writer {
-    async fn run(self, every: Duration, mut failed: bool, mut stop: Stop) {
+    /// Writes each time that it is due, and in between tells of the day so far.
+    async fn run(self, every: Duration, mut failed: Option<String>, mut stop: Stop) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
+        let mut is_more = true;
         loop {
             let ends = tokio::select! {
+                biased;
                 () = stop.requested() => true,
                 _ = ticks.tick() => false,
+                () = ready(()), if is_more => {
+                    is_more = self.recall().await;
+                    continue;
+                }
             };
             failed = self.write(failed).await;
             if ends {
-                return;
+                return self.tell_lost(failed).await;
             }
+            is_more = true; // where it could not begin before
         }
     }
 
-    /// Writes what is new; whether that has failed, as it had `before`.
-    async fn write(&self, before: bool) -> bool {
-        let (books, metrics) = (Arc::clone(&self.books), Arc::clone(&self.metrics));
-        let keep = move || {
-            let mut books = books.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(books.keep(&metrics, Hour::now()))
-        };
-        let written = in_background("writing what tenants have used", &self.folder, keep).await;
-        let failed = match written {
-            Ok(Ok(())) => false,
+    /// Writes what is new. Why that has failed, as it had for the reason `before`.
+    async fn write(&self, before: Option<String>) -> Option<String> {
+        let keep = |books: &mut Books, metrics: &Metrics| books.keep(metrics, Hour::now);
+        let failed = match self.with_books("writing what tenants have used", keep).await {
+            Ok(Ok(())) => None,
             Ok(Err(error)) => {
-                if !before {
+                let text = error.to_string();
+                if before.as_ref() != Some(&text) {
                     tell(&error);
                 }
-                true
+                Some(text)
             }
             Err(faults) => {
                 faults.iter().for_each(|fault| tracing::error!("{fault}"));
-                true
+                Some(String::new())
             }
         };
-        if before && !failed {
+        if before.is_some() && failed.is_none() {
             tracing::info!("what tenants use is written again, and nothing was lost");
         }
-        self.metrics.add(&metrics::USAGE_SAVES, &[if failed { "failed" } else { "ok" }], 1);
+        let result = if failed.is_some() { "failed" } else { "ok" };
+        self.metrics.add(&metrics::USAGE_SAVES, &[result], 1);
         let waiting = self.metrics.usage(|usage| usage.waiting());
         self.metrics.set(&metrics::USAGE_WAITING, &[], waiting as f64);
         failed
     }
+
+    /// Reads one file of the day so far, which may be large. Whether there may be more.
+    async fn recall(&self) -> bool {
+        let recall = |books: &mut Books, metrics: &Metrics| books.recall(metrics);
+        self.with_books("reading what tenants have used", recall).await.unwrap_or(false)
+    }
+
+    /// Tells what is lost where the last of it could not be written.
+    async fn tell_lost(&self, failed: Option<String>) {
+        let Some(why) = failed else { return };
+        let unwritten = |books: &mut Books, metrics: &Metrics| books.unwritten(metrics);
+        let unwritten = self.with_books("counting what is lost", unwritten).await;
+        let (hours, requests) = unwritten.unwrap_or_default();
+        if requests > 0 {
+            tell_lost(&why, hours, requests);
+        }
+    }
+
+    async fn with_books<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&mut Books, &Metrics) -> T + Send + 'static,
+    ) -> Result<T, Vec<Fault>> {
+        let (books, metrics) = (Arc::clone(&self.books), Arc::clone(&self.metrics));
+        let work =
+            move || Ok(work(&mut books.lock().unwrap_or_else(PoisonError::into_inner), &metrics));
+        in_background(doing, &self.folder, work).await
+    }
+}
+
+fn tell_lost(why: &str, hours: usize, requests: u64) {
+    tracing::error!(
+        why,
+        hours,
+        requests,
+        "what tenants have used could not be written to its end: this much of it at most is lost"
+    );
 }
 
 fn tell(error: &UsageError) {

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::config::Place;
 use crate::config::spec::NamedPath;
+use crate::control::state::refused;
 use crate::telemetry::usage::{Counts, Hour, Lines};
 
 use super::books::Books;
@@ -67,7 +70,7 @@ fn turn(metrics: &Metrics, to: Hour) {
 
 fn keep(books: &mut Books, metrics: &Metrics) -> Result<(), UsageError> {
     let now = metrics.usage(|usage| usage.hour());
-    books.keep(metrics, now)
+    books.keep(metrics, || now)
 }
 
 #[test]
@@ -184,6 +187,7 @@ fn what_a_process_before_has_left_of_earlier_hours_is_finished() {
     let listing = folder(&place).list().unwrap();
     assert_eq!(listing.finished, [Name { hour: HOUR, part: 1 }].into());
     assert_eq!(sum(&folder(&place)), (all(&[("acme", 1), ("gone", 4)]), 2));
+    assert!(!books.recall(&metrics));
     let day = metrics.usage(|usage| usage.of("gone")).unwrap().day.requests();
     let same_day = HOUR.midnight() == Hour(HOUR.0 + 3).midnight();
     assert_eq!(day, if same_day { 4 } else { 0 });
@@ -297,4 +301,237 @@ fn a_gateway_without_a_name_has_that_of_its_machine() {
     let name = machine();
     assert!((1..=64).contains(&name.len()), "{name}");
     assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
+}
+
+#[test]
+fn a_folder_that_cannot_be_synced_has_no_hour_billed_twice() {
+    let place = tempfile::tempdir().unwrap();
+    let (metrics, mut books) = (metrics(HOUR, &[("acme", 2)]), Books::new(folder(&place), 0));
+    keep(&mut books, &metrics).unwrap();
+    turn(&metrics, Hour(HOUR.0 + 1));
+    let works = books.sync;
+    books.sync = |path| Err(refused("sync the folder", path)(io::ErrorKind::StorageFull.into()));
+    for _ in 0..3 {
+        let error = keep(&mut books, &metrics).unwrap_err().to_string();
+        assert!(error.starts_with("cannot sync the folder"), "{error}");
+        assert_eq!(sum(&folder(&place)), (all(&[("acme", 2)]), 1));
+    }
+
+    books.sync = works;
+    keep(&mut books, &metrics).unwrap();
+    let listing = folder(&place).list().unwrap();
+    assert_eq!(listing.finished, [Name { hour: HOUR, part: 1 }].into());
+    assert_eq!(metrics.usage(|usage| usage.waiting()), 0);
+}
+
+/// A gateway that has saved an hour, and could write nothing for so long that this hour was added to a
+/// later one.
+fn behind(place: &TempDir) -> (Metrics, Books) {
+    let (metrics, mut books) = (metrics(HOUR, &[("acme", 2)]), Books::new(folder(place), 0));
+    keep(&mut books, &metrics).unwrap();
+    for hour in 1..40 {
+        turn(&metrics, Hour(HOUR.0 + hour));
+    }
+    (metrics, books)
+}
+
+#[test]
+fn a_partial_file_that_is_gone_after_a_day_without_writing_stops_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let (metrics, mut books) = behind(&place);
+    fs::remove_file(folder(&place).path.join("2025-11-24T16.edge-1.ndjson.partial")).unwrap();
+
+    keep(&mut books, &metrics).unwrap();
+
+    assert_eq!(sum(&folder(&place)).0, all(&[("acme", 2)]));
+    assert_eq!(metrics.usage(|usage| usage.waiting()), 0);
+}
+
+#[test]
+fn a_kill_while_hours_that_were_added_up_are_written_bills_none_twice() {
+    let place = tempfile::tempdir().unwrap();
+    // Each is how far the one before came.
+    let steps: [fn(&Folder, Name, Name); 3] = [
+        |folder, from, to| folder.become_of(from, to).unwrap(),
+        |folder, _, to| folder.save(to, &lines(&[("acme", 2)])).unwrap(),
+        |folder, _, to| folder.finish(to).unwrap(),
+    ];
+    let (from, to) = (Name { hour: HOUR, part: 1 }, Name { hour: Hour(HOUR.0 + 9), part: 1 });
+    for count in 0..=steps.len() {
+        let place = place.path().join(count.to_string());
+        let folder = Folder { path: place, gateway: "edge-1".to_owned() };
+        folder.lock().unwrap();
+        folder.save(from, &lines(&[("acme", 2)])).unwrap();
+        steps[..count].iter().for_each(|step| step(&folder, from, to));
+
+        let (metrics, mut next) = (metrics(Hour(HOUR.0 + 9), &[]), Books::new(folder.clone(), 0));
+        keep(&mut next, &metrics).unwrap();
+        assert_eq!(sum(&folder).0, all(&[("acme", 2)]), "after {count} steps");
+    }
+}
+
+#[test]
+fn an_hour_that_comes_back_and_is_added_up_keeps_its_file() {
+    let place = tempfile::tempdir().unwrap();
+    let (metrics, mut books) = (metrics(HOUR, &[("acme", 2)]), Books::new(folder(&place), 0));
+    keep(&mut books, &metrics).unwrap();
+    // The clock goes back and forth, so that the hour that was saved is added to itself.
+    for hour in 1..=60 {
+        turn(&metrics, Hour(HOUR.0 - hour % 2));
+    }
+    keep(&mut books, &metrics).unwrap();
+    turn(&metrics, Hour(HOUR.0 + 1));
+    keep(&mut books, &metrics).unwrap();
+
+    assert_eq!(sum(&folder(&place)).0, all(&[("acme", 2)]));
+}
+
+#[test]
+fn what_is_lost_at_an_end_that_cannot_write_is_known() {
+    let place = tempfile::tempdir().unwrap();
+    let (metrics, mut books) = (metrics(HOUR, &[("acme", 2)]), Books::new(folder(&place), 0));
+    assert_eq!(books.unwritten(&metrics), (1, 2));
+    keep(&mut books, &metrics).unwrap();
+    assert_eq!(books.unwritten(&metrics), (0, 0));
+
+    fs::rename(folder(&place).path, place.path().join("aside")).unwrap();
+    fs::write(folder(&place).path, "no folder").unwrap();
+    metrics.usage(|usage| usage.restore(HOUR, &lines(&[("acme", 3)])));
+    keep(&mut books, &metrics).unwrap_err();
+    assert_eq!(books.unwritten(&metrics), (1, 3), "two of five are in the file");
+    turn(&metrics, Hour(HOUR.0 + 1));
+    metrics.usage(|usage| usage.restore(Hour(HOUR.0 + 1), &lines(&[("acme", 4)])));
+    keep(&mut books, &metrics).unwrap_err();
+    assert_eq!(books.unwritten(&metrics), (2, 7));
+}
+
+#[test]
+fn the_clock_is_read_where_no_later_hour_can_begin_meanwhile() {
+    let place = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(metrics(HOUR, &[("acme", 2)]));
+    let (told, hears) = mpsc::channel();
+    let clock = || {
+        let (metrics, told) = (Arc::clone(&metrics), told.clone());
+        std::thread::spawn(move || told.send(metrics.usage(|usage| usage.hour())).unwrap());
+        // Nobody gets in while this one looks at the clock.
+        hears.recv_timeout(Duration::from_millis(50)).unwrap_err();
+        Hour(HOUR.0 + 1)
+    };
+    Books::new(folder(&place), 0).keep(&metrics, clock).unwrap();
+
+    assert_eq!(hears.recv().unwrap(), Hour(HOUR.0 + 1));
+}
+
+#[test]
+fn a_start_reads_only_the_file_of_this_hour_and_the_day_later() {
+    let place = tempfile::tempdir().unwrap();
+    let midnight = HOUR.midnight();
+    for hour in 0..3 {
+        let name = Name { hour: Hour(midnight.0 + hour), part: 1 };
+        folder(&place).save(name, &lines(&[("acme", 2)])).unwrap();
+    }
+    let day = |metrics: &Metrics| metrics.usage(|usage| usage.of("acme")).unwrap().day.requests();
+    let (metrics, mut books) =
+        (metrics(Hour(midnight.0 + 2), &[("acme", 1)]), Books::new(folder(&place), 0));
+    keep(&mut books, &metrics).unwrap();
+    assert_eq!(day(&metrics), 3, "an hour is begun");
+
+    turn(&metrics, Hour(midnight.0 + 3));
+    keep(&mut books, &metrics).unwrap();
+    assert!(books.recall(&metrics));
+    assert!(!books.recall(&metrics));
+    assert!(!books.recall(&metrics), "what it has written itself is no news");
+    assert_eq!(day(&metrics), 7);
+}
+
+#[test]
+fn a_folder_that_was_removed_is_made_again() {
+    let place = tempfile::tempdir().unwrap();
+    let (metrics, mut books) = (metrics(HOUR, &[("acme", 2)]), Books::new(folder(&place), 0));
+    keep(&mut books, &metrics).unwrap();
+    fs::remove_dir_all(folder(&place).path).unwrap();
+    keep(&mut books, &metrics).unwrap();
+    assert_eq!(sum(&folder(&place)), (all(&[("acme", 2)]), 1), "of the hour that is open");
+
+    turn(&metrics, Hour(HOUR.0 + 1));
+    keep(&mut books, &metrics).unwrap();
+    fs::remove_dir_all(folder(&place).path).unwrap();
+    metrics.usage(|usage| usage.restore(Hour(HOUR.0 + 1), &lines(&[("acme", 3)])));
+    keep(&mut books, &metrics).unwrap();
+    assert_eq!(sum(&folder(&place)), (all(&[("acme", 3)]), 1), "where none is open");
+
+    let error = Books::new(folder(&place), 0).keep(&metrics, || Hour(HOUR.0 + 1)).unwrap_err();
+    assert!(matches!(error, UsageError::Held(_)), "{error}");
+}
+
+#[test]
+fn a_lock_that_was_removed_has_nothing_counted_twice() {
+    let place = tempfile::tempdir().unwrap();
+    let (metrics, mut books) = (metrics(HOUR, &[("acme", 2)]), Books::new(folder(&place), 0));
+    keep(&mut books, &metrics).unwrap();
+    fs::remove_file(folder(&place).path.join(".edge-1.lock")).unwrap();
+    keep(&mut books, &metrics).unwrap();
+    assert_eq!(sum(&folder(&place)), (all(&[("acme", 2)]), 1));
+}
+
+/// Has this stand in the file that the process before has left of this hour.
+fn leave(folder: &Folder, text: &[u8]) -> PathBuf {
+    folder.lock().unwrap();
+    let path = folder.path.join("2025-11-24T16.edge-1.ndjson.partial");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_file_with_numbers_as_large_as_can_be_ends_no_process() {
+    let place = tempfile::tempdir().unwrap();
+    let most = u64::MAX;
+    let line = format!(
+        "{{\"hour\":\"\",\"gateway\":\"\",\"tenant\":\"acme\",\"requests\":1,\
+         \"answers\":{{\"2xx\":{most},\"4xx\":{most}}},\"request_bytes\":{most},\
+         \"response_bytes\":{most},\"request_microseconds\":{most},\"waited_microseconds\":{most},\
+         \"compute_microseconds\":0,\"refused\":{{\"queue-full\":{most}}}}}\n"
+    );
+    leave(&folder(&place), line.repeat(3).as_bytes());
+    let (metrics, mut books) = (metrics(HOUR, &[("acme", 2)]), Books::new(folder(&place), 0));
+    keep(&mut books, &metrics).unwrap();
+    turn(&metrics, Hour(HOUR.0 + 1));
+    keep(&mut books, &metrics).unwrap();
+    assert_eq!(sum(&folder(&place)).0, all(&[("acme", most)]));
+}
+
+#[test]
+fn a_file_of_another_version_is_not_damaged() {
+    let place = tempfile::tempdir().unwrap();
+    let line = "{\"hour\":\"\",\"gateway\":\"\",\"tenant\":\"acme\",\"answers\":{\"2xx\":4,\"9xx\":1},\
+                \"new\":[1]}\n";
+    leave(&folder(&place), line.as_bytes());
+    let (metrics, mut books) = (metrics(HOUR, &[("acme", 2)]), Books::new(folder(&place), 0));
+    keep(&mut books, &metrics).unwrap();
+    assert_eq!(sum(&folder(&place)), (all(&[("acme", 6)]), 1));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_for_a_while_is_not_put_aside() {
+    let place = tempfile::tempdir().unwrap();
+    let text = {
+        let name = Name { hour: HOUR, part: 1 };
+        folder(&place).save(name, &lines(&[("acme", 4)])).unwrap();
+        fs::read(folder(&place).path.join("2025-11-24T16.edge-1.ndjson.partial")).unwrap()
+    };
+    let path = leave(&folder(&place), b"");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let (metrics, mut books) = (metrics(HOUR, &[("acme", 2)]), Books::new(folder(&place), 0));
+    keep(&mut books, &metrics).unwrap_err();
+    fs::remove_dir(&path).unwrap();
+    leave(&folder(&place), &text);
+    keep(&mut books, &metrics).unwrap();
+    assert_eq!(sum(&folder(&place)), (all(&[("acme", 6)]), 1));
+
+    // What is no text is damaged, however often it is read.
+    drop(books);
+    let path = leave(&folder(&place), b"\xff\n");
+    keep(&mut Books::new(folder(&place), 0), &metrics).unwrap();
+    assert!(path.with_extension("damaged").exists());
 }

@@ -319,6 +319,40 @@ fn keys_follow_their_tenants_in_whatever_order_they_are_edited() {
         assert!(table.knows_credentials(), "also of the last one, once it is gone");
     }
 }
+
+#[test]
+fn domains_follow_their_tenants_in_whatever_order_they_are_edited() {
+    use crate::config::spec::{DomainsSpec, HostSpec};
+
+    let of = |host: &str| {
+        let hosts = vec![HostSpec::Exact(host.to_owned()), HostSpec::Below(host.to_owned())];
+        Some(Box::new(DomainsSpec { hosts }))
+    };
+    let pools = pools(&["a", "b"]);
+    let plain = sample();
+    let steps: [&[(&str, Option<&str>)]; 4] = [
+        &[("acme", Some("one.test")), ("globex", Some("two.test"))],
+        &[("acme", Some("two.test")), ("globex", Some("one.test"))],
+        &[("acme", None), ("initech", Some("two.test"))],
+        &[("initech", None), ("acme", Some("two.test")), ("globex", None)],
+    ];
+    let (mut spec, mut table) = (plain.clone(), compile(&plain, None, &pools, 1));
+    for step in steps {
+        let before = spec.clone();
+        for (id, host) in step {
+            edit(&mut spec, id, |tenant| tenant.domains = host.and_then(of));
+        }
+        let previous = Previous { table: &table, spec: Some(&before), pools: &pools };
+        table = compile_edited(&spec, &previous, &pools, 2);
+
+        let whole = compile(&spec, None, &pools, 2);
+        for host in ["one.test", "two.test", "a.one.test", "a.two.test"] {
+            assert_eq!(table.domains.find(host), whole.domains.find(host), "{host}");
+        }
+    }
+    assert_eq!(table.domains.find("a.two.test"), Some("acme"));
+}
+
 fn limited() -> LimitsSpec {
     let rate = Rate { count: 1, per: Duration::from_secs(60) };
     LimitsSpec {

@@ -2,7 +2,8 @@
 //! seen has a name while there is room; then the busiest have them, by a review each minute.
 //!
 //! **Invariants:** the sum of all that is shown is what was counted, and never falls. What is shown
-//! under a name only grows; a name that has ended begins anew at 0. What was counted under names that
+//! under a name only grows, from 0 where it was counted among the others before; a name that has ended
+//! begins anew. What was counted under names that
 //! have ended is shown under `_ended_` and a number that is never used again, as a new series of this
 //! size: who looks at growth alone, as `rate()` does, sees no request twice. docs/metrics.md tells why.
 
@@ -48,6 +49,9 @@ struct Named {
     /// It has lost its name to a busier one, and is shown as it is until the next review, so that
     /// whoever scrapes has its last value. What comes meanwhile is among the others.
     leaves: bool,
+    /// For so many reviews it is shown at 0, so that whoever scrapes has that value to see growth
+    /// from. What comes meanwhile is among the others.
+    enters: u8,
 }
 
 /// What is known of a number.
@@ -190,13 +194,13 @@ impl TenantSums {
         let mut left = all.clone();
         for (pool, delta) in deltas {
             let named = match delta.tenant.checked_sub(1) {
-                Some(slot) => match (self.place(slot, delta.requests), pool) {
-                    (Some(place), _) => {
-                        self.named.get_mut(place as usize - 1).map(|of| &mut of.counts)
+                Some(slot) => {
+                    let place = self.place(slot, delta.requests);
+                    match (counted(&mut self.named, place, |of| of.show(pool)), pool) {
+                        (None, PoolName::None) => Some(self.others.get_or_insert_default()),
+                        (named, _) => named,
                     }
-                    (None, PoolName::None) => Some(self.others.get_or_insert_default()),
-                    (None, _) => None,
-                },
+                }
                 None => Some(self.nobody.get_or_insert_default()),
             };
             if let Some(named) = named {
@@ -216,13 +220,10 @@ impl TenantSums {
         queues: impl IntoIterator<Item = (&'d u32, &'d QueueCounts)>,
     ) {
         for (slot, counts) in queues {
-            let named = match self.place(*slot, 0) {
-                Some(place) => self.named.get_mut(place as usize - 1).map(|of| &mut of.counts),
-                None => Some(self.others.get_or_insert_default()),
-            };
-            if let Some(named) = named {
-                named.queue.get_or_insert_default().merge(counts);
-            }
+            let place = self.place(*slot, 0);
+            let named = counted(&mut self.named, place, TenantCounts::show_queue);
+            let counted = named.unwrap_or_else(|| self.others.get_or_insert_default());
+            counted.queue.get_or_insert_default().merge(counts);
         }
     }
 
@@ -273,7 +274,8 @@ impl TenantSums {
         let known = self.names.get(&name).copied();
         let place = match known {
             Some(place) => Some(place).filter(|place| self.take_back(*place)),
-            None => self.enter(Label { name, slot }),
+            // One that is among the others may do so just before a review.
+            None => self.enter(Label { name, slot }, if was_folded { 2 } else { 0 }),
         };
         match (was_folded, place) {
             (true, Some(_)) => self.folded -= 1,
@@ -295,20 +297,46 @@ impl TenantSums {
     }
 
     /// Gives a tenant a name of its own where there is room. One that is called as the others are, or
-    /// as those that have ended, is among the others.
-    fn enter(&mut self, tenant: Label) -> Option<u32> {
+    /// as those that have ended, is among the others. For so many reviews it is shown at 0.
+    fn enter(&mut self, tenant: Label, reviews: u8) -> Option<u32> {
         if self.named.len() >= self.most || is_reserved(&tenant.name) {
             return None;
         }
         let name = Arc::clone(&tenant.name);
-        self.named.push(Named { label: tenant, counts: TenantCounts::default(), leaves: false });
+        let counts = TenantCounts::default();
+        self.named.push(Named { label: tenant, counts, leaves: false, enters: reviews });
         let place = u32::try_from(self.named.len()).ok()?;
         self.names.insert(name, place);
         Some(place)
     }
 }
 
+/// What the tenant at this place, counted from 1, is counted in; `None` for the others. One that is
+/// shown at 0 as yet is among them, too, and is shown by `show`.
+fn counted(
+    named: &mut [Named],
+    place: Option<u32>,
+    show: impl FnOnce(&mut TenantCounts),
+) -> Option<&mut TenantCounts> {
+    let named = named.get_mut((place? as usize).checked_sub(1)?)?;
+    if named.enters > 0 {
+        show(&mut named.counts);
+        return None;
+    }
+    Some(&mut named.counts)
+}
+
 impl TenantCounts {
+    /// Has a pool of it shown.
+    fn show(&mut self, pool: PoolName) {
+        self.of_pool(pool);
+    }
+
+    /// Has its waits shown.
+    fn show_queue(&mut self) {
+        self.queue.get_or_insert_default();
+    }
+
     fn add(&mut self, pool: PoolName, delta: &TenantDelta) {
         let sums = self.of_pool(pool);
         each_counted(delta.classes, |class, count| sums[class] += u64::from(count));
@@ -326,12 +354,14 @@ impl TenantCounts {
 
     /// Whether nothing was counted.
     fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.queue.is_none()
+        self.requests.iter().all(ClassCounts::is_empty)
+            && self.queue.as_ref().is_none_or(|queue| queue.outcomes.iter().all(|of| *of == 0))
     }
 
     /// Adds all that another one counted, its pools as one.
     fn fold(&mut self, other: &Self) {
-        for ClassCounts { pool, counts } in &other.requests {
+        let counted = other.requests.iter().filter(|of| !of.is_empty());
+        for ClassCounts { pool, counts } in counted {
             let pool = if *pool == PoolName::None { PoolName::None } else { PoolName::Other };
             add_each(self.of_pool(pool), counts);
         }
@@ -349,6 +379,13 @@ impl TenantCounts {
             self.requests.len() - 1
         });
         &mut self.requests[at].counts
+    }
+}
+
+impl ClassCounts {
+    /// Whether nothing was counted: of a tenant that is shown at 0.
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts == [0; CLASSES.len()]
     }
 }
 

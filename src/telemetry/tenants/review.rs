@@ -11,6 +11,9 @@ impl TenantSums {
     /// Looks at who is busy. Due each minute: a name that is lost at one review ends at the next one,
     /// so that whoever scrapes once a minute has its last value.
     pub(in crate::telemetry) fn review(&mut self) {
+        for named in &mut self.named {
+            named.enters = named.enters.saturating_sub(1);
+        }
         let mut contenders = self.contenders();
         self.hand_over(&mut contenders);
         self.fill(&mut contenders);
@@ -72,7 +75,8 @@ impl TenantSums {
         }
     }
 
-    /// Gives names to the busiest, as far as there is room: they begin at 0.
+    /// Gives names to the busiest, as far as there is room: they are shown at 0 until the next
+    /// review, and counted from then on.
     fn fill(&mut self, contenders: &mut Vec<(u32, u32)>) {
         while self.named.len() < self.most
             && let Some((_, number)) = contenders.pop()
@@ -81,7 +85,7 @@ impl TenantSums {
             let Some(name) = self.labels.get(at).and_then(Option::as_ref).map(Arc::clone) else {
                 continue;
             };
-            if let Some(place) = self.enter(Label { name, slot: number })
+            if let Some(place) = self.enter(Label { name, slot: number }, 1)
                 && let Some(slot) = self.slots.get_mut(at)
             {
                 slot.place = place;

@@ -62,10 +62,16 @@ fn a_tenant_that_is_gone_leaves_its_name_to_the_next_one_that_is_seen() {
     count(&mut sums, [3, 2, 1, 0]);
 
     // Of the one that is gone only its last words came, which nobody is shown by name.
-    assert_eq!(shown(&sums), [("_ended_1", 2), ("_other", 8), ("t1", 4), ("t3", 2)]);
+    assert_eq!(shown(&sums), [("_ended_1", 2), ("_other", 10), ("t1", 4), ("t3", 0)]);
     assert_eq!(sums.folded(), 1);
+    sums.review();
+    count(&mut sums, [3]);
+    assert_eq!(shown(&sums)[3], ("t3", 0), "a minute has not passed");
+    sums.review();
+    count(&mut sums, [3]);
+    assert_eq!(shown(&sums), [("_ended_1", 2), ("_other", 12), ("t1", 4), ("t3", 2)]);
     sums.keep([1].into_iter().collect());
-    let ended = vec![("_ended_2", 4), ("_other", 8), ("t1", 4)];
+    let ended = vec![("_ended_2", 4), ("_other", 12), ("t1", 4)];
     assert_eq!((shown(&sums), sums.folded()), (ended, 0));
 }
 
@@ -122,8 +128,46 @@ fn a_name_goes_to_one_that_is_busier_by_far_and_ends_a_review_later() {
 
     sums.review();
     send(&mut sums, 3, 5);
-    assert_eq!(shown(&sums), [("_ended_1", 10), ("_other", 52), ("t1", 100), ("t3", 5)]);
+    assert_eq!(shown(&sums), [("_ended_1", 10), ("_other", 57), ("t1", 100), ("t3", 0)]);
     assert_eq!((sums.handed_over(), sums.folded()), (1, 1));
+    sums.review();
+    send(&mut sums, 3, 5);
+    assert_eq!(shown(&sums), [("_ended_1", 10), ("_other", 57), ("t1", 100), ("t3", 5)]);
+}
+
+#[test]
+fn who_sees_growth_alone_misses_nothing_of_a_name_that_is_handed_over() {
+    let mut sums = TenantSums::new(1);
+    send(&mut sums, 1, 1);
+    let (mut grown, mut sent, mut before) = (0, 0, BTreeMap::from([("_other".to_owned(), 0)]));
+    for minute in 0..6 {
+        // As a scrape sees it each minute: the first value of a series is no growth.
+        send(&mut sums, 2, 50);
+        sent += 50;
+        for (name, count) in shown(&sums) {
+            let last = before.insert(name.to_owned(), count).unwrap_or(count);
+            grown += count - last;
+        }
+        assert_eq!(grown, sent, "minute {minute}");
+        sums.review();
+    }
+    assert_eq!(sums.handed_over(), 1);
+    let counts = &sums.named[0].counts;
+    assert_eq!((sums.named[0].label.slot, counts.requests.len()), (2, 1));
+}
+
+#[test]
+fn a_name_that_ends_before_it_was_counted_leaves_nothing() {
+    let mut sums = TenantSums::new(1);
+    send(&mut sums, 1, 1);
+    send(&mut sums, 2, 50);
+    sums.review();
+    sums.review();
+    send(&mut sums, 2, 1);
+    sums.merge_queues([(&2, &QueueCounts::default())]);
+    assert_eq!(shown(&sums), [("_ended_1", 1), ("_other", 51), ("t2", 0)]);
+    sums.keep(Slots::default());
+    assert_eq!(shown(&sums), [("_ended_1", 1), ("_other", 51)]);
 }
 
 #[test]
@@ -202,6 +246,11 @@ proptest! {
         let (mut sent, mut grown) = (0_u64, 0_u64);
         let mut before: BTreeMap<String, u64> = BTreeMap::new();
         for event in events {
+            let was_folded: Vec<String> = (0..)
+                .zip(&sums.slots)
+                .filter(|(_, slot)| slot.place == FOLDED)
+                .map(|(number, _)| label(number).name.to_string())
+                .collect();
             match event {
                 Event::Send(slot, requests) => {
                     send(&mut sums, slot, requests);
@@ -219,6 +268,9 @@ proptest! {
             });
             prop_assert!(named.count() <= most);
             prop_assert!(now.keys().filter(|name| name.starts_with(ENDED)).count() <= 1);
+            for name in was_folded.iter().filter(|name| !before.contains_key(*name)) {
+                prop_assert!(now.get(name).is_none_or(|count| *count == 0), "{} is a jump", name);
+            }
             for (name, count) in &now {
                 let last = before.get(name).copied();
                 prop_assert!(last.is_none_or(|last| last <= *count), "{} fell", name);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::telemetry::delta::{CLASSES, HeldBack, QueueCounts, add_each};
+use crate::telemetry::delta::{CLASSES, HeldBack, QueueCounts};
 use crate::telemetry::histogram::each_counted;
 use crate::telemetry::tenant_delta::TenantDelta;
 
@@ -47,7 +47,7 @@ impl Counts {
 
     /// Requests that ended.
     pub fn requests(&self) -> u64 {
-        self.classes.iter().sum()
+        self.classes.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Those that ended, by the class of the answer's status.
@@ -75,11 +75,13 @@ impl Counts {
         *self == Self::default()
     }
 
-    /// Adds what another one counted.
+    /// Adds what another one counted. What was read from a file may be as large as it likes.
     pub fn merge(&mut self, other: &Self) {
-        add_each(&mut self.classes, &other.classes);
-        self.bytes_in += other.bytes_in;
-        self.bytes_out += other.bytes_out;
+        for (count, more) in self.classes.iter_mut().zip(other.classes) {
+            *count = count.saturating_add(more);
+        }
+        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
         self.lasted = self.lasted.saturating_add(other.lasted);
         self.waited = self.waited.saturating_add(other.waited);
         for (problem, count) in other.refused.iter().flat_map(|refused| &refused.0) {
@@ -112,6 +114,7 @@ impl Counts {
     }
 
     fn refuse(&mut self, problem: Cow<'static, str>, count: u64) {
-        *self.refused.get_or_insert_default().0.entry(problem).or_default() += count;
+        let sum = self.refused.get_or_insert_default().0.entry(problem).or_default();
+        *sum = sum.saturating_add(count);
     }
 }

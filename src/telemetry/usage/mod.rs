@@ -4,8 +4,8 @@
 //!
 //! **Invariants:** no request that a worker tells of is left out: what comes of a tenant that nobody
 //! knows any more is counted under [`REMOVED`]. What it holds is bounded: 400 bytes for each tenant
-//! of the table that has sent something, as much for those that have left it lately, and hours that
-//! wait to be written.
+//! of the table that has sent something, as much for those that have left it lately or that the files
+//! of the day have told, and hours that wait to be written.
 
 mod counts;
 #[cfg(test)]
@@ -53,7 +53,7 @@ pub struct Usage {
 #[derive(Debug)]
 struct Tenant {
     name: Arc<str>,
-    /// The last number that it was told by.
+    /// The last number that it was told by; `None` where files alone have told of it.
     slot: Option<u32>,
     /// Hours since it has sent something.
     idle: u32,
@@ -220,6 +220,20 @@ impl Usage {
         self.closed.as_ref().map_or(0, VecDeque::len)
     }
 
+    /// In how many hours there is something that is not written, and how many requests they have.
+    /// `saved` is what was told last of the hour of now.
+    pub fn unwritten(&self, saved: Option<(Hour, u64)>) -> (usize, u64) {
+        let sum = |sum: u64, counts: &Counts| sum.saturating_add(counts.requests());
+        let closed = self.closed.iter().flatten().map(|one| one.lines.values().fold(0, sum));
+        let is_saved = saved == Some((self.hour, self.changes));
+        let of_now = self.tenants.iter().map(Tenant::of_hour).fold(0, |to, one| sum(to, &one));
+        let of_now = if is_saved { 0 } else { of_now };
+        closed
+            .chain([of_now])
+            .filter(|requests| *requests > 0)
+            .fold((0, 0_u64), |(hours, all), requests| (hours + 1, all.saturating_add(requests)))
+    }
+
     /// Adds what was written of this hour before the start. Whether it is the hour of now: if not
     /// nothing was added.
     pub fn restore(&mut self, hour: Hour, lines: &Lines) -> bool {
@@ -314,21 +328,31 @@ impl Usage {
     /// Forgets those that are gone and have sent nothing for longest, where they are many.
     fn forget(&mut self) {
         let Some(live) = &self.live else { return };
-        let is_gone = |tenant: &Tenant| {
-            tenant.idle > 0 && tenant.slot.is_none_or(|slot| !live.contains(slot))
+        // Of those that files alone have told nobody knows whether they are there: they stay as long
+        // as the day that they were told for.
+        let is_gone = |tenant: &Tenant| match tenant.slot {
+            _ if tenant.idle == 0 => false,
+            Some(slot) => !live.contains(slot),
+            None => tenant.day.is_empty(),
         };
         let mut gone: Vec<u32> =
             self.tenants.iter().filter(|one| is_gone(one)).map(|one| one.idle).collect();
         if gone.len() <= GONE {
             return;
         }
-        // Who has been idle for longer than the last one that there is room for.
+        // Who has been idle for longer than the last one that there is room for, and of those that
+        // were idle as long as that one as many as there is no room for.
         gone.sort_unstable();
         let longest = gone[GONE];
+        let mut room = GONE - gone.partition_point(|idle| *idle < longest);
         let mut places = Vec::with_capacity(self.tenants.len());
         let mut place = 0;
         self.tenants.retain(|tenant| {
-            let stays = !is_gone(tenant) || tenant.idle < longest;
+            let mut stays = !is_gone(tenant) || tenant.idle < longest;
+            if !stays && tenant.idle == longest && room > 0 {
+                room -= 1;
+                stays = true;
+            }
             place += u32::from(stays);
             places.push(if stays { place } else { 0 });
             stays
@@ -386,8 +410,9 @@ impl Tenant {
     }
 }
 
-/// Under which name it is counted what comes of tenants that nobody knows any more.
-pub const REMOVED: &str = "_removed";
+/// Under which name it is counted what comes of tenants that nobody knows any more. No tenant may be
+/// called so: ids have no such characters.
+pub const REMOVED: &str = "(removed)";
 
 const SECONDS: u64 = 3600;
 

@@ -163,6 +163,30 @@ fn nothing_is_told_twice_and_nothing_counted_where_nobody_asks() {
     assert_eq!(usage.of("t1"), None);
 }
 
+#[test]
+fn the_day_of_those_that_files_have_told_of_is_kept_as_long_as_the_day() {
+    let many: Vec<u32> = (0..12_000).collect();
+    let mut told = at(30);
+    told.add(&delta(&many, true), Hour(30));
+    let Next::Open(_, lines, _) = told.next(None) else { panic!("nothing was counted") };
+
+    let mut usage = at(31);
+    usage.keep(many.iter().copied().collect());
+    usage.restore_day(Hour(30), &lines);
+    for hour in 32..48 {
+        usage.turn(Hour(hour));
+        assert_eq!(usage.tenants.len(), many.len());
+    }
+    assert_eq!(of(&usage, "t7"), [0, 1, 0]);
+    usage.turn(Hour(48));
+    assert_eq!(usage.tenants.len(), GONE, "of equals as many as there is room for");
+}
+
+#[test]
+fn no_tenant_can_be_called_as_those_that_are_removed() {
+    assert!(!REMOVED.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Requests(Vec<u32>),
