@@ -63,6 +63,16 @@ impl Visitor {
     }
 }
 
+/// Who may do more comes later.
+fn rank(role: &Role) -> u8 {
+    match role {
+        Role::Tenant(_) => 0,
+        Role::Viewer => 1,
+        Role::Operator => 2,
+        Role::Admin => 3,
+    }
+}
+
 /// Why a client is not let in.
 enum Refusal {
     NoToken,
@@ -128,9 +138,15 @@ impl Access {
         if self.certificates.is_empty() {
             return Some(visitor.as_caller(identity.subject().map(Arc::from), Role::Admin));
         }
-        let names = [&identity.uris, &identity.dns_names, &identity.common_names];
-        let has = |name: &str| names.iter().any(|own| own.iter().any(|own| &**own == name));
-        let (name, role) = self.certificates.iter().find(|(name, _)| has(name))?;
+        let others = identity.dns_names.iter().chain(&identity.common_names);
+        let names = [identity.uris.iter().collect::<Vec<_>>(), others.collect()];
+        // A URI is nobody's common name, whatever an authority lets people write there.
+        let has = |name: &str| {
+            let kinds = if name.contains("://") { &names[..1] } else { &names[..] };
+            kinds.iter().flatten().any(|own| &***own == name)
+        };
+        let all = self.certificates.iter().filter(|(name, _)| has(name));
+        let (name, role) = all.min_by_key(|(_, role)| rank(role))?;
         Some(visitor.as_caller(Some(name.as_str().into()), role.clone()))
     }
 
@@ -272,6 +288,14 @@ mod tests {
 
     /// What somebody may do who has shown a certificate of these names.
     fn role_of(certificates: &[(&str, &str)], names: &[&str]) -> Option<(String, String)> {
+        role_by(certificates, names, false)
+    }
+
+    fn role_by(
+        certificates: &[(&str, &str)],
+        names: &[&str],
+        is_uri: bool,
+    ) -> Option<(String, String)> {
         let place = Place { file: "g".into(), line: 1, column: 1, key: String::new() };
         let role = |(name, role): &(&str, &str)| ((*name).to_owned(), role.parse().unwrap());
         let spec = AdminSpec {
@@ -285,8 +309,14 @@ mod tests {
         };
         let mut access = Access::new(&spec, None, Arc::new(Metrics::new()));
         access.by_certificate = true; // as the listener's tls would say
-        let dns_names = names.iter().map(|name| Box::from(*name)).collect();
-        let identity = Some(Arc::new(Identity { dns_names, ..Identity::default() }));
+        let dns_names: Box<[Box<str>]> = names.iter().map(|name| Box::from(*name)).collect();
+        let (uris, dns_names) = match is_uri {
+            true => (dns_names, Box::default()),
+            false => (Box::default(), dns_names),
+        };
+        let common_names = dns_names.clone();
+        let identity = Identity { uris, dns_names, common_names, ..Identity::default() };
+        let identity = Some(Arc::new(identity));
         let visitor = Visitor { identity, ..Visitor::UNKNOWN };
         let caller = access.admit(&visitor, &HeaderMap::new()).ok()?;
         Some((
@@ -296,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_has_the_role_of_the_first_name_that_is_mapped() {
+    fn a_certificate_has_the_least_role_of_the_names_that_are_mapped() {
         let of = |name: &str, role: &str| Some((name.to_owned(), role.to_owned()));
         let mapped = [("prometheus.example", "viewer"), ("ops.example", "operator")];
 
@@ -305,8 +335,20 @@ mod tests {
         assert_eq!(role_of(&mapped, &["ops.example"]), of("ops.example", "operator"));
         let both = ["ops.example", "prometheus.example"];
         assert_eq!(role_of(&mapped, &both), of("prometheus.example", "viewer"));
+        let turned = [mapped[1], mapped[0]];
+        assert_eq!(role_of(&turned, &both), of("prometheus.example", "viewer"));
         assert_eq!(role_of(&mapped, &["any.example"]), None);
         assert_eq!(role_of(&mapped, &[]), None);
+    }
+
+    #[test]
+    fn a_name_that_only_looks_like_a_uri_has_not_the_role_of_the_uri() {
+        let mapped = [("spiffe://example.com/ops", "admin")];
+        let names = ["spiffe://example.com/ops"];
+
+        assert_eq!(role_by(&mapped, &names, false), None);
+        let role = role_by(&mapped, &names, true).map(|(_, role)| role);
+        assert_eq!(role.as_deref(), Some("admin"));
     }
 
     fn check(shown: &'static str, expected: Option<&str>) {

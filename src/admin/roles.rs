@@ -36,7 +36,10 @@ impl Caller {
     /// Who it is, for the history.
     pub(super) fn by(&self) -> By {
         By {
-            kind: Cause::Operator,
+            kind: match self.role {
+                Role::Tenant(_) => Cause::Tenant,
+                _ => Cause::Operator,
+            },
             name: self.name.as_deref().map(ToOwned::to_owned),
             from: Some(self.from.to_canonical().to_string()),
         }

@@ -1,6 +1,7 @@
 //! A file of secret tokens, one a line, alone or with who has it and what that one may do. It is read again when it changes. What is kept of a token
 //! is its digest, and what is shown is compared in a time that tells nothing of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -50,8 +51,11 @@ pub enum TokensError {
     #[error("has {1} words in line {0}")]
     Words(usize, usize),
     /// A role is none.
-    #[error("has in line {0} as a role {1:?}: {2}")]
-    Role(usize, String, NoRole),
+    #[error("has in line {0} a second word that is no role: {1}")]
+    Role(usize, NoRole),
+    /// One is there twice.
+    #[error("has the token of line {0} a second time in line {1}")]
+    Twice(usize, usize),
     /// One could not be sent as a header.
     #[error("has a character in line {0} that no token may have")]
     Unsendable(usize),
@@ -62,6 +66,7 @@ impl TokensError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Read(_) => "look at the path, the owner and the permissions",
+            Self::Twice(..) => "give each one a token of its own",
             Self::Role(..) | Self::Words(..) => {
                 "a line is a token alone, or NAME ROLE TOKEN with blanks between"
             }
@@ -89,8 +94,15 @@ impl Tokens {
     pub fn parse(text: &str) -> Result<Self, TokensError> {
         let lines = text.lines().map(str::trim).zip(1..);
         let tokens = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
-        let known: Vec<(Digest, Arc<Holder>)> =
-            tokens.map(|(text, line)| one(text, line)).collect::<Result<_, _>>()?;
+        let mut known: Vec<(Digest, Arc<Holder>)> = Vec::new();
+        let mut lines = BTreeMap::new();
+        for (text, line) in tokens {
+            let (digest, holder) = one(text, line)?;
+            if let Some(first) = lines.insert(digest.as_ref().to_vec(), line) {
+                return Err(TokensError::Twice(first, line));
+            }
+            known.push((digest, holder));
+        }
         if known.is_empty() { Err(TokensError::Empty) } else { Ok(Self { known }) }
     }
 
@@ -163,8 +175,8 @@ fn one(text: &str, line: usize) -> Result<(Digest, Arc<Holder>), TokensError> {
     let (token, holder) = match words.as_slice() {
         [token] => (*token, Holder { name: format!("line {line}").into(), role: Role::Admin }),
         [name, role, token] => {
-            let read = role.parse();
-            let role = read.map_err(|error| TokensError::Role(line, (*role).to_owned(), error))?;
+            // It is never told: words in another order have the token here.
+            let role = role.parse().map_err(|error| TokensError::Role(line, error))?;
             (*token, Holder { name: (*name).into(), role })
         }
         words => return Err(TokensError::Words(line, words.len())),
@@ -223,14 +235,26 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_the_place_of_another_word_is_never_told() {
+        for text in ["alice 9f86d081884c7d65 admin", "9f86d081884c7d65 x y z", "9f86d081884c7d65 x"] {
+            let error = Tokens::parse(text).unwrap_err();
+
+            let told = format!("{error} {error:?} {}", error.hint());
+            assert!(!told.contains("9f86"), "{told}");
+        }
+    }
+
+    #[test]
     fn a_file_without_a_good_token_is_an_error_that_names_the_line() {
         let told = |text: &str| Tokens::parse(text).unwrap_err().to_string();
 
         assert_eq!(told("# later\n\n"), "has no token in it");
         assert!(told("0123456789abcdef\nshort\n").ends_with("in line 2"));
         assert_eq!(told("0123456789 abcdef"), "has 2 words in line 1");
-        assert!(
-            told("# x\nci root 0123456789abcdef").starts_with("has in line 2 as a role \"root\"")
+        assert!(told("# x\nci root 0123456789abcdef").starts_with("has in line 2 a second word"));
+        assert_eq!(
+            told("0123456789abcdef\n#\nx viewer 0123456789abcdef"),
+            "has the token of line 1 a second time in line 3"
         );
         assert!(told("ci viewer short").ends_with("in line 1"));
         assert!(told("0123456789abcdef\u{e4}").starts_with("has a character in line 1"));

@@ -158,6 +158,11 @@ impl<'a> Faults<'a> {
         self.is_unread = true;
     }
 
+    /// The files that something is told at, or would be if there were less to tell.
+    pub(super) fn wrong(&self) -> &BTreeSet<usize> {
+        &self.wrong
+    }
+
     /// The files that something is wrong with, each by itself; `None` where that is not sure.
     pub(super) fn wrong_alone(&self) -> Option<BTreeSet<usize>> {
         (!self.is_between).then(|| self.wrong.clone())

@@ -35,6 +35,8 @@ pub enum Cause {
     Signal,
     /// The admin API.
     Operator,
+    /// The admin API, by a tenant's own token.
+    Tenant,
 }
 
 impl By {
@@ -57,12 +59,30 @@ pub struct Generation {
     pub diff: Diff,
     /// The tenants of the API that it has changed, as they were before; `None` = there was none.
     pub(in crate::control) before: BTreeMap<String, Option<Arc<str>>>,
+    /// Whether what they were is not kept any more: there is no way back beyond it.
+    #[serde(default)]
+    pub(in crate::control) is_emptied: bool,
 }
 
 impl Generation {
     /// The tenants of the API that it has changed.
     pub fn kept(&self) -> impl Iterator<Item = &str> {
         self.before.keys().map(String::as_str)
+    }
+
+    /// Whether what they were before is not kept any more.
+    pub fn is_emptied(&self) -> bool {
+        self.is_emptied
+    }
+
+    /// What it takes to keep the tables.
+    fn bytes(&self) -> usize {
+        let bytes = |table: &Option<Arc<str>>| table.as_ref().map_or(0, |table| table.len());
+        self.before.iter().map(|(id, table)| id.len() + bytes(table)).sum()
+    }
+
+    fn is_of_tenant(&self) -> bool {
+        self.by.kind == Cause::Tenant
     }
 
     /// Those, with what they were before.
@@ -185,6 +205,7 @@ impl History {
             by: By::of(Cause::Start),
             diff: Diff::default(),
             before: BTreeMap::new(),
+            is_emptied: false,
         }])
     }
 
@@ -204,12 +225,35 @@ impl History {
     }
 
     pub(super) fn add(&self, generation: Generation) {
+        self.0.publish(Arc::new(self.with(generation)));
+    }
+
+    /// With one more, within bounds.
+    fn with(&self, generation: Generation) -> VecDeque<Arc<Generation>> {
         let mut all = VecDeque::clone(&self.0.load());
         all.push_back(Arc::new(generation));
-        while all.len() > KEPT {
-            all.pop_front();
-        }
-        self.0.publish(Arc::new(all));
+        bound(&mut all);
+        all
+    }
+
+    /// What is to be written where one more is added.
+    pub(super) fn changes_with(&self, generation: &Generation) -> Rows {
+        let before = self.0.load();
+        let now = self.with(generation.clone());
+        let find = |number: u64| now.binary_search_by_key(&number, |one| one.generation).ok();
+        let gone = before.iter().filter(|one| find(one.generation).is_none());
+        let mut rows: Vec<_> = gone.map(|one| (one.generation, None)).collect();
+        let is_old = |one: &&Arc<Generation>| before.iter().any(|old| Arc::ptr_eq(old, one));
+        let new = now.iter().filter(|one| !is_old(one));
+        rows.extend(new.map(|one| (one.generation, Some(Arc::clone(one)))));
+        Rows { rows, is_whole: false }
+    }
+
+    /// All that is to be written.
+    pub(super) fn rows(&self) -> Rows {
+        let all = self.0.load();
+        let rows = all.iter().map(|one| (one.generation, Some(Arc::clone(one)))).collect();
+        Rows { rows, is_whole: true }
     }
 
     /// What tenants of the API were in a generation, of those that have changed since; `None` where that
@@ -217,6 +261,9 @@ impl History {
     pub fn since(&self, generation: u64) -> Option<BTreeMap<String, Option<Arc<str>>>> {
         let all = self.0.load();
         all.iter().find(|one| one.generation == generation)?;
+        if all.iter().any(|one| one.generation > generation && one.is_emptied) {
+            return None;
+        }
         let mut then = BTreeMap::new();
         for later in all.iter().filter(|one| one.generation > generation) {
             for (id, before) in &later.before {
@@ -227,8 +274,70 @@ impl History {
     }
 }
 
-/// 100: some weeks of edits.
-pub(super) const KEPT: usize = 100;
+/// What is to be written of the history.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    /// Generations by their numbers; `None` = it is gone.
+    pub(super) rows: Vec<(u64, Option<Arc<Generation>>)>,
+    /// Whether that is all there is.
+    pub(super) is_whole: bool,
+}
+
+/// Keeps to the bounds. What tenants have done with tokens of their own has bounds of its own, so that none
+/// of them pushes out what operators may want to go back to.
+fn bound(all: &mut VecDeque<Arc<Generation>>) {
+    loop {
+        let own = all.iter().filter(|one| one.is_of_tenant());
+        let (count, bytes) = own.fold((0, 0), |(n, sum), one| (n + 1, sum + one.bytes()));
+        let oldest = all.iter().position(|one| one.is_of_tenant());
+        match oldest {
+            // Never the newest: it is what is live.
+            Some(at) if at + 1 < all.len() && (count > KEPT || bytes > TENANTS_BYTES) => {
+                fold(all, at);
+            }
+            _ => break,
+        }
+    }
+    while all.iter().filter(|one| !one.is_of_tenant()).count() > KEPT {
+        let Some(at) = all.iter().position(|one| !one.is_of_tenant()) else { break };
+        fold(all, at);
+    }
+    let mut bytes: usize = all.iter().map(|one| one.bytes()).sum();
+    for one in all.iter_mut() {
+        if bytes <= BYTES {
+            break;
+        }
+        if one.before.values().any(Option::is_some) {
+            bytes -= one.bytes();
+            let one = Arc::make_mut(one);
+            one.is_emptied = true;
+            one.before.values_mut().for_each(|table| *table = None);
+            bytes += one.bytes();
+        }
+    }
+}
+
+/// Takes one out. What tenants were before it they were before the next one, as far as the way back to
+/// earlier ones goes.
+fn fold(all: &mut VecDeque<Arc<Generation>>, at: usize) {
+    let Some(gone) = all.remove(at) else { return };
+    let (Some(next), true) = (all.get_mut(at), at > 0) else { return };
+    if gone.before.is_empty() && !gone.is_emptied {
+        return;
+    }
+    let next = Arc::make_mut(next);
+    next.is_emptied |= gone.is_emptied;
+    next.before.extend(gone.before.iter().map(|(id, table)| (id.clone(), table.clone())));
+}
+
+/// 100: some weeks of edits. As many more are kept of tenants' own.
+const KEPT: usize = 100;
+
+/// 4 MiB: what tenants were before is kept as long as there is room.
+const BYTES: usize = 4 << 20;
+
+/// 1 MiB: a part of that.
+const TENANTS_BYTES: usize = 1 << 20;
 
 /// 20: what a line shows.
 const SHOWN: usize = 20;
@@ -251,7 +360,55 @@ mod tests {
             by: By::of(Cause::Files),
             diff: Diff::default(),
             before: before.iter().map(|(id, json)| (id.to_string(), json.map(Arc::from))).collect(),
+            is_emptied: false,
         }
+    }
+
+    fn by_tenant(number: u64, before: &[(&str, Option<&str>)]) -> Generation {
+        Generation { by: By::of(Cause::Tenant), ..generation(number, before) }
+    }
+
+    fn bytes(history: &History) -> usize {
+        history.all().iter().map(|one| one.bytes()).sum()
+    }
+
+    #[test]
+    fn what_a_tenant_does_pushes_no_operator_s_generation_out() {
+        let history = History::of([generation(1, &[]), generation(2, &[("a", Some("old"))])]);
+        let large = "x".repeat(200 << 10);
+        for number in 3..600 {
+            history.add(by_tenant(number, &[("own", Some(&format!("{number}{large}")))]));
+        }
+        assert!(history.find(1).is_some() && history.find(2).is_some());
+        assert!(bytes(&history) < 2 << 20, "{}", bytes(&history));
+
+        let then = history.since(1).unwrap();
+        assert_eq!(then["a"].as_deref(), Some("old"));
+        let own = then["own"].as_deref().unwrap();
+        assert!(own.starts_with("3x"), "what it was before all of them: {}", &own[..4]);
+    }
+
+    #[test]
+    fn tables_of_the_oldest_go_where_there_is_no_room_and_there_is_no_way_back_beyond() {
+        let large = "x".repeat(250 << 10);
+        let history = History::of((1..=50).map(|number| generation(number, &[("a", Some(&large))])));
+
+        assert!(bytes(&history) <= BYTES + 1000);
+        assert_eq!(history.all().len(), 50, "the entries stay");
+        assert!(history.find(20).unwrap().is_emptied() && !history.find(45).unwrap().is_emptied());
+        assert!(history.since(19).is_none() && history.since(45).is_some());
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_other() {
+        let history = History::of((1..=100).map(|number| generation(number, &[])));
+
+        let rows = history.changes_with(&generation(101, &[]));
+
+        let told: Vec<(u64, bool)> =
+            rows.rows.iter().map(|(number, one)| (*number, one.is_some())).collect();
+        assert_eq!(told, [(1, false), (101, true)]);
+        assert_eq!((history.last(), history.rows().rows.len()), (100, 100));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::generation::Fault;
 use super::plan::{self, Numbers, Pools};
 use super::quarantine::{self, Quarantine, Sifted};
 use super::standing::Standing;
+use super::stored;
 
 /// Files and what they mean.
 #[derive(Clone, Debug)]
@@ -94,6 +95,8 @@ pub(super) fn read(path: &Path, looks: &mut Looks) -> Result<Files, Vec<Fault>> 
 pub(super) struct Checked {
     pub(super) result: Result<Loaded, Vec<Fault>>,
     pub(super) references: References,
+    /// The tenants of the API that something is told at, or would be if there were less to tell.
+    pub(super) wrong: Vec<String>,
     /// What is to be remembered of them.
     pub(super) memory: Memory,
 }
@@ -171,11 +174,13 @@ pub(super) fn check_kept(files: Files, _: Before) -> Checked {
 }
 
 fn told(files: Files, checked: config::Checked, memory: Memory) -> Checked {
-    let config::Checked { result, doubts, references, .. } = checked;
+    let config::Checked { result, doubts, references, wrong, .. } = checked;
+    let wrong = wrong.iter().filter_map(|at| files.files.nth(*at));
+    let wrong = wrong.filter_map(|file| stored::id_of(&file.path).map(ToOwned::to_owned)).collect();
     let doubts = doubts.into_iter().map(Fault::from).collect();
     let quarantine = Quarantine::default();
     let loaded = result.map(|spec| Loaded { files, spec: Arc::new(spec), doubts, quarantine });
-    Checked { result: loaded.map_err(faults), references, memory }
+    Checked { result: loaded.map_err(faults), references, wrong, memory }
 }
 
 /// Plans the pools and compiles the table.

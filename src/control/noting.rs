@@ -54,8 +54,9 @@ impl Reloader {
             by: by.unwrap_or_else(|| By::of(Cause::Files)),
             diff: diff.unwrap_or_default(),
             before: BTreeMap::new(),
+            is_emptied: false,
         };
-        self.stored.remember(vec![Arc::new(noted.clone())]).await;
+        self.stored.remember(self.noted.history.changes_with(&noted)).await;
         self.remember(noted, spec);
     }
 
@@ -73,6 +74,7 @@ impl Reloader {
             by: by.clone(),
             diff: diff.unwrap_or_default(),
             before,
+            is_emptied: false,
         }
     }
 

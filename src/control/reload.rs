@@ -89,6 +89,8 @@ impl Reloader {
     ) {
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut again = interval(TAKEOVER_INTERVAL);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.requested() => return,
@@ -113,6 +115,7 @@ impl Reloader {
                 Some(ask) = asks.recv() => self.answer(ask, &mut asks).await,
                 Some(ask) = changes.recv() => Box::pin(self.take(ask)).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
+                _ = again.tick(), if self.stored.waits => Box::pin(self.take_over()).await,
             }
             self.note().await;
         }
@@ -241,6 +244,7 @@ impl Reloader {
     }
 
     async fn load(&mut self, wish: Wish, started: Instant) -> Result<(), Vec<Fault>> {
+        self.hold_store().await;
         if wish == Wish::Asked {
             // Whoever asks may know better than what files look like.
             drop(self.take_looks().await);
@@ -473,6 +477,9 @@ pub(super) const READINGS: u32 = 5;
 
 /// 250 ms: a local look-up and a first check fit; a change is still live within half a second.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+
+/// 2 s: while another gateway has what the API keeps, as until that one has ended.
+const TAKEOVER_INTERVAL: Duration = Duration::from_secs(2);
 
 /// 1 s: workers that serve anything let go of an old table at once.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

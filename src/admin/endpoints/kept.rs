@@ -305,6 +305,7 @@ pub(super) fn refused(id: Option<&str>, refusal: &Refusal) -> Response {
             "changed",
             "; read it again for its ETag, or leave the condition out",
         ),
+        Refusal::Large => (StatusCode::PAYLOAD_TOO_LARGE, "large-tenant", ""),
         Refusal::Beyond(_) => (
             StatusCode::FORBIDDEN,
             "beyond-bounds",
@@ -353,9 +354,6 @@ fn without_others(refusal: Refusal) -> Refusal {
 fn listed(faults: &[Fault]) -> Vec<FaultBody> {
     faults.iter().map(FaultBody::from).collect()
 }
-
-/// 256 KiB: a tenant of a thousand routes.
-pub(super) const LARGEST: usize = 256 << 10;
 
 /// A million tenants are checked as a whole in some seconds; who waits longer waits for a disk that hangs.
 const LIMIT: Duration = Duration::from_secs(30);

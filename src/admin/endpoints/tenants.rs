@@ -14,6 +14,7 @@ use crate::admin::asked::{Asked, bad_query};
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
 use crate::control::roster::{self, Known, Page, TenantUsage, Wanted};
+use crate::control::stored::LARGEST;
 use crate::model::ids::TenantId;
 use crate::telemetry::recent::Sort;
 
@@ -28,7 +29,7 @@ pub(super) const ONE: Endpoint =
 
 fn of_id() -> MethodRouter<State> {
     let changes = put(kept::put).patch(kept::patch).delete(kept::delete);
-    changes.layer(DefaultBodyLimit::max(kept::LARGEST)).get(tenant)
+    changes.layer(DefaultBodyLimit::max(LARGEST)).get(tenant)
 }
 
 pub(super) const USAGE: Endpoint =

@@ -79,6 +79,8 @@ pub struct Checked {
     pub references: References,
     /// The files that are wrong, by their places, each by itself; `None` where that is not sure.
     pub wrong_alone: Option<BTreeSet<usize>>,
+    /// All files that something is told at, or would be if there were less to tell; by their places.
+    pub wrong: BTreeSet<usize>,
 }
 
 /// How the routes files are read.
@@ -105,7 +107,8 @@ pub(super) fn check_routes(files: &Files, terms: &Terms<'_>, before: Before<'_>)
         let hint = "define tenants and pools; to serve nobody, leave a comment in them";
         let result = Err(Problems::of_file(&files.root, what, hint));
         let (doubts, references) = (Vec::new(), References::new());
-        return Checked { result, doubts, references, wrong_alone: None };
+        let wrong = BTreeSet::new();
+        return Checked { result, doubts, references, wrong_alone: None, wrong };
     }
     let Some(unread) = files.unread.values().cloned().reduce(Problems::and) else {
         return apart::check(files, terms, before).unwrap_or_else(|| as_a_whole(files, terms));
@@ -188,11 +191,12 @@ impl Shared {
         let plans = plans.into_iter().filter_map(|(name, plan)| Some((name, plan?))).collect();
         let references = faults.take_references();
         let (doubts, wrong_alone) = (faults.take_doubts(), faults.wrong_alone());
+        let wrong = faults.wrong().clone();
         let result = match faults.is_empty() {
             true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, plans, tenants }),
             false => Err(faults.into_problems()),
         };
-        Checked { result, doubts, references, wrong_alone }
+        Checked { result, doubts, references, wrong_alone, wrong }
     }
 }
 

@@ -12,11 +12,11 @@ use crate::model::ids::{TenantId, TenantIdError};
 use crate::telemetry::keeping::TENANT_CHANGES;
 
 use super::super::generation::{Fault, Live};
-use super::super::history::{By, Generation};
+use super::super::history::{By, Rows};
 use super::super::load::{self, Loaded, in_background as checking};
 use super::super::quarantine::{self, Known};
 use super::super::reload::{PATIENCE, Reloader, Wish as Load};
-use super::definition::{Definition, Table, path};
+use super::definition::{Definition, LARGEST, Table, path};
 use super::difference::{RouteChanges, ValueChange, routes, values};
 use super::rollback::Back;
 use super::store::{Row, StoreError};
@@ -128,6 +128,9 @@ pub enum Refusal {
     /// It is not as the condition says.
     #[error("the tenant is not what the condition names")]
     Condition,
+    /// It would be too large.
+    #[error("the tenant would have more than {LARGEST} bytes as JSON")]
+    Large,
     /// Other keys would change than may.
     #[error("it would change {}", .0.join(", "))]
     Beyond(Vec<String>),
@@ -182,7 +185,10 @@ impl Reloader {
     async fn change(&mut self, wish: &Wish) -> Result<Changed, Refusal> {
         let started = Instant::now();
         let id = TenantId::new(&wish.id)?;
-        self.open_store().await?;
+        match wish.dry_run {
+            true => self.stored.look()?,
+            false => self.open_store().await?,
+        }
         self.note().await;
         let before = self.applied.clone().ok_or(Refusal::NotReady)?;
         let kept = self.stored.overlay.entries.get(id.as_str()).cloned();
@@ -203,6 +209,9 @@ impl Reloader {
             (What::Delete, Some(_)) => None,
             (What::Patch(_) | What::Delete, None) => return Err(Refusal::Unknown),
         };
+        if next.as_ref().is_some_and(|next| next.text().len() > LARGEST) {
+            return Err(Refusal::Large);
+        }
         if let Some(allowed) = &wish.within {
             bounds::check(kept.as_ref(), next.as_ref(), allowed)?;
         }
@@ -237,7 +246,7 @@ impl Reloader {
         let before = self.stored.overlay.entries.clone();
         self.stored.hold().await?;
         if !was_open {
-            self.stored.remember(self.noted.history().all().iter().cloned().collect()).await;
+            self.stored.remember(self.noted.history().rows()).await;
         }
         let same = |a: &Entry, b: &Entry| a.definition == b.definition;
         let now = self.stored.overlay.entries.clone();
@@ -245,6 +254,24 @@ impl Reloader {
             self.reload(Load::Changed).await;
         }
         Ok(())
+    }
+
+    /// Opens what another gateway has had until now, if it has ended.
+    pub(in crate::control) async fn hold_store(&mut self) {
+        if self.stored.waits && self.stored.hold().await.is_ok() {
+            self.stored.remember(self.noted.history().rows()).await;
+        }
+    }
+
+    /// As soon as another gateway has ended, what it has left goes live.
+    pub(in crate::control) async fn take_over(&mut self) {
+        match self.open_store().await {
+            Ok(()) => {
+                tracing::info!("what the API keeps is this gateway's to write now");
+                self.stored.publish(self.applied.as_ref());
+            }
+            Err(error) => tracing::debug!(%error, "another gateway has what the API keeps"),
+        }
     }
 
     /// What the routes would mean; `None` where they stay as they are.
@@ -298,8 +325,8 @@ impl Reloader {
             let spec = Arc::clone(&made.loaded.spec);
             (self.announce(by, &spec, texts.collect()), spec)
         });
-        let generation = noted.as_ref().map(|(noted, _)| noted);
-        self.write(entries(|turn| &turn.next), generation).await?;
+        let rows = noted.as_ref().map(|(noted, _)| self.noted.history().changes_with(noted));
+        self.write(entries(|turn| &turn.next), rows).await?;
         if let Some(made) = made
             && let Err(faults) = self.serve(made, started).await
         {
@@ -340,7 +367,7 @@ impl Reloader {
     async fn write(
         &mut self,
         rows: Vec<Row>,
-        noted: Option<&Generation>,
+        noted: Option<Rows>,
     ) -> Result<(), StoreError> {
         let (Some(store), Some(path)) = (self.stored.store.clone(), self.stored.path.clone())
         else {
@@ -349,8 +376,13 @@ impl Reloader {
         if rows.is_empty() && noted.is_none() {
             return Ok(());
         }
-        let noted = Vec::from_iter(noted.cloned().map(Arc::new));
-        in_background(&path, move |path| store.write(path, &rows, &noted)).await
+        let write = move |path: &_| store.write(path, &rows, noted.as_ref());
+        let written = in_background(&path, write).await;
+        if let Err(error) = &written {
+            self.stored.let_go(error);
+            self.stored.publish(self.applied.as_ref());
+        }
+        written
     }
 
     /// Brings a change to life. What was wrong with the files before is wrong with them still.
@@ -388,40 +420,6 @@ impl Reloader {
             Err(faults) => Refusal::Failed(faults),
         }
     }
-
-    /// As [`Reloader::check`], of files with what the API keeps beside them: what of that does not fit,
-    /// and is not served yet, is left out.
-    pub(in crate::control) async fn check_beside(
-        &mut self,
-        files: Files,
-        (good, check): (Known, fn(Files, load::Before) -> load::Checked),
-    ) -> Result<Loaded, Vec<Fault>> {
-        let mut files = files;
-        if self.stored.has_unfit() {
-            self.stored.leave_none_out();
-            files = self.stored.beside(&files);
-        }
-        for _ in 0..TRIES {
-            let checked = self.examine(files.clone(), good.clone(), check).await?;
-            let faults = match checked.result {
-                Ok(loaded) => {
-                    self.references.follow(checked.references).await;
-                    return Ok(loaded);
-                }
-                Err(faults) => faults,
-            };
-            let served = self.applied.as_ref().map(|applied| &applied.files);
-            if !self.stored.leave_out(&faults, served) {
-                self.references.follow(checked.references).await;
-                return Err(faults);
-            }
-            files = self.stored.beside(&files);
-        }
-        // So many are wrong that the files alone are what is sure.
-        let checked = self.examine(without(&files), good, check).await?;
-        self.references.follow(checked.references).await;
-        checked.result
-    }
 }
 
 impl Apart {
@@ -453,6 +451,3 @@ fn of_tenant(id: &TenantId, faults: Vec<Fault>) -> Vec<Fault> {
     };
     faults.into_iter().map(told).collect()
 }
-
-/// 4: what is wrong with tenants of the API is found in one reading, or in a few where they are many.
-const TRIES: usize = 4;

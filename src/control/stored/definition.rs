@@ -85,7 +85,7 @@ pub(super) fn path(id: &str) -> PathBuf {
 }
 
 /// The tenant whose file this is; `None` for one of the disk.
-pub(super) fn id_of(path: &Path) -> Option<&str> {
+pub(in crate::control) fn id_of(path: &Path) -> Option<&str> {
     path.to_str()?.strip_prefix(PREFIX)
 }
 
@@ -172,6 +172,9 @@ fn merged(target: Option<Value>, patch: Value) -> Value {
     }
     Value::Object(table)
 }
+
+/// 256 KiB: a tenant of a thousand routes.
+pub const LARGEST: usize = 256 << 10;
 
 /// No path of the disk: what is read from there is a folder's or begins with a slash.
 const PREFIX: &str = "api:tenants/";

@@ -4,6 +4,7 @@
 //! **Invariant:** what a file defines is the file's. A tenant of the API neither takes its place nor
 //! keeps the files from being served.
 
+mod beside;
 mod bounds;
 mod change;
 mod definition;
@@ -26,16 +27,17 @@ use crate::telemetry::keeping::{STORE_DAMAGED, STORED_TENANTS};
 use crate::telemetry::registry::Metrics;
 
 use super::generation::Fault;
-use super::history::{By, Generation, History};
+use super::history::{By, Generation, History, Rows};
 use super::load::Loaded;
 
 pub use change::{Ask, Changed, Condition, Refusal, What, Wish};
-pub use definition::{Definition, Table};
+pub use definition::{Definition, LARGEST, Table};
 pub use difference::{RouteChanges, ValueChange};
 pub use rollback::{Back, RolledBack};
 pub use store::StoreError;
 
-use definition::{id_of, ids_in, path};
+pub(super) use definition::id_of;
+use definition::path;
 use store::Store;
 
 /// Reads what a `state` folder keeps and puts it beside these files: for who looks and changes nothing.
@@ -54,9 +56,16 @@ pub fn beside(files: Files, folder: &Path) -> Result<(Files, Vec<String>), Store
 /// As if the API had been sent a tenant of this pool.
 #[cfg(test)]
 pub(crate) fn keep(folder: &Path, id: &str, pool: &str) -> Result<(), StoreError> {
+    keep_all(folder, &[id.to_owned()], pool)
+}
+
+/// As if the API had been sent tenants of this pool.
+#[cfg(test)]
+pub(crate) fn keep_all(folder: &Path, ids: &[String], pool: &str) -> Result<(), StoreError> {
     let path = store::path_in(folder);
-    let table = [("pool".to_owned(), pool.into())].into_iter().collect();
-    Store::open(&path)?.0.write(&path, &[(id.into(), Some(Definition::of(table)))], &[])
+    let table: Table = [("pool".to_owned(), pool.into())].into_iter().collect();
+    let row = |id: &String| (id.as_str().into(), Some(Definition::of(table.clone())));
+    Store::open(&path)?.0.write(&path, &ids.iter().map(row).collect::<Vec<_>>(), None)
 }
 
 /// Whether this is the path of a tenant of the API, and no file's.
@@ -76,6 +85,11 @@ pub(super) fn without(files: &Files) -> Files {
         folder: files.folder,
         unread: files.unread.clone(),
     }
+}
+
+/// The tenants of the API among these files.
+fn served_in(files: &Files) -> impl Iterator<Item = &str> {
+    files.files.iter().filter_map(|file| id_of(&file.path))
 }
 
 /// Whether there is one file beside what the API keeps.
@@ -213,6 +227,8 @@ pub(super) struct Stored {
     overlay: Overlay,
     kept: Snapshot<Kept>,
     trouble: Option<String>,
+    /// Whether another process has the file, which is to be opened once that has ended.
+    pub(super) waits: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -223,7 +239,7 @@ impl Stored {
         let path = folder.map(store::path_in);
         let kept = Snapshot::new(Arc::default());
         let overlay = Overlay::default();
-        let mut stored = Self { path, store: None, overlay, kept, trouble: None, metrics };
+        let mut stored = Self { path, store: None, overlay, kept, trouble: None, waits: false, metrics };
         stored.metrics.set(&STORE_DAMAGED, &[], 0.0);
         let is_there = stored.path.as_ref().is_some_and(|path| path.exists());
         let mut generations = Vec::new();
@@ -268,8 +284,28 @@ impl Stored {
         self.overlay.entries = contents.entries.into_iter().collect();
         self.overlay.looked = None;
         self.store = Some(store);
-        self.trouble = None;
+        self.waits = false;
+        self.trouble = told_of_unread(&path, &contents.unread);
         Ok(contents.generations)
+    }
+
+    /// Whether what is known of the file will do to tell what a change would do: nothing is opened, and
+    /// nothing goes live by it.
+    fn look(&self) -> Result<(), StoreError> {
+        match &self.path {
+            None => Err(StoreError::Off),
+            Some(path) if self.waits => Err(StoreError::Busy { path: path.clone() }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// A write was refused, so that what is in the file is not known: it is opened anew before the next
+    /// one.
+    fn let_go(&mut self, error: &StoreError) {
+        self.store = None;
+        let told = format!("{error}: the last change was refused, the next one is tried");
+        tracing::error!("{told}");
+        self.trouble = Some(told);
     }
 
     /// Does what can be done about a file that is there and cannot be opened.
@@ -290,10 +326,14 @@ impl Stored {
             }
             StoreError::Busy { .. } => match in_background(&path, store::peek).await {
                 Ok(contents) => {
+                    self.waits = true;
                     self.overlay.entries = contents.entries.into_iter().collect();
                     format!("{error}: what it has kept there is served, and nothing is changed")
                 }
-                Err(other) => format!("{error}, and it cannot be read: {other}"),
+                Err(other) => {
+                    self.waits = true;
+                    format!("{error}, and it cannot be read: {other}")
+                }
             },
             _ => format!("{error}: the tenants that the API has kept are not served"),
         };
@@ -302,32 +342,12 @@ impl Stored {
     }
 
     /// Keeps what generations were, where anything is kept.
-    pub(super) async fn remember(&self, noted: Vec<Arc<Generation>>) {
+    pub(super) async fn remember(&self, noted: Rows) {
         let (Some(store), Some(path)) = (self.store.clone(), &self.path) else { return };
-        let write = move |path: &_| store.write(path, &[], &noted);
+        let write = move |path: &_| store.write(path, &[], Some(&noted));
         if let Err(error) = in_background(path, write).await {
             tracing::warn!(%error, "the history is not kept for the next start");
         }
-    }
-
-    /// Leaves out what these faults are about, of what is not served yet; tells whether there is such.
-    pub(super) fn leave_out(&mut self, faults: &[Fault], served: Option<&Files>) -> bool {
-        let mut unfit = BTreeMap::clone(&self.overlay.unfit);
-        let before = unfit.len();
-        for fault in faults {
-            let own = id_of(&fault.file);
-            let named = ids_in(&fault.what).chain(fault.hint.iter().flat_map(|hint| ids_in(hint)));
-            for id in own.into_iter().chain(named) {
-                let is_served =
-                    served.is_some_and(|files| files.files.get(path(id).as_os_str()).is_some());
-                if !is_served && self.overlay.entries.get(id).is_some() {
-                    unfit.entry(id.to_owned()).or_default().push(fault.clone());
-                }
-            }
-        }
-        let is_more = unfit.len() > before;
-        self.overlay.unfit = Arc::new(unfit);
-        is_more
     }
 
     /// Gives all another try.
@@ -375,7 +395,7 @@ impl Stored {
         }
         let unfit = apart.values().filter(|why| matches!(why, Apart::Unfit(_))).count();
         let counts = [
-            ("served", entries.len() - apart.len()),
+            ("served", live.map_or(0, |live| served_in(&live.files).count())),
             ("shadowed", apart.len() - unfit),
             ("unfit", unfit),
         ];
@@ -385,6 +405,16 @@ impl Stored {
         let (tenants, trouble) = (entries.clone(), self.trouble.clone());
         self.kept.publish(Arc::new(Kept { tenants, apart, trouble }));
     }
+}
+
+fn told_of_unread(path: &Path, unread: &[String]) -> Option<String> {
+    let (count, first) = (unread.len(), unread.first()?);
+    let told = format!(
+        "{} has {count} row(s) that are no tenant and are left out, as that of {first:?}",
+        path.display()
+    );
+    tracing::error!("{told}");
+    Some(told)
 }
 
 /// Works with the file on a thread that may be busy. A panic there is a damage like any other.

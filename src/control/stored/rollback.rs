@@ -54,7 +54,10 @@ impl Reloader {
 
     async fn roll_back(&mut self, back: &Back) -> Result<RolledBack, Refusal> {
         let started = Instant::now();
-        self.open_store().await?;
+        match back.dry_run {
+            true => self.stored.look()?,
+            false => self.open_store().await?,
+        }
         self.note().await;
         let before = self.applied.clone().ok_or(Refusal::NotReady)?;
         let history = self.noted.history();

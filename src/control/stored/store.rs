@@ -16,7 +16,7 @@ use redb::{
 
 use crate::model::ids::TenantId;
 
-use super::super::history::{Generation, KEPT};
+use super::super::history::{Generation, Rows};
 use super::Entry;
 use super::definition::Definition;
 
@@ -30,6 +30,8 @@ pub(super) struct Store {
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) entries: Vec<Entry>,
+    /// Ids of which it has what is no tenant.
+    pub(super) unread: Vec<String>,
     /// The newest last.
     pub(super) generations: Vec<Generation>,
 }
@@ -102,12 +104,12 @@ impl Store {
         &self,
         path: &Path,
         rows: &[Row],
-        noted: &[Arc<Generation>],
+        noted: Option<&Rows>,
     ) -> Result<(), StoreError> {
         self.try_write(rows, noted).map_err(|error| of_use(path, error))
     }
 
-    fn try_write(&self, rows: &[Row], noted: &[Arc<Generation>]) -> Result<(), redb::Error> {
+    fn try_write(&self, rows: &[Row], noted: Option<&Rows>) -> Result<(), redb::Error> {
         let change = self.database.begin_write()?;
         {
             change.open_table(ABOUT)?.insert("form", FORM)?;
@@ -119,12 +121,21 @@ impl Store {
                 }
             }
         }
-        for one in noted {
-            let (number, Ok(text)) = (one.generation, serde_json::to_string(one)) else { continue };
+        if let Some(noted) = noted {
             let mut history = change.open_table(HISTORY)?;
+            if noted.is_whole {
+                history.retain(|_, _| false)?;
+            }
             // What another gateway has left of later ones is of no table of this one.
-            history.retain(|other, _| other < number && other + KEPT as u64 > number)?;
-            history.insert(number, text.as_str())?;
+            if let Some((last, _)) = noted.rows.last() {
+                history.retain_in(*last.., |_, _| false)?;
+            }
+            for (number, one) in &noted.rows {
+                match one.as_ref().map(serde_json::to_string) {
+                    Some(Ok(text)) => drop(history.insert(number, text.as_str())?),
+                    _ => drop(history.remove(number)?),
+                }
+            }
         }
         Ok(change.commit()?)
     }
@@ -175,17 +186,17 @@ fn read(database: &Database, path: &Path) -> Result<Contents, StoreError> {
         Err(error) => return Err(refused(error.into())),
     }
     let tenants = reading.open_table(TENANTS).map_err(|error| refused(error.into()))?;
-    let mut entries = Vec::new();
+    let (mut entries, mut unread) = (Vec::new(), Vec::new());
     for entry in tenants.iter().map_err(|error| refused(error.into()))? {
         let (id, json) = entry.map_err(|error| refused(error.into()))?;
         let (id, json) = (id.value(), json.value());
         let entry = TenantId::new(id).ok().zip(Definition::read(json));
         let entry = entry.and_then(|(id, definition)| Entry::new(&id, definition).ok());
-        let damaged = || StoreError::Damaged {
-            path: path.to_owned(),
-            why: format!("what it has for {id:?} is no tenant"),
-        };
-        entries.push(entry.ok_or_else(damaged)?);
+        match entry {
+            Some(entry) => entries.push(entry),
+            // The others are none the worse for it.
+            None => unread.push(id.to_owned()),
+        }
     }
     let mut generations = Vec::new();
     match reading.open_table(HISTORY) {
@@ -202,7 +213,7 @@ fn read(database: &Database, path: &Path) -> Result<Contents, StoreError> {
         Err(TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(refused(error.into())),
     }
-    Ok(Contents { entries, generations })
+    Ok(Contents { entries, unread, generations })
 }
 
 fn of_opening(path: &Path, error: DatabaseError) -> StoreError {
@@ -264,9 +275,9 @@ mod tests {
         assert!(contents.entries.is_empty());
 
         for (id, pool) in [("b", Some("1")), ("a", Some("2")), ("b", Some("3")), ("c", Some("4"))] {
-            store.write(&path, &[(id.into(), pool.map(definition))], &[]).unwrap();
+            store.write(&path, &[(id.into(), pool.map(definition))], None).unwrap();
         }
-        store.write(&path, &[("c".into(), None), ("never".into(), None)], &[]).unwrap();
+        store.write(&path, &[("c".into(), None), ("never".into(), None)], None).unwrap();
 
         let expected = [("a", "2"), ("b", "3")]
             .map(|(id, pool)| (id.to_owned(), format!("{{\"pool\":\"{pool}\"}}")));
@@ -284,7 +295,7 @@ mod tests {
         let (store, _) = Store::open(&path).unwrap();
         for number in 0..200 {
             let row = (format!("t{number}").into(), Some(definition("a")));
-            store.write(&path, &[row], &[]).unwrap();
+            store.write(&path, &[row], None).unwrap();
         }
         drop(store);
         let good = fs::read(&path).unwrap();

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::stored;
 use super::super::history::{By, Cause, Generation, Others};
 use super::super::stored::{
     Apart, Changed, Condition, Refusal, RolledBack, StoreError, What, Wish,
@@ -439,4 +440,54 @@ async fn going_back_to_what_does_not_fit_any_more_changes_nothing() {
     world.edit(&format!("{text}[tenants.other]\npool = \"a\"\n")).await;
     let told = world.roll_back(3, false).await.unwrap();
     assert_eq!((told.in_files, told.removed), (vec!["other".to_owned()], Vec::<String>::new()));
+}
+
+/// A table with a key of this digest.
+fn keyed(digest: char) -> Value {
+    let hash = format!("sha256:{}", digest.to_string().repeat(64));
+    json!({"pool": "a", "keys": {"k": {"hash": hash}}})
+}
+
+#[tokio::test]
+async fn a_key_that_a_file_has_too_leaves_the_tenant_of_the_api_out_and_the_gateway_starts() {
+    let world = World::start(&routes("")).await;
+    // In each order of the names, and with one that fits.
+    for (id, digest) in [("acme", '1'), ("zeta", '2'), ("good", '3')] {
+        world.change(put(id, keyed(digest))).await.unwrap();
+    }
+    let hash = |digest: &str| format!("k.hash = \"sha256:{}\"", digest.repeat(64));
+    let filed = |id: &str, digest: &str| {
+        format!("[tenants.{id}]\npool = \"a\"\n[tenants.{id}.keys]\n{}\n", hash(digest))
+    };
+    let text = routes(&(filed("newcustomer", "1") + &filed("brandnew", "2")));
+    let World { folder, tasks, .. } = world;
+    assert_eq!(tasks.stop(DEADLINE).await, Stopped::Cleanly);
+    fs::write(folder.path().join("routes.toml"), text).unwrap();
+    drop(fs::remove_file(folder.path().join("state/last-good.json")));
+
+    let world = World::of(folder, "routes.toml").await.unwrap();
+
+    assert!(world.has("newcustomer") && world.has("brandnew") && world.has("good"));
+    assert!(!world.has("acme") && !world.has("zeta"));
+    assert!(!world.live().serving_last_good);
+    assert_eq!(world.apart(), [("acme".into(), "unfit"), ("zeta".into(), "unfit")]);
+}
+
+#[tokio::test]
+async fn an_edit_beside_thousands_that_do_not_fit_takes_none_off_that_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("state")).unwrap();
+    let unfit: Vec<String> = (0..1100).map(|id| format!("unfit-{id:04}")).collect();
+    stored::keep_all(&folder.path().join("state"), &unfit, "nowhere").unwrap();
+    stored::keep(&folder.path().join("state"), "good", "a").unwrap();
+    fs::write(folder.path().join("routes.toml"), routes("")).unwrap();
+    let world = World::of(folder, "routes.toml").await.unwrap();
+    assert!(world.has("good"));
+
+    world.edit(&routes("[tenants.late]\npool = \"a\"\n")).await;
+
+    assert!(world.has("good") && world.has("late"));
+    assert_eq!(world.apart().len(), 1100);
+    assert!(world.metric("tenantry_stored_tenants{state=\"served\"} 1"));
+    assert!(world.metric("tenantry_stored_tenants{state=\"unfit\"} 1100"));
 }
