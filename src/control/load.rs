@@ -122,7 +122,7 @@ pub(super) fn check(files: Files, before: Before) -> Checked {
         return told(files, checked, memory);
     }
     match quarantine::sift(&files, &checked, &good, again) {
-        Some(Sifted { files, checked: mut sifted, quarantine }) => {
+        Ok(Sifted { files, checked: mut sifted, quarantine }) => {
             // What is wrong may be mended in a file that they name.
             sifted.references.extend(checked.references);
             let mut told = told(files, sifted, memory);
@@ -131,7 +131,13 @@ pub(super) fn check(files: Files, before: Before) -> Checked {
             }
             told
         }
-        None => told(files, checked, memory),
+        Err(found) => {
+            let mut told = told(files, checked, memory);
+            if let Err(problems) = &mut told.result {
+                problems.extend(found);
+            }
+            told
+        }
     }
 }
 

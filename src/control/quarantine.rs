@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec, TenantState};
-use crate::config::{Checked, File, Files, Problems, Spoken, spoken_of};
+use crate::config::{Checked, File, Files, Problem, Problems, Spoken, spoken_of};
 use crate::model::ids::TenantId;
 
 use super::generation::Fault;
@@ -137,14 +137,38 @@ impl Known {
     }
 }
 
-/// Holds the files that are wrong as they were in `known`; `None` where that is no way out. `wrong` are
-/// their places in `files`.
+/// Holds the files that are wrong as they were in `known`. `wrong` is what is wrong with `files`.
+///
+/// # Errors
+/// Where that is no way out: why what was good before does not do, if that was found out.
 pub(super) fn sift(
     files: &Files,
     wrong: &Checked,
     known: &Known,
+    check: impl FnMut(&Files) -> Checked,
+) -> Result<Sifted, Vec<Fault>> {
+    let (held, files, checked) = tried(files, wrong, known, check).ok_or_else(Vec::new)?;
+    match &checked.result {
+        Ok(_) => {
+            let quarantine = held.into_iter().map(Holding::into_held).collect();
+            Ok(Sifted { files, checked, quarantine })
+        }
+        Err(problems) => Err(problems.iter().map(as_it_was).collect()),
+    }
+}
+
+/// What is wrong with a file as it was, which is not what is to be read there now.
+fn as_it_was(problem: &Problem) -> Fault {
+    let what = format!("as the file was when it was last good: {}", problem.what);
+    Fault { line: None, column: None, what, ..Fault::from(problem.clone()) }
+}
+
+fn tried(
+    files: &Files,
+    wrong: &Checked,
+    known: &Known,
     mut check: impl FnMut(&Files) -> Checked,
-) -> Option<Sifted> {
+) -> Option<(Vec<Holding>, Files, Checked)> {
     // One file alone is refused as a whole.
     files.folder?;
     let mut held = Vec::new();
@@ -169,11 +193,7 @@ pub(super) fn sift(
             add(spec, &held.spoken)?;
         }
     }
-    checked.result.is_ok().then(|| Sifted {
-        files: now,
-        checked,
-        quarantine: held.into_iter().map(Holding::into_held).collect(),
-    })
+    Some((held, now, checked))
 }
 
 fn checked_of(
