@@ -5,7 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine;
@@ -13,15 +14,18 @@ use base64::prelude::BASE64_STANDARD;
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::base::role::Role;
 use crate::base::snapshot::Snapshot;
 use crate::base::tokens::Tokens;
 use crate::config::spec::{AdminSpec, ClientCertificatesMode};
-use crate::telemetry::metrics::ADMIN_REFUSED;
+use crate::model::identity::Identity;
+use crate::telemetry::keeping::ADMIN_REFUSED;
 use crate::telemetry::registry::Metrics;
 
-use super::endpoints::Openness;
+use super::endpoints::{Openness, unknown};
 use super::guesses::{Guesses, TooMany};
 use super::reply;
+use super::roles::{Caller, Verdict};
 
 /// Who is let in.
 #[derive(Clone, Debug)]
@@ -29,23 +33,33 @@ pub struct Access {
     tokens: Option<Snapshot<Tokens>>,
     /// A client's certificate, which is optional, is as good as a token.
     by_certificate: bool,
+    /// Roles by names of certificates; empty = whoever has one may do everything.
+    certificates: Arc<[(String, Role)]>,
+    /// What a tenant's own token may change of it.
+    tenant_keys: Arc<[String]>,
     openness: Openness,
     guesses: Guesses,
     metrics: Arc<Metrics>,
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Visitor {
     /// Where it comes from.
     pub(super) address: IpAddr,
-    /// Whether it has shown a certificate of the authorities that the listener names.
-    pub(super) is_certified: bool,
+    /// Who it is by a certificate of the authorities that the listener names; `None` = it has shown none.
+    pub(super) identity: Option<Arc<Identity>>,
 }
 
 impl Visitor {
     /// Nothing is known of it.
-    const UNKNOWN: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), is_certified: false };
+    const UNKNOWN: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), identity: None };
+}
+
+impl Visitor {
+    fn as_caller(&self, name: Option<Arc<str>>, role: Role) -> Caller {
+        Caller { name, role, from: self.address }
+    }
 }
 
 /// Why a client is not let in.
@@ -75,12 +89,21 @@ impl Access {
             let clients = certificate.clients.as_ref();
             clients.is_some_and(|clients| clients.mode == ClientCertificatesMode::Optional)
         });
+        let by_certificate = by_certificate || !spec.certificates.is_empty();
         let openness = match (tokens.is_some() || by_certificate, spec.public_metrics) {
             (false, _) => Openness::Whole,
             (true, true) => Openness::ProbesAndMetrics,
             (true, false) => Openness::Probes,
         };
-        Self { tokens, by_certificate, openness, guesses: Guesses::default(), metrics }
+        Self {
+            tokens,
+            by_certificate,
+            certificates: spec.certificates.as_slice().into(),
+            tenant_keys: spec.tenant_keys.as_slice().into(),
+            openness,
+            guesses: Guesses::default(),
+            metrics,
+        }
     }
 
     /// What is there for everybody.
@@ -93,9 +116,26 @@ impl Access {
         self.metrics.add(&ADMIN_REFUSED, &[reason], 1);
     }
 
-    fn admit(&self, visitor: Visitor, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.by_certificate && visitor.is_certified {
-            return Ok(());
+    /// What a tenant's own token may change of it.
+    pub(super) fn tenant_keys(&self) -> &Arc<[String]> {
+        &self.tenant_keys
+    }
+
+    /// Who comes with a certificate.
+    fn certified(&self, visitor: &Visitor) -> Option<Caller> {
+        let identity = visitor.identity.as_ref().filter(|_| self.by_certificate)?;
+        if self.certificates.is_empty() {
+            return Some(visitor.as_caller(identity.subject().map(Arc::from), Role::Admin));
+        }
+        let names = [&identity.uris, &identity.dns_names, &identity.common_names];
+        let has = |name: &str| names.iter().any(|own| own.iter().any(|own| &**own == name));
+        let (name, role) = self.certificates.iter().find(|(name, _)| has(name))?;
+        Some(visitor.as_caller(Some(name.as_str().into()), role.clone()))
+    }
+
+    fn admit(&self, visitor: &Visitor, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        if let Some(caller) = self.certified(visitor) {
+            return Ok(caller);
         }
         let mut shown = headers.get_all(AUTHORIZATION).iter();
         let (Some(shown), None) = (shown.next(), shown.next()) else {
@@ -104,8 +144,11 @@ impl Access {
         let token = token(shown).ok_or(Refusal::NoToken)?;
         let Some(tokens) = &self.tokens else { return Err(Refusal::BadToken) };
         match self.guesses.judge(visitor.address, token.as_bytes(), &tokens.load()) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Refusal::BadToken),
+            Ok(Some(holder)) => {
+                let name = Some(Arc::clone(&holder.name));
+                Ok(visitor.as_caller(name, holder.role.clone()))
+            }
+            Ok(None) => Err(Refusal::BadToken),
             Err(many) => Err(Refusal::Limited(many)),
         }
     }
@@ -121,15 +164,41 @@ impl Access {
 }
 
 /// Lets in who may come in.
-pub(super) async fn admit(State(access): State<Access>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(
+    State(access): State<Access>,
+    route: Option<MatchedPath>,
+    parts: Result<RawPathParams, RawPathParamsRejection>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let visitor = request.extensions().get().cloned().unwrap_or(Visitor::UNKNOWN);
     if access.openness.admits(request.uri().path()) {
+        let subject = visitor.identity.as_ref().and_then(|identity| identity.subject());
+        let caller = visitor.as_caller(subject.map(Arc::from), Role::Admin);
+        request.extensions_mut().insert(caller);
         return next.run(request).await;
     }
     // The browser would ask for a password in a window of its own, over the page's form.
     let is_script = request.headers().get("sec-fetch-dest").is_some_and(|to| to == "empty");
-    let visitor = request.extensions().get().copied().unwrap_or(Visitor::UNKNOWN);
-    let Err(refusal) = access.admit(visitor, request.headers()) else {
-        return next.run(request).await;
+    let refusal = match access.admit(&visitor, request.headers()) {
+        Ok(caller) => {
+            let parts = parts.ok();
+            let id = parts.iter().flatten().find(|(name, _)| *name == "id").map(|(_, id)| id);
+            let route = route.as_ref().map(MatchedPath::as_str);
+            let verdict = caller.may(request.method(), route, id);
+            return match verdict {
+                Verdict::Granted => {
+                    request.extensions_mut().insert(caller);
+                    next.run(request).await
+                }
+                Verdict::Forbidden => {
+                    access.count_refusal("role");
+                    forbidden(&caller)
+                }
+                Verdict::Hidden => unknown(id.unwrap_or_default()),
+            };
+        }
+        Err(refusal) => refusal,
     };
     access.count_refusal(refusal.reason());
     let detail = match refusal {
@@ -145,6 +214,11 @@ pub(super) async fn admit(State(access): State<Access>, request: Request, next: 
         refusal.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(way));
     }
     refusal
+}
+
+fn forbidden(caller: &Caller) -> Response {
+    let what = format!("the role {} may not do this", caller.role);
+    reply::problem(StatusCode::FORBIDDEN, "forbidden", what)
 }
 
 fn limited(address: IpAddr, many: TooMany) -> Response {

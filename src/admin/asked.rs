@@ -81,7 +81,7 @@ fn bad_body(rejection: &JsonRejection) -> Response {
         _ if status == StatusCode::PAYLOAD_TOO_LARGE => reply::problem(
             status,
             "large-body",
-            format!("the body is longer than {LARGEST} bytes, and none that is meant here is"),
+            "the body is longer than any that is meant here".to_owned(),
         ),
         _ => reply::problem(status, "unread-body", said),
     }

@@ -21,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stop, Tasks};
+use crate::model::identity::Identity;
 use crate::tls::certificates::Certificates;
 
 use super::access::Visitor;
@@ -74,7 +75,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, front: Front, m
         match accepted {
             Ok((stream, peer)) => {
                 let (router, tls) = (router.clone(), front.tls.as_ref().map(Snapshot::load));
-                let visitor = Visitor { address: peer.ip(), is_certified: false };
+                let visitor = Visitor { address: peer.ip(), identity: None };
                 connections.spawn(move |stop| async move {
                     match tls {
                         None => serve_one(stream, (router, visitor), limits, stop).await,
@@ -107,8 +108,8 @@ async fn serve_secured(
         shaken = timeout(limits.head, shake(stream, tls)) => shaken,
     };
     match shaken {
-        Ok(Ok((stream, is_certified))) => {
-            let visitor = Visitor { is_certified, ..visitor };
+        Ok(Ok((stream, identity))) => {
+            let visitor = Visitor { identity, ..visitor };
             serve_one(stream, (router, visitor), limits, stop).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake of the admin API failed"),
@@ -116,9 +117,12 @@ async fn serve_secured(
     }
 }
 
-/// Shakes hands by what there is for the name that the client asks for; tells whether it has shown a
+/// Shakes hands by what there is for the name that the client asks for; tells who it is by its
 /// certificate.
-async fn shake(stream: TcpStream, tls: &Certificates) -> io::Result<(TlsStream<TcpStream>, bool)> {
+async fn shake(
+    stream: TcpStream,
+    tls: &Certificates,
+) -> io::Result<(TlsStream<TcpStream>, Option<Arc<Identity>>)> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let asked = hello.client_hello();
     let name = asked.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
@@ -129,7 +133,7 @@ async fn shake(stream: TcpStream, tls: &Certificates) -> io::Result<(TlsStream<T
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let stream = hello.into_stream(Arc::new(config)).await?;
     let shown = entry.identify(stream.get_ref().1).map_err(io::Error::other)?;
-    Ok((stream, shown.is_some()))
+    Ok((stream, shown.map(Arc::new)))
 }
 
 async fn serve_one<S>(

@@ -15,7 +15,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use tokio::time::Instant;
 
 use crate::base::network::owner;
-use crate::base::tokens::Tokens;
+use crate::base::tokens::{Holder, Tokens};
 
 /// What addresses have shown lately. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +50,7 @@ pub(super) struct TooMany {
 }
 
 impl Guesses {
-    /// Whether a token that is shown at an address is one of these.
+    /// Who has a token that is shown at an address; `None` = nobody.
     ///
     /// # Errors
     /// When the address has shown too many wrong ones. Nothing is told of this one then.
@@ -59,7 +59,7 @@ impl Guesses {
         from: IpAddr,
         token: &[u8],
         tokens: &Arc<Tokens>,
-    ) -> Result<bool, TooMany> {
+    ) -> Result<Option<Arc<Holder>>, TooMany> {
         let (owner, digest) = (owner(from), digest_of(token));
         let now = Instant::now();
         let mut known = self.known();
@@ -72,14 +72,14 @@ impl Guesses {
         if !was_right {
             known.wait(owner, now)?;
         }
-        let is_right = tokens.has(token);
-        if is_right {
+        let holder = tokens.find(token).cloned();
+        if holder.is_some() {
             make_room(&mut known.right, RIGHT, now, |until| *until);
             known.right.insert((owner, digest), now + KEPT);
         } else {
             known.spend(owner, now);
         }
-        Ok(is_right)
+        Ok(holder)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -173,7 +173,8 @@ mod tests {
         }
 
         fn show(&self, from: &str, token: &[u8]) -> Result<bool, TooMany> {
-            self.guesses.judge(from.parse().unwrap(), token, &self.tokens)
+            let judged = self.guesses.judge(from.parse().unwrap(), token, &self.tokens);
+            judged.map(|holder| holder.is_some())
         }
 
         fn exhaust(&self, from: &str) {
@@ -250,8 +251,8 @@ mod tests {
         world.exhaust("10.0.0.1");
         for number in 0..SPENT as u32 * 2 {
             let address = IpAddr::from(number.wrapping_add(0x0b00_0000).to_be_bytes());
-            assert_eq!(world.guesses.judge(address, b"wrong", &world.tokens), Ok(false));
-            assert_eq!(world.guesses.judge(address, RIGHT_ONE, &world.tokens), Ok(true));
+            let judge = |token| world.guesses.judge(address, token, &world.tokens).unwrap();
+            assert!(judge(b"wrong").is_none() && judge(RIGHT_ONE).is_some());
         }
 
         let known = world.guesses.known();

@@ -11,6 +11,7 @@ mod guard;
 mod guesses;
 mod openapi;
 mod reply;
+mod roles;
 
 use std::sync::Arc;
 
@@ -20,16 +21,18 @@ use axum::response::Response;
 use axum::{Extension, Router};
 use http::{Method, StatusCode, Uri};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::config::spec::DrainSpec;
+use crate::control::Ask;
 use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
-use crate::control::generation::{Fault, Live, LiveCertificates, ReloadResult};
+use crate::control::generation::{Fault, Live, LiveCertificates};
 use crate::control::roster::Roster;
+use crate::control::stored;
 use crate::model::address::Address;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
@@ -54,6 +57,8 @@ pub struct State {
     pub drainer: Drainer,
     /// Lists the tenants.
     pub roster: Roster,
+    /// Keeps tenants.
+    pub stored: stored::Handle,
     /// What is live.
     pub live: Snapshot<Live>,
     /// The listeners' certificates that are in use.
@@ -65,7 +70,7 @@ pub struct State {
     /// Has the process drain and end.
     pub end: watch::Sender<bool>,
     /// Asks control to load the files now.
-    pub reload: mpsc::Sender<oneshot::Sender<ReloadResult>>,
+    pub reload: mpsc::Sender<Ask>,
     /// What is logged; `None` = the log is somebody else's.
     pub levels: Option<Levels>,
     /// Who is let in.

@@ -80,6 +80,16 @@ impl Operation {
         Self::new("put", id, summary)
     }
 
+    /// A value of which some is set.
+    pub(super) fn patch(id: &'static str, summary: &'static str) -> Self {
+        Self::new("patch", id, summary)
+    }
+
+    /// Something that is taken away.
+    pub(super) fn delete(id: &'static str, summary: &'static str) -> Self {
+        Self::new("delete", id, summary)
+    }
+
     fn new(method: &'static str, id: &'static str, summary: &'static str) -> Self {
         let (parameters, answers) = (Vec::new(), BTreeMap::new());
         Self { method, id, summary, parameters, body: None, answers }
@@ -126,6 +136,18 @@ impl Operation {
             "name": "If-Match",
             "in": "header",
             "description": "The ETag of what was read before: changed only if it is still that",
+            "required": false,
+            "schema": { "type": "string" },
+        }));
+        self
+    }
+
+    /// It can be bound to there being nothing yet.
+    pub(super) fn on_absence(mut self) -> Self {
+        self.parameters.push(json!({
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "`*`: changed only if there is none yet",
             "required": false,
             "schema": { "type": "string" },
         }));

@@ -32,7 +32,9 @@ use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
 use crate::control::explain;
 use crate::control::generation::ReloadResult;
-use crate::control::{BootError, Control, quotas};
+use crate::control::history::{By, Cause};
+use crate::control::usage::Export;
+use crate::control::{Ask, BootError, Control, quotas};
 use crate::export::Exporter;
 use crate::limits;
 use crate::limits::quota::Quotas;
@@ -70,6 +72,7 @@ pub struct App {
     end: watch::Receiver<bool>,
     access_log: AccessLogOwner,
     tasks: Tasks,
+    usage: Option<Export>,
     drain: DrainSpec,
 }
 
@@ -159,7 +162,7 @@ impl App {
         let of_control = Arc::clone(&metrics);
         let control =
             Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
-        let deltas = start_counting(&metrics, &mut tasks);
+        let (deltas, usage, quotas) = start_counting(&gateway, &metrics, &mut tasks).await;
         let addresses = sockets.addresses.clone();
 
         let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
@@ -169,7 +172,7 @@ impl App {
             gateway: Arc::clone(&gateway),
             control: &control,
             metrics: &metrics,
-            quotas: quotas::start(gateway.state.as_ref(), &mut tasks).await,
+            quotas: Arc::clone(&quotas),
             deltas,
             access_log: lines,
             debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,
@@ -180,8 +183,7 @@ impl App {
         let draining = watch::Sender::new(false);
         let holds = explain::of_gateway(&gateway, file.as_ref().map(|file| &file.text));
         if let Some(file) = file {
-            let files = control.files.clone();
-            let until = draining.subscribe();
+            let (files, until) = (control.files.clone(), draining.subscribe());
             tasks.spawn(|stop| front.follow(file, files, gateway_asks, (until, stop)));
         }
         if service::is_there() {
@@ -191,7 +193,7 @@ impl App {
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
         let operators =
-            Operators { started, front: shown, metrics, draining: hears, end, levels, holds };
+            Operators { started, shown, metrics, quotas, draining: hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         Ok(Self {
@@ -205,6 +207,7 @@ impl App {
             end: asked_to_end,
             access_log,
             tasks,
+            usage,
             drain: gateway.drain,
         })
     }
@@ -226,10 +229,11 @@ impl App {
 
     /// Has the routes loaded soon. What came of it is in the log, and told here.
     pub fn ask_to_reload(&self) -> oneshot::Receiver<ReloadResult> {
-        let (ask, answer) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask { by: By::of(Cause::Signal), answer };
         // Where the queue is full, the reload that is asked for is about to happen anyway.
         drop(self.control.asks.try_send(ask));
-        answer
+        answered
     }
 
     /// Loads the routes now; `None` when the gateway is ending.
@@ -261,7 +265,8 @@ impl App {
     /// Drains and ends: readiness goes at once, the listeners a moment later, then the requests in
     /// flight have their time to finish.
     pub async fn stop(self) -> Ended {
-        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 3);
+        let writing = if self.usage.is_some() { WRITING } else { Duration::ZERO };
+        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 3 + writing);
         tracing::info!(accept = ?self.drain.accept, timeout = ?self.drain.timeout, "draining");
         self.draining.send_replace(true);
         self.phase.send_replace(Phase::Closing);
@@ -280,6 +285,9 @@ impl App {
             tracing::warn!(cut_off, "connections were cut off at the end of the drain");
         }
         self.tasks.stop(GRACE).await;
+        if let Some(usage) = self.usage {
+            usage.end(WRITING).await; // behind the last of what was counted
+        }
         if !self.access_log.end(GRACE) {
             tracing::warn!("the access log could not be written to its end");
         }
@@ -302,7 +310,8 @@ fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
             return Err(problems);
         }
     };
-    let others = outside::state(gateway).into_iter().chain(outside::readable_tokens(gateway));
+    let folders = outside::state(gateway).into_iter().chain(outside::usage(gateway));
+    let others = folders.chain(outside::readable_tokens(gateway));
     for doubt in presented.doubts().iter().cloned().chain(others) {
         tracing::warn!("{}", doubt.in_one_line());
     }
@@ -330,11 +339,28 @@ fn bind(
     Ok(bound)
 }
 
-/// Starts what takes the workers' counts.
-fn start_counting(metrics: &Arc<Metrics>, tasks: &mut Tasks) -> mpsc::Sender<Delta> {
+/// Starts what takes the workers' counts, and what keeps those of tenants.
+async fn start_counting(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> (mpsc::Sender<Delta>, Option<Export>, Arc<Quotas>) {
     let (deltas, counted) = registry::deltas();
     tasks.spawn(|stop| Arc::clone(metrics).run(counted, stop));
-    deltas
+    let usage = start_usage(gateway, metrics).await;
+    (deltas, usage, quotas::start(gateway.state.as_ref(), tasks).await)
+}
+
+/// Starts what writes what tenants have used, where somebody wants it.
+async fn start_usage(gateway: &GatewaySpec, metrics: &Arc<Metrics>) -> Option<Export> {
+    match &gateway.usage {
+        Some(spec) => Some(Export::start(spec, metrics).await),
+        None if gateway.admin.is_none() => {
+            metrics.usage(|usage| usage.off());
+            None
+        }
+        None => None,
+    }
 }
 
 /// Starts what exports traces, where there is tracing.
@@ -417,6 +443,9 @@ const WAITING: usize = 16;
 
 /// 2 s: for what ends at once unless the machine is very busy.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// 20 s: a hundred thousand lines take one, on a disk that is busy some more.
+const WRITING: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests;

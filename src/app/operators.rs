@@ -14,6 +14,7 @@ use crate::base::tasks::Tasks;
 use crate::config::spec::{AdminSpec, GatewaySpec};
 use crate::control::Control;
 use crate::control::explain::Setting;
+use crate::limits::quota::Quotas;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
 
@@ -22,8 +23,9 @@ use super::{StartError, open_tokens};
 /// What operators see and do.
 pub(super) struct Operators {
     pub(super) started: Instant,
-    pub(super) front: Snapshot<admin::Front>,
+    pub(super) shown: Snapshot<admin::Front>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) quotas: Arc<Quotas>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) end: watch::Sender<bool>,
     pub(super) levels: Option<Levels>,
@@ -49,11 +51,12 @@ impl Operators {
         let (workers, drain) = (gateway.workers, gateway.drain);
         let state = admin::State {
             about: Arc::new(About { started: self.started, workers, drain }),
-            front: self.front,
-            roster: control.roster(Arc::clone(&self.metrics)),
+            front: self.shown,
+            roster: control.roster(Arc::clone(&self.metrics)).with_quotas(self.quotas),
             metrics: self.metrics,
             explainer: control.explainer(self.holds),
             drainer: control.drainer(),
+            stored: control.stored.clone(),
             live: control.live.clone(),
             certificates: control.certificates.clone(),
             draining: self.draining,

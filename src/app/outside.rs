@@ -39,7 +39,22 @@ pub fn access_log(gateway: &GatewaySpec) -> Option<Problem> {
 /// Why the last good routes cannot be kept. Creates nothing.
 pub fn state(gateway: &GatewaySpec) -> Option<Problem> {
     let NamedPath { path, place } = gateway.state.as_ref()?;
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let why = unwritable(path)?;
+    let what = format!("the last good routes cannot be kept: {why}");
+    Some(place.problem(what, state::HINT.to_owned()))
+}
+
+/// Why what tenants use cannot be written. Creates nothing.
+pub fn usage(gateway: &GatewaySpec) -> Option<Problem> {
+    let NamedPath { path, place } = &gateway.usage.as_ref()?.folder;
+    let what = format!("what tenants use cannot be written: {}", unwritable(path)?);
+    let hint = "name a folder that the gateway may write, as in \"/var/lib/tenantry/usage\"";
+    Some(place.problem(what, hint.to_owned()))
+}
+
+/// Why nothing can be written into a folder that is made where there is none.
+fn unwritable(path: &Path) -> Option<String> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     // Folders on its way that are missing are made when something is first kept.
     let (found, there) = absolute
         .ancestors()
@@ -50,8 +65,7 @@ pub fn state(gateway: &GatewaySpec) -> Option<Problem> {
         Ok(_) => Refusal::of(access(there, Access::WRITE_OK | Access::EXEC_OK), there)?,
         Err(error) => Refusal::system(there, &error),
     };
-    let what = format!("the last good routes cannot be kept: {}", refusal.beside(Path::new("")));
-    Some(place.problem(what, state::HINT.to_owned()))
+    Some(refusal.beside(Path::new("")))
 }
 
 /// Why files of tokens cannot be used.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::spec::{
     AccessLogOutput, AccessLogSpec, AdminSpec, CertificateSpec, ClientCertificatesMode,
-    GatewaySpec, HostSpec, NamedPath,
+    GatewaySpec, HostSpec, NamedPath, UsageSpec,
 };
 
 /// The keys that say something else now and take effect at the next start.
@@ -22,6 +22,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         access_log,
         metrics,
         tracing,
+        usage,
         downstream,
         buffers,
         client_limits,
@@ -52,11 +53,21 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         ("access-log", access_log_differs),
         ("metrics", *metrics != now.metrics),
         ("tracing", *tracing != now.tracing),
+        ("usage", !is_same_usage(usage.as_ref(), now.usage.as_ref())),
         ("downstream", *downstream != now.downstream),
         ("memory", *buffers != now.buffers || *client_limits != now.client_limits),
         ("drain", *drain != now.drain),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+/// Where a path is written is of no matter here.
+fn is_same_usage(running: Option<&UsageSpec>, now: Option<&UsageSpec>) -> bool {
+    let parts = |spec: &UsageSpec| {
+        let UsageSpec { folder, gateway, flush_interval, keep_hours } = spec;
+        (folder.path.clone(), gateway.clone(), *flush_interval, *keep_hours)
+    };
+    running.map(parts) == now.map(parts)
 }
 
 /// Where a path is written is of no matter here either.
@@ -67,6 +78,8 @@ fn is_same_admin(running: Option<&AdminSpec>, now: Option<&AdminSpec>) -> bool {
     let tokens = |spec: &AdminSpec| spec.token_file.as_ref().map(|file| file.path.clone());
     running.address == now.address
         && running.public_metrics == now.public_metrics
+        && running.certificates == now.certificates
+        && running.tenant_keys == now.tenant_keys
         && running.tls.is_some() == now.tls.is_some()
         && tokens(running) == tokens(now)
         && certificates(running).eq(certificates(now))

@@ -1,4 +1,4 @@
-//! A file of secret tokens, one a line, that is read again when it changes. What is kept of a token
+//! A file of secret tokens, one a line, alone or with who has it and what that one may do. It is read again when it changes. What is kept of a token
 //! is its digest, and what is shown is compared in a time that tells nothing of it.
 
 use std::fmt;
@@ -11,13 +11,23 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 
+use super::role::{NoRole, Role};
 use super::snapshot::Snapshot;
 use super::tasks::{Blocking, Stop};
 use super::watch::{FileEvents, Watcher};
 
 /// The tokens of a file.
 pub struct Tokens {
-    known: Vec<Digest>,
+    known: Vec<(Digest, Arc<Holder>)>,
+}
+
+/// Who has a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// As the file has it, or the line that a nameless token is in.
+    pub name: Arc<str>,
+    /// What it may do; who has a nameless one may do everything.
+    pub role: Role,
 }
 
 /// Why a file of tokens cannot be used.
@@ -36,6 +46,12 @@ pub enum TokensError {
     /// One is easily guessed.
     #[error("has a token of fewer than {SHORTEST} characters in line {0}")]
     Short(usize),
+    /// A line is neither a token nor a name, a role and a token.
+    #[error("has {1} words in line {0}")]
+    Words(usize, usize),
+    /// A role is none.
+    #[error("has in line {0} as a role {1:?}: {2}")]
+    Role(usize, String, NoRole),
     /// One could not be sent as a header.
     #[error("has a character in line {0} that no token may have")]
     Unsendable(usize),
@@ -46,13 +62,16 @@ impl TokensError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Read(_) => "look at the path, the owner and the permissions",
+            Self::Role(..) | Self::Words(..) => {
+                "a line is a token alone, or NAME ROLE TOKEN with blanks between"
+            }
             _ => "write one token a line, as openssl rand -hex 32 makes them",
         }
     }
 }
 
 impl Tokens {
-    /// Reads a file: one token a line, and lines for people that begin with `#`.
+    /// Reads a file: one token a line, by itself or after a name and a role, and lines for people that begin with `#`.
     ///
     /// # Errors
     /// When it cannot be read, or what is in it are no tokens.
@@ -70,20 +89,32 @@ impl Tokens {
     pub fn parse(text: &str) -> Result<Self, TokensError> {
         let lines = text.lines().map(str::trim).zip(1..);
         let tokens = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
-        let known: Vec<Digest> =
-            tokens.map(|(token, line)| one(token, line)).collect::<Result<_, _>>()?;
+        let known: Vec<(Digest, Arc<Holder>)> =
+            tokens.map(|(text, line)| one(text, line)).collect::<Result<_, _>>()?;
         if known.is_empty() { Err(TokensError::Empty) } else { Ok(Self { known }) }
     }
 
     /// Whether this is one of them. It is compared with all, so that the time tells of none.
     pub fn has(&self, shown: &[u8]) -> bool {
+        self.find(shown).is_some()
+    }
+
+    /// Who has this one. It is compared with all, so that the time tells of none.
+    pub fn find(&self, shown: &[u8]) -> Option<&Arc<Holder>> {
         let shown = digest(&SHA256, shown);
-        self.known.iter().fold(false, |found, known| found | is_same(known, &shown))
+        self.known.iter().fold(None, |found, (known, holder)| match is_same(known, &shown) {
+            true => Some(holder),
+            false => found,
+        })
     }
 
     fn are(&self, others: &Self) -> bool {
         self.known.len() == others.known.len()
-            && self.known.iter().zip(&others.known).all(|(one, other)| is_same(one, other))
+            && self
+                .known
+                .iter()
+                .zip(&others.known)
+                .all(|((one, holder), (other, others))| is_same(one, other) && holder == others)
     }
 }
 
@@ -127,14 +158,24 @@ pub async fn follow(path: PathBuf, tokens: Snapshot<Tokens>, events: FileEvents,
     }
 }
 
-fn one(token: &str, line: usize) -> Result<Digest, TokensError> {
+fn one(text: &str, line: usize) -> Result<(Digest, Arc<Holder>), TokensError> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let (token, holder) = match words.as_slice() {
+        [token] => (*token, Holder { name: format!("line {line}").into(), role: Role::Admin }),
+        [name, role, token] => {
+            let read = role.parse();
+            let role = read.map_err(|error| TokensError::Role(line, (*role).to_owned(), error))?;
+            (*token, Holder { name: (*name).into(), role })
+        }
+        words => return Err(TokensError::Words(line, words.len())),
+    };
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(TokensError::Unsendable(line));
     }
     if token.len() < SHORTEST {
         return Err(TokensError::Short(line));
     }
-    Ok(digest(&SHA256, token.as_bytes()))
+    Ok((digest(&SHA256, token.as_bytes()), Arc::new(holder)))
 }
 
 fn is_same(one: &Digest, other: &Digest) -> bool {
@@ -164,12 +205,34 @@ mod tests {
     }
 
     #[test]
+    fn a_token_may_come_with_who_has_it_and_what_that_one_may_do() {
+        let tokens = Tokens::parse(
+            "0123456789abcdef\n ci  operator\t1123456789abcdef\nshop tenant:acme 2123456789abcdef\n",
+        )
+        .unwrap();
+
+        let told = |shown: &str| {
+            let holder = tokens.find(shown.as_bytes())?;
+            Some((holder.name.to_string(), holder.role.to_string()))
+        };
+        let of = |name: &str, role: &str| Some((name.to_owned(), role.to_owned()));
+        assert_eq!(told("0123456789abcdef"), of("line 1", "admin"));
+        assert_eq!(told("1123456789abcdef"), of("ci", "operator"));
+        assert_eq!(told("2123456789abcdef"), of("shop", "tenant:acme"));
+        assert_eq!(told("ci"), None);
+    }
+
+    #[test]
     fn a_file_without_a_good_token_is_an_error_that_names_the_line() {
         let told = |text: &str| Tokens::parse(text).unwrap_err().to_string();
 
         assert_eq!(told("# later\n\n"), "has no token in it");
         assert!(told("0123456789abcdef\nshort\n").ends_with("in line 2"));
-        assert!(told("0123456789 abcdef").starts_with("has a character in line 1"));
+        assert_eq!(told("0123456789 abcdef"), "has 2 words in line 1");
+        assert!(
+            told("# x\nci root 0123456789abcdef").starts_with("has in line 2 as a role \"root\"")
+        );
+        assert!(told("ci viewer short").ends_with("in line 1"));
         assert!(told("0123456789abcdef\u{e4}").starts_with("has a character in line 1"));
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use http::header::{AUTHORIZATION, HOST};
 use http::uri::Authority;
-use http::{HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -165,17 +165,31 @@ pub(super) fn get(
     shown: &Credentials,
     limit: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
+    send(admin, (Method::GET, path), shown, limit)
+}
+
+/// As [`get`], with another method.
+///
+/// # Errors
+/// As [`get`].
+pub(super) fn send(
+    admin: &Uri,
+    (method, path): (Method, &str),
+    shown: &Credentials,
+    limit: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let admin = Admin::new(admin, shown)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime
-        .block_on(async { timeout(limit, ask(&admin, path)).await })
+        .block_on(async { timeout(limit, ask(&admin, method, path)).await })
         .map_err(|_| anyhow::anyhow!("no answer within {limit:?}"))
         .and_then(|done| done)
         .with_context(|| format!("the admin API at {admin} cannot be asked"))
 }
 
-async fn ask(admin: &Admin, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
-    let request = admin.request(path)?;
+async fn ask(admin: &Admin, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let mut request = admin.request(path)?;
+    *request.method_mut() = method;
     let stream = TokioIo::new(admin.connect().await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     let exchange = async {

@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::app::outside;
-use crate::config::spec::{GatewaySpec, PoolSpec, RoutesSpec};
+use crate::config::spec::{GatewaySpec, NamedPath, PoolSpec, RoutesSpec};
 use crate::config::{self, Files, Known, Place, Problem, places};
+use crate::control::stored;
 use crate::model::ids::PoolId;
 use crate::tls::client::{self, SystemRoots};
 use crate::tls::demand::Demands;
@@ -63,9 +64,11 @@ enum Severity {
 /// routes are looked for where they are by default, so that their faults are told as well.
 pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
     let mut found = Found::default();
+    let mut state = None;
     let routes = match config::load_gateway(path) {
         Ok(gateway) => {
             found.outside_of(&gateway);
+            state = gateway.state;
             Some(gateway.routes)
         }
         Err(new) => {
@@ -73,7 +76,7 @@ pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
             Some(path.with_file_name("routes.toml")).filter(|routes| routes.exists())
         }
     };
-    let spec = routes.as_deref().and_then(|routes| found.routes(routes, known));
+    let spec = routes.as_deref().and_then(|routes| found.routes(routes, state.as_ref(), known));
     let summary = spec.zip(routes).map(|(spec, routes)| {
         let (tenants, pools) = (spec.tenants.len(), spec.pools.len());
         format!(
@@ -103,13 +106,19 @@ impl Found {
         self.add(Severity::Warning, read.doubts);
         self.add(Severity::Problem, outside::access_log(gateway));
         self.add(Severity::Problem, outside::state(gateway));
+        self.add(Severity::Problem, outside::usage(gateway));
         self.add(Severity::Problem, outside::tokens(gateway));
         self.add(Severity::Warning, outside::readable_tokens(gateway));
         self.0.sort_by_key(|finding| (finding.problem.line, finding.problem.column));
     }
 
     /// What is wrong with the routes, or what they mean.
-    fn routes(&mut self, routes: &Path, known: &Known<'_>) -> Option<RoutesSpec> {
+    fn routes(
+        &mut self,
+        routes: &Path,
+        state: Option<&NamedPath>,
+        known: &Known<'_>,
+    ) -> Option<RoutesSpec> {
         let files = match config::read_routes(routes) {
             Ok(files) => files,
             Err(new) => {
@@ -123,12 +132,38 @@ impl Found {
                 self.add(Severity::Problem, without_trust(&spec, &files));
                 self.add(Severity::Warning, doubtful(&spec, &files));
                 self.add(Severity::Warning, checked.doubts);
+                if let Some(state) = state {
+                    self.kept(&files, state, known);
+                }
                 Some(spec)
             }
             Err(new) => {
                 self.add(Severity::Problem, new);
                 None
             }
+        }
+    }
+
+    /// What a start would leave out of the tenants that the API keeps.
+    fn kept(&mut self, files: &Files, state: &NamedPath, known: &Known<'_>) {
+        let (all, shadowed) = match stored::beside(files.clone(), &state.path) {
+            Ok(beside) => beside,
+            Err(error) => {
+                let hint =
+                    "the start puts it aside if it is damaged, and serves the files".to_owned();
+                return self.add(Severity::Warning, [state.place.problem(error.to_string(), hint)]);
+            }
+        };
+        for id in shadowed {
+            let place = places::place(files, &["tenants", &id]);
+            let what = "the API keeps a tenant of this id, too: the one of the file is served";
+            let hint = format!("end the other one: DELETE /api/v1/tenants/{id}");
+            self.add(Severity::Warning, [place.problem(what.to_owned(), hint)]);
+        }
+        if all.files.len() > files.files.len()
+            && let Err(problems) = config::check_routes(&all, known)
+        {
+            self.add(Severity::Warning, problems);
         }
     }
 
@@ -442,6 +477,33 @@ mod tests {
         assert!(text.is_good() && text.warnings == 1, "{text:?}");
         let list: Vec<serde_json::Value> = serde_json::from_str(&json.output).unwrap();
         assert_eq!((list.len(), &list[0]["severity"]), (1, &"warning".into()));
+    }
+
+    #[tokio::test]
+    async fn what_a_start_would_leave_out_of_the_api_s_tenants_is_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let pool = "[pools.a]\ndns = \"a:1\"\n";
+        std::fs::write(path("gateway.toml"), "# all defaults\n").unwrap();
+        let both = format!("{pool}[pools.b]\ndns = \"b:1\"\n");
+        std::fs::write(path("routes.toml"), &both).unwrap();
+        for (id, pool) in [("filed", "a"), ("lost", "b"), ("good", "a")] {
+            stored::keep(&path("state"), id, pool).unwrap();
+        }
+        let good = check(&path("gateway.toml"), &KNOWN, Format::Text);
+        std::fs::write(path("routes.toml"), format!("{pool}[tenants.filed]\npool = \"a\"\n"))
+            .unwrap();
+
+        let outcome = check(&path("gateway.toml"), &KNOWN, Format::Text);
+
+        assert_eq!((good.problems, good.warnings), (0, 0), "{good:?}");
+        assert_eq!((outcome.problems, outcome.warnings), (0, 2), "{outcome:?}");
+        let shadowed =
+            "routes.toml:3:10: warning: tenants.filed: the API keeps a tenant of this id";
+        let unfit = "api:tenants/lost:2:8: warning: tenants.lost.pool: there is no pool \"b\"";
+        for told in [shadowed, unfit] {
+            assert!(outcome.output.contains(told), "{outcome:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod diff;
 mod explain;
 mod generate;
 mod healthcheck;
+mod history;
 mod key;
 pub mod run;
 pub mod schema;
@@ -29,6 +30,7 @@ use demo::backend::BackendArgs;
 use diff::DiffArgs;
 use explain::ExplainArgs;
 use healthcheck::HealthcheckArgs;
+use history::{HistoryArgs, RollbackArgs};
 use key::KeyArgs;
 use top::TopArgs;
 
@@ -62,6 +64,10 @@ enum Command {
     Explain(Box<ExplainArgs>),
     /// Tell what an edit of the routes would change
     Diff(DiffArgs),
+    /// List the last generations of a running gateway: who, when, what
+    History(HistoryArgs),
+    /// Have the tenants that a gateway keeps by its API be again what they were
+    Rollback(RollbackArgs),
     /// Make an API key, and the lines by which the routes know it
     Key(KeyArgs),
     /// Follow a running gateway: traffic, errors, endpoints and problems, in the terminal
@@ -116,6 +122,12 @@ pub fn main() -> ExitCode {
         }
         Command::Diff(args) => {
             diff::diff(&args).and_then(|(text, code)| print(&text).map(|()| code))
+        }
+        Command::History(args) => {
+            history::history(&args).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Rollback(args) => {
+            history::rollback(&args).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
         }
         Command::Key(args) => {
             key::key(&args).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
@@ -223,6 +235,8 @@ mod tests {
             "check",
             "explain",
             "diff",
+            "history",
+            "rollback",
             "key",
             "top",
             "schema",

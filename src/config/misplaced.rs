@@ -70,6 +70,7 @@ const TABLES: &[&str] = &[
     "timeouts",
     "tls",
     "tracing",
+    "usage",
 ];
 
 #[cfg(test)]

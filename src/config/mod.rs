@@ -3,6 +3,7 @@
 
 pub mod answers;
 mod check;
+pub mod defined;
 mod faults;
 mod files;
 mod key;

@@ -94,7 +94,7 @@ impl Reloader {
     }
 
     /// What these files mean; `None` where all have to be checked.
-    async fn check_edit(&mut self, files: Files) -> Option<Edit> {
+    pub(super) async fn check_edit(&mut self, files: Files) -> Option<Edit> {
         let before = self.applied.clone()?;
         let memory = std::mem::take(&mut self.memory);
         let root = files.root.clone();
@@ -125,7 +125,9 @@ impl Reloader {
     /// The files that are applied, with what those of these names say now; `None` where all have to
     /// be read.
     async fn read_names(&self, names: &Names) -> Option<Files> {
-        let before = self.applied.as_ref().filter(|_| self.current)?.files.clone();
+        // Of a tenant that a file defines no more, one that the API keeps may take the place.
+        let is_told = self.current && !self.stored.is_shadowed();
+        let before = self.applied.as_ref().filter(|_| is_told)?.files.clone();
         let names = Arc::clone(names);
         let read = move || Ok(config::read_named(&before, &names));
         in_background("reading the routes", Path::new(&self.routes), read).await.ok()?

@@ -18,6 +18,7 @@ use super::load::Loaded;
 use super::quarantine::Held;
 
 use super::standing::Standing;
+use super::stored;
 
 /// What is live at one instant.
 #[derive(Clone, Debug)]
@@ -198,9 +199,10 @@ impl Live {
         self.loaded.as_ref().map(|loaded| loaded.spec.as_ref())
     }
 
-    /// The files that the table was made from.
+    /// The files of the disk that the table was made from.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.loaded.iter().flat_map(|loaded| &loaded.files.files).map(|file| &*file.path)
+        let files = self.loaded.iter().flat_map(|loaded| &loaded.files.files);
+        files.map(|file| &*file.path).filter(|path| !stored::is_of_api(path))
     }
 
     /// Files that are broken, whose tenants are held as they were.

@@ -7,14 +7,17 @@ pub mod certificates;
 pub mod drains;
 pub mod explain;
 pub mod generation;
+pub mod history;
 pub mod roster;
 pub mod standing;
 pub mod state;
+pub mod stored;
 
 mod bell;
 mod edit;
 mod feed;
 mod load;
+mod noting;
 mod plan;
 pub mod quarantine;
 pub mod quotas;
@@ -23,6 +26,7 @@ mod references;
 mod reload;
 mod review;
 mod telling;
+pub mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +53,9 @@ use certificates::{Keeper, Presented};
 use drains::Drainer;
 use explain::{Explainer, Setting};
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
+use history::{By, Cause};
 use load::in_background;
+use noting::Noted;
 use plan::{Numbers, Pools};
 use quarantine::Known;
 use reconcile::Running;
@@ -58,9 +64,16 @@ use reload::{Reloader, RetiredTables};
 use review::Review;
 use roster::Roster;
 use state::State;
+use stored::Stored;
 
 /// Somebody who wants the files to be loaded now, and to hear what came of it.
-pub type Ask = oneshot::Sender<ReloadResult>;
+#[derive(Debug)]
+pub struct Ask {
+    /// Who wants it.
+    pub by: By,
+    /// Hears of it.
+    pub answer: oneshot::Sender<ReloadResult>,
+}
 
 /// Somebody who wants `gateway.toml` to be read now, and to hear what is wrong with it.
 pub type GatewayAsk = oneshot::Sender<Vec<Fault>>;
@@ -84,6 +97,8 @@ pub struct Control {
     pub keeper: mpsc::Sender<certificates::Ask>,
     /// Hears of changed files.
     pub files: FileEvents,
+    /// Tenants that the API keeps.
+    pub stored: stored::Handle,
 }
 
 /// Why there is nothing to serve.
@@ -128,13 +143,15 @@ impl Control {
             (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
         });
         let (keep, to_keep) = watch::channel(None);
+        let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
             running: Running::new(means, Arc::clone(&metrics)),
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
-            live: Snapshot::new(Arc::new(Live::none())),
+            // Numbers go on from another start, so that one of the history is never of two tables.
+            live: Snapshot::new(Arc::new(Live { generation: noted.last(), ..Live::none() })),
             numbers: Numbers::default(),
             serving: Snapshot::new(Arc::default()),
             applied: None,
@@ -147,19 +164,31 @@ impl Control {
             gateway: gateway_asks,
             certificates: wishes.clone(),
             references,
+            stored,
+            noted,
         };
         boot(&mut reloader, state.as_ref()).await?;
+        reloader.note().await;
         if let (Some(state), Some(place)) = (state, place) {
             tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
         }
         let (asks, asked) = mpsc::channel(WAITING);
         let (table, live) = (reloader.table.clone(), reloader.live.clone());
-        let control =
-            Self { table, live, tls, admin_tls, certificates, asks, keeper: wishes, files };
+        let control = Self {
+            table,
+            live,
+            tls,
+            admin_tls,
+            certificates,
+            asks,
+            keeper: wishes,
+            files,
+            stored: handle,
+        };
         let serving = reloader.serving.clone();
         tasks.spawn(|stop| readmit(serving, stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
-        tasks.spawn(|stop| reloader.run(watcher, asked, stop));
+        tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
         Ok(control)
     }
 
@@ -181,16 +210,28 @@ impl Control {
 
     /// Loads the files now, certificates included. `None` when the process is ending.
     pub async fn reload(&self) -> Option<ReloadResult> {
-        let (ask, answer) = oneshot::channel();
-        self.asks.send(ask).await.ok()?;
-        answer.await.ok()
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask { by: By::of(Cause::Signal), answer }).await.ok()?;
+        answered.await.ok()
     }
+}
+
+/// What the API keeps, what was noted of earlier generations, and who asks for changes.
+async fn open_stored(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+) -> (Stored, Noted, stored::Handle, mpsc::Receiver<stored::Ask>) {
+    let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
+    let (stored, history) = Stored::open(folder, Arc::clone(metrics)).await;
+    let (handle, changes) = stored::Handle::new(stored.snapshot(), history.clone());
+    (stored, Noted::after(history), handle, changes)
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {
     let problems = match from_files(reloader, state).await {
         Ok(()) => {
             reloader.succeed();
+            reloader.stored.publish(reloader.applied.as_ref());
             return Ok(());
         }
         Err(problems) => problems,
@@ -198,6 +239,7 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
     if let Err(instead) = from_last_good(reloader, state).await {
         return Err(BootError::Broken { problems, instead });
     }
+    reloader.stored.publish(reloader.applied.as_ref());
     reloader.refuse(&problems);
     let live = reloader.live.load();
     reloader.metrics.config_last_good(live.generation);
@@ -217,7 +259,7 @@ async fn from_files(reloader: &mut Reloader, state: Option<&State>) -> Result<()
         && let Ok(kept) = kept_files(state).await
     {
         // What was good before is better than nothing.
-        loaded = reloader.check_beside(files, Known::Kept(kept)).await.or(loaded);
+        loaded = reloader.check_knowing(files, Known::Kept(kept)).await.or(loaded);
     }
     reloader.apply(loaded?, FIRST_PATIENCE, started).await
 }
@@ -247,6 +289,8 @@ async fn from_last_good(reloader: &mut Reloader, state: Option<&State>) -> Resul
             listed(&faults)
         )
     };
+    reloader.stored.leave_none_out();
+    let files = reloader.stored.beside(&files);
     let loaded = reloader.check_kept(files).await.map_err(unusable)?;
     reloader.apply(loaded, FIRST_PATIENCE, started).await.map_err(unusable)
 }

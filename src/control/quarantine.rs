@@ -12,6 +12,7 @@ use crate::config::{Checked, File, Files, Problem, Problems, Spoken, spoken_of};
 use crate::model::ids::TenantId;
 
 use super::generation::Fault;
+use super::stored;
 
 /// A file that is broken, with the tenants that it is about.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,6 +243,9 @@ impl Holding {
     /// `None` where it cannot be held: it says more than tenants, it says what it said when it was good, or
     /// nobody knows whose it is.
     fn of(file: &File, wrong: &Checked, known: &Known) -> Option<Self> {
+        if stored::is_of_api(&file.path) {
+            return None; // what of that does not fit is left out
+        }
         let now = spoken_of(&file.text);
         let good = known.file(&file.path);
         let spoken = good.map_or_else(|| now.clone(), |good| spoken_of(&good.text));

@@ -21,11 +21,13 @@ use crate::telemetry::registry::Metrics;
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Before, Loaded, Materials, in_background};
+use super::noting::Noted;
 use super::plan::{self, Numbers};
 use super::quarantine::{self, Known};
 use super::reconcile::Running;
 use super::references::References;
 use super::review::Review;
+use super::stored::{self, Stored};
 use super::{Ask, GatewayAsk};
 
 /// Brings one generation after another to life.
@@ -60,6 +62,10 @@ pub(super) struct Reloader {
     pub(super) certificates: mpsc::Sender<certificates::Ask>,
     /// Files that the routes name.
     pub(super) references: References,
+    /// Tenants that the API keeps.
+    pub(super) stored: Stored,
+    /// What was live before.
+    pub(super) noted: Noted,
 }
 
 /// Who wants the files to be loaded.
@@ -78,7 +84,7 @@ impl Reloader {
     pub(super) async fn run(
         mut self,
         mut watcher: Watcher,
-        mut asks: mpsc::Receiver<Ask>,
+        (mut asks, mut changes): (mpsc::Receiver<Ask>, mpsc::Receiver<stored::Ask>),
         mut stop: Stop,
     ) {
         let mut sweep = interval(SWEEP_INTERVAL);
@@ -105,8 +111,10 @@ impl Reloader {
                 }
                 () = self.references.wait() => self.renew().await,
                 Some(ask) = asks.recv() => self.answer(ask, &mut asks).await,
+                Some(ask) = changes.recv() => Box::pin(self.take(ask)).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
             }
+            self.note().await;
         }
     }
 
@@ -122,7 +130,7 @@ impl Reloader {
             if before.as_they_are() == files {
                 return Ok(());
             }
-            let is_whole = files.files.len() == 1 && before.files.files.len() == 1;
+            let is_whole = stored::are_one(&files) && stored::are_one(&before.files);
             let good = Known::Live(before.files.clone());
             let checked = self.examine(files, good, load::check).await?;
             let loaded = checked.result?;
@@ -153,10 +161,11 @@ impl Reloader {
         while let Ok(ask) = asks.try_recv() {
             waiting.push(ask);
         }
+        self.noted.by = waiting.first().map(|ask| ask.by.clone());
         let result = self.reload_all().await;
         for ask in waiting {
             // Who asked may have left meanwhile.
-            drop(ask.send(result.clone()));
+            drop(ask.answer.send(result.clone()));
         }
     }
 
@@ -195,7 +204,7 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, wish: Wish) -> ReloadResult {
+    pub(super) async fn reload(&mut self, wish: Wish) -> ReloadResult {
         let started = Instant::now();
         self.current = false;
         let done = self.load(wish, started).await;
@@ -204,6 +213,7 @@ impl Reloader {
             Ok(()) => {
                 self.references.settle();
                 self.current = true;
+                self.stored.publish(self.applied.as_ref());
                 match quarantine::problems(self.live.load().quarantine()) {
                     none if none.is_empty() => {
                         ReloadResult::Live { generation, took: started.elapsed() }
@@ -264,36 +274,25 @@ impl Reloader {
     /// Finds out what the files mean, and follows the files that they name.
     pub(super) async fn check(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
         let good = self.applied.as_ref().map(|applied| Known::Live(applied.files.clone()));
-        self.check_beside(files, good.unwrap_or_default()).await
+        self.check_knowing(files, good.unwrap_or_default()).await
     }
 
     /// As [`check`](Self::check); `good` is what files that are broken were when they were not.
-    pub(super) async fn check_beside(
+    pub(super) async fn check_knowing(
         &mut self,
         files: Files,
         good: Known,
     ) -> Result<Loaded, Vec<Fault>> {
-        self.check_by(files, good, load::check).await
+        self.check_beside(files, (good, load::check)).await
     }
 
     /// As [`check`](Self::check), for files that were kept from another start.
     pub(super) async fn check_kept(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        self.check_by(files, Known::Nothing, load::check_kept).await
-    }
-
-    async fn check_by(
-        &mut self,
-        files: Files,
-        good: Known,
-        check: fn(Files, Before) -> load::Checked,
-    ) -> Result<Loaded, Vec<Fault>> {
-        let checked = self.examine(files, good, check).await?;
-        self.references.follow(checked.references).await;
-        checked.result
+        self.check_beside(files, (Known::Nothing, load::check_kept)).await
     }
 
     /// Finds out what the files mean, and which they name.
-    async fn examine(
+    pub(super) async fn examine(
         &mut self,
         files: Files,
         good: Known,
@@ -328,10 +327,16 @@ impl Reloader {
 
     async fn read_once(&mut self) -> Result<Files, Vec<Fault>> {
         let (routes, mut looks) = (self.routes.clone(), self.take_looks().await);
-        let read = move || Ok((load::read(&routes, &mut looks), looks));
-        let (read, looks) = in_background("reading the routes", &self.routes, read).await?;
+        let mut overlay = self.stored.overlay();
+        let read = move || {
+            let files = load::read(&routes, &mut looks);
+            Ok((files.map(|files| overlay.over(files)), looks, overlay))
+        };
+        let read = in_background("reading the routes", &self.routes, read).await?;
+        let (files, looks, overlay) = read;
         self.looks = looks;
-        read
+        self.stored.take_back(overlay);
+        files
     }
 
     /// Makes the next generation of `loaded` and publishes it. `started` is when its files began
@@ -412,7 +417,7 @@ impl Reloader {
 
     pub(super) fn keep(&self) {
         if let (Some(kept), Some(applied)) = (&self.kept, &self.applied) {
-            kept.send_replace(Some(applied.files.clone()));
+            kept.send_replace(Some(stored::without(&applied.files)));
         }
     }
 

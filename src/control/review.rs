@@ -52,9 +52,9 @@ impl Reloader {
             return;
         };
         let (routes, mut looks) = (self.routes.clone(), self.take_looks().await);
-        let before = applied.clone();
+        let (before, mut overlay) = (applied.clone(), self.stored.overlay());
         let read = move || {
-            let found = load::read(&routes, &mut looks);
+            let found = load::read(&routes, &mut looks).map(|files| overlay.over(files));
             (found.as_ref() == Ok(&before), looks)
         };
         self.review = Review(Some(Running { applied, reading: Blocking::start(read) }));

@@ -117,18 +117,23 @@ fn are_others(left: &Path, right: &Path) -> bool {
 /// Puts a file of this name in the place of the one before: whole or not at all, also when the machine
 /// stops within it. The folder is made where there is none.
 pub(super) fn replace(folder: &Path, name: &str, text: &[u8]) -> Result<(), StateError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(refused("make the folder", folder))?;
+    make(folder)?;
     let (path, draft) = (folder.join(name), folder.join(format!("{name}.new")));
     write_through(&draft, text).map_err(refused("write", &draft))?;
     fs::rename(&draft, &path).map_err(refused("replace", &path))?;
-    // Without this the rename itself may be lost when the machine stops.
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(refused("sync the folder", folder))
+    sync(folder)
+}
+
+/// Makes a folder for its owner alone where there is none.
+pub(super) fn make(folder: &Path) -> Result<(), StateError> {
+    let mut maker = fs::DirBuilder::new();
+    maker.recursive(true).mode(0o700).create(folder).map_err(refused("make the folder", folder))
+}
+
+/// Without this a rename may be lost when the machine stops.
+pub(super) fn sync(folder: &Path) -> Result<(), StateError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(refused("sync the folder", folder))
 }
 
 /// Writes a file that only its owner may read, down to the disk.

@@ -2,7 +2,7 @@
 //! when the first request of such a tenant comes, and lives across generations.
 
 use std::array;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::Shared;
@@ -66,6 +66,16 @@ impl Ledger {
         self.quota.get_or_init(|| self.shared.quotas.of(tenant))
     }
 
+    /// The time of now, as its limits count it.
+    pub fn now(&self) -> Ticks {
+        self.shared.now()
+    }
+
+    /// For the limits of a route, once something was counted.
+    pub fn known_route(&self, key: u64) -> Option<&Arc<Cell>> {
+        self.entries().find(|entry| entry.key == key).map(|entry| &entry.cell)
+    }
+
     /// For the limits of a route.
     pub fn route(&self, key: u64) -> &Arc<Cell> {
         let make = || Arc::new(Cell::of(self.shared.hash((self.identity, key))));
@@ -126,6 +136,16 @@ impl Cell {
     /// Requests at once.
     pub fn gate(&self) -> &Arc<Gate> {
         self.gate.get_or_init(Arc::default)
+    }
+
+    /// Requests at once, once one was counted.
+    pub(super) fn known_gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.get()
+    }
+
+    /// How many wait for a slot.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed).into()
     }
 
     pub(super) fn flow(&self, way: Way) -> &Flow {

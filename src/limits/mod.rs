@@ -10,6 +10,7 @@ pub mod admission;
 pub mod clients;
 pub mod gate;
 pub mod gcra;
+pub mod in_use;
 pub mod ledger;
 pub mod limit;
 pub mod pacer;

@@ -84,6 +84,13 @@ impl Quotas {
         used
     }
 
+    /// What a tenant has used in the period of now, and how long that lasts.
+    pub fn look(&self, tenant: &str, period: Period, now: SystemTime) -> (u64, Duration) {
+        let count = self.counts().get(tenant).map(|count| count.now());
+        let of_now = count.filter(|(known, _)| *known == number(period, now));
+        (of_now.map_or(0, |(_, used)| used), rest(period, now))
+    }
+
     fn counts(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Count>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

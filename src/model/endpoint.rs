@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::address::Address;
 use super::ids::EndpointId;
+use super::witnesses::Witnesses;
 
 /// What active checks say of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Endpoint {
     drained: AtomicBool,
     /// Failures in a row, seen by traffic. Writer: `health::passive`.
     failures: AtomicU32,
+    /// Whom it serves and whom it fails. Writer: `health::passive`.
+    witnesses: Witnesses,
     /// Ejections so far that the next one grows from. Writer: `health::passive`.
     ejections: AtomicU32,
     /// Milliseconds since `born` until which no traffic is sent; 0 = not ejected.
@@ -78,6 +81,7 @@ impl Endpoint {
             reason: ArcSwapOption::empty(),
             drained: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            witnesses: Witnesses::default(),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             quiet_since: AtomicU64::new(0),
@@ -102,9 +106,27 @@ impl Endpoint {
         self.reason.load_full()
     }
 
-    /// Counts one more failure in a row and tells how many there are.
-    pub fn add_failure(&self) -> u32 {
-        self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    /// Counts one more failure in a row and tells how many there are. `tenant` is the place of the one
+    /// whose request failed, where the request may be to blame.
+    pub fn add_failure(&self, tenant: Option<u32>) -> u32 {
+        let before = self.failures.fetch_add(1, Ordering::Relaxed);
+        self.witnesses.failed(tenant, before == 0);
+        before.saturating_add(1)
+    }
+
+    /// A request of the tenant at this place was served.
+    pub fn serves(&self, tenant: u32, now: Instant) {
+        self.witnesses.served(tenant, self.second(now));
+    }
+
+    /// Whether the failures in a row are all of one tenant, while others are served.
+    pub fn fails_one_tenant_alone(&self, now: Instant) -> bool {
+        self.witnesses.fails_one_alone(self.second(now))
+    }
+
+    fn second(&self, now: Instant) -> u32 {
+        let second = now.saturating_duration_since(self.born).as_secs();
+        u32::try_from(second).unwrap_or(u32::MAX)
     }
 
     /// Forgets the failures in a row. Writes nothing when there are none.

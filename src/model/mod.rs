@@ -13,3 +13,4 @@ pub mod jwk;
 pub mod key;
 pub mod log_line;
 pub mod members;
+mod witnesses;

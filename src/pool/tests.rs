@@ -68,7 +68,7 @@ fn a_retry_goes_to_the_one_sound_endpoint_among_failing_ones() {
         let all: Vec<Arc<Endpoint>> =
             pool.members.load().all.iter().map(|member| Arc::clone(&member.endpoint)).collect();
         for failing in &all[1..] {
-            failing.add_failure();
+            failing.add_failure(None);
         }
 
         for _ in 0..50 {
@@ -106,7 +106,7 @@ fn an_endpoint_that_fails_or_is_down_is_not_sound() {
         pool.members.load().all.iter().map(|member| Arc::clone(&member.endpoint)).collect();
 
     assert!(pool.has_sound_untried(&[all[0].id]));
-    all[1].add_failure();
+    all[1].add_failure(None);
     all[2].set_health(Health::Down, None);
 
     assert!(!pool.has_sound_untried(&[all[0].id]));
@@ -127,7 +127,7 @@ fn an_endpoint_that_is_out_for_now_is_sound_until_it_fails() {
         pool.members.refresh();
         assert!(pool.has_sound_untried(&[all[0].id]));
 
-        all[1].add_failure();
+        all[1].add_failure(None);
         assert!(!pool.has_sound_untried(&[all[0].id]));
         all[1].clear_failures();
     }

@@ -243,6 +243,7 @@ impl AttemptError {
         match self {
             Self::Declined(_) | Self::Connect(ConnectError::Shared) => None,
             Self::Connect(ConnectError::Refused(error)) if socket::is_out_of_files(error) => None,
+            Self::Connect(_) => Some(Verdict::Unreachable),
             _ => Some(Verdict::Failure),
         }
     }

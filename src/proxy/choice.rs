@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::{HeaderMap, HeaderName};
 use http::request::Parts;
 use http::uri::PathAndQuery;
+use tokio::time::Instant;
 
 use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{RetrySpec, SplitBy, TenantState, TimeoutsSpec};
@@ -205,6 +206,14 @@ impl<'t> Chosen<'t> {
             Self::Forward(choice) => choice.route,
             Self::Redirect(_, route, _) | Self::Respond(route, _) => Some(route),
             Self::Answered(_) => None,
+        }
+    }
+
+    /// When the exchange that began then must have ended.
+    pub(super) fn end(&self, started: Instant) -> Option<Instant> {
+        match self {
+            Self::Forward(choice) => choice.deadlines().end(started),
+            Self::Redirect(..) | Self::Respond(..) | Self::Answered(_) => None,
         }
     }
 

@@ -86,7 +86,8 @@ async fn run<'v>(
     let is_answered = matches!(chosen, Chosen::Answered(_)); // nobody asked who the client is
     let limited = parties.tenant.filter(|tenant| tenant.is_limited() && !is_answered);
     if let Some(tenant) = limited {
-        let admitted = limited::admit(worker, peer, (tenant, chosen.route()), visit);
+        let end = chosen.end(visit.started());
+        let admitted = limited::admit(worker, peer, (tenant, chosen.route()), end, visit);
         // In a box: it is rare, and large beside what all others are.
         Box::pin(admitted).await.inspect_err(|_| chosen.note_failure(visit))?;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::base::fair::Gate;
-use crate::health::passive::{self, Verdict};
+use crate::health::passive::{self, Attempt, Judged, Verdict};
 use crate::http1::room::AnswerHead;
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
@@ -327,15 +327,19 @@ impl Counted<'_, '_> {
     }
 
     fn judge(&self, verdict: Verdict) {
-        let pool = self.effort.pool;
+        let Effort { worker, pool, tenant, .. } = self.effort;
         let endpoint = self.picked.endpoint();
-        let ejected = passive::observe(&pool.members, endpoint, &pool.spec.eject, verdict);
-        if let Some(ejected) = ejected {
-            self.effort.worker.meter.ejected(&pool.label);
-            tracing::warn!(
-                pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
-                "an endpoint was ejected after failures in a row"
-            );
+        let attempt = Attempt { verdict, tenant: tenant.slot(), now: worker.clock.recent() };
+        match passive::observe(&pool.members, endpoint, &pool.spec.eject, attempt) {
+            None => {}
+            Some(Judged::Ejected(ejected)) => {
+                worker.meter.ejected(&pool.label);
+                tracing::warn!(
+                    pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
+                    "an endpoint was ejected after failures in a row"
+                );
+            }
+            Some(Judged::Spared) => worker.meter.spared(&pool.label),
         }
     }
 }

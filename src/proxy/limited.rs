@@ -2,10 +2,10 @@
 //! some; all others pay one look at a bit for it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
@@ -15,6 +15,7 @@ use crate::limits::gate::{Entry, Permit};
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
 use crate::limits::told::Told;
+use crate::routing::action::Action;
 use crate::routing::route::Route;
 use crate::routing::tenant::Tenant;
 
@@ -36,7 +37,8 @@ pub(super) struct Pass {
     pub(super) download: Option<Box<Pacer>>,
 }
 
-/// Lets a request go on once the limits of its tenant and its route have room for it.
+/// Lets a request go on once the limits of its tenant and its route have room for it. It waits no
+/// longer than until the exchange must have ended.
 ///
 /// # Errors
 /// When one of them has none, or none in time.
@@ -44,6 +46,7 @@ pub(super) async fn admit(
     worker: &Worker,
     peer: &Peer,
     (tenant, route): (&Tenant, Option<&Route>),
+    end: Option<Instant>,
     visit: &mut Visit,
 ) -> Result<(), ExchangeError> {
     let shared = &worker.limits;
@@ -61,15 +64,19 @@ pub(super) async fn admit(
     }
     let begun = worker.clock.now();
     let client = visit.client().map(owner);
-    let mut slots = admission::take(shared, &scopes, client, shared.ticks(begun))?;
+    let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(begun));
+    let mut slots = admission::take(shared, &scopes, client, (shared.ticks(begun), left))?;
     let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
     let spent = quota.map(|(quota, _)| {
         let count = ledger.quota(tenant.id());
         count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
     });
     let spent = spent.transpose()?;
+    // Who waits for an answer of the gateway itself keeps no endpoint from anything.
+    let is_local = |route: &Route| matches!(route.action, Action::Redirect(_) | Action::Respond(_));
+    let whom = (peer, (!route.is_some_and(is_local)).then(|| tenant.slot()));
     if let Some((limit, until)) = slots.wait() {
-        let _patience = Patience::begin(worker, peer, limit)?;
+        let _patience = Patience::begin(worker, whom, limit)?;
         tokio::time::sleep(until.duration().saturating_sub(shared.ticks(begun).duration())).await;
         slots.arrive();
     }
@@ -80,9 +87,9 @@ pub(super) async fn admit(
             Some(Entry::Inside(permit)) => permits.push(permit),
             Some(Entry::Full) => return Err(scope.full().into()),
             Some(Entry::Queued(mut queued)) => {
-                let _patience = Patience::begin(worker, peer, scope.names[2])?;
-                let end = begun + scope.spec.overflow.longest();
-                let turn = timeout_at(end, queued.turn()).await;
+                let _patience = Patience::begin(worker, whom, scope.names[2])?;
+                let until = begun + scope.spec.overflow.longest().min(left);
+                let turn = timeout_at(until, queued.turn()).await;
                 permits.push(turn.map_err(|_| scope.full())?);
             }
         }
@@ -107,23 +114,34 @@ pub(super) async fn admit(
 /// A request waits: it is counted, takes memory, and its client is watched, so that the place of one
 /// that leaves is free at once.
 struct Patience<'p> {
+    worker: &'p Worker,
     peer: &'p Peer,
+    tenant: Option<u32>,
+    since: Instant,
     _held: crate::base::memory::Held,
 }
 
 impl<'p> Patience<'p> {
-    fn begin(worker: &Worker, peer: &'p Peer, limit: Limit) -> Result<Self, ExchangeError> {
+    fn begin(
+        worker: &'p Worker,
+        (peer, tenant): (&'p Peer, Option<u32>),
+        limit: Limit,
+    ) -> Result<Self, ExchangeError> {
         let held = worker.account.begin(Short::Request, budget::WAITING);
         let held = held.ok_or(ExchangeError::Overloaded)?;
         worker.meter.limit_waited(limit.as_str());
         peer.activity.watch(true);
-        Ok(Self { peer, _held: held })
+        Ok(Self { worker, peer, tenant, since: worker.clock.now(), _held: held })
     }
 }
 
 impl Drop for Patience<'_> {
     fn drop(&mut self) {
         self.peer.activity.watch(false);
+        if let Some(tenant) = self.tenant {
+            let waited = self.worker.clock.now().saturating_duration_since(self.since);
+            self.worker.meter.held_back(tenant, waited);
+        }
     }
 }
 

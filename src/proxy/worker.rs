@@ -199,7 +199,7 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
     chores.stop(Duration::from_secs(1)).await;
     connecting.take().stop(Duration::ZERO).await;
     worker.tell_left_out();
-    worker.meter.flush();
+    worker.meter.end().await;
     cut
 }
 

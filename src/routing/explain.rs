@@ -79,6 +79,7 @@ fn told(way: &NameFrom) -> String {
         }
         NameFrom::Path(_) => "the first segment of the path".to_owned(),
         NameFrom::Credential(kind) => format!("the credential ({})", kind.as_str()),
+        NameFrom::Domain => "the domains of tenants".to_owned(),
         NameFrom::Default(_) => "the default".to_owned(),
     }
 }

@@ -7,6 +7,7 @@
 pub mod action;
 mod compile;
 mod departed;
+mod domains;
 pub mod edits;
 pub mod explain;
 pub mod host;

@@ -51,7 +51,7 @@ pub struct RouteLimits {
 
 impl RouteLimits {
     /// Those of a route, where it has some.
-    pub(super) fn of(route: &RouteSpec) -> Option<Box<Self>> {
+    pub fn of(route: &RouteSpec) -> Option<Box<Self>> {
         let spec = route.limits.as_deref()?.clone();
         let RouteSpec { host, path, methods, headers, query, .. } = route;
         let mut hasher = DefaultHasher::new();

@@ -17,6 +17,7 @@ use crate::config::spec::{NamingSpec, RouteSetSpec};
 use crate::telemetry::tenants::Slots;
 
 use super::departed::Departed;
+use super::domains::Domains;
 use super::set::RouteSet;
 use super::tenant::Tenant;
 
@@ -36,6 +37,8 @@ pub struct Table {
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
     /// The API keys of all tenants.
     pub(super) keys: Arc<Keys>,
+    /// Hosts of tenants' own.
+    pub(super) domains: Arc<Domains>,
     /// There are keys, or issuers of tokens.
     pub(super) knows_credentials: bool,
     /// Tenants that are gone and may come back.

@@ -204,7 +204,7 @@ impl Tenant {
     }
 
     /// The same, once something was counted.
-    pub(super) fn known_ledger(&self) -> Option<&Arc<Ledger>> {
+    pub fn known_ledger(&self) -> Option<&Arc<Ledger>> {
         self.rest.ledger.get()
     }
 

@@ -138,6 +138,15 @@ impl QueueCounts {
     }
 }
 
+/// What limits and full pools have done to requests of a tenant.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HeldBack {
+    /// Time waited for room within a limit.
+    pub(super) waited: Duration,
+    /// Requests that were refused, by the name of the problem.
+    pub(super) refused: Tally,
+}
+
 /// What a worker counted since its last flush.
 #[derive(Debug, Default)]
 pub struct Delta {
@@ -158,6 +167,8 @@ pub struct Delta {
     pub(super) access_refused: Tally,
     /// By the tenant's number, which was heard of; empty where no pool is full.
     pub(super) queues: BTreeMap<u32, QueueCounts>,
+    /// As `queues`; empty where no limit is reached.
+    pub(super) held_back: BTreeMap<u32, HeldBack>,
     pub(super) limit_waits: Tally,
     pub(super) panics: u64,
 }
@@ -194,6 +205,7 @@ pub(super) struct PoolCounts {
     pub(super) retries: Tally,
     pub(super) refused: Tally,
     pub(super) ejections: u64,
+    pub(super) spared: u64,
     pub(super) connections: Flow,
     pub(super) reused: u64,
     /// Boxed: most pools are never full.
@@ -242,6 +254,7 @@ impl Delta {
             && self.debugged.0.is_empty()
             && self.access_refused.0.is_empty()
             && self.queues.is_empty()
+            && self.held_back.is_empty()
             && self.limit_waits.0.is_empty()
             && self.panics == 0
     }
@@ -262,6 +275,7 @@ impl Delta {
             debugged: std::mem::take(&mut self.debugged),
             access_refused: std::mem::take(&mut self.access_refused),
             queues: std::mem::take(&mut self.queues),
+            held_back: std::mem::take(&mut self.held_back),
             limit_waits: std::mem::take(&mut self.limit_waits),
             panics: std::mem::take(&mut self.panics),
         }
@@ -325,6 +339,7 @@ impl PoolCounts {
         self.retries.merge(&other.retries);
         self.refused.merge(&other.refused);
         self.ejections += other.ejections;
+        self.spared += other.spared;
         self.connections.merge(other.connections);
         self.reused += other.reused;
         if let Some(other) = &other.queue {

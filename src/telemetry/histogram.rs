@@ -124,6 +124,11 @@ impl ShortHistogram {
         }
         self.sum_nanos = self.sum_nanos.saturating_add(took.nanos);
     }
+
+    /// All of them together.
+    pub(super) fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_nanos)
+    }
 }
 
 /// Those of eight counts that are not 0, and their places. Of most tenants one is, so that looking

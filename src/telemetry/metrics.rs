@@ -4,14 +4,18 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
+use super::keeping::{ADMIN_REFUSED, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES};
 use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
 };
 use super::sharing::{
-    ACCESS_REFUSED, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS,
-    QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
+    ACCESS_REFUSED, EJECTIONS_SPARED, FOLDED_TENANTS, HANDED_OVER_TENANTS, LIMIT_WAITS,
+    POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING,
+    TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
 };
+
+pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
 
 /// What a scraper may do with a family's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,7 @@ pub static FAMILIES: &[&Family] = &[
     &REQUEST_DURATION,
     &BODY_BYTES,
     &FOLDED_TENANTS,
+    &HANDED_OVER_TENANTS,
     &REQUESTS_IN_FLIGHT,
     &GATEWAY_ANSWERS,
     &LIMIT_WAITS,
@@ -51,6 +56,7 @@ pub static FAMILIES: &[&Family] = &[
     &RETRIES,
     &RETRIES_REFUSED,
     &EJECTIONS,
+    &EJECTIONS_SPARED,
     &ENDPOINT_UP,
     &ENDPOINT_DRAINED,
     &ADMIN_REFUSED,
@@ -86,6 +92,9 @@ pub static FAMILIES: &[&Family] = &[
     &CONFIG_PROBLEMS,
     &CONFIG_QUARANTINED,
     &CONFIG_SERVING_LAST_GOOD,
+    &STORED_TENANTS,
+    &STORE_DAMAGED,
+    &TENANT_CHANGES,
     &GATEWAY_RELOADS,
     &CERTIFICATE_EXPIRY,
     &CERTIFICATE_RELOADS,
@@ -98,6 +107,8 @@ pub static FAMILIES: &[&Family] = &[
     &TRACE_SPANS,
     &TRACE_EXPORTS,
     &TRACE_QUEUE,
+    &USAGE_SAVES,
+    &USAGE_WAITING,
     &ADMIN_WATCHERS,
     &ADMIN_WATCHERS_REFUSED,
     &TASK_PANICS,
@@ -126,14 +137,6 @@ pub static BODY_BYTES: Family = Family {
     help: "Bytes of bodies: of requests as read, of responses as sent",
     kind: Kind::Counter,
     labels: &["tenant", "direction"],
-};
-
-/// `tenantry_metrics_folded_tenants`
-pub static FOLDED_TENANTS: Family = Family {
-    name: "tenantry_metrics_folded_tenants",
-    help: "Tenants that sent requests and have no series of their own: they are summed under _other",
-    kind: Kind::Gauge,
-    labels: &[],
 };
 
 /// `tenantry_requests_in_flight`
@@ -198,14 +201,6 @@ pub static ENDPOINT_UP: Family = Family {
     help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check, is ejected or drained",
     kind: Kind::Gauge,
     labels: &["pool", "endpoint"],
-};
-
-/// `tenantry_admin_refused_total`
-pub static ADMIN_REFUSED: Family = Family {
-    name: "tenantry_admin_refused_total",
-    help: "Requests that the admin API did not let in, by why",
-    kind: Kind::Counter,
-    labels: &["reason"],
 };
 
 /// `tenantry_endpoint_drained`
@@ -504,8 +499,12 @@ mod tests {
 
     #[test]
     fn every_const_has_its_row() {
-        let sources =
-            [include_str!("metrics.rs"), include_str!("reloads.rs"), include_str!("sharing.rs")];
+        let sources = [
+            include_str!("metrics.rs"),
+            include_str!("reloads.rs"),
+            include_str!("sharing.rs"),
+            include_str!("keeping.rs"),
+        ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();
 

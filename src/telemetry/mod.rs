@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod delta;
 pub mod histogram;
+pub mod keeping;
 pub mod lines;
 pub mod meter;
 pub mod metrics;
@@ -17,6 +18,7 @@ pub mod sample;
 pub mod tenants;
 pub mod trace;
 pub mod tracing;
+pub mod usage;
 
 mod by_slot;
 mod exposition;

@@ -1,4 +1,4 @@
-//! The metric families of what tenants share and of what they may ask for, as those of
+//! The metric families of what tenants share, use and may ask for, as those of
 //! [`metrics`](super::metrics).
 
 use super::metrics::{Family, Kind};
@@ -16,6 +16,14 @@ pub(super) static POOL_CONCURRENCY_LIMIT: Family = Family {
     name: "tenantry_pool_concurrency_limit_requests",
     help: "Requests that a pool may have at once",
     kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
+/// `tenantry_ejections_spared_total`
+pub(super) static EJECTIONS_SPARED: Family = Family {
+    name: "tenantry_ejections_spared_total",
+    help: "Endpoints that stayed in since the requests of one tenant alone failed there",
+    kind: Kind::Counter,
     labels: &["pool"],
 };
 
@@ -73,4 +81,36 @@ pub(super) static ACCESS_REFUSED: Family = Family {
     help: "Requests that their tenants did not let in, by why",
     kind: Kind::Counter,
     labels: &["reason"],
+};
+
+/// `tenantry_metrics_handed_over_tenants_total`
+pub(super) static HANDED_OVER_TENANTS: Family = Family {
+    name: "tenantry_metrics_handed_over_tenants_total",
+    help: "Tenants whose series have ended since others are busier",
+    kind: Kind::Counter,
+    labels: &[],
+};
+
+/// `tenantry_usage_saves_total`
+pub static USAGE_SAVES: Family = Family {
+    name: "tenantry_usage_saves_total",
+    help: "Writings of what tenants have used, by result; what failed is written again",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
+
+/// `tenantry_usage_waiting_files`
+pub static USAGE_WAITING: Family = Family {
+    name: "tenantry_usage_waiting_files",
+    help: "Files of what tenants have used whose hours are over and that are not written",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// `tenantry_metrics_folded_tenants`
+pub(super) static FOLDED_TENANTS: Family = Family {
+    name: "tenantry_metrics_folded_tenants",
+    help: "Tenants that sent requests and have no series of their own: they are summed under _other",
+    kind: Kind::Gauge,
+    labels: &[],
 };

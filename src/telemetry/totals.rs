@@ -131,7 +131,7 @@ impl Totals {
         families.into_iter().filter_map(Samples::finish).collect()
     }
 
-    fn requests(&self) -> [Samples; 4] {
+    fn requests(&self) -> [Samples; 5] {
         let mut requests = Samples::of(&metrics::REQUESTS);
         let mut duration = Samples::of(&metrics::REQUEST_DURATION);
         let mut bytes = Samples::of(&metrics::BODY_BYTES);
@@ -152,9 +152,11 @@ impl Totals {
             bytes.count(&[tenant, "request"], counts.bytes_in);
             bytes.count(&[tenant, "response"], counts.bytes_out);
         }
-        let mut folded = Samples::of(&metrics::FOLDED_TENANTS);
+        let mut folded = Samples::of(&sharing::FOLDED_TENANTS);
         folded.count(&[], self.tenants.folded() as u64);
-        [requests, duration, bytes, folded]
+        let mut handed_over = Samples::of(&sharing::HANDED_OVER_TENANTS);
+        handed_over.count(&[], self.tenants.handed_over());
+        [requests, duration, bytes, folded, handed_over]
     }
 
     fn attempts(&self) -> [Samples; 1] {
@@ -170,11 +172,12 @@ impl Totals {
         [attempts]
     }
 
-    fn pools(&self) -> [Samples; 7] {
+    fn pools(&self) -> [Samples; 8] {
         let mut first_byte = Samples::of(&metrics::ATTEMPT_FIRST_BYTE);
         let mut retries = Samples::of(&metrics::RETRIES);
         let mut refused = Samples::of(&metrics::RETRIES_REFUSED);
         let mut ejections = Samples::of(&metrics::EJECTIONS);
+        let mut spared = Samples::of(&sharing::EJECTIONS_SPARED);
         let mut open = Samples::of(&metrics::UPSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::UPSTREAM_OPENED);
         let mut reused = Samples::of(&metrics::UPSTREAM_REUSED);
@@ -187,11 +190,12 @@ impl Totals {
                 refused.count(&[pool, reason], *count);
             }
             ejections.count(&[pool], counts.ejections);
+            spared.count(&[pool], counts.spared);
             open.count(&[pool], counts.connections.open());
             opened.count(&[pool], counts.connections.opened);
             reused.count(&[pool], counts.reused);
         }
-        [first_byte, retries, refused, ejections, open, opened, reused]
+        [first_byte, retries, refused, ejections, spared, open, opened, reused]
     }
 
     fn queues(&self) -> [Samples; 4] {

@@ -84,6 +84,7 @@ fn gateway() -> Value {
         "listeners": [{ "address": "unix:/run/tenantry.sock" }],
         "trusted-proxies": { "from": ["10.0.0.0/8"] },
         "tracing": { "exporter": "otlp-http" },
+        "usage": { "folder": "usage" },
     })
 }
 

@@ -32,5 +32,6 @@ mod profile;
 mod serving;
 mod systemd;
 mod tls;
+mod usage;
 mod websockets;
 mod world;

@@ -7,8 +7,8 @@ use serde_json::Value;
 use tenantry::control::generation::ReloadResult;
 use tokio::time::{Instant, sleep};
 
-use crate::world::client::Hyper;
-use crate::world::config::{one_tenant_with, pool};
+use crate::world::client::{Hyper, ask};
+use crate::world::config::{NO_RETRY, one_tenant_with, pool};
 use crate::world::declining::Declining;
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::H2Origin;
@@ -152,6 +152,32 @@ async fn an_answer_above_all_classes_is_a_failure() {
     }
 
     assert_eq!(statuses.iter().filter(|status| **status == 700).count(), 5, "{statuses:?}");
+    gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_tenant_whose_requests_fail_takes_no_endpoint_from_the_others() {
+    let (one, other) = (Origin::saying("one").await, Origin::saying("other").await);
+    let keys = format!("balance = \"round-robin\"\neject = {{ failures = 5 }}\n{NO_RETRY}");
+    let pool = pool("app", &[one.address, other.address], &keys);
+    let routes =
+        format!("{pool}[tenants.acme]\npool = \"app\"\n[tenants.globex]\npool = \"app\"\n");
+    let gateway = Gateway::start_with_workers(1, "", &routes).await;
+    let failed = async |tenant: &str, times: usize| {
+        let field = format!("X-Tenant-ID: {tenant}");
+        let mut failed = 0;
+        for _ in 0..times {
+            let status = ask(gateway.address(), "GET /", &["Host: a", &field]).await.status;
+            failed += usize::from(status == 500);
+        }
+        failed
+    };
+    assert_eq!(failed("globex", 4).await, 0);
+    one.rescript([Step::answer(500, "")]);
+
+    assert_eq!(failed("acme", 40).await, 20, "an endpoint is out");
+    gateway.metric_becomes("tenantry_ejections_spared_total{pool=\"app\"}", 4.0).await;
+    assert_eq!(failed("globex", 40).await, 5, "now it is the endpoint");
     gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 1.0).await;
 }
 

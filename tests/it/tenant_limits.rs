@@ -241,6 +241,17 @@ async fn who_would_wait_too_long_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_limit_until_its_own_time_is_over() {
+    let origin = Origin::saying("hello").await;
+    let limits = "limits = { requests = \"1/m\", burst = 1, overflow = \"wait\", wait = \"1m\" }\n\
+                  routes = [{ path = \"/hurried\", timeouts = { total = \"30s\" } }]";
+    let gateway = Gateway::start(&routes(&origin, limits, "")).await;
+
+    assert_eq!(gateway.get("/").await.status, 200);
+    assert_eq!(gateway.get("/hurried").await.status, 429);
+}
+
+#[tokio::test]
 async fn who_waits_for_another_to_end_goes_then_and_the_queue_has_an_end() {
     let origin = Origin::start([Step::ok("slow").held(), Step::ok("next")]).await;
     let limits = "limits = { concurrency = 1, overflow = \"wait\", wait = \"30s\", waiting = 1 }";

@@ -115,6 +115,45 @@ async fn a_suspended_tenant_is_refused() {
 }
 
 #[tokio::test]
+async fn a_domain_of_its_own_names_the_tenant_and_moves_with_a_reload() {
+    let origin = Origin::saying("hello").await;
+    let routes = |acme: &str, globex: &str| {
+        format!(
+            "{}\n[tenant]\nfrom = [{{ domain = true }}, {{ header = \"X-Tenant-ID\" }}]\n\
+             [tenants.acme]\npool = \"app\"\ndomains = [{acme}]\n\
+             [tenants.globex]\npool = \"app\"\ndomains = [{globex}]\n",
+            pool("app", &[origin.address], "")
+        )
+    };
+    let first = routes("\"shop.acme.test\", \"*.acme.test\"", "\"www.acme.test\"");
+    let gateway = Gateway::start(&first).await;
+    for (host, tenant) in [
+        ("shop.acme.test", "acme"),
+        ("SHOP.Acme.Test.:8443", "acme"),
+        ("any.acme.test", "acme"),
+        ("www.acme.test", "globex"),
+        ("a.any.acme.test", "globex"),
+        ("acme.test", "globex"),
+    ] {
+        let host = format!("Host: {host}");
+        // The header is asked where the host is nobody's.
+        let answer = ask(gateway.address(), "GET /", &[&host, "X-Tenant-ID: globex"]).await;
+        assert_eq!(answer.status, 200, "{host}");
+        let asked = origin.asked().pop().expect("a request");
+        assert_eq!(asked.all("x-tenant-id"), [tenant], "{host}");
+    }
+    let twice = ["Host: shop.acme.test", "Host: shop.acme.test"];
+    assert_eq!(ask(gateway.address(), "GET /", &twice).await.status, 400);
+
+    gateway.reload(&routes("\"other.test\"", "\"shop.acme.test\"")).await;
+    ask(gateway.address(), "GET /", &["Host: shop.acme.test"]).await;
+    let asked = origin.asked().pop().expect("a request");
+    assert_eq!(asked.all("x-tenant-id"), ["globex"]);
+    let gone = ask(gateway.address(), "GET /", &["Host: any.acme.test"]).await;
+    assert_eq!(told(&gone), is(400, "tenant-missing"));
+}
+
+#[tokio::test]
 async fn a_host_names_the_tenant_by_one_label() {
     let (origin, gateway) = world("{ host = \"{tenant}.example.com\" }").await;
     for host in

@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::State;
+use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply::{self, FaultBody};
 use crate::control::quarantine::Held;
-
-use crate::admin::openapi::{Operation, Schemas};
+use crate::control::stored::Kept;
 
 use super::Endpoint;
 
@@ -38,6 +38,8 @@ struct Config {
     quarantined: Vec<Quarantined>,
     /// Routes that are never used.
     warnings: Vec<FaultBody>,
+    /// What the API keeps.
+    kept: Keeping,
 }
 
 /// A file that is broken, and defines nothing but tenants.
@@ -65,6 +67,36 @@ impl From<&Held> for Quarantined {
     }
 }
 
+#[derive(Debug, Serialize, JsonSchema)]
+struct Keeping {
+    /// Tenants that the API keeps.
+    tenants: usize,
+    /// Those that a file defines, too, whose is served; the first hundred.
+    shadowed: Vec<String>,
+    /// Those that do not fit beside the files; the first hundred.
+    unfit: Vec<String>,
+    /// Why nothing can be kept, or what was lost.
+    trouble: Option<String>,
+}
+
+impl From<&Kept> for Keeping {
+    fn from(kept: &Kept) -> Self {
+        let apart = |name: &'static str| {
+            let such = kept.apart.iter().filter(move |(_, why)| why.name() == name);
+            such.map(|(id, _)| id.clone()).take(SHOWN).collect()
+        };
+        Self {
+            tenants: kept.tenants.len(),
+            shadowed: apart("shadowed"),
+            unfit: apart("unfit"),
+            trouble: kept.trouble.clone(),
+        }
+    }
+}
+
+/// 100: more than anybody reads.
+const SHOWN: usize = 100;
+
 async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
     let live = state.live.load();
     Json(Config {
@@ -76,5 +108,6 @@ async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
         problems: live.problems.iter().map(FaultBody::from).collect(),
         quarantined: live.quarantine().iter().map(Quarantined::from).collect(),
         warnings: live.doubts().iter().map(FaultBody::from).collect(),
+        kept: Keeping::from(&*state.stored.kept.load()),
     })
 }

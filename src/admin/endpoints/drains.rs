@@ -18,10 +18,10 @@ use crate::model::address::Address;
 use super::Endpoint;
 use super::members::Drained;
 
-pub(super) const DRAIN: Endpoint =
+pub(in crate::admin) const DRAIN: Endpoint =
     Endpoint { path: "/api/v1/endpoints/drain", methods: || post(drain), operations: of_drain };
 
-pub(super) const UNDRAIN: Endpoint = Endpoint {
+pub(in crate::admin) const UNDRAIN: Endpoint = Endpoint {
     path: "/api/v1/endpoints/undrain",
     methods: || post(undrain),
     operations: of_undrain,

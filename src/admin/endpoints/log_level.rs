@@ -11,11 +11,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::admin::asked::Body;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, etag, reply};
+use crate::base::tag::tag;
 use crate::telemetry::tracing::{Levels, LogError, check_filter};
 
 use super::Endpoint;
 
-pub(super) const ENDPOINT: Endpoint =
+pub(in crate::admin) const ENDPOINT: Endpoint =
     Endpoint { path: "/api/v1/log-level", methods: || get(show).put(change), operations };
 
 fn operations(schemas: &mut Schemas) -> Vec<Operation> {
@@ -97,7 +98,7 @@ fn condition(levels: &Levels, headers: &HeaderMap) -> Option<Response> {
         return None;
     }
     let now = serde_json::to_vec(&level(levels)).unwrap_or_default();
-    if etag::is_named(&etag::tag(&now), &IF_MATCH, headers) {
+    if etag::is_named(&tag(&now), &IF_MATCH, headers) {
         return None;
     }
     let what = "the level is not what If-Match names; read it again for its ETag, or leave If-Match \

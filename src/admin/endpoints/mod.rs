@@ -3,21 +3,25 @@
 mod config;
 mod dashboard;
 mod drain;
-mod drains;
+pub(super) mod drains;
 mod events;
 mod explain;
 pub(super) mod health;
-mod log_level;
+mod history;
+mod kept;
+pub(super) mod log_level;
 mod members;
 mod metrics;
 mod openapi;
 mod pools;
-mod reload;
+pub(super) mod reload;
 mod routes;
 mod status;
 mod tenants;
 
 use axum::routing::MethodRouter;
+
+pub(super) use tenants::unknown;
 
 use super::State;
 use super::openapi::{Operation, Schemas};
@@ -72,6 +76,10 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     config::ENDPOINT,
     tenants::LIST,
     tenants::ONE,
+    tenants::USAGE,
+    history::LIST,
+    history::ONE,
+    history::BACK,
     pools::ENDPOINT,
     members::ENDPOINT,
     drains::DRAIN,

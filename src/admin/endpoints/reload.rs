@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, extract};
+use axum::{Extension, Json, extract};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,11 +15,13 @@ use tokio::time::timeout;
 use crate::admin::State;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply::{self, FaultBody};
+use crate::admin::roles::Caller;
+use crate::control::Ask;
 use crate::control::generation::{Fault, ReloadResult};
 
 use super::Endpoint;
 
-pub(super) const ENDPOINT: Endpoint =
+pub(in crate::admin) const ENDPOINT: Endpoint =
     Endpoint { path: "/api/v1/reload", methods: || post(reload), operations };
 
 fn operations(schemas: &mut Schemas) -> Vec<Operation> {
@@ -38,10 +40,13 @@ struct Reloaded {
     took_ms: u64,
 }
 
-async fn reload(extract::State(state): extract::State<State>) -> Response {
-    let (reply, result) = oneshot::channel();
+async fn reload(
+    extract::State(state): extract::State<State>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
+    let (answer, result) = oneshot::channel();
     let asked = async {
-        state.reload.send(reply).await.ok()?;
+        state.reload.send(Ask { by: caller.by(), answer }).await.ok()?;
         result.await.ok()
     };
     match timeout(LIMIT, asked).await {

@@ -1,28 +1,38 @@
 //! The tenants: a page of them by search and order, and one by its id.
 
-use axum::extract::Path;
+use axum::extract::{DefaultBodyLimit, Path};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get, put};
 use axum::{Json, extract};
 use http::StatusCode;
+use http::header::ETAG;
 use schemars::JsonSchema;
 use serde::de::IntoDeserializer;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::asked::{Asked, bad_query};
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
-use crate::control::roster::{self, Known, Page, Wanted};
+use crate::control::roster::{self, Known, Page, TenantUsage, Wanted};
 use crate::model::ids::TenantId;
 use crate::telemetry::recent::Sort;
 
 use super::Endpoint;
+use super::kept::{self, KeptTenant};
 
 pub(super) const LIST: Endpoint =
     Endpoint { path: "/api/v1/tenants", methods: || get(tenants), operations: of_list };
 
 pub(super) const ONE: Endpoint =
-    Endpoint { path: "/api/v1/tenants/{id}", methods: || get(tenant), operations: of_one };
+    Endpoint { path: "/api/v1/tenants/{id}", methods: of_id, operations: of_one };
+
+fn of_id() -> MethodRouter<State> {
+    let changes = put(kept::put).patch(kept::patch).delete(kept::delete);
+    changes.layer(DefaultBodyLimit::max(kept::LARGEST)).get(tenant)
+}
+
+pub(super) const USAGE: Endpoint =
+    Endpoint { path: "/api/v1/tenants/{id}/usage", methods: || get(usage), operations: of_usage };
 
 fn of_list(schemas: &mut Schemas) -> Vec<Operation> {
     vec![
@@ -35,10 +45,21 @@ fn of_list(schemas: &mut Schemas) -> Vec<Operation> {
 }
 
 fn of_one(schemas: &mut Schemas) -> Vec<Operation> {
+    let read = Operation::get("get_tenant", "All that is known of one tenant")
+        .part("id", "Its id")
+        .answers::<Tenant>(schemas, StatusCode::OK, "As it is now")
+        .refuses(StatusCode::BAD_REQUEST, "The path is no text")
+        .refuses(StatusCode::NOT_FOUND, "There is no such tenant");
+    let mut all = vec![read];
+    all.extend(kept::operations(schemas));
+    all
+}
+
+fn of_usage(schemas: &mut Schemas) -> Vec<Operation> {
     vec![
-        Operation::get("get_tenant", "All that is known of one tenant")
+        Operation::get("get_tenant_usage", "What one tenant has used, and what is left")
             .part("id", "Its id")
-            .answers::<Known>(schemas, StatusCode::OK, "As it is now")
+            .answers::<TenantUsage>(schemas, StatusCode::OK, "As it is now")
             .refuses(StatusCode::BAD_REQUEST, "The path is no text")
             .refuses(StatusCode::NOT_FOUND, "There is no such tenant"),
     ]
@@ -88,18 +109,55 @@ async fn tenants(
     .await
 }
 
+/// A tenant, and what the API keeps of it where that is more than nothing.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Tenant {
+    /// It is served.
+    Served {
+        #[serde(flatten)]
+        known: Box<Known>,
+        /// `null` = a file defines it.
+        kept: Option<KeptTenant>,
+    },
+    /// It does not fit beside the files.
+    Unfit { id: String, kept: Option<KeptTenant> },
+}
+
 async fn tenant(extract::State(state): extract::State<State>, Path(id): Path<String>) -> Response {
-    reply::in_background(move || match state.roster.find(&id) {
-        Some(tenant) => Json(tenant).into_response(),
-        None => {
-            let what = match TenantId::check(id.as_bytes()) {
-                Ok(_) => format!("there is no tenant {id:?}; /api/v1/tenants lists them"),
-                Err(error) => format!("{id:?} names no tenant: it {error}"),
-            };
-            reply::problem(StatusCode::NOT_FOUND, "unknown-tenant", what)
+    reply::in_background(move || {
+        let kept = KeptTenant::find(&state.stored.kept.load(), &id);
+        let tag = kept.as_ref().and_then(KeptTenant::tag);
+        let told = match state.roster.find(&id) {
+            Some(known) => Tenant::Served { known: Box::new(known), kept },
+            None if kept.is_some() => Tenant::Unfit { id, kept },
+            None => return unknown(&id),
+        };
+        let mut answer = Json(told).into_response();
+        // Whoever changes what is kept tells by this which state was seen.
+        if let Some(tag) = tag {
+            answer.headers_mut().insert(ETAG, tag);
         }
+        answer
     })
     .await
+}
+
+async fn usage(extract::State(state): extract::State<State>, Path(id): Path<String>) -> Response {
+    reply::in_background(move || match state.roster.usage(&id) {
+        Some(usage) => Json(usage).into_response(),
+        None => unknown(&id),
+    })
+    .await
+}
+
+/// There is no such tenant, or none for who asks.
+pub(in crate::admin) fn unknown(id: &str) -> Response {
+    let what = match TenantId::check(id.as_bytes()) {
+        Ok(_) => format!("there is no tenant {id:?}; /api/v1/tenants lists them"),
+        Err(error) => format!("{id:?} names no tenant: it {error}"),
+    };
+    reply::problem(StatusCode::NOT_FOUND, "unknown-tenant", what)
 }
 
 /// What is searched for.

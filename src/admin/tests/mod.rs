@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::base::fair::Gate;
@@ -22,8 +22,10 @@ use crate::control::explain::Explainer;
 use crate::control::generation::{
     Fault, Live, LiveCertificates, LivePool, ReloadResult, SourceResult, SourceStatus,
 };
-use crate::control::nothing;
+use crate::control::history::History;
 use crate::control::roster::{Roster, Wanted};
+use crate::control::stored::Handle;
+use crate::control::{self, nothing};
 use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
 use crate::telemetry::recent::Sort;
@@ -40,6 +42,7 @@ use super::{About, Listener, State, serve_as};
 mod described;
 mod operating;
 mod reading;
+mod roles;
 
 /// The API on a port of its own, and the other ends of its handles.
 struct World {
@@ -47,7 +50,7 @@ struct World {
     live: Snapshot<Live>,
     draining: watch::Sender<bool>,
     end: watch::Receiver<bool>,
-    reloads: mpsc::Receiver<oneshot::Sender<ReloadResult>>,
+    reloads: mpsc::Receiver<control::Ask>,
     tasks: Tasks,
     state: State,
 }
@@ -96,7 +99,15 @@ impl World {
         let drain = DrainSpec { accept: Duration::from_secs(1), timeout: Duration::from_secs(30) };
         let (file, key) = ("gateway.toml".into(), "admin.address".to_owned());
         let place = Place { file, line: 1, column: 1, key };
-        let spec = AdminSpec { address, place, token_file: None, tls: None, public_metrics };
+        let spec = AdminSpec {
+            address,
+            place,
+            token_file: None,
+            tls: None,
+            public_metrics,
+            certificates: Vec::new(),
+            tenant_keys: vec!["limits".to_owned()],
+        };
         let tokens = tokens.map(|tokens| Snapshot::new(Arc::new(tokens)));
         let metrics = Arc::new(Metrics::new());
         let state = State {
@@ -113,6 +124,7 @@ impl World {
                 live.clone(),
                 Arc::new(Metrics::new()),
             ),
+            stored: Handle::new(Snapshot::new(Arc::default()), History::of_one(17)).0,
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),
             draining: draining.subscribe(),
@@ -333,9 +345,9 @@ async fn a_reload_answers_with_the_new_generation_or_all_problems() {
     world.tasks.spawn(|_stop| async move {
         let took = Duration::from_millis(12);
         let good = ReloadResult::Live { generation: 5, took };
-        reloads.recv().await.unwrap().send(good).unwrap();
+        reloads.recv().await.unwrap().answer.send(good).unwrap();
         let bad = ReloadResult::Refused { generation: 5, problems: vec![fault()] };
-        reloads.recv().await.unwrap().send(bad).unwrap();
+        reloads.recv().await.unwrap().answer.send(bad).unwrap();
     });
 
     let good = world.ask("POST", "/api/v1/reload").await;

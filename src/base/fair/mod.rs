@@ -126,6 +126,11 @@ impl Gate {
         }
     }
 
+    /// How many of this flow wait.
+    pub fn waiting_of(&self, flow: u32) -> usize {
+        if self.waiting.load(Ordering::Relaxed) == 0 { 0 } else { self.lock().waiting_of(flow) }
+    }
+
     /// One leaves; `settled` is what it was charged and what it took.
     fn leave(self: &Arc<Self>, settled: Option<(Charge, u32)>) {
         let word = self.word.fetch_sub(1, Ordering::SeqCst);

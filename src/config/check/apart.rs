@@ -22,7 +22,7 @@ use super::answers::Pages;
 use super::gather::{self, Entry};
 use super::memory::{Frame, Memories};
 use super::sections::{self, Form, Section, Sections};
-use super::{Before, Checked, Scope, Shared, Terms, access, reach, tenant};
+use super::{Before, Checked, Scope, Shared, Terms, access, domains, reach, tenant};
 
 /// Checks files that are right; `None` for others, and for some that are.
 pub(super) fn check(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Option<Checked> {
@@ -57,7 +57,7 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Opt
     let Reader { faults, memories, .. } = reader;
     let memory = memories.into_next();
     let tenants = sorted(tenants, before.spec)?;
-    if !access::are_apart(tenants.iter()) {
+    if !access::are_apart(tenants.iter()) || !domains::are_apart(tenants.iter()) {
         return None;
     }
     *before.memory = memory;

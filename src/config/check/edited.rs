@@ -16,7 +16,7 @@ use super::apart::{self, Named, Reader};
 use super::gather::{self, Gathered};
 use super::memory::{Learnt, Memories, Memory};
 use super::sections::{self, Section, Sections};
-use super::{Scope, Terms, access, reach};
+use super::{Scope, Terms, access, domains, reach};
 
 /// What was checked last.
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +163,10 @@ fn merged(
     if named.iter().any(|(_, now)| !now.keys().is_empty()) && !access::are_apart(tenants.iter()) {
         return None;
     }
+    let has_domains = named.iter().any(|(_, now)| !now.domains().is_empty());
+    if has_domains && !domains::are_apart(tenants.iter()) {
+        return None;
+    }
     (!tenants.is_empty()).then_some(tenants)
 }
 
@@ -270,6 +274,21 @@ mod tests {
         assert_eq!(world.edit(keyed("t", '2')), None);
         assert_eq!(world.edit(keyed("t", '3')), Some(1));
         assert!(world.edit(keyed("u", '1')).is_some(), "nobody has it any more");
+    }
+
+    #[test]
+    fn a_domain_that_another_tenant_has_is_left_to_the_reading_of_all_files() {
+        let shared = format!("{POOLS}[tenant]\nfrom = [{{ domain = true }}]\n");
+        let with = |name: &str, host: &str| {
+            let text = format!("[tenants.{name}]\npool = \"a\"\ndomains = [\"{host}\"]\n");
+            file(&format!("{name}.toml"), &text)
+        };
+        let mut world =
+            World::of([with("t", "t.test"), with("u", "u.test"), file("_pools.toml", &shared)]);
+
+        assert_eq!(world.edit(with("t", "u.test")), None);
+        assert_eq!(world.edit(with("t", "v.test")), Some(1));
+        assert!(world.edit(with("u", "t.test")).is_some(), "nobody has it any more");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::config::text::{FilePath, StateFolder, Written};
 use crate::config::tree::{parse, read};
 use crate::model::address::{Address, overlap};
 
-use super::{above_zero, access_log, beside, tls};
+use super::{above_zero, access_log, beside, roles, tls};
 
 /// Checks `gateway.toml`, the one file of `files`.
 pub(in crate::config) fn check(files: &Files, lookup: Lookup<'_>) -> Result<GatewaySpec, Problems> {
@@ -81,6 +81,9 @@ fn meaning(
         tracing: raw
             .tracing
             .and_then(|raw| super::tracing::check(raw, folder, &key.name("tracing"), faults)),
+        usage: raw
+            .usage
+            .and_then(|raw| super::usage::check(raw, folder, &key.name("usage"), faults)),
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
         client_limits: client_limits(raw.memory.as_ref(), &key.name("memory"), faults),
         buffers: buffers(raw.memory, &key.name("memory"), faults),
@@ -284,7 +287,9 @@ fn admin(
     }
     let place = faults.place_of(&key.name("address"), start.unwrap_or_default());
     let public_metrics = raw.public_metrics.unwrap_or(false);
-    Some(AdminSpec { address, place, token_file, tls, public_metrics })
+    let certificates = roles::of_certificates(raw.certificates, tls.as_ref(), key, faults);
+    let tenant_keys = roles::tenant_keys(raw.tenant_keys, key, faults);
+    Some(AdminSpec { address, place, token_file, tls, public_metrics, certificates, tenant_keys })
 }
 
 fn dns(raw: Option<Dns>, key: &Key<'_>, faults: &mut Faults<'_>) -> DnsSpec {

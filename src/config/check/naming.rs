@@ -87,10 +87,11 @@ fn way(raw: At<Way>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<NameFrom>
     });
     let path = raw.path.map(|path| NameFrom::Path(path.0.0));
     let credential = raw.credential.map(|kind| NameFrom::Credential(kind.0.0));
+    let domain = raw.domain.filter(|is_so| *is_so).map(|_| NameFrom::Domain);
     let is_default = raw.default.is_some();
     let default = raw.default.and_then(|default| self::default(&default, key, faults));
 
-    let ways = [header, host, common_name, dns, uri, path, credential, default];
+    let ways = [header, host, common_name, dns, uri, path, credential, domain, default];
     let mut ways = ways.into_iter().flatten();
     match (ways.next(), ways.next()) {
         (Some(way), None) => Some(way),
@@ -121,7 +122,7 @@ const WAYS: &str = "write one of { header = \"X-Tenant-ID\" }, { host = \"{tenan
                     { certificate-cn = \"{tenant}\" }, \
                     { certificate-dns = \"{tenant}.clients.example.com\" }, \
                     { certificate-uri = \"spiffe://example.com/{tenant}\" }, { path = \"strip\" }, \
-                    { credential = \"api-key\" }, { default = \"acme\" }";
+                    { credential = \"api-key\" }, { domain = true }, { default = \"acme\" }";
 
 /// What names a tenant where nothing is configured.
 const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");

@@ -77,6 +77,7 @@ pub(super) fn check_all(
 /// What many tenants can say alike; refuses what one alone can have.
 fn of_many(mut raw: Tenant, key: &Key<'_>, faults: &mut Faults<'_>) -> Tenant {
     let key_of = raw.keys.take().and_then(|keys| Some(keys.0.first()?.0.start));
+    let domain = raw.domains.take().map(|domains| domains.start);
     let route = raw.routes.take().and_then(|routes| Some(routes.first()?.start));
     let plan = raw.plan.take().map(|plan| plan.start);
     let refused = [
@@ -85,6 +86,12 @@ fn of_many(mut raw: Tenant, key: &Key<'_>, faults: &mut Faults<'_>) -> Tenant {
             key_of,
             "a key names one tenant",
             "write it below the tenant: [tenants.ID.keys.NAME]",
+        ),
+        (
+            "domains",
+            domain,
+            "a host names one tenant",
+            "write it below the tenant: [tenants.ID] domains = [\"…\"]",
         ),
         (
             "routes",

@@ -47,6 +47,7 @@ pub(super) fn is_sure(ways: &[NameFrom]) -> bool {
         NameFrom::Header(_)
         | NameFrom::Certificate { .. }
         | NameFrom::Credential(_)
+        | NameFrom::Domain
         | NameFrom::Path(PathTenant::Strip) => true,
         NameFrom::Host { .. } | NameFrom::Path(PathTenant::Keep) | NameFrom::Default(_) => false,
     })
@@ -63,6 +64,7 @@ fn may_name(way: &NameFrom, id: &str) -> bool {
         NameFrom::Header(_)
         | NameFrom::Certificate { .. }
         | NameFrom::Credential(_)
+        | NameFrom::Domain
         | NameFrom::Path(_) => true,
         NameFrom::Host { .. } => !id.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'.'),
         NameFrom::Default(other) => other.as_str() == id,

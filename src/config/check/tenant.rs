@@ -16,7 +16,7 @@ use super::access::{self, Owners};
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
 use super::plan::Base;
-use super::{Scope, limits, reach, route, sharing, undefined};
+use super::{Scope, domains, limits, reach, route, sharing, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
@@ -72,11 +72,12 @@ pub(super) fn check_tenants(
     pages: &mut Pages,
     faults: &mut Faults<'_>,
 ) -> Sorted<NamedTenant> {
-    let mut owners = Owners::default();
+    let (mut owners, mut of_domains) = (Owners::default(), domains::Owners::default());
     let checked = |(name, entry): (Arc<str>, Entry<Tenant>)| {
         let place = (entry.file, entry.at);
         let tenant = check_tenant(&name, entry, scope, pages, faults)?;
         owners.enter(&tenant, place, faults);
+        of_domains.enter(&tenant, place, faults);
         Some(tenant)
     };
     raw.into_iter().filter_map(checked).collect()
@@ -173,6 +174,7 @@ pub(super) fn said(
         methods: raw.methods,
         cors: raw.cors,
     };
+    let domains = domains::check(raw.domains, &scope.naming.from, &key.name("domains"), faults);
     let spec = TenantSpec {
         plan: base.plan.as_ref().map(|(name, _)| Arc::clone(name)),
         state,
@@ -186,6 +188,7 @@ pub(super) fn said(
         trace_sample: trace_sample.or(unsaid.trace_sample),
         replay_memory: raw.replay_memory.map_or(unsaid.replay_memory, |size| size.0),
         access: access::check(access, unsaid.access.as_ref(), scope.naming, key, faults),
+        domains,
         queue: sharing::queue(raw.queue, unsaid.queue.as_deref(), &key.name("queue"), faults),
     };
     Some(Said { spec, starts, needs })

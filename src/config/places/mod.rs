@@ -31,6 +31,13 @@ pub fn names(names: &[&str]) -> Steps {
     names.iter().map(|name| Step::Name(Arc::from(*name))).collect()
 }
 
+/// The key that these names lead to, as problems tell it: `tenants."a.b".pool`.
+pub fn key(names: &[&str]) -> String {
+    let mut key = String::new();
+    names.iter().for_each(|name| push_name(&mut key, name));
+    key
+}
+
 /// Which pieces of some files are about which entry, as in `tenants`, `acme`. They are read through
 /// once, for this; who asks then for a place has those pieces read that may have it, and it does not
 /// matter how many other entries there are.
@@ -61,8 +68,7 @@ impl Places {
 
     /// The place of the key that these names lead to; the start of the files where none says it.
     pub fn place(&self, files: &Files, path: &[&str]) -> Place {
-        let mut key = String::new();
-        path.iter().for_each(|name| push_name(&mut key, name));
+        let key = key(path);
         let found = self.spots(files, &[names(path)]).pop().flatten();
         let (path, line, column) = match found {
             Some((file, spot)) => (&*file.path, spot.line, spot.column(&file.text)),

@@ -11,6 +11,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::base::network::Peers;
+use crate::base::role::Role;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::{AccessLogFormat, ChainField, FileMode, LogFormat};
 use crate::config::text::{
@@ -18,9 +19,10 @@ use crate::config::text::{
 };
 use crate::model::address::Address;
 
-use super::shape::{At, Whole, table_alone};
+use super::shape::{At, Pairs, Whole, table_alone};
 use super::tls::ListenerTls;
 use super::tracing::Tracing;
+use super::usage::Usage;
 
 /// `gateway.toml`: what Tenantry reads when it starts; its listeners are followed while it runs.
 /// Relative paths start at the folder of this file.
@@ -57,6 +59,8 @@ pub(in crate::config) struct Gateway {
     /// Spans of requests, and where they go. Default: there are none, and what requests say of
     /// traces is passed on as it is.
     pub(in crate::config) tracing: Option<At<Tracing>>,
+    /// What tenants have used, in files to bill by. Default: none are written.
+    pub(in crate::config) usage: Option<At<Usage>>,
     /// What a client may take.
     pub(in crate::config) downstream: Option<Downstream>,
     /// What all clients and endpoints together may take of the memory.
@@ -169,6 +173,13 @@ pub(in crate::config) struct Admin {
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     /// Whether `/metrics` is there for who shows neither token nor certificate. Default: `false`.
     pub(in crate::config) public_metrics: Option<bool>,
+    /// Roles by names of client certificates (a URI, a DNS name or the common name): `admin`, `operator`, `viewer` or
+    /// `tenant:ID`. Certificates of other names let nobody in then. Default: none, a certificate of the authorities is an
+    /// admin's.
+    pub(in crate::config) certificates: Option<Pairs<String, Written<Role>>>,
+    /// Keys of a tenant that its own token (`tenant:ID`) may change, as in `["limits.requests", "routes"]`; with a key
+    /// all that is below it. Default: none, it may only look.
+    pub(in crate::config) tenant_keys: Option<Vec<At<String>>>,
 }
 
 /// How names are resolved.
@@ -237,8 +248,8 @@ pub(in crate::config) struct Mask {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Metrics {
-    /// Tenants that have series of their own, from 0 to 1000000: the first that send requests. The
-    /// rest is summed under `_other`. Default: 1000.
+    /// Tenants that have series of their own, from 0 to 1000000: the busiest. The rest is summed under
+    /// `_other`. Default: 1000.
     pub(in crate::config) tenants: Option<Whole<0, 1_000_000>>,
 }
 

@@ -14,6 +14,7 @@ mod routes;
 mod shape;
 mod tls;
 mod tracing;
+mod usage;
 
 pub(super) use access::{ApiKey, Identity, Keys, Kinds};
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
@@ -33,3 +34,4 @@ pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, TenantQueu
 pub(super) use shape::{At, Pairs, Whole};
 pub(super) use tls::{Certificate, ClientCertificates, ListenerTls};
 pub(super) use tracing::Tracing;
+pub(super) use usage::Usage;

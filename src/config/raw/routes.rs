@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::base::fair::Class;
 use crate::base::network::Peers;
 use crate::base::units::{ByteSize, Percent};
-use crate::config::spec::TenantState;
+use crate::config::spec::{HostSpec, TenantState};
 use crate::config::text::{HostPattern, NamePattern, NamingCredential, PathKeep, Written};
 
 use super::access::{Identity, Keys, Kinds};
@@ -104,6 +104,8 @@ pub(in crate::config) struct Way {
     pub(in crate::config) path: Option<Written<PathKeep>>,
     /// The credential that the client shows names the tenant: `api-key` or `jwt`. Default: none.
     pub(in crate::config) credential: Option<Written<NamingCredential>>,
+    /// With `true`, the tenant is the one that has the host among its `domains`. Default: none.
+    pub(in crate::config) domain: Option<bool>,
     /// The id that is used when no other way named one. Only as the last way.
     /// Default: none.
     pub(in crate::config) default: Option<At<String>>,
@@ -131,6 +133,9 @@ pub(in crate::config) struct Tenant {
     /// The pool of requests that no route matches, and of routes that name none. Default: none, such
     /// requests are answered 404.
     pub(in crate::config) pool: Option<At<String>>,
+    /// Hosts of the tenant's own, as in `["shop.example.com", "*.example.org"]`, which name it where `[tenant] from`
+    /// has `{ domain = true }`. A star stands for one label. Default: none.
+    pub(in crate::config) domains: Option<At<Vec<At<Written<HostSpec>>>>>,
     /// Names of route sets that the tenant uses. Default: none.
     #[serde(rename = "use")]
     pub(in crate::config) route_sets: Option<Vec<At<String>>>,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::base::network::Peers;
+use crate::base::role::Role;
 use crate::base::sorted::{Keyed, Sorted};
 use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
@@ -22,15 +23,18 @@ use crate::config::problem::Place;
 
 mod access;
 mod cors;
+mod domains;
 mod issuer;
 mod limits;
 mod plan;
 mod pool;
 mod route;
 mod tracing;
+mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
+pub use domains::DomainsSpec;
 pub use issuer::IssuerSpec;
 pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec};
 pub use pool::{
@@ -43,6 +47,7 @@ pub use route::{
     RouteSpec, SegmentSpec, SplitBy, SplitSpec, TailSpec, ValueSpec,
 };
 pub use tracing::{CollectorSpec, ContextFormat, ExporterKind, IncomingTrust, TracingSpec};
+pub use usage::UsageSpec;
 
 /// `gateway.toml`: read at the start, and its listeners whenever it changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +74,8 @@ pub struct GatewaySpec {
     pub metrics: MetricsSpec,
     /// Spans, and where they go; `None` = there are none.
     pub tracing: Option<TracingSpec>,
+    /// Files of what tenants have used; `None` = none are written.
+    pub usage: Option<UsageSpec>,
     /// What a client may take.
     pub downstream: DownstreamSpec,
     /// Memory for what clients have taken of the limits of tenants and routes. Default 8 MiB.
@@ -208,6 +215,10 @@ pub struct AdminSpec {
     pub tls: Option<ListenerTlsSpec>,
     /// Whether the metrics are there for everybody. Default: no.
     pub public_metrics: bool,
+    /// Roles by names of client certificates; empty = who has one may do everything.
+    pub certificates: Vec<(String, Role)>,
+    /// Keys of a tenant that its own token may change.
+    pub tenant_keys: Vec<String>,
 }
 
 impl GatewaySpec {
@@ -458,6 +469,8 @@ pub enum NameFrom {
     Path(PathTenant),
     /// The tenant whose credential of this kind the client shows.
     Credential(CredentialKind),
+    /// The tenant whose domain the host is.
+    Domain,
     /// Always this one.
     Default(TenantId),
 }
@@ -509,6 +522,8 @@ pub struct TenantSpec {
     pub replay_memory: ByteSize,
     /// Who may come to it; `None` = everybody.
     pub access: Option<Arc<AccessSpec>>,
+    /// Hosts of its own, which name it; `None` = it has none.
+    pub domains: Option<Box<DomainsSpec>>,
     /// Its share of pools that have as many requests as they may; `None` = it says nothing.
     pub queue: Option<Box<QueueSpec>>,
 }

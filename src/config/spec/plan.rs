@@ -20,6 +20,7 @@ impl Default for TenantSpec {
             trace_sample: None,
             replay_memory: ByteSize(16 << 20),
             access: None,
+            domains: None,
             queue: None,
         }
     }

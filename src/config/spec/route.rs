@@ -74,7 +74,7 @@ pub enum TailSpec {
 }
 
 /// A host condition, lower case, without a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostSpec {
     /// This host.
     Exact(String),

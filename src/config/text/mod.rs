@@ -10,8 +10,10 @@ mod head;
 mod host;
 mod log_line;
 mod path;
+mod role;
 mod tracing;
 mod unit;
+mod usage;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,6 +31,7 @@ pub(super) use head::{Location, Prefix, Replacement, Target};
 pub(super) use host::{HostField, HostPattern, NamePattern};
 pub(super) use tracing::CollectorUrl;
 pub(super) use unit::ByteRate;
+pub(super) use usage::GatewayName;
 
 /// A type that is written as text.
 pub(super) trait Text: Sized {

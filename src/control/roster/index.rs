@@ -130,8 +130,9 @@ impl<'s> Hosts<'s> {
             _ => None,
         });
         let sets = tenant.route_sets.iter().filter_map(|name| self.sets.get(name.as_ref()));
+        let domains = tenant.domains().iter().map(text);
         let own = tenant.routes.iter().filter_map(host);
-        bounded(naming.chain(own).chain(sets.flatten().cloned()))
+        bounded(naming.chain(domains).chain(own).chain(sets.flatten().cloned()))
     }
 }
 
@@ -147,9 +148,13 @@ fn bounded(hosts: impl Iterator<Item = String>) -> BTreeSet<String> {
 }
 
 fn host(route: &RouteSpec) -> Option<String> {
-    match route.host.as_ref()? {
-        HostSpec::Exact(host) => Some(host.clone()),
-        HostSpec::Below(host) => Some(format!("*.{host}")),
+    route.host.as_ref().map(text)
+}
+
+fn text(host: &HostSpec) -> String {
+    match host {
+        HostSpec::Exact(host) => host.clone(),
+        HostSpec::Below(host) => format!("*.{host}"),
     }
 }
 

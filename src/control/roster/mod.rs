@@ -1,6 +1,7 @@
 //! The tenants that are live, for people: searched, ordered by what they do, a page at a time.
 
 mod index;
+mod usage;
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::snapshot::Snapshot;
 use crate::config::spec::{ActionSpec, RouteSpec, RoutesSpec, TenantSpec, TenantState};
+use crate::limits::quota::Quotas;
 use crate::model::ids::PoolId;
 use crate::routing::table::Table;
 use crate::telemetry::recent::{Chart, Rates, Sort};
@@ -18,6 +20,8 @@ use crate::telemetry::registry::Metrics;
 
 use super::generation::Live;
 use index::{Hosts, Index};
+
+pub use usage::{LimitInUse, Share, Span, TenantUsage};
 
 /// Which tenants are wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -128,8 +132,7 @@ pub struct Known {
     pub rates: Rates,
     /// Its history, as far as it was kept.
     pub chart: Chart,
-    /// What it did since the start; `None` where it was nothing, or is summed with others under
-    /// `_other`.
+    /// What it did since the start; `None` where it was nothing.
     pub since_start: Option<SinceStart>,
 }
 
@@ -149,6 +152,8 @@ pub struct Roster {
     table: Snapshot<Table>,
     live: Snapshot<Live>,
     metrics: Arc<Metrics>,
+    /// What is used of quotas; none where nobody has told.
+    quotas: Arc<Quotas>,
     /// Made when somebody asks for the first time in a generation.
     index: Arc<Mutex<Option<Arc<Index>>>>,
 }
@@ -156,7 +161,8 @@ pub struct Roster {
 impl Roster {
     /// Lists the tenants of this table, with what was counted of them.
     pub fn new(table: Snapshot<Table>, live: Snapshot<Live>, metrics: Arc<Metrics>) -> Self {
-        Self { table, live, metrics, index: Arc::default() }
+        let (quotas, index) = (Arc::default(), Arc::default());
+        Self { table, live, metrics, quotas, index }
     }
 
     /// A page of tenants; `None` while nothing is live.

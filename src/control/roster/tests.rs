@@ -45,6 +45,27 @@ state = \"suspended\"
 routes = [{ path = \"/*\", host = \"*.shared.test\" }]
 ";
 
+const LIMITED: &str = "\
+[tenant]
+from = [{ header = \"x-tenant-id\" }]
+
+[pools.app]
+endpoints = [\"10.0.0.1:80\"]
+
+[pools.billing]
+endpoints = [\"10.0.0.2:80\"]
+concurrency = 7
+
+[tenants.acme]
+pool = \"app\"
+limits = { requests = \"10/s\", burst = 20, concurrency = 4, quota = \"1000/day\" }
+queue = { weight = 3 }
+routes = [{ name = \"slow\", path = \"/slow\", pool = \"billing\", limits = { requests = \"5/s\" } }]
+
+[tenants.off]
+pool = \"app\"
+";
+
 struct World {
     roster: Roster,
     table: Snapshot<Table>,
@@ -196,7 +217,7 @@ async fn one_tenant_is_told_whole() {
 }
 
 #[tokio::test]
-async fn who_is_summed_with_others_has_rates_and_no_sum() {
+async fn who_is_summed_with_others_in_the_metrics_has_rates_and_sums_here() {
     let world = World::new(ROUTES);
     world.metrics.limit_tenants(1);
     world.count(&[("off", 403), ("acme", 200)]);
@@ -204,8 +225,8 @@ async fn who_is_summed_with_others_has_rates_and_no_sum() {
     let (off, acme) = (world.roster.find("off").unwrap(), world.roster.find("acme").unwrap());
 
     assert!(off.rates.requests_per_second > 0.0 && acme.rates.requests_per_second > 0.0);
-    let sums = [off.since_start.is_some(), acme.since_start.is_some()];
-    assert_eq!(sums.iter().filter(|known| **known).count(), 1, "one has a series of its own");
+    let one = Some(SinceStart { requests: 1, errors: 0 });
+    assert_eq!((off.since_start, acme.since_start), (one, one));
 }
 
 #[tokio::test]
@@ -244,8 +265,46 @@ async fn the_docs_show_a_page_and_a_tenant_as_they_are() {
     assert_eq!(keys(&shown["tenants"][0]), keys(&page["tenants"][0]));
 
     let (shown, one) = (documented("/api/v1/tenants/{id}"), world.roster.find("acme").unwrap());
-    let one = serde_json::to_value(one).unwrap();
+    let mut one = serde_json::to_value(one).unwrap();
+    one["kept"] = serde_json::Value::Null; // the API tells that besides
     assert_eq!(keys(&shown), keys(&one));
     assert_eq!(keys(&shown["chart"]), keys(&one["chart"]));
     assert_eq!(keys(&shown["since_start"]), keys(&one["since_start"]));
+
+    let (shown, world) = (documented("/api/v1/tenants/{id}/usage"), World::new(LIMITED));
+    let usage = serde_json::to_value(world.roster.usage("acme").unwrap()).unwrap();
+    assert_eq!(keys(&shown), keys(&usage));
+    for part in ["hour", "day", "since_start"] {
+        assert_eq!(keys(&shown[part]), keys(&usage[part]), "{part}");
+    }
+    assert_eq!(keys(&shown["limits"][0]), keys(&usage["limits"][0]));
+    assert_eq!(keys(&shown["pools"][0]), keys(&usage["pools"][0]));
+}
+
+#[tokio::test]
+async fn the_use_of_a_tenant_is_told_with_what_is_left_of_its_limits_and_shares() {
+    let world = World::new(LIMITED);
+    world.count(&[("acme", 200), ("acme", 503)]);
+
+    let usage = world.roster.usage("acme").unwrap();
+
+    for used in [&usage.hour.used, &usage.day.used, &usage.since_start] {
+        assert_eq!((used.requests, used.answers["2xx"], used.answers["5xx"]), (2, 1, 1));
+    }
+    assert!(usage.hour.began.ends_with(":00:00Z") && usage.day.began.ends_with("T00:00:00Z"));
+    let limits: Vec<(&str, Option<&str>, u64)> =
+        usage.limits.iter().map(|one| (&*one.limit, one.route.as_deref(), one.left)).collect();
+    assert_eq!(
+        limits,
+        [
+            ("tenant", None, 20),
+            ("tenant-concurrency", None, 4),
+            ("tenant-quota", None, 1000),
+            ("route", Some("slow"), 5),
+        ]
+    );
+    let [share] = usage.pools.as_slice() else { panic!("{usage:?}") };
+    assert_eq!((&*share.pool, share.weight, share.pool_limit), ("billing", 3, 7));
+    assert!(world.roster.usage("off").unwrap().limits.is_empty());
+    assert!(world.roster.usage("nobody").is_none());
 }

@@ -5,6 +5,7 @@ mod kept;
 mod moved;
 mod pools;
 mod quarantine;
+mod stored;
 
 use std::fs;
 use std::future::Future;

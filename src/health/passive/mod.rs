@@ -14,8 +14,30 @@ use crate::model::members::Members;
 pub enum Verdict {
     /// It answered, and not with a 5xx.
     Success,
-    /// No connection, a reset, or a 5xx.
+    /// It took the request, and then a reset, nothing in time, or a 5xx: the request may be to blame.
     Failure,
+    /// There was no connection, whoever asks.
+    Unreachable,
+}
+
+/// One attempt at an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// How it went.
+    pub verdict: Verdict,
+    /// The place of the tenant whose request it was.
+    pub tenant: u32,
+    /// When it ended.
+    pub now: Instant,
+}
+
+/// What became of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It gets no traffic for a while.
+    Ejected(Ejected),
+    /// It has failed often enough, and one tenant alone, while it serves others.
+    Spared,
 }
 
 /// An endpoint was ejected just now.
@@ -28,31 +50,37 @@ pub struct Ejected {
 }
 
 /// Takes the verdict of one attempt. Tells when it ejected the endpoint; of several workers that
-/// see the same failures, one does and is told.
+/// see the same failures, one does and is told. No tenant can take an endpoint from the others by
+/// requests that fail: those are the application's answer to it.
 pub fn observe(
     members: &Members,
     endpoint: &Endpoint,
     spec: &EjectSpec,
-    verdict: Verdict,
-) -> Option<Ejected> {
+    Attempt { verdict, tenant, now }: Attempt,
+) -> Option<Judged> {
     if verdict == Verdict::Success {
         endpoint.clear_failures();
+        endpoint.serves(tenant, now);
         return None;
     }
+    let tenant = (verdict == Verdict::Failure).then_some(tenant);
     if spec.failures == 0 {
         return None;
     }
     // Under way when it was ejected, from a panicking pool, or a retry that found nobody else. It is
     // out already; retries take it for one that may be back, up to its first failure.
     if endpoint.ejected_for().is_some() {
-        endpoint.add_failure();
+        endpoint.add_failure(tenant);
         return None;
     }
     // Each `failures` more it is tried again, where the share did not allow it before.
-    if !endpoint.add_failure().is_multiple_of(spec.failures) {
+    if !endpoint.add_failure(tenant).is_multiple_of(spec.failures) {
         return None;
     }
-    eject(members, endpoint, spec)
+    if endpoint.fails_one_tenant_alone(now) {
+        return Some(Judged::Spared);
+    }
+    eject(members, endpoint, spec).map(Judged::Ejected)
 }
 
 /// Readmits endpoints whose time is over and tells how many. An endpoint that then stays in for

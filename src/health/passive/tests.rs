@@ -9,7 +9,7 @@ use crate::base::units::Percent;
 use crate::model::endpoint::Health;
 use crate::model::members::Found;
 
-use super::Verdict::{Failure, Success};
+use super::Verdict::{Failure, Success, Unreachable};
 use super::*;
 
 const SPEC: EjectSpec = EjectSpec {
@@ -25,7 +25,7 @@ struct World {
 }
 
 impl World {
-    fn of(count: u8) -> Self {
+    fn new(count: u8) -> Self {
         let members = Members::new(1, Health::Unchecked, 0.5);
         let found = |host: u8| Found {
             address: ([10, 0, 0, host], 80).into(),
@@ -42,7 +42,16 @@ impl World {
     }
 
     fn see(&self, at: usize, verdict: Verdict) -> Option<Ejected> {
-        observe(&self.members, &self.endpoint(at), &self.spec, verdict)
+        match self.of(1, at, verdict) {
+            Some(Judged::Ejected(ejected)) => Some(ejected),
+            Some(Judged::Spared) => panic!("there is one tenant"),
+            None => None,
+        }
+    }
+
+    fn of(&self, tenant: u32, at: usize, verdict: Verdict) -> Option<Judged> {
+        let attempt = Attempt { verdict, tenant, now: Instant::now() };
+        observe(&self.members, &self.endpoint(at), &self.spec, attempt)
     }
 
     /// As many failures as eject.
@@ -75,7 +84,7 @@ fn seconds(time: u64, count: u32) -> Option<Ejected> {
 
 #[tokio::test(start_paused = true)]
 async fn five_failures_in_a_row_eject() {
-    let world = World::of(3);
+    let world = World::new(3);
 
     assert_eq!((0..4).filter_map(|_| world.see(0, Failure)).next(), None);
     assert_eq!(world.see(0, Failure), seconds(10, 1));
@@ -86,7 +95,7 @@ async fn five_failures_in_a_row_eject() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_between_starts_the_row_anew() {
-    let world = World::of(3);
+    let world = World::new(3);
 
     for _ in 0..10 {
         for _ in 0..4 {
@@ -100,7 +109,7 @@ async fn a_success_between_starts_the_row_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn an_ejected_endpoint_comes_back_when_its_time_is_over() {
-    let world = World::of(3);
+    let world = World::new(3);
     world.fail(0);
 
     world.pass(Duration::from_millis(9_900)).await;
@@ -114,7 +123,7 @@ async fn an_ejected_endpoint_comes_back_when_its_time_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn each_ejection_lasts_longer_up_to_the_longest() {
-    let mut world = World::of(3);
+    let mut world = World::new(3);
     world.spec.max = Duration::from_secs(35);
     let mut times = Vec::new();
 
@@ -129,7 +138,7 @@ async fn each_ejection_lasts_longer_up_to_the_longest() {
 
 #[tokio::test(start_paused = true)]
 async fn each_spell_without_an_ejection_shortens_the_next() {
-    let world = World::of(3);
+    let world = World::new(3);
     for count in 1..=3 {
         assert_eq!(world.fail(0).map(|ejected| ejected.count), Some(count));
         world.pass(Duration::from_secs(u64::from(count) * 10) + Duration::from_millis(200)).await;
@@ -147,7 +156,7 @@ async fn each_spell_without_an_ejection_shortens_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn the_only_endpoint_is_never_ejected() {
-    let world = World::of(1);
+    let world = World::new(1);
 
     assert_eq!((0..100).filter_map(|_| world.see(0, Failure)).next(), None);
 }
@@ -155,7 +164,7 @@ async fn the_only_endpoint_is_never_ejected() {
 #[tokio::test(start_paused = true)]
 async fn one_of_several_may_always_be_ejected_and_no_more_than_the_share() {
     for (count, allowed) in [(2, 1), (3, 1), (4, 1), (7, 2), (10, 3), (20, 6)] {
-        let world = World::of(count);
+        let world = World::new(count);
         for at in 0..usize::from(count) {
             world.fail(at);
         }
@@ -165,7 +174,7 @@ async fn one_of_several_may_always_be_ejected_and_no_more_than_the_share() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_had_no_room_is_ejected_when_there_is_some() {
-    let world = World::of(2);
+    let world = World::new(2);
     world.fail(0);
     assert_eq!(world.fail(1), None);
 
@@ -176,7 +185,7 @@ async fn an_endpoint_that_had_no_room_is_ejected_when_there_is_some() {
 
 #[tokio::test(start_paused = true)]
 async fn zero_failures_switches_ejection_off() {
-    let mut world = World::of(3);
+    let mut world = World::new(3);
     world.spec.failures = 0;
 
     assert_eq!((0..100).filter_map(|_| world.see(0, Failure)).next(), None);
@@ -184,7 +193,7 @@ async fn zero_failures_switches_ejection_off() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_of_an_ejected_endpoint_do_not_count_after_it() {
-    let world = World::of(3);
+    let world = World::new(3);
     world.fail(0);
 
     for _ in 0..50 {
@@ -198,7 +207,7 @@ async fn failures_of_an_ejected_endpoint_do_not_count_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_ejected_endpoint_shows_whether_it_has_failed_since() {
-    let world = World::of(3);
+    let world = World::new(3);
     world.fail(0);
     assert_eq!(world.endpoint(0).failures(), 0);
 
@@ -211,11 +220,12 @@ async fn an_ejected_endpoint_shows_whether_it_has_failed_since() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_left_is_not_ejected() {
-    let world = World::of(3);
+    let world = World::new(3);
     let gone = world.endpoint(0);
     world.members.replace(&[]);
 
-    let verdicts = (0..20).map(|_| observe(&world.members, &gone, &world.spec, Failure));
+    let attempt = Attempt { verdict: Failure, tenant: 1, now: Instant::now() };
+    let verdicts = (0..20).map(|_| observe(&world.members, &gone, &world.spec, attempt));
 
     assert_eq!(verdicts.flatten().next(), None);
 }
@@ -223,7 +233,7 @@ async fn an_endpoint_that_left_is_not_ejected() {
 #[test]
 fn of_many_workers_that_see_the_failures_one_ejects() {
     for _ in 0..50 {
-        let world = World::of(10);
+        let world = World::new(10);
         let endpoint = world.endpoint(0);
 
         let told: usize = std::thread::scope(|scope| {
@@ -241,7 +251,7 @@ fn of_many_workers_that_see_the_failures_one_ejects() {
 #[test]
 fn many_workers_never_eject_more_than_the_share() {
     for _ in 0..20 {
-        let world = World::of(10);
+        let world = World::new(10);
 
         std::thread::scope(|scope| {
             for first in 0..4 {
@@ -271,7 +281,7 @@ proptest! {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(async {
-            let mut world = World::of(count);
+            let mut world = World::new(count);
             world.spec.share = Percent::new(share);
             world.spec.failures = failures;
             for (at, step) in steps {
@@ -295,4 +305,34 @@ proptest! {
             assert_eq!(world.ejected(), 0, "nobody stays out");
         });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_whose_requests_fail_takes_no_endpoint_from_the_others() {
+    let world = World::new(3);
+    world.of(2, 0, Success);
+
+    for round in 1..=20 {
+        let judged = world.of(1, 0, Failure);
+        assert_eq!(judged, (round % 5 == 0).then_some(Judged::Spared), "{round}");
+    }
+    assert_eq!(world.ejected(), 0);
+
+    advance(Duration::from_secs(31)).await; // the other one has not come since
+    let judged: Vec<_> = (0..5).filter_map(|_| world.of(1, 0, Failure)).collect();
+    assert!(matches!(judged[..], [Judged::Ejected(_)]), "{judged:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_several_tenants_or_takes_no_connection_is_ejected() {
+    let world = World::new(10);
+    for tenant in [1, 2] {
+        world.of(tenant, 0, Success);
+        world.of(tenant, 1, Success);
+    }
+
+    let several = [1, 1, 1, 1, 2].map(|tenant| world.of(tenant, 0, Failure));
+    assert!(matches!(several, [.., Some(Judged::Ejected(_))]), "{several:?}");
+    let unreachable = [1; 5].map(|tenant| world.of(tenant, 1, Unreachable));
+    assert!(matches!(unreachable, [.., Some(Judged::Ejected(_))]), "{unreachable:?}");
 }

@@ -82,18 +82,18 @@ struct Waiting<'s>(&'s AtomicU32);
 /// is on a Unix socket, is no client's.
 ///
 /// # Errors
-/// When one of them would have it wait longer than it may.
+/// When one of them would have it wait longer than it may, or than the request has `left`.
 pub fn take<'s>(
     shared: &'s Shared,
     scopes: &[Scope<'s>],
     client: Option<u128>,
-    now: Ticks,
+    (now, left): (Ticks, Duration),
 ) -> Result<Slots<'s>, Box<Refused>> {
     let of_clients = scopes.iter().filter_map(|scope| scope.of_client(shared, client?));
     let rules = of_clients.chain(scopes.iter().filter_map(Scope::of_all));
     let mut slots = Slots { shared, taken: Vec::with_capacity(scopes.len() * 2), went: false };
     for rule in rules {
-        let taken = slots.take(rule, now)?;
+        let taken = slots.take(rule, (now, left))?;
         slots.taken.push(taken);
     }
     Ok(slots)
@@ -187,9 +187,13 @@ impl<'s> Slots<'s> {
         told
     }
 
-    fn take(&self, rule: Rule<'s>, now: Ticks) -> Result<Taken<'s>, Box<Refused>> {
+    fn take(
+        &self,
+        rule: Rule<'s>,
+        (now, left): (Ticks, Duration),
+    ) -> Result<Taken<'s>, Box<Refused>> {
         let clients = &self.shared.clients;
-        let longest = Ticks::of(rule.overflow.longest());
+        let longest = Ticks::of(rule.overflow.longest().min(left));
         let took = match rule.client {
             None => rule.cell.meter.take(rule.pace(), now, longest),
             Some(key) => clients.take(key, rule.pace(), rule.now(now), clients::micros(longest)),

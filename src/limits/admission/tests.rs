@@ -57,7 +57,7 @@ impl World {
     /// What became of a request of this client, that went on where it could.
     fn ask(&self, scopes: &[Scope<'_>], client: u128) -> Result<Told, Limit> {
         let now = self.shared.now();
-        let slots = take(&self.shared, scopes, Some(client), now);
+        let slots = take(&self.shared, scopes, Some(client), (now, Duration::MAX));
         slots.map(|slots| slots.go(now)).map_err(|refused| refused.limit)
     }
 }
@@ -90,7 +90,7 @@ async fn a_client_without_an_address_is_held_to_the_limits_of_all_alone() {
     let tenant = limits(Some(rate(1, 2)), Some(rate(1, 1)));
     let scopes = world.scopes(&tenant, None);
     let ask = || {
-        let slots = take(&world.shared, &scopes, None, world.shared.now());
+        let slots = take(&world.shared, &scopes, None, (world.shared.now(), Duration::MAX));
         slots.map(|slots| drop(slots.go(world.shared.now()))).map_err(|refused| refused.limit)
     };
 
@@ -102,7 +102,7 @@ async fn so_many_wait_and_who_leaves_frees_its_place_at_once() {
     let world = World::new();
     let tenant = LimitsSpec { overflow: waits(10, 2), ..limits(Some(rate(1, 1)), None) };
     let scopes = world.scopes(&tenant, None);
-    let ask = || take(&world.shared, &scopes, None, world.shared.now());
+    let ask = || take(&world.shared, &scopes, None, (world.shared.now(), Duration::MAX));
 
     let first = ask().unwrap();
     assert_eq!(first.wait(), None);
@@ -116,6 +116,8 @@ async fn so_many_wait_and_who_leaves_frees_its_place_at_once() {
     assert_eq!(refused.retry_after, Duration::from_secs(3), "two wait");
 
     drop(third);
+    let hurried = take(&world.shared, &scopes, None, (world.shared.now(), Duration::from_secs(1)));
+    assert_eq!(hurried.unwrap_err().retry_after, Duration::from_secs(2), "its time would be over");
     assert_eq!(seconds(&ask().unwrap()), Some((Limit::Tenant, Duration::from_secs(2))));
 }
 

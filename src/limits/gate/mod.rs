@@ -61,6 +61,11 @@ impl Gate {
         self.inside.load(Ordering::Relaxed)
     }
 
+    /// How many are inside, and how many wait for it.
+    pub fn state(&self) -> (u32, u32) {
+        (self.inside(), self.queued.load(Ordering::Relaxed))
+    }
+
     /// Whether somebody is inside, or waits for it.
     pub fn is_used(&self) -> bool {
         self.inside() > 0 || self.queued.load(Ordering::Relaxed) > 0

@@ -145,6 +145,13 @@ impl Meter {
         self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, undo).ok();
     }
 
+    /// How many requests are taken, the last one being brought back in part, and when it is whole.
+    pub fn taken(&self, now: Ticks) -> (u64, Ticks) {
+        let interval = self.interval.load(Ordering::Relaxed);
+        let rest = self.word.load(Ordering::Relaxed).saturating_sub(now.0);
+        (rest.div_ceil(interval.max(1)), Ticks(rest))
+    }
+
     /// Whether nothing is taken that would still be told.
     pub fn is_whole(&self, now: Ticks) -> bool {
         self.word.load(Ordering::Relaxed) <= now.0

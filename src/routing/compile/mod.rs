@@ -16,6 +16,7 @@ use crate::pool::Pool;
 use crate::telemetry::tenants::Slots;
 
 use super::departed::Departed;
+use super::domains::Domains;
 use super::set::RouteSet;
 use super::table::{ById, SharedSet, Table, Tenants};
 use super::tenant::{Routes, Tenant};
@@ -51,9 +52,9 @@ pub fn compile_edited(
     compiler.departed = table.departed.of_now();
     let (mut tenants, mut slots) = (table.tenants.clone(), table.slots.clone());
     let same = |now: &NamedTenant, before: &NamedTenant| Arc::ptr_eq(&now.1, &before.1);
-    let mut keys = Arc::clone(&table.keys);
+    let mut marks = Marks { keys: Arc::clone(&table.keys), domains: Arc::clone(&table.domains) };
     for Difference { before, now } in spec.tenants.differences(&before.tenants, same) {
-        replace_keys(&mut keys, before, now);
+        marks.replace(before, now);
         if let Some((id, now)) = now {
             let tenant = compiler.tenant(id, now, table.tenant(id.as_str()));
             slots.insert(tenant.slot());
@@ -65,16 +66,31 @@ pub fn compile_edited(
     }
     let Compiler { next_slot, departed, .. } = compiler;
     let knew = table.knows_credentials;
-    table_of(spec, (generation, knew), (tenants, slots, keys), sets, (next_slot, departed))
+    table_of(spec, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
 }
 
-/// Takes the keys of one tenant from those of all, and puts others in their place.
-fn replace_keys(keys: &mut Arc<Keys>, before: Option<&NamedTenant>, now: Option<&NamedTenant>) {
-    if let Some((id, spec)) = before.filter(|(_, spec)| !spec.keys().is_empty()) {
-        Arc::make_mut(keys).remove(id, spec.keys());
-    }
-    if let Some((id, spec)) = now.filter(|(_, spec)| !spec.keys().is_empty()) {
-        Arc::make_mut(keys).add(id, spec.keys());
+/// By what tenants are found besides their ids.
+#[derive(Default)]
+struct Marks {
+    keys: Arc<Keys>,
+    domains: Arc<Domains>,
+}
+
+impl Marks {
+    /// Takes those of one tenant from those of all, and puts others in their place.
+    fn replace(&mut self, before: Option<&NamedTenant>, now: Option<&NamedTenant>) {
+        if let Some((id, spec)) = before.filter(|(_, spec)| !spec.keys().is_empty()) {
+            Arc::make_mut(&mut self.keys).remove(id, spec.keys());
+        }
+        if let Some((id, spec)) = now.filter(|(_, spec)| !spec.keys().is_empty()) {
+            Arc::make_mut(&mut self.keys).add(id, spec.keys());
+        }
+        let domains = |of: Option<&NamedTenant>| of.map_or(0, |(_, spec)| spec.domains().len());
+        if domains(before) + domains(now) > 0 {
+            let all = Arc::make_mut(&mut self.domains);
+            before.into_iter().for_each(|(id, spec)| all.remove(id, spec.domains()));
+            now.into_iter().for_each(|(id, spec)| all.add(id, spec.domains()));
+        }
     }
 }
 
@@ -112,15 +128,15 @@ pub fn compile(
     let Compiler { next_slot, departed, .. } = compiler;
     let slots = tenants.iter().map(|ById(tenant)| tenant.slot()).collect();
     let knew = previous.is_some_and(|table| table.knows_credentials);
-    let mut keys = Arc::<Keys>::default();
-    spec.tenants.iter().for_each(|tenant| replace_keys(&mut keys, None, Some(tenant)));
-    table_of(spec, (generation, knew), (tenants, slots, keys), sets, (next_slot, departed))
+    let mut marks = Marks::default();
+    spec.tenants.iter().for_each(|tenant| marks.replace(None, Some(tenant)));
+    table_of(spec, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
 }
 
 fn table_of(
     spec: &RoutesSpec,
     (generation, knew): (u64, bool),
-    (tenants, slots, keys): (Tenants, Slots, Arc<Keys>),
+    (tenants, slots, Marks { keys, domains }): (Tenants, Slots, Marks),
     sets: BTreeMap<Arc<str>, SharedSet>,
     (next_slot, departed): (u32, Departed),
 ) -> Table {
@@ -136,6 +152,7 @@ fn table_of(
         slots,
         sets,
         keys,
+        domains,
         knows_credentials,
         departed,
         next_slot,

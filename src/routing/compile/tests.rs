@@ -341,7 +341,7 @@ fn is_admitted(shared: &Arc<Shared>, table: &Table, id: &str) -> bool {
         spec: tenant.limits().unwrap(),
         names: OF_TENANT,
     };
-    let taken = admission::take(shared, &[scope], None, shared.now());
+    let taken = admission::take(shared, &[scope], None, (shared.now(), Duration::MAX));
     taken.map(|slots| slots.go(shared.now())).is_ok()
 }
 

@@ -153,6 +153,7 @@ impl Table {
                 (Credential::Token(token), CredentialKind::Token) => Some(&*token.tenant),
                 _ => None,
             },
+            NameFrom::Domain => return self.named_by_domain(head),
             NameFrom::Default(id) => return self.named(id.as_str(), path).map(Some),
         };
         id.map(|id| self.named(id, path)).transpose()
@@ -178,6 +179,20 @@ impl Table {
             Some(tenant) => Ok(Named { tenant, path, field: None }),
             None => Err(unknown(id)),
         }
+    }
+
+    /// A host that is nobody's domain leaves the choice to the next way, as a request without a host.
+    #[inline(never)]
+    fn named_by_domain<'t, 'h>(
+        &'t self,
+        head: &'h Parts,
+    ) -> Result<Option<Named<'t, 'h>>, NamingError> {
+        if head.uri.authority().is_none() && head.headers.get_all(HOST).iter().nth(1).is_some() {
+            let why = Ambiguity::Repeated;
+            return Err(NamingError::Ambiguous { place: Place::Host, why });
+        }
+        let id = host::of(head).and_then(|host| self.domains.find(&host));
+        id.map(|id| self.named(id, head.uri.path())).transpose()
     }
 
     /// A host that does not fit leaves the choice to the next way, as a request without a host.

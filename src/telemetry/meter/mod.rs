@@ -44,6 +44,7 @@ impl Meter {
         counts.exchanges.closed += 1;
         if let Some(problem) = record.problem {
             counts.answers.add(problem, 1);
+            note_refusal(counts, record, problem);
         }
         let bytes = (record.bytes_in, record.bytes_out);
         let one = One::of(record.status, record.duration, bytes);
@@ -109,6 +110,11 @@ impl Meter {
         self.counts.borrow_mut().pools.at(pool).ejections += 1;
     }
 
+    /// Counts an endpoint that failed one tenant alone, and was not ejected for it.
+    pub fn spared(&self, pool: &Label) {
+        self.counts.borrow_mut().pools.at(pool).spared += 1;
+    }
+
     /// Counts a connection to an endpoint that was opened.
     pub fn upstream_opened(&self, pool: &Label) {
         self.counts.borrow_mut().pools.at(pool).connections.opened += 1;
@@ -149,6 +155,12 @@ impl Meter {
         self.counts.borrow_mut().forwarded_faults.add(reason, 1);
     }
 
+    /// Counts how long a request has waited for room within a limit; `tenant` was heard of.
+    pub fn held_back(&self, tenant: u32, waited: Duration) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.held_back.entry(tenant).or_default().waited += waited;
+    }
+
     /// A request waits for room within a limit.
     pub fn limit_waited(&self, limit: &'static str) {
         self.counts.borrow_mut().limit_waits.add(limit, 1);
@@ -180,7 +192,30 @@ impl Meter {
             permit.send(counts.take());
         }
     }
+
+    /// Moves the last counts to the control side. Waits for room: nobody is served any more.
+    pub async fn end(&self) {
+        let last = self.counts.borrow_mut().take();
+        if !last.is_empty() {
+            // Where nobody takes it, nobody looks at it either.
+            self.deltas.send(last).await.ok();
+        }
+    }
 }
+
+/// Counts what a limit, or a pool without room, has refused.
+#[cold]
+#[inline(never)]
+fn note_refusal(counts: &mut Delta, record: &Record, problem: &'static str) {
+    if let Some(tenant) = &record.tenant
+        && (record.status == 429 || FULL.contains(&problem))
+    {
+        counts.held_back.entry(tenant.slot).or_default().refused.add(problem, 1);
+    }
+}
+
+/// The problems of requests that came to a pool without room and had no turn.
+const FULL: [&str; 2] = ["queue-full", "queue-timeout"];
 
 #[cfg(test)]
 mod tests;

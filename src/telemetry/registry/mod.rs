@@ -23,12 +23,14 @@ use crate::model::members::Members;
 
 use super::delta::Delta;
 use super::exposition::Samples;
+use super::keeping;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
 use super::reloads;
 use super::sharing;
 use super::tenants::Slots;
 use super::totals::Totals;
+use super::usage::{Hour, Usage};
 
 pub use super::totals::Open;
 
@@ -43,6 +45,7 @@ pub type NamedGate = (Arc<str>, Arc<Gate>);
 pub struct Metrics {
     totals: Mutex<Totals>,
     recent: Mutex<Recent>,
+    usage: Mutex<Usage>,
     /// What control counts and sets, by the values of the labels.
     values: Mutex<BTreeMap<&'static str, Values>>,
     pools: Snapshot<Vec<NamedPool>>,
@@ -79,6 +82,7 @@ impl Metrics {
         let metrics = Self {
             totals: Mutex::new(Totals::new(TENANTS)),
             recent: Mutex::new(Recent::new()),
+            usage: Mutex::new(Usage::new()),
             values: Mutex::default(),
             pools: Snapshot::new(Arc::default()),
             gates: Snapshot::new(Arc::default()),
@@ -104,8 +108,11 @@ impl Metrics {
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
-        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser"] {
-            metrics.add(&metrics::ADMIN_REFUSED, &[reason], 0);
+        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser", "role"] {
+            metrics.add(&keeping::ADMIN_REFUSED, &[reason], 0);
+        }
+        for result in ["ok", "dry_run", "refused"] {
+            metrics.add(&keeping::TENANT_CHANGES, &[result], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
         metrics.set(&metrics::ADMIN_WATCHERS, &[], 0.0);
@@ -139,6 +146,7 @@ impl Metrics {
     pub fn merge(&self, delta: &Delta) {
         locked(&self.totals).merge(delta);
         locked(&self.recent).add(delta);
+        locked(&self.usage).add(delta, Hour::now());
     }
 
     /// Looks at what was counted in the last minutes. Deltas wait meanwhile, so be brief: some
@@ -147,15 +155,21 @@ impl Metrics {
         look(&mut locked(&self.recent))
     }
 
+    /// Looks at what tenants have used. Deltas wait meanwhile.
+    pub fn usage<T>(&self, look: impl FnOnce(&mut Usage) -> T) -> T {
+        look(&mut locked(&self.usage))
+    }
+
     /// What is open now.
     pub fn open(&self) -> Open {
         locked(&self.totals).open()
     }
 
     /// The requests of a tenant since the start, and how many of them were answered 5xx. `None` for
-    /// one that is summed with others, or had none.
+    /// one that had none.
     pub fn since_start(&self, tenant: &str) -> Option<(u64, u64)> {
-        locked(&self.totals).tenants.since_start(tenant)
+        let used = locked(&self.usage).of(tenant)?.since_start;
+        (used.requests() > 0).then(|| (used.requests(), used.failed()))
     }
 
     /// Adds to a counter that control keeps.
@@ -175,6 +189,11 @@ impl Metrics {
         self.set(&reloads::CONFIG_LAST_SUCCESS, &[], unix_seconds(SystemTime::now()));
         self.set(&reloads::CONFIG_PROBLEMS, &[], 0.0);
         self.set(&reloads::CONFIG_SERVING_LAST_GOOD, &[], 0.0);
+    }
+
+    /// Another table is live, though the files say what they said.
+    pub fn config_changed(&self, generation: u64) {
+        self.set(&reloads::CONFIG_GENERATION, &[], generation as f64);
     }
 
     /// The files have this many problems: what was live stays.
@@ -243,6 +262,12 @@ impl Metrics {
         self.pools.publish(Arc::new(pools));
     }
 
+    /// The gate of a pool that has one.
+    pub fn gate(&self, pool: &str) -> Option<Arc<Gate>> {
+        let gates = self.gates.load();
+        gates.iter().find(|(name, _)| **name == *pool).map(|(_, gate)| Arc::clone(gate))
+    }
+
     /// Sets the gates that a scrape looks at.
     pub fn publish_gates(&self, gates: Vec<NamedGate>) {
         self.gates.publish(Arc::new(gates));
@@ -256,6 +281,7 @@ impl Metrics {
     /// Sets which tenants there are, before their table is published. The series of those that are
     /// gone end, and what still comes of them is summed under `_other`.
     pub fn publish_tenants(&self, live: Slots) {
+        locked(&self.usage).keep(live.clone());
         locked(&self.totals).tenants.keep(live);
     }
 
@@ -381,8 +407,9 @@ impl Metrics {
         })
     }
 
-    /// Forgets endpoints that are gone.
+    /// Forgets endpoints that are gone, and looks at which tenants are busy.
     fn tidy(&self) {
+        locked(&self.totals).tenants.review();
         let pools = self.pools.load();
         let members: BTreeMap<&str, &Members> =
             pools.iter().map(|(name, members)| (name.as_ref(), members.as_ref())).collect();

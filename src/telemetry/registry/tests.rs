@@ -7,6 +7,7 @@ use crate::base::tasks::{Stopped, Tasks};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::Found;
 use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
+use crate::telemetry::keeping;
 use crate::telemetry::meter::Meter;
 
 use super::*;
@@ -65,6 +66,11 @@ fn promtool_finds_nothing() {
     metrics.add(&metrics::TRACE_SPANS, &["exported"], 1);
     metrics.add(&metrics::TRACE_EXPORTS, &["ok"], 1);
     metrics.set(&metrics::TRACE_QUEUE, &[], 1.0);
+    metrics.set(&keeping::STORED_TENANTS, &["served"], 1.0);
+    metrics.set(&keeping::STORE_DAMAGED, &[], 0.0);
+    metrics.add(&keeping::TENANT_CHANGES, &["ok"], 1);
+    metrics.add(&metrics::USAGE_SAVES, &["ok"], 1);
+    metrics.set(&metrics::USAGE_WAITING, &[], 0.0);
     metrics.config_live(3);
     metrics.publish_certificates(&["listener"], [("a.pem".to_owned(), "listener", 1)]);
     let text = metrics.render().unwrap();

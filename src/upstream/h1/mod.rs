@@ -53,6 +53,8 @@ pub(super) struct Wire<B> {
     decoder: Decoder,
     /// The endpoint keeps the connection after this answer.
     keeps: bool,
+    /// It is the client's that has asked, and nobody else may have it.
+    is_own: bool,
     /// For how long, where it says so.
     pub(super) rest: Option<Duration>,
     room: Rc<Room>,
@@ -87,6 +89,7 @@ impl<B: Payload> Wire<B> {
             method: Method::GET,
             decoder: Decoder::Length(0),
             keeps: true,
+            is_own: false,
             rest: None,
             room,
             limits,
@@ -108,7 +111,12 @@ impl<B: Payload> Wire<B> {
         self.interim = 0;
         self.gathered.ahead = Bytes::new();
         let held = !body.is_end_stream() && request::expects_continue(&call.head.headers);
-        let write = |out: &mut _| request::write_head(call.head, call.added, out);
+        let is_own = &mut self.is_own;
+        let write = |out: &mut _| {
+            let (encoder, own) = request::write_head(call.head, call.added, out)?;
+            *is_own = own;
+            Ok(encoder)
+        };
         self.room.take_buffer(self.sending.take_buffer()); // of the last request
         self.sending.begin(self.room.buffer(), write, body)?;
         if held {
@@ -305,7 +313,7 @@ impl<B: Payload> Wire<B> {
         self.gathered.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
         // An endpoint that answers before it has the request may not look at the rest of it, and
         // would take that for its next request (RFC 9112 §9.3).
-        let keeps = head.keeps && self.sending.is_done();
+        let keeps = head.keeps && self.sending.is_done() && !self.is_own;
         (self.decoder, self.keeps, self.rest) = (head.decoder, keeps, head.rest);
         self.decoder.check(&self.gathered.ahead)?;
         Ok(Word::Last(head.answer))

@@ -263,3 +263,25 @@ async fn an_http2_endpoint_is_asked_for_the_whole_server_with_an_asterisk() {
     let targets: Vec<String> = origin.asked().into_iter().map(|asked| asked.target).collect();
     assert_eq!(targets, ["*", "*", "/"]);
 }
+
+/// RFC 4559 §6: NTLM proves who has a connection, and all that follows there is taken for the same.
+#[tokio::test]
+async fn a_connection_whose_client_has_proved_itself_by_it_is_nobody_elses() {
+    let origin = Origin::saying("hello").await;
+    let gateway = gateway_to(&origin).await;
+    let asked = async |credentials: &str| {
+        let field = format!("Authorization: {credentials}");
+        let fields = [FIELDS, &[&field]].concat();
+        let answer = Client::connect(gateway.address()).await.ask(head("GET /", &fields)).await;
+        (answer.status, origin.connections())
+    };
+
+    assert_eq!(asked("Basic YTpi").await, (200, 1));
+    assert_eq!(asked("Negotiate YIIJvwYGKwYB").await, (200, 1), "it was idle");
+    assert_eq!(asked("Basic YTpi").await, (200, 2));
+    assert_eq!(asked("ntlm TlRMTVNTUAADAAAA").await, (200, 2));
+    assert_eq!(asked("Bearer negotiate").await, (200, 3));
+    assert_eq!(asked("Basic YTpi").await, (200, 3));
+    let seen = origin.asked()[1].headers["authorization"].clone();
+    assert_eq!(seen, "Negotiate YIIJvwYGKwYB");
+}

@@ -171,6 +171,12 @@ impl<T> Queue<T> {
         self.waiting
     }
 
+    /// How many of this flow wait.
+    pub(super) fn waiting_of(&self, flow: u32) -> usize {
+        let lanes = self.lanes.iter();
+        lanes.filter_map(|lane| lane.flows.get(&flow)).map(|flow| flow.waiters.len()).sum()
+    }
+
     /// Lets one wait.
     ///
     /// # Errors

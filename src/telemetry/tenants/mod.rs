@@ -1,5 +1,12 @@
-//! Sums of tenants: so many under names of their own, the rest together under `_other`. Who was
-//! seen first keeps its name until the tenant is gone, so that a series does not come and go.
+//! Sums of tenants: so many under names of their own, the rest together under `_other`. Whoever is
+//! seen has a name while there is room; then the busiest have them, by a review each minute.
+//!
+//! **Invariants:** the sum of all that is shown is what was counted, and never falls. What is shown
+//! under a name only grows; a name that has ended begins anew at 0. What was counted under names that
+//! have ended is shown under `_ended_` and a number that is never used again, as a new series of this
+//! size: who looks at growth alone, as `rate()` does, sees no request twice. docs/metrics.md tells why.
+
+mod review;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,8 +24,7 @@ use super::tenant_delta::TenantDelta;
 pub(super) struct TenantSums {
     /// How many may have a name.
     most: usize,
-    /// By slot: the place in `named` + 1, 0 for one that was not seen, or [`FOLDED`].
-    places: Vec<u32>,
+    slots: Vec<Slot>,
     /// By slot: what workers have told of those that are live.
     labels: Vec<Option<Arc<str>>>,
     named: Vec<Named>,
@@ -26,6 +32,9 @@ pub(super) struct TenantSums {
     /// What named no tenant that is known.
     nobody: Option<TenantCounts>,
     others: Option<TenantCounts>,
+    ended: Option<Ended>,
+    /// How many names have gone from one tenant to another.
+    handed_over: u64,
     /// How many live tenants are among the others.
     folded: usize,
     /// Who is live; `None` where nobody has told.
@@ -35,6 +44,26 @@ pub(super) struct TenantSums {
 #[derive(Clone, Debug)]
 struct Named {
     label: Label,
+    counts: TenantCounts,
+    /// It has lost its name to a busier one, and is shown as it is until the next review, so that
+    /// whoever scrapes has its last value. What comes meanwhile is among the others.
+    leaves: bool,
+}
+
+/// What is known of a number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// The place in `named` + 1, 0 for one that was not seen, or [`FOLDED`].
+    place: u32,
+    /// Requests, those of a minute ago counting half of those of now.
+    traffic: u32,
+}
+
+/// What was counted under names that have ended.
+#[derive(Clone, Debug)]
+struct Ended {
+    name: String,
+    number: u64,
     counts: TenantCounts,
 }
 
@@ -77,12 +106,14 @@ impl TenantSums {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
-            places: Vec::new(),
+            slots: Vec::new(),
             labels: Vec::new(),
             named: Vec::new(),
             names: HashMap::default(),
             nobody: None,
             others: None,
+            ended: None,
+            handed_over: 0,
             folded: 0,
             live: None,
         }
@@ -95,28 +126,44 @@ impl TenantSums {
 
     /// Sets who is live. Those that are gone leave their names to the next ones that are seen.
     pub(super) fn keep(&mut self, live: Slots) {
-        for (slot, place) in (0..).zip(&mut self.places) {
-            if *place != FOLDED {
-                *place = 0; // those that stay get theirs below
-            } else if !live.contains(slot) {
-                self.folded -= 1;
-                *place = 0;
+        for (number, slot) in (0..).zip(&mut self.slots) {
+            if live.contains(number) {
+                continue;
             }
+            self.folded -= usize::from(slot.place == FOLDED);
+            *slot = Slot::default();
         }
         for (slot, label) in (0..).zip(&mut self.labels) {
             if !live.contains(slot) {
                 *label = None;
             }
         }
-        self.named.retain(|named| live.contains(named.label.slot));
+        self.end(|named| !live.contains(named.label.slot));
+        self.live = Some(live);
+    }
+
+    /// Ends some names. What was counted under them moves, whole, to a name that was never used.
+    fn end(&mut self, ends: impl Fn(&Named) -> bool) {
+        let ended = self.named.extract_if(.., |named| ends(named));
+        let mut sum = TenantCounts::default();
+        for named in ended {
+            sum.fold(&named.counts);
+        }
+        if !sum.is_empty() {
+            let before = self.ended.take();
+            let number = before.as_ref().map_or(1, |before| before.number + 1);
+            sum.fold(&before.map(|before| before.counts).unwrap_or_default());
+            self.ended = Some(Ended { name: format!("{ENDED}{number}"), number, counts: sum });
+        }
         self.names.clear();
         for (place, named) in (1..).zip(&self.named) {
             self.names.insert(Arc::clone(&named.label.name), place);
-            if let Some(own) = self.places.get_mut(named.label.slot as usize) {
-                *own = place;
+            if let Some(slot) = self.slots.get_mut(named.label.slot as usize)
+                && !named.leaves
+            {
+                slot.place = place;
             }
         }
-        self.live = Some(live);
     }
 
     /// Hears of names and their numbers. Those that are gone have none any more.
@@ -143,7 +190,7 @@ impl TenantSums {
         let mut left = all.clone();
         for (pool, delta) in deltas {
             let named = match delta.tenant.checked_sub(1) {
-                Some(slot) => match (self.place(slot), pool) {
+                Some(slot) => match (self.place(slot, delta.requests), pool) {
                     (Some(place), _) => {
                         self.named.get_mut(place as usize - 1).map(|of| &mut of.counts)
                     }
@@ -169,7 +216,7 @@ impl TenantSums {
         queues: impl IntoIterator<Item = (&'d u32, &'d QueueCounts)>,
     ) {
         for (slot, counts) in queues {
-            let named = match self.place(*slot) {
+            let named = match self.place(*slot, 0) {
                 Some(place) => self.named.get_mut(place as usize - 1).map(|of| &mut of.counts),
                 None => Some(self.others.get_or_insert_default()),
             };
@@ -185,17 +232,9 @@ impl TenantSums {
             self.named.iter().map(|named| (named.label.name.as_ref(), &named.counts)).collect();
         sums.extend(self.nobody.iter().map(|counts| ("", counts)));
         sums.extend(self.others.iter().map(|counts| (OTHER, counts)));
+        sums.extend(self.ended.iter().map(|ended| (ended.name.as_str(), &ended.counts)));
         sums.sort_unstable_by_key(|(name, _)| *name);
         sums.into_iter()
-    }
-
-    /// The requests of a tenant with a name, and how many of them were answered 5xx.
-    pub(super) fn since_start(&self, tenant: &str) -> Option<(u64, u64)> {
-        let place = *self.names.get(tenant)? as usize;
-        let counts = &self.named.get(place.checked_sub(1)?)?.counts;
-        Some(counts.requests.iter().fold((0, 0), |(all, failed), of_pool| {
-            (all + of_pool.counts.iter().sum::<u64>(), failed + of_pool.counts[5])
-        }))
     }
 
     /// How many live tenants are among the others.
@@ -203,43 +242,66 @@ impl TenantSums {
         self.folded
     }
 
-    /// The place of a tenant with a name, counted from 1; `None` for one among the others.
-    fn place(&mut self, slot: u32) -> Option<u32> {
-        match self.places.get(slot as usize) {
-            Some(&FOLDED) if self.named.len() >= self.most => None,
-            Some(0 | &FOLDED) | None => self.seek(slot),
-            Some(place) => Some(*place),
+    /// How many names have gone from one tenant to another.
+    pub(super) fn handed_over(&self) -> u64 {
+        self.handed_over
+    }
+
+    /// The place of a tenant with a name, counted from 1; `None` for one among the others. It has
+    /// sent so many requests more.
+    fn place(&mut self, slot: u32, requests: u8) -> Option<u32> {
+        if let Some(known) = self.slots.get_mut(slot as usize) {
+            known.traffic = known.traffic.saturating_add(requests.into());
+        }
+        match self.slots.get(slot as usize).map(|slot| slot.place) {
+            Some(FOLDED) if self.named.len() >= self.most => None,
+            Some(0 | FOLDED) | None => self.seek(slot, requests),
+            Some(place) => Some(place),
         }
     }
 
     #[cold]
-    fn seek(&mut self, slot: u32) -> Option<u32> {
+    fn seek(&mut self, slot: u32, requests: u8) -> Option<u32> {
         let at = slot as usize;
         // None: the last words of one that is gone.
         let name = Arc::clone(self.labels.get(at)?.as_ref()?);
-        if at >= self.places.len() {
-            self.places.resize(at + 1, 0);
+        if at >= self.slots.len() {
+            self.slots.resize(at + 1, Slot::default());
+            self.slots[at].traffic = requests.into();
         }
-        let was_folded = self.places[at] == FOLDED;
+        let was_folded = self.slots[at].place == FOLDED;
         let known = self.names.get(&name).copied();
-        let place = known.or_else(|| self.enter(Label { name, slot }));
+        let place = match known {
+            Some(place) => Some(place).filter(|place| self.take_back(*place)),
+            None => self.enter(Label { name, slot }),
+        };
         match (was_folded, place) {
             (true, Some(_)) => self.folded -= 1,
             (false, None) => self.folded += 1,
             _ => {}
         }
-        self.places[at] = place.unwrap_or(FOLDED);
+        self.slots[at].place = place.unwrap_or(FOLDED);
         place
     }
 
-    /// Gives a tenant a name of its own where there is room. One that is called as the others are
-    /// is among them.
+    /// Where there is room, one that is about to lose its name keeps it. Whether it has it now.
+    fn take_back(&mut self, place: u32) -> bool {
+        let is_room = self.named.len() < self.most;
+        let named = (place as usize).checked_sub(1).and_then(|at| self.named.get_mut(at));
+        named.is_some_and(|named| {
+            named.leaves &= !is_room;
+            !named.leaves
+        })
+    }
+
+    /// Gives a tenant a name of its own where there is room. One that is called as the others are, or
+    /// as those that have ended, is among the others.
     fn enter(&mut self, tenant: Label) -> Option<u32> {
-        if self.named.len() >= self.most || *tenant.name == *OTHER {
+        if self.named.len() >= self.most || is_reserved(&tenant.name) {
             return None;
         }
         let name = Arc::clone(&tenant.name);
-        self.named.push(Named { label: tenant, counts: TenantCounts::default() });
+        self.named.push(Named { label: tenant, counts: TenantCounts::default(), leaves: false });
         let place = u32::try_from(self.named.len()).ok()?;
         self.names.insert(name, place);
         Some(place)
@@ -260,6 +322,25 @@ impl TenantCounts {
         self.duration.merge(&requests.duration);
         self.bytes_in += requests.bytes_in;
         self.bytes_out += requests.bytes_out;
+    }
+
+    /// Whether nothing was counted.
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.queue.is_none()
+    }
+
+    /// Adds all that another one counted, its pools as one.
+    fn fold(&mut self, other: &Self) {
+        for ClassCounts { pool, counts } in &other.requests {
+            let pool = if *pool == PoolName::None { PoolName::None } else { PoolName::Other };
+            add_each(self.of_pool(pool), counts);
+        }
+        self.duration.merge(&other.duration);
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        if let Some(queue) = &other.queue {
+            self.queue.get_or_insert_default().merge(queue);
+        }
     }
 
     fn of_pool(&mut self, pool: PoolName) -> &mut [u64; CLASSES.len()] {
@@ -315,102 +396,15 @@ impl FromIterator<u32> for Slots {
     }
 }
 
+/// Whether a name stands for something else than a tenant.
+fn is_reserved(name: &str) -> bool {
+    name == OTHER || name.starts_with(ENDED)
+}
+
 /// Never the place of a name: there are fewer.
 const FOLDED: u32 = u32::MAX;
 const OTHER: &str = "_other";
+const ENDED: &str = "_ended_";
 
 #[cfg(test)]
-mod tests {
-    use super::super::delta::One;
-    use super::*;
-
-    fn label(slot: u32) -> Label {
-        Label { name: format!("t{slot}").into(), slot }
-    }
-
-    /// One request of each of these tenants to a pool of its own, and one to none.
-    fn count(sums: &mut TenantSums, slots: impl IntoIterator<Item = u32>) {
-        for slot in slots {
-            sums.learn(&[label(slot)]);
-            for pool in [PoolName::Place(slot), PoolName::None] {
-                merge(sums, pool, slot + 1);
-            }
-        }
-    }
-
-    fn merge(sums: &mut TenantSums, pool: PoolName, tenant: u32) {
-        let (mut delta, mut all) = (TenantDelta::of(tenant, 0), Requests::default());
-        let one = One::of(200, std::time::Duration::ZERO, (1, 2));
-        delta.count(&one);
-        all.count(&one);
-        sums.merge(&all, std::iter::once((pool, &delta)));
-    }
-
-    /// The names and how many requests each has.
-    fn shown(sums: &TenantSums) -> Vec<(&str, u64)> {
-        let total = |counts: &TenantCounts| {
-            counts.requests.iter().map(|of_pool| of_pool.counts.iter().sum::<u64>()).sum()
-        };
-        sums.sorted().map(|(name, counts)| (name, total(counts))).collect()
-    }
-
-    #[test]
-    fn the_first_that_are_seen_have_names_and_the_rest_are_one() {
-        let mut sums = TenantSums::new(2);
-        merge(&mut sums, PoolName::None, 0);
-
-        count(&mut sums, [5, 1, 3, 4, 3, 1, 5]);
-
-        assert_eq!(shown(&sums), [("", 1), ("_other", 6), ("t1", 4), ("t5", 4)]);
-        assert_eq!(sums.folded(), 2);
-        let others = sums.others.as_ref().unwrap();
-        let pools: Vec<_> = others.requests.iter().map(|of| of.pool).collect();
-        assert_eq!(pools, [PoolName::Other, PoolName::None], "their pools are one, too");
-    }
-
-    #[test]
-    fn a_tenant_that_is_gone_leaves_its_name_to_the_next_one_that_is_seen() {
-        let mut sums = TenantSums::new(2);
-        sums.keep((0..4).collect());
-        count(&mut sums, [0, 1, 2, 3]);
-        assert_eq!((shown(&sums).len(), sums.folded()), (3, 2));
-
-        sums.keep([1, 2, 3].into_iter().collect());
-        count(&mut sums, [3, 2, 1, 0]);
-
-        // Of the one that is gone only its last words came, which nobody is shown by name.
-        assert_eq!(shown(&sums), [("_other", 8), ("t1", 4), ("t3", 2)]);
-        assert_eq!(sums.folded(), 1);
-        sums.keep([1].into_iter().collect());
-        assert_eq!((shown(&sums), sums.folded()), (vec![("_other", 8), ("t1", 4)], 0));
-    }
-
-    #[test]
-    fn what_is_held_does_not_grow_with_who_comes_and_goes() {
-        let mut sums = TenantSums::new(10);
-        for round in 0..100 {
-            let slots = round * 50..round * 50 + 50;
-            sums.keep(slots.clone().collect());
-            count(&mut sums, slots.clone().rev());
-            count(&mut sums, slots);
-            assert_eq!((sums.named.len(), sums.names.len(), sums.folded()), (10, 10, 40));
-        }
-    }
-
-    #[test]
-    fn a_name_that_the_others_have_is_no_second_series() {
-        let mut sums = TenantSums::new(10);
-        sums.learn(&[Label { name: OTHER.into(), slot: 0 }, label(1)]);
-        merge(&mut sums, PoolName::None, 1);
-        merge(&mut sums, PoolName::None, 2);
-
-        assert_eq!(shown(&sums), [("_other", 1), ("t1", 1)]);
-    }
-
-    #[test]
-    fn none_has_a_name_where_none_may() {
-        let mut sums = TenantSums::new(0);
-        count(&mut sums, 0..5);
-        assert_eq!((shown(&sums), sums.folded()), (vec![("_other", 10)], 5));
-    }
-}
+mod tests;

@@ -1,0 +1,86 @@
+//! Hosts of tenants' own.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::config::faults::Faults;
+use crate::config::key::Key;
+use crate::config::raw::At;
+use crate::config::spec::{DomainsSpec, HostSpec, NameFrom, NamedTenant};
+use crate::config::text::Written;
+use crate::model::ids::TenantId;
+
+/// Checks the key `domains` of a tenant.
+pub(super) fn check(
+    raw: Option<At<Vec<At<Written<HostSpec>>>>>,
+    ways: &[NameFrom],
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Box<DomainsSpec>> {
+    let At { value: raw, start } = raw?;
+    if raw.is_empty() {
+        faults.add_missing(key, start, "there is no host", "name some, or leave it out");
+        return None;
+    }
+    if !ways.contains(&NameFrom::Domain) {
+        let what = "no request would be named by them";
+        let hint = "add { domain = true } to [tenant] from".to_owned();
+        faults.add(key, start, what, Some(hint));
+    }
+    let mut hosts = Vec::with_capacity(raw.len());
+    for (index, At { value: Written(host), start }) in raw.into_iter().enumerate() {
+        let key = key.index(index);
+        if let HostSpec::Exact(text) = &host
+            && (text.starts_with('[') || text.parse::<IpAddr>().is_ok())
+        {
+            let hint = "write a name, as in \"shop.example.com\"".to_owned();
+            faults.add(&key, start, "an address is nobody's domain", Some(hint));
+        }
+        if hosts.contains(&host) {
+            faults.add(&key, start, "is there twice", Some("keep one".to_owned()));
+        }
+        hosts.push(host);
+    }
+    Some(Box::new(DomainsSpec { hosts }))
+}
+
+/// Whose each domain is, and where that tenant is written.
+#[derive(Debug, Default)]
+pub(super) struct Owners(HashMap<HostSpec, (TenantId, usize, usize)>);
+
+impl Owners {
+    /// A tenant, whose name stands `at` this place of its file.
+    pub(super) fn enter(
+        &mut self,
+        (id, spec): &NamedTenant,
+        (file, at): (usize, usize),
+        faults: &mut Faults<'_>,
+    ) {
+        for (index, host) in spec.domains().iter().enumerate() {
+            let other = self.0.insert(host.clone(), (id.clone(), file, at));
+            if let Some((other, other_file, other_at)) = other.filter(|(other, ..)| other != id) {
+                let root = Key::root(file);
+                let table = root.name("tenants");
+                let tenant = table.name(id.as_str());
+                let domains = tenant.name("domains");
+                let what = format!("{} is a domain of the tenant {other} as well", told(host));
+                let place = faults.place(other_file, other_at);
+                let hint = format!("keep it in one of them; the other is at {place}");
+                faults.add(&domains.index(index), at, what, Some(hint));
+            }
+        }
+    }
+}
+
+/// Whether no domain is of two of these tenants.
+pub(super) fn are_apart<'s>(tenants: impl Iterator<Item = &'s NamedTenant>) -> bool {
+    let mut met = HashSet::new();
+    tenants.flat_map(|(_, spec)| spec.domains()).all(|host| met.insert(host))
+}
+
+fn told(host: &HostSpec) -> String {
+    match host {
+        HostSpec::Exact(host) => host.clone(),
+        HostSpec::Below(host) => format!("*.{host}"),
+    }
+}

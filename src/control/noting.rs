@@ -1,0 +1,84 @@
+//! Notes each generation once it is live, whoever has brought it about.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::config::spec::RoutesSpec;
+
+use super::history::{By, Cause, Diff, Generation, History};
+use super::reload::Reloader;
+
+/// What was noted last.
+pub(super) struct Noted {
+    history: History,
+    /// What that generation was made from.
+    spec: Option<Arc<RoutesSpec>>,
+    /// Who is about to bring the next one about, where it is somebody else than the files.
+    pub(super) by: Option<By>,
+}
+
+impl Noted {
+    /// What was kept of another start.
+    pub(super) fn after(history: History) -> Self {
+        Self { history, spec: None, by: Some(By::of(Cause::Start)) }
+    }
+
+    /// The number of the newest generation that was noted; 0 = there is none.
+    pub(super) fn last(&self) -> u64 {
+        self.history.last()
+    }
+
+    /// What was noted.
+    pub(super) fn history(&self) -> History {
+        self.history.clone()
+    }
+}
+
+impl Reloader {
+    /// Notes what is live, unless it is noted.
+    pub(super) async fn note(&mut self) {
+        let by = self.noted.by.take();
+        let (generation, since) = {
+            let live = self.live.load();
+            (live.generation, live.since)
+        };
+        let (Some(applied), true) = (&self.applied, generation > self.noted.history.last()) else {
+            return;
+        };
+        let spec = Arc::clone(&applied.spec);
+        let diff = self.noted.spec.as_ref().map(|before| Diff::of(before, &spec));
+        let noted = Generation {
+            generation,
+            at: since,
+            by: by.unwrap_or_else(|| By::of(Cause::Files)),
+            diff: diff.unwrap_or_default(),
+            before: BTreeMap::new(),
+        };
+        self.stored.remember(vec![Arc::new(noted.clone())]).await;
+        self.remember(noted, spec);
+    }
+
+    /// What a change of these tenants is noted as, before it is live.
+    pub(super) fn announce(
+        &self,
+        by: &By,
+        now: &RoutesSpec,
+        before: BTreeMap<String, Option<Arc<str>>>,
+    ) -> Generation {
+        let diff = self.noted.spec.as_ref().map(|before| Diff::of(before, now));
+        Generation {
+            generation: self.live.load().generation + 1,
+            at: SystemTime::now(),
+            by: by.clone(),
+            diff: diff.unwrap_or_default(),
+            before,
+        }
+    }
+
+    /// It is live.
+    pub(super) fn remember(&mut self, noted: Generation, spec: Arc<RoutesSpec>) {
+        self.noted.spec = Some(spec);
+        self.noted.history.add(noted);
+    }
+}

@@ -1,0 +1,455 @@
+//! One change of one tenant of the API: checked beside all that is live, kept on the disk, brought to
+//! life, and only then answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::config::{Files, Learnt, pem, places};
+use crate::model::ids::{TenantId, TenantIdError};
+use crate::telemetry::keeping::TENANT_CHANGES;
+
+use super::super::generation::{Fault, Live};
+use super::super::history::{By, Generation};
+use super::super::load::{self, Loaded, in_background as checking};
+use super::super::quarantine::{self, Known};
+use super::super::reload::{PATIENCE, Reloader, Wish as Load};
+use super::definition::{Definition, Table, path};
+use super::difference::{RouteChanges, ValueChange, routes, values};
+use super::rollback::Back;
+use super::store::{Row, StoreError};
+use super::{Apart, Entry, bounds, in_background, without};
+
+/// What control is asked for.
+#[derive(Debug)]
+pub enum Ask {
+    /// A wish, and who waits for what becomes of it.
+    Change(Box<Wish>, oneshot::Sender<Result<Changed, Refusal>>),
+    /// Back to what was.
+    Back(Back),
+}
+
+/// What shall become of a tenant.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Its id, which may be none.
+    pub id: String,
+    /// What shall become of it.
+    pub what: What,
+    /// Under which condition.
+    pub condition: Condition,
+    /// Only tells what would become of it.
+    pub dry_run: bool,
+    /// The keys that may be other than before; `None` = all of them.
+    pub within: Option<Arc<[String]>>,
+    /// Who wishes it.
+    pub by: By,
+}
+
+/// What shall become of a tenant.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// It is this, whatever it was.
+    Put(Table),
+    /// A merge patch (RFC 7396) is applied to it.
+    Patch(Table),
+    /// It is gone.
+    Delete,
+}
+
+/// What must be so before anything is changed.
+#[derive(Clone, Debug, Default)]
+pub struct Condition {
+    /// It has one of these tags, `*` standing for any: it is there.
+    pub matches: Option<Vec<String>>,
+    /// It has none of these.
+    pub matches_none: Option<Vec<String>>,
+}
+
+impl Condition {
+    fn holds(&self, tag: Option<&str>) -> bool {
+        let is_named = |names: &[String]| {
+            tag.is_some_and(|tag| names.iter().any(|name| name == "*" || name == tag))
+        };
+        self.matches.as_deref().is_none_or(is_named)
+            && !self.matches_none.as_deref().is_some_and(is_named)
+    }
+}
+
+/// What has become of a tenant, or would.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// The number of the table that is live.
+    pub generation: u64,
+    /// As it is now; `None` = it is gone.
+    pub definition: Option<Definition>,
+    /// Whether the API had it before.
+    pub was_kept: bool,
+    /// Its values that are others.
+    pub values: Vec<ValueChange>,
+    /// Its own routes that are others.
+    pub routes: RouteChanges,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It can be no tenant.
+    #[error("the id {0}")]
+    Id(#[from] TenantIdError),
+    /// Nothing is live yet.
+    #[error("no table is live yet")]
+    NotReady,
+    /// It cannot be kept, for a reason that is not told.
+    #[error("the tenant cannot be kept now")]
+    NotNow,
+    /// It cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file defines it.
+    #[error("{place} defines the tenant: change it there")]
+    InFile {
+        /// As in `routes.toml:12`.
+        place: String,
+    },
+    /// The generation is too old, or never was.
+    #[error("this generation is not known")]
+    Forgotten,
+    /// The API has none of this id.
+    #[error("the API keeps no tenant of this id")]
+    Unknown,
+    /// It is not as the condition says.
+    #[error("the tenant is not what the condition names")]
+    Condition,
+    /// Other keys would change than may.
+    #[error("it would change {}", .0.join(", "))]
+    Beyond(Vec<String>),
+    /// It is wrong.
+    #[error("the tenant has {} problem(s)", .0.len())]
+    Wrong(Vec<Fault>),
+    /// It was right, and could not be brought to life.
+    #[error("the table cannot be made")]
+    Failed(Vec<Fault>),
+}
+
+/// What becomes of one tenant.
+pub(super) struct Turn {
+    pub(super) id: TenantId,
+    /// What is kept of it.
+    pub(super) kept: Option<Entry>,
+    /// What shall be kept of it.
+    pub(super) next: Option<Entry>,
+}
+
+impl Turn {
+    pub(super) fn is_one(&self) -> bool {
+        definition(&self.kept) != definition(&self.next)
+    }
+}
+
+/// What changes make of the routes.
+pub(super) struct Made {
+    pub(super) loaded: Loaded,
+    learnt: Option<Learnt>,
+    references: Option<pem::References>,
+}
+
+impl Reloader {
+    /// Changes a tenant and answers.
+    pub(in crate::control) async fn take(&mut self, ask: Ask) {
+        let (wish, answer) = match ask {
+            Ask::Change(wish, answer) => (wish, answer),
+            Ask::Back(back) => return self.go_back(back).await,
+        };
+        let result = self.change(&wish).await;
+        let word = match &result {
+            Ok(_) if wish.dry_run => "dry_run",
+            Ok(_) => "ok",
+            Err(_) => "refused",
+        };
+        self.metrics.add(&TENANT_CHANGES, &[word], 1);
+        // Who asked may have left meanwhile.
+        drop(answer.send(result));
+    }
+
+    async fn change(&mut self, wish: &Wish) -> Result<Changed, Refusal> {
+        let started = Instant::now();
+        let id = TenantId::new(&wish.id)?;
+        self.open_store().await?;
+        self.note().await;
+        let before = self.applied.clone().ok_or(Refusal::NotReady)?;
+        let kept = self.stored.overlay.entries.get(id.as_str()).cloned();
+        let own = path(id.as_str());
+        let is_served = before.files.files.get(own.as_os_str()).is_some();
+        let in_file = !is_served && before.spec.tenant(id.as_str()).is_some();
+        let is_gone_only = matches!(wish.what, What::Delete) && kept.is_some();
+        if in_file && !is_gone_only {
+            return Err(self.place_of(&before, &id).await);
+        }
+        let tag = kept.as_ref().map(|entry| entry.definition.tag());
+        if !wish.condition.holds(tag.as_deref()) {
+            return Err(Refusal::Condition);
+        }
+        let next = match (&wish.what, &kept) {
+            (What::Put(table), _) => Some(Definition::of(table.clone())),
+            (What::Patch(patch), Some(entry)) => Some(entry.definition.patched(patch.clone())),
+            (What::Delete, Some(_)) => None,
+            (What::Patch(_) | What::Delete, None) => return Err(Refusal::Unknown),
+        };
+        if let Some(allowed) = &wish.within {
+            bounds::check(kept.as_ref(), next.as_ref(), allowed)?;
+        }
+        let next = next.map(|next| Entry::new(&id, next)).transpose();
+        let next = next.map_err(|faults| Refusal::Wrong(of_tenant(&id, faults)))?;
+        let turns = [Turn { id: id.clone(), kept, next }];
+        let made = self.make(&before, &turns).await;
+        let made = made.map_err(|faults| Refusal::Wrong(of_tenant(&id, faults)))?;
+        let spec = |loaded: &Loaded| loaded.spec.tenant(id.as_str()).map(Arc::clone);
+        let now = made.as_ref().map_or_else(|| spec(&before), |made| spec(&made.loaded));
+        let [Turn { kept, next, .. }] = &turns;
+        let mut changed = Changed {
+            generation: self.live.load().generation,
+            definition: next.as_ref().map(|entry| entry.definition.clone()),
+            was_kept: kept.is_some(),
+            values: values(&id, kept.as_ref(), next.as_ref()),
+            routes: routes(spec(&before).as_deref(), now.as_deref()),
+            took: Duration::ZERO,
+        };
+        if !wish.dry_run {
+            self.bring_about(&turns, made, (&wish.by, started)).await?;
+            changed.generation = self.live.load().generation;
+        }
+        changed.took = started.elapsed();
+        Ok(changed)
+    }
+
+    /// Opens what tenants are kept in. What another gateway has left there goes live first.
+    pub(super) async fn open_store(&mut self) -> Result<(), StoreError> {
+        let was_open = self.stored.store.is_some();
+        let before = self.stored.overlay.entries.clone();
+        self.stored.hold().await?;
+        if !was_open {
+            self.stored.remember(self.noted.history().all().iter().cloned().collect()).await;
+        }
+        let same = |a: &Entry, b: &Entry| a.definition == b.definition;
+        let now = self.stored.overlay.entries.clone();
+        if !was_open && now.differences(&before, same).next().is_some() {
+            self.reload(Load::Changed).await;
+        }
+        Ok(())
+    }
+
+    /// What the routes would mean; `None` where they stay as they are.
+    pub(super) async fn make(
+        &mut self,
+        before: &Loaded,
+        turns: &[Turn],
+    ) -> Result<Option<Made>, Vec<Fault>> {
+        let mut files: Files = before.files.clone();
+        for turn in turns {
+            let own = path(turn.id.as_str());
+            match (files.files.get(own.as_os_str()), &turn.next) {
+                (None, None) => {}
+                (Some(served), Some(next)) if *served == next.file => {}
+                (_, Some(next)) => drop(files.files.insert(next.file.clone())),
+                (Some(_), None) => drop(files.files.remove(own.as_os_str())),
+            }
+        }
+        if files == before.files {
+            return Ok(None);
+        }
+        if let Some(edit) = self.check_edit(files.clone()).await {
+            let load::Edit { loaded, learnt } = edit;
+            return Ok(Some(Made { loaded, learnt: Some(learnt), references: None }));
+        }
+        // Files that are broken stay held as they are.
+        let files = quarantine::as_they_are(&files, &before.quarantine);
+        let good = Known::Live(before.files.clone());
+        let checked = self.examine(files, good, load::check).await?;
+        let loaded = checked.result?;
+        Ok(Some(Made { loaded, learnt: None, references: Some(checked.references) }))
+    }
+
+    /// Keeps changes, and has them served. What cannot be served is not kept.
+    pub(super) async fn bring_about(
+        &mut self,
+        turns: &[Turn],
+        made: Option<Made>,
+        (by, started): (&By, Instant),
+    ) -> Result<(), Refusal> {
+        let others: Vec<&Turn> = turns.iter().filter(|turn| turn.is_one()).collect();
+        let entries = |pick: fn(&Turn) -> &Option<Entry>| -> Vec<Row> {
+            let row = |turn: &&Turn| (turn.id.shared(), definition(pick(turn)));
+            others.iter().map(row).collect()
+        };
+        let before = entries(|turn| &turn.kept);
+        let texts = before
+            .iter()
+            .map(|(id, was)| (id.to_string(), was.as_ref().map(|was| was.text().into())));
+        let noted = made.as_ref().map(|made| {
+            let spec = Arc::clone(&made.loaded.spec);
+            (self.announce(by, &spec, texts.collect()), spec)
+        });
+        let generation = noted.as_ref().map(|(noted, _)| noted);
+        self.write(entries(|turn| &turn.next), generation).await?;
+        if let Some(made) = made
+            && let Err(faults) = self.serve(made, started).await
+        {
+            self.write(before, None).await?;
+            return Err(Refusal::Failed(faults));
+        }
+        if let Some((noted, spec)) = noted {
+            self.remember(noted, spec);
+        }
+        let overlay = &mut self.stored.overlay;
+        for turn in turns {
+            match &turn.next {
+                Some(entry) => drop(overlay.entries.insert(entry.clone())),
+                None => drop(overlay.entries.remove(turn.id.as_str())),
+            }
+            if overlay.unfit.contains_key(turn.id.as_str()) {
+                Arc::make_mut(&mut overlay.unfit).remove(turn.id.as_str());
+            }
+        }
+        self.look_again();
+        self.stored.publish(self.applied.as_ref());
+        Ok(())
+    }
+
+    /// Which tenants files define beside the API is to be looked up again: others are kept now.
+    fn look_again(&mut self) {
+        let overlay = &mut self.stored.overlay;
+        // A tenant that has just come is in no file, and one that is gone hides nowhere.
+        let entries = overlay.entries.clone();
+        let is_kept = |id: &String| entries.get(id).is_some();
+        if !overlay.shadowed.iter().all(is_kept) {
+            Arc::make_mut(&mut overlay.shadowed).retain(|id| is_kept(id));
+        }
+        // The file may have been written to since: whoever reads it next looks for the new one, too.
+        overlay.looked = None;
+    }
+
+    async fn write(
+        &mut self,
+        rows: Vec<Row>,
+        noted: Option<&Generation>,
+    ) -> Result<(), StoreError> {
+        let (Some(store), Some(path)) = (self.stored.store.clone(), self.stored.path.clone())
+        else {
+            return Err(StoreError::Off);
+        };
+        if rows.is_empty() && noted.is_none() {
+            return Ok(());
+        }
+        let noted = Vec::from_iter(noted.cloned().map(Arc::new));
+        in_background(&path, move |path| store.write(path, &rows, &noted)).await
+    }
+
+    /// Brings a change to life. What was wrong with the files before is wrong with them still.
+    async fn serve(&mut self, made: Made, started: Instant) -> Result<(), Vec<Fault>> {
+        let was = self.live.load();
+        self.apply(made.loaded, PATIENCE, started).await?;
+        if let Some(learnt) = made.learnt {
+            self.memory.learn(learnt);
+        }
+        if let Some(references) = made.references {
+            self.references.follow(references).await;
+        }
+        let now = self.live.load();
+        self.metrics.config_changed(now.generation);
+        if was.serving_last_good || was.failed_since.is_some() {
+            self.live.publish(Arc::new(Live {
+                serving_last_good: was.serving_last_good,
+                problems: was.problems.clone(),
+                failed_since: was.failed_since,
+                ..Live::clone(&now)
+            }));
+        }
+        Ok(())
+    }
+
+    /// Which file defines a tenant.
+    async fn place_of(&self, before: &Loaded, id: &TenantId) -> Refusal {
+        let (files, id) = (without(&before.files), id.clone());
+        let find = move || {
+            let place = places::place(&files, &["tenants", id.as_str()]);
+            Ok(format!("{}:{}", place.file, place.line))
+        };
+        match checking("looking for a tenant", &self.routes, find).await {
+            Ok(place) => Refusal::InFile { place },
+            Err(faults) => Refusal::Failed(faults),
+        }
+    }
+
+    /// As [`Reloader::check`], of files with what the API keeps beside them: what of that does not fit,
+    /// and is not served yet, is left out.
+    pub(in crate::control) async fn check_beside(
+        &mut self,
+        files: Files,
+        (good, check): (Known, fn(Files, load::Before) -> load::Checked),
+    ) -> Result<Loaded, Vec<Fault>> {
+        let mut files = files;
+        if self.stored.has_unfit() {
+            self.stored.leave_none_out();
+            files = self.stored.beside(&files);
+        }
+        for _ in 0..TRIES {
+            let checked = self.examine(files.clone(), good.clone(), check).await?;
+            let faults = match checked.result {
+                Ok(loaded) => {
+                    self.references.follow(checked.references).await;
+                    return Ok(loaded);
+                }
+                Err(faults) => faults,
+            };
+            let served = self.applied.as_ref().map(|applied| &applied.files);
+            if !self.stored.leave_out(&faults, served) {
+                self.references.follow(checked.references).await;
+                return Err(faults);
+            }
+            files = self.stored.beside(&files);
+        }
+        // So many are wrong that the files alone are what is sure.
+        let checked = self.examine(without(&files), good, check).await?;
+        self.references.follow(checked.references).await;
+        checked.result
+    }
+}
+
+impl Apart {
+    /// A word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Shadowed => "shadowed",
+            Self::Unfit(_) => "unfit",
+        }
+    }
+}
+
+fn definition(entry: &Option<Entry>) -> Option<Definition> {
+    entry.as_ref().map(|entry| entry.definition.clone())
+}
+
+/// Faults of a tenant as it was sent: by its own keys, without a place in a text that nobody wrote.
+fn of_tenant(id: &TenantId, faults: Vec<Fault>) -> Vec<Fault> {
+    let (own, table) = (path(id.as_str()), places::key(&["tenants", id.as_str()]));
+    let told = |fault: Fault| {
+        if fault.file != own {
+            return fault;
+        }
+        let key = fault.key.map(|key| match key.strip_prefix(&table) {
+            Some(rest) => rest.trim_start_matches('.').to_owned(),
+            None => key,
+        });
+        Fault { line: None, column: None, key: key.filter(|key| !key.is_empty()), ..fault }
+    };
+    faults.into_iter().map(told).collect()
+}
+
+/// 4: what is wrong with tenants of the API is found in one reading, or in a few where they are many.
+const TRIES: usize = 4;

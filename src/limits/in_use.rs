@@ -1,0 +1,140 @@
+//! What is used of limits at this moment, for people. Nothing is taken by looking.
+
+use std::time::{Duration, SystemTime};
+
+use crate::config::spec::{LimitsSpec, QuotaSpec};
+
+use super::gcra::Ticks;
+use super::ledger::Cell;
+use super::limit::Limit;
+use super::quota::Quotas;
+
+/// What is used of one limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Which one.
+    pub limit: Limit,
+    /// What it allows, in words.
+    pub allows: String,
+    /// How many requests it has now.
+    pub used: u64,
+    /// How many more would pass now.
+    pub left: u64,
+    /// How many wait for room.
+    pub waiting: u64,
+    /// How long until it is whole if nobody comes; `None` = when those that are under way end.
+    pub whole_in: Option<Duration>,
+}
+
+/// What is used of the limits of a tenant, or of a route: those for all of its clients together.
+/// `cell` is there once something was counted.
+pub fn of(cell: Option<&Cell>, spec: &LimitsSpec, names: [Limit; 3], now: Ticks) -> Vec<InUse> {
+    let mut all = Vec::new();
+    if let Some(rate) = &spec.requests {
+        let (taken, whole_in) = cell.map_or((0, Ticks(0)), |cell| cell.meter.taken(now));
+        let burst = u64::from(rate.burst);
+        all.push(InUse {
+            limit: names[0],
+            allows: format!("{}, {burst} at once", rate.rate),
+            used: taken.min(burst),
+            left: burst.saturating_sub(taken),
+            waiting: cell.map_or(0, Cell::waiting),
+            whole_in: Some(whole_in.duration()),
+        });
+    }
+    if let Some(most) = spec.concurrency {
+        let (inside, queued) = cell.and_then(Cell::known_gate).map_or((0, 0), |gate| gate.state());
+        all.push(InUse {
+            limit: names[2],
+            allows: format!("{most} at once"),
+            used: inside.into(),
+            left: most.saturating_sub(inside).into(),
+            waiting: queued.into(),
+            whole_in: None,
+        });
+    }
+    all
+}
+
+/// What is used of a quota.
+pub fn of_quota(quotas: &Quotas, tenant: &str, quota: &QuotaSpec, now: SystemTime) -> InUse {
+    let (used, rest) = quotas.look(tenant, quota.period, now);
+    InUse {
+        limit: Limit::TenantQuota,
+        allows: quota.to_string(),
+        used,
+        left: quota.requests.saturating_sub(used),
+        waiting: 0,
+        whole_in: Some(rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::base::memory::Account;
+    use crate::base::units::Rate;
+    use crate::config::spec::{LimitFields, Overflow, Period, RateSpec};
+
+    use super::super::Shared;
+    use super::super::admission::{self, OF_TENANT, Scope};
+    use super::super::ledger::Ledger;
+    use super::*;
+
+    fn spec() -> LimitsSpec {
+        let rate = Rate { count: 10, per: Duration::from_secs(1) };
+        LimitsSpec {
+            requests: Some(RateSpec { rate, burst: 20 }),
+            concurrency: Some(3),
+            overflow: Overflow::Reject,
+            client: None,
+            quota: None,
+            upload: None,
+            download: None,
+            fields: LimitFields::Refused,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_used_is_told_and_nothing_is_taken_by_looking() {
+        let shared = Shared::new(1 << 16, Account::unlimited(), Arc::default());
+        let ledger = Ledger::new(&shared, "acme");
+        let (spec, now) = (spec(), shared.now());
+        let told = |cell: Option<&Cell>| -> Vec<(u64, u64)> {
+            of(cell, &spec, OF_TENANT, shared.now())
+                .iter()
+                .map(|one| (one.used, one.left))
+                .collect()
+        };
+        assert_eq!(told(None), [(0, 20), (0, 3)]);
+
+        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT };
+        for _ in 0..5 {
+            admission::take(&shared, &[scope], None, (now, Duration::MAX)).unwrap().go(now);
+        }
+        let inside = scope.enter();
+        for _ in 0..2 {
+            assert_eq!(told(Some(ledger.own())), [(5, 15), (1, 2)]);
+        }
+        drop(inside);
+        tokio::time::advance(Duration::from_millis(250)).await;
+        assert_eq!(told(Some(ledger.own())), [(3, 17), (0, 3)], "half of one counts as one");
+        let whole = of(Some(ledger.own()), &spec, OF_TENANT, shared.now())[0].whole_in.unwrap();
+        assert!(whole.abs_diff(Duration::from_millis(250)) < Duration::from_millis(2), "{whole:?}");
+    }
+
+    #[test]
+    fn a_quota_is_told_without_making_a_count() {
+        let (quotas, now) = (Quotas::default(), SystemTime::now());
+        let quota = QuotaSpec { requests: 3, period: Period::Day };
+        assert_eq!(of_quota(&quotas, "acme", &quota, now).left, 3);
+        assert!(quotas.used(now).is_empty());
+
+        quotas.of("acme").spend(quota, now).unwrap().go();
+        let told = of_quota(&quotas, "acme", &quota, now);
+        assert_eq!((told.used, told.left, told.allows.as_str()), (1, 2, "3/day"));
+        let monthly = QuotaSpec { requests: 5, period: Period::Month };
+        assert_eq!(of_quota(&quotas, "acme", &monthly, now).used, 0, "of another period");
+    }
+}
