@@ -8,6 +8,7 @@ use super::*;
 use crate::config::File;
 use crate::config::spec::TenantState;
 use crate::control::load::{self, Before, Loaded};
+use crate::control::sift::Known;
 
 const HELD: &str = "tenantry_config_quarantined_tenants";
 
@@ -15,17 +16,17 @@ const HELD: &str = "tenantry_config_quarantined_tenants";
 const NO_TEXT: [u8; 4] = [0xff, 0xfe, b'a', b'\n'];
 
 /// Waits until so many tenants are held.
-async fn held(world: &World, tenants: usize) {
+pub(super) async fn held(world: &World, tenants: usize) {
     soon("the tenants that are held", || world.metric(&format!("{HELD} {tenants}"))).await;
 }
 
 /// Ends a gateway and starts the next one on the same folder.
-async fn restarted(world: World) -> Result<World, BootError> {
+pub(super) async fn restarted(world: World) -> Result<World, BootError> {
     assert_eq!(world.tasks.stop(DEADLINE).await, Stopped::Cleanly);
     World::of(world.folder, "routes").await
 }
 
-fn state_of(world: &World, tenant: &str) -> Option<TenantState> {
+pub(super) fn state_of(world: &World, tenant: &str) -> Option<TenantState> {
     world.control.table.load().tenant(tenant).map(|tenant| tenant.state)
 }
 
@@ -266,7 +267,7 @@ proptest! {
         for now in steps {
             let files = folder(&now);
             let before = Before {
-                good: last.map(|last| Known::Live(last.files)).unwrap_or_default(),
+                good: last.map(Known::Live).unwrap_or_default(),
                 ..Before::default()
             };
 
