@@ -1,7 +1,7 @@
 //! Gathers what is found wrong while files are read and checked, and tells only what helps: no
 //! fault that merely follows from another one, and no flood.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ enum Sort {
     Undefined,
 }
 
+#[derive(Clone)]
 struct Fault {
     file: usize,
     at: usize,
@@ -50,8 +51,8 @@ pub(super) struct Faults<'a> {
     kept: Vec<usize>,
     /// How many were counted and no more.
     left: usize,
-    /// The files that something is wrong with.
-    wrong: BTreeSet<usize>,
+    /// The files that something is wrong with, and what was found first.
+    wrong: BTreeMap<usize, Fault>,
     /// Whether something is wrong between two files, so that it may be with either.
     is_between: bool,
     /// Whether there are files of which nothing is known.
@@ -72,7 +73,7 @@ impl<'a> Faults<'a> {
     pub(super) fn new(files: &'a Sorted<File>) -> Self {
         let kept = vec![0; files.len()];
         let (holes, references) = (HashMap::new(), References::new());
-        let (list, doubts, wrong) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let (list, doubts, wrong) = (Vec::new(), Vec::new(), BTreeMap::new());
         Self {
             files,
             base: 0,
@@ -144,6 +145,12 @@ impl<'a> Faults<'a> {
 
     /// Whether enough of this file's are kept already; the next one is counted and no more.
     pub(super) fn is_full(&self, file: usize) -> bool {
+        self.is_over(file) && self.wrong.contains_key(&file)
+    }
+
+    /// Whether the next one of this file is not among those that are told. The first of a file is known
+    /// all the same.
+    fn is_over(&self, file: usize) -> bool {
         let kept = self.kept.get(file).copied().unwrap_or(MAX_PER_FILE);
         kept >= MAX_PER_FILE || self.list.len() >= MAX
     }
@@ -159,13 +166,18 @@ impl<'a> Faults<'a> {
     }
 
     /// The files that something is told at, or would be if there were less to tell.
-    pub(super) fn wrong(&self) -> &BTreeSet<usize> {
-        &self.wrong
+    pub(super) fn wrong(&self) -> BTreeSet<usize> {
+        self.wrong.keys().copied().collect()
     }
 
-    /// The files that something is wrong with, each by itself; `None` where that is not sure.
-    pub(super) fn wrong_alone(&self) -> Option<BTreeSet<usize>> {
-        (!self.is_between).then(|| self.wrong.clone())
+    /// The files that something is wrong with, each by itself, and what was found first of each, told or
+    /// not; `None` where that is not sure.
+    pub(super) fn wrong_alone(&self) -> Option<BTreeMap<usize, Problem>> {
+        let told = |(number, fault): (&usize, &Fault)| {
+            let file = self.files.nth(*number)?;
+            Some((*number, problem(file, Lines::of(&file.text).place(fault.at), fault)))
+        };
+        (!self.is_between).then(|| self.wrong.iter().filter_map(told).collect())
     }
 
     /// A value or key is wrong. `at` is its byte in the file.
@@ -234,7 +246,11 @@ impl<'a> Faults<'a> {
         at: usize,
         what: impl FnOnce() -> (String, Option<String>),
     ) {
-        let told = if self.is_full(key.file) { (String::new(), None) } else { what() };
+        // Which one may have been meant is looked for among all names: not for each of many files.
+        let told = match self.is_over(key.file) {
+            true => ("is not defined".to_owned(), None),
+            false => what(),
+        };
         let key = self.shown(key);
         self.push(Sort::Undefined, key, at, told);
     }
@@ -279,16 +295,18 @@ impl<'a> Faults<'a> {
         at: usize,
         told: (String, Option<String>),
     ) {
-        self.wrong.insert(file);
-        if self.is_full(file) {
+        let (what, hint) = told;
+        let fault = Fault { file, at: self.base + at, sort, key, what, hint };
+        let is_over = self.is_over(file);
+        self.wrong.entry(file).or_insert_with(|| fault.clone());
+        if is_over {
             self.left += 1;
             return;
         }
         if let Some(kept) = self.kept.get_mut(file) {
             *kept += 1;
         }
-        let (what, hint) = told;
-        self.list.push(Fault { file, at: self.base + at, sort, key, what, hint });
+        self.list.push(fault);
     }
 
     /// All that is worth telling, in the order of the files.

@@ -29,7 +29,9 @@ mod tree;
 use std::path::Path;
 
 use check::{Before, Lost, Terms};
-pub use check::{Checked, Edited, Known, Last, Learnt, Memory, Spoken, spoken_of};
+pub use check::{
+    Checked, Edited, Known, Last, Learnt, Memory, Spoken, may_be_among, names_in, spoken_of,
+};
 pub use files::{File, Files, read_named, read_routes, read_routes_again};
 pub use looks::Looks;
 pub use problem::{Place, Problem, Problems};

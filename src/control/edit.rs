@@ -65,6 +65,9 @@ impl Reloader {
             return true;
         }
         let Some(edit) = self.check_edit(files).await else { return false };
+        if self.takes_from_held(&edit) {
+            return false;
+        }
         if self.applied.as_ref().is_some_and(|before| before.spec == edit.loaded.spec) {
             self.memory.learn(edit.learnt);
             self.confirm(edit.loaded);
@@ -87,6 +90,13 @@ impl Reloader {
     fn holds_any_of(&self, names: &Names) -> bool {
         let mut held = self.applied.iter().flat_map(|applied| applied.quarantine.iter());
         held.any(|held| held.path().file_name().is_some_and(|name| names.contains(name)))
+    }
+
+    /// Whether tenants are gone while files are broken, which may be about to define them.
+    fn takes_from_held(&self, edit: &Edit) -> bool {
+        let now = &edit.loaded;
+        let before = self.applied.as_ref().filter(|_| !now.quarantine.is_empty());
+        before.is_some_and(|before| now.spec.lacks_any_of(&before.spec))
     }
 
     fn are_applied(&self, files: &Files) -> bool {

@@ -15,7 +15,8 @@ use crate::routing::{self, Previous};
 
 use super::generation::Fault;
 use super::plan::{self, Numbers, Pools};
-use super::quarantine::{self, Quarantine, Sifted};
+use super::quarantine::{self, Quarantine};
+use super::sift::{self, Sifted};
 use super::standing::Standing;
 use super::stored;
 
@@ -107,7 +108,7 @@ pub(super) struct Before {
     pub(super) spec: Option<Arc<RoutesSpec>>,
     pub(super) memory: Memory,
     /// For files that are broken.
-    pub(super) good: quarantine::Known,
+    pub(super) good: sift::Known,
 }
 
 /// Finds out what the files mean. Those that are broken, and are of tenants alone, may be held as they
@@ -124,8 +125,8 @@ pub(super) fn check(files: Files, before: Before) -> Checked {
     if checked.result.is_ok() {
         return told(files, checked, memory);
     }
-    match quarantine::sift(&files, &checked, &good, again) {
-        Some(Sifted { files, checked: mut sifted, quarantine }) => {
+    match sift::sift(&files, &checked, &good, again) {
+        Ok(Sifted { files, checked: mut sifted, quarantine }) => {
             // What is wrong may be mended in a file that they name.
             sifted.references.extend(checked.references);
             let mut told = told(files, sifted, memory);
@@ -134,7 +135,13 @@ pub(super) fn check(files: Files, before: Before) -> Checked {
             }
             told
         }
-        None => told(files, checked, memory),
+        Err(found) => {
+            let mut told = told(files, checked, memory);
+            if let Err(problems) = &mut told.result {
+                problems.extend(found);
+            }
+            told
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod reconcile;
 mod references;
 mod reload;
 mod review;
+mod sift;
 mod telling;
 pub mod usage;
 
@@ -57,12 +58,12 @@ use history::{By, Cause};
 use load::in_background;
 use noting::Noted;
 use plan::{Numbers, Pools};
-use quarantine::Known;
 use reconcile::Running;
 use references::References;
 use reload::{Reloader, RetiredTables};
 use review::Review;
 use roster::Roster;
+use sift::Known;
 use state::State;
 use stored::Stored;
 
@@ -158,6 +159,7 @@ impl Control {
             looks: Looks::default(),
             memory: Memory::default(),
             unkept: false,
+            keeps_old: false,
             current: false,
             review: Review::default(),
             retired: RetiredTables::default(),
@@ -228,7 +230,7 @@ async fn open_stored(
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {
-    let problems = match from_files(reloader, state).await {
+    let problems = match from_files(reloader, state, Aim::All).await {
         Ok(()) => {
             reloader.succeed();
             reloader.stored.publish(reloader.applied.as_ref());
@@ -237,7 +239,18 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
         Err(problems) => problems,
     };
     if let Err(instead) = from_last_good(reloader, state).await {
-        return Err(BootError::Broken { problems, instead });
+        if from_files(reloader, state, Aim::Some).await.is_err() {
+            return Err(BootError::Broken { problems, instead });
+        }
+        // What is kept may be all that is left of those who are not served.
+        reloader.keeps_old = true;
+        reloader.succeed();
+        reloader.stored.publish(reloader.applied.as_ref());
+        tracing::error!("{instead}");
+        tracing::error!(
+            "SOME TENANTS ARE NOT SERVED: their files are broken, and the last good ones cannot serve"
+        );
+        return Ok(());
     }
     reloader.stored.publish(reloader.applied.as_ref());
     reloader.refuse(&problems);
@@ -250,7 +263,20 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
     Ok(())
 }
 
-async fn from_files(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Vec<Fault>> {
+/// Whom a start shall serve where files are broken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// All who were served before, as far as their files are there.
+    All,
+    /// Those who can be.
+    Some,
+}
+
+async fn from_files(
+    reloader: &mut Reloader,
+    state: Option<&State>,
+    aim: Aim,
+) -> Result<(), Vec<Fault>> {
     let started = Instant::now();
     let files = reloader.read().await?;
     let mut loaded = reloader.check(files.clone()).await;
@@ -258,10 +284,28 @@ async fn from_files(reloader: &mut Reloader, state: Option<&State>) -> Result<()
         && loaded.as_ref().map_or(true, |loaded| !loaded.quarantine.is_empty())
         && let Ok(kept) = kept_files(state).await
     {
-        // What was good before is better than nothing.
-        loaded = reloader.check_knowing(files, Known::Kept(kept)).await.or(loaded);
+        let meant = match aim {
+            Aim::All => meant(reloader, &kept).await,
+            Aim::Some => None,
+        };
+        // Whom the API keeps is what it was for these files.
+        let files = reloader.stored.beside(&files);
+        let is_known = meant.is_some();
+        let beside = reloader.check_knowing(files, Known::Kept(kept, meant)).await;
+        loaded = if is_known { beside } else { beside.or(loaded) };
     }
     reloader.apply(loaded?, FIRST_PATIENCE, started).await
+}
+
+/// Who can be served by what was kept; `None` where it does not fit any more.
+async fn meant(reloader: &mut Reloader, kept: &Files) -> Option<Arc<RoutesSpec>> {
+    for files in [reloader.stored.beside(kept), kept.clone()] {
+        let checked = reloader.examine(files, Known::Nothing, load::check_kept).await.ok()?;
+        if let Ok(loaded) = checked.result {
+            return Some(loaded.spec);
+        }
+    }
+    None
 }
 
 /// What was kept of another start. The error says why there is nothing, as the end of a sentence.

@@ -1,18 +1,13 @@
 //! Files of a folder that are broken and define nothing but tenants: these are held as they were, and what
-//! all other files say goes on. Pure: what the files say is found out by who asks.
-//!
-//! **Invariant:** what is not of one file of tenants alone is refused as a whole, as it always was.
+//! all other files say goes on. Which these may be is found out by `sift`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec, TenantState};
-use crate::config::{Checked, File, Files, Problems, Spoken, spoken_of};
-use crate::model::ids::TenantId;
+use crate::config::{File, Files, Problems};
 
 use super::generation::Fault;
-use super::stored;
 
 /// A file that is broken, with the tenants that it is about.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,17 +26,42 @@ pub struct Held {
 
 /// A file as it is.
 #[derive(Clone, Debug, PartialEq)]
-enum Now {
+pub(super) enum Now {
     /// This is what it says.
     Read(File),
     /// It cannot be read.
     Unread(Problems),
 }
 
-/// All files that are held.
+impl Now {
+    /// What it says, where that can be read.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Read(file) => Some(&file.text),
+            Self::Unread(_) => None,
+        }
+    }
+}
+
+/// All files that are held, by their paths.
 pub type Quarantine = Arc<[Held]>;
 
 impl Held {
+    pub(super) fn new(
+        path: Arc<Path>,
+        now: Now,
+        tenants: BTreeSet<String>,
+        was_good: bool,
+        problems: Vec<Fault>,
+    ) -> Self {
+        Self { path, now, tenants: tenants.into_iter().collect(), was_good, problems }
+    }
+
+    /// As it is.
+    pub(super) fn now(&self) -> &Now {
+        &self.now
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -83,9 +103,31 @@ pub fn problems(quarantine: &[Held]) -> Vec<Fault> {
     quarantine.iter().flat_map(|held| held.problems.iter().cloned()).collect()
 }
 
+/// Whether tenants are answered 503, as nobody knows what would be served.
+pub(super) fn any_never_good(quarantine: &Quarantine) -> bool {
+    quarantine.iter().any(|held| !held.was_good)
+}
+
 /// Warns of what is held now and was not, or not so, and tells of what is held no more.
-pub(super) fn tell(now: &Quarantine, before: &[&Held]) {
-    for held in now.iter().filter(|held| !before.contains(held)) {
+pub(super) fn tell(now: &Quarantine, before: Option<&Quarantine>) {
+    if before.is_some_and(|before| Arc::ptr_eq(now, before)) {
+        return;
+    }
+    let by_path = |held: &'_ Held| held.path.as_os_str().to_owned();
+    let old: BTreeMap<_, &Held> = before
+        .into_iter()
+        .flat_map(|before| before.iter())
+        .map(|held| (by_path(held), held))
+        .collect();
+    let all: BTreeSet<_> = now.iter().map(by_path).collect();
+    let is_news = |held: &&Held| old.get(held.path.as_os_str()) != Some(held);
+    let mut lines = 0;
+    let mut untold = 0;
+    for held in now.iter().filter(is_news) {
+        if lines >= MOST_LOGGED {
+            untold += 1;
+            continue;
+        }
         let (tenants, few) = (held.tenants.len(), held.few().join(", "));
         let file = held.path().display();
         match held.was_good {
@@ -101,162 +143,18 @@ pub(super) fn tell(now: &Quarantine, before: &[&Held]) {
         for problem in held.problems.iter().take(LOGGED) {
             tracing::warn!("{problem}");
         }
+        lines += 1 + held.problems.len().min(LOGGED);
     }
-    let is_over = |old: &&&Held| now.iter().all(|held| held.path() != old.path());
-    for old in before.iter().filter(is_over) {
-        tracing::info!("{} is not broken any more", old.path().display());
+    if untold > 0 {
+        tracing::warn!("… and {untold} more files are broken; /api/v1/config has {SHOWN_FILES}");
     }
-}
-
-/// What files mean of which some are held.
-pub(super) struct Sifted {
-    /// The files, those that are held as they were when they were good.
-    pub(super) files: Files,
-    /// What these mean; the tenants of files that were never good are there as such.
-    pub(super) checked: Checked,
-    pub(super) quarantine: Quarantine,
-}
-
-/// What a file that is held was, if it ever was good.
-#[derive(Clone, Debug, Default)]
-pub(super) enum Known {
-    /// It is among these files, which are live.
-    Live(Files),
-    /// It may be among these, which were kept from another start: what they said may not fit any more.
-    Kept(Files),
-    /// Nothing is known.
-    #[default]
-    Nothing,
-}
-
-impl Known {
-    fn file(&self, path: &Path) -> Option<&File> {
-        match self {
-            Self::Live(files) | Self::Kept(files) => files.files.get(path.as_os_str()),
-            Self::Nothing => None,
-        }
+    let mended: Vec<&Path> =
+        old.iter().filter(|(path, _)| !all.contains(*path)).map(|(_, held)| held.path()).collect();
+    for path in mended.iter().take(MOST_LOGGED) {
+        tracing::info!("{} is not broken any more", path.display());
     }
-}
-
-/// Holds the files that are wrong as they were in `known`; `None` where that is no way out. `wrong` are
-/// their places in `files`.
-pub(super) fn sift(
-    files: &Files,
-    wrong: &Checked,
-    known: &Known,
-    mut check: impl FnMut(&Files) -> Checked,
-) -> Option<Sifted> {
-    // One file alone is refused as a whole.
-    files.folder?;
-    let mut held = Vec::new();
-    for (path, problems) in &files.unread {
-        held.push(Holding::unread(path, problems, known)?);
-    }
-    for place in wrong.wrong_alone.as_ref()? {
-        held.push(Holding::of(files.files.nth(*place)?, wrong, known)?);
-    }
-    let (mut now, mut checked) = checked_of(files, &held, &mut check);
-    if let (Err(_), Known::Kept(_)) = (&checked.result, known) {
-        // What was kept is of another start: where it does not fit, nothing is known of it.
-        let places = checked.wrong_alone.take()?;
-        let unfit: Vec<File> = places.iter().filter_map(|at| now.files.nth(*at)).cloned().collect();
-        for file in unfit {
-            held.iter_mut().find(|held| held.good.as_ref() == Some(&file))?.good = None;
-        }
-        (now, checked) = checked_of(files, &held, &mut check);
-    }
-    if let Ok(spec) = &mut checked.result {
-        for held in held.iter().filter(|held| held.good.is_none()) {
-            add(spec, &held.spoken)?;
-        }
-    }
-    checked.result.is_ok().then(|| Sifted {
-        files: now,
-        checked,
-        quarantine: held.into_iter().map(Holding::into_held).collect(),
-    })
-}
-
-fn checked_of(
-    files: &Files,
-    held: &[Holding],
-    check: &mut impl FnMut(&Files) -> Checked,
-) -> (Files, Checked) {
-    let mut now = Files { unread: BTreeMap::new(), ..files.clone() };
-    for Holding { path, good, .. } in held {
-        match good {
-            Some(good) => drop(now.files.insert(good.clone())),
-            None => drop(now.files.remove(path.as_os_str())),
-        }
-    }
-    let checked = check(&now);
-    (now, checked)
-}
-
-/// Has the tenants of a file be there without anything that could be served; `None` where one is there
-/// already.
-fn add(spec: &mut RoutesSpec, spoken: &Spoken) -> Option<()> {
-    let quarantined = TenantSpec { state: TenantState::Quarantined, ..TenantSpec::default() };
-    let quarantined = Arc::new(quarantined);
-    // What is no id names nobody.
-    for id in spoken.tenants.iter().filter_map(|id| TenantId::new(id).ok()) {
-        if spec.tenant(id.as_str()).is_some() {
-            return None;
-        }
-        let named: NamedTenant = (id, Arc::clone(&quarantined));
-        spec.tenants.insert(named);
-    }
-    Some(())
-}
-
-/// A file that is about to be held.
-struct Holding {
-    path: Arc<Path>,
-    now: Now,
-    good: Option<File>,
-    /// Of what it was, else of what it is.
-    spoken: Spoken,
-    problems: Vec<Fault>,
-}
-
-impl Holding {
-    /// `None` where it cannot be held: it says more than tenants, it says what it said when it was good, or
-    /// nobody knows whose it is.
-    fn of(file: &File, wrong: &Checked, known: &Known) -> Option<Self> {
-        if stored::is_of_api(&file.path) {
-            return None; // what of that does not fit is left out
-        }
-        let now = spoken_of(&file.text);
-        let good = known.file(&file.path);
-        let spoken = good.map_or_else(|| now.clone(), |good| spoken_of(&good.text));
-        let is_whole = !now.is_of_tenants_alone || !spoken.is_of_tenants_alone;
-        if is_whole || spoken.tenants.is_empty() || good == Some(file) {
-            return None;
-        }
-        let name = file.path.display().to_string();
-        let told = wrong.result.as_ref().err().into_iter().flatten();
-        let own = told.filter(|problem| problem.file == name);
-        let problems = own.cloned().map(Fault::from).collect();
-        let (path, now) = (Arc::clone(&file.path), Now::Read(file.clone()));
-        Some(Self { path, now, good: good.cloned(), spoken, problems })
-    }
-
-    /// Of a file that cannot be read: nobody knows whose it is, unless it was there before.
-    fn unread(path: &Arc<Path>, problems: &Problems, known: &Known) -> Option<Self> {
-        let good = known.file(path)?;
-        let spoken = spoken_of(&good.text);
-        if !spoken.is_of_tenants_alone || spoken.tenants.is_empty() {
-            return None;
-        }
-        let now = Now::Unread(problems.clone());
-        let problems = problems.iter().cloned().map(Fault::from).collect();
-        Some(Self { path: Arc::clone(path), now, good: Some(good.clone()), spoken, problems })
-    }
-
-    fn into_held(self) -> Held {
-        let tenants = self.spoken.tenants.into_iter().collect();
-        let was_good = self.good.is_some();
-        Held { path: self.path, now: self.now, tenants, was_good, problems: self.problems }
+    if let more @ 1.. = mended.len().saturating_sub(MOST_LOGGED) {
+        tracing::info!("… and {more} more files are not broken any more");
     }
 }
 
@@ -265,3 +163,9 @@ const LOGGED: usize = 10;
 
 /// 20: more than a line of a log needs.
 const SHOWN: usize = 20;
+
+/// 100: many broken files must not push everything else out of the log.
+const MOST_LOGGED: usize = 100;
+
+/// 100 files: more than anybody reads.
+pub const SHOWN_FILES: usize = 100;

@@ -23,10 +23,11 @@ use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Before, Loaded, Materials, in_background};
 use super::noting::Noted;
 use super::plan::{self, Numbers};
-use super::quarantine::{self, Known};
+use super::quarantine;
 use super::reconcile::Running;
 use super::references::References;
 use super::review::Review;
+use super::sift::Known;
 use super::stored::{self, Stored};
 use super::{Ask, GatewayAsk};
 
@@ -50,6 +51,8 @@ pub(super) struct Reloader {
     pub(super) memory: Memory,
     /// What is live was applied early: it is kept for a restart once all is quiet.
     pub(super) unkept: bool,
+    /// What is kept stays as it is while tenants are answered 503: it may have what they were.
+    pub(super) keeps_old: bool,
     /// What was applied is what all files said when they were last read: changes of some of them can
     /// be told from it.
     pub(super) current: bool,
@@ -134,7 +137,7 @@ impl Reloader {
                 return Ok(());
             }
             let is_whole = stored::are_one(&files) && stored::are_one(&before.files);
-            let good = Known::Live(before.files.clone());
+            let good = Known::Live(before.clone());
             let checked = self.examine(files, good, load::check).await?;
             let loaded = checked.result?;
             // As in `read`; what the files mean was found out meanwhile.
@@ -277,7 +280,7 @@ impl Reloader {
 
     /// Finds out what the files mean, and follows the files that they name.
     pub(super) async fn check(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        let good = self.applied.as_ref().map(|applied| Known::Live(applied.files.clone()));
+        let good = self.applied.clone().map(Known::Live);
         self.check_knowing(files, good.unwrap_or_default()).await
     }
 
@@ -419,7 +422,13 @@ impl Reloader {
         self.keep();
     }
 
-    pub(super) fn keep(&self) {
+    pub(super) fn keep(&mut self) {
+        let applied = self.applied.as_ref();
+        self.keeps_old &=
+            applied.is_none_or(|applied| quarantine::any_never_good(&applied.quarantine));
+        if self.keeps_old {
+            return;
+        }
         if let (Some(kept), Some(applied)) = (&self.kept, &self.applied) {
             kept.send_replace(Some(stored::without(&applied.files)));
         }

@@ -38,9 +38,8 @@ impl Reloader {
 
     /// Warns of files that are held as they were when they were good, where that is new.
     pub(super) fn tell_quarantine(&self, loaded: &Loaded) {
-        let before = self.applied.iter().flat_map(|applied| applied.quarantine.iter());
         let now = &loaded.quarantine;
-        quarantine::tell(now, &before.collect::<Vec<_>>());
+        quarantine::tell(now, self.applied.as_ref().map(|applied| &applied.quarantine));
         self.metrics.config_quarantined(quarantine::tenants(now));
     }
 

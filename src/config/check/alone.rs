@@ -1,7 +1,7 @@
 //! Which tenants a file speaks of, and whether it speaks of anything else: of one that is broken, as far as
 //! that can be told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use toml::de::{DeTable, DeValue};
 
@@ -22,6 +22,35 @@ pub fn spoken_of(text: &str) -> Spoken {
         Ok(table) => parsed(table.get_ref()),
         Err(_) => guessed(text),
     }
+}
+
+/// All that may be meant to be the id of a tenant, or parts of one: more than [`spoken_of`] finds, as where
+/// a header is misspelt, or stands behind a string without an end.
+pub fn names_in(text: &str) -> HashSet<String> {
+    let mut names = HashSet::new();
+    match DeTable::parse(text) {
+        Ok(table) => {
+            for (key, value) in table.get_ref() {
+                names.extend(parts_of(key.get_ref()));
+                if let DeValue::Table(entries) = value.get_ref() {
+                    names.extend(entries.keys().flat_map(|key| parts_of(key.get_ref())));
+                }
+            }
+        }
+        Err(_) => names.extend(parts_of(text)),
+    }
+    names
+}
+
+/// Whether an id may be among such names.
+pub fn may_be_among(id: &str, names: &HashSet<String>) -> bool {
+    parts_of(id).all(|part| names.contains(&part))
+}
+
+/// What no sign of TOML separates: an id may have dots of its own, a header has others.
+fn parts_of(text: &str) -> impl Iterator<Item = String> {
+    let is_of_id = |sign: char| sign.is_ascii_alphanumeric() || sign == '_' || sign == '-';
+    text.split(move |sign| !is_of_id(sign)).filter(|part| !part.is_empty()).map(str::to_owned)
 }
 
 fn parsed(table: &DeTable<'_>) -> Spoken {
@@ -103,10 +132,22 @@ mod tests {
         assert_eq!(told("[tenants.a]\nx = '''\n[pools.x]\n"), of(&["a"], true));
     }
 
+    #[test]
+    fn a_tenant_is_found_where_its_header_is_misspelt_or_within_a_string() {
+        let may = |id: &str, text: &str| may_be_among(id, &names_in(text));
+
+        assert!(may("a", "[tenats.a]\npool = \"x\"\n") && may("a", "[a]\n"));
+        assert!(may("b", "[tenants.a]\npool = \"x\n[tenants.b]\npool = \"y\"\n"));
+        assert!(may("b.c-1", "x = '''\n[tenants.\"b.c-1\"]\n"));
+        assert!(!may("x", "[tenants.a]\npool = \"x\"\n"), "a pool is none");
+        assert!(!may("b", "[tenants.bb]\npool = \n"));
+    }
+
     proptest! {
         #[test]
         fn nothing_that_a_file_may_hold_is_too_much(text in "(\\[|\\]|tenants|\\.|a|=|\"|'''|\n|#|pools|é){0,40}") {
             spoken_of(&text);
+            names_in(&text);
         }
 
         #[test]

@@ -55,7 +55,7 @@ use gather::Gathered;
 use plan::Plans;
 use tenant::Sets;
 
-pub use alone::{Spoken, spoken_of};
+pub use alone::{Spoken, may_be_among, names_in, spoken_of};
 pub(super) use answers::Lost;
 pub use edited::{Edited, Last};
 pub(super) use gateway::check as check_gateway;
@@ -77,8 +77,9 @@ pub struct Checked {
     pub doubts: Vec<Problem>,
     /// Certificates, keys and pages that they name. A change of one changes the meaning.
     pub references: References,
-    /// The files that are wrong, by their places, each by itself; `None` where that is not sure.
-    pub wrong_alone: Option<BTreeSet<usize>>,
+    /// The files that are wrong, by their places, each by itself, with one thing that is; `None` where
+    /// that is not sure.
+    pub wrong_alone: Option<BTreeMap<usize, Problem>>,
     /// All files that something is told at, or would be if there were less to tell; by their places.
     pub wrong: BTreeSet<usize>,
 }
@@ -191,7 +192,7 @@ impl Shared {
         let plans = plans.into_iter().filter_map(|(name, plan)| Some((name, plan?))).collect();
         let references = faults.take_references();
         let (doubts, wrong_alone) = (faults.take_doubts(), faults.wrong_alone());
-        let wrong = faults.wrong().clone();
+        let wrong = faults.wrong();
         let result = match faults.is_empty() {
             true => Ok(RoutesSpec { naming, error_pages, pools, route_sets, plans, tenants }),
             false => Err(faults.into_problems()),

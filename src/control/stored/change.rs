@@ -14,8 +14,9 @@ use crate::telemetry::keeping::TENANT_CHANGES;
 use super::super::generation::{Fault, Live};
 use super::super::history::{By, Rows};
 use super::super::load::{self, Loaded, in_background as checking};
-use super::super::quarantine::{self, Known};
+use super::super::quarantine;
 use super::super::reload::{PATIENCE, Reloader, Wish as Load};
+use super::super::sift::Known;
 use super::definition::{Definition, LARGEST, Table, path};
 use super::difference::{RouteChanges, ValueChange, routes, values};
 use super::rollback::Back;
@@ -299,7 +300,7 @@ impl Reloader {
         }
         // Files that are broken stay held as they are.
         let files = quarantine::as_they_are(&files, &before.quarantine);
-        let good = Known::Live(before.files.clone());
+        let good = Known::Live(before.clone());
         let checked = self.examine(files, good, load::check).await?;
         let loaded = checked.result?;
         Ok(Some(Made { loaded, learnt: None, references: Some(checked.references) }))
@@ -364,11 +365,7 @@ impl Reloader {
         overlay.looked = None;
     }
 
-    async fn write(
-        &mut self,
-        rows: Vec<Row>,
-        noted: Option<Rows>,
-    ) -> Result<(), StoreError> {
+    async fn write(&mut self, rows: Vec<Row>, noted: Option<Rows>) -> Result<(), StoreError> {
         let (Some(store), Some(path)) = (self.stored.store.clone(), self.stored.path.clone())
         else {
             return Err(StoreError::Off);

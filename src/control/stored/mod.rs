@@ -239,7 +239,8 @@ impl Stored {
         let path = folder.map(store::path_in);
         let kept = Snapshot::new(Arc::default());
         let overlay = Overlay::default();
-        let mut stored = Self { path, store: None, overlay, kept, trouble: None, waits: false, metrics };
+        let mut stored =
+            Self { path, store: None, overlay, kept, trouble: None, waits: false, metrics };
         stored.metrics.set(&STORE_DAMAGED, &[], 0.0);
         let is_there = stored.path.as_ref().is_some_and(|path| path.exists());
         let mut generations = Vec::new();

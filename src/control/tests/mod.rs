@@ -6,6 +6,7 @@ mod moved;
 mod pools;
 mod quarantine;
 mod stored;
+mod taken;
 
 use std::fs;
 use std::future::Future;

@@ -8,6 +8,7 @@ use super::*;
 use crate::config::File;
 use crate::config::spec::TenantState;
 use crate::control::load::{self, Before, Loaded};
+use crate::control::sift::Known;
 
 const HELD: &str = "tenantry_config_quarantined_tenants";
 
@@ -15,17 +16,17 @@ const HELD: &str = "tenantry_config_quarantined_tenants";
 const NO_TEXT: [u8; 4] = [0xff, 0xfe, b'a', b'\n'];
 
 /// Waits until so many tenants are held.
-async fn held(world: &World, tenants: usize) {
+pub(super) async fn held(world: &World, tenants: usize) {
     soon("the tenants that are held", || world.metric(&format!("{HELD} {tenants}"))).await;
 }
 
 /// Ends a gateway and starts the next one on the same folder.
-async fn restarted(world: World) -> Result<World, BootError> {
+pub(super) async fn restarted(world: World) -> Result<World, BootError> {
     assert_eq!(world.tasks.stop(DEADLINE).await, Stopped::Cleanly);
     World::of(world.folder, "routes").await
 }
 
-fn state_of(world: &World, tenant: &str) -> Option<TenantState> {
+pub(super) fn state_of(world: &World, tenant: &str) -> Option<TenantState> {
     world.control.table.load().tenant(tenant).map(|tenant| tenant.state)
 }
 
@@ -180,9 +181,12 @@ async fn a_pool_stays_while_somebody_who_is_held_needs_it() {
     fs::write(routes.join("1.toml"), "[tenants.t1\n").unwrap();
     fs::write(routes.join("_pools.toml"), "[pools.a]\nendpoints = [\"10.0.0.1:80\"]\n").unwrap();
 
-    let refused = world.reload().await;
+    let ReloadResult::Refused { problems, .. } = world.reload().await else {
+        panic!("it was taken away")
+    };
 
-    assert!(matches!(refused, ReloadResult::Refused { .. }), "{refused:?}");
+    let why = |problem: &Fault| problem.what.contains("last good: there is no pool \"b\"");
+    assert!(problems.iter().any(why), "{problems:?}");
     assert!(goes_to(&world, "t1", "b") && goes_to(&world, "t2", "a"));
 }
 
@@ -263,7 +267,7 @@ proptest! {
         for now in steps {
             let files = folder(&now);
             let before = Before {
-                good: last.map(|last| Known::Live(last.files)).unwrap_or_default(),
+                good: last.map(Known::Live).unwrap_or_default(),
                 ..Before::default()
             };
 

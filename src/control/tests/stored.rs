@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::stored;
 use super::super::history::{By, Cause, Generation, Others};
+use super::super::stored;
 use super::super::stored::{
     Apart, Changed, Condition, Refusal, RolledBack, StoreError, What, Wish,
 };
