@@ -242,8 +242,6 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
         if from_files(reloader, state, Aim::Some).await.is_err() {
             return Err(BootError::Broken { problems, instead });
         }
-        // What is kept may be all that is left of those who are not served.
-        reloader.keeps_old = true;
         reloader.succeed();
         reloader.stored.publish(reloader.applied.as_ref());
         tracing::error!("{instead}");
@@ -284,6 +282,8 @@ async fn from_files(
         && loaded.as_ref().map_or(true, |loaded| !loaded.quarantine.is_empty())
         && let Ok(kept) = kept_files(state).await
     {
+        // What is kept may be all that is left of those who are answered 503.
+        reloader.keeps_old = true;
         let meant = match aim {
             Aim::All => meant(reloader, &kept).await,
             Aim::Some => None,
