@@ -57,6 +57,8 @@ pub(super) struct Faults<'a> {
     is_between: bool,
     /// Whether there are files of which nothing is known.
     is_unread: bool,
+    /// Whether what is not said may be said elsewhere, where nothing could be read.
+    is_partial: bool,
     /// For each array that elements were taken out of: their indexes, so that keys still tell the
     /// indexes of the file.
     holes: HashMap<(usize, String), Vec<usize>>,
@@ -83,6 +85,7 @@ impl<'a> Faults<'a> {
             wrong,
             is_between: false,
             is_unread: false,
+            is_partial: false,
             holes,
             references,
             doubts,
@@ -168,6 +171,16 @@ impl<'a> Faults<'a> {
     /// The files that something is told at, or would be if there were less to tell.
     pub(super) fn wrong(&self) -> BTreeSet<usize> {
         self.wrong.keys().copied().collect()
+    }
+
+    /// Whether what is not said from here on may be said by something that is wrong itself, or not there.
+    pub(super) fn note_partial(&mut self, is_partial: bool) {
+        self.is_partial = is_partial;
+    }
+
+    /// Whether that is so: then nobody is told that something is missing.
+    pub(super) fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// The files that something is wrong with, each by itself, and what was found first of each, told or

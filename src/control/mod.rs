@@ -138,7 +138,6 @@ impl Control {
         let (mut tls, certificates) = (keeper.snapshots(), keeper.live());
         let admin_tls = gateway.secured_admin().and_then(|_| tls.remove(0));
         let (wishes, wished) = mpsc::channel(WAITING);
-        let references = References::new(files.clone());
         let means = Means { resolver: Resolver::new(&gateway.dns), files: files.clone() };
         let (state, place) = gateway.state.clone().map_or((None, None), |folder| {
             (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
@@ -165,11 +164,11 @@ impl Control {
             retired: RetiredTables::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),
-            references,
+            references: References::new(files.clone()),
             stored,
             noted,
         };
-        boot(&mut reloader, state.as_ref()).await?;
+        Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
         if let (Some(state), Some(place)) = (state, place) {
             tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));

@@ -146,7 +146,9 @@ pub(super) fn tell(now: &Quarantine, before: Option<&Quarantine>) {
         lines += 1 + held.problems.len().min(LOGGED);
     }
     if untold > 0 {
-        tracing::warn!("… and {untold} more files are broken; /api/v1/config has {SHOWN_FILES}");
+        tracing::warn!(
+            "… and {untold} more files are broken; /api/v1/config has the first {SHOWN_FILES}"
+        );
     }
     let mended: Vec<&Path> =
         old.iter().filter(|(path, _)| !all.contains(*path)).map(|(_, held)| held.path()).collect();

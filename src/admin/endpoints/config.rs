@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::admin::State;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply::{self, FaultBody};
-use crate::control::quarantine::Held;
+use crate::control::quarantine::{Held, SHOWN_FILES};
 use crate::control::stored::Kept;
 
 use super::Endpoint;
@@ -34,8 +34,10 @@ struct Config {
     serving_last_good: bool,
     failed_since: Option<String>,
     problems: Vec<FaultBody>,
-    /// Files of the folder that are broken, whose tenants are held as they were.
+    /// Files of the folder that are broken, whose tenants are held as they were; the first hundred.
     quarantined: Vec<Quarantined>,
+    /// How many such files there are.
+    quarantined_files: usize,
     /// Routes that are never used.
     warnings: Vec<FaultBody>,
     /// What the API keeps.
@@ -106,7 +108,8 @@ async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
         serving_last_good: live.serving_last_good,
         failed_since: live.failed_since.map(reply::time),
         problems: live.problems.iter().map(FaultBody::from).collect(),
-        quarantined: live.quarantine().iter().map(Quarantined::from).collect(),
+        quarantined: live.quarantine().iter().take(SHOWN_FILES).map(Quarantined::from).collect(),
+        quarantined_files: live.quarantine().len(),
         warnings: live.doubts().iter().map(FaultBody::from).collect(),
         kept: Keeping::from(&*state.stored.kept.load()),
     })

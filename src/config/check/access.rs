@@ -97,13 +97,22 @@ pub(super) fn check(
     }
     let mut access = plan.map_or_else(AccessSpec::default, |plan| AccessSpec::clone(plan));
     let networks = |raw: Vec<Written<Peers>>| raw.into_iter().map(|peers| peers.0).collect();
+    // What a plan says of one of these goes on where the tenant says nothing.
+    let hint = |of_plan: bool, without: &'static str| if of_plan { OF_PLAN } else { without };
     if let Some(kinds) = authenticate {
+        if kinds.value.is_empty() {
+            let without = "name one, as in [\"api-key\"], or leave it out: then nobody is asked";
+            let hint = hint(!access.authenticate.is_empty(), without);
+            let (key, start) = (key.name("authenticate"), kinds.start);
+            faults.add_missing(&key, start, "names no kind of credentials", hint);
+        }
         access.authenticate = self::kinds(kinds, naming, &key.name("authenticate"), faults);
     }
     access.keys = self::keys(keys, &key.name("keys"), faults);
     if let Some(At { value, start }) = allow {
         if value.is_empty() {
-            let hint = "name one, as in [\"10.0.0.0/8\"], or leave it out: then it is any";
+            let without = "name one, as in [\"10.0.0.0/8\"], or leave it out: then it is any";
+            let hint = hint(!access.allow.is_empty(), without);
             let what = "names no network: nobody could come";
             faults.add_missing(&key.name("allow"), start, what, hint);
         }
@@ -112,8 +121,12 @@ pub(super) fn check(
     if let Some(value) = deny {
         access.deny = networks(value);
     }
-    if methods.is_some() {
-        access.methods = route::methods(methods, &key.name("methods"), faults);
+    match methods {
+        Some(At { value, start }) if value.is_empty() && !access.methods.is_empty() => {
+            faults.add_missing(&key.name("methods"), start, "names no method", OF_PLAN);
+        }
+        Some(_) => access.methods = route::methods(methods, &key.name("methods"), faults),
+        None => {}
     }
     if let Some(raw) = cors {
         access.cors = cors::check(raw, access.cors.as_ref(), &key.name("cors"), faults);
@@ -121,16 +134,15 @@ pub(super) fn check(
     (!access.is_empty()).then(|| Arc::new(access))
 }
 
+/// For an empty list that would have to take something back.
+const OF_PLAN: &str = "name one; what the plan says goes on where it is left out, and only another plan takes it back";
+
 fn kinds(
-    At { value: raw, start }: Kinds,
+    At { value: raw, .. }: Kinds,
     naming: &NamingSpec,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Vec<CredentialKind> {
-    if raw.is_empty() {
-        let hint = "name one, as in [\"api-key\"], or leave it out: then nobody is asked";
-        faults.add_missing(key, start, "names no kind of credentials", hint);
-    }
     let mut kinds = Vec::with_capacity(raw.len());
     for (index, At { value: Written(kind), start }) in raw.into_iter().enumerate() {
         let by_certificate = |way: &NameFrom| matches!(way, NameFrom::Certificate { .. });

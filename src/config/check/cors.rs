@@ -24,7 +24,9 @@ pub(super) fn check(
             At { value: plan.origins.iter().cloned().map(Written).collect(), start }
         }
         (None, None) => {
-            faults.add_missing(key, start, "names no origins", ORIGINS);
+            if !faults.is_partial() {
+                faults.add_missing(key, start, "names no origins", ORIGINS);
+            }
             return None;
         }
     };

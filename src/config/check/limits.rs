@@ -37,7 +37,13 @@ pub(super) fn check(
     let has_any = has_requests || raw.concurrency.is_some() || unsaid.concurrency.is_some();
     let alone = [
         ("burst", raw.burst.as_ref().filter(|_| raw.requests.is_none()).map(|burst| burst.start)),
-        ("overflow", raw.overflow.as_ref().filter(|_| !has_any).map(|overflow| overflow.start)),
+        (
+            "overflow",
+            raw.overflow
+                .as_ref()
+                .filter(|_| !has_any && !faults.is_partial())
+                .map(|overflow| overflow.start),
+        ),
     ];
     for (name, start) in alone {
         if let Some(start) = start {
@@ -68,7 +74,8 @@ pub(super) fn check(
         fields: raw.fields.map_or(unsaid.fields, |fields| fields.0),
     };
     let bytes = limits.upload.is_some() || limits.download.is_some();
-    if !has_any && !has_client && limits.client.is_none() && limits.quota.is_none() && !bytes {
+    let has_other = has_client || limits.client.is_some() || limits.quota.is_some() || bytes;
+    if !has_any && !has_other && !faults.is_partial() {
         let hint =
             "write requests = \"100/s\", concurrency = 64, or client = { requests = \"10/s\" }";
         faults.add_missing(key, start, "limits nothing", hint);
@@ -95,7 +102,9 @@ fn client(
             plan.requests
         }
         (None, None) => {
-            faults.add_missing(key, start, "limits nothing", "write requests = \"10/s\"");
+            if !faults.is_partial() {
+                faults.add_missing(key, start, "limits nothing", "write requests = \"10/s\"");
+            }
             return None;
         }
     };
@@ -131,7 +140,7 @@ fn overflow<const LEAST: u64, const MOST: u64>(
 ) -> Overflow {
     let is_refused = match overflow {
         Some(overflow) => overflow.value.0 == Beyond::Reject,
-        None => plan == Overflow::Reject,
+        None => plan == Overflow::Reject && !faults.is_partial(),
     };
     if is_refused {
         let starts = [

@@ -253,6 +253,43 @@ mod tests {
         assert_eq!(hint(4), "define it: [plans.pp]; defined are p, q");
     }
 
+    /// Keys of all problems.
+    fn keys_of(text: &str) -> Vec<String> {
+        meaning(text).unwrap_err().iter().map(|problem| problem.key.clone()).collect()
+    }
+
+    #[test]
+    fn nobody_is_told_that_something_is_missing_which_a_broken_plan_may_say() {
+        let own = "limits = { overflow = \"wait\", wait = \"2s\", client.overflow = \"wait\" }\n\
+                   cors.max-age = \"1m\"\n[tenants.u]\nplan = \"NAME\"\nlimits = {}\n\
+                   [tenants.v]\nplan = \"NAME\"\nlimits.waiting = 5\n";
+        let text = |name: &str| {
+            let own = own.replace("NAME", name);
+            format!("[plans.p]\npool = \"c\"\n[tenants.t]\nplan = \"{name}\"\n{own}")
+        };
+
+        assert_eq!(keys_of(&text("p")), ["plans.p.pool"]);
+        let unknown = keys_of(&text("q"));
+        assert_eq!(unknown, ["plans.p.pool", "tenants.t.plan", "tenants.u.plan", "tenants.v.plan"]);
+    }
+
+    #[test]
+    fn an_empty_list_does_not_hint_that_without_it_nothing_of_the_plan_would_hold() {
+        let plan = "[plans.p]\npool = \"a\"\nauthenticate = [\"api-key\"]\nallow = [\"unix\"]\n\
+                    methods = [\"GET\"]\n";
+        for key in ["authenticate", "allow", "methods"] {
+            let hint = |plan: &str, pool: &str| {
+                let text = format!("{plan}[tenants.t]\n{pool}\n{key} = []\n");
+                let problems = meaning(&text).unwrap_err();
+                let found = problems.iter().find(|p| p.key == format!("tenants.t.{key}"));
+                found.unwrap().hint.clone().unwrap()
+            };
+
+            assert!(hint(plan, "plan = \"p\"").contains("only another plan"), "{key}");
+            assert!(hint("", "pool = \"a\"").contains("leave it out"), "{key}");
+        }
+    }
+
     #[test]
     fn tenants_that_have_a_plan_and_no_more_are_one() {
         let tenants: String =

@@ -105,7 +105,10 @@ pub(super) fn check_tenant(
     let at = entry.at;
     let plan = entry.raw.as_mut().and_then(|raw| raw.plan.take());
     let base = Base::of(plan, scope.plans, &key, faults);
+    // Of a plan that is wrong, nobody knows what it says.
+    faults.note_partial(!base.is_whole);
     let said = said(entry, &base, (scope, pages), &key, faults);
+    faults.note_partial(false);
     if let Some(said) = said.as_ref().filter(|_| base.is_whole) {
         tell_lacks(said, at, &key, faults);
     }

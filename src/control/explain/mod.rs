@@ -191,7 +191,14 @@ impl Explainer {
             gateway: &self.gateway,
             live: true,
         };
-        Some(told.answer(question))
+        let mut explained = told.answer(question);
+        let tenant = explained.tenant.as_ref().map(|tenant| tenant.name.as_str());
+        if let Some(file) = tenant.and_then(|tenant| live.quarantined_by(tenant)) {
+            let told =
+                format!("; {} is broken, and held as it was when it was good", file.display());
+            explained.outcome.push_str(&told);
+        }
+        Some(explained)
     }
 
     fn places(&self, loaded: &Arc<Loaded>) -> Arc<Places> {

@@ -7,6 +7,7 @@ use super::moved::place;
 use super::*;
 use crate::config::File;
 use crate::config::spec::TenantState;
+use crate::control::explain::Question;
 use crate::control::load::{self, Before, Loaded};
 use crate::control::sift::Known;
 
@@ -30,6 +31,13 @@ pub(super) fn state_of(world: &World, tenant: &str) -> Option<TenantState> {
     world.control.table.load().tenant(tenant).map(|tenant| tenant.state)
 }
 
+/// What `explain` says of a request.
+fn outcome(world: &World, tenant: &str) -> String {
+    let target = http::Uri::from_static("/");
+    let question = Question::new(Some(tenant), &http::Method::GET, &target, None).unwrap();
+    world.control.explainer(Vec::new()).explain(&question).unwrap().outcome
+}
+
 #[tokio::test]
 async fn a_file_that_is_broken_holds_its_own_tenants_and_all_others_move_on() {
     for broken in ["[tenants.t1]\npool = \"none\"\n", "[tenants.t1\npool = ", "no TOML at all\n"] {
@@ -42,6 +50,8 @@ async fn a_file_that_is_broken_holds_its_own_tenants_and_all_others_move_on() {
         assert_eq!((one.path(), &*one.tenants), (&*routes.join("1.toml"), &["t1".to_owned()][..]));
         assert!(one.was_good && !one.problems.is_empty(), "{one:?}");
         assert!(live.problems.is_empty() && goes_to(&world, "t1", "a"));
+        assert!(outcome(&world, "t1").ends_with("is broken, and held as it was when it was good"));
+        assert!(!outcome(&world, "t2").contains("broken"));
         assert_eq!(live.quarantined_by("t1"), Some(&*routes.join("1.toml")));
         assert_eq!(live.quarantined_by("t2"), None);
 
