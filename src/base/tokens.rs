@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn a_token_in_the_place_of_another_word_is_never_told() {
-        for text in ["alice 9f86d081884c7d65 admin", "9f86d081884c7d65 x y z", "9f86d081884c7d65 x"] {
+        for text in ["alice 9f86d081884c7d65 admin", "9f86d081884c7d65 x y z", "9f86d081884c7d65 x"]
+        {
             let error = Tokens::parse(text).unwrap_err();
 
             let told = format!("{error} {error:?} {}", error.hint());

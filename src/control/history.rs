@@ -391,7 +391,8 @@ mod tests {
     #[test]
     fn tables_of_the_oldest_go_where_there_is_no_room_and_there_is_no_way_back_beyond() {
         let large = "x".repeat(250 << 10);
-        let history = History::of((1..=50).map(|number| generation(number, &[("a", Some(&large))])));
+        let history =
+            History::of((1..=50).map(|number| generation(number, &[("a", Some(&large))])));
 
         assert!(bytes(&history) <= BYTES + 1000);
         assert_eq!(history.all().len(), 50, "the entries stay");

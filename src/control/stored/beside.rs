@@ -34,7 +34,8 @@ impl Reloader {
             self.stored.leave_none_out();
             files = self.stored.beside(&files);
         }
-        let served: BTreeSet<String> = self.applied.iter().flat_map(|one| ids(&one.files)).collect();
+        let served: BTreeSet<String> =
+            self.applied.iter().flat_map(|one| ids(&one.files)).collect();
         // Each round but the last leaves some out.
         loop {
             let mut checked = self.examine(files.clone(), good.clone(), check).await?;

@@ -158,7 +158,8 @@ fn go(steps: Vec<Step>) -> usize {
     let mut files: Sorted<File> =
         [file("_pools", POOLS), file("one", TEXTS[0]), file("two", TEXTS[2])].into_iter().collect();
     let whole = |files: &Sorted<File>| Files::of("routes".into(), files.clone());
-    let Checked { result, references, mut memory, .. } = load::check(whole(&files), Before::default());
+    let Checked { result, references, mut memory, .. } =
+        load::check(whole(&files), Before::default());
     let mut applied = Applied::first(result.unwrap(), references);
     let (mut current, mut short) = (true, 0);
     for step in steps {
