@@ -54,6 +54,8 @@ impl Credentials {
         };
         let mut tokens = text.lines().map(str::trim);
         let token = tokens.find(|line| !line.is_empty() && !line.starts_with('#'));
+        // As in the gateway's own file it may stand behind a name and a role.
+        let token = token.and_then(|line| line.split_ascii_whitespace().last());
         let token = match (token, &self.token_file) {
             (Some(token), _) => token,
             (None, Some(path)) => bail!("--token-file {} is empty", path.display()),

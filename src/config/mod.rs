@@ -6,6 +6,7 @@ mod check;
 pub mod defined;
 mod faults;
 mod files;
+pub mod grants;
 mod key;
 pub mod leaves;
 mod lines;

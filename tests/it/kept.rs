@@ -170,7 +170,7 @@ async fn guarded(origin: &Origin) -> Gateway {
     let routes = one_tenant(&[origin.address]) + &pool("secret-pool", &[origin.address], "");
     fs::write(folder.path().join("routes.toml"), routes).expect("write the routes");
     let admin = "[admin]\naddress = \"127.0.0.1:0\"\ntoken-file = \"admin.tokens\"\n\
-                 tenant-keys = [\"limits.requests\", \"routes\", \"keys\"]\n";
+                 tenant-keys = [\"cors\", \"routes\", \"error-pages\"]\n";
     Gateway::start_in(folder, 1, admin).await.expect("it starts")
 }
 
@@ -184,15 +184,15 @@ async fn a_customer_edits_its_own_tenant_within_bounds_and_hears_of_nothing_else
     let gateway = guarded(&origin).await;
     let as_tenant =
         async |line: &str, body: Value| send_as(&gateway, TENANT_TOKEN, line, &body).await;
-    let key = json!({"hash": format!("sha256:{}", "1".repeat(64))});
-    for (id, keys) in [("shop", json!({})), ("rival", json!({"k": key}))] {
-        let table = json!({"pool": "app", "keys": keys});
+    for id in ["shop", "rival"] {
+        let table = json!({"pool": "app"});
         let line = format!("PUT /api/v1/tenants/{id}");
         assert_eq!(send_as(&gateway, ADMIN_TOKEN, &line, &table).await.status, 201);
     }
     let own = "PATCH /api/v1/tenants/shop";
 
-    let done = as_tenant(own, json!({"limits": {"requests": "100/s"}})).await;
+    let page = json!({"error-pages": {"503": {"body": "later"}}});
+    let done = as_tenant(own, page.clone()).await;
     assert_eq!(done.status, 200, "{}", done.text());
     assert_eq!(as_tenant("GET /api/v1/tenants/shop", json!({})).await.status, 200);
 
@@ -206,10 +206,15 @@ async fn a_customer_edits_its_own_tenant_within_bounds_and_hears_of_nothing_else
     assert_eq!(as_tenant("GET /api/v1/tenants/acme", json!({})).await.status, 404);
     assert_eq!(as_tenant("GET /api/v1/history", json!({})).await.status, 403);
 
+    // Pools of others are refused in the same words whether there are such or not.
+    let route = |pool: &str| json!({"routes": [{"path": "/x", "pool": pool}]});
+    let others = [route("secret-pool"), route("there-is-none")];
+    let refused =
+        [as_tenant(own, others[0].clone()).await, as_tenant(own, others[1].clone()).await];
+    assert_eq!(refused[0].json(), refused[1].json());
+    assert_eq!(refused[0].json()["keys"], json!(["routes[0].pool"]));
     // What is wrong is told by key, and neither pools nor other tenants are.
-    for patch in
-        [json!({"routes": [{"path": "/x", "pool": "secret-pol"}]}), json!({"keys": {"k": key}})]
-    {
+    for patch in [json!({"routes": [{"path": "x", "pool": "app"}]})] {
         let refused = as_tenant(own, patch).await;
         let text = refused.text();
         assert_eq!(refused.status, 422, "{text}");
@@ -218,7 +223,7 @@ async fn a_customer_edits_its_own_tenant_within_bounds_and_hears_of_nothing_else
         }
     }
     let shown = send_as(&gateway, ADMIN_TOKEN, "GET /api/v1/tenants/shop", &json!({})).await.json();
-    let expected = json!({"pool": "app", "keys": {}, "limits": {"requests": "100/s"}});
+    let expected = json!({"pool": "app", "error-pages": page["error-pages"]});
     assert_eq!(shown["kept"]["definition"], expected);
 }
 
@@ -229,17 +234,17 @@ async fn the_history_tells_who_and_goes_back() {
     let as_admin =
         async |line: &str, body: Value| send_as(&gateway, ADMIN_TOKEN, line, &body).await;
     as_admin("PUT /api/v1/tenants/shop", json!({"pool": "app"})).await;
-    let patch = json!({"limits": {"requests": "9/s"}});
+    let patch = json!({"routes": [{"path": "/x", "pool": "app"}]});
     send_as(&gateway, TENANT_TOKEN, "PATCH /api/v1/tenants/shop", &patch).await;
 
     let listed = as_admin("GET /api/v1/history", json!({})).await.json();
     let newest = &listed["generations"][0];
     assert_eq!(newest["generation"], 3);
-    assert_eq!(newest["by"], json!({"kind": "operator", "name": "shop", "from": "127.0.0.1"}));
+    assert_eq!(newest["by"], json!({"kind": "tenant", "name": "shop", "from": "127.0.0.1"}));
     assert_eq!(newest["diff"]["tenants"]["changed"], json!({"count": 1, "first": ["shop"]}));
     let one = as_admin("GET /api/v1/history/3", json!({})).await.json();
     assert_eq!(one["tenants"][0]["before"], json!({"pool": "app"}));
-    assert_eq!(one["tenants"][0]["after"]["limits"], json!({"requests": "9/s"}));
+    assert_eq!(one["tenants"][0]["after"]["routes"], patch["routes"]);
     assert_eq!(as_admin("GET /api/v1/history/99", json!({})).await.status, 404);
     assert_eq!(as_admin("GET /api/v1/history/x", json!({})).await.status, 400);
 
@@ -250,4 +255,40 @@ async fn the_history_tells_who_and_goes_back() {
     assert_eq!(served_by(&gateway, "shop").await.0, 404);
     let viewer = send_as(&gateway, "2222222222222222", "POST /api/v1/rollback/2", &json!({})).await;
     assert_eq!(viewer.status, 403);
+}
+
+#[tokio::test]
+async fn many_small_patches_make_no_tenant_that_is_larger_than_one_may_be_sent() {
+    let origin = Origin::saying("a").await;
+    let gateway = Gateway::start(&one_tenant(&[origin.address])).await;
+    gateway.tell("PUT /api/v1/tenants/globex", &json!({"pool": "app"})).await;
+    let page = |status: &str| json!({"error-pages": {status: {"body": "x".repeat(150_000)}}});
+
+    let line = "PATCH /api/v1/tenants/globex";
+    assert_eq!(gateway.tell(line, &page("502")).await.status, 200);
+    let refused = gateway.tell(line, &page("503")).await;
+
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    assert_eq!(refused.json()["type"], "urn:tenantry:admin:large-tenant");
+}
+
+#[tokio::test]
+async fn a_customer_whose_tenant_does_not_fit_hears_of_no_pool_and_of_nobody_else() {
+    let origin = Origin::saying("a").await;
+    let gateway = guarded(&origin).await;
+    let table = json!({"pool": "secret-pool"});
+    send_as(&gateway, ADMIN_TOKEN, "PUT /api/v1/tenants/shop", &table).await;
+    let folder = gateway.stop_and_keep().await;
+    let routes = one_tenant(&[origin.address]) + &pool("globex-internal", &[origin.address], "");
+    fs::write(folder.path().join("routes.toml"), routes).expect("write the routes");
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\ntoken-file = \"admin.tokens\"\n";
+    let gateway = Gateway::start_in(folder, 1, admin).await.expect("it starts");
+
+    let told = send_as(&gateway, TENANT_TOKEN, "GET /api/v1/tenants/shop", &json!({})).await;
+
+    assert_eq!(told.json()["kept"]["state"], "unfit", "{}", told.text());
+    assert!(!told.text().contains("globex-internal"), "{}", told.text());
+    assert_eq!(told.json()["kept"]["problems"][0]["key"], "pool");
+    let whole = send_as(&gateway, ADMIN_TOKEN, "GET /api/v1/tenants/shop", &json!({})).await;
+    assert!(whole.text().contains("globex-internal"));
 }

@@ -83,6 +83,8 @@ struct GenerationBody {
     diff: Diff,
     /// Tenants of the API that it has changed.
     kept: Vec<String>,
+    /// Whether what they were before is not kept any more: there is no way back beyond it.
+    emptied: bool,
 }
 
 impl From<&Generation> for GenerationBody {
@@ -93,6 +95,7 @@ impl From<&Generation> for GenerationBody {
             by: one.by.clone(),
             diff: one.diff.clone(),
             kept: one.kept().map(ToOwned::to_owned).collect(),
+            emptied: one.is_emptied(),
         }
     }
 }
@@ -145,17 +148,18 @@ async fn one(
 ) -> Response {
     let Ok(number) = generation.parse() else { return no_number(&generation) };
     let history = &state.stored.history;
-    let (Some(found), Some(then)) = (history.find(number), history.since(number)) else {
-        return forgotten(number);
-    };
+    let Some(found) = history.find(number) else { return forgotten(number) };
+    // Where that is not known any more, neither is what they were then.
+    let then = history.since(number);
     let kept = state.stored.kept.load();
     let table = |json: &str| Definition::read(json).map(|definition| definition.table());
     let turn = |(id, before): (&str, Option<&str>)| Turn {
         id: id.to_owned(),
         before: before.and_then(table),
-        after: match then.get(id) {
-            Some(later) => later.as_deref().and_then(table),
-            None => kept.tenants.get(id).map(|entry| entry.definition.table()),
+        after: match then.as_ref().map(|then| then.get(id)) {
+            None => None,
+            Some(Some(later)) => later.as_deref().and_then(table),
+            Some(None) => kept.tenants.get(id).map(|entry| entry.definition.table()),
         },
     };
     let tenants = found.turns().map(turn).collect();

@@ -23,8 +23,9 @@ use crate::admin::reply::{self, FaultBody};
 use crate::admin::roles::Caller;
 use crate::control::generation::Fault;
 use crate::control::stored::{
-    Apart, Changed, Condition, Kept, Refusal, StoreError, Table, What, Wish,
+    Apart, Changed, Condition, Kept, Refusal, StoreError, Table, What, Wish, by_keys,
 };
+use crate::model::ids::TenantId;
 
 /// What the OpenAPI document says of the changes.
 pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
@@ -96,13 +97,17 @@ pub(super) struct KeptTenant {
 
 impl KeptTenant {
     /// What is kept of this tenant, if anything is.
-    pub(super) fn find(kept: &Kept, id: &str) -> Option<Self> {
+    /// `is_own`: asked for by the tenant's own token, which hears of nothing else.
+    pub(super) fn find(kept: &Kept, id: &str, is_own: bool) -> Option<Self> {
         let entry = kept.tenants.get(id)?;
         let apart = kept.apart.get(id);
-        let faults = match apart {
-            Some(Apart::Unfit(faults)) => faults.as_slice(),
-            _ => &[],
+        let mut faults = match apart {
+            Some(Apart::Unfit(faults)) => faults.clone(),
+            _ => Vec::new(),
         };
+        if is_own && let Ok(id) = TenantId::new(id) {
+            faults = by_keys(&id, faults).into_iter().map(without_names).collect();
+        }
         Some(Self {
             etag: entry.definition.tag(),
             state: apart.map_or("served", Apart::name),
@@ -274,6 +279,7 @@ pub(super) fn refused(id: Option<&str>, refusal: &Refusal) -> Response {
             "bad-tenant-id",
             "; it is 1 to 128 of letters, digits, '.', '_' and '-'",
         ),
+        Refusal::Dots => (StatusCode::UNPROCESSABLE_ENTITY, "bad-tenant-id", ""),
         Refusal::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", ""),
         Refusal::Store(StoreError::Off) => (
             StatusCode::CONFLICT,
@@ -309,7 +315,7 @@ pub(super) fn refused(id: Option<&str>, refusal: &Refusal) -> Response {
         Refusal::Beyond(_) => (
             StatusCode::FORBIDDEN,
             "beyond-bounds",
-            ", which this token may not; tenant-keys of [admin] says what it may",
+            ", which this token may not; tenant-keys of [admin] says what it may, of what the tenant has",
         ),
         Refusal::Wrong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "tenant-refused", ""),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed", ", which is a bug; nothing is changed"),
@@ -331,24 +337,26 @@ pub(super) fn refused(id: Option<&str>, refusal: &Refusal) -> Response {
 /// What a tenant's own token is told: what is wrong with what it has sent, and nothing of the gateway's
 /// files, of its pools, or of other tenants.
 fn without_others(refusal: Refusal) -> Refusal {
-    let told = |fault: Fault| {
-        let is_own = fault.line.is_none() && fault.key.is_some();
-        let is_of_names =
-            ["there is no ", "tenant ", "api:"].iter().any(|text| fault.what.contains(text));
-        let what = match is_own && !is_of_names {
-            true => fault.what,
-            false => "does not fit beside what the gateway serves".to_owned(),
-        };
-        let key = fault.key.filter(|_| is_own);
-        Fault { file: PathBuf::new(), line: None, column: None, key, what, hint: None }
-    };
     match refusal {
-        Refusal::Wrong(faults) => Refusal::Wrong(faults.into_iter().map(told).collect()),
+        Refusal::Wrong(faults) => Refusal::Wrong(faults.into_iter().map(without_names).collect()),
         Refusal::Failed(_) => Refusal::Failed(Vec::new()),
         Refusal::InFile { .. } => Refusal::InFile { place: "a file of the gateway".to_owned() },
         Refusal::Store(_) => Refusal::NotNow,
         other => other,
     }
+}
+
+/// A fault by its own key, without what names anything but the tenant.
+fn without_names(fault: Fault) -> Fault {
+    let is_own = fault.line.is_none() && fault.key.is_some();
+    let is_of_names =
+        ["there is no ", "tenant ", "api:"].iter().any(|text| fault.what.contains(text));
+    let what = match is_own && !is_of_names {
+        true => fault.what,
+        false => "does not fit beside what the gateway serves".to_owned(),
+    };
+    let key = fault.key.filter(|_| is_own);
+    Fault { file: PathBuf::new(), line: None, column: None, key, what, hint: None }
 }
 
 fn listed(faults: &[Fault]) -> Vec<FaultBody> {

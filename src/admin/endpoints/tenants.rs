@@ -3,7 +3,7 @@
 use axum::extract::{DefaultBodyLimit, Path};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, put};
-use axum::{Json, extract};
+use axum::{Extension, Json, extract};
 use http::StatusCode;
 use http::header::ETAG;
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::asked::{Asked, bad_query};
 use crate::admin::openapi::{Operation, Schemas};
+use crate::admin::roles::Caller;
 use crate::admin::{State, reply};
 use crate::control::roster::{self, Known, Page, TenantUsage, Wanted};
 use crate::control::stored::LARGEST;
@@ -125,9 +126,14 @@ enum Tenant {
     Unfit { id: String, kept: Option<KeptTenant> },
 }
 
-async fn tenant(extract::State(state): extract::State<State>, Path(id): Path<String>) -> Response {
+async fn tenant(
+    extract::State(state): extract::State<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
     reply::in_background(move || {
-        let kept = KeptTenant::find(&state.stored.kept.load(), &id);
+        let is_own = caller.tenant().is_some();
+        let kept = KeptTenant::find(&state.stored.kept.load(), &id, is_own);
         let tag = kept.as_ref().and_then(KeptTenant::tag);
         let told = match state.roster.find(&id) {
             Some(known) => Tenant::Served { known: Box::new(known), kept },

@@ -106,7 +106,7 @@ impl World {
             tls: None,
             public_metrics,
             certificates: Vec::new(),
-            tenant_keys: vec!["limits".to_owned()],
+            tenant_keys: vec!["cors".to_owned()],
         };
         let tokens = tokens.map(|tokens| Snapshot::new(Arc::new(tokens)));
         let metrics = Arc::new(Metrics::new());

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::base::role::Role;
 use crate::config::faults::Faults;
+use crate::config::grants::is_grant;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
 use crate::config::raw::{At, Pairs, Tenant};
@@ -40,7 +41,11 @@ pub(super) fn tenant_keys(
     let mut keys = Vec::new();
     for (index, At { value, start }) in raw.unwrap_or_default().into_iter().enumerate() {
         let first = value.split('.').next().unwrap_or_default();
-        if !known.contains(first) {
+        if is_grant(first) {
+            let what = format!("{first:?} is not a tenant's own to change");
+            let hint = "leave it out: it says what the tenant is granted".to_owned();
+            faults.add(&key.index(index), start, what, Some(hint));
+        } else if !known.contains(first) {
             let near = nearest(first, known.iter().map(String::as_str));
             let hint = match near {
                 Some(near) => format!("did you mean {near:?}?"),

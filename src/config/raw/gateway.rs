@@ -177,7 +177,7 @@ pub(in crate::config) struct Admin {
     /// `tenant:ID`. Certificates of other names let nobody in then. Default: none, a certificate of the authorities is an
     /// admin's.
     pub(in crate::config) certificates: Option<Pairs<String, Written<Role>>>,
-    /// Keys of a tenant that its own token (`tenant:ID`) may change, as in `["limits.requests", "routes"]`; with a key
+    /// Keys of a tenant that its own token (`tenant:ID`) may change, as in `["routes", "error-pages"]`; with a key
     /// all that is below it. Default: none, it may only look.
     pub(in crate::config) tenant_keys: Option<Vec<At<String>>>,
 }

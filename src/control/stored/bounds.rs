@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::config::grants::is_grant;
 use crate::config::places;
 
 use super::Entry;
 use super::change::Refusal;
 use super::definition::{Definition, Table};
 
-/// Refuses what would change another key than these, or one below them.
+/// Refuses what would change another key than these, or one below them, and what gives the tenant
+/// anything that it has not: another pool, say, or a higher limit of a route. Whether there is such a pool
+/// plays no part, so that nothing is told of it.
 ///
 /// # Errors
 /// When it would, and where there is nothing to change or nothing would be left.
@@ -26,8 +29,53 @@ pub(super) fn check(
         key.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     let is_allowed = |key: &str| allowed.iter().any(|top| is_below(key, top));
-    let beyond: Vec<String> = changed.into_iter().filter(|key| !is_allowed(key)).collect();
+    let mut beyond: Vec<String> = changed.into_iter().filter(|key| !is_allowed(key)).collect();
+    let (before, now) = (Value::Object(kept.definition.table()), Value::Object(next.table()));
+    let (mut has, mut wants) = (Vec::new(), Vec::new());
+    grants(&before, "", &mut has);
+    grants(&now, "", &mut wants);
+    let has: BTreeSet<(&str, String)> =
+        has.into_iter().map(|(_, name, value)| (name, value)).collect();
+    for (key, name, value) in wants {
+        if !has.contains(&(name, value)) && !beyond.contains(&key) {
+            beyond.push(key);
+        }
+    }
     if beyond.is_empty() { Ok(()) } else { Err(Refusal::Beyond(beyond)) }
+}
+
+/// All that says what a tenant is granted: by its full key, its own key, and its value.
+fn grants<'v>(value: &'v Value, above: &str, found: &mut Vec<(String, &'v str, String)>) {
+    match value {
+        Value::Object(table) => {
+            for (name, value) in table {
+                let name_of = places::key(&[name]);
+                let key = if above.is_empty() { name_of } else { format!("{above}.{name_of}") };
+                match (name.as_str(), value) {
+                    // Shares may be others, of the same pools.
+                    ("pools", Value::Object(pools)) => {
+                        let each = pools.keys().map(|pool| {
+                            (format!("{key}.{}", places::key(&[pool])), "pool", pool_of(pool))
+                        });
+                        found.extend(each);
+                    }
+                    (name, value) if is_grant(name) => found.push((key, name, value.to_string())),
+                    (_, value) => grants(value, &key, found),
+                }
+            }
+        }
+        Value::Array(list) => {
+            for (at, value) in list.iter().enumerate() {
+                grants(value, &format!("{above}[{at}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// As a `pool` would have it.
+fn pool_of(name: &str) -> String {
+    Value::from(name).to_string()
 }
 
 /// The keys of values that are others. A list is one value: what is in it has no name.
@@ -65,7 +113,7 @@ mod tests {
 
     fn beyond(before: Value, now: Value) -> Vec<String> {
         let entry = Entry::new(&TenantId::new("t").unwrap(), definition(before)).unwrap();
-        let allowed = ["limits.requests", "routes", "a.b"].map(str::to_owned);
+        let allowed = ["cors.origins", "routes", "a.b"].map(str::to_owned);
         match check(Some(&entry), Some(&definition(now)), &allowed) {
             Ok(()) => Vec::new(),
             Err(Refusal::Beyond(keys)) => keys,
@@ -75,34 +123,48 @@ mod tests {
 
     #[test]
     fn only_what_is_allowed_may_be_other_than_before() {
-        let before = json!({"pool": "a", "limits": {"requests": "1/s", "concurrency": 4}});
+        let before = json!({"pool": "a", "cors": {"origins": ["*"], "max-age": 4}});
+        let cors = |max_age: u32| json!({"origins": ["x"], "max-age": max_age});
         for (now, expected) in [
-            (json!({"pool": "a", "limits": {"requests": "9/s", "concurrency": 4}}), vec![]),
-            (json!({"pool": "a", "limits": {"concurrency": 4}, "routes": [{"path": "/"}]}), vec![]),
-            (
-                json!({"pool": "b", "limits": {"requests": "1/s", "concurrency": 5}}),
-                vec!["limits.concurrency", "pool"],
-            ),
-            (json!({"pool": "a"}), vec!["limits.concurrency"]),
-            (json!({"pool": "a", "limits": "none"}), vec!["limits"]),
-            (
-                json!({"pool": "a", "limits": {"requests": "1/s", "concurrency": 4}, "route": 1}),
-                vec!["route"],
-            ),
-            (
-                json!({"pool": "a", "limits": {"requests": "1/s", "concurrency": 4}, "routesx": {}}),
-                vec!["routesx"],
-            ),
-            (
-                json!({"pool": "a", "limits": {"requests": "1/s", "concurrency": 4}, "a": {"b": 1, "c": 1}}),
-                vec!["a.c"],
-            ),
+            (json!({"pool": "a", "cors": cors(4)}), vec![]),
+            (json!({"pool": "a", "cors": {"max-age": 4}, "routes": [{"path": "/"}]}), vec![]),
+            (json!({"pool": "b", "cors": cors(5)}), vec!["cors.max-age", "pool"]),
+            (json!({"pool": "a"}), vec!["cors.max-age"]),
+            (json!({"pool": "a", "cors": "none"}), vec!["cors"]),
+            (json!({"pool": "a", "cors": cors(4), "route": 1}), vec!["route"]),
+            (json!({"pool": "a", "cors": cors(4), "routesx": {}}), vec!["routesx"]),
+            (json!({"pool": "a", "cors": cors(4), "a": {"b": 1, "c": 1}}), vec!["a.c"]),
             // A key with a dot in it is not one below another.
+            (json!({"pool": "a", "cors": cors(4), "a.b": 1}), vec!["\"a.b\""]),
+        ] {
+            assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_names_no_pool_and_no_limit_that_it_has_not() {
+        let split = |pools: Value| json!({"path": "/s", "split": {"pools": pools}});
+        let before = json!({"pool": "a", "routes": [
+            {"path": "/b", "pool": "b", "limits": {"requests": "1/s"}},
+            split(json!({"c": 1, "d": 9})),
+        ]});
+        for (routes, expected) in [
+            (json!([{"path": "/x", "pool": "a"}, {"path": "/y", "pool": "c"}]), vec![]),
+            (json!([split(json!({"a": 5, "b": 5}))]), vec![]),
+            (json!([{"path": "/x", "pool": "globex-internal"}]), vec!["routes[0].pool"]),
+            (json!([{"path": "/x", "pool": "there-is-none"}]), vec!["routes[0].pool"]),
+            (json!([split(json!({"a": 1, "other": 1}))]), vec!["routes[0].split.pools.other"]),
+            (json!([{"path": "/x", "pool": ["a"]}]), vec!["routes[0].pool"]),
             (
-                json!({"pool": "a", "limits": {"requests": "1/s", "concurrency": 4}, "a.b": 1}),
-                vec!["\"a.b\""],
+                json!([{"path": "/b", "pool": "b", "limits": {"requests": "9/s"}}]),
+                vec!["routes[0].limits"],
+            ),
+            (
+                json!([{"path": "/b", "pool": "b", "timeouts": {"total": "1h"}}]),
+                vec!["routes[0].timeouts"],
             ),
         ] {
+            let now = json!({"pool": "a", "routes": routes});
             assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
         }
     }

@@ -105,6 +105,9 @@ pub enum Refusal {
     /// It can be no tenant.
     #[error("the id {0}")]
     Id(#[from] TenantIdError),
+    /// Whoever writes a URL takes it for a step in the path.
+    #[error("an id of dots alone is no part of a URL")]
+    Dots,
     /// Nothing is live yet.
     #[error("no table is live yet")]
     NotReady,
@@ -200,6 +203,9 @@ impl Reloader {
         if in_file && !is_gone_only {
             return Err(self.place_of(&before, &id).await);
         }
+        if kept.is_none() && matches!(id.as_str(), "." | "..") {
+            return Err(Refusal::Dots);
+        }
         let tag = kept.as_ref().map(|entry| entry.definition.tag());
         if !wish.condition.holds(tag.as_deref()) {
             return Err(Refusal::Condition);
@@ -217,10 +223,10 @@ impl Reloader {
             bounds::check(kept.as_ref(), next.as_ref(), allowed)?;
         }
         let next = next.map(|next| Entry::new(&id, next)).transpose();
-        let next = next.map_err(|faults| Refusal::Wrong(of_tenant(&id, faults)))?;
+        let next = next.map_err(|faults| Refusal::Wrong(by_keys(&id, faults)))?;
         let turns = [Turn { id: id.clone(), kept, next }];
         let made = self.make(&before, &turns).await;
-        let made = made.map_err(|faults| Refusal::Wrong(of_tenant(&id, faults)))?;
+        let made = made.map_err(|faults| Refusal::Wrong(by_keys(&id, faults)))?;
         let spec = |loaded: &Loaded| loaded.spec.tenant(id.as_str()).map(Arc::clone);
         let now = made.as_ref().map_or_else(|| spec(&before), |made| spec(&made.loaded));
         let [Turn { kept, next, .. }] = &turns;
@@ -236,9 +242,23 @@ impl Reloader {
         if !wish.dry_run {
             self.bring_about(&turns, made, (&wish.by, started)).await?;
             changed.generation = self.live.load().generation;
+            self.try_files_again(&id).await;
         }
         changed.took = started.elapsed();
         Ok(changed)
+    }
+
+    /// Files that were refused for this tenant may be right now.
+    async fn try_files_again(&mut self, id: &TenantId) {
+        let own = path(id.as_str());
+        let is_told = |text: &str| text.contains(id.as_str());
+        let is_of_it = |fault: &Fault| {
+            fault.file == own || is_told(&fault.what) || fault.hint.as_deref().is_some_and(is_told)
+        };
+        let is_again = self.live.load().problems.iter().any(is_of_it);
+        if is_again {
+            self.reload(Load::Changed).await;
+        }
     }
 
     /// Opens what tenants are kept in. What another gateway has left there goes live first.
@@ -292,7 +312,10 @@ impl Reloader {
             }
         }
         if files == before.files {
-            return Ok(None);
+            // One that is not served may go all the same: that is noted, too.
+            let is_one = turns.iter().any(Turn::is_one);
+            let made = || Made { loaded: before.clone(), learnt: None, references: None };
+            return Ok(is_one.then(made));
         }
         if let Some(edit) = self.check_edit(files.clone()).await {
             let load::Edit { loaded, learnt } = edit;
@@ -434,7 +457,7 @@ fn definition(entry: &Option<Entry>) -> Option<Definition> {
 }
 
 /// Faults of a tenant as it was sent: by its own keys, without a place in a text that nobody wrote.
-fn of_tenant(id: &TenantId, faults: Vec<Fault>) -> Vec<Fault> {
+pub fn by_keys(id: &TenantId, faults: Vec<Fault>) -> Vec<Fault> {
     let (own, table) = (path(id.as_str()), places::key(&["tenants", id.as_str()]));
     let told = |fault: Fault| {
         if fault.file != own {

@@ -30,7 +30,7 @@ use super::generation::Fault;
 use super::history::{By, Generation, History, Rows};
 use super::load::Loaded;
 
-pub use change::{Ask, Changed, Condition, Refusal, What, Wish};
+pub use change::{Ask, Changed, Condition, Refusal, What, Wish, by_keys};
 pub use definition::{Definition, LARGEST, Table};
 pub use difference::{RouteChanges, ValueChange};
 pub use rollback::{Back, RolledBack};
@@ -431,3 +431,26 @@ async fn in_background<T: Send + 'static>(
 
 /// Wishes that may wait; who finds it full waits too.
 const WAITING: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_is_refused_is_told_and_the_next_one_opens_the_file_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        keep(folder.path(), "acme", "a").unwrap();
+        let (mut stored, _) = Stored::open(Some(folder.path()), Arc::new(Metrics::new())).await;
+        let (path, why) = (store::path_in(folder.path()), "no space left on device".to_owned());
+
+        stored.let_go(&StoreError::Refused { path, why });
+        stored.publish(None);
+
+        let trouble = stored.kept.load().trouble.clone().unwrap();
+        assert!(trouble.contains("no space left"), "{trouble}");
+        stored.hold().await.unwrap();
+        stored.publish(None);
+        assert!(stored.store.is_some() && stored.kept.load().trouble.is_none());
+        assert!(stored.overlay.entries.get("acme").is_some());
+    }
+}

@@ -97,6 +97,7 @@ async fn what_is_wrong_is_told_by_its_keys_and_nothing_is_kept() {
     let empty = world.change(put("acme", json!({}))).await;
     assert!(matches!(empty, Err(Refusal::Wrong(faults)) if faults[0].key.is_none()));
     assert_eq!(world.live().generation, 1);
+    assert!(matches!(world.change(put("..", json!({}))).await, Err(Refusal::Dots)));
     let world = world.restart().await.unwrap();
     assert!(!world.has("a.b") && world.control.stored.kept.load().tenants.is_empty());
 }
@@ -210,6 +211,13 @@ async fn an_edit_of_the_files_that_breaks_a_tenant_of_the_api_is_refused_and_tol
     assert_eq!(problems[0].key.as_deref(), Some("tenants.acme.pool"));
     assert_eq!(world.pool_name("acme"), "b");
 
+    // Once the tenant is mended, the files are tried again.
+    world.change(put("acme", json!({"pool": "a"}))).await.unwrap();
+    assert!(world.live().problems.is_empty() && world.pool_name("acme") == "a");
+    world.edit(&routes("")).await;
+    world.change(put("acme", json!({"pool": "b"}))).await.unwrap();
+    world.write(without_b);
+
     // A start has nothing else to serve: the files are, and the tenant is told.
     let world = world.restart().await.unwrap();
     assert!(world.has("filed") && !world.has("acme") && !world.live().serving_last_good);
@@ -281,13 +289,21 @@ async fn who_comes_while_another_gateway_has_the_store_serves_what_is_in_it() {
     assert!(second.table.load().tenant("acme").is_some());
     let refused = second.stored.change(put("acme", json!({"pool": "b"}))).await.unwrap();
     assert!(matches!(refused, Err(Refusal::Store(StoreError::Busy { .. }))), "{refused:?}");
+    let dry = Wish { dry_run: true, ..put("acme", json!({"pool": "b"})) };
+    let refused = second.stored.change(dry).await.unwrap();
+    assert!(matches!(refused, Err(Refusal::Store(StoreError::Busy { .. }))), "{refused:?}");
 
     world.change(put("late", json!({"pool": "b"}))).await.unwrap();
     assert_eq!(world.tasks.stop(DEADLINE).await, Stopped::Cleanly);
+    // Nobody asks for anything: what the first has kept since is served all the same.
+    let served = async {
+        while second.table.load().tenant("late").is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, served).await.unwrap();
     let done = second.stored.change(put("acme", json!({"pool": "b"}))).await.unwrap();
     assert!(done.is_ok(), "{done:?}");
-    let table = second.table.load();
-    assert!(table.tenant("late").is_some(), "what the first has kept since is served, too");
 }
 
 #[tokio::test]
@@ -490,4 +506,27 @@ async fn an_edit_beside_thousands_that_do_not_fit_takes_none_off_that_is_served(
     assert_eq!(world.apart().len(), 1100);
     assert!(world.metric("tenantry_stored_tenants{state=\"served\"} 1"));
     assert!(world.metric("tenantry_stored_tenants{state=\"unfit\"} 1100"));
+}
+
+#[tokio::test]
+async fn a_dry_run_makes_no_file() {
+    let world = World::start(&routes("")).await;
+
+    let told = world.change(Wish { dry_run: true, ..put("acme", json!({"pool": "a"})) }).await;
+
+    assert!(told.is_ok(), "{told:?}");
+    assert!(!world.path("state/tenants.redb").exists());
+}
+
+#[tokio::test]
+async fn the_end_of_a_tenant_that_is_not_served_is_in_the_history() {
+    let world = World::start(&routes("")).await;
+    world.change(put("acme", json!({"pool": "a"}))).await.unwrap();
+    world.edit(&routes("[tenants.acme]\npool = \"b\"\n")).await;
+
+    let gone = world.change(delete("acme")).await.unwrap();
+
+    let noted = world.control.stored.history.find(gone.generation).unwrap();
+    assert_eq!(noted.kept().collect::<Vec<_>>(), ["acme"]);
+    assert_eq!(world.pool_name("acme"), "b");
 }
