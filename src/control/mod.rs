@@ -13,6 +13,7 @@ pub mod standing;
 pub mod state;
 pub mod stored;
 
+mod asked;
 mod bell;
 mod edit;
 mod feed;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::base::snapshot::Snapshot;
@@ -159,47 +159,6 @@ impl Reloader {
         if let Err(problems) = tried.await {
             tracing::debug!(problems = problems.len(), "the files do not fit yet");
         }
-    }
-
-    /// One reload answers all who have asked before it began.
-    async fn answer(&mut self, first: Ask, asks: &mut mpsc::Receiver<Ask>) {
-        let mut waiting = vec![first];
-        while let Ok(ask) = asks.try_recv() {
-            waiting.push(ask);
-        }
-        self.noted.by = waiting.first().map(|ask| ask.by.clone());
-        let result = self.reload_all().await;
-        for ask in waiting {
-            // Who asked may have left meanwhile.
-            drop(ask.answer.send(result.clone()));
-        }
-    }
-
-    /// The gateway's own file, the routes, and the listeners' certificates.
-    async fn reload_all(&mut self) -> ReloadResult {
-        let mut others = self.reload_gateway().await;
-        let (told, answer) = oneshot::channel();
-        // Who keeps the certificates is gone where the process is ending.
-        drop(self.certificates.send(certificates::Ask::Read(told)).await);
-        let result = self.reload(Wish::Asked).await;
-        others.extend(answer.await.unwrap_or_default());
-        match result {
-            result if others.is_empty() => result,
-            ReloadResult::Live { generation, .. } => {
-                ReloadResult::Refused { generation, problems: others }
-            }
-            ReloadResult::Refused { generation, mut problems } => {
-                problems.extend(others);
-                ReloadResult::Refused { generation, problems }
-            }
-        }
-    }
-
-    /// What is wrong with `gateway.toml`, where somebody follows it.
-    async fn reload_gateway(&self) -> Vec<Fault> {
-        let (told, answer) = oneshot::channel();
-        drop(self.gateway.send(told).await);
-        answer.await.unwrap_or_default()
     }
 
     /// Files that the routes refer to have changed, or had their time to do so.

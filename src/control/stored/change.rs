@@ -210,15 +210,7 @@ impl Reloader {
         if !wish.condition.holds(tag.as_deref()) {
             return Err(Refusal::Condition);
         }
-        let next = match (&wish.what, &kept) {
-            (What::Put(table), _) => Some(Definition::of(table.clone())),
-            (What::Patch(patch), Some(entry)) => Some(entry.definition.patched(patch.clone())),
-            (What::Delete, Some(_)) => None,
-            (What::Patch(_) | What::Delete, None) => return Err(Refusal::Unknown),
-        };
-        if next.as_ref().is_some_and(|next| next.text().len() > LARGEST) {
-            return Err(Refusal::Large);
-        }
+        let next = wish.what.of(kept.as_ref())?;
         if let Some(allowed) = &wish.within {
             bounds::check(kept.as_ref(), next.as_ref(), allowed)?;
         }
@@ -449,6 +441,19 @@ impl Apart {
             Self::Shadowed => "shadowed",
             Self::Unfit(_) => "unfit",
         }
+    }
+}
+
+impl What {
+    /// What is to be kept, beside what is; `None`: nothing more.
+    fn of(&self, kept: Option<&Entry>) -> Result<Option<Definition>, Refusal> {
+        let next = match (self, kept) {
+            (Self::Put(table), _) => Definition::of(table.clone()),
+            (Self::Patch(patch), Some(entry)) => entry.definition.patched(patch.clone()),
+            (Self::Delete, Some(_)) => return Ok(None),
+            (Self::Patch(_) | Self::Delete, None) => return Err(Refusal::Unknown),
+        };
+        if next.text().len() > LARGEST { Err(Refusal::Large) } else { Ok(Some(next)) }
     }
 }
 
