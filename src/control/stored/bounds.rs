@@ -37,7 +37,8 @@ pub(super) fn check(
     let has: BTreeSet<(&str, String)> =
         has.into_iter().map(|(_, name, value)| (name, value)).collect();
     for (key, name, value) in wants {
-        if !has.contains(&(name, value)) && !beyond.contains(&key) {
+        let is_told = beyond.iter().any(|told| is_below(told, &key));
+        if !has.contains(&(name, value)) && !is_told {
             beyond.push(key);
         }
     }

@@ -124,7 +124,7 @@ pub enum Refusal {
         place: String,
     },
     /// The generation is too old, or never was.
-    #[error("this generation is not known")]
+    #[error("this generation, or what tenants were then, is not known any more")]
     Forgotten,
     /// The API has none of this id.
     #[error("the API keeps no tenant of this id")]
