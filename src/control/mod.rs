@@ -232,8 +232,7 @@ async fn open_stored(
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {
     let problems = match from_files(reloader, state, Aim::All).await {
         Ok(()) => {
-            reloader.succeed();
-            reloader.stored.publish(reloader.applied.as_ref());
+            settle(reloader);
             return Ok(());
         }
         Err(problems) => problems,
@@ -242,12 +241,8 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
         if from_files(reloader, state, Aim::Some).await.is_err() {
             return Err(BootError::Broken { problems, instead });
         }
-        reloader.succeed();
-        reloader.stored.publish(reloader.applied.as_ref());
         tracing::error!("{instead}");
-        tracing::error!(
-            "SOME TENANTS ARE NOT SERVED: their files are broken, and the last good ones cannot serve"
-        );
+        settle(reloader);
         return Ok(());
     }
     reloader.stored.publish(reloader.applied.as_ref());
@@ -259,6 +254,17 @@ async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), Boot
         "THE ROUTES ARE BROKEN: the last good ones, kept on disk, serve until this is mended"
     );
     Ok(())
+}
+
+/// What the files say is live, as far as they can be used.
+fn settle(reloader: &mut Reloader) {
+    reloader.succeed();
+    reloader.stored.publish(reloader.applied.as_ref());
+    if reloader.keeps_old {
+        tracing::error!(
+            "SOME TENANTS ARE NOT SERVED: their files are broken, and the last good ones cannot serve"
+        );
+    }
 }
 
 /// Whom a start shall serve where files are broken.
@@ -282,8 +288,6 @@ async fn from_files(
         && loaded.as_ref().map_or(true, |loaded| !loaded.quarantine.is_empty())
         && let Ok(kept) = kept_files(state).await
     {
-        // What is kept may be all that is left of those who are answered 503.
-        reloader.keeps_old = true;
         let meant = match aim {
             Aim::All => meant(reloader, &kept).await,
             Aim::Some => None,
@@ -291,6 +295,8 @@ async fn from_files(
         // Whom the API keeps is what it was for these files.
         let files = reloader.stored.beside(&files);
         let is_known = meant.is_some();
+        // Else what is kept may be all that is left of those who are not served now.
+        reloader.keeps_old = !is_known;
         let beside = reloader.check_knowing(files, Known::Kept(kept, meant)).await;
         loaded = if is_known { beside } else { beside.or(loaded) };
     }

@@ -1,6 +1,7 @@
 //! Where a request would go, and why: asked of files that nobody serves yet, or of what is live.
 
 mod access;
+mod candidates;
 mod gateway;
 mod limits;
 mod settings;
@@ -17,13 +18,10 @@ use serde::{Deserialize, Serialize};
 use crate::base::snapshot::Snapshot;
 use crate::config::Files;
 use crate::config::places::{self, Places, Step, Steps};
-use crate::config::spec::{RouteSpec, RoutesSpec, SourceSpec, SplitBy, TenantSpec, TenantState};
+use crate::config::spec::{RouteSpec, RoutesSpec, SplitBy, TenantSpec, TenantState};
 use crate::discovery;
-use crate::model::address::Address;
 use crate::model::ids::TenantId;
-use crate::model::members::Member;
 use crate::pool::Pool;
-use crate::pool::standing::Standing;
 use crate::routing::action::Action;
 use crate::routing::explain::{self, Verdict, Way};
 use crate::routing::naming::Named;
@@ -35,6 +33,7 @@ use crate::routing::{Query, host};
 use super::generation::{Fault, Live};
 use super::load::{self, Loaded, Materials};
 use super::nothing;
+use candidates::{candidate, written};
 
 pub use gateway::of_gateway;
 pub use settings::Setting;
@@ -461,25 +460,6 @@ fn steps_of(verdict: &Verdict) -> Steps {
     let mut steps = places::names(&[table, name, "routes"]);
     steps.push(Step::Index(verdict.index));
     steps
-}
-
-/// The endpoints of a source, as far as the files tell them.
-fn written(source: &SourceSpec) -> Vec<Candidate> {
-    let SourceSpec::Fixed(endpoints) = source else { return Vec::new() };
-    let candidate = |(address, weight): &(Address, u32)| Candidate {
-        address: address.to_string(),
-        eligible: *weight > 0,
-        why: match weight {
-            0 => "its weight is 0".to_owned(),
-            _ => "how it is, a running gateway tells".to_owned(),
-        },
-    };
-    endpoints.iter().map(candidate).collect()
-}
-
-fn candidate(member: &Member) -> Candidate {
-    let Standing { eligible, why } = Standing::of(member);
-    Candidate { address: member.endpoint.label.to_string(), eligible, why }
 }
 
 #[cfg(test)]
