@@ -315,7 +315,7 @@ mod tests {
             false => (Box::default(), dns_names),
         };
         let common_names = dns_names.clone();
-        let identity = Identity { uris, dns_names, common_names, ..Identity::default() };
+        let identity = Identity { uris, dns_names, common_names };
         let identity = Some(Arc::new(identity));
         let visitor = Visitor { identity, ..Visitor::UNKNOWN };
         let caller = access.admit(&visitor, &HeaderMap::new()).ok()?;
