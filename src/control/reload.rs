@@ -206,7 +206,7 @@ impl Reloader {
     }
 
     async fn load(&mut self, wish: Wish, started: Instant) -> Result<(), Vec<Fault>> {
-        self.hold_store().await;
+        Box::pin(self.hold_store()).await;
         if wish == Wish::Asked {
             // Whoever asks may know better than what files look like.
             drop(self.take_looks().await);
@@ -249,12 +249,12 @@ impl Reloader {
         files: Files,
         good: Known,
     ) -> Result<Loaded, Vec<Fault>> {
-        self.check_beside(files, (good, load::check)).await
+        Box::pin(self.check_beside(files, (good, load::check))).await
     }
 
     /// As [`check`](Self::check), for files that were kept from another start.
     pub(super) async fn check_kept(&mut self, files: Files) -> Result<Loaded, Vec<Fault>> {
-        self.check_beside(files, (Known::Nothing, load::check_kept)).await
+        Box::pin(self.check_beside(files, (Known::Nothing, load::check_kept))).await
     }
 
     /// Finds out what the files mean, and which they name.

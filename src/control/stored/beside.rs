@@ -46,7 +46,7 @@ impl Reloader {
                 let rest = ids(&files).filter(|id| !served.contains(id)).collect::<Vec<_>>();
                 return match rest.is_empty() {
                     true => self.settled(checked).await,
-                    false => self.check_apart(files, rest, (good, check)).await,
+                    false => Box::pin(self.check_apart(files, rest, (good, check))).await,
                 };
             }
             self.stored.leave_out(unfit);

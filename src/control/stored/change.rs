@@ -189,10 +189,7 @@ impl Reloader {
     async fn change(&mut self, wish: &Wish) -> Result<Changed, Refusal> {
         let started = Instant::now();
         let id = TenantId::new(&wish.id)?;
-        match wish.dry_run {
-            true => self.stored.look()?,
-            false => self.open_store().await?,
-        }
+        self.ready_store(wish.dry_run).await?;
         self.note().await;
         let before = self.applied.clone().ok_or(Refusal::NotReady)?;
         let kept = self.stored.overlay.entries.get(id.as_str()).cloned();
@@ -250,6 +247,14 @@ impl Reloader {
         let is_again = self.live.load().problems.iter().any(is_of_it);
         if is_again {
             self.reload(Load::Changed).await;
+        }
+    }
+
+    /// Opens what tenants are kept in, unless nothing is to be changed.
+    pub(super) async fn ready_store(&mut self, dry_run: bool) -> Result<(), StoreError> {
+        match dry_run {
+            true => self.stored.look(),
+            false => self.open_store().await,
         }
     }
 

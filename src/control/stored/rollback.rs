@@ -54,10 +54,7 @@ impl Reloader {
 
     async fn roll_back(&mut self, back: &Back) -> Result<RolledBack, Refusal> {
         let started = Instant::now();
-        match back.dry_run {
-            true => self.stored.look()?,
-            false => self.open_store().await?,
-        }
+        self.ready_store(back.dry_run).await?;
         self.note().await;
         let before = self.applied.clone().ok_or(Refusal::NotReady)?;
         let history = self.noted.history();
