@@ -378,8 +378,8 @@ async fn tenants_beyond_the_cap_of_the_metrics_are_counted_as_one() {
     gateway.reload(&tenants(&["b", "c", "d"])).await;
     assert_eq!(gateway.metric(&requests("a", "app")).await, None, "its series end with it");
     get(gateway.address(), "d", "/").await;
-    gateway.metric_becomes(&requests("d", "app"), 1.0).await;
+    gateway.metric_becomes(&requests("_other", "_other"), 4.0).await;
     assert_eq!(gateway.metric(&requests("b", "app")).await, Some(1.0), "who has series keeps them");
-    assert_eq!(gateway.metric(&requests("_other", "_other")).await, Some(3.0));
-    assert_eq!(gateway.metric("tenantry_metrics_folded_tenants").await, Some(1.0));
+    // Shown for a while before anything is counted there: else a rate would miss what it begins with.
+    gateway.metric_becomes(&requests("d", "app"), 0.0).await;
 }
