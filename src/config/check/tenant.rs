@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::sorted::Sorted;
+use crate::base::stretch::Stretch;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{At, RouteSet, Tenant};
@@ -73,7 +74,9 @@ pub(super) fn check_tenants(
     faults: &mut Faults<'_>,
 ) -> Sorted<NamedTenant> {
     let (mut owners, mut of_domains) = (Owners::default(), domains::Owners::default());
+    let stretch = Stretch::begin();
     let checked = |(name, entry): (Arc<str>, Entry<Tenant>)| {
+        stretch.step();
         let place = (entry.file, entry.at);
         let tenant = check_tenant(&name, entry, scope, pages, faults)?;
         owners.enter(&tenant, place, faults);

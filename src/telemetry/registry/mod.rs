@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use prometheus::TextEncoder;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
@@ -22,7 +21,7 @@ use crate::model::endpoint::{Endpoint, Health};
 use crate::model::members::Members;
 
 use super::delta::Delta;
-use super::exposition::Samples;
+use super::exposition::{self, Samples};
 use super::keeping;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
@@ -307,7 +306,7 @@ impl Metrics {
     /// # Errors
     /// When the encoder refuses a family, which is a bug.
     pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.collect())
+        exposition::text(self.collect())
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
