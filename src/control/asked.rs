@@ -21,13 +21,16 @@ impl Reloader {
         }
     }
 
-    /// The gateway's own file, the routes, and the listeners' certificates.
+    /// The gateway's own file, the routes, and the certificates of listeners and tenants.
     async fn reload_all(&mut self) -> ReloadResult {
         let mut others = self.reload_gateway().await;
         let (told, answer) = oneshot::channel();
         // Who keeps the certificates is gone where the process is ending.
         drop(self.certificates.send(certificates::Ask::Read(told)).await);
         let result = self.reload(Wish::Asked).await;
+        others.extend(answer.await.unwrap_or_default());
+        let (told, answer) = oneshot::channel();
+        drop(self.bearers.send(told).await);
         others.extend(answer.await.unwrap_or_default());
         match result {
             result if others.is_empty() => result,

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here is on the way of a request. Workers see the outcome as a
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
+pub mod bearers;
 pub mod certificates;
 pub mod drains;
 pub mod explain;
@@ -51,6 +52,7 @@ use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
+use bearers::Bearers;
 use certificates::{Keeper, Presented};
 use drains::Drainer;
 use explain::{Explainer, Setting};
@@ -93,6 +95,8 @@ pub struct Control {
     pub admin_tls: Option<Snapshot<Certificates>>,
     /// The listeners' certificates that are in use, for people.
     pub certificates: Snapshot<LiveCertificates>,
+    /// Certificates of tenants' own.
+    pub bearers: Bearers,
     /// Takes the wish to load the files now.
     pub asks: mpsc::Sender<Ask>,
     /// Takes what the keeper of the listeners' certificates is asked for.
@@ -144,6 +148,9 @@ impl Control {
             (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
         });
         let (keep, to_keep) = watch::channel(None);
+        let (mut bearers, (loaded, to_follow)) =
+            (bearers::Keeper::new(files.clone(), Arc::clone(&metrics)), watch::channel(None));
+        let (ask_bearers, bearers_asked) = mpsc::channel(WAITING);
         let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
@@ -165,12 +172,15 @@ impl Control {
             retired: RetiredTables::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),
+            bearers: ask_bearers,
+            loaded,
             references: References::new(files.clone()),
             stored,
             noted,
         };
         Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
+        bearers.begin(reloader.applied.clone()).await;
         if let (Some(state), Some(place)) = (state, place) {
             tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
         }
@@ -182,6 +192,7 @@ impl Control {
             tls,
             admin_tls,
             certificates,
+            bearers: bearers.bearers(),
             asks,
             keeper: wishes,
             files,
@@ -190,6 +201,7 @@ impl Control {
         let serving = reloader.serving.clone();
         tasks.spawn(|stop| readmit(serving, stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
+        tasks.spawn(|stop| bearers.run(to_follow, bearers_asked, stop));
         tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
         Ok(control)
     }
