@@ -29,9 +29,7 @@ impl Reloader {
         drop(self.certificates.send(certificates::Ask::Read(told)).await);
         let result = self.reload(Wish::Asked).await;
         others.extend(answer.await.unwrap_or_default());
-        let (told, answer) = oneshot::channel();
-        drop(self.bearers.send(told).await);
-        others.extend(answer.await.unwrap_or_default());
+        others.extend(self.bearers.read().await);
         match result {
             result if others.is_empty() => result,
             ReloadResult::Live { generation, .. } => {

@@ -64,10 +64,8 @@ pub(super) struct Reloader {
     pub(super) gateway: mpsc::Sender<GatewayAsk>,
     /// Takes the wish to read the listeners' certificates now.
     pub(super) certificates: mpsc::Sender<certificates::Ask>,
-    /// Takes the wish to read the certificates of tenants now.
-    pub(super) bearers: mpsc::Sender<bearers::Ask>,
-    /// Takes what is live, for those who follow it.
-    pub(super) loaded: watch::Sender<Option<Loaded>>,
+    /// Takes what is live, for the certificates of tenants.
+    pub(super) bearers: bearers::Follow,
     /// Files that the routes name.
     pub(super) references: References,
     /// Tenants that the API keeps.
@@ -355,7 +353,7 @@ impl Reloader {
         self.running.renew_drains();
         self.tell_doubts(&made.loaded);
         self.tell_quarantine(&made.loaded);
-        self.loaded.send_replace(Some(made.loaded.clone()));
+        self.bearers.live(&made.loaded);
         self.applied = Some(made.loaded);
         tracing::info!(generation, tenants, pools = made.pools.len(), took = ?started.elapsed(),
             "the routes are live");

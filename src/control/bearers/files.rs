@@ -33,12 +33,30 @@ pub(super) struct Said {
     digest: u64,
 }
 
-impl Said {
-    /// Whether it is the same, however the file looks.
-    pub(super) fn says_as(self, other: Self) -> bool {
-        self.digest == other.digest
-    }
+/// A file that was looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    path: PathBuf,
+    said: Said,
+}
 
+/// Two that say the same are equal, however they look.
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, self.said.digest) == (&other.path, other.said.digest)
+    }
+}
+
+/// What a look at all files has found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Looked {
+    /// Those that say something else than when they were read.
+    pub(super) changed: Vec<Seen>,
+    /// Those that say the same and look otherwise.
+    pub(super) same: Vec<Seen>,
+}
+
+impl Said {
     /// What a file says now.
     pub(super) fn now(path: &Path) -> Self {
         // In this order, so that what changes meanwhile is seen the next time.
@@ -81,29 +99,29 @@ impl Files {
         std::mem::take(&mut self.are_others).then(|| self.known.keys())
     }
 
-    /// Those that say something else than when they were read, and what they say. With `all`, those that look as they
-    /// did are read, too.
-    pub(super) fn changed(&self, all: bool) -> (Vec<(PathBuf, Said)>, Vec<(PathBuf, Said)>) {
-        let (mut changed, mut same) = (Vec::new(), Vec::new());
+    /// Looks at all of them. With `all`, those that look as they did are read, too.
+    pub(super) fn look(&self, all: bool) -> Looked {
+        let mut looked = Looked::default();
         for (path, File { said, .. }) in self.known.iter() {
             let look = look(path);
             if !all && look.is_some() && look == said.look {
                 continue;
             }
             let now = Said { look, digest: pem::digest(path) };
+            let seen = Seen { path: path.clone(), said: now };
             match now.digest == said.digest {
-                true => same.push((path.clone(), now)),
-                false => changed.push((path.clone(), now)),
+                true => looked.same.push(seen),
+                false => looked.changed.push(seen),
             }
         }
-        (changed, same)
+        looked
     }
 
     /// They are about to be read again, and say this; tells whose they are.
-    pub(super) fn note(&mut self, said: Vec<(PathBuf, Said)>) -> BTreeSet<TenantId> {
+    pub(super) fn note(&mut self, seen: Vec<Seen>) -> BTreeSet<TenantId> {
         let mut of = BTreeSet::new();
         let known = Arc::make_mut(&mut self.known);
-        for (path, said) in said {
+        for Seen { path, said } in seen {
             if let Some(file) = known.get_mut(&path) {
                 file.said = said;
                 of.extend(file.of.iter().cloned());

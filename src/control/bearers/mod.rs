@@ -8,7 +8,7 @@ mod files;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use super::bell::Bell;
 use super::generation::Fault;
 use super::load::{Loaded, in_background};
 use super::references::{BETWEEN_READINGS, READINGS, SETTLING, at};
-use files::{Files, Said};
+use files::{Files, Looked, Said};
 
 pub use told::{Bearer, Held, LiveBearers, Sum};
 
@@ -45,7 +45,28 @@ pub struct Bearers {
 }
 
 /// Somebody who wants all files to be read now, and to hear what is wrong with them.
-pub(super) type Ask = oneshot::Sender<Vec<Fault>>;
+type Ask = oneshot::Sender<Vec<Fault>>;
+
+/// Tells the keeper what to follow.
+pub(super) struct Follow {
+    loaded: watch::Sender<Option<Loaded>>,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Follow {
+    /// This is live from now on.
+    pub(super) fn live(&self, loaded: &Loaded) {
+        self.loaded.send_replace(Some(loaded.clone()));
+    }
+
+    /// Has all files read now; tells what is wrong with them.
+    pub(super) async fn read(&self) -> Vec<Fault> {
+        let (told, answer) = oneshot::channel();
+        // The keeper is gone where the process is ending.
+        drop(self.asks.send(told).await);
+        answer.await.unwrap_or_default()
+    }
+}
 
 /// All that is wrong with the certificates of some tenants, and what makes one doubt them: for who looks and changes
 /// nothing.
@@ -84,6 +105,8 @@ pub(super) struct Keeper {
     /// `None` = the cryptography refuses its own defaults.
     means: Option<Arc<Means>>,
     metrics: Arc<Metrics>,
+    loaded: watch::Receiver<Option<Loaded>>,
+    asks: mpsc::Receiver<Ask>,
 }
 
 /// Why files are read.
@@ -103,6 +126,13 @@ struct Change {
     now: Option<Arc<TenantSpec>>,
 }
 
+/// What has become of the certificates of one tenant.
+struct News {
+    tenant: TenantId,
+    before: Option<Arc<Held>>,
+    now: Arc<Held>,
+}
+
 /// A tenant whose files were read.
 struct Fresh {
     held: Held,
@@ -111,11 +141,12 @@ struct Fresh {
 
 impl Keeper {
     /// Nobody has any yet.
-    pub(super) fn new(events: FileEvents, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(events: FileEvents, metrics: Arc<Metrics>) -> (Self, Follow) {
         let means = Means::new()
             .map_err(|error| tracing::error!(%error, "tenants' certificates cannot be used"));
         let (shown, live) = (Snapshot::new(Arc::default()), Snapshot::new(Arc::default()));
-        Self {
+        let ((send, loaded), (ask, asks)) = (watch::channel(None), mpsc::channel(WAITING));
+        let keeper = Self {
             bearers: Bearers { shown, live },
             spec: None,
             written: config::Files::of(PathBuf::new(), Sorted::default()),
@@ -126,7 +157,10 @@ impl Keeper {
             unsettled: BTreeMap::new(),
             means: means.ok().map(Arc::new),
             metrics,
-        }
+            loaded,
+            asks,
+        };
+        (keeper, Follow { loaded: send, asks: ask })
     }
 
     /// What tenants present.
@@ -135,33 +169,24 @@ impl Keeper {
     }
 
     /// Reads what the tenants of a start name.
-    pub(super) async fn begin(&mut self, loaded: Option<Loaded>) {
-        self.take(loaded, Wish::Asked).await;
+    pub(super) async fn begin(&mut self) {
+        self.take(Wish::Asked).await;
         self.measure();
     }
 
     /// Follows the tenants and their files until `stop`.
-    pub(super) async fn run(
-        mut self,
-        mut loaded: watch::Receiver<Option<Loaded>>,
-        mut asks: mpsc::Receiver<Ask>,
-        mut stop: Stop,
-    ) {
+    pub(super) async fn run(mut self, mut stop: Stop) {
         let mut measure = interval(MEASURE_INTERVAL);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let settled = self.unsettled.values().min().map(|since| *since + SETTLING);
             tokio::select! {
                 () = stop.requested() => return,
-                Ok(()) = loaded.changed() => {
-                    let now = loaded.borrow_and_update().clone();
-                    self.take(now, Wish::Changed).await;
-                }
+                Ok(()) = self.loaded.changed() => self.take(Wish::Changed).await,
                 () = self.bell.rang() => self.renew(Wish::Changed).await,
                 () = at(settled) => self.settle(),
-                Some(told) = asks.recv() => {
-                    let now = loaded.borrow_and_update().clone();
-                    self.take(now, Wish::Asked).await;
+                Some(told) = self.asks.recv() => {
+                    self.take(Wish::Asked).await;
                     self.renew(Wish::Asked).await;
                     // Who asked may have left meanwhile.
                     drop(told.send(self.bearers.live.load().problems.clone()));
@@ -172,7 +197,8 @@ impl Keeper {
     }
 
     /// The tenants are others: reads the files of those who have other certificates or domains.
-    async fn take(&mut self, loaded: Option<Loaded>, wish: Wish) {
+    async fn take(&mut self, wish: Wish) {
+        let loaded = self.loaded.borrow_and_update().clone();
         let Some(Loaded { spec, files, .. }) = loaded else { return };
         self.written = files;
         let before = self.spec.replace(Arc::clone(&spec));
@@ -204,24 +230,23 @@ impl Keeper {
     async fn renew(&mut self, wish: Wish) {
         let Some(spec) = self.spec.clone() else { return };
         let (known, all) = (self.files.clone(), wish == Wish::Asked);
-        let mut last = changed(&known, all).await;
+        let mut last = look(&known, all).await;
         for _ in 0..READINGS {
-            if last.0.is_empty() {
+            if last.changed.is_empty() {
                 break;
             }
             // A program that writes in place empties the file first, and a part of a chain is as valid as the whole.
             sleep(BETWEEN_READINGS).await;
-            let next = changed(&known, all).await;
-            let is_same = next.0.iter().eq(last.0.iter());
+            let next = look(&known, all).await;
+            let is_same = next.changed == last.changed;
             last = next;
             if is_same {
                 break;
             }
         }
         drop(known);
-        let (changed, same) = last;
-        self.files.note(same.into_iter().map(Seen::parts).collect());
-        let mut of = self.files.note(changed.into_iter().map(Seen::parts).collect());
+        self.files.note(last.same);
+        let mut of = self.files.note(last.changed);
         if wish == Wish::Asked {
             of.extend(self.failing.iter().cloned());
         }
@@ -283,7 +308,7 @@ impl Keeper {
             is_refused |= self.note(&id, &held, wish);
             let held = Arc::new(held);
             let old = bearers.insert(Bearer { id: id.clone(), held: Arc::clone(&held) });
-            news.push((id, old.map(|old| old.held), held));
+            news.push(News { tenant: id, before: old.map(|old| old.held), now: held });
         }
         match (is_first, bearers.is_empty()) {
             (true, false) => self.add_bare(&bearers, &mut shown),
@@ -390,30 +415,10 @@ impl Keeper {
     }
 }
 
-/// A file that was looked at, compared by what it says.
-#[derive(Clone, Debug)]
-struct Seen(PathBuf, Said);
-
-impl Seen {
-    fn parts(self) -> (PathBuf, Said) {
-        (self.0, self.1)
-    }
-}
-
-impl PartialEq for Seen {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0 && self.1.says_as(other.1)
-    }
-}
-
-/// The files that say something else than they did, and those that have only been looked at.
-async fn changed(known: &Files, all: bool) -> (Vec<Seen>, Vec<Seen>) {
+/// Looks at all files, where a thread may be busy.
+async fn look(known: &Files, all: bool) -> Looked {
     let known = known.clone();
-    let looked = in_background(READING, &PathBuf::new(), move || Ok(known.changed(all))).await;
-    let seen = |list: Vec<(PathBuf, Said)>| {
-        list.into_iter().map(|(path, said)| Seen(path, said)).collect()
-    };
-    looked.map(|(changed, same)| (seen(changed), seen(same))).unwrap_or_default()
+    in_background(READING, Path::new(""), move || Ok(known.look(all))).await.unwrap_or_default()
 }
 
 /// What a tenant without certificates says of its domains.
@@ -453,17 +458,21 @@ fn problem((files, places): (&config::Files, &Places), id: &TenantId, wrong: &Wr
 }
 
 /// One line for each certificate that is new, as far as they are not too many.
-fn tell_new(news: &[(TenantId, Option<Arc<Held>>, Arc<Held>)], wish: Wish) {
-    let total: usize = news.iter().map(|(.., held)| held.in_use().len()).sum();
+fn tell_new(news: &[News], wish: Wish) {
+    let total: usize = news.iter().map(|news| news.now.in_use().len()).sum();
     if total > LOGGED {
         return tracing::info!(certificates = total, "certificates of tenants are in use");
     }
-    for (tenant, old, held) in news {
-        for one in held.in_use() {
+    for News { tenant, before, now } in news {
+        for one in now.in_use() {
             let file = one.file();
-            let mut before = old.iter().flat_map(|old| old.in_use());
-            let was_there = before.clone().any(|old| old.file() == file);
-            if before.any(|old| old.file() == file && old.leaf() == one.leaf()) {
+            let mut of_file = before
+                .iter()
+                .flat_map(|before| before.in_use())
+                .filter(|old| old.file() == file)
+                .peekable();
+            let was_there = of_file.peek().is_some();
+            if of_file.any(|old| old.leaf() == one.leaf()) {
                 continue;
             }
             let file = file.display();
@@ -478,6 +487,9 @@ fn tell_new(news: &[(TenantId, Option<Arc<Held>>, Arc<Held>)], wish: Wish) {
 }
 
 const READING: &str = "reading certificates of tenants";
+
+/// Wishes that may wait; who finds it full waits too.
+const WAITING: usize = 16;
 
 /// 20: more of them are told in one line.
 const LOGGED: usize = 20;

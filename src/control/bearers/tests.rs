@@ -15,8 +15,7 @@ struct World {
     folder: TempDir,
     bearers: Bearers,
     metrics: Arc<Metrics>,
-    loaded: watch::Sender<Option<Loaded>>,
-    asks: mpsc::Sender<Ask>,
+    follow: Follow,
     _tasks: Tasks,
 }
 
@@ -30,21 +29,19 @@ impl World {
             renew(&folder, name, &made(name));
         }
         let text: String = names.iter().map(|name| tenant(name)).collect();
-        let first = loaded(&folder, &text);
         let metrics = Arc::new(Metrics::new());
-        let mut keeper = Keeper::new(FileEvents::new(), Arc::clone(&metrics));
-        keeper.begin(Some(first.clone())).await;
+        let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::clone(&metrics));
+        follow.live(&loaded(&folder, &text));
+        keeper.begin().await;
         let bearers = keeper.bearers();
-        let (sender, receiver) = watch::channel(Some(first));
-        let (asks, asked) = mpsc::channel(1);
         let mut tasks = Tasks::new("test");
-        tasks.spawn(|stop| keeper.run(receiver, asked, stop));
-        Self { folder, bearers, metrics, loaded: sender, asks, _tasks: tasks }
+        tasks.spawn(|stop| keeper.run(stop));
+        Self { folder, bearers, metrics, follow, _tasks: tasks }
     }
 
     /// The routes say this from now on.
     fn edit(&self, text: &str) {
-        self.loaded.send_replace(Some(loaded(&self.folder, text)));
+        self.follow.live(&loaded(&self.folder, text));
     }
 
     fn leaf(&self, name: &str) -> Option<Vec<u8>> {
@@ -58,12 +55,6 @@ impl World {
         let all = self.metrics.render().unwrap();
         let series = format!("tenantry_tenant_certificate{name} ");
         all.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
-    }
-
-    async fn asked(&self) -> Vec<Fault> {
-        let (told, answer) = oneshot::channel();
-        self.asks.send(told).await.unwrap();
-        answer.await.unwrap()
     }
 }
 
@@ -166,14 +157,14 @@ async fn tenants_come_and_go_with_their_certificates() {
 async fn who_asks_is_told_at_once_and_a_start_with_a_broken_file_serves_the_others() {
     let world = World::start(&["a", "b"]).await;
     fs::write(world.folder.path().join("a.pem"), "nothing").unwrap();
-    let told = world.asked().await;
+    let told = world.follow.read().await;
     assert!(told[0].what.contains("a.pem has no certificate in it"), "{told:?}");
     assert!(world.leaf("a").is_some(), "it stays in use");
-    assert_eq!(world.asked().await.len(), 1);
+    assert_eq!(world.follow.read().await.len(), 1);
 
-    let mut keeper = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
-    let text = format!("{}{}", tenant("a"), tenant("b"));
-    keeper.begin(Some(loaded(&world.folder, &text))).await;
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    follow.live(&loaded(&world.folder, &format!("{}{}", tenant("a"), tenant("b"))));
+    keeper.begin().await;
     let bearers = keeper.bearers();
     assert!(matches!(bearers.shown.load().exact("a.test"), Found::Bare));
     assert!(matches!(bearers.shown.load().exact("b.test"), Found::Entry(_)));

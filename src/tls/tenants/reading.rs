@@ -106,8 +106,8 @@ impl Own {
     /// Reads the certificates of a tenant. Where one cannot be used, those that were in use `before` stay beside those
     /// that can, for the names that none of these is for.
     pub fn read(spec: &DomainsSpec, before: Option<&Self>, means: &Means) -> Self {
-        let mut own = Self::default();
-        own.tickets = before.and_then(|before| before.tickets.clone());
+        let tickets = before.and_then(|before| before.tickets.clone());
+        let mut own = Self { tickets, ..Self::default() };
         if own.tickets.is_none() {
             own.tickets = new_tickets().map_err(|error| own.unavailable(error)).ok();
         }

@@ -176,7 +176,7 @@ fn no_key_is_in_what_is_told_of_a_tenant() {
     let one = made(folder.path(), "one", &["a.test"]);
     let secret = std::fs::read_to_string(&one.key).unwrap();
     let lines: Vec<&str> = secret.lines().filter(|line| !line.contains("-----")).collect();
-    let own = read(&["a.test"], &[one.clone()], None);
+    let own = read(&["a.test"], std::slice::from_ref(&one), None);
     // A key in the place of the certificate is not told, either.
     let turned =
         TenantCertificateSpec { certificate: one.key.clone(), key: one.certificate.clone(), ..one };
