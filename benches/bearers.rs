@@ -2,12 +2,16 @@
 //! is taken in within 100 µs, the reading of its files not counted; that takes about 150 µs. Tells what one takes in
 //! memory, with its key, chain, names and the keys of its tickets.
 
+#![expect(clippy::expect_used, reason = "a bench that cannot be set up shall stop")]
+#![expect(clippy::print_stderr, reason = "criterion measures no memory")]
+
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use tokio::time::Instant;
 
 use tenantry::config::spec::{DomainsSpec, HostSpec, TenantCertificateSpec};
 use tenantry::tls::tenants::Tenants;
@@ -51,7 +55,7 @@ fn bearers(criterion: &mut Criterion) {
     let own: Vec<Own> = specs.iter().map(read).collect();
     own.iter().for_each(|own| tenants.add(&own.claims));
     let each = resident().saturating_sub(before) / TENANTS;
-    println!("bearers: {TENANTS} read in {:?}, {each} bytes each", began.elapsed());
+    eprintln!("bearers: {TENANTS} read in {:?}, {each} bytes each", began.elapsed());
 
     let name = host(TENANTS / 2);
     criterion.bench_function("bearers/find", |bench| {

@@ -248,7 +248,8 @@ impl Keeper {
         self.files.note(last.same);
         let mut of = self.files.note(last.changed);
         if wish == Wish::Asked {
-            of.extend(self.failing.iter().cloned());
+            // Also what was read a moment ago, and may be half of a renewal: who asks hears of it.
+            of.extend(self.failing.iter().chain(self.unsettled.keys()).cloned());
         }
         let change = |id: TenantId| {
             let now = spec.tenant(id.as_str()).cloned();
