@@ -135,6 +135,7 @@ impl World {
             pulse: Pulses::default().add(),
             gateway: Arc::clone(&self.gateway),
             table: self.control.table.clone(),
+            tenants: self.control.bearers.shown.clone(),
             headcount: Headcount::new(1),
             account: Memory::new(1 << 30, 1).account(0),
             limits: limits::Shared::new(

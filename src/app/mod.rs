@@ -423,6 +423,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
             pulse: pulses.add(),
             gateway: Arc::clone(&gateway),
             table: given.control.table.clone(),
+            tenants: given.control.bearers.shown.clone(),
             headcount: Arc::clone(&headcount),
             account: memory.account(number),
             limits: Arc::clone(&limits),

@@ -59,6 +59,7 @@ impl Operators {
             stored: control.stored.clone(),
             live: control.live.clone(),
             certificates: control.certificates.clone(),
+            bearers: control.bearers.live.clone(),
             draining: self.draining,
             end: self.end,
             reload: control.asks.clone(),

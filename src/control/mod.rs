@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here is on the way of a request. Workers see the outcome as a
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
+pub mod bearers;
 pub mod certificates;
 pub mod drains;
 pub mod explain;
@@ -51,6 +52,7 @@ use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
+use bearers::Bearers;
 use certificates::{Keeper, Presented};
 use drains::Drainer;
 use explain::{Explainer, Setting};
@@ -93,6 +95,8 @@ pub struct Control {
     pub admin_tls: Option<Snapshot<Certificates>>,
     /// The listeners' certificates that are in use, for people.
     pub certificates: Snapshot<LiveCertificates>,
+    /// Certificates of tenants' own.
+    pub bearers: Bearers,
     /// Takes the wish to load the files now.
     pub asks: mpsc::Sender<Ask>,
     /// Takes what the keeper of the listeners' certificates is asked for.
@@ -132,18 +136,15 @@ impl Control {
         metrics: Arc<Metrics>,
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
-        // Before the first reading, so that no change after it is missed.
-        let files = FileEvents::new();
-        let watcher = Watcher::new(gateway.routes.clone(), &files).await;
+        let (files, watcher) = listen(gateway).await;
         let keeper = Keeper::new(presented, Arc::clone(&metrics), References::new(files.clone()));
         let (mut tls, certificates) = (keeper.snapshots(), keeper.live());
         let admin_tls = gateway.secured_admin().and_then(|_| tls.remove(0));
         let (wishes, wished) = mpsc::channel(WAITING);
         let means = Means { resolver: Resolver::new(&gateway.dns), files: files.clone() };
-        let (state, place) = gateway.state.clone().map_or((None, None), |folder| {
-            (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
-        });
+        let (state, place) = state_of(gateway).unzip();
         let (keep, to_keep) = watch::channel(None);
+        let (mut bearers, follow) = bearers::Keeper::new(files.clone(), Arc::clone(&metrics));
         let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
@@ -165,31 +166,33 @@ impl Control {
             retired: RetiredTables::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),
+            bearers: follow,
             references: References::new(files.clone()),
             stored,
             noted,
         };
         Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
+        bearers.begin().await;
         if let (Some(state), Some(place)) = (state, place) {
             tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
         }
         let (asks, asked) = mpsc::channel(WAITING);
-        let (table, live) = (reloader.table.clone(), reloader.live.clone());
         let control = Self {
-            table,
-            live,
+            table: reloader.table.clone(),
+            live: reloader.live.clone(),
             tls,
             admin_tls,
             certificates,
+            bearers: bearers.bearers(),
             asks,
             keeper: wishes,
             files,
             stored: handle,
         };
-        let serving = reloader.serving.clone();
-        tasks.spawn(|stop| readmit(serving, stop));
+        tasks.spawn(|stop| readmit(reloader.serving.clone(), stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
+        tasks.spawn(|stop| bearers.run(stop));
         tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
         Ok(control)
     }
@@ -216,6 +219,19 @@ impl Control {
         self.asks.send(Ask { by: By::of(Cause::Signal), answer }).await.ok()?;
         answered.await.ok()
     }
+}
+
+/// Hears of changed files, of the routes' from now on: before the first reading, so that no change after it is missed.
+async fn listen(gateway: &GatewaySpec) -> (FileEvents, Watcher) {
+    let files = FileEvents::new();
+    let watcher = Watcher::new(gateway.routes.clone(), &files).await;
+    (files, watcher)
+}
+
+/// Where the last good routes are kept, and where that is written.
+fn state_of(gateway: &GatewaySpec) -> Option<(State, Place)> {
+    let folder = gateway.state.clone()?;
+    Some((State::new(folder.path, gateway.routes.clone()), folder.place))
 }
 
 /// What the API keeps, what was noted of earlier generations, and who asks for changes.

@@ -18,6 +18,7 @@ use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
 
+use super::bearers;
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::load::{self, Before, Loaded, Materials, in_background};
@@ -63,6 +64,8 @@ pub(super) struct Reloader {
     pub(super) gateway: mpsc::Sender<GatewayAsk>,
     /// Takes the wish to read the listeners' certificates now.
     pub(super) certificates: mpsc::Sender<certificates::Ask>,
+    /// Takes what is live, for the certificates of tenants.
+    pub(super) bearers: bearers::Follow,
     /// Files that the routes name.
     pub(super) references: References,
     /// Tenants that the API keeps.
@@ -350,6 +353,7 @@ impl Reloader {
         self.running.renew_drains();
         self.tell_doubts(&made.loaded);
         self.tell_quarantine(&made.loaded);
+        self.bearers.live(&made.loaded);
         self.applied = Some(made.loaded);
         tracing::info!(generation, tenants, pools = made.pools.len(), took = ?started.elapsed(),
             "the routes are live");

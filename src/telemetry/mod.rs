@@ -20,6 +20,7 @@ pub mod trace;
 pub mod tracing;
 pub mod usage;
 
+mod bearers;
 mod by_slot;
 mod exposition;
 mod reloads;

@@ -32,8 +32,14 @@ pub enum Doubt {
         /// Which one, from 1.
         number: usize,
     },
+    /// Others of its tenant are for all of its names.
+    #[error("{} is shown to nobody: other certificates of the tenant are for the same names", path.display())]
+    Idle {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is not for a name that it is to be presented for.
-    #[error("{} is not for {}", path.display(), shown(host))]
+    #[error("{} is not for {host}", path.display())]
     Unnamed {
         /// The file.
         path: PathBuf,
@@ -51,6 +57,7 @@ impl Doubt {
             Self::Unchained { .. } => {
                 "put the leaf first, then each certificate's issuer; the root can be left out"
             }
+            Self::Idle { .. } => "leave it out, or tell them apart by hosts = [\"…\"] of each",
             Self::Unnamed { .. } => {
                 "clients refuse it for this name: correct the host, or renew it"
             }
@@ -94,13 +101,5 @@ fn untimely_doubt(path: &Path, why: Untimely) -> Doubt {
     match why {
         Untimely::Expired => Doubt::Expired { path },
         Untimely::Early => Doubt::Early { path },
-    }
-}
-
-/// A host as the files write it.
-pub(super) fn shown(host: &HostSpec) -> String {
-    match host {
-        HostSpec::Exact(name) => name.clone(),
-        HostSpec::Below(name) => format!("*.{name}"),
     }
 }

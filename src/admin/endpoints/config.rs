@@ -13,6 +13,7 @@ use crate::control::quarantine::{Held, SHOWN_FILES};
 use crate::control::stored::Kept;
 
 use super::Endpoint;
+use super::bearers::TenantCertificates;
 
 pub(super) const ENDPOINT: Endpoint =
     Endpoint { path: "/api/v1/config", methods: || get(config), operations };
@@ -42,6 +43,8 @@ struct Config {
     warnings: Vec<FaultBody>,
     /// What the API keeps.
     kept: Keeping,
+    /// Certificates of tenants' own.
+    tenant_certificates: TenantCertificates,
 }
 
 /// A file that is broken, and defines nothing but tenants.
@@ -112,5 +115,6 @@ async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
         quarantined_files: live.quarantine().len(),
         warnings: live.doubts().iter().map(FaultBody::from).collect(),
         kept: Keeping::from(&*state.stored.kept.load()),
+        tenant_certificates: TenantCertificates::from(&*state.bearers.load()),
     })
 }

@@ -1,5 +1,6 @@
 //! What the admin API answers; a new endpoint is one file here and one row in [`ENDPOINTS`].
 
+mod bearers;
 mod config;
 mod dashboard;
 mod drain;

@@ -127,6 +127,7 @@ impl World {
             stored: Handle::new(Snapshot::new(Arc::default()), History::of_one(17)).0,
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),
+            bearers: Snapshot::new(Arc::default()),
             draining: draining.subscribe(),
             end,
             reload,

@@ -132,6 +132,7 @@ impl Reader<'_, '_> {
         let key = key.name(&name);
         substitute(&mut node, &key, self.terms.lookup, &mut self.faults);
         let raw = read::<Tenant>(node, &key, &mut self.faults)?;
+        // Certificates are not read, and where their paths begin is the same for all files of a folder.
         let may_differ = raw.error_pages.is_some();
         let entry = Entry { file: number, at, raw: Some(raw) };
         let (_, spec) =

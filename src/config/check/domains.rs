@@ -41,7 +41,7 @@ pub(super) fn check(
         }
         hosts.push(host);
     }
-    Some(Box::new(DomainsSpec { hosts }))
+    Some(Box::new(DomainsSpec { hosts, certificates: Vec::new() }))
 }
 
 /// Whose each domain is, and where that tenant is written.
@@ -63,7 +63,7 @@ impl Owners {
                 let table = root.name("tenants");
                 let tenant = table.name(id.as_str());
                 let domains = tenant.name("domains");
-                let what = format!("{} is a domain of the tenant {other} as well", told(host));
+                let what = format!("{host} is a domain of the tenant {other} as well");
                 let place = faults.place(other_file, other_at);
                 let hint = format!("keep it in one of them; the other is at {place}");
                 faults.add(&domains.index(index), at, what, Some(hint));
@@ -76,11 +76,4 @@ impl Owners {
 pub(super) fn are_apart<'s>(tenants: impl Iterator<Item = &'s NamedTenant>) -> bool {
     let mut met = HashSet::new();
     tenants.flat_map(|(_, spec)| spec.domains()).all(|host| met.insert(host))
-}
-
-fn told(host: &HostSpec) -> String {
-    match host {
-        HostSpec::Exact(host) => host.clone(),
-        HostSpec::Below(host) => format!("*.{host}"),
-    }
 }

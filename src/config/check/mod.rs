@@ -5,6 +5,7 @@ mod access_log;
 mod alone;
 mod answers;
 mod apart;
+mod certificates;
 mod cors;
 mod domains;
 mod edited;

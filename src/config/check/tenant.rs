@@ -17,7 +17,7 @@ use super::access::{self, Owners};
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
 use super::plan::Base;
-use super::{Scope, domains, limits, reach, route, sharing, undefined};
+use super::{Scope, certificates, domains, limits, reach, route, sharing, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
@@ -180,7 +180,9 @@ pub(super) fn said(
         methods: raw.methods,
         cors: raw.cors,
     };
-    let domains = domains::check(raw.domains, &scope.naming.from, &key.name("domains"), faults);
+    let mut domains = domains::check(raw.domains, &scope.naming.from, &key.name("domains"), faults);
+    let (folder, of_domains) = (scope.files.folder(file), key.name("certificates"));
+    certificates::check(raw.certificates, domains.as_deref_mut(), folder, &of_domains, faults);
     let spec = TenantSpec {
         plan: base.plan.as_ref().map(|(name, _)| Arc::clone(name)),
         state,

@@ -34,7 +34,7 @@ mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
-pub use domains::DomainsSpec;
+pub use domains::{DomainsSpec, TenantCertificateSpec};
 pub use issuer::IssuerSpec;
 pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec};
 pub use pool::{
@@ -150,6 +150,9 @@ pub struct ListenerTlsSpec {
     pub default: Option<CertificateSpec>,
     /// For clients that ask for their names. Not empty where there is no default.
     pub certificates: Vec<CertificateSpec>,
+    /// What clients show who ask for the name of a tenant's certificate, which none of these is for; `None` = they
+    /// are not asked for certificates. That of the default, where there is one.
+    pub clients: Option<ClientCertificatesSpec>,
 }
 
 /// One certificate with its key.

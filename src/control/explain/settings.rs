@@ -10,7 +10,7 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
     AccessSpec, ConcurrencySpec, HeaderEditsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion,
-    QueueSpec, RetrySpec, RouteSpec, TenantSpec, TimeoutsSpec,
+    QueueSpec, RetrySpec, RouteSpec, TenantCertificateSpec, TenantSpec, TimeoutsSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -69,6 +69,9 @@ pub(super) fn of(
     if let Some(access) = &tenant.access {
         list.access(access);
     }
+    if !tenant.certificates().is_empty() {
+        list.of_tenant("certificates", certificates(tenant));
+    }
     list.limits(tenant, route);
     list.maintenance(tenant, route);
     list.pages(tenant, pages);
@@ -84,6 +87,19 @@ pub(super) fn of(
     let others: Vec<Setting> = gateway.iter().filter(is_free).cloned().collect();
     settings.extend(others);
     settings
+}
+
+/// The files of a tenant's certificates, and the names that are written for them; never their keys.
+fn certificates(tenant: &TenantSpec) -> String {
+    let one = |one: &TenantCertificateSpec| {
+        let file = one.certificate.display();
+        let hosts: Vec<String> = one.hosts.iter().map(ToString::to_string).collect();
+        match hosts.is_empty() {
+            true => file.to_string(),
+            false => format!("{file} for {}", hosts.join(" and ")),
+        }
+    };
+    tenant.certificates().iter().map(one).collect::<Vec<String>>().join(", ")
 }
 
 struct Row {

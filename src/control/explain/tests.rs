@@ -389,3 +389,17 @@ fn what_a_tenant_demands_is_told_and_nothing_of_a_key_but_its_name() {
     let told = format!("{good:?}{}", serde_json::to_string(&good).unwrap());
     assert!(!told.contains(&key) && !told.contains(&digest.to_string()));
 }
+
+#[test]
+fn certificates_of_a_tenant_are_told_by_their_files_and_their_keys_are_not() {
+    let routes = "[tenants.acme]\nroutes = [{ path = \"/*\", respond = {} }]\ndomains = [\"a.test\", \"b.test\"]\n\
+                  [[tenants.acme.certificates]]\ncert = \"a.pem\"\nkey = \"secret.key\"\nhosts = [\"a.test\", \"b.test\"]\n\
+                  [[tenants.acme.certificates]]\ncert = \"/tls/b.pem\"\nkey = \"secret.key\"\n\
+                  [tenant]\nfrom = [{ domain = true }]\n";
+
+    let explained = ask_of(routes, None, Request::get("/").header("host", "a.test"));
+
+    let expected = ("a.pem for a.test and b.test, /tls/b.pem", "tenant", Some("routes.toml:4"));
+    assert_eq!(setting(&explained, "certificates"), expected);
+    assert!(!format!("{explained:?}").contains("secret.key"));
+}

@@ -20,6 +20,7 @@ use crate::base::tasks::Stop;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::members::Members;
 
+use super::bearers;
 use super::delta::Delta;
 use super::exposition::{self, Samples};
 use super::keeping;
@@ -105,6 +106,7 @@ impl Metrics {
         for result in ["ok", "refused"] {
             metrics.add(&reloads::CONFIG_RELOADS, &[result], 0);
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
+            metrics.add(&bearers::TENANT_CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
         for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser", "role"] {
@@ -114,6 +116,8 @@ impl Metrics {
             metrics.add(&keeping::TENANT_CHANGES, &[result], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
+        metrics.set(&bearers::TENANT_CERTIFICATE_PROBLEMS, &[], 0.0);
+        metrics.publish_tenant_certificates(0, 0, None);
         metrics.set(&metrics::ADMIN_WATCHERS, &[], 0.0);
         for reason in ["limit", "slow"] {
             metrics.add(&metrics::ADMIN_WATCHERS_REFUSED, &[reason], 0);
@@ -240,6 +244,37 @@ impl Metrics {
         }
         for (file, role, at) in ends {
             self.set(&metrics::CERTIFICATE_EXPIRY, &[&file, role], at as f64);
+        }
+    }
+
+    /// Certificates of tenants were read; `result` is `ok` or `refused`.
+    pub fn tenant_certificates_read(&self, result: &'static str) {
+        self.add(&bearers::TENANT_CERTIFICATE_RELOADS, &[result], 1);
+    }
+
+    /// What is wrong with certificates of tenants.
+    pub fn tenant_certificate_problems(&self, problems: usize) {
+        self.set(&bearers::TENANT_CERTIFICATE_PROBLEMS, &[], problems as f64);
+    }
+
+    /// How many certificates of tenants are in use, how many of them have ended, and when the next one does, in Unix
+    /// time.
+    pub fn publish_tenant_certificates(
+        &self,
+        in_use: usize,
+        expired: usize,
+        next_end: Option<u64>,
+    ) {
+        self.set(&bearers::TENANT_CERTIFICATES, &[], in_use as f64);
+        self.set(&bearers::TENANT_CERTIFICATES_EXPIRED, &[], expired as f64);
+        let family = &bearers::TENANT_CERTIFICATE_EXPIRY;
+        match next_end {
+            Some(end) => self.set(family, &[], end as f64),
+            None => {
+                if let Some(values) = locked(&self.values).get_mut(family.name) {
+                    values.by_labels.clear();
+                }
+            }
         }
     }
 

@@ -73,6 +73,7 @@ fn promtool_finds_nothing() {
     metrics.set(&metrics::USAGE_WAITING, &[], 0.0);
     metrics.config_live(3);
     metrics.publish_certificates(&["listener"], [("a.pem".to_owned(), "listener", 1)]);
+    metrics.publish_tenant_certificates(1, 0, Some(1));
     let text = metrics.render().unwrap();
 
     for family in metrics::FAMILIES {

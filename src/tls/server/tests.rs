@@ -43,7 +43,7 @@ fn read(default: Option<CertificateSpec>, certificates: Vec<CertificateSpec>) ->
         address: ([127, 0, 0, 1], 0).into(),
         place: place("listeners[0].address"),
         mode: FileMode(0o660),
-        tls: Some(ListenerTlsSpec { default, certificates }),
+        tls: Some(ListenerTlsSpec { default, certificates, clients: None }),
         max_connections: None,
         proxy_protocol: None,
         trusted_proxies: None,
