@@ -8,6 +8,7 @@ pub mod drains;
 pub mod explain;
 pub mod generation;
 pub mod history;
+mod issuers;
 pub mod roster;
 pub mod standing;
 pub mod state;
@@ -56,6 +57,7 @@ use drains::Drainer;
 use explain::{Explainer, Setting};
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
 use history::{By, Cause};
+use issuers::Issuers;
 use load::in_background;
 use noting::Noted;
 use plan::{Numbers, Pools};
@@ -145,10 +147,13 @@ impl Control {
         });
         let (keep, to_keep) = watch::channel(None);
         let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
+        let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
+        let (issuers, held) = Issuers::open(folder, Arc::clone(&metrics), tasks).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
             running: Running::new(means, Arc::clone(&metrics)),
+            issuers,
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
             // Numbers go on from another start, so that one of the history is never of two tables.
@@ -157,7 +162,7 @@ impl Control {
             serving: Snapshot::new(Arc::default()),
             applied: None,
             looks: Looks::default(),
-            memory: Memory::default(),
+            memory: Memory::holding(held),
             unkept: false,
             keeps_old: false,
             current: false,

@@ -20,6 +20,7 @@ use crate::telemetry::registry::Metrics;
 
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
+use super::issuers::Issuers;
 use super::load::{self, Before, Loaded, Materials, in_background};
 use super::noting::Noted;
 use super::plan::{self, Numbers};
@@ -38,6 +39,7 @@ pub(super) struct Reloader {
     pub(super) kept: Option<watch::Sender<Option<Files>>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) running: Running,
+    pub(super) issuers: Issuers,
     pub(super) table: Snapshot<Table>,
     pub(super) live: Snapshot<Live>,
     pub(super) numbers: Numbers,
@@ -324,9 +326,11 @@ impl Reloader {
             generation,
         };
         let make = move || load::make(materials);
-        let made = in_background("compiling the routes", &self.routes, make).await?;
+        let mut made = in_background("compiling the routes", &self.routes, make).await?;
         self.numbers = made.numbers;
         self.running.adopt(&made.pools, patience).await;
+        let identity = Arc::clone(&made.table.naming.identity);
+        made.table.trust(self.issuers.adopt(&identity.issuers, patience).await);
         let tenants = made.table.tenants().len();
         self.retired.sweep(); // edits may follow each other faster than the interval
         self.retired.add(self.table.load());
@@ -334,6 +338,7 @@ impl Reloader {
         self.table.publish(Arc::new(made.table));
         plan::set_limits(self.serving.load().iter(), &made.pools);
         self.running.retire(&made.pools);
+        self.issuers.retire(&identity.issuers);
         self.metrics.publish_gates(self.running.gates());
         self.metrics.publish_pools(self.running.named());
         self.serving.publish(Arc::new(self.running.list()));
@@ -343,6 +348,7 @@ impl Reloader {
             since: SystemTime::now(),
             standing: made.standing,
             pools: self.running.live(),
+            issuers: self.issuers.live(),
             loaded: Some(Arc::new(made.loaded.clone())),
             ends: self.publish_ends(),
             ..Live::none()

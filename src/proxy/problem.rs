@@ -62,6 +62,7 @@ pub const PROBLEMS: &[Problem] = &[
     BODY_BROKEN,
     TENANT_SUSPENDED,
     UNAUTHENTICATED,
+    ISSUER_UNAVAILABLE,
     OTHER_TENANT,
     NETWORK_REFUSED,
     METHOD_NOT_ALLOWED,
@@ -145,6 +146,13 @@ pub(super) const UNAUTHENTICATED: Problem = problem(
     "The request has no valid credential",
     "http_request_denied",
     NO_CREDENTIAL,
+);
+pub(super) const ISSUER_UNAVAILABLE: Problem = problem(
+    "issuer-unavailable",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Tokens cannot be verified at the moment",
+    "proxy_internal_error",
+    BROKEN,
 );
 pub(super) const OTHER_TENANT: Problem = problem(
     "other-tenant",

@@ -4,6 +4,7 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
+use super::issuers::{ISSUER_FETCHES, ISSUER_KEYS, ISSUER_KEYS_AT};
 use super::keeping::{ADMIN_REFUSED, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES};
 use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
@@ -71,6 +72,9 @@ pub static FAMILIES: &[&Family] = &[
     &TENANT_QUEUE_REQUESTS,
     &TENANT_QUEUE_WAIT,
     &DISCOVERY_UPDATES,
+    &ISSUER_KEYS,
+    &ISSUER_KEYS_AT,
+    &ISSUER_FETCHES,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_OPENED,
     &UPSTREAM_REUSED,
