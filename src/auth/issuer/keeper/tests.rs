@@ -1,3 +1,5 @@
+//! An issuer over hours and days, by a clock that stands until a test moves it.
+
 use std::sync::{Mutex, PoisonError};
 
 use http::StatusCode;
