@@ -42,7 +42,7 @@ use crate::base::sorted::Sorted;
 use crate::base::tasks::{Stop, Tasks};
 use crate::base::watch::{FileEvents, Watcher};
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
-use crate::config::{Files, Looks, Memory, Place};
+use crate::config::{Files, HeldKeys, Looks, Memory, Place};
 use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
 use crate::health::passive;
@@ -147,8 +147,7 @@ impl Control {
         });
         let (keep, to_keep) = watch::channel(None);
         let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
-        let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
-        let (issuers, held) = Issuers::open(folder, Arc::clone(&metrics), tasks).await;
+        let (issuers, held) = open_issuers(gateway, &metrics, tasks).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
@@ -176,9 +175,7 @@ impl Control {
         };
         Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
-        if let (Some(state), Some(place)) = (state, place) {
-            tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
-        }
+        keep_from_now_on(state.zip(place), to_keep, tasks);
         let (asks, asked) = mpsc::channel(WAITING);
         let (table, live) = (reloader.table.clone(), reloader.live.clone());
         let control = Self {
@@ -232,6 +229,27 @@ async fn open_stored(
     let (stored, history) = Stored::open(folder, Arc::clone(metrics)).await;
     let (handle, changes) = stored::Handle::new(stored.snapshot(), history.clone());
     (stored, Noted::after(history), handle, changes)
+}
+
+/// The keys of issuers, as far as they were kept.
+async fn open_issuers(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> (Issuers, HeldKeys) {
+    let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
+    Issuers::open(folder, Arc::clone(metrics), tasks).await
+}
+
+/// Keeps good files, where that is wished.
+fn keep_from_now_on(
+    state: Option<(State, Place)>,
+    to_keep: watch::Receiver<Option<Files>>,
+    tasks: &mut Tasks,
+) {
+    if let Some((state, place)) = state {
+        tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
+    }
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {

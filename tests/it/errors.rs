@@ -1,6 +1,7 @@
 //! Every problem that the gateway answers with, provoked over the wire.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -73,11 +74,7 @@ impl World {
         );
         routes += LIMITED;
         routes += GUARDED;
-        routes += &format!(
-            "[identity.issuers.down]\nissuer = \"https://down.example\"\naudience = [\"gateway\"]\n\
-             jwks-url = \"http://{}/\"\n",
-            refusing.address
-        );
+        routes += &issuer_at(refusing.address);
         for (name, address, keys) in pools {
             routes += &pool(name, &[address], &format!("{NO_RETRY}\n{keys}"));
             routes += &format!("[tenants.{name}]\npool = \"{name}\"\n");
@@ -200,6 +197,14 @@ impl World {
         }
         answers
     }
+}
+
+/// An issuer whose keys are not to be had.
+fn issuer_at(address: SocketAddr) -> String {
+    format!(
+        "[identity.issuers.down]\nissuer = \"https://down.example\"\naudience = [\"gateway\"]\n\
+         jwks-url = \"http://{address}/\"\n"
+    )
 }
 
 /// A token of an issuer that is down. Nobody can tell that it is not signed.

@@ -106,13 +106,13 @@ impl Issuers {
 
     /// What is live, for people.
     pub(super) fn live(&self) -> Vec<LiveIssuer> {
-        let live = |(issuer, running): (&Box<str>, &Running)| LiveIssuer {
+        let live = |running: &Running| LiveIssuer {
             name: Arc::clone(&running.name),
-            issuer: issuer.clone(),
+            issuer: running.ring.issuer().into(),
             place: running.keys.place(),
             status: running.status.clone(),
         };
-        self.running.iter().map(live).collect()
+        self.running.values().map(live).collect()
     }
 
     /// Starts an issuer. It begins with the keys that are there, or were kept, until there are others:
