@@ -32,6 +32,12 @@ impl<T> Snapshot<T> {
         self.cell.load_full()
     }
 
+    /// Looks at the value of now, for a moment: no count of holders is touched, which all threads
+    /// would write to.
+    pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&self.cell.load())
+    }
+
     /// Replaces the value. Readers that hold the old one finish on it.
     pub fn publish(&self, value: Arc<T>) {
         self.cell.store(value);
@@ -56,6 +62,7 @@ mod tests {
         snapshot.publish(Arc::new(2));
 
         assert_eq!(**reader.load(), 2);
+        assert_eq!(snapshot.with(|value| *value), 2);
         assert_eq!(*held, 1);
     }
 }

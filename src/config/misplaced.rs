@@ -49,6 +49,7 @@ const TABLES: &[&str] = &[
     "downstream",
     "drain",
     "eject",
+    "fetch",
     "health",
     "identity",
     "limits",

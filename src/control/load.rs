@@ -174,10 +174,10 @@ pub(super) fn edit(files: Files, before: &Loaded, memory: &Memory) -> Option<Edi
 }
 
 /// Finds out what files mean that were kept from another start.
-pub(super) fn check_kept(files: Files, _: Before) -> Checked {
+pub(super) fn check_kept(files: Files, before: Before) -> Checked {
     let known = Known { balancers: balancer::names() };
-    let checked = config::check_kept_routes(&files, &known);
-    told(files, checked, Memory::default())
+    let checked = config::check_kept_routes(&files, &known, &before.memory);
+    told(files, checked, before.memory)
 }
 
 fn told(files: Files, checked: config::Checked, memory: Memory) -> Checked {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{
@@ -66,6 +67,60 @@ impl Eq for Jwk {}
 impl fmt::Debug for Jwk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({:?})", self.algorithm, self.id.as_deref().unwrap_or_default())
+    }
+}
+
+/// The keys of an issuer, with the text that they were read from. Clones share both.
+#[derive(Clone)]
+pub struct KeySet {
+    keys: Arc<[Jwk]>,
+    text: Arc<str>,
+}
+
+impl KeySet {
+    /// Reads a set of keys, as [`read_set`].
+    ///
+    /// # Errors
+    /// When it is none, or none of its keys can be used.
+    pub fn read(bytes: &[u8]) -> Result<Self, JwkError> {
+        let keys = read_set(bytes)?;
+        let text = str::from_utf8(bytes).map_err(|error| JwkError::NoSet(error.to_string()))?;
+        Ok(Self { keys: keys.into(), text: text.into() })
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[Jwk] {
+        &self.keys
+    }
+
+    /// Whether there is none: then nobody could read it, or it is not known yet.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// What they were read from.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Default for KeySet {
+    fn default() -> Self {
+        Self { keys: Arc::default(), text: "".into() }
+    }
+}
+
+impl PartialEq for KeySet {
+    fn eq(&self, other: &Self) -> bool {
+        self.keys == other.keys
+    }
+}
+
+impl Eq for KeySet {}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.keys.fmt(f)
     }
 }
 
@@ -154,6 +209,8 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<ParsedPublicKey, ()> {
     key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).map_err(|_| ())
 }
 
+/// What tokens call the algorithms that there may be keys for.
+pub const ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 /// 64: an issuer has two or three, those of large ones ten.
 const MOST: usize = 64;
 /// What signatures may be checked with.
@@ -204,6 +261,19 @@ mod tests {
             assert!(read(&broken).unwrap_err().contains("broken or too short, at place 0"));
         }
         assert!(read_set(b"[]").is_err() && read_set(b"").is_err());
+    }
+
+    #[test]
+    fn a_set_is_what_its_keys_are_however_it_is_written() {
+        let of = |keys: &str| KeySet::read(format!("{{\"keys\":[{keys}]}}").as_bytes()).unwrap();
+        let ed = format!("{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"{X}\"}}");
+        let spaced = of(&ed.replace(',', " ,\n"));
+
+        assert_eq!(of(&ed), spaced);
+        assert_eq!(KeySet::read(spaced.text().as_bytes()).unwrap(), spaced);
+        assert!(KeySet::default().is_empty() && !spaced.is_empty());
+        let foreign = [&b"{\"keys\":["[..], ed.as_bytes(), &b"],\"a\":\"\xff\"}"[..]].concat();
+        assert!(KeySet::read(&foreign).is_err(), "what is kept must be text");
     }
 
     #[test]

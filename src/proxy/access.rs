@@ -86,11 +86,12 @@ fn caller(
 ) -> Result<Option<Caller>, Refusal> {
     let accepts = |kind| access.authenticate.is_empty() || access.authenticate.contains(&kind);
     let demands = |kind| access.authenticate.contains(&kind);
-    let vouched = shown.certificate.filter(|_| demands(CredentialKind::Certificate));
-    let vouched = vouched.and_then(|identity| Some((table.vouched(head, identity)?, identity)));
+    let certificate = shown.certificate;
+    let vouched = certificate.and_then(|identity| Some((table.vouched(head, identity)?, identity)));
     if vouched.is_some_and(|(named, _)| named.id() != tenant.id()) {
-        return Err(Refusal::OtherTenant); // whatever else it shows
+        return Err(Refusal::OtherTenant); // whatever else it shows, and whatever is demanded
     }
+    let vouched = vouched.filter(|_| demands(CredentialKind::Certificate));
     match shown.credential {
         Credential::Refused(refusal) => Err(refusal),
         Credential::Key(key) if *key.tenant != *tenant.id() => Err(Refusal::OtherTenant),

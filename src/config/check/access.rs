@@ -21,13 +21,13 @@ use crate::model::ids::TenantId;
 use crate::model::key::KeyDigest;
 
 use super::head::OWNED;
-use super::{cors, issuer, route};
+use super::{cors, issuer, issuer_keys, route};
 
 /// Checks the table `[identity]`.
 pub(super) fn identity(
     raw: Option<(usize, At<Identity>)>,
     naming: &[NameFrom],
-    files: &Files,
+    (files, known): (&Files, &issuer_keys::Known<'_>),
     faults: &mut Faults<'_>,
 ) -> IdentitiesSpec {
     let default = IdentitiesSpec::default();
@@ -53,7 +53,7 @@ pub(super) fn identity(
         header
     });
     let (folder, issuers_key) = (files.folder(file), key.name("issuers"));
-    let issuers = issuer::check(raw.issuers, naming, folder, &issuers_key, faults);
+    let issuers = issuer::check(raw.issuers, naming, (folder, known), &issuers_key, faults);
     let forward_keys = raw.forward_keys.unwrap_or(false);
     IdentitiesSpec { key_header, subject_header, forward_keys, issuers }
 }
@@ -154,7 +154,7 @@ fn kinds(
             faults.add(&key.index(index), start, what, Some(hint.to_owned()));
         } else if kind == CredentialKind::Token && naming.identity.issuers.is_empty() {
             let hint =
-                "write [identity.issuers.NAME] with issuer, audience and jwks-file".to_owned();
+                "write [identity.issuers.NAME] with issuer, audience and jwks-url".to_owned();
             let what = "no token could do: there is no issuer";
             faults.add(&key.index(index), start, what, Some(hint));
         }

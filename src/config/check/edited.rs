@@ -184,7 +184,7 @@ mod tests {
     const POOLS: &str = "[pools.a]\ndns = \"a:1\"\n";
 
     fn terms() -> Terms<'static> {
-        Terms { known: &KNOWN, lookup: &|_| None, lost: Lost::Problem }
+        Terms { known: &KNOWN, lookup: &|_| None, lost: Lost::Problem, held: None }
     }
 
     fn file(name: &str, text: &str) -> File {

@@ -13,6 +13,7 @@ mod gateway;
 mod gather;
 mod head;
 mod issuer;
+mod issuer_keys;
 mod limits;
 mod memory;
 mod naming;
@@ -60,6 +61,7 @@ pub use alone::{Spoken, may_be_among, names_in, spoken_of};
 pub(super) use answers::Lost;
 pub use edited::{Edited, Last};
 pub(super) use gateway::check as check_gateway;
+pub use issuer_keys::HeldKeys;
 pub use memory::{Learnt, Memory};
 
 /// Names that other folders define and the files may use.
@@ -90,6 +92,8 @@ pub(super) struct Terms<'a> {
     pub(super) known: &'a Known<'a>,
     pub(super) lookup: Lookup<'a>,
     pub(super) lost: Lost,
+    /// What files of keys said that may be broken now.
+    pub(super) held: Option<&'a HeldKeys>,
 }
 
 /// What files are checked beside: those that were checked before.
@@ -156,7 +160,8 @@ struct Shared {
 
 impl Shared {
     fn of(gathered: Gathered, files: &Files, terms: &Terms<'_>, faults: &mut Faults<'_>) -> Self {
-        let naming = naming::check(gathered.naming, gathered.identity, files, faults);
+        let known = issuer_keys::Known { held: terms.held, lost: terms.lost };
+        let naming = naming::check(gathered.naming, gathered.identity, (files, &known), faults);
         let mut pools = BTreeMap::new();
         let names: BTreeSet<Arc<str>> = gathered.pools.keys().cloned().collect();
         for (name, entry) in gathered.pools {

@@ -35,7 +35,7 @@ mod usage;
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, TenantCertificateSpec};
-pub use issuer::IssuerSpec;
+pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};
 pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec};
 pub use pool::{
     AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec,

@@ -155,6 +155,7 @@ fn table_of(
         slots,
         sets,
         keys,
+        rings: Arc::default(), // whoever keeps them hands them over
         domains,
         knows_credentials,
         departed,

@@ -1,6 +1,8 @@
 //! The control side of the metrics: takes what the workers counted, keeps what control itself
 //! counts, and renders all of it for a scrape.
 
+mod issuers;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -86,3 +86,29 @@ async fn either_of_two_kinds_will_do() {
     assert_eq!(asked[1].all("x-subject"), ["ci"]);
     assert!(!world.origin.heads().concat().contains("tenantry_"));
 }
+
+#[tokio::test]
+async fn a_certificate_of_another_tenant_is_refused_by_a_tenant_that_demands_nothing() {
+    let world = World::new("\"api-key\"").await;
+    let (globex, key) = ("X-Tenant-ID: globex", world.key.field());
+
+    for (shown, fields, status, problem) in [
+        (Some("acme"), vec![globex], 403, "other-tenant"),
+        (Some("globex"), vec![ACME], 403, "other-tenant"),
+        (Some("globex"), vec![ACME, &*key], 403, "other-tenant"),
+        (Some("acme"), vec![ACME], 401, "unauthenticated"),
+    ] {
+        let answer = world.ask(shown, &fields).await;
+        assert_eq!(told(&answer), (status, Some(problem.to_owned())), "{shown:?} {fields:?}");
+    }
+    assert_eq!(world.origin.connections(), 0);
+    for (shown, fields) in [
+        (Some("globex"), vec![globex]),
+        (Some("globex"), vec![]),
+        (None, vec![globex]),
+        (Some("nobody"), vec![globex]),
+        (Some("acme"), vec![ACME, &*key]),
+    ] {
+        assert_eq!(world.ask(shown, &fields).await.text(), "hello", "{shown:?} {fields:?}");
+    }
+}
