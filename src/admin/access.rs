@@ -18,15 +18,17 @@ use crate::base::role::Role;
 use crate::base::snapshot::Snapshot;
 use crate::base::tokens::Tokens;
 use crate::config::spec::{AdminSpec, ClientCertificatesMode};
+use crate::control::generation::Live;
 use crate::model::identity::Identity;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::keeping::ADMIN_REFUSED;
 use crate::telemetry::registry::Metrics;
 
-use super::audit;
+use super::audit::{Asked, Audit};
 use super::endpoints::{Openness, unknown};
 use super::guesses::{Guesses, TooMany};
 use super::reply;
-use super::roles::{Caller, Verdict};
+use super::roles::{Caller, Shown, Verdict};
 
 /// Who is let in.
 #[derive(Clone, Debug)]
@@ -40,6 +42,7 @@ pub struct Access {
     tenant_keys: Arc<[String]>,
     openness: Openness,
     guesses: Guesses,
+    audit: Audit,
     metrics: Arc<Metrics>,
 }
 
@@ -54,12 +57,12 @@ pub(super) struct Visitor {
 
 impl Visitor {
     /// Nothing is known of it.
-    const UNKNOWN: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), identity: None };
+    pub(super) const UNKNOWN: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), identity: None };
 }
 
 impl Visitor {
-    fn as_caller(&self, name: Option<Arc<str>>, role: Role) -> Caller {
-        Caller { name, role, from: self.address }
+    fn as_caller(&self, name: Option<Arc<str>>, role: Role, shown: Option<Shown>) -> Caller {
+        Caller { name, role, from: self.address, shown }
     }
 }
 
@@ -113,8 +116,20 @@ impl Access {
             tenant_keys: spec.tenant_keys.as_slice().into(),
             openness,
             guesses: Guesses::default(),
+            audit: Audit::of_log(),
             metrics,
         }
+    }
+
+    /// Tells this log of all that may change something; `live` is what is live.
+    #[must_use]
+    pub fn with_audit(self, log: AuditLog, live: Snapshot<Live>) -> Self {
+        Self { audit: Audit::new(log, live), ..self }
+    }
+
+    /// Who is told of what may change something.
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// What is there for everybody.
@@ -136,7 +151,8 @@ impl Access {
     fn certified(&self, visitor: &Visitor) -> Option<Caller> {
         let identity = visitor.identity.as_ref().filter(|_| self.by_certificate)?;
         if self.certificates.is_empty() {
-            return Some(visitor.as_caller(identity.subject().map(Arc::from), Role::Admin));
+            let name = identity.subject().map(Arc::from);
+            return Some(visitor.as_caller(name, Role::Admin, Some(Shown::Certificate)));
         }
         let others = identity.dns_names.iter().chain(&identity.common_names);
         let names = [identity.uris.iter().collect::<Vec<_>>(), others.collect()];
@@ -147,7 +163,8 @@ impl Access {
         };
         let all = self.certificates.iter().filter(|(name, _)| has(name));
         let (name, role) = all.min_by_key(|(_, role)| rank(role))?;
-        Some(visitor.as_caller(Some(name.as_str().into()), role.clone()))
+        let shown = Some(Shown::Certificate);
+        Some(visitor.as_caller(Some(name.as_str().into()), role.clone(), shown))
     }
 
     fn admit(&self, visitor: &Visitor, headers: &HeaderMap) -> Result<Caller, Refusal> {
@@ -163,7 +180,8 @@ impl Access {
         match self.guesses.judge(visitor.address, token.as_bytes(), &tokens.load()) {
             Ok(Some(holder)) => {
                 let name = Some(Arc::clone(&holder.name));
-                Ok(visitor.as_caller(name, holder.role.clone()))
+                let shown = Some(Shown::Token(Arc::clone(&holder.mark)));
+                Ok(visitor.as_caller(name, holder.role.clone(), shown))
             }
             Ok(None) => Err(Refusal::BadToken),
             Err(many) => Err(Refusal::Limited(many)),
@@ -189,60 +207,79 @@ pub(super) async fn admit(
     next: Next,
 ) -> Response {
     let visitor = request.extensions().get().cloned().unwrap_or(Visitor::UNKNOWN);
+    let parts = parts.ok();
+    let id = parts.iter().flatten().find(|(name, _)| *name == "id").map(|(_, id)| id);
+    let asked = access.audit.hear(&request, visitor.address, id);
     if access.openness.admits(request.uri().path()) {
-        let subject = visitor.identity.as_ref().and_then(|identity| identity.subject());
-        let caller = visitor.as_caller(subject.map(Arc::from), Role::Admin);
-        return run(caller, request, next).await;
+        let identity = visitor.identity.as_ref();
+        let subject = identity.and_then(|identity| identity.subject()).map(Arc::from);
+        let shown = identity.map(|_| Shown::Certificate);
+        return run(visitor.as_caller(subject, Role::Admin, shown), asked, request, next).await;
     }
     // The browser would ask for a password in a window of its own, over the page's form.
     let is_script = request.headers().get("sec-fetch-dest").is_some_and(|to| to == "empty");
     let refusal = match access.admit(&visitor, request.headers()) {
         Ok(caller) => {
-            let parts = parts.ok();
-            let id = parts.iter().flatten().find(|(name, _)| *name == "id").map(|(_, id)| id);
             let route = route.as_ref().map(MatchedPath::as_str);
-            let verdict = caller.may(request.method(), route, id);
-            let refusal = match verdict {
-                Verdict::Granted => return run(caller, request, next).await,
+            let refusal = match caller.may(request.method(), route, id) {
+                Verdict::Granted => return run(caller, asked, request, next).await,
                 Verdict::Forbidden => {
                     access.count_refusal("role");
                     forbidden(&caller)
                 }
                 Verdict::Hidden => unknown(id.unwrap_or_default()),
             };
-            if audit::is_told(request.method()) {
-                audit::tell(&caller, request.method(), request.uri().path(), &refusal);
-            }
-            return refusal;
+            return told(asked, Some(&caller), refusal).await;
         }
         Err(refusal) => refusal,
     };
     access.count_refusal(refusal.reason());
-    let detail = match refusal {
-        Refusal::Limited(many) => return limited(visitor.address, many),
+    let refusal = match refusal {
+        Refusal::Limited(many) => limited(visitor.address, many),
         Refusal::BadToken => {
-            format!("the token is not in the gateway's token file; come with {}", access.ways())
+            let what = "the token is not in the gateway's token file; come with";
+            unauthorized(format!("{what} {}", access.ways()), is_script)
         }
-        Refusal::NoToken => format!("come with {}", access.ways()),
+        Refusal::NoToken => unauthorized(format!("come with {}", access.ways()), is_script),
     };
+    told(asked, None, refusal).await
+}
+
+/// Serves who may come in.
+async fn run(
+    caller: Caller,
+    mut asked: Option<Asked>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Some(asked) = &mut asked {
+        asked.is_of(&caller); // from here on it may be made
+    }
+    request.extensions_mut().insert(caller);
+    let answer = next.run(request).await;
+    told(asked, None, answer).await
+}
+
+/// Tells of what may change something.
+pub(super) async fn told(
+    asked: Option<Asked>,
+    caller: Option<&Caller>,
+    answer: Response,
+) -> Response {
+    let Some(mut asked) = asked else { return answer };
+    if let Some(caller) = caller {
+        asked.is_of(caller);
+    }
+    asked.answered(answer).await
+}
+
+fn unauthorized(detail: String, is_script: bool) -> Response {
     let mut refusal = reply::problem(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     let ways = [r#"Bearer realm="tenantry admin""#, r#"Basic realm="tenantry admin""#];
     for way in ways.into_iter().take(if is_script { 1 } else { 2 }) {
         refusal.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(way));
     }
     refusal
-}
-
-/// Serves who may come in.
-async fn run(caller: Caller, mut request: Request, next: Next) -> Response {
-    let told = audit::is_told(request.method())
-        .then(|| (caller.clone(), request.method().clone(), request.uri().path().to_owned()));
-    request.extensions_mut().insert(caller);
-    let answer = next.run(request).await;
-    if let Some((caller, method, path)) = told {
-        audit::tell(&caller, &method, &path, &answer);
-    }
-    answer
 }
 
 fn forbidden(caller: &Caller) -> Response {

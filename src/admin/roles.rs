@@ -1,5 +1,6 @@
 //! What each role may ask for. What is not said here is nobody's but the admins'.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +20,26 @@ pub(super) struct Caller {
     pub(super) role: Role,
     /// Where it is.
     pub(super) from: IpAddr,
+    /// By what it is known; `None` = by nothing.
+    pub(super) shown: Option<Shown>,
+}
+
+/// What a caller is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// A token, by the first digits of its digest.
+    Token(Arc<str>),
+    /// A certificate.
+    Certificate,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(mark) => write!(f, "token {mark}"),
+            Self::Certificate => f.write_str("certificate"),
+        }
+    }
 }
 
 /// What comes of a request.

@@ -42,6 +42,7 @@ use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
 use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
+use crate::telemetry::audit_log::{AuditLog, AuditLogOwner};
 use crate::telemetry::delta::Delta;
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
@@ -71,6 +72,7 @@ pub struct App {
     /// Whether an operator has asked for the end.
     end: watch::Receiver<bool>,
     access_log: AccessLogOwner,
+    audit_log: AuditLogOwner,
     tasks: Tasks,
     usage: Option<Export>,
     drain: DrainSpec,
@@ -108,6 +110,9 @@ pub enum StartError {
     /// The access log cannot be written.
     #[error("the access log: {0}")]
     AccessLog(#[from] LinesError),
+    /// The audit log cannot be written.
+    #[error("the audit log: {0}")]
+    AuditLog(LinesError),
     /// Tokens were lost since they were looked at.
     #[error("{file} {error}")]
     Tokens {
@@ -156,12 +161,13 @@ impl App {
         let (sockets, admin) = bind(&gateway, passed)?;
         let (lines, access_log) =
             AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
+        let (audit, audit_log) = start_audit(&gateway, &metrics)?;
 
         let mut tasks = Tasks::new("app");
         let (ask_gateway, gateway_asks) = mpsc::channel(WAITING);
         let of_control = Arc::clone(&metrics);
-        let control =
-            Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
+        let told = (of_control, audit.clone());
+        let control = Control::start(&gateway, presented, ask_gateway, told, &mut tasks).await?;
         let (deltas, usage, quotas) = start_counting(&gateway, &metrics, &mut tasks).await;
         let addresses = sockets.addresses.clone();
 
@@ -193,7 +199,7 @@ impl App {
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
         let operators =
-            Operators { started, shown, metrics, quotas, draining: hears, end, levels, holds };
+            Operators { started, shown, metrics, audit, quotas, draining: hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         Ok(Self {
@@ -206,6 +212,7 @@ impl App {
             draining,
             end: asked_to_end,
             access_log,
+            audit_log,
             tasks,
             usage,
             drain: gateway.drain,
@@ -241,9 +248,10 @@ impl App {
         self.control.reload().await
     }
 
-    /// Opens the access log's file anew, after it was moved away.
+    /// Opens the files of the access log and of the audit log anew, after they were moved away.
     pub fn reopen_logs(&self) {
         self.access_log.reopen();
+        self.audit_log.reopen();
     }
 
     /// Resolves when an operator has asked for the end of the gateway, which is to be stopped then.
@@ -291,6 +299,9 @@ impl App {
         if !self.access_log.end(GRACE) {
             tracing::warn!("the access log could not be written to its end");
         }
+        if !self.audit_log.end(GRACE) {
+            tracing::warn!("the audit log could not be written to its end");
+        }
         tracing::info!("ended");
         Ended { cut_off }
     }
@@ -300,7 +311,7 @@ impl App {
 /// the gateway can serve with is a warning.
 fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     let presented = Presented::read(&gateway.presenting());
-    let other = outside::access_log(gateway).into_iter().chain(outside::tokens(gateway));
+    let other = outside::logs(gateway).into_iter().chain(outside::tokens(gateway));
     let log = Problems::of(other.collect());
     let presented = match (presented, log) {
         (Ok(presented), None) => presented,
@@ -361,6 +372,15 @@ async fn start_usage(gateway: &GatewaySpec, metrics: &Arc<Metrics>) -> Option<Ex
         }
         None => None,
     }
+}
+
+/// Starts what writes who has changed what.
+fn start_audit(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+) -> Result<(AuditLog, AuditLogOwner), StartError> {
+    let path = gateway.audit_log.as_ref().map(|file| file.path.as_path());
+    AuditLog::start(path, metrics).map_err(StartError::AuditLog)
 }
 
 /// Starts what exports traces, where there is tracing.

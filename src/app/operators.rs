@@ -15,6 +15,7 @@ use crate::config::spec::{AdminSpec, GatewaySpec};
 use crate::control::Control;
 use crate::control::explain::Setting;
 use crate::limits::quota::Quotas;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
 
@@ -25,6 +26,7 @@ pub(super) struct Operators {
     pub(super) started: Instant,
     pub(super) shown: Snapshot<admin::Front>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: AuditLog,
     pub(super) quotas: Arc<Quotas>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) end: watch::Sender<bool>,
@@ -48,6 +50,7 @@ impl Operators {
         let tokens = open_tokens(spec.token_file.as_ref(), control, tasks)?;
         warn(address, spec, tokens.is_some());
         let access = Access::new(spec, tokens, Arc::clone(&self.metrics));
+        let access = access.with_audit(self.audit, control.live.clone());
         let (workers, drain) = (gateway.workers, gateway.drain);
         let state = admin::State {
             about: Arc::new(About { started: self.started, workers, drain }),

@@ -12,11 +12,17 @@ use crate::config::Problem;
 use crate::config::spec::{AccessLogOutput, GatewaySpec, NamedPath};
 use crate::control::state;
 
-/// Why the access log's file cannot be opened for writing. Creates nothing.
-pub fn access_log(gateway: &GatewaySpec) -> Option<Problem> {
-    let AccessLogOutput::File(NamedPath { path, place }) = &gateway.access_log.output else {
-        return None;
+/// Why the files of the access log and of the audit log cannot be opened for writing. Creates nothing.
+pub fn logs(gateway: &GatewaySpec) -> Vec<Problem> {
+    let access_log = match &gateway.access_log.output {
+        AccessLogOutput::File(file) => Some(file),
+        AccessLogOutput::Stdout | AccessLogOutput::Off => None,
     };
+    access_log.into_iter().chain(&gateway.audit_log).filter_map(not_appended_to).collect()
+}
+
+/// Why a file cannot be opened for writing, or made.
+fn not_appended_to(NamedPath { path, place }: &NamedPath) -> Option<Problem> {
     let refusal = match fs::metadata(path) {
         Ok(found) if found.is_dir() => Refusal::kind(path, "it is a folder, not a file"),
         Ok(_) => Refusal::of(access(path, Access::WRITE_OK), path)?,

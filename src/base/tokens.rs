@@ -29,6 +29,8 @@ pub struct Holder {
     pub name: Arc<str>,
     /// What it may do; who has a nameless one may do everything.
     pub role: Role,
+    /// The first digits of the token's digest (SHA-256): tells two tokens apart and tells nobody one.
+    pub mark: Arc<str>,
 }
 
 /// Why a file of tokens cannot be used.
@@ -172,12 +174,12 @@ pub async fn follow(path: PathBuf, tokens: Snapshot<Tokens>, events: FileEvents,
 
 fn one(text: &str, line: usize) -> Result<(Digest, Arc<Holder>), TokensError> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
-    let (token, holder) = match words.as_slice() {
-        [token] => (*token, Holder { name: format!("line {line}").into(), role: Role::Admin }),
+    let (token, name, role) = match words.as_slice() {
+        [token] => (*token, format!("line {line}"), Role::Admin),
         [name, role, token] => {
             // It is never told: words in another order have the token here.
             let role = role.parse().map_err(|error| TokensError::Role(line, error))?;
-            (*token, Holder { name: (*name).into(), role })
+            (*token, (*name).to_owned(), role)
         }
         words => return Err(TokensError::Words(line, words.len())),
     };
@@ -187,13 +189,18 @@ fn one(text: &str, line: usize) -> Result<(Digest, Arc<Holder>), TokensError> {
     if token.len() < SHORTEST {
         return Err(TokensError::Short(line));
     }
-    Ok((digest(&SHA256, token.as_bytes()), Arc::new(holder)))
+    let digest = digest(&SHA256, token.as_bytes());
+    let mark: String = digest.as_ref().iter().take(MARK).map(|b| format!("{b:02x}")).collect();
+    let holder = Holder { name: name.into(), role, mark: mark.into() };
+    Ok((digest, Arc::new(holder)))
 }
 
 fn is_same(one: &Digest, other: &Digest) -> bool {
     verify_slices_are_equal(one.as_ref(), other.as_ref()).is_ok()
 }
 
+/// 4 bytes of a digest: a few thousand tokens have different ones, and a token stays as unknown as it was.
+const MARK: usize = 4;
 /// 16 characters: 64 bits where they are hexadecimal, more than can be tried over a network.
 const SHORTEST: usize = 16;
 /// 64 KiB: a thousand tokens. A wrong path must not be read into memory.

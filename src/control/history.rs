@@ -39,6 +39,19 @@ pub enum Cause {
     Tenant,
 }
 
+impl Cause {
+    /// A word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Files => "files",
+            Self::Signal => "signal",
+            Self::Operator => "operator",
+            Self::Tenant => "tenant",
+        }
+    }
+}
+
 impl By {
     /// Nobody in particular.
     pub fn of(kind: Cause) -> Self {

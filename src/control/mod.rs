@@ -48,6 +48,7 @@ use crate::health::passive;
 use crate::pool::Pool;
 use crate::routing;
 use crate::routing::table::Table;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
@@ -129,7 +130,7 @@ impl Control {
         gateway: &GatewaySpec,
         presented: Presented,
         gateway_asks: mpsc::Sender<GatewayAsk>,
-        metrics: Arc<Metrics>,
+        (metrics, audit): (Arc<Metrics>, AuditLog),
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
         // Before the first reading, so that no change after it is missed.
@@ -144,7 +145,7 @@ impl Control {
             (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
         });
         let (keep, to_keep) = watch::channel(None);
-        let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
+        let (stored, noted, handle, changes) = open_stored(gateway, &metrics, audit).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
@@ -222,11 +223,12 @@ impl Control {
 async fn open_stored(
     gateway: &GatewaySpec,
     metrics: &Arc<Metrics>,
+    audit: AuditLog,
 ) -> (Stored, Noted, stored::Handle, mpsc::Receiver<stored::Ask>) {
     let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
     let (stored, history) = Stored::open(folder, Arc::clone(metrics)).await;
     let (handle, changes) = stored::Handle::new(stored.snapshot(), history.clone());
-    (stored, Noted::after(history), handle, changes)
+    (stored, Noted::after(history, audit), handle, changes)
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {

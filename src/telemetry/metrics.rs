@@ -4,7 +4,9 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
-use super::keeping::{ADMIN_REFUSED, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES};
+use super::keeping::{
+    ADMIN_REFUSED, AUDIT_LOG_LOST, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES,
+};
 use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
@@ -103,6 +105,7 @@ pub static FAMILIES: &[&Family] = &[
     &ROUTES_IN_MAINTENANCE,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_ERRORS,
+    &AUDIT_LOG_LOST,
     &LOG_DROPPED,
     &TRACE_SPANS,
     &TRACE_EXPORTS,

@@ -19,6 +19,7 @@ use crate::admin::reply;
 use crate::admin::roles::Caller;
 use crate::control::history::{By, Diff, Generation};
 use crate::control::stored::{Definition, Table};
+use crate::telemetry::audit_log::Keys;
 
 use super::Endpoint;
 use super::kept::{How, refused};
@@ -183,7 +184,11 @@ async fn roll_back(
                      not write: put those back yourself if they are to be undone, too"
                 )
             });
-            let made = Made { before: None, after: None, generation: told.generation };
+            let mut keys = Keys::default();
+            told.restored.iter().for_each(|id| keys.add(&format!("tenants.{id}"), true, true));
+            told.removed.iter().for_each(|id| keys.add(&format!("tenants.{id}"), true, false));
+            let generations = (told.generation_before, told.generation);
+            let made = Made { before: None, after: None, generations, keys, dry_run };
             let mut answer = Json(RollBack {
                 generation: told.generation,
                 to,
@@ -195,9 +200,7 @@ async fn roll_back(
                 took_ms: (told.took.as_secs_f64() * 1e6).round() / 1e3,
             })
             .into_response();
-            if !dry_run {
-                answer.extensions_mut().insert(made);
-            }
+            answer.extensions_mut().insert(made);
             answer
         }
         Ok(Some(Err(refusal))) => refused(None, &refusal),

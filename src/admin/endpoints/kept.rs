@@ -26,6 +26,7 @@ use crate::control::stored::{
     Apart, Changed, Condition, Kept, Refusal, StoreError, Table, What, Wish, by_keys,
 };
 use crate::model::ids::TenantId;
+use crate::telemetry::audit_log::Keys;
 
 /// What the OpenAPI document says of the changes.
 pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
@@ -256,11 +257,15 @@ fn done(id: String, dry_run: bool, changed: Changed) -> Response {
         },
         took_ms: (changed.took.as_secs_f64() * 1e6).round() / 1e3,
     };
-    let made = Made { before: changed.before, after: tag.clone(), generation: told.generation };
-    let mut answer = Json(told).into_response();
-    if !dry_run {
-        answer.extensions_mut().insert(made);
+    let mut keys = Keys::default();
+    for value in &told.diff {
+        keys.add(&value.key, value.before.is_some(), value.after.is_some());
     }
+    let generations = (changed.generation_before, told.generation);
+    let made =
+        Made { before: changed.before, after: tag.clone(), generations, keys, dry_run };
+    let mut answer = Json(told).into_response();
+    answer.extensions_mut().insert(made);
     if let Some(Ok(tag)) = tag.filter(|_| !dry_run).map(|tag| HeaderValue::from_str(&tag)) {
         answer.headers_mut().insert(ETAG, tag);
     }

@@ -51,7 +51,7 @@ pub(in crate::config) fn check(files: &Files, lookup: Lookup<'_>) -> Result<Gate
 }
 
 fn meaning(
-    raw: Gateway,
+    mut raw: Gateway,
     folder: Option<&Path>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
@@ -62,9 +62,13 @@ fn meaning(
         .and_then(|raw| trusted_proxies(raw, &key.name("trusted-proxies"), faults));
     let scope = Scope { folder, trusted };
     let listeners = listeners(raw.listeners, &scope, &mut taken, key, faults);
+    // It tells of edits of files as well, where there is no API.
+    let audit_log = raw.admin.as_mut().and_then(|admin| admin.audit_log.take());
+    let audit_key = key.name("admin");
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     GatewaySpec {
         listeners,
+        audit_log: audit_log.map(|path| named(path, folder, &audit_key.name("audit-log"), faults)),
         admin: admin(raw.admin, folder, &taken, &key.name("admin"), faults),
         routes: beside(folder, raw.routes.map_or_else(|| "routes.toml".into(), |path| path.0.0)),
         state: state(raw.state, folder, &key.name("state"), faults),

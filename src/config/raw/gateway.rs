@@ -171,6 +171,9 @@ pub(in crate::config) struct Admin {
     /// With it, it speaks TLS, as a listener does. Where `client-certificates` are `optional`, one
     /// of them is as good as a token; where they are `required`, a token is asked for besides.
     pub(in crate::config) tls: Option<At<ListenerTls>>,
+    /// The file that a line of JSON is appended to for each change that somebody asks for, and for each generation
+    /// that goes live. Default: none, the gateway's own log alone tells of changes.
+    pub(in crate::config) audit_log: Option<At<Written<FilePath>>>,
     /// Whether `/metrics` is there for who shows neither token nor certificate. Default: `false`.
     pub(in crate::config) public_metrics: Option<bool>,
     /// Roles by names of client certificates (a URI, a DNS name or the common name): `admin`, `operator`, `viewer` or

@@ -56,6 +56,8 @@ pub struct GatewaySpec {
     pub listeners: Vec<ListenerSpec>,
     /// Where the admin API listens; `None` = no admin API.
     pub admin: Option<AdminSpec>,
+    /// The file that each change leaves a line in; `None` = none.
+    pub audit_log: Option<NamedPath>,
     /// The routes file, or a folder of `*.toml` files.
     pub routes: PathBuf,
     /// Folder for what must outlive a restart; `None` = keep nothing.

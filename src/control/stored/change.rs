@@ -84,6 +84,8 @@ impl Condition {
 pub struct Changed {
     /// The number of the table that is live.
     pub generation: u64,
+    /// That of the one that was before.
+    pub generation_before: u64,
     /// As it is now; `None` = it is gone.
     pub definition: Option<Definition>,
     /// Whether the API had it before.
@@ -221,6 +223,7 @@ impl Reloader {
         let [Turn { kept, next, .. }] = &turns;
         let mut changed = Changed {
             generation: self.live.load().generation,
+            generation_before: self.live.load().generation,
             definition: next.as_ref().map(|entry| entry.definition.clone()),
             was_kept: kept.is_some(),
             before: tag,
