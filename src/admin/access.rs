@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
@@ -27,6 +28,7 @@ use crate::telemetry::registry::Metrics;
 use super::audit::{Asked, Audit};
 use super::endpoints::{Openness, unknown};
 use super::guesses::{Guesses, TooMany};
+use super::pace::Pace;
 use super::reply;
 use super::roles::{Caller, Shown, Verdict};
 
@@ -42,6 +44,7 @@ pub struct Access {
     tenant_keys: Arc<[String]>,
     openness: Openness,
     guesses: Guesses,
+    pace: Pace,
     audit: Audit,
     metrics: Arc<Metrics>,
 }
@@ -57,7 +60,8 @@ pub(super) struct Visitor {
 
 impl Visitor {
     /// Nothing is known of it.
-    pub(super) const UNKNOWN: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), identity: None };
+    pub(super) const UNKNOWN: Self =
+        Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), identity: None };
 }
 
 impl Visitor {
@@ -116,6 +120,7 @@ impl Access {
             tenant_keys: spec.tenant_keys.as_slice().into(),
             openness,
             guesses: Guesses::default(),
+            pace: Pace::new(spec.tenant_changes),
             audit: Audit::of_log(),
             metrics,
         }
@@ -222,7 +227,13 @@ pub(super) async fn admit(
         Ok(caller) => {
             let route = route.as_ref().map(MatchedPath::as_str);
             let refusal = match caller.may(request.method(), route, id) {
-                Verdict::Granted => return run(caller, asked, request, next).await,
+                Verdict::Granted => match asked.is_some().then(|| access.pace.take(&caller)) {
+                    Some(Err(wait)) => {
+                        access.count_refusal("changes");
+                        paced(wait)
+                    }
+                    _ => return run(caller, asked, request, next).await,
+                },
                 Verdict::Forbidden => {
                     access.count_refusal("role");
                     forbidden(&caller)
@@ -287,6 +298,17 @@ fn forbidden(caller: &Caller) -> Response {
     reply::problem(StatusCode::FORBIDDEN, "forbidden", what)
 }
 
+fn paced(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + 1;
+    let what = format!(
+        "this token has asked for many changes; the next one may come in {seconds} s \
+         (tenant-changes of [admin] says how many)"
+    );
+    let mut refusal = reply::problem(StatusCode::TOO_MANY_REQUESTS, "too-many-changes", what);
+    refusal.headers_mut().insert(RETRY_AFTER, seconds.into());
+    refusal
+}
+
 fn limited(address: IpAddr, many: TooMany) -> Response {
     if many.is_first {
         tracing::warn!(%address, "an address has shown many wrong tokens to the admin API; for a \
@@ -319,7 +341,9 @@ fn token(shown: &HeaderValue) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::base::units::Rate;
     use crate::config::Place;
+    use crate::config::spec::RateSpec;
 
     use super::*;
 
@@ -343,6 +367,10 @@ mod tests {
             public_metrics: false,
             certificates: certificates.iter().map(role).collect(),
             tenant_keys: Vec::new(),
+            tenant_changes: RateSpec {
+                rate: Rate { count: 1, per: Duration::from_secs(1) },
+                burst: 1,
+            },
         };
         let mut access = Access::new(&spec, None, Arc::new(Metrics::new()));
         access.by_certificate = true; // as the listener's tls would say

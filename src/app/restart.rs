@@ -85,6 +85,7 @@ fn is_same_admin(running: Option<&AdminSpec>, now: Option<&AdminSpec>) -> bool {
         && running.public_metrics == now.public_metrics
         && running.certificates == now.certificates
         && running.tenant_keys == now.tenant_keys
+        && running.tenant_changes == now.tenant_changes
         && running.tls.is_some() == now.tls.is_some()
         && tokens(running) == tokens(now)
         && certificates(running).eq(certificates(now))

@@ -67,6 +67,7 @@ const TABLES: &[&str] = &[
     "rewrite",
     "split",
     "tenant",
+    "tenant-changes",
     "timeouts",
     "tls",
     "tracing",

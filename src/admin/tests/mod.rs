@@ -15,8 +15,9 @@ use crate::base::fair::Gate;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stopped, Tasks};
 use crate::base::tokens::Tokens;
+use crate::base::units::Rate;
 use crate::config::Place;
-use crate::config::spec::{AdminSpec, DrainSpec};
+use crate::config::spec::{AdminSpec, DrainSpec, RateSpec};
 use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
 use crate::control::generation::{
@@ -107,6 +108,10 @@ impl World {
             public_metrics,
             certificates: Vec::new(),
             tenant_keys: vec!["cors".to_owned()],
+            tenant_changes: RateSpec {
+                rate: Rate { count: 10, per: Duration::from_secs(1) },
+                burst: 10_000,
+            },
         };
         let tokens = tokens.map(|tokens| Snapshot::new(Arc::new(tokens)));
         let metrics = Arc::new(Metrics::new());

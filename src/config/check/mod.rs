@@ -125,6 +125,11 @@ pub(super) fn check_edited(files: &Files, terms: &Terms<'_>, last: &Last<'_>) ->
     edited::check(files, terms, last)
 }
 
+/// What is wrong with files of tenants alone by themselves; `None` where nothing is, and where that is not known.
+pub(super) fn check_alone(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option<Problems> {
+    edited::wrong_alone(files, terms, last)
+}
+
 /// Reads each file as one document: the slower way, which tells everything that is wrong.
 fn as_a_whole(files: &Files, terms: &Terms<'_>) -> Checked {
     let mut faults = Faults::new(&files.files);

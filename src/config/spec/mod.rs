@@ -221,6 +221,8 @@ pub struct AdminSpec {
     pub certificates: Vec<(String, Role)>,
     /// Keys of a tenant that its own token may change.
     pub tenant_keys: Vec<String>,
+    /// How many changes one of these may ask for. Default 10 a minute, 20 at once.
+    pub tenant_changes: RateSpec,
 }
 
 impl GatewaySpec {

@@ -321,6 +321,12 @@ impl Reloader {
             let load::Edit { loaded, learnt } = edit;
             return Ok(Some(Made { loaded, learnt: Some(learnt), references: None }));
         }
+        // What is wrong by itself takes no look at what all others say.
+        let own = turns.iter().filter_map(|turn| turn.next.as_ref()).map(|next| next.file.clone());
+        let own = Files::of(files.root.clone(), own.collect());
+        if let Some(faults) = self.check_alone(own).await {
+            return Err(faults);
+        }
         // Files that are broken stay held as they are.
         let files = quarantine::as_they_are(&files, &before.quarantine);
         let good = Known::Live(before.clone());
