@@ -26,7 +26,7 @@ use crate::base::memory::Memory;
 use crate::base::pulse::Pulses;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
-use crate::base::tokens::{self, Tokens, TokensError};
+use crate::base::tokens::{self, Form, Tokens, TokensError};
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
@@ -71,8 +71,7 @@ pub struct App {
     draining: watch::Sender<bool>,
     /// Whether an operator has asked for the end.
     end: watch::Receiver<bool>,
-    access_log: AccessLogOwner,
-    audit_log: AuditLogOwner,
+    logs: Logs,
     tasks: Tasks,
     usage: Option<Export>,
     drain: DrainSpec,
@@ -159,14 +158,11 @@ impl App {
         metrics.limit_tenants(gateway.metrics.tenants);
         let presented = look_outside(&gateway)?;
         let (sockets, admin) = bind(&gateway, passed)?;
-        let (lines, access_log) =
-            AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
-        let (audit, audit_log) = start_audit(&gateway, &metrics)?;
+        let ((lines, audit), logs) = start_logs(&gateway, &metrics)?;
 
         let mut tasks = Tasks::new("app");
         let (ask_gateway, gateway_asks) = mpsc::channel(WAITING);
-        let of_control = Arc::clone(&metrics);
-        let told = (of_control, audit.clone());
+        let told = (Arc::clone(&metrics), audit.clone());
         let control = Control::start(&gateway, presented, ask_gateway, told, &mut tasks).await?;
         let (deltas, usage, quotas) = start_counting(&gateway, &metrics, &mut tasks).await;
         let addresses = sockets.addresses.clone();
@@ -174,6 +170,7 @@ impl App {
         let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
         let (front, ears, files) = Front::open(&gateway, sockets, &control, Arc::clone(&metrics))?;
         let shown = front.shown();
+        let debug_tokens = (gateway.debug_tokens.as_ref(), Form::Bare);
         let given = Given {
             gateway: Arc::clone(&gateway),
             control: &control,
@@ -181,7 +178,7 @@ impl App {
             quotas: Arc::clone(&quotas),
             deltas,
             access_log: lines,
-            debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,
+            debug_tokens: open_tokens(debug_tokens, &control, &mut tasks)?,
             tracer: start_tracing(&gateway, &metrics, &mut tasks)?,
             phase: phase.subscribe(),
         };
@@ -199,7 +196,7 @@ impl App {
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
         let operators =
-            Operators { started, shown, metrics, audit, quotas, draining: hears, end, levels, holds };
+            Operators { started, shown, metrics, audit, quotas, hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         Ok(Self {
@@ -211,8 +208,7 @@ impl App {
             phase,
             draining,
             end: asked_to_end,
-            access_log,
-            audit_log,
+            logs,
             tasks,
             usage,
             drain: gateway.drain,
@@ -250,8 +246,8 @@ impl App {
 
     /// Opens the files of the access log and of the audit log anew, after they were moved away.
     pub fn reopen_logs(&self) {
-        self.access_log.reopen();
-        self.audit_log.reopen();
+        self.logs.access.reopen();
+        self.logs.audit.reopen();
     }
 
     /// Resolves when an operator has asked for the end of the gateway, which is to be stopped then.
@@ -296,10 +292,10 @@ impl App {
         if let Some(usage) = self.usage {
             usage.end(WRITING).await; // behind the last of what was counted
         }
-        if !self.access_log.end(GRACE) {
+        if !self.logs.access.end(GRACE) {
             tracing::warn!("the access log could not be written to its end");
         }
-        if !self.audit_log.end(GRACE) {
+        if !self.logs.audit.end(GRACE) {
             tracing::warn!("the audit log could not be written to its end");
         }
         tracing::info!("ended");
@@ -374,13 +370,23 @@ async fn start_usage(gateway: &GatewaySpec, metrics: &Arc<Metrics>) -> Option<Ex
     }
 }
 
-/// Starts what writes who has changed what.
-fn start_audit(
+/// What writes the logs that have files.
+#[derive(Debug)]
+struct Logs {
+    access: AccessLogOwner,
+    audit: AuditLogOwner,
+}
+
+/// Starts what writes them, and gives what takes their lines.
+fn start_logs(
     gateway: &GatewaySpec,
     metrics: &Arc<Metrics>,
-) -> Result<(AuditLog, AuditLogOwner), StartError> {
+) -> Result<((AccessLog, AuditLog), Logs), StartError> {
+    let options = translate::access_log(&gateway.access_log);
+    let (lines, access) = AccessLog::start(&options, metrics)?;
     let path = gateway.audit_log.as_ref().map(|file| file.path.as_path());
-    AuditLog::start(path, metrics).map_err(StartError::AuditLog)
+    let (told, audit) = AuditLog::start(path, metrics).map_err(StartError::AuditLog)?;
+    Ok(((lines, told), Logs { access, audit }))
 }
 
 /// Starts what exports traces, where there is tracing.
@@ -400,16 +406,16 @@ fn start_tracing(
 
 /// The tokens of a file, which follow it from now on.
 fn open_tokens(
-    file: Option<&NamedPath>,
+    (file, form): (Option<&NamedPath>, Form),
     control: &Control,
     tasks: &mut Tasks,
 ) -> Result<Option<Snapshot<Tokens>>, StartError> {
     let Some(NamedPath { path, .. }) = file else { return Ok(None) };
-    let read = Tokens::read(path)
+    let read = Tokens::read(path, form)
         .map_err(|error| StartError::Tokens { file: path.display().to_string(), error })?;
     let tokens = Snapshot::new(Arc::new(read));
     let (path, followed, events) = (path.clone(), tokens.clone(), control.files.clone());
-    tasks.spawn(|stop| tokens::follow(path, followed, events, stop));
+    tasks.spawn(|stop| tokens::follow((path, form), followed, events, stop));
     Ok(Some(tokens))
 }
 

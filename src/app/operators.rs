@@ -11,6 +11,7 @@ use crate::admin::access::Access;
 use crate::admin::{self, About};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
+use crate::base::tokens::Form;
 use crate::config::spec::{AdminSpec, GatewaySpec};
 use crate::control::Control;
 use crate::control::explain::Setting;
@@ -28,7 +29,8 @@ pub(super) struct Operators {
     pub(super) metrics: Arc<Metrics>,
     pub(super) audit: AuditLog,
     pub(super) quotas: Arc<Quotas>,
-    pub(super) draining: watch::Receiver<bool>,
+    /// Whether it is asked to end.
+    pub(super) hears: watch::Receiver<bool>,
     pub(super) end: watch::Sender<bool>,
     pub(super) levels: Option<Levels>,
     /// What holds for all requests.
@@ -47,7 +49,7 @@ impl Operators {
         let (Some(listener), Some(spec)) = (listener, &gateway.admin) else { return Ok(None) };
         let listener = TcpListener::from_std(listener).map_err(StartError::Admin)?;
         let address = listener.local_addr().map_err(StartError::Admin)?;
-        let tokens = open_tokens(spec.token_file.as_ref(), control, tasks)?;
+        let tokens = open_tokens((spec.token_file.as_ref(), Form::Roles), control, tasks)?;
         warn(address, spec, tokens.is_some());
         let access = Access::new(spec, tokens, Arc::clone(&self.metrics));
         let access = access.with_audit(self.audit, control.live.clone());
@@ -62,7 +64,7 @@ impl Operators {
             stored: control.stored.clone(),
             live: control.live.clone(),
             certificates: control.certificates.clone(),
-            draining: self.draining,
+            draining: self.hears,
             end: self.end,
             reload: control.asks.clone(),
             levels: self.levels,
