@@ -317,7 +317,10 @@ impl Reloader {
             let made = || Made { loaded: before.clone(), learnt: None, references: None };
             return Ok(is_one.then(made));
         }
-        if let Some(edit) = self.check_edit(files.clone()).await {
+        // Whether a file that is held may take who is gone the long way finds out.
+        let is_gone = |turn: &Turn| turn.next.is_none() && before.quarantine.speaks_of(turn.id.as_str());
+        let is_long = turns.iter().any(is_gone);
+        if !is_long && let Some(edit) = self.check_edit(files.clone()).await {
             let load::Edit { loaded, learnt } = edit;
             return Ok(Some(Made { loaded, learnt: Some(learnt), references: None }));
         }

@@ -354,6 +354,29 @@ async fn a_folder_of_files_is_edited_beside_tenants_of_the_api() {
     assert_eq!(world.apart(), []);
 }
 
+#[tokio::test]
+async fn a_tenant_of_which_a_broken_file_speaks_is_not_ended_by_the_api_and_others_are() {
+    let (world, routes) = super::edits::fifty().await;
+    let broken = "[tenants.t1]\npool = \n[tenants.moved]\npool = \"a\"\n";
+    fs::write(routes.join("1.toml"), broken).unwrap();
+    super::quarantine::held(&world, 1).await;
+    for id in ["moved", "other"] {
+        world.change(put(id, json!({"pool": "a"}))).await.unwrap();
+    }
+
+    let refused = world.change(delete("moved")).await;
+
+    let Err(Refusal::Wrong(faults)) = refused else { panic!("{refused:?}") };
+    assert!(faults.iter().any(|fault| fault.file.ends_with("1.toml")), "{faults:?}");
+    assert!(world.has("moved"));
+    world.change(delete("other")).await.unwrap();
+    assert!(!world.has("other") && world.has("t1"));
+    fs::write(routes.join("1.toml"), "[tenants.t1]\npool = \"a\"\n").unwrap();
+    super::quarantine::held(&world, 0).await;
+    world.change(delete("moved")).await.unwrap();
+    assert!(!world.has("moved"));
+}
+
 impl World {
     async fn roll_back(&self, to: u64, dry_run: bool) -> Result<RolledBack, Refusal> {
         let by = By { name: Some("alice".to_owned()), ..By::of(Cause::Operator) };
