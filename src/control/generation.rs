@@ -220,6 +220,11 @@ impl Live {
         self.loaded.as_ref().map_or(&[], |loaded| &loaded.doubts)
     }
 
+    /// The same, under another number.
+    pub(super) fn numbered(&self, generation: u64) -> Arc<Self> {
+        Arc::new(Self { generation, ..self.clone() })
+    }
+
     /// Nothing is live yet.
     pub fn none() -> Self {
         Self {
