@@ -14,7 +14,7 @@ use crate::base::snapshot::Snapshot;
 use crate::control::generation::Live;
 use crate::telemetry::audit_log::{AuditLog, Bound, Event, Keys, Line, Turn};
 
-use super::roles::Caller;
+use super::roles::{Caller, is_question};
 
 /// Tells of changes. Clones tell the same.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Audit {
         from: IpAddr,
         tenant: Option<&str>,
     ) -> Option<Asked> {
-        is_told(request.method()).then(|| Asked {
+        is_told(request.method(), request.uri().path()).then(|| Asked {
             audit: self.clone(),
             id: request_id(request),
             from,
@@ -133,8 +133,7 @@ impl Asked {
     fn line(&self, made: Option<Made>) -> Line {
         let caller = self.caller.as_ref();
         let now = self.audit.live.load().generation;
-        let (before, after) =
-            made.as_ref().map_or((self.generation, now), |made| made.generations);
+        let (before, after) = made.as_ref().map_or((self.generation, now), |made| made.generations);
         let mut line = Line {
             id: self.id.to_str().ok().map(ToOwned::to_owned),
             who: caller.and_then(|caller| caller.name.as_deref()).map(ToOwned::to_owned),
@@ -150,8 +149,7 @@ impl Asked {
         if let Some(Made { before, after, keys, dry_run, .. }) = made {
             let bare = |tag: Option<String>| tag.map(|tag| tag.trim_matches('"').to_owned());
             let (before, after) = (bare(before), bare(after));
-            line.etag =
-                (before.is_some() || after.is_some()).then_some(Turn { before, after });
+            line.etag = (before.is_some() || after.is_some()).then_some(Turn { before, after });
             line.keys = (keys != Keys::default()).then_some(keys);
             line.dry_run = dry_run.then_some(true);
         }
@@ -179,9 +177,9 @@ impl Drop for Asked {
     }
 }
 
-/// Whether requests of this method are told of.
-pub(super) fn is_told(method: &Method) -> bool {
-    !method.is_safe()
+/// Whether such requests are told of.
+fn is_told(method: &Method, path: &str) -> bool {
+    !method.is_safe() && !is_question(method, Some(path))
 }
 
 /// The client's own id where it is short and plain, else a new one.
@@ -209,10 +207,11 @@ mod tests {
     #[test]
     fn what_only_reads_is_not_told_of() {
         for read in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE] {
-            assert!(!is_told(&read), "{read}");
+            assert!(!is_told(&read, "/api/v1/reload"), "{read}");
         }
         for change in [Method::PUT, Method::PATCH, Method::POST, Method::DELETE] {
-            assert!(is_told(&change), "{change}");
+            assert!(is_told(&change, "/api/v1/reload"), "{change}");
         }
+        assert!(!is_told(&Method::POST, "/api/v1/explain"));
     }
 }

@@ -9,7 +9,7 @@ use http::Method;
 use crate::base::role::Role;
 use crate::control::history::{By, Cause};
 
-use super::endpoints::{drains, log_level, reload};
+use super::endpoints::{drains, explain, log_level, reload};
 
 /// Who asks, as far as that is known.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl Caller {
         route: Option<&str>,
         tenant: Option<&str>,
     ) -> Verdict {
-        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        let is_read = matches!(*method, Method::GET | Method::HEAD) || is_question(method, route);
         let is_granted = match &self.role {
             Role::Admin => true,
             Role::Viewer => is_read,
@@ -91,6 +91,11 @@ impl Caller {
         };
         if is_granted { Verdict::Granted } else { Verdict::Forbidden }
     }
+}
+
+/// Whether it only asks, though it has a body.
+pub(super) fn is_question(method: &Method, route: Option<&str>) -> bool {
+    *method == Method::POST && route == Some(explain::ENDPOINT.path)
 }
 
 fn of_tenant(own: &str, method: &Method, route: Option<&str>, tenant: Option<&str>) -> Verdict {
