@@ -15,6 +15,7 @@ mod issuer;
 mod limits;
 mod memory;
 mod naming;
+mod owners;
 mod plan;
 mod pool;
 mod pool_tls;
