@@ -101,6 +101,13 @@ pub fn check_routes_edited(files: &Files, known: &Known<'_>, last: &Last<'_>) ->
     check::check_edited(files, &terms, last)
 }
 
+/// What is wrong with files of tenants alone, each by itself, beside those that were checked last: so that what
+/// is wrong anyhow takes no reading of all of them. `None` where nothing is, and where that is not known.
+pub fn check_routes_alone(files: &Files, known: &Known<'_>, last: &Last<'_>) -> Option<Problems> {
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held: None };
+    check::check_alone(files, &terms, last)
+}
+
 /// Checks routes files that were kept from another start. The pages that they name need not be
 /// there any more: without its page an answer is the gateway's own. Nor need the keys of issuers: those that
 /// `memory` holds do as well, and where there are none the issuer's tokens are not accepted.

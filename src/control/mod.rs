@@ -50,6 +50,7 @@ use crate::health::passive;
 use crate::pool::Pool;
 use crate::routing;
 use crate::routing::table::Table;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
@@ -135,7 +136,7 @@ impl Control {
         gateway: &GatewaySpec,
         presented: Presented,
         gateway_asks: mpsc::Sender<GatewayAsk>,
-        metrics: Arc<Metrics>,
+        (metrics, audit): (Arc<Metrics>, AuditLog),
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
         let (files, watcher) = listen(gateway).await;
@@ -147,7 +148,7 @@ impl Control {
         let (state, place) = state_of(gateway).unzip();
         let (keep, to_keep) = watch::channel(None);
         let (mut bearers, follow) = bearers::Keeper::new(files.clone(), Arc::clone(&metrics));
-        let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
+        let (stored, noted, handle, changes) = open_stored(gateway, &metrics, audit).await;
         let (issuers, held) = open_issuers(gateway, &metrics, tasks).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
@@ -240,11 +241,12 @@ fn state_of(gateway: &GatewaySpec) -> Option<(State, Place)> {
 async fn open_stored(
     gateway: &GatewaySpec,
     metrics: &Arc<Metrics>,
+    audit: AuditLog,
 ) -> (Stored, Noted, stored::Handle, mpsc::Receiver<stored::Ask>) {
     let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
     let (stored, history) = Stored::open(folder, Arc::clone(metrics)).await;
     let (handle, changes) = stored::Handle::new(stored.snapshot(), history.clone());
-    (stored, Noted::after(history), handle, changes)
+    (stored, Noted::after(history, audit), handle, changes)
 }
 
 /// The keys of issuers, as far as they were kept.

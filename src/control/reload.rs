@@ -412,6 +412,7 @@ impl Reloader {
             tracing::error!("… and {} more; /api/v1/config lists all", problems.len() - LOGGED);
         }
         self.metrics.config_refused(problems.len());
+        self.note_refusal(problems);
         let live = self.live.load();
         self.live.publish(Arc::new(Live {
             problems: problems.to_vec(),

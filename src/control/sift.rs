@@ -121,9 +121,8 @@ pub(super) fn sift(
             return Err(problems.iter().map(told).collect());
         }
     }
-    let mut quarantine: Vec<Held> = held.into_iter().map(Holding::into_held).collect();
-    quarantine.sort_by(|a, b| a.path().as_os_str().cmp(b.path().as_os_str()));
-    Ok(Sifted { files, checked, quarantine: quarantine.into() })
+    let quarantine = Quarantine::of(held.into_iter().map(Holding::into_held).collect());
+    Ok(Sifted { files, checked, quarantine })
 }
 
 /// What is wrong with a file as it was, which is not what is to be read there now.

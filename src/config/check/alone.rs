@@ -25,7 +25,7 @@ pub fn spoken_of(text: &str) -> Spoken {
 }
 
 /// All that may be meant to be the id of a tenant, or parts of one: more than [`spoken_of`] finds, as where
-/// a header is misspelt, or stands behind a string without an end.
+/// a header is misspelt, or stands behind a string without an end. What is said of a tenant, or for people, is no id.
 pub fn names_in(text: &str) -> HashSet<String> {
     let mut names = HashSet::new();
     match DeTable::parse(text) {
@@ -37,9 +37,34 @@ pub fn names_in(text: &str) -> HashSet<String> {
                 }
             }
         }
-        Err(_) => names.extend(parts_of(text)),
+        Err(_) => names.extend(text.split(['\n', '\r']).flat_map(keys_in).flat_map(parts_of)),
     }
     names
+}
+
+/// Where keys and headers may stand in a line of a text that is no TOML: not in comments, and not in values, but
+/// for the keys of tables in these.
+fn keys_in(line: &str) -> Vec<&str> {
+    let line = line.trim_start();
+    if line.starts_with('#') {
+        return Vec::new();
+    }
+    if line.starts_with('[') {
+        return vec![line];
+    }
+    let mut pieces: Vec<&str> = line.split('=').collect();
+    if pieces.len() > 1 {
+        pieces.pop(); // a value, or its end
+    }
+    let mut keys = Vec::with_capacity(pieces.len());
+    for (at, piece) in pieces.into_iter().enumerate() {
+        keys.push(match piece.rfind(['{', ',']).filter(|_| at > 0) {
+            Some(before) => piece.get(before..).unwrap_or(piece),
+            None if at > 0 => continue, // `a = = b`: a value, as far as it is anything
+            None => piece,
+        });
+    }
+    keys
 }
 
 /// Whether an id may be among such names.
@@ -140,6 +165,11 @@ mod tests {
         assert!(may("b", "[tenants.a]\npool = \"x\n[tenants.b]\npool = \"y\"\n"));
         assert!(may("b.c-1", "x = '''\n[tenants.\"b.c-1\"]\n"));
         assert!(!may("x", "[tenants.a]\npool = \"x\"\n"), "a pool is none");
+        assert!(!may("x", "[tenants.a]\npool = \"x\n"), "nor is one whose string has no end");
+        assert!(!may("b", "# [tenants.b]\n[tenants.a\npool = \"p\" # as b\n"), "comments are none");
+        assert!(may("b", "[tenants]\na = { pool = \"x }\nb = { pool = \"y\" }\n"));
+        assert!(may("b", "tenants = { a = { pool = \"x\" , b = { pool = \"y\" }\n"));
+        assert!(may("b", "[tenants]\nb { pool = \"y\" }\n") && may("b", "tenants.b]\npool = 1\n"));
         assert!(!may("b", "[tenants.bb]\npool = \n"));
     }
 

@@ -17,6 +17,7 @@ mod issuer_keys;
 mod limits;
 mod memory;
 mod naming;
+mod owners;
 mod plan;
 mod pool;
 mod pool_tls;
@@ -128,6 +129,11 @@ pub(super) fn check_routes(files: &Files, terms: &Terms<'_>, before: Before<'_>)
 /// have to be checked.
 pub(super) fn check_edited(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option<Edited> {
     edited::check(files, terms, last)
+}
+
+/// What is wrong with files of tenants alone by themselves; `None` where nothing is, and where that is not known.
+pub(super) fn check_alone(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option<Problems> {
+    edited::wrong_alone(files, terms, last)
 }
 
 /// Reads each file as one document: the slower way, which tells everything that is wrong.

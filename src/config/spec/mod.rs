@@ -56,6 +56,8 @@ pub struct GatewaySpec {
     pub listeners: Vec<ListenerSpec>,
     /// Where the admin API listens; `None` = no admin API.
     pub admin: Option<AdminSpec>,
+    /// The file that each change leaves a line in; `None` = none.
+    pub audit_log: Option<NamedPath>,
     /// The routes file, or a folder of `*.toml` files.
     pub routes: PathBuf,
     /// Folder for what must outlive a restart; `None` = keep nothing.
@@ -222,6 +224,8 @@ pub struct AdminSpec {
     pub certificates: Vec<(String, Role)>,
     /// Keys of a tenant that its own token may change.
     pub tenant_keys: Vec<String>,
+    /// How many changes one of these may ask for. Default 10 a minute, 20 at once.
+    pub tenant_changes: RateSpec,
 }
 
 impl GatewaySpec {

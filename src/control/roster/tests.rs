@@ -79,7 +79,7 @@ impl World {
         let spec = config::check_routes(&files, &known);
         let spec = Arc::new(spec.unwrap_or_else(|problems| panic!("{problems}")));
         let made = load::make(Materials {
-            loaded: Loaded { files, spec, doubts: [].into(), quarantine: [].into() },
+            loaded: Loaded { files, spec, doubts: [].into(), quarantine: Default::default() },
             running: Pools::new(),
             numbers: Numbers::default(),
             previous: Arc::new(nothing()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::config::grants::is_grant;
+use crate::config::grants::{is_grant, parts};
 use crate::config::places;
 
 use super::Entry;
@@ -30,7 +30,9 @@ pub(super) fn check(
     };
     let is_allowed = |key: &str| allowed.iter().any(|top| is_below(key, top));
     let mut beyond: Vec<String> = changed.into_iter().filter(|key| !is_allowed(key)).collect();
-    let (before, now) = (Value::Object(kept.definition.table()), Value::Object(next.table()));
+    // What of a grant is opened is none.
+    let closed = |table: Table| Value::Object(without(table, allowed));
+    let (before, now) = (closed(kept.definition.table()), closed(next.table()));
     let (mut has, mut wants) = (Vec::new(), Vec::new());
     grants(&before, "", &mut has);
     grants(&now, "", &mut wants);
@@ -43,6 +45,30 @@ pub(super) fn check(
         }
     }
     if beyond.is_empty() { Ok(()) } else { Err(Refusal::Beyond(beyond)) }
+}
+
+/// A table without the keys of its grants that are opened; a grant of which nothing is left goes, too.
+fn without(mut table: Table, opened: &[String]) -> Table {
+    for key in opened {
+        let parts = parts(key);
+        if parts.len() > 1 && parts.first().is_some_and(|first| is_grant(first)) {
+            take_out(&mut table, &parts);
+        }
+    }
+    table
+}
+
+fn take_out(table: &mut Table, parts: &[&str]) {
+    let Some((first, rest)) = parts.split_first() else { return };
+    if rest.is_empty() {
+        table.remove(*first);
+        return;
+    }
+    let Some(Value::Object(below)) = table.get_mut(*first) else { return };
+    take_out(below, rest);
+    if below.is_empty() {
+        table.remove(*first);
+    }
 }
 
 /// All that says what a tenant is granted: by its full key, its own key, and its value.
@@ -168,6 +194,41 @@ mod tests {
             let now = json!({"pool": "a", "routes": routes});
             assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
         }
+    }
+
+    #[test]
+    fn single_keys_of_limits_may_be_a_tenant_s_own() {
+        let of = |limits: Value| json!({"pool": "a", "limits": limits});
+        let table = |table: Value| definition(table);
+        let beyond = |before: Value, now: Value| {
+            let entry = Entry::new(&TenantId::new("t").unwrap(), table(before)).unwrap();
+            let allowed = ["limits.requests", "limits.client.burst"].map(str::to_owned);
+            match check(Some(&entry), Some(&table(now)), &allowed) {
+                Ok(()) => Vec::new(),
+                Err(Refusal::Beyond(keys)) => keys,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        let before = of(json!({"requests": "5/s", "concurrency": 9}));
+        for (now, expected) in [
+            (of(json!({"requests": "9/s", "concurrency": 9})), vec![]),
+            (of(json!({"concurrency": 9, "client": {"burst": 3}})), vec![]),
+            (of(json!({"requests": "9/s", "concurrency": 8})), vec!["limits.concurrency"]),
+            (of(json!({"requests": "9/s"})), vec!["limits.concurrency"]),
+            (
+                of(json!({"requests": "5/s", "concurrency": 9, "client": {"requests": "1/s"}})),
+                vec!["limits.client.requests"],
+            ),
+            (json!({"pool": "a"}), vec!["limits.concurrency"]),
+            (of(json!("none")), vec!["limits"]),
+            (
+                json!({"pool": "a", "limits": before["limits"], "x": {"limits": {"requests": "1/s"}}}),
+                vec!["x.limits.requests"],
+            ),
+        ] {
+            assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
+        }
+        assert!(beyond(json!({"pool": "a"}), of(json!({"requests": "1/s"}))).is_empty());
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Back {
 pub struct RolledBack {
     /// The number of the table that is live: going back is a generation of its own.
     pub generation: u64,
+    /// That of the one that was before.
+    pub generation_before: u64,
     /// Tenants that are again what they were.
     pub restored: Vec<String>,
     /// Tenants that are gone again.
@@ -61,6 +63,7 @@ impl Reloader {
         let then = history.since(back.to).ok_or(Refusal::Forgotten)?;
         let mut told = RolledBack {
             generation: self.live.load().generation,
+            generation_before: self.live.load().generation,
             restored: Vec::new(),
             removed: Vec::new(),
             in_files: Vec::new(),

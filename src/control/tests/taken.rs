@@ -221,6 +221,21 @@ async fn a_file_that_is_gone_takes_its_tenants_whatever_else_is_broken() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_gone_takes_its_tenants_whatever_a_broken_one_says_of_them() {
+    let (world, routes) = fifty().await;
+
+    let text = "# as t2 and [tenants.t3]\n[tenants.t1]\npool = \"t2\nuse = [\"t3\"] # t2\n";
+    write(&routes, "1.toml", text);
+    fs::remove_file(routes.join("2.toml")).unwrap();
+    fs::remove_file(routes.join("3.toml")).unwrap();
+    drop(world.reload().await);
+
+    assert!(world.live().problems.is_empty(), "{:?}", world.live().problems);
+    assert!(state_of(&world, "t2").is_none() && state_of(&world, "t3").is_none());
+    assert!(goes_to(&world, "t1", "a"));
+}
+
+#[tokio::test]
 async fn a_file_made_of_several_with_an_open_string_takes_nobody_away() {
     let (world, routes) = fifty().await;
     for name in ["1.toml", "2.toml", "3.toml"] {

@@ -111,7 +111,9 @@ impl Metrics {
             metrics.add(&bearers::TENANT_CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
-        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser", "role"] {
+        for reason in
+            ["no_token", "bad_token", "limited", "foreign_host", "browser", "role", "changes"]
+        {
             metrics.add(&keeping::ADMIN_REFUSED, &[reason], 0);
         }
         for result in ["ok", "dry_run", "refused"] {

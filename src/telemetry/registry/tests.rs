@@ -71,6 +71,7 @@ fn promtool_finds_nothing() {
     metrics.set(&keeping::STORED_TENANTS, &["served"], 1.0);
     metrics.set(&keeping::STORE_DAMAGED, &[], 0.0);
     metrics.add(&keeping::TENANT_CHANGES, &["ok"], 1);
+    metrics.add(&keeping::AUDIT_LOG_LOST, &["write"], 1);
     metrics.add(&metrics::USAGE_SAVES, &["ok"], 1);
     metrics.set(&metrics::USAGE_WAITING, &[], 0.0);
     metrics.config_live(3);
