@@ -163,7 +163,8 @@ impl App {
         let mut tasks = Tasks::new("app");
         let (ask_gateway, gateway_asks) = mpsc::channel(WAITING);
         let told = (Arc::clone(&metrics), audit.clone());
-        let control = Control::start(&gateway, presented, ask_gateway, told, &mut tasks).await?;
+        let control = Control::start(&gateway, presented, ask_gateway, told, &mut tasks);
+        let control = Box::pin(control).await?;
         let (deltas, usage, quotas) = start_counting(&gateway, &metrics, &mut tasks).await;
         let addresses = sockets.addresses.clone();
 
