@@ -520,6 +520,8 @@ mod tests {
             include_str!("reloads.rs"),
             include_str!("sharing.rs"),
             include_str!("keeping.rs"),
+            include_str!("bearers.rs"),
+            include_str!("issuers.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();
