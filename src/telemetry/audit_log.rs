@@ -327,12 +327,10 @@ impl Floods {
 
     /// Lines that tell how many have none.
     fn append_left_out(&self, bytes: &mut Vec<u8>) {
-        let known = {
-            let mut refused = locked(&self.refused);
-            let known = refused.values().map(Throttle::take_left_out).sum();
-            refused.retain(|_, throttle| !throttle.is_over());
-            known
-        };
+        let mut refused = locked(&self.refused);
+        let known = refused.values().map(Throttle::take_left_out).sum();
+        refused.retain(|_, throttle| !throttle.is_over());
+        drop(refused);
         let unknown = locked(&self.strangers).take_left_out();
         for (who, count) in [("known", known), ("unknown", unknown)] {
             if count > 0 {
@@ -478,9 +476,7 @@ fn open(path: &Path) -> io::Result<File> {
         return options.custom_flags(NO_WAIT).open(path);
     }
     let mut file = match options.read(true).open(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            options.read(false).open(path)?
-        }
+        Err(why) if why.kind() == ErrorKind::PermissionDenied => options.read(false).open(path)?,
         opened => opened?,
     };
     if ends_within_a_line(&file) {
