@@ -103,7 +103,13 @@ impl Asked {
         let about = answer.extensions_mut().remove::<About>().map(|About(about)| about);
         let status = answer.status();
         self.tell(made.as_ref(), status);
-        let line = Line { about, status: Some(status.as_u16()), ..self.line(made) };
+        let is_refused = status.is_client_error() && made.is_none();
+        let mut line = Line { about, status: Some(status.as_u16()), ..self.line(made) };
+        if is_refused {
+            // Whatever went live meanwhile was somebody else's.
+            let generation = self.generation;
+            line.generation = Some(Turn { before: generation, after: generation });
+        }
         self.audit.log.tell(&line, self.bound(status)).await;
         answer.headers_mut().insert(X_REQUEST_ID, self.id.clone());
         answer
@@ -124,6 +130,7 @@ impl Asked {
             id = self.id.to_str().unwrap_or_default(),
             status = status.as_u16(),
             generation = made.map(|made| made.generations.1),
+            dry_run = made.and_then(|made| made.dry_run.then_some(true)),
             before = tag(made.and_then(|made| made.before.as_ref())),
             after = tag(made.and_then(|made| made.after.as_ref())),
             "audit"
@@ -158,10 +165,11 @@ impl Asked {
 
     /// How many lines such requests may have: who is refused may go on as long as it likes.
     fn bound(&self, status: StatusCode) -> Bound {
-        let is_tenant = |caller: &Caller| matches!(caller.role, Role::Tenant(_));
         match &self.caller {
             None => Bound::Strangers,
-            Some(caller) if status.is_client_error() && is_tenant(caller) => Bound::Refused,
+            Some(caller) if status.is_client_error() && caller.role != Role::Admin => {
+                Bound::Refused
+            }
             Some(_) => Bound::None,
         }
     }
@@ -202,7 +210,80 @@ const LONGEST: usize = 300;
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::net::Ipv4Addr;
+    use std::sync::Mutex;
+
+    use axum::Extension;
+    use axum::body::Body;
+    use axum::response::IntoResponse;
+
     use super::*;
+
+    /// What the gateway's own log has of the change of a tenant.
+    async fn logged(dry_run: bool) -> String {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&text);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || Kept(Arc::clone(&writer)));
+        // Beside a single subscriber, a line that another test's thread comes to first is off everywhere.
+        let _second =
+            tracing::dispatcher::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+        let _logging = tracing::subscriber::set_default(subscriber.finish());
+        let request = Request::patch("/api/v1/tenants/a").body(Body::empty()).unwrap();
+        let from = Ipv4Addr::LOCALHOST.into();
+        let mut asked = Audit::of_log().hear(&request, from, Some("a")).unwrap();
+        asked.is_of(&Caller { name: Some("ci".into()), role: Role::Admin, from, shown: None });
+        let (before, after) = (Some("\"1\"".to_owned()), Some("\"2\"".to_owned()));
+        let made = Made { before, after, generations: (7, 7), keys: Keys::default(), dry_run };
+
+        asked.answered((Extension(made), "").into_response()).await;
+
+        let text = text.lock().unwrap().clone();
+        String::from_utf8(text).unwrap()
+    }
+
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_only_tells_what_would_be_does_not_look_like_a_change() {
+        let (made, told) = (logged(false).await, logged(true).await);
+
+        assert!(made.contains("who=\"ci\"") && !made.contains("dry_run"), "{made}");
+        assert!(told.contains("dry_run=true"), "{told}");
+    }
+
+    #[test]
+    fn who_is_refused_is_bounded_but_for_admins() {
+        let request = Request::post("/api/v1/reload").body(Body::empty()).unwrap();
+        let from = Ipv4Addr::LOCALHOST.into();
+        let bound = |role: Option<&str>, status: StatusCode| {
+            let mut asked = Audit::of_log().hear(&request, from, None).unwrap();
+            if let Some(role) = role {
+                let role = role.parse().unwrap();
+                asked.is_of(&Caller { name: None, role, from, shown: None });
+            }
+            asked.is_answered = true;
+            asked.bound(status)
+        };
+        for role in ["viewer", "operator", "tenant:a"] {
+            assert_eq!(bound(Some(role), StatusCode::FORBIDDEN), Bound::Refused, "{role}");
+            assert_eq!(bound(Some(role), StatusCode::OK), Bound::None, "{role}");
+        }
+        assert_eq!(bound(Some("admin"), StatusCode::FORBIDDEN), Bound::None);
+        assert_eq!(bound(None, StatusCode::UNAUTHORIZED), Bound::Strangers);
+    }
 
     #[test]
     fn what_only_reads_is_not_told_of() {

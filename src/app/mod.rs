@@ -271,7 +271,7 @@ impl App {
     /// flight have their time to finish.
     pub async fn stop(self) -> Ended {
         let writing = if self.usage.is_some() { WRITING } else { Duration::ZERO };
-        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 3 + writing);
+        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 4 + writing);
         tracing::info!(accept = ?self.drain.accept, timeout = ?self.drain.timeout, "draining");
         self.draining.send_replace(true);
         self.phase.send_replace(Phase::Closing);

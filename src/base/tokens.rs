@@ -62,7 +62,9 @@ pub enum TokensError {
     #[error("has {1} words in line {0}")]
     Words(usize, usize),
     /// A name and a role stand where they would say nothing.
-    #[error("has a name and a role in line {0}: tokens of this file have no roles")]
+    #[error(
+        "has more than a token in line {0}: tokens of this file have neither a name nor a role"
+    )]
     Roles(usize),
     /// A role is none.
     #[error("has in line {0} a second word that is no role: {1}")]
@@ -119,7 +121,7 @@ impl Tokens {
         let mut known: Vec<(Digest, Arc<Holder>)> = Vec::new();
         let mut lines = BTreeMap::new();
         for (text, line) in tokens {
-            if form == Form::Bare && text.split_ascii_whitespace().nth(2).is_some() {
+            if form == Form::Bare && text.split_ascii_whitespace().nth(1).is_some() {
                 return Err(TokensError::Roles(line));
             }
             let (digest, holder) = one(text, line)?;
@@ -276,8 +278,10 @@ mod tests {
 
         let error = read("0123456789abcdef\nci viewer 1123456789abcdef\n").unwrap_err();
 
-        assert!(error.to_string().contains("a name and a role in line 2"), "{error}");
+        assert!(error.to_string().contains("more than a token in line 2"), "{error}");
         assert!(!format!("{error} {}", error.hint()).contains("1123"));
+        let error = read("ci 1123456789abcdef\n").unwrap_err();
+        assert!(!error.hint().contains("ROLE"), "{}", error.hint());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("debug.tokens");
         fs::write(&path, "ci admin 1123456789abcdef\n").unwrap();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::base::sorted::Difference;
 use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec, TenantState};
 use crate::config::{
-    Checked, File, Files, Problem, Problems, Spoken, may_be_among, names_in, spoken_of,
+    Checked, File, Files, Problem, Problems, Spoken, may_be_among, names_in, put_behind, spoken_of,
 };
 use crate::model::ids::TenantId;
 
@@ -260,7 +260,7 @@ impl Holding {
         if stored::is_of_api(&file.path) {
             return None; // what of that does not fit is left out
         }
-        let says = spoken_of(&file.text);
+        let mut says = spoken_of(&file.text);
         let good = match known.file(&file.path) {
             Some(good) if good == file && known.may_be_unfit() => None,
             Some(good) if good == file => return None,
@@ -271,6 +271,7 @@ impl Holding {
         if is_whole || spoken.tenants.is_empty() {
             return None;
         }
+        says.tenants.extend(put_behind(&file.text));
         let (path, now) = (Arc::clone(&file.path), Now::Read(file.clone()));
         Some(Self { path, now, good, spoken, says, is_new: true, problems })
     }

@@ -4,16 +4,18 @@
 //! **Invariant:** a line that cannot be written refuses and delays nothing for longer than a second: it is
 //! counted, and told in the gateway's own log.
 
-use std::fs::{File, OpenOptions};
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -176,7 +178,7 @@ impl Line {
 pub enum Bound {
     /// All of them.
     None,
-    /// Of requests that are refused to those who are known, some hundred a minute.
+    /// Of requests that are refused to one who is known, some a minute: what one asks for hides nothing of another.
     Refused,
     /// Of those who are not known, some a minute: anybody may send them.
     Strangers,
@@ -198,7 +200,8 @@ struct Desk {
 
 #[derive(Debug)]
 struct Floods {
-    refused: Mutex<Throttle>,
+    /// By who they are and what they are known by: no more than there are tokens.
+    refused: Mutex<HashMap<String, Throttle>>,
     strangers: Mutex<Throttle>,
 }
 
@@ -252,9 +255,10 @@ impl AuditLog {
         let (queue, messages) = sync_channel(QUEUE);
         let (alive, done) = sync_channel(0);
         let words = Arc::new(Words::default());
-        let throttle = |most| Mutex::new(Throttle::new(most, MINUTE));
-        let floods =
-            Arc::new(Floods { refused: throttle(REFUSED), strangers: throttle(STRANGERS) });
+        let floods = Arc::new(Floods {
+            refused: Mutex::default(),
+            strangers: Mutex::new(Throttle::new(STRANGERS, MINUTE)),
+        });
         let mut writer = Writer {
             path: path.to_owned(),
             file,
@@ -279,7 +283,7 @@ impl AuditLog {
 
     /// Writes a line, and waits until the disk has it or cannot take it, at most for a second.
     pub async fn tell(&self, line: &Line, bound: Bound) {
-        let Some(desk) = self.desk.as_ref().filter(|desk| desk.floods.admits(bound)) else {
+        let Some(desk) = self.desk.as_ref().filter(|desk| desk.floods.admits(bound, line)) else {
             return;
         };
         let (kept, hears) = oneshot::channel();
@@ -308,18 +312,27 @@ impl Desk {
 }
 
 impl Floods {
-    fn admits(&self, bound: Bound) -> bool {
+    fn admits(&self, bound: Bound, line: &Line) -> bool {
         match bound {
             Bound::None => true,
-            Bound::Refused => locked(&self.refused).admits(),
+            Bound::Refused => {
+                let [shown, who] = [&line.shown, &line.who].map(|it| it.as_deref().unwrap_or("-"));
+                let mut refused = locked(&self.refused);
+                let own = refused.entry(format!("{shown} {who}"));
+                own.or_insert_with(|| Throttle::new(REFUSED, MINUTE)).admits()
+            }
             Bound::Strangers => locked(&self.strangers).admits(),
         }
     }
 
     /// Lines that tell how many have none.
     fn append_left_out(&self, bytes: &mut Vec<u8>) {
-        for (who, throttle) in [("known", &self.refused), ("unknown", &self.strangers)] {
-            let count = locked(throttle).take_left_out();
+        let mut refused = locked(&self.refused);
+        let known = refused.values().map(Throttle::take_left_out).sum();
+        refused.retain(|_, throttle| !throttle.is_over());
+        drop(refused);
+        let unknown = locked(&self.strangers).take_left_out();
+        for (who, count) in [("known", known), ("unknown", unknown)] {
             if count > 0 {
                 let line = Line {
                     who: Some(who.to_owned()),
@@ -332,8 +345,8 @@ impl Floods {
     }
 }
 
-fn locked(throttle: &Mutex<Throttle>) -> std::sync::MutexGuard<'_, Throttle> {
-    throttle.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AuditLogOwner {
@@ -454,10 +467,18 @@ impl Writer {
     }
 }
 
-/// Opens the file to append to. What a process that was killed has left of a line is ended.
+/// Opens the file to append to. What a process that was killed has left of a line is ended, where the file may
+/// be read. What is no file, as a pipe, is only written to, and nobody waits for who reads it.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let mut file = options.read(true).append(true).create(true).mode(MODE).open(path)?;
+    options.append(true).create(true).mode(MODE);
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return options.custom_flags(NO_WAIT).open(path);
+    }
+    let mut file = match options.read(true).open(path) {
+        Err(why) if why.kind() == ErrorKind::PermissionDenied => options.read(false).open(path)?,
+        opened => opened?,
+    };
     if ends_within_a_line(&file) {
         file.write_all(b"\n")?;
     }
@@ -475,6 +496,9 @@ fn ends_within_a_line(file: &File) -> bool {
 /// mode.
 const MODE: u32 = 0o600;
 
+/// `O_NONBLOCK`: without a reader a pipe cannot be opened, and one that is full takes nothing.
+const NO_WAIT: i32 = OFlags::NONBLOCK.bits().cast_signed();
+
 /// 1,024 lines, some hundred KiB: more than a disk that hangs for a moment leaves waiting.
 const QUEUE: usize = 1024;
 
@@ -490,8 +514,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// 20 a minute: enough to see that somebody tries, and from where.
 const STRANGERS: u32 = 20;
 
-/// 200 a minute: a script that does not look at its answers.
-const REFUSED: u32 = 200;
+/// 50 a minute: a script that does not look at its answers.
+const REFUSED: u32 = 50;
 
 /// 50: more than one reads in a line.
 const MOST_KEYS: usize = 50;
@@ -591,6 +615,52 @@ mod tests {
         let left_out: u64 = lines.iter().filter_map(|line| line["count"].as_u64()).sum();
         assert_eq!(left_out, 1000 - u64::from(STRANGERS));
         assert!(lines.iter().any(|line| line["event"] == "left-out" && line["who"] == "unknown"));
+    }
+
+    #[tokio::test]
+    async fn what_one_is_refused_hides_nothing_of_what_another_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let (log, owner) = AuditLog::start(Some(&path), &Arc::new(Metrics::new())).unwrap();
+        let of = |shown: &str| Line { shown: Some(shown.to_owned()), ..line("ci") };
+
+        for _ in 0..500 {
+            log.tell(&of("token 1"), Bound::Refused).await;
+        }
+        log.tell(&of("token 2"), Bound::Refused).await;
+        assert!(owner.end(Duration::from_secs(10)));
+
+        let lines = told(&path);
+        let of = |shown: &str| lines.iter().filter(|line| line["shown"] == shown).count();
+        assert_eq!((of("token 1"), of("token 2")), (REFUSED as usize, 1));
+        let left_out: u64 = lines.iter().filter_map(|line| line["count"].as_u64()).sum();
+        assert_eq!(left_out, 500 - u64::from(REFUSED));
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_nobody_reads_holds_up_neither_the_start_nor_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.pipe");
+        let metrics = Arc::new(Metrics::new());
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        assert!(AuditLog::start(Some(&path), &metrics).is_err());
+
+        // Reading and writing, it opens without another end.
+        let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let (log, owner) = AuditLog::start(Some(&path), &metrics).unwrap();
+        log.tell(&line(&"x".repeat(100_000)), Bound::None).await; // more than a pipe takes
+        assert!(owner.end(Duration::from_secs(10)));
+
+        let lost = "tenantry_audit_log_lost_total{why=\"write\"} 1";
+        assert!(metrics.render().unwrap().contains(lost), "{}", metrics.render().unwrap());
+        drop(reader);
     }
 
     #[test]

@@ -99,11 +99,33 @@ async fn each_change_is_in_the_file_once_it_is_answered_with_who_and_what_and_no
     let all = of(&gateway, "request");
     assert_eq!(all[1]["dry_run"], true);
     assert_eq!(all[1]["generation"], json!({"before": 2, "after": 2}));
+    for refused in [2, 3, 4, 6, 7] {
+        assert_eq!(all[refused]["generation"], json!({"before": 2, "after": 2}), "{refused}");
+    }
     assert_eq!(all[7]["about"], "127.0.0.1:9 of the pool app");
     let text = fs::read_to_string(gateway.path("audit.log")).expect("the audit log");
     for secret in [secret, ADMIN, CUSTOMER, "a.example"] {
         assert!(!text.contains(secret), "{secret} is in {text}");
     }
+}
+
+#[tokio::test]
+async fn whoever_has_no_token_fills_nothing_at_paths_that_are_open() {
+    let (gateway, _origin) = guarded().await;
+    let address = gateway.app.admin_address().expect("there is an admin API");
+    let mut client = Client::connect(address).await;
+
+    for path in ["/healthz", "/readyz", "/"].iter().cycle().take(1000) {
+        let line = format!("POST {path}");
+        let answer = client.ask(head(&line, &["Host: localhost", "Content-Length: 0"])).await;
+        assert_eq!(answer.status, 405, "{path}");
+    }
+
+    // All that was told before it is told by then.
+    assert_eq!(send(&gateway, ADMIN, "POST /api/v1/reload", &json!({})).await.status, 200);
+    let told: Vec<Value> = of(&gateway, "request");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["who"], "root");
 }
 
 #[tokio::test]

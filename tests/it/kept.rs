@@ -236,6 +236,28 @@ async fn a_customer_edits_its_own_tenant_within_bounds_and_hears_of_nothing_else
 }
 
 #[tokio::test]
+async fn a_customer_takes_out_what_it_may_set_and_goes_on_from_there() {
+    let origin = Origin::saying("a").await;
+    let gateway = guarded(&origin).await;
+    let table = json!({"pool": "app"});
+    let line = "PUT /api/v1/tenants/shop";
+    assert_eq!(send_as(&gateway, ADMIN_TOKEN, line, &table).await.status, 201);
+    let as_tenant =
+        async |line: &str, body: Value| send_as(&gateway, TENANT_TOKEN, line, &body).await;
+
+    for (line, body) in [
+        ("PATCH /api/v1/tenants/shop", json!({"limits": {"requests": null}})),
+        (line, table.clone()),
+        ("PATCH /api/v1/tenants/shop", json!({"limits": {"requests": "5/s"}})),
+        ("PATCH /api/v1/tenants/shop", json!({"limits": {"requests": null}})),
+        (line, table.clone()),
+    ] {
+        let done = as_tenant(line, body.clone()).await;
+        assert_eq!(done.status, 200, "{line} {body}: {}", done.text());
+    }
+}
+
+#[tokio::test]
 async fn the_history_tells_who_and_goes_back() {
     let origin = Origin::saying("a").await;
     let gateway = guarded(&origin).await;

@@ -1,5 +1,7 @@
 //! The last generations, and the way back to one of them.
 
+use std::collections::HashSet;
+
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -189,7 +191,10 @@ fn rolled_back(told: RolledBack, to: u64, dry_run: bool) -> Response {
         )
     });
     let mut keys = Keys::default();
-    told.restored.iter().for_each(|id| keys.add(&format!("tenants.{id}"), true, true));
+    let returned: HashSet<&String> = told.returned.iter().collect();
+    for id in &told.restored {
+        keys.add(&format!("tenants.{id}"), !returned.contains(id), true);
+    }
     told.removed.iter().for_each(|id| keys.add(&format!("tenants.{id}"), true, false));
     let generations = (told.generation_before, told.generation);
     let made = Made { before: None, after: None, generations, keys, dry_run };

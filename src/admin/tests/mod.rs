@@ -107,7 +107,7 @@ impl World {
             tls: None,
             public_metrics,
             certificates: Vec::new(),
-            tenant_keys: vec!["cors".to_owned()],
+            tenant_keys: vec![vec!["cors".to_owned()]],
             tenant_changes: RateSpec {
                 rate: Rate { count: 10, per: Duration::from_secs(1) },
                 burst: 10_000,

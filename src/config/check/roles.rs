@@ -37,23 +37,30 @@ pub(super) fn tenant_keys(
     raw: Option<Vec<At<String>>>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Vec<String> {
+) -> Vec<Vec<String>> {
     let key = key.name("tenant-keys");
     let known = Known::of_tenant();
     let mut keys = Vec::new();
     for (index, At { value, start }) in raw.unwrap_or_default().into_iter().enumerate() {
-        if let Some((what, hint)) = wrong(&value, &known) {
+        let parts = parts(&value).ok_or_else(|| {
+            let what = format!("{value:?} is not written as a key");
+            (what, "write its parts with dots between, as in error-pages.\"5xx\".body".to_owned())
+        });
+        let fault = match &parts {
+            Ok(parts) => wrong(parts, &known),
+            Err(fault) => Some(fault.clone()),
+        };
+        if let Some((what, hint)) = fault {
             faults.add(&key.index(index), start, what, Some(hint));
         }
-        keys.push(value);
+        keys.extend(parts);
     }
     keys
 }
 
 /// What is wrong with one of them, and what to write instead.
-fn wrong(key: &str, known: &Known) -> Option<(String, String)> {
-    let parts = parts(key);
-    let first = parts.first().copied().unwrap_or_default();
+fn wrong(parts: &[String], known: &Known) -> Option<(String, String)> {
+    let first = parts.first().map(String::as_str).unwrap_or_default();
     let is_whole = parts.len() < 2;
     if is_grant(first) && (is_whole || !has_keys_to_open(first)) {
         let what = format!("{first:?} is not a tenant's own to change");
@@ -67,8 +74,15 @@ fn wrong(key: &str, known: &Known) -> Option<(String, String)> {
         };
         return Some((what, hint));
     }
-    let (at, there) = known.missing(&parts)?;
-    let part = parts.get(at).copied().unwrap_or_default();
+    let Some((at, there)) = known.missing(parts) else {
+        // Below one that is opened everything is; below others a grant is one at any depth.
+        let is_below = |(at, part): &(usize, &String)| *at > 0 && is_grant(part);
+        let (at, grant) = parts.iter().enumerate().find(is_below).filter(|_| !is_grant(first))?;
+        let above = parts.get(..at).unwrap_or_default().join(".");
+        let what = format!("{grant:?} of {above:?} is not a tenant's own to change");
+        return Some((what, "leave it out: it says what the tenant is granted".to_owned()));
+    };
+    let part = parts.get(at).map(String::as_str).unwrap_or_default();
     let near = nearest(part, there.iter().map(String::as_str));
     let above = parts.get(..at).unwrap_or_default().join(".");
     let (what, of) = match at {
@@ -97,7 +111,7 @@ impl Known {
     }
 
     /// The place of the first part that is nobody's, and those that there are; `None` = all are there.
-    fn missing(&self, parts: &[&str]) -> Option<(usize, BTreeSet<String>)> {
+    fn missing(&self, parts: &[String]) -> Option<(usize, BTreeSet<String>)> {
         let mut tables = vec![&self.schema];
         for (at, part) in parts.iter().enumerate() {
             let mut shapes = Vec::new();
@@ -114,7 +128,10 @@ impl Known {
 
     /// One of the keys of one, for people.
     fn one_of(&self, part: &str) -> String {
-        let there = self.missing(&[part, ""]).map(|(_, there)| there).unwrap_or_default();
+        let there = self
+            .missing(&[part.to_owned(), String::new()])
+            .map(|(_, there)| there)
+            .unwrap_or_default();
         let usual = there.get("requests").or_else(|| there.first());
         usual.cloned().unwrap_or_default()
     }

@@ -222,8 +222,8 @@ pub struct AdminSpec {
     pub public_metrics: bool,
     /// Roles by names of client certificates; empty = who has one may do everything.
     pub certificates: Vec<(String, Role)>,
-    /// Keys of a tenant that its own token may change.
-    pub tenant_keys: Vec<String>,
+    /// Keys of a tenant that its own token may change, by their parts.
+    pub tenant_keys: Vec<Vec<String>>,
     /// How many changes one of these may ask for. Default 10 a minute, 20 at once.
     pub tenant_changes: RateSpec,
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -314,7 +315,12 @@ impl List<'_> {
         }
         let is_met = |occasion: &PageFor| match occasion {
             PageFor::Status(status) => met.contains(&PageFor::Class(status.as_u16() / 100)),
-            PageFor::Class(_) | PageFor::Maintenance => false,
+            // A tenant's own page for the status wins over one for all tenants.
+            PageFor::Maintenance => {
+                met.contains(&PageFor::Status(StatusCode::SERVICE_UNAVAILABLE))
+                    || met.contains(&PageFor::Class(5))
+            }
+            PageFor::Class(_) => false,
         };
         for (occasion, page) in &pages.pages {
             if met.contains(occasion) || is_met(occasion) {

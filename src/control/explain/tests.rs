@@ -324,7 +324,7 @@ fn what_a_plan_says_is_told_of_it_and_not_of_the_tenant() {
 fn each_key_of_a_limit_and_each_page_is_told_of_the_level_that_says_it() {
     let routes = "[pools.app]\nendpoints = [\"10.0.0.1:80\"]\n\
                   [error-pages]\n503 = { body = \"all\" }\n502 = { body = \"all\" }\n\
-                  [plans.pro]\npool = \"app\"\n\
+                  maintenance = { body = \"all\" }\n[plans.pro]\npool = \"app\"\n\
                   limits = { requests = \"5/s\", client = { requests = \"1/s\" } }\n\
                   error-pages = { 404 = { body = \"plan\" }, 503 = { body = \"plan\" } }\n\
                   [tenants.acme]\nplan = \"pro\"\n\
@@ -336,20 +336,22 @@ fn each_key_of_a_limit_and_each_page_is_told_of_the_level_that_says_it() {
 
     let html = "text/html; charset=utf-8";
     for (key, value, by, line) in [
-        ("limits.requests", "5/s, 5 at once", "plan", Some(8)),
-        ("limits.overflow", "wait", "tenant", Some(12)),
-        ("limits.wait", "2s", "tenant", Some(13)),
+        ("limits.requests", "5/s, 5 at once", "plan", Some(9)),
+        ("limits.overflow", "wait", "tenant", Some(13)),
+        ("limits.wait", "2s", "tenant", Some(14)),
         ("limits.waiting", "100", "built in", None),
-        ("limits.client.requests", "1/s, 1 at once", "plan", Some(8)),
-        ("limits.client.overflow", "wait", "tenant", Some(14)),
+        ("limits.client.requests", "1/s, 1 at once", "plan", Some(9)),
+        ("limits.client.overflow", "wait", "tenant", Some(15)),
         ("limits.client.wait", "1s", "built in", None),
-        ("error-pages.404", "text/plain", "tenant", Some(15)),
-        ("error-pages.503", html, "plan", Some(9)),
+        ("error-pages.404", "text/plain", "tenant", Some(16)),
+        ("error-pages.503", html, "plan", Some(10)),
         ("error-pages.502", html, "all tenants", Some(5)),
     ] {
         let place = line.map(|line| format!("routes.toml:{line}"));
         assert_eq!(setting(&explained, key), (value, by, place.as_deref()), "{key}");
     }
+    let of_all = explained.settings.iter().find(|one| one.key == "error-pages.maintenance");
+    assert!(of_all.is_none(), "the plan's page for 503 comes first");
 }
 
 #[test]

@@ -43,8 +43,8 @@ pub struct Wish {
     pub condition: Condition,
     /// Only tells what would become of it.
     pub dry_run: bool,
-    /// The keys that may be other than before; `None` = all of them.
-    pub within: Option<Arc<[String]>>,
+    /// The keys that may be other than before, by their parts; `None` = all of them.
+    pub within: Option<Arc<[Vec<String>]>>,
     /// Who wishes it.
     pub by: By,
 }

@@ -67,8 +67,10 @@ impl Reloader {
         self.live.publish(self.live.load().numbered(last));
         match self.serve(Made::of(loaded), Instant::now()).await {
             Ok(()) => {
-                self.noted.by = Some(By::of(Cause::Start));
+                // Who has asked for what comes next is yet to be noted with it.
+                let asked = self.noted.by.replace(By::of(Cause::Start));
                 self.note().await;
+                self.noted.by = asked;
             }
             Err(faults) => {
                 tracing::error!(

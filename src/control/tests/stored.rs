@@ -486,6 +486,7 @@ async fn tenants_of_the_api_are_again_what_they_were_in_a_generation() {
         (&told.restored, &told.removed),
         (&vec!["acme".to_owned()], &vec!["new".to_owned()])
     );
+    assert_eq!(told.returned, told.restored, "it was not there");
     assert_eq!((told.edits_of_files, told.generation, world.has("new")), (1, 6, true));
 
     let world = world.restart().await.unwrap(); // 7
