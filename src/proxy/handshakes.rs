@@ -22,7 +22,7 @@ use crate::base::network::owner;
 use crate::base::snapshot::Snapshot;
 use crate::base::socket::Socket;
 use crate::tls::certificates::Certificates;
-use crate::tls::offer::Offer;
+use crate::tls::offer::{Offer, Pick};
 use crate::tls::tenants::Tenants;
 
 use super::laggards::{Laggard, Laggards};
@@ -141,8 +141,8 @@ impl Handshakes {
         let mut hello = self.wait_for(began, hello).await??;
         let asked = hello.client_hello();
         let name = asked.server_name().map(secured::plain);
-        let offer = Offer::new(certificates, self.tenants.load());
-        let Some(chosen) = offer.find(name) else {
+        let offer = Offer::new(certificates, self.tenants.load_if(|tenants| !tenants.is_empty()));
+        let Some(chosen) = offer.find(name).map(Pick::keep) else {
             let name = name.map(Into::into);
             // Whether it arrives changes nothing for us.
             drop(hello.io.write_all(UNRECOGNIZED_NAME).await);

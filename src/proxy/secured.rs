@@ -62,7 +62,7 @@ impl Secured {
             return Ok(());
         }
         match self.offer.find(Some(&host)) {
-            Some(chosen) if chosen.is(&self.chosen) => Ok(()),
+            Some(found) if self.chosen.is(found) => Ok(()),
             _ => Err(ExchangeError::Misdirected),
         }
     }

@@ -10,7 +10,9 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{Error as TlsError, ServerConfig, ServerConnection};
 
-use crate::config::spec::{CertificateSpec, ClientCertificatesMode, HostSpec};
+use crate::config::spec::{
+    CertificateSpec, ClientCertificatesMode, ClientCertificatesSpec, HostSpec,
+};
 use crate::model::identity::Identity;
 
 use super::demand::Demand;
@@ -24,9 +26,17 @@ pub struct Certificates {
     below: HashMap<Box<str>, Arc<Entry>>,
     default: Option<Arc<Entry>>,
     /// What is asked of those who ask for a tenant's name that nothing here is for; `None` = they cannot come.
-    otherwise: Option<Arc<Demand>>,
+    otherwise: Option<Otherwise>,
     /// Each once.
     all: Vec<Arc<Entry>>,
+}
+
+/// What is asked of clients, and where that is written.
+#[derive(Clone, Debug)]
+pub(super) struct Otherwise {
+    pub(super) demand: Arc<Demand>,
+    /// As in [`Origin`].
+    pub(super) clients: Option<(ClientCertificatesMode, PathBuf)>,
 }
 
 /// One certificate and what goes with it: all that a handshake needs.
@@ -56,12 +66,17 @@ pub struct Origin {
 impl Origin {
     /// As the config says.
     pub(super) fn of(spec: &CertificateSpec) -> Self {
-        let clients = spec.clients.as_ref();
         Self {
             certificate: spec.certificate.path.clone(),
             key: spec.key.path.clone(),
-            clients: clients.map(|clients| (clients.mode, clients.authorities.path.clone())),
+            clients: Self::clients(spec.clients.as_ref()),
         }
+    }
+
+    pub(super) fn clients(
+        spec: Option<&ClientCertificatesSpec>,
+    ) -> Option<(ClientCertificatesMode, PathBuf)> {
+        spec.map(|clients| (clients.mode, clients.authorities.path.clone()))
     }
 }
 
@@ -175,18 +190,28 @@ impl Entry {
 impl Certificates {
     /// With what is presented to who asks for no name, or for one that is not here, and with what is asked of them
     /// where they are shown a tenant's certificate.
-    pub(super) fn with_default(
-        default: Option<Arc<Entry>>,
-        otherwise: Option<Arc<Demand>>,
-    ) -> Self {
+    pub(super) fn with_default(default: Option<Arc<Entry>>, otherwise: Option<Otherwise>) -> Self {
         let all = default.iter().cloned().collect();
-        let otherwise = default.as_ref().map(|entry| Arc::clone(&entry.demand)).or(otherwise);
+        let of = |entry: &Arc<Entry>| Otherwise {
+            demand: Arc::clone(&entry.demand),
+            clients: entry.origin.clients.clone(),
+        };
+        let otherwise = default.as_ref().map(of).or(otherwise);
         Self { default, otherwise, all, ..Self::default() }
     }
 
     /// What is asked of those whose name nothing here is for.
     pub(super) fn otherwise(&self) -> Option<&Arc<Demand>> {
-        self.otherwise.as_ref()
+        self.otherwise.as_ref().map(|otherwise| &otherwise.demand)
+    }
+
+    /// The same, where it is written as this says.
+    pub(super) fn otherwise_of(
+        &self,
+        clients: &Option<(ClientCertificatesMode, PathBuf)>,
+    ) -> Option<&Arc<Demand>> {
+        let otherwise = self.otherwise.as_ref();
+        otherwise.filter(|otherwise| otherwise.clients == *clients).map(|one| &one.demand)
     }
 
     /// Whether there is something for exactly this name.

@@ -38,6 +38,14 @@ pub enum Doubt {
         /// The file.
         path: PathBuf,
     },
+    /// The host names another tenant before domains are asked.
+    #[error("{} is not shown for {host}: hosts like that name a tenant before domains are asked", path.display())]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        host: HostSpec,
+    },
     /// It is not for a name that it is to be presented for.
     #[error("{} is not for {host}", path.display())]
     Unnamed {
@@ -58,6 +66,9 @@ impl Doubt {
                 "put the leaf first, then each certificate's issuer; the root can be left out"
             }
             Self::Idle { .. } => "leave it out, or tell them apart by hosts = [\"…\"] of each",
+            Self::Elsewhere { .. } => {
+                "put { domain = true } before the host in [tenant] from, or leave the name to that tenant"
+            }
             Self::Unnamed { .. } => {
                 "clients refuse it for this name: correct the host, or renew it"
             }

@@ -14,10 +14,18 @@ use super::tenants::{Found, Tenants};
 #[derive(Clone, Debug)]
 pub struct Offer {
     own: Arc<Certificates>,
-    tenants: Arc<Tenants>,
+    /// `None` = they present nothing.
+    tenants: Option<Arc<Tenants>>,
 }
 
 /// What there is for one name.
+#[derive(Clone, Copy, Debug)]
+pub struct Pick<'o> {
+    entry: &'o Arc<Entry>,
+    demand: &'o Arc<Demand>,
+}
+
+/// What a connection was begun with.
 #[derive(Clone, Debug)]
 pub struct Chosen {
     entry: Arc<Entry>,
@@ -25,8 +33,8 @@ pub struct Chosen {
 }
 
 impl Offer {
-    /// Of a listener, with what tenants present.
-    pub fn new(own: Arc<Certificates>, tenants: Arc<Tenants>) -> Self {
+    /// Of a listener, with what tenants present, if they do.
+    pub fn new(own: Arc<Certificates>, tenants: Option<Arc<Tenants>>) -> Self {
         Self { own, tenants }
     }
 
@@ -35,42 +43,47 @@ impl Offer {
     ///
     /// What is asked of clients is the listener's to say: of those who are shown a tenant's certificate it is what it
     /// would be without that.
-    pub fn find(&self, name: Option<&str>) -> Option<Chosen> {
+    pub fn find(&self, name: Option<&str>) -> Option<Pick<'_>> {
         let own = self.own.find(name);
-        let tenants = name.filter(|_| !self.tenants.is_empty()).and_then(|name| self.tenant(name));
-        match (tenants, own) {
-            (None, own) => own.map(|entry| Chosen::new(entry, entry.demand())),
-            (Some(entry), Some(own)) => Some(Chosen::new(entry, own.demand())),
-            (Some(entry), None) => Some(Chosen::new(entry, self.own.otherwise()?)),
-        }
+        let tenants = self.tenants.as_ref().zip(name);
+        let tenants = tenants.and_then(|(tenants, name)| self.of_tenant(tenants, name));
+        let (entry, demand) = match (tenants, own) {
+            (None, own) => own.map(|entry| (entry, entry.demand()))?,
+            (Some(entry), Some(own)) => (entry, own.demand()),
+            (Some(entry), None) => (entry, self.own.otherwise()?),
+        };
+        Some(Pick { entry, demand })
     }
 
     /// The certificate of a tenant that is shown for a name.
-    fn tenant(&self, name: &str) -> Option<&Arc<Entry>> {
+    fn of_tenant<'o>(&self, tenants: &'o Tenants, name: &str) -> Option<&'o Arc<Entry>> {
         if self.own.has_exact(name) {
             return None;
         }
-        match self.tenants.exact(name) {
+        match tenants.exact(name) {
             Found::Entry(entry) => return Some(entry),
             Found::Bare => return None,
             Found::Nothing => {}
         }
         let (label, parent) = name.split_once('.')?;
         let is_free = !label.is_empty() && !self.own.has_below(parent);
-        if is_free { self.tenants.below(parent) } else { None }
+        if is_free { tenants.below(parent) } else { None }
     }
 
     /// Whether every name gets the same.
     pub fn is_one_for_all(&self) -> bool {
-        self.own.is_one_for_all() && self.tenants.is_empty()
+        self.own.is_one_for_all() && self.tenants.is_none()
+    }
+}
+
+impl Pick<'_> {
+    /// For a connection that goes on with it.
+    pub fn keep(self) -> Chosen {
+        Chosen { entry: Arc::clone(self.entry), demand: Arc::clone(self.demand) }
     }
 }
 
 impl Chosen {
-    fn new(entry: &Arc<Entry>, demand: &Arc<Demand>) -> Self {
-        Self { entry: Arc::clone(entry), demand: Arc::clone(demand) }
-    }
-
     /// What rustls is told in one handshake.
     ///
     /// # Errors
@@ -88,7 +101,7 @@ impl Chosen {
     }
 
     /// Whether it is the same certificate, with the same demand on clients.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.entry, &other.entry) && Arc::ptr_eq(&self.demand, &other.demand)
+    pub fn is(&self, other: Pick<'_>) -> bool {
+        Arc::ptr_eq(&self.entry, other.entry) && Arc::ptr_eq(&self.demand, other.demand)
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::At;
-use crate::config::spec::{DomainsSpec, HostSpec, NameFrom, NamedTenant};
+use crate::config::spec::{DomainsSpec, EarlierHosts, HostSpec, NameFrom, NamedTenant};
 use crate::config::text::Written;
 
 use super::owners::{self, Owner, Owners};
@@ -41,7 +41,19 @@ pub(super) fn check(
         }
         hosts.push(host);
     }
-    Some(Box::new(DomainsSpec { hosts, certificates: Vec::new() }))
+    Some(Box::new(DomainsSpec { hosts, certificates: Vec::new(), earlier: None }))
+}
+
+/// The ways before the domains that go by the host, for this tenant.
+pub(super) fn earlier(own: &TenantId, ways: &[NameFrom]) -> Option<Box<EarlierHosts>> {
+    let earlier = ways.iter().take_while(|way| **way != NameFrom::Domain);
+    let ways: Vec<(String, String)> = earlier
+        .filter_map(|way| match way {
+            NameFrom::Host { prefix, suffix } => Some((prefix.clone(), suffix.clone())),
+            _ => None,
+        })
+        .collect();
+    (!ways.is_empty()).then(|| Box::new(EarlierHosts { own: own.clone(), ways }))
 }
 
 /// Enters the domains of a tenant, and tells of those that another has.

@@ -118,6 +118,9 @@ pub(super) fn check_tenant(
     }
     let (id, Said { mut spec, starts, .. }) = (id?, said?);
     spec.maintenance.take_if(|_| spec.state != TenantState::Maintenance);
+    if let Some(domains) = &mut spec.domains {
+        domains.earlier = domains::earlier(&id, &scope.naming.from);
+    }
     let (routes, ways) = ((&spec.routes[..], &starts[..]), &scope.naming.from);
     reach::tell((&id, at), routes, ways, &key, faults);
     Some((id, Arc::new(spec)))

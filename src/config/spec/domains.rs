@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::model::ids::TenantId;
+
 use super::{HostSpec, TenantSpec};
 
 /// Hosts of a tenant's own.
@@ -12,6 +14,54 @@ pub struct DomainsSpec {
     pub hosts: Vec<HostSpec>,
     /// For clients that ask for one of them by TLS, in the order of the file.
     pub certificates: Vec<TenantCertificateSpec>,
+    /// Ways that are asked before the domains; `None` = none that goes by the host.
+    pub earlier: Option<Box<EarlierHosts>>,
+}
+
+/// Hosts that name a tenant before domains are asked: one of them is nobody's domain, whoever has it as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierHosts {
+    /// Whose domains are meant: what names this one is its own either way.
+    pub own: TenantId,
+    /// The texts before and after the id.
+    pub ways: Vec<(String, String)>,
+}
+
+impl EarlierHosts {
+    /// Whether requests for this host, or for one that its star stands for, may be another tenant's by these ways.
+    pub fn take(&self, host: &HostSpec) -> bool {
+        let is_other = |id: &str| id != self.own.as_str();
+        match host {
+            // The first way that is present decides.
+            HostSpec::Exact(name) => {
+                self.ways.iter().find_map(|way| within(name, way)).is_some_and(is_other)
+            }
+            HostSpec::Below(parent) => self.ways.iter().any(|(prefix, suffix)| {
+                match prefix.split_once('.') {
+                    // The star stands for the first label of what is before the id.
+                    Some((_, prefix)) => {
+                        let way = (prefix.to_owned(), suffix.clone());
+                        within(parent, &way).is_some_and(is_other)
+                    }
+                    // It stands for the id, with what is around it.
+                    None => suffix.split_once('.').is_some_and(|(_, after)| after == parent),
+                }
+            }),
+        }
+    }
+}
+
+fn within<'n>(name: &'n str, (prefix, suffix): &(String, String)) -> Option<&'n str> {
+    let id = name.strip_prefix(prefix.as_str())?.strip_suffix(suffix.as_str())?;
+    let fits = !id.contains('.') && TenantId::check(id.as_bytes()).is_ok();
+    fits.then_some(id)
+}
+
+impl DomainsSpec {
+    /// Whether this host may be another tenant's before domains are asked.
+    pub fn is_taken(&self, host: &HostSpec) -> bool {
+        self.earlier.as_ref().is_some_and(|earlier| earlier.take(host))
+    }
 }
 
 /// One certificate of a tenant. What its files say is no part of it: a renewal is no edit of the routes.

@@ -34,7 +34,7 @@ mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
-pub use domains::{DomainsSpec, TenantCertificateSpec};
+pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
 pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};
 pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec};
 pub use pool::{

@@ -424,7 +424,8 @@ async fn look(known: &Files, all: bool) -> Looked {
 
 /// What a tenant without certificates says of its domains.
 fn bare(spec: Option<&Arc<TenantSpec>>) -> Vec<Claim> {
-    spec.map_or_else(Vec::new, |spec| Own::bare(spec.domains()).claims)
+    let domains = spec.and_then(|spec| spec.domains.as_deref());
+    domains.map_or_else(Vec::new, |domains| Own::bare(domains).claims)
 }
 
 /// Reads the files of a tenant; `None` where it names none.

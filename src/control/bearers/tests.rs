@@ -196,3 +196,21 @@ async fn two_tenants_may_name_one_file_and_both_are_renewed() {
     sleep(Duration::from_secs(10)).await;
     assert!(world.leaf("a").is_none() && world.leaf("b").is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_is_told_of_a_broken_file_whether_or_not_the_watcher_has_found_it_before() {
+    for is_found_before in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        renew(&folder, "a", &made("a"));
+        let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+        follow.live(&loaded(&folder, &tenant("a")));
+        keeper.begin().await;
+        fs::write(folder.path().join("a.pem"), "nothing").unwrap();
+        if is_found_before {
+            keeper.renew(Wish::Changed).await;
+            assert_eq!(keeper.live().count, 0, "it may be half of a renewal");
+        }
+        keeper.renew(Wish::Asked).await;
+        assert_eq!(keeper.live().count, 1, "found before: {is_found_before}");
+    }
+}

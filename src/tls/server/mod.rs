@@ -16,7 +16,7 @@ use crate::config::spec::{
 };
 use crate::config::{Place, Problem};
 
-use super::certificates::{Certificates, Entry, Origin};
+use super::certificates::{Certificates, Entry, Origin, Otherwise};
 use super::demand::{Asked, Demand, Demands};
 use super::doubt::{self, Doubt};
 use super::leaf::Leaf;
@@ -144,9 +144,12 @@ impl Reading<'_> {
         // Asked of those who are shown a tenant's.
         let otherwise = match &tls.default {
             Some(_) => None,
-            None => self.demand(tls.clients.as_ref(), &tls.certificates.first()?.certificate.place),
+            None => self.otherwise(tls),
         };
-        whole &= tls.default.is_some() || otherwise.is_some();
+        // Where every certificate says itself what it asks of clients, the listener is as good without.
+        whole &= tls.default.is_some()
+            || otherwise.is_some()
+            || tls.certificates.iter().all(|spec| spec.clients != tls.clients);
         let mut certificates = Certificates::with_default(default, otherwise);
         for spec in &tls.certificates {
             let Some((entry, hosts)) = self.entry(spec, Self::hosts) else {
@@ -162,6 +165,18 @@ impl Reading<'_> {
             }
         }
         whole.then(|| Arc::new(certificates))
+    }
+
+    /// What is asked of those whose name no certificate of the listener is for: as its file says now, else as it said
+    /// when it could be read.
+    fn otherwise(&mut self, tls: &ListenerTlsSpec) -> Option<Otherwise> {
+        let place = &tls.certificates.first()?.certificate.place;
+        let clients = Origin::clients(tls.clients.as_ref());
+        let demand = self.demand(tls.clients.as_ref(), place).or_else(|| {
+            let before = self.before.as_ref()?;
+            before.otherwise_of(&clients).map(Arc::clone)
+        })?;
+        Some(Otherwise { demand, clients })
     }
 
     /// One certificate and its names: the new one, else the one in use; `None` where there is

@@ -89,6 +89,16 @@ impl InUse {
         self.entry.leaf()
     }
 
+    /// The names that it could be shown for, were all of them its tenant's.
+    fn names(&self) -> Vec<HostSpec> {
+        match self.wanted.is_empty() {
+            true => Leaf::read(self.entry.leaf())
+                .map(|leaf| leaf.dns_names().iter().map(|name| host(name)).collect())
+                .unwrap_or_default(),
+            false => self.wanted.clone(),
+        }
+    }
+
     /// Of these files, for these names.
     fn is_of(&self, spec: &TenantCertificateSpec) -> bool {
         let origin = self.entry.origin();
@@ -99,8 +109,8 @@ impl InUse {
 
 impl Own {
     /// Of a tenant with domains and no certificate.
-    pub fn bare(hosts: &[HostSpec]) -> Self {
-        Self { claims: claims(hosts, &mut [], 0), ..Self::default() }
+    pub fn bare(spec: &DomainsSpec) -> Self {
+        Self { claims: claims(spec, &mut [], 0), ..Self::default() }
     }
 
     /// Reads the certificates of a tenant. Where one cannot be used, those that were in use `before` stay beside those
@@ -112,7 +122,7 @@ impl Own {
             own.tickets = new_tickets().map_err(|error| own.unavailable(error)).ok();
         }
         for (number, certificate) in spec.certificates.iter().enumerate() {
-            match own.one(number, certificate, &spec.hosts, means) {
+            match own.one(number, certificate, spec, means) {
                 Ok(one) => own.in_use.push(one),
                 Err((key, error)) => own.refuse(number, key, &error),
             }
@@ -126,7 +136,7 @@ impl Own {
             let kept: Vec<InUse> = before.in_use.iter().filter(is_left).cloned().collect();
             own.in_use.extend(kept);
         }
-        own.claims = claims(&spec.hosts, &mut own.in_use, good);
+        own.claims = claims(spec, &mut own.in_use, good);
         own.tell_taken(spec, good);
         // One of before that is for nothing any more is let go of.
         let mut at = 0;
@@ -141,7 +151,7 @@ impl Own {
         &mut self,
         number: usize,
         spec: &TenantCertificateSpec,
-        domains: &[HostSpec],
+        domains: &DomainsSpec,
         means: &Means,
     ) -> Result<InUse, (&'static str, ServerTlsError)> {
         let (path, key) = (&spec.certificate, &spec.key);
@@ -172,8 +182,12 @@ impl Own {
             true => names.iter().map(|name| host(name)).collect(),
             false => spec.hosts.clone(),
         };
-        if Reach::of(domains).meet(&names).is_empty() {
+        let met = Reach::of(&domains.hosts).meet(&names);
+        if met.is_empty() {
             return Err((CERT, ServerTlsError::Foreign { path: path.clone() }));
+        }
+        if let Some((host, ..)) = met.into_iter().find(|(host, ..)| domains.is_taken(host)) {
+            self.doubt(number, CERT, &Doubt::Elsewhere { path: path.clone(), host });
         }
         let tickets = self.tickets.clone();
         let entry = Entry::of_tenant(config, Arc::clone(&means.nothing), leaf, (origin, tickets));
@@ -184,6 +198,11 @@ impl Own {
     /// Tells of those that are good and shown to nobody, as others of the tenant are for the same names.
     fn tell_taken(&mut self, spec: &DomainsSpec, good: usize) {
         let idle = self.in_use.iter().take(good).filter(|one| one.hosts.is_empty());
+        // One whose names are another tenant's was told.
+        let reach = Reach::of(&spec.hosts);
+        let is_free =
+            |one: &&InUse| !reach.meet(&one.names()).iter().any(|(host, ..)| spec.is_taken(host));
+        let idle = idle.filter(is_free);
         let idle: Vec<usize> = idle
             .filter_map(|one| spec.certificates.iter().position(|spec| one.is_of(spec)))
             .collect();
@@ -214,19 +233,16 @@ pub fn files(spec: &DomainsSpec) -> impl Iterator<Item = &PathBuf> {
 
 /// Which certificate is for which name: one that is written whole before one with a star, then the first of them.
 /// Tells each the names that it is for.
-/// Those from `good` on are for what none before them is for.
-fn claims(domains: &[HostSpec], in_use: &mut [InUse], good: usize) -> Vec<Claim> {
+/// Those from `good` on are for what none before them is for. Nothing is said of hosts that name a tenant before
+/// domains are asked.
+fn claims(spec: &DomainsSpec, in_use: &mut [InUse], good: usize) -> Vec<Claim> {
+    let domains = &spec.hosts;
     let reach = Reach::of(domains);
     let mut chosen: HashMap<HostSpec, (Right, (bool, Precision), usize)> = HashMap::new();
     for (number, one) in in_use.iter_mut().enumerate() {
         one.hosts.clear();
-        let names: Vec<HostSpec> = match one.wanted.is_empty() {
-            true => Leaf::read(one.entry.leaf())
-                .map(|leaf| leaf.dns_names().iter().map(|name| host(name)).collect())
-                .unwrap_or_default(),
-            false => one.wanted.clone(),
-        };
-        for (host, right, precision) in reach.meet(&names) {
+        let met = reach.meet(&one.names()).into_iter();
+        for (host, right, precision) in met.filter(|(host, ..)| !spec.is_taken(host)) {
             let rank = (number >= good, precision);
             let best = chosen.entry(host).or_insert((right, rank, number));
             if rank < best.1 {
@@ -236,7 +252,8 @@ fn claims(domains: &[HostSpec], in_use: &mut [InUse], good: usize) -> Vec<Claim>
     }
     let mut claims = Vec::with_capacity(chosen.len().max(domains.len()));
     for domain in domains {
-        if matches!(domain, HostSpec::Exact(_)) && !chosen.contains_key(domain) {
+        let is_whole = matches!(domain, HostSpec::Exact(_));
+        if is_whole && !chosen.contains_key(domain) && !spec.is_taken(domain) {
             claims.push(Claim { host: domain.clone(), right: Right::Domain, entry: None });
         }
     }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use crate::config::spec::{DomainsSpec, TenantCertificateSpec};
+use crate::config::spec::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
+use crate::model::ids::TenantId;
 
 use super::reading::{Means, Own};
 use super::*;
@@ -31,9 +32,12 @@ fn made(folder: &Path, file: &str, names: &[&str]) -> TenantCertificateSpec {
     TenantCertificateSpec { certificate: path("pem"), key: path("key"), hosts: Vec::new() }
 }
 
+fn of(domains: &[&str], certificates: &[TenantCertificateSpec]) -> DomainsSpec {
+    DomainsSpec { hosts: hosts(domains), certificates: certificates.to_vec(), earlier: None }
+}
+
 fn read(domains: &[&str], certificates: &[TenantCertificateSpec], before: Option<&Own>) -> Own {
-    let spec = DomainsSpec { hosts: hosts(domains), certificates: certificates.to_vec() };
-    Own::read(&spec, before, &Means::new().unwrap())
+    Own::read(&of(domains, certificates), before, &Means::new().unwrap())
 }
 
 fn file(found: Found<'_>) -> String {
@@ -119,7 +123,7 @@ fn a_domain_of_one_tenant_is_not_shown_the_certificate_that_another_has_for_a_st
     let wide = read(&["*.a.test"], &[star], None);
     let shop = made(folder.path(), "shop", &["shop.a.test"]);
     let (with, without) =
-        (read(&["shop.a.test"], &[shop], None), Own::bare(&hosts(&["shop.a.test"])));
+        (read(&["shop.a.test"], &[shop], None), Own::bare(&of(&["shop.a.test"], &[])));
     let mut tenants = Tenants::default();
 
     tenants.add(&wide.claims);
@@ -264,4 +268,50 @@ fn an_edit_copies_a_few_parts_of_many() {
     assert!(shared.count() >= PARTS - 2);
     let fullest = before.parts.iter().map(|part| part.exact.len()).max();
     assert!(fullest < Some(200), "names are spread: {fullest:?}");
+}
+
+#[test]
+fn a_host_that_names_another_tenant_before_domains_are_asked_is_shown_nobodys_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = made(
+        folder.path(),
+        "acme",
+        &["globex.example.com", "acme.example.com", "*.example.com", "acme.test", "x.y.test"],
+    );
+    let domains =
+        ["globex.example.com", "acme.example.com", "*.example.com", "acme.test", "*.y.test"];
+    let earlier = |ways: &[(&str, &str)]| {
+        let ways = ways.iter().map(|(before, after)| ((*before).into(), (*after).into()));
+        let own = TenantId::new("acme").unwrap();
+        Some(Box::new(EarlierHosts { own, ways: ways.collect() }))
+    };
+    let shown_by = |ways: &[(&str, &str)]| {
+        let spec = DomainsSpec { earlier: earlier(ways), ..of(&domains, &[made.clone()]) };
+        let own = Own::read(&spec, None, &Means::new().unwrap());
+        let mut tenants = Tenants::default();
+        tenants.add(&own.claims);
+        let asked = ["globex.example.com", "acme.example.com", "z.example.com", "acme.test"];
+        let found = asked.map(|name| shown(&tenants, name));
+        let bare = Own::bare(&spec);
+        let mut none = Tenants::default();
+        none.add(&bare.claims);
+        assert_ne!(file(none.exact("globex.example.com")) == "bare", found[0].is_empty());
+        (found, own.doubts.first().map(|doubt| doubt.what.clone()), own.problems.len())
+    };
+    let yes = String::from("acme");
+    let no = String::new();
+
+    let (found, doubt, problems) = shown_by(&[("", ".example.com")]);
+    assert_eq!(found, [no.clone(), yes.clone(), no.clone(), yes.clone()]);
+    assert!(doubt.unwrap().contains("is not shown for globex.example.com"));
+    assert_eq!(problems, 0);
+    // Of two ways, the first that fits decides.
+    let (found, ..) = shown_by(&[("glo", ".example.com"), ("", ".example.com")]);
+    assert_eq!(found, [no.clone(), yes.clone(), no.clone(), yes.clone()]);
+    let all = [yes.clone(), yes.clone(), yes.clone(), yes.clone()];
+    assert_eq!(shown_by(&[("", ".other.com"), ("", "")]).0, all, "a label by itself is no host");
+    assert_eq!(shown_by(&[("a.", ".example.com")]), (all, None, 0));
+    let star = HostSpec::Below("b.example.com".to_owned());
+    assert!(earlier(&[("a.", ".example.com")]).unwrap().take(&star));
+    assert!(!earlier(&[("a.b.", ".example.com")]).unwrap().take(&star));
 }
