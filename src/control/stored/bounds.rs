@@ -1,6 +1,7 @@
 //! What somebody may change of a tenant who may not change all of it.
 
 use std::collections::BTreeSet;
+use std::slice;
 
 use serde_json::Value;
 
@@ -116,7 +117,7 @@ fn differences(
     found: &mut BTreeSet<Vec<String>>,
 ) {
     for name in before.keys().chain(now.keys()) {
-        let key = [above, &[name.clone()]].concat();
+        let key = [above, slice::from_ref(name)].concat();
         let is_above = || allowed.iter().any(|own| own.len() > key.len() && own.starts_with(&key));
         match (before.get(name), now.get(name)) {
             (before, now) if before == now => {}
