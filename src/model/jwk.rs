@@ -185,12 +185,10 @@ fn read_set<K: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<K>, JwkError> {
 fn read_key(raw: &Raw, place: usize, before: &[Jwk]) -> Result<Option<Jwk>, JwkError> {
     let Some(algorithm) = algorithm_of(raw) else { return Ok(None) };
     let key = parse(raw, algorithm).map_err(|()| JwkError::Broken(place))?;
-    let is_named = |id: &&Box<str>| {
-        before.iter().any(|key| key.id.as_ref() == Some(id) && key.algorithm == algorithm)
-    };
-    match raw.kid.as_ref().filter(is_named) {
-        Some(id) => Err(JwkError::Twice(id.clone())),
-        None => Ok(Some(Jwk { id: raw.kid.clone(), algorithm, key })),
+    let is_same = |key: &Jwk| key.id == raw.kid && key.algorithm == algorithm;
+    match &raw.kid {
+        Some(id) if before.iter().any(is_same) => Err(JwkError::Twice(id.clone())),
+        _ => Ok(Some(Jwk { id: raw.kid.clone(), algorithm, key })),
     }
 }
 
