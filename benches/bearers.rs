@@ -31,7 +31,11 @@ fn bearer(folder: &Path, number: usize) -> DomainsSpec {
     fs::write(path("key"), made.signing_key.serialize_pem()).expect("write a key");
     let certificate =
         TenantCertificateSpec { certificate: path("pem"), key: path("key"), hosts: Vec::new() };
-    DomainsSpec { hosts: vec![HostSpec::Exact(host(number))], certificates: vec![certificate] }
+    DomainsSpec {
+        hosts: vec![HostSpec::Exact(host(number))],
+        certificates: vec![certificate],
+        earlier: None,
+    }
 }
 
 /// What the process has in memory.

@@ -7,6 +7,7 @@ use crate::config::key::Key;
 use crate::config::raw::At;
 use crate::config::spec::{DomainsSpec, EarlierHosts, HostSpec, NameFrom, NamedTenant};
 use crate::config::text::Written;
+use crate::model::ids::TenantId;
 
 use super::owners::{self, Owner, Owners};
 
