@@ -5,6 +5,7 @@
 //! stays, as far as the names are the tenant's still.
 
 mod files;
+mod news;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ use super::generation::Fault;
 use super::load::{Loaded, in_background};
 use super::references::{BETWEEN_READINGS, READINGS, SETTLING, at};
 use files::{Files, Looked, Said};
+use news::{News, tell_new};
 
 pub use told::{Bearer, Held, LiveBearers, Sum};
 
@@ -124,13 +126,6 @@ struct Change {
     id: TenantId,
     before: Option<Arc<TenantSpec>>,
     now: Option<Arc<TenantSpec>>,
-}
-
-/// What has become of the certificates of one tenant.
-struct News {
-    tenant: TenantId,
-    before: Option<Arc<Held>>,
-    now: Arc<Held>,
 }
 
 /// A tenant whose files were read.
@@ -459,42 +454,10 @@ fn problem((files, places): (&config::Files, &Places), id: &TenantId, wrong: &Wr
     place.problem(wrong.what.clone(), wrong.hint.to_owned())
 }
 
-/// One line for each certificate that is new, as far as they are not too many.
-fn tell_new(news: &[News], wish: Wish) {
-    let total: usize = news.iter().map(|news| news.now.in_use().len()).sum();
-    if total > LOGGED {
-        return tracing::info!(certificates = total, "certificates of tenants are in use");
-    }
-    for News { tenant, before, now } in news {
-        for one in now.in_use() {
-            let file = one.file();
-            let mut of_file = before
-                .iter()
-                .flat_map(|before| before.in_use())
-                .filter(|old| old.file() == file)
-                .peekable();
-            let was_there = of_file.peek().is_some();
-            if of_file.any(|old| old.leaf() == one.leaf()) {
-                continue;
-            }
-            let file = file.display();
-            match was_there && wish == Wish::Changed {
-                true => {
-                    tracing::info!(%tenant, %file, "a renewed certificate of a tenant is in use")
-                }
-                false => tracing::info!(%tenant, %file, "a certificate of a tenant is in use"),
-            }
-        }
-    }
-}
-
 const READING: &str = "reading certificates of tenants";
 
 /// Wishes that may wait; who finds it full waits too.
 const WAITING: usize = 16;
-
-/// 20: more of them are told in one line.
-const LOGGED: usize = 20;
 
 /// 60 s: the least that anybody asks for how many have ended.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(60);
