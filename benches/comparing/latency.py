@@ -9,6 +9,8 @@ import threading
 import time
 import urllib.request
 
+from comparing.loads import in_turn
+
 SHARES = (0.5, 0.8)
 QUANTILES = (0.5, 0.99, 0.999)
 # Pools that are found by name, beside those that serve.
@@ -70,8 +72,8 @@ def corrected(took, pause):
     return sorted(took + missed)
 
 
-def quantiles(took):
-    return [took[min(len(took) - 1, int(len(took) * share))] for share in QUANTILES]
+def quantiles(took, shares=QUANTILES):
+    return [took[min(len(took) - 1, int(len(took) * share))] for share in shares]
 
 
 @contextlib.contextmanager
@@ -104,8 +106,7 @@ def beside_peers(load, ports, path, options, out):
     for share in SHARES:
         rounds = {name: [] for name in ports}
         for number in range(options.rounds):
-            names = list(ports)
-            for name in names[number % len(names) :] + names[: number % len(names)]:
+            for name in in_turn(list(ports), number):
                 rounds[name].append(quantiles(offered(load, ports[name], path, slowest * share, options.secs)))
         heading(f"\n{slowest * share:,.0f} requests a second, {share:.0%} of the slowest one's capacity", out)
         direct = middle(rounds["direct"])
@@ -160,8 +161,7 @@ def disturbed(way, rate, options, beside, out):
     """The same gateway while nothing, and while something else, happens once a second."""
     rounds = {name: [] for name in beside.all}
     for number in range(options.rounds):
-        names = list(beside.all)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
+        for name in in_turn(list(beside.all), number):
             with beside.all[name]():
                 rounds[name].append(quantiles(offered(*way, rate, options.secs)))
     heading(f"\nTenantry at {rate:,.0f} requests a second, while once a second", out)
