@@ -7,9 +7,9 @@ import struct
 import subprocess
 import threading
 import time
-import urllib.request
 
 from comparing.loads import in_turn
+from comparing.machine import metrics_of
 
 SHARES = (0.5, 0.8)
 QUANTILES = (0.5, 0.99, 0.999)
@@ -125,17 +125,19 @@ def most(load, port, path, seconds):
 class Beside:
     """What happens to the gateway beside the requests."""
 
-    def __init__(self, bench, names, admin):
+    def __init__(self, bench, names, port, admin):
         self.bench, self.names, self.admin = bench, names, admin
         self.questions = []
         self.looked_up = "".join(
             f'[pools.named-{number}]\ndns = "p{number}.test:{bench.up1}"\n' for number in range(POOLS)
         )
+        # each where the requests go, and what happens meanwhile
         self.all = {
-            "nothing else happens": contextlib.nullcontext,
-            "its routes are edited": lambda: each_second(self.edit),
-            f"{POOLS} pools are looked up": self.looking_up,
-            "its metrics are read": lambda: each_second(self.scrape),
+            "direct": (bench.up1, contextlib.nullcontext),
+            "nothing else happens": (port, contextlib.nullcontext),
+            "its routes are edited": (port, lambda: each_second(self.edit)),
+            f"{POOLS} pools are looked up": (port, self.looking_up),
+            "its metrics are read": (port, lambda: each_second(self.scrape)),
         }
 
     def edit(self, number):
@@ -143,8 +145,7 @@ class Beside:
         self.bench.write_routes(self.bench.options.tenants, more)
 
     def scrape(self, _number):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=10) as answer:
-            answer.read()
+        metrics_of(self.admin)
 
     @contextlib.contextmanager
     def looking_up(self):
@@ -157,17 +158,18 @@ class Beside:
         time.sleep(2)
 
 
-def disturbed(way, rate, options, beside, out):
+def disturbed(load, path, rate, options, beside, out):
     """The same gateway while nothing, and while something else, happens once a second."""
     rounds = {name: [] for name in beside.all}
     for number in range(options.rounds):
         for name in in_turn(list(beside.all), number):
-            with beside.all[name]():
-                rounds[name].append(quantiles(offered(*way, rate, options.secs)))
+            port, meanwhile = beside.all[name]
+            with meanwhile():
+                rounds[name].append(quantiles(offered(load, port, path, rate, options.secs)))
     heading(f"\nTenantry at {rate:,.0f} requests a second, while once a second", out)
-    calm = middle(rounds["nothing else happens"])
+    direct = middle(rounds["direct"])
     for name in beside.all:
-        row(name, middle(rounds[name]), calm, out)
+        row(name, middle(rounds[name]), direct, out)
     print(f"({statistics.median(beside.questions):,.0f} questions a second were answered)", file=out)
     return rounds
 

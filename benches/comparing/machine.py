@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -27,6 +28,12 @@ def free_ports(count):
     for each in sockets:
         each.close()
     return ports
+
+
+def metrics_of(admin):
+    """What a gateway tells of itself at the port of its admin API."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as answer:
+        return answer.read().decode()
 
 
 def open_many_files():
