@@ -26,6 +26,7 @@ pub mod quotas;
 mod reconcile;
 mod references;
 mod reload;
+mod retired;
 mod review;
 mod sift;
 mod telling;
@@ -63,7 +64,8 @@ use noting::Noted;
 use plan::{Numbers, Pools};
 use reconcile::Running;
 use references::References;
-use reload::{Reloader, RetiredTables};
+use reload::Reloader;
+use retired::Retired;
 use review::Review;
 use roster::Roster;
 use sift::Known;
@@ -163,7 +165,7 @@ impl Control {
             keeps_old: false,
             current: false,
             review: Review::default(),
-            retired: RetiredTables::default(),
+            retired: Retired::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),
             bearers: follow,

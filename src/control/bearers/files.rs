@@ -47,6 +47,32 @@ impl PartialEq for Seen {
     }
 }
 
+/// A file to be looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) path: PathBuf,
+    said: Said,
+    /// The tenants that name it.
+    pub(super) of: Box<[TenantId]>,
+}
+
+impl Look {
+    /// What it says now; `None` where that is what it said. With `all`, one that looks as it did is read, too.
+    pub(super) fn look(&self, all: bool) -> Option<Seen> {
+        let look = look(&self.path);
+        if !all && look.is_some() && look == self.said.look {
+            return None;
+        }
+        let said = Said { look, digest: pem::digest(&self.path) };
+        Some(Seen { path: self.path.clone(), said })
+    }
+
+    /// Whether it says something else.
+    pub(super) fn is_changed(&self, now: &Seen) -> bool {
+        now.said.digest != self.said.digest
+    }
+}
+
 /// What a look at all files has found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Looked {
@@ -99,22 +125,21 @@ impl Files {
         std::mem::take(&mut self.are_others).then(|| self.known.keys())
     }
 
-    /// Looks at all of them. With `all`, those that look as they did are read, too.
-    pub(super) fn look(&self, all: bool) -> Looked {
-        let mut looked = Looked::default();
-        for (path, File { said, .. }) in self.known.iter() {
-            let look = look(path);
-            if !all && look.is_some() && look == said.look {
-                continue;
-            }
-            let now = Said { look, digest: pem::digest(path) };
-            let seen = Seen { path: path.clone(), said: now };
-            match now.digest == said.digest {
-                true => looked.same.push(seen),
-                false => looked.changed.push(seen),
-            }
-        }
-        looked
+    /// They are others, as far as anybody knows.
+    pub(super) fn watch_again(&mut self) {
+        self.are_others = true;
+    }
+
+    /// All of them, except those of tenants whose files hang, for a look at each.
+    pub(super) fn looks(&self, hanging: &BTreeSet<TenantId>) -> Arc<[Look]> {
+        let known = self.known.iter().filter(|(_, file)| file.of.is_disjoint(hanging));
+        known
+            .map(|(path, File { said, of })| Look {
+                path: path.clone(),
+                said: *said,
+                of: of.iter().cloned().collect(),
+            })
+            .collect()
     }
 
     /// They are about to be read again, and say this; tells whose they are.

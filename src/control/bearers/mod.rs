@@ -4,23 +4,25 @@
 //! **Invariant:** what is wrong with the files of one tenant changes nothing of it and of nobody else: what was in use
 //! stays, as far as the names are the tenant's still.
 
+mod each;
 mod files;
 mod told;
+mod using;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::sorted::{Difference, Sorted};
 use crate::base::tasks::Stop;
 use crate::base::watch::FileEvents;
 use crate::config::places::{Places, Step, names};
-use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec};
+use crate::config::spec::{DomainsSpec, NamedTenant, RoutesSpec, TenantSpec};
 use crate::config::{self, Problem};
 use crate::model::ids::TenantId;
 use crate::telemetry::registry::Metrics;
@@ -31,7 +33,9 @@ use super::bell::Bell;
 use super::generation::Fault;
 use super::load::{Loaded, in_background};
 use super::references::{BETWEEN_READINGS, READINGS, SETTLING, at};
-use files::{Files, Looked, Said};
+use super::retired::Retired;
+use each::{Came, each};
+use files::{Files, Look, Looked, Said};
 
 pub use told::{Bearer, Held, LiveBearers, Sum};
 
@@ -62,9 +66,24 @@ impl Follow {
     /// Has all files read now; tells what is wrong with them.
     pub(super) async fn read(&self) -> Vec<Fault> {
         let (told, answer) = oneshot::channel();
-        // The keeper is gone where the process is ending.
-        drop(self.asks.send(told).await);
-        answer.await.unwrap_or_default()
+        let read = async {
+            // The keeper is gone where the process is ending.
+            drop(self.asks.send(told).await);
+            answer.await.unwrap_or_default()
+        };
+        timeout(LIMIT, read).await.unwrap_or_else(|_| vec![self.still_reading()])
+    }
+
+    fn still_reading(&self) -> Fault {
+        let loaded = self.loaded.borrow();
+        Fault {
+            file: loaded.as_ref().map_or_else(PathBuf::new, |loaded| loaded.files.root.clone()),
+            line: None,
+            column: None,
+            key: None,
+            what: "the certificates of tenants are still being read".to_owned(),
+            hint: Some("GET /api/v1/config tells what comes of it".to_owned()),
+        }
     }
 }
 
@@ -102,6 +121,15 @@ pub(super) struct Keeper {
     doubted: BTreeSet<TenantId>,
     /// Whose problems may be half of a renewal, and since when each is there.
     unsettled: BTreeMap<TenantId, Instant>,
+    /// Those with a file that somebody is still reading: it is not begun again before.
+    hanging: BTreeSet<TenantId>,
+    /// Those whose files are to be read when there is time.
+    untried: BTreeSet<TenantId>,
+    /// Who hangs no more.
+    late: mpsc::UnboundedReceiver<TenantId>,
+    tell_late: mpsc::UnboundedSender<TenantId>,
+    /// What was shown, and connections may hold.
+    retired: Retired<Tenants>,
     /// `None` = the cryptography refuses its own defaults.
     means: Option<Arc<Means>>,
     metrics: Arc<Metrics>,
@@ -126,6 +154,13 @@ struct Change {
     now: Option<Arc<TenantSpec>>,
 }
 
+impl Change {
+    /// Whose files are to be read.
+    fn bearing(&self) -> Option<&DomainsSpec> {
+        self.now.as_ref()?.domains.as_deref().filter(|domains| !domains.certificates.is_empty())
+    }
+}
+
 /// What has become of the certificates of one tenant.
 struct News {
     tenant: TenantId,
@@ -146,6 +181,7 @@ impl Keeper {
             .map_err(|error| tracing::error!(%error, "tenants' certificates cannot be used"));
         let (shown, live) = (Snapshot::new(Arc::default()), Snapshot::new(Arc::default()));
         let ((send, loaded), (ask, asks)) = (watch::channel(None), mpsc::channel(WAITING));
+        let (tell_late, late) = mpsc::unbounded_channel();
         let keeper = Self {
             bearers: Bearers { shown, live },
             spec: None,
@@ -155,6 +191,11 @@ impl Keeper {
             failing: BTreeSet::new(),
             doubted: BTreeSet::new(),
             unsettled: BTreeMap::new(),
+            hanging: BTreeSet::new(),
+            untried: BTreeSet::new(),
+            late,
+            tell_late,
+            retired: Retired::default(),
             means: means.ok().map(Arc::new),
             metrics,
             loaded,
@@ -168,7 +209,8 @@ impl Keeper {
         self.bearers.clone()
     }
 
-    /// Reads what the tenants of a start name.
+    /// Reads what the tenants of a start name, as far as there is time: the others are shown what the listener has
+    /// until theirs are read.
     pub(super) async fn begin(&mut self) {
         self.take(Wish::Asked).await;
         self.measure();
@@ -179,19 +221,25 @@ impl Keeper {
         let mut measure = interval(MEASURE_INTERVAL);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let can_try = !self.untried.is_empty() && self.hanging.len() < MOST_HANGING;
             let settled = self.unsettled.values().min().map(|since| *since + SETTLING);
             tokio::select! {
                 () = stop.requested() => return,
                 Ok(()) = self.loaded.changed() => self.take(Wish::Changed).await,
                 () = self.bell.rang() => self.renew(Wish::Changed).await,
                 () = at(settled) => self.settle(),
-                Some(told) = self.asks.recv() => {
-                    self.take(Wish::Asked).await;
-                    self.renew(Wish::Asked).await;
-                    // Who asked may have left meanwhile.
-                    drop(told.send(self.bearers.live.load().problems.clone()));
+                Some(id) = self.late.recv() => {
+                    self.hanging.remove(&id);
+                    self.untried.insert(id);
+                    // Nobody looked at its files meanwhile.
+                    self.bell.ring();
                 }
-                _ = measure.tick() => self.measure(),
+                () = std::future::ready(()), if can_try => self.try_again().await,
+                Some(told) = self.asks.recv() => self.answer(told).await,
+                _ = measure.tick() => {
+                    self.retired.sweep();
+                    self.measure();
+                }
             }
         }
     }
@@ -220,31 +268,58 @@ impl Keeper {
         };
         let has_bearers = !self.live().bearers.is_empty();
         // Where nobody has certificates, nobody's domains are looked up.
-        if changes.is_empty() || !(has_bearers || changes.iter().any(|one| bears(&one.now))) {
-            return;
+        let is_any = has_bearers || changes.iter().any(|one| bears(&one.now));
+        if !changes.is_empty() && is_any {
+            // Before any file is read, so that nobody is shown what is not its own meanwhile.
+            self.restrict(&changes);
+            self.read(changes, wish).await;
         }
-        self.read(changes, wish).await;
+        self.place_again().await;
+    }
+
+    /// One reading answers all who have asked before it began.
+    async fn answer(&mut self, first: Ask) {
+        let mut waiting = vec![first];
+        while let Ok(told) = self.asks.try_recv() {
+            waiting.push(told);
+        }
+        self.take(Wish::Asked).await;
+        self.renew(Wish::Asked).await;
+        for told in waiting {
+            // Who asked may have left meanwhile.
+            drop(told.send(self.live().problems.clone()));
+        }
+    }
+
+    /// Reads what nobody has come to before.
+    async fn try_again(&mut self) {
+        let Some(spec) = self.spec.clone() else { return };
+        let change = |id: TenantId| {
+            let now = spec.tenant(id.as_str()).cloned();
+            Change { id, before: now.clone(), now }
+        };
+        let changes = std::mem::take(&mut self.untried).into_iter().map(change).collect();
+        self.read(changes, Wish::Changed).await;
     }
 
     /// Reads files again that say something else than when they were read.
     async fn renew(&mut self, wish: Wish) {
         let Some(spec) = self.spec.clone() else { return };
-        let (known, all) = (self.files.clone(), wish == Wish::Asked);
-        let mut last = look(&known, all).await;
+        let all = wish == Wish::Asked;
+        let mut last = self.look(all).await;
         for _ in 0..READINGS {
             if last.changed.is_empty() {
                 break;
             }
             // A program that writes in place empties the file first, and a part of a chain is as valid as the whole.
             sleep(BETWEEN_READINGS).await;
-            let next = look(&known, all).await;
+            let next = self.look(all).await;
             let is_same = next.changed == last.changed;
             last = next;
             if is_same {
                 break;
             }
         }
-        drop(known);
         self.files.note(last.same);
         let mut of = self.files.note(last.changed);
         if wish == Wish::Asked {
@@ -258,77 +333,6 @@ impl Keeper {
         let changes: Vec<Change> = of.into_iter().map(change).collect();
         if !changes.is_empty() {
             self.read(changes, wish).await;
-        }
-    }
-
-    /// Reads the files of tenants that are others, and puts in use what is good of them.
-    async fn read(&mut self, changes: Vec<Change>, wish: Wish) {
-        let Some(means) = self.means.clone() else { return };
-        let (bearers, written) = (self.live().bearers.clone(), self.written.clone());
-        let root = written.root.clone();
-        let read = in_background(READING, &root, move || {
-            let read = changes.iter().map(|change| fresh(change, &bearers, &means));
-            let mut read: Vec<Option<Fresh>> = read.collect();
-            place_faults(&written, &changes, &mut read);
-            Ok((changes, read))
-        });
-        match read.await {
-            Ok((changes, read)) => self.put_in_use(changes, read, wish).await,
-            Err(faults) => {
-                faults.iter().for_each(|fault| tracing::error!("{fault}"));
-                self.spec = None; // so that the next load has all of them read
-            }
-        }
-    }
-
-    async fn put_in_use(&mut self, changes: Vec<Change>, read: Vec<Option<Fresh>>, wish: Wish) {
-        let before = self.live();
-        let (mut bearers, mut shown) =
-            (before.bearers.clone(), Tenants::clone(&self.bearers.shown.load()));
-        let is_first = bearers.is_empty();
-        for Change { id, before: spec, .. } in &changes {
-            match bearers.get(id.as_str()) {
-                Some(bearer) => shown.remove(&bearer.held.own.claims),
-                None => shown.remove(&bare(spec.as_ref())),
-            }
-        }
-        let (mut is_good, mut is_refused, mut news) = (false, false, Vec::new());
-        for (Change { id, before: spec, now }, fresh) in changes.into_iter().zip(read) {
-            let named = spec.iter().flat_map(|spec| spec.domains.iter());
-            let named = named.flat_map(|domains| reading::files(domains)).cloned().collect();
-            let Some(Fresh { held, said }) = fresh else {
-                shown.add(&bare(now.as_ref()));
-                bearers.remove(id.as_str());
-                self.files.set(&id, named, BTreeMap::new());
-                self.forget(&id);
-                continue;
-            };
-            self.files.set(&id, named, said);
-            shown.add(&held.own.claims);
-            is_good |= held.problems.is_empty();
-            is_refused |= self.note(&id, &held, wish);
-            let held = Arc::new(held);
-            let old = bearers.insert(Bearer { id: id.clone(), held: Arc::clone(&held) });
-            news.push(News { tenant: id, before: old.map(|old| old.held), now: held });
-        }
-        match (is_first, bearers.is_empty()) {
-            (true, false) => self.add_bare(&bearers, &mut shown),
-            (_, true) => shown = Tenants::default(),
-            (false, false) => {}
-        }
-        self.bearers.shown.publish(Arc::new(shown));
-        tell_new(&news, wish);
-        for result in [("ok", is_good), ("refused", is_refused)] {
-            if let (result, true) = result {
-                self.metrics.tenant_certificates_read(result);
-            }
-        }
-        self.publish(bearers);
-        self.measure();
-        if let Some(paths) = self.files.others() {
-            self.bell.watch(paths).await;
-            // One may have changed after it was read and before it was watched.
-            self.bell.ring();
         }
     }
 
@@ -383,16 +387,6 @@ impl Keeper {
         self.publish(bearers);
     }
 
-    /// The domains of all who have no certificate are nobody else's.
-    fn add_bare(&self, bearers: &Sorted<Bearer>, shown: &mut Tenants) {
-        let Some(spec) = &self.spec else { return };
-        for (id, spec) in &spec.tenants {
-            if spec.domains.is_some() && bearers.get(id.as_str()).is_none() {
-                shown.add(&bare(Some(spec)));
-            }
-        }
-    }
-
     fn live(&self) -> Arc<LiveBearers> {
         self.bearers.live.load()
     }
@@ -401,9 +395,12 @@ impl Keeper {
     fn publish(&self, bearers: Sorted<Bearer>) {
         let before = self.live();
         let live = LiveBearers::telling(bearers, &self.failing, &self.doubted, &before);
-        let is_new = |fault: &&Fault| !before.problems.contains(fault);
+        // One that only stands elsewhere is none.
+        let are_one =
+            |one: &Fault, other: &Fault| (&one.key, &one.what) == (&other.key, &other.what);
+        let is_new = |fault: &&Fault| !before.problems.iter().any(|old| are_one(old, fault));
         live.problems.iter().filter(is_new).for_each(|fault| tracing::error!("{fault}"));
-        let is_new = |fault: &&Fault| !before.doubts.contains(fault);
+        let is_new = |fault: &&Fault| !before.doubts.iter().any(|old| are_one(old, fault));
         live.doubts.iter().filter(is_new).for_each(|fault| tracing::warn!("{fault}"));
         self.metrics.tenant_certificate_problems(live.count);
         self.bearers.live.publish(Arc::new(live));
@@ -416,12 +413,6 @@ impl Keeper {
     }
 }
 
-/// Looks at all files, where a thread may be busy.
-async fn look(known: &Files, all: bool) -> Looked {
-    let known = known.clone();
-    in_background(READING, Path::new(""), move || Ok(known.look(all))).await.unwrap_or_default()
-}
-
 /// What a tenant without certificates says of its domains.
 fn bare(spec: Option<&Arc<TenantSpec>>) -> Vec<Claim> {
     let domains = spec.and_then(|spec| spec.domains.as_deref());
@@ -430,26 +421,11 @@ fn bare(spec: Option<&Arc<TenantSpec>>) -> Vec<Claim> {
 
 /// Reads the files of a tenant; `None` where it names none.
 fn fresh(change: &Change, bearers: &Sorted<Bearer>, means: &Means) -> Option<Fresh> {
-    let spec = change.now.as_ref().filter(|spec| !spec.certificates().is_empty())?;
-    let domains = spec.domains.as_ref()?;
+    let domains = change.bearing()?;
     let said = reading::files(domains).map(|path| (path.clone(), Said::now(path))).collect();
     let before = bearers.get(change.id.as_str()).map(|bearer| &bearer.held.own);
     let own = Own::read(domains, before, means);
     Some(Fresh { held: Held { own, ..Held::default() }, said })
-}
-
-/// Says where what is wrong is written.
-fn place_faults(files: &config::Files, changes: &[Change], read: &mut [Option<Fresh>]) {
-    let mut places = None;
-    for (Change { id, .. }, fresh) in changes.iter().zip(read) {
-        let Some(Fresh { held, .. }) = fresh else { continue };
-        let mut fault = |wrong: &Wrong| {
-            let places = places.get_or_insert_with(|| Places::of(files));
-            Fault::from(problem((files, places), id, wrong))
-        };
-        held.problems = held.own.problems.iter().map(&mut fault).collect();
-        held.doubts = held.own.doubts.iter().map(&mut fault).collect();
-    }
 }
 
 fn problem((files, places): (&config::Files, &Places), id: &TenantId, wrong: &Wrong) -> Problem {
@@ -489,6 +465,12 @@ fn tell_new(news: &[News], wish: Wish) {
 }
 
 const READING: &str = "reading certificates of tenants";
+
+/// 5 s: a start serves, and who has asked hears that it is not done. Twenty thousand certificates are read in it.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// 64: each holds a thread of those that read, of which there are several hundred.
+const MOST_HANGING: usize = 64;
 
 /// Wishes that may wait; who finds it full waits too.
 const WAITING: usize = 16;

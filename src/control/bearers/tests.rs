@@ -214,3 +214,35 @@ async fn who_asks_is_told_of_a_broken_file_whether_or_not_the_watcher_has_found_
         assert_eq!(keeper.live().count, 1, "found before: {is_found_before}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_changes_hands_is_not_shown_the_certificate_of_before_while_files_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    renew(&folder, "a", &made("a"));
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    follow.live(&loaded(&folder, &tenant("a")));
+    keeper.begin().await;
+    let before = Arc::clone(&keeper.spec.clone().unwrap().tenants.get("a").unwrap().1);
+    let text = tenant("b").replace("b.test", "a.test");
+    let now = loaded(&folder, &text).spec;
+    let change = |id: &str, before: Option<Arc<TenantSpec>>, now: Option<Arc<TenantSpec>>| Change {
+        id: TenantId::new(id).unwrap(),
+        before,
+        now,
+    };
+    let b = now.tenant("b").cloned();
+
+    keeper.restrict(&[change("a", Some(before), None), change("b", None, b)]);
+
+    assert!(matches!(keeper.bearers.shown.load().exact("a.test"), Found::Bare));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_stands_where_the_files_say_it_now() {
+    let world = World::start(&["a"]).await;
+    fs::write(world.folder.path().join("a.pem"), "nothing").unwrap();
+    let line = world.follow.read().await[0].line.unwrap();
+    world.edit(&format!("# one\n# two\n{}", tenant("a")));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.bearers.live.load().problems[0].line, Some(line + 2));
+}

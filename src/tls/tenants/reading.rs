@@ -113,6 +113,26 @@ impl Own {
         Self { claims: claims(spec, &mut [], 0), ..Self::default() }
     }
 
+    /// What is in use, for these domains, before any file is read. What was wrong is.
+    pub fn within(spec: &DomainsSpec, before: Option<&Self>) -> Self {
+        let mut own = before.cloned().unwrap_or_default();
+        own.claims = claims(spec, &mut own.in_use, 0);
+        own.in_use.retain(|one| !one.hosts.is_empty());
+        own
+    }
+
+    /// The same, with what the files could not be read for.
+    pub fn unread(
+        spec: &DomainsSpec,
+        before: Option<&Self>,
+        what: &str,
+        hint: &'static str,
+    ) -> Self {
+        let mut own = Self::within(spec, before);
+        own.problems = vec![Wrong { number: 0, key: CERT, what: what.to_owned(), hint }];
+        own
+    }
+
     /// Reads the certificates of a tenant. Where one cannot be used, those that were in use `before` stay beside those
     /// that can, for the names that none of these is for.
     pub fn read(spec: &DomainsSpec, before: Option<&Self>, means: &Means) -> Self {
