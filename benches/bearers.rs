@@ -1,6 +1,6 @@
-//! Guards: of 10,000 tenants with certificates of their own, a name is found in less than 100 ns and an edit of one
-//! is taken in within 100 µs, the reading of its files not counted; that takes about 150 µs. Tells what one takes in
-//! memory, with its key, chain, names and the keys of its tickets.
+//! Guards: of 10,000 tenants with certificates of their own, a name is found in less than 300 ns, and an edit of one is taken
+//! in within 30 µs, the reading of its files not counted. Tells what one takes in memory, with its key, chain, names and
+//! the keys of its tickets.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up shall stop")]
 #![expect(clippy::print_stderr, reason = "criterion measures no memory")]
@@ -31,7 +31,11 @@ fn bearer(folder: &Path, number: usize) -> DomainsSpec {
     fs::write(path("key"), made.signing_key.serialize_pem()).expect("write a key");
     let certificate =
         TenantCertificateSpec { certificate: path("pem"), key: path("key"), hosts: Vec::new() };
-    DomainsSpec { hosts: vec![HostSpec::Exact(host(number))], certificates: vec![certificate] }
+    DomainsSpec {
+        hosts: vec![HostSpec::Exact(host(number))],
+        certificates: vec![certificate],
+        earlier: None,
+    }
 }
 
 /// What the process has in memory.

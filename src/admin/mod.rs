@@ -11,6 +11,7 @@ mod etag;
 mod guard;
 mod guesses;
 mod openapi;
+mod pace;
 mod reply;
 mod roles;
 

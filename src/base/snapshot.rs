@@ -32,6 +32,12 @@ impl<T> Snapshot<T> {
         self.cell.load_full()
     }
 
+    /// Looks at the value of now, for a moment: no count of holders is touched, which all threads
+    /// would write to.
+    pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&self.cell.load())
+    }
+
     /// The value of now where it is `wanted`; where it is not, no reference count is touched.
     pub fn load_if(&self, wanted: impl FnOnce(&T) -> bool) -> Option<Arc<T>> {
         let value = self.cell.load();
@@ -62,6 +68,7 @@ mod tests {
         snapshot.publish(Arc::new(2));
 
         assert_eq!(**reader.load(), 2);
+        assert_eq!(snapshot.with(|value| *value), 2);
         assert_eq!(*held, 1);
         assert_eq!(snapshot.load_if(|value| *value == 1), None);
         assert_eq!(snapshot.load_if(|value| *value == 2).as_deref(), Some(&2));

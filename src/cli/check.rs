@@ -104,7 +104,7 @@ impl Found {
         let read = server::build(&gateway.presenting(), &[], &mut Demands::default());
         self.add(Severity::Problem, read.problems);
         self.add(Severity::Warning, read.doubts);
-        self.add(Severity::Problem, outside::access_log(gateway));
+        self.add(Severity::Problem, outside::logs(gateway));
         self.add(Severity::Problem, outside::state(gateway));
         self.add(Severity::Problem, outside::usage(gateway));
         self.add(Severity::Problem, outside::tokens(gateway));

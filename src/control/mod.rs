@@ -9,6 +9,7 @@ pub mod drains;
 pub mod explain;
 pub mod generation;
 pub mod history;
+mod issuers;
 pub mod roster;
 pub mod standing;
 pub mod state;
@@ -43,13 +44,14 @@ use crate::base::sorted::Sorted;
 use crate::base::tasks::{Stop, Tasks};
 use crate::base::watch::{FileEvents, Watcher};
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
-use crate::config::{Files, Looks, Memory, Place};
+use crate::config::{Files, HeldKeys, Looks, Memory, Place};
 use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
 use crate::health::passive;
 use crate::pool::Pool;
 use crate::routing;
 use crate::routing::table::Table;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
@@ -59,6 +61,7 @@ use drains::Drainer;
 use explain::{Explainer, Setting};
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
 use history::{By, Cause};
+use issuers::Issuers;
 use load::in_background;
 use noting::Noted;
 use plan::{Numbers, Pools};
@@ -135,7 +138,7 @@ impl Control {
         gateway: &GatewaySpec,
         presented: Presented,
         gateway_asks: mpsc::Sender<GatewayAsk>,
-        metrics: Arc<Metrics>,
+        (metrics, audit): (Arc<Metrics>, AuditLog),
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
         let (files, watcher) = listen(gateway).await;
@@ -147,11 +150,13 @@ impl Control {
         let (state, place) = state_of(gateway).unzip();
         let (keep, to_keep) = watch::channel(None);
         let (mut bearers, follow) = bearers::Keeper::new(files.clone(), Arc::clone(&metrics));
-        let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
+        let (stored, noted, handle, changes) = open_stored(gateway, &metrics, audit).await;
+        let (issuers, held) = open_issuers(gateway, &metrics, tasks).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
             running: Running::new(means, Arc::clone(&metrics)),
+            issuers,
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
             // Numbers go on from another start, so that one of the history is never of two tables.
@@ -160,7 +165,7 @@ impl Control {
             serving: Snapshot::new(Arc::default()),
             applied: None,
             looks: Looks::default(),
-            memory: Memory::default(),
+            memory: Memory::holding(held),
             unkept: false,
             keeps_old: false,
             current: false,
@@ -176,9 +181,7 @@ impl Control {
         Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
         bearers.begin().await;
-        if let (Some(state), Some(place)) = (state, place) {
-            tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
-        }
+        keep_from_now_on(state.zip(place), to_keep, tasks);
         let (asks, asked) = mpsc::channel(WAITING);
         let control = Self {
             table: reloader.table.clone(),
@@ -240,11 +243,33 @@ fn state_of(gateway: &GatewaySpec) -> Option<(State, Place)> {
 async fn open_stored(
     gateway: &GatewaySpec,
     metrics: &Arc<Metrics>,
+    audit: AuditLog,
 ) -> (Stored, Noted, stored::Handle, mpsc::Receiver<stored::Ask>) {
     let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
     let (stored, history) = Stored::open(folder, Arc::clone(metrics)).await;
     let (handle, changes) = stored::Handle::new(stored.snapshot(), history.clone());
-    (stored, Noted::after(history), handle, changes)
+    (stored, Noted::after(history, audit), handle, changes)
+}
+
+/// The keys of issuers, as far as they were kept.
+async fn open_issuers(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> (Issuers, HeldKeys) {
+    let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
+    Issuers::open(folder, Arc::clone(metrics), tasks).await
+}
+
+/// Keeps good files, where that is wished.
+fn keep_from_now_on(
+    state: Option<(State, Place)>,
+    to_keep: watch::Receiver<Option<Files>>,
+    tasks: &mut Tasks,
+) {
+    if let Some((state, place)) = state {
+        tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
+    }
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {

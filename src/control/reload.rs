@@ -21,6 +21,7 @@ use crate::telemetry::registry::Metrics;
 use super::bearers;
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
+use super::issuers::Issuers;
 use super::load::{self, Before, Loaded, Materials, in_background};
 use super::noting::Noted;
 use super::plan::{self, Numbers};
@@ -40,6 +41,7 @@ pub(super) struct Reloader {
     pub(super) kept: Option<watch::Sender<Option<Files>>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) running: Running,
+    pub(super) issuers: Issuers,
     pub(super) table: Snapshot<Table>,
     pub(super) live: Snapshot<Live>,
     pub(super) numbers: Numbers,
@@ -328,9 +330,11 @@ impl Reloader {
             generation,
         };
         let make = move || load::make(materials);
-        let made = in_background("compiling the routes", &self.routes, make).await?;
+        let mut made = in_background("compiling the routes", &self.routes, make).await?;
         self.numbers = made.numbers;
         self.running.adopt(&made.pools, patience).await;
+        let identity = Arc::clone(&made.table.naming.identity);
+        made.table.trust(self.issuers.adopt(&identity.issuers, patience).await);
         let tenants = made.table.tenants().len();
         self.retired.sweep(); // edits may follow each other faster than the interval
         self.retired.add(self.table.load());
@@ -338,6 +342,7 @@ impl Reloader {
         self.table.publish(Arc::new(made.table));
         plan::set_limits(self.serving.load().iter(), &made.pools);
         self.running.retire(&made.pools);
+        self.issuers.retire(&identity.issuers);
         self.metrics.publish_gates(self.running.gates());
         self.metrics.publish_pools(self.running.named());
         self.serving.publish(Arc::new(self.running.list()));
@@ -347,6 +352,7 @@ impl Reloader {
             since: SystemTime::now(),
             standing: made.standing,
             pools: self.running.live(),
+            issuers: self.issuers.live(),
             loaded: Some(Arc::new(made.loaded.clone())),
             ends: self.publish_ends(),
             ..Live::none()
@@ -409,6 +415,7 @@ impl Reloader {
             tracing::error!("… and {} more; /api/v1/config lists all", problems.len() - LOGGED);
         }
         self.metrics.config_refused(problems.len());
+        self.note_refusal(problems);
         let live = self.live.load();
         self.live.publish(Arc::new(Live {
             problems: problems.to_vec(),

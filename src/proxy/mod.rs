@@ -62,6 +62,7 @@ mod turnstile;
 mod unread;
 mod upgrade;
 mod visit;
+mod visitor;
 mod waits;
 pub mod worker;
 

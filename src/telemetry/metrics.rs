@@ -8,7 +8,10 @@ use super::bearers::{
     TENANT_CERTIFICATE_EXPIRY, TENANT_CERTIFICATE_PROBLEMS, TENANT_CERTIFICATE_RELOADS,
     TENANT_CERTIFICATES, TENANT_CERTIFICATES_EXPIRED,
 };
-use super::keeping::{ADMIN_REFUSED, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES};
+use super::issuers::{ISSUER_FETCHES, ISSUER_KEYS, ISSUER_KEYS_AT};
+use super::keeping::{
+    ADMIN_REFUSED, AUDIT_LOG_LOST, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES,
+};
 use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
@@ -75,6 +78,9 @@ pub static FAMILIES: &[&Family] = &[
     &TENANT_QUEUE_REQUESTS,
     &TENANT_QUEUE_WAIT,
     &DISCOVERY_UPDATES,
+    &ISSUER_KEYS,
+    &ISSUER_KEYS_AT,
+    &ISSUER_FETCHES,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_OPENED,
     &UPSTREAM_REUSED,
@@ -112,6 +118,7 @@ pub static FAMILIES: &[&Family] = &[
     &ROUTES_IN_MAINTENANCE,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_ERRORS,
+    &AUDIT_LOG_LOST,
     &LOG_DROPPED,
     &TRACE_SPANS,
     &TRACE_EXPORTS,
@@ -513,6 +520,8 @@ mod tests {
             include_str!("reloads.rs"),
             include_str!("sharing.rs"),
             include_str!("keeping.rs"),
+            include_str!("bearers.rs"),
+            include_str!("issuers.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();

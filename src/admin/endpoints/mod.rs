@@ -6,7 +6,7 @@ mod dashboard;
 mod drain;
 pub(super) mod drains;
 mod events;
-mod explain;
+pub(super) mod explain;
 pub(super) mod health;
 mod history;
 mod kept;

@@ -1,6 +1,5 @@
 //! Hosts of tenants' own.
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::config::faults::Faults;
@@ -9,6 +8,8 @@ use crate::config::raw::At;
 use crate::config::spec::{DomainsSpec, EarlierHosts, HostSpec, NameFrom, NamedTenant};
 use crate::config::text::Written;
 use crate::model::ids::TenantId;
+
+use super::owners::{self, Owner, Owners};
 
 /// Checks the key `domains` of a tenant.
 pub(super) fn check(
@@ -56,36 +57,27 @@ pub(super) fn earlier(own: &TenantId, ways: &[NameFrom]) -> Option<Box<EarlierHo
     (!ways.is_empty()).then(|| Box::new(EarlierHosts { own: own.clone(), ways }))
 }
 
-/// Whose each domain is, and where that tenant is written.
-#[derive(Debug, Default)]
-pub(super) struct Owners(HashMap<HostSpec, (TenantId, usize, usize)>);
-
-impl Owners {
-    /// A tenant, whose name stands `at` this place of its file.
-    pub(super) fn enter(
-        &mut self,
-        (id, spec): &NamedTenant,
-        (file, at): (usize, usize),
-        faults: &mut Faults<'_>,
-    ) {
-        for (index, host) in spec.domains().iter().enumerate() {
-            let other = self.0.insert(host.clone(), (id.clone(), file, at));
-            if let Some((other, other_file, other_at)) = other.filter(|(other, ..)| other != id) {
-                let root = Key::root(file);
-                let table = root.name("tenants");
-                let tenant = table.name(id.as_str());
-                let domains = tenant.name("domains");
-                let what = format!("{host} is a domain of the tenant {other} as well");
-                let place = faults.place(other_file, other_at);
-                let hint = format!("keep it in one of them; the other is at {place}");
-                faults.add(&domains.index(index), at, what, Some(hint));
-            }
-        }
+/// Enters the domains of a tenant, and tells of those that another has.
+pub(super) fn enter(
+    owners: &mut Owners<HostSpec>,
+    (_, spec): &NamedTenant,
+    owner: &Owner,
+    faults: &mut Faults<'_>,
+) {
+    for (index, host) in spec.domains().iter().enumerate() {
+        let Some(other) = owners.enter(host.clone(), owner) else { continue };
+        let root = Key::root(owner.file);
+        let table = root.name("tenants");
+        let tenant = table.name(owner.id.as_str());
+        let domains = tenant.name("domains");
+        let what = format!("{host} is a domain of the tenant {} as well", other.id);
+        let place = faults.place(other.file, other.at);
+        let hint = format!("keep it in one of them; the other is at {place}");
+        faults.add(&domains.index(index), owner.at, what, Some(hint));
     }
 }
 
 /// Whether no domain is of two of these tenants.
 pub(super) fn are_apart<'s>(tenants: impl Iterator<Item = &'s NamedTenant>) -> bool {
-    let mut met = HashSet::new();
-    tenants.flat_map(|(_, spec)| spec.domains()).all(|host| met.insert(host))
+    owners::are_apart(tenants, |(_, spec)| spec.domains().iter())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::sorted::Sorted;
+use crate::base::stretch::Stretch;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{At, RouteSet, Tenant};
@@ -12,11 +13,11 @@ use crate::config::spec::{
 };
 use crate::model::ids::TenantId;
 
-use super::access::{self, Owners};
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
+use super::owners::{Owner, Owners};
 use super::plan::Base;
-use super::{Scope, certificates, domains, limits, reach, route, sharing, undefined};
+use super::{Scope, access, certificates, domains, limits, reach, route, sharing, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
@@ -72,12 +73,15 @@ pub(super) fn check_tenants(
     pages: &mut Pages,
     faults: &mut Faults<'_>,
 ) -> Sorted<NamedTenant> {
-    let (mut owners, mut of_domains) = (Owners::default(), domains::Owners::default());
+    let (mut of_keys, mut of_domains) = (Owners::default(), Owners::default());
+    let stretch = Stretch::begin();
     let checked = |(name, entry): (Arc<str>, Entry<Tenant>)| {
-        let place = (entry.file, entry.at);
+        stretch.step();
+        let (file, at) = (entry.file, entry.at);
         let tenant = check_tenant(&name, entry, scope, pages, faults)?;
-        owners.enter(&tenant, place, faults);
-        of_domains.enter(&tenant, place, faults);
+        let owner = Owner { id: tenant.0.clone(), file, at };
+        access::enter(&mut of_keys, &tenant, &owner, faults);
+        domains::enter(&mut of_domains, &tenant, &owner, faults);
         Some(tenant)
     };
     raw.into_iter().filter_map(checked).collect()

@@ -23,7 +23,7 @@ pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
-pub(super) use issuer::{Issuer, Issuers};
+pub(super) use issuer::{Fetch, Issuer, Issuers};
 pub(super) use limits::{ClientLimit, Limits};
 pub(super) use plan::Plan;
 pub(super) use pool::{

@@ -35,7 +35,7 @@ mod usage;
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
-pub use issuer::IssuerSpec;
+pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};
 pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec};
 pub use pool::{
     AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec,
@@ -56,6 +56,8 @@ pub struct GatewaySpec {
     pub listeners: Vec<ListenerSpec>,
     /// Where the admin API listens; `None` = no admin API.
     pub admin: Option<AdminSpec>,
+    /// The file that each change leaves a line in; `None` = none.
+    pub audit_log: Option<NamedPath>,
     /// The routes file, or a folder of `*.toml` files.
     pub routes: PathBuf,
     /// Folder for what must outlive a restart; `None` = keep nothing.
@@ -220,8 +222,10 @@ pub struct AdminSpec {
     pub public_metrics: bool,
     /// Roles by names of client certificates; empty = who has one may do everything.
     pub certificates: Vec<(String, Role)>,
-    /// Keys of a tenant that its own token may change.
-    pub tenant_keys: Vec<String>,
+    /// Keys of a tenant that its own token may change, by their parts.
+    pub tenant_keys: Vec<Vec<String>>,
+    /// How many changes one of these may ask for. Default 10 a minute, 20 at once.
+    pub tenant_changes: RateSpec,
 }
 
 impl GatewaySpec {

@@ -6,6 +6,7 @@
 
 mod each;
 mod files;
+mod news;
 mod told;
 mod using;
 
@@ -36,6 +37,7 @@ use super::references::{BETWEEN_READINGS, READINGS, SETTLING, at};
 use super::retired::Retired;
 use each::{Came, each};
 use files::{Files, Look, Looked, Said};
+use news::{News, tell_new};
 
 pub use told::{Bearer, Held, LiveBearers, Sum};
 
@@ -159,13 +161,6 @@ impl Change {
     fn bearing(&self) -> Option<&DomainsSpec> {
         self.now.as_ref()?.domains.as_deref().filter(|domains| !domains.certificates.is_empty())
     }
-}
-
-/// What has become of the certificates of one tenant.
-struct News {
-    tenant: TenantId,
-    before: Option<Arc<Held>>,
-    now: Arc<Held>,
 }
 
 /// A tenant whose files were read.
@@ -435,35 +430,6 @@ fn problem((files, places): (&config::Files, &Places), id: &TenantId, wrong: &Wr
     place.problem(wrong.what.clone(), wrong.hint.to_owned())
 }
 
-/// One line for each certificate that is new, as far as they are not too many.
-fn tell_new(news: &[News], wish: Wish) {
-    let total: usize = news.iter().map(|news| news.now.in_use().len()).sum();
-    if total > LOGGED {
-        return tracing::info!(certificates = total, "certificates of tenants are in use");
-    }
-    for News { tenant, before, now } in news {
-        for one in now.in_use() {
-            let file = one.file();
-            let mut of_file = before
-                .iter()
-                .flat_map(|before| before.in_use())
-                .filter(|old| old.file() == file)
-                .peekable();
-            let was_there = of_file.peek().is_some();
-            if of_file.any(|old| old.leaf() == one.leaf()) {
-                continue;
-            }
-            let file = file.display();
-            match was_there && wish == Wish::Changed {
-                true => {
-                    tracing::info!(%tenant, %file, "a renewed certificate of a tenant is in use")
-                }
-                false => tracing::info!(%tenant, %file, "a certificate of a tenant is in use"),
-            }
-        }
-    }
-}
-
 const READING: &str = "reading certificates of tenants";
 
 /// 5 s: a start serves, and who has asked hears that it is not done. Twenty thousand certificates are read in it.
@@ -474,9 +440,6 @@ const MOST_HANGING: usize = 64;
 
 /// Wishes that may wait; who finds it full waits too.
 const WAITING: usize = 16;
-
-/// 20: more of them are told in one line.
-const LOGGED: usize = 20;
 
 /// 60 s: the least that anybody asks for how many have ended.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(60);

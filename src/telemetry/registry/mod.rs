@@ -1,12 +1,13 @@
 //! The control side of the metrics: takes what the workers counted, keeps what control itself
 //! counts, and renders all of it for a scrape.
 
+mod issuers;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use prometheus::TextEncoder;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
@@ -23,7 +24,7 @@ use crate::model::members::Members;
 
 use super::bearers;
 use super::delta::Delta;
-use super::exposition::Samples;
+use super::exposition::{self, Samples};
 use super::keeping;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
@@ -110,7 +111,9 @@ impl Metrics {
             metrics.add(&bearers::TENANT_CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
-        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser", "role"] {
+        for reason in
+            ["no_token", "bad_token", "limited", "foreign_host", "browser", "role", "changes"]
+        {
             metrics.add(&keeping::ADMIN_REFUSED, &[reason], 0);
         }
         for result in ["ok", "dry_run", "refused"] {
@@ -342,7 +345,7 @@ impl Metrics {
     /// # Errors
     /// When the encoder refuses a family, which is a bug.
     pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.collect())
+        exposition::text(self.collect())
     }
 
     fn collect(&self) -> Vec<MetricFamily> {

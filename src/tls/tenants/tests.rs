@@ -286,7 +286,8 @@ fn a_host_that_names_another_tenant_before_domains_are_asked_is_shown_nobodys_ce
         Some(Box::new(EarlierHosts { own, ways: ways.collect() }))
     };
     let shown_by = |ways: &[(&str, &str)]| {
-        let spec = DomainsSpec { earlier: earlier(ways), ..of(&domains, &[made.clone()]) };
+        let spec =
+            DomainsSpec { earlier: earlier(ways), ..of(&domains, std::slice::from_ref(&made)) };
         let own = Own::read(&spec, None, &Means::new().unwrap());
         let mut tenants = Tenants::default();
         tenants.add(&own.claims);
