@@ -58,7 +58,7 @@ use gather::Gathered;
 use plan::Plans;
 use tenant::Sets;
 
-pub use alone::{Spoken, may_be_among, names_in, put_behind, spoken_of};
+pub use alone::{Spoken, may_be_among, names_in, spoken_of};
 pub(super) use answers::Lost;
 pub use edited::{Edited, Last};
 pub(super) use gateway::check as check_gateway;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::ids::TenantId;
 
-use super::{Held, Wish};
+use super::Held;
 
 /// What has become of the certificates of one tenant.
 pub(super) struct News {
@@ -14,7 +14,7 @@ pub(super) struct News {
 }
 
 /// One line for each certificate that is new, as far as they are not too many.
-pub(super) fn tell_new(news: &[News], wish: Wish) {
+pub(super) fn tell_new(news: &[News]) {
     let total: usize = news.iter().map(|news| news.now.in_use().len()).sum();
     if total > LOGGED {
         return tracing::info!(certificates = total, "certificates of tenants are in use");
@@ -32,7 +32,7 @@ pub(super) fn tell_new(news: &[News], wish: Wish) {
                 continue;
             }
             let file = file.display();
-            match was_there && wish == Wish::Changed {
+            match was_there {
                 true => {
                     tracing::info!(%tenant, %file, "a renewed certificate of a tenant is in use")
                 }

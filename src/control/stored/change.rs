@@ -289,11 +289,7 @@ impl Reloader {
             let is_one = turns.iter().any(Turn::is_one);
             return Ok(is_one.then(|| Made::of(before.clone())));
         }
-        // Whether a file that is held may take who is gone the long way finds out.
-        let is_gone =
-            |turn: &Turn| turn.next.is_none() && before.quarantine.speaks_of(turn.id.as_str());
-        let is_long = turns.iter().any(is_gone);
-        if !is_long && let Some(edit) = self.check_edit(files.clone()).await {
+        if let Some(edit) = self.check_edit(files.clone()).await {
             let load::Edit { loaded, learnt } = edit;
             return Ok(Some(Made { loaded, learnt: Some(learnt), references: None }));
         }
