@@ -11,6 +11,10 @@ pub enum Limit {
     Client,
     /// Requests of a client to a route of a tenant, in a time.
     RouteClient,
+    /// Requests of a subject to a tenant, in a time.
+    Subject,
+    /// Requests of a subject to a route of a tenant, in a time.
+    RouteSubject,
     /// Requests of a tenant, at once.
     TenantConcurrency,
     /// Requests to a route of a tenant, at once.
@@ -21,11 +25,13 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Tenant,
         Self::Route,
         Self::Client,
         Self::RouteClient,
+        Self::Subject,
+        Self::RouteSubject,
         Self::TenantConcurrency,
         Self::RouteConcurrency,
         Self::TenantQuota,
@@ -38,6 +44,8 @@ impl Limit {
             Self::Route => "route",
             Self::Client => "client",
             Self::RouteClient => "route-client",
+            Self::Subject => "subject",
+            Self::RouteSubject => "route-subject",
             Self::TenantConcurrency => "tenant-concurrency",
             Self::RouteConcurrency => "route-concurrency",
             Self::TenantQuota => "tenant-quota",

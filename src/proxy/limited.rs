@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
 use crate::config::spec::LimitFields;
-use crate::limits::admission::{self, OF_ROUTE, OF_TENANT, Scope};
+use crate::limits::admission::{self, Asker, OF_ROUTE, OF_TENANT, Scope};
 use crate::limits::gate::{Entry, Permit};
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
@@ -63,9 +63,9 @@ pub(super) async fn admit(
         return Ok(()); // another route has some
     }
     let begun = worker.clock.now();
-    let client = visit.client().map(owner);
     let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(begun));
-    let mut slots = admission::take(shared, &scopes, client, (shared.ticks(begun), left))?;
+    let asker = Asker { client: visit.client().map(owner), caller: visit.caller() };
+    let mut slots = admission::take(shared, &scopes, asker, (shared.ticks(begun), left))?;
     let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
     let spent = quota.map(|(quota, _)| {
         let count = ledger.quota(tenant.id());
@@ -111,7 +111,7 @@ async fn enter(
             Some(Entry::Inside(permit)) => permits.push(permit),
             Some(Entry::Full) => return Err(scope.full().into()),
             Some(Entry::Queued(mut queued)) => {
-                let _patience = Patience::begin(worker, whom, scope.names[2])?;
+                let _patience = Patience::begin(worker, whom, scope.names.concurrency)?;
                 let until = begun + scope.spec.overflow.longest().min(left);
                 let turn = timeout_at(until, queued.turn()).await;
                 permits.push(turn.map_err(|_| scope.full())?);

@@ -84,6 +84,8 @@ pub const PROBLEMS: &[Problem] = &[
     ROUTE_RATE_LIMITED,
     CLIENT_RATE_LIMITED,
     ROUTE_CLIENT_RATE_LIMITED,
+    SUBJECT_RATE_LIMITED,
+    ROUTE_SUBJECT_RATE_LIMITED,
     TENANT_CONCURRENCY_LIMITED,
     TENANT_QUOTA_USED_UP,
     ROUTE_CONCURRENCY_LIMITED,
@@ -255,6 +257,20 @@ pub(super) const ROUTE_CLIENT_RATE_LIMITED: Problem = problem(
     "route-client-rate-limited",
     StatusCode::TOO_MANY_REQUESTS,
     "The client's rate of requests to the route is used up",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const SUBJECT_RATE_LIMITED: Problem = problem(
+    "subject-rate-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The subject's rate of requests is used up",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const ROUTE_SUBJECT_RATE_LIMITED: Problem = problem(
+    "route-subject-rate-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The subject's rate of requests to the route is used up",
     "http_request_denied",
     MANY,
 );

@@ -200,6 +200,8 @@ fn classify_limit(limit: Limit) -> &'static Problem {
         Limit::Route => &problem::ROUTE_RATE_LIMITED,
         Limit::Client => &problem::CLIENT_RATE_LIMITED,
         Limit::RouteClient => &problem::ROUTE_CLIENT_RATE_LIMITED,
+        Limit::Subject => &problem::SUBJECT_RATE_LIMITED,
+        Limit::RouteSubject => &problem::ROUTE_SUBJECT_RATE_LIMITED,
         Limit::TenantConcurrency => &problem::TENANT_CONCURRENCY_LIMITED,
         Limit::TenantQuota => &problem::TENANT_QUOTA_USED_UP,
         Limit::RouteConcurrency => &problem::ROUTE_CONCURRENCY_LIMITED,

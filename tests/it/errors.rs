@@ -174,8 +174,10 @@ impl World {
             ("tenant-rate-limited", "of-tenant", "/"),
             ("client-rate-limited", "of-client", "/"),
             ("tenant-quota-used-up", "of-quota", "/"),
+            ("subject-rate-limited", "of-subject", "/"),
             ("route-rate-limited", "of-routes", "/rate"),
             ("route-client-rate-limited", "of-routes", "/client"),
+            ("route-subject-rate-limited", "of-routes", "/subject"),
         ] {
             let line = format!("GET {path}");
             assert_eq!(self.send(&line, tenant, &[], "").await.status, 200, "{name}");
@@ -243,6 +245,9 @@ limits = { quota = \"1/month\" }
 [tenants.of-client]
 pool = \"fine\"
 limits = { client = { requests = \"1/h\" } }
+[tenants.of-subject]
+pool = \"fine\"
+limits = { subject = { requests = \"1/h\" } }
 [tenants.at-once]
 pool = \"stalling\"
 limits = { concurrency = 1 }
@@ -254,6 +259,9 @@ limits = { requests = \"1/h\" }
 [[tenants.of-routes.routes]]
 path = \"/client\"
 limits = { client = { requests = \"1/h\" } }
+[[tenants.of-routes.routes]]
+path = \"/subject\"
+limits = { subject = { requests = \"1/h\" } }
 [[tenants.of-routes.routes]]
 path = \"/at-once\"
 pool = \"stalling\"

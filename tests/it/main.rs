@@ -39,6 +39,7 @@ mod routing;
 mod sharing;
 mod smuggling;
 mod streams;
+mod subject_limits;
 mod tenant_limits;
 mod tenants;
 mod tls;

@@ -15,7 +15,9 @@ pub struct LimitsSpec {
     /// What becomes of a request beyond these two.
     pub overflow: Overflow,
     /// What each client may ask for.
-    pub client: Option<ClientLimitSpec>,
+    pub client: Option<EachLimitSpec>,
+    /// What each subject may ask for.
+    pub subject: Option<EachLimitSpec>,
     /// Requests in a day or a month of the calendar; of tenants alone.
     pub quota: Option<QuotaSpec>,
     /// Bytes a second of bodies of requests.
@@ -33,6 +35,7 @@ impl LimitsSpec {
         concurrency: None,
         overflow: Overflow::Reject,
         client: None,
+        subject: None,
         quota: None,
         upload: None,
         download: None,
@@ -40,9 +43,9 @@ impl LimitsSpec {
     };
 }
 
-/// What each client may ask for.
+/// What each client, or each subject, may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientLimitSpec {
+pub struct EachLimitSpec {
     /// Requests in a time.
     pub requests: RateSpec,
     /// What becomes of a request beyond that.

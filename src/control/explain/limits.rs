@@ -23,6 +23,11 @@ pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
         let keys = ["limits.client.overflow", "limits.client.wait", "limits.client.waiting"];
         rows.extend(beyond(keys, client.overflow));
     }
+    if let Some(subject) = &limits.subject {
+        rows.push(("limits.subject.requests", rate(&subject.requests)));
+        let keys = ["limits.subject.overflow", "limits.subject.wait", "limits.subject.waiting"];
+        rows.extend(beyond(keys, subject.overflow));
+    }
     if let Some(quota) = limits.quota {
         rows.push(("limits.quota", quota.to_string()));
     }

@@ -325,7 +325,8 @@ fn each_key_of_a_limit_and_each_page_is_told_of_the_level_that_says_it() {
     let routes = "[pools.app]\nendpoints = [\"10.0.0.1:80\"]\n\
                   [error-pages]\n503 = { body = \"all\" }\n502 = { body = \"all\" }\n\
                   maintenance = { body = \"all\" }\n[plans.pro]\npool = \"app\"\n\
-                  limits = { requests = \"5/s\", client = { requests = \"1/s\" } }\n\
+                  limits = { requests = \"5/s\", client = { requests = \"1/s\" }, \
+                  subject = { requests = \"2/s\" } }\n\
                   error-pages = { 404 = { body = \"plan\" }, 503 = { body = \"plan\" } }\n\
                   [tenants.acme]\nplan = \"pro\"\n\
                   limits.overflow = \"wait\"\nlimits.wait = \"2s\"\n\
@@ -343,6 +344,8 @@ fn each_key_of_a_limit_and_each_page_is_told_of_the_level_that_says_it() {
         ("limits.client.requests", "1/s, 1 at once", "plan", Some(9)),
         ("limits.client.overflow", "wait", "tenant", Some(15)),
         ("limits.client.wait", "1s", "built in", None),
+        ("limits.subject.requests", "2/s, 2 at once", "plan", Some(9)),
+        ("limits.subject.overflow", "reject", "built in", None),
         ("error-pages.404", "text/plain", "tenant", Some(16)),
         ("error-pages.503", html, "plan", Some(10)),
         ("error-pages.502", html, "all tenants", Some(5)),
