@@ -120,6 +120,7 @@ mod tests {
             quota: None,
             upload: None,
             download: None,
+            max_body: None,
             fields: LimitFields::Refused,
         }
     }

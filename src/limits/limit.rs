@@ -21,11 +21,15 @@ pub enum Limit {
     RouteConcurrency,
     /// Requests of a tenant, in a day or a month.
     TenantQuota,
+    /// The size of a body, as the tenant has it.
+    TenantBody,
+    /// The same, as the route has it.
+    RouteBody,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Tenant,
         Self::Route,
         Self::Client,
@@ -35,6 +39,8 @@ impl Limit {
         Self::TenantConcurrency,
         Self::RouteConcurrency,
         Self::TenantQuota,
+        Self::TenantBody,
+        Self::RouteBody,
     ];
 
     /// Its name in answers and metrics. Never rename one.
@@ -49,6 +55,8 @@ impl Limit {
             Self::TenantConcurrency => "tenant-concurrency",
             Self::RouteConcurrency => "route-concurrency",
             Self::TenantQuota => "tenant-quota",
+            Self::TenantBody => "tenant-body",
+            Self::RouteBody => "route-body",
         }
     }
 }

@@ -37,6 +37,7 @@ pub mod hygiene;
 mod incoming;
 mod io;
 mod laggards;
+mod limit_problems;
 mod limited;
 mod listener;
 mod local;

@@ -31,6 +31,7 @@ use super::extended::Extended;
 use super::http1;
 use super::hygiene::{self, Sender, Wishes};
 use super::incoming::{Incoming, Switch};
+use super::limited;
 use super::pace::Rate;
 use super::request_body::{BodyFault, BodyRule, Upload};
 use super::visit::Visit;
@@ -84,9 +85,12 @@ impl<'h> Outgoing<'h> {
         visit: &mut Visit,
     ) -> Result<Self, ExchangeError> {
         let limits = &worker.gateway.downstream;
-        let max = limits.max_body.0;
+        let (mut max, mut by) = (limits.max_body.0, None);
+        if choice.tenant.is_limited() {
+            (max, by) = limited::largest_body(choice, max);
+        }
         if body.size_hint().lower() > max {
-            return Err(BodyFault::TooLarge { limit: max }.into());
+            return Err(BodyFault::TooLarge { limit: max, by }.into());
         }
         let upgrade = body.switch.take();
         let need = budget::exchange((head, size), &body.size_hint(), choice.pool.spec.protocol);
@@ -103,6 +107,7 @@ impl<'h> Outgoing<'h> {
         let is_named = choice.named_by == Some(&naming.forward_as) && wishes.nominated.is_empty();
         let upload = Upload::new(body, || BodyRule {
             max,
+            by,
             silence: limits.body_timeout,
             rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
             replay: choice.retry_rule().replay,

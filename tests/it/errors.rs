@@ -133,6 +133,8 @@ impl World {
             ("issuer-unavailable", self.send("GET /", "fine", &[&token()], "").await),
             ("loop", self.send("GET /", "fine", &["Via: 1.1 tenantry"; 8], "").await),
             ("body-too-large", self.send("PUT /", "fine", &[large], "").await),
+            ("tenant-body-too-large", self.send("PUT /", "of-bodies", &[large], "").await),
+            ("route-body-too-large", self.send("PUT /small", "of-bodies", &[large], "").await),
             ("body-timeout", self.send("PUT /", "fine", &["Content-Length: 9"], "half").await),
         ];
         let chunked = ["Transfer-Encoding: chunked"];
@@ -245,6 +247,12 @@ limits = { quota = \"1/month\" }
 [tenants.of-client]
 pool = \"fine\"
 limits = { client = { requests = \"1/h\" } }
+[tenants.of-bodies]
+pool = \"fine\"
+limits = { max-body = \"1MiB\" }
+[[tenants.of-bodies.routes]]
+path = \"/small\"
+limits = { max-body = \"1KiB\" }
 [tenants.of-subject]
 pool = \"fine\"
 limits = { subject = { requests = \"1/h\" } }

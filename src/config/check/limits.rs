@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::units::Rate;
+use crate::base::units::{ByteSize, Rate};
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{At, EachLimit, Limits};
@@ -70,17 +70,31 @@ pub(super) fn check(
         quota: raw.quota.map(|quota| quota.value.0).or(unsaid.quota),
         upload: raw.upload.map(|rate| rate.value.0.0).or(unsaid.upload),
         download: raw.download.map(|rate| rate.value.0.0).or(unsaid.download),
+        max_body: max_body(raw.max_body, key, faults).or(unsaid.max_body),
         fields: raw.fields.map_or(unsaid.fields, |fields| fields.0),
     };
     let bytes = limits.upload.is_some() || limits.download.is_some();
     let has_each = says_each || limits.client.is_some() || limits.subject.is_some();
-    let has_other = limits.quota.is_some() || bytes;
+    let has_other = limits.quota.is_some() || limits.max_body.is_some() || bytes;
     if !has_any && !has_each && !has_other && !faults.is_partial() {
         let hint =
             "write requests = \"100/s\", concurrency = 64, or client = { requests = \"10/s\" }";
         faults.add_missing(key, start, "limits nothing", hint);
     }
     Some(Box::new(limits))
+}
+
+fn max_body(
+    raw: Option<At<Written<ByteSize>>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<ByteSize> {
+    let At { value: Written(size), start } = raw?;
+    if size.0 == 0 {
+        let hint = "write a size from 1B on, as in \"10MiB\", or leave it out".to_owned();
+        faults.add(&key.name("max-body"), start, "would refuse every body", Some(hint));
+    }
+    Some(size)
 }
 
 /// What each client, or each subject, may ask for.

@@ -144,6 +144,7 @@ mod tests {
         ("limits.quota", &["\"5/day\"", "\"5/month\""]),
         ("limits.upload", &["\"1MiB/s\"", "\"2MiB/s\""]),
         ("limits.download", &["\"1MiB/s\"", "\"2MiB/s\""]),
+        ("limits.max-body", &["\"1MiB\"", "\"2MiB\""]),
         ("limits.fields", &["\"always\"", "\"refused\""]),
         (
             "error-pages.503",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::base::units::Rate;
+use crate::base::units::{ByteSize, Rate};
 use crate::config::spec::{LimitFields, QuotaSpec};
 use crate::config::text::{Beyond, ByteRate, Written};
 
@@ -45,6 +45,9 @@ pub(in crate::config) struct Limits {
     /// How much of the bodies of answers is sent in a second, from `1KiB/s`; a second's worth at once after
     /// a pause. Default: as much as the client takes.
     pub(in crate::config) download: Option<At<Written<ByteRate>>>,
+    /// Size of the body of a request, from `1B`, in place of `downstream.max-body` of `gateway.toml`, above or
+    /// below that. A route's goes before the tenant's. Default: the tenant's, else the gateway's.
+    pub(in crate::config) max_body: Option<At<Written<ByteSize>>>,
     /// Which answers tell of these limits in `RateLimit` and `RateLimit-Policy`: `refused`, those of
     /// requests that are refused by one, or `always`. Default: `refused`.
     pub(in crate::config) fields: Option<Written<LimitFields>>,

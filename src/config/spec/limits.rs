@@ -24,6 +24,8 @@ pub struct LimitsSpec {
     pub upload: Option<ByteSize>,
     /// Bytes a second of bodies of answers.
     pub download: Option<ByteSize>,
+    /// Size of the body of a request, in place of the gateway's.
+    pub max_body: Option<ByteSize>,
     /// Which answers tell of them.
     pub fields: LimitFields,
 }
@@ -39,8 +41,14 @@ impl LimitsSpec {
         quota: None,
         upload: None,
         download: None,
+        max_body: None,
         fields: LimitFields::Refused,
     };
+
+    /// Whether anything of requests is counted for them.
+    pub fn count(&self) -> bool {
+        *self != Self { max_body: self.max_body, fields: self.fields, ..Self::UNSAID }
+    }
 }
 
 /// What each client, or each subject, may ask for.

@@ -27,6 +27,7 @@ fn limits(requests: Option<RateSpec>, client: Option<RateSpec>) -> LimitsSpec {
         quota: None,
         upload: None,
         download: None,
+        max_body: None,
         fields: LimitFields::Always,
     }
 }

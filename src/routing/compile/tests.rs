@@ -364,6 +364,7 @@ fn limited() -> LimitsSpec {
         quota: None,
         upload: None,
         download: None,
+        max_body: None,
         fields: LimitFields::Refused,
     }
 }
