@@ -78,6 +78,7 @@ fn route(text: &str) -> RouteSpec {
         query: Vec::new(),
         maintenance: None,
         limits: None,
+        priority: None,
         action: ActionSpec::TenantPool,
         rewrite: RewriteSpec::default(),
         request_headers: HeaderEditsSpec::default(),

@@ -64,7 +64,7 @@ pub(super) fn of(
         list.timeouts(timeouts, &pool.spec.timeouts);
         list.retry(retry, &pool.spec.retry);
         list.of_tenant("replay-memory", tenant.replay_memory.to_string());
-        list.sharing(tenant.queue.as_deref(), pool.spec.concurrency);
+        list.sharing(tenant.queue.as_deref(), route, pool.spec.concurrency);
     }
     if let Some(route) = route {
         list.edits(route);
@@ -193,14 +193,24 @@ impl List<'_> {
     }
 
     /// How many requests the pool has at once, and how others wait.
-    fn sharing(&mut self, own: Option<&QueueSpec>, pool: Option<ConcurrencySpec>) {
+    fn sharing(
+        &mut self,
+        own: Option<&QueueSpec>,
+        route: Option<&RouteSpec>,
+        pool: Option<ConcurrencySpec>,
+    ) {
         let Some(pool) = pool else {
             return self.of_pool("concurrency", "any");
         };
         let own = own.unwrap_or(&QueueSpec::UNSAID);
         self.of_pool("concurrency", pool.limit);
         self.of_tenant("queue.weight", own.weight.to_string());
-        self.of_tenant("queue.priority", own.class.as_str().to_owned());
+        let asked = route.and_then(|route| route.priority);
+        let class = own.class(asked);
+        match asked == Some(class) {
+            true => self.of_both(PRIORITY, class.as_str().to_owned(), true, false),
+            false => self.of_tenant(PRIORITY, class.as_str().to_owned()),
+        }
         match own.length {
             Some(length) => self.of_tenant("queue.length", length.to_string()),
             None => self.of_pool("queue.length", pool.length),
@@ -414,6 +424,7 @@ impl List<'_> {
     }
 }
 
+const PRIORITY: &str = "queue.priority";
 /// Stands in for the next one.
 const MAX_BODY: &str = "limits.max-body";
 const OF_ALL: &str = "downstream.max-body";

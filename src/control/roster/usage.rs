@@ -79,11 +79,11 @@ pub struct Share {
     pub pool: String,
     /// The tenant's weight beside others of its class.
     pub weight: u32,
-    /// Its class.
+    /// Its class, where a route says no other.
     pub class: String,
-    /// How many of its requests wait for a turn there now.
+    /// How many of its requests wait for a turn there now, of all classes.
     pub waiting: usize,
-    /// How many may wait at most.
+    /// How many of each class may wait at most.
     pub waiting_limit: usize,
     /// Requests that the pool has now, of all tenants.
     pub pool_in_flight: u32,
@@ -171,7 +171,7 @@ impl Roster {
         Share {
             pool: name.to_owned(),
             weight: own.weight,
-            class: own.class.as_str().to_owned(),
+            class: own.class(None).as_str().to_owned(),
             waiting: gate.as_ref().map_or(0, |gate| gate.waiting_of(slot)),
             waiting_limit: own.length.unwrap_or(pool.length),
             pool_in_flight: state.map_or(0, |state| state.inside),
