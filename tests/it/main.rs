@@ -24,6 +24,7 @@ mod headers;
 mod health;
 mod http2;
 mod identity;
+mod isolation;
 mod kept;
 mod limits;
 mod listeners;
