@@ -53,6 +53,7 @@ fn pool_spec(balance: &str) -> PoolSpec {
             idle_timeout: Duration::from_secs(30),
             max_age: Duration::from_secs(600),
         },
+        per_tenant: false,
         timeouts: TimeoutsSpec::default(),
         retry: RetrySpec::default(),
         concurrency: None,

@@ -7,6 +7,7 @@ mod activity;
 mod admission;
 mod alarm;
 mod answer;
+mod apart;
 mod attempt;
 mod budget;
 mod choice;

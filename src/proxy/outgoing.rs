@@ -12,17 +12,17 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
 
 use crate::base::memory::{Held, Refused};
-use crate::config::spec::{Protocol, ProxyVersion};
+use crate::config::spec::Protocol;
 use crate::http1::room::AnswerHead;
 use crate::resilience::retry::is_idempotent;
 use crate::telemetry::trace::Trace;
 use crate::telemetry::trace::context::Formats;
 use crate::telemetry::trace::ids::SpanId;
 use crate::upstream::Fields;
-use crate::upstream::proxy_header::Whom;
 
 use super::access;
 use super::activity::Activity;
+use super::apart::Apart;
 use super::budget;
 use super::choice::Choice;
 use super::connection::Peer;
@@ -56,8 +56,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) upgrade: Option<Switch>,
     /// The client asks in the words of HTTP/2 (RFC 8441).
     pub(super) extended: bool,
-    /// What connections begin with, where endpoints are told whom they are for.
-    pub(super) proxy: Option<Box<(ProxyVersion, Whom)>>,
+    /// What keeps its connections apart from those of others, where something does.
+    pub(super) apart: Option<Box<Apart>>,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
 }
@@ -145,9 +145,10 @@ impl<'h> Outgoing<'h> {
         frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        let proxy = choice.pool.spec.proxy_protocol;
-        let proxy = proxy.map(|version| Box::new((version, peer.whom(visit.told()))));
-        Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, proxy, held })
+        let spec = &choice.pool.spec;
+        let is_apart = spec.per_tenant || spec.proxy_protocol.is_some();
+        let apart = is_apart.then(|| Apart::of(peer, choice, visit));
+        Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, apart, held })
     }
 
     /// Tells the endpoint of an attempt of the trace, where there is one, and of the attempt's span,

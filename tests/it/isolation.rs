@@ -1,15 +1,19 @@
 //! What tenants that share a pool cannot take from each other: retries, memory for replays, connections.
 //! Places and turns are in `sharing`, limits in `tenant_limits` and `subject_limits`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::world::client::{Client, Frames, Hyper, get, head};
 use crate::world::config::pool;
 use crate::world::eventually;
 use crate::world::gateway::Gateway;
-use crate::world::message::payload;
+use crate::world::h2_origin::H2Origin;
+use crate::world::message::{Asked, payload};
 use crate::world::narrow::Narrow;
 use crate::world::origin::{Origin, Step};
 
@@ -119,7 +123,7 @@ async fn whoever_has_all_streams_of_a_connection_keeps_nobody_waiting_for_one() 
     let keys = "protocol = \"h2\"\nretry = { attempts = 1 }";
     let routes = format!("{}{}", pool("app", &[origin.address], keys), tenants(""));
     let gateway = Gateway::start(&routes).await;
-    let mut asking = tokio::task::JoinSet::new();
+    let mut asking = JoinSet::new();
     for count in 1..=5 {
         ask(&mut asking, gateway.address(), if count < 5 { "acme" } else { "globex" }).await;
         // No answer comes before: nobody may wait behind another one.
@@ -131,8 +135,90 @@ async fn whoever_has_all_streams_of_a_connection_keeps_nobody_waiting_for_one() 
     assert_eq!(asking.join_all().await, [200; 5]);
 }
 
-async fn ask(asking: &mut tokio::task::JoinSet<u16>, address: SocketAddr, tenant: &'static str) {
+async fn ask(asking: &mut JoinSet<u16>, address: SocketAddr, tenant: &'static str) {
     let mut client = Hyper::h2(address).await;
     let request = client.request("GET", tenant, "/", Frames::default());
     asking.spawn(async move { client.ask(request).await.status });
+}
+
+/// Whose requests came by each connection of an endpoint.
+fn users(asked: &[Asked]) -> BTreeMap<usize, BTreeSet<String>> {
+    let mut users: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    for asked in asked {
+        let tenant = asked.one("x-tenant-id").expect("a tenant");
+        users.entry(asked.connection).or_default().insert(tenant);
+    }
+    users
+}
+
+const APART: &str = "connections = { per-tenant = true }";
+
+#[tokio::test]
+async fn where_each_tenant_has_connections_of_its_own_none_is_used_by_two() {
+    let (h1, h2) = (Origin::saying("hello").await, H2Origin::saying("hello").await);
+    let one = pool("app", &[h1.address], APART);
+    let two = pool("two", &[h2.address], &format!("{APART}\nprotocol = \"h2\""));
+    let route =
+        |tenant: &str| format!("[[tenants.{tenant}.routes]]\npath = \"/two\"\npool = \"two\"\n");
+    let routes = format!("{one}{two}{}{}{}", tenants(""), route("acme"), route("globex"));
+    let gateway = Gateway::start_with_workers(1, "", &routes).await;
+
+    for _ in 0..5 {
+        for (tenant, path) in [("acme", "/"), ("globex", "/"), ("acme", "/two"), ("globex", "/two")]
+        {
+            assert_eq!(get(gateway.address(), tenant, path).await.status, 200, "{tenant} {path}");
+        }
+    }
+
+    let own = |tenant: &str| BTreeSet::from([tenant.to_owned()]);
+    let expected = BTreeMap::from([(0, own("acme")), (1, own("globex"))]);
+    assert_eq!(users(&h1.asked()), expected, "each is used again");
+    assert_eq!(users(&h2.asked()), expected);
+}
+
+/// An endpoint of HTTP/2 that reads no body of `acme`, and all others whole before it answers. Its connections
+/// have room for 64 KiB that it has not read.
+async fn serve_others(stream: TcpStream) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let mut answers = JoinSet::new();
+    while let Some(Ok((request, mut answer))) = connection.accept().await {
+        answers.spawn(async move {
+            let is_acme = request.headers()["x-tenant-id"] == "acme";
+            let mut body = request.into_body();
+            if is_acme {
+                std::future::pending::<()>().await;
+            }
+            while let Some(Ok(part)) = body.data().await {
+                body.flow_control().release_capacity(part.len()).expect("room");
+            }
+            answer.send_response(http::Response::new(()), true).expect("an answer");
+        });
+    }
+}
+
+#[tokio::test]
+async fn where_each_tenant_has_connections_of_its_own_no_body_waits_behind_one_of_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(serve_others(stream));
+        }
+    });
+    let keys = format!("{APART}\nprotocol = \"h2\"\nretry = {{ attempts = 1 }}");
+    let routes = format!("{}{}", pool("app", &[address], &keys), tenants(""));
+    let gateway = Gateway::start_with_workers(1, "", &routes).await;
+    let mut acme = Hyper::h2(gateway.address()).await;
+    let request = acme.request("PUT", "acme", "/", Frames::sized(payload(1 << 20)));
+    acme.send(request);
+    // What the endpoint has room for is on its way, and no more is taken.
+    gateway.metric_becomes("tenantry_requests_in_flight", 1.0).await;
+
+    let mut globex = Hyper::h2(gateway.address()).await;
+    let request = globex.request("PUT", "globex", "/", Frames::sized(payload(200 << 10)));
+    let answer = globex.ask(request).await;
+
+    assert_eq!(answer.status, 200);
 }

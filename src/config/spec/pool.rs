@@ -35,6 +35,8 @@ pub struct PoolSpec {
     pub panic_below: Percent,
     /// Connections kept to each endpoint.
     pub connections: ConnectionsSpec,
+    /// Whether each tenant has connections of its own. Default: no.
+    pub per_tenant: bool,
     /// Overrides of the built-in deadlines.
     pub timeouts: TimeoutsSpec,
     /// Overrides of the built-in retry rules.

@@ -190,6 +190,7 @@ impl List<'_> {
         self.of_pool("connections.idle", spec.connections.idle);
         self.of_pool("connections.idle-timeout", span(spec.connections.idle_timeout));
         self.of_pool("connections.max-age", span(spec.connections.max_age));
+        self.of_pool("connections.per-tenant", spec.per_tenant);
     }
 
     /// How many requests the pool has at once, and how others wait.
