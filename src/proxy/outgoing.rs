@@ -145,9 +145,7 @@ impl<'h> Outgoing<'h> {
         frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        let spec = &choice.pool.spec;
-        let is_apart = spec.per_tenant || spec.proxy_protocol.is_some();
-        let apart = is_apart.then(|| Apart::of(peer, choice, visit));
+        let apart = choice.pool.spec.keeps_apart().then(|| Apart::of(peer, choice, visit));
         Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, apart, held })
     }
 

@@ -45,6 +45,13 @@ pub struct PoolSpec {
     pub concurrency: Option<ConcurrencySpec>,
 }
 
+impl PoolSpec {
+    /// Whether not every request may go by each of its connections.
+    pub fn keeps_apart(&self) -> bool {
+        self.per_tenant || self.proxy_protocol.is_some()
+    }
+}
+
 /// How many requests a pool has at once, and how others wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConcurrencySpec {
