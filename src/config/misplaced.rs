@@ -67,6 +67,7 @@ const TABLES: &[&str] = &[
     "retry",
     "rewrite",
     "split",
+    "subject",
     "tenant",
     "tenant-changes",
     "timeouts",

@@ -297,6 +297,13 @@ fn known_keys(name: &str, listed: &str) -> String {
 const TOMBSTONES: &[(&str, &str, &str)] = &[
     ("rate-limit", "", "write limits = { requests = \"100/s\" }"),
     ("rate", "concurrency", "write requests = \"100/s\""),
+    ("key", "quota", SUBJECT),
+    ("api-key", "quota", SUBJECT),
+    ("keys", "quota", SUBJECT),
+    ("max-body", "redirect", MAX_BODY),
+    ("max-body", "replay-memory", MAX_BODY),
+    ("priority", "redirect", PRIORITY),
+    ("priority", "replay-memory", PRIORITY),
     ("max-concurrency", "", "write limits = { concurrency = 64 }"),
     ("endpoint", "", "write endpoints = [\"10.0.0.1:8080\"]"),
     (
@@ -334,6 +341,9 @@ const TOMBSTONES: &[(&str, &str, &str)] = &[
     ("timeout", "replay-memory", RULES),
     ("timeouts", "replay-memory", RULES),
 ];
+const SUBJECT: &str = "write subject = { requests = \"50/s\" }, which holds for each API key";
+const MAX_BODY: &str = "write limits = { max-body = \"1MiB\" }";
+const PRIORITY: &str = "write queue = { priority = \"batch\" }";
 const LISTENERS: &str = "write [[listeners]], and below it address = \"0.0.0.0:8080\"";
 const RULES: &str = "it belongs to a pool, [pools.NAME], or to a route, [[tenants.ID.routes]]";
 const ROUTES: &str = "it belongs into the file or folder that routes = \"routes.toml\" names";

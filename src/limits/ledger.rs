@@ -35,6 +35,8 @@ pub struct Cell {
     pub(super) waiting: AtomicU32,
     /// Clients that wait for a slot of theirs.
     pub(super) clients_waiting: AtomicU32,
+    /// Subjects that do.
+    pub(super) subjects_waiting: AtomicU32,
     /// Requests at once, where that is limited.
     gate: OnceLock<Arc<Gate>>,
     /// Bytes of bodies, from clients and to them.
@@ -64,6 +66,11 @@ impl Ledger {
     /// For its quota, by its id.
     pub fn quota(&self, tenant: &str) -> &Arc<Count> {
         self.quota.get_or_init(|| self.shared.quotas.of(tenant))
+    }
+
+    /// What its limits share with all others.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The time of now, as its limits count it.
@@ -146,6 +153,11 @@ impl Cell {
     /// How many wait for a slot.
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed).into()
+    }
+
+    /// How many subjects wait for a slot of theirs.
+    pub(super) fn subjects_waiting(&self) -> u64 {
+        self.subjects_waiting.load(Ordering::Relaxed).into()
     }
 
     pub(super) fn flow(&self, way: Way) -> &Flow {

@@ -26,3 +26,14 @@ pub enum Proof {
         forward: bool,
     },
 }
+
+impl Proof {
+    /// The kind of credential, as it is written in the files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api-key",
+            Self::Certificate => "client-certificate",
+            Self::Token { .. } => "jwt",
+        }
+    }
+}

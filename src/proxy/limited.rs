@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
 use crate::config::spec::LimitFields;
-use crate::limits::admission::{self, OF_ROUTE, OF_TENANT, Scope};
+use crate::limits::admission::{self, Asker, OF_ROUTE, OF_TENANT, Scope};
 use crate::limits::gate::{Entry, Permit};
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
@@ -20,6 +20,7 @@ use crate::routing::route::Route;
 use crate::routing::tenant::Tenant;
 
 use super::budget;
+use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
 use super::visit::Visit;
@@ -50,22 +51,25 @@ pub(super) async fn admit(
     visit: &mut Visit,
 ) -> Result<(), ExchangeError> {
     let shared = &worker.limits;
+    let of_route = route.and_then(|route| route.limits.as_deref());
+    let of_route = of_route.filter(|limits| limits.spec.count());
+    let of_tenant = tenant.limits().filter(|limits| limits.count());
+    if of_route.is_none() && of_tenant.is_none() {
+        return Ok(()); // another route has some, or they are of bodies alone
+    }
     let ledger = Arc::clone(tenant.ledger(shared));
     let mut scopes = Vec::with_capacity(2);
-    if let Some(limits) = route.and_then(|route| route.limits.as_deref()) {
+    if let Some(limits) = of_route {
         let (cell, spec) = (ledger.route(limits.key), &limits.spec);
         scopes.push(Scope { cell, spec, names: OF_ROUTE });
     }
-    if let Some(spec) = tenant.limits() {
+    if let Some(spec) = of_tenant {
         scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT });
     }
-    if scopes.is_empty() {
-        return Ok(()); // another route has some
-    }
     let begun = worker.clock.now();
-    let client = visit.client().map(owner);
     let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(begun));
-    let mut slots = admission::take(shared, &scopes, client, (shared.ticks(begun), left))?;
+    let asker = Asker { client: visit.client().map(owner), caller: visit.caller() };
+    let mut slots = admission::take(shared, &scopes, asker, (shared.ticks(begun), left))?;
     let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
     let spent = quota.map(|(quota, _)| {
         let count = ledger.quota(tenant.id());
@@ -98,6 +102,20 @@ pub(super) async fn admit(
     Ok(())
 }
 
+/// How large the body of a request may be where its tenant has limits, or one of its routes has, and which limit
+/// says so: the route's before the tenant's, before what the gateway has.
+#[cold]
+#[inline(never)]
+pub(super) fn largest_body(choice: &Choice<'_>, gateway: u64) -> (u64, Option<Limit>) {
+    let of_route = choice.route.and_then(|route| route.limits.as_deref()?.spec.max_body);
+    let of_tenant = choice.tenant.limits().and_then(|limits| limits.max_body);
+    match (of_route, of_tenant) {
+        (Some(size), _) => (size.0, Some(Limit::RouteBody)),
+        (None, Some(size)) => (size.0, Some(Limit::TenantBody)),
+        (None, None) => (gateway, None),
+    }
+}
+
 /// Takes its place among those that may be under way at once, in each that has so many.
 async fn enter(
     scopes: &[Scope<'_>],
@@ -111,7 +129,7 @@ async fn enter(
             Some(Entry::Inside(permit)) => permits.push(permit),
             Some(Entry::Full) => return Err(scope.full().into()),
             Some(Entry::Queued(mut queued)) => {
-                let _patience = Patience::begin(worker, whom, scope.names[2])?;
+                let _patience = Patience::begin(worker, whom, scope.names.concurrency)?;
                 let until = begun + scope.spec.overflow.longest().min(left);
                 let turn = timeout_at(until, queued.turn()).await;
                 permits.push(turn.map_err(|_| scope.full())?);

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use crate::base::fair::Class;
 use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{
     HostSpec, LimitsSpec, PathSpec, RetrySpec, RouteSpec, SegmentSpec, TailSpec, TimeoutsSpec,
@@ -22,6 +23,8 @@ pub struct Route {
     pub maintenance: Option<Box<MaintenanceSpec>>,
     /// What each tenant's clients may ask of it.
     pub limits: Option<Box<RouteLimits>>,
+    /// How urgent its requests are before a pool that is full, within what the tenant says.
+    pub priority: Option<Class>,
     /// What to do.
     pub action: Action,
     /// How path and host are changed before the request is forwarded.

@@ -41,6 +41,7 @@ pub(crate) fn route(host: &str, text: &str) -> RouteSpec {
         query: Vec::new(),
         maintenance: None,
         limits: None,
+        priority: None,
         action: ActionSpec::TenantPool,
         rewrite: RewriteSpec::default(),
         request_headers: HeaderEditsSpec::default(),

@@ -72,6 +72,7 @@ fn route(spec: &RouteSpec, action: Action) -> Route {
         name: Arc::clone(&spec.name),
         maintenance: spec.maintenance.clone(),
         limits: RouteLimits::of(spec),
+        priority: spec.priority,
         action,
         rewrite: Rewrite::new(&spec.rewrite),
         request_headers: HeaderEdits::new(&spec.request_headers),

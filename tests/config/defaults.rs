@@ -94,6 +94,7 @@ fn routes() -> Value {
         "concurrency": 5,
         "overflow": "wait",
         "client": { "requests": "10/s", "overflow": "wait" },
+        "subject": { "requests": "10/s", "overflow": "wait" },
     });
     json!({
         "error-pages": { "503": { "body": "x" } },

@@ -133,6 +133,8 @@ impl World {
             ("issuer-unavailable", self.send("GET /", "fine", &[&token()], "").await),
             ("loop", self.send("GET /", "fine", &["Via: 1.1 tenantry"; 8], "").await),
             ("body-too-large", self.send("PUT /", "fine", &[large], "").await),
+            ("tenant-body-too-large", self.send("PUT /", "of-bodies", &[large], "").await),
+            ("route-body-too-large", self.send("PUT /small", "of-bodies", &[large], "").await),
             ("body-timeout", self.send("PUT /", "fine", &["Content-Length: 9"], "half").await),
         ];
         let chunked = ["Transfer-Encoding: chunked"];
@@ -174,8 +176,10 @@ impl World {
             ("tenant-rate-limited", "of-tenant", "/"),
             ("client-rate-limited", "of-client", "/"),
             ("tenant-quota-used-up", "of-quota", "/"),
+            ("subject-rate-limited", "of-subject", "/"),
             ("route-rate-limited", "of-routes", "/rate"),
             ("route-client-rate-limited", "of-routes", "/client"),
+            ("route-subject-rate-limited", "of-routes", "/subject"),
         ] {
             let line = format!("GET {path}");
             assert_eq!(self.send(&line, tenant, &[], "").await.status, 200, "{name}");
@@ -243,6 +247,15 @@ limits = { quota = \"1/month\" }
 [tenants.of-client]
 pool = \"fine\"
 limits = { client = { requests = \"1/h\" } }
+[tenants.of-bodies]
+pool = \"fine\"
+limits = { max-body = \"1MiB\" }
+[[tenants.of-bodies.routes]]
+path = \"/small\"
+limits = { max-body = \"1KiB\" }
+[tenants.of-subject]
+pool = \"fine\"
+limits = { subject = { requests = \"1/h\" } }
 [tenants.at-once]
 pool = \"stalling\"
 limits = { concurrency = 1 }
@@ -254,6 +267,9 @@ limits = { requests = \"1/h\" }
 [[tenants.of-routes.routes]]
 path = \"/client\"
 limits = { client = { requests = \"1/h\" } }
+[[tenants.of-routes.routes]]
+path = \"/subject\"
+limits = { subject = { requests = \"1/h\" } }
 [[tenants.of-routes.routes]]
 path = \"/at-once\"
 pool = \"stalling\"

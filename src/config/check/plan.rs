@@ -139,9 +139,12 @@ mod tests {
         ("limits.waiting", &["7", "8"]),
         ("limits.client.requests", &["\"1/s\"", "\"5/s\""]),
         ("limits.client.overflow", &["\"wait\"", "\"reject\""]),
+        ("limits.subject.requests", &["\"1/s\"", "\"5/s\""]),
+        ("limits.subject.overflow", &["\"wait\"", "\"reject\""]),
         ("limits.quota", &["\"5/day\"", "\"5/month\""]),
         ("limits.upload", &["\"1MiB/s\"", "\"2MiB/s\""]),
         ("limits.download", &["\"1MiB/s\"", "\"2MiB/s\""]),
+        ("limits.max-body", &["\"1MiB\"", "\"2MiB\""]),
         ("limits.fields", &["\"always\"", "\"refused\""]),
         (
             "error-pages.503",

@@ -24,7 +24,7 @@ pub(super) use gateway::{
     TrustedProxies,
 };
 pub(super) use issuer::{Fetch, Issuer, Issuers};
-pub(super) use limits::{ClientLimit, Limits};
+pub(super) use limits::{EachLimit, Limits};
 pub(super) use plan::Plan;
 pub(super) use pool::{
     Connections, Eject, Endpoint, Health, Pool, Queue, Retry, Timeouts, UpstreamTls,

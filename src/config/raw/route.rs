@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::base::fair::Class;
 use crate::config::spec::{HostSpec, PathSpec, RouteState};
 use crate::config::text::{HostField, Location, Prefix, Replacement, RequestId, Text, Written};
 
@@ -53,6 +54,8 @@ pub(in crate::config) struct Route {
     /// What may be asked of it, of each tenant by itself, within the tenant's own limits. Default:
     /// anything.
     pub(in crate::config) limits: Option<At<Limits>>,
+    /// How its requests wait for a pool that has reached its `concurrency`.
+    pub(in crate::config) queue: Option<RouteQueue>,
     /// Changes path and host before the request is forwarded.
     pub(in crate::config) rewrite: Option<At<Rewrite>>,
     /// Changes the head of the request before it is forwarded.
@@ -65,6 +68,15 @@ pub(in crate::config) struct Route {
     pub(in crate::config) timeouts: Option<Timeouts>,
     /// Retry rules, in place of the pool's.
     pub(in crate::config) retry: Option<Retry>,
+}
+
+/// How the requests of a route wait for a pool that has reached its `concurrency`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct RouteQueue {
+    /// `critical`: before the others; `normal`; or `batch`: after them. Not before what the tenant (or its
+    /// plan) says, where that says one. Default: the tenant's, else `normal`.
+    pub(in crate::config) priority: Option<Written<Class>>,
 }
 
 /// A condition on a value.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use crate::base::fair::Class;
 use crate::config::answers::MaintenanceSpec;
 use crate::model::ids::PoolId;
 
@@ -28,6 +29,8 @@ pub struct RouteSpec {
     pub maintenance: Option<Box<MaintenanceSpec>>,
     /// What each tenant's clients may ask of it; `None` = anything.
     pub limits: Option<Box<LimitsSpec>>,
+    /// How urgent its requests are before a pool that is full; `None` = as the tenant says.
+    pub priority: Option<Class>,
     /// What to do.
     pub action: ActionSpec,
     /// How the request is changed before it is forwarded.

@@ -202,6 +202,7 @@ mod tests {
                 json!([{"path": "/b", "pool": "b", "limits": {"requests": "9/s"}}]),
                 vec!["routes[0].limits"],
             ),
+            (json!([{"path": "/b", "queue": {"priority": "critical"}}]), vec!["routes[0].queue"]),
             (
                 json!([{"path": "/b", "pool": "b", "timeouts": {"total": "1h"}}]),
                 vec!["routes[0].timeouts"],

@@ -11,7 +11,7 @@ use crate::config::spec::{
     SplitBy, SplitSpec, TenantState,
 };
 use crate::limits::Shared;
-use crate::limits::admission::{self, OF_TENANT, Scope};
+use crate::limits::admission::{self, Asker, OF_TENANT, Scope};
 use crate::model::ids::TenantId;
 use crate::pool::samples::pools;
 use crate::routing::action::Action;
@@ -360,9 +360,11 @@ fn limited() -> LimitsSpec {
         concurrency: None,
         overflow: Overflow::Reject,
         client: None,
+        subject: None,
         quota: None,
         upload: None,
         download: None,
+        max_body: None,
         fields: LimitFields::Refused,
     }
 }
@@ -375,7 +377,7 @@ fn is_admitted(shared: &Arc<Shared>, table: &Table, id: &str) -> bool {
         spec: tenant.limits().unwrap(),
         names: OF_TENANT,
     };
-    let taken = admission::take(shared, &[scope], None, (shared.now(), Duration::MAX));
+    let taken = admission::take(shared, &[scope], Asker::default(), (shared.now(), Duration::MAX));
     taken.map(|slots| slots.go(shared.now())).is_ok()
 }
 
