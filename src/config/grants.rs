@@ -9,6 +9,7 @@ pub fn is_grant(name: &str) -> bool {
 const GRANTS: &[&str] = &[
     "allow",
     "authenticate",
+    "authorize",
     "deny",
     "domains",
     "keys",

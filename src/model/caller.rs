@@ -18,6 +18,8 @@ pub struct Caller {
 pub enum Proof {
     /// By an API key.
     ApiKey,
+    /// By what a service said that was asked. What it was shown is the application's own.
+    Authorizer,
     /// By a client certificate.
     Certificate,
     /// By a signed token.

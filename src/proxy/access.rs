@@ -155,7 +155,7 @@ pub(super) fn introduce(
     let headers = &mut head.headers;
     match caller.proof {
         Proof::ApiKey if !identity.forward_keys => api_key::hide(headers, &identity.key_header),
-        Proof::ApiKey | Proof::Token { forward: true } => {}
+        Proof::ApiKey | Proof::Authorizer | Proof::Token { forward: true } => {}
         Proof::Token { forward: false } => jwt::hide(headers),
         // A credential that the tenant does not accept is shown beside it all the same.
         Proof::Certificate => {
@@ -167,6 +167,7 @@ pub(super) fn introduce(
     }
     api_key::hide_look_alikes(headers, &identity.key_header);
     if let Some(name) = &identity.subject_header
+        && !caller.subject.is_empty()
         && let Ok(subject) = HeaderValue::from_str(&caller.subject)
     {
         added.push((name.clone(), subject));

@@ -124,7 +124,8 @@ fn failed(error: SendError) -> ExchangeError {
     error.into()
 }
 
-fn destination<'a>(
+/// Where an attempt at this endpoint goes.
+pub(super) fn destination<'a>(
     worker: &Worker,
     pool: &'a Pool,
     endpoint: &'a Arc<Endpoint>,

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::model::fields::X_TENANTRY_DEBUG;
-use crate::routing::tenant::Shares;
+use crate::routing::tenant::{Shares, Tenant};
 
 use super::answer::Answer;
 use super::choice::{self, Chosen, Parties};
@@ -18,7 +18,7 @@ use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::{View, Worker};
-use super::{extended, forward, guard, hops, hygiene, limited, local, rescue};
+use super::{authorize, extended, forward, guard, hops, hygiene, limited, local, rescue};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
@@ -84,12 +84,14 @@ async fn run<'v>(
     let chosen = choice::choose(&view.table, peer, head, parties, visit)?;
     visit.trail(|trail| trail.chose(&chosen));
     let is_answered = matches!(chosen, Chosen::Answered(_)); // nobody asked who the client is
-    let limited = parties.tenant.filter(|tenant| tenant.is_limited() && !is_answered);
-    if let Some(tenant) = limited {
-        let end = chosen.end(visit.started());
-        let admitted = limited::admit(worker, peer, (tenant, chosen.route()), end, visit);
+    let held_up = parties.tenant.filter(|tenant| tenant.holds_up() && !is_answered);
+    if let Some(tenant) = held_up {
         // In a box: it is rare, and large beside what all others are.
-        Box::pin(admitted).await.inspect_err(|_| chosen.note_failure(visit))?;
+        let held = hold_up(worker, peer, (tenant, view), (&chosen, &*head), visit);
+        let denied = Box::pin(held).await.inspect_err(|_| chosen.note_failure(visit))?;
+        if let Some(denied) = denied {
+            return Ok(denied);
+        }
     }
     let choice = match chosen {
         Chosen::Forward(choice) => choice,
@@ -126,4 +128,26 @@ async fn run<'v>(
         extended::decline(&mut answer);
     }
     Ok(Reply::Forwarded(answer, lease))
+}
+
+/// A request that may have to wait: for who is asked whether it may go on, then for the limits. Gives the
+/// answer of who was asked where that is the client's.
+async fn hold_up(
+    worker: &Worker,
+    peer: &Peer,
+    (tenant, view): (&Tenant, &View),
+    (chosen, head): (&Chosen<'_>, &Parts),
+    visit: &mut Visit,
+) -> Result<Option<Reply>, ExchangeError> {
+    let end = chosen.end(visit.started());
+    if tenant.asks() {
+        let asked = authorize::ask(worker, peer, (tenant, &view.table), (head, end), visit);
+        if let Some(denied) = asked.await? {
+            return Ok(Some(denied));
+        }
+    }
+    if tenant.is_limited() {
+        limited::admit(worker, peer, (tenant, chosen.route()), end, visit).await?;
+    }
+    Ok(None)
 }

@@ -8,6 +8,7 @@ mod admission;
 mod alarm;
 mod answer;
 mod attempt;
+mod authorize;
 mod budget;
 mod choice;
 mod clock;

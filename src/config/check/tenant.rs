@@ -171,6 +171,7 @@ pub(super) fn said(
     let trace_sample = raw.tracing.and_then(|tracing| tracing.sample).map(|sample| sample.0);
     let access = access::Raw {
         authenticate: raw.authenticate,
+        authorize: raw.authorize,
         keys: raw.keys,
         allow: raw.allow,
         deny: raw.deny,

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::uri::PathAndQuery;
 use schemars::Schema;
 
-use crate::config::spec::CredentialKind;
+use crate::config::spec::{CredentialKind, OnError};
 use crate::model::key::KeyDigest;
 
 use super::{Text, Wrong, one_of};
@@ -20,6 +21,33 @@ impl Text for CredentialKind {
 
     fn schema() -> Schema {
         schemars::json_schema!({ "enum": ["api-key", "jwt", "client-certificate"] })
+    }
+}
+
+impl Text for OnError {
+    const EXPECTED: &'static str = "\"deny\" or \"allow\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("deny", Self::Deny), ("allow", Self::Allow)])
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["deny", "allow"] })
+    }
+}
+
+impl Text for PathAndQuery {
+    const EXPECTED: &'static str = "a path, as in \"/check\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let path =
+            Some(text).filter(|text| text.starts_with('/')).and_then(|text| text.parse().ok());
+        let wrong = || Wrong::new(format!("{text:?} is no path"), "write one as in \"/check\"");
+        path.ok_or_else(wrong)
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "type": "string", "pattern": r"^/|\$\{" })
     }
 }
 

@@ -230,6 +230,7 @@ impl List<'_> {
         let methods: Vec<&str> = access.methods.iter().map(http::Method::as_str).collect();
         let mut rows = vec![
             ("authenticate", kinds.join(" or ")),
+            ("authorize", access.authorize.as_deref().unwrap_or_default().to_owned()),
             ("keys", keys.join(", ")),
             ("methods", methods.join(", ")),
         ];

@@ -15,6 +15,7 @@ use crate::model::ids::{PoolId, TenantId};
 use crate::pool::Pool;
 use crate::telemetry::tenants::Slots;
 
+use super::authorizer;
 use super::departed::Departed;
 use super::domains::Domains;
 use super::set::RouteSet;
@@ -66,7 +67,8 @@ pub fn compile_edited(
     }
     let Compiler { next_slot, departed, .. } = compiler;
     let knew = table.knows_credentials;
-    table_of(spec, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
+    let of = (spec, pools);
+    table_of(of, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
 }
 
 /// By what tenants are found besides their ids.
@@ -130,11 +132,12 @@ pub fn compile(
     let knew = previous.is_some_and(|table| table.knows_credentials);
     let mut marks = Marks::default();
     spec.tenants.iter().for_each(|tenant| marks.replace(None, Some(tenant)));
-    table_of(spec, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
+    let of = (spec, pools);
+    table_of(of, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
 }
 
 fn table_of(
-    spec: &RoutesSpec,
+    (spec, pools): (&RoutesSpec, &BTreeMap<PoolId, Arc<Pool>>),
     (generation, knew): (u64, bool),
     (tenants, slots, Marks { keys, domains }): (Tenants, Slots, Marks),
     sets: BTreeMap<Arc<str>, SharedSet>,
@@ -152,6 +155,7 @@ fn table_of(
         slots,
         sets,
         keys,
+        authorizers: authorizer::bind(&spec.naming.identity, pools),
         rings: Arc::default(), // whoever keeps them hands them over
         domains,
         knows_credentials,

@@ -1,0 +1,45 @@
+//! The words for services that are asked whether a request may go on.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use http::uri::PathAndQuery;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::spec::OnError;
+use crate::config::text::Written;
+
+use super::shape::{At, Pairs};
+
+/// Services that are asked, by their names.
+pub(in crate::config) type Authorizers = Pairs<String, At<Authorizer>>;
+
+/// A service that is asked for each request of a tenant with `authorize` whether it may go on. 2xx lets it, 401, 403 and
+/// redirects are the client's answer.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Authorizer {
+    /// The pool of the service. Must be there.
+    pub(in crate::config) pool: Option<At<String>>,
+    /// The path that is asked, with a query if wished. Default: `/`.
+    pub(in crate::config) path: Option<Written<PathAndQuery>>,
+    /// How long it may take over a request, above 0. Default: `500ms`.
+    pub(in crate::config) timeout: Option<At<Written<Duration>>>,
+    /// How long an answer that lets a request go on is used for others that show and ask the same, no longer than
+    /// `1h`; its `Cache-Control` may say less. Default: `0s`, each is asked for.
+    pub(in crate::config) cache: Option<At<Written<Duration>>>,
+    /// What becomes of requests while it cannot be asked, or answers anything else: `deny` (503) or `allow`.
+    /// Default: `deny`.
+    pub(in crate::config) on_error: Option<Written<OnError>>,
+    /// Header fields of requests that it is told besides `Authorization`, as in `["Cookie"]`. Default: none.
+    pub(in crate::config) headers: Option<Vec<At<Written<HeaderName>>>>,
+    /// Header fields of its answer that endpoints are told, as in `["X-User"]`. A client's own are never forwarded,
+    /// whichever tenant it is for. Default: none.
+    pub(in crate::config) tell: Option<Vec<At<Written<HeaderName>>>>,
+    /// The header field of its answer that says who the client is. Default: none.
+    pub(in crate::config) subject: Option<Written<HeaderName>>,
+    /// The header field of its answer that must name the tenant of the request; another one is answered 403.
+    /// Default: none.
+    pub(in crate::config) tenant: Option<Written<HeaderName>>,
+}
