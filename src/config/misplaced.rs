@@ -68,6 +68,7 @@ const TABLES: &[&str] = &[
     "rewrite",
     "split",
     "tenant",
+    "tenant-changes",
     "timeouts",
     "tls",
     "tracing",

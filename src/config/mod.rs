@@ -32,10 +32,10 @@ use std::path::Path;
 use check::{Before, Lost, Terms};
 pub use check::{
     Checked, Edited, HeldKeys, Known, Last, Learnt, Memory, Spoken, may_be_among, names_in,
-    spoken_of,
+    put_behind, spoken_of,
 };
 pub use files::{File, Files, read_named, read_routes, read_routes_again};
-pub use looks::Looks;
+pub use looks::{Looks, Stamp};
 pub use problem::{Place, Problem, Problems};
 
 use spec::{GatewaySpec, RoutesSpec};
@@ -99,6 +99,13 @@ pub fn check_routes_again(
 pub fn check_routes_edited(files: &Files, known: &Known<'_>, last: &Last<'_>) -> Option<Edited> {
     let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held: None };
     check::check_edited(files, &terms, last)
+}
+
+/// What is wrong with files of tenants alone, each by itself, beside those that were checked last: so that what
+/// is wrong anyhow takes no reading of all of them. `None` where nothing is, and where that is not known.
+pub fn check_routes_alone(files: &Files, known: &Known<'_>, last: &Last<'_>) -> Option<Problems> {
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held: None };
+    check::check_alone(files, &terms, last)
 }
 
 /// Checks routes files that were kept from another start. The pages that they name need not be

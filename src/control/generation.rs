@@ -228,12 +228,17 @@ impl Live {
 
     /// The file that defines a tenant, where that is broken.
     pub fn quarantined_by(&self, tenant: &str) -> Option<&Path> {
-        self.quarantine().iter().find(|held| held.holds(tenant)).map(Held::path)
+        self.loaded.as_ref()?.quarantine.find(tenant).map(Held::path)
     }
 
     /// What makes one doubt the files that are live, though they can be used.
     pub fn doubts(&self) -> &[Fault] {
         self.loaded.as_ref().map_or(&[], |loaded| &loaded.doubts)
+    }
+
+    /// The same, under another number.
+    pub(super) fn numbered(&self, generation: u64) -> Arc<Self> {
+        Arc::new(Self { generation, ..self.clone() })
     }
 
     /// Nothing is live yet.

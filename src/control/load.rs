@@ -173,6 +173,14 @@ pub(super) fn edit(files: Files, before: &Loaded, memory: &Memory) -> Option<Edi
     Some(Edit { loaded, learnt })
 }
 
+/// What is wrong with files of tenants alone by themselves, beside `before`; `None` where nothing is, and where
+/// that is not known.
+pub(super) fn wrong_alone(files: &Files, before: &Loaded, memory: &Memory) -> Option<Vec<Fault>> {
+    let known = Known { balancers: balancer::names() };
+    let last = Last { files: &before.files, spec: &before.spec, memory };
+    config::check_routes_alone(files, &known, &last).map(faults)
+}
+
 /// Finds out what files mean that were kept from another start.
 pub(super) fn check_kept(files: Files, before: Before) -> Checked {
     let known = Known { balancers: balancer::names() };

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here is on the way of a request. Workers see the outcome as a
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
+pub mod bearers;
 pub mod certificates;
 pub mod drains;
 pub mod explain;
@@ -49,9 +50,11 @@ use crate::health::passive;
 use crate::pool::Pool;
 use crate::routing;
 use crate::routing::table::Table;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
+use bearers::Bearers;
 use certificates::{Keeper, Presented};
 use drains::Drainer;
 use explain::{Explainer, Setting};
@@ -95,6 +98,8 @@ pub struct Control {
     pub admin_tls: Option<Snapshot<Certificates>>,
     /// The listeners' certificates that are in use, for people.
     pub certificates: Snapshot<LiveCertificates>,
+    /// Certificates of tenants' own.
+    pub bearers: Bearers,
     /// Takes the wish to load the files now.
     pub asks: mpsc::Sender<Ask>,
     /// Takes what the keeper of the listeners' certificates is asked for.
@@ -131,22 +136,19 @@ impl Control {
         gateway: &GatewaySpec,
         presented: Presented,
         gateway_asks: mpsc::Sender<GatewayAsk>,
-        metrics: Arc<Metrics>,
+        (metrics, audit): (Arc<Metrics>, AuditLog),
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
-        // Before the first reading, so that no change after it is missed.
-        let files = FileEvents::new();
-        let watcher = Watcher::new(gateway.routes.clone(), &files).await;
+        let (files, watcher) = listen(gateway).await;
         let keeper = Keeper::new(presented, Arc::clone(&metrics), References::new(files.clone()));
         let (mut tls, certificates) = (keeper.snapshots(), keeper.live());
         let admin_tls = gateway.secured_admin().and_then(|_| tls.remove(0));
         let (wishes, wished) = mpsc::channel(WAITING);
         let means = Means { resolver: Resolver::new(&gateway.dns), files: files.clone() };
-        let (state, place) = gateway.state.clone().map_or((None, None), |folder| {
-            (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
-        });
+        let (state, place) = state_of(gateway).unzip();
         let (keep, to_keep) = watch::channel(None);
-        let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
+        let (mut bearers, follow) = bearers::Keeper::new(files.clone(), Arc::clone(&metrics));
+        let (stored, noted, handle, changes) = open_stored(gateway, &metrics, audit).await;
         let (issuers, held) = open_issuers(gateway, &metrics, tasks).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
@@ -169,29 +171,31 @@ impl Control {
             retired: RetiredTables::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),
+            bearers: follow,
             references: References::new(files.clone()),
             stored,
             noted,
         };
         Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
+        bearers.begin().await;
         keep_from_now_on(state.zip(place), to_keep, tasks);
         let (asks, asked) = mpsc::channel(WAITING);
-        let (table, live) = (reloader.table.clone(), reloader.live.clone());
         let control = Self {
-            table,
-            live,
+            table: reloader.table.clone(),
+            live: reloader.live.clone(),
             tls,
             admin_tls,
             certificates,
+            bearers: bearers.bearers(),
             asks,
             keeper: wishes,
             files,
             stored: handle,
         };
-        let serving = reloader.serving.clone();
-        tasks.spawn(|stop| readmit(serving, stop));
+        tasks.spawn(|stop| readmit(reloader.serving.clone(), stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
+        tasks.spawn(|stop| bearers.run(stop));
         tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
         Ok(control)
     }
@@ -220,15 +224,29 @@ impl Control {
     }
 }
 
+/// Hears of changed files, of the routes' from now on: before the first reading, so that no change after it is missed.
+async fn listen(gateway: &GatewaySpec) -> (FileEvents, Watcher) {
+    let files = FileEvents::new();
+    let watcher = Watcher::new(gateway.routes.clone(), &files).await;
+    (files, watcher)
+}
+
+/// Where the last good routes are kept, and where that is written.
+fn state_of(gateway: &GatewaySpec) -> Option<(State, Place)> {
+    let folder = gateway.state.clone()?;
+    Some((State::new(folder.path, gateway.routes.clone()), folder.place))
+}
+
 /// What the API keeps, what was noted of earlier generations, and who asks for changes.
 async fn open_stored(
     gateway: &GatewaySpec,
     metrics: &Arc<Metrics>,
+    audit: AuditLog,
 ) -> (Stored, Noted, stored::Handle, mpsc::Receiver<stored::Ask>) {
     let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
     let (stored, history) = Stored::open(folder, Arc::clone(metrics)).await;
     let (handle, changes) = stored::Handle::new(stored.snapshot(), history.clone());
-    (stored, Noted::after(history), handle, changes)
+    (stored, Noted::after(history, audit), handle, changes)
 }
 
 /// The keys of issuers, as far as they were kept.

@@ -18,6 +18,7 @@ use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
 
+use super::bearers;
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::issuers::Issuers;
@@ -65,6 +66,8 @@ pub(super) struct Reloader {
     pub(super) gateway: mpsc::Sender<GatewayAsk>,
     /// Takes the wish to read the listeners' certificates now.
     pub(super) certificates: mpsc::Sender<certificates::Ask>,
+    /// Takes what is live, for the certificates of tenants.
+    pub(super) bearers: bearers::Follow,
     /// Files that the routes name.
     pub(super) references: References,
     /// Tenants that the API keeps.
@@ -356,6 +359,7 @@ impl Reloader {
         self.running.renew_drains();
         self.tell_doubts(&made.loaded);
         self.tell_quarantine(&made.loaded);
+        self.bearers.live(&made.loaded);
         self.applied = Some(made.loaded);
         tracing::info!(generation, tenants, pools = made.pools.len(), took = ?started.elapsed(),
             "the routes are live");
@@ -408,6 +412,7 @@ impl Reloader {
             tracing::error!("… and {} more; /api/v1/config lists all", problems.len() - LOGGED);
         }
         self.metrics.config_refused(problems.len());
+        self.note_refusal(problems);
         let live = self.live.load();
         self.live.publish(Arc::new(Live {
             problems: problems.to_vec(),

@@ -5,6 +5,7 @@
 //! nothing here makes a worker wait: no lock, no I/O, no look-up by a string.
 
 pub mod access_log;
+pub mod audit_log;
 pub mod delta;
 pub mod histogram;
 mod issuers;
@@ -21,6 +22,7 @@ pub mod trace;
 pub mod tracing;
 pub mod usage;
 
+mod bearers;
 mod by_slot;
 mod exposition;
 mod reloads;

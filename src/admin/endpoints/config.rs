@@ -15,6 +15,7 @@ use crate::control::quarantine::{Held, SHOWN_FILES};
 use crate::control::stored::Kept;
 
 use super::Endpoint;
+use super::bearers::TenantCertificates;
 
 pub(super) const ENDPOINT: Endpoint =
     Endpoint { path: "/api/v1/config", methods: || get(config), operations };
@@ -46,6 +47,8 @@ struct Config {
     issuers: Vec<Issuer>,
     /// What the API keeps.
     kept: Keeping,
+    /// Certificates of tenants' own.
+    tenant_certificates: TenantCertificates,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -150,5 +153,6 @@ async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
         warnings: live.doubts().iter().map(FaultBody::from).collect(),
         issuers: live.issuers.iter().map(Issuer::from).collect(),
         kept: Keeping::from(&*state.stored.kept.load()),
+        tenant_certificates: TenantCertificates::from(&*state.bearers.load()),
     })
 }

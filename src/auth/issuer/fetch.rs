@@ -1,6 +1,7 @@
 //! Fetches the keys of an issuer, over a connection of its own each time: that happens a few times an hour.
 //! Never follows a redirect: where keys come from is the operator's word alone.
 
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ use super::lifetime;
 pub struct Fetched {
     /// The keys.
     pub set: KeySet,
+    /// The places of those that cannot be used.
+    pub unusable: Vec<usize>,
     /// How long it says that they are fresh.
     pub fresh: Option<Duration>,
 }
@@ -114,8 +117,15 @@ impl Fetcher {
     /// # Errors
     /// When they do not come in time, or are none.
     pub async fn fetch(&self) -> Result<Fetched, FetchFault> {
+        self.in_time(self.ask()).await
+    }
+
+    async fn in_time(
+        &self,
+        asking: impl Future<Output = Result<Fetched, FetchFault>>,
+    ) -> Result<Fetched, FetchFault> {
         let limit = self.spec.timeout;
-        timeout(limit, self.ask()).await.unwrap_or(Err(FetchFault::Timeout(limit)))
+        timeout(limit, asking).await.unwrap_or(Err(FetchFault::Timeout(limit)))
     }
 
     async fn ask(&self) -> Result<Fetched, FetchFault> {
@@ -168,7 +178,8 @@ async fn read(answer: Response<Incoming>) -> Result<Fetched, FetchFault> {
         true => FetchFault::TooLarge,
         false => FetchFault::Broken(error.to_string()),
     })?;
-    Ok(Fetched { set: KeySet::read(&body.to_bytes())?, fresh: lifetime::of(&head.headers) })
+    let (set, unusable) = KeySet::read_usable(&body.to_bytes())?;
+    Ok(Fetched { set, unusable, fresh: lifetime::of(&head.headers) })
 }
 
 fn broken(error: hyper::Error) -> FetchFault {
@@ -183,7 +194,11 @@ const LARGEST: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{Instant, sleep};
 
     use super::*;
 
@@ -231,13 +246,24 @@ mod tests {
 
         let (result, asked) = fetched(http("200 OK\r\nCache-Control: max-age=90\r\n", &body)).await;
 
-        let Fetched { set, fresh } = result.unwrap();
-        assert_eq!((set.keys().len(), fresh), (1, Some(Duration::from_secs(90))));
+        let Fetched { set, unusable, fresh } = result.unwrap();
+        assert_eq!((set.keys().len(), unusable, fresh), (1, vec![], Some(Duration::from_secs(90))));
         assert!(
             asked.starts_with("GET /keys?all=1 HTTP/1.1\r\nhost: login.example\r\n"),
             "{asked}"
         );
         assert!(asked.contains("connection: close"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn an_odd_key_among_others_is_left_out_and_told() {
+        let odd = r#"{"kty":"RSA","kid":"new","n":"AQAB","e":"AQAB"}"#;
+        let body = format!("{{\"keys\":[{odd},{KEY},{{}}]}}");
+
+        let (result, _) = fetched(http("200 OK\r\n", &body)).await;
+
+        let Fetched { set, unusable, .. } = result.unwrap();
+        assert_eq!((set.keys().len(), unusable), (1, vec![0, 2]));
     }
 
     #[tokio::test]
@@ -251,7 +277,7 @@ mod tests {
             (http("200 OK\r\n", &large), "too_large"),
             (http("200 OK\r\n", "<html>"), "invalid"),
             (http("200 OK\r\n", "{\"keys\":[]}"), "invalid"),
-            (http("200 OK\r\n", &keys.replace(":[", ":[{},")), "invalid"),
+            (http("200 OK\r\n", "{\"keys\":[{}]}"), "invalid"),
             (http("200 OK\r\n", &keys)[..100].to_vec(), "broken"),
             (b"SSH-2.0-OpenSSH_9.6\r\n\r\n".to_vec(), "broken"),
             (Vec::new(), "broken"),
@@ -263,16 +289,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_issuer_that_says_nothing_is_waited_for_no_longer_than_its_time() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let spec = FetchSpec {
-            host: "127.0.0.1".into(),
-            port: listener.local_addr().unwrap().port(),
-            ..FetchSpec::clone(&fetcher().spec)
-        };
+    async fn an_issuer_that_says_nothing_or_never_ends_is_waited_for_no_longer_than_its_time() {
+        let promise = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+        for says in [&b""[..], &promise[..17], &promise[..]] {
+            let ((ours, mut theirs), fetcher) = (duplex(64 << 10), fetcher());
+            let (started, was_asked) = (Instant::now(), AtomicBool::new(false));
+            let slow = async {
+                while theirs.read_u8().await.unwrap() != b'\n' {}
+                was_asked.store(true, Ordering::Relaxed);
+                theirs.write_all(says).await.unwrap();
+                while says.len() == promise.len() {
+                    sleep(Duration::from_secs(1)).await;
+                    theirs.write_all(b" ").await.unwrap();
+                }
+                pending().await
+            };
 
-        let result = Fetcher::new(Arc::new(spec)).fetch().await;
+            let result = tokio::select! {
+                result = fetcher.in_time(fetcher.speak(ours)) => result,
+                result = slow => result,
+            };
 
-        assert_eq!(result.map_err(|fault| fault.reason()), Err("timeout"));
+            let text = String::from_utf8_lossy(says);
+            assert_eq!(result.map_err(|fault| fault.reason()), Err("timeout"), "{text}");
+            assert_eq!(started.elapsed(), Duration::from_secs(5), "{text}");
+            assert!(was_asked.into_inner(), "{text}");
+        }
     }
 }

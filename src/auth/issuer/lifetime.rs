@@ -10,12 +10,17 @@ use crate::config::spec::FetchSpec;
 /// How long an answer says that it is fresh (RFC 9111 §4.2), less the time that it has lain in a cache
 /// on the way; `None` where it does not say.
 pub fn of(headers: &HeaderMap) -> Option<Duration> {
-    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    let mut directives = values.flat_map(|value| value.split(',')).map(str::trim);
-    let fresh = directives.find_map(|directive| {
-        if ["no-store", "no-cache"].iter().any(|no| directive.eq_ignore_ascii_case(no)) {
-            return Some(Duration::ZERO);
-        }
+    let directives = || {
+        let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(str::trim)
+    };
+    let forbids = |directive: &str| {
+        ["no-store", "no-cache"].iter().any(|no| directive.eq_ignore_ascii_case(no))
+    };
+    if directives().any(forbids) {
+        return Some(Duration::ZERO); // wherever it stands: the order says nothing
+    }
+    let fresh = directives().find_map(|directive| {
         let (name, value) = directive.split_once('=')?;
         let seconds = value.trim().trim_matches('"').parse().ok()?;
         name.trim().eq_ignore_ascii_case("max-age").then_some(Duration::from_secs(seconds))
@@ -69,10 +74,27 @@ mod tests {
             (control("max-age=-1"), control("max-age=1e9"), control("max-age")),
             (None, None, None)
         );
+        assert_eq!(control("max-age=soon, max-age=5"), Some(5));
         assert_eq!(said(&[("cache-control", "public"), ("cache-control", "max-age=5")]), Some(5));
         assert_eq!(said(&[("cache-control", "max-age=300"), ("age", "100")]), Some(200));
         assert_eq!(said(&[("cache-control", "max-age=300"), ("age", "900")]), Some(0));
         assert_eq!(said(&[("cache-control", "max-age=300"), ("age", "old")]), Some(300));
+    }
+
+    #[test]
+    fn what_forbids_to_keep_an_answer_holds_before_and_after_a_max_age() {
+        for no in ["no-store", "No-Cache"] {
+            for control in [
+                format!("{no}, max-age=300"),
+                format!("max-age=300, {no}"),
+                format!("max-age=300,public , {no}"),
+            ] {
+                assert_eq!(said(&[("cache-control", &control)]), Some(0), "{control}");
+            }
+            let apart = [("cache-control", "max-age=300"), ("cache-control", no)];
+            assert_eq!(said(&apart), Some(0), "{no} in a field of its own");
+        }
+        assert_eq!(said(&[("cache-control", "max-age=300, no-stores")]), Some(300));
     }
 
     fn spec(min_refresh: u64, max_refresh: u64) -> FetchSpec {

@@ -6,6 +6,7 @@ mod alone;
 mod answers;
 mod apart;
 mod authorizer;
+mod certificates;
 mod cors;
 mod domains;
 mod edited;
@@ -17,6 +18,7 @@ mod issuer_keys;
 mod limits;
 mod memory;
 mod naming;
+mod owners;
 mod plan;
 mod pool;
 mod pool_tls;
@@ -57,7 +59,7 @@ use gather::Gathered;
 use plan::Plans;
 use tenant::Sets;
 
-pub use alone::{Spoken, may_be_among, names_in, spoken_of};
+pub use alone::{Spoken, may_be_among, names_in, put_behind, spoken_of};
 pub(super) use answers::Lost;
 pub use edited::{Edited, Last};
 pub(super) use gateway::check as check_gateway;
@@ -128,6 +130,11 @@ pub(super) fn check_routes(files: &Files, terms: &Terms<'_>, before: Before<'_>)
 /// have to be checked.
 pub(super) fn check_edited(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option<Edited> {
     edited::check(files, terms, last)
+}
+
+/// What is wrong with files of tenants alone by themselves; `None` where nothing is, and where that is not known.
+pub(super) fn check_alone(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option<Problems> {
+    edited::wrong_alone(files, terms, last)
 }
 
 /// Reads each file as one document: the slower way, which tells everything that is wrong.

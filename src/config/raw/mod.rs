@@ -34,6 +34,6 @@ pub(super) use pool::{
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, TenantQueue, Way};
 pub(super) use shape::{At, Pairs, Whole};
-pub(super) use tls::{Certificate, ClientCertificates, ListenerTls};
+pub(super) use tls::{Certificate, ClientCertificates, ListenerTls, TenantCertificate};
 pub(super) use tracing::Tracing;
 pub(super) use usage::Usage;

@@ -97,7 +97,8 @@ fn load(folder: &Path) -> Result<AllKept, StateError> {
         .map_err(|source| StateError::Damaged { path: path.clone(), source })?;
     let one = |Entry { issuer, file, at, keys }: Entry| {
         let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at))?;
-        Some((issuer, Kept { file, at, set: KeySet::read(keys.as_bytes()).ok()? }))
+        let (set, _) = KeySet::read_usable(keys.as_bytes()).ok()?; // as when they came
+        Some((issuer, Kept { file, at, set }))
     };
     Ok(form.issuers.into_iter().filter_map(one).collect())
 }
@@ -127,6 +128,19 @@ mod tests {
         let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
         let key = format!("{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"{x}\"}}");
         KeySet::read(format!("{{\"keys\":[{key}]}}").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_set_with_an_odd_key_that_was_fetched_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = set().text().replace(":[", ":[{\"kty\":\"RSA\"},");
+        let (set, unusable) = KeySet::read_usable(odd.as_bytes()).unwrap();
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let kept = AllKept::from([("https://a".into(), Kept { file: None, at, set })]);
+
+        save(folder.path(), &kept).unwrap();
+
+        assert_eq!((load(folder.path()).unwrap(), unusable), (kept, vec![0]));
     }
 
     #[test]

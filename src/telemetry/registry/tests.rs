@@ -72,10 +72,12 @@ fn promtool_finds_nothing() {
     metrics.set(&keeping::STORED_TENANTS, &["served"], 1.0);
     metrics.set(&keeping::STORE_DAMAGED, &[], 0.0);
     metrics.add(&keeping::TENANT_CHANGES, &["ok"], 1);
+    metrics.add(&keeping::AUDIT_LOG_LOST, &["write"], 1);
     metrics.add(&metrics::USAGE_SAVES, &["ok"], 1);
     metrics.set(&metrics::USAGE_WAITING, &[], 0.0);
     metrics.config_live(3);
     metrics.publish_certificates(&["listener"], [("a.pem".to_owned(), "listener", 1)]);
+    metrics.publish_tenant_certificates(1, 0, Some(1));
     let text = metrics.render().unwrap();
 
     for family in metrics::FAMILIES {

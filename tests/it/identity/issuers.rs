@@ -103,6 +103,8 @@ async fn a_gateway_starts_while_an_issuer_is_down_and_says_so_until_it_is_up() {
     let token = world.issuer.token(&claims("acme"));
     let mut over = claims("acme");
     over["exp"] = json!(1_000);
+    let failed = "tenantry_issuer_fetches_total{issuer=\"login\",result=\"status\"}";
+    world.gateway.metric_at_least(failed, 1.0).await;
 
     let answer = world.shows(&token).await;
     assert_eq!(told(&answer), is(503, "issuer-unavailable"));
@@ -118,6 +120,33 @@ async fn a_gateway_starts_while_an_issuer_is_down_and_says_so_until_it_is_up() {
     world.login.rescript([publishes(&world.issuer.set())]);
     world.accepts(&token).await;
     assert_eq!(world.issuer_told().await["failed_since"], json!(null));
+}
+
+#[tokio::test]
+async fn one_odd_key_of_an_issuer_costs_no_token_of_the_others() {
+    let odd = |issuer: &Issuer| {
+        let mut set = issuer.set();
+        for key in [
+            json!({ "kty": "RSA", "kid": "short", "n": "AQAB", "e": "AQAB" }),
+            json!({ "kty": "RSA", "kid": "enc", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB" }),
+            json!({ "kid": "of no kind" }),
+        ] {
+            set["keys"].as_array_mut().expect("keys").insert(0, key);
+        }
+        publishes(&set)
+    };
+    let world = World::new("", odd).await;
+
+    world.accepts(&world.issuer.token(&claims("acme"))).await;
+
+    let issuer = world.issuer_told().await;
+    assert_eq!((&issuer["keys"], &issuer["error"]), (&json!(3), &json!(null)));
+    world.gateway.kept("issuer-keys.json").await;
+    let World { origin: _origin, login, gateway, issuer } = world;
+    let folder = gateway.stop_and_keep().await;
+    login.rescript([Step::close()]);
+    let gateway = Gateway::start_in(folder, 1, "").await.expect("it starts");
+    assert_eq!(shows(&gateway, &issuer.token(&claims("acme"))).await.text(), "hello");
 }
 
 #[tokio::test]

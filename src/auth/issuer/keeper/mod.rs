@@ -30,6 +30,8 @@ pub struct Keeper<K> {
     keep: K,
     /// Whether it has been tried once.
     tried: watch::Sender<bool>,
+    /// The places of those that cannot be used, which is told.
+    unusable: Vec<usize>,
     /// Tries in a row that brought none.
     failures: u32,
     /// When the keys of now are not used any more.
@@ -70,8 +72,8 @@ impl<K: Fn(&KeySet, SystemTime)> Keeper<K> {
         let age = |at: SystemTime| SystemTime::now().duration_since(at).unwrap_or_default();
         let held = status.load().at.filter(|_| !ring.with(KeySet::is_empty));
         let end = held.map(|at| Instant::now() + spec.stale.saturating_sub(age(at)));
-        let (failures, wished_at) = (0, None);
-        Self { name, spec, ring, status, metrics, keep, tried, failures, end, wished_at }
+        let (unusable, failures, wished_at) = (Vec::new(), 0, None);
+        Self { name, spec, ring, status, metrics, keep, tried, unusable, failures, end, wished_at }
     }
 
     /// Keeps them until `stop`; `fetch` asks the issuer once.
@@ -126,27 +128,32 @@ impl<K: Fn(&KeySet, SystemTime)> Keeper<K> {
         }
     }
 
-    fn succeed(&mut self, Fetched { set, fresh }: Fetched) -> Duration {
+    fn succeed(&mut self, Fetched { set, unusable, fresh }: Fetched) -> Duration {
         let (now, keys) = (SystemTime::now(), set.keys().len());
-        self.metrics.issuer_fetched(&self.name, "ok");
-        self.metrics.issuer_keys(&self.name, keys, Some(now));
         if self.ring.with(|held| *held != set) {
             tracing::info!(issuer = &*self.name, keys, "the issuer's keys have come");
         } else if self.failures > 0 {
             tracing::info!(issuer = &*self.name, keys, "the issuer's keys come again");
         }
+        if unusable != self.unusable && !unusable.is_empty() {
+            tracing::warn!(issuer = &*self.name, places = ?unusable, keys,
+                "the issuer publishes keys that are broken, too short or of a name that another has: \
+                 they are left out, the others are used");
+        }
+        self.unusable = unusable;
         self.failures = 0;
         self.end = Some(Instant::now() + self.spec.stale);
         (self.keep)(&set, now);
         self.ring.publish(set);
         let (failed_since, error) = (None, None);
         self.status.publish(Arc::new(KeysStatus { keys, at: Some(now), failed_since, error }));
+        self.metrics.issuer_keys(&self.name, keys, Some(now));
+        self.metrics.issuer_fetched(&self.name, "ok"); // last: whoever has seen it sees the rest
         lifetime::until_next(&self.spec, fresh, fastrand::f64())
     }
 
     fn fail(&mut self, fault: &FetchFault) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        self.metrics.issuer_fetched(&self.name, fault.reason());
         let before = self.status.load();
         if self.failures == 1 {
             let (issuer, keys, hint) = (&*self.name, before.keys, fault.hint());
@@ -162,6 +169,7 @@ impl<K: Fn(&KeySet, SystemTime)> Keeper<K> {
             error: Some(format!("{fault} ({})", fault.hint())),
             ..KeysStatus::clone(&before)
         }));
+        self.metrics.issuer_fetched(&self.name, fault.reason()); // as above
         lifetime::until_retry(self.failures, fastrand::f64())
     }
 

@@ -78,7 +78,7 @@ impl World {
                 async move {
                     let (kid, fresh) =
                         said.ok_or(FetchFault::Status(StatusCode::SERVICE_UNAVAILABLE))?;
-                    Ok(Fetched { set: set(kid), fresh: Some(seconds(fresh)) })
+                    Ok(Fetched { set: set(kid), unusable: vec![], fresh: Some(seconds(fresh)) })
                 }
             }
         };
