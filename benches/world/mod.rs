@@ -77,6 +77,7 @@ fn route(text: &str) -> RouteSpec {
         headers: Vec::new(),
         query: Vec::new(),
         maintenance: None,
+        authorize: true,
         limits: None,
         action: ActionSpec::TenantPool,
         rewrite: RewriteSpec::default(),

@@ -5,12 +5,19 @@ use http::{HeaderName, HeaderValue};
 /// Who sent a request, and by what that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Who it is, in printable ASCII.
+    /// Who it is, in printable ASCII; empty where nobody says.
     pub subject: Box<str>,
     /// How that was proven.
     pub proof: Proof,
     /// What else endpoints are told of it.
     pub told: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl Caller {
+    /// Who it is, where that is said.
+    pub fn subject(&self) -> Option<&str> {
+        Some(&*self.subject).filter(|subject| !subject.is_empty())
+    }
 }
 
 /// How somebody has proven who it is.

@@ -113,7 +113,8 @@ fn blame(
     }
 }
 
-fn failed(error: SendError) -> ExchangeError {
+/// What it means that a request that had a connection brought no answer.
+pub(super) fn failed(error: SendError) -> ExchangeError {
     let error = match error {
         SendError::Request(why) => return ExchangeError::BadRequest(why),
         SendError::Unsent(cause) => AttemptError::Untouched(cause),

@@ -33,8 +33,8 @@ pub(super) enum ExchangeError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Nobody can tell whether it may go on.
-    #[error("nobody can tell whether the request may go on: {0}")]
-    Unauthorizable(Box<str>),
+    #[error("{0}")]
+    Unauthorizable(&'static str),
     /// No route takes the request and the tenant has no pool of its own.
     #[error("no route takes this request")]
     NoRoute,

@@ -7,9 +7,11 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::model::fields::X_TENANTRY_DEBUG;
+use crate::routing::table::Table;
 use crate::routing::tenant::{Shares, Tenant};
 
 use super::answer::Answer;
+use super::authorize::{self, Question};
 use super::choice::{self, Chosen, Parties};
 use super::connection::{Busy, Peer};
 use super::error::ExchangeError;
@@ -18,7 +20,7 @@ use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::{View, Worker};
-use super::{authorize, extended, forward, guard, hops, hygiene, limited, local, rescue};
+use super::{extended, forward, guard, hops, hygiene, limited, local, rescue};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
@@ -87,10 +89,10 @@ async fn run<'v>(
     let held_up = parties.tenant.filter(|tenant| tenant.holds_up() && !is_answered);
     if let Some(tenant) = held_up {
         // In a box: it is rare, and large beside what all others are.
-        let held = hold_up(worker, peer, (tenant, view), (&chosen, &*head), visit);
+        let held = hold_up(worker, peer, (tenant, &view.table), (&chosen, &*head), visit);
         let denied = Box::pin(held).await.inspect_err(|_| chosen.note_failure(visit))?;
         if let Some(denied) = denied {
-            return Ok(denied);
+            return Ok(*denied);
         }
     }
     let choice = match chosen {
@@ -130,24 +132,22 @@ async fn run<'v>(
     Ok(Reply::Forwarded(answer, lease))
 }
 
-/// A request that may have to wait: for who is asked whether it may go on, then for the limits. Gives the
-/// answer of who was asked where that is the client's.
+/// A request that may have to wait: for limits, and for a service that is asked whether it may go on. That comes behind
+/// all that refuses a request by itself, so that strangers cost the service little, and before any queue and any endpoint.
+/// Gives the service's answer where that is the client's.
 async fn hold_up(
     worker: &Worker,
     peer: &Peer,
-    (tenant, view): (&Tenant, &View),
+    (tenant, table): (&Tenant, &Table),
     (chosen, head): (&Chosen<'_>, &Parts),
     visit: &mut Visit,
-) -> Result<Option<Reply>, ExchangeError> {
+) -> Result<Option<Box<Reply>>, ExchangeError> {
     let end = chosen.end(visit.started());
-    if tenant.asks() {
-        let asked = authorize::ask(worker, peer, (tenant, &view.table), (head, end), visit);
-        if let Some(denied) = asked.await? {
-            return Ok(Some(denied));
-        }
+    let forwarded = matches!(chosen, Chosen::Forward(_));
+    let asks = tenant.asks() && chosen.route().is_none_or(|route| route.authorize);
+    let question = asks.then_some(Question { tenant, table, head, end, forwarded });
+    if !tenant.is_limited() {
+        return authorize::ask(question, worker, peer, visit).await;
     }
-    if tenant.is_limited() {
-        limited::admit(worker, peer, (tenant, chosen.route()), end, visit).await?;
-    }
-    Ok(None)
+    limited::admit(worker, peer, (tenant, chosen.route()), (end, question), visit).await
 }

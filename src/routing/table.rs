@@ -17,7 +17,7 @@ use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
 use crate::telemetry::tenants::Slots;
 
-use super::authorizer::Authorizer;
+use super::authorizer::{Authorizer, Authorizers};
 use super::departed::Departed;
 use super::domains::Domains;
 use super::set::RouteSet;
@@ -42,7 +42,7 @@ pub struct Table {
     /// The keys of issuers of tokens.
     pub(super) rings: Arc<[Arc<Keyring>]>,
     /// Services that tenants have asked.
-    pub(super) authorizers: Box<[Authorizer]>,
+    pub(super) authorizers: Authorizers,
     /// Hosts of tenants' own.
     pub(super) domains: Arc<Domains>,
     /// There are keys, or issuers of tokens.
@@ -108,7 +108,7 @@ impl Table {
 
     /// The service of this name; `None`: nobody can ask it.
     pub fn authorizer(&self, name: &str) -> Option<&Authorizer> {
-        self.authorizers.iter().find(|authorizer| *authorizer.spec.name == *name)
+        self.authorizers.get(name)
     }
 
     /// Has tokens verified by these keys.

@@ -63,9 +63,12 @@ pub(super) fn identity(
     });
     let (folder, issuers_key) = (beside.files.folder(file), key.name("issuers"));
     let issuers = issuer::check(raw.issuers, naming, (folder, &beside.keys), &issuers_key, faults);
+    let claims = issuers.iter().flat_map(|issuer| &issuer.headers).map(|(name, _)| name);
+    let told = claims.chain(&subject_header).cloned().collect();
+    let pools = beside.pools;
+    let beside = authorizer::Beside { naming, told, key_header: &key_header, pools };
     let authorizers_key = key.name("authorizers");
-    let authorizers =
-        authorizer::check(raw.authorizers, naming, beside.pools, &authorizers_key, faults);
+    let authorizers = authorizer::check(raw.authorizers, &beside, &authorizers_key, faults);
     let forward_keys = raw.forward_keys.unwrap_or(false);
     IdentitiesSpec { key_header, subject_header, forward_keys, issuers, authorizers }
 }

@@ -111,6 +111,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
             RouteState::Maintenance => Some(Box::new(maintenance)),
             RouteState::Active => None,
         },
+        authorize: raw.authorize.unwrap_or(true),
         limits: limits::check_of_route(raw.limits, &key.name("limits"), faults),
         action,
         rewrite: rewrite(raw.rewrite, &key.name("rewrite"), faults),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
 use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
 
 use crate::model::ids::PoolId;
 
@@ -17,10 +17,14 @@ pub struct AuthorizerSpec {
     pub pool: PoolId,
     /// The path that is asked. Default `/`.
     pub path: PathAndQuery,
+    /// The `Host` that the service sees; `None` = as its pool has it.
+    pub host: Option<HeaderValue>,
     /// How long it may take over a request. Default 500 ms.
     pub timeout: Duration,
     /// How long an answer that lets a request go on is used again. Default: not at all.
     pub cache: Duration,
+    /// What tells apart the requests that an answer is used for, besides all that the client shows. Default: all.
+    pub cache_key: Vec<AskedPart>,
     /// What becomes of requests while it cannot be asked. Default: they are denied.
     pub on_error: OnError,
     /// Fields of requests that it is told besides `Authorization`.
@@ -40,4 +44,35 @@ pub enum OnError {
     Allow,
     /// They do not.
     Deny,
+}
+
+/// What a service is told of a request besides what its client shows, each in a field of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedPart {
+    /// The method.
+    Method,
+    /// The path and the query.
+    Uri,
+    /// The scheme.
+    Proto,
+    /// The host.
+    Host,
+    /// The client's address.
+    For,
+}
+
+impl AskedPart {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Method, Self::Uri, Self::Proto, Self::Host, Self::For];
+
+    /// The field.
+    pub fn field(self) -> HeaderName {
+        HeaderName::from_static(match self {
+            Self::Method => "x-forwarded-method",
+            Self::Uri => "x-forwarded-uri",
+            Self::Proto => "x-forwarded-proto",
+            Self::Host => "x-forwarded-host",
+            Self::For => "x-forwarded-for",
+        })
+    }
 }

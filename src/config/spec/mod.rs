@@ -34,7 +34,7 @@ mod tracing;
 mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
-pub use authorizer::{AuthorizerSpec, OnError};
+pub use authorizer::{AskedPart, AuthorizerSpec, OnError};
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
 pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};

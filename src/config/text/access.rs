@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use http::uri::PathAndQuery;
 use schemars::Schema;
 
-use crate::config::spec::{CredentialKind, OnError};
+use crate::config::spec::{AskedPart, CredentialKind, OnError};
 use crate::model::key::KeyDigest;
 
 use super::{Text, Wrong, one_of};
@@ -36,12 +36,32 @@ impl Text for OnError {
     }
 }
 
+impl Text for AskedPart {
+    const EXPECTED: &'static str = "\"method\", \"uri\", \"proto\", \"host\" or \"for\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let words = [
+            ("method", Self::Method),
+            ("uri", Self::Uri),
+            ("proto", Self::Proto),
+            ("host", Self::Host),
+            ("for", Self::For),
+        ];
+        one_of(text, &words)
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["method", "uri", "proto", "host", "for"] })
+    }
+}
+
 impl Text for PathAndQuery {
     const EXPECTED: &'static str = "a path, as in \"/check\"";
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        let path =
-            Some(text).filter(|text| text.starts_with('/')).and_then(|text| text.parse().ok());
+        let path = Some(text).filter(|text| text.starts_with('/'));
+        let path = path.and_then(|text| text.parse::<Self>().ok());
+        let path = path.filter(|path| path.as_str() == text); // a fragment would be cut off
         let wrong = || Wrong::new(format!("{text:?} is no path"), "write one as in \"/check\"");
         path.ok_or_else(wrong)
     }

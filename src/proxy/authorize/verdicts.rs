@@ -1,213 +1,259 @@
-//! What a worker was told of requests, for those that show and ask the same.
+//! What a worker was told of requests that may go on, for others like them: kept for a time, within a bound that no tenant
+//! uses up for the others. Of those that come at once one asks. Denials and failures are for who has asked alone.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use foldhash::fast::RandomState;
-use http::request::Parts;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::config::spec::AuthorizerSpec;
-use crate::proxy::hygiene::X_REQUEST_ID;
+use super::question::Key;
+use super::verdict::Grant;
 
-use super::verdict::Verdict;
-
-/// A digest of all that a service is told of a request, but for the request's own id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key([u8; 32]);
-
-impl Key {
-    pub(super) fn of(spec: &AuthorizerSpec, tenant: &str, asked: &Parts) -> Self {
-        let mut context = Context::new(&SHA256);
-        let mut add = |part: &[u8]| {
-            context.update(&(part.len() as u64).to_le_bytes()); // so that no two are written alike
-            context.update(part);
-        };
-        add(spec.name.as_bytes());
-        add(spec.path.as_str().as_bytes());
-        add(tenant.as_bytes());
-        // What is read of an answer is a part of what it means.
-        for name in spec.tell.iter().chain(&spec.subject).chain(&spec.tenant) {
-            add(name.as_str().as_bytes());
-        }
-        add(&[u8::from(spec.subject.is_some()), u8::from(spec.tenant.is_some())]);
-        for (name, value) in asked.headers.iter().filter(|(name, _)| **name != X_REQUEST_ID) {
-            add(name.as_str().as_bytes());
-            add(value.as_bytes());
-        }
-        let mut key = [0; 32];
-        key.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-        Self(key)
-    }
-}
-
-/// What one worker was told.
+/// What one worker was told. Boxed: a worker that asks nobody has a word of it.
 #[derive(Default)]
-pub(in crate::proxy) struct Verdicts(RefCell<Known>);
-
-impl fmt::Debug for Verdicts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Verdicts({})", self.0.borrow().by_key.len())
-    }
-}
+pub(in crate::proxy) struct Verdicts(Box<RefCell<Known>>);
 
 #[derive(Default)]
 struct Known {
-    by_key: HashMap<Key, Entry, RandomState>,
-    /// In the order in which they came; some are gone already.
-    order: VecDeque<(Key, u64)>,
+    by_key: HashMap<Key, Kept, RandomState>,
+    /// The keys of each tenant in the order in which they came.
+    order: BTreeMap<(u32, u64), Key>,
+    /// What tenants hold, in bytes.
+    sizes: HashMap<u32, usize, RandomState>,
+    /// The same, the largest last.
+    by_size: BTreeSet<(usize, u32)>,
+    size: usize,
     next: u64,
+    /// Questions that somebody asks.
+    asked: HashMap<Key, Flight, RandomState>,
 }
 
-struct Entry {
-    number: u64,
-    what: What,
+struct Kept {
+    grant: Rc<Grant>,
+    until: Instant,
+    size: usize,
+    place: (u32, u64),
 }
 
-enum What {
-    Verdict(Rc<Verdict>, Instant),
-    Asked(Flight),
-}
-
-/// Hears what somebody else is told.
-type Flight = watch::Receiver<Option<Rc<Verdict>>>;
+/// Hears what somebody else is told, where others may use it.
+type Flight = watch::Receiver<Option<Rc<Grant>>>;
 
 /// What is known of a request.
 pub(super) enum Found<'v> {
-    /// What was said of one like it.
-    Known(Rc<Verdict>),
-    /// Somebody asks.
+    /// One like it may go on.
+    Known(Rc<Grant>),
+    /// Somebody asks for one like it.
     Asked(Flight),
-    /// Nobody has asked: whoever looked has to.
+    /// Nobody asks: whoever looked has to.
     Nobody(Lead<'v>),
 }
 
-/// Asks for all that come meanwhile. Dropped, the next one asks.
+/// Asks for all that come meanwhile. Dropped, they ask themselves.
 pub(super) struct Lead<'v> {
     verdicts: &'v Verdicts,
     key: Key,
-    number: u64,
-    tell: watch::Sender<Option<Rc<Verdict>>>,
+    tell: watch::Sender<Option<Rc<Grant>>>,
 }
 
 impl Verdicts {
-    pub(super) fn find(&self, key: &Key, now: Instant) -> Found<'_> {
+    /// What was said of a request like it.
+    pub(super) fn known(&self, key: &Key, now: Instant) -> Option<Rc<Grant>> {
         let mut known = self.0.borrow_mut();
-        match known.by_key.get(key).map(|entry| &entry.what) {
-            Some(What::Verdict(verdict, until)) if *until > now => {
-                return Found::Known(Rc::clone(verdict));
-            }
-            Some(What::Asked(flight)) if flight.has_changed().is_ok() => {
-                return Found::Asked(flight.clone());
-            }
-            _ => {}
+        let kept = known.by_key.get(key)?;
+        if kept.until > now {
+            return Some(Rc::clone(&kept.grant));
+        }
+        known.forget(key);
+        None
+    }
+
+    /// The same, or who asks.
+    pub(super) fn find(&self, key: &Key, now: Instant) -> Found<'_> {
+        if let Some(grant) = self.known(key, now) {
+            return Found::Known(grant);
+        }
+        let mut known = self.0.borrow_mut();
+        if let Some(flight) = known.asked.get(key) {
+            return Found::Asked(flight.clone());
         }
         let (tell, flight) = watch::channel(None);
-        let number = known.put(*key, What::Asked(flight));
-        Found::Nobody(Lead { verdicts: self, key: *key, number, tell })
+        known.asked.insert(*key, flight);
+        Found::Nobody(Lead { verdicts: self, key: *key, tell })
+    }
+
+    /// Has it used for requests like this one of a tenant, by its number.
+    pub(super) fn keep(&self, key: &Key, tenant: u32, grant: &Rc<Grant>, until: Instant) {
+        self.0.borrow_mut().keep(key, tenant, grant, until);
     }
 }
 
 impl Known {
-    fn put(&mut self, key: Key, what: What) -> u64 {
-        let number = self.next;
+    fn keep(&mut self, key: &Key, tenant: u32, grant: &Rc<Grant>, until: Instant) {
+        self.forget(key);
+        let (place, size) = ((tenant, self.next), ENTRY + grant.size());
         self.next += 1;
-        self.by_key.insert(key, Entry { number, what });
-        self.order.push_back((key, number));
-        while self.by_key.len() > MOST || self.order.len() > 2 * MOST {
-            let Some((key, number)) = self.order.pop_front() else { break };
-            if self.by_key.get(&key).is_some_and(|entry| entry.number == number) {
-                self.by_key.remove(&key);
-            }
+        self.by_key.insert(*key, Kept { grant: Rc::clone(grant), until, size, place });
+        self.order.insert(place, *key);
+        self.resize(tenant, |held| held + size);
+        while self.size > MOST && self.forget_one() {}
+    }
+
+    /// Forgets the oldest of the tenant that has the most: who has less than that loses nothing to it.
+    fn forget_one(&mut self) -> bool {
+        let Some((_, tenant)) = self.by_size.last().copied() else { return false };
+        let oldest = self.order.range((tenant, 0)..=(tenant, u64::MAX)).next();
+        let Some(key) = oldest.map(|(_, key)| *key) else { return false };
+        self.forget(&key);
+        true
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(Kept { size, place, .. }) = self.by_key.remove(key) {
+            self.order.remove(&place);
+            self.resize(place.0, |held| held - size);
         }
-        number
+    }
+
+    fn resize(&mut self, tenant: u32, change: impl FnOnce(usize) -> usize) {
+        let held = self.sizes.remove(&tenant).unwrap_or(0);
+        self.by_size.remove(&(held, tenant));
+        let now = change(held);
+        self.size = self.size - held + now;
+        if now > 0 {
+            self.sizes.insert(tenant, now);
+            self.by_size.insert((now, tenant));
+        }
     }
 }
 
 impl Lead<'_> {
-    /// Tells all who wait, and, for as long as it lasts, all who come.
-    pub(super) fn land(self, verdict: &Rc<Verdict>, now: Instant, lasts: Duration) {
-        self.tell.send_replace(Some(Rc::clone(verdict)));
-        if !lasts.is_zero() {
-            let until = now + lasts;
-            self.verdicts.0.borrow_mut().put(self.key, What::Verdict(Rc::clone(verdict), until));
-        }
+    /// Tells all who wait.
+    pub(super) fn tell(self, grant: &Rc<Grant>) {
+        self.tell.send_replace(Some(Rc::clone(grant)));
     }
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        let mut known = self.verdicts.0.borrow_mut();
-        if known.by_key.get(&self.key).is_some_and(|entry| entry.number == self.number) {
-            known.by_key.remove(&self.key);
-        }
+        self.verdicts.0.borrow_mut().asked.remove(&self.key);
     }
 }
 
-/// 4,096 of a worker: with what they tell 16 MiB at most.
-const MOST: usize = 4096;
+impl fmt::Debug for Verdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verdicts({} bytes)", self.0.borrow().size)
+    }
+}
+
+/// 4 MiB of a worker: some 10,000 answers that tell little, and 1,000 that tell all they may.
+const MOST: usize = 4 << 20;
+/// 256 bytes: what an answer takes in the maps besides what it says.
+const ENTRY: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::Fault;
+    use std::time::Duration;
+
+    use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn key(number: usize) -> Key {
+    fn key(tenant: u32, number: usize) -> Key {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&number.to_le_bytes());
+        key[8..12].copy_from_slice(&tenant.to_le_bytes());
         Key(key)
     }
 
-    fn verdict() -> Rc<Verdict> {
-        Rc::new(Verdict::Failed(Fault::NoEndpoint))
+    fn grant(size: usize) -> Rc<Grant> {
+        let name = HeaderName::from_static("x-user");
+        let value = HeaderValue::try_from("a".repeat(size)).unwrap();
+        Rc::new(Grant { subject: None, told: Box::new([(name, value)]) })
+    }
+
+    fn is_known(verdicts: &Verdicts, key: &Key, now: Instant) -> bool {
+        verdicts.known(key, now).is_some()
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_meanwhile_hears_what_the_first_is_told_and_later_ones_while_it_lasts() {
         let (verdicts, now) = (Verdicts::default(), Instant::now());
-        let Found::Nobody(lead) = verdicts.find(&key(1), now) else { panic!("it is known") };
-        let Found::Asked(mut flight) = verdicts.find(&key(1), now) else { panic!("nobody asks") };
+        let Found::Nobody(lead) = verdicts.find(&key(0, 1), now) else { panic!("it is known") };
+        let Found::Asked(mut flight) = verdicts.find(&key(0, 1), now) else {
+            panic!("nobody asks")
+        };
 
-        lead.land(&verdict(), now, Duration::from_secs(5));
+        verdicts.keep(&key(0, 1), 0, &grant(3), now + Duration::from_secs(5));
+        lead.tell(&grant(3));
 
-        assert!(flight.wait_for(Option::is_some).await.is_ok());
-        let after = |seconds| verdicts.find(&key(1), now + Duration::from_secs(seconds));
-        assert!(matches!(after(4), Found::Known(_)));
-        assert!(matches!(after(5), Found::Nobody(_)));
+        let heard = flight.wait_for(Option::is_some).await.unwrap().clone();
+        assert_eq!(heard, Some(grant(3)));
+        assert!(is_known(&verdicts, &key(0, 1), now + Duration::from_secs(4)));
+        assert!(!is_known(&verdicts, &key(0, 1), now + Duration::from_secs(5)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_the_first_leaves_the_next_one_asks() {
+    async fn where_the_first_leaves_or_is_told_nothing_of_use_the_others_hear_of_it_at_once() {
         let (verdicts, now) = (Verdicts::default(), Instant::now());
-        let Found::Nobody(lead) = verdicts.find(&key(1), now) else { panic!("it is known") };
-        let Found::Asked(mut flight) = verdicts.find(&key(1), now) else { panic!("nobody asks") };
+        let Found::Nobody(lead) = verdicts.find(&key(0, 1), now) else { panic!("it is known") };
+        let Found::Asked(mut flight) = verdicts.find(&key(0, 1), now) else {
+            panic!("nobody asks")
+        };
 
         drop(lead);
 
         assert!(flight.wait_for(Option::is_some).await.is_err());
-        let Found::Nobody(lead) = verdicts.find(&key(1), now) else { panic!("somebody asks") };
-        lead.land(&verdict(), now, Duration::ZERO);
-        assert!(matches!(verdicts.find(&key(1), now), Found::Nobody(_)), "it was for once");
+        assert!(matches!(verdicts.find(&key(0, 1), now), Found::Nobody(_)));
+        assert!(verdicts.0.borrow().asked.is_empty(), "and that one has left, too");
     }
 
-    #[test]
-    fn no_more_are_kept_than_there_is_room_for() {
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_one_tenant_takes_nothing_from_one_that_has_less() {
         let (verdicts, now) = (Verdicts::default(), Instant::now());
-        for number in 0..3 * MOST {
-            if let Found::Nobody(lead) = verdicts.find(&key(number), now) {
-                lead.land(&verdict(), now, Duration::from_secs(60));
-            }
-        }
-        for _ in 0..3 * MOST {
-            drop(verdicts.find(&key(usize::MAX), now)); // somebody who always leaves
+        let until = now + Duration::from_secs(60);
+        for number in 0..100 {
+            verdicts.keep(&key(1, number), 1, &grant(100), until);
         }
 
-        let known = verdicts.0.borrow();
-        assert!(known.by_key.len() <= MOST && known.order.len() <= 2 * MOST);
+        for number in 0..10_000 {
+            verdicts.keep(&key(2, number), 2, &grant(4_000), until);
+        }
+
+        assert!((0..100).all(|number| is_known(&verdicts, &key(1, number), now)));
+        assert!(is_known(&verdicts, &key(2, 9_999), now));
+        assert!(!is_known(&verdicts, &key(2, 0), now), "its own oldest make room");
+        assert!(verdicts.0.borrow().size <= MOST);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_within_its_bound_and_counted_right(
+            kept in proptest::collection::vec((0_u32..5, 0_usize..400, 0_usize..4_096), 0..3_000),
+        ) {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+            let _inside = runtime.enter();
+            let (verdicts, now) = (Verdicts::default(), Instant::now());
+            for (place, (tenant, number, size)) in kept.into_iter().enumerate() {
+                let until = now + Duration::from_secs(1 + place as u64 % 2);
+                verdicts.keep(&key(tenant, number), tenant, &grant(size), until);
+                let looked = now + Duration::from_millis(1_500);
+                drop(verdicts.find(&key(tenant, number / 2), looked));
+            }
+
+            let known = verdicts.0.borrow();
+            prop_assert!(known.size <= MOST && known.asked.is_empty());
+            let all = known.by_key.values();
+            prop_assert_eq!(known.size, all.clone().map(|kept| kept.size).sum::<usize>());
+            prop_assert_eq!(known.size, known.sizes.values().sum::<usize>());
+            prop_assert_eq!(known.order.len(), known.by_key.len());
+            let order = all.map(|kept| kept.place).all(|place| known.order.contains_key(&place));
+            prop_assert!(order && known.by_size.len() == known.sizes.len());
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::model::ids::{PoolId, TenantId};
 use crate::pool::Pool;
 use crate::telemetry::tenants::Slots;
 
-use super::authorizer;
+use super::authorizer::{self, Authorizers};
 use super::departed::Departed;
 use super::domains::Domains;
 use super::set::RouteSet;
@@ -68,8 +68,10 @@ pub fn compile_edited(
     }
     let Compiler { next_slot, departed, .. } = compiler;
     let knew = table.knows_credentials;
-    let of = (spec, pools);
-    table_of(of, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
+    let authorizers =
+        authorizer::bind(&spec.naming.identity, pools, (Some(&table.authorizers), generation));
+    let numbered = (generation, knew);
+    table_of((spec, authorizers), numbered, (tenants, slots, marks), sets, (next_slot, departed))
 }
 
 /// By what tenants are found besides their ids.
@@ -135,12 +137,14 @@ pub fn compile(
     let knew = previous.is_some_and(|table| table.knows_credentials);
     let mut marks = Marks::default();
     spec.tenants.iter().for_each(|tenant| marks.replace(None, Some(tenant)));
-    let of = (spec, pools);
-    table_of(of, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
+    let before = previous.map(|table| &table.authorizers);
+    let authorizers = authorizer::bind(&spec.naming.identity, pools, (before, generation));
+    let numbered = (generation, knew);
+    table_of((spec, authorizers), numbered, (tenants, slots, marks), sets, (next_slot, departed))
 }
 
 fn table_of(
-    (spec, pools): (&RoutesSpec, &BTreeMap<PoolId, Arc<Pool>>),
+    (spec, authorizers): (&RoutesSpec, Authorizers),
     (generation, knew): (u64, bool),
     (tenants, slots, Marks { keys, domains }): (Tenants, Slots, Marks),
     sets: BTreeMap<Arc<str>, SharedSet>,
@@ -158,7 +162,7 @@ fn table_of(
         slots,
         sets,
         keys,
-        authorizers: authorizer::bind(&spec.naming.identity, pools),
+        authorizers,
         rings: Arc::default(), // whoever keeps them hands them over
         domains,
         knows_credentials,
