@@ -231,6 +231,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn what_is_kept_is_within_its_bound_and_counted_right(
             kept in proptest::collection::vec((0_u32..5, 0_usize..400, 0_usize..4_096), 0..3_000),
