@@ -584,4 +584,9 @@ async fn a_client_that_is_known_is_told_to_the_service_and_stays_who_it_is() {
     let served = world.origin.only().await;
     assert_eq!(served.all("x-subject"), ["ci"]);
     assert_eq!(served.all("x-user"), ["ann"]);
+
+    assert_eq!(world.ask("GET /", &[&made.bearer()]).await.text(), "hello");
+    let asked = &world.authorizer.asked()[1];
+    assert_eq!(asked.all("x-subject"), ["ci"]);
+    assert!(asked.all("authorization").is_empty(), "a key ends at the gateway");
 }
