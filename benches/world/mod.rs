@@ -78,6 +78,7 @@ fn route(text: &str) -> RouteSpec {
         headers: Vec::new(),
         query: Vec::new(),
         maintenance: None,
+        authorize: true,
         limits: None,
         priority: None,
         action: ActionSpec::TenantPool,

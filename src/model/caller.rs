@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 /// Who sent a request, and by what that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Who it is, in printable ASCII.
+    /// Who it is, in printable ASCII; empty where nobody says.
     pub subject: Box<str>,
     /// How that was proven.
     pub proof: Proof,
@@ -13,11 +13,20 @@ pub struct Caller {
     pub told: Box<[(HeaderName, HeaderValue)]>,
 }
 
+impl Caller {
+    /// Who it is, where that is said.
+    pub fn subject(&self) -> Option<&str> {
+        Some(&*self.subject).filter(|subject| !subject.is_empty())
+    }
+}
+
 /// How somebody has proven who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// By an API key.
     ApiKey,
+    /// By what a service said that was asked. What it was shown is the application's own.
+    Authorizer,
     /// By a client certificate.
     Certificate,
     /// By a signed token.
@@ -32,6 +41,7 @@ impl Proof {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ApiKey => "api-key",
+            Self::Authorizer => "authorizer",
             Self::Certificate => "client-certificate",
             Self::Token { .. } => "jwt",
         }

@@ -5,7 +5,6 @@ use crate::config::spec::ProxyVersion;
 use crate::pool::Pool;
 use crate::upstream::proxy_header::Whom;
 
-use super::choice::Choice;
 use super::connection::Peer;
 use super::visit::Visit;
 
@@ -19,13 +18,13 @@ pub(super) struct Apart {
 }
 
 impl Apart {
-    /// For a request of a pool that wants some apart.
+    /// For a request of a tenant to a pool that wants some apart.
     #[cold]
     #[inline(never)]
-    pub(super) fn of(peer: &Peer, choice: &Choice<'_>, visit: &Visit) -> Box<Self> {
-        let spec = &choice.pool.spec;
+    pub(super) fn of(peer: &Peer, (pool, tenant): (&Pool, u32), visit: &Visit) -> Box<Self> {
+        let spec = &pool.spec;
         let proxy = spec.proxy_protocol.map(|version| (version, peer.whom(visit.told())));
-        let tenant = spec.per_tenant.then(|| choice.tenant.slot());
+        let tenant = spec.per_tenant.then_some(tenant);
         Box::new(Self { proxy, tenant })
     }
 

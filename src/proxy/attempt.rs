@@ -113,7 +113,8 @@ fn blame(
     }
 }
 
-fn failed(error: SendError) -> ExchangeError {
+/// What it means that a request that had a connection brought no answer.
+pub(super) fn failed(error: SendError) -> ExchangeError {
     let error = match error {
         SendError::Request(why) => return ExchangeError::BadRequest(why),
         SendError::Unsent(cause) => AttemptError::Untouched(cause),
@@ -124,7 +125,8 @@ fn failed(error: SendError) -> ExchangeError {
     error.into()
 }
 
-fn destination<'a>(
+/// Where an attempt at this endpoint goes.
+pub(super) fn destination<'a>(
     worker: &Worker,
     pool: &'a Pool,
     endpoint: &'a Arc<Endpoint>,

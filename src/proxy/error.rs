@@ -32,6 +32,9 @@ pub(super) enum ExchangeError {
     /// It is not let in.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Nobody can tell whether it may go on.
+    #[error("{0}")]
+    Unauthorizable(&'static str),
     /// No route takes the request and the tenant has no pool of its own.
     #[error("no route takes this request")]
     NoRoute,

@@ -19,10 +19,12 @@ use crate::routing::action::Action;
 use crate::routing::route::Route;
 use crate::routing::tenant::Tenant;
 
+use super::authorize::{self, Question};
 use super::budget;
 use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
+use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -39,23 +41,26 @@ pub(super) struct Pass {
 }
 
 /// Lets a request go on once the limits of its tenant and its route have room for it. It waits no
-/// longer than until the exchange must have ended.
+/// longer than until the exchange must have ended. Where a service is to be asked for it, that comes between the
+/// limits in a time, which bound how often it is asked, and those at once, where nobody needs a place who may not
+/// go on; its answer is given where it is the client's.
 ///
 /// # Errors
-/// When one of them has none, or none in time.
+/// When one of them has none, or none in time, or the service does not let it go on.
 pub(super) async fn admit(
     worker: &Worker,
     peer: &Peer,
     (tenant, route): (&Tenant, Option<&Route>),
-    end: Option<Instant>,
+    (end, question): (Option<Instant>, Option<Question<'_>>),
     visit: &mut Visit,
-) -> Result<(), ExchangeError> {
+) -> Result<Option<Box<Reply>>, ExchangeError> {
     let shared = &worker.limits;
     let of_route = route.and_then(|route| route.limits.as_deref());
     let of_route = of_route.filter(|limits| limits.spec.count());
     let of_tenant = tenant.limits().filter(|limits| limits.count());
     if of_route.is_none() && of_tenant.is_none() {
-        return Ok(()); // another route has some, or they are of bodies alone
+        // Another route has some, or they are of bodies alone.
+        return authorize::ask(question, worker, peer, visit).await;
     }
     let ledger = Arc::clone(tenant.ledger(shared));
     let mut scopes = Vec::with_capacity(2);
@@ -84,6 +89,12 @@ pub(super) async fn admit(
         tokio::time::sleep(until.duration().saturating_sub(shared.ticks(begun).duration())).await;
         slots.arrive();
     }
+    if question.is_some() {
+        slots.count(); // whatever the service says, or who leaves before it does
+        if let Some(denied) = authorize::ask(question, worker, peer, visit).await? {
+            return Ok(Some(denied));
+        }
+    }
     let permits = enter(&scopes, (worker, whom), (begun, left)).await?;
     let mut told = slots.go(shared.ticks(worker.clock.now()));
     scopes.iter().for_each(|scope| scope.tell(&mut told));
@@ -99,7 +110,7 @@ pub(super) async fn admit(
     };
     let (upload, download) = (pacer(Way::Upload), pacer(Way::Download));
     visit.hold(Pass { permits, told, upload, download });
-    Ok(())
+    Ok(None)
 }
 
 /// How large the body of a request may be where its tenant has limits, or one of its routes has, and which limit

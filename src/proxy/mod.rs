@@ -9,6 +9,7 @@ mod alarm;
 mod answer;
 mod apart;
 mod attempt;
+mod authorize;
 mod budget;
 mod choice;
 mod clock;

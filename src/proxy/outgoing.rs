@@ -145,7 +145,8 @@ impl<'h> Outgoing<'h> {
         frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        let apart = choice.pool.spec.keeps_apart().then(|| Apart::of(peer, choice, visit));
+        let parties = (&**choice.pool, choice.tenant.slot());
+        let apart = choice.pool.spec.keeps_apart().then(|| Apart::of(peer, parties, visit));
         Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, apart, held })
     }
 

@@ -77,6 +77,7 @@ pub const PROBLEMS: &[Problem] = &[
     TENANT_SUSPENDED,
     UNAUTHENTICATED,
     ISSUER_UNAVAILABLE,
+    AUTHORIZER_UNAVAILABLE,
     OTHER_TENANT,
     NETWORK_REFUSED,
     METHOD_NOT_ALLOWED,
@@ -169,6 +170,13 @@ pub(super) const ISSUER_UNAVAILABLE: Problem = problem(
     "issuer-unavailable",
     StatusCode::SERVICE_UNAVAILABLE,
     "Tokens cannot be verified at the moment",
+    "proxy_internal_error",
+    BROKEN,
+);
+pub(super) const AUTHORIZER_UNAVAILABLE: Problem = problem(
+    "authorizer-unavailable",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Nobody can tell at the moment whether the request may go on",
     "proxy_internal_error",
     BROKEN,
 );

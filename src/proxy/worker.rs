@@ -33,6 +33,7 @@ use crate::upstream::{Client, HeadLimits};
 
 use super::admission::Gates;
 use super::answer::Download;
+use super::authorize::Verdicts;
 use super::clock::{Clock, Date};
 use super::courtesy::{self, Courtesy};
 use super::door::{Door, Front, Order};
@@ -105,6 +106,8 @@ pub(super) struct Worker {
     pub(super) lines: Throttle,
     /// Attempts under way.
     pub(super) waits: Waits,
+    /// What was said of requests by services that are asked.
+    pub(super) verdicts: Verdicts,
     /// Gates of pools.
     pub(super) gates: Gates,
     /// Answers under way.
@@ -295,6 +298,7 @@ impl Worker {
             debug_tokens: setup.debug_tokens,
             tracer: setup.tracer,
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
+            verdicts: Verdicts::default(),
             gates: Gates::default(),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),

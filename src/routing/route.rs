@@ -21,6 +21,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// There while it is worked on. The caller refuses who is not let in.
     pub maintenance: Option<Box<MaintenanceSpec>>,
+    /// Whether a service is asked for its requests, where the tenant says which.
+    pub authorize: bool,
     /// What each tenant's clients may ask of it.
     pub limits: Option<Box<RouteLimits>>,
     /// How urgent its requests are before a pool that is full, within what the tenant says.

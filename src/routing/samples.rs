@@ -40,6 +40,7 @@ pub(crate) fn route(host: &str, text: &str) -> RouteSpec {
         headers: Vec::new(),
         query: Vec::new(),
         maintenance: None,
+        authorize: true,
         limits: None,
         priority: None,
         action: ActionSpec::TenantPool,

@@ -71,6 +71,7 @@ fn route(spec: &RouteSpec, action: Action) -> Route {
     Route {
         name: Arc::clone(&spec.name),
         maintenance: spec.maintenance.clone(),
+        authorize: spec.authorize,
         limits: RouteLimits::of(spec),
         priority: spec.priority,
         action,

@@ -103,7 +103,7 @@ fn routes() -> Value {
         }, "u": {
             "issuer": "https://u.example", "audience": ["a"], "jwks-url": "https://u.example/",
             "fetch": {},
-        } } },
+        } }, "authorizers": { "z": { "pool": "a" } } },
         "pools": { "a": {
             "endpoints": [{ "address": "10.0.0.1:80" }],
             "health": { "http": "/" },

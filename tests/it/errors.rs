@@ -130,6 +130,7 @@ impl World {
             ("misdirected", self.misdirect().await),
             ("head-too-large", self.send("GET /", "fine", &[&wide], "").await),
             ("method-not-served", self.send("CONNECT a:80", "fine", &[], "").await),
+            ("authorizer-unavailable", self.send("GET /", "asking", &[], "").await),
             ("issuer-unavailable", self.send("GET /", "fine", &[&token()], "").await),
             ("loop", self.send("GET /", "fine", &["Via: 1.1 tenantry"; 8], "").await),
             ("body-too-large", self.send("PUT /", "fine", &[large], "").await),
@@ -232,6 +233,11 @@ deny = [\"127.0.0.0/8\"]
 [tenants.post-only]
 pool = \"fine\"
 methods = [\"POST\"]
+[identity.authorizers.down]
+pool = \"refusing\"
+[tenants.asking]
+pool = \"fine\"
+authorize = \"down\"
 ";
 const KEY: &str =
     "X-API-Key: tenantry_0000000000000000000000000000000000000000000000000000000000000000";

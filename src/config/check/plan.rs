@@ -155,6 +155,7 @@ mod tests {
         ("tracing.sample", &["\"1%\"", "\"2%\""]),
         ("replay-memory", &["\"1MiB\"", "\"16MiB\""]),
         ("authenticate", &["[\"api-key\"]"]),
+        ("authorize", &["\"x\"", "\"y\""]),
         ("allow", &["[\"10.0.0.0/8\"]", "[\"unix\"]"]),
         ("deny", &["[\"10.0.0.0/9\"]", "[]"]),
         ("methods", &["[\"GET\"]", "[\"GET\", \"PUT\"]"]),
@@ -170,7 +171,8 @@ mod tests {
         ("queue.wait", &["\"1s\"", "\"2s\""]),
     ];
 
-    const SHARED: &str = "[pools.a]\ndns = \"a:1\"\n[pools.b]\ndns = \"b:1\"\n\
+    const SHARED: &str = "[identity.authorizers]\nx = { pool = \"a\" }\ny = { pool = \"b\" }\n\
+                          [pools.a]\ndns = \"a:1\"\n[pools.b]\ndns = \"b:1\"\n\
                           [route-sets.s]\nroutes = [{ path = \"/s\", pool = \"b\" }]\n\
                           [route-sets.r]\nroutes = [{ path = \"/r\" }]\n";
 

@@ -112,6 +112,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
             RouteState::Active => None,
         },
         priority: raw.queue.and_then(|queue| Some(queue.priority?.0)),
+        authorize: raw.authorize.unwrap_or(true),
         limits: limits::check_of_route(raw.limits, &key.name("limits"), faults),
         action,
         rewrite: rewrite(raw.rewrite, &key.name("rewrite"), faults),

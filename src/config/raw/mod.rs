@@ -3,6 +3,7 @@
 
 mod access;
 mod answers;
+mod authorizer;
 mod cors;
 mod gateway;
 mod issuer;
@@ -18,6 +19,7 @@ mod usage;
 
 pub(super) use access::{ApiKey, Identity, Keys, Kinds};
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
+pub(super) use authorizer::{Authorizer, Authorizers};
 pub(super) use cors::Cors;
 pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,

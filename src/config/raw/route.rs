@@ -51,6 +51,9 @@ pub(in crate::config) struct Route {
     pub(in crate::config) redirect: Option<At<Redirect>>,
     /// Answers with a fixed response.
     pub(in crate::config) respond: Option<At<Respond>>,
+    /// Whether a service is asked for its requests, where the tenant has `authorize`; `false` for a page to log in at, as in
+    /// `/oauth2/*`. Default: `true`.
+    pub(in crate::config) authorize: Option<bool>,
     /// What may be asked of it, of each tenant by itself, within the tenant's own limits. Default:
     /// anything.
     pub(in crate::config) limits: Option<At<Limits>>,

@@ -159,6 +159,9 @@ pub(in crate::config) struct Tenant {
     /// Kinds of credentials, `api-key`, `jwt` and `client-certificate`, of which a client must show one. Default:
     /// nobody is asked.
     pub(in crate::config) authenticate: Option<Kinds>,
+    /// The service of `[identity.authorizers]` that is asked for each request whether it may go on, once its
+    /// credential is one that will do. Default: nobody is asked.
+    pub(in crate::config) authorize: Option<At<String>>,
     /// API keys of the tenant, by names of your choice. Default: none.
     pub(in crate::config) keys: Option<Keys>,
     /// Networks of clients that may come, as in `10.0.0.0/8`, or `unix`. Default: any.

@@ -22,6 +22,7 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::problem::Place;
 
 mod access;
+mod authorizer;
 mod cors;
 mod domains;
 mod issuer;
@@ -33,6 +34,7 @@ mod tracing;
 mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
+pub use authorizer::{AskedPart, AuthorizerSpec, OnError};
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
 pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};

@@ -27,6 +27,8 @@ pub struct RouteSpec {
     pub query: Vec<(String, ValueSpec)>,
     /// There while it is worked on.
     pub maintenance: Option<Box<MaintenanceSpec>>,
+    /// Whether a service is asked for its requests, where the tenant says which. Default: yes.
+    pub authorize: bool,
     /// What each tenant's clients may ask of it; `None` = anything.
     pub limits: Option<Box<LimitsSpec>>,
     /// How urgent its requests are before a pool that is full; `None` = as the tenant says.

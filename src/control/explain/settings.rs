@@ -70,7 +70,7 @@ pub(super) fn of(
         list.edits(route);
     }
     if let Some(access) = &tenant.access {
-        list.access(access);
+        list.access(access, route);
     }
     if !tenant.certificates().is_empty() {
         list.of_tenant("certificates", certificates(tenant));
@@ -234,6 +234,7 @@ impl List<'_> {
         let host = route.rewrite.host.as_ref();
         rewrites.extend(host.map(|host| format!("host {}", host.to_str().unwrap_or("?"))));
         let edits = [
+            ("authorize", if route.authorize { String::new() } else { "false".to_owned() }),
             ("rewrite", rewrites.join(", ")),
             ("request-headers", edited(&route.request_headers)),
             ("response-headers", edited(&route.response_headers)),
@@ -246,12 +247,15 @@ impl List<'_> {
     }
 
     /// Who may come to the tenant. Of keys their names are told, and nothing else.
-    fn access(&mut self, access: &AccessSpec) {
+    fn access(&mut self, access: &AccessSpec, route: Option<&RouteSpec>) {
+        let asked =
+            access.authorize.as_deref().filter(|_| route.is_none_or(|route| route.authorize));
         let kinds: Vec<&str> = access.authenticate.iter().map(|kind| kind.as_str()).collect();
         let keys: Vec<&str> = access.keys.iter().map(|key| &*key.name).collect();
         let methods: Vec<&str> = access.methods.iter().map(http::Method::as_str).collect();
         let mut rows = vec![
             ("authenticate", kinds.join(" or ")),
+            ("authorize", asked.unwrap_or_default().to_owned()),
             ("keys", keys.join(", ")),
             ("methods", methods.join(", ")),
         ];

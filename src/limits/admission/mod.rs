@@ -237,6 +237,11 @@ impl<'s> Slots<'s> {
         self.taken.iter_mut().for_each(|taken| taken.waiting = None);
     }
 
+    /// The slots are used, whatever becomes of the request.
+    pub fn count(&mut self) {
+        self.went = true;
+    }
+
     /// The request goes on. What its answer tells of the limits.
     pub fn go(mut self, now: Ticks) -> Told {
         self.went = true;

@@ -176,6 +176,13 @@ impl Meter {
         self.counts.borrow_mut().access_refused.add(reason, 1);
     }
 
+    /// Counts a request that a service was asked for, which took so long.
+    pub fn authorized(&self, result: &'static str, took: Duration) {
+        let mut counts = self.counts.borrow_mut();
+        counts.authorized.add(result, 1);
+        counts.authorizing.add(result, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
     /// Counts a task that panicked.
     pub fn panicked(&self) {
         self.counts.borrow_mut().panics += 1;

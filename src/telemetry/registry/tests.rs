@@ -58,6 +58,7 @@ fn promtool_finds_nothing() {
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
     meter.queued(&pool(), 0, QueueOutcome::Served, Duration::from_millis(3));
     meter.exchange(&record("tenant-unknown"));
+    meter.authorized("allowed", Duration::from_millis(1));
     meter.flush();
     metrics.merge(&deltas.try_recv().unwrap());
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
