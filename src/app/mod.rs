@@ -8,6 +8,7 @@ pub mod outside;
 pub mod passed;
 mod restart;
 pub mod service;
+mod sharing;
 pub mod signals;
 pub mod sockets;
 pub mod translate;
@@ -37,6 +38,7 @@ use crate::control::usage::Export;
 use crate::control::{Ask, BootError, Control, quotas};
 use crate::export::Exporter;
 use crate::limits;
+use crate::limits::fleet::Fleet;
 use crate::limits::quota::Quotas;
 use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
@@ -120,6 +122,9 @@ pub enum StartError {
     /// The collector of traces cannot be reached by TLS.
     #[error("tracing: {0}; {hint}", hint = .0.hint())]
     Tracing(#[from] ClientTlsError),
+    /// The server of the limits that gateways share cannot be reached by TLS.
+    #[error("shared-limits: {0}; {hint}", hint = .0.hint())]
+    SharedLimits(#[source] ClientTlsError),
     /// The system gives no more threads.
     #[error("cannot start the workers: {0}; raise the limit of threads or configure fewer workers")]
     Threads(io::Error),
@@ -163,6 +168,7 @@ impl App {
         let control =
             Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
         let (deltas, usage, quotas) = start_counting(&gateway, &metrics, &mut tasks).await;
+        let fleet = sharing::start(gateway.shared_limits.as_ref(), &metrics, &mut tasks)?;
         let addresses = sockets.addresses.clone();
 
         let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
@@ -173,6 +179,7 @@ impl App {
             control: &control,
             metrics: &metrics,
             quotas: Arc::clone(&quotas),
+            fleet: fleet.clone(),
             deltas,
             access_log: lines,
             debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,
@@ -192,8 +199,9 @@ impl App {
         }
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
+        let of_limits = (quotas, fleet);
         let operators =
-            Operators { started, shown, metrics, quotas, draining: hears, end, levels, holds };
+            Operators { started, shown, metrics, of_limits, draining: hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         Ok(Self {
@@ -399,6 +407,7 @@ struct Given<'a> {
     control: &'a Control,
     metrics: &'a Metrics,
     quotas: Arc<Quotas>,
+    fleet: Option<Arc<Fleet>>,
     deltas: mpsc::Sender<Delta>,
     access_log: AccessLog,
     debug_tokens: Option<Snapshot<Tokens>>,
@@ -415,7 +424,8 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
     given.metrics.publish_memory(Arc::clone(&memory));
     // An account of its own: no worker's, since all of them use it.
     let account = memory.account(gateway.workers);
-    let limits = limits::Shared::new(gateway.client_limits.0, account, given.quotas);
+    let bytes = gateway.client_limits.0;
+    let limits = limits::Shared::with_fleet(bytes, account, given.quotas, given.fleet);
     let mut pulses = Pulses::default();
     let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
         let setup = Setup {

@@ -14,6 +14,7 @@ use crate::base::tasks::Tasks;
 use crate::config::spec::{AdminSpec, GatewaySpec};
 use crate::control::Control;
 use crate::control::explain::Setting;
+use crate::limits::fleet::Fleet;
 use crate::limits::quota::Quotas;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
@@ -25,7 +26,8 @@ pub(super) struct Operators {
     pub(super) started: Instant,
     pub(super) shown: Snapshot<admin::Front>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) quotas: Arc<Quotas>,
+    /// What is used of quotas, and what gateways share.
+    pub(super) of_limits: (Arc<Quotas>, Option<Arc<Fleet>>),
     pub(super) draining: watch::Receiver<bool>,
     pub(super) end: watch::Sender<bool>,
     pub(super) levels: Option<Levels>,
@@ -49,10 +51,13 @@ impl Operators {
         warn(address, spec, tokens.is_some());
         let access = Access::new(spec, tokens, Arc::clone(&self.metrics));
         let (workers, drain) = (gateway.workers, gateway.drain);
+        let (quotas, fleet) = self.of_limits;
+        let roster = control.roster(Arc::clone(&self.metrics));
         let state = admin::State {
             about: Arc::new(About { started: self.started, workers, drain }),
             front: self.shown,
-            roster: control.roster(Arc::clone(&self.metrics)).with_quotas(self.quotas),
+            roster: roster.with_limits(quotas, fleet.clone()),
+            fleet,
             metrics: self.metrics,
             explainer: control.explainer(self.holds),
             drainer: control.drainer(),

@@ -65,6 +65,7 @@ const TABLES: &[&str] = &[
     "response-headers",
     "retry",
     "rewrite",
+    "shared-limits",
     "split",
     "tenant",
     "timeouts",

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::config::spec::{LimitsSpec, QuotaSpec};
+use crate::config::spec::{LimitScope, LimitsSpec, QuotaSpec};
 
-use super::gcra::Ticks;
+use super::fleet::{Fleet, Mode};
+use super::gcra::{Pace, Ticks};
 use super::ledger::Cell;
 use super::limit::Limit;
 use super::quota::Quotas;
@@ -22,16 +23,42 @@ pub struct InUse {
     pub left: u64,
     /// How many wait for room.
     pub waiting: u64,
+    /// Whether gateways share it; `None` = it is this gateway's own.
+    pub sharing: Option<Sharing>,
     /// How long until it is whole if nobody comes; `None` = when those that are under way end.
     pub whole_in: Option<Duration>,
 }
 
+/// How a limit is held that gateways share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Together.
+    Together,
+    /// By this gateway alone: the store is lost, or there is none.
+    Alone,
+}
+
 /// What is used of the limits of a tenant, or of a route: those for all of its clients together.
-/// `cell` is there once something was counted.
-pub fn of(cell: Option<&Cell>, spec: &LimitsSpec, names: [Limit; 3], now: Ticks) -> Vec<InUse> {
+/// `cell` is there once something was counted. Of a limit that gateways share it is what all of them use,
+/// as far as this one was told.
+pub fn of(
+    cell: Option<&Cell>,
+    spec: &LimitsSpec,
+    names: [Limit; 3],
+    (now, fleet): (Ticks, Option<&Fleet>),
+) -> Vec<InUse> {
     let mut all = Vec::new();
     if let Some(rate) = &spec.requests {
-        let (taken, whole_in) = cell.map_or((0, Ticks(0)), |cell| cell.meter.taken(now));
+        let is_alone = fleet.is_none_or(|fleet| fleet.mode() == Mode::Lost);
+        let sharing = (spec.scope == LimitScope::Shared).then_some(if is_alone {
+            Sharing::Alone
+        } else {
+            Sharing::Together
+        });
+        let (taken, whole_in) = cell.map_or((0, Ticks(0)), |cell| match sharing {
+            Some(Sharing::Together) => cell.taken_of_all(Pace::of(rate), now),
+            _ => cell.taken(now),
+        });
         let burst = u64::from(rate.burst);
         all.push(InUse {
             limit: names[0],
@@ -39,6 +66,7 @@ pub fn of(cell: Option<&Cell>, spec: &LimitsSpec, names: [Limit; 3], now: Ticks)
             used: taken.min(burst),
             left: burst.saturating_sub(taken),
             waiting: cell.map_or(0, Cell::waiting),
+            sharing,
             whole_in: Some(whole_in.duration()),
         });
     }
@@ -50,6 +78,7 @@ pub fn of(cell: Option<&Cell>, spec: &LimitsSpec, names: [Limit; 3], now: Ticks)
             used: inside.into(),
             left: most.saturating_sub(inside).into(),
             waiting: queued.into(),
+            sharing: None,
             whole_in: None,
         });
     }
@@ -65,6 +94,7 @@ pub fn of_quota(quotas: &Quotas, tenant: &str, quota: &QuotaSpec, now: SystemTim
         used,
         left: quota.requests.saturating_sub(used),
         waiting: 0,
+        sharing: None,
         whole_in: Some(rest),
     }
 }
@@ -75,10 +105,11 @@ mod tests {
 
     use crate::base::memory::Account;
     use crate::base::units::Rate;
-    use crate::config::spec::{LimitFields, Overflow, Period, RateSpec};
+    use crate::config::spec::{LimitFields, LimitScope, Overflow, Period, RateSpec};
 
     use super::super::Shared;
     use super::super::admission::{self, OF_TENANT, Scope};
+    use super::super::fleet::Whose;
     use super::super::ledger::Ledger;
     use super::*;
 
@@ -88,6 +119,7 @@ mod tests {
             requests: Some(RateSpec { rate, burst: 20 }),
             concurrency: Some(3),
             overflow: Overflow::Reject,
+            scope: LimitScope::Gateway,
             client: None,
             quota: None,
             upload: None,
@@ -102,14 +134,15 @@ mod tests {
         let ledger = Ledger::new(&shared, "acme");
         let (spec, now) = (spec(), shared.now());
         let told = |cell: Option<&Cell>| -> Vec<(u64, u64)> {
-            of(cell, &spec, OF_TENANT, shared.now())
+            of(cell, &spec, OF_TENANT, (shared.now(), None))
                 .iter()
                 .map(|one| (one.used, one.left))
                 .collect()
         };
         assert_eq!(told(None), [(0, 20), (0, 3)]);
 
-        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT };
+        let whose = Whose { tenant: "acme", route: None };
+        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT, whose };
         for _ in 0..5 {
             admission::take(&shared, &[scope], None, (now, Duration::MAX)).unwrap().go(now);
         }
@@ -120,7 +153,8 @@ mod tests {
         drop(inside);
         tokio::time::advance(Duration::from_millis(250)).await;
         assert_eq!(told(Some(ledger.own())), [(3, 17), (0, 3)], "half of one counts as one");
-        let whole = of(Some(ledger.own()), &spec, OF_TENANT, shared.now())[0].whole_in.unwrap();
+        let whole =
+            of(Some(ledger.own()), &spec, OF_TENANT, (shared.now(), None))[0].whole_in.unwrap();
         assert!(whole.abs_diff(Duration::from_millis(250)) < Duration::from_millis(2), "{whole:?}");
     }
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::Shared;
+use super::fleet::{Lease, Whose};
 use super::gate::Gate;
-use super::gcra::{Meter, Ticks};
+use super::gcra::{Meter, Pace, Ticks};
 use super::pacer::{Flow, Way};
 use super::quota::Count;
 
@@ -37,6 +38,8 @@ pub struct Cell {
     pub(super) clients_waiting: AtomicU32,
     /// Requests at once, where that is limited.
     gate: OnceLock<Arc<Gate>>,
+    /// What is had of requests in a time that gateways share, where they do.
+    lease: OnceLock<Box<Lease>>,
     /// Bytes of bodies, from clients and to them.
     flows: [Flow; 2],
 }
@@ -143,6 +146,28 @@ impl Cell {
         self.gate.get()
     }
 
+    /// What is had of requests in a time that gateways share.
+    pub(super) fn lease(&self, whose: Whose<'_>) -> &Lease {
+        self.lease.get_or_init(|| Box::new(Lease::new(whose)))
+    }
+
+    /// The same, once somebody needed it.
+    pub(super) fn known_lease(&self) -> Option<&Lease> {
+        self.lease.get().map(AsRef::as_ref)
+    }
+
+    /// How many requests in a time are taken, and when that is whole.
+    pub(super) fn taken(&self, now: Ticks) -> (u64, Ticks) {
+        self.meter.taken(now)
+    }
+
+    /// The same of what gateways share, as far as this one knows.
+    pub(super) fn taken_of_all(&self, pace: Pace, now: Ticks) -> (u64, Ticks) {
+        let view = self.known_lease().map_or(0, Lease::view).saturating_sub(now.0);
+        let of_all = (view.div_ceil(pace.interval().max(1)), Ticks(view));
+        self.taken(now).max(of_all)
+    }
+
     /// How many wait for a slot.
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed).into()
@@ -170,7 +195,6 @@ mod tests {
     use crate::base::units::Rate;
     use crate::config::spec::RateSpec;
 
-    use super::super::gcra::Pace;
     use super::*;
 
     fn ledger() -> Arc<Ledger> {

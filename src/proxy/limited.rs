@@ -11,6 +11,7 @@ use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
 use crate::config::spec::LimitFields;
 use crate::limits::admission::{self, OF_ROUTE, OF_TENANT, Scope};
+use crate::limits::fleet::Whose;
 use crate::limits::gate::{Entry, Permit};
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
@@ -22,6 +23,7 @@ use crate::routing::tenant::Tenant;
 use super::budget;
 use super::connection::Peer;
 use super::error::ExchangeError;
+use super::together;
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -54,10 +56,12 @@ pub(super) async fn admit(
     let mut scopes = Vec::with_capacity(2);
     if let Some(limits) = route.and_then(|route| route.limits.as_deref()) {
         let (cell, spec) = (ledger.route(limits.key), &limits.spec);
-        scopes.push(Scope { cell, spec, names: OF_ROUTE });
+        let whose = Whose { tenant: tenant.id(), route: Some(limits.key) };
+        scopes.push(Scope { cell, spec, names: OF_ROUTE, whose });
     }
     if let Some(spec) = tenant.limits() {
-        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT });
+        let whose = Whose { tenant: tenant.id(), route: None };
+        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT, whose });
     }
     if scopes.is_empty() {
         return Ok(()); // another route has some
@@ -79,6 +83,11 @@ pub(super) async fn admit(
         let _patience = Patience::begin(worker, whom, limit)?;
         tokio::time::sleep(until.duration().saturating_sub(shared.ticks(begun).duration())).await;
         slots.arrive();
+    }
+    if slots.are_due()
+        && let Err(full) = slots.settle(shared.ticks(worker.clock.now()))
+    {
+        Box::pin(together::wait((worker, whom), &mut slots, full, (begun, left))).await?;
     }
     let permits = enter(&scopes, (worker, whom), (begun, left)).await?;
     let mut told = slots.go(shared.ticks(worker.clock.now()));
@@ -122,11 +131,11 @@ async fn enter(
 }
 
 /// Who waits, and the place of the tenant whose endpoints it keeps from nothing meanwhile.
-type Whom<'p> = (&'p Peer, Option<u32>);
+pub(super) type Whom<'p> = (&'p Peer, Option<u32>);
 
 /// A request waits: it is counted, takes memory, and its client is watched, so that the place of one
 /// that leaves is free at once.
-struct Patience<'p> {
+pub(super) struct Patience<'p> {
     worker: &'p Worker,
     peer: &'p Peer,
     tenant: Option<u32>,
@@ -135,7 +144,7 @@ struct Patience<'p> {
 }
 
 impl<'p> Patience<'p> {
-    fn begin(
+    pub(super) fn begin(
         worker: &'p Worker,
         (peer, tenant): Whom<'p>,
         limit: Limit,

@@ -9,6 +9,7 @@ use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
 };
+use super::shared_limits::{CALL_SECONDS, CALLS, IN_USE, REQUESTS as SHARED_REQUESTS, UP};
 use super::sharing::{
     ACCESS_REFUSED, EJECTIONS_SPARED, FOLDED_TENANTS, HANDED_OVER_TENANTS, LIMIT_WAITS,
     POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING,
@@ -51,6 +52,11 @@ pub static FAMILIES: &[&Family] = &[
     &REQUESTS_IN_FLIGHT,
     &GATEWAY_ANSWERS,
     &LIMIT_WAITS,
+    &UP,
+    &CALLS,
+    &CALL_SECONDS,
+    &SHARED_REQUESTS,
+    &IN_USE,
     &ATTEMPTS,
     &ATTEMPT_FIRST_BYTE,
     &RETRIES,
@@ -504,6 +510,7 @@ mod tests {
             include_str!("reloads.rs"),
             include_str!("sharing.rs"),
             include_str!("keeping.rs"),
+            include_str!("shared_limits.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();

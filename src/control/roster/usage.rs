@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::spec::{ConcurrencySpec, QueueSpec, RouteSpec, RoutesSpec, TenantSpec};
 use crate::control::usage::Amounts;
 use crate::limits::admission::{OF_ROUTE, OF_TENANT};
+use crate::limits::fleet::Fleet;
 use crate::limits::gcra::Ticks;
-use crate::limits::in_use::{self, InUse};
+use crate::limits::in_use::{self, InUse, Sharing};
 use crate::limits::ledger::Ledger;
 use crate::limits::quota::Quotas;
 use crate::routing::route::RouteLimits;
@@ -63,6 +64,10 @@ pub struct LimitInUse {
     pub left: u64,
     /// How many wait for room.
     pub waiting: u64,
+    /// Who counts: each `gateway` by itself, or all of them together (`shared`).
+    pub scope: String,
+    /// Whether it is to be shared, and this gateway holds it alone now.
+    pub degraded: bool,
     /// Seconds until it is whole if nobody comes; `None` = when those that are under way have ended.
     pub whole_in_seconds: Option<f64>,
 }
@@ -89,9 +94,9 @@ pub struct Share {
 }
 
 impl Roster {
-    /// Tells what is used of these quotas, too.
-    pub fn with_quotas(self, quotas: Arc<Quotas>) -> Self {
-        Self { quotas, ..self }
+    /// Tells what is used of these quotas, too, and what gateways share.
+    pub fn with_limits(self, quotas: Arc<Quotas>, fleet: Option<Arc<Fleet>>) -> Self {
+        Self { quotas, fleet, ..self }
     }
 
     /// What one tenant has used; `None` where there is none of this id.
@@ -125,7 +130,7 @@ impl Roster {
         let mut all = Vec::new();
         if let Some(limits) = &tenant.limits {
             let cell = ledger.map(|ledger| ledger.own().as_ref());
-            let own = in_use::of(cell, limits, OF_TENANT, now);
+            let own = in_use::of(cell, limits, OF_TENANT, (now, self.fleet.as_deref()));
             let quota = limits.quota.as_ref();
             let quota =
                 quota.map(|quota| in_use::of_quota(&self.quotas, id, quota, SystemTime::now()));
@@ -136,6 +141,7 @@ impl Roster {
         let limited = routes.filter_map(|route| Some((route, RouteLimits::of(route)?)));
         for (route, limits) in limited.take(ROUTES) {
             let cell = ledger.and_then(|ledger| ledger.known_route(limits.key));
+            let now = (now, self.fleet.as_deref());
             let in_use = in_use::of(cell.map(AsRef::as_ref), &limits.spec, OF_ROUTE, now);
             all.extend(in_use.into_iter().map(|one| LimitInUse::of(Some(route), one)));
         }
@@ -185,6 +191,8 @@ impl LimitInUse {
             used: one.used,
             left: one.left,
             waiting: one.waiting,
+            scope: if one.sharing.is_some() { "shared" } else { "gateway" }.to_owned(),
+            degraded: one.sharing == Some(Sharing::Alone),
             whole_in_seconds: one.whole_in.map(milliseconds),
         }
     }

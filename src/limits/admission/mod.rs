@@ -2,20 +2,27 @@
 //! the route's, then the tenant's, so that who is refused by the closer one takes nothing of the
 //! wider. What was taken of some is given back where another refuses.
 
+mod together;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::config::spec::{LimitFields, LimitsSpec, Overflow, QuotaSpec, RateSpec};
+use crate::config::spec::{LimitFields, LimitScope, LimitsSpec, Overflow, QuotaSpec, RateSpec};
 
 use super::Shared;
 use super::clients::{self, Key};
+use super::fleet::Whose;
 use super::gate::Entry;
 use super::gcra::{Grant, Later, Pace, Ticks};
 use super::ledger::Cell;
 use super::limit::Limit;
 use super::pacer::Way;
 use super::told::{Told, seconds};
+
+use together::Turn;
+
+pub use together::Full;
 
 /// Limits that apply to a request: a tenant's, or a route's.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +33,8 @@ pub struct Scope<'s> {
     pub spec: &'s LimitsSpec,
     /// Which limits these are: of requests in a time, of a client's, and at once.
     pub names: [Limit; 3],
+    /// Whose they are.
+    pub whose: Whose<'s>,
 }
 
 /// Those of a tenant.
@@ -60,6 +69,8 @@ struct Taken<'s> {
     rule: Rule<'s>,
     grant: Grant,
     waiting: Option<Waiting<'s>>,
+    /// Where gateways share it.
+    turn: Turn,
 }
 
 /// One limit in a time that applies to a request.
@@ -69,14 +80,16 @@ struct Rule<'s> {
     rate: &'s RateSpec,
     overflow: Overflow,
     tells: bool,
-    cell: &'s Cell,
+    scope: LimitScope,
+    whose: Whose<'s>,
+    cell: &'s Arc<Cell>,
     /// Where it is a client's.
     client: Option<Key>,
 }
 
 /// Somebody who waits for its slot.
 #[derive(Debug)]
-struct Waiting<'s>(&'s AtomicU32);
+pub struct Waiting<'s>(&'s AtomicU32);
 
 /// Takes a slot of each limit in a time that applies. A request of somebody without an address, who
 /// is on a Unix socket, is no client's.
@@ -145,7 +158,8 @@ impl<'s> Scope<'s> {
         let spec = self.spec.client.as_ref()?;
         let identity = self.cell.identity;
         let key = Key::of(identity, shared.hash((identity, client)));
-        Some(self.rule(self.names[1], (&spec.requests, spec.overflow), Some(key)))
+        let rule = self.rule(self.names[1], (&spec.requests, spec.overflow), Some(key));
+        Some(Rule { scope: LimitScope::Gateway, ..rule })
     }
 
     fn of_all(&self) -> Option<Rule<'s>> {
@@ -160,7 +174,8 @@ impl<'s> Scope<'s> {
         client: Option<Key>,
     ) -> Rule<'s> {
         let tells = self.spec.fields == LimitFields::Always;
-        Rule { limit, rate, overflow, tells, cell: self.cell, client }
+        let (scope, whose, cell) = (self.spec.scope, self.whose, self.cell);
+        Rule { limit, rate, overflow, tells, scope, whose, cell, client }
     }
 }
 
@@ -181,8 +196,8 @@ impl<'s> Slots<'s> {
     pub fn go(mut self, now: Ticks) -> Told {
         self.went = true;
         let mut told = Told::default();
-        for Taken { rule, grant, .. } in self.taken.iter().filter(|taken| taken.rule.tells) {
-            rule.tell(grant.left, now, &mut told);
+        for taken in self.taken.iter().filter(|taken| taken.rule.tells) {
+            taken.rule.tell(taken.word(), now, &mut told);
         }
         told
     }
@@ -198,12 +213,16 @@ impl<'s> Slots<'s> {
             None => rule.cell.meter.take(rule.pace(), now, longest),
             Some(key) => clients.take(key, rule.pace(), rule.now(now), clients::micros(longest)),
         };
-        let grant = took.map_err(|Later(later)| rule.refused(later))?;
+        let grant = took.map_err(|Later(later)| {
+            rule.tell_of_use(self.shared);
+            rule.refused(later)
+        })?;
+        let turn = if rule.scope == LimitScope::Shared { Turn::Due } else { Turn::Own };
         if grant.at <= rule.now(now) {
-            return Ok(Taken { rule, grant, waiting: None });
+            return Ok(Taken { rule, grant, waiting: None, turn });
         }
         match Waiting::enter(rule.waiting(), rule.overflow.most()) {
-            Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting) }),
+            Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting), turn }),
             None => {
                 rule.give_back(self.shared, grant, now);
                 Err(rule.refused(grant.at - rule.now(now)))
@@ -218,8 +237,9 @@ impl Drop for Slots<'_> {
             return;
         }
         let now = self.shared.now();
-        for Taken { rule, grant, .. } in &self.taken {
-            rule.give_back(self.shared, *grant, now);
+        for taken in &self.taken {
+            taken.rule.give_back(self.shared, taken.grant, now);
+            taken.put_back();
         }
     }
 }

@@ -1,0 +1,109 @@
+//! What a request takes of limits that gateways share, once their own counts have let it pass.
+
+use std::time::Duration;
+
+use crate::config::spec::{LimitScope, Overflow};
+use crate::limits::Shared;
+use crate::limits::fleet::Held;
+use crate::limits::gcra::{Later, Ticks};
+use crate::limits::limit::Limit;
+
+use super::{Refused, Rule, Slots, Taken, Waiting};
+
+/// Whether a request has to take something of what gateways share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has not: the limit is this gateway's own.
+    Own,
+    /// It has to.
+    Due,
+    /// It has.
+    Held,
+}
+
+/// A limit that gateways share has no room.
+#[derive(Debug)]
+pub struct Full<'s> {
+    rule: Rule<'s>,
+    /// What is told where nobody waits for it.
+    pub refused: Box<Refused>,
+    /// How long until there may be some.
+    pub later: Duration,
+}
+
+impl<'s> Full<'s> {
+    /// Which limit it is.
+    pub fn limit(&self) -> Limit {
+        self.rule.limit
+    }
+
+    /// What becomes of a request beyond it.
+    pub fn overflow(&self) -> Overflow {
+        self.rule.overflow
+    }
+
+    /// A place among those who wait for it, where there is one. It is free when this is dropped.
+    pub fn wait(&self) -> Option<Waiting<'s>> {
+        Waiting::enter(self.rule.waiting(), self.rule.overflow.most())
+    }
+}
+
+impl<'s> Slots<'s> {
+    /// Whether something is to be taken of what gateways share.
+    pub fn are_due(&self) -> bool {
+        self.taken.iter().any(|taken| taken.turn == Turn::Due)
+    }
+
+    /// Takes what gateways share. It may be tried again.
+    ///
+    /// # Errors
+    /// Which limit has no room.
+    pub fn settle(&mut self, now: Ticks) -> Result<(), Full<'s>> {
+        let shared = self.shared;
+        for taken in self.taken.iter_mut().filter(|taken| taken.turn == Turn::Due) {
+            let rule = taken.rule;
+            let Some(fleet) = &shared.fleet else {
+                shared.unshared.tell(rule.whose.tenant);
+                taken.turn = Turn::Own;
+                continue;
+            };
+            taken.turn = match fleet.take(rule.cell, rule.whose, (rule.pace(), now)) {
+                Ok(Held::Shared) => Turn::Held,
+                Ok(Held::Own) => Turn::Own,
+                Err(Later(later)) => {
+                    let (refused, later) = (rule.refused(later), Ticks(later).duration());
+                    return Err(Full { rule, refused, later });
+                }
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Rule<'_> {
+    /// The own count has refused a request, which gateways that share the limit are to know.
+    pub(super) fn tell_of_use(&self, shared: &Shared) {
+        if self.scope == LimitScope::Shared
+            && let Some(fleet) = &shared.fleet
+        {
+            fleet.hear(self.cell, self.whose, self.pace());
+        }
+    }
+}
+
+impl Taken<'_> {
+    /// The word that tells what is left.
+    pub(super) fn word(&self) -> u64 {
+        let lease = self.rule.cell.known_lease().filter(|_| self.turn == Turn::Held);
+        lease.map_or(0, |lease| lease.view()).max(self.grant.left)
+    }
+
+    /// Gives back what was taken of what gateways share.
+    pub(super) fn put_back(&self) {
+        if self.turn == Turn::Held
+            && let Some(lease) = self.rule.cell.known_lease()
+        {
+            lease.put_back();
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What one gateway has of one limit that it shares with others.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::limits::gcra::{Later, Pace, Ticks};
+
+use super::Whose;
+
+/// Requests that a gateway has beforehand, or owes. Workers take; control fills up.
+#[derive(Debug)]
+pub struct Lease {
+    /// The limit, as all gateways write it.
+    name: Box<str>,
+    /// Above 0: as many are there. Below: as many are owed.
+    balance: AtomicI64,
+    /// When the limit of all will be whole, as the store last said.
+    view: AtomicU64,
+    /// The pace that all this is of; 0 = none yet.
+    interval: AtomicU64,
+    depth: AtomicU64,
+    /// Somebody found nothing since control has looked.
+    refused: AtomicBool,
+    /// Control looks after it.
+    listed: AtomicBool,
+    /// Held while the pace becomes another.
+    changing: Mutex<()>,
+}
+
+impl Lease {
+    /// Nothing is there, and nothing known.
+    pub(in crate::limits) fn new(Whose { tenant, route }: Whose<'_>) -> Self {
+        let name = match route {
+            None => format!("tenant:{tenant}"),
+            Some(key) => format!("route:{tenant}:{key:016x}"),
+        };
+        Self {
+            name: name.into(),
+            balance: AtomicI64::new(0),
+            view: AtomicU64::new(0),
+            interval: AtomicU64::new(0),
+            depth: AtomicU64::new(0),
+            refused: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// When the limit of all will be whole, as the store last said.
+    pub(in crate::limits) fn view(&self) -> u64 {
+        self.view.load(Ordering::Relaxed)
+    }
+
+    /// Takes one that is there, or that may be owed beside at most so many others.
+    pub(super) fn take(&self, owed: u64) -> bool {
+        let least = i64::try_from(owed).map_or(i64::MIN, |owed| -owed);
+        let less = |balance: i64| (balance > least).then(|| balance.saturating_sub(1));
+        // Before or behind the look at `listed`, in an order that control's leaving is in, too.
+        let taken = self.balance.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less).is_ok();
+        if !taken {
+            self.refuse();
+        }
+        taken
+    }
+
+    /// Somebody was refused: control is to ask.
+    pub(super) fn refuse(&self) {
+        if !self.refused.load(Ordering::Relaxed) {
+            self.refused.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A request did not go on after all.
+    pub(in crate::limits) fn put_back(&self) {
+        self.balance.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How long until another one may come, where none could be taken.
+    pub(super) fn later(&self, pace: Pace, now: Ticks) -> Later {
+        match pace.remaining(self.view(), now.0) {
+            // There is room, and more has come at once than the reserve is for.
+            1.. => Later(SOON),
+            0 => Later(pace.reset(self.view(), now.0).max(SOON)),
+        }
+    }
+
+    /// The limit has become another: what was there was of the one before.
+    pub(super) fn adopt(&self, pace: Pace) {
+        if self.pace() != pace {
+            self.change(pace);
+        }
+    }
+
+    #[cold]
+    fn change(&self, pace: Pace) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.interval.store(pace.interval(), Ordering::Relaxed);
+        self.depth.store(pace.depth(), Ordering::Relaxed);
+        self.empty();
+    }
+
+    /// Forgets what is there, and what was said.
+    pub(super) fn empty(&self) {
+        self.balance.store(0, Ordering::SeqCst);
+        self.view.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        let number = |part: &AtomicU64| part.load(Ordering::Relaxed);
+        Pace::of_numbers(number(&self.interval), number(&self.depth))
+    }
+
+    pub(super) fn balance(&self) -> i64 {
+        self.balance.load(Ordering::SeqCst)
+    }
+
+    /// The store has given so many, or counted as many that were owed.
+    pub(super) fn add(&self, requests: u64, view: u64) {
+        self.view.store(view, Ordering::Relaxed);
+        self.balance.fetch_add(i64::try_from(requests).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
+    /// Takes all that is there away.
+    pub(super) fn take_away(&self) -> u64 {
+        let none = |balance: i64| (balance > 0).then_some(0);
+        let before = self.balance.fetch_update(Ordering::SeqCst, Ordering::SeqCst, none);
+        before.map_or(0, |before| u64::try_from(before).unwrap_or(0))
+    }
+
+    /// Whether somebody found nothing since this was last asked.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::SeqCst)
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::SeqCst)
+    }
+
+    /// Whether it was not on the list yet.
+    pub(super) fn enlist(&self) -> bool {
+        !self.listed.swap(true, Ordering::SeqCst)
+    }
+
+    /// It is on no list any more.
+    pub(super) fn leave(&self) {
+        self.listed.store(false, Ordering::SeqCst);
+    }
+}
+
+/// 10 ms: as long as an answer takes as a rule.
+const SOON: u64 = Ticks::A_SECOND / 100;

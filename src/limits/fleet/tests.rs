@@ -1,0 +1,288 @@
+//! Several gateways, a store, and what comes through in all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::base::memory::Account;
+use crate::base::units::Rate;
+use crate::config::spec::RateSpec;
+use crate::limits::Shared;
+use crate::limits::ledger::Ledger;
+
+use super::desk::{Desk, Question};
+use super::store::{Answer, Ask};
+use super::*;
+
+const A_SECOND: u64 = Ticks::A_SECOND;
+const ACME: Whose<'_> = Whose { tenant: "acme", route: None };
+
+/// What the script does, in Rust: tests/it holds the script itself against the same rule.
+#[derive(Default)]
+pub(super) struct Words(HashMap<String, (u64, u64)>);
+
+impl Words {
+    pub(super) fn ask(&mut self, ask: &Ask, now: u64) -> Answer {
+        let (interval, depth) = (ask.pace.interval(), ask.pace.depth());
+        let (at, was) = self.0.get(&ask.key).copied().unwrap_or_default();
+        let ahead = was.saturating_sub(now.saturating_sub(at));
+        let ahead = ahead.saturating_sub(ask.back * interval);
+        let ahead = (ahead + ask.spent * interval).max(ask.own).min(2 * depth);
+        let granted = ask.wanted.min(depth.saturating_sub(ahead) / interval);
+        let ahead = ahead + granted * interval;
+        self.0.insert(ask.key.clone(), (now, ahead));
+        Answer { granted, ahead }
+    }
+}
+
+struct Gateway {
+    fleet: Arc<Fleet>,
+    arrivals: Arrivals,
+    desk: Desk,
+    ledger: Arc<Ledger>,
+    pending: Vec<(Vec<Question>, Vec<Answer>)>,
+}
+
+impl Gateway {
+    fn new() -> Self {
+        let (fleet, arrivals) = Fleet::new(Percent::new(20.0));
+        fleet.set(Mode::Shared);
+        let some = Some(Arc::clone(&fleet));
+        let shared = Shared::with_fleet(1 << 16, Account::unlimited(), Arc::default(), some);
+        let ledger = Ledger::new(&shared, "acme");
+        let desk = Desk::new(Arc::clone(&fleet), "test".to_owned());
+        Self { fleet, arrivals, desk, ledger, pending: Vec::new() }
+    }
+
+    /// Whether a request comes through.
+    fn admits(&self, pace: Pace, now: u64) -> bool {
+        let (cell, now) = (self.ledger.own(), Ticks(now));
+        let Ok(grant) = cell.meter.take(pace, now, Ticks(0)) else { return false };
+        let taken = self.fleet.take(cell, ACME, (pace, now));
+        if taken.is_err() {
+            cell.meter.give_back(pace, grant, now);
+        }
+        taken.is_ok()
+    }
+
+    fn plan(&mut self, words: &mut Words, now: u64) {
+        self.desk.welcome(&mut self.arrivals, Ticks(now));
+        let questions = self.desk.plan(Ticks(now));
+        let answers = questions.iter().map(|(_, ask)| words.ask(ask, now)).collect();
+        self.pending.push((questions, answers));
+    }
+
+    fn learn(&mut self, now: u64) {
+        for (questions, answers) in self.pending.drain(..) {
+            self.desk.learn(&questions, &answers, Ticks(now));
+        }
+    }
+
+    fn look(&mut self, words: &mut Words, now: u64) {
+        self.plan(words, now);
+        self.learn(now);
+    }
+}
+
+fn pace(count: u32, burst: u32) -> Pace {
+    Pace::of(&RateSpec { rate: Rate { count, per: Duration::from_secs(1) }, burst })
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ask(u8),
+    Plan,
+    Learn,
+}
+
+fn steps() -> impl Strategy<Value = Vec<(usize, u64, Step)>> {
+    let step = prop_oneof![
+        4 => (1_u8..40).prop_map(Step::Ask),
+        2 => Just(Step::Plan),
+        2 => Just(Step::Learn),
+    ];
+    let pause = prop_oneof![6 => 0_u64..20, 1 => 900_u64..1500];
+    proptest::collection::vec((0_usize..4, pause, step), 1..200)
+}
+
+proptest! {
+    #[test]
+    fn over_all_gateways_no_more_come_through_than_burst_rate_and_reserves(
+        count in 1_u32..500,
+        burst in 1_u32..200,
+        gateways in 1_usize..4,
+        steps in steps(),
+    ) {
+        let (pace, mut words) = (pace(count, burst), Words::default());
+        let mut all: Vec<_> = (0..gateways).map(|_| Gateway::new()).collect();
+        let (mut now, mut admitted) = (A_SECOND, 0);
+        for (which, milliseconds, step) in steps {
+            now += milliseconds * A_SECOND / 1000;
+            let gateway = &mut all[which % gateways];
+            match step {
+                Step::Ask(times) => {
+                    admitted += (0..times).filter(|_| gateway.admits(pace, now)).count() as u64;
+                }
+                Step::Plan => {
+                    gateway.learn(now); // it asks once at a time
+                    gateway.plan(&mut words, now);
+                }
+                Step::Learn => gateway.learn(now),
+            }
+            let brought = (now - A_SECOND) / pace.interval();
+            let reserves = match gateways {
+                1 => 0, // its own count holds
+                _ => all.len() as u64 * all[0].fleet.reserve(pace),
+            };
+            prop_assert!(admitted <= u64::from(burst) + brought + reserves, "{admitted}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn in_the_long_run_what_the_rate_brings_comes_through() {
+    let (pace, mut words) = (pace(100, 50), Words::default());
+    let mut all = [Gateway::new(), Gateway::new(), Gateway::new()];
+    let mut admitted = [0_u64; 3];
+    for millisecond in 0..20_000 {
+        let now = (1000 + millisecond) * A_SECOND / 1000;
+        for (gateway, admitted) in all.iter_mut().zip(&mut admitted) {
+            *admitted += u64::from(gateway.admits(pace, now));
+            if fastrand::u8(..5) == 0 {
+                gateway.look(&mut words, now);
+            }
+        }
+    }
+    let sum: u64 = admitted.iter().sum();
+    assert!((2000..=2050 + 3 * 10).contains(&sum), "{sum}");
+    assert!(admitted.iter().all(|one| *one > 200), "{admitted:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_uses_is_given_back_and_the_limit_leaves_the_list() {
+    let (pace, mut words) = (pace(1, 20), Words::default());
+    let (mut one, mut other) = (Gateway::new(), Gateway::new());
+    let mut now = A_SECOND;
+    for _ in 0..5 {
+        assert!(one.admits(pace, now));
+    }
+    one.look(&mut words, now);
+    let held = one.ledger.own().known_lease().unwrap().balance();
+    assert_eq!(held, 10, "twice what was used");
+
+    now += A_SECOND;
+    one.look(&mut words, now);
+    assert_eq!(one.ledger.own().known_lease().unwrap().balance(), 0);
+    one.look(&mut words, now);
+    assert!(one.desk.is_empty());
+
+    let mut admitted = 0;
+    for _ in 0..30 {
+        admitted += u64::from(other.admits(pace, now));
+        other.look(&mut words, now);
+    }
+    assert_eq!(admitted, 20 - 5 + 1, "all but what was used, and what a second has brought");
+    assert!(one.admits(pace, now), "it may owe some, since it does not know yet");
+    assert_eq!(one.arrivals.len(), 1, "it is back on the list");
+}
+
+#[tokio::test]
+async fn who_is_refused_is_told_when_to_come_again() {
+    let (pace, mut words) = (pace(2, 20), Words::default());
+    let (mut one, mut other) = (Gateway::new(), Gateway::new());
+    let now = A_SECOND;
+    let mut ask = |gateway: &mut Gateway| {
+        let admits = gateway.admits(pace, now);
+        gateway.look(&mut words, now);
+        admits
+    };
+    while ask(&mut one) {}
+    assert!(ask(&mut other), "it could not know");
+    assert!(!ask(&mut other));
+
+    let later = other.fleet.take(other.ledger.own(), ACME, (pace, Ticks(now))).unwrap_err();
+    assert_eq!(later, Later(A_SECOND), "one is owed, and one is wanted");
+}
+
+#[tokio::test]
+async fn while_the_store_is_late_the_own_count_holds_and_all_of_it_is_counted_later() {
+    let (pace, mut words) = (pace(1, 100), Words::default());
+    let mut gateway = Gateway::new();
+    gateway.fleet.set(Mode::Late);
+    let admitted = (0..200).filter(|_| gateway.admits(pace, A_SECOND)).count();
+    assert_eq!(admitted, 100);
+
+    gateway.fleet.set(Mode::Shared);
+    gateway.look(&mut words, A_SECOND);
+    assert_eq!(words.0.values().next().unwrap().1, pace.depth());
+}
+
+#[tokio::test]
+async fn a_store_that_has_lost_its_words_gives_nobody_what_it_has_taken_itself() {
+    let (pace, mut words) = (pace(1, 100), Words::default());
+    let mut gateway = Gateway::new();
+    for _ in 0..90 {
+        gateway.admits(pace, A_SECOND);
+        gateway.look(&mut words, A_SECOND);
+    }
+    words = Words::default();
+    gateway.desk.forget();
+    let mut admitted = 0;
+    for _ in 0..90 {
+        admitted += u64::from(gateway.admits(pace, A_SECOND));
+        gateway.look(&mut words, A_SECOND);
+    }
+    assert_eq!(admitted, 10);
+}
+
+#[tokio::test]
+async fn what_one_has_taken_alone_the_others_hear_once_it_is_back() {
+    let (pace, mut words) = (pace(1, 100), Words::default());
+    let (mut one, mut other) = (Gateway::new(), Gateway::new());
+    for gateway in [&mut one, &mut other] {
+        assert!(gateway.admits(pace, A_SECOND));
+        gateway.look(&mut words, A_SECOND);
+        gateway.fleet.set(Mode::Lost);
+    }
+    assert_eq!((0..200).filter(|_| one.admits(pace, A_SECOND)).count(), 99);
+
+    words = Words::default();
+    for gateway in [&mut one, &mut other] {
+        gateway.desk.forget();
+        gateway.fleet.set(Mode::Shared);
+        gateway.look(&mut words, A_SECOND);
+    }
+
+    let refused = (0..200).filter(|_| !other.admits(pace, A_SECOND)).count();
+    assert_eq!(refused, 200, "its own count has room for 99");
+}
+
+#[tokio::test]
+async fn a_limit_that_becomes_another_is_another_word() {
+    let (first, second, mut words) = (pace(1, 20), pace(1, 30), Words::default());
+    let mut gateway = Gateway::new();
+    assert!(gateway.admits(first, A_SECOND));
+    gateway.look(&mut words, A_SECOND);
+    assert!(gateway.admits(second, A_SECOND));
+    gateway.look(&mut words, A_SECOND);
+
+    let keys: Vec<&str> = words.0.keys().map(String::as_str).collect();
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    assert!(keys.iter().all(|key| key.starts_with("test:tenant:acme:16000000000:")), "{keys:?}");
+}
+
+#[tokio::test]
+async fn more_limits_than_can_be_looked_after_are_held_alone() {
+    let (fleet, arrivals) = Fleet::new(Percent::new(20.0));
+    fleet.set(Mode::Shared);
+    let shared = Shared::new(1 << 16, Account::unlimited(), Arc::default());
+    let ledger = Ledger::new(&shared, "acme");
+    let take = |route: u64| {
+        let whose = Whose { tenant: "acme", route: Some(route) };
+        fleet.take(ledger.route(route), whose, (pace(1, 5), Ticks(A_SECOND)))
+    };
+    drop(arrivals);
+    assert_eq!((0..10).map(|_| take(1)).collect::<Vec<_>>(), [Ok(Held::Own); 10]);
+}
