@@ -38,8 +38,6 @@ use crate::control::usage::Export;
 use crate::control::{Ask, BootError, Control, quotas};
 use crate::export::Exporter;
 use crate::limits;
-use crate::limits::fleet::Fleet;
-use crate::limits::quota::Quotas;
 use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
@@ -167,8 +165,7 @@ impl App {
         let of_control = Arc::clone(&metrics);
         let control =
             Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
-        let (deltas, usage, quotas) = start_counting(&gateway, &metrics, &mut tasks).await;
-        let fleet = sharing::start(gateway.shared_limits.as_ref(), &metrics, &mut tasks)?;
+        let (deltas, usage, counted) = start_counting(&gateway, &metrics, &mut tasks).await?;
         let addresses = sockets.addresses.clone();
 
         let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
@@ -178,8 +175,7 @@ impl App {
             gateway: Arc::clone(&gateway),
             control: &control,
             metrics: &metrics,
-            quotas: Arc::clone(&quotas),
-            fleet: fleet.clone(),
+            counted: counted.clone(),
             deltas,
             access_log: lines,
             debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,
@@ -199,9 +195,8 @@ impl App {
         }
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
-        let of_limits = (quotas, fleet);
         let operators =
-            Operators { started, shown, metrics, of_limits, draining: hears, end, levels, holds };
+            Operators { started, shown, metrics, counted, draining: hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         Ok(Self {
@@ -347,16 +342,18 @@ fn bind(
     Ok(bound)
 }
 
-/// Starts what takes the workers' counts, and what keeps those of tenants.
+/// Starts what takes the workers' counts, and what keeps those of tenants, also with other gateways.
 async fn start_counting(
     gateway: &GatewaySpec,
     metrics: &Arc<Metrics>,
     tasks: &mut Tasks,
-) -> (mpsc::Sender<Delta>, Option<Export>, Arc<Quotas>) {
+) -> Result<(mpsc::Sender<Delta>, Option<Export>, sharing::Counted), StartError> {
     let (deltas, counted) = registry::deltas();
     tasks.spawn(|stop| Arc::clone(metrics).run(counted, stop));
     let usage = start_usage(gateway, metrics).await;
-    (deltas, usage, quotas::start(gateway.state.as_ref(), tasks).await)
+    let quotas = quotas::start(gateway.state.as_ref(), tasks).await;
+    let fleet = sharing::start(gateway.shared_limits.as_ref(), metrics, tasks)?;
+    Ok((deltas, usage, (quotas, fleet)))
 }
 
 /// Starts what writes what tenants have used, where somebody wants it.
@@ -406,8 +403,7 @@ struct Given<'a> {
     gateway: Arc<GatewaySpec>,
     control: &'a Control,
     metrics: &'a Metrics,
-    quotas: Arc<Quotas>,
-    fleet: Option<Arc<Fleet>>,
+    counted: sharing::Counted,
     deltas: mpsc::Sender<Delta>,
     access_log: AccessLog,
     debug_tokens: Option<Snapshot<Tokens>>,
@@ -425,7 +421,8 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
     // An account of its own: no worker's, since all of them use it.
     let account = memory.account(gateway.workers);
     let bytes = gateway.client_limits.0;
-    let limits = limits::Shared::with_fleet(bytes, account, given.quotas, given.fleet);
+    let (quotas, fleet) = given.counted;
+    let limits = limits::Shared::with_fleet(bytes, account, quotas, fleet);
     let mut pulses = Pulses::default();
     let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
         let setup = Setup {

@@ -14,11 +14,10 @@ use crate::base::tasks::Tasks;
 use crate::config::spec::{AdminSpec, GatewaySpec};
 use crate::control::Control;
 use crate::control::explain::Setting;
-use crate::limits::fleet::Fleet;
-use crate::limits::quota::Quotas;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
 
+use super::sharing::Counted;
 use super::{StartError, open_tokens};
 
 /// What operators see and do.
@@ -27,7 +26,7 @@ pub(super) struct Operators {
     pub(super) shown: Snapshot<admin::Front>,
     pub(super) metrics: Arc<Metrics>,
     /// What is used of quotas, and what gateways share.
-    pub(super) of_limits: (Arc<Quotas>, Option<Arc<Fleet>>),
+    pub(super) counted: Counted,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) end: watch::Sender<bool>,
     pub(super) levels: Option<Levels>,
@@ -51,7 +50,7 @@ impl Operators {
         warn(address, spec, tokens.is_some());
         let access = Access::new(spec, tokens, Arc::clone(&self.metrics));
         let (workers, drain) = (gateway.workers, gateway.drain);
-        let (quotas, fleet) = self.of_limits;
+        let (quotas, fleet) = self.counted;
         let roster = control.roster(Arc::clone(&self.metrics));
         let state = admin::State {
             about: Arc::new(About { started: self.started, workers, drain }),

@@ -7,9 +7,13 @@ use crate::config::spec::SharedLimitsSpec;
 use crate::limits::fleet::Fleet;
 use crate::limits::fleet::keeper::Keeper;
 use crate::limits::fleet::redis::Redis;
+use crate::limits::quota::Quotas;
 use crate::telemetry::registry::Metrics;
 
 use super::StartError;
+
+/// What is counted for limits beside the requests of a moment: quotas, and what gateways share.
+pub(super) type Counted = (Arc<Quotas>, Option<Arc<Fleet>>);
 
 /// What workers know of them; `None` where they are not shared. The server is reached in the
 /// background: until then each gateway holds its limits alone.

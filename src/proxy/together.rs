@@ -19,7 +19,7 @@ use super::worker::Worker;
 pub(super) async fn wait<'s>(
     (worker, whom): (&Worker, Whom<'_>),
     slots: &mut Slots<'s>,
-    mut full: Full<'s>,
+    mut full: Box<Full<'s>>,
     (begun, left): (Instant, Duration),
 ) -> Result<(), ExchangeError> {
     let Some(_place) = full.wait() else { return Err(full.refused.into()) };

@@ -58,7 +58,7 @@ impl<'s> Slots<'s> {
     ///
     /// # Errors
     /// Which limit has no room.
-    pub fn settle(&mut self, now: Ticks) -> Result<(), Full<'s>> {
+    pub fn settle(&mut self, now: Ticks) -> Result<(), Box<Full<'s>>> {
         let shared = self.shared;
         for taken in self.taken.iter_mut().filter(|taken| taken.turn == Turn::Due) {
             let rule = taken.rule;
@@ -72,7 +72,7 @@ impl<'s> Slots<'s> {
                 Ok(Held::Own) => Turn::Own,
                 Err(Later(later)) => {
                     let (refused, later) = (rule.refused(later), Ticks(later).duration());
-                    return Err(Full { rule, refused, later });
+                    return Err(Box::new(Full { rule, refused, later }));
                 }
             };
         }

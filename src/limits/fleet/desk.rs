@@ -130,7 +130,8 @@ impl Desk {
             if lease.pace() != ask.pace {
                 continue; // it has become another meanwhile
             }
-            lease.add(ask.spent + granted, now.0.saturating_add(answer.ahead));
+            let ahead = answer.ahead.min(ask.pace.depth().saturating_mul(2));
+            lease.add(ask.spent + granted, now.0.saturating_add(ahead));
             one.expected += i64::try_from(ask.spent + granted).unwrap_or(0);
         }
         tally
