@@ -352,7 +352,7 @@ async fn start_counting(
     tasks.spawn(|stop| Arc::clone(metrics).run(counted, stop));
     let usage = start_usage(gateway, metrics).await;
     let quotas = quotas::start(gateway.state.as_ref(), tasks).await;
-    let fleet = sharing::start(gateway.shared_limits.as_ref(), metrics, tasks)?;
+    let fleet = sharing::start(gateway.shared_limits.as_deref(), metrics, tasks)?;
     Ok((deltas, usage, (quotas, fleet)))
 }
 

@@ -55,7 +55,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         ("metrics", *metrics != now.metrics),
         ("tracing", *tracing != now.tracing),
         ("usage", !is_same_usage(usage.as_ref(), now.usage.as_ref())),
-        ("shared-limits", !is_same_sharing(shared_limits.as_ref(), now.shared_limits.as_ref())),
+        ("shared-limits", !is_same_sharing(shared_limits.as_deref(), now.shared_limits.as_deref())),
         ("downstream", *downstream != now.downstream),
         ("memory", *buffers != now.buffers || *client_limits != now.client_limits),
         ("drain", *drain != now.drain),

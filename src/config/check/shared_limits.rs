@@ -19,7 +19,7 @@ pub(super) fn check(
     folder: Option<&Path>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Option<SharedLimitsSpec> {
+) -> Option<Box<SharedLimitsSpec>> {
     if raw.url.is_none() {
         let hint = "write url = \"redis://10.0.0.5:6379\"";
         faults.add_missing(key, start, "does not say where the server is", hint);
@@ -45,7 +45,7 @@ pub(super) fn check(
         time
     });
     let url = raw.url?.value.0;
-    Some(SharedLimitsSpec {
+    Some(Box::new(SharedLimitsSpec {
         place: url.text,
         at: url.at,
         database: url.database,
@@ -55,7 +55,7 @@ pub(super) fn check(
         timeout,
         reserve: raw.reserve.map_or(Percent::new(20.0), |reserve| reserve.0),
         prefix: raw.prefix.map_or_else(|| "tenantry".to_owned(), |prefix| prefix.0.0),
-    })
+    }))
 }
 
 fn password(

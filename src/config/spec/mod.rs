@@ -81,7 +81,7 @@ pub struct GatewaySpec {
     /// Files of what tenants have used; `None` = none are written.
     pub usage: Option<UsageSpec>,
     /// Where limits are counted for all gateways together; `None` = each counts by itself.
-    pub shared_limits: Option<SharedLimitsSpec>,
+    pub shared_limits: Option<Box<SharedLimitsSpec>>,
     /// What a client may take.
     pub downstream: DownstreamSpec,
     /// Memory for what clients have taken of the limits of tenants and routes. Default 8 MiB.

@@ -20,7 +20,7 @@ pub fn of_gateway(spec: &GatewaySpec, file: Option<&Files>) -> Vec<Setting> {
             ("memory.client-limits", text(spec.client_limits)),
         ],
         access_log(&spec.access_log),
-        spec.shared_limits.as_ref().map_or_else(Vec::new, shared_limits),
+        spec.shared_limits.as_deref().map_or_else(Vec::new, shared_limits),
         spec.tracing.as_ref().map_or_else(|| vec![("tracing", "off".to_owned())], tracing),
     ];
     let rows = rows.concat();
