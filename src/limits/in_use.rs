@@ -34,6 +34,8 @@ pub struct InUse {
 pub enum Sharing {
     /// Together.
     Together,
+    /// Together, but the store answers late: more may come through at once.
+    Late,
     /// By this gateway alone: the store is lost, or there is none.
     Alone,
 }
@@ -50,13 +52,14 @@ pub fn of(
     let mut all = Vec::new();
     if let Some(rate) = &spec.requests {
         let is_alone = fleet.is_none_or(|fleet| fleet.mode() == Mode::Lost);
-        let sharing = (spec.scope == LimitScope::Shared).then_some(if is_alone {
-            Sharing::Alone
-        } else {
-            Sharing::Together
+        let is_late = fleet.is_some_and(|fleet| fleet.is_late(now));
+        let sharing = (spec.scope == LimitScope::Shared).then_some(match (is_alone, is_late) {
+            (true, _) => Sharing::Alone,
+            (false, true) => Sharing::Late,
+            (false, false) => Sharing::Together,
         });
         let (taken, whole_in) = cell.map_or((0, Ticks(0)), |cell| match sharing {
-            Some(Sharing::Together) => cell.taken_of_all(Pace::of(rate), now),
+            Some(Sharing::Together | Sharing::Late) => cell.taken_of_all(Pace::of(rate), now),
             _ => cell.taken(now),
         });
         let burst = u64::from(rate.burst);

@@ -26,6 +26,14 @@ pub static CALL_SECONDS: Family = Family {
     labels: &[],
 };
 
+/// `tenantry_shared_limits_late_seconds_total`
+pub static LATE_SECONDS: Family = Family {
+    name: "tenantry_shared_limits_late_seconds_total",
+    help: "How long answers of the store of the limits that gateways share were overdue, so that a gateway let more through beforehand",
+    kind: Kind::Counter,
+    labels: &[],
+};
+
 /// `tenantry_shared_limits_requests_total`
 pub static REQUESTS: Family = Family {
     name: "tenantry_shared_limits_requests_total",

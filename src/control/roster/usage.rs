@@ -68,6 +68,9 @@ pub struct LimitInUse {
     pub scope: String,
     /// Whether it is to be shared, and this gateway holds it alone now.
     pub degraded: bool,
+    /// Whether it is shared, and the store has answered late within the last 10 seconds, so that more may come
+    /// through at once.
+    pub late: bool,
     /// Seconds until it is whole if nobody comes; `None` = when those that are under way have ended.
     pub whole_in_seconds: Option<f64>,
 }
@@ -193,6 +196,7 @@ impl LimitInUse {
             waiting: one.waiting,
             scope: if one.sharing.is_some() { "shared" } else { "gateway" }.to_owned(),
             degraded: one.sharing == Some(Sharing::Alone),
+            late: one.sharing == Some(Sharing::Late),
             whole_in_seconds: one.whole_in.map(milliseconds),
         }
     }

@@ -189,7 +189,10 @@ impl<'s> Slots<'s> {
 
     /// The wait is over.
     pub fn arrive(&mut self) {
-        self.taken.iter_mut().for_each(|taken| taken.waiting = None);
+        for taken in &mut self.taken {
+            taken.waiting = None;
+            taken.turn.wait();
+        }
     }
 
     /// The request goes on. What its answer tells of the limits.

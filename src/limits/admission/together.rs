@@ -1,10 +1,11 @@
 //! What a request takes of limits that gateways share, once their own counts have let it pass.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::spec::{LimitScope, Overflow};
 use crate::limits::Shared;
-use crate::limits::fleet::Held;
+use crate::limits::fleet::{Fleet, Held, Place};
 use crate::limits::gcra::{Later, Ticks};
 use crate::limits::limit::Limit;
 
@@ -17,6 +18,8 @@ pub(super) enum Turn {
     Own,
     /// It has to.
     Due,
+    /// It has to, and has waited since it has read its table.
+    Overdue,
     /// It has.
     Held,
 }
@@ -25,6 +28,7 @@ pub(super) enum Turn {
 #[derive(Debug)]
 pub struct Full<'s> {
     rule: Rule<'s>,
+    fleet: &'s Fleet,
     /// What is told where nobody waits for it.
     pub refused: Box<Refused>,
     /// How long until there may be some.
@@ -46,12 +50,57 @@ impl<'s> Full<'s> {
     pub fn wait(&self) -> Option<Waiting<'s>> {
         Waiting::enter(self.rule.waiting(), self.rule.overflow.most())
     }
+
+    /// A place in the line for it.
+    pub fn stand(&self) -> Place {
+        self.fleet.stand(self.rule.cell, self.rule.whose)
+    }
+
+    /// Sees to it that somebody lets those in who stand in the line.
+    pub fn look_after(&self) {
+        if let Some(lease) = self.rule.cell.known_lease() {
+            self.fleet.look_after(self.rule.cell, lease);
+        }
+    }
+}
+
+impl Turn {
+    /// Whether something is to be taken.
+    fn is_due(self) -> bool {
+        matches!(self, Self::Due | Self::Overdue)
+    }
+
+    /// It has waited.
+    pub(super) fn wait(&mut self) {
+        if *self == Self::Due {
+            *self = Self::Overdue;
+        }
+    }
+}
+
+impl From<Held> for Turn {
+    fn from(held: Held) -> Self {
+        match held {
+            Held::Shared => Self::Held,
+            Held::Own => Self::Own,
+        }
+    }
 }
 
 impl<'s> Slots<'s> {
     /// Whether something is to be taken of what gateways share.
     pub fn are_due(&self) -> bool {
-        self.taken.iter().any(|taken| taken.turn == Turn::Due)
+        self.taken.iter().any(|taken| taken.turn.is_due())
+    }
+
+    /// Its turn has come in the line for a limit.
+    pub fn hold(&mut self, full: &Full<'s>, held: Held) {
+        let is_it = |taken: &&mut Taken<'_>| {
+            taken.turn.is_due() && Arc::ptr_eq(taken.rule.cell, full.rule.cell)
+        };
+        if let Some(taken) = self.taken.iter_mut().find(is_it) {
+            taken.turn = held.into();
+        }
     }
 
     /// Takes what gateways share. It may be tried again.
@@ -60,21 +109,25 @@ impl<'s> Slots<'s> {
     /// Which limit has no room.
     pub fn settle(&mut self, now: Ticks) -> Result<(), Box<Full<'s>>> {
         let shared = self.shared;
-        for taken in self.taken.iter_mut().filter(|taken| taken.turn == Turn::Due) {
+        for taken in self.taken.iter_mut().filter(|taken| taken.turn.is_due()) {
             let rule = taken.rule;
             let Some(fleet) = &shared.fleet else {
                 shared.unshared.tell(rule.whose.tenant);
                 taken.turn = Turn::Own;
                 continue;
             };
-            taken.turn = match fleet.take(rule.cell, rule.whose, (rule.pace(), now)) {
-                Ok(Held::Shared) => Turn::Held,
-                Ok(Held::Own) => Turn::Own,
+            let took = match taken.turn {
+                Turn::Overdue => fleet.take_late(rule.cell, rule.whose, (rule.pace(), now)),
+                _ => fleet.take(rule.cell, rule.whose, (rule.pace(), now)),
+            };
+            match took {
+                Ok(held) => taken.turn = held.into(),
                 Err(Later(later)) => {
                     let (refused, later) = (rule.refused(later), Ticks(later).duration());
-                    return Err(Box::new(Full { rule, refused, later }));
+                    self.taken.iter_mut().for_each(|taken| taken.turn.wait());
+                    return Err(Box::new(Full { rule, fleet, refused, later }));
                 }
-            };
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The limits that are in use, and what is to be asked of the store for each: what is owed, about as
 //! many beforehand as have been used since it last looked, and back what nobody uses. No I/O.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,17 +26,39 @@ pub struct Desk {
 struct Active {
     cell: Arc<Cell>,
     pace: Pace,
+    /// Which of its lease's paces that is.
+    epoch: u64,
     key: String,
     /// The balance when it was last looked at: what is missing since has been used.
     expected: i64,
+    /// It was used when it was last looked at, too.
+    was_used: bool,
+    /// When it was last looked at.
+    looked_at: Ticks,
     /// When it was last used.
     used_at: Ticks,
     /// When the store was last asked.
     asked_at: Ticks,
+    /// The store is to hear next what the gateway's own count has.
+    unheard: bool,
+    /// What the store was told to count, and has not answered yet.
+    sent: u64,
+    /// What of that it was told before it was lost, so that it may have counted it.
+    doubtful: u64,
 }
 
-/// A question, and of which of the active limits it is.
-pub type Question = (usize, Ask);
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Of which of the active limits it is.
+    at: usize,
+    /// Of which of its paces.
+    epoch: u64,
+    /// When it was asked.
+    asked_at: Ticks,
+    /// What is asked.
+    pub ask: Ask,
+}
 
 /// What came of some questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +69,8 @@ pub struct Tally {
     pub counted: u64,
     /// Requests that were given back.
     pub given_back: u64,
+    /// Keys that have held something else.
+    pub replaced: u64,
 }
 
 impl Desk {
@@ -64,18 +89,22 @@ impl Desk {
         self.active.is_empty()
     }
 
-    /// A limit has come into use. Where there are too many, it is held by the gateway's own count.
+    /// A limit has come into use.
     pub fn arrive(&mut self, cell: Arc<Cell>, now: Ticks) {
-        let Some(lease) = cell.known_lease() else { return };
-        if self.active.len() >= MOST {
-            lease.empty();
-            lease.leave();
-            return;
-        }
-        let pace = lease.pace();
-        let key = key(&self.prefix, lease, pace);
-        let (used_at, asked_at) = (now, Ticks(0));
-        self.active.push(Active { cell, pace, key, expected: 0, used_at, asked_at });
+        self.active.push(Active {
+            cell,
+            pace: Pace::of_numbers(0, 0),
+            epoch: 0,
+            key: String::new(),
+            expected: 0,
+            was_used: false,
+            looked_at: now,
+            used_at: now,
+            asked_at: Ticks(0),
+            unheard: true,
+            sent: 0,
+            doubtful: 0,
+        });
     }
 
     /// Takes in all that have come into use meanwhile.
@@ -85,25 +114,46 @@ impl Desk {
         }
     }
 
-    /// Nothing is known any more, and nothing there: the store was lost. It is to hear next what each limit
-    /// has used.
-    pub fn forget(&mut self) {
+    /// The store was lost: what it has said holds no more, and it is to hear next what each limit has used.
+    /// What is had beforehand and what is owed stays.
+    pub fn forget(&mut self, now: Ticks) {
         for one in &mut self.active {
+            (one.unheard, one.asked_at, one.looked_at) = (true, Ticks(0), now);
+            one.doubt();
             if let Some(lease) = one.cell.known_lease() {
-                lease.empty();
-                lease.refuse();
+                lease.forget();
             }
-            (one.expected, one.asked_at) = (0, Ticks(0));
         }
     }
 
-    /// What is to be asked now. Each question is to be answered by [`Self::learn`], or all of it to be
-    /// forgotten.
+    /// Lets those in who wait, as far as there is room.
+    pub fn let_in(&self, now: Ticks) {
+        let leases = self.active.iter().filter_map(|one| one.cell.known_lease());
+        leases.filter(|lease| !lease.line().is_empty()).for_each(|lease| {
+            self.fleet.let_in(lease, now);
+        });
+    }
+
+    /// Lets all in who wait: the store is lost.
+    pub fn release(&self) {
+        let leases = self.active.iter().filter_map(|one| one.cell.known_lease());
+        leases.for_each(|lease| self.fleet.release(lease));
+    }
+
+    /// What is to be asked now, first of those that are used most. Each question is to be answered by
+    /// [`Self::learn`], or all of it to be forgotten.
     pub fn plan(&mut self, now: Ticks) -> Vec<Question> {
-        self.active.retain(|one| !one.has_ended(now));
         let (fleet, prefix) = (&self.fleet, &self.prefix);
+        self.active.retain(|one| !one.has_ended(fleet, now));
         let asks = self.active.iter_mut().enumerate();
-        asks.filter_map(|(at, one)| Some((at, one.plan(fleet, prefix, now)?))).collect()
+        let mut questions: Vec<_> = asks
+            .filter_map(|(at, one)| {
+                let ask = one.plan(fleet, prefix, now)?;
+                Some(Question { at, epoch: one.epoch, asked_at: now, ask })
+            })
+            .collect();
+        questions.sort_unstable_by_key(|one| Reverse(one.ask.spent.saturating_add(one.ask.wanted)));
+        questions
     }
 
     /// What all have beforehand is to be given back: the gateway ends.
@@ -112,27 +162,36 @@ impl Desk {
         asks.filter_map(|(at, one)| {
             let lease = one.cell.known_lease()?;
             let (back, spent) = (lease.take_away(), owed(lease.balance()));
-            (back > 0 || spent > 0).then(|| (at, one.ask(now, (spent, 0, back))))
+            let epoch = one.epoch;
+            (back > 0 || spent > 0).then(|| {
+                let ask = one.ask(now, (spent, 0, back));
+                Question { at, epoch, asked_at: now, ask }
+            })
         })
         .collect()
     }
 
     /// The store has answered.
-    pub fn learn(&mut self, questions: &[Question], answers: &[Answer], now: Ticks) -> Tally {
+    pub fn learn(&mut self, questions: &[Question], answers: &[Answer]) -> Tally {
         let mut tally = Tally::default();
-        for ((at, ask), answer) in questions.iter().zip(answers) {
+        for (Question { at, epoch, asked_at, ask }, answer) in questions.iter().zip(answers) {
             let Some(one) = self.active.get_mut(*at) else { continue };
             let Some(lease) = one.cell.known_lease() else { continue };
             let granted = answer.granted.min(ask.wanted);
             tally.granted += granted;
             tally.counted += ask.spent;
             tally.given_back += ask.back;
-            if lease.pace() != ask.pace {
-                continue; // it has become another meanwhile
+            tally.replaced += u64::from(answer.replaced);
+            let ahead = answer.ahead.min(MOST_AHEAD);
+            let was_ahead = lease.view().saturating_sub(asked_at.0);
+            // As when it was asked, not as now: the limit would seem used up for longer than it is.
+            let view = asked_at.0.saturating_add(ahead);
+            if lease.add(ask.spent + granted, view, *epoch) {
+                one.expected += i64::try_from(ask.spent + granted).unwrap_or(0);
+                (one.sent, one.doubtful) = (0, 0);
+                // Others may have given back what they had; or the store has lost what it knew.
+                one.unheard = ahead.saturating_add(AGAIN.0) < was_ahead && ask.back == 0;
             }
-            let ahead = answer.ahead.min(ask.pace.depth().saturating_mul(2));
-            lease.add(ask.spent + granted, now.0.saturating_add(ahead));
-            one.expected += i64::try_from(ask.spent + granted).unwrap_or(0);
         }
         tally
     }
@@ -141,24 +200,26 @@ impl Desk {
 impl Active {
     fn plan(&mut self, fleet: &Fleet, prefix: &str, now: Ticks) -> Option<Ask> {
         let lease = self.cell.known_lease()?;
-        let pace = lease.pace();
-        if pace != self.pace {
-            (self.pace, self.key) = (pace, key(prefix, lease, pace));
-            self.expected = 0;
-        }
-        if pace.interval() == 0 {
-            return None; // it is becoming another right now
+        let (pace, epoch) = lease.pace()?;
+        if epoch != self.epoch {
+            (self.pace, self.epoch, self.key) = (pace, epoch, key(prefix, lease, pace));
+            (self.expected, self.was_used, self.unheard) = (0, false, true);
+            (self.sent, self.doubtful) = (0, 0);
         }
         let balance = lease.balance();
         let used = u64::try_from(self.expected - balance).unwrap_or(0);
-        let refused = lease.has_refused();
-        if used > 0 || refused {
+        let (refused, waiting) = (lease.has_refused(), lease.line().len());
+        if used > 0 || refused || waiting > 0 {
             self.used_at = now;
         }
-        self.expected = balance;
+        // One that comes now and then is counted when it has passed, by one call.
+        let is_steady = used > 1 || (used > 0 && self.was_used);
+        (self.expected, self.was_used) = (balance, used > 0);
         let (there, spent) = (u64::try_from(balance).unwrap_or(0), owed(balance));
         // About what is used until the next answers.
-        let target = (used * 2).min(fleet.reserve(pace));
+        let target = if is_steady { used.saturating_mul(2) } else { 0 };
+        let target = target.max(waiting).min(fleet.reserve(pace));
+        let wanted = target.saturating_sub(there);
         let idle = now.0.saturating_sub(self.used_at.0) >= IDLE.0;
         let again =
             refused && (now.0.saturating_sub(self.asked_at.0) >= AGAIN.0 || self.asked_at.0 == 0);
@@ -167,30 +228,61 @@ impl Active {
             self.expected = lease.balance();
             return Some(self.ask(now, (0, 0, back)));
         }
-        if spent > 0 || (used > 0 && there < used) {
-            return Some(self.ask(now, (spent, target.saturating_sub(there), 0)));
-        }
-        // Others may have given back what they had.
-        again.then(|| self.ask(now, (0, 1, 0)))
+        let ask = if spent > 0 || (wanted > 0 && used > 0 && there < used) || self.is_unheard(now) {
+            Some(self.ask(now, (spent, wanted, 0)))
+        } else {
+            // Others may have given back what they had.
+            again.then(|| self.ask(now, (0, wanted.max(1), 0)))
+        };
+        self.looked_at = now;
+        ask
     }
 
     fn ask(&mut self, now: Ticks, (spent, wanted, back): (u64, u64, u64)) -> Ask {
-        self.asked_at = now;
+        (self.asked_at, self.sent) = (now, spent);
+        let own = if self.unheard { self.own(now) } else { 0 };
+        let age = Ticks(now.0.saturating_sub(self.looked_at.0));
+        Ask { key: self.key.clone(), pace: self.pace, spent, own, wanted, back, age }
+    }
+
+    /// How far the gateway's own word lies ahead, by requests that have passed.
+    fn own(&self, now: Ticks) -> u64 {
         let (_, own) = self.cell.taken(now);
-        let own = own.0.min(self.pace.depth());
-        Ask { key: self.key.clone(), pace: self.pace, spent, own, wanted, back }
+        let still_waits = self.cell.waiting().saturating_mul(self.pace.interval());
+        own.0.saturating_sub(still_waits).min(self.pace.depth())
+    }
+
+    /// Whether there is something that the store is to hear.
+    fn is_unheard(&self, now: Ticks) -> bool {
+        self.unheard && self.own(now) > 0
+    }
+
+    /// No answer has come. What was told to the store twice in vain is not told again: it hears what the
+    /// gateway's own count has, and counts nothing more than twice.
+    fn doubt(&mut self) {
+        let Some(lease) = self.cell.known_lease() else { return };
+        let twice = self.sent.min(self.doubtful);
+        (self.doubtful, self.sent) = (self.sent - twice, 0);
+        if lease.write_off(twice, self.epoch) {
+            self.expected += i64::try_from(twice).unwrap_or(0);
+        }
     }
 
     /// Whether it is in use no more, and has left.
-    fn has_ended(&self, now: Ticks) -> bool {
+    fn has_ended(&self, fleet: &Fleet, now: Ticks) -> bool {
         let Some(lease) = self.cell.known_lease() else { return true };
         let idle = now.0.saturating_sub(self.used_at.0) >= IDLE.0;
-        if !idle || lease.balance() != 0 || lease.balance() != self.expected {
+        let is_used = || lease.balance() != 0 || !lease.line().is_empty();
+        if !idle || is_used() || self.expected != 0 || self.is_unheard(now) {
             return false;
         }
         lease.leave();
-        // Somebody may have taken one and found it on the list: then it stays there.
-        lease.balance() == 0 || !lease.enlist()
+        // Somebody may have taken one, or joined the line, and found it on the list: then it stays there.
+        let stays = is_used() && lease.enlist();
+        if !stays {
+            fleet.left();
+        }
+        !stays
     }
 }
 
@@ -203,12 +295,13 @@ fn key(prefix: &str, lease: &Lease, pace: Pace) -> String {
     format!("{prefix}:{}:{}:{}", lease.name(), pace.interval(), pace.burst())
 }
 
-/// A hundred thousand in use within one second: what is asked for them is 20 MB.
-const MOST: usize = 100_000;
 /// 1 s without a request.
 const IDLE: Ticks = Ticks(Ticks::A_SECOND);
 /// 250 ms between two looks for what others have given back.
 const AGAIN: Ticks = Ticks(Ticks::A_SECOND / 4);
+
+/// 6 days, as the script has it.
+const MOST_AHEAD: u64 = (1 << 53) - 1;
 
 /// Between two looks at what is in use, on average.
 pub(super) const LOOK: Duration = Duration::from_millis(5);

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::limits::gcra::{Later, Pace, Ticks};
 
 use super::Whose;
+use super::line::Line;
 
 /// Requests that a gateway has beforehand, or owes. Workers take; control fills up.
 #[derive(Debug)]
@@ -19,12 +20,16 @@ pub struct Lease {
     /// The pace that all this is of; 0 = none yet.
     interval: AtomicU64,
     depth: AtomicU64,
+    /// Goes up by two with each change of the pace, and is odd meanwhile.
+    epoch: AtomicU64,
     /// Somebody found nothing since control has looked.
     refused: AtomicBool,
     /// Control looks after it.
     listed: AtomicBool,
-    /// Held while the pace becomes another.
+    /// Held while the pace becomes another, and while something is added.
     changing: Mutex<()>,
+    /// Those who wait for room.
+    line: Line,
 }
 
 impl Lease {
@@ -40,9 +45,11 @@ impl Lease {
             view: AtomicU64::new(0),
             interval: AtomicU64::new(0),
             depth: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
             refused: AtomicBool::new(false),
             listed: AtomicBool::new(false),
             changing: Mutex::default(),
+            line: Line::default(),
         }
     }
 
@@ -75,18 +82,31 @@ impl Lease {
         self.balance.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// How long until another one may come, where none could be taken.
+    /// How long until another one may come, where none could be taken: behind those who wait already.
     pub(super) fn later(&self, pace: Pace, now: Ticks) -> Later {
-        match pace.remaining(self.view(), now.0) {
+        let first = match pace.remaining(self.view(), now.0) {
             // There is room, and more has come at once than the reserve is for.
-            1.. => Later(SOON),
-            0 => Later(pace.reset(self.view(), now.0).max(SOON)),
-        }
+            1.. => SOON,
+            0 => pace.reset(self.view(), now.0).max(SOON),
+        };
+        Later(first.saturating_add(self.line.len().saturating_mul(pace.interval())))
+    }
+
+    /// Those who wait for room.
+    pub(super) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// Whether it has no pace yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.epoch.load(Ordering::SeqCst) == 0
     }
 
     /// The limit has become another: what was there was of the one before.
     pub(super) fn adopt(&self, pace: Pace) {
-        if self.pace() != pace {
+        let has_changed = self.interval.load(Ordering::Relaxed) != pace.interval()
+            || self.depth.load(Ordering::Relaxed) != pace.depth();
+        if has_changed {
             self.change(pace);
         }
     }
@@ -94,14 +114,16 @@ impl Lease {
     #[cold]
     fn change(&self, pace: Pace) {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.interval.store(pace.interval(), Ordering::Relaxed);
-        self.depth.store(pace.depth(), Ordering::Relaxed);
-        self.empty();
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.interval.store(pace.interval(), Ordering::SeqCst);
+        self.depth.store(pace.depth(), Ordering::SeqCst);
+        self.balance.store(0, Ordering::SeqCst);
+        self.view.store(0, Ordering::SeqCst);
+        self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Forgets what is there, and what was said.
-    pub(super) fn empty(&self) {
-        self.balance.store(0, Ordering::SeqCst);
+    /// Forgets what the store has said. What is had beforehand, and what is owed, stays.
+    pub(super) fn forget(&self) {
         self.view.store(0, Ordering::Relaxed);
     }
 
@@ -109,19 +131,35 @@ impl Lease {
         &self.name
     }
 
-    pub(super) fn pace(&self) -> Pace {
-        let number = |part: &AtomicU64| part.load(Ordering::Relaxed);
-        Pace::of_numbers(number(&self.interval), number(&self.depth))
+    /// The pace, and a number that is another with each change of it; `None` where there is none yet, and
+    /// while it becomes another.
+    pub(super) fn pace(&self) -> Option<(Pace, u64)> {
+        let number = |part: &AtomicU64| part.load(Ordering::SeqCst);
+        let epoch = number(&self.epoch);
+        let pace = Pace::of_numbers(number(&self.interval), number(&self.depth));
+        let holds = pace.interval() > 0 && epoch % 2 == 0 && number(&self.epoch) == epoch;
+        holds.then_some((pace, epoch))
     }
 
     pub(super) fn balance(&self) -> i64 {
         self.balance.load(Ordering::SeqCst)
     }
 
-    /// The store has given so many, or counted as many that were owed.
-    pub(super) fn add(&self, requests: u64, view: u64) {
+    /// The store has given so many, or counted as many that were owed. Tells whether they are of the limit
+    /// as it is now.
+    pub(super) fn add(&self, requests: u64, view: u64, epoch: u64) -> bool {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch.load(Ordering::SeqCst) != epoch {
+            return false; // it has become another since it was asked for
+        }
         self.view.store(view, Ordering::Relaxed);
-        self.balance.fetch_add(i64::try_from(requests).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.balance.fetch_add(i64::try_from(requests).unwrap_or(0), Ordering::SeqCst);
+        true
+    }
+
+    /// Of what is owed, so much is not counted any more.
+    pub(super) fn write_off(&self, requests: u64, epoch: u64) -> bool {
+        requests > 0 && self.add(requests, 0, epoch)
     }
 
     /// Takes all that is there away.

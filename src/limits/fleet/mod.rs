@@ -8,19 +8,22 @@
 //! last said that there is room; what is owed is counted there next, whether there is room or not.
 //!
 //! **So, over all gateways,** no more come through than the burst, what the rate has brought since,
-//! and a reserve of each gateway; in the long run as many as the rate brings. **No request waits for
-//! the store.** While it is late all pass that the own count lets pass, and are owed; while it is
-//! lost, the own count alone holds.
+//! and a reserve of each gateway; in the long run as many as the rate brings, for what one of them was
+//! ahead is never forgotten. **No request waits for the store.** While it is late, as many may be owed
+//! as it last said that there is room for; while it is lost, the own count alone holds.
+//!
+//! Who may wait does so in a [line](line), which control lets in.
 
 pub mod desk;
 pub mod fault;
 pub mod keeper;
 mod lease;
+mod line;
 pub mod redis;
 pub mod store;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
@@ -33,6 +36,7 @@ use super::gcra::{Later, Pace, Ticks};
 use super::ledger::Cell;
 
 pub use lease::Lease;
+pub use line::Place;
 
 /// What workers know of the limits that gateways share.
 #[derive(Debug)]
@@ -42,6 +46,12 @@ pub struct Fleet {
     mode: AtomicU8,
     /// Of a thousand requests of a burst, so many are the reserve.
     reserve: u64,
+    /// From one question of a limit to the next, as it was lately.
+    round: AtomicU64,
+    /// When the store was last late; 0 = never.
+    late_at: AtomicU64,
+    /// Limits that control looks after.
+    listed: AtomicUsize,
     arrivals: mpsc::Sender<Arc<Cell>>,
     standing: Snapshot<Standing>,
 }
@@ -101,6 +111,9 @@ impl Fleet {
             born: Instant::now(),
             mode: AtomicU8::new(Mode::Lost as u8),
             reserve,
+            round: AtomicU64::new(0),
+            late_at: AtomicU64::new(0),
+            listed: AtomicUsize::new(0),
             arrivals,
             standing: Snapshot::new(Arc::new(standing)),
         };
@@ -117,17 +130,46 @@ impl Fleet {
         whose: Whose<'_>,
         (pace, now): (Pace, Ticks),
     ) -> Result<Held, Later> {
-        let mode = self.mode();
-        if mode == Mode::Lost {
+        if self.mode() == Mode::Lost {
             return Ok(Held::Own);
         }
         let lease = cell.lease(whose);
         lease.adopt(pace);
-        let owed = match mode {
-            Mode::Late => u64::MAX,
-            _ => pace.remaining(lease.view(), now.0).min(self.reserve(pace)),
-        };
-        let has_taken = lease.take(owed);
+        self.take_of(cell, lease, (pace, now))
+    }
+
+    /// The same for one that has waited since it has read its table: by another one the limit may have become
+    /// another, and stays so.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn take_late(
+        &self,
+        cell: &Arc<Cell>,
+        whose: Whose<'_>,
+        (pace, now): (Pace, Ticks),
+    ) -> Result<Held, Later> {
+        if self.mode() == Mode::Lost {
+            return Ok(Held::Own);
+        }
+        let lease = cell.lease(whose);
+        if lease.is_new() {
+            lease.adopt(pace);
+        }
+        match lease.pace() {
+            Some((pace, _)) => self.take_of(cell, lease, (pace, now)),
+            None => Ok(Held::Own), // it becomes another right now
+        }
+    }
+
+    fn take_of(
+        &self,
+        cell: &Arc<Cell>,
+        lease: &Lease,
+        (pace, now): (Pace, Ticks),
+    ) -> Result<Held, Later> {
+        // Nobody overtakes those who wait.
+        let has_taken = lease.line().is_empty() && lease.take(self.owed(lease, (pace, now)));
         if !lease.is_listed() && !self.list(cell, lease) {
             if has_taken {
                 lease.put_back();
@@ -135,6 +177,22 @@ impl Fleet {
             return Ok(Held::Own); // there are more than control can bear
         }
         has_taken.then_some(Held::Shared).ok_or_else(|| lease.later(pace, now))
+    }
+
+    /// A place in the line of those who wait for a limit that has no room.
+    pub(super) fn stand(&self, cell: &Arc<Cell>, whose: Whose<'_>) -> Place {
+        let lease = cell.lease(whose);
+        let place = lease.line().join(cell);
+        self.look_after(cell, lease);
+        place
+    }
+
+    /// Lets those in who wait for a limit, where nobody else would.
+    pub(super) fn look_after(&self, cell: &Arc<Cell>, lease: &Lease) {
+        let is_listed = lease.is_listed() || self.list(cell, lease);
+        if !is_listed || self.mode() == Mode::Lost {
+            self.release(lease);
+        }
     }
 
     /// A request of a limit was refused by the gateway's own count: the store may not know of that, as after
@@ -165,10 +223,57 @@ impl Fleet {
         self.standing.load()
     }
 
-    /// How many requests of a limit a gateway may have beforehand, and as many may be owed.
+    /// Whether the store is late, or was so within the last few seconds.
+    pub fn is_late(&self, now: Ticks) -> bool {
+        let late_at = self.late_at.load(Ordering::Relaxed);
+        self.mode() == Mode::Late
+            || (late_at > 0 && now.0.saturating_sub(late_at) < STILL_LATE.0)
+    }
+
+    /// How many requests of a limit a gateway may have beforehand, and as many may be owed: what comes
+    /// until the next answers, too.
     pub(super) fn reserve(&self, pace: Pace) -> u64 {
         let burst = pace.burst();
-        (burst.saturating_mul(self.reserve) / 1000).max(LEAST).min(burst)
+        let two_rounds = self.round.load(Ordering::Relaxed).saturating_mul(2);
+        let share = burst.saturating_mul(self.reserve) / 1000;
+        share.max(two_rounds / pace.interval().max(1)).max(LEAST).min(burst)
+    }
+
+    /// How many may be owed of a limit.
+    fn owed(&self, lease: &Lease, (pace, now): (Pace, Ticks)) -> u64 {
+        let room = pace.remaining(lease.view(), now.0);
+        match self.mode() {
+            Mode::Late => room,
+            _ => room.min(self.reserve(pace)),
+        }
+    }
+
+    /// Lets those in who wait for a limit, as far as there is room.
+    fn let_in(&self, lease: &Lease, now: Ticks) {
+        let Some((pace, _)) = lease.pace() else { return };
+        let next = || lease.take(self.owed(lease, (pace, now))).then_some(Held::Shared);
+        lease.line().let_in(next, |_| lease.put_back());
+    }
+
+    /// Lets all in who wait for a limit: the own count alone holds.
+    fn release(&self, lease: &Lease) {
+        lease.line().let_in(|| Some(Held::Own), |_| ());
+    }
+
+    /// It took so long from one question to the next.
+    fn heed(&self, round: Ticks) {
+        let before = self.round.load(Ordering::Relaxed);
+        self.round.store(round.0.max(before - before / 8), Ordering::Relaxed);
+    }
+
+    fn late(&self, now: Ticks) {
+        self.late_at.store(now.0.max(1), Ordering::Relaxed);
+        self.set(Mode::Late);
+    }
+
+    /// A limit is on the list no more.
+    fn left(&self) {
+        self.listed.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn set(&self, mode: Mode) {
@@ -182,12 +287,18 @@ impl Fleet {
 
     #[cold]
     fn list(&self, cell: &Arc<Cell>, lease: &Lease) -> bool {
+        let more = |listed: usize| (listed < MOST).then(|| listed + 1);
+        if self.listed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            return lease.is_listed();
+        }
         if !lease.enlist() {
+            self.left();
             return true; // somebody else does
         }
         let has_room = self.arrivals.try_send(Arc::clone(cell)).is_ok();
         if !has_room {
             lease.leave();
+            self.left();
         }
         has_room
     }
@@ -212,6 +323,10 @@ impl Unshared {
 
 /// 10 requests: of a small burst, a share would be used up within the time of one answer.
 const LEAST: u64 = 10;
+/// A hundred thousand in use within one second: what is asked for them is 20 MB.
+const MOST: usize = 100_000;
+/// 10 s: who looks now and then is to see it.
+const STILL_LATE: Ticks = Ticks(10 * Ticks::A_SECOND);
 /// Limits that come into use within a few milliseconds.
 const WAITING: usize = 16_384;
 

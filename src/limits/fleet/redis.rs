@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::base::tasks::Tasks;
 use crate::config::spec::{PasswordSpec, Protocol, RedisAt, SharedLimitsSpec};
-use crate::limits::gcra::Pace;
+use crate::limits::gcra::{Pace, Ticks};
 use crate::model::address::Address;
 use crate::tls::client::{self, ClientTlsError, SystemRoots};
 use crate::upstream::dial;
@@ -104,7 +104,8 @@ impl Redis {
         let mut open = Open { connection, script, allowance, _driver: driver };
         // A word that ends at once: where it cannot be written, no limit can.
         let (key, pace) = (format!("{}:probe", self.spec.prefix), Pace::of_numbers(1, 1));
-        open.ask(&[Ask { key, pace, spent: 0, own: 1, wanted: 0, back: 0 }]).await?;
+        let probe = Ask { key, pace, spent: 0, own: 1, wanted: 0, back: 0, age: Ticks(0) };
+        open.ask(&[probe]).await?;
         Ok(open)
     }
 
@@ -148,10 +149,12 @@ impl Store for Redis {
     async fn ask(&mut self, asks: &[Ask]) -> Result<Vec<Answer>, Fault> {
         match self.once(asks).await {
             // It may have died while nobody used it, which says nothing of the server. Where it has died
-            // behind its work, that is counted twice: too strictly, and for once.
+            // behind its work, what has passed is counted twice: too strictly, and for once. The rest is
+            // not asked again, since nobody would know of what was given.
             Err(Fault::Broken(_)) => {
                 self.open().await?;
-                self.once(asks).await
+                let again = asks.iter().map(|ask| Ask { wanted: 0, back: 0, ..ask.clone() });
+                self.once(&again.collect::<Vec<_>>()).await
             }
             answers => answers,
         }
@@ -170,14 +173,17 @@ impl Open {
         let mut known = self.run(asks).await?;
         let is_unknown =
             |value: &Value| matches!(value, Value::ServerError(error) if error.code() == NO_SCRIPT);
-        if known.iter().any(is_unknown) {
+        let unknown = known.iter().enumerate().filter(|(_, value)| is_unknown(value));
+        let unknown: Vec<_> = unknown.map(|(at, _)| at).collect();
+        if !unknown.is_empty() {
             // Somebody has flushed its scripts: none of those has run.
             let load = cmd("SCRIPT").arg("LOAD").arg(SCRIPT).to_owned();
             let loaded = self.connection.send_packed_command(&load).await;
             loaded.map_err(|error| fault(&error))?;
-            for (ask, value) in asks.iter().zip(&mut known).filter(|(_, value)| is_unknown(value)) {
-                let again = self.run(std::slice::from_ref(ask)).await?;
-                *value = again.into_iter().next().unwrap_or_default();
+            let again = unknown.iter().filter_map(|at| asks.get(*at).cloned());
+            let again = self.run(&again.collect::<Vec<_>>()).await?;
+            for (at, value) in unknown.into_iter().zip(again) {
+                known[at] = value;
             }
         }
         known.into_iter().map(answer).collect()
@@ -187,9 +193,10 @@ impl Open {
         self.allowance.store(MOST_SAID, Ordering::Relaxed);
         let mut calls = pipe();
         for ask in asks {
-            let numbers =
-                [ask.pace.interval(), ask.pace.depth(), ask.spent, ask.own, ask.wanted, ask.back];
-            calls.cmd("EVALSHA").arg(&self.script).arg(1).arg(&ask.key).arg(&numbers);
+            let Ask { key, pace, spent, own, wanted, back, age } = ask;
+            let age = age.0 / 16_000; // in microseconds
+            let numbers = [pace.interval(), pace.depth(), *spent, *own, *wanted, *back, age];
+            calls.cmd("EVALSHA").arg(&self.script).arg(1).arg(key).arg(&numbers);
         }
         let values = self.connection.send_packed_commands(&calls, 0, asks.len()).await;
         values.map_err(|error| fault(&error))
@@ -204,13 +211,16 @@ fn answer(value: Value) -> Result<Answer, Fault> {
     let known = match &value {
         Value::ServerError(error) => return Err(fault(&error.clone().into())),
         Value::Array(parts) => match parts.as_slice() {
-            [granted, ahead] => number(granted).zip(number(ahead)),
+            [granted, ahead] => number(granted).zip(number(ahead)).map(|both| (both, false)),
+            [granted, ahead, Value::Int(1)] => {
+                number(granted).zip(number(ahead)).map(|both| (both, true))
+            }
             _ => None,
         },
         _ => None,
     };
     match known {
-        Some((granted, ahead)) => Ok(Answer { granted, ahead }),
+        Some(((granted, ahead), replaced)) => Ok(Answer { granted, ahead, replaced }),
         None => Err(Fault::Nonsense("it is not what the script answers".to_owned())),
     }
 }
@@ -322,14 +332,15 @@ mod tests {
     #[test]
     fn only_what_the_script_answers_is_an_answer() {
         let of = |parts: Vec<Value>| answer(Value::Array(parts)).ok();
-        let known = Some(Answer { granted: 3, ahead: 16 });
-        assert_eq!(of(vec![Value::Int(3), Value::Int(16)]), known);
+        let known = |replaced| Some(Answer { granted: 3, ahead: 16, replaced });
+        assert_eq!(of(vec![Value::Int(3), Value::Int(16)]), known(false));
+        assert_eq!(of(vec![Value::Int(3), Value::Int(16), Value::Int(1)]), known(true));
         for parts in [
             vec![],
             vec![Value::Int(3)],
             vec![Value::Int(-1), Value::Int(16)],
             vec![Value::Int(1), Value::Nil],
-            vec![Value::Int(1), Value::Int(1), Value::Int(1)],
+            vec![Value::Int(1), Value::Int(1), Value::Int(2)],
         ] {
             assert_eq!(of(parts), None);
         }

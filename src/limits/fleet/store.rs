@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::limits::gcra::Pace;
+use crate::limits::gcra::{Pace, Ticks};
 
 use super::fault::Fault;
 
@@ -16,12 +16,15 @@ pub struct Ask {
     /// Requests that have passed, and are to be counted whether there is room or not.
     pub spent: u64,
     /// How far the gateway's own word lies ahead, the least that can be true of the word of all: so
-    /// a store that has lost its words gives nobody more than what the others have taken.
+    /// a store that has lost its words gives nobody more than what the others have taken. 0 where it has
+    /// heard of that already.
     pub own: u64,
     /// Requests that it would like to have beforehand.
     pub wanted: u64,
     /// Requests that it had beforehand and does not need.
     pub back: u64,
+    /// How long ago the first of those that are spent may have passed.
+    pub age: Ticks,
 }
 
 /// What the store says.
@@ -31,6 +34,8 @@ pub struct Answer {
     pub granted: u64,
     /// How far the word lies ahead of the store's now.
     pub ahead: u64,
+    /// The key had held something else than a word of a limit.
+    pub replaced: bool,
 }
 
 /// Where the words lie.

@@ -27,13 +27,15 @@ impl Words {
     pub(super) fn ask(&mut self, ask: &Ask, now: u64) -> Answer {
         let (interval, depth) = (ask.pace.interval(), ask.pace.depth());
         let (at, was) = self.0.get(&ask.key).copied().unwrap_or_default();
-        let ahead = was.saturating_sub(now.saturating_sub(at));
+        let since = now.saturating_sub(at);
+        let age = ask.age.0.min(since);
+        let ahead = was.saturating_sub(since - age);
         let ahead = ahead.saturating_sub(ask.back * interval);
-        let ahead = (ahead + ask.spent * interval).max(ask.own).min(2 * depth);
+        let ahead = (ahead + ask.spent * interval).saturating_sub(age).max(ask.own);
         let granted = ask.wanted.min(depth.saturating_sub(ahead) / interval);
         let ahead = ahead + granted * interval;
         self.0.insert(ask.key.clone(), (now, ahead));
-        Answer { granted, ahead }
+        Answer { granted, ahead, replaced: false }
     }
 }
 
@@ -70,19 +72,19 @@ impl Gateway {
     fn plan(&mut self, words: &mut Words, now: u64) {
         self.desk.welcome(&mut self.arrivals, Ticks(now));
         let questions = self.desk.plan(Ticks(now));
-        let answers = questions.iter().map(|(_, ask)| words.ask(ask, now)).collect();
+        let answers = questions.iter().map(|question| words.ask(&question.ask, now)).collect();
         self.pending.push((questions, answers));
     }
 
-    fn learn(&mut self, now: u64) {
+    fn learn(&mut self) {
         for (questions, answers) in self.pending.drain(..) {
-            self.desk.learn(&questions, &answers, Ticks(now));
+            self.desk.learn(&questions, &answers);
         }
     }
 
     fn look(&mut self, words: &mut Words, now: u64) {
         self.plan(words, now);
-        self.learn(now);
+        self.learn();
     }
 }
 
@@ -126,10 +128,10 @@ proptest! {
                     admitted += (0..times).filter(|_| gateway.admits(pace, now)).count() as u64;
                 }
                 Step::Plan => {
-                    gateway.learn(now); // it asks once at a time
+                    gateway.learn(); // it asks once at a time
                     gateway.plan(&mut words, now);
                 }
-                Step::Learn => gateway.learn(now),
+                Step::Learn => gateway.learn(),
             }
             let brought = (now - A_SECOND) / pace.interval();
             let reserves = match gateways {
@@ -228,7 +230,7 @@ async fn a_store_that_has_lost_its_words_gives_nobody_what_it_has_taken_itself()
         gateway.look(&mut words, A_SECOND);
     }
     words = Words::default();
-    gateway.desk.forget();
+    gateway.desk.forget(Ticks(A_SECOND));
     let mut admitted = 0;
     for _ in 0..90 {
         admitted += u64::from(gateway.admits(pace, A_SECOND));
@@ -250,7 +252,7 @@ async fn what_one_has_taken_alone_the_others_hear_once_it_is_back() {
 
     words = Words::default();
     for gateway in [&mut one, &mut other] {
-        gateway.desk.forget();
+        gateway.desk.forget(Ticks(A_SECOND));
         gateway.fleet.set(Mode::Shared);
         gateway.look(&mut words, A_SECOND);
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::base::tasks::Stop;
 use crate::telemetry::registry::Metrics;
@@ -29,6 +29,8 @@ pub struct Keeper<S> {
     metrics: Arc<Metrics>,
     /// Calls that have failed since one has not.
     failed: u32,
+    /// It was told that a key had held something else.
+    has_told: bool,
 }
 
 impl<S: Store> Keeper<S> {
@@ -49,8 +51,9 @@ impl<S: Store> Keeper<S> {
         metrics.set(&metrics::UP, &[], 0.0);
         metrics.set(&metrics::IN_USE, &[], 0.0);
         metrics.add_seconds(&metrics::CALL_SECONDS, &[], Duration::ZERO);
+        metrics.add_seconds(&metrics::LATE_SECONDS, &[], Duration::ZERO);
         let desk = Desk::new(Arc::clone(&fleet), prefix.to_owned());
-        Self { fleet, arrivals, desk, store, patience, metrics, failed: 0 }
+        Self { fleet, arrivals, desk, store, patience, metrics, failed: 0, has_told: false }
     }
 
     /// Keeps them filled until `stop`, and gives back then what is there.
@@ -89,6 +92,7 @@ impl<S: Store> Keeper<S> {
 
     /// Serves until `stop`, or until the store is lost.
     async fn serve(&mut self, stop: &mut Stop) -> Result<(), Fault> {
+        let mut last = None;
         loop {
             let pause = look_pause(self.desk.len());
             let looks = async {
@@ -107,19 +111,45 @@ impl<S: Store> Keeper<S> {
             }
             let now = self.now();
             self.desk.welcome(&mut self.arrivals, now);
+            if let Some(Ticks(last)) = last {
+                self.fleet.heed(Ticks(now.0.saturating_sub(last)));
+            }
+            self.desk.let_in(now);
             let questions = self.desk.plan(now);
+            last = (!self.desk.is_empty()).then_some(now);
             self.metrics.set(&metrics::IN_USE, &[], self.desk.len() as f64);
             self.settle(&questions).await?;
         }
     }
 
-    /// Has questions answered.
+    /// Has questions answered. The store is late when all of them together take longer than one may wait.
     async fn settle(&mut self, questions: &[Question]) -> Result<(), Fault> {
+        let late_at = Instant::now() + self.patience;
+        let settled = self.settle_until(questions, late_at).await;
+        if self.fleet.mode() == Mode::Late {
+            let late = Instant::now().saturating_duration_since(late_at);
+            self.metrics.add_seconds(&metrics::LATE_SECONDS, &[], late);
+        }
+        if settled.is_ok() {
+            self.fleet.set(Mode::Shared);
+        }
+        settled
+    }
+
+    async fn settle_until(
+        &mut self,
+        questions: &[Question],
+        late_at: Instant,
+    ) -> Result<(), Fault> {
         for some in questions.chunks(AT_ONCE) {
             let began = Instant::now();
-            let answers = self.answers(some).await;
+            let answers = self.answers(some, late_at).await;
             self.count(answers.as_ref().err(), began);
-            let tally = self.desk.learn(some, &answers?, self.now());
+            let tally = self.desk.learn(some, &answers?);
+            if tally.replaced > 0 && !std::mem::replace(&mut self.has_told, true) {
+                let (store, keys) = (self.store.place(), tally.replaced);
+                tracing::warn!(store, keys, "keys of shared limits have held something else, which was replaced: the prefix must be nobody else's");
+            }
             let kinds = [
                 (GRANTED, tally.granted),
                 (COUNTED, tally.counted),
@@ -133,20 +163,28 @@ impl<S: Store> Keeper<S> {
     }
 
     /// What the store says. While it is late, requests do not wait for it.
-    async fn answers(&mut self, questions: &[Question]) -> Result<Vec<Answer>, Fault> {
-        let asks: Vec<_> = questions.iter().map(|(_, ask)| ask.clone()).collect();
+    async fn answers(
+        &mut self,
+        questions: &[Question],
+        late_at: Instant,
+    ) -> Result<Vec<Answer>, Fault> {
+        let asks: Vec<_> = questions.iter().map(|question| question.ask.clone()).collect();
         let mut asking = std::pin::pin!(self.store.ask(&asks));
-        let answers = match timeout(self.patience, asking.as_mut()).await {
-            Ok(answers) => answers?,
-            Err(_) => {
-                self.fleet.set(Mode::Late);
-                asking.await?
+        let answers = loop {
+            tokio::select! {
+                biased;
+                answers = asking.as_mut() => break answers?,
+                () = sleep(LOOK) => {}
             }
+            let now = Ticks::of(self.fleet.born.elapsed());
+            if Instant::now() >= late_at {
+                self.fleet.late(now);
+            }
+            self.desk.let_in(now);
         };
         if answers.len() != questions.len() {
             return Err(Fault::Nonsense("an answer is missing".to_owned()));
         }
-        self.fleet.set(Mode::Shared);
         self.failed = 0;
         Ok(answers)
     }
@@ -159,14 +197,13 @@ impl<S: Store> Keeper<S> {
         if let Err(fault) = self.settle(&questions).await {
             tracing::debug!(%fault, "what was left of shared limits could not be given back");
         }
-        self.fleet.set(Mode::Lost);
+        self.alone();
     }
 
     fn found(&mut self) {
-        while let Ok(cell) = self.arrivals.try_recv() {
-            self.desk.arrive(cell, Ticks(0));
-        }
-        self.desk.forget();
+        let now = self.now();
+        self.desk.welcome(&mut self.arrivals, now);
+        self.desk.forget(now);
         self.fleet.tell(None);
         self.fleet.set(Mode::Shared);
         self.metrics.set(&metrics::UP, &[], 1.0);
@@ -174,8 +211,9 @@ impl<S: Store> Keeper<S> {
     }
 
     fn lost(&mut self, fault: &Fault, is_news: bool) {
-        self.fleet.set(Mode::Lost);
+        self.alone();
         self.metrics.set(&metrics::UP, &[], 0.0);
+        self.metrics.set(&metrics::IN_USE, &[], 0.0);
         if is_news {
             let (store, hint) = (self.store.place(), fault.hint());
             self.fleet.tell(Some(fault.to_string()));
@@ -183,6 +221,14 @@ impl<S: Store> Keeper<S> {
         } else {
             tracing::debug!(%fault, "limits are still not shared");
         }
+    }
+
+    /// The gateway's own counts alone hold from now on.
+    fn alone(&mut self) {
+        self.fleet.set(Mode::Lost);
+        let now = self.now();
+        self.desk.welcome(&mut self.arrivals, now);
+        self.desk.release();
     }
 
     fn count(&self, fault: Option<&Fault>, began: Instant) {
