@@ -52,7 +52,7 @@ pub fn of(
     let mut all = Vec::new();
     if let Some(rate) = &spec.requests {
         let is_alone = fleet.is_none_or(|fleet| fleet.mode() == Mode::Lost);
-        let is_late = fleet.is_some_and(|fleet| fleet.is_late(now));
+        let is_late = fleet.is_some_and(|fleet| fleet.is_late());
         let sharing = (spec.scope == LimitScope::Shared).then_some(match (is_alone, is_late) {
             (true, _) => Sharing::Alone,
             (false, true) => Sharing::Late,

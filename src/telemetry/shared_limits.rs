@@ -29,7 +29,7 @@ pub static CALL_SECONDS: Family = Family {
 /// `tenantry_shared_limits_late_seconds_total`
 pub static LATE_SECONDS: Family = Family {
     name: "tenantry_shared_limits_late_seconds_total",
-    help: "How long answers of the store of the limits that gateways share were overdue, so that a gateway let more through beforehand",
+    help: "How long answers of the store of the limits that gateways share were overdue",
     kind: Kind::Counter,
     labels: &[],
 };
@@ -45,7 +45,7 @@ pub static REQUESTS: Family = Family {
 /// `tenantry_shared_limits_in_use`
 pub static IN_USE: Family = Family {
     name: "tenantry_shared_limits_in_use",
-    help: "Limits that gateways share and that had requests here within the last second",
+    help: "Limits that gateways share and that had requests here within the last second; 0 while they are not shared",
     kind: Kind::Gauge,
     labels: &[],
 };

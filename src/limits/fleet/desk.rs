@@ -228,7 +228,7 @@ impl Active {
             self.expected = lease.balance();
             return Some(self.ask(now, (0, 0, back)));
         }
-        let ask = if spent > 0 || (wanted > 0 && used > 0 && there < used) || self.is_unheard(now) {
+        let ask = if spent > 0 || (wanted > 0 && used > 0 && there < used) || self.unheard {
             Some(self.ask(now, (spent, wanted, 0)))
         } else {
             // Others may have given back what they had.
@@ -252,11 +252,6 @@ impl Active {
         own.0.saturating_sub(still_waits).min(self.pace.depth())
     }
 
-    /// Whether there is something that the store is to hear.
-    fn is_unheard(&self, now: Ticks) -> bool {
-        self.unheard && self.own(now) > 0
-    }
-
     /// No answer has come. What was told to the store twice in vain is not told again: it hears what the
     /// gateway's own count has, and counts nothing more than twice.
     fn doubt(&mut self) {
@@ -273,7 +268,7 @@ impl Active {
         let Some(lease) = self.cell.known_lease() else { return true };
         let idle = now.0.saturating_sub(self.used_at.0) >= IDLE.0;
         let is_used = || lease.balance() != 0 || !lease.line().is_empty();
-        if !idle || is_used() || self.expected != 0 || self.is_unheard(now) {
+        if !idle || is_used() || self.expected != 0 || self.unheard {
             return false;
         }
         lease.leave();

@@ -224,10 +224,10 @@ impl Fleet {
     }
 
     /// Whether the store is late, or was so within the last few seconds.
-    pub fn is_late(&self, now: Ticks) -> bool {
+    pub fn is_late(&self) -> bool {
         let late_at = self.late_at.load(Ordering::Relaxed);
-        self.mode() == Mode::Late
-            || (late_at > 0 && now.0.saturating_sub(late_at) < STILL_LATE.0)
+        let now = Ticks::of(self.born.elapsed());
+        late_at > 0 && now.0.saturating_sub(late_at) < STILL_LATE.0
     }
 
     /// How many requests of a limit a gateway may have beforehand, and as many may be owed: what comes

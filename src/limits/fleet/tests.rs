@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tokio::time::timeout;
 
 use crate::base::memory::Account;
 use crate::base::units::Rate;
 use crate::config::spec::RateSpec;
 use crate::limits::Shared;
+use crate::limits::gcra::Meter;
 use crate::limits::ledger::Ledger;
 
 use super::desk::{Desk, Question};
@@ -209,16 +211,163 @@ async fn who_is_refused_is_told_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn while_the_store_is_late_the_own_count_holds_and_all_of_it_is_counted_later() {
+async fn while_the_store_is_late_what_it_last_said_holds_and_all_of_it_is_counted_later() {
     let (pace, mut words) = (pace(1, 100), Words::default());
-    let mut gateway = Gateway::new();
-    gateway.fleet.set(Mode::Late);
-    let admitted = (0..200).filter(|_| gateway.admits(pace, A_SECOND)).count();
-    assert_eq!(admitted, 100);
+    let mut all = [Gateway::new(), Gateway::new()];
+    for gateway in &mut all {
+        assert_eq!((0..10).filter(|_| gateway.admits(pace, A_SECOND)).count(), 10);
+        gateway.look(&mut words, A_SECOND);
+        gateway.look(&mut words, A_SECOND);
+        gateway.fleet.set(Mode::Late);
+    }
+    let [one, other] = &mut all;
 
-    gateway.fleet.set(Mode::Shared);
+    let admitted = (0..200).filter(|_| one.admits(pace, A_SECOND)).count();
+    assert_eq!(admitted, 90, "it knows of nobody else");
+    let admitted = (0..200).filter(|_| other.admits(pace, A_SECOND)).count();
+    assert_eq!(admitted, 60, "it has heard of what the other one has");
+
+    for gateway in &mut all {
+        gateway.fleet.set(Mode::Shared);
+        gateway.look(&mut words, A_SECOND);
+    }
+    let ahead = words.0.values().next().unwrap().1;
+    assert_eq!(ahead, 170 * A_SECOND, "nothing of it is forgotten");
+}
+
+#[tokio::test]
+async fn in_the_long_run_small_bursts_at_many_gateways_come_to_the_rate() {
+    for burst in [1, 2, 5] {
+        let (pace, mut words) = (pace(10, burst), Words::default());
+        let mut all: Vec<_> = (0..10).map(|_| Gateway::new()).collect();
+        let mut admitted = 0;
+        for millisecond in 0..60_000 {
+            let now = (1000 + millisecond) * A_SECOND / 1000;
+            for gateway in &mut all {
+                admitted += u64::from(fastrand::u8(..4) == 0 && gateway.admits(pace, now));
+                if fastrand::u8(..5) == 0 {
+                    gateway.look(&mut words, now);
+                }
+            }
+        }
+        let most = 600 + u64::from(burst) * 11;
+        assert!((510..=most).contains(&admitted), "{burst}: {admitted}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_by_itself_is_held_back_by_its_own_count_alone() {
+    for (count, burst, round) in [(10, 1, 7), (100, 10, 20), (1000, 50, 25), (10_000, 100, 6)] {
+        let (pace, mut words) = (pace(count, burst), Words::default());
+        let mut gateway = Gateway::new();
+        let (alone, mut admitted, mut most) = (Meter::default(), 0, 0);
+        gateway.fleet.heed(Ticks(round * A_SECOND / 1000));
+        for millisecond in 0..3000 {
+            let now = (1000 + millisecond) * A_SECOND / 1000;
+            for _ in 0..20 {
+                most += u32::from(alone.take(pace, Ticks(now), Ticks(0)).is_ok());
+                admitted += u32::from(gateway.admits(pace, now));
+            }
+            match millisecond % round {
+                0 => gateway.plan(&mut words, now),
+                answered if answered == round - 5 => gateway.learn(),
+                _ => {}
+            }
+        }
+        // What is on its way counts as owed, so that the first burst is a little slower.
+        let least = most - burst.div_ceil(5) - most / 200;
+        assert!(
+            (least..=most).contains(&admitted),
+            "{count} {burst} {round}: {admitted} of {most}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_that_comes_now_and_then_costs_one_question_each() {
+    let (pace, mut words) = (pace(10, 50), Words::default());
+    let mut gateway = Gateway::new();
+    let (mut asked, mut back) = (0, 0);
+    for step in 0..1200 {
+        let now = A_SECOND + step * A_SECOND / 200;
+        if step % 60 == 0 {
+            assert!(gateway.admits(pace, now));
+        }
+        gateway.plan(&mut words, now);
+        let questions = &gateway.pending[0].0;
+        asked += questions.len();
+        back += questions.iter().map(|question| question.ask.back).sum::<u64>();
+        gateway.learn();
+    }
+    assert_eq!((asked, back), (20, 0));
+}
+
+#[tokio::test]
+async fn what_waits_is_not_told_as_taken() {
+    let (pace, mut words) = (pace(1, 5), Words::default());
+    let mut gateway = Gateway::new();
+    assert!(gateway.admits(pace, A_SECOND));
+    let cell = Arc::clone(gateway.ledger.own());
+    for _ in 0..10 {
+        assert!(cell.meter.take(pace, Ticks(A_SECOND), Ticks(10 * A_SECOND)).is_ok());
+        cell.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
     gateway.look(&mut words, A_SECOND);
-    assert_eq!(words.0.values().next().unwrap().1, pace.depth());
+
+    assert_eq!(words.0.values().next().unwrap().1, A_SECOND, "one has passed");
+}
+
+#[tokio::test]
+async fn who_waits_is_let_in_in_order_and_overtaken_by_nobody() {
+    let (pace, mut words) = (pace(1, 2), Words::default());
+    let (mut one, mut other) = (Gateway::new(), Gateway::new());
+    assert!(other.admits(pace, A_SECOND) && other.admits(pace, A_SECOND));
+    other.look(&mut words, A_SECOND);
+    assert!(one.admits(pace, A_SECOND), "it owes one");
+    one.look(&mut words, A_SECOND);
+    assert!(!one.admits(pace, A_SECOND));
+
+    let mut places: Vec<_> = (0..3).map(|_| one.fleet.stand(one.ledger.own(), ACME)).collect();
+    let mut now = A_SECOND * 3;
+    assert!(!one.admits(pace, now), "there is room for one, and somebody waits for it");
+    let gone = places.remove(1);
+    one.desk.let_in(Ticks(now));
+    drop(gone);
+    assert_eq!(timeout(Duration::ZERO, places[0].turn()).await, Ok(Held::Shared));
+    assert!(timeout(Duration::ZERO, places[1].turn()).await.is_err());
+
+    one.look(&mut words, now);
+    now += A_SECOND;
+    one.desk.let_in(Ticks(now));
+    assert_eq!(timeout(Duration::ZERO, places[1].turn()).await, Ok(Held::Shared));
+    one.look(&mut words, now);
+    assert!(!one.admits(pace, now));
+    now += A_SECOND;
+    assert!(one.admits(pace, now), "nobody waits any more");
+}
+
+#[tokio::test]
+async fn a_turn_that_is_not_taken_goes_back_and_a_line_of_a_lost_store_is_let_in() {
+    let (pace, mut words) = (pace(1, 1), Words::default());
+    let mut gateway = Gateway::new();
+    assert!(gateway.admits(pace, A_SECOND));
+    gateway.look(&mut words, A_SECOND);
+    let now = 2 * A_SECOND;
+    let cell = Arc::clone(gateway.ledger.own());
+    let first = gateway.fleet.stand(&cell, ACME);
+    let mut second = gateway.fleet.stand(&cell, ACME);
+    gateway.desk.let_in(Ticks(now));
+    drop(first);
+    gateway.desk.let_in(Ticks(now));
+    assert_eq!(timeout(Duration::ZERO, second.turn()).await, Ok(Held::Shared));
+
+    let mut third = gateway.fleet.stand(&cell, ACME);
+    gateway.fleet.set(Mode::Lost);
+    gateway.desk.release();
+    assert_eq!(timeout(Duration::ZERO, third.turn()).await, Ok(Held::Own));
+    let mut late = gateway.fleet.stand(&cell, ACME);
+    assert_eq!(timeout(Duration::ZERO, late.turn()).await, Ok(Held::Own), "nobody would come");
 }
 
 #[tokio::test]
@@ -237,6 +386,38 @@ async fn a_store_that_has_lost_its_words_gives_nobody_what_it_has_taken_itself()
         gateway.look(&mut words, A_SECOND);
     }
     assert_eq!(admitted, 10);
+
+    // A key that is gone without a loss of the store is seen by the next answer.
+    words = Words::default();
+    gateway.ledger.own().known_lease().unwrap().refuse();
+    for _ in 0..2 {
+        gateway.look(&mut words, A_SECOND + A_SECOND / 2);
+    }
+    assert!(words.0.values().next().unwrap().1 >= 99 * A_SECOND, "it has heard of it");
+}
+
+#[tokio::test]
+async fn what_is_had_and_owed_survives_a_loss_and_nothing_is_counted_more_than_twice() {
+    let (pace, mut words) = (pace(1, 100), Words::default());
+    let mut gateway = Gateway::new();
+    let balance = |gateway: &Gateway| gateway.ledger.own().known_lease().unwrap().balance();
+    for _ in 0..4 {
+        assert!(gateway.admits(pace, A_SECOND));
+    }
+    gateway.look(&mut words, A_SECOND);
+    assert_eq!(balance(&gateway), 8);
+    gateway.desk.forget(Ticks(A_SECOND));
+    assert_eq!(balance(&gateway), 8, "it was counted beforehand");
+    for _ in 0..12 {
+        assert!(gateway.admits(pace, A_SECOND));
+    }
+    for told in [4, 4, 0] {
+        let questions = gateway.desk.plan(Ticks(A_SECOND));
+        assert_eq!(questions[0].ask.spent, told);
+        assert_eq!(questions[0].ask.own, 16 * A_SECOND);
+        gateway.desk.forget(Ticks(A_SECOND));
+    }
+    assert_eq!(balance(&gateway), 0);
 }
 
 #[tokio::test]
@@ -251,14 +432,15 @@ async fn what_one_has_taken_alone_the_others_hear_once_it_is_back() {
     assert_eq!((0..200).filter(|_| one.admits(pace, A_SECOND)).count(), 99);
 
     words = Words::default();
+    let later = 4 * A_SECOND;
     for gateway in [&mut one, &mut other] {
-        gateway.desk.forget(Ticks(A_SECOND));
+        gateway.desk.forget(Ticks(later));
         gateway.fleet.set(Mode::Shared);
-        gateway.look(&mut words, A_SECOND);
+        gateway.look(&mut words, later);
     }
 
-    let refused = (0..200).filter(|_| !other.admits(pace, A_SECOND)).count();
-    assert_eq!(refused, 200, "its own count has room for 99");
+    let refused = (0..200).filter(|_| !other.admits(pace, later)).count();
+    assert_eq!(refused, 197, "its own count has room for all but what a second brings");
 }
 
 #[tokio::test]
@@ -276,6 +458,25 @@ async fn a_limit_that_becomes_another_is_another_word() {
 }
 
 #[tokio::test]
+async fn one_that_has_waited_does_not_turn_a_limit_back_and_late_answers_are_of_no_other() {
+    let (first, second, mut words) = (pace(1, 20), pace(1, 30), Words::default());
+    let mut gateway = Gateway::new();
+    let lease = |gateway: &Gateway| {
+        let lease = gateway.ledger.own().known_lease().unwrap();
+        (lease.pace().unwrap().0, lease.balance())
+    };
+    assert!(gateway.admits(first, A_SECOND));
+    gateway.plan(&mut words, A_SECOND);
+    assert!(gateway.admits(second, A_SECOND));
+    let waited = gateway.fleet.take_late(gateway.ledger.own(), ACME, (first, Ticks(A_SECOND)));
+    assert_eq!((waited, lease(&gateway)), (Ok(Held::Shared), (second, -2)));
+
+    assert!(gateway.admits(first, A_SECOND), "a table that was there before is back");
+    gateway.learn();
+    assert_eq!(lease(&gateway), (first, -1), "what was asked before is of the limit before");
+}
+
+#[tokio::test]
 async fn more_limits_than_can_be_looked_after_are_held_alone() {
     let (fleet, arrivals) = Fleet::new(Percent::new(20.0));
     fleet.set(Mode::Shared);
@@ -285,6 +486,12 @@ async fn more_limits_than_can_be_looked_after_are_held_alone() {
         let whose = Whose { tenant: "acme", route: Some(route) };
         fleet.take(ledger.route(route), whose, (pace(1, 5), Ticks(A_SECOND)))
     };
+    assert_eq!(take(1), Ok(Held::Shared));
+    fleet.listed.fetch_add(MOST - 2, Ordering::Relaxed);
+    assert_eq!([take(2), take(3), take(3)], [Ok(Held::Shared), Ok(Held::Own), Ok(Held::Own)]);
+    fleet.left();
+    assert_eq!(take(3), Ok(Held::Shared));
+    fleet.left();
     drop(arrivals);
-    assert_eq!((0..10).map(|_| take(1)).collect::<Vec<_>>(), [Ok(Held::Own); 10]);
+    assert_eq!((0..10).map(|_| take(4)).collect::<Vec<_>>(), [Ok(Held::Own); 10]);
 }

@@ -1,6 +1,7 @@
 //! A real Redis, of Debian, at a Unix socket in a folder of its own: it can be killed, and started
 //! again where it was.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -25,6 +26,28 @@ impl Redis {
         redis
     }
 
+    /// Starts it with further options, and one that names a free port: another one where somebody else has
+    /// taken that meanwhile.
+    pub(crate) async fn start_at_a_port(option: &str, options: &[&str]) -> (Self, u16) {
+        for _ in 0..20 {
+            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let port = free.local_addr().expect("its address").port();
+            drop(free);
+            let folder = tempfile::tempdir().expect("a folder");
+            let port_text = port.to_string();
+            let options = [options, &[option, &port_text]].concat();
+            let options = options.into_iter().map(str::to_owned).collect();
+            let mut redis = Self { folder, options, child: None };
+            redis.launch();
+            let comes = || redis.has_ended() || redis.connect().is_some();
+            eventually("the start of Redis, or its end", comes, |comes| *comes).await;
+            if !redis.has_ended() {
+                return (redis, port);
+            }
+        }
+        panic!("no port stays free");
+    }
+
     /// Where it listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("redis.sock")
@@ -40,6 +63,17 @@ impl Redis {
 
     /// Starts it again, without what it knew.
     pub(crate) async fn revive(&mut self) {
+        self.launch();
+        let answers = || self.connect().is_some();
+        eventually("the start of Redis", answers, |answers| *answers).await;
+    }
+
+    /// Whether its process is there no more.
+    fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
+    fn launch(&mut self) {
         let program = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
             .arg(self.socket())
@@ -52,8 +86,6 @@ impl Redis {
         self.child = Some(program.unwrap_or_else(|error| {
             panic!("redis-server is missing (tests/run installs it): {error}")
         }));
-        let answers = || self.connect().is_some();
-        eventually("the start of Redis", answers, |answers| *answers).await;
     }
 
     /// Kills it.

@@ -148,7 +148,11 @@ impl<S: Store> Keeper<S> {
             let tally = self.desk.learn(some, &answers?);
             if tally.replaced > 0 && !std::mem::replace(&mut self.has_told, true) {
                 let (store, keys) = (self.store.place(), tally.replaced);
-                tracing::warn!(store, keys, "keys of shared limits have held something else, which was replaced: the prefix must be nobody else's");
+                tracing::warn!(
+                    store,
+                    keys,
+                    "keys of shared limits have held something else, which was replaced: the prefix must be nobody else's"
+                );
             }
             let kinds = [
                 (GRANTED, tally.granted),

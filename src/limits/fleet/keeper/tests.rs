@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use crate::base::memory::Account;
 use crate::base::tasks::Tasks;
@@ -16,6 +17,9 @@ use crate::limits::ledger::Ledger;
 
 use super::*;
 
+const A_SECOND: u64 = Ticks::A_SECOND;
+const ACME: Whose<'_> = Whose { tenant: "acme", route: None };
+
 /// What becomes of what is asked of the store.
 #[derive(Clone)]
 enum Turn {
@@ -25,8 +29,11 @@ enum Turn {
     Takes(Duration),
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Played {
+    born: Instant,
+    /// What becomes of questions that nothing else is said of.
+    usual: Arc<Mutex<Turn>>,
     /// What becomes of the next attempts to open it, then it works.
     opens: Arc<Mutex<VecDeque<Turn>>>,
     /// The same of questions.
@@ -36,9 +43,23 @@ struct Played {
     words: Arc<Mutex<Words>>,
 }
 
+impl Default for Played {
+    fn default() -> Self {
+        let usual = Arc::new(Mutex::new(Turn::Works));
+        let (opens, asks, words) = (Arc::default(), Arc::default(), Arc::default());
+        let (opened, asked) = (Arc::default(), Arc::default());
+        Self { born: Instant::now(), usual, opens, asks, opened, asked, words }
+    }
+}
+
 impl Played {
-    fn next(turns: &Mutex<VecDeque<Turn>>) -> Turn {
-        turns.lock().unwrap().pop_front().unwrap_or(Turn::Works)
+    fn next(turns: &Mutex<VecDeque<Turn>>) -> Option<Turn> {
+        turns.lock().unwrap().pop_front()
+    }
+
+    /// It takes so long from now on, half of that on the way there.
+    fn takes(&self, milliseconds: u64) {
+        *self.usual.lock().unwrap() = Turn::Takes(Duration::from_millis(milliseconds));
     }
 }
 
@@ -46,22 +67,31 @@ impl Store for Played {
     async fn open(&mut self) -> Result<(), Fault> {
         self.opened.lock().unwrap().push(Instant::now());
         match Self::next(&self.opens) {
-            Turn::Fails(fault) => Err(fault),
+            Some(Turn::Fails(fault)) => Err(fault),
             _ => Ok(()),
         }
     }
 
     async fn ask(&mut self, asks: &[Ask]) -> Result<Vec<Answer>, Fault> {
-        let turn = Self::next(&self.asks);
-        if let Turn::Takes(time) = turn {
-            sleep(time).await;
-        }
-        if let Turn::Fails(fault) = turn {
-            return Err(fault);
+        let usual = self.usual.lock().unwrap().clone();
+        let half = match Self::next(&self.asks).unwrap_or(usual) {
+            Turn::Works => None,
+            Turn::Fails(fault) => return Err(fault),
+            Turn::Takes(time) => Some(time / 2),
+        };
+        if let Some(half) = half {
+            sleep(half).await;
         }
         self.asked.lock().unwrap().extend_from_slice(asks);
-        let mut words = self.words.lock().unwrap();
-        Ok(asks.iter().map(|ask| words.ask(ask, 0)).collect())
+        let now = A_SECOND + Ticks::of(self.born.elapsed()).0;
+        let answers = {
+            let mut words = self.words.lock().unwrap();
+            asks.iter().map(|ask| words.ask(ask, now)).collect()
+        };
+        if let Some(half) = half {
+            sleep(half).await;
+        }
+        Ok(answers)
     }
 
     fn place(&self) -> &str {
@@ -95,9 +125,34 @@ impl World {
     fn take(&self) -> Result<Held, crate::limits::gcra::Later> {
         let rate = Rate { count: 1, per: Duration::from_secs(3600) };
         let pace = Pace::of(&RateSpec { rate, burst: 10 });
-        let whose = Whose { tenant: "acme", route: None };
-        let now = Ticks::of(self.fleet.born.elapsed());
-        self.fleet.take(self.ledger.own(), whose, (pace, now))
+        self.fleet.take(self.ledger.own(), ACME, (pace, self.now()))
+    }
+
+    fn now(&self) -> Ticks {
+        Ticks::of(self.fleet.born.elapsed())
+    }
+
+    /// Whether a request comes through, by its own count and by what is shared.
+    fn admits(&self, pace: Pace) -> bool {
+        let (cell, now) = (self.ledger.own(), self.now());
+        let Ok(grant) = cell.meter.take(pace, now, Ticks(0)) else { return false };
+        let taken = self.fleet.take(cell, ACME, (pace, now));
+        if taken.is_err() {
+            cell.meter.give_back(pace, grant, now);
+        }
+        taken.is_ok()
+    }
+
+    /// A request that waits for its slot here, and then for room.
+    async fn waits(&self, pace: Pace) {
+        let cell = Arc::clone(self.ledger.own());
+        let grant = cell.meter.take(pace, self.now(), Ticks(1000 * A_SECOND)).unwrap();
+        cell.waiting.fetch_add(1, Ordering::Relaxed);
+        sleep(Ticks(grant.at.saturating_sub(self.now().0)).duration()).await;
+        if self.fleet.take_late(&cell, ACME, (pace, self.now())).is_err() {
+            self.fleet.stand(&cell, ACME).turn().await;
+        }
+        cell.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn shows(&self, line: &str) -> bool {
@@ -193,4 +248,77 @@ async fn a_gateway_that_ends_gives_back_what_it_has() {
     let sum = |of: fn(&Ask) -> u64| asked.iter().map(of).sum::<u64>();
     let (spent, back) = (sum(|ask| ask.spent), sum(|ask| ask.back));
     assert_eq!((spent, back), (3, 6), "{asked:?}");
+}
+
+fn pace(count: u32, burst: u32) -> Pace {
+    Pace::of(&RateSpec { rate: Rate { count, per: Duration::from_secs(1) }, burst })
+}
+
+/// How many come through in so many seconds, of 20 at each that come each millisecond.
+async fn admitted(all: &[World], pace: Pace, seconds: u64) -> u64 {
+    let mut admitted = 0;
+    for _ in 0..seconds * 1000 {
+        for world in all {
+            admitted += (0..20).filter(|_| world.admits(pace)).count() as u64;
+        }
+        wait(1).await;
+    }
+    admitted
+}
+
+#[tokio::test(start_paused = true)]
+async fn gateways_whose_store_is_always_late_let_through_what_one_would() {
+    for milliseconds in [30, 60, 150] {
+        let store = Played::default();
+        store.takes(milliseconds);
+        let all: Vec<_> = (0..3).map(|_| World::start(store.clone())).collect();
+        wait(1).await;
+        let pace = pace(100, 100);
+        admitted(&all, pace, 6).await; // what they have had too much at first is made up for
+
+        let admitted = admitted(&all, pace, 20).await;
+
+        assert!((1700..=2300).contains(&admitted), "{milliseconds}: {admitted}");
+        let is_late = milliseconds > 50;
+        assert_eq!(all[0].fleet.is_late(), is_late, "{milliseconds}");
+        assert_eq!(all[0].shows("tenantry_shared_limits_late_seconds_total 0"), !is_late);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fast_limit_of_one_gateway_is_used_to_its_end() {
+    // In the second case a burst is used up before the store has answered.
+    for (burst, milliseconds, least) in [(100, 1, 29_000), (100, 10, 24_000), (1000, 45, 29_000)] {
+        let store = Played::default();
+        store.takes(milliseconds);
+        let all = [World::start(store)];
+        wait(1).await;
+        let pace = pace(10_000, burst);
+        admitted(&all, pace, 1).await;
+
+        let admitted = admitted(&all, pace, 3).await;
+
+        assert!((least..=30_000).contains(&admitted), "{burst} {milliseconds}: {admitted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_line_moves_at_the_rate() {
+    for (gateways, count, burst, milliseconds) in
+        [(1, 20, 1, 1), (1, 100, 10, 1), (2, 100, 50, 5), (3, 1000, 100, 60)]
+    {
+        let store = Played::default();
+        store.takes(milliseconds);
+        let all: Vec<_> = (0..gateways).map(|_| World::start(store.clone())).collect();
+        wait(1).await;
+        let (pace, each) = (pace(count, burst), 5 * count as usize / gateways);
+        let begun = Instant::now();
+
+        let waiting = all.iter().flat_map(|world| (0..each).map(|_| world.waits(pace)));
+        futures_util::future::join_all(waiting).await;
+
+        let took = begun.elapsed();
+        let (least, most) = (Duration::from_millis(3500), Duration::from_millis(5800));
+        assert!((least..=most).contains(&took), "{gateways} {count} {burst}: {took:?}");
+    }
 }
