@@ -73,6 +73,7 @@ fn promtool_finds_nothing() {
     metrics.set(&shared_limits::UP, &[], 1.0);
     metrics.add(&shared_limits::CALLS, &["ok"], 1);
     metrics.add_seconds(&shared_limits::CALL_SECONDS, &[], Duration::from_millis(1));
+    metrics.add_seconds(&shared_limits::LATE_SECONDS, &[], Duration::from_millis(1));
     metrics.add(&shared_limits::REQUESTS, &["granted"], 1);
     metrics.set(&shared_limits::IN_USE, &[], 1.0);
     metrics.add(&metrics::USAGE_SAVES, &["ok"], 1);
