@@ -143,7 +143,8 @@ fn range(root: &Value, schema: &Value, meaning: &str) -> String {
         (_, Some("duration")) if meaning.contains("`0s` =") => format!("`0s` to `{LONGEST}`"),
         (_, Some("duration")) => {
             let (from, _) = bounds(meaning);
-            let to = meaning.split_once("no longer than `").and_then(|(_, to)| to.split('`').next());
+            let to =
+                meaning.split_once("no longer than `").and_then(|(_, to)| to.split('`').next());
             format!("`{}` to `{}`", from.unwrap_or("1ms"), to.unwrap_or(LONGEST))
         }
         (_, Some("share")) => "`0%` to `100%`".to_owned(),
