@@ -27,6 +27,7 @@ use tenantry::proxy::headcount::Headcount;
 use tenantry::proxy::worker::{self, Phase, Setup};
 use tenantry::telemetry::access_log::mask::Mask;
 use tenantry::telemetry::access_log::{AccessLog, AccessLogOwner, Errors, Format, Options};
+use tenantry::telemetry::audit_log::AuditLog;
 use tenantry::telemetry::delta::Delta;
 use tenantry::telemetry::lines::Output;
 use tenantry::telemetry::registry::{self, Metrics};
@@ -111,7 +112,7 @@ impl World {
             let mut tasks = Tasks::new("test");
             let presented = Presented::read(&gateway.listeners).expect("nothing to present");
             let (asks, _) = mpsc::channel(1);
-            let of_control = Arc::clone(&metrics);
+            let of_control = (Arc::clone(&metrics), AuditLog::off());
             let control = Control::start(&gateway, presented, asks, of_control, &mut tasks);
             let control = Box::pin(control).await.expect("good routes");
             tasks.spawn(|stop| metrics.run(counted, stop));
@@ -135,6 +136,7 @@ impl World {
             pulse: Pulses::default().add(),
             gateway: Arc::clone(&self.gateway),
             table: self.control.table.clone(),
+            tenants: self.control.bearers.shown.clone(),
             headcount: Headcount::new(1),
             account: Memory::new(1 << 30, 1).account(0),
             limits: limits::Shared::new(

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
@@ -18,15 +19,18 @@ use crate::base::role::Role;
 use crate::base::snapshot::Snapshot;
 use crate::base::tokens::Tokens;
 use crate::config::spec::{AdminSpec, ClientCertificatesMode};
+use crate::control::generation::Live;
 use crate::model::identity::Identity;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::keeping::ADMIN_REFUSED;
 use crate::telemetry::registry::Metrics;
 
-use super::audit;
+use super::audit::{Asked, Audit};
 use super::endpoints::{Openness, unknown};
 use super::guesses::{Guesses, TooMany};
+use super::pace::Pace;
 use super::reply;
-use super::roles::{Caller, Verdict};
+use super::roles::{Caller, Shown, Verdict};
 
 /// Who is let in.
 #[derive(Clone, Debug)]
@@ -37,9 +41,11 @@ pub struct Access {
     /// Roles by names of certificates; empty = whoever has one may do everything.
     certificates: Arc<[(String, Role)]>,
     /// What a tenant's own token may change of it.
-    tenant_keys: Arc<[String]>,
+    tenant_keys: Arc<[Vec<String>]>,
     openness: Openness,
     guesses: Guesses,
+    pace: Pace,
+    audit: Audit,
     metrics: Arc<Metrics>,
 }
 
@@ -54,12 +60,13 @@ pub(super) struct Visitor {
 
 impl Visitor {
     /// Nothing is known of it.
-    const UNKNOWN: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), identity: None };
+    pub(super) const UNKNOWN: Self =
+        Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), identity: None };
 }
 
 impl Visitor {
-    fn as_caller(&self, name: Option<Arc<str>>, role: Role) -> Caller {
-        Caller { name, role, from: self.address }
+    fn as_caller(&self, name: Option<Arc<str>>, role: Role, shown: Option<Shown>) -> Caller {
+        Caller { name, role, from: self.address, shown }
     }
 }
 
@@ -113,8 +120,21 @@ impl Access {
             tenant_keys: spec.tenant_keys.as_slice().into(),
             openness,
             guesses: Guesses::default(),
+            pace: Pace::new(spec.tenant_changes),
+            audit: Audit::of_log(),
             metrics,
         }
+    }
+
+    /// Tells this log of all that may change something; `live` is what is live.
+    #[must_use]
+    pub fn with_audit(self, log: AuditLog, live: Snapshot<Live>) -> Self {
+        Self { audit: Audit::new(log, live), ..self }
+    }
+
+    /// Who is told of what may change something.
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// What is there for everybody.
@@ -128,7 +148,7 @@ impl Access {
     }
 
     /// What a tenant's own token may change of it.
-    pub(super) fn tenant_keys(&self) -> &Arc<[String]> {
+    pub(super) fn tenant_keys(&self) -> &Arc<[Vec<String>]> {
         &self.tenant_keys
     }
 
@@ -136,7 +156,8 @@ impl Access {
     fn certified(&self, visitor: &Visitor) -> Option<Caller> {
         let identity = visitor.identity.as_ref().filter(|_| self.by_certificate)?;
         if self.certificates.is_empty() {
-            return Some(visitor.as_caller(identity.subject().map(Arc::from), Role::Admin));
+            let name = identity.subject().map(Arc::from);
+            return Some(visitor.as_caller(name, Role::Admin, Some(Shown::Certificate)));
         }
         let others = identity.dns_names.iter().chain(&identity.common_names);
         let names = [identity.uris.iter().collect::<Vec<_>>(), others.collect()];
@@ -147,7 +168,8 @@ impl Access {
         };
         let all = self.certificates.iter().filter(|(name, _)| has(name));
         let (name, role) = all.min_by_key(|(_, role)| rank(role))?;
-        Some(visitor.as_caller(Some(name.as_str().into()), role.clone()))
+        let shown = Some(Shown::Certificate);
+        Some(visitor.as_caller(Some(name.as_str().into()), role.clone(), shown))
     }
 
     fn admit(&self, visitor: &Visitor, headers: &HeaderMap) -> Result<Caller, Refusal> {
@@ -163,7 +185,8 @@ impl Access {
         match self.guesses.judge(visitor.address, token.as_bytes(), &tokens.load()) {
             Ok(Some(holder)) => {
                 let name = Some(Arc::clone(&holder.name));
-                Ok(visitor.as_caller(name, holder.role.clone()))
+                let shown = Some(Shown::Token(Arc::clone(&holder.mark)));
+                Ok(visitor.as_caller(name, holder.role.clone(), shown))
             }
             Ok(None) => Err(Refusal::BadToken),
             Err(many) => Err(Refusal::Limited(many)),
@@ -189,42 +212,81 @@ pub(super) async fn admit(
     next: Next,
 ) -> Response {
     let visitor = request.extensions().get().cloned().unwrap_or(Visitor::UNKNOWN);
+    let parts = parts.ok();
+    let id = parts.iter().flatten().find(|(name, _)| *name == "id").map(|(_, id)| id);
+    let asked = access.audit.hear(&request, visitor.address, id);
     if access.openness.admits(request.uri().path()) {
-        let subject = visitor.identity.as_ref().and_then(|identity| identity.subject());
-        let caller = visitor.as_caller(subject.map(Arc::from), Role::Admin);
-        return run(caller, request, next).await;
+        let identity = visitor.identity.as_ref();
+        let subject = identity.and_then(|identity| identity.subject()).map(Arc::from);
+        let shown = identity.map(|_| Shown::Certificate);
+        // Where some paths alone are open nothing changes anything there, and anybody may ask for any number.
+        let asked = asked.filter(|_| access.openness == Openness::Whole);
+        return run(visitor.as_caller(subject, Role::Admin, shown), asked, request, next).await;
     }
     // The browser would ask for a password in a window of its own, over the page's form.
     let is_script = request.headers().get("sec-fetch-dest").is_some_and(|to| to == "empty");
     let refusal = match access.admit(&visitor, request.headers()) {
         Ok(caller) => {
-            let parts = parts.ok();
-            let id = parts.iter().flatten().find(|(name, _)| *name == "id").map(|(_, id)| id);
             let route = route.as_ref().map(MatchedPath::as_str);
-            let verdict = caller.may(request.method(), route, id);
-            let refusal = match verdict {
-                Verdict::Granted => return run(caller, request, next).await,
+            let refusal = match caller.may(request.method(), route, id) {
+                Verdict::Granted => match asked.is_some().then(|| access.pace.take(&caller)) {
+                    Some(Err(wait)) => {
+                        access.count_refusal("changes");
+                        paced(wait)
+                    }
+                    _ => return run(caller, asked, request, next).await,
+                },
                 Verdict::Forbidden => {
                     access.count_refusal("role");
                     forbidden(&caller)
                 }
                 Verdict::Hidden => unknown(id.unwrap_or_default()),
             };
-            if audit::is_told(request.method()) {
-                audit::tell(&caller, request.method(), request.uri().path(), &refusal);
-            }
-            return refusal;
+            return told(asked, Some(&caller), refusal).await;
         }
         Err(refusal) => refusal,
     };
     access.count_refusal(refusal.reason());
-    let detail = match refusal {
-        Refusal::Limited(many) => return limited(visitor.address, many),
+    let refusal = match refusal {
+        Refusal::Limited(many) => limited(visitor.address, many),
         Refusal::BadToken => {
-            format!("the token is not in the gateway's token file; come with {}", access.ways())
+            let what = "the token is not in the gateway's token file; come with";
+            unauthorized(format!("{what} {}", access.ways()), is_script)
         }
-        Refusal::NoToken => format!("come with {}", access.ways()),
+        Refusal::NoToken => unauthorized(format!("come with {}", access.ways()), is_script),
     };
+    told(asked, None, refusal).await
+}
+
+/// Serves who may come in.
+async fn run(
+    caller: Caller,
+    mut asked: Option<Asked>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Some(asked) = &mut asked {
+        asked.is_of(&caller); // from here on it may be made
+    }
+    request.extensions_mut().insert(caller);
+    let answer = next.run(request).await;
+    told(asked, None, answer).await
+}
+
+/// Tells of what may change something.
+pub(super) async fn told(
+    asked: Option<Asked>,
+    caller: Option<&Caller>,
+    answer: Response,
+) -> Response {
+    let Some(mut asked) = asked else { return answer };
+    if let Some(caller) = caller {
+        asked.is_of(caller);
+    }
+    asked.answered(answer).await
+}
+
+fn unauthorized(detail: String, is_script: bool) -> Response {
     let mut refusal = reply::problem(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     let ways = [r#"Bearer realm="tenantry admin""#, r#"Basic realm="tenantry admin""#];
     for way in ways.into_iter().take(if is_script { 1 } else { 2 }) {
@@ -233,21 +295,20 @@ pub(super) async fn admit(
     refusal
 }
 
-/// Serves who may come in.
-async fn run(caller: Caller, mut request: Request, next: Next) -> Response {
-    let told = audit::is_told(request.method())
-        .then(|| (caller.clone(), request.method().clone(), request.uri().path().to_owned()));
-    request.extensions_mut().insert(caller);
-    let answer = next.run(request).await;
-    if let Some((caller, method, path)) = told {
-        audit::tell(&caller, &method, &path, &answer);
-    }
-    answer
-}
-
 fn forbidden(caller: &Caller) -> Response {
     let what = format!("the role {} may not do this", caller.role);
     reply::problem(StatusCode::FORBIDDEN, "forbidden", what)
+}
+
+fn paced(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + 1;
+    let what = format!(
+        "this token has asked for many changes; the next one may come in {seconds} s \
+         (tenant-changes of [admin] says how many)"
+    );
+    let mut refusal = reply::problem(StatusCode::TOO_MANY_REQUESTS, "too-many-changes", what);
+    refusal.headers_mut().insert(RETRY_AFTER, seconds.into());
+    refusal
 }
 
 fn limited(address: IpAddr, many: TooMany) -> Response {
@@ -282,7 +343,9 @@ fn token(shown: &HeaderValue) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::base::units::Rate;
     use crate::config::Place;
+    use crate::config::spec::RateSpec;
 
     use super::*;
 
@@ -306,6 +369,10 @@ mod tests {
             public_metrics: false,
             certificates: certificates.iter().map(role).collect(),
             tenant_keys: Vec::new(),
+            tenant_changes: RateSpec {
+                rate: Rate { count: 1, per: Duration::from_secs(1) },
+                burst: 1,
+            },
         };
         let mut access = Access::new(&spec, None, Arc::new(Metrics::new()));
         access.by_certificate = true; // as the listener's tls would say

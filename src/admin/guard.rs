@@ -12,7 +12,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::net::TcpListener;
 
-use super::access::Access;
+use super::access::{Access, Visitor, told};
 use super::reply;
 
 /// Who can reach the listener.
@@ -40,24 +40,24 @@ pub(super) async fn refuse_pages(
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    if reach == Reach::ThisMachine && !headers.get_all(header::HOST).iter().all(is_own_name) {
-        access.count_refusal("foreign_host");
-        return reply::problem(
-            StatusCode::FORBIDDEN,
-            "foreign-host",
-            "this listener is for the machine itself: ask for it by its address or as localhost"
-                .to_owned(),
-        );
-    }
-    if !request.method().is_safe() && is_of_page(headers) {
-        access.count_refusal("browser");
-        return reply::problem(
-            StatusCode::FORBIDDEN,
-            "browser",
-            "a web page may not do this; use curl or another program that is no browser".to_owned(),
-        );
-    }
-    next.run(request).await
+    let refused = if reach == Reach::ThisMachine
+        && !headers.get_all(header::HOST).iter().all(is_own_name)
+    {
+        let what =
+            "this listener is for the machine itself: ask for it by its address or as localhost";
+        Some(("foreign_host", "foreign-host", what))
+    } else if !request.method().is_safe() && is_of_page(headers) {
+        let what = "a web page may not do this; use curl or another program that is no browser";
+        Some(("browser", "browser", what))
+    } else {
+        None
+    };
+    let Some((reason, kind, what)) = refused else { return next.run(request).await };
+    access.count_refusal(reason);
+    let from =
+        request.extensions().get().map_or(Visitor::UNKNOWN.address, |it: &Visitor| it.address);
+    let asked = access.audit().hear(&request, from, None);
+    told(asked, None, reply::problem(StatusCode::FORBIDDEN, kind, what.to_owned())).await
 }
 
 /// A page can only come by a name that its owner has made to lead here, never by an address.

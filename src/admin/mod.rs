@@ -11,6 +11,7 @@ mod etag;
 mod guard;
 mod guesses;
 mod openapi;
+mod pace;
 mod reply;
 mod roles;
 
@@ -29,6 +30,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::config::spec::DrainSpec;
 use crate::control::Ask;
+use crate::control::bearers::LiveBearers;
 use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
 use crate::control::generation::{Fault, Live, LiveCertificates};
@@ -67,6 +69,8 @@ pub struct State {
     pub live: Snapshot<Live>,
     /// The listeners' certificates that are in use.
     pub certificates: Snapshot<LiveCertificates>,
+    /// Certificates of tenants' own.
+    pub bearers: Snapshot<LiveBearers>,
     /// Where clients connect, and what is wrong with `gateway.toml`.
     pub front: Snapshot<Front>,
     /// Whether the process has been asked to end.

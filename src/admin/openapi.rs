@@ -224,9 +224,10 @@ impl Operation {
     fn describe(mut self, guarded: bool) -> Value {
         self = self.refuses(StatusCode::FORBIDDEN, "A web page may have sent it");
         if guarded {
-            self = self
-                .refuses(StatusCode::UNAUTHORIZED, "Nobody has shown who asks")
-                .refuses(StatusCode::TOO_MANY_REQUESTS, "Its address has shown many wrong tokens");
+            self = self.refuses(StatusCode::UNAUTHORIZED, "Nobody has shown who asks").refuses(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Its address has shown many wrong tokens, or its token asks for many changes",
+            );
         }
         let mut told = json!({
             "operationId": self.id,

@@ -1,5 +1,6 @@
 //! What each role may ask for. What is not said here is nobody's but the admins'.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use http::Method;
 use crate::base::role::Role;
 use crate::control::history::{By, Cause};
 
-use super::endpoints::{drains, log_level, reload};
+use super::endpoints::{drains, explain, log_level, reload};
 
 /// Who asks, as far as that is known.
 #[derive(Clone, Debug)]
@@ -19,6 +20,26 @@ pub(super) struct Caller {
     pub(super) role: Role,
     /// Where it is.
     pub(super) from: IpAddr,
+    /// By what it is known; `None` = by nothing.
+    pub(super) shown: Option<Shown>,
+}
+
+/// What a caller is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// A token, by the first digits of its digest.
+    Token(Arc<str>),
+    /// A certificate.
+    Certificate,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(mark) => write!(f, "token {mark}"),
+            Self::Certificate => f.write_str("certificate"),
+        }
+    }
 }
 
 /// What comes of a request.
@@ -61,7 +82,7 @@ impl Caller {
         route: Option<&str>,
         tenant: Option<&str>,
     ) -> Verdict {
-        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        let is_read = matches!(*method, Method::GET | Method::HEAD) || is_question(method, route);
         let is_granted = match &self.role {
             Role::Admin => true,
             Role::Viewer => is_read,
@@ -70,6 +91,11 @@ impl Caller {
         };
         if is_granted { Verdict::Granted } else { Verdict::Forbidden }
     }
+}
+
+/// Whether it only asks, though it has a body.
+pub(super) fn is_question(method: &Method, route: Option<&str>) -> bool {
+    *method == Method::POST && route == Some(explain::ENDPOINT.path)
 }
 
 fn of_tenant(own: &str, method: &Method, route: Option<&str>, tenant: Option<&str>) -> Verdict {

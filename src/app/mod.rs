@@ -27,7 +27,7 @@ use crate::base::memory::Memory;
 use crate::base::pulse::Pulses;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
-use crate::base::tokens::{self, Tokens, TokensError};
+use crate::base::tokens::{self, Form, Tokens, TokensError};
 use crate::config::Problems;
 use crate::config::spec::{DrainSpec, GatewaySpec, NamedPath};
 use crate::control::certificates::Presented;
@@ -42,6 +42,7 @@ use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
 use crate::telemetry::access_log::{AccessLog, AccessLogOwner};
+use crate::telemetry::audit_log::{AuditLog, AuditLogOwner};
 use crate::telemetry::delta::Delta;
 use crate::telemetry::lines::LinesError;
 use crate::telemetry::registry::{self, Metrics};
@@ -70,7 +71,7 @@ pub struct App {
     draining: watch::Sender<bool>,
     /// Whether an operator has asked for the end.
     end: watch::Receiver<bool>,
-    access_log: AccessLogOwner,
+    logs: Logs,
     tasks: Tasks,
     usage: Option<Export>,
     drain: DrainSpec,
@@ -108,6 +109,9 @@ pub enum StartError {
     /// The access log cannot be written.
     #[error("the access log: {0}")]
     AccessLog(#[from] LinesError),
+    /// The audit log cannot be written.
+    #[error("the audit log: {0}")]
+    AuditLog(LinesError),
     /// Tokens were lost since they were looked at.
     #[error("{file} {error}")]
     Tokens {
@@ -157,20 +161,20 @@ impl App {
         metrics.limit_tenants(gateway.metrics.tenants);
         let presented = look_outside(&gateway)?;
         let (sockets, admin) = bind(&gateway, passed)?;
-        let (lines, access_log) =
-            AccessLog::start(&translate::access_log(&gateway.access_log), &metrics)?;
+        let ((lines, audit), logs) = start_logs(&gateway, &metrics)?;
 
         let mut tasks = Tasks::new("app");
         let (ask_gateway, gateway_asks) = mpsc::channel(WAITING);
-        let of_control = Arc::clone(&metrics);
-        let control =
-            Control::start(&gateway, presented, ask_gateway, of_control, &mut tasks).await?;
+        let told = (Arc::clone(&metrics), audit.clone());
+        let control = Control::start(&gateway, presented, ask_gateway, told, &mut tasks);
+        let control = Box::pin(control).await?;
         let (deltas, usage, counted) = start_counting(&gateway, &metrics, &mut tasks).await?;
         let addresses = sockets.addresses.clone();
 
         let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
         let (front, ears, files) = Front::open(&gateway, sockets, &control, Arc::clone(&metrics))?;
         let shown = front.shown();
+        let debug_tokens = (gateway.debug_tokens.as_ref(), Form::Bare);
         let given = Given {
             gateway: Arc::clone(&gateway),
             control: &control,
@@ -178,7 +182,7 @@ impl App {
             counted: counted.clone(),
             deltas,
             access_log: lines,
-            debug_tokens: open_tokens(gateway.debug_tokens.as_ref(), &control, &mut tasks)?,
+            debug_tokens: open_tokens(debug_tokens, &control, &mut tasks)?,
             tracer: start_tracing(&gateway, &metrics, &mut tasks)?,
             phase: phase.subscribe(),
         };
@@ -196,7 +200,7 @@ impl App {
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
         let operators =
-            Operators { started, shown, metrics, counted, draining: hears, end, levels, holds };
+            Operators { started, shown, metrics, audit, counted, hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         Ok(Self {
@@ -208,7 +212,7 @@ impl App {
             phase,
             draining,
             end: asked_to_end,
-            access_log,
+            logs,
             tasks,
             usage,
             drain: gateway.drain,
@@ -244,9 +248,10 @@ impl App {
         self.control.reload().await
     }
 
-    /// Opens the access log's file anew, after it was moved away.
+    /// Opens the files of the access log and of the audit log anew, after they were moved away.
     pub fn reopen_logs(&self) {
-        self.access_log.reopen();
+        self.logs.access.reopen();
+        self.logs.audit.reopen();
     }
 
     /// Resolves when an operator has asked for the end of the gateway, which is to be stopped then.
@@ -269,7 +274,7 @@ impl App {
     /// flight have their time to finish.
     pub async fn stop(self) -> Ended {
         let writing = if self.usage.is_some() { WRITING } else { Duration::ZERO };
-        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 3 + writing);
+        service::stopping(self.drain.accept + self.drain.timeout + GRACE * 4 + writing);
         tracing::info!(accept = ?self.drain.accept, timeout = ?self.drain.timeout, "draining");
         self.draining.send_replace(true);
         self.phase.send_replace(Phase::Closing);
@@ -291,8 +296,11 @@ impl App {
         if let Some(usage) = self.usage {
             usage.end(WRITING).await; // behind the last of what was counted
         }
-        if !self.access_log.end(GRACE) {
+        if !self.logs.access.end(GRACE) {
             tracing::warn!("the access log could not be written to its end");
+        }
+        if !self.logs.audit.end(GRACE) {
+            tracing::warn!("the audit log could not be written to its end");
         }
         tracing::info!("ended");
         Ended { cut_off }
@@ -303,7 +311,7 @@ impl App {
 /// the gateway can serve with is a warning.
 fn look_outside(gateway: &GatewaySpec) -> Result<Presented, Problems> {
     let presented = Presented::read(&gateway.presenting());
-    let other = outside::access_log(gateway).into_iter().chain(outside::tokens(gateway));
+    let other = outside::logs(gateway).into_iter().chain(outside::tokens(gateway));
     let log = Problems::of(other.collect());
     let presented = match (presented, log) {
         (Ok(presented), None) => presented,
@@ -368,6 +376,25 @@ async fn start_usage(gateway: &GatewaySpec, metrics: &Arc<Metrics>) -> Option<Ex
     }
 }
 
+/// What writes the logs that have files.
+#[derive(Debug)]
+struct Logs {
+    access: AccessLogOwner,
+    audit: AuditLogOwner,
+}
+
+/// Starts what writes them, and gives what takes their lines.
+fn start_logs(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+) -> Result<((AccessLog, AuditLog), Logs), StartError> {
+    let options = translate::access_log(&gateway.access_log);
+    let (lines, access) = AccessLog::start(&options, metrics)?;
+    let path = gateway.audit_log.as_ref().map(|file| file.path.as_path());
+    let (told, audit) = AuditLog::start(path, metrics).map_err(StartError::AuditLog)?;
+    Ok(((lines, told), Logs { access, audit }))
+}
+
 /// Starts what exports traces, where there is tracing.
 fn start_tracing(
     gateway: &GatewaySpec,
@@ -385,16 +412,16 @@ fn start_tracing(
 
 /// The tokens of a file, which follow it from now on.
 fn open_tokens(
-    file: Option<&NamedPath>,
+    (file, form): (Option<&NamedPath>, Form),
     control: &Control,
     tasks: &mut Tasks,
 ) -> Result<Option<Snapshot<Tokens>>, StartError> {
     let Some(NamedPath { path, .. }) = file else { return Ok(None) };
-    let read = Tokens::read(path)
+    let read = Tokens::read(path, form)
         .map_err(|error| StartError::Tokens { file: path.display().to_string(), error })?;
     let tokens = Snapshot::new(Arc::new(read));
     let (path, followed, events) = (path.clone(), tokens.clone(), control.files.clone());
-    tasks.spawn(|stop| tokens::follow(path, followed, events, stop));
+    tasks.spawn(|stop| tokens::follow((path, form), followed, events, stop));
     Ok(Some(tokens))
 }
 
@@ -430,6 +457,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
             pulse: pulses.add(),
             gateway: Arc::clone(&gateway),
             table: given.control.table.clone(),
+            tenants: given.control.bearers.shown.clone(),
             headcount: Arc::clone(&headcount),
             account: memory.account(number),
             limits: Arc::clone(&limits),

@@ -11,9 +11,11 @@ use crate::admin::access::Access;
 use crate::admin::{self, About};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Tasks;
+use crate::base::tokens::Form;
 use crate::config::spec::{AdminSpec, GatewaySpec};
 use crate::control::Control;
 use crate::control::explain::Setting;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
 
@@ -25,9 +27,11 @@ pub(super) struct Operators {
     pub(super) started: Instant,
     pub(super) shown: Snapshot<admin::Front>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: AuditLog,
     /// What is used of quotas, and what gateways share.
     pub(super) counted: Counted,
-    pub(super) draining: watch::Receiver<bool>,
+    /// Whether it is asked to end.
+    pub(super) hears: watch::Receiver<bool>,
     pub(super) end: watch::Sender<bool>,
     pub(super) levels: Option<Levels>,
     /// What holds for all requests.
@@ -46,9 +50,10 @@ impl Operators {
         let (Some(listener), Some(spec)) = (listener, &gateway.admin) else { return Ok(None) };
         let listener = TcpListener::from_std(listener).map_err(StartError::Admin)?;
         let address = listener.local_addr().map_err(StartError::Admin)?;
-        let tokens = open_tokens(spec.token_file.as_ref(), control, tasks)?;
+        let tokens = open_tokens((spec.token_file.as_ref(), Form::Roles), control, tasks)?;
         warn(address, spec, tokens.is_some());
         let access = Access::new(spec, tokens, Arc::clone(&self.metrics));
+        let access = access.with_audit(self.audit, control.live.clone());
         let (workers, drain) = (gateway.workers, gateway.drain);
         let (quotas, fleet) = self.counted;
         let roster = control.roster(Arc::clone(&self.metrics));
@@ -63,7 +68,8 @@ impl Operators {
             stored: control.stored.clone(),
             live: control.live.clone(),
             certificates: control.certificates.clone(),
-            draining: self.draining,
+            bearers: control.bearers.live.clone(),
+            draining: self.hears,
             end: self.end,
             reload: control.asks.clone(),
             levels: self.levels,

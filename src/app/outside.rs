@@ -7,16 +7,22 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use crate::base::tokens::{self, Tokens};
+use crate::base::tokens::{self, Form, Tokens};
 use crate::config::Problem;
 use crate::config::spec::{AccessLogOutput, GatewaySpec, NamedPath};
 use crate::control::state;
 
-/// Why the access log's file cannot be opened for writing. Creates nothing.
-pub fn access_log(gateway: &GatewaySpec) -> Option<Problem> {
-    let AccessLogOutput::File(NamedPath { path, place }) = &gateway.access_log.output else {
-        return None;
+/// Why the files of the access log and of the audit log cannot be opened for writing. Creates nothing.
+pub fn logs(gateway: &GatewaySpec) -> Vec<Problem> {
+    let access_log = match &gateway.access_log.output {
+        AccessLogOutput::File(file) => Some(file),
+        AccessLogOutput::Stdout | AccessLogOutput::Off => None,
     };
+    access_log.into_iter().chain(&gateway.audit_log).filter_map(not_appended_to).collect()
+}
+
+/// Why a file cannot be opened for writing, or made.
+fn not_appended_to(NamedPath { path, place }: &NamedPath) -> Option<Problem> {
     let refusal = match fs::metadata(path) {
         Ok(found) if found.is_dir() => Refusal::kind(path, "it is a folder, not a file"),
         Ok(_) => Refusal::of(access(path, Access::WRITE_OK), path)?,
@@ -70,8 +76,8 @@ fn unwritable(path: &Path) -> Option<String> {
 
 /// Why files of tokens cannot be used.
 pub fn tokens(gateway: &GatewaySpec) -> Vec<Problem> {
-    let problem = |NamedPath { path, place }: &NamedPath| {
-        let error = Tokens::read(path).err()?;
+    let problem = |(NamedPath { path, place }, form): (&NamedPath, Form)| {
+        let error = Tokens::read(path, form).err()?;
         Some(place.problem(format!("{} {error}", path.display()), error.hint().to_owned()))
     };
     files_of_tokens(gateway).filter_map(problem).collect()
@@ -79,16 +85,17 @@ pub fn tokens(gateway: &GatewaySpec) -> Vec<Problem> {
 
 /// Whom else tokens are known to.
 pub fn readable_tokens(gateway: &GatewaySpec) -> Vec<Problem> {
-    let problem = |NamedPath { path, place }: &NamedPath| {
+    let problem = |(NamedPath { path, place }, _): (&NamedPath, Form)| {
         let hint = format!("keep it to the gateway's user and group: chmod o= {}", path.display());
         Some(place.problem(tokens::doubt(path)?, hint))
     };
     files_of_tokens(gateway).filter_map(problem).collect()
 }
 
-fn files_of_tokens(gateway: &GatewaySpec) -> impl Iterator<Item = &NamedPath> {
+fn files_of_tokens(gateway: &GatewaySpec) -> impl Iterator<Item = (&NamedPath, Form)> {
     let admin = gateway.admin.iter().flat_map(|admin| &admin.token_file);
-    gateway.debug_tokens.iter().chain(admin)
+    let debug = gateway.debug_tokens.iter().map(|file| (file, Form::Bare));
+    debug.chain(admin.map(|file| (file, Form::Roles)))
 }
 
 /// Why something cannot be written.

@@ -13,6 +13,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
     let GatewaySpec {
         listeners: _they_change_while_it_runs,
         admin,
+        audit_log,
         routes,
         state,
         workers,
@@ -44,7 +45,11 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         || *mask != of_now.mask
         || *queue != of_now.queue;
     let keys = [
-        ("admin", !is_same_admin(admin.as_ref(), now.admin.as_ref())),
+        (
+            "admin",
+            !is_same_admin(admin.as_ref(), now.admin.as_ref())
+                || path(audit_log) != path(&now.audit_log),
+        ),
         ("routes", *routes != now.routes),
         ("state", path(state) != path(&now.state)),
         ("workers", *workers != now.workers),
@@ -95,6 +100,7 @@ fn is_same_admin(running: Option<&AdminSpec>, now: Option<&AdminSpec>) -> bool {
         && running.public_metrics == now.public_metrics
         && running.certificates == now.certificates
         && running.tenant_keys == now.tenant_keys
+        && running.tenant_changes == now.tenant_changes
         && running.tls.is_some() == now.tls.is_some()
         && tokens(running) == tokens(now)
         && certificates(running).eq(certificates(now))

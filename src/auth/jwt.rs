@@ -2,6 +2,7 @@
 //! with is settled by the key, never by the token, and a token of an issuer that nobody has configured
 //! is the application's own business.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -13,8 +14,10 @@ use serde_json::{Map, Value};
 use crate::config::spec::IssuerSpec;
 use crate::model::caller::{Caller, Proof};
 use crate::model::ids::TenantId;
+use crate::model::jwk::{ALGORITHMS, KeySet};
 
 use super::api_key::bearer;
+use super::issuer::Keyring;
 use super::{Refusal, hide_where};
 
 /// Who somebody is by a token that is valid.
@@ -38,13 +41,17 @@ struct Header {
 ///
 /// # Errors
 /// When it proves nothing, or there are several.
-pub fn find(headers: &HeaderMap, issuers: &[IssuerSpec]) -> Option<Result<Token, Refusal>> {
+pub fn find(
+    headers: &HeaderMap,
+    issuers: &[IssuerSpec],
+    rings: &[Arc<Keyring>],
+) -> Option<Result<Token, Refusal>> {
     if issuers.is_empty() {
         return None;
     }
     let now = SystemTime::now();
     let shown = headers.get_all(AUTHORIZATION).iter().filter_map(bearer);
-    let mut tokens = shown.filter_map(|token| verify(token, issuers, now));
+    let mut tokens = shown.filter_map(|token| verify(token, (issuers, rings), now));
     let first = tokens.next()?;
     Some(if tokens.next().is_some() { Err(Refusal::Repeated) } else { first })
 }
@@ -68,13 +75,13 @@ fn is_kept(token: &[u8], issuers: &[IssuerSpec]) -> bool {
     issuers.iter().any(|own| !own.forward && issuer == Some(&*own.issuer))
 }
 
-/// Reads and verifies a token; `None` = it is none of these issuers'.
+/// Reads and verifies a token; `None` = it is none of these issuers'. Their keys are in `rings`.
 ///
 /// # Errors
 /// When it says that it is of one of them, and proves nothing.
 pub fn verify(
     token: &[u8],
-    issuers: &[IssuerSpec],
+    (issuers, rings): (&[IssuerSpec], &[Arc<Keyring>]),
     now: SystemTime,
 ) -> Option<Result<Token, Refusal>> {
     let mut parts = token.split(|byte| *byte == b'.');
@@ -88,28 +95,47 @@ pub fn verify(
     let signed = token.get(..header.len() + 1 + payload.len()).unwrap_or_default();
     // What costs little first: a signature is what a forger would have the gateway work on.
     let token = judge(&claims, issuer, now);
-    Some(token.and_then(|token| prove(header, (signed, signature), issuer).map(|()| token)))
+    let ring = rings.iter().find(|ring| ring.issuer() == &*issuer.issuer);
+    let proven = |token| {
+        let ring = ring.ok_or(Refusal::NoKeys)?;
+        prove(header, (signed, signature), ring).map(|()| token)
+    };
+    Some(token.and_then(proven))
 }
 
 /// Whether the issuer has signed it.
 fn prove(
     header: &[u8],
     (signed, signature): (&[u8], &[u8]),
-    issuer: &IssuerSpec,
+    ring: &Keyring,
 ) -> Result<(), Refusal> {
     let header: Header = read(header).ok_or(Refusal::Malformed)?;
     if header.crit.is_some() {
         return Err(Refusal::Malformed);
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refusal::Malformed)?;
-    let mut fitting = issuer.keys.iter().filter(|key| {
-        header.alg == key.algorithm() && (header.kid.is_none() || key.id == header.kid)
-    });
-    let key = fitting.next().ok_or(Refusal::Unknown)?;
-    if fitting.next().is_some() {
-        return Err(Refusal::Unknown); // it does not say which
+    ring.with(|set| {
+        let mut fitting = set.keys().iter().filter(|key| {
+            header.alg == key.algorithm() && (header.kid.is_none() || key.id == header.kid)
+        });
+        let Some(key) = fitting.next() else { return Err(without_key(&header, set, ring)) };
+        if fitting.next().is_some() {
+            return Err(Refusal::Unknown); // it does not say which
+        }
+        key.has_signed(signed, &signature).then_some(()).ok_or(Refusal::Unknown)
+    })
+}
+
+/// Why a token is refused whose key is not there. One that may be new is asked for.
+fn without_key(header: &Header, set: &KeySet, ring: &Keyring) -> Refusal {
+    if set.is_empty() {
+        return Refusal::NoKeys;
     }
-    key.has_signed(signed, &signature).then_some(()).ok_or(Refusal::Unknown)
+    let is_there = header.kid.is_some() && set.keys().iter().any(|key| key.id == header.kid);
+    if !is_there && ALGORITHMS.contains(&&*header.alg) {
+        ring.wish();
+    }
+    Refusal::Unknown
 }
 
 /// Whether it is meant for here and now, and who it says shows it.
@@ -192,23 +218,27 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use crate::model::jwk::read_set;
+    use crate::config::spec::KeysSpec;
 
     use super::*;
 
     struct World {
         pair: Ed25519KeyPair,
         issuers: Vec<IssuerSpec>,
+        rings: [Arc<Keyring>; 1],
     }
 
     fn world() -> World {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let public = URL_SAFE_NO_PAD.encode(pair.public_key());
         let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": public });
+        let set = KeySet::read(json!({ "keys": [key] }).to_string().as_bytes()).unwrap();
+        let rings = [Arc::new(Keyring::new("https://issuer.example", set))];
         let issuer = IssuerSpec {
+            name: "login".into(),
             issuer: "https://issuer.example".into(),
             audience: vec!["gateway".into()],
-            keys: read_set(json!({ "keys": [key] }).to_string().as_bytes()).unwrap(),
+            keys: KeysSpec::File { path: "".into(), set: KeySet::default(), fault: None },
             tenants: None,
             tenant_claim: "tenant".into(),
             subject_claim: "sub".into(),
@@ -216,7 +246,7 @@ mod tests {
             headers: vec![(http::HeaderName::from_static("x-plan"), "plan".into())],
             forward: false,
         };
-        World { pair, issuers: vec![issuer] }
+        World { pair, issuers: vec![issuer], rings }
     }
 
     fn encoded(value: &Value) -> String {
@@ -232,7 +262,7 @@ mod tests {
 
         fn told(&self, token: &str) -> Option<Result<String, Refusal>> {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-            let verified = verify(token.as_bytes(), &self.issuers, now)?;
+            let verified = verify(token.as_bytes(), (&self.issuers, &self.rings), now)?;
             Some(verified.map(|token| format!("{} {}", token.tenant, token.caller.subject)))
         }
 
@@ -314,6 +344,45 @@ mod tests {
         assert_eq!(world.told(&unsigned), Some(Err(Refusal::Unknown)));
     }
 
+    #[test]
+    fn without_any_key_nobody_is_told_that_a_token_is_wrong() {
+        let world = world();
+        world.rings[0].publish(KeySet::default());
+
+        assert_eq!(world.with(|_| {}), Some(Err(Refusal::NoKeys)));
+        assert_eq!(world.with(|claims| claims["exp"] = json!(1)), Some(Err(Refusal::Expired)));
+        assert_eq!(
+            world.told(&world.token(&json!({ "alg": "EdDSA", "kid": "k2" }), &claims())),
+            Some(Err(Refusal::NoKeys))
+        );
+    }
+
+    #[tokio::test]
+    async fn keys_are_asked_for_that_may_be_new_and_no_others() {
+        let world = world();
+        let ring = &world.rings[0];
+        let is_wished = async |header: Value| {
+            ring.look();
+            drop(world.told(&world.token(&header, &claims())));
+            tokio::select! {
+                biased;
+                () = ring.wished() => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+
+        assert!(is_wished(json!({ "alg": "EdDSA", "kid": "k2" })).await);
+        assert!(is_wished(json!({ "alg": "RS256" })).await);
+        for header in [
+            json!({ "alg": "EdDSA", "kid": "k1" }),
+            json!({ "alg": "RS256", "kid": "k1" }),
+            json!({ "alg": "none", "kid": "k2" }),
+            json!({ "alg": "HS256", "kid": "k2" }),
+        ] {
+            assert!(!is_wished(header.clone()).await, "{header}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_token_that_was_changed_anywhere_proves_nothing(place in 0_usize..400, bit in 0_u8..7) {
@@ -323,14 +392,15 @@ mod tests {
             token[place] ^= 1 << bit;
 
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-            let verified = verify(&token, &world.issuers, now);
+            let verified = verify(&token, (&world.issuers, &world.rings), now);
 
             prop_assert!(!matches!(verified, Some(Ok(_))));
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            drop(verify(&bytes, &world().issuers, SystemTime::now()));
+            let world = world();
+            drop(verify(&bytes, (&world.issuers, &world.rings), SystemTime::now()));
         }
     }
 }

@@ -1,14 +1,18 @@
-//! Who a client is, by what it shows: API keys. Nothing of a secret is kept, told or logged.
+//! Who a client is, by what it shows: API keys and signed tokens. Nothing of a secret is kept, told or logged.
 
 pub mod api_key;
+pub mod issuer;
 pub mod jwt;
 pub mod keys;
+
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::spec::IdentitiesSpec;
 
 use api_key::Found;
+use issuer::Keyring;
 use jwt::Token;
 use keys::{Key, Keys};
 
@@ -57,6 +61,9 @@ pub enum Refusal {
     /// It is another tenant's than the one that the request names.
     #[error("the credential is not one of the tenant that the request names")]
     OtherTenant,
+    /// What the token's issuer signs with is not known: nothing can be said of the token.
+    #[error("the keys of the token's issuer are not known at the moment")]
+    NoKeys,
     /// It comes from where nobody may come from.
     #[error("clients of this address are not let in")]
     Network,
@@ -78,24 +85,25 @@ impl Refusal {
             Self::Issuer => "issuer",
             Self::NotAccepted => "not_accepted",
             Self::OtherTenant => "other_tenant",
+            Self::NoKeys => "no_keys",
             Self::Network => "network",
             Self::Method => "method",
         }
     }
 }
 
-/// What a request shows, where anything is known that could be shown. Out of line, as most gateways
-/// know nothing. What a token says is kept in `held`.
+/// What a request shows, where anything is known that could be shown: API keys, and tokens of issuers
+/// whose keys are in `rings`. Out of line, as most gateways know nothing. What a token says is kept in `held`.
 #[cold]
 #[inline(never)]
 pub fn look<'k>(
-    keys: &'k Keys,
+    (keys, rings): (&'k Keys, &[Arc<Keyring>]),
     identity: &IdentitiesSpec,
     headers: &HeaderMap,
     held: &'k mut Option<Box<Token>>,
 ) -> Credential<'k> {
     let key = api_key::find(headers, &identity.key_header);
-    let token = jwt::find(headers, &identity.issuers);
+    let token = jwt::find(headers, &identity.issuers, rings);
     match (key, token) {
         (Found::Nothing, None) => Credential::Nothing,
         (Found::Nothing, Some(Ok(token))) => Credential::Token(held.insert(Box::new(token))),

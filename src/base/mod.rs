@@ -14,6 +14,7 @@ pub mod small;
 pub mod snapshot;
 pub mod socket;
 pub mod sorted;
+pub mod stretch;
 pub mod tag;
 pub mod tasks;
 pub mod throttle;

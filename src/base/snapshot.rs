@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Cache};
+use arc_swap::{ArcSwap, Cache, Guard};
 
 /// A shared cell that holds one immutable value. A reader gets the value of one instant and keeps
 /// it for as long as it likes; a writer replaces it whole. Clones are handles to the same cell.
@@ -32,6 +32,18 @@ impl<T> Snapshot<T> {
         self.cell.load_full()
     }
 
+    /// Looks at the value of now, for a moment: no count of holders is touched, which all threads
+    /// would write to.
+    pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&self.cell.load())
+    }
+
+    /// The value of now where it is `wanted`; where it is not, no reference count is touched.
+    pub fn load_if(&self, wanted: impl FnOnce(&T) -> bool) -> Option<Arc<T>> {
+        let value = self.cell.load();
+        wanted(&value).then(|| Guard::into_inner(value))
+    }
+
     /// Replaces the value. Readers that hold the old one finish on it.
     pub fn publish(&self, value: Arc<T>) {
         self.cell.store(value);
@@ -56,6 +68,9 @@ mod tests {
         snapshot.publish(Arc::new(2));
 
         assert_eq!(**reader.load(), 2);
+        assert_eq!(snapshot.with(|value| *value), 2);
         assert_eq!(*held, 1);
+        assert_eq!(snapshot.load_if(|value| *value == 1), None);
+        assert_eq!(snapshot.load_if(|value| *value == 2).as_deref(), Some(&2));
     }
 }

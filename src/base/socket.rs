@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 
 use super::small;
 
@@ -167,7 +168,9 @@ impl AsyncRead for Socket {
         if this.bulk {
             let before = buffer.filled().len();
             let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
-            this.bulk = polled.is_pending() || buffer.filled().len() - before >= SMALL;
+            let read = buffer.filled().len() - before;
+            this.bulk = polled.is_pending() || read >= SMALL;
+            charge(read, context);
             return polled;
         }
         loop {
@@ -187,6 +190,19 @@ impl AsyncRead for Socket {
                 }
             }
             ready!(this.stream.poll_read_ready(context))?;
+        }
+    }
+}
+
+/// Has a task pay for what it reads by the byte: the runtime's budget of a turn counts calls, and 128 of
+/// 64 KiB each would keep all others waiting for milliseconds.
+fn charge(read: usize, context: &mut Context<'_>) {
+    for _ in 0..read / BYTES_OF_A_UNIT {
+        if !coop::has_budget_remaining() {
+            return;
+        }
+        if let Poll::Ready(spent) = coop::poll_proceed(context) {
+            spent.made_progress();
         }
     }
 }
@@ -233,6 +249,8 @@ fn is_passing(error: &io::Error) -> bool {
 /// 4 KiB: a usual head, and a small body with it, comes in one such read. It is copied once, which
 /// costs less than what the call saves.
 const SMALL: usize = 4 << 10;
+/// 2 KiB: 256 KiB in one turn, for which reading and writing takes some 150 us.
+const BYTES_OF_A_UNIT: usize = 2 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -260,6 +278,30 @@ mod tests {
             write.and(read).unwrap();
             assert!(back == sent, "{size}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_has_read_a_lot_lets_others_pass() {
+        let (mut near, mut far) = pair().await;
+        far.write_all(b"more").await.unwrap();
+        near.readable().await.unwrap();
+        near.bulk = true;
+        let mut turns = 0;
+        std::future::poll_fn(|context| {
+            turns += 1;
+            let (mut bytes, mut spent) = ([0; 1], 0);
+            while coop::has_budget_remaining() {
+                charge(64 << 10, context);
+                spent += 1;
+            }
+            assert_eq!(spent, 4, "of 64 KiB each");
+            charge(1 << 30, context);
+            let polled = Pin::new(&mut near).poll_read(context, &mut ReadBuf::new(&mut bytes));
+            assert!(polled.is_pending(), "though there is more");
+            if turns > 1 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        assert_eq!(turns, 2, "it was woken to go on");
     }
 
     #[tokio::test]

@@ -37,6 +37,11 @@ impl Throttle {
         false
     }
 
+    /// Whether what passed before counts no more.
+    pub fn is_over(&self) -> bool {
+        self.since.get().is_none_or(|since| since.elapsed() >= self.window)
+    }
+
     /// How many were left out since this was last asked.
     pub fn take_left_out(&self) -> u64 {
         self.left_out.take()
@@ -64,8 +69,10 @@ mod tests {
         tokio::time::advance(Duration::from_millis(999)).await;
         assert!(!throttle.admits());
 
+        assert!(!throttle.is_over());
         tokio::time::advance(Duration::from_millis(1)).await;
 
+        assert!(throttle.is_over());
         assert!(throttle.admits() && !throttle.admits());
         assert_eq!(throttle.take_left_out(), 3);
     }

@@ -29,6 +29,17 @@ pub struct Holder {
     pub name: Arc<str>,
     /// What it may do; who has a nameless one may do everything.
     pub role: Role,
+    /// The first digits of the token's digest (SHA-256): tells two tokens apart and tells nobody one.
+    pub mark: Arc<str>,
+}
+
+/// What the lines of a file may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A token alone, or one after a name and a role.
+    Roles,
+    /// A token alone: who has one may do the one thing that the file is for.
+    Bare,
 }
 
 /// Why a file of tokens cannot be used.
@@ -50,6 +61,11 @@ pub enum TokensError {
     /// A line is neither a token nor a name, a role and a token.
     #[error("has {1} words in line {0}")]
     Words(usize, usize),
+    /// A name and a role stand where they would say nothing.
+    #[error(
+        "has more than a token in line {0}: tokens of this file have neither a name nor a role"
+    )]
+    Roles(usize),
     /// A role is none.
     #[error("has in line {0} a second word that is no role: {1}")]
     Role(usize, NoRole),
@@ -67,6 +83,9 @@ impl TokensError {
         match self {
             Self::Read(_) => "look at the path, the owner and the permissions",
             Self::Twice(..) => "give each one a token of its own",
+            Self::Roles(_) => {
+                "write the token alone: whoever has one may do what the file is for, and nothing else"
+            }
             Self::Role(..) | Self::Words(..) => {
                 "a line is a token alone, or NAME ROLE TOKEN with blanks between"
             }
@@ -76,15 +95,16 @@ impl TokensError {
 }
 
 impl Tokens {
-    /// Reads a file: one token a line, by itself or after a name and a role, and lines for people that begin with `#`.
+    /// Reads a file: one token a line, by itself or, where the form has that, after a name and a role, and lines for
+    /// people that begin with `#`.
     ///
     /// # Errors
     /// When it cannot be read, or what is in it are no tokens.
-    pub fn read(path: &Path) -> Result<Self, TokensError> {
+    pub fn read(path: &Path, form: Form) -> Result<Self, TokensError> {
         if fs::metadata(path)?.len() > MAX_SIZE {
             return Err(TokensError::Large);
         }
-        Self::parse(&fs::read_to_string(path)?)
+        Self::parse_as(form, &fs::read_to_string(path)?)
     }
 
     /// Reads the text of a file.
@@ -92,11 +112,18 @@ impl Tokens {
     /// # Errors
     /// When what is in it are no tokens.
     pub fn parse(text: &str) -> Result<Self, TokensError> {
+        Self::parse_as(Form::Roles, text)
+    }
+
+    fn parse_as(form: Form, text: &str) -> Result<Self, TokensError> {
         let lines = text.lines().map(str::trim).zip(1..);
         let tokens = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
         let mut known: Vec<(Digest, Arc<Holder>)> = Vec::new();
         let mut lines = BTreeMap::new();
         for (text, line) in tokens {
+            if form == Form::Bare && text.split_ascii_whitespace().nth(1).is_some() {
+                return Err(TokensError::Roles(line));
+            }
             let (digest, holder) = one(text, line)?;
             if let Some(first) = lines.insert(digest.as_ref().to_vec(), line) {
                 return Err(TokensError::Twice(first, line));
@@ -144,12 +171,17 @@ pub fn doubt(path: &Path) -> Option<String> {
 }
 
 /// Keeps the tokens as their file is, until `stop`. A file that cannot be used changes nothing.
-pub async fn follow(path: PathBuf, tokens: Snapshot<Tokens>, events: FileEvents, mut stop: Stop) {
+pub async fn follow(
+    (path, form): (PathBuf, Form),
+    tokens: Snapshot<Tokens>,
+    events: FileEvents,
+    mut stop: Stop,
+) {
     let mut watcher = Watcher::new(path.clone(), &events).await;
     loop {
         // Before anything else: it may have changed since the start has read it.
         let file = path.clone();
-        match Blocking::start(move || (Tokens::read(&file), doubt(&file))).ended().await {
+        match Blocking::start(move || (Tokens::read(&file, form), doubt(&file))).ended().await {
             Some((Ok(new), doubt)) if !new.are(&tokens.load()) => {
                 tracing::warn!(file = %path.display(), count = new.known.len(), "other tokens hold now");
                 tokens.publish(Arc::new(new));
@@ -172,12 +204,12 @@ pub async fn follow(path: PathBuf, tokens: Snapshot<Tokens>, events: FileEvents,
 
 fn one(text: &str, line: usize) -> Result<(Digest, Arc<Holder>), TokensError> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
-    let (token, holder) = match words.as_slice() {
-        [token] => (*token, Holder { name: format!("line {line}").into(), role: Role::Admin }),
+    let (token, name, role) = match words.as_slice() {
+        [token] => (*token, format!("line {line}"), Role::Admin),
         [name, role, token] => {
             // It is never told: words in another order have the token here.
             let role = role.parse().map_err(|error| TokensError::Role(line, error))?;
-            (*token, Holder { name: (*name).into(), role })
+            (*token, (*name).to_owned(), role)
         }
         words => return Err(TokensError::Words(line, words.len())),
     };
@@ -187,13 +219,18 @@ fn one(text: &str, line: usize) -> Result<(Digest, Arc<Holder>), TokensError> {
     if token.len() < SHORTEST {
         return Err(TokensError::Short(line));
     }
-    Ok((digest(&SHA256, token.as_bytes()), Arc::new(holder)))
+    let digest = digest(&SHA256, token.as_bytes());
+    let mark: String = digest.as_ref().iter().take(MARK).map(|b| format!("{b:02x}")).collect();
+    let holder = Holder { name: name.into(), role, mark: mark.into() };
+    Ok((digest, Arc::new(holder)))
 }
 
 fn is_same(one: &Digest, other: &Digest) -> bool {
     verify_slices_are_equal(one.as_ref(), other.as_ref()).is_ok()
 }
 
+/// 4 bytes of a digest: a few thousand tokens have different ones, and a token stays as unknown as it was.
+const MARK: usize = 4;
 /// 16 characters: 64 bits where they are hexadecimal, more than can be tried over a network.
 const SHORTEST: usize = 16;
 /// 64 KiB: a thousand tokens. A wrong path must not be read into memory.
@@ -232,6 +269,25 @@ mod tests {
         assert_eq!(told("1123456789abcdef"), of("ci", "operator"));
         assert_eq!(told("2123456789abcdef"), of("shop", "tenant:acme"));
         assert_eq!(told("ci"), None);
+    }
+
+    #[test]
+    fn where_tokens_have_no_roles_a_line_with_one_is_an_error_that_says_so() {
+        let read = |text: &str| Tokens::parse_as(Form::Bare, text);
+        assert!(read("0123456789abcdef\n# x y z\n").is_ok());
+
+        let error = read("0123456789abcdef\nci viewer 1123456789abcdef\n").unwrap_err();
+
+        assert!(error.to_string().contains("more than a token in line 2"), "{error}");
+        assert!(!format!("{error} {}", error.hint()).contains("1123"));
+        let error = read("ci 1123456789abcdef\n").unwrap_err();
+        assert!(!error.hint().contains("ROLE"), "{}", error.hint());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("debug.tokens");
+        fs::write(&path, "ci admin 1123456789abcdef\n").unwrap();
+        assert!(
+            Tokens::read(&path, Form::Bare).is_err() && Tokens::read(&path, Form::Roles).is_ok()
+        );
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -181,17 +181,42 @@ pub(super) fn send(
     limit: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
     let admin = Admin::new(admin, shown)?;
+    let mut request = admin.request(path)?.map(|_| Full::default());
+    *request.method_mut() = method;
+    ask_within(&admin, request, limit)
+}
+
+/// As [`get`], of a `POST` with this JSON.
+///
+/// # Errors
+/// As [`get`].
+pub(super) fn post(
+    admin: &Uri,
+    (path, body): (&str, &serde_json::Value),
+    shown: &Credentials,
+    limit: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let admin = Admin::new(admin, shown)?;
+    let mut request = admin.request(path)?.map(|_| Full::from(body.to_string()));
+    *request.method_mut() = Method::POST;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    ask_within(&admin, request, limit)
+}
+
+fn ask_within(
+    admin: &Admin,
+    request: Request<Full<Bytes>>,
+    limit: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime
-        .block_on(async { timeout(limit, ask(&admin, method, path)).await })
+        .block_on(async { timeout(limit, ask(admin, request)).await })
         .map_err(|_| anyhow::anyhow!("no answer within {limit:?}"))
         .and_then(|done| done)
         .with_context(|| format!("the admin API at {admin} cannot be asked"))
 }
 
-async fn ask(admin: &Admin, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
-    let mut request = admin.request(path)?;
-    *request.method_mut() = method;
+async fn ask(admin: &Admin, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
     let stream = TokioIo::new(admin.connect().await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     let exchange = async {
@@ -200,12 +225,14 @@ async fn ask(admin: &Admin, method: Method, path: &str) -> anyhow::Result<(Statu
             Limited::new(body, MAX_ANSWER).collect().await.map_err(anyhow::Error::from_boxed)?;
         anyhow::Ok((head.status, body.to_bytes()))
     };
+    tokio::pin!(exchange);
     tokio::select! {
-        done = exchange => done,
-        ended = connection => Err(ended.err().map_or_else(
-            || anyhow::anyhow!("the connection was closed"),
-            anyhow::Error::from,
-        )),
+        done = &mut exchange => done,
+        ended = connection => match ended {
+            // The answer may have come with the end.
+            Ok(()) => exchange.await,
+            Err(error) => Err(error.into()),
+        },
     }
 }
 

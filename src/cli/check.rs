@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::app::outside;
 use crate::config::spec::{GatewaySpec, NamedPath, PoolSpec, RoutesSpec};
 use crate::config::{self, Files, Known, Place, Problem, places};
-use crate::control::stored;
+use crate::control::{bearers, stored};
 use crate::model::ids::PoolId;
 use crate::tls::client::{self, SystemRoots};
 use crate::tls::demand::Demands;
@@ -104,7 +104,7 @@ impl Found {
         let read = server::build(&gateway.presenting(), &[], &mut Demands::default());
         self.add(Severity::Problem, read.problems);
         self.add(Severity::Warning, read.doubts);
-        self.add(Severity::Problem, outside::access_log(gateway));
+        self.add(Severity::Problem, outside::logs(gateway));
         self.add(Severity::Problem, outside::state(gateway));
         self.add(Severity::Problem, outside::usage(gateway));
         self.add(Severity::Problem, outside::tokens(gateway));
@@ -132,6 +132,9 @@ impl Found {
                 self.add(Severity::Problem, without_trust(&spec, &files));
                 self.add(Severity::Warning, doubtful(&spec, &files));
                 self.add(Severity::Warning, checked.doubts);
+                let (problems, doubts) = bearers::look_through(&files, &spec);
+                self.add(Severity::Problem, problems);
+                self.add(Severity::Warning, doubts);
                 if let Some(state) = state {
                     self.kept(&files, state, known);
                 }
@@ -524,5 +527,50 @@ mod tests {
         let outcome = check(&folder.path().join("none.toml"), &KNOWN, Format::Text);
 
         assert!(outcome.output.contains("none.toml:1:1: there is no such file"), "{outcome:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_certificates_of_tenants_is_told_where_they_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            let made = rcgen::generate_simple_self_signed([format!("{name}.test")]).unwrap();
+            let path = |kind: &str| folder.path().join(format!("{name}.{kind}"));
+            std::fs::write(path("pem"), made.cert.pem()).unwrap();
+            std::fs::write(path("key"), made.signing_key.serialize_pem()).unwrap();
+        }
+        let tenant = |id: &str, cert: &str, key: &str| {
+            format!(
+                "[tenants.{id}]\npool = \"p\"\ndomains = [\"{id}.test\"]\n\
+                 certificates = [{{ cert = \"{cert}\", key = \"{key}\" }}]\n"
+            )
+        };
+        let routes = [
+            "[tenant]\nfrom = [{ domain = true }]\n[pools.p]\ndns = \"p:1\"\n".to_owned(),
+            tenant("a", "a.pem", "a.key"),
+            tenant("b", "b.pem", "a.key"),
+            tenant("c", "a.pem", "a.key"),
+            tenant("d", "none.pem", "b.key"),
+        ];
+        let gateway = folder.path().join("gateway.toml");
+        std::fs::write(&gateway, "workers = 1\n").unwrap();
+        std::fs::write(folder.path().join("routes.toml"), routes.concat()).unwrap();
+
+        let outcome = check(&gateway, &KNOWN, Format::Json);
+
+        let list: Vec<serde_json::Value> = serde_json::from_str(&outcome.output).unwrap();
+        let told: Vec<String> = list
+            .iter()
+            .map(|one| format!("{}:{} {}", one["line"], one["column"], one["key"]))
+            .collect();
+        let expected = [
+            "12:35 \"tenants.b.certificates[0].key\"",
+            "16:19 \"tenants.c.certificates[0].cert\"",
+            "20:19 \"tenants.d.certificates[0].cert\"",
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(outcome.problems, 3);
+        for (one, what) in list.iter().zip(["is not the one", "is for none of", "cannot be read"]) {
+            assert!(one["what"].as_str().unwrap().contains(what), "{one}");
+        }
     }
 }

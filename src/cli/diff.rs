@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
 use crate::config::leaves::{Leaf, leaves};
 use crate::config::spec::{PoolSpec, RouteSpec, RoutesSpec, SourceSpec};
 use crate::config::{self, Known};
+use crate::control::stored;
 use crate::pool::balancer;
 
 /// Which files.
@@ -20,6 +22,9 @@ pub(super) struct DiffArgs {
     old: PathBuf,
     /// The routes as they would be
     new: PathBuf,
+    /// The gateway's `state` folder: the tenants that the API keeps there are compared, too
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,11 +48,13 @@ struct Change {
 
 /// What is to be printed, and how the command ends.
 pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<(String, ExitCode)> {
-    let (old, new) = (Version::read(&args.old)?, Version::read(&args.new)?);
+    let state = args.state.as_deref();
+    let (old, new) = (Version::read(&args.old, state)?, Version::read(&args.new, state)?);
     let changes = changes(&old, &new);
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&changes)? + "\n",
-        false => text(&changes),
+    let text = match (args.json, state) {
+        (true, _) => serde_json::to_string_pretty(&changes)? + "\n",
+        (false, Some(_)) => text(&changes),
+        (false, None) => text(&changes) + LEFT_OUT,
     };
     let differs = args.exit_code && !changes.is_empty();
     Ok((text, if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS }))
@@ -60,8 +67,16 @@ struct Version {
 }
 
 impl Version {
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        let files = config::read_routes(path)?;
+    /// With the tenants that the API keeps in a folder beside it.
+    fn read(path: &Path, state: Option<&Path>) -> anyhow::Result<Self> {
+        let mut files = config::read_routes(path)?;
+        if let Some(folder) = state {
+            // Who looks in the wrong place would be told that there are none.
+            if !folder.is_dir() {
+                bail!("--state {} is no folder", folder.display());
+            }
+            (files, _) = stored::beside(files, folder)?;
+        }
         let mut spec = config::check_routes(&files, &Known { balancers: balancer::names() })?;
         let folder = if path.is_dir() { Some(path) } else { path.parent() };
         if let Some(folder) = folder {
@@ -194,6 +209,10 @@ fn text(changes: &[Change]) -> String {
     text + &format!("{added} added, {changed} changed, {removed} removed\n")
 }
 
+/// What is told where nobody has said where they are.
+const LEFT_OUT: &str =
+    "tenants that the API keeps are left out; --state FOLDER compares them, too\n";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +230,9 @@ mod tests {
             path
         };
         let (old, new) = (path("old.toml", old), path("new.toml", new));
-        let (text, code) = diff(&DiffArgs { old, new, json, exit_code: true }).unwrap();
+        let (text, code) =
+            diff(&DiffArgs { old, new, state: None, json, exit_code: true }).unwrap();
+        let text = text.replace(LEFT_OUT, "");
         let text = text.replace(&format!("{}/", folder.path().display()), "");
         (text, code == ExitCode::SUCCESS)
     }
@@ -306,7 +327,8 @@ mod tests {
         let other = version("c", "back soon", "no");
         let diff = |old: &Path, new: &Path| {
             let (old, new) = (old.to_owned(), new.to_owned());
-            diff(&DiffArgs { old, new, json: false, exit_code: true }).unwrap().0
+            let args = DiffArgs { old, new, state: None, json: false, exit_code: true };
+            diff(&args).unwrap().0.replace(LEFT_OUT, "")
         };
 
         assert_eq!(diff(&one, &same), "nothing would change\n");
@@ -324,6 +346,39 @@ mod tests {
     }
 
     #[test]
+    fn tenants_of_the_api_are_compared_where_their_folder_is_named_and_else_told_to_be_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        stored::keep(&state, "kept", "a").unwrap();
+        let path = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let old = path("old.toml", OLD);
+        let told = |text: &str, state: Option<&Path>| {
+            let (old, new, state) = (old.clone(), path("new.toml", text), state.map(Into::into));
+            let told = diff(&DiffArgs { old, new, state, json: false, exit_code: false });
+            told.map(|(text, _)| text).map_err(|error| error.to_string())
+        };
+
+        // The file's takes the place of the API's.
+        let filed = format!("{OLD}[tenants.kept]\npool = \"b\"\n");
+        let with = told(&filed, Some(&state)).unwrap();
+        assert!(with.starts_with("~ tenants.kept.pool: \"a\" -> \"b\""), "{with}");
+        let without = told(&filed, None).unwrap();
+        assert!(without.starts_with("+ tenants.kept.pool = \"b\""), "{without}");
+        assert!(without.ends_with(LEFT_OUT) && !with.contains("left out"), "{without}");
+        assert!(told(OLD, Some(&state)).unwrap().starts_with("nothing would change"));
+        // What the API's needs is told before it is gone.
+        let without_a = OLD.replace("[pools.a]", "[pools.c]").replace("\"a\"", "\"b\"");
+        assert!(told(&without_a, None).is_ok());
+        let error = told(&without_a, Some(&state)).unwrap_err();
+        assert!(error.contains("api:tenants/kept") && error.contains("\"a\""), "{error}");
+        assert!(told(OLD, Some(Path::new("/none"))).unwrap_err().contains("is no folder"));
+    }
+
+    #[test]
     fn for_machines_it_is_json() {
         let (json, _) = compare(OLD, &OLD.replacen("\"5s\"", "\"7s\"", 1), true);
 
@@ -338,7 +393,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let old = folder.path().join("old.toml");
         std::fs::write(&old, "[tenants.a]\npool = \"none\"\n").unwrap();
-        let args = DiffArgs { old: old.clone(), new: old, json: false, exit_code: false };
+        let (new, state) = (old.clone(), None);
+        let args = DiffArgs { old, new, state, json: false, exit_code: false };
 
         let error = diff(&args).unwrap_err().to_string();
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use http::{Method, Uri};
+use serde_json::{Value, json};
 
 use crate::config::{self, Known};
 use crate::control::explain::{self, Explained, Question};
@@ -71,8 +72,8 @@ fn question(args: &ExplainArgs) -> anyhow::Result<Question> {
 
 fn ask(admin: &Uri, args: &ExplainArgs) -> anyhow::Result<Explained> {
     question(args)?; // what is wrong with it is told here, before anybody is asked
-    let path = format!("/api/v1/explain?{}", query(args));
-    let (status, body) = asking::get(admin, &path, &args.credentials, LIMIT)?;
+    let asked = ("/api/v1/explain", &body(args));
+    let (status, body) = asking::post(admin, asked, &args.credentials, LIMIT)?;
     if !status.is_success() {
         let detail = asking::detail(&body);
         bail!("the admin API answered {status}: {detail}");
@@ -80,26 +81,13 @@ fn ask(admin: &Uri, args: &ExplainArgs) -> anyhow::Result<Explained> {
     serde_json::from_slice(&body).context("the admin API answered with something else")
 }
 
-fn query(args: &ExplainArgs) -> String {
-    let mut pairs = vec![("method", args.method.as_str()), ("target", "")];
-    let target = args.target.to_string();
-    pairs[1].1 = &target;
-    pairs.extend(args.tenant.as_deref().map(|tenant| ("tenant", tenant)));
-    pairs.extend(args.headers.iter().map(|header| ("header", header.as_str())));
-    let pairs: Vec<String> =
-        pairs.into_iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-    pairs.join("&")
-}
-
-/// A value of a query, all but plain characters as `%XX`.
-fn encoded(value: &str) -> String {
-    value.bytes().fold(String::new(), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            text.push(char::from(byte));
-        } else {
-            text += &format!("%{byte:02X}");
-        }
-        text
+/// A body, and not a query, which proxies on the way and their logs have: a header may be a credential.
+fn body(args: &ExplainArgs) -> Value {
+    json!({
+        "method": args.method.as_str(),
+        "target": args.target.to_string(),
+        "tenant": args.tenant,
+        "headers": args.headers,
     })
 }
 
@@ -160,3 +148,55 @@ fn text(explained: &Explained) -> String {
 
 /// 10 s: a hundred thousand tenants are read through in less than one.
 const LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_header_of_the_request_is_in_no_url() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let args = ExplainArgs {
+            config: PathBuf::new(),
+            admin: Some(admin),
+            tenant: Some("acme".to_owned()),
+            headers: vec!["X-API-Key: do-not-tell".to_owned()],
+            json: false,
+            credentials: Credentials::default(),
+            method: Method::GET,
+            target: Uri::from_static("/x?y=z"),
+        };
+
+        let request = thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let (mut text, mut bytes) = (String::new(), [0; 1024]);
+                while !text.ends_with('}') {
+                    let read = stream.read(&mut bytes).unwrap();
+                    assert_ne!(read, 0, "{text}");
+                    text += std::str::from_utf8(&bytes[..read]).unwrap();
+                }
+                let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer.as_bytes()).unwrap();
+                text
+            });
+            let error = format!("{:#}", explain(&args).unwrap_err());
+            assert!(error.contains("503"), "{error}");
+            server.join().unwrap()
+        });
+
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /api/v1/explain HTTP/1.1\r\n"), "{head}");
+        assert!(!head.contains("do-not-tell"), "{head}");
+        assert_eq!(
+            serde_json::from_str::<Value>(body).unwrap(),
+            json!({"method": "GET", "target": "/x?y=z", "tenant": "acme",
+                "headers": ["X-API-Key: do-not-tell"]})
+        );
+    }
+}

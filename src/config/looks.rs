@@ -26,7 +26,7 @@ struct Look {
 
 /// What the system changes with each write, rename and swap of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub struct Stamp {
     file: (u64, u64),
     size: u64,
     modified: (i64, i64),
@@ -36,7 +36,7 @@ pub(super) struct Stamp {
 impl Stamp {
     /// Of a file that is about to be read. `None` where it was changed so shortly before that another
     /// change might leave it with the same look: the clock of a file system goes in steps.
-    pub(super) fn of(found: &Metadata, now: SystemTime) -> Option<Self> {
+    pub fn of(found: &Metadata, now: SystemTime) -> Option<Self> {
         let seconds = u64::try_from(found.ctime()).ok()?;
         let changed = UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
         let is_old = now.duration_since(changed).is_ok_and(|age| age > STEP);

@@ -31,10 +31,11 @@ use std::path::Path;
 
 use check::{Before, Lost, Terms};
 pub use check::{
-    Checked, Edited, Known, Last, Learnt, Memory, Spoken, may_be_among, names_in, spoken_of,
+    Checked, Edited, HeldKeys, Known, Last, Learnt, Memory, Spoken, may_be_among, names_in,
+    put_behind, spoken_of,
 };
 pub use files::{File, Files, read_named, read_routes, read_routes_again};
-pub use looks::Looks;
+pub use looks::{Looks, Stamp};
 pub use problem::{Place, Problem, Problems};
 
 use spec::{GatewaySpec, RoutesSpec};
@@ -87,7 +88,8 @@ pub fn check_routes_again(
     before: Option<&RoutesSpec>,
     memory: &mut Memory,
 ) -> Checked {
-    let terms = Terms { known, lookup: &environment, lost: Lost::Problem };
+    let held = before.map_or_else(|| memory.held.clone(), HeldKeys::of);
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held: Some(&held) };
     check::check_routes(files, &terms, Before { spec: before, memory })
 }
 
@@ -95,14 +97,23 @@ pub fn check_routes_again(
 /// checked. `None` where that does not do: where they say more than tenants, where something is
 /// wrong with them or odd about them, or where something outside of them has a part in it.
 pub fn check_routes_edited(files: &Files, known: &Known<'_>, last: &Last<'_>) -> Option<Edited> {
-    let terms = Terms { known, lookup: &environment, lost: Lost::Problem };
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held: None };
     check::check_edited(files, &terms, last)
 }
 
+/// What is wrong with files of tenants alone, each by itself, beside those that were checked last: so that what
+/// is wrong anyhow takes no reading of all of them. `None` where nothing is, and where that is not known.
+pub fn check_routes_alone(files: &Files, known: &Known<'_>, last: &Last<'_>) -> Option<Problems> {
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held: None };
+    check::check_alone(files, &terms, last)
+}
+
 /// Checks routes files that were kept from another start. The pages that they name need not be
-/// there any more: without its page an answer is the gateway's own.
-pub fn check_kept_routes(files: &Files, known: &Known<'_>) -> Checked {
-    let terms = Terms { known, lookup: &environment, lost: Lost::LeftOut };
+/// there any more: without its page an answer is the gateway's own. Nor need the keys of issuers: those that
+/// `memory` holds do as well, and where there are none the issuer's tokens are not accepted.
+pub fn check_kept_routes(files: &Files, known: &Known<'_>, memory: &Memory) -> Checked {
+    let held = Some(&memory.held);
+    let terms = Terms { known, lookup: &environment, lost: Lost::LeftOut, held };
     check::check_routes(files, &terms, Before { spec: None, memory: &mut Memory::default() })
 }
 
@@ -115,7 +126,7 @@ pub fn check_routes_with(
     known: &Known<'_>,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<RoutesSpec, Problems> {
-    let terms = Terms { known, lookup, lost: Lost::Problem };
+    let terms = Terms { known, lookup, lost: Lost::Problem, held: None };
     let before = Before { spec: None, memory: &mut Memory::default() };
     check::check_routes(files, &terms, before).result
 }

@@ -7,6 +7,8 @@ use std::ops::Range;
 use toml_parser::Source;
 use toml_parser::lexer::{Lexer, Token, TokenKind};
 
+use crate::base::stretch::Stretch;
+
 /// A header, or a key with its value.
 pub(super) struct Statement<'t> {
     pub(super) kind: Kind,
@@ -48,13 +50,14 @@ pub(super) struct Statements<'t> {
     tokens: Lexer<'t>,
     /// Of the next token.
     line: u32,
+    stretch: Stretch,
 }
 
 impl<'t> Statements<'t> {
     /// Of a text of less than 4 GiB.
     pub(super) fn of(text: &'t str) -> Self {
         let source = Source::new(text);
-        Self { source, tokens: source.lex(), line: 1 }
+        Self { source, tokens: source.lex(), line: 1, stretch: Stretch::begin() }
     }
 
     /// Takes a name, as far as it is one.
@@ -116,6 +119,7 @@ impl<'t> Iterator for Statements<'t> {
     type Item = Statement<'t>;
 
     fn next(&mut self) -> Option<Statement<'t>> {
+        self.stretch.step();
         let (line, first) = loop {
             let line = self.line;
             match self.token()? {

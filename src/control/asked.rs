@@ -21,7 +21,7 @@ impl Reloader {
         }
     }
 
-    /// The gateway's own file, the routes, and the listeners' certificates.
+    /// The gateway's own file, the routes, and the certificates of listeners and tenants.
     async fn reload_all(&mut self) -> ReloadResult {
         let mut others = self.reload_gateway().await;
         let (told, answer) = oneshot::channel();
@@ -29,6 +29,7 @@ impl Reloader {
         drop(self.certificates.send(certificates::Ask::Read(told)).await);
         let result = self.reload(Wish::Asked).await;
         others.extend(answer.await.unwrap_or_default());
+        others.extend(self.bearers.read().await);
         match result {
             result if others.is_empty() => result,
             ReloadResult::Live { generation, .. } => {

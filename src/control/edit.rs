@@ -118,6 +118,18 @@ impl Reloader {
         edit
     }
 
+    /// What is wrong with files of tenants alone by themselves; `None` where all have to be checked.
+    pub(super) async fn check_alone(&mut self, files: Files) -> Option<Vec<Fault>> {
+        let before = self.applied.clone()?;
+        let memory = std::mem::take(&mut self.memory);
+        let root = files.root.clone();
+        let check = move || Ok((load::wrong_alone(&files, &before, &memory), memory));
+        // Without the memory, as after a panic, all is checked.
+        let (wrong, memory) = in_background("checking the routes", &root, check).await.ok()?;
+        self.memory = memory;
+        wrong
+    }
+
     /// As [`Reloader::read`], of these names alone: a reading counts once the next one agrees.
     async fn read_names_whole(&self, names: &Names) -> Option<Files> {
         let mut last = self.read_names(names).await?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::auth::issuer::KeysStatus;
 use crate::base::fair::Gate;
 use crate::base::snapshot::Snapshot;
 use crate::config::Problem;
@@ -37,6 +38,8 @@ pub struct Live {
     pub standing: Standing,
     /// Every pool, in the order of the names.
     pub pools: Vec<LivePool>,
+    /// Every issuer of tokens, in the order of what they have in `iss`.
+    pub issuers: Vec<LiveIssuer>,
     /// The files' texts and what they mean.
     pub(super) loaded: Option<Arc<Loaded>>,
     /// When the certificates that pools are reached with end.
@@ -127,6 +130,19 @@ pub struct LivePool {
     pub sources: Vec<SourceStatus>,
 }
 
+/// One issuer of tokens that is live.
+#[derive(Clone, Debug)]
+pub struct LiveIssuer {
+    /// What it is called in the files.
+    pub name: Arc<str>,
+    /// What its tokens have in `iss`.
+    pub issuer: Box<str>,
+    /// Where its keys come from.
+    pub place: String,
+    /// How it stands with them. Writer: who fetches or reads them.
+    pub status: Snapshot<KeysStatus>,
+}
+
 /// One source of a pool. Clones are handles to the same status.
 #[derive(Clone, Debug)]
 pub struct SourceStatus {
@@ -212,12 +228,17 @@ impl Live {
 
     /// The file that defines a tenant, where that is broken.
     pub fn quarantined_by(&self, tenant: &str) -> Option<&Path> {
-        self.quarantine().iter().find(|held| held.holds(tenant)).map(Held::path)
+        self.loaded.as_ref()?.quarantine.find(tenant).map(Held::path)
     }
 
     /// What makes one doubt the files that are live, though they can be used.
     pub fn doubts(&self) -> &[Fault] {
         self.loaded.as_ref().map_or(&[], |loaded| &loaded.doubts)
+    }
+
+    /// The same, under another number.
+    pub(super) fn numbered(&self, generation: u64) -> Arc<Self> {
+        Arc::new(Self { generation, ..self.clone() })
     }
 
     /// Nothing is live yet.
@@ -230,6 +251,7 @@ impl Live {
             failed_since: None,
             standing: Standing::default(),
             pools: Vec::new(),
+            issuers: Vec::new(),
             loaded: None,
             ends: Vec::new(),
         }

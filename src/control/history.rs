@@ -39,6 +39,19 @@ pub enum Cause {
     Tenant,
 }
 
+impl Cause {
+    /// A word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Files => "files",
+            Self::Signal => "signal",
+            Self::Operator => "operator",
+            Self::Tenant => "tenant",
+        }
+    }
+}
+
 impl By {
     /// Nobody in particular.
     pub fn of(kind: Cause) -> Self {
@@ -236,6 +249,27 @@ impl History {
         all
     }
 
+    /// Goes on from what is in the file, where that is more than what is known here: another gateway has
+    /// noted it. What this one has noted under the same numbers is left out. Whether the newest of this
+    /// one is there still.
+    pub(super) fn go_on_from(&self, noted: Vec<Generation>) -> bool {
+        let own = self.0.load();
+        let same = |one: &Generation, other: &Generation| {
+            one.generation == other.generation && one.at == other.at
+        };
+        let is_own = |one: &Generation| own.iter().any(|own| same(own, one));
+        let Some(last) = noted.last().filter(|_| !noted.iter().all(is_own)) else { return true };
+        let newest = own.back().cloned();
+        let (last, last_at) = (last.generation, last.at);
+        let later = own.iter().filter(|one| one.generation > last).cloned();
+        let mut all: VecDeque<_> = noted.into_iter().map(Arc::new).chain(later).collect();
+        bound(&mut all);
+        self.0.publish(Arc::new(all));
+        newest.is_none_or(|newest| {
+            newest.generation > last || (newest.generation == last && newest.at == last_at)
+        })
+    }
+
     /// What is to be written where one more is added.
     pub(super) fn changes_with(&self, generation: &Generation) -> Rows {
         let before = self.0.load();
@@ -398,6 +432,39 @@ mod tests {
         assert_eq!(history.all().len(), 50, "the entries stay");
         assert!(history.find(20).unwrap().is_emptied() && !history.find(45).unwrap().is_emptied());
         assert!(history.since(19).is_none() && history.since(45).is_some());
+    }
+
+    #[test]
+    fn the_history_of_who_had_the_file_before_goes_on() {
+        let at = |number: u64, seconds: u64| Generation {
+            at: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds),
+            ..generation(number, &[])
+        };
+        let told = |history: &History| -> Vec<(u64, u64)> {
+            let since =
+                |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+            history.all().iter().map(|one| (one.generation, since(one.at))).collect()
+        };
+        let theirs = |later: &[(u64, u64)]| -> Vec<Generation> {
+            let all = [(1, 1), (2, 2)];
+            all.iter().chain(later).map(|(number, seconds)| at(*number, *seconds)).collect()
+        };
+
+        // Nobody else has noted anything.
+        let own = History::of(theirs(&[(3, 5)]));
+        assert!(own.go_on_from(theirs(&[])) && own.go_on_from(Vec::new()));
+        assert_eq!(told(&own), [(1, 1), (2, 2), (3, 5)]);
+        // Another has, under the same number.
+        assert!(!own.go_on_from(theirs(&[(3, 6)])));
+        assert_eq!(told(&own), [(1, 1), (2, 2), (3, 6)]);
+        // It has noted less than this one meanwhile.
+        let own = History::of(theirs(&[(3, 5), (4, 7)]));
+        assert!(own.go_on_from(theirs(&[(3, 6)])));
+        assert_eq!(told(&own), [(1, 1), (2, 2), (3, 6), (4, 7)]);
+        // This one could not read what was there.
+        let own = History::of([at(1, 9)]);
+        assert!(!own.go_on_from(theirs(&[])));
+        assert_eq!(told(&own), [(1, 1), (2, 2)]);
     }
 
     #[test]

@@ -173,11 +173,19 @@ pub(super) fn edit(files: Files, before: &Loaded, memory: &Memory) -> Option<Edi
     Some(Edit { loaded, learnt })
 }
 
-/// Finds out what files mean that were kept from another start.
-pub(super) fn check_kept(files: Files, _: Before) -> Checked {
+/// What is wrong with files of tenants alone by themselves, beside `before`; `None` where nothing is, and where
+/// that is not known.
+pub(super) fn wrong_alone(files: &Files, before: &Loaded, memory: &Memory) -> Option<Vec<Fault>> {
     let known = Known { balancers: balancer::names() };
-    let checked = config::check_kept_routes(&files, &known);
-    told(files, checked, Memory::default())
+    let last = Last { files: &before.files, spec: &before.spec, memory };
+    config::check_routes_alone(files, &known, &last).map(faults)
+}
+
+/// Finds out what files mean that were kept from another start.
+pub(super) fn check_kept(files: Files, before: Before) -> Checked {
+    let known = Known { balancers: balancer::names() };
+    let checked = config::check_kept_routes(&files, &known, &before.memory);
+    told(files, checked, before.memory)
 }
 
 fn told(files: Files, checked: config::Checked, memory: Memory) -> Checked {

@@ -3,11 +3,13 @@
 //! **Invariant:** nothing here is on the way of a request. Workers see the outcome as a
 //! `Snapshot<Table>` and as the `Members` of the pools.
 
+pub mod bearers;
 pub mod certificates;
 pub mod drains;
 pub mod explain;
 pub mod generation;
 pub mod history;
+mod issuers;
 pub mod roster;
 pub mod standing;
 pub mod state;
@@ -41,21 +43,24 @@ use crate::base::sorted::Sorted;
 use crate::base::tasks::{Stop, Tasks};
 use crate::base::watch::{FileEvents, Watcher};
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
-use crate::config::{Files, Looks, Memory, Place};
+use crate::config::{Files, HeldKeys, Looks, Memory, Place};
 use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
 use crate::health::passive;
 use crate::pool::Pool;
 use crate::routing;
 use crate::routing::table::Table;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::registry::Metrics;
 use crate::tls::certificates::Certificates;
 
+use bearers::Bearers;
 use certificates::{Keeper, Presented};
 use drains::Drainer;
 use explain::{Explainer, Setting};
 use generation::{Fault, Live, LiveCertificates, ReloadResult};
 use history::{By, Cause};
+use issuers::Issuers;
 use load::in_background;
 use noting::Noted;
 use plan::{Numbers, Pools};
@@ -93,6 +98,8 @@ pub struct Control {
     pub admin_tls: Option<Snapshot<Certificates>>,
     /// The listeners' certificates that are in use, for people.
     pub certificates: Snapshot<LiveCertificates>,
+    /// Certificates of tenants' own.
+    pub bearers: Bearers,
     /// Takes the wish to load the files now.
     pub asks: mpsc::Sender<Ask>,
     /// Takes what the keeper of the listeners' certificates is asked for.
@@ -129,26 +136,25 @@ impl Control {
         gateway: &GatewaySpec,
         presented: Presented,
         gateway_asks: mpsc::Sender<GatewayAsk>,
-        metrics: Arc<Metrics>,
+        (metrics, audit): (Arc<Metrics>, AuditLog),
         tasks: &mut Tasks,
     ) -> Result<Self, BootError> {
-        // Before the first reading, so that no change after it is missed.
-        let files = FileEvents::new();
-        let watcher = Watcher::new(gateway.routes.clone(), &files).await;
+        let (files, watcher) = listen(gateway).await;
         let keeper = Keeper::new(presented, Arc::clone(&metrics), References::new(files.clone()));
         let (mut tls, certificates) = (keeper.snapshots(), keeper.live());
         let admin_tls = gateway.secured_admin().and_then(|_| tls.remove(0));
         let (wishes, wished) = mpsc::channel(WAITING);
         let means = Means { resolver: Resolver::new(&gateway.dns), files: files.clone() };
-        let (state, place) = gateway.state.clone().map_or((None, None), |folder| {
-            (Some(State::new(folder.path, gateway.routes.clone())), Some(folder.place))
-        });
+        let (state, place) = state_of(gateway).unzip();
         let (keep, to_keep) = watch::channel(None);
-        let (stored, noted, handle, changes) = open_stored(gateway, &metrics).await;
+        let (mut bearers, follow) = bearers::Keeper::new(files.clone(), Arc::clone(&metrics));
+        let (stored, noted, handle, changes) = open_stored(gateway, &metrics, audit).await;
+        let (issuers, held) = open_issuers(gateway, &metrics, tasks).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
             running: Running::new(means, Arc::clone(&metrics)),
+            issuers,
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
             // Numbers go on from another start, so that one of the history is never of two tables.
@@ -157,7 +163,7 @@ impl Control {
             serving: Snapshot::new(Arc::default()),
             applied: None,
             looks: Looks::default(),
-            memory: Memory::default(),
+            memory: Memory::holding(held),
             unkept: false,
             keeps_old: false,
             current: false,
@@ -165,31 +171,31 @@ impl Control {
             retired: RetiredTables::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),
+            bearers: follow,
             references: References::new(files.clone()),
             stored,
             noted,
         };
         Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
-        if let (Some(state), Some(place)) = (state, place) {
-            tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
-        }
+        bearers.begin().await;
+        keep_from_now_on(state.zip(place), to_keep, tasks);
         let (asks, asked) = mpsc::channel(WAITING);
-        let (table, live) = (reloader.table.clone(), reloader.live.clone());
         let control = Self {
-            table,
-            live,
+            table: reloader.table.clone(),
+            live: reloader.live.clone(),
             tls,
             admin_tls,
             certificates,
+            bearers: bearers.bearers(),
             asks,
             keeper: wishes,
             files,
             stored: handle,
         };
-        let serving = reloader.serving.clone();
-        tasks.spawn(|stop| readmit(serving, stop));
+        tasks.spawn(|stop| readmit(reloader.serving.clone(), stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
+        tasks.spawn(|stop| bearers.run(stop));
         tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
         Ok(control)
     }
@@ -218,15 +224,50 @@ impl Control {
     }
 }
 
+/// Hears of changed files, of the routes' from now on: before the first reading, so that no change after it is missed.
+async fn listen(gateway: &GatewaySpec) -> (FileEvents, Watcher) {
+    let files = FileEvents::new();
+    let watcher = Watcher::new(gateway.routes.clone(), &files).await;
+    (files, watcher)
+}
+
+/// Where the last good routes are kept, and where that is written.
+fn state_of(gateway: &GatewaySpec) -> Option<(State, Place)> {
+    let folder = gateway.state.clone()?;
+    Some((State::new(folder.path, gateway.routes.clone()), folder.place))
+}
+
 /// What the API keeps, what was noted of earlier generations, and who asks for changes.
 async fn open_stored(
     gateway: &GatewaySpec,
     metrics: &Arc<Metrics>,
+    audit: AuditLog,
 ) -> (Stored, Noted, stored::Handle, mpsc::Receiver<stored::Ask>) {
     let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
     let (stored, history) = Stored::open(folder, Arc::clone(metrics)).await;
     let (handle, changes) = stored::Handle::new(stored.snapshot(), history.clone());
-    (stored, Noted::after(history), handle, changes)
+    (stored, Noted::after(history, audit), handle, changes)
+}
+
+/// The keys of issuers, as far as they were kept.
+async fn open_issuers(
+    gateway: &GatewaySpec,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> (Issuers, HeldKeys) {
+    let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
+    Issuers::open(folder, Arc::clone(metrics), tasks).await
+}
+
+/// Keeps good files, where that is wished.
+fn keep_from_now_on(
+    state: Option<(State, Place)>,
+    to_keep: watch::Receiver<Option<Files>>,
+    tasks: &mut Tasks,
+) {
+    if let Some((state, place)) = state {
+        tasks.spawn(|_ends_with_the_reloader| keep_last_good(state, place, to_keep));
+    }
 }
 
 async fn boot(reloader: &mut Reloader, state: Option<&State>) -> Result<(), BootError> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::spec::RoutesSpec;
+use crate::telemetry::audit_log::{AuditLog, Event, Line, Turn};
 
+use super::generation::Fault;
 use super::history::{By, Cause, Diff, Generation, History};
 use super::reload::Reloader;
 
@@ -16,12 +18,14 @@ pub(super) struct Noted {
     spec: Option<Arc<RoutesSpec>>,
     /// Who is about to bring the next one about, where it is somebody else than the files.
     pub(super) by: Option<By>,
+    /// Hears of each generation, and of files that are refused.
+    audit: AuditLog,
 }
 
 impl Noted {
     /// What was kept of another start.
-    pub(super) fn after(history: History) -> Self {
-        Self { history, spec: None, by: Some(By::of(Cause::Start)) }
+    pub(super) fn after(history: History, audit: AuditLog) -> Self {
+        Self { history, spec: None, by: Some(By::of(Cause::Start)), audit }
     }
 
     /// The number of the newest generation that was noted; 0 = there is none.
@@ -80,7 +84,28 @@ impl Reloader {
 
     /// It is live.
     pub(super) fn remember(&mut self, noted: Generation, spec: Arc<RoutesSpec>) {
+        let before = self.noted.history.last();
+        self.noted.audit.note(&Line {
+            generation: Some(Turn { before, after: noted.generation }),
+            diff: serde_json::to_value(&noted.diff).ok(),
+            ..by_whom(&noted.by, Event::Generation)
+        });
         self.noted.spec = Some(spec);
         self.noted.history.add(noted);
     }
+    /// Tells the audit log of files that are refused: where, and not what they say.
+    pub(super) fn note_refusal(&self, problems: &[Fault]) {
+        let files = By::of(Cause::Files);
+        self.noted.audit.note(&Line {
+            about: problems.first().map(|problem| problem.file.display().to_string()),
+            problems: Some(problems.len()),
+            ..by_whom(self.noted.by.as_ref().unwrap_or(&files), Event::FilesRefused)
+        });
+    }
+}
+
+/// A line of the audit log about what somebody has brought about.
+fn by_whom(by: &By, event: Event) -> Line {
+    let who = by.name.clone().unwrap_or_else(|| by.kind.as_str().to_owned());
+    Line { who: Some(who), from: by.from.clone(), ..Line::new(event) }
 }

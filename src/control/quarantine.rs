@@ -2,10 +2,11 @@
 //! all other files say goes on. Which these may be is found out by `sift`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{File, Files, Problems};
+use crate::config::{File, Files, Problems, spoken_of};
 
 use super::generation::Fault;
 
@@ -43,8 +44,64 @@ impl Now {
     }
 }
 
-/// All files that are held, by their paths.
-pub type Quarantine = Arc<[Held]>;
+/// All files that are held, by their paths. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Quarantine {
+    held: Arc<[Held]>,
+    /// All of their tenants in order: by the number of the file, and that of the tenant in it. A list of tenants
+    /// asks for each of its lines.
+    by_tenant: Arc<[(u32, u32)]>,
+}
+
+impl Quarantine {
+    pub(super) fn of(mut held: Vec<Held>) -> Self {
+        held.sort_by(|a, b| a.path().as_os_str().cmp(b.path().as_os_str()));
+        let mut by_tenant: Vec<(u32, u32)> = (0..)
+            .zip(&held)
+            .flat_map(|(file, held)| (0..).zip(held.tenants.iter()).map(move |(at, _)| (file, at)))
+            .collect();
+        by_tenant.sort_by(|a, b| name(&held, *a).cmp(&name(&held, *b)));
+        Self { held: held.into(), by_tenant: by_tenant.into() }
+    }
+
+    /// The file that a tenant is one of; the first one.
+    pub(super) fn find(&self, tenant: &str) -> Option<&Held> {
+        let first = self
+            .by_tenant
+            .partition_point(|at| name(&self.held, *at).is_some_and(|name| name < tenant));
+        let at = self.by_tenant.get(first).filter(|at| name(&self.held, **at) == Some(tenant))?;
+        self.held.get(at.0 as usize)
+    }
+
+    /// Whether one of them, as it is, speaks of a tenant that it did not have when it was good.
+    pub(super) fn speaks_of(&self, tenant: &str) -> bool {
+        let texts = self.held.iter().filter_map(|held| held.now.text());
+        let mut texts = texts.filter(|text| text.contains(tenant));
+        texts.any(|text| spoken_of(text).tenants.contains(tenant))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.held, &other.held)
+    }
+}
+
+impl PartialEq for Quarantine {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other) || self.held == other.held
+    }
+}
+
+impl Deref for Quarantine {
+    type Target = [Held];
+
+    fn deref(&self) -> &[Held] {
+        &self.held
+    }
+}
+
+fn name(held: &[Held], (file, at): (u32, u32)) -> Option<&str> {
+    held.get(file as usize)?.tenants.get(at as usize).map(String::as_str)
+}
 
 impl Held {
     pub(super) fn new(
@@ -65,11 +122,6 @@ impl Held {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Whether a tenant is one of its.
-    pub fn holds(&self, tenant: &str) -> bool {
-        self.tenants.binary_search_by(|own| own.as_str().cmp(tenant)).is_ok()
     }
 
     /// The first of its tenants.
@@ -110,7 +162,7 @@ pub(super) fn any_never_good(quarantine: &Quarantine) -> bool {
 
 /// Warns of what is held now and was not, or not so, and tells of what is held no more.
 pub(super) fn tell(now: &Quarantine, before: Option<&Quarantine>) {
-    if before.is_some_and(|before| Arc::ptr_eq(now, before)) {
+    if before.is_some_and(|before| now.is_same(before)) {
         return;
     }
     let by_path = |held: &'_ Held| held.path.as_os_str().to_owned();
@@ -171,3 +223,40 @@ const MOST_LOGGED: usize = 100;
 
 /// 100 files: more than anybody reads.
 pub const SHOWN_FILES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(path: &str, tenants: &[&str], text: &str) -> Held {
+        let path: Arc<Path> = Path::new(path).into();
+        let now = Now::Read(File { path: Arc::clone(&path), text: text.into() });
+        let tenants = tenants.iter().map(ToString::to_string).collect();
+        Held::new(path, now, tenants, true, Vec::new())
+    }
+
+    #[test]
+    fn the_file_of_a_tenant_is_found_among_many() {
+        let many = (0..300).map(|file| {
+            let own = [format!("a{file}"), format!("b{}", file / 2), format!("c{file}")];
+            held(&format!("{file:03}"), &own.each_ref().map(String::as_str), "")
+        });
+
+        let quarantine = Quarantine::of(many.rev().collect());
+
+        let find = |id: &str| quarantine.find(id).map(|held| held.path().display().to_string());
+        assert_eq!(find("a299").as_deref(), Some("299"));
+        assert_eq!(find("b149").as_deref(), Some("298"), "the first of two");
+        assert_eq!((find("c0").as_deref(), find("a"), find("d")), (Some("000"), None, None));
+        assert_eq!(Quarantine::default().find("a1").map(Held::path), None);
+    }
+
+    #[test]
+    fn a_file_that_is_broken_speaks_of_those_that_it_defines_and_of_nobody_else() {
+        let text = "[tenants.a]\npool = = \"c\"\n[tenants.b]\n";
+
+        let quarantine = Quarantine::of(vec![held("x", &["a"], text)]);
+
+        assert!(quarantine.speaks_of("b") && !quarantine.speaks_of("c"));
+    }
+}

@@ -111,7 +111,7 @@ fn is_of_one_place(one: &Fault, other: &Fault) -> bool {
 }
 
 /// Waits until a time, for ever where there is none.
-async fn at(time: Option<Instant>) {
+pub(super) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
@@ -120,10 +120,10 @@ async fn at(time: Option<Instant>) {
 
 /// 2 s: longer than a script takes between a certificate and its key. Nobody waits for it: until then
 /// the pair that is in use serves.
-const SETTLING: Duration = Duration::from_secs(2);
+pub(super) const SETTLING: Duration = Duration::from_secs(2);
 
 /// 10 ms: longer than a program takes from emptying a small file to writing it.
-const BETWEEN_READINGS: Duration = Duration::from_millis(10);
+pub(super) const BETWEEN_READINGS: Duration = Duration::from_millis(10);
 
 /// 5: files that change without a pause are read as they are.
-const READINGS: u32 = 5;
+pub(super) const READINGS: u32 = 5;

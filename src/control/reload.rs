@@ -18,8 +18,10 @@ use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
 
+use super::bearers;
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
+use super::issuers::Issuers;
 use super::load::{self, Before, Loaded, Materials, in_background};
 use super::noting::Noted;
 use super::plan::{self, Numbers};
@@ -38,6 +40,7 @@ pub(super) struct Reloader {
     pub(super) kept: Option<watch::Sender<Option<Files>>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) running: Running,
+    pub(super) issuers: Issuers,
     pub(super) table: Snapshot<Table>,
     pub(super) live: Snapshot<Live>,
     pub(super) numbers: Numbers,
@@ -63,6 +66,8 @@ pub(super) struct Reloader {
     pub(super) gateway: mpsc::Sender<GatewayAsk>,
     /// Takes the wish to read the listeners' certificates now.
     pub(super) certificates: mpsc::Sender<certificates::Ask>,
+    /// Takes what is live, for the certificates of tenants.
+    pub(super) bearers: bearers::Follow,
     /// Files that the routes name.
     pub(super) references: References,
     /// Tenants that the API keeps.
@@ -324,9 +329,11 @@ impl Reloader {
             generation,
         };
         let make = move || load::make(materials);
-        let made = in_background("compiling the routes", &self.routes, make).await?;
+        let mut made = in_background("compiling the routes", &self.routes, make).await?;
         self.numbers = made.numbers;
         self.running.adopt(&made.pools, patience).await;
+        let identity = Arc::clone(&made.table.naming.identity);
+        made.table.trust(self.issuers.adopt(&identity.issuers, patience).await);
         let tenants = made.table.tenants().len();
         self.retired.sweep(); // edits may follow each other faster than the interval
         self.retired.add(self.table.load());
@@ -334,6 +341,7 @@ impl Reloader {
         self.table.publish(Arc::new(made.table));
         plan::set_limits(self.serving.load().iter(), &made.pools);
         self.running.retire(&made.pools);
+        self.issuers.retire(&identity.issuers);
         self.metrics.publish_gates(self.running.gates());
         self.metrics.publish_pools(self.running.named());
         self.serving.publish(Arc::new(self.running.list()));
@@ -343,6 +351,7 @@ impl Reloader {
             since: SystemTime::now(),
             standing: made.standing,
             pools: self.running.live(),
+            issuers: self.issuers.live(),
             loaded: Some(Arc::new(made.loaded.clone())),
             ends: self.publish_ends(),
             ..Live::none()
@@ -350,6 +359,7 @@ impl Reloader {
         self.running.renew_drains();
         self.tell_doubts(&made.loaded);
         self.tell_quarantine(&made.loaded);
+        self.bearers.live(&made.loaded);
         self.applied = Some(made.loaded);
         tracing::info!(generation, tenants, pools = made.pools.len(), took = ?started.elapsed(),
             "the routes are live");
@@ -402,6 +412,7 @@ impl Reloader {
             tracing::error!("… and {} more; /api/v1/config lists all", problems.len() - LOGGED);
         }
         self.metrics.config_refused(problems.len());
+        self.note_refusal(problems);
         let live = self.live.load();
         self.live.publish(Arc::new(Live {
             problems: problems.to_vec(),

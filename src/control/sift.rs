@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::base::sorted::Difference;
 use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec, TenantState};
 use crate::config::{
-    Checked, File, Files, Problem, Problems, Spoken, may_be_among, names_in, spoken_of,
+    Checked, File, Files, Problem, Problems, Spoken, may_be_among, names_in, put_behind, spoken_of,
 };
 use crate::model::ids::TenantId;
 
@@ -121,9 +121,8 @@ pub(super) fn sift(
             return Err(problems.iter().map(told).collect());
         }
     }
-    let mut quarantine: Vec<Held> = held.into_iter().map(Holding::into_held).collect();
-    quarantine.sort_by(|a, b| a.path().as_os_str().cmp(b.path().as_os_str()));
-    Ok(Sifted { files, checked, quarantine: quarantine.into() })
+    let quarantine = Quarantine::of(held.into_iter().map(Holding::into_held).collect());
+    Ok(Sifted { files, checked, quarantine })
 }
 
 /// What is wrong with a file as it was, which is not what is to be read there now.
@@ -261,7 +260,7 @@ impl Holding {
         if stored::is_of_api(&file.path) {
             return None; // what of that does not fit is left out
         }
-        let says = spoken_of(&file.text);
+        let mut says = spoken_of(&file.text);
         let good = match known.file(&file.path) {
             Some(good) if good == file && known.may_be_unfit() => None,
             Some(good) if good == file => return None,
@@ -272,6 +271,7 @@ impl Holding {
         if is_whole || spoken.tenants.is_empty() {
             return None;
         }
+        says.tenants.extend(put_behind(&file.text));
         let (path, now) = (Arc::clone(&file.path), Now::Read(file.clone()));
         Some(Self { path, now, good, spoken, says, is_new: true, problems })
     }

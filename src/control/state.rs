@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::stretch::LongText;
 use crate::config::Files;
 
 /// The place of the last good routes.
@@ -74,9 +75,10 @@ impl State {
     /// # Errors
     /// When the disk refuses; what was kept before is still there then.
     pub fn keep(&self, good: &Files) -> Result<(), StateError> {
-        let text = serde_json::to_vec(&Form { form: FORM, content: good })
+        let mut text = LongText::begin();
+        serde_json::to_writer(&mut text, &Form { form: FORM, content: good })
             .map_err(|source| StateError::Damaged { path: self.path(), source })?;
-        replace(&self.folder, NAME, &text)
+        replace(&self.folder, NAME, &text.into_bytes())
     }
 
     /// What was kept last; `None` where nothing ever was.

@@ -7,7 +7,8 @@ use http::request::Parts;
 use crate::auth::{Credential, Refusal, api_key, jwt};
 use crate::config::spec::{AccessSpec, CredentialKind, IdentitiesSpec};
 use crate::model::caller::{Caller, Proof};
-use crate::routing::naming::{NamingError, Shown};
+use crate::model::identity::Identity;
+use crate::routing::naming::{NamingError, Shown, Vouched};
 use crate::routing::table::Table;
 use crate::routing::tenant::Tenant;
 use crate::upstream::Fields;
@@ -66,7 +67,7 @@ pub(super) fn admit<'t>(
         }
     }
     let access = access.unwrap_or(&everybody);
-    match caller(tenant, (table, access), shown, head) {
+    match caller(tenant, (table, access), shown) {
         Ok(Some(caller)) => visit.note(|record| record.caller = Some(Box::new(caller))),
         Ok(None) => {}
         Err(refusal) => return Err(refused(refusal, visit)),
@@ -82,15 +83,18 @@ fn caller(
     tenant: &Tenant,
     (table, access): (&Table, &AccessSpec),
     shown: &Shown<'_>,
-    head: &Parts,
 ) -> Result<Option<Caller>, Refusal> {
     let accepts = |kind| access.authenticate.is_empty() || access.authenticate.contains(&kind);
     let demands = |kind| access.authenticate.contains(&kind);
-    let vouched = shown.certificate.filter(|_| demands(CredentialKind::Certificate));
-    let vouched = vouched.and_then(|identity| Some((table.vouched(head, identity)?, identity)));
-    if vouched.is_some_and(|(named, _)| named.id() != tenant.id()) {
-        return Err(Refusal::OtherTenant); // whatever else it shows
-    }
+    let vouched = match shown.certificate {
+        None => None,
+        Some(identity) => match table.vouched(identity, tenant.id()) {
+            // Whatever else it shows, and whatever is demanded.
+            Vouched::Other => return Err(Refusal::OtherTenant),
+            Vouched::Own => Some(identity).filter(|_| demands(CredentialKind::Certificate)),
+            Vouched::Nothing => None,
+        },
+    };
     match shown.credential {
         Credential::Refused(refusal) => Err(refusal),
         Credential::Key(key) if *key.tenant != *tenant.id() => Err(Refusal::OtherTenant),
@@ -100,7 +104,7 @@ fn caller(
             Ok(Some(token.caller.clone()))
         }
         Credential::Nothing | Credential::Key(_) | Credential::Token(_) if vouched.is_some() => {
-            let subject = vouched.and_then(|(_, identity)| identity.subject()).unwrap_or_default();
+            let subject = vouched.and_then(Identity::subject).unwrap_or_default();
             let (subject, told) = (printable(subject)?, Box::default());
             Ok(Some(Caller { subject, proof: Proof::Certificate, told }))
         }

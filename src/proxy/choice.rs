@@ -93,7 +93,7 @@ pub(super) fn choose<'t>(
         serve_anyway(tenant, visit)?;
     }
 
-    if tenant.is_guarded() || table.knows_credentials() {
+    if tenant.is_guarded() || table.knows_credentials() || identity.is_some() {
         let answered = access::admit(parties, (tenant, table), &shown, head, visit)?;
         if let Some(answered) = answered {
             return Ok(Chosen::Answered(answered));

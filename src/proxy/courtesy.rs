@@ -169,8 +169,8 @@ pub(super) async fn usher(worker: Rc<Worker>, courtesy: fn(&Worker) -> &Courtesy
 /// megabyte about as often as this.
 const SHORT: u32 = 16;
 const YOUNG: Duration = Duration::from_secs(1);
-/// 4: a few hundred microseconds, where each reads and writes 64 KiB.
-const LONG: usize = 4;
+/// 2: a few hundred microseconds, where each reads and writes the 256 KiB of a turn.
+const LONG: usize = 2;
 /// 8: some tenths of a millisecond, but for what a handshake computes, which has turns of its own.
 const NEWCOMERS: usize = 8;
 

@@ -19,8 +19,11 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::base::network::owner;
+use crate::base::snapshot::Snapshot;
 use crate::base::socket::Socket;
 use crate::tls::certificates::Certificates;
+use crate::tls::offer::{Offer, Pick};
+use crate::tls::tenants::Tenants;
 
 use super::laggards::{Laggard, Laggards};
 use super::secured::{self, Secured};
@@ -34,6 +37,8 @@ pub(super) struct Handshakes {
     /// few at a time, and the runtime looks at the sockets of the others in between.
     costly: Turnstile,
     laggards: RefCell<Laggards>,
+    /// What tenants present beside what a listener does.
+    tenants: Snapshot<Tenants>,
 }
 
 /// Why there was no handshake.
@@ -76,12 +81,13 @@ impl Refusal {
 }
 
 impl Handshakes {
-    /// At most `most` at once.
-    pub(super) fn new(most: usize) -> Self {
+    /// At most `most` at once, with what tenants present.
+    pub(super) fn new(most: usize, tenants: Snapshot<Tenants>) -> Self {
         Self {
             turns: Turnstile::new(most),
             costly: Turnstile::new(COSTLY),
             laggards: RefCell::default(),
+            tenants,
         }
     }
 
@@ -135,7 +141,8 @@ impl Handshakes {
         let mut hello = self.wait_for(began, hello).await??;
         let asked = hello.client_hello();
         let name = asked.server_name().map(secured::plain);
-        let Some(entry) = certificates.find(name).map(Arc::clone) else {
+        let offer = Offer::new(certificates, self.tenants.load_if(|tenants| !tenants.is_empty()));
+        let Some(chosen) = offer.find(name).map(Pick::keep) else {
             let name = name.map(Into::into);
             // Whether it arrives changes nothing for us.
             drop(hello.io.write_all(UNRECOGNIZED_NAME).await);
@@ -146,10 +153,10 @@ impl Handshakes {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
             // It answers the hello at once.
-            Ok(hello.into_stream(entry.config()?))
+            Ok(hello.into_stream(chosen.config()?))
         });
         let stream = stream.await?;
-        let secured = Secured::after(stream.get_ref().1, certificates, entry)?;
+        let secured = Secured::after(stream.get_ref().1, offer, chosen)?;
         Ok((stream, Box::new(secured)))
     }
 
@@ -262,7 +269,8 @@ mod tests {
     /// Gives the metric's words for both.
     async fn two_of_one_turn(limit: Duration, rest: Duration) -> [&'static str; 2] {
         // Nobody comes as far as to be shown anything.
-        let (handshakes, tls) = (Handshakes::new(1), Arc::new(Certificates::default()));
+        let (handshakes, tls) =
+            (Handshakes::new(1, Snapshot::new(Arc::default())), Arc::new(Certificates::default()));
         let ((first, _one), (second, _two)) = (stuck().await, stuck().await);
         tokio::time::pause();
         let mut first =
@@ -282,7 +290,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_when_others_have_been_slow_for_long_waits_for_none_of_them() {
-        let (handshakes, tls) = (Handshakes::new(2), Arc::new(Certificates::default()));
+        let (handshakes, tls) =
+            (Handshakes::new(2, Snapshot::new(Arc::default())), Arc::new(Certificates::default()));
         let ((first, _one), (second, _two), (third, three)) =
             (stuck().await, stuck().await, stuck().await);
         drop(three); // what it hears then tells that it had its turn
@@ -306,7 +315,10 @@ mod tests {
     #[tokio::test]
     async fn a_client_with_many_handshakes_under_way_keeps_no_other_one_waiting() {
         const MANY: usize = GREEDY + 1;
-        let (handshakes, tls) = (Handshakes::new(MANY), Arc::new(Certificates::default()));
+        let (handshakes, tls) = (
+            Handshakes::new(MANY, Snapshot::new(Arc::default())),
+            Arc::new(Certificates::default()),
+        );
         let (mut near, mut far) = (Vec::new(), Vec::new());
         for _ in 0..MANY {
             let (one, other) = stuck().await;
@@ -336,7 +348,7 @@ mod tests {
     #[tokio::test]
     async fn between_two_hellos_the_runtime_looks_at_the_sockets() {
         const CLIENTS: usize = 3 * COSTLY;
-        let handshakes = Rc::new(Handshakes::new(CLIENTS));
+        let handshakes = Rc::new(Handshakes::new(CLIENTS, Snapshot::new(Arc::default())));
         let (turns, answered) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
         let tasks = LocalSet::new();
         for _ in 0..CLIENTS {

@@ -63,6 +63,7 @@ mod turnstile;
 mod unread;
 mod upgrade;
 mod visit;
+mod visitor;
 mod waits;
 pub mod worker;
 

@@ -5,6 +5,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 
+use super::visitor::{
+    ASTRAY, BROKE_OFF, BROKEN, COOKIES, CROWDED, DOWN, LONG_ADDRESS, MANY, MISTAKE, NO_CREDENTIAL,
+    NO_PAGE, NO_SITE, NOT_FROM_HERE, ODD_REQUEST, OTHER_CONNECTION, SLOW, SWITCHED_OFF, TOO_LARGE,
+    USED_UP, WORK,
+};
+
 /// One type of problem that the gateway answers with.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -62,6 +68,7 @@ pub const PROBLEMS: &[Problem] = &[
     BODY_BROKEN,
     TENANT_SUSPENDED,
     UNAUTHENTICATED,
+    ISSUER_UNAVAILABLE,
     OTHER_TENANT,
     NETWORK_REFUSED,
     METHOD_NOT_ALLOWED,
@@ -145,6 +152,13 @@ pub(super) const UNAUTHENTICATED: Problem = problem(
     "The request has no valid credential",
     "http_request_denied",
     NO_CREDENTIAL,
+);
+pub(super) const ISSUER_UNAVAILABLE: Problem = problem(
+    "issuer-unavailable",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Tokens cannot be verified at the moment",
+    "proxy_internal_error",
+    BROKEN,
 );
 pub(super) const OTHER_TENANT: Problem = problem(
     "other-tenant",
@@ -391,35 +405,6 @@ pub(super) fn document(
     // Text and numbers alone always serialise; the fallback is never taken.
     Bytes::from(serde_json::to_vec(&document).unwrap_or_default())
 }
-
-const NO_SITE: &str = "There is no site at this address. Check that it is written as it should be.";
-const NO_PAGE: &str = "There is no page at this address. Check that it is written as it should be.";
-const SWITCHED_OFF: &str = "This site is switched off.";
-const MISTAKE: &str =
-    "This site is not set up right. Whoever runs it has been told; come back in a while.";
-const NO_CREDENTIAL: &str = "You have no access to this site. Ask whoever runs it for a key.";
-const NOT_FROM_HERE: &str = "This site is not there for the network that you are in.";
-const WORK: &str = "This site is being worked on. Come back in a while.";
-const ODD_REQUEST: &str = "Your browser asked for something that this site cannot do.";
-const BROKE_OFF: &str =
-    "What you were sending did not arrive whole. Look at your connection and try again.";
-const TOO_LARGE: &str = "What you were sending is larger than this site takes.";
-const LONG_ADDRESS: &str = "The address of this page is too long.";
-const OTHER_CONNECTION: &str =
-    "Your browser used a connection that was meant for another site. Load the page again.";
-const MANY: &str = "This site was asked for too much at once. Try again in a moment.";
-const USED_UP: &str =
-    "This site has had all the visits that it may have for now. Come again later.";
-const COOKIES: &str = "Your browser sent too much about itself. Deleting the cookies of this site \
-                       often helps.";
-const ASTRAY: &str = "This site is not set up as it should be. You have done nothing wrong.";
-const DOWN: &str = "This site cannot be reached at the moment. You have done nothing wrong; try \
-                    again in a few minutes.";
-const BROKEN: &str = "This site could not answer. You have done nothing wrong; try again in a few \
-                      minutes.";
-const SLOW: &str =
-    "This site took too long to answer. You have done nothing wrong; try again in a few minutes.";
-const CROWDED: &str = "This site has more to do than it can do at once. Try again in a minute.";
 
 #[cfg(test)]
 mod tests {

@@ -169,6 +169,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Maintenance { .. } => &problem::MAINTENANCE,
         ExchangeError::Refused(Refusal::OtherTenant) => &problem::OTHER_TENANT,
         ExchangeError::Refused(Refusal::Network) => &problem::NETWORK_REFUSED,
+        ExchangeError::Refused(Refusal::NoKeys) => &problem::ISSUER_UNAVAILABLE,
         ExchangeError::Refused(Refusal::Method) => &problem::METHOD_NOT_ALLOWED,
         ExchangeError::Refused(_) => &problem::UNAUTHENTICATED,
         ExchangeError::NoRoute => &problem::NO_ROUTE,

@@ -1,14 +1,12 @@
 //! What a TLS connection was begun with: the name that its client asked for, what it was shown, and
 //! who it is. Which requests it may carry follows from that.
 
-use std::sync::Arc;
-
 use http::request::Parts;
 use rustls::ServerConnection;
 
 use crate::model::identity::Identity;
 use crate::routing::host;
-use crate::tls::certificates::{Certificates, Entry};
+use crate::tls::offer::{Chosen, Offer};
 
 use super::error::ExchangeError;
 
@@ -16,8 +14,10 @@ use super::error::ExchangeError;
 #[derive(Debug)]
 pub(super) struct Secured {
     /// The certificates of that moment: others may be in force for new connections.
-    certificates: Arc<Certificates>,
-    entry: Arc<Entry>,
+    offer: Offer,
+    chosen: Chosen,
+    /// Whether every host was shown the same then.
+    is_for_all: bool,
     /// The name that was asked for, lower case.
     name: Option<Box<str>>,
     identity: Option<Identity>,
@@ -30,12 +30,13 @@ impl Secured {
     /// When what the client has shown is not enough.
     pub(super) fn after(
         connection: &ServerConnection,
-        certificates: Arc<Certificates>,
-        entry: Arc<Entry>,
+        offer: Offer,
+        chosen: Chosen,
     ) -> Result<Self, rustls::Error> {
-        let identity = entry.identify(connection)?;
+        let identity = chosen.identify(connection)?;
         let name = connection.server_name().map(|name| plain(name).into());
-        Ok(Self { certificates, entry, name, identity })
+        let is_for_all = offer.is_one_for_all();
+        Ok(Self { offer, chosen, is_for_all, name, identity })
     }
 
     /// Who the client is by its certificate.
@@ -50,7 +51,7 @@ impl Secured {
     /// # Errors
     /// When it is not.
     pub(super) fn check(&self, head: &Parts) -> Result<(), ExchangeError> {
-        if self.certificates.is_one_for_all() {
+        if self.is_for_all {
             return Ok(());
         }
         // Without a host it is for whom the connection is for.
@@ -60,8 +61,8 @@ impl Secured {
         if self.name.as_deref() == Some(host.as_ref()) {
             return Ok(());
         }
-        match self.certificates.find(Some(&host)) {
-            Some(entry) if Arc::ptr_eq(entry, &self.entry) => Ok(()),
+        match self.offer.find(Some(&host)) {
+            Some(found) if self.chosen.is(found) => Ok(()),
             _ => Err(ExchangeError::Misdirected),
         }
     }

@@ -28,6 +28,7 @@ use crate::telemetry::delta::Delta;
 use crate::telemetry::meter::{FLUSH_INTERVAL, Meter};
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Tracer;
+use crate::tls::tenants::Tenants;
 use crate::upstream::{Client, HeadLimits};
 
 use super::admission::Gates;
@@ -57,6 +58,8 @@ pub struct Setup {
     pub gateway: Arc<GatewaySpec>,
     /// The table of now.
     pub table: Snapshot<Table>,
+    /// Certificates of tenants' own.
+    pub tenants: Snapshot<Tenants>,
     /// Connections, over all workers.
     pub headcount: Arc<Headcount>,
     /// Memory that this worker holds for clients and endpoints.
@@ -304,7 +307,10 @@ impl Worker {
             limits: setup.limits,
             courtesy: Courtesy::among_long(),
             newcomers: Courtesy::among_newcomers(),
-            handshakes: Handshakes::new(setup.gateway.downstream.max_handshakes.div_ceil(workers)),
+            handshakes: Handshakes::new(
+                setup.gateway.downstream.max_handshakes.div_ceil(workers),
+                setup.tenants,
+            ),
             open_connections: Cell::new(0),
             phase: Cell::new(Phase::Serving),
             closed: RefCell::default(),

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use http::StatusCode;
 use http::request::Parts;
 
+use crate::auth::issuer::Keyring;
 use crate::auth::jwt::Token;
 use crate::auth::keys::Keys;
 use crate::auth::{self, Credential};
@@ -37,6 +38,8 @@ pub struct Table {
     pub(super) sets: BTreeMap<Arc<str>, SharedSet>,
     /// The API keys of all tenants.
     pub(super) keys: Arc<Keys>,
+    /// The keys of issuers of tokens.
+    pub(super) rings: Arc<[Arc<Keyring>]>,
     /// Hosts of tenants' own.
     pub(super) domains: Arc<Domains>,
     /// There are keys, or issuers of tokens.
@@ -97,7 +100,12 @@ impl Table {
         if !self.knows_credentials() {
             return Credential::Nothing;
         }
-        auth::look(&self.keys, &self.naming.identity, &head.headers, held)
+        auth::look((&self.keys, &self.rings), &self.naming.identity, &head.headers, held)
+    }
+
+    /// Has tokens verified by these keys.
+    pub fn trust(&mut self, rings: Arc<[Arc<Keyring>]>) {
+        self.rings = rings;
     }
 
     /// Whether there is anything that clients could show.

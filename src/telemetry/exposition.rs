@@ -1,6 +1,10 @@
-//! Builds the prometheus crate's metric families from plain numbers.
+//! Builds the prometheus crate's metric families from plain numbers, and their text.
 
-use prometheus::proto;
+use std::io;
+
+use prometheus::{Encoder, TextEncoder, proto};
+
+use crate::base::stretch::LongText;
 
 use super::histogram::Histogram;
 use super::metrics::{Family, Kind};
@@ -84,4 +88,17 @@ impl Samples {
         });
         proto::Metric::from_label(pairs.collect())
     }
+}
+
+/// Families in the text format.
+///
+/// # Errors
+/// When the encoder refuses one, which is a bug.
+pub(super) fn text(families: Vec<proto::MetricFamily>) -> Result<String, prometheus::Error> {
+    // Thousands of lines may belong to one family.
+    let (mut text, encoder) = (LongText::begin(), TextEncoder::new());
+    for family in families {
+        encoder.encode(&[family], &mut text)?;
+    }
+    String::from_utf8(text.into_bytes()).map_err(|error| io::Error::other(error).into())
 }

@@ -33,3 +33,11 @@ pub static ADMIN_REFUSED: Family = Family {
     kind: Kind::Counter,
     labels: &["reason"],
 };
+
+/// `tenantry_audit_log_lost_total`
+pub static AUDIT_LOG_LOST: Family = Family {
+    name: "tenantry_audit_log_lost_total",
+    help: "Lines of the audit log that were not written, by why",
+    kind: Kind::Counter,
+    labels: &["why"],
+};

@@ -4,7 +4,14 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
-use super::keeping::{ADMIN_REFUSED, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES};
+use super::bearers::{
+    TENANT_CERTIFICATE_EXPIRY, TENANT_CERTIFICATE_PROBLEMS, TENANT_CERTIFICATE_RELOADS,
+    TENANT_CERTIFICATES, TENANT_CERTIFICATES_EXPIRED,
+};
+use super::issuers::{ISSUER_FETCHES, ISSUER_KEYS, ISSUER_KEYS_AT};
+use super::keeping::{
+    ADMIN_REFUSED, AUDIT_LOG_LOST, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES,
+};
 use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
@@ -80,6 +87,9 @@ pub static FAMILIES: &[&Family] = &[
     &TENANT_QUEUE_REQUESTS,
     &TENANT_QUEUE_WAIT,
     &DISCOVERY_UPDATES,
+    &ISSUER_KEYS,
+    &ISSUER_KEYS_AT,
+    &ISSUER_FETCHES,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_OPENED,
     &UPSTREAM_REUSED,
@@ -108,10 +118,16 @@ pub static FAMILIES: &[&Family] = &[
     &CERTIFICATE_EXPIRY,
     &CERTIFICATE_RELOADS,
     &CERTIFICATE_PROBLEMS,
+    &TENANT_CERTIFICATES,
+    &TENANT_CERTIFICATES_EXPIRED,
+    &TENANT_CERTIFICATE_EXPIRY,
+    &TENANT_CERTIFICATE_RELOADS,
+    &TENANT_CERTIFICATE_PROBLEMS,
     &TENANTS,
     &ROUTES_IN_MAINTENANCE,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_ERRORS,
+    &AUDIT_LOG_LOST,
     &LOG_DROPPED,
     &TRACE_SPANS,
     &TRACE_EXPORTS,
@@ -514,6 +530,8 @@ mod tests {
             include_str!("sharing.rs"),
             include_str!("keeping.rs"),
             include_str!("shared_limits.rs"),
+            include_str!("bearers.rs"),
+            include_str!("issuers.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();

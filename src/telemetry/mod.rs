@@ -5,8 +5,10 @@
 //! nothing here makes a worker wait: no lock, no I/O, no look-up by a string.
 
 pub mod access_log;
+pub mod audit_log;
 pub mod delta;
 pub mod histogram;
+mod issuers;
 pub mod keeping;
 pub mod lines;
 pub mod meter;
@@ -21,6 +23,7 @@ pub mod trace;
 pub mod tracing;
 pub mod usage;
 
+mod bearers;
 mod by_slot;
 mod exposition;
 mod reloads;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use prometheus::proto::MetricFamily;
 use tokio::time::Instant;
 
+use crate::base::stretch::Stretch;
+
 use super::delta::{
     AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, QueueOutcome, Tally, add_each,
 };
@@ -135,7 +137,9 @@ impl Totals {
         let mut requests = Samples::of(&metrics::REQUESTS);
         let mut duration = Samples::of(&metrics::REQUEST_DURATION);
         let mut bytes = Samples::of(&metrics::BODY_BYTES);
+        let stretch = Stretch::begin();
         for (tenant, counts) in self.tenants.sorted() {
+            stretch.step();
             for of_pool in &counts.requests {
                 let pool = match of_pool.pool {
                     PoolName::None => "",
@@ -182,7 +186,9 @@ impl Totals {
         let mut open = Samples::of(&metrics::UPSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::UPSTREAM_OPENED);
         let mut reused = Samples::of(&metrics::UPSTREAM_REUSED);
+        let stretch = Stretch::begin();
         for (pool, counts) in self.pools.sorted() {
+            stretch.step();
             first_byte.histogram(&[pool], &counts.first_byte);
             for (reason, count) in &counts.retries.0 {
                 retries.count(&[pool, reason], *count);

@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{Error as TlsError, ServerConfig, ServerConnection};
 
-use crate::config::spec::{CertificateSpec, ClientCertificatesMode, HostSpec};
+use crate::config::spec::{
+    CertificateSpec, ClientCertificatesMode, ClientCertificatesSpec, HostSpec,
+};
 use crate::model::identity::Identity;
 
 use super::demand::Demand;
-use super::shown::Shown;
+use super::shown::{Sealed, Shown};
 
 /// The certificates of a listener.
 #[derive(Debug, Default)]
@@ -23,8 +25,18 @@ pub struct Certificates {
     /// `*.x` under `x`.
     below: HashMap<Box<str>, Arc<Entry>>,
     default: Option<Arc<Entry>>,
+    /// What is asked of those who ask for a tenant's name that nothing here is for; `None` = they cannot come.
+    otherwise: Option<Otherwise>,
     /// Each once.
     all: Vec<Arc<Entry>>,
+}
+
+/// What is asked of clients, and where that is written.
+#[derive(Clone, Debug)]
+pub(super) struct Otherwise {
+    pub(super) demand: Arc<Demand>,
+    /// As in [`Origin`].
+    pub(super) clients: Option<(ClientCertificatesMode, PathBuf)>,
 }
 
 /// One certificate and what goes with it: all that a handshake needs.
@@ -36,6 +48,8 @@ pub struct Entry {
     demand: Arc<Demand>,
     leaf: CertificateDer<'static>,
     origin: Origin,
+    /// Seals the tickets of a tenant's sessions, whatever is asked of clients; `None` = it is a listener's.
+    seal: Option<Arc<dyn ProducesTickets>>,
 }
 
 /// Where a certificate and its demand come from.
@@ -52,12 +66,17 @@ pub struct Origin {
 impl Origin {
     /// As the config says.
     pub(super) fn of(spec: &CertificateSpec) -> Self {
-        let clients = spec.clients.as_ref();
         Self {
             certificate: spec.certificate.path.clone(),
             key: spec.key.path.clone(),
-            clients: clients.map(|clients| (clients.mode, clients.authorities.path.clone())),
+            clients: Self::clients(spec.clients.as_ref()),
         }
+    }
+
+    pub(super) fn clients(
+        spec: Option<&ClientCertificatesSpec>,
+    ) -> Option<(ClientCertificatesMode, PathBuf)> {
+        spec.map(|clients| (clients.mode, clients.authorities.path.clone()))
     }
 }
 
@@ -73,7 +92,26 @@ impl Entry {
         if !demand.is_any() {
             config.ticketer = Arc::clone(&demand.tickets);
         }
-        Self { config: Arc::new(config), demand, leaf, origin }
+        Self { config: Arc::new(config), demand, leaf, origin, seal: None }
+    }
+
+    /// A tenant's, with what seals the tickets of its sessions.
+    pub(super) fn of_tenant(
+        mut config: ServerConfig,
+        nothing: Arc<Demand>,
+        leaf: CertificateDer<'static>,
+        (origin, seal): (Origin, Option<Arc<dyn ProducesTickets>>),
+    ) -> Self {
+        settle(&mut config);
+        if let Some(seal) = &seal {
+            config.ticketer = Arc::clone(seal);
+        }
+        Self { config: Arc::new(config), demand: nothing, leaf, origin, seal }
+    }
+
+    /// What is asked of its clients, where the listener does not say it.
+    pub(super) fn demand(&self) -> &Arc<Demand> {
+        &self.demand
     }
 
     /// The certificate itself.
@@ -96,11 +134,16 @@ impl Entry {
     /// # Errors
     /// When the cryptography refuses its own defaults.
     pub fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        if !self.demand.is_any() {
+        self.config_for(&self.demand)
+    }
+
+    /// As [`Self::config`], where this is asked of clients.
+    pub(super) fn config_for(&self, demand: &Arc<Demand>) -> Result<Arc<ServerConfig>, TlsError> {
+        if !demand.is_any() {
             return Ok(Arc::clone(&self.config));
         }
         let clock = Arc::clone(&self.config.time_provider);
-        let shown = Arc::new(Shown::new(Arc::clone(&self.demand), Arc::clone(&clock)));
+        let shown = Arc::new(Shown::new(Arc::clone(demand), Arc::clone(&clock)));
         let provider = Arc::clone(self.config.crypto_provider());
         let verifier = Arc::clone(&shown) as Arc<dyn ClientCertVerifier>;
         let mut config = ServerConfig::builder_with_details(provider, clock)
@@ -108,7 +151,10 @@ impl Entry {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::clone(&self.config.cert_resolver));
         settle(&mut config);
-        config.ticketer = shown;
+        config.ticketer = match &self.seal {
+            Some(seal) => Arc::new(Sealed::new(shown, Arc::clone(seal))),
+            None => shown,
+        };
         Ok(Arc::new(config))
     }
 
@@ -118,7 +164,8 @@ impl Entry {
         let mut config = ServerConfig::clone(&self.config);
         config.time_provider = clock;
         let (demand, leaf) = (Arc::clone(&self.demand), self.leaf.clone());
-        Self { config: Arc::new(config), demand, leaf, origin: self.origin.clone() }
+        let (origin, seal) = (self.origin.clone(), self.seal.clone());
+        Self { config: Arc::new(config), demand, leaf, origin, seal }
     }
 
     /// Who the client is by its certificate, after a handshake; `None` where it has shown none.
@@ -126,16 +173,55 @@ impl Entry {
     /// # Errors
     /// When what the client has shown is not enough, or not any more.
     pub fn identify(&self, connection: &ServerConnection) -> Result<Option<Identity>, TlsError> {
+        self.identify_for(&self.demand, connection)
+    }
+
+    /// As [`Self::identify`], where this was asked of the client.
+    pub(super) fn identify_for(
+        &self,
+        demand: &Demand,
+        connection: &ServerConnection,
+    ) -> Result<Option<Identity>, TlsError> {
         let now = || self.config.time_provider.current_time().unwrap_or_else(UnixTime::now);
-        self.demand.identify(connection, now)
+        demand.identify(connection, now)
     }
 }
 
 impl Certificates {
-    /// With what is presented to who asks for no name, or for one that is not here.
-    pub(super) fn with_default(default: Option<Arc<Entry>>) -> Self {
+    /// With what is presented to who asks for no name, or for one that is not here, and with what is asked of them
+    /// where they are shown a tenant's certificate.
+    pub(super) fn with_default(default: Option<Arc<Entry>>, otherwise: Option<Otherwise>) -> Self {
         let all = default.iter().cloned().collect();
-        Self { default, all, ..Self::default() }
+        let of = |entry: &Arc<Entry>| Otherwise {
+            demand: Arc::clone(&entry.demand),
+            clients: entry.origin.clients.clone(),
+        };
+        let otherwise = default.as_ref().map(of).or(otherwise);
+        Self { default, otherwise, all, ..Self::default() }
+    }
+
+    /// What is asked of those whose name nothing here is for.
+    pub(super) fn otherwise(&self) -> Option<&Arc<Demand>> {
+        self.otherwise.as_ref().map(|otherwise| &otherwise.demand)
+    }
+
+    /// The same, where it is written as this says.
+    pub(super) fn otherwise_of(
+        &self,
+        clients: &Option<(ClientCertificatesMode, PathBuf)>,
+    ) -> Option<&Arc<Demand>> {
+        let otherwise = self.otherwise.as_ref();
+        otherwise.filter(|otherwise| otherwise.clients == *clients).map(|one| &one.demand)
+    }
+
+    /// Whether there is something for exactly this name.
+    pub(super) fn has_exact(&self, name: &str) -> bool {
+        self.exact.contains_key(name)
+    }
+
+    /// Whether there is something for the names of one label before this.
+    pub(super) fn has_below(&self, parent: &str) -> bool {
+        self.below.contains_key(parent)
     }
 
     /// Each certificate once, in the order of the config.
@@ -174,7 +260,7 @@ impl Certificates {
     }
 
     /// Whether every name gets the same.
-    pub fn is_one_for_all(&self) -> bool {
+    pub(super) fn is_one_for_all(&self) -> bool {
         self.default.is_some() && self.exact.is_empty() && self.below.is_empty()
     }
 }

@@ -32,6 +32,11 @@ pub(super) struct Asked {
     pub(super) authorities: Vec<CertificateDer<'static>>,
 }
 
+/// What makes and reads tickets that nobody else reads.
+pub(super) fn new_tickets() -> Result<Arc<dyn ProducesTickets>, TlsError> {
+    Ticketer::new()
+}
+
 /// All demands, each once. What outlives a reload of certificates: the tickets of a demand stay
 /// good for as long as it is here.
 #[derive(Debug, Default)]

@@ -32,8 +32,22 @@ pub enum Doubt {
         /// Which one, from 1.
         number: usize,
     },
+    /// Others of its tenant are for all of its names.
+    #[error("{} is shown to nobody: other certificates of the tenant are for the same names", path.display())]
+    Idle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The host names another tenant before domains are asked.
+    #[error("{} is not shown for {host}: hosts like that name a tenant before domains are asked", path.display())]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        host: HostSpec,
+    },
     /// It is not for a name that it is to be presented for.
-    #[error("{} is not for {}", path.display(), shown(host))]
+    #[error("{} is not for {host}", path.display())]
     Unnamed {
         /// The file.
         path: PathBuf,
@@ -50,6 +64,10 @@ impl Doubt {
             Self::Early { .. } => "look at its dates and at this machine's clock",
             Self::Unchained { .. } => {
                 "put the leaf first, then each certificate's issuer; the root can be left out"
+            }
+            Self::Idle { .. } => "leave it out, or tell them apart by hosts = [\"…\"] of each",
+            Self::Elsewhere { .. } => {
+                "put { domain = true } before the host in [tenant] from, or leave the name to that tenant"
             }
             Self::Unnamed { .. } => {
                 "clients refuse it for this name: correct the host, or renew it"
@@ -94,13 +112,5 @@ fn untimely_doubt(path: &Path, why: Untimely) -> Doubt {
     match why {
         Untimely::Expired => Doubt::Expired { path },
         Untimely::Early => Doubt::Early { path },
-    }
-}
-
-/// A host as the files write it.
-pub(super) fn shown(host: &HostSpec) -> String {
-    match host {
-        HostSpec::Exact(name) => name.clone(),
-        HostSpec::Below(name) => format!("*.{name}"),
     }
 }

@@ -7,9 +7,11 @@ pub mod demand;
 pub mod doubt;
 pub mod expiry;
 mod leaf;
+pub mod offer;
 pub mod server;
 mod shown;
 pub mod stream;
+pub mod tenants;
 
 use std::sync::Arc;
 

@@ -115,5 +115,37 @@ impl fmt::Debug for Shown {
     }
 }
 
+/// Tickets that two have to make and read: those of a demand, and those of a tenant.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    inner: Arc<dyn ProducesTickets>,
+    outer: Arc<dyn ProducesTickets>,
+}
+
+impl Sealed {
+    /// The outer one reads first.
+    pub(super) fn new(inner: Arc<dyn ProducesTickets>, outer: Arc<dyn ProducesTickets>) -> Self {
+        Self { inner, outer }
+    }
+}
+
+impl ProducesTickets for Sealed {
+    fn enabled(&self) -> bool {
+        self.inner.enabled() && self.outer.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.inner.lifetime().min(self.outer.lifetime())
+    }
+
+    fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        self.outer.encrypt(&self.inner.encrypt(session)?)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.inner.decrypt(&self.outer.decrypt(ticket)?)
+    }
+}
+
 /// The end of what has none.
 const NEVER: u64 = u64::MAX;

@@ -100,6 +100,9 @@ fn routes() -> Value {
         "error-pages": { "503": { "body": "x" } },
         "identity": { "issuers": { "i": {
             "issuer": "https://a.example", "audience": ["a"], "jwks-file": "tests/config/keys.json",
+        }, "u": {
+            "issuer": "https://u.example", "audience": ["a"], "jwks-url": "https://u.example/",
+            "fetch": {},
         } } },
         "pools": { "a": {
             "endpoints": [{ "address": "10.0.0.1:80" }],

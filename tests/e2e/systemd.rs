@@ -70,8 +70,8 @@ fn a_service_manager_hears_of_the_start_of_reloads_and_of_the_end() {
 
     gateway.signal("TERM");
     let stopping = manager.hears("STOPPING=1");
-    // drain.accept and drain.timeout, and 6 s.
-    assert!(stopping.contains(&"EXTEND_TIMEOUT_USEC=37000000".to_owned()), "{stopping:?}");
+    // drain.accept and drain.timeout, and 8 s.
+    assert!(stopping.contains(&"EXTEND_TIMEOUT_USEC=39000000".to_owned()), "{stopping:?}");
     assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rcgen::SanType;
 use serde_json::{Value, json};
 
 use crate::world::client::{Client, head};
@@ -11,7 +12,7 @@ use crate::world::h2_origin::H2Origin;
 use crate::world::load::Load;
 use crate::world::message::Answer;
 use crate::world::origin::{Origin, Step};
-use crate::world::pki::{Authority, Pair, Wishes};
+use crate::world::pki::{Authority, Pair, Shown, Wishes};
 use crate::world::{eventually, within};
 
 const IN_TURN: &str = "balance = \"round-robin\"";
@@ -277,4 +278,84 @@ async fn tokens_and_certificates_of_the_admin_api_are_renewed_while_it_runs() {
     Wishes::of(&authority).client().comes_to_see(address, "localhost", &newer.certificate).await;
     let told = gateway.get("/").await;
     assert_eq!(told.text(), "a");
+}
+
+/// What comes of a request with a body, of who shows a certificate.
+async fn tell_as(
+    (authority, gateway): (&Authority, &Gateway),
+    shown: Option<Shown>,
+    line: &str,
+    body: &Value,
+) -> Answer {
+    let address = gateway.app.admin_address().expect("an admin API");
+    let client = Wishes { shown, ..Wishes::of(authority) }.client();
+    let stream = client.connect(address, "localhost").await;
+    let body = body.to_string();
+    let length = format!("Content-Length: {}", body.len());
+    let fields = ["Host: localhost", "Content-Type: application/json", &length];
+    Client::over(stream).ask(head(line, &fields) + &body).await
+}
+
+#[tokio::test]
+async fn who_shows_a_certificate_may_do_what_its_name_may_and_nothing_else() {
+    let authority = Authority::new();
+    let keys = "tenant-keys = [\"cors\"]\naudit-log = \"audit.log\"\ncertificates = { \
+                \"root\" = \"admin\", \"spiffe://example.com/ops\" = \"operator\", \
+                \"prometheus.example.com\" = \"viewer\", \"shop\" = \"tenant:shop\" }";
+    let (gateway, origin, _) = secured(&authority, keys, &authority.demand("optional")).await;
+    let san = |name: SanType| Some(authority.client(|params| params.subject_alt_names.push(name)));
+    let uri = |text: &str| san(SanType::URI(text.try_into().expect("a URI")));
+    let dns = |text: &str| san(SanType::DnsName(text.try_into().expect("a name")));
+    let named = |text: &str| Some(authority.client_named(text));
+    let world = (&authority, &gateway);
+    let table = json!({"pool": "app"});
+    let put = "PUT /api/v1/tenants/shop";
+    let patch = "PATCH /api/v1/tenants/shop";
+    let drain = json!({"pool": "app", "address": origin.address.to_string(), "force": true});
+    let cors = json!({"cors": {"origins": ["https://a.example"]}});
+    let none = json!({});
+
+    let status =
+        async |shown, line: &str, body: &Value| tell_as(world, shown, line, body).await.status;
+    let ops = || uri("spiffe://example.com/ops");
+    let viewer = || dns("prometheus.example.com");
+    for (shown, line, body, expected) in [
+        (None, "GET /api/v1/status", &none, 401),
+        (named("root"), put, &table, 201),
+        // An operator runs the gateway, and keeps no tenants.
+        (ops(), DRAIN, &drain, 200),
+        (ops(), UNDRAIN, &json!({"pool": "app", "address": drain["address"]}), 200),
+        (ops(), put, &table, 403),
+        (ops(), "POST /api/v1/drain", &json!({"confirm": true}), 403),
+        // A viewer looks.
+        (viewer(), "GET /metrics", &none, 200),
+        (viewer(), "GET /api/v1/history", &none, 200),
+        (viewer(), DRAIN, &drain, 403),
+        (viewer(), patch, &cors, 403),
+        // A customer has its own tenant.
+        (named("shop"), "GET /api/v1/tenants/shop", &none, 200),
+        (named("shop"), patch, &cors, 200),
+        (named("shop"), patch, &json!({"pool": "other"}), 403),
+        (named("shop"), "GET /api/v1/tenants/acme", &none, 404),
+        (named("shop"), "GET /api/v1/status", &none, 403),
+        // Who has no name of these, or has it in another kind, is nobody.
+        (named("somebody"), "GET /api/v1/status", &none, 401),
+        (named("spiffe://example.com/ops"), DRAIN, &drain, 401),
+    ] {
+        assert_eq!(status(shown, line, body).await, expected, "{line} {body}");
+    }
+
+    // Of several names the one with the least role counts.
+    let both = Some(authority.client(|params| {
+        let names = ["root", "prometheus.example.com"];
+        let names = names.map(|name| SanType::DnsName(name.try_into().expect("a name")));
+        params.subject_alt_names.extend(names);
+    }));
+    assert_eq!(status(both, DRAIN, &drain).await, 403);
+    let audit = fs::read_to_string(gateway.path("audit.log")).expect("the audit log");
+    let is_ops = |line: &&str| line.contains("\"who\":\"spiffe://example.com/ops\"");
+    let first = audit.lines().find(is_ops).expect("a line of the operator");
+    for part in ["\"shown\":\"certificate\"", "\"role\":\"operator\"", "\"status\":200"] {
+        assert!(first.contains(part), "{part} is not in {first}");
+    }
 }

@@ -1,8 +1,11 @@
 //! Every problem that the gateway answers with, provoked over the wire.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tempfile::TempDir;
 use tenantry::proxy::PROBLEMS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,6 +74,7 @@ impl World {
         );
         routes += LIMITED;
         routes += GUARDED;
+        routes += &issuer_at(refusing.address);
         for (name, address, keys) in pools {
             routes += &pool(name, &[address], &format!("{NO_RETRY}\n{keys}"));
             routes += &format!("[tenants.{name}]\npool = \"{name}\"\n");
@@ -126,6 +130,7 @@ impl World {
             ("misdirected", self.misdirect().await),
             ("head-too-large", self.send("GET /", "fine", &[&wide], "").await),
             ("method-not-served", self.send("CONNECT a:80", "fine", &[], "").await),
+            ("issuer-unavailable", self.send("GET /", "fine", &[&token()], "").await),
             ("loop", self.send("GET /", "fine", &["Via: 1.1 tenantry"; 8], "").await),
             ("body-too-large", self.send("PUT /", "fine", &[large], "").await),
             ("body-timeout", self.send("PUT /", "fine", &["Content-Length: 9"], "half").await),
@@ -192,6 +197,22 @@ impl World {
         }
         answers
     }
+}
+
+/// An issuer whose keys are not to be had.
+fn issuer_at(address: SocketAddr) -> String {
+    format!(
+        "[identity.issuers.down]\nissuer = \"https://down.example\"\naudience = [\"gateway\"]\n\
+         jwks-url = \"http://{address}/\"\n"
+    )
+}
+
+/// A token of an issuer that is down. Nobody can tell that it is not signed.
+fn token() -> String {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let claims = "{\"iss\":\"https://down.example\",\"aud\":\"gateway\",\"exp\":9999999999,\
+                  \"sub\":\"ann\",\"tenant\":\"fine\"}";
+    format!("Authorization: Bearer {}.{}.AAAA", part("{\"alg\":\"EdDSA\"}"), part(claims))
 }
 
 /// A tenant for each way not to be let in, and a key of the first.

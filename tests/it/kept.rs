@@ -163,15 +163,23 @@ const ADMIN_TOKEN: &str = "0000000000000000";
 
 /// A gateway with tokens of an admin, of a viewer and of the tenant `shop`, which may change a few keys.
 async fn guarded(origin: &Origin) -> Gateway {
+    guarded_with(origin, "").await
+}
+
+/// As [`guarded`], with further lines in `[admin]`.
+async fn guarded_with(origin: &Origin, more: &str) -> Gateway {
     let folder = tempfile::tempdir().expect("a folder");
     let tokens =
         format!("{ADMIN_TOKEN}\neye viewer 2222222222222222\nshop tenant:shop {TENANT_TOKEN}\n");
     fs::write(folder.path().join("admin.tokens"), tokens).expect("write the tokens");
     let routes = one_tenant(&[origin.address]) + &pool("secret-pool", &[origin.address], "");
     fs::write(folder.path().join("routes.toml"), routes).expect("write the routes");
-    let admin = "[admin]\naddress = \"127.0.0.1:0\"\ntoken-file = \"admin.tokens\"\n\
-                 tenant-keys = [\"cors\", \"routes\", \"error-pages\"]\n";
-    Gateway::start_in(folder, 1, admin).await.expect("it starts")
+    let keys = "\"cors\", \"routes\", \"error-pages\", \"limits.requests\"";
+    let admin = format!(
+        "[admin]\naddress = \"127.0.0.1:0\"\ntoken-file = \"admin.tokens\"\n\
+         tenant-keys = [{keys}]\n{more}"
+    );
+    Gateway::start_in(folder, 1, &admin).await.expect("it starts")
 }
 
 async fn send_as(gateway: &Gateway, token: &str, line: &str, body: &Value) -> Answer {
@@ -225,6 +233,26 @@ async fn a_customer_edits_its_own_tenant_within_bounds_and_hears_of_nothing_else
     let shown = send_as(&gateway, ADMIN_TOKEN, "GET /api/v1/tenants/shop", &json!({})).await.json();
     let expected = json!({"pool": "app", "error-pages": page["error-pages"]});
     assert_eq!(shown["kept"]["definition"], expected);
+}
+
+#[tokio::test]
+async fn a_customer_takes_out_what_it_may_set_and_goes_on_from_there() {
+    let origin = Origin::saying("a").await;
+    let gateway = guarded(&origin).await;
+    let table = json!({"pool": "app"});
+    let line = "PUT /api/v1/tenants/shop";
+    assert_eq!(send_as(&gateway, ADMIN_TOKEN, line, &table).await.status, 201);
+    let as_tenant =
+        async |line: &str, body: Value| send_as(&gateway, TENANT_TOKEN, line, &body).await;
+
+    for (line, body) in [
+        ("PATCH /api/v1/tenants/shop", json!({"limits": {"requests": "5/s"}})),
+        ("PATCH /api/v1/tenants/shop", json!({"limits": null})),
+        (line, table.clone()),
+    ] {
+        let done = as_tenant(line, body.clone()).await;
+        assert_eq!(done.status, 200, "{line} {body}: {}", done.text());
+    }
 }
 
 #[tokio::test]
@@ -291,4 +319,50 @@ async fn a_customer_whose_tenant_does_not_fit_hears_of_no_pool_and_of_nobody_els
     assert_eq!(told.json()["kept"]["problems"][0]["key"], "pool");
     let whole = send_as(&gateway, ADMIN_TOKEN, "GET /api/v1/tenants/shop", &json!({})).await;
     assert!(whole.text().contains("globex-internal"));
+}
+
+#[tokio::test]
+async fn a_customer_that_asks_for_many_changes_is_told_to_wait_and_nobody_else_is() {
+    let origin = Origin::saying("a").await;
+    let more = "tenant-changes = { requests = \"1/h\", burst = 2 }\n";
+    let gateway = guarded_with(&origin, more).await;
+    let line = "PATCH /api/v1/tenants/shop";
+    let table = json!({"pool": "app"});
+    let new = send_as(&gateway, ADMIN_TOKEN, "PUT /api/v1/tenants/shop", &table).await;
+    assert_eq!(new.status, 201);
+
+    let wrong = json!({"cors": {"origin": 5}});
+    for _ in 0..2 {
+        assert_eq!(send_as(&gateway, TENANT_TOKEN, line, &wrong).await.status, 422);
+    }
+    let refused = send_as(&gateway, TENANT_TOKEN, line, &wrong).await;
+
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(refused.json()["type"], "urn:tenantry:admin:too-many-changes");
+    let wait: u64 = refused.one("retry-after").expect("how long").parse().expect("seconds");
+    assert!((3500..=3601).contains(&wait), "{wait}");
+    let look = "GET /api/v1/tenants/shop";
+    assert_eq!(send_as(&gateway, TENANT_TOKEN, look, &json!({})).await.status, 200);
+    for _ in 0..3 {
+        assert_eq!(send_as(&gateway, ADMIN_TOKEN, line, &json!({})).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_customer_changes_the_one_key_of_its_limits_that_is_its_own() {
+    let origin = Origin::saying("a").await;
+    let gateway = guarded(&origin).await;
+    let table = json!({"pool": "app", "limits": {"requests": "5/s", "concurrency": 9}});
+    send_as(&gateway, ADMIN_TOKEN, "PUT /api/v1/tenants/shop", &table).await;
+    let patch = async |limits: Value| {
+        let line = "PATCH /api/v1/tenants/shop";
+        send_as(&gateway, TENANT_TOKEN, line, &json!({ "limits": limits })).await
+    };
+
+    assert_eq!(patch(json!({"requests": "7/s"})).await.status, 200);
+    let refused = patch(json!({"requests": "8/s", "concurrency": 10})).await;
+
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(refused.json()["keys"], json!(["limits.concurrency"]));
+    assert_eq!(patch(Value::Null).await.json()["keys"], json!(["limits.concurrency"]));
 }

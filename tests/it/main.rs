@@ -8,6 +8,7 @@
 mod access_log;
 mod admin;
 mod answers;
+mod audit;
 mod conformance;
 mod cuts;
 mod dashboard;

@@ -9,10 +9,13 @@ use serde::Serialize;
 use crate::admin::State;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply::{self, FaultBody};
+use crate::auth::issuer::KeysStatus;
+use crate::control::generation::LiveIssuer;
 use crate::control::quarantine::{Held, SHOWN_FILES};
 use crate::control::stored::Kept;
 
 use super::Endpoint;
+use super::bearers::TenantCertificates;
 
 pub(super) const ENDPOINT: Endpoint =
     Endpoint { path: "/api/v1/config", methods: || get(config), operations };
@@ -38,10 +41,47 @@ struct Config {
     quarantined: Vec<Quarantined>,
     /// How many such files there are.
     quarantined_files: usize,
-    /// Routes that are never used.
+    /// What makes one doubt what is live, as routes that are never used.
     warnings: Vec<FaultBody>,
+    /// Issuers of tokens, and how it stands with their keys.
+    issuers: Vec<Issuer>,
     /// What the API keeps.
     kept: Keeping,
+    /// Certificates of tenants' own.
+    tenant_certificates: TenantCertificates,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TokenIssuer")]
+struct Issuer {
+    name: String,
+    /// What its tokens have in `iss`.
+    issuer: String,
+    /// The file or URL that its keys come from.
+    source: String,
+    /// How many keys are in use; at 0 its tokens are answered 503.
+    keys: usize,
+    /// When they were read or fetched.
+    at: Option<String>,
+    /// Since when no newer ones could be read or fetched.
+    failed_since: Option<String>,
+    error: Option<String>,
+}
+
+impl From<&LiveIssuer> for Issuer {
+    fn from(issuer: &LiveIssuer) -> Self {
+        let status = KeysStatus::clone(&issuer.status.load());
+        let (name, source) = (issuer.name.to_string(), issuer.place.clone());
+        Self {
+            name,
+            issuer: issuer.issuer.to_string(),
+            source,
+            keys: status.keys,
+            at: status.at.map(reply::time),
+            failed_since: status.failed_since.map(reply::time),
+            error: status.error,
+        }
+    }
 }
 
 /// A file that is broken, and defines nothing but tenants.
@@ -111,6 +151,8 @@ async fn config(extract::State(state): extract::State<State>) -> Json<Config> {
         quarantined: live.quarantine().iter().take(SHOWN_FILES).map(Quarantined::from).collect(),
         quarantined_files: live.quarantine().len(),
         warnings: live.doubts().iter().map(FaultBody::from).collect(),
+        issuers: live.issuers.iter().map(Issuer::from).collect(),
         kept: Keeping::from(&*state.stored.kept.load()),
+        tenant_certificates: TenantCertificates::from(&*state.bearers.load()),
     })
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, extract};
+use axum::{Extension, Json, extract};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::asked::{Body, bad_fields};
+use crate::admin::audit::About;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
 use crate::control::drains::{DrainError, Last, Outcome};
@@ -105,11 +106,13 @@ async fn drain(
         return bad_fields(&what);
     }
     let last = if wish.force { Last::MayGo } else { Last::Stays };
+    let about = About(format!("{address} of the pool {}", shown(&wish.pool)));
     let reason = wish.reason.map(Arc::from);
-    match state.drainer.drain(&wish.pool, &address, reason, last) {
+    let answer = match state.drainer.drain(&wish.pool, &address, reason, last) {
         Ok(outcome) => done(wish.pool, &address, &outcome),
         Err(error) => refused(&error),
-    }
+    };
+    (Extension(about), answer).into_response()
 }
 
 async fn undrain(
@@ -120,10 +123,17 @@ async fn undrain(
         Ok(address) => address,
         Err(why) => return reply::problem(StatusCode::NOT_FOUND, "unknown-endpoint", why),
     };
-    match state.drainer.undrain(&wish.pool, &address) {
+    let about = About(format!("{address} of the pool {}", shown(&wish.pool)));
+    let answer = match state.drainer.undrain(&wish.pool, &address) {
         Ok(outcome) => done(wish.pool, &address, &outcome),
         Err(error) => refused(&error),
-    }
+    };
+    (Extension(about), answer).into_response()
+}
+
+/// The name of a pool as it was sent, for a line of a log.
+fn shown(pool: &str) -> String {
+    pool.chars().take(LONGEST_POOL).collect::<String>().escape_debug().to_string()
 }
 
 /// An address that can be read; one that cannot is nobody's.
@@ -166,6 +176,9 @@ fn refused(error: &DrainError) -> Response {
     };
     reply::problem(status, kind, format!("{error}{hint}"))
 }
+
+/// 200 characters: names that mean anything are shorter.
+const LONGEST_POOL: usize = 200;
 
 /// 500: a sentence and a ticket's address.
 const LONGEST_REASON: usize = 500;

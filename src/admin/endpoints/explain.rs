@@ -6,15 +6,17 @@ use axum::routing::get;
 use axum::{Json, extract};
 use http::{Method, StatusCode, Uri};
 use schemars::JsonSchema;
+use serde::Deserialize;
 
+use crate::admin::asked::Body;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
 use crate::control::explain::{Explained, Question};
 
 use super::Endpoint;
 
-pub(super) const ENDPOINT: Endpoint =
-    Endpoint { path: "/api/v1/explain", methods: || get(explain), operations };
+pub(in crate::admin) const ENDPOINT: Endpoint =
+    Endpoint { path: "/api/v1/explain", methods: || get(explain).post(explain_asked), operations };
 
 fn operations(schemas: &mut Schemas) -> Vec<Operation> {
     vec![
@@ -23,6 +25,12 @@ fn operations(schemas: &mut Schemas) -> Vec<Operation> {
             .answers::<Explained>(schemas, StatusCode::OK, "What becomes of it")
             .refuses(StatusCode::BAD_REQUEST, "The question cannot be read")
             .refuses(StatusCode::SERVICE_UNAVAILABLE, "No table is live yet"),
+        Operation::post("explain_request", "The same of a request that no log shall have")
+            .takes::<Asking>(schemas)
+            .answers::<Explained>(schemas, StatusCode::OK, "What becomes of it")
+            .refuses(StatusCode::BAD_REQUEST, "The question cannot be read")
+            .refuses(StatusCode::SERVICE_UNAVAILABLE, "No table is live yet")
+            .refuses_bodies(),
     ]
 }
 
@@ -44,11 +52,47 @@ struct Wanted {
     header: Option<Vec<String>>,
 }
 
+/// The same as a body, which no proxy on the way writes into a log: headers may be credentials.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Asking {
+    /// GET by default.
+    #[schemars(regex(pattern = "^[A-Z]{1,20}$"))]
+    method: Option<String>,
+    /// A path, or a URL whose host is the request's.
+    #[schemars(regex(pattern = "^/[A-Za-z0-9/._~-]*$"))]
+    target: String,
+    /// The request need not name one then.
+    #[schemars(regex(pattern = "^[A-Za-z0-9._-]{1,128}$"))]
+    tenant: Option<String>,
+    /// As in `X-Beta: 1`.
+    #[serde(default)]
+    #[schemars(inner(regex(pattern = "^[A-Za-z0-9-]{1,40}: [A-Za-z0-9 ._-]{0,100}$")))]
+    headers: Vec<String>,
+}
+
 async fn explain(
     extract::State(state): extract::State<State>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Response {
-    let question = match question(&pairs) {
+    answer(state, question(&pairs)).await
+}
+
+async fn explain_asked(
+    extract::State(state): extract::State<State>,
+    Body(asking): Body<Asking>,
+) -> Response {
+    let Asking { method, target, tenant, headers } = asking;
+    let pairs = [("target", Some(target)), ("method", method), ("tenant", tenant)];
+    let pairs = pairs.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let headers = headers.into_iter().map(|header| ("header", header));
+    let pairs: Vec<(String, String)> =
+        pairs.chain(headers).map(|(name, value)| (name.to_owned(), value)).collect();
+    answer(state, question(&pairs)).await
+}
+
+async fn answer(state: State, question: Result<Question, String>) -> Response {
+    let question = match question {
         Ok(question) => question,
         Err(what) => return reply::problem(StatusCode::BAD_REQUEST, "bad-question", what),
     };
@@ -63,7 +107,7 @@ async fn explain(
     .await
 }
 
-/// The question that the query asks: `method`, `target`, `tenant`, and any number of `header`.
+/// The question that pairs ask: `method`, `target`, `tenant`, and any number of `header`.
 fn question(pairs: &[(String, String)]) -> Result<Question, String> {
     let (mut method, mut target, mut tenant) = (Method::GET, None, None);
     let mut headers = Vec::new();

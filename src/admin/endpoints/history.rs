@@ -1,6 +1,6 @@
 //! The last generations, and the way back to one of them.
 
-use std::time::Duration;
+use std::collections::HashSet;
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
@@ -9,7 +9,6 @@ use axum::{Extension, Json, extract};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::time::timeout;
 
 use crate::admin::State;
 use crate::admin::asked::{Asked, bad_query};
@@ -18,10 +17,11 @@ use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply;
 use crate::admin::roles::Caller;
 use crate::control::history::{By, Diff, Generation};
-use crate::control::stored::{Definition, Table};
+use crate::control::stored::{Definition, RolledBack, Table};
+use crate::telemetry::audit_log::Keys;
 
 use super::Endpoint;
-use super::kept::{How, refused};
+use super::kept::{How, refused, within_limit};
 
 pub(super) const LIST: Endpoint =
     Endpoint { path: "/api/v1/history", methods: || get(list), operations: of_list };
@@ -174,44 +174,41 @@ async fn roll_back(
 ) -> Response {
     let Ok(to) = generation.parse() else { return no_number(&generation) };
     let dry_run = how.is_dry_run();
-    match timeout(LIMIT, state.stored.roll_back(to, dry_run, caller.by())).await {
-        Ok(Some(Ok(told))) => {
-            let edits = told.edits_of_files;
-            let warning = (edits > 0).then(|| {
-                format!(
-                    "{edits} generation(s) since then were edits of files, which the gateway does \
-                     not write: put those back yourself if they are to be undone, too"
-                )
-            });
-            let made = Made { before: None, after: None, generation: told.generation };
-            let mut answer = Json(RollBack {
-                generation: told.generation,
-                to,
-                dry_run,
-                restored: told.restored,
-                removed: told.removed,
-                in_files: told.in_files,
-                warning,
-                took_ms: (told.took.as_secs_f64() * 1e6).round() / 1e3,
-            })
-            .into_response();
-            if !dry_run {
-                answer.extensions_mut().insert(made);
-            }
-            answer
-        }
-        Ok(Some(Err(refusal))) => refused(None, &refusal),
-        Ok(None) => reply::problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "ending",
-            "the gateway is ending and changes nothing more".to_owned(),
-        ),
-        Err(_) => reply::problem(
-            StatusCode::GATEWAY_TIMEOUT,
-            "change-slow",
-            format!("it takes longer than {LIMIT:?}, and may yet be done: ask for the history"),
-        ),
+    let change = state.stored.roll_back(to, dry_run, caller.by());
+    match within_limit(change, "the history").await {
+        Ok(Ok(told)) => rolled_back(told, to, dry_run),
+        Ok(Err(refusal)) => refused(None, &refusal),
+        Err(answer) => *answer,
     }
+}
+
+fn rolled_back(told: RolledBack, to: u64, dry_run: bool) -> Response {
+    let edits = told.edits_of_files;
+    let warning = (edits > 0).then(|| {
+        format!(
+            "{edits} generation(s) since then were edits of files, which the gateway does not \
+             write: put those back yourself if they are to be undone, too"
+        )
+    });
+    let mut keys = Keys::default();
+    let returned: HashSet<&String> = told.returned.iter().collect();
+    for id in &told.restored {
+        keys.add(&format!("tenants.{id}"), !returned.contains(id), true);
+    }
+    told.removed.iter().for_each(|id| keys.add(&format!("tenants.{id}"), true, false));
+    let generations = (told.generation_before, told.generation);
+    let made = Made { before: None, after: None, generations, keys, dry_run };
+    let answer = Json(RollBack {
+        generation: told.generation,
+        to,
+        dry_run,
+        restored: told.restored,
+        removed: told.removed,
+        in_files: told.in_files,
+        warning,
+        took_ms: (told.took.as_secs_f64() * 1e6).round() / 1e3,
+    });
+    (Extension(made), answer).into_response()
 }
 
 fn no_number(text: &str) -> Response {
@@ -222,6 +219,3 @@ fn forgotten(number: u64) -> Response {
     let what = format!("generation {number} is not known; /api/v1/history lists the last hundred");
     reply::problem(StatusCode::NOT_FOUND, "unknown-generation", what)
 }
-
-/// As for the change of one tenant.
-const LIMIT: Duration = Duration::from_secs(30);

@@ -26,6 +26,7 @@ use crate::control::stored::{
     Apart, Changed, Condition, Kept, Refusal, StoreError, Table, What, Wish, by_keys,
 };
 use crate::model::ids::TenantId;
+use crate::telemetry::audit_log::Keys;
 
 /// What the OpenAPI document says of the changes.
 pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
@@ -205,22 +206,34 @@ async fn change(
     let (dry_run, by) = (how.is_dry_run(), caller.by());
     let within = caller.tenant().map(|_| Arc::clone(state.access.tenant_keys()));
     let wish = Wish { id: id.clone(), what, condition, dry_run, within, by };
-    match timeout(LIMIT, state.stored.change(wish)).await {
-        Ok(Some(Ok(changed))) => done(id, dry_run, changed),
-        Ok(Some(Err(refusal))) => match caller.tenant() {
+    match within_limit(state.stored.change(wish), "the tenant").await {
+        Ok(Ok(changed)) => done(id, dry_run, changed),
+        Ok(Err(refusal)) => match caller.tenant() {
             Some(_) => refused(Some(&id), &without_others(refusal)),
             None => refused(Some(&id), &refusal),
         },
-        Ok(None) => reply::problem(
+        Err(answer) => *answer,
+    }
+}
+
+/// What comes of a change; else the answer to who has asked for it: the gateway is ending, or it takes too
+/// long. `where_to_look` tells what came of it later.
+pub(super) async fn within_limit<T>(
+    change: impl Future<Output = Option<T>>,
+    where_to_look: &str,
+) -> Result<T, Box<Response>> {
+    match timeout(LIMIT, change).await {
+        Ok(Some(done)) => Ok(done),
+        Ok(None) => Err(Box::new(reply::problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "ending",
             "the gateway is ending and changes nothing more".to_owned(),
-        ),
-        Err(_) => reply::problem(
+        ))),
+        Err(_) => Err(Box::new(reply::problem(
             StatusCode::GATEWAY_TIMEOUT,
             "change-slow",
-            format!("it takes longer than {LIMIT:?}, and may yet be done: ask for the tenant"),
-        ),
+            format!("it takes longer than {LIMIT:?}, and may yet be done: ask for {where_to_look}"),
+        ))),
     }
 }
 
@@ -256,11 +269,14 @@ fn done(id: String, dry_run: bool, changed: Changed) -> Response {
         },
         took_ms: (changed.took.as_secs_f64() * 1e6).round() / 1e3,
     };
-    let made = Made { before: changed.before, after: tag.clone(), generation: told.generation };
-    let mut answer = Json(told).into_response();
-    if !dry_run {
-        answer.extensions_mut().insert(made);
+    let mut keys = Keys::default();
+    for value in &told.diff {
+        keys.add(&value.key, value.before.is_some(), value.after.is_some());
     }
+    let generations = (changed.generation_before, told.generation);
+    let made = Made { before: changed.before, after: tag.clone(), generations, keys, dry_run };
+    let mut answer = Json(told).into_response();
+    answer.extensions_mut().insert(made);
     if let Some(Ok(tag)) = tag.filter(|_| !dry_run).map(|tag| HeaderValue::from_str(&tag)) {
         answer.headers_mut().insert(ETAG, tag);
     }

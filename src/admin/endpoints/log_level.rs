@@ -2,13 +2,14 @@
 
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, extract};
+use axum::{Extension, Json, extract};
 use http::header::IF_MATCH;
 use http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::asked::Body;
+use crate::admin::audit::About;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, etag, reply};
 use crate::base::tag::tag;
@@ -82,8 +83,12 @@ async fn change(
     if let Some(refusal) = condition(levels, &headers) {
         return refusal;
     }
+    let before = levels.now();
     match levels.change(wish.level.as_deref()) {
-        Ok(()) => Json(level(levels)).into_response(),
+        Ok(()) => {
+            let about = About(format!("{before} became {}", levels.now()));
+            (Extension(about), Json(level(levels))).into_response()
+        }
         Err(error) => bad_level(&error),
     }
 }

@@ -1,11 +1,12 @@
 //! What the admin API answers; a new endpoint is one file here and one row in [`ENDPOINTS`].
 
+mod bearers;
 mod config;
 mod dashboard;
 mod drain;
 pub(super) mod drains;
 mod events;
-mod explain;
+pub(super) mod explain;
 pub(super) mod health;
 mod history;
 mod kept;

@@ -20,6 +20,7 @@ use crate::model::ids::TenantId;
 use crate::telemetry::recent::Sort;
 
 use super::Endpoint;
+use super::bearers::OwnCertificates;
 use super::kept::{self, KeptTenant};
 
 pub(super) const LIST: Endpoint =
@@ -119,6 +120,8 @@ enum Tenant {
     Served {
         #[serde(flatten)]
         known: Box<Known>,
+        /// `null` = it has none of its own.
+        certificates: Option<OwnCertificates>,
         /// `null` = a file defines it.
         kept: Option<KeptTenant>,
     },
@@ -136,7 +139,11 @@ async fn tenant(
         let kept = KeptTenant::find(&state.stored.kept.load(), &id, is_own);
         let tag = kept.as_ref().and_then(KeptTenant::tag);
         let told = match state.roster.find(&id) {
-            Some(known) => Tenant::Served { known: Box::new(known), kept },
+            Some(known) => {
+                let held = state.bearers.load();
+                let certificates = held.of(&id).map(|held| OwnCertificates::of(held, is_own));
+                Tenant::Served { known: Box::new(known), certificates, kept }
+            }
             None if kept.is_some() => Tenant::Unfit { id, kept },
             None => return unknown(&id),
         };

@@ -15,8 +15,9 @@ use crate::base::fair::Gate;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::{Stopped, Tasks};
 use crate::base::tokens::Tokens;
+use crate::base::units::Rate;
 use crate::config::Place;
-use crate::config::spec::{AdminSpec, DrainSpec};
+use crate::config::spec::{AdminSpec, DrainSpec, RateSpec};
 use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
 use crate::control::generation::{
@@ -106,7 +107,11 @@ impl World {
             tls: None,
             public_metrics,
             certificates: Vec::new(),
-            tenant_keys: vec!["cors".to_owned()],
+            tenant_keys: vec![vec!["cors".to_owned()]],
+            tenant_changes: RateSpec {
+                rate: Rate { count: 10, per: Duration::from_secs(1) },
+                burst: 10_000,
+            },
         };
         let tokens = tokens.map(|tokens| Snapshot::new(Arc::new(tokens)));
         let metrics = Arc::new(Metrics::new());
@@ -128,6 +133,7 @@ impl World {
             stored: Handle::new(Snapshot::new(Arc::default()), History::of_one(17)).0,
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),
+            bearers: Snapshot::new(Arc::default()),
             draining: draining.subscribe(),
             end,
             reload,
@@ -404,9 +410,11 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
             let shown = section.split("```").find_map(|block| block.strip_prefix("json\n"));
             let shown: Value = serde_json::from_str(shown.unwrap()).unwrap();
             let answered = world.get(endpoint.path).await.json();
-            // Whether it is drained is one of the things that differ.
+            // Whether it is drained, and who issues tokens, are things that differ.
             let told = |value: &Value| -> Vec<String> {
-                keys(value).into_iter().filter(|key| !key.contains("drained.")).collect()
+                let differs =
+                    |key: &String| key.contains("drained.") || key.starts_with("issuers.");
+                keys(value).into_iter().filter(|key| !differs(key)).collect()
             };
             assert_eq!(told(&shown), told(&answered), "{}", endpoint.path);
         }
@@ -502,6 +510,21 @@ async fn a_question_that_cannot_be_answered_says_why() {
         assert!(detail.contains(why), "{query}: {detail}");
     }
 
+    for (body, status, why) in [
+        (r#"{}"#, 422, "missing field `target`"),
+        (r#"{"target": "/", "header": []}"#, 422, "unknown field `header`"),
+        (r#"{"target": "x"}"#, 400, "\"x\" is not a path or a URL"),
+        (r#"{"target": "/", "headers": ["nonsense"]}"#, 400, "\"nonsense\" is not a header"),
+    ] {
+        let answer = world.send("POST", "/api/v1/explain", body).await;
+
+        assert_eq!(answer.status, status, "{body}");
+        let detail = answer.problem()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(why), "{body}: {detail}");
+    }
+
+    let asked = world.send("POST", "/api/v1/explain", r#"{"target": "/"}"#).await;
+    assert_eq!((asked.status, &asked.problem()["detail"]), (503, &json!("no table is live yet")));
     let early = world.get("/api/v1/explain?target=/").await;
     assert_eq!((early.status, &early.problem()["detail"]), (503, &json!("no table is live yet")));
 }

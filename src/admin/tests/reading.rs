@@ -1,6 +1,7 @@
 //! What operators read: who may, in which pieces, and not twice.
 
 use super::*;
+use crate::base::tokens::Form;
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -8,7 +9,7 @@ async fn guarded(public_metrics: bool) -> (World, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens");
     std::fs::write(&path, format!("# ours\n{TOKEN}\nfedcba9876543210\n")).unwrap();
-    let tokens = Tokens::read(&path).unwrap();
+    let tokens = Tokens::read(&path, Form::Roles).unwrap();
     let access = (Some(tokens), public_metrics);
     (World::guarded(LIMITS, Reach::ThisMachine, access).await, folder)
 }

@@ -110,6 +110,8 @@ async fn a_viewer_reads_all_and_changes_nothing() {
                 "GET" | "HEAD" => {
                     assert!(status != 403 && status != 401, "{method} {path}: {status}")
                 }
+                // It asks, and has its question in a body.
+                "POST" if path == "/api/v1/explain" => assert_eq!(status, 415),
                 _ => assert_eq!((status, &*kind), (403, "forbidden"), "{method} {path}"),
             }
         }
@@ -133,7 +135,12 @@ async fn an_operator_does_what_running_a_gateway_takes() {
 
     assert_eq!(
         granted,
-        ["/api/v1/endpoints/drain", "/api/v1/endpoints/undrain", "/api/v1/log-level"]
+        [
+            "/api/v1/endpoints/drain",
+            "/api/v1/endpoints/undrain",
+            "/api/v1/explain",
+            "/api/v1/log-level"
+        ]
     );
     let metrics = {
         let headers = "Host: localhost\r\nAuthorization: Bearer 1111111111111111\r\n";

@@ -7,6 +7,7 @@
 
 mod costs;
 mod queue;
+mod tally;
 
 use std::fmt;
 use std::rc::Rc;
@@ -21,6 +22,7 @@ pub use queue::{Claim, Class};
 
 use costs::{Costs, cost};
 use queue::{Charge, Next, Queue, Ticket};
+use tally::Tally;
 
 /// Lets so many in at once.
 pub struct Gate {
@@ -30,6 +32,8 @@ pub struct Gate {
     costs: Costs,
     /// As many as the queue holds, for who must not take its lock.
     waiting: AtomicUsize,
+    /// The same by flow.
+    tally: Tally,
     queue: Mutex<Queue<oneshot::Sender<Grant>>>,
 }
 
@@ -101,6 +105,7 @@ impl Gate {
             limit: AtomicU32::new(limit),
             costs: Costs::new(),
             waiting: AtomicUsize::new(0),
+            tally: Tally::default(),
             queue: Mutex::new(Queue::new()),
         }
     }
@@ -126,9 +131,12 @@ impl Gate {
         }
     }
 
-    /// How many of this flow wait.
+    /// How many of this flow wait. The lock is taken only where hundreds of flows wait.
     pub fn waiting_of(&self, flow: u32) -> usize {
-        if self.waiting.load(Ordering::Relaxed) == 0 { 0 } else { self.lock().waiting_of(flow) }
+        match self.waiting.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.tally.get(flow).unwrap_or_else(|| self.lock().waiting_of(flow)),
+        }
     }
 
     /// One leaves; `settled` is what it was charged and what it took.
@@ -174,14 +182,19 @@ impl Gate {
             if !more {
                 break;
             }
-            match queue.next(now) {
+            let flow = match queue.next(now) {
                 Next::Turn(sender, charge) => {
                     self.word.fetch_add(1, Ordering::SeqCst);
                     turns.push((sender, charge));
+                    charge.flow()
                 }
-                Next::Late(sender) => late.push(sender),
+                Next::Late(sender, flow) => {
+                    late.push(sender);
+                    flow
+                }
                 Next::Nobody => break,
-            }
+            };
+            self.tally.set(flow, queue.waiting_of(flow));
         }
         self.note(&queue);
         drop(queue);
@@ -193,6 +206,7 @@ impl Gate {
     fn forget(&self, ticket: Ticket) {
         let mut queue = self.lock();
         let gone = queue.remove(ticket);
+        self.tally.set(ticket.flow(), queue.waiting_of(ticket.flow()));
         self.note(&queue);
         drop(queue);
         drop(gone);
@@ -202,6 +216,7 @@ impl Gate {
     fn note(&self, queue: &Queue<oneshot::Sender<Grant>>) {
         self.waiting.store(queue.len(), Ordering::Relaxed);
         if queue.is_empty() {
+            self.tally.clear();
             self.word.fetch_and(!WAITING, Ordering::SeqCst);
         }
     }
@@ -267,6 +282,7 @@ impl Handle {
         }
         let (sender, turn) = oneshot::channel();
         let pushed = queue.push(claim, sender);
+        gate.tally.set(claim.flow, queue.waiting_of(claim.flow));
         gate.note(&queue);
         drop(queue);
         match pushed {

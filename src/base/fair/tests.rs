@@ -55,6 +55,25 @@ async fn so_many_come_in_and_the_next_has_the_place_of_who_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_many_of_a_flow_wait_is_told_while_somebody_else_holds_the_lock() {
+    let gate = gate(1);
+    let inside = enter(&gate).unwrap();
+    let (first, second, other) = (wait(&gate, 1), wait(&gate, 1), wait(&gate, 2));
+    let told = || [1, 2, 3].map(|flow| gate.0.gate.waiting_of(flow));
+
+    let held = gate.0.gate.lock();
+    assert_eq!(told(), [2, 1, 0]);
+    drop(held);
+
+    drop(second);
+    assert_eq!(told(), [1, 1, 0]);
+    drop(inside);
+    assert_eq!(told().iter().sum::<usize>(), 1, "one has had its turn");
+    drop((first, other));
+    assert_eq!(told(), [0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_passes_those_who_wait() {
     let gate = gate(1);
     let first = enter(&gate).unwrap();

@@ -1,6 +1,5 @@
 //! Who may come to a tenant: its credentials, and that no key is of two tenants.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, COOKIE, HOST, VIA};
@@ -21,13 +20,14 @@ use crate::model::ids::TenantId;
 use crate::model::key::KeyDigest;
 
 use super::head::OWNED;
-use super::{cors, issuer, route};
+use super::owners::{self, Owner, Owners};
+use super::{cors, issuer, issuer_keys, route};
 
 /// Checks the table `[identity]`.
 pub(super) fn identity(
     raw: Option<(usize, At<Identity>)>,
     naming: &[NameFrom],
-    files: &Files,
+    (files, known): (&Files, &issuer_keys::Known<'_>),
     faults: &mut Faults<'_>,
 ) -> IdentitiesSpec {
     let default = IdentitiesSpec::default();
@@ -53,7 +53,7 @@ pub(super) fn identity(
         header
     });
     let (folder, issuers_key) = (files.folder(file), key.name("issuers"));
-    let issuers = issuer::check(raw.issuers, naming, folder, &issuers_key, faults);
+    let issuers = issuer::check(raw.issuers, naming, (folder, known), &issuers_key, faults);
     let forward_keys = raw.forward_keys.unwrap_or(false);
     IdentitiesSpec { key_header, subject_header, forward_keys, issuers }
 }
@@ -154,7 +154,7 @@ fn kinds(
             faults.add(&key.index(index), start, what, Some(hint.to_owned()));
         } else if kind == CredentialKind::Token && naming.identity.issuers.is_empty() {
             let hint =
-                "write [identity.issuers.NAME] with issuer, audience and jwks-file".to_owned();
+                "write [identity.issuers.NAME] with issuer, audience and jwks-url".to_owned();
             let what = "no token could do: there is no issuer";
             faults.add(&key.index(index), start, what, Some(hint));
         }
@@ -198,38 +198,29 @@ fn key(
     Some(KeySpec { name, digest, subject, expires: expires.map(|expires| expires.0.0) })
 }
 
-/// The keys that tenants have so far.
-#[derive(Default)]
-pub(super) struct Owners(HashMap<KeyDigest, TenantId>);
-
-impl Owners {
-    /// A tenant, whose name stands `at` this place of its file.
-    pub(super) fn enter(
-        &mut self,
-        (id, spec): &NamedTenant,
-        (file, at): (usize, usize),
-        faults: &mut Faults<'_>,
-    ) {
-        for KeySpec { name, digest, .. } in spec.keys() {
-            let other = self.0.insert(*digest, id.clone());
-            if let Some(other) = other.filter(|other| other != id) {
-                faults.note_between();
-                let root = Key::root(file);
-                let table = root.name("tenants");
-                let tenant = table.name(id.as_str());
-                let keys = tenant.name("keys");
-                let what = format!("is a key of the tenant {other} as well");
-                let hint = "make a key for each: tenantry key".to_owned();
-                faults.add(&keys.name(name), at, what, Some(hint));
-            }
-        }
+/// Enters the keys of a tenant, and tells of those that another has.
+pub(super) fn enter(
+    owners: &mut Owners<KeyDigest>,
+    (_, spec): &NamedTenant,
+    owner: &Owner,
+    faults: &mut Faults<'_>,
+) {
+    for KeySpec { name, digest, .. } in spec.keys() {
+        let Some(other) = owners.enter(*digest, owner) else { continue };
+        faults.note_between();
+        let root = Key::root(owner.file);
+        let table = root.name("tenants");
+        let tenant = table.name(owner.id.as_str());
+        let keys = tenant.name("keys");
+        let what = format!("is a key of the tenant {} as well", other.id);
+        let hint = "make a key for each: tenantry key".to_owned();
+        faults.add(&keys.name(name), owner.at, what, Some(hint));
     }
 }
 
 /// Whether no key is of two of these tenants: it would not tell whose it is.
 pub(super) fn are_apart<'s>(tenants: impl Iterator<Item = &'s NamedTenant>) -> bool {
-    let mut met = HashSet::new();
-    tenants.flat_map(|(_, spec)| spec.keys()).all(|key| met.insert(key.digest))
+    owners::are_apart(tenants, |(_, spec)| spec.keys().iter().map(|key| key.digest))
 }
 
 impl TenantSpec {

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::base::sorted::Sorted;
+use crate::base::stretch::Stretch;
 use crate::config::faults::Faults;
 use crate::config::files::{File, Files};
 use crate::config::key::Key;
@@ -49,8 +50,10 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Opt
     let memories = Memories::new(before.memory, frame);
     let mut reader = Reader { terms, scope, pages, faults, memories, is_sure };
     let mut tenants = Vec::with_capacity(apart.iter().map(|apart| apart.tenants.len()).sum());
+    let stretch = Stretch::begin();
     for (number, (file, apart)) in files.files.iter().zip(&apart).enumerate() {
         for section in &apart.tenants {
+            stretch.step();
             tenants.push(reader.tenant(number, file, section)?);
         }
     }
@@ -129,6 +132,7 @@ impl Reader<'_, '_> {
         let key = key.name(&name);
         substitute(&mut node, &key, self.terms.lookup, &mut self.faults);
         let raw = read::<Tenant>(node, &key, &mut self.faults)?;
+        // Certificates are not read, and where their paths begin is the same for all files of a folder.
         let may_differ = raw.error_pages.is_some();
         let entry = Entry { file: number, at, raw: Some(raw) };
         let (_, spec) =
@@ -182,13 +186,18 @@ fn sorted(mut tenants: Vec<Named<'_>>, before: Option<&RoutesSpec>) -> Option<So
     if tenants.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
         return None;
     }
+    let stretch = Stretch::begin();
     let Some(before) = before else {
-        let named = |(name, spec): Named<'_>| Some((TenantId::new(&name).ok()?, spec));
+        let named = |(name, spec): Named<'_>| {
+            stretch.step();
+            Some((TenantId::new(&name).ok()?, spec))
+        };
         return tenants.into_iter().map(named).collect();
     };
     let mut now = before.tenants.clone();
     let mut old = before.tenants.iter().peekable();
     for (name, spec) in tenants {
+        stretch.step();
         while let Some((gone, _)) = old.next_if(|(old, _)| old.as_str() < &*name) {
             now.remove(gone.as_str());
         }
@@ -215,7 +224,7 @@ mod tests {
 
     fn terms() -> Terms<'static> {
         let lookup = &|name: &str| (name == "POOL").then(|| "a".to_owned());
-        Terms { known: &KNOWN, lookup, lost: Lost::Problem }
+        Terms { known: &KNOWN, lookup, lost: Lost::Problem, held: None }
     }
 
     fn files(text: &str) -> Files {

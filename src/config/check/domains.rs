@@ -1,14 +1,15 @@
 //! Hosts of tenants' own.
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::At;
-use crate::config::spec::{DomainsSpec, HostSpec, NameFrom, NamedTenant};
+use crate::config::spec::{DomainsSpec, EarlierHosts, HostSpec, NameFrom, NamedTenant};
 use crate::config::text::Written;
 use crate::model::ids::TenantId;
+
+use super::owners::{self, Owner, Owners};
 
 /// Checks the key `domains` of a tenant.
 pub(super) fn check(
@@ -41,46 +42,42 @@ pub(super) fn check(
         }
         hosts.push(host);
     }
-    Some(Box::new(DomainsSpec { hosts }))
+    Some(Box::new(DomainsSpec { hosts, certificates: Vec::new(), earlier: None }))
 }
 
-/// Whose each domain is, and where that tenant is written.
-#[derive(Debug, Default)]
-pub(super) struct Owners(HashMap<HostSpec, (TenantId, usize, usize)>);
+/// The ways before the domains that go by the host, for this tenant.
+pub(super) fn earlier(own: &TenantId, ways: &[NameFrom]) -> Option<Box<EarlierHosts>> {
+    let earlier = ways.iter().take_while(|way| **way != NameFrom::Domain);
+    let ways: Vec<(String, String)> = earlier
+        .filter_map(|way| match way {
+            NameFrom::Host { prefix, suffix } => Some((prefix.clone(), suffix.clone())),
+            _ => None,
+        })
+        .collect();
+    (!ways.is_empty()).then(|| Box::new(EarlierHosts { own: own.clone(), ways }))
+}
 
-impl Owners {
-    /// A tenant, whose name stands `at` this place of its file.
-    pub(super) fn enter(
-        &mut self,
-        (id, spec): &NamedTenant,
-        (file, at): (usize, usize),
-        faults: &mut Faults<'_>,
-    ) {
-        for (index, host) in spec.domains().iter().enumerate() {
-            let other = self.0.insert(host.clone(), (id.clone(), file, at));
-            if let Some((other, other_file, other_at)) = other.filter(|(other, ..)| other != id) {
-                let root = Key::root(file);
-                let table = root.name("tenants");
-                let tenant = table.name(id.as_str());
-                let domains = tenant.name("domains");
-                let what = format!("{} is a domain of the tenant {other} as well", told(host));
-                let place = faults.place(other_file, other_at);
-                let hint = format!("keep it in one of them; the other is at {place}");
-                faults.add(&domains.index(index), at, what, Some(hint));
-            }
-        }
+/// Enters the domains of a tenant, and tells of those that another has.
+pub(super) fn enter(
+    owners: &mut Owners<HostSpec>,
+    (_, spec): &NamedTenant,
+    owner: &Owner,
+    faults: &mut Faults<'_>,
+) {
+    for (index, host) in spec.domains().iter().enumerate() {
+        let Some(other) = owners.enter(host.clone(), owner) else { continue };
+        let root = Key::root(owner.file);
+        let table = root.name("tenants");
+        let tenant = table.name(owner.id.as_str());
+        let domains = tenant.name("domains");
+        let what = format!("{host} is a domain of the tenant {} as well", other.id);
+        let place = faults.place(other.file, other.at);
+        let hint = format!("keep it in one of them; the other is at {place}");
+        faults.add(&domains.index(index), owner.at, what, Some(hint));
     }
 }
 
 /// Whether no domain is of two of these tenants.
 pub(super) fn are_apart<'s>(tenants: impl Iterator<Item = &'s NamedTenant>) -> bool {
-    let mut met = HashSet::new();
-    tenants.flat_map(|(_, spec)| spec.domains()).all(|host| met.insert(host))
-}
-
-fn told(host: &HostSpec) -> String {
-    match host {
-        HostSpec::Exact(host) => host.clone(),
-        HostSpec::Below(host) => format!("*.{host}"),
-    }
+    owners::are_apart(tenants, |(_, spec)| spec.domains().iter())
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::base::sorted::{Difference, Sorted};
 use crate::config::faults::Faults;
 use crate::config::files::{File, Files};
+use crate::config::problem::Problems;
 use crate::config::spec::{NamedTenant, RoutesSpec};
 use crate::model::ids::TenantId;
 
@@ -16,7 +17,7 @@ use super::apart::{self, Named, Reader};
 use super::gather::{self, Gathered};
 use super::memory::{Learnt, Memories, Memory};
 use super::sections::{self, Section, Sections};
-use super::{Scope, Terms, access, domains, reach};
+use super::{Scope, Terms, access, domains, reach, tenant};
 
 /// What was checked last.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,21 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option
         Some((section.form, (&file.text, words)))
     }));
     Some(Edited { spec: RoutesSpec { tenants, ..RoutesSpec::clone(spec) }, learnt })
+}
+
+/// What is wrong with files of tenants alone by themselves, beside all that tenants may refer to; `None` where
+/// nothing is, and where that is not known.
+pub(super) fn wrong_alone(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option<Problems> {
+    let frame = &last.memory.frame;
+    let naming = frame.naming.as_ref().filter(|_| frame.is_of(last.spec))?;
+    let mut faults = Faults::new(&files.files);
+    let texts = files.files.iter().map(|file| &*file.text);
+    let gathered = gather::gather(texts, terms.lookup, &mut faults);
+    let mut pages = Pages::new(terms.lost);
+    let scope =
+        Scope { pools: &frame.pools, naming, sets: &frame.sets, plans: &frame.plans, files };
+    tenant::check_tenants(gathered.tenants, &scope, &mut pages, &mut faults);
+    (!faults.is_empty()).then(|| faults.into_problems())
 }
 
 /// Files that say tenants and nothing else.
@@ -184,7 +200,7 @@ mod tests {
     const POOLS: &str = "[pools.a]\ndns = \"a:1\"\n";
 
     fn terms() -> Terms<'static> {
-        Terms { known: &KNOWN, lookup: &|_| None, lost: Lost::Problem }
+        Terms { known: &KNOWN, lookup: &|_| None, lost: Lost::Problem, held: None }
     }
 
     fn file(name: &str, text: &str) -> File {
@@ -289,6 +305,42 @@ mod tests {
         assert_eq!(world.edit(with("t", "u.test")), None);
         assert_eq!(world.edit(with("t", "v.test")), Some(1));
         assert!(world.edit(with("u", "t.test")).is_some(), "nobody has it any more");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_by_itself_is_told_as_the_reading_of_all_files_tells_it() {
+        let shared = format!("{POOLS}[plans.p]\npool = \"a\"\n");
+        let world = World::of([tenant("t", 1), tenant("u", 2), file("_pools.toml", &shared)]);
+        let World { files, spec, memory } = &world;
+        let last = Last { files, spec, memory };
+        let alone = |own: &File| {
+            let one = Files::of("r".into(), [own.clone()].into_iter().collect());
+            wrong_alone(&one, &terms(), &last)
+        };
+        let whole = |own: &File| {
+            let mut files = files.clone();
+            files.files.insert(own.clone());
+            let mut memory = Memory::default();
+            check_routes(&files, &terms(), Before { spec: None, memory: &mut memory }).result.err()
+        };
+        for (text, is_known) in [
+            ("pool = \"a\"\npol = 1", true),
+            ("pool = \"b\"", true),
+            ("plan = \"q\"", true),
+            ("plan = \"p\"\nlimits.requests = \"many\"", true),
+            ("pool = \"a\"\nreplay-memory = 5\nroutes = [{ path = \"x\", pool = \"b\" }]", true),
+            ("pool = \"a\"\nuse = [\"none\"]", true),
+            ("pool = = 1", true),
+            ("plan = \"p\"", false),
+        ] {
+            let own = file("t.toml", &format!("[tenants.t]\n{text}\n"));
+
+            assert_eq!(alone(&own), whole(&own), "{text}");
+            assert_eq!(alone(&own).is_some(), is_known, "{text}");
+        }
+        // Who else has it only all files tell.
+        let twice = file("t.toml", "[tenants.u]\npool = \"a\"\n");
+        assert!(alone(&twice).is_none() && whole(&twice).is_some());
     }
 
     #[test]

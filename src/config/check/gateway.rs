@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::network::Peers;
-use crate::base::units::ByteSize;
+use crate::base::units::{ByteSize, Rate};
 use crate::config::faults::Faults;
 use crate::config::files::Files;
 use crate::config::key::Key;
@@ -19,7 +19,7 @@ use crate::config::raw::{
 };
 use crate::config::spec::{
     AdminSpec, ChainField, DnsSpec, DownstreamSpec, DrainSpec, FileMode, GatewaySpec, ListenerSpec,
-    LogFormat, LogSpec, MetricsSpec, NamedPath, TrustedProxiesSpec,
+    LogFormat, LogSpec, MetricsSpec, NamedPath, RateSpec, TrustedProxiesSpec,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{FilePath, StateFolder, Written};
@@ -51,7 +51,7 @@ pub(in crate::config) fn check(files: &Files, lookup: Lookup<'_>) -> Result<Gate
 }
 
 fn meaning(
-    raw: Gateway,
+    mut raw: Gateway,
     folder: Option<&Path>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
@@ -62,9 +62,13 @@ fn meaning(
         .and_then(|raw| trusted_proxies(raw, &key.name("trusted-proxies"), faults));
     let scope = Scope { folder, trusted };
     let listeners = listeners(raw.listeners, &scope, &mut taken, key, faults);
+    // It tells of edits of files as well, where there is no API.
+    let audit_log = raw.admin.as_mut().and_then(|admin| admin.audit_log.take());
+    let audit_key = key.name("admin");
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     GatewaySpec {
         listeners,
+        audit_log: audit_log.map(|path| named(path, folder, &audit_key.name("audit-log"), faults)),
         admin: admin(raw.admin, folder, &taken, &key.name("admin"), faults),
         routes: beside(folder, raw.routes.map_or_else(|| "routes.toml".into(), |path| path.0.0)),
         state: state(raw.state, folder, &key.name("state"), faults),
@@ -292,8 +296,27 @@ fn admin(
     let public_metrics = raw.public_metrics.unwrap_or(false);
     let certificates = roles::of_certificates(raw.certificates, tls.as_ref(), key, faults);
     let tenant_keys = roles::tenant_keys(raw.tenant_keys, key, faults);
-    Some(AdminSpec { address, place, token_file, tls, public_metrics, certificates, tenant_keys })
+    let changes = raw.tenant_changes.unwrap_or_default();
+    let rate = changes.requests.map_or(TENANT_CHANGES, |rate| rate.0);
+    let burst = changes.burst.map_or(TENANT_CHANGES_AT_ONCE, |burst| burst.small());
+    Some(AdminSpec {
+        address,
+        place,
+        token_file,
+        tls,
+        public_metrics,
+        certificates,
+        tenant_keys,
+        tenant_changes: RateSpec { rate, burst },
+    })
 }
+
+/// 10 a minute: a person who edits, or a program that follows what that one does. Each may take a check of all
+/// that the gateway knows, for which all others wait.
+const TENANT_CHANGES: Rate = Rate { count: 10, per: Duration::from_secs(60) };
+
+/// 20: what a deployment changes at once.
+const TENANT_CHANGES_AT_ONCE: u32 = 20;
 
 fn dns(raw: Option<Dns>, key: &Key<'_>, faults: &mut Faults<'_>) -> DnsSpec {
     let raw = raw.unwrap_or_default();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use crate::base::stretch::Stretch;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{
@@ -96,7 +97,9 @@ fn merge<T: DeserializeOwned>(
 ) {
     let Some(entries) = take_entries(root, table) else { return };
     let key = key.name(table);
+    let stretch = Stretch::begin();
     for (name, node) in entries {
+        stretch.step();
         let at = name.span().start;
         let name: Arc<str> = Arc::from(name.get_ref().as_ref());
         let key = key.name(&name);

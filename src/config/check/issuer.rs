@@ -1,4 +1,4 @@
-//! Issuers of signed tokens, and the files of their keys.
+//! Issuers of signed tokens.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,28 +7,27 @@ use http::HeaderName;
 
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::pem::PemFault;
 use crate::config::raw::{At, Issuer, Issuers, Pairs};
 use crate::config::spec::{IssuerSpec, NameFrom};
-use crate::config::text::{FilePath, Written};
+use crate::config::text::Written;
 use crate::model::ids::TenantId;
-use crate::model::jwk::{Jwk, read_set};
 
 use super::access::is_taken;
-use super::beside;
+use super::issuer_keys::{self, Known, Raw};
 
-/// Checks all issuers; `key` is that of their table.
+/// Checks all issuers; `key` is that of their table, `folder` that of its file.
 pub(super) fn check(
     raw: Option<Issuers>,
     naming: &[NameFrom],
-    folder: Option<&Path>,
+    (folder, known): (Option<&Path>, &Known<'_>),
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Vec<IssuerSpec> {
     let mut issuers: Vec<IssuerSpec> = Vec::new();
     for (At { value: name, start }, raw) in raw.map(|raw| raw.0).unwrap_or_default() {
         let key = key.name(&name);
-        let Some(issuer) = one(raw, naming, folder, &key, faults) else { continue };
+        let own = one((&name, raw), naming, (folder, known), &key, faults);
+        let Some(issuer) = own else { continue };
         if issuers.iter().any(|other| other.issuer == issuer.issuer) {
             let hint = Some("put the keys of both into one file".to_owned());
             faults.add(&key, start, "is an issuer that is there already", hint);
@@ -39,9 +38,9 @@ pub(super) fn check(
 }
 
 fn one(
-    At { value: raw, start }: At<Issuer>,
+    (name, At { value: raw, start }): (&str, At<Issuer>),
     naming: &[NameFrom],
-    folder: Option<&Path>,
+    (folder, known): (Option<&Path>, &Known<'_>),
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<IssuerSpec> {
@@ -58,7 +57,6 @@ fn one(
             "does not say whom its tokens must be for: one for any other service would do",
             "write audience = [\"…\"], as the issuer puts it into aud",
         ),
-        (raw.jwks_file.is_some(), "has no keys", "write jwks-file = \"keys.json\""),
     ] {
         if !is_there {
             faults.add_missing(key, start, what, hint);
@@ -73,8 +71,11 @@ fn one(
     });
     let tenants = raw.tenants.map(|names| tenants(names, &key.name("tenants"), faults));
     let headers = headers(raw.headers, naming, &key.name("headers"), faults);
-    let keys = raw.jwks_file.and_then(|file| keys(file, folder, &key.name("jwks-file"), faults));
+    let own = issuer.as_ref().map_or("", |issuer| &issuer.value);
+    let keys = Raw { file: raw.jwks_file, url: raw.jwks_url, fetch: raw.fetch };
+    let keys = issuer_keys::check(keys, (own, start), (folder, known), key, faults);
     Some(IssuerSpec {
+        name: name.into(),
         issuer: issuer?.value.into(),
         audience: audience?.value.into_iter().map(Into::into).collect(),
         keys: keys?,
@@ -117,28 +118,6 @@ fn headers(
         headers.push((name, claim.into()));
     }
     headers
-}
-
-fn keys(
-    At { value: Written(FilePath(path)), start }: At<Written<FilePath>>,
-    folder: Option<&Path>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Option<Vec<Jwk>> {
-    const HINT: &str = "save what the issuer publishes: a JSON object with an array \"keys\"";
-    let path = beside(folder, path);
-    let (what, hint) = match faults.read(&path) {
-        Ok(bytes) => match read_set(&bytes) {
-            Ok(keys) => return Some(keys),
-            Err(error) => (error.to_string(), HINT),
-        },
-        Err(fault @ (PemFault::Unreadable(_) | PemFault::NoFile)) => {
-            (fault.to_string(), fault.hint(HINT))
-        }
-        Err(fault) => (fault.to_string(), HINT),
-    };
-    faults.add(key, start, format!("{} {what}", path.display()), Some(hint.to_owned()));
-    None
 }
 
 /// 5 minutes: clocks that differ by more are broken.

@@ -9,6 +9,7 @@ use foldhash::fast::{FixedState, RandomState};
 
 use crate::config::spec::{NamingSpec, RoutesSpec, TenantSpec};
 
+use super::issuer_keys::HeldKeys;
 use super::plan::Plans;
 use super::sections::{Form, slice};
 use super::tenant::{Sets, needs_pool};
@@ -24,6 +25,8 @@ pub struct Memory {
     read: usize,
     /// How many there were known when all of them were of use.
     used: usize,
+    /// What files of keys said before this start.
+    pub(in crate::config) held: HeldKeys,
 }
 
 /// What a tenant's meaning hangs on besides its own words.
@@ -77,8 +80,9 @@ pub(super) type Words<'t> = (&'t Arc<str>, Range<u32>);
 impl<'m> Memories<'m> {
     /// What was said under another frame may mean something else under this one.
     pub(super) fn new(last: &'m Memory, frame: Frame) -> Self {
-        let last = Some(last).filter(|last| last.frame == frame);
-        Self { last, next: Memory { frame, ..Memory::default() } }
+        let next = Memory { frame, held: last.held.clone(), ..Memory::default() };
+        let last = Some(last).filter(|last| last.frame == next.frame);
+        Self { last, next }
     }
 
     /// For a few files that have changed, all else being as it was.
@@ -130,6 +134,11 @@ impl<'m> Memories<'m> {
 }
 
 impl Memory {
+    /// Of nothing but what files of keys said before this start.
+    pub fn holding(held: HeldKeys) -> Self {
+        Self { held, ..Self::default() }
+    }
+
     /// How many sections of the last files had to be read: those whose words were new.
     pub fn read(&self) -> usize {
         self.read

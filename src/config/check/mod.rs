@@ -5,6 +5,7 @@ mod access_log;
 mod alone;
 mod answers;
 mod apart;
+mod certificates;
 mod cors;
 mod domains;
 mod edited;
@@ -12,9 +13,11 @@ mod gateway;
 mod gather;
 mod head;
 mod issuer;
+mod issuer_keys;
 mod limits;
 mod memory;
 mod naming;
+mod owners;
 mod plan;
 mod pool;
 mod pool_tls;
@@ -56,10 +59,11 @@ use gather::Gathered;
 use plan::Plans;
 use tenant::Sets;
 
-pub use alone::{Spoken, may_be_among, names_in, spoken_of};
+pub use alone::{Spoken, may_be_among, names_in, put_behind, spoken_of};
 pub(super) use answers::Lost;
 pub use edited::{Edited, Last};
 pub(super) use gateway::check as check_gateway;
+pub use issuer_keys::HeldKeys;
 pub use memory::{Learnt, Memory};
 
 /// Names that other folders define and the files may use.
@@ -90,6 +94,8 @@ pub(super) struct Terms<'a> {
     pub(super) known: &'a Known<'a>,
     pub(super) lookup: Lookup<'a>,
     pub(super) lost: Lost,
+    /// What files of keys said that may be broken now.
+    pub(super) held: Option<&'a HeldKeys>,
 }
 
 /// What files are checked beside: those that were checked before.
@@ -126,6 +132,11 @@ pub(super) fn check_edited(files: &Files, terms: &Terms<'_>, last: &Last<'_>) ->
     edited::check(files, terms, last)
 }
 
+/// What is wrong with files of tenants alone by themselves; `None` where nothing is, and where that is not known.
+pub(super) fn check_alone(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option<Problems> {
+    edited::wrong_alone(files, terms, last)
+}
+
 /// Reads each file as one document: the slower way, which tells everything that is wrong.
 fn as_a_whole(files: &Files, terms: &Terms<'_>) -> Checked {
     let mut faults = Faults::new(&files.files);
@@ -156,7 +167,8 @@ struct Shared {
 
 impl Shared {
     fn of(gathered: Gathered, files: &Files, terms: &Terms<'_>, faults: &mut Faults<'_>) -> Self {
-        let naming = naming::check(gathered.naming, gathered.identity, files, faults);
+        let known = issuer_keys::Known { held: terms.held, lost: terms.lost };
+        let naming = naming::check(gathered.naming, gathered.identity, (files, &known), faults);
         let mut pools = BTreeMap::new();
         let names: BTreeSet<Arc<str>> = gathered.pools.keys().cloned().collect();
         for (name, entry) in gathered.pools {

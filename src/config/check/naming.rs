@@ -12,15 +12,15 @@ use crate::config::spec::{CertificateField, NameFrom, NamingSpec};
 use crate::config::text::{HostPattern, NamePattern, Written};
 use crate::model::ids::TenantId;
 
-use super::access;
 use super::head::OWNED;
+use super::{access, issuer_keys};
 
 /// Checks the tables `[tenant]` and `[identity]`; without the first, the header `x-tenant-id` names the
 /// tenant.
 pub(super) fn check(
     raw: Option<(usize, At<Naming>)>,
     identity: Option<(usize, At<Identity>)>,
-    files: &Files,
+    (files, known): (&Files, &issuer_keys::Known<'_>),
     faults: &mut Faults<'_>,
 ) -> NamingSpec {
     let mut from = Vec::new();
@@ -58,7 +58,7 @@ pub(super) fn check(
     let forward_as = headers.unwrap_or(TENANT_HEADER);
     let named = [NameFrom::Header(forward_as.clone())];
     let ways: Vec<NameFrom> = from.iter().cloned().chain(named).collect();
-    let identity = Arc::new(access::identity(identity, &ways, files, faults));
+    let identity = Arc::new(access::identity(identity, &ways, (files, known), faults));
     NamingSpec { from, forward_as, identity }
 }
 

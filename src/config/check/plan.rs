@@ -78,6 +78,7 @@ pub(super) fn check_all(
 fn of_many(mut raw: Tenant, key: &Key<'_>, faults: &mut Faults<'_>) -> Tenant {
     let key_of = raw.keys.take().and_then(|keys| Some(keys.0.first()?.0.start));
     let domain = raw.domains.take().map(|domains| domains.start);
+    let certificate = raw.certificates.take().map(|certificates| certificates.start);
     let route = raw.routes.take().and_then(|routes| Some(routes.first()?.start));
     let plan = raw.plan.take().map(|plan| plan.start);
     let refused = [
@@ -92,6 +93,12 @@ fn of_many(mut raw: Tenant, key: &Key<'_>, faults: &mut Faults<'_>) -> Tenant {
             domain,
             "a host names one tenant",
             "write it below the tenant: [tenants.ID] domains = [\"…\"]",
+        ),
+        (
+            "certificates",
+            certificate,
+            "a certificate is for the domains of one tenant",
+            "write it below the tenant: [[tenants.ID.certificates]]",
         ),
         (
             "routes",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::sorted::Sorted;
+use crate::base::stretch::Stretch;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{At, RouteSet, Tenant};
@@ -12,11 +13,11 @@ use crate::config::spec::{
 };
 use crate::model::ids::TenantId;
 
-use super::access::{self, Owners};
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
+use super::owners::{Owner, Owners};
 use super::plan::Base;
-use super::{Scope, domains, limits, reach, route, sharing, undefined};
+use super::{Scope, access, certificates, domains, limits, reach, route, sharing, undefined};
 
 /// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
 pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
@@ -72,12 +73,15 @@ pub(super) fn check_tenants(
     pages: &mut Pages,
     faults: &mut Faults<'_>,
 ) -> Sorted<NamedTenant> {
-    let (mut owners, mut of_domains) = (Owners::default(), domains::Owners::default());
+    let (mut of_keys, mut of_domains) = (Owners::default(), Owners::default());
+    let stretch = Stretch::begin();
     let checked = |(name, entry): (Arc<str>, Entry<Tenant>)| {
-        let place = (entry.file, entry.at);
+        stretch.step();
+        let (file, at) = (entry.file, entry.at);
         let tenant = check_tenant(&name, entry, scope, pages, faults)?;
-        owners.enter(&tenant, place, faults);
-        of_domains.enter(&tenant, place, faults);
+        let owner = Owner { id: tenant.0.clone(), file, at };
+        access::enter(&mut of_keys, &tenant, &owner, faults);
+        domains::enter(&mut of_domains, &tenant, &owner, faults);
         Some(tenant)
     };
     raw.into_iter().filter_map(checked).collect()
@@ -114,6 +118,9 @@ pub(super) fn check_tenant(
     }
     let (id, Said { mut spec, starts, .. }) = (id?, said?);
     spec.maintenance.take_if(|_| spec.state != TenantState::Maintenance);
+    if let Some(domains) = &mut spec.domains {
+        domains.earlier = domains::earlier(&id, &scope.naming.from);
+    }
     let (routes, ways) = ((&spec.routes[..], &starts[..]), &scope.naming.from);
     reach::tell((&id, at), routes, ways, &key, faults);
     Some((id, Arc::new(spec)))
@@ -177,7 +184,9 @@ pub(super) fn said(
         methods: raw.methods,
         cors: raw.cors,
     };
-    let domains = domains::check(raw.domains, &scope.naming.from, &key.name("domains"), faults);
+    let mut domains = domains::check(raw.domains, &scope.naming.from, &key.name("domains"), faults);
+    let (folder, of_domains) = (scope.files.folder(file), key.name("certificates"));
+    certificates::check(raw.certificates, domains.as_deref_mut(), folder, &of_domains, faults);
     let spec = TenantSpec {
         plan: base.plan.as_ref().map(|(name, _)| Arc::clone(name)),
         state,

@@ -40,7 +40,7 @@ pub(super) fn check(
             certificate: named(cert, folder, &key.name("cert"), faults),
             key: named(secret, folder, &key.name("key"), faults),
             hosts: Vec::new(),
-            clients,
+            clients: clients.clone(),
         }),
         (None, None) if !certificates.is_empty() => None,
         _ => {
@@ -49,7 +49,7 @@ pub(super) fn check(
             return None;
         }
     };
-    Some(ListenerTlsSpec { default, certificates })
+    Some(ListenerTlsSpec { default, certificates, clients })
 }
 
 fn certificate(

@@ -39,7 +39,7 @@ pub(super) fn check(
                     \"otlp-http\"";
         faults.add(&key.name("url"), url_at, "has a path", Some(hint.to_owned()));
     }
-    let tls = tls(raw.tls, is_secure, folder, &key.name("tls"), faults);
+    let tls = tls(raw.tls, ("url", is_secure), folder, &key.name("tls"), faults);
     let headers = headers(raw.headers, &key.name("headers"), faults);
     let timeout = above_zero(raw.timeout, &key.name("timeout"), faults);
     let interval = above_zero(raw.interval, &key.name("interval"), faults);
@@ -85,18 +85,10 @@ fn collector(
         path: None,
     };
     let url = url.unwrap_or_else(here);
-    let usual = if url.secure { 443 } else { 80 };
-    let bracketed = match url.host.contains(':') {
-        true => format!("[{}]", url.host),
-        false => url.host.clone(),
-    };
-    let authority = match url.port {
-        Some(port) if port != usual => format!("{bracketed}:{port}"),
-        _ => bracketed,
-    };
+    let (authority, port) = url.authority();
     CollectorSpec {
         host: url.host,
-        port: url.port.unwrap_or(usual),
+        port,
         authority,
         path: url.path.unwrap_or_else(|| path.to_owned()),
         tls,
@@ -105,9 +97,10 @@ fn collector(
     }
 }
 
-fn tls(
+/// How TLS is spoken to a service that the gateway itself asks; the key `url` says whether it is.
+pub(super) fn tls(
     raw: Option<At<UpstreamTls>>,
-    is_secure: bool,
+    (url, is_secure): (&'static str, bool),
     folder: Option<&Path>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
@@ -118,10 +111,10 @@ fn tls(
     };
     if raw.on != is_secure {
         let hint = match is_secure {
-            true => "leave it out, or write url = \"http://…\"",
-            false => "write url = \"https://…\"",
+            true => format!("leave it out, or write {url} = \"http://…\""),
+            false => format!("write {url} = \"https://…\""),
         };
-        faults.add(key, start, "is at odds with the url", Some(hint.to_owned()));
+        faults.add(key, start, format!("is at odds with the {url}"), Some(hint));
         return None;
     }
     pool_tls::check(Some(raw), folder, key, faults)

@@ -38,6 +38,18 @@ pub fn key(names: &[&str]) -> String {
     key
 }
 
+/// The same of steps, as in `tenants.acme.certificates[0].cert`.
+fn told(steps: &[Step]) -> String {
+    let mut key = String::new();
+    for step in steps {
+        match step {
+            Step::Name(name) => push_name(&mut key, name),
+            Step::Index(index) => key.push_str(&format!("[{index}]")),
+        }
+    }
+    key
+}
+
 /// Which pieces of some files are about which entry, as in `tenants`, `acme`. They are read through
 /// once, for this; who asks then for a place has those pieces read that may have it, and it does not
 /// matter how many other entries there are.
@@ -68,8 +80,13 @@ impl Places {
 
     /// The place of the key that these names lead to; the start of the files where none says it.
     pub fn place(&self, files: &Files, path: &[&str]) -> Place {
-        let key = key(path);
-        let found = self.spots(files, &[names(path)]).pop().flatten();
+        self.place_at(files, &names(path))
+    }
+
+    /// As [`Places::place`], also within arrays.
+    pub fn place_at(&self, files: &Files, steps: &Steps) -> Place {
+        let key = told(steps);
+        let found = self.spots(files, std::slice::from_ref(steps)).pop().flatten();
         let (path, line, column) = match found {
             Some((file, spot)) => (&*file.path, spot.line, spot.column(&file.text)),
             None => (files.root.as_path(), 1, 1),

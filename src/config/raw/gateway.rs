@@ -12,7 +12,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::base::network::Peers;
 use crate::base::role::Role;
-use crate::base::units::{ByteSize, Percent};
+use crate::base::units::{ByteSize, Percent, Rate};
 use crate::config::spec::{AccessLogFormat, ChainField, FileMode, LogFormat};
 use crate::config::text::{
     AccessOutput, AdminAddress, DnsServer, FilePath, Filter, StateFolder, Written,
@@ -175,15 +175,31 @@ pub(in crate::config) struct Admin {
     /// With it, it speaks TLS, as a listener does. Where `client-certificates` are `optional`, one
     /// of them is as good as a token; where they are `required`, a token is asked for besides.
     pub(in crate::config) tls: Option<At<ListenerTls>>,
+    /// The file that a line of JSON is appended to for each change that somebody asks for, and for each generation
+    /// that goes live. Default: none, the gateway's own log alone tells of changes.
+    pub(in crate::config) audit_log: Option<At<Written<FilePath>>>,
     /// Whether `/metrics` is there for who shows neither token nor certificate. Default: `false`.
     pub(in crate::config) public_metrics: Option<bool>,
     /// Roles by names of client certificates (a URI, a DNS name or the common name): `admin`, `operator`, `viewer` or
     /// `tenant:ID`. Certificates of other names let nobody in then. Default: none, a certificate of the authorities is an
     /// admin's.
     pub(in crate::config) certificates: Option<Pairs<String, Written<Role>>>,
-    /// Keys of a tenant that its own token (`tenant:ID`) may change, as in `["routes", "error-pages"]`; with a key
+    /// Keys of a tenant that its own token (`tenant:ID`) may change, as in `["routes", "cors.origins"]`; with a key
     /// all that is below it. Default: none, it may only look.
     pub(in crate::config) tenant_keys: Option<Vec<At<String>>>,
+    /// How many changes each token or certificate of a tenant (`tenant:ID`) may ask for, those that only tell what
+    /// would be and those that are refused included.
+    pub(in crate::config) tenant_changes: Option<TenantChanges>,
+}
+
+/// How many changes a tenant may ask for by itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct TenantChanges {
+    /// Changes in a second, a minute or an hour, as in `"10/m"`. Default: `10/m`.
+    pub(in crate::config) requests: Option<Written<Rate>>,
+    /// How many of them may come at once after a pause, from 1 to 10000. Default: 20.
+    pub(in crate::config) burst: Option<Whole<1, 10_000>>,
 }
 
 /// How names are resolved.

@@ -24,7 +24,7 @@ pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
-pub(super) use issuer::{Issuer, Issuers};
+pub(super) use issuer::{Fetch, Issuer, Issuers};
 pub(super) use limits::{ClientLimit, Limits};
 pub(super) use plan::Plan;
 pub(super) use pool::{
@@ -34,6 +34,6 @@ pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, Sp
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, TenantQueue, Way};
 pub(super) use shape::{At, Pairs, Whole};
 pub(super) use shared_limits::SharedLimits;
-pub(super) use tls::{Certificate, ClientCertificates, ListenerTls};
+pub(super) use tls::{Certificate, ClientCertificates, ListenerTls, TenantCertificate};
 pub(super) use tracing::Tracing;
 pub(super) use usage::Usage;

@@ -31,7 +31,7 @@ impl JsonSchema for Plan {
     }
 }
 
-const OF_ONE_TENANT: [&str; 4] = ["domains", "keys", "plan", "routes"];
+const OF_ONE_TENANT: [&str; 5] = ["certificates", "domains", "keys", "plan", "routes"];
 
 const ABOUT: &str = "What many tenants say alike: who has `plan = \"pro\"` says all that `[plans.pro]` says, but \
                      for what it says itself.";

@@ -21,6 +21,7 @@ use super::plan::Plan;
 use super::pool::Pool;
 use super::route::Route;
 use super::shape::{At, Whole};
+use super::tls::TenantCertificate;
 use super::tracing::TenantTracing;
 
 /// The routes file, or one file of the routes folder: tenants, routes and pools. It may be edited
@@ -136,6 +137,9 @@ pub(in crate::config) struct Tenant {
     /// Hosts of the tenant's own, as in `["shop.example.com", "*.example.org"]`, which name it where `[tenant] from`
     /// has `{ domain = true }`. A star stands for one label. Default: none.
     pub(in crate::config) domains: Option<At<Vec<At<Written<HostSpec>>>>>,
+    /// Certificates for its `domains`, which listeners with TLS show to who asks for these (SNI). Default: none, the
+    /// listeners' own.
+    pub(in crate::config) certificates: Option<At<Vec<At<TenantCertificate>>>>,
     /// Names of route sets that the tenant uses. Default: none.
     #[serde(rename = "use")]
     pub(in crate::config) route_sets: Option<Vec<At<String>>>,

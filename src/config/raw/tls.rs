@@ -39,6 +39,19 @@ pub(in crate::config) struct Certificate {
     pub(in crate::config) client_certificates: Option<At<ClientCertificates>>,
 }
 
+/// One certificate of a tenant, for those of its domains that it is for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct TenantCertificate {
+    /// PEM file of the certificate chain, the leaf first. Must be there.
+    pub(in crate::config) cert: Option<At<Written<FilePath>>>,
+    /// PEM file of its private key. Must be there.
+    pub(in crate::config) key: Option<At<Written<FilePath>>>,
+    /// The names that it is for, each of them within the tenant's `domains`. Default: the DNS names in
+    /// the certificate, as far as they are within these.
+    pub(in crate::config) hosts: Option<At<Vec<At<Written<HostSpec>>>>>,
+}
+
 /// Which certificates clients show.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

@@ -35,8 +35,8 @@ mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use cors::{CorsSpec, OriginSpec};
-pub use domains::DomainsSpec;
-pub use issuer::IssuerSpec;
+pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
+pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};
 pub use limits::{
     ClientLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec,
 };
@@ -60,6 +60,8 @@ pub struct GatewaySpec {
     pub listeners: Vec<ListenerSpec>,
     /// Where the admin API listens; `None` = no admin API.
     pub admin: Option<AdminSpec>,
+    /// The file that each change leaves a line in; `None` = none.
+    pub audit_log: Option<NamedPath>,
     /// The routes file, or a folder of `*.toml` files.
     pub routes: PathBuf,
     /// Folder for what must outlive a restart; `None` = keep nothing.
@@ -156,6 +158,9 @@ pub struct ListenerTlsSpec {
     pub default: Option<CertificateSpec>,
     /// For clients that ask for their names. Not empty where there is no default.
     pub certificates: Vec<CertificateSpec>,
+    /// What clients show who ask for the name of a tenant's certificate, which none of these is for; `None` = they
+    /// are not asked for certificates. That of the default, where there is one.
+    pub clients: Option<ClientCertificatesSpec>,
 }
 
 /// One certificate with its key.
@@ -223,8 +228,10 @@ pub struct AdminSpec {
     pub public_metrics: bool,
     /// Roles by names of client certificates; empty = who has one may do everything.
     pub certificates: Vec<(String, Role)>,
-    /// Keys of a tenant that its own token may change.
-    pub tenant_keys: Vec<String>,
+    /// Keys of a tenant that its own token may change, by their parts.
+    pub tenant_keys: Vec<Vec<String>>,
+    /// How many changes one of these may ask for. Default 10 a minute, 20 at once.
+    pub tenant_changes: RateSpec,
 }
 
 impl GatewaySpec {

@@ -8,6 +8,7 @@ mod choice;
 mod cors;
 mod head;
 mod host;
+mod issuer;
 mod log_line;
 mod path;
 mod role;
@@ -30,6 +31,7 @@ pub(super) use choice::{
 };
 pub(super) use head::{Location, Prefix, Replacement, Target};
 pub(super) use host::{HostField, HostPattern, NamePattern};
+pub(super) use issuer::KeysUrl;
 pub(super) use shared_limits::{KeyPrefix, RedisUrl};
 pub(super) use tracing::CollectorUrl;
 pub(super) use unit::ByteRate;

@@ -68,27 +68,7 @@ impl Text for CollectorUrl {
     fn read(text: &str) -> Result<Self, Wrong> {
         const HINT: &str =
             "write a URL as in \"http://127.0.0.1:4318\" or \"https://otel.example\"";
-        let wrong = |what: &str| Wrong::new(format!("{text:?} {what}"), HINT);
-        let url: Uri = text.parse().map_err(|_| wrong("is not a URL"))?;
-        let secure = match url.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(wrong("begins with neither http:// nor https://")),
-        };
-        let authority = url.authority().ok_or_else(|| wrong("names no host"))?;
-        if authority.as_str().contains('@') {
-            let hint = "write headers = { Authorization = \"Basic …\" } in its place";
-            return Err(Wrong::new("the URL has a user in it", hint)); // whose password is not shown
-        }
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        // A port that is no number is kept by the library as a part of the text.
-        let written = authority.as_str().len() > authority.host().len();
-        let port = authority.port_u16().filter(|port| *port > 0);
-        if host.is_empty() || (written && port.is_none()) {
-            return Err(wrong("has no host, or a port that is none"));
-        }
-        let path = url.path_and_query().map(|path| path.as_str().to_owned());
-        Ok(Self { secure, host, port, path: path.filter(|path| path != "/") })
+        read_url(text, HINT, "write headers = { Authorization = \"Basic …\" } in its place")
     }
 
     fn schema() -> Schema {
@@ -97,5 +77,49 @@ impl Text for CollectorUrl {
             "pattern": r"^https?://|\$\{",
             "examples": ["http://127.0.0.1:4318"],
         })
+    }
+}
+
+/// Reads the URL of a service that the gateway itself asks; `user` tells who wrote a user into it what to do
+/// in its place.
+pub(super) fn read_url(
+    text: &str,
+    hint: &'static str,
+    user: &'static str,
+) -> Result<CollectorUrl, Wrong> {
+    let wrong = |what: &str| Wrong::new(format!("{text:?} {what}"), hint);
+    let url: Uri = text.parse().map_err(|_| wrong("is not a URL"))?;
+    let secure = match url.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(wrong("begins with neither http:// nor https://")),
+    };
+    let authority = url.authority().ok_or_else(|| wrong("names no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(Wrong::new("the URL has a user in it", user)); // whose password is not shown
+    }
+    let host = authority.host().trim_matches(['[', ']']).to_owned();
+    // A port that is no number is kept by the library as a part of the text.
+    let written = authority.as_str().len() > authority.host().len();
+    let port = authority.port_u16().filter(|port| *port > 0);
+    if host.is_empty() || (written && port.is_none()) {
+        return Err(wrong("has no host, or a port that is none"));
+    }
+    let path = url.path_and_query().map(|path| path.as_str().to_owned());
+    Ok(CollectorUrl { secure, host, port, path: path.filter(|path| path != "/") })
+}
+
+impl CollectorUrl {
+    /// Host and port as they are written, without the usual port, and the port.
+    pub(in crate::config) fn authority(&self) -> (String, u16) {
+        let usual = if self.secure { 443 } else { 80 };
+        let bracketed = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        match self.port {
+            Some(port) if port != usual => (format!("{bracketed}:{port}"), port),
+            _ => (bracketed, usual),
+        }
     }
 }

@@ -5,20 +5,26 @@ use crate::config::spec::{LimitFields, LimitScope, LimitsSpec, Overflow, RateSpe
 
 use super::settings::span;
 
-/// Key and value of each.
+/// Key and value of each: one that may be said at a level of its own has a row of its own.
 pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
     if let Some(requests) = &limits.requests {
-        rows.push(("limits.requests", rate(requests, limits.overflow)));
+        rows.push(("limits.requests", rate(requests)));
     }
     if limits.scope == LimitScope::Shared {
         rows.push(("limits.scope", "shared".to_owned()));
     }
     if let Some(most) = limits.concurrency {
-        rows.push(("limits.concurrency", format!("{most}{}", beyond(limits.overflow))));
+        rows.push(("limits.concurrency", most.to_string()));
+    }
+    if limits.requests.is_some() || limits.concurrency.is_some() {
+        let keys = ["limits.overflow", "limits.wait", "limits.waiting"];
+        rows.extend(beyond(keys, limits.overflow));
     }
     if let Some(client) = &limits.client {
-        rows.push(("limits.client", rate(&client.requests, client.overflow)));
+        rows.push(("limits.client.requests", rate(&client.requests)));
+        let keys = ["limits.client.overflow", "limits.client.wait", "limits.client.waiting"];
+        rows.extend(beyond(keys, client.overflow));
     }
     if let Some(quota) = limits.quota {
         rows.push(("limits.quota", quota.to_string()));
@@ -31,15 +37,19 @@ pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn rate(rate: &RateSpec, overflow: Overflow) -> String {
-    format!("{}, {} at once{}", rate.rate, rate.burst, beyond(overflow))
+/// A burst is said where the requests are that it is one with.
+fn rate(rate: &RateSpec) -> String {
+    format!("{}, {} at once", rate.rate, rate.burst)
 }
 
-fn beyond(overflow: Overflow) -> String {
-    match overflow {
-        Overflow::Reject => String::new(),
+fn beyond(
+    [overflow, wait, most]: [&'static str; 3],
+    spec: Overflow,
+) -> Vec<(&'static str, String)> {
+    match spec {
+        Overflow::Reject => vec![(overflow, "reject".to_owned())],
         Overflow::Wait { longest, waiting } => {
-            format!("; {waiting} more wait up to {}", span(longest))
+            vec![(overflow, "wait".to_owned()), (wait, span(longest)), (most, waiting.to_string())]
         }
     }
 }

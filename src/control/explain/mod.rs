@@ -33,6 +33,7 @@ use crate::routing::{Query, host};
 use super::generation::{Fault, Live};
 use super::load::{self, Loaded, Materials};
 use super::nothing;
+use super::quarantine::Quarantine;
 use candidates::{candidate, written};
 
 pub use gateway::of_gateway;
@@ -228,7 +229,7 @@ pub fn explain(
             files: files.clone(),
             spec: Arc::new(spec),
             doubts: [].into(),
-            quarantine: [].into(),
+            quarantine: Quarantine::default(),
         },
         running: super::plan::Pools::new(),
         numbers: super::plan::Numbers::default(),

@@ -1,16 +1,18 @@
 //! What applies to a request that is forwarded: each value, and which level set it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
+use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec, PageFor, PageSpec};
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
     AccessSpec, ConcurrencySpec, HeaderEditsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion,
-    QueueSpec, RetrySpec, RouteSpec, TenantSpec, TimeoutsSpec,
+    QueueSpec, RetrySpec, RouteSpec, TenantCertificateSpec, TenantSpec, TimeoutsSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -69,6 +71,9 @@ pub(super) fn of(
     if let Some(access) = &tenant.access {
         list.access(access);
     }
+    if !tenant.certificates().is_empty() {
+        list.of_tenant("certificates", certificates(tenant));
+    }
     list.limits(tenant, route);
     list.maintenance(tenant, route);
     list.pages(tenant, pages);
@@ -86,8 +91,21 @@ pub(super) fn of(
     settings
 }
 
+/// The files of a tenant's certificates, and the names that are written for them; never their keys.
+fn certificates(tenant: &TenantSpec) -> String {
+    let one = |one: &TenantCertificateSpec| {
+        let file = one.certificate.display();
+        let hosts: Vec<String> = one.hosts.iter().map(ToString::to_string).collect();
+        match hosts.is_empty() {
+            true => file.to_string(),
+            false => format!("{file} for {}", hosts.join(" and ")),
+        }
+    };
+    tenant.certificates().iter().map(one).collect::<Vec<String>>().join(", ")
+}
+
 struct Row {
-    key: &'static str,
+    key: Cow<'static, str>,
     value: String,
     set_by: SetBy,
     /// Where a file may say it; the first that does counts.
@@ -115,7 +133,7 @@ impl List<'_> {
     fn of_pool(&mut self, key: &'static str, value: impl ToString) {
         let places = vec![self.in_pool(key)];
         self.rows.push(Row {
-            key,
+            key: key.into(),
             value: value.to_string(),
             set_by: SetBy::IfWritten(&["pool"]),
             places,
@@ -123,7 +141,8 @@ impl List<'_> {
     }
 
     /// A value of the tenant, or of its plan.
-    fn of_tenant(&mut self, key: &'static str, value: String) {
+    fn of_tenant(&mut self, key: impl Into<Cow<'static, str>>, value: String) {
+        let key = key.into();
         let in_table = |table: [&str; 2]| {
             let parts: Vec<&str> = table.into_iter().chain(key.split('.')).collect();
             places::names(&parts)
@@ -144,7 +163,7 @@ impl List<'_> {
             (false, true) => ("pool", vec![self.in_pool(key)]),
             (false, false) => (BUILT_IN, Vec::new()),
         };
-        self.rows.push(Row { key, value, set_by: SetBy::Level(set_by), places });
+        self.rows.push(Row { key: key.into(), value, set_by: SetBy::Level(set_by), places });
     }
 
     fn pool(&mut self, spec: &PoolSpec) {
@@ -219,7 +238,8 @@ impl List<'_> {
         ];
         for (key, value) in edits.into_iter().filter(|(_, value)| !value.is_empty()) {
             let places = vec![self.in_route(key)];
-            self.rows.push(Row { key, value, set_by: SetBy::Level("route"), places });
+            let set_by = SetBy::Level("route");
+            self.rows.push(Row { key: key.into(), value, set_by, places });
         }
     }
 
@@ -257,7 +277,8 @@ impl List<'_> {
         let own = route.and_then(|route| route.limits.as_deref());
         for (key, value) in own.map(limits::told).unwrap_or_default() {
             let places = vec![self.in_route(key)];
-            self.rows.push(Row { key, value, set_by: SetBy::Level("route"), places });
+            let set_by = SetBy::IfWritten(&["route"]);
+            self.rows.push(Row { key: key.into(), value, set_by, places });
         }
     }
 
@@ -276,27 +297,41 @@ impl List<'_> {
                 None => {
                     let places = vec![self.in_route(key)];
                     let set_by = SetBy::IfWritten(&["route"]);
-                    self.rows.push(Row { key, value, set_by, places });
+                    self.rows.push(Row { key: key.into(), value, set_by, places });
                 }
             }
         }
     }
 
-    /// In place of which answers of the gateway there are pages.
+    /// In place of which answers of the gateway there are pages. Each is said at a level of its own; those for
+    /// all tenants stand in for what the tenant has none for.
     fn pages(&mut self, tenant: &TenantSpec, pages: &ErrorPagesSpec) {
-        let told = |pages: &ErrorPagesSpec| {
-            let when: Vec<String> = pages.pages.iter().map(|(when, _)| when.to_string()).collect();
-            when.join(", ")
+        let shown = |page: &PageSpec| page.content_type.to_str().unwrap_or("a page").to_owned();
+        let own = tenant.error_pages.iter().flat_map(|own| &own.pages);
+        let mut met = Vec::new();
+        for (occasion, page) in own {
+            self.of_tenant(format!("error-pages.{occasion}"), shown(page));
+            met.push(*occasion);
+        }
+        let is_met = |occasion: &PageFor| match occasion {
+            PageFor::Status(status) => met.contains(&PageFor::Class(status.as_u16() / 100)),
+            // A tenant's own page for the status wins over one for all tenants.
+            PageFor::Maintenance => {
+                met.contains(&PageFor::Status(StatusCode::SERVICE_UNAVAILABLE))
+                    || met.contains(&PageFor::Class(5))
+            }
+            PageFor::Class(_) => false,
         };
-        match &tenant.error_pages {
-            Some(own) => self.of_tenant("error-pages", told(own)),
-            None if pages.pages.is_empty() => {}
-            None => self.rows.push(Row {
-                key: "error-pages",
-                value: told(pages),
+        for (occasion, page) in &pages.pages {
+            if met.contains(occasion) || is_met(occasion) {
+                continue;
+            }
+            self.rows.push(Row {
+                key: format!("error-pages.{occasion}").into(),
+                value: shown(page),
                 set_by: SetBy::Level("all tenants"),
-                places: vec![places::names(&["error-pages"])],
-            }),
+                places: vec![places::names(&["error-pages", &occasion.to_string()])],
+            });
         }
     }
 
@@ -376,7 +411,7 @@ impl List<'_> {
             };
             let place = own.into_iter().flatten().next();
             let set_by = set_by.to_owned();
-            Setting { key: row.key.to_owned(), value: row.value, set_by, place }
+            Setting { key: row.key.into_owned(), value: row.value, set_by, place }
         });
         settings.collect()
     }

@@ -152,14 +152,14 @@ overflow = \"wait\"
         rows,
         [
             ("limits.requests", "100/s, 200 at once", "tenant", "routes.toml:6"),
-            ("limits.client", "10/m, 10 at once", "tenant", "routes.toml:6"),
-            (
-                "limits.requests",
-                "5/s, 5 at once; 100 more wait up to 1s",
-                "route",
-                "routes.toml:11"
-            ),
-            ("limits.concurrency", "2; 100 more wait up to 1s", "route", "routes.toml:12"),
+            ("limits.overflow", "reject", "built in", ""),
+            ("limits.client.requests", "10/m, 10 at once", "tenant", "routes.toml:6"),
+            ("limits.client.overflow", "reject", "built in", ""),
+            ("limits.requests", "5/s, 5 at once", "route", "routes.toml:11"),
+            ("limits.concurrency", "2", "route", "routes.toml:12"),
+            ("limits.overflow", "wait", "route", "routes.toml:13"),
+            ("limits.wait", "1s", "built in", ""),
+            ("limits.waiting", "100", "built in", ""),
         ]
     );
 }
@@ -283,7 +283,8 @@ routes = [{ path = \"/x\", state = \"maintenance\", respond = { status = 204 } }
     for (key, value, line) in [
         ("access-log.sample", "10%", 5),
         ("tracing.sample", "20%", 6),
-        ("error-pages", "maintenance, 404", 7),
+        ("error-pages.maintenance", "text/html; charset=utf-8", 7),
+        ("error-pages.404", "text/html; charset=utf-8", 7),
         ("maintenance.retry-after", "7m", 9),
         ("maintenance.allow", "1 network", 9),
     ] {
@@ -291,7 +292,12 @@ routes = [{ path = \"/x\", state = \"maintenance\", respond = { status = 204 } }
         let same = own.settings.iter().filter(|setting| setting.key == key).count();
         assert_eq!(same, 1, "{key}");
     }
-    assert_eq!(setting(&other, "error-pages"), ("5xx", "all tenants", Some(at(1).as_str())));
+    let html = "text/html; charset=utf-8";
+    for told in [&own, &other] {
+        let expected = (html, "all tenants", Some(at(2)));
+        let (value, by, place) = setting(told, "error-pages.5xx");
+        assert_eq!((value, by, place.map(str::to_owned)), expected);
+    }
     assert_eq!(setting(&other, "maintenance.retry-after"), ("5m", "built in", None));
     assert_eq!(setting(&other, "access-log.sample").1, "gateway");
 }
@@ -312,6 +318,40 @@ fn what_a_plan_says_is_told_of_it_and_not_of_the_tenant() {
     assert_eq!(setting(&explained, "limits.requests"), requests);
     assert_eq!(setting(&explained, "limits.concurrency"), ("9", "tenant", Some("routes.toml:9")));
     assert_eq!(setting(&explained, "replay-memory"), ("16MiB", "built in", None));
+}
+
+#[test]
+fn each_key_of_a_limit_and_each_page_is_told_of_the_level_that_says_it() {
+    let routes = "[pools.app]\nendpoints = [\"10.0.0.1:80\"]\n\
+                  [error-pages]\n503 = { body = \"all\" }\n502 = { body = \"all\" }\n\
+                  maintenance = { body = \"all\" }\n[plans.pro]\npool = \"app\"\n\
+                  limits = { requests = \"5/s\", client = { requests = \"1/s\" } }\n\
+                  error-pages = { 404 = { body = \"plan\" }, 503 = { body = \"plan\" } }\n\
+                  [tenants.acme]\nplan = \"pro\"\n\
+                  limits.overflow = \"wait\"\nlimits.wait = \"2s\"\n\
+                  limits.client.overflow = \"wait\"\n\
+                  error-pages = { 404 = { body = \"own\", content-type = \"text/plain\" } }\n";
+
+    let explained = ask_of(routes, Some("acme"), http::Request::get("/"));
+
+    let html = "text/html; charset=utf-8";
+    for (key, value, by, line) in [
+        ("limits.requests", "5/s, 5 at once", "plan", Some(9)),
+        ("limits.overflow", "wait", "tenant", Some(13)),
+        ("limits.wait", "2s", "tenant", Some(14)),
+        ("limits.waiting", "100", "built in", None),
+        ("limits.client.requests", "1/s, 1 at once", "plan", Some(9)),
+        ("limits.client.overflow", "wait", "tenant", Some(15)),
+        ("limits.client.wait", "1s", "built in", None),
+        ("error-pages.404", "text/plain", "tenant", Some(16)),
+        ("error-pages.503", html, "plan", Some(10)),
+        ("error-pages.502", html, "all tenants", Some(5)),
+    ] {
+        let place = line.map(|line| format!("routes.toml:{line}"));
+        assert_eq!(setting(&explained, key), (value, by, place.as_deref()), "{key}");
+    }
+    let of_all = explained.settings.iter().find(|one| one.key == "error-pages.maintenance");
+    assert!(of_all.is_none(), "the plan's page for 503 comes first");
 }
 
 #[test]
@@ -388,4 +428,18 @@ fn what_a_tenant_demands_is_told_and_nothing_of_a_key_but_its_name() {
     }
     let told = format!("{good:?}{}", serde_json::to_string(&good).unwrap());
     assert!(!told.contains(&key) && !told.contains(&digest.to_string()));
+}
+
+#[test]
+fn certificates_of_a_tenant_are_told_by_their_files_and_their_keys_are_not() {
+    let routes = "[tenants.acme]\nroutes = [{ path = \"/*\", respond = {} }]\ndomains = [\"a.test\", \"b.test\"]\n\
+                  [[tenants.acme.certificates]]\ncert = \"a.pem\"\nkey = \"secret.key\"\nhosts = [\"a.test\", \"b.test\"]\n\
+                  [[tenants.acme.certificates]]\ncert = \"/tls/b.pem\"\nkey = \"secret.key\"\n\
+                  [tenant]\nfrom = [{ domain = true }]\n";
+
+    let explained = ask_of(routes, None, Request::get("/").header("host", "a.test"));
+
+    let expected = ("a.pem for a.test and b.test, /tls/b.pem", "tenant", Some("routes.toml:4"));
+    assert_eq!(setting(&explained, "certificates"), expected);
+    assert!(!format!("{explained:?}").contains("secret.key"));
 }

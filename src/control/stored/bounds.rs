@@ -1,6 +1,7 @@
 //! What somebody may change of a tenant who may not change all of it.
 
 use std::collections::BTreeSet;
+use std::slice;
 
 use serde_json::Value;
 
@@ -20,17 +21,22 @@ use super::definition::{Definition, Table};
 pub(super) fn check(
     kept: Option<&Entry>,
     next: Option<&Definition>,
-    allowed: &[String],
+    allowed: &[Vec<String>],
 ) -> Result<(), Refusal> {
     let (Some(kept), Some(next)) = (kept, next) else { return Err(Refusal::Unknown) };
     let mut changed = BTreeSet::new();
-    differences(&kept.definition.table(), &next.table(), "", &mut changed);
+    differences(&kept.definition.table(), &next.table(), (&[], allowed), &mut changed);
+    let is_allowed = |key: &[String]| allowed.iter().any(|top| key.starts_with(top));
+    let key_of =
+        |parts: Vec<String>| places::key(&parts.iter().map(String::as_str).collect::<Vec<&str>>());
+    let mut beyond: Vec<String> =
+        changed.into_iter().filter(|parts| !is_allowed(parts)).map(key_of).collect();
     let is_below = |key: &str, top: &str| {
         key.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    let is_allowed = |key: &str| allowed.iter().any(|top| is_below(key, top));
-    let mut beyond: Vec<String> = changed.into_iter().filter(|key| !is_allowed(key)).collect();
-    let (before, now) = (Value::Object(kept.definition.table()), Value::Object(next.table()));
+    // What of a grant is opened is none.
+    let closed = |table: Table| Value::Object(without(table, allowed));
+    let (before, now) = (closed(kept.definition.table()), closed(next.table()));
     let (mut has, mut wants) = (Vec::new(), Vec::new());
     grants(&before, "", &mut has);
     grants(&now, "", &mut wants);
@@ -43,6 +49,29 @@ pub(super) fn check(
         }
     }
     if beyond.is_empty() { Ok(()) } else { Err(Refusal::Beyond(beyond)) }
+}
+
+/// A table without the keys of its grants that are opened; a grant of which nothing is left goes, too.
+fn without(mut table: Table, opened: &[Vec<String>]) -> Table {
+    for parts in opened {
+        if parts.len() > 1 && parts.first().is_some_and(|first| is_grant(first)) {
+            take_out(&mut table, parts);
+        }
+    }
+    table
+}
+
+fn take_out(table: &mut Table, parts: &[String]) {
+    let Some((first, rest)) = parts.split_first() else { return };
+    if rest.is_empty() {
+        table.remove(first);
+        return;
+    }
+    let Some(Value::Object(below)) = table.get_mut(first) else { return };
+    take_out(below, rest);
+    if below.is_empty() {
+        table.remove(first);
+    }
 }
 
 /// All that says what a tenant is granted: by its full key, its own key, and its value.
@@ -79,31 +108,44 @@ fn pool_of(name: &str) -> String {
     Value::from(name).to_string()
 }
 
-/// The keys of values that are others. A list is one value: what is in it has no name.
-fn differences(before: &Table, now: &Table, above: &str, found: &mut BTreeSet<String>) {
+/// The keys of values that are others, by their parts. A list is one value: what is in it has no name. A table with
+/// nothing in it is as good as none where a key below it is allowed: a patch that takes that key out leaves it.
+fn differences(
+    before: &Table,
+    now: &Table,
+    (above, allowed): (&[String], &[Vec<String>]),
+    found: &mut BTreeSet<Vec<String>>,
+) {
     for name in before.keys().chain(now.keys()) {
-        let name_of = places::key(&[name]);
-        let key = if above.is_empty() { name_of } else { format!("{above}.{name_of}") };
+        let key = [above, slice::from_ref(name)].concat();
+        let is_above = || allowed.iter().any(|own| own.len() > key.len() && own.starts_with(&key));
         match (before.get(name), now.get(name)) {
             (before, now) if before == now => {}
             (Some(Value::Object(before)), Some(Value::Object(now))) => {
-                differences(before, now, &key, found);
+                differences(before, now, (&key, allowed), found);
             }
             // A table that comes or goes is what is in it; without anything it is itself.
-            (Some(Value::Object(one)), None) | (None, Some(Value::Object(one)))
-                if !one.is_empty() =>
-            {
-                differences(one, &Table::new(), &key, found);
+            (Some(Value::Object(one)), None) | (None, Some(Value::Object(one))) => {
+                differences(one, &Table::new(), (&key, allowed), found);
+                if one.is_empty() && (!is_above() || is_switch(&key)) {
+                    found.insert(key);
+                }
             }
             _ => drop(found.insert(key)),
         }
     }
 }
 
+/// Whether a table says something by being there.
+fn is_switch(key: &[String]) -> bool {
+    key.first().is_some_and(|first| first == "maintenance")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use crate::config::grants::parts;
     use crate::model::ids::TenantId;
 
     use super::*;
@@ -114,7 +156,7 @@ mod tests {
 
     fn beyond(before: Value, now: Value) -> Vec<String> {
         let entry = Entry::new(&TenantId::new("t").unwrap(), definition(before)).unwrap();
-        let allowed = ["cors.origins", "routes", "a.b"].map(str::to_owned);
+        let allowed = ["cors.origins", "routes", "a.b"].map(|key| parts(key).unwrap());
         match check(Some(&entry), Some(&definition(now)), &allowed) {
             Ok(()) => Vec::new(),
             Err(Refusal::Beyond(keys)) => keys,
@@ -168,6 +210,65 @@ mod tests {
             let now = json!({"pool": "a", "routes": routes});
             assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
         }
+    }
+
+    #[test]
+    fn single_keys_of_limits_may_be_a_tenant_s_own() {
+        let of = |limits: Value| json!({"pool": "a", "limits": limits});
+        let table = |table: Value| definition(table);
+        let beyond = |before: Value, now: Value| {
+            let entry = Entry::new(&TenantId::new("t").unwrap(), table(before)).unwrap();
+            let allowed = ["limits.\"requests\"", "limits.client.burst", "maintenance.retry-after"];
+            let allowed = allowed.map(|key| parts(key).unwrap());
+            match check(Some(&entry), Some(&table(now)), &allowed) {
+                Ok(()) => Vec::new(),
+                Err(Refusal::Beyond(keys)) => keys,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        let before = of(json!({"requests": "5/s", "concurrency": 9}));
+        for (now, expected) in [
+            (of(json!({"requests": "9/s", "concurrency": 9})), vec![]),
+            (of(json!({"concurrency": 9, "client": {"burst": 3}})), vec![]),
+            (of(json!({"requests": "9/s", "concurrency": 8})), vec!["limits.concurrency"]),
+            (of(json!({"requests": "9/s"})), vec!["limits.concurrency"]),
+            (
+                of(json!({"requests": "5/s", "concurrency": 9, "client": {"requests": "1/s"}})),
+                vec!["limits.client.requests"],
+            ),
+            (json!({"pool": "a"}), vec!["limits.concurrency"]),
+            (of(json!("none")), vec!["limits"]),
+            (
+                json!({"pool": "a", "limits": before["limits"], "x": {"limits": {"requests": "1/s"}}}),
+                vec!["x.limits.requests"],
+            ),
+        ] {
+            assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
+        }
+        let none = json!({"pool": "a"});
+        assert!(beyond(none.clone(), of(json!({"requests": "1/s"}))).is_empty());
+
+        // What a patch leaves that takes a key out, and its way back.
+        for left in [json!({}), json!({"client": {}})] {
+            assert!(beyond(none.clone(), of(left.clone())).is_empty(), "{left}");
+            assert!(beyond(of(left.clone()), none.clone()).is_empty(), "{left}");
+        }
+        assert_eq!(beyond(none.clone(), of(json!({"bursts": {}}))), ["limits.bursts"]);
+        let empty = |name: &str| json!({"pool": "a", name: {}});
+        assert_eq!(beyond(none.clone(), empty("cors")), ["cors"]);
+        assert_eq!(beyond(empty("maintenance"), none), ["maintenance"], "it is on by being there");
+    }
+
+    #[test]
+    fn a_key_in_quotes_is_the_one_without_where_both_are_the_same() {
+        let entry = Entry::new(
+            &TenantId::new("t").unwrap(),
+            definition(json!({"error-pages": {"5xx": {"body": "a"}}})),
+        );
+        let next = definition(json!({"error-pages": {"5xx": {"body": "b"}}}));
+        let allowed = [parts("error-pages.\"5xx\".body").unwrap()];
+
+        assert!(check(Some(&entry.unwrap()), Some(&next), &allowed).is_ok());
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub struct Wish {
     pub condition: Condition,
     /// Only tells what would become of it.
     pub dry_run: bool,
-    /// The keys that may be other than before; `None` = all of them.
-    pub within: Option<Arc<[String]>>,
+    /// The keys that may be other than before, by their parts; `None` = all of them.
+    pub within: Option<Arc<[Vec<String>]>>,
     /// Who wishes it.
     pub by: By,
 }
@@ -84,6 +84,8 @@ impl Condition {
 pub struct Changed {
     /// The number of the table that is live.
     pub generation: u64,
+    /// That of the one that was before.
+    pub generation_before: u64,
     /// As it is now; `None` = it is gone.
     pub definition: Option<Definition>,
     /// Whether the API had it before.
@@ -168,6 +170,13 @@ pub(super) struct Made {
     references: Option<pem::References>,
 }
 
+impl Made {
+    /// What is live already.
+    pub(super) fn of(loaded: Loaded) -> Self {
+        Self { loaded, learnt: None, references: None }
+    }
+}
+
 impl Reloader {
     /// Changes a tenant and answers.
     pub(in crate::control) async fn take(&mut self, ask: Ask) {
@@ -221,6 +230,7 @@ impl Reloader {
         let [Turn { kept, next, .. }] = &turns;
         let mut changed = Changed {
             generation: self.live.load().generation,
+            generation_before: self.live.load().generation,
             definition: next.as_ref().map(|entry| entry.definition.clone()),
             was_kept: kept.is_some(),
             before: tag,
@@ -258,40 +268,6 @@ impl Reloader {
         }
     }
 
-    /// Opens what tenants are kept in. What another gateway has left there goes live first.
-    pub(super) async fn open_store(&mut self) -> Result<(), StoreError> {
-        let was_open = self.stored.store.is_some();
-        let before = self.stored.overlay.entries.clone();
-        self.stored.hold().await?;
-        if !was_open {
-            self.stored.remember(self.noted.history().rows()).await;
-        }
-        let same = |a: &Entry, b: &Entry| a.definition == b.definition;
-        let now = self.stored.overlay.entries.clone();
-        if !was_open && now.differences(&before, same).next().is_some() {
-            self.reload(Load::Changed).await;
-        }
-        Ok(())
-    }
-
-    /// Opens what another gateway has had until now, if it has ended.
-    pub(in crate::control) async fn hold_store(&mut self) {
-        if self.stored.waits && self.stored.hold().await.is_ok() {
-            self.stored.remember(self.noted.history().rows()).await;
-        }
-    }
-
-    /// As soon as another gateway has ended, what it has left goes live.
-    pub(in crate::control) async fn take_over(&mut self) {
-        match self.open_store().await {
-            Ok(()) => {
-                tracing::info!("what the API keeps is this gateway's to write now");
-                self.stored.publish(self.applied.as_ref());
-            }
-            Err(error) => tracing::debug!(%error, "another gateway has what the API keeps"),
-        }
-    }
-
     /// What the routes would mean; `None` where they stay as they are.
     pub(super) async fn make(
         &mut self,
@@ -311,12 +287,21 @@ impl Reloader {
         if files == before.files {
             // One that is not served may go all the same: that is noted, too.
             let is_one = turns.iter().any(Turn::is_one);
-            let made = || Made { loaded: before.clone(), learnt: None, references: None };
-            return Ok(is_one.then(made));
+            return Ok(is_one.then(|| Made::of(before.clone())));
         }
-        if let Some(edit) = self.check_edit(files.clone()).await {
+        // Whether a file that is held may take who is gone the long way finds out.
+        let is_gone =
+            |turn: &Turn| turn.next.is_none() && before.quarantine.speaks_of(turn.id.as_str());
+        let is_long = turns.iter().any(is_gone);
+        if !is_long && let Some(edit) = self.check_edit(files.clone()).await {
             let load::Edit { loaded, learnt } = edit;
             return Ok(Some(Made { loaded, learnt: Some(learnt), references: None }));
+        }
+        // What is wrong by itself takes no look at what all others say.
+        let own = turns.iter().filter_map(|turn| turn.next.as_ref()).map(|next| next.file.clone());
+        let own = Files::of(files.root.clone(), own.collect());
+        if let Some(faults) = self.check_alone(own).await {
+            return Err(faults);
         }
         // Files that are broken stay held as they are.
         let files = quarantine::as_they_are(&files, &before.quarantine);
@@ -403,7 +388,7 @@ impl Reloader {
     }
 
     /// Brings a change to life. What was wrong with the files before is wrong with them still.
-    async fn serve(&mut self, made: Made, started: Instant) -> Result<(), Vec<Fault>> {
+    pub(super) async fn serve(&mut self, made: Made, started: Instant) -> Result<(), Vec<Fault>> {
         let was = self.live.load();
         self.apply(made.loaded, PATIENCE, started).await?;
         if let Some(learnt) = made.learnt {

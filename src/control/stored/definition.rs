@@ -143,7 +143,11 @@ fn files_named(table: &Table) -> Vec<Fault> {
         let what = "names a file, which a tenant of the API may not".to_owned();
         fault(&places::key(&["error-pages", page, "file"]), what, "write the page itself as `body`")
     });
-    told.collect()
+    let certificates = table.get("certificates").map(|_| {
+        let what = "name files, which a tenant of the API may not".to_owned();
+        fault("certificates", what, "define the tenant in a file of the routes")
+    });
+    told.chain(certificates).collect()
 }
 
 fn fault(key: &str, what: String, hint: &str) -> Fault {

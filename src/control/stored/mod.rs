@@ -11,6 +11,7 @@ mod definition;
 mod difference;
 mod rollback;
 mod store;
+mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -247,7 +248,7 @@ impl Stored {
         if is_there {
             match stored.hold().await {
                 Ok(noted) => generations = noted,
-                Err(error) => stored.look_after(error).await,
+                Err(error) => generations = stored.look_after(error).await,
             }
         }
         (stored, History::of(generations))
@@ -309,9 +310,11 @@ impl Stored {
         self.trouble = Some(told);
     }
 
-    /// Does what can be done about a file that is there and cannot be opened.
-    async fn look_after(&mut self, error: StoreError) {
-        let Some(path) = self.path.clone() else { return };
+    /// Does what can be done about a file that is there and cannot be opened. Gives the generations that
+    /// can be read in it all the same.
+    async fn look_after(&mut self, error: StoreError) -> Vec<Generation> {
+        let Some(path) = self.path.clone() else { return Vec::new() };
+        let mut generations = Vec::new();
         let told = match &error {
             StoreError::Damaged { .. } => {
                 self.metrics.set(&STORE_DAMAGED, &[], 1.0);
@@ -329,6 +332,8 @@ impl Stored {
                 Ok(contents) => {
                     self.waits = true;
                     self.overlay.entries = contents.entries.into_iter().collect();
+                    // The numbers of this one go on from there.
+                    generations = contents.generations;
                     format!("{error}: what it has kept there is served, and nothing is changed")
                 }
                 Err(other) => {
@@ -340,6 +345,7 @@ impl Stored {
         };
         tracing::error!("{told}");
         self.trouble = Some(told);
+        generations
     }
 
     /// Keeps what generations were, where anything is kept.

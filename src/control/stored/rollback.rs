@@ -32,8 +32,12 @@ pub struct Back {
 pub struct RolledBack {
     /// The number of the table that is live: going back is a generation of its own.
     pub generation: u64,
+    /// That of the one that was before.
+    pub generation_before: u64,
     /// Tenants that are again what they were.
     pub restored: Vec<String>,
+    /// Those of them that were not there before.
+    pub returned: Vec<String>,
     /// Tenants that are gone again.
     pub removed: Vec<String>,
     /// Tenants that stay as they are, since a file defines them now.
@@ -61,7 +65,9 @@ impl Reloader {
         let then = history.since(back.to).ok_or(Refusal::Forgotten)?;
         let mut told = RolledBack {
             generation: self.live.load().generation,
+            generation_before: self.live.load().generation,
             restored: Vec::new(),
+            returned: Vec::new(),
             removed: Vec::new(),
             in_files: Vec::new(),
             edits_of_files: history
@@ -88,6 +94,9 @@ impl Reloader {
             if !is_served && before.spec.tenant(&name).is_some() {
                 told.in_files.push(name);
                 continue;
+            }
+            if turn.kept.is_none() {
+                told.returned.push(name.clone());
             }
             match turn.next {
                 Some(_) => told.restored.push(name),

@@ -22,6 +22,7 @@ use crate::base::tasks::Stopped;
 use crate::config;
 use crate::model::endpoint::Health;
 use crate::model::members::Members;
+use crate::telemetry::audit_log::AuditLog;
 
 use super::generation::{LivePool, SourceResult, SourceStatus};
 use super::*;
@@ -43,7 +44,8 @@ async fn start(
     tasks: &mut Tasks,
 ) -> Result<Control, BootError> {
     let presented = Presented::read(&gateway.listeners).unwrap();
-    Control::start(gateway, presented, mpsc::channel(1).0, metrics, tasks).await
+    let told = (metrics, AuditLog::off());
+    Control::start(gateway, presented, mpsc::channel(1).0, told, tasks).await
 }
 
 impl World {

@@ -307,6 +307,44 @@ async fn who_comes_while_another_gateway_has_the_store_serves_what_is_in_it() {
 }
 
 #[tokio::test]
+async fn the_history_goes_on_where_one_gateway_takes_over_from_another() {
+    let world = World::start(&routes("")).await;
+    world.change(put("acme", json!({"pool": "a"}))).await.unwrap();
+    world.noted(2).await;
+    let gateway = gateway(world.folder.path(), "routes.toml");
+    let mut tasks = Tasks::new("second");
+    let second = start(&gateway, Arc::new(Metrics::new()), &mut tasks).await.unwrap();
+    let number = || second.table.load().generation;
+    assert_eq!((number(), second.live.load().generation), (3, 3), "numbers go on");
+
+    // The first uses that number, too, and another one.
+    let done = world.change(put("acme", json!({"pool": "b"}))).await.unwrap();
+    assert_eq!(done.generation, 3);
+    world.change(put("late", json!({"pool": "b"}))).await.unwrap();
+    let before = world.history();
+    assert_eq!(world.tasks.stop(DEADLINE).await, Stopped::Cleanly);
+    let taken = async {
+        while second.table.load().tenant("late").is_none() || second.stored.history.last() < 6 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, taken).await.unwrap();
+
+    let all = second.stored.history.all();
+    let now: Vec<(u64, Cause)> = all.iter().map(|one| (one.generation, one.by.kind)).collect();
+    let kept: Vec<(u64, Cause)> = before.iter().map(|(at, kind, _)| (*at, *kind)).collect();
+    assert_eq!(now[..4], kept[..], "what the first has noted stays");
+    assert_eq!(now[4].0, 5, "what was live here has a number of its own: {now:?}");
+    assert_eq!(number(), all.back().unwrap().generation);
+    // And the way back leads to what the first has made.
+    let by = By::of(Cause::Operator);
+    let back = second.stored.roll_back(2, false, by).await.unwrap().unwrap();
+    assert_eq!((back.restored, back.removed), (vec!["acme".to_owned()], vec!["late".to_owned()]));
+    let acme = second.table.load().tenant("acme").and_then(|one| one.pool.clone()).unwrap();
+    assert_eq!(&*acme.label.name, "a");
+}
+
+#[tokio::test]
 async fn without_a_state_folder_the_answer_says_so() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("routes.toml"), routes("")).unwrap();
@@ -352,6 +390,29 @@ async fn a_folder_of_files_is_edited_beside_tenants_of_the_api() {
     fs::remove_file(&late).unwrap();
     becomes("acme", "a").await;
     assert_eq!(world.apart(), []);
+}
+
+#[tokio::test]
+async fn a_tenant_of_which_a_broken_file_speaks_is_not_ended_by_the_api_and_others_are() {
+    let (world, routes) = super::edits::fifty().await;
+    let broken = "[tenants.t1]\npool = \n[tenants.moved]\npool = \"a\"\n";
+    fs::write(routes.join("1.toml"), broken).unwrap();
+    super::quarantine::held(&world, 1).await;
+    for id in ["moved", "other"] {
+        world.change(put(id, json!({"pool": "a"}))).await.unwrap();
+    }
+
+    let refused = world.change(delete("moved")).await;
+
+    let Err(Refusal::Wrong(faults)) = refused else { panic!("{refused:?}") };
+    assert!(faults.iter().any(|fault| fault.file.ends_with("1.toml")), "{faults:?}");
+    assert!(world.has("moved"));
+    world.change(delete("other")).await.unwrap();
+    assert!(!world.has("other") && world.has("t1"));
+    fs::write(routes.join("1.toml"), "[tenants.t1]\npool = \"a\"\n").unwrap();
+    super::quarantine::held(&world, 0).await;
+    world.change(delete("moved")).await.unwrap();
+    assert!(!world.has("moved"));
 }
 
 impl World {
@@ -425,6 +486,7 @@ async fn tenants_of_the_api_are_again_what_they_were_in_a_generation() {
         (&told.restored, &told.removed),
         (&vec!["acme".to_owned()], &vec!["new".to_owned()])
     );
+    assert_eq!(told.returned, told.restored, "it was not there");
     assert_eq!((told.edits_of_files, told.generation, world.has("new")), (1, 6, true));
 
     let world = world.restart().await.unwrap(); // 7

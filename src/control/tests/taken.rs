@@ -221,6 +221,21 @@ async fn a_file_that_is_gone_takes_its_tenants_whatever_else_is_broken() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_gone_takes_its_tenants_whatever_a_broken_one_says_of_them() {
+    let (world, routes) = fifty().await;
+
+    let text = "# as t2 and [tenants.t3]\n[tenants.t1]\npool = \"t2\nuse = [\"t3\"] # t2\n";
+    write(&routes, "1.toml", text);
+    fs::remove_file(routes.join("2.toml")).unwrap();
+    fs::remove_file(routes.join("3.toml")).unwrap();
+    drop(world.reload().await);
+
+    assert!(world.live().problems.is_empty(), "{:?}", world.live().problems);
+    assert!(state_of(&world, "t2").is_none() && state_of(&world, "t3").is_none());
+    assert!(goes_to(&world, "t1", "a"));
+}
+
+#[tokio::test]
 async fn a_file_made_of_several_with_an_open_string_takes_nobody_away() {
     let (world, routes) = fifty().await;
     for name in ["1.toml", "2.toml", "3.toml"] {
@@ -231,6 +246,40 @@ async fn a_file_made_of_several_with_an_open_string_takes_nobody_away() {
     write(&routes, "group-1.toml", text);
 
     is_refused(&world, "group-1.toml").await;
+}
+
+#[tokio::test]
+async fn a_file_put_behind_one_without_an_end_of_its_last_line_takes_nobody_away() {
+    let second = "[tenants.t2]\npool = \"a\"\n";
+    for first in ["[tenants.t1]\npool = \"a\"", "[tenants.t1]\npool = \"a\"\n# the end"] {
+        // At once, and one after the other, between which the gateway has looked.
+        for looks in [false, true] {
+            let (world, routes) = fifty().await;
+
+            write(&routes, "1.toml", &format!("{first}{second}"));
+            if looks {
+                held(&world, 1).await;
+                assert_eq!(state_of(&world, "t2"), Some(TenantState::Active));
+            }
+            fs::remove_file(routes.join("2.toml")).unwrap();
+            if looks {
+                soon("the refusal", || !world.live().problems.is_empty()).await;
+            }
+
+            is_refused(&world, "1.toml").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn tenants_of_one_table_with_a_mistake_stay_when_their_own_files_go() {
+    let (world, routes) = fifty().await;
+    let text = "tenants = { t1 = {pool=\"a\"}, t2 {pool=\"a\"} }\n";
+
+    write(&routes, "1.toml", text);
+    fs::remove_file(routes.join("2.toml")).unwrap();
+
+    is_refused(&world, "1.toml").await;
 }
 
 #[tokio::test]

@@ -69,8 +69,8 @@ impl Books {
                         return Err(error);
                     }
                 }
-                Next::Open(hour, lines, change) => {
-                    self.save(hour, &lines)?;
+                Next::Open(hour, rows, change) => {
+                    self.save(hour, &rows.sorted())?;
                     self.saved = Some((hour, change));
                     return Ok(());
                 }
@@ -165,7 +165,7 @@ impl Books {
             self.folder.become_of(open, name)?;
             self.open = Some(name);
         }
-        let name = self.save(closed.hour, &closed.lines)?;
+        let name = self.save(closed.hour, &closed.rows.sorted())?;
         self.rename(name)?;
         (self.open, self.open_requests) = (None, 0);
         if let Err(error) = self.retire() {

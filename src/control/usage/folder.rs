@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::base::stretch::LongText;
 use crate::control::state::{self, StateError, refused};
 use crate::telemetry::usage::{Counts, Hour, Lines};
 
@@ -158,7 +159,7 @@ impl Folder {
 
     fn text(&self, hour: Hour, lines: &Lines) -> Result<Vec<u8>, serde_json::Error> {
         let hour = written(hour);
-        let mut text = Vec::new();
+        let mut text = LongText::begin();
         for (tenant, counts) in lines {
             let amounts = Amounts::from(counts);
             let (hour, gateway, tenant) = (hour.clone(), self.gateway.clone(), tenant.to_string());
@@ -166,7 +167,7 @@ impl Folder {
             // Writing to memory never fails.
             text.write_all(b"\n").ok();
         }
-        Ok(text)
+        Ok(text.into_bytes())
     }
 
     fn finished(&self, name: Name) -> PathBuf {

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 
 use crate::auth::keys::Keys;
 use crate::base::sorted::Difference;
+use crate::base::stretch::Stretch;
 use crate::config::spec::{NamedTenant, RouteSetSpec, RoutesSpec, TenantSpec};
 use crate::model::ids::{PoolId, TenantId};
 use crate::pool::Pool;
@@ -121,7 +122,9 @@ pub fn compile(
         table.tenants().filter(gone).for_each(|tenant| compiler.departed.leave(tenant));
     }
     let mut tenants = Tenants::with_capacity_and_hasher(spec.tenants.len(), RandomState::default());
+    let stretch = Stretch::begin();
     for (id, tenant_spec) in &spec.tenants {
+        stretch.step();
         let before = previous.and_then(|table| table.tenant(id.as_str()));
         tenants.insert(ById(compiler.tenant(id, tenant_spec, before)));
     }
@@ -152,6 +155,7 @@ fn table_of(
         slots,
         sets,
         keys,
+        rings: Arc::default(), // whoever keeps them hands them over
         domains,
         knows_credentials,
         departed,

@@ -327,7 +327,7 @@ fn domains_follow_their_tenants_in_whatever_order_they_are_edited() {
 
     let of = |host: &str| {
         let hosts = vec![HostSpec::Exact(host.to_owned()), HostSpec::Below(host.to_owned())];
-        Some(Box::new(DomainsSpec { hosts }))
+        Some(Box::new(DomainsSpec { hosts, certificates: Vec::new(), earlier: None }))
     };
     let pools = pools(&["a", "b"]);
     let plain = sample();

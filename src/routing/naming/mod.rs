@@ -38,6 +38,17 @@ pub struct Named<'t, 'h> {
     pub field: Option<&'t HeaderName>,
 }
 
+/// What a client's certificate says of whether the client is a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouched {
+    /// It names no tenant that there is, or not clearly.
+    Nothing,
+    /// It is this one.
+    Own,
+    /// It is another one, or of several.
+    Other,
+}
+
 /// Why a request has no tenant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -159,14 +170,21 @@ impl Table {
         id.map(|id| self.named(id, path)).transpose()
     }
 
-    /// The tenant that a client's certificate names by the first of the configured ways that it says
-    /// something to, whatever else names the request's.
-    pub fn vouched(&self, head: &Parts, identity: &Identity) -> Option<&Arc<Tenant>> {
-        let shown = Shown { certificate: Some(identity), ..Shown::default() };
-        let ways = self.naming.from.iter();
-        let mut ways = ways.filter(|way| matches!(way, NameFrom::Certificate { .. }));
-        let said = ways.find_map(|way| self.ask(way, head, &shown).transpose())?;
-        Some(said.ok()?.tenant)
+    /// What a client's certificate says of whether it is this tenant, whatever else names the request's:
+    /// the first of the configured ways that finds a tenant decides. One that finds none hides none of the
+    /// others.
+    pub fn vouched(&self, identity: &Identity, tenant: &str) -> Vouched {
+        for way in &self.naming.from {
+            let NameFrom::Certificate { field, prefix, suffix } = way else { continue };
+            let names = || fitting(identity, *field, prefix, suffix);
+            if names().any(|id| id != tenant && self.tenant(id).is_some()) {
+                return Vouched::Other;
+            }
+            if names().next().is_some() && names().all(|id| id == tenant) {
+                return Vouched::Own;
+            }
+        }
+        Vouched::Nothing
     }
 
     /// Whether credentials may name the tenant of a request.
@@ -235,6 +253,23 @@ fn from_header<'h>(
         .map_err(|why| NamingError::Ambiguous { place: Place::Header(name.clone()), why })
 }
 
+/// What stands for the tenant in the names of this kind that fit.
+fn fitting<'i>(
+    identity: &'i Identity,
+    field: CertificateField,
+    prefix: &str,
+    suffix: &str,
+) -> impl Iterator<Item = &'i str> {
+    let (names, border) = match field {
+        CertificateField::CommonName => (&identity.common_names, None),
+        CertificateField::Dns => (&identity.dns_names, Some('.')),
+        CertificateField::Uri => (&identity.uris, Some('/')),
+    };
+    let within = move |name: &'i str| name.strip_prefix(prefix)?.strip_suffix(suffix);
+    let is_one = move |id: &&str| border.is_none_or(|border| !id.contains(border));
+    names.iter().filter_map(move |name| within(name)).filter(is_one)
+}
+
 /// What the one name that fits says. A certificate that is of several tenants by this is of none.
 fn from_certificate<'i>(
     identity: &'i Identity,
@@ -242,14 +277,7 @@ fn from_certificate<'i>(
     prefix: &str,
     suffix: &str,
 ) -> Result<Option<&'i str>, NamingError> {
-    let (names, border) = match field {
-        CertificateField::CommonName => (&identity.common_names, None),
-        CertificateField::Dns => (&identity.dns_names, Some('.')),
-        CertificateField::Uri => (&identity.uris, Some('/')),
-    };
-    let within = |name: &'i str| name.strip_prefix(prefix)?.strip_suffix(suffix);
-    let is_one = |id: &&str| border.is_none_or(|border| !id.contains(border));
-    let mut fitting = names.iter().filter_map(|name| within(name)).filter(is_one);
+    let mut fitting = fitting(identity, field, prefix, suffix);
     let Some(id) = fitting.next() else {
         return Ok(None);
     };

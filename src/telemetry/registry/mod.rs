@@ -1,12 +1,13 @@
 //! The control side of the metrics: takes what the workers counted, keeps what control itself
 //! counts, and renders all of it for a scrape.
 
+mod issuers;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use prometheus::TextEncoder;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
@@ -21,8 +22,9 @@ use crate::base::tasks::Stop;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::members::Members;
 
+use super::bearers;
 use super::delta::Delta;
-use super::exposition::Samples;
+use super::exposition::{self, Samples};
 use super::keeping;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
@@ -106,15 +108,20 @@ impl Metrics {
         for result in ["ok", "refused"] {
             metrics.add(&reloads::CONFIG_RELOADS, &[result], 0);
             metrics.add(&metrics::CERTIFICATE_RELOADS, &[result], 0);
+            metrics.add(&bearers::TENANT_CERTIFICATE_RELOADS, &[result], 0);
             metrics.add(&metrics::GATEWAY_RELOADS, &[result], 0);
         }
-        for reason in ["no_token", "bad_token", "limited", "foreign_host", "browser", "role"] {
+        for reason in
+            ["no_token", "bad_token", "limited", "foreign_host", "browser", "role", "changes"]
+        {
             metrics.add(&keeping::ADMIN_REFUSED, &[reason], 0);
         }
         for result in ["ok", "dry_run", "refused"] {
             metrics.add(&keeping::TENANT_CHANGES, &[result], 0);
         }
         metrics.set(&metrics::CERTIFICATE_PROBLEMS, &[], 0.0);
+        metrics.set(&bearers::TENANT_CERTIFICATE_PROBLEMS, &[], 0.0);
+        metrics.publish_tenant_certificates(0, 0, None);
         metrics.set(&metrics::ADMIN_WATCHERS, &[], 0.0);
         for reason in ["limit", "slow"] {
             metrics.add(&metrics::ADMIN_WATCHERS_REFUSED, &[reason], 0);
@@ -249,6 +256,37 @@ impl Metrics {
         }
     }
 
+    /// Certificates of tenants were read; `result` is `ok` or `refused`.
+    pub fn tenant_certificates_read(&self, result: &'static str) {
+        self.add(&bearers::TENANT_CERTIFICATE_RELOADS, &[result], 1);
+    }
+
+    /// What is wrong with certificates of tenants.
+    pub fn tenant_certificate_problems(&self, problems: usize) {
+        self.set(&bearers::TENANT_CERTIFICATE_PROBLEMS, &[], problems as f64);
+    }
+
+    /// How many certificates of tenants are in use, how many of them have ended, and when the next one does, in Unix
+    /// time.
+    pub fn publish_tenant_certificates(
+        &self,
+        in_use: usize,
+        expired: usize,
+        next_end: Option<u64>,
+    ) {
+        self.set(&bearers::TENANT_CERTIFICATES, &[], in_use as f64);
+        self.set(&bearers::TENANT_CERTIFICATES_EXPIRED, &[], expired as f64);
+        let family = &bearers::TENANT_CERTIFICATE_EXPIRY;
+        match next_end {
+            Some(end) => self.set(family, &[], end as f64),
+            None => {
+                if let Some(values) = locked(&self.values).get_mut(family.name) {
+                    values.by_labels.clear();
+                }
+            }
+        }
+    }
+
     /// A source of a pool answered; `result` is from a closed set, as in `ok`, `empty`, `failed`.
     pub fn discovery_update(&self, pool: &str, source: &str, result: &'static str) {
         self.add(&metrics::DISCOVERY_UPDATES, &[pool, source, result], 1);
@@ -312,7 +350,7 @@ impl Metrics {
     /// # Errors
     /// When the encoder refuses a family, which is a bug.
     pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.collect())
+        exposition::text(self.collect())
     }
 
     fn collect(&self) -> Vec<MetricFamily> {

@@ -64,6 +64,8 @@ fn promtool_finds_nothing() {
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)))]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
+    metrics.issuer_fetched("login", "ok");
+    metrics.issuer_keys("login", 2, Some(std::time::SystemTime::UNIX_EPOCH));
     metrics.add(&metrics::TRACE_SPANS, &["exported"], 1);
     metrics.add(&metrics::TRACE_EXPORTS, &["ok"], 1);
     metrics.set(&metrics::TRACE_QUEUE, &[], 1.0);
@@ -76,10 +78,12 @@ fn promtool_finds_nothing() {
     metrics.add_seconds(&shared_limits::LATE_SECONDS, &[], Duration::from_millis(1));
     metrics.add(&shared_limits::REQUESTS, &["granted"], 1);
     metrics.set(&shared_limits::IN_USE, &[], 1.0);
+    metrics.add(&keeping::AUDIT_LOG_LOST, &["write"], 1);
     metrics.add(&metrics::USAGE_SAVES, &["ok"], 1);
     metrics.set(&metrics::USAGE_WAITING, &[], 0.0);
     metrics.config_live(3);
     metrics.publish_certificates(&["listener"], [("a.pem".to_owned(), "listener", 1)]);
+    metrics.publish_tenant_certificates(1, 0, Some(1));
     let text = metrics.render().unwrap();
 
     for family in metrics::FAMILIES {
@@ -163,6 +167,20 @@ fn the_sources_of_a_pool_that_is_gone_are_forgotten() {
     let text = metrics.render().unwrap();
     assert!(!text.contains("gone"));
     assert!(text.contains("source=\"dns shop:80\",result=\"failed\"} 1"));
+}
+
+#[test]
+fn an_issuer_that_is_gone_has_no_series() {
+    let metrics = Metrics::new();
+    metrics.issuer_fetched("gone", "ok");
+    metrics.issuer_keys("gone", 2, None);
+    metrics.issuer_fetched("login", "timeout");
+
+    metrics.keep_issuers(|name| name == "login");
+
+    let text = metrics.render().unwrap();
+    assert!(!text.contains("gone"));
+    assert!(text.contains("tenantry_issuer_fetches_total{issuer=\"login\",result=\"timeout\"} 1"));
 }
 
 #[test]

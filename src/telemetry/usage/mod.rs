@@ -31,6 +31,25 @@ pub struct Hour(pub u64);
 /// What tenants have used in an hour, by their ids and in their order.
 pub type Lines = BTreeMap<Arc<str>, Counts>;
 
+/// The same in no order, as it is taken under the lock that deltas wait for: who writes it sorts it without.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows(Vec<(Arc<str>, Counts)>);
+
+impl Rows {
+    /// In order.
+    pub fn sorted(&self) -> Lines {
+        let mut lines = Lines::new();
+        for (name, counts) in &self.0 {
+            lines.entry(Arc::clone(name)).or_default().merge(counts);
+        }
+        lines
+    }
+
+    fn requests(&self) -> u64 {
+        self.0.iter().fold(0, |sum, (_, counts)| sum.saturating_add(counts.requests()))
+    }
+}
+
 /// What all tenants have used.
 #[derive(Debug)]
 pub struct Usage {
@@ -84,8 +103,8 @@ pub struct Closed {
     /// Which one.
     pub hour: Hour,
     /// What was used in it.
-    pub lines: Lines,
-    /// Earlier ones that could not be written for long: what was used in them is in the lines, too.
+    pub rows: Rows,
+    /// Earlier ones that could not be written for long: what was used in them is in the rows, too.
     pub with: Vec<Hour>,
 }
 
@@ -95,7 +114,7 @@ pub enum Next {
     /// An hour that is over.
     Closed(Closed),
     /// The hour of now so far, and which change it is.
-    Open(Hour, Lines, u64),
+    Open(Hour, Rows, u64),
     /// All of it was told.
     Nothing,
 }
@@ -179,13 +198,15 @@ impl Usage {
         if now == self.hour {
             return;
         }
-        if self.closed.is_some() {
-            self.close();
-        }
-        let is_new_day = now.midnight() != self.hour.midnight();
+        let (keeps, is_new_day) = (self.closed.is_some(), now.midnight() != self.hour.midnight());
+        let mut rows = Vec::with_capacity(if keeps { self.tenants.len() } else { 0 });
         for tenant in &mut self.tenants {
-            tenant.turn(is_new_day);
+            let used = tenant.turn(is_new_day);
+            if keeps && !used.is_empty() {
+                rows.push((Arc::clone(&tenant.name), used));
+            }
         }
+        self.close(Rows(rows));
         self.hour = now;
         self.changes += 1;
         self.forget();
@@ -205,7 +226,7 @@ impl Usage {
         if saved == Some((self.hour, self.changes)) || self.tenants.is_empty() {
             return Next::Nothing;
         }
-        Next::Open(self.hour, self.lines(), self.changes)
+        Next::Open(self.hour, self.rows(), self.changes)
     }
 
     /// Takes back an hour that could not be written.
@@ -223,10 +244,9 @@ impl Usage {
     /// In how many hours there is something that is not written, and how many requests they have.
     /// `saved` is what was told last of the hour of now.
     pub fn unwritten(&self, saved: Option<(Hour, u64)>) -> (usize, u64) {
-        let sum = |sum: u64, counts: &Counts| sum.saturating_add(counts.requests());
-        let closed = self.closed.iter().flatten().map(|one| one.lines.values().fold(0, sum));
+        let closed = self.closed.iter().flatten().map(|one| one.rows.requests());
         let is_saved = saved == Some((self.hour, self.changes));
-        let of_now = self.tenants.iter().map(Tenant::of_hour).fold(0, |to, one| sum(to, &one));
+        let of_now = self.rows().requests();
         let of_now = if is_saved { 0 } else { of_now };
         closed
             .chain([of_now])
@@ -266,15 +286,15 @@ impl Usage {
         Some(used)
     }
 
-    fn lines(&self) -> Lines {
+    fn rows(&self) -> Rows {
         let used = self.tenants.iter().map(|tenant| (Arc::clone(&tenant.name), tenant.of_hour()));
-        used.filter(|(_, counts)| !counts.is_empty()).collect()
+        Rows(used.filter(|(_, counts)| !counts.is_empty()).collect())
     }
 
     /// Keeps an hour until it is written. Where that takes too long, hours are added up: nothing is
     /// lost but which hour it was.
-    fn close(&mut self) {
-        let of_now = Closed { hour: self.hour, lines: self.lines(), with: Vec::new() };
+    fn close(&mut self, rows: Rows) {
+        let of_now = Closed { hour: self.hour, rows, with: Vec::new() };
         let Some(closed) = &mut self.closed else { return };
         closed.push_back(of_now);
         while closed.len() > WAITING
@@ -368,9 +388,9 @@ impl Usage {
 
 impl Closed {
     fn take_in(&mut self, earlier: Self) {
-        for (name, counts) in earlier.lines {
-            self.lines.entry(name).or_default().merge(&counts);
-        }
+        self.rows.0.extend(earlier.rows.0);
+        // One for each tenant: it may go on like this for long.
+        self.rows = Rows(self.rows.sorted().into_iter().collect());
         self.with.extend(earlier.with);
         self.with.push(earlier.hour);
     }
@@ -397,7 +417,8 @@ impl Tenant {
         hour
     }
 
-    fn turn(&mut self, is_new_day: bool) {
+    /// Ends the hour; gives what was used in it.
+    fn turn(&mut self, is_new_day: bool) -> Counts {
         let all = self.of_hour();
         self.kept = None;
         let hour = std::mem::take(&mut self.hour);
@@ -407,6 +428,7 @@ impl Tenant {
             true => self.day = Counts::default(),
             false => self.day.merge(&all),
         }
+        all
     }
 }
 

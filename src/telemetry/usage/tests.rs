@@ -38,7 +38,7 @@ fn requests(lines: &Lines) -> Vec<(String, u64)> {
 
 fn closed(usage: &mut Usage) -> (u64, Vec<(String, u64)>) {
     match usage.next(None) {
-        Next::Closed(closed) => (closed.hour.0, requests(&closed.lines)),
+        Next::Closed(closed) => (closed.hour.0, requests(&closed.rows.sorted())),
         other => panic!("{other:?}"),
     }
 }
@@ -88,7 +88,8 @@ fn what_was_kept_counts_in_its_hour_and_day_and_not_since_the_start() {
     usage.add(&delta(&[1], true), Hour(50));
     let mut before = at(50);
     before.add(&delta(&[1, 1, 7], true), Hour(50));
-    let Next::Open(hour, lines, _) = before.next(None) else { panic!("nothing was counted") };
+    let Next::Open(hour, rows, _) = before.next(None) else { panic!("nothing was counted") };
+    let lines = rows.sorted();
 
     assert!(usage.restore(hour, &lines));
     assert!(!usage.restore(Hour(49), &lines), "that hour is over");
@@ -143,7 +144,7 @@ fn hours_that_cannot_be_written_are_added_up_and_told_with_the_next() {
 
     assert_eq!(usage.waiting(), WAITING);
     let Next::Closed(first) = usage.next(None) else { panic!("an hour waits") };
-    assert_eq!((first.hour, requests(&first.lines)), (Hour(5), vec![("t1".into(), 6)]));
+    assert_eq!((first.hour, requests(&first.rows.sorted())), (Hour(5), vec![("t1".into(), 6)]));
     assert_eq!(first.with, (0..5).map(Hour).collect::<Vec<_>>());
     usage.give_back(first.clone());
     assert_eq!(usage.next(None), Next::Closed(first));
@@ -168,7 +169,8 @@ fn the_day_of_those_that_files_have_told_of_is_kept_as_long_as_the_day() {
     let many: Vec<u32> = (0..12_000).collect();
     let mut told = at(30);
     told.add(&delta(&many, true), Hour(30));
-    let Next::Open(_, lines, _) = told.next(None) else { panic!("nothing was counted") };
+    let Next::Open(_, rows, _) = told.next(None) else { panic!("nothing was counted") };
+    let lines = rows.sorted();
 
     let mut usage = at(31);
     usage.keep(many.iter().copied().collect());
@@ -230,15 +232,15 @@ proptest! {
                 Event::Hour(to) => hour = to,
                 Event::Live(slots) => usage.keep(slots.into_iter().collect()),
                 Event::Write => if let Next::Closed(closed) = usage.next(None) {
-                    count(&closed.lines);
+                    count(&closed.rows.sorted());
                 }
             }
         }
         while let Next::Closed(closed) = usage.next(None) {
-            count(&closed.lines);
+            count(&closed.rows.sorted());
         }
-        if let Next::Open(_, lines, _) = usage.next(None) {
-            count(&lines);
+        if let Next::Open(_, rows, _) = usage.next(None) {
+            count(&rows.sorted());
         }
         prop_assert_eq!(written, sent);
         for (slot, sent) in (0..).zip(sent) {

@@ -16,9 +16,9 @@ use crate::config::spec::{
 };
 use crate::config::{Place, Problem};
 
-use super::certificates::{Certificates, Entry, Origin};
+use super::certificates::{Certificates, Entry, Origin, Otherwise};
 use super::demand::{Asked, Demand, Demands};
-use super::doubt::{self, Doubt, shown};
+use super::doubt::{self, Doubt};
 use super::leaf::Leaf;
 
 /// Why a listener cannot speak TLS.
@@ -56,10 +56,16 @@ pub enum ServerTlsError {
         path: PathBuf,
     },
     /// Two certificates of a listener are for one name.
-    #[error("another certificate of this listener is for {} already", shown(host))]
+    #[error("another certificate of this listener is for {host} already")]
     Taken {
         /// The name.
         host: HostSpec,
+    },
+    /// A tenant's certificate that no domain of its is in.
+    #[error("{} is for none of the tenant's domains", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
     },
     /// The cryptography refuses its own defaults.
     #[error("TLS is not available: {0}")]
@@ -83,13 +89,14 @@ pub type Made = Vec<Option<Arc<Certificates>>>;
 
 /// The files that the listeners' certificates, keys and authorities are read from.
 pub fn files(listeners: &[ListenerSpec]) -> BTreeSet<PathBuf> {
-    let tls = listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    let certificates = tls.flat_map(|tls| tls.default.iter().chain(&tls.certificates));
+    let tls = || listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let certificates = tls().flat_map(|tls| tls.default.iter().chain(&tls.certificates));
+    let otherwise = tls().filter_map(|tls| Some(&tls.clients.as_ref()?.authorities));
     let files = certificates.flat_map(|spec| {
         let clients = spec.clients.as_ref().map(|clients| &clients.authorities);
         [&spec.certificate, &spec.key].into_iter().chain(clients)
     });
-    files.map(|file| file.path.clone()).collect()
+    files.chain(otherwise).map(|file| file.path.clone()).collect()
 }
 
 /// Reads the certificates and keys of the listeners. Demands that are known keep their session
@@ -134,7 +141,16 @@ impl Reading<'_> {
         let default = tls.default.as_ref().map(|spec| self.entry(spec, Self::no_hosts));
         let mut whole = !matches!(default, Some(None));
         let default = default.flatten().map(|(entry, _)| entry);
-        let mut certificates = Certificates::with_default(default);
+        // Asked of those who are shown a tenant's.
+        let otherwise = match &tls.default {
+            Some(_) => None,
+            None => self.otherwise(tls),
+        };
+        // Where every certificate says itself what it asks of clients, the listener is as good without.
+        whole &= tls.default.is_some()
+            || otherwise.is_some()
+            || tls.certificates.iter().all(|spec| spec.clients != tls.clients);
+        let mut certificates = Certificates::with_default(default, otherwise);
         for spec in &tls.certificates {
             let Some((entry, hosts)) = self.entry(spec, Self::hosts) else {
                 whole = false;
@@ -149,6 +165,18 @@ impl Reading<'_> {
             }
         }
         whole.then(|| Arc::new(certificates))
+    }
+
+    /// What is asked of those whose name no certificate of the listener is for: as its file says now, else as it said
+    /// when it could be read.
+    fn otherwise(&mut self, tls: &ListenerTlsSpec) -> Option<Otherwise> {
+        let place = &tls.certificates.first()?.certificate.place;
+        let clients = Origin::clients(tls.clients.as_ref());
+        let demand = self.demand(tls.clients.as_ref(), place).or_else(|| {
+            let before = self.before.as_ref()?;
+            before.otherwise_of(&clients).map(Arc::clone)
+        })?;
+        Some(Otherwise { demand, clients })
     }
 
     /// One certificate and its names: the new one, else the one in use; `None` where there is
@@ -172,7 +200,7 @@ impl Reading<'_> {
 
     /// One certificate with its chain; `None` where something is wrong with it, which is told.
     fn new_entry(&mut self, spec: &CertificateSpec) -> Option<Entry> {
-        let demand = self.demand(spec);
+        let demand = self.demand(spec.clients.as_ref(), &spec.certificate.place);
         let chain = self.certificates(&spec.certificate.path, &spec.certificate.place);
         let path = spec.key.path.clone();
         let key = read_key(&path)
@@ -180,7 +208,8 @@ impl Reading<'_> {
             .ok();
         let (demand, chain, key) = (demand?, chain?, key?);
         let leaf = chain.first()?.clone();
-        match self.join(spec, &demand, chain.clone(), key) {
+        let joined = join(&self.provider, &Origin::of(spec), &demand, chain.clone(), key);
+        match joined {
             Ok(config) => {
                 for doubt in doubt::of_chain(&spec.certificate.path, &chain) {
                     self.doubt(&spec.certificate.place, &doubt);
@@ -198,33 +227,13 @@ impl Reading<'_> {
         }
     }
 
-    fn join(
-        &self,
-        spec: &CertificateSpec,
-        demand: &Arc<Demand>,
-        chain: Vec<CertificateDer<'static>>,
-        secret: PrivateKeyDer<'static>,
-    ) -> Result<ServerConfig, ServerTlsError> {
-        let (certificate, key) = (&spec.certificate.path, &spec.key.path);
-        ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()
-            .map_err(ServerTlsError::Unavailable)?
-            .with_client_cert_verifier(Arc::clone(&demand.verifier))
-            .with_single_cert(chain, secret)
-            .map_err(|error| match error {
-                TlsError::InconsistentKeys(_) => {
-                    ServerTlsError::Mismatch { certificate: certificate.clone(), key: key.clone() }
-                }
-                error => {
-                    let fault = PemFault::Unusable(error);
-                    ServerTlsError::Certificate { path: certificate.clone(), fault }
-                }
-            })
-    }
-
     /// What is asked of clients; `None` where the authorities cannot be used, which is told.
-    fn demand(&mut self, spec: &CertificateSpec) -> Option<Arc<Demand>> {
-        let asked = match &spec.clients {
+    fn demand(
+        &mut self,
+        clients: Option<&ClientCertificatesSpec>,
+        place: &Place,
+    ) -> Option<Arc<Demand>> {
+        let asked = match clients {
             None => None,
             Some(ClientCertificatesSpec { mode, authorities }) => {
                 let NamedPath { path, place } = authorities;
@@ -239,12 +248,12 @@ impl Reading<'_> {
             Ok(demand) => return Some(demand),
             Err(error) => error,
         };
-        match &spec.clients {
+        match clients {
             Some(ClientCertificatesSpec { authorities, .. }) => {
                 let (path, fault) = (authorities.path.clone(), PemFault::Unusable(error));
                 self.refuse(&authorities.place, &ServerTlsError::Certificate { path, fault });
             }
-            None => self.refuse(&spec.certificate.place, &ServerTlsError::Unavailable(error)),
+            None => self.refuse(place, &ServerTlsError::Unavailable(error)),
         }
         None
     }
@@ -287,7 +296,7 @@ impl Reading<'_> {
             return None;
         }
         let mut hosts: Vec<HostSpec> = names.iter().map(|name| host(name)).collect();
-        hosts.sort_unstable_by_key(shown);
+        hosts.sort_unstable_by_key(ToString::to_string);
         hosts.dedup();
         let place = &spec.certificate.place;
         Some(hosts.into_iter().map(|host| NamedHost { host, place: place.clone() }).collect())
@@ -313,14 +322,42 @@ impl ServerTlsError {
                  in its file"
             }
             Self::Nameless { .. } => "name those that it is for: hosts = [\"shop.example.com\"]",
+            Self::Foreign { .. } => {
+                "renew it for a name among the tenant's domains, or correct these; it is shown for no other"
+            }
             Self::Taken { .. } => "tell them apart by hosts = [\"…\"] of each, or keep one",
             Self::Unavailable(_) => "this is a bug, please report it",
         }
     }
 }
 
+/// What rustls is told of a certificate and its key.
+pub(super) fn join(
+    provider: &Arc<CryptoProvider>,
+    origin: &Origin,
+    demand: &Demand,
+    chain: Vec<CertificateDer<'static>>,
+    secret: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, ServerTlsError> {
+    let (certificate, key) = (&origin.certificate, &origin.key);
+    ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(ServerTlsError::Unavailable)?
+        .with_client_cert_verifier(Arc::clone(&demand.verifier))
+        .with_single_cert(chain, secret)
+        .map_err(|error| match error {
+            TlsError::InconsistentKeys(_) => {
+                ServerTlsError::Mismatch { certificate: certificate.clone(), key: key.clone() }
+            }
+            error => {
+                let fault = PemFault::Unusable(error);
+                ServerTlsError::Certificate { path: certificate.clone(), fault }
+            }
+        })
+}
+
 /// A name of a certificate.
-fn host(name: &str) -> HostSpec {
+pub(super) fn host(name: &str) -> HostSpec {
     let name = name.strip_suffix('.').unwrap_or(name);
     match name.strip_prefix("*.") {
         Some(below) => HostSpec::Below(below.to_owned()),
@@ -329,7 +366,7 @@ fn host(name: &str) -> HostSpec {
 }
 
 /// Whether clients that ask for `wanted` take a certificate for `name`.
-fn covers(name: &str, wanted: &HostSpec) -> bool {
+pub(super) fn covers(name: &str, wanted: &HostSpec) -> bool {
     match (host(name), wanted) {
         (HostSpec::Below(below), HostSpec::Exact(wanted)) => {
             wanted.split_once('.').is_some_and(|(_, parent)| parent == below)

@@ -39,16 +39,20 @@ fn made_for(names: &[&str]) -> (String, String) {
 }
 
 fn read(default: Option<CertificateSpec>, certificates: Vec<CertificateSpec>) -> Outcome {
-    let listener = ListenerSpec {
+    let tls = Some(ListenerTlsSpec { default, certificates, clients: None });
+    build(&[ListenerSpec { tls, ..listener() }], &[], &mut Demands::default())
+}
+
+fn listener() -> ListenerSpec {
+    ListenerSpec {
         address: ([127, 0, 0, 1], 0).into(),
         place: place("listeners[0].address"),
         mode: FileMode(0o660),
-        tls: Some(ListenerTlsSpec { default, certificates }),
+        tls: None,
         max_connections: None,
         proxy_protocol: None,
         trusted_proxies: None,
-    };
-    build(&[listener], &[], &mut Demands::default())
+    }
 }
 
 /// What is said, each behind the key that it is said of.
@@ -324,4 +328,38 @@ fn a_session_ends_with_the_certificate_that_it_began_with_and_the_next_is_a_new_
     // It is not resumed, so that a client with a new certificate could show it.
     assert_eq!(third.0, Some(HandshakeKind::Full));
     assert!(third.1.as_ref().is_err_and(|error| error.contains("expired")), "{third:?}");
+}
+
+#[test]
+fn authorities_that_cannot_be_read_any_more_hold_up_no_renewal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, leaf, next) = (made_for(&["ca"]), made_for(&["a.test"]), made_for(&["a.test"]));
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, &authority.0).unwrap();
+    let authorities = NamedPath { path: path.clone(), place: place("ca") };
+    let clients = ClientCertificatesSpec { mode: ClientCertificatesMode::Required, authorities };
+    let read = |pair: &(String, String), before: &[Option<Arc<Certificates>>]| {
+        let own = spec(folder.path(), "leaf", (&pair.0, &pair.1));
+        let tls = ListenerTlsSpec {
+            default: None,
+            certificates: vec![own],
+            clients: Some(clients.clone()),
+        };
+        let listener = ListenerSpec { tls: Some(tls), ..listener() };
+        build(&[listener], before, &mut Demands::default())
+    };
+    let before = read(&leaf, &[]).made;
+    assert!(before[0].as_ref().unwrap().otherwise().is_some());
+    let found =
+        |made: &Made| made[0].as_ref().unwrap().find(Some("a.test")).unwrap().leaf().to_vec();
+
+    std::fs::write(&path, "nothing").unwrap();
+    let after = read(&next, &before);
+
+    assert_eq!(after.problems.len(), 1);
+    assert_ne!(found(&before), found(&after.made));
+    let otherwise = |made: &Made| Arc::clone(made[0].as_ref().unwrap().otherwise().unwrap());
+    assert!(Arc::ptr_eq(&otherwise(&before), &otherwise(&after.made)));
+    // There is nothing that could be asked of those who are shown a tenant's: they are shown nothing.
+    assert!(read(&leaf, &[]).made[0].as_ref().unwrap().otherwise().is_none());
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod certificates;
+mod issuers;
 mod keys;
 mod tokens;
 

@@ -1,5 +1,6 @@
 //! Signed tokens: all three algorithms, and those who would get in without one.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -14,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
+use tenantry::control::generation::ReloadResult;
 
 use crate::world::client::{Client, Frames, Hyper, ask, head};
 use crate::world::config::pool;
@@ -24,14 +26,14 @@ use crate::world::origin::Origin;
 use super::MadeKey;
 
 /// An issuer with a key of each kind.
-struct Issuer {
+pub(super) struct Issuer {
     rsa: RsaKeyPair,
     ec: EcdsaKeyPair,
     ed: Ed25519KeyPair,
 }
 
 impl Issuer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
         Self {
             rsa: RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"),
@@ -41,7 +43,7 @@ impl Issuer {
     }
 
     /// What it publishes.
-    fn set(&self) -> Value {
+    pub(super) fn set(&self) -> Value {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         // RFC 8017 §A.1.1: a sequence of two numbers, of which the first has a zero before it.
         let rsa = self.rsa.public_key().as_ref();
@@ -54,7 +56,7 @@ impl Issuer {
         ] })
     }
 
-    fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(claims));
         let random = SystemRandom::new();
@@ -71,19 +73,19 @@ impl Issuer {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    fn token(&self, claims: &Value) -> String {
+    pub(super) fn token(&self, claims: &Value) -> String {
         self.sign(&json!({ "alg": "EdDSA", "kid": "ed" }), claims)
     }
 }
 
-fn claims(tenant: &str) -> Value {
+pub(super) fn claims(tenant: &str) -> Value {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     let expires = now + Duration::from_secs(600);
     json!({ "iss": ISSUER, "aud": "gateway", "sub": "ann@example", "tenant": tenant,
             "exp": expires.as_secs(), "plan": "pro", "level": 7 })
 }
 
-const ISSUER: &str = "https://login.example";
+pub(super) const ISSUER: &str = "https://login.example";
 
 struct World {
     origin: Origin,
@@ -128,13 +130,13 @@ impl World {
     }
 }
 
-const ACME: &str = "X-Tenant-ID: acme";
+pub(super) const ACME: &str = "X-Tenant-ID: acme";
 
-fn told(answer: &Answer) -> (u16, Option<String>) {
+pub(super) fn told(answer: &Answer) -> (u16, Option<String>) {
     (answer.status, answer.problem())
 }
 
-fn is(status: u16, problem: &str) -> (u16, Option<String>) {
+pub(super) fn is(status: u16, problem: &str) -> (u16, Option<String>) {
     (status, Some(problem.to_owned()))
 }
 
@@ -276,28 +278,82 @@ async fn a_token_names_its_tenant_and_an_applications_own_is_passed_on() {
     assert_eq!(asked[1].all("authorization"), [foreign]);
 }
 
+/// Puts a file in the place of another, as a program does that knows how.
+pub(super) fn replace(path: &Path, text: &str) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text).expect("write");
+    std::fs::rename(&beside, path).expect("rename");
+}
+
 #[tokio::test]
-async fn keys_that_are_exchanged_hold_from_then_on_and_a_broken_file_changes_nothing() {
+async fn keys_of_a_file_that_are_exchanged_hold_from_then_on() {
     let world = World::new("").await;
     let next = Issuer::new();
     let (old, new) = (world.issuer.token(&claims("acme")), next.token(&claims("acme")));
     assert_eq!((world.shows(&old).await.status, world.shows(&new).await.status), (200, 401));
-    let path = world.gateway.path("jwks.json");
-    let replace = |text: &str| {
-        let beside = path.with_extension("new");
-        std::fs::write(&beside, text).expect("write");
-        std::fs::rename(&beside, &path).expect("rename");
-    };
 
-    replace(&next.set().to_string());
+    replace(&world.gateway.path("jwks.json"), &next.set().to_string());
     let mut kept = Client::connect(world.gateway.address()).await;
     let request = head("GET /", &["Host: a", ACME, &format!("Authorization: Bearer {new}")]);
     crate::world::within("the new keys", async { while kept.ask(&request).await.status != 200 {} })
         .await;
 
     assert_eq!(world.shows(&old).await.status, 401);
-    replace("{\"keys\": []}");
-    let failed = "tenantry_config_reloads_total{result=\"refused\"}";
-    world.gateway.metric_at_least(failed, 1.0).await;
-    assert_eq!(kept.ask(&request).await.status, 200, "the last good keys hold");
+}
+
+#[tokio::test]
+async fn a_broken_file_of_keys_holds_up_nothing_and_its_last_good_keys_are_used() {
+    let world = World::new("").await;
+    let gateway = &world.gateway;
+    let token = world.issuer.token(&claims("acme"));
+    let broken = "tenantry_issuer_fetches_total{issuer=\"login\",result=\"invalid\"}";
+    let text = std::fs::read_to_string(gateway.path("routes.toml")).expect("the routes");
+
+    replace(&gateway.path("jwks.json"), "{\"keys\": []}");
+    gateway.metric_at_least(broken, 1.0).await;
+    assert_eq!(world.shows(&token).await.status, 200);
+    let config = gateway.admin("/api/v1/config").await.json();
+    let warned = config["warnings"][0]["what"].as_str().unwrap_or_default();
+    assert!(warned.contains("jwks.json has no key") && warned.contains("are used"), "{config}");
+    assert_eq!(config["problems"], json!([]));
+    assert_eq!(config["issuers"][0]["keys"], 3, "{config}");
+    assert!(config["issuers"][0]["failed_since"].is_string(), "{config}");
+
+    let edited = text.clone() + "[tenants.new]\npool = \"app\"\n";
+    assert!(matches!(gateway.reload(&edited).await, ReloadResult::Live { .. }));
+    assert_eq!(world.ask(&["X-Tenant-ID: new"]).await.text(), "hello");
+    assert_eq!(world.shows(&token).await.status, 200);
+
+    // A file that was never good is a mistake like any other.
+    let other = edited.replace("jwks.json", "other.json");
+    std::fs::write(gateway.path("other.json"), "{}").expect("write");
+    let refused = gateway.reload(&other).await;
+    assert!(matches!(refused, ReloadResult::Refused { .. }), "{refused:?}");
+    gateway.reload(&edited).await;
+
+    let next = Issuer::new();
+    replace(&gateway.path("jwks.json"), &next.set().to_string());
+    let token = next.token(&claims("acme"));
+    crate::world::within("mended keys", async { while world.shows(&token).await.status != 200 {} })
+        .await;
+    let config = gateway.admin("/api/v1/config").await.json();
+    assert_eq!(
+        (&config["warnings"], &config["issuers"][0]["failed_since"]),
+        (&json!([]), &json!(null))
+    );
+}
+
+#[tokio::test]
+async fn a_start_with_a_broken_file_of_keys_serves_by_those_that_were_good() {
+    let World { origin: _origin, gateway, issuer, .. } = World::new("").await;
+    gateway.kept("issuer-keys.json").await;
+    let folder = gateway.stop_and_keep().await;
+    std::fs::remove_file(folder.path().join("jwks.json")).expect("remove the keys");
+
+    let gateway = Gateway::start_in(folder, 1, "").await.expect("it starts");
+
+    let token = format!("Authorization: Bearer {}", issuer.token(&claims("acme")));
+    let answer = ask(gateway.address(), "GET /", &["Host: a", ACME, &token]).await;
+    assert_eq!(answer.text(), "hello");
+    assert_eq!(gateway.admin("/api/v1/config").await.json()["serving_last_good"], json!(false));
 }

@@ -1,5 +1,6 @@
 //! TLS over the wire.
 
+mod bearers;
 mod both_sides;
 mod clients;
 mod handshakes;

@@ -107,6 +107,13 @@ impl Gateway {
         fs::rename(self.path("gateway.new"), self.path("gateway.toml")).expect("rename it");
     }
 
+    /// Waits until it has kept a file for a restart.
+    pub(crate) async fn kept(&self, name: &str) {
+        let path = self.path("state").join(name);
+        let there = |path: &PathBuf| path.exists();
+        super::eventually(name, || path.clone(), there).await;
+    }
+
     /// `/api/v1/status`.
     pub(crate) async fn status(&self) -> serde_json::Value {
         let status = self.admin("/api/v1/status").await.text();

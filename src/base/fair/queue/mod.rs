@@ -57,8 +57,8 @@ pub(super) struct Charge {
 pub(super) enum Next<T> {
     /// It is this one's turn.
     Turn(T, Charge),
-    /// This one has waited for too long; whose turn it is shows the next look.
-    Late(T),
+    /// This one, of this flow, has waited for too long; whose turn it is shows the next look.
+    Late(T, u32),
     /// Nobody waits.
     Nobody,
 }
@@ -114,6 +114,20 @@ struct Clock {
     start: u128,
     /// Those who waited have left without a turn: it keeps its place.
     owed: bool,
+}
+
+impl Ticket {
+    /// Whose it is.
+    pub(super) fn flow(self) -> u32 {
+        self.flow
+    }
+}
+
+impl Charge {
+    /// Whose it is.
+    pub(super) fn flow(self) -> u32 {
+        self.flow
+    }
 }
 
 impl Class {
@@ -227,7 +241,7 @@ impl<T> Queue<T> {
         let next = match next {
             None => return Next::Nobody,
             Some(Ok(waiter)) => Next::Turn(waiter.what, Charge { class, flow, cost: waiter.cost }),
-            Some(Err(late)) => Next::Late(late.what),
+            Some(Err(late)) => Next::Late(late.what, flow),
         };
         self.left();
         next

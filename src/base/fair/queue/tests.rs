@@ -109,7 +109,7 @@ impl World {
             while busy < self.places {
                 match queue.next(start + now) {
                     Next::Nobody => break,
-                    Next::Late((tenant, _)) => fates[tenant as usize].late += 1,
+                    Next::Late((tenant, _), _) => fates[tenant as usize].late += 1,
                     Next::Turn((tenant, came), charge) => {
                         let of = &mut fates[tenant as usize];
                         let waited = now - came;
@@ -345,7 +345,7 @@ proptest! {
                 }
                 Step::Next => match queue.next(now) {
                     Next::Nobody => prop_assert!(model.is_empty()),
-                    Next::Late(who) => {
+                    Next::Late(who, _) => {
                         let (_, until, _) = model.remove(&who).unwrap();
                         prop_assert!(until <= now);
                     }
