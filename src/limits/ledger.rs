@@ -34,6 +34,8 @@ pub struct Cell {
     pub(super) meter: Meter,
     /// Those that wait for a slot.
     pub(super) waiting: AtomicU32,
+    /// Requests that have a slot of what gateways share here, and have not passed yet.
+    pub(super) undecided: AtomicU32,
     /// Clients that wait for a slot of theirs.
     pub(super) clients_waiting: AtomicU32,
     /// Requests at once, where that is limited.
@@ -171,6 +173,11 @@ impl Cell {
     /// How many wait for a slot.
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed).into()
+    }
+
+    /// How many requests have a slot here, and have not passed yet.
+    pub(super) fn undecided(&self) -> u64 {
+        self.undecided.load(Ordering::SeqCst).into()
     }
 
     pub(super) fn flow(&self, way: Way) -> &Flow {

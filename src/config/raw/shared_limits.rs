@@ -27,8 +27,8 @@ pub(in crate::config) struct SharedLimits {
     pub(in crate::config) password_file: Option<At<Written<FilePath>>>,
     /// How TLS is spoken to a server at `rediss://`.
     pub(in crate::config) tls: Option<At<UpstreamTls>>,
-    /// How long a connection or an answer may take, from `10ms`, no longer than `10s`; no request waits for it.
-    /// Beyond it, or without a connection, each gateway holds its limits alone. Default: `200ms`.
+    /// How long a connection or an answer may take, from `10ms`, no longer than `10s`. Beyond it, or without a
+    /// connection, each gateway holds its limits alone. Default: `200ms`.
     pub(in crate::config) timeout: Option<At<Written<Duration>>>,
     /// How much of the burst of a limit a gateway may have beforehand, and be owed, from `0%` to `100%`; 10 requests, and
     /// what comes in the time of two answers, at least, as far as the burst has them. Default: `20%`.

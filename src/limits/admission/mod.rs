@@ -20,7 +20,7 @@ use super::limit::Limit;
 use super::pacer::Way;
 use super::told::{Told, seconds};
 
-use together::Turn;
+use together::{Turn, Undecided};
 
 pub use together::Full;
 
@@ -71,6 +71,7 @@ struct Taken<'s> {
     waiting: Option<Waiting<'s>>,
     /// Where gateways share it.
     turn: Turn,
+    undecided: Option<Undecided<'s>>,
 }
 
 /// One limit in a time that applies to a request.
@@ -211,6 +212,8 @@ impl<'s> Slots<'s> {
         (now, left): (Ticks, Duration),
     ) -> Result<Taken<'s>, Box<Refused>> {
         let clients = &self.shared.clients;
+        let is_shared = rule.scope == LimitScope::Shared;
+        let undecided = is_shared.then(|| Undecided::enter(&rule.cell.undecided));
         let longest = Ticks::of(rule.overflow.longest().min(left));
         let took = match rule.client {
             None => rule.cell.meter.take(rule.pace(), now, longest),
@@ -220,12 +223,12 @@ impl<'s> Slots<'s> {
             rule.tell_of_use(self.shared);
             rule.refused(later)
         })?;
-        let turn = if rule.scope == LimitScope::Shared { Turn::Due } else { Turn::Own };
+        let turn = if is_shared { Turn::Due } else { Turn::Own };
         if grant.at <= rule.now(now) {
-            return Ok(Taken { rule, grant, waiting: None, turn });
+            return Ok(Taken { rule, grant, waiting: None, turn, undecided });
         }
         match Waiting::enter(rule.waiting(), rule.overflow.most()) {
-            Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting), turn }),
+            Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting), turn, undecided }),
             None => {
                 rule.give_back(self.shared, grant, now);
                 Err(rule.refused(grant.at - rule.now(now)))

@@ -1,6 +1,7 @@
 //! What a request takes of limits that gateways share, once their own counts have let it pass.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::config::spec::{LimitScope, Overflow};
@@ -24,6 +25,10 @@ pub(super) enum Turn {
     Held,
 }
 
+/// A request that has a slot here of a limit that gateways share, and has not passed yet.
+#[derive(Debug)]
+pub(super) struct Undecided<'s>(&'s AtomicU32);
+
 /// A limit that gateways share has no room.
 #[derive(Debug)]
 pub struct Full<'s> {
@@ -33,6 +38,8 @@ pub struct Full<'s> {
     pub refused: Box<Refused>,
     /// How long until there may be some.
     pub later: Duration,
+    /// There may be some already: the next answers tell.
+    pub soon: bool,
 }
 
 impl<'s> Full<'s> {
@@ -46,9 +53,25 @@ impl<'s> Full<'s> {
         self.rule.overflow
     }
 
+    /// How often was told how much room it has.
+    pub fn answers(&self) -> u64 {
+        self.rule.cell.known_lease().map_or(0, |lease| lease.answers())
+    }
+
+    /// Whether it may have some, as was last told.
+    pub fn may_have_room(&self, now: Ticks) -> bool {
+        self.fleet.room(self.rule.cell, now) > 0
+    }
+
     /// A place among those who wait for it, where there is one. It is free when this is dropped.
     pub fn wait(&self) -> Option<Waiting<'s>> {
         Waiting::enter(self.rule.waiting(), self.rule.overflow.most())
+    }
+
+    /// The same for one that waits until it is known whether there is room, whatever the limit says of
+    /// waiting.
+    pub fn wait_briefly(&self) -> Option<Waiting<'s>> {
+        self.soon.then(|| Waiting::enter(self.rule.waiting(), u32::MAX))?
     }
 
     /// A place in the line for it.
@@ -99,7 +122,7 @@ impl<'s> Slots<'s> {
             taken.turn.is_due() && Arc::ptr_eq(taken.rule.cell, full.rule.cell)
         };
         if let Some(taken) = self.taken.iter_mut().find(is_it) {
-            taken.turn = held.into();
+            taken.decide(held);
         }
     }
 
@@ -113,7 +136,7 @@ impl<'s> Slots<'s> {
             let rule = taken.rule;
             let Some(fleet) = &shared.fleet else {
                 shared.unshared.tell(rule.whose.tenant);
-                taken.turn = Turn::Own;
+                taken.decide(Held::Own);
                 continue;
             };
             let took = match taken.turn {
@@ -121,11 +144,12 @@ impl<'s> Slots<'s> {
                 _ => fleet.take(rule.cell, rule.whose, (rule.pace(), now)),
             };
             match took {
-                Ok(held) => taken.turn = held.into(),
+                Ok(held) => taken.decide(held),
                 Err(Later(later)) => {
                     let (refused, later) = (rule.refused(later), Ticks(later).duration());
                     self.taken.iter_mut().for_each(|taken| taken.turn.wait());
-                    return Err(Box::new(Full { rule, fleet, refused, later }));
+                    let soon = fleet.has_more_room(rule.cell, now);
+                    return Err(Box::new(Full { rule, fleet, refused, later, soon }));
                 }
             }
         }
@@ -144,7 +168,25 @@ impl Rule<'_> {
     }
 }
 
+impl<'s> Undecided<'s> {
+    pub(super) fn enter(count: &'s AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Undecided<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Taken<'_> {
+    /// It has what it had to take.
+    fn decide(&mut self, held: Held) {
+        (self.turn, self.undecided) = (held.into(), None);
+    }
+
     /// The word that tells what is left.
     pub(super) fn word(&self) -> u64 {
         let lease = self.rule.cell.known_lease().filter(|_| self.turn == Turn::Held);

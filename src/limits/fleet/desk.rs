@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::limits::gcra::{Pace, Ticks};
 use crate::limits::ledger::Cell;
 
-use super::lease::Lease;
+use super::lease::{Lease, owed};
 use super::store::{Answer, Ask};
 use super::{Arrivals, Fleet};
 
@@ -160,11 +160,12 @@ impl Desk {
     pub fn end(&mut self, now: Ticks) -> Vec<Question> {
         let asks = self.active.iter_mut().enumerate();
         asks.filter_map(|(at, one)| {
+            let own = one.own(now);
             let lease = one.cell.known_lease()?;
             let (back, spent) = (lease.take_away(), owed(lease.balance()));
             let epoch = one.epoch;
             (back > 0 || spent > 0).then(|| {
-                let ask = one.ask(now, (spent, 0, back));
+                let ask = one.ask((now, own), (spent, 0, back));
                 Question { at, epoch, asked_at: now, ask }
             })
         })
@@ -191,6 +192,9 @@ impl Desk {
                 (one.sent, one.doubtful) = (0, 0);
                 // Others may have given back what they had; or the store has lost what it knew.
                 one.unheard = ahead.saturating_add(AGAIN.0) < was_ahead && ask.back == 0;
+                if !lease.line().is_empty() {
+                    self.fleet.let_in(lease, *asked_at);
+                }
             }
         }
         tally
@@ -206,6 +210,7 @@ impl Active {
             (self.expected, self.was_used, self.unheard) = (0, false, true);
             (self.sent, self.doubtful) = (0, 0);
         }
+        let own = self.own(now); // before the balance: what passes meanwhile is told as spent
         let balance = lease.balance();
         let used = u64::try_from(self.expected - balance).unwrap_or(0);
         let (refused, waiting) = (lease.has_refused(), lease.line().len());
@@ -226,30 +231,33 @@ impl Active {
         if idle && there > 0 {
             let back = lease.take_away();
             self.expected = lease.balance();
-            return Some(self.ask(now, (0, 0, back)));
+            return Some(self.ask((now, own), (0, 0, back)));
         }
         let ask = if spent > 0 || (wanted > 0 && used > 0 && there < used) || self.unheard {
-            Some(self.ask(now, (spent, wanted, 0)))
+            Some(self.ask((now, own), (spent, wanted, 0)))
         } else {
             // Others may have given back what they had.
-            again.then(|| self.ask(now, (0, wanted.max(1), 0)))
+            again.then(|| self.ask((now, own), (0, wanted.max(1), 0)))
         };
         self.looked_at = now;
         ask
     }
 
-    fn ask(&mut self, now: Ticks, (spent, wanted, back): (u64, u64, u64)) -> Ask {
+    fn ask(&mut self, (now, own): (Ticks, u64), (spent, wanted, back): (u64, u64, u64)) -> Ask {
         (self.asked_at, self.sent) = (now, spent);
-        let own = if self.unheard { self.own(now) } else { 0 };
         let age = Ticks(now.0.saturating_sub(self.looked_at.0));
         Ask { key: self.key.clone(), pace: self.pace, spent, own, wanted, back, age }
     }
 
-    /// How far the gateway's own word lies ahead, by requests that have passed.
+    /// How far the gateway's own word lies ahead, by requests that have passed; 0 where the store has heard of
+    /// that.
     fn own(&self, now: Ticks) -> u64 {
+        if !self.unheard {
+            return 0;
+        }
         let (_, own) = self.cell.taken(now);
-        let still_waits = self.cell.waiting().saturating_mul(self.pace.interval());
-        own.0.saturating_sub(still_waits).min(self.pace.depth())
+        let undecided = self.cell.undecided().saturating_mul(self.pace.interval());
+        own.0.saturating_sub(undecided).min(self.pace.depth())
     }
 
     /// No answer has come. What was told to the store twice in vain is not told again: it hears what the
@@ -279,10 +287,6 @@ impl Active {
         }
         !stays
     }
-}
-
-fn owed(balance: i64) -> u64 {
-    if balance < 0 { balance.unsigned_abs() } else { 0 }
 }
 
 /// Its name and its pace: gateways with another limit of this name count by themselves.

@@ -21,8 +21,8 @@ pub enum Fault {
     /// It is a replica, or misses something that it needs.
     #[error("it takes no writes: {0}")]
     ReadOnly(String),
-    /// It has just started.
-    #[error("it is still loading: {0}")]
+    /// It has just started, or does something else.
+    #[error("it is not ready: {0}")]
     Loading(String),
     /// It has no memory left.
     #[error("its memory is used up: {0}")]
@@ -53,19 +53,22 @@ impl Fault {
             Self::Unreachable(_) => {
                 "look at shared-limits.url and tls, and whether the server runs"
             }
-            Self::Broken(_) => "look at the server's own log, and whether it wants rediss://",
+            Self::Broken(_) => {
+                "look at the server's own log, whether it wants rediss://, and at its protected-mode"
+            }
             Self::Timeout(_) => "look at the server's load and at the network, or raise timeout",
             Self::Denied(_) => {
                 "look at shared-limits.user and password; the user needs the commands EVALSHA, SCRIPT, \
-                 GET, SET, DEL and TIME and the keys of the prefix"
+                 GET, SET, TIME and (for another database than 0) SELECT, and the keys of the prefix"
             }
             Self::ReadOnly(_) => {
                 "name the primary in shared-limits.url, and look at what that needs to take writes"
             }
-            Self::Loading(_) => "it will be there soon",
+            Self::Loading(_) => "wait until it is, or look at what keeps it busy",
             Self::OutOfMemory(_) => "raise its maxmemory, or give limits a server of their own",
             Self::Nonsense(_) => {
-                "it must be Redis 5 or later, or Valkey, no cluster, and the keys of the prefix nobody else's"
+                "it must be Redis 5 or later, or Valkey, no cluster, with the database of shared-limits.url, and the \
+                 keys of the prefix nobody else's"
             }
         }
     }

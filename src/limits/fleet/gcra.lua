@@ -26,13 +26,16 @@ if type(value) == 'table' then
     value = 'of another type'
 end
 -- First as it was when those that are spent began to pass, so that what time has brought since is not
--- lost to them; then as it is.
-local ahead = 0
+-- lost to them; then as it is. Never from before it was last written: several gateways tell of the
+-- same time, and it brings its requests once.
+local ahead, since = 0, 0
 local at, was = string.match(value or '', '^(%d+) (%d+)$')
 if at then
     -- A clock that was set back brings nothing back.
-    local since = math.max(0, now - at)
-    age = math.min(age, since)
+    since = math.max(0, now - at)
+end
+age = math.min(age, since)
+if at then
     ahead = math.max(0, was - (since - age) * 16000)
 end
 ahead = math.max(0, ahead - back * interval)
@@ -42,12 +45,13 @@ ahead = math.min(ahead, 9007199254740991)
 local granted = math.max(0, math.min(wanted, math.floor((depth - ahead) / interval)))
 ahead = ahead + granted * interval
 
-if ahead > 0 then
-    local word = string.format('%.0f %.0f', now, ahead)
-    redis.call('SET', KEYS[1], word, 'PX', math.ceil(ahead / 16000000))
-else
-    redis.call('DEL', KEYS[1])
+-- It stays until it is whole, and where something was counted a second longer, so that whoever comes
+-- next finds when that was.
+local stay = math.max(1, math.ceil(ahead / 16000000))
+if spent + granted + back > 0 then
+    stay = stay + 1000
 end
+redis.call('SET', KEYS[1], string.format('%.0f %.0f', now, ahead), 'PX', stay)
 if value and not at then
     return {granted, ahead, 1}
 end

@@ -22,6 +22,8 @@ pub struct Lease {
     depth: AtomicU64,
     /// Goes up by two with each change of the pace, and is odd meanwhile.
     epoch: AtomicU64,
+    /// How often the store has answered.
+    answers: AtomicU64,
     /// Somebody found nothing since control has looked.
     refused: AtomicBool,
     /// Control looks after it.
@@ -46,6 +48,7 @@ impl Lease {
             interval: AtomicU64::new(0),
             depth: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
             refused: AtomicBool::new(false),
             listed: AtomicBool::new(false),
             changing: Mutex::default(),
@@ -84,12 +87,31 @@ impl Lease {
 
     /// How long until another one may come, where none could be taken: behind those who wait already.
     pub(super) fn later(&self, pace: Pace, now: Ticks) -> Later {
-        let first = match pace.remaining(self.view(), now.0) {
-            // There is room, and more has come at once than the reserve is for.
+        let (word, line) = (self.word(pace, now), self.line.len());
+        let room = self.room(pace, now);
+        let first = match room {
+            // More has come at once than the reserve is for.
             1.. => SOON,
-            0 => pace.reset(self.view(), now.0).max(SOON),
+            0 => pace.reset(word, now.0).max(SOON),
         };
-        Later(first.saturating_add(self.line.len().saturating_mul(pace.interval())))
+        Later(first.saturating_add(line.saturating_sub(room).saturating_mul(pace.interval())))
+    }
+
+    /// How many requests are there, or fit into the store beside those that are owed, as it last said.
+    pub(super) fn room(&self, pace: Pace, now: Ticks) -> u64 {
+        let there = u64::try_from(self.balance()).unwrap_or(0);
+        pace.remaining(self.word(pace, now), now.0).saturating_add(there)
+    }
+
+    /// How often the store has answered.
+    pub(in crate::limits) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::SeqCst)
+    }
+
+    /// When the limit of all will be whole, once the store has heard of what is owed.
+    fn word(&self, pace: Pace, now: Ticks) -> u64 {
+        let owed = owed(self.balance()).saturating_mul(pace.interval());
+        self.view().max(now.0).saturating_add(owed)
     }
 
     /// Those who wait for room.
@@ -154,6 +176,7 @@ impl Lease {
         }
         self.view.store(view, Ordering::Relaxed);
         self.balance.fetch_add(i64::try_from(requests).unwrap_or(0), Ordering::SeqCst);
+        self.answers.fetch_add(1, Ordering::SeqCst);
         true
     }
 
@@ -187,6 +210,11 @@ impl Lease {
     pub(super) fn leave(&self) {
         self.listed.store(false, Ordering::SeqCst);
     }
+}
+
+/// How many are owed by a balance.
+pub(super) fn owed(balance: i64) -> u64 {
+    if balance < 0 { balance.unsigned_abs() } else { 0 }
 }
 
 /// 10 ms: as long as an answer takes as a rule.

@@ -2,7 +2,7 @@
 //! fills the reserve lets them in.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -15,7 +15,8 @@ use super::Held;
 #[derive(Debug, Default)]
 pub(super) struct Line {
     /// How many, for who does not want to meet the lock.
-    length: AtomicU32,
+    length: AtomicUsize,
+    /// They, and some who have gone.
     waiting: Mutex<VecDeque<oneshot::Sender<Held>>>,
 }
 
@@ -34,15 +35,14 @@ impl Line {
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.length.load(Ordering::SeqCst).into()
+        u64::try_from(self.length.load(Ordering::SeqCst)).unwrap_or(u64::MAX)
     }
 
     /// A place at its end.
     pub(super) fn join(&self, cell: &Arc<Cell>) -> Place {
         let (sender, turn) = oneshot::channel();
-        let mut waiting = self.lock();
-        waiting.push_back(sender);
-        self.count(&waiting);
+        self.length.fetch_add(1, Ordering::SeqCst);
+        self.lock().push_back(sender);
         Place { cell: Arc::clone(cell), turn, came: false }
     }
 
@@ -56,28 +56,27 @@ impl Line {
                 continue;
             }
             let Some(held) = next() else { break };
-            if let Some(first) = waiting.pop_front()
-                && let Err(held) = first.send(held)
-            {
-                back(held);
+            match waiting.pop_front().map(|first| first.send(held)) {
+                Some(Ok(())) => {
+                    self.length.fetch_sub(1, Ordering::SeqCst);
+                }
+                Some(Err(held)) => back(held), // it has gone right now
+                None => back(held),
             }
         }
-        self.count(&waiting);
     }
 
-    fn tidy(&self) {
+    /// One who had no turn has gone. Those are removed now and then: thousands may go at once.
+    fn leave(&self) {
+        let left = self.length.fetch_sub(1, Ordering::SeqCst).saturating_sub(1);
         let mut waiting = self.lock();
-        waiting.retain(|sender| !sender.is_closed());
-        self.count(&waiting);
+        if waiting.len() > left.saturating_mul(2).saturating_add(SOME) {
+            waiting.retain(|sender| !sender.is_closed());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<Held>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count(&self, waiting: &VecDeque<oneshot::Sender<Held>>) {
-        let length = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-        self.length.store(length, Ordering::SeqCst);
     }
 }
 
@@ -102,7 +101,10 @@ impl Drop for Place {
         match self.turn.try_recv() {
             Ok(Held::Shared) => lease.put_back(),
             Ok(Held::Own) => {}
-            Err(_) => lease.line().tidy(),
+            Err(_) => lease.line().leave(),
         }
     }
 }
+
+/// 16: less is not worth a look.
+const SOME: usize = 16;

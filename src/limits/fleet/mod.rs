@@ -9,10 +9,12 @@
 //!
 //! **So, over all gateways,** no more come through than the burst, what the rate has brought since,
 //! and a reserve of each gateway; in the long run as many as the rate brings, for what one of them was
-//! ahead is never forgotten. **No request waits for the store.** While it is late, as many may be owed
-//! as it last said that there is room for; while it is lost, the own count alone holds.
+//! ahead is never forgotten. **No request waits for the store** but one that would be refused although that
+//! last said that there is room, as of a burst that comes at once: it waits for the next answer. While the
+//! store is late, as many may be owed as it last said that there is room for; while it is lost, the own count
+//! alone holds.
 //!
-//! Who may wait does so in a [line](line), which control lets in.
+//! Who waits does so in a [line](line), which control lets in.
 
 pub mod desk;
 pub mod fault;
@@ -179,6 +181,18 @@ impl Fleet {
         has_taken.then_some(Held::Shared).ok_or_else(|| lease.later(pace, now))
     }
 
+    /// How many requests of a limit are there, or fit into the store, as it last said.
+    pub(super) fn room(&self, cell: &Cell, now: Ticks) -> u64 {
+        let room = |lease: &Lease| Some(lease.room(lease.pace()?.0, now));
+        cell.known_lease().and_then(room).unwrap_or(0)
+    }
+
+    /// Whether that is more than those who wait for it, and they are not too many.
+    pub(super) fn has_more_room(&self, cell: &Cell, now: Ticks) -> bool {
+        let line = cell.known_lease().map_or(0, |lease| lease.line().len());
+        line < self.room(cell, now).min(MOST_IN_LINE)
+    }
+
     /// A place in the line of those who wait for a limit that has no room.
     pub(super) fn stand(&self, cell: &Arc<Cell>, whose: Whose<'_>) -> Place {
         let lease = cell.lease(whose);
@@ -325,6 +339,8 @@ impl Unshared {
 const LEAST: u64 = 10;
 /// A hundred thousand in use within one second: what is asked for them is 20 MB.
 const MOST: usize = 100_000;
+/// 16 MiB of requests that wait for an answer of the store, whatever their limit says of waiting.
+const MOST_IN_LINE: u64 = 1000;
 /// 10 s: who looks now and then is to see it.
 const STILL_LATE: Ticks = Ticks(10 * Ticks::A_SECOND);
 /// Limits that come into use within a few milliseconds.

@@ -240,7 +240,10 @@ fn fault(error: &RedisError) -> Fault {
         _ if words.contains("-READONLY") => Fault::ReadOnly(words),
         _ if words.contains("-OOM") => Fault::OutOfMemory(words),
         Some("OOM") => Fault::OutOfMemory(words),
-        Some("NOAUTH" | "NOPERM" | "WRONGPASS") => Fault::Denied(words),
+        // The library says it so of a user who may not choose the database.
+        _ if words.contains("no permissions") => Fault::Denied(words),
+        // The last one is its word to strangers while it has no password.
+        Some("NOAUTH" | "NOPERM" | "WRONGPASS" | "DENIED") => Fault::Denied(words),
         Some(_) => Fault::Nonsense(words),
         None if error.kind() == redis::ErrorKind::AuthenticationFailed => Fault::Denied(words),
         None if error.kind() == redis::ErrorKind::Parse => Fault::Nonsense(words),

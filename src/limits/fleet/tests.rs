@@ -28,7 +28,7 @@ pub(super) struct Words(HashMap<String, (u64, u64)>);
 impl Words {
     pub(super) fn ask(&mut self, ask: &Ask, now: u64) -> Answer {
         let (interval, depth) = (ask.pace.interval(), ask.pace.depth());
-        let (at, was) = self.0.get(&ask.key).copied().unwrap_or_default();
+        let (at, was) = self.0.get(&ask.key).copied().unwrap_or((now, 0));
         let since = now.saturating_sub(at);
         let age = ask.age.0.min(since);
         let ahead = was.saturating_sub(since - age);
@@ -310,7 +310,7 @@ async fn what_waits_is_not_told_as_taken() {
     let cell = Arc::clone(gateway.ledger.own());
     for _ in 0..10 {
         assert!(cell.meter.take(pace, Ticks(A_SECOND), Ticks(10 * A_SECOND)).is_ok());
-        cell.waiting.fetch_add(1, Ordering::Relaxed);
+        cell.undecided.fetch_add(1, Ordering::Relaxed);
     }
 
     gateway.look(&mut words, A_SECOND);
@@ -345,6 +345,28 @@ async fn who_waits_is_let_in_in_order_and_overtaken_by_nobody() {
     assert!(!one.admits(pace, now));
     now += A_SECOND;
     assert!(one.admits(pace, now), "nobody waits any more");
+}
+
+#[tokio::test]
+async fn a_line_is_as_long_as_those_who_still_stand_in_it() {
+    let mut gateway = Gateway::new();
+    let pace = pace(1, 1);
+    assert!(gateway.admits(pace, A_SECOND));
+    gateway.look(&mut Words::default(), A_SECOND);
+    let cell = Arc::clone(gateway.ledger.own());
+    let line = cell.known_lease().unwrap().line();
+    let mut places: Vec<_> = (0..1000).map(|_| gateway.fleet.stand(&cell, ACME)).collect();
+    assert_eq!(line.len(), 1000);
+
+    let mut last = places.pop().unwrap();
+    drop(places);
+    assert_eq!(line.len(), 1);
+
+    gateway.desk.let_in(Ticks(2 * A_SECOND));
+    assert!(line.is_empty());
+    assert_eq!(timeout(Duration::ZERO, last.turn()).await, Ok(Held::Shared));
+    drop(last);
+    assert!(line.is_empty());
 }
 
 #[tokio::test]

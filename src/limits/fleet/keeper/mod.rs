@@ -94,11 +94,11 @@ impl<S: Store> Keeper<S> {
     async fn serve(&mut self, stop: &mut Stop) -> Result<(), Fault> {
         let mut last = None;
         loop {
-            let pause = look_pause(self.desk.len());
+            let limits = self.desk.len();
             let looks = async {
-                match pause {
-                    None => std::future::pending().await,
-                    Some(pause) => sleep(pause).await,
+                match limits {
+                    0 => std::future::pending().await, // there is nothing to look at
+                    limits => sleep(look_pause(limits).mul_f64(0.5 + fastrand::f64())).await,
                 }
             };
             tokio::select! {
@@ -178,7 +178,7 @@ impl<S: Store> Keeper<S> {
             tokio::select! {
                 biased;
                 answers = asking.as_mut() => break answers?,
-                () = sleep(LOOK) => {}
+                () = sleep(look_pause(self.desk.len())) => {}
             }
             let now = Ticks::of(self.fleet.born.elapsed());
             if Instant::now() >= late_at {
@@ -246,11 +246,10 @@ impl<S: Store> Keeper<S> {
     }
 }
 
-/// Until the next look at so many limits in use; `None` = there is nothing to look at. Gateways are not to
-/// ask in step, or one of them would have all that comes.
-fn look_pause(limits: usize) -> Option<Duration> {
-    let many = LOOK_AT_ONE * u32::try_from(limits).unwrap_or(u32::MAX);
-    (limits > 0).then(|| (LOOK + many).mul_f64(0.5 + fastrand::f64()))
+/// Until the next look at so many limits in use, on average: gateways are not to ask in step, or one of
+/// them would have all that comes.
+fn look_pause(limits: usize) -> Duration {
+    LOOK + LOOK_AT_ONE * u32::try_from(limits).unwrap_or(u32::MAX)
 }
 
 /// How long to wait after so many failures: 0.1 s, 0.2 s, 0.4 s …, less up to a half by chance.

@@ -146,13 +146,13 @@ impl World {
     /// A request that waits for its slot here, and then for room.
     async fn waits(&self, pace: Pace) {
         let cell = Arc::clone(self.ledger.own());
+        cell.undecided.fetch_add(1, Ordering::Relaxed);
         let grant = cell.meter.take(pace, self.now(), Ticks(1000 * A_SECOND)).unwrap();
-        cell.waiting.fetch_add(1, Ordering::Relaxed);
         sleep(Ticks(grant.at.saturating_sub(self.now().0)).duration()).await;
         if self.fleet.take_late(&cell, ACME, (pace, self.now())).is_err() {
             self.fleet.stand(&cell, ACME).turn().await;
         }
-        cell.waiting.fetch_sub(1, Ordering::Relaxed);
+        cell.undecided.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn shows(&self, line: &str) -> bool {
@@ -256,10 +256,15 @@ fn pace(count: u32, burst: u32) -> Pace {
 
 /// How many come through in so many seconds, of 20 at each that come each millisecond.
 async fn admitted(all: &[World], pace: Pace, seconds: u64) -> u64 {
+    admitted_of(20, all, pace, seconds).await
+}
+
+/// The same of so many at each.
+async fn admitted_of(each: u64, all: &[World], pace: Pace, seconds: u64) -> u64 {
     let mut admitted = 0;
     for _ in 0..seconds * 1000 {
         for world in all {
-            admitted += (0..20).filter(|_| world.admits(pace)).count() as u64;
+            admitted += (0..each).filter(|_| world.admits(pace)).count() as u64;
         }
         wait(1).await;
     }
@@ -283,6 +288,22 @@ async fn gateways_whose_store_is_always_late_let_through_what_one_would() {
         assert_eq!(all[0].fleet.is_late(), is_late, "{milliseconds}");
         assert_eq!(all[0].shows("tenantry_shared_limits_late_seconds_total 0"), !is_late);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_gateways_that_were_ahead_of_a_late_store_make_up_for_it_and_then_have_the_rate() {
+    let store = Played::default();
+    store.takes(150);
+    let all: Vec<_> = (0..10).map(|_| World::start(store.clone())).collect();
+    wait(1).await;
+    let pace = pace(100, 100);
+
+    let first = admitted_of(2, &all, pace, 14).await;
+    let then = admitted_of(2, &all, pace, 20).await;
+
+    // A burst of each, before any of them has heard of another one.
+    assert!((1000..=100 + 1400 + 10 * 100).contains(&first), "{first}");
+    assert!((1800..=2200).contains(&then), "{then}");
 }
 
 #[tokio::test(start_paused = true)]
