@@ -14,7 +14,7 @@
 //! store is late, as many may be owed as it last said that there is room for; while it is lost, the own count
 //! alone holds.
 //!
-//! Who waits does so in a [line](line), which control lets in.
+//! Who waits does so in a line (`line`), which control lets in.
 
 pub mod desk;
 pub mod fault;
