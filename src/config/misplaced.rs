@@ -66,6 +66,7 @@ const TABLES: &[&str] = &[
     "response-headers",
     "retry",
     "rewrite",
+    "shared-limits",
     "split",
     "subject",
     "tenant",

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::config::spec::{LimitsSpec, QuotaSpec};
+use crate::config::spec::{LimitScope, LimitsSpec, QuotaSpec};
 use crate::model::caller::Proof;
 
 use super::admission::{Names, subject_key};
 use super::clients;
-use super::gcra::Ticks;
+use super::fleet::{Fleet, Mode};
+use super::gcra::{Pace, Ticks};
 use super::ledger::{Cell, Ledger};
 use super::limit::Limit;
 use super::quota::Quotas;
@@ -25,16 +26,45 @@ pub struct InUse {
     pub left: u64,
     /// How many wait for room.
     pub waiting: u64,
+    /// Whether gateways share it; `None` = it is this gateway's own.
+    pub sharing: Option<Sharing>,
     /// How long until it is whole if nobody comes; `None` = when those that are under way end.
     pub whole_in: Option<Duration>,
 }
 
+/// How a limit is held that gateways share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Together.
+    Together,
+    /// Together, but the store answers late: more may come through at once.
+    Late,
+    /// By this gateway alone: the store is lost, or there is none.
+    Alone,
+}
+
 /// What is used of the limits of a tenant, or of a route: those for all of its clients together.
-/// `cell` is there once something was counted.
-pub fn of(cell: Option<&Cell>, spec: &LimitsSpec, names: Names, now: Ticks) -> Vec<InUse> {
+/// `cell` is there once something was counted. Of a limit that gateways share it is what all of them use,
+/// as far as this one was told.
+pub fn of(
+    cell: Option<&Cell>,
+    spec: &LimitsSpec,
+    names: Names,
+    (now, fleet): (Ticks, Option<&Fleet>),
+) -> Vec<InUse> {
     let mut all = Vec::new();
     if let Some(rate) = &spec.requests {
-        let (taken, whole_in) = cell.map_or((0, Ticks(0)), |cell| cell.meter.taken(now));
+        let is_alone = fleet.is_none_or(|fleet| fleet.mode() == Mode::Lost);
+        let is_late = fleet.is_some_and(|fleet| fleet.is_late());
+        let sharing = (spec.scope == LimitScope::Shared).then_some(match (is_alone, is_late) {
+            (true, _) => Sharing::Alone,
+            (false, true) => Sharing::Late,
+            (false, false) => Sharing::Together,
+        });
+        let (taken, whole_in) = cell.map_or((0, Ticks(0)), |cell| match sharing {
+            Some(Sharing::Together | Sharing::Late) => cell.taken_of_all(Pace::of(rate), now),
+            _ => cell.taken(now),
+        });
         let burst = u64::from(rate.burst);
         all.push(InUse {
             limit: names.requests,
@@ -42,6 +72,7 @@ pub fn of(cell: Option<&Cell>, spec: &LimitsSpec, names: Names, now: Ticks) -> V
             used: taken.min(burst),
             left: burst.saturating_sub(taken),
             waiting: cell.map_or(0, Cell::waiting),
+            sharing,
             whole_in: Some(whole_in.duration()),
         });
     }
@@ -53,6 +84,7 @@ pub fn of(cell: Option<&Cell>, spec: &LimitsSpec, names: Names, now: Ticks) -> V
             used: inside.into(),
             left: most.saturating_sub(inside).into(),
             waiting: queued.into(),
+            sharing: None,
             whole_in: None,
         });
     }
@@ -79,6 +111,7 @@ pub fn of_subject(
         used: burst.saturating_sub(left),
         left,
         waiting: counted.map_or(0, |(_, cell)| cell.subjects_waiting()),
+        sharing: None,
         whole_in: Some(clients::ticks(whole.saturating_sub(now)).duration()),
     })
 }
@@ -92,6 +125,7 @@ pub fn of_quota(quotas: &Quotas, tenant: &str, quota: &QuotaSpec, now: SystemTim
         used,
         left: quota.requests.saturating_sub(used),
         waiting: 0,
+        sharing: None,
         whole_in: Some(rest),
     }
 }
@@ -102,11 +136,12 @@ mod tests {
 
     use crate::base::memory::Account;
     use crate::base::units::Rate;
-    use crate::config::spec::{EachLimitSpec, LimitFields, Overflow, Period, RateSpec};
+    use crate::config::spec::{EachLimitSpec, LimitFields, LimitScope, Overflow, Period, RateSpec};
     use crate::model::caller::Caller;
 
     use super::super::Shared;
     use super::super::admission::{self, Asker, OF_TENANT, Scope};
+    use super::super::fleet::Whose;
     use super::*;
 
     fn spec() -> LimitsSpec {
@@ -115,6 +150,7 @@ mod tests {
             requests: Some(RateSpec { rate, burst: 20 }),
             concurrency: Some(3),
             overflow: Overflow::Reject,
+            scope: LimitScope::Gateway,
             client: None,
             subject: None,
             quota: None,
@@ -131,14 +167,15 @@ mod tests {
         let ledger = Ledger::new(&shared, "acme");
         let (spec, now) = (spec(), shared.now());
         let told = |cell: Option<&Cell>| -> Vec<(u64, u64)> {
-            of(cell, &spec, OF_TENANT, shared.now())
+            of(cell, &spec, OF_TENANT, (shared.now(), None))
                 .iter()
                 .map(|one| (one.used, one.left))
                 .collect()
         };
         assert_eq!(told(None), [(0, 20), (0, 3)]);
 
-        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT };
+        let whose = Whose { tenant: "acme", route: None };
+        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT, whose };
         for _ in 0..5 {
             admission::take(&shared, &[scope], Asker::default(), (now, Duration::MAX))
                 .unwrap()
@@ -151,7 +188,8 @@ mod tests {
         drop(inside);
         tokio::time::advance(Duration::from_millis(250)).await;
         assert_eq!(told(Some(ledger.own())), [(3, 17), (0, 3)], "half of one counts as one");
-        let whole = of(Some(ledger.own()), &spec, OF_TENANT, shared.now())[0].whole_in.unwrap();
+        let whole =
+            of(Some(ledger.own()), &spec, OF_TENANT, (shared.now(), None))[0].whole_in.unwrap();
         assert!(whole.abs_diff(Duration::from_millis(250)) < Duration::from_millis(2), "{whole:?}");
     }
 
@@ -162,7 +200,8 @@ mod tests {
         let requests = RateSpec { rate: Rate { count: 1, per: Duration::from_secs(1) }, burst: 4 };
         let each = EachLimitSpec { requests, overflow: Overflow::Reject };
         let spec = LimitsSpec { subject: Some(each), ..LimitsSpec::UNSAID };
-        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT };
+        let whose = Whose { tenant: "acme", route: None };
+        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT, whose };
         let told = |subject: Option<(Proof, &str)>| {
             let counted = Some((&*ledger, &**ledger.own()));
             let told = of_subject(counted, &spec, OF_TENANT, (subject, shared.now())).unwrap();

@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod clients;
+pub mod fleet;
 pub mod gate;
 pub mod gcra;
 pub mod in_use;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use crate::base::memory::Account;
 
 use clients::Clients;
+use fleet::{Fleet, Unshared};
 use gcra::Ticks;
 use quota::Quotas;
 
@@ -37,15 +39,29 @@ pub struct Shared {
     pub clients: Clients,
     /// What tenants have used of their quotas.
     pub quotas: Arc<Quotas>,
+    /// What gateways share, where they do.
+    pub fleet: Option<Arc<Fleet>>,
+    unshared: Unshared,
 }
 
 impl Shared {
     /// Nobody has taken anything. What clients have taken lies in so many bytes at most, which count
     /// in `account` once there are limits for them.
     pub fn new(bytes: u64, account: Arc<Account>, quotas: Arc<Quotas>) -> Arc<Self> {
+        Self::with_fleet(bytes, account, quotas, None)
+    }
+
+    /// The same, with limits that gateways share.
+    pub fn with_fleet(
+        bytes: u64,
+        account: Arc<Account>,
+        quotas: Arc<Quotas>,
+        fleet: Option<Arc<Fleet>>,
+    ) -> Arc<Self> {
+        let born = fleet.as_ref().map_or_else(Instant::now, |fleet| fleet.born);
         // Nobody outside may know which clients share a place.
-        let (born, seeds) = (Instant::now(), RandomState::new());
-        Arc::new(Self { born, seeds, clients: Clients::new(bytes, account), quotas })
+        let (seeds, clients) = (RandomState::new(), Clients::new(bytes, account));
+        Arc::new(Self { born, seeds, clients, quotas, fleet, unshared: Unshared::default() })
     }
 
     /// A time as limits count it.

@@ -11,6 +11,7 @@ use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
 use crate::config::spec::LimitFields;
 use crate::limits::admission::{self, Asker, OF_ROUTE, OF_TENANT, Scope};
+use crate::limits::fleet::Whose;
 use crate::limits::gate::{Entry, Permit};
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
@@ -25,6 +26,7 @@ use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
 use super::reply::Reply;
+use super::together;
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -66,10 +68,12 @@ pub(super) async fn admit(
     let mut scopes = Vec::with_capacity(2);
     if let Some(limits) = of_route {
         let (cell, spec) = (ledger.route(limits.key), &limits.spec);
-        scopes.push(Scope { cell, spec, names: OF_ROUTE });
+        let whose = Whose { tenant: tenant.id(), route: Some(limits.key) };
+        scopes.push(Scope { cell, spec, names: OF_ROUTE, whose });
     }
     if let Some(spec) = of_tenant {
-        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT });
+        let whose = Whose { tenant: tenant.id(), route: None };
+        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT, whose });
     }
     let begun = worker.clock.now();
     let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(begun));
@@ -88,6 +92,11 @@ pub(super) async fn admit(
         let _patience = Patience::begin(worker, whom, limit)?;
         tokio::time::sleep(until.duration().saturating_sub(shared.ticks(begun).duration())).await;
         slots.arrive();
+    }
+    if slots.are_due()
+        && let Err(full) = slots.settle(shared.ticks(worker.clock.now()))
+    {
+        Box::pin(together::wait((worker, whom), &mut slots, full, (begun, left))).await?;
     }
     if question.is_some() {
         slots.count(); // whatever the service says, or who leaves before it does
@@ -151,11 +160,11 @@ async fn enter(
 }
 
 /// Who waits, and the place of the tenant whose endpoints it keeps from nothing meanwhile.
-type Whom<'p> = (&'p Peer, Option<u32>);
+pub(super) type Whom<'p> = (&'p Peer, Option<u32>);
 
 /// A request waits: it is counted, takes memory, and its client is watched, so that the place of one
 /// that leaves is free at once.
-struct Patience<'p> {
+pub(super) struct Patience<'p> {
     worker: &'p Worker,
     peer: &'p Peer,
     tenant: Option<u32>,
@@ -164,7 +173,7 @@ struct Patience<'p> {
 }
 
 impl<'p> Patience<'p> {
-    fn begin(
+    pub(super) fn begin(
         worker: &'p Worker,
         (peer, tenant): Whom<'p>,
         limit: Limit,

@@ -61,6 +61,7 @@ mod settings;
 mod slots;
 mod spans;
 mod streams;
+mod together;
 mod turnstile;
 mod unread;
 mod upgrade;

@@ -16,6 +16,9 @@ use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
 };
+use super::shared_limits::{
+    CALL_SECONDS, CALLS, IN_USE, LATE_SECONDS, REQUESTS as SHARED_REQUESTS, UP,
+};
 use super::sharing::{
     ACCESS_REFUSED, AUTHORIZATION_TIME, AUTHORIZATIONS, EJECTIONS_SPARED, FOLDED_TENANTS,
     HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS,
@@ -60,6 +63,12 @@ pub static FAMILIES: &[&Family] = &[
     &AUTHORIZATIONS,
     &AUTHORIZATION_TIME,
     &LIMIT_WAITS,
+    &UP,
+    &CALLS,
+    &CALL_SECONDS,
+    &LATE_SECONDS,
+    &SHARED_REQUESTS,
+    &IN_USE,
     &ATTEMPTS,
     &ATTEMPT_FIRST_BYTE,
     &RETRIES,
@@ -522,6 +531,7 @@ mod tests {
             include_str!("reloads.rs"),
             include_str!("sharing.rs"),
             include_str!("keeping.rs"),
+            include_str!("shared_limits.rs"),
             include_str!("bearers.rs"),
             include_str!("issuers.rs"),
         ];

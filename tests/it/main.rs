@@ -38,6 +38,7 @@ mod proxy_out;
 mod reload;
 mod retries;
 mod routing;
+mod shared_limits;
 mod sharing;
 mod smuggling;
 mod streams;

@@ -55,6 +55,12 @@ pub(super) fn check(
             faults.add(&key.name(name), start, what, Some(hint.to_owned()));
         }
     }
+    if let Some(scope) = raw.scope.as_ref().filter(|_| !has_requests && !faults.is_partial()) {
+        let hint = "write requests beside it, or take it out; nothing else is counted for several \
+                    gateways";
+        let what = "has nothing to apply to";
+        faults.add(&key.name("scope"), scope.start, what, Some(hint.to_owned()));
+    }
     let burst = raw.burst.map(|burst| burst.value.small());
     let requests = raw.requests.map(|rate| self::rate(&rate, burst, A_DAY, key, faults));
     let overflow = overflow((raw.overflow, raw.wait, raw.waiting), unsaid.overflow, key, faults);
@@ -65,6 +71,7 @@ pub(super) fn check(
         requests: requests.or(unsaid.requests),
         concurrency: raw.concurrency.map(|most| most.value.small()).or(unsaid.concurrency),
         overflow,
+        scope: raw.scope.map_or(unsaid.scope, |scope| scope.value.0),
         client,
         subject,
         quota: raw.quota.map(|quota| quota.value.0).or(unsaid.quota),

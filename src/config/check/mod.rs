@@ -28,6 +28,7 @@ mod route;
 mod rules;
 mod sections;
 mod shadow;
+mod shared_limits;
 mod sharing;
 mod tenant;
 mod tls;

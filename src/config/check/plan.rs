@@ -133,6 +133,7 @@ mod tests {
         ("pool", &["\"a\"", "\"b\""]),
         ("use", &["[]", "[\"s\"]", "[\"s\", \"r\"]"]),
         ("limits.requests", &["\"1/s\"", "\"50/m\""]),
+        ("limits.scope", &["\"shared\"", "\"gateway\""]),
         ("limits.concurrency", &["1", "5"]),
         ("limits.overflow", &["\"wait\"", "\"reject\""]),
         ("limits.wait", &["\"2s\"", "\"3s\""]),

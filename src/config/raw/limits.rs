@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::base::units::{ByteSize, Rate};
-use crate::config::spec::{LimitFields, QuotaSpec};
+use crate::config::spec::{LimitFields, LimitScope, QuotaSpec};
 use crate::config::text::{Beyond, ByteRate, Written};
 
 use super::shape::{At, Whole};
@@ -21,6 +21,9 @@ pub(in crate::config) struct Limits {
     /// How many of them may come at once after a pause, from 1 to 1000000. Default: as many as `requests`
     /// says.
     pub(in crate::config) burst: Option<At<Whole<1, 1_000_000>>>,
+    /// Who counts `requests`: each `gateway` by itself, or all of them together (`shared`), which takes
+    /// `[shared-limits]` in `gateway.toml`. Default: `gateway`.
+    pub(in crate::config) scope: Option<At<Written<LimitScope>>>,
     /// Requests under way at once, from 1 to 1000000; tunnels count until they end. Default: any number.
     pub(in crate::config) concurrency: Option<At<Whole<1, 1_000_000>>>,
     /// What becomes of a request beyond `requests` or `concurrency`: `reject`, or `wait` for its turn.

@@ -13,6 +13,7 @@ mod pool;
 mod route;
 mod routes;
 mod shape;
+mod shared_limits;
 mod tls;
 mod tracing;
 mod usage;
@@ -34,6 +35,7 @@ pub(super) use pool::{
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, TenantQueue, Way};
 pub(super) use shape::{At, Pairs, Whole};
+pub(super) use shared_limits::SharedLimits;
 pub(super) use tls::{Certificate, ClientCertificates, ListenerTls, TenantCertificate};
 pub(super) use tracing::Tracing;
 pub(super) use usage::Usage;

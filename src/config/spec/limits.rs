@@ -14,6 +14,8 @@ pub struct LimitsSpec {
     pub concurrency: Option<u32>,
     /// What becomes of a request beyond these two.
     pub overflow: Overflow,
+    /// Who counts requests in a time.
+    pub scope: LimitScope,
     /// What each client may ask for.
     pub client: Option<EachLimitSpec>,
     /// What each subject may ask for.
@@ -36,6 +38,7 @@ impl LimitsSpec {
         requests: None,
         concurrency: None,
         overflow: Overflow::Reject,
+        scope: LimitScope::Gateway,
         client: None,
         subject: None,
         quota: None,
@@ -124,6 +127,15 @@ impl Overflow {
             Self::Wait { waiting, .. } => waiting,
         }
     }
+}
+
+/// Who counts requests in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitScope {
+    /// Each gateway by itself.
+    Gateway,
+    /// All gateways together.
+    Shared,
 }
 
 /// Which answers tell of limits.

@@ -1,7 +1,9 @@
 //! The limits that apply to a request, in words. Those of the tenant and of the route hold together:
 //! neither takes the place of the other, save that of bodies.
 
-use crate::config::spec::{LimitFields, LimitsSpec, Overflow, RateSpec, RouteSpec, TenantSpec};
+use crate::config::spec::{
+    LimitFields, LimitScope, LimitsSpec, Overflow, RateSpec, RouteSpec, TenantSpec,
+};
 
 use super::settings::span;
 
@@ -10,6 +12,9 @@ pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
     if let Some(requests) = &limits.requests {
         rows.push(("limits.requests", rate(requests)));
+    }
+    if limits.scope == LimitScope::Shared {
+        rows.push(("limits.scope", "shared".to_owned()));
     }
     if let Some(most) = limits.concurrency {
         rows.push(("limits.concurrency", most.to_string()));

@@ -11,8 +11,9 @@ use crate::config::spec::{
 };
 use crate::control::usage::Amounts;
 use crate::limits::admission::{Names, OF_ROUTE, OF_TENANT};
+use crate::limits::fleet::Fleet;
 use crate::limits::gcra::Ticks;
-use crate::limits::in_use::{self, InUse};
+use crate::limits::in_use::{self, InUse, Sharing};
 use crate::limits::ledger::{Cell, Ledger};
 use crate::limits::quota::Quotas;
 use crate::model::caller::Proof;
@@ -68,6 +69,13 @@ pub struct LimitInUse {
     pub left: u64,
     /// How many wait for room; of a limit for each subject, of all subjects.
     pub waiting: u64,
+    /// Who counts: each `gateway` by itself, or all of them together (`shared`).
+    pub scope: String,
+    /// Whether it is to be shared, and this gateway holds it alone now.
+    pub degraded: bool,
+    /// Whether it is shared, and the store has answered late within the last 10 seconds, so that more may come
+    /// through at once.
+    pub late: bool,
     /// Seconds until it is whole if nobody comes; `None` = when those that are under way have ended.
     pub whole_in_seconds: Option<f64>,
 }
@@ -94,9 +102,9 @@ pub struct Share {
 }
 
 impl Roster {
-    /// Tells what is used of these quotas, too.
-    pub fn with_quotas(self, quotas: Arc<Quotas>) -> Self {
-        Self { quotas, ..self }
+    /// Tells what is used of these quotas, too, and what gateways share.
+    pub fn with_limits(self, quotas: Arc<Quotas>, fleet: Option<Arc<Fleet>>) -> Self {
+        Self { quotas, fleet, ..self }
     }
 
     /// What one tenant has used; `None` where there is none of this id.
@@ -130,7 +138,7 @@ impl Roster {
         let (mut all, mut of_each, subjects) = (Vec::new(), Vec::new(), subjects(tenant));
         if let Some(limits) = &tenant.limits {
             let cell = ledger.map(|ledger| ledger.own().as_ref());
-            let own = in_use::of(cell, limits, OF_TENANT, now);
+            let own = in_use::of(cell, limits, OF_TENANT, (now, self.fleet.as_deref()));
             let quota = limits.quota.as_ref();
             let quota =
                 quota.map(|quota| in_use::of_quota(&self.quotas, id, quota, SystemTime::now()));
@@ -145,7 +153,7 @@ impl Roster {
         for (route, limits) in limited.take(ROUTES) {
             let cell = ledger.and_then(|ledger| ledger.known_route(limits.key));
             let cell = cell.map(AsRef::as_ref);
-            let in_use = in_use::of(cell, &limits.spec, OF_ROUTE, now);
+            let in_use = in_use::of(cell, &limits.spec, OF_ROUTE, (now, self.fleet.as_deref()));
             all.extend(in_use.into_iter().map(|one| LimitInUse::of(Some(route), one)));
             let each = of_subjects(&subjects, (ledger.zip(cell), &limits.spec, OF_ROUTE), now);
             of_each.extend(each.map(|(name, one)| LimitInUse::of_subject(name, Some(route), one)));
@@ -199,6 +207,9 @@ impl LimitInUse {
             used: one.used,
             left: one.left,
             waiting: one.waiting,
+            scope: if one.sharing.is_some() { "shared" } else { "gateway" }.to_owned(),
+            degraded: one.sharing == Some(Sharing::Alone),
+            late: one.sharing == Some(Sharing::Late),
             whole_in_seconds: one.whole_in.map(milliseconds),
         }
     }

@@ -2,21 +2,30 @@
 //! subject's, then the route's, then the tenant's, so that who is refused by the closer one takes nothing of the
 //! wider. What was taken of some is given back where another refuses.
 
+mod together;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::config::spec::{EachLimitSpec, LimitFields, LimitsSpec, Overflow, QuotaSpec, RateSpec};
+use crate::config::spec::{
+    EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, QuotaSpec, RateSpec,
+};
 use crate::model::caller::{Caller, Proof};
 
 use super::Shared;
 use super::clients::{self, Key};
+use super::fleet::Whose;
 use super::gate::Entry;
 use super::gcra::{Grant, Later, Pace, Ticks};
 use super::ledger::Cell;
 use super::limit::Limit;
 use super::pacer::Way;
 use super::told::{Told, seconds};
+
+use together::{Turn, Undecided};
+
+pub use together::Full;
 
 /// Limits that apply to a request: a tenant's, or a route's.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +36,8 @@ pub struct Scope<'s> {
     pub spec: &'s LimitsSpec,
     /// Which limits these are.
     pub names: Names,
+    /// Whose they are.
+    pub whose: Whose<'s>,
 }
 
 /// Which limits those of a scope are.
@@ -93,6 +104,9 @@ struct Taken<'s> {
     rule: Rule<'s>,
     grant: Grant,
     waiting: Option<Waiting<'s>>,
+    /// Where gateways share it.
+    turn: Turn,
+    undecided: Option<Undecided<'s>>,
 }
 
 /// One limit in a time that applies to a request.
@@ -102,7 +116,9 @@ struct Rule<'s> {
     rate: &'s RateSpec,
     overflow: Overflow,
     tells: bool,
-    cell: &'s Cell,
+    scope: LimitScope,
+    whose: Whose<'s>,
+    cell: &'s Arc<Cell>,
     /// Whose it is, where each client or each subject has its own.
     each: Option<Key>,
     /// Those that wait for slots of it.
@@ -111,7 +127,7 @@ struct Rule<'s> {
 
 /// Somebody who waits for its slot.
 #[derive(Debug)]
-struct Waiting<'s>(&'s AtomicU32);
+pub struct Waiting<'s>(&'s AtomicU32);
 
 /// Takes a slot of each limit in a time that applies. A request of somebody without an address, who
 /// is on a Unix socket, is no client's; one without a proof of who has sent it is of the subject that all
@@ -194,9 +210,7 @@ impl<'s> Scope<'s> {
 
     fn of_all(&self) -> Option<Rule<'s>> {
         let rate = self.spec.requests.as_ref()?;
-        let (limit, overflow, tells) = (self.names.requests, self.spec.overflow, self.tells());
-        let (cell, waiting) = (self.cell, &self.cell.waiting);
-        Some(Rule { limit, rate, overflow, tells, cell, each: None, waiting })
+        Some(self.rule(self.names.requests, (rate, self.spec.overflow), &self.cell.waiting))
     }
 
     fn each(
@@ -206,12 +220,19 @@ impl<'s> Scope<'s> {
         waiting: &'s AtomicU32,
     ) -> Rule<'s> {
         let EachLimitSpec { requests: rate, overflow } = spec;
-        let (overflow, tells, each) = (*overflow, self.tells(), Some(key));
-        Rule { limit, rate, overflow, tells, cell: self.cell, each, waiting }
+        let all = self.rule(limit, (rate, *overflow), waiting);
+        Rule { scope: LimitScope::Gateway, each: Some(key), ..all }
     }
 
-    fn tells(&self) -> bool {
-        self.spec.fields == LimitFields::Always
+    fn rule(
+        &self,
+        limit: Limit,
+        (rate, overflow): (&'s RateSpec, Overflow),
+        waiting: &'s AtomicU32,
+    ) -> Rule<'s> {
+        let tells = self.spec.fields == LimitFields::Always;
+        let (scope, whose, cell) = (self.spec.scope, self.whose, self.cell);
+        Rule { limit, rate, overflow, tells, scope, whose, cell, each: None, waiting }
     }
 }
 
@@ -234,7 +255,10 @@ impl<'s> Slots<'s> {
 
     /// The wait is over.
     pub fn arrive(&mut self) {
-        self.taken.iter_mut().for_each(|taken| taken.waiting = None);
+        for taken in &mut self.taken {
+            taken.waiting = None;
+            taken.turn.wait();
+        }
     }
 
     /// The slots are used, whatever becomes of the request.
@@ -246,8 +270,8 @@ impl<'s> Slots<'s> {
     pub fn go(mut self, now: Ticks) -> Told {
         self.went = true;
         let mut told = Told::default();
-        for Taken { rule, grant, .. } in self.taken.iter().filter(|taken| taken.rule.tells) {
-            rule.tell(grant.left, now, &mut told);
+        for taken in self.taken.iter().filter(|taken| taken.rule.tells) {
+            taken.rule.tell(taken.word(), now, &mut told);
         }
         told
     }
@@ -258,17 +282,23 @@ impl<'s> Slots<'s> {
         (now, left): (Ticks, Duration),
     ) -> Result<Taken<'s>, Box<Refused>> {
         let clients = &self.shared.clients;
+        let is_shared = rule.scope == LimitScope::Shared;
+        let undecided = is_shared.then(|| Undecided::enter(&rule.cell.undecided));
         let longest = Ticks::of(rule.overflow.longest().min(left));
         let took = match rule.each {
             None => rule.cell.meter.take(rule.pace(), now, longest),
             Some(key) => clients.take(key, rule.pace(), rule.now(now), clients::micros(longest)),
         };
-        let grant = took.map_err(|Later(later)| rule.refused(later))?;
+        let grant = took.map_err(|Later(later)| {
+            rule.tell_of_use(self.shared);
+            rule.refused(later)
+        })?;
+        let turn = if is_shared { Turn::Due } else { Turn::Own };
         if grant.at <= rule.now(now) {
-            return Ok(Taken { rule, grant, waiting: None });
+            return Ok(Taken { rule, grant, waiting: None, turn, undecided });
         }
         match Waiting::enter(rule.waiting, rule.overflow.most()) {
-            Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting) }),
+            Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting), turn, undecided }),
             None => {
                 rule.give_back(self.shared, grant, now);
                 Err(rule.refused(grant.at - rule.now(now)))
@@ -283,8 +313,9 @@ impl Drop for Slots<'_> {
             return;
         }
         let now = self.shared.now();
-        for Taken { rule, grant, .. } in &self.taken {
-            rule.give_back(self.shared, *grant, now);
+        for taken in &self.taken {
+            taken.rule.give_back(self.shared, taken.grant, now);
+            taken.put_back();
         }
     }
 }

@@ -22,6 +22,7 @@ fn limits(requests: Option<RateSpec>, client: Option<RateSpec>) -> LimitsSpec {
         requests,
         concurrency: None,
         overflow: Overflow::Reject,
+        scope: LimitScope::Gateway,
         client,
         subject: None,
         quota: None,
@@ -53,8 +54,12 @@ impl World {
         tenant: &'s LimitsSpec,
         route: Option<&'s LimitsSpec>,
     ) -> Vec<Scope<'s>> {
-        let of_route = |spec| Scope { cell: self.ledger.route(7), spec, names: OF_ROUTE };
-        let of_tenant = Scope { cell: self.ledger.own(), spec: tenant, names: OF_TENANT };
+        let whose = |route| Whose { tenant: "acme", route };
+        let (of_acme, of_seven) = (whose(None), whose(Some(7)));
+        let cell = self.ledger.route(7);
+        let of_route = |spec| Scope { cell, spec, names: OF_ROUTE, whose: of_seven };
+        let cell = self.ledger.own();
+        let of_tenant = Scope { cell, spec: tenant, names: OF_TENANT, whose: of_acme };
         route.map(of_route).into_iter().chain([of_tenant]).collect()
     }
 
