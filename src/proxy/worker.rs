@@ -133,7 +133,7 @@ pub(super) struct Worker {
     /// Who goes on where many exchanges take long.
     pub(super) courtesy: Courtesy,
     /// Lets what is under way pass connections that begin.
-    pub(super) newcomers: Courtesy,
+    pub(super) door: Courtesy,
     pub(super) open_connections: Cell<usize>,
     phase: Cell<Phase>,
     /// Listeners that are gone.
@@ -175,7 +175,7 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
         }
     });
     let courtesies: [fn(&Worker) -> &Courtesy; 2] =
-        [|worker| &worker.courtesy, |worker| &worker.newcomers];
+        [|worker| &worker.courtesy, |worker| &worker.door];
     for courtesy in courtesies {
         let ushering = courtesy::usher(Rc::clone(&worker), courtesy);
         chores.spawn(|mut stop| async move {
@@ -310,7 +310,7 @@ impl Worker {
             account,
             limits: setup.limits,
             courtesy: Courtesy::among_long(),
-            newcomers: Courtesy::among_newcomers(),
+            door: Courtesy::at_the_door(),
             handshakes: Handshakes::new(
                 setup.gateway.downstream.max_handshakes.div_ceil(workers),
                 setup.tenants,
