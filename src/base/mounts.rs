@@ -26,9 +26,11 @@ fn apart_in(table: &str, path: &Path) -> Option<PathBuf> {
 
 /// Where one is mounted, and whether it is on a device.
 fn mounted(line: &str) -> Option<(PathBuf, bool)> {
-    let (head, tail) = line.split_once(" - ")?;
-    let source = tail.split(' ').nth(1)?;
-    Some((unescaped(head.split(' ').nth(4)?).into(), source.starts_with("/dev/")))
+    let (head, _) = line.split_once(" - ")?;
+    let mut fields = head.split(' ');
+    // What is on no device has a number of the kernel's own, whatever its source is called.
+    let is_device = !fields.nth(2)?.starts_with("0:");
+    Some((unescaped(fields.nth(1)?).into(), is_device))
 }
 
 /// A name in which four characters that separate fields are written by their numbers.
@@ -48,6 +50,7 @@ mod tests {
 30 22 0:40 / /mnt/share rw,relatime shared:9 - nfs4 server:/export rw,vers=4.2
 31 22 254:2 / /mnt/share/disk rw - xfs /dev/vdb rw
 32 22 0:41 / /mnt/a\\040b rw - fuse.sshfs host: rw
+33 22 0:42 / /mnt/fuse rw - fuse /dev/fuse rw
 a line without meaning
 ";
 
@@ -57,6 +60,11 @@ a line without meaning
 
         assert_eq!(of("/mnt/share/acme/tls.pem"), Some("/mnt/share".into()));
         assert_eq!(of("/mnt/a b/tls.pem"), Some("/mnt/a b".into()));
+        assert_eq!(
+            of("/mnt/fuse/tls.pem"),
+            Some("/mnt/fuse".into()),
+            "whatever its source is called"
+        );
         assert_eq!(of("/mnt/share/disk/tls.pem"), None, "it is on a device");
         assert_eq!(of("/mnt/shared/tls.pem"), None);
         assert_eq!(of("/etc/tls.pem"), None);
