@@ -240,7 +240,10 @@ impl Keeper {
                 () = std::future::ready(()), if is_busy => self.work(AT_ONCE).await,
                 Some(told) = self.asks.recv() => self.answer(told).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
-                _ = measure.tick() => self.measure(),
+                _ = measure.tick() => {
+                    self.leave_gone();
+                    self.measure();
+                }
             }
         }
     }

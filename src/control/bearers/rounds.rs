@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::base::mounts;
 use crate::config::spec::{DomainsSpec, TenantSpec};
 use crate::model::ids::TenantId;
 use crate::tls::tenants::reading::{self, Means, Own};
@@ -261,6 +262,15 @@ impl Keeper {
         self.due.read(waiting, wish);
         // Nobody has followed them meanwhile.
         self.files.come_back();
+    }
+
+    /// Who waits for a file system that is there no more is read from what is there now.
+    pub(super) fn leave_gone(&mut self) {
+        let waiting = self.hanging.leave_gone(mounts::is_there);
+        if !waiting.is_empty() {
+            self.due.read(waiting, Wish::Changed);
+            self.files.come_back();
+        }
     }
 
     /// Has files followed that have come, where nothing else is to be done.
