@@ -254,16 +254,19 @@ mod tests {
             *item
         };
         let limit = HANGING * 2;
-        let round = tokio::spawn(each((0..9).collect(), (1, limit), work, |_, _| {}));
+        let round = each((0..9).collect(), (1, limit), work, |_, _| {});
 
         // Each file takes most of what would be too long: the last one is begun before time is over, and ends after.
-        for _ in 0..3 {
-            begun.recv().await.unwrap();
-            pass(18).await;
-            release.send(()).unwrap();
-        }
+        let releasing = async {
+            for _ in 0..3 {
+                begun.recv().await.unwrap();
+                pass(18).await;
+                release.send(()).unwrap();
+            }
+        };
 
-        let came = round.await.unwrap();
+        let (came, ()) = tokio::join!(round, releasing);
+
         assert_eq!(came[..2], [Came::Done(0), Came::Untried], "{came:?}");
     }
 
@@ -277,13 +280,12 @@ mod tests {
             note(Path::new("/late"));
         };
         let late = move |item: &u32, _| tell.send(*item).unwrap();
-        let round = tokio::spawn(each((0..1).collect(), (1, LONG), work, late));
+        let came = tokio::select! {
+            came = each((0..1).collect(), (1, LONG), work, late) => came,
+            () = pass(u32::MAX) => panic!("time is over"),
+        };
 
-        while !round.is_finished() {
-            pass(1).await;
-        }
-
-        assert_eq!(round.await.unwrap(), [Came::Untried]);
+        assert_eq!(came, [Came::Untried]);
         drop(release);
         assert_eq!(told.recv().await, None);
     }

@@ -323,7 +323,8 @@ async fn passing<T>(work: impl Future<Output = T>) -> T {
     tokio::time::pause();
     let pass = async {
         loop {
-            let moment = || std::thread::sleep(Duration::from_millis(1));
+            // Real time, for threads that get on.
+            let moment = || std::thread::park_timeout(Duration::from_millis(1));
             crate::base::tasks::in_background(moment).await.unwrap();
             tokio::time::advance(Duration::from_millis(10)).await;
         }
