@@ -200,8 +200,8 @@ fn add(spec: &mut RoutesSpec, held: &Holding) -> Result<(), Vec<Fault>> {
 
 /// Tenants that are served, and would not be any more: because the file that defines them now is broken, and
 /// was never good with them in it, as one that was renamed, or into which they were moved. Those whose file is
-/// gone, and of which no broken one speaks, were taken away on purpose, and so were those of the API: they go by an
-/// explicit request alone.
+/// gone, and of which no broken one speaks, were taken away on purpose. Those of the API are among them: a broken file hides them where it has their
+/// header. Where a request ends one, `known` is without it.
 fn taken(spec: &RoutesSpec, known: &Known, held: &[Holding]) -> Vec<Fault> {
     let Some(before) = known.spec() else { return Vec::new() };
     let is_held = |tenant: &TenantSpec| tenant.state == TenantState::Quarantined;
@@ -229,9 +229,6 @@ fn taken(spec: &RoutesSpec, known: &Known, held: &[Holding]) -> Vec<Fault> {
     for Difference { before, .. } in spec.tenants.differences(&before.tenants, same) {
         let Some((id, _)) = before.filter(|(_, before)| !is_held(before)) else { continue };
         let id = id.as_str();
-        if known.file(&stored::path_of(id)).is_some() {
-            continue;
-        }
         if let Some(holding) = speakers.get(id).copied().or_else(|| may_speak(id)) {
             taken.entry(&holding.path).or_insert((holding, Vec::new())).1.push(id);
             many += 1;

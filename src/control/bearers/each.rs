@@ -1,6 +1,7 @@
 //! Work on many files, each by itself: one that hangs, as on a network file system that is gone, holds up no other.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ pub(super) enum Came<T> {
     Failed,
     /// It is still at this file. What it comes to is told when it has ended.
     Late(PathBuf),
-    /// Nobody has come to it.
+    /// Nobody has come to a file of it.
     Untried,
 }
 
@@ -48,12 +49,32 @@ struct State<T> {
     /// The next one to be begun.
     next: usize,
     done: usize,
+    /// Those that are being worked on, and since when each is at its file.
+    at_work: BTreeMap<usize, Instant>,
+    /// When the last one ended.
+    last: Instant,
+    /// No more are begun.
+    is_closed: bool,
     /// Nobody waits any more.
     is_over: bool,
 }
 
-/// Does `work` on each of these, as many `at_once`, on threads that may be busy. Ends when all is done, when nothing gets on,
-/// and soon after `limit`. Of each one that has not ended by then, `late` is told when it has.
+impl<T> State<T> {
+    /// Whether all that could have been done is.
+    fn is_done(&self) -> bool {
+        self.done == self.came.len() || self.is_closed && self.at_work.is_empty()
+    }
+
+    /// Whether nothing gets on: what has just come to its file may be about to.
+    fn is_stuck(&self) -> bool {
+        let mut since = self.at_work.values().chain(self.at_work.is_empty().then_some(&self.last));
+        since.all(|since| since.elapsed() >= HANGING)
+    }
+}
+
+/// Does `work` on each of these, as many `at_once`, on threads that may be busy. Ends when all is done, and when nothing gets
+/// on. From `limit` on no more are begun, and what gets on is waited for: slow is not dead. Of each one that has not ended by
+/// then, `late` is told when it has.
 pub(super) async fn each<I, T, W, L>(
     items: Arc<[I]>,
     (at_once, limit): (usize, Duration),
@@ -68,19 +89,27 @@ where
 {
     let count = items.len();
     let came = (0..count).map(|_| Came::Untried).collect();
-    let state = Mutex::new(State { came, next: 0, done: 0, is_over: false });
+    let began = Instant::now();
+    let state = Mutex::new(State {
+        came,
+        next: 0,
+        done: 0,
+        at_work: BTreeMap::new(),
+        last: began,
+        is_closed: false,
+        is_over: false,
+    });
     let shared = Arc::new(Shared { items, work, late, state, all: Notify::new() });
-    let (began, mut seen) = (Instant::now(), 0);
     for _ in 0..at_once.min(count) {
         let shared = Arc::clone(&shared);
         drop(tasks::in_background(move || shared.work_off()));
     }
-    while count > 0 && timeout(HANGING, shared.all.notified()).await.is_err() {
-        let done = shared.state().done;
-        if done == seen || began.elapsed() >= limit {
+    while count > 0 && timeout(BETWEEN_CHECKS, shared.all.notified()).await.is_err() {
+        let mut state = shared.state();
+        state.is_closed |= began.elapsed() >= limit;
+        if state.is_done() || state.is_stuck() || began.elapsed() >= limit + PATIENCE {
             break;
         }
-        seen = done;
     }
     let mut state = shared.state();
     state.is_over = true;
@@ -100,19 +129,26 @@ where
                 if let (false, Some(place)) = (state.is_over, state.came.get_mut(number)) {
                     *place = Came::Late(path.to_path_buf());
                     at.replace(path.to_path_buf());
+                    state.at_work.insert(number, Instant::now());
                 }
             };
             let outcome = catch_unwind(AssertUnwindSafe(|| (self.work)(item, &note))).ok();
-            let mut state = self.state();
+            let (mut state, at) = (self.state(), at.into_inner());
             if state.is_over {
                 drop(state);
-                return (self.late)(item, Ended { at: at.into_inner(), outcome });
+                // One that had come to no file was told as untried.
+                if !at.as_os_str().is_empty() {
+                    (self.late)(item, Ended { at, outcome });
+                }
+                return;
             }
             if let Some(place) = state.came.get_mut(number) {
                 *place = outcome.map_or(Came::Failed, Came::Done);
             }
             state.done += 1;
-            if state.done == self.items.len() {
+            state.last = Instant::now();
+            state.at_work.remove(&number);
+            if state.is_done() {
                 self.all.notify_one();
             }
         }
@@ -121,9 +157,9 @@ where
     fn next(&self) -> Option<(usize, &I)> {
         let mut state = self.state();
         let number = state.next;
-        let item = self.items.get(number).filter(|_| !state.is_over)?;
-        *state.came.get_mut(number)? = Came::Late(PathBuf::new());
+        let item = self.items.get(number).filter(|_| !state.is_over && !state.is_closed)?;
         state.next += 1;
+        state.at_work.insert(number, Instant::now());
         Some((number, item))
     }
 
@@ -134,6 +170,12 @@ where
 
 /// 1 s: a file is read in less than a millisecond.
 pub(super) const HANGING: Duration = Duration::from_secs(1);
+
+/// 50 ms: what ends tells of it at once, and only what does not is found by this.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(50);
+
+/// 3 s more than a limit: one of many files, each of which is slow, has others wait no longer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -176,7 +218,10 @@ mod tests {
     async fn where_all_hang_nobody_waits_and_the_others_are_untried() {
         let (release, gate) = mpsc::channel::<()>();
         let gate = Mutex::new(gate);
-        let work = move |_: &u32, _: &Note<'_>| assert!(gate.lock().unwrap().recv().is_err());
+        let work = move |item: &u32, note: &Note<'_>| {
+            note(&PathBuf::from(format!("/{item}")));
+            assert!(gate.lock().unwrap().recv().is_err());
+        };
         let items: Arc<[u32]> = (0..9).collect();
 
         let came = each(items, (2, LONG), work, |_, _| {}).await;
@@ -186,5 +231,62 @@ mod tests {
         drop(release);
         let none: Arc<[u32]> = Arc::from([]);
         assert!(each(none, (2, LONG), |_, _| (), |_, _| {}).await.is_empty());
+    }
+
+    /// Lets time pass, which a thread that is busy holds where the clock is paused.
+    async fn pass(checks: u32) {
+        for _ in 0..checks {
+            tokio::time::advance(BETWEEN_CHECKS).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_slow_and_gets_on_is_not_taken_for_what_hangs_when_time_is_over() {
+        let (release, gate) = mpsc::channel::<()>();
+        let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let gate = Mutex::new(gate);
+        let work = move |item: &u32, note: &Note<'_>| {
+            for part in 0..3 {
+                note(&PathBuf::from(format!("/{item}/{part}")));
+                begin.send(()).unwrap();
+                gate.lock().unwrap().recv().unwrap();
+            }
+            *item
+        };
+        let limit = HANGING * 2;
+        let round = each((0..9).collect(), (1, limit), work, |_, _| {});
+
+        // Each file takes most of what would be too long: the last one is begun before time is over, and ends after.
+        let releasing = async {
+            for _ in 0..3 {
+                begun.recv().await.unwrap();
+                pass(18).await;
+                release.send(()).unwrap();
+            }
+        };
+
+        let (came, ()) = tokio::join!(round, releasing);
+
+        assert_eq!(came[..2], [Came::Done(0), Came::Untried], "{came:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_came_to_no_file_in_time_is_untried_and_its_end_is_nobody_s() {
+        let (release, gate) = mpsc::channel::<()>();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let gate = Mutex::new(gate);
+        let work = move |_: &u32, note: &Note<'_>| {
+            assert!(gate.lock().unwrap().recv().is_err());
+            note(Path::new("/late"));
+        };
+        let late = move |item: &u32, _| tell.send(*item).unwrap();
+        let came = tokio::select! {
+            came = each((0..1).collect(), (1, LONG), work, late) => came,
+            () = pass(u32::MAX) => panic!("time is over"),
+        };
+
+        assert_eq!(came, [Came::Untried]);
+        drop(release);
+        assert_eq!(told.recv().await, None);
     }
 }

@@ -178,6 +178,14 @@ impl Files {
         self.come.extend(paths);
     }
 
+    /// Whether one of these was read by others as it says something else.
+    pub(super) fn has_other(&self, said: &BTreeMap<PathBuf, Said>) -> bool {
+        let is_other = |(path, said): (&PathBuf, &Said)| {
+            self.known.get(path).is_some_and(|file| file.said.digest != said.digest)
+        };
+        said.iter().any(is_other)
+    }
+
     /// Whether a tenant names it.
     pub(super) fn is_known(&self, path: &Path) -> bool {
         self.known.contains_key(path)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::base::mounts;
+use crate::base::mounts::{self, Mount};
 use crate::model::ids::TenantId;
 
 /// Files that somebody is still reading. Nobody begins with one of them before that has ended, nor with any other of a file
@@ -18,8 +18,8 @@ pub(super) struct Hanging {
 
 #[derive(Debug)]
 struct Stuck {
-    /// Where its file system is mounted, if that may stop answering as a whole.
-    mount: Option<PathBuf>,
+    /// Its file system, if that may stop answering as a whole.
+    mount: Option<Mount>,
     of: BTreeSet<TenantId>,
 }
 
@@ -37,23 +37,37 @@ impl Hanging {
         let stuck = self.files.entry(file.to_path_buf()).or_insert_with(stuck);
         stuck.of.extend(of);
         let Some(mount) = stuck.mount.clone() else { return file.to_path_buf() };
-        if self.mounts.contains_key(&mount) || self.count(&mount) < MOST_OF_ONE {
+        if self.mounts.contains_key(&mount.at) || self.count(&mount) < MOST_OF_ONE {
             return file.to_path_buf();
         }
-        let at = mount.display();
+        let at = mount.at.display();
         tracing::error!(%at, "a file system does not answer: tenants' certificates on it are not read before it does");
-        self.mounts.insert(mount.clone(), BTreeSet::new());
-        mount
+        self.mounts.insert(mount.at.clone(), BTreeSet::new());
+        mount.at
     }
 
     /// A thread has come back; tells who waited for it.
     pub(super) fn end(&mut self, file: &Path) -> BTreeSet<TenantId> {
         self.threads = self.threads.saturating_sub(1);
         let Some(Stuck { mount, mut of }) = self.files.remove(file) else { return BTreeSet::new() };
-        if let Some(waiting) = mount.and_then(|mount| self.mounts.remove(&mount)) {
+        if let Some(waiting) = mount.and_then(|mount| self.mounts.remove(&mount.at)) {
             of.extend(waiting);
         }
         of
+    }
+
+    /// What was on a file system that is no more, as one that was unmounted by force, hangs no more: another may be there now.
+    /// Tells who waited for it. Its threads are held still.
+    pub(super) fn leave_gone(&mut self, is_there: impl Fn(&Mount) -> bool) -> BTreeSet<TenantId> {
+        let mut waiting = BTreeSet::new();
+        let (files, mounts) = (&mut self.files, &mut self.mounts);
+        files.retain(|_, Stuck { mount, of }| {
+            let Some(gone) = mount.as_ref().filter(|mount| !is_there(mount)) else { return true };
+            waiting.append(of);
+            waiting.extend(mounts.remove(&gone.at).into_iter().flatten());
+            false
+        });
+        waiting
     }
 
     /// A tenant waits for this file.
@@ -96,8 +110,8 @@ impl Hanging {
         self.threads >= MOST
     }
 
-    fn count(&self, mount: &Path) -> usize {
-        self.files.values().filter(|stuck| stuck.mount.as_deref() == Some(mount)).count()
+    fn count(&self, mount: &Mount) -> usize {
+        self.files.values().filter(|stuck| stuck.mount.as_ref() == Some(mount)).count()
     }
 }
 
@@ -134,6 +148,28 @@ mod tests {
         assert_eq!(hanging.end(&file(1)), [tenant(0), tenant(1), tenant(5)].into());
         assert!(!hanging.has(&file(0)) && hanging.has(&file(9)));
         assert_eq!(hanging.end(&file(9)), [].into());
+    }
+
+    #[test]
+    fn a_share_that_was_unmounted_by_force_and_mounted_anew_is_read_again() {
+        let file = |number: usize| PathBuf::from(format!("/proc/{number}.pem"));
+        let mut hanging = Hanging::default();
+        hanging.begin(Path::new("/etc/a.pem"), [tenant(8)]);
+        for number in 0..MOST_OF_ONE {
+            hanging.begin(&file(number), [tenant(number)]);
+        }
+        hanging.wait(&file(9), &tenant(9));
+        assert!(hanging.leave_gone(|_| true).is_empty() && hanging.has(&file(9)));
+
+        let waiting = hanging.leave_gone(|mount| mount.at != Path::new("/proc"));
+
+        assert_eq!(waiting, (0..MOST_OF_ONE).chain([9]).map(tenant).collect());
+        assert!(!hanging.has(&file(0)) && !hanging.has(&file(9)));
+        assert!(hanging.has(Path::new("/etc/a.pem")) && hanging.is_any());
+        // The threads may come back all the same.
+        (0..MOST_OF_ONE).for_each(|number| assert_eq!(hanging.end(&file(number)), [].into()));
+        assert_eq!(hanging.end(Path::new("/etc/a.pem")), [tenant(8)].into());
+        assert!(!hanging.is_any());
     }
 
     #[test]

@@ -126,6 +126,8 @@ pub(super) struct Keeper {
     spec: Option<Arc<RoutesSpec>>,
     /// Where it is written.
     written: config::Files,
+    /// What finds places in that, where somebody has asked for one.
+    places: Option<Arc<Places>>,
     files: Files,
     watching: Watching,
     reader: Reader,
@@ -177,6 +179,7 @@ impl Keeper {
             bearers: Bearers { shown, live },
             spec: None,
             written: config::Files::of(PathBuf::new(), Sorted::default()),
+            places: None,
             files: Files::default(),
             watching: Watching::new(events),
             reader: Reader::default(),
@@ -206,7 +209,7 @@ impl Keeper {
     pub(super) async fn begin(&mut self) {
         self.take(Wish::Asked).await;
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        self.finish(cores.clamp(AT_ONCE, MOST_AT_ONCE), START).await;
+        self.finish(cores.clamp(AT_ONCE, MOST_AT_ONCE), START, true).await;
         if self.due.is_asked() {
             tracing::warn!(
                 "a start waits no longer for certificates of tenants: those that are left are read meanwhile"
@@ -233,11 +236,14 @@ impl Keeper {
                     self.due.look(files.iter().cloned(), Wish::Changed);
                 }
                 () = at(settled) => self.settle(),
-                Some(late) = self.late.recv() => self.take_late(late).await,
+                Some(late) = self.late.recv() => self.take_late(late, Wish::Changed).await,
                 () = std::future::ready(()), if is_busy => self.work(AT_ONCE).await,
                 Some(told) = self.asks.recv() => self.answer(told).await,
                 _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
-                _ = measure.tick() => self.measure(),
+                _ = measure.tick() => {
+                    self.leave_gone();
+                    self.measure();
+                }
             }
         }
     }
@@ -247,6 +253,7 @@ impl Keeper {
         let loaded = self.loaded.borrow_and_update().clone();
         let Some(Loaded { spec, files, .. }) = loaded else { return };
         let written = std::mem::replace(&mut self.written, files);
+        self.places = None;
         let before = self.spec.replace(Arc::clone(&spec));
         let same = |one: &NamedTenant, other: &NamedTenant| {
             Arc::ptr_eq(&one.1, &other.1) || one.1.domains == other.1.domains
@@ -282,7 +289,7 @@ impl Keeper {
         }
         self.take(Wish::Asked).await;
         self.ask();
-        self.finish(AT_ONCE, ANSWER).await;
+        self.finish(AT_ONCE, ANSWER, false).await;
         let mut wrong = self.live().problems.clone();
         if self.due.is_asked() {
             wrong.push(still_reading(self.written.root.clone()));

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::base::mounts;
 use crate::config::spec::{DomainsSpec, TenantSpec};
 use crate::model::ids::TenantId;
 use crate::tls::tenants::reading::{self, Means, Own};
@@ -42,8 +43,14 @@ pub(super) enum Late {
 }
 
 impl Reading {
+    /// Of one that presents nothing.
+    #[cfg(test)]
+    pub(super) fn of(id: &TenantId, spec: &Arc<TenantSpec>) -> Self {
+        Self { id: id.clone(), spec: Arc::clone(spec), before: None }
+    }
+
     /// Reads; `None` where the tenant names no file.
-    fn read(&self, means: &Means, reader: &Reader, note: &Note<'_>) -> Option<Fresh> {
+    pub(super) fn read(&self, means: &Means, reader: &Reader, note: &Note<'_>) -> Option<Fresh> {
         let mut said = BTreeMap::new();
         let mut read = |path: &Path| {
             note(path);
@@ -77,18 +84,36 @@ impl Keeper {
         !self.due.is_empty() && !self.hanging.is_full()
     }
 
-    /// Does what somebody waits for, as far as there is time: the longer one where no file hangs.
-    pub(super) async fn finish(&mut self, at_once: usize, (short, long): (Duration, Duration)) {
+    /// Does what somebody waits for, as far as there is time: the longer one where no file hangs. With `also_late`, what
+    /// hangs is waited for, too.
+    pub(super) async fn finish(
+        &mut self,
+        at_once: usize,
+        (short, long): (Duration, Duration),
+        also_late: bool,
+    ) {
         let began = Instant::now();
-        let limit = |hanging: &Hanging| if hanging.is_any() { short } else { long };
-        while self.due.is_asked()
-            && !self.hanging.is_full()
-            && began.elapsed() < limit(&self.hanging)
-        {
+        let left = |hanging: &Hanging| {
+            let limit = if hanging.is_any() { short } else { long };
+            limit.checked_sub(began.elapsed()).filter(|left| !left.is_zero())
+        };
+        while let Some(left) = left(&self.hanging) {
+            while let Ok(late) = self.late.try_recv() {
+                self.take_late(late, Wish::Asked).await;
+            }
             if self.loaded.has_changed().is_ok_and(|is_so| is_so) {
                 self.take(Wish::Changed).await;
             }
-            self.work(at_once).await;
+            if self.due.is_asked() && !self.hanging.is_full() {
+                self.work(at_once).await;
+                continue;
+            }
+            if !also_late || !self.hanging.is_any() {
+                return;
+            }
+            if let Ok(Some(late)) = timeout(left, self.late.recv()).await {
+                self.take_late(late, Wish::Asked).await;
+            }
         }
     }
 
@@ -153,6 +178,12 @@ impl Keeper {
             if last.changed.is_empty() {
                 break;
             }
+            if self.loaded.has_changed().is_ok_and(|is_so| is_so) {
+                // An edit waits for none of that: a host may be another's by now.
+                self.due.look(last.paths(), wish);
+                last.changed.clear();
+                break;
+            }
             // A program that writes in place empties the file first, and a part of a chain is as valid as the whole.
             sleep(BETWEEN_READINGS).await;
             let next = self.look_once(&last.paths(), wish, at_once).await;
@@ -203,7 +234,7 @@ impl Keeper {
     }
 
     /// A file answers again: what it said is in use, where it is wanted still.
-    pub(super) async fn take_late(&mut self, late: Late) {
+    pub(super) async fn take_late(&mut self, late: Late, wish: Wish) {
         let (file, read) = match late {
             Late::LookedAt(file) => (file, None),
             Late::Read(reading, Ended { at, outcome }) => {
@@ -219,14 +250,27 @@ impl Keeper {
                 true => {
                     // Any may be another one by now.
                     self.due.look(fresh.said.keys().cloned(), Wish::Changed);
-                    self.put_in_use(vec![(id, fresh)], Wish::Changed).await;
+                    if self.files.has_other(&fresh.said) {
+                        // Another tenant has read it since: no look will find that this one has not.
+                        self.due.read([id.clone()], wish);
+                    }
+                    self.put_in_use(vec![(id, fresh)], wish).await;
                 }
-                false => self.due.read([id], Wish::Changed),
+                false => self.due.read([id], wish),
             }
         }
-        self.due.read(waiting, Wish::Changed);
+        self.due.read(waiting, wish);
         // Nobody has followed them meanwhile.
         self.files.come_back();
+    }
+
+    /// Who waits for a file system that is there no more is read from what is there now.
+    pub(super) fn leave_gone(&mut self) {
+        let waiting = self.hanging.leave_gone(mounts::is_there);
+        if !waiting.is_empty() {
+            self.due.read(waiting, Wish::Changed);
+            self.files.come_back();
+        }
     }
 
     /// Has files followed that have come, where nothing else is to be done.

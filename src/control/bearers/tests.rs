@@ -10,6 +10,8 @@ use crate::base::tasks::Tasks;
 use crate::config::{Files as Routes, Known, check_routes, pem};
 use crate::tls::tenants::Found;
 
+use super::each::Ended;
+use super::rounds::Reading;
 use super::*;
 
 /// A keeper at work, with the files of its tenants.
@@ -40,7 +42,10 @@ impl World {
         let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::clone(&metrics));
         keeper.reader = share.reader();
         follow.live(&loaded(&folder, &text));
-        keeper.begin().await;
+        match share.is_silent() {
+            true => passing(keeper.begin()).await,
+            false => keeper.begin().await,
+        }
         let bearers = keeper.bearers();
         let mut tasks = Tasks::new("test");
         tasks.spawn(|stop| keeper.run(stop));
@@ -222,7 +227,7 @@ async fn who_asks_is_told_of_a_broken_file_whether_or_not_the_watcher_has_found_
             assert_eq!(keeper.live().count, 0, "it may be half of a renewal");
         }
         keeper.ask();
-        keeper.finish(AT_ONCE, ANSWER).await;
+        keeper.finish(AT_ONCE, ANSWER, false).await;
         assert_eq!(keeper.live().count, 1, "found before: {is_found_before}");
     }
 }
@@ -289,6 +294,10 @@ impl Share {
         self.hang(name);
     }
 
+    fn is_silent(&self) -> bool {
+        !self.state.lock().unwrap().silent.is_empty()
+    }
+
     fn take_read(&self) -> BTreeMap<String, usize> {
         std::mem::take(&mut self.state.lock().unwrap().read)
     }
@@ -307,6 +316,25 @@ impl Share {
             pem::read(path)
         })
     }
+}
+
+/// Has time pass ten times as fast meanwhile, also while a thread hangs, which holds a paused clock.
+async fn passing<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::pause();
+    let pass = async {
+        loop {
+            // Real time, for threads that get on.
+            let moment = || std::thread::park_timeout(Duration::from_millis(1));
+            crate::base::tasks::in_background(moment).await.unwrap();
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = pass => unreachable!("time passes without an end"),
+    };
+    tokio::time::resume();
+    done
 }
 
 /// Waits until it is so.
@@ -334,6 +362,102 @@ async fn a_start_with_a_file_that_hangs_serves_the_others_and_says_which_it_is()
     share.answer();
     until(|| world.leaf("b").is_some()).await;
     until(|| world.bearers.live.load().count == 0).await;
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_share_that_answers_after_more_than_a_moment() {
+    let share = Arc::new(Share::default());
+    share.hang("a.pem");
+    let folder = tempfile::tempdir().unwrap();
+    ["a", "b"].iter().for_each(|name| renew(&folder, name, &made(name)));
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    keeper.reader = share.reader();
+    follow.live(&loaded(&folder, &format!("{}{}", tenant("a"), tenant("b"))));
+    let bearers = keeper.bearers();
+    let answering = async {
+        until(|| bearers.live.load().count == 1).await;
+        assert!(matches!(bearers.shown.load().exact("a.test"), Found::Bare));
+        share.answer();
+    };
+
+    passing(async { tokio::join!(keeper.begin(), answering) }).await;
+
+    assert!(matches!(bearers.shown.load().exact("a.test"), Found::Entry(_)));
+    assert_eq!(bearers.live.load().count, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_another_tenant_has_read_meanwhile_is_not_lost_by_who_waited_for_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["a.test".to_owned(), "b.test".to_owned()];
+    let renew_both = || {
+        let made = rcgen::generate_simple_self_signed(names.clone()).unwrap();
+        renew(&folder, "a", &(made.cert.pem(), made.signing_key.serialize_pem()));
+    };
+    renew_both();
+    let shared = tenant("b").replace("b.pem", "a.pem").replace("b.key", "a.key");
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    follow.live(&loaded(&folder, &format!("{}{shared}", tenant("a"))));
+    keeper.begin().await;
+    let (id, spec) = (TenantId::new("a").unwrap(), keeper.spec.clone().unwrap());
+    let reading = Reading::of(&id, spec.tenant("a").unwrap());
+    // It has read what was there before, and ends late.
+    let fresh = reading.read(keeper.means.as_ref().unwrap(), &keeper.reader, &|_| {});
+    let file = folder.path().join("a.pem");
+    keeper.hanging.begin(&file, [id]);
+    renew_both();
+    keeper.hanging.end(&file);
+    keeper.due.look(keeper.files.all().cloned(), Wish::Asked);
+    keeper.finish(AT_ONCE, ANSWER, false).await;
+    keeper.hanging.begin(&file, [TenantId::new("a").unwrap()]);
+
+    let ended = Ended { at: file, outcome: Some(fresh) };
+    keeper.take_late(Late::Read(reading, ended), Wish::Changed).await;
+    while keeper.is_busy() {
+        keeper.work(AT_ONCE).await;
+    }
+
+    let shown = keeper.bearers.shown.load();
+    let leaf = |host: &str| match shown.exact(host) {
+        Found::Entry(entry) => entry.leaf().to_vec(),
+        _ => panic!("it has one"),
+    };
+    assert_eq!(leaf("a.test"), leaf("b.test"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_waits_for_no_second_look_at_files_that_change() {
+    let folder = tempfile::tempdir().unwrap();
+    renew(&folder, "a", &made("a"));
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    follow.live(&loaded(&folder, &tenant("a")));
+    keeper.begin().await;
+    renew(&folder, "a", &made("a"));
+    follow.live(&loaded(&folder, ""));
+    let began = Instant::now();
+
+    keeper.due.look(keeper.files.all().cloned(), Wish::Changed);
+    keeper.work(AT_ONCE).await;
+
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(!keeper.due.is_empty(), "they are looked at afterwards");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_routes_are_gone_through_for_places_once_until_they_are_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    follow.live(&loaded(&folder, &tenant("a")));
+    keeper.begin().await;
+    let places = keeper.places.clone().unwrap();
+    keeper.ask();
+    keeper.finish(AT_ONCE, ANSWER, false).await;
+    assert!(Arc::ptr_eq(&places, keeper.places.as_ref().unwrap()));
+
+    follow.live(&loaded(&folder, &format!("# one\n{}", tenant("a"))));
+    keeper.take(Wish::Changed).await;
+
+    assert!(!Arc::ptr_eq(&places, keeper.places.as_ref().unwrap()), "it is told again where");
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ use crate::tls::tenants::{Claim, Tenants};
 
 use super::super::generation::Fault;
 use super::super::load::in_background;
-use super::files::Said;
 use super::news::{News, tell_new};
 use super::rounds::{Fresh, bearing};
 use super::told::{BearerList, Held};
@@ -66,14 +65,18 @@ impl Keeper {
 
     /// Puts in use what is good, and tells what is not.
     pub(super) async fn put_in_use(&mut self, read: Vec<(TenantId, Fresh)>, wish: Wish) {
-        let Some(read) = placed(self.written.clone(), read).await else { return };
+        if read.is_empty() {
+            return;
+        }
+        let placed = self.placed(read.iter().map(|(id, fresh)| (id, &fresh.own))).await;
         let mut bearers = self.live().bearers.clone();
         let mut shown = Tenants::clone(&self.bearers.shown.load());
-        for held in read.iter().filter_map(|(id, ..)| bearers.get(id.as_str())) {
+        for held in read.iter().filter_map(|(id, _)| bearers.get(id.as_str())) {
             shown.remove(&held.own.claims);
         }
         let (mut is_good, mut is_refused, mut news) = (false, false, Vec::new());
-        for (id, held, said) in read {
+        for ((id, Fresh { own, said }), Told { problems, doubts }) in read.into_iter().zip(placed) {
+            let held = Held { own, problems, doubts };
             self.files.set(&id, BTreeSet::new(), said);
             shown.add(&held.own.claims);
             is_good |= held.problems.is_empty();
@@ -109,22 +112,16 @@ impl Keeper {
         let held = |id: &TenantId| {
             let held = before.of(id.as_str())?;
             let is_moved = held.problems.iter().chain(&held.doubts).any(is_meant);
-            is_moved.then(|| (id.clone(), Held { own: held.own.clone(), ..Held::default() }))
+            is_moved.then(|| (id.clone(), Arc::clone(held)))
         };
-        let mut all: Vec<(TenantId, Held)> = ids.into_iter().filter_map(held).collect();
+        let all: Vec<(TenantId, Arc<Held>)> = ids.into_iter().filter_map(held).collect();
         if all.is_empty() {
             return;
         }
-        let written = self.written.clone();
-        let root = written.root.clone();
-        let placed = in_background(READING, &root, move || {
-            place_faults(&written, all.iter_mut().map(|(id, held)| (&*id, held)));
-            Ok(all)
-        });
-        let Ok(placed) = placed.await else { return };
+        let placed = self.placed(all.iter().map(|(id, held)| (id, &held.own))).await;
         let mut bearers = before.bearers.clone();
-        for (id, held) in placed {
-            bearers.insert(id, Arc::new(held));
+        for ((id, held), Told { problems, doubts }) in all.into_iter().zip(placed) {
+            bearers.insert(id, Arc::new(Held { own: held.own.clone(), problems, doubts }));
         }
         self.publish(bearers);
     }
@@ -152,39 +149,64 @@ fn bare(spec: Option<&Arc<TenantSpec>>) -> Vec<Claim> {
     domains.map_or_else(Vec::new, |domains| Own::bare(domains).claims)
 }
 
-/// Says where what is wrong is written; `None` where there is nothing.
-async fn placed(
-    written: config::Files,
-    read: Vec<(TenantId, Fresh)>,
-) -> Option<Vec<(TenantId, Held, BTreeMap<PathBuf, Said>)>> {
-    let held = |(id, Fresh { own, said })| (id, Held { own, ..Held::default() }, said);
-    let mut read: Vec<_> = read.into_iter().map(held).collect();
-    let is_told = |held: &Held| !held.own.problems.is_empty() || !held.own.doubts.is_empty();
-    if !read.iter().any(|(_, held, _)| is_told(held)) {
-        return (!read.is_empty()).then_some(read);
-    }
-    let root = written.root.clone();
-    let placed = in_background(READING, &root, move || {
-        place_faults(&written, read.iter_mut().map(|(id, held, _)| (&*id, held)));
-        Ok(read)
-    });
-    let told = |faults: Vec<Fault>| faults.iter().for_each(|fault| tracing::error!("{fault}"));
-    placed.await.map_err(told).ok()
+/// What is told of one tenant.
+#[derive(Debug, Default)]
+struct Told {
+    problems: Vec<Fault>,
+    doubts: Vec<Fault>,
 }
 
-fn place_faults<'h>(
-    files: &config::Files,
-    all: impl Iterator<Item = (&'h TenantId, &'h mut Held)>,
-) {
-    let mut places = None;
-    for (id, held) in all {
-        let mut fault = |wrong: &Wrong| {
-            let places = places.get_or_insert_with(|| Places::of(files));
-            Fault::from(problem((files, places), id, wrong))
-        };
-        held.problems = held.own.problems.iter().map(&mut fault).collect();
-        held.doubts = held.own.doubts.iter().map(&mut fault).collect();
+impl Keeper {
+    /// Says where what is wrong with each of these is written. A pass over all routes finds that, which serves until they are
+    /// others.
+    async fn placed<'o>(
+        &mut self,
+        all: impl Iterator<Item = (&'o TenantId, &'o Own)>,
+    ) -> Vec<Told> {
+        let wrong =
+            |(id, own): (&TenantId, &Own)| (id.clone(), own.problems.clone(), own.doubts.clone());
+        let all: Vec<_> = all.map(wrong).collect();
+        if all.iter().all(|(_, problems, doubts)| problems.is_empty() && doubts.is_empty()) {
+            return all.iter().map(|_| Told::default()).collect();
+        }
+        let (written, places, all) = (self.written.clone(), self.places.clone(), Arc::new(all));
+        let (root, own) = (written.root.clone(), Arc::clone(&all));
+        let placed = in_background(READING, &root, move || {
+            let places = places.unwrap_or_else(|| Arc::new(Places::of(&written)));
+            let fault =
+                |id: &TenantId, wrong: &Wrong| Fault::from(problem((&written, &places), id, wrong));
+            Ok((told(&own, fault), places))
+        });
+        match placed.await {
+            Ok((placed, places)) => {
+                self.places = Some(places);
+                placed
+            }
+            Err(faults) => {
+                faults.iter().for_each(|fault| tracing::error!("{fault}"));
+                // It is told and in use all the same.
+                told(&all, |_, wrong| somewhere(root.clone(), wrong))
+            }
+        }
     }
+}
+
+fn told(
+    all: &[(TenantId, Vec<Wrong>, Vec<Wrong>)],
+    fault: impl Fn(&TenantId, &Wrong) -> Fault,
+) -> Vec<Told> {
+    let each = |id: &TenantId, wrong: &[Wrong]| wrong.iter().map(|one| fault(id, one)).collect();
+    let told = all.iter().map(|(id, problems, doubts)| Told {
+        problems: each(id, problems),
+        doubts: each(id, doubts),
+    });
+    told.collect()
+}
+
+/// What is wrong where nobody knows the place.
+fn somewhere(file: PathBuf, wrong: &Wrong) -> Fault {
+    let (what, hint) = (wrong.what.clone(), Some(wrong.hint.to_owned()));
+    Fault { file, line: None, column: None, key: None, what, hint }
 }
 
 const READING: &str = "reading certificates of tenants";

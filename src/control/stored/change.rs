@@ -301,7 +301,7 @@ impl Reloader {
         }
         // Files that are broken stay held as they are.
         let files = quarantine::as_they_are(&files, &before.quarantine);
-        let good = Known::Live(before.clone());
+        let good = Known::Live(without_ended(before, turns));
         let checked = self.examine(files, good, load::check).await?;
         let loaded = checked.result?;
         Ok(Some(Made { loaded, learnt: None, references: Some(checked.references) }))
@@ -441,6 +441,18 @@ impl What {
         };
         if next.text().len() > LARGEST { Err(Refusal::Large) } else { Ok(Some(next)) }
     }
+}
+
+/// What is live without the tenants that are ended: no file that is broken keeps them.
+fn without_ended(before: &Loaded, turns: &[Turn]) -> Loaded {
+    let mut rest = before.clone();
+    for Turn { id, .. } in turns.iter().filter(|turn| turn.next.is_none()) {
+        // Others of its id are a file's.
+        if rest.files.files.remove(path(id.as_str()).as_os_str()).is_some() {
+            Arc::make_mut(&mut rest.spec).tenants.remove(id.as_str());
+        }
+    }
+    rest
 }
 
 fn definition(entry: &Option<Entry>) -> Option<Definition> {

@@ -74,11 +74,6 @@ pub fn is_of_api(path: &Path) -> bool {
     id_of(path).is_some()
 }
 
-/// Where a tenant of the API stands among the files.
-pub(super) fn path_of(id: &str) -> PathBuf {
-    path(id)
-}
-
 /// These files alone, without what the API keeps.
 pub(super) fn without(files: &Files) -> Files {
     if !files.files.iter().any(|file| is_of_api(&file.path)) {
