@@ -35,17 +35,20 @@ pub struct Shared {
     seeds: RandomState,
     /// What each client has taken.
     pub clients: Clients,
+    /// What each subject has: addresses, of which there are many to be had, crowd out none of these.
+    pub subjects: Clients,
     /// What tenants have used of their quotas.
     pub quotas: Arc<Quotas>,
 }
 
 impl Shared {
-    /// Nobody has taken anything. What clients have taken lies in so many bytes at most, which count
-    /// in `account` once there are limits for them.
+    /// Nobody has taken anything. What clients have taken lies in so many bytes at most, and what subjects have
+    /// in as many, which count in `account` once there are limits for them.
     pub fn new(bytes: u64, account: Arc<Account>, quotas: Arc<Quotas>) -> Arc<Self> {
         // Nobody outside may know which clients share a place.
         let (born, seeds) = (Instant::now(), RandomState::new());
-        Arc::new(Self { born, seeds, clients: Clients::new(bytes, account), quotas })
+        let subjects = Clients::new(bytes, Arc::clone(&account));
+        Arc::new(Self { born, seeds, clients: Clients::new(bytes, account), subjects, quotas })
     }
 
     /// A time as limits count it.
