@@ -48,13 +48,21 @@ impl Extras {
     const LIMITS: u8 = 2;
     /// Not everybody may come to it.
     const GUARD: u8 = 4;
+    /// Limits of its own for which requests are counted.
+    const COUNTS: u8 = 8;
 
     fn of(spec: &TenantSpec, routes: Option<&Routes>) -> Self {
         let shares = spec.sample.is_some() || spec.trace_sample.is_some();
         let mut sets = routes.into_iter().flat_map(Routes::all);
         let limits = spec.limits.is_some() || sets.any(|set| !set.limited().is_empty());
         let guard = spec.access.is_some();
-        let bits = [(shares, Self::SHARES), (limits, Self::LIMITS), (guard, Self::GUARD)];
+        let counts = spec.limits.as_ref().is_some_and(|limits| limits.count());
+        let bits = [
+            (shares, Self::SHARES),
+            (limits, Self::LIMITS),
+            (guard, Self::GUARD),
+            (counts, Self::COUNTS),
+        ];
         Self(bits.iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit))
     }
 
@@ -196,6 +204,11 @@ impl Tenant {
     /// What may be asked of it.
     pub fn limits(&self) -> Option<&LimitsSpec> {
         self.rest.spec.limits.as_deref()
+    }
+
+    /// The same, where anything of requests is counted for it.
+    pub fn counted_limits(&self) -> Option<&LimitsSpec> {
+        self.limits().filter(|_| self.extras.has(Extras::COUNTS))
     }
 
     /// What is counted for its limits.
