@@ -102,7 +102,7 @@ pub fn of_subject(
     let rate = &spec.subject.as_ref()?.requests;
     let (pace, now) = (clients::pace(rate), clients::micros(now));
     let whole = counted.map_or(0, |(ledger, cell)| {
-        ledger.shared().clients.look(subject_key(ledger.shared(), cell, subject), now)
+        ledger.shared().subjects.look(subject_key(ledger.shared(), cell, subject), now)
     });
     let (burst, left) = (u64::from(rate.burst), pace.remaining(whole, now));
     Some(InUse {

@@ -37,6 +37,8 @@ pub struct Shared {
     seeds: RandomState,
     /// What each client has taken.
     pub clients: Clients,
+    /// What each subject has: addresses, of which there are many to be had, crowd out none of these.
+    pub subjects: Clients,
     /// What tenants have used of their quotas.
     pub quotas: Arc<Quotas>,
     /// What gateways share, where they do.
@@ -45,8 +47,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Nobody has taken anything. What clients have taken lies in so many bytes at most, which count
-    /// in `account` once there are limits for them.
+    /// Nobody has taken anything. What clients have taken lies in so many bytes at most, and what subjects have
+    /// in as many, which count in `account` once there are limits for them.
     pub fn new(bytes: u64, account: Arc<Account>, quotas: Arc<Quotas>) -> Arc<Self> {
         Self::with_fleet(bytes, account, quotas, None)
     }
@@ -60,8 +62,10 @@ impl Shared {
     ) -> Arc<Self> {
         let born = fleet.as_ref().map_or_else(Instant::now, |fleet| fleet.born);
         // Nobody outside may know which clients share a place.
-        let (seeds, clients) = (RandomState::new(), Clients::new(bytes, account));
-        Arc::new(Self { born, seeds, clients, quotas, fleet, unshared: Unshared::default() })
+        let seeds = RandomState::new();
+        let subjects = Clients::new(bytes, Arc::clone(&account));
+        let (clients, unshared) = (Clients::new(bytes, account), Unshared::default());
+        Arc::new(Self { born, seeds, clients, subjects, quotas, fleet, unshared })
     }
 
     /// A time as limits count it.

@@ -33,6 +33,8 @@ pub enum Proof {
     Token {
         /// Whether endpoints get the token, too.
         forward: bool,
+        /// Who has signed it: a hash of its name, which stays the same where other issuers come and go.
+        issuer: u32,
     },
 }
 
@@ -44,6 +46,14 @@ impl Proof {
             Self::Authorizer => "authorizer",
             Self::Certificate => "client-certificate",
             Self::Token { .. } => "jwt",
+        }
+    }
+
+    /// Of a token, who has signed it: a subject is somebody else where another one says so.
+    pub fn issuer(self) -> Option<u32> {
+        match self {
+            Self::Token { issuer, .. } => Some(issuer),
+            Self::ApiKey | Self::Authorizer | Self::Certificate => None,
         }
     }
 }

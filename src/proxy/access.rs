@@ -168,8 +168,8 @@ pub(super) fn introduce(
 pub(super) fn hide(caller: &Caller, identity: &IdentitiesSpec, headers: &mut HeaderMap) {
     match caller.proof {
         Proof::ApiKey if !identity.forward_keys => api_key::hide(headers, &identity.key_header),
-        Proof::ApiKey | Proof::Authorizer | Proof::Token { forward: true } => {}
-        Proof::Token { forward: false } => jwt::hide(headers),
+        Proof::ApiKey | Proof::Authorizer | Proof::Token { forward: true, .. } => {}
+        Proof::Token { forward: false, .. } => jwt::hide(headers),
         // A credential that the tenant does not accept is shown beside it all the same.
         Proof::Certificate => {
             if !identity.forward_keys {

@@ -58,8 +58,8 @@ pub(super) async fn admit(
 ) -> Result<Option<Box<Reply>>, ExchangeError> {
     let shared = &worker.limits;
     let of_route = route.and_then(|route| route.limits.as_deref());
-    let of_route = of_route.filter(|limits| limits.spec.count());
-    let of_tenant = tenant.limits().filter(|limits| limits.count());
+    let of_route = of_route.filter(|limits| limits.count);
+    let of_tenant = tenant.counted_limits();
     if of_route.is_none() && of_tenant.is_none() {
         // Another route has some, or they are of bodies alone.
         return authorize::ask(question, worker, peer, visit).await;

@@ -402,11 +402,12 @@ impl Worker {
         self.room.tidy(&self.account);
     }
 
-    /// Forgets clients for whom limits are whole again: one worker for all, part by part.
+    /// Forgets clients and subjects for whom limits are whole again: one worker for all, part by part.
     fn sweep_limits(&self, ticks: u64) {
         if self.number == 0 {
-            let clients = &self.limits.clients;
-            clients.sweep(ticks, limits::clients::micros(self.limits.now()));
+            let now = limits::clients::micros(self.limits.now());
+            self.limits.clients.sweep(ticks, now);
+            self.limits.subjects.sweep(ticks, now);
         }
     }
 

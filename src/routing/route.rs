@@ -50,6 +50,8 @@ pub struct RouteLimits {
     /// What is counted of it goes by this: a hash of its conditions, so that it stays the same route
     /// where others come and go beside it.
     pub key: u64,
+    /// Whether anything of requests is counted for them.
+    pub count: bool,
     /// What they may ask for.
     pub spec: LimitsSpec,
 }
@@ -61,7 +63,7 @@ impl RouteLimits {
         let RouteSpec { host, path, methods, headers, query, .. } = route;
         let mut hasher = DefaultHasher::new();
         format!("{host:?} {} {methods:?} {headers:?} {query:?}", path.text).hash(&mut hasher);
-        Some(Box::new(Self { key: hasher.finish(), spec }))
+        Some(Box::new(Self { key: hasher.finish(), count: spec.count(), spec }))
     }
 }
 

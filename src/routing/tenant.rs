@@ -50,6 +50,8 @@ impl Extras {
     const GUARD: u8 = 4;
     /// Somebody else is asked for each request.
     const ASKS: u8 = 8;
+    /// Limits of its own for which requests are counted.
+    const COUNTS: u8 = 16;
 
     fn of(spec: &TenantSpec, routes: Option<&Routes>) -> Self {
         let shares = spec.sample.is_some() || spec.trace_sample.is_some();
@@ -57,11 +59,13 @@ impl Extras {
         let limits = spec.limits.is_some() || sets.any(|set| !set.limited().is_empty());
         let guard = spec.access.is_some();
         let asks = spec.access.as_ref().is_some_and(|access| access.authorize.is_some());
+        let counts = spec.limits.as_ref().is_some_and(|limits| limits.count());
         let bits = [
             (shares, Self::SHARES),
             (limits, Self::LIMITS),
             (guard, Self::GUARD),
             (asks, Self::ASKS),
+            (counts, Self::COUNTS),
         ];
         Self(bits.iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit))
     }
@@ -214,6 +218,11 @@ impl Tenant {
     /// What may be asked of it.
     pub fn limits(&self) -> Option<&LimitsSpec> {
         self.rest.spec.limits.as_deref()
+    }
+
+    /// The same, where anything of requests is counted for it.
+    pub fn counted_limits(&self) -> Option<&LimitsSpec> {
+        self.limits().filter(|_| self.extras.has(Extras::COUNTS))
     }
 
     /// What is counted for its limits.

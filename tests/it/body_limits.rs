@@ -26,7 +26,7 @@ impl World {
         let routes = format!(
             "{pool}\n[tenants.globex]\npool = \"app\"\n[tenants.acme]\npool = \"app\"\n\
              limits = {{ max-body = \"16KiB\" }}\n{}{}{}",
-            route("/large", "max-body = \"1MiB\""),
+            route("/large", "max-body = \"192KiB\""),
             route("/small", "max-body = \"1KiB\", requests = \"100/s\""),
             route("/counted", "concurrency = 9"),
         );
@@ -56,7 +56,8 @@ async fn the_route_decides_then_the_tenant_then_the_gateway() {
     let mut refused = 0;
     for (tenant, path, most, problem, limit) in [
         ("acme", "/small", 1 << 10, "route-body-too-large", Some(("route-body", "1KiB"))),
-        ("acme", "/large", 1 << 20, "route-body-too-large", Some(("route-body", "1MiB"))),
+        // What is sent is read whole before the answer: a connection that closes on bytes is reset.
+        ("acme", "/large", 192 << 10, "route-body-too-large", Some(("route-body", "192KiB"))),
         ("acme", "/", 16 << 10, "tenant-body-too-large", Some(("tenant-body", "16KiB"))),
         ("acme", "/counted", 16 << 10, "tenant-body-too-large", Some(("tenant-body", "16KiB"))),
         ("globex", "/small", 64 << 10, "body-too-large", None),
@@ -84,8 +85,7 @@ async fn the_route_decides_then_the_tenant_then_the_gateway() {
     let used = world.gateway.admin("/api/v1/tenants/acme/usage").await.json();
     let expected = json!({"route-body-too-large": 8, "tenant-body-too-large": 8});
     assert_eq!(used["since_start"]["refused"], expected);
-    let log = std::fs::read_to_string(world.gateway.path("access.log")).expect("a log");
-    assert_eq!(log.matches("\"problem\":\"route-body-too-large\"").count(), 8, "{log}");
+    world.gateway.logs("\"problem\":\"route-body-too-large\"", 8).await;
 }
 
 #[tokio::test]

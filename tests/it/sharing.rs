@@ -343,6 +343,8 @@ async fn who_waits_keeps_its_place_when_an_edit_changes_the_pool() {
 /// Routes of every priority, in a set for all tenants.
 const URGENCIES: &str = "[[route-sets.urgencies.routes]]\npath = \"/urgent\"\n\
                          queue = { priority = \"critical\" }\n\
+                         [[route-sets.urgencies.routes]]\npath = \"/normal\"\n\
+                         queue = { priority = \"normal\" }\n\
                          [[route-sets.urgencies.routes]]\npath = \"/later\"\n\
                          queue = { priority = \"batch\" }\n";
 
@@ -378,21 +380,31 @@ async fn order(tenants: &[(&str, &str)], comers: &[(&str, &str)]) -> Vec<String>
 
 #[tokio::test]
 async fn a_route_says_how_urgent_its_requests_are() {
-    let tenants = [("acme", "use = [\"urgencies\"]")];
-    let comers = [("acme", "/later"), ("acme", "/"), ("acme", "/urgent")];
+    let tenants = [("acme", "use = [\"urgencies\"]\nqueue = { priority = \"critical\" }")];
+    let comers = [("acme", "/later"), ("acme", "/normal"), ("acme", "/urgent")];
 
     let order = order(&tenants, &comers).await;
 
-    assert_eq!(order, ["acme /urgent", "acme /", "acme /later"]);
+    assert_eq!(order, ["acme /urgent", "acme /normal", "acme /later"]);
 }
 
 #[tokio::test]
 async fn no_route_is_more_urgent_than_its_tenant_says() {
-    let plan = "use = [\"urgencies\"]\nqueue = { priority = \"normal\" }";
+    is_no_more_urgent("queue = { priority = \"normal\" }").await;
+}
+
+#[tokio::test]
+async fn a_route_of_a_set_makes_no_tenant_critical_that_says_nothing() {
+    is_no_more_urgent("").await;
+}
+
+/// A tenant with these keys is normal where a route that it shares is critical.
+async fn is_no_more_urgent(keys: &str) {
+    let plain = format!("use = [\"urgencies\"]\n{keys}");
     let tenants = [
         ("acme", ""),
         ("free", "use = [\"urgencies\"]\nqueue = { priority = \"batch\" }"),
-        ("plain", plan),
+        ("plain", &plain),
         ("status", "use = [\"urgencies\"]\nqueue = { priority = \"critical\" }"),
     ];
     let comers = [("free", "/urgent"), ("plain", "/urgent"), ("status", "/later"), ("status", "/")];
@@ -410,11 +422,13 @@ async fn how_urgent_a_request_is_is_told_with_who_says_so() {
     let origin = Origin::saying("hello").await;
     let uses = "use = [\"urgencies\"]";
     let low = format!("{uses}\nqueue = {{ priority = \"batch\" }}");
-    let tenants = [("acme", uses), ("free", low.as_str())];
+    let high = format!("{uses}\nqueue = {{ priority = \"critical\" }}");
+    let tenants = [("acme", uses), ("free", low.as_str()), ("status", high.as_str())];
     let routes = shared(origin.address, "concurrency = 7", &tenants);
     let gateway = Gateway::start(&format!("{URGENCIES}{routes}")).await;
     for (tenant, path, expected) in [
-        ("acme", "/urgent", ("critical", "route")),
+        ("status", "/urgent", ("critical", "route")),
+        ("acme", "/urgent", ("normal", "built in")),
         ("acme", "/later", ("batch", "route")),
         ("acme", "/", ("normal", "built in")),
         ("free", "/urgent", ("batch", "tenant")),

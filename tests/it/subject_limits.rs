@@ -89,8 +89,7 @@ async fn each_key_has_its_own_and_all_who_show_none_have_one() {
     let answers = "tenantry_gateway_answers_total{problem=\"subject-rate-limited\"}";
     world.gateway.metric_becomes(answers, 4.0).await;
     let metrics = world.gateway.admin("/metrics").await.text();
-    let log = std::fs::read_to_string(world.gateway.path("access.log")).expect("a log");
-    assert_eq!(log.matches("\"problem\":\"subject-rate-limited\"").count(), 4, "{log}");
+    let log = world.gateway.logs("\"problem\":\"subject-rate-limited\"", 4).await;
     for secret in [&world.ci.secret, &world.shop.secret] {
         let digits = &secret[secret.len() - 32..];
         assert!(!log.contains(digits) && !metrics.contains(digits));
@@ -201,5 +200,19 @@ async fn what_each_key_has_used_is_told_by_its_subject() {
     ];
     for _ in 0..2 {
         assert_eq!(told().await, used, "nothing is taken by looking");
+    }
+}
+
+#[tokio::test]
+async fn of_more_than_64_keys_no_more_than_64_are_told() {
+    for (asks, rows) in [("authenticate = [\"api-key\"]\n", 64), ("", 64 + 1)] {
+        let key = |number| format!("[tenants.acme.keys.k{number}]\n{}\n", MadeKey::new().hash);
+        let keys: String = (0..70).map(key).collect();
+        let acme = format!("{asks}limits = {{ subject = {{ requests = \"4/h\" }} }}\n{keys}");
+        let world = World::new(1, &acme, "").await;
+
+        let used: Value = world.gateway.admin(USAGE).await.json();
+
+        assert_eq!(used["limits"].as_array().map(Vec::len), Some(rows), "{used}");
     }
 }

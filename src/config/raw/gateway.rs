@@ -331,8 +331,9 @@ pub(in crate::config) struct Memory {
     /// are answered 503. Default: a quarter of what the process may use: of the
     /// machine's memory, or of its cgroup's where that is less.
     pub(in crate::config) buffers: Option<At<Written<ByteSize>>>,
-    /// What clients and subjects have taken of `limits.client` and `limits.subject` of all tenants and
-    /// routes, 8 B each, from `64KiB` to `1GiB`. It counts in `buffers` as it is used. Default: `8MiB`, a million clients.
+    /// What clients have taken of `limits.client` of all tenants and routes, 8 B each, from `64KiB` to `1GiB`; as
+    /// much again for subjects, of `limits.subject`. It counts in `buffers` as it is used. Default: `8MiB`, a million
+    /// clients.
     pub(in crate::config) client_limits: Option<At<Written<ByteSize>>>,
 }
 

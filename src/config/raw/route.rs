@@ -58,7 +58,7 @@ pub(in crate::config) struct Route {
     /// anything.
     pub(in crate::config) limits: Option<At<Limits>>,
     /// How its requests wait for a pool that has reached its `concurrency`.
-    pub(in crate::config) queue: Option<RouteQueue>,
+    pub(in crate::config) queue: Option<At<RouteQueue>>,
     /// Changes path and host before the request is forwarded.
     pub(in crate::config) rewrite: Option<At<Rewrite>>,
     /// Changes the head of the request before it is forwarded.
@@ -78,7 +78,7 @@ pub(in crate::config) struct Route {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct RouteQueue {
     /// `critical`: before the others; `normal`; or `batch`: after them. Not before what the tenant (or its
-    /// plan) says, where that says one. Default: the tenant's, else `normal`.
+    /// plan) says, which is `normal` where that says nothing. Default: the tenant's.
     pub(in crate::config) priority: Option<Written<Class>>,
 }
 

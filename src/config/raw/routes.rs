@@ -185,7 +185,7 @@ pub(in crate::config) struct TenantQueue {
     pub(in crate::config) weight: Option<Whole<1, 1000>>,
     /// `critical`: before the others; `normal`; or `batch`: after them. Each keeps a share that the
     /// others cannot take: 90, 9 and 1 %. A route may say another one, but none before this.
-    /// Default: as its routes say, else `normal`.
+    /// Default: the plan's, else `normal`.
     pub(in crate::config) priority: Option<Written<Class>>,
     /// Its requests of each priority that may wait at once for one pool, from 0 to 100000. Default: the
     /// pool's.

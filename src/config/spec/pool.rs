@@ -69,7 +69,7 @@ pub struct QueueSpec {
     /// Beside others of its class; at least 1. Default 1.
     pub weight: u32,
     /// The class of requests whose routes say none, and the most urgent one of those whose routes do; `None` =
-    /// [`Class::Normal`], and any.
+    /// [`Class::Normal`], for both.
     pub class: Option<Class>,
     /// Its requests that may wait for one pool; `None` = as the pool says.
     pub length: Option<usize>,
@@ -83,10 +83,8 @@ impl QueueSpec {
 
     /// The class of a request whose route says this.
     pub fn class(&self, route: Option<Class>) -> Class {
-        match (self.class, route) {
-            (Some(own), Some(route)) => own.max(route),
-            (own, route) => route.or(own).unwrap_or_default(),
-        }
+        let own = self.class.unwrap_or_default();
+        route.map_or(own, |route| own.max(route))
     }
 }
 
@@ -315,10 +313,12 @@ mod tests {
             assert!(Some(class) >= own && Some(class) >= route, "{own:?} {route:?}");
         }
         for class in said {
-            assert_eq!(of(None, class), class.unwrap(), "the tenant says nothing");
+            let normal = Some(Class::Normal);
+            assert_eq!(of(None, class), of(normal, class), "the tenant says nothing");
             assert_eq!(of(class, None), class.unwrap(), "the route says nothing");
         }
         assert_eq!(of(None, None), Class::Normal);
+        assert_eq!(of(None, Some(Class::Critical)), Class::Normal);
         assert!(Class::Critical < Class::Normal && Class::Normal < Class::Batch);
     }
 }

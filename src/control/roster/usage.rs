@@ -225,8 +225,9 @@ fn subjects(tenant: &TenantSpec) -> Vec<Option<&str>> {
     let access = tenant.access.as_deref();
     let asks = access.is_some_and(|access| !access.authenticate.is_empty());
     let mut subjects = if asks { Vec::new() } else { vec![None] };
+    let most = subjects.len() + KEYS;
     for key in access.iter().flat_map(|access| &access.keys) {
-        if subjects.len() > KEYS {
+        if subjects.len() == most {
             break;
         }
         if !subjects.contains(&Some(&*key.subject)) {

@@ -14,7 +14,7 @@ use crate::config::spec::{
 use crate::model::caller::{Caller, Proof};
 
 use super::Shared;
-use super::clients::{self, Key};
+use super::clients::{self, Clients, Key};
 use super::fleet::Whose;
 use super::gate::Entry;
 use super::gcra::{Grant, Later, Pace, Ticks};
@@ -119,8 +119,8 @@ struct Rule<'s> {
     scope: LimitScope,
     whose: Whose<'s>,
     cell: &'s Arc<Cell>,
-    /// Whose it is, where each client or each subject has its own.
-    each: Option<Key>,
+    /// Whose it is, where each client or each subject has its own, and where that is counted.
+    each: Option<(&'s Clients, Key)>,
     /// Those that wait for slots of it.
     waiting: &'s AtomicU32,
 }
@@ -194,18 +194,19 @@ impl<'s> Scope<'s> {
         }
     }
 
-    fn of_client(&self, shared: &Shared, client: u128) -> Option<Rule<'s>> {
+    fn of_client(&self, shared: &'s Shared, client: u128) -> Option<Rule<'s>> {
         let spec = self.spec.client.as_ref()?;
         let identity = self.cell.identity;
         let key = Key::of(identity, shared.hash((identity, client)));
-        Some(self.each((self.names.client, spec), key, &self.cell.clients_waiting))
+        let whose = (&shared.clients, key);
+        Some(self.each((self.names.client, spec), whose, &self.cell.clients_waiting))
     }
 
-    fn of_subject(&self, shared: &Shared, caller: Option<&Caller>) -> Option<Rule<'s>> {
+    fn of_subject(&self, shared: &'s Shared, caller: Option<&Caller>) -> Option<Rule<'s>> {
         let spec = self.spec.subject.as_ref()?;
         let subject = caller.map(|caller| (caller.proof, &*caller.subject));
-        let key = subject_key(shared, self.cell, subject);
-        Some(self.each((self.names.subject, spec), key, &self.cell.subjects_waiting))
+        let whose = (&shared.subjects, subject_key(shared, self.cell, subject));
+        Some(self.each((self.names.subject, spec), whose, &self.cell.subjects_waiting))
     }
 
     fn of_all(&self) -> Option<Rule<'s>> {
@@ -216,12 +217,12 @@ impl<'s> Scope<'s> {
     fn each(
         &self,
         (limit, spec): (Limit, &'s EachLimitSpec),
-        key: Key,
+        whose: (&'s Clients, Key),
         waiting: &'s AtomicU32,
     ) -> Rule<'s> {
         let EachLimitSpec { requests: rate, overflow } = spec;
         let all = self.rule(limit, (rate, *overflow), waiting);
-        Rule { scope: LimitScope::Gateway, each: Some(key), ..all }
+        Rule { scope: LimitScope::Gateway, each: Some(whose), ..all }
     }
 
     fn rule(
@@ -237,12 +238,11 @@ impl<'s> Scope<'s> {
 }
 
 /// The place of a subject among those that are counted for these limits. Kinds of credentials are
-/// apart: what a token says that somebody is takes nothing from the key of that name.
+/// apart: what a token says that somebody is takes nothing from the key of that name, and what one issuer says
+/// nothing from what another one does (RFC 7519 §4.1.2).
 pub(super) fn subject_key(shared: &Shared, cell: &Cell, subject: Option<(Proof, &str)>) -> Key {
-    // Apart from clients, whose crowd is none of subjects.
-    let limit = shared.hash((cell.identity, "subject"));
-    let subject = subject.map(|(proof, subject)| (proof.as_str(), subject));
-    Key::of(limit, shared.hash((limit, subject)))
+    let subject = subject.map(|(proof, subject)| (proof.as_str(), proof.issuer(), subject));
+    Key::of(cell.identity, shared.hash((cell.identity, subject)))
 }
 
 impl<'s> Slots<'s> {
@@ -281,13 +281,12 @@ impl<'s> Slots<'s> {
         rule: Rule<'s>,
         (now, left): (Ticks, Duration),
     ) -> Result<Taken<'s>, Box<Refused>> {
-        let clients = &self.shared.clients;
         let is_shared = rule.scope == LimitScope::Shared;
         let undecided = is_shared.then(|| Undecided::enter(&rule.cell.undecided));
         let longest = Ticks::of(rule.overflow.longest().min(left));
         let took = match rule.each {
             None => rule.cell.meter.take(rule.pace(), now, longest),
-            Some(key) => clients.take(key, rule.pace(), rule.now(now), clients::micros(longest)),
+            Some((all, key)) => all.take(key, rule.pace(), rule.now(now), clients::micros(longest)),
         };
         let grant = took.map_err(|Later(later)| {
             rule.tell_of_use(self.shared);
@@ -300,7 +299,7 @@ impl<'s> Slots<'s> {
         match Waiting::enter(rule.waiting, rule.overflow.most()) {
             Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting), turn, undecided }),
             None => {
-                rule.give_back(self.shared, grant, now);
+                rule.give_back(grant, now);
                 Err(rule.refused(grant.at - rule.now(now)))
             }
         }
@@ -314,7 +313,7 @@ impl Drop for Slots<'_> {
         }
         let now = self.shared.now();
         for taken in &self.taken {
-            taken.rule.give_back(self.shared, taken.grant, now);
+            taken.rule.give_back(taken.grant, now);
             taken.put_back();
         }
     }
@@ -338,10 +337,10 @@ impl<'s> Rule<'s> {
         if self.each.is_some() { clients::ticks(at) } else { Ticks(at) }
     }
 
-    fn give_back(&self, shared: &Shared, grant: Grant, now: Ticks) {
+    fn give_back(&self, grant: Grant, now: Ticks) {
         match self.each {
             None => self.cell.meter.give_back(self.pace(), grant, now),
-            Some(key) => shared.clients.give_back(key, self.pace(), grant, self.now(now)),
+            Some((all, key)) => all.give_back(key, self.pace(), grant, self.now(now)),
         }
     }
 

@@ -98,7 +98,8 @@ async fn each_subject_of_each_kind_has_its_own_and_whoever_shows_nothing_is_one(
     let callers = [
         Some(caller(Proof::ApiKey, "ci")),
         Some(caller(Proof::ApiKey, "shop")),
-        Some(caller(Proof::Token { forward: false }, "ci")),
+        Some(caller(Proof::Token { forward: false, issuer: 1 }, "ci")),
+        Some(caller(Proof::Token { forward: false, issuer: 2 }, "ci")),
         Some(caller(Proof::Certificate, "ci")),
         Some(caller(Proof::ApiKey, "")),
         None,
@@ -110,9 +111,42 @@ async fn each_subject_of_each_kind_has_its_own_and_whoever_shows_nothing_is_one(
         assert_eq!(told.state, "\"subject\";r=0;t=1");
         assert_eq!(ask(&own, caller.as_ref(), 4).unwrap_err(), Limit::Subject);
     }
-    let again = caller(Proof::Token { forward: true }, "ci");
+    let again = caller(Proof::Token { forward: true, issuer: 1 }, "ci");
     let refused = ask(&own, Some(&again), 5).unwrap_err();
     assert_eq!(refused, Limit::Subject, "who it is does not go by what endpoints are told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_from_many_addresses_leaves_subjects_what_they_have() {
+    // A table of one set: each client that comes crowds out another.
+    let shared = Shared::new(1, Account::unlimited(), Arc::default());
+    let ledger = Ledger::new(&shared, "acme");
+    let spec = LimitsSpec { client: by_subject(rate(1, 1)).subject, ..by_subject(rate(1, 2)) };
+    let whose = Whose { tenant: "acme", route: None };
+    let scopes = [Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT, whose }];
+    let ask = |client: u128, caller: Option<&Caller>| {
+        let asker = Asker { client: Some(client), caller };
+        let slots = take(&shared, &scopes, asker, (shared.now(), Duration::MAX));
+        slots.map(|slots| slots.go(shared.now())).map_err(|refused| refused.limit)
+    };
+    let known = caller(Proof::ApiKey, "known");
+    assert!(ask(0, Some(&known)).is_ok());
+    for client in 1..1000 {
+        ask(client, None).ok();
+    }
+    tokio::time::advance(Duration::from_millis(1)).await;
+
+    // The first has one left, and one that is new has all.
+    let fresh = LimitsSpec { client: None, ..spec.clone() };
+    let scopes = [Scope { cell: ledger.own(), spec: &fresh, names: OF_TENANT, whose }];
+    let ask = |caller: &Caller| {
+        let asker = Asker { client: None, caller: Some(caller) };
+        let slots = take(&shared, &scopes, asker, (shared.now(), Duration::MAX));
+        slots.map(|slots| slots.go(shared.now())).is_ok()
+    };
+    let new = caller(Proof::ApiKey, "new");
+    assert_eq!([ask(&known), ask(&known)], [true, false]);
+    assert_eq!([ask(&new), ask(&new), ask(&new)], [true, true, false]);
 }
 
 #[tokio::test(start_paused = true)]

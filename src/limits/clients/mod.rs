@@ -1,6 +1,6 @@
-//! What each client, and each subject, has taken of the limits of tenants and routes: a table of fixed
-//! size for all limits of all tenants, one word for each client of a limit. A subject is one as much as an
-//! address. A client has its place in one set of
+//! What each client has taken of the limits of tenants and routes: a table of fixed
+//! size for all limits of all tenants, one word for each client of a limit. Subjects are clients of
+//! a table of their own. A client has its place in one set of
 //! eight, which is one line of the caches; its word says for which limit it is, which client it is,
 //! and when the limit will be whole again.
 //!
