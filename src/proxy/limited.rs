@@ -9,11 +9,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
-use crate::config::spec::LimitFields;
+use crate::config::spec::{LimitFields, QuotaSpec};
 use crate::limits::admission::{self, OF_ROUTE, OF_TENANT, Scope};
 use crate::limits::gate::{Entry, Permit};
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
+use crate::limits::quota::Count;
 use crate::limits::told::Told;
 use crate::routing::action::Action;
 use crate::routing::route::Route;
@@ -28,7 +29,7 @@ use super::visit::Visit;
 use super::worker::Worker;
 
 /// What an exchange holds of the limits until it has ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pass {
     /// Its places among those that may be under way at once.
     permits: Vec<Permit>,
@@ -66,16 +67,25 @@ pub(super) async fn admit(
     if scopes.is_empty() {
         return authorize::ask(question, worker, peer, visit).await; // another route has some
     }
-    let begun = worker.clock.now();
+    let mut begun = worker.clock.now();
     let client = visit.client().map(owner);
-    let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(begun));
+    let left_at = |now| end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
+    let mut left = left_at(begun);
     let mut slots = admission::take(shared, &scopes, client, (shared.ticks(begun), left))?;
     let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
-    let spent = quota.map(|(quota, _)| {
-        let count = ledger.quota(tenant.id());
+    let count = quota.map(|(quota, _)| (quota, ledger.quota(tenant.id())));
+    let spend = |(quota, count): (QuotaSpec, &Arc<Count>)| {
         count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
-    });
-    let spent = spent.transpose()?;
+    };
+    let look = |(quota, count): (QuotaSpec, &Arc<Count>)| {
+        count.look(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
+    };
+    let mut spent = None;
+    match count {
+        // Who may not go on keeps none of it from others meanwhile.
+        Some(count) if question.is_some() => look(count)?,
+        count => spent = count.map(spend).transpose()?,
+    }
     // Who waits for an answer of the gateway itself keeps no endpoint from anything.
     let is_local = |route: &Route| matches!(route.action, Action::Redirect(_) | Action::Respond(_));
     let whom = (peer, (!route.is_some_and(is_local)).then(|| tenant.slot()));
@@ -89,6 +99,9 @@ pub(super) async fn admit(
         if let Some(denied) = authorize::ask(question, worker, peer, visit).await? {
             return Ok(Some(denied));
         }
+        spent = count.map(spend).transpose()?;
+        begun = worker.clock.now(); // who was asked has had its own time
+        left = left_at(begun);
     }
     let permits = enter(&scopes, (worker, whom), (begun, left)).await?;
     let mut told = slots.go(shared.ticks(worker.clock.now()));
