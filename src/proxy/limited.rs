@@ -14,7 +14,7 @@ use crate::limits::admission::{self, OF_ROUTE, OF_TENANT, Scope};
 use crate::limits::gate::{Entry, Permit};
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
-use crate::limits::quota::Count;
+use crate::limits::quota::{Count, Spent};
 use crate::limits::told::Told;
 use crate::routing::action::Action;
 use crate::routing::route::Route;
@@ -74,12 +74,6 @@ pub(super) async fn admit(
     let mut slots = admission::take(shared, &scopes, client, (shared.ticks(begun), left))?;
     let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
     let count = quota.map(|(quota, _)| (quota, ledger.quota(tenant.id())));
-    let spend = |(quota, count): (QuotaSpec, &Arc<Count>)| {
-        count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
-    };
-    let look = |(quota, count): (QuotaSpec, &Arc<Count>)| {
-        count.look(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
-    };
     let mut spent = None;
     match count {
         // Who may not go on keeps none of it from others meanwhile.
@@ -119,6 +113,16 @@ pub(super) async fn admit(
     let (upload, download) = (pacer(Way::Upload), pacer(Way::Download));
     visit.hold(Pass { permits, told, upload, download });
     Ok(None)
+}
+
+/// Takes one of a quota.
+fn spend((quota, count): (QuotaSpec, &Arc<Count>)) -> Result<Spent, Box<admission::Refused>> {
+    count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
+}
+
+/// Looks whether there is one left of it.
+fn look((quota, count): (QuotaSpec, &Arc<Count>)) -> Result<(), Box<admission::Refused>> {
+    count.look(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
 }
 
 /// Takes its place among those that may be under way at once, in each that has so many.
