@@ -54,7 +54,7 @@ pub(super) enum Turn {
     /// Of a short exchange, which waits for none.
     Short,
     /// Began then.
-    Long(std::time::Instant),
+    Long(Instant),
 }
 
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Courtesy {
         if self.crowded.get() {
             spend(context);
         }
-        Poll::Ready(Turn::Long(std::time::Instant::now()))
+        Poll::Ready(Turn::Long(Instant::now()))
     }
 
     /// The connection has gone on for as long as it could, or might. Who has used up what the runtime
@@ -141,7 +141,7 @@ impl Courtesy {
         let (mut newcomer, mut manners) = (pin!(newcomer), Manners::default());
         poll_fn(|context| {
             ready!(self.poll_turn(&mut manners, context));
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             let polled = newcomer.as_mut().poll(context);
             self.note(began.elapsed());
             polled

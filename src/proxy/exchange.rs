@@ -89,7 +89,7 @@ async fn run<'v>(
     let held_up = parties.tenant.filter(|tenant| tenant.holds_up() && !is_answered);
     if let Some(tenant) = held_up {
         // In a box: it is rare, and large beside what all others are.
-        let held = hold_up(worker, peer, (tenant, &view.table), (&chosen, &*head), visit);
+        let held = hold_up(worker, peer, (tenant, &view.table), (&chosen, &mut *head), visit);
         let denied = Box::pin(held).await.inspect_err(|_| chosen.note_failure(visit))?;
         if let Some(denied) = denied {
             return Ok(*denied);
@@ -139,15 +139,21 @@ async fn hold_up(
     worker: &Worker,
     peer: &Peer,
     (tenant, table): (&Tenant, &Table),
-    (chosen, head): (&Chosen<'_>, &Parts),
+    (chosen, head): (&Chosen<'_>, &mut Parts),
     visit: &mut Visit,
 ) -> Result<Option<Box<Reply>>, ExchangeError> {
     let end = chosen.end(visit.started());
     let forwarded = matches!(chosen, Chosen::Forward(_));
     let asks = tenant.asks() && chosen.route().is_none_or(|route| route.authorize);
-    let question = asks.then_some(Question { tenant, table, head, end, forwarded });
-    if !tenant.is_limited() {
-        return authorize::ask(question, worker, peer, visit).await;
+    let question = asks.then_some(Question { tenant, table, head: &*head, end, forwarded });
+    let denied = match tenant.is_limited() {
+        false => authorize::ask(question, worker, peer, visit).await?,
+        true => {
+            limited::admit(worker, peer, (tenant, chosen.route()), (end, question), visit).await?
+        }
+    };
+    if asks {
+        authorize::clean(table, tenant, head);
     }
-    limited::admit(worker, peer, (tenant, chosen.route()), (end, question), visit).await
+    Ok(denied)
 }

@@ -9,15 +9,17 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
-use crate::config::spec::LimitFields;
+use crate::config::spec::{LimitFields, LimitsSpec, QuotaSpec};
 use crate::limits::admission::{self, Asker, OF_ROUTE, OF_TENANT, Scope};
 use crate::limits::fleet::Whose;
 use crate::limits::gate::{Entry, Permit};
+use crate::limits::ledger::Ledger;
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
+use crate::limits::quota::{Count, Spent};
 use crate::limits::told::Told;
 use crate::routing::action::Action;
-use crate::routing::route::Route;
+use crate::routing::route::{Route, RouteLimits};
 use crate::routing::tenant::Tenant;
 
 use super::authorize::{self, Question};
@@ -31,7 +33,7 @@ use super::visit::Visit;
 use super::worker::Worker;
 
 /// What an exchange holds of the limits until it has ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pass {
     /// Its places among those that may be under way at once.
     permits: Vec<Permit>,
@@ -65,26 +67,20 @@ pub(super) async fn admit(
         return authorize::ask(question, worker, peer, visit).await;
     }
     let ledger = Arc::clone(tenant.ledger(shared));
-    let mut scopes = Vec::with_capacity(2);
-    if let Some(limits) = of_route {
-        let (cell, spec) = (ledger.route(limits.key), &limits.spec);
-        let whose = Whose { tenant: tenant.id(), route: Some(limits.key) };
-        scopes.push(Scope { cell, spec, names: OF_ROUTE, whose });
-    }
-    if let Some(spec) = of_tenant {
-        let whose = Whose { tenant: tenant.id(), route: None };
-        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT, whose });
-    }
-    let begun = worker.clock.now();
-    let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(begun));
+    let scopes = scopes(&ledger, tenant.id(), of_route, of_tenant);
+    let mut begun = worker.clock.now();
+    let left_at = |now| end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
+    let mut left = left_at(begun);
     let asker = Asker { client: visit.client().map(owner), caller: visit.caller() };
     let mut slots = admission::take(shared, &scopes, asker, (shared.ticks(begun), left))?;
     let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
-    let spent = quota.map(|(quota, _)| {
-        let count = ledger.quota(tenant.id());
-        count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
-    });
-    let spent = spent.transpose()?;
+    let count = quota.map(|(quota, _)| (quota, ledger.quota(tenant.id())));
+    let mut spent = None;
+    match count {
+        // Who may not go on keeps none of it from others meanwhile.
+        Some(count) if question.is_some() => look(count)?,
+        count => spent = count.map(spend).transpose()?,
+    }
     // Who waits for an answer of the gateway itself keeps no endpoint from anything.
     let is_local = |route: &Route| matches!(route.action, Action::Redirect(_) | Action::Respond(_));
     let whom = (peer, (!route.is_some_and(is_local)).then(|| tenant.slot()));
@@ -103,6 +99,9 @@ pub(super) async fn admit(
         if let Some(denied) = authorize::ask(question, worker, peer, visit).await? {
             return Ok(Some(denied));
         }
+        spent = count.map(spend).transpose()?;
+        begun = worker.clock.now(); // who was asked has had its own time
+        left = left_at(begun);
     }
     let permits = enter(&scopes, (worker, whom), (begun, left)).await?;
     let mut told = slots.go(shared.ticks(worker.clock.now()));
@@ -122,6 +121,26 @@ pub(super) async fn admit(
     Ok(None)
 }
 
+/// The closest limits first.
+fn scopes<'s>(
+    ledger: &'s Ledger,
+    tenant: &'s str,
+    of_route: Option<&'s RouteLimits>,
+    of_tenant: Option<&'s LimitsSpec>,
+) -> Vec<Scope<'s>> {
+    let mut scopes = Vec::with_capacity(2);
+    if let Some(limits) = of_route {
+        let (cell, spec) = (ledger.route(limits.key), &limits.spec);
+        let whose = Whose { tenant, route: Some(limits.key) };
+        scopes.push(Scope { cell, spec, names: OF_ROUTE, whose });
+    }
+    if let Some(spec) = of_tenant {
+        let whose = Whose { tenant, route: None };
+        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT, whose });
+    }
+    scopes
+}
+
 /// How large the body of a request may be where its tenant has limits, or one of its routes has, and which limit
 /// says so: the route's before the tenant's, before what the gateway has.
 #[cold]
@@ -134,6 +153,16 @@ pub(super) fn largest_body(choice: &Choice<'_>, gateway: u64) -> (u64, Option<Li
         (None, Some(size)) => (size.0, Some(Limit::TenantBody)),
         (None, None) => (gateway, None),
     }
+}
+
+/// Takes one of a quota.
+fn spend((quota, count): (QuotaSpec, &Arc<Count>)) -> Result<Spent, Box<admission::Refused>> {
+    count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
+}
+
+/// Looks whether there is one left of it.
+fn look((quota, count): (QuotaSpec, &Arc<Count>)) -> Result<(), Box<admission::Refused>> {
+    count.look(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
 }
 
 /// Takes its place among those that may be under way at once, in each that has so many.

@@ -78,6 +78,7 @@ pub const PROBLEMS: &[Problem] = &[
     UNAUTHENTICATED,
     ISSUER_UNAVAILABLE,
     AUTHORIZER_UNAVAILABLE,
+    AUTHORIZER_BUSY,
     OTHER_TENANT,
     NETWORK_REFUSED,
     METHOD_NOT_ALLOWED,
@@ -179,6 +180,13 @@ pub(super) const AUTHORIZER_UNAVAILABLE: Problem = problem(
     "Nobody can tell at the moment whether the request may go on",
     "proxy_internal_error",
     BROKEN,
+);
+pub(super) const AUTHORIZER_BUSY: Problem = problem(
+    "authorizer-busy",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Too many requests of the tenant wait to be let in",
+    "connection_limit_reached",
+    CROWDED,
 );
 pub(super) const OTHER_TENANT: Problem = problem(
     "other-tenant",

@@ -173,6 +173,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Refused(Refusal::Method) => &problem::METHOD_NOT_ALLOWED,
         ExchangeError::Refused(_) => &problem::UNAUTHENTICATED,
         ExchangeError::Unauthorizable(_) => &problem::AUTHORIZER_UNAVAILABLE,
+        ExchangeError::AuthorizerBusy => &problem::AUTHORIZER_BUSY,
         ExchangeError::NoRoute => &problem::NO_ROUTE,
         ExchangeError::BadRequest(_) => &problem::BAD_REQUEST,
         ExchangeError::Misdirected => &problem::MISDIRECTED,

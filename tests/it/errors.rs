@@ -154,6 +154,7 @@ impl World {
         for (name, tenant) in tenants {
             answers.push((name, self.send("GET /", tenant, &[], "").await));
         }
+        answers.push(("authorizer-busy", self.besiege().await));
         answers.push(("overloaded", overloaded().await));
         answers.push(("tenant-quarantined", quarantined().await));
         answers.extend(self.exceed().await);
@@ -170,6 +171,19 @@ impl World {
 }
 
 impl World {
+    /// The answer to one that comes while as many are asked for as may be.
+    async fn besiege(&self) -> Answer {
+        let before = self.origins[4].asked().len();
+        let mut clients = Vec::new();
+        for _ in 0..64 {
+            let mut client = Client::connect(self.gateway.address()).await;
+            client.send(head("GET /", &["Host: a", ID, "X-Tenant-ID: besieged"])).await;
+            clients.push(client);
+        }
+        self.origins[4].wait_for(before + 64).await;
+        self.send("GET /", "besieged", &[], "").await
+    }
+
     /// One answer for each limit.
     async fn exceed(&self) -> Vec<(&'static str, Answer)> {
         let mut answers = Vec::new();
@@ -235,6 +249,13 @@ pool = \"fine\"
 methods = [\"POST\"]
 [identity.authorizers.down]
 pool = \"refusing\"
+[identity.authorizers.stalling]
+pool = \"stalling\"
+timeout = \"30s\"
+on-error = \"allow\"
+[tenants.besieged]
+pool = \"fine\"
+authorize = \"stalling\"
 [tenants.asking]
 pool = \"fine\"
 authorize = \"down\"

@@ -114,6 +114,12 @@ fn grants<'v>(
                         });
                         found.extend(each);
                     }
+                    // An open route is granted as it is: anything else of it would open something else.
+                    ("authorize", Value::Bool(false)) => {
+                        let (value, whose) =
+                            (Value::from(table.clone()).to_string(), String::new());
+                        found.push((key, Grant { name: "authorize", value, whose }));
+                    }
                     (name, value) if is_grant(name) => {
                         let whose = if has_keys_to_open(name) { whose } else { "" };
                         let (value, whose) = (value.to_string(), whose.to_owned());
@@ -286,6 +292,34 @@ mod tests {
         let moved = json!({"pool": "a", "routes": [{"limits": {"requests": "9/s"}}]});
         let every = json!({"pool": "a", "routes": [{"path": "/*", "limits": {"requests": "9/s"}}]});
         assert!(beyond(moved, every).is_empty(), "it is the same, said twice");
+    }
+
+    #[test]
+    fn a_tenant_with_one_open_route_opens_no_other() {
+        let open = |path: &str| json!({"path": path, "methods": ["GET"], "authorize": false});
+        let before = json!({"authorize": "login", "pool": "a", "routes": [
+            open("/oauth2/*"), {"path": "/b"},
+        ]});
+        let with = |key: &str, value: Value| {
+            let mut route = open("/oauth2/*");
+            route[key] = value;
+            route
+        };
+        let all_methods = json!({"path": "/oauth2/*", "authorize": false});
+        for (routes, expected) in [
+            (json!([open("/oauth2/*")]), vec![]),
+            (json!([{"path": "/new"}, open("/oauth2/*")]), vec![]),
+            (json!([{"path": "/oauth2/*"}]), vec![]),
+            (json!([open("/*")]), vec!["routes[0].authorize"]),
+            (json!([open("/oauth2/*"), open("/b")]), vec!["routes[1].authorize"]),
+            (json!([{"authorize": false}]), vec!["routes[0].authorize"]),
+            (json!([all_methods]), vec!["routes[0].authorize"]),
+            (json!([with("host", json!("a.example"))]), vec!["routes[0].authorize"]),
+            (json!([with("rewrite", json!({"path": "/b"}))]), vec!["routes[0].authorize"]),
+        ] {
+            let now = json!({"authorize": "login", "pool": "a", "routes": routes});
+            assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use http::uri::{Authority, Scheme};
 use http::{Uri, Version};
 use tokio::time::{Instant, timeout_at};
 
+use crate::base::memory::Refused;
 use crate::config::spec::{Protocol, TimeoutsSpec};
 use crate::health::passive::{self, Attempt, Judged, Verdict as Health};
 use crate::model::address::Address;
@@ -29,6 +30,14 @@ use crate::upstream::{Call, ConnectError, Connection, Destination, Fields, SendE
 
 use super::verdict::{Fault, Heard};
 
+/// How long a question has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time {
+    pub(super) until: Instant,
+    /// It is as long as the service may take: who says nothing in less may be about to.
+    pub(super) whole: bool,
+}
+
 /// Asks until an endpoint answers, two of them at most: whoever waits has no time for more. Where a second one could
 /// be asked, the first has half of the time, so that one that hangs does not use up all of it.
 pub(super) async fn call(
@@ -36,7 +45,7 @@ pub(super) async fn call(
     authorizer: &Authorizer,
     (tenant, apart): (u32, Option<&Apart>),
     asked: &mut Parts,
-    until: Instant,
+    Time { until, whole }: Time,
 ) -> Result<Heard, Fault> {
     let pool = &*authorizer.pool;
     worker.meter.hear_of_pool(&pool.label);
@@ -44,7 +53,7 @@ pub(super) async fn call(
     for _ in 0..ENDPOINTS {
         let now = Instant::now();
         if now >= until {
-            return Err(if tried.is_empty() { Fault::Late(authorizer.spec.timeout) } else { last });
+            return Err(if tried.is_empty() { Fault::Late } else { last });
         }
         let Some(picked) = pool.pick(PickKey::default(), &tried) else { break };
         let endpoint = picked.endpoint();
@@ -54,14 +63,15 @@ pub(super) async fn call(
         tried.push(endpoint.id);
         let last_one = tried.len() == ENDPOINTS || !has_other(pool, &tried);
         let end = if last_one { until } else { now + (until - now) / 2 };
-        let mut one = One { worker, pool, endpoint, tenant, apart, began: now, end, ended: false };
+        let mut one =
+            One { worker, pool, endpoint, tenant, apart, began: now, end, whole, ended: false };
         address(asked, authorizer, endpoint);
         let answered = one.ask(asked).await;
         one.end(&answered);
         match answered {
-            Ok(heard) if is_failure(&heard) => last = Fault::Status(heard.status),
+            Ok(heard) if is_failure(&heard) => last = last.then(Fault::Status(heard.status)),
             Ok(heard) => return Ok(heard),
-            Err(Fault::Attempt(error)) => last = error.into(),
+            Err(fault @ (Fault::Attempt(_) | Fault::Late)) => last = last.then(fault),
             Err(fault) => return Err(fault), // of the request, whoever is asked
         }
     }
@@ -85,6 +95,8 @@ struct One<'o> {
     began: Instant,
     /// When it must have answered.
     end: Instant,
+    /// Whether it had the time that it may take.
+    whole: bool,
     ended: bool,
 }
 
@@ -101,21 +113,24 @@ impl One<'_> {
             };
             match self.send(&mut connection, asked).await? {
                 Ok((status, headers)) => {
-                    let body = self.read(connection).await?;
+                    let body = self.read(connection, !status.is_success()).await?;
                     return Ok(Heard { status, headers, body });
                 }
-                // It was closed while it lay idle: a question may be asked twice.
-                Err(SendError::Unsent(_) | SendError::Reset(_)) if connection.reused => {}
+                // It was closed while it lay idle.
+                Err(SendError::Unsent(_)) if connection.reused => {}
+                // The same, unless it carries others: then this one may have been heard.
+                Err(SendError::Reset(_))
+                    if connection.reused && pool.spec.protocol == Protocol::H1 => {}
                 Err(error) => return Err(failed(error)),
             }
         }
     }
 
-    async fn open(&self, to: &Destination<'_>) -> Result<Connection<RequestBody>, AttemptError> {
+    async fn open(&self, to: &Destination<'_>) -> Result<Connection<RequestBody>, Fault> {
         let opening = Box::pin(self.worker.client.open(to));
         match timeout_at(self.end, opening).await {
-            Ok(opened) => opened.map_err(AttemptError::from),
-            Err(_) => Err(ConnectError::Timeout(self.limit()).into()),
+            Ok(opened) => opened.map_err(|error| AttemptError::from(error).into()),
+            Err(_) => Err(self.late(ConnectError::Timeout(self.limit()).into())),
         }
     }
 
@@ -123,7 +138,7 @@ impl One<'_> {
         &self,
         connection: &mut Connection<RequestBody>,
         asked: &Parts,
-    ) -> Result<Result<(http::StatusCode, http::HeaderMap), SendError>, AttemptError> {
+    ) -> Result<Result<(http::StatusCode, http::HeaderMap), SendError>, Fault> {
         let (added, interim) = (Fields::new(), |_| {});
         let call = Call { head: asked, added: &added, interim: &interim };
         let sent = timeout_at(self.end, connection.send(call, RequestBody::Empty)).await;
@@ -131,30 +146,45 @@ impl One<'_> {
             Ok(sent) => Ok(sent.map(|answer| (answer.status(), answer.headers().clone()))),
             Err(_) => {
                 connection.doubt();
-                Err(AttemptError::Timeout { limit: self.limit() })
+                Err(self.late(AttemptError::Timeout { limit: self.limit() }))
             }
         }
     }
 
-    /// The body of an answer; nothing of one that is too large. The connection is kept where all was read.
-    async fn read(&self, mut connection: Connection<RequestBody>) -> Result<Bytes, AttemptError> {
-        let mut body = BytesMut::new();
+    /// The body of an answer, which counts as held, where it is of use; nothing of one that is too large, or for which there
+    /// is no memory. The connection is kept where all was read.
+    async fn read(
+        &self,
+        mut connection: Connection<RequestBody>,
+        is_of_use: bool,
+    ) -> Result<Bytes, Fault> {
+        let (mut body, mut size) = (BytesMut::new(), 0);
+        let mut held = self.worker.account.take(0);
         loop {
             let next = std::future::poll_fn(|context| connection.poll_frame(context));
             let Ok(frame) = timeout_at(self.end, next).await else {
                 connection.doubt();
-                return Err(AttemptError::Timeout { limit: self.limit() });
+                return Err(self.late(AttemptError::Timeout { limit: self.limit() }));
             };
             let Some(frame) = frame else { break };
             let frame = frame.map_err(AttemptError::Reset)?;
             let Some(part) = frame.data_ref() else { continue };
-            if body.len() + part.len() > LARGEST {
+            size += part.len();
+            let grows = is_of_use && size <= LARGEST;
+            if size > LARGEST || (grows && !held.ask_more(Refused::Request, part.len() as u64)) {
                 return Ok(Bytes::new()); // and the connection ends
             }
-            body.extend_from_slice(part);
+            if grows {
+                body.extend_from_slice(part);
+            }
         }
         self.worker.client.put_back(connection, self.worker.clock.recent());
-        Ok(body.freeze())
+        Ok(held.whole(body.freeze()))
+    }
+
+    /// It was not heard in time. Where that was less than it may take, nobody is to blame.
+    fn late(&self, error: AttemptError) -> Fault {
+        if self.whole { error.into() } else { Fault::Late }
     }
 
     fn limit(&self) -> Duration {
@@ -172,6 +202,7 @@ impl One<'_> {
             }
             Ok(heard) => (attempt::outcome_of(heard.status), Some(Health::Success)),
             Err(Fault::Attempt(error)) => (error.outcome(), error.verdict()),
+            Err(Fault::Late) => (AttemptOutcome::Timeout, None),
             Err(_) => (AttemptOutcome::Cancelled, None), // it was not heard
         };
         let first_byte = answered.is_ok().then(|| now.saturating_duration_since(self.began));

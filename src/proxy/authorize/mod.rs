@@ -28,6 +28,7 @@ use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::Worker;
 
+use call::Time;
 use question::Key;
 use verdict::{Fault, Grant, Verdict};
 use verdicts::{Found, Lead};
@@ -63,6 +64,14 @@ pub(super) async fn ask(
     }
 }
 
+/// Takes away of a request for which a service was asked what only looks like what it was shown.
+pub(super) fn clean(table: &Table, tenant: &Tenant, head: &mut Parts) {
+    let name = tenant.access().and_then(|access| access.authorize.as_deref());
+    if let Some(authorizer) = name.and_then(|name| table.authorizer(name)) {
+        question::clean(authorizer, &mut head.headers);
+    }
+}
+
 impl Question<'_> {
     async fn ask(
         self,
@@ -95,6 +104,7 @@ impl Question<'_> {
         let (verdict, result) = self.find(worker, authorizer, key, (asked, apart)).await;
         self.note(result, wait.began.elapsed(), worker, visit);
         drop(wait);
+        visit.held_up();
         match verdict {
             Verdict::Allowed(grant, _) => {
                 introduce(&grant, visit);
@@ -104,8 +114,9 @@ impl Question<'_> {
                 visit.count_refusal(Refusal::OtherTenant.reason());
                 Err(Refusal::OtherTenant.into())
             }
-            Verdict::Denied(answer) => Ok(Some(Box::new(answer.reply(&worker.account)))),
+            Verdict::Denied(answer) => Ok(Some(Box::new(answer.reply()))),
             Verdict::Failed(Fault::Request(why)) => Err(ExchangeError::BadRequest(why)),
+            Verdict::Failed(Fault::Crowded) => Err(ExchangeError::AuthorizerBusy),
             Verdict::Failed(fault) => {
                 if worker.lines.admits() {
                     let (authorizer, tenant) = (&*authorizer.spec.name, tenant.id());
@@ -129,6 +140,13 @@ impl Question<'_> {
         visit.trail(|trail| trail.authorized(result));
     }
 
+    /// What is left of its time, and whether that is as long as the service may take.
+    fn time(self, longest: Duration) -> Time {
+        let own = Instant::now() + longest;
+        let until = self.end.map_or(own, |end| end.min(own));
+        Time { until, whole: until == own }
+    }
+
     /// What is known of requests like it, by their `key`, or what the service says; with the metric's word for it.
     async fn find(
         self,
@@ -138,17 +156,19 @@ impl Question<'_> {
         (mut asked, apart): (Parts, Option<Box<Apart>>),
     ) -> (Verdict, &'static str) {
         let (spec, tenant) = (&authorizer.spec, self.tenant);
-        let own = Instant::now() + spec.timeout;
-        let until = self.end.map_or(own, |end| end.min(own));
         let mut lead = None;
         if let Some(key) = &key {
-            match shared(worker, key, until).await {
+            match shared(worker, key, self.time(spec.timeout).until).await {
                 Ok(grant) => return (Verdict::Allowed(grant, Duration::ZERO), "cached"),
                 Err(own) => lead = own,
             }
         }
-        let whose = (tenant.slot(), apart.as_deref());
-        let called = call::call(worker, authorizer, whose, &mut asked, until).await;
+        let Some(_place) = worker.verdicts.enter(tenant.slot()) else {
+            return (Verdict::Failed(Fault::Crowded), "error");
+        };
+        // From now on: a wait for what another hears was no time of the service's.
+        let (whose, time) = ((tenant.slot(), apart.as_deref()), self.time(spec.timeout));
+        let called = call::call(worker, authorizer, whose, &mut asked, time).await;
         let verdict = match called {
             Ok(answer) => verdict::judge(answer, spec, tenant.id()),
             Err(fault) => Verdict::Failed(fault),
@@ -224,8 +244,9 @@ impl<'w> Wait<'w> {
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         self.peer.activity.watch(false);
+        let waited = self.worker.clock.now().saturating_duration_since(self.began);
         if let Some(tenant) = self.tenant {
-            self.worker.meter.held_back(tenant, self.began.elapsed());
+            self.worker.meter.held_back(tenant, waited);
         }
     }
 }

@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{Method, Request};
 
 use crate::config::spec::AskedPart;
+use crate::model::fields::look_alike;
 use crate::routing::authorizer::Authorizer;
 use crate::routing::host;
 use crate::routing::table::Table;
@@ -44,6 +45,9 @@ pub(super) fn head(
     }
     let mut shown = HeaderMap::new();
     for name in shown_in(authorizer) {
+        if hygiene::is_nominated(&head.headers, name) {
+            continue; // the endpoint does not hear of it either
+        }
         for value in head.headers.get_all(name) {
             shown.append(name, value.clone());
         }
@@ -70,6 +74,18 @@ pub(super) fn head(
             limit: format!("{LARGEST} bytes of what says who may come"),
         }),
         false => Ok(asked),
+    }
+}
+
+/// Takes away what an application might take for something that the client shows, and nobody was asked for.
+pub(super) fn clean(authorizer: &Authorizer, headers: &mut HeaderMap) {
+    let is_shown = |name: &HeaderName| shown_in(authorizer).any(|own| own == name);
+    let is_like =
+        |name: &HeaderName| shown_in(authorizer).any(|own| look_alike(own.as_str(), name.as_str()));
+    let fakes = headers.keys().filter(|name| is_like(name) && !is_shown(name));
+    let fakes: Vec<HeaderName> = fakes.cloned().collect();
+    for name in fakes {
+        headers.remove(name);
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a service's answer means for the request.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,6 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use crate::auth::issuer::freshness;
-use crate::base::memory::Account;
 use crate::config::spec::AuthorizerSpec;
 use crate::model::ids::TenantId;
 use crate::proxy::answer::AnswerBody;
@@ -50,7 +48,7 @@ pub(super) struct Denial {
     body: Bytes,
 }
 
-/// A service's whole answer; without a body where that was too large.
+/// A service's whole answer; without a body where that is of no use or was too large.
 #[derive(Debug)]
 pub(super) struct Heard {
     pub(super) status: StatusCode,
@@ -64,9 +62,12 @@ pub(super) enum Fault {
     /// There is nobody to ask.
     #[error("the service has no endpoint")]
     NoEndpoint,
-    /// The request had no time left to ask.
-    #[error("there was no answer within {0:?}")]
-    Late(Duration),
+    /// The request had less time left than the service may take, and was over.
+    #[error("there was no answer within the request's own time")]
+    Late,
+    /// So many questions for the tenant are under way as there may be.
+    #[error("too many requests of the tenant are asked for")]
+    Crowded,
     /// It does not answer.
     #[error(transparent)]
     Attempt(#[from] AttemptError),
@@ -83,19 +84,25 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Whether nothing was said at all. Only then may a request go on all the same: who is heard and not understood may be
-    /// somebody who must not.
+    /// somebody who must not, and so may who was not listened to.
     pub(super) fn is_silence(&self) -> bool {
-        !matches!(self, Self::Unclear(_) | Self::Request(_))
+        !matches!(self, Self::Unclear(_) | Self::Request(_) | Self::Late | Self::Crowded)
+    }
+
+    /// What is known once another endpoint has failed, too: one that was cut short might have said anything.
+    pub(super) fn then(self, next: Self) -> Self {
+        if matches!(self, Self::Late) { self } else { next }
     }
 
     /// What a client hears of it: nothing of where the service is.
     pub(super) fn told(&self) -> &'static str {
         match self {
-            Self::NoEndpoint | Self::Attempt(_) | Self::Late(_) => {
+            Self::NoEndpoint | Self::Attempt(_) | Self::Late => {
                 "who is asked does not answer; try again later"
             }
             Self::Status(_) => "who is asked has failed; try again later",
             Self::Unclear(_) => "who is asked gives no clear answer",
+            Self::Crowded => "too many requests of the tenant are asked for at once",
             Self::Request(why) => why,
         }
     }
@@ -122,11 +129,10 @@ impl Grant {
 }
 
 impl Denial {
-    /// The client's answer, whose body counts in the account until it has gone out.
-    pub(super) fn reply(self, account: &Arc<Account>) -> Reply {
+    /// The client's answer.
+    pub(super) fn reply(self) -> Reply {
         let Self { status, headers, body } = self;
         let size = body.len();
-        let body = account.take(size as u64).whole(body);
         let mut answer = Response::new(AnswerBody::whole(body));
         (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
         answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));

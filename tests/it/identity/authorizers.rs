@@ -1,7 +1,11 @@
 //! Services that are asked whether a request may go on.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use crate::world::client::{Client, Frames, Hyper, ask, get, head};
-use crate::world::config::pool;
+use crate::world::config::{NO_RETRY, pool};
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::{H2Origin, Speaks};
 use crate::world::message::{Answer, Asked};
@@ -589,4 +593,151 @@ async fn a_client_that_is_known_is_told_to_the_service_and_stays_who_it_is() {
     let asked = &world.authorizer.asked()[1];
     assert_eq!(asked.all("x-subject"), ["ci"]);
     assert!(asked.all("authorization").is_empty(), "a key ends at the gateway");
+}
+
+#[tokio::test]
+async fn who_waits_for_the_answer_to_another_is_denied_with_it_and_not_let_through_by_a_short_time()
+{
+    let slow = || Step::answer(403, "no").held();
+    let keys = "cache = \"1h\"\non-error = \"allow\"\ntimeout = \"3s\"";
+    let world = World::of(&service(keys), [slow(), slow()]).await;
+    let first = world.begin(&[]).await;
+    world.authorizer.wait_for(1).await;
+    let second = world.begin(&[]).await;
+
+    for (number, mut client) in [first, second].into_iter().enumerate() {
+        world.authorizer.wait_for(number + 1).await;
+        sleep(Duration::from_millis(1_800)).await; // the service takes more than half of its time
+        world.authorizer.release();
+
+        assert_eq!(client.answer_to("GET").await.status, 403);
+    }
+
+    assert_eq!(world.origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_question_that_the_requests_own_time_cuts_short_is_no_silence_and_no_fault_of_the_service()
+ {
+    let (origin, authorizer) =
+        (Origin::saying("hello").await, Origin::start([Step::stall(), allows("acme")]).await);
+    let routes = format!(
+        "{}{}{}[[tenants.acme.routes]]\npath = \"/slow\"\ntimeout = \"10s\"\n",
+        pool("app", &[origin.address], "timeouts = { total = \"200ms\" }"),
+        pool("authorizer", &[authorizer.address], "eject = { failures = 1, base = \"300s\" }"),
+        service("timeout = \"5s\"\non-error = \"allow\"")
+    );
+    let gateway = Gateway::start(&routes).await;
+
+    let answer = get(gateway.address(), "acme", "/").await;
+
+    assert_eq!(told(&answer), is(503, "authorizer-unavailable"));
+    assert_eq!(origin.connections(), 0);
+    assert_eq!(get(gateway.address(), "acme", "/slow").await.text(), "hello");
+    assert_eq!(authorizer.asked().len(), 2, "it was not ejected");
+}
+
+#[tokio::test]
+async fn the_time_of_the_service_is_none_of_the_endpoints_that_the_request_is_for() {
+    let (origin, authorizer) =
+        (Origin::saying("hello").await, Origin::start([allows("acme").held()]).await);
+    let keys = format!("{NO_RETRY}\ntimeouts = {{ attempt = \"1s\" }}");
+    let routes = format!(
+        "{}{}{}",
+        pool("app", &[origin.address], &keys),
+        pool("authorizer", &[authorizer.address], ""),
+        service("timeout = \"10s\"")
+    );
+    let gateway = Gateway::start(&routes).await;
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", &["Host: a", ACME])).await;
+    authorizer.wait_for(1).await;
+    sleep(Duration::from_millis(1_200)).await; // longer than an attempt may take
+
+    authorizer.release();
+
+    assert_eq!(client.answer_to("GET").await.text(), "hello");
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_asked_for_too_much_at_once_holds_up_no_other_and_lets_nobody_through() {
+    let script = (0..64).map(|_| Step::stall()).chain([allows("acme")]);
+    let world = World::of(&service("timeout = \"60s\"\non-error = \"allow\""), script).await;
+    let clients = world.begin_all(64).await;
+    world.authorizer.wait_for(64).await;
+
+    let answer = world.ask("GET /", &[]).await;
+
+    assert_eq!(told(&answer), is(503, "authorizer-busy"));
+    assert!(answer.one("retry-after").is_some());
+    assert_eq!((world.origin.connections(), world.authorizer.asked().len()), (0, 64));
+    assert_eq!(get(world.gateway.address(), "globex", "/").await.text(), "hello");
+    drop(clients);
+    world.gateway.metric_becomes("tenantry_requests_in_flight", 0.0).await;
+    assert_eq!(world.ask("GET /", &[]).await.text(), "hello");
+}
+
+#[tokio::test]
+async fn strangers_keep_nobody_from_a_quota_while_they_are_asked_for() {
+    let limits = "limits = { quota = \"1/month\" }\n";
+    let tenants =
+        TENANTS.replacen("authorize = \"login\"\n", &format!("authorize = \"login\"\n{limits}"), 1);
+    let rest = service("timeout = \"10s\"").replace(TENANTS, &tenants);
+    let world = World::of(&rest, [Step::answer(401, "").held(), allows("acme")]).await;
+    let mut stranger = world.begin(&[]).await;
+    world.authorizer.wait_for(1).await;
+
+    assert_eq!(world.ask("GET /", &[]).await.text(), "hello");
+
+    world.authorizer.release();
+    assert_eq!(stranger.answer_to("GET").await.status, 401);
+    assert_eq!(told(&world.ask("GET /", &[]).await), is(429, "tenant-quota-used-up"));
+    assert_eq!(world.authorizer.asked().len(), 2, "nobody is asked for what is refused anyway");
+}
+
+#[tokio::test]
+async fn a_header_that_ends_at_the_gateway_or_only_looks_like_one_shows_nothing() {
+    let rest = service("").replace("[\"Cookie\"]", "[\"Cookie\", \"X-Login\"]");
+    let world = World::of(&rest, [allows("acme")]).await;
+
+    world.ask("GET /", &["X-Login: root", "Connection: X-Login"]).await;
+    world.ask("GET /", &["X-Login: bob", "X_Login: root"]).await;
+
+    let asked = world.authorizer.asked();
+    assert_eq!(
+        (asked[0].all("x-login"), asked[1].all("x-login")),
+        (vec![], vec!["bob".to_owned()])
+    );
+    let served = world.origin.wait_for(2).await;
+    assert_eq!(served[1].all("x-login"), ["bob"]);
+    let heads = [world.authorizer.heads(), world.origin.heads()].concat().concat();
+    assert!(!heads.contains("root"), "{heads}");
+}
+
+#[tokio::test]
+async fn who_was_asked_for_waits_for_a_place_as_long_as_others() {
+    let limits = "limits = { concurrency = 1, overflow = \"wait\", wait = \"1s\" }\n";
+    let tenants =
+        TENANTS.replacen("authorize = \"login\"\n", &format!("authorize = \"login\"\n{limits}"), 1);
+    let origin = Origin::start([Step::ok("hello").held(), Step::ok("hello")]).await;
+    let authorizer = Origin::start([allows("acme"), allows("acme").held()]).await;
+    let rest = service("timeout = \"10s\"").replace(TENANTS, &tenants);
+    let gateway = Gateway::start(&World::routes(&origin, &authorizer, &rest)).await;
+    let begin = async || {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("GET /", &["Host: a", ACME])).await;
+        client
+    };
+    let mut first = begin().await;
+    origin.wait_for(1).await;
+    let mut second = begin().await;
+    authorizer.wait_for(2).await;
+    sleep(Duration::from_millis(1_200)).await; // longer than it may wait for a place
+
+    authorizer.release();
+    gateway.metric_becomes("tenantry_limit_waits_total{limit=\"tenant-concurrency\"}", 1.0).await;
+    origin.release();
+
+    assert_eq!(first.answer_to("GET").await.text(), "hello");
+    assert_eq!(second.answer_to("GET").await.text(), "hello");
 }
