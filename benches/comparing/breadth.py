@@ -1,12 +1,12 @@
 """What a request costs where there is much of something: routes, pools, endpoints, connections."""
 
 import multiprocessing
-import resource
 import signal
 import socket
 import time
 
-from comparing.machine import cpu_seconds, free_ports
+from comparing.loads import in_turn
+from comparing.machine import cpu_seconds, free_ports, open_many_files
 
 MANY_ROUTES = 10_000
 MANY_POOLS = 10_000
@@ -81,8 +81,7 @@ class Crowd:
         return self.asked - before
 
     def run(self, port, count, pace):
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        open_many_files()
         opened = [self.opened(port, number) for number in range(count)]
         self.there.set()
         while pace:
@@ -138,7 +137,7 @@ def measure(bench, load, options):
     rounds, names = [], list(gateways)
     try:
         for number in range(options.rounds):
-            turn = names[number % len(names) :] + names[: number % len(names)]
+            turn = in_turn(names, number)
             rounds.append({name: once(load, *gateways[name], path, crowds[name], options) for name in turn})
     finally:
         for crowd in crowds.values():

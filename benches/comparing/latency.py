@@ -7,7 +7,9 @@ import struct
 import subprocess
 import threading
 import time
-import urllib.request
+
+from comparing.loads import in_turn
+from comparing.machine import metrics_of
 
 SHARES = (0.5, 0.8)
 QUANTILES = (0.5, 0.99, 0.999)
@@ -70,8 +72,8 @@ def corrected(took, pause):
     return sorted(took + missed)
 
 
-def quantiles(took):
-    return [took[min(len(took) - 1, int(len(took) * share))] for share in QUANTILES]
+def quantiles(took, shares=QUANTILES):
+    return [took[min(len(took) - 1, int(len(took) * share))] for share in shares]
 
 
 @contextlib.contextmanager
@@ -104,8 +106,7 @@ def beside_peers(load, ports, path, options, out):
     for share in SHARES:
         rounds = {name: [] for name in ports}
         for number in range(options.rounds):
-            names = list(ports)
-            for name in names[number % len(names) :] + names[: number % len(names)]:
+            for name in in_turn(list(ports), number):
                 rounds[name].append(quantiles(offered(load, ports[name], path, slowest * share, options.secs)))
         heading(f"\n{slowest * share:,.0f} requests a second, {share:.0%} of the slowest one's capacity", out)
         direct = middle(rounds["direct"])
@@ -124,17 +125,19 @@ def most(load, port, path, seconds):
 class Beside:
     """What happens to the gateway beside the requests."""
 
-    def __init__(self, bench, names, admin):
+    def __init__(self, bench, names, port, admin):
         self.bench, self.names, self.admin = bench, names, admin
         self.questions = []
         self.looked_up = "".join(
             f'[pools.named-{number}]\ndns = "p{number}.test:{bench.up1}"\n' for number in range(POOLS)
         )
+        # each where the requests go, and what happens meanwhile
         self.all = {
-            "nothing else happens": contextlib.nullcontext,
-            "its routes are edited": lambda: each_second(self.edit),
-            f"{POOLS} pools are looked up": self.looking_up,
-            "its metrics are read": lambda: each_second(self.scrape),
+            "direct": (bench.up1, contextlib.nullcontext),
+            "nothing else happens": (port, contextlib.nullcontext),
+            "its routes are edited": (port, lambda: each_second(self.edit)),
+            f"{POOLS} pools are looked up": (port, self.looking_up),
+            "its metrics are read": (port, lambda: each_second(self.scrape)),
         }
 
     def edit(self, number):
@@ -142,8 +145,7 @@ class Beside:
         self.bench.write_routes(self.bench.options.tenants, more)
 
     def scrape(self, _number):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=10) as answer:
-            answer.read()
+        metrics_of(self.admin)
 
     @contextlib.contextmanager
     def looking_up(self):
@@ -156,18 +158,18 @@ class Beside:
         time.sleep(2)
 
 
-def disturbed(way, rate, options, beside, out):
+def disturbed(load, path, rate, options, beside, out):
     """The same gateway while nothing, and while something else, happens once a second."""
     rounds = {name: [] for name in beside.all}
     for number in range(options.rounds):
-        names = list(beside.all)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            with beside.all[name]():
-                rounds[name].append(quantiles(offered(*way, rate, options.secs)))
+        for name in in_turn(list(beside.all), number):
+            port, meanwhile = beside.all[name]
+            with meanwhile():
+                rounds[name].append(quantiles(offered(load, port, path, rate, options.secs)))
     heading(f"\nTenantry at {rate:,.0f} requests a second, while once a second", out)
-    calm = middle(rounds["nothing else happens"])
+    direct = middle(rounds["direct"])
     for name in beside.all:
-        row(name, middle(rounds[name]), calm, out)
+        row(name, middle(rounds[name]), direct, out)
     print(f"({statistics.median(beside.questions):,.0f} questions a second were answered)", file=out)
     return rounds
 

@@ -4,13 +4,12 @@ import dataclasses
 import json
 import os
 import re
-import resource
 import socket
 import ssl
 import statistics
 import subprocess
 
-from comparing.machine import cpu_seconds, find, resident_bytes
+from comparing.machine import cpu_seconds, find, open_many_files, resident_bytes
 
 SMALL = 128
 POSTED = 64 << 10
@@ -155,8 +154,7 @@ class Load:
 
     def idle(self, process, port, path):
         """What a connection takes that has carried one request and lies idle."""
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        open_many_files()
         opened = [self.opened(port, path) for _ in range(50)]  # what is made once for all
         before = resident_bytes(process.pid)
         opened += [self.opened(port, path) for _ in range(self.connections)]
@@ -190,6 +188,12 @@ def result_of(answered, others, seconds, said):
         if found:
             result[f"p{share}"] = float(found[1]) * 1e6
     return result
+
+
+def in_turn(names, number):
+    """The order of a round: each begins with another one, so that what changes with time hits all."""
+    first = number % len(names)
+    return [*names[first:], *names[:first]]
 
 
 def missing(scenario):

@@ -1,13 +1,21 @@
 """Processes and what they take, and what names a measurement: versions and the machine."""
 
+import contextlib
 import os
 import platform
+import resource
 import shutil
+import signal
 import socket
 import subprocess
+import time
+import urllib.request
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+CALLED = {"tenantry": "Tenantry", "nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy"}
+# of those that do not by -v
+TELLS_VERSION = {"envoy": "--version"}
 
 
 def find(program):
@@ -20,6 +28,64 @@ def free_ports(count):
     for each in sockets:
         each.close()
     return ports
+
+
+def metrics_of(admin):
+    """What a gateway tells of itself at the port of its admin API."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
+def open_many_files():
+    """Lets this process, and those that it starts, hold as many as the machine allows, and tells how many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
+class Processes:
+    """What a measurement starts, logs in a folder of its own, and ends."""
+
+    def __init__(self, folder):
+        self.folder, self.started = folder, []
+
+    def start(self, command, cores=None, **options):
+        """Starts a process on these cores, or on all; `stop` ends it."""
+        with open(self.folder / f"process-{len(self.started)}.log", "wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=options.get("stdin", subprocess.DEVNULL),
+                stdout=log,
+                stderr=log,
+                preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),
+            )
+        self.started.append(process)
+        return process
+
+    def stop(self):
+        for process in reversed(self.started):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.started:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def logs(self):
+        return "".join(path.read_text() for path in sorted(self.folder.glob("process-*.log")))[-4000:]
+
+    def wait_until_open(self, name, process, port):
+        """Waits until somebody listens at a port."""
+        for _ in range(300):
+            if process.poll() is not None:
+                break
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            time.sleep(0.05)
+        raise SystemExit(f"{name} does not serve; the logs:\n{self.logs()}")
 
 
 def process_tree(root):
@@ -60,20 +126,20 @@ def resident_bytes(root):
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def named(binary):
+def named(binary, peers=("nginx", "haproxy")):
     """What was measured, and where, a line each."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = models[0].split(":", 1)[1].strip() if models else platform.machine()
     cores = len(os.sched_getaffinity(0))
     programs = [[binary, "--version"], ["rustc", "--version"]]
-    programs += [[program, "-v"] for name in ("nginx", "haproxy") if (program := find(name))]
+    programs += [[program, TELLS_VERSION.get(name, "-v")] for name in peers if (program := find(name))]
     return [f"{model}, {cores} cores, Linux {platform.release()}", *map(version, programs)]
 
 
 def version(command):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).strip().splitlines()
-    return lines[0].removeprefix("nginx version: ") if lines else f"{command[0]}: no version"
+    return lines[0].removeprefix("nginx version: ").replace(command[0], Path(command[0]).name) if lines else f"{command[0]}: no version"
 
 
 def certify(folder):

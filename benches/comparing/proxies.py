@@ -1,7 +1,6 @@
 """The proxies and what is behind them: how each is set up, started and ended."""
 
 import os
-import signal
 import ssl
 import subprocess
 import time
@@ -9,7 +8,7 @@ import urllib.error
 import urllib.request
 
 from comparing.loads import SMALL
-from comparing.machine import certify, find, free_ports
+from comparing.machine import Processes, certify, find, free_ports
 
 UPSTREAM_NGINX = """
 daemon off; worker_processes 1; pid {folder}/upstream.pid; error_log {folder}/upstream.log error;
@@ -126,12 +125,12 @@ HAPROXY_TLS = " ssl crt {folder}/both.pem alpn h2,http/1.1 ciphersuites TLS_AES_
 GATEWAY_TLS = 'tls = {{ cert = "cert.pem", key = "key.pem" }}\n'
 
 
-class Bench:
+class Bench(Processes):
     """One upstream and the proxies in front of it, for one scenario."""
 
     def __init__(self, options, folder, scenario, binary):
-        self.options, self.folder, self.scenario, self.binary = options, folder, scenario, binary
-        self.started = []
+        super().__init__(folder)
+        self.options, self.scenario, self.binary = options, scenario, binary
         # further lines of gateway.toml, and of the routes
         self.more = ""
         # where the upstream listens besides
@@ -142,30 +141,6 @@ class Bench:
         cores = sorted(os.sched_getaffinity(0))
         self.proxy_core = {cores[0]}
         self.load_cores = set(cores[1:2]) or {cores[0]}
-
-    def start(self, command, cores, **options):
-        """Starts a process on these cores; `stop` ends it."""
-        log = open(self.folder / f"process-{len(self.started)}.log", "wb")
-        process = subprocess.Popen(
-            command,
-            stdin=options.get("stdin", subprocess.DEVNULL),
-            stdout=options.get("stdout", log),
-            stderr=log,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
-        self.started.append(process)
-        return process
-
-    def stop(self):
-        for process in reversed(self.started):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in self.started:
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
     def write(self, name, template, **values):
         values = {"folder": self.folder, "up1": self.up1, "up2": self.up2, **values}
@@ -270,6 +245,5 @@ class Bench:
             except (urllib.error.URLError, OSError) as error:
                 last = error
             if process.poll() is not None or time.monotonic() > deadline:
-                logs = "".join(path.read_text() for path in sorted(self.folder.glob("process-*.log")))
-                raise SystemExit(f"{name} does not serve ({last}); the logs:\n{logs[-4000:]}")
+                raise SystemExit(f"{name} does not serve ({last}); the logs:\n{self.logs()}")
             time.sleep(0.05)

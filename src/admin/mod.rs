@@ -36,6 +36,7 @@ use crate::control::explain::Explainer;
 use crate::control::generation::{Fault, Live, LiveCertificates};
 use crate::control::roster::Roster;
 use crate::control::stored;
+use crate::limits::fleet::Fleet;
 use crate::model::address::Address;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
@@ -60,6 +61,8 @@ pub struct State {
     pub drainer: Drainer,
     /// Lists the tenants.
     pub roster: Roster,
+    /// What gateways share of limits, where they do.
+    pub fleet: Option<Arc<Fleet>>,
     /// Keeps tenants.
     pub stored: stored::Handle,
     /// What is live.

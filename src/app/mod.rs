@@ -8,6 +8,7 @@ pub mod outside;
 pub mod passed;
 mod restart;
 pub mod service;
+mod sharing;
 pub mod signals;
 pub mod sockets;
 pub mod translate;
@@ -37,7 +38,6 @@ use crate::control::usage::Export;
 use crate::control::{Ask, BootError, Control, quotas};
 use crate::export::Exporter;
 use crate::limits;
-use crate::limits::quota::Quotas;
 use crate::model::address::Address;
 use crate::proxy::headcount::Headcount;
 use crate::proxy::worker::{self, Phase, Setup};
@@ -124,6 +124,9 @@ pub enum StartError {
     /// The collector of traces cannot be reached by TLS.
     #[error("tracing: {0}; {hint}", hint = .0.hint())]
     Tracing(#[from] ClientTlsError),
+    /// The server of the limits that gateways share cannot be reached by TLS.
+    #[error("shared-limits: {0}; {hint}", hint = .0.hint())]
+    SharedLimits(#[source] ClientTlsError),
     /// The system gives no more threads.
     #[error("cannot start the workers: {0}; raise the limit of threads or configure fewer workers")]
     Threads(io::Error),
@@ -165,7 +168,7 @@ impl App {
         let told = (Arc::clone(&metrics), audit.clone());
         let control = Control::start(&gateway, presented, ask_gateway, told, &mut tasks);
         let control = Box::pin(control).await?;
-        let (deltas, usage, quotas) = start_counting(&gateway, &metrics, &mut tasks).await;
+        let (deltas, usage, counted) = start_counting(&gateway, &metrics, &mut tasks).await?;
         let addresses = sockets.addresses.clone();
 
         let (phase, gateway) = (watch::Sender::new(Phase::Serving), Arc::new(gateway));
@@ -176,7 +179,7 @@ impl App {
             gateway: Arc::clone(&gateway),
             control: &control,
             metrics: &metrics,
-            quotas: Arc::clone(&quotas),
+            counted: counted.clone(),
             deltas,
             access_log: lines,
             debug_tokens: open_tokens(debug_tokens, &control, &mut tasks)?,
@@ -197,7 +200,7 @@ impl App {
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
         let operators =
-            Operators { started, shown, metrics, audit, quotas, hears, end, levels, holds };
+            Operators { started, shown, metrics, audit, counted, hears, end, levels, holds };
         let admin = operators.open(admin, &gateway, &control, &mut tasks)?;
         tracing::info!(?addresses, ?admin, workers = gateway.workers, "serving");
         Ok(Self {
@@ -347,16 +350,18 @@ fn bind(
     Ok(bound)
 }
 
-/// Starts what takes the workers' counts, and what keeps those of tenants.
+/// Starts what takes the workers' counts, and what keeps those of tenants, also with other gateways.
 async fn start_counting(
     gateway: &GatewaySpec,
     metrics: &Arc<Metrics>,
     tasks: &mut Tasks,
-) -> (mpsc::Sender<Delta>, Option<Export>, Arc<Quotas>) {
+) -> Result<(mpsc::Sender<Delta>, Option<Export>, sharing::Counted), StartError> {
     let (deltas, counted) = registry::deltas();
     tasks.spawn(|stop| Arc::clone(metrics).run(counted, stop));
     let usage = start_usage(gateway, metrics).await;
-    (deltas, usage, quotas::start(gateway.state.as_ref(), tasks).await)
+    let quotas = quotas::start(gateway.state.as_ref(), tasks).await;
+    let fleet = sharing::start(gateway.shared_limits.as_deref(), metrics, tasks)?;
+    Ok((deltas, usage, (quotas, fleet)))
 }
 
 /// Starts what writes what tenants have used, where somebody wants it.
@@ -425,7 +430,7 @@ struct Given<'a> {
     gateway: Arc<GatewaySpec>,
     control: &'a Control,
     metrics: &'a Metrics,
-    quotas: Arc<Quotas>,
+    counted: sharing::Counted,
     deltas: mpsc::Sender<Delta>,
     access_log: AccessLog,
     debug_tokens: Option<Snapshot<Tokens>>,
@@ -442,7 +447,9 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
     given.metrics.publish_memory(Arc::clone(&memory));
     // An account of its own: no worker's, since all of them use it.
     let account = memory.account(gateway.workers);
-    let limits = limits::Shared::new(gateway.client_limits.0, account, given.quotas);
+    let bytes = gateway.client_limits.0;
+    let (quotas, fleet) = given.counted;
+    let limits = limits::Shared::with_fleet(bytes, account, quotas, fleet);
     let mut pulses = Pulses::default();
     let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
         let setup = Setup {

@@ -15,11 +15,11 @@ use crate::base::tokens::Form;
 use crate::config::spec::{AdminSpec, GatewaySpec};
 use crate::control::Control;
 use crate::control::explain::Setting;
-use crate::limits::quota::Quotas;
 use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::tracing::Levels;
 
+use super::sharing::Counted;
 use super::{StartError, open_tokens};
 
 /// What operators see and do.
@@ -28,7 +28,8 @@ pub(super) struct Operators {
     pub(super) shown: Snapshot<admin::Front>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) audit: AuditLog,
-    pub(super) quotas: Arc<Quotas>,
+    /// What is used of quotas, and what gateways share.
+    pub(super) counted: Counted,
     /// Whether it is asked to end.
     pub(super) hears: watch::Receiver<bool>,
     pub(super) end: watch::Sender<bool>,
@@ -54,10 +55,13 @@ impl Operators {
         let access = Access::new(spec, tokens, Arc::clone(&self.metrics));
         let access = access.with_audit(self.audit, control.live.clone());
         let (workers, drain) = (gateway.workers, gateway.drain);
+        let (quotas, fleet) = self.counted;
+        let roster = control.roster(Arc::clone(&self.metrics));
         let state = admin::State {
             about: Arc::new(About { started: self.started, workers, drain }),
             front: self.shown,
-            roster: control.roster(Arc::clone(&self.metrics)).with_quotas(self.quotas),
+            roster: roster.with_limits(quotas, fleet.clone()),
+            fleet,
             metrics: self.metrics,
             explainer: control.explainer(self.holds),
             drainer: control.drainer(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::spec::{
     AccessLogOutput, AccessLogSpec, AdminSpec, CertificateSpec, ClientCertificatesMode,
-    GatewaySpec, HostSpec, NamedPath, UsageSpec,
+    GatewaySpec, HostSpec, NamedPath, PasswordSpec, SharedLimitsSpec, UsageSpec,
 };
 
 /// The keys that say something else now and take effect at the next start.
@@ -24,6 +24,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         metrics,
         tracing,
         usage,
+        shared_limits,
         downstream,
         buffers,
         client_limits,
@@ -59,6 +60,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         ("metrics", *metrics != now.metrics),
         ("tracing", *tracing != now.tracing),
         ("usage", !is_same_usage(usage.as_ref(), now.usage.as_ref())),
+        ("shared-limits", !is_same_sharing(shared_limits.as_deref(), now.shared_limits.as_deref())),
         ("downstream", *downstream != now.downstream),
         ("memory", *buffers != now.buffers || *client_limits != now.client_limits),
         ("drain", *drain != now.drain),
@@ -71,6 +73,19 @@ fn is_same_usage(running: Option<&UsageSpec>, now: Option<&UsageSpec>) -> bool {
     let parts = |spec: &UsageSpec| {
         let UsageSpec { folder, gateway, flush_interval, keep_hours } = spec;
         (folder.path.clone(), gateway.clone(), *flush_interval, *keep_hours)
+    };
+    running.map(parts) == now.map(parts)
+}
+
+/// Nor here.
+fn is_same_sharing(running: Option<&SharedLimitsSpec>, now: Option<&SharedLimitsSpec>) -> bool {
+    let file = |spec: &SharedLimitsSpec| match &spec.password {
+        Some(PasswordSpec::File(file)) => Some(file.path.clone()),
+        _ => None,
+    };
+    let parts = |spec: &SharedLimitsSpec| {
+        let password = spec.password.clone().filter(|_| file(spec).is_none());
+        (file(spec), SharedLimitsSpec { password, ..spec.clone() })
     };
     running.map(parts) == now.map(parts)
 }

@@ -2,6 +2,7 @@
 //! with is settled by the key, never by the token, and a token of an issuer that nobody has configured
 //! is the application's own business.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -176,9 +177,17 @@ fn judge(
         let plain = Some(value).filter(|value| is_plain(value))?;
         Some((name.clone(), HeaderValue::try_from(plain).ok()?))
     });
-    let proof = Proof::Token { forward: issuer.forward };
+    let proof = Proof::Token { forward: issuer.forward, issuer: mark(&issuer.issuer) };
     let caller = Caller { subject: subject.into(), proof, told: told.collect() };
     Ok(Token { tenant: tenant.into(), caller })
+}
+
+/// Tells an issuer from the others that are configured.
+fn mark(issuer: &str) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    issuer.hash(&mut hasher);
+    let [first, second, third, fourth, ..] = hasher.finish().to_le_bytes();
+    u32::from_le_bytes([first, second, third, fourth])
 }
 
 /// Whether one of those that a token is for is the gateway (RFC 7519 §4.1.3).
@@ -309,6 +318,22 @@ mod tests {
             assert_eq!(told, Some(Err(refusal)), "{claim}: {value}");
         }
         assert_eq!(world.with(|claims| claims["iss"] = json!("https://other.example")), None);
+    }
+
+    #[test]
+    fn a_subject_of_one_issuer_is_none_of_another() {
+        let issuer = |name: &str| {
+            let mut issuer = world().issuers[0].clone();
+            issuer.issuer = name.into();
+            let claims = claims();
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+            judge(claims.as_object().unwrap(), &issuer, now).unwrap().caller
+        };
+        let (own, again, other) = (issuer("https://a"), issuer("https://a"), issuer("https://b"));
+
+        assert_eq!((&*own.subject, &*other.subject), ("ann", "ann"));
+        assert_eq!(own.proof, again.proof);
+        assert_ne!(own.proof.issuer(), other.proof.issuer());
     }
 
     #[test]

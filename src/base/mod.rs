@@ -7,6 +7,7 @@ pub mod join;
 pub mod listening;
 pub mod loads;
 pub mod memory;
+pub mod mounts;
 pub mod network;
 pub mod pulse;
 pub mod role;

@@ -249,8 +249,8 @@ fn is_passing(error: &io::Error) -> bool {
 /// 4 KiB: a usual head, and a small body with it, comes in one such read. It is copied once, which
 /// costs less than what the call saves.
 const SMALL: usize = 4 << 10;
-/// 2 KiB: 256 KiB in one turn, for which reading and writing takes some 150 us.
-const BYTES_OF_A_UNIT: usize = 2 << 10;
+/// 1 KiB: 128 KiB in one turn, for which reading and writing takes some 70 us.
+const BYTES_OF_A_UNIT: usize = 1 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -294,7 +294,7 @@ mod tests {
                 charge(64 << 10, context);
                 spent += 1;
             }
-            assert_eq!(spent, 4, "of 64 KiB each");
+            assert_eq!(spent, 2, "of 64 KiB each");
             charge(1 << 30, context);
             let polled = Pin::new(&mut near).poll_read(context, &mut ReadBuf::new(&mut bytes));
             assert!(polled.is_pending(), "though there is more");

@@ -35,6 +35,7 @@ pub fn parts(key: &str) -> Option<Vec<String>> {
 const GRANTS: &[&str] = &[
     "allow",
     "authenticate",
+    "authorize",
     "certificates",
     "deny",
     "domains",

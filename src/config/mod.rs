@@ -32,7 +32,7 @@ use std::path::Path;
 use check::{Before, Lost, Terms};
 pub use check::{
     Checked, Edited, HeldKeys, Known, Last, Learnt, Memory, Spoken, may_be_among, names_in,
-    put_behind, spoken_of,
+    spoken_of,
 };
 pub use files::{File, Files, read_named, read_routes, read_routes_again};
 pub use looks::{Looks, Stamp};

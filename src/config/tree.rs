@@ -247,6 +247,7 @@ const TABLES: &[(&str, &str)] = &[
     ("Connections", "a table, as in { idle = 256 }"),
     ("Downstream", "a table, as in { max-body = \"10MiB\" }"),
     ("Drain", "a table, as in { timeout = \"30s\" }"),
+    ("EachLimit", "a table, as in { requests = \"50/s\" }"),
     ("Eject", "a table, as in { failures = 5 }"),
     ("ErrorPage", "a table, as in { body = \"Sorry\" }"),
     ("HeaderEdits", "a table, as in { set = { X-From = \"edge\" } }"),
@@ -265,8 +266,10 @@ const TABLES: &[(&str, &str)] = &[
     ("Retry", "a table, as in { attempts = 3 }"),
     ("Rewrite", "a table, as in { strip = \"/api\" }"),
     ("Route", "a table, as in { path = \"/*\" }"),
+    ("RouteQueue", "a table, as in { priority = \"batch\" }"),
     ("Tenant", "a table, as in { pool = \"shop\" }"),
     ("TenantLog", "a table, as in { sample = \"10%\" }"),
+    ("TenantQueue", "a table, as in { priority = \"batch\" }"),
     ("TenantTracing", "a table, as in { sample = \"10%\" }"),
     ("Timeouts", "a table, as in { total = \"30s\" }"),
     ("Tracing", "a table, as in { exporter = \"otlp-http\" }"),
@@ -297,6 +300,13 @@ fn known_keys(name: &str, listed: &str) -> String {
 const TOMBSTONES: &[(&str, &str, &str)] = &[
     ("rate-limit", "", "write limits = { requests = \"100/s\" }"),
     ("rate", "concurrency", "write requests = \"100/s\""),
+    ("key", "quota", SUBJECT),
+    ("api-key", "quota", SUBJECT),
+    ("keys", "quota", SUBJECT),
+    ("max-body", "redirect", MAX_BODY),
+    ("max-body", "replay-memory", MAX_BODY),
+    ("priority", "redirect", PRIORITY),
+    ("priority", "replay-memory", PRIORITY),
     ("max-concurrency", "", "write limits = { concurrency = 64 }"),
     ("endpoint", "", "write endpoints = [\"10.0.0.1:8080\"]"),
     (
@@ -334,6 +344,9 @@ const TOMBSTONES: &[(&str, &str, &str)] = &[
     ("timeout", "replay-memory", RULES),
     ("timeouts", "replay-memory", RULES),
 ];
+const SUBJECT: &str = "write subject = { requests = \"50/s\" }, which holds for each API key";
+const MAX_BODY: &str = "write limits = { max-body = \"1MiB\" }";
+const PRIORITY: &str = "write queue = { priority = \"batch\" }";
 const LISTENERS: &str = "write [[listeners]], and below it address = \"0.0.0.0:8080\"";
 const RULES: &str = "it belongs to a pool, [pools.NAME], or to a route, [[tenants.ID.routes]]";
 const ROUTES: &str = "it belongs into the file or folder that routes = \"routes.toml\" names";

@@ -27,6 +27,7 @@ pub mod quotas;
 mod reconcile;
 mod references;
 mod reload;
+mod retired;
 mod review;
 mod sift;
 mod telling;
@@ -66,7 +67,8 @@ use noting::Noted;
 use plan::{Numbers, Pools};
 use reconcile::Running;
 use references::References;
-use reload::{Reloader, RetiredTables};
+use reload::Reloader;
+use retired::Retired;
 use review::Review;
 use roster::Roster;
 use sift::Known;
@@ -168,7 +170,7 @@ impl Control {
             keeps_old: false,
             current: false,
             review: Review::default(),
-            retired: RetiredTables::default(),
+            retired: Retired::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),
             bearers: follow,

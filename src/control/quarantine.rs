@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{File, Files, Problems, spoken_of};
+use crate::config::{File, Files, Problems};
 
 use super::generation::Fault;
 
@@ -71,13 +71,6 @@ impl Quarantine {
             .partition_point(|at| name(&self.held, *at).is_some_and(|name| name < tenant));
         let at = self.by_tenant.get(first).filter(|at| name(&self.held, **at) == Some(tenant))?;
         self.held.get(at.0 as usize)
-    }
-
-    /// Whether one of them, as it is, speaks of a tenant that it did not have when it was good.
-    pub(super) fn speaks_of(&self, tenant: &str) -> bool {
-        let texts = self.held.iter().filter_map(|held| held.now.text());
-        let mut texts = texts.filter(|text| text.contains(tenant));
-        texts.any(|text| spoken_of(text).tenants.contains(tenant))
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -249,14 +242,5 @@ mod tests {
         assert_eq!(find("b149").as_deref(), Some("298"), "the first of two");
         assert_eq!((find("c0").as_deref(), find("a"), find("d")), (Some("000"), None, None));
         assert_eq!(Quarantine::default().find("a1").map(Held::path), None);
-    }
-
-    #[test]
-    fn a_file_that_is_broken_speaks_of_those_that_it_defines_and_of_nobody_else() {
-        let text = "[tenants.a]\npool = = \"c\"\n[tenants.b]\n";
-
-        let quarantine = Quarantine::of(vec![held("x", &["a"], text)]);
-
-        assert!(quarantine.speaks_of("b") && !quarantine.speaks_of("c"));
     }
 }

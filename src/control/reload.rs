@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::base::snapshot::Snapshot;
-use crate::base::tasks::{self, Stop};
+use crate::base::tasks::Stop;
 use crate::base::watch::{Changed, News, Watcher};
 use crate::config::{Files, Looks, Memory};
 use crate::pool::Pool;
@@ -28,6 +28,7 @@ use super::plan::{self, Numbers};
 use super::quarantine;
 use super::reconcile::Running;
 use super::references::References;
+use super::retired::Retired;
 use super::review::Review;
 use super::sift::Known;
 use super::stored::{self, Stored};
@@ -61,7 +62,7 @@ pub(super) struct Reloader {
     pub(super) current: bool,
     /// A reading of all files beside everything else.
     pub(super) review: Review,
-    pub(super) retired: RetiredTables,
+    pub(super) retired: Retired<Table>,
     /// Takes the wish to read `gateway.toml` now.
     pub(super) gateway: mpsc::Sender<GatewayAsk>,
     /// Takes the wish to read the listeners' certificates now.
@@ -372,6 +373,8 @@ impl Reloader {
         let live = self.live.load();
         let generation = live.generation;
         self.applied = self.applied.as_ref().map(|applied| applied.said_as(loaded));
+        // What is wrong with certificates of tenants may stand elsewhere now.
+        self.applied.iter().for_each(|applied| self.bearers.live(applied));
         self.live.publish(Arc::new(Live {
             loaded: self.applied.clone().map(Arc::new),
             serving_last_good: false,
@@ -419,32 +422,6 @@ impl Reloader {
             failed_since: live.failed_since.or_else(|| Some(SystemTime::now())),
             ..Live::clone(&live)
         }));
-    }
-}
-
-/// Tables that workers may still hold. The last holder pays for taking a table apart, which grows
-/// with the tenants: so control holds each one until nobody else does.
-#[derive(Debug, Default)]
-pub(super) struct RetiredTables(Vec<Arc<Table>>);
-
-impl RetiredTables {
-    fn add(&mut self, table: Arc<Table>) {
-        self.0.push(table);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn sweep(&mut self) {
-        // A table that is retired can be reached by its present holders only: the count cannot
-        // grow from one again.
-        let (free, held) = self.0.drain(..).partition(|table| Arc::strong_count(table) == 1);
-        self.0 = held;
-        let free: Vec<Arc<Table>> = free;
-        if !free.is_empty() {
-            drop(tasks::in_background(move || drop(free)));
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::base::sorted::Difference;
 use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec, TenantState};
 use crate::config::{
-    Checked, File, Files, Problem, Problems, Spoken, may_be_among, names_in, put_behind, spoken_of,
+    Checked, File, Files, Problem, Problems, Spoken, may_be_among, names_in, spoken_of,
 };
 use crate::model::ids::TenantId;
 
@@ -200,7 +200,8 @@ fn add(spec: &mut RoutesSpec, held: &Holding) -> Result<(), Vec<Fault>> {
 
 /// Tenants that are served, and would not be any more: because the file that defines them now is broken, and
 /// was never good with them in it, as one that was renamed, or into which they were moved. Those whose file is
-/// gone, and of which no broken one speaks, were taken away on purpose.
+/// gone, and of which no broken one speaks, were taken away on purpose. Those of the API are among them: a broken file hides them where it has their
+/// header. Where a request ends one, `known` is without it.
 fn taken(spec: &RoutesSpec, known: &Known, held: &[Holding]) -> Vec<Fault> {
     let Some(before) = known.spec() else { return Vec::new() };
     let is_held = |tenant: &TenantSpec| tenant.state == TenantState::Quarantined;
@@ -214,8 +215,8 @@ fn taken(spec: &RoutesSpec, known: &Known, held: &[Holding]) -> Vec<Fault> {
     }
     let guesses: Vec<(&Holding, Option<HashSet<String>>)> = held
         .iter()
-        .filter(|holding| holding.is_new)
-        .map(|holding| (holding, holding.now.text().map(names_in)))
+        .map(|holding| (holding, holding.may_name()))
+        .filter(|(holding, names)| holding.is_new || names.is_some())
         .collect();
     let may_speak = |id: &str| {
         let may = |names: &Option<HashSet<String>>| {
@@ -260,7 +261,7 @@ impl Holding {
         if stored::is_of_api(&file.path) {
             return None; // what of that does not fit is left out
         }
-        let mut says = spoken_of(&file.text);
+        let says = spoken_of(&file.text);
         let good = match known.file(&file.path) {
             Some(good) if good == file && known.may_be_unfit() => None,
             Some(good) if good == file => return None,
@@ -271,7 +272,6 @@ impl Holding {
         if is_whole || spoken.tenants.is_empty() {
             return None;
         }
-        says.tenants.extend(put_behind(&file.text));
         let (path, now) = (Arc::clone(&file.path), Now::Read(file.clone()));
         Some(Self { path, now, good, spoken, says, is_new: true, problems })
     }
@@ -287,6 +287,12 @@ impl Holding {
         let problems = problems.iter().cloned().map(Fault::from).collect();
         let (path, good, says) = (Arc::clone(path), Some(good.clone()), Spoken::default());
         Some(Self { path, now, good, spoken, says, is_new: true, problems })
+    }
+
+    /// What may be the ids of tenants that it is about to define; `None` where nobody knows what it says.
+    fn may_name(&self) -> Option<HashSet<String>> {
+        let good = self.good.as_ref().map_or("", |good| &good.text);
+        self.now.text().map(|text| names_in(text, good))
     }
 
     fn name(&self) -> String {

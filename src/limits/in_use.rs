@@ -2,10 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::config::spec::{LimitsSpec, QuotaSpec};
+use crate::config::spec::{LimitScope, LimitsSpec, QuotaSpec};
+use crate::model::caller::Proof;
 
-use super::gcra::Ticks;
-use super::ledger::Cell;
+use super::admission::{Names, subject_key};
+use super::clients;
+use super::fleet::{Fleet, Mode};
+use super::gcra::{Pace, Ticks};
+use super::ledger::{Cell, Ledger};
 use super::limit::Limit;
 use super::quota::Quotas;
 
@@ -22,38 +26,94 @@ pub struct InUse {
     pub left: u64,
     /// How many wait for room.
     pub waiting: u64,
+    /// Whether gateways share it; `None` = it is this gateway's own.
+    pub sharing: Option<Sharing>,
     /// How long until it is whole if nobody comes; `None` = when those that are under way end.
     pub whole_in: Option<Duration>,
 }
 
+/// How a limit is held that gateways share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Together.
+    Together,
+    /// Together, but the store answers late: more may come through at once.
+    Late,
+    /// By this gateway alone: the store is lost, or there is none.
+    Alone,
+}
+
 /// What is used of the limits of a tenant, or of a route: those for all of its clients together.
-/// `cell` is there once something was counted.
-pub fn of(cell: Option<&Cell>, spec: &LimitsSpec, names: [Limit; 3], now: Ticks) -> Vec<InUse> {
+/// `cell` is there once something was counted. Of a limit that gateways share it is what all of them use,
+/// as far as this one was told.
+pub fn of(
+    cell: Option<&Cell>,
+    spec: &LimitsSpec,
+    names: Names,
+    (now, fleet): (Ticks, Option<&Fleet>),
+) -> Vec<InUse> {
     let mut all = Vec::new();
     if let Some(rate) = &spec.requests {
-        let (taken, whole_in) = cell.map_or((0, Ticks(0)), |cell| cell.meter.taken(now));
+        let is_alone = fleet.is_none_or(|fleet| fleet.mode() == Mode::Lost);
+        let is_late = fleet.is_some_and(|fleet| fleet.is_late());
+        let sharing = (spec.scope == LimitScope::Shared).then_some(match (is_alone, is_late) {
+            (true, _) => Sharing::Alone,
+            (false, true) => Sharing::Late,
+            (false, false) => Sharing::Together,
+        });
+        let (taken, whole_in) = cell.map_or((0, Ticks(0)), |cell| match sharing {
+            Some(Sharing::Together | Sharing::Late) => cell.taken_of_all(Pace::of(rate), now),
+            _ => cell.taken(now),
+        });
         let burst = u64::from(rate.burst);
         all.push(InUse {
-            limit: names[0],
+            limit: names.requests,
             allows: format!("{}, {burst} at once", rate.rate),
             used: taken.min(burst),
             left: burst.saturating_sub(taken),
             waiting: cell.map_or(0, Cell::waiting),
+            sharing,
             whole_in: Some(whole_in.duration()),
         });
     }
     if let Some(most) = spec.concurrency {
         let (inside, queued) = cell.and_then(Cell::known_gate).map_or((0, 0), |gate| gate.state());
         all.push(InUse {
-            limit: names[2],
+            limit: names.concurrency,
             allows: format!("{most} at once"),
             used: inside.into(),
             left: most.saturating_sub(inside).into(),
             waiting: queued.into(),
+            sharing: None,
             whole_in: None,
         });
     }
     all
+}
+
+/// What one subject has used of the limit for each of them; `None` = whoever shows nothing. Of those that
+/// wait all are told.
+pub fn of_subject(
+    counted: Option<(&Ledger, &Cell)>,
+    spec: &LimitsSpec,
+    names: Names,
+    (subject, now): (Option<(Proof, &str)>, Ticks),
+) -> Option<InUse> {
+    let rate = &spec.subject.as_ref()?.requests;
+    let (pace, now) = (clients::pace(rate), clients::micros(now));
+    let whole = counted.map_or(0, |(ledger, cell)| {
+        ledger.shared().subjects.look(subject_key(ledger.shared(), cell, subject), now)
+    });
+    let (burst, left) = (u64::from(rate.burst), pace.remaining(whole, now));
+    Some(InUse {
+        limit: names.subject,
+        allows: format!("{}, {burst} at once", rate.rate),
+        used: burst.saturating_sub(left),
+        left,
+        waiting: counted.map_or(0, |(_, cell)| cell.subjects_waiting()),
+        sharing: None,
+        whole_in: Some(clients::ticks(whole.saturating_sub(now)).duration()),
+    })
 }
 
 /// What is used of a quota.
@@ -65,6 +125,7 @@ pub fn of_quota(quotas: &Quotas, tenant: &str, quota: &QuotaSpec, now: SystemTim
         used,
         left: quota.requests.saturating_sub(used),
         waiting: 0,
+        sharing: None,
         whole_in: Some(rest),
     }
 }
@@ -75,11 +136,12 @@ mod tests {
 
     use crate::base::memory::Account;
     use crate::base::units::Rate;
-    use crate::config::spec::{LimitFields, Overflow, Period, RateSpec};
+    use crate::config::spec::{EachLimitSpec, LimitFields, LimitScope, Overflow, Period, RateSpec};
+    use crate::model::caller::Caller;
 
     use super::super::Shared;
-    use super::super::admission::{self, OF_TENANT, Scope};
-    use super::super::ledger::Ledger;
+    use super::super::admission::{self, Asker, OF_TENANT, Scope};
+    use super::super::fleet::Whose;
     use super::*;
 
     fn spec() -> LimitsSpec {
@@ -88,10 +150,13 @@ mod tests {
             requests: Some(RateSpec { rate, burst: 20 }),
             concurrency: Some(3),
             overflow: Overflow::Reject,
+            scope: LimitScope::Gateway,
             client: None,
+            subject: None,
             quota: None,
             upload: None,
             download: None,
+            max_body: None,
             fields: LimitFields::Refused,
         }
     }
@@ -102,16 +167,19 @@ mod tests {
         let ledger = Ledger::new(&shared, "acme");
         let (spec, now) = (spec(), shared.now());
         let told = |cell: Option<&Cell>| -> Vec<(u64, u64)> {
-            of(cell, &spec, OF_TENANT, shared.now())
+            of(cell, &spec, OF_TENANT, (shared.now(), None))
                 .iter()
                 .map(|one| (one.used, one.left))
                 .collect()
         };
         assert_eq!(told(None), [(0, 20), (0, 3)]);
 
-        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT };
+        let whose = Whose { tenant: "acme", route: None };
+        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT, whose };
         for _ in 0..5 {
-            admission::take(&shared, &[scope], None, (now, Duration::MAX)).unwrap().go(now);
+            admission::take(&shared, &[scope], Asker::default(), (now, Duration::MAX))
+                .unwrap()
+                .go(now);
         }
         let inside = scope.enter();
         for _ in 0..2 {
@@ -120,8 +188,41 @@ mod tests {
         drop(inside);
         tokio::time::advance(Duration::from_millis(250)).await;
         assert_eq!(told(Some(ledger.own())), [(3, 17), (0, 3)], "half of one counts as one");
-        let whole = of(Some(ledger.own()), &spec, OF_TENANT, shared.now())[0].whole_in.unwrap();
+        let whole =
+            of(Some(ledger.own()), &spec, OF_TENANT, (shared.now(), None))[0].whole_in.unwrap();
         assert!(whole.abs_diff(Duration::from_millis(250)) < Duration::from_millis(2), "{whole:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_each_subject_is_told_what_it_has_used() {
+        let shared = Shared::new(1 << 16, Account::unlimited(), Arc::default());
+        let ledger = Ledger::new(&shared, "acme");
+        let requests = RateSpec { rate: Rate { count: 1, per: Duration::from_secs(1) }, burst: 4 };
+        let each = EachLimitSpec { requests, overflow: Overflow::Reject };
+        let spec = LimitsSpec { subject: Some(each), ..LimitsSpec::UNSAID };
+        let whose = Whose { tenant: "acme", route: None };
+        let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT, whose };
+        let told = |subject: Option<(Proof, &str)>| {
+            let counted = Some((&*ledger, &**ledger.own()));
+            let told = of_subject(counted, &spec, OF_TENANT, (subject, shared.now())).unwrap();
+            assert_eq!((told.limit, told.waiting), (Limit::Subject, 0));
+            (told.used, told.left, told.whole_in.unwrap().as_secs())
+        };
+        let key = Some((Proof::ApiKey, "ci"));
+        assert_eq!([told(key), told(None)], [(0, 4, 0), (0, 4, 0)]);
+
+        let caller = Caller { subject: "ci".into(), proof: Proof::ApiKey, told: Box::default() };
+        let asker = Asker { client: None, caller: Some(&caller) };
+        for _ in 0..3 {
+            let now = (shared.now(), Duration::MAX);
+            admission::take(&shared, &[scope], asker, now).unwrap().go(shared.now());
+        }
+
+        assert_eq!([told(key), told(None)], [(3, 1, 3), (0, 4, 0)]);
+        tokio::time::advance(Duration::from_millis(1500)).await;
+        assert_eq!(told(key), (2, 2, 1), "half of one counts as one");
+        let nothing = of_subject(None, &LimitsSpec::UNSAID, OF_TENANT, (key, shared.now()));
+        assert_eq!(nothing, None);
     }
 
     #[test]

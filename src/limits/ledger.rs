@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::Shared;
+use super::fleet::{Lease, Whose};
 use super::gate::Gate;
-use super::gcra::{Meter, Ticks};
+use super::gcra::{Meter, Pace, Ticks};
 use super::pacer::{Flow, Way};
 use super::quota::Count;
 
@@ -33,10 +34,16 @@ pub struct Cell {
     pub(super) meter: Meter,
     /// Those that wait for a slot.
     pub(super) waiting: AtomicU32,
+    /// Requests that have a slot of what gateways share here, and have not passed yet.
+    pub(super) undecided: AtomicU32,
     /// Clients that wait for a slot of theirs.
     pub(super) clients_waiting: AtomicU32,
+    /// Subjects that do.
+    pub(super) subjects_waiting: AtomicU32,
     /// Requests at once, where that is limited.
     gate: OnceLock<Arc<Gate>>,
+    /// What is had of requests in a time that gateways share, where they do.
+    lease: OnceLock<Box<Lease>>,
     /// Bytes of bodies, from clients and to them.
     flows: [Flow; 2],
 }
@@ -64,6 +71,11 @@ impl Ledger {
     /// For its quota, by its id.
     pub fn quota(&self, tenant: &str) -> &Arc<Count> {
         self.quota.get_or_init(|| self.shared.quotas.of(tenant))
+    }
+
+    /// What its limits share with all others.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The time of now, as its limits count it.
@@ -143,9 +155,41 @@ impl Cell {
         self.gate.get()
     }
 
+    /// What is had of requests in a time that gateways share.
+    pub(super) fn lease(&self, whose: Whose<'_>) -> &Lease {
+        self.lease.get_or_init(|| Box::new(Lease::new(whose)))
+    }
+
+    /// The same, once somebody needed it.
+    pub(super) fn known_lease(&self) -> Option<&Lease> {
+        self.lease.get().map(AsRef::as_ref)
+    }
+
+    /// How many requests in a time are taken, and when that is whole.
+    pub(super) fn taken(&self, now: Ticks) -> (u64, Ticks) {
+        self.meter.taken(now)
+    }
+
+    /// The same of what gateways share, as far as this one knows.
+    pub(super) fn taken_of_all(&self, pace: Pace, now: Ticks) -> (u64, Ticks) {
+        let view = self.known_lease().map_or(0, Lease::view).saturating_sub(now.0);
+        let of_all = (view.div_ceil(pace.interval().max(1)), Ticks(view));
+        self.taken(now).max(of_all)
+    }
+
     /// How many wait for a slot.
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed).into()
+    }
+
+    /// How many subjects wait for a slot of theirs.
+    pub(super) fn subjects_waiting(&self) -> u64 {
+        self.subjects_waiting.load(Ordering::Relaxed).into()
+    }
+
+    /// How many requests have a slot here, and have not passed yet.
+    pub(super) fn undecided(&self) -> u64 {
+        self.undecided.load(Ordering::SeqCst).into()
     }
 
     pub(super) fn flow(&self, way: Way) -> &Flow {
@@ -170,7 +214,6 @@ mod tests {
     use crate::base::units::Rate;
     use crate::config::spec::RateSpec;
 
-    use super::super::gcra::Pace;
     use super::*;
 
     fn ledger() -> Arc<Ledger> {

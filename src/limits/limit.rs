@@ -11,24 +11,36 @@ pub enum Limit {
     Client,
     /// Requests of a client to a route of a tenant, in a time.
     RouteClient,
+    /// Requests of a subject to a tenant, in a time.
+    Subject,
+    /// Requests of a subject to a route of a tenant, in a time.
+    RouteSubject,
     /// Requests of a tenant, at once.
     TenantConcurrency,
     /// Requests to a route of a tenant, at once.
     RouteConcurrency,
     /// Requests of a tenant, in a day or a month.
     TenantQuota,
+    /// The size of a body, as the tenant has it.
+    TenantBody,
+    /// The same, as the route has it.
+    RouteBody,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Tenant,
         Self::Route,
         Self::Client,
         Self::RouteClient,
+        Self::Subject,
+        Self::RouteSubject,
         Self::TenantConcurrency,
         Self::RouteConcurrency,
         Self::TenantQuota,
+        Self::TenantBody,
+        Self::RouteBody,
     ];
 
     /// Its name in answers and metrics. Never rename one.
@@ -38,9 +50,13 @@ impl Limit {
             Self::Route => "route",
             Self::Client => "client",
             Self::RouteClient => "route-client",
+            Self::Subject => "subject",
+            Self::RouteSubject => "route-subject",
             Self::TenantConcurrency => "tenant-concurrency",
             Self::RouteConcurrency => "route-concurrency",
             Self::TenantQuota => "tenant-quota",
+            Self::TenantBody => "tenant-body",
+            Self::RouteBody => "route-body",
         }
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod clients;
+pub mod fleet;
 pub mod gate;
 pub mod gcra;
 pub mod in_use;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use crate::base::memory::Account;
 
 use clients::Clients;
+use fleet::{Fleet, Unshared};
 use gcra::Ticks;
 use quota::Quotas;
 
@@ -35,17 +37,35 @@ pub struct Shared {
     seeds: RandomState,
     /// What each client has taken.
     pub clients: Clients,
+    /// What each subject has: addresses, of which there are many to be had, crowd out none of these.
+    pub subjects: Clients,
     /// What tenants have used of their quotas.
     pub quotas: Arc<Quotas>,
+    /// What gateways share, where they do.
+    pub fleet: Option<Arc<Fleet>>,
+    unshared: Unshared,
 }
 
 impl Shared {
-    /// Nobody has taken anything. What clients have taken lies in so many bytes at most, which count
-    /// in `account` once there are limits for them.
+    /// Nobody has taken anything. What clients have taken lies in so many bytes at most, and what subjects have
+    /// in as many, which count in `account` once there are limits for them.
     pub fn new(bytes: u64, account: Arc<Account>, quotas: Arc<Quotas>) -> Arc<Self> {
+        Self::with_fleet(bytes, account, quotas, None)
+    }
+
+    /// The same, with limits that gateways share.
+    pub fn with_fleet(
+        bytes: u64,
+        account: Arc<Account>,
+        quotas: Arc<Quotas>,
+        fleet: Option<Arc<Fleet>>,
+    ) -> Arc<Self> {
+        let born = fleet.as_ref().map_or_else(Instant::now, |fleet| fleet.born);
         // Nobody outside may know which clients share a place.
-        let (born, seeds) = (Instant::now(), RandomState::new());
-        Arc::new(Self { born, seeds, clients: Clients::new(bytes, account), quotas })
+        let seeds = RandomState::new();
+        let subjects = Clients::new(bytes, Arc::clone(&account));
+        let (clients, unshared) = (Clients::new(bytes, account), Unshared::default());
+        Arc::new(Self { born, seeds, clients, subjects, quotas, fleet, unshared })
     }
 
     /// A time as limits count it.

@@ -102,15 +102,8 @@ impl Count {
     /// # Errors
     /// How long it takes until the next period, where there is none left in this one.
     pub fn spend(self: &Arc<Self>, quota: QuotaSpec, now: SystemTime) -> Result<Spent, Duration> {
-        let period = number(quota.period, now);
+        let one_more = |before| one_more(before, quota, now);
         let rest = rest(quota.period, now);
-        let one_more = |before: u64| {
-            let known = before >> USED_BITS;
-            // A clock that is set back brings no period back.
-            let alike = (known > DAYS) == (period > DAYS) && known >= period;
-            let (period, used) = if alike { (known, before & MOST) } else { (period, 0) };
-            (used < quota.requests).then(|| word(period, used + 1))
-        };
         let relaxed = Ordering::Relaxed;
         match self.word.fetch_update(relaxed, relaxed, one_more) {
             Err(_) => Err(rest),
@@ -121,6 +114,15 @@ impl Count {
                 Ok(Spent { count: Arc::clone(self), period, went: false, left })
             }
         }
+    }
+
+    /// Looks whether there is one left, and takes none.
+    ///
+    /// # Errors
+    /// As [`Count::spend`].
+    pub fn look(&self, quota: QuotaSpec, now: SystemTime) -> Result<(), Duration> {
+        let more = one_more(self.word.load(Ordering::Relaxed), quota, now);
+        more.map(drop).ok_or_else(|| rest(quota.period, now))
     }
 
     /// The period, and the requests in it.
@@ -147,6 +149,15 @@ impl Drop for Spent {
             self.count.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
         }
     }
+}
+
+/// A count with one request more, where there is one left.
+fn one_more(before: u64, quota: QuotaSpec, now: SystemTime) -> Option<u64> {
+    let (known, period) = (before >> USED_BITS, number(quota.period, now));
+    // A clock that is set back brings no period back.
+    let alike = (known > DAYS) == (period > DAYS) && known >= period;
+    let (period, used) = if alike { (known, before & MOST) } else { (period, 0) };
+    (used < quota.requests).then(|| word(period, used + 1))
 }
 
 fn word(period: u64, requests: u64) -> u64 {
@@ -239,6 +250,18 @@ mod tests {
         assert_eq!(spends(&count, monthly, at("2024-02-29T23:59:59Z")), Ok(0));
         assert_eq!(spends(&count, monthly, at("2024-02-29T23:59:59Z")), Err(1));
         assert_eq!(spends(&count, monthly, at("2024-03-01T00:00:00Z")), Ok(1));
+    }
+
+    #[test]
+    fn who_only_looks_whether_there_is_one_left_takes_none() {
+        let (once, count) = (quota(1, Period::Day), Arc::<Count>::default());
+        let evening = at("2024-02-28T23:59:50Z");
+        let look = |now| count.look(once, now).map_err(|rest| rest.as_secs());
+
+        assert_eq!((look(evening), look(evening)), (Ok(()), Ok(())));
+        assert_eq!(spends(&count, once, evening), Ok(0));
+        assert_eq!(look(evening), Err(10));
+        assert_eq!(look(at("2024-02-29T00:00:00Z")), Ok(()));
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(crate) fn pool_spec() -> PoolSpec {
             idle_timeout: Duration::from_secs(30),
             max_age: Duration::from_secs(600),
         },
+        per_tenant: false,
         timeouts: TimeoutsSpec::default(),
         retry: RetrySpec::default(),
         concurrency: None,

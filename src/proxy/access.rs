@@ -1,7 +1,7 @@
 //! Who may come to a tenant: looked at once the tenant is named, before anything else is done for it.
 //! Everything here is out of line, since most tenants let everybody in.
 
-use http::header::HeaderValue;
+use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use crate::auth::{Credential, Refusal, api_key, jwt};
@@ -155,11 +155,21 @@ pub(super) fn introduce(
     head: &mut Parts,
     added: &mut Fields,
 ) {
-    let headers = &mut head.headers;
+    hide(caller, identity, &mut head.headers);
+    if let Some(name) = &identity.subject_header
+        && let Some(Ok(subject)) = caller.subject().map(HeaderValue::from_str)
+    {
+        added.push((name.clone(), subject));
+    }
+    added.extend(caller.told.iter().cloned());
+}
+
+/// Takes away by what a client has proven who it is, where that ends at the gateway.
+pub(super) fn hide(caller: &Caller, identity: &IdentitiesSpec, headers: &mut HeaderMap) {
     match caller.proof {
         Proof::ApiKey if !identity.forward_keys => api_key::hide(headers, &identity.key_header),
-        Proof::ApiKey | Proof::Token { forward: true } => {}
-        Proof::Token { forward: false } => jwt::hide(headers),
+        Proof::ApiKey | Proof::Authorizer | Proof::Token { forward: true, .. } => {}
+        Proof::Token { forward: false, .. } => jwt::hide(headers),
         // A credential that the tenant does not accept is shown beside it all the same.
         Proof::Certificate => {
             if !identity.forward_keys {
@@ -169,12 +179,6 @@ pub(super) fn introduce(
         }
     }
     api_key::hide_look_alikes(headers, &identity.key_header);
-    if let Some(name) = &identity.subject_header
-        && let Ok(subject) = HeaderValue::from_str(&caller.subject)
-    {
-        added.push((name.clone(), subject));
-    }
-    added.extend(caller.told.iter().cloned());
 }
 
 /// How a client is asked for a credential (RFC 6750 §3).

@@ -100,7 +100,7 @@ impl Comer {
         let claim = Claim {
             flow: choice.tenant.slot(),
             weight: own.weight,
-            class: own.class,
+            class: own.class(choice.route.and_then(|route| route.priority)),
             most: own.length.unwrap_or(pool.length),
             until,
             cost: self.gate.cost(self.kind),

@@ -11,7 +11,7 @@ use http::StatusCode;
 use tokio::time::{Instant, sleep_until};
 
 use crate::base::socket;
-use crate::config::spec::{ConnectionsSpec, ProxyVersion};
+use crate::config::spec::ConnectionsSpec;
 use crate::health::passive::Verdict;
 use crate::http1::room::AnswerHead;
 use crate::model::endpoint::Endpoint;
@@ -20,9 +20,9 @@ use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::Failure;
 use crate::telemetry::delta::AttemptOutcome;
 use crate::telemetry::trace::{Dial, Dialed};
-use crate::upstream::proxy_header::Whom;
 use crate::upstream::{Call, ConnectError, Connection, Destination, SendError};
 
+use super::apart::Apart;
 use super::error::{AttemptError, ExchangeError};
 use super::outgoing::Outgoing;
 use super::request_body::{BodyFault, RequestBody, Upload};
@@ -55,8 +55,8 @@ pub(super) async fn run(
     bounds: Bounds<'_>,
     outgoing: &mut Outgoing<'_>,
 ) -> Result<Answered, ExchangeError> {
-    let proxy = outgoing.proxy.as_deref().copied();
-    let to = destination(worker, pool, endpoint, (bounds.deadlines, proxy));
+    let apart = outgoing.apart.as_deref();
+    let to = destination(worker, pool, endpoint, (bounds.deadlines, apart));
     let rested = if outgoing.idempotent { Duration::MAX } else { RESTED };
     loop {
         let mut connection = match worker.client.reuse(&to, rested, worker.clock.recent()) {
@@ -113,7 +113,8 @@ fn blame(
     }
 }
 
-fn failed(error: SendError) -> ExchangeError {
+/// What it means that a request that had a connection brought no answer.
+pub(super) fn failed(error: SendError) -> ExchangeError {
     let error = match error {
         SendError::Request(why) => return ExchangeError::BadRequest(why),
         SendError::Unsent(cause) => AttemptError::Untouched(cause),
@@ -124,13 +125,15 @@ fn failed(error: SendError) -> ExchangeError {
     error.into()
 }
 
-fn destination<'a>(
+/// Where an attempt at this endpoint goes.
+pub(super) fn destination<'a>(
     worker: &Worker,
     pool: &'a Pool,
     endpoint: &'a Arc<Endpoint>,
-    (deadlines, proxy): (&Deadlines, Option<(ProxyVersion, Whom)>),
+    (deadlines, apart): (&Deadlines, Option<&Apart>),
 ) -> Destination<'a> {
     let spec = &pool.spec;
+    let proxy = apart.and_then(|apart| apart.proxy);
     let share = match proxy {
         None => spec.connections.idle.div_ceil(worker.gateway.workers.max(1)),
         Some(_) => 0, // one client's, which nobody else's request may go by
@@ -139,7 +142,7 @@ fn destination<'a>(
     Destination {
         endpoint,
         pool: &pool.label,
-        transport: pool.transport,
+        transport: apart.map_or(pool.transport, |apart| apart.transport(pool)),
         protocol: spec.protocol,
         tls: pool.tls.as_ref().map(|config| (config, name)),
         proxy,

@@ -124,7 +124,7 @@ impl Serving {
     pub(super) fn new(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival) -> Self {
         Self::Begins(Box::pin(async move {
             let begins = begin(Rc::clone(&worker), stream, arrival);
-            worker.newcomers.receive(begins).await
+            worker.door.receive(begins).await
         }))
     }
 }

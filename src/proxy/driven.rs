@@ -4,7 +4,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 
@@ -34,6 +34,11 @@ pub(super) trait Connection: Future<Output = Result<(), Self::Error>> + Unpin {
     /// Finish what is under way, then end.
     fn leave(&mut self);
 
+    /// Ready when it may be ended for want of patience: many may have to be at once.
+    fn poll_end(&mut self, _context: &Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     /// It is closed now, whatever it is at. What is cut off must not look as if it had ended well.
     fn cut(&mut self) {}
 }
@@ -47,6 +52,10 @@ impl Connection for http1::Connection {
         self.leave();
     }
 
+    fn poll_end(&mut self, context: &Context<'_>) -> Poll<()> {
+        self.poll_end(context)
+    }
+
     fn cut(&mut self) {
         http1::Connection::cut(self);
     }
@@ -58,6 +67,8 @@ pub(super) struct Driven<C> {
     activity: Rc<Activity>,
     alarm: Alarm,
     leaving: bool,
+    /// It was waited for in vain, and waits for its turn to end.
+    ends: bool,
     /// Lets it be asked to go, and hear of the process's phase.
     seated: Seated,
 }
@@ -66,7 +77,7 @@ impl<C: Connection> Driven<C> {
     /// Drives `connection` until it ends.
     pub(super) fn new(connection: C, activity: Rc<Activity>, seated: Seated) -> Self {
         let alarm = Alarm::at(Instant::now());
-        Self { connection, activity, alarm, leaving: false, seated }
+        Self { connection, activity, alarm, leaving: false, ends: false, seated }
     }
 
     fn worker(&self) -> &Worker {
@@ -105,10 +116,21 @@ impl<C: Connection> Driven<C> {
         }
     }
 
-    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+    /// `may_end`: it has waited for its turn to.
+    fn poll_patience(
+        &mut self,
+        may_end: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), C::Error>> {
         while self.alarm.poll(context).is_ready() {
             self.worker().clock.now();
-            match self.patience() {
+            let patience = self.patience();
+            if !may_end && !matches!(patience, Patience::Until(_)) {
+                self.ends = true;
+                ready!(self.connection.poll_end(context));
+                self.ends = false;
+            }
+            match patience {
                 Patience::Until(_) if !self.leaving && self.hears() => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
@@ -163,8 +185,13 @@ impl<C: Connection> Future for Driven<C> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        let may_end = this.ends;
+        if this.ends {
+            ready!(this.connection.poll_end(context));
+            this.ends = false;
+        }
         match this.poll_connection(context) {
-            Poll::Pending => this.poll_patience(context),
+            Poll::Pending => this.poll_patience(may_end, context),
             ended => ended,
         }
     }

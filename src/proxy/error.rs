@@ -32,6 +32,12 @@ pub(super) enum ExchangeError {
     /// It is not let in.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Nobody can tell whether it may go on.
+    #[error("{0}")]
+    Unauthorizable(&'static str),
+    /// As many requests of its tenant are asked for as may be at once.
+    #[error("too many requests of the tenant are asked for at once; try again later")]
+    AuthorizerBusy,
     /// No route takes the request and the tenant has no pool of its own.
     #[error("no route takes this request")]
     NoRoute,

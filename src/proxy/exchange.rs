@@ -7,9 +7,11 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::model::fields::X_TENANTRY_DEBUG;
-use crate::routing::tenant::Shares;
+use crate::routing::table::Table;
+use crate::routing::tenant::{Shares, Tenant};
 
 use super::answer::Answer;
+use super::authorize::{self, Question};
 use super::choice::{self, Chosen, Parties};
 use super::connection::{Busy, Peer};
 use super::error::ExchangeError;
@@ -84,12 +86,14 @@ async fn run<'v>(
     let chosen = choice::choose(&view.table, peer, head, parties, visit)?;
     visit.trail(|trail| trail.chose(&chosen));
     let is_answered = matches!(chosen, Chosen::Answered(_)); // nobody asked who the client is
-    let limited = parties.tenant.filter(|tenant| tenant.is_limited() && !is_answered);
-    if let Some(tenant) = limited {
-        let end = chosen.end(visit.started());
-        let admitted = limited::admit(worker, peer, (tenant, chosen.route()), end, visit);
+    let held_up = parties.tenant.filter(|tenant| tenant.holds_up() && !is_answered);
+    if let Some(tenant) = held_up {
         // In a box: it is rare, and large beside what all others are.
-        Box::pin(admitted).await.inspect_err(|_| chosen.note_failure(visit))?;
+        let held = hold_up(worker, peer, (tenant, &view.table), (&chosen, &mut *head), visit);
+        let denied = Box::pin(held).await.inspect_err(|_| chosen.note_failure(visit))?;
+        if let Some(denied) = denied {
+            return Ok(*denied);
+        }
     }
     let choice = match chosen {
         Chosen::Forward(choice) => choice,
@@ -126,4 +130,30 @@ async fn run<'v>(
         extended::decline(&mut answer);
     }
     Ok(Reply::Forwarded(answer, lease))
+}
+
+/// A request that may have to wait: for limits, and for a service that is asked whether it may go on. That comes behind
+/// all that refuses a request by itself, so that strangers cost the service little, and before any queue and any endpoint.
+/// Gives the service's answer where that is the client's.
+async fn hold_up(
+    worker: &Worker,
+    peer: &Peer,
+    (tenant, table): (&Tenant, &Table),
+    (chosen, head): (&Chosen<'_>, &mut Parts),
+    visit: &mut Visit,
+) -> Result<Option<Box<Reply>>, ExchangeError> {
+    let end = chosen.end(visit.started());
+    let forwarded = matches!(chosen, Chosen::Forward(_));
+    let asks = tenant.asks() && chosen.route().is_none_or(|route| route.authorize);
+    let question = asks.then_some(Question { tenant, table, head: &*head, end, forwarded });
+    let denied = match tenant.is_limited() {
+        false => authorize::ask(question, worker, peer, visit).await?,
+        true => {
+            limited::admit(worker, peer, (tenant, chosen.route()), (end, question), visit).await?
+        }
+    };
+    if asks {
+        authorize::clean(table, tenant, head);
+    }
+    Ok(denied)
 }

@@ -290,6 +290,11 @@ fn remove_nominated(headers: &mut HeaderMap) -> Vec<HeaderName> {
     nominated
 }
 
+/// Whether a field ends here since `Connection` names it.
+pub(super) fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
+    !is_among(name.as_str().as_bytes(), &PROTECTED) && nominates(headers, name.as_str())
+}
+
 fn is_among(token: &[u8], names: &[&str]) -> bool {
     names.iter().any(|name| token.eq_ignore_ascii_case(name.as_bytes()))
 }

@@ -9,24 +9,31 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
-use crate::config::spec::LimitFields;
-use crate::limits::admission::{self, OF_ROUTE, OF_TENANT, Scope};
+use crate::config::spec::{LimitFields, LimitsSpec, QuotaSpec};
+use crate::limits::admission::{self, Asker, OF_ROUTE, OF_TENANT, Scope};
+use crate::limits::fleet::Whose;
 use crate::limits::gate::{Entry, Permit};
+use crate::limits::ledger::Ledger;
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
+use crate::limits::quota::{Count, Spent};
 use crate::limits::told::Told;
 use crate::routing::action::Action;
-use crate::routing::route::Route;
+use crate::routing::route::{Route, RouteLimits};
 use crate::routing::tenant::Tenant;
 
+use super::authorize::{self, Question};
 use super::budget;
+use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
+use super::reply::Reply;
+use super::together;
 use super::visit::Visit;
 use super::worker::Worker;
 
 /// What an exchange holds of the limits until it has ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pass {
     /// Its places among those that may be under way at once.
     permits: Vec<Permit>,
@@ -38,40 +45,42 @@ pub(super) struct Pass {
 }
 
 /// Lets a request go on once the limits of its tenant and its route have room for it. It waits no
-/// longer than until the exchange must have ended.
+/// longer than until the exchange must have ended. Where a service is to be asked for it, that comes between the
+/// limits in a time, which bound how often it is asked, and those at once, where nobody needs a place who may not
+/// go on; its answer is given where it is the client's.
 ///
 /// # Errors
-/// When one of them has none, or none in time.
+/// When one of them has none, or none in time, or the service does not let it go on.
 pub(super) async fn admit(
     worker: &Worker,
     peer: &Peer,
     (tenant, route): (&Tenant, Option<&Route>),
-    end: Option<Instant>,
+    (end, question): (Option<Instant>, Option<Question<'_>>),
     visit: &mut Visit,
-) -> Result<(), ExchangeError> {
+) -> Result<Option<Box<Reply>>, ExchangeError> {
     let shared = &worker.limits;
+    let of_route = route.and_then(|route| route.limits.as_deref());
+    let of_route = of_route.filter(|limits| limits.count);
+    let of_tenant = tenant.counted_limits();
+    if of_route.is_none() && of_tenant.is_none() {
+        // Another route has some, or they are of bodies alone.
+        return authorize::ask(question, worker, peer, visit).await;
+    }
     let ledger = Arc::clone(tenant.ledger(shared));
-    let mut scopes = Vec::with_capacity(2);
-    if let Some(limits) = route.and_then(|route| route.limits.as_deref()) {
-        let (cell, spec) = (ledger.route(limits.key), &limits.spec);
-        scopes.push(Scope { cell, spec, names: OF_ROUTE });
-    }
-    if let Some(spec) = tenant.limits() {
-        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT });
-    }
-    if scopes.is_empty() {
-        return Ok(()); // another route has some
-    }
-    let begun = worker.clock.now();
-    let client = visit.client().map(owner);
-    let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(begun));
-    let mut slots = admission::take(shared, &scopes, client, (shared.ticks(begun), left))?;
+    let scopes = scopes(&ledger, tenant.id(), of_route, of_tenant);
+    let mut begun = worker.clock.now();
+    let left_at = |now| end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
+    let mut left = left_at(begun);
+    let asker = Asker { client: visit.client().map(owner), caller: visit.caller() };
+    let mut slots = admission::take(shared, &scopes, asker, (shared.ticks(begun), left))?;
     let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
-    let spent = quota.map(|(quota, _)| {
-        let count = ledger.quota(tenant.id());
-        count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
-    });
-    let spent = spent.transpose()?;
+    let count = quota.map(|(quota, _)| (quota, ledger.quota(tenant.id())));
+    let mut spent = None;
+    match count {
+        // Who may not go on keeps none of it from others meanwhile.
+        Some(count) if question.is_some() => look(count)?,
+        count => spent = count.map(spend).transpose()?,
+    }
     // Who waits for an answer of the gateway itself keeps no endpoint from anything.
     let is_local = |route: &Route| matches!(route.action, Action::Redirect(_) | Action::Respond(_));
     let whom = (peer, (!route.is_some_and(is_local)).then(|| tenant.slot()));
@@ -79,6 +88,20 @@ pub(super) async fn admit(
         let _patience = Patience::begin(worker, whom, limit)?;
         tokio::time::sleep(until.duration().saturating_sub(shared.ticks(begun).duration())).await;
         slots.arrive();
+    }
+    if slots.are_due()
+        && let Err(full) = slots.settle(shared.ticks(worker.clock.now()))
+    {
+        Box::pin(together::wait((worker, whom), &mut slots, full, (begun, left))).await?;
+    }
+    if question.is_some() {
+        slots.count(); // whatever the service says, or who leaves before it does
+        if let Some(denied) = authorize::ask(question, worker, peer, visit).await? {
+            return Ok(Some(denied));
+        }
+        spent = count.map(spend).transpose()?;
+        begun = worker.clock.now(); // who was asked has had its own time
+        left = left_at(begun);
     }
     let permits = enter(&scopes, (worker, whom), (begun, left)).await?;
     let mut told = slots.go(shared.ticks(worker.clock.now()));
@@ -95,7 +118,51 @@ pub(super) async fn admit(
     };
     let (upload, download) = (pacer(Way::Upload), pacer(Way::Download));
     visit.hold(Pass { permits, told, upload, download });
-    Ok(())
+    Ok(None)
+}
+
+/// The closest limits first.
+fn scopes<'s>(
+    ledger: &'s Ledger,
+    tenant: &'s str,
+    of_route: Option<&'s RouteLimits>,
+    of_tenant: Option<&'s LimitsSpec>,
+) -> Vec<Scope<'s>> {
+    let mut scopes = Vec::with_capacity(2);
+    if let Some(limits) = of_route {
+        let (cell, spec) = (ledger.route(limits.key), &limits.spec);
+        let whose = Whose { tenant, route: Some(limits.key) };
+        scopes.push(Scope { cell, spec, names: OF_ROUTE, whose });
+    }
+    if let Some(spec) = of_tenant {
+        let whose = Whose { tenant, route: None };
+        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT, whose });
+    }
+    scopes
+}
+
+/// How large the body of a request may be where its tenant has limits, or one of its routes has, and which limit
+/// says so: the route's before the tenant's, before what the gateway has.
+#[cold]
+#[inline(never)]
+pub(super) fn largest_body(choice: &Choice<'_>, gateway: u64) -> (u64, Option<Limit>) {
+    let of_route = choice.route.and_then(|route| route.limits.as_deref()?.spec.max_body);
+    let of_tenant = choice.tenant.limits().and_then(|limits| limits.max_body);
+    match (of_route, of_tenant) {
+        (Some(size), _) => (size.0, Some(Limit::RouteBody)),
+        (None, Some(size)) => (size.0, Some(Limit::TenantBody)),
+        (None, None) => (gateway, None),
+    }
+}
+
+/// Takes one of a quota.
+fn spend((quota, count): (QuotaSpec, &Arc<Count>)) -> Result<Spent, Box<admission::Refused>> {
+    count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
+}
+
+/// Looks whether there is one left of it.
+fn look((quota, count): (QuotaSpec, &Arc<Count>)) -> Result<(), Box<admission::Refused>> {
+    count.look(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
 }
 
 /// Takes its place among those that may be under way at once, in each that has so many.
@@ -111,7 +178,7 @@ async fn enter(
             Some(Entry::Inside(permit)) => permits.push(permit),
             Some(Entry::Full) => return Err(scope.full().into()),
             Some(Entry::Queued(mut queued)) => {
-                let _patience = Patience::begin(worker, whom, scope.names[2])?;
+                let _patience = Patience::begin(worker, whom, scope.names.concurrency)?;
                 let until = begun + scope.spec.overflow.longest().min(left);
                 let turn = timeout_at(until, queued.turn()).await;
                 permits.push(turn.map_err(|_| scope.full())?);
@@ -122,11 +189,11 @@ async fn enter(
 }
 
 /// Who waits, and the place of the tenant whose endpoints it keeps from nothing meanwhile.
-type Whom<'p> = (&'p Peer, Option<u32>);
+pub(super) type Whom<'p> = (&'p Peer, Option<u32>);
 
 /// A request waits: it is counted, takes memory, and its client is watched, so that the place of one
 /// that leaves is free at once.
-struct Patience<'p> {
+pub(super) struct Patience<'p> {
     worker: &'p Worker,
     peer: &'p Peer,
     tenant: Option<u32>,
@@ -135,7 +202,7 @@ struct Patience<'p> {
 }
 
 impl<'p> Patience<'p> {
-    fn begin(
+    pub(super) fn begin(
         worker: &'p Worker,
         (peer, tenant): Whom<'p>,
         limit: Limit,

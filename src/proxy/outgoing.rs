@@ -12,17 +12,17 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
 
 use crate::base::memory::{Held, Refused};
-use crate::config::spec::{Protocol, ProxyVersion};
+use crate::config::spec::Protocol;
 use crate::http1::room::AnswerHead;
 use crate::resilience::retry::is_idempotent;
 use crate::telemetry::trace::Trace;
 use crate::telemetry::trace::context::Formats;
 use crate::telemetry::trace::ids::SpanId;
 use crate::upstream::Fields;
-use crate::upstream::proxy_header::Whom;
 
 use super::access;
 use super::activity::Activity;
+use super::apart::Apart;
 use super::budget;
 use super::choice::Choice;
 use super::connection::Peer;
@@ -31,6 +31,7 @@ use super::extended::Extended;
 use super::http1;
 use super::hygiene::{self, Sender, Wishes};
 use super::incoming::{Incoming, Switch};
+use super::limited;
 use super::pace::Rate;
 use super::request_body::{BodyFault, BodyRule, Upload};
 use super::visit::Visit;
@@ -55,8 +56,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) upgrade: Option<Switch>,
     /// The client asks in the words of HTTP/2 (RFC 8441).
     pub(super) extended: bool,
-    /// What connections begin with, where endpoints are told whom they are for.
-    pub(super) proxy: Option<Box<(ProxyVersion, Whom)>>,
+    /// What keeps its connections apart from those of others, where something does.
+    pub(super) apart: Option<Box<Apart>>,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
 }
@@ -84,9 +85,12 @@ impl<'h> Outgoing<'h> {
         visit: &mut Visit,
     ) -> Result<Self, ExchangeError> {
         let limits = &worker.gateway.downstream;
-        let max = limits.max_body.0;
+        let (mut max, mut by) = (limits.max_body.0, None);
+        if choice.tenant.is_limited() {
+            (max, by) = limited::largest_body(choice, max);
+        }
         if body.size_hint().lower() > max {
-            return Err(BodyFault::TooLarge { limit: max }.into());
+            return Err(BodyFault::TooLarge { limit: max, by }.into());
         }
         let upgrade = body.switch.take();
         let need = budget::exchange((head, size), &body.size_hint(), choice.pool.spec.protocol);
@@ -103,6 +107,7 @@ impl<'h> Outgoing<'h> {
         let is_named = choice.named_by == Some(&naming.forward_as) && wishes.nominated.is_empty();
         let upload = Upload::new(body, || BodyRule {
             max,
+            by,
             silence: limits.body_timeout,
             rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
             replay: choice.retry_rule().replay,
@@ -140,9 +145,9 @@ impl<'h> Outgoing<'h> {
         frame(head, &upload);
         let idempotent = is_idempotent(&head.method, &head.headers);
         let upgrade = upgrade.filter(|_| switching);
-        let proxy = choice.pool.spec.proxy_protocol;
-        let proxy = proxy.map(|version| Box::new((version, peer.whom(visit.told()))));
-        Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, proxy, held })
+        let parties = (&**choice.pool, choice.tenant.slot());
+        let apart = choice.pool.spec.keeps_apart().then(|| Apart::of(peer, parties, visit));
+        Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, apart, held })
     }
 
     /// Tells the endpoint of an attempt of the trace, where there is one, and of the attempt's span,

@@ -1,14 +1,22 @@
 //! What the gateway may have to answer with: one type of problem for each, and the documents of
 //! RFC 9457 that are made of them.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 
+use super::limit_problems::{
+    CLIENT_RATE_LIMITED, ROUTE_BODY_TOO_LARGE, ROUTE_CLIENT_RATE_LIMITED,
+    ROUTE_CONCURRENCY_LIMITED, ROUTE_RATE_LIMITED, ROUTE_SUBJECT_RATE_LIMITED,
+    SUBJECT_RATE_LIMITED, TENANT_BODY_TOO_LARGE, TENANT_CONCURRENCY_LIMITED, TENANT_QUOTA_USED_UP,
+    TENANT_RATE_LIMITED,
+};
 use super::visitor::{
-    ASTRAY, BROKE_OFF, BROKEN, COOKIES, CROWDED, DOWN, LONG_ADDRESS, MANY, MISTAKE, NO_CREDENTIAL,
+    ASTRAY, BROKE_OFF, BROKEN, COOKIES, CROWDED, DOWN, LONG_ADDRESS, MISTAKE, NO_CREDENTIAL,
     NO_PAGE, NO_SITE, NOT_FROM_HERE, ODD_REQUEST, OTHER_CONNECTION, SLOW, SWITCHED_OFF, TOO_LARGE,
-    USED_UP, WORK,
+    WORK,
 };
 
 /// One type of problem that the gateway answers with.
@@ -47,10 +55,10 @@ pub(super) struct LimitTold<'d> {
     /// Its name, as in `RateLimit` and in the metrics.
     pub(super) name: &'static str,
     /// What it allows.
-    pub(super) allows: &'d str,
+    pub(super) allows: Cow<'d, str>,
 }
 
-const fn problem(
+pub(super) const fn problem(
     name: &'static str,
     status: StatusCode,
     title: &'static str,
@@ -69,6 +77,8 @@ pub const PROBLEMS: &[Problem] = &[
     TENANT_SUSPENDED,
     UNAUTHENTICATED,
     ISSUER_UNAVAILABLE,
+    AUTHORIZER_UNAVAILABLE,
+    AUTHORIZER_BUSY,
     OTHER_TENANT,
     NETWORK_REFUSED,
     METHOD_NOT_ALLOWED,
@@ -78,12 +88,16 @@ pub const PROBLEMS: &[Problem] = &[
     TENANT_QUARANTINED,
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
+    TENANT_BODY_TOO_LARGE,
+    ROUTE_BODY_TOO_LARGE,
     TARGET_TOO_LONG,
     MISDIRECTED,
     TENANT_RATE_LIMITED,
     ROUTE_RATE_LIMITED,
     CLIENT_RATE_LIMITED,
     ROUTE_CLIENT_RATE_LIMITED,
+    SUBJECT_RATE_LIMITED,
+    ROUTE_SUBJECT_RATE_LIMITED,
     TENANT_CONCURRENCY_LIMITED,
     TENANT_QUOTA_USED_UP,
     ROUTE_CONCURRENCY_LIMITED,
@@ -160,6 +174,20 @@ pub(super) const ISSUER_UNAVAILABLE: Problem = problem(
     "proxy_internal_error",
     BROKEN,
 );
+pub(super) const AUTHORIZER_UNAVAILABLE: Problem = problem(
+    "authorizer-unavailable",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Nobody can tell at the moment whether the request may go on",
+    "proxy_internal_error",
+    BROKEN,
+);
+pub(super) const AUTHORIZER_BUSY: Problem = problem(
+    "authorizer-busy",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Too many requests of the tenant wait to be let in",
+    "connection_limit_reached",
+    CROWDED,
+);
 pub(super) const OTHER_TENANT: Problem = problem(
     "other-tenant",
     StatusCode::FORBIDDEN,
@@ -229,55 +257,6 @@ pub(super) const MISDIRECTED: Problem = problem(
     "The request belongs on another connection",
     "http_request_denied",
     OTHER_CONNECTION,
-);
-pub(super) const TENANT_RATE_LIMITED: Problem = problem(
-    "tenant-rate-limited",
-    StatusCode::TOO_MANY_REQUESTS,
-    "The tenant's rate of requests is used up",
-    "http_request_denied",
-    MANY,
-);
-pub(super) const ROUTE_RATE_LIMITED: Problem = problem(
-    "route-rate-limited",
-    StatusCode::TOO_MANY_REQUESTS,
-    "The route's rate of requests is used up",
-    "http_request_denied",
-    MANY,
-);
-pub(super) const CLIENT_RATE_LIMITED: Problem = problem(
-    "client-rate-limited",
-    StatusCode::TOO_MANY_REQUESTS,
-    "The client's rate of requests is used up",
-    "http_request_denied",
-    MANY,
-);
-pub(super) const ROUTE_CLIENT_RATE_LIMITED: Problem = problem(
-    "route-client-rate-limited",
-    StatusCode::TOO_MANY_REQUESTS,
-    "The client's rate of requests to the route is used up",
-    "http_request_denied",
-    MANY,
-);
-pub(super) const TENANT_CONCURRENCY_LIMITED: Problem = problem(
-    "tenant-concurrency-limited",
-    StatusCode::TOO_MANY_REQUESTS,
-    "The tenant has too many requests under way",
-    "http_request_denied",
-    MANY,
-);
-pub(super) const TENANT_QUOTA_USED_UP: Problem = problem(
-    "tenant-quota-used-up",
-    StatusCode::TOO_MANY_REQUESTS,
-    "The tenant's quota of requests is used up",
-    "http_request_denied",
-    USED_UP,
-);
-pub(super) const ROUTE_CONCURRENCY_LIMITED: Problem = problem(
-    "route-concurrency-limited",
-    StatusCode::TOO_MANY_REQUESTS,
-    "The route has too many requests under way",
-    "http_request_denied",
-    MANY,
 );
 pub(super) const HEAD_TOO_LARGE: Problem = problem(
     "head-too-large",

@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::base::memory::{Account, Held, Refused};
+use crate::limits::limit::Limit;
 use crate::limits::pacer::Pacer;
 use crate::resilience::allowance::Allowance;
 
@@ -37,6 +38,8 @@ pub(super) enum BodyFault {
     TooLarge {
         /// The limit, in bytes.
         limit: u64,
+        /// Whose it is; `None` = the gateway's.
+        by: Option<Limit>,
     },
     /// The client fell silent.
     #[error("the client sent nothing of the request body for {limit:?}")]
@@ -66,6 +69,8 @@ pub(super) enum BodyFault {
 pub(super) struct BodyRule {
     /// Largest size, in bytes.
     pub(super) max: u64,
+    /// Which limit says so; `None` = the gateway's.
+    pub(super) by: Option<Limit>,
     /// Longest silence.
     pub(super) silence: Duration,
     /// How fast it must come.
@@ -305,7 +310,7 @@ impl Stream {
         }
         self.read = self.read.saturating_add(part.size());
         if self.read > self.rule.max {
-            return self.fail(BodyFault::TooLarge { limit: self.rule.max });
+            return self.fail(BodyFault::TooLarge { limit: self.rule.max, by: self.rule.by });
         }
         // HTTP/2 may say after the last byte of a length that it was the last; who sends so many
         // bytes to the endpoint does not ask again.

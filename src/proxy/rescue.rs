@@ -11,9 +11,9 @@ use http::{Method, Response, StatusCode};
 use http_body::Body;
 
 use crate::auth::Refusal;
+use crate::base::units::ByteSize;
 use crate::config::answers::{PageFor, PageSpec};
 use crate::config::spec::AccessSpec;
-use crate::limits::limit::Limit;
 use crate::limits::told;
 use crate::routing::naming::NamingError;
 use crate::routing::table::Table;
@@ -28,7 +28,7 @@ use super::page::{self, Told};
 use super::problem::{self, LimitTold, Problem};
 use super::request_body::BodyFault;
 use super::visit::Visit;
-use super::{accept, access, extended, grpc, limited};
+use super::{accept, access, extended, grpc, limit_problems, limited};
 
 /// What the client of this request hears of an error; ends the exchange's record.
 pub(super) fn answer(
@@ -172,6 +172,8 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Refused(Refusal::NoKeys) => &problem::ISSUER_UNAVAILABLE,
         ExchangeError::Refused(Refusal::Method) => &problem::METHOD_NOT_ALLOWED,
         ExchangeError::Refused(_) => &problem::UNAUTHENTICATED,
+        ExchangeError::Unauthorizable(_) => &problem::AUTHORIZER_UNAVAILABLE,
+        ExchangeError::AuthorizerBusy => &problem::AUTHORIZER_BUSY,
         ExchangeError::NoRoute => &problem::NO_ROUTE,
         ExchangeError::BadRequest(_) => &problem::BAD_REQUEST,
         ExchangeError::Misdirected => &problem::MISDIRECTED,
@@ -179,12 +181,14 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Loop { .. } => &problem::LOOP,
         ExchangeError::TargetTooLong { .. } => &problem::TARGET_TOO_LONG,
         ExchangeError::HeadTooLarge { .. } => &problem::HEAD_TOO_LARGE,
-        ExchangeError::Body(BodyFault::TooLarge { .. }) => &problem::BODY_TOO_LARGE,
+        ExchangeError::Body(BodyFault::TooLarge { by, .. }) => {
+            by.map_or(&problem::BODY_TOO_LARGE, limit_problems::of)
+        }
         ExchangeError::Body(
             BodyFault::Stalled { .. } | BodyFault::Slow { .. } | BodyFault::Trickle { .. },
         ) => &problem::BODY_TIMEOUT,
         ExchangeError::Body(BodyFault::Broken(_)) => &problem::BODY_BROKEN,
-        ExchangeError::Limited(refused) => classify_limit(refused.limit),
+        ExchangeError::Limited(refused) => limit_problems::of(refused.limit),
         ExchangeError::Overloaded => &problem::OVERLOADED,
         ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. } => &problem::QUEUE_FULL,
         ExchangeError::Crowded { crowd: Crowd::Late { .. }, .. } => &problem::QUEUE_TIMEOUT,
@@ -194,22 +198,14 @@ fn classify(error: &ExchangeError) -> &'static Problem {
     }
 }
 
-fn classify_limit(limit: Limit) -> &'static Problem {
-    match limit {
-        Limit::Tenant => &problem::TENANT_RATE_LIMITED,
-        Limit::Route => &problem::ROUTE_RATE_LIMITED,
-        Limit::Client => &problem::CLIENT_RATE_LIMITED,
-        Limit::RouteClient => &problem::ROUTE_CLIENT_RATE_LIMITED,
-        Limit::TenantConcurrency => &problem::TENANT_CONCURRENCY_LIMITED,
-        Limit::TenantQuota => &problem::TENANT_QUOTA_USED_UP,
-        Limit::RouteConcurrency => &problem::ROUTE_CONCURRENCY_LIMITED,
-    }
-}
-
 fn limit_of(error: &ExchangeError) -> Option<LimitTold<'_>> {
     match error {
         ExchangeError::Limited(refused) => {
-            Some(LimitTold { name: refused.limit.as_str(), allows: &refused.allows })
+            Some(LimitTold { name: refused.limit.as_str(), allows: (&*refused.allows).into() })
+        }
+        ExchangeError::Body(BodyFault::TooLarge { limit, by: Some(by) }) => {
+            let allows = ByteSize(*limit).to_string().into();
+            Some(LimitTold { name: by.as_str(), allows })
         }
         _ => None,
     }

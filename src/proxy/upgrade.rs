@@ -117,8 +117,11 @@ impl Tunnel {
             }
             tokio::select! {
                 ended = poll_fn(|context| {
-                    ready!(courtesy.poll(&mut manners, self.worker.clock.recent(), context));
-                    copy.as_mut().poll(context)
+                    let now = self.worker.clock.recent();
+                    let turn = ready!(courtesy.poll(&mut manners, now, context));
+                    let polled = copy.as_mut().poll(context);
+                    courtesy.end(&turn, &mut manners);
+                    polled
                 }) => return ended.map(|_| ()),
                 () = sleep_until(silent) => {}
             }

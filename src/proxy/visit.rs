@@ -103,6 +103,11 @@ impl Visit {
         self.pass = Some(Box::new(pass));
     }
 
+    /// It has waited for a service that was asked: what comes now began with the end of that.
+    pub(super) fn held_up(&mut self) {
+        self.pass.get_or_insert_default();
+    }
+
     /// Leaves its places among those that the limits allow at once.
     pub(super) fn leave_limits(&mut self) {
         if let Some(pass) = &mut self.pass {
@@ -115,7 +120,7 @@ impl Visit {
         self.pass.as_mut()?.take_told()
     }
 
-    /// Whether it holds something of its tenant's limits, among which there may be rates of its bodies.
+    /// Whether it may have waited, for a limit or a service that was asked; rates of its bodies may be among what it holds.
     pub(super) fn is_limited(&self) -> bool {
         self.pass.is_some()
     }

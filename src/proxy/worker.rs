@@ -33,6 +33,7 @@ use crate::upstream::{Client, HeadLimits};
 
 use super::admission::Gates;
 use super::answer::Download;
+use super::authorize::Verdicts;
 use super::clock::{Clock, Date};
 use super::courtesy::{self, Courtesy};
 use super::door::{Door, Front, Order};
@@ -105,6 +106,8 @@ pub(super) struct Worker {
     pub(super) lines: Throttle,
     /// Attempts under way.
     pub(super) waits: Waits,
+    /// What was said of requests by services that are asked.
+    pub(super) verdicts: Verdicts,
     /// Gates of pools.
     pub(super) gates: Gates,
     /// Answers under way.
@@ -130,7 +133,7 @@ pub(super) struct Worker {
     /// Who goes on where many exchanges take long.
     pub(super) courtesy: Courtesy,
     /// Lets what is under way pass connections that begin.
-    pub(super) newcomers: Courtesy,
+    pub(super) door: Courtesy,
     pub(super) open_connections: Cell<usize>,
     phase: Cell<Phase>,
     /// Listeners that are gone.
@@ -172,7 +175,7 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
         }
     });
     let courtesies: [fn(&Worker) -> &Courtesy; 2] =
-        [|worker| &worker.courtesy, |worker| &worker.newcomers];
+        [|worker| &worker.courtesy, |worker| &worker.door];
     for courtesy in courtesies {
         let ushering = courtesy::usher(Rc::clone(&worker), courtesy);
         chores.spawn(|mut stop| async move {
@@ -295,6 +298,7 @@ impl Worker {
             debug_tokens: setup.debug_tokens,
             tracer: setup.tracer,
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
+            verdicts: Verdicts::default(),
             gates: Gates::default(),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
@@ -306,7 +310,7 @@ impl Worker {
             account,
             limits: setup.limits,
             courtesy: Courtesy::among_long(),
-            newcomers: Courtesy::among_newcomers(),
+            door: Courtesy::at_the_door(),
             handshakes: Handshakes::new(
                 setup.gateway.downstream.max_handshakes.div_ceil(workers),
                 setup.tenants,
@@ -398,11 +402,12 @@ impl Worker {
         self.room.tidy(&self.account);
     }
 
-    /// Forgets clients for whom limits are whole again: one worker for all, part by part.
+    /// Forgets clients and subjects for whom limits are whole again: one worker for all, part by part.
     fn sweep_limits(&self, ticks: u64) {
         if self.number == 0 {
-            let clients = &self.limits.clients;
-            clients.sweep(ticks, limits::clients::micros(self.limits.now()));
+            let now = limits::clients::micros(self.limits.now());
+            self.limits.clients.sweep(ticks, now);
+            self.limits.subjects.sweep(ticks, now);
         }
     }
 

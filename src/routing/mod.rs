@@ -5,6 +5,7 @@
 //! request stays on the table that it started with.
 
 pub mod action;
+pub mod authorizer;
 mod compile;
 mod departed;
 mod domains;

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use crate::base::fair::Class;
 use crate::config::answers::MaintenanceSpec;
 use crate::config::spec::{
     HostSpec, LimitsSpec, PathSpec, RetrySpec, RouteSpec, SegmentSpec, TailSpec, TimeoutsSpec,
@@ -20,8 +21,12 @@ pub struct Route {
     pub name: Arc<str>,
     /// There while it is worked on. The caller refuses who is not let in.
     pub maintenance: Option<Box<MaintenanceSpec>>,
+    /// Whether a service is asked for its requests, where the tenant says which.
+    pub authorize: bool,
     /// What each tenant's clients may ask of it.
     pub limits: Option<Box<RouteLimits>>,
+    /// How urgent its requests are before a pool that is full, within what the tenant says.
+    pub priority: Option<Class>,
     /// What to do.
     pub action: Action,
     /// How path and host are changed before the request is forwarded.
@@ -45,6 +50,8 @@ pub struct RouteLimits {
     /// What is counted of it goes by this: a hash of its conditions, so that it stays the same route
     /// where others come and go beside it.
     pub key: u64,
+    /// Whether anything of requests is counted for them.
+    pub count: bool,
     /// What they may ask for.
     pub spec: LimitsSpec,
 }
@@ -56,7 +63,7 @@ impl RouteLimits {
         let RouteSpec { host, path, methods, headers, query, .. } = route;
         let mut hasher = DefaultHasher::new();
         format!("{host:?} {} {methods:?} {headers:?} {query:?}", path.text).hash(&mut hasher);
-        Some(Box::new(Self { key: hasher.finish(), spec }))
+        Some(Box::new(Self { key: hasher.finish(), count: spec.count(), spec }))
     }
 }
 

@@ -71,7 +71,9 @@ fn route(spec: &RouteSpec, action: Action) -> Route {
     Route {
         name: Arc::clone(&spec.name),
         maintenance: spec.maintenance.clone(),
+        authorize: spec.authorize,
         limits: RouteLimits::of(spec),
+        priority: spec.priority,
         action,
         rewrite: Rewrite::new(&spec.rewrite),
         request_headers: HeaderEdits::new(&spec.request_headers),

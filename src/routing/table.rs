@@ -17,6 +17,7 @@ use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
 use crate::telemetry::tenants::Slots;
 
+use super::authorizer::{Authorizer, Authorizers};
 use super::departed::Departed;
 use super::domains::Domains;
 use super::set::RouteSet;
@@ -40,6 +41,8 @@ pub struct Table {
     pub(super) keys: Arc<Keys>,
     /// The keys of issuers of tokens.
     pub(super) rings: Arc<[Arc<Keyring>]>,
+    /// Services that tenants have asked.
+    pub(super) authorizers: Authorizers,
     /// Hosts of tenants' own.
     pub(super) domains: Arc<Domains>,
     /// There are keys, or issuers of tokens.
@@ -101,6 +104,11 @@ impl Table {
             return Credential::Nothing;
         }
         auth::look((&self.keys, &self.rings), &self.naming.identity, &head.headers, held)
+    }
+
+    /// The service of this name; `None`: nobody can ask it.
+    pub fn authorizer(&self, name: &str) -> Option<&Authorizer> {
+        self.authorizers.get(name)
     }
 
     /// Has tokens verified by these keys.

@@ -48,18 +48,30 @@ impl Extras {
     const LIMITS: u8 = 2;
     /// Not everybody may come to it.
     const GUARD: u8 = 4;
+    /// Somebody else is asked for each request.
+    const ASKS: u8 = 8;
+    /// Limits of its own for which requests are counted.
+    const COUNTS: u8 = 16;
 
     fn of(spec: &TenantSpec, routes: Option<&Routes>) -> Self {
         let shares = spec.sample.is_some() || spec.trace_sample.is_some();
         let mut sets = routes.into_iter().flat_map(Routes::all);
         let limits = spec.limits.is_some() || sets.any(|set| !set.limited().is_empty());
         let guard = spec.access.is_some();
-        let bits = [(shares, Self::SHARES), (limits, Self::LIMITS), (guard, Self::GUARD)];
+        let asks = spec.access.as_ref().is_some_and(|access| access.authorize.is_some());
+        let counts = spec.limits.as_ref().is_some_and(|limits| limits.count());
+        let bits = [
+            (shares, Self::SHARES),
+            (limits, Self::LIMITS),
+            (guard, Self::GUARD),
+            (asks, Self::ASKS),
+            (counts, Self::COUNTS),
+        ];
         Self(bits.iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit))
     }
 
-    fn has(self, one: u8) -> bool {
-        self.0 & one != 0
+    fn has(self, any: u8) -> bool {
+        self.0 & any != 0
     }
 }
 
@@ -188,6 +200,16 @@ impl Tenant {
         self.rest.spec.queue.as_deref().unwrap_or(&QueueSpec::UNSAID)
     }
 
+    /// Whether its requests may have to wait before they go on: for a limit, or for somebody who is asked.
+    pub fn holds_up(&self) -> bool {
+        self.extras.has(Extras::LIMITS | Extras::ASKS)
+    }
+
+    /// Whether somebody else is asked for each request.
+    pub fn asks(&self) -> bool {
+        self.extras.has(Extras::ASKS)
+    }
+
     /// Whether it has limits, or one of its routes has.
     pub fn is_limited(&self) -> bool {
         self.extras.has(Extras::LIMITS)
@@ -196,6 +218,11 @@ impl Tenant {
     /// What may be asked of it.
     pub fn limits(&self) -> Option<&LimitsSpec> {
         self.rest.spec.limits.as_deref()
+    }
+
+    /// The same, where anything of requests is counted for it.
+    pub fn counted_limits(&self) -> Option<&LimitsSpec> {
+        self.limits().filter(|_| self.extras.has(Extras::COUNTS))
     }
 
     /// What is counted for its limits.

@@ -165,6 +165,9 @@ pub struct Delta {
     pub(super) forwarded_faults: Tally,
     pub(super) debugged: Tally,
     pub(super) access_refused: Tally,
+    pub(super) authorized: Tally,
+    /// In microseconds.
+    pub(super) authorizing: Tally,
     /// By the tenant's number, which was heard of; empty where no pool is full.
     pub(super) queues: BTreeMap<u32, QueueCounts>,
     /// As `queues`; empty where no limit is reached.
@@ -253,6 +256,7 @@ impl Delta {
             && self.forwarded_faults.0.is_empty()
             && self.debugged.0.is_empty()
             && self.access_refused.0.is_empty()
+            && self.authorized.0.is_empty()
             && self.queues.is_empty()
             && self.held_back.is_empty()
             && self.limit_waits.0.is_empty()
@@ -274,6 +278,8 @@ impl Delta {
             forwarded_faults: std::mem::take(&mut self.forwarded_faults),
             debugged: std::mem::take(&mut self.debugged),
             access_refused: std::mem::take(&mut self.access_refused),
+            authorized: std::mem::take(&mut self.authorized),
+            authorizing: std::mem::take(&mut self.authorizing),
             queues: std::mem::take(&mut self.queues),
             held_back: std::mem::take(&mut self.held_back),
             limit_waits: std::mem::take(&mut self.limit_waits),

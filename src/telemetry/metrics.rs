@@ -16,10 +16,13 @@ use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
 };
+use super::shared_limits::{
+    CALL_SECONDS, CALLS, IN_USE, LATE_SECONDS, REQUESTS as SHARED_REQUESTS, UP,
+};
 use super::sharing::{
-    ACCESS_REFUSED, EJECTIONS_SPARED, FOLDED_TENANTS, HANDED_OVER_TENANTS, LIMIT_WAITS,
-    POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING,
-    TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
+    ACCESS_REFUSED, AUTHORIZATION_TIME, AUTHORIZATIONS, EJECTIONS_SPARED, FOLDED_TENANTS,
+    HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS,
+    QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
 };
 
 pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
@@ -57,7 +60,15 @@ pub static FAMILIES: &[&Family] = &[
     &HANDED_OVER_TENANTS,
     &REQUESTS_IN_FLIGHT,
     &GATEWAY_ANSWERS,
+    &AUTHORIZATIONS,
+    &AUTHORIZATION_TIME,
     &LIMIT_WAITS,
+    &UP,
+    &CALLS,
+    &CALL_SECONDS,
+    &LATE_SECONDS,
+    &SHARED_REQUESTS,
+    &IN_USE,
     &ATTEMPTS,
     &ATTEMPT_FIRST_BYTE,
     &RETRIES,
@@ -520,6 +531,7 @@ mod tests {
             include_str!("reloads.rs"),
             include_str!("sharing.rs"),
             include_str!("keeping.rs"),
+            include_str!("shared_limits.rs"),
             include_str!("bearers.rs"),
             include_str!("issuers.rs"),
         ];

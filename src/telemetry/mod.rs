@@ -17,6 +17,7 @@ pub mod recent;
 pub mod record;
 pub mod registry;
 pub mod sample;
+pub mod shared_limits;
 pub mod tenants;
 pub mod trace;
 pub mod tracing;

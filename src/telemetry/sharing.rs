@@ -75,6 +75,22 @@ pub(super) static LIMIT_WAITS: Family = Family {
     labels: &["limit"],
 };
 
+/// `tenantry_authorizations_total`
+pub(super) static AUTHORIZATIONS: Family = Family {
+    name: "tenantry_authorizations_total",
+    help: "Requests that a service was asked for whether they may go on, by result",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
+
+/// `tenantry_authorization_seconds_total`
+pub(super) static AUTHORIZATION_TIME: Family = Family {
+    name: "tenantry_authorization_seconds_total",
+    help: "Time that such requests have waited for it, by result",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
+
 /// `tenantry_access_refused_total`
 pub(super) static ACCESS_REFUSED: Family = Family {
     name: "tenantry_access_refused_total",

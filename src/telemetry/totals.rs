@@ -31,6 +31,8 @@ pub(super) struct Totals {
     forwarded_faults: Tally,
     debugged: Tally,
     access_refused: Tally,
+    authorized: Tally,
+    authorizing: Tally,
     limit_waits: Tally,
     retired: Tally,
     panics: u64,
@@ -65,6 +67,8 @@ impl Totals {
             forwarded_faults: Tally::default(),
             debugged: Tally::default(),
             access_refused: Tally::default(),
+            authorized: Tally::default(),
+            authorizing: Tally::default(),
             limit_waits: Tally::default(),
             retired: Tally::default(),
             panics: 0,
@@ -96,6 +100,8 @@ impl Totals {
         self.forwarded_faults.merge(&delta.forwarded_faults);
         self.debugged.merge(&delta.debugged);
         self.access_refused.merge(&delta.access_refused);
+        self.authorized.merge(&delta.authorized);
+        self.authorizing.merge(&delta.authorizing);
         self.limit_waits.merge(&delta.limit_waits);
         self.panics += delta.panics;
     }
@@ -230,7 +236,7 @@ impl Totals {
         [waits, outcomes, by_tenant, waited]
     }
 
-    fn connections(&self, names: &[Arc<str>]) -> [Samples; 7] {
+    fn connections(&self, names: &[Arc<str>]) -> [Samples; 9] {
         let mut open = Samples::of(&metrics::DOWNSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::DOWNSTREAM_OPENED);
         for (index, flow) in self.listeners.iter().enumerate() {
@@ -243,7 +249,12 @@ impl Totals {
         let faults = tally(&metrics::FORWARDED_FAULTS, &self.forwarded_faults);
         let debugged = tally(&metrics::DEBUG_REQUESTS, &self.debugged);
         let refused = tally(&sharing::ACCESS_REFUSED, &self.access_refused);
-        [open, opened, rejected, retired, faults, debugged, refused]
+        let authorized = tally(&sharing::AUTHORIZATIONS, &self.authorized);
+        let mut authorizing = Samples::of(&sharing::AUTHORIZATION_TIME);
+        for (result, micros) in &self.authorizing.0 {
+            authorizing.number(&[result], Duration::from_micros(*micros).as_secs_f64());
+        }
+        [open, opened, rejected, retired, faults, debugged, refused, authorized, authorizing]
     }
 
     fn process(&self) -> [Samples; 4] {

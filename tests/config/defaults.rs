@@ -85,6 +85,7 @@ fn gateway() -> Value {
         "trusted-proxies": { "from": ["10.0.0.0/8"] },
         "tracing": { "exporter": "otlp-http" },
         "usage": { "folder": "usage" },
+        "shared-limits": { "url": "redis://10.0.0.5" },
     })
 }
 
@@ -94,6 +95,7 @@ fn routes() -> Value {
         "concurrency": 5,
         "overflow": "wait",
         "client": { "requests": "10/s", "overflow": "wait" },
+        "subject": { "requests": "10/s", "overflow": "wait" },
     });
     json!({
         "error-pages": { "503": { "body": "x" } },
@@ -102,7 +104,7 @@ fn routes() -> Value {
         }, "u": {
             "issuer": "https://u.example", "audience": ["a"], "jwks-url": "https://u.example/",
             "fetch": {},
-        } } },
+        } }, "authorizers": { "z": { "pool": "a" } } },
         "pools": { "a": {
             "endpoints": [{ "address": "10.0.0.1:80" }],
             "health": { "http": "/" },

@@ -36,6 +36,16 @@ impl<'s> Section<'s> {
 
 /// Every table of keys once, where it comes first.
 pub(crate) fn sections(root: &Value) -> Vec<Section<'_>> {
+    walk(root, |old, new| !std::ptr::eq(old.schema, new.schema))
+}
+
+/// Every table of keys in each place where it may stand.
+fn places(root: &Value) -> Vec<Section<'_>> {
+    walk(root, |old, new| old.steps != new.steps)
+}
+
+/// Every table of keys that differs from all before it.
+fn walk(root: &Value, differs: impl Fn(&Section<'_>, &Section<'_>) -> bool) -> Vec<Section<'_>> {
     let mut sections = vec![Section { steps: Vec::new(), schema: root }];
     let mut at = 0;
     while at < sections.len() {
@@ -51,7 +61,7 @@ pub(crate) fn sections(root: &Value) -> Vec<Section<'_>> {
         at += 1;
         let mut end = at;
         for new in found {
-            if sections.iter().all(|old| !std::ptr::eq(old.schema, new.schema)) {
+            if sections.iter().all(|old| differs(old, &new)) {
                 sections.insert(end, new);
                 end += 1;
             }
@@ -88,14 +98,17 @@ fn resolved<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
     name.map_or(schema, |name| root.pointer(&name[1..]).unwrap())
 }
 
-/// Where each table is described, by the place of its schema.
-type Links = BTreeMap<*const Value, String>;
+/// Where each table is described, by its schema: more than once where it may stand in several places.
+type Links = BTreeMap<*const Value, Vec<String>>;
 
-fn value(root: &Value, schema: &Value, links: &Links) -> String {
+/// What may be written; `own` is where a table that stands in this place alone would be described.
+fn value(root: &Value, schema: &Value, (links, own): (&Links, &str)) -> String {
     let schema = resolved(root, schema);
-    if let Some(anchor) = links.get(&std::ptr::from_ref(schema)) {
+    if let Some(anchors) = links.get(&std::ptr::from_ref(schema)) {
+        let anchor = anchors.iter().find(|anchor| *anchor == own).unwrap_or(&anchors[0]);
         return format!("[table](#{anchor})");
     }
+    let links = (links, own);
     if let Some(choices) = schema["anyOf"].as_array() {
         let words: Vec<String> = choices.iter().map(|choice| value(root, choice, links)).collect();
         return words.join(", or ");
@@ -130,7 +143,9 @@ fn range(root: &Value, schema: &Value, meaning: &str) -> String {
         (_, Some("duration")) if meaning.contains("`0s` =") => format!("`0s` to `{LONGEST}`"),
         (_, Some("duration")) => {
             let (from, _) = bounds(meaning);
-            format!("`{}` to `{LONGEST}`", from.unwrap_or("1ms"))
+            let to =
+                meaning.split_once("no longer than `").and_then(|(_, to)| to.split('`').next());
+            format!("`{}` to `{}`", from.unwrap_or("1ms"), to.unwrap_or(LONGEST))
         }
         (_, Some("share")) => "`0%` to `100%`".to_owned(),
         (_, Some("size")) => match bounds(meaning) {
@@ -162,11 +177,12 @@ fn one_line(text: &str) -> String {
 
 /// The page of one file.
 fn page(file: &str, root: &Value) -> String {
-    let sections = sections(root);
-    let links: Links = sections
-        .iter()
-        .map(|section| (std::ptr::from_ref(section.schema), anchor(&section.heading())))
-        .collect();
+    // In routes.toml most tables may stand in several places, where they mean the same.
+    let sections = if file == "gateway.toml" { places(root) } else { sections(root) };
+    let mut links = Links::new();
+    for section in &sections {
+        links.entry(section.schema).or_default().push(anchor(&section.heading()));
+    }
     let mut page = format!(
         "# Every key of `{file}`\n\n\
          Made of the [schema](../../config/schema/{0}.schema.json) by \
@@ -187,7 +203,7 @@ fn page(file: &str, root: &Value) -> String {
             let cells = [
                 format!("`{key}`"),
                 stated.meaning.clone(),
-                value(root, property, &links),
+                value(root, property, (&links, &(anchor(&section.heading()) + key))),
                 stated.default.unwrap_or_default(),
                 range(root, property, &stated.meaning),
             ];

@@ -130,9 +130,12 @@ impl World {
             ("misdirected", self.misdirect().await),
             ("head-too-large", self.send("GET /", "fine", &[&wide], "").await),
             ("method-not-served", self.send("CONNECT a:80", "fine", &[], "").await),
+            ("authorizer-unavailable", self.send("GET /", "asking", &[], "").await),
             ("issuer-unavailable", self.send("GET /", "fine", &[&token()], "").await),
             ("loop", self.send("GET /", "fine", &["Via: 1.1 tenantry"; 8], "").await),
             ("body-too-large", self.send("PUT /", "fine", &[large], "").await),
+            ("tenant-body-too-large", self.send("PUT /", "of-bodies", &[large], "").await),
+            ("route-body-too-large", self.send("PUT /small", "of-bodies", &[large], "").await),
             ("body-timeout", self.send("PUT /", "fine", &["Content-Length: 9"], "half").await),
         ];
         let chunked = ["Transfer-Encoding: chunked"];
@@ -151,6 +154,7 @@ impl World {
         for (name, tenant) in tenants {
             answers.push((name, self.send("GET /", tenant, &[], "").await));
         }
+        answers.push(("authorizer-busy", self.besiege().await));
         answers.push(("overloaded", overloaded().await));
         answers.push(("tenant-quarantined", quarantined().await));
         answers.extend(self.exceed().await);
@@ -167,6 +171,19 @@ impl World {
 }
 
 impl World {
+    /// The answer to one that comes while as many are asked for as may be.
+    async fn besiege(&self) -> Answer {
+        let before = self.origins[4].asked().len();
+        let mut clients = Vec::new();
+        for _ in 0..64 {
+            let mut client = Client::connect(self.gateway.address()).await;
+            client.send(head("GET /", &["Host: a", ID, "X-Tenant-ID: besieged"])).await;
+            clients.push(client);
+        }
+        self.origins[4].wait_for(before + 64).await;
+        self.send("GET /", "besieged", &[], "").await
+    }
+
     /// One answer for each limit.
     async fn exceed(&self) -> Vec<(&'static str, Answer)> {
         let mut answers = Vec::new();
@@ -174,8 +191,10 @@ impl World {
             ("tenant-rate-limited", "of-tenant", "/"),
             ("client-rate-limited", "of-client", "/"),
             ("tenant-quota-used-up", "of-quota", "/"),
+            ("subject-rate-limited", "of-subject", "/"),
             ("route-rate-limited", "of-routes", "/rate"),
             ("route-client-rate-limited", "of-routes", "/client"),
+            ("route-subject-rate-limited", "of-routes", "/subject"),
         ] {
             let line = format!("GET {path}");
             assert_eq!(self.send(&line, tenant, &[], "").await.status, 200, "{name}");
@@ -228,6 +247,18 @@ deny = [\"127.0.0.0/8\"]
 [tenants.post-only]
 pool = \"fine\"
 methods = [\"POST\"]
+[identity.authorizers.down]
+pool = \"refusing\"
+[identity.authorizers.stalling]
+pool = \"stalling\"
+timeout = \"30s\"
+on-error = \"allow\"
+[tenants.besieged]
+pool = \"fine\"
+authorize = \"stalling\"
+[tenants.asking]
+pool = \"fine\"
+authorize = \"down\"
 ";
 const KEY: &str =
     "X-API-Key: tenantry_0000000000000000000000000000000000000000000000000000000000000000";
@@ -243,6 +274,15 @@ limits = { quota = \"1/month\" }
 [tenants.of-client]
 pool = \"fine\"
 limits = { client = { requests = \"1/h\" } }
+[tenants.of-bodies]
+pool = \"fine\"
+limits = { max-body = \"1MiB\" }
+[[tenants.of-bodies.routes]]
+path = \"/small\"
+limits = { max-body = \"1KiB\" }
+[tenants.of-subject]
+pool = \"fine\"
+limits = { subject = { requests = \"1/h\" } }
 [tenants.at-once]
 pool = \"stalling\"
 limits = { concurrency = 1 }
@@ -254,6 +294,9 @@ limits = { requests = \"1/h\" }
 [[tenants.of-routes.routes]]
 path = \"/client\"
 limits = { client = { requests = \"1/h\" } }
+[[tenants.of-routes.routes]]
+path = \"/subject\"
+limits = { subject = { requests = \"1/h\" } }
 [[tenants.of-routes.routes]]
 path = \"/at-once\"
 pool = \"stalling\"

@@ -247,6 +247,8 @@ async fn a_customer_takes_out_what_it_may_set_and_goes_on_from_there() {
 
     for (line, body) in [
         ("PATCH /api/v1/tenants/shop", json!({"limits": {"requests": "5/s"}})),
+        ("PATCH /api/v1/tenants/shop", json!({"limits": {"requests": null}})),
+        ("PATCH /api/v1/tenants/shop", json!({"limits": {"requests": "5/s"}})),
         ("PATCH /api/v1/tenants/shop", json!({"limits": null})),
         (line, table.clone()),
     ] {

@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::world::client::{Client, Frames, Hyper, get, head};
 use crate::world::config::pool;
 use crate::world::gateway::Gateway;
+use crate::world::message::Asked;
 use crate::world::origin::{Origin, Step};
 use crate::world::within;
 
@@ -336,6 +337,112 @@ async fn who_waits_keeps_its_place_when_an_edit_changes_the_pool() {
 
     for client in [&mut first, &mut second, &mut third] {
         is_served(client).await;
+    }
+}
+
+/// Routes of every priority, in a set for all tenants.
+const URGENCIES: &str = "[[route-sets.urgencies.routes]]\npath = \"/urgent\"\n\
+                         queue = { priority = \"critical\" }\n\
+                         [[route-sets.urgencies.routes]]\npath = \"/normal\"\n\
+                         queue = { priority = \"normal\" }\n\
+                         [[route-sets.urgencies.routes]]\npath = \"/later\"\n\
+                         queue = { priority = \"batch\" }\n";
+
+/// In which order the endpoint has those who have waited for a place, each of whom has come behind the one before.
+async fn order(tenants: &[(&str, &str)], comers: &[(&str, &str)]) -> Vec<String> {
+    let origin = Origin::start([Step::ok("hello").held()]).await;
+    let keys = "concurrency = 1\nqueue = { wait = \"1h\" }\ntimeouts = { total = \"5m\" }";
+    let routes = format!("{URGENCIES}{}", shared(origin.address, keys, tenants));
+    let gateway = Gateway::start(&routes).await;
+    let mut clients = vec![asking(&gateway).await];
+    origin.wait_for(1).await;
+    let mut waiting = 0.0;
+    for (tenant, path) in comers {
+        let mut client = Client::connect(gateway.address()).await;
+        let tenant = format!("X-Tenant-ID: {tenant}");
+        client.send(head(&format!("GET {path}"), &["Host: localhost", &tenant])).await;
+        waiting += 1.0;
+        gateway.metric_becomes(WAITING, waiting).await;
+        clients.push(client);
+    }
+    for number in 2..=clients.len() {
+        origin.release();
+        origin.wait_for(number).await;
+    }
+    origin.release();
+    for client in &mut clients {
+        is_served(client).await;
+    }
+    let asked = origin.asked();
+    let of = |asked: &Asked| asked.one("x-tenant-id").expect("a tenant");
+    asked[1..].iter().map(|asked| format!("{} {}", of(asked), asked.target)).collect()
+}
+
+#[tokio::test]
+async fn a_route_says_how_urgent_its_requests_are() {
+    let tenants = [("acme", "use = [\"urgencies\"]\nqueue = { priority = \"critical\" }")];
+    let comers = [("acme", "/later"), ("acme", "/normal"), ("acme", "/urgent")];
+
+    let order = order(&tenants, &comers).await;
+
+    assert_eq!(order, ["acme /urgent", "acme /normal", "acme /later"]);
+}
+
+#[tokio::test]
+async fn no_route_is_more_urgent_than_its_tenant_says() {
+    is_no_more_urgent("queue = { priority = \"normal\" }").await;
+}
+
+#[tokio::test]
+async fn a_route_of_a_set_makes_no_tenant_critical_that_says_nothing() {
+    is_no_more_urgent("").await;
+}
+
+/// A tenant with these keys is normal where a route that it shares is critical.
+async fn is_no_more_urgent(keys: &str) {
+    let plain = format!("use = [\"urgencies\"]\n{keys}");
+    let tenants = [
+        ("acme", ""),
+        ("free", "use = [\"urgencies\"]\nqueue = { priority = \"batch\" }"),
+        ("plain", &plain),
+        ("status", "use = [\"urgencies\"]\nqueue = { priority = \"critical\" }"),
+    ];
+    let comers = [("free", "/urgent"), ("plain", "/urgent"), ("status", "/later"), ("status", "/")];
+
+    let order = order(&tenants, &comers).await;
+
+    assert_eq!(order[..2], ["status /", "plain /urgent"]);
+    let mut rest = [order[2].as_str(), order[3].as_str()];
+    rest.sort_unstable();
+    assert_eq!(rest, ["free /urgent", "status /later"], "both are batch");
+}
+
+#[tokio::test]
+async fn how_urgent_a_request_is_is_told_with_who_says_so() {
+    let origin = Origin::saying("hello").await;
+    let uses = "use = [\"urgencies\"]";
+    let low = format!("{uses}\nqueue = {{ priority = \"batch\" }}");
+    let high = format!("{uses}\nqueue = {{ priority = \"critical\" }}");
+    let tenants = [("acme", uses), ("free", low.as_str()), ("status", high.as_str())];
+    let routes = shared(origin.address, "concurrency = 7", &tenants);
+    let gateway = Gateway::start(&format!("{URGENCIES}{routes}")).await;
+    for (tenant, path, expected) in [
+        ("status", "/urgent", ("critical", "route")),
+        ("acme", "/urgent", ("normal", "built in")),
+        ("acme", "/later", ("batch", "route")),
+        ("acme", "/", ("normal", "built in")),
+        ("free", "/urgent", ("batch", "tenant")),
+        ("free", "/later", ("batch", "route")),
+        ("free", "/", ("batch", "tenant")),
+    ] {
+        let asked = format!("/api/v1/explain?target={path}&tenant={tenant}");
+        let told = gateway.admin(&asked).await.json();
+        let settings = told["settings"].as_array().expect("settings");
+        let found = settings.iter().find(|setting| setting["key"] == "queue.priority");
+        let found = found.expect("the priority");
+        let told = (found["value"].as_str(), found["set_by"].as_str());
+        assert_eq!(told, (Some(expected.0), Some(expected.1)), "{tenant} {path}");
+        assert_eq!(found["place"].is_null(), expected.1 == "built in");
     }
 }
 

@@ -81,8 +81,7 @@ async fn a_tenant_gets_its_burst_and_then_an_answer_that_names_the_limit() {
     assert_eq!(get(gateway.address(), "globex", "/").await.status, 200);
     let answers = "tenantry_gateway_answers_total{problem=\"tenant-rate-limited\"}";
     gateway.metric_becomes(answers, 2.0).await;
-    let log = std::fs::read_to_string(gateway.path("access.log")).expect("a log");
-    assert_eq!(log.matches("\"problem\":\"tenant-rate-limited\"").count(), 2, "{log}");
+    gateway.logs("\"problem\":\"tenant-rate-limited\"", 2).await;
     assert_eq!(origin.asked().len(), 4);
 }
 

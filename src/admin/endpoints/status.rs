@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::admin::State;
 use crate::admin::reply::{self, FaultBody};
+use crate::limits::fleet::Standing;
 use crate::tls::expiry::Expiry;
 
 use crate::admin::openapi::{Operation, Schemas};
@@ -37,6 +38,8 @@ struct Status {
     ready: bool,
     draining: bool,
     gateway: Gateway,
+    /// `null` where gateways share no limits.
+    shared_limits: Option<SharedLimits>,
     certificates: Certificates,
     tenants: Tenants,
     /// The first hundred, as in `tenants.acme` and `tenants.acme.routes: /billing/*`.
@@ -49,6 +52,16 @@ struct Status {
 struct Gateway {
     problems: Vec<FaultBody>,
     needs_restart: Vec<&'static str>,
+}
+
+/// Whether limits are shared with other gateways.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SharedLimits {
+    /// `false` while each gateway holds them alone.
+    shared: bool,
+    since: String,
+    /// Why they are not shared; `null` at the start, before the store was reached.
+    fault: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -106,6 +119,7 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
             problems: front.problems.iter().map(FaultBody::from).collect(),
             needs_restart: front.needs_restart.clone(),
         },
+        shared_limits: state.fleet.as_ref().map(|fleet| shared_limits(&fleet.standing())),
         certificates: certificates(&state, &live.ends),
         tenants: Tenants {
             active: standing.active,
@@ -115,6 +129,11 @@ async fn status(extract::State(state): extract::State<State>) -> Json<Status> {
         },
         in_maintenance: standing.in_maintenance.clone(),
     })
+}
+
+fn shared_limits(standing: &Standing) -> SharedLimits {
+    let Standing { is_shared, since, fault } = standing.clone();
+    SharedLimits { shared: is_shared, since: reply::time(since), fault }
 }
 
 fn certificates(state: &State, of_pools: &[Expiry]) -> Certificates {

@@ -116,6 +116,7 @@ impl World {
         let tokens = tokens.map(|tokens| Snapshot::new(Arc::new(tokens)));
         let metrics = Arc::new(Metrics::new());
         let state = State {
+            fleet: Some(crate::limits::fleet::Fleet::new(crate::base::units::Percent::new(20.0)).0),
             about: Arc::new(About { started: Instant::now(), workers: 2, drain }),
             front: Snapshot::new(Arc::new(super::Front {
                 listeners: vec![Listener { address: "0.0.0.0:8443".parse().unwrap(), tls: true }],

@@ -9,7 +9,7 @@ use crate::config::spec::FetchSpec;
 
 /// How long an answer says that it is fresh (RFC 9111 §4.2), less the time that it has lain in a cache
 /// on the way; `None` where it does not say.
-pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
+pub fn of(headers: &HeaderMap) -> Option<Duration> {
     let directives = || {
         let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).map(str::trim)

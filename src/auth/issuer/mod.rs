@@ -9,3 +9,4 @@ mod lifetime;
 pub use fetch::{FetchFault, Fetched, Fetcher};
 pub use keeper::{Beginning, Keeper};
 pub use keyring::{Keyring, KeysStatus};
+pub use lifetime::of as freshness;

@@ -39,6 +39,8 @@ pub struct Watcher {
     next_look: Instant,
     /// What is being done on another thread; kept here so that a wait that is dropped loses nothing.
     work: Option<Work>,
+    /// When that was begun.
+    work_began: Instant,
     /// Whether there were events while it was done.
     disturbed: bool,
     /// Whether a look at everything was put off, as events came when it was due.
@@ -135,6 +137,7 @@ impl Watcher {
             burst: None,
             next_look: Instant::now(),
             work: None,
+            work_began: Instant::now(),
             disturbed: false,
             put_off: false,
             suspected: false,
@@ -155,6 +158,11 @@ impl Watcher {
         // Without a result, as after a panic, looking will have to do.
         self.seen = seen.unwrap_or_default();
         (self.stale, self.put_off) = (false, false);
+    }
+
+    /// Since when files are being looked at that have not answered; `None` = nobody looks at any.
+    pub fn busy_since(&self) -> Option<Instant> {
+        self.work.is_some().then_some(self.work_began)
     }
 
     /// A look at everything has found what was not told. Where names are about to be told it may be of
@@ -240,7 +248,7 @@ impl Watcher {
     /// Begins the work that is due: events are old enough to be reported, or it is time to look.
     fn begin(&mut self) {
         let (place, now) = (self.place.clone(), Instant::now());
-        self.disturbed = false;
+        (self.disturbed, self.work_began) = (false, now);
         self.work = Some(match self.burst.take() {
             Some(_) => {
                 self.heard.take();
@@ -340,10 +348,13 @@ impl Place {
 
     /// Looks at the files themselves, for file systems that send no events (NFS, some overlays).
     fn look(&self, seen: &Seen) -> Found {
-        // A limit of the system may have been raised. First, so that nothing falls in between.
+        // Where a file system does not answer, this waits for it: not who asks the system to watch, which all others
+        // would wait for.
+        let now = Trace::of(&self.paths);
+        // A limit of the system may have been raised. Before the look, so that nothing falls in between.
         let armed = seen.armed || self.system.arm(self.id, &seen.trace);
         self.system.tidy();
-        let changed = seen.trace.look() != seen.look || Trace::of(&self.paths) != *seen.trace;
+        let changed = now != *seen.trace || seen.trace.look() != seen.look;
         Found { changed, armed }
     }
 }

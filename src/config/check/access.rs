@@ -1,5 +1,6 @@
 //! Who may come to a tenant: its credentials, and that no key is of two tenants.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, COOKIE, HOST, VIA};
@@ -21,13 +22,21 @@ use crate::model::key::KeyDigest;
 
 use super::head::OWNED;
 use super::owners::{self, Owner, Owners};
-use super::{cors, issuer, issuer_keys, route};
+use super::{authorizer, cors, issuer, issuer_keys, route, undefined};
+
+/// What the table `[identity]` is checked beside.
+pub(super) struct Beside<'b> {
+    pub(super) files: &'b Files,
+    pub(super) keys: issuer_keys::Known<'b>,
+    /// Every pool that is defined.
+    pub(super) pools: &'b BTreeSet<Arc<str>>,
+}
 
 /// Checks the table `[identity]`.
 pub(super) fn identity(
     raw: Option<(usize, At<Identity>)>,
     naming: &[NameFrom],
-    (files, known): (&Files, &issuer_keys::Known<'_>),
+    beside: &Beside<'_>,
     faults: &mut Faults<'_>,
 ) -> IdentitiesSpec {
     let default = IdentitiesSpec::default();
@@ -52,10 +61,16 @@ pub(super) fn identity(
         }
         header
     });
-    let (folder, issuers_key) = (files.folder(file), key.name("issuers"));
-    let issuers = issuer::check(raw.issuers, naming, (folder, known), &issuers_key, faults);
+    let (folder, issuers_key) = (beside.files.folder(file), key.name("issuers"));
+    let issuers = issuer::check(raw.issuers, naming, (folder, &beside.keys), &issuers_key, faults);
+    let claims = issuers.iter().flat_map(|issuer| &issuer.headers).map(|(name, _)| name);
+    let told = claims.chain(&subject_header).cloned().collect();
+    let pools = beside.pools;
+    let beside = authorizer::Beside { naming, told, key_header: &key_header, pools };
+    let authorizers_key = key.name("authorizers");
+    let authorizers = authorizer::check(raw.authorizers, &beside, &authorizers_key, faults);
     let forward_keys = raw.forward_keys.unwrap_or(false);
-    IdentitiesSpec { key_header, subject_header, forward_keys, issuers }
+    IdentitiesSpec { key_header, subject_header, forward_keys, issuers, authorizers }
 }
 
 /// Whether a header has a meaning that this would take from it.
@@ -75,6 +90,7 @@ pub(super) fn is_taken(header: &HeaderName, naming: &[NameFrom]) -> bool {
 /// What a tenant says of who may come.
 pub(super) struct Raw {
     pub(super) authenticate: Option<Kinds>,
+    pub(super) authorize: Option<At<String>>,
     pub(super) keys: Option<Keys>,
     pub(super) allow: Option<At<Vec<Written<Peers>>>>,
     pub(super) deny: Option<Vec<Written<Peers>>>,
@@ -90,9 +106,10 @@ pub(super) fn check(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<Arc<AccessSpec>> {
-    let Raw { authenticate, keys, allow, deny, methods, cors } = raw;
+    let Raw { authenticate, authorize, keys, allow, deny, methods, cors } = raw;
     let has_lists = allow.is_some() || deny.is_some() || methods.is_some();
-    if !has_lists && authenticate.is_none() && keys.is_none() && cors.is_none() {
+    let asks = authenticate.is_some() || authorize.is_some() || keys.is_some();
+    if !has_lists && !asks && cors.is_none() {
         return plan.map(Arc::clone);
     }
     let mut access = plan.map_or_else(AccessSpec::default, |plan| AccessSpec::clone(plan));
@@ -107,6 +124,15 @@ pub(super) fn check(
             faults.add_missing(&key, start, "names no kind of credentials", hint);
         }
         access.authenticate = self::kinds(kinds, naming, &key.name("authenticate"), faults);
+    }
+    if let Some(At { value: name, start }) = authorize {
+        let authorizers = &naming.identity.authorizers;
+        if authorizers.iter().all(|authorizer| *authorizer.name != *name) {
+            let known = authorizers.iter().map(|authorizer| &authorizer.name);
+            let key = key.name("authorize");
+            faults.add_undefined(&key, start, || undefined("authorizer", &name, known));
+        }
+        access.authorize = Some(name.into());
     }
     access.keys = self::keys(keys, &key.name("keys"), faults);
     if let Some(At { value, start }) = allow {

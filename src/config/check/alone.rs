@@ -1,7 +1,7 @@
 //! Which tenants a file speaks of, and whether it speaks of anything else: of one that is broken, as far as
 //! that can be told.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use toml::de::{DeTable, DeValue};
 
@@ -24,98 +24,26 @@ pub fn spoken_of(text: &str) -> Spoken {
     }
 }
 
-/// All that may be meant to be the id of a tenant, or parts of one: more than [`spoken_of`] finds, as where
-/// a header is misspelt, or stands behind a string without an end. What is said of a tenant, or for people, is no id.
-pub fn names_in(text: &str) -> HashSet<String> {
-    let mut names = HashSet::new();
-    match DeTable::parse(text) {
-        Ok(table) => {
-            for (key, value) in table.get_ref() {
-                names.extend(parts_of(key.get_ref()));
-                if let DeValue::Table(entries) = value.get_ref() {
-                    names.extend(entries.keys().flat_map(|key| parts_of(key.get_ref())));
-                }
+/// All that a broken text may be about to say of tenants: more than [`spoken_of`] finds, as where a header is misspelt. Of one
+/// that is TOML, its keys. Of one that is none, whatever stands there more often than in `good`, what the file said when it was
+/// good: a string, a comment or a line may have lost its end anywhere, so no place in it tells what is a header.
+pub fn names_in(text: &str, good: &str) -> HashSet<String> {
+    if let Ok(table) = DeTable::parse(text) {
+        let below = |value: &DeValue<'_>| match value {
+            DeValue::Table(entries) => {
+                entries.keys().flat_map(|key| owned(key.get_ref())).collect()
             }
-        }
-        Err(_) => names.extend(text.split(['\n', '\r']).flat_map(keys_in).flat_map(parts_of)),
-    }
-    names
-}
-
-/// Where keys and headers may stand in a line of a text that is no TOML: not in comments, and not in values, but
-/// for what may be the keys of tables in these, and what may have been put behind them.
-fn keys_in(line: &str) -> Vec<&str> {
-    let line = line.trim_start();
-    if line.starts_with('#') {
-        return header_behind(line).into_iter().collect();
-    }
-    if line.starts_with('[') {
-        return vec![line];
-    }
-    let mut pieces = line.split('=');
-    let key = pieces.next().unwrap_or_default();
-    let values: Vec<&str> = pieces.collect();
-    let last = values.len().saturating_sub(1);
-    let among = values.into_iter().enumerate();
-    let among = among.filter_map(|(at, piece)| key_among(piece, at == last));
-    std::iter::once(key).chain(among).collect()
-}
-
-/// What of a value, or of what is between two `=`, may be a key or a header: more rather than less.
-fn key_among(piece: &str, is_last: bool) -> Option<&str> {
-    let piece = piece.trim_start();
-    if piece.contains(TENANTS) {
-        return Some(piece);
-    }
-    // A list has a bracket of its own.
-    let header = piece.char_indices().skip(1).find(|(_, sign)| *sign == '[').map(|(at, _)| at);
-    let table = piece.find(['{', '}', ',']);
-    match header.into_iter().chain(table).min() {
-        Some(from) => piece.get(from..),
-        None if is_last => None, // a value, or its end
-        None => Some(piece),     // `a = "x"b = "y"`: its end may be a key
-    }
-}
-
-/// A header that was put behind a comment without an end of its line.
-fn header_behind(comment: &str) -> Option<&str> {
-    let is_behind = |at: &usize| {
-        let before = comment.get(..*at).and_then(|before| before.chars().next_back());
-        before.is_some_and(|sign| !sign.is_whitespace() && sign != '#')
-    };
-    let at = comment.match_indices('[').map(|(at, _)| at).find(is_behind)?;
-    comment.get(at..)
-}
-
-/// The ids that a text which is no TOML has behind something else in a line, as where a file was put behind
-/// one that did not end its last line: they may be those of tenants.
-pub fn put_behind(text: &str) -> BTreeSet<String> {
-    if DeTable::parse(text).is_ok() {
-        return BTreeSet::new();
-    }
-    let mut found = BTreeSet::new();
-    for line in text.split(['\n', '\r']) {
-        let line = line.trim_start();
-        let line = match line.starts_with('#') {
-            true => header_behind(line).unwrap_or_default(),
-            false => line,
+            _ => Vec::new(),
         };
-        for (at, name) in line.match_indices(TENANTS) {
-            let rest = line.get(at + name.len()..).unwrap_or_default();
-            let rest = rest.trim_start_matches(['"', '\'', ' ', '\t']).strip_prefix('.');
-            found.extend(rest.and_then(|rest| first_name(rest.trim_start())));
-        }
+        let table = table.get_ref().iter();
+        return table
+            .flat_map(|(key, value)| owned(key.get_ref()).chain(below(value.get_ref())))
+            .collect();
     }
-    found
-}
-
-/// The name that a key begins with.
-fn first_name(key: &str) -> Option<String> {
-    let name = match key.chars().next()? {
-        quote @ ('"' | '\'') => key.get(1..)?.split(quote).next(),
-        _ => key.split(|sign: char| !is_of_id(sign)).next(),
-    };
-    name.filter(|name| !name.is_empty()).map(ToOwned::to_owned)
+    let mut more: HashMap<&str, isize> = HashMap::new();
+    parts_of(text).for_each(|part| *more.entry(part).or_default() += 1);
+    parts_of(good).for_each(|part| *more.entry(part).or_default() -= 1);
+    more.into_iter().filter(|(_, more)| *more > 0).map(|(part, _)| part.to_owned()).collect()
 }
 
 /// Whether it may be in an id without quotes.
@@ -125,12 +53,16 @@ fn is_of_id(sign: char) -> bool {
 
 /// Whether an id may be among such names.
 pub fn may_be_among(id: &str, names: &HashSet<String>) -> bool {
-    parts_of(id).all(|part| names.contains(&part))
+    parts_of(id).all(|part| names.contains(part))
 }
 
 /// What no sign of TOML separates: an id may have dots of its own, a header has others.
-fn parts_of(text: &str) -> impl Iterator<Item = String> {
-    text.split(|sign| !is_of_id(sign)).filter(|part| !part.is_empty()).map(str::to_owned)
+fn parts_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|sign| !is_of_id(sign)).filter(|part| !part.is_empty())
+}
+
+fn owned(text: &str) -> impl Iterator<Item = String> {
+    parts_of(text).map(str::to_owned)
 }
 
 fn parsed(table: &DeTable<'_>) -> Spoken {
@@ -213,59 +145,34 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_is_found_where_its_header_is_misspelt_or_within_a_string() {
-        let may = |id: &str, text: &str| may_be_among(id, &names_in(text));
+    fn a_tenant_is_found_where_its_header_is_misspelt_or_stands_behind_what_has_no_end() {
+        const GOOD: &str = "# as t2 has it\n[tenants.a]\npool = \"x\"\n";
+        let may = |id: &str, text: &str| may_be_among(id, &names_in(text, GOOD));
 
         assert!(may("a", "[tenats.a]\npool = \"x\"\n") && may("a", "[a]\n"));
-        assert!(may("b", "[tenants.a]\npool = \"x\n[tenants.b]\npool = \"y\"\n"));
-        assert!(may("b.c-1", "x = '''\n[tenants.\"b.c-1\"]\n"));
-        assert!(!may("x", "[tenants.a]\npool = \"x\"\n"), "a pool is none");
-        assert!(!may("x", "[tenants.a]\npool = \"x\n"), "nor is one whose string has no end");
-        assert!(!may("b", "# [tenants.b]\n[tenants.a\npool = \"p\" # as b\n"), "comments are none");
-        assert!(may("b", "[tenants]\na = { pool = \"x }\nb = { pool = \"y\" }\n"));
-        assert!(may("b", "tenants = { a = { pool = \"x\" , b = { pool = \"y\" }\n"));
-        assert!(may("b", "[tenants]\nb { pool = \"y\" }\n") && may("b", "tenants.b]\npool = 1\n"));
-        assert!(!may("b", "[tenants.bb]\npool = \n"));
-    }
-
-    #[test]
-    fn a_tenant_is_found_that_was_put_behind_the_last_line_of_another_file() {
-        let may = |id: &str, text: &str| may_be_among(id, &names_in(text));
-
-        for glued in [
-            "pool = \"x\"[tenants.b]\npool = \"y\"\n",
-            "pool = \"x\"[tenants.\"b\"]\npool = \"y\"\n",
-            "pool = \"x\"[[tenants.b.routes]]\npath = \"/\"\n",
-            "use = [\"s\"][tenants.b]\npool = \"y\"\n",
-            "use = []tenants.b.pool = \"y\"\n",
-            "pool = \"x\"tenants.b.pool = \"y\"\n",
-            "pool = \"x\" # note[tenants.b]\npool = \"y\"\n",
-            "pool = \"x\"\n# end[tenants.b]\npool = \"y\"\n",
-        ] {
-            let text = format!("[tenants.a]\n{glued}");
-            assert!(DeTable::parse(&text).is_err() && may("b", &text), "{text}");
-            assert!(put_behind(&text).contains("b"), "{text}");
-        }
-        for tables in [
+        assert!(!may("x", GOOD), "a pool is none");
+        for broken in [
+            "[tenants.a]\npool = \"x\n[tenants.b]\npool = \"y\"\n",
+            "[tenants.a]\npool = \"x\"[tenants.b]\npool = \"y\"\n",
+            "[tenants.a]\npool = \"x\"tenants.b.pool = \"y\"\n",
+            "[tenants.a]\npool = \"x\" # note[tenants.b]\npool = \"y\"\n",
+            "[tenants.a]\npool = \"x\"\n# as t2 has it[tenants.b]\npool \"y\"\n",
             "tenants = { a = {pool=\"x\"}, b {pool=\"y\"} }\n",
-            "tenants = { a = {pool=\"x\"} b = {pool=\"y\"} }\n",
-            "tenants = { a = {pool=\"x\"}, b {pool \"y\"} }\n",
-            "[tenants.a]\npool = \"x\"[tenats.b]\npool = \"y\"\n",
-            "tenants.a.pool = \"x\"b = \"y\"\n",
+            "[tenants.a]\npool = \"x\"[tenats.\"b\"]\npool = \"y\"\n",
         ] {
-            assert!(DeTable::parse(tables).is_err() && may("b", tables), "{tables}");
+            assert!(DeTable::parse(broken).is_err() && may("b", broken), "{broken}");
+            assert!(!may("x", broken) && !may("t2", broken), "it stood there: {broken}");
         }
-        let comment = "# as t2 and [tenants.b]\n#[tenants.b]\n[tenants.a]\npool = \n";
-        assert!(!may("b", comment) && !put_behind(comment).contains("b"));
-        assert!(put_behind("# x[tenants.b]\n[tenants.a]\n").is_empty(), "it is TOML");
+        assert!(may("b.c-1", "x = '''\n[tenants.\"b.c-1\"]\n"));
+        assert!(!may("b", "[tenants.bb]\npool = \n"));
+        assert!(may("t2", "# t2 t2\npool = \n"), "more often than before");
     }
 
     proptest! {
         #[test]
         fn nothing_that_a_file_may_hold_is_too_much(text in "(\\[|\\]|tenants|\\.|a|=|\"|'''|\n|#|pools|é){0,40}") {
             spoken_of(&text);
-            names_in(&text);
-            put_behind(&text);
+            names_in(&text, "[tenants.a]");
         }
 
         #[test]

@@ -88,6 +88,9 @@ fn meaning(
         usage: raw
             .usage
             .and_then(|raw| super::usage::check(raw, folder, &key.name("usage"), faults)),
+        shared_limits: raw.shared_limits.and_then(|raw| {
+            super::shared_limits::check(raw, folder, &key.name("shared-limits"), faults)
+        }),
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
         client_limits: client_limits(raw.memory.as_ref(), &key.name("memory"), faults),
         buffers: buffers(raw.memory, &key.name("memory"), faults),

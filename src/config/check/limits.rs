@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::base::units::Rate;
+use crate::base::units::{ByteSize, Rate};
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::raw::{At, ClientLimit, Limits};
-use crate::config::spec::{ClientLimitSpec, LimitsSpec, Overflow, RateSpec};
+use crate::config::raw::{At, EachLimit, Limits};
+use crate::config::spec::{EachLimitSpec, LimitsSpec, Overflow, RateSpec};
 use crate::config::text::{Beyond, Written};
 
 /// Checks the limits of a route, which has no quota.
@@ -55,27 +55,35 @@ pub(super) fn check(
             faults.add(&key.name(name), start, what, Some(hint.to_owned()));
         }
     }
+    if let Some(scope) = raw.scope.as_ref().filter(|_| !has_requests && !faults.is_partial()) {
+        let hint = "write requests beside it, or take it out; nothing else is counted for several \
+                    gateways";
+        let what = "has nothing to apply to";
+        faults.add(&key.name("scope"), scope.start, what, Some(hint.to_owned()));
+    }
     let burst = raw.burst.map(|burst| burst.value.small());
     let requests = raw.requests.map(|rate| self::rate(&rate, burst, A_DAY, key, faults));
     let overflow = overflow((raw.overflow, raw.wait, raw.waiting), unsaid.overflow, key, faults);
-    let (has_client, of_client) = (raw.client.is_some(), unsaid.client.as_ref());
-    let client = match raw.client {
-        Some(client) => self::client(client, of_client, &key.name("client"), faults),
-        None => of_client.cloned(),
-    };
+    let says_each = raw.client.is_some() || raw.subject.is_some();
+    let client = each(raw.client, unsaid.client.as_ref(), &key.name("client"), faults);
+    let subject = each(raw.subject, unsaid.subject.as_ref(), &key.name("subject"), faults);
     let limits = LimitsSpec {
         requests: requests.or(unsaid.requests),
         concurrency: raw.concurrency.map(|most| most.value.small()).or(unsaid.concurrency),
         overflow,
+        scope: raw.scope.map_or(unsaid.scope, |scope| scope.value.0),
         client,
+        subject,
         quota: raw.quota.map(|quota| quota.value.0).or(unsaid.quota),
         upload: raw.upload.map(|rate| rate.value.0.0).or(unsaid.upload),
         download: raw.download.map(|rate| rate.value.0.0).or(unsaid.download),
+        max_body: max_body(raw.max_body, key, faults).or(unsaid.max_body),
         fields: raw.fields.map_or(unsaid.fields, |fields| fields.0),
     };
     let bytes = limits.upload.is_some() || limits.download.is_some();
-    let has_other = has_client || limits.client.is_some() || limits.quota.is_some() || bytes;
-    if !has_any && !has_other && !faults.is_partial() {
+    let has_each = says_each || limits.client.is_some() || limits.subject.is_some();
+    let has_other = limits.quota.is_some() || limits.max_body.is_some() || bytes;
+    if !has_any && !has_each && !has_other && !faults.is_partial() {
         let hint =
             "write requests = \"100/s\", concurrency = 64, or client = { requests = \"10/s\" }";
         faults.add_missing(key, start, "limits nothing", hint);
@@ -83,12 +91,27 @@ pub(super) fn check(
     Some(Box::new(limits))
 }
 
-fn client(
-    At { value: raw, start }: At<ClientLimit>,
-    plan: Option<&ClientLimitSpec>,
+fn max_body(
+    raw: Option<At<Written<ByteSize>>>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Option<ClientLimitSpec> {
+) -> Option<ByteSize> {
+    let At { value: Written(size), start } = raw?;
+    if size.0 == 0 {
+        let hint = "write a size from 1B on, as in \"10MiB\", or leave it out".to_owned();
+        faults.add(&key.name("max-body"), start, "would refuse every body", Some(hint));
+    }
+    Some(size)
+}
+
+/// What each client, or each subject, may ask for.
+fn each(
+    raw: Option<At<EachLimit>>,
+    plan: Option<&EachLimitSpec>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<EachLimitSpec> {
+    let Some(At { value: raw, start }) = raw else { return plan.cloned() };
     let unsaid = plan.map_or(Overflow::Reject, |plan| plan.overflow);
     let overflow = overflow((raw.overflow, raw.wait, raw.waiting), unsaid, key, faults);
     let burst = raw.burst.map(|burst| (burst.value.small(), burst.start));
@@ -108,7 +131,7 @@ fn client(
             return None;
         }
     };
-    Some(ClientLimitSpec { requests, overflow })
+    Some(EachLimitSpec { requests, overflow })
 }
 
 fn rate(
@@ -171,7 +194,7 @@ fn overflow<const LEAST: u64, const MOST: u64>(
 
 /// Longer is a quota, and is not kept in the memory of a process.
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
-/// What the table of clients can tell.
+/// What the table of clients and subjects can tell.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 /// 1 s: what people bear.
 const WAIT: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ mod access_log;
 mod alone;
 mod answers;
 mod apart;
+mod authorizer;
 mod certificates;
 mod cors;
 mod domains;
@@ -27,6 +28,7 @@ mod route;
 mod rules;
 mod sections;
 mod shadow;
+mod shared_limits;
 mod sharing;
 mod tenant;
 mod tls;
@@ -58,7 +60,7 @@ use gather::Gathered;
 use plan::Plans;
 use tenant::Sets;
 
-pub use alone::{Spoken, may_be_among, names_in, put_behind, spoken_of};
+pub use alone::{Spoken, may_be_among, names_in, spoken_of};
 pub(super) use answers::Lost;
 pub use edited::{Edited, Last};
 pub(super) use gateway::check as check_gateway;
@@ -166,10 +168,11 @@ struct Shared {
 
 impl Shared {
     fn of(gathered: Gathered, files: &Files, terms: &Terms<'_>, faults: &mut Faults<'_>) -> Self {
-        let known = issuer_keys::Known { held: terms.held, lost: terms.lost };
-        let naming = naming::check(gathered.naming, gathered.identity, (files, &known), faults);
-        let mut pools = BTreeMap::new();
         let names: BTreeSet<Arc<str>> = gathered.pools.keys().cloned().collect();
+        let keys = issuer_keys::Known { held: terms.held, lost: terms.lost };
+        let beside = access::Beside { files, keys, pools: &names };
+        let naming = naming::check(gathered.naming, gathered.identity, &beside, faults);
+        let mut pools = BTreeMap::new();
         for (name, entry) in gathered.pools {
             let root = Key::root(entry.file);
             let table = root.name("pools");
@@ -247,6 +250,7 @@ fn undefined<'n>(
     let table = match noun {
         "pool" => "pools",
         "plan" => "plans",
+        "authorizer" => "identity.authorizers",
         _ => "route-sets",
     };
     let hint = match nearest(name, known.clone().map(AsRef::as_ref)) {

@@ -5,22 +5,21 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::config::faults::Faults;
-use crate::config::files::Files;
 use crate::config::key::Key;
 use crate::config::raw::{At, Identity, Naming, Way};
 use crate::config::spec::{CertificateField, NameFrom, NamingSpec};
 use crate::config::text::{HostPattern, NamePattern, Written};
 use crate::model::ids::TenantId;
 
+use super::access;
 use super::head::OWNED;
-use super::{access, issuer_keys};
 
 /// Checks the tables `[tenant]` and `[identity]`; without the first, the header `x-tenant-id` names the
 /// tenant.
 pub(super) fn check(
     raw: Option<(usize, At<Naming>)>,
     identity: Option<(usize, At<Identity>)>,
-    (files, known): (&Files, &issuer_keys::Known<'_>),
+    beside: &access::Beside<'_>,
     faults: &mut Faults<'_>,
 ) -> NamingSpec {
     let mut from = Vec::new();
@@ -58,7 +57,7 @@ pub(super) fn check(
     let forward_as = headers.unwrap_or(TENANT_HEADER);
     let named = [NameFrom::Header(forward_as.clone())];
     let ways: Vec<NameFrom> = from.iter().cloned().chain(named).collect();
-    let identity = Arc::new(access::identity(identity, &ways, (files, known), faults));
+    let identity = Arc::new(access::identity(identity, &ways, beside, faults));
     NamingSpec { from, forward_as, identity }
 }
 

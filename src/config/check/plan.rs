@@ -133,15 +133,19 @@ mod tests {
         ("pool", &["\"a\"", "\"b\""]),
         ("use", &["[]", "[\"s\"]", "[\"s\", \"r\"]"]),
         ("limits.requests", &["\"1/s\"", "\"50/m\""]),
+        ("limits.scope", &["\"shared\"", "\"gateway\""]),
         ("limits.concurrency", &["1", "5"]),
         ("limits.overflow", &["\"wait\"", "\"reject\""]),
         ("limits.wait", &["\"2s\"", "\"3s\""]),
         ("limits.waiting", &["7", "8"]),
         ("limits.client.requests", &["\"1/s\"", "\"5/s\""]),
         ("limits.client.overflow", &["\"wait\"", "\"reject\""]),
+        ("limits.subject.requests", &["\"1/s\"", "\"5/s\""]),
+        ("limits.subject.overflow", &["\"wait\"", "\"reject\""]),
         ("limits.quota", &["\"5/day\"", "\"5/month\""]),
         ("limits.upload", &["\"1MiB/s\"", "\"2MiB/s\""]),
         ("limits.download", &["\"1MiB/s\"", "\"2MiB/s\""]),
+        ("limits.max-body", &["\"1MiB\"", "\"2MiB\""]),
         ("limits.fields", &["\"always\"", "\"refused\""]),
         (
             "error-pages.503",
@@ -152,6 +156,7 @@ mod tests {
         ("tracing.sample", &["\"1%\"", "\"2%\""]),
         ("replay-memory", &["\"1MiB\"", "\"16MiB\""]),
         ("authenticate", &["[\"api-key\"]"]),
+        ("authorize", &["\"x\"", "\"y\""]),
         ("allow", &["[\"10.0.0.0/8\"]", "[\"unix\"]"]),
         ("deny", &["[\"10.0.0.0/9\"]", "[]"]),
         ("methods", &["[\"GET\"]", "[\"GET\", \"PUT\"]"]),
@@ -167,7 +172,8 @@ mod tests {
         ("queue.wait", &["\"1s\"", "\"2s\""]),
     ];
 
-    const SHARED: &str = "[pools.a]\ndns = \"a:1\"\n[pools.b]\ndns = \"b:1\"\n\
+    const SHARED: &str = "[identity.authorizers]\nx = { pool = \"a\" }\ny = { pool = \"b\" }\n\
+                          [pools.a]\ndns = \"a:1\"\n[pools.b]\ndns = \"b:1\"\n\
                           [route-sets.s]\nroutes = [{ path = \"/s\", pool = \"b\" }]\n\
                           [route-sets.r]\nroutes = [{ path = \"/r\" }]\n";
 

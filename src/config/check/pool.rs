@@ -70,6 +70,7 @@ pub(super) fn check(
         }
         version.0
     });
+    let per_tenant = raw.connections.as_ref().and_then(|connections| connections.per_tenant);
     PoolSpec {
         sources,
         balance,
@@ -80,6 +81,7 @@ pub(super) fn check(
         eject: eject(raw.eject, &key.name("eject"), faults),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
         connections: connections(raw.connections, &key.name("connections"), faults),
+        per_tenant: per_tenant.unwrap_or(false),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),
         retry: rules::retry(raw.retry, &key.name("retry"), faults),
         concurrency: sharing::concurrency(raw.concurrency, raw.queue, key, faults),

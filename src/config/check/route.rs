@@ -84,6 +84,7 @@ fn conditions(route: &RouteSpec) -> String {
 fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'_>) -> RouteSpec {
     let At { value: mut raw, start } = raw;
     let action = action(&mut raw, scope, (key, start), faults);
+    find_unused(&raw, &action, key, faults);
     let path = raw.path.map_or_else(every_path, |path| path.value.0);
     let name = match raw.name {
         Some(name) if name.value.trim().is_empty() || name.value.len() > 128 => {
@@ -111,6 +112,8 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
             RouteState::Maintenance => Some(Box::new(maintenance)),
             RouteState::Active => None,
         },
+        priority: raw.queue.and_then(|queue| Some(queue.value.priority?.0)),
+        authorize: raw.authorize.unwrap_or(true),
         limits: limits::check_of_route(raw.limits, &key.name("limits"), faults),
         action,
         rewrite: rewrite(raw.rewrite, &key.name("rewrite"), faults),
@@ -128,6 +131,29 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         ),
         timeouts,
         retry: rules::retry(raw.retry, &key.name("retry"), faults),
+    }
+}
+
+/// Tells what says nothing about requests that go to no pool, and a priority that is not there.
+fn find_unused(raw: &Route, action: &ActionSpec, key: &Key<'_>, faults: &mut Faults<'_>) {
+    let queue = raw.queue.as_ref();
+    if matches!(action, ActionSpec::Redirect(_) | ActionSpec::Respond(_)) {
+        let hint =
+            || "take it out: the gateway answers by itself here, and reads no body".to_owned();
+        let limits = raw.limits.as_ref();
+        if let Some(largest) = limits.and_then(|limits| limits.value.max_body.as_ref()) {
+            let key = key.name("limits");
+            faults.add(&key.name("max-body"), largest.start, "is never used", Some(hint()));
+        }
+        if let Some(queue) = queue {
+            faults.add(&key.name("queue"), queue.start, "is never used", Some(hint()));
+        }
+        return;
+    }
+    let empty = queue.filter(|queue| queue.value.priority.is_none());
+    let key = key.name("queue");
+    if let Some(queue) = empty.filter(|_| !faults.touches(&key)) {
+        faults.add_missing(&key, queue.start, "says nothing", "write priority = \"batch\"");
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn queue(
     let unsaid = plan.unwrap_or(&QueueSpec::UNSAID);
     Some(Box::new(QueueSpec {
         weight: raw.weight.map_or(unsaid.weight, |weight| weight.small()),
-        class: raw.priority.map_or(unsaid.class, |class| class.0),
+        class: raw.priority.map(|class| class.0).or(unsaid.class),
         length: raw.length.map(|length| length.size()).or(unsaid.length),
         wait: above_zero(raw.wait, &key.name("wait"), faults).or(unsaid.wait),
     }))

@@ -164,10 +164,8 @@ pub(super) fn said(
         &key.name("maintenance"),
         faults,
     );
-    let pool = match raw.pool {
-        Some(pool) => Some(scope.pool(&pool.value, pool.start, &key.name("pool"), faults)),
-        None => unsaid.pool.clone(),
-    };
+    let own = raw.pool.map(|pool| scope.pool(&pool.value, pool.start, &key.name("pool"), faults));
+    let pool = own.or_else(|| unsaid.pool.clone());
     let starts: Vec<usize> = raw.routes.iter().flatten().map(|route| route.start).collect();
     let routes = route::check_all(raw.routes.unwrap_or_default(), scope, key, faults);
     let (route_sets, needs) = match raw.route_sets {
@@ -178,6 +176,7 @@ pub(super) fn said(
     let trace_sample = raw.tracing.and_then(|tracing| tracing.sample).map(|sample| sample.0);
     let access = access::Raw {
         authenticate: raw.authenticate,
+        authorize: raw.authorize,
         keys: raw.keys,
         allow: raw.allow,
         deny: raw.deny,

@@ -8,6 +8,7 @@ use crate::config::spec::CredentialKind;
 use crate::config::text::{Expiry, Subject, Written};
 use crate::model::key::KeyDigest;
 
+use super::authorizer::Authorizers;
 use super::issuer::Issuers;
 use super::shape::{At, Pairs};
 
@@ -24,6 +25,8 @@ pub(in crate::config) struct Identity {
     pub(in crate::config) forward_keys: Option<bool>,
     /// Issuers of signed tokens, by names of your choice. Default: none.
     pub(in crate::config) issuers: Option<Issuers>,
+    /// Services that tenants have asked whether a request may go on, by names of your choice. Default: none.
+    pub(in crate::config) authorizers: Option<Authorizers>,
 }
 
 /// API keys by their names.

@@ -20,6 +20,7 @@ use crate::config::text::{
 use crate::model::address::Address;
 
 use super::shape::{At, Pairs, Whole, table_alone};
+use super::shared_limits::SharedLimits;
 use super::tls::ListenerTls;
 use super::tracing::Tracing;
 use super::usage::Usage;
@@ -61,6 +62,9 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) tracing: Option<At<Tracing>>,
     /// What tenants have used, in files to bill by. Default: none are written.
     pub(in crate::config) usage: Option<At<Usage>>,
+    /// Where limits with `scope = "shared"` are counted for all gateways together. Default: nowhere, each gateway
+    /// counts by itself.
+    pub(in crate::config) shared_limits: Option<At<SharedLimits>>,
     /// What a client may take.
     pub(in crate::config) downstream: Option<Downstream>,
     /// What all clients and endpoints together may take of the memory.
@@ -327,8 +331,9 @@ pub(in crate::config) struct Memory {
     /// are answered 503. Default: a quarter of what the process may use: of the
     /// machine's memory, or of its cgroup's where that is less.
     pub(in crate::config) buffers: Option<At<Written<ByteSize>>>,
-    /// What clients have taken of `limits.client` of all tenants and routes, 8 B each, from `64KiB` to
-    /// `1GiB`. It counts in `buffers` as it is used. Default: `8MiB`, a million clients.
+    /// What clients have taken of `limits.client` of all tenants and routes, 8 B each, from `64KiB` to `1GiB`; as
+    /// much again for subjects, of `limits.subject`. It counts in `buffers` as it is used. Default: `8MiB`, a million
+    /// clients.
     pub(in crate::config) client_limits: Option<At<Written<ByteSize>>>,
 }
 

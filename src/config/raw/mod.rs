@@ -3,6 +3,7 @@
 
 mod access;
 mod answers;
+mod authorizer;
 mod cors;
 mod gateway;
 mod issuer;
@@ -12,19 +13,21 @@ mod pool;
 mod route;
 mod routes;
 mod shape;
+mod shared_limits;
 mod tls;
 mod tracing;
 mod usage;
 
 pub(super) use access::{ApiKey, Identity, Keys, Kinds};
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
+pub(super) use authorizer::{Authorizer, Authorizers};
 pub(super) use cors::Cors;
 pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
 pub(super) use issuer::{Fetch, Issuer, Issuers};
-pub(super) use limits::{ClientLimit, Limits};
+pub(super) use limits::{EachLimit, Limits};
 pub(super) use plan::Plan;
 pub(super) use pool::{
     Connections, Eject, Endpoint, Health, Pool, Queue, Retry, Timeouts, UpstreamTls,
@@ -32,6 +35,7 @@ pub(super) use pool::{
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, TenantQueue, Way};
 pub(super) use shape::{At, Pairs, Whole};
+pub(super) use shared_limits::SharedLimits;
 pub(super) use tls::{Certificate, ClientCertificates, ListenerTls, TenantCertificate};
 pub(super) use tracing::Tracing;
 pub(super) use usage::Usage;

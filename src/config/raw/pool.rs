@@ -306,6 +306,8 @@ pub(in crate::config) struct Connections {
     pub(in crate::config) idle_timeout: Option<At<Written<Duration>>>,
     /// How old a connection may get, above 0. Default: `10m`.
     pub(in crate::config) max_age: Option<At<Written<Duration>>>,
+    /// With `true`, no connection carries requests of two tenants, and `idle` is of each tenant. Default: `false`.
+    pub(in crate::config) per_tenant: Option<bool>,
 }
 
 /// Deadlines. What is not written is taken from the pool, then from what is built in.

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::base::fair::Class;
 use crate::config::spec::{HostSpec, PathSpec, RouteState};
 use crate::config::text::{HostField, Location, Prefix, Replacement, RequestId, Text, Written};
 
@@ -50,9 +51,14 @@ pub(in crate::config) struct Route {
     pub(in crate::config) redirect: Option<At<Redirect>>,
     /// Answers with a fixed response.
     pub(in crate::config) respond: Option<At<Respond>>,
+    /// Whether a service is asked for its requests, where the tenant has `authorize`; `false` for a page to log in at, as in
+    /// `/oauth2/*`. Default: `true`.
+    pub(in crate::config) authorize: Option<bool>,
     /// What may be asked of it, of each tenant by itself, within the tenant's own limits. Default:
     /// anything.
     pub(in crate::config) limits: Option<At<Limits>>,
+    /// How its requests wait for a pool that has reached its `concurrency`.
+    pub(in crate::config) queue: Option<At<RouteQueue>>,
     /// Changes path and host before the request is forwarded.
     pub(in crate::config) rewrite: Option<At<Rewrite>>,
     /// Changes the head of the request before it is forwarded.
@@ -65,6 +71,15 @@ pub(in crate::config) struct Route {
     pub(in crate::config) timeouts: Option<Timeouts>,
     /// Retry rules, in place of the pool's.
     pub(in crate::config) retry: Option<Retry>,
+}
+
+/// How the requests of a route wait for a pool that has reached its `concurrency`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct RouteQueue {
+    /// `critical`: before the others; `normal`; or `batch`: after them. Not before what the tenant (or its
+    /// plan) says, which is `normal` where that says nothing. Default: the tenant's.
+    pub(in crate::config) priority: Option<Written<Class>>,
 }
 
 /// A condition on a value.

@@ -159,6 +159,9 @@ pub(in crate::config) struct Tenant {
     /// Kinds of credentials, `api-key`, `jwt` and `client-certificate`, of which a client must show one. Default:
     /// nobody is asked.
     pub(in crate::config) authenticate: Option<Kinds>,
+    /// The service of `[identity.authorizers]` that is asked for each request whether it may go on, once its
+    /// credential is one that will do. Default: nobody is asked.
+    pub(in crate::config) authorize: Option<At<String>>,
     /// API keys of the tenant, by names of your choice. Default: none.
     pub(in crate::config) keys: Option<Keys>,
     /// Networks of clients that may come, as in `10.0.0.0/8`, or `unix`. Default: any.
@@ -181,9 +184,11 @@ pub(in crate::config) struct TenantQueue {
     /// Its share beside other tenants of the same priority, from 1 to 1000. Default: 1.
     pub(in crate::config) weight: Option<Whole<1, 1000>>,
     /// `critical`: before the others; `normal`; or `batch`: after them. Each keeps a share that the
-    /// others cannot take: 90, 9 and 1 %. Default: `normal`.
+    /// others cannot take: 90, 9 and 1 %. A route may say another one, but none before this.
+    /// Default: the plan's, else `normal`.
     pub(in crate::config) priority: Option<Written<Class>>,
-    /// Its requests that may wait at once for one pool, from 0 to 100000. Default: the pool's.
+    /// Its requests of each priority that may wait at once for one pool, from 0 to 100000. Default: the
+    /// pool's.
     pub(in crate::config) length: Option<Whole<0, 100_000>>,
     /// How long its requests may wait, above 0. Default: the pool's.
     pub(in crate::config) wait: Option<At<Written<Duration>>>,

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::base::network::Peers;
 use crate::model::key::KeyDigest;
 
+use super::authorizer::AuthorizerSpec;
 use super::cors::CorsSpec;
 use super::issuer::IssuerSpec;
 
@@ -24,20 +25,24 @@ pub struct IdentitiesSpec {
     pub forward_keys: bool,
     /// Issuers of signed tokens.
     pub issuers: Vec<IssuerSpec>,
+    /// Services that tenants have asked.
+    pub authorizers: Vec<Arc<AuthorizerSpec>>,
 }
 
 impl IdentitiesSpec {
     /// Headers by which endpoints are told who a client is.
     pub fn told(&self) -> impl Iterator<Item = &HeaderName> {
         let claims = self.issuers.iter().flat_map(|issuer| &issuer.headers).map(|(name, _)| name);
-        self.subject_header.iter().chain(claims)
+        let said = self.authorizers.iter().flat_map(|authorizer| &authorizer.tell);
+        self.subject_header.iter().chain(claims).chain(said)
     }
 }
 
 impl Default for IdentitiesSpec {
     fn default() -> Self {
         let key_header = HeaderName::from_static("x-api-key");
-        Self { key_header, subject_header: None, forward_keys: false, issuers: Vec::new() }
+        let (issuers, authorizers) = (Vec::new(), Vec::new());
+        Self { key_header, subject_header: None, forward_keys: false, issuers, authorizers }
     }
 }
 
@@ -46,6 +51,8 @@ impl Default for IdentitiesSpec {
 pub struct AccessSpec {
     /// Kinds of credentials, of which a client must show one; empty = nobody is asked.
     pub authenticate: Vec<CredentialKind>,
+    /// The service that is asked for each request; `None` = nobody is.
+    pub authorize: Option<Arc<str>>,
     /// The tenant's API keys.
     pub keys: Vec<KeySpec>,
     /// Where clients must be; empty = anywhere.

@@ -14,14 +14,20 @@ pub struct LimitsSpec {
     pub concurrency: Option<u32>,
     /// What becomes of a request beyond these two.
     pub overflow: Overflow,
+    /// Who counts requests in a time.
+    pub scope: LimitScope,
     /// What each client may ask for.
-    pub client: Option<ClientLimitSpec>,
+    pub client: Option<EachLimitSpec>,
+    /// What each subject may ask for.
+    pub subject: Option<EachLimitSpec>,
     /// Requests in a day or a month of the calendar; of tenants alone.
     pub quota: Option<QuotaSpec>,
     /// Bytes a second of bodies of requests.
     pub upload: Option<ByteSize>,
     /// Bytes a second of bodies of answers.
     pub download: Option<ByteSize>,
+    /// Size of the body of a request, in place of the gateway's.
+    pub max_body: Option<ByteSize>,
     /// Which answers tell of them.
     pub fields: LimitFields,
 }
@@ -32,17 +38,25 @@ impl LimitsSpec {
         requests: None,
         concurrency: None,
         overflow: Overflow::Reject,
+        scope: LimitScope::Gateway,
         client: None,
+        subject: None,
         quota: None,
         upload: None,
         download: None,
+        max_body: None,
         fields: LimitFields::Refused,
     };
+
+    /// Whether anything of requests is counted for them.
+    pub fn count(&self) -> bool {
+        *self != Self { max_body: self.max_body, fields: self.fields, ..Self::UNSAID }
+    }
 }
 
-/// What each client may ask for.
+/// What each client, or each subject, may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientLimitSpec {
+pub struct EachLimitSpec {
     /// Requests in a time.
     pub requests: RateSpec,
     /// What becomes of a request beyond that.
@@ -113,6 +127,15 @@ impl Overflow {
             Self::Wait { waiting, .. } => waiting,
         }
     }
+}
+
+/// Who counts requests in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitScope {
+    /// Each gateway by itself.
+    Gateway,
+    /// All gateways together.
+    Shared,
 }
 
 /// Which answers tell of limits.

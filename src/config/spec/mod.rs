@@ -22,6 +22,7 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::problem::Place;
 
 mod access;
+mod authorizer;
 mod cors;
 mod domains;
 mod issuer;
@@ -29,14 +30,18 @@ mod limits;
 mod plan;
 mod pool;
 mod route;
+mod shared_limits;
 mod tracing;
 mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
+pub use authorizer::{AskedPart, AuthorizerSpec, OnError};
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
 pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};
-pub use limits::{ClientLimitSpec, LimitFields, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec};
+pub use limits::{
+    EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec,
+};
 pub use pool::{
     AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec,
     PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
@@ -46,6 +51,7 @@ pub use route::{
     ActionSpec, HeaderEditsSpec, HostSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec,
     RouteSpec, SegmentSpec, SplitBy, SplitSpec, TailSpec, ValueSpec,
 };
+pub use shared_limits::{PasswordSpec, RedisAt, Secret, SharedLimitsSpec};
 pub use tracing::{CollectorSpec, ContextFormat, ExporterKind, IncomingTrust, TracingSpec};
 pub use usage::UsageSpec;
 
@@ -78,6 +84,8 @@ pub struct GatewaySpec {
     pub tracing: Option<TracingSpec>,
     /// Files of what tenants have used; `None` = none are written.
     pub usage: Option<UsageSpec>,
+    /// Where limits are counted for all gateways together; `None` = each counts by itself.
+    pub shared_limits: Option<Box<SharedLimitsSpec>>,
     /// What a client may take.
     pub downstream: DownstreamSpec,
     /// Memory for what clients have taken of the limits of tenants and routes. Default 8 MiB.

@@ -35,12 +35,21 @@ pub struct PoolSpec {
     pub panic_below: Percent,
     /// Connections kept to each endpoint.
     pub connections: ConnectionsSpec,
+    /// Whether each tenant has connections of its own. Default: no.
+    pub per_tenant: bool,
     /// Overrides of the built-in deadlines.
     pub timeouts: TimeoutsSpec,
     /// Overrides of the built-in retry rules.
     pub retry: RetrySpec,
     /// How many requests it has at once; `None` = any number.
     pub concurrency: Option<ConcurrencySpec>,
+}
+
+impl PoolSpec {
+    /// Whether not every request may go by each of its connections.
+    pub fn keeps_apart(&self) -> bool {
+        self.per_tenant || self.proxy_protocol.is_some()
+    }
 }
 
 /// How many requests a pool has at once, and how others wait.
@@ -59,8 +68,9 @@ pub struct ConcurrencySpec {
 pub struct QueueSpec {
     /// Beside others of its class; at least 1. Default 1.
     pub weight: u32,
-    /// Its class. Default [`Class::Normal`].
-    pub class: Class,
+    /// The class of requests whose routes say none, and the most urgent one of those whose routes do; `None` =
+    /// [`Class::Normal`], for both.
+    pub class: Option<Class>,
     /// Its requests that may wait for one pool; `None` = as the pool says.
     pub length: Option<usize>,
     /// How long one may wait; `None` = as the pool says.
@@ -69,7 +79,13 @@ pub struct QueueSpec {
 
 impl QueueSpec {
     /// What holds for a tenant that says nothing.
-    pub const UNSAID: Self = Self { weight: 1, class: Class::Normal, length: None, wait: None };
+    pub const UNSAID: Self = Self { weight: 1, class: None, length: None, wait: None };
+
+    /// The class of a request whose route says this.
+    pub fn class(&self, route: Option<Class>) -> Class {
+        let own = self.class.unwrap_or_default();
+        route.map_or(own, |route| own.max(route))
+    }
 }
 
 /// Where endpoints come from.
@@ -280,5 +296,29 @@ impl fmt::Display for RetryOn {
             Self::Timeout => f.write_str("timeout"),
             Self::Status(status) => write!(f, "{}", status.as_u16()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_says_how_urgent_it_is_and_no_more_than_its_tenant_says() {
+        let of = |own, route| QueueSpec { class: own, ..QueueSpec::UNSAID }.class(route);
+        let said = Class::ALL.map(Some);
+        for (own, route) in said.into_iter().flat_map(|own| said.map(|route| (own, route))) {
+            let class = of(own, route);
+            assert!(class == own.unwrap() || class == route.unwrap());
+            assert!(Some(class) >= own && Some(class) >= route, "{own:?} {route:?}");
+        }
+        for class in said {
+            let normal = Some(Class::Normal);
+            assert_eq!(of(None, class), of(normal, class), "the tenant says nothing");
+            assert_eq!(of(class, None), class.unwrap(), "the route says nothing");
+        }
+        assert_eq!(of(None, None), Class::Normal);
+        assert_eq!(of(None, Some(Class::Critical)), Class::Normal);
+        assert!(Class::Critical < Class::Normal && Class::Normal < Class::Batch);
     }
 }

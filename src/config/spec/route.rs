@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use crate::base::fair::Class;
 use crate::config::answers::MaintenanceSpec;
 use crate::model::ids::PoolId;
 
@@ -26,8 +27,12 @@ pub struct RouteSpec {
     pub query: Vec<(String, ValueSpec)>,
     /// There while it is worked on.
     pub maintenance: Option<Box<MaintenanceSpec>>,
+    /// Whether a service is asked for its requests, where the tenant says which. Default: yes.
+    pub authorize: bool,
     /// What each tenant's clients may ask of it; `None` = anything.
     pub limits: Option<Box<LimitsSpec>>,
+    /// How urgent its requests are before a pool that is full; `None` = as the tenant says.
+    pub priority: Option<Class>,
     /// What to do.
     pub action: ActionSpec,
     /// How the request is changed before it is forwarded.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::uri::PathAndQuery;
 use schemars::Schema;
 
-use crate::config::spec::CredentialKind;
+use crate::config::spec::{AskedPart, CredentialKind, OnError};
 use crate::model::key::KeyDigest;
 
 use super::{Text, Wrong, one_of};
@@ -20,6 +21,53 @@ impl Text for CredentialKind {
 
     fn schema() -> Schema {
         schemars::json_schema!({ "enum": ["api-key", "jwt", "client-certificate"] })
+    }
+}
+
+impl Text for OnError {
+    const EXPECTED: &'static str = "\"deny\" or \"allow\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        one_of(text, &[("deny", Self::Deny), ("allow", Self::Allow)])
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["deny", "allow"] })
+    }
+}
+
+impl Text for AskedPart {
+    const EXPECTED: &'static str = "\"method\", \"uri\", \"proto\", \"host\" or \"for\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let words = [
+            ("method", Self::Method),
+            ("uri", Self::Uri),
+            ("proto", Self::Proto),
+            ("host", Self::Host),
+            ("for", Self::For),
+        ];
+        one_of(text, &words)
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "enum": ["method", "uri", "proto", "host", "for"] })
+    }
+}
+
+impl Text for PathAndQuery {
+    const EXPECTED: &'static str = "a path, as in \"/check\"";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let path = Some(text).filter(|text| text.starts_with('/'));
+        let path = path.and_then(|text| text.parse::<Self>().ok());
+        let path = path.filter(|path| path.as_str() == text); // a fragment would be cut off
+        let wrong = || Wrong::new(format!("{text:?} is no path"), "write one as in \"/check\"");
+        path.ok_or_else(wrong)
+    }
+
+    fn schema() -> Schema {
+        schemars::json_schema!({ "type": "string", "pattern": r"^/|\$\{" })
     }
 }
 

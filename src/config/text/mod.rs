@@ -12,6 +12,7 @@ mod issuer;
 mod log_line;
 mod path;
 mod role;
+mod shared_limits;
 mod tracing;
 mod unit;
 mod usage;
@@ -31,6 +32,7 @@ pub(super) use choice::{
 pub(super) use head::{Location, Prefix, Replacement, Target};
 pub(super) use host::{HostField, HostPattern, NamePattern};
 pub(super) use issuer::KeysUrl;
+pub(super) use shared_limits::{KeyPrefix, RedisUrl};
 pub(super) use tracing::CollectorUrl;
 pub(super) use unit::ByteRate;
 pub(super) use usage::GatewayName;

@@ -4,17 +4,26 @@
 //! **Invariant:** what is wrong with the files of one tenant changes nothing of it and of nobody else: what was in use
 //! stays, as far as the names are the tenant's still.
 
+mod due;
+mod each;
 mod files;
+mod hanging;
 mod news;
+mod rounds;
+mod telling;
 mod told;
+mod using;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::sorted::{Difference, Sorted};
@@ -25,17 +34,20 @@ use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec};
 use crate::config::{self, Problem};
 use crate::model::ids::TenantId;
 use crate::telemetry::registry::Metrics;
-use crate::tls::tenants::reading::{self, Means, Own, Wrong};
-use crate::tls::tenants::{Claim, Tenants};
+use crate::tls::tenants::Tenants;
+use crate::tls::tenants::reading::{Means, Own, Wrong};
 
-use super::bell::Bell;
 use super::generation::Fault;
-use super::load::{Loaded, in_background};
-use super::references::{BETWEEN_READINGS, READINGS, SETTLING, at};
-use files::{Files, Looked, Said};
-use news::{News, tell_new};
+use super::load::Loaded;
+use super::references::{SETTLING, at};
+use super::retired::Retired;
+use due::Due;
+use files::{Files, Reader};
+use hanging::Hanging;
+use rounds::Late;
+use watching::Watching;
 
-pub use told::{Bearer, Held, LiveBearers, Sum};
+pub use told::{BearerList, Held, LiveBearers, Sum};
 
 /// What tenants present.
 #[derive(Clone, Debug)]
@@ -64,9 +76,26 @@ impl Follow {
     /// Has all files read now; tells what is wrong with them.
     pub(super) async fn read(&self) -> Vec<Fault> {
         let (told, answer) = oneshot::channel();
-        // The keeper is gone where the process is ending.
-        drop(self.asks.send(told).await);
-        answer.await.unwrap_or_default()
+        let read = async {
+            // The keeper is gone where the process is ending.
+            drop(self.asks.send(told).await);
+            answer.await.unwrap_or_default()
+        };
+        let root = || self.loaded.borrow().as_ref().map(|loaded| loaded.files.root.clone());
+        let late = |_| vec![still_reading(root().unwrap_or_default())];
+        timeout(PATIENCE, read).await.unwrap_or_else(late)
+    }
+}
+
+/// Nobody knows yet whether the files are good.
+fn still_reading(file: PathBuf) -> Fault {
+    Fault {
+        file,
+        line: None,
+        column: None,
+        key: None,
+        what: "the certificates of tenants are still being read".to_owned(),
+        hint: Some("GET /api/v1/config tells what comes of it".to_owned()),
     }
 }
 
@@ -97,13 +126,23 @@ pub(super) struct Keeper {
     spec: Option<Arc<RoutesSpec>>,
     /// Where it is written.
     written: config::Files,
+    /// What finds places in that, where somebody has asked for one.
+    places: Option<Arc<Places>>,
     files: Files,
-    bell: Bell,
+    watching: Watching,
+    reader: Reader,
+    due: Due,
+    hanging: Hanging,
     /// Those with problems, and with doubts.
     failing: BTreeSet<TenantId>,
     doubted: BTreeSet<TenantId>,
     /// Whose problems may be half of a renewal, and since when each is there.
     unsettled: BTreeMap<TenantId, Instant>,
+    /// What had taken too long, and has ended.
+    late: mpsc::UnboundedReceiver<Late>,
+    tell_late: mpsc::UnboundedSender<Late>,
+    /// What was shown, and connections may hold.
+    retired: Retired<Tenants>,
     /// `None` = the cryptography refuses its own defaults.
     means: Option<Arc<Means>>,
     metrics: Arc<Metrics>,
@@ -128,12 +167,6 @@ struct Change {
     now: Option<Arc<TenantSpec>>,
 }
 
-/// A tenant whose files were read.
-struct Fresh {
-    held: Held,
-    said: BTreeMap<PathBuf, Said>,
-}
-
 impl Keeper {
     /// Nobody has any yet.
     pub(super) fn new(events: FileEvents, metrics: Arc<Metrics>) -> (Self, Follow) {
@@ -141,15 +174,23 @@ impl Keeper {
             .map_err(|error| tracing::error!(%error, "tenants' certificates cannot be used"));
         let (shown, live) = (Snapshot::new(Arc::default()), Snapshot::new(Arc::default()));
         let ((send, loaded), (ask, asks)) = (watch::channel(None), mpsc::channel(WAITING));
+        let (tell_late, late) = mpsc::unbounded_channel();
         let keeper = Self {
             bearers: Bearers { shown, live },
             spec: None,
             written: config::Files::of(PathBuf::new(), Sorted::default()),
+            places: None,
             files: Files::default(),
-            bell: Bell::new(events),
+            watching: Watching::new(events),
+            reader: Reader::default(),
+            due: Due::default(),
+            hanging: Hanging::default(),
             failing: BTreeSet::new(),
             doubted: BTreeSet::new(),
             unsettled: BTreeMap::new(),
+            late,
+            tell_late,
+            retired: Retired::default(),
             means: means.ok().map(Arc::new),
             metrics,
             loaded,
@@ -163,9 +204,18 @@ impl Keeper {
         self.bearers.clone()
     }
 
-    /// Reads what the tenants of a start name.
+    /// Reads what the tenants of a start name, as far as there is time: the others are shown what the listener has
+    /// until theirs are read.
     pub(super) async fn begin(&mut self) {
         self.take(Wish::Asked).await;
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        self.finish(cores.clamp(AT_ONCE, MOST_AT_ONCE), START, true).await;
+        if self.due.is_asked() {
+            tracing::warn!(
+                "a start waits no longer for certificates of tenants: those that are left are read meanwhile"
+            );
+        }
+        self.due.leave();
         self.measure();
     }
 
@@ -173,29 +223,37 @@ impl Keeper {
     pub(super) async fn run(mut self, mut stop: Stop) {
         let mut measure = interval(MEASURE_INTERVAL);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.watch();
+            let is_busy = self.is_busy();
             let settled = self.unsettled.values().min().map(|since| *since + SETTLING);
             tokio::select! {
                 () = stop.requested() => return,
                 Ok(()) = self.loaded.changed() => self.take(Wish::Changed).await,
-                () = self.bell.rang() => self.renew(Wish::Changed).await,
-                () = at(settled) => self.settle(),
-                Some(told) = self.asks.recv() => {
-                    self.take(Wish::Asked).await;
-                    self.renew(Wish::Asked).await;
-                    // Who asked may have left meanwhile.
-                    drop(told.send(self.bearers.live.load().problems.clone()));
+                files = self.watching.rang() => {
+                    self.due.look(files.iter().cloned(), Wish::Changed);
                 }
-                _ = measure.tick() => self.measure(),
+                () = at(settled) => self.settle(),
+                Some(late) = self.late.recv() => self.take_late(late, Wish::Changed).await,
+                () = std::future::ready(()), if is_busy => self.work(AT_ONCE).await,
+                Some(told) = self.asks.recv() => self.answer(told).await,
+                _ = sweep.tick(), if !self.retired.is_empty() => self.retired.sweep(),
+                _ = measure.tick() => {
+                    self.leave_gone();
+                    self.measure();
+                }
             }
         }
     }
 
-    /// The tenants are others: reads the files of those who have other certificates or domains.
+    /// The tenants are others: the files of those who have other certificates or domains are to be read.
     async fn take(&mut self, wish: Wish) {
         let loaded = self.loaded.borrow_and_update().clone();
         let Some(Loaded { spec, files, .. }) = loaded else { return };
-        self.written = files;
+        let written = std::mem::replace(&mut self.written, files);
+        self.places = None;
         let before = self.spec.replace(Arc::clone(&spec));
         let same = |one: &NamedTenant, other: &NamedTenant| {
             Arc::ptr_eq(&one.1, &other.1) || one.1.domains == other.1.domains
@@ -215,235 +273,44 @@ impl Keeper {
         };
         let has_bearers = !self.live().bearers.is_empty();
         // Where nobody has certificates, nobody's domains are looked up.
-        if changes.is_empty() || !(has_bearers || changes.iter().any(|one| bears(&one.now))) {
-            return;
+        let is_any = has_bearers || changes.iter().any(|one| bears(&one.now));
+        if !changes.is_empty() && is_any {
+            // Before any file is read, so that nobody is shown what is not its own meanwhile.
+            self.restrict(&changes, wish);
         }
-        self.read(changes, wish).await;
+        self.place_again(&written).await;
     }
 
-    /// Reads files again that say something else than when they were read.
-    async fn renew(&mut self, wish: Wish) {
-        let Some(spec) = self.spec.clone() else { return };
-        let (known, all) = (self.files.clone(), wish == Wish::Asked);
-        let mut last = look(&known, all).await;
-        for _ in 0..READINGS {
-            if last.changed.is_empty() {
-                break;
-            }
-            // A program that writes in place empties the file first, and a part of a chain is as valid as the whole.
-            sleep(BETWEEN_READINGS).await;
-            let next = look(&known, all).await;
-            let is_same = next.changed == last.changed;
-            last = next;
-            if is_same {
-                break;
-            }
+    /// One reading answers all who have asked before it began.
+    async fn answer(&mut self, first: Ask) {
+        let mut waiting = vec![first];
+        while let Ok(told) = self.asks.try_recv() {
+            waiting.push(told);
         }
-        drop(known);
-        self.files.note(last.same);
-        let mut of = self.files.note(last.changed);
-        if wish == Wish::Asked {
-            // Also what was read a moment ago, and may be half of a renewal: who asks hears of it.
-            of.extend(self.failing.iter().chain(self.unsettled.keys()).cloned());
+        self.take(Wish::Asked).await;
+        self.ask();
+        self.finish(AT_ONCE, ANSWER, false).await;
+        let mut wrong = self.live().problems.clone();
+        if self.due.is_asked() {
+            wrong.push(still_reading(self.written.root.clone()));
         }
-        let change = |id: TenantId| {
-            let now = spec.tenant(id.as_str()).cloned();
-            Change { id, before: now.clone(), now }
-        };
-        let changes: Vec<Change> = of.into_iter().map(change).collect();
-        if !changes.is_empty() {
-            self.read(changes, wish).await;
+        self.due.leave();
+        for told in waiting {
+            // Who asked may have left meanwhile.
+            drop(told.send(wrong.clone()));
         }
     }
 
-    /// Reads the files of tenants that are others, and puts in use what is good of them.
-    async fn read(&mut self, changes: Vec<Change>, wish: Wish) {
-        let Some(means) = self.means.clone() else { return };
-        let (bearers, written) = (self.live().bearers.clone(), self.written.clone());
-        let root = written.root.clone();
-        let read = in_background(READING, &root, move || {
-            let read = changes.iter().map(|change| fresh(change, &bearers, &means));
-            let mut read: Vec<Option<Fresh>> = read.collect();
-            place_faults(&written, &changes, &mut read);
-            Ok((changes, read))
-        });
-        match read.await {
-            Ok((changes, read)) => self.put_in_use(changes, read, wish).await,
-            Err(faults) => {
-                faults.iter().for_each(|fault| tracing::error!("{fault}"));
-                self.spec = None; // so that the next load has all of them read
-            }
-        }
-    }
-
-    async fn put_in_use(&mut self, changes: Vec<Change>, read: Vec<Option<Fresh>>, wish: Wish) {
-        let before = self.live();
-        let (mut bearers, mut shown) =
-            (before.bearers.clone(), Tenants::clone(&self.bearers.shown.load()));
-        let is_first = bearers.is_empty();
-        for Change { id, before: spec, .. } in &changes {
-            match bearers.get(id.as_str()) {
-                Some(bearer) => shown.remove(&bearer.held.own.claims),
-                None => shown.remove(&bare(spec.as_ref())),
-            }
-        }
-        let (mut is_good, mut is_refused, mut news) = (false, false, Vec::new());
-        for (Change { id, before: spec, now }, fresh) in changes.into_iter().zip(read) {
-            let named = spec.iter().flat_map(|spec| spec.domains.iter());
-            let named = named.flat_map(|domains| reading::files(domains)).cloned().collect();
-            let Some(Fresh { held, said }) = fresh else {
-                shown.add(&bare(now.as_ref()));
-                bearers.remove(id.as_str());
-                self.files.set(&id, named, BTreeMap::new());
-                self.forget(&id);
-                continue;
-            };
-            self.files.set(&id, named, said);
-            shown.add(&held.own.claims);
-            is_good |= held.problems.is_empty();
-            is_refused |= self.note(&id, &held, wish);
-            let held = Arc::new(held);
-            let old = bearers.insert(Bearer { id: id.clone(), held: Arc::clone(&held) });
-            news.push(News { tenant: id, before: old.map(|old| old.held), now: held });
-        }
-        match (is_first, bearers.is_empty()) {
-            (true, false) => self.add_bare(&bearers, &mut shown),
-            (_, true) => shown = Tenants::default(),
-            (false, false) => {}
-        }
-        self.bearers.shown.publish(Arc::new(shown));
-        tell_new(&news, wish);
-        for result in [("ok", is_good), ("refused", is_refused)] {
-            if let (result, true) = result {
-                self.metrics.tenant_certificates_read(result);
-            }
-        }
-        self.publish(bearers);
-        self.measure();
-        if let Some(paths) = self.files.others() {
-            self.bell.watch(paths).await;
-            // One may have changed after it was read and before it was watched.
-            self.bell.ring();
-        }
-    }
-
-    /// Notes what is wrong with a tenant's files; whether that is told now and was not before.
-    fn note(&mut self, id: &TenantId, held: &Held, wish: Wish) -> bool {
-        match held.doubts.is_empty() {
-            true => drop(self.doubted.remove(id)),
-            false => drop(self.doubted.insert(id.clone())),
-        }
-        if held.problems.is_empty() {
-            self.unsettled.remove(id);
-            if self.failing.remove(id) {
-                tracing::info!(tenant = %id, "the tenant's certificates are good again");
-            }
-            return false;
-        }
-        if wish == Wish::Asked {
-            self.unsettled.remove(id);
-            return self.failing.insert(id.clone());
-        }
-        if !self.failing.contains(id) {
-            self.unsettled.entry(id.clone()).or_insert_with(Instant::now);
-        }
-        false
-    }
-
-    fn forget(&mut self, id: &TenantId) {
-        self.doubted.remove(id);
-        self.failing.remove(id);
-        self.unsettled.remove(id);
-    }
-
-    /// What has been wrong for long enough is told.
-    fn settle(&mut self) {
-        let now = Instant::now();
-        let is_due = |since: &Instant| *since + SETTLING <= now;
-        let due: Vec<TenantId> = self
-            .unsettled
-            .iter()
-            .filter(|(_, since)| is_due(since))
-            .map(|(id, _)| id.clone())
-            .collect();
-        if due.is_empty() {
-            return;
-        }
-        for id in due {
-            self.unsettled.remove(&id);
-            self.failing.insert(id);
-        }
-        self.metrics.tenant_certificates_read("refused");
-        let bearers = self.live().bearers.clone();
-        self.publish(bearers);
-    }
-
-    /// The domains of all who have no certificate are nobody else's.
-    fn add_bare(&self, bearers: &Sorted<Bearer>, shown: &mut Tenants) {
-        let Some(spec) = &self.spec else { return };
-        for (id, spec) in &spec.tenants {
-            if spec.domains.is_some() && bearers.get(id.as_str()).is_none() {
-                shown.add(&bare(Some(spec)));
-            }
-        }
+    /// All files are to be read that may say something else.
+    fn ask(&mut self) {
+        self.due.look(self.files.all().cloned(), Wish::Asked);
+        // Also what was read a moment ago, and may be half of a renewal: who asks hears of it.
+        let wrong = self.failing.iter().chain(self.unsettled.keys());
+        self.due.read(wrong.cloned(), Wish::Asked);
     }
 
     fn live(&self) -> Arc<LiveBearers> {
         self.bearers.live.load()
-    }
-
-    /// Tells everybody what there is, and what is wrong with it, each fault once.
-    fn publish(&self, bearers: Sorted<Bearer>) {
-        let before = self.live();
-        let live = LiveBearers::telling(bearers, &self.failing, &self.doubted, &before);
-        let is_new = |fault: &&Fault| !before.problems.contains(fault);
-        live.problems.iter().filter(is_new).for_each(|fault| tracing::error!("{fault}"));
-        let is_new = |fault: &&Fault| !before.doubts.contains(fault);
-        live.doubts.iter().filter(is_new).for_each(|fault| tracing::warn!("{fault}"));
-        self.metrics.tenant_certificate_problems(live.count);
-        self.bearers.live.publish(Arc::new(live));
-    }
-
-    /// Shows how many there are, and when the next one ends.
-    fn measure(&self) {
-        let Sum { in_use, expired, next_end } = self.live().sum();
-        self.metrics.publish_tenant_certificates(in_use, expired, next_end);
-    }
-}
-
-/// Looks at all files, where a thread may be busy.
-async fn look(known: &Files, all: bool) -> Looked {
-    let known = known.clone();
-    in_background(READING, Path::new(""), move || Ok(known.look(all))).await.unwrap_or_default()
-}
-
-/// What a tenant without certificates says of its domains.
-fn bare(spec: Option<&Arc<TenantSpec>>) -> Vec<Claim> {
-    let domains = spec.and_then(|spec| spec.domains.as_deref());
-    domains.map_or_else(Vec::new, |domains| Own::bare(domains).claims)
-}
-
-/// Reads the files of a tenant; `None` where it names none.
-fn fresh(change: &Change, bearers: &Sorted<Bearer>, means: &Means) -> Option<Fresh> {
-    let spec = change.now.as_ref().filter(|spec| !spec.certificates().is_empty())?;
-    let domains = spec.domains.as_ref()?;
-    let said = reading::files(domains).map(|path| (path.clone(), Said::now(path))).collect();
-    let before = bearers.get(change.id.as_str()).map(|bearer| &bearer.held.own);
-    let own = Own::read(domains, before, means);
-    Some(Fresh { held: Held { own, ..Held::default() }, said })
-}
-
-/// Says where what is wrong is written.
-fn place_faults(files: &config::Files, changes: &[Change], read: &mut [Option<Fresh>]) {
-    let mut places = None;
-    for (Change { id, .. }, fresh) in changes.iter().zip(read) {
-        let Some(Fresh { held, .. }) = fresh else { continue };
-        let mut fault = |wrong: &Wrong| {
-            let places = places.get_or_insert_with(|| Places::of(files));
-            Fault::from(problem((files, places), id, wrong))
-        };
-        held.problems = held.own.problems.iter().map(&mut fault).collect();
-        held.doubts = held.own.doubts.iter().map(&mut fault).collect();
     }
 }
 
@@ -454,7 +321,23 @@ fn problem((files, places): (&config::Files, &Places), id: &TenantId, wrong: &Wr
     place.problem(wrong.what.clone(), wrong.hint.to_owned())
 }
 
-const READING: &str = "reading certificates of tenants";
+/// 10 s where a file hangs, else a minute: a start with a hundred thousand certificates needs a fifth of that.
+const START: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
+
+/// 4 s, so that who asks hears what is known by then.
+const ANSWER: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(4));
+
+/// 5 s: whoever waits for an answer has later edits wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// 2: so that one may hang and others get on, and workers keep their cores.
+const AT_ONCE: usize = 2;
+
+/// 16: a start of a hundred thousand takes a second or two then.
+const MOST_AT_ONCE: usize = 16;
+
+/// 1 s: workers that serve anything let go of what was shown at once.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Wishes that may wait; who finds it full waits too.
 const WAITING: usize = 16;

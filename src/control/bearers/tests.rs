@@ -1,13 +1,17 @@
 //! Tenants with certificates of their own, by their files.
 
 use std::fs;
+use std::sync::{Condvar, Mutex};
 
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 use crate::base::tasks::Tasks;
-use crate::config::{Files as Routes, Known, check_routes};
+use crate::config::{Files as Routes, Known, check_routes, pem};
 use crate::tls::tenants::Found;
 
+use super::each::Ended;
+use super::rounds::Reading;
 use super::*;
 
 /// A keeper at work, with the files of its tenants.
@@ -24,6 +28,11 @@ const SHARED: &str = "[tenant]\nfrom = [{ domain = true }]\n[pools.p]\ndns = \"a
 impl World {
     /// With tenants of these names, each with a domain and a certificate in files of its name.
     async fn start(names: &[&str]) -> Self {
+        Self::start_on(&Arc::default(), names).await
+    }
+
+    /// With files on a share.
+    async fn start_on(share: &Arc<Share>, names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in names {
             renew(&folder, name, &made(name));
@@ -31,8 +40,12 @@ impl World {
         let text: String = names.iter().map(|name| tenant(name)).collect();
         let metrics = Arc::new(Metrics::new());
         let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::clone(&metrics));
+        keeper.reader = share.reader();
         follow.live(&loaded(&folder, &text));
-        keeper.begin().await;
+        match share.is_silent() {
+            true => passing(keeper.begin()).await,
+            false => keeper.begin().await,
+        }
         let bearers = keeper.bearers();
         let mut tasks = Tasks::new("test");
         tasks.spawn(|stop| keeper.run(stop));
@@ -207,10 +220,361 @@ async fn who_asks_is_told_of_a_broken_file_whether_or_not_the_watcher_has_found_
         keeper.begin().await;
         fs::write(folder.path().join("a.pem"), "nothing").unwrap();
         if is_found_before {
-            keeper.renew(Wish::Changed).await;
+            keeper.due.look(keeper.files.all().cloned(), Wish::Changed);
+            while keeper.is_busy() {
+                keeper.work(AT_ONCE).await;
+            }
             assert_eq!(keeper.live().count, 0, "it may be half of a renewal");
         }
-        keeper.renew(Wish::Asked).await;
+        keeper.ask();
+        keeper.finish(AT_ONCE, ANSWER, false).await;
         assert_eq!(keeper.live().count, 1, "found before: {is_found_before}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_changes_hands_is_not_shown_the_certificate_of_before_while_files_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    renew(&folder, "a", &made("a"));
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    follow.live(&loaded(&folder, &tenant("a")));
+    keeper.begin().await;
+    let before = Arc::clone(&keeper.spec.clone().unwrap().tenants.get("a").unwrap().1);
+    let text = tenant("b").replace("b.test", "a.test");
+    let now = loaded(&folder, &text).spec;
+    let change = |id: &str, before: Option<Arc<TenantSpec>>, now: Option<Arc<TenantSpec>>| Change {
+        id: TenantId::new(id).unwrap(),
+        before,
+        now,
+    };
+    let b = now.tenant("b").cloned();
+
+    keeper.restrict(&[change("a", Some(before), None), change("b", None, b)], Wish::Changed);
+
+    assert!(matches!(keeper.bearers.shown.load().exact("a.test"), Found::Bare));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_stands_where_the_files_say_it_now() {
+    let world = World::start(&["a"]).await;
+    fs::write(world.folder.path().join("a.pem"), "nothing").unwrap();
+    let line = world.follow.read().await[0].line.unwrap();
+    world.edit(&format!("# one\n# two\n{}", tenant("a")));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.bearers.live.load().problems[0].line, Some(line + 2));
+}
+
+/// A file system of which some files do not answer.
+#[derive(Default)]
+struct Share {
+    state: Mutex<ShareState>,
+    answers: Condvar,
+}
+
+#[derive(Default)]
+struct ShareState {
+    /// The names of files that do not, or that do for one reading more.
+    silent: BTreeSet<&'static str>,
+    read: BTreeMap<String, usize>,
+}
+
+impl Share {
+    fn hang(&self, name: &'static str) {
+        self.state.lock().unwrap().silent.insert(name);
+    }
+
+    fn answer(&self) {
+        self.state.lock().unwrap().silent.clear();
+        self.answers.notify_all();
+    }
+
+    /// Answers those that wait, and nobody who comes later.
+    fn answer_once(&self, name: &'static str) {
+        self.answer();
+        self.hang(name);
+    }
+
+    fn is_silent(&self) -> bool {
+        !self.state.lock().unwrap().silent.is_empty()
+    }
+
+    fn take_read(&self) -> BTreeMap<String, usize> {
+        std::mem::take(&mut self.state.lock().unwrap().read)
+    }
+
+    fn reader(self: &Arc<Self>) -> Reader {
+        let share = Arc::clone(self);
+        Reader::of(move |path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let mut state = share.state.lock().unwrap();
+            *state.read.entry(name.clone()).or_default() += 1;
+            if state.silent.contains(name.as_str()) {
+                // One wait: who is answered is so whatever is silent then. It ends where the test fails.
+                state = share.answers.wait_timeout(state, Duration::from_secs(60)).unwrap().0;
+            }
+            drop(state);
+            pem::read(path)
+        })
+    }
+}
+
+/// Has time pass ten times as fast meanwhile, also while a thread hangs, which holds a paused clock.
+async fn passing<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::pause();
+    let pass = async {
+        loop {
+            // Real time, for threads that get on.
+            let moment = || std::thread::park_timeout(Duration::from_millis(1));
+            crate::base::tasks::in_background(moment).await.unwrap();
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = pass => unreachable!("time passes without an end"),
+    };
+    tokio::time::resume();
+    done
+}
+
+/// Waits until it is so.
+async fn until(is_so: impl Fn() -> bool) {
+    let soon = async {
+        while !is_so() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), soon).await.expect("it shall be so");
+}
+
+#[tokio::test]
+async fn a_start_with_a_file_that_hangs_serves_the_others_and_says_which_it_is() {
+    let share = Arc::new(Share::default());
+    share.hang("b.key");
+    let world = World::start_on(&share, &["a", "b", "c"]).await;
+
+    assert!(world.leaf("a").is_some() && world.leaf("b").is_none() && world.leaf("c").is_some());
+    let told = world.bearers.live.load().problems.clone();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].key.as_deref(), Some("tenants.b.certificates[0].key"));
+    assert!(told[0].what.contains("b.key does not answer"), "{told:?}");
+
+    share.answer();
+    until(|| world.leaf("b").is_some()).await;
+    until(|| world.bearers.live.load().count == 0).await;
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_share_that_answers_after_more_than_a_moment() {
+    let share = Arc::new(Share::default());
+    share.hang("a.pem");
+    let folder = tempfile::tempdir().unwrap();
+    ["a", "b"].iter().for_each(|name| renew(&folder, name, &made(name)));
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    keeper.reader = share.reader();
+    follow.live(&loaded(&folder, &format!("{}{}", tenant("a"), tenant("b"))));
+    let bearers = keeper.bearers();
+    let answering = async {
+        until(|| bearers.live.load().count == 1).await;
+        assert!(matches!(bearers.shown.load().exact("a.test"), Found::Bare));
+        share.answer();
+    };
+
+    passing(async { tokio::join!(keeper.begin(), answering) }).await;
+
+    assert!(matches!(bearers.shown.load().exact("a.test"), Found::Entry(_)));
+    assert_eq!(bearers.live.load().count, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_another_tenant_has_read_meanwhile_is_not_lost_by_who_waited_for_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["a.test".to_owned(), "b.test".to_owned()];
+    let renew_both = || {
+        let made = rcgen::generate_simple_self_signed(names.clone()).unwrap();
+        renew(&folder, "a", &(made.cert.pem(), made.signing_key.serialize_pem()));
+    };
+    renew_both();
+    let shared = tenant("b").replace("b.pem", "a.pem").replace("b.key", "a.key");
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    follow.live(&loaded(&folder, &format!("{}{shared}", tenant("a"))));
+    keeper.begin().await;
+    let (id, spec) = (TenantId::new("a").unwrap(), keeper.spec.clone().unwrap());
+    let reading = Reading::of(&id, spec.tenant("a").unwrap());
+    // It has read what was there before, and ends late.
+    let fresh = reading.read(keeper.means.as_ref().unwrap(), &keeper.reader, &|_| {});
+    let file = folder.path().join("a.pem");
+    keeper.hanging.begin(&file, [id]);
+    renew_both();
+    keeper.hanging.end(&file);
+    keeper.due.look(keeper.files.all().cloned(), Wish::Asked);
+    keeper.finish(AT_ONCE, ANSWER, false).await;
+    keeper.hanging.begin(&file, [TenantId::new("a").unwrap()]);
+
+    let ended = Ended { at: file, outcome: Some(fresh) };
+    keeper.take_late(Late::Read(reading, ended), Wish::Changed).await;
+    while keeper.is_busy() {
+        keeper.work(AT_ONCE).await;
+    }
+
+    let shown = keeper.bearers.shown.load();
+    let leaf = |host: &str| match shown.exact(host) {
+        Found::Entry(entry) => entry.leaf().to_vec(),
+        _ => panic!("it has one"),
+    };
+    assert_eq!(leaf("a.test"), leaf("b.test"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_waits_for_no_second_look_at_files_that_change() {
+    let folder = tempfile::tempdir().unwrap();
+    renew(&folder, "a", &made("a"));
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    follow.live(&loaded(&folder, &tenant("a")));
+    keeper.begin().await;
+    renew(&folder, "a", &made("a"));
+    follow.live(&loaded(&folder, ""));
+    let began = Instant::now();
+
+    keeper.due.look(keeper.files.all().cloned(), Wish::Changed);
+    keeper.work(AT_ONCE).await;
+
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(!keeper.due.is_empty(), "they are looked at afterwards");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_routes_are_gone_through_for_places_once_until_they_are_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    follow.live(&loaded(&folder, &tenant("a")));
+    keeper.begin().await;
+    let places = keeper.places.clone().unwrap();
+    keeper.ask();
+    keeper.finish(AT_ONCE, ANSWER, false).await;
+    assert!(Arc::ptr_eq(&places, keeper.places.as_ref().unwrap()));
+
+    follow.live(&loaded(&folder, &format!("# one\n{}", tenant("a"))));
+    keeper.take(Wish::Changed).await;
+
+    assert!(!Arc::ptr_eq(&places, keeper.places.as_ref().unwrap()), "it is told again where");
+}
+
+#[tokio::test]
+async fn a_file_that_hangs_holds_up_no_renewal_no_edit_and_nobody_who_asks() {
+    let share = Arc::new(Share::default());
+    let world = World::start_on(&share, &["a", "b"]).await;
+    let before = (world.leaf("a"), world.leaf("b"));
+    share.hang("b.pem");
+
+    let told = world.follow.read().await;
+    assert!(told[0].what.contains("b.pem does not answer"), "{told:?}");
+    renew(&world.folder, "a", &made("a"));
+    until(|| world.leaf("a") != before.0).await;
+    renew(&world.folder, "c", &made("c"));
+    world.edit(&format!("{}{}{}", tenant("a"), tenant("b"), tenant("c")));
+    until(|| world.leaf("c").is_some()).await;
+    assert_eq!(world.leaf("b"), before.1, "what was in use stays");
+
+    renew(&world.folder, "b", &made("b"));
+    share.answer();
+    until(|| world.leaf("b") != before.1).await;
+}
+
+#[tokio::test]
+async fn a_tenant_with_a_file_that_hangs_is_helped_by_another_file() {
+    let share = Arc::new(Share::default());
+    share.hang("a.pem");
+    let world = World::start_on(&share, &["a"]).await;
+    renew(&world.folder, "x", &made("a"));
+
+    world.edit(&tenant("a").replace("a.pem", "x.pem").replace("a.key", "x.key"));
+
+    until(|| world.leaf("a").is_some()).await;
+    until(|| world.bearers.live.load().count == 0).await;
+    let before = world.leaf("a");
+    share.answer();
+    renew(&world.folder, "x", &made("a"));
+    until(|| world.leaf("a") != before).await;
+}
+
+#[tokio::test]
+async fn what_a_slow_file_says_is_in_use_though_each_reading_takes_too_long() {
+    let share = Arc::new(Share::default());
+    share.hang("a.pem");
+    let world = World::start_on(&share, &["a"]).await;
+    assert!(world.leaf("a").is_none());
+
+    share.answer_once("a.pem");
+
+    until(|| world.leaf("a").is_some()).await;
+    share.answer();
+}
+
+/// Does all that is due, and has all files watched.
+async fn settle(keeper: &mut Keeper) {
+    loop {
+        while keeper.is_busy() {
+            keeper.work(AT_ONCE).await;
+        }
+        keeper.watch();
+        if keeper.watching.is_free() {
+            return;
+        }
+        let files = keeper.watching.rang().await;
+        keeper.due.look(files.iter().cloned(), Wish::Changed);
+    }
+}
+
+#[tokio::test]
+async fn an_edit_of_one_tenant_has_no_files_of_others_read() {
+    let names: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    names.iter().for_each(|name| renew(&folder, name, &made(name)));
+    let all: String = names.iter().map(|name| tenant(name)).collect();
+    let share = Arc::new(Share::default());
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    keeper.reader = share.reader();
+    follow.live(&loaded(&folder, &all));
+    keeper.begin().await;
+    settle(&mut keeper).await;
+    assert_eq!(share.take_read().len(), 40);
+
+    renew(&folder, "new", &made("new"));
+    follow.live(&loaded(&folder, &format!("{all}{}", tenant("new"))));
+    keeper.take(Wish::Changed).await;
+    settle(&mut keeper).await;
+
+    assert_eq!(keeper.live().bearers.len(), 21);
+    let read: Vec<String> = share.take_read().into_keys().collect();
+    assert_eq!(read, ["new.key", "new.pem"]);
+    assert_eq!((keeper.files.len(), keeper.watching.len()), (42, 42));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_that_come_and_go_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    renew(&folder, "a", &made("a"));
+    let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
+    for number in 0..200 {
+        let name = format!("t{number}");
+        let text = tenant("a").replace("tenants.a", &format!("tenants.{name}"));
+        follow.live(&loaded(&folder, &text));
+        keeper.take(Wish::Changed).await;
+        keeper.watch();
+        while keeper.is_busy() {
+            keeper.work(AT_ONCE).await;
+        }
+        assert!(matches!(keeper.bearers.shown.load().exact("a.test"), Found::Entry(_)));
+        assert_eq!((keeper.files.len(), keeper.live().bearers.len()), (2, 1));
+        assert!(keeper.watching.len() <= 4);
+    }
+    follow.live(&loaded(&folder, ""));
+    keeper.take(Wish::Changed).await;
+    keeper.watch();
+    assert_eq!((keeper.files.len(), keeper.watching.len(), keeper.live().bearers.len()), (0, 0, 0));
+    assert!(keeper.due.is_empty() && keeper.failing.is_empty() && keeper.unsettled.is_empty());
+    assert_eq!(keeper.live().sum(), Sum::default());
+    keeper.retired.sweep();
+    assert!(keeper.retired.is_empty());
 }

@@ -5,7 +5,7 @@ use crate::config::Files;
 use crate::config::places::{Places, Steps, names};
 use crate::config::spec::{
     AccessLogFormat, AccessLogOutput, AccessLogSpec, ContextFormat, DownstreamSpec, ExporterKind,
-    GatewaySpec, IncomingTrust, TracingSpec,
+    GatewaySpec, IncomingTrust, SharedLimitsSpec, TracingSpec,
 };
 
 use super::settings::{BUILT_IN, Setting, span};
@@ -20,6 +20,7 @@ pub fn of_gateway(spec: &GatewaySpec, file: Option<&Files>) -> Vec<Setting> {
             ("memory.client-limits", text(spec.client_limits)),
         ],
         access_log(&spec.access_log),
+        spec.shared_limits.as_deref().map_or_else(Vec::new, shared_limits),
         spec.tracing.as_ref().map_or_else(|| vec![("tracing", "off".to_owned())], tracing),
     ];
     let rows = rows.concat();
@@ -81,6 +82,14 @@ fn access_log(spec: &AccessLogSpec) -> Vec<Row> {
         ("access-log.format", format.to_owned()),
         ("access-log.sample", text(spec.sample)),
         ("access-log.errors", text(spec.errors)),
+    ]
+}
+
+fn shared_limits(spec: &SharedLimitsSpec) -> Vec<Row> {
+    vec![
+        ("shared-limits.url", spec.place.clone()),
+        ("shared-limits.timeout", span(spec.timeout)),
+        ("shared-limits.reserve", text(spec.reserve)),
     ]
 }
 

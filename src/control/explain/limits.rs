@@ -1,7 +1,9 @@
 //! The limits that apply to a request, in words. Those of the tenant and of the route hold together:
-//! neither takes the place of the other.
+//! neither takes the place of the other, save that of bodies.
 
-use crate::config::spec::{LimitFields, LimitsSpec, Overflow, RateSpec};
+use crate::config::spec::{
+    LimitFields, LimitScope, LimitsSpec, Overflow, RateSpec, RouteSpec, TenantSpec,
+};
 
 use super::settings::span;
 
@@ -10,6 +12,9 @@ pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
     if let Some(requests) = &limits.requests {
         rows.push(("limits.requests", rate(requests)));
+    }
+    if limits.scope == LimitScope::Shared {
+        rows.push(("limits.scope", "shared".to_owned()));
     }
     if let Some(most) = limits.concurrency {
         rows.push(("limits.concurrency", most.to_string()));
@@ -23,6 +28,11 @@ pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
         let keys = ["limits.client.overflow", "limits.client.wait", "limits.client.waiting"];
         rows.extend(beyond(keys, client.overflow));
     }
+    if let Some(subject) = &limits.subject {
+        rows.push(("limits.subject.requests", rate(&subject.requests)));
+        let keys = ["limits.subject.overflow", "limits.subject.wait", "limits.subject.waiting"];
+        rows.extend(beyond(keys, subject.overflow));
+    }
     if let Some(quota) = limits.quota {
         rows.push(("limits.quota", quota.to_string()));
     }
@@ -32,6 +42,17 @@ pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
         rows.push(("limits.fields", "always".to_owned()));
     }
     rows
+}
+
+/// How large the body of a request may be, where the route says so, or the tenant where it does not.
+pub(super) fn max_body(
+    tenant: &TenantSpec,
+    route: Option<&RouteSpec>,
+) -> (Option<String>, Option<String>) {
+    let of = |limits: Option<&LimitsSpec>| Some(limits?.max_body?.to_string());
+    let of_route = of(route.and_then(|route| route.limits.as_deref()));
+    let of_tenant = of(tenant.limits.as_deref()).filter(|_| of_route.is_none());
+    (of_route, of_tenant)
 }
 
 /// A burst is said where the requests are that it is one with.

@@ -5,6 +5,7 @@ mod candidates;
 mod gateway;
 mod limits;
 mod settings;
+mod words;
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec, PageFor, PageSpec};
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
-    AccessSpec, ConcurrencySpec, HeaderEditsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion,
-    QueueSpec, RetrySpec, RouteSpec, TenantCertificateSpec, TenantSpec, TimeoutsSpec,
+    AccessSpec, ConcurrencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetrySpec,
+    RouteSpec, TenantSpec, TimeoutsSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 
 use super::limits;
+use super::words::{certificates, edited, networks};
 
 /// One value that applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,13 +64,13 @@ pub(super) fn of(
         list.timeouts(timeouts, &pool.spec.timeouts);
         list.retry(retry, &pool.spec.retry);
         list.of_tenant("replay-memory", tenant.replay_memory.to_string());
-        list.sharing(tenant.queue.as_deref(), pool.spec.concurrency);
+        list.sharing(tenant.queue.as_deref(), route, pool.spec.concurrency);
     }
     if let Some(route) = route {
         list.edits(route);
     }
     if let Some(access) = &tenant.access {
-        list.access(access);
+        list.access(access, route);
     }
     if !tenant.certificates().is_empty() {
         list.of_tenant("certificates", certificates(tenant));
@@ -85,23 +86,13 @@ pub(super) fn of(
         }
     }
     let mut settings = list.placed(find);
-    let is_free = |own: &&Setting| settings.iter().all(|setting| setting.key != own.key);
+    let is_free = |own: &&Setting| {
+        let stands_in = |key: &str| key == own.key || (key == MAX_BODY && own.key == OF_ALL);
+        !settings.iter().any(|setting| stands_in(&setting.key))
+    };
     let others: Vec<Setting> = gateway.iter().filter(is_free).cloned().collect();
     settings.extend(others);
     settings
-}
-
-/// The files of a tenant's certificates, and the names that are written for them; never their keys.
-fn certificates(tenant: &TenantSpec) -> String {
-    let one = |one: &TenantCertificateSpec| {
-        let file = one.certificate.display();
-        let hosts: Vec<String> = one.hosts.iter().map(ToString::to_string).collect();
-        match hosts.is_empty() {
-            true => file.to_string(),
-            false => format!("{file} for {}", hosts.join(" and ")),
-        }
-    };
-    tenant.certificates().iter().map(one).collect::<Vec<String>>().join(", ")
 }
 
 struct Row {
@@ -199,17 +190,28 @@ impl List<'_> {
         self.of_pool("connections.idle", spec.connections.idle);
         self.of_pool("connections.idle-timeout", span(spec.connections.idle_timeout));
         self.of_pool("connections.max-age", span(spec.connections.max_age));
+        self.of_pool("connections.per-tenant", spec.per_tenant);
     }
 
     /// How many requests the pool has at once, and how others wait.
-    fn sharing(&mut self, own: Option<&QueueSpec>, pool: Option<ConcurrencySpec>) {
+    fn sharing(
+        &mut self,
+        own: Option<&QueueSpec>,
+        route: Option<&RouteSpec>,
+        pool: Option<ConcurrencySpec>,
+    ) {
         let Some(pool) = pool else {
             return self.of_pool("concurrency", "any");
         };
         let own = own.unwrap_or(&QueueSpec::UNSAID);
         self.of_pool("concurrency", pool.limit);
         self.of_tenant("queue.weight", own.weight.to_string());
-        self.of_tenant("queue.priority", own.class.as_str().to_owned());
+        let asked = route.and_then(|route| route.priority);
+        let class = own.class(asked);
+        match asked == Some(class) {
+            true => self.of_both(PRIORITY, class.as_str().to_owned(), true, false),
+            false => self.of_tenant(PRIORITY, class.as_str().to_owned()),
+        }
         match own.length {
             Some(length) => self.of_tenant("queue.length", length.to_string()),
             None => self.of_pool("queue.length", pool.length),
@@ -232,6 +234,7 @@ impl List<'_> {
         let host = route.rewrite.host.as_ref();
         rewrites.extend(host.map(|host| format!("host {}", host.to_str().unwrap_or("?"))));
         let edits = [
+            ("authorize", if route.authorize { String::new() } else { "false".to_owned() }),
             ("rewrite", rewrites.join(", ")),
             ("request-headers", edited(&route.request_headers)),
             ("response-headers", edited(&route.response_headers)),
@@ -244,12 +247,15 @@ impl List<'_> {
     }
 
     /// Who may come to the tenant. Of keys their names are told, and nothing else.
-    fn access(&mut self, access: &AccessSpec) {
+    fn access(&mut self, access: &AccessSpec, route: Option<&RouteSpec>) {
+        let asked =
+            access.authorize.as_deref().filter(|_| route.is_none_or(|route| route.authorize));
         let kinds: Vec<&str> = access.authenticate.iter().map(|kind| kind.as_str()).collect();
         let keys: Vec<&str> = access.keys.iter().map(|key| &*key.name).collect();
         let methods: Vec<&str> = access.methods.iter().map(http::Method::as_str).collect();
         let mut rows = vec![
             ("authenticate", kinds.join(" or ")),
+            ("authorize", asked.unwrap_or_default().to_owned()),
             ("keys", keys.join(", ")),
             ("methods", methods.join(", ")),
         ];
@@ -275,7 +281,13 @@ impl List<'_> {
             self.of_tenant(key, value);
         }
         let own = route.and_then(|route| route.limits.as_deref());
-        for (key, value) in own.map(limits::told).unwrap_or_default() {
+        let mut of_route = own.map(limits::told).unwrap_or_default();
+        let (body_of_route, body_of_tenant) = limits::max_body(tenant, route);
+        of_route.extend(body_of_route.map(|size| (MAX_BODY, size)));
+        if let Some(size) = body_of_tenant {
+            self.of_tenant(MAX_BODY, size);
+        }
+        for (key, value) in of_route {
             let places = vec![self.in_route(key)];
             let set_by = SetBy::IfWritten(&["route"]);
             self.rows.push(Row { key: key.into(), value, set_by, places });
@@ -417,25 +429,14 @@ impl List<'_> {
     }
 }
 
-fn networks(count: usize) -> String {
-    match count {
-        0 => "nobody".to_owned(),
-        1 => "1 network".to_owned(),
-        count => format!("{count} networks"),
-    }
-}
+const PRIORITY: &str = "queue.priority";
+/// Stands in for the next one.
+const MAX_BODY: &str = "limits.max-body";
+const OF_ALL: &str = "downstream.max-body";
 
 /// The level of what nobody says.
 pub(super) const BUILT_IN: &str = "built in";
 
 pub(super) fn span(time: Duration) -> String {
     humantime::format_duration(time).to_string()
-}
-
-/// The names of the fields that are edited: values may be secrets.
-fn edited(edits: &HeaderEditsSpec) -> String {
-    let removed = edits.remove.iter().map(|name| format!("remove {name}"));
-    let set = edits.set.iter().map(|(name, _)| format!("set {name}"));
-    let added = edits.add.iter().map(|(name, _)| format!("add {name}"));
-    removed.chain(set).chain(added).collect::<Vec<_>>().join(", ")
 }

@@ -165,6 +165,30 @@ overflow = \"wait\"
 }
 
 #[test]
+fn of_sizes_of_bodies_the_one_that_holds_is_told() {
+    let routes = "[pools.app]\nendpoints = [\"10.0.0.1:80\"]\n\
+                  [plans.pro]\npool = \"app\"\nlimits.max-body = \"2MiB\"\n\
+                  [tenants.acme]\nplan = \"pro\"\n[[tenants.acme.routes]]\npath = \"/a\"\n\
+                  limits.max-body = \"3GiB\"\n[tenants.globex]\npool = \"app\"\n";
+    let told = |tenant, path| {
+        let explained = ask_of(routes, Some(tenant), Request::get(path));
+        let is_one = |row: &&Setting| row.key.ends_with("max-body");
+        let rows: Vec<Setting> = explained.settings.iter().filter(is_one).cloned().collect();
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        (rows[0].key.clone(), rows[0].value.clone(), rows[0].set_by.clone(), rows[0].place.clone())
+    };
+    let row = |key: &str, value: &str, by: &str, place: &str| {
+        (key.to_owned(), value.to_owned(), by.to_owned(), Some(place.to_owned()))
+    };
+
+    let own = "limits.max-body";
+    assert_eq!(told("acme", "/a"), row(own, "3GiB", "route", "routes.toml:10"));
+    assert_eq!(told("acme", "/b"), row(own, "2MiB", "plan", "routes.toml:5"));
+    let of_all = row("downstream.max-body", "1MiB", "gateway", "gateway.toml:2");
+    assert_eq!(told("globex", "/a"), of_all);
+}
+
+#[test]
 fn each_value_of_every_level_has_its_place() {
     const MORE: &str = "\
 [pools.app]
@@ -325,7 +349,8 @@ fn each_key_of_a_limit_and_each_page_is_told_of_the_level_that_says_it() {
     let routes = "[pools.app]\nendpoints = [\"10.0.0.1:80\"]\n\
                   [error-pages]\n503 = { body = \"all\" }\n502 = { body = \"all\" }\n\
                   maintenance = { body = \"all\" }\n[plans.pro]\npool = \"app\"\n\
-                  limits = { requests = \"5/s\", client = { requests = \"1/s\" } }\n\
+                  limits = { requests = \"5/s\", client = { requests = \"1/s\" }, \
+                  subject = { requests = \"2/s\" } }\n\
                   error-pages = { 404 = { body = \"plan\" }, 503 = { body = \"plan\" } }\n\
                   [tenants.acme]\nplan = \"pro\"\n\
                   limits.overflow = \"wait\"\nlimits.wait = \"2s\"\n\
@@ -343,6 +368,8 @@ fn each_key_of_a_limit_and_each_page_is_told_of_the_level_that_says_it() {
         ("limits.client.requests", "1/s, 1 at once", "plan", Some(9)),
         ("limits.client.overflow", "wait", "tenant", Some(15)),
         ("limits.client.wait", "1s", "built in", None),
+        ("limits.subject.requests", "2/s, 2 at once", "plan", Some(9)),
+        ("limits.subject.overflow", "reject", "built in", None),
         ("error-pages.404", "text/plain", "tenant", Some(16)),
         ("error-pages.503", html, "plan", Some(10)),
         ("error-pages.502", html, "all tenants", Some(5)),

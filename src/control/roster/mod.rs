@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::snapshot::Snapshot;
 use crate::config::spec::{ActionSpec, RouteSpec, RoutesSpec, TenantSpec, TenantState};
+use crate::limits::fleet::Fleet;
 use crate::limits::quota::Quotas;
 use crate::model::ids::PoolId;
 use crate::routing::table::Table;
@@ -154,6 +155,8 @@ pub struct Roster {
     metrics: Arc<Metrics>,
     /// What is used of quotas; none where nobody has told.
     quotas: Arc<Quotas>,
+    /// What gateways share, where they do.
+    fleet: Option<Arc<Fleet>>,
     /// Made when somebody asks for the first time in a generation.
     index: Arc<Mutex<Option<Arc<Index>>>>,
 }
@@ -162,7 +165,7 @@ impl Roster {
     /// Lists the tenants of this table, with what was counted of them.
     pub fn new(table: Snapshot<Table>, live: Snapshot<Live>, metrics: Arc<Metrics>) -> Self {
         let (quotas, index) = (Arc::default(), Arc::default());
-        Self { table, live, metrics, quotas, index }
+        Self { table, live, metrics, quotas, fleet: None, index }
     }
 
     /// A page of tenants; `None` while nothing is live.

@@ -6,13 +6,17 @@ use std::time::{Duration, SystemTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::spec::{ConcurrencySpec, QueueSpec, RouteSpec, RoutesSpec, TenantSpec};
+use crate::config::spec::{
+    ConcurrencySpec, LimitsSpec, QueueSpec, RouteSpec, RoutesSpec, TenantSpec,
+};
 use crate::control::usage::Amounts;
-use crate::limits::admission::{OF_ROUTE, OF_TENANT};
+use crate::limits::admission::{Names, OF_ROUTE, OF_TENANT};
+use crate::limits::fleet::Fleet;
 use crate::limits::gcra::Ticks;
-use crate::limits::in_use::{self, InUse};
-use crate::limits::ledger::Ledger;
+use crate::limits::in_use::{self, InUse, Sharing};
+use crate::limits::ledger::{Cell, Ledger};
 use crate::limits::quota::Quotas;
+use crate::model::caller::Proof;
 use crate::routing::route::RouteLimits;
 use crate::telemetry::usage::{Counts, Hour};
 
@@ -31,8 +35,8 @@ pub struct TenantUsage {
     pub day: Span,
     /// Since the process began.
     pub since_start: Amounts,
-    /// Its limits, and those of the first 64 of its routes that have some. Those of single clients
-    /// are not among them.
+    /// Its limits, and those of the first 64 of its routes that have some; of those for each subject, what
+    /// those of its first 64 API keys have used. Those of single clients are not among them.
     pub limits: Vec<LimitInUse>,
     /// The pools with a limit of concurrency that its requests may go to.
     pub pools: Vec<Share>,
@@ -55,14 +59,23 @@ pub struct LimitInUse {
     pub limit: String,
     /// The route that it is of; `None` = it is the tenant's own.
     pub route: Option<String>,
+    /// Of `subject` and `route-subject`, whose it is; `None` = whoever shows no credential.
+    pub subject: Option<String>,
     /// What it allows, in words.
     pub allows: String,
     /// How many requests it has now.
     pub used: u64,
     /// How many more would pass now.
     pub left: u64,
-    /// How many wait for room.
+    /// How many wait for room; of a limit for each subject, of all subjects.
     pub waiting: u64,
+    /// Who counts: each `gateway` by itself, or all of them together (`shared`).
+    pub scope: String,
+    /// Whether it is to be shared, and this gateway holds it alone now.
+    pub degraded: bool,
+    /// Whether it is shared, and the store has answered late within the last 10 seconds, so that more may come
+    /// through at once.
+    pub late: bool,
     /// Seconds until it is whole if nobody comes; `None` = when those that are under way have ended.
     pub whole_in_seconds: Option<f64>,
 }
@@ -74,11 +87,11 @@ pub struct Share {
     pub pool: String,
     /// The tenant's weight beside others of its class.
     pub weight: u32,
-    /// Its class.
+    /// Its class, where a route says no other.
     pub class: String,
-    /// How many of its requests wait for a turn there now.
+    /// How many of its requests wait for a turn there now, of all classes.
     pub waiting: usize,
-    /// How many may wait at most.
+    /// How many of each class may wait at most.
     pub waiting_limit: usize,
     /// Requests that the pool has now, of all tenants.
     pub pool_in_flight: u32,
@@ -89,9 +102,9 @@ pub struct Share {
 }
 
 impl Roster {
-    /// Tells what is used of these quotas, too.
-    pub fn with_quotas(self, quotas: Arc<Quotas>) -> Self {
-        Self { quotas, ..self }
+    /// Tells what is used of these quotas, too, and what gateways share.
+    pub fn with_limits(self, quotas: Arc<Quotas>, fleet: Option<Arc<Fleet>>) -> Self {
+        Self { quotas, fleet, ..self }
     }
 
     /// What one tenant has used; `None` where there is none of this id.
@@ -122,23 +135,31 @@ impl Roster {
         ledger: Option<&Ledger>,
     ) -> Vec<LimitInUse> {
         let now = ledger.map_or(Ticks(0), Ledger::now);
-        let mut all = Vec::new();
+        let (mut all, mut of_each, subjects) = (Vec::new(), Vec::new(), subjects(tenant));
         if let Some(limits) = &tenant.limits {
             let cell = ledger.map(|ledger| ledger.own().as_ref());
-            let own = in_use::of(cell, limits, OF_TENANT, now);
+            let own = in_use::of(cell, limits, OF_TENANT, (now, self.fleet.as_deref()));
             let quota = limits.quota.as_ref();
             let quota =
                 quota.map(|quota| in_use::of_quota(&self.quotas, id, quota, SystemTime::now()));
             all.extend(own.into_iter().chain(quota).map(|one| LimitInUse::of(None, one)));
+            let counted = ledger.zip(cell);
+            let each = of_subjects(&subjects, (counted, limits, OF_TENANT), now);
+            of_each.extend(each.map(|(name, one)| LimitInUse::of_subject(name, None, one)));
         }
         let sets = tenant.route_sets.iter().filter_map(|name| spec.route_sets.get(name));
         let routes = tenant.routes.iter().chain(sets.flat_map(|set| &set.routes));
         let limited = routes.filter_map(|route| Some((route, RouteLimits::of(route)?)));
         for (route, limits) in limited.take(ROUTES) {
             let cell = ledger.and_then(|ledger| ledger.known_route(limits.key));
-            let in_use = in_use::of(cell.map(AsRef::as_ref), &limits.spec, OF_ROUTE, now);
+            let cell = cell.map(AsRef::as_ref);
+            let in_use = in_use::of(cell, &limits.spec, OF_ROUTE, (now, self.fleet.as_deref()));
             all.extend(in_use.into_iter().map(|one| LimitInUse::of(Some(route), one)));
+            let each = of_subjects(&subjects, (ledger.zip(cell), &limits.spec, OF_ROUTE), now);
+            of_each.extend(each.map(|(name, one)| LimitInUse::of_subject(name, Some(route), one)));
         }
+        of_each.truncate(OF_SUBJECTS);
+        all.extend(of_each);
         all
     }
 
@@ -158,7 +179,7 @@ impl Roster {
         Share {
             pool: name.to_owned(),
             weight: own.weight,
-            class: own.class.as_str().to_owned(),
+            class: own.class(None).as_str().to_owned(),
             waiting: gate.as_ref().map_or(0, |gate| gate.waiting_of(slot)),
             waiting_limit: own.length.unwrap_or(pool.length),
             pool_in_flight: state.map_or(0, |state| state.inside),
@@ -181,14 +202,56 @@ impl LimitInUse {
         Self {
             limit: one.limit.as_str().to_owned(),
             route: route.map(|route| route.name.to_string()),
+            subject: None,
             allows: one.allows,
             used: one.used,
             left: one.left,
             waiting: one.waiting,
+            scope: if one.sharing.is_some() { "shared" } else { "gateway" }.to_owned(),
+            degraded: one.sharing == Some(Sharing::Alone),
+            late: one.sharing == Some(Sharing::Late),
             whole_in_seconds: one.whole_in.map(milliseconds),
         }
     }
+
+    fn of_subject(subject: Option<&str>, route: Option<&RouteSpec>, one: InUse) -> Self {
+        Self { subject: subject.map(str::to_owned), ..Self::of(route, one) }
+    }
+}
+
+/// Whose use of the limits for each subject is told: `None` = of whoever shows no credential, where that
+/// is let in.
+fn subjects(tenant: &TenantSpec) -> Vec<Option<&str>> {
+    let access = tenant.access.as_deref();
+    let asks = access.is_some_and(|access| !access.authenticate.is_empty());
+    let mut subjects = if asks { Vec::new() } else { vec![None] };
+    let most = subjects.len() + KEYS;
+    for key in access.iter().flat_map(|access| &access.keys) {
+        if subjects.len() == most {
+            break;
+        }
+        if !subjects.contains(&Some(&*key.subject)) {
+            subjects.push(Some(&*key.subject));
+        }
+    }
+    subjects
+}
+
+/// What each subject has used of a limit, where there is one for each.
+fn of_subjects<'s>(
+    subjects: &'s [Option<&str>],
+    (counted, limits, names): (Option<(&'s Ledger, &'s Cell)>, &'s LimitsSpec, Names),
+    now: Ticks,
+) -> impl Iterator<Item = (Option<&'s str>, InUse)> {
+    subjects.iter().filter_map(move |name| {
+        let subject = name.map(|name| (Proof::ApiKey, name));
+        Some((*name, in_use::of_subject(counted, limits, names, (subject, now))?))
+    })
 }
 
 /// As many hosts are told of a tenant.
 const ROUTES: usize = 64;
+/// As many.
+const KEYS: usize = 64;
+/// 256 rows, over all limits: 64 routes with 64 keys each would be 4,096.
+const OF_SUBJECTS: usize = 256;

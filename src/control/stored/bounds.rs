@@ -5,7 +5,7 @@ use std::slice;
 
 use serde_json::Value;
 
-use crate::config::grants::is_grant;
+use crate::config::grants::{has_keys_to_open, is_grant};
 use crate::config::places;
 
 use super::Entry;
@@ -38,17 +38,35 @@ pub(super) fn check(
     let closed = |table: Table| Value::Object(without(table, allowed));
     let (before, now) = (closed(kept.definition.table()), closed(next.table()));
     let (mut has, mut wants) = (Vec::new(), Vec::new());
-    grants(&before, "", &mut has);
-    grants(&now, "", &mut wants);
-    let has: BTreeSet<(&str, String)> =
-        has.into_iter().map(|(_, name, value)| (name, value)).collect();
-    for (key, name, value) in wants {
-        let is_told = beyond.iter().any(|told| is_below(told, &key));
-        if !has.contains(&(name, value)) && !is_told {
-            beyond.push(key);
+    grants(&before, ("", ""), &mut has);
+    grants(&now, ("", ""), &mut wants);
+    let known: BTreeSet<&Grant<'_>> = has.iter().map(|(_, grant)| grant).collect();
+    let kept: BTreeSet<&Grant<'_>> = wants.iter().map(|(_, grant)| grant).collect();
+    let new = wants.iter().filter(|(_, grant)| !known.contains(grant));
+    // What bounds a route is not taken from it either.
+    let gone = has.iter().filter(|(_, grant)| grant.is_bound() && !kept.contains(grant));
+    for (key, _) in new.chain(gone) {
+        if !beyond.iter().any(|told| is_below(told, key)) {
+            beyond.push(key.clone());
         }
     }
     if beyond.is_empty() { Ok(()) } else { Err(Refusal::Beyond(beyond)) }
+}
+
+/// What a tenant is granted.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Grant<'v> {
+    name: &'v str,
+    value: String,
+    /// Of what holds for the requests of a route alone, the conditions of that: it would be another grant for
+    /// other requests. Empty where it may move.
+    whose: String,
+}
+
+impl Grant<'_> {
+    fn is_bound(&self) -> bool {
+        !self.whose.is_empty()
+    }
 }
 
 /// A table without the keys of its grants that are opened; a grant of which nothing is left goes, too.
@@ -74,8 +92,13 @@ fn take_out(table: &mut Table, parts: &[String]) {
     }
 }
 
-/// All that says what a tenant is granted: by its full key, its own key, and its value.
-fn grants<'v>(value: &'v Value, above: &str, found: &mut Vec<(String, &'v str, String)>) {
+/// All that says what a tenant is granted, by its full key. `whose` are the conditions of the route that it is
+/// below.
+fn grants<'v>(
+    value: &'v Value,
+    (above, whose): (&str, &str),
+    found: &mut Vec<(String, Grant<'v>)>,
+) {
     match value {
         Value::Object(table) => {
             for (name, value) in table {
@@ -85,26 +108,47 @@ fn grants<'v>(value: &'v Value, above: &str, found: &mut Vec<(String, &'v str, S
                     // Shares may be others, of the same pools.
                     ("pools", Value::Object(pools)) => {
                         let each = pools.keys().map(|pool| {
-                            (format!("{key}.{}", places::key(&[pool])), "pool", pool_of(pool))
+                            let key = format!("{key}.{}", places::key(&[pool]));
+                            let (value, whose) = (text(pool), String::new());
+                            (key, Grant { name: "pool", value, whose })
                         });
                         found.extend(each);
                     }
-                    (name, value) if is_grant(name) => found.push((key, name, value.to_string())),
-                    (_, value) => grants(value, &key, found),
+                    // An open route is granted as it is: anything else of it would open something else.
+                    ("authorize", Value::Bool(false)) => {
+                        let (value, whose) =
+                            (Value::from(table.clone()).to_string(), String::new());
+                        found.push((key, Grant { name: "authorize", value, whose }));
+                    }
+                    (name, value) if is_grant(name) => {
+                        let whose = if has_keys_to_open(name) { whose } else { "" };
+                        let (value, whose) = (value.to_string(), whose.to_owned());
+                        found.push((key, Grant { name, value, whose }));
+                    }
+                    (_, value) => grants(value, (&key, whose), found),
                 }
             }
         }
         Value::Array(list) => {
             for (at, value) in list.iter().enumerate() {
-                grants(value, &format!("{above}[{at}]"), found);
+                let route = (above == "routes").then(|| conditions(value));
+                let whose = route.as_deref().unwrap_or(whose);
+                grants(value, (&format!("{above}[{at}]"), whose), found);
             }
         }
         _ => {}
     }
 }
 
-/// As a `pool` would have it.
-fn pool_of(name: &str) -> String {
+/// Which requests a route takes, as text. Two texts may mean the same; the same text means the same.
+fn conditions(route: &Value) -> String {
+    let of = |name: &str| route.get(name).map_or_else(String::new, Value::to_string);
+    let path = route.get("path").map_or_else(|| text("/*"), Value::to_string);
+    ["host", "methods", "headers", "query"].iter().fold(path, |all, name| all + "\n" + &of(name))
+}
+
+/// As a key would have it whose value this is.
+fn text(name: &str) -> String {
     Value::from(name).to_string()
 }
 
@@ -188,7 +232,7 @@ mod tests {
     fn a_tenant_names_no_pool_and_no_limit_that_it_has_not() {
         let split = |pools: Value| json!({"path": "/s", "split": {"pools": pools}});
         let before = json!({"pool": "a", "routes": [
-            {"path": "/b", "pool": "b", "limits": {"requests": "1/s"}},
+            {"path": "/b", "pool": "b"},
             split(json!({"c": 1, "d": 9})),
         ]});
         for (routes, expected) in [
@@ -198,16 +242,82 @@ mod tests {
             (json!([{"path": "/x", "pool": "there-is-none"}]), vec!["routes[0].pool"]),
             (json!([split(json!({"a": 1, "other": 1}))]), vec!["routes[0].split.pools.other"]),
             (json!([{"path": "/x", "pool": ["a"]}]), vec!["routes[0].pool"]),
-            (
-                json!([{"path": "/b", "pool": "b", "limits": {"requests": "9/s"}}]),
-                vec!["routes[0].limits"],
-            ),
+            (json!([{"path": "/b", "limits": {"requests": "9/s"}}]), vec!["routes[0].limits"]),
+            (json!([{"path": "/b", "queue": {"priority": "critical"}}]), vec!["routes[0].queue"]),
             (
                 json!([{"path": "/b", "pool": "b", "timeouts": {"total": "1h"}}]),
                 vec!["routes[0].timeouts"],
             ),
         ] {
             let now = json!({"pool": "a", "routes": routes});
+            assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_moves_no_limit_and_no_priority_to_another_route_and_takes_none_away() {
+        let upload = json!({"path": "/upload/*", "limits": {"max-body": "2GiB"}});
+        let export = json!({"path": "/export", "methods": ["GET"], "queue": {"priority": "batch"}});
+        let before = json!({
+            "pool": "a", "limits": {"max-body": "1MiB"}, "routes": [upload, export],
+        });
+        let with = |route: &Value, more: Value| {
+            let mut route = route.as_object().unwrap().clone();
+            route.extend(more.as_object().unwrap().clone());
+            Value::from(route)
+        };
+        let (l0, q1) = ("routes[0].limits", "routes[1].queue");
+        for (routes, expected) in [
+            (json!([export, upload]), vec![]),
+            (json!([{"path": "/new"}, with(&export, json!({"pool": "a"})), upload]), vec![]),
+            (json!([with(&upload, json!({"path": "/*"})), export]), vec![l0]),
+            (json!([{"limits": {"max-body": "2GiB"}}, upload, export]), vec![l0]),
+            (json!([{"limits": {"max-body": "1MiB"}}, upload, export]), vec![l0]),
+            (
+                json!([upload, export, with(&export, json!({"path": "/*"}))]),
+                vec!["routes[2].queue"],
+            ),
+            (json!([upload, with(&export, json!({"methods": ["GET", "PUT"]}))]), vec![q1]),
+            (json!([upload, {"path": "/export", "queue": {"priority": "batch"}}]), vec![q1]),
+            (json!([upload, with(&export, json!({"host": "a.example"}))]), vec![q1]),
+            (json!([upload, with(&export, json!({"headers": {"x": true}}))]), vec![q1]),
+            (json!([upload, with(&export, json!({"query": {"x": "1"}}))]), vec![q1]),
+            (json!([upload, {"path": "/export", "methods": ["GET"]}]), vec![q1]),
+            (json!([upload]), vec![q1]),
+            (json!([]), vec![l0, q1]),
+        ] {
+            let now = json!({"pool": "a", "limits": {"max-body": "1MiB"}, "routes": routes});
+            assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
+        }
+        let moved = json!({"pool": "a", "routes": [{"limits": {"requests": "9/s"}}]});
+        let every = json!({"pool": "a", "routes": [{"path": "/*", "limits": {"requests": "9/s"}}]});
+        assert!(beyond(moved, every).is_empty(), "it is the same, said twice");
+    }
+
+    #[test]
+    fn a_tenant_with_one_open_route_opens_no_other() {
+        let open = |path: &str| json!({"path": path, "methods": ["GET"], "authorize": false});
+        let before = json!({"authorize": "login", "pool": "a", "routes": [
+            open("/oauth2/*"), {"path": "/b"},
+        ]});
+        let with = |key: &str, value: Value| {
+            let mut route = open("/oauth2/*");
+            route[key] = value;
+            route
+        };
+        let all_methods = json!({"path": "/oauth2/*", "authorize": false});
+        for (routes, expected) in [
+            (json!([open("/oauth2/*")]), vec![]),
+            (json!([{"path": "/new"}, open("/oauth2/*")]), vec![]),
+            (json!([{"path": "/oauth2/*"}]), vec![]),
+            (json!([open("/*")]), vec!["routes[0].authorize"]),
+            (json!([open("/oauth2/*"), open("/b")]), vec!["routes[1].authorize"]),
+            (json!([{"authorize": false}]), vec!["routes[0].authorize"]),
+            (json!([all_methods]), vec!["routes[0].authorize"]),
+            (json!([with("host", json!("a.example"))]), vec!["routes[0].authorize"]),
+            (json!([with("rewrite", json!({"path": "/b"}))]), vec!["routes[0].authorize"]),
+        ] {
+            let now = json!({"authorize": "login", "pool": "a", "routes": routes});
             assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
         }
     }

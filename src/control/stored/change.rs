@@ -289,11 +289,7 @@ impl Reloader {
             let is_one = turns.iter().any(Turn::is_one);
             return Ok(is_one.then(|| Made::of(before.clone())));
         }
-        // Whether a file that is held may take who is gone the long way finds out.
-        let is_gone =
-            |turn: &Turn| turn.next.is_none() && before.quarantine.speaks_of(turn.id.as_str());
-        let is_long = turns.iter().any(is_gone);
-        if !is_long && let Some(edit) = self.check_edit(files.clone()).await {
+        if let Some(edit) = self.check_edit(files.clone()).await {
             let load::Edit { loaded, learnt } = edit;
             return Ok(Some(Made { loaded, learnt: Some(learnt), references: None }));
         }
@@ -305,7 +301,7 @@ impl Reloader {
         }
         // Files that are broken stay held as they are.
         let files = quarantine::as_they_are(&files, &before.quarantine);
-        let good = Known::Live(before.clone());
+        let good = Known::Live(without_ended(before, turns));
         let checked = self.examine(files, good, load::check).await?;
         let loaded = checked.result?;
         Ok(Some(Made { loaded, learnt: None, references: Some(checked.references) }))
@@ -445,6 +441,18 @@ impl What {
         };
         if next.text().len() > LARGEST { Err(Refusal::Large) } else { Ok(Some(next)) }
     }
+}
+
+/// What is live without the tenants that are ended: no file that is broken keeps them.
+fn without_ended(before: &Loaded, turns: &[Turn]) -> Loaded {
+    let mut rest = before.clone();
+    for Turn { id, .. } in turns.iter().filter(|turn| turn.next.is_none()) {
+        // Others of its id are a file's.
+        if rest.files.files.remove(path(id.as_str()).as_os_str()).is_some() {
+            Arc::make_mut(&mut rest.spec).tenants.remove(id.as_str());
+        }
+    }
+    rest
 }
 
 fn definition(entry: &Option<Entry>) -> Option<Definition> {

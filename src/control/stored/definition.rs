@@ -47,13 +47,16 @@ impl Definition {
         tag(self.json.as_bytes())
     }
 
-    /// What a merge patch (RFC 7396) makes of it.
+    /// What a merge patch (RFC 7396) makes of it. A table of which it leaves nothing is none: it would say that there is
+    /// something, as limits that limit nothing.
     #[must_use]
     pub fn patched(&self, patch: Table) -> Self {
-        match merged(Some(Value::Object(self.table())), Value::Object(patch)) {
-            Value::Object(table) => Self::of(table),
-            _ => self.clone(), // of two tables comes a table
-        }
+        let merged = merged(Some(Value::Object(self.table())), Value::Object(patch.clone()));
+        let Value::Object(mut table) = merged else {
+            return self.clone(); // of two tables comes a table
+        };
+        leave_out_emptied(&mut table, &patch);
+        Self::of(table)
     }
 
     /// The file that says it.
@@ -177,6 +180,20 @@ fn merged(target: Option<Value>, patch: Value) -> Value {
     Value::Object(table)
 }
 
+/// Takes out the tables from which a patch has taken something, and in which nothing is left.
+fn leave_out_emptied(table: &mut Table, patch: &Table) {
+    for (name, patch) in patch {
+        let (Some(Value::Object(inner)), Value::Object(patch)) = (table.get_mut(name), patch)
+        else {
+            continue;
+        };
+        leave_out_emptied(inner, patch);
+        if inner.is_empty() && !patch.is_empty() {
+            table.remove(name);
+        }
+    }
+}
+
 /// 256 KiB: a tenant of a thousand routes.
 pub const LARGEST: usize = 256 << 10;
 
@@ -219,6 +236,36 @@ mod tests {
             (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
         ] {
             assert_eq!(merged(Some(target.clone()), patch.clone()), expected, "{target} {patch}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_which_a_patch_leaves_nothing_is_none() {
+        let limits = json!({"limits": {"requests": "5/s", "client": {"requests": "1/s"}}});
+        for (before, patch, expected) in [
+            (
+                &limits,
+                json!({"limits": {"requests": null}}),
+                json!({"limits": {"client": {"requests": "1/s"}}}),
+            ),
+            (
+                &limits,
+                json!({"limits": {"client": {"requests": null}}}),
+                json!({"limits": {"requests": "5/s"}}),
+            ),
+            (
+                &limits,
+                json!({"limits": {"requests": null, "client": {"requests": null}}}),
+                json!({}),
+            ),
+            (&json!({}), json!({"limits": {"requests": null}}), json!({})),
+            (&json!({"cors": {}}), json!({"limits": {}}), json!({"cors": {}, "limits": {}})),
+        ] {
+            let patched = definition(before.clone()).patched(patch.as_object().unwrap().clone());
+            let again = patched.patched(patch.as_object().unwrap().clone());
+
+            assert_eq!(Value::Object(patched.table()), expected, "{patch}");
+            assert_eq!(patched, again, "a second time changes nothing");
         }
     }
 

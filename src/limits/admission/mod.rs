@@ -1,21 +1,31 @@
-//! Whether a request may go on, by all the limits that apply to it: those of its client first, then
-//! the route's, then the tenant's, so that who is refused by the closer one takes nothing of the
+//! Whether a request may go on, by all the limits that apply to it: those of its client first, then its
+//! subject's, then the route's, then the tenant's, so that who is refused by the closer one takes nothing of the
 //! wider. What was taken of some is given back where another refuses.
+
+mod together;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::config::spec::{LimitFields, LimitsSpec, Overflow, QuotaSpec, RateSpec};
+use crate::config::spec::{
+    EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, QuotaSpec, RateSpec,
+};
+use crate::model::caller::{Caller, Proof};
 
 use super::Shared;
-use super::clients::{self, Key};
+use super::clients::{self, Clients, Key};
+use super::fleet::Whose;
 use super::gate::Entry;
 use super::gcra::{Grant, Later, Pace, Ticks};
 use super::ledger::Cell;
 use super::limit::Limit;
 use super::pacer::Way;
 use super::told::{Told, seconds};
+
+use together::{Turn, Undecided};
+
+pub use together::Full;
 
 /// Limits that apply to a request: a tenant's, or a route's.
 #[derive(Clone, Copy, Debug)]
@@ -24,14 +34,48 @@ pub struct Scope<'s> {
     pub cell: &'s Arc<Cell>,
     /// What is allowed.
     pub spec: &'s LimitsSpec,
-    /// Which limits these are: of requests in a time, of a client's, and at once.
-    pub names: [Limit; 3],
+    /// Which limits these are.
+    pub names: Names,
+    /// Whose they are.
+    pub whose: Whose<'s>,
+}
+
+/// Which limits those of a scope are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Requests in a time.
+    pub requests: Limit,
+    /// Those of a client.
+    pub client: Limit,
+    /// Those of a subject.
+    pub subject: Limit,
+    /// Requests at once.
+    pub concurrency: Limit,
 }
 
 /// Those of a tenant.
-pub const OF_TENANT: [Limit; 3] = [Limit::Tenant, Limit::Client, Limit::TenantConcurrency];
+pub const OF_TENANT: Names = Names {
+    requests: Limit::Tenant,
+    client: Limit::Client,
+    subject: Limit::Subject,
+    concurrency: Limit::TenantConcurrency,
+};
 /// Those of a route.
-pub const OF_ROUTE: [Limit; 3] = [Limit::Route, Limit::RouteClient, Limit::RouteConcurrency];
+pub const OF_ROUTE: Names = Names {
+    requests: Limit::Route,
+    client: Limit::RouteClient,
+    subject: Limit::RouteSubject,
+    concurrency: Limit::RouteConcurrency,
+};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asker<'c> {
+    /// Its address; `None` = it has none, and is no client.
+    pub client: Option<u128>,
+    /// Who it is, where that is proven: all who have proven nothing are one subject.
+    pub caller: Option<&'c Caller>,
+}
 
 /// A request that was refused.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +104,9 @@ struct Taken<'s> {
     rule: Rule<'s>,
     grant: Grant,
     waiting: Option<Waiting<'s>>,
+    /// Where gateways share it.
+    turn: Turn,
+    undecided: Option<Undecided<'s>>,
 }
 
 /// One limit in a time that applies to a request.
@@ -69,28 +116,34 @@ struct Rule<'s> {
     rate: &'s RateSpec,
     overflow: Overflow,
     tells: bool,
-    cell: &'s Cell,
-    /// Where it is a client's.
-    client: Option<Key>,
+    scope: LimitScope,
+    whose: Whose<'s>,
+    cell: &'s Arc<Cell>,
+    /// Whose it is, where each client or each subject has its own, and where that is counted.
+    each: Option<(&'s Clients, Key)>,
+    /// Those that wait for slots of it.
+    waiting: &'s AtomicU32,
 }
 
 /// Somebody who waits for its slot.
 #[derive(Debug)]
-struct Waiting<'s>(&'s AtomicU32);
+pub struct Waiting<'s>(&'s AtomicU32);
 
 /// Takes a slot of each limit in a time that applies. A request of somebody without an address, who
-/// is on a Unix socket, is no client's.
+/// is on a Unix socket, is no client's; one without a proof of who has sent it is of the subject that all
+/// of those are.
 ///
 /// # Errors
 /// When one of them would have it wait longer than it may, or than the request has `left`.
 pub fn take<'s>(
     shared: &'s Shared,
     scopes: &[Scope<'s>],
-    client: Option<u128>,
+    asker: Asker<'_>,
     (now, left): (Ticks, Duration),
 ) -> Result<Slots<'s>, Box<Refused>> {
-    let of_clients = scopes.iter().filter_map(|scope| scope.of_client(shared, client?));
-    let rules = of_clients.chain(scopes.iter().filter_map(Scope::of_all));
+    let of_clients = scopes.iter().filter_map(|scope| scope.of_client(shared, asker.client?));
+    let of_subjects = scopes.iter().filter_map(|scope| scope.of_subject(shared, asker.caller));
+    let rules = of_clients.chain(of_subjects).chain(scopes.iter().filter_map(Scope::of_all));
     let mut slots = Slots { shared, taken: Vec::with_capacity(scopes.len() * 2), went: false };
     for rule in rules {
         let taken = slots.take(rule, (now, left))?;
@@ -116,7 +169,7 @@ impl<'s> Scope<'s> {
 
     /// What is told where there is no room.
     pub fn full(&self) -> Box<Refused> {
-        let (limit, most) = (self.names[2], self.spec.concurrency.unwrap_or(0));
+        let (limit, most) = (self.names.concurrency, self.spec.concurrency.unwrap_or(0));
         let mut told = Told::default();
         told.concurrency(limit, most, 0);
         // Nobody knows when the next one leaves.
@@ -137,31 +190,59 @@ impl<'s> Scope<'s> {
     pub fn tell(&self, told: &mut Told) {
         if let (LimitFields::Always, Some(most)) = (self.spec.fields, self.spec.concurrency) {
             let remaining = most.saturating_sub(self.cell.gate().inside());
-            told.concurrency(self.names[2], most, remaining);
+            told.concurrency(self.names.concurrency, most, remaining);
         }
     }
 
-    fn of_client(&self, shared: &Shared, client: u128) -> Option<Rule<'s>> {
+    fn of_client(&self, shared: &'s Shared, client: u128) -> Option<Rule<'s>> {
         let spec = self.spec.client.as_ref()?;
         let identity = self.cell.identity;
         let key = Key::of(identity, shared.hash((identity, client)));
-        Some(self.rule(self.names[1], (&spec.requests, spec.overflow), Some(key)))
+        let whose = (&shared.clients, key);
+        Some(self.each((self.names.client, spec), whose, &self.cell.clients_waiting))
+    }
+
+    fn of_subject(&self, shared: &'s Shared, caller: Option<&Caller>) -> Option<Rule<'s>> {
+        let spec = self.spec.subject.as_ref()?;
+        let subject = caller.map(|caller| (caller.proof, &*caller.subject));
+        let whose = (&shared.subjects, subject_key(shared, self.cell, subject));
+        Some(self.each((self.names.subject, spec), whose, &self.cell.subjects_waiting))
     }
 
     fn of_all(&self) -> Option<Rule<'s>> {
         let rate = self.spec.requests.as_ref()?;
-        Some(self.rule(self.names[0], (rate, self.spec.overflow), None))
+        Some(self.rule(self.names.requests, (rate, self.spec.overflow), &self.cell.waiting))
+    }
+
+    fn each(
+        &self,
+        (limit, spec): (Limit, &'s EachLimitSpec),
+        whose: (&'s Clients, Key),
+        waiting: &'s AtomicU32,
+    ) -> Rule<'s> {
+        let EachLimitSpec { requests: rate, overflow } = spec;
+        let all = self.rule(limit, (rate, *overflow), waiting);
+        Rule { scope: LimitScope::Gateway, each: Some(whose), ..all }
     }
 
     fn rule(
         &self,
         limit: Limit,
         (rate, overflow): (&'s RateSpec, Overflow),
-        client: Option<Key>,
+        waiting: &'s AtomicU32,
     ) -> Rule<'s> {
         let tells = self.spec.fields == LimitFields::Always;
-        Rule { limit, rate, overflow, tells, cell: self.cell, client }
+        let (scope, whose, cell) = (self.spec.scope, self.whose, self.cell);
+        Rule { limit, rate, overflow, tells, scope, whose, cell, each: None, waiting }
     }
+}
+
+/// The place of a subject among those that are counted for these limits. Kinds of credentials are
+/// apart: what a token says that somebody is takes nothing from the key of that name, and what one issuer says
+/// nothing from what another one does (RFC 7519 §4.1.2).
+pub(super) fn subject_key(shared: &Shared, cell: &Cell, subject: Option<(Proof, &str)>) -> Key {
+    let subject = subject.map(|(proof, subject)| (proof.as_str(), proof.issuer(), subject));
+    Key::of(cell.identity, shared.hash((cell.identity, subject)))
 }
 
 impl<'s> Slots<'s> {
@@ -174,15 +255,23 @@ impl<'s> Slots<'s> {
 
     /// The wait is over.
     pub fn arrive(&mut self) {
-        self.taken.iter_mut().for_each(|taken| taken.waiting = None);
+        for taken in &mut self.taken {
+            taken.waiting = None;
+            taken.turn.wait();
+        }
+    }
+
+    /// The slots are used, whatever becomes of the request.
+    pub fn count(&mut self) {
+        self.went = true;
     }
 
     /// The request goes on. What its answer tells of the limits.
     pub fn go(mut self, now: Ticks) -> Told {
         self.went = true;
         let mut told = Told::default();
-        for Taken { rule, grant, .. } in self.taken.iter().filter(|taken| taken.rule.tells) {
-            rule.tell(grant.left, now, &mut told);
+        for taken in self.taken.iter().filter(|taken| taken.rule.tells) {
+            taken.rule.tell(taken.word(), now, &mut told);
         }
         told
     }
@@ -192,20 +281,25 @@ impl<'s> Slots<'s> {
         rule: Rule<'s>,
         (now, left): (Ticks, Duration),
     ) -> Result<Taken<'s>, Box<Refused>> {
-        let clients = &self.shared.clients;
+        let is_shared = rule.scope == LimitScope::Shared;
+        let undecided = is_shared.then(|| Undecided::enter(&rule.cell.undecided));
         let longest = Ticks::of(rule.overflow.longest().min(left));
-        let took = match rule.client {
+        let took = match rule.each {
             None => rule.cell.meter.take(rule.pace(), now, longest),
-            Some(key) => clients.take(key, rule.pace(), rule.now(now), clients::micros(longest)),
+            Some((all, key)) => all.take(key, rule.pace(), rule.now(now), clients::micros(longest)),
         };
-        let grant = took.map_err(|Later(later)| rule.refused(later))?;
+        let grant = took.map_err(|Later(later)| {
+            rule.tell_of_use(self.shared);
+            rule.refused(later)
+        })?;
+        let turn = if is_shared { Turn::Due } else { Turn::Own };
         if grant.at <= rule.now(now) {
-            return Ok(Taken { rule, grant, waiting: None });
+            return Ok(Taken { rule, grant, waiting: None, turn, undecided });
         }
-        match Waiting::enter(rule.waiting(), rule.overflow.most()) {
-            Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting) }),
+        match Waiting::enter(rule.waiting, rule.overflow.most()) {
+            Some(waiting) => Ok(Taken { rule, grant, waiting: Some(waiting), turn, undecided }),
             None => {
-                rule.give_back(self.shared, grant, now);
+                rule.give_back(grant, now);
                 Err(rule.refused(grant.at - rule.now(now)))
             }
         }
@@ -218,15 +312,16 @@ impl Drop for Slots<'_> {
             return;
         }
         let now = self.shared.now();
-        for Taken { rule, grant, .. } in &self.taken {
-            rule.give_back(self.shared, *grant, now);
+        for taken in &self.taken {
+            taken.rule.give_back(taken.grant, now);
+            taken.put_back();
         }
     }
 }
 
 impl<'s> Rule<'s> {
     fn pace(&self) -> Pace {
-        match self.client {
+        match self.each {
             None => Pace::of(self.rate),
             Some(_) => clients::pace(self.rate),
         }
@@ -234,22 +329,18 @@ impl<'s> Rule<'s> {
 
     /// A time in the unit of what is counted.
     fn now(&self, now: Ticks) -> u64 {
-        if self.client.is_some() { clients::micros(now) } else { now.0 }
+        if self.each.is_some() { clients::micros(now) } else { now.0 }
     }
 
     /// The reverse.
     fn at(&self, at: u64) -> Ticks {
-        if self.client.is_some() { clients::ticks(at) } else { Ticks(at) }
+        if self.each.is_some() { clients::ticks(at) } else { Ticks(at) }
     }
 
-    fn waiting(&self) -> &'s AtomicU32 {
-        if self.client.is_some() { &self.cell.clients_waiting } else { &self.cell.waiting }
-    }
-
-    fn give_back(&self, shared: &Shared, grant: Grant, now: Ticks) {
-        match self.client {
+    fn give_back(&self, grant: Grant, now: Ticks) {
+        match self.each {
             None => self.cell.meter.give_back(self.pace(), grant, now),
-            Some(key) => shared.clients.give_back(key, self.pace(), grant, self.now(now)),
+            Some((all, key)) => all.give_back(key, self.pace(), grant, self.now(now)),
         }
     }
 

@@ -1,5 +1,6 @@
-//! What each client has taken of the limits of tenants and routes: a table of fixed size for all
-//! limits of all tenants, one word for each client of a limit. A client has its place in one set of
+//! What each client has taken of the limits of tenants and routes: a table of fixed
+//! size for all limits of all tenants, one word for each client of a limit. Subjects are clients of
+//! a table of their own. A client has its place in one set of
 //! eight, which is one line of the caches; its word says for which limit it is, which client it is,
 //! and when the limit will be whole again.
 //!
@@ -119,6 +120,17 @@ impl Clients {
         Ok(grant)
     }
 
+    /// When the limit is whole again for a client, as [`Clients::take`] would find it. Nothing is made or
+    /// taken by looking.
+    pub fn look(&self, key: Key, now: u64) -> u64 {
+        let (segment, at) = self.place(key);
+        let set = self.segments[segment].get().map(|segment| &segment.sets[at]);
+        let words = set.into_iter().flat_map(|set| &set.0).map(|word| word.load(Ordering::Relaxed));
+        let own =
+            words.filter(|word| name(*word) == key.name).map(|word| whole_at(word, now)).max();
+        own.unwrap_or_else(|| self.floor(key).load(Ordering::Relaxed))
+    }
+
     /// Gives back what was taken for a request that was not served after all.
     pub fn give_back(&self, key: Key, pace: Pace, grant: Grant, now: u64) {
         for word in &self.set(key).1.0 {
@@ -172,11 +184,16 @@ impl Clients {
     }
 
     fn set(&self, key: Key) -> (usize, &Set) {
-        // 32 bits of a hash, spread over so many sets.
+        let (segment, at) = self.place(key);
+        let number = segment * self.sets_in_segment + at;
+        let segment = self.segments[segment].get_or_init(|| self.segment());
+        (number, &segment.sets[at])
+    }
+
+    /// The segment of a client's set, and its place there: 32 bits of a hash, spread over all sets.
+    fn place(&self, key: Key) -> (usize, usize) {
         let number = usize::try_from((key.place * self.sets) >> 32).unwrap_or(0);
-        let segment = &self.segments[number / self.sets_in_segment];
-        let segment = segment.get_or_init(|| self.segment());
-        (number, &segment.sets[number % self.sets_in_segment])
+        (number / self.sets_in_segment, number % self.sets_in_segment)
     }
 
     #[cold]

@@ -100,6 +100,25 @@ fn a_crowd_of_one_limit_takes_nothing_from_the_clients_of_another() {
 }
 
 #[test]
+fn a_look_finds_what_a_request_would_and_makes_nothing() {
+    let memory = crate::base::memory::Memory::new(1 << 30, 1);
+    let clients = Clients::new(1, memory.account(0));
+    let slow = rate(1, 3600, 2);
+    let key = client(1, 1);
+    assert_eq!((clients.look(key, A_SECOND), memory.held()), (0, 0));
+
+    let grant = clients.take(key, slow, A_SECOND, 0).unwrap();
+    for _ in 0..2 {
+        assert_eq!(clients.look(key, A_SECOND), grant.left);
+    }
+    assert_eq!(clients.look(client(2, 1), A_SECOND), 0);
+    for number in 2..20 {
+        clients.take(client(1, number), slow, A_SECOND, 0).ok();
+    }
+    assert!(clients.look(client(1, 100), A_SECOND) > A_SECOND, "who is new begins at the floor");
+}
+
+#[test]
 fn a_word_tells_its_time_for_hours_and_is_swept_once_it_says_nothing() {
     let clients = one_set();
     let hourly = rate(1, 3600, 1);

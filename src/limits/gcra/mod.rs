@@ -76,6 +76,26 @@ impl Pace {
         Self { interval, depth: interval.saturating_mul(rate.burst.max(1).into()) }
     }
 
+    /// By what one request is worth, and a burst.
+    pub fn of_numbers(interval: u64, depth: u64) -> Self {
+        Self { interval, depth }
+    }
+
+    /// What one request is worth.
+    pub fn interval(self) -> u64 {
+        self.interval
+    }
+
+    /// What a burst is worth.
+    pub fn depth(self) -> u64 {
+        self.depth
+    }
+
+    /// How many requests a burst is.
+    pub fn burst(self) -> u64 {
+        self.depth / self.interval.max(1)
+    }
+
     /// What becomes of a request at `now` that may wait for so long, by a word.
     ///
     /// # Errors

@@ -38,6 +38,7 @@ pub(super) struct Trail {
     tenant: Option<Arc<str>>,
     route: Option<Arc<str>>,
     action: &'static str,
+    authorized: Option<&'static str>,
     pool: Option<Arc<Pool>>,
     tries: Vec<Try>,
     refused: Option<&'static str>,
@@ -98,6 +99,7 @@ pub(super) fn begin(
         tenant: named.map(|named| Arc::clone(&named.tenant.label().name)),
         route: None,
         action: "none",
+        authorized: None,
         pool: None,
         tries: Vec::new(),
         refused: None,
@@ -147,6 +149,11 @@ impl Trail {
             ("backoff", time(rule.backoff)),
             ("max-backoff", time(rule.max_backoff)),
         ];
+    }
+
+    /// A service was asked for it, or would have been, with this result.
+    pub(super) fn authorized(&mut self, result: &'static str) {
+        self.authorized = Some(result);
     }
 
     /// An endpoint was tried.
@@ -206,6 +213,9 @@ impl Trail {
             out.member("route", &Item::Text(route));
         }
         out.member("action", &Item::Word(self.action));
+        if let Some(result) = self.authorized {
+            out.member("authorized", &Item::Word(result));
+        }
         if let Some(pool) = &self.pool {
             self.tell_pool(pool, &mut out);
         }

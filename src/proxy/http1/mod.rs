@@ -126,6 +126,11 @@ impl Connection {
         self.leaving = true;
     }
 
+    /// Ready when it has a turn among those that come and go.
+    pub(super) fn poll_end(&mut self, context: &Context<'_>) -> Poll<()> {
+        self.worker.door.poll_turn(&mut self.manners, context)
+    }
+
     /// Says goodbye where no answer is cut off with the connection (RFC 9112 §9.8).
     pub(super) fn cut(&self) {
         if matches!(self.step, Step::Head) {
@@ -315,6 +320,25 @@ impl Connection {
     }
 }
 
+impl Connection {
+    fn go_on(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        loop {
+            match &self.step {
+                Step::Head => ready!(self.poll_head(context)),
+                Step::Exchange(_) => ready!(self.poll_exchange(context))?,
+                Step::Answer => ready!(self.poll_answer(context))?,
+                Step::Rest => ready!(self.poll_rest(context)),
+                Step::LastWord(_) => ready!(self.poll_last_word(context)),
+                Step::Farewell(_) => {
+                    ready!(self.poll_farewell(context));
+                    self.step = Step::Over;
+                }
+                Step::Over => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
 impl Step {
     const FAREWELL: Self = Self::Farewell(Farewell { alarm: None, left: LAST_WORDS });
 }
@@ -325,21 +349,10 @@ impl Future for Connection {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let now = this.worker.clock.recent();
-        ready!(this.worker.courtesy.poll(&mut this.manners, now, context));
-        loop {
-            match &this.step {
-                Step::Head => ready!(this.poll_head(context)),
-                Step::Exchange(_) => ready!(this.poll_exchange(context))?,
-                Step::Answer => ready!(this.poll_answer(context))?,
-                Step::Rest => ready!(this.poll_rest(context)),
-                Step::LastWord(_) => ready!(this.poll_last_word(context)),
-                Step::Farewell(_) => {
-                    ready!(this.poll_farewell(context));
-                    this.step = Step::Over;
-                }
-                Step::Over => return Poll::Ready(Ok(())),
-            }
-        }
+        let turn = ready!(this.worker.courtesy.poll(&mut this.manners, now, context));
+        let polled = this.go_on(context);
+        this.worker.courtesy.end(&turn, &mut this.manners);
+        polled
     }
 }
 

@@ -16,6 +16,7 @@ use crate::model::ids::{PoolId, TenantId};
 use crate::pool::Pool;
 use crate::telemetry::tenants::Slots;
 
+use super::authorizer::{self, Authorizers};
 use super::departed::Departed;
 use super::domains::Domains;
 use super::set::RouteSet;
@@ -67,7 +68,10 @@ pub fn compile_edited(
     }
     let Compiler { next_slot, departed, .. } = compiler;
     let knew = table.knows_credentials;
-    table_of(spec, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
+    let authorizers =
+        authorizer::bind(&spec.naming.identity, pools, (Some(&table.authorizers), generation));
+    let numbered = (generation, knew);
+    table_of((spec, authorizers), numbered, (tenants, slots, marks), sets, (next_slot, departed))
 }
 
 /// By what tenants are found besides their ids.
@@ -133,11 +137,14 @@ pub fn compile(
     let knew = previous.is_some_and(|table| table.knows_credentials);
     let mut marks = Marks::default();
     spec.tenants.iter().for_each(|tenant| marks.replace(None, Some(tenant)));
-    table_of(spec, (generation, knew), (tenants, slots, marks), sets, (next_slot, departed))
+    let before = previous.map(|table| &table.authorizers);
+    let authorizers = authorizer::bind(&spec.naming.identity, pools, (before, generation));
+    let numbered = (generation, knew);
+    table_of((spec, authorizers), numbered, (tenants, slots, marks), sets, (next_slot, departed))
 }
 
 fn table_of(
-    spec: &RoutesSpec,
+    (spec, authorizers): (&RoutesSpec, Authorizers),
     (generation, knew): (u64, bool),
     (tenants, slots, Marks { keys, domains }): (Tenants, Slots, Marks),
     sets: BTreeMap<Arc<str>, SharedSet>,
@@ -155,6 +162,7 @@ fn table_of(
         slots,
         sets,
         keys,
+        authorizers,
         rings: Arc::default(), // whoever keeps them hands them over
         domains,
         knows_credentials,

@@ -7,11 +7,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::base::memory::Account;
 use crate::base::units::{ByteSize, Rate};
 use crate::config::spec::{
-    ActionSpec, LimitFields, LimitsSpec, Overflow, RateSpec, RedirectSpec, RespondSpec, RouteSpec,
-    SplitBy, SplitSpec, TenantState,
+    ActionSpec, LimitsSpec, RateSpec, RedirectSpec, RespondSpec, RouteSpec, SplitBy, SplitSpec,
+    TenantState,
 };
 use crate::limits::Shared;
-use crate::limits::admission::{self, OF_TENANT, Scope};
+use crate::limits::admission::{self, Asker, OF_TENANT, Scope};
+use crate::limits::fleet::Whose;
 use crate::model::ids::TenantId;
 use crate::pool::samples::pools;
 use crate::routing::action::Action;
@@ -355,16 +356,7 @@ fn domains_follow_their_tenants_in_whatever_order_they_are_edited() {
 
 fn limited() -> LimitsSpec {
     let rate = Rate { count: 1, per: Duration::from_secs(60) };
-    LimitsSpec {
-        requests: Some(RateSpec { rate, burst: 1 }),
-        concurrency: None,
-        overflow: Overflow::Reject,
-        client: None,
-        quota: None,
-        upload: None,
-        download: None,
-        fields: LimitFields::Refused,
-    }
+    LimitsSpec { requests: Some(RateSpec { rate, burst: 1 }), ..LimitsSpec::UNSAID }
 }
 
 /// Asks for one request of a tenant's own limit.
@@ -374,8 +366,9 @@ fn is_admitted(shared: &Arc<Shared>, table: &Table, id: &str) -> bool {
         cell: tenant.ledger(shared).own(),
         spec: tenant.limits().unwrap(),
         names: OF_TENANT,
+        whose: Whose { tenant: id, route: None },
     };
-    let taken = admission::take(shared, &[scope], None, (shared.now(), Duration::MAX));
+    let taken = admission::take(shared, &[scope], Asker::default(), (shared.now(), Duration::MAX));
     taken.map(|slots| slots.go(shared.now())).is_ok()
 }
 

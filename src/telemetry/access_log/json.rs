@@ -69,7 +69,7 @@ pub(super) fn write(record: &Record, mask: &Mask, bytes: &mut Vec<u8>) {
         query,
         version: version(record.version),
         tenant: record.tenant.as_ref().and_then(|tenant| tenant.name.as_deref()),
-        subject: record.caller.as_ref().map(|caller| &*caller.subject),
+        subject: record.caller.as_ref().and_then(|caller| caller.subject()),
         route: record.route.as_deref(),
         pool: record.pool.as_ref().and_then(|pool| pool.name.as_deref()),
         endpoint: record.endpoint.as_deref(),

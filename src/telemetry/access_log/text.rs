@@ -111,7 +111,7 @@ fn value<'r>(record: &'r Record, field: Field, mask: &Mask) -> Option<Cow<'r, st
         Field::Target => target()?,
         Field::Version => version(record.version).into(),
         Field::Tenant => record.tenant.as_ref()?.name.as_deref()?.into(),
-        Field::Subject => (&*record.caller.as_ref()?.subject).into(),
+        Field::Subject => record.caller.as_ref()?.subject()?.into(),
         Field::Route => record.route.as_deref()?.into(),
         Field::Pool => record.pool.as_ref()?.name.as_deref()?.into(),
         Field::Endpoint => record.endpoint.as_deref()?.into(),

@@ -176,6 +176,13 @@ impl Meter {
         self.counts.borrow_mut().access_refused.add(reason, 1);
     }
 
+    /// Counts a request that a service was asked for, which took so long.
+    pub fn authorized(&self, result: &'static str, took: Duration) {
+        let mut counts = self.counts.borrow_mut();
+        counts.authorized.add(result, 1);
+        counts.authorizing.add(result, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
     /// Counts a task that panicked.
     pub fn panicked(&self) {
         self.counts.borrow_mut().panics += 1;
@@ -208,14 +215,16 @@ impl Meter {
 #[inline(never)]
 fn note_refusal(counts: &mut Delta, record: &Record, problem: &'static str) {
     if let Some(tenant) = &record.tenant
-        && (record.status == 429 || FULL.contains(&problem))
+        && (record.status == 429 || REFUSALS.contains(&problem))
     {
         counts.held_back.entry(tenant.slot).or_default().refused.add(problem, 1);
     }
 }
 
-/// The problems of requests that came to a pool without room and had no turn.
-const FULL: [&str; 2] = ["queue-full", "queue-timeout"];
+/// The problems, besides those of status 429, of requests that came to a pool without room and had no turn, and of
+/// bodies beyond a limit of the tenant or the route.
+const REFUSALS: [&str; 4] =
+    ["queue-full", "queue-timeout", "tenant-body-too-large", "route-body-too-large"];
 
 #[cfg(test)]
 mod tests;

@@ -184,6 +184,11 @@ impl Metrics {
         self.value(family, labels, |value| *value += count as f64);
     }
 
+    /// Adds to a counter of seconds.
+    pub fn add_seconds(&self, family: &'static Family, labels: &[&str], time: Duration) {
+        self.value(family, labels, |value| *value += time.as_secs_f64());
+    }
+
     /// Sets a gauge that control keeps.
     pub fn set(&self, family: &'static Family, labels: &[&str], to: f64) {
         self.value(family, labels, |value| *value = to);

@@ -9,6 +9,7 @@ use crate::model::members::Found;
 use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
 use crate::telemetry::keeping;
 use crate::telemetry::meter::Meter;
+use crate::telemetry::shared_limits;
 
 use super::*;
 
@@ -58,6 +59,7 @@ fn promtool_finds_nothing() {
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
     meter.queued(&pool(), 0, QueueOutcome::Served, Duration::from_millis(3));
     meter.exchange(&record("tenant-unknown"));
+    meter.authorized("allowed", Duration::from_millis(1));
     meter.flush();
     metrics.merge(&deltas.try_recv().unwrap());
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
@@ -71,6 +73,12 @@ fn promtool_finds_nothing() {
     metrics.set(&keeping::STORED_TENANTS, &["served"], 1.0);
     metrics.set(&keeping::STORE_DAMAGED, &[], 0.0);
     metrics.add(&keeping::TENANT_CHANGES, &["ok"], 1);
+    metrics.set(&shared_limits::UP, &[], 1.0);
+    metrics.add(&shared_limits::CALLS, &["ok"], 1);
+    metrics.add_seconds(&shared_limits::CALL_SECONDS, &[], Duration::from_millis(1));
+    metrics.add_seconds(&shared_limits::LATE_SECONDS, &[], Duration::from_millis(1));
+    metrics.add(&shared_limits::REQUESTS, &["granted"], 1);
+    metrics.set(&shared_limits::IN_USE, &[], 1.0);
     metrics.add(&keeping::AUDIT_LOG_LOST, &["write"], 1);
     metrics.add(&metrics::USAGE_SAVES, &["ok"], 1);
     metrics.set(&metrics::USAGE_WAITING, &[], 0.0);

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{Error as TlsError, ServerConfig};
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::{Error as TlsError, InconsistentKeys, ServerConfig};
 
-use crate::config::pem::{KEY_HINT, PemFault, read_certificates, read_key};
+use crate::config::pem::{KEY_HINT, PemFault, read_certificates, read_signing_key};
 use crate::config::spec::{
     CertificateSpec, ClientCertificatesSpec, HostSpec, ListenerSpec, ListenerTlsSpec, NamedHost,
     NamedPath,
@@ -203,7 +204,7 @@ impl Reading<'_> {
         let demand = self.demand(spec.clients.as_ref(), &spec.certificate.place);
         let chain = self.certificates(&spec.certificate.path, &spec.certificate.place);
         let path = spec.key.path.clone();
-        let key = read_key(&path)
+        let key = read_signing_key(&path)
             .map_err(|fault| self.refuse(&spec.key.place, &ServerTlsError::Key { path, fault }))
             .ok();
         let (demand, chain, key) = (demand?, chain?, key?);
@@ -337,23 +338,27 @@ pub(super) fn join(
     origin: &Origin,
     demand: &Demand,
     chain: Vec<CertificateDer<'static>>,
-    secret: PrivateKeyDer<'static>,
+    secret: Arc<dyn SigningKey>,
 ) -> Result<ServerConfig, ServerTlsError> {
     let (certificate, key) = (&origin.certificate, &origin.key);
-    ServerConfig::builder_with_provider(Arc::clone(provider))
+    let both = CertifiedKey::new(chain, secret);
+    match both.keys_match() {
+        // As rustls has it: nobody can tell of a key that does not say its public one.
+        Ok(()) | Err(TlsError::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(TlsError::InconsistentKeys(_)) => {
+            let (certificate, key) = (certificate.clone(), key.clone());
+            return Err(ServerTlsError::Mismatch { certificate, key });
+        }
+        Err(error) => {
+            let fault = PemFault::Unusable(error);
+            return Err(ServerTlsError::Certificate { path: certificate.clone(), fault });
+        }
+    }
+    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(ServerTlsError::Unavailable)?
-        .with_client_cert_verifier(Arc::clone(&demand.verifier))
-        .with_single_cert(chain, secret)
-        .map_err(|error| match error {
-            TlsError::InconsistentKeys(_) => {
-                ServerTlsError::Mismatch { certificate: certificate.clone(), key: key.clone() }
-            }
-            error => {
-                let fault = PemFault::Unusable(error);
-                ServerTlsError::Certificate { path: certificate.clone(), fault }
-            }
-        })
+        .with_client_cert_verifier(Arc::clone(&demand.verifier));
+    Ok(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(both))))
 }
 
 /// A name of a certificate.

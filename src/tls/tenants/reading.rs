@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ProducesTickets;
 
-use crate::config::pem::{read_certificates, read_key};
+use crate::config::pem::{self, PemFault, certificates_in, signing_key_in};
 use crate::config::spec::{DomainsSpec, HostSpec, TenantCertificateSpec};
 use crate::tls::certificates::{Entry, Origin};
 use crate::tls::demand::{Demand, Demands, new_tickets};
@@ -113,16 +113,62 @@ impl Own {
         Self { claims: claims(spec, &mut [], 0), ..Self::default() }
     }
 
+    /// What is in use, for these domains, before any file is read. What was wrong is.
+    pub fn within(spec: &DomainsSpec, before: Option<&Self>) -> Self {
+        let mut own = before.cloned().unwrap_or_default();
+        own.claims = claims(spec, &mut own.in_use, 0);
+        own.in_use.retain(|one| !one.hosts.is_empty());
+        own
+    }
+
+    /// The same, of a tenant with a file that is still being read.
+    pub fn late(spec: &DomainsSpec, before: Option<&Self>, file: &Path) -> Self {
+        let named = |(number, one): (usize, &TenantCertificateSpec)| match file {
+            file if file == one.certificate => Some((number, CERT)),
+            file if file == one.key => Some((number, KEY)),
+            _ => None,
+        };
+        let named = spec.certificates.iter().enumerate().find_map(named);
+        let (number, key) = named.unwrap_or((0, CERT));
+        let what = format!("{} does not answer: it is still being read", file.display());
+        let hint = "look at the file system that it is on; what was in use stays until it answers";
+        Self::unread(spec, before, Wrong { number, key, what, hint })
+    }
+
+    /// The same, where reading has failed in a way that nobody has thought of.
+    pub fn failed(spec: &DomainsSpec, before: Option<&Self>) -> Self {
+        let what = "reading the certificates failed".to_owned();
+        let hint = "this is a bug, please report it with the log";
+        Self::unread(spec, before, Wrong { number: 0, key: CERT, what, hint })
+    }
+
+    fn unread(spec: &DomainsSpec, before: Option<&Self>, wrong: Wrong) -> Self {
+        let mut own = Self::within(spec, before);
+        own.problems = vec![wrong];
+        own
+    }
+
     /// Reads the certificates of a tenant. Where one cannot be used, those that were in use `before` stay beside those
     /// that can, for the names that none of these is for.
     pub fn read(spec: &DomainsSpec, before: Option<&Self>, means: &Means) -> Self {
+        Self::read_by(spec, before, means, &mut pem::read)
+    }
+
+    /// As [`Self::read`]; `read` is asked for each of the files once, in their order.
+    pub fn read_by(
+        spec: &DomainsSpec,
+        before: Option<&Self>,
+        means: &Means,
+        read: &mut dyn FnMut(&Path) -> Result<Vec<u8>, PemFault>,
+    ) -> Self {
         let tickets = before.and_then(|before| before.tickets.clone());
         let mut own = Self { tickets, ..Self::default() };
         if own.tickets.is_none() {
             own.tickets = new_tickets().map_err(|error| own.unavailable(error)).ok();
         }
         for (number, certificate) in spec.certificates.iter().enumerate() {
-            match own.one(number, certificate, spec, means) {
+            let pems = (read(&certificate.certificate), read(&certificate.key));
+            match own.one((number, certificate), spec, means, pems) {
                 Ok(one) => own.in_use.push(one),
                 Err((key, error)) => own.refuse(number, key, &error),
             }
@@ -149,15 +195,17 @@ impl Own {
 
     fn one(
         &mut self,
-        number: usize,
-        spec: &TenantCertificateSpec,
+        (number, spec): (usize, &TenantCertificateSpec),
         domains: &DomainsSpec,
         means: &Means,
+        (chain, secret): (Result<Vec<u8>, PemFault>, Result<Vec<u8>, PemFault>),
     ) -> Result<InUse, (&'static str, ServerTlsError)> {
         let (path, key) = (&spec.certificate, &spec.key);
-        let chain = read_certificates(path)
+        let chain = chain
+            .and_then(|pem| certificates_in(&pem))
             .map_err(|fault| (CERT, ServerTlsError::Certificate { path: path.clone(), fault }))?;
-        let secret = read_key(key)
+        let secret = secret
+            .and_then(|pem| signing_key_in(&pem))
             .map_err(|fault| (KEY, ServerTlsError::Key { path: key.clone(), fault }))?;
         let origin = Origin { certificate: path.clone(), key: key.clone(), clients: None };
         let config = join(&means.provider, &origin, &means.nothing, chain.clone(), secret);

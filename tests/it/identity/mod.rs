@@ -1,6 +1,7 @@
 //! Who a client is: what it may show, what is refused, and what endpoints hear of it.
 
 mod access;
+mod authorizers;
 mod certificates;
 mod issuers;
 mod keys;

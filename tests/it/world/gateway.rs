@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::client::{Client, get, head};
 use super::message::Answer;
-use super::{DEADLINE, STEP, within};
+use super::{DEADLINE, STEP, eventually, within};
 
 /// A gateway that serves. Dropped, it ends at once.
 pub(crate) struct Gateway {
@@ -191,6 +191,14 @@ impl Gateway {
             assert!(started.elapsed() < DEADLINE, "{series} is {now:?}, not {value}");
             sleep(STEP * 10).await;
         }
+    }
+
+    /// Waits until the access log has a text so many times, and gives the log.
+    pub(crate) async fn logs(&self, text: &str, times: usize) -> String {
+        let read = || fs::read_to_string(self.path("access.log")).unwrap_or_default();
+        let log = eventually(text, read, |log| log.matches(text).count() >= times).await;
+        assert_eq!(log.matches(text).count(), times, "{log}");
+        log
     }
 
     /// Waits until a metric is so large, and gives it.

@@ -20,6 +20,7 @@ pub(crate) mod pki;
 pub(crate) mod pouring;
 pub(crate) mod raw_h2;
 pub(crate) mod recorder;
+pub(crate) mod redis;
 pub(crate) mod strict;
 pub(crate) mod tape;
 pub(crate) mod tls;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
-/// How urgent a flow is beside others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// How urgent a flow, or a part of it, is beside others; the more urgent is the lesser one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Class {
     /// Before all others, as long as it leaves them their shares.
     Critical,
@@ -28,7 +28,7 @@ pub struct Claim {
     pub weight: u32,
     /// Its class.
     pub class: Class,
-    /// How many of this flow may wait at once.
+    /// How many of this flow and this class may wait at once.
     pub most: usize,
     /// When it is not waited for any longer.
     pub until: Instant,
@@ -194,7 +194,7 @@ impl<T> Queue<T> {
     /// Lets one wait.
     ///
     /// # Errors
-    /// When too many of its flow wait.
+    /// When too many of its flow wait in its class.
     pub(super) fn push(&mut self, claim: &Claim, what: T) -> Result<Ticket, T> {
         let class = claim.class as usize;
         let lane = &mut self.lanes[class];

@@ -207,6 +207,33 @@ fn what_is_critical_comes_first_and_batch_has_its_share_all_the_same() {
 }
 
 #[test]
+fn a_flow_waits_in_each_class_by_itself() {
+    let now = Instant::now();
+    let mut queue = Queue::new();
+    let claim = |flow, class, most| {
+        let until = now + Duration::from_secs(1);
+        Claim { flow, weight: 1, class, most, until, cost: 100 }
+    };
+    for number in 0..3 {
+        let full = queue.push(&claim(1, Class::Batch, 2), ("batch", number)).is_err();
+        assert_eq!(full, number == 2);
+    }
+    for (class, name) in [(Class::Normal, "normal"), (Class::Critical, "critical")] {
+        queue.push(&claim(1, class, 2), (name, 0)).expect("its batch takes no room of it");
+    }
+    queue.push(&claim(2, Class::Normal, 2), ("other", 0)).expect("room");
+    assert_eq!((queue.waiting_of(1), queue.waiting_of(2)), (4, 1));
+
+    let mut order = Vec::new();
+    while let Next::Turn((name, _), _) = queue.next(now) {
+        order.push(name);
+    }
+
+    assert_eq!(order[0], "critical");
+    assert_eq!(order[3..], ["batch", "batch"]);
+}
+
+#[test]
 fn what_is_critical_and_can_be_borne_does_not_notice_a_flood_of_the_rest() {
     let flood = Tenant { rate: 4_000.0, ..PLAIN };
     let critical = Tenant { class: Class::Critical, rate: 200.0, ..PLAIN };
