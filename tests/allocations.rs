@@ -144,6 +144,7 @@ impl World {
                 Memory::new(1 << 30, 1).account(0),
                 Arc::default(),
             ),
+            spools: None,
             deltas: self.deltas.clone(),
             access_log: self.log.clone(),
             debug_tokens: None,

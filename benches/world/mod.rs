@@ -55,6 +55,7 @@ fn pool_spec(balance: &str) -> PoolSpec {
         },
         per_tenant: false,
         timeouts: TimeoutsSpec::default(),
+        deadline_header: None,
         retry: RetrySpec::default(),
         concurrency: None,
     }

@@ -6,6 +6,7 @@ pub mod nofile;
 mod operators;
 pub mod outside;
 pub mod passed;
+mod replay;
 mod restart;
 pub mod service;
 mod sharing;
@@ -450,6 +451,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
     let bytes = gateway.client_limits.0;
     let (quotas, fleet) = given.counted;
     let limits = limits::Shared::with_fleet(bytes, account, quotas, fleet);
+    let spools = replay::spools(&gateway);
     let mut pulses = Pulses::default();
     let bodies = ears.into_iter().enumerate().map(|(number, orders)| -> Body {
         let setup = Setup {
@@ -461,6 +463,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
             headcount: Arc::clone(&headcount),
             account: memory.account(number),
             limits: Arc::clone(&limits),
+            spools: spools.clone(),
             deltas: given.deltas.clone(),
             access_log: given.access_log.clone(),
             debug_tokens: given.debug_tokens.clone(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::spec::{
     AccessLogOutput, AccessLogSpec, AdminSpec, CertificateSpec, ClientCertificatesMode,
-    GatewaySpec, HostSpec, NamedPath, PasswordSpec, SharedLimitsSpec, UsageSpec,
+    GatewaySpec, HostSpec, NamedPath, PasswordSpec, ReplaySpec, SharedLimitsSpec, UsageSpec,
 };
 
 /// The keys that say something else now and take effect at the next start.
@@ -24,6 +24,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         metrics,
         tracing,
         usage,
+        replay,
         shared_limits,
         downstream,
         buffers,
@@ -60,6 +61,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         ("metrics", *metrics != now.metrics),
         ("tracing", *tracing != now.tracing),
         ("usage", !is_same_usage(usage.as_ref(), now.usage.as_ref())),
+        ("replay-files", !is_same_replay(replay.as_ref(), now.replay.as_ref())),
         ("shared-limits", !is_same_sharing(shared_limits.as_deref(), now.shared_limits.as_deref())),
         ("downstream", *downstream != now.downstream),
         ("memory", *buffers != now.buffers || *client_limits != now.client_limits),
@@ -73,6 +75,15 @@ fn is_same_usage(running: Option<&UsageSpec>, now: Option<&UsageSpec>) -> bool {
     let parts = |spec: &UsageSpec| {
         let UsageSpec { folder, gateway, flush_interval, keep_hours } = spec;
         (folder.path.clone(), gateway.clone(), *flush_interval, *keep_hours)
+    };
+    running.map(parts) == now.map(parts)
+}
+
+/// Nor here.
+fn is_same_replay(running: Option<&ReplaySpec>, now: Option<&ReplaySpec>) -> bool {
+    let parts = |spec: &ReplaySpec| {
+        let ReplaySpec { folder, memory, space, files } = spec;
+        (folder.path.clone(), *memory, *space, *files)
     };
     running.map(parts) == now.map(parts)
 }

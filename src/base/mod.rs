@@ -15,6 +15,7 @@ pub mod small;
 pub mod snapshot;
 pub mod socket;
 pub mod sorted;
+pub mod spool;
 pub mod stretch;
 pub mod tag;
 pub mod tasks;

@@ -7,6 +7,7 @@ pub mod drains;
 pub mod endpoint;
 pub mod ends;
 pub mod fields;
+pub mod grpc;
 pub mod identity;
 pub mod ids;
 pub mod jwk;

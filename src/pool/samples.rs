@@ -36,6 +36,7 @@ pub(crate) fn pool_spec() -> PoolSpec {
         },
         per_tenant: false,
         timeouts: TimeoutsSpec::default(),
+        deadline_header: None,
         retry: RetrySpec::default(),
         concurrency: None,
     }

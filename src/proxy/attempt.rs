@@ -23,9 +23,10 @@ use crate::telemetry::trace::{Dial, Dialed};
 use crate::upstream::{Call, ConnectError, Connection, Destination, SendError};
 
 use super::apart::Apart;
+use super::body_rule::BodyFault;
 use super::error::{AttemptError, ExchangeError};
 use super::outgoing::Outgoing;
-use super::request_body::{BodyFault, RequestBody, Upload};
+use super::request_body::{RequestBody, Upload};
 use super::waits::Waits;
 use super::worker::Worker;
 
@@ -53,7 +54,7 @@ pub(super) async fn run(
     pool: &Pool,
     endpoint: &Arc<Endpoint>,
     bounds: Bounds<'_>,
-    outgoing: &mut Outgoing<'_>,
+    outgoing: &Outgoing<'_>,
 ) -> Result<Answered, ExchangeError> {
     let apart = outgoing.apart.as_deref();
     let to = destination(worker, pool, endpoint, (bounds.deadlines, apart));
@@ -79,7 +80,8 @@ pub(super) async fn run(
             let send = pin!(connection.send(call, body));
             answer_within(&worker.waits, bounds, send, &outgoing.upload).await
         };
-        let error = match sent.map_err(|late| blame(late, &connection, &outgoing.upload))? {
+        let blame = |late| blame(late, bounds, &connection, &outgoing.upload);
+        let error = match sent.map_err(blame)? {
             Ok(answer) => return Ok((answer, connection)),
             Err(error) => error,
         };
@@ -95,10 +97,17 @@ pub(super) async fn run(
     }
 }
 
+/// Whether the time that is over is the client's own, which may be as short as it likes: that an endpoint
+/// has not answered in it says nothing of the endpoint.
+pub(super) fn is_given_up_by_client(deadlines: &Deadlines, end: Option<Instant>) -> bool {
+    deadlines.by_client && end.is_some_and(|end| Instant::now() >= end)
+}
+
 /// An endpoint that had no whole request in time is not the one that was late: a slow client must
 /// neither eject it nor spend retries.
 fn blame(
     late: AttemptError,
+    bounds: Bounds<'_>,
     connection: &Connection<RequestBody>,
     upload: &Upload,
 ) -> ExchangeError {
@@ -107,7 +116,9 @@ fn blame(
             BodyFault::Slow { limit }.into()
         }
         late => {
-            connection.doubt();
+            if !is_given_up_by_client(bounds.deadlines, bounds.end) {
+                connection.doubt();
+            }
             late.into()
         }
     }

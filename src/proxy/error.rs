@@ -8,7 +8,7 @@ use crate::limits::admission::Refused;
 use crate::routing::naming::NamingError;
 use crate::upstream::{Cause, ConnectError};
 
-use super::request_body::BodyFault;
+use super::body_rule::BodyFault;
 
 /// Why an exchange brought no answer from an endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,12 @@ pub(super) enum ExchangeError {
     /// The last attempt failed.
     #[error(transparent)]
     Attempt(#[from] AttemptError),
+    /// The time that the client gave is over.
+    #[error("no answer within the {limit:?} that the client gave")]
+    PastDeadline {
+        /// What it gave.
+        limit: Duration,
+    },
     /// The exchange's own time is over.
     #[error("no answer within {limit:?}")]
     Overdue {

@@ -2,26 +2,33 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
 use crate::base::fair::Gate;
 use crate::health::passive::{self, Attempt, Judged, Verdict};
 use crate::http1::room::AnswerHead;
+use crate::model::grpc::GrpcStatus;
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
 use crate::pool::{InFlight, Pool};
 use crate::resilience::deadline::Deadlines;
+use crate::resilience::remaining;
 use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
 use crate::routing::tenant::Tenant;
 use crate::telemetry::delta::AttemptOutcome;
+use crate::telemetry::trace::Dial;
 
 use super::admission::{self, Place};
 use super::answer::Lease;
 use super::attempt::{self, Answered, Bounds};
 use super::choice::Choice;
+use super::countdown::Countdown;
 use super::error::{AttemptError, ExchangeError};
+use super::grpc::GRPC_STATUS;
+use super::hedge;
 use super::outgoing::Outgoing;
 use super::spans::{self, Watched};
 use super::visit::Visit;
@@ -38,6 +45,9 @@ pub(super) async fn send(
     visit: &mut Visit,
 ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
     let mut effort = Effort::of(worker, choice, visit);
+    if let Some(countdown) = outgoing.countdown() {
+        effort.hurry(countdown, visit);
+    }
     if let Some(gate) = &choice.pool.gate {
         effort.come(gate, choice, outgoing, visit).await?;
     }
@@ -52,13 +62,21 @@ pub(super) async fn send(
         let id = picked.endpoint().id;
 
         let mut trial = Trial::begin(&effort, picked);
-        let answered = trial.run(outgoing, made, last, visit).await;
+        let answered = if effort.rule.hedge.is_some() && made == 1 && outgoing.may_have_twin() {
+            let raced = Box::pin(hedge::race(trial, outgoing, choice.route, visit)).await;
+            trial = raced.trial;
+            tried.extend(raced.failed);
+            raced.answered
+        } else {
+            trial.run(outgoing, made, last, visit).await
+        };
         let Some(failure) = effort.failure(&answered) else {
             return effort.settle(answered, trial, outgoing, visit);
         };
         last = Some(failure);
         tried.push(id);
-        match effort.may_retry(failure, &tried, outgoing) {
+        outgoing.upload.written().await;
+        match effort.may_retry((failure, &answered), &tried, outgoing) {
             Ok(pause) => {
                 worker.meter.retry(&effort.pool.label, failure.reason());
                 drop((answered, trial)); // the endpoint is free while we wait
@@ -76,16 +94,16 @@ pub(super) async fn send(
 }
 
 /// What stays the same over all attempts of an exchange.
-struct Effort<'e> {
-    worker: &'e Worker,
-    pool: &'e Pool,
+pub(super) struct Effort<'e> {
+    pub(super) worker: &'e Worker,
+    pub(super) pool: &'e Pool,
     deadlines: Deadlines,
-    rule: RetryRule<'e>,
-    tenant: &'e Tenant,
+    pub(super) rule: RetryRule<'e>,
+    pub(super) tenant: &'e Tenant,
     /// When the whole exchange must have ended.
-    end: Option<Instant>,
+    pub(super) end: Option<Instant>,
     /// When the first attempt may begin.
-    began: Instant,
+    pub(super) began: Instant,
     /// Its place among the pool's requests: until it is told the last word, then the answer's.
     place: Cell<Place>,
 }
@@ -104,6 +122,20 @@ impl<'e> Effort<'e> {
             began: if visit.is_limited() { worker.clock.recent() } else { visit.started() },
             place: Cell::new(None),
         }
+    }
+
+    /// The client may give less time than there would be.
+    #[cold]
+    fn hurry(&mut self, countdown: &Countdown, visit: &Visit) {
+        if let Some(given) = countdown.given {
+            self.deadlines.shorten(given);
+            self.end = self.deadlines.end(visit.started());
+        }
+    }
+
+    /// Whether the client's own time is over.
+    pub(super) fn is_given_up_by_client(&self) -> bool {
+        attempt::is_given_up_by_client(&self.deadlines, self.end)
     }
 
     /// Comes into a pool that takes so many requests at once.
@@ -130,9 +162,9 @@ impl<'e> Effort<'e> {
 
     /// The endpoint of the next attempt. After a failure that was no answer, one that is out is
     /// better than one that has just failed.
-    fn pick(&self, tried: &[EndpointId], last: Option<Failure>) -> Option<InFlight> {
+    pub(super) fn pick(&self, tried: &[EndpointId], last: Option<Failure>) -> Option<InFlight> {
         let picked = self.pool.pick(PickKey::default(), tried)?;
-        let silent = !matches!(last, None | Some(Failure::Status(_)));
+        let silent = !matches!(last, None | Some(Failure::Status(_) | Failure::Grpc(_)));
         if silent && tried.contains(&picked.endpoint().id) {
             return self.pool.pick_left_out(tried).or(Some(picked));
         }
@@ -141,10 +173,13 @@ impl<'e> Effort<'e> {
 
     /// What might be tried again; `None` where there is an answer to pass on, or the client itself
     /// is at fault.
-    fn failure(&self, answered: &Result<Answered, ExchangeError>) -> Option<Failure> {
+    pub(super) fn failure(&self, answered: &Result<Answered, ExchangeError>) -> Option<Failure> {
         match answered {
             Ok((answer, _)) => {
                 let status = answer.status();
+                if status.as_u16() < 400 {
+                    return if self.rule.lists_grpc() { self.failed_call(answer) } else { None };
+                }
                 self.rule.lists_status(status).then_some(Failure::Status(status))
             }
             Err(ExchangeError::Attempt(error)) => Some(error.failure()),
@@ -152,10 +187,18 @@ impl<'e> Effort<'e> {
         }
     }
 
+    /// A call of gRPC that has failed before its endpoint sent anything says so in the head of its answer.
+    #[cold]
+    #[inline(never)]
+    fn failed_call(&self, answer: &AnswerHead) -> Option<Failure> {
+        let status = GrpcStatus::told(answer.headers().get(GRPC_STATUS)?.as_bytes())?;
+        self.rule.lists_grpc_status(status).then_some(Failure::Grpc(status))
+    }
+
     /// Whether to try again, and after how long.
     fn may_retry(
         &self,
-        failure: Failure,
+        (failure, answered): (Failure, &Result<Answered, ExchangeError>),
         tried: &[EndpointId],
         outgoing: &Outgoing<'_>,
     ) -> Result<Duration, Refusal> {
@@ -170,7 +213,11 @@ impl<'e> Effort<'e> {
         // gives them time. A request that reached nobody needs neither before it goes to one that
         // is sound: it would have come there anyway.
         let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
-        let pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
+        let mut pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
+        if let Some(wait) = asks_to_wait(answered) {
+            let elsewhere = self.pool.has_sound_untried(tried);
+            pause = self.rule.heed(failure, wait, elsewhere, pause)?;
+        }
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {
             return Err(Refusal::Deadline);
         }
@@ -208,6 +255,10 @@ impl<'e> Effort<'e> {
         visit.answers();
         let now = self.worker.clock.recent(); // read at the attempt's end
         visit.note(|record| record.first_byte = Some(now));
+        let end = match self.deadlines.by_client {
+            false => self.end,
+            true => self.end.map(|end| end + GRACE),
+        };
         // Boxed: it is handed on several times, and is large. The room first, as it would be copied.
         let lease = Box::write(
             Box::new_uninit(),
@@ -215,7 +266,7 @@ impl<'e> Effort<'e> {
                 connection,
                 in_flight: trial.picked,
                 silence: self.deadlines.idle,
-                end: self.end,
+                end,
                 upload: outgoing.upload.clone(),
                 held: Arc::clone(&outgoing.held),
                 nominated: Vec::new(),
@@ -239,22 +290,48 @@ impl<'e> Effort<'e> {
             (ExchangeError::Attempt(AttemptError::Timeout { .. }), Some(limit))
                 if self.end.is_some_and(|end| Instant::now() >= end) =>
             {
-                ExchangeError::Overdue { limit }
+                match self.deadlines.by_client {
+                    true => ExchangeError::PastDeadline { limit },
+                    false => ExchangeError::Overdue { limit },
+                }
             }
             (error, _) => error,
         }
     }
 }
 
+/// How long the endpoint asks to be left alone, where it has answered.
+fn asks_to_wait(answered: &Result<Answered, ExchangeError>) -> Option<Duration> {
+    let (answer, _) = answered.as_ref().ok()?;
+    let value = answer.headers().get(RETRY_AFTER)?;
+    remaining::retry_after(value.as_bytes(), SystemTime::now())
+}
+
 /// One attempt under way. Counts how it ends, also when the client leaves and it is dropped.
-struct Trial<'e, 'p> {
-    effort: &'e Effort<'p>,
-    picked: InFlight,
+pub(super) struct Trial<'e, 'p> {
+    pub(super) effort: &'e Effort<'p>,
+    pub(super) picked: InFlight,
 }
 
 impl<'e, 'p> Trial<'e, 'p> {
-    fn begin(effort: &'e Effort<'p>, picked: InFlight) -> Self {
+    pub(super) fn begin(effort: &'e Effort<'p>, picked: InFlight) -> Self {
         Self { effort, picked }
+    }
+
+    /// Makes the attempt without a word to its exchange, beside another one.
+    pub(super) async fn run_apart(
+        &self,
+        outgoing: &Outgoing<'_>,
+        started: Instant,
+        dial: Option<&Cell<Option<Dial>>>,
+    ) -> Result<Answered, ExchangeError> {
+        let Effort { worker, pool, deadlines, end, .. } = self.effort;
+        let bounds = Bounds { deadlines, started, end: *end, dial };
+        let (effort, picked) = (self.effort, &self.picked);
+        let counted = Counted { effort, picked, started, outcome: None, span: None };
+        let answered = attempt::run(worker, pool, picked.endpoint(), bounds, outgoing).await;
+        counted.end(&answered);
+        answered
     }
 
     async fn run(
@@ -270,7 +347,7 @@ impl<'e, 'p> Trial<'e, 'p> {
         let scheme = if effort.pool.spec.tls.is_some() { "https" } else { "http" };
         let asked = (scheme, &outgoing.head.uri);
         let span = spans::begin(visit, self.picked.endpoint(), last, asked);
-        outgoing.tell(visit.traced(), span.as_ref().map(|span| span.span));
+        outgoing.tell(effort.end, visit.traced(), span.as_ref().map(|span| span.span));
         let dial = Cell::new(None);
         let bounds = Bounds {
             deadlines: &effort.deadlines,
@@ -318,6 +395,11 @@ impl Counted<'_, '_> {
             // RFC 9110 §15: a status above 599 is as good as one of class 5.
             Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
             Ok(_) => Some(Verdict::Success),
+            Err(ExchangeError::Attempt(AttemptError::Timeout { .. }))
+                if self.effort.is_given_up_by_client() =>
+            {
+                None
+            }
             Err(ExchangeError::Attempt(error)) => error.verdict(),
             Err(_) => None,
         };
@@ -365,3 +447,7 @@ impl Drop for Counted<'_, '_> {
         }
     }
 }
+
+/// 1 s: an answer that has begun when its client's time is over is cut by the client itself, which then
+/// knows why. One that does not is cut.
+const GRACE: Duration = Duration::from_secs(1);

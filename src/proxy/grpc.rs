@@ -14,10 +14,10 @@ pub(super) fn is_call(version: Version, headers: &HeaderMap) -> bool {
     version == Version::HTTP_2 && matches!(rest, Some([] | [b'+' | b';' | b' ', ..]))
 }
 
-/// Says in the head, which is all of the answer, what an answer of this status says.
-pub(super) fn describe(headers: &mut HeaderMap, status: StatusCode, message: &str) {
+/// Says in the head, which is all of the answer, how the call has gone.
+pub(super) fn describe(headers: &mut HeaderMap, code: u16, message: &str) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from(code(status)));
+    headers.insert(GRPC_STATUS, HeaderValue::from(code));
     if let Ok(message) = HeaderValue::try_from(encoded(message)) {
         headers.insert(GRPC_MESSAGE, message);
     }
@@ -25,7 +25,7 @@ pub(super) fn describe(headers: &mut HeaderMap, status: StatusCode, message: &st
 
 /// The status of gRPC that its clients take one of HTTP for
 /// (grpc/doc/http-grpc-status-mapping.md).
-fn code(status: StatusCode) -> u16 {
+pub(super) fn code(status: StatusCode) -> u16 {
     const UNKNOWN: u16 = 2;
     const PERMISSION_DENIED: u16 = 7;
     const UNIMPLEMENTED: u16 = 12;
@@ -54,8 +54,11 @@ fn encoded(message: &str) -> String {
     text
 }
 
+/// The client's own time is over.
+pub(super) const DEADLINE_EXCEEDED: u16 = 4;
 const NAME: &[u8] = b"application/grpc";
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// How the call has gone.
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 #[cfg(test)]

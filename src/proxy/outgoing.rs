@@ -10,10 +10,13 @@ use http::header::{
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
+use tokio::time::Instant;
 
 use crate::base::memory::{Held, Refused};
+use crate::base::spool::Spools;
 use crate::config::spec::Protocol;
 use crate::http1::room::AnswerHead;
+use crate::limits::limit::Limit;
 use crate::resilience::retry::is_idempotent;
 use crate::telemetry::trace::Trace;
 use crate::telemetry::trace::context::Formats;
@@ -23,9 +26,11 @@ use crate::upstream::Fields;
 use super::access;
 use super::activity::Activity;
 use super::apart::Apart;
+use super::body_rule::{BodyFault, BodyRule};
 use super::budget;
 use super::choice::Choice;
 use super::connection::Peer;
+use super::countdown::Countdown;
 use super::error::ExchangeError;
 use super::extended::Extended;
 use super::http1;
@@ -33,7 +38,8 @@ use super::hygiene::{self, Sender, Wishes};
 use super::incoming::{Incoming, Switch};
 use super::limited;
 use super::pace::Rate;
-use super::request_body::{BodyFault, BodyRule, Upload};
+use super::request_body::Upload;
+use super::spill::Spilling;
 use super::visit::Visit;
 use super::worker::{View, Worker};
 
@@ -43,8 +49,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) head: &'h Parts,
     /// Fields that follow those of the head.
     pub(super) added: Fields,
-    /// How the endpoint is told of the trace, where there is tracing.
-    told: Option<Telling>,
+    /// What an endpoint is told anew with each attempt.
+    told: Telling,
     /// The body, which several attempts may read in turn.
     pub(super) upload: Upload,
     /// Acting twice does what acting once does.
@@ -62,9 +68,13 @@ pub(super) struct Outgoing<'h> {
     pub(super) held: Arc<Held>,
 }
 
-/// How an endpoint is told of the trace.
+/// What an endpoint is told anew with each attempt.
+#[derive(Clone)]
 struct Telling {
-    formats: Formats,
+    /// How it is told of the trace, where there is tracing.
+    formats: Option<Formats>,
+    /// How it is told how long it has, where it is.
+    countdown: Option<Box<Countdown>>,
     /// The first of the fields that tell it: they stand behind all others, since they are others
     /// with each attempt.
     from: usize,
@@ -105,18 +115,8 @@ impl<'h> Outgoing<'h> {
         wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
         // Then it is there still, and says just that.
         let is_named = choice.named_by == Some(&naming.forward_as) && wishes.nominated.is_empty();
-        let upload = Upload::new(body, || BodyRule {
-            max,
-            by,
-            silence: limits.body_timeout,
-            rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
-            replay: choice.retry_rule().replay,
-            allowance: Arc::clone(choice.tenant.allowance()),
-            account: Arc::clone(&worker.account),
-            owned: Rc::clone(&view.owned),
-            nominated: std::mem::take(&mut wishes.nominated),
-            uploading: Some(peer.activity.upload()),
-            pacer: visit.take_upload_pacer(),
+        let upload = Upload::new(body, || {
+            body_rule(worker, peer, (view, choice), (max, by), &mut wishes, visit)
         });
 
         check_trace(head, &upload)?;
@@ -136,7 +136,7 @@ impl<'h> Outgoing<'h> {
             access::introduce(caller, &naming.identity, head, &mut added);
         }
         choice.edit_request(&mut head.headers, &mut added);
-        let told = visit.traced().map(|trace| Telling::of(trace, choice, added.len()));
+        let told = Telling::of(visit.traced(), choice, (&mut *head, wishes.trailers), added.len());
 
         let switching = address(head, named, choice, &wishes)?;
         if extended && !switching {
@@ -150,14 +150,27 @@ impl<'h> Outgoing<'h> {
         Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, apart, held })
     }
 
-    /// Tells the endpoint of an attempt of the trace, where there is one, and of the attempt's span,
-    /// where that is kept.
-    pub(super) fn tell(&mut self, trace: Option<&Trace>, attempt: Option<SpanId>) {
-        if let (Some(told), Some(trace)) = (&self.told, trace) {
-            self.added.truncate(told.from);
-            let told = trace.outgoing(attempt, told.formats);
+    /// Tells the endpoint of an attempt how long it has until `end`, of the trace, where there is one, and
+    /// of the attempt's span, where that is kept.
+    pub(super) fn tell(
+        &mut self,
+        end: Option<Instant>,
+        trace: Option<&Trace>,
+        attempt: Option<SpanId>,
+    ) {
+        self.added.truncate(self.told.from);
+        if let (Some(formats), Some(trace)) = (self.told.formats, trace) {
+            let told = trace.outgoing(attempt, formats);
             told.fields(|name, value| self.added.push((name, value)));
         }
+        if let Some(countdown) = &self.told.countdown {
+            countdown.tell(end, &mut self.added);
+        }
+    }
+
+    /// How an endpoint is told how long it has, where it is.
+    pub(super) fn countdown(&self) -> Option<&Countdown> {
+        self.told.countdown.as_deref()
     }
 
     /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).
@@ -168,6 +181,29 @@ impl<'h> Outgoing<'h> {
         }
     }
 
+    /// The same for an attempt beside the one under way. Its client hears of no interim answer: it could
+    /// be of the one that loses.
+    pub(super) fn twin(&self) -> Self {
+        Self {
+            head: self.head,
+            added: self.added.clone(),
+            told: self.told.clone(),
+            upload: self.upload.clone(),
+            idempotent: self.idempotent,
+            client: None,
+            upgrade: None,
+            extended: self.extended,
+            apart: self.apart.clone(),
+            held: Arc::clone(&self.held),
+        }
+    }
+
+    /// Whether an attempt may be made beside another one: nothing that it does makes a difference, and no
+    /// connection is to be the client's own.
+    pub(super) fn may_have_twin(&self) -> bool {
+        self.idempotent && self.upgrade.is_none() && !self.extended
+    }
+
     /// Whether another attempt can be made.
     pub(super) fn is_repeatable(&self) -> bool {
         self.upload.is_replayable()
@@ -175,11 +211,68 @@ impl<'h> Outgoing<'h> {
 }
 
 impl Telling {
-    /// What the route leaves to be told, from this field on.
-    fn of(trace: &Trace, choice: &Choice<'_>, from: usize) -> Self {
-        Self { formats: trace.formats().without(|name| choice.decides(name)), from }
+    /// What the route leaves to be told, from this field on. `trailers`: whether the client takes them, as
+    /// all of gRPC do.
+    fn of(
+        trace: Option<&Trace>,
+        choice: &Choice<'_>,
+        (head, trailers): (&mut Parts, bool),
+        from: usize,
+    ) -> Self {
+        let is_told = trailers && head.version == Version::HTTP_2;
+        let countdown = match is_told || choice.pool.spec.deadline_header.is_some() {
+            false => None,
+            true => Countdown::of(head, choice),
+        };
+        let formats = trace.map(|trace| trace.formats().without(|name| choice.decides(name)));
+        Self { formats, countdown, from }
     }
 }
+
+/// What bounds the request's body, which may be so large.
+fn body_rule(
+    worker: &Worker,
+    peer: &Peer,
+    (view, choice): (&View, &Choice<'_>),
+    (max, by): (u64, Option<Limit>),
+    wishes: &mut Wishes,
+    visit: &mut Visit,
+) -> BodyRule {
+    let limits = &worker.gateway.downstream;
+    BodyRule {
+        max,
+        by,
+        silence: limits.body_timeout,
+        rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
+        replay: choice.retry_rule().replay,
+        memory: worker.spools.as_ref().map_or(MOST_IN_MEMORY, |(_, memory)| *memory),
+        spilling: worker.spools.as_ref().map(|spools| spilling(spools, worker, choice)),
+        allowance: Arc::clone(choice.tenant.allowance()),
+        account: Arc::clone(&worker.account),
+        owned: Rc::clone(&view.owned),
+        nominated: std::mem::take(&mut wishes.nominated),
+        uploading: Some(peer.activity.upload()),
+        pacer: visit.take_upload_pacer(),
+    }
+}
+
+/// Where a body goes that is too large for memory.
+#[cold]
+fn spilling(
+    (spools, memory): &(Arc<Spools>, u64),
+    worker: &Worker,
+    choice: &Choice<'_>,
+) -> Box<Spilling> {
+    Box::new(Spilling {
+        spools: Arc::clone(spools),
+        memory: *memory,
+        meter: Rc::clone(&worker.meter),
+        pool: choice.pool.label.clone(),
+    })
+}
+
+/// 16 MiB: what a tenant may keep in all by default; one request never takes more.
+const MOST_IN_MEMORY: u64 = 16 << 20;
 
 /// RFC 9110 §9.3.8: a `TRACE` has no body. Nobody may send one, and so we may not pass it on.
 fn check_trace(head: &Parts, upload: &Upload) -> Result<(), ExchangeError> {

@@ -21,12 +21,12 @@ use crate::routing::tenant::Tenant;
 use crate::upstream::ConnectError;
 
 use super::answer::AnswerBody;
+use super::body_rule::BodyFault;
 use super::choice::Parties;
 use super::error::{AttemptError, Crowd, ExchangeError};
 use super::hygiene::X_REQUEST_ID;
 use super::page::{self, Told};
 use super::problem::{self, LimitTold, Problem};
-use super::request_body::BodyFault;
 use super::visit::Visit;
 use super::{accept, access, extended, grpc, limit_problems, limited};
 
@@ -49,7 +49,7 @@ pub(super) fn answer(
     });
     let detail = detail(error);
     let mut answer = if is_call {
-        call(problem, &detail)
+        call(problem, grpc_code(error, problem), &detail)
     } else {
         let told = Told { problem, detail: &detail, request_id: id.to_str().unwrap_or_default() };
         let occasion =
@@ -102,14 +102,21 @@ pub(super) fn name(error: &ExchangeError) -> &'static str {
     classify(error).name
 }
 
+fn grpc_code(error: &ExchangeError, problem: &Problem) -> u16 {
+    match error {
+        ExchangeError::PastDeadline { .. } => grpc::DEADLINE_EXCEEDED,
+        _ => grpc::code(problem.status),
+    }
+}
+
 /// To a client of gRPC.
-fn call(problem: &Problem, detail: &str) -> Response<AnswerBody> {
+fn call(problem: &Problem, code: u16, detail: &str) -> Response<AnswerBody> {
     let mut answer = Response::new(AnswerBody::empty());
     let message = match detail {
         detail if detail.eq_ignore_ascii_case(problem.title) => problem.title.to_owned(),
         detail => format!("{}: {detail}", problem.title),
     };
-    grpc::describe(answer.headers_mut(), problem.status, &message);
+    grpc::describe(answer.headers_mut(), code, &message);
     answer
 }
 
@@ -188,12 +195,15 @@ fn classify(error: &ExchangeError) -> &'static Problem {
             BodyFault::Stalled { .. } | BodyFault::Slow { .. } | BodyFault::Trickle { .. },
         ) => &problem::BODY_TIMEOUT,
         ExchangeError::Body(BodyFault::Broken(_)) => &problem::BODY_BROKEN,
+        ExchangeError::Body(BodyFault::Lost) => &problem::CONNECTION_LOST,
         ExchangeError::Limited(refused) => limit_problems::of(refused.limit),
         ExchangeError::Overloaded => &problem::OVERLOADED,
         ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. } => &problem::QUEUE_FULL,
         ExchangeError::Crowded { crowd: Crowd::Late { .. }, .. } => &problem::QUEUE_TIMEOUT,
         ExchangeError::NoEndpoint => &problem::NO_ENDPOINT,
-        ExchangeError::Overdue { .. } => &problem::TOTAL_TIMEOUT,
+        ExchangeError::Overdue { .. } | ExchangeError::PastDeadline { .. } => {
+            &problem::TOTAL_TIMEOUT
+        }
         ExchangeError::Attempt(error) => classify_attempt(error),
     }
 }

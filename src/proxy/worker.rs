@@ -16,6 +16,7 @@ use crate::base::allocator;
 use crate::base::memory::Account;
 use crate::base::pulse::Pulse;
 use crate::base::snapshot::{Reader, Snapshot};
+use crate::base::spool::Spools;
 use crate::base::tasks::LocalTasks;
 use crate::base::throttle::Throttle;
 use crate::base::tokens::Tokens;
@@ -41,6 +42,7 @@ use super::downloads::Downloads;
 use super::handover;
 use super::handshakes::Handshakes;
 use super::headcount::{Full, Headcount, Place};
+use super::hedge::Delays;
 use super::hygiene::OwnedNames;
 use super::listener;
 use super::pleas;
@@ -67,6 +69,8 @@ pub struct Setup {
     pub account: Arc<Account>,
     /// What the limits of all tenants share.
     pub limits: Arc<limits::Shared>,
+    /// Files for bodies that are kept for a retry, and what of one body is kept in memory.
+    pub spools: Option<(Arc<Spools>, u64)>,
     /// Where counts go.
     pub deltas: mpsc::Sender<Delta>,
     /// Where records go.
@@ -110,6 +114,8 @@ pub(super) struct Worker {
     pub(super) verdicts: Verdicts,
     /// Gates of pools.
     pub(super) gates: Gates,
+    /// How slow attempts are that have a second one sent beside them.
+    pub(super) delays: Delays,
     /// Answers under way.
     pub(super) downloads: Downloads<Download>,
     /// Connections and tunnels.
@@ -128,6 +134,8 @@ pub(super) struct Worker {
     pub(super) account: Arc<Account>,
     /// What the limits of all tenants share.
     pub(super) limits: Arc<limits::Shared>,
+    /// Files for bodies that are kept for a retry, and what of one body is kept in memory.
+    pub(super) spools: Option<(Arc<Spools>, u64)>,
     /// This worker's share of the handshakes that may be under way at once.
     pub(super) handshakes: Handshakes,
     /// Who goes on where many exchanges take long.
@@ -300,6 +308,7 @@ impl Worker {
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
             verdicts: Verdicts::default(),
             gates: Gates::default(),
+            delays: Delays::default(),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
             number: setup.number,
@@ -309,6 +318,7 @@ impl Worker {
             seats: Seats::default(),
             account,
             limits: setup.limits,
+            spools: setup.spools,
             courtesy: Courtesy::among_long(),
             door: Courtesy::at_the_door(),
             handshakes: Handshakes::new(
@@ -399,6 +409,7 @@ impl Worker {
         self.tasks.borrow_mut().running();
         self.seats.tidy();
         self.gates.tidy();
+        self.delays.tidy(self.clock.recent());
         self.room.tidy(&self.account);
     }
 

@@ -22,6 +22,8 @@ pub struct Deadlines {
     pub idle: Duration,
     /// From the request's head to the end of the answer; `None` = no bound.
     pub total: Option<Duration>,
+    /// `total` is what the client itself gives, and less than would be allowed.
+    pub by_client: bool,
 }
 
 impl Deadlines {
@@ -38,12 +40,22 @@ impl Deadlines {
             first_byte: route.first_byte.or(pool.first_byte),
             idle: route.idle.or(pool.idle).unwrap_or(IDLE),
             total,
+            by_client: false,
+        }
+    }
+
+    /// The client waits for `limit` at most.
+    pub fn shorten(&mut self, limit: Duration) {
+        if self.total.is_none_or(|total| limit < total) {
+            self.total = Some(limit);
+            self.by_client = true;
         }
     }
 
     /// When the whole exchange that began at `started` must have ended.
     pub fn end(&self, started: Instant) -> Option<Instant> {
-        self.total.map(|total| started + total)
+        // A client may give more time than a clock has.
+        self.total.and_then(|total| started.checked_add(total))
     }
 
     /// When an attempt that begins at `now` must have brought a head: its own limit or what is
@@ -92,6 +104,19 @@ mod tests {
 
         assert_eq!(deadlines.total, None);
         assert_eq!(deadlines.attempt, None);
+    }
+
+    #[test]
+    fn a_client_gives_less_time_and_never_more() {
+        let second = |seconds| Some(Duration::from_secs(seconds));
+        for (total, given, expected) in
+            [(10, 2, (2, true)), (10, 10, (10, false)), (10, 60, (10, false)), (0, 60, (60, true))]
+        {
+            let own = TimeoutsSpec { total: second(total), ..Default::default() };
+            let mut deadlines = Deadlines::resolve(&own, &TimeoutsSpec::default());
+            deadlines.shorten(Duration::from_secs(given));
+            assert_eq!((deadlines.total, deadlines.by_client), (second(expected.0), expected.1));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,4 +5,6 @@
 pub mod allowance;
 pub mod budget;
 pub mod deadline;
+pub mod latencies;
+pub mod remaining;
 pub mod retry;

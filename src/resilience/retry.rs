@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use crate::base::units::Percent;
-use crate::config::spec::{RetryOn, RetrySpec};
+use crate::config::spec::{HedgeSpec, RetryOn, RetrySpec};
+use crate::model::grpc::GrpcStatus;
 
 use super::budget::Fill;
 
@@ -24,8 +25,12 @@ pub struct RetryRule<'s> {
     pub backoff: Duration,
     /// Longest back-off.
     pub max_backoff: Duration,
+    /// The longest `Retry-After` that is waited for.
+    pub max_retry_after: Duration,
     /// Bytes of a request's body that are kept for a retry.
     pub replay: u64,
+    /// When a second attempt goes beside a slow one.
+    pub hedge: Option<&'s HedgeSpec>,
 }
 
 /// How one attempt failed.
@@ -44,6 +49,8 @@ pub enum Failure {
     BadAnswer,
     /// An answer with this status.
     Status(StatusCode),
+    /// An answer whose head says that the call of gRPC has failed so.
+    Grpc(GrpcStatus),
 }
 
 /// What must be known of a request to decide.
@@ -72,6 +79,8 @@ pub enum Refusal {
     Budget,
     /// No time is left.
     Deadline,
+    /// The endpoint asks for a longer wait than is made.
+    RetryAfter,
 }
 
 impl Refusal {
@@ -84,6 +93,7 @@ impl Refusal {
             Self::BodyTooLarge => "body_too_large",
             Self::Budget => "budget",
             Self::Deadline => "deadline",
+            Self::RetryAfter => "retry_after",
         }
     }
 }
@@ -98,12 +108,21 @@ impl Failure {
             Self::Timeout => "timeout",
             Self::BadAnswer => "bad_answer",
             Self::Status(_) => "status",
+            Self::Grpc(_) => "grpc_status",
         }
     }
 
-    /// Whether the endpoint may have acted on the request.
+    /// Whether the endpoint may have acted on the request so that acting twice may do harm. Every call of
+    /// gRPC is a `POST`, which says nothing: who lists a status says that calls that fail so may be
+    /// made again, as in the retry policy of its clients (gRFC A6).
     fn may_have_acted(self) -> bool {
-        !matches!(self, Self::Connect | Self::Untouched)
+        !matches!(self, Self::Connect | Self::Untouched | Self::Grpc(_))
+    }
+
+    /// Whether what the endpoint asks for concerns all of them: 429 counts requests of a client
+    /// (RFC 6585 §4), anything else is said of the one.
+    fn is_of_all(self) -> bool {
+        self == Self::Status(StatusCode::TOO_MANY_REQUESTS)
     }
 }
 
@@ -118,6 +137,11 @@ impl<'s> RetryRule<'s> {
             budget_floor: route.budget_floor.or(pool.budget_floor).unwrap_or(10),
             backoff: route.backoff.or(pool.backoff).unwrap_or(BACKOFF),
             max_backoff: route.max_backoff.or(pool.max_backoff).unwrap_or(MAX_BACKOFF),
+            max_retry_after: route
+                .max_retry_after
+                .or(pool.max_retry_after)
+                .unwrap_or(MAX_RETRY_AFTER),
+            hedge: route.hedge.as_ref().or(pool.hedge.as_ref()).filter(|rule| rule.after.is_some()),
             replay: route.replay.or(pool.replay).map_or(REPLAY, |size| size.0),
         }
     }
@@ -152,6 +176,16 @@ impl<'s> RetryRule<'s> {
         self.on.contains(&RetryOn::Status(status))
     }
 
+    /// Whether any status of gRPC is listed: they stand behind all others.
+    pub fn lists_grpc(&self) -> bool {
+        matches!(self.on.last(), Some(RetryOn::Grpc(_)))
+    }
+
+    /// Whether a call that fails so would be tried again if all else allows it.
+    pub fn lists_grpc_status(&self, status: GrpcStatus) -> bool {
+        self.on.contains(&RetryOn::Grpc(status))
+    }
+
     fn lists(&self, failure: Failure) -> bool {
         match failure {
             // Nothing was asked of the endpoint: as harmless as no connection.
@@ -160,7 +194,31 @@ impl<'s> RetryRule<'s> {
             Failure::Timeout => self.on.contains(&RetryOn::Timeout),
             Failure::BadAnswer => self.lists_status(StatusCode::BAD_GATEWAY),
             Failure::Status(status) => self.lists_status(status),
+            Failure::Grpc(status) => self.lists_grpc_status(status),
         }
+    }
+
+    /// How long to wait where the endpoint has asked for `wait` (`Retry-After`) and the pause would be
+    /// `pause` by itself. `elsewhere`: a sound endpoint is left that has not been tried, which has not
+    /// asked for anything.
+    ///
+    /// # Errors
+    /// When it asks for more than is waited for.
+    pub fn heed(
+        &self,
+        failure: Failure,
+        wait: Duration,
+        elsewhere: bool,
+        pause: Duration,
+    ) -> Result<Duration, Refusal> {
+        if elsewhere && !failure.is_of_all() {
+            return Ok(pause);
+        }
+        if wait > self.max_retry_after {
+            return Err(Refusal::RetryAfter);
+        }
+        // The pause is drawn: those who were told the same second shall not come in the same moment.
+        Ok(wait + pause)
     }
 
     /// How long to wait before try number `attempts + 1`: between nothing and `backoff` doubled
@@ -195,6 +253,8 @@ const ON: &[RetryOn] = &[
 const BUDGET: Percent = Percent::new(20.0);
 const BACKOFF: Duration = Duration::from_millis(25);
 const MAX_BACKOFF: Duration = Duration::from_millis(250);
+/// 2 s: a client of ours would give up on more, and who waits holds its place among the pool's requests.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// 64 KiB: nearly every API call at bounded memory.
 const REPLAY: u64 = 64 << 10;
 
@@ -231,6 +291,36 @@ mod tests {
     fn a_500_is_an_answer_and_not_retried() {
         let failure = Failure::Status(StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(built_in().judge(failure, GET), Err(Refusal::NotListed));
+    }
+
+    #[test]
+    fn a_call_of_grpc_is_retried_by_what_is_listed_alone() {
+        let status = |name| GrpcStatus::named(name).unwrap();
+        let on = [RetryOn::Connect, RetryOn::Grpc(status("unavailable"))];
+        let rule = RetryRule { on: &on, ..built_in() };
+        assert!(rule.lists_grpc() && !built_in().lists_grpc());
+        assert_eq!(rule.judge(Failure::Grpc(status("unavailable")), POST), Ok(()));
+        let other = rule.judge(Failure::Grpc(status("aborted")), POST);
+        assert_eq!(other, Err(Refusal::NotListed));
+        let whole = Facts { replayable: false, ..POST };
+        let judged = rule.judge(Failure::Grpc(status("unavailable")), whole);
+        assert_eq!(judged, Err(Refusal::BodyTooLarge));
+    }
+
+    #[test]
+    fn what_an_endpoint_asks_for_is_waited_for_where_no_other_is_left() {
+        let rule = built_in();
+        let (second, pause) = (Duration::from_secs(1), Duration::from_millis(20));
+        let busy = Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
+        let limited = Failure::Status(StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(rule.heed(busy, second, true, pause), Ok(pause));
+        assert_eq!(rule.heed(busy, second, false, pause), Ok(second + pause));
+        assert_eq!(rule.heed(limited, second, true, pause), Ok(second + pause));
+        for elsewhere in [true, false] {
+            let refused = rule.heed(limited, 3 * second, elsewhere, pause);
+            assert_eq!(refused, Err(Refusal::RetryAfter));
+        }
+        assert_eq!(rule.heed(busy, 3 * second, true, pause), Ok(pause));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::{EndpointId, Label};
 
+use super::attempts::Rare;
 use super::by_slot::BySlot;
 use super::histogram::{Histogram, Took, each_counted};
 use super::tenant_delta::{TenantDelta, TenantDeltas};
@@ -213,6 +214,8 @@ pub(super) struct PoolCounts {
     pub(super) reused: u64,
     /// Boxed: most pools are never full.
     pub(super) queue: Option<Box<PoolQueue>>,
+    /// Boxed: most pools have nothing of it.
+    pub(super) rare: Option<Box<Rare>>,
 }
 
 /// What became of requests that came to a pool without room.
@@ -352,6 +355,9 @@ impl PoolCounts {
             let own = self.queue.get_or_insert_default();
             own.waits.merge(&other.waits);
             add_each(&mut own.outcomes, &other.outcomes);
+        }
+        if let Some(other) = &other.rare {
+            self.rare.get_or_insert_default().merge(other);
         }
     }
 }

@@ -4,6 +4,10 @@
 //! Names start with `tenantry_` and end in their unit; the values of labels come from the config
 //! or from closed sets, never from a request.
 
+use super::attempts::{
+    ATTEMPT_FIRST_BYTE, ATTEMPTS, EJECTIONS, HEDGES, HEDGES_REFUSED, REPLAY_FILES, REPLAY_SPILLS,
+    RETRIES, RETRIES_REFUSED,
+};
 use super::bearers::{
     TENANT_CERTIFICATE_EXPIRY, TENANT_CERTIFICATE_PROBLEMS, TENANT_CERTIFICATE_RELOADS,
     TENANT_CERTIFICATES, TENANT_CERTIFICATES_EXPIRED,
@@ -73,6 +77,10 @@ pub static FAMILIES: &[&Family] = &[
     &ATTEMPT_FIRST_BYTE,
     &RETRIES,
     &RETRIES_REFUSED,
+    &HEDGES,
+    &HEDGES_REFUSED,
+    &REPLAY_FILES,
+    &REPLAY_SPILLS,
     &EJECTIONS,
     &EJECTIONS_SPARED,
     &ENDPOINT_UP,
@@ -180,46 +188,6 @@ pub static GATEWAY_ANSWERS: Family = Family {
     help: "Answers that the gateway itself made, by the name of their problem type",
     kind: Kind::Counter,
     labels: &["problem"],
-};
-
-/// `tenantry_attempts_total`
-pub static ATTEMPTS: Family = Family {
-    name: "tenantry_attempts_total",
-    help: "Attempts at endpoints, by how they ended",
-    kind: Kind::Counter,
-    labels: &["pool", "endpoint", "outcome"],
-};
-
-/// `tenantry_attempt_first_byte_seconds`
-pub static ATTEMPT_FIRST_BYTE: Family = Family {
-    name: "tenantry_attempt_first_byte_seconds",
-    help: "Time from the start of an attempt to the head of the endpoint's answer",
-    kind: Kind::Histogram,
-    labels: &["pool"],
-};
-
-/// `tenantry_retries_total`
-pub static RETRIES: Family = Family {
-    name: "tenantry_retries_total",
-    help: "Attempts after the first, by what the attempt before them ended with",
-    kind: Kind::Counter,
-    labels: &["pool", "reason"],
-};
-
-/// `tenantry_retries_refused_total`
-pub static RETRIES_REFUSED: Family = Family {
-    name: "tenantry_retries_refused_total",
-    help: "Retries that were wanted and not made, by what forbade them",
-    kind: Kind::Counter,
-    labels: &["pool", "reason"],
-};
-
-/// `tenantry_ejections_total`
-pub static EJECTIONS: Family = Family {
-    name: "tenantry_ejections_total",
-    help: "Endpoints taken out for a while because traffic saw them fail",
-    kind: Kind::Counter,
-    labels: &["pool"],
 };
 
 /// `tenantry_endpoint_up`
@@ -528,6 +496,7 @@ mod tests {
     fn every_const_has_its_row() {
         let sources = [
             include_str!("metrics.rs"),
+            include_str!("attempts.rs"),
             include_str!("reloads.rs"),
             include_str!("sharing.rs"),
             include_str!("keeping.rs"),

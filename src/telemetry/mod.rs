@@ -5,6 +5,7 @@
 //! nothing here makes a worker wait: no lock, no I/O, no look-up by a string.
 
 pub mod access_log;
+mod attempts;
 pub mod audit_log;
 pub mod delta;
 pub mod histogram;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::base::stretch::Stretch;
 
+use super::attempts;
 use super::delta::{
     AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, QueueOutcome, Tally, add_each,
 };
@@ -133,6 +134,7 @@ impl Totals {
         families.extend(self.requests());
         families.extend(self.attempts());
         families.extend(self.pools());
+        families.extend(self.rare_of_pools());
         families.extend(self.queues());
         families.extend(self.connections(listeners));
         families.extend(self.process());
@@ -171,7 +173,7 @@ impl Totals {
     }
 
     fn attempts(&self) -> [Samples; 1] {
-        let mut attempts = Samples::of(&metrics::ATTEMPTS);
+        let mut attempts = Samples::of(&attempts::ATTEMPTS);
         for ((pool, endpoint), totals) in &self.endpoints {
             for outcome in AttemptOutcome::ALL {
                 let count = totals.outcomes[outcome as usize];
@@ -184,10 +186,10 @@ impl Totals {
     }
 
     fn pools(&self) -> [Samples; 8] {
-        let mut first_byte = Samples::of(&metrics::ATTEMPT_FIRST_BYTE);
-        let mut retries = Samples::of(&metrics::RETRIES);
-        let mut refused = Samples::of(&metrics::RETRIES_REFUSED);
-        let mut ejections = Samples::of(&metrics::EJECTIONS);
+        let mut first_byte = Samples::of(&attempts::ATTEMPT_FIRST_BYTE);
+        let mut retries = Samples::of(&attempts::RETRIES);
+        let mut refused = Samples::of(&attempts::RETRIES_REFUSED);
+        let mut ejections = Samples::of(&attempts::EJECTIONS);
         let mut spared = Samples::of(&sharing::EJECTIONS_SPARED);
         let mut open = Samples::of(&metrics::UPSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::UPSTREAM_OPENED);
@@ -209,6 +211,30 @@ impl Totals {
             reused.count(&[pool], counts.reused);
         }
         [first_byte, retries, refused, ejections, spared, open, opened, reused]
+    }
+
+    /// What few pools have.
+    fn rare_of_pools(&self) -> [Samples; 4] {
+        let mut hedges = Samples::of(&attempts::HEDGES);
+        let mut refused = Samples::of(&attempts::HEDGES_REFUSED);
+        let mut spills = Samples::of(&attempts::REPLAY_SPILLS);
+        let mut files = Samples::of(&attempts::REPLAY_FILES);
+        for (pool, counts) in self.pools.sorted() {
+            let Some(rare) = &counts.rare else { continue };
+            for (samples, tally) in [
+                (&mut hedges, &rare.hedges),
+                (&mut refused, &rare.hedges_refused),
+                (&mut spills, &rare.spills),
+            ] {
+                for (name, count) in &tally.0 {
+                    samples.count(&[pool, name], *count);
+                }
+            }
+            if !rare.spills.0.is_empty() {
+                files.count(&[pool], rare.files.open());
+            }
+        }
+        [hedges, refused, spills, files]
     }
 
     fn queues(&self) -> [Samples; 4] {

@@ -85,6 +85,7 @@ fn gateway() -> Value {
         "trusted-proxies": { "from": ["10.0.0.0/8"] },
         "tracing": { "exporter": "otlp-http" },
         "usage": { "folder": "usage" },
+        "replay-files": { "folder": "replay" },
         "shared-limits": { "url": "redis://10.0.0.5" },
     })
 }

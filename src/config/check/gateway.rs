@@ -88,6 +88,9 @@ fn meaning(
         usage: raw
             .usage
             .and_then(|raw| super::usage::check(raw, folder, &key.name("usage"), faults)),
+        replay: raw
+            .replay_files
+            .and_then(|raw| super::replay::check(raw, folder, &key.name("replay-files"), faults)),
         shared_limits: raw.shared_limits.and_then(|raw| {
             super::shared_limits::check(raw, folder, &key.name("shared-limits"), faults)
         }),

@@ -58,7 +58,14 @@ fn pairs(
     pairs
 }
 
-fn refuse(name: &HeaderName, at: usize, whose: Whose<'_>, key: &Key<'_>, faults: &mut Faults<'_>) {
+/// Tells of a field that nobody but the gateway writes.
+pub(super) fn refuse(
+    name: &HeaderName,
+    at: usize,
+    whose: Whose<'_>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) {
     let framing = "take it out: the gateway writes it for each connection";
     let hint = match whose {
         Whose::Request(naming) if names_tenant(naming, name) => {

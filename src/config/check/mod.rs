@@ -23,6 +23,7 @@ mod plan;
 mod pool;
 mod pool_tls;
 mod reach;
+mod replay;
 mod roles;
 mod route;
 mod rules;
@@ -178,7 +179,7 @@ impl Shared {
             let table = root.name("pools");
             let Some(raw) = entry.raw else { continue };
             let folder = files.folder(entry.file);
-            let scope = pool::Scope { known: terms.known, folder, at: entry.at };
+            let scope = pool::Scope { known: terms.known, naming: &naming, folder, at: entry.at };
             let spec = pool::check(raw, &scope, &table.name(&name), faults);
             pools.insert(PoolId(name), Arc::new(spec));
         }

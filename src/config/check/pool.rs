@@ -12,16 +12,20 @@ use crate::config::key::Key;
 use crate::config::nearest::nearest;
 use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool};
 use crate::config::spec::{
-    ConnectionsSpec, EjectSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
+    ConnectionsSpec, EjectSpec, HealthSpec, NamingSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
 };
+use crate::config::text::Written;
 use crate::model::address::Address;
 
+use super::head::{self, Whose};
 use super::{Known, above_zero, beside, pool_tls, rules, sharing};
 
 /// What a pool is checked with.
 pub(super) struct Scope<'a> {
     /// Names that other folders define.
     pub(super) known: &'a Known<'a>,
+    /// The fields that name tenants.
+    pub(super) naming: &'a NamingSpec,
     /// The folder of the file, which relative paths start at.
     pub(super) folder: Option<&'a Path>,
     /// First byte of the pool's name.
@@ -70,6 +74,11 @@ pub(super) fn check(
         }
         version.0
     });
+    let deadline_header = raw.deadline_header.map(|At { value: Written(name), start }| {
+        let whose = Whose::Request(scope.naming);
+        head::refuse(&name, start, whose, &key.name("deadline-header"), faults);
+        name
+    });
     let per_tenant = raw.connections.as_ref().and_then(|connections| connections.per_tenant);
     PoolSpec {
         sources,
@@ -83,6 +92,7 @@ pub(super) fn check(
         connections: connections(raw.connections, &key.name("connections"), faults),
         per_tenant: per_tenant.unwrap_or(false),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),
+        deadline_header,
         retry: rules::retry(raw.retry, &key.name("retry"), faults),
         concurrency: sharing::concurrency(raw.concurrency, raw.queue, key, faults),
     }

@@ -1,10 +1,12 @@
 //! Deadlines and retry rules, of a pool or of a route.
 
+use std::time::Duration;
+
 use crate::base::units::ByteSize;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{Retry, Timeouts};
-use crate::config::spec::{RetrySpec, TimeoutsSpec};
+use crate::config::spec::{HedgeSpec, RetryOn, RetrySpec, TimeoutsSpec};
 
 use super::above_zero;
 
@@ -40,21 +42,33 @@ pub(super) fn retry(raw: Option<Retry>, key: &Key<'_>, faults: &mut Faults<'_>) 
     let replay = raw.replay.map(|replay| {
         if replay.value.0 > MAX_REPLAY {
             let what = format!("{} is out of range", replay.value.0);
-            let hint = "a replay buffer is up to 16MiB, as in \"64KiB\"".to_owned();
+            let hint = "a replay buffer is up to 1GiB, as in \"64KiB\"".to_owned();
             faults.add(&key.name("replay"), replay.start, what, Some(hint));
         }
         replay.value.0
     });
     RetrySpec {
         attempts: raw.attempts.map(|attempts| attempts.small()),
-        on: raw.on.map(|on| on.into_iter().map(|on| on.0).collect()),
+        on: raw.on.map(|on| {
+            let mut on: Vec<RetryOn> = on.into_iter().map(|on| on.0).collect();
+            // A request looks at the last one, and knows whether any is one of gRPC.
+            on.sort_by_key(|on| matches!(on, RetryOn::Grpc(_)));
+            on
+        }),
         budget: raw.budget.map(|budget| budget.0),
         budget_floor: raw.budget_floor.map(|floor| floor.small()),
         backoff,
         max_backoff,
+        max_retry_after: raw.max_retry_after.map(|longest| longest.0),
         replay,
+        hedge: raw.hedge.map(|hedge| HedgeSpec {
+            after: hedge.after.map_or(Some(95), |after| after.0.0),
+            floor: hedge.floor.map_or(HEDGE_FLOOR, |floor| floor.0),
+        }),
     }
 }
 
-/// 16 MiB: what a tenant may keep in all by default; one request never takes more.
-const MAX_REPLAY: ByteSize = ByteSize(16 << 20);
+/// 10 ms: below that a second attempt costs more than what it could win.
+const HEDGE_FLOOR: Duration = Duration::from_millis(10);
+/// 1 GiB, in a file. In memory one request never takes more than 16 MiB.
+const MAX_REPLAY: ByteSize = ByteSize(1 << 30);

@@ -19,6 +19,7 @@ use crate::config::text::{
 };
 use crate::model::address::Address;
 
+use super::replay::ReplayFiles;
 use super::shape::{At, Pairs, Whole, table_alone};
 use super::shared_limits::SharedLimits;
 use super::tls::ListenerTls;
@@ -62,6 +63,8 @@ pub(in crate::config) struct Gateway {
     pub(in crate::config) tracing: Option<At<Tracing>>,
     /// What tenants have used, in files to bill by. Default: none are written.
     pub(in crate::config) usage: Option<At<Usage>>,
+    /// Files for what of requests' bodies is kept for a retry beyond memory. Default: there are none.
+    pub(in crate::config) replay_files: Option<At<ReplayFiles>>,
     /// Where limits with `scope = "shared"` are counted for all gateways together. Default: nowhere, each gateway
     /// counts by itself.
     pub(in crate::config) shared_limits: Option<At<SharedLimits>>,

@@ -10,6 +10,7 @@ mod issuer;
 mod limits;
 mod plan;
 mod pool;
+mod replay;
 mod route;
 mod routes;
 mod shape;
@@ -32,6 +33,7 @@ pub(super) use plan::Plan;
 pub(super) use pool::{
     Connections, Eject, Endpoint, Health, Pool, Queue, Retry, Timeouts, UpstreamTls,
 };
+pub(super) use replay::ReplayFiles;
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, TenantQueue, Way};
 pub(super) use shape::{At, Pairs, Whole};

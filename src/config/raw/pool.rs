@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderName;
 use rustls::pki_types::ServerName;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -13,7 +14,8 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::{Protocol, ProxyVersion, RetryOn};
 use crate::config::text::{
-    DnsName, EndpointAddress, FilePath, HostField, ListFile, SrvName, Target, Text, Written, Wrong,
+    DnsName, EndpointAddress, FilePath, HedgeAfter, HostField, ListFile, SrvName, Target, Text,
+    Written, Wrong,
 };
 use crate::model::address::Address;
 
@@ -58,6 +60,10 @@ pub(in crate::config) struct Pool {
     pub(in crate::config) connections: Option<Connections>,
     /// Deadlines of requests to this pool; a route may set its own.
     pub(in crate::config) timeouts: Option<Timeouts>,
+    /// The header that tells endpoints how many milliseconds are left for a request, as in
+    /// `"X-Request-Timeout"`; what a client says by it shortens its request. Default: none, calls of gRPC
+    /// alone are told, by `grpc-timeout`.
+    pub(in crate::config) deadline_header: Option<At<Written<HeaderName>>>,
     /// Which failures are tried again, and how often; a route may set its own.
     pub(in crate::config) retry: Option<Retry>,
     /// Requests that the pool has at once, over all workers, from 1 to 1000000; who comes beyond waits in
@@ -338,8 +344,8 @@ pub(in crate::config) struct Timeouts {
 pub(in crate::config) struct Retry {
     /// Tries in all, the first included, from 1 (no retry) to 10. Built in: 3.
     pub(in crate::config) attempts: Option<Whole<1, 10>>,
-    /// What is retried: `connect`, `reset`, `timeout` and statuses as in `"503"`. Built in:
-    /// `connect`, `reset`, `timeout`, `502`, `503`, `504`.
+    /// What is retried: `connect`, `reset`, `timeout`, statuses as in `"503"`, and statuses of gRPC as in
+    /// `"grpc-unavailable"`. Built in: `connect`, `reset`, `timeout`, `502`, `503`, `504`.
     pub(in crate::config) on: Option<Vec<Written<RetryOn>>>,
     /// Retries as a share of requests, from `0%` to `100%`, beside `budget-floor`. Built in: `20%`.
     pub(in crate::config) budget: Option<Written<Percent>>,
@@ -350,7 +356,25 @@ pub(in crate::config) struct Retry {
     pub(in crate::config) backoff: Option<Written<Duration>>,
     /// Longest back-off, no shorter than `backoff`. Built in: `250ms`.
     pub(in crate::config) max_backoff: Option<At<Written<Duration>>>,
-    /// The part of a request's body that is kept for a retry, up to `16MiB`; a longer body is
-    /// not retried. Built in: `64KiB`.
+    /// The longest `Retry-After` of an endpoint that is waited for; where it asks for more, its answer is
+    /// passed on. `0s` = none is. Built in: `2s`.
+    pub(in crate::config) max_retry_after: Option<Written<Duration>>,
+    /// The part of a request's body that is kept for a retry, up to `1GiB`; a longer body is
+    /// not retried. No more than `16MiB` of it are kept in memory: `[replay-files]` of `gateway.toml` says where
+    /// the rest goes. Built in: `64KiB`.
     pub(in crate::config) replay: Option<At<Written<ByteSize>>>,
+    /// Sends a second attempt to another endpoint where the first takes longer than most. Built in: none
+    /// is sent.
+    pub(in crate::config) hedge: Option<Hedge>,
+}
+
+/// A second attempt beside a slow one. The first answer is the client's.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct Hedge {
+    /// How slow it must be: slower than this share of the first attempts of late, from `p50` to `p99`, or
+    /// `"off"`. Default: `p95`.
+    pub(in crate::config) after: Option<Written<HedgeAfter>>,
+    /// A second attempt is never sent earlier than this. Default: `10ms`.
+    pub(in crate::config) floor: Option<Written<Duration>>,
 }

@@ -29,6 +29,7 @@ mod issuer;
 mod limits;
 mod plan;
 mod pool;
+mod replay;
 mod route;
 mod shared_limits;
 mod tracing;
@@ -43,10 +44,11 @@ pub use limits::{
     EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec,
 };
 pub use pool::{
-    AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec,
-    PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
-    TimeoutsSpec, UpstreamTlsSpec,
+    AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, HedgeSpec,
+    IdentitySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec,
+    SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
 };
+pub use replay::ReplaySpec;
 pub use route::{
     ActionSpec, HeaderEditsSpec, HostSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec,
     RouteSpec, SegmentSpec, SplitBy, SplitSpec, TailSpec, ValueSpec,
@@ -84,6 +86,8 @@ pub struct GatewaySpec {
     pub tracing: Option<TracingSpec>,
     /// Files of what tenants have used; `None` = none are written.
     pub usage: Option<UsageSpec>,
+    /// Files for bodies that are kept for a retry; `None` = memory alone keeps them.
+    pub replay: Option<ReplaySpec>,
     /// Where limits are counted for all gateways together; `None` = each counts by itself.
     pub shared_limits: Option<Box<SharedLimitsSpec>>,
     /// What a client may take.

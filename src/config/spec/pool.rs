@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::base::fair::Class;
 use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
+use crate::model::grpc::GrpcStatus;
 
 /// A pool: where its endpoints come from and how they are used.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,9 @@ pub struct PoolSpec {
     pub per_tenant: bool,
     /// Overrides of the built-in deadlines.
     pub timeouts: TimeoutsSpec,
+    /// The field that tells endpoints how many milliseconds a request has left; `None` = calls of gRPC
+    /// alone are told.
+    pub deadline_header: Option<HeaderName>,
     /// Overrides of the built-in retry rules.
     pub retry: RetrySpec,
     /// How many requests it has at once; `None` = any number.
@@ -242,7 +246,7 @@ pub struct TimeoutsSpec {
 pub struct RetrySpec {
     /// Tries in all, the first included; 1 = no retry. Built in: 3.
     pub attempts: Option<u32>,
-    /// What is retried. Built in: connect, reset, timeout, 502, 503, 504.
+    /// What is retried, statuses of gRPC last. Built in: connect, reset, timeout, 502, 503, 504.
     pub on: Option<Vec<RetryOn>>,
     /// Retries as a share of requests, beside `budget_floor`. Built in: 20 %.
     pub budget: Option<Percent>,
@@ -252,8 +256,22 @@ pub struct RetrySpec {
     pub backoff: Option<Duration>,
     /// Longest back-off. Built in: 250 ms.
     pub max_backoff: Option<Duration>,
+    /// The longest `Retry-After` of an endpoint that is waited for. Built in: 2 s.
+    pub max_retry_after: Option<Duration>,
     /// The part of a request's body that is kept for a retry. Built in: 64 KiB.
     pub replay: Option<ByteSize>,
+    /// When a second attempt goes beside a slow one. Built in: never.
+    pub hedge: Option<HedgeSpec>,
+}
+
+/// When a second attempt goes beside one that takes long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HedgeSpec {
+    /// The share of first attempts of late, in per cent, that brought an answer in less time, from 50 to
+    /// 99; `None` = never. Default 95.
+    pub after: Option<u8>,
+    /// It never goes earlier than this. Default 10 ms.
+    pub floor: Duration,
 }
 
 impl TimeoutsSpec {
@@ -271,7 +289,9 @@ impl RetrySpec {
         budget_floor: None,
         backoff: None,
         max_backoff: None,
+        max_retry_after: None,
         replay: None,
+        hedge: None,
     };
 }
 
@@ -286,6 +306,8 @@ pub enum RetryOn {
     Timeout,
     /// An answer with this status.
     Status(StatusCode),
+    /// An answer that says in its head, and before anything else, that the call has failed so.
+    Grpc(GrpcStatus),
 }
 
 impl fmt::Display for RetryOn {
@@ -295,6 +317,7 @@ impl fmt::Display for RetryOn {
             Self::Reset => f.write_str("reset"),
             Self::Timeout => f.write_str("timeout"),
             Self::Status(status) => write!(f, "{}", status.as_u16()),
+            Self::Grpc(status) => write!(f, "grpc-{status}"),
         }
     }
 }

@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use http::StatusCode;
 use schemars::Schema;
 
 use crate::base::fair::Class;
 use crate::config::spec::{
     ChainField, ClientCertificatesMode, LimitFields, LogFormat, PathTenant, Protocol, ProxyVersion,
-    RetryOn, TenantState,
+    TenantState,
 };
 
 use super::{Text, Wrong, one_of};
@@ -186,34 +185,6 @@ impl Text for RequestId {
 
     fn schema() -> Schema {
         schemars::json_schema!({ "const": "request-id" })
-    }
-}
-
-impl Text for RetryOn {
-    const EXPECTED: &'static str = "\"connect\", \"reset\", \"timeout\" or a status as in \"503\"";
-
-    fn read(text: &str) -> Result<Self, Wrong> {
-        match text {
-            "connect" => return Ok(Self::Connect),
-            "reset" => return Ok(Self::Reset),
-            "timeout" => return Ok(Self::Timeout),
-            _ => {}
-        }
-        let status = text.parse::<StatusCode>().ok();
-        match status.filter(|status| (400..600).contains(&status.as_u16())) {
-            Some(status) => Ok(Self::Status(status)),
-            None => Err(Wrong::new(
-                format!("{text:?} cannot be retried"),
-                "write \"connect\", \"reset\", \"timeout\" or a status from 400 to 599 as in \"503\"",
-            )),
-        }
-    }
-
-    fn schema() -> Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "pattern": r"^(connect|reset|timeout|[45][0-9][0-9])$|\$\{",
-        })
     }
 }
 

@@ -11,6 +11,7 @@ mod host;
 mod issuer;
 mod log_line;
 mod path;
+mod retry;
 mod role;
 mod shared_limits;
 mod tracing;
@@ -32,6 +33,7 @@ pub(super) use choice::{
 pub(super) use head::{Location, Prefix, Replacement, Target};
 pub(super) use host::{HostField, HostPattern, NamePattern};
 pub(super) use issuer::KeysUrl;
+pub(super) use retry::HedgeAfter;
 pub(super) use shared_limits::{KeyPrefix, RedisUrl};
 pub(super) use tracing::CollectorUrl;
 pub(super) use unit::ByteRate;

@@ -4,6 +4,7 @@ mod access;
 mod candidates;
 mod gateway;
 mod limits;
+mod retrying;
 mod settings;
 mod words;
 

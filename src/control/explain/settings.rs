@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +16,9 @@ use crate::config::spec::{
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
-use crate::resilience::retry::RetryRule;
 
-use super::limits;
 use super::words::{certificates, edited, networks};
+use super::{limits, retrying};
 
 /// One value that applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -169,6 +168,8 @@ impl List<'_> {
             },
         );
         self.of_pool("balance", &spec.balance);
+        let told = spec.deadline_header.as_ref().map_or("none", HeaderName::as_str);
+        self.of_pool("deadline-header", told);
         self.of_pool("panic-below", spec.panic_below);
         match &spec.health {
             None => self.of_pool("health", "none"),
@@ -363,38 +364,7 @@ impl List<'_> {
     }
 
     fn retry(&mut self, route: &RetrySpec, pool: &RetrySpec) {
-        let all = RetryRule::resolve(route, pool);
-        let on: Vec<String> = all.on.iter().map(ToString::to_string).collect();
-        let rows = [
-            (
-                "retry.attempts",
-                all.attempts.to_string(),
-                route.attempts.is_some(),
-                pool.attempts.is_some(),
-            ),
-            ("retry.on", on.join(", "), route.on.is_some(), pool.on.is_some()),
-            ("retry.budget", all.budget.to_string(), route.budget.is_some(), pool.budget.is_some()),
-            (
-                "retry.budget-floor",
-                all.budget_floor.to_string(),
-                route.budget_floor.is_some(),
-                pool.budget_floor.is_some(),
-            ),
-            ("retry.backoff", span(all.backoff), route.backoff.is_some(), pool.backoff.is_some()),
-            (
-                "retry.max-backoff",
-                span(all.max_backoff),
-                route.max_backoff.is_some(),
-                pool.max_backoff.is_some(),
-            ),
-            (
-                "retry.replay",
-                crate::base::units::ByteSize(all.replay).to_string(),
-                route.replay.is_some(),
-                pool.replay.is_some(),
-            ),
-        ];
-        for (key, value, in_route, in_pool) in rows {
+        for (key, value, in_route, in_pool) in retrying::rows(route, pool) {
             self.of_both(key, value, in_route, in_pool);
         }
     }

@@ -178,6 +178,18 @@ impl Trail {
         });
     }
 
+    /// An endpoint was tried, and another one was faster.
+    pub(super) fn gave_way(&mut self, endpoint: &Arc<str>, (began, dial): (Instant, Option<Dial>)) {
+        let now = Instant::now();
+        self.tries.push(Try {
+            endpoint: Arc::clone(endpoint),
+            began,
+            connect: dial.map(|dial| dial.ended.unwrap_or(now) - dial.started),
+            took: now - began,
+            came: Came::Failure("cancelled"),
+        });
+    }
+
     /// Another attempt was not made.
     pub(super) fn gave_up(&mut self, refusal: Refusal) {
         self.refused = Some(refusal.reason());

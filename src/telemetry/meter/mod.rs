@@ -92,6 +92,37 @@ impl Meter {
         self.counts.borrow_mut().pools.at(pool).refused.add(reason, 1);
     }
 
+    /// Counts a second attempt beside a slow one: `won`, `lost`, `failed`, or `left` with its client.
+    pub fn hedged(&self, pool: &Label, result: &'static str) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).rare.get_or_insert_default().hedges.add(result, 1);
+    }
+
+    /// Counts one that was wanted and not made; `reason` is what forbade it.
+    pub fn hedge_refused(&self, pool: &Label, reason: &'static str) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).rare.get_or_insert_default().hedges_refused.add(reason, 1);
+    }
+
+    /// Counts a body that was to be kept in a file: `kept`, or why it was not.
+    pub fn spilled(&self, pool: &Label, result: &'static str) {
+        let counts = &mut *self.counts.borrow_mut();
+        let rare = counts.pools.at(pool).rare.get_or_insert_default();
+        rare.spills.add(result, 1);
+    }
+
+    /// Counts a file for a body that was opened.
+    pub fn spill_opened(&self, pool: &Label) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).rare.get_or_insert_default().files.opened += 1;
+    }
+
+    /// Counts a file for a body that is closed.
+    pub fn spill_closed(&self, pool: &Label) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).rare.get_or_insert_default().files.closed += 1;
+    }
+
     /// Counts a request that came to a pool without room; `tenant` was heard of.
     pub fn queued(&self, pool: &Label, tenant: u32, outcome: QueueOutcome, waited: Duration) {
         let counts = &mut *self.counts.borrow_mut();

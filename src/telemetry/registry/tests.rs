@@ -48,6 +48,10 @@ fn promtool_finds_nothing() {
     meter.attempt(&pool(), &endpoint("[::1]:80"), AttemptOutcome::Success, Some(Duration::ZERO));
     meter.retry(&pool(), "connect");
     meter.retry_refused(&pool(), "budget");
+    meter.hedged(&pool(), "won");
+    meter.hedge_refused(&pool(), "budget");
+    meter.spilled(&pool(), "kept");
+    meter.spill_opened(&pool());
     meter.connection_opened(0);
     meter.connection_rejected("limit");
     meter.forwarded_fault("malformed");

@@ -5,91 +5,26 @@
 //! **Invariant:** one reader at a time. An attempt that was given up may still have a connection
 //! that sends; what it took would be a hole in the body of the next one.
 
+mod filed;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::base::memory::{Account, Held, Refused};
-use crate::limits::limit::Limit;
-use crate::limits::pacer::Pacer;
-use crate::resilience::allowance::Allowance;
+use crate::base::memory::{Held, Refused};
 
 use super::activity::{Activity, Uploading};
-use super::hygiene;
+use super::body_rule::{BodyFault, BodyRule};
 use super::incoming::Incoming;
-use super::pace::{Pace, Rate};
+use super::pace::Pace;
 use super::part::Part;
-
-/// Why a request's body ended before its end. The endpoint is not to blame.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub(super) enum BodyFault {
-    /// Larger than allowed.
-    #[error("the request body is larger than {limit} bytes")]
-    TooLarge {
-        /// The limit, in bytes.
-        limit: u64,
-        /// Whose it is; `None` = the gateway's.
-        by: Option<Limit>,
-    },
-    /// The client fell silent.
-    #[error("the client sent nothing of the request body for {limit:?}")]
-    Stalled {
-        /// The limit.
-        limit: Duration,
-    },
-    /// The client sent too little.
-    #[error("the client sent less than {rate} bytes of the request body a second")]
-    Trickle {
-        /// The rate that was asked for.
-        rate: u64,
-    },
-    /// The client was still sending when the time for an answer was over.
-    #[error("the request body was not there whole within {limit:?}")]
-    Slow {
-        /// The limit.
-        limit: Duration,
-    },
-    /// The client left, or broke the framing.
-    #[error("the request body broke off: {0}")]
-    Broken(String),
-}
-
-/// What bounds a request's body.
-#[derive(Debug)]
-pub(super) struct BodyRule {
-    /// Largest size, in bytes.
-    pub(super) max: u64,
-    /// Which limit says so; `None` = the gateway's.
-    pub(super) by: Option<Limit>,
-    /// Longest silence.
-    pub(super) silence: Duration,
-    /// How fast it must come.
-    pub(super) rate: Rate,
-    /// Bytes kept for a retry.
-    pub(super) replay: u64,
-    /// The tenant's memory for what is kept.
-    pub(super) allowance: Arc<Allowance>,
-    /// The memory of the process for what is kept.
-    pub(super) account: Arc<Account>,
-    /// Names that no trailer may carry.
-    pub(super) owned: Rc<hygiene::OwnedNames>,
-    /// The same, since the head's `Connection` field names them.
-    pub(super) nominated: Vec<HeaderName>,
-    /// Tells the client's connection that bytes are the body's.
-    pub(super) uploading: Option<Uploading>,
-    /// How fast it may go.
-    pub(super) pacer: Option<Box<Pacer>>,
-}
+use super::spill::Spill;
 
 /// The body as one attempt reads it.
 pub(super) enum RequestBody {
@@ -103,6 +38,8 @@ pub(super) enum RequestBody {
 pub(super) struct Reader {
     stream: Rc<RefCell<Stream>>,
     number: u32,
+    /// It has had all of it: then it ends well, whoever reads by now.
+    has_all: bool,
 }
 
 /// The client's stream. Clones are handles to the same one.
@@ -122,6 +59,8 @@ struct Stream {
     kept: Vec<Part>,
     kept_bytes: u64,
     kept_held: Held,
+    /// What is kept behind that. Boxed: it is rare.
+    spill: Option<Box<Spill>>,
     keeping: bool,
     read: u64,
     /// When an endpoint last took a part.
@@ -151,6 +90,7 @@ impl Upload {
             position: 0,
             kept: Vec::new(),
             kept_bytes: 0,
+            spill: None,
             read: 0,
             taken: None,
             ended: None,
@@ -167,7 +107,7 @@ impl Upload {
             return Some(RequestBody::Empty);
         };
         let number = stream.borrow_mut().turn()?;
-        Some(RequestBody::Stream(Reader { stream: Rc::clone(stream), number }))
+        Some(RequestBody::Stream(Reader { stream: Rc::clone(stream), number, has_all: false }))
     }
 
     /// The client's connection, where it has not sent all of it.
@@ -184,6 +124,15 @@ impl Upload {
     /// Whether [`Upload::reader`] would give a body.
     pub(super) fn is_replayable(&self) -> bool {
         self.0.as_ref().is_none_or(|stream| stream.borrow().is_whole())
+    }
+
+    /// Whether the reader of now has had all of it, and it can be had again: so that another attempt may
+    /// have it beside the one under way.
+    pub(super) fn is_sent_and_kept(&self) -> bool {
+        self.0.as_ref().is_none_or(|stream| {
+            let stream = stream.borrow();
+            stream.is_whole() && stream.is_read()
+        })
     }
 
     /// Whether the endpoint has had all that the client has sent, or may have by now, and waits for
@@ -204,6 +153,13 @@ impl Upload {
             stream.keeping = false;
             stream.forget_read();
         }
+    }
+
+    /// Waits until what is kept in a file is there, or known not to be.
+    #[cold]
+    pub(super) async fn written(&self) {
+        let Some(stream) = &self.0 else { return };
+        std::future::poll_fn(|context| stream.borrow_mut().poll_written(context)).await;
     }
 
     /// Why the body ended before its end.
@@ -244,6 +200,17 @@ impl Stream {
         self.fault.is_none() && (self.keeping || self.read == 0)
     }
 
+    /// Whether the present reader has had all of it.
+    fn is_read(&self) -> bool {
+        self.ended.is_some() && self.has_kept()
+    }
+
+    /// Whether it has had all that is kept.
+    fn has_kept(&self) -> bool {
+        let is_read = |spill: &Spill| spill.is_read();
+        self.position >= self.kept.len() && self.spill.as_deref().is_none_or(is_read)
+    }
+
     /// The number of a new reader; the one before hears that its turn is over.
     fn turn(&mut self) -> Option<u32> {
         if !self.is_whole() {
@@ -251,6 +218,9 @@ impl Stream {
         }
         self.reader = self.reader.wrapping_add(1);
         self.position = 0;
+        if let Some(spill) = &mut self.spill {
+            spill.rewind();
+        }
         if let Some(before) = self.reading.take() {
             before.wake();
         }
@@ -265,6 +235,16 @@ impl Stream {
             self.position += 1;
             self.forget_read();
             return Poll::Ready(Some(Ok(part.into_frame())));
+        }
+        if self.spill.is_some() {
+            match self.poll_spill(context) {
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(part)) => return Poll::Ready(Some(part.map(Part::into_frame))),
+                Poll::Pending => {
+                    self.reading = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+            }
         }
         let Poll::Ready(polled) = self.poll_part(context) else {
             if !self.reading.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
@@ -359,11 +339,11 @@ impl Stream {
             return;
         }
         let size = part.size();
-        if self.may_keep(size) {
+        if self.spill.is_none() && self.may_keep(size) {
             self.kept_bytes += size;
             part.append_to(&mut self.kept);
             self.position = self.kept.len();
-        } else {
+        } else if !self.keep_in_file(part) {
             self.keeping = false;
             self.forget();
         }
@@ -372,7 +352,8 @@ impl Stream {
     /// Takes memory for a part, of the tenant's and of the process's.
     fn may_keep(&mut self, size: u64) -> bool {
         let rule = &self.rule;
-        if self.kept_bytes + size > rule.replay || !rule.allowance.take(size) {
+        let most = rule.replay.min(rule.memory);
+        if self.kept_bytes + size > most || !rule.allowance.take(size) {
             return false;
         }
         let granted = self.kept_held.ask_more(Refused::Replay, size);
@@ -384,13 +365,14 @@ impl Stream {
 
     /// Forgets what no other reader will ask for, once this one has had it.
     fn forget_read(&mut self) {
-        if !self.keeping && self.position >= self.kept.len() {
+        if !self.keeping && self.has_kept() {
             self.forget();
         }
     }
 
     fn forget(&mut self) {
         self.kept = Vec::new();
+        self.spill = None;
         self.position = 0;
         self.rule.allowance.give_back(std::mem::take(&mut self.kept_bytes));
         self.kept_held.clear();
@@ -416,12 +398,20 @@ impl Body for RequestBody {
         };
         let mut stream = reader.stream.borrow_mut();
         if stream.reader != reader.number {
+            if reader.has_all {
+                return Poll::Ready(None);
+            }
             let why = "another attempt sends it".to_owned();
             return Poll::Ready(Some(Err(BodyFault::Broken(why))));
         }
         let polled = stream.poll_frame(context);
-        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            stream.taken = Some(Instant::now());
+        match polled {
+            Poll::Ready(Some(Ok(_))) => {
+                stream.taken = Some(Instant::now());
+                reader.has_all = stream.is_read();
+            }
+            Poll::Ready(None) => reader.has_all = true,
+            _ => {}
         }
         polled
     }
@@ -431,10 +421,10 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Stream(reader) => {
                 let stream = reader.stream.borrow();
-                stream.reader == reader.number
-                    && stream.position >= stream.kept.len()
-                    && stream.fault.is_none()
-                    && stream.incoming.is_end_stream()
+                if stream.reader != reader.number {
+                    return reader.has_all;
+                }
+                stream.has_kept() && stream.fault.is_none() && stream.incoming.is_end_stream()
             }
         }
     }
@@ -445,6 +435,7 @@ impl Body for RequestBody {
         };
         let stream = reader.stream.borrow();
         let kept: u64 = stream.kept.iter().skip(stream.position).map(Part::size).sum();
+        let kept = kept + stream.spill.as_ref().map_or(0, |spill| spill.left());
         let coming = stream.incoming.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(coming.lower().saturating_add(kept));

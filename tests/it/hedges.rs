@@ -1,0 +1,210 @@
+//! Second attempts beside slow ones: which answer is the client's, what they cost, and when there are none.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::world::client::{Client, Frames, Hyper, head};
+use crate::world::config::one_tenant_with;
+use crate::world::eventually;
+use crate::world::gateway::Gateway;
+use crate::world::message::payload;
+use crate::world::origin::{Origin, Step};
+
+/// Each endpoint has its turn, and one failure would eject. The floor is above what a busy machine takes
+/// for a request that nobody holds up.
+fn keys(retry: &str) -> String {
+    format!(
+        "balance = \"round-robin\"\neject = {{ failures = 1, base = \"60s\" }}\n\
+         retry = {{ backoff = \"1ms\", hedge = {{ after = \"p95\", floor = \"200ms\" }}{retry} }}"
+    )
+}
+
+fn hedges(result: &str) -> String {
+    format!("tenantry_hedges_total{{pool=\"app\",result=\"{result}\"}}")
+}
+
+fn refused(reason: &str) -> String {
+    format!("tenantry_hedges_refused_total{{pool=\"app\",reason=\"{reason}\"}}")
+}
+
+fn request(method: &str, body: &[u8]) -> Vec<u8> {
+    let length = format!("Content-Length: {}", body.len());
+    let fields = ["Host: a", "X-Tenant-ID: acme", &length];
+    [head(&format!("{method} /"), &fields).as_bytes(), body].concat()
+}
+
+/// A gateway that has seen how long requests take, and a client of it.
+async fn learnt(endpoints: &[SocketAddr], keys: &str) -> (Gateway, Client) {
+    let gateway = Gateway::start(&one_tenant_with(endpoints, keys)).await;
+    let mut client = Client::connect(gateway.address()).await;
+    for _ in 0..120 {
+        assert_eq!(client.ask(request("GET", b"")).await.status, 200);
+    }
+    (gateway, client)
+}
+
+/// An endpoint that begins to hold its answers, and one that goes on.
+async fn two() -> (Origin, Origin) {
+    (Origin::saying("slow").await, Origin::saying("good").await)
+}
+
+#[tokio::test]
+async fn the_first_answer_is_the_clients_and_the_other_attempt_ends() {
+    let (slow, good) = two().await;
+    let (gateway, mut client) = learnt(&[slow.address, good.address], &keys("")).await;
+    slow.rescript([Step::stall()]);
+    let before = slow.asked().len();
+    let body = payload(3_000);
+
+    for method in ["GET", "PUT", "GET", "PUT"] {
+        let answer = client.ask(request(method, &body)).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "good"), "{method}");
+    }
+
+    let begun = slow.asked().len();
+    assert!(begun > before);
+    let asked = slow.wait_for(begun).await;
+    assert!(asked[before..].iter().all(|asked| asked.body == body), "both had the body");
+    assert!(good.asked().iter().rev().take(4).all(|asked| asked.body == body));
+    let won = (begun - before) as f64;
+    gateway.metric_becomes(&hedges("won"), won).await;
+    let cancelled = format!(
+        "tenantry_attempts_total{{pool=\"app\",endpoint=\"{}\",outcome=\"cancelled\"}}",
+        slow.address
+    );
+    gateway.metric_becomes(&cancelled, won).await;
+    let ejections = gateway.metric("tenantry_ejections_total{pool=\"app\"}").await;
+    assert_eq!(ejections.unwrap_or_default(), 0.0, "who loses has not failed");
+    let open = "tenantry_upstream_connections{pool=\"app\"}";
+    gateway.metric_becomes(open, 1.0).await; // the good one's: what loses is closed
+}
+
+#[tokio::test]
+async fn the_first_attempt_may_still_win_and_the_second_is_cancelled() {
+    let (one, other) = two().await;
+    let (gateway, mut client) = learnt(&[one.address, other.address], &keys("")).await;
+    let before = [one.asked().len(), other.asked().len()];
+    let origins = [&one, &other];
+    for origin in origins {
+        origin.rescript([Step::ok("held").held()]);
+    }
+    let asked = || [one.asked().len() - before[0], other.asked().len() - before[1]];
+
+    client.send(request("GET", b"")).await;
+    let first = eventually("the first attempt", asked, |asked| asked[0] + asked[1] > 0).await;
+    // Where both have come by the time of the look it does not matter who was first.
+    let winner = usize::from(first[0] == 0);
+    eventually("both attempts", asked, |asked| *asked == [1, 1]).await;
+    origins[winner].release();
+
+    assert_eq!(client.answer_to("GET").await.text(), "held");
+    let series = hedges(if first == [1, 1] { "won" } else { "lost" });
+    if first != [1, 1] {
+        gateway.metric_becomes(&series, 1.0).await;
+    }
+    gateway.metric_becomes("tenantry_requests_in_flight", 0.0).await;
+}
+
+/// Two requests at once, of which one comes to the endpoint that holds its answer and the other to one that
+/// does not. Gives how many came to each of both, after more time than a second attempt waits for.
+async fn held_alone(
+    gateway: &Gateway,
+    (slow, good): (&Origin, &Origin),
+    method: &str,
+) -> [usize; 2] {
+    let before = [slow.asked().len(), good.asked().len()];
+    let mut clients =
+        [Client::connect(gateway.address()).await, Client::connect(gateway.address()).await];
+    for client in &mut clients {
+        client.send(request(method, b"hello")).await;
+    }
+    slow.wait_for(before[0] + 1).await;
+    let since = Instant::now();
+    let late = |since: &Duration| *since > Duration::from_millis(400);
+    eventually("some time", || since.elapsed(), late).await;
+    let came = [slow.asked().len() - before[0], good.asked().len() - before[1]];
+    slow.release();
+    for client in &mut clients {
+        assert_eq!(client.answer_to(method).await.status, 200);
+    }
+    came
+}
+
+#[tokio::test]
+async fn what_may_not_be_done_twice_is_not() {
+    let (slow, good) = two().await;
+    let (gateway, _client) = learnt(&[slow.address, good.address], &keys("")).await;
+    slow.rescript([Step::ok("slow").held()]);
+
+    assert_eq!(held_alone(&gateway, (&slow, &good), "POST").await, [1, 1]);
+}
+
+#[tokio::test]
+async fn an_empty_budget_pays_for_no_second_attempt() {
+    let (slow, good) = two().await;
+    // It holds one retry in all, for good.
+    let keys = keys(", budget = \"0%\", budget-floor = 0");
+    let (gateway, mut client) = learnt(&[slow.address, good.address], &keys).await;
+    slow.rescript([Step::stall()]);
+    let before = slow.asked().len();
+    while slow.asked().len() == before {
+        assert_eq!(client.ask(request("GET", b"")).await.text(), "good");
+    }
+    slow.rescript([Step::ok("slow").held()]);
+
+    assert_eq!(held_alone(&gateway, (&slow, &good), "GET").await, [1, 1]);
+
+    gateway.metric_becomes(&refused("budget"), 1.0).await;
+    gateway.metric_becomes(&hedges("won"), 1.0).await;
+}
+
+#[tokio::test]
+async fn a_pool_of_one_has_no_other_endpoint() {
+    let origin = Origin::saying("only").await;
+    let (gateway, mut client) = learnt(&[origin.address], &keys("")).await;
+    origin.rescript([Step::ok("late").held()]);
+
+    client.send(request("GET", b"")).await;
+    gateway.metric_becomes(&refused("no_endpoint"), 1.0).await;
+    origin.release();
+
+    assert_eq!(client.answer_to("GET").await.text(), "late");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_both_attempts() {
+    let (one, other) = two().await;
+    let (gateway, client) = learnt(&[one.address, other.address], &keys("")).await;
+    drop(client);
+    for origin in [&one, &other] {
+        origin.rescript([Step::ok("held").held()]);
+    }
+    let before = one.asked().len() + other.asked().len();
+    let mut streams = Hyper::h2(gateway.address()).await;
+    streams.send(streams.request("GET", "acme", "/", Frames::default()));
+    let asked = || one.asked().len() + other.asked().len() - before;
+    eventually("both attempts", asked, |asked| *asked == 2).await;
+
+    drop(streams);
+
+    gateway.metric_becomes(&hedges("left"), 1.0).await;
+    gateway.metric_becomes("tenantry_upstream_connections{pool=\"app\"}", 0.0).await;
+    assert_eq!(asked(), 2);
+}
+
+#[tokio::test]
+async fn a_route_may_have_none() {
+    let (slow, good) = two().await;
+    let routes = one_tenant_with(&[slow.address, good.address], &keys(""))
+        + "[[tenants.acme.routes]]\npath = \"/*\"\nretry = { hedge = { after = \"off\" } }\n";
+    let gateway = Gateway::start(&routes).await;
+    let mut client = Client::connect(gateway.address()).await;
+    for _ in 0..120 {
+        assert_eq!(client.ask(request("GET", b"")).await.status, 200);
+    }
+    slow.rescript([Step::ok("slow").held()]);
+
+    assert_eq!(held_alone(&gateway, (&slow, &good), "GET").await, [1, 1]);
+}
