@@ -97,10 +97,14 @@ pub(super) async fn run(
     }
 }
 
-/// Whether the time that is over is the client's own, which may be as short as it likes: that an endpoint
-/// has not answered in it says nothing of the endpoint.
-pub(super) fn is_given_up_by_client(deadlines: &Deadlines, end: Option<Instant>) -> bool {
-    deadlines.by_client && end.is_some_and(|end| Instant::now() >= end)
+/// Whether the time that is over is the client's own, and the attempt had little of it: a client may be as
+/// short as it likes, and that an endpoint has not answered then says nothing of the endpoint. In a second
+/// one that is well has.
+pub(super) fn is_excused(deadlines: &Deadlines, started: Instant, end: Option<Instant>) -> bool {
+    deadlines.by_client
+        && end.is_some_and(|end| {
+            Instant::now() >= end && end.saturating_duration_since(started) < PLENTY
+        })
 }
 
 /// An endpoint that had no whole request in time is not the one that was late: a slow client must
@@ -116,7 +120,7 @@ fn blame(
             BodyFault::Slow { limit }.into()
         }
         late => {
-            if !is_given_up_by_client(bounds.deadlines, bounds.end) {
+            if !is_excused(bounds.deadlines, bounds.started, bounds.end) {
                 connection.doubt();
             }
             late.into()
@@ -304,6 +308,8 @@ pub(super) fn outcome_of(status: StatusCode) -> AttemptOutcome {
 /// that crosses with that is lost unless it may be sent twice. One that may not goes to a connection
 /// that is not near such a limit, or to a new one.
 const RESTED: Duration = Duration::from_secs(1);
+/// 1 s, as long as a connection may take by default: clients of gRPC often give two.
+const PLENTY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

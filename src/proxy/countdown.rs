@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
+use http::Version;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use tokio::time::Instant;
 
+use crate::model::fields::look_alike;
 use crate::resilience::remaining;
 use crate::upstream::Fields;
 
@@ -28,10 +30,24 @@ type Read = fn(&[u8]) -> Option<Duration>;
 type Write = fn(Duration) -> String;
 
 impl Countdown {
-    /// Takes what the client says out of the head.
+    /// Takes what the client says out of the head, where it may say something. No trailer may say it
+    /// later: its name joins those that are `ended`. `trailers`: whether the client takes them, as all of
+    /// gRPC do.
+    pub(super) fn told(
+        (head, trailers): (&mut Parts, bool),
+        choice: &Choice<'_>,
+        ended: &mut Vec<HeaderName>,
+    ) -> Option<Box<Self>> {
+        let may_be_call = trailers && head.version == Version::HTTP_2;
+        match may_be_call || choice.pool.spec.deadline_header.is_some() {
+            false => None,
+            true => Self::of(head, choice, ended),
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    pub(super) fn of(head: &mut Parts, choice: &Choice<'_>) -> Option<Box<Self>> {
+    fn of(head: &mut Parts, choice: &Choice<'_>, ended: &mut Vec<HeaderName>) -> Option<Box<Self>> {
         let (name, read, write): (HeaderName, Read, Write) =
             match grpc::is_call(head.version, &head.headers) {
                 true => (GRPC_TIMEOUT, remaining::grpc_timeout, remaining::as_grpc_timeout),
@@ -40,14 +56,9 @@ impl Countdown {
                     (name, remaining::millis, remaining::as_millis)
                 }
             };
-        let mut said = head.headers.get_all(&name).iter();
-        let (first, more) = (said.next(), said.next().is_some());
-        // Of several none is clear, and none is believed.
-        let given = first.filter(|_| !more).and_then(|value| read(value.as_bytes()));
+        let given = take(&mut head.headers, &name).and_then(|value| read(value.as_bytes()));
+        ended.push(name.clone());
         let name = (!choice.decides(&name)).then_some(name);
-        if let Some(name) = &name {
-            head.headers.remove(name);
-        }
         Some(Box::new(Self { given, name, write }))
     }
 
@@ -63,4 +74,42 @@ impl Countdown {
     }
 }
 
+/// Takes a field away, and what endpoints may take for it, and tells what it says. Of several none is clear,
+/// and none is believed.
+fn take(headers: &mut HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut said = headers.get_all(name).iter();
+    let (first, more) = (said.next().cloned(), said.next().is_some());
+    let is_alike = |other: &&HeaderName| look_alike(name.as_str(), other.as_str());
+    let alike: Vec<HeaderName> = headers.keys().filter(is_alike).cloned().collect();
+    for name in alike {
+        headers.remove(name);
+    }
+    headers.remove(name);
+    first.filter(|_| !more)
+}
+
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_the_deadline_header_goes_with_it_and_is_not_believed() {
+        let name = HeaderName::from_static("x-request-timeout");
+        let mut headers = HeaderMap::new();
+        for field in ["x_request_timeout", "x-request_timeout", "x-request-timeouts"] {
+            headers.append(field, HeaderValue::from_static("9000"));
+        }
+        assert_eq!(take(&mut headers.clone(), &name), None);
+        headers.append(&name, HeaderValue::from_static("50"));
+        assert_eq!(take(&mut headers.clone(), &name).unwrap(), "50");
+        let mut twice = headers.clone();
+        twice.append(&name, HeaderValue::from_static("60"));
+        assert_eq!(take(&mut twice, &name), None);
+
+        take(&mut headers, &name);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-request-timeouts"]);
+    }
+}

@@ -8,8 +8,10 @@ use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
 use crate::base::fair::Gate;
+use crate::config::spec::Protocol;
 use crate::health::passive::{self, Attempt, Judged, Verdict};
 use crate::http1::room::AnswerHead;
+use crate::model::endpoint::Endpoint;
 use crate::model::grpc::GrpcStatus;
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
@@ -27,7 +29,7 @@ use super::attempt::{self, Answered, Bounds};
 use super::choice::Choice;
 use super::countdown::Countdown;
 use super::error::{AttemptError, ExchangeError};
-use super::grpc::GRPC_STATUS;
+use super::grpc::{self, GRPC_STATUS};
 use super::hedge;
 use super::outgoing::Outgoing;
 use super::spans::{self, Watched};
@@ -46,7 +48,7 @@ pub(super) async fn send(
 ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
     let mut effort = Effort::of(worker, choice, visit);
     if let Some(countdown) = outgoing.countdown() {
-        effort.hurry(countdown, visit);
+        effort.hurry(countdown, visit)?;
     }
     if let Some(gate) = &choice.pool.gate {
         effort.come(gate, choice, outgoing, visit).await?;
@@ -62,8 +64,11 @@ pub(super) async fn send(
         let id = picked.endpoint().id;
 
         let mut trial = Trial::begin(&effort, picked);
-        let answered = if effort.rule.hedge.is_some() && made == 1 && outgoing.may_have_twin() {
-            let raced = Box::pin(hedge::race(trial, outgoing, choice.route, visit)).await;
+        let answered = if effort.rule.hedge.is_some()
+            && made == 1
+            && let Some(rule) = hedge::rule(choice, outgoing)
+        {
+            let raced = Box::pin(hedge::race(rule, trial, outgoing, choice, visit)).await;
             trial = raced.trial;
             tried.extend(raced.failed);
             raced.answered
@@ -82,6 +87,7 @@ pub(super) async fn send(
                 drop((answered, trial)); // the endpoint is free while we wait
                 if !pause.is_zero() {
                     tokio::time::sleep(pause).await; // even a sleep of nothing takes a timer's tick
+                    effort.is_in_time()?;
                 }
             }
             Err(refusal) => {
@@ -126,16 +132,66 @@ impl<'e> Effort<'e> {
 
     /// The client may give less time than there would be.
     #[cold]
-    fn hurry(&mut self, countdown: &Countdown, visit: &Visit) {
+    fn hurry(&mut self, countdown: &Countdown, visit: &Visit) -> Result<(), ExchangeError> {
         if let Some(given) = countdown.given {
             self.deadlines.shorten(given);
             self.end = self.deadlines.end(visit.started());
         }
+        self.is_in_time() // a wait for a limit may have taken all of it
     }
 
-    /// Whether the client's own time is over.
-    pub(super) fn is_given_up_by_client(&self) -> bool {
-        attempt::is_given_up_by_client(&self.deadlines, self.end)
+    /// Whether another attempt may begin: nobody would wait for its answer once the time is over.
+    #[cold]
+    fn is_in_time(&self) -> Result<(), ExchangeError> {
+        match (self.end, self.deadlines.total) {
+            (Some(end), Some(limit)) if Instant::now() >= end => Err(self.overdue(limit)),
+            _ => Ok(()),
+        }
+    }
+
+    fn overdue(&self, limit: Duration) -> ExchangeError {
+        match self.deadlines.by_client {
+            true => ExchangeError::PastDeadline { limit },
+            false => ExchangeError::Overdue { limit },
+        }
+    }
+
+    /// Keeps the place of the attempt that is told, and gives back that of the first one.
+    #[cold]
+    pub(super) fn has_place(&self, place: Place) {
+        self.place.set(place);
+    }
+
+    /// No answer came from an endpoint: what it shares its connection of HTTP/2 with goes by another one.
+    #[cold]
+    pub(super) fn doubt(&self, endpoint: &Arc<Endpoint>, outgoing: &Outgoing<'_>) {
+        if self.pool.spec.protocol != Protocol::H2 {
+            return; // it is closed
+        }
+        let apart = outgoing.apart.as_deref();
+        let to = attempt::destination(self.worker, self.pool, endpoint, (&self.deadlines, apart));
+        let now = self.worker.clock.recent();
+        if let Some(connection) = self.worker.client.reuse(&to, Duration::MAX, now) {
+            connection.doubt();
+        }
+    }
+
+    /// Counts what an attempt says of its endpoint.
+    pub(super) fn judge(&self, picked: &InFlight, verdict: Verdict) {
+        let Effort { worker, pool, tenant, .. } = self;
+        let endpoint = picked.endpoint();
+        let attempt = Attempt { verdict, tenant: tenant.slot(), now: worker.clock.recent() };
+        match passive::observe(&pool.members, endpoint, &pool.spec.eject, attempt) {
+            None => {}
+            Some(Judged::Ejected(ejected)) => {
+                worker.meter.ejected(&pool.label);
+                tracing::warn!(
+                    pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
+                    "an endpoint was ejected after failures in a row"
+                );
+            }
+            Some(Judged::Spared) => worker.meter.spared(&pool.label),
+        }
     }
 
     /// Comes into a pool that takes so many requests at once.
@@ -151,7 +207,16 @@ impl<'e> Effort<'e> {
             Err(comer) => {
                 // Boxed: it is rare, and larger than all the rest.
                 let wait = comer.wait(self.worker, choice, outgoing, (self.end, visit));
-                let place = Box::pin(wait).await?;
+                let place = match Box::pin(wait).await {
+                    Ok(place) => place,
+                    Err(error) => {
+                        // It is not the queue's time that is over where the client's own is.
+                        if self.deadlines.by_client {
+                            self.is_in_time()?;
+                        }
+                        return Err(error);
+                    }
+                };
                 self.began = self.worker.clock.recent(); // read at the wait's end
                 place
             }
@@ -175,10 +240,10 @@ impl<'e> Effort<'e> {
     /// is at fault.
     pub(super) fn failure(&self, answered: &Result<Answered, ExchangeError>) -> Option<Failure> {
         match answered {
-            Ok((answer, _)) => {
-                let status = answer.status();
+            Ok(answered) => {
+                let status = answered.0.status();
                 if status.as_u16() < 400 {
-                    return if self.rule.lists_grpc() { self.failed_call(answer) } else { None };
+                    return if self.rule.lists_grpc() { self.failed_call(answered) } else { None };
                 }
                 self.rule.lists_status(status).then_some(Failure::Status(status))
             }
@@ -190,7 +255,11 @@ impl<'e> Effort<'e> {
     /// A call of gRPC that has failed before its endpoint sent anything says so in the head of its answer.
     #[cold]
     #[inline(never)]
-    fn failed_call(&self, answer: &AnswerHead) -> Option<Failure> {
+    fn failed_call(&self, (answer, connection): &Answered) -> Option<Failure> {
+        // A page of HTTP may have a field of that name, and a call that goes on has no status yet.
+        if !grpc::speaks(answer.headers()) || connection.size_hint().exact() != Some(0) {
+            return None;
+        }
         let status = GrpcStatus::told(answer.headers().get(GRPC_STATUS)?.as_bytes())?;
         self.rule.lists_grpc_status(status).then_some(Failure::Grpc(status))
     }
@@ -215,7 +284,7 @@ impl<'e> Effort<'e> {
         let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
         let mut pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
         if let Some(wait) = asks_to_wait(answered) {
-            let elsewhere = self.pool.has_sound_untried(tried);
+            let elsewhere = self.is_elsewhere(tried, failure);
             pause = self.rule.heed(failure, wait, elsewhere, pause)?;
         }
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {
@@ -226,6 +295,14 @@ impl<'e> Effort<'e> {
             return Err(Refusal::Budget);
         }
         Ok(pause)
+    }
+
+    /// Whether another attempt would go to an endpoint that was not tried: one that is out is none, though it
+    /// may look sound.
+    #[cold]
+    fn is_elsewhere(&self, tried: &[EndpointId], last: Failure) -> bool {
+        let picked = self.pick(tried, Some(last));
+        picked.is_some_and(|picked| !tried.contains(&picked.endpoint().id))
     }
 
     fn note_refusal(&self, refusal: Refusal) {
@@ -290,10 +367,7 @@ impl<'e> Effort<'e> {
             (ExchangeError::Attempt(AttemptError::Timeout { .. }), Some(limit))
                 if self.end.is_some_and(|end| Instant::now() >= end) =>
             {
-                match self.deadlines.by_client {
-                    true => ExchangeError::PastDeadline { limit },
-                    false => ExchangeError::Overdue { limit },
-                }
+                self.overdue(limit)
             }
             (error, _) => error,
         }
@@ -396,7 +470,7 @@ impl Counted<'_, '_> {
             Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
             Ok(_) => Some(Verdict::Success),
             Err(ExchangeError::Attempt(AttemptError::Timeout { .. }))
-                if self.effort.is_given_up_by_client() =>
+                if attempt::is_excused(&self.effort.deadlines, self.started, self.effort.end) =>
             {
                 None
             }
@@ -404,24 +478,7 @@ impl Counted<'_, '_> {
             Err(_) => None,
         };
         if let Some(verdict) = verdict {
-            self.judge(verdict);
-        }
-    }
-
-    fn judge(&self, verdict: Verdict) {
-        let Effort { worker, pool, tenant, .. } = self.effort;
-        let endpoint = self.picked.endpoint();
-        let attempt = Attempt { verdict, tenant: tenant.slot(), now: worker.clock.recent() };
-        match passive::observe(&pool.members, endpoint, &pool.spec.eject, attempt) {
-            None => {}
-            Some(Judged::Ejected(ejected)) => {
-                worker.meter.ejected(&pool.label);
-                tracing::warn!(
-                    pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
-                    "an endpoint was ejected after failures in a row"
-                );
-            }
-            Some(Judged::Spared) => worker.meter.spared(&pool.label),
+            self.effort.judge(self.picked, verdict);
         }
     }
 }

@@ -7,11 +7,16 @@ use http::{StatusCode, Version};
 /// Whether a request of this version is a call of gRPC, so that its client reads trailers. gRPC-Web
 /// is none: it reads them from the body.
 pub(super) fn is_call(version: Version, headers: &HeaderMap) -> bool {
+    version == Version::HTTP_2 && speaks(headers)
+}
+
+/// Whether a message is one of gRPC by what it says of its content.
+pub(super) fn speaks(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let rest = kind
         .split_at_checked(NAME.len())
         .and_then(|(name, rest)| name.eq_ignore_ascii_case(NAME).then_some(rest));
-    version == Version::HTTP_2 && matches!(rest, Some([] | [b'+' | b';' | b' ', ..]))
+    matches!(rest, Some([] | [b'+' | b';' | b' ', ..]))
 }
 
 /// Says in the head, which is all of the answer, how the call has gone.

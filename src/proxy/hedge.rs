@@ -4,28 +4,30 @@
 //!
 //! Routes without `retry.hedge` do not come here.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::future::Future;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::spec::HedgeSpec;
+use crate::health::passive::Verdict;
+use crate::http1::room::AnswerHead;
 use crate::model::ids::{EndpointId, Label};
-use crate::resilience::latencies::Latencies;
-use crate::routing::route::Route;
+use crate::resilience::hedging::{self, HedgeRule};
 use crate::telemetry::delta::AttemptOutcome;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::trace::{Attempt, Dial};
 
+use super::admission::{self, Place};
 use super::attempt::Answered;
+use super::body_rule::BodyFault;
+use super::choice::Choice;
+use super::delays::{self, Measure, Timed};
 use super::error::{AttemptError, ExchangeError};
 use super::forward::{Effort, Trial};
+use super::grpc::GRPC_STATUS;
 use super::outgoing::Outgoing;
 use super::spans;
 use super::visit::Visit;
@@ -41,17 +43,27 @@ pub(super) struct Raced<'e, 'p> {
 
 type Brought = Result<Answered, ExchangeError>;
 
+/// The rule of this exchange, where there may be a second attempt beside its first one.
+#[cold]
+#[inline(never)]
+pub(super) fn rule<'c>(choice: &'c Choice<'_>, outgoing: &Outgoing<'_>) -> Option<HedgeRule<'c>> {
+    let route = choice.route.and_then(|route| route.retry.hedge.as_ref());
+    let rule = HedgeRule::resolve(route, choice.pool.spec.retry.hedge.as_ref())?;
+    (rule.allows(&outgoing.head.method) && outgoing.may_have_twin()).then_some(rule)
+}
+
 /// Makes the first attempt of an exchange, and another one beside it where it takes too long.
 pub(super) async fn race<'e, 'p>(
+    rule: HedgeRule<'_>,
     first: Trial<'e, 'p>,
     outgoing: &mut Outgoing<'_>,
-    route: Option<&Route>,
+    choice: &Choice<'_>,
     visit: &mut Visit,
 ) -> Raced<'e, 'p> {
     let effort = first.effort;
     let (worker, label) = (effort.worker, &effort.pool.label);
-    let key = key(label, route);
-    let delay = effort.rule.hedge.and_then(|hedge| worker.delays.of(key, hedge));
+    let key = delays::key(label, choice.route);
+    let delay = worker.delays.of(key, &rule);
     let mut timed = Timed { delays: &worker.delays, key, started: effort.began, delay };
     let dials = <[Cell<Option<Dial>>; 2]>::default();
     let mut told = Told { visit, dials: &dials, spans: [None, None], began: [None, None] };
@@ -67,14 +79,15 @@ pub(super) async fn race<'e, 'p>(
             () = sleep_until(timed.started + delay) => None,
         },
     };
-    let second = if early.is_none() { second(&first, outgoing) } else { None };
-    let Some(second) = second else {
+    let second = if early.is_none() { second(&first, outgoing, choice) } else { None };
+    let Some((second, place)) = second else {
         let answered = match early {
             Some(answered) => answered,
             None => one.as_mut().await,
         };
         drop(one);
-        timed.learn(is_measure(effort, &answered));
+        timed.learn(measure(&answered, timed.started));
+        hear(&first, &answered);
         told.end(FIRST, &first, &answered);
         return Raced { trial: first, answered, failed: None };
     };
@@ -83,23 +96,41 @@ pub(super) async fn race<'e, 'p>(
     let mut twin = outgoing.twin();
     told.begin(SECOND, &second, &mut twin);
     told.visit.note(|record| record.attempts = 2);
-    let mut two = Box::pin(second.run_apart(&twin, worker.clock.now(), told.dial(SECOND)));
-    let is_failure = |answered: &Brought| effort.failure(answered).is_some();
-    let (side, answered, other) = both(is_failure, one.as_mut(), two.as_mut()).await;
+    let began = worker.clock.now();
+    let mut two = Box::pin(second.run_apart(&twin, began, told.dial(SECOND)));
+    let weigh = |brought: &Brought| weight(effort, brought);
+    let (side, answered, other) = both(weigh, one.as_mut(), two.as_mut()).await;
     drop((one, two)); // the one that still runs is cancelled
 
-    let has_failed = is_failure(&answered);
+    let has_failed = weigh(&answered).is_some();
     counted.ends(side, has_failed, other.is_some());
-    let second_failed = if side == SECOND { has_failed } else { other.is_some() };
-    let failed = second_failed.then(|| second.picked.endpoint().id);
     let (mine, its) = if side == FIRST { (first, second) } else { (second, first) };
-    // Of the second one nothing is learnt. A first one that was given up takes at least so long.
-    timed.learn(match (side, &other) {
-        (FIRST, _) => is_measure(effort, &answered),
-        (_, other) => other.is_none(),
-    });
+    match (side, &other) {
+        (FIRST, _) => timed.learn(measure(&answered, timed.started)),
+        (_, Some(first)) => timed.learn(measure(first, timed.started)),
+        (_, None) => {
+            timed.learn(Measure::AtLeast(timed.started.elapsed()));
+            lose(&its, outgoing);
+        }
+    }
+    if side == SECOND {
+        if let Ok((answer, _)) = &answered
+            && !hedging::is_poor(answer.status())
+        {
+            worker.delays.learn(key, None, Measure::Whole(began.elapsed()));
+        }
+        effort.has_place(place);
+    }
+    let of_second = if side == SECOND { Some(&answered) } else { other.as_ref() };
+    let has_failed = of_second.is_some_and(|brought| weigh(brought).is_some_and(|it| it > OURS));
+    let failed =
+        has_failed.then(|| (if side == SECOND { &mine } else { &its }).picked.endpoint().id);
+    hear(&mine, &answered);
     match &other {
-        Some(other) => told.end(1 - side, &its, other),
+        Some(other) => {
+            hear(&its, other);
+            told.end(1 - side, &its, other);
+        }
         None => told.give_up(1 - side, &its),
     }
     told.end(side, &mine, &answered);
@@ -108,29 +139,72 @@ pub(super) async fn race<'e, 'p>(
     Raced { trial: mine, answered, failed }
 }
 
-/// Whether a first attempt tells how long others take. An answer that fails, or a connection that does,
-/// may come at once, and so does the end of a time that the client has made short.
-fn is_measure(effort: &Effort<'_>, brought: &Brought) -> bool {
+/// What a first attempt tells of how long others take.
+fn measure(brought: &Brought, started: Instant) -> Measure {
     match brought {
-        Ok((answer, _)) => answer.status().as_u16() < 500,
+        Ok((answer, _)) if answer.status().as_u16() < 500 => Measure::Whole(started.elapsed()),
         Err(ExchangeError::Attempt(AttemptError::Timeout { .. })) => {
-            !effort.is_given_up_by_client()
+            Measure::AtLeast(started.elapsed())
         }
-        Err(_) => false,
+        _ => Measure::None,
     }
 }
 
-/// The second attempt, where there may be one. Counts why there is none.
-fn second<'e, 'p>(first: &Trial<'e, 'p>, outgoing: &Outgoing<'_>) -> Option<Trial<'e, 'p>> {
+/// An endpoint that answers does not hang.
+fn hear(trial: &Trial<'_, '_>, brought: &Brought) {
+    if brought.is_ok() {
+        trial.effort.worker.delays.answers(trial.picked.endpoint().id);
+    }
+}
+
+/// A first attempt has brought nothing by the time that the second one had an answer. That is no failure
+/// of its endpoint, unless that never does.
+fn lose(first: &Trial<'_, '_>, outgoing: &Outgoing<'_>) {
+    let effort = first.effort;
+    let now = effort.worker.clock.recent();
+    if effort.worker.delays.loses(first.picked.endpoint().id, now) {
+        effort.doubt(first.picked.endpoint(), outgoing);
+        effort.judge(&first.picked, Verdict::Failure);
+    }
+}
+
+/// Whether what an attempt has brought is not to be told while the other one runs, and how much it is worth
+/// where both have failed; `None`: it is told.
+fn weight(effort: &Effort<'_>, brought: &Brought) -> Option<u8> {
+    match brought {
+        Ok((answer, _)) => {
+            let is_poor = hedging::is_poor(answer.status())
+                || has_failed_call(answer)
+                || effort.failure(brought).is_some();
+            is_poor.then_some(ANSWER)
+        }
+        Err(ExchangeError::Attempt(_)) => Some(ATTEMPT),
+        // Our copy of the body cannot be had again: the other attempt has what it needs.
+        Err(ExchangeError::Body(BodyFault::Lost) | ExchangeError::NoEndpoint) => Some(OURS),
+        Err(_) => None,
+    }
+}
+
+fn has_failed_call(answer: &AnswerHead) -> bool {
+    answer.headers().get(GRPC_STATUS).is_some_and(|status| status != "0")
+}
+
+/// The second attempt, where there may be one, with its place in the pool. Counts why there is none.
+fn second<'e, 'p>(
+    first: &Trial<'e, 'p>,
+    outgoing: &Outgoing<'_>,
+    choice: &Choice<'_>,
+) -> Option<(Trial<'e, 'p>, Place)> {
     let Effort { worker, pool, .. } = first.effort;
-    let begun = begin_second(first, outgoing);
-    begun.inspect_err(|reason| worker.meter.hedge_refused(&pool.label, *reason)).ok()
+    let begun = begin_second(first, outgoing, choice);
+    begun.inspect_err(|reason| worker.meter.hedge_refused(&pool.label, reason)).ok()
 }
 
 fn begin_second<'e, 'p>(
     first: &Trial<'e, 'p>,
     outgoing: &Outgoing<'_>,
-) -> Result<Trial<'e, 'p>, &'static str> {
+    choice: &Choice<'_>,
+) -> Result<(Trial<'e, 'p>, Place), &'static str> {
     let effort = first.effort;
     if effort.rule.attempts < 2 {
         return Err("attempts");
@@ -138,10 +212,13 @@ fn begin_second<'e, 'p>(
     if !outgoing.upload.is_sent_and_kept() {
         return Err("body");
     }
-    // Others wait for a place: what is sent twice would take theirs.
-    if effort.pool.gate.as_ref().is_some_and(|gate| gate.state().waiting > 0) {
-        return Err("queue");
-    }
+    // What is sent twice takes two places, and none that others wait for.
+    let place = match &effort.pool.gate {
+        None => None,
+        Some(gate) => {
+            admission::try_enter(effort.worker, choice, gate).map_err(|_comer| "queue")?
+        }
+    };
     let tried = [first.picked.endpoint().id];
     let picked = effort.pick(&tried, None).filter(|picked| {
         let endpoint = picked.endpoint();
@@ -151,22 +228,22 @@ fn begin_second<'e, 'p>(
     if !effort.tenant.allowance().withdraw(effort.pool.label.slot, effort.rule.fill()) {
         return Err("budget");
     }
-    Ok(Trial::begin(effort, picked))
+    Ok((Trial::begin(effort, picked), place))
 }
 
 /// Waits for the first of two that is no failure, or for both. Gives the place of what is told, that, and
 /// what the other one has brought, where it has failed. Of two failures the later one is told, save
-/// where the earlier is an answer and the later none.
-async fn both<T, E, F, G>(
-    is_failure: impl Fn(&Result<T, E>) -> bool,
+/// where the earlier is worth more.
+async fn both<T, F, G>(
+    weigh: impl Fn(&T) -> Option<u8>,
     mut one: Pin<&mut F>,
     mut two: Pin<&mut G>,
-) -> (usize, Result<T, E>, Option<Result<T, E>>)
+) -> (usize, T, Option<T>)
 where
-    F: Future<Output = Result<T, E>>,
-    G: Future<Output = Result<T, E>>,
+    F: Future<Output = T>,
+    G: Future<Output = T>,
 {
-    let mut failed: Option<(usize, Result<T, E>)> = None;
+    let mut failed: Option<(usize, T)> = None;
     let ended = std::future::poll_fn(|context| {
         for side in [FIRST, SECOND] {
             if failed.as_ref().is_some_and(|(known, _)| *known == side) {
@@ -175,7 +252,7 @@ where
             let polled =
                 if side == FIRST { one.as_mut().poll(context) } else { two.as_mut().poll(context) };
             let Poll::Ready(brought) = polled else { continue };
-            if failed.is_some() || !is_failure(&brought) {
+            if failed.is_some() || weigh(&brought).is_none() {
                 return Poll::Ready((side, brought));
             }
             failed = Some((side, brought));
@@ -184,102 +261,10 @@ where
     });
     let (side, brought) = ended.await;
     match failed {
-        Some((earlier, Ok(answer))) if brought.is_err() && is_failure(&brought) => {
-            (earlier, Ok(answer), Some(brought))
+        Some((earlier, other)) if weigh(&brought).is_some_and(|it| weigh(&other) > Some(it)) => {
+            (earlier, other, Some(brought))
         }
         failed => (side, brought, failed.map(|(_, other)| other)),
-    }
-}
-
-/// How long the first attempts of routes take that want second ones, as one worker sees it.
-#[derive(Debug, Default)]
-pub(super) struct Delays {
-    known: RefCell<HashMap<u64, Known>>,
-    tidied: Cell<Option<Instant>>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    latencies: Latencies,
-    /// What was told for a quantile, and how many attempts ago.
-    told: Option<(u8, Option<Duration>)>,
-    since: u32,
-    is_used: bool,
-}
-
-/// Routes of one name to one pool are told together: it is the same endpoints and the same path.
-fn key(pool: &Label, route: Option<&Route>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (pool.slot, route.map(|route| &route.name)).hash(&mut hasher);
-    hasher.finish()
-}
-
-impl Delays {
-    /// After how long a second attempt goes; `None` while too little is known.
-    fn of(&self, key: u64, rule: &HedgeSpec) -> Option<Duration> {
-        let percent = rule.after?;
-        let mut known = self.known.borrow_mut();
-        let known = known.get_mut(&key)?;
-        known.is_used = true;
-        let told = match known.told {
-            Some((of, told)) if of == percent && known.since < LOOK => told,
-            _ => {
-                let told = known.latencies.quantile(percent);
-                (known.told, known.since) = (Some((percent, told)), 0);
-                told
-            }
-        };
-        told.map(|delay| delay.max(rule.floor))
-    }
-
-    fn observe(&self, key: u64, took: Duration) {
-        let mut known = self.known.borrow_mut();
-        if known.len() >= MOST && !known.contains_key(&key) {
-            return;
-        }
-        let known = known.entry(key).or_default();
-        known.latencies.observe(took);
-        known.is_used = true;
-        known.since += 1;
-    }
-
-    /// Forgets what nobody has asked for in a while.
-    pub(super) fn tidy(&self, now: Instant) {
-        let since = self.tidied.get().map(|tidied| now.saturating_duration_since(tidied));
-        if since.is_some_and(|since| since < KEPT) {
-            return;
-        }
-        self.tidied.set(Some(now));
-        let is_used = |known: &mut Known| std::mem::take(&mut known.is_used);
-        self.known.borrow_mut().retain(|_, known| is_used(known));
-    }
-}
-
-/// Tells how long a first attempt took, also where its client leaves.
-struct Timed<'d> {
-    delays: &'d Delays,
-    key: u64,
-    started: Instant,
-    delay: Option<Duration>,
-}
-
-impl Timed<'_> {
-    /// It has ended now, and is a measure of the others or not.
-    fn learn(&mut self, counts: bool) {
-        self.delay = None;
-        if counts {
-            self.delays.observe(self.key, self.started.elapsed());
-        }
-    }
-}
-
-impl Drop for Timed<'_> {
-    fn drop(&mut self) {
-        let took = self.started.elapsed();
-        // It was slow before its client left.
-        if self.delay.is_some_and(|delay| took >= delay) {
-            self.delays.observe(self.key, took);
-        }
     }
 }
 
@@ -378,39 +363,42 @@ impl Drop for Told<'_> {
 
 const FIRST: usize = 0;
 const SECOND: usize = 1;
-/// A quantile of hundreds does not change by fewer.
-const LOOK: u32 = 16;
-/// 1,024 routes of 1.5 KiB each.
-const MOST: usize = 1_024;
-/// 5 min: a route that has a request in so much time keeps what is known of it.
-const KEPT: Duration = Duration::from_secs(300);
+
+/// What failures are worth: an answer more than none, and a fault of ours least.
+const ANSWER: u8 = 2;
+const ATTEMPT: u8 = 1;
+const OURS: u8 = 0;
 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::time::Duration;
 
     use tokio::time::sleep;
 
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
-    const RULE: HedgeSpec = HedgeSpec { after: Some(95), floor: Duration::from_millis(10) };
 
-    /// Which of two is told, what it brought, and what the other one did. An odd answer is a failure.
-    async fn raced(one: (u32, Result<u8, u8>), two: (u32, Result<u8, u8>)) -> Told3 {
-        let after = |(time, brought): (u32, Result<u8, u8>)| async move {
+    /// What an attempt brings: an answer, which is poor where it is odd, or an error: 0 is the client's fault,
+    /// 1 ours, and what is more the endpoint's.
+    type Result8 = Result<u8, u8>;
+
+    /// Which of two is told, what it brought, and what the other one did.
+    async fn raced(one: (u32, Result8), two: (u32, Result8)) -> (usize, Result8, Option<Result8>) {
+        let after = |(time, brought): (u32, Result8)| async move {
             sleep(MS * time).await;
             brought
         };
-        let is_failure = |brought: &Result<u8, u8>| match brought {
-            Ok(answer) => answer % 2 == 1,
-            Err(error) => *error != 0, // 0 is the client's fault
+        let weigh = |brought: &Result8| match brought {
+            Ok(answer) => (answer % 2 == 1).then_some(ANSWER),
+            Err(0) => None,
+            Err(1) => Some(OURS),
+            Err(_) => Some(ATTEMPT),
         };
         let (mut one, mut two) = (pin!(after(one)), pin!(after(two)));
-        both(is_failure, one.as_mut(), two.as_mut()).await
+        both(weigh, one.as_mut(), two.as_mut()).await
     }
-
-    type Told3 = (usize, Result<u8, u8>, Option<Result<u8, u8>>);
 
     #[tokio::test(start_paused = true)]
     async fn the_first_that_is_no_failure_is_told() {
@@ -430,28 +418,10 @@ mod tests {
         assert_eq!(raced((1, Ok(3)), (2, Err(0))).await, (SECOND, Err(0), Some(Ok(3))));
     }
 
-    #[test]
-    fn a_delay_is_told_once_enough_is_known_and_never_below_its_floor() {
-        let delays = Delays::default();
-        (0..99).for_each(|_| delays.observe(1, MS * 40));
-        assert_eq!(delays.of(1, &RULE), None);
-        (0..100).for_each(|_| delays.observe(1, MS * 40));
-        let told = delays.of(1, &RULE).unwrap();
-        assert!(told > MS * 40 && told <= MS * 43, "{told:?}");
-        assert_eq!(delays.of(1, &HedgeSpec { floor: MS * 90, ..RULE }), Some(MS * 90));
-        assert_eq!(delays.of(1, &HedgeSpec { after: None, ..RULE }), None);
-        assert_eq!(delays.of(2, &RULE), None, "another route");
-    }
-
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_asks_for_is_forgotten_and_routes_are_bounded() {
-        let delays = Delays::default();
-        (0..2 * MOST as u64).for_each(|key| delays.observe(key, MS));
-        assert_eq!(delays.known.borrow().len(), MOST);
-        delays.tidy(Instant::now());
-        tokio::time::advance(KEPT).await;
-        delays.observe(7, MS);
-        delays.tidy(Instant::now());
-        assert_eq!(delays.known.borrow().len(), 1);
+    async fn a_body_that_cannot_be_read_again_does_not_end_the_attempt_that_has_had_it() {
+        assert_eq!(raced((9, Ok(2)), (1, Err(1))).await, (FIRST, Ok(2), Some(Err(1))));
+        assert_eq!(raced((1, Err(7)), (2, Err(1))).await, (FIRST, Err(7), Some(Err(1))));
+        assert_eq!(raced((2, Err(7)), (1, Err(1))).await, (FIRST, Err(7), Some(Err(1))));
     }
 }

@@ -226,8 +226,12 @@ pub(super) fn clean_trailers(
     owned: &OwnedNames,
 ) {
     clean_answer_trailers(trailers, nominated);
-    let foreign: Vec<HeaderName> =
-        trailers.keys().filter(|name| owned.owns(name)).cloned().collect();
+    let is_alike =
+        |name: &HeaderName, ended: &HeaderName| look_alike(ended.as_str(), name.as_str());
+    let is_foreign = |name: &&HeaderName| {
+        owned.owns(name) || nominated.iter().any(|ended| is_alike(name, ended))
+    };
+    let foreign: Vec<HeaderName> = trailers.keys().filter(is_foreign).cloned().collect();
     for name in foreign {
         trailers.remove(name);
     }

@@ -19,6 +19,7 @@ mod cors;
 mod countdown;
 mod courtesy;
 mod debug;
+mod delays;
 pub mod door;
 mod downloads;
 mod driven;

@@ -115,6 +115,9 @@ impl<'h> Outgoing<'h> {
         wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
         // Then it is there still, and says just that.
         let is_named = choice.named_by == Some(&naming.forward_as) && wishes.nominated.is_empty();
+        // Before the route has its say: what it tells endpoints is not what the client says.
+        let countdown =
+            Countdown::told((&mut *head, wishes.trailers), choice, &mut wishes.nominated);
         let upload = Upload::new(body, || {
             body_rule(worker, peer, (view, choice), (max, by), &mut wishes, visit)
         });
@@ -136,7 +139,9 @@ impl<'h> Outgoing<'h> {
             access::introduce(caller, &naming.identity, head, &mut added);
         }
         choice.edit_request(&mut head.headers, &mut added);
-        let told = Telling::of(visit.traced(), choice, (&mut *head, wishes.trailers), added.len());
+        let formats = visit.traced().map(Trace::formats);
+        let formats = formats.map(|formats| formats.without(|name| choice.decides(name)));
+        let told = Telling { formats, countdown, from: added.len() };
 
         let switching = address(head, named, choice, &wishes)?;
         if extended && !switching {
@@ -198,34 +203,14 @@ impl<'h> Outgoing<'h> {
         }
     }
 
-    /// Whether an attempt may be made beside another one: nothing that it does makes a difference, and no
-    /// connection is to be the client's own.
+    /// Whether an attempt may be made beside another one: no connection is to be the client's own.
     pub(super) fn may_have_twin(&self) -> bool {
-        self.idempotent && self.upgrade.is_none() && !self.extended
+        self.upgrade.is_none() && !self.extended
     }
 
     /// Whether another attempt can be made.
     pub(super) fn is_repeatable(&self) -> bool {
         self.upload.is_replayable()
-    }
-}
-
-impl Telling {
-    /// What the route leaves to be told, from this field on. `trailers`: whether the client takes them, as
-    /// all of gRPC do.
-    fn of(
-        trace: Option<&Trace>,
-        choice: &Choice<'_>,
-        (head, trailers): (&mut Parts, bool),
-        from: usize,
-    ) -> Self {
-        let is_told = trailers && head.version == Version::HTTP_2;
-        let countdown = match is_told || choice.pool.spec.deadline_header.is_some() {
-            false => None,
-            true => Countdown::of(head, choice),
-        };
-        let formats = trace.map(|trace| trace.formats().without(|name| choice.decides(name)));
-        Self { formats, countdown, from }
     }
 }
 

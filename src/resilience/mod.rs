@@ -5,6 +5,7 @@
 pub mod allowance;
 pub mod budget;
 pub mod deadline;
+pub mod hedging;
 pub mod latencies;
 pub mod remaining;
 pub mod retry;

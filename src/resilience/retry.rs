@@ -29,7 +29,9 @@ pub struct RetryRule<'s> {
     pub max_retry_after: Duration,
     /// Bytes of a request's body that are kept for a retry.
     pub replay: u64,
-    /// When a second attempt goes beside a slow one.
+    /// Whether anybody speaks of a second attempt beside a slow one: [`HedgeRule`] has the meaning.
+    ///
+    /// [`HedgeRule`]: super::hedging::HedgeRule
     pub hedge: Option<&'s HedgeSpec>,
 }
 
@@ -141,7 +143,7 @@ impl<'s> RetryRule<'s> {
                 .max_retry_after
                 .or(pool.max_retry_after)
                 .unwrap_or(MAX_RETRY_AFTER),
-            hedge: route.hedge.as_ref().or(pool.hedge.as_ref()).filter(|rule| rule.after.is_some()),
+            hedge: route.hedge.as_ref().or(pool.hedge.as_ref()),
             replay: route.replay.or(pool.replay).map_or(REPLAY, |size| size.0),
         }
     }

@@ -93,6 +93,67 @@ async fn a_time_that_its_client_made_short_is_no_fault_of_the_endpoint() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_hangs_is_ejected_though_its_clients_give_up_first() {
+    let (hangs, other) = (Origin::start([Step::stall()]).await, Origin::saying("here").await);
+    let keys = "deadline-header = \"X-Request-Timeout\"\neject = { failures = 1, base = \"60s\" }\n\
+                balance = \"round-robin\"";
+    let gateway = Gateway::start(&one_tenant_with(&[hangs.address, other.address], keys)).await;
+
+    while hangs.asked().is_empty() {
+        ask_with(&gateway, "X-Request-Timeout: 1500").await;
+    }
+
+    gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_over_is_told_and_nobody_is_asked() {
+    let origin = Origin::saying("ok").await;
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], HEADER)).await;
+
+    assert_eq!(ask_with(&gateway, "X-Request-Timeout: 0").await, 504);
+
+    assert!(origin.asked().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_route_tells_endpoints_is_not_taken_for_the_clients_word() {
+    let origin = Origin::saying("ok").await;
+    let routes = one_tenant_with(&[origin.address], HEADER)
+        + "[[tenants.acme.routes]]\npath = \"/*\"\n\
+           request-headers = { set = { X-Request-Timeout = \"0\" } }\n";
+    let gateway = Gateway::start(&routes).await;
+
+    assert_eq!(ask_with(&gateway, "X-Request-Timeout: 9000").await, 200);
+
+    assert_eq!(origin.only().await.one("x-request-timeout").as_deref(), Some("0"));
+}
+
+#[tokio::test]
+async fn nobody_tells_an_endpoint_a_deadline_by_what_looks_like_its_header() {
+    let origin = Origin::saying("ok").await;
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], HEADER)).await;
+    let fields = [
+        "Host: a",
+        "X-Tenant-ID: acme",
+        "X_Request_Timeout: 1",
+        "TE: trailers",
+        "Connection: TE",
+        "Transfer-Encoding: chunked",
+    ];
+    let body = "1\r\na\r\n0\r\nX-Request-Timeout: 1\r\nX_Request_Timeout: 1\r\nX-Sum: 1\r\n\r\n";
+    let mut client = Client::connect(gateway.address()).await;
+
+    assert_eq!(client.ask(head("PUT /", &fields) + body).await.status, 200);
+
+    let asked = origin.only().await;
+    assert!(told(&asked) > 10_000);
+    assert_eq!(asked.one("x_request_timeout"), None);
+    let trailers: Vec<&str> = asked.trailers.keys().map(http::HeaderName::as_str).collect();
+    assert_eq!(trailers, ["x-sum"]);
+}
+
+#[tokio::test]
 async fn a_header_is_not_sent_where_no_pool_names_it() {
     let origin = Origin::saying("ok").await;
     let gateway = Gateway::start(&one_tenant_with(&[origin.address], NO_RETRY)).await;

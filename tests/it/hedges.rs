@@ -45,6 +45,17 @@ async fn learnt(endpoints: &[SocketAddr], keys: &str) -> (Gateway, Client) {
     (gateway, client)
 }
 
+/// The same, where the tenant's only route says this of retries.
+async fn learnt_by(endpoints: &[SocketAddr], retry: &str) -> (Gateway, Client) {
+    let route = format!("[[tenants.acme.routes]]\npath = \"/*\"\nretry = {{ {retry} }}\n");
+    let gateway = Gateway::start(&(one_tenant_with(endpoints, &keys("")) + &route)).await;
+    let mut client = Client::connect(gateway.address()).await;
+    for _ in 0..120 {
+        assert_eq!(client.ask(request("GET", b"")).await.status, 200);
+    }
+    (gateway, client)
+}
+
 /// An endpoint that begins to hold its answers, and one that goes on.
 async fn two() -> (Origin, Origin) {
     (Origin::saying("slow").await, Origin::saying("good").await)
@@ -58,9 +69,11 @@ async fn the_first_answer_is_the_clients_and_the_other_attempt_ends() {
     let before = slow.asked().len();
     let body = payload(3_000);
 
-    for method in ["GET", "PUT", "GET", "PUT"] {
-        let answer = client.ask(request(method, &body)).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, "good"), "{method}");
+    for method in ["GET", "HEAD", "GET", "OPTIONS"] {
+        client.send(request(method, &body)).await;
+        let answer = client.answer_to(method).await;
+        let text = if method == "HEAD" { "" } else { "good" };
+        assert_eq!((answer.status, answer.text().as_str()), (200, text), "{method}");
     }
 
     let begun = slow.asked().len();
@@ -107,6 +120,13 @@ async fn the_first_attempt_may_still_win_and_the_second_is_cancelled() {
     gateway.metric_becomes("tenantry_requests_in_flight", 0.0).await;
 }
 
+/// Longer than a second attempt waits for.
+async fn some_time() {
+    let since = Instant::now();
+    let late = |since: &Duration| *since > Duration::from_millis(400);
+    eventually("some time", || since.elapsed(), late).await;
+}
+
 /// Two requests at once, of which one comes to the endpoint that holds its answer and the other to one that
 /// does not. Gives how many came to each of both, after more time than a second attempt waits for.
 async fn held_alone(
@@ -121,9 +141,7 @@ async fn held_alone(
         client.send(request(method, b"hello")).await;
     }
     slow.wait_for(before[0] + 1).await;
-    let since = Instant::now();
-    let late = |since: &Duration| *since > Duration::from_millis(400);
-    eventually("some time", || since.elapsed(), late).await;
+    some_time().await;
     let came = [slow.asked().len() - before[0], good.asked().len() - before[1]];
     slow.release();
     for client in &mut clients {
@@ -138,15 +156,131 @@ async fn what_may_not_be_done_twice_is_not() {
     let (gateway, _client) = learnt(&[slow.address, good.address], &keys("")).await;
     slow.rescript([Step::ok("slow").held()]);
 
-    assert_eq!(held_alone(&gateway, (&slow, &good), "POST").await, [1, 1]);
+    for method in ["POST", "PUT", "DELETE"] {
+        assert_eq!(held_alone(&gateway, (&slow, &good), method).await, [1, 1], "{method}");
+    }
+    assert_eq!(gateway.metric(&hedges("won")).await.unwrap_or_default(), 0.0);
+    // It is by its method alone, which others of this gateway have second attempts with.
+    let came = held_alone(&gateway, (&slow, &good), "GET").await;
+    assert_eq!(came[0] + came[1], 3, "{came:?}");
+}
+
+#[tokio::test]
+async fn a_key_says_that_a_request_may_come_again_and_not_that_it_may_come_twice_at_once() {
+    let (slow, good) = two().await;
+    let (gateway, _client) = learnt(&[slow.address, good.address], &keys("")).await;
+    slow.rescript([Step::ok("slow").held()]);
+    let before = [slow.asked().len(), good.asked().len()];
+    let fields = ["Host: a", "X-Tenant-ID: acme", "Idempotency-Key: k", "Content-Length: 0"];
+    let mut clients =
+        [Client::connect(gateway.address()).await, Client::connect(gateway.address()).await];
+    for client in &mut clients {
+        client.send(head("POST /", &fields)).await;
+    }
+    slow.wait_for(before[0] + 1).await;
+    some_time().await;
+    let came = [slow.asked().len() - before[0], good.asked().len() - before[1]];
+    slow.release();
+    for client in &mut clients {
+        assert_eq!(client.answer_to("POST").await.status, 200);
+    }
+
+    assert_eq!(came, [1, 1]);
+}
+
+#[tokio::test]
+async fn methods_that_are_listed_may_come_twice_at_once() {
+    let (slow, good) = two().await;
+    let keys = keys("").replace("\"p95\"", "\"p95\", methods = [\"GET\", \"PUT\"]");
+    let (gateway, mut client) = learnt(&[slow.address, good.address], &keys).await;
+    slow.rescript([Step::stall()]);
+    let before = slow.asked().len();
+
+    while slow.asked().len() == before {
+        assert_eq!(client.ask(request("PUT", b"body")).await.text(), "good");
+    }
+
+    gateway.metric_becomes(&hedges("won"), 1.0).await;
+}
+
+#[tokio::test]
+async fn a_second_attempt_that_fails_at_once_does_not_take_the_answer_of_a_slow_first_one() {
+    for status in [500, 501, 429] {
+        let (slow, bad) = two().await;
+        let keys = keys("").replace("failures = 1", "failures = 0");
+        let (gateway, mut client) = learnt(&[slow.address, bad.address], &keys).await;
+        slow.rescript([Step::ok("slow").held()]);
+        bad.rescript([Step::answer(status, "bad")]);
+        let before = slow.asked().len();
+        client.send(request("GET", b"")).await;
+        if slow.asked().len() == before {
+            // It was the other one's turn, or is the slow one's in a moment.
+            let answered = || slow.asked().len() + bad.asked().len();
+            eventually("an attempt", answered, |asked| *asked > 120).await;
+        }
+        if slow.asked().len() == before {
+            assert_eq!(client.answer_to("GET").await.status, status);
+            client.send(request("GET", b"")).await;
+        }
+        slow.wait_for(before + 1).await;
+        let failed = format!(
+            "tenantry_attempts_total{{pool=\"app\",endpoint=\"{}\",outcome=\"{}xx\"}}",
+            bad.address,
+            status / 100
+        );
+        gateway.metric_at_least(&failed, 1.0).await;
+        some_time().await;
+        slow.release();
+        let answer = client.answer_to("GET").await;
+
+        assert_eq!((answer.status, answer.text().as_str()), (200, "slow"), "{status}");
+        gateway.metric_becomes(&hedges("failed"), 1.0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_is_ejected_though_it_only_loses() {
+    let (hangs, good) = two().await;
+    let (gateway, mut client) = learnt(&[hangs.address, good.address], &keys("")).await;
+    hangs.rescript([Step::stall()]);
+    let ejections = "tenantry_ejections_total{pool=\"app\"}";
+
+    let mut asked = 0;
+    while gateway.metric(ejections).await.unwrap_or_default() == 0.0 {
+        asked += 1;
+        assert!(asked <= 100, "it is asked on and on");
+        assert_eq!(client.ask(request("GET", b"")).await.text(), "good");
+    }
+
+    assert!(asked > 5, "{asked}: one that loses may have bad luck");
+}
+
+#[tokio::test]
+async fn a_second_attempt_has_no_place_beyond_those_of_the_pool() {
+    let (slow, good) = two().await;
+    let keys = format!("{}\nconcurrency = 1", keys(""));
+    let (gateway, mut client) = learnt(&[slow.address, good.address], &keys).await;
+    for origin in [&slow, &good] {
+        origin.rescript([Step::ok("held").held()]);
+    }
+    let before = slow.asked().len() + good.asked().len();
+
+    client.send(request("GET", b"")).await;
+    gateway.metric_becomes(&refused("queue"), 1.0).await;
+
+    assert_eq!(slow.asked().len() + good.asked().len(), before + 1);
+    for origin in [&slow, &good] {
+        origin.release();
+    }
+    assert_eq!(client.answer_to("GET").await.text(), "held");
 }
 
 #[tokio::test]
 async fn an_empty_budget_pays_for_no_second_attempt() {
     let (slow, good) = two().await;
     // It holds one retry in all, for good.
-    let keys = keys(", budget = \"0%\", budget-floor = 0");
-    let (gateway, mut client) = learnt(&[slow.address, good.address], &keys).await;
+    let (gateway, mut client) =
+        learnt_by(&[slow.address, good.address], "budget = \"0%\", budget-floor = 0").await;
     slow.rescript([Step::stall()]);
     let before = slow.asked().len();
     while slow.asked().len() == before {
@@ -197,13 +331,8 @@ async fn a_client_that_leaves_ends_both_attempts() {
 #[tokio::test]
 async fn a_route_may_have_none() {
     let (slow, good) = two().await;
-    let routes = one_tenant_with(&[slow.address, good.address], &keys(""))
-        + "[[tenants.acme.routes]]\npath = \"/*\"\nretry = { hedge = { after = \"off\" } }\n";
-    let gateway = Gateway::start(&routes).await;
-    let mut client = Client::connect(gateway.address()).await;
-    for _ in 0..120 {
-        assert_eq!(client.ask(request("GET", b"")).await.status, 200);
-    }
+    let (gateway, _client) =
+        learnt_by(&[slow.address, good.address], "hedge = { after = \"off\" }").await;
     slow.rescript([Step::ok("slow").held()]);
 
     assert_eq!(held_alone(&gateway, (&slow, &good), "GET").await, [1, 1]);

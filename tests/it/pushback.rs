@@ -60,6 +60,27 @@ async fn another_endpoint_has_not_asked_for_anything() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_ejected_is_no_other_one_to_go_to() {
+    let (busy_one, out) = (Origin::saying("ok").await, Origin::saying("ok").await);
+    let keys = KEYS.replace("failures = 0", "failures = 1, base = \"60s\"");
+    let addresses = [busy_one.address, out.address];
+    let gateway = Gateway::start(&one_tenant_with(&addresses, &keys)).await;
+    out.rescript([Step::answer(500, "out")]);
+    let ejections = "tenantry_ejections_total{pool=\"app\"}";
+    while gateway.metric(ejections).await.unwrap_or_default() == 0.0 {
+        get(gateway.address(), "acme", "/").await;
+    }
+    // A 5xx would eject it as well: what is left of a pool of two would then be all of it.
+    busy_one.rescript([busy(429, "1"), Step::ok("served")]);
+    let started = Instant::now();
+
+    let answer = get(gateway.address(), "acme", "/").await;
+
+    assert_eq!(answer.text(), "served");
+    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn who_asks_for_more_than_is_waited_for_is_passed_on() {
     let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
     for wait in ["3", "18446744073709551615", &soon] {

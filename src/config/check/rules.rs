@@ -1,11 +1,9 @@
 //! Deadlines and retry rules, of a pool or of a route.
 
-use std::time::Duration;
-
-use crate::base::units::ByteSize;
+use crate::base::units::{ByteSize, Percent};
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::raw::{Retry, Timeouts};
+use crate::config::raw::{At, Hedge, Retry, Timeouts};
 use crate::config::spec::{HedgeSpec, RetryOn, RetrySpec, TimeoutsSpec};
 
 use super::above_zero;
@@ -30,6 +28,9 @@ pub(super) fn timeouts(
 /// Checks retry rules.
 pub(super) fn retry(raw: Option<Retry>, key: &Key<'_>, faults: &mut Faults<'_>) -> RetrySpec {
     let raw = raw.unwrap_or_default();
+    if let Some(At { start, .. }) = &raw.hedge {
+        check_hedge(&raw, *start, &key.name("hedge"), faults);
+    }
     let backoff = raw.backoff.map(|backoff| backoff.0);
     let max_backoff = raw.max_backoff.map(|longest| {
         if backoff.is_some_and(|first| longest.value.0 < first) {
@@ -47,6 +48,7 @@ pub(super) fn retry(raw: Option<Retry>, key: &Key<'_>, faults: &mut Faults<'_>) 
         }
         replay.value.0
     });
+    let hedge = raw.hedge.map(|At { value, .. }| hedge(value, &key.name("hedge"), faults));
     RetrySpec {
         attempts: raw.attempts.map(|attempts| attempts.small()),
         on: raw.on.map(|on| {
@@ -61,14 +63,37 @@ pub(super) fn retry(raw: Option<Retry>, key: &Key<'_>, faults: &mut Faults<'_>) 
         max_backoff,
         max_retry_after: raw.max_retry_after.map(|longest| longest.0),
         replay,
-        hedge: raw.hedge.map(|hedge| HedgeSpec {
-            after: hedge.after.map_or(Some(95), |after| after.0.0),
-            floor: hedge.floor.map_or(HEDGE_FLOOR, |floor| floor.0),
-        }),
+        hedge,
     }
 }
 
-/// 10 ms: below that a second attempt costs more than what it could win.
-const HEDGE_FLOOR: Duration = Duration::from_millis(10);
+fn hedge(raw: Hedge, key: &Key<'_>, faults: &mut Faults<'_>) -> HedgeSpec {
+    HedgeSpec {
+        after: raw.after.map(|after| after.0.0.unwrap_or(0)),
+        floor: raw.floor.map(|floor| floor.0),
+        methods: raw
+            .methods
+            .map(|methods| super::route::methods(Some(methods), &key.name("methods"), faults)),
+    }
+}
+
+/// A second attempt is a try, and is paid from the budget: without either there is none, ever.
+fn check_hedge(raw: &Retry, start: usize, key: &Key<'_>, faults: &mut Faults<'_>) {
+    let is_off = |hedge: &Hedge| hedge.after.as_ref().is_some_and(|after| after.0.0.is_none());
+    if raw.hedge.as_ref().is_none_or(|hedge| is_off(&hedge.value)) {
+        return;
+    }
+    if raw.attempts.as_ref().is_some_and(|attempts| attempts.small() == 1) {
+        let hint = "write attempts = 2 or more, or hedge = { after = \"off\" }".to_owned();
+        faults.add(key, start, "is never sent, since attempts is 1", Some(hint));
+    }
+    let is_empty = raw.budget.as_ref().is_some_and(|budget| budget.0 == Percent::new(0.0))
+        && raw.budget_floor.as_ref().is_some_and(|floor| floor.small() == 0);
+    if is_empty {
+        let hint = "write budget = \"10%\", or hedge = { after = \"off\" }".to_owned();
+        faults.add(key, start, "has no budget to be paid from", Some(hint));
+    }
+}
+
 /// 1 GiB, in a file. In memory one request never takes more than 16 MiB.
 const MAX_REPLAY: ByteSize = ByteSize(1 << 30);

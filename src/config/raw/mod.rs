@@ -31,7 +31,7 @@ pub(super) use issuer::{Fetch, Issuer, Issuers};
 pub(super) use limits::{EachLimit, Limits};
 pub(super) use plan::Plan;
 pub(super) use pool::{
-    Connections, Eject, Endpoint, Health, Pool, Queue, Retry, Timeouts, UpstreamTls,
+    Connections, Eject, Endpoint, Health, Hedge, Pool, Queue, Retry, Timeouts, UpstreamTls,
 };
 pub(super) use replay::ReplayFiles;
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use rustls::pki_types::ServerName;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -365,7 +365,7 @@ pub(in crate::config) struct Retry {
     pub(in crate::config) replay: Option<At<Written<ByteSize>>>,
     /// Sends a second attempt to another endpoint where the first takes longer than most. Built in: none
     /// is sent.
-    pub(in crate::config) hedge: Option<Hedge>,
+    pub(in crate::config) hedge: Option<At<Hedge>>,
 }
 
 /// A second attempt beside a slow one. The first answer is the client's.
@@ -377,4 +377,7 @@ pub(in crate::config) struct Hedge {
     pub(in crate::config) after: Option<Written<HedgeAfter>>,
     /// A second attempt is never sent earlier than this. Default: `10ms`.
     pub(in crate::config) floor: Option<Written<Duration>>,
+    /// Methods of requests that may be under way twice at once, as in `["GET", "PUT"]`; calls of gRPC are
+    /// `POST`. Default: `["GET", "HEAD", "OPTIONS"]`.
+    pub(in crate::config) methods: Option<At<Vec<Written<Method>>>>,
 }

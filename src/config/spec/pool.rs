@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::base::fair::Class;
@@ -265,13 +265,20 @@ pub struct RetrySpec {
 }
 
 /// When a second attempt goes beside one that takes long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HedgeSpec {
     /// The share of first attempts of late, in per cent, that brought an answer in less time, from 50 to
-    /// 99; `None` = never. Default 95.
+    /// 99; 0 = never. Built in: 95.
     pub after: Option<u8>,
-    /// It never goes earlier than this. Default 10 ms.
-    pub floor: Duration,
+    /// It never goes earlier than this. Built in: 10 ms.
+    pub floor: Option<Duration>,
+    /// What is sent twice at once. Built in: GET, HEAD and OPTIONS.
+    pub methods: Option<Vec<Method>>,
+}
+
+impl HedgeSpec {
+    /// No word on anything.
+    pub const UNSAID: Self = Self { after: None, floor: None, methods: None };
 }
 
 impl TimeoutsSpec {

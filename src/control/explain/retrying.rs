@@ -2,6 +2,7 @@
 
 use crate::base::units::ByteSize;
 use crate::config::spec::{HedgeSpec, RetrySpec};
+use crate::resilience::hedging::HedgeRule;
 use crate::resilience::retry::RetryRule;
 
 use super::settings::span;
@@ -44,15 +45,18 @@ pub(super) fn rows(route: &RetrySpec, pool: &RetrySpec) -> [(&'static str, Strin
             route.replay.is_some(),
             pool.replay.is_some(),
         ),
-        ("retry.hedge", hedge(all.hedge), route.hedge.is_some(), pool.hedge.is_some()),
+        (
+            "retry.hedge",
+            hedge(route.hedge.as_ref(), pool.hedge.as_ref()),
+            route.hedge.is_some(),
+            pool.hedge.is_some(),
+        ),
     ]
 }
 
-fn hedge(hedge: Option<&HedgeSpec>) -> String {
-    match hedge {
-        Some(HedgeSpec { after: Some(share), floor }) => {
-            format!("after p{share}, {} at least", span(*floor))
-        }
-        _ => "off".to_owned(),
+fn hedge(route: Option<&HedgeSpec>, pool: Option<&HedgeSpec>) -> String {
+    match HedgeRule::resolve(route, pool) {
+        Some(rule) => format!("after p{}, {} at least", rule.after, span(rule.floor)),
+        None => "off".to_owned(),
     }
 }

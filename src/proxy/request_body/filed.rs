@@ -1,6 +1,6 @@
 //! The way of a body that is kept in a file for a retry: rare, and apart from that of all others.
 
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::base::memory::Refused;
 use crate::proxy::body_rule::BodyFault;
@@ -18,6 +18,11 @@ impl Stream {
             self.forget();
         }
         Poll::Ready(())
+    }
+
+    /// Whether nothing of it is being written any more. Who does not wait is not woken.
+    pub(super) fn is_written(&mut self) -> bool {
+        self.poll_written(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     /// A part of what is kept in the file; `None` where the reader has had all of it, and the client's next

@@ -130,8 +130,8 @@ impl Upload {
     /// have it beside the one under way.
     pub(super) fn is_sent_and_kept(&self) -> bool {
         self.0.as_ref().is_none_or(|stream| {
-            let stream = stream.borrow();
-            stream.is_whole() && stream.is_read()
+            let mut stream = stream.borrow_mut();
+            stream.is_written() && stream.is_whole() && stream.is_read()
         })
     }
 
