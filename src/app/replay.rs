@@ -13,9 +13,11 @@ pub(super) fn spools(gateway: &GatewaySpec) -> Option<(Arc<Spools>, u64)> {
     let spec = gateway.replay.as_ref()?;
     let folder = spec.folder.path.clone();
     // Bodies are nobody else's business.
-    if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
-        let folder = folder.display();
-        tracing::warn!(%folder, %error, "the folder for bodies that are kept for a retry is not there");
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    let spools = Spools::new(folder, spec.files, spec.space.0);
+    if let Err(error) = made.and_then(|()| spools.probe()) {
+        let folder = spec.folder.path.display();
+        tracing::warn!(%folder, %error, "no body can be kept for a retry in the folder for them");
     }
-    Some((Spools::new(folder, spec.files, spec.space.0), spec.memory.0))
+    Some((spools, spec.memory.0))
 }

@@ -12,6 +12,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use tokio::time::Instant;
 
 /// A folder's files, and how many there may be.
 #[derive(Debug)]
@@ -19,6 +21,14 @@ pub struct Spools {
     folder: PathBuf,
     most_files: usize,
     most_bytes: u64,
+    all: Share,
+    told: AtomicU64,
+    since: Instant,
+}
+
+/// Files, and bytes in them, of all or of one of those who share them.
+#[derive(Debug, Default)]
+pub struct Share {
     files: AtomicUsize,
     bytes: AtomicU64,
 }
@@ -27,6 +37,7 @@ pub struct Spools {
 #[derive(Debug)]
 pub struct Spool {
     spools: Arc<Spools>,
+    share: Arc<Share>,
     file: OnceLock<File>,
     bytes: AtomicU64,
 }
@@ -47,37 +58,84 @@ pub enum SpoolError {
 }
 
 impl Spools {
-    /// So many files in `folder` at once, with so many bytes in all.
+    /// So many files in `folder` at once, with so many bytes in all; each share has a quarter at most.
     pub fn new(folder: PathBuf, most_files: usize, most_bytes: u64) -> Arc<Self> {
-        let (files, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Arc::new(Self { folder, most_files, most_bytes, files, bytes })
+        let (all, told, since) = (Share::default(), AtomicU64::new(0), Instant::now());
+        Arc::new(Self { folder, most_files, most_bytes, all, told, since })
+    }
+
+    /// Takes away what a process that was killed has left, and opens one file, so that a folder that cannot
+    /// be used is known before it is needed. Waits for the disk.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn probe(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(NAMED.as_bytes()) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        open(&self.folder).map(drop)
     }
 
     /// A place among the files. Does not wait for the disk.
     ///
     /// # Errors
     /// Where there is none.
-    pub fn begin(self: &Arc<Self>) -> Result<Arc<Spool>, SpoolError> {
-        if self.files.fetch_add(1, Ordering::Relaxed) >= self.most_files {
-            self.files.fetch_sub(1, Ordering::Relaxed);
-            return Err(SpoolError::Files(self.most_files));
+    pub fn begin(self: &Arc<Self>, share: &Arc<Share>) -> Result<Arc<Spool>, SpoolError> {
+        share.open(self.most_files.div_ceil(SHARE))?;
+        if let Err(error) = self.all.open(self.most_files) {
+            share.files.fetch_sub(1, Ordering::Relaxed);
+            return Err(error);
         }
-        let spools = Arc::clone(self);
-        Ok(Arc::new(Spool { spools, file: OnceLock::new(), bytes: AtomicU64::new(0) }))
+        let (spools, share) = (Arc::clone(self), Arc::clone(share));
+        Ok(Arc::new(Spool { spools, share, file: OnceLock::new(), bytes: AtomicU64::new(0) }))
     }
 
     /// Files in use, and bytes in them.
     pub fn in_use(&self) -> (usize, u64) {
-        (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+        (self.all.files.load(Ordering::Relaxed), self.all.bytes.load(Ordering::Relaxed))
     }
 
-    fn take(&self, bytes: u64) -> Result<(), SpoolError> {
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > self.most_bytes {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(SpoolError::Space(self.most_bytes));
+    /// Whether a fault of the disk may be told now: once in ten seconds, since each request may have one.
+    pub fn may_tell(&self) -> bool {
+        let now = self.since.elapsed().as_secs() + QUIET; // from the first moment on
+        let told = self.told.load(Ordering::Relaxed);
+        let is_late = now >= told + QUIET;
+        let order = Ordering::Relaxed;
+        is_late && self.told.compare_exchange(told, now, order, order).is_ok()
+    }
+
+    fn take(&self, bytes: u64, share: &Share) -> Result<(), SpoolError> {
+        share.take(bytes, self.most_bytes.div_ceil(SHARE as u64))?;
+        self.all.take(bytes, self.most_bytes).inspect_err(|_| {
+            share.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        })
+    }
+}
+
+impl Share {
+    fn open(&self, most: usize) -> Result<(), SpoolError> {
+        if self.files.fetch_add(1, Ordering::Relaxed) < most {
+            return Ok(());
         }
-        Ok(())
+        self.files.fetch_sub(1, Ordering::Relaxed);
+        Err(SpoolError::Files(most))
+    }
+
+    fn take(&self, bytes: u64, most: u64) -> Result<(), SpoolError> {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= most {
+            return Ok(());
+        }
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Err(SpoolError::Space(most))
+    }
+
+    fn leave(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.files.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -87,7 +145,7 @@ impl Spool {
     /// # Errors
     /// Where there is no room for them, or the system refuses; then what the file holds is of no use.
     pub fn append(&self, bytes: &[u8]) -> Result<(), SpoolError> {
-        self.spools.take(bytes.len() as u64)?;
+        self.spools.take(bytes.len() as u64, &self.share)?;
         let at = self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let file = match self.file.get() {
             Some(file) => file,
@@ -98,6 +156,11 @@ impl Spool {
         };
         file.write_all_at(bytes, at)?;
         Ok(())
+    }
+
+    /// As [`Spools::may_tell`].
+    pub fn may_tell(&self) -> bool {
+        self.spools.may_tell()
     }
 
     /// Reads so many bytes from a place on; they were written before.
@@ -116,8 +179,9 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        self.spools.bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
-        self.spools.files.fetch_sub(1, Ordering::Relaxed);
+        let bytes = *self.bytes.get_mut();
+        self.spools.all.leave(bytes);
+        self.share.leave(bytes);
     }
 }
 
@@ -126,17 +190,25 @@ fn open(folder: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => Ok(file.into()),
-        Err(_) => open_and_unlink(folder),
+        // A kernel that does not know the flag opens the folder itself.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => open_and_unlink(folder),
+        Err(error) => Err(error.into()),
     }
 }
 
 fn open_and_unlink(folder: &Path) -> io::Result<File> {
-    let path = folder.join(format!(".replay-{:032x}", fastrand::u128(..)));
+    let path = folder.join(format!("{NAMED}{:032x}", fastrand::u128(..)));
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }
+
+/// Four: one tenant's uploads leave room for those of the others.
+const SHARE: usize = 4;
+/// 10 s.
+const QUIET: u64 = 10;
+const NAMED: &str = ".replay-";
 
 #[cfg(test)]
 mod tests {
@@ -150,7 +222,7 @@ mod tests {
     fn what_was_written_is_read_and_nothing_is_left_of_it() {
         let folder = tempfile::tempdir().unwrap();
         let spools = Spools::new(folder.path().to_owned(), 2, 100);
-        let spool = spools.begin().unwrap();
+        let spool = spools.begin(&Arc::default()).unwrap();
         spool.append(b"hello ").unwrap();
         spool.append(b"world").unwrap();
 
@@ -169,24 +241,58 @@ mod tests {
     fn there_are_so_many_files_and_bytes_and_no_more() {
         let folder = tempfile::tempdir().unwrap();
         let spools = Spools::new(folder.path().to_owned(), 2, 100);
-        let (one, other) = (spools.begin().unwrap(), spools.begin().unwrap());
-        assert!(matches!(spools.begin(), Err(SpoolError::Files(2))));
-
-        one.append(&[0; 60]).unwrap();
-        assert!(matches!(other.append(&[0; 60]), Err(SpoolError::Space(100))));
-        other.append(&[0; 40]).unwrap();
+        let begin = || spools.begin(&Arc::default());
+        let (one, other) = (begin().unwrap(), begin().unwrap());
+        assert!(matches!(begin(), Err(SpoolError::Files(2))));
+        for spool in [&one, &other] {
+            spool.append(&[0; 25]).unwrap();
+        }
         drop(one);
-        other.append(&[0; 60]).unwrap();
+        assert_eq!(spools.in_use(), (1, 25));
+        begin().unwrap();
+    }
 
-        assert_eq!(spools.in_use(), (1, 100));
-        spools.begin().unwrap();
+    #[test]
+    fn one_tenant_leaves_room_for_the_files_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let spools = Spools::new(folder.path().to_owned(), 8, 400);
+        let (greedy, modest) = (Arc::default(), Arc::default());
+        let (one, two) = (spools.begin(&greedy).unwrap(), spools.begin(&greedy).unwrap());
+        assert!(matches!(spools.begin(&greedy), Err(SpoolError::Files(2))));
+        one.append(&[0; 60]).unwrap();
+        assert!(matches!(two.append(&[0; 60]), Err(SpoolError::Space(100))));
+
+        let other = spools.begin(&modest).unwrap();
+        other.append(&[0; 100]).unwrap();
+        assert_eq!(spools.in_use(), (3, 160));
+        drop((one, two, other));
+        assert_eq!(spools.in_use(), (0, 0));
+        spools.begin(&greedy).unwrap().append(&[0; 100]).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_taken_away_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".replay-0a"), "left").unwrap();
+        std::fs::write(folder.path().join("other"), "kept").unwrap();
+        Spools::new(folder.path().to_owned(), 1, 1).probe().unwrap();
+        let left = std::fs::read_dir(folder.path()).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["other"]);
+        assert!(Spools::new(folder.path().join("none"), 1, 1).probe().is_err());
+    }
+
+    #[test]
+    fn a_fault_of_the_disk_is_told_once_in_a_while() {
+        let spools = Spools::new(PathBuf::new(), 1, 1);
+        assert!(spools.may_tell() && !spools.may_tell());
     }
 
     #[test]
     fn a_folder_that_is_not_there_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let spools = Spools::new(folder.path().join("none"), 2, 100);
-        let spool = spools.begin().unwrap();
+        let spool = spools.begin(&Arc::default()).unwrap();
         assert!(matches!(spool.append(b"a"), Err(SpoolError::Io(_))));
         drop(spool);
         assert_eq!(spools.in_use(), (0, 0));

@@ -2,22 +2,17 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
 use crate::base::fair::Gate;
-use crate::config::spec::Protocol;
-use crate::health::passive::{self, Attempt, Judged, Verdict};
+use crate::health::passive::Verdict;
 use crate::http1::room::AnswerHead;
-use crate::model::endpoint::Endpoint;
-use crate::model::grpc::GrpcStatus;
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
 use crate::pool::{InFlight, Pool};
 use crate::resilience::deadline::Deadlines;
-use crate::resilience::remaining;
 use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
 use crate::routing::tenant::Tenant;
 use crate::telemetry::delta::AttemptOutcome;
@@ -29,8 +24,8 @@ use super::attempt::{self, Answered, Bounds};
 use super::choice::Choice;
 use super::countdown::Countdown;
 use super::error::{AttemptError, ExchangeError};
-use super::grpc::{self, GRPC_STATUS};
 use super::hedge;
+use super::judge::asks_to_wait;
 use super::outgoing::Outgoing;
 use super::spans::{self, Watched};
 use super::visit::Visit;
@@ -80,7 +75,9 @@ pub(super) async fn send(
         };
         last = Some(failure);
         tried.push(id);
-        outgoing.upload.written().await;
+        if effort.rule.judge(failure, facts(&tried, outgoing)).is_ok() {
+            outgoing.upload.written().await;
+        }
         match effort.may_retry((failure, &answered), &tried, outgoing) {
             Ok(pause) => {
                 worker.meter.retry(&effort.pool.label, failure.reason());
@@ -103,7 +100,7 @@ pub(super) async fn send(
 pub(super) struct Effort<'e> {
     pub(super) worker: &'e Worker,
     pub(super) pool: &'e Pool,
-    deadlines: Deadlines,
+    pub(super) deadlines: Deadlines,
     pub(super) rule: RetryRule<'e>,
     pub(super) tenant: &'e Tenant,
     /// When the whole exchange must have ended.
@@ -160,38 +157,6 @@ impl<'e> Effort<'e> {
     #[cold]
     pub(super) fn has_place(&self, place: Place) {
         self.place.set(place);
-    }
-
-    /// No answer came from an endpoint: what it shares its connection of HTTP/2 with goes by another one.
-    #[cold]
-    pub(super) fn doubt(&self, endpoint: &Arc<Endpoint>, outgoing: &Outgoing<'_>) {
-        if self.pool.spec.protocol != Protocol::H2 {
-            return; // it is closed
-        }
-        let apart = outgoing.apart.as_deref();
-        let to = attempt::destination(self.worker, self.pool, endpoint, (&self.deadlines, apart));
-        let now = self.worker.clock.recent();
-        if let Some(connection) = self.worker.client.reuse(&to, Duration::MAX, now) {
-            connection.doubt();
-        }
-    }
-
-    /// Counts what an attempt says of its endpoint.
-    pub(super) fn judge(&self, picked: &InFlight, verdict: Verdict) {
-        let Effort { worker, pool, tenant, .. } = self;
-        let endpoint = picked.endpoint();
-        let attempt = Attempt { verdict, tenant: tenant.slot(), now: worker.clock.recent() };
-        match passive::observe(&pool.members, endpoint, &pool.spec.eject, attempt) {
-            None => {}
-            Some(Judged::Ejected(ejected)) => {
-                worker.meter.ejected(&pool.label);
-                tracing::warn!(
-                    pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
-                    "an endpoint was ejected after failures in a row"
-                );
-            }
-            Some(Judged::Spared) => worker.meter.spared(&pool.label),
-        }
     }
 
     /// Comes into a pool that takes so many requests at once.
@@ -252,18 +217,6 @@ impl<'e> Effort<'e> {
         }
     }
 
-    /// A call of gRPC that has failed before its endpoint sent anything says so in the head of its answer.
-    #[cold]
-    #[inline(never)]
-    fn failed_call(&self, (answer, connection): &Answered) -> Option<Failure> {
-        // A page of HTTP may have a field of that name, and a call that goes on has no status yet.
-        if !grpc::speaks(answer.headers()) || connection.size_hint().exact() != Some(0) {
-            return None;
-        }
-        let status = GrpcStatus::told(answer.headers().get(GRPC_STATUS)?.as_bytes())?;
-        self.rule.lists_grpc_status(status).then_some(Failure::Grpc(status))
-    }
-
     /// Whether to try again, and after how long.
     fn may_retry(
         &self,
@@ -272,12 +225,7 @@ impl<'e> Effort<'e> {
         outgoing: &Outgoing<'_>,
     ) -> Result<Duration, Refusal> {
         let attempts = tried.len() as u32;
-        let facts = Facts {
-            attempts,
-            idempotent: outgoing.idempotent,
-            replayable: outgoing.is_repeatable(),
-        };
-        self.rule.judge(failure, facts)?;
+        self.rule.judge(failure, facts(tried, outgoing))?;
         // The budget keeps retries from adding to the load of endpoints in trouble, and the pause
         // gives them time. A request that reached nobody needs neither before it goes to one that
         // is sound: it would have come there anyway.
@@ -295,14 +243,6 @@ impl<'e> Effort<'e> {
             return Err(Refusal::Budget);
         }
         Ok(pause)
-    }
-
-    /// Whether another attempt would go to an endpoint that was not tried: one that is out is none, though it
-    /// may look sound.
-    #[cold]
-    fn is_elsewhere(&self, tried: &[EndpointId], last: Failure) -> bool {
-        let picked = self.pick(tried, Some(last));
-        picked.is_some_and(|picked| !tried.contains(&picked.endpoint().id))
     }
 
     fn note_refusal(&self, refusal: Refusal) {
@@ -374,11 +314,12 @@ impl<'e> Effort<'e> {
     }
 }
 
-/// How long the endpoint asks to be left alone, where it has answered.
-fn asks_to_wait(answered: &Result<Answered, ExchangeError>) -> Option<Duration> {
-    let (answer, _) = answered.as_ref().ok()?;
-    let value = answer.headers().get(RETRY_AFTER)?;
-    remaining::retry_after(value.as_bytes(), SystemTime::now())
+fn facts(tried: &[EndpointId], outgoing: &Outgoing<'_>) -> Facts {
+    Facts {
+        attempts: tried.len() as u32,
+        idempotent: outgoing.idempotent,
+        replayable: outgoing.is_repeatable(),
+    }
 }
 
 /// One attempt under way. Counts how it ends, also when the client leaves and it is dropped.

@@ -102,41 +102,40 @@ pub(super) async fn race<'e, 'p>(
     let (side, answered, other) = both(weigh, one.as_mut(), two.as_mut()).await;
     drop((one, two)); // the one that still runs is cancelled
 
-    let has_failed = weigh(&answered).is_some();
-    counted.ends(side, has_failed, other.is_some());
-    let (mine, its) = if side == FIRST { (first, second) } else { (second, first) };
-    match (side, &other) {
-        (FIRST, _) => timed.learn(measure(&answered, timed.started)),
-        (_, Some(first)) => timed.learn(measure(first, timed.started)),
-        (_, None) => {
-            timed.learn(Measure::AtLeast(timed.started.elapsed()));
-            lose(&its, outgoing);
-        }
-    }
+    counted.ends(side, weigh(&answered).is_some(), other.is_some());
+    let trials = [first, second];
+    learn(&mut timed, (side, &answered), other.as_ref(), began);
     if side == SECOND {
-        if let Ok((answer, _)) = &answered
-            && !hedging::is_poor(answer.status())
-        {
-            worker.delays.learn(key, None, Measure::Whole(began.elapsed()));
+        if other.is_none() {
+            lose(&trials[FIRST], outgoing);
         }
         effort.has_place(place);
     }
     let of_second = if side == SECOND { Some(&answered) } else { other.as_ref() };
     let has_failed = of_second.is_some_and(|brought| weigh(brought).is_some_and(|it| it > OURS));
-    let failed =
-        has_failed.then(|| (if side == SECOND { &mine } else { &its }).picked.endpoint().id);
-    hear(&mine, &answered);
-    match &other {
-        Some(other) => {
-            hear(&its, other);
-            told.end(1 - side, &its, other);
-        }
-        None => told.give_up(1 - side, &its),
+    let failed = has_failed.then(|| trials[SECOND].picked.endpoint().id);
+    told.end_both(&trials, (side, &answered), other.as_ref());
+    let [first, second] = trials;
+    let trial = if side == FIRST { first } else { second };
+    Raced { trial, answered, failed }
+}
+
+/// Learns how long the first attempt took, and the second one where its answer is told.
+fn learn(
+    timed: &mut Timed<'_>,
+    (side, answered): (usize, &Brought),
+    other: Option<&Brought>,
+    began: Instant,
+) {
+    timed.learn(match (side, other) {
+        (FIRST, _) => measure(answered, timed.started),
+        (_, Some(first)) => measure(first, timed.started),
+        (_, None) => Measure::AtLeast(timed.started.elapsed()),
+    });
+    let is_good = answered.as_ref().is_ok_and(|(answer, _)| !hedging::is_poor(answer.status()));
+    if side == SECOND && is_good {
+        timed.delays.learn(timed.key, None, Measure::Whole(began.elapsed()));
     }
-    told.end(side, &mine, &answered);
-    let endpoint = &mine.picked.endpoint().label;
-    told.visit.note_for_log(|record| record.endpoint = Some(Arc::clone(endpoint)));
-    Raced { trial: mine, answered, failed }
 }
 
 /// What a first attempt tells of how long others take.
@@ -331,6 +330,27 @@ impl<'t> Told<'t> {
             let (endpoint, dial) = (&trial.picked.endpoint().label, self.dials[side].get());
             self.visit.trail(|trail| trail.tried(endpoint, (began, dial), brought));
         }
+    }
+
+    /// This one is told, and the other one has brought that, or was given up.
+    fn end_both(
+        &mut self,
+        trials: &[Trial<'_, '_>; 2],
+        (side, answered): (usize, &Brought),
+        other: Option<&Brought>,
+    ) {
+        let (mine, its) = (&trials[side], &trials[1 - side]);
+        hear(mine, answered);
+        match other {
+            Some(other) => {
+                hear(its, other);
+                self.end(1 - side, its, other);
+            }
+            None => self.give_up(1 - side, its),
+        }
+        self.end(side, mine, answered);
+        let endpoint = &mine.picked.endpoint().label;
+        self.visit.note_for_log(|record| record.endpoint = Some(Arc::clone(endpoint)));
     }
 
     fn give_up(&mut self, side: usize, trial: &Trial<'_, '_>) {

@@ -42,6 +42,7 @@ mod http2;
 pub mod hygiene;
 mod incoming;
 mod io;
+mod judge;
 mod laggards;
 mod limit_problems;
 mod limited;

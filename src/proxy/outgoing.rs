@@ -118,8 +118,10 @@ impl<'h> Outgoing<'h> {
         // Before the route has its say: what it tells endpoints is not what the client says.
         let countdown =
             Countdown::told((&mut *head, wishes.trailers), choice, &mut wishes.nominated);
+        let size = body.size_hint().upper();
+        let asked = (&*head, size);
         let upload = Upload::new(body, || {
-            body_rule(worker, peer, (view, choice), (max, by), &mut wishes, visit)
+            body_rule(worker, peer, (view, choice), asked, (max, by), &mut wishes, visit)
         });
 
         check_trace(head, &upload)?;
@@ -219,6 +221,7 @@ fn body_rule(
     worker: &Worker,
     peer: &Peer,
     (view, choice): (&View, &Choice<'_>),
+    (head, size): (&Parts, Option<u64>),
     (max, by): (u64, Option<Limit>),
     wishes: &mut Wishes,
     visit: &mut Visit,
@@ -231,7 +234,13 @@ fn body_rule(
         rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
         replay: choice.retry_rule().replay,
         memory: worker.spools.as_ref().map_or(MOST_IN_MEMORY, |(_, memory)| *memory),
-        spilling: worker.spools.as_ref().map(|spools| spilling(spools, worker, choice)),
+        spilling: match &worker.spools {
+            // Most bodies have room in memory.
+            Some(spools) if size.is_none_or(|size| size > spools.1) => {
+                spilling(spools, worker, choice, head)
+            }
+            _ => None,
+        },
         allowance: Arc::clone(choice.tenant.allowance()),
         account: Arc::clone(&worker.account),
         owned: Rc::clone(&view.owned),
@@ -241,18 +250,22 @@ fn body_rule(
     }
 }
 
-/// Where a body goes that is too large for memory.
+/// Where a body goes that is too large for memory, and that may be wanted again.
 #[cold]
 fn spilling(
     (spools, memory): &(Arc<Spools>, u64),
     worker: &Worker,
     choice: &Choice<'_>,
-) -> Box<Spilling> {
-    Box::new(Spilling {
-        spools: Arc::clone(spools),
-        memory: *memory,
-        meter: Rc::clone(&worker.meter),
-        pool: choice.pool.label.clone(),
+    head: &Parts,
+) -> Option<Box<Spilling>> {
+    let may_resend = choice.retry_rule().may_resend(is_idempotent(&head.method, &head.headers));
+    may_resend.then(|| {
+        Box::new(Spilling {
+            spools: Arc::clone(spools),
+            memory: *memory,
+            meter: Rc::clone(&worker.meter),
+            pool: choice.pool.label.clone(),
+        })
     })
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Sleep;
 
-use crate::base::spool::{Spool, SpoolError, Spools};
+use crate::base::spool::{Share, Spool, SpoolError, Spools};
 use crate::base::tasks::Blocking;
 use crate::model::ids::Label;
 use crate::telemetry::meter::Meter;
@@ -58,8 +58,8 @@ enum Work {
 
 impl Spilling {
     /// Begins to keep a body. Counts where there is no room for another one.
-    pub(super) fn begin(&self) -> Option<Spill> {
-        match self.spools.begin() {
+    pub(super) fn begin(&self, share: &Arc<Share>) -> Option<Spill> {
+        match self.spools.begin(share) {
             Ok(spool) => {
                 self.meter.spilled(&self.pool, "kept");
                 self.meter.spill_opened(&self.pool);
@@ -231,6 +231,12 @@ impl Spill {
 
     fn failed(&self, error: SpoolError) -> SpoolError {
         self.meter.spilled(&self.pool, reason(&error));
+        if let SpoolError::Io(error) = &error
+            && self.spool.may_tell()
+        {
+            let pool = &self.pool.name;
+            tracing::warn!(%pool, %error, "a body could not be kept in a file, or read from it, for a retry");
+        }
         error
     }
 }
@@ -274,7 +280,12 @@ mod tests {
         let (deltas, _) = mpsc::channel(1);
         let meter = Rc::new(Meter::new(0, deltas));
         let pool = Label { name: "app".into(), slot: 0 };
-        Spilling { spools: Spools::new(folder.to_owned(), files, space), memory: 0, meter, pool }
+        Spilling {
+            spools: Spools::new(folder.to_owned(), files, 4 * space),
+            memory: 0,
+            meter,
+            pool,
+        }
     }
 
     /// All that a reader gets.
@@ -295,7 +306,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for size in [1_000, PIECE - 1, PIECE, 3 * PIECE + 17] {
             let spilling = spilling(folder.path(), 1, 10 << 20);
-            let mut spill = spilling.begin().unwrap();
+            let mut spill = spilling.begin(&Arc::default()).unwrap();
             let body: Vec<u8> = (0..5 * PIECE + 99).map(|at| (at % 251) as u8).collect();
             for part in body.chunks(size) {
                 poll_fn(|context| spill.poll_room(context)).await.unwrap();
@@ -325,8 +336,8 @@ mod tests {
     async fn where_there_is_no_room_nothing_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let spilling = spilling(folder.path(), 1, PIECE as u64);
-        let mut spill = spilling.begin().unwrap();
-        assert!(spilling.begin().is_none());
+        let mut spill = spilling.begin(&Arc::default()).unwrap();
+        assert!(spilling.begin(&Arc::default()).is_none());
 
         let part = Part::Data(vec![0; PIECE].into());
         let mut kept = 0;

@@ -1,9 +1,10 @@
 //! What one tenant may spend on retries, apart for each pool, and on memory for replays. Lives as
 //! long as the tenant does, across reloads.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use crate::base::spool::Share;
 use crate::base::units::ByteSize;
 
 use super::budget::{Budget, Fill};
@@ -14,6 +15,8 @@ pub struct Allowance {
     budgets: OnceLock<Box<Node>>,
     replay_bytes: AtomicU64,
     replay_memory: AtomicU64,
+    /// What bodies have of the files. There from the first one on.
+    spools: OnceLock<Arc<Share>>,
 }
 
 /// The budget at one pool, and the next one. Tenants use few pools, so a list is looked through
@@ -32,6 +35,7 @@ impl Allowance {
             budgets: OnceLock::new(),
             replay_bytes: AtomicU64::new(0),
             replay_memory: AtomicU64::new(replay_memory.0),
+            spools: OnceLock::new(),
         }
     }
 
@@ -84,6 +88,11 @@ impl Allowance {
     /// Gives memory for replays back.
     pub fn give_back(&self, bytes: u64) {
         self.replay_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Its share of the files for replays.
+    pub fn spools(&self) -> &Arc<Share> {
+        self.spools.get_or_init(Arc::default)
     }
 
     /// Bytes of replay memory in use.

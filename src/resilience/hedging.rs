@@ -13,8 +13,8 @@ pub struct HedgeRule<'s> {
     pub after: u8,
     /// A second attempt never goes earlier than this.
     pub floor: Duration,
-    /// What is sent twice; `None` = what is safe.
-    methods: Option<&'s [Method]>,
+    /// What is sent twice.
+    methods: &'s [Method],
 }
 
 impl<'s> HedgeRule<'s> {
@@ -27,17 +27,14 @@ impl<'s> HedgeRule<'s> {
         (after > 0).then_some(Self {
             after,
             floor: own.floor.or(pool.floor).unwrap_or(FLOOR),
-            methods: own.methods.as_deref().or(pool.methods.as_deref()),
+            methods: own.methods.as_deref().or(pool.methods.as_deref()).unwrap_or(&SAFE),
         })
     }
 
     /// Whether a request of this method may be under way twice at once. That it may be sent again, one after
     /// the other, does not say so: of two at once an endpoint may refuse one as a conflict.
     pub fn allows(&self, method: &Method) -> bool {
-        match self.methods {
-            Some(methods) => methods.contains(method),
-            None => SAFE.contains(method),
-        }
+        self.methods.contains(method)
     }
 }
 
@@ -51,7 +48,7 @@ const AFTER: u8 = 95;
 /// 10 ms: below that a second attempt costs more than what it could win.
 const FLOOR: Duration = Duration::from_millis(10);
 /// RFC 9110 §9.2.1.
-const SAFE: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+static SAFE: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 
 #[cfg(test)]
 mod tests {

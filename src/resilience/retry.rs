@@ -168,6 +168,12 @@ impl<'s> RetryRule<'s> {
         Ok(())
     }
 
+    /// Whether a request is ever sent again once its body is under way: else no disk need keep it.
+    pub fn may_resend(&self, idempotent: bool) -> bool {
+        let is_listed = if idempotent { !self.on.is_empty() } else { self.lists_grpc() };
+        self.attempts > 1 && (is_listed || self.hedge.is_some())
+    }
+
     /// What the retry budget is filled with.
     pub fn fill(&self) -> Fill {
         Fill { share: self.budget, floor: self.budget_floor }
@@ -323,6 +329,16 @@ mod tests {
             assert_eq!(refused, Err(Refusal::RetryAfter));
         }
         assert_eq!(rule.heed(busy, 3 * second, true, pause), Ok(pause));
+    }
+
+    #[test]
+    fn a_body_that_is_never_sent_again_need_not_be_kept_on_a_disk() {
+        let rule = built_in();
+        assert!(rule.may_resend(true) && !rule.may_resend(false));
+        assert!(!RetryRule { attempts: 1, ..rule }.may_resend(true));
+        assert!(!RetryRule { on: &[], ..rule }.may_resend(true));
+        let on = [RetryOn::Grpc(GrpcStatus::named("unavailable").unwrap())];
+        assert!(RetryRule { on: &on, ..rule }.may_resend(false));
     }
 
     #[test]

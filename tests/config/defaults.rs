@@ -7,6 +7,7 @@ use tenantry::config::spec::{RetrySpec, TimeoutsSpec};
 use tenantry::config::stated::{self, Stated};
 use tenantry::config::{Files, Problems, check_gateway};
 use tenantry::resilience::deadline::Deadlines;
+use tenantry::resilience::hedging::HedgeRule;
 use tenantry::resilience::retry::RetryRule;
 
 use super::reference::{LONGEST, Section, bounds, sections};
@@ -51,6 +52,7 @@ impl Key<'_> {
             Some("retry") => {
                 format!("{:?}", RetryRule::resolve(&RetrySpec::default(), &pool.retry))
             }
+            Some("hedge") => format!("{:?}", HedgeRule::resolve(None, pool.retry.hedge.as_ref())),
             _ => without_places(&format!("{spec:?}")),
         })
     }

@@ -71,9 +71,13 @@ fn hedge(raw: Hedge, key: &Key<'_>, faults: &mut Faults<'_>) -> HedgeSpec {
     HedgeSpec {
         after: raw.after.map(|after| after.0.0.unwrap_or(0)),
         floor: raw.floor.map(|floor| floor.0),
-        methods: raw
-            .methods
-            .map(|methods| super::route::methods(Some(methods), &key.name("methods"), faults)),
+        methods: raw.methods.map(|At { value: methods, start }| {
+            if methods.is_empty() {
+                let hint = "name one, as in [\"GET\"], or write after = \"off\"";
+                faults.add_missing(&key.name("methods"), start, "names no method", hint);
+            }
+            methods.into_iter().map(|method| method.0).collect()
+        }),
     }
 }
 

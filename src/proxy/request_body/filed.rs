@@ -63,7 +63,7 @@ impl Stream {
             if !self.kept_held.ask_more(Refused::Replay, Spill::MEMORY) {
                 return false;
             }
-            self.spill = spilling.begin().map(Box::new);
+            self.spill = spilling.begin(self.rule.allowance.spools()).map(Box::new);
         }
         let Some(spill) = &mut self.spill else { return false };
         spill.push(part);

@@ -1,0 +1,82 @@
+//! What an answer, or none, says of its endpoint and of the next attempt.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::RETRY_AFTER;
+
+use crate::config::spec::Protocol;
+use crate::health::passive::{self, Attempt, Judged, Verdict};
+use crate::model::endpoint::Endpoint;
+use crate::model::grpc::GrpcStatus;
+use crate::model::ids::EndpointId;
+use crate::pool::InFlight;
+use crate::resilience::remaining;
+use crate::resilience::retry::Failure;
+
+use super::attempt::{self, Answered};
+use super::error::ExchangeError;
+use super::forward::Effort;
+use super::grpc::{self, GRPC_STATUS};
+use super::outgoing::Outgoing;
+
+impl Effort<'_> {
+    /// No answer came from an endpoint: what it shares its connection of HTTP/2 with goes by another one.
+    #[cold]
+    pub(super) fn doubt(&self, endpoint: &Arc<Endpoint>, outgoing: &Outgoing<'_>) {
+        if self.pool.spec.protocol != Protocol::H2 {
+            return; // it is closed
+        }
+        let apart = outgoing.apart.as_deref();
+        let to = attempt::destination(self.worker, self.pool, endpoint, (&self.deadlines, apart));
+        let now = self.worker.clock.recent();
+        if let Some(connection) = self.worker.client.reuse(&to, Duration::MAX, now) {
+            connection.doubt();
+        }
+    }
+
+    /// Counts what an attempt says of its endpoint.
+    pub(super) fn judge(&self, picked: &InFlight, verdict: Verdict) {
+        let Effort { worker, pool, tenant, .. } = self;
+        let endpoint = picked.endpoint();
+        let attempt = Attempt { verdict, tenant: tenant.slot(), now: worker.clock.recent() };
+        match passive::observe(&pool.members, endpoint, &pool.spec.eject, attempt) {
+            None => {}
+            Some(Judged::Ejected(ejected)) => {
+                worker.meter.ejected(&pool.label);
+                tracing::warn!(
+                    pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
+                    "an endpoint was ejected after failures in a row"
+                );
+            }
+            Some(Judged::Spared) => worker.meter.spared(&pool.label),
+        }
+    }
+
+    /// A call of gRPC that has failed before its endpoint sent anything says so in the head of its answer.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn failed_call(&self, (answer, connection): &Answered) -> Option<Failure> {
+        // A page of HTTP may have a field of that name, and a call that goes on has no status yet.
+        if !grpc::speaks(answer.headers()) || connection.size_hint().exact() != Some(0) {
+            return None;
+        }
+        let status = GrpcStatus::told(answer.headers().get(GRPC_STATUS)?.as_bytes())?;
+        self.rule.lists_grpc_status(status).then_some(Failure::Grpc(status))
+    }
+
+    /// Whether another attempt would go to an endpoint that was not tried: one that is out is none, though it
+    /// may look sound.
+    #[cold]
+    pub(super) fn is_elsewhere(&self, tried: &[EndpointId], last: Failure) -> bool {
+        let picked = self.pick(tried, Some(last));
+        picked.is_some_and(|picked| !tried.contains(&picked.endpoint().id))
+    }
+}
+
+/// How long the endpoint asks to be left alone, where it has answered.
+pub(super) fn asks_to_wait(answered: &Result<Answered, ExchangeError>) -> Option<Duration> {
+    let (answer, _) = answered.as_ref().ok()?;
+    let value = answer.headers().get(RETRY_AFTER)?;
+    remaining::retry_after(value.as_bytes(), SystemTime::now())
+}
