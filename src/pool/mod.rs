@@ -128,6 +128,12 @@ impl Pool {
         })
     }
 
+    /// Whether [`Pool::pick`] may give one that was not tried.
+    pub fn has_untried(&self, tried: &[EndpointId]) -> bool {
+        let set = self.members.load();
+        set.eligible.endpoints.iter().any(|endpoint| !tried.contains(&endpoint.id))
+    }
+
     fn choose<'a>(
         &self,
         eligible: &'a Eligible,

@@ -232,7 +232,7 @@ impl<'e> Effort<'e> {
         let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
         let mut pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
         if let Some(wait) = asks_to_wait(answered) {
-            let elsewhere = self.is_elsewhere(tried, failure);
+            let elsewhere = self.is_elsewhere(tried);
             pause = self.rule.heed(failure, wait, elsewhere, pause)?;
         }
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {

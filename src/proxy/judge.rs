@@ -68,9 +68,8 @@ impl Effort<'_> {
     /// Whether another attempt would go to an endpoint that was not tried: one that is out is none, though it
     /// may look sound.
     #[cold]
-    pub(super) fn is_elsewhere(&self, tried: &[EndpointId], last: Failure) -> bool {
-        let picked = self.pick(tried, Some(last));
-        picked.is_some_and(|picked| !tried.contains(&picked.endpoint().id))
+    pub(super) fn is_elsewhere(&self, tried: &[EndpointId]) -> bool {
+        self.pool.has_untried(tried)
     }
 }
 
