@@ -2,8 +2,14 @@
 //! Nothing here waits, locks or allocates on the way of a request.
 
 pub mod balancer;
+mod cookies;
+mod derived;
+mod hash;
 mod in_flight;
+pub mod keys;
 pub mod standing;
+pub mod steering;
+pub mod sticky;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +22,7 @@ use crate::model::members::{Eligible, Members};
 
 use balancer::{Balancer, PickKey};
 pub use in_flight::InFlight;
+use steering::Steering;
 
 /// A named set of endpoints and how one of them is picked. It lives on across generations of the
 /// table as long as its spec is the same.
@@ -32,7 +39,10 @@ pub struct Pool {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// What decides besides the endpoints; `None` = nothing.
+    pub steering: Option<Box<Steering>>,
     balancer: Arc<dyn Balancer>,
+    is_timed: bool,
 }
 
 /// Why a pool cannot be built.
@@ -62,7 +72,14 @@ impl Pool {
         let balancer = balancer::build(&spec.balance)
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
-        Ok(Self { label, spec, members, transport, tls, gate, balancer })
+        let steering = Steering::of(&label.name, &spec);
+        let is_timed = balancer.is_timed();
+        Ok(Self { label, spec, members, transport, tls, gate, steering, balancer, is_timed })
+    }
+
+    /// Whether its balancer asks how long endpoints take ([`Endpoint::learn`]).
+    pub fn is_timed(&self) -> bool {
+        self.is_timed
     }
 
     /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits
@@ -134,17 +151,17 @@ impl Pool {
         key: PickKey,
         tried: &[EndpointId],
     ) -> Option<&'a Arc<Endpoint>> {
-        let first = self.balancer.pick(eligible, key)?;
+        let first = self.balancer.pick_for(eligible, key)?;
         if tried.is_empty() {
             return Some(first);
         }
         let untried = |endpoint: &Arc<Endpoint>| !tried.contains(&endpoint.id);
         let mut asked = first;
-        for _ in 0..ASKS {
+        for nth in 1..=ASKS {
             if untried(asked) && asked.failures() == 0 {
                 return Some(asked);
             }
-            asked = self.balancer.pick(eligible, key)?;
+            asked = self.balancer.pick_for(eligible, key.again(nth))?;
         }
         // From a random place on, so that the neighbour of a failing endpoint does not inherit
         // all of its retries.
@@ -163,7 +180,7 @@ impl fmt::Debug for Pool {
 
 /// Three: the balancer's own word, honouring weight and load, nearly always finds a sound untried
 /// endpoint by then; a scan settles the rest.
-const ASKS: usize = 3;
+const ASKS: u64 = 3;
 
 #[cfg(test)]
 pub(crate) mod samples;

@@ -25,7 +25,7 @@ fn an_unknown_balancer_is_refused_with_the_known_ones() {
 
     assert_eq!(
         error.to_string(),
-        "no balancer \"p2c\" (known: least-request, random, round-robin)"
+        "no balancer \"p2c\" (known: least-request, maglev, peak-ewma, random, ring-hash, round-robin)"
     );
 }
 

@@ -24,6 +24,8 @@ use super::choice::Choice;
 use super::error::{AttemptError, ExchangeError};
 use super::outgoing::Outgoing;
 use super::spans::{self, Watched};
+use super::steered::Steered;
+use super::timing::Timing;
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -45,7 +47,8 @@ pub(super) async fn send(
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
-        let picked = effort.pick(&tried, last).ok_or(ExchangeError::NoEndpoint)?;
+        let steered = outgoing.steered.as_deref();
+        let picked = effort.pick(steered, &tried, last).ok_or(ExchangeError::NoEndpoint)?;
         let made = tried.len() as u32 + 1;
         visit.note(|record| record.attempts = made);
         visit.note_for_log(|record| record.endpoint = Some(picked.endpoint().label.clone()));
@@ -130,8 +133,16 @@ impl<'e> Effort<'e> {
 
     /// The endpoint of the next attempt. After a failure that was no answer, one that is out is
     /// better than one that has just failed.
-    fn pick(&self, tried: &[EndpointId], last: Option<Failure>) -> Option<InFlight> {
-        let picked = self.pool.pick(PickKey::default(), tried)?;
+    fn pick(
+        &self,
+        steered: Option<&Steered>,
+        tried: &[EndpointId],
+        last: Option<Failure>,
+    ) -> Option<InFlight> {
+        let picked = match steered {
+            None => self.pool.pick(PickKey::default(), tried)?,
+            Some(steered) => steered.pick(self.pool, tried)?,
+        };
         let silent = !matches!(last, None | Some(Failure::Status(_)));
         if silent && tried.contains(&picked.endpoint().id) {
             return self.pool.pick_left_out(tried).or(Some(picked));
@@ -280,10 +291,15 @@ impl<'e, 'p> Trial<'e, 'p> {
         };
         let span = span.map(|span| Watched { span, visit: &mut *visit, dial: &dial });
         let counted = Counted { effort, picked: &self.picked, started, outcome: None, span };
+        let timed = (effort.worker, self.picked.endpoint(), started);
+        let timing = effort.pool.is_timed().then(|| Timing::begin(timed, &outgoing.upload));
         let answered =
             attempt::run(effort.worker, effort.pool, self.picked.endpoint(), bounds, outgoing)
                 .await;
         counted.end(&answered);
+        if let Some(timing) = timing {
+            timing.end(&answered);
+        }
         if let Some(began) = began {
             let endpoint = &self.picked.endpoint().label;
             visit.trail(|trail| trail.tried(endpoint, (began, dial.get()), &answered));

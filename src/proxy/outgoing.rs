@@ -34,6 +34,7 @@ use super::incoming::{Incoming, Switch};
 use super::limited;
 use super::pace::Rate;
 use super::request_body::{BodyFault, BodyRule, Upload};
+use super::steered::Steered;
 use super::visit::Visit;
 use super::worker::{View, Worker};
 
@@ -58,6 +59,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) extended: bool,
     /// What keeps its connections apart from those of others, where something does.
     pub(super) apart: Option<Box<Apart>>,
+    /// What decides where it goes, besides the endpoints, where something does.
+    pub(super) steered: Option<Box<Steered>>,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
 }
@@ -103,6 +106,8 @@ impl<'h> Outgoing<'h> {
         let naming = &view.table.naming;
         let mut wishes = hygiene::clean_request(&mut head.headers, &view.owned);
         wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
+        let steering = choice.pool.steering.as_deref();
+        let steered = steering.map(|steering| Steered::of(steering, choice, head, (peer, &*visit)));
         // Then it is there still, and says just that.
         let is_named = choice.named_by == Some(&naming.forward_as) && wishes.nominated.is_empty();
         let upload = Upload::new(body, || BodyRule {
@@ -147,7 +152,19 @@ impl<'h> Outgoing<'h> {
         let upgrade = upgrade.filter(|_| switching);
         let parties = (&**choice.pool, choice.tenant.slot());
         let apart = choice.pool.spec.keeps_apart().then(|| Apart::of(peer, parties, visit));
-        Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, apart, held })
+        Ok(Self {
+            head,
+            added,
+            told,
+            client,
+            upload,
+            idempotent,
+            upgrade,
+            extended,
+            apart,
+            steered,
+            held,
+        })
     }
 
     /// Tells the endpoint of an attempt of the trace, where there is one, and of the attempt's span,

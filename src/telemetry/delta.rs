@@ -213,6 +213,8 @@ pub(super) struct PoolCounts {
     pub(super) reused: u64,
     /// Boxed: most pools are never full.
     pub(super) queue: Option<Box<PoolQueue>>,
+    /// Boxed: most pools keep nobody by a cookie.
+    pub(super) sticky: Option<Box<Tally>>,
 }
 
 /// What became of requests that came to a pool without room.
@@ -352,6 +354,9 @@ impl PoolCounts {
             let own = self.queue.get_or_insert_default();
             own.waits.merge(&other.waits);
             add_each(&mut own.outcomes, &other.outcomes);
+        }
+        if let Some(other) = &other.sticky {
+            self.sticky.get_or_insert_default().merge(other);
         }
     }
 }

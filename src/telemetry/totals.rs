@@ -134,6 +134,7 @@ impl Totals {
         families.extend(self.attempts());
         families.extend(self.pools());
         families.extend(self.queues());
+        families.push(self.sticky());
         families.extend(self.connections(listeners));
         families.extend(self.process());
         families.into_iter().filter_map(Samples::finish).collect()
@@ -234,6 +235,16 @@ impl Totals {
             }
         }
         [waits, outcomes, by_tenant, waited]
+    }
+
+    fn sticky(&self) -> Samples {
+        let mut sticky = Samples::of(&sharing::STICKY_REQUESTS);
+        for (pool, counts) in self.pools.sorted() {
+            for (outcome, count) in counts.sticky.iter().flat_map(|tally| &tally.0) {
+                sticky.count(&[pool, outcome], *count);
+            }
+        }
+        sticky
     }
 
     fn connections(&self, names: &[Arc<str>]) -> [Samples; 9] {
