@@ -68,6 +68,7 @@ const TABLES: &[&str] = &[
     "rewrite",
     "shared-limits",
     "split",
+    "sticky",
     "subject",
     "tenant",
     "tenant-changes",

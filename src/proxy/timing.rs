@@ -46,7 +46,7 @@ impl Timing {
     /// waited for: who fails at once must not be taken for the fastest.
     #[cold]
     #[inline(never)]
-    pub(super) fn end(mut self: Box<Self>, answered: &Result<Answered, ExchangeError>) {
+    pub(super) fn end(mut self, answered: &Result<Answered, ExchangeError>) {
         self.has_ended = true;
         let has_failed = match answered {
             Ok((answer, _)) => answer.status().as_u16() >= 500,

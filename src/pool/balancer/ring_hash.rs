@@ -165,7 +165,7 @@ fn build() -> Arc<dyn Balancer> {
 /// 256 to 511 points for the heaviest endpoint: shares of equal weights differ by about a
 /// sixteenth. What that leaves uneven the bound evens out under load.
 const ENOUGH: u64 = 256;
-/// 512 KiB, and 3 ms of the first request after a change. Beyond 256 endpoints each has fewer points.
+/// 512 KiB, and 1 ms of the first request after a change. Beyond 256 endpoints each has fewer points.
 const MOST: u64 = 1 << 16;
 /// The lower 16 bits of a point.
 const PLACE: u64 = (1 << 16) - 1;

@@ -48,6 +48,7 @@ fn promtool_finds_nothing() {
     meter.attempt(&pool(), &endpoint("[::1]:80"), AttemptOutcome::Success, Some(Duration::ZERO));
     meter.retry(&pool(), "connect");
     meter.retry_refused(&pool(), "budget");
+    meter.sticky(&pool(), "kept");
     meter.connection_opened(0);
     meter.connection_rejected("limit");
     meter.forwarded_fault("malformed");
