@@ -31,7 +31,8 @@ pub(super) fn hash(
     };
     if !is_keyed && known.balancers.contains(&balance) {
         let hint = format!("leave it out, or write balance = \"{}\"", known.keyed.join("\" or \""));
-        faults.add(&own, start, format!("is not for {balance}, which hashes nothing"), Some(hint));
+        let what = format!("is not for {balance}, which hashes nothing");
+        faults.add_missing(&own, start, &what, &hint); // not told where it is wrong itself
     }
     if raw.is_empty() {
         faults.add_missing(&own, start, "names nothing to hash", FORMS);
@@ -42,10 +43,15 @@ pub(super) fn hash(
     }
     let mut all = Vec::with_capacity(raw.len());
     for mut part in raw {
-        let (Some(by), None) = (part.by.pop(), part.by.pop()) else {
-            let hint =
-                "write { header = \"X-User\" } or { cookie = \"session\" }, and both as an array";
-            faults.add(&own, start, "needs either a header or a cookie", Some(hint.to_owned()));
+        const ONE: &str =
+            "write { header = \"X-User\" } or { cookie = \"session\" }, and both as an array";
+        let (by, second) = (part.by.pop(), part.by.pop());
+        if second.is_some() {
+            let what = "needs either a header or a cookie, and has both";
+            faults.add(&own, start, what, Some(ONE.to_owned()));
+        }
+        let Some(by) = by else {
+            faults.add_missing(&own, start, "needs either a header or a cookie", ONE);
             continue;
         };
         if all.contains(&by) {
@@ -145,7 +151,7 @@ fn keys_of_text(
         Ok(keys) => Some(keys),
         Err(what) => {
             let hint = "openssl rand -hex 32 makes one; keep it out of the file: \"${STICKY_KEY}\"";
-            faults.add(key, start, what, Some(hint.to_owned()));
+            faults.add_missing(key, start, &what, hint);
             None
         }
     }
