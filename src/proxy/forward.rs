@@ -291,8 +291,9 @@ impl<'e, 'p> Trial<'e, 'p> {
         };
         let span = span.map(|span| Watched { span, visit: &mut *visit, dial: &dial });
         let counted = Counted { effort, picked: &self.picked, started, outcome: None, span };
-        let timed = (effort.worker, self.picked.endpoint(), started);
-        let timing = effort.pool.is_timed().then(|| Timing::begin(timed, &outgoing.upload));
+        let timed = (self.picked.endpoint(), started);
+        let by = (effort.worker, effort.pool);
+        let timing = effort.pool.is_timed().then(|| Timing::begin(by, timed, &outgoing.upload));
         let answered =
             attempt::run(effort.worker, effort.pool, self.picked.endpoint(), bounds, outgoing)
                 .await;

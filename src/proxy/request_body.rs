@@ -197,6 +197,11 @@ impl Upload {
         self.0.as_ref().and_then(|stream| stream.borrow().taken)
     }
 
+    /// When the client had sent all of it.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.0.as_ref().and_then(|stream| stream.borrow().ended)
+    }
+
     /// No further attempt will follow: nothing is kept from now on.
     pub(super) fn settle(&self) {
         if let Some(stream) = &self.0 {

@@ -44,23 +44,38 @@ fn is_sooner(eligible: &Eligible, place: usize, other: usize) -> bool {
     let Some(newest) = newest else {
         return load(eligible, place, other) < load(eligible, other, place);
     };
+    let now = |known: Option<(f32, Instant)>| Known::at(known, newest);
+    let (known, known_other) = (now(known), now(known_other));
     // a/x < b/y is a·y < b·x.
-    cost(one, known, newest) * weight(eligible, other)
-        < cost(two, known_other, newest) * weight(eligible, place)
+    known.cost(one, known_other) * weight(eligible, other)
+        < known_other.cost(two, known) * weight(eligible, place)
 }
 
-/// How long one more request would take, in seconds of one request. `newest` stands for now: what fades
-/// at the same pace on both sides compares the same at any time, so nobody reads a clock.
-fn cost(endpoint: &Endpoint, known: Option<(f32, Instant)>, newest: Instant) -> f64 {
-    let in_flight = endpoint.in_flight();
-    match known {
-        Some((seconds, at)) => {
-            let passed = newest.saturating_duration_since(at);
-            f64::from(seconds * faded(passed)) * (f64::from(in_flight) + 1.0)
-        }
-        // Nothing is known: it gets one request to be known by, and no other before that is answered.
-        None if in_flight == 0 => 0.0,
-        None => f64::INFINITY,
+/// What is known of an endpoint, in seconds. The newer of two samples stands for now: what fades at the
+/// same pace on both sides compares the same at any time, so nobody reads a clock.
+#[derive(Clone, Copy)]
+struct Known {
+    /// How long it took of late.
+    seconds: f64,
+    /// What is left of that: less, the longer nothing was learnt.
+    faded: f64,
+}
+
+impl Known {
+    fn at(known: Option<(f32, Instant)>, now: Instant) -> Self {
+        // Who is unknown may be as slow as anybody, and is to be tried.
+        let Some((seconds, at)) = known else { return Self { seconds: f64::INFINITY, faded: 0.0 } };
+        let faded = seconds * faded(now.saturating_duration_since(at));
+        Self { seconds: seconds.into(), faded: faded.into() }
+    }
+
+    /// How long one more request would take beside those in flight. What has faded makes the endpoint
+    /// worth a try, and no more than that: those in flight count as if it took as long as it did, or as
+    /// the other one does. Else an endpoint that is back after a while, or one whose first request takes
+    /// long, would get all requests or none until it has answered.
+    fn cost(self, endpoint: &Endpoint, other: Self) -> f64 {
+        let each = self.faded.max(self.seconds.min(other.faded));
+        self.faded + f64::from(endpoint.in_flight()) * each
     }
 }
 

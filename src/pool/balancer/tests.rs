@@ -115,7 +115,7 @@ async fn peak_ewma_lets_a_heavier_endpoint_carry_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn peak_ewma_tries_who_is_unknown_with_one_request_at_a_time() {
+async fn peak_ewma_tries_who_is_unknown_and_neither_floods_nor_starves_it() {
     let members = members(&[1, 1]);
     let set = members.load();
     let balancer = build("peak-ewma").unwrap();
@@ -123,10 +123,46 @@ async fn peak_ewma_tries_who_is_unknown_with_one_request_at_a_time() {
     took(known, 10);
 
     assert_eq!(shares(balancer.as_ref(), &set.eligible), [0, 10_000]);
-    unknown.enter();
-    (0..1_000).for_each(|_| known.enter());
-
+    (0..50).for_each(|_| unknown.enter()); // streams that were there before
+    (0..48).for_each(|_| known.enter());
     assert_eq!(shares(balancer.as_ref(), &set.eligible), [10_000, 0]);
+    (0..2).for_each(|_| known.enter());
+
+    assert_eq!(shares(balancer.as_ref(), &set.eligible), [0, 10_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn peak_ewma_does_not_flood_an_endpoint_that_is_back_after_a_while() {
+    let members = members(&[1, 1]);
+    let set = members.load();
+    let balancer = build("peak-ewma").unwrap();
+    let [here, away] = &*set.eligible.endpoints else { panic!("two endpoints") };
+    took(away, 10);
+
+    for seconds in [10, 60, 300, 1_200, 10_000] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        took(here, 10);
+        assert_eq!(shares(balancer.as_ref(), &set.eligible), [0, 10_000], "it is tried");
+        away.enter();
+        assert_eq!(shares(balancer.as_ref(), &set.eligible), [10_000, 0], "{seconds} s: once");
+        away.leave();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn peak_ewma_comes_back_to_an_endpoint_that_was_slow_once_and_has_streams_under_way() {
+    let members = members(&[1, 1]);
+    let set = members.load();
+    let balancer = build("peak-ewma").unwrap();
+    let [fast, slow] = &*set.eligible.endpoints else { panic!("two endpoints") };
+    took(slow, 2_000);
+    (0..50).for_each(|_| slow.enter());
+    (0..60).for_each(|_| fast.enter());
+
+    tokio::time::advance(Duration::from_secs(120)).await;
+    took(fast, 10);
+
+    assert_eq!(shares(balancer.as_ref(), &set.eligible), [0, 10_000]);
 }
 
 #[tokio::test(start_paused = true)]
