@@ -26,13 +26,19 @@ impl<T> Default for Derived<T> {
 }
 
 impl<T> Derived<T> {
+    /// What was worked out last.
+    pub(super) fn load(&self) -> Guard<Option<Arc<Version<T>>>> {
+        self.0.load()
+    }
+
     /// What was worked out of this version or, where another request has met that already, of a newer
-    /// one. A version that differs in nothing that `of` is a hash of costs no more than that hash.
+    /// one. A version that differs in nothing that `of` is a hash of costs no more than that hash; `build`
+    /// is told what was worked out last.
     pub(super) fn at(
         &self,
         version: u64,
         of: impl Fn() -> u64,
-        build: impl Fn() -> T,
+        build: impl Fn(Option<&T>) -> T,
     ) -> Guard<Option<Arc<Version<T>>>> {
         let known = self.0.load();
         if known.as_ref().is_some_and(|known| known.version >= version) {
@@ -44,10 +50,11 @@ impl<T> Derived<T> {
 
     #[cold]
     #[inline(never)]
-    fn renew(&self, version: u64, of: u64, build: impl Fn() -> T) {
+    fn renew(&self, version: u64, of: u64, build: impl Fn(Option<&T>) -> T) {
         let known = self.0.load();
         let same = known.as_ref().filter(|known| known.of == of).map(|known| &known.value);
-        let value = same.map_or_else(|| Arc::new(build()), Arc::clone);
+        let last = known.as_ref().map(|known| &*known.value);
+        let value = same.map_or_else(|| Arc::new(build(last)), Arc::clone);
         let new = Arc::new(Version { version, of, value });
         self.0.rcu(|known| match known {
             Some(known) if known.version >= version => Some(Arc::clone(known)),
@@ -67,7 +74,7 @@ mod tests {
         let derived: Derived<u32> = Derived::default();
         let built = Cell::new(0);
         let at = |version, of| {
-            let build = || {
+            let build = |_: Option<&u32>| {
                 built.set(built.get() + 1);
                 built.get()
             };

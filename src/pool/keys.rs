@@ -4,7 +4,7 @@ use std::hash::Hasher;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use http::HeaderMap;
+use http::header::{HOST, HeaderMap, HeaderValue};
 
 use crate::base::network::owner;
 use crate::config::spec::HashBy;
@@ -20,6 +20,8 @@ pub struct Asking<'r> {
     pub tenant: &'r str,
     /// The path as the client has sent it, without the query.
     pub path: &'r str,
+    /// The host that its target names: all that HTTP/2 has of a `Host` field.
+    pub host: Option<&'r str>,
     /// Its fields.
     pub headers: &'r HeaderMap,
     /// Who sent it; `None` = nobody knows.
@@ -63,8 +65,9 @@ impl Keys {
                 add(&mut hasher, 2, &owner(asking.client?).to_be_bytes());
             }
             HashBy::Header(name) => {
-                let value = asking.headers.get(name).filter(|value| !value.is_empty())?;
-                add(&mut hasher, 3, value.as_bytes());
+                let host = asking.host.filter(|_| name == HOST).map(str::as_bytes);
+                let field = || asking.headers.get(name).map(HeaderValue::as_bytes);
+                add(&mut hasher, 3, host.or_else(field).filter(|value| !value.is_empty())?);
             }
             HashBy::Cookie(name) => {
                 let value =
@@ -84,13 +87,13 @@ fn add(hasher: &mut impl Hasher, sort: u8, part: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use http::header::COOKIE;
 
     use super::*;
 
     fn asking(headers: &HeaderMap) -> Asking<'_> {
-        Asking { tenant: "acme", path: "/a", headers, client: Some([10, 0, 0, 1].into()) }
+        let client = Some([10, 0, 0, 1].into());
+        Asking { tenant: "acme", path: "/a", host: None, headers, client }
     }
 
     fn key(by: &[HashBy], asking: &Asking<'_>) -> PickKey {
@@ -155,6 +158,20 @@ mod tests {
         assert_ne!(of(Some("2001:db8::1")), of(Some("2001:db8:0:1::1")));
         assert_eq!(of(Some("10.0.0.1")), of(Some("::ffff:10.0.0.1")));
         assert_eq!(of(None), PickKey::default());
+    }
+
+    #[test]
+    fn a_host_is_the_same_key_in_every_version_of_http() {
+        let by = [HashBy::Header(HOST)];
+        let (none, mut one) = (HeaderMap::new(), HeaderMap::new());
+        one.insert(HOST, HeaderValue::from_static("a.example"));
+        let in_target = Asking { host: Some("a.example"), ..asking(&none) };
+
+        assert_ne!(key(&by, &in_target), PickKey::default());
+        assert_eq!(key(&by, &in_target), key(&by, &asking(&one)));
+        // RFC 9112 §3.2.2: the target's word counts.
+        let both = Asking { host: Some("b.example"), ..asking(&one) };
+        assert_ne!(key(&by, &both), key(&by, &asking(&one)));
     }
 
     /// A change would send the keys of running gateways elsewhere than those of new ones.

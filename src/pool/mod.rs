@@ -83,11 +83,15 @@ impl Pool {
     }
 
     /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits
-    /// keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`].
+    /// keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`]. So does the balancer,
+    /// where it is of the same kind and for the same members: what that has worked out is good here.
     #[must_use]
     pub fn following(mut self, before: &Self) -> Self {
         if let (Some(gate), Some(known)) = (&mut self.gate, &before.gate) {
             *gate = Arc::clone(known);
+        }
+        if self.spec.balance == before.spec.balance && Arc::ptr_eq(&self.members, &before.members) {
+            self.balancer = Arc::clone(&before.balancer);
         }
         self
     }
@@ -99,6 +103,12 @@ impl Pool {
         {
             gate.set_limit(spec.limit);
         }
+    }
+
+    /// Has its balancer work out what takes long, ahead of requests, and tells whether it did. To be called
+    /// about every 100 ms: that long requests go by what was worked out before.
+    pub fn prepare(&self) -> bool {
+        self.balancer.prepare(&self.members.load().eligible)
     }
 
     /// Picks the endpoint of the next attempt and counts it as in flight until the guard is
@@ -161,12 +171,16 @@ impl Pool {
             if untried(asked) && asked.failures() == 0 {
                 return Some(asked);
             }
-            asked = self.balancer.pick_for(eligible, key.again(nth))?;
+            if nth < ASKS {
+                asked = self.balancer.pick_for(eligible, key.again(nth))?;
+            }
         }
-        // From a random place on, so that the neighbour of a failing endpoint does not inherit
-        // all of its retries.
+        // From any place on, so that the neighbour of a failing endpoint does not inherit all of its
+        // retries. That of a key is the same each time.
         let endpoints = &eligible.endpoints;
-        let (before, from) = endpoints.split_at_checked(fastrand::usize(..endpoints.len()))?;
+        let any = || fastrand::usize(..endpoints.len());
+        let place = key.hash().map_or_else(any, |key| hash::scaled(key, endpoints.len()));
+        let (before, from) = endpoints.split_at_checked(place)?;
         let left = from.iter().chain(before).filter(|endpoint| untried(endpoint));
         Some(left.min_by_key(|endpoint| endpoint.failures() > 0).unwrap_or(first))
     }

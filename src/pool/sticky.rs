@@ -4,6 +4,7 @@
 //! what that is, and when it was signed. It is signed for one tenant and one pool, and is worth nothing at
 //! others. Nothing is kept of it here: every gateway with the same keys knows it, also after a restart.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{HeaderMap, HeaderValue};
 
-use crate::config::spec::StickySpec;
-use crate::model::endpoint::{Endpoint, Health};
+use crate::config::spec::{Secret, StickySpec};
+use crate::model::endpoint::Endpoint;
 use crate::model::members::{MemberSet, Members};
 
 use super::InFlight;
@@ -26,7 +27,13 @@ use super::derived::Derived;
 pub(super) struct Sticky {
     pool: Box<str>,
     spec: StickySpec,
-    keys: Box<[Key]>,
+    keys: Box<[Known]>,
+}
+
+/// A key and, once a cookie that it has signed comes, the tags of all members by it.
+#[derive(Debug)]
+struct Known {
+    key: Key,
     tags: Derived<Tags>,
 }
 
@@ -37,12 +44,21 @@ pub struct Pin {
     endpoint: Option<Arc<Endpoint>>,
     /// Nothing is gained by a new cookie for the same endpoint.
     is_fresh: bool,
+    /// When it was signed, in seconds since 1970.
+    signed: u32,
 }
 
 impl Pin {
-    /// Counts one more request in flight at the endpoint, where it takes one.
-    pub fn enter(&self) -> Option<InFlight> {
-        self.endpoint.as_ref().map(|endpoint| InFlight::enter(Arc::clone(endpoint)))
+    /// Counts one more request in flight at the endpoint, where it takes one. It is looked at anew, as the
+    /// request may have waited since its cookie was read, and the address may be somebody else's by now.
+    pub fn enter(&self, members: &Members) -> Option<InFlight> {
+        let own = self.endpoint.as_ref()?;
+        let set = members.load();
+        let at =
+            set.all.binary_search_by(|member| member.endpoint.address.cmp(&own.address)).ok()?;
+        let is_member = set.all.get(at).is_some_and(|member| member.endpoint.id == own.id);
+        let takes = is_member && keeps_clients(&set, own);
+        takes.then(|| InFlight::enter(Arc::clone(own)))
     }
 
     /// Whether this is the endpoint.
@@ -51,9 +67,9 @@ impl Pin {
     }
 }
 
-/// For each key the tags of all members, in their order.
+/// The tags of all members, in their order.
 #[derive(Debug)]
-struct Tags(Box<[Box<[(Tag, Arc<Endpoint>)]>]>);
+struct Tags(Box<[(Tag, Arc<Endpoint>)]>);
 
 type Tag = [u8; TAG];
 
@@ -68,8 +84,12 @@ struct Token {
 impl Sticky {
     /// For the pool of this name.
     pub(super) fn of(pool: &str, spec: &StickySpec) -> Self {
-        let keys = spec.keys.iter().map(|key| Key::new(HMAC_SHA256, key.0.as_bytes())).collect();
-        Self { pool: pool.into(), spec: spec.clone(), keys, tags: Derived::default() }
+        let known = |key: &Secret| Known {
+            key: Key::new(HMAC_SHA256, key.0.as_bytes()),
+            tags: Derived::default(),
+        };
+        let keys = spec.keys.iter().map(known).collect();
+        Self { pool: pool.into(), spec: spec.clone(), keys }
     }
 
     /// What the request's cookie says; `None` where it has none that is good here. The cookie is taken out:
@@ -84,11 +104,14 @@ impl Sticky {
         let pins = values.filter_map(Token::read).filter_map(|token| {
             let at = self.signer(tenant, &token)?;
             let set = members.load();
-            let endpoint = self.find(&set, at, &token.tag).filter(|own| keeps_clients(own));
-            Some(Pin { endpoint, is_fresh: at == 0 && !self.is_due(&token, now) })
+            let endpoint = self.find(&set, self.keys.get(at)?, &token.tag);
+            let endpoint = endpoint.filter(|own| keeps_clients(&set, own));
+            let is_fresh = at == 0 && !self.is_due(&token, now);
+            Some(Pin { endpoint, is_fresh, signed: token.signed })
         });
-        // A good cookie for an endpoint that is there comes before others.
-        let pin = pins.max_by_key(|pin| pin.endpoint.is_some());
+        // A good cookie for an endpoint that is there comes before others, then the newest one: an older one
+        // was set for another path.
+        let pin = pins.max_by_key(|pin| (pin.endpoint.is_some(), pin.signed));
         cookies::take_out(headers, &self.spec.cookie);
         pin
     }
@@ -104,7 +127,7 @@ impl Sticky {
         if pin.is_some_and(|pin| pin.is_fresh && pin.is_at(endpoint)) {
             return None;
         }
-        let key = self.keys.first()?;
+        let key = &self.keys.first()?.key;
         let tag = self.tag(key, endpoint);
         let token = Token { tag, signed: now, mac: self.mac(key, tenant, &tag, now) };
         let StickySpec { cookie, path, max_age, same_site, secure, .. } = &self.spec;
@@ -119,8 +142,8 @@ impl Sticky {
 
     /// Which key a token was signed with, for this tenant and pool.
     fn signer(&self, tenant: &str, token: &Token) -> Option<usize> {
-        self.keys.iter().position(|key| {
-            let mac = self.mac(key, tenant, &token.tag, token.signed);
+        self.keys.iter().position(|known| {
+            let mac = self.mac(&known.key, tenant, &token.tag, token.signed);
             verify_slices_are_equal(&mac, &token.mac).is_ok()
         })
     }
@@ -132,24 +155,28 @@ impl Sticky {
     }
 
     /// The member with this tag. Where another request has met newer members, it is one of those.
-    fn find(&self, set: &MemberSet, key: usize, tag: &Tag) -> Option<Arc<Endpoint>> {
+    fn find(&self, set: &MemberSet, known: &Known, tag: &Tag) -> Option<Arc<Endpoint>> {
         let of =
             || set.all.iter().fold(0, |of, member| super::hash::mixed(of, member.endpoint.id.0));
-        let tags = self.tags.at(set.eligible.version, of, || self.tags_of(set));
-        let tags = tags.as_ref()?.value.0.get(key)?;
+        let build = |last: Option<&Tags>| self.tags_of(set, &known.key, last);
+        let tags = known.tags.at(set.eligible.version, of, build);
+        let tags = &tags.as_ref()?.value.0;
         let at = tags.binary_search_by(|(known, _)| known.cmp(tag)).ok()?;
         tags.get(at).map(|(_, endpoint)| Arc::clone(endpoint))
     }
 
-    fn tags_of(&self, set: &MemberSet) -> Tags {
-        let of = |key| {
-            let endpoints = set.all.iter().map(|member| &member.endpoint);
-            let mut tags: Vec<_> =
-                endpoints.map(|endpoint| (self.tag(key, endpoint), Arc::clone(endpoint))).collect();
-            tags.sort_by(|(one, _), (other, _)| one.cmp(other));
-            tags.into()
+    /// A digest for each member that was none before.
+    fn tags_of(&self, set: &MemberSet, key: &Key, last: Option<&Tags>) -> Tags {
+        let last = last.into_iter().flat_map(|last| &last.0);
+        let last: HashMap<_, _> = last.map(|(tag, endpoint)| (endpoint.id, *tag)).collect();
+        let endpoints = set.all.iter().map(|member| &member.endpoint);
+        let tag = |endpoint: &Endpoint| {
+            last.get(&endpoint.id).copied().unwrap_or_else(|| self.tag(key, endpoint))
         };
-        Tags(self.keys.iter().map(of).collect())
+        let mut tags: Vec<_> =
+            endpoints.map(|endpoint| (tag(endpoint), Arc::clone(endpoint))).collect();
+        tags.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Tags(tags.into())
     }
 
     fn tag(&self, key: &Key, endpoint: &Endpoint) -> Tag {
@@ -163,9 +190,9 @@ impl Sticky {
 }
 
 /// Whether an endpoint goes on with the clients that it has. One that is drained does, until it is gone:
-/// their sessions are there.
-fn keeps_clients(endpoint: &Endpoint) -> bool {
-    endpoint.health() != Health::Down && endpoint.ejected_for().is_none()
+/// their sessions are there. So does each that is picked although it is not healthy, since none is known to be.
+fn keeps_clients(set: &MemberSet, endpoint: &Endpoint) -> bool {
+    endpoint.is_healthy() || set.eligible.endpoints.iter().any(|own| own.id == endpoint.id)
 }
 
 /// The first bytes of a keyed digest of parts, each behind its length, so that nothing of one can be
@@ -215,8 +242,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::spec::{SameSite, Secret};
+    use crate::config::spec::SameSite;
     use crate::model::drains::Drained;
+    use crate::model::endpoint::Health;
     use crate::model::members::Found;
 
     const ONE: &str = "0123456789abcdef0123456789abcdef";
@@ -332,14 +360,27 @@ mod tests {
             pin.endpoint.is_some()
         };
 
-        own.set_health(Health::Pending, None);
-        assert!(is_home(), "nothing is known of it after a restart");
-        own.set_health(Health::Down, None);
+        let set = |health| {
+            own.set_health(health, None);
+            members.refresh();
+        };
+        set(Health::Pending);
+        assert!(!is_home(), "it is new beside others that are known");
+        set(Health::Down);
         assert!(!is_home());
-        own.set_health(Health::Up, None);
+        let all = members.load().all.clone();
+        for word in [Health::Down, Health::Pending] {
+            all.iter().for_each(|member| member.endpoint.set_health(word, None));
+            members.refresh();
+            assert!(is_home(), "all are picked: their checks are broken, or the gateway is new");
+        }
+        all.iter().for_each(|member| member.endpoint.set_health(Health::Up, None));
+        members.refresh();
         own.eject(Duration::from_secs(10));
+        members.refresh();
         assert!(!is_home());
         own.readmit();
+        members.refresh();
         let drained = Drained { since: std::time::SystemTime::UNIX_EPOCH, reason: None };
         members.drains().insert(&own.address, &drained);
         members.refresh();
@@ -405,6 +446,47 @@ mod tests {
 
         assert!(pin.unwrap().is_at(&endpoint(&members, 1)));
         assert_eq!(headers.get(COOKIE).unwrap(), "b=2");
+    }
+
+    #[test]
+    fn of_two_good_cookies_the_newer_one_counts_wherever_it_stands() {
+        let members = members(&[1, 2]);
+        let sticky = sticky(&[ONE]);
+        let token = |place, now| {
+            let own = endpoint(&members, place);
+            let cookie = sticky.renewed(None, ("acme", now), &own, false).unwrap();
+            cookie.to_str().unwrap().split(';').next().unwrap().to_owned()
+        };
+        let (old, new) = (token(0, NOW - 3_000), token(1, NOW - 10));
+        for field in [format!("{old}; {new}"), format!("{new}; {old}")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, HeaderValue::try_from(field).unwrap());
+            let pin = sticky.read(("acme", NOW), &members, &mut headers).unwrap();
+            let own = endpoint(&members, 1);
+            assert!(pin.is_at(&own));
+            assert!(sticky.renewed(Some(&pin), ("acme", NOW), &own, false).is_none());
+        }
+    }
+
+    #[test]
+    fn a_request_that_waited_does_not_go_to_an_endpoint_that_was_lost_meanwhile() {
+        let members = members(&[1, 2, 3]);
+        let sticky = sticky(&[ONE]);
+        let own = endpoint(&members, 1);
+        let pin = read(&sticky, "acme", &members, &token(&sticky, &own)).unwrap();
+        assert!(pin.enter(&members).is_some());
+
+        own.set_health(Health::Down, None);
+        members.refresh();
+        assert!(pin.enter(&members).is_none());
+        own.set_health(Health::Up, None);
+        members.refresh();
+        assert!(pin.enter(&members).is_some());
+        replace(&members, &[1, 3]);
+        assert!(pin.enter(&members).is_none());
+        replace(&members, &[1, 2, 3]);
+        assert!(pin.enter(&members).is_none(), "somebody else has the address");
+        assert_eq!(own.in_flight(), 0);
     }
 
     proptest! {

@@ -45,6 +45,40 @@ fn a_request_is_in_flight_until_its_guard_is_dropped() {
 }
 
 #[test]
+fn an_edit_of_a_pool_has_no_request_work_out_what_its_balancer_has() {
+    let before = pool("maglev", 5).unwrap();
+    drop(before.pick(PickKey::of(1), &[]).unwrap());
+    let after = |balance: &str, members: &Arc<Members>| {
+        let spec = PoolSpec { balance: balance.into(), ..pool_spec() };
+        let (label, members) = (before.label.clone(), Arc::clone(members));
+        Pool::build(label, Arc::new(spec), members, 0, None).unwrap().following(&before)
+    };
+    let (same, other) = (after("maglev", &before.members), after("ring-hash", &before.members));
+    let elsewhere = after("maglev", &pool("maglev", 5).unwrap().members);
+    before.members.refresh();
+    elsewhere.members.refresh();
+
+    assert!(same.prepare(), "it has the table of before");
+    assert!(!other.prepare() && !elsewhere.prepare(), "nobody has asked these");
+}
+
+#[test]
+fn the_second_choice_of_a_key_is_the_same_each_time() {
+    for count in [3, 5, 9] {
+        let pool = pool("maglev", count).unwrap();
+        for hash in 0..400 {
+            let key = PickKey::of(hash << 55 | 1);
+            let first = pool.pick(key, &[]).unwrap().endpoint().id;
+            let second = pool.pick(key, &[first]).unwrap().endpoint().id;
+            assert_ne!(first, second);
+            for _ in 0..5 {
+                assert_eq!(pool.pick(key, &[first]).unwrap().endpoint().id, second);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_tried_endpoint_is_picked_only_where_no_other_may_be() {
     for balance in balancer::names() {
         let pool = pool(balance, 5).unwrap();

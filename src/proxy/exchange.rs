@@ -124,7 +124,7 @@ async fn run<'v>(
     let ended = hygiene::clean_answer(&mut answer);
     lease.nominated = ended.nominated;
     if let Some(steered) = outgoing.steered.as_deref().filter(|_| !failed) {
-        steered.tell(worker, &choice, lease.in_flight.endpoint(), answer.headers_mut());
+        steered.tell(worker, &choice, lease.in_flight.endpoint(), &mut answer);
     }
     choice.edit_answer(answer.headers_mut());
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -3,9 +3,12 @@
 
 use std::time::SystemTime;
 
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderValue, SET_COOKIE};
 use http::request::Parts;
+use http::uri::Authority;
 
+use crate::http1::room::AnswerHead;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
@@ -43,6 +46,7 @@ impl Steered {
         let asking = Asking {
             tenant,
             path: head.uri.path(),
+            host: head.uri.authority().map(Authority::as_str),
             headers: &head.headers,
             client: visit.client().filter(|_| !visit.hides_client()),
         };
@@ -58,10 +62,12 @@ impl Steered {
     #[inline(never)]
     pub(super) fn pick(&self, pool: &Pool, tried: &[EndpointId]) -> Option<InFlight> {
         let own = self.pin.as_ref().filter(|_| tried.is_empty());
-        own.and_then(Pin::enter).or_else(|| pool.pick(self.key, tried))
+        own.and_then(|pin| pin.enter(&pool.members)).or_else(|| pool.pick(self.key, tried))
     }
 
-    /// Keeps the client on the endpoint that has answered, where it is not kept there already.
+    /// Keeps the client on the endpoint that has answered, where it is not kept there already. An answer of
+    /// 304 sets nothing: caches in front would have its fields replace those of the answer that they keep
+    /// for all (RFC 9111 §3.2).
     #[cold]
     #[inline(never)]
     pub(super) fn tell(
@@ -69,7 +75,7 @@ impl Steered {
         worker: &Worker,
         choice: &Choice<'_>,
         endpoint: &Endpoint,
-        headers: &mut HeaderMap,
+        answer: &mut AnswerHead,
     ) {
         let Some(steering) = choice.pool.steering.as_ref().filter(|own| own.is_sticky()) else {
             return;
@@ -81,10 +87,15 @@ impl Steered {
         };
         worker.meter.sticky(&choice.pool.label, outcome);
         let of = (choice.tenant.id(), self.now);
+        if answer.status() == StatusCode::NOT_MODIFIED {
+            return;
+        }
+        let headers = answer.headers_mut();
         if let Some(cookie) = steering.renewed(self.pin.as_ref(), of, endpoint, self.is_secure) {
             headers.append(SET_COOKIE, cookie);
-            // RFC 9111 §5.2.2.4: a cache that keeps the answer must not give one client's cookie to all.
-            headers.append(CACHE_CONTROL, HeaderValue::from_static("no-cache=\"set-cookie\""));
+            // RFC 9111 §5.2.2.7: a cache in front must not give one client's cookie to all. To name the
+            // field alone is no use, as many caches do not know that form.
+            headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
     }
 }

@@ -101,7 +101,7 @@ async fn a_cookie_keeps_a_client_on_its_endpoint_and_is_not_passed_on() {
     let (home, cookie) = (first.text(), set(&first).expect("a cookie"));
     let attributes = first.one("set-cookie").expect("a cookie");
     assert!(attributes.ends_with("; Path=/; HttpOnly; SameSite=Lax"), "{attributes}");
-    assert_eq!(first.one("cache-control").as_deref(), Some("no-cache=\"set-cookie\""));
+    assert_eq!(first.one("cache-control").as_deref(), Some("private"));
 
     for _ in 0..10 {
         let answer = get(&gateway, "acme", &format!("{cookie}; theme=dark")).await;
@@ -190,6 +190,41 @@ async fn a_cookie_in_crumbs_of_http2_is_found_and_taken_out() {
 
     let home = origins.iter().find(|origin| origin.asked().len() == 6).expect("all were one's");
     assert_eq!(home.asked()[5].all("cookie"), ["a=1; b=2"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_caches_have_already_sets_no_cookie() {
+    let origin = Origin::start([Step::answer(304, "")]).await;
+    let gateway = Gateway::start(&routes(&[origin], STICKY)).await;
+
+    let answer = ask(gateway.address(), "GET /a", &["Host: a", "X-Tenant-ID: acme"]).await;
+
+    assert_eq!((answer.status, set(&answer)), (304, None));
+    assert_eq!(answer.one("cache-control"), None);
+}
+
+#[tokio::test]
+async fn a_change_of_endpoints_moves_the_keys_of_those_that_left_alone() {
+    let mut origins = three().await;
+    let keys = "balance = \"maglev\"\nhash = { header = \"X-User\" }";
+    let gateway = Gateway::start(&routes(&origins, keys)).await;
+    let mut homes = Vec::new();
+    for user in 0..40 {
+        homes.push(get(&gateway, "acme", &format!("X-User: {user}")).await.text());
+    }
+    origins.truncate(2);
+
+    let reload = gateway.reload(&routes(&origins, keys)).await;
+    assert!(matches!(reload, ReloadResult::Live { .. }), "{reload:?}");
+    // Whether control has worked out the new table by now or not.
+    let mut moved = 0;
+    for (user, home) in homes.iter().enumerate() {
+        let now = get(&gateway, "acme", &format!("X-User: {user}")).await.text();
+        assert_ne!(now, "three");
+        moved += usize::from(home != "three" && now != *home);
+    }
+
+    assert!(moved <= 6, "{moved} of 40 moved");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Balancers: which of the eligible endpoints takes the next attempt.
 
+mod homes;
 mod least_request;
 mod maglev;
 mod peak_ewma;
@@ -48,6 +49,13 @@ pub trait Balancer: Send + Sync {
     /// The same for a request with a key, or without one where it had none of those that are asked for.
     fn pick_for<'a>(&self, eligible: &'a Eligible, _key: PickKey) -> Option<&'a Arc<Endpoint>> {
         self.pick(eligible)
+    }
+
+    /// Works out ahead of requests what takes long, where requests have asked for it before. Control calls
+    /// it when the endpoints may have changed; it costs nothing where they have not. Tells whether it has
+    /// worked.
+    fn prepare(&self, _eligible: &Eligible) -> bool {
+        false
     }
 
     /// Whether it asks for keys.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use crate::model::endpoint::Endpoint;
-use crate::model::members::Eligible;
+use crate::model::members::{Eligible, Group};
 use crate::pool::hash::{hash, mixed};
 
+use super::homes::{Homes, Placed};
 use super::least_request::LeastRequest;
-use super::table::Table;
 use super::{Balancer, Kind, PickKey};
 
 pub(super) const KIND: Kind = Kind {
@@ -23,7 +23,7 @@ pub(super) const KIND: Kind = Kind {
 
 #[derive(Default)]
 struct RingHash {
-    ring: Table<Ring>,
+    ring: Homes<Ring>,
 }
 
 impl Balancer for RingHash {
@@ -33,11 +33,12 @@ impl Balancer for RingHash {
 
     fn pick_for<'a>(&self, eligible: &'a Eligible, key: PickKey) -> Option<&'a Arc<Endpoint>> {
         let Some(hash) = key.hash() else { return self.pick(eligible) };
-        let place = self.ring.ask(eligible, Ring::of, |ring| ring.place(eligible, hash));
-        match place {
-            Some(place) => eligible.endpoints.get(place),
-            None => self.pick(eligible),
-        }
+        let found = self.ring.ask(eligible, Ring::of, |ring, placed| ring.find(placed, hash));
+        found.or_else(|| self.pick(eligible))
+    }
+
+    fn prepare(&self, eligible: &Eligible) -> bool {
+        self.ring.prepare(eligible, Ring::of)
     }
 
     fn is_keyed(&self) -> bool {
@@ -52,19 +53,15 @@ struct Ring {
     /// among the eligible.
     points: Box<[u64]>,
     load: Load,
-    weights: u64,
+    weights: Box<[u32]>,
+    total: u64,
 }
 
 impl Ring {
     fn of(eligible: &Eligible) -> Self {
-        let heaviest = eligible.weights.iter().copied().max().unwrap_or(0);
-        let total =
-            |shift| eligible.weights.iter().map(|weight| count(*weight, shift)).sum::<u64>();
-        let enough = (-31..=8).find(|shift| count(heaviest, *shift) >= ENOUGH).unwrap_or(8);
-        let shift = (-31..=enough).rev().find(|shift| total(*shift) <= MOST);
         let mut points = Vec::new();
         // With so many endpoints that no ring is small enough there is none.
-        if let Some(shift) = shift {
+        if let Some(shift) = shift(eligible) {
             for (place, endpoint) in eligible.endpoints.iter().enumerate() {
                 let hash = hash(&endpoint.label);
                 let weight = eligible.weights.get(place).copied().unwrap_or(0);
@@ -76,33 +73,50 @@ impl Ring {
         Self {
             points: points.into(),
             load: Load::of(eligible),
-            weights: eligible.weights.iter().copied().map(u64::from).sum(),
+            weights: eligible.weights.clone(),
+            total: eligible.weights.iter().copied().map(u64::from).sum(),
         }
     }
 
-    /// The place of the endpoint that a key of this hash goes to; `None` where all that were looked at
-    /// have their share.
-    fn place(&self, eligible: &Eligible, hash: u64) -> Option<usize> {
-        let all = self.load.look(eligible) + 1; // with this one
+    /// The endpoint that a key of this hash goes to; `None` where all that were looked at have their
+    /// share.
+    fn find<'a>(&self, placed: &Placed<'_, 'a>, hash: u64) -> Option<&'a Arc<Endpoint>> {
+        let all = self.load.look(placed) + 1; // with this one
         let start = self.points.partition_point(|point| *point < hash & !PLACE);
         let (before, from) = self.points.split_at_checked(start)?;
         let near = from.iter().chain(before).take(FARTHEST);
         let mut places = near.map(|point| (point & PLACE) as usize);
-        let place = places.find(|place| {
-            let Some(endpoint) = eligible.endpoints.get(*place) else { return false };
-            let weight = eligible.weights.get(*place).copied().unwrap_or(0);
-            let in_flight = self.load.note(*place, endpoint);
-            // in_flight < 5/4 · all · weight/weights
-            let has = 4 * u128::from(in_flight) * u128::from(self.weights);
-            has < 5 * u128::from(all) * u128::from(weight)
+        let (place, endpoint) = places.find_map(|place| {
+            let endpoint = placed.endpoint(place)?;
+            let weight = self.weights.get(place).copied().unwrap_or(0);
+            let in_flight = self.load.note(place, endpoint);
+            // in_flight < 5/4 · all · weight/total
+            let has = 4 * u128::from(in_flight) * u128::from(self.total);
+            let has_room = has < 5 * u128::from(all) * u128::from(weight);
+            has_room.then_some((place, endpoint))
         })?;
         self.load.enter(place);
-        Some(place)
+        Some(endpoint)
     }
 }
 
-/// How many points an endpoint of this weight has. The scale is a power of two, so that one endpoint that
-/// comes or goes nearly never moves the points of others.
+/// The scale of the points: by all endpoints of the same priority, whatever their health, so that one that
+/// goes down or is back moves no point of another one. `None` where no ring is small enough.
+fn shift(eligible: &Eligible) -> Option<i32> {
+    let own = Group::of(eligible.weights.iter().copied());
+    let group = &eligible.group;
+    let heaviest = group.heaviest.max(own.heaviest);
+    let total = |shift: i32| {
+        let (weight, count) = (group.weight.max(own.weight), group.count.max(own.count));
+        // No less than the sum of all counts.
+        if shift < 0 { (weight >> shift.unsigned_abs()) + count } else { weight << shift }
+    };
+    let enough = (-31..=8).find(|shift| count(heaviest, *shift) >= ENOUGH).unwrap_or(8);
+    (-31..=enough).rev().find(|shift| total(*shift) <= MOST)
+}
+
+/// How many points an endpoint of this weight has. The scale is a power of two, so that an endpoint that
+/// joins or leaves seldom changes it.
 fn count(weight: u32, shift: i32) -> u64 {
     let weight = u64::from(weight);
     let scaled = if shift < 0 { weight >> shift.unsigned_abs() } else { weight << shift };
@@ -128,12 +142,13 @@ impl Load {
     }
 
     /// Looks at the next one in turn, and tells the sum.
-    fn look(&self, eligible: &Eligible) -> u64 {
+    fn look(&self, placed: &Placed<'_, '_>) -> u64 {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        if let Some(place) = turn.checked_rem(eligible.endpoints.len())
-            && let Some(endpoint) = eligible.endpoints.get(place)
-        {
-            self.note(place, endpoint);
+        if let Some(place) = turn.checked_rem(self.seen.len()) {
+            match placed.endpoint(place) {
+                Some(endpoint) => _ = self.note(place, endpoint),
+                None => self.forget(place),
+            }
         }
         u64::try_from(self.sum.load(Ordering::Relaxed)).unwrap_or(0)
     }
@@ -147,6 +162,14 @@ impl Load {
             self.sum.fetch_add(i64::from(now) - i64::from(before), Ordering::Relaxed);
         }
         now
+    }
+
+    /// It is out: what is in flight there is no part of the others' share.
+    fn forget(&self, place: usize) {
+        if let Some(seen) = self.seen.get(place) {
+            let before = seen.swap(0, Ordering::Relaxed);
+            self.sum.fetch_sub(i64::from(before), Ordering::Relaxed);
+        }
     }
 
     /// The request is about to be in flight there, unless it is asked for again.
@@ -165,7 +188,7 @@ fn build() -> Arc<dyn Balancer> {
 /// 256 to 511 points for the heaviest endpoint: shares of equal weights differ by about a
 /// sixteenth. What that leaves uneven the bound evens out under load.
 const ENOUGH: u64 = 256;
-/// 512 KiB, and 1 ms of the first request after a change. Beyond 256 endpoints each has fewer points.
+/// 512 KiB. Beyond 256 endpoints each has fewer points.
 const MOST: u64 = 1 << 16;
 /// The lower 16 bits of a point.
 const PLACE: u64 = (1 << 16) - 1;

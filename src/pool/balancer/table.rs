@@ -1,4 +1,4 @@
-//! What hashing balancers work out of the eligible endpoints, once for each change of them.
+//! What balancers work out of the eligible endpoints, once for each change of them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -24,16 +24,17 @@ impl<T> Table<T> {
         build: fn(&Eligible) -> T,
         ask: impl FnOnce(&T) -> Option<R>,
     ) -> Option<R> {
-        let known = self.0.at(eligible.version, || print(eligible), || build(eligible));
+        let known = self.0.at(eligible.version, || print(eligible), |_| build(eligible));
         let known = known.as_ref().filter(|known| known.version == eligible.version)?;
         ask(&known.value)
     }
 }
 
 /// A hash of the endpoints and their weights, for this process alone.
-fn print(eligible: &Eligible) -> u64 {
+pub(super) fn print(eligible: &Eligible) -> u64 {
     let mut hasher = DefaultHasher::new();
     eligible.weights.hash(&mut hasher);
+    eligible.group.hash(&mut hasher);
     for endpoint in &eligible.endpoints {
         endpoint.id.hash(&mut hasher);
     }
