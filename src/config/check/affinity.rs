@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use http::HeaderName;
+use http::header::{CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::pem::PemFault;
 use crate::config::raw::{At, HashKeys, Sticky};
 use crate::config::spec::{HashBy, SameSite, Secret, StickySpec};
-use crate::config::text::{FilePath, Written};
+use crate::config::text::{CookieName, FilePath, Written};
 
 use super::{Known, above_zero, beside};
 
@@ -57,6 +60,13 @@ pub(super) fn hash(
         if all.contains(&by) {
             faults.add(&own, start, format!("names {by} twice"), Some("keep one".to_owned()));
         }
+        if let HashBy::Header(name) = &by
+            && NEVER_THERE.contains(name)
+        {
+            let what = format!("names {by}, which ends at the gateway: no request has it as a key");
+            let hint = "name a field of the application, as in { header = \"X-User\" }".to_owned();
+            faults.add(&own, start, what, Some(hint));
+        }
         // Every request has these.
         if let Some(HashBy::Tenant | HashBy::Path) = all.last() {
             let what = format!("names {by} behind a part that every request has");
@@ -103,11 +113,27 @@ pub(super) fn sticky(
         SameSite::None => Some(true),
         SameSite::Strict | SameSite::Lax => raw.secure.map(|secure| secure.value),
     };
+    let path = raw.path.map_or_else(|| "/".into(), |path| path.0.0);
+    if let Some(Written(CookieName(name))) = &raw.cookie {
+        // RFC 6265bis §4.1.3: browsers take no other ones of these names, in whichever case.
+        let has = |prefix: &str| {
+            name.get(..prefix.len()).is_some_and(|own| own.eq_ignore_ascii_case(prefix))
+        };
+        let is_host = has("__Host-");
+        if (is_host || has("__Secure-")) && secure != Some(true) {
+            let what = format!("browsers take no cookie {name} that is not secure");
+            faults.add_missing(key, start, &what, "write secure = true, or another name");
+        }
+        if is_host && &*path != "/" {
+            let what = format!("browsers take no cookie {name} for the path {path}");
+            faults.add_missing(key, start, &what, "leave path out, or write __Secure-");
+        }
+    }
     Some(Box::new(StickySpec {
         cookie: raw.cookie?.0.0,
         keys: keys?,
         max_age,
-        path: raw.path.map_or_else(|| "/".into(), |path| path.0.0),
+        path,
         same_site,
         secure,
     }))
@@ -175,6 +201,8 @@ fn keys_of<'k>(written: impl Iterator<Item = (&'k str, String)>) -> Result<Vec<S
     if keys.is_empty() { Err("has no key in it".to_owned()) } else { Ok(keys) }
 }
 
+/// Fields of the connection (RFC 9110 §7.6.1), which are taken out before a request's key is made.
+const NEVER_THERE: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 /// 8: each is looked for in turn.
 const MOST_PARTS: usize = 8;
 /// 32 characters: 128 bits where they are hexadecimal.
