@@ -146,7 +146,9 @@ impl Load {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         if let Some(place) = turn.checked_rem(self.seen.len()) {
             match placed.endpoint(place) {
-                Some(endpoint) => _ = self.note(place, endpoint),
+                Some(endpoint) => {
+                    self.note(place, endpoint);
+                }
                 None => self.forget(place),
             }
         }
