@@ -175,7 +175,7 @@ impl Sticky {
         };
         let mut tags: Vec<_> =
             endpoints.map(|endpoint| (tag(endpoint), Arc::clone(endpoint))).collect();
-        tags.sort_by(|(one, _), (other, _)| one.cmp(other));
+        tags.sort_by_key(|(one, _)| *one);
         Tags(tags.into())
     }
 

@@ -78,6 +78,7 @@ impl<'h> Outgoing<'h> {
     ///
     /// # Errors
     /// When the body is larger than allowed, memory is used up, or the target does not fit the endpoint's protocol.
+    #[expect(clippy::too_many_lines, reason = "the steps of one request, in their order")]
     pub(super) fn prepare(
         worker: &Worker,
         peer: &Peer,
