@@ -21,7 +21,10 @@ use tenantry::config::{
     File, Files, Known, Problems, check_gateway, check_routes_with, read_routes, schema,
 };
 
-const KNOWN: Known<'static> = Known { balancers: &["least-request", "round-robin", "random"] };
+const KNOWN: Known<'static> = Known {
+    balancers: &["least-request", "peak-ewma", "round-robin", "random", "ring-hash"],
+    keyed: &["ring-hash"],
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -22,21 +22,28 @@ use tenantry::pool::Pool;
 /// A pool of endpoints with these weights.
 pub(crate) fn pool(name: &str, balance: &str, weights: &[u32]) -> Arc<Pool> {
     let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
+    members.replace(&found(weights));
+    let label = Label { name: name.into(), slot: 0 };
+    Arc::new(Pool::build(label, Arc::new(pool_spec(balance)), members, 0, None).unwrap())
+}
+
+/// Endpoints with these weights, as a source finds them.
+pub(crate) fn found(weights: &[u32]) -> Vec<Found> {
     let found = |(at, weight): (usize, &u32)| Found {
         address: ([10, 0, (at / 256) as u8, (at % 256) as u8], 80).into(),
         weight: *weight,
         priority: 0,
         origin: "bench".into(),
     };
-    members.replace(&weights.iter().enumerate().map(found).collect::<Vec<_>>());
-    let label = Label { name: name.into(), slot: 0 };
-    Arc::new(Pool::build(label, Arc::new(pool_spec(balance)), members, 0, None).unwrap())
+    weights.iter().enumerate().map(found).collect()
 }
 
 fn pool_spec(balance: &str) -> PoolSpec {
     PoolSpec {
         sources: Vec::new(),
         balance: balance.into(),
+        hash: Vec::new(),
+        sticky: None,
         protocol: Protocol::H1,
         tls: None,
         proxy_protocol: None,

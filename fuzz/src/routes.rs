@@ -73,7 +73,7 @@ pub(crate) fn pools(spec: &RoutesSpec) -> BTreeMap<PoolId, Arc<Pool>> {
 }
 
 fn known() -> Known<'static> {
-    Known { balancers: balancer::names() }
+    Known { balancers: balancer::names(), keyed: balancer::keyed_names() }
 }
 
 fn variable(name: &str) -> Option<String> {

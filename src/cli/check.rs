@@ -248,7 +248,7 @@ mod tests {
 
     use super::*;
 
-    const KNOWN: Known<'static> = Known { balancers: &["least-request", "random"] };
+    const KNOWN: Known<'static> = Known { balancers: &["least-request", "random"], keyed: &[] };
 
     #[test]
     fn faults_of_both_files_are_told_at_once() {

@@ -77,7 +77,10 @@ impl Version {
             }
             (files, _) = stored::beside(files, folder)?;
         }
-        let mut spec = config::check_routes(&files, &Known { balancers: balancer::names() })?;
+        let mut spec = config::check_routes(
+            &files,
+            &Known { balancers: balancer::names(), keyed: balancer::keyed_names() },
+        )?;
         let folder = if path.is_dir() { Some(path) } else { path.parent() };
         if let Some(folder) = folder {
             spec.pools.values_mut().for_each(|pool| as_written(Arc::make_mut(pool), folder));

@@ -57,7 +57,10 @@ fn by_files(args: &ExplainArgs) -> anyhow::Result<Explained> {
     let gateway = config::check_gateway(&text)?;
     let holds = explain::of_gateway(&gateway, Some(&text));
     let files = config::read_routes(&gateway.routes)?;
-    let spec = config::check_routes(&files, &Known { balancers: balancer::names() })?;
+    let spec = config::check_routes(
+        &files,
+        &Known { balancers: balancer::names(), keyed: balancer::keyed_names() },
+    )?;
     explain::explain(files, spec, &holds, &question(args)?).map_err(|faults| {
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the routes cannot run:\n{}", told.join("\n"))

@@ -56,7 +56,8 @@ mod tests {
         let secret = text.lines().find(|line| line.starts_with("tenantry_")).unwrap();
         let (_, lines) = text.split_once("no secret.\n").unwrap();
         let routes = format!("[tenants.acme]\nstate = \"suspended\"\n{lines}");
-        let spec = check_routes(&Files::of_text("r.toml", &routes), &Known { balancers: &[] });
+        let spec =
+            check_routes(&Files::of_text("r.toml", &routes), &Known { balancers: &[], keyed: &[] });
         let spec = spec.unwrap_or_else(|problems| panic!("{problems}"));
         let [key] = spec.tenant("acme").unwrap().keys() else { panic!("no key") };
         assert_eq!((&*key.name, key.digest), ("ci.build", KeyDigest::of(secret.as_bytes())));

@@ -168,7 +168,7 @@ fn sentence(error: &anyhow::Error) -> String {
 }
 
 fn print_check(arg: &ConfigArg, format: check::Format) -> anyhow::Result<CheckOutcome> {
-    let known = Known { balancers: balancer::names() };
+    let known = Known { balancers: balancer::names(), keyed: balancer::keyed_names() };
     let outcome = check::check(&arg.config, &known, format);
     print(&outcome.output)?;
     Ok(outcome)

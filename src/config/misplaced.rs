@@ -70,6 +70,7 @@ const TABLES: &[&str] = &[
     "rewrite",
     "shared-limits",
     "split",
+    "sticky",
     "subject",
     "tenant",
     "tenant-changes",

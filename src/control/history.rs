@@ -383,8 +383,11 @@ mod tests {
     use super::*;
 
     fn spec(text: &str) -> RoutesSpec {
-        config::check_routes(&Files::of_text("r.toml", text), &Known { balancers: &["random"] })
-            .unwrap()
+        config::check_routes(
+            &Files::of_text("r.toml", text),
+            &Known { balancers: &["random"], keyed: &[] },
+        )
+        .unwrap()
     }
 
     fn generation(number: u64, before: &[(&str, Option<&str>)]) -> Generation {

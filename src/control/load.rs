@@ -115,7 +115,7 @@ pub(super) struct Before {
 /// were when they were good.
 pub(super) fn check(files: Files, before: Before) -> Checked {
     let Before { spec, mut memory, good } = before;
-    let known = Known { balancers: balancer::names() };
+    let known = Known { balancers: balancer::names(), keyed: balancer::keyed_names() };
     let mut again = |files: &Files| {
         let checked = config::check_routes_again(files, &known, spec.as_deref(), &mut memory);
         tracing::debug!(sections = memory.read(), "sections of the routes were read anew");
@@ -165,7 +165,7 @@ pub(super) fn edit(files: Files, before: &Loaded, memory: &Memory) -> Option<Edi
     if before.doubts.len() >= MOST_DOUBTS || changed.any(is_doubted) {
         return None;
     }
-    let known = Known { balancers: balancer::names() };
+    let known = Known { balancers: balancer::names(), keyed: balancer::keyed_names() };
     let last = Last { files: &before.files, spec: &before.spec, memory };
     let config::Edited { spec, learnt } = config::check_routes_edited(&files, &known, &last)?;
     tracing::debug!(sections = learnt.read(), "sections of the routes were read anew");
@@ -176,14 +176,14 @@ pub(super) fn edit(files: Files, before: &Loaded, memory: &Memory) -> Option<Edi
 /// What is wrong with files of tenants alone by themselves, beside `before`; `None` where nothing is, and where
 /// that is not known.
 pub(super) fn wrong_alone(files: &Files, before: &Loaded, memory: &Memory) -> Option<Vec<Fault>> {
-    let known = Known { balancers: balancer::names() };
+    let known = Known { balancers: balancer::names(), keyed: balancer::keyed_names() };
     let last = Last { files: &before.files, spec: &before.spec, memory };
     config::check_routes_alone(files, &known, &last).map(faults)
 }
 
 /// Finds out what files mean that were kept from another start.
 pub(super) fn check_kept(files: Files, before: Before) -> Checked {
-    let known = Known { balancers: balancer::names() };
+    let known = Known { balancers: balancer::names(), keyed: balancer::keyed_names() };
     let checked = config::check_kept_routes(&files, &known, &before.memory);
     told(files, checked, before.memory)
 }

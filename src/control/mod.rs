@@ -407,7 +407,7 @@ async fn keep_last_good(state: State, place: Place, mut files: watch::Receiver<O
     }
 }
 
-/// Ends ejections whose time is over.
+/// Ends ejections whose time is over, and has balancers follow their pools' changes.
 async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
     let mut ticks = interval(READMIT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -415,8 +415,12 @@ async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
         tokio::select! {
             () = stop.requested() => return,
             _ = ticks.tick() => {
-                for pool in serving.load().iter() {
+                let pools = serving.load();
+                for pool in pools.iter() {
                     passive::release(&pool.members, &pool.spec.eject);
+                    if pool.prepare() {
+                        tokio::task::yield_now().await; // it takes milliseconds
+                    }
                 }
             }
         }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::address::Address;
 use super::ids::EndpointId;
+use super::latency::{self, Latency, Sample};
 use super::witnesses::Witnesses;
 
 /// What active checks say of an endpoint.
@@ -67,6 +68,8 @@ pub struct Endpoint {
     quiet_since: AtomicU64,
     /// Requests that were sent and whose answers have not ended. Writer: `pool`.
     in_flight: AtomicU32,
+    /// How long it takes to answer, where its pool asks for that. Writer: `pool`.
+    latency: Latency,
 }
 
 impl Endpoint {
@@ -86,6 +89,7 @@ impl Endpoint {
             ejected_until: AtomicU64::new(0),
             quiet_since: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
+            latency: Latency::default(),
         }
     }
 
@@ -219,5 +223,17 @@ impl Endpoint {
     /// Counts one request less in flight.
     pub fn leave(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Learns how long it took to answer.
+    pub fn learn(&self, sample: Sample, now: Instant) {
+        self.latency.learn(sample, latency::tick(now.saturating_duration_since(self.born)));
+    }
+
+    /// Seconds that it took to answer of late, as of its last sample, and when that came; `None` = nothing
+    /// is known.
+    pub fn latency(&self) -> Option<(f32, Instant)> {
+        let known = self.latency.read()?;
+        Some((known.seconds, self.born + latency::TICK * known.tick))
     }
 }

@@ -1,5 +1,6 @@
 //! The endpoints of one pool, swapped whole. Written by control, read by every worker.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
@@ -50,6 +51,30 @@ pub struct Eligible {
     pub version: u64,
     /// Too few are healthy: all are used rather than none.
     pub panicking: bool,
+    /// All members of the same priority, whatever their health.
+    pub group: Group,
+}
+
+/// What the weights of some members come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Group {
+    /// The largest one.
+    pub heaviest: u32,
+    /// Their sum.
+    pub weight: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl Group {
+    /// Of these weights.
+    pub fn of(weights: impl Iterator<Item = u32>) -> Self {
+        weights.fold(Self::default(), |all, weight| Self {
+            heaviest: all.heaviest.max(weight),
+            weight: all.weight + u64::from(weight),
+            count: all.count + 1,
+        })
+    }
 }
 
 /// All members of one instant and those that may be picked.
@@ -249,7 +274,10 @@ impl Members {
         let weights: Box<[u32]> = picked.iter().map(|member| member.weight).collect();
         let endpoints = picked.iter().map(|member| Arc::clone(&member.endpoint)).collect();
         let cumulative = running_sums(&weights);
-        let eligible = Eligible { endpoints, weights, cumulative, version, panicking };
+        let priorities: BTreeSet<u16> = picked.iter().map(|member| member.priority).collect();
+        let peers = all.iter().filter(|member| priorities.contains(&member.priority));
+        let group = Group::of(peers.map(|member| member.weight));
+        let eligible = Eligible { endpoints, weights, cumulative, version, panicking, group };
         MemberSet { all, eligible }
     }
 

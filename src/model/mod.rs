@@ -12,6 +12,7 @@ pub mod identity;
 pub mod ids;
 pub mod jwk;
 pub mod key;
+pub mod latency;
 pub mod log_line;
 pub mod members;
 mod witnesses;

@@ -2,8 +2,14 @@
 //! Nothing here waits, locks or allocates on the way of a request.
 
 pub mod balancer;
+mod cookies;
+mod derived;
+mod hash;
 mod in_flight;
+pub mod keys;
 pub mod standing;
+pub mod steering;
+pub mod sticky;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +22,7 @@ use crate::model::members::{Eligible, Members};
 
 use balancer::{Balancer, PickKey};
 pub use in_flight::InFlight;
+use steering::Steering;
 
 /// A named set of endpoints and how one of them is picked. It lives on across generations of the
 /// table as long as its spec is the same.
@@ -32,7 +39,10 @@ pub struct Pool {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// What decides besides the endpoints; `None` = nothing.
+    pub steering: Option<Box<Steering>>,
     balancer: Arc<dyn Balancer>,
+    is_timed: bool,
 }
 
 /// Why a pool cannot be built.
@@ -62,15 +72,26 @@ impl Pool {
         let balancer = balancer::build(&spec.balance)
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
-        Ok(Self { label, spec, members, transport, tls, gate, balancer })
+        let steering = Steering::of(&label.name, &spec);
+        let is_timed = balancer.is_timed();
+        Ok(Self { label, spec, members, transport, tls, gate, steering, balancer, is_timed })
+    }
+
+    /// Whether its balancer asks how long endpoints take ([`Endpoint::learn`]).
+    pub fn is_timed(&self) -> bool {
+        self.is_timed
     }
 
     /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits
-    /// keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`].
+    /// keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`]. So does the balancer,
+    /// where it is of the same kind and for the same members: what that has worked out is good here.
     #[must_use]
     pub fn following(mut self, before: &Self) -> Self {
         if let (Some(gate), Some(known)) = (&mut self.gate, &before.gate) {
             *gate = Arc::clone(known);
+        }
+        if self.spec.balance == before.spec.balance && Arc::ptr_eq(&self.members, &before.members) {
+            self.balancer = Arc::clone(&before.balancer);
         }
         self
     }
@@ -82,6 +103,12 @@ impl Pool {
         {
             gate.set_limit(spec.limit);
         }
+    }
+
+    /// Has its balancer work out what takes long, ahead of requests, and tells whether it did. To be called
+    /// about every 100 ms: that long requests go by what was worked out before.
+    pub fn prepare(&self) -> bool {
+        self.balancer.prepare(&self.members.load().eligible)
     }
 
     /// Picks the endpoint of the next attempt and counts it as in flight until the guard is
@@ -140,22 +167,26 @@ impl Pool {
         key: PickKey,
         tried: &[EndpointId],
     ) -> Option<&'a Arc<Endpoint>> {
-        let first = self.balancer.pick(eligible, key)?;
+        let first = self.balancer.pick_for(eligible, key)?;
         if tried.is_empty() {
             return Some(first);
         }
         let untried = |endpoint: &Arc<Endpoint>| !tried.contains(&endpoint.id);
         let mut asked = first;
-        for _ in 0..ASKS {
+        for nth in 1..=ASKS {
             if untried(asked) && asked.failures() == 0 {
                 return Some(asked);
             }
-            asked = self.balancer.pick(eligible, key)?;
+            if nth < ASKS {
+                asked = self.balancer.pick_for(eligible, key.again(nth))?;
+            }
         }
-        // From a random place on, so that the neighbour of a failing endpoint does not inherit
-        // all of its retries.
+        // From any place on, so that the neighbour of a failing endpoint does not inherit all of its
+        // retries. That of a key is the same each time.
         let endpoints = &eligible.endpoints;
-        let (before, from) = endpoints.split_at_checked(fastrand::usize(..endpoints.len()))?;
+        let any = || fastrand::usize(..endpoints.len());
+        let place = key.hash().map_or_else(any, |key| hash::scaled(key, endpoints.len()));
+        let (before, from) = endpoints.split_at_checked(place)?;
         let left = from.iter().chain(before).filter(|endpoint| untried(endpoint));
         Some(left.min_by_key(|endpoint| endpoint.failures() > 0).unwrap_or(first))
     }
@@ -169,7 +200,7 @@ impl fmt::Debug for Pool {
 
 /// Three: the balancer's own word, honouring weight and load, nearly always finds a sound untried
 /// endpoint by then; a scan settles the rest.
-const ASKS: usize = 3;
+const ASKS: u64 = 3;
 
 #[cfg(test)]
 pub(crate) mod samples;

@@ -18,6 +18,8 @@ pub(crate) fn pool_spec() -> PoolSpec {
     PoolSpec {
         sources: Vec::new(),
         balance: "least-request".into(),
+        hash: Vec::new(),
+        sticky: None,
         protocol: Protocol::H1,
         tls: None,
         proxy_protocol: None,

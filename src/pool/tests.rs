@@ -25,7 +25,7 @@ fn an_unknown_balancer_is_refused_with_the_known_ones() {
 
     assert_eq!(
         error.to_string(),
-        "no balancer \"p2c\" (known: least-request, random, round-robin)"
+        "no balancer \"p2c\" (known: least-request, maglev, peak-ewma, random, ring-hash, round-robin)"
     );
 }
 
@@ -42,6 +42,40 @@ fn a_request_is_in_flight_until_its_guard_is_dropped() {
     drop(second);
 
     assert_eq!(endpoint.in_flight(), 0);
+}
+
+#[test]
+fn an_edit_of_a_pool_has_no_request_work_out_what_its_balancer_has() {
+    let before = pool("maglev", 5).unwrap();
+    drop(before.pick(PickKey::of(1), &[]).unwrap());
+    let after = |balance: &str, members: &Arc<Members>| {
+        let spec = PoolSpec { balance: balance.into(), ..pool_spec() };
+        let (label, members) = (before.label.clone(), Arc::clone(members));
+        Pool::build(label, Arc::new(spec), members, 0, None).unwrap().following(&before)
+    };
+    let (same, other) = (after("maglev", &before.members), after("ring-hash", &before.members));
+    let elsewhere = after("maglev", &pool("maglev", 5).unwrap().members);
+    before.members.refresh();
+    elsewhere.members.refresh();
+
+    assert!(same.prepare(), "it has the table of before");
+    assert!(!other.prepare() && !elsewhere.prepare(), "nobody has asked these");
+}
+
+#[test]
+fn the_second_choice_of_a_key_is_the_same_each_time() {
+    for count in [3, 5, 9] {
+        let pool = pool("maglev", count).unwrap();
+        for hash in 0..400 {
+            let key = PickKey::of(hash << 55 | 1);
+            let first = pool.pick(key, &[]).unwrap().endpoint().id;
+            let second = pool.pick(key, &[first]).unwrap().endpoint().id;
+            assert_ne!(first, second);
+            for _ in 0..5 {
+                assert_eq!(pool.pick(key, &[first]).unwrap().endpoint().id, second);
+            }
+        }
+    }
 }
 
 #[test]

@@ -67,18 +67,18 @@ pub(super) async fn run(
                 // Boxed: it is rare, and larger than all the rest of an exchange.
                 let mut open = Box::pin(worker.client.open(&to));
                 let opened =
-                    within(&worker.waits, bounds, open.as_mut(), || outgoing.upload.taken()).await;
+                    within(&worker.waits, bounds, open.as_mut(), || outgoing.taken()).await;
                 bounds.note_dial(Some(dialed(&opened)));
                 opened?.map_err(AttemptError::from)?
             }
         };
         // A retry is judged only where the body can be had again, so there is one.
-        let body = outgoing.upload.reader().ok_or(ExchangeError::NoEndpoint)?;
+        let body = outgoing.reader().ok_or(ExchangeError::NoEndpoint)?;
         let sent = {
             let interim = |answer| outgoing.interim(answer);
             let call = Call { head: outgoing.head, added: &outgoing.added, interim: &interim };
             let send = pin!(connection.send(call, body));
-            answer_within(&worker.waits, bounds, send, &outgoing.upload).await
+            answer_within(&worker.waits, bounds, send, outgoing).await
         };
         let blame = |late| blame(late, bounds, &connection, &outgoing.upload);
         let error = match sent.map_err(blame)? {
@@ -234,20 +234,20 @@ async fn answer_within<F: Future>(
     waits: &Waits,
     bounds: Bounds<'_>,
     send: Pin<&mut F>,
-    upload: &Upload,
+    outgoing: &Outgoing<'_>,
 ) -> Result<F::Output, AttemptError> {
     let Some(limit) = bounds.deadlines.first_byte else {
-        return within(waits, bounds, send, || upload.taken()).await;
+        return within(waits, bounds, send, || outgoing.taken()).await;
     };
     let began = Instant::now();
     let late = async {
         // What is sent again has ended in an earlier attempt already.
-        let ended = upload.ended().await.max(began);
+        let ended = outgoing.upload.ended().await.max(began);
         sleep_until(ended + limit).await;
     };
     tokio::select! {
         biased;
-        sent = within(waits, bounds, send, || upload.taken()) => sent,
+        sent = within(waits, bounds, send, || outgoing.taken()) => sent,
         () = late => Err(AttemptError::Timeout { limit }),
     }
 }

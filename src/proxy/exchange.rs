@@ -116,12 +116,16 @@ async fn run<'v>(
     let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit)
         .await
         .inspect_err(|_| choice.note_failure(visit))?;
-    if answer.status().is_server_error() {
+    let failed = answer.status().is_server_error();
+    if failed {
         choice.note_failure(visit);
     }
 
     let ended = hygiene::clean_answer(&mut answer);
     lease.nominated = ended.nominated;
+    if let Some(steered) = outgoing.steered.as_deref().filter(|_| !failed) {
+        steered.tell(worker, &choice, lease.in_flight.endpoint(), &mut answer);
+    }
     choice.edit_answer(answer.headers_mut());
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Reply::tunnel(outgoing, answer, lease, ended.protocol);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::base::fair::Gate;
-use crate::health::passive::Verdict;
 use crate::http1::room::AnswerHead;
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
@@ -15,7 +14,6 @@ use crate::pool::{InFlight, Pool};
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
 use crate::routing::tenant::Tenant;
-use crate::telemetry::delta::AttemptOutcome;
 use crate::telemetry::trace::Dial;
 
 use super::admission::{self, Place};
@@ -23,11 +21,13 @@ use super::answer::Lease;
 use super::attempt::{self, Answered, Bounds};
 use super::choice::Choice;
 use super::countdown::Countdown;
+use super::counted::Counted;
 use super::error::{AttemptError, ExchangeError};
 use super::hedge;
 use super::judge::asks_to_wait;
 use super::outgoing::Outgoing;
 use super::spans::{self, Watched};
+use super::steered::Steered;
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -52,7 +52,8 @@ pub(super) async fn send(
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
-        let picked = effort.pick(&tried, last).ok_or(ExchangeError::NoEndpoint)?;
+        let steered = outgoing.steered.as_deref();
+        let picked = effort.pick(steered, &tried, last).ok_or(ExchangeError::NoEndpoint)?;
         let made = tried.len() as u32 + 1;
         visit.note(|record| record.attempts = made);
         visit.note_for_log(|record| record.endpoint = Some(picked.endpoint().label.clone()));
@@ -192,8 +193,16 @@ impl<'e> Effort<'e> {
 
     /// The endpoint of the next attempt. After a failure that was no answer, one that is out is
     /// better than one that has just failed.
-    pub(super) fn pick(&self, tried: &[EndpointId], last: Option<Failure>) -> Option<InFlight> {
-        let picked = self.pool.pick(PickKey::default(), tried)?;
+    pub(super) fn pick(
+        &self,
+        steered: Option<&Steered>,
+        tried: &[EndpointId],
+        last: Option<Failure>,
+    ) -> Option<InFlight> {
+        let picked = match steered {
+            None => self.pool.pick(PickKey::default(), tried)?,
+            Some(steered) => steered.pick(self.pool, tried)?,
+        };
         let silent = !matches!(last, None | Some(Failure::Status(_) | Failure::Grpc(_)));
         if silent && tried.contains(&picked.endpoint().id) {
             return self.pool.pick_left_out(tried).or(Some(picked));
@@ -343,9 +352,13 @@ impl<'e, 'p> Trial<'e, 'p> {
         let Effort { worker, pool, deadlines, end, .. } = self.effort;
         let bounds = Bounds { deadlines, started, end: *end, dial };
         let (effort, picked) = (self.effort, &self.picked);
-        let counted = Counted { effort, picked, started, outcome: None, span: None };
+        let counted = Counted::begin(effort, picked, started, None);
+        let timing = self.timing(started, outgoing);
         let answered = attempt::run(worker, pool, picked.endpoint(), bounds, outgoing).await;
         counted.end(&answered);
+        if let Some(timing) = timing {
+            timing.end(effort, &answered);
+        }
         answered
     }
 
@@ -371,78 +384,20 @@ impl<'e, 'p> Trial<'e, 'p> {
             dial: (span.is_some() || began.is_some()).then_some(&dial),
         };
         let span = span.map(|span| Watched { span, visit: &mut *visit, dial: &dial });
-        let counted = Counted { effort, picked: &self.picked, started, outcome: None, span };
+        let counted = Counted::begin(effort, &self.picked, started, span);
+        let timing = self.timing(started, outgoing);
         let answered =
             attempt::run(effort.worker, effort.pool, self.picked.endpoint(), bounds, outgoing)
                 .await;
         counted.end(&answered);
+        if let Some(timing) = timing {
+            timing.end(effort, &answered);
+        }
         if let Some(began) = began {
             let endpoint = &self.picked.endpoint().label;
             visit.trail(|trail| trail.tried(endpoint, (began, dial.get()), &answered));
         }
         answered
-    }
-}
-
-/// Counts an attempt once, however it ends.
-struct Counted<'c, 'p> {
-    effort: &'c Effort<'p>,
-    picked: &'c InFlight,
-    started: Instant,
-    outcome: Option<AttemptOutcome>,
-    /// Its span, where the exchange's are kept.
-    span: Option<Watched<'c>>,
-}
-
-impl Counted<'_, '_> {
-    fn end(mut self, answered: &Result<Answered, ExchangeError>) {
-        self.effort.worker.clock.now();
-        let outcome = match answered {
-            Ok((answer, _)) => attempt::outcome_of(answer.status()),
-            Err(ExchangeError::Attempt(error)) => error.outcome(),
-            Err(_) => return, // the client's fault: the endpoint was not heard
-        };
-        self.outcome = Some(outcome);
-        if let (Some(watched), Ok((answer, _))) = (&mut self.span, answered) {
-            watched.span.status = Some(answer.status().as_u16());
-        }
-        let verdict = match answered {
-            // RFC 9110 §15: a status above 599 is as good as one of class 5.
-            Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
-            Ok(_) => Some(Verdict::Success),
-            Err(ExchangeError::Attempt(AttemptError::Timeout { .. }))
-                if attempt::is_excused(&self.effort.deadlines, self.started, self.effort.end) =>
-            {
-                None
-            }
-            Err(ExchangeError::Attempt(error)) => error.verdict(),
-            Err(_) => None,
-        };
-        if let Some(verdict) = verdict {
-            self.effort.judge(self.picked, verdict);
-        }
-    }
-}
-
-impl Drop for Counted<'_, '_> {
-    fn drop(&mut self) {
-        let outcome = self.outcome.unwrap_or(AttemptOutcome::Cancelled);
-        let answered = matches!(
-            outcome,
-            AttemptOutcome::Informational
-                | AttemptOutcome::Success
-                | AttemptOutcome::Redirection
-                | AttemptOutcome::ClientError
-                | AttemptOutcome::ServerError
-        );
-        let worker = self.effort.worker;
-        let now = worker.clock.recent(); // read at the attempt's end
-        let first_byte = answered.then(|| now.saturating_duration_since(self.started));
-        let pool = &self.effort.pool.label;
-        worker.meter.attempt(pool, self.picked.endpoint(), outcome, first_byte);
-        if let Some(watched) = self.span.take() {
-            watched.end((!answered).then(|| outcome.as_str()));
-        }
     }
 }
 

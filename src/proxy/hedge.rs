@@ -160,6 +160,9 @@ fn hear(trial: &Trial<'_, '_>, brought: &Brought) {
 /// of its endpoint, unless that never does.
 fn lose(first: &Trial<'_, '_>, outgoing: &Outgoing<'_>) {
     let effort = first.effort;
+    if let Some(steered) = &outgoing.steered {
+        steered.outrun(first.picked.endpoint());
+    }
     let now = effort.worker.clock.recent();
     if effort.worker.delays.loses(first.picked.endpoint().id, now) {
         effort.doubt(first.picked.endpoint(), outgoing);
@@ -219,7 +222,7 @@ fn begin_second<'e, 'p>(
         }
     };
     let tried = [first.picked.endpoint().id];
-    let picked = effort.pick(&tried, None).filter(|picked| {
+    let picked = effort.pick(outgoing.steered.as_deref(), &tried, None).filter(|picked| {
         let endpoint = picked.endpoint();
         !tried.contains(&endpoint.id) && endpoint.failures() == 0
     });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::RETRY_AFTER;
+use tokio::time::Instant;
 
 use crate::config::spec::Protocol;
 use crate::health::passive::{self, Attempt, Judged, Verdict};
@@ -15,7 +16,7 @@ use crate::resilience::remaining;
 use crate::resilience::retry::Failure;
 
 use super::attempt::{self, Answered};
-use super::error::ExchangeError;
+use super::error::{AttemptError, ExchangeError};
 use super::forward::Effort;
 use super::grpc::{self, GRPC_STATUS};
 use super::outgoing::Outgoing;
@@ -33,6 +34,12 @@ impl Effort<'_> {
         if let Some(connection) = self.worker.client.reuse(&to, Duration::MAX, now) {
             connection.doubt();
         }
+    }
+
+    /// Whether a failure says nothing of the endpoint, since its client gave it too little time.
+    pub(super) fn excuses(&self, error: &AttemptError, started: Instant) -> bool {
+        matches!(error, AttemptError::Timeout { .. })
+            && attempt::is_excused(&self.deadlines, started, self.end)
     }
 
     /// Counts what an attempt says of its endpoint.

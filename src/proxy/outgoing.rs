@@ -38,8 +38,9 @@ use super::hygiene::{self, Sender, Wishes};
 use super::incoming::{Incoming, Switch};
 use super::limited;
 use super::pace::Rate;
-use super::request_body::Upload;
+use super::request_body::{RequestBody, Side, Upload};
 use super::spill::Spilling;
+use super::steered::Steered;
 use super::visit::Visit;
 use super::worker::{View, Worker};
 
@@ -64,6 +65,10 @@ pub(super) struct Outgoing<'h> {
     pub(super) extended: bool,
     /// What keeps its connections apart from those of others, where something does.
     pub(super) apart: Option<Box<Apart>>,
+    /// What decides where it goes, besides the endpoints, where something does.
+    pub(super) steered: Option<Box<Steered>>,
+    /// Whether it is sent beside another attempt.
+    side: Side,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
 }
@@ -94,18 +99,8 @@ impl<'h> Outgoing<'h> {
         mut body: Incoming,
         visit: &mut Visit,
     ) -> Result<Self, ExchangeError> {
-        let limits = &worker.gateway.downstream;
-        let (mut max, mut by) = (limits.max_body.0, None);
-        if choice.tenant.is_limited() {
-            (max, by) = limited::largest_body(choice, max);
-        }
-        if body.size_hint().lower() > max {
-            return Err(BodyFault::TooLarge { limit: max, by }.into());
-        }
+        let (held, most) = room(worker, choice, (head, size), &body)?;
         let upgrade = body.switch.take();
-        let need = budget::exchange((head, size), &body.size_hint(), choice.pool.spec.protocol);
-        let held = worker.account.begin(Refused::Request, need);
-        let held = Arc::new(held.ok_or(ExchangeError::Overloaded)?);
         let hears = head.version == Version::HTTP_11;
         let client = hears.then(|| Rc::clone(&peer.activity));
         let extended = head.extensions.remove::<Extended>().is_some();
@@ -113,6 +108,8 @@ impl<'h> Outgoing<'h> {
         let naming = &view.table.naming;
         let mut wishes = hygiene::clean_request(&mut head.headers, &view.owned);
         wishes.upgrade = wishes.upgrade.filter(|_| upgrade.is_some());
+        let steering = choice.pool.steering.as_deref();
+        let steered = steering.map(|steering| Steered::of(steering, choice, head, (peer, &*visit)));
         // Then it is there still, and says just that.
         let is_named = choice.named_by == Some(&naming.forward_as) && wishes.nominated.is_empty();
         // Before the route has its say: what it tells endpoints is not what the client says.
@@ -121,26 +118,19 @@ impl<'h> Outgoing<'h> {
         let size = body.size_hint().upper();
         let asked = (&*head, size);
         let upload = Upload::new(body, || {
-            body_rule(worker, peer, (view, choice), asked, (max, by), &mut wishes, visit)
+            body_rule(worker, peer, (view, choice), asked, most, &mut wishes, visit)
         });
 
         check_trace(head, &upload)?;
         // RFC 9112 §3.2.2 prefers the target's.
         let named = target_host(&head.uri);
         let host = named.clone().or_else(|| head.headers.get(HOST).cloned());
-        let told = visit.told();
-        let sender = Sender { peer, told, host, request_id: visit.request_id() };
+        let sender = Sender { peer, told: visit.told(), host, request_id: visit.request_id() };
         let mut added = hygiene::introduce(head.version, sender);
         if !is_named {
             hygiene::name_tenant(&mut head.headers, &naming.forward_as, choice.tenant.id());
         }
-        if let Some(trace) = visit.traced() {
-            trace.clean(&mut head.headers);
-        }
-        if let Some(caller) = visit.caller() {
-            access::introduce(caller, &naming.identity, head, &mut added);
-        }
-        choice.edit_request(&mut head.headers, &mut added);
+        edit(head, &mut added, view, choice, visit);
         let formats = visit.traced().map(Trace::formats);
         let formats = formats.map(|formats| formats.without(|name| choice.decides(name)));
         let told = Telling { formats, countdown, from: added.len() };
@@ -154,7 +144,20 @@ impl<'h> Outgoing<'h> {
         let upgrade = upgrade.filter(|_| switching);
         let parties = (&**choice.pool, choice.tenant.slot());
         let apart = choice.pool.spec.keeps_apart().then(|| Apart::of(peer, parties, visit));
-        Ok(Self { head, added, told, client, upload, idempotent, upgrade, extended, apart, held })
+        Ok(Self {
+            head,
+            added,
+            told,
+            client,
+            upload,
+            idempotent,
+            upgrade,
+            extended,
+            apart,
+            steered,
+            side: Side::Own,
+            held,
+        })
     }
 
     /// Tells the endpoint of an attempt how long it has until `end`, of the trace, where there is one, and
@@ -201,8 +204,25 @@ impl<'h> Outgoing<'h> {
             upgrade: None,
             extended: self.extended,
             apart: self.apart.clone(),
+            steered: None, // it has been picked for
+            side: Side::Beside,
             held: Arc::clone(&self.held),
         }
+    }
+
+    /// The body from its start, for this attempt, if it can be had.
+    pub(super) fn reader(&self) -> Option<RequestBody> {
+        self.upload.reader(self.side)
+    }
+
+    /// Whether it is sent beside another attempt.
+    pub(super) fn side(&self) -> Side {
+        self.side
+    }
+
+    /// When the endpoint of this attempt last took a part of the body.
+    pub(super) fn taken(&self) -> Option<Instant> {
+        self.upload.taken(self.side)
     }
 
     /// Whether an attempt may be made beside another one: no connection is to be the client's own.
@@ -214,6 +234,36 @@ impl<'h> Outgoing<'h> {
     pub(super) fn is_repeatable(&self) -> bool {
         self.upload.is_replayable()
     }
+}
+
+/// Takes memory for the exchange, and tells how large the request's body may be and which limit says so.
+fn room(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    (head, size): (&Parts, u64),
+    body: &Incoming,
+) -> Result<(Arc<Held>, (u64, Option<Limit>)), ExchangeError> {
+    let (mut max, mut by) = (worker.gateway.downstream.max_body.0, None);
+    if choice.tenant.is_limited() {
+        (max, by) = limited::largest_body(choice, max);
+    }
+    if body.size_hint().lower() > max {
+        return Err(BodyFault::TooLarge { limit: max, by }.into());
+    }
+    let need = budget::exchange((head, size), &body.size_hint(), choice.pool.spec.protocol);
+    let held = worker.account.begin(Refused::Request, need);
+    Ok((Arc::new(held.ok_or(ExchangeError::Overloaded)?), (max, by)))
+}
+
+/// What tracing, a caller's identity and the route change.
+fn edit(head: &mut Parts, added: &mut Fields, view: &View, choice: &Choice<'_>, visit: &Visit) {
+    if let Some(trace) = visit.traced() {
+        trace.clean(&mut head.headers);
+    }
+    if let Some(caller) = visit.caller() {
+        access::introduce(caller, &view.table.naming.identity, head, added);
+    }
+    choice.edit_request(&mut head.headers, added);
 }
 
 /// What bounds the request's body, which may be so large.

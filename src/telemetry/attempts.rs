@@ -4,13 +4,14 @@
 use super::delta::{Flow, Tally};
 use super::metrics::{Family, Kind};
 
-/// What is counted of hedges, and of bodies that are kept in files.
+/// What is counted of hedges, of bodies that are kept in files, and of clients that a cookie keeps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rare {
     pub(super) hedges: Tally,
     pub(super) hedges_refused: Tally,
     pub(super) spills: Tally,
     pub(super) files: Flow,
+    pub(super) sticky: Tally,
 }
 
 impl Rare {
@@ -20,6 +21,7 @@ impl Rare {
         self.hedges_refused.merge(&other.hedges_refused);
         self.spills.merge(&other.spills);
         self.files.merge(other.files);
+        self.sticky.merge(&other.sticky);
     }
 }
 

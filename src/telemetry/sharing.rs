@@ -27,6 +27,14 @@ pub(super) static EJECTIONS_SPARED: Family = Family {
     labels: &["pool"],
 };
 
+/// `tenantry_sticky_requests_total`
+pub(super) static STICKY_REQUESTS: Family = Family {
+    name: "tenantry_sticky_requests_total",
+    help: "Requests served by a pool that keeps clients by a cookie, by what that did",
+    kind: Kind::Counter,
+    labels: &["pool", "outcome"],
+};
+
 /// `tenantry_queue_waiting_requests`
 pub(super) static QUEUE_WAITING: Family = Family {
     name: "tenantry_queue_waiting_requests",

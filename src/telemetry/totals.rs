@@ -136,6 +136,7 @@ impl Totals {
         families.extend(self.pools());
         families.extend(self.rare_of_pools());
         families.extend(self.queues());
+        families.push(self.sticky());
         families.extend(self.connections(listeners));
         families.extend(self.process());
         families.into_iter().filter_map(Samples::finish).collect()
@@ -260,6 +261,16 @@ impl Totals {
             }
         }
         [waits, outcomes, by_tenant, waited]
+    }
+
+    fn sticky(&self) -> Samples {
+        let mut sticky = Samples::of(&sharing::STICKY_REQUESTS);
+        for (pool, counts) in self.pools.sorted() {
+            for (outcome, count) in counts.rare.iter().flat_map(|rare| &rare.sticky.0) {
+                sticky.count(&[pool, outcome], *count);
+            }
+        }
+        sticky
     }
 
     fn connections(&self, names: &[Arc<str>]) -> [Samples; 9] {

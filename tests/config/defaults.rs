@@ -112,6 +112,7 @@ fn routes() -> Value {
             "endpoints": [{ "address": "10.0.0.1:80" }],
             "health": { "http": "/" },
             "concurrency": 10,
+            "sticky": { "cookie": "stay", "keys": ["0123456789abcdef0123456789abcdef"] },
         } },
         "route-sets": { "s": { "routes": [
             { "path": "/a", "limits": limits },

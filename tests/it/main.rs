@@ -9,6 +9,7 @@ mod access_log;
 mod admin;
 mod answers;
 mod audit;
+mod balancing;
 mod body_limits;
 mod conformance;
 mod cuts;

@@ -220,7 +220,7 @@ mod tests {
     use super::super::{Lost, as_a_whole};
     use super::*;
 
-    const KNOWN: Known<'_> = Known { balancers: &["round-robin"] };
+    const KNOWN: Known<'_> = Known { balancers: &["round-robin"], keyed: &[] };
 
     fn terms() -> Terms<'static> {
         let lookup = &|name: &str| (name == "POOL").then(|| "a".to_owned());

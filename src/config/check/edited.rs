@@ -196,7 +196,7 @@ mod tests {
     use super::super::{Before, Lost, check_routes};
     use super::*;
 
-    const KNOWN: Known<'_> = Known { balancers: &["round-robin"] };
+    const KNOWN: Known<'_> = Known { balancers: &["round-robin"], keyed: &[] };
     const POOLS: &str = "[pools.a]\ndns = \"a:1\"\n";
 
     fn terms() -> Terms<'static> {

@@ -2,6 +2,7 @@
 
 mod access;
 mod access_log;
+mod affinity;
 mod alone;
 mod answers;
 mod apart;
@@ -73,6 +74,8 @@ pub use memory::{Learnt, Memory};
 pub struct Known<'a> {
     /// The balancers.
     pub balancers: &'a [&'a str],
+    /// Those of them that keep requests together by what is hashed.
+    pub keyed: &'a [&'a str],
 }
 
 /// What the routes files mean, and what was read with them.

@@ -179,7 +179,7 @@ mod tests {
 
     fn meaning(text: &str) -> Result<RoutesSpec, Problems> {
         let files = Files::of_text("r.toml", &format!("{SHARED}{text}"));
-        check_routes(&files, &Known { balancers: &["least-request"] })
+        check_routes(&files, &Known { balancers: &["least-request"], keyed: &[] })
     }
 
     /// What the tenant `t` of a text means.

@@ -18,7 +18,7 @@ use crate::config::text::Written;
 use crate::model::address::Address;
 
 use super::head::{self, Whose};
-use super::{Known, above_zero, beside, pool_tls, rules, sharing};
+use super::{Known, above_zero, affinity, beside, pool_tls, rules, sharing};
 
 /// What a pool is checked with.
 pub(super) struct Scope<'a> {
@@ -46,6 +46,9 @@ pub(super) fn check(
         faults.add_missing(key, scope.at, "nothing tells where its endpoints are", hint);
     }
     let balance = balance(raw.balance, scope.known, &key.name("balance"), faults);
+    let hash = affinity::hash(raw.hash, (&balance, scope.at, scope.known), key, faults);
+    let sticky =
+        raw.sticky.and_then(|raw| affinity::sticky(raw, scope.folder, &key.name("sticky"), faults));
     let tls_key = key.name("tls");
     let mut tls = pool_tls::check(raw.tls, scope.folder, &tls_key, faults);
     if let Some(tls) = tls.as_mut().filter(|tls| tls.server_name.is_none()) {
@@ -83,6 +86,8 @@ pub(super) fn check(
     PoolSpec {
         sources,
         balance,
+        hash,
+        sticky,
         protocol,
         tls,
         proxy_protocol,

@@ -112,8 +112,10 @@ mod tests {
             "tenant.from = [{ways}]\npools.a.dns = \"a:1\"\ntenants.\"{id}\" = \
              {{ pool = \"a\", routes = [{routes}] }}\n"
         );
-        let checked =
-            check_routes_whole(&Files::of_text("r.toml", &text), &Known { balancers: &[] });
+        let checked = check_routes_whole(
+            &Files::of_text("r.toml", &text),
+            &Known { balancers: &[], keyed: &[] },
+        );
         checked.result.unwrap_or_else(|problems| panic!("{problems}"));
         checked.doubts.into_iter().map(|doubt| doubt.key).collect()
     }

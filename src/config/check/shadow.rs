@@ -97,8 +97,10 @@ mod tests {
         let lines: String = routes.iter().map(|route| format!("{{ {route} }},\n")).collect();
         let head = "pools.a.dns = \"a:1\"\n[tenants.t]\npool = \"a\"\nroutes = [\n";
         let text = format!("{head}{lines}]\n");
-        let checked =
-            check_routes_whole(&Files::of_text("r.toml", &text), &Known { balancers: &[] });
+        let checked = check_routes_whole(
+            &Files::of_text("r.toml", &text),
+            &Known { balancers: &[], keyed: &[] },
+        );
         checked.result.unwrap_or_else(|problems| panic!("{problems}"));
         let line = |hint: &str| hint.split(':').nth(1).unwrap().parse::<usize>().unwrap();
         let told = |doubt: &crate::config::Problem| {

@@ -19,6 +19,7 @@ use crate::config::text::{
 };
 use crate::model::address::Address;
 
+use super::affinity::{HashKeys, Sticky};
 use super::shape::{At, OneOrMany, Whole, text_or_table};
 
 /// A set of endpoints that serve the same thing. At least one of `endpoints`, `dns`, `srv` and
@@ -38,9 +39,15 @@ pub(in crate::config) struct Pool {
     /// A watched list of endpoints, or several: `*.json` as Prometheus' `file_sd` writes it, or
     /// `*.toml`. Relative paths start at the folder of this file. Default: none.
     pub(in crate::config) file: Option<OneOrMany<Written<ListFile>>>,
-    /// How an endpoint is picked: `least-request`, `round-robin` or `random`.
-    /// Default: `least-request`.
+    /// How an endpoint is picked: `least-request`, `peak-ewma`, `round-robin`, `random`, `ring-hash` or
+    /// `maglev`. Default: `least-request`.
     pub(in crate::config) balance: Option<At<String>>,
+    /// What `ring-hash` and `maglev` go by: `tenant`, `path`, `client-address`, `{ header = "X-User" }`,
+    /// `{ cookie = "session" }`, or an array of up to 8, of which the first that a request has is taken. One
+    /// that has none goes to who has fewer requests in flight. Must be there with these two. Default: none.
+    pub(in crate::config) hash: Option<At<HashKeys>>,
+    /// A cookie that keeps each client on one endpoint. Default: none.
+    pub(in crate::config) sticky: Option<At<Sticky>>,
     /// What is spoken to the endpoints: `h1` or `h2` (without TLS by prior knowledge).
     /// Default: `h1`.
     pub(in crate::config) protocol: Option<Written<Protocol>>,

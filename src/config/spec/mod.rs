@@ -22,6 +22,7 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::problem::Place;
 
 mod access;
+mod affinity;
 mod authorizer;
 mod cors;
 mod domains;
@@ -36,6 +37,7 @@ mod tracing;
 mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
+pub use affinity::{HashBy, SameSite, StickySpec};
 pub use authorizer::{AskedPart, AuthorizerSpec, OnError};
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};

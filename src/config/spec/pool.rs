@@ -14,6 +14,8 @@ use crate::base::units::{ByteSize, Percent};
 use crate::model::address::Address;
 use crate::model::grpc::GrpcStatus;
 
+use super::{HashBy, StickySpec};
+
 /// A pool: where its endpoints come from and how they are used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolSpec {
@@ -21,6 +23,10 @@ pub struct PoolSpec {
     pub sources: Vec<SourceSpec>,
     /// The name of a balancer. Default `least-request`.
     pub balance: String,
+    /// What a balancer that asks for keys goes by: the first that a request has. Empty for others.
+    pub hash: Vec<HashBy>,
+    /// A cookie that keeps each client on one endpoint; `None` = there is none.
+    pub sticky: Option<Box<StickySpec>>,
     /// What is spoken to the endpoints.
     pub protocol: Protocol,
     /// With it, TLS is spoken to the endpoints.

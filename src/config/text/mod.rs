@@ -3,6 +3,7 @@
 
 mod access;
 mod address;
+mod affinity;
 mod answers;
 mod choice;
 mod cors;
@@ -27,6 +28,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 pub(super) use access::{Expiry, Naming as NamingCredential, Subject};
 pub(super) use address::{DnsName, DnsServer, EndpointAddress, FilePath, ListFile, SrvName};
+pub(super) use affinity::{CookieName, CookiePath};
 pub(super) use choice::{
     AccessOutput, AdminAddress, Beyond, ClientMode, Filter, PathKeep, RequestId, StateFolder,
 };

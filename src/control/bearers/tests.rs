@@ -80,7 +80,7 @@ fn tenant(name: &str) -> String {
 
 fn loaded(folder: &TempDir, text: &str) -> Loaded {
     let files = Routes::of_text(folder.path().join("routes.toml"), &format!("{SHARED}{text}"));
-    let spec = check_routes(&files, &Known { balancers: &["least-request"] }).unwrap();
+    let spec = check_routes(&files, &Known { balancers: &["least-request"], keyed: &[] }).unwrap();
     Loaded { files, spec: Arc::new(spec), doubts: [].into(), quarantine: Default::default() }
 }
 

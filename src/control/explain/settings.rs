@@ -170,6 +170,13 @@ impl List<'_> {
         self.of_pool("balance", &spec.balance);
         let told = spec.deadline_header.as_ref().map_or("none", HeaderName::as_str);
         self.of_pool("deadline-header", told);
+        if !spec.hash.is_empty() {
+            let by: Vec<String> = spec.hash.iter().map(ToString::to_string).collect();
+            self.of_pool("hash", by.join(", "));
+        }
+        if let Some(sticky) = &spec.sticky {
+            self.of_pool("sticky.cookie", &sticky.cookie);
+        }
         self.of_pool("panic-below", spec.panic_below);
         match &spec.health {
             None => self.of_pool("health", "none"),

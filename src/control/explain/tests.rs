@@ -61,7 +61,7 @@ fn ask(tenant: Option<&str>, request: http::request::Builder) -> Explained {
 
 fn ask_of(routes: &str, tenant: Option<&str>, request: http::request::Builder) -> Explained {
     let files = Files::of_text("routes.toml", routes);
-    let known = Known { balancers: &["least-request", "random"] };
+    let known = Known { balancers: &["least-request", "random"], keyed: &[] };
     let spec = config::check_routes(&files, &known).unwrap_or_else(|problems| panic!("{problems}"));
     let (head, ()) = request.body(()).unwrap().into_parts();
     let tenant = tenant.map(|id| TenantId::new(id).unwrap());

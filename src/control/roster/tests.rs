@@ -75,7 +75,7 @@ struct World {
 impl World {
     fn new(routes: &str) -> Self {
         let files = Files::of_text("routes.toml", routes);
-        let known = config::Known { balancers: &["least-request"] };
+        let known = config::Known { balancers: &["least-request"], keyed: &[] };
         let spec = config::check_routes(&files, &known);
         let spec = Arc::new(spec.unwrap_or_else(|problems| panic!("{problems}")));
         let made = load::make(Materials {

@@ -60,7 +60,7 @@ async fn what_was_moved_into_its_place_is_kept_once_all_is_quiet() {
 
 fn spec(text: &str) -> config::spec::RoutesSpec {
     let files = Files::of_text("r.toml", text);
-    config::check_routes_whole(&files, &config::Known { balancers: &["round-robin"] })
+    config::check_routes_whole(&files, &config::Known { balancers: &["round-robin"], keyed: &[] })
         .result
         .unwrap()
 }

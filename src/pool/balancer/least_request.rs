@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::model::endpoint::Endpoint;
 use crate::model::members::Eligible;
 
-use super::random::draw;
-use super::{Balancer, Kind, PickKey};
+use super::random::draw_two;
+use super::{Balancer, Kind};
 
 pub(super) const KIND: Kind = Kind {
     name: "least-request",
@@ -16,12 +16,11 @@ pub(super) const KIND: Kind = Kind {
     build,
 };
 
-struct LeastRequest;
+pub(super) struct LeastRequest;
 
 impl Balancer for LeastRequest {
-    fn pick<'a>(&self, eligible: &'a Eligible, _key: PickKey) -> Option<&'a Arc<Endpoint>> {
-        let first = draw(eligible)?;
-        let second = other(eligible, first)?;
+    fn pick<'a>(&self, eligible: &'a Eligible) -> Option<&'a Arc<Endpoint>> {
+        let (first, second) = draw_two(eligible)?;
         let place = if load(eligible, second, first) < load(eligible, first, second) {
             second
         } else {
@@ -32,24 +31,9 @@ impl Balancer for LeastRequest {
     }
 }
 
-/// A second draw that differs from `first` wherever there are two endpoints.
-fn other(eligible: &Eligible, first: usize) -> Option<usize> {
-    let second = draw(eligible)?;
-    if second != first {
-        return Some(second);
-    }
-    let count = eligible.endpoints.len();
-    if count == 1 {
-        return Some(first);
-    }
-    // By weight it may take long to leave a heavy endpoint: any of the others.
-    let step = fastrand::usize(1..count);
-    Some((first + step) % count)
-}
-
 /// Requests in flight at `place`, scaled so that it compares with that of `against` for their
 /// weights: a/x < b/y is a·y < b·x.
-fn load(eligible: &Eligible, place: usize, against: usize) -> u64 {
+pub(super) fn load(eligible: &Eligible, place: usize, against: usize) -> u64 {
     let in_flight = eligible.endpoints.get(place).map_or(0, |endpoint| endpoint.in_flight());
     let weight = eligible.weights.get(against).copied().unwrap_or(1);
     u64::from(in_flight) * u64::from(weight)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::model::endpoint::Endpoint;
 use crate::model::members::Eligible;
 
-use super::{Balancer, Kind, PickKey};
+use super::{Balancer, Kind};
 
 pub(super) const KIND: Kind =
     Kind { name: "random", about: "each endpoint is drawn by its weight", build };
@@ -13,7 +13,7 @@ pub(super) const KIND: Kind =
 struct Random;
 
 impl Balancer for Random {
-    fn pick<'a>(&self, eligible: &'a Eligible, _key: PickKey) -> Option<&'a Arc<Endpoint>> {
+    fn pick<'a>(&self, eligible: &'a Eligible) -> Option<&'a Arc<Endpoint>> {
         eligible.endpoints.get(draw(eligible)?)
     }
 }
@@ -33,6 +33,18 @@ pub(super) fn draw(eligible: &Eligible) -> Option<usize> {
     }
     let point = fastrand::u64(..total);
     Some(sums.partition_point(|sum| *sum <= point))
+}
+
+/// The places of two endpoints drawn by weight, which differ wherever there are two.
+pub(super) fn draw_two(eligible: &Eligible) -> Option<(usize, usize)> {
+    let (first, second) = (draw(eligible)?, draw(eligible)?);
+    let count = eligible.endpoints.len();
+    if second != first || count == 1 {
+        return Some((first, second));
+    }
+    // By weight it may take long to leave a heavy endpoint: any of the others.
+    let step = fastrand::usize(1..count);
+    Some((first, (first + step) % count))
 }
 
 fn build() -> Arc<dyn Balancer> {

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
-
 use crate::model::endpoint::Endpoint;
 use crate::model::members::Eligible;
 
 use super::random::draw;
-use super::{Balancer, Kind, PickKey};
+use super::table::Table;
+use super::{Balancer, Kind};
 
 pub(super) const KIND: Kind =
     Kind { name: "round-robin", about: "endpoints take turns by weight, smoothly", build };
@@ -18,19 +17,12 @@ pub(super) const KIND: Kind =
 #[derive(Default)]
 struct RoundRobin {
     turn: AtomicUsize,
-    schedule: ArcSwap<Schedule>,
-}
-
-/// The places of endpoints in the order of their turns, for one version of the eligible ones.
-#[derive(Debug, Default)]
-struct Schedule {
-    version: u64,
-    /// Empty where a draw takes the place of turns.
-    order: Box<[u32]>,
+    /// The places of endpoints in the order of their turns; empty where a draw takes the place of turns.
+    schedule: Table<Box<[u32]>>,
 }
 
 impl Balancer for RoundRobin {
-    fn pick<'a>(&self, eligible: &'a Eligible, _key: PickKey) -> Option<&'a Arc<Endpoint>> {
+    fn pick<'a>(&self, eligible: &'a Eligible) -> Option<&'a Arc<Endpoint>> {
         let count = eligible.endpoints.len();
         if count == 0 {
             return None;
@@ -39,33 +31,15 @@ impl Balancer for RoundRobin {
         if eligible.cumulative.is_none() {
             return eligible.endpoints.get(turn % count);
         }
-        let place = self.scheduled(eligible, turn).or_else(|| draw(eligible))?;
-        eligible.endpoints.get(place)
+        let scheduled = self.schedule.ask(eligible, schedule, |order| {
+            order.get(turn.checked_rem(order.len())?).map(|place| *place as usize)
+        });
+        eligible.endpoints.get(scheduled.or_else(|| draw(eligible))?)
     }
 }
 
-impl RoundRobin {
-    /// Whose turn it is; `None` where there is no schedule for these endpoints.
-    fn scheduled(&self, eligible: &Eligible, turn: usize) -> Option<usize> {
-        let mut schedule = self.schedule.load();
-        if schedule.version < eligible.version {
-            self.schedule.store(Arc::new(Schedule::of(eligible)));
-            schedule = self.schedule.load();
-        }
-        if schedule.version != eligible.version || schedule.order.is_empty() {
-            // Another thread has seen newer endpoints already: draw this once.
-            return None;
-        }
-        let at = turn % schedule.order.len();
-        schedule.order.get(at).map(|place| *place as usize)
-    }
-}
-
-impl Schedule {
-    fn of(eligible: &Eligible) -> Self {
-        let order = order(&eligible.weights).into();
-        Self { version: eligible.version, order }
-    }
+fn schedule(eligible: &Eligible) -> Box<[u32]> {
+    order(&eligible.weights).into()
 }
 
 /// Smooth weighted round robin: in each turn every endpoint gains its weight, and the one with

@@ -38,6 +38,7 @@ pub(super) enum RequestBody {
 pub(super) struct Reader {
     stream: Rc<RefCell<Stream>>,
     number: u32,
+    side: Side,
     /// It has had all of it: then it ends well, whoever reads by now.
     has_all: bool,
 }
@@ -45,6 +46,15 @@ pub(super) struct Reader {
 /// The client's stream. Clones are handles to the same one.
 #[derive(Clone)]
 pub(super) struct Upload(Option<Rc<RefCell<Stream>>>);
+
+/// Whose reader it is, where two attempts are under way at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// That of the attempts that follow one another.
+    Own,
+    /// That of one beside the first of them.
+    Beside,
+}
 
 struct Stream {
     incoming: Incoming,
@@ -63,8 +73,8 @@ struct Stream {
     spill: Option<Box<Spill>>,
     keeping: bool,
     read: u64,
-    /// When an endpoint last took a part.
-    taken: Option<Instant>,
+    /// When an endpoint last took a part, by [`Side`]: one does not tell how long another takes.
+    taken: [Option<Instant>; 2],
     ended: Option<Instant>,
     fault: Option<BodyFault>,
     silence: Option<Pin<Box<Sleep>>>,
@@ -92,7 +102,7 @@ impl Upload {
             kept_bytes: 0,
             spill: None,
             read: 0,
-            taken: None,
+            taken: [None; 2],
             ended: None,
             fault: None,
             silence: None,
@@ -102,12 +112,13 @@ impl Upload {
 
     /// The body from its start, or nothing if too much of it was read to have it again. A reader
     /// that was made before gets no more of it.
-    pub(super) fn reader(&self) -> Option<RequestBody> {
+    pub(super) fn reader(&self, side: Side) -> Option<RequestBody> {
         let Some(stream) = &self.0 else {
             return Some(RequestBody::Empty);
         };
         let number = stream.borrow_mut().turn()?;
-        Some(RequestBody::Stream(Reader { stream: Rc::clone(stream), number, has_all: false }))
+        let stream = Rc::clone(stream);
+        Some(RequestBody::Stream(Reader { stream, number, side, has_all: false }))
     }
 
     /// The client's connection, where it has not sent all of it.
@@ -142,8 +153,13 @@ impl Upload {
     }
 
     /// When an endpoint last took a part of it.
-    pub(super) fn taken(&self) -> Option<Instant> {
-        self.0.as_ref().and_then(|stream| stream.borrow().taken)
+    pub(super) fn taken(&self, side: Side) -> Option<Instant> {
+        self.0.as_ref().and_then(|stream| stream.borrow().taken[side as usize])
+    }
+
+    /// When the client had sent all of it.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.0.as_ref().and_then(|stream| stream.borrow().ended)
     }
 
     /// No further attempt will follow: nothing is kept from now on.
@@ -407,7 +423,7 @@ impl Body for RequestBody {
         let polled = stream.poll_frame(context);
         match polled {
             Poll::Ready(Some(Ok(_))) => {
-                stream.taken = Some(Instant::now());
+                stream.taken[reader.side as usize] = Some(Instant::now());
                 reader.has_all = stream.is_read();
             }
             Poll::Ready(None) => reader.has_all = true,

@@ -136,6 +136,12 @@ impl Meter {
         of_tenant.waited += waited;
     }
 
+    /// Counts a request that was served by a pool that keeps clients by a cookie, by what that did.
+    pub fn sticky(&self, pool: &Label, outcome: &'static str) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).rare.get_or_insert_default().sticky.add(outcome, 1);
+    }
+
     /// Counts an endpoint that traffic has ejected.
     pub fn ejected(&self, pool: &Label) {
         self.counts.borrow_mut().pools.at(pool).ejections += 1;

@@ -52,6 +52,7 @@ fn promtool_finds_nothing() {
     meter.hedge_refused(&pool(), "budget");
     meter.spilled(&pool(), "kept");
     meter.spill_opened(&pool());
+    meter.sticky(&pool(), "kept");
     meter.connection_opened(0);
     meter.connection_rejected("limit");
     meter.forwarded_fault("malformed");
