@@ -238,8 +238,8 @@ async fn a_cookie_in_crumbs_of_http2_is_found_and_taken_out() {
 
 #[tokio::test]
 async fn an_answer_that_caches_have_already_sets_no_cookie() {
-    let origin = Origin::start([Step::answer(304, "")]).await;
-    let gateway = Gateway::start(&routes(&[origin], STICKY)).await;
+    let origins = [Origin::start([Step::answer(304, "")]).await];
+    let gateway = Gateway::start(&routes(&origins, STICKY)).await;
 
     let answer = ask(gateway.address(), "GET /a", &["Host: a", "X-Tenant-ID: acme"]).await;
 
