@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::address::Address;
 use super::ids::EndpointId;
+use super::suspicion::Suspicion;
 use super::witnesses::Witnesses;
 
 /// What active checks say of an endpoint.
@@ -67,6 +68,8 @@ pub struct Endpoint {
     quiet_since: AtomicU64,
     /// Requests that were sent and whose answers have not ended. Writer: `pool`.
     in_flight: AtomicU32,
+    /// Traffic has seen it fail, and a check is due. Boxed: it is for failures alone.
+    suspicion: Box<Suspicion>,
 }
 
 impl Endpoint {
@@ -86,6 +89,7 @@ impl Endpoint {
             ejected_until: AtomicU64::new(0),
             quiet_since: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
+            suspicion: Box::default(),
         }
     }
 
@@ -181,6 +185,16 @@ impl Endpoint {
             0 => None,
             until => Some(Duration::from_millis(until).saturating_sub(self.born.elapsed())),
         }
+    }
+
+    /// What tells the present ejection from others of this endpoint; `None` when it is not ejected.
+    pub fn ejection(&self) -> Option<u64> {
+        Some(self.ejected_until.load(Ordering::Relaxed)).filter(|until| *until != 0)
+    }
+
+    /// What traffic asks checks to look at.
+    pub fn suspicion(&self) -> &Suspicion {
+        &self.suspicion
     }
 
     /// Whether an operator keeps it out of the traffic: it gets no new request, whatever else is

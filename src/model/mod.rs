@@ -13,4 +13,5 @@ pub mod jwk;
 pub mod key;
 pub mod log_line;
 pub mod members;
+pub mod suspicion;
 mod witnesses;

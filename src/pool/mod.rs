@@ -30,6 +30,8 @@ pub struct Pool {
     pub transport: u64,
     /// With it, TLS is spoken to the endpoints.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// With it, checks speak TLS to the endpoints.
+    pub check_tls: Option<Arc<rustls::ClientConfig>>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
     balancer: Arc<dyn Balancer>,
@@ -62,7 +64,13 @@ impl Pool {
         let balancer = balancer::build(&spec.balance)
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
-        Ok(Self { label, spec, members, transport, tls, gate, balancer })
+        Ok(Self { label, spec, members, transport, tls, check_tls: None, gate, balancer })
+    }
+
+    /// Has checks speak TLS, or not.
+    #[must_use]
+    pub fn checked_by(self, check_tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        Self { check_tls, ..self }
     }
 
     /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits

@@ -8,6 +8,7 @@ use super::bearers::{
     TENANT_CERTIFICATE_EXPIRY, TENANT_CERTIFICATE_PROBLEMS, TENANT_CERTIFICATE_RELOADS,
     TENANT_CERTIFICATES, TENANT_CERTIFICATES_EXPIRED,
 };
+use super::checks::{EJECTIONS, EJECTIONS_ENDED_EARLY, ENDPOINT_DRAINED, HEALTH_CHECKS};
 use super::issuers::{ISSUER_FETCHES, ISSUER_KEYS, ISSUER_KEYS_AT};
 use super::keeping::{
     ADMIN_REFUSED, AUDIT_LOG_LOST, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES,
@@ -75,6 +76,8 @@ pub static FAMILIES: &[&Family] = &[
     &RETRIES_REFUSED,
     &EJECTIONS,
     &EJECTIONS_SPARED,
+    &EJECTIONS_ENDED_EARLY,
+    &HEALTH_CHECKS,
     &ENDPOINT_UP,
     &ENDPOINT_DRAINED,
     &ADMIN_REFUSED,
@@ -214,26 +217,10 @@ pub static RETRIES_REFUSED: Family = Family {
     labels: &["pool", "reason"],
 };
 
-/// `tenantry_ejections_total`
-pub static EJECTIONS: Family = Family {
-    name: "tenantry_ejections_total",
-    help: "Endpoints taken out for a while because traffic saw them fail",
-    kind: Kind::Counter,
-    labels: &["pool"],
-};
-
 /// `tenantry_endpoint_up`
 pub static ENDPOINT_UP: Family = Family {
     name: "tenantry_endpoint_up",
     help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check, is ejected or drained",
-    kind: Kind::Gauge,
-    labels: &["pool", "endpoint"],
-};
-
-/// `tenantry_endpoint_drained`
-pub static ENDPOINT_DRAINED: Family = Family {
-    name: "tenantry_endpoint_drained",
-    help: "Whether an operator keeps an endpoint out of the traffic",
     kind: Kind::Gauge,
     labels: &["pool", "endpoint"],
 };
@@ -534,6 +521,7 @@ mod tests {
             include_str!("shared_limits.rs"),
             include_str!("bearers.rs"),
             include_str!("issuers.rs"),
+            include_str!("checks.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();

@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod audit_log;
+pub mod checks;
 pub mod delta;
 pub mod histogram;
 mod issuers;

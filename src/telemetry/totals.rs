@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::base::stretch::Stretch;
 
+use super::checks;
 use super::delta::{
     AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, QueueOutcome, Tally, add_each,
 };
@@ -187,7 +188,7 @@ impl Totals {
         let mut first_byte = Samples::of(&metrics::ATTEMPT_FIRST_BYTE);
         let mut retries = Samples::of(&metrics::RETRIES);
         let mut refused = Samples::of(&metrics::RETRIES_REFUSED);
-        let mut ejections = Samples::of(&metrics::EJECTIONS);
+        let mut ejections = Samples::of(&checks::EJECTIONS);
         let mut spared = Samples::of(&sharing::EJECTIONS_SPARED);
         let mut open = Samples::of(&metrics::UPSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::UPSTREAM_OPENED);

@@ -13,6 +13,7 @@ mod edited;
 mod gateway;
 mod gather;
 mod head;
+mod health;
 mod issuer;
 mod issuer_keys;
 mod limits;

@@ -6,6 +6,7 @@ mod answers;
 mod authorizer;
 mod cors;
 mod gateway;
+mod health;
 mod issuer;
 mod limits;
 mod plan;
@@ -26,12 +27,11 @@ pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
+pub(super) use health::{Grpc, Health};
 pub(super) use issuer::{Fetch, Issuer, Issuers};
 pub(super) use limits::{EachLimit, Limits};
 pub(super) use plan::Plan;
-pub(super) use pool::{
-    Connections, Eject, Endpoint, Health, Pool, Queue, Retry, Timeouts, UpstreamTls,
-};
+pub(super) use pool::{Connections, Eject, Endpoint, Pool, Queue, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, TenantQueue, Way};
 pub(super) use shape::{At, Pairs, Whole};

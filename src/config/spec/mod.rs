@@ -25,6 +25,7 @@ mod access;
 mod authorizer;
 mod cors;
 mod domains;
+mod health;
 mod issuer;
 mod limits;
 mod plan;
@@ -38,14 +39,14 @@ pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use authorizer::{AskedPart, AuthorizerSpec, OnError};
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
+pub use health::{CheckTlsSpec, HealthSpec, HttpProbeSpec, ProbeSpec};
 pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};
 pub use limits::{
     EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec,
 };
 pub use pool::{
-    AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec,
-    PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
-    TimeoutsSpec, UpstreamTlsSpec,
+    AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, IdentitySpec, PoolSpec, Protocol,
+    ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
 };
 pub use route::{
     ActionSpec, HeaderEditsSpec, HostSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec,

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec, PageFor, PageSpec};
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
-    AccessSpec, ConcurrencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetrySpec,
-    RouteSpec, TenantSpec, TimeoutsSpec,
+    AccessSpec, CheckTlsSpec, ConcurrencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion,
+    QueueSpec, RetrySpec, RouteSpec, TenantSpec, TimeoutsSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -174,10 +174,20 @@ impl List<'_> {
             None => self.of_pool("health", "none"),
             Some(health) => {
                 match &health.probe {
-                    ProbeSpec::Http { path, .. } => self.of_pool("health.http", path),
+                    ProbeSpec::Http(http) => self.of_pool("health.http", &http.path),
+                    ProbeSpec::Grpc { service, .. } if service.is_empty() => {
+                        self.of_pool("health.grpc", true);
+                    }
+                    ProbeSpec::Grpc { service, .. } => self.of_pool("health.grpc", service),
                     ProbeSpec::Tcp => self.of_pool("health.tcp", true),
                 }
+                if let Some(port) = health.port {
+                    self.of_pool("health.port", port);
+                }
+                let is_plain = health.tls == CheckTlsSpec::None;
+                self.of_pool("health.tls", if is_plain { "off" } else { "on" });
                 self.of_pool("health.interval", span(health.interval));
+                self.of_pool("health.fast-interval", span(health.fast_interval));
                 self.of_pool("health.timeout", span(health.timeout));
                 self.of_pool("health.rise", health.rise);
                 self.of_pool("health.fall", health.fall);

@@ -63,6 +63,7 @@ pub fn observe(
         endpoint.serves(tenant, now);
         return None;
     }
+    endpoint.suspicion().raise();
     let tenant = (verdict == Verdict::Failure).then_some(tenant);
     if spec.failures == 0 {
         return None;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use crate::base::tasks::{Stopped, Tasks};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::Found;
+use crate::telemetry::checks;
 use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
 use crate::telemetry::keeping;
 use crate::telemetry::meter::Meter;
@@ -40,6 +41,12 @@ fn endpoint(address: &str) -> Endpoint {
     Endpoint::new(EndpointId(1), address.parse().unwrap(), Health::Up)
 }
 
+/// Counts a check, and an ejection that it has ended.
+fn checked(metrics: &Metrics) {
+    metrics.add(&checks::HEALTH_CHECKS, &["shop", "interval", "passed"], 1);
+    metrics.add(&checks::EJECTIONS_ENDED_EARLY, &["shop"], 1);
+}
+
 #[test]
 fn promtool_finds_nothing() {
     let metrics = Metrics::new();
@@ -65,6 +72,7 @@ fn promtool_finds_nothing() {
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)))]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
+    checked(&metrics);
     metrics.issuer_fetched("login", "ok");
     metrics.issuer_keys("login", 2, Some(std::time::SystemTime::UNIX_EPOCH));
     metrics.add(&metrics::TRACE_SPANS, &["exported"], 1);
