@@ -56,6 +56,8 @@ pub enum Refused {
     Replay,
     /// A large read; a small one was made.
     Read,
+    /// A copy of a request for another pool.
+    Mirror,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,8 @@ struct Pot {
 
 impl Refused {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Connection, Self::Request, Self::Replay, Self::Read];
+    pub const ALL: [Self; 5] =
+        [Self::Connection, Self::Request, Self::Replay, Self::Read, Self::Mirror];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
@@ -76,6 +79,7 @@ impl Refused {
             Self::Request => "request",
             Self::Replay => "replay",
             Self::Read => "read",
+            Self::Mirror => "mirror",
         }
     }
 }
@@ -339,7 +343,7 @@ mod tests {
         drop(first);
         assert!(account.ask(Refused::Read, 1).is_some());
         let refused = Refused::ALL.map(|what| memory.refused(what));
-        assert_eq!(refused, [0, 1, 0, 1]);
+        assert_eq!(refused, [0, 1, 0, 1, 0]);
     }
 
     #[test]

@@ -41,6 +41,7 @@ const GRANTS: &[&str] = &[
     "domains",
     "keys",
     "limits",
+    "mirror",
     "plan",
     "pool",
     "queue",

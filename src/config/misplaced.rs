@@ -58,6 +58,7 @@ const TABLES: &[&str] = &[
     "mask",
     "memory",
     "metrics",
+    "mirror",
     "proxy-protocol",
     "queue",
     "redirect",

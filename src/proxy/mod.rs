@@ -43,6 +43,7 @@ mod limit_problems;
 mod limited;
 mod listener;
 mod local;
+mod mirror;
 mod open;
 mod outgoing;
 mod pace;

@@ -26,6 +26,7 @@ use crate::resilience::allowance::Allowance;
 use super::activity::{Activity, Uploading};
 use super::hygiene;
 use super::incoming::Incoming;
+use super::mirror::{Copying, Kept};
 use super::pace::{Pace, Rate};
 use super::part::Part;
 
@@ -97,6 +98,8 @@ pub(super) enum RequestBody {
     Empty,
     /// What was kept, then what the client still sends.
     Stream(Reader),
+    /// All of it is here.
+    Kept(Kept),
 }
 
 /// Reads the stream until the next reader is made.
@@ -131,6 +134,8 @@ struct Stream {
     silence: Option<Pin<Box<Sleep>>>,
     /// Who waits for the end.
     waiter: Option<Waker>,
+    /// Another pool gets a copy.
+    copy: Option<Box<Copying>>,
 }
 
 impl Upload {
@@ -157,6 +162,7 @@ impl Upload {
             fault: None,
             silence: None,
             waiter: None,
+            copy: None,
         }))))
     }
 
@@ -168,6 +174,23 @@ impl Upload {
         };
         let number = stream.borrow_mut().turn()?;
         Some(RequestBody::Stream(Reader { stream: Rc::clone(stream), number }))
+    }
+
+    /// Has what comes of it copied, of which nothing was read yet.
+    pub(super) fn copy_to(&self, copy: Box<Copying>) {
+        if let Some(stream) = &self.0 {
+            stream.borrow_mut().copy = Some(copy);
+        }
+    }
+
+    /// At least so many bytes are still to come.
+    pub(super) fn coming(&self) -> u64 {
+        self.0.as_ref().map_or(0, |stream| stream.borrow().incoming.size_hint().lower())
+    }
+
+    /// When the client had sent all of it, if it has.
+    pub(super) fn ended_at(&self) -> Option<Instant> {
+        self.0.as_ref().and_then(|stream| stream.borrow().ended)
     }
 
     /// The client's connection, where it has not sent all of it.
@@ -272,6 +295,9 @@ impl Stream {
             }
             return Poll::Pending;
         };
+        if self.copy.is_some() {
+            self.copy = Copying::follow(self.copy.take(), polled.as_ref(), self.ended.is_some());
+        }
         Poll::Ready(polled.map(|part| {
             let part = part?;
             self.keep(&part);
@@ -411,8 +437,10 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let Self::Stream(reader) = self.get_mut() else {
-            return Poll::Ready(None);
+        let reader = match self.get_mut() {
+            Self::Stream(reader) => reader,
+            Self::Kept(kept) => return Poll::Ready(kept.next().map(|part| Ok(part.into_frame()))),
+            Self::Empty => return Poll::Ready(None),
         };
         let mut stream = reader.stream.borrow_mut();
         if stream.reader != reader.number {
@@ -429,6 +457,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Kept(kept) => kept.is_ended(),
             Self::Stream(reader) => {
                 let stream = reader.stream.borrow();
                 stream.reader == reader.number
@@ -440,8 +469,10 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Self::Stream(reader) = self else {
-            return SizeHint::with_exact(0);
+        let reader = match self {
+            Self::Stream(reader) => reader,
+            Self::Kept(kept) => return SizeHint::with_exact(kept.size()),
+            Self::Empty => return SizeHint::with_exact(0),
         };
         let stream = reader.stream.borrow();
         let kept: u64 = stream.kept.iter().skip(stream.position).map(Part::size).sum();
@@ -460,6 +491,7 @@ impl fmt::Debug for RequestBody {
         f.write_str(match self {
             Self::Empty => "RequestBody::Empty",
             Self::Stream(_) => "RequestBody::Stream",
+            Self::Kept(_) => "RequestBody::Kept",
         })
     }
 }

@@ -43,6 +43,7 @@ use super::handshakes::Handshakes;
 use super::headcount::{Full, Headcount, Place};
 use super::hygiene::OwnedNames;
 use super::listener;
+use super::mirror::Mirrors;
 use super::pleas;
 use super::request_body::RequestBody;
 use super::seats::Seats;
@@ -110,6 +111,8 @@ pub(super) struct Worker {
     pub(super) verdicts: Verdicts,
     /// Gates of pools.
     pub(super) gates: Gates,
+    /// Copies of requests for other pools.
+    pub(super) mirrors: Mirrors,
     /// Answers under way.
     pub(super) downloads: Downloads<Download>,
     /// Connections and tunnels.
@@ -202,6 +205,7 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
     given.stop(ACCEPT_LIMIT).await;
     worker.enter(Phase::Draining);
     let cut = worker.drain().await;
+    worker.mirrors.stop().await;
     chores.stop(Duration::from_secs(1)).await;
     connecting.take().stop(Duration::ZERO).await;
     worker.tell_left_out();
@@ -300,6 +304,7 @@ impl Worker {
             lines: Throttle::new(LINES, FLUSH_INTERVAL),
             verdicts: Verdicts::default(),
             gates: Gates::default(),
+            mirrors: Mirrors::default(),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
             number: setup.number,

@@ -10,6 +10,7 @@ use crate::model::ids::{EndpointId, Label};
 
 use super::by_slot::BySlot;
 use super::histogram::{Histogram, Took, each_counted};
+use super::mirrors::MirrorCounts;
 use super::tenant_delta::{TenantDelta, TenantDeltas};
 
 /// How one attempt at an endpoint ended: the closed set of the `outcome` label. Never rename one.
@@ -213,6 +214,8 @@ pub(super) struct PoolCounts {
     pub(super) reused: u64,
     /// Boxed: most pools are never full.
     pub(super) queue: Option<Box<PoolQueue>>,
+    /// Boxed: few pools get copies.
+    pub(super) mirror: Option<Box<MirrorCounts>>,
 }
 
 /// What became of requests that came to a pool without room.
@@ -352,6 +355,9 @@ impl PoolCounts {
             let own = self.queue.get_or_insert_default();
             own.waits.merge(&other.waits);
             add_each(&mut own.outcomes, &other.outcomes);
+        }
+        if let Some(other) = &other.mirror {
+            self.mirror.get_or_insert_default().merge(other);
         }
     }
 }

@@ -13,6 +13,7 @@ use super::issuers::{ISSUER_FETCHES, ISSUER_KEYS, ISSUER_KEYS_AT};
 use super::keeping::{
     ADMIN_REFUSED, AUDIT_LOG_LOST, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES,
 };
+use super::mirrors::{COMPARED, FIRST_BYTE, MIRRORED};
 use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
@@ -91,6 +92,9 @@ pub static FAMILIES: &[&Family] = &[
     &QUEUE_REQUESTS,
     &TENANT_QUEUE_REQUESTS,
     &TENANT_QUEUE_WAIT,
+    &MIRRORED,
+    &COMPARED,
+    &FIRST_BYTE,
     &DISCOVERY_UPDATES,
     &ISSUER_KEYS,
     &ISSUER_KEYS_AT,
@@ -522,6 +526,7 @@ mod tests {
             include_str!("bearers.rs"),
             include_str!("issuers.rs"),
             include_str!("checks.rs"),
+            include_str!("mirrors.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();

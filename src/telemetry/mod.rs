@@ -14,6 +14,7 @@ pub mod keeping;
 pub mod lines;
 pub mod meter;
 pub mod metrics;
+pub mod mirrors;
 pub mod recent;
 pub mod record;
 pub mod registry;

@@ -15,6 +15,7 @@ use super::delta::{
 };
 use super::exposition::Samples;
 use super::metrics::{self, Family};
+use super::mirrors::{self, Outcome};
 use super::sharing;
 use super::sums::Sums;
 use super::tenants::{PoolName, TenantSums};
@@ -135,6 +136,7 @@ impl Totals {
         families.extend(self.attempts());
         families.extend(self.pools());
         families.extend(self.queues());
+        families.extend(self.mirrors());
         families.extend(self.connections(listeners));
         families.extend(self.process());
         families.into_iter().filter_map(Samples::finish).collect()
@@ -235,6 +237,28 @@ impl Totals {
             }
         }
         [waits, outcomes, by_tenant, waited]
+    }
+
+    fn mirrors(&self) -> [Samples; 3] {
+        let mut outcomes = Samples::of(&mirrors::MIRRORED);
+        let mut compared = Samples::of(&mirrors::COMPARED);
+        let mut first_byte = Samples::of(&mirrors::FIRST_BYTE);
+        for (pool, counts) in self.pools.sorted() {
+            let Some(mirror) = &counts.mirror else { continue };
+            for (outcome, count) in Outcome::ALL.iter().zip(mirror.outcomes) {
+                outcomes.count(&[pool, outcome.as_str()], count);
+            }
+            for (primary, counts) in CLASSES.iter().zip(mirror.classes) {
+                for (class, count) in CLASSES.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                    compared.count(&[pool, primary, class], count);
+                }
+            }
+            if mirror.primary.count() > 0 {
+                first_byte.histogram(&[pool, "primary"], &mirror.primary);
+                first_byte.histogram(&[pool, "mirror"], &mirror.mirror);
+            }
+        }
+        [outcomes, compared, first_byte]
     }
 
     fn connections(&self, names: &[Arc<str>]) -> [Samples; 9] {

@@ -116,6 +116,7 @@ fn routes() -> Value {
             { "path": "/c", "respond": {} },
             { "path": "/d", "split": { "pools": { "a": 1 } } },
             { "path": "/e", "state": "maintenance", "maintenance": {} },
+            { "path": "/f", "mirror": { "pool": "a" } },
         ] } },
         "tenants": {
             "a": {

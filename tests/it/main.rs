@@ -31,6 +31,7 @@ mod limits;
 mod listeners;
 mod maintenance;
 mod memory;
+mod mirror;
 mod neighbours;
 mod plans;
 mod protocols;

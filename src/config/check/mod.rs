@@ -18,6 +18,7 @@ mod issuer;
 mod issuer_keys;
 mod limits;
 mod memory;
+mod mirror;
 mod naming;
 mod owners;
 mod plan;

@@ -9,6 +9,7 @@ mod gateway;
 mod health;
 mod issuer;
 mod limits;
+mod mirror;
 mod plan;
 mod pool;
 mod route;
@@ -30,6 +31,7 @@ pub(super) use gateway::{
 pub(super) use health::{Grpc, Health};
 pub(super) use issuer::{Fetch, Issuer, Issuers};
 pub(super) use limits::{EachLimit, Limits};
+pub(super) use mirror::Mirror;
 pub(super) use plan::Plan;
 pub(super) use pool::{Connections, Eject, Endpoint, Pool, Queue, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};

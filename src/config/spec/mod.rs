@@ -28,6 +28,7 @@ mod domains;
 mod health;
 mod issuer;
 mod limits;
+mod mirror;
 mod plan;
 mod pool;
 mod route;
@@ -44,6 +45,7 @@ pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};
 pub use limits::{
     EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec,
 };
+pub use mirror::MirrorSpec;
 pub use pool::{
     AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, IdentitySpec, PoolSpec, Protocol,
     ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec, UpstreamTlsSpec,

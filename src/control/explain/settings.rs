@@ -243,11 +243,14 @@ impl List<'_> {
         }
         let host = route.rewrite.host.as_ref();
         rewrites.extend(host.map(|host| format!("host {}", host.to_str().unwrap_or("?"))));
+        let mirror = route.mirror.as_ref();
+        let mirror = mirror.map(|mirror| format!("{} of them to {}", mirror.share, mirror.pool));
         let edits = [
             ("authorize", if route.authorize { String::new() } else { "false".to_owned() }),
             ("rewrite", rewrites.join(", ")),
             ("request-headers", edited(&route.request_headers)),
             ("response-headers", edited(&route.response_headers)),
+            ("mirror", mirror.unwrap_or_default()),
         ];
         for (key, value) in edits.into_iter().filter(|(_, value)| !value.is_empty()) {
             let places = vec![self.in_route(key)];

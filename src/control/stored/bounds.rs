@@ -239,6 +239,7 @@ mod tests {
             (json!([{"path": "/x", "pool": "a"}, {"path": "/y", "pool": "c"}]), vec![]),
             (json!([split(json!({"a": 5, "b": 5}))]), vec![]),
             (json!([{"path": "/x", "pool": "globex-internal"}]), vec!["routes[0].pool"]),
+            (json!([{"path": "/x", "mirror": {"pool": "a"}}]), vec!["routes[0].mirror"]),
             (json!([{"path": "/x", "pool": "there-is-none"}]), vec!["routes[0].pool"]),
             (json!([split(json!({"a": 1, "other": 1}))]), vec!["routes[0].split.pools.other"]),
             (json!([{"path": "/x", "pool": ["a"]}]), vec!["routes[0].pool"]),

@@ -9,6 +9,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 
 use super::delta::{AttemptOutcome, Delta, One, QueueOutcome};
+use super::mirrors::{Outcome, Seen};
 use super::record::{Record, Tag};
 
 /// How often a worker flushes its meter. A scrape is late by this much at most.
@@ -103,6 +104,18 @@ impl Meter {
         let of_tenant = counts.queues.entry(tenant).or_default();
         of_tenant.outcomes[outcome as usize] += 1;
         of_tenant.waited += waited;
+    }
+
+    /// Counts a copy of a request for a pool.
+    pub fn mirrored(&self, pool: &Label, outcome: Outcome) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).mirror.get_or_insert_default().outcomes[outcome as usize] += 1;
+    }
+
+    /// Counts a request and its copy, both of which were answered, or were not.
+    pub fn compared(&self, pool: &Label, primary: Seen, mirror: Seen) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).mirror.get_or_insert_default().compare(primary, mirror);
     }
 
     /// Counts an endpoint that traffic has ejected.

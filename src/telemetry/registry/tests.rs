@@ -10,6 +10,7 @@ use crate::telemetry::checks;
 use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
 use crate::telemetry::keeping;
 use crate::telemetry::meter::Meter;
+use crate::telemetry::mirrors::{Outcome, Seen};
 use crate::telemetry::shared_limits;
 
 use super::*;
@@ -41,6 +42,13 @@ fn endpoint(address: &str) -> Endpoint {
     Endpoint::new(EndpointId(1), address.parse().unwrap(), Health::Up)
 }
 
+/// Counts a request and its copy.
+fn copied(meter: &Meter) {
+    let seen = Seen { status: Some(200), took: Duration::from_millis(1) };
+    meter.mirrored(&pool(), Outcome::Answered);
+    meter.compared(&pool(), seen, seen);
+}
+
 /// Counts a check, and an ejection that it has ended.
 fn checked(metrics: &Metrics) {
     metrics.add(&checks::HEALTH_CHECKS, &["shop", "interval", "passed"], 1);
@@ -67,6 +75,7 @@ fn promtool_finds_nothing() {
     meter.queued(&pool(), 0, QueueOutcome::Served, Duration::from_millis(3));
     meter.exchange(&record("tenant-unknown"));
     meter.authorized("allowed", Duration::from_millis(1));
+    copied(&meter);
     meter.flush();
     metrics.merge(&deltas.try_recv().unwrap());
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);

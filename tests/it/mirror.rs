@@ -1,0 +1,220 @@
+//! Copies of requests for another pool: what they are, and that nobody waits or suffers for them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Method, Version};
+use tokio::time::{Instant, sleep};
+
+use crate::world::client::{Client, Frames, Hyper, ask, head};
+use crate::world::config::pool;
+use crate::world::gateway::Gateway;
+use crate::world::h2_origin::H2Origin;
+use crate::world::message::Answer;
+use crate::world::origin::{Origin, Step};
+use crate::world::unreachable::Refusing;
+use crate::world::{STEP, eventually, within};
+
+/// A pool `app`, and one `shadow` that gets copies of the requests of `acme`.
+fn routes(app: SocketAddr, shadow: SocketAddr, (pool_keys, keys): (&str, &str)) -> String {
+    let pools = format!("{}{}", pool("app", &[app], ""), pool("shadow", &[shadow], pool_keys));
+    format!(
+        "{pools}[tenants.acme]\npool = \"app\"\n[[tenants.acme.routes]]\n\
+         mirror = {{ pool = \"shadow\"{keys} }}\n"
+    )
+}
+
+async fn start(app: SocketAddr, shadow: SocketAddr, keys: (&str, &str)) -> Gateway {
+    Gateway::start_with_workers(1, "", &routes(app, shadow, keys)).await
+}
+
+async fn post(gateway: &Gateway, body: &[u8], fields: &[&str]) -> Answer {
+    let length = format!("Content-Length: {}", body.len());
+    let all = [&["Host: a", "X-Tenant-ID: acme", &length], fields].concat();
+    let mut client = Client::connect(gateway.address()).await;
+    client.send([head("POST /a?b=c", &all).as_bytes(), body].concat()).await;
+    client.answer_to("POST").await
+}
+
+fn outcome(name: &str) -> String {
+    format!("tenantry_mirrored_requests_total{{pool=\"shadow\",outcome=\"{name}\"}}")
+}
+
+#[tokio::test]
+async fn a_copy_is_the_request_with_a_mark_and_the_answer_is_the_primarys() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::saying("shadow").await);
+    let gateway = start(app.address, shadow.address, ("", "")).await;
+
+    let posted = post(&gateway, b"hello", &["X-Own: 1", "X-Tenantry-Mirror: 1"]).await;
+    let got = gateway.get("/x").await;
+
+    assert_eq!((posted.text(), got.text()), ("app".to_owned(), "app".to_owned()));
+    let (asked, copies) = (app.wait_for(2).await, shadow.wait_for(2).await);
+    for (asked, copy) in asked.iter().zip(&copies) {
+        assert_eq!((&copy.method, &copy.target), (&asked.method, &asked.target));
+        assert_eq!(copy.body, asked.body);
+        assert_eq!(asked.one("x-tenantry-mirror"), None, "nobody but the gateway says so");
+        assert_eq!(copy.one("x-tenantry-mirror").as_deref(), Some("1"));
+        let same =
+            ["host", "x-own", "x-request-id", "x-tenant-id", "x-forwarded-for", "content-length"];
+        for name in same {
+            assert_eq!(copy.all(name), asked.all(name), "{name}");
+        }
+    }
+    gateway.metric_becomes(&outcome("answered"), 2.0).await;
+    let of_shadow = "tenantry_requests_total{tenant=\"acme\",pool=\"shadow\",class=\"2xx\"}";
+    assert_eq!(gateway.metric(of_shadow).await, None, "a copy is no request of the tenant");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_shadow_that_says_nothing_and_there_are_no_more_copies_than_may_be() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::start([Step::stall()]).await);
+    let keys = ", concurrency = 2, timeout = \"60s\"";
+    let gateway = start(app.address, shadow.address, ("", keys)).await;
+
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/").await.text(), "app");
+    }
+
+    gateway.metric_becomes(&outcome("busy"), 8.0).await;
+    assert_eq!(shadow.wait_for(2).await.len(), 2);
+    let began = Instant::now();
+    within("the end", gateway.stop()).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "a drain waits for no copy");
+}
+
+#[tokio::test]
+async fn a_shadow_that_is_late_or_gone_fails_no_request() {
+    let (app, slow, gone) =
+        (Origin::saying("app").await, Origin::start([Step::stall()]).await, Refusing::new());
+    for (shadow, keys, name) in
+        [(slow.address, ", timeout = \"20ms\"", "timeout"), (gone.address, "", "failed")]
+    {
+        let keys = ("eject = { failures = 1 }", keys);
+        let gateway = start(app.address, shadow, keys).await;
+        for _ in 0..3 {
+            assert_eq!(post(&gateway, b"hello", &[]).await.text(), "app");
+        }
+        gateway.metric_becomes(&outcome(name), 3.0).await;
+        assert_eq!(gateway.metric("tenantry_ejections_total{pool=\"shadow\"}").await, Some(0.0));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_or_breaks_off_is_not_copied() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::saying("shadow").await);
+    let gateway = start(app.address, shadow.address, ("", ", max-body = \"1KiB\"")).await;
+
+    assert_eq!(post(&gateway, &[b'x'; 1025], &[]).await.text(), "app");
+    gateway.metric_becomes(&outcome("too_large"), 1.0).await;
+    assert_eq!(app.only().await.body.len(), 1025);
+    // One that does not say its length is copied up to the bound.
+    let mut client = Client::connect(gateway.address()).await;
+    let fields = ["Host: a", "X-Tenant-ID: acme", "Transfer-Encoding: chunked"];
+    let chunked = |size: usize| format!("{size:x}\r\n{}\r\n0\r\n\r\n", "y".repeat(size));
+    client.send(head("POST /", &fields) + &chunked(1025)).await;
+    assert_eq!(client.answer_to("POST").await.status, 200);
+    gateway.metric_becomes(&outcome("too_large"), 2.0).await;
+    let mut leaving = Client::connect(gateway.address()).await;
+    leaving.send(head("POST /", &fields) + "5\r\nhello\r\n").await;
+    eventually("the begin of it", || app.asked().len(), |count| *count == 3).await;
+    drop(leaving);
+    gateway.metric_becomes(&outcome("incomplete"), 1.0).await;
+    assert_eq!(shadow.asked().len(), 0);
+
+    client.send(head("POST /", &fields) + &chunked(1024)).await;
+    assert_eq!(client.answer_to("POST").await.status, 200);
+    let copy = shadow.only().await;
+    assert_eq!((copy.body.len(), copy.all("transfer-encoding").len()), (1024, 0));
+    assert_eq!(copy.one("content-length").as_deref(), Some("1024"));
+}
+
+#[tokio::test]
+async fn both_answers_are_compared_where_that_is_wished() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::start([Step::answer(503, "")]).await);
+    let gateway = start(app.address, shadow.address, ("", ", compare = true")).await;
+
+    assert_eq!(gateway.get("/").await.status, 200);
+    assert_eq!(post(&gateway, b"hello", &[]).await.status, 200);
+
+    let compared = "tenantry_mirror_compared_total{pool=\"shadow\",primary=\"2xx\",mirror=\"5xx\"}";
+    gateway.metric_becomes(compared, 2.0).await;
+    for side in ["primary", "mirror"] {
+        let count =
+            format!("tenantry_mirror_first_byte_seconds_count{{pool=\"shadow\",side=\"{side}\"}}");
+        assert_eq!(gateway.metric(&count).await, Some(2.0));
+    }
+}
+
+#[tokio::test]
+async fn a_shadow_may_speak_another_protocol_than_the_pool() {
+    let (app, shadow) = (Origin::saying("app").await, H2Origin::saying("shadow").await);
+    let gateway = start(app.address, shadow.address, ("protocol = \"h2\"", "")).await;
+    assert_eq!(post(&gateway, b"hello", &[]).await.text(), "app");
+    let copy = shadow.only().await;
+    assert_eq!((&*copy.method, &*copy.target, &*copy.body), ("POST", "/a?b=c", &b"hello"[..]));
+    assert_eq!(copy.all("host"), ["a"]);
+
+    // And a client, too.
+    let (app, shadow) = (Origin::saying("app").await, Origin::saying("shadow").await);
+    let gateway = start(app.address, shadow.address, ("", "")).await;
+    let mut client = Hyper::h2(gateway.address()).await;
+    let mut request = http::Request::new(Frames::unsized_of("hello"));
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = "http://a.example/two".parse().expect("a target");
+    request.headers_mut().insert("x-tenant-id", "acme".parse().expect("a value"));
+    assert_eq!(client.ask(request).await.status, 200);
+    let copy = shadow.only().await;
+    assert_eq!((&*copy.target, &*copy.body), ("/two", &b"hello"[..]));
+    assert_eq!(copy.one("host").as_deref(), Some("a.example"));
+}
+
+#[tokio::test]
+async fn nothing_of_a_share_of_nothing_is_copied_and_a_full_shadow_gets_none() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::saying("shadow").await);
+    let gateway = start(app.address, shadow.address, ("", ", share = \"0%\"")).await;
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+    assert_eq!(gateway.metric(&outcome("answered")).await, None);
+
+    // The pool has one request at once: a copy does not wait for its turn.
+    let stalling = Origin::start([Step::stall()]).await;
+    let gateway = start(app.address, stalling.address, ("concurrency = 1", "")).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+    gateway.metric_becomes(&outcome("busy"), 2.0).await;
+    assert_eq!((shadow.asked().len(), stalling.asked().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_request_that_switches_protocols_has_no_copy() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::saying("shadow").await);
+    let gateway = start(app.address, shadow.address, ("", "")).await;
+
+    let fields = ["Host: a", "X-Tenant-ID: acme", "Connection: upgrade", "Upgrade: websocket"];
+    assert_eq!(ask(gateway.address(), "GET /", &fields).await.status, 200);
+
+    gateway.metric_becomes(&outcome("upgrade"), 1.0).await;
+    assert_eq!(shadow.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn a_pool_that_gets_copies_is_kept_over_reloads_and_its_bound_with_it() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::start([Step::stall()]).await);
+    let keys = |total: usize| format!(", concurrency = 1, timeout = \"{total}s\"");
+    let gateway = start(app.address, shadow.address, ("", &keys(60))).await;
+    assert_eq!(gateway.get("/").await.status, 200);
+    shadow.wait_for(1).await;
+
+    for total in [61, 62, 63] {
+        gateway.reload(&routes(app.address, shadow.address, ("", &keys(total)))).await;
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+
+    gateway.metric_becomes(&outcome("busy"), 3.0).await;
+    sleep(STEP).await;
+    assert_eq!(shadow.asked().len(), 1);
+}
