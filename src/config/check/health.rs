@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::config::faults::Faults;
@@ -88,7 +88,7 @@ impl Checked<'_> {
             tell_misplaced(raw, grpc.is_some(), (key, start), faults);
         }
         let host = raw.host.take().map(|host| host.0.0);
-        let headers = headers(raw.headers.take(), &key.name("headers"), faults);
+        let headers = headers(raw.headers.take(), grpc.is_some(), &key.name("headers"), faults);
         if let Some(path) = raw.http.take() {
             let status = raw.status.take().map_or_else(
                 || vec![(200, 399)],
@@ -203,18 +203,27 @@ fn method(raw: &mut Health, key: &Key<'_>, faults: &mut Faults<'_>) -> Method {
 
 fn headers(
     raw: Option<Pairs<HeaderName, Written<HeaderValue>>>,
+    by_grpc: bool,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::new();
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
     for (At { value: name, start }, value) in raw.map(|raw| raw.0).unwrap_or_default() {
         let hint = match name == HOST {
             true => Some("write health = { host = \"…\" }"),
-            false => OWNED.contains(&name).then_some("take it out: each check writes it itself"),
+            false => {
+                let is_owned = OWNED.contains(&name) || (by_grpc && name == CONTENT_TYPE);
+                is_owned.then_some("take it out: each check writes it itself")
+            }
         };
         if let Some(hint) = hint {
             let what = format!("the header {name} belongs to the gateway");
             faults.add(&key.name(name.as_str()), start, what, Some(hint.to_owned()));
+        }
+        if headers.iter().any(|(before, _)| *before == name) {
+            let what = format!("the header {name} is there twice");
+            let hint = "keep one: the case of a name makes no difference".to_owned();
+            faults.add(&key.name(name.as_str()), start, what, Some(hint));
         }
         let mut value = value.0;
         value.set_sensitive(true); // it may be a credential: no debug output tells it

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::units::{ByteSize, Percent};
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::raw::{At, Mirror};
+use crate::config::raw::{At, Mirror, Route};
 use crate::config::spec::{ActionSpec, MirrorSpec};
 
 use super::{Scope, above_zero};
@@ -43,8 +43,7 @@ pub(super) fn check(
         ActionSpec::TenantPool | ActionSpec::Redirect(_) | ActionSpec::Respond(_) => false,
     };
     if is_own {
-        let what = "is a pool that the requests themselves go to, which would get them twice";
-        faults.add(&pool_key, start, what, Some("name another pool".to_owned()));
+        tell_twice(key, start, faults);
     }
     Some(Box::new(MirrorSpec {
         pool,
@@ -54,6 +53,18 @@ pub(super) fn check(
         timeout: timeout.unwrap_or(Duration::from_secs(5)),
         max_body: max_body.unwrap_or(ByteSize(64 << 10)),
     }))
+}
+
+/// Where the pool is named that a route is mirrored to.
+pub(super) fn named_at(route: &Route) -> Option<usize> {
+    Some(route.mirror.as_ref()?.value.pool.as_ref()?.start)
+}
+
+/// Tells that a pool, which is named here, would get requests twice. `key` is that of the mirror. Where a tenant
+/// or its plan says which one the requests go to, who checks the tenant finds it out.
+pub(super) fn tell_twice(key: &Key<'_>, start: usize, faults: &mut Faults<'_>) {
+    let what = "is a pool that the requests themselves go to, which would get them twice";
+    faults.add(&key.name("pool"), start, what, Some("name another pool".to_owned()));
 }
 
 const LARGEST_BODY: ByteSize = ByteSize(1 << 20);

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -47,7 +46,11 @@ impl Way {
     pub(super) fn to(&self, endpoint: &Address) -> Result<Address, ProbeError> {
         match (endpoint, self.port) {
             (_, None) => Ok(endpoint.clone()),
-            (Address::Net(own), Some(port)) => Ok(SocketAddr::new(own.ip(), port).into()),
+            (Address::Net(own), Some(port)) => {
+                let mut to = *own; // with the scope that an address of IPv6 may have
+                to.set_port(port);
+                Ok(to.into())
+            }
             // Found where the config is not asked, as in a list.
             (Address::Unix(_), Some(_)) => {
                 Err(ProbeError::Request("a Unix socket has no port".to_owned()))
@@ -75,5 +78,21 @@ impl Way {
         let stream = connector.connect(name, stream).await;
         let stream = stream.map_err(|error| ProbeError::Tls(error.to_string()))?;
         Ok(Box::new(stream))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_port_is_asked_by_the_same_network_interface() {
+        let way = Way { port: Some(80), ..Way::default() };
+        let to = |address: &str| way.to(&address.parse().unwrap()).unwrap();
+        assert_eq!(to("10.0.0.1:9000"), "10.0.0.1:80".parse().unwrap());
+
+        let own = "[fe80::1%2]:9000".parse::<std::net::SocketAddr>().unwrap();
+        let expected = "[fe80::1%2]:80".parse::<std::net::SocketAddr>().unwrap();
+        assert_eq!(way.to(&own.into()).unwrap(), expected.into());
     }
 }
