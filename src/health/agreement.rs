@@ -3,9 +3,11 @@
 //! ([`Suspicion`](crate::model::suspicion::Suspicion)), and checks that pass end an ejection before its
 //! time.
 //!
-//! Only the first of a row of ejections: who was let in again and failed again has shown that its checks
+//! Only the first of a row of ejections, and no more than one in [`SPELL`]: who was let in again and failed again has shown that its checks
 //! say nothing of requests, as one has whose health page is a file. Its time is served out, and
 //! grows with each ejection as if nobody checked it.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -28,6 +30,8 @@ pub fn open(endpoint: &Endpoint) -> Option<Open> {
 pub struct Amends {
     of: Option<Open>,
     passes: u32,
+    /// When they have ended one last.
+    ended: Option<Instant>,
 }
 
 impl Amends {
@@ -38,7 +42,13 @@ impl Amends {
         }
         self.of = during;
         self.passes += u32::from(outcome == Outcome::Passed);
-        during.filter(|_| self.passes >= rise.max(1))
+        let was_ended = self.ended.is_some_and(|ended| ended.elapsed() < SPELL);
+        during.filter(|_| self.passes >= rise.max(1) && !was_ended)
+    }
+
+    /// Checks have ended an ejection.
+    pub fn made(&mut self) {
+        self.ended = Some(Instant::now());
     }
 }
 
@@ -58,10 +68,13 @@ pub fn end(members: &Members, endpoint: &Endpoint, ejection: Open) -> bool {
     true
 }
 
+/// 5 min: where requests are few, an ejection is forgotten before enough of them have failed for the next one, which
+/// is then the first of its row again.
+const SPELL: Duration = Duration::from_secs(300);
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use tokio::time::advance;
 
@@ -138,6 +151,20 @@ mod tests {
         assert!(!endpoint.is_eligible());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_with_few_requests_whose_checks_lie_is_not_let_in_early_each_time() {
+        let (one, other) = (Some(Open(1)), Some(Open(2)));
+        let mut amends = Amends::default();
+        assert_eq!(amends.note(Passed, one, 1), one);
+        amends.made();
+
+        advance(SPELL - Duration::from_secs(1)).await;
+        assert_eq!(amends.note(Passed, other, 1), None);
+        advance(Duration::from_secs(2)).await;
+
+        assert_eq!(amends.note(Passed, other, 1), other);
+    }
+
     /// An endpoint whose checks pass while all of its requests fail: it is in for as little as if nobody
     /// checked it, but for the first time.
     #[tokio::test(start_paused = true)]
@@ -154,6 +181,7 @@ mod tests {
                 && let Some(open) = amends.note(Passed, open(&endpoint), 2)
             {
                 end(&members, &endpoint, open);
+                amends.made();
             }
             advance(Duration::from_millis(100)).await;
             passive::release(&members, &EJECT);

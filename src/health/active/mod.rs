@@ -23,7 +23,7 @@ use super::agreement::{self, Amends};
 use super::probe::{Probe, ProbeError};
 use super::{Outcome, Tally};
 
-use pace::{Cause, Pace};
+use pace::{Brought, Cause, Pace};
 
 /// The check of one pool.
 #[derive(Clone, Debug)]
@@ -116,19 +116,23 @@ async fn check_again_and_again(check: &Check, endpoint: &Endpoint) {
                 continue;
             }
         }
-        began = Some(Instant::now());
+        let start = Instant::now();
+        began = Some(start);
         endpoint.suspicion().lower();
         let ejection = agreement::open(endpoint);
         let result = ask(check, endpoint).await;
         let outcome = if result.is_ok() { Outcome::Passed } else { Outcome::Failed };
         check.count(pace.cause(), outcome);
+        let before = endpoint.health();
         take(check, endpoint, &mut tally, result);
-        if pace.note(outcome, endpoint.health()) {
-            ticks.hasten(Instant::now() + fast);
+        let brought = Brought { outcome, before, after: endpoint.health() };
+        if pace.note(brought, check.spec.fall.saturating_add(check.spec.rise)) {
+            ticks.hasten(start + fast);
         }
         if let Some(ejection) = amends.note(outcome, ejection, check.spec.rise)
             && agreement::end(&check.members, endpoint, ejection)
         {
+            amends.made();
             let (pool, endpoint) = (&check.pool, &endpoint.label);
             check.metrics.add(&checks::EJECTIONS_ENDED_EARLY, &[&pool.0], 1);
             tracing::info!(%pool, %endpoint, "the ejection ends early: checks pass");

@@ -280,8 +280,43 @@ async fn a_failure_in_traffic_takes_a_dead_endpoint_down_within_a_few_fast_check
 
     assert!(began.elapsed() <= 3 * FAST, "{:?}", began.elapsed());
     assert_eq!(world.probe.asked(address(1)).len(), asked + 3, "as many as ever");
-    sleep(Duration::from_secs(3)).await;
-    assert_eq!(world.probe.asked(address(1)).len(), asked + 3, "then at the usual pace");
+    sleep(5 * FAST + EVERY.mul_f64(0.7)).await;
+    assert_eq!(world.probe.asked(address(1)).len(), asked + 3 + 5, "then at the usual pace");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_was_away_for_a_moment_is_back_within_a_few_fast_checks() {
+    let world = World::of(&[1, 2]);
+    intervals(2).await;
+    world.probe.set_down(&[address(1)]);
+    world.endpoint(1).suspicion().raise();
+    while world.endpoint(1).health() == Health::Up {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    world.probe.set_down(&[]);
+    let began = Instant::now();
+    while world.endpoint(1).health() == Health::Down {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    assert!(began.elapsed() <= 3 * FAST, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_hangs_is_down_after_as_many_timeouts_as_may_fail() {
+    let world = World::of(&[1, 2]);
+    intervals(2).await;
+    world.probe.hangs.lock().unwrap().insert(address(1));
+    let began = Instant::now();
+
+    world.endpoint(1).suspicion().raise();
+    while world.endpoint(1).health() == Health::Up {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    // Each of them takes its timeout, 1 s; none waits for more after that.
+    assert!(began.elapsed() <= Duration::from_millis(3600), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
