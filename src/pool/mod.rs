@@ -7,6 +7,7 @@ pub mod standing;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use crate::base::fair::Gate;
 use crate::config::spec::PoolSpec;
@@ -34,6 +35,8 @@ pub struct Pool {
     pub check_tls: Option<Arc<rustls::ClientConfig>>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// Copies of requests that it has under way, over all workers. Who sends them counts.
+    pub copies: Arc<AtomicU32>,
     balancer: Arc<dyn Balancer>,
 }
 
@@ -64,7 +67,8 @@ impl Pool {
         let balancer = balancer::build(&spec.balance)
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
-        Ok(Self { label, spec, members, transport, tls, check_tls: None, gate, balancer })
+        let copies = Arc::default();
+        Ok(Self { label, spec, members, transport, tls, check_tls: None, gate, copies, balancer })
     }
 
     /// Has checks speak TLS, or not.
@@ -73,13 +77,14 @@ impl Pool {
         Self { check_tls, ..self }
     }
 
-    /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits
-    /// keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`].
+    /// Takes over the gate of the pool that it follows, and its copies: who is in there counts here, and who
+    /// waits keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`].
     #[must_use]
     pub fn following(mut self, before: &Self) -> Self {
         if let (Some(gate), Some(known)) = (&mut self.gate, &before.gate) {
             *gate = Arc::clone(known);
         }
+        self.copies = Arc::clone(&before.copies);
         self
     }
 

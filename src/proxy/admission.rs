@@ -67,7 +67,8 @@ pub(super) fn try_enter(
     }
 }
 
-/// Has a copy of a request of this route come in, where there is room and nobody waits.
+/// Has a copy of a request of this route come in, where nobody waits and no more than half of the pool's places
+/// are taken: the other half is for those who do not come for nothing.
 pub(super) fn try_enter_copy(
     worker: &Worker,
     pool: &Pool,
@@ -75,7 +76,7 @@ pub(super) fn try_enter_copy(
     route: &str,
 ) -> Option<Permit> {
     let gate = worker.gates.handle(pool.label.slot, gate);
-    gate.try_enter(Kind::named(route), worker.clock.now())
+    gate.try_enter_spare(Kind::named(route), worker.clock.now())
 }
 
 /// One that has come to a pool without room.

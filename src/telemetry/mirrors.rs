@@ -17,6 +17,8 @@ pub enum Outcome {
     Timeout,
     /// As many copies as may be were under way, or the pool was full.
     Busy,
+    /// The request's own pool was full.
+    Crowded,
     /// Memory was short.
     Memory,
     /// The body is larger than may be copied.
@@ -52,11 +54,12 @@ pub(super) struct MirrorCounts {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Answered,
         Self::Failed,
         Self::Timeout,
         Self::Busy,
+        Self::Crowded,
         Self::Memory,
         Self::TooLarge,
         Self::Incomplete,
@@ -72,6 +75,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Timeout => "timeout",
             Self::Busy => "busy",
+            Self::Crowded => "crowded",
             Self::Memory => "memory",
             Self::TooLarge => "too_large",
             Self::Incomplete => "incomplete",

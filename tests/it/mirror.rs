@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{Method, Version};
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::world::client::{Client, Frames, Hyper, ask, head};
@@ -11,6 +15,7 @@ use crate::world::config::pool;
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::H2Origin;
 use crate::world::message::Answer;
+use crate::world::narrow::Narrow;
 use crate::world::origin::{Origin, Step};
 use crate::world::unreachable::Refusing;
 use crate::world::{STEP, eventually, within};
@@ -217,4 +222,180 @@ async fn a_pool_that_gets_copies_is_kept_over_reloads_and_its_bound_with_it() {
     gateway.metric_becomes(&outcome("busy"), 3.0).await;
     sleep(STEP).await;
     assert_eq!(shadow.asked().len(), 1);
+}
+
+/// An endpoint that answers 413 as soon as it has a head, and takes little more than that: its sockets and those of
+/// who sends to it are small.
+async fn refusing_early() -> (SocketAddr, JoinSet<()>) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_tcp_mss(536).expect("small segments");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bind");
+    socket.listen(16).expect("listen");
+    socket.set_nonblocking(true).expect("do not block");
+    let listener = TcpListener::from_std(socket.into()).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.expect("a head"));
+            }
+            let answer = b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.expect("answer");
+            open.push(stream);
+        }
+    });
+    (address, tasks)
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_copy_that_was_answered_before_its_end() {
+    let app = Origin::saying("app").await;
+    let (shadow, _tasks) = refusing_early().await;
+    let more = "[downstream]\nmax-body = \"2MiB\"";
+    let routes = routes(app.address, shadow, ("", ", max-body = \"1MiB\""));
+    let gateway = Gateway::start_with_workers(1, more, &routes).await;
+
+    for _ in 0..3 {
+        assert_eq!(post(&gateway, &[b'x'; 1 << 20], &[]).await.text(), "app");
+    }
+
+    gateway.metric_becomes(&outcome("answered"), 3.0).await;
+    gateway.metric_becomes("tenantry_upstream_connections{pool=\"shadow\"}", 0.0).await;
+}
+
+#[tokio::test]
+async fn there_are_no_more_copies_than_may_be_over_all_workers() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::start([Step::stall()]).await);
+    let keys = ", concurrency = 1, timeout = \"60s\"";
+    let routes = routes(app.address, shadow.address, ("", keys));
+    let gateway = Gateway::start_with_workers(2, "", &routes).await;
+
+    for _ in 0..16 {
+        assert_eq!(gateway.get("/").await.text(), "app");
+    }
+
+    gateway.metric_becomes(&outcome("busy"), 15.0).await;
+    assert_eq!(shadow.wait_for(1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_crowd_of_copies_leaves_room_for_requests_that_go_to_the_shadow_in_earnest() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::start([Step::stall()]).await);
+    let of_acme = routes(app.address, shadow.address, ("concurrency = 4", ", timeout = \"60s\""));
+    let routes = format!("{of_acme}[tenants.globex]\npool = \"shadow\"\n");
+    let gateway = Gateway::start_with_workers(1, "", &routes).await;
+    for _ in 0..6 {
+        assert_eq!(gateway.get("/").await.text(), "app");
+    }
+    gateway.metric_becomes(&outcome("busy"), 4.0).await;
+    assert_eq!(shadow.wait_for(2).await.len(), 2);
+
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("GET /", &["Host: a", "X-Tenant-ID: globex"])).await;
+        clients.push(client);
+    }
+
+    shadow.wait_for(4).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_copies_cannot_reach_is_ejected_as_by_anybody() {
+    let (app, one, other) = (Origin::saying("app").await, Refusing::new(), Refusing::new());
+    for protocol in ["h1", "h2"] {
+        let keys = format!("protocol = \"{protocol}\"\neject = {{ failures = 1 }}");
+        let routes = format!(
+            "{}{}[tenants.acme]\npool = \"app\"\n[[tenants.acme.routes]]\nmirror = {{ pool = \"shadow\" }}\n",
+            pool("app", &[app.address], ""),
+            pool("shadow", &[one.address, other.address], &keys)
+        );
+        let gateway = Gateway::start_with_workers(1, "", &routes).await;
+        assert_eq!(gateway.get("/").await.text(), "app");
+
+        gateway.metric_becomes("tenantry_ejections_total{pool=\"shadow\"}", 1.0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_from_a_gateway_in_front_stays_one_and_is_not_copied_again() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::saying("shadow").await);
+    let routes = routes(app.address, shadow.address, ("", ""));
+    let trusting = "trusted-proxies = [\"127.0.0.1\"]\n";
+    let gateway = Gateway::start_with_workers(1, trusting, &routes).await;
+    let fields = ["Host: a", "X-Tenant-ID: acme", "X-Tenantry-Mirror: 1"];
+
+    assert_eq!(ask(gateway.address(), "GET /copy", &fields).await.text(), "app");
+    assert_eq!(ask(gateway.address(), "GET /own", &fields[..2]).await.text(), "app");
+
+    let asked = app.wait_for(2).await;
+    assert_eq!(asked[0].one("x-tenantry-mirror").as_deref(), Some("1"));
+    assert_eq!(asked[1].one("x-tenantry-mirror"), None);
+    assert_eq!(shadow.only().await.target, "/own");
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_its_turn_has_no_copy() {
+    let (app, shadow) =
+        (Origin::start([Step::ok("app").held()]).await, Origin::saying("shadow").await);
+    let routes = format!(
+        "{}{}[tenants.acme]\npool = \"app\"\n[[tenants.acme.routes]]\nmirror = {{ pool = \"shadow\" }}\n",
+        pool("app", &[app.address], "concurrency = 1"),
+        pool("shadow", &[shadow.address], "")
+    );
+    let gateway = Gateway::start_with_workers(1, "", &routes).await;
+    let fields = ["Host: a", "X-Tenant-ID: acme"];
+    let (mut first, mut second) =
+        (Client::connect(gateway.address()).await, Client::connect(gateway.address()).await);
+    first.send(head("GET /first", &fields)).await;
+    app.wait_for(1).await;
+    second.send(head("GET /second", &fields)).await;
+
+    gateway.metric_becomes(&outcome("crowded"), 1.0).await;
+
+    app.release();
+    app.release();
+    assert_eq!(first.answer_to("GET").await.text(), "app");
+    assert_eq!(second.answer_to("GET").await.text(), "app");
+    assert_eq!(shadow.only().await.target, "/first");
+}
+
+#[tokio::test]
+async fn copies_that_are_late_cost_others_no_connection_that_they_share() {
+    let (app, shadow) = (Origin::saying("app").await, Narrow::start().await);
+    let of_acme =
+        routes(app.address, shadow.address, ("protocol = \"h2\"", ", timeout = \"20ms\""));
+    let routes = format!("{of_acme}[tenants.globex]\npool = \"shadow\"\n");
+    let gateway = Gateway::start_with_workers(1, "", &routes).await;
+    for count in [1.0, 2.0] {
+        assert_eq!(gateway.get("/").await.text(), "app");
+        gateway.metric_becomes(&outcome("timeout"), count).await;
+    }
+    shadow.release();
+
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", &["Host: a", "X-Tenant-ID: globex"])).await;
+    assert_eq!(client.answer_to("GET").await.status, 200);
+
+    let opened = "tenantry_upstream_connections_opened_total{pool=\"shadow\"}";
+    gateway.metric_becomes(opened, 1.0).await;
+}
+
+#[tokio::test]
+async fn trailers_count_towards_the_largest_body() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::saying("shadow").await);
+    let gateway = start(app.address, shadow.address, ("", ", max-body = \"1KiB\"")).await;
+    let fields = ["Host: a", "X-Tenant-ID: acme", "Transfer-Encoding: chunked"];
+    let mut client = Client::connect(gateway.address()).await;
+
+    let body = format!("5\r\nhello\r\n0\r\nX-Sum: {}\r\n\r\n", "z".repeat(1100));
+    client.send(head("POST /", &fields) + &body).await;
+
+    assert_eq!(client.answer_to("POST").await.status, 200);
+    gateway.metric_becomes(&outcome("too_large"), 1.0).await;
+    assert_eq!(shadow.asked().len(), 0);
 }

@@ -4,8 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 
-use crate::base::memory::{Held, Refused};
+use crate::base::fair::State;
+use crate::base::memory::Refused;
 use crate::config::spec::MirrorSpec;
 use crate::pool::Pool;
 use crate::proxy::apart::Apart;
@@ -20,6 +22,7 @@ use crate::routing::mirror::Mirror;
 use crate::telemetry::mirrors::Outcome;
 use crate::upstream::Fields;
 
+use super::kept::Takes;
 use super::places::Place;
 use super::{Comparison, head};
 
@@ -37,8 +40,7 @@ pub(super) struct Copy {
     pub(super) comparison: Option<Rc<Comparison>>,
     /// Counted when it is dropped.
     pub(super) outcome: Outcome,
-    held: Held,
-    _place: Place,
+    pub(super) takes: Option<Takes>,
 }
 
 /// A copy whose body is on its way. Dropped before that has ended, there will be none.
@@ -89,12 +91,13 @@ fn prepare(
     if outgoing.upload.coming() > spec.max_body.0 {
         return Err(Outcome::TooLarge);
     }
-    let workers = u32::try_from(worker.gateway.workers.max(1)).unwrap_or(u32::MAX);
-    let most = spec.concurrency.div_ceil(workers);
-    let place = worker.mirrors.enter(pool.label.slot, most).ok_or(Outcome::Busy)?;
+    if choice.pool.gate.as_ref().is_some_and(|gate| is_crowded(gate.state())) {
+        return Err(Outcome::Crowded);
+    }
+    let place = Place::enter(&pool.copies, spec.concurrency).ok_or(Outcome::Busy)?;
     let fields = outgoing.head.headers.iter().chain(outgoing.added.iter().map(|(n, v)| (n, v)));
-    let size: usize = fields.map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let held = worker.account.ask(Refused::Mirror, COPY + size as u64).ok_or(Outcome::Memory)?;
+    let need = COPY + fields.map(size_of_field).sum::<u64>();
+    let held = worker.account.ask_spare(Refused::Mirror, need).ok_or(Outcome::Memory)?;
     outgoing.tell(visit.traced(), None);
     let head = head::of(outgoing.head, &pool.spec).ok_or(Outcome::Failed)?;
     let parties = (&**pool, choice.tenant.slot());
@@ -110,9 +113,17 @@ fn prepare(
         route: choice.route.map_or_else(|| "".into(), |route| Arc::clone(&route.name)),
         comparison,
         outcome: Outcome::Incomplete,
-        held,
-        _place: place,
+        takes: Some(Takes { held, _place: place }),
     }))
+}
+
+/// Whether a request has to wait for its turn, or is refused: then the gateway does nothing else for it.
+fn is_crowded(gate: State) -> bool {
+    gate.waiting > 0 || gate.limit.is_some_and(|limit| gate.inside >= limit)
+}
+
+fn size_of_field((name, value): (&HeaderName, &HeaderValue)) -> u64 {
+    (name.as_str().len() + value.len()) as u64
 }
 
 impl Copying {
@@ -138,12 +149,16 @@ impl Copying {
 
     /// Takes a part. Gives it back as long as there may be a copy.
     fn take(mut self: Box<Self>, part: &Part) -> Option<Box<Self>> {
-        let size = part.size();
+        let size = match part {
+            Part::Data(data) => data.len() as u64,
+            Part::Trailers(trailers) => trailers.iter().map(size_of_field).sum(),
+        };
         let Some(left) = self.left.checked_sub(size) else {
             self.copy.outcome = Outcome::TooLarge;
             return None;
         };
-        if !self.copy.held.ask_more(Refused::Mirror, size) {
+        let held = self.copy.takes.as_mut().map(|takes| &mut takes.held);
+        if !held.is_some_and(|held| held.ask_more_spare(Refused::Mirror, size)) {
             self.copy.outcome = Outcome::Memory;
             return None;
         }

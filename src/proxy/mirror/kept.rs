@@ -2,21 +2,38 @@
 
 use std::rc::Rc;
 
+use crate::base::memory::Held;
 use crate::proxy::part::Part;
 use crate::proxy::request_body::RequestBody;
 
+use super::places::Place;
+
+/// A body that has come whole.
+pub(super) struct Whole {
+    pub(super) parts: Vec<Part>,
+    /// What it takes counts as long as there is somebody who would send it, be that a connection whose answer was
+    /// read long ago.
+    pub(super) _takes: Option<Takes>,
+}
+
+/// What a copy takes of what there is.
+pub(super) struct Takes {
+    pub(super) held: Held,
+    pub(super) _place: Place,
+}
+
 /// Reads a body that has come whole.
 pub(in crate::proxy) struct Kept {
-    parts: Rc<Vec<Part>>,
+    whole: Rc<Whole>,
     /// Parts of it that were read.
     position: u32,
 }
 
 /// A body from its start.
-pub(super) fn body(parts: &Rc<Vec<Part>>) -> RequestBody {
-    match parts.is_empty() {
+pub(super) fn body(whole: &Rc<Whole>) -> RequestBody {
+    match whole.parts.is_empty() {
         true => RequestBody::Empty,
-        false => RequestBody::Kept(Kept { parts: Rc::clone(parts), position: 0 }),
+        false => RequestBody::Kept(Kept { whole: Rc::clone(whole), position: 0 }),
     }
 }
 
@@ -39,6 +56,6 @@ impl Kept {
     }
 
     fn left(&self) -> &[Part] {
-        self.parts.get(self.position as usize..).unwrap_or_default()
+        self.whole.parts.get(self.position as usize..).unwrap_or_default()
     }
 }

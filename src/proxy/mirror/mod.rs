@@ -3,8 +3,9 @@
 //!
 //! **Invariants:** a request waits for nothing that is done here, and whatever becomes of its copy changes
 //! nothing for it. A copy is sent once its body has come whole, so that no endpoint sees a part of one. It is
-//! tried once, spends no budget, ejects no endpoint, is in no log and in no tenant's figures; and it is
-//! the first thing that is given up where memory is short or the process drains.
+//! tried once, spends no budget, ejects no endpoint by what that answers, is in no log and in no tenant's
+//! figures; and it is the first thing for which there is no memory, and that is given up where the process drains.
+//! What it takes counts until nobody would send it any more, also after its answer.
 
 mod copying;
 mod head;
@@ -48,7 +49,9 @@ pub(super) async fn send(
     outgoing: &mut Outgoing<'_>,
     visit: &mut Visit,
 ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
-    let comparison = match mirror.takes(fastrand::f64()) {
+    // A copy that a gateway in front has made is answered, and no more.
+    let is_copy = visit.told().is_some_and(|told| told.is_copy);
+    let comparison = match !is_copy && mirror.takes(fastrand::f64()) {
         true => copying::begin(worker, peer, (choice, mirror), outgoing, visit),
         false => None,
     };

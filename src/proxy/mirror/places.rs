@@ -1,47 +1,29 @@
-//! How many copies a worker has under way, and their tasks.
+//! How many copies a pool has under way, and the tasks that send them.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::base::tasks::LocalTasks;
 
 /// The copies of a worker.
 #[derive(Debug)]
-pub(in crate::proxy) struct Mirrors {
-    /// By the numbers of their pools. Over reloads, too: what counts is what a pool has.
-    under_way: Rc<RefCell<BTreeMap<u32, u32>>>,
-    tasks: RefCell<LocalTasks>,
-}
+pub(in crate::proxy) struct Mirrors(RefCell<LocalTasks>);
 
-/// One of them, until dropped.
-pub(super) struct Place {
-    under_way: Rc<RefCell<BTreeMap<u32, u32>>>,
-    pool: u32,
-}
+/// One of the copies that a pool has under way, until dropped.
+pub(super) struct Place(Arc<AtomicU32>);
 
 impl Default for Mirrors {
     fn default() -> Self {
-        Self { under_way: Rc::default(), tasks: RefCell::new(LocalTasks::new("mirror")) }
+        Self(RefCell::new(LocalTasks::new("mirror")))
     }
 }
 
 impl Mirrors {
-    /// A place for one more copy for a pool that has so many at most.
-    pub(super) fn enter(&self, pool: u32, most: u32) -> Option<Place> {
-        let mut under_way = self.under_way.borrow_mut();
-        let count = under_way.entry(pool).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Place { under_way: Rc::clone(&self.under_way), pool })
-    }
-
     /// Sends a copy, until the worker drains.
     pub(super) fn spawn(&self, sending: impl Future<Output = ()> + 'static) {
-        self.tasks.borrow_mut().spawn(|mut stop| async move {
+        self.0.borrow_mut().spawn(|mut stop| async move {
             tokio::select! {
                 () = stop.requested() => {}
                 () = sending => {}
@@ -51,20 +33,23 @@ impl Mirrors {
 
     /// Gives up the copies that are under way: nobody waits for them.
     pub(in crate::proxy) async fn stop(&self) {
-        let tasks = self.tasks.replace(LocalTasks::new("mirror"));
+        let tasks = self.0.replace(LocalTasks::new("mirror"));
         tasks.stop(Duration::ZERO).await;
+    }
+}
+
+impl Place {
+    /// A place for one more copy among those that a pool has under way, if there are fewer than `most`.
+    pub(super) fn enter(under_way: &Arc<AtomicU32>, most: u32) -> Option<Self> {
+        let more = |count: u32| (count < most).then(|| count + 1);
+        under_way.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Self(Arc::clone(under_way)))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut under_way = self.under_way.borrow_mut();
-        if let Some(count) = under_way.get_mut(&self.pool) {
-            *count -= 1;
-            if *count == 0 {
-                under_way.remove(&self.pool);
-            }
-        }
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -74,16 +59,15 @@ mod tests {
 
     #[test]
     fn a_pool_has_no_more_copies_than_it_may_and_a_place_comes_back() {
-        let mirrors = Mirrors::default();
-        let (first, second) = (mirrors.enter(7, 2), mirrors.enter(7, 2));
+        let under_way = Arc::default();
+        let (first, second) = (Place::enter(&under_way, 2), Place::enter(&under_way, 2));
         assert!(first.is_some() && second.is_some());
-        assert!(mirrors.enter(7, 2).is_none());
-        assert!(mirrors.enter(7, 3).is_some(), "another route of the pool may say more");
-        assert!(mirrors.enter(8, 1).is_some(), "another pool");
+        assert!(Place::enter(&under_way, 2).is_none());
+        assert!(Place::enter(&under_way, 3).is_some(), "another route of the pool may say more");
 
         drop(first);
-        assert!(mirrors.enter(7, 2).is_some());
+        assert!(Place::enter(&under_way, 2).is_some());
         drop(second);
-        assert!(mirrors.under_way.borrow().is_empty());
+        assert_eq!(under_way.load(Ordering::Relaxed), 0);
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::base::fair::Permit;
 use crate::config::spec::{Protocol, TimeoutsSpec};
+use crate::health::passive::{self, Judged, Verdict};
 use crate::model::endpoint::Endpoint;
 use crate::pool::balancer::PickKey;
 use crate::proxy::admission;
@@ -23,17 +24,19 @@ use crate::telemetry::mirrors::Outcome;
 use crate::upstream::{Call, ConnectError, Connection, Destination, SendError};
 
 use super::copying::Copy;
+use super::kept::Whole;
 use super::{Side, head, kept};
 
 impl Copy {
     /// Has it sent by a task of its own.
     pub(super) fn send(self: Box<Self>, body: Vec<Part>) {
         let worker = Rc::clone(&self.worker);
-        worker.mirrors.spawn(self.run(Rc::new(body)));
+        worker.mirrors.spawn(self.run(body));
     }
 
-    async fn run(mut self: Box<Self>, body: Rc<Vec<Part>>) {
-        head::frame(&mut self.head, &body);
+    async fn run(mut self: Box<Self>, parts: Vec<Part>) {
+        head::frame(&mut self.head, &parts);
+        let body = Rc::new(Whole { parts, _takes: self.takes.take() });
         self.outcome = Outcome::Busy;
         let Ok(_permit) = self.enter() else { return };
         self.outcome = Outcome::NoEndpoint;
@@ -44,7 +47,7 @@ impl Copy {
         let until = began + self.spec.timeout;
         let outcome = AttemptOutcome::Cancelled;
         let mut attempt = Attempt { copy: &self, endpoint: &endpoint, began, until, outcome };
-        let answered = attempt.ask(body).await;
+        let answered = attempt.ask(&body).await;
         let (status, outcome) = match &answered {
             Ok((status, _)) => {
                 attempt.outcome = attempt::outcome_of(*status);
@@ -83,7 +86,8 @@ impl Copy {
         }
     }
 
-    /// Reads the answer to its end, so that the connection can be kept, unless it is long.
+    /// Reads the answer to its end, so that the connection can be kept, unless it is long or came before the end
+    /// of the copy: nobody sends the rest of that.
     async fn read_away(&self, mut connection: Connection<RequestBody>) {
         let mut left = READ;
         loop {
@@ -94,7 +98,9 @@ impl Copy {
             let Some(less) = usize::checked_sub(left, size) else { return };
             left = less;
         }
-        self.worker.client.put_back(connection, self.worker.clock.now());
+        if connection.is_sent() {
+            self.worker.client.put_back(connection, self.worker.clock.now());
+        }
     }
 }
 
@@ -111,7 +117,7 @@ struct Attempt<'c> {
 impl Attempt<'_> {
     async fn ask(
         &self,
-        body: Rc<Vec<Part>>,
+        body: &Rc<Whole>,
     ) -> Result<(StatusCode, Connection<RequestBody>), ExchangeError> {
         let Copy { worker, pool, head, added, apart, .. } = self.copy;
         let deadlines = Deadlines::resolve(&TimeoutsSpec::UNSAID, &pool.spec.timeouts);
@@ -122,13 +128,17 @@ impl Attempt<'_> {
         loop {
             let mut connection = match reused.take() {
                 Some(connection) => connection,
-                None => self.open(&to).await?,
+                None => self.open(&to).await.inspect_err(|error| self.judge(error))?,
             };
             let interim = |_| {};
             let call = Call { head, added, interim: &interim };
-            let sending = connection.send(call, kept::body(&body));
+            let sending = connection.send(call, kept::body(body));
             let Ok(sent) = timeout_at(self.until, sending).await else {
-                connection.doubt();
+                // The mirror's own limit says nothing of a connection that others use.
+                let limit = deadlines.first_byte.or(deadlines.attempt);
+                if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
+                    connection.doubt();
+                }
                 return Err(AttemptError::Timeout { limit: self.copy.spec.timeout }.into());
             };
             match sent {
@@ -139,6 +149,27 @@ impl Attempt<'_> {
                     if connection.reused && may_repeat && pool.spec.protocol == Protocol::H1 => {}
                 Err(error) => return Err(attempt::failed(error)),
             }
+        }
+    }
+
+    /// Tells that an endpoint cannot be reached: whoever asks would find that out, and those who waited for this
+    /// connection leave it to the one that made it to say so. What came too late for the mirror alone is no
+    /// such thing.
+    fn judge(&self, error: &AttemptError) {
+        let Copy { worker, pool, .. } = self.copy;
+        let is_cut = Instant::now() >= self.until;
+        let Some(verdict @ Verdict::Unreachable) = error.verdict().filter(|_| !is_cut) else {
+            return;
+        };
+        // Whose request it was plays no part in that.
+        let attempt = passive::Attempt { verdict, tenant: 0, now: worker.clock.now() };
+        let judged = passive::observe(&pool.members, self.endpoint, &pool.spec.eject, attempt);
+        if let Some(Judged::Ejected(ejected)) = judged {
+            worker.meter.ejected(&pool.label);
+            tracing::warn!(
+                pool = %pool.label.name, endpoint = %self.endpoint.label, time = ?ejected.time,
+                "an endpoint was ejected after copies could not reach it"
+            );
         }
     }
 
