@@ -109,14 +109,14 @@ fn routes() -> Value {
             "endpoints": [{ "address": "10.0.0.1:80" }],
             "health": { "http": "/" },
             "concurrency": 10,
-        } },
+        }, "b": { "endpoints": [{ "address": "10.0.0.2:80" }] } },
         "route-sets": { "s": { "routes": [
             { "path": "/a", "limits": limits },
             { "path": "/b", "redirect": { "to": "/x" } },
             { "path": "/c", "respond": {} },
             { "path": "/d", "split": { "pools": { "a": 1 } } },
             { "path": "/e", "state": "maintenance", "maintenance": {} },
-            { "path": "/f", "mirror": { "pool": "a" } },
+            { "path": "/f", "mirror": { "pool": "b" } },
         ] } },
         "tenants": {
             "a": {
