@@ -95,6 +95,7 @@ fn route(text: &str) -> RouteSpec {
         response_headers: HeaderEditsSpec::default(),
         timeouts: TimeoutsSpec::default(),
         retry: RetrySpec::default(),
+        mirror: None,
     }
 }
 

@@ -56,6 +56,8 @@ pub enum Refused {
     Replay,
     /// A large read; a small one was made.
     Read,
+    /// A copy of a request for another pool.
+    Mirror,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,8 @@ struct Pot {
 
 impl Refused {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Connection, Self::Request, Self::Replay, Self::Read];
+    pub const ALL: [Self; 5] =
+        [Self::Connection, Self::Request, Self::Replay, Self::Read, Self::Mirror];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
@@ -76,6 +79,7 @@ impl Refused {
             Self::Request => "request",
             Self::Replay => "replay",
             Self::Read => "read",
+            Self::Mirror => "mirror",
         }
     }
 }
@@ -166,6 +170,15 @@ impl Account {
         Some(self.take(bytes))
     }
 
+    /// Takes `bytes` for what is the first to be given up, while there is plenty.
+    pub fn ask_spare(self: &Arc<Self>, what: Refused, bytes: u64) -> Option<Held> {
+        if self.pot.is_above(PLENTY) {
+            self.refuse(what);
+            return None;
+        }
+        Some(self.take(bytes))
+    }
+
     /// Takes `bytes` while there is plenty, and nothing where memory is tight: for what is then among
     /// the little that was taken beforehand.
     pub fn count(self: &Arc<Self>, bytes: u64) -> Held {
@@ -214,6 +227,17 @@ impl Held {
     /// Counts `bytes` more that one can do without, unless memory is tight.
     pub fn ask_more(&mut self, what: Refused, bytes: u64) -> bool {
         if self.account.is_tight() {
+            self.account.refuse(what);
+            return false;
+        }
+        self.account.add(bytes);
+        self.bytes += bytes;
+        true
+    }
+
+    /// Counts `bytes` more for what is the first to be given up, while there is plenty.
+    pub fn ask_more_spare(&mut self, what: Refused, bytes: u64) -> bool {
+        if self.account.pot.is_above(PLENTY) {
             self.account.refuse(what);
             return false;
         }
@@ -295,6 +319,9 @@ impl<H> AsRef<[u8]> for Counted<H> {
     }
 }
 
+/// Up to three eighths of the budget there is enough for what nobody waits for. It never makes memory tight by
+/// itself.
+const PLENTY: u64 = 3;
 /// From one half of the budget on nobody gets what can be done without: the first to come would
 /// leave too little for those who need little.
 const TIGHT: u64 = 4;
@@ -339,7 +366,20 @@ mod tests {
         drop(first);
         assert!(account.ask(Refused::Read, 1).is_some());
         let refused = Refused::ALL.map(|what| memory.refused(what));
-        assert_eq!(refused, [0, 1, 0, 1]);
+        assert_eq!(refused, [0, 1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_refused_before_anything_else() {
+        let memory = Memory::new(1000, 1);
+        let account = memory.account(0);
+        let mut spare = account.ask_spare(Refused::Mirror, 300).unwrap();
+        assert!(spare.ask_more_spare(Refused::Mirror, 100));
+
+        assert!(account.ask_spare(Refused::Mirror, 1).is_none());
+        assert!(!spare.ask_more_spare(Refused::Mirror, 1));
+        assert!(account.ask(Refused::Replay, 1).is_some(), "others are not refused for it");
+        assert_eq!((memory.held(), memory.refused(Refused::Mirror)), (400, 2));
     }
 
     #[test]

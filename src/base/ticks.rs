@@ -29,6 +29,12 @@ impl Ticks {
         let from = if late { now } else { self.next };
         self.next = from + spread(self.interval, self.spread);
     }
+
+    /// Brings the next tick forward to this instant, unless it is due before that anyway. Those that
+    /// follow are counted from it.
+    pub fn hasten(&mut self, to: Instant) {
+        self.next = self.next.min(to);
+    }
 }
 
 /// `time`, drawn from ± `share` of it.
@@ -61,6 +67,21 @@ mod tests {
 
         assert!(gaps.iter().all(|gap| (3999..=6002).contains(gap)), "{gaps:?}");
         assert!(gaps.iter().any(|gap| *gap < 4600) && gaps.iter().any(|gap| *gap > 5400));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tick_that_is_hastened_moves_those_that_follow() {
+        let start = Instant::now();
+        let mut ticks = Ticks::jittered(Duration::from_secs(10), Percent::new(0.0));
+        ticks.next().await;
+
+        ticks.hasten(start + Duration::from_secs(60));
+        ticks.hasten(start + Duration::from_secs(3));
+        ticks.next().await;
+        assert_eq!(start.elapsed().as_secs(), 3);
+        ticks.next().await;
+
+        assert_eq!(start.elapsed().as_secs(), 13);
     }
 
     #[tokio::test(start_paused = true)]

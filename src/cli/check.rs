@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::app::outside;
-use crate::config::spec::{GatewaySpec, NamedPath, PoolSpec, RoutesSpec};
+use crate::config::spec::{GatewaySpec, NamedPath, Protocol, RoutesSpec, UpstreamTlsSpec};
 use crate::config::{self, Files, Known, Place, Problem, places};
 use crate::control::{bearers, stored};
 use crate::model::ids::PoolId;
@@ -212,34 +212,41 @@ fn counted(count: usize, noun: &str) -> String {
 
 /// The pools that trust the authorities of a system that has none.
 fn without_trust(spec: &RoutesSpec, files: &Files) -> Vec<Problem> {
-    let trusts_system = |pool: &PoolSpec| pool.tls.as_ref().is_some_and(|tls| tls.ca.is_none());
-    let mut pools = spec.pools.iter().filter(|(_, pool)| trusts_system(pool)).peekable();
-    let first = pools.peek().and_then(|(_, pool)| Some((pool.tls.as_ref()?, pool.protocol)));
-    // Reading the system's authorities takes milliseconds, and each pool has the same.
-    let Some(error) = first
-        .and_then(|(tls, protocol)| client::build(tls, protocol, &SystemRoots::default()).err())
-    else {
+    let mut trusting = of_tls(spec).filter(|(_, _, tls)| tls.ca.is_none()).peekable();
+    // Reading the system's authorities takes milliseconds, and each pool has the same; what is spoken is no
+    // matter.
+    let built = |(_, _, tls): &(&PoolId, _, &UpstreamTlsSpec)| {
+        client::build(tls, Protocol::H1, &SystemRoots::default()).err()
+    };
+    let Some(error) = trusting.peek().and_then(built) else {
         return Vec::new();
     };
-    let problem = |(id, _): (&PoolId, _)| {
-        place_of_tls(files, id).problem(error.to_string(), error.hint().to_owned())
-    };
-    pools.map(problem).collect()
+    let problem =
+        |(id, key, _)| place_of(files, id, key).problem(error.to_string(), error.hint().to_owned());
+    trusting.map(problem).collect()
 }
 
 /// The pools whose certificates the endpoints are going to refuse, or the other way round.
 fn doubtful(spec: &RoutesSpec, files: &Files) -> Vec<Problem> {
-    let tls = spec.pools.iter().filter_map(|(id, pool)| Some((id, pool.tls.as_ref()?)));
-    let doubts = tls.flat_map(|(id, tls)| doubt::of_pool(tls).into_iter().map(move |it| (id, it)));
+    let doubts = of_tls(spec)
+        .flat_map(|(id, key, tls)| doubt::of_pool(tls).into_iter().map(move |it| (id, key, it)));
     doubts
-        .map(|(id, doubt)| {
-            place_of_tls(files, id).problem(doubt.to_string(), doubt.hint().to_owned())
+        .map(|(id, key, doubt)| {
+            place_of(files, id, key).problem(doubt.to_string(), doubt.hint().to_owned())
         })
         .collect()
 }
 
-fn place_of_tls(files: &Files, pool: &PoolId) -> Place {
-    places::place(files, &["pools", &pool.0, "tls"])
+/// All ways in which pools are reached by TLS, with the keys that say it.
+fn of_tls(
+    spec: &RoutesSpec,
+) -> impl Iterator<Item = (&PoolId, &'static [&'static str], &UpstreamTlsSpec)> {
+    let pools = spec.pools.iter();
+    pools.flat_map(|(id, pool)| pool.all_tls().map(move |(key, tls)| (id, key, tls)))
+}
+
+fn place_of(files: &Files, pool: &PoolId, key: &[&str]) -> Place {
+    places::place(files, &[&["pools", &*pool.0][..], key].concat())
 }
 
 #[cfg(test)]

@@ -11,6 +11,12 @@ pub fn has_keys_to_open(name: &str) -> bool {
     ["limits", "queue"].contains(&name)
 }
 
+/// Whether such a one, where a route has it, is for the requests of that route alone: a tenant's own token neither
+/// moves it to others nor takes it away.
+pub fn is_of_its_route(name: &str) -> bool {
+    ["limits", "mirror", "queue"].contains(&name)
+}
+
 /// The parts of a key, as in `error-pages."5xx".body`, those in quotes without them; `None` where it is not written
 /// as one.
 pub fn parts(key: &str) -> Option<Vec<String>> {
@@ -41,6 +47,7 @@ const GRANTS: &[&str] = &[
     "domains",
     "keys",
     "limits",
+    "mirror",
     "plan",
     "pool",
     "queue",

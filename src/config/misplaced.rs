@@ -59,6 +59,7 @@ const TABLES: &[&str] = &[
     "mask",
     "memory",
     "metrics",
+    "mirror",
     "proxy-protocol",
     "queue",
     "redirect",

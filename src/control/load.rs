@@ -204,7 +204,8 @@ pub(super) fn make(materials: Materials) -> Result<Made, Vec<Fault>> {
         materials;
     let pools = plan::pools(&loaded.spec, &running, &mut numbers).map_err(|found| {
         let fault = |(id, error): (PoolId, plan::PlanError)| {
-            let place = places::place(&loaded.files, &["pools", &id.0, error.key()]);
+            let place =
+                places::place(&loaded.files, &[&["pools", &*id.0][..], error.key()].concat());
             Fault::from(place.problem(error.to_string(), error.hint().to_owned()))
         };
         found.into_iter().map(fault).collect::<Vec<Fault>>()

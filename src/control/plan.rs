@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::config::spec::{PoolSpec, RoutesSpec};
+use rustls::ClientConfig;
+
+use crate::config::spec::{CheckTlsSpec, PoolSpec, RoutesSpec};
 use crate::model::drains::Drains;
 use crate::model::endpoint::Health;
 use crate::model::ids::{Label, PoolId};
@@ -24,14 +26,18 @@ pub(super) enum PlanError {
     /// Its TLS.
     #[error("{0}")]
     Tls(#[from] client::ClientTlsError),
+    /// The TLS of its checks.
+    #[error("{0}")]
+    CheckTls(#[source] client::ClientTlsError),
 }
 
 impl PlanError {
     /// The key of the pool that it is about.
-    pub(super) fn key(&self) -> &'static str {
+    pub(super) fn key(&self) -> &'static [&'static str] {
         match self {
-            Self::Pool(_) => "balance",
-            Self::Tls(_) => "tls",
+            Self::Pool(_) => &["balance"],
+            Self::Tls(_) => &["tls"],
+            Self::CheckTls(_) => &["health", "tls"],
         }
     }
 
@@ -40,7 +46,7 @@ impl PlanError {
         match self {
             // The check has found all that are unknown.
             Self::Pool(_) => "this is a bug, please report it",
-            Self::Tls(error) => error.hint(),
+            Self::Tls(error) | Self::CheckTls(error) => error.hint(),
         }
     }
 }
@@ -107,11 +113,27 @@ fn plan(
             Pool::build(label, spec, members, numbers.transport(), tls)?
         }
     };
+    let check_tls = check_tls(&pool, system)?;
+    let pool = pool.checked_by(check_tls);
     // What the endpoints can bear is the same, however they are reached.
     Ok(Arc::new(match before {
         Some(before) => pool.following(before),
         None => pool,
     }))
+}
+
+/// What the checks of a pool open TLS connections with, where they do.
+fn check_tls(pool: &Pool, system: &SystemRoots) -> Result<Option<Arc<ClientConfig>>, PlanError> {
+    let Some(health) = &pool.spec.health else { return Ok(None) };
+    let protocol = health.probe.protocol(pool.spec.protocol);
+    let base = match &health.tls {
+        CheckTlsSpec::None => None,
+        CheckTlsSpec::Pools => pool.tls.clone(),
+        CheckTlsSpec::Own(own) => {
+            Some(client::build(own, protocol, system).map_err(PlanError::CheckTls)?)
+        }
+    };
+    Ok(base.map(|base| client::for_checks(&base, protocol)))
 }
 
 /// Has the gates of pools that are live now let in as many as these say. Where nothing limits a pool

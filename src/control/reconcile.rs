@@ -9,9 +9,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::tasks::Tasks;
+use crate::config::spec::{CheckTlsSpec, HealthSpec};
 use crate::discovery::Means;
 use crate::health::active::{self, Check};
-use crate::health::probe::{self, ProbeTls};
+use crate::health::probe::{self, ProbeTls, Way};
 use crate::model::endpoint::Health;
 use crate::model::ids::PoolId;
 use crate::model::members::Found;
@@ -29,6 +30,12 @@ pub(super) struct Running {
     /// Pools whose successors run already while the live table still names them.
     outgoing: Vec<RunningPool>,
     means: Means,
+    shared: Shared,
+}
+
+/// What all pools share.
+#[derive(Debug)]
+struct Shared {
     /// Bounds the probes of all pools together.
     probe_slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -46,8 +53,8 @@ struct RunningPool {
 impl Running {
     /// Nothing runs yet.
     pub(super) fn new(means: Means, metrics: Arc<Metrics>) -> Self {
-        let probe_slots = active::slots();
-        Self { pools: BTreeMap::new(), outgoing: Vec::new(), means, probe_slots, metrics }
+        let shared = Shared { probe_slots: active::slots(), metrics };
+        Self { pools: BTreeMap::new(), outgoing: Vec::new(), means, shared }
     }
 
     /// The pools that run, by name.
@@ -64,7 +71,7 @@ impl Running {
             match self.pools.get_mut(id) {
                 Some(running) if Arc::ptr_eq(&running.pool, pool) => {}
                 Some(running) if Arc::ptr_eq(&running.pool.members, &pool.members) => {
-                    running.change(Arc::clone(pool), &self.probe_slots).await;
+                    running.change(Arc::clone(pool), &self.shared).await;
                 }
                 _ => {
                     let before = self.pools.get(id).map_or_else(Vec::new, RunningPool::found);
@@ -137,16 +144,16 @@ impl Running {
             pool: Arc::clone(&pool.label.name),
             members: Arc::clone(&pool.members),
             means: self.means.clone(),
-            metrics: Arc::clone(&self.metrics),
+            metrics: Arc::clone(&self.shared.metrics),
         };
         let feed = Feed::start(home, &pool.spec.sources, before);
-        RunningPool { checks: check(&pool, &self.probe_slots), feed, pool }
+        RunningPool { checks: check(&pool, &self.shared), feed, pool }
     }
 }
 
 impl RunningPool {
     /// Takes `pool` in place of the one of the same members.
-    async fn change(&mut self, pool: Arc<Pool>, probe_slots: &Arc<Semaphore>) {
+    async fn change(&mut self, pool: Arc<Pool>, shared: &Shared) {
         let before = std::mem::replace(&mut self.pool, pool);
         let (old, new) = (&before.spec, &self.pool.spec);
         let members = &self.pool.members;
@@ -156,7 +163,7 @@ impl RunningPool {
             if let Some(checks) = self.checks.take() {
                 checks.stop(STOP_LIMIT).await;
             }
-            self.checks = check(&self.pool, probe_slots);
+            self.checks = check(&self.pool, shared);
             if self.checks.is_none() {
                 // Nobody would ever bring up again what the last checks found down.
                 active::forget(members);
@@ -194,22 +201,35 @@ impl RunningPool {
 }
 
 /// Starts the active checks of a pool that has any.
-fn check(pool: &Pool, slots: &Arc<Semaphore>) -> Option<Tasks> {
+fn check(pool: &Pool, shared: &Shared) -> Option<Tasks> {
     let spec = Arc::new(pool.spec.health.clone()?);
-    let tls = pool.tls.as_ref().map(|config| ProbeTls {
-        config: Arc::clone(config),
-        name: pool.spec.tls.as_ref().and_then(|tls| tls.server_name.clone()),
-    });
     let check = Check {
         pool: PoolId(Arc::clone(&pool.label.name)),
         members: Arc::clone(&pool.members),
-        probe: probe::build(&spec.probe, pool.spec.protocol, tls, pool.spec.proxy_protocol),
+        probe: probe::build(&spec.probe, way(pool, &spec)),
         spec,
-        slots: Arc::clone(slots),
+        slots: Arc::clone(&shared.probe_slots),
+        metrics: Arc::clone(&shared.metrics),
     };
     let mut tasks = Tasks::new("health");
     tasks.spawn(|stop| active::run(check, stop));
     Some(tasks)
+}
+
+/// How the endpoints of a pool are reached for a check.
+fn way(pool: &Pool, check: &HealthSpec) -> Way {
+    let tls = match &check.tls {
+        CheckTlsSpec::None => None,
+        CheckTlsSpec::Pools => pool.spec.tls.as_ref(),
+        CheckTlsSpec::Own(own) => Some(&**own),
+    };
+    let tls = tls.zip(pool.check_tls.as_ref()).map(|(spec, config)| ProbeTls {
+        config: Arc::clone(config),
+        name: spec.server_name.clone(),
+    });
+    // Who listens at another port need not be who reads the header.
+    let proxy = pool.spec.proxy_protocol.filter(|_| check.port.is_none());
+    Way { port: check.port, tls, proxy }
 }
 
 /// Waits for the sources and checks of new pools: `patience` for all of it, longer for a pool that

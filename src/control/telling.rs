@@ -24,14 +24,16 @@ impl Reloader {
         let places = LazyCell::new(|| Places::of(&loaded.files));
         for (id, pool) in &loaded.spec.pools {
             let before = self.applied.as_ref().and_then(|applied| applied.spec.pools.get(id));
-            let Some(tls) = &pool.tls else { continue };
-            if before.is_some_and(|before| before.tls.as_ref() == Some(tls)) {
-                continue;
-            }
-            for doubt in doubt::of_pool(tls) {
-                let place = places.place(&loaded.files, &["pools", &id.0, "tls"]);
-                let told = place.problem(doubt.to_string(), doubt.hint().to_owned());
-                tracing::warn!("{}", told.in_one_line());
+            for (key, tls) in pool.all_tls() {
+                if before.is_some_and(|before| before.all_tls().any(|was| was == (key, tls))) {
+                    continue;
+                }
+                for doubt in doubt::of_pool(tls) {
+                    let place =
+                        places.place(&loaded.files, &[&["pools", &*id.0][..], key].concat());
+                    let told = place.problem(doubt.to_string(), doubt.hint().to_owned());
+                    tracing::warn!("{}", told.in_one_line());
+                }
             }
         }
     }
@@ -46,7 +48,8 @@ impl Reloader {
     /// When the certificates of the pools end.
     pub(super) fn publish_ends(&self) -> Vec<Expiry> {
         let pools = self.running.list();
-        let ends = expiry::of_pools(pools.iter().filter_map(|pool| pool.spec.tls.as_ref()));
+        let ends =
+            expiry::of_pools(pools.iter().flat_map(|pool| pool.spec.all_tls().map(|(_, tls)| tls)));
         let roles = [Role::PoolClient, Role::PoolAuthorities];
         certificates::publish_ends(&self.metrics, &roles, &ends);
         ends

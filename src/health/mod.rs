@@ -1,6 +1,7 @@
 //! Whether endpoints work: asked by checks, and judged from traffic.
 
 pub mod active;
+pub mod agreement;
 pub mod passive;
 pub mod probe;
 

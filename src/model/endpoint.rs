@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::address::Address;
 use super::ids::EndpointId;
 use super::latency::{self, Latency, Sample};
+use super::suspicion::Suspicion;
 use super::witnesses::Witnesses;
 
 /// What active checks say of an endpoint.
@@ -70,6 +71,8 @@ pub struct Endpoint {
     in_flight: AtomicU32,
     /// How long it takes to answer, where its pool asks for that. Writer: `pool`.
     latency: Latency,
+    /// Traffic has seen it fail, and a check is due. Boxed: it is for failures alone.
+    suspicion: Box<Suspicion>,
 }
 
 impl Endpoint {
@@ -90,6 +93,7 @@ impl Endpoint {
             quiet_since: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             latency: Latency::default(),
+            suspicion: Box::default(),
         }
     }
 
@@ -185,6 +189,16 @@ impl Endpoint {
             0 => None,
             until => Some(Duration::from_millis(until).saturating_sub(self.born.elapsed())),
         }
+    }
+
+    /// What tells the present ejection from others of this endpoint; `None` when it is not ejected.
+    pub fn ejection(&self) -> Option<u64> {
+        Some(self.ejected_until.load(Ordering::Relaxed)).filter(|until| *until != 0)
+    }
+
+    /// What traffic asks checks to look at.
+    pub fn suspicion(&self) -> &Suspicion {
+        &self.suspicion
     }
 
     /// Whether an operator keeps it out of the traffic: it gets no new request, whatever else is

@@ -6,7 +6,7 @@ use http::HeaderName;
 
 /// Fields that tell an endpoint who asked, for what host and by which way, and what is between a client
 /// and the gateway alone.
-pub const OWN: [HeaderName; 9] = [
+pub const OWN: [HeaderName; 10] = [
     http::header::FORWARDED,
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-host"),
@@ -16,10 +16,14 @@ pub const OWN: [HeaderName; 9] = [
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-request-id"),
     X_TENANTRY_DEBUG,
+    X_TENANTRY_MIRROR,
 ];
 
 /// By which a client shows its debug token, and is told what became of its request.
 pub const X_TENANTRY_DEBUG: HeaderName = HeaderName::from_static("x-tenantry-debug");
+
+/// By which an endpoint tells a copy from a request whose answer somebody waits for.
+pub const X_TENANTRY_MIRROR: HeaderName = HeaderName::from_static("x-tenantry-mirror");
 
 /// Whether a name has a mark other than `-`, so that it may look like a plain one, or a plain one
 /// like it.

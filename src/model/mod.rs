@@ -15,4 +15,5 @@ pub mod key;
 pub mod latency;
 pub mod log_line;
 pub mod members;
+pub mod suspicion;
 mod witnesses;

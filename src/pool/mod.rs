@@ -13,6 +13,7 @@ pub mod sticky;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use crate::base::fair::Gate;
 use crate::config::spec::PoolSpec;
@@ -37,10 +38,14 @@ pub struct Pool {
     pub transport: u64,
     /// With it, TLS is spoken to the endpoints.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// With it, checks speak TLS to the endpoints.
+    pub check_tls: Option<Arc<rustls::ClientConfig>>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
     /// What decides besides the endpoints; `None` = nothing.
     pub steering: Option<Box<Steering>>,
+    /// Copies of requests that it has under way, over all workers. Who sends them counts.
+    pub copies: Arc<AtomicU32>,
     balancer: Arc<dyn Balancer>,
     is_timed: bool,
 }
@@ -74,7 +79,25 @@ impl Pool {
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
         let steering = Steering::of(&label.name, &spec);
         let is_timed = balancer.is_timed();
-        Ok(Self { label, spec, members, transport, tls, gate, steering, balancer, is_timed })
+        Ok(Self {
+            label,
+            spec,
+            members,
+            transport,
+            tls,
+            check_tls: None,
+            gate,
+            steering,
+            copies: Arc::default(),
+            balancer,
+            is_timed,
+        })
+    }
+
+    /// Has checks speak TLS, or not.
+    #[must_use]
+    pub fn checked_by(self, check_tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        Self { check_tls, ..self }
     }
 
     /// Whether its balancer asks how long endpoints take ([`Endpoint::learn`]).
@@ -82,8 +105,8 @@ impl Pool {
         self.is_timed
     }
 
-    /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits
-    /// keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`]. So does the balancer,
+    /// Takes over the gate of the pool that it follows, and its copies: who is in there counts here, and who
+    /// waits keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`]. So does the balancer,
     /// where it is of the same kind and for the same members: what that has worked out is good here.
     #[must_use]
     pub fn following(mut self, before: &Self) -> Self {
@@ -93,6 +116,7 @@ impl Pool {
         if self.spec.balance == before.spec.balance && Arc::ptr_eq(&self.members, &before.members) {
             self.balancer = Arc::clone(&before.balancer);
         }
+        self.copies = Arc::clone(&before.copies);
         self
     }
 

@@ -46,6 +46,13 @@ impl Steering {
         self.sticky.as_ref()?.read(tenant_and_now, members, headers)
     }
 
+    /// Takes out the cookie of a request that is not kept anywhere.
+    pub fn take_cookie(&self, headers: &mut HeaderMap) {
+        if let Some(sticky) = &self.sticky {
+            sticky.take_out(headers);
+        }
+    }
+
     /// The value of `Set-Cookie` for the answer of this endpoint; `None` where the client needs none.
     pub fn renewed(
         &self,

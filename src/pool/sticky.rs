@@ -112,8 +112,13 @@ impl Sticky {
         // A good cookie for an endpoint that is there comes before others, then the newest one: an older one
         // was set for another path.
         let pin = pins.max_by_key(|pin| (pin.endpoint.is_some(), pin.signed));
-        cookies::take_out(headers, &self.spec.cookie);
+        self.take_out(headers);
         pin
+    }
+
+    /// Takes the cookie out, unread.
+    pub(super) fn take_out(&self, headers: &mut HeaderMap) {
+        cookies::take_out(headers, &self.spec.cookie);
     }
 
     /// The value of `Set-Cookie` that keeps the client on this endpoint; `None` where its own does.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::base::fair::{Came, Claim, Gate, Handle, Kind, Permit, Waiting};
 use crate::model::ids::Label;
+use crate::pool::Pool;
 use crate::routing::tenant::Tenant;
 use crate::telemetry::delta::QueueOutcome;
 
@@ -64,6 +65,18 @@ pub(super) fn try_enter(
         Some(permit) => Ok(Some(Box::new(permit))),
         None => Err(Comer { gate, kind }),
     }
+}
+
+/// Has a copy of a request of this route come in, where nobody waits and no more than half of the pool's places
+/// are taken: the other half is for those who do not come for nothing.
+pub(super) fn try_enter_copy(
+    worker: &Worker,
+    pool: &Pool,
+    gate: &Arc<Gate>,
+    route: &str,
+) -> Option<Permit> {
+    let gate = worker.gates.handle(pool.label.slot, gate);
+    gate.try_enter_spare(Kind::named(route), worker.clock.now())
 }
 
 /// One that has come to a pool without room.

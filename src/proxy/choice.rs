@@ -15,6 +15,7 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 use crate::routing::action::{Action, Respond};
+use crate::routing::mirror::Mirror;
 use crate::routing::naming::Shown;
 use crate::routing::redirect::Redirect;
 use crate::routing::route::Route;
@@ -236,6 +237,11 @@ impl<'t> Choice<'t> {
         visit.note_failure(|record| {
             record.route = self.route.map(|route| Arc::clone(&route.name));
         });
+    }
+
+    /// Which of the route's requests another pool gets copies of.
+    pub(super) fn mirror(&self) -> Option<&'t Mirror> {
+        self.route.and_then(|route| route.mirror.as_deref())
     }
 
     /// The deadlines of this exchange.

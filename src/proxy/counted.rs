@@ -9,6 +9,7 @@ use crate::telemetry::delta::AttemptOutcome;
 use super::attempt::{self, Answered};
 use super::error::ExchangeError;
 use super::forward::Effort;
+use super::judge::asks_to_wait;
 use super::spans::Watched;
 
 /// Counts an attempt once, however it ends.
@@ -46,7 +47,7 @@ impl<'c, 'p> Counted<'c, 'p> {
         }
         let verdict = match answered {
             // RFC 9110 §15: a status above 599 is as good as one of class 5.
-            Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
+            Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(failed(answered)),
             Ok(_) => Some(Verdict::Success),
             Err(ExchangeError::Attempt(error)) if !self.effort.excuses(error, self.started) => {
                 error.verdict()
@@ -57,6 +58,12 @@ impl<'c, 'p> Counted<'c, 'p> {
             self.effort.judge(self.picked, verdict);
         }
     }
+}
+
+/// What an answer that failed says of its endpoint.
+#[cold]
+fn failed(answered: &Result<Answered, ExchangeError>) -> Verdict {
+    asks_to_wait(answered).map_or(Verdict::Failure, |_| Verdict::Busy)
 }
 
 impl Drop for Counted<'_, '_> {

@@ -20,7 +20,7 @@ use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::{View, Worker};
-use super::{extended, forward, guard, hops, hygiene, limited, local, rescue};
+use super::{extended, forward, guard, hops, hygiene, limited, local, mirror, rescue};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
@@ -113,17 +113,18 @@ async fn run<'v>(
     }
     let mut outgoing = Outgoing::prepare(worker, peer, view, &choice, (head, size), body, visit)
         .inspect_err(|_| choice.note_failure(visit))?;
-    let (mut answer, mut lease) = forward::send(worker, &choice, &mut outgoing, visit)
-        .await
-        .inspect_err(|_| choice.note_failure(visit))?;
-    let failed = answer.status().is_server_error();
-    if failed {
+    let sent = match choice.mirror() {
+        None => forward::send(worker, &choice, &mut outgoing, visit).await,
+        Some(mirror) => mirror::send(worker, peer, (&choice, mirror), &mut outgoing, visit).await,
+    };
+    let (mut answer, mut lease) = sent.inspect_err(|_| choice.note_failure(visit))?;
+    if answer.status().is_server_error() {
         choice.note_failure(visit);
     }
 
     let ended = hygiene::clean_answer(&mut answer);
     lease.nominated = ended.nominated;
-    if let Some(steered) = outgoing.steered.as_deref().filter(|_| !failed) {
+    if let Some(steered) = outgoing.steered.as_deref() {
         steered.tell(worker, &choice, lease.in_flight.endpoint(), &mut answer);
     }
     choice.edit_answer(answer.headers_mut());

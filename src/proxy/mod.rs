@@ -49,6 +49,7 @@ mod limit_problems;
 mod limited;
 mod listener;
 mod local;
+mod mirror;
 mod open;
 mod outgoing;
 mod pace;

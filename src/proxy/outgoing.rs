@@ -99,8 +99,9 @@ impl<'h> Outgoing<'h> {
         mut body: Incoming,
         visit: &mut Visit,
     ) -> Result<Self, ExchangeError> {
-        let (held, most) = room(worker, choice, (head, size), &body)?;
+        let most = largest(worker, choice, &body)?;
         let upgrade = body.switch.take();
+        let held = hold(worker, choice, (head, size), &body)?;
         let hears = head.version == Version::HTTP_11;
         let client = hears.then(|| Rc::clone(&peer.activity));
         let extended = head.extensions.remove::<Extended>().is_some();
@@ -236,23 +237,32 @@ impl<'h> Outgoing<'h> {
     }
 }
 
-/// Takes memory for the exchange, and tells how large the request's body may be and which limit says so.
-fn room(
+/// How large the request's body may be, and which limit says so.
+fn largest(
     worker: &Worker,
     choice: &Choice<'_>,
-    (head, size): (&Parts, u64),
     body: &Incoming,
-) -> Result<(Arc<Held>, (u64, Option<Limit>)), ExchangeError> {
+) -> Result<(u64, Option<Limit>), ExchangeError> {
     let (mut max, mut by) = (worker.gateway.downstream.max_body.0, None);
     if choice.tenant.is_limited() {
         (max, by) = limited::largest_body(choice, max);
     }
-    if body.size_hint().lower() > max {
-        return Err(BodyFault::TooLarge { limit: max, by }.into());
+    match body.size_hint().lower() > max {
+        true => Err(BodyFault::TooLarge { limit: max, by }.into()),
+        false => Ok((max, by)),
     }
-    let need = budget::exchange((head, size), &body.size_hint(), choice.pool.spec.protocol);
+}
+
+/// Takes memory for the exchange.
+fn hold(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    head_and_size: (&Parts, u64),
+    body: &Incoming,
+) -> Result<Arc<Held>, ExchangeError> {
+    let need = budget::exchange(head_and_size, &body.size_hint(), choice.pool.spec.protocol);
     let held = worker.account.begin(Refused::Request, need);
-    Ok((Arc::new(held.ok_or(ExchangeError::Overloaded)?), (max, by)))
+    held.map(Arc::new).ok_or(ExchangeError::Overloaded)
 }
 
 /// What tracing, a caller's identity and the route change.

@@ -46,14 +46,7 @@ impl Steered {
         (peer, visit): (&Peer, &Visit),
     ) -> Box<Self> {
         let tenant = choice.tenant.id();
-        let asking = Asking {
-            tenant,
-            path: head.uri.path(),
-            host: head.uri.authority().map(Authority::as_str),
-            headers: &head.headers,
-            client: visit.client().filter(|_| !visit.hides_client()),
-        };
-        let key = steering.key(&asking);
+        let key = steering.key(&asking(choice, head, visit));
         let now = if steering.is_sticky() { now() } else { 0 };
         let pin = steering.pin((tenant, now), &choice.pool.members, &mut head.headers);
         let scheme = visit.told().map_or(peer.scheme(), |told| told.scheme);
@@ -76,7 +69,8 @@ impl Steered {
         self.is_outrun.set(self.pin.as_ref().is_some_and(|pin| pin.is_at(slower)));
     }
 
-    /// Keeps the client on the endpoint that has answered, where it is not kept there already. An answer of
+    /// Keeps the client on the endpoint that has answered, where it is not kept there already. One that has
+    /// failed keeps nobody. An answer of
     /// 304 sets nothing: caches in front would have its fields replace those of the answer that they keep
     /// for all (RFC 9111 §3.2).
     #[cold]
@@ -91,6 +85,9 @@ impl Steered {
         let Some(steering) = choice.pool.steering.as_ref().filter(|own| own.is_sticky()) else {
             return;
         };
+        if answer.status().is_server_error() {
+            return;
+        }
         let outcome = match &self.pin {
             Some(pin) if pin.is_at(endpoint) => "kept",
             Some(_) if self.is_outrun.get() => "hedged",
@@ -109,6 +106,31 @@ impl Steered {
             // field alone is no use, as many caches do not know that form.
             headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
+    }
+}
+
+/// The key of a copy, so that endpoints of its pool have each their share of the keys, too. No client is kept
+/// there by a copy's cookie, which nobody gets; that of a client who goes there in earnest is taken out.
+#[cold]
+#[inline(never)]
+pub(super) fn key_of_copy(
+    steering: &Steering,
+    choice: &Choice<'_>,
+    head: &mut Parts,
+    visit: &Visit,
+) -> PickKey {
+    let key = steering.key(&asking(choice, head, visit));
+    steering.take_cookie(&mut head.headers);
+    key
+}
+
+fn asking<'a>(choice: &'a Choice<'_>, head: &'a Parts, visit: &'a Visit) -> Asking<'a> {
+    Asking {
+        tenant: choice.tenant.id(),
+        path: head.uri.path(),
+        host: head.uri.authority().map(Authority::as_str),
+        headers: &head.headers,
+        client: visit.client().filter(|_| !visit.hides_client()),
     }
 }
 

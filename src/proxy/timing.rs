@@ -61,11 +61,7 @@ impl Timing {
     /// for the fastest. One that had no more time than its client gave is given up.
     #[cold]
     #[inline(never)]
-    pub(super) fn end(
-        mut self: Box<Self>,
-        effort: &Effort<'_>,
-        answered: &Result<Answered, ExchangeError>,
-    ) {
+    pub(super) fn end(mut self, effort: &Effort<'_>, answered: &Result<Answered, ExchangeError>) {
         if let Err(ExchangeError::Attempt(error)) = answered
             && effort.excuses(error, self.started)
         {
@@ -91,7 +87,7 @@ impl Timing {
     /// Since when the endpoint, and not the client, was waited for.
     fn since(&self) -> Instant {
         let own = self.started.max(self.upload.taken(self.side).unwrap_or(self.started));
-        own.max(self.upload.end().unwrap_or(self.started))
+        own.max(self.upload.ended_at().unwrap_or(self.started))
     }
 }
 
@@ -114,7 +110,7 @@ fn sample(taken: Duration, verdict: Verdict, is_to_blame: bool, is_early: bool) 
     let sample = match verdict {
         Verdict::Success => Sample::Took(taken),
         // It is of this one request, and says no more than that it took that long.
-        Verdict::Failure | Verdict::Unreachable => Sample::MoreThan(taken),
+        Verdict::Failure | Verdict::Busy | Verdict::Unreachable => Sample::MoreThan(taken),
     };
     (!is_early).then_some(sample)
 }
@@ -125,8 +121,8 @@ fn is_to_blame(endpoint: &Endpoint, verdict: Verdict, is_judged: bool, now: Inst
     match verdict {
         Verdict::Success => false,
         Verdict::Unreachable => true,
-        Verdict::Failure if !is_judged => true,
-        Verdict::Failure => {
+        Verdict::Failure | Verdict::Busy if !is_judged => true,
+        Verdict::Failure | Verdict::Busy => {
             endpoint.failures() >= IN_A_ROW && !endpoint.fails_one_tenant_alone(now)
         }
     }

@@ -45,6 +45,7 @@ use super::handshakes::Handshakes;
 use super::headcount::{Full, Headcount, Place};
 use super::hygiene::OwnedNames;
 use super::listener;
+use super::mirror::Mirrors;
 use super::pleas;
 use super::request_body::RequestBody;
 use super::seats::Seats;
@@ -116,6 +117,8 @@ pub(super) struct Worker {
     pub(super) gates: Gates,
     /// How slow attempts are that have a second one sent beside them.
     pub(super) delays: Delays,
+    /// Copies of requests for other pools.
+    pub(super) mirrors: Mirrors,
     /// Answers under way.
     pub(super) downloads: Downloads<Download>,
     /// Connections and tunnels.
@@ -210,6 +213,7 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
     given.stop(ACCEPT_LIMIT).await;
     worker.enter(Phase::Draining);
     let cut = worker.drain().await;
+    worker.mirrors.stop().await;
     chores.stop(Duration::from_secs(1)).await;
     connecting.take().stop(Duration::ZERO).await;
     worker.tell_left_out();
@@ -309,6 +313,7 @@ impl Worker {
             verdicts: Verdicts::default(),
             gates: Gates::default(),
             delays: Delays::default(),
+            mirrors: Mirrors::default(),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
             number: setup.number,

@@ -13,6 +13,7 @@ pub mod edits;
 pub mod explain;
 pub mod host;
 mod matcher;
+pub mod mirror;
 pub mod naming;
 mod path;
 pub mod redirect;

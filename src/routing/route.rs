@@ -12,6 +12,7 @@ use crate::config::spec::{
 use super::action::Action;
 use super::edits::HeaderEdits;
 use super::matcher::Conditions;
+use super::mirror::Mirror;
 use super::rewrite::Rewrite;
 
 /// One route.
@@ -39,6 +40,8 @@ pub struct Route {
     pub timeouts: TimeoutsSpec,
     /// Overrides of the pool's retry rules.
     pub retry: RetrySpec,
+    /// Which of its requests another pool gets copies of. Boxed: few routes have one.
+    pub mirror: Option<Box<Mirror>>,
     /// How specific it is beside other routes that take the same request.
     pub rank: Rank,
     pub(super) conditions: Conditions,

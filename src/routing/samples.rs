@@ -49,6 +49,7 @@ pub(crate) fn route(host: &str, text: &str) -> RouteSpec {
         response_headers: HeaderEditsSpec::default(),
         timeouts: TimeoutsSpec::default(),
         retry: RetrySpec::default(),
+        mirror: None,
     }
 }
 

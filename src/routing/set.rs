@@ -13,6 +13,7 @@ use super::action::{Action, Respond};
 use super::edits::HeaderEdits;
 use super::host::Hosts;
 use super::matcher::{Conditions, Query};
+use super::mirror::Mirror;
 use super::redirect::Redirect;
 use super::rewrite::Rewrite;
 use super::route::{Rank, Route, RouteLimits};
@@ -44,7 +45,13 @@ impl RouteSet {
                 Some(Arc::clone(pool))
             };
             let action = action(&spec.action, &mut pool)?;
-            let route = Arc::new(route(spec, action));
+            let mirror = match &spec.mirror {
+                Some(spec) => {
+                    Some(Box::new(Mirror { spec: (**spec).clone(), pool: pool(&spec.pool)? }))
+                }
+                None => None,
+            };
+            let route = Arc::new(route(spec, action, mirror));
             limited.extend(route.limits.as_ref().map(|limits| limits.key));
             hosts.insert(spec, route);
         }
@@ -67,7 +74,7 @@ impl RouteSet {
     }
 }
 
-fn route(spec: &RouteSpec, action: Action) -> Route {
+fn route(spec: &RouteSpec, action: Action, mirror: Option<Box<Mirror>>) -> Route {
     Route {
         name: Arc::clone(&spec.name),
         maintenance: spec.maintenance.clone(),
@@ -80,6 +87,7 @@ fn route(spec: &RouteSpec, action: Action) -> Route {
         response_headers: HeaderEdits::new(&spec.response_headers),
         timeouts: spec.timeouts,
         retry: spec.retry.clone(),
+        mirror,
         rank: Rank::of(spec),
         conditions: Conditions::new(spec),
     }

@@ -57,14 +57,6 @@ pub(super) static RETRIES_REFUSED: Family = Family {
     labels: &["pool", "reason"],
 };
 
-/// `tenantry_ejections_total`
-pub(super) static EJECTIONS: Family = Family {
-    name: "tenantry_ejections_total",
-    help: "Endpoints taken out for a while because traffic saw them fail",
-    kind: Kind::Counter,
-    labels: &["pool"],
-};
-
 /// `tenantry_hedges_total`
 pub(super) static HEDGES: Family = Family {
     name: "tenantry_hedges_total",

@@ -11,6 +11,7 @@ use crate::model::ids::{EndpointId, Label};
 use super::attempts::Rare;
 use super::by_slot::BySlot;
 use super::histogram::{Histogram, Took, each_counted};
+use super::mirrors::MirrorCounts;
 use super::tenant_delta::{TenantDelta, TenantDeltas};
 
 /// How one attempt at an endpoint ended: the closed set of the `outcome` label. Never rename one.
@@ -216,6 +217,8 @@ pub(super) struct PoolCounts {
     pub(super) queue: Option<Box<PoolQueue>>,
     /// Boxed: most pools have nothing of it.
     pub(super) rare: Option<Box<Rare>>,
+    /// Boxed: few pools get copies.
+    pub(super) mirror: Option<Box<MirrorCounts>>,
 }
 
 /// What became of requests that came to a pool without room.
@@ -358,6 +361,9 @@ impl PoolCounts {
         }
         if let Some(other) = &other.rare {
             self.rare.get_or_insert_default().merge(other);
+        }
+        if let Some(other) = &other.mirror {
+            self.mirror.get_or_insert_default().merge(other);
         }
     }
 }

@@ -5,17 +5,19 @@
 //! or from closed sets, never from a request.
 
 use super::attempts::{
-    ATTEMPT_FIRST_BYTE, ATTEMPTS, EJECTIONS, HEDGES, HEDGES_REFUSED, REPLAY_FILES, REPLAY_SPILLS,
-    RETRIES, RETRIES_REFUSED,
+    ATTEMPT_FIRST_BYTE, ATTEMPTS, HEDGES, HEDGES_REFUSED, REPLAY_FILES, REPLAY_SPILLS, RETRIES,
+    RETRIES_REFUSED,
 };
 use super::bearers::{
     TENANT_CERTIFICATE_EXPIRY, TENANT_CERTIFICATE_PROBLEMS, TENANT_CERTIFICATE_RELOADS,
     TENANT_CERTIFICATES, TENANT_CERTIFICATES_EXPIRED,
 };
+use super::checks::{EJECTIONS, EJECTIONS_ENDED_EARLY, ENDPOINT_DRAINED, HEALTH_CHECKS};
 use super::issuers::{ISSUER_FETCHES, ISSUER_KEYS, ISSUER_KEYS_AT};
 use super::keeping::{
     ADMIN_REFUSED, AUDIT_LOG_LOST, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES,
 };
+use super::mirrors::{COMPARED, FIRST_BYTE, MIRRORED};
 use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
@@ -84,6 +86,8 @@ pub static FAMILIES: &[&Family] = &[
     &EJECTIONS,
     &EJECTIONS_SPARED,
     &STICKY_REQUESTS,
+    &EJECTIONS_ENDED_EARLY,
+    &HEALTH_CHECKS,
     &ENDPOINT_UP,
     &ENDPOINT_DRAINED,
     &ADMIN_REFUSED,
@@ -97,6 +101,9 @@ pub static FAMILIES: &[&Family] = &[
     &QUEUE_REQUESTS,
     &TENANT_QUEUE_REQUESTS,
     &TENANT_QUEUE_WAIT,
+    &MIRRORED,
+    &COMPARED,
+    &FIRST_BYTE,
     &DISCOVERY_UPDATES,
     &ISSUER_KEYS,
     &ISSUER_KEYS_AT,
@@ -195,14 +202,6 @@ pub static GATEWAY_ANSWERS: Family = Family {
 pub static ENDPOINT_UP: Family = Family {
     name: "tenantry_endpoint_up",
     help: "Whether an endpoint may be picked: 1 unless it is down, waits for its first check, is ejected or drained",
-    kind: Kind::Gauge,
-    labels: &["pool", "endpoint"],
-};
-
-/// `tenantry_endpoint_drained`
-pub static ENDPOINT_DRAINED: Family = Family {
-    name: "tenantry_endpoint_drained",
-    help: "Whether an operator keeps an endpoint out of the traffic",
     kind: Kind::Gauge,
     labels: &["pool", "endpoint"],
 };
@@ -504,6 +503,8 @@ mod tests {
             include_str!("shared_limits.rs"),
             include_str!("bearers.rs"),
             include_str!("issuers.rs"),
+            include_str!("checks.rs"),
+            include_str!("mirrors.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();

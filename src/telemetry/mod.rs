@@ -7,6 +7,7 @@
 pub mod access_log;
 mod attempts;
 pub mod audit_log;
+pub mod checks;
 pub mod delta;
 pub mod histogram;
 mod issuers;
@@ -14,6 +15,7 @@ pub mod keeping;
 pub mod lines;
 pub mod meter;
 pub mod metrics;
+pub mod mirrors;
 pub mod recent;
 pub mod record;
 pub mod registry;

@@ -10,11 +10,13 @@ use tokio::time::Instant;
 use crate::base::stretch::Stretch;
 
 use super::attempts;
+use super::checks;
 use super::delta::{
     AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, QueueOutcome, Tally, add_each,
 };
 use super::exposition::Samples;
 use super::metrics::{self, Family};
+use super::mirrors::{self, Outcome};
 use super::sharing;
 use super::sums::Sums;
 use super::tenants::{PoolName, TenantSums};
@@ -136,7 +138,7 @@ impl Totals {
         families.extend(self.pools());
         families.extend(self.rare_of_pools());
         families.extend(self.queues());
-        families.push(self.sticky());
+        families.extend(self.mirrors());
         families.extend(self.connections(listeners));
         families.extend(self.process());
         families.into_iter().filter_map(Samples::finish).collect()
@@ -190,7 +192,7 @@ impl Totals {
         let mut first_byte = Samples::of(&attempts::ATTEMPT_FIRST_BYTE);
         let mut retries = Samples::of(&attempts::RETRIES);
         let mut refused = Samples::of(&attempts::RETRIES_REFUSED);
-        let mut ejections = Samples::of(&attempts::EJECTIONS);
+        let mut ejections = Samples::of(&checks::EJECTIONS);
         let mut spared = Samples::of(&sharing::EJECTIONS_SPARED);
         let mut open = Samples::of(&metrics::UPSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::UPSTREAM_OPENED);
@@ -215,10 +217,11 @@ impl Totals {
     }
 
     /// What few pools have.
-    fn rare_of_pools(&self) -> [Samples; 4] {
+    fn rare_of_pools(&self) -> [Samples; 5] {
         let mut hedges = Samples::of(&attempts::HEDGES);
         let mut refused = Samples::of(&attempts::HEDGES_REFUSED);
         let mut spills = Samples::of(&attempts::REPLAY_SPILLS);
+        let mut sticky = Samples::of(&sharing::STICKY_REQUESTS);
         let mut files = Samples::of(&attempts::REPLAY_FILES);
         for (pool, counts) in self.pools.sorted() {
             let Some(rare) = &counts.rare else { continue };
@@ -226,6 +229,7 @@ impl Totals {
                 (&mut hedges, &rare.hedges),
                 (&mut refused, &rare.hedges_refused),
                 (&mut spills, &rare.spills),
+                (&mut sticky, &rare.sticky),
             ] {
                 for (name, count) in &tally.0 {
                     samples.count(&[pool, name], *count);
@@ -235,7 +239,7 @@ impl Totals {
                 files.count(&[pool], rare.files.open());
             }
         }
-        [hedges, refused, spills, files]
+        [hedges, refused, spills, sticky, files]
     }
 
     fn queues(&self) -> [Samples; 4] {
@@ -263,14 +267,26 @@ impl Totals {
         [waits, outcomes, by_tenant, waited]
     }
 
-    fn sticky(&self) -> Samples {
-        let mut sticky = Samples::of(&sharing::STICKY_REQUESTS);
+    fn mirrors(&self) -> [Samples; 3] {
+        let mut outcomes = Samples::of(&mirrors::MIRRORED);
+        let mut compared = Samples::of(&mirrors::COMPARED);
+        let mut first_byte = Samples::of(&mirrors::FIRST_BYTE);
         for (pool, counts) in self.pools.sorted() {
-            for (outcome, count) in counts.rare.iter().flat_map(|rare| &rare.sticky.0) {
-                sticky.count(&[pool, outcome], *count);
+            let Some(mirror) = &counts.mirror else { continue };
+            for (outcome, count) in Outcome::ALL.iter().zip(mirror.outcomes) {
+                outcomes.count(&[pool, outcome.as_str()], count);
+            }
+            for (primary, counts) in CLASSES.iter().zip(mirror.classes) {
+                for (class, count) in CLASSES.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                    compared.count(&[pool, primary, class], count);
+                }
+            }
+            if mirror.primary.count() > 0 {
+                first_byte.histogram(&[pool, "primary"], &mirror.primary);
+                first_byte.histogram(&[pool, "mirror"], &mirror.mirror);
             }
         }
-        sticky
+        [outcomes, compared, first_byte]
     }
 
     fn connections(&self, names: &[Arc<str>]) -> [Samples; 9] {

@@ -4,6 +4,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
@@ -106,9 +107,22 @@ pub fn trusting(
             config.with_client_auth_cert(chain, secret).map_err(ClientTlsError::BadIdentity)?
         }
     };
-    config.alpn_protocols = match protocol {
+    config.alpn_protocols = alpn(protocol);
+    Ok(Arc::new(config))
+}
+
+/// The same for checks that speak this. None takes up the session of an earlier one, which would ask
+/// for no certificate: whether that is still good is a part of what is checked.
+pub fn for_checks(requests: &ClientConfig, protocol: Protocol) -> Arc<ClientConfig> {
+    let mut config = requests.clone();
+    config.alpn_protocols = alpn(protocol);
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+fn alpn(protocol: Protocol) -> Vec<Vec<u8>> {
+    match protocol {
         Protocol::H1 => vec![b"http/1.1".to_vec()],
         Protocol::H2 => vec![b"h2".to_vec()],
-    };
-    Ok(Arc::new(config))
+    }
 }

@@ -212,6 +212,15 @@ impl<B: Payload> Connection<B> {
         }
     }
 
+    /// Whether all of the request was sent, so that another one may follow. On HTTP/2, where each is a stream of
+    /// its own, that makes no difference.
+    pub fn is_sent(&self) -> bool {
+        match &self.line {
+            Line::H1(line) => line.is_sent(),
+            Line::H2(_) => true,
+        }
+    }
+
     /// How much of the answer's body is still to come, in bytes.
     pub fn size_hint(&self) -> SizeHint {
         match &self.line {

@@ -113,13 +113,14 @@ fn routes() -> Value {
             "health": { "http": "/" },
             "concurrency": 10,
             "sticky": { "cookie": "stay", "keys": ["0123456789abcdef0123456789abcdef"] },
-        } },
+        }, "b": { "endpoints": [{ "address": "10.0.0.2:80" }] } },
         "route-sets": { "s": { "routes": [
             { "path": "/a", "limits": limits },
             { "path": "/b", "redirect": { "to": "/x" } },
             { "path": "/c", "respond": {} },
             { "path": "/d", "split": { "pools": { "a": 1 } } },
             { "path": "/e", "state": "maintenance", "maintenance": {} },
+            { "path": "/f", "mirror": { "pool": "b" } },
         ] } },
         "tenants": {
             "a": {

@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::{Response, StatusCode};
 use serde_json::Value;
 use tenantry::control::generation::ReloadResult;
 use tokio::time::{Instant, sleep};
 
-use crate::world::client::{Hyper, ask};
+use crate::world::client::{Frames, Hyper, ask};
 use crate::world::config::{NO_RETRY, one_tenant_with, pool};
 use crate::world::declining::Declining;
 use crate::world::gateway::Gateway;
-use crate::world::h2_origin::H2Origin;
+use crate::world::h2_origin::{H2Origin, Speaks};
 use crate::world::origin::{Origin, Step};
 use crate::world::unreachable::Silent;
 use crate::world::{DEADLINE, STEP, eventually};
@@ -179,6 +180,64 @@ async fn a_tenant_whose_requests_fail_takes_no_endpoint_from_the_others() {
     gateway.metric_becomes("tenantry_ejections_spared_total{pool=\"app\"}", 4.0).await;
     assert_eq!(failed("globex", 40).await, 5, "now it is the endpoint");
     gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_dies_is_found_by_checks_long_before_their_time() {
+    let (first, second) = (Origin::saying("first").await, Origin::saying("second").await);
+    let keys = "balance = \"round-robin\"\neject = { failures = 0 }\n\
+                health = { tcp = true, interval = \"1h\", fast-interval = \"10ms\" }";
+    let gateway = Gateway::start(&one_tenant_with(&[first.address, second.address], keys)).await;
+    becomes(&gateway, first.address, "up").await;
+    let address = first.address;
+
+    drop(first);
+    all_served(&gateway, 2).await;
+
+    becomes(&gateway, address, "down").await;
+    let checks = |cause: &str, result: &str| {
+        format!(
+            "tenantry_health_checks_total{{pool=\"app\",cause=\"{cause}\",result=\"{result}\"}}"
+        )
+    };
+    gateway.metric_becomes(&checks("traffic", "failed"), 3.0).await;
+    gateway.metric_becomes(&checks("interval", "passed"), 2.0).await;
+}
+
+#[tokio::test]
+async fn checks_end_the_first_ejection_and_then_believe_traffic() {
+    // Its health page says that all is well, whatever becomes of requests.
+    let liar = H2Origin::start(Speaks::H1, |asked| {
+        let mut answer = Response::new(Frames::sized("liar"));
+        if asked.target != "/check" {
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        answer
+    })
+    .await;
+    let well = Origin::saying("well").await;
+    let keys = "balance = \"round-robin\"\neject = { failures = 2, base = \"60s\" }\n\
+                health = { http = \"/check\", interval = \"50ms\", rise = 2 }";
+    let gateway = Gateway::start(&one_tenant_with(&[liar.address, well.address], keys)).await;
+    becomes(&gateway, liar.address, "up").await;
+    let eject = async || {
+        for _ in 0..4 {
+            gateway.get("/").await;
+        }
+    };
+
+    eject().await;
+    readmitted(&gateway, liar.address).await;
+    gateway.metric_becomes("tenantry_ejections_ended_early_total{pool=\"app\"}", 1.0).await;
+
+    eject().await;
+    gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 2.0).await;
+    let passed = "tenantry_health_checks_total{pool=\"app\",cause=\"interval\",result=\"passed\"}";
+    let before = gateway.metric(passed).await.unwrap_or_default();
+    gateway.metric_at_least(passed, before + 10.0).await;
+    let member = member(&gateway, liar.address).await;
+    assert_eq!((&member["health"], &member["eligible"]), (&"up".into(), &false.into()), "{member}");
+    gateway.metric_becomes("tenantry_ejections_ended_early_total{pool=\"app\"}", 1.0).await;
 }
 
 async fn readmitted(gateway: &Gateway, address: SocketAddr) {

@@ -84,6 +84,8 @@ struct Route {
     /// All must hold.
     query: Vec<Condition>,
     action: Action,
+    /// The pool that gets copies of its requests; `null` = none.
+    mirror: Option<String>,
     maintenance: bool,
 }
 
@@ -232,6 +234,7 @@ fn shown(placed: &Placed<'_>, own_pool: Option<&str>) -> Route {
             .collect(),
         query: route.query.iter().map(|(name, value)| condition(name, value)).collect(),
         action: action(&route.action, own_pool),
+        mirror: route.mirror.as_ref().map(|mirror| mirror.pool.to_string()),
         maintenance: route.maintenance.is_some(),
     }
 }

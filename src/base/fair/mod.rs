@@ -264,6 +264,17 @@ impl Handle {
         None
     }
 
+    /// As [`Handle::try_enter`], and only while fewer than half of those are in that may be: for who is to
+    /// leave room to others.
+    pub fn try_enter_spare(&self, kind: Kind, now: Instant) -> Option<Permit> {
+        let gate = &self.0.gate;
+        let most = u64::from(gate.limit.load(Ordering::Relaxed).div_ceil(2));
+        // Where somebody waits the word is larger than any limit.
+        let more = |word: u64| (word < most).then(|| word + 1);
+        gate.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).ok()?;
+        Some(Permit::new(self, kind, now))
+    }
+
     /// What work of a kind is assumed to take, for a [`Claim`].
     pub fn cost(&self, kind: Kind) -> u32 {
         self.0.gate.costs.of(kind)

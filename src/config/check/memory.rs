@@ -12,7 +12,7 @@ use crate::config::spec::{NamingSpec, RoutesSpec, TenantSpec};
 use super::issuer_keys::HeldKeys;
 use super::plan::Plans;
 use super::sections::{Form, slice};
-use super::tenant::{Sets, needs_pool};
+use super::tenant::{Sets, of_tenant_pool};
 
 /// What the last files' tenants meant, by what is written of them. Many say the same in the same
 /// words, and then there is one for all of them.
@@ -42,11 +42,11 @@ pub(super) struct Frame {
 impl Frame {
     /// Whether it is that of these routes.
     pub(super) fn is_of(&self, spec: &RoutesSpec) -> bool {
-        let sets = spec.route_sets.iter().map(|(name, set)| (name, needs_pool(&set.routes)));
+        let sets = spec.route_sets.iter().map(|(name, set)| (name, of_tenant_pool(&set.routes)));
         let plans = spec.plans.iter().map(|(name, plan)| (name, Some(plan)));
         self.naming.as_ref() == Some(&spec.naming)
             && self.pools.iter().eq(spec.pools.keys().map(|id| &id.0))
-            && self.sets.iter().map(|(name, needs)| (name, *needs)).eq(sets)
+            && self.sets.iter().map(|(name, set)| (name, set.clone())).eq(sets)
             && self.plans.iter().map(|(name, plan)| (name, plan.as_ref())).eq(plans)
     }
 }

@@ -10,14 +10,15 @@ use crate::base::units::Percent;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
-use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool};
+use crate::config::raw::{At, Connections, Eject, Endpoint, Pool};
 use crate::config::spec::{
-    ConnectionsSpec, EjectSpec, HealthSpec, NamingSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
+    ConnectionsSpec, EjectSpec, NamingSpec, PoolSpec, Protocol, SourceSpec, UpstreamTlsSpec,
 };
 use crate::config::text::Written;
 use crate::model::address::Address;
 
 use super::head::{self, Whose};
+use super::health::Checked;
 use super::{Known, above_zero, affinity, beside, pool_tls, rules, sharing};
 
 /// What a pool is checked with.
@@ -51,22 +52,8 @@ pub(super) fn check(
         raw.sticky.and_then(|raw| affinity::sticky(raw, scope.folder, &key.name("sticky"), faults));
     let tls_key = key.name("tls");
     let mut tls = pool_tls::check(raw.tls, scope.folder, &tls_key, faults);
-    if let Some(tls) = tls.as_mut().filter(|tls| tls.server_name.is_none()) {
-        match found_by(&sources) {
-            Ok(None) if have_unix(&sources) => faults.add_missing(
-                &tls_key,
-                scope.at,
-                "a Unix socket has no name or address that its certificate could carry",
-                "write tls = { server-name = \"app.internal\" }",
-            ),
-            Ok(name) => tls.server_name = name,
-            Err(Mixed) => faults.add_missing(
-                &tls_key,
-                scope.at,
-                "the endpoints are found in several ways, so that no one name is theirs",
-                "write tls = { server-name = \"app.internal\" }",
-            ),
-        }
+    if let Some(tls) = tls.as_mut() {
+        name(tls, &sources, (&tls_key, scope.at), faults);
     }
     let protocol = raw.protocol.map_or(Protocol::H1, |protocol| protocol.0);
     let proxy_protocol = raw.proxy_protocol.map(|At { value: version, start }| {
@@ -83,6 +70,8 @@ pub(super) fn check(
         name
     });
     let per_tenant = raw.connections.as_ref().and_then(|connections| connections.per_tenant);
+    let checked = Checked { protocol, tls: tls.as_ref(), sources: &sources, folder: scope.folder };
+    let health = raw.health.map(|health| checked.check(health, &key.name("health"), faults));
     PoolSpec {
         sources,
         balance,
@@ -91,7 +80,7 @@ pub(super) fn check(
         protocol,
         tls,
         proxy_protocol,
-        health: raw.health.map(|health| self::health(health, &key.name("health"), faults)),
+        health,
         eject: eject(raw.eject, &key.name("eject"), faults),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
         connections: connections(raw.connections, &key.name("connections"), faults),
@@ -171,6 +160,30 @@ fn balance(
     name
 }
 
+/// Finds the name that certificates must carry, where none is written.
+pub(super) fn name(
+    tls: &mut UpstreamTlsSpec,
+    sources: &[SourceSpec],
+    (key, at): (&Key<'_>, usize),
+    faults: &mut Faults<'_>,
+) {
+    const HINT: &str = "write tls = { server-name = \"app.internal\" }";
+    if tls.server_name.is_some() {
+        return;
+    }
+    match found_by(sources) {
+        Ok(None) if have_unix(sources) => {
+            let what = "a Unix socket has no name or address that its certificate could carry";
+            faults.add_missing(key, at, what, HINT);
+        }
+        Ok(name) => tls.server_name = name,
+        Err(Mixed) => {
+            let what = "the endpoints are found in several ways, so that no one name is theirs";
+            faults.add_missing(key, at, what, HINT);
+        }
+    }
+}
+
 /// Endpoints that no one name stands for.
 struct Mixed;
 
@@ -196,60 +209,12 @@ fn found_by(sources: &[SourceSpec]) -> Result<Option<ServerName<'static>>, Mixed
 }
 
 /// Whether an endpoint that is written is a Unix socket.
-fn have_unix(sources: &[SourceSpec]) -> bool {
+pub(super) fn have_unix(sources: &[SourceSpec]) -> bool {
     let is_unix = |(address, _): &(Address, u32)| matches!(address, Address::Unix(_));
     sources.iter().any(|source| match source {
         SourceSpec::Fixed(endpoints) => endpoints.iter().any(is_unix),
         _ => false,
     })
-}
-
-fn health(raw: At<Health>, key: &Key<'_>, faults: &mut Faults<'_>) -> HealthSpec {
-    const PROBES: &str = "write http = \"/healthz\" or tcp = true";
-    let At { value: raw, start } = raw;
-    let only_http = raw.host.is_some() || raw.status.is_some() || raw.body.is_some();
-    let status = raw.status.map_or_else(
-        || vec![(200, 399)],
-        |ranges| ranges.0.into_iter().map(|range| range.0).collect(),
-    );
-    let probe = match (raw.http, raw.tcp == Some(true)) {
-        (Some(_), true) => {
-            let what = "asks by http and by tcp";
-            faults.add(key, start, what, Some(PROBES.to_owned()));
-            ProbeSpec::Tcp
-        }
-        (Some(path), false) => {
-            let host = raw.host.map(|host| host.0.0);
-            ProbeSpec::Http { path: path.0.0, host, status, body: raw.body }
-        }
-        (None, true) => {
-            if only_http {
-                let what = "host, status and body belong to a check by http";
-                faults.add(key, start, what, Some(PROBES.to_owned()));
-            }
-            ProbeSpec::Tcp
-        }
-        (None, false) => {
-            faults.add_missing(key, start, "does not say how an endpoint is asked", PROBES);
-            ProbeSpec::Tcp
-        }
-    };
-    let timeout_at = raw.timeout.as_ref().map_or(start, |timeout| timeout.start);
-    let interval = above_zero(raw.interval, &key.name("interval"), faults);
-    let interval = interval.unwrap_or(Duration::from_secs(5));
-    let timeout = above_zero(raw.timeout, &key.name("timeout"), faults);
-    if timeout.is_some_and(|timeout| timeout > interval) {
-        let hint = "make it no longer than the interval, which is 5s where none is written";
-        let what = "is longer than the interval";
-        faults.add(&key.name("timeout"), timeout_at, what, Some(hint.to_owned()));
-    }
-    HealthSpec {
-        probe,
-        interval,
-        timeout: timeout.unwrap_or_else(|| Duration::from_secs(1).min(interval)),
-        rise: raw.rise.map_or(2, |rise| rise.small()),
-        fall: raw.fall.map_or(3, |fall| fall.small()),
-    }
 }
 
 fn eject(raw: Option<Eject>, key: &Key<'_>, faults: &mut Faults<'_>) -> EjectSpec {

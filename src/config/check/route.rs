@@ -15,7 +15,7 @@ use crate::config::spec::{
 use crate::config::text::Written;
 
 use super::head::Whose;
-use super::{Scope, answers, head, limits, rules, shadow};
+use super::{Scope, answers, head, limits, mirror, rules, shadow};
 
 /// Checks the routes of one tenant or route set.
 pub(super) fn check_all(
@@ -115,6 +115,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         priority: raw.queue.and_then(|queue| Some(queue.value.priority?.0)),
         authorize: raw.authorize.unwrap_or(true),
         limits: limits::check_of_route(raw.limits, &key.name("limits"), faults),
+        mirror: mirror::check(raw.mirror, &action, scope, &key.name("mirror"), faults),
         action,
         rewrite: rewrite(raw.rewrite, &key.name("rewrite"), faults),
         request_headers: head::check(

@@ -11,24 +11,26 @@ use crate::config::raw::{At, RouteSet, Tenant};
 use crate::config::spec::{
     ActionSpec, NamedTenant, RouteSetSpec, RouteSpec, TenantSpec, TenantState,
 };
-use crate::model::ids::TenantId;
+use crate::model::ids::{PoolId, TenantId};
 
 use super::answers::{self, Pages};
 use super::gather::{Entries, Entry};
 use super::owners::{Owner, Owners};
 use super::plan::Base;
-use super::{Scope, access, certificates, domains, limits, reach, route, sharing, undefined};
+use super::{
+    Scope, access, certificates, domains, limits, mirror, reach, route, sharing, undefined,
+};
 
-/// What a tenant must know of a route set: whether one of its routes goes to the tenant's pool.
-pub(super) type Sets = BTreeMap<Arc<str>, NeedsPool>;
+/// What a tenant must know of each route set.
+pub(super) type Sets = BTreeMap<Arc<str>, OfTenantPool>;
 
-/// Whether a tenant needs a pool of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NeedsPool {
-    /// A route goes to it.
-    Yes,
-    /// Every route says where it goes.
-    No,
+/// What routes have to do with the pool of the tenant that uses them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct OfTenantPool {
+    /// Whether one of them goes to it.
+    is_needed: bool,
+    /// Pools that get copies of what goes to it.
+    mirrors: Vec<PoolId>,
 }
 
 /// Checks all route sets.
@@ -44,7 +46,7 @@ pub(super) fn check_sets(
         let table = root.name("route-sets");
         let key = table.name(&name);
         let Some(set) = entry.raw else {
-            sets.insert(name, NeedsPool::No);
+            sets.insert(name, OfTenantPool::default());
             continue;
         };
         let routes = route::check_all(set.routes.unwrap_or_default(), scope, &key, faults);
@@ -52,18 +54,17 @@ pub(super) fn check_sets(
             let hint = format!("write [[{key}.routes]] and the route below it");
             faults.add_missing(&key, entry.at, "has no routes", &hint);
         }
-        sets.insert(Arc::clone(&name), needs_pool(&routes));
+        sets.insert(Arc::clone(&name), of_tenant_pool(&routes));
         specs.insert(name, Arc::new(RouteSetSpec { routes }));
     }
     (specs, sets)
 }
 
-/// Whether a tenant that uses these routes needs a pool of its own.
-pub(super) fn needs_pool(routes: &[RouteSpec]) -> NeedsPool {
-    match routes.iter().any(|route| route.action == ActionSpec::TenantPool) {
-        true => NeedsPool::Yes,
-        false => NeedsPool::No,
-    }
+/// What these routes have to do with the pool of a tenant that uses them.
+pub(super) fn of_tenant_pool(routes: &[RouteSpec]) -> OfTenantPool {
+    let all = routes.iter().filter(|route| route.action == ActionSpec::TenantPool);
+    let mirrors = all.clone().filter_map(|route| Some(route.mirror.as_ref()?.pool.clone()));
+    OfTenantPool { mirrors: mirrors.collect(), is_needed: all.count() > 0 }
 }
 
 /// Checks all tenants.
@@ -114,7 +115,8 @@ pub(super) fn check_tenant(
     let said = said(entry, &base, (scope, pages), &key, faults);
     faults.note_partial(false);
     if let Some(said) = said.as_ref().filter(|_| base.is_whole) {
-        tell_lacks(said, at, &key, faults);
+        tell_lacks(said, (at, scope.sets), &key, faults);
+        tell_copies(said, scope.sets, &key, faults);
     }
     let (id, Said { mut spec, starts, .. }) = (id?, said?);
     spec.maintenance.take_if(|_| spec.state != TenantState::Maintenance);
@@ -131,8 +133,10 @@ pub(super) struct Said {
     pub(super) spec: TenantSpec,
     /// Where each of its routes begins.
     starts: Vec<usize>,
-    /// The first route set that needs the tenant to have a pool.
-    needs: Option<Needy>,
+    /// Where the pool is named that each of its routes is mirrored to.
+    mirrors: Vec<Option<usize>>,
+    /// The route sets that it uses.
+    uses: Vec<Use>,
 }
 
 /// Checks each key of a tenant or a plan by itself. Within tables, too, each key takes the place of
@@ -167,10 +171,11 @@ pub(super) fn said(
     let own = raw.pool.map(|pool| scope.pool(&pool.value, pool.start, &key.name("pool"), faults));
     let pool = own.or_else(|| unsaid.pool.clone());
     let starts: Vec<usize> = raw.routes.iter().flatten().map(|route| route.start).collect();
+    let mirrors = raw.routes.iter().flatten().map(|route| mirror::named_at(&route.value)).collect();
     let routes = route::check_all(raw.routes.unwrap_or_default(), scope, key, faults);
-    let (route_sets, needs) = match raw.route_sets {
+    let uses = match raw.route_sets {
         Some(raw) => used_sets(raw, scope.sets, &key.name("use"), faults),
-        None => (unsaid.route_sets.clone(), needy(base, scope.sets)),
+        None => of_plan(base),
     };
     let sample = raw.access_log.and_then(|log| log.sample).map(|sample| sample.0);
     let trace_sample = raw.tracing.and_then(|tracing| tracing.sample).map(|sample| sample.0);
@@ -192,7 +197,7 @@ pub(super) fn said(
         maintenance: is_told.then(|| Box::new(maintenance)),
         pool,
         routes,
-        route_sets,
+        route_sets: uses.iter().map(|used| Arc::clone(&used.name)).collect(),
         limits: limits::check(raw.limits, unsaid.limits.as_deref(), &key.name("limits"), faults),
         error_pages,
         sample: sample.or(unsaid.sample),
@@ -202,13 +207,13 @@ pub(super) fn said(
         domains,
         queue: sharing::queue(raw.queue, unsaid.queue.as_deref(), &key.name("queue"), faults),
     };
-    Some(Said { spec, starts, needs })
+    Some(Said { spec, starts, mirrors, uses })
 }
 
 /// Tells what a tenant cannot be served without.
-fn tell_lacks(said: &Said, at: usize, key: &Key<'_>, faults: &mut Faults<'_>) {
+fn tell_lacks(said: &Said, (at, sets): (usize, &Sets), key: &Key<'_>, faults: &mut Faults<'_>) {
     const HINT: &str = "give the tenant a pool, or every route an action";
-    let Said { spec, starts, needs } = said;
+    let Said { spec, starts, uses, .. } = said;
     if spec.pool.is_some() {
         return;
     }
@@ -219,7 +224,8 @@ fn tell_lacks(said: &Said, at: usize, key: &Key<'_>, faults: &mut Faults<'_>) {
             faults.add_missing(&key, *start, "goes to no pool: the tenant has none", HINT);
         }
     }
-    if let Some(Needy { index, start, name }) = needs {
+    let is_needy = |used: &&Use| sets.get(&used.name).is_some_and(|set| set.is_needed);
+    if let Some(Use { index, start, name }) = uses.iter().find(is_needy) {
         let what = format!("a route of {name:?} goes to the tenant's pool, and it has none");
         match index {
             Some(index) => {
@@ -235,46 +241,66 @@ fn tell_lacks(said: &Said, at: usize, key: &Key<'_>, faults: &mut Faults<'_>) {
     }
 }
 
-/// A use of a route set that needs the tenant to have a pool.
-struct Needy {
+/// Tells which routes would have each request run twice at the tenant's pool.
+fn tell_copies(said: &Said, sets: &Sets, key: &Key<'_>, faults: &mut Faults<'_>) {
+    let Said { spec, mirrors, uses, .. } = said;
+    let Some(pool) = &spec.pool else { return };
+    let routes_key = key.name("routes");
+    for (index, (route, start)) in spec.routes.iter().zip(mirrors).enumerate() {
+        let copied = route.mirror.as_ref().is_some_and(|mirror| mirror.pool == *pool);
+        if let Some(start) = start.filter(|_| copied && route.action == ActionSpec::TenantPool) {
+            mirror::tell_twice(&routes_key.index(index).name("mirror"), start, faults);
+        }
+    }
+    let copies = |used: &&Use| sets.get(&used.name).is_some_and(|set| set.mirrors.contains(pool));
+    for Use { index, start, name } in uses.iter().filter(copies) {
+        let what = format!(
+            "a route of {name:?} copies the requests that go to the tenant's pool to that pool, which would \
+             get them twice"
+        );
+        let hint = "give the tenant or the mirror of that route another pool".to_owned();
+        match index {
+            Some(index) => faults.add(&key.name("use").index(*index), *start, what, Some(hint)),
+            None => faults.add(&key.name("plan"), *start, what, Some(hint)),
+        }
+    }
+}
+
+/// A use of a route set.
+struct Use {
     /// Its place in `use`; `None` = the plan says it.
     index: Option<usize>,
     start: usize,
     name: Arc<str>,
 }
 
-/// The first route set of a plan that needs the tenant to have a pool.
-fn needy(base: &Base, sets: &Sets) -> Option<Needy> {
-    let (_, start) = base.plan.as_ref()?;
-    let needs = |name: &&Arc<str>| sets.get(*name) == Some(&NeedsPool::Yes);
-    let name = base.spec.route_sets.iter().find(needs)?;
-    Some(Needy { index: None, start: *start, name: Arc::clone(name) })
+/// The route sets of a plan.
+fn of_plan(base: &Base) -> Vec<Use> {
+    let start = base.plan.as_ref().map_or(0, |(_, start)| *start);
+    let of = |name: &Arc<str>| Use { index: None, start, name: Arc::clone(name) };
+    base.spec.route_sets.iter().map(of).collect()
 }
 
-/// The names that are used, and the first of them that needs the tenant to have a pool.
+/// The names that are used.
 fn used_sets(
     raw: Vec<At<String>>,
     sets: &Sets,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> (Vec<Arc<str>>, Option<Needy>) {
-    let mut names: Vec<Arc<str>> = Vec::with_capacity(raw.len());
-    let mut needs = None;
+) -> Vec<Use> {
+    let mut uses: Vec<Use> = Vec::with_capacity(raw.len());
     for (index, At { value: name, start }) in raw.into_iter().enumerate() {
         let key = key.index(index);
-        let Some((name, set)) = sets.get_key_value(name.as_str()) else {
+        let Some((name, _)) = sets.get_key_value(name.as_str()) else {
             faults.add_undefined(&key, start, || undefined("route set", &name, sets.keys()));
             continue;
         };
-        if names.contains(name) {
+        if uses.iter().any(|used| used.name == *name) {
             let what = format!("{name:?} is there twice");
             faults.add(&key, start, what, Some("keep one".to_owned()));
             continue;
         }
-        if *set == NeedsPool::Yes && needs.is_none() {
-            needs = Some(Needy { index: Some(index), start, name: Arc::clone(name) });
-        }
-        names.push(Arc::clone(name));
+        uses.push(Use { index: Some(index), start, name: Arc::clone(name) });
     }
-    (names, needs)
+    uses
 }

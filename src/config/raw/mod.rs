@@ -7,8 +7,10 @@ mod answers;
 mod authorizer;
 mod cors;
 mod gateway;
+mod health;
 mod issuer;
 mod limits;
+mod mirror;
 mod plan;
 mod pool;
 mod replay;
@@ -29,11 +31,13 @@ pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
     TrustedProxies,
 };
+pub(super) use health::{Grpc, Health};
 pub(super) use issuer::{Fetch, Issuer, Issuers};
 pub(super) use limits::{EachLimit, Limits};
+pub(super) use mirror::Mirror;
 pub(super) use plan::Plan;
 pub(super) use pool::{
-    Connections, Eject, Endpoint, Health, Hedge, Pool, Queue, Retry, Timeouts, UpstreamTls,
+    Connections, Eject, Endpoint, Hedge, Pool, Queue, Retry, Timeouts, UpstreamTls,
 };
 pub(super) use replay::ReplayFiles;
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};

@@ -14,12 +14,12 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::{Protocol, ProxyVersion, RetryOn};
 use crate::config::text::{
-    DnsName, EndpointAddress, FilePath, HedgeAfter, HostField, ListFile, SrvName, Target, Text,
-    Written, Wrong,
+    DnsName, EndpointAddress, FilePath, HedgeAfter, ListFile, SrvName, Written,
 };
 use crate::model::address::Address;
 
 use super::affinity::{HashKeys, Sticky};
+use super::health::Health;
 use super::shape::{At, OneOrMany, Whole, text_or_table};
 
 /// A set of endpoints that serve the same thing. At least one of `endpoints`, `dns`, `srv` and
@@ -169,6 +169,14 @@ struct UpstreamTlsTable {
     server_name: Option<Written<ServerName<'static>>>,
 }
 
+impl UpstreamTls {
+    /// Whether nothing but `true` or `false` is said.
+    pub(in crate::config) fn says_nothing(&self) -> bool {
+        let Self { on: _, ca, cert, key, server_name } = self;
+        ca.is_none() && cert.is_none() && key.is_none() && server_name.is_none()
+    }
+}
+
 impl<'de> Deserialize<'de> for UpstreamTls {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(UpstreamTlsVisitor)
@@ -203,92 +211,6 @@ impl JsonSchema for UpstreamTls {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let table = generator.subschema_for::<UpstreamTlsTable>();
         schemars::json_schema!({ "anyOf": [{ "type": "boolean" }, table] })
-    }
-}
-
-/// An active check: either `http` or `tcp`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(in crate::config) struct Health {
-    /// The path that is asked for with GET, as in `/healthz`. Default: none, `tcp` is checked.
-    pub(in crate::config) http: Option<Written<Target>>,
-    /// `true`: it is enough that a connection opens. Default: `false`, `http` is checked.
-    pub(in crate::config) tcp: Option<bool>,
-    /// The `Host` that is sent. Default: the endpoint's address, `localhost` for a Unix
-    /// socket. Only with `http`.
-    pub(in crate::config) host: Option<Written<HostField>>,
-    /// Statuses that pass, as in `200`, `"200-299"` or `["200-299", 304]`, within 100 to 599.
-    /// Default: `"200-399"`.
-    /// Only with `http`.
-    pub(in crate::config) status: Option<OneOrMany<StatusRange>>,
-    /// Text that the first 64 KiB of the body must contain. Default: any body passes. Only with
-    /// `http`.
-    pub(in crate::config) body: Option<String>,
-    /// Time between two checks of an endpoint, above 0, spread by 20 % either way. Default: `5s`.
-    pub(in crate::config) interval: Option<At<Written<Duration>>>,
-    /// How long a check may take, above 0 and no longer than `interval`. Default: `1s`, or the
-    /// interval where that is shorter.
-    pub(in crate::config) timeout: Option<At<Written<Duration>>>,
-    /// Passes in a row that bring an endpoint up, from 1 to 100; `healthy` is another name of it.
-    /// Default: 2.
-    #[serde(alias = "healthy")]
-    pub(in crate::config) rise: Option<Whole<1, 100>>,
-    /// Failures in a row that take an endpoint down, from 1 to 100; `unhealthy` is another name of
-    /// it. Default: 3.
-    #[serde(alias = "unhealthy")]
-    pub(in crate::config) fall: Option<Whole<1, 100>>,
-}
-
-/// Statuses from one to another, both included.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct StatusRange(pub(in crate::config) (u16, u16));
-
-impl Text for StatusRange {
-    const EXPECTED: &'static str = "a status or a range, as in 200 or \"200-299\"";
-
-    fn read(text: &str) -> Result<Self, Wrong> {
-        let (from, to) = text.split_once('-').unwrap_or((text, text));
-        match (from.trim().parse(), to.trim().parse()) {
-            (Ok(from), Ok(to)) if 100 <= from && from <= to && to <= 599 => Ok(Self((from, to))),
-            _ => Err(Wrong::new(
-                format!("{text:?} is not a range of statuses"),
-                "write 200 or \"200-299\", from 100 to 599",
-            )),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for StatusRange {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StatusVisitor)
-    }
-}
-
-struct StatusVisitor;
-
-impl Visitor<'_> for StatusVisitor {
-    type Value = StatusRange;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(StatusRange::EXPECTED)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<StatusRange, E> {
-        StatusRange::read(text).map_err(Wrong::into_error)
-    }
-
-    fn visit_i64<E: Error>(self, status: i64) -> Result<StatusRange, E> {
-        StatusRange::read(&status.to_string()).map_err(Wrong::into_error)
-    }
-}
-
-impl JsonSchema for StatusRange {
-    fn schema_name() -> Cow<'static, str> {
-        "StatusRange".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({ "type": ["integer", "string"] })
     }
 }
 

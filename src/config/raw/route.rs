@@ -15,6 +15,7 @@ use crate::config::text::{HostField, Location, Prefix, Replacement, RequestId, T
 
 use super::answers::Maintenance;
 use super::limits::Limits;
+use super::mirror::Mirror;
 use super::pool::{Retry, Timeouts};
 use super::shape::{At, Pairs, Whole, text_or_table};
 
@@ -71,6 +72,8 @@ pub(in crate::config) struct Route {
     pub(in crate::config) timeouts: Option<Timeouts>,
     /// Retry rules, in place of the pool's.
     pub(in crate::config) retry: Option<Retry>,
+    /// Sends copies of its requests to another pool. Default: to none.
+    pub(in crate::config) mirror: Option<At<Mirror>>,
 }
 
 /// How the requests of a route wait for a pool that has reached its `concurrency`.

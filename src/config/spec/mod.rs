@@ -26,8 +26,10 @@ mod affinity;
 mod authorizer;
 mod cors;
 mod domains;
+mod health;
 mod issuer;
 mod limits;
+mod mirror;
 mod plan;
 mod pool;
 mod replay;
@@ -41,14 +43,16 @@ pub use affinity::{HashBy, SameSite, StickySpec};
 pub use authorizer::{AskedPart, AuthorizerSpec, OnError};
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
+pub use health::{CheckTlsSpec, HealthSpec, HttpProbeSpec, ProbeSpec};
 pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};
 pub use limits::{
     EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, Period, QuotaSpec, RateSpec,
 };
+pub use mirror::MirrorSpec;
 pub use pool::{
-    AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, HedgeSpec,
-    IdentitySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec,
-    SourceSpec, TimeoutsSpec, UpstreamTlsSpec,
+    AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HedgeSpec, IdentitySpec,
+    PoolSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec,
+    UpstreamTlsSpec,
 };
 pub use replay::ReplaySpec;
 pub use route::{

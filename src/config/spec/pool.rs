@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::base::fair::Class;
@@ -15,6 +15,8 @@ use crate::model::address::Address;
 use crate::model::grpc::GrpcStatus;
 
 use super::{HashBy, StickySpec};
+
+use super::health::{CheckTlsSpec, HealthSpec};
 
 /// A pool: where its endpoints come from and how they are used.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,17 @@ impl PoolSpec {
     /// Whether not every request may go by each of its connections.
     pub fn keeps_apart(&self) -> bool {
         self.per_tenant || self.proxy_protocol.is_some()
+    }
+
+    /// All ways in which TLS is spoken to the endpoints: by requests, and by checks that have one of their own; each
+    /// with the key of the pool that says it.
+    pub fn all_tls(&self) -> impl Iterator<Item = (&'static [&'static str], &UpstreamTlsSpec)> {
+        let of_check = self.health.as_ref().and_then(|health| match &health.tls {
+            CheckTlsSpec::Own(own) => Some(&**own),
+            CheckTlsSpec::None | CheckTlsSpec::Pools => None,
+        });
+        let of_requests = self.tls.iter().map(|tls| (&["tls"][..], tls));
+        of_requests.chain(of_check.map(|tls| (&["health", "tls"][..], tls)))
     }
 }
 
@@ -169,39 +182,6 @@ pub struct IdentitySpec {
     pub chain: Vec<CertificateDer<'static>>,
     /// The private key, which is the leaf's.
     pub secret: Arc<PrivateKeyDer<'static>>,
-}
-
-/// An active check.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthSpec {
-    /// How an endpoint is asked.
-    pub probe: ProbeSpec,
-    /// Time between two checks of an endpoint, spread by ± 20 %. Default 5 s.
-    pub interval: Duration,
-    /// How long a check may take. Default 1 s.
-    pub timeout: Duration,
-    /// Passes in a row that bring an endpoint up. Default 2.
-    pub rise: u32,
-    /// Failures in a row that take an endpoint down. Default 3.
-    pub fall: u32,
-}
-
-/// How an endpoint is asked for its health.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeSpec {
-    /// `GET` of a path.
-    Http {
-        /// The path with its query, as in `/healthz`.
-        path: String,
-        /// The `Host` that is sent; `None` = the endpoint's address.
-        host: Option<HeaderValue>,
-        /// Statuses that pass, as inclusive ranges. Default 200 to 399.
-        status: Vec<(u16, u16)>,
-        /// Text that the first 64 KiB of the body must contain.
-        body: Option<String>,
-    },
-    /// A connection opens.
-    Tcp,
 }
 
 /// Ejection of an endpoint by what traffic sees.

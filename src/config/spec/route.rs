@@ -8,7 +8,7 @@ use crate::base::fair::Class;
 use crate::config::answers::MaintenanceSpec;
 use crate::model::ids::PoolId;
 
-use super::{LimitsSpec, RetrySpec, TimeoutsSpec};
+use super::{LimitsSpec, MirrorSpec, RetrySpec, TimeoutsSpec};
 
 /// One route: conditions and what to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,21 @@ pub struct RouteSpec {
     pub timeouts: TimeoutsSpec,
     /// Overrides of the pool's retry rules.
     pub retry: RetrySpec,
+    /// Which of its requests another pool gets copies of; `None` = of none.
+    pub mirror: Option<Box<MirrorSpec>>,
+}
+
+impl RouteSpec {
+    /// The pools that it names.
+    pub fn pools(&self) -> Vec<&PoolId> {
+        let mut pools: Vec<&PoolId> = match &self.action {
+            ActionSpec::Pool(id) => vec![id],
+            ActionSpec::Split(split) => split.pools.iter().map(|(id, _)| id).collect(),
+            ActionSpec::TenantPool | ActionSpec::Redirect(_) | ActionSpec::Respond(_) => Vec::new(),
+        };
+        pools.extend(self.mirror.as_ref().map(|mirror| &mirror.pool));
+        pools
+    }
 }
 
 /// A path pattern, as its segments: `/users/{id}/*rest` is

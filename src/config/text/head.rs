@@ -23,9 +23,11 @@ impl Text for HeaderValue {
 
     fn read(text: &str) -> Result<Self, Wrong> {
         text.parse().map_err(|_| {
+            // Not the text: it may be a credential, as of a variable that ends in a line break.
             Wrong::new(
-                format!("{text:?} cannot be the value of a header"),
-                "a value has no line breaks and no other control characters",
+                "the value has a line break or another character that no header may have",
+                "a value is of visible characters of ASCII and blanks: take out what else is there, as the \
+                 line break at the end of a file",
             )
         })
     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec, PageFor, PageSpec};
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
-    AccessSpec, ConcurrencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetrySpec,
-    RouteSpec, TenantSpec, TimeoutsSpec,
+    AccessSpec, CheckTlsSpec, ConcurrencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion,
+    QueueSpec, RetrySpec, RouteSpec, TenantSpec, TimeoutsSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -182,10 +182,20 @@ impl List<'_> {
             None => self.of_pool("health", "none"),
             Some(health) => {
                 match &health.probe {
-                    ProbeSpec::Http { path, .. } => self.of_pool("health.http", path),
+                    ProbeSpec::Http(http) => self.of_pool("health.http", &http.path),
+                    ProbeSpec::Grpc { service, .. } if service.is_empty() => {
+                        self.of_pool("health.grpc", true);
+                    }
+                    ProbeSpec::Grpc { service, .. } => self.of_pool("health.grpc", service),
                     ProbeSpec::Tcp => self.of_pool("health.tcp", true),
                 }
+                if let Some(port) = health.port {
+                    self.of_pool("health.port", port);
+                }
+                let is_plain = health.tls == CheckTlsSpec::None;
+                self.of_pool("health.tls", if is_plain { "off" } else { "on" });
                 self.of_pool("health.interval", span(health.interval));
+                self.of_pool("health.fast-interval", span(health.fast_interval));
                 self.of_pool("health.timeout", span(health.timeout));
                 self.of_pool("health.rise", health.rise);
                 self.of_pool("health.fall", health.fall);
@@ -241,11 +251,14 @@ impl List<'_> {
         }
         let host = route.rewrite.host.as_ref();
         rewrites.extend(host.map(|host| format!("host {}", host.to_str().unwrap_or("?"))));
+        let mirror = route.mirror.as_ref();
+        let mirror = mirror.map(|mirror| format!("{} of them to {}", mirror.share, mirror.pool));
         let edits = [
             ("authorize", if route.authorize { String::new() } else { "false".to_owned() }),
             ("rewrite", rewrites.join(", ")),
             ("request-headers", edited(&route.request_headers)),
             ("response-headers", edited(&route.response_headers)),
+            ("mirror", mirror.unwrap_or_default()),
         ];
         for (key, value) in edits.into_iter().filter(|(_, value)| !value.is_empty()) {
             let places = vec![self.in_route(key)];

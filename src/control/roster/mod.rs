@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::snapshot::Snapshot;
-use crate::config::spec::{ActionSpec, RouteSpec, RoutesSpec, TenantSpec, TenantState};
+use crate::config::spec::{RouteSpec, RoutesSpec, TenantSpec, TenantState};
 use crate::limits::fleet::Fleet;
 use crate::limits::quota::Quotas;
 use crate::model::ids::PoolId;
@@ -318,11 +318,7 @@ impl From<TenantState> for State {
 fn pools(spec: &RoutesSpec, tenant: &TenantSpec) -> BTreeSet<String> {
     let sets = tenant.route_sets.iter().filter_map(|name| spec.route_sets.get(name));
     let routes = tenant.routes.iter().chain(sets.flat_map(|set| &set.routes));
-    let of_routes = routes.flat_map(|route: &RouteSpec| match &route.action {
-        ActionSpec::Pool(id) => vec![id],
-        ActionSpec::Split(split) => split.pools.iter().map(|(id, _)| id).collect(),
-        ActionSpec::TenantPool | ActionSpec::Redirect(_) | ActionSpec::Respond(_) => Vec::new(),
-    });
+    let of_routes = routes.flat_map(RouteSpec::pools);
     let own = tenant.pool.iter();
     own.chain(of_routes).map(|id: &PoolId| id.to_string()).collect()
 }

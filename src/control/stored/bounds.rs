@@ -5,7 +5,7 @@ use std::slice;
 
 use serde_json::Value;
 
-use crate::config::grants::{has_keys_to_open, is_grant};
+use crate::config::grants::{is_grant, is_of_its_route};
 use crate::config::places;
 
 use super::Entry;
@@ -121,7 +121,7 @@ fn grants<'v>(
                         found.push((key, Grant { name: "authorize", value, whose }));
                     }
                     (name, value) if is_grant(name) => {
-                        let whose = if has_keys_to_open(name) { whose } else { "" };
+                        let whose = if is_of_its_route(name) { whose } else { "" };
                         let (value, whose) = (value.to_string(), whose.to_owned());
                         found.push((key, Grant { name, value, whose }));
                     }
@@ -239,6 +239,7 @@ mod tests {
             (json!([{"path": "/x", "pool": "a"}, {"path": "/y", "pool": "c"}]), vec![]),
             (json!([split(json!({"a": 5, "b": 5}))]), vec![]),
             (json!([{"path": "/x", "pool": "globex-internal"}]), vec!["routes[0].pool"]),
+            (json!([{"path": "/x", "mirror": {"pool": "a"}}]), vec!["routes[0].mirror"]),
             (json!([{"path": "/x", "pool": "there-is-none"}]), vec!["routes[0].pool"]),
             (json!([split(json!({"a": 1, "other": 1}))]), vec!["routes[0].split.pools.other"]),
             (json!([{"path": "/x", "pool": ["a"]}]), vec!["routes[0].pool"]),
@@ -292,6 +293,24 @@ mod tests {
         let moved = json!({"pool": "a", "routes": [{"limits": {"requests": "9/s"}}]});
         let every = json!({"pool": "a", "routes": [{"path": "/*", "limits": {"requests": "9/s"}}]});
         assert!(beyond(moved, every).is_empty(), "it is the same, said twice");
+    }
+
+    #[test]
+    fn a_tenant_s_copies_stay_with_the_requests_that_they_are_granted_for() {
+        let search = json!({"path": "/search", "methods": ["GET"], "mirror": {"pool": "next"}});
+        let before = json!({"pool": "a", "routes": [search, {"path": "/orders"}]});
+        let to = |path: &str| json!({"path": path, "mirror": {"pool": "next"}});
+        let (m0, m1) = ("routes[0].mirror", "routes[1].mirror");
+        for (routes, expected) in [
+            (json!([{"path": "/orders", "pool": "a"}, search]), vec![]),
+            (json!([search, to("/orders")]), vec![m1]),
+            (json!([to("/search"), {"path": "/orders"}]), vec![m0]),
+            (json!([{"path": "/search", "methods": ["GET"]}, {"path": "/orders"}]), vec![m0]),
+            (json!([]), vec![m0]),
+        ] {
+            let now = json!({"pool": "a", "routes": routes});
+            assert_eq!(beyond(before.clone(), now.clone()), expected, "{now}");
+        }
     }
 
     #[test]

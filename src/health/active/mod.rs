@@ -1,10 +1,13 @@
 //! Asks each endpoint of a pool regularly whether it works.
 
+mod pace;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::base::tasks::{Stop, Stopped, Tasks};
 use crate::base::ticks::Ticks;
@@ -13,9 +16,14 @@ use crate::config::spec::HealthSpec;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, PoolId};
 use crate::model::members::Members;
+use crate::telemetry::checks;
+use crate::telemetry::registry::Metrics;
 
+use super::agreement::{self, Amends};
 use super::probe::{Probe, ProbeError};
 use super::{Outcome, Tally};
+
+use pace::{Brought, Cause, Pace};
 
 /// The check of one pool.
 #[derive(Clone, Debug)]
@@ -30,6 +38,8 @@ pub struct Check {
     pub probe: Arc<dyn Probe>,
     /// How many probes run at once; shared by all pools of the process, see [`slots`].
     pub slots: Arc<Semaphore>,
+    /// Where checks are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Room for the probes of a whole process: enough for 2,500 endpoints that all hang for a second
@@ -92,12 +102,52 @@ fn follow(check: &Arc<Check>, loops: &mut HashMap<EndpointId, Tasks>) {
 }
 
 async fn check_again_and_again(check: &Check, endpoint: &Endpoint) {
+    let fast = check.spec.fast_interval;
     let mut tally = Tally::new(endpoint.health());
     let mut ticks = Ticks::jittered(check.spec.interval, Percent::new(SPREAD));
+    let (mut pace, mut amends) = (Pace::default(), Amends::default());
+    let mut began = None;
     loop {
-        ticks.next().await;
+        tokio::select! {
+            () = ticks.next() => {}
+            () = endpoint.suspicion().raised(), if pace.listens() => {
+                pace.alarm();
+                ticks.hasten(began.map_or_else(Instant::now, |began| began + fast));
+                continue;
+            }
+        }
+        let start = Instant::now();
+        began = Some(start);
+        endpoint.suspicion().lower();
+        let ejection = agreement::open(endpoint);
         let result = ask(check, endpoint).await;
+        let outcome = if result.is_ok() { Outcome::Passed } else { Outcome::Failed };
+        check.count(pace.cause(), outcome);
+        let before = endpoint.health();
         take(check, endpoint, &mut tally, result);
+        let brought = Brought { outcome, before, after: endpoint.health() };
+        if pace.note(brought, check.spec.fall.saturating_add(check.spec.rise)) {
+            ticks.hasten(start + fast);
+        }
+        if let Some(ejection) = amends.note(outcome, ejection, check.spec.rise)
+            && agreement::end(&check.members, endpoint, ejection)
+        {
+            amends.made();
+            let (pool, endpoint) = (&check.pool, &endpoint.label);
+            check.metrics.add(&checks::EJECTIONS_ENDED_EARLY, &[&pool.0], 1);
+            tracing::info!(%pool, %endpoint, "the ejection ends early: checks pass");
+        }
+    }
+}
+
+impl Check {
+    fn count(&self, cause: Cause, outcome: Outcome) {
+        let result = match outcome {
+            Outcome::Passed => "passed",
+            Outcome::Failed => "failed",
+        };
+        let labels = [&*self.pool.0, cause.as_str(), result];
+        self.metrics.add(&checks::HEALTH_CHECKS, &labels, 1);
     }
 }
 

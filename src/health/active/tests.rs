@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::{Instant, sleep};
 
-use crate::config::spec::ProbeSpec;
+use crate::config::spec::{CheckTlsSpec, ProbeSpec};
 use crate::model::address::Address;
 use crate::model::members::Found;
 
@@ -57,6 +57,7 @@ impl Probe for Scripted {
 
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 const EVERY: Duration = Duration::from_secs(5);
+const FAST: Duration = Duration::from_millis(500);
 
 fn address(host: u16) -> Address {
     let [high, low] = host.to_be_bytes();
@@ -78,7 +79,10 @@ struct World {
 fn check(members: &Arc<Members>, probe: &Arc<Scripted>, slots: usize) -> Check {
     let spec = HealthSpec {
         probe: ProbeSpec::Tcp,
+        port: None,
+        tls: CheckTlsSpec::None,
         interval: EVERY,
+        fast_interval: FAST,
         timeout: Duration::from_secs(1),
         rise: 2,
         fall: 3,
@@ -89,6 +93,7 @@ fn check(members: &Arc<Members>, probe: &Arc<Scripted>, slots: usize) -> Check {
         spec: Arc::new(spec),
         probe: Arc::clone(probe) as Arc<dyn Probe>,
         slots: Arc::new(Semaphore::new(slots)),
+        metrics: Arc::default(),
     }
 }
 
@@ -259,4 +264,98 @@ async fn the_members_are_only_put_together_anew_when_a_word_changes() {
     intervals(10).await;
 
     assert_eq!(world.members.load().eligible.version, version);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_in_traffic_takes_a_dead_endpoint_down_within_a_few_fast_checks() {
+    let world = World::of(&[1, 2]);
+    intervals(2).await;
+    world.probe.set_down(&[address(1)]);
+    let (asked, began) = (world.probe.asked(address(1)).len(), Instant::now());
+
+    world.endpoint(1).suspicion().raise();
+    while world.endpoint(1).health() == Health::Up {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    assert!(began.elapsed() <= 3 * FAST, "{:?}", began.elapsed());
+    assert_eq!(world.probe.asked(address(1)).len(), asked + 3, "as many as ever");
+    sleep(5 * FAST + EVERY.mul_f64(0.7)).await;
+    assert_eq!(world.probe.asked(address(1)).len(), asked + 3 + 5, "then at the usual pace");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_was_away_for_a_moment_is_back_within_a_few_fast_checks() {
+    let world = World::of(&[1, 2]);
+    intervals(2).await;
+    world.probe.set_down(&[address(1)]);
+    world.endpoint(1).suspicion().raise();
+    while world.endpoint(1).health() == Health::Up {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    world.probe.set_down(&[]);
+    let began = Instant::now();
+    while world.endpoint(1).health() == Health::Down {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    assert!(began.elapsed() <= 3 * FAST, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_hangs_is_down_after_as_many_timeouts_as_may_fail() {
+    let world = World::of(&[1, 2]);
+    intervals(2).await;
+    world.probe.hangs.lock().unwrap().insert(address(1));
+    let began = Instant::now();
+
+    world.endpoint(1).suspicion().raise();
+    while world.endpoint(1).health() == Health::Up {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    // Each of them takes its timeout, 1 s; none waits for more after that.
+    assert!(began.elapsed() <= Duration::from_millis(3600), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_that_fails_while_checks_pass_doubles_them_at_most() {
+    let world = World::of(&[1]);
+    for _ in 0..100 * 50 {
+        world.endpoint(1).suspicion().raise();
+        sleep(EVERY / 50).await;
+    }
+
+    let asked = world.probe.asked(address(1));
+
+    assert!((150..=220).contains(&asked.len()), "{}", asked.len());
+    assert!(asked.windows(2).all(|at| at[1] - at[0] >= FAST), "never faster than is allowed");
+    assert_eq!(world.endpoint(1).health(), Health::Up);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_that_pass_end_the_first_ejection() {
+    let world = World::of(&[1, 2]);
+    intervals(1).await;
+    let endpoint = world.endpoint(1);
+    endpoint.set_ejections(1);
+    endpoint.eject(Duration::from_secs(300));
+    world.members.refresh();
+    assert_eq!(world.eligible(), 1);
+    let began = Instant::now();
+
+    while world.eligible() == 1 {
+        sleep(Duration::from_millis(100)).await;
+    }
+
+    assert!(began.elapsed() >= EVERY.mul_f64(0.8), "one pass is not enough");
+    assert!(began.elapsed() <= EVERY * 3, "{:?}", began.elapsed());
+    assert_eq!(endpoint.ejections(), 1, "the next one is longer all the same");
+
+    endpoint.set_ejections(2);
+    endpoint.eject(Duration::from_secs(300));
+    world.members.refresh();
+    intervals(5).await;
+    assert_eq!(world.eligible(), 1, "the second one is served out");
 }

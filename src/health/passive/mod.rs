@@ -16,6 +16,9 @@ pub enum Verdict {
     Success,
     /// It took the request, and then a reset, nothing in time, or a 5xx: the request may be to blame.
     Failure,
+    /// It answered with a 5xx, and said after what time to come again: it knows how it is, and a check
+    /// would come before that.
+    Busy,
     /// There was no connection, whoever asks.
     Unreachable,
 }
@@ -63,7 +66,10 @@ pub fn observe(
         endpoint.serves(tenant, now);
         return None;
     }
-    let tenant = (verdict == Verdict::Failure).then_some(tenant);
+    if verdict != Verdict::Busy {
+        endpoint.suspicion().raise();
+    }
+    let tenant = (verdict != Verdict::Unreachable).then_some(tenant);
     if spec.failures == 0 {
         return None;
     }

@@ -336,3 +336,19 @@ async fn an_endpoint_that_fails_several_tenants_or_takes_no_connection_is_ejecte
     let unreachable = [1; 5].map(|tenant| world.of(tenant, 1, Unreachable));
     assert!(matches!(unreachable, [.., Some(Judged::Ejected(_))]), "{unreachable:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_says_when_to_come_again_is_not_asked_before_but_is_ejected_as_others() {
+    let world = World::new(4);
+    let (busy, failing) = (world.endpoint(0), world.endpoint(1));
+    let is_suspected = async |endpoint: &Endpoint| {
+        tokio::time::timeout(Duration::from_secs(1), endpoint.suspicion().raised()).await.is_ok()
+    };
+
+    let ejected: Vec<Ejected> =
+        (0..SPEC.failures).filter_map(|_| world.see(0, Verdict::Busy)).collect();
+    world.see(1, Failure);
+
+    assert_eq!(ejected.len(), 1);
+    assert!(!is_suspected(&busy).await && is_suspected(&failing).await);
+}

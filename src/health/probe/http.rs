@@ -1,33 +1,26 @@
-//! Works when a `GET` is answered with an expected status and, where one is asked for, a text.
+//! Works when a request is answered with an expected status and, where one is asked for, a text.
 
-use std::fmt::Display;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::uri::{PathAndQuery, Scheme, Uri};
-use http::{HeaderValue, Request};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, USER_AGENT};
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
-use crate::config::spec::{Protocol, ProxyVersion};
+use crate::config::spec::{HttpProbeSpec, Protocol};
 use crate::model::address::Address;
 
-use super::{Probe, ProbeError, ProbeTls, tcp};
+use super::asking::{AGENT, broken, drive, fill, full_uri, host, http2};
+use super::way::{Line, Way};
+use super::{Probe, ProbeError};
 
 #[derive(Debug)]
 pub(super) struct Http {
-    pub(super) path: String,
-    pub(super) host: Option<HeaderValue>,
-    pub(super) status: Vec<(u16, u16)>,
-    pub(super) body: Option<String>,
-    pub(super) protocol: Protocol,
-    pub(super) tls: Option<ProbeTls>,
-    pub(super) proxy: Option<ProxyVersion>,
+    pub(super) spec: HttpProbeSpec,
+    pub(super) way: Way,
 }
 
 impl Probe for Http {
@@ -41,49 +34,27 @@ impl Probe for Http {
 
 impl Http {
     async fn ask(&self, address: Address) -> Result<(), ProbeError> {
-        let address = &address;
-        let stream = tcp::connect(address, self.proxy).await?;
-        let Some(tls) = &self.tls else { return self.speak(stream, address).await };
-        let own = || address.ip().map(ServerName::from);
-        let name = tls.name.clone().or_else(own).ok_or_else(|| {
-            ProbeError::Tls("a Unix socket has no name; tls needs a server-name".to_owned())
-        })?;
-        let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
-        let stream = connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| ProbeError::Tls(error.to_string()))?;
-        self.speak(stream, address).await
-    }
-
-    async fn speak<S>(&self, stream: S, address: &Address) -> Result<(), ProbeError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        match self.protocol {
-            Protocol::H1 => self.speak_h1(stream, address).await,
-            Protocol::H2 => self.speak_h2(stream, address).await,
+        let to = self.way.to(&address)?;
+        let line = self.way.open(&to).await?;
+        match self.spec.protocol {
+            Protocol::H1 => self.speak_h1(line, &to).await,
+            Protocol::H2 => self.speak_h2(line, &to).await,
         }
     }
 
-    async fn speak_h1<S>(&self, stream: S, address: &Address) -> Result<(), ProbeError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    async fn speak_h1(&self, line: Box<dyn Line>, to: &Address) -> Result<(), ProbeError> {
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = Uri::from(self.path()?);
-        let headers = request.headers_mut();
-        headers.insert(HOST, self.host(address)?);
-        headers.insert(USER_AGENT, AGENT);
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let host = host(self.spec.host.as_ref(), to)?;
+        self.head(&mut request, [(HOST, host), (CONNECTION, HeaderValue::from_static("close"))]);
 
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+            hyper::client::conn::http1::handshake(TokioIo::new(line)).await.map_err(broken)?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             self.judge_status(response.status().as_u16())?;
             let mut body = response.into_body();
-            let mut search = Search::new(self.body.as_deref());
+            let mut search = Search::new(self.spec.body.as_deref());
             while !search.is_over() {
                 let Some(frame) = body.frame().await else { break };
                 if let Some(data) = frame.map_err(broken)?.data_ref() {
@@ -95,23 +66,21 @@ impl Http {
         drive(exchange, connection).await
     }
 
-    async fn speak_h2<S>(&self, stream: S, address: &Address) -> Result<(), ProbeError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    async fn speak_h2(&self, line: Box<dyn Line>, to: &Address) -> Result<(), ProbeError> {
         let mut request = Request::new(());
         *request.version_mut() = http::Version::HTTP_2;
-        *request.uri_mut() = self.full_uri(address)?;
-        request.headers_mut().insert(USER_AGENT, AGENT);
+        let host = host(self.spec.host.as_ref(), to)?;
+        *request.uri_mut() = full_uri(self.way.tls.is_some(), &host, self.path()?)?;
+        self.head(&mut request, []);
 
-        let (sender, connection) = h2::client::handshake(stream).await.map_err(broken)?;
+        let (sender, connection) = http2(line).await?;
         let exchange = async {
             let mut sender = sender.ready().await.map_err(broken)?;
             let (response, _) = sender.send_request(request, true).map_err(broken)?;
             let response = response.await.map_err(broken)?;
             self.judge_status(response.status().as_u16())?;
             let mut body = response.into_body();
-            let mut search = Search::new(self.body.as_deref());
+            let mut search = Search::new(self.spec.body.as_deref());
             while !search.is_over() {
                 let Some(data) = body.data().await else { break };
                 let data = data.map_err(broken)?;
@@ -123,60 +92,37 @@ impl Http {
         drive(exchange, connection).await
     }
 
+    /// Method and fields, with those of one protocol alone.
+    fn head<B, const N: usize>(
+        &self,
+        request: &mut Request<B>,
+        own: [(http::HeaderName, HeaderValue); N],
+    ) {
+        let method = &self.spec.method;
+        *request.method_mut() = method.clone();
+        // RFC 9110 §8.6: of these, an empty body is told.
+        let tells = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        let length = tells.then(|| (CONTENT_LENGTH, HeaderValue::from_static("0")));
+        let own = [(USER_AGENT, AGENT)].into_iter().chain(own).chain(length);
+        fill(request.headers_mut(), own, &self.spec.headers);
+    }
+
     fn path(&self) -> Result<PathAndQuery, ProbeError> {
-        self.path.parse().map_err(|error| ProbeError::Request(format!("{}: {error}", self.path)))
-    }
-
-    fn host(&self, address: &Address) -> Result<HeaderValue, ProbeError> {
-        match &self.host {
-            Some(host) => Ok(host.clone()),
-            None => match address {
-                Address::Net(address) => HeaderValue::try_from(address.to_string())
-                    .map_err(|error| ProbeError::Request(error.to_string())),
-                Address::Unix(_) => Ok(HeaderValue::from_static("localhost")), // a path is no host
-            },
-        }
-    }
-
-    fn full_uri(&self, address: &Address) -> Result<Uri, ProbeError> {
-        let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        Uri::builder()
-            .scheme(scheme)
-            .authority(self.host(address)?.as_bytes())
-            .path_and_query(self.path()?)
-            .build()
-            .map_err(|error| ProbeError::Request(error.to_string()))
+        let path = &self.spec.path;
+        path.parse().map_err(|error| ProbeError::Request(format!("{path}: {error}")))
     }
 
     fn judge_status(&self, status: u16) -> Result<(), ProbeError> {
-        if self.status.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
+        let passing = &self.spec.status;
+        if passing.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
             return Ok(());
         }
-        let ranges = self.status.iter().map(|(first, last)| match first == last {
+        let ranges = passing.iter().map(|(first, last)| match first == last {
             true => first.to_string(),
             false => format!("{first}-{last}"),
         });
         Err(ProbeError::Status { status, expected: ranges.collect::<Vec<_>>().join(", ") })
     }
-}
-
-/// Runs an exchange and the connection under it in this one task. The connection may end before
-/// the exchange has read what came over it.
-async fn drive(
-    exchange: impl Future<Output = Result<(), ProbeError>>,
-    connection: impl Future,
-) -> Result<(), ProbeError> {
-    let mut exchange = pin!(exchange);
-    tokio::select! {
-        biased;
-        result = &mut exchange => return result,
-        _ = connection => {}
-    }
-    exchange.await
-}
-
-fn broken(error: impl Display) -> ProbeError {
-    ProbeError::Answer(error.to_string())
 }
 
 /// Looks for a text in the first part of a body.
@@ -207,8 +153,6 @@ impl<'a> Search<'a> {
         Err(ProbeError::Body(text.to_owned()))
     }
 }
-
-const AGENT: HeaderValue = HeaderValue::from_static("tenantry-health");
 
 /// 64 KiB: a page that says how it does says so near its top.
 const SEARCHED: usize = 64 << 10;

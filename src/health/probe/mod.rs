@@ -1,8 +1,11 @@
 //! How one endpoint is asked whether it works. A probe opens a connection of its own each time:
 //! that a connection can be opened is a part of the question.
 
+mod asking;
+mod grpc;
 mod http;
 mod tcp;
+mod way;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -10,11 +13,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-
-use crate::config::spec::{ProbeSpec, Protocol, ProxyVersion};
+use crate::config::spec::ProbeSpec;
 use crate::model::address::Address;
+
+pub use way::{ProbeTls, Way};
 
 /// A way to ask.
 pub trait Probe: Debug + Send + Sync {
@@ -23,15 +25,6 @@ pub trait Probe: Debug + Send + Sync {
         &self,
         address: Address,
     ) -> Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + '_>>;
-}
-
-/// The TLS of a pool.
-#[derive(Clone, Debug)]
-pub struct ProbeTls {
-    /// Whom to trust; its ALPN fits the pool's protocol.
-    pub config: Arc<ClientConfig>,
-    /// The name that the certificate must carry; `None` = the endpoint's address.
-    pub name: Option<ServerName<'static>>,
 }
 
 /// Why an endpoint does not work. The texts are for people: the log and the admin API.
@@ -64,6 +57,25 @@ pub enum ProbeError {
     /// The wrong body.
     #[error("body does not contain {0:?}")]
     Body(String),
+    /// It says that it does not serve, or not yet.
+    #[error("the health service says {0}, expected SERVING")]
+    NotServing(String),
+    /// It has no such service, or says nothing of the server as a whole where the name is empty.
+    #[error("{}", unknown(.0))]
+    UnknownService(String),
+    /// It has no health service.
+    #[error("there is no health service: grpc.health.v1.Health/Check is UNIMPLEMENTED")]
+    NoHealthService,
+    /// The call failed.
+    #[error("the health service fails: gRPC status {code} {name}{}", told(.message))]
+    Call {
+        /// The status.
+        code: u16,
+        /// Its name.
+        name: &'static str,
+        /// What the endpoint says of it.
+        message: String,
+    },
     /// Too slow.
     #[error("no answer within {limit:?}")]
     Timeout {
@@ -72,24 +84,28 @@ pub enum ProbeError {
     },
 }
 
-/// The probe that `spec` describes. A TCP check only opens a connection, also where the pool
-/// speaks TLS. With `proxy`, each connection begins with a header that names nobody.
-pub fn build(
-    spec: &ProbeSpec,
-    protocol: Protocol,
-    tls: Option<ProbeTls>,
-    proxy: Option<ProxyVersion>,
-) -> Arc<dyn Probe> {
+/// What an endpoint says, behind what is known.
+fn told(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+fn unknown(service: &str) -> String {
+    match service {
+        "" => "the health service says nothing of the server as a whole: name a service".to_owned(),
+        service => format!("the health service does not know {service:?}"),
+    }
+}
+
+/// The probe that `spec` describes, which reaches endpoints in this way.
+pub fn build(spec: &ProbeSpec, way: Way) -> Arc<dyn Probe> {
     match spec {
-        ProbeSpec::Tcp => Arc::new(tcp::Tcp { proxy }),
-        ProbeSpec::Http { path, host, status, body } => Arc::new(http::Http {
-            path: path.clone(),
+        ProbeSpec::Tcp => Arc::new(tcp::Tcp { way }),
+        ProbeSpec::Http(spec) => Arc::new(self::http::Http { spec: spec.clone(), way }),
+        ProbeSpec::Grpc { service, host, headers } => Arc::new(grpc::Grpc {
+            service: service.clone(),
             host: host.clone(),
-            status: status.clone(),
-            body: body.clone(),
-            protocol,
-            tls,
-            proxy,
+            headers: headers.clone(),
+            way,
         }),
     }
 }

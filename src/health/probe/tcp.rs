@@ -1,22 +1,16 @@
-//! Works when a connection opens.
+//! Works when a connection opens, and with TLS, when the handshake succeeds.
 
 use std::future::Future;
-use std::io::ErrorKind;
 use std::pin::Pin;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-
-use crate::config::spec::ProxyVersion;
 use crate::model::address::Address;
-use crate::upstream::dial;
-use crate::upstream::proxy_header::{self, Whom};
 
+use super::way::Way;
 use super::{Probe, ProbeError};
 
 #[derive(Debug)]
 pub(super) struct Tcp {
-    pub(super) proxy: Option<ProxyVersion>,
+    pub(super) way: Way,
 }
 
 impl Probe for Tcp {
@@ -24,23 +18,9 @@ impl Probe for Tcp {
         &self,
         address: Address,
     ) -> Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send + '_>> {
-        Box::pin(async move { connect(&address, self.proxy).await.map(drop) })
+        Box::pin(async move {
+            let to = self.way.to(&address)?;
+            self.way.open(&to).await.map(drop)
+        })
     }
-}
-
-/// Opens a connection, on the gateway's own behalf.
-pub(super) async fn connect(
-    address: &Address,
-    proxy: Option<ProxyVersion>,
-) -> Result<TcpStream, ProbeError> {
-    let mut stream = dial::connect(address).await.map_err(|error| match error.kind() {
-        ErrorKind::ConnectionRefused => ProbeError::Refused,
-        _ => ProbeError::Connect(error.to_string()),
-    })?;
-    if let Some(version) = proxy {
-        let header = proxy_header::header(version, Whom::Itself);
-        let written = stream.write_all(&header).await;
-        written.map_err(|error| ProbeError::Connect(error.to_string()))?;
-    }
-    Ok(stream)
 }

@@ -3,18 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
+use ::http::Method;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::base::tasks::Tasks;
+use crate::config::spec::{HttpProbeSpec, Protocol};
 
 use super::*;
 
@@ -53,12 +55,22 @@ async fn nobody() -> SocketAddr {
 }
 
 fn http(body: Option<&str>) -> ProbeSpec {
-    ProbeSpec::Http {
+    by(Protocol::H1, |spec| spec.body = body.map(str::to_owned))
+}
+
+/// A check of `/healthz?deep=1`, edited.
+fn by(protocol: Protocol, edit: impl FnOnce(&mut HttpProbeSpec)) -> ProbeSpec {
+    let mut spec = HttpProbeSpec {
+        method: Method::GET,
         path: "/healthz?deep=1".into(),
         host: None,
+        headers: Vec::new(),
         status: vec![(200, 399)],
-        body: body.map(str::to_owned),
-    }
+        body: None,
+        protocol,
+    };
+    edit(&mut spec);
+    ProbeSpec::Http(spec)
 }
 
 async fn ask(probe: &Arc<dyn Probe>, address: SocketAddr) -> Result<(), String> {
@@ -69,12 +81,12 @@ async fn ask(probe: &Arc<dyn Probe>, address: SocketAddr) -> Result<(), String> 
 
 async fn ask_h1(spec: &ProbeSpec, answer: impl Into<Vec<u8>>) -> Result<(), String> {
     let server = scripted(answer).await;
-    ask(&build(spec, Protocol::H1, None, None), server.address).await
+    ask(&build(spec, Way::default()), server.address).await
 }
 
 #[tokio::test]
 async fn a_connection_is_all_that_a_tcp_check_wants() {
-    let probe = build(&ProbeSpec::Tcp, Protocol::H1, None, None);
+    let probe = build(&ProbeSpec::Tcp, Way::default());
 
     assert_eq!(ask(&probe, scripted("").await.address).await, Ok(()));
     assert_eq!(ask(&probe, nobody().await).await, Err("connect refused".into()));
@@ -83,7 +95,7 @@ async fn a_connection_is_all_that_a_tcp_check_wants() {
 #[tokio::test]
 async fn an_http_check_sends_a_plain_get_on_a_connection_of_its_own() {
     let server = scripted("HTTP/1.1 204 No Content\r\n\r\n").await;
-    let probe = build(&http(None), Protocol::H1, None, None);
+    let probe = build(&http(None), Way::default());
 
     assert_eq!(ask(&probe, server.address).await, Ok(()));
 
@@ -98,14 +110,10 @@ async fn an_http_check_sends_a_plain_get_on_a_connection_of_its_own() {
 #[tokio::test]
 async fn the_host_header_is_the_configured_one() {
     let server = scripted("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let spec = ProbeSpec::Http {
-        path: "/".into(),
-        host: Some("shop.example.com".parse().unwrap()),
-        status: vec![(200, 200)],
-        body: None,
-    };
+    let host = Some("shop.example.com".parse().unwrap());
+    let spec = by(Protocol::H1, |spec| spec.host = host);
 
-    assert_eq!(ask(&build(&spec, Protocol::H1, None, None), server.address).await, Ok(()));
+    assert_eq!(ask(&build(&spec, Way::default()), server.address).await, Ok(()));
 
     let head = server.heads.lock().unwrap()[0].to_lowercase();
     assert!(head.contains("host: shop.example.com\r\n"), "{head}");
@@ -116,12 +124,7 @@ async fn a_status_outside_the_ranges_fails_and_says_what_was_expected() {
     let refused = ask_h1(&http(None), "HTTP/1.1 503 Nope\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(refused, Err("status 503, expected 200-399".into()));
 
-    let spec = ProbeSpec::Http {
-        path: "/".into(),
-        host: None,
-        status: vec![(200, 204), (404, 404)],
-        body: None,
-    };
+    let spec = by(Protocol::H1, |spec| spec.status = vec![(200, 204), (404, 404)]);
     assert_eq!(ask_h1(&spec, "HTTP/1.1 404 Fine\r\ncontent-length: 0\r\n\r\n").await, Ok(()));
     let refused = ask_h1(&spec, "HTTP/1.1 301 Away\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(refused, Err("status 301, expected 200-204, 404".into()));
@@ -161,7 +164,7 @@ async fn a_server_that_never_answers_keeps_a_probe_until_its_caller_gives_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     for protocol in [Protocol::H1, Protocol::H2] {
-        let probe = build(&http(None), protocol, None, None);
+        let probe = build(&by(protocol, |_| {}), Way::default());
         assert!(timeout(Duration::from_millis(50), probe.check(address.into())).await.is_err());
     }
 }
@@ -199,18 +202,21 @@ async fn web(status: u16, body: &'static str, tls: Option<ServerConfig>) -> (Soc
 #[tokio::test]
 async fn a_pool_of_http_2_is_asked_in_http_2() {
     let (address, _tasks) = web(200, "all is well", None).await;
-    let asked = async |spec| ask(&build(&spec, Protocol::H2, None, None), address).await;
+    let asked = async |text: Option<&str>| {
+        let spec = by(Protocol::H2, |spec| spec.body = text.map(str::to_owned));
+        ask(&build(&spec, Way::default()), address).await
+    };
 
-    assert_eq!(asked(http(None)).await, Ok(()));
-    assert_eq!(asked(http(Some("well"))).await, Ok(()));
+    assert_eq!(asked(None).await, Ok(()));
+    assert_eq!(asked(Some("well")).await, Ok(()));
     let missing = Err("body does not contain \"bad\"".to_owned());
-    assert_eq!(asked(http(Some("bad"))).await, missing);
+    assert_eq!(asked(Some("bad")).await, missing);
 }
 
 #[tokio::test]
 async fn an_http_2_status_is_judged_as_well_and_http_1_is_garbage_to_it() {
     let (address, _tasks) = web(500, "", None).await;
-    let probe = build(&http(None), Protocol::H2, None, None);
+    let probe = build(&by(Protocol::H2, |_| {}), Way::default());
     assert_eq!(ask(&probe, address).await, Err("status 500, expected 200-399".into()));
 
     let h1 = scripted("HTTP/1.1 200 OK\r\n\r\n").await;
@@ -242,7 +248,8 @@ async fn over_tls_the_certificate_must_fit_the_name() {
     let (address, _tasks) = web(200, "", Some(server)).await;
     let named = |name: Option<&'static str>| {
         let name = name.map(|name| ServerName::try_from(name).unwrap());
-        build(&http(None), Protocol::H1, Some(ProbeTls { config: Arc::clone(&config), name }), None)
+        let tls = Some(ProbeTls { config: Arc::clone(&config), name });
+        build(&http(None), Way { tls, ..Way::default() })
     };
 
     assert_eq!(ask(&named(Some("shop.internal")), address).await, Ok(()));
@@ -257,10 +264,61 @@ async fn over_tls_the_certificate_must_fit_the_name() {
 
 #[tokio::test]
 async fn a_path_that_is_none_is_told() {
-    let spec = ProbeSpec::Http { path: "no path".into(), host: None, status: vec![], body: None };
     let server = scripted("HTTP/1.1 200 OK\r\n\r\n").await;
     for protocol in [Protocol::H1, Protocol::H2] {
-        let error = ask(&build(&spec, protocol, None, None), server.address).await.unwrap_err();
+        let spec = by(protocol, |spec| spec.path = "no path".into());
+        let error = ask(&build(&spec, Way::default()), server.address).await.unwrap_err();
         assert!(error.starts_with("the check cannot be sent: "), "{error}");
     }
+}
+
+#[tokio::test]
+async fn another_port_method_and_further_fields_are_those_that_are_configured() {
+    let server = scripted("HTTP/1.1 200 OK\r\n\r\n").await;
+    let (wanted, elsewhere) = (server.address, nobody().await);
+    let spec = by(Protocol::H1, |spec| {
+        spec.method = Method::POST;
+        spec.headers = vec![
+            ("authorization".parse().unwrap(), "Bearer x".parse().unwrap()),
+            ("user-agent".parse().unwrap(), "mine".parse().unwrap()),
+        ];
+    });
+
+    let way = Way { port: Some(wanted.port()), ..Way::default() };
+    assert_eq!(ask(&build(&spec, way.clone()), elsewhere).await, Ok(()));
+
+    let head = server.heads.lock().unwrap()[0].to_lowercase();
+    assert!(head.starts_with("post /healthz?deep=1 "), "{head}");
+    for field in ["authorization: bearer x", "user-agent: mine", "content-length: 0"] {
+        assert_eq!(head.matches(&format!("\r\n{field}\r\n")).count(), 1, "{head}");
+    }
+    assert!(head.contains(&format!("host: {wanted}\r\n")), "{head}");
+
+    let socket: Address = "unix:/run/nobody.sock".parse().unwrap();
+    let error = build(&spec, way).check(socket).await.unwrap_err();
+    assert_eq!(error.to_string(), "the check cannot be sent: a Unix socket has no port");
+}
+
+#[tokio::test]
+async fn a_tcp_check_with_tls_wants_a_handshake() {
+    let roots = Arc::new(RootCertStore::empty());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = Some(ProbeTls { config: Arc::new(config), name: None });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = Tasks::new("test");
+    tasks.spawn(|_stop| async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            drop(stream.write_all(b"no TLS is spoken here").await);
+        }
+    });
+
+    let error = ask(&build(&ProbeSpec::Tcp, Way { tls, ..Way::default() }), address).await;
+    let error = error.unwrap_err();
+    assert!(error.starts_with("TLS handshake failed: "), "{error}");
 }

@@ -14,6 +14,7 @@ use http::header::{FORWARDED, HeaderName, HeaderValue};
 use http::request::Parts;
 
 use crate::config::spec::{ChainField, TrustedProxiesSpec};
+use crate::model::fields::X_TENANTRY_MIRROR;
 use crate::routing::host;
 use crate::upstream::Fields;
 
@@ -48,6 +49,8 @@ pub(super) struct Told {
     chain: HeaderValue,
     /// The value of `Forwarded`.
     elements: Option<HeaderValue>,
+    /// It is a copy, which a gateway in front has made: nobody waits for its answer.
+    pub(super) is_copy: bool,
 }
 
 impl Trust {
@@ -108,6 +111,7 @@ fn read(trust: &Trust, peer: &Peer, head: &Parts) -> (Told, End) {
         port: port.and_then(|port| HeaderValue::from_bytes(port).ok()),
         chain: with_peer(&chain, field, peer),
         elements: (field == ChainField::Forwarded).then(|| with_own_element(&chain, peer, head)),
+        is_copy: trust.is_proxy && headers.contains_key(&X_TENANTRY_MIRROR),
     };
     (told, chain.end)
 }
@@ -128,6 +132,9 @@ impl Told {
         }
         if self.client.is_some() {
             fields.push((X_REAL_IP, address_value(self.client)));
+        }
+        if self.is_copy {
+            fields.push((X_TENANTRY_MIRROR, HeaderValue::from_static("1")));
         }
     }
 }

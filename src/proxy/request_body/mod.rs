@@ -6,15 +6,15 @@
 //! that sends; what it took would be a hole in the body of the next one.
 
 mod filed;
+mod reading;
 
 use std::cell::RefCell;
-use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
 use crate::base::memory::{Held, Refused};
@@ -22,6 +22,7 @@ use crate::base::memory::{Held, Refused};
 use super::activity::{Activity, Uploading};
 use super::body_rule::{BodyFault, BodyRule};
 use super::incoming::Incoming;
+use super::mirror::{Copying, Kept};
 use super::pace::Pace;
 use super::part::Part;
 use super::spill::Spill;
@@ -32,6 +33,8 @@ pub(super) enum RequestBody {
     Empty,
     /// What was kept, then what the client still sends.
     Stream(Reader),
+    /// All of it is here.
+    Kept(Kept),
 }
 
 /// Reads the stream until the next reader is made.
@@ -80,6 +83,8 @@ struct Stream {
     silence: Option<Pin<Box<Sleep>>>,
     /// Who waits for the end.
     waiter: Option<Waker>,
+    /// Another pool gets a copy.
+    copy: Option<Box<Copying>>,
 }
 
 impl Upload {
@@ -107,6 +112,7 @@ impl Upload {
             fault: None,
             silence: None,
             waiter: None,
+            copy: None,
         }))))
     }
 
@@ -119,6 +125,23 @@ impl Upload {
         let number = stream.borrow_mut().turn()?;
         let stream = Rc::clone(stream);
         Some(RequestBody::Stream(Reader { stream, number, side, has_all: false }))
+    }
+
+    /// Has what comes of it copied, of which nothing was read yet.
+    pub(super) fn copy_to(&self, copy: Box<Copying>) {
+        if let Some(stream) = &self.0 {
+            stream.borrow_mut().copy = Some(copy);
+        }
+    }
+
+    /// At least so many bytes are still to come.
+    pub(super) fn coming(&self) -> u64 {
+        self.0.as_ref().map_or(0, |stream| stream.borrow().incoming.size_hint().lower())
+    }
+
+    /// When the client had sent all of it, if it has.
+    pub(super) fn ended_at(&self) -> Option<Instant> {
+        self.0.as_ref().and_then(|stream| stream.borrow().ended)
     }
 
     /// The client's connection, where it has not sent all of it.
@@ -155,11 +178,6 @@ impl Upload {
     /// When an endpoint last took a part of it.
     pub(super) fn taken(&self, side: Side) -> Option<Instant> {
         self.0.as_ref().and_then(|stream| stream.borrow().taken[side as usize])
-    }
-
-    /// When the client had sent all of it.
-    pub(super) fn end(&self) -> Option<Instant> {
-        self.0.as_ref().and_then(|stream| stream.borrow().ended)
     }
 
     /// No further attempt will follow: nothing is kept from now on.
@@ -268,6 +286,9 @@ impl Stream {
             }
             return Poll::Pending;
         };
+        if self.copy.is_some() {
+            self.copy = Copying::follow(self.copy.take(), polled.as_ref(), self.ended.is_some());
+        }
         Poll::Ready(polled.map(|part| {
             let part = part?;
             self.keep(&part);
@@ -398,75 +419,5 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.forget();
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyFault;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let Self::Stream(reader) = self.get_mut() else {
-            return Poll::Ready(None);
-        };
-        let mut stream = reader.stream.borrow_mut();
-        if stream.reader != reader.number {
-            if reader.has_all {
-                return Poll::Ready(None);
-            }
-            let why = "another attempt sends it".to_owned();
-            return Poll::Ready(Some(Err(BodyFault::Broken(why))));
-        }
-        let polled = stream.poll_frame(context);
-        match polled {
-            Poll::Ready(Some(Ok(_))) => {
-                stream.taken[reader.side as usize] = Some(Instant::now());
-                reader.has_all = stream.is_read();
-            }
-            Poll::Ready(None) => reader.has_all = true,
-            _ => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Stream(reader) => {
-                let stream = reader.stream.borrow();
-                if stream.reader != reader.number {
-                    return reader.has_all;
-                }
-                stream.has_kept() && stream.fault.is_none() && stream.incoming.is_end_stream()
-            }
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let Self::Stream(reader) = self else {
-            return SizeHint::with_exact(0);
-        };
-        let stream = reader.stream.borrow();
-        let kept: u64 = stream.kept.iter().skip(stream.position).map(Part::size).sum();
-        let kept = kept + stream.spill.as_ref().map_or(0, |spill| spill.left());
-        let coming = stream.incoming.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(coming.lower().saturating_add(kept));
-        if let Some(upper) = coming.upper() {
-            hint.set_upper(upper.saturating_add(kept));
-        }
-        hint
-    }
-}
-
-impl fmt::Debug for RequestBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "RequestBody::Empty",
-            Self::Stream(_) => "RequestBody::Stream",
-        })
     }
 }

@@ -9,6 +9,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 
 use super::delta::{AttemptOutcome, Delta, One, QueueOutcome};
+use super::mirrors::{Outcome, Seen};
 use super::record::{Record, Tag};
 
 /// How often a worker flushes its meter. A scrape is late by this much at most.
@@ -140,6 +141,18 @@ impl Meter {
     pub fn sticky(&self, pool: &Label, outcome: &'static str) {
         let counts = &mut *self.counts.borrow_mut();
         counts.pools.at(pool).rare.get_or_insert_default().sticky.add(outcome, 1);
+    }
+
+    /// Counts a copy of a request for a pool.
+    pub fn mirrored(&self, pool: &Label, outcome: Outcome) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).mirror.get_or_insert_default().outcomes[outcome as usize] += 1;
+    }
+
+    /// Counts a request and its copy, both of which were answered, or were not.
+    pub fn compared(&self, pool: &Label, primary: Seen, mirror: Seen) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).mirror.get_or_insert_default().compare(primary, mirror);
     }
 
     /// Counts an endpoint that traffic has ejected.

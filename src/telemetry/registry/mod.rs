@@ -2,6 +2,7 @@
 //! counts, and renders all of it for a scrape.
 
 mod issuers;
+mod pools;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ use crate::model::endpoint::{Endpoint, Health};
 use crate::model::members::Members;
 
 use super::bearers;
+use super::checks;
 use super::delta::Delta;
 use super::exposition::{self, Samples};
 use super::keeping;
@@ -292,19 +294,6 @@ impl Metrics {
         self.add(&metrics::DISCOVERY_UPDATES, &[pool, source, result], 1);
     }
 
-    /// Sets the pools whose members a scrape looks at, and forgets what was counted for the
-    /// sources of pools that are no more.
-    pub fn publish_pools(&self, pools: Vec<NamedPool>) {
-        if let Some(values) = locked(&self.values).get_mut(metrics::DISCOVERY_UPDATES.name) {
-            let names: std::collections::HashSet<&str> =
-                pools.iter().map(|(name, _)| name.as_ref()).collect();
-            values.by_labels.retain(|labels, _| {
-                labels.first().is_some_and(|pool| names.contains(pool.as_str()))
-            });
-        }
-        self.pools.publish(Arc::new(pools));
-    }
-
     /// The gate of a pool that has one.
     pub fn gate(&self, pool: &str) -> Option<Arc<Gate>> {
         let gates = self.gates.load();
@@ -378,7 +367,7 @@ impl Metrics {
 
     fn members(&self) -> [Samples; 5] {
         let mut up = Samples::of(&metrics::ENDPOINT_UP);
-        let mut drained = Samples::of(&metrics::ENDPOINT_DRAINED);
+        let mut drained = Samples::of(&checks::ENDPOINT_DRAINED);
         let mut in_flight = Samples::of(&metrics::ENDPOINT_IN_FLIGHT);
         let mut states = Samples::of(&metrics::POOL_MEMBERS);
         let mut panicking = Samples::of(&metrics::POOL_PANICKING);

@@ -6,9 +6,11 @@ use std::process::{Command, Stdio};
 use crate::base::tasks::{Stopped, Tasks};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::Found;
+use crate::telemetry::checks;
 use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
 use crate::telemetry::keeping;
 use crate::telemetry::meter::Meter;
+use crate::telemetry::mirrors::{Outcome, Seen};
 use crate::telemetry::shared_limits;
 
 use super::*;
@@ -40,11 +42,8 @@ fn endpoint(address: &str) -> Endpoint {
     Endpoint::new(EndpointId(1), address.parse().unwrap(), Health::Up)
 }
 
-#[test]
-fn promtool_finds_nothing() {
-    let metrics = Metrics::new();
-    let (sender, mut deltas) = deltas();
-    let meter = Meter::new(0, sender);
+/// Counts attempts at an endpoint, and what goes with them.
+fn tried(meter: &Meter) {
     meter.attempt(&pool(), &endpoint("[::1]:80"), AttemptOutcome::Success, Some(Duration::ZERO));
     meter.retry(&pool(), "connect");
     meter.retry_refused(&pool(), "budget");
@@ -53,6 +52,27 @@ fn promtool_finds_nothing() {
     meter.spilled(&pool(), "kept");
     meter.spill_opened(&pool());
     meter.sticky(&pool(), "kept");
+}
+
+/// Counts a request and its copy.
+fn copied(meter: &Meter) {
+    let seen = Seen { status: Some(200), took: Duration::from_millis(1) };
+    meter.mirrored(&pool(), Outcome::Answered);
+    meter.compared(&pool(), seen, seen);
+}
+
+/// Counts a check, and an ejection that it has ended.
+fn checked(metrics: &Metrics) {
+    metrics.add(&checks::HEALTH_CHECKS, &["shop", "interval", "passed"], 1);
+    metrics.add(&checks::EJECTIONS_ENDED_EARLY, &["shop"], 1);
+}
+
+#[test]
+fn promtool_finds_nothing() {
+    let metrics = Metrics::new();
+    let (sender, mut deltas) = deltas();
+    let meter = Meter::new(0, sender);
+    tried(&meter);
     meter.connection_opened(0);
     meter.connection_rejected("limit");
     meter.forwarded_fault("malformed");
@@ -65,11 +85,13 @@ fn promtool_finds_nothing() {
     meter.queued(&pool(), 0, QueueOutcome::Served, Duration::from_millis(3));
     meter.exchange(&record("tenant-unknown"));
     meter.authorized("allowed", Duration::from_millis(1));
+    copied(&meter);
     meter.flush();
     metrics.merge(&deltas.try_recv().unwrap());
     metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)))]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
+    checked(&metrics);
     metrics.issuer_fetched("login", "ok");
     metrics.issuer_keys("login", 2, Some(std::time::SystemTime::UNIX_EPOCH));
     metrics.add(&metrics::TRACE_SPANS, &["exported"], 1);

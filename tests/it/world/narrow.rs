@@ -60,8 +60,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         answers.spawn(async move {
             let closed = shared.released.acquire().await.is_err();
-            let sent = answer.send_response(http::Response::new(()), true);
-            assert!(closed && sent.is_ok(), "{sent:?}");
+            assert!(closed, "nothing is released one by one");
+            drop(answer.send_response(http::Response::new(()), true)); // it may have been given up
         });
     }
 }
