@@ -11,6 +11,7 @@ mod apart;
 mod attempt;
 mod authorize;
 mod budget;
+mod by_client;
 mod choice;
 mod clock;
 mod connection;
