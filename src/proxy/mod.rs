@@ -49,6 +49,7 @@ mod outgoing;
 mod pace;
 mod page;
 mod part;
+mod parts;
 mod pleas;
 mod post;
 mod problem;
