@@ -87,8 +87,19 @@ impl LocalTasks {
     where
         F: Future<Output = ()> + 'static,
     {
-        reap(self.owner, &mut self.running);
+        self.forget_some(FORGOTTEN);
         self.running.spawn_local(task(Stop { word: self.stop.subscribe() }));
+    }
+
+    /// Forgets tasks that have ended, at most so many. Tells whether there may be more.
+    pub fn forget_some(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            match self.running.try_join_next() {
+                Some(ended) => report(self.owner, ended),
+                None => return false,
+            }
+        }
+        true
     }
 
     /// How many tasks have not ended yet.
@@ -145,6 +156,9 @@ fn step_back() {
     }
 }
 
+/// 8 that have ended for each that is started: of thousands that end at once, none who comes then
+/// waits for all.
+const FORGOTTEN: usize = 8;
 /// 5: about a quarter of a core while a worker would take all of it, so that a busy gateway hears of
 /// its edits, too.
 const MORE_NICE: i32 = 5;

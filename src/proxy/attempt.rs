@@ -341,7 +341,7 @@ mod tests {
         let sweeping = async {
             loop {
                 sleep(SECOND).await;
-                waits.sweep(); // as the worker does
+                waits.sweep().await; // as the worker does
             }
         };
         let mut sending = pin!(sending);

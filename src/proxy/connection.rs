@@ -123,8 +123,9 @@ impl Serving {
     /// Serves a connection until it ends.
     pub(super) fn new(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival) -> Self {
         Self::Begins(Box::pin(async move {
+            let client = arrival.address.map(|address| address.ip());
             let begins = begin(Rc::clone(&worker), stream, arrival);
-            worker.door.receive(begins).await
+            worker.door.receive(client, begins).await
         }))
     }
 }

@@ -3,11 +3,12 @@
 //! downloads that trickle, so many may be ready at once that a small request behind them waits for
 //! milliseconds. So the long ones go on for a short time between two looks; the others wait here, where
 //! it costs them next to nothing. So do connections that begin, and those that were waited for in vain:
-//! there may be thousands of these at once, too, and each costs as much as several requests.
+//! there may be thousands of these at once, too, and each costs as much as several requests. Clients
+//! have their turns one after the other: whoever has a thousand connections waits for itself.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -17,6 +18,9 @@ use tokio::sync::Notify;
 use tokio::task::{coop, yield_now};
 use tokio::time::Instant;
 
+use crate::base::network::owner;
+
+use super::by_client::ByClient;
 use super::worker::Worker;
 
 /// Whose turn it is among the long exchanges of a worker, or among its connections that come and go.
@@ -29,7 +33,7 @@ pub(super) struct Courtesy {
     cost: Cell<Duration>,
     /// Turns that were taken since the last look at the sockets.
     taken: Cell<usize>,
-    waiting: RefCell<VecDeque<Waiting>>,
+    waiting: RefCell<ByClient<Waiting>>,
     /// Many wait.
     crowded: Cell<bool>,
     /// The first turn after a look was taken.
@@ -105,6 +109,7 @@ impl Courtesy {
         &self,
         manners: &mut Manners,
         now: Instant,
+        client: impl FnOnce() -> Option<IpAddr>,
         context: &mut Context<'_>,
     ) -> Poll<Turn> {
         if manners.called.is_none() && manners.is_short(now) {
@@ -114,12 +119,17 @@ impl Courtesy {
             }
             return Poll::Ready(Turn::Short);
         }
-        self.poll_long(manners, context)
+        self.poll_long(manners, client(), context)
     }
 
     #[inline(never)]
-    fn poll_long(&self, manners: &mut Manners, context: &mut Context<'_>) -> Poll<Turn> {
-        ready!(self.poll_turn(manners, context));
+    fn poll_long(
+        &self,
+        manners: &mut Manners,
+        client: Option<IpAddr>,
+        context: &mut Context<'_>,
+    ) -> Poll<Turn> {
+        ready!(self.poll_turn(manners, client, context));
         if self.crowded.get() {
             spend(context);
         }
@@ -136,11 +146,15 @@ impl Courtesy {
         }
     }
 
-    /// Goes on with a newcomer whenever it has a turn.
-    pub(super) async fn receive<T>(&self, newcomer: impl Future<Output = T>) -> T {
+    /// Goes on with a newcomer, of `client`, whenever it has a turn.
+    pub(super) async fn receive<T>(
+        &self,
+        client: Option<IpAddr>,
+        newcomer: impl Future<Output = T>,
+    ) -> T {
         let (mut newcomer, mut manners) = (pin!(newcomer), Manners::default());
         poll_fn(|context| {
-            ready!(self.poll_turn(&mut manners, context));
+            ready!(self.poll_turn(&mut manners, client, context));
             let began = Instant::now();
             let polled = newcomer.as_mut().poll(context);
             self.note(began.elapsed());
@@ -150,7 +164,12 @@ impl Courtesy {
     }
 
     /// Ready when the connection has a turn, which all need here.
-    pub(super) fn poll_turn(&self, manners: &mut Manners, context: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll_turn(
+        &self,
+        manners: &mut Manners,
+        client: Option<IpAddr>,
+        context: &Context<'_>,
+    ) -> Poll<()> {
         if let Some(called) = &manners.called {
             if !called.get() {
                 return Poll::Pending;
@@ -164,7 +183,8 @@ impl Courtesy {
         let called = Rc::new(Cell::new(false));
         manners.called = Some(Rc::clone(&called));
         let mut waiting = self.waiting.borrow_mut();
-        waiting.push_back(Waiting { called, task: context.waker().clone() });
+        let waiter = Waiting { called, task: context.waker().clone() };
+        waiting.push(client.map_or(0, owner), waiter);
         self.crowded.set(waiting.len() >= CROWD);
         Poll::Pending
     }
@@ -200,7 +220,7 @@ impl Courtesy {
         self.reckon();
         let (mut taken, mut waiting) = (0, self.waiting.borrow_mut());
         while taken < self.turns.get()
-            && let Some(next) = waiting.pop_front()
+            && let Some(next) = waiting.pop()
         {
             // Nobody else has it where its connection has ended.
             if Rc::strong_count(&next.called) > 1 {
@@ -268,7 +288,7 @@ mod tests {
     }
 
     fn poll_at(now: Instant, courtesy: &Courtesy, manners: &mut Manners) -> Poll<Turn> {
-        courtesy.poll(manners, now, &mut Context::from_waker(Waker::noop()))
+        courtesy.poll(manners, now, || None, &mut Context::from_waker(Waker::noop()))
     }
 
     fn is_ready(courtesy: &Courtesy, manners: &mut Manners) -> bool {
@@ -356,10 +376,13 @@ mod tests {
         let courtesy = of_turns(1);
         let polled = Cell::new(0);
         let newcomer = || {
-            Box::pin(courtesy.receive(poll_fn(|_| {
-                polled.set(polled.get() + 1);
-                Poll::<()>::Pending
-            })))
+            Box::pin(courtesy.receive(
+                None,
+                poll_fn(|_| {
+                    polled.set(polled.get() + 1);
+                    Poll::<()>::Pending
+                }),
+            ))
         };
         let mut all: Vec<_> = (0..3).map(|_| newcomer()).collect();
         for round in 1..=6 {
@@ -371,6 +394,27 @@ mod tests {
             courtesy.cost.set(LONG);
             courtesy.look();
         }
+    }
+
+    #[test]
+    fn who_has_one_connection_waits_for_one_of_each_other_client_however_many_these_have() {
+        let courtesy = of_turns(1);
+        let wait = |address: [u8; 4], manners: &mut Manners| {
+            let context = Context::from_waker(Waker::noop());
+            courtesy.poll_turn(manners, Some(address.into()), &context).is_pending()
+        };
+        let mut crowd: Vec<Manners> = (0..101).map(|_| long()).collect();
+        let waiting = crowd.iter_mut().filter_map(|one| wait([192, 0, 2, 1], one).then_some(()));
+        assert_eq!(waiting.count(), 100);
+        let mut calm = long();
+        assert!(wait([192, 0, 2, 2], &mut calm));
+
+        let looks = (1..).find(|_| {
+            courtesy.look();
+            !wait([192, 0, 2, 2], &mut calm)
+        });
+
+        assert_eq!(looks, Some(2));
     }
 
     #[test]
@@ -407,7 +451,7 @@ mod tests {
         let left = async |manners: &mut Manners| {
             yield_now().await;
             poll_fn(|context| {
-                assert!(courtesy.poll(manners, Instant::now(), context).is_ready());
+                assert!(courtesy.poll(manners, Instant::now(), || None, context).is_ready());
                 let mut left = 0;
                 while coop::has_budget_remaining() {
                     if let Poll::Ready(spent) = coop::poll_proceed(context) {

@@ -29,23 +29,23 @@ impl<T> Downloads<T> {
         self.slots.borrow_mut().leave(number);
     }
 
-    /// Looks at each body. What a look drops may enter and leave.
-    pub(super) fn each(&self, mut look: impl FnMut(&mut T)) {
-        let mut number = 0;
-        loop {
-            let body = match self.slots.borrow().get(number) {
-                None => return,
-                Some(slot) => slot.and_then(Weak::upgrade),
-            };
+    /// Looks at some of the bodies, from a number on. What a look drops may enter and leave. Tells from
+    /// which number on others are to be looked at.
+    pub(super) fn some(&self, from: usize, mut look: impl FnMut(&mut T)) -> Option<usize> {
+        for number in from..from + LOOKED_AT {
+            let body = self.slots.borrow().get(number)?.and_then(Weak::upgrade);
             if let Some(body) = body
                 && let Ok(mut body) = body.try_borrow_mut()
             {
                 look(&mut body);
             }
-            number += 1;
         }
+        Some(from + LOOKED_AT)
     }
 }
+
+/// 256 at once: some tens of microseconds.
+const LOOKED_AT: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -53,7 +53,7 @@ mod tests {
 
     fn seen(downloads: &Downloads<u8>) -> Vec<u8> {
         let mut seen = Vec::new();
-        downloads.each(|body| seen.push(*body));
+        assert_eq!(downloads.some(0, |body| seen.push(*body)), None);
         seen
     }
 
@@ -78,8 +78,26 @@ mod tests {
         let body = Rc::new(RefCell::new(1));
         let number = downloads.enter(&body);
 
-        downloads.each(|_| downloads.leave(number));
+        downloads.some(0, |_| downloads.leave(number));
 
         assert_eq!(seen(&downloads), [0; 0]);
+    }
+
+    #[test]
+    fn all_are_looked_at_once_however_many_there_are() {
+        let downloads = Downloads::default();
+        let bodies: Vec<_> = (0..3 * LOOKED_AT).map(|body| Rc::new(RefCell::new(body))).collect();
+        bodies.iter().for_each(|body| {
+            downloads.enter(body);
+        });
+
+        let (mut seen, mut from) = (Vec::new(), Some(0));
+        while let Some(next) = from {
+            let before = seen.len();
+            from = downloads.some(next, |body| seen.push(*body));
+            assert!(seen.len() <= before + LOOKED_AT);
+        }
+
+        assert!(seen.into_iter().eq(0..bodies.len()));
     }
 }

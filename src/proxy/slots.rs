@@ -49,6 +49,7 @@ impl<T> Slots<T> {
     }
 
     /// All values.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.taken.iter().flatten()
     }

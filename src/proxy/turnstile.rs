@@ -2,26 +2,17 @@
 //! and who sends one waits for one of each other client at most.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use tokio::sync::Notify;
+
+use super::by_client::ByClient;
 
 /// The turns of one worker.
 #[derive(Debug)]
 pub(super) struct Turnstile {
     free: Cell<usize>,
-    queues: RefCell<Queues>,
-}
-
-/// Those who wait.
-#[derive(Debug, Default)]
-struct Queues {
-    /// The clients that have a queue, each once.
-    next: VecDeque<u128>,
-    /// In the order in which they came. A queue may be empty: all of it has left.
-    of_client: HashMap<u128, BTreeMap<u64, Rc<Waiter>>>,
-    came: u64,
+    queues: RefCell<ByClient<Rc<Waiter>>>,
 }
 
 /// One who waits.
@@ -70,42 +61,6 @@ impl Turnstile {
                 waiter.called.notify_one();
             }
             None => self.free.set(self.free.get() + 1),
-        }
-    }
-}
-
-impl Queues {
-    fn push(&mut self, client: u128, waiter: Rc<Waiter>) -> u64 {
-        let (number, next) = (self.came, &mut self.next);
-        self.came += 1;
-        let queue = self.of_client.entry(client).or_insert_with(|| {
-            next.push_back(client);
-            BTreeMap::new()
-        });
-        queue.insert(number, waiter);
-        number
-    }
-
-    fn leave(&mut self, client: u128, number: u64) {
-        if let Some(queue) = self.of_client.get_mut(&client) {
-            queue.remove(&number);
-        }
-    }
-
-    /// The first of the client whose turn it is.
-    fn pop(&mut self) -> Option<Rc<Waiter>> {
-        loop {
-            let client = self.next.pop_front()?;
-            let queue = self.of_client.get_mut(&client)?;
-            let first = queue.pop_first();
-            if queue.is_empty() {
-                self.of_client.remove(&client);
-            } else {
-                self.next.push_back(client);
-            }
-            if let Some((_, waiter)) = first {
-                return Some(waiter);
-            }
         }
     }
 }
@@ -227,7 +182,7 @@ mod tests {
             }
             drop((waiting, turns));
             prop_assert_eq!(turnstile.free.get(), most);
-            prop_assert!(turnstile.queues.borrow().of_client.is_empty());
+            prop_assert!(turnstile.queues.borrow().is_empty());
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn join(
     };
     let tunnel = Tunnel {
         worker: Rc::clone(worker),
-        _peer: peer,
+        peer,
         _busy: busy,
         _in_flight: in_flight,
         _place: place,
@@ -71,7 +71,7 @@ pub(super) fn join(
 struct Tunnel {
     worker: Rc<Worker>,
     /// Its connection stays open.
-    _peer: Rc<Peer>,
+    peer: Rc<Peer>,
     /// A connection of HTTP/2 is not idle meanwhile.
     _busy: Option<Busy>,
     /// The endpoint is busy for as long as the tunnel is open.
@@ -118,7 +118,8 @@ impl Tunnel {
             tokio::select! {
                 ended = poll_fn(|context| {
                     let now = self.worker.clock.recent();
-                    let turn = ready!(courtesy.poll(&mut manners, now, context));
+                    let client = || self.peer.address;
+                    let turn = ready!(courtesy.poll(&mut manners, now, client, context));
                     let polled = copy.as_mut().poll(context);
                     courtesy.end(&turn, &mut manners);
                     polled

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::clock::Clock;
+use super::parts::in_parts;
 use super::slots::Slots;
 
 /// Who waits for something that may take long.
@@ -39,11 +40,25 @@ impl Waits {
     }
 
     /// Wakes those whose end is near. Called once a second.
-    pub(super) fn sweep(&self) {
+    pub(super) async fn sweep(&self) {
         let near = self.clock.now() + NEAR;
-        for (_, waker) in self.slots.borrow().iter().filter(|(end, _)| *end <= near) {
-            waker.wake_by_ref();
+        in_parts(|from| self.wake_some(from, near)).await;
+    }
+
+    /// Wakes some of them: what they do then, others would wait for. Tells from which on others are
+    /// to be looked at.
+    fn wake_some(&self, from: usize, near: Instant) -> Option<usize> {
+        let (slots, mut woken) = (self.slots.borrow(), 0);
+        for number in from..from + LOOKED_AT {
+            if woken == WOKEN {
+                return Some(number);
+            }
+            if let Some((_, waker)) = slots.get(number)?.filter(|(end, _)| *end <= near) {
+                waker.wake_by_ref();
+                woken += 1;
+            }
         }
+        Some(from + LOOKED_AT)
     }
 }
 
@@ -85,9 +100,16 @@ impl Drop for Bell<'_> {
 /// a worker that is late with it has as much again.
 const NEAR: Duration = Duration::from_secs(4);
 
+/// 512 at once, which takes a few microseconds, and 32 of them to be woken.
+const LOOKED_AT: usize = 512;
+const WOKEN: usize = 32;
+
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     use super::*;
 
@@ -98,7 +120,7 @@ mod tests {
         let sweeping = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1) + late).await;
-                waits.sweep();
+                waits.sweep().await;
             }
         };
         let ringing = async {
@@ -122,6 +144,33 @@ mod tests {
                 let after = u64::try_from(after.await.as_millis()).unwrap();
                 assert!(after.abs_diff(end) <= 1, "{end} ms, late {late}: {after}");
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_whose_end_is_near_are_woken_however_many_there_are() {
+        let waits = Waits::new(Clock::new());
+        let near = Instant::now() + NEAR * 2;
+        let mut bells: Vec<_> = (0..3 * LOOKED_AT).map(|_| waits.bell(near)).collect();
+        let woken = Arc::new(Counted::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(bells.iter_mut().all(|bell| bell.poll(&mut context).is_pending()));
+        waits.sweep().await;
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+
+        tokio::time::advance(NEAR).await;
+        waits.sweep().await;
+
+        assert_eq!(woken.0.load(Ordering::Relaxed), bells.len());
+    }
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -29,6 +29,7 @@ pub mod usage;
 mod bearers;
 mod by_slot;
 mod exposition;
+mod process;
 mod reloads;
 mod sharing;
 mod sums;

@@ -128,7 +128,7 @@ impl Connection {
 
     /// Ready when it has a turn among those that come and go.
     pub(super) fn poll_end(&mut self, context: &Context<'_>) -> Poll<()> {
-        self.worker.door.poll_turn(&mut self.manners, context)
+        self.worker.door.poll_turn(&mut self.manners, self.peer.address, context)
     }
 
     /// Says goodbye where no answer is cut off with the connection (RFC 9112 §9.8).
@@ -349,7 +349,8 @@ impl Future for Connection {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let now = this.worker.clock.recent();
-        let turn = ready!(this.worker.courtesy.poll(&mut this.manners, now, context));
+        let client = || this.peer.address;
+        let turn = ready!(this.worker.courtesy.poll(&mut this.manners, now, client, context));
         let polled = this.go_on(context);
         this.worker.courtesy.end(&turn, &mut this.manners);
         polled

@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use prometheus::core::Collector;
-use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, interval_at};
@@ -29,6 +27,7 @@ use super::delta::Delta;
 use super::exposition::{self, Samples};
 use super::keeping;
 use super::metrics::{self, Family, Kind};
+use super::process;
 use super::recent::{POINT, Recent};
 use super::reloads;
 use super::sharing;
@@ -360,7 +359,7 @@ impl Metrics {
             }
             families.extend(samples.finish());
         }
-        families.extend(ProcessCollector::for_self().collect());
+        families.extend(process::collect());
         families.sort_by(|left, right| left.name().cmp(right.name()));
         families
     }
