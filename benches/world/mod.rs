@@ -27,6 +27,8 @@ pub(crate) fn pool(name: &str, balance: &str, weights: &[u32]) -> Arc<Pool> {
         weight: *weight,
         priority: 0,
         origin: "bench".into(),
+        zone: None,
+        draining: false,
     };
     members.replace(&weights.iter().enumerate().map(found).collect::<Vec<_>>());
     let label = Label { name: name.into(), slot: 0 };
@@ -48,6 +50,7 @@ fn pool_spec(balance: &str) -> PoolSpec {
             share: Percent::new(30.0),
         },
         panic_below: Percent::new(50.0),
+        spread: Default::default(),
         connections: ConnectionsSpec {
             idle: 256,
             idle_timeout: Duration::from_secs(30),

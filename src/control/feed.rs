@@ -204,8 +204,17 @@ impl Desk {
             tracing::info!(pool = %self.home.pool, joined = names(&change.joined),
                 left = names(&change.left), "the pool has other endpoints");
         }
+        for (endpoints, what) in [(&change.draining, DRAINING), (&change.back, BACK)] {
+            if !endpoints.is_empty() {
+                tracing::info!(pool = %self.home.pool, endpoints = names(endpoints), "{what}");
+            }
+        }
         let silent = |slot: &Slot| matches!(*slot.status.last.load(), SourceResult::Waiting);
-        self.settled.send_replace(!self.slots.iter().any(silent));
+        let settled = !self.slots.iter().any(silent);
+        if settled {
+            self.home.members.settle();
+        }
+        self.settled.send_replace(settled);
     }
 }
 
@@ -225,6 +234,9 @@ fn names(endpoints: &[Arc<Endpoint>]) -> String {
     names.join(" ")
 }
 
+const DRAINING: &str = "endpoints are drained by what is written of them";
+const BACK: &str = "endpoints are no longer drained by what is written of them";
+
 /// Reports of one pool that may wait; a source that finds it full waits too.
 const QUEUE: usize = 64;
 
@@ -241,7 +253,7 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use crate::base::watch::FileEvents;
-    use crate::config::spec::DnsSpec;
+    use crate::config::spec::{DnsSpec, EndpointSpec};
     use crate::discovery::resolver::Resolver;
     use crate::model::address::Address;
     use crate::model::endpoint::Health;
@@ -259,7 +271,7 @@ mod tests {
     }
 
     fn fixed(port: u16) -> SourceSpec {
-        SourceSpec::Fixed(vec![(([127, 0, 0, 1], port).into(), 1)])
+        SourceSpec::Fixed(vec![EndpointSpec::new(([127, 0, 0, 1], port).into())])
     }
 
     fn file(path: &Path) -> SourceSpec {

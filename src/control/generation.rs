@@ -126,6 +126,8 @@ pub struct LivePool {
     pub members: Arc<Members>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// How many endpoints each tenant has; `None` = all have all.
+    pub shard: Option<usize>,
     /// Where its members come from, in the order of the config.
     pub sources: Vec<SourceStatus>,
 }

@@ -155,7 +155,7 @@ impl Control {
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
-            running: Running::new(means, Arc::clone(&metrics)),
+            running: Running::new(means, Arc::clone(&metrics), gateway.zone.clone()),
             issuers,
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
@@ -407,7 +407,7 @@ async fn keep_last_good(state: State, place: Place, mut files: watch::Receiver<O
     }
 }
 
-/// Ends ejections whose time is over.
+/// Ends ejections whose time is over, and gives those who warm up more.
 async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
     let mut ticks = interval(READMIT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -417,6 +417,7 @@ async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
             _ = ticks.tick() => {
                 for pool in serving.load().iter() {
                     passive::release(&pool.members, &pool.spec.eject);
+                    pool.members.tick();
                 }
             }
         }

@@ -9,12 +9,15 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::tasks::Tasks;
+use crate::config::spec::PoolSpec;
 use crate::discovery::Means;
 use crate::health::active::{self, Check};
 use crate::health::probe::{self, ProbeTls};
 use crate::model::endpoint::Health;
 use crate::model::ids::PoolId;
 use crate::model::members::Found;
+use crate::model::rules::{OwnZone, Rules};
+use crate::model::warmth::SlowStart;
 use crate::pool::Pool;
 use crate::telemetry::registry::{Metrics, NamedGate, NamedPool};
 
@@ -32,6 +35,8 @@ pub(super) struct Running {
     /// Bounds the probes of all pools together.
     probe_slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    /// That the gateway stands in.
+    zone: Option<Arc<str>>,
 }
 
 /// One pool. Dropping it ends its tasks; requests in flight hold the pool itself.
@@ -45,9 +50,9 @@ struct RunningPool {
 
 impl Running {
     /// Nothing runs yet.
-    pub(super) fn new(means: Means, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(means: Means, metrics: Arc<Metrics>, zone: Option<Arc<str>>) -> Self {
         let probe_slots = active::slots();
-        Self { pools: BTreeMap::new(), outgoing: Vec::new(), means, probe_slots, metrics }
+        Self { pools: BTreeMap::new(), outgoing: Vec::new(), means, probe_slots, metrics, zone }
     }
 
     /// The pools that run, by name.
@@ -64,7 +69,8 @@ impl Running {
             match self.pools.get_mut(id) {
                 Some(running) if Arc::ptr_eq(&running.pool, pool) => {}
                 Some(running) if Arc::ptr_eq(&running.pool.members, &pool.members) => {
-                    running.change(Arc::clone(pool), &self.probe_slots).await;
+                    let zone = self.zone.as_ref();
+                    running.change(Arc::clone(pool), &self.probe_slots, zone).await;
                 }
                 _ => {
                     let before = self.pools.get(id).map_or_else(Vec::new, RunningPool::found);
@@ -102,6 +108,7 @@ impl Running {
             slot: running.pool.label.slot,
             members: Arc::clone(&running.pool.members),
             gate: running.pool.gate.clone(),
+            shard: running.pool.spec.spread.shard,
             sources: running.feed.statuses(),
         };
         self.pools.iter().map(live).collect()
@@ -139,6 +146,7 @@ impl Running {
             means: self.means.clone(),
             metrics: Arc::clone(&self.metrics),
         };
+        pool.members.set_rules(rules(&pool.spec, self.zone.as_ref()));
         let feed = Feed::start(home, &pool.spec.sources, before);
         RunningPool { checks: check(&pool, &self.probe_slots), feed, pool }
     }
@@ -146,11 +154,16 @@ impl Running {
 
 impl RunningPool {
     /// Takes `pool` in place of the one of the same members.
-    async fn change(&mut self, pool: Arc<Pool>, probe_slots: &Arc<Semaphore>) {
+    async fn change(
+        &mut self,
+        pool: Arc<Pool>,
+        probe_slots: &Arc<Semaphore>,
+        zone: Option<&Arc<str>>,
+    ) {
         let before = std::mem::replace(&mut self.pool, pool);
         let (old, new) = (&before.spec, &self.pool.spec);
         let members = &self.pool.members;
-        members.set_panic_share(new.panic_below.share());
+        members.set_rules(rules(new, zone));
         // Checks hold the pool's certificates.
         if old.health != new.health || old.tls != new.tls {
             if let Some(checks) = self.checks.take() {
@@ -176,6 +189,8 @@ impl RunningPool {
             weight: member.weight,
             priority: member.priority,
             origin: Arc::clone(&member.origin),
+            zone: member.zone.clone(),
+            draining: member.draining.is_some(),
         });
         found.collect()
     }
@@ -190,6 +205,26 @@ impl RunningPool {
         let waits = |health| health == Health::Pending;
         self.feed.is_settled()
             && !self.pool.members.load().all.iter().any(|member| waits(member.endpoint.health()))
+    }
+}
+
+/// By what rules the traffic of a pool is divided, where the gateway stands in this zone.
+fn rules(spec: &PoolSpec, zone: Option<&Arc<str>>) -> Rules {
+    let slow_start = spec.spread.slow_start.map(|slow| SlowStart {
+        window: slow.window,
+        aggression: slow.aggression,
+        min: slow.min.share(),
+    });
+    let zone = zone.zip(spec.spread.zones).map(|(name, zones)| OwnZone {
+        name: Arc::clone(name),
+        min_endpoints: zones.min_endpoints,
+        spill_above: zones.spill_above,
+    });
+    Rules {
+        panic_share: spec.panic_below.share(),
+        overprovisioning: (spec.spread.overprovisioning * 100.0).round() as u32,
+        slow_start,
+        zone,
     }
 }
 

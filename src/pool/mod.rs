@@ -3,19 +3,23 @@
 
 pub mod balancer;
 mod in_flight;
+mod shards;
 pub mod standing;
 
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::Guard;
+
 use crate::base::fair::Gate;
 use crate::config::spec::PoolSpec;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
-use crate::model::members::{Eligible, Members};
+use crate::model::members::{Eligible, MemberSet, Members};
 
 use balancer::{Balancer, PickKey};
 pub use in_flight::InFlight;
+use shards::{Shard, Shards};
 
 /// A named set of endpoints and how one of them is picked. It lives on across generations of the
 /// table as long as its spec is the same.
@@ -33,6 +37,8 @@ pub struct Pool {
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
     balancer: Arc<dyn Balancer>,
+    /// With it, each tenant has a few of the endpoints.
+    shards: Option<Box<Shards>>,
 }
 
 /// Why a pool cannot be built.
@@ -62,7 +68,8 @@ impl Pool {
         let balancer = balancer::build(&spec.balance)
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
-        Ok(Self { label, spec, members, transport, tls, gate, balancer })
+        let shards = spec.spread.shard.map(|size| Box::new(Shards::new(size)));
+        Ok(Self { label, spec, members, transport, tls, gate, balancer, shards })
     }
 
     /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits
@@ -89,7 +96,7 @@ impl Pool {
     /// fails itself only where no sound one is left. `None` when there is none.
     pub fn pick(&self, key: PickKey, tried: &[EndpointId]) -> Option<InFlight> {
         let set = self.members.load();
-        let endpoint = self.choose(&set.eligible, key, tried)?;
+        let endpoint = choose(self.balancer.as_ref(), &set.eligible, key, tried)?;
         Some(InFlight::enter(Arc::clone(endpoint)))
     }
 
@@ -97,13 +104,18 @@ impl Pool {
     /// or down, but never one that is drained. What is known of it may be out of date, whereas those that were tried are known to
     /// fail now. `None` when there is none.
     pub fn pick_left_out(&self, tried: &[EndpointId]) -> Option<InFlight> {
+        self.left_out(tried, |_| true)
+    }
+
+    fn left_out(&self, tried: &[EndpointId], may: impl Fn(EndpointId) -> bool) -> Option<InFlight> {
         let set = self.members.load();
         let (before, from) = set.all.split_at_checked(fastrand::usize(..set.all.len().max(1)))?;
         let untried = from
             .iter()
             .chain(before)
             .map(|member| &member.endpoint)
-            .filter(|endpoint| !tried.contains(&endpoint.id) && !endpoint.is_drained());
+            .filter(|endpoint| !tried.contains(&endpoint.id) && !endpoint.is_drained())
+            .filter(|endpoint| may(endpoint.id));
         let hope = |endpoint: &&Arc<Endpoint>| {
             let is_down = endpoint.health() == Health::Down;
             // Nothing is known of those that wait for their first check; traffic has seen the others
@@ -118,40 +130,61 @@ impl Pool {
     /// down, and no request has failed there of late. One that waits for its first check is among
     /// them, and one that is ejected, up to the first failure after its ejection.
     pub fn has_sound_untried(&self, tried: &[EndpointId]) -> bool {
+        self.is_any_sound(tried, |_| true)
+    }
+
+    fn is_any_sound(&self, tried: &[EndpointId], may: impl Fn(EndpointId) -> bool) -> bool {
         let set = self.members.load();
         let mut all = set.all.iter().map(|member| &member.endpoint);
         all.any(|endpoint| {
             let is_sound = endpoint.health() != Health::Down
                 && endpoint.failures() == 0
                 && !endpoint.is_drained();
-            is_sound && !tried.contains(&endpoint.id)
+            is_sound && !tried.contains(&endpoint.id) && may(endpoint.id)
         })
     }
 
-    fn choose<'a>(
-        &self,
-        eligible: &'a Eligible,
-        key: PickKey,
-        tried: &[EndpointId],
-    ) -> Option<&'a Arc<Endpoint>> {
-        let first = self.balancer.pick(eligible, key)?;
-        if tried.is_empty() {
-            return Some(first);
-        }
-        let untried = |endpoint: &Arc<Endpoint>| !tried.contains(&endpoint.id);
-        let mut asked = first;
-        for _ in 0..ASKS {
-            if untried(asked) && asked.failures() == 0 {
-                return Some(asked);
-            }
-            asked = self.balancer.pick(eligible, key)?;
-        }
-        // From a random place on, so that the neighbour of a failing endpoint does not inherit
-        // all of its retries.
-        let endpoints = &eligible.endpoints;
-        let (before, from) = endpoints.split_at_checked(fastrand::usize(..endpoints.len()))?;
-        let left = from.iter().chain(before).filter(|endpoint| untried(endpoint));
-        Some(left.min_by_key(|endpoint| endpoint.failures() > 0).unwrap_or(first))
+    /// Whether each tenant has a few of the endpoints: then it is picked by [`Pool::pick_own`] and the
+    /// like.
+    pub fn is_sharded(&self) -> bool {
+        self.shards.is_some()
+    }
+
+    /// As [`Pool::pick`], of those endpoints that the tenant of this id has.
+    pub fn pick_own(&self, tenant: &str, key: PickKey, tried: &[EndpointId]) -> Option<InFlight> {
+        let set = self.members.load();
+        let Some(shard) = self.shard(tenant, &set) else { return self.pick(key, tried) };
+        let endpoint = choose(shard.balancer.as_ref(), &shard.eligible, key, tried)?;
+        Some(InFlight::enter(Arc::clone(endpoint)))
+    }
+
+    /// As [`Pool::pick_left_out`], of those that the tenant has: a request that makes endpoints ill shall
+    /// come to no others.
+    pub fn pick_own_left_out(&self, tenant: &str, tried: &[EndpointId]) -> Option<InFlight> {
+        let shard = self.shard(tenant, &self.members.load())?;
+        self.left_out(tried, |endpoint| shard.has(endpoint))
+    }
+
+    /// As [`Pool::has_sound_untried`], of those that the tenant has.
+    pub fn has_own_sound_untried(&self, tenant: &str, tried: &[EndpointId]) -> bool {
+        let shard = self.shard(tenant, &self.members.load());
+        shard.is_some_and(|shard| self.is_any_sound(tried, |endpoint| shard.has(endpoint)))
+    }
+
+    /// Whether a tenant's requests may come to an endpoint, were that healthy, since it is one of those that
+    /// the tenant has or stands in for them; `None` where all have all.
+    pub fn may_serve(&self, tenant: &str, endpoint: EndpointId) -> Option<bool> {
+        let shard = self.shard(tenant, &self.members.load())?;
+        let mut stand_ins = shard.eligible.endpoints.iter();
+        Some(shard.has(endpoint) || stand_ins.any(|one| one.id == endpoint))
+    }
+
+    fn shard(&self, tenant: &str, set: &MemberSet) -> Option<Arc<Shard>> {
+        let build = || {
+            // The kind is known: the pool has one of it.
+            balancer::build(&self.spec.balance).unwrap_or_else(|| Arc::clone(&self.balancer))
+        };
+        Guard::into_inner(self.shards.as_ref()?.of(tenant, set, build))
     }
 }
 
@@ -159,6 +192,32 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("label", &self.label).finish_non_exhaustive()
     }
+}
+
+fn choose<'a>(
+    balancer: &dyn Balancer,
+    eligible: &'a Eligible,
+    key: PickKey,
+    tried: &[EndpointId],
+) -> Option<&'a Arc<Endpoint>> {
+    let first = balancer.pick(eligible, key)?;
+    if tried.is_empty() {
+        return Some(first);
+    }
+    let untried = |endpoint: &Arc<Endpoint>| !tried.contains(&endpoint.id);
+    let mut asked = first;
+    for _ in 0..ASKS {
+        if untried(asked) && asked.failures() == 0 {
+            return Some(asked);
+        }
+        asked = balancer.pick(eligible, key)?;
+    }
+    // From a random place on, so that the neighbour of a failing endpoint does not inherit
+    // all of its retries.
+    let endpoints = &eligible.endpoints;
+    let (before, from) = endpoints.split_at_checked(fastrand::usize(..endpoints.len()))?;
+    let left = from.iter().chain(before).filter(|endpoint| untried(endpoint));
+    Some(left.min_by_key(|endpoint| endpoint.failures() > 0).unwrap_or(first))
 }
 
 /// Three: the balancer's own word, honouring weight and load, nearly always finds a sound untried

@@ -29,6 +29,7 @@ pub(crate) fn pool_spec() -> PoolSpec {
             share: Percent::new(30.0),
         },
         panic_below: Percent::new(50.0),
+        spread: Default::default(),
         connections: ConnectionsSpec {
             idle: 256,
             idle_timeout: Duration::from_secs(30),

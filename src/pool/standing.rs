@@ -2,6 +2,7 @@
 
 use crate::model::endpoint::Health;
 use crate::model::members::Member;
+use crate::model::warmth::Warmth;
 
 /// Whether a member may be picked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,9 @@ impl Standing {
         let endpoint = &member.endpoint;
         let weightless = member.weight == 0;
         let why = match (endpoint.health(), endpoint.ejected_for()) {
+            _ if member.draining.is_some() => {
+                format!("{} says that it is draining", member.origin)
+            }
             _ if endpoint.is_drained() => "an operator has drained it".to_owned(),
             _ if weightless => "its weight is 0".to_owned(),
             (_, Some(time)) => {
@@ -30,6 +34,12 @@ impl Standing {
                 Some(reason) => format!("its checks fail: {reason}"),
                 None => "its checks fail".to_owned(),
             },
+        };
+        let why = match member.warmth {
+            Warmth::Warming(since) => {
+                format!("{why}; it warms up since {} s", since.elapsed().as_secs())
+            }
+            _ => why,
         };
         Self { eligible: endpoint.is_eligible() && !weightless, why }
     }

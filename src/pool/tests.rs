@@ -13,6 +13,8 @@ fn pool(balance: &str, count: u8) -> Result<Pool, PoolError> {
         weight: u32::from(last) + 1,
         priority: 0,
         origin: "test".into(),
+        zone: None,
+        draining: false,
     };
     members.replace(&(0..count).map(found).collect::<Vec<_>>());
     let spec = PoolSpec { balance: balance.into(), ..pool_spec() };

@@ -131,12 +131,34 @@ impl<'e> Effort<'e> {
     /// The endpoint of the next attempt. After a failure that was no answer, one that is out is
     /// better than one that has just failed.
     fn pick(&self, tried: &[EndpointId], last: Option<Failure>) -> Option<InFlight> {
+        if self.pool.is_sharded() {
+            return self.pick_own(tried, last);
+        }
         let picked = self.pool.pick(PickKey::default(), tried)?;
         let silent = !matches!(last, None | Some(Failure::Status(_)));
         if silent && tried.contains(&picked.endpoint().id) {
             return self.pool.pick_left_out(tried).or(Some(picked));
         }
         Some(picked)
+    }
+
+    /// The same in a pool of which each tenant has a few endpoints.
+    #[inline(never)]
+    fn pick_own(&self, tried: &[EndpointId], last: Option<Failure>) -> Option<InFlight> {
+        let tenant = self.tenant.id();
+        let picked = self.pool.pick_own(tenant, PickKey::default(), tried)?;
+        let silent = !matches!(last, None | Some(Failure::Status(_)));
+        if silent && tried.contains(&picked.endpoint().id) {
+            return self.pool.pick_own_left_out(tenant, tried).or(Some(picked));
+        }
+        Some(picked)
+    }
+
+    fn has_sound_untried(&self, tried: &[EndpointId]) -> bool {
+        match self.pool.is_sharded() {
+            false => self.pool.has_sound_untried(tried),
+            true => self.pool.has_own_sound_untried(self.tenant.id(), tried),
+        }
     }
 
     /// What might be tried again; `None` where there is an answer to pass on, or the client itself
@@ -169,7 +191,7 @@ impl<'e> Effort<'e> {
         // The budget keeps retries from adding to the load of endpoints in trouble, and the pause
         // gives them time. A request that reached nobody needs neither before it goes to one that
         // is sound: it would have come there anyway.
-        let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
+        let free = failure == Failure::Connect && self.has_sound_untried(tried);
         let pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {
             return Err(Refusal::Deadline);

@@ -24,6 +24,7 @@ use super::sharing::{
     HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS,
     QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
 };
+use super::spreading::{POOL_DRAINING, POOL_FAILOVER, POOL_WARMING, POOL_ZONE_SPILL};
 
 pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
 
@@ -81,6 +82,10 @@ pub static FAMILIES: &[&Family] = &[
     &ENDPOINT_IN_FLIGHT,
     &POOL_MEMBERS,
     &POOL_PANICKING,
+    &POOL_FAILOVER,
+    &POOL_ZONE_SPILL,
+    &POOL_WARMING,
+    &POOL_DRAINING,
     &POOL_CONCURRENCY,
     &POOL_CONCURRENCY_LIMIT,
     &QUEUE_WAITING,
@@ -233,7 +238,7 @@ pub static ENDPOINT_UP: Family = Family {
 /// `tenantry_endpoint_drained`
 pub static ENDPOINT_DRAINED: Family = Family {
     name: "tenantry_endpoint_drained",
-    help: "Whether an operator keeps an endpoint out of the traffic",
+    help: "Whether an operator or its source keeps an endpoint out of the traffic",
     kind: Kind::Gauge,
     labels: &["pool", "endpoint"],
 };

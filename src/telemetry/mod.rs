@@ -28,6 +28,7 @@ mod by_slot;
 mod exposition;
 mod reloads;
 mod sharing;
+mod spreading;
 mod sums;
 mod tenant_delta;
 mod totals;

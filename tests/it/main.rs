@@ -41,6 +41,7 @@ mod routing;
 mod shared_limits;
 mod sharing;
 mod smuggling;
+mod spreading;
 mod streams;
 mod subject_limits;
 mod tenant_limits;

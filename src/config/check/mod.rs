@@ -30,6 +30,7 @@ mod sections;
 mod shadow;
 mod shared_limits;
 mod sharing;
+mod spread;
 mod tenant;
 mod tls;
 mod tracing;

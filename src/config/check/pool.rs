@@ -1,6 +1,5 @@
 //! Pools: sources, checks, connections.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,13 +9,13 @@ use crate::base::units::Percent;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
-use crate::config::raw::{At, Connections, Eject, Endpoint, Health, Pool};
+use crate::config::raw::{At, Connections, Eject, Health, Pool};
 use crate::config::spec::{
-    ConnectionsSpec, EjectSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
+    ConnectionsSpec, EjectSpec, EndpointSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
 };
 use crate::model::address::Address;
 
-use super::{Known, above_zero, beside, pool_tls, rules, sharing};
+use super::{Known, above_zero, beside, pool_tls, rules, sharing, spread};
 
 /// What a pool is checked with.
 pub(super) struct Scope<'a> {
@@ -70,6 +69,14 @@ pub(super) fn check(
         }
         version.0
     });
+    let words = spread::Words {
+        slow_start: raw.slow_start,
+        overprovisioning: raw.overprovisioning,
+        zones: raw.zones,
+        shard: raw.shard,
+        balance: &balance,
+    };
+    let spread = spread::check(words, key, faults);
     let per_tenant = raw.connections.as_ref().and_then(|connections| connections.per_tenant);
     PoolSpec {
         sources,
@@ -80,6 +87,7 @@ pub(super) fn check(
         health: raw.health.map(|health| self::health(health, &key.name("health"), faults)),
         eject: eject(raw.eject, &key.name("eject"), faults),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
+        spread,
         connections: connections(raw.connections, &key.name("connections"), faults),
         per_tenant: per_tenant.unwrap_or(false),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),
@@ -96,7 +104,8 @@ fn sources(
 ) -> Vec<SourceSpec> {
     let mut sources = Vec::new();
     if let Some(endpoints) = raw.endpoints.take() {
-        let fixed = endpoints_of(endpoints, &key.name("endpoints"), faults);
+        let alone = raw.dns.is_none() && raw.srv.is_none() && raw.file.is_none();
+        let fixed = spread::endpoints(endpoints, alone, &key.name("endpoints"), faults);
         if !fixed.is_empty() {
             sources.push(SourceSpec::Fixed(fixed));
         }
@@ -111,32 +120,6 @@ fn sources(
         sources.push(SourceSpec::File(beside(scope.folder, file.0.0)));
     }
     sources
-}
-
-fn endpoints_of(
-    raw: At<Vec<At<Endpoint>>>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Vec<(Address, u32)> {
-    let mut fixed = Vec::with_capacity(raw.value.len());
-    let mut seen = BTreeSet::new();
-    for (index, At { value: endpoint, start }) in raw.value.into_iter().enumerate() {
-        let key = key.index(index);
-        let Some(address) = endpoint.address else {
-            faults.add_missing(&key, start, "has no address", "write address = \"10.0.0.1:8080\"");
-            continue;
-        };
-        if !seen.insert(address.clone()) {
-            let hint = "keep one, and give it a weight if it shall get more".to_owned();
-            faults.add(&key, start, format!("{address} is there twice"), Some(hint));
-        }
-        fixed.push((address, endpoint.weight.unwrap_or(1)));
-    }
-    if !fixed.is_empty() && fixed.iter().all(|(_, weight)| *weight == 0) {
-        let hint = "give at least one endpoint a weight above 0".to_owned();
-        faults.add(key, raw.start, "all weights are 0", Some(hint));
-    }
-    fixed
 }
 
 fn balance(
@@ -182,7 +165,7 @@ fn found_by(sources: &[SourceSpec]) -> Result<Option<ServerName<'static>>, Mixed
 
 /// Whether an endpoint that is written is a Unix socket.
 fn have_unix(sources: &[SourceSpec]) -> bool {
-    let is_unix = |(address, _): &(Address, u32)| matches!(address, Address::Unix(_));
+    let is_unix = |one: &EndpointSpec| matches!(one.address, Address::Unix(_));
     sources.iter().any(|source| match source {
         SourceSpec::Fixed(endpoints) => endpoints.iter().any(is_unix),
         _ => false,

@@ -14,6 +14,7 @@ mod route;
 mod routes;
 mod shape;
 mod shared_limits;
+mod spread;
 mod tls;
 mod tracing;
 mod usage;
@@ -29,13 +30,12 @@ pub(super) use gateway::{
 pub(super) use issuer::{Fetch, Issuer, Issuers};
 pub(super) use limits::{EachLimit, Limits};
 pub(super) use plan::Plan;
-pub(super) use pool::{
-    Connections, Eject, Endpoint, Health, Pool, Queue, Retry, Timeouts, UpstreamTls,
-};
+pub(super) use pool::{Connections, Eject, Health, Pool, Queue, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};
 pub(super) use routes::{Naming, RouteSet, Routes, RoutesRest, Tenant, TenantQueue, Way};
-pub(super) use shape::{At, Pairs, Whole};
+pub(super) use shape::{At, Decimal, Pairs, Whole};
 pub(super) use shared_limits::SharedLimits;
+pub(super) use spread::{Endpoint, SlowStart, Zones};
 pub(super) use tls::{Certificate, ClientCertificates, ListenerTls, TenantCertificate};
 pub(super) use tracing::Tracing;
 pub(super) use usage::Usage;

@@ -13,11 +13,11 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::{Protocol, ProxyVersion, RetryOn};
 use crate::config::text::{
-    DnsName, EndpointAddress, FilePath, HostField, ListFile, SrvName, Target, Text, Written, Wrong,
+    DnsName, FilePath, HostField, ListFile, SrvName, Target, Text, Written, Wrong,
 };
-use crate::model::address::Address;
 
-use super::shape::{At, OneOrMany, Whole, text_or_table};
+use super::shape::{At, Decimal, OneOrMany, Whole};
+use super::spread::{Endpoint, SlowStart, Zones};
 
 /// A set of endpoints that serve the same thing. At least one of `endpoints`, `dns`, `srv` and
 /// `file` tells where they are; several add up.
@@ -54,6 +54,17 @@ pub(in crate::config) struct Pool {
     /// When fewer than this share of the endpoints are healthy, all are used; from `0%` to `100%`.
     /// Default: `50%`.
     pub(in crate::config) panic_below: Option<Written<Percent>>,
+    /// How endpoints come to their share that join while the pool is in use, or recover. Default: at
+    /// once.
+    pub(in crate::config) slow_start: Option<SlowStart>,
+    /// What the healthy endpoints of a priority can bear, as a multiple of their part of all, from 1 to
+    /// 1000: the next priority gets what is beyond. Default: 1.4.
+    pub(in crate::config) overprovisioning: Option<Decimal<100, 100_000>>,
+    /// How the gateway's own zone comes first.
+    pub(in crate::config) zones: Option<At<Zones>>,
+    /// Endpoints that each tenant has of each priority, from 1 to 1000, so that few tenants share them
+    /// with one that does harm. Default: all tenants have all.
+    pub(in crate::config) shard: Option<At<Whole<1, 1000>>>,
     /// Connections that are kept open.
     pub(in crate::config) connections: Option<Connections>,
     /// Deadlines of requests to this pool; a route may set its own.
@@ -76,51 +87,6 @@ pub(in crate::config) struct Queue {
     pub(in crate::config) length: Option<Whole<0, 100_000>>,
     /// How long a request may wait, above 0; one that waits longer is answered 503. Default: `1s`.
     pub(in crate::config) wait: Option<At<Written<Duration>>>,
-}
-
-/// One endpoint.
-#[derive(Clone, Debug)]
-pub(in crate::config) struct Endpoint {
-    /// Where it listens; `None` = not written.
-    pub(in crate::config) address: Option<Address>,
-    /// Its share of the traffic.
-    pub(in crate::config) weight: Option<u32>,
-}
-
-/// An endpoint with a weight.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct EndpointTable {
-    /// Address and port, as in `10.0.0.1:8080`, or a Unix socket, as in `unix:/run/app.sock`. Must
-    /// be there.
-    address: Option<Written<EndpointAddress>>,
-    /// Its share of the traffic beside the others' weights, from 0 (none) to 1000. Default: 1.
-    weight: Option<Whole<0, 1000>>,
-}
-
-impl<'de> Deserialize<'de> for Endpoint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text_or_table(
-            deserializer,
-            "an endpoint, as in \"10.0.0.1:8080\" or { address = \"10.0.0.1:8080\", weight = 2 }",
-            |table: EndpointTable| Self {
-                address: table.address.map(|address| address.0.0),
-                weight: table.weight.map(Whole::small),
-            },
-            |address: EndpointAddress| Self { address: Some(address.0), weight: None },
-        )
-    }
-}
-
-impl JsonSchema for Endpoint {
-    fn schema_name() -> Cow<'static, str> {
-        "Endpoint".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let table = generator.subschema_for::<EndpointTable>();
-        schemars::json_schema!({ "anyOf": [{ "type": "string" }, table] })
-    }
 }
 
 /// TLS to the endpoints; certificates are always verified.

@@ -31,6 +31,7 @@ mod plan;
 mod pool;
 mod route;
 mod shared_limits;
+mod spread;
 mod tracing;
 mod usage;
 
@@ -52,6 +53,7 @@ pub use route::{
     RouteSpec, SegmentSpec, SplitBy, SplitSpec, TailSpec, ValueSpec,
 };
 pub use shared_limits::{PasswordSpec, RedisAt, Secret, SharedLimitsSpec};
+pub use spread::{EndpointSpec, EndpointState, SlowStartSpec, SpreadSpec, ZonesSpec};
 pub use tracing::{CollectorSpec, ContextFormat, ExporterKind, IncomingTrust, TracingSpec};
 pub use usage::UsageSpec;
 
@@ -72,6 +74,8 @@ pub struct GatewaySpec {
     pub workers: usize,
     /// The file with the tokens of those who may ask what became of their requests; `None` = nobody.
     pub debug_tokens: Option<NamedPath>,
+    /// The zone that the gateway stands in; `None` = zones do not matter.
+    pub zone: Option<Arc<str>>,
     /// How names are resolved.
     pub dns: DnsSpec,
     /// The gateway's own log.

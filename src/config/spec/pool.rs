@@ -11,7 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::base::fair::Class;
 use crate::base::units::{ByteSize, Percent};
-use crate::model::address::Address;
+
+use super::spread::{EndpointSpec, SpreadSpec};
 
 /// A pool: where its endpoints come from and how they are used.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,8 @@ pub struct PoolSpec {
     pub eject: EjectSpec,
     /// When fewer than this share are healthy, all are used. Default 50 %.
     pub panic_below: Percent,
+    /// How traffic is spread over the endpoints.
+    pub spread: SpreadSpec,
     /// Connections kept to each endpoint.
     pub connections: ConnectionsSpec,
     /// Whether each tenant has connections of its own. Default: no.
@@ -91,8 +94,8 @@ impl QueueSpec {
 /// Where endpoints come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceSpec {
-    /// Written in the routes file: address and weight.
-    Fixed(Vec<(Address, u32)>),
+    /// Written in the routes file.
+    Fixed(Vec<EndpointSpec>),
     /// A and AAAA records of a name, with a port.
     Dns {
         /// The name, absolute or not.

@@ -376,7 +376,7 @@ impl Told<'_> {
             explained.settings = settings::of(levels, |wanted| self.find(wanted));
         }
         if let Some(pool) = pool {
-            explained.pool = Some(self.destination(pool));
+            explained.pool = Some(self.destination(pool, id));
             let path =
                 chosen.map_or(Cow::Borrowed(named.path), |route| route.rewrite.path(named.path));
             let query = head.uri.query().map_or(String::new(), |query| format!("?{query}"));
@@ -392,7 +392,7 @@ impl Told<'_> {
         }
     }
 
-    fn destination(&self, pool: &Pool) -> Destination {
+    fn destination(&self, pool: &Pool, tenant: &str) -> Destination {
         let name = pool.label.name.as_ref();
         let place = self.find(&[places::names(&["pools", name])]).pop().flatten();
         let set = pool.members.load();
@@ -401,7 +401,7 @@ impl Told<'_> {
             place,
             sources: pool.spec.sources.iter().map(discovery::label).collect(),
             endpoints: match self.live {
-                true => set.all.iter().map(candidate).collect(),
+                true => set.all.iter().map(|member| candidate(member, pool, tenant)).collect(),
                 false => pool.spec.sources.iter().flat_map(written).collect(),
             },
             panicking: self.live && set.eligible.panicking,

@@ -12,7 +12,7 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec, PageFor, PageSpec}
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
     AccessSpec, ConcurrencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetrySpec,
-    RouteSpec, TenantSpec, TimeoutsSpec,
+    RouteSpec, SpreadSpec, TenantSpec, TimeoutsSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -170,6 +170,7 @@ impl List<'_> {
         );
         self.of_pool("balance", &spec.balance);
         self.of_pool("panic-below", spec.panic_below);
+        self.spread(&spec.spread);
         match &spec.health {
             None => self.of_pool("health", "none"),
             Some(health) => {
@@ -191,6 +192,30 @@ impl List<'_> {
         self.of_pool("connections.idle-timeout", span(spec.connections.idle_timeout));
         self.of_pool("connections.max-age", span(spec.connections.max_age));
         self.of_pool("connections.per-tenant", spec.per_tenant);
+    }
+
+    /// How traffic is spread over its endpoints.
+    fn spread(&mut self, spec: &SpreadSpec) {
+        self.of_pool("overprovisioning", spec.overprovisioning);
+        match spec.zones {
+            None => self.of_pool("zones.prefer", false),
+            Some(zones) => {
+                self.of_pool("zones.min-endpoints", zones.min_endpoints);
+                self.of_pool("zones.spill-above", zones.spill_above);
+            }
+        }
+        match spec.shard {
+            None => self.of_pool("shard", "all endpoints"),
+            Some(size) => self.of_pool("shard", size),
+        }
+        match spec.slow_start {
+            None => self.of_pool("slow-start", "off"),
+            Some(slow) => {
+                self.of_pool("slow-start.window", span(slow.window));
+                self.of_pool("slow-start.aggression", slow.aggression);
+                self.of_pool("slow-start.min", slow.min);
+            }
+        }
     }
 
     /// How many requests the pool has at once, and how others wait.

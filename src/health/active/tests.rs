@@ -64,8 +64,7 @@ fn address(host: u16) -> Address {
 }
 
 fn found(hosts: impl IntoIterator<Item = u16>) -> Vec<Found> {
-    let found =
-        |host| Found { address: address(host), weight: 1, priority: 0, origin: "test".into() };
+    let found = |host| Found::new(address(host), "test");
     hosts.into_iter().map(found).collect()
 }
 

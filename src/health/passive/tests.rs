@@ -32,6 +32,8 @@ impl World {
             weight: 1,
             priority: 0,
             origin: "test".into(),
+            zone: None,
+            draining: false,
         };
         members.replace(&(0..count).map(found).collect::<Vec<_>>());
         Self { members, spec: SPEC }

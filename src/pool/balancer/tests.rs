@@ -87,6 +87,8 @@ fn found(weights: &[u32]) -> Vec<Found> {
         weight: *weight,
         priority: 0,
         origin: "test".into(),
+        zone: None,
+        draining: false,
     };
     weights.iter().enumerate().map(found).collect()
 }

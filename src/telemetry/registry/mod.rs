@@ -2,6 +2,7 @@
 //! counts, and renders all of it for a scrape.
 
 mod issuers;
+mod members;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,6 @@ use crate::base::loads::Loads;
 use crate::base::memory::{Memory, Refused};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
-use crate::model::endpoint::{Endpoint, Health};
 use crate::model::members::Members;
 
 use super::bearers;
@@ -358,7 +358,8 @@ impl Metrics {
         // deltas wait for the lock on the control runtime.
         let totals = locked(&self.totals).clone();
         let mut families = totals.collect(&self.listeners.load());
-        families.extend(self.members().into_iter().filter_map(Samples::finish));
+        let members = members::samples(&self.pools.load());
+        families.extend(members.into_iter().filter_map(Samples::finish));
         families.extend(self.gates().into_iter().filter_map(Samples::finish));
         families.extend(self.lost().into_iter().filter_map(Samples::finish));
         families.extend(self.workers().into_iter().filter_map(Samples::finish));
@@ -374,30 +375,6 @@ impl Metrics {
         families.extend(ProcessCollector::for_self().collect());
         families.sort_by(|left, right| left.name().cmp(right.name()));
         families
-    }
-
-    fn members(&self) -> [Samples; 5] {
-        let mut up = Samples::of(&metrics::ENDPOINT_UP);
-        let mut drained = Samples::of(&metrics::ENDPOINT_DRAINED);
-        let mut in_flight = Samples::of(&metrics::ENDPOINT_IN_FLIGHT);
-        let mut states = Samples::of(&metrics::POOL_MEMBERS);
-        let mut panicking = Samples::of(&metrics::POOL_PANICKING);
-        for (pool, members) in self.pools.load().iter() {
-            let set = members.load();
-            let mut counts = [0; STATES.len()];
-            for member in &set.all {
-                let endpoint = &member.endpoint;
-                up.count(&[pool, &endpoint.label], u64::from(endpoint.is_eligible()));
-                drained.count(&[pool, &endpoint.label], u64::from(endpoint.is_drained()));
-                in_flight.count(&[pool, &endpoint.label], u64::from(endpoint.in_flight()));
-                counts[state(endpoint)] += 1;
-            }
-            for (name, count) in STATES.iter().zip(counts) {
-                states.count(&[pool, name], count);
-            }
-            panicking.count(&[pool], u64::from(set.eligible.panicking));
-        }
-        [up, drained, in_flight, states, panicking]
     }
 
     fn gates(&self) -> [Samples; 3] {
@@ -486,23 +463,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn state(endpoint: &Endpoint) -> usize {
-    match endpoint.health() {
-        _ if endpoint.is_drained() => 5,
-        _ if endpoint.ejected_for().is_some() => 4,
-        Health::Up => 0,
-        Health::Unchecked => 1,
-        Health::Pending => 2,
-        Health::Down => 3,
-    }
-}
-
 fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
-
-/// The values of the `state` label; each member is in one.
-const STATES: [&str; 6] = ["up", "unchecked", "pending", "down", "ejected", "drained"];
 
 /// 1,000 tenants: 30 series each are what a scrape each 15 s bears well. See `metrics.tenants`.
 const TENANTS: usize = 1000;

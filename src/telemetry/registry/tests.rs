@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::base::tasks::{Stopped, Tasks};
+use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::Found;
 use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
@@ -25,6 +26,8 @@ fn pool_of(addresses: &[&str]) -> Arc<Members> {
             weight: 1,
             priority: 0,
             origin: "test".into(),
+            zone: None,
+            draining: false,
         })
         .collect();
     let members = Members::new(1, Health::Unchecked, 0.5);
