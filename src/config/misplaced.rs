@@ -67,6 +67,7 @@ const TABLES: &[&str] = &[
     "retry",
     "rewrite",
     "shared-limits",
+    "slow-start",
     "split",
     "subject",
     "tenant",
@@ -75,6 +76,7 @@ const TABLES: &[&str] = &[
     "tls",
     "tracing",
     "usage",
+    "zones",
 ];
 
 #[cfg(test)]

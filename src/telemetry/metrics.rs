@@ -24,7 +24,9 @@ use super::sharing::{
     HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS,
     QUEUE_WAIT, QUEUE_WAITING, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
 };
-use super::spreading::{POOL_DRAINING, POOL_FAILOVER, POOL_WARMING, POOL_ZONE_SPILL};
+use super::spreading::{
+    POOL_DRAINING, POOL_FAILOVER, POOL_PANICKING, POOL_WARMING, POOL_ZONE_SPILL,
+};
 
 pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
 
@@ -257,14 +259,6 @@ pub static POOL_MEMBERS: Family = Family {
     help: "Members of a pool by state; each is counted once",
     kind: Kind::Gauge,
     labels: &["pool", "state"],
-};
-
-/// `tenantry_pool_panicking`
-pub static POOL_PANICKING: Family = Family {
-    name: "tenantry_pool_panicking",
-    help: "Whether so few members are healthy that all are used",
-    kind: Kind::Gauge,
-    labels: &["pool"],
 };
 
 /// `tenantry_discovery_updates_total`
@@ -535,6 +529,7 @@ mod tests {
             include_str!("metrics.rs"),
             include_str!("reloads.rs"),
             include_str!("sharing.rs"),
+            include_str!("spreading.rs"),
             include_str!("keeping.rs"),
             include_str!("shared_limits.rs"),
             include_str!("bearers.rs"),

@@ -2,6 +2,14 @@
 
 use super::metrics::{Family, Kind};
 
+/// `tenantry_pool_panicking`
+pub(super) static POOL_PANICKING: Family = Family {
+    name: "tenantry_pool_panicking",
+    help: "Whether so few members are healthy that all are used",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
 /// `tenantry_pool_draining_requests`
 pub(super) static POOL_DRAINING: Family = Family {
     name: "tenantry_pool_draining_requests",

@@ -5,6 +5,7 @@ mod candidates;
 mod gateway;
 mod limits;
 mod settings;
+mod spreading;
 mod words;
 
 use std::borrow::Cow;

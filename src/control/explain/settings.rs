@@ -12,13 +12,13 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec, PageFor, PageSpec}
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
     AccessSpec, ConcurrencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetrySpec,
-    RouteSpec, SpreadSpec, TenantSpec, TimeoutsSpec,
+    RouteSpec, TenantSpec, TimeoutsSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 
-use super::limits;
+use super::{limits, spreading};
 use super::words::{certificates, edited, networks};
 
 /// One value that applies.
@@ -170,7 +170,9 @@ impl List<'_> {
         );
         self.of_pool("balance", &spec.balance);
         self.of_pool("panic-below", spec.panic_below);
-        self.spread(&spec.spread);
+        for (key, value) in spreading::rows(&spec.spread) {
+            self.of_pool(key, value);
+        }
         match &spec.health {
             None => self.of_pool("health", "none"),
             Some(health) => {
@@ -192,30 +194,6 @@ impl List<'_> {
         self.of_pool("connections.idle-timeout", span(spec.connections.idle_timeout));
         self.of_pool("connections.max-age", span(spec.connections.max_age));
         self.of_pool("connections.per-tenant", spec.per_tenant);
-    }
-
-    /// How traffic is spread over its endpoints.
-    fn spread(&mut self, spec: &SpreadSpec) {
-        self.of_pool("overprovisioning", spec.overprovisioning);
-        match spec.zones {
-            None => self.of_pool("zones.prefer", false),
-            Some(zones) => {
-                self.of_pool("zones.min-endpoints", zones.min_endpoints);
-                self.of_pool("zones.spill-above", zones.spill_above);
-            }
-        }
-        match spec.shard {
-            None => self.of_pool("shard", "all endpoints"),
-            Some(size) => self.of_pool("shard", size),
-        }
-        match spec.slow_start {
-            None => self.of_pool("slow-start", "off"),
-            Some(slow) => {
-                self.of_pool("slow-start.window", span(slow.window));
-                self.of_pool("slow-start.aggression", slow.aggression);
-                self.of_pool("slow-start.min", slow.min);
-            }
-        }
     }
 
     /// How many requests the pool has at once, and how others wait.

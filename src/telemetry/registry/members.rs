@@ -12,7 +12,7 @@ pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 9] {
     let mut drained = Samples::of(&metrics::ENDPOINT_DRAINED);
     let mut in_flight = Samples::of(&metrics::ENDPOINT_IN_FLIGHT);
     let mut states = Samples::of(&metrics::POOL_MEMBERS);
-    let mut panicking = Samples::of(&metrics::POOL_PANICKING);
+    let mut panicking = Samples::of(&spreading::POOL_PANICKING);
     let mut failover = Samples::of(&spreading::POOL_FAILOVER);
     let mut spill = Samples::of(&spreading::POOL_ZONE_SPILL);
     let mut warming = Samples::of(&spreading::POOL_WARMING);

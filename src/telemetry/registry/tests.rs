@@ -7,6 +7,7 @@ use crate::base::tasks::{Stopped, Tasks};
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::Found;
+use crate::model::rules::{OwnZone, Rules};
 use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
 use crate::telemetry::keeping;
 use crate::telemetry::meter::Meter;
@@ -32,6 +33,19 @@ fn pool_of(addresses: &[&str]) -> Arc<Members> {
         .collect();
     let members = Members::new(1, Health::Unchecked, 0.5);
     members.replace(&found);
+    Arc::new(members)
+}
+
+/// A pool with an endpoint in the own zone and one in another.
+fn zoned() -> Arc<Members> {
+    let members = Members::new(2, Health::Unchecked, 0.5);
+    let zone = OwnZone { name: "a".into(), min_endpoints: 1, spill_above: 1 };
+    members.set_rules(Rules { zone: Some(zone), ..Rules::of_panic_share(0.5) });
+    let found = |(zone, host): (&str, u8)| Found {
+        zone: Some(zone.into()),
+        ..Found::new(([10, 0, 0, host], 80), "test")
+    };
+    members.replace(&[("a", 1), ("b", 2)].map(found));
     Arc::new(members)
 }
 
@@ -65,7 +79,7 @@ fn promtool_finds_nothing() {
     meter.authorized("allowed", Duration::from_millis(1));
     meter.flush();
     metrics.merge(&deltas.try_recv().unwrap());
-    metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
+    metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"])), ("near".into(), zoned())]);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)))]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     metrics.issuer_fetched("login", "ok");
