@@ -18,8 +18,8 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 
-use super::{limits, spreading};
 use super::words::{certificates, edited, networks};
+use super::{limits, spreading};
 
 /// One value that applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

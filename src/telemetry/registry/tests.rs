@@ -79,7 +79,8 @@ fn promtool_finds_nothing() {
     meter.authorized("allowed", Duration::from_millis(1));
     meter.flush();
     metrics.merge(&deltas.try_recv().unwrap());
-    metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"])), ("near".into(), zoned())]);
+    metrics
+        .publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"])), ("near".into(), zoned())]);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)))]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     metrics.issuer_fetched("login", "ok");
