@@ -1,5 +1,4 @@
-//! Least request: of two endpoints drawn by weight, the one with fewer requests in flight for its
-//! weight. Two draws rather than a look at all: it costs the same for two endpoints and for two
+//! Least request: of two endpoints drawn by weight, the one that is less busy for its weight. Two draws rather than a look at all: it costs the same for two endpoints and for two
 //! thousand, and gateways that see the same figures do not all rush to the same idle endpoint.
 
 use std::sync::Arc;
@@ -22,12 +21,11 @@ impl Balancer for LeastRequest {
     fn pick<'a>(&self, eligible: &'a Eligible, _key: PickKey) -> Option<&'a Arc<Endpoint>> {
         let first = draw(eligible)?;
         let second = other(eligible, first)?;
-        let place = if load(eligible, second, first) < load(eligible, first, second) {
-            second
-        } else {
-            // A tie keeps the first draw, so that shares follow weights while all are idle.
-            first
-        };
+        // The first draw is kept unless the second, with this request, would still be no busier: shares
+        // follow weights while all are idle, and one of a small weight is not preferred to all others
+        // for as long as it has nothing to do. For equal weights it is the one with fewer in flight.
+        let with_one_more = load(eligible, second, first) + weight(eligible, first);
+        let place = if with_one_more <= load(eligible, first, second) { second } else { first };
         eligible.endpoints.get(place)
     }
 }
@@ -51,8 +49,11 @@ fn other(eligible: &Eligible, first: usize) -> Option<usize> {
 /// weights: a/x < b/y is a·y < b·x.
 fn load(eligible: &Eligible, place: usize, against: usize) -> u64 {
     let in_flight = eligible.endpoints.get(place).map_or(0, |endpoint| endpoint.in_flight());
-    let weight = eligible.weights.get(against).copied().unwrap_or(1);
-    u64::from(in_flight) * u64::from(weight)
+    u64::from(in_flight) * weight(eligible, against)
+}
+
+fn weight(eligible: &Eligible, place: usize) -> u64 {
+    eligible.weights.get(place).map_or(1, |weight| u64::from(*weight))
 }
 
 fn build() -> Arc<dyn Balancer> {
