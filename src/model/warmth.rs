@@ -36,9 +36,14 @@ impl SlowStart {
 pub enum Warmth {
     /// One of the first of its pool, which nobody knows yet: it begins with its whole share.
     First,
+    /// It has joined a pool in use and never might be picked yet: it has no part in what the pool could
+    /// bear.
+    New,
     /// It may not be picked; once it may, it begins with less than its share.
     Out,
-    /// It may be picked since then, and has less than its share.
+    /// It may be picked since then, for the first time, and has less than its share.
+    Joining(Instant),
+    /// It may be picked again since then, and has less than its share.
     Warming(Instant),
     /// It has its whole share.
     Warm,
@@ -54,10 +59,12 @@ impl Warmth {
     ) -> Self {
         match (self, endpoint.is_eligible(), slow_start) {
             (Self::First, false, _) if endpoint.health() == Health::Pending => Self::First,
+            (Self::New, false, _) => Self::New,
             (_, false, _) => Self::Out,
             (Self::First | Self::Warm, true, _) | (_, true, None) => Self::Warm,
+            (Self::New, true, Some(_)) => Self::Joining(now),
             (Self::Out, true, Some(_)) => Self::Warming(now),
-            (Self::Warming(since), true, Some(slow_start)) => {
+            (Self::Joining(since) | Self::Warming(since), true, Some(slow_start)) => {
                 let is_over = now.saturating_duration_since(since) >= slow_start.window;
                 if is_over { Self::Warm } else { self }
             }
@@ -66,11 +73,19 @@ impl Warmth {
 
     /// How much of its weight counts, from 1 to 100; 100 for those that may not be picked, too.
     pub fn percent(self, slow_start: Option<&SlowStart>, now: Instant) -> u32 {
-        match (self, slow_start) {
-            (Self::Warming(since), Some(slow_start)) => {
+        match (self.since(), slow_start) {
+            (Some(since), Some(slow_start)) => {
                 slow_start.warmth(now.saturating_duration_since(since))
             }
             _ => 100,
+        }
+    }
+
+    /// Since when it is on its way to its share; `None` = it is not.
+    pub fn since(self) -> Option<Instant> {
+        match self {
+            Self::Joining(since) | Self::Warming(since) => Some(since),
+            _ => None,
         }
     }
 }

@@ -101,8 +101,8 @@ impl Pool {
     }
 
     /// Picks one that was not tried and that [`Pool::pick`] leaves out: of a later priority, ejected,
-    /// or down, but never one that is drained. What is known of it may be out of date, whereas those that were tried are known to
-    /// fail now. `None` when there is none.
+    /// or down, but never one that is drained. What is known of it may be out of date, whereas those that
+    /// were tried are known to fail now. `None` when there is none.
     pub fn pick_left_out(&self, tried: &[EndpointId]) -> Option<InFlight> {
         self.left_out(tried, |_| true)
     }
@@ -153,38 +153,49 @@ impl Pool {
     /// As [`Pool::pick`], of those endpoints that the tenant of this id has.
     pub fn pick_own(&self, tenant: &str, key: PickKey, tried: &[EndpointId]) -> Option<InFlight> {
         let set = self.members.load();
-        let Some(shard) = self.shard(tenant, &set) else { return self.pick(key, tried) };
+        let shard = self.shard(tenant, &set);
+        let Some(shard) = shard.as_ref() else { return self.pick(key, tried) };
         let endpoint = choose(shard.balancer.as_ref(), &shard.eligible, key, tried)?;
         Some(InFlight::enter(Arc::clone(endpoint)))
+    }
+
+    /// Picks the next one in the tenant's order that may be picked and was not tried, beyond its own: for a
+    /// request that has reached nobody, so that it has made nobody ill. `None` when there is none.
+    pub fn pick_next(&self, tenant: &str, tried: &[EndpointId]) -> Option<InFlight> {
+        let set = self.members.load();
+        let next = shards::next(tenant, &set, tried)?;
+        Some(InFlight::enter(Arc::clone(next)))
     }
 
     /// As [`Pool::pick_left_out`], of those that the tenant has: a request that makes endpoints ill shall
     /// come to no others.
     pub fn pick_own_left_out(&self, tenant: &str, tried: &[EndpointId]) -> Option<InFlight> {
-        let shard = self.shard(tenant, &self.members.load())?;
+        let shard = self.shard(tenant, &self.members.load());
+        let shard = shard.as_ref()?;
         self.left_out(tried, |endpoint| shard.has(endpoint))
     }
 
     /// As [`Pool::has_sound_untried`], of those that the tenant has.
     pub fn has_own_sound_untried(&self, tenant: &str, tried: &[EndpointId]) -> bool {
         let shard = self.shard(tenant, &self.members.load());
-        shard.is_some_and(|shard| self.is_any_sound(tried, |endpoint| shard.has(endpoint)))
+        shard.as_ref().is_some_and(|shard| self.is_any_sound(tried, |endpoint| shard.has(endpoint)))
     }
 
     /// Whether a tenant's requests may come to an endpoint, were that healthy, since it is one of those that
     /// the tenant has or stands in for them; `None` where all have all.
     pub fn may_serve(&self, tenant: &str, endpoint: EndpointId) -> Option<bool> {
-        let shard = self.shard(tenant, &self.members.load())?;
+        let shard = self.shard(tenant, &self.members.load());
+        let shard = shard.as_ref()?;
         let mut stand_ins = shard.eligible.endpoints.iter();
         Some(shard.has(endpoint) || stand_ins.any(|one| one.id == endpoint))
     }
 
-    fn shard(&self, tenant: &str, set: &MemberSet) -> Option<Arc<Shard>> {
-        let build = || {
+    fn shard(&self, tenant: &str, set: &MemberSet) -> Guard<Option<Arc<Shard>>> {
+        let Some(shards) = &self.shards else { return Guard::from_inner(None) };
+        shards.of(tenant, set, || {
             // The kind is known: the pool has one of it.
-            balancer::build(&self.spec.balance).unwrap_or_else(|| Arc::clone(&self.balancer))
-        };
-        Guard::into_inner(self.shards.as_ref()?.of(tenant, set, build))
+            balancer::build_small(&self.spec.balance).unwrap_or_else(|| Arc::clone(&self.balancer))
+        })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::model::endpoint::Health;
 use crate::model::members::Member;
-use crate::model::warmth::Warmth;
 
 /// Whether a member may be picked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,11 +34,11 @@ impl Standing {
                 None => "its checks fail".to_owned(),
             },
         };
-        let why = match member.warmth {
-            Warmth::Warming(since) => {
+        let why = match member.warmth.since() {
+            Some(since) => {
                 format!("{why}; it warms up since {} s", since.elapsed().as_secs())
             }
-            _ => why,
+            None => why,
         };
         Self { eligible: endpoint.is_eligible() && !weightless, why }
     }

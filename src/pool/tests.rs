@@ -136,6 +136,27 @@ fn an_endpoint_that_is_out_for_now_is_sound_until_it_fails() {
 }
 
 #[test]
+fn a_tenant_whose_own_endpoints_refuse_is_served_by_the_next_ones() {
+    let built = pool("random", 6).unwrap();
+    let mut spec = PoolSpec { balance: "random".into(), ..pool_spec() };
+    spec.spread.shard = Some(2);
+    let members = Arc::clone(&built.members);
+    let label = Label { name: "shop".into(), slot: 0 };
+    let pool = Pool::build(label, Arc::new(spec), members, 0, None).unwrap();
+    let all: Vec<EndpointId> =
+        pool.members.load().all.iter().map(|member| member.endpoint.id).collect();
+    let is_own = |endpoint: &EndpointId| pool.may_serve("acme", *endpoint) == Some(true);
+    let own: Vec<EndpointId> = all.iter().copied().filter(is_own).collect();
+    assert_eq!(own.len(), 2);
+
+    let picked = pool.pick_own("acme", PickKey::default(), &own).unwrap();
+    assert!(own.contains(&picked.endpoint().id), "its own alone, where it may have done harm");
+    let next = pool.pick_next("acme", &own).unwrap();
+    assert!(!own.contains(&next.endpoint().id));
+    assert!(pool.pick_next("acme", &all).is_none());
+}
+
+#[test]
 fn a_pool_without_endpoints_gives_no_pick() {
     let pool = pool("least-request", 0).unwrap();
 

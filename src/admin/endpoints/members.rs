@@ -16,7 +16,6 @@ use crate::control::generation::{Live, LivePool};
 use crate::model::drains;
 use crate::model::endpoint::Health;
 use crate::model::members;
-use crate::model::warmth::Warmth;
 
 use super::Endpoint;
 
@@ -202,7 +201,7 @@ pub(super) fn all(pool: &LivePool) -> Vec<Member> {
     let (drains, rules) = (pool.members.drains().load(), pool.members.rules());
     let now = Instant::now();
     let warmth = |one: &members::Member| {
-        let is_warming = matches!(one.warmth, Warmth::Warming(_));
+        let is_warming = one.warmth.since().is_some();
         is_warming.then(|| one.warmth.percent(rules.slow_start.as_ref(), now))
     };
     set.all.iter().map(|one| member(one, &drains, warmth(one))).collect()

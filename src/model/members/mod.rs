@@ -1,5 +1,9 @@
 //! The endpoints of one pool, swapped whole. Written by control, read by every worker.
 
+mod eligible;
+mod roll;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::SystemTime;
@@ -13,8 +17,12 @@ use crate::model::drains::Drains;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::EndpointId;
 use crate::model::rules::Rules;
-use crate::model::shares::{self, Fact, Group, WHOLE};
+use crate::model::shares::{self, Division, Fact, Group, WHOLE};
 use crate::model::warmth::Warmth;
+
+pub use eligible::Eligible;
+use eligible::VERSIONS;
+pub use roll::{Entry, Roll};
 
 /// What a source says of one address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,35 +74,6 @@ pub struct Member {
     pub warmth: Warmth,
 }
 
-/// The endpoints that the next pick may take.
-#[derive(Debug, Default)]
-pub struct Eligible {
-    /// In the order of their addresses.
-    pub endpoints: Box<[Arc<Endpoint>]>,
-    /// The weight of each, beside the others' here: it is not as it was written where groups, zones or
-    /// a slow start divide the traffic further.
-    pub weights: Box<[u32]>,
-    /// Running sums of the weights where they differ; `None` where all are equal.
-    pub cumulative: Option<Box<[u64]>>,
-    /// Grows with each change, so that what was derived from an older one can be told.
-    pub version: u64,
-    /// Too few are healthy: all are used rather than none.
-    pub panicking: bool,
-}
-
-impl Eligible {
-    /// These endpoints, in the order of their addresses, and the weight of each.
-    pub fn of(
-        endpoints: Box<[Arc<Endpoint>]>,
-        weights: Box<[u32]>,
-        version: u64,
-        panicking: bool,
-    ) -> Self {
-        let cumulative = running_sums(&weights);
-        Self { endpoints, weights, cumulative, version, panicking }
-    }
-}
-
 /// All members of one instant and those that may be picked.
 #[derive(Debug, Default)]
 pub struct MemberSet {
@@ -104,14 +83,28 @@ pub struct MemberSet {
     pub eligible: Eligible,
     /// The members by priority, and what each group gets.
     pub groups: Box<[Group]>,
+    /// Who the members are, of which priority, and whether each is drained, in the order of [`Self::all`].
+    pub roll: Arc<Roll>,
     /// When the shares are others because of the time alone; `None` = nobody warms up.
     due: Option<Instant>,
 }
 
 impl MemberSet {
+    /// Whether what is derived from these is what was derived from its own.
+    fn has_same(&self, eligible: &Eligible, groups: &[Group]) -> bool {
+        let own = &self.eligible;
+        let are_same = own.endpoints.len() == eligible.endpoints.len()
+            && own.endpoints.iter().zip(&eligible.endpoints).all(|(a, b)| Arc::ptr_eq(a, b));
+        let share = |group: &Group| (group.priority, group.share);
+        are_same
+            && own.weights == eligible.weights
+            && own.panicking == eligible.panicking
+            && self.groups.iter().map(share).eq(groups.iter().map(share))
+    }
+
     /// How many are on their way to their share.
     pub fn warming(&self) -> usize {
-        self.all.iter().filter(|member| matches!(member.warmth, Warmth::Warming(_))).count()
+        self.all.iter().filter(|member| member.warmth.since().is_some()).count()
     }
 
     /// How many are drained, and the requests that they are still busy with.
@@ -122,10 +115,11 @@ impl MemberSet {
         })
     }
 
-    /// The part of the traffic, of one, that goes past the first priority.
+    /// The part of the traffic, of one, that goes past the first priority, also where all of that is
+    /// drained.
     pub fn failed_over(&self) -> f64 {
-        let first = self.groups.first().map_or(WHOLE, |group| group.share);
-        (WHOLE - first.min(WHOLE)) as f64 / WHOLE as f64
+        let later: u64 = self.groups.iter().skip(1).map(|group| group.share).sum();
+        later.min(WHOLE) as f64 / WHOLE as f64
     }
 
     /// The part of the traffic, of one, that leaves the gateway's own zone although that has endpoints;
@@ -273,17 +267,23 @@ impl Members {
     }
 
     /// Takes `found` as the full set. An address that stays keeps its endpoint and live state;
-    /// an address that is named twice counts once, as the first source named it.
+    /// an address that is named twice counts once, as the first source named it, and is draining where
+    /// any of them says so.
     pub fn replace(&self, found: &[Found]) -> Change {
-        let mut wanted: Vec<&Found> = found.iter().collect();
+        let mut wanted: Vec<(&Found, bool)> =
+            found.iter().map(|found| (found, found.draining)).collect();
         // Stable: the first source's word stays first.
-        wanted.sort_by(|a, b| a.address.cmp(&b.address));
-        wanted.dedup_by(|a, b| a.address == b.address);
+        wanted.sort_by(|(a, _), (b, _)| a.address.cmp(&b.address));
+        wanted.dedup_by(|(a, also), (b, draining)| {
+            let is_same = a.address == b.address;
+            *draining |= is_same && *also;
+            is_same
+        });
 
         let before = self.set.load_full();
         let mut change = Change::default();
         let mut all = Vec::with_capacity(wanted.len());
-        for found in wanted {
+        for (found, draining) in wanted {
             let kept = before
                 .all
                 .binary_search_by(|member| member.endpoint.address.cmp(&found.address))
@@ -297,7 +297,7 @@ impl Members {
                     new
                 }
             };
-            all.push(self.member(endpoint, found, kept, &mut change));
+            all.push(self.member(endpoint, (found, draining), kept, &mut change));
         }
         for old in &before.all {
             let stays = all
@@ -316,36 +316,36 @@ impl Members {
 
     /// Works out anew who may be picked, after a change of an endpoint's health or ejection.
     pub fn refresh(&self) {
-        self.set.rcu(|set| self.assemble(set.all.clone(), set.eligible.version + 1));
+        self.set.rcu(|set| self.assemble(set.all.clone(), set));
     }
 
     fn publish(&self, all: Box<[Member]>) {
-        self.set.rcu(|set| self.assemble(all.clone(), set.eligible.version + 1));
+        self.set.rcu(|set| self.assemble(all.clone(), set));
     }
 
     /// A member as its source names it now.
     fn member(
         &self,
         endpoint: Arc<Endpoint>,
-        found: &Found,
+        (found, draining): (&Found, bool),
         kept: Option<&Member>,
         change: &mut Change,
     ) -> Member {
         let before = kept.and_then(|kept| kept.draining);
-        match (found.draining, before.is_some()) {
+        match (draining, before.is_some()) {
             (true, false) => change.draining.push(Arc::clone(&endpoint)),
             (false, true) => change.back.push(Arc::clone(&endpoint)),
             _ => {}
         }
         let is_first = !self.settled.load(Ordering::Relaxed);
-        let new = if is_first { Warmth::First } else { Warmth::Out };
+        let new = if is_first { Warmth::First } else { Warmth::New };
         Member {
             endpoint,
             weight: found.weight.max(1),
             priority: found.priority,
             origin: Arc::clone(&found.origin),
             zone: found.zone.clone(),
-            draining: found.draining.then(|| before.unwrap_or_else(SystemTime::now)),
+            draining: draining.then(|| before.unwrap_or_else(SystemTime::now)),
             warmth: kept.map_or(new, |kept| kept.warmth),
         }
     }
@@ -356,7 +356,9 @@ impl Members {
         Endpoint::new(id, address, Health::from_word(self.newcomer.load(Ordering::Relaxed)))
     }
 
-    fn assemble(&self, mut all: Box<[Member]>, version: u64) -> MemberSet {
+    /// Who of all may be picked now. What is as it was `before` keeps its version, so that nothing is worked
+    /// out anew for it.
+    fn assemble(&self, mut all: Box<[Member]>, before: &MemberSet) -> MemberSet {
         let (rules, now) = (self.rules.load(), Instant::now());
         let slow_start = rules.slow_start.as_ref();
         // Here, so that who joins while it is drained is never picked: a drain comes before the
@@ -367,20 +369,31 @@ impl Members {
             endpoint.set_drained(is_drained);
             *warmth = warmth.next(endpoint, slow_start, now);
         }
-        // Those that are drained count for nothing.
-        let present = all.iter().filter(|member| !member.endpoint.is_drained());
+        let roll = Roll::of(&all);
+        let roll = if roll == *before.roll { Arc::clone(&before.roll) } else { Arc::new(roll) };
+        // Those that are drained count for nothing, nor do those that nobody has seen serve: the more
+        // join at once, the less the others would seem to bear. Where nobody is healthy, they are tried.
+        let drained = || roll.entries().iter().map(|entry| entry.drained);
+        let is_any_healthy = all.iter().any(|member| member.endpoint.is_eligible());
+        let counts = |member: &Member| !(is_any_healthy && member.warmth == Warmth::New);
+        let present = all.iter().zip(drained());
+        let present = present.filter(|(member, drained)| !drained && counts(member));
         let (present, facts): (Vec<&Member>, Vec<Fact>) =
-            present.map(|member| (member, fact(member, &rules, now))).unzip();
+            present.map(|(member, _)| (member, fact(member, &rules, now))).unzip();
         let bears = u64::from(self.near.0.load(Ordering::Relaxed));
-        let division = shares::divide(&facts, &rules.rule(bears));
-        let picked = || present.iter().zip(&division.weights).filter(|(_, weight)| **weight > 0);
+        let Division { weights, mut groups } = shares::divide(&facts, &rules.rule(bears));
+        let picked = || present.iter().zip(&weights).filter(|(_, weight)| **weight > 0);
         let endpoints = picked().map(|(member, _)| Arc::clone(&member.endpoint)).collect();
         let weights = picked().map(|(_, weight)| *weight).collect();
-        let panicking = division.groups.iter().any(|group| group.panicking);
-        let eligible = Eligible::of(endpoints, weights, version, panicking);
-        let warms = all.iter().any(|member| matches!(member.warmth, Warmth::Warming(_)));
+        let panicking = groups.iter().any(|group| group.panicking);
+        complete(&mut groups, &all);
+        let mut eligible = Eligible::of(endpoints, weights, before.eligible.version, panicking);
+        if !Arc::ptr_eq(&roll, &before.roll) || !before.has_same(&eligible, &groups) {
+            eligible.version += VERSIONS;
+        }
+        let warms = all.iter().any(|member| member.warmth.since().is_some());
         let due = slow_start.filter(|_| warms).map(|slow_start| now + slow_start.step());
-        MemberSet { all, eligible, groups: division.groups.into(), due }
+        MemberSet { all, eligible, groups: groups.into(), roll, due }
     }
 
     /// Works out anew what the time and the load alone have changed. To be called about every 100 ms;
@@ -402,7 +415,12 @@ impl Members {
         let rules = self.rules.load();
         let bound = rules.zone.as_ref().map_or(u32::MAX, |zone| zone.spill_above);
         let is_near = |member: &&Member| rules.is_near(member.zone.as_ref());
-        let able = || set.all.iter().filter(|member| member.endpoint.is_eligible());
+        // Of later priorities that serve nobody neither the endpoints nor their last requests count.
+        let serves = |member: &&Member| {
+            let at = set.groups.binary_search_by_key(&member.priority, |group| group.priority);
+            at.ok().and_then(|at| set.groups.get(at)).is_some_and(|group| group.share > 0)
+        };
+        let able = || set.all.iter().filter(|member| member.endpoint.is_eligible()).filter(serves);
         let near = able().filter(is_near).count() as u64;
         let all = able().count() as u64;
         let now: u64 = able().map(|member| u64::from(member.endpoint.in_flight())).sum();
@@ -420,35 +438,28 @@ impl Members {
     }
 }
 
+/// Adds groups of which no member counts now: they get nothing, and the next ones stand in for them.
+fn complete(groups: &mut Vec<Group>, all: &[Member]) {
+    let known: BTreeSet<u16> = groups.iter().map(|group| group.priority).collect();
+    let others: BTreeSet<u16> = all.iter().map(|member| member.priority).collect();
+    let empty = |priority: &u16| Group { priority: *priority, ..Group::default() };
+    groups.extend(others.difference(&known).map(empty));
+    groups.sort_by_key(|group| group.priority);
+}
+
 fn fact(member: &Member, rules: &Rules, now: Instant) -> Fact {
     Fact {
         weight: member.weight,
         priority: member.priority,
         healthy: member.endpoint.is_eligible(),
         warmth: member.warmth.percent(rules.slow_start.as_ref(), now),
+        joining: matches!(member.warmth, Warmth::Joining(_)),
         near: rules.is_near(member.zone.as_ref()),
     }
 }
 
 /// 5 %: each move is another order of turns, and less is not felt.
 const LEAST_MOVE: u64 = WHOLE / 20;
-
-fn running_sums(weights: &[u32]) -> Option<Box<[u64]>> {
-    let first = weights.first()?;
-    if weights.iter().all(|weight| weight == first) {
-        return None;
-    }
-    let mut sum = 0u64;
-    Some(
-        weights
-            .iter()
-            .map(|weight| {
-                sum += u64::from(*weight);
-                sum
-            })
-            .collect(),
-    )
-}
 
 #[cfg(test)]
 mod tests;

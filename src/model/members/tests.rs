@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::drains::Drained;
+use crate::model::rules::OwnZone;
 use crate::model::warmth::SlowStart;
 
 use super::*;
@@ -139,12 +140,6 @@ fn an_address_stays_drained_when_it_comes_back_and_in_the_pools_next_members() {
     assert_eq!(eligible(&next), ["10.0.0.2:80"]);
 }
 
-#[test]
-fn sums_are_kept_only_where_weights_differ() {
-    assert_eq!(running_sums(&[2, 2]), None);
-    assert_eq!(running_sums(&[1, 3, 2]).as_deref(), Some(&[1, 4, 6][..]));
-}
-
 fn slow_start() -> Rules {
     let slow_start = SlowStart { window: Duration::from_secs(30), aggression: 1.0, min: 0.1 };
     Rules { slow_start: Some(slow_start), ..Rules::of_panic_share(0.5) }
@@ -268,6 +263,220 @@ async fn all_that_recover_together_share_evenly() {
 
     assert_eq!(weights(&members), [1, 1, 1]);
     assert_eq!(members.load().warming(), 3);
+}
+
+/// Two priorities of two each, in use.
+fn two_sites() -> Members {
+    let members = Members::new(1, Health::Unchecked, 0.5);
+    members.set_rules(slow_start());
+    members.replace(&sites(4));
+    members.settle();
+    members
+}
+
+/// The even ones of so many are of the first priority.
+fn sites(count: u8) -> Vec<Found> {
+    let mut found = numbered(0..count);
+    found.iter_mut().zip([0, 1].into_iter().cycle()).for_each(|(one, site)| one.priority = site);
+    found
+}
+
+fn set_health(members: &Members, places: &[usize], health: Health) {
+    for at in places {
+        members.load().all[*at].endpoint.set_health(health, None);
+        members.refresh();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_that_recovers_from_a_panic_gets_no_less_than_those_that_are_down() {
+    let members = in_use(3);
+    set_health(&members, &[0, 1, 2], Health::Down);
+
+    set_health(&members, &[0], Health::Up);
+
+    assert!(members.load().eligible.panicking);
+    assert_eq!(weights(&members), [1, 1, 1]);
+    set_health(&members, &[1], Health::Up);
+    assert_eq!(weights(&members), [1, 1], "no panic: those alone that are back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_site_that_is_back_is_not_given_everything_at_once() {
+    let members = two_sites();
+    set_health(&members, &[0, 2], Health::Down);
+    assert!((members.load().failed_over() - 1.0).abs() < 1e-9);
+
+    set_health(&members, &[0, 2], Health::Up);
+    let begins = members.load().failed_over();
+    assert!((begins - 0.86).abs() < 1e-9, "14 % can be borne: {begins}");
+    pass(&members, 15).await;
+    let half = members.load().failed_over();
+    assert!(half > 0.25 && half < 0.35, "{half}");
+    pass(&members, 16).await;
+    assert!(members.load().failed_over().abs() < 1e-9);
+
+    // Nobody else can bear it: what is back bears all.
+    set_health(&members, &[0, 1, 2, 3], Health::Down);
+    set_health(&members, &[0, 2], Health::Up);
+    assert!(members.load().failed_over().abs() < 1e-9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_is_back_is_not_given_everything_at_once() {
+    let members = zoned(2, 2, 1000);
+    members.set_rules(Rules { slow_start: slow_start().slow_start, ..rules_of_zone(1000) });
+    members.refresh();
+    set_health(&members, &[0, 1], Health::Down);
+    set_health(&members, &[0, 1], Health::Up);
+
+    let leaves = members.load().leaves_zone().unwrap();
+    assert!((leaves - 0.86).abs() < 0.01, "{leaves}");
+    pass(&members, 31).await;
+    assert!(members.load().leaves_zone().unwrap().abs() < 1e-9);
+}
+
+fn rules_of_zone(spill_above: u32) -> Rules {
+    let zone = OwnZone { name: "here".into(), min_endpoints: 2, spill_above };
+    Rules { zone: Some(zone), ..Rules::of_panic_share(0.5) }
+}
+
+/// So many near and so many far, in use.
+fn zoned(near: u8, far: u8, spill_above: u32) -> Members {
+    let members = Members::new(1, Health::Unchecked, 0.5);
+    members.set_rules(rules_of_zone(spill_above));
+    members.replace(&in_zones(near, far, 0));
+    members.settle();
+    members
+}
+
+fn in_zones(near: u8, far: u8, priority: u16) -> Vec<Found> {
+    let mut found = numbered(0..near + far);
+    for (at, one) in found.iter_mut().enumerate() {
+        let is_near = at < usize::from(near);
+        one.zone = Some(if is_near { "here" } else { "there" }.into());
+        one.priority = priority;
+        one.address = ([10, 0, priority as u8 * 2 + u8::from(!is_near), at as u8], 80).into();
+    }
+    found
+}
+
+#[test]
+fn endpoints_that_wait_for_their_first_check_send_no_traffic_to_the_other_site() {
+    let members = two_sites();
+    members.set_newcomer(Health::Pending);
+
+    members.replace(&sites(12));
+
+    assert!(members.load().failed_over().abs() < 1e-9);
+    assert_eq!(weights(&members), [1, 1]);
+    // One that was healthy once counts when it is not.
+    set_health(&members, &[4, 6, 8, 10], Health::Up);
+    set_health(&members, &[4, 6, 8, 10], Health::Down);
+    assert!(members.load().failed_over() > 0.5);
+}
+
+#[test]
+fn endpoints_that_wait_for_their_first_check_send_no_traffic_to_other_zones() {
+    let members = zoned(2, 2, 1000);
+    members.set_newcomer(Health::Pending);
+
+    let more =
+        || in_zones(8, 0, 0).into_iter().chain(in_zones(2, 2, 0).split_off(2)).collect::<Vec<_>>();
+    members.replace(&more());
+
+    assert_eq!(members.load().leaves_zone(), Some(0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_come_to_their_first_share_slowly_send_no_traffic_away() {
+    let members = two_sites();
+
+    members.replace(&sites(20));
+
+    for _ in 0..35 {
+        assert!(members.load().failed_over().abs() < 1e-9);
+        pass(&members, 1).await;
+    }
+    // A site that is all new takes over as one that is back.
+    let members = Members::new(1, Health::Unchecked, 0.5);
+    members.set_rules(slow_start());
+    members.replace(&sites(4).into_iter().filter(|one| one.priority == 1).collect::<Vec<_>>());
+    members.settle();
+    members.replace(&sites(4));
+    assert!((members.load().failed_over() - 0.86).abs() < 1e-9);
+}
+
+#[test]
+fn endpoints_that_nobody_has_seen_serve_are_tried_where_nobody_is_healthy() {
+    let members = in_use(2);
+    members.set_newcomer(Health::Pending);
+
+    members.replace(&numbered(2..4)); // all are exchanged at once
+
+    assert_eq!(eligible(&members).len(), 2);
+    assert!(members.load().eligible.panicking);
+}
+
+#[test]
+fn a_zone_that_is_too_busy_is_not_saved_by_a_later_priority_that_serves_nobody() {
+    let members = Members::new(1, Health::Unchecked, 0.5);
+    members.set_rules(rules_of_zone(1));
+    members.replace(&[in_zones(2, 2, 0), in_zones(8, 0, 1)].concat());
+    for _ in 0..8 {
+        members.load().all[0].endpoint.enter();
+    }
+
+    (0..100).for_each(|_| members.tick());
+
+    assert_eq!(members.load().leaves_zone(), Some(0.5));
+}
+
+#[test]
+fn a_drain_that_a_later_source_says_of_an_address_is_not_lost() {
+    let members = Members::new(1, Health::Unchecked, 0.5);
+    let mut found = [numbered(0..2), numbered(0..1)].concat();
+    found[2].draining = true;
+
+    members.replace(&found);
+
+    assert_eq!(eligible(&members), ["10.0.0.1:80"]);
+}
+
+#[test]
+fn what_goes_past_a_first_priority_that_is_drained_is_told() {
+    let members = two_sites();
+    let mut found = sites(4);
+    found.iter_mut().filter(|one| one.priority == 0).for_each(|one| one.draining = true);
+
+    members.replace(&found);
+
+    assert!((members.load().failed_over() - 1.0).abs() < 1e-9);
+    assert_eq!(members.load().groups[0].members, 0);
+    found.iter_mut().for_each(|one| one.draining = true);
+    members.replace(&found);
+    assert!(members.load().failed_over().abs() < 1e-9, "there is no traffic");
+}
+
+#[test]
+fn a_refresh_that_changes_nothing_has_nothing_worked_out_anew() {
+    let members = two_sites();
+    let version = |members: &Members| members.load().eligible.version;
+    let before = version(&members);
+
+    members.refresh();
+    members.replace(&sites(4));
+    assert_eq!(version(&members), before);
+
+    // Nobody is picked who was not: but who are members is another question.
+    members.replace(&sites(6));
+    let more = version(&members);
+    assert!(more > before);
+    set_health(&members, &[1], Health::Down);
+    assert_eq!(version(&members), more, "it was of the second site, which has no part");
+    members.drains().insert(&members.load().all[1].endpoint.address.clone(), &drained());
+    members.refresh();
+    assert!(version(&members) > more);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,8 @@ pub struct Fact {
     pub healthy: bool,
     /// How much of its weight counts yet, from 1 to 100.
     pub warmth: u32,
+    /// It has joined a pool in use and is on its way to its first whole share.
+    pub joining: bool,
     /// Whether it stands in the gateway's own zone.
     pub near: bool,
 }
@@ -57,6 +59,11 @@ pub struct Group {
     pub members: u64,
     /// How many of them are healthy.
     pub healthy: u64,
+    /// What those can bear, in hundredths of one: less than all while some warm up.
+    pub warm: u64,
+    /// What its members could bear were all of them healthy and warm. Who has just joined counts as far as it
+    /// has come: the group could bear its traffic without it.
+    pub whole: u64,
     /// Its part of the traffic, of [`WHOLE`].
     pub share: u64,
     /// Too few are healthy: all of them are used.
@@ -93,14 +100,55 @@ pub fn bears(in_flight: u64, near: u64, far: u64, bound: u32) -> u64 {
 }
 
 fn groups(facts: &[Fact]) -> Vec<Group> {
-    let mut groups = BTreeMap::<u16, Group>::new();
+    let mut groups = BTreeMap::<u16, (Group, Bearing)>::new();
     for fact in facts {
-        let group = groups.entry(fact.priority).or_default();
+        let (group, bearing) = groups.entry(fact.priority).or_default();
         group.priority = fact.priority;
         group.members += 1;
         group.healthy += u64::from(fact.healthy);
+        bearing.add(fact);
     }
-    groups.into_values().collect()
+    let group = |(group, bearing): (Group, Bearing)| Group {
+        warm: bearing.warm,
+        whole: bearing.whole(),
+        ..group
+    };
+    groups.into_values().map(group).collect()
+}
+
+/// What members can bear, and could bear were all healthy and warm, in hundredths of one.
+#[derive(Debug, Default)]
+struct Bearing {
+    warm: u64,
+    /// Of those that have joined lately, as far as they have come, and of all others.
+    whole: (u64, u64),
+    members: u64,
+}
+
+impl Bearing {
+    fn of<'f>(facts: impl Iterator<Item = &'f Fact>) -> Self {
+        let mut bearing = Self::default();
+        facts.for_each(|fact| bearing.add(fact));
+        bearing
+    }
+
+    fn add(&mut self, fact: &Fact) {
+        let warmth = u64::from(fact.warmth);
+        self.members += 1;
+        self.warm += if fact.healthy { warmth } else { 0 };
+        match fact.joining {
+            true => self.whole.0 += warmth,
+            false => self.whole.1 += 100,
+        }
+    }
+
+    fn whole(&self) -> u64 {
+        match self.whole {
+            // All have just joined: nobody has borne it before.
+            (_, 0) => self.members * 100,
+            (joining, others) => joining + others,
+        }
+    }
 }
 
 /// Settles which part of the traffic each group gets, and which of them panic.
@@ -126,7 +174,13 @@ fn share(groups: &mut [Group], rule: &Rule) {
         let all = groups.iter().map(|group| group.members).sum();
         hand_out(groups, all, |group| group.members);
     } else {
-        hand_out(groups, total, health);
+        // Those that warm up bear less, as long as others bear the rest: a site that is back is not given
+        // everything at once.
+        let warm = |group: &Group| bearable(group.warm, group.whole, rule);
+        match groups.iter().map(warm).sum::<u64>() >= WHOLE {
+            true => hand_out(groups, WHOLE, warm),
+            false => hand_out(groups, total, health),
+        }
     }
     for group in groups.iter_mut() {
         group.panicking &= group.share > 0;
@@ -158,6 +212,15 @@ fn bearable(healthy: u64, members: u64, rule: &Rule) -> u64 {
 struct Part {
     places: Vec<usize>,
     share: u64,
+    /// Nobody knows who of them is healthy: none is spared for having just come back, as it would be
+    /// those that are down that get its share.
+    panicking: bool,
+}
+
+impl Part {
+    fn warmth(&self, fact: Fact) -> u32 {
+        if self.panicking { 100 } else { fact.warmth }
+    }
 }
 
 /// Divides the part of a group into that of the own zone and that of all others.
@@ -166,29 +229,31 @@ fn split(group: &mut Group, facts: &[Fact], rule: &Rule, parts: &mut Vec<Part>) 
     let places = facts.iter().enumerate().filter(|(_, fact)| picked(fact)).map(|(place, _)| place);
     let places: Vec<usize> = places.collect();
     let Some(near) = rule.near.and_then(|near| stays_near(group, near, facts, rule)) else {
-        parts.push(Part { places, share: group.share });
+        parts.push(Part { places, share: group.share, panicking: group.panicking });
         return;
     };
     group.near = Some(near);
     let is_near = |place: &usize| facts.get(*place).is_some_and(|fact| fact.near);
     let (own, others): (Vec<usize>, Vec<usize>) = places.into_iter().partition(is_near);
     let share = group.share * near / WHOLE;
-    parts.push(Part { places: own, share });
-    parts.push(Part { places: others, share: group.share - share });
+    parts.push(Part { places: own, share, panicking: false });
+    parts.push(Part { places: others, share: group.share - share, panicking: false });
 }
 
 /// Which part of a group's traffic stays in the own zone; `None` where zones do not matter.
 fn stays_near(group: &Group, near: Near, facts: &[Fact], rule: &Rule) -> Option<u64> {
     let of_group = || facts.iter().filter(|fact| fact.priority == group.priority);
     let members = of_group().filter(|fact| fact.near).count() as u64;
-    let healthy = of_group().filter(|fact| fact.near && fact.healthy).count() as u64;
-    let others = of_group().filter(|fact| !fact.near && fact.healthy).count() as u64;
+    // A zone that is back takes over what the others bear little by little.
+    let own = Bearing::of(of_group().filter(|fact| fact.near));
+    let (warm, whole) = (own.warm, own.whole());
+    let others = Bearing::of(of_group().filter(|fact| !fact.near)).warm;
     // In panic nobody knows who is healthy.
     if group.panicking || members < u64::from(near.min_endpoints.max(1)) || others == 0 {
         return None;
     }
-    let even = WHOLE * healthy / (healthy + others);
-    Some(bearable(healthy, members, rule).min(near.bears).max(even))
+    let even = WHOLE * warm / (warm + others);
+    Some(bearable(warm, whole, rule).min(near.bears).max(even))
 }
 
 /// The weights by which each part gets its share, and in it each member by its own weight.
@@ -203,7 +268,7 @@ fn weigh(facts: &[Fact], parts: &[Part]) -> Vec<u32> {
     };
     let fact = |place: &usize| facts.get(*place).copied();
     if let [part] = parts.as_slice() {
-        let mut warmths = part.places.iter().filter_map(fact).map(|fact| fact.warmth);
+        let mut warmths = part.places.iter().filter_map(fact).map(|fact| part.warmth(fact));
         let first = warmths.next();
         if warmths.all(|warmth| Some(warmth) == first) {
             // As they are written: nobody is beside them, and all are as warm.
@@ -213,22 +278,37 @@ fn weigh(facts: &[Fact], parts: &[Part]) -> Vec<u32> {
             return weights;
         }
     }
-    let warm = |fact: Fact| u128::from(fact.weight) * u128::from(fact.warmth);
-    let sum = |part: &Part| part.places.iter().filter_map(fact).map(warm).sum::<u128>().max(1);
-    let common = parts.iter().map(|part| sum(part)).fold(1, multiple);
-    let mut exact: Vec<(usize, u128)> = Vec::new();
-    for part in parts {
-        let sum = sum(part);
-        for place in &part.places {
-            let own = fact(place).map_or(1, warm);
-            // Its own of the part's sum, of the part's share; all times the same.
-            exact.push((*place, (own * u128::from(part.share) * common / sum).max(1)));
-        }
-    }
-    for (place, weight) in lowest(exact) {
+    let own = |part: &Part, place: &usize| {
+        let warm = |fact: Fact| u64::from(fact.weight) * u64::from(part.warmth(fact));
+        (*place, fact(place).map_or(1, warm))
+    };
+    let parts: Vec<Set> = parts
+        .iter()
+        .map(|part| (part.share, part.places.iter().map(|place| own(part, place)).collect()))
+        .collect();
+    for (place, weight) in joined(&parts) {
         put(place, weight);
     }
     weights
+}
+
+/// A part of the traffic, and the places among which it is divided, by the weight of each.
+pub type Set = (u64, Vec<(usize, u64)>);
+
+/// The weights by which each set gets its part, and in it each place by its own weight. A set that is
+/// alone keeps its weights' proportions, whatever its part is.
+pub fn joined(sets: &[Set]) -> Vec<(usize, u32)> {
+    let sum = |set: &Set| set.1.iter().map(|(_, own)| u128::from(*own)).sum::<u128>().max(1);
+    let common = sets.iter().map(sum).fold(1, multiple);
+    let mut exact: Vec<(usize, u128)> = Vec::new();
+    for set in sets {
+        let sum = sum(set);
+        for (place, own) in &set.1 {
+            // Its own of the set's sum, of the set's part; all times the same.
+            exact.push((*place, (u128::from(*own) * u128::from(set.0) * common / sum).max(1)));
+        }
+    }
+    lowest(exact)
 }
 
 /// In lowest terms, and scaled down where a number would get too large.

@@ -8,7 +8,7 @@ use super::*;
 const RULE: Rule = Rule { panic_permille: 500, overprovisioning: 140, near: None };
 
 fn fact(priority: u16, healthy: bool) -> Fact {
-    Fact { weight: 1, priority, healthy, warmth: 100, near: false }
+    Fact { weight: 1, priority, healthy, warmth: 100, joining: false, near: false }
 }
 
 /// So many endpoints of a priority, of which so many are healthy.
@@ -123,6 +123,27 @@ fn who_warms_up_gets_a_part_of_its_share() {
     assert_eq!(divide(&facts, &RULE).weights, [10, 10, 1]);
 }
 
+#[test]
+fn who_warms_up_in_a_panic_gets_no_less_than_who_is_down() {
+    let mut facts = group(0, 3, 1);
+    facts[0].warmth = 10;
+    assert_eq!(divide(&facts, &RULE).weights, [1, 1, 1]);
+
+    // Two groups that panic, of which each has its part.
+    facts.extend(group(1, 3, 1));
+    let division = divide(&facts, &RULE);
+    assert!(division.groups.iter().all(|group| group.panicking));
+    assert_eq!(division.weights[0], division.weights[1]);
+}
+
+#[test]
+fn sets_that_are_joined_have_their_parts_whatever_the_weights_in_them() {
+    let sets = [(9100, vec![(4, 1), (0, 1)]), (900, vec![(1, 700), (2, 1400)])];
+
+    assert_eq!(joined(&sets), [(4, 91), (0, 91), (1, 6), (2, 12)]);
+    assert_eq!(joined(&[]), []);
+}
+
 fn zoned(near: (usize, usize), far: (usize, usize)) -> Vec<Fact> {
     let mut facts = group(0, near.0, near.1);
     facts.iter_mut().for_each(|fact| fact.near = true);
@@ -172,13 +193,14 @@ fn load_moves_traffic_out_of_the_zone_until_all_have_as_much() {
 }
 
 fn facts() -> impl Strategy<Value = Vec<Fact>> {
-    let one = (1u32..=65_535, 0u16..4, any::<bool>(), 1u32..=100, any::<bool>());
+    let one = (1u32..=65_535, 0u16..4, any::<bool>(), 1u32..=100, any::<bool>(), any::<bool>());
     prop::collection::vec(one, 0..40).prop_map(|all| {
-        let fact = |(weight, priority, healthy, warmth, near)| Fact {
+        let fact = |(weight, priority, healthy, warmth, joining, near)| Fact {
             weight,
             priority,
             healthy,
             warmth,
+            joining,
             near,
         };
         all.into_iter().map(fact).collect()

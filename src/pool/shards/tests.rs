@@ -12,6 +12,12 @@ use super::*;
 
 const SIZE: usize = 3;
 
+// Worked out apart from this code.
+const ACME: usize = 959;
+const OF_ACME: [u8; 3] = [2, 4, 9];
+const GLOBEX: usize = 2232;
+const OF_GLOBEX: [u8; 3] = [0, 5, 8];
+
 fn members(hosts: impl IntoIterator<Item = u8>) -> Members {
     let members = Members::new(1, Health::Unchecked, 0.0);
     replace(&members, hosts);
@@ -33,8 +39,13 @@ fn set_health(members: &Members, host: u8, health: Health) {
 
 /// The endpoints that requests of a kind of tenants may come to.
 fn serving(kind: usize, members: &Members) -> BTreeSet<String> {
-    let (eligible, _) = work_out(kind, &members.load(), SIZE);
+    let eligible = shard(kind, members);
     eligible.endpoints.iter().map(|endpoint| endpoint.label.to_string()).collect()
+}
+
+fn shard(kind: usize, members: &Members) -> Eligible {
+    let set = members.load();
+    eligible(kind, &set, &own(kind, &set, SIZE))
 }
 
 fn host(label: &str) -> u8 {
@@ -85,7 +96,13 @@ fn two_tenants_seldom_have_the_very_same() {
 
 #[test]
 fn what_a_tenant_has_is_the_same_in_every_process() {
-    assert_eq!((kind("acme"), kind("globex")), (kind("acme"), kind("globex")));
+    assert_eq!((kind("acme"), kind("globex")), (ACME, GLOBEX));
+    let members = members(0..10);
+    let hosts = |kind: usize| -> Vec<u8> {
+        serving(kind, &members).iter().map(|label| host(label)).collect()
+    };
+    assert_eq!(hosts(ACME), OF_ACME);
+    assert_eq!(hosts(GLOBEX), OF_GLOBEX);
     assert_eq!(hash("a"), 0xaf63_dc4c_8601_ec8c); // of the published test suite of FNV-1a
     assert_eq!(mixed(0), 0xe220_a839_7b1d_cdaf); // the first number of SplitMix64 from 0
 }
@@ -129,6 +146,56 @@ fn a_tenant_has_some_of_each_priority() {
     assert_eq!(of(false), 3, "30 % go to the next priority");
 }
 
+/// Of the first priority 65 of 100 are healthy and bear 91 %.
+#[test]
+fn a_tenant_sends_no_more_to_the_other_site_than_the_pool_does() {
+    let members = Members::new(1, Health::Unchecked, 0.0);
+    let found = |host: u8| Found {
+        priority: u16::from(host >= 100),
+        ..Found::new(([10, 0, 0, host], 80), "test")
+    };
+    members.replace(&(0..200).map(found).collect::<Vec<_>>());
+    for host in 0..35 {
+        set_health(&members, host, Health::Down);
+    }
+    let set = members.load();
+    assert_eq!(set.groups.iter().map(|group| group.share).collect::<Vec<_>>(), [9100, 900]);
+
+    for kind in 0..500 {
+        let shard = shard(kind, &members);
+        let weights = shard.endpoints.iter().zip(&shard.weights);
+        let later = weights.filter(|(one, _)| host(&one.label) >= 100);
+        let later: u64 = later.map(|(_, weight)| u64::from(*weight)).sum();
+        let all: u64 = shard.weights.iter().map(|weight| u64::from(*weight)).sum();
+        assert_eq!(later * 10_000 / all, 900, "kind {kind}: {:?}", shard.weights);
+    }
+}
+
+#[test]
+fn a_request_that_has_reached_nobody_goes_on_in_the_same_order_for_all_gateways() {
+    let members = members(0..10);
+    let set = members.load();
+    let own: Vec<EndpointId> =
+        super::own(kind("acme"), &set, SIZE).iter().map(|own| own.endpoint).collect();
+    let mut tried = own.clone();
+
+    while let Some(one) = next("acme", &set, &tried) {
+        assert!(!tried.contains(&one.id));
+        tried.push(one.id);
+    }
+
+    assert_eq!(tried.len(), 10);
+    let after = next("acme", &set, &own).unwrap();
+    assert_eq!(after.id, tried[3]);
+    after.add_failure(None);
+    assert_eq!(next("acme", &set, &own).unwrap().id, tried[4], "one that seems sound comes first");
+    set_health(&members, host(&set.all[0].endpoint.label), Health::Down);
+    let down = set.all[0].endpoint.id;
+    let others: Vec<EndpointId> =
+        tried.iter().copied().filter(|endpoint| *endpoint != down).collect();
+    assert!(next("acme", &members.load(), &others).is_none(), "who is down is not asked");
+}
+
 #[test]
 fn a_draining_endpoint_is_nobody_s_own() {
     let members = members(0..10);
@@ -154,11 +221,17 @@ fn a_shard_is_worked_out_once_for_each_change() {
     let first = ask();
     assert!(Arc::ptr_eq(&first, &ask()));
     members.refresh();
+    assert!(Arc::ptr_eq(&first, &ask()), "nothing is different");
+    set_health(&members, host(&first.eligible.endpoints[0].label), Health::Down);
     let second = ask();
 
     assert!(!Arc::ptr_eq(&first, &second));
+    assert!(Arc::ptr_eq(&first.own, &second.own), "the members are the same");
     assert!(Arc::ptr_eq(&first.balancer, &second.balancer), "turns go on");
-    assert_eq!(second.eligible.endpoints.len(), SIZE);
+    assert_eq!(second.eligible.endpoints.len(), SIZE - 1);
+    assert!(second.eligible.version > first.eligible.version);
+    replace(&members, 0..11);
+    assert!(!Arc::ptr_eq(&second.own, &ask().own));
 }
 
 #[test]
