@@ -195,3 +195,16 @@ fn sources_of_one_pool_are_put_together_and_the_first_named_wins() {
 
     assert_eq!(merged, [fixed[0].clone(), listed[0].clone()]);
 }
+
+#[test]
+fn a_drain_that_a_later_source_says_of_an_address_is_not_lost() {
+    let found = |draining, origin: &str| Found {
+        draining,
+        ..Found::new("10.0.0.1:80".parse::<Address>().unwrap(), origin)
+    };
+    for (first, second) in [(false, true), (true, false), (true, true)] {
+        let merged = merge([&[found(first, "static")][..], &[found(second, "file")][..]]);
+
+        assert_eq!(merged, [found(true, "static")], "{first} {second}");
+    }
+}

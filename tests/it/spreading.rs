@@ -9,6 +9,7 @@ use crate::world::client::{Client, get, head};
 use crate::world::eventually;
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
+use crate::world::unreachable::Refusing;
 
 /// A tenant of a pool with these endpoints, each with what is said of it, in turn.
 fn routes(endpoints: &[(SocketAddr, &str)], keys: &str) -> String {
@@ -104,7 +105,7 @@ async fn a_watched_list_drains_an_endpoint_and_lets_it_in_again() {
     let gateway = Gateway::start("[tenants]\n").await;
     let list = |state: &str| {
         let groups = json!([
-            { "targets": [first.to_string()], "labels": { "state": state } },
+            { "targets": [first.to_string()], "labels": { "__tenantry_state": state } },
             { "targets": [second.to_string()] },
         ]);
         fs::write(gateway.path("list.new"), groups.to_string()).expect("write the list");
@@ -169,7 +170,7 @@ async fn the_next_priority_gets_what_the_first_cannot_bear() {
     assert_eq!(shares_of_root(&gateway, &origins, 10).await, [10, 0, 0]);
 }
 
-const CHECKED: &str = "health = { http = \"/check\", interval = \"20ms\", rise = 1, fall = 1 }";
+const CHECKED: &str = "health = { http = \"/check\", interval = \"20ms\", rise = 1, fall = 3 }";
 
 /// As [`shares`], without the checks.
 async fn shares_of_root<const N: usize>(
@@ -254,4 +255,21 @@ async fn each_tenant_has_a_few_endpoints_and_what_it_does_to_them_comes_to_no_ot
     let told = why["pool"]["endpoints"].to_string();
     assert_eq!(told.matches("not among the 2 of this tenant").count(), 4, "{told}");
     assert_eq!(shown(&gateway).await["shard"], 2);
+}
+
+/// Its own endpoints are gone; nobody is harmed by a request that comes nowhere.
+#[tokio::test]
+async fn a_tenant_whose_own_endpoints_refuse_connections_is_served_by_others() {
+    let serves = Origin::saying("here").await;
+    let refusing: [Refusing; 5] = std::array::from_fn(|_| Refusing::new());
+    let mut list: Vec<(SocketAddr, &str)> = refusing.iter().map(|one| (one.address, "")).collect();
+    list.push((serves.address, ""));
+    let keys = "shard = 1\neject = { failures = 0 }\nretry = { attempts = 6, backoff = \"1ms\" }";
+    let gateway = Gateway::start(&routes(&list, keys)).await;
+
+    // Of so many tenants' own endpoints it is one at most that is well, and both find it.
+    for tenant in ["acme", "globex", "acme", "globex"] {
+        let answer = get(gateway.address(), tenant, "/").await;
+        assert_eq!((answer.status, answer.text().as_ref()), (200, "here"), "{tenant}");
+    }
 }

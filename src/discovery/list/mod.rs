@@ -71,7 +71,8 @@ struct Group {
     labels: Labels,
 }
 
-/// What a list says of an endpoint beside its address.
+/// What a list says of an endpoint beside its address. In `file_sd` all but the weight have names of our
+/// own: `state`, `zone` and `priority` are words that lists for others have, too.
 #[derive(Clone, Debug, Default)]
 struct Labels {
     weight: Option<u32>,
@@ -106,15 +107,16 @@ impl<'de> Deserialize<'de> for Labels {
             })
         };
         let weight = number("weight").map(|number| check_weight(number.unwrap_or(-1)));
-        let priority = number("priority").map(|number| check_priority(number.unwrap_or(-1)));
+        let priority =
+            number("__tenantry_priority").map(|number| check_priority(number.unwrap_or(-1)));
         let mut text = |name: &str| {
             labels.remove(name).map(|value| match value {
                 Value::String(text) => text,
                 other => other.to_string(),
             })
         };
-        let zone = text("zone").map(|text| check_zone(&text));
-        let state = text("state").map(|text| check_state(&text));
+        let zone = text("__tenantry_zone").map(|text| check_zone(&text));
+        let state = text("__tenantry_state").map(|text| check_state(&text));
         let custom = D::Error::custom;
         Ok(Self {
             weight: weight.transpose().map_err(custom)?,

@@ -104,7 +104,8 @@ fn one(form: Form, text: &str) -> EndpointSpec {
 #[test]
 fn a_list_says_more_of_an_endpoint_in_either_form() {
     let json = r#"[{"targets": ["10.0.0.1:80"],
-        "labels": {"priority": "7", "zone": "eu-1a", "state": "draining", "weight": "3"}}]"#;
+        "labels": {"__tenantry_priority": "7", "__tenantry_zone": "eu-1a",
+            "__tenantry_state": "draining", "weight": "3"}}]"#;
     let toml = "[[endpoints]]\naddress = \"10.0.0.1:80\"\npriority = 7\nzone = \"eu-1a\"\n\
                 state = \"draining\"\nweight = 3";
     let wanted = EndpointSpec {
@@ -139,10 +140,19 @@ fn what_a_list_says_of_an_endpoint_is_what_may_be_said() {
     ] {
         let toml = format!("endpoints = [{{ address = \"10.0.0.1:80\", {key} = {value} }}]");
         refuse(Form::Toml, &toml, "1:14", what);
-        let json = format!("[{{\"targets\": [], \"labels\": {{\"{key}\": {value}}}}}]");
+        let json = format!("[{{\"targets\": [], \"labels\": {{\"__tenantry_{key}\": {value}}}}}]");
         let fault = parse(Form::Json, json.as_bytes()).unwrap_err().to_string();
         assert!(fault.contains(what), "{json}: {fault}");
     }
+}
+
+/// Such lists were taken before these words meant anything here.
+#[test]
+fn a_list_with_a_state_a_zone_or_a_priority_for_other_readers_is_taken_as_before() {
+    let json = r#"[{"targets": ["10.0.0.1:80"],
+        "labels": {"state": "running", "zone": "Frankfurt (Main)", "priority": "high"}}]"#;
+
+    assert_eq!(one(Form::Json, json), EndpointSpec::new("10.0.0.1:80".parse().unwrap()));
 }
 
 proptest! {
