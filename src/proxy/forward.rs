@@ -57,6 +57,7 @@ pub(super) async fn send(
             return effort.settle(answered, trial, outgoing, visit);
         };
         last = Some(failure);
+        effort.reaches.set(effort.reaches.get() || failure != Failure::Connect);
         tried.push(id);
         match effort.may_retry(failure, &tried, outgoing) {
             Ok(pause) => {
@@ -88,6 +89,8 @@ struct Effort<'e> {
     began: Instant,
     /// Its place among the pool's requests: until it is told the last word, then the answer's.
     place: Cell<Place>,
+    /// An attempt that failed may have come to somebody.
+    reaches: Cell<bool>,
 }
 
 impl<'e> Effort<'e> {
@@ -103,6 +106,7 @@ impl<'e> Effort<'e> {
             // A wait for a limit is nobody's first byte.
             began: if visit.is_limited() { worker.clock.recent() } else { visit.started() },
             place: Cell::new(None),
+            reaches: Cell::new(false),
         }
     }
 
@@ -142,14 +146,17 @@ impl<'e> Effort<'e> {
         Some(picked)
     }
 
-    /// The same in a pool of which each tenant has a few endpoints.
+    /// The same in a pool of which each tenant has a few endpoints. A request that has reached none of them
+    /// has harmed nobody, and goes on to others before it fails.
     #[inline(never)]
     fn pick_own(&self, tried: &[EndpointId], last: Option<Failure>) -> Option<InFlight> {
         let tenant = self.tenant.id();
         let picked = self.pool.pick_own(tenant, PickKey::default(), tried)?;
         let silent = !matches!(last, None | Some(Failure::Status(_)));
         if silent && tried.contains(&picked.endpoint().id) {
-            return self.pool.pick_own_left_out(tenant, tried).or(Some(picked));
+            let next = (!self.reaches.get()).then(|| self.pool.pick_next(tenant, tried)).flatten();
+            let left_out = || self.pool.pick_own_left_out(tenant, tried);
+            return next.or_else(left_out).or(Some(picked));
         }
         Some(picked)
     }
@@ -157,7 +164,10 @@ impl<'e> Effort<'e> {
     fn has_sound_untried(&self, tried: &[EndpointId]) -> bool {
         match self.pool.is_sharded() {
             false => self.pool.has_sound_untried(tried),
-            true => self.pool.has_own_sound_untried(self.tenant.id(), tried),
+            true => {
+                self.pool.has_own_sound_untried(self.tenant.id(), tried)
+                    || (!self.reaches.get() && self.pool.has_sound_untried(tried))
+            }
         }
     }
 

@@ -58,6 +58,10 @@ fn zones(
         faults.add(key, start, what, Some("leave out either of them".to_owned()));
     }
     let raw = raw.unwrap_or_default();
+    if raw.prefer == Some(false) && (raw.min_endpoints.is_some() || raw.spill_above.is_some()) {
+        let what = "min-endpoints and spill-above are never used beside prefer = false";
+        faults.add(key, start, what, Some("leave them out, or prefer = false".to_owned()));
+    }
     let unsaid = ZonesSpec::default();
     (raw.prefer != Some(false) && !sharded).then(|| ZonesSpec {
         min_endpoints: raw.min_endpoints.map_or(unsaid.min_endpoints, Whole::small),

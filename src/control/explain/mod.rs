@@ -403,7 +403,11 @@ impl Told<'_> {
             sources: pool.spec.sources.iter().map(discovery::label).collect(),
             endpoints: match self.live {
                 true => set.all.iter().map(|member| candidate(member, pool, tenant)).collect(),
-                false => pool.spec.sources.iter().flat_map(written).collect(),
+                false => {
+                    let shard = pool.spec.spread.shard;
+                    let written = |source| written(source, shard);
+                    pool.spec.sources.iter().flat_map(written).collect()
+                }
             },
             panicking: self.live && set.eligible.panicking,
         }
