@@ -220,8 +220,14 @@ mod tests {
         members.replace(&addresses.iter().map(found).collect::<Vec<Found>>());
         let mut live = Live::none();
         let (name, members_of) = ("shop".into(), Arc::clone(&members));
-        live.pools =
-            vec![LivePool { name, slot: 0, members: members_of, gate: None, sources: Vec::new() }];
+        live.pools = vec![LivePool {
+            name,
+            slot: 0,
+            members: members_of,
+            gate: None,
+            breakers: None,
+            sources: Vec::new(),
+        }];
         (Drainer::new(Snapshot::new(Arc::new(live))), members)
     }
 

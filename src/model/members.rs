@@ -50,6 +50,8 @@ pub struct Eligible {
     pub version: u64,
     /// Too few are healthy: all are used rather than none.
     pub panicking: bool,
+    /// Those that come back from an ejection, and get one request at a time beside the others.
+    pub on_trial: Box<[Arc<Endpoint>]>,
 }
 
 /// All members of one instant and those that may be picked.
@@ -246,10 +248,11 @@ impl Members {
             endpoint.set_drained(drains.contains_key(&endpoint.address));
         }
         let (picked, panicking) = self.choose(&all);
+        let (picked, on_trial) = without_trials(picked, panicking);
         let weights: Box<[u32]> = picked.iter().map(|member| member.weight).collect();
         let endpoints = picked.iter().map(|member| Arc::clone(&member.endpoint)).collect();
         let cumulative = running_sums(&weights);
-        let eligible = Eligible { endpoints, weights, cumulative, version, panicking };
+        let eligible = Eligible { endpoints, weights, cumulative, version, panicking, on_trial };
         MemberSet { all, eligible }
     }
 
@@ -280,6 +283,16 @@ impl Members {
             None => (Vec::new(), false),
         }
     }
+}
+
+/// Takes out those that are on trial, unless all are, or all are used anyway.
+fn without_trials(picked: Vec<&Member>, panicking: bool) -> (Vec<&Member>, Box<[Arc<Endpoint>]>) {
+    let is_sound = |member: &&Member| !member.endpoint.is_on_trial();
+    if panicking || picked.iter().all(is_sound) || !picked.iter().any(is_sound) {
+        return (picked, Box::default());
+    }
+    let (sound, on_trial): (Vec<_>, Vec<_>) = picked.into_iter().partition(is_sound);
+    (sound, on_trial.into_iter().map(|member| Arc::clone(&member.endpoint)).collect())
 }
 
 fn running_sums(weights: &[u32]) -> Option<Box<[u64]>> {
@@ -436,6 +449,27 @@ mod tests {
 
         assert_eq!(eligible(&members), ["10.0.0.2:80"]);
         assert_eq!(eligible(&next), ["10.0.0.2:80"]);
+    }
+
+    #[test]
+    fn an_endpoint_on_trial_is_picked_beside_the_others_only_where_there_are_others() {
+        let members = Members::new(1, Health::Unchecked, 0.5);
+        members.replace(&found(&[("10.0.0.1:80", 0), ("10.0.0.2:80", 0)]));
+        let endpoint = |at: usize| Arc::clone(&members.load().all[at].endpoint);
+        let on_trial = || members.load().eligible.on_trial.len();
+
+        endpoint(0).begin_trial(3);
+        members.refresh();
+        assert_eq!((eligible(&members), on_trial()), (vec!["10.0.0.2:80".to_owned()], 1));
+
+        endpoint(1).begin_trial(3);
+        members.refresh();
+        assert_eq!((eligible(&members).len(), on_trial()), (2, 0), "there is nobody else");
+
+        endpoint(0).end_trial();
+        endpoint(1).end_trial();
+        members.refresh();
+        assert_eq!((eligible(&members).len(), on_trial()), (2, 0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! line of the access log tells, the gateway's fields.
 
 pub mod address;
+pub mod breakers;
 pub mod caller;
 pub mod drains;
 pub mod endpoint;
@@ -13,4 +14,5 @@ pub mod jwk;
 pub mod key;
 pub mod log_line;
 pub mod members;
+mod trial;
 mod witnesses;

@@ -47,9 +47,14 @@ impl Witnesses {
         if failed == 0 || failed == SEVERAL {
             return false;
         }
+        self.serves_another(failed - 1, second)
+    }
+
+    /// Whether another tenant than the one at this place was served lately.
+    pub(super) fn serves_another(&self, tenant: u32, second: u32) -> bool {
         self.served.iter().map(|word| word.load(Ordering::Relaxed)).any(|word| {
             let is_lately = second.saturating_sub(second_of(word)) <= LATELY;
-            word != 0 && is_lately && !is_of(word, failed - 1)
+            word != 0 && is_lately && !is_of(word, tenant)
         })
     }
 }

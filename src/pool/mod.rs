@@ -3,6 +3,7 @@
 
 pub mod balancer;
 mod in_flight;
+mod on_trial;
 pub mod standing;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use crate::base::fair::Gate;
 use crate::config::spec::PoolSpec;
+use crate::model::breakers::Breakers;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::{Eligible, Members};
@@ -32,6 +34,10 @@ pub struct Pool {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// How its tenants' breakers stand; `None` = each request is tried.
+    pub breakers: Option<Arc<Breakers>>,
+    /// Whether more is to be done with what an attempt says of its endpoint than to count it in a row.
+    pub attended: bool,
     balancer: Arc<dyn Balancer>,
 }
 
@@ -62,15 +68,20 @@ impl Pool {
         let balancer = balancer::build(&spec.balance)
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
-        Ok(Self { label, spec, members, transport, tls, gate, balancer })
+        let breakers = spec.breaker.is_some().then(Arc::default);
+        let attended = spec.breaker.is_some() || spec.eject.latency.is_some();
+        Ok(Self { label, spec, members, transport, tls, gate, breakers, attended, balancer })
     }
 
-    /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits
+    /// Takes over gate and breakers of the pool that it follows: who is in there counts here, and who waits
     /// keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`].
     #[must_use]
     pub fn following(mut self, before: &Self) -> Self {
         if let (Some(gate), Some(known)) = (&mut self.gate, &before.gate) {
             *gate = Arc::clone(known);
+        }
+        if let (Some(breakers), Some(known)) = (&mut self.breakers, &before.breakers) {
+            *breakers = Arc::clone(known);
         }
         self
     }

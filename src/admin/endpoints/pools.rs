@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::admin::{State, reply};
 use crate::base::fair::{self, Gate};
 use crate::control::generation::{LivePool, SourceResult, SourceStatus};
+use crate::model::breakers::Counts;
 
 use crate::admin::openapi::{Operation, Schemas};
 
@@ -31,6 +32,8 @@ struct Pool {
     panicking: bool,
     /// How many requests it may have at once; `null` = any number.
     concurrency: Option<Concurrency>,
+    /// Tenants whose breakers are not closed; `null` = it has none.
+    breakers: Option<Open>,
     members: Vec<Member>,
     sources: Vec<Source>,
 }
@@ -43,6 +46,15 @@ struct Concurrency {
     requests: u32,
     /// How many wait.
     waiting: usize,
+}
+
+/// Tenants whose requests to a pool fail too often.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Open {
+    /// Tenants all of whose requests are refused.
+    open: u32,
+    /// Tenants of whose requests a few pass, on trial.
+    half_open: u32,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -66,6 +78,10 @@ fn pool(pool: &LivePool) -> Pool {
         name: pool.name.to_string(),
         panicking: set.eligible.panicking,
         concurrency: pool.gate.as_deref().and_then(concurrency),
+        breakers: pool.breakers.as_deref().map(|breakers| {
+            let Counts { open, half_open } = breakers.counts();
+            Open { open, half_open }
+        }),
         members: members::all(pool),
         sources: pool.sources.iter().map(source).collect(),
     }

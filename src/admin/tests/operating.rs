@@ -19,7 +19,14 @@ async fn shop(addresses: &[&str]) -> (World, Arc<Members>) {
     members.replace(&addresses.iter().map(found).collect::<Vec<Found>>());
     world.publish(|live| {
         let (members, sources) = (Arc::clone(&members), Vec::new());
-        live.pools = vec![LivePool { name: "shop".into(), slot: 0, members, gate: None, sources }];
+        live.pools = vec![LivePool {
+            name: "shop".into(),
+            slot: 0,
+            members,
+            gate: None,
+            breakers: None,
+            sources,
+        }];
     });
     (world, members)
 }

@@ -139,7 +139,7 @@ async fn an_ejection_ends_by_itself_when_its_time_is_over() {
     members.refresh();
 
     soon("the end of the ejection", || endpoint.ejected_for().is_none()).await;
-    soon("the return", || members.load().eligible.endpoints.len() == 2).await;
+    soon("the return", || members.load().eligible.on_trial.len() == 1).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! counts, and renders all of it for a scrape.
 
 mod issuers;
+mod resilience;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,11 +31,13 @@ use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
 use super::reloads;
 use super::sharing;
+use super::sightings::Sightings;
 use super::tenants::Slots;
 use super::totals::Totals;
 use super::usage::{Hour, Usage};
 
 pub use super::totals::Open;
+pub use resilience::NamedBreakers;
 
 /// A pool's name and its members, for the gauges that are read at a scrape.
 pub type NamedPool = (Arc<str>, Arc<Members>);
@@ -48,10 +51,12 @@ pub struct Metrics {
     totals: Mutex<Totals>,
     recent: Mutex<Recent>,
     usage: Mutex<Usage>,
+    sightings: Mutex<Sightings>,
     /// What control counts and sets, by the values of the labels.
     values: Mutex<BTreeMap<&'static str, Values>>,
     pools: Snapshot<Vec<NamedPool>>,
     gates: Snapshot<Vec<NamedGate>>,
+    breakers: Snapshot<Vec<NamedBreakers>>,
     listeners: Snapshot<Vec<Arc<str>>>,
     memory: Snapshot<Memory>,
     loads: Snapshot<Loads>,
@@ -85,9 +90,11 @@ impl Metrics {
             totals: Mutex::new(Totals::new(TENANTS)),
             recent: Mutex::new(Recent::new()),
             usage: Mutex::new(Usage::new()),
+            sightings: Mutex::default(),
             values: Mutex::default(),
             pools: Snapshot::new(Arc::default()),
             gates: Snapshot::new(Arc::default()),
+            breakers: Snapshot::new(Arc::default()),
             listeners: Snapshot::new(Arc::default()),
             memory: Snapshot::new(Arc::new(Memory::new(0, 0))),
             loads: Snapshot::new(Loads::new(0)),
@@ -154,6 +161,7 @@ impl Metrics {
         locked(&self.totals).merge(delta);
         locked(&self.recent).add(delta);
         locked(&self.usage).add(delta, Hour::now());
+        locked(&self.sightings).add(delta);
     }
 
     /// Looks at what was counted in the last minutes. Deltas wait meanwhile, so be brief: some
@@ -360,6 +368,7 @@ impl Metrics {
         let mut families = totals.collect(&self.listeners.load());
         families.extend(self.members().into_iter().filter_map(Samples::finish));
         families.extend(self.gates().into_iter().filter_map(Samples::finish));
+        families.extend(self.breakers().finish());
         families.extend(self.lost().into_iter().filter_map(Samples::finish));
         families.extend(self.workers().into_iter().filter_map(Samples::finish));
         families.extend(self.buffers().into_iter().filter_map(Samples::finish));

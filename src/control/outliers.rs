@@ -1,0 +1,91 @@
+//! Ends ejections whose time is over, and looks for endpoints that differ from the others of their pool.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::base::snapshot::Snapshot;
+use crate::base::tasks::Stop;
+use crate::health::outliers::{Found, Watch};
+use crate::health::passive::{self, Ejected};
+use crate::model::endpoint::Endpoint;
+use crate::pool::Pool;
+use crate::telemetry::registry::Metrics;
+
+/// Ends ejections whose time is over.
+pub(super) async fn readmit(
+    serving: Snapshot<Vec<Arc<Pool>>>,
+    metrics: Arc<Metrics>,
+    mut stop: Stop,
+) {
+    let mut ticks = interval(READMIT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.requested() => return,
+            _ = ticks.tick() => {
+                for pool in serving.load().iter() {
+                    for (endpoint, ejected) in passive::release(&pool.members, &pool.spec.eject) {
+                        tell(pool, &endpoint, ejected, &metrics);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Compares the endpoints of each pool with each other, once in each of its intervals.
+pub(super) async fn compare(
+    serving: Snapshot<Vec<Arc<Pool>>>,
+    metrics: Arc<Metrics>,
+    mut stop: Stop,
+) {
+    let mut ticks = interval(TAKE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watches = HashMap::new();
+    loop {
+        tokio::select! {
+            () = stop.requested() => return,
+            _ = ticks.tick() => look(&serving.load(), &metrics, &mut watches),
+        }
+    }
+}
+
+fn look(pools: &[Arc<Pool>], metrics: &Metrics, watches: &mut HashMap<u32, Watch>) {
+    let now = Instant::now();
+    // All of it, so that what was seen of endpoints that nobody compares does not pile up.
+    let mut seen = metrics.take_sightings();
+    let mut before = std::mem::take(watches);
+    for pool in pools {
+        let spec = &pool.spec.eject;
+        let allowed =
+            pool.spec.breaker.map(|breaker| (breaker.failures, u64::from(breaker.requests)));
+        if spec.success_rate.is_none() && spec.latency.is_none() && allowed.is_none() {
+            continue;
+        }
+        let slot = pool.label.slot;
+        let mut watch = before.remove(&slot).unwrap_or_else(|| Watch::begin(spec, now));
+        for found in watch.look(&pool.members, (spec, allowed), &mut seen, now) {
+            match found {
+                Found::Ejected(endpoint, ejected) => tell(pool, &endpoint, ejected, metrics),
+                Found::Spared => metrics.spared(&pool.label),
+            }
+        }
+        watches.insert(slot, watch);
+    }
+}
+
+fn tell(pool: &Pool, endpoint: &Endpoint, ejected: Ejected, metrics: &Metrics) {
+    metrics.ejected(&pool.label, ejected.cause.as_str());
+    tracing::warn!(
+        pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
+        "an endpoint was ejected {}", ejected.cause.why()
+    );
+}
+
+/// 100 ms: small beside the shortest sensible ejection.
+const READMIT_INTERVAL: Duration = Duration::from_millis(100);
+/// 1 s: workers tell what they have counted once a second.
+const TAKE_INTERVAL: Duration = Duration::from_secs(1);
