@@ -194,9 +194,8 @@ impl Control {
             files,
             stored: handle,
         };
-        let (serving, metrics) = (reloader.serving.clone(), Arc::clone(&reloader.metrics));
-        tasks.spawn(|stop| outliers::readmit(serving.clone(), Arc::clone(&metrics), stop));
-        tasks.spawn(|stop| outliers::compare(serving, metrics, stop));
+        let watched = (reloader.serving.clone(), Arc::clone(&reloader.metrics));
+        tasks.spawn(|stop| outliers::watch(watched, stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
         tasks.spawn(|stop| bearers.run(stop));
         tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));

@@ -14,41 +14,30 @@ use crate::model::endpoint::Endpoint;
 use crate::pool::Pool;
 use crate::telemetry::registry::Metrics;
 
-/// Ends ejections whose time is over.
-pub(super) async fn readmit(
-    serving: Snapshot<Vec<Arc<Pool>>>,
-    metrics: Arc<Metrics>,
+/// Ends ejections whose time is over, and compares the endpoints of each pool once in each of its intervals.
+pub(super) async fn watch(
+    (serving, metrics): (Snapshot<Vec<Arc<Pool>>>, Arc<Metrics>),
     mut stop: Stop,
 ) {
-    let mut ticks = interval(READMIT_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.requested() => return,
-            _ = ticks.tick() => {
-                for pool in serving.load().iter() {
-                    for (endpoint, ejected) in passive::release(&pool.members, &pool.spec.eject) {
-                        tell(pool, &endpoint, ejected, &metrics);
-                    }
-                }
-            }
-        }
+    let mut readmitting = interval(READMIT_INTERVAL);
+    let mut taking = interval(TAKE_INTERVAL);
+    for ticks in [&mut readmitting, &mut taking] {
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
-}
-
-/// Compares the endpoints of each pool with each other, once in each of its intervals.
-pub(super) async fn compare(
-    serving: Snapshot<Vec<Arc<Pool>>>,
-    metrics: Arc<Metrics>,
-    mut stop: Stop,
-) {
-    let mut ticks = interval(TAKE_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watches = HashMap::new();
     loop {
         tokio::select! {
             () = stop.requested() => return,
-            _ = ticks.tick() => look(&serving.load(), &metrics, &mut watches),
+            _ = readmitting.tick() => readmit(&serving.load(), &metrics),
+            _ = taking.tick() => look(&serving.load(), &metrics, &mut watches),
+        }
+    }
+}
+
+fn readmit(pools: &[Arc<Pool>], metrics: &Metrics) {
+    for pool in pools {
+        for (endpoint, ejected) in passive::release(&pool.members, &pool.spec.eject) {
+            tell(pool, &endpoint, ejected, metrics);
         }
     }
 }

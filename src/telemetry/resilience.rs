@@ -3,6 +3,14 @@
 
 use super::metrics::{Family, Kind};
 
+/// `tenantry_ejections_total`
+pub(super) static EJECTIONS: Family = Family {
+    name: "tenantry_ejections_total",
+    help: "Endpoints taken out for a while because traffic saw them fail",
+    kind: Kind::Counter,
+    labels: &["pool"],
+};
+
 /// `tenantry_outlier_ejections_total`
 pub(super) static OUTLIER_EJECTIONS: Family = Family {
     name: "tenantry_outlier_ejections_total",

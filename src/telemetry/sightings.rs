@@ -187,7 +187,7 @@ mod tests {
         }
         sighted.fails(None);
         assert_eq!((sighted.failed, sighted.by_tenant.len()), (201, TENANTS));
-        assert_eq!(sighted.by_tenant[3], (3, 101), "its own and those that followed each one");
+        assert_eq!(sighted.by_tenant[1], (3, 101), "its own and those that followed each one");
     }
 
     #[test]

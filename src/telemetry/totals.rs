@@ -188,7 +188,7 @@ impl Totals {
         let mut first_byte = Samples::of(&metrics::ATTEMPT_FIRST_BYTE);
         let mut retries = Samples::of(&metrics::RETRIES);
         let mut refused = Samples::of(&metrics::RETRIES_REFUSED);
-        let mut ejections = Samples::of(&metrics::EJECTIONS);
+        let mut ejections = Samples::of(&resilience::EJECTIONS);
         let mut spared = Samples::of(&sharing::EJECTIONS_SPARED);
         let mut outliers = Samples::of(&resilience::OUTLIER_EJECTIONS);
         let mut trials = Samples::of(&resilience::TRIALS);

@@ -398,9 +398,9 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
     world.publish(|live| {
         live.problems = vec![fault()];
         let (members, sources) = (Arc::new(members), vec![source]);
-        let gate = Some(Arc::new(Gate::new(100)));
+        let (gate, breakers) = (Some(Arc::new(Gate::new(100))), Some(Arc::default()));
         live.pools =
-            vec![LivePool { name: "shop".into(), slot: 0, members, gate, breakers: None, sources }];
+            vec![LivePool { name: "shop".into(), slot: 0, members, gate, breakers, sources }];
         *live = Live::clone(live).with_routes(ROUTES);
         live.ends = vec![Expiry { file: "ca.pem".into(), role: Role::PoolAuthorities, at: 1 }];
     });

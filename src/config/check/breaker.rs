@@ -20,9 +20,9 @@ pub(super) fn breaker(raw: Breaker, key: &Key<'_>, faults: &mut Faults<'_>) -> B
         faults.add(&key.name("max"), max_at, "is shorter than open", Some(hint.to_owned()));
     }
     let failures = raw.failures.map_or(FAILURES, |At { value: share, start }| {
-        if share.0.share() <= 0.0 {
-            let hint = "write a share above 0%, as in \"50%\"".to_owned();
-            faults.add(&key.name("failures"), start, "must be above 0%", Some(hint));
+        if share.0.share() < 0.01 {
+            let hint = "write a share from 1% to 100%, as in \"50%\"".to_owned();
+            faults.add(&key.name("failures"), start, "is below 1%", Some(hint));
         }
         share.0
     });

@@ -60,7 +60,7 @@ fn latency(raw: Latency, key: &Key<'_>, faults: &mut Faults<'_>) -> LatencySpec 
     LatencySpec {
         factor: raw.factor.map_or(usual.factor, |factor| factor.small()),
         floor: above_zero(raw.floor, &key.name("floor"), faults).unwrap_or(usual.floor),
-        intervals: raw.intervals.map_or(usual.intervals, |intervals| intervals.small()),
+        rounds: raw.rounds.map_or(usual.rounds, |rounds| rounds.small()),
         endpoints: raw.endpoints.map_or(usual.endpoints, |endpoints| endpoints.size()),
         requests: raw.requests.map_or(usual.requests, |requests| requests.0),
     }

@@ -14,8 +14,8 @@ use super::shape::{At, Whole};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Breaker {
-    /// The share of a tenant's requests to the pool that must have failed, above `0%`. An endpoint that fails as large a share
-    /// of all requests is ejected. Default: `50%`.
+    /// The share of a tenant's requests to the pool that must have failed, from `1%` to `100%`. An endpoint that fails as large a
+    /// share of all requests is ejected. Default: `50%`.
     pub(in crate::config) failures: Option<At<Written<Percent>>>,
     /// Requests that there must have been within the window, from 1 to 2000. Default: 20.
     pub(in crate::config) requests: Option<Whole<1, 2000>>,

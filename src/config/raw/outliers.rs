@@ -37,7 +37,7 @@ pub(in crate::config) struct Latency {
     /// How much longer than the median endpoint it takes at least, above 0. Default: `100ms`.
     pub(in crate::config) floor: Option<At<Written<Duration>>>,
     /// Intervals in a row in which that is so, from 1 to 100. Default: 3.
-    pub(in crate::config) intervals: Option<Whole<1, 100>>,
+    pub(in crate::config) rounds: Option<Whole<1, 100>>,
     /// Endpoints with enough requests of a kind that there must be, from 3 to 1000. Default: 3.
     pub(in crate::config) endpoints: Option<Whole<3, 1000>>,
     /// Requests of an interval that an endpoint must have had to be compared, from 1 to 1000000. Default: 30.

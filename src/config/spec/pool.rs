@@ -247,7 +247,7 @@ pub struct LatencySpec {
     /// How much longer at least. Default 100 ms.
     pub floor: Duration,
     /// Intervals in a row. Default 3.
-    pub intervals: u32,
+    pub rounds: u32,
     /// Endpoints that are compared at least. Default 3.
     pub endpoints: usize,
     /// Requests of an interval that an endpoint must have had. Default 30.
@@ -259,7 +259,7 @@ impl LatencySpec {
     pub const USUAL: Self = Self {
         factor: 3,
         floor: Duration::from_millis(100),
-        intervals: 3,
+        rounds: 3,
         endpoints: 3,
         requests: 30,
     };

@@ -49,7 +49,7 @@ fn ejection(spec: &EjectSpec) -> Vec<(&'static str, String)> {
         Some(latency) => rows.extend([
             ("eject.latency.factor", latency.factor.to_string()),
             ("eject.latency.floor", span(latency.floor)),
-            ("eject.latency.intervals", latency.intervals.to_string()),
+            ("eject.latency.rounds", latency.rounds.to_string()),
             ("eject.latency.endpoints", latency.endpoints.to_string()),
             ("eject.latency.requests", latency.requests.to_string()),
         ]),

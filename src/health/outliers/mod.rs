@@ -44,13 +44,15 @@ pub fn by_success_rate(spec: &SuccessRateSpec, seen: &[Seen<'_>]) -> Vec<Outlier
     let count = rates.len() as f64;
     let mean = rates.iter().sum::<f64>() / count;
     let variance = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>() / count;
-    let line = (mean - DEVIATIONS * variance.sqrt()).min(mean - spec.gap.share());
-    standing_out(seen, spec.requests, |rate| rate < line)
+    let usual = mean - spec.gap.share();
+    let line = usual.min(mean - DEVIATIONS * variance.sqrt());
+    standing_out(seen, spec.requests, |rate| rate < line, |rest| rest < usual)
 }
 
 /// Those that fail this share of their requests or more, however the others fare.
 pub fn by_failure_share(share: Percent, requests: u64, seen: &[Seen<'_>]) -> Vec<Outlier> {
-    standing_out(seen, requests, |rate| 1.0 - rate >= share.share())
+    let most = share.share();
+    standing_out(seen, requests, |rate| 1.0 - rate >= most, |rest| 1.0 - rest >= most / 2.0)
 }
 
 /// Those that take much longer than the median endpoint for requests of the same kind. Requests of a kind
@@ -106,11 +108,18 @@ fn medians(spec: &LatencySpec, seen: &[Seen<'_>]) -> BTreeMap<u8, Duration> {
     by_kind.into_iter().filter_map(middle).collect()
 }
 
-fn standing_out(seen: &[Seen<'_>], requests: u64, is_low: impl Fn(f64) -> bool) -> Vec<Outlier> {
+/// Those whose share of successes is low, and of whom it is by the requests of one tenant: without its failures the
+/// share is not even `still_low`.
+fn standing_out(
+    seen: &[Seen<'_>],
+    requests: u64,
+    is_low: impl Fn(f64) -> bool,
+    still_low: impl Fn(f64) -> bool,
+) -> Vec<Outlier> {
     let outlier = |(place, one): (usize, &Seen<'_>)| {
         let enough = one.sighting.attempts() >= requests;
         (enough && is_low(one.rate())).then(|| {
-            let by_one_tenant = one.serves_others && !one.without_worst().is_some_and(&is_low);
+            let by_one_tenant = one.serves_others && !one.without_worst().is_some_and(&still_low);
             Outlier { place, by_one_tenant }
         })
     };

@@ -120,7 +120,7 @@ impl Watch {
                 Pace::Slow => known + 1,
                 Pace::Unknown => known,
             };
-            if row >= latency.intervals {
+            if row >= latency.rounds {
                 outliers.push(Outlier { place, by_one_tenant: false });
             } else if row > 0 {
                 self.slow.insert(endpoint.id, row);

@@ -157,7 +157,9 @@ async fn without_trials_it_gets_all_of_its_traffic_at_once() {
 /// A world in which the first endpoint is on trial, after failures of several tenants.
 async fn on_trial() -> World {
     let world = World::new(4);
-    [1, 1, 1, 1, 2].map(|tenant| world.of(tenant, 0, Failure));
+    for tenant in [1, 1, 1, 1, 2] {
+        world.of(tenant, 0, Failure);
+    }
     world.pass(Duration::from_millis(10_100)).await;
     assert!(world.endpoint(0).is_on_trial());
     world
@@ -208,7 +210,9 @@ async fn a_tenant_whose_requests_fail_does_not_keep_out_one_that_serves_others()
 async fn what_was_sent_before_a_trial_says_nothing_in_it() {
     let world = World::new(4);
     let began = Instant::now();
-    [1, 1, 1, 1, 2].map(|tenant| world.of(tenant, 0, Failure));
+    for tenant in [1, 1, 1, 1, 2] {
+        world.of(tenant, 0, Failure);
+    }
     world.pass(Duration::from_millis(10_100)).await;
     for (tenant, verdict) in [(1, Failure), (2, Failure), (3, Unreachable), (4, Success)] {
         let attempt = Attempt { verdict, tenant, began, now: Instant::now() };

@@ -1,6 +1,7 @@
 //! The control side of the metrics: takes what the workers counted, keeps what control itself
 //! counts, and renders all of it for a scrape.
 
+mod gates;
 mod issuers;
 mod resilience;
 
@@ -30,7 +31,6 @@ use super::keeping;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
 use super::reloads;
-use super::sharing;
 use super::sightings::Sightings;
 use super::tenants::Slots;
 use super::totals::Totals;
@@ -313,17 +313,6 @@ impl Metrics {
         self.pools.publish(Arc::new(pools));
     }
 
-    /// The gate of a pool that has one.
-    pub fn gate(&self, pool: &str) -> Option<Arc<Gate>> {
-        let gates = self.gates.load();
-        gates.iter().find(|(name, _)| **name == *pool).map(|(_, gate)| Arc::clone(gate))
-    }
-
-    /// Sets the gates that a scrape looks at.
-    pub fn publish_gates(&self, gates: Vec<NamedGate>) {
-        self.gates.publish(Arc::new(gates));
-    }
-
     /// Sets how many tenants have series of their own; the rest is summed under `_other`.
     pub fn limit_tenants(&self, most: usize) {
         locked(&self.totals).tenants.limit(most);
@@ -407,19 +396,6 @@ impl Metrics {
             panicking.count(&[pool], u64::from(set.eligible.panicking));
         }
         [up, drained, in_flight, states, panicking]
-    }
-
-    fn gates(&self) -> [Samples; 3] {
-        let mut inside = Samples::of(&sharing::POOL_CONCURRENCY);
-        let mut limit = Samples::of(&sharing::POOL_CONCURRENCY_LIMIT);
-        let mut waiting = Samples::of(&sharing::QUEUE_WAITING);
-        for (pool, gate) in self.gates.load().iter() {
-            let state = gate.state();
-            inside.count(&[pool], u64::from(state.inside));
-            limit.count(&[pool], u64::from(state.limit.unwrap_or_default()));
-            waiting.count(&[pool], state.waiting as u64);
-        }
-        [inside, limit, waiting]
     }
 
     fn workers(&self) -> [Samples; 2] {
