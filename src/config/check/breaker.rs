@@ -19,13 +19,6 @@ pub(super) fn breaker(raw: Breaker, key: &Key<'_>, faults: &mut Faults<'_>) -> B
         let hint = "make max at least as long as open, which is 5s where none is written";
         faults.add(&key.name("max"), max_at, "is shorter than open", Some(hint.to_owned()));
     }
-    let failures = raw.failures.map_or(FAILURES, |At { value: share, start }| {
-        if share.0.share() < 0.01 {
-            let hint = "write a share from 1% to 100%, as in \"50%\"".to_owned();
-            faults.add(&key.name("failures"), start, "is below 1%", Some(hint));
-        }
-        share.0
-    });
     let window = raw.window.map_or(WINDOW, |At { value: window, start }| {
         if window.0 < SHORTEST {
             let hint = "write a duration from 1s on, as in \"10s\"".to_owned();
@@ -34,7 +27,7 @@ pub(super) fn breaker(raw: Breaker, key: &Key<'_>, faults: &mut Faults<'_>) -> B
         window.0
     });
     BreakerSpec {
-        failures,
+        failures: raw.failures.map_or(FAILURES, |share| share.0),
         requests: raw.requests.map_or(20, |requests| requests.small()),
         window,
         open,

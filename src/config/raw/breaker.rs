@@ -14,9 +14,9 @@ use super::shape::{At, Whole};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Breaker {
-    /// The share of a tenant's requests to the pool that must have failed, from `1%` to `100%`. An endpoint that fails as large a
+    /// The share of a tenant's requests to the pool that must have failed, from `0%` (one is enough) to `100%`. An endpoint that fails as large a
     /// share of all requests is ejected. Default: `50%`.
-    pub(in crate::config) failures: Option<At<Written<Percent>>>,
+    pub(in crate::config) failures: Option<Written<Percent>>,
     /// Requests that there must have been within the window, from 1 to 2000. Default: 20.
     pub(in crate::config) requests: Option<Whole<1, 2000>>,
     /// How far back it looks, from `1s` on. Default: `10s`.

@@ -7,7 +7,7 @@ use crate::base::units::Percent;
 /// A pool's breaker, of which each tenant has its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerSpec {
-    /// The share of requests that must have failed; at least 1 %. Default 50 %.
+    /// The share of requests that must have failed; 0 = one is enough. Default 50 %.
     pub failures: Percent,
     /// Requests that there must have been within the window; at least 1. Default 20.
     pub requests: u32,

@@ -52,7 +52,8 @@ pub fn by_success_rate(spec: &SuccessRateSpec, seen: &[Seen<'_>]) -> Vec<Outlier
 /// Those that fail this share of their requests or more, however the others fare.
 pub fn by_failure_share(share: Percent, requests: u64, seen: &[Seen<'_>]) -> Vec<Outlier> {
     let most = share.share();
-    standing_out(seen, requests, |rate| 1.0 - rate >= most, |rest| 1.0 - rest >= most / 2.0)
+    let fails = |rate: f64, most: f64| rate < 1.0 && 1.0 - rate >= most;
+    standing_out(seen, requests, |rate| fails(rate, most), |rest| fails(rest, most / 2.0))
 }
 
 /// Those that take much longer than the median endpoint for requests of the same kind. Requests of a kind

@@ -83,6 +83,9 @@ fn a_share_of_failures_is_judged_without_the_others() {
     let outliers = by_failure_share(Percent::new(50.0), 100, &seen(&all, true));
     assert_eq!(places(&outliers), [0]);
     assert_eq!(by_failure_share(Percent::new(50.0), 101, &seen(&all, true)), []);
+
+    let one = [sighting(99, &[(1, 1)]), sighting(100, &[])];
+    assert_eq!(places(&by_failure_share(Percent::new(0.0), 100, &seen(&one, false))), [0]);
 }
 
 /// Kinds of requests, how many of each, and how long they take.
