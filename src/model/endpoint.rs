@@ -202,9 +202,10 @@ impl Endpoint {
         self.trial.covers(self.millis(began)) && self.trial.fails(tenant, self.millis(now))
     }
 
-    /// Whether its trial is lost, for want of anybody who is served.
-    pub fn trial_is_lost(&self, now: Instant) -> bool {
-        self.is_on_trial() && self.trial.is_lost(self.millis(now))
+    /// The place of the tenant whose request has failed during the trial, where no other tenant has come
+    /// in time to say otherwise.
+    pub fn trial_unopposed(&self, now: Instant) -> Option<u32> {
+        if self.is_on_trial() { self.trial.unopposed(self.millis(now)) } else { None }
     }
 
     /// Ejections so far that the next one grows from.

@@ -12,8 +12,14 @@ impl Pool {
     #[inline(never)]
     pub fn pick_on_trial(&self, tenant: u32, repeatable: bool, now: Instant) -> Option<InFlight> {
         let set = self.members.load();
-        let mut all = set.eligible.on_trial.iter();
-        let next = all.find(|endpoint| endpoint.admits(tenant, repeatable, now))?;
+        let all = &set.eligible.on_trial;
+        // From a random place on, so that none waits for those before it.
+        let (before, from) = all.split_at_checked(fastrand::usize(..all.len().max(1)))?;
+        let mut some = from.iter().chain(before).take(LOOKS);
+        let next = some.find(|endpoint| endpoint.admits(tenant, repeatable, now))?;
         Some(InFlight::enter(next.clone()))
     }
 }
+
+/// 4: where hundreds are on trial, a request shall not look at all of them.
+const LOOKS: usize = 4;

@@ -188,7 +188,11 @@ pub fn release(members: &Members, spec: &EjectSpec) -> Vec<(Arc<Endpoint>, Eject
                 watched += 1;
                 continue;
             }
-            None if endpoint.trial_is_lost(now) => {
+            // Who came back just now is counted with the next look.
+            None if !changed
+                && is_lost(members, endpoint, now)
+                && has_room(members, endpoint, spec) =>
+            {
                 lost.push((Arc::clone(endpoint), put_out(endpoint, spec, Cause::Trial)));
                 (changed, watched) = (true, watched + 1);
                 continue;
@@ -206,13 +210,22 @@ pub fn release(members: &Members, spec: &EjectSpec) -> Vec<(Arc<Endpoint>, Eject
             watched += 1;
         }
     }
-    // In the turn: an ejection after this sets it again.
+    // In the turn: an ejection after this sets it again, and knows who is on trial.
     members.set_watchful(watched > 0);
-    drop(turn);
     if changed {
         members.refresh();
     }
+    drop(turn);
     lost
+}
+
+/// Whether an endpoint has lost its trial: it has failed a tenant, and there is no other in the pool that could say
+/// whether that is the tenant's own. Where there is one, the trial goes on until it comes.
+fn is_lost(members: &Members, endpoint: &Endpoint, now: Instant) -> bool {
+    endpoint.trial_unopposed(now).is_some_and(|tenant| {
+        let set = members.load();
+        !set.all.iter().any(|member| member.endpoint.serves_another(tenant, now))
+    })
 }
 
 /// Ejects a member, unless it is out already or the share is used up.
@@ -246,13 +259,14 @@ fn put_out(endpoint: &Endpoint, spec: &EjectSpec, cause: Cause) -> Ejected {
 }
 
 /// Whether one more may be ejected. The only endpoint of a pool never is: there is nobody else to
-/// send its traffic to. Those that are drained get none anyway, and one on trial has its place among
-/// those that are out.
+/// send its traffic to. Those that are drained get none anyway, and one that gets one request at a time has
+/// its place among those that are out; not one on trial that is down, or stands by, and gets no request at all.
 fn has_room(members: &Members, endpoint: &Endpoint, spec: &EjectSpec) -> bool {
     let set = members.load();
     let is_member = set.all.iter().any(|member| member.endpoint.id == endpoint.id);
     let present = || set.all.iter().filter(|member| !member.endpoint.is_drained());
-    let is_out = |other: &Endpoint| other.ejected_for().is_some() || other.is_on_trial();
+    let tried = |other: &Endpoint| set.eligible.on_trial.iter().any(|one| one.id == other.id);
+    let is_out = |other: &Endpoint| other.ejected_for().is_some() || tried(other);
     let others = present().filter(|member| member.endpoint.id != endpoint.id);
     let out = others.filter(|member| is_out(&member.endpoint)).count();
     let count = present().count();

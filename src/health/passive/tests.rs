@@ -207,6 +207,79 @@ async fn a_tenant_whose_requests_fail_does_not_keep_out_one_that_serves_others()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tenant_that_always_fails_ejects_nobody_anew_while_another_one_comes_now_and_then() {
+    let world = on_trial().await;
+    world.of(2, 1, Success); // elsewhere
+    let mut failed = 0;
+    for second in 0..60 {
+        if second % 20 == 19 {
+            world.of(2, 2, Success);
+        }
+        if world.endpoint(0).admits(1, true, Instant::now()) {
+            assert_eq!(world.of(1, 0, Failure), None);
+            failed += 1;
+        }
+        world.pass(Duration::from_secs(1)).await;
+        assert_eq!(world.ejected(), 0, "{second}");
+    }
+    assert_eq!(failed, 5, "less and less often");
+    world.recovers(0, 2);
+
+    let world = on_trial().await;
+    world.of(2, 1, Success);
+    assert_eq!(world.of(1, 0, Failure), None);
+    world.pass(Duration::from_secs(33)).await;
+    assert_eq!(world.ejected(), 1, "the other one comes no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_does_not_wait_for_ever_for_a_tenant_that_has_left() {
+    let world = on_trial().await;
+    assert_eq!(world.of(1, 0, Failure), None);
+    assert_eq!(world.of(2, 0, Success), None);
+    world.pass(Duration::from_secs(60)).await;
+    for _ in 0..2 {
+        assert!(world.endpoint(0).admits(1, true, Instant::now()));
+        world.of(1, 0, Success);
+    }
+    assert!(!world.endpoint(0).is_on_trial());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_on_trial_that_gets_no_request_holds_up_no_other_ejection() {
+    let world = on_trial().await;
+    world.endpoint(0).set_health(Health::Down, None);
+    world.members.refresh();
+    assert!(world.fail(1).is_some(), "the first one is down");
+
+    // Now there is no room for it any more.
+    world.endpoint(0).set_health(Health::Unchecked, None);
+    world.members.refresh();
+    assert_eq!(world.of(1, 0, Failure), None);
+    world.pass(Duration::from_secs(5)).await;
+    assert_eq!(world.ejected(), 1);
+    assert!(world.endpoint(0).is_on_trial());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_on_trial_that_stands_by_holds_up_no_other_ejection() {
+    let world = World::new(3);
+    for tenant in [1, 1, 1, 1, 2] {
+        world.of(tenant, 2, Failure);
+    }
+    let found = |host: u8| Found {
+        address: ([10, 0, 0, host], 80).into(),
+        weight: 1,
+        priority: u16::from(host == 2),
+        origin: "test".into(),
+    };
+    world.members.replace(&[found(0), found(1), found(2)]);
+    world.pass(Duration::from_millis(10_100)).await;
+    assert!(world.endpoint(2).is_on_trial());
+    assert!(world.fail(0).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_sent_before_a_trial_says_nothing_in_it() {
     let world = World::new(4);
     let began = Instant::now();
