@@ -36,7 +36,7 @@ pub struct Pool {
     pub gate: Option<Arc<Gate>>,
     /// How its tenants' breakers stand; `None` = each request is tried.
     pub breakers: Option<Arc<Breakers>>,
-    /// Whether more is to be done with what an attempt says of its endpoint than to count it in a row.
+    /// Whether somebody asks how long attempts take.
     pub attended: bool,
     balancer: Arc<dyn Balancer>,
 }
@@ -69,19 +69,16 @@ impl Pool {
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
         let breakers = spec.breaker.is_some().then(Arc::default);
-        let attended = spec.breaker.is_some() || spec.eject.latency.is_some();
+        let attended = spec.eject.latency.is_some();
         Ok(Self { label, spec, members, transport, tls, gate, breakers, attended, balancer })
     }
 
-    /// Takes over gate and breakers of the pool that it follows: who is in there counts here, and who waits
+    /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits
     /// keeps its place. The gate's limit becomes this pool's by [`Pool::set_limit`].
     #[must_use]
     pub fn following(mut self, before: &Self) -> Self {
         if let (Some(gate), Some(known)) = (&mut self.gate, &before.gate) {
             *gate = Arc::clone(known);
-        }
-        if let (Some(breakers), Some(known)) = (&mut self.breakers, &before.breakers) {
-            *breakers = Arc::clone(known);
         }
         self
     }

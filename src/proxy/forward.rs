@@ -21,7 +21,7 @@ use crate::telemetry::delta::AttemptOutcome;
 use super::admission::{self, Place};
 use super::answer::Lease;
 use super::attempt::{self, Answered, Bounds};
-use super::breaking;
+use super::breaking::{self, OnTrial};
 use super::choice::Choice;
 use super::error::{AttemptError, ExchangeError};
 use super::judged;
@@ -42,7 +42,7 @@ pub(super) async fn send(
 ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
     let mut effort = Effort::of(worker, choice, visit);
     if choice.pool.breakers.is_some() {
-        breaking::enter(worker, choice)?;
+        effort.on_trial = Cell::new(breaking::enter(worker, choice)?);
     }
     if let Some(gate) = &choice.pool.gate {
         effort.come(gate, choice, outgoing, visit).await?;
@@ -95,6 +95,8 @@ struct Effort<'e> {
     began: Instant,
     /// Its place among the pool's requests: until it is told the last word, then the answer's.
     place: Cell<Place>,
+    /// Its place among those on trial, while the tenant's breaker is half open.
+    on_trial: Cell<OnTrial<'e>>,
 }
 
 impl<'e> Effort<'e> {
@@ -111,6 +113,7 @@ impl<'e> Effort<'e> {
             // A wait for a limit is nobody's first byte.
             began: if visit.is_limited() { worker.clock.recent() } else { visit.started() },
             place: Cell::new(None),
+            on_trial: Cell::new(None),
         }
     }
 
@@ -224,6 +227,11 @@ impl<'e> Effort<'e> {
         visit: &mut Visit,
     ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
         outgoing.upload.settle();
+        if self.pool.breakers.is_some() {
+            let on_trial = self.on_trial.take();
+            let verdict = attempt::verdict(&answered);
+            breaking::note(self.worker, (self.pool, self.tenant), on_trial, self.began, verdict);
+        }
         if answered.as_ref().map_or(true, |(answer, _)| answer.status().is_server_error()) {
             let endpoint = &trial.picked.endpoint().label;
             visit.note_failure(|record| record.endpoint = Some(endpoint.clone()));
@@ -341,14 +349,7 @@ impl Counted<'_, '_> {
         if let (Some(watched), Ok((answer, _))) = (&mut self.span, answered) {
             watched.span.status = Some(answer.status().as_u16());
         }
-        let verdict = match answered {
-            // RFC 9110 §15: a status above 599 is as good as one of class 5.
-            Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
-            Ok(_) => Some(Verdict::Success),
-            Err(ExchangeError::Attempt(error)) => error.verdict(),
-            Err(_) => None,
-        };
-        if let Some(verdict) = verdict {
+        if let Some(verdict) = attempt::verdict(answered) {
             self.judge(verdict);
         }
     }
@@ -357,7 +358,7 @@ impl Counted<'_, '_> {
         let Effort { worker, pool, tenant, route, .. } = *self.effort;
         let (began, now) = (self.started, worker.clock.recent());
         let attempt = Attempt { verdict, tenant: tenant.slot(), began, now };
-        judged::judge(worker, (pool, self.picked.endpoint()), attempt, Some((tenant, route)));
+        judged::judge(worker, (pool, self.picked.endpoint()), attempt, route);
     }
 }
 

@@ -7,24 +7,19 @@ use crate::health::passive::{self, Attempt, Judged, Verdict};
 use crate::model::endpoint::Endpoint;
 use crate::pool::Pool;
 use crate::routing::route::Route;
-use crate::routing::tenant::Tenant;
 use crate::telemetry::sightings;
 
-use super::breaking;
 use super::worker::Worker;
 
-/// Whose request an attempt was made for, and the route that took it, where one did.
-pub(super) type Asked<'a> = (&'a Tenant, Option<&'a Route>);
-
-/// Takes what an attempt says of its endpoint. `asked` is `None` for what the gateway asks by itself.
+/// Takes what an attempt says of its endpoint. `route` took the request, where one did.
 pub(super) fn judge(
     worker: &Worker,
     (pool, endpoint): (&Pool, &Arc<Endpoint>),
     attempt: Attempt,
-    asked: Option<Asked<'_>>,
+    route: Option<&Route>,
 ) {
     if attempt.verdict != Verdict::Success || pool.attended {
-        keep(worker, (pool, endpoint), attempt, asked);
+        keep(worker, (pool, endpoint), attempt, route);
     }
     if let Some(judged) = passive::observe(&pool.members, endpoint, &pool.spec.eject, attempt) {
         tell(worker, (pool, endpoint), judged);
@@ -37,7 +32,7 @@ fn keep(
     worker: &Worker,
     (pool, endpoint): (&Pool, &Arc<Endpoint>),
     attempt: Attempt,
-    asked: Option<Asked<'_>>,
+    route: Option<&Route>,
 ) {
     let Attempt { verdict, tenant, began, now } = attempt;
     if verdict != Verdict::Success {
@@ -46,12 +41,9 @@ fn keep(
     }
     // Where there was no connection, nobody knows how long an answer takes.
     if pool.spec.eject.latency.is_some() && verdict != Verdict::Unreachable {
-        let route = asked.and_then(|(_, route)| route).map_or("", |route| &route.name);
+        let route = route.map_or("", |route| &route.name);
         let time = now.saturating_duration_since(began);
         worker.meter.took_at(&pool.label, endpoint, sightings::kind(tenant, route), time);
-    }
-    if let Some((tenant, _)) = asked {
-        breaking::note(worker, pool, tenant, attempt);
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::world::DEADLINE;
 use crate::world::client::ask;
 use crate::world::config::{NO_RETRY, pool};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
+use crate::world::{DEADLINE, eventually};
 
 /// A pool with a breaker, which `acme` and `globex` share; nobody is ejected.
 fn shared(endpoints: &[SocketAddr], open: &str) -> String {
@@ -82,6 +84,57 @@ async fn it_closes_once_requests_on_trial_are_served() {
     gateway.metric_becomes("tenantry_breakers{pool=\"app\",state=\"open\"}", 0.0).await;
     let closed = "tenantry_breaker_transitions_total{pool=\"app\",to=\"closed\"}";
     gateway.metric_becomes(closed, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_request_that_another_endpoint_serves_after_a_retry_opens_nothing() {
+    let sick = Origin::start([Step::answer(503, "")]).await;
+    let well = Origin::saying("well").await;
+    let keys = "balance = \"round-robin\"\neject = { failures = 0 }\n\
+                retry = { budget-floor = 1000 }\n\
+                breaker = { requests = 6, failures = \"30%\" }";
+    let pool = pool("app", &[sick.address, well.address], keys);
+    let gateway = Gateway::start(&format!("{pool}[tenants.acme]\npool = \"app\"\n")).await;
+
+    assert_eq!(statuses(&gateway, "acme", 40).await, [200; 40]);
+    assert!(sick.asked().len() >= 10, "it was asked all the time");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_request_is_on_trial_locks_nobody_out() {
+    let origin = Origin::start([Step::answer(500, "")]).await;
+    let gateway = Gateway::start(&shared(&[origin.address], "1s")).await;
+    assert_eq!(statuses(&gateway, "acme", 7).await, [500, 500, 500, 500, 500, 500, 503]);
+    origin.rescript([Step::stall()]);
+
+    // Two are let on trial, and leave: `shared` says no more.
+    let mut waiting = Vec::new();
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Tenant-ID: acme\r\n\r\n";
+    let started = Instant::now();
+    while origin.asked().len() < 8 {
+        assert!(started.elapsed() < DEADLINE, "no request is on trial");
+        let mut client = TcpStream::connect(gateway.address()).await.unwrap();
+        client.write_all(request).await.unwrap();
+        let known = origin.asked().len();
+        let mut byte = [0];
+        tokio::select! {
+            _ = client.read(&mut byte) => {} // it was refused
+            () = eventually_asked(&origin, known + 1) => waiting.push(client),
+        }
+    }
+    origin.rescript([Step::ok("")]);
+    drop(waiting);
+
+    let left = Instant::now();
+    while statuses(&gateway, "acme", 1).await != [200] {
+        assert!(left.elapsed() < DEADLINE, "nobody is let on trial any more");
+    }
+}
+
+/// Waits until an origin was asked so often.
+async fn eventually_asked(origin: &Origin, count: usize) {
+    let asked = || origin.asked().len();
+    eventually("the request on trial", asked, |asked| *asked >= count).await;
 }
 
 #[tokio::test]

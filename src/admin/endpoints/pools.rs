@@ -52,9 +52,9 @@ struct Concurrency {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Open {
     /// Tenants all of whose requests are refused.
-    open: u32,
+    open: u64,
     /// Tenants of whose requests a few pass, on trial.
-    half_open: u32,
+    half_open: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

@@ -20,11 +20,14 @@ use state::{Admission, State, Window, millis};
 pub struct Breaker {
     born: Instant,
     state: AtomicU64,
-    window: AtomicU64,
-    /// When the trials that are under way began.
-    tried_since: AtomicU64,
+    window: Written,
     standing: Arc<Breakers>,
 }
+
+/// What each request writes, on a line of its own: all read the state beside it.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Written(AtomicU64);
 
 /// What a breaker has become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,84 +51,100 @@ impl Became {
     }
 }
 
+/// A request that goes on.
+#[derive(Debug)]
+pub struct Admitted<'b> {
+    /// What it takes while it decides what the breaker becomes; `None` where that is closed.
+    pub trial: Option<OnTrial<'b>>,
+    /// What the breaker became by it.
+    pub became: Option<Became>,
+}
+
+/// The place of a request among those on trial. Dropped with nothing said of the request, it is the next one's.
+#[derive(Debug)]
+pub struct OnTrial<'b> {
+    breaker: &'b Breaker,
+    /// When the trial began.
+    since: u64,
+    has_ended: bool,
+}
+
+impl OnTrial<'_> {
+    /// The request was served, or has failed; tells what the breaker became by that.
+    pub fn ends(mut self, rules: &BreakerSpec, failed: bool, now: Instant) -> Option<Became> {
+        self.has_ended = true;
+        let now = self.breaker.millis(now);
+        self.breaker.become_of(now, |state| state.tried(rules, self.since, failed, now))
+    }
+}
+
+impl Drop for OnTrial<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.breaker.change(|state| state.given_back(self.since));
+        }
+    }
+}
+
 impl Breaker {
     /// A closed one.
     pub fn new(standing: Arc<Breakers>, now: Instant) -> Self {
         Self {
             born: now,
             state: AtomicU64::new(State::default().word()),
-            window: AtomicU64::new(Window::default().word()),
-            tried_since: AtomicU64::new(0),
+            window: Written(AtomicU64::new(Window::default().word())),
             standing,
         }
     }
 
-    /// Whether a request may go on; tells what the breaker became by that.
+    /// Whether a request may go on.
     ///
     /// # Errors
     /// It may not; come again after so long.
-    pub fn admit(&self, rules: &BreakerSpec, now: Instant) -> Result<Option<Became>, Duration> {
+    pub fn admit(&self, rules: &BreakerSpec, now: Instant) -> Result<Admitted<'_>, Duration> {
         let known = self.state();
         if known.phase == Phase::Closed {
-            return Ok(None);
+            return Ok(Admitted { trial: None, became: None });
         }
         let now = self.millis(now);
         let mut admission = Admission::Passes;
-        let changed = self.change(|state| {
+        let (before, after) = self.change(|state| {
             let (after, admitted) = state.admit(rules, now);
             admission = admitted;
             after
         });
-        match (admission, changed) {
-            (Admission::Refused(time), _) => Err(time),
-            (_, Some((Phase::Open, Phase::HalfOpen))) => {
-                self.tried_since.store(now, Ordering::Relaxed);
-                Ok(Some(Became::HalfOpen))
+        match admission {
+            Admission::Refused(time) => Err(time),
+            Admission::Passes => Ok(Admitted { trial: None, became: None }),
+            Admission::OnTrial => {
+                let trial = OnTrial { breaker: self, since: after.at, has_ended: false };
+                let became = (before.phase == Phase::Open).then_some(Became::HalfOpen);
+                Ok(Admitted { trial: Some(trial), became })
             }
-            _ => Ok(None),
         }
     }
 
-    /// Takes what came of an attempt that began then: served, or failed. Tells what the breaker became by that.
+    /// Takes what came of a request that was not on trial and began then: served, or failed. Tells what the breaker
+    /// became by that.
     pub fn note(
         &self,
         rules: &BreakerSpec,
         failed: bool,
         (began, now): (Instant, Instant),
     ) -> Option<Became> {
+        let state = self.state();
         let (began, now) = (self.millis(began), self.millis(now));
-        let phase = self.state().phase;
-        if phase == Phase::Open {
-            return None; // of before
+        if state.phase != Phase::Closed || began < state.at {
+            return None; // of before it opened
         }
-        if phase == Phase::HalfOpen && began < self.tried_since.load(Ordering::Relaxed) {
+        let half = (millis(rules.window) / 2).max(1);
+        let seen = |word| Some(Window::of(word).with(now / half, failed).word());
+        let before = self.window.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, seen);
+        let after = Window::of(before.unwrap_or_else(|word| word)).with(now / half, failed);
+        if !failed || !after.trips(rules) {
             return None;
         }
-        let mut trips = false;
-        if phase == Phase::Closed {
-            let half = (millis(rules.window) / 2).max(1);
-            let seen = |word| Some(Window::of(word).with(now / half, failed).word());
-            let before = self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, seen);
-            let after = Window::of(before.unwrap_or_else(|word| word)).with(now / half, failed);
-            trips = failed && after.trips(rules);
-            if !trips {
-                return None;
-            }
-        }
-        let mut until = 0;
-        let changed = self.change(|state| {
-            let after = state.after(rules, failed, trips, now);
-            until = after.at;
-            after
-        });
-        let (_, after) = changed?;
-        // What was seen before says nothing of what comes after.
-        self.window.store(Window::default().word(), Ordering::Relaxed);
-        match after {
-            Phase::Open => Some(Became::Open(Duration::from_millis(until.saturating_sub(now)))),
-            Phase::Closed => Some(Became::Closed),
-            Phase::HalfOpen => None,
-        }
+        self.become_of(now, |state| state.tripped(rules, now))
     }
 
     /// How it stands.
@@ -133,19 +152,37 @@ impl Breaker {
         State::of(self.state.load(Ordering::Relaxed))
     }
 
-    /// Changes the state; tells the phases before and after, where these differ, to the one that did it.
-    fn change(&self, mut change: impl FnMut(State) -> State) -> Option<(Phase, Phase)> {
+    /// Changes the state by what came of a request; tells what it became to the one that did it.
+    fn become_of(&self, now: u64, change: impl FnMut(State) -> State) -> Option<Became> {
+        let (before, after) = self.change(change);
+        if before.phase == after.phase {
+            return None;
+        }
+        // What was seen before says nothing of what comes after.
+        self.window.0.store(Window::default().word(), Ordering::Relaxed);
+        match after.phase {
+            Phase::Open => Some(Became::Open(Duration::from_millis(after.at.saturating_sub(now)))),
+            Phase::Closed => Some(Became::Closed),
+            Phase::HalfOpen => None,
+        }
+    }
+
+    /// Changes the state; tells it before and after.
+    fn change(&self, mut change: impl FnMut(State) -> State) -> (State, State) {
         let mut after = State::default();
         let before = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             after = change(State::of(word));
             Some(after.word())
         });
-        let before = State::of(before.unwrap_or_else(|word| word)).phase;
-        let changed = before != after.phase;
-        if changed {
-            self.standing.moves(before, after.phase);
+        let before = State::of(before.unwrap_or_else(|word| word));
+        if before.phase != after.phase {
+            self.standing.moves(self.stands(before), self.stands(after));
         }
-        changed.then_some((before, after.phase))
+        (before, after)
+    }
+
+    fn stands(&self, state: State) -> (Phase, Instant) {
+        (state.phase, self.born + Duration::from_millis(state.at))
     }
 
     fn millis(&self, time: Instant) -> u64 {
@@ -155,7 +192,7 @@ impl Breaker {
 
 impl Drop for Breaker {
     fn drop(&mut self) {
-        self.standing.moves(self.state().phase, Phase::Closed);
+        self.standing.moves(self.stands(self.state()), (Phase::Closed, self.born));
     }
 }
 
@@ -184,6 +221,13 @@ mod tests {
     fn new() -> (Breaker, Arc<Breakers>) {
         let standing = Arc::new(Breakers::default());
         (Breaker::new(Arc::clone(&standing), Instant::now()), standing)
+    }
+
+    /// A request that is let on trial.
+    fn admitted(breaker: &Breaker, became: Option<Became>) -> OnTrial<'_> {
+        let admitted = breaker.admit(&RULES, Instant::now()).unwrap();
+        assert!(became.is_none() || admitted.became == became);
+        admitted.trial.unwrap()
     }
 
     fn opened() -> (Breaker, Arc<Breakers>) {
@@ -215,16 +259,57 @@ mod tests {
         let (breaker, standing) = opened();
         assert_eq!(standing.counts(), Counts { open: 1, half_open: 0 });
         advance(Duration::from_secs(3)).await;
-        assert_eq!(breaker.admit(&RULES, Instant::now()), Err(Duration::from_secs(2)));
+        let refused = breaker.admit(&RULES, Instant::now()).map(|_| ());
+        assert_eq!(refused, Err(Duration::from_secs(2)));
         advance(Duration::from_secs(2)).await;
-        assert_eq!(breaker.admit(&RULES, Instant::now()), Ok(Some(Became::HalfOpen)));
-        assert_eq!(breaker.admit(&RULES, Instant::now()), Ok(None));
+        let first = admitted(&breaker, Some(Became::HalfOpen));
+        let second = admitted(&breaker, None);
         assert!(breaker.admit(&RULES, Instant::now()).is_err());
         assert_eq!(standing.counts(), Counts { open: 0, half_open: 1 });
-        assert_eq!(breaker.note(&RULES, false, now()), None);
-        assert_eq!(breaker.note(&RULES, false, now()), Some(Became::Closed));
+        assert_eq!(first.ends(&RULES, false, Instant::now()), None);
+        assert_eq!(second.ends(&RULES, false, Instant::now()), Some(Became::Closed));
         assert_eq!(standing.counts(), Counts::default());
         assert_eq!(breaker.note(&RULES, true, now()), None, "what was before is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_on_trial_that_end_without_a_word_lock_nobody_out() {
+        let (breaker, _) = opened();
+        advance(Duration::from_secs(5)).await;
+        for _ in 0..100 {
+            let trial = admitted(&breaker, None);
+            drop(trial); // its client has left, or the pool's queue was full
+        }
+        let (first, second) = (admitted(&breaker, None), admitted(&breaker, None));
+        let refused = breaker.admit(&RULES, Instant::now()).map(|_| ());
+        assert_eq!(refused, Err(Duration::from_secs(1)), "not for half a minute");
+        first.ends(&RULES, false, Instant::now());
+        assert_eq!(second.ends(&RULES, false, Instant::now()), Some(Became::Closed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_failures_of_before_it_opened_do_not_reopen_it_when_it_has_closed() {
+        let began = Instant::now();
+        let (breaker, _) = opened();
+        advance(Duration::from_secs(5)).await;
+        for _ in 0..RULES.trials {
+            admitted(&breaker, None).ends(&RULES, false, Instant::now());
+        }
+        for _ in 0..100 {
+            assert_eq!(breaker.note(&RULES, true, (began, Instant::now())), None);
+        }
+        let became: Vec<Became> =
+            (0..10).filter_map(|_| breaker.note(&RULES, true, now())).collect();
+        assert_eq!(became.len(), 1, "those of now do");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_whose_tenant_has_left_does_not_count_as_open_for_ever() {
+        let (_breaker, standing) = opened();
+        advance(Duration::from_secs(4)).await;
+        assert_eq!(standing.counts(), Counts { open: 1, half_open: 0 });
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(standing.counts(), Counts { open: 0, half_open: 1 });
     }
 
     #[tokio::test(start_paused = true)]
@@ -232,9 +317,19 @@ mod tests {
         let began = Instant::now();
         let (breaker, _) = opened();
         advance(Duration::from_secs(5)).await;
-        breaker.admit(&RULES, Instant::now()).unwrap();
+        let trial = admitted(&breaker, Some(Became::HalfOpen));
         assert_eq!(breaker.note(&RULES, true, (began, Instant::now())), None);
-        assert_eq!(breaker.note(&RULES, true, now()), Some(Became::Open(Duration::from_secs(10))));
+        let became = trial.ends(&RULES, true, Instant::now());
+        assert_eq!(became, Some(Became::Open(Duration::from_secs(10))));
+
+        // And what was on trial before it opened anew decides no other trial.
+        advance(Duration::from_secs(10)).await;
+        let (late, other) = (admitted(&breaker, None), admitted(&breaker, None));
+        other.ends(&RULES, true, Instant::now());
+        advance(Duration::from_secs(15)).await;
+        let next = admitted(&breaker, Some(Became::HalfOpen));
+        assert_eq!(late.ends(&RULES, true, Instant::now()), None);
+        assert_eq!(next.ends(&RULES, false, Instant::now()), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,9 +13,9 @@ pub struct State {
     pub phase: Phase,
     /// How often it has opened in a row; the time that it stays open grows with it.
     pub opened: u8,
-    /// Since when it is closed; until when it is open; when those that are on trial have had their time.
+    /// Since when it is closed; until when it is open; since when it is half open, which tells one trial from the next.
     pub at: u64,
-    /// Requests on trial.
+    /// Requests on trial: those that were served, and those that are under way.
     given: u8,
     /// Those of them that were served.
     passed: u8,
@@ -39,42 +39,58 @@ impl State {
             Phase::Closed => (self, Admission::Passes),
             Phase::Open if now < self.at => (self, self.refused(now)),
             Phase::Open => {
-                let at = now + LEASE;
-                let new = Self { phase: Phase::HalfOpen, given: 1, passed: 0, at, ..self };
+                let new = Self { phase: Phase::HalfOpen, given: 1, passed: 0, at: now, ..self };
                 (new, Admission::OnTrial)
             }
-            Phase::HalfOpen if u32::from(self.given) < rules.trials => {
+            Phase::HalfOpen if u64::from(self.given) < self.room(rules, now) => {
                 (Self { given: self.given.saturating_add(1), ..self }, Admission::OnTrial)
             }
-            // Those before have said nothing in time: their clients have left, or nothing was to be said of them.
-            Phase::HalfOpen if now >= self.at => {
-                let given = self.passed.saturating_add(1);
-                (Self { given, at: now + LEASE, ..self }, Admission::OnTrial)
-            }
-            Phase::HalfOpen => (self, self.refused(now)),
+            // One of those that are under way may end at any time.
+            Phase::HalfOpen => (self, Admission::Refused(SOON)),
         }
     }
 
-    /// How it stands after a request that was served, or has failed; `trips` where too many of late have.
-    pub fn after(self, rules: &BreakerSpec, failed: bool, trips: bool, now: u64) -> Self {
-        match (self.phase, failed) {
-            (Phase::Closed, true) if trips => {
-                // As an ejection: each quiet time takes off one.
-                let quiet = millis(rules.open).max(SHORTEST_SPELL);
-                let spells = now.saturating_sub(self.at) / quiet;
-                let before = u64::from(self.opened).saturating_sub(spells);
-                self.open(rules, u8::try_from(before).unwrap_or(self.opened), now)
-            }
-            (Phase::HalfOpen, true) => self.open(rules, self.opened, now),
-            (Phase::HalfOpen, false) => {
-                let passed = self.passed.saturating_add(1);
-                match u32::from(passed) >= rules.trials {
-                    true => Self { opened: self.opened, at: now, ..Self::default() },
-                    false => Self { passed, ..self },
-                }
-            }
-            (Phase::Closed | Phase::Open, _) => self, // of before it opened
+    /// How many may be on trial by now: as many more for each time in which those before may have hung.
+    fn room(self, rules: &BreakerSpec, now: u64) -> u64 {
+        let times = now.saturating_sub(self.at) / LEASE + 1;
+        u64::from(rules.trials).saturating_mul(times).min(u64::from(u8::MAX))
+    }
+
+    /// How it stands after too many requests of late have failed.
+    pub fn tripped(self, rules: &BreakerSpec, now: u64) -> Self {
+        if self.phase != Phase::Closed {
+            return self; // they were of before it opened
         }
+        // As an ejection: each quiet time takes off one.
+        let quiet = millis(rules.open).max(SHORTEST_SPELL);
+        let spells = now.saturating_sub(self.at) / quiet;
+        let before = u64::from(self.opened).saturating_sub(spells);
+        self.open(rules, u8::try_from(before).unwrap_or(self.opened), now)
+    }
+
+    /// How it stands after a request of the trial that began then was served, or has failed.
+    pub fn tried(self, rules: &BreakerSpec, since: u64, failed: bool, now: u64) -> Self {
+        if !self.is_trial(since) {
+            return self; // of one before
+        }
+        if failed {
+            return self.open(rules, self.opened, now);
+        }
+        let passed = self.passed.saturating_add(1);
+        if u32::from(passed) >= rules.trials {
+            return Self { opened: self.opened, at: now, ..Self::default() };
+        }
+        Self { passed, ..self }
+    }
+
+    /// How it stands after a request of the trial that began then has ended, and nothing is to be said of it.
+    pub fn given_back(self, since: u64) -> Self {
+        let given = if self.is_trial(since) { self.given.saturating_sub(1) } else { self.given };
+        Self { given, ..self }
+    }
+
+    fn is_trial(self, since: u64) -> bool {
+        self.phase == Phase::HalfOpen && self.at == since
     }
 
     fn open(self, rules: &BreakerSpec, before: u8, now: u64) -> Self {
@@ -131,10 +147,12 @@ impl Window {
     /// After one more result, in the half window of this number.
     pub fn with(self, number: u64, failed: bool) -> Self {
         let number = u16::try_from(number & u64::from(u16::MAX)).unwrap_or_default();
-        let (now, before) = match number.wrapping_sub(self.number) {
-            0 => (self.now, self.before),
-            1 => (Half::default(), self.now),
-            _ => (Half::default(), Half::default()),
+        let (number, now, before) = match number.wrapping_sub(self.number) {
+            0 => (number, self.now, self.before),
+            1 => (number, Half::default(), self.now),
+            // By the clock of a worker that is behind.
+            0x8000.. => (self.number, self.now, self.before),
+            _ => (number, Half::default(), Half::default()),
         };
         Self { number, now: now.with(failed), before }
     }
@@ -186,9 +204,11 @@ pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// 30 s, as long as a request may take where nothing else is said: those on trial that say nothing hold up the next
-/// ones no longer.
+/// 30 s, as long as a request may take where nothing else is said: those on trial that hang hold up the next ones no
+/// longer.
 const LEASE: u64 = 30_000;
+/// 1 s: a request on trial usually takes less.
+const SOON: Duration = Duration::from_secs(1);
 /// 10 s: a shorter time would forget what was between two failures.
 const SHORTEST_SPELL: u64 = 10_000;
 /// The largest that fits: `max` is reached long before.
@@ -216,7 +236,11 @@ mod tests {
     };
 
     fn tripped(state: State, now: u64) -> State {
-        state.after(&RULES, true, true, now)
+        state.tripped(&RULES, now)
+    }
+
+    fn tried(state: State, failed: bool, now: u64) -> State {
+        state.tried(&RULES, state.at, failed, now)
     }
 
     #[test]
@@ -225,7 +249,10 @@ mod tests {
         let mut times = Vec::new();
         let mut now = 0;
         for _ in 0..4 {
-            state = tripped(state, now);
+            state = match state.phase {
+                Phase::Closed => tripped(state, now),
+                _ => tried(state, true, now),
+            };
             assert_eq!(state.phase, Phase::Open);
             times.push(state.at - now);
             now = state.at;
@@ -234,7 +261,7 @@ mod tests {
         assert_eq!(times, [5000, 10_000, 12_000, 12_000]);
 
         for _ in 0..2 {
-            state = state.after(&RULES, false, false, now);
+            state = tried(state, false, now);
         }
         assert_eq!((state.phase, state.opened), (Phase::Closed, 4));
         assert_eq!(tripped(state, now + 25_000).opened, 3, "two spells took off two");
@@ -250,15 +277,27 @@ mod tests {
         let (two, second) = one.admit(&RULES, 5000);
         let (three, third) = two.admit(&RULES, 5000);
         assert_eq!([first, second], [Admission::OnTrial; 2]);
-        assert_eq!(third, Admission::Refused(Duration::from_millis(LEASE)));
+        assert_eq!(third, Admission::Refused(SOON), "one of them may end soon");
         let later = three.admit(&RULES, 5000 + LEASE).1;
-        assert_eq!(later, Admission::OnTrial, "they have said nothing");
+        assert_eq!(later, Admission::OnTrial, "they hang");
 
-        let half = three.after(&RULES, false, false, 5001);
+        let half = tried(three, false, 5001);
         assert_eq!(half.phase, Phase::HalfOpen);
-        assert_eq!(half.after(&RULES, false, false, 5002).phase, Phase::Closed);
-        let again = half.after(&RULES, true, false, 5002);
+        assert_eq!(tried(half, false, 5002).phase, Phase::Closed);
+        let again = tried(half, true, 5002);
         assert_eq!((again.phase, again.at), (Phase::Open, 15_002), "one failure is enough");
+    }
+
+    #[test]
+    fn a_request_on_trial_that_says_nothing_gives_its_place_to_the_next() {
+        let open = tripped(State::default(), 0);
+        let one = open.admit(&RULES, 5000).0.admit(&RULES, 5000).0;
+        assert!(matches!(one.admit(&RULES, 5001).1, Admission::Refused(_)));
+        assert_eq!(one.given_back(5000).admit(&RULES, 5001).1, Admission::OnTrial);
+
+        let again = tried(one, true, 5001).admit(&RULES, 20_000).0;
+        assert_eq!(again.given_back(5000), again, "it was of the trial before");
+        assert_eq!(again.tried(&RULES, 5000, true, 20_001), again);
     }
 
     #[test]
@@ -271,6 +310,8 @@ mod tests {
         assert_eq!(window.sums(), (11, 10));
         assert_eq!(window.with(9, false).sums(), (2, 0));
         assert_eq!(window.with(70_000, false).sums(), (1, 0));
+        let behind = window.with(7, false);
+        assert_eq!((behind.sums(), behind.number), ((12, 10), 8), "by a clock that is behind");
     }
 
     proptest! {
@@ -308,8 +349,8 @@ mod tests {
         /// Whatever happens: it opens by failures alone, is never open for longer than it may, lets no more on trial
         /// than it says, and comes back once requests are served again.
         #[test]
-        fn it_keeps_its_promises(steps in prop::collection::vec((0_u8..3, 0_u64..9000), 1..200)) {
-            let (mut state, mut now, mut on_trial) = (State::default(), 0, 0_u32);
+        fn it_keeps_its_promises(steps in prop::collection::vec((0_u8..4, 0_u64..9000), 1..200)) {
+            let (mut state, mut now, mut on_trial) = (State::default(), 0, 0_u64);
             for (step, later) in steps {
                 now += later;
                 let before = state;
@@ -320,17 +361,22 @@ mod tests {
                         match admission {
                             Admission::Passes => prop_assert_eq!(before.phase, Phase::Closed),
                             Admission::OnTrial => {
-                                let renewed = before.phase == Phase::Open || now >= before.at;
-                                on_trial = if renewed { 1 } else { on_trial + 1 };
-                                prop_assert!(on_trial <= RULES.trials);
+                                on_trial = if before.phase == Phase::Open { 1 } else { on_trial + 1 };
+                                let times = (now - state.at) / LEASE + 1;
+                                prop_assert!(on_trial <= u64::from(RULES.trials) * times);
                             }
                             Admission::Refused(time) => {
                                 prop_assert!(before.phase != Phase::Closed);
-                                prop_assert!(time <= RULES.max.max(Duration::from_millis(LEASE)));
+                                prop_assert!(time <= RULES.max);
                             }
                         }
                     }
-                    step => state = state.after(&RULES, step == 1, step == 1, now),
+                    3 => {
+                        state = state.given_back(state.at);
+                        on_trial = u64::from(state.given);
+                    }
+                    1 if before.phase == Phase::Closed => state = tripped(state, now),
+                    step => state = tried(state, step == 1, now),
                 }
                 if state.phase == Phase::Open && before.phase != Phase::Open {
                     prop_assert_eq!(step, 1);
@@ -342,7 +388,7 @@ mod tests {
                 let (after, admission) = state.admit(&RULES, now);
                 state = match admission {
                     Admission::Refused(_) => after,
-                    _ => after.after(&RULES, false, false, now),
+                    _ => tried(after, false, now),
                 };
             }
             prop_assert_eq!(state.phase, Phase::Closed);

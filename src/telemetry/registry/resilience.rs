@@ -43,8 +43,8 @@ impl Metrics {
         let mut samples = Samples::of(&resilience::BREAKERS);
         for (pool, breakers) in self.breakers.load().iter() {
             let counts = breakers.counts();
-            samples.count(&[pool, "open"], u64::from(counts.open));
-            samples.count(&[pool, "half_open"], u64::from(counts.half_open));
+            samples.count(&[pool, "open"], counts.open);
+            samples.count(&[pool, "half_open"], counts.half_open);
         }
         samples
     }
