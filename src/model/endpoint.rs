@@ -54,9 +54,11 @@ pub struct Endpoint {
     reason: ArcSwapOption<String>,
     /// An operator keeps it out of the traffic. Writer: `model::members`, by what it knows of drains.
     drained: AtomicBool,
-    /// Failures in a row, seen by traffic, and [`ON_TRIAL`]: so that one look tells a success that it
-    /// has nothing to change. Writer: `health::passive`.
+    /// Failures in a row, seen by traffic, with [`ON_TRIAL`] and [`BROKEN`]: so that one look tells a success
+    /// that it has nothing to change. Writer: `health::passive`.
     failures: AtomicU32,
+    /// Answers in a row that broke off after their heads. Writer: `proxy`, which sees them.
+    breaks: AtomicU32,
     /// What it has to show after an ejection. Boxed: it is rare. Writers: `health::passive`, and `pool`
     /// for whose request is the next one.
     trial: Box<Trial>,
@@ -86,6 +88,7 @@ impl Endpoint {
             reason: ArcSwapOption::empty(),
             drained: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            breaks: AtomicU32::new(0),
             trial: Box::default(),
             witnesses: Witnesses::default(),
             ejections: AtomicU32::new(0),
@@ -115,7 +118,7 @@ impl Endpoint {
     /// Counts one more failure in a row and tells how many there are. `tenant` is the place of the one
     /// whose request failed, where the request may be to blame.
     pub fn add_failure(&self, tenant: Option<u32>) -> u32 {
-        let before = self.failures.fetch_add(1, Ordering::Relaxed) & !ON_TRIAL;
+        let before = self.failures.fetch_add(1, Ordering::Relaxed) & COUNT;
         self.witnesses.failed(tenant, before == 0);
         before.saturating_add(1)
     }
@@ -145,7 +148,39 @@ impl Endpoint {
         u32::try_from(second).unwrap_or(u32::MAX)
     }
 
-    /// Whether a success changes something: there are failures in a row, or it is on trial.
+    /// An answer to a request of the tenant at this place broke off after its head.
+    #[cold]
+    pub fn breaks_off(&self, tenant: Option<u32>) {
+        let before = self.breaks.fetch_add(1, Ordering::Relaxed);
+        self.witnesses.broke(tenant, before == 0);
+        self.failures.fetch_or(BROKEN, Ordering::Relaxed);
+    }
+
+    /// An answer has ended whole.
+    pub fn ends_whole(&self) {
+        if self.failures.load(Ordering::Relaxed) & BROKEN != 0 {
+            self.forget_breaks();
+        }
+    }
+
+    /// Forgets answers that broke off.
+    #[cold]
+    pub fn forget_breaks(&self) {
+        self.breaks.store(0, Ordering::Relaxed);
+        self.failures.fetch_and(!BROKEN, Ordering::Relaxed);
+    }
+
+    /// Answers in a row that broke off: none has ended whole since.
+    pub fn breaks(&self) -> u32 {
+        self.breaks.load(Ordering::Relaxed)
+    }
+
+    /// Whether the answers that broke off are all of one tenant, while others are served.
+    pub fn breaks_one_tenant_alone(&self, now: Instant) -> bool {
+        self.witnesses.breaks_one_alone(self.second(now))
+    }
+
+    /// Whether a success changes something: there are failures or broken answers, or it is on trial.
     pub fn is_in_doubt(&self) -> bool {
         self.failures.load(Ordering::Relaxed) != 0
     }
@@ -153,19 +188,20 @@ impl Endpoint {
     /// Forgets the failures in a row. Writes nothing when there are none.
     pub fn clear_failures(&self) {
         if self.failures() != 0 {
-            self.failures.fetch_and(ON_TRIAL, Ordering::Relaxed);
+            self.failures.fetch_and(!COUNT, Ordering::Relaxed);
         }
     }
 
     /// Failures in a row, seen by traffic.
     pub fn failures(&self) -> u32 {
-        self.failures.load(Ordering::Relaxed) & !ON_TRIAL
+        self.failures.load(Ordering::Relaxed) & COUNT
     }
 
     /// From now on it gets one request at a time, until so many were served. The caller refreshes the
     /// pool's members.
     pub fn begin_trial(&self, needed: u32) {
         self.trial.begin(needed, self.millis(Instant::now()));
+        self.breaks.store(0, Ordering::Relaxed);
         self.failures.store(ON_TRIAL, Ordering::Relaxed);
     }
 
@@ -289,5 +325,8 @@ impl Endpoint {
     }
 }
 
-/// The highest bit beside the failures in a row, which never get as many.
+/// The highest bits beside the failures in a row, which never get as many: it is on trial; answers broke off.
 const ON_TRIAL: u32 = 1 << 31;
+const BROKEN: u32 = 1 << 30;
+/// The failures themselves.
+const COUNT: u32 = BROKEN - 1;

@@ -197,6 +197,23 @@ async fn an_endpoint_that_fails_a_part_of_its_requests_is_told_from_the_others()
 }
 
 #[tokio::test]
+async fn an_endpoint_that_cuts_off_each_answer_is_ejected() {
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    let sick = Origin::start([Step::raw(cut).and_close()]).await;
+    let well = Origin::saying("well").await;
+    let keys = "balance = \"round-robin\"\neject = { failures = 5 }";
+    let gateway = Gateway::start(&one_tenant_with(&[sick.address, well.address], keys)).await;
+
+    let mut cuts = 0;
+    for _ in 0..40 {
+        cuts += usize::from(!gateway.get("/").await.whole);
+    }
+
+    assert_eq!(cuts, 6, "five, and the one whose head came after them");
+    gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 1.0).await;
+}
+
+#[tokio::test]
 async fn an_answer_above_all_classes_is_a_failure() {
     let (sick, well) = (Origin::start([Step::answer(700, "")]).await, Origin::saying("well").await);
     let keys = "balance = \"round-robin\"\neject = { failures = 5 }";

@@ -107,18 +107,27 @@ pub fn observe(
     if attempt.verdict == Verdict::Success {
         endpoint.serves(attempt.tenant, attempt.now);
         if endpoint.is_in_doubt() {
-            return relieved(members, endpoint, attempt);
+            return relieved(members, endpoint, spec, attempt);
         }
         return None;
     }
     failed(members, endpoint, spec, attempt)
 }
 
-/// A success after failures, or on trial.
+/// A success after failures or broken answers, or on trial. It is the head of an answer alone that came well: while
+/// those before broke off, that says little.
 #[cold]
 #[inline(never)]
-fn relieved(members: &Members, endpoint: &Endpoint, attempt: Attempt) -> Option<Judged> {
+fn relieved(
+    members: &Members,
+    endpoint: &Endpoint,
+    spec: &EjectSpec,
+    attempt: Attempt,
+) -> Option<Judged> {
     endpoint.clear_failures();
+    if endpoint.breaks() > 0 && spec.failures > 0 {
+        return broken(members, endpoint, spec, attempt.now);
+    }
     if !endpoint.is_on_trial() || !endpoint.passes(attempt.tenant, attempt.began) {
         return None;
     }
@@ -126,6 +135,24 @@ fn relieved(members: &Members, endpoint: &Endpoint, attempt: Attempt) -> Option<
     endpoint.set_quiet_since(attempt.now);
     members.refresh();
     Some(Judged::Recovered)
+}
+
+/// Judges an endpoint of which no answer has ended whole since some broke off.
+fn broken(
+    members: &Members,
+    endpoint: &Endpoint,
+    spec: &EjectSpec,
+    now: Instant,
+) -> Option<Judged> {
+    if endpoint.breaks() < spec.failures || endpoint.ejected_for().is_some() {
+        return None;
+    }
+    if endpoint.breaks_one_tenant_alone(now) {
+        endpoint.forget_breaks();
+        return Some(Judged::Spared);
+    }
+    let cause = if endpoint.is_on_trial() { Cause::Trial } else { Cause::Failures };
+    eject(members, endpoint, spec, cause).map(Judged::Ejected)
 }
 
 fn failed(
@@ -177,6 +204,7 @@ pub fn release(members: &Members, spec: &EjectSpec) -> Vec<(Arc<Endpoint>, Eject
         match endpoint.ejected_for() {
             Some(Duration::ZERO) => {
                 endpoint.clear_failures();
+                endpoint.forget_breaks();
                 if spec.trials > 0 {
                     endpoint.begin_trial(spec.trials);
                 }
@@ -254,6 +282,7 @@ fn put_out(endpoint: &Endpoint, spec: &EjectSpec, cause: Cause) -> Ejected {
     endpoint.set_ejections(count);
     endpoint.end_trial();
     endpoint.clear_failures();
+    endpoint.forget_breaks();
     endpoint.eject(time);
     Ejected { time, count, cause }
 }

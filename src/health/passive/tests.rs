@@ -124,6 +124,52 @@ async fn a_success_between_starts_the_row_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_breaks_off_each_answer_after_its_head_is_ejected() {
+    let world = World::new(3);
+    for _ in 0..5 {
+        assert_eq!(world.see(0, Success), None);
+        world.endpoint(0).breaks_off(Some(1));
+    }
+    assert_eq!(world.see(0, Success), seconds(10, 1));
+
+    // And passes no trial by heads.
+    world.pass(Duration::from_millis(10_100)).await;
+    for _ in 0..5 {
+        assert_eq!(world.see(0, Success), None);
+        world.endpoint(0).breaks_off(Some(1));
+    }
+    assert!(world.endpoint(0).is_on_trial());
+    assert_eq!(world.see(0, Success), Some(again(20, 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_answer_that_ends_whole_clears_those_that_broke_off() {
+    let world = World::new(3);
+    for _ in 0..10 {
+        for _ in 0..4 {
+            assert_eq!(world.see(0, Success), None);
+            world.endpoint(0).breaks_off(Some(1));
+        }
+        world.endpoint(0).ends_whole();
+    }
+    assert_eq!(world.see(0, Success), None);
+    assert!(!world.endpoint(0).is_in_doubt());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_whose_answers_break_off_takes_no_endpoint_from_the_others() {
+    let world = World::new(3);
+    world.of(2, 0, Success);
+    for _ in 0..5 {
+        assert_eq!(world.of(1, 0, Success), None);
+        world.endpoint(0).breaks_off(Some(1));
+    }
+    assert_eq!(world.of(1, 0, Success), Some(Judged::Spared));
+    assert_eq!(world.of(1, 0, Success), None, "it is counted once");
+    assert_eq!(world.ejected(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_ejected_endpoint_comes_back_when_its_time_is_over() {
     let world = World::new(3);
     world.fail(0);
