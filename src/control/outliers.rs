@@ -8,7 +8,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
-use crate::health::outliers::{Found, Watch};
+use crate::config::spec::PoolSpec;
+use crate::health::outliers::{Allowed, Found, Watch};
 use crate::health::passive::{self, Ejected};
 use crate::model::endpoint::Endpoint;
 use crate::pool::Pool;
@@ -49,8 +50,7 @@ fn look(pools: &[Arc<Pool>], metrics: &Metrics, watches: &mut HashMap<u32, Watch
     let mut before = std::mem::take(watches);
     for pool in pools {
         let spec = &pool.spec.eject;
-        let allowed =
-            pool.spec.breaker.map(|breaker| (breaker.failures, u64::from(breaker.requests)));
+        let allowed = allowed(&pool.spec);
         if spec.success_rate.is_none() && spec.latency.is_none() && allowed.is_none() {
             continue;
         }
@@ -66,6 +66,13 @@ fn look(pools: &[Arc<Pool>], metrics: &Metrics, watches: &mut HashMap<u32, Watch
     }
 }
 
+/// The share of failures that the pool's breaker allows an endpoint. Whoever wants none ejected for failures wants none
+/// for a breaker, either.
+fn allowed(spec: &PoolSpec) -> Option<Allowed> {
+    let breaker = spec.breaker.filter(|_| spec.eject.failures > 0)?;
+    Some((breaker.failures, u64::from(breaker.requests)))
+}
+
 fn tell(pool: &Pool, endpoint: &Endpoint, ejected: Ejected, metrics: &Metrics) {
     metrics.ejected(&pool.label, ejected.cause.as_str());
     tracing::warn!(
@@ -78,3 +85,28 @@ fn tell(pool: &Pool, endpoint: &Endpoint, ejected: Ejected, metrics: &Metrics) {
 const READMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// 1 s: workers tell what they have counted once a second.
 const TAKE_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use crate::base::units::Percent;
+    use crate::config::spec::BreakerSpec;
+    use crate::pool::samples::pool_spec;
+
+    use super::*;
+
+    #[test]
+    fn a_breaker_ejects_no_endpoint_where_failures_eject_none() {
+        let breaker = BreakerSpec {
+            failures: Percent::new(50.0),
+            requests: 20,
+            window: Duration::from_secs(10),
+            open: Duration::from_secs(5),
+            max: Duration::from_secs(60),
+            trials: 3,
+        };
+        let mut spec = PoolSpec { breaker: Some(breaker), ..pool_spec() };
+        assert_eq!(allowed(&spec), Some((Percent::new(50.0), 20)));
+        spec.eject.failures = 0;
+        assert_eq!(allowed(&spec), None);
+    }
+}

@@ -22,8 +22,8 @@ pub(in crate::config) struct SuccessRate {
     /// How far below the mean of the endpoints its share of successes lies at least, from `0%` to `100%`; it always lies
     /// 1.9 standard deviations below it. Default: `5%`.
     pub(in crate::config) gap: Option<Written<Percent>>,
-    /// Endpoints with enough requests that there must be, from 3 to 1000. Default: 5.
-    pub(in crate::config) endpoints: Option<Whole<3, 1000>>,
+    /// Endpoints with enough requests that there must be, from 5 to 1000: of fewer, none lies that far away. Default: 5.
+    pub(in crate::config) endpoints: Option<Whole<5, 1000>>,
     /// Requests of an interval that an endpoint must have had to be compared, from 1 to 1000000. Default: 100.
     pub(in crate::config) requests: Option<Whole<1, 1_000_000>>,
 }

@@ -109,8 +109,8 @@ fn medians(spec: &LatencySpec, seen: &[Seen<'_>]) -> BTreeMap<u8, Duration> {
     by_kind.into_iter().filter_map(middle).collect()
 }
 
-/// Those whose share of successes is low, and of whom it is by the requests of one tenant: without its failures the
-/// share is not even `still_low`.
+/// Those whose share of successes is low, the worst one first, and of whom it is by the requests of one tenant: without
+/// its failures the share is not even `still_low`.
 fn standing_out(
     seen: &[Seen<'_>],
     requests: u64,
@@ -124,7 +124,10 @@ fn standing_out(
             Outlier { place, by_one_tenant }
         })
     };
-    seen.iter().enumerate().filter_map(outlier).collect()
+    let mut outliers: Vec<Outlier> = seen.iter().enumerate().filter_map(outlier).collect();
+    let rate = |outlier: &Outlier| seen.get(outlier.place).map_or(1.0, Seen::rate);
+    outliers.sort_by(|one, other| rate(one).total_cmp(&rate(other)));
+    outliers
 }
 
 impl Seen<'_> {

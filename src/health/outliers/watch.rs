@@ -53,9 +53,16 @@ impl Watch {
         now: Instant,
     ) -> Vec<Found> {
         let set = members.load();
+        // Of one that was out for a part of the time, what was seen is of another time than of the others, or it has
+        // been ejected for that already.
+        let is_in =
+            |endpoint: &Endpoint| endpoint.ejected_for().is_none() && !endpoint.is_on_trial();
         for member in &set.all {
             let id = member.endpoint.id;
-            if let Some(new) = seen.remove(&id) {
+            let new = seen.remove(&id);
+            if !is_in(&member.endpoint) {
+                self.seen.remove(&id);
+            } else if let Some(new) = new {
                 self.seen.entry(id).or_default().merge(&new);
             }
         }
@@ -64,9 +71,6 @@ impl Watch {
         }
         self.due = now + spec.interval;
         let all = std::mem::take(&mut self.seen);
-        // Of one that was out for a part of the time, what was seen is of another time than of the others.
-        let is_in =
-            |endpoint: &Endpoint| endpoint.ejected_for().is_none() && !endpoint.is_on_trial();
         let judged = set.all.iter().map(|member| &member.endpoint).filter(|one| is_in(one));
         let (endpoints, seen): (Vec<&Arc<Endpoint>>, Vec<Seen<'_>>) = judged
             .filter_map(|endpoint| {
