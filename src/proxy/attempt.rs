@@ -278,7 +278,7 @@ impl AttemptError {
     }
 }
 
-/// What comes of an attempt says of its endpoint.
+/// What the end of an attempt says of its endpoint; `None`: nothing.
 pub(super) fn verdict(answered: &Result<Answered, ExchangeError>) -> Option<Verdict> {
     match answered {
         // RFC 9110 §15: a status above 599 is as good as one of class 5.
