@@ -48,7 +48,12 @@ fn pool_spec(balance: &str) -> PoolSpec {
             base: Duration::from_secs(10),
             max: Duration::from_secs(300),
             share: Percent::new(30.0),
+            trials: 3,
+            interval: Duration::from_secs(10),
+            success_rate: None,
+            latency: None,
         },
+        breaker: None,
         panic_below: Percent::new(50.0),
         spread: Default::default(),
         connections: ConnectionsSpec {

@@ -41,6 +41,7 @@ pub(super) fn find(node: &Node<'_>) -> Option<(Span, &'static str, &'static str)
 const TABLES: &[&str] = &[
     "access-log",
     "admin",
+    "breaker",
     "by",
     "client",
     "client-certificates",
@@ -52,6 +53,7 @@ const TABLES: &[&str] = &[
     "fetch",
     "health",
     "identity",
+    "latency",
     "limits",
     "log",
     "maintenance",
@@ -70,6 +72,7 @@ const TABLES: &[&str] = &[
     "slow-start",
     "split",
     "subject",
+    "success-rate",
     "tenant",
     "tenant-changes",
     "timeouts",

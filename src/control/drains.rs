@@ -230,8 +230,15 @@ mod tests {
         members.replace(&addresses.iter().map(found).collect::<Vec<Found>>());
         let mut live = Live::none();
         let (name, members_of) = ("shop".into(), Arc::clone(&members));
-        let (slot, gate, shard, sources) = (0, None, None, Vec::new());
-        live.pools = vec![LivePool { name, slot, members: members_of, gate, shard, sources }];
+        live.pools = vec![LivePool {
+            name,
+            slot: 0,
+            members: members_of,
+            gate: None,
+            breakers: None,
+            shard: None,
+            sources: Vec::new(),
+        }];
         (Drainer::new(Snapshot::new(Arc::new(live))), members)
     }
 

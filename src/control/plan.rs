@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::spec::{PoolSpec, RoutesSpec};
+use crate::model::breakers::Breakers;
 use crate::model::drains::Drains;
 use crate::model::endpoint::Health;
 use crate::model::ids::{Label, PoolId};
@@ -55,6 +56,8 @@ pub(super) struct Numbers {
     slots: HashMap<PoolId, u32>,
     /// Belongs to the name, too: a pool that is reached in another way has other members.
     drains: HashMap<PoolId, Arc<Drains>>,
+    /// As the breakers that tenants have there: they outlive a pool that goes and comes back.
+    breakers: HashMap<PoolId, Arc<Breakers>>,
     members: u32,
     transports: u64,
 }
@@ -90,7 +93,8 @@ fn plan(
     let spec = Arc::clone(spec);
     let before = running;
     let running = running.filter(|running| reaches_as(running, &spec));
-    let pool = match running.filter(|running| running.spec.tls == spec.tls) {
+    let breakers = spec.breaker.map(|_| numbers.breakers(id));
+    let mut pool = match running.filter(|running| running.spec.tls == spec.tls) {
         Some(before) => {
             let members = Arc::clone(&before.members);
             Pool::build(label, spec, members, before.transport, before.tls.clone())?
@@ -107,6 +111,7 @@ fn plan(
             Pool::build(label, spec, members, numbers.transport(), tls)?
         }
     };
+    pool.breakers = breakers;
     // What the endpoints can bear is the same, however they are reached.
     Ok(Arc::new(match before {
         Some(before) => pool.following(before),
@@ -153,6 +158,10 @@ impl Numbers {
         self.members = self.members.wrapping_add(1);
         let drains = Arc::clone(self.drains.entry(id.clone()).or_default());
         Members::new(self.members, newcomer(spec), spec.panic_below.share()).with_drains(drains)
+    }
+
+    fn breakers(&mut self, id: &PoolId) -> Arc<Breakers> {
+        Arc::clone(self.breakers.entry(id.clone()).or_default())
     }
 
     fn transport(&mut self) -> u64 {

@@ -19,7 +19,7 @@ use crate::model::members::Found;
 use crate::model::rules::{OwnZone, Rules};
 use crate::model::warmth::SlowStart;
 use crate::pool::Pool;
-use crate::telemetry::registry::{Metrics, NamedGate, NamedPool};
+use crate::telemetry::registry::{Metrics, NamedBreakers, NamedGate, NamedPool};
 
 use super::feed::{Feed, Home};
 use super::generation::LivePool;
@@ -108,6 +108,7 @@ impl Running {
             slot: running.pool.label.slot,
             members: Arc::clone(&running.pool.members),
             gate: running.pool.gate.clone(),
+            breakers: running.pool.breakers.clone(),
             shard: running.pool.spec.spread.shard,
             sources: running.feed.statuses(),
         };
@@ -137,6 +138,14 @@ impl Running {
             Some((Arc::clone(&id.0), Arc::clone(running.pool.gate.as_ref()?)))
         };
         self.pools.iter().filter_map(gate).collect()
+    }
+
+    /// Names and breakers of pools that have them, for the gauges.
+    pub(super) fn breakers(&self) -> Vec<NamedBreakers> {
+        let breakers = |(id, running): (&PoolId, &RunningPool)| {
+            Some((Arc::clone(&id.0), Arc::clone(running.pool.breakers.as_ref()?)))
+        };
+        self.pools.iter().filter_map(breakers).collect()
     }
 
     fn start(&self, pool: Arc<Pool>, before: &[Found]) -> RunningPool {

@@ -1,6 +1,7 @@
 //! Whether endpoints work: asked by checks, and judged from traffic.
 
 pub mod active;
+pub mod outliers;
 pub mod passive;
 pub mod probe;
 

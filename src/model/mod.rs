@@ -2,6 +2,7 @@
 //! line of the access log tells, the gateway's fields.
 
 pub mod address;
+pub mod breakers;
 pub mod caller;
 pub mod drains;
 pub mod endpoint;
@@ -16,5 +17,6 @@ pub mod log_line;
 pub mod members;
 pub mod rules;
 pub mod shares;
+mod trial;
 pub mod warmth;
 mod witnesses;

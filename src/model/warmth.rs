@@ -39,7 +39,7 @@ pub enum Warmth {
     /// It has joined a pool in use and never might be picked yet: it has no part in what the pool could
     /// bear.
     New,
-    /// It may not be picked; once it may, it begins with less than its share.
+    /// It may not be picked, or is on trial; once it may, it begins with less than its share.
     Out,
     /// It may be picked since then, for the first time, and has less than its share.
     Joining(Instant),
@@ -50,14 +50,15 @@ pub enum Warmth {
 }
 
 impl Warmth {
-    /// Now that this is known of the endpoint.
+    /// Now that this is known of the endpoint, and whether it has a part in the traffic by its own state: an
+    /// endpoint on trial has none, and begins slowly after that.
     pub(super) fn next(
         self,
-        endpoint: &Endpoint,
+        (endpoint, able): (&Endpoint, bool),
         slow_start: Option<&SlowStart>,
         now: Instant,
     ) -> Self {
-        match (self, endpoint.is_eligible(), slow_start) {
+        match (self, able, slow_start) {
             (Self::First, false, _) if endpoint.health() == Health::Pending => Self::First,
             (Self::New, false, _) => Self::New,
             (_, false, _) => Self::Out,

@@ -3,6 +3,7 @@
 
 pub mod balancer;
 mod in_flight;
+mod on_trial;
 mod shards;
 pub mod standing;
 
@@ -13,6 +14,7 @@ use arc_swap::Guard;
 
 use crate::base::fair::Gate;
 use crate::config::spec::PoolSpec;
+use crate::model::breakers::Breakers;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::{Eligible, MemberSet, Members};
@@ -36,6 +38,10 @@ pub struct Pool {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// How its tenants' breakers stand; `None` = each request is tried.
+    pub breakers: Option<Arc<Breakers>>,
+    /// Whether somebody asks how long attempts take.
+    pub attended: bool,
     balancer: Arc<dyn Balancer>,
     /// With it, each tenant has a few of the endpoints.
     shards: Option<Box<Shards>>,
@@ -68,8 +74,21 @@ impl Pool {
         let balancer = balancer::build(&spec.balance)
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
+        let breakers = spec.breaker.is_some().then(Arc::default);
+        let attended = spec.eject.latency.is_some();
         let shards = spec.spread.shard.map(|size| Box::new(Shards::new(size)));
-        Ok(Self { label, spec, members, transport, tls, gate, balancer, shards })
+        Ok(Self {
+            label,
+            spec,
+            members,
+            transport,
+            tls,
+            gate,
+            breakers,
+            attended,
+            balancer,
+            shards,
+        })
     }
 
     /// Takes over the gate of the pool that it follows: who is in there counts here, and who waits

@@ -26,6 +26,9 @@ impl Standing {
             (_, Some(time)) => {
                 format!("ejected after failures, for {} s more", time.as_secs().max(1))
             }
+            (Health::Up | Health::Unchecked, _) if endpoint.is_on_trial() => {
+                "it comes back from an ejection, and gets one request at a time".to_owned()
+            }
             (Health::Up, _) => "its checks succeed".to_owned(),
             (Health::Unchecked, _) => "it is not checked".to_owned(),
             (Health::Pending, _) => "its first check has not ended".to_owned(),

@@ -163,3 +163,26 @@ fn a_pool_without_endpoints_gives_no_pick() {
     assert!(pool.pick(PickKey::default(), &[]).is_none());
     assert!(pool.pick_left_out(&[]).is_none());
 }
+
+#[test]
+fn requests_of_a_tenant_are_on_trial_only_at_endpoints_that_it_has() {
+    let mut pool = pool("random", 10).unwrap();
+    pool.shards = Some(Box::new(Shards::new(2)));
+    let tenants = ["acme", "globex", "initech", "umbrella", "hooli", "wonka"];
+    let endpoint = Arc::clone(&pool.members.load().all[3].endpoint);
+    let has = |tenant: &str| pool.may_serve(tenant, endpoint.id) == Some(true);
+    assert!(tenants.into_iter().any(has) && !tenants.into_iter().all(has));
+    let own = tenants.map(has);
+
+    for (tenant, own) in tenants.into_iter().zip(own) {
+        endpoint.begin_trial(1);
+        pool.members.refresh();
+        let now = tokio::time::Instant::now();
+        assert_eq!(pool.pick_own_on_trial((tenant, 1), true, now).is_some(), own, "{tenant}");
+        // All others of its requests go elsewhere meanwhile.
+        assert!((0..50).all(|_| {
+            let picked = pool.pick_own(tenant, PickKey::default(), &[]).unwrap();
+            picked.endpoint().id != endpoint.id
+        }));
+    }
+}

@@ -278,6 +278,17 @@ impl AttemptError {
     }
 }
 
+/// What the end of an attempt says of its endpoint; `None`: nothing.
+pub(super) fn verdict(answered: &Result<Answered, ExchangeError>) -> Option<Verdict> {
+    match answered {
+        // RFC 9110 §15: a status above 599 is as good as one of class 5.
+        Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
+        Ok(_) => Some(Verdict::Success),
+        Err(ExchangeError::Attempt(error)) => error.verdict(),
+        Err(_) => None,
+    }
+}
+
 /// The metric's word for an answer.
 pub(super) fn outcome_of(status: StatusCode) -> AttemptOutcome {
     match status.as_u16() {

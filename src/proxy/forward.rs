@@ -7,21 +7,24 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::base::fair::Gate;
-use crate::health::passive::{self, Attempt, Judged, Verdict};
+use crate::health::passive::{Attempt, Verdict};
 use crate::http1::room::AnswerHead;
 use crate::model::ids::EndpointId;
 use crate::pool::balancer::PickKey;
 use crate::pool::{InFlight, Pool};
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
+use crate::routing::route::Route;
 use crate::routing::tenant::Tenant;
 use crate::telemetry::delta::AttemptOutcome;
 
 use super::admission::{self, Place};
 use super::answer::Lease;
 use super::attempt::{self, Answered, Bounds};
+use super::breaking::{self, OnTrial};
 use super::choice::Choice;
 use super::error::{AttemptError, ExchangeError};
+use super::judged;
 use super::outgoing::Outgoing;
 use super::spans::{self, Watched};
 use super::visit::Visit;
@@ -38,6 +41,9 @@ pub(super) async fn send(
     visit: &mut Visit,
 ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
     let mut effort = Effort::of(worker, choice, visit);
+    if choice.pool.breakers.is_some() {
+        effort.on_trial = Cell::new(breaking::enter(worker, choice)?);
+    }
     if let Some(gate) = &choice.pool.gate {
         effort.come(gate, choice, outgoing, visit).await?;
     }
@@ -45,7 +51,7 @@ pub(super) async fn send(
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
-        let picked = effort.pick(&tried, last).ok_or(ExchangeError::NoEndpoint)?;
+        let picked = effort.pick(&tried, last, outgoing).ok_or(ExchangeError::NoEndpoint)?;
         let made = tried.len() as u32 + 1;
         visit.note(|record| record.attempts = made);
         visit.note_for_log(|record| record.endpoint = Some(picked.endpoint().label.clone()));
@@ -83,6 +89,7 @@ struct Effort<'e> {
     deadlines: Deadlines,
     rule: RetryRule<'e>,
     tenant: &'e Tenant,
+    route: Option<&'e Route>,
     /// When the whole exchange must have ended.
     end: Option<Instant>,
     /// When the first attempt may begin.
@@ -91,6 +98,8 @@ struct Effort<'e> {
     place: Cell<Place>,
     /// An attempt that failed may have come to somebody.
     reaches: Cell<bool>,
+    /// Its place among those on trial, while the tenant's breaker is half open.
+    on_trial: Cell<OnTrial<'e>>,
 }
 
 impl<'e> Effort<'e> {
@@ -103,10 +112,12 @@ impl<'e> Effort<'e> {
             deadlines,
             rule: choice.retry_rule(),
             tenant: choice.tenant,
+            route: choice.route,
             // A wait for a limit is nobody's first byte.
             began: if visit.is_limited() { worker.clock.recent() } else { visit.started() },
             place: Cell::new(None),
             reaches: Cell::new(false),
+            on_trial: Cell::new(None),
         }
     }
 
@@ -134,7 +145,18 @@ impl<'e> Effort<'e> {
 
     /// The endpoint of the next attempt. After a failure that was no answer, one that is out is
     /// better than one that has just failed.
-    fn pick(&self, tried: &[EndpointId], last: Option<Failure>) -> Option<InFlight> {
+    fn pick(
+        &self,
+        tried: &[EndpointId],
+        last: Option<Failure>,
+        outgoing: &Outgoing<'_>,
+    ) -> Option<InFlight> {
+        if tried.is_empty()
+            && self.pool.members.is_watchful()
+            && let Some(picked) = self.pick_on_trial(outgoing)
+        {
+            return Some(picked);
+        }
         if self.pool.is_sharded() {
             return self.pick_own(tried, last);
         }
@@ -159,6 +181,20 @@ impl<'e> Effort<'e> {
             return next.or_else(left_out).or(Some(picked));
         }
         Some(picked)
+    }
+
+    /// An endpoint that comes back from an ejection, where this request is the next one of its trial.
+    #[cold]
+    #[inline(never)]
+    fn pick_on_trial(&self, outgoing: &Outgoing<'_>) -> Option<InFlight> {
+        let (now, slot) = (self.worker.clock.recent(), self.tenant.slot());
+        match self.pool.is_sharded() {
+            false => self.pool.pick_on_trial(slot, outgoing.idempotent, now),
+            true => {
+                let tenant = (self.tenant.id(), slot);
+                self.pool.pick_own_on_trial(tenant, outgoing.idempotent, now)
+            }
+        }
     }
 
     fn has_sound_untried(&self, tried: &[EndpointId]) -> bool {
@@ -229,6 +265,11 @@ impl<'e> Effort<'e> {
         visit: &mut Visit,
     ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
         outgoing.upload.settle();
+        if self.pool.breakers.is_some() {
+            let on_trial = self.on_trial.take();
+            let verdict = attempt::verdict(&answered);
+            breaking::note(self.worker, (self.pool, self.tenant), on_trial, self.began, verdict);
+        }
         if answered.as_ref().map_or(true, |(answer, _)| answer.status().is_server_error()) {
             let endpoint = &trial.picked.endpoint().label;
             visit.note_failure(|record| record.endpoint = Some(endpoint.clone()));
@@ -346,33 +387,16 @@ impl Counted<'_, '_> {
         if let (Some(watched), Ok((answer, _))) = (&mut self.span, answered) {
             watched.span.status = Some(answer.status().as_u16());
         }
-        let verdict = match answered {
-            // RFC 9110 §15: a status above 599 is as good as one of class 5.
-            Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
-            Ok(_) => Some(Verdict::Success),
-            Err(ExchangeError::Attempt(error)) => error.verdict(),
-            Err(_) => None,
-        };
-        if let Some(verdict) = verdict {
+        if let Some(verdict) = attempt::verdict(answered) {
             self.judge(verdict);
         }
     }
 
     fn judge(&self, verdict: Verdict) {
-        let Effort { worker, pool, tenant, .. } = self.effort;
-        let endpoint = self.picked.endpoint();
-        let attempt = Attempt { verdict, tenant: tenant.slot(), now: worker.clock.recent() };
-        match passive::observe(&pool.members, endpoint, &pool.spec.eject, attempt) {
-            None => {}
-            Some(Judged::Ejected(ejected)) => {
-                worker.meter.ejected(&pool.label);
-                tracing::warn!(
-                    pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
-                    "an endpoint was ejected after failures in a row"
-                );
-            }
-            Some(Judged::Spared) => worker.meter.spared(&pool.label),
-        }
+        let Effort { worker, pool, tenant, route, .. } = *self.effort;
+        let (began, now) = (self.started, worker.clock.recent());
+        let attempt = Attempt { verdict, tenant: tenant.slot(), began, now };
+        judged::judge(worker, (pool, self.picked.endpoint()), attempt, route);
     }
 }
 

@@ -16,6 +16,7 @@ use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
 };
+use super::resilience::{BREAKER_TRANSITIONS, BREAKERS, EJECTIONS, OUTLIER_EJECTIONS, TRIALS};
 use super::shared_limits::{
     CALL_SECONDS, CALLS, IN_USE, LATE_SECONDS, REQUESTS as SHARED_REQUESTS, UP,
 };
@@ -78,6 +79,10 @@ pub static FAMILIES: &[&Family] = &[
     &RETRIES_REFUSED,
     &EJECTIONS,
     &EJECTIONS_SPARED,
+    &OUTLIER_EJECTIONS,
+    &TRIALS,
+    &BREAKER_TRANSITIONS,
+    &BREAKERS,
     &ENDPOINT_UP,
     &ENDPOINT_DRAINED,
     &ADMIN_REFUSED,
@@ -219,14 +224,6 @@ pub static RETRIES_REFUSED: Family = Family {
     help: "Retries that were wanted and not made, by what forbade them",
     kind: Kind::Counter,
     labels: &["pool", "reason"],
-};
-
-/// `tenantry_ejections_total`
-pub static EJECTIONS: Family = Family {
-    name: "tenantry_ejections_total",
-    help: "Endpoints taken out for a while because traffic saw them fail",
-    kind: Kind::Counter,
-    labels: &["pool"],
 };
 
 /// `tenantry_endpoint_up`
@@ -534,6 +531,7 @@ mod tests {
             include_str!("shared_limits.rs"),
             include_str!("bearers.rs"),
             include_str!("issuers.rs"),
+            include_str!("resilience.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();

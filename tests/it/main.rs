@@ -10,6 +10,7 @@ mod admin;
 mod answers;
 mod audit;
 mod body_limits;
+mod breakers;
 mod conformance;
 mod cuts;
 mod dashboard;

@@ -233,6 +233,10 @@ fn judged(member: &Member, drained: Option<&Drained>) -> (&'static str, Option<S
             ("ejected", Some(format!("its answers failed; tried again in {seconds} s")))
         }
         (Health::Pending, _) => ("pending", Some("not checked yet".to_owned())),
+        (Health::Up | Health::Unchecked, _) if endpoint.is_on_trial() => {
+            let state = if endpoint.health() == Health::Up { "up" } else { "unchecked" };
+            (state, Some("back from an ejection; gets one request at a time".to_owned()))
+        }
         (Health::Up, _) => ("up", None),
         (Health::Unchecked, _) => ("unchecked", None),
     }

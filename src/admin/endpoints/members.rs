@@ -96,6 +96,9 @@ pub(super) struct Member {
     reason: Option<String>,
     /// How much longer traffic's own judgement keeps it out.
     ejected_for_ms: Option<u64>,
+    /// Requests that must still be served, one at a time, before it gets all of its traffic; `null` = it does not come
+    /// back from an ejection.
+    trials_left: Option<u32>,
     /// Failures in a row that traffic has seen.
     failures: u32,
     in_flight: u32,
@@ -232,6 +235,7 @@ fn member(member: &members::Member, drains: &drains::ByAddress, warmth: Option<u
         health: word,
         reason: endpoint.reason().map(|reason| reason.to_string()),
         ejected_for_ms: ejected_for.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        trials_left: endpoint.trial_needs(),
         failures: endpoint.failures(),
         in_flight: endpoint.in_flight(),
         warmth,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::admin::{State, reply};
 use crate::base::fair::{self, Gate};
 use crate::control::generation::{LivePool, SourceResult, SourceStatus};
+use crate::model::breakers::Counts;
 use crate::model::members::MemberSet;
 use crate::model::shares::{Group, WHOLE};
 
@@ -33,6 +34,8 @@ struct Pool {
     panicking: bool,
     /// How many requests it may have at once; `null` = any number.
     concurrency: Option<Concurrency>,
+    /// Tenants whose breakers are not closed; `null` = it has none.
+    breakers: Option<Open>,
     /// What the drained members are still busy with; `null` = none is drained.
     draining: Option<Draining>,
     /// How many endpoints each tenant has of each priority; `null` = all have all.
@@ -55,6 +58,15 @@ struct Concurrency {
     waiting: usize,
 }
 
+/// Tenants whose requests to a pool fail too often.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Open {
+    /// Tenants all of whose requests are refused.
+    open: u64,
+    /// Tenants of whose requests a few pass, on trial.
+    half_open: u64,
+}
+
 /// Members that are drained.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Draining {
@@ -69,7 +81,7 @@ struct Draining {
 struct Priority {
     priority: u16,
     endpoints: u64,
-    /// Those that may be picked by their own state.
+    /// Those that may be picked by their own state, without those on trial after an ejection.
     healthy: u64,
     /// The part of the pool's traffic that they get, of 1.
     share: f64,
@@ -100,6 +112,10 @@ fn pool(pool: &LivePool) -> Pool {
         name: pool.name.to_string(),
         panicking: set.eligible.panicking,
         concurrency: pool.gate.as_deref().and_then(concurrency),
+        breakers: pool.breakers.as_deref().map(|breakers| {
+            let Counts { open, half_open } = breakers.counts();
+            Open { open, half_open }
+        }),
         draining: draining(&set),
         shard: pool.shard,
         warming: set.warming(),

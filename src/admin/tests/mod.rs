@@ -322,6 +322,7 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
             slot: 0,
             members: Arc::new(members),
             gate: None,
+            breakers: None,
             shard: None,
             sources: vec![source.clone()],
         }];
@@ -401,9 +402,16 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
     world.publish(|live| {
         live.problems = vec![fault()];
         let (members, sources) = (Arc::new(members), vec![source]);
-        let gate = Some(Arc::new(Gate::new(100)));
-        live.pools =
-            vec![LivePool { name: "shop".into(), slot: 0, members, gate, shard: None, sources }];
+        let (gate, breakers) = (Some(Arc::new(Gate::new(100))), Some(Arc::default()));
+        live.pools = vec![LivePool {
+            name: "shop".into(),
+            slot: 0,
+            members,
+            gate,
+            breakers,
+            shard: None,
+            sources,
+        }];
         *live = Live::clone(live).with_routes(ROUTES);
         live.ends = vec![Expiry { file: "ca.pem".into(), role: Role::PoolAuthorities, at: 1 }];
     });

@@ -9,13 +9,13 @@ use crate::base::units::Percent;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
-use crate::config::raw::{At, Connections, Eject, Health, Pool};
+use crate::config::raw::{At, Connections, Health, Pool};
 use crate::config::spec::{
-    ConnectionsSpec, EjectSpec, EndpointSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
+    ConnectionsSpec, EndpointSpec, HealthSpec, PoolSpec, ProbeSpec, Protocol, SourceSpec,
 };
 use crate::model::address::Address;
 
-use super::{Known, above_zero, beside, pool_tls, rules, sharing, spread};
+use super::{Known, above_zero, beside, breaker, outliers, pool_tls, rules, sharing, spread};
 
 /// What a pool is checked with.
 pub(super) struct Scope<'a> {
@@ -85,7 +85,8 @@ pub(super) fn check(
         tls,
         proxy_protocol,
         health: raw.health.map(|health| self::health(health, &key.name("health"), faults)),
-        eject: eject(raw.eject, &key.name("eject"), faults),
+        eject: outliers::eject(raw.eject, &key.name("eject"), faults),
+        breaker: raw.breaker.map(|raw| breaker::breaker(raw, &key.name("breaker"), faults)),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
         spread,
         connections: connections(raw.connections, &key.name("connections"), faults),
@@ -217,23 +218,6 @@ fn health(raw: At<Health>, key: &Key<'_>, faults: &mut Faults<'_>) -> HealthSpec
         timeout: timeout.unwrap_or_else(|| Duration::from_secs(1).min(interval)),
         rise: raw.rise.map_or(2, |rise| rise.small()),
         fall: raw.fall.map_or(3, |fall| fall.small()),
-    }
-}
-
-fn eject(raw: Option<Eject>, key: &Key<'_>, faults: &mut Faults<'_>) -> EjectSpec {
-    let raw = raw.unwrap_or_default();
-    let start = raw.max.as_ref().map_or(0, |max| max.start);
-    let base = above_zero(raw.base, &key.name("base"), faults).unwrap_or(Duration::from_secs(10));
-    let max = above_zero(raw.max, &key.name("max"), faults);
-    if max.is_some_and(|max| max < base) {
-        let hint = "make max at least as long as base, which is 10s where none is written";
-        faults.add(&key.name("max"), start, "is shorter than base", Some(hint.to_owned()));
-    }
-    EjectSpec {
-        failures: raw.failures.map_or(5, |failures| failures.small()),
-        base,
-        max: max.unwrap_or_else(|| Duration::from_secs(300).max(base)),
-        share: raw.share.map_or(Percent::new(30.0), |share| share.0),
     }
 }
 

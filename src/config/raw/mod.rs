@@ -4,10 +4,12 @@
 mod access;
 mod answers;
 mod authorizer;
+mod breaker;
 mod cors;
 mod gateway;
 mod issuer;
 mod limits;
+mod outliers;
 mod plan;
 mod pool;
 mod route;
@@ -22,6 +24,7 @@ mod usage;
 pub(super) use access::{ApiKey, Identity, Keys, Kinds};
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
 pub(super) use authorizer::{Authorizer, Authorizers};
+pub(super) use breaker::Breaker;
 pub(super) use cors::Cors;
 pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,
@@ -29,6 +32,7 @@ pub(super) use gateway::{
 };
 pub(super) use issuer::{Fetch, Issuer, Issuers};
 pub(super) use limits::{EachLimit, Limits};
+pub(super) use outliers::{Latency, SuccessRate, Switch};
 pub(super) use plan::Plan;
 pub(super) use pool::{Connections, Eject, Health, Pool, Queue, Retry, Timeouts, UpstreamTls};
 pub(super) use route::{HeaderEdits, Redirect, Respond, Rewrite, Route, Split, SplitBy, Value};

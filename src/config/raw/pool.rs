@@ -16,6 +16,8 @@ use crate::config::text::{
     DnsName, FilePath, HostField, ListFile, SrvName, Target, Text, Written, Wrong,
 };
 
+use super::breaker::Breaker;
+use super::outliers::{Latency, SuccessRate, Switch};
 use super::shape::{At, Decimal, OneOrMany, Whole};
 use super::spread::{Endpoint, SlowStart, Zones};
 
@@ -51,6 +53,8 @@ pub(in crate::config) struct Pool {
     pub(in crate::config) health: Option<At<Health>>,
     /// Ejection of an endpoint that fails requests.
     pub(in crate::config) eject: Option<Eject>,
+    /// Refuses requests at once while too many fail. Default: none, each request is tried.
+    pub(in crate::config) breaker: Option<Breaker>,
     /// When fewer than this share of the endpoints are healthy, all are used; from `0%` to `100%`.
     /// Default: `50%`.
     pub(in crate::config) panic_below: Option<Written<Percent>>,
@@ -259,6 +263,17 @@ pub(in crate::config) struct Eject {
     /// The largest share of the pool that may be ejected at once, from `0%` to `100%`; one of
     /// several endpoints always may. Default: `30%`.
     pub(in crate::config) share: Option<Written<Percent>>,
+    /// Successes, one request at a time, that are asked of an endpoint after an ejection before it gets all of its
+    /// traffic, from 0 (none) to 1000. Default: 3.
+    pub(in crate::config) trials: Option<Whole<0, 1000>>,
+    /// How often the endpoints are compared with each other, from `1s` on. Default: `10s`.
+    pub(in crate::config) interval: Option<At<Written<Duration>>>,
+    /// Ejects an endpoint that fails more of its requests than the others: `true`, `false` or a table of when.
+    /// Default: `true`, or `false` where `failures` is 0.
+    pub(in crate::config) success_rate: Option<Switch<SuccessRate>>,
+    /// Ejects an endpoint that is slower than the others: `true`, `false` or a table of when.
+    /// Default: `false`.
+    pub(in crate::config) latency: Option<Switch<Latency>>,
 }
 
 /// Connections that are kept open to each endpoint.

@@ -23,6 +23,7 @@ use crate::config::problem::Place;
 
 mod access;
 mod authorizer;
+mod breaker;
 mod cors;
 mod domains;
 mod issuer;
@@ -37,6 +38,7 @@ mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use authorizer::{AskedPart, AuthorizerSpec, OnError};
+pub use breaker::BreakerSpec;
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
 pub use issuer::{FetchSpec, IssuerSpec, KeysSpec};
@@ -45,8 +47,8 @@ pub use limits::{
 };
 pub use pool::{
     AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HealthSpec, IdentitySpec,
-    PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
-    TimeoutsSpec, UpstreamTlsSpec,
+    LatencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec,
+    SourceSpec, SuccessRateSpec, TimeoutsSpec, UpstreamTlsSpec,
 };
 pub use route::{
     ActionSpec, HeaderEditsSpec, HostSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec,

@@ -2,6 +2,7 @@
 
 mod access;
 mod candidates;
+mod ejection;
 mod gateway;
 mod limits;
 mod settings;

@@ -19,7 +19,7 @@ use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 
 use super::words::{certificates, edited, networks};
-use super::{limits, spreading};
+use super::{ejection, limits, spreading};
 
 /// One value that applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -186,10 +186,9 @@ impl List<'_> {
                 self.of_pool("health.fall", health.fall);
             }
         }
-        self.of_pool("eject.failures", spec.eject.failures);
-        self.of_pool("eject.base", span(spec.eject.base));
-        self.of_pool("eject.max", span(spec.eject.max));
-        self.of_pool("eject.share", spec.eject.share);
+        for (key, value) in ejection::told(spec) {
+            self.of_pool(key, value);
+        }
         self.of_pool("connections.idle", spec.connections.idle);
         self.of_pool("connections.idle-timeout", span(spec.connections.idle_timeout));
         self.of_pool("connections.max-age", span(spec.connections.max_age));

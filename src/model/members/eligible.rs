@@ -20,6 +20,9 @@ pub struct Eligible {
     pub version: u64,
     /// Too few are healthy: all are used rather than none.
     pub panicking: bool,
+    /// Those that come back from an ejection, and get one request at a time beside the others. Nothing is
+    /// derived from them, so that they may change while the version stays.
+    pub on_trial: Box<[Arc<Endpoint>]>,
 }
 
 impl Eligible {
@@ -31,11 +34,12 @@ impl Eligible {
         panicking: bool,
     ) -> Self {
         let cumulative = running_sums(&weights);
-        Self { endpoints, weights, cumulative, version, panicking }
+        Self { endpoints, weights, cumulative, version, panicking, on_trial: Box::default() }
     }
 
     /// The `nth` part of these, for some of the pool's requests: the endpoints at these places, in their
-    /// order, with weights of their own. Its version is of this part of this version alone.
+    /// order, with weights of their own, and nobody on trial. Its version is of this part of this version
+    /// alone.
     #[must_use]
     pub fn part(&self, nth: usize, places: &[(usize, u32)]) -> Self {
         let endpoint = |(place, _): &(usize, u32)| self.endpoints.get(*place).map(Arc::clone);

@@ -2,6 +2,7 @@
 
 mod eligible;
 mod roll;
+mod trials;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -364,24 +365,28 @@ impl Members {
         // Here, so that who joins while it is drained is never picked: a drain comes before the
         // refresh that follows it, and of two assemblies at once the one that saw less is repeated.
         let drains = self.drains.load();
-        for Member { endpoint, draining, warmth, .. } in &mut all {
+        for Member { endpoint, draining, .. } in &all {
             let is_drained = draining.is_some() || drains.contains_key(&endpoint.address);
             endpoint.set_drained(is_drained);
-            *warmth = warmth.next(endpoint, slow_start, now);
+        }
+        let able = trials::able(&all);
+        for Member { endpoint, warmth, .. } in &mut all {
+            *warmth = warmth.next((endpoint, able(endpoint)), slow_start, now);
         }
         let roll = Roll::of(&all);
         let roll = if roll == *before.roll { Arc::clone(&before.roll) } else { Arc::new(roll) };
         // Those that are drained count for nothing, nor do those that nobody has seen serve: the more
         // join at once, the less the others would seem to bear. Where nobody is healthy, they are tried.
         let drained = || roll.entries().iter().map(|entry| entry.drained);
-        let is_any_healthy = all.iter().any(|member| member.endpoint.is_eligible());
+        let is_any_healthy = all.iter().any(|member| able(&member.endpoint));
         let counts = |member: &Member| !(is_any_healthy && member.warmth == Warmth::New);
         let present = all.iter().zip(drained());
         let present = present.filter(|(member, drained)| !drained && counts(member));
         let (present, facts): (Vec<&Member>, Vec<Fact>) =
-            present.map(|(member, _)| (member, fact(member, &rules, now))).unzip();
-        let bears = u64::from(self.near.0.load(Ordering::Relaxed));
-        let Division { weights, mut groups } = shares::divide(&facts, &rules.rule(bears));
+            present.map(|(member, _)| (member, fact(member, &able, (&rules, now)))).unzip();
+        let rule = rules.rule(u64::from(self.near.0.load(Ordering::Relaxed)));
+        let Division { weights, mut groups } = shares::divide(&facts, &rule);
+        let on_trial = trials::tried(&present, &facts, &weights, &rule);
         let picked = || present.iter().zip(&weights).filter(|(_, weight)| **weight > 0);
         let endpoints = picked().map(|(member, _)| Arc::clone(&member.endpoint)).collect();
         let weights = picked().map(|(_, weight)| *weight).collect();
@@ -391,6 +396,7 @@ impl Members {
         if !Arc::ptr_eq(&roll, &before.roll) || !before.has_same(&eligible, &groups) {
             eligible.version += VERSIONS;
         }
+        eligible.on_trial = on_trial;
         let warms = all.iter().any(|member| member.warmth.since().is_some());
         let due = slow_start.filter(|_| warms).map(|slow_start| now + slow_start.step());
         MemberSet { all, eligible, groups: groups.into(), roll, due }
@@ -420,7 +426,8 @@ impl Members {
             let at = set.groups.binary_search_by_key(&member.priority, |group| group.priority);
             at.ok().and_then(|at| set.groups.get(at)).is_some_and(|group| group.share > 0)
         };
-        let able = || set.all.iter().filter(|member| member.endpoint.is_eligible()).filter(serves);
+        let is_able = trials::able(&set.all);
+        let able = || set.all.iter().filter(|member| is_able(&member.endpoint)).filter(serves);
         let near = able().filter(is_near).count() as u64;
         let all = able().count() as u64;
         let now: u64 = able().map(|member| u64::from(member.endpoint.in_flight())).sum();
@@ -447,11 +454,15 @@ fn complete(groups: &mut Vec<Group>, all: &[Member]) {
     groups.sort_by_key(|group| group.priority);
 }
 
-fn fact(member: &Member, rules: &Rules, now: Instant) -> Fact {
+fn fact(
+    member: &Member,
+    able: impl Fn(&Endpoint) -> bool,
+    (rules, now): (&Rules, Instant),
+) -> Fact {
     Fact {
         weight: member.weight,
         priority: member.priority,
-        healthy: member.endpoint.is_eligible(),
+        healthy: able(&member.endpoint),
         warmth: member.warmth.percent(rules.slow_start.as_ref(), now),
         joining: matches!(member.warmth, Warmth::Joining(_)),
         near: rules.is_near(member.zone.as_ref()),

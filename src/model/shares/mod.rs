@@ -10,7 +10,7 @@ pub struct Fact {
     pub weight: u32,
     /// Lower numbers come first.
     pub priority: u16,
-    /// Whether it may be picked by its own state.
+    /// Whether it has a part in the traffic by its own state: one on trial after an ejection has none.
     pub healthy: bool,
     /// How much of its weight counts yet, from 1 to 100.
     pub warmth: u32,

@@ -1,8 +1,10 @@
 //! The control side of the metrics: takes what the workers counted, keeps what control itself
 //! counts, and renders all of it for a scrape.
 
+mod gates;
 mod issuers;
 mod members;
+mod resilience;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,12 +31,13 @@ use super::keeping;
 use super::metrics::{self, Family, Kind};
 use super::recent::{POINT, Recent};
 use super::reloads;
-use super::sharing;
+use super::sightings::Sightings;
 use super::tenants::Slots;
 use super::totals::Totals;
 use super::usage::{Hour, Usage};
 
 pub use super::totals::Open;
+pub use resilience::NamedBreakers;
 
 /// A pool's name and its members, for the gauges that are read at a scrape.
 pub type NamedPool = (Arc<str>, Arc<Members>);
@@ -48,10 +51,12 @@ pub struct Metrics {
     totals: Mutex<Totals>,
     recent: Mutex<Recent>,
     usage: Mutex<Usage>,
+    sightings: Mutex<Sightings>,
     /// What control counts and sets, by the values of the labels.
     values: Mutex<BTreeMap<&'static str, Values>>,
     pools: Snapshot<Vec<NamedPool>>,
     gates: Snapshot<Vec<NamedGate>>,
+    breakers: Snapshot<Vec<NamedBreakers>>,
     listeners: Snapshot<Vec<Arc<str>>>,
     memory: Snapshot<Memory>,
     loads: Snapshot<Loads>,
@@ -85,9 +90,11 @@ impl Metrics {
             totals: Mutex::new(Totals::new(TENANTS)),
             recent: Mutex::new(Recent::new()),
             usage: Mutex::new(Usage::new()),
+            sightings: Mutex::default(),
             values: Mutex::default(),
             pools: Snapshot::new(Arc::default()),
             gates: Snapshot::new(Arc::default()),
+            breakers: Snapshot::new(Arc::default()),
             listeners: Snapshot::new(Arc::default()),
             memory: Snapshot::new(Arc::new(Memory::new(0, 0))),
             loads: Snapshot::new(Loads::new(0)),
@@ -154,6 +161,7 @@ impl Metrics {
         locked(&self.totals).merge(delta);
         locked(&self.recent).add(delta);
         locked(&self.usage).add(delta, Hour::now());
+        locked(&self.sightings).add(delta);
     }
 
     /// Looks at what was counted in the last minutes. Deltas wait meanwhile, so be brief: some
@@ -305,17 +313,6 @@ impl Metrics {
         self.pools.publish(Arc::new(pools));
     }
 
-    /// The gate of a pool that has one.
-    pub fn gate(&self, pool: &str) -> Option<Arc<Gate>> {
-        let gates = self.gates.load();
-        gates.iter().find(|(name, _)| **name == *pool).map(|(_, gate)| Arc::clone(gate))
-    }
-
-    /// Sets the gates that a scrape looks at.
-    pub fn publish_gates(&self, gates: Vec<NamedGate>) {
-        self.gates.publish(Arc::new(gates));
-    }
-
     /// Sets how many tenants have series of their own; the rest is summed under `_other`.
     pub fn limit_tenants(&self, most: usize) {
         locked(&self.totals).tenants.limit(most);
@@ -361,6 +358,7 @@ impl Metrics {
         let members = members::samples(&self.pools.load());
         families.extend(members.into_iter().filter_map(Samples::finish));
         families.extend(self.gates().into_iter().filter_map(Samples::finish));
+        families.extend(self.breakers().finish());
         families.extend(self.lost().into_iter().filter_map(Samples::finish));
         families.extend(self.workers().into_iter().filter_map(Samples::finish));
         families.extend(self.buffers().into_iter().filter_map(Samples::finish));
@@ -375,19 +373,6 @@ impl Metrics {
         families.extend(ProcessCollector::for_self().collect());
         families.sort_by(|left, right| left.name().cmp(right.name()));
         families
-    }
-
-    fn gates(&self) -> [Samples; 3] {
-        let mut inside = Samples::of(&sharing::POOL_CONCURRENCY);
-        let mut limit = Samples::of(&sharing::POOL_CONCURRENCY_LIMIT);
-        let mut waiting = Samples::of(&sharing::QUEUE_WAITING);
-        for (pool, gate) in self.gates.load().iter() {
-            let state = gate.state();
-            inside.count(&[pool], u64::from(state.inside));
-            limit.count(&[pool], u64::from(state.limit.unwrap_or_default()));
-            waiting.count(&[pool], state.waiting as u64);
-        }
-        [inside, limit, waiting]
     }
 
     fn workers(&self) -> [Samples; 2] {

@@ -72,6 +72,9 @@ fn promtool_finds_nothing() {
     meter.refused("missing");
     meter.limit_waited("tenant");
     meter.connection_retired("idle");
+    meter.ejected(&pool(), "latency");
+    meter.tried(&pool(), "passed");
+    meter.breaker(&pool(), "open");
     meter.exchange_started();
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
     meter.queued(&pool(), 0, QueueOutcome::Served, Duration::from_millis(3));
@@ -82,6 +85,7 @@ fn promtool_finds_nothing() {
     metrics
         .publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"])), ("near".into(), zoned())]);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)))]);
+    metrics.publish_breakers(vec![("shop".into(), Arc::default())]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     metrics.issuer_fetched("login", "ok");
     metrics.issuer_keys("login", 2, Some(std::time::SystemTime::UNIX_EPOCH));
