@@ -26,7 +26,11 @@ impl Pool {
         repeatable: bool,
         now: Instant,
     ) -> Option<InFlight> {
-        let shard = self.shard(id, &self.members.load());
+        let set = self.members.load();
+        if set.eligible.on_trial.is_empty() {
+            return None; // as while one that stands by waits for its trial
+        }
+        let shard = self.shard(id, &set);
         let shard = shard.as_ref()?;
         self.on_trial(|endpoint| shard.has(endpoint), (tenant, repeatable, now))
     }

@@ -158,6 +158,24 @@ async fn an_ejection_ends_by_itself_when_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn one_that_comes_back_has_its_trial_first_and_then_gets_warm_by_itself() {
+    let slow = SHOP.replace("[tenants", "slow-start = { window = \"2s\" }\n[tenants");
+    let world = World::start(&slow).await;
+    let members = world.members("shop");
+    let endpoint = Arc::clone(&members.load().all[0].endpoint);
+    endpoint.eject(Duration::from_millis(1));
+    members.refresh();
+    soon("the trial", || members.load().eligible.on_trial.len() == 1).await;
+    assert_eq!(members.load().warming(), 0);
+
+    endpoint.end_trial();
+    members.refresh();
+
+    assert_eq!(members.load().warming(), 1);
+    soon("all of its share", || members.load().warming() == 0).await;
+}
+
+#[tokio::test]
 async fn without_health_checks_nobody_stays_down() {
     let checked = SHOP.replace(
         "[tenants",

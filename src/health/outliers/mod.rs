@@ -19,6 +19,8 @@ pub struct Seen<'s> {
     pub sighting: &'s Sighting,
     /// Whether it served another tenant lately than the one with most of its failures.
     pub serves_others: bool,
+    /// Its priority: endpoints of another one stand elsewhere, where an answer takes longer to come.
+    pub priority: u16,
 }
 
 /// An endpoint that stands out.
@@ -56,7 +58,7 @@ pub fn by_failure_share(share: Percent, requests: u64, seen: &[Seen<'_>]) -> Vec
     standing_out(seen, requests, |rate| fails(rate, most), |rest| fails(rest, most / 2.0))
 }
 
-/// Those that take much longer than the median endpoint for requests of the same kind. Requests of a kind
+/// Those that take much longer than the median endpoint of their priority for requests of the same kind. Requests of a kind
 /// are those of one tenant to one route, so that one that is slow everywhere is compared with itself; and
 /// half of what an endpoint does must be slow, so that one kind that is slow there alone is not enough.
 pub fn by_latency(spec: &LatencySpec, seen: &[Seen<'_>]) -> Vec<Pace> {
@@ -67,7 +69,8 @@ pub fn by_latency(spec: &LatencySpec, seen: &[Seen<'_>]) -> Vec<Pace> {
         }
         let (mut slow, mut all) = (0, 0);
         for (kind, count, median) in one.sighting.times.kinds() {
-            let Some(usual) = medians.get(&kind).filter(|_| count >= FEW) else { continue };
+            let usual = medians.get(&(one.priority, kind)).filter(|_| count >= FEW);
+            let Some(usual) = usual else { continue };
             let is_slow = median >= usual.saturating_mul(spec.factor)
                 && median.saturating_sub(*usual) >= spec.floor;
             all += count;
@@ -93,16 +96,16 @@ pub enum Pace {
     Unknown,
 }
 
-/// For each kind that enough endpoints had enough of, the median of the endpoints' medians.
-fn medians(spec: &LatencySpec, seen: &[Seen<'_>]) -> BTreeMap<u8, Duration> {
-    let mut by_kind: BTreeMap<u8, Vec<Duration>> = BTreeMap::new();
-    for (kind, count, median) in seen.iter().flat_map(|one| one.sighting.times.kinds()) {
-        if count >= FEW {
-            by_kind.entry(kind).or_default().push(median);
+/// For each priority and each kind that enough endpoints had enough of, the median of the endpoints' medians.
+fn medians(spec: &LatencySpec, seen: &[Seen<'_>]) -> BTreeMap<(u16, u8), Duration> {
+    let mut by_kind: BTreeMap<(u16, u8), Vec<Duration>> = BTreeMap::new();
+    for one in seen {
+        for (kind, _, median) in one.sighting.times.kinds().filter(|(_, count, _)| *count >= FEW) {
+            by_kind.entry((one.priority, kind)).or_default().push(median);
         }
     }
     by_kind.retain(|_, medians| medians.len() >= spec.endpoints);
-    let middle = |(kind, mut medians): (u8, Vec<Duration>)| {
+    let middle = |(kind, mut medians): ((u16, u8), Vec<Duration>)| {
         medians.sort_unstable();
         Some((kind, *medians.get((medians.len() - 1) / 2)?))
     };

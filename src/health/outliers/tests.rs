@@ -28,7 +28,7 @@ fn sighting(served: u64, failed: &[(u32, u64)]) -> Sighting {
 }
 
 fn seen(sightings: &[Sighting], serves_others: bool) -> Vec<Seen<'_>> {
-    sightings.iter().map(|sighting| Seen { sighting, serves_others }).collect()
+    sightings.iter().map(|sighting| Seen { sighting, serves_others, priority: 0 }).collect()
 }
 
 fn places(outliers: &[Outlier]) -> Vec<usize> {
@@ -102,6 +102,19 @@ fn timed(kinds: &[(u8, u32, u64)]) -> Sighting {
 
 fn paces(all: &[Sighting]) -> Vec<Pace> {
     by_latency(&LATENCY, &seen(all, false))
+}
+
+/// An answer of another site takes 150 ms more, and 30 % of the requests go there.
+#[test]
+fn a_site_that_stands_in_is_not_slow_for_being_far_away() {
+    let near = timed(&[(1, 40, 20)]);
+    let far = timed(&[(1, 40, 200)]);
+    let all = [near.clone(), near.clone(), near, far.clone(), far.clone(), far];
+    let mut seen = seen(&all, false);
+    assert_eq!(by_latency(&LATENCY, &seen)[5], Pace::Slow, "in the same priority");
+
+    seen[3..].iter_mut().for_each(|one| one.priority = 1);
+    assert_eq!(by_latency(&LATENCY, &seen), [Pace::Usual; 6]);
 }
 
 #[test]

@@ -71,13 +71,14 @@ impl Watch {
         }
         self.due = now + spec.interval;
         let all = std::mem::take(&mut self.seen);
-        let judged = set.all.iter().map(|member| &member.endpoint).filter(|one| is_in(one));
+        let judged = set.all.iter().filter(|member| is_in(&member.endpoint));
         let (endpoints, seen): (Vec<&Arc<Endpoint>>, Vec<Seen<'_>>) = judged
-            .filter_map(|endpoint| {
+            .filter_map(|member| {
+                let (endpoint, priority) = (&member.endpoint, member.priority);
                 let sighting = all.get(&endpoint.id)?;
                 let serves_others = super::worst(sighting)
                     .is_some_and(|(tenant, _)| endpoint.serves_another(tenant, now));
-                Some((endpoint, Seen { sighting, serves_others }))
+                Some((endpoint, Seen { sighting, serves_others, priority }))
             })
             .unzip();
         let mut found = Vec::new();
