@@ -243,6 +243,7 @@ const TABLE: &str = "a table, as in { key = … }";
 const TABLES: &[(&str, &str)] = &[
     ("AccessLog", "a table, as in { output = \"stdout\" }"),
     ("Admin", "a table, as in { address = \"127.0.0.1:9900\" }"),
+    ("Breaker", "a table, as in { failures = \"50%\" }"),
     ("ClientCertificates", "a table, as in { mode = \"required\", authorities = \"ca.pem\" }"),
     ("Connections", "a table, as in { idle = 256 }"),
     ("Downstream", "a table, as in { max-body = \"10MiB\" }"),
