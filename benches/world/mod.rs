@@ -34,6 +34,8 @@ pub(crate) fn found(weights: &[u32]) -> Vec<Found> {
         weight: *weight,
         priority: 0,
         origin: "bench".into(),
+        zone: None,
+        draining: false,
     };
     weights.iter().enumerate().map(found).collect()
 }
@@ -53,8 +55,14 @@ fn pool_spec(balance: &str) -> PoolSpec {
             base: Duration::from_secs(10),
             max: Duration::from_secs(300),
             share: Percent::new(30.0),
+            trials: 3,
+            interval: Duration::from_secs(10),
+            success_rate: None,
+            latency: None,
         },
+        breaker: None,
         panic_below: Percent::new(50.0),
+        spread: Default::default(),
         connections: ConnectionsSpec {
             idle: 256,
             idle_timeout: Duration::from_secs(30),

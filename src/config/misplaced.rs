@@ -41,6 +41,7 @@ pub(super) fn find(node: &Node<'_>) -> Option<(Span, &'static str, &'static str)
 const TABLES: &[&str] = &[
     "access-log",
     "admin",
+    "breaker",
     "by",
     "client",
     "client-certificates",
@@ -53,6 +54,7 @@ const TABLES: &[&str] = &[
     "health",
     "hedge",
     "identity",
+    "latency",
     "limits",
     "log",
     "maintenance",
@@ -70,15 +72,18 @@ const TABLES: &[&str] = &[
     "retry",
     "rewrite",
     "shared-limits",
+    "slow-start",
     "split",
     "sticky",
     "subject",
+    "success-rate",
     "tenant",
     "tenant-changes",
     "timeouts",
     "tls",
     "tracing",
     "usage",
+    "zones",
 ];
 
 #[cfg(test)]

@@ -243,6 +243,7 @@ const TABLE: &str = "a table, as in { key = … }";
 const TABLES: &[(&str, &str)] = &[
     ("AccessLog", "a table, as in { output = \"stdout\" }"),
     ("Admin", "a table, as in { address = \"127.0.0.1:9900\" }"),
+    ("Breaker", "a table, as in { failures = \"50%\" }"),
     ("ClientCertificates", "a table, as in { mode = \"required\", authorities = \"ca.pem\" }"),
     ("Connections", "a table, as in { idle = 256 }"),
     ("Downstream", "a table, as in { max-body = \"10MiB\" }"),
@@ -267,6 +268,7 @@ const TABLES: &[(&str, &str)] = &[
     ("Rewrite", "a table, as in { strip = \"/api\" }"),
     ("Route", "a table, as in { path = \"/*\" }"),
     ("RouteQueue", "a table, as in { priority = \"batch\" }"),
+    ("SlowStart", "a table, as in { window = \"30s\" }"),
     ("Tenant", "a table, as in { pool = \"shop\" }"),
     ("TenantLog", "a table, as in { sample = \"10%\" }"),
     ("TenantQueue", "a table, as in { priority = \"batch\" }"),
@@ -274,6 +276,7 @@ const TABLES: &[(&str, &str)] = &[
     ("Timeouts", "a table, as in { total = \"30s\" }"),
     ("Tracing", "a table, as in { exporter = \"otlp-http\" }"),
     ("Way", "a table, as in { header = \"X-Tenant-ID\" }"),
+    ("Zones", "a table, as in { spill-above = 16 }"),
 ];
 
 /// Which key was meant, from what serde lists behind the name of an unknown one.

@@ -41,6 +41,8 @@ pub struct Outcome {
     pub in_flight: u32,
     /// How many of the pool's endpoints may be picked now.
     pub eligible: usize,
+    /// The source that keeps it out, whatever an operator says.
+    pub kept_out_by: Option<Arc<str>>,
 }
 
 /// Why an endpoint is not drained, or not let in again.
@@ -168,6 +170,9 @@ fn is_last(set: &MemberSet, address: &Address) -> bool {
         others.map(|member| &member.endpoint).filter(|endpoint| !endpoint.is_drained())
     };
     let itself = set.all.iter().find(|member| member.endpoint.address == *address);
+    if itself.is_some_and(|member| member.endpoint.is_drained()) {
+        return false; // its source keeps it out already
+    }
     let serves = itself.is_some_and(|member| member.endpoint.is_eligible());
     others().next().is_none() || (serves && !others().any(|other| other.is_eligible()))
 }
@@ -185,6 +190,9 @@ fn outcome(
         drained,
         in_flight: member.map_or(0, |member| member.endpoint.in_flight()),
         eligible: set.eligible.endpoints.len(),
+        kept_out_by: member
+            .filter(|member| member.draining.is_some())
+            .map(|member| Arc::clone(&member.origin)),
     }
 }
 
@@ -216,12 +224,21 @@ mod tests {
             weight: 1,
             priority: 0,
             origin: "test".into(),
+            zone: None,
+            draining: false,
         };
         members.replace(&addresses.iter().map(found).collect::<Vec<Found>>());
         let mut live = Live::none();
         let (name, members_of) = ("shop".into(), Arc::clone(&members));
-        live.pools =
-            vec![LivePool { name, slot: 0, members: members_of, gate: None, sources: Vec::new() }];
+        live.pools = vec![LivePool {
+            name,
+            slot: 0,
+            members: members_of,
+            gate: None,
+            breakers: None,
+            shard: None,
+            sources: Vec::new(),
+        }];
         (Drainer::new(Snapshot::new(Arc::new(live))), members)
     }
 

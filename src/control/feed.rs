@@ -2,6 +2,7 @@
 //!
 //! A task of its own for each pool, so that a slow pool holds up no other and no reload.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::base::tasks::{Stop, Tasks};
 use crate::config::spec::SourceSpec;
 use crate::discovery::{self, Event, Means, Report, Source, SourceKey};
+use crate::model::address::Address;
 use crate::model::endpoint::Endpoint;
 use crate::model::members::{Found, Members};
 use crate::telemetry::registry::Metrics;
@@ -197,15 +199,31 @@ impl Desk {
         if self.slots.iter().all(|slot| slot.found.is_some()) {
             self.leaving = None;
         }
-        let leaving = self.leaving.iter().map(|leaving| leaving.found.as_slice());
-        let present = self.slots.iter().filter_map(|slot| slot.found.as_deref());
-        let change = self.home.members.replace(&discovery::merge(present.chain(leaving)));
+        let mut found =
+            discovery::merge(self.slots.iter().filter_map(|slot| slot.found.as_deref()));
+        if let Some(leaving) = &self.leaving {
+            // What the sources of now name is as they say, also where it was draining.
+            let present: HashSet<&Address> = found.iter().map(|found| &found.address).collect();
+            let is_old = |found: &&Found| !present.contains(&found.address);
+            let old: Vec<Found> = leaving.found.iter().filter(is_old).cloned().collect();
+            found.extend(old);
+        }
+        let change = self.home.members.replace(&found);
         if !change.is_empty() {
             tracing::info!(pool = %self.home.pool, joined = names(&change.joined),
                 left = names(&change.left), "the pool has other endpoints");
         }
+        for (endpoints, what) in [(&change.draining, DRAINING), (&change.back, BACK)] {
+            if !endpoints.is_empty() {
+                tracing::info!(pool = %self.home.pool, endpoints = names(endpoints), "{what}");
+            }
+        }
         let silent = |slot: &Slot| matches!(*slot.status.last.load(), SourceResult::Waiting);
-        self.settled.send_replace(!self.slots.iter().any(silent));
+        let settled = !self.slots.iter().any(silent);
+        if settled {
+            self.home.members.settle();
+        }
+        self.settled.send_replace(settled);
     }
 }
 
@@ -225,6 +243,9 @@ fn names(endpoints: &[Arc<Endpoint>]) -> String {
     names.join(" ")
 }
 
+const DRAINING: &str = "endpoints are drained by what is written of them";
+const BACK: &str = "endpoints are no longer drained by what is written of them";
+
 /// Reports of one pool that may wait; a source that finds it full waits too.
 const QUEUE: usize = 64;
 
@@ -241,9 +262,8 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use crate::base::watch::FileEvents;
-    use crate::config::spec::DnsSpec;
+    use crate::config::spec::{DnsSpec, EndpointSpec, EndpointState};
     use crate::discovery::resolver::Resolver;
-    use crate::model::address::Address;
     use crate::model::endpoint::Health;
 
     use super::*;
@@ -259,7 +279,7 @@ mod tests {
     }
 
     fn fixed(port: u16) -> SourceSpec {
-        SourceSpec::Fixed(vec![(([127, 0, 0, 1], port).into(), 1)])
+        SourceSpec::Fixed(vec![EndpointSpec::new(([127, 0, 0, 1], port).into())])
     }
 
     fn file(path: &Path) -> SourceSpec {
@@ -292,6 +312,28 @@ mod tests {
         feed.change(&[fixed(2)]);
 
         reaches(&home.members, &[2]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_that_is_taken_out_ends_while_another_new_source_is_silent() {
+        let home = home();
+        let draining = EndpointSpec {
+            state: EndpointState::Draining,
+            ..EndpointSpec::new(([127, 0, 0, 1], 1).into())
+        };
+        let mut feed = Feed::start(home.clone(), &[SourceSpec::Fixed(vec![draining])], &[]);
+        reaches(&home.members, &[1]).await;
+        assert!(home.members.load().all[0].draining.is_some());
+        let folder = tempfile::tempdir().unwrap();
+
+        feed.change(&[fixed(1), file(&folder.path().join("missing.json"))]);
+
+        let ended = async {
+            while home.members.load().all[0].draining.is_some() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        assert!(timeout(LONGEST_STAY / 2, ended).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use crate::base::fair::Gate;
 use crate::base::snapshot::Snapshot;
 use crate::config::Problem;
 use crate::config::spec::RoutesSpec;
+use crate::model::breakers::Breakers;
 use crate::model::members::Members;
 use crate::tls::expiry::Expiry;
 
@@ -126,6 +127,10 @@ pub struct LivePool {
     pub members: Arc<Members>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// How its tenants' breakers stand; `None` = each request is tried.
+    pub breakers: Option<Arc<Breakers>>,
+    /// How many endpoints each tenant has; `None` = all have all.
+    pub shard: Option<usize>,
     /// Where its members come from, in the order of the config.
     pub sources: Vec<SourceStatus>,
 }

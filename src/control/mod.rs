@@ -21,6 +21,7 @@ mod edit;
 mod feed;
 mod load;
 mod noting;
+mod outliers;
 mod plan;
 pub mod quarantine;
 pub mod quotas;
@@ -37,18 +38,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use crate::base::snapshot::Snapshot;
 use crate::base::sorted::Sorted;
-use crate::base::tasks::{Stop, Tasks};
+use crate::base::tasks::Tasks;
 use crate::base::watch::{FileEvents, Watcher};
 use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
 use crate::config::{Files, HeldKeys, Looks, Memory, Place};
 use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
-use crate::health::passive;
-use crate::pool::Pool;
 use crate::routing;
 use crate::routing::table::Table;
 use crate::telemetry::audit_log::AuditLog;
@@ -155,7 +154,7 @@ impl Control {
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
-            running: Running::new(means, Arc::clone(&metrics)),
+            running: Running::new(means, Arc::clone(&metrics), gateway.zone.clone()),
             issuers,
             metrics,
             table: Snapshot::new(Arc::new(nothing())),
@@ -195,7 +194,8 @@ impl Control {
             files,
             stored: handle,
         };
-        tasks.spawn(|stop| readmit(reloader.serving.clone(), stop));
+        let watched = (reloader.serving.clone(), Arc::clone(&reloader.metrics));
+        tasks.spawn(|stop| outliers::watch(watched, stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
         tasks.spawn(|stop| bearers.run(stop));
         tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
@@ -407,26 +407,6 @@ async fn keep_last_good(state: State, place: Place, mut files: watch::Receiver<O
     }
 }
 
-/// Ends ejections whose time is over, and has balancers follow their pools' changes.
-async fn readmit(serving: Snapshot<Vec<Arc<Pool>>>, mut stop: Stop) {
-    let mut ticks = interval(READMIT_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.requested() => return,
-            _ = ticks.tick() => {
-                let pools = serving.load();
-                for pool in pools.iter() {
-                    passive::release(&pool.members, &pool.spec.eject);
-                    if pool.prepare() {
-                        tokio::task::yield_now().await; // it takes milliseconds
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// The table before the first generation: it knows no tenant.
 pub fn nothing() -> Table {
     let spec = RoutesSpec {
@@ -457,9 +437,6 @@ fn listed(faults: &[Fault]) -> String {
 
 /// 1 s: a first look-up and check of most networks; a pool that needs longer joins later.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
-
-/// 100 ms: small beside the shortest sensible ejection.
-const READMIT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Wishes to reload that may wait; who finds it full waits too.
 const WAITING: usize = 16;

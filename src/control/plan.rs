@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::config::spec::{CheckTlsSpec, PoolSpec, RoutesSpec};
+use crate::model::breakers::Breakers;
 use crate::model::drains::Drains;
 use crate::model::endpoint::Health;
 use crate::model::ids::{Label, PoolId};
@@ -61,6 +62,8 @@ pub(super) struct Numbers {
     slots: HashMap<PoolId, u32>,
     /// Belongs to the name, too: a pool that is reached in another way has other members.
     drains: HashMap<PoolId, Arc<Drains>>,
+    /// As the breakers that tenants have there: they outlive a pool that goes and comes back.
+    breakers: HashMap<PoolId, Arc<Breakers>>,
     members: u32,
     transports: u64,
 }
@@ -96,7 +99,8 @@ fn plan(
     let spec = Arc::clone(spec);
     let before = running;
     let running = running.filter(|running| reaches_as(running, &spec));
-    let pool = match running.filter(|running| running.spec.tls == spec.tls) {
+    let breakers = spec.breaker.map(|_| numbers.breakers(id));
+    let mut pool = match running.filter(|running| running.spec.tls == spec.tls) {
         Some(before) => {
             let members = Arc::clone(&before.members);
             Pool::build(label, spec, members, before.transport, before.tls.clone())?
@@ -114,7 +118,8 @@ fn plan(
         }
     };
     let check_tls = check_tls(&pool, system)?;
-    let pool = pool.checked_by(check_tls);
+    pool = pool.checked_by(check_tls);
+    pool.breakers = breakers;
     // What the endpoints can bear is the same, however they are reached.
     Ok(Arc::new(match before {
         Some(before) => pool.following(before),
@@ -175,6 +180,10 @@ impl Numbers {
         self.members = self.members.wrapping_add(1);
         let drains = Arc::clone(self.drains.entry(id.clone()).or_default());
         Members::new(self.members, newcomer(spec), spec.panic_below.share()).with_drains(drains)
+    }
+
+    fn breakers(&mut self, id: &PoolId) -> Arc<Breakers> {
+        Arc::clone(self.breakers.entry(id.clone()).or_default())
     }
 
     fn transport(&mut self) -> u64 {

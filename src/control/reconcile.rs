@@ -9,15 +9,17 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::tasks::Tasks;
-use crate::config::spec::{CheckTlsSpec, HealthSpec};
+use crate::config::spec::{CheckTlsSpec, HealthSpec, PoolSpec};
 use crate::discovery::Means;
 use crate::health::active::{self, Check};
 use crate::health::probe::{self, ProbeTls, Way};
 use crate::model::endpoint::Health;
 use crate::model::ids::PoolId;
 use crate::model::members::Found;
+use crate::model::rules::{OwnZone, Rules};
+use crate::model::warmth::SlowStart;
 use crate::pool::Pool;
-use crate::telemetry::registry::{Metrics, NamedGate, NamedPool};
+use crate::telemetry::registry::{Metrics, NamedBreakers, NamedGate, NamedPool};
 
 use super::feed::{Feed, Home};
 use super::generation::LivePool;
@@ -39,6 +41,8 @@ struct Shared {
     /// Bounds the probes of all pools together.
     probe_slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    /// That the gateway stands in.
+    zone: Option<Arc<str>>,
 }
 
 /// One pool. Dropping it ends its tasks; requests in flight hold the pool itself.
@@ -52,8 +56,8 @@ struct RunningPool {
 
 impl Running {
     /// Nothing runs yet.
-    pub(super) fn new(means: Means, metrics: Arc<Metrics>) -> Self {
-        let shared = Shared { probe_slots: active::slots(), metrics };
+    pub(super) fn new(means: Means, metrics: Arc<Metrics>, zone: Option<Arc<str>>) -> Self {
+        let shared = Shared { probe_slots: active::slots(), metrics, zone };
         Self { pools: BTreeMap::new(), outgoing: Vec::new(), means, shared }
     }
 
@@ -109,6 +113,8 @@ impl Running {
             slot: running.pool.label.slot,
             members: Arc::clone(&running.pool.members),
             gate: running.pool.gate.clone(),
+            breakers: running.pool.breakers.clone(),
+            shard: running.pool.spec.spread.shard,
             sources: running.feed.statuses(),
         };
         self.pools.iter().map(live).collect()
@@ -139,6 +145,14 @@ impl Running {
         self.pools.iter().filter_map(gate).collect()
     }
 
+    /// Names and breakers of pools that have them, for the gauges.
+    pub(super) fn breakers(&self) -> Vec<NamedBreakers> {
+        let breakers = |(id, running): (&PoolId, &RunningPool)| {
+            Some((Arc::clone(&id.0), Arc::clone(running.pool.breakers.as_ref()?)))
+        };
+        self.pools.iter().filter_map(breakers).collect()
+    }
+
     fn start(&self, pool: Arc<Pool>, before: &[Found]) -> RunningPool {
         let home = Home {
             pool: Arc::clone(&pool.label.name),
@@ -146,6 +160,7 @@ impl Running {
             means: self.means.clone(),
             metrics: Arc::clone(&self.shared.metrics),
         };
+        pool.members.set_rules(rules(&pool.spec, self.shared.zone.as_ref()));
         let feed = Feed::start(home, &pool.spec.sources, before);
         RunningPool { checks: check(&pool, &self.shared), feed, pool }
     }
@@ -157,7 +172,7 @@ impl RunningPool {
         let before = std::mem::replace(&mut self.pool, pool);
         let (old, new) = (&before.spec, &self.pool.spec);
         let members = &self.pool.members;
-        members.set_panic_share(new.panic_below.share());
+        members.set_rules(rules(new, shared.zone.as_ref()));
         // Checks hold the pool's certificates.
         if old.health != new.health || old.tls != new.tls {
             if let Some(checks) = self.checks.take() {
@@ -183,6 +198,8 @@ impl RunningPool {
             weight: member.weight,
             priority: member.priority,
             origin: Arc::clone(&member.origin),
+            zone: member.zone.clone(),
+            draining: member.draining.is_some(),
         });
         found.collect()
     }
@@ -197,6 +214,26 @@ impl RunningPool {
         let waits = |health| health == Health::Pending;
         self.feed.is_settled()
             && !self.pool.members.load().all.iter().any(|member| waits(member.endpoint.health()))
+    }
+}
+
+/// By what rules the traffic of a pool is divided, where the gateway stands in this zone.
+fn rules(spec: &PoolSpec, zone: Option<&Arc<str>>) -> Rules {
+    let slow_start = spec.spread.slow_start.map(|slow| SlowStart {
+        window: slow.window,
+        aggression: slow.aggression,
+        min: slow.min.share(),
+    });
+    let zone = zone.zip(spec.spread.zones).map(|(name, zones)| OwnZone {
+        name: Arc::clone(name),
+        min_endpoints: zones.min_endpoints,
+        spill_above: zones.spill_above,
+    });
+    Rules {
+        panic_share: spec.panic_below.share(),
+        overprovisioning: (spec.spread.overprovisioning * 100.0).round() as u32,
+        slow_start,
+        zone,
     }
 }
 

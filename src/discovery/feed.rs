@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::config::spec::{EndpointSpec, EndpointState};
 use crate::model::address::Address;
 use crate::model::members::Found;
 
@@ -28,12 +29,19 @@ impl Feed {
 
     /// An address as this source names it.
     pub(super) fn found(&self, address: impl Into<Address>, weight: u32, priority: u16) -> Found {
-        Found {
-            address: address.into(),
-            weight: weight.max(1),
-            priority,
-            origin: Arc::clone(&self.label),
-        }
+        let origin = Arc::clone(&self.label);
+        Found { weight: weight.max(1), priority, ..Found::new(address, origin) }
+    }
+
+    /// Endpoints as somebody has written them. One of weight 0 gets no traffic, so it is no member.
+    pub(super) fn written(&self, endpoints: &[EndpointSpec]) -> Vec<Found> {
+        let members = endpoints.iter().filter(|endpoint| endpoint.weight > 0);
+        let found = members.map(|endpoint| Found {
+            zone: endpoint.zone.clone(),
+            draining: endpoint.state == EndpointState::Draining,
+            ..self.found(endpoint.address.clone(), endpoint.weight, endpoint.priority)
+        });
+        found.collect()
     }
 
     /// The full set, also where it is empty.

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use crate::base::tasks::Stopped;
 use crate::base::watch::FileEvents;
-use crate::config::spec::SourceSpec;
+use crate::config::spec::{EndpointSpec, EndpointState, SourceSpec};
+use crate::model::address::Address;
 use crate::model::members::Found;
 
 use super::nameserver::{NameServer, Reply};
@@ -42,7 +43,8 @@ impl World {
     }
 
     fn kinds(&self) -> Vec<SourceSpec> {
-        let fixed = ["10.0.0.1:8080", "10.0.0.2:8080"].map(|text| (text.parse().unwrap(), 1));
+        let fixed =
+            ["10.0.0.1:8080", "10.0.0.2:8080"].map(|text| EndpointSpec::new(text.parse().unwrap()));
         vec![
             SourceSpec::Fixed(fixed.to_vec()),
             SourceSpec::Dns { name: NAME.into(), port: 8080 },
@@ -148,7 +150,8 @@ async fn an_endpoint_of_weight_zero_is_no_member() {
     let listed = r#"endpoints = ["10.0.0.1:80", { address = "10.0.0.2:80", weight = 0 }]"#;
     std::fs::write(world.file("members.toml"), listed).unwrap();
     let fixed = [("10.0.0.1:80", 1), ("10.0.0.2:80", 0)];
-    let fixed = fixed.map(|(text, weight)| (text.parse().unwrap(), weight));
+    let fixed = fixed
+        .map(|(text, weight)| EndpointSpec { weight, ..EndpointSpec::new(text.parse().unwrap()) });
 
     for spec in [SourceSpec::Fixed(fixed.to_vec()), SourceSpec::File(world.file("members.toml"))] {
         let (_source, mut heard) = world.start(&spec);
@@ -157,13 +160,33 @@ async fn an_endpoint_of_weight_zero_is_no_member() {
     }
 }
 
+#[tokio::test]
+async fn whoever_writes_an_endpoint_says_that_it_is_draining_and_where_it_stands() {
+    let world = World::new().await;
+    let keys = r#"priority = 2, zone = "eu-1a", state = "draining""#;
+    let listed = format!(r#"endpoints = [{{ address = "10.0.0.1:80", {keys} }}]"#);
+    std::fs::write(world.file("members.toml"), listed).unwrap();
+    let fixed = EndpointSpec {
+        priority: 2,
+        zone: Some("eu-1a".into()),
+        state: EndpointState::Draining,
+        ..EndpointSpec::new("10.0.0.1:80".parse().unwrap())
+    };
+
+    for spec in [SourceSpec::Fixed(vec![fixed]), SourceSpec::File(world.file("members.toml"))] {
+        let (_source, mut heard) = world.start(&spec);
+        let Event::Members(found) = next(&mut heard, &spec).await else { panic!("{spec:?} fails") };
+        let [one] = found.as_slice() else { panic!("{found:?}") };
+        assert!(one.draining && one.priority == 2, "{one:?}");
+        assert_eq!(one.zone.as_deref(), Some("eu-1a"));
+    }
+}
+
 #[test]
 fn sources_of_one_pool_are_put_together_and_the_first_named_wins() {
     let found = |address: &str, weight, origin: &str| Found {
-        address: address.parse().unwrap(),
         weight,
-        priority: 0,
-        origin: origin.into(),
+        ..Found::new(address.parse::<Address>().unwrap(), origin)
     };
     let fixed = [found("10.0.0.2:80", 5, "static")];
     let listed = [found("10.0.0.1:80", 1, "file"), found("10.0.0.2:80", 1, "file")];
@@ -171,4 +194,17 @@ fn sources_of_one_pool_are_put_together_and_the_first_named_wins() {
     let merged = merge([&fixed[..], &listed[..]]);
 
     assert_eq!(merged, [fixed[0].clone(), listed[0].clone()]);
+}
+
+#[test]
+fn a_drain_that_a_later_source_says_of_an_address_is_not_lost() {
+    let found = |draining, origin: &str| Found {
+        draining,
+        ..Found::new("10.0.0.1:80".parse::<Address>().unwrap(), origin)
+    };
+    for (first, second) in [(false, true), (true, false), (true, true)] {
+        let merged = merge([&[found(first, "static")][..], &[found(second, "file")][..]]);
+
+        assert_eq!(merged, [found(true, "static")], "{first} {second}");
+    }
 }

@@ -11,6 +11,7 @@ mod list;
 mod settle;
 mod srv;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,10 +98,19 @@ pub fn spawn(
 }
 
 /// The members of a pool: the sets of its sources, in the order in which the config names the
-/// sources. An address that two of them name counts as the first one says.
+/// sources. An address that two of them name counts as the first one says, and is draining where any of
+/// them says so: who takes one out means it.
 pub fn merge<'a>(sets: impl IntoIterator<Item = &'a [Found]>) -> Vec<Found> {
-    let mut seen = std::collections::HashSet::new();
-    sets.into_iter().flatten().filter(|found| seen.insert(&found.address)).cloned().collect()
+    let mut known = HashMap::new();
+    let mut all: Vec<Found> = Vec::new();
+    for found in sets.into_iter().flatten() {
+        let at = *known.entry(&found.address).or_insert(all.len());
+        match all.get_mut(at) {
+            Some(first) => first.draining |= found.draining,
+            None => all.push(found.clone()),
+        }
+    }
+    all
 }
 
 async fn run(spec: SourceSpec, means: Means, feed: Feed) {

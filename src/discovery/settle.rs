@@ -56,12 +56,13 @@ impl Settled {
 mod tests {
     use proptest::prelude::{any, prop, proptest};
 
+    use crate::model::address::Address;
+
     use super::*;
 
     fn found(hosts: &[u8]) -> Vec<Found> {
-        let address = |host: &u8| ([10, 0, 0, *host], 80).into();
-        let found =
-            |host| Found { address: address(host), weight: 1, priority: 0, origin: "test".into() };
+        let address = |host: &u8| Address::from(([10, 0, 0, *host], 80));
+        let found = |host| Found::new(address(host), "test");
         hosts.iter().map(found).collect()
     }
 

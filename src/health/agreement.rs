@@ -22,7 +22,8 @@ pub struct Open(u64);
 
 /// The ejection of an endpoint that is out now, where checks may end that.
 pub fn open(endpoint: &Endpoint) -> Option<Open> {
-    endpoint.ejection().filter(|_| endpoint.ejections() == 1).map(Open)
+    let lasts = endpoint.ejected_for().is_some_and(|left| !left.is_zero());
+    endpoint.ejection().filter(|_| lasts && endpoint.ejections() == 1).map(Open)
 }
 
 /// Counts the checks that have passed in a row since an ejection began.
@@ -52,19 +53,17 @@ impl Amends {
     }
 }
 
-/// Ends an ejection before its time; `false` where it is over, or another one has begun. The next one
-/// grows from it as if its time had been served.
+/// Has the time of an ejection be over: [`release`](super::passive::release) then lets the endpoint back as it
+/// would have, on trial. `false` where it is over, or another one has begun. The next one grows from it as
+/// if its time had been served.
 pub fn end(members: &Members, endpoint: &Endpoint, ejection: Open) -> bool {
     // Somebody else ejects or readmits right now: the next check will tell.
     let Some(turn) = members.try_turn() else { return false };
     if open(endpoint) != Some(ejection) {
         return false;
     }
-    endpoint.clear_failures();
-    endpoint.readmit();
-    endpoint.set_quiet_since(Instant::now());
+    endpoint.eject(Duration::ZERO);
     drop(turn);
-    members.refresh();
     true
 }
 
@@ -81,6 +80,7 @@ mod tests {
     use crate::base::units::Percent;
     use crate::config::spec::EjectSpec;
     use crate::health::passive::{self, Attempt, Judged, Verdict};
+    use crate::model::address::Address;
     use crate::model::endpoint::Health;
     use crate::model::members::Found;
 
@@ -92,16 +92,15 @@ mod tests {
         base: Duration::from_secs(10),
         max: Duration::from_secs(300),
         share: Percent::new(50.0),
+        interval: Duration::from_secs(10),
+        trials: 0,
+        success_rate: None,
+        latency: None,
     };
 
     fn pool() -> (Members, Arc<Endpoint>) {
         let members = Members::new(1, Health::Up, 0.5);
-        let found = |address: &str| Found {
-            address: address.parse().unwrap(),
-            weight: 1,
-            priority: 0,
-            origin: "test".into(),
-        };
+        let found = |address: &str| Found::new(address.parse::<Address>().unwrap(), "test");
         members.replace(&[found("10.0.0.1:80"), found("10.0.0.2:80"), found("10.0.0.3:80")]);
         let first = Arc::clone(&members.load().all[0].endpoint);
         (members, first)
@@ -110,7 +109,8 @@ mod tests {
     /// Fails requests until the endpoint is ejected, and tells for how long.
     fn ejected(members: &Members, endpoint: &Endpoint) -> Duration {
         for _ in 0..EJECT.failures {
-            let attempt = Attempt { verdict: Verdict::Unreachable, tenant: 0, now: Instant::now() };
+            let (verdict, began, now) = (Verdict::Unreachable, Instant::now(), Instant::now());
+            let attempt = Attempt { verdict, tenant: 0, began, now };
             if let Some(Judged::Ejected(ejected)) =
                 passive::observe(members, endpoint, &EJECT, attempt)
             {
@@ -142,6 +142,7 @@ mod tests {
         let first = open(&endpoint).expect("checks may end it");
 
         assert!(end(&members, &endpoint, first));
+        passive::release(&members, &EJECT);
         assert!(endpoint.is_eligible());
         assert!(!end(&members, &endpoint, first), "it is over");
 
@@ -149,6 +150,18 @@ mod tests {
         assert_eq!(open(&endpoint), None, "its checks lie");
         assert!(!end(&members, &endpoint, first));
         assert!(!endpoint.is_eligible());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_checks_let_back_early_is_on_trial() {
+        let (members, endpoint) = pool();
+        advance(Duration::from_secs(1)).await;
+        ejected(&members, &endpoint);
+
+        assert!(end(&members, &endpoint, open(&endpoint).unwrap()));
+        passive::release(&members, &EjectSpec { trials: 3, ..EJECT });
+
+        assert_eq!(endpoint.trial_needs(), Some(3));
     }
 
     #[tokio::test(start_paused = true)]

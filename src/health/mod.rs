@@ -2,6 +2,7 @@
 
 pub mod active;
 pub mod agreement;
+pub mod outliers;
 pub mod passive;
 pub mod probe;
 

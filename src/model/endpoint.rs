@@ -11,6 +11,7 @@ use super::address::Address;
 use super::ids::EndpointId;
 use super::latency::{self, Latency, Sample};
 use super::suspicion::Suspicion;
+use super::trial::Trial;
 use super::witnesses::Witnesses;
 
 /// What active checks say of an endpoint.
@@ -55,8 +56,14 @@ pub struct Endpoint {
     reason: ArcSwapOption<String>,
     /// An operator keeps it out of the traffic. Writer: `model::members`, by what it knows of drains.
     drained: AtomicBool,
-    /// Failures in a row, seen by traffic. Writer: `health::passive`.
+    /// Failures in a row, seen by traffic, with [`ON_TRIAL`] and [`BROKEN`]: so that one look tells a success
+    /// that it has nothing to change. Writer: `health::passive`.
     failures: AtomicU32,
+    /// Answers in a row that broke off after their heads. Writer: `proxy`, which sees them.
+    breaks: AtomicU32,
+    /// What it has to show after an ejection. Boxed: it is rare. Writers: `health::passive`, and `pool`
+    /// for whose request is the next one.
+    trial: Box<Trial>,
     /// Whom it serves and whom it fails. Writer: `health::passive`.
     witnesses: Witnesses,
     /// Ejections so far that the next one grows from. Writer: `health::passive`.
@@ -87,6 +94,8 @@ impl Endpoint {
             reason: ArcSwapOption::empty(),
             drained: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            breaks: AtomicU32::new(0),
+            trial: Box::default(),
             witnesses: Witnesses::default(),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
@@ -117,7 +126,7 @@ impl Endpoint {
     /// Counts one more failure in a row and tells how many there are. `tenant` is the place of the one
     /// whose request failed, where the request may be to blame.
     pub fn add_failure(&self, tenant: Option<u32>) -> u32 {
-        let before = self.failures.fetch_add(1, Ordering::Relaxed);
+        let before = self.failures.fetch_add(1, Ordering::Relaxed) & COUNT;
         self.witnesses.failed(tenant, before == 0);
         before.saturating_add(1)
     }
@@ -127,9 +136,19 @@ impl Endpoint {
         self.witnesses.served(tenant, self.second(now));
     }
 
+    /// Whether another tenant than the one at this place was served lately.
+    pub fn serves_another(&self, tenant: u32, now: Instant) -> bool {
+        self.witnesses.serves_another(tenant, self.second(now))
+    }
+
     /// Whether the failures in a row are all of one tenant, while others are served.
     pub fn fails_one_tenant_alone(&self, now: Instant) -> bool {
         self.witnesses.fails_one_alone(self.second(now))
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.born).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
     }
 
     fn second(&self, now: Instant) -> u32 {
@@ -137,16 +156,100 @@ impl Endpoint {
         u32::try_from(second).unwrap_or(u32::MAX)
     }
 
+    /// An answer to a request of the tenant at this place broke off after its head.
+    #[cold]
+    pub fn breaks_off(&self, tenant: Option<u32>) {
+        let before = self.breaks.fetch_add(1, Ordering::Relaxed);
+        self.witnesses.broke(tenant, before == 0);
+        self.failures.fetch_or(BROKEN, Ordering::Relaxed);
+    }
+
+    /// An answer has ended whole.
+    pub fn ends_whole(&self) {
+        if self.failures.load(Ordering::Relaxed) & BROKEN != 0 {
+            self.forget_breaks();
+        }
+    }
+
+    /// Forgets answers that broke off.
+    #[cold]
+    pub fn forget_breaks(&self) {
+        self.breaks.store(0, Ordering::Relaxed);
+        self.failures.fetch_and(!BROKEN, Ordering::Relaxed);
+    }
+
+    /// Answers in a row that broke off: none has ended whole since.
+    pub fn breaks(&self) -> u32 {
+        self.breaks.load(Ordering::Relaxed)
+    }
+
+    /// Whether the answers that broke off are all of one tenant, while others are served.
+    pub fn breaks_one_tenant_alone(&self, now: Instant) -> bool {
+        self.witnesses.breaks_one_alone(self.second(now))
+    }
+
+    /// Whether a success changes something: there are failures or broken answers, or it is on trial.
+    pub fn is_in_doubt(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) != 0
+    }
+
     /// Forgets the failures in a row. Writes nothing when there are none.
     pub fn clear_failures(&self) {
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
+        if self.failures() != 0 {
+            self.failures.fetch_and(!COUNT, Ordering::Relaxed);
         }
     }
 
     /// Failures in a row, seen by traffic.
     pub fn failures(&self) -> u32 {
-        self.failures.load(Ordering::Relaxed)
+        self.failures.load(Ordering::Relaxed) & COUNT
+    }
+
+    /// From now on it gets one request at a time, until so many were served. The caller refreshes the
+    /// pool's members.
+    pub fn begin_trial(&self, needed: u32) {
+        self.trial.begin(needed, self.millis(Instant::now()));
+        self.breaks.store(0, Ordering::Relaxed);
+        self.failures.store(ON_TRIAL, Ordering::Relaxed);
+    }
+
+    /// Ends a trial. The caller refreshes the pool's members.
+    pub fn end_trial(&self) {
+        self.failures.fetch_and(!ON_TRIAL, Ordering::Relaxed);
+    }
+
+    /// Whether it gets one request at a time.
+    pub fn is_on_trial(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) & ON_TRIAL != 0
+    }
+
+    /// Successes that are still asked of it; `None` = it is not on trial.
+    pub fn trial_needs(&self) -> Option<u32> {
+        self.is_on_trial().then(|| self.trial.needed())
+    }
+
+    /// Whether a request of the tenant at this place, which may be sent again or not, is the next one of
+    /// its trial.
+    pub fn admits(&self, tenant: u32, repeatable: bool, now: Instant) -> bool {
+        self.is_on_trial() && self.trial.admits(tenant, repeatable, self.millis(now))
+    }
+
+    /// An attempt that began then, for the tenant at this place, was served during the trial. Tells
+    /// whether that was all that is asked.
+    pub fn passes(&self, tenant: u32, began: Instant) -> bool {
+        self.trial.covers(self.millis(began)) && self.trial.passes(tenant)
+    }
+
+    /// An attempt that began then has failed during the trial, the tenant's at this place, or whosever.
+    /// Tells whether the endpoint has failed by that.
+    pub fn fails(&self, tenant: Option<u32>, began: Instant, now: Instant) -> bool {
+        self.trial.covers(self.millis(began)) && self.trial.fails(tenant, self.millis(now))
+    }
+
+    /// The place of the tenant whose request has failed during the trial, where no other tenant has come
+    /// in time to say otherwise.
+    pub fn trial_unopposed(&self, now: Instant) -> Option<u32> {
+        if self.is_on_trial() { self.trial.unopposed(self.millis(now)) } else { None }
     }
 
     /// Ejections so far that the next one grows from.
@@ -251,3 +354,9 @@ impl Endpoint {
         Some((known.seconds, self.born + latency::TICK * known.tick))
     }
 }
+
+/// The highest bits beside the failures in a row, which never get as many: it is on trial; answers broke off.
+const ON_TRIAL: u32 = 1 << 31;
+const BROKEN: u32 = 1 << 30;
+/// The failures themselves.
+const COUNT: u32 = BROKEN - 1;

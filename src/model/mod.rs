@@ -2,6 +2,7 @@
 //! line of the access log tells, the gateway's fields.
 
 pub mod address;
+pub mod breakers;
 pub mod caller;
 pub mod drains;
 pub mod endpoint;
@@ -13,7 +14,12 @@ pub mod ids;
 pub mod jwk;
 pub mod key;
 pub mod latency;
+pub mod listed;
 pub mod log_line;
 pub mod members;
+pub mod rules;
+pub mod shares;
 pub mod suspicion;
+mod trial;
+pub mod warmth;
 mod witnesses;

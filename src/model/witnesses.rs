@@ -10,6 +10,8 @@ pub(super) struct Witnesses {
     served: [AtomicU64; 2],
     /// Whose the failures in a row are: a tenant's place and one, or [`SEVERAL`].
     failed: AtomicU32,
+    /// Whose the answers that broke off are: the same.
+    broke: AtomicU32,
 }
 
 impl Witnesses {
@@ -35,23 +37,43 @@ impl Witnesses {
 
     /// One more failure in a row, the first of them or not; `None`: it is nobody's own.
     pub(super) fn failed(&self, tenant: Option<u32>, is_first: bool) {
-        let own = tenant.map_or(SEVERAL, |tenant| tenant.saturating_add(1));
-        let all =
-            if is_first || self.failed.load(Ordering::Relaxed) == own { own } else { SEVERAL };
-        self.failed.store(all, Ordering::Relaxed);
+        note(&self.failed, tenant, is_first);
+    }
+
+    /// The same of an answer that broke off.
+    pub(super) fn broke(&self, tenant: Option<u32>, is_first: bool) {
+        note(&self.broke, tenant, is_first);
     }
 
     /// Whether all failures in a row are of one tenant, and another one was served lately.
     pub(super) fn fails_one_alone(&self, second: u32) -> bool {
-        let failed = self.failed.load(Ordering::Relaxed);
-        if failed == 0 || failed == SEVERAL {
-            return false;
-        }
+        self.is_one_alone(&self.failed, second)
+    }
+
+    /// The same of answers that broke off.
+    pub(super) fn breaks_one_alone(&self, second: u32) -> bool {
+        self.is_one_alone(&self.broke, second)
+    }
+
+    fn is_one_alone(&self, whose: &AtomicU32, second: u32) -> bool {
+        let whose = whose.load(Ordering::Relaxed);
+        whose != 0 && whose != SEVERAL && self.serves_another(whose - 1, second)
+    }
+
+    /// Whether another tenant than the one at this place was served lately.
+    pub(super) fn serves_another(&self, tenant: u32, second: u32) -> bool {
         self.served.iter().map(|word| word.load(Ordering::Relaxed)).any(|word| {
             let is_lately = second.saturating_sub(second_of(word)) <= LATELY;
-            word != 0 && is_lately && !is_of(word, failed - 1)
+            word != 0 && is_lately && !is_of(word, tenant)
         })
     }
+}
+
+/// Notes whose they are: one more, the first of them or not.
+fn note(whose: &AtomicU32, tenant: Option<u32>, is_first: bool) {
+    let own = tenant.map_or(SEVERAL, |tenant| tenant.saturating_add(1));
+    let all = if is_first || whose.load(Ordering::Relaxed) == own { own } else { SEVERAL };
+    whose.store(all, Ordering::Relaxed);
 }
 
 /// The tenant's place and one above, so that no word is zero, and the second below.

@@ -7,6 +7,8 @@ mod derived;
 mod hash;
 mod in_flight;
 pub mod keys;
+mod on_trial;
+mod shards;
 pub mod standing;
 pub mod steering;
 pub mod sticky;
@@ -15,14 +17,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use arc_swap::Guard;
+
 use crate::base::fair::Gate;
 use crate::config::spec::PoolSpec;
+use crate::model::breakers::Breakers;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
-use crate::model::members::{Eligible, Members};
+use crate::model::members::{Eligible, MemberSet, Members};
 
 use balancer::{Balancer, PickKey};
 pub use in_flight::InFlight;
+use shards::{Shard, Shards};
 use steering::Steering;
 
 /// A named set of endpoints and how one of them is picked. It lives on across generations of the
@@ -46,8 +52,14 @@ pub struct Pool {
     pub steering: Option<Box<Steering>>,
     /// Copies of requests that it has under way, over all workers. Who sends them counts.
     pub copies: Arc<AtomicU32>,
+    /// How its tenants' breakers stand; `None` = each request is tried.
+    pub breakers: Option<Arc<Breakers>>,
+    /// Whether somebody asks how long attempts take.
+    pub attended: bool,
     balancer: Arc<dyn Balancer>,
     is_timed: bool,
+    /// With it, each tenant has a few of the endpoints.
+    shards: Option<Box<Shards>>,
 }
 
 /// Why a pool cannot be built.
@@ -79,6 +91,9 @@ impl Pool {
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
         let steering = Steering::of(&label.name, &spec);
         let is_timed = balancer.is_timed();
+        let breakers = spec.breaker.is_some().then(Arc::default);
+        let attended = spec.eject.latency.is_some();
+        let shards = spec.spread.shard.map(|size| Box::new(Shards::new(size)));
         Ok(Self {
             label,
             spec,
@@ -89,8 +104,11 @@ impl Pool {
             gate,
             steering,
             copies: Arc::default(),
+            breakers,
+            attended,
             balancer,
             is_timed,
+            shards,
         })
     }
 
@@ -140,21 +158,26 @@ impl Pool {
     /// fails itself only where no sound one is left. `None` when there is none.
     pub fn pick(&self, key: PickKey, tried: &[EndpointId]) -> Option<InFlight> {
         let set = self.members.load();
-        let endpoint = self.choose(&set.eligible, key, tried)?;
+        let endpoint = choose(self.balancer.as_ref(), &set.eligible, key, tried)?;
         Some(InFlight::enter(Arc::clone(endpoint)))
     }
 
     /// Picks one that was not tried and that [`Pool::pick`] leaves out: of a later priority, ejected,
-    /// or down, but never one that is drained. What is known of it may be out of date, whereas those that were tried are known to
-    /// fail now. `None` when there is none.
+    /// or down, but never one that is drained. What is known of it may be out of date, whereas those that
+    /// were tried are known to fail now. `None` when there is none.
     pub fn pick_left_out(&self, tried: &[EndpointId]) -> Option<InFlight> {
+        self.left_out(tried, |_| true)
+    }
+
+    fn left_out(&self, tried: &[EndpointId], may: impl Fn(EndpointId) -> bool) -> Option<InFlight> {
         let set = self.members.load();
         let (before, from) = set.all.split_at_checked(fastrand::usize(..set.all.len().max(1)))?;
         let untried = from
             .iter()
             .chain(before)
             .map(|member| &member.endpoint)
-            .filter(|endpoint| !tried.contains(&endpoint.id) && !endpoint.is_drained());
+            .filter(|endpoint| !tried.contains(&endpoint.id) && !endpoint.is_drained())
+            .filter(|endpoint| may(endpoint.id));
         let hope = |endpoint: &&Arc<Endpoint>| {
             let is_down = endpoint.health() == Health::Down;
             // Nothing is known of those that wait for their first check; traffic has seen the others
@@ -169,13 +192,17 @@ impl Pool {
     /// down, and no request has failed there of late. One that waits for its first check is among
     /// them, and one that is ejected, up to the first failure after its ejection.
     pub fn has_sound_untried(&self, tried: &[EndpointId]) -> bool {
+        self.is_any_sound(tried, |_| true)
+    }
+
+    fn is_any_sound(&self, tried: &[EndpointId], may: impl Fn(EndpointId) -> bool) -> bool {
         let set = self.members.load();
         let mut all = set.all.iter().map(|member| &member.endpoint);
         all.any(|endpoint| {
             let is_sound = endpoint.health() != Health::Down
                 && endpoint.failures() == 0
                 && !endpoint.is_drained();
-            is_sound && !tried.contains(&endpoint.id)
+            is_sound && !tried.contains(&endpoint.id) && may(endpoint.id)
         })
     }
 
@@ -185,34 +212,66 @@ impl Pool {
         set.eligible.endpoints.iter().any(|endpoint| !tried.contains(&endpoint.id))
     }
 
-    fn choose<'a>(
-        &self,
-        eligible: &'a Eligible,
-        key: PickKey,
-        tried: &[EndpointId],
-    ) -> Option<&'a Arc<Endpoint>> {
-        let first = self.balancer.pick_for(eligible, key)?;
-        if tried.is_empty() {
-            return Some(first);
-        }
-        let untried = |endpoint: &Arc<Endpoint>| !tried.contains(&endpoint.id);
-        let mut asked = first;
-        for nth in 1..=ASKS {
-            if untried(asked) && asked.failures() == 0 {
-                return Some(asked);
-            }
-            if nth < ASKS {
-                asked = self.balancer.pick_for(eligible, key.again(nth))?;
-            }
-        }
-        // From any place on, so that the neighbour of a failing endpoint does not inherit all of its
-        // retries. That of a key is the same each time.
-        let endpoints = &eligible.endpoints;
-        let any = || fastrand::usize(..endpoints.len());
-        let place = key.hash().map_or_else(any, |key| hash::scaled(key, endpoints.len()));
-        let (before, from) = endpoints.split_at_checked(place)?;
-        let left = from.iter().chain(before).filter(|endpoint| untried(endpoint));
-        Some(left.min_by_key(|endpoint| endpoint.failures() > 0).unwrap_or(first))
+    /// Whether each tenant has a few of the endpoints: then it is picked by [`Pool::pick_own`] and the
+    /// like.
+    pub fn is_sharded(&self) -> bool {
+        self.shards.is_some()
+    }
+
+    /// As [`Pool::pick`], of those endpoints that the tenant of this id has.
+    pub fn pick_own(&self, tenant: &str, key: PickKey, tried: &[EndpointId]) -> Option<InFlight> {
+        let set = self.members.load();
+        let shard = self.shard(tenant, &set);
+        let Some(shard) = shard.as_ref() else { return self.pick(key, tried) };
+        let endpoint = choose(shard.balancer.as_ref(), &shard.eligible, key, tried)?;
+        Some(InFlight::enter(Arc::clone(endpoint)))
+    }
+
+    /// Picks the next one in the tenant's order that may be picked and was not tried, beyond its own: for a
+    /// request that has reached nobody, so that it has made nobody ill. `None` when there is none.
+    pub fn pick_next(&self, tenant: &str, tried: &[EndpointId]) -> Option<InFlight> {
+        let set = self.members.load();
+        let next = shards::next(tenant, &set, tried)?;
+        Some(InFlight::enter(Arc::clone(next)))
+    }
+
+    /// As [`Pool::pick_left_out`], of those that the tenant has: a request that makes endpoints ill shall
+    /// come to no others.
+    pub fn pick_own_left_out(&self, tenant: &str, tried: &[EndpointId]) -> Option<InFlight> {
+        let shard = self.shard(tenant, &self.members.load());
+        let shard = shard.as_ref()?;
+        self.left_out(tried, |endpoint| shard.has(endpoint))
+    }
+
+    /// As [`Pool::has_sound_untried`], of those that the tenant has.
+    pub fn has_own_sound_untried(&self, tenant: &str, tried: &[EndpointId]) -> bool {
+        let shard = self.shard(tenant, &self.members.load());
+        shard.as_ref().is_some_and(|shard| self.is_any_sound(tried, |endpoint| shard.has(endpoint)))
+    }
+
+    /// As [`Pool::has_untried`], of those that the tenant has.
+    pub fn has_own_untried(&self, tenant: &str, tried: &[EndpointId]) -> bool {
+        let shard = self.shard(tenant, &self.members.load());
+        shard.as_ref().is_some_and(|shard| {
+            shard.eligible.endpoints.iter().any(|endpoint| !tried.contains(&endpoint.id))
+        })
+    }
+
+    /// Whether a tenant's requests may come to an endpoint, were that healthy, since it is one of those that
+    /// the tenant has or stands in for them; `None` where all have all.
+    pub fn may_serve(&self, tenant: &str, endpoint: EndpointId) -> Option<bool> {
+        let shard = self.shard(tenant, &self.members.load());
+        let shard = shard.as_ref()?;
+        let mut stand_ins = shard.eligible.endpoints.iter();
+        Some(shard.has(endpoint) || stand_ins.any(|one| one.id == endpoint))
+    }
+
+    fn shard(&self, tenant: &str, set: &MemberSet) -> Guard<Option<Arc<Shard>>> {
+        let Some(shards) = &self.shards else { return Guard::from_inner(None) };
+        shards.of(tenant, set, || {
+            // The kind is known: the pool has one of it.
+            balancer::build_small(&self.spec.balance).unwrap_or_else(|| Arc::clone(&self.balancer))
+        })
     }
 }
 
@@ -220,6 +279,36 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("label", &self.label).finish_non_exhaustive()
     }
+}
+
+fn choose<'a>(
+    balancer: &dyn Balancer,
+    eligible: &'a Eligible,
+    key: PickKey,
+    tried: &[EndpointId],
+) -> Option<&'a Arc<Endpoint>> {
+    let first = balancer.pick_for(eligible, key)?;
+    if tried.is_empty() {
+        return Some(first);
+    }
+    let untried = |endpoint: &Arc<Endpoint>| !tried.contains(&endpoint.id);
+    let mut asked = first;
+    for nth in 1..=ASKS {
+        if untried(asked) && asked.failures() == 0 {
+            return Some(asked);
+        }
+        if nth < ASKS {
+            asked = balancer.pick_for(eligible, key.again(nth))?;
+        }
+    }
+    // From any place on, so that the neighbour of a failing endpoint does not inherit all of its
+    // retries. That of a key is the same each time.
+    let endpoints = &eligible.endpoints;
+    let any = || fastrand::usize(..endpoints.len());
+    let place = key.hash().map_or_else(any, |key| hash::scaled(key, endpoints.len()));
+    let (before, from) = endpoints.split_at_checked(place)?;
+    let left = from.iter().chain(before).filter(|endpoint| untried(endpoint));
+    Some(left.min_by_key(|endpoint| endpoint.failures() > 0).unwrap_or(first))
 }
 
 /// Three: the balancer's own word, honouring weight and load, nearly always finds a sound untried

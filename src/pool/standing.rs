@@ -18,10 +18,16 @@ impl Standing {
         let endpoint = &member.endpoint;
         let weightless = member.weight == 0;
         let why = match (endpoint.health(), endpoint.ejected_for()) {
+            _ if member.draining.is_some() => {
+                format!("{} says that it is draining", member.origin)
+            }
             _ if endpoint.is_drained() => "an operator has drained it".to_owned(),
             _ if weightless => "its weight is 0".to_owned(),
             (_, Some(time)) => {
                 format!("ejected after failures, for {} s more", time.as_secs().max(1))
+            }
+            (Health::Up | Health::Unchecked, _) if endpoint.is_on_trial() => {
+                "it comes back from an ejection, and gets one request at a time".to_owned()
             }
             (Health::Up, _) => "its checks succeed".to_owned(),
             (Health::Unchecked, _) => "it is not checked".to_owned(),
@@ -30,6 +36,12 @@ impl Standing {
                 Some(reason) => format!("its checks fail: {reason}"),
                 None => "its checks fail".to_owned(),
             },
+        };
+        let why = match member.warmth.since() {
+            Some(since) => {
+                format!("{why}; it warms up since {} s", since.elapsed().as_secs())
+            }
+            None => why,
         };
         Self { eligible: endpoint.is_eligible() && !weightless, why }
     }

@@ -18,9 +18,9 @@ use crate::config::spec::{Secret, StickySpec};
 use crate::model::endpoint::Endpoint;
 use crate::model::members::{MemberSet, Members};
 
-use super::InFlight;
 use super::cookies;
 use super::derived::Derived;
+use super::{InFlight, Pool};
 
 /// The cookie of a pool.
 #[derive(Debug)]
@@ -59,6 +59,17 @@ impl Pin {
         let is_member = set.all.get(at).is_some_and(|member| member.endpoint.id == own.id);
         let takes = is_member && keeps_clients(&set, own);
         takes.then(|| InFlight::enter(Arc::clone(own)))
+    }
+
+    /// Whether it names an endpoint that is there.
+    pub fn names_one(&self) -> bool {
+        self.endpoint.is_some()
+    }
+
+    /// Whether requests of this tenant may come to the endpoint.
+    pub fn is_of(&self, pool: &Pool, tenant: &str) -> bool {
+        let own = self.endpoint.as_ref();
+        own.is_some_and(|own| pool.may_serve(tenant, own.id) != Some(false))
     }
 
     /// Whether this is the endpoint.
@@ -278,12 +289,7 @@ mod tests {
     }
 
     fn replace(members: &Members, last: &[u8]) {
-        let found = |last: &u8| Found {
-            address: ([10, 0, 0, *last], 80).into(),
-            weight: 1,
-            priority: 0,
-            origin: "test".into(),
-        };
+        let found = |last: &u8| Found::new(([10, 0, 0, *last], 80), "test");
         members.replace(&last.iter().map(found).collect::<Vec<_>>());
     }
 

@@ -13,6 +13,8 @@ fn pool(balance: &str, count: u8) -> Result<Pool, PoolError> {
         weight: u32::from(last) + 1,
         priority: 0,
         origin: "test".into(),
+        zone: None,
+        draining: false,
     };
     members.replace(&(0..count).map(found).collect::<Vec<_>>());
     let spec = PoolSpec { balance: balance.into(), ..pool_spec() };
@@ -55,8 +57,10 @@ fn an_edit_of_a_pool_has_no_request_work_out_what_its_balancer_has() {
     };
     let (same, other) = (after("maglev", &before.members), after("ring-hash", &before.members));
     let elsewhere = after("maglev", &pool("maglev", 5).unwrap().members);
-    before.members.refresh();
-    elsewhere.members.refresh();
+    for members in [&before.members, &elsewhere.members] {
+        members.load().all[0].endpoint.eject(Duration::from_secs(60));
+        members.refresh();
+    }
 
     assert!(same.prepare(), "it has the table of before");
     assert!(!other.prepare() && !elsewhere.prepare(), "nobody has asked these");
@@ -168,9 +172,53 @@ fn an_endpoint_that_is_out_for_now_is_sound_until_it_fails() {
 }
 
 #[test]
+fn a_tenant_whose_own_endpoints_refuse_is_served_by_the_next_ones() {
+    let built = pool("random", 6).unwrap();
+    let mut spec = PoolSpec { balance: "random".into(), ..pool_spec() };
+    spec.spread.shard = Some(2);
+    let members = Arc::clone(&built.members);
+    let label = Label { name: "shop".into(), slot: 0 };
+    let pool = Pool::build(label, Arc::new(spec), members, 0, None).unwrap();
+    let all: Vec<EndpointId> =
+        pool.members.load().all.iter().map(|member| member.endpoint.id).collect();
+    let is_own = |endpoint: &EndpointId| pool.may_serve("acme", *endpoint) == Some(true);
+    let own: Vec<EndpointId> = all.iter().copied().filter(is_own).collect();
+    assert_eq!(own.len(), 2);
+
+    let picked = pool.pick_own("acme", PickKey::default(), &own).unwrap();
+    assert!(own.contains(&picked.endpoint().id), "its own alone, where it may have done harm");
+    let next = pool.pick_next("acme", &own).unwrap();
+    assert!(!own.contains(&next.endpoint().id));
+    assert!(pool.pick_next("acme", &all).is_none());
+}
+
+#[test]
 fn a_pool_without_endpoints_gives_no_pick() {
     let pool = pool("least-request", 0).unwrap();
 
     assert!(pool.pick(PickKey::default(), &[]).is_none());
     assert!(pool.pick_left_out(&[]).is_none());
+}
+
+#[test]
+fn requests_of_a_tenant_are_on_trial_only_at_endpoints_that_it_has() {
+    let mut pool = pool("random", 10).unwrap();
+    pool.shards = Some(Box::new(Shards::new(2)));
+    let tenants = ["acme", "globex", "initech", "umbrella", "hooli", "wonka"];
+    let endpoint = Arc::clone(&pool.members.load().all[3].endpoint);
+    let has = |tenant: &str| pool.may_serve(tenant, endpoint.id) == Some(true);
+    assert!(tenants.into_iter().any(has) && !tenants.into_iter().all(has));
+    let own = tenants.map(has);
+
+    for (tenant, own) in tenants.into_iter().zip(own) {
+        endpoint.begin_trial(1);
+        pool.members.refresh();
+        let now = tokio::time::Instant::now();
+        assert_eq!(pool.pick_own_on_trial((tenant, 1), true, now).is_some(), own, "{tenant}");
+        // All others of its requests go elsewhere meanwhile.
+        assert!((0..50).all(|_| {
+            let picked = pool.pick_own(tenant, PickKey::default(), &[]).unwrap();
+            picked.endpoint().id != endpoint.id
+        }));
+    }
 }

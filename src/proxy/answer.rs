@@ -250,6 +250,7 @@ impl Download {
         let answer = match polled {
             None => None,
             Some(Err(error)) => {
+                self.blame();
                 // What came before goes to the client first, which hears of the fault when it is
                 // asked for more.
                 self.give_up(DownloadFault::Broken(error));
@@ -296,6 +297,14 @@ impl Download {
         self.give_up(fault);
     }
 
+    /// The endpoint has broken off its answer; unless the client did so first, and it had to.
+    #[cold]
+    fn blame(&self) {
+        if let Some(lease) = self.lease.as_ref().filter(|_| self.upload.fault().is_none()) {
+            lease.in_flight.endpoint().breaks_off(self.visit.tenant());
+        }
+    }
+
     fn give_up(&mut self, fault: DownloadFault) {
         tracing::debug!(%fault, "an answer was given up");
         self.given_up = Some(fault);
@@ -333,6 +342,7 @@ impl Download {
             let now = self.worker.clock.recent();
             let Lease { connection, in_flight, place, .. } = *lease;
             self.worker.client.put_back(connection, now);
+            in_flight.endpoint().ends_whole();
             drop(in_flight);
             if let Some(mut permit) = place {
                 permit.done();

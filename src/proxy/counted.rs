@@ -2,14 +2,12 @@
 
 use tokio::time::Instant;
 
-use crate::health::passive::Verdict;
 use crate::pool::InFlight;
 use crate::telemetry::delta::AttemptOutcome;
 
 use super::attempt::{self, Answered};
 use super::error::ExchangeError;
 use super::forward::Effort;
-use super::judge::asks_to_wait;
 use super::spans::Watched;
 
 /// Counts an attempt once, however it ends.
@@ -45,25 +43,10 @@ impl<'c, 'p> Counted<'c, 'p> {
         if let (Some(watched), Ok((answer, _))) = (&mut self.span, answered) {
             watched.span.status = Some(answer.status().as_u16());
         }
-        let verdict = match answered {
-            // RFC 9110 §15: a status above 599 is as good as one of class 5.
-            Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(failed(answered)),
-            Ok(_) => Some(Verdict::Success),
-            Err(ExchangeError::Attempt(error)) if !self.effort.excuses(error, self.started) => {
-                error.verdict()
-            }
-            Err(_) => None,
-        };
-        if let Some(verdict) = verdict {
-            self.effort.judge(self.picked, verdict);
+        if let Some(verdict) = self.effort.verdict(answered, self.started) {
+            self.effort.judge(self.picked, verdict, self.started);
         }
     }
-}
-
-/// What an answer that failed says of its endpoint.
-#[cold]
-fn failed(answered: &Result<Answered, ExchangeError>) -> Verdict {
-    asks_to_wait(answered).map_or(Verdict::Failure, |_| Verdict::Busy)
 }
 
 impl Drop for Counted<'_, '_> {

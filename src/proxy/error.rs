@@ -82,6 +82,12 @@ pub(super) enum ExchangeError {
         /// When to come again.
         retry_after: Duration,
     },
+    /// Too many of the tenant's requests to the pool have failed.
+    #[error("requests to this have failed too often; try again later")]
+    BreakerOpen {
+        /// When to come again.
+        retry_after: Duration,
+    },
     /// A limit of the tenant or of the route has no room for it.
     #[error(transparent)]
     Limited(#[from] Box<Refused>),

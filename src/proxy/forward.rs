@@ -13,12 +13,14 @@ use crate::pool::balancer::PickKey;
 use crate::pool::{InFlight, Pool};
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
+use crate::routing::route::Route;
 use crate::routing::tenant::Tenant;
 use crate::telemetry::trace::Dial;
 
 use super::admission::{self, Place};
 use super::answer::Lease;
 use super::attempt::{self, Answered, Bounds};
+use super::breaking::{self, OnTrial};
 use super::choice::Choice;
 use super::countdown::Countdown;
 use super::counted::Counted;
@@ -45,6 +47,9 @@ pub(super) async fn send(
     if let Some(countdown) = outgoing.countdown() {
         effort.hurry(countdown, visit)?;
     }
+    if choice.pool.breakers.is_some() {
+        effort.on_trial = Cell::new(breaking::enter(worker, choice)?);
+    }
     if let Some(gate) = &choice.pool.gate {
         effort.come(gate, choice, outgoing, visit).await?;
     }
@@ -52,8 +57,7 @@ pub(super) async fn send(
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
-        let steered = outgoing.steered.as_deref();
-        let picked = effort.pick(steered, &tried, last).ok_or(ExchangeError::NoEndpoint)?;
+        let picked = effort.pick(&tried, last, outgoing).ok_or(ExchangeError::NoEndpoint)?;
         let made = tried.len() as u32 + 1;
         visit.note(|record| record.attempts = made);
         visit.note_for_log(|record| record.endpoint = Some(picked.endpoint().label.clone()));
@@ -75,6 +79,7 @@ pub(super) async fn send(
             return effort.settle(answered, trial, outgoing, visit);
         };
         last = Some(failure);
+        effort.reaches.set(effort.reaches.get() || failure != Failure::Connect);
         tried.push(id);
         if effort.rule.judge(failure, facts(&tried, outgoing)).is_ok() {
             outgoing.upload.written().await;
@@ -104,12 +109,17 @@ pub(super) struct Effort<'e> {
     pub(super) deadlines: Deadlines,
     pub(super) rule: RetryRule<'e>,
     pub(super) tenant: &'e Tenant,
+    pub(super) route: Option<&'e Route>,
     /// When the whole exchange must have ended.
     pub(super) end: Option<Instant>,
     /// When the first attempt may begin.
     pub(super) began: Instant,
     /// Its place among the pool's requests: until it is told the last word, then the answer's.
     place: Cell<Place>,
+    /// An attempt that failed may have come to somebody.
+    reaches: Cell<bool>,
+    /// Its place among those on trial, while the tenant's breaker is half open.
+    on_trial: Cell<OnTrial<'e>>,
 }
 
 impl<'e> Effort<'e> {
@@ -122,9 +132,12 @@ impl<'e> Effort<'e> {
             deadlines,
             rule: choice.retry_rule(),
             tenant: choice.tenant,
+            route: choice.route,
             // A wait for a limit is nobody's first byte.
             began: if visit.is_limited() { worker.clock.recent() } else { visit.started() },
             place: Cell::new(None),
+            reaches: Cell::new(false),
+            on_trial: Cell::new(None),
         }
     }
 
@@ -195,10 +208,21 @@ impl<'e> Effort<'e> {
     /// better than one that has just failed.
     pub(super) fn pick(
         &self,
-        steered: Option<&Steered>,
         tried: &[EndpointId],
         last: Option<Failure>,
+        outgoing: &Outgoing<'_>,
     ) -> Option<InFlight> {
+        let steered = outgoing.steered.as_deref();
+        if tried.is_empty()
+            && self.pool.members.is_watchful()
+            && !steered.is_some_and(Steered::is_kept)
+            && let Some(picked) = self.pick_on_trial(outgoing)
+        {
+            return Some(picked);
+        }
+        if self.pool.is_sharded() {
+            return self.pick_own(tried, last, steered);
+        }
         let picked = match steered {
             None => self.pool.pick(PickKey::default(), tried)?,
             Some(steered) => steered.pick(self.pool, tried)?,
@@ -208,6 +232,53 @@ impl<'e> Effort<'e> {
             return self.pool.pick_left_out(tried).or(Some(picked));
         }
         Some(picked)
+    }
+
+    /// The same in a pool of which each tenant has a few endpoints. A request that has reached none of them
+    /// has harmed nobody, and goes on to others before it fails.
+    #[inline(never)]
+    fn pick_own(
+        &self,
+        tried: &[EndpointId],
+        last: Option<Failure>,
+        steered: Option<&Steered>,
+    ) -> Option<InFlight> {
+        let tenant = self.tenant.id();
+        let picked = match steered {
+            None => self.pool.pick_own(tenant, PickKey::default(), tried)?,
+            Some(steered) => steered.pick_own(self.pool, tenant, tried)?,
+        };
+        let silent = !matches!(last, None | Some(Failure::Status(_) | Failure::Grpc(_)));
+        if silent && tried.contains(&picked.endpoint().id) {
+            let next = (!self.reaches.get()).then(|| self.pool.pick_next(tenant, tried)).flatten();
+            let left_out = || self.pool.pick_own_left_out(tenant, tried);
+            return next.or_else(left_out).or(Some(picked));
+        }
+        Some(picked)
+    }
+
+    /// An endpoint that comes back from an ejection, where this request is the next one of its trial.
+    #[cold]
+    #[inline(never)]
+    fn pick_on_trial(&self, outgoing: &Outgoing<'_>) -> Option<InFlight> {
+        let (now, slot) = (self.worker.clock.recent(), self.tenant.slot());
+        match self.pool.is_sharded() {
+            false => self.pool.pick_on_trial(slot, outgoing.idempotent, now),
+            true => {
+                let tenant = (self.tenant.id(), slot);
+                self.pool.pick_own_on_trial(tenant, outgoing.idempotent, now)
+            }
+        }
+    }
+
+    fn has_sound_untried(&self, tried: &[EndpointId]) -> bool {
+        match self.pool.is_sharded() {
+            false => self.pool.has_sound_untried(tried),
+            true => {
+                self.pool.has_own_sound_untried(self.tenant.id(), tried)
+                    || (!self.reaches.get() && self.pool.has_sound_untried(tried))
+            }
+        }
     }
 
     /// What might be tried again; `None` where there is an answer to pass on, or the client itself
@@ -238,7 +309,7 @@ impl<'e> Effort<'e> {
         // The budget keeps retries from adding to the load of endpoints in trouble, and the pause
         // gives them time. A request that reached nobody needs neither before it goes to one that
         // is sound: it would have come there anyway.
-        let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
+        let free = failure == Failure::Connect && self.has_sound_untried(tried);
         let mut pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
         if let Some(wait) = asks_to_wait(answered) {
             let elsewhere = self.is_elsewhere(tried);
@@ -270,6 +341,11 @@ impl<'e> Effort<'e> {
         visit: &mut Visit,
     ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
         outgoing.upload.settle();
+        if self.pool.breakers.is_some() {
+            let on_trial = self.on_trial.take();
+            let verdict = self.verdict(&answered, self.began);
+            breaking::note(self.worker, (self.pool, self.tenant), on_trial, self.began, verdict);
+        }
         if answered.as_ref().map_or(true, |(answer, _)| answer.status().is_server_error()) {
             let endpoint = &trial.picked.endpoint().label;
             visit.note_failure(|record| record.endpoint = Some(endpoint.clone()));

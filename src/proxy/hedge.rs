@@ -107,7 +107,7 @@ pub(super) async fn race<'e, 'p>(
     learn(&mut timed, (side, &answered), other.as_ref(), began);
     if side == SECOND {
         if other.is_none() {
-            lose(&trials[FIRST], outgoing);
+            lose(&trials[FIRST], timed.started, outgoing);
         }
         effort.has_place(place);
     }
@@ -158,7 +158,7 @@ fn hear(trial: &Trial<'_, '_>, brought: &Brought) {
 
 /// A first attempt has brought nothing by the time that the second one had an answer. That is no failure
 /// of its endpoint, unless that never does.
-fn lose(first: &Trial<'_, '_>, outgoing: &Outgoing<'_>) {
+fn lose(first: &Trial<'_, '_>, began: Instant, outgoing: &Outgoing<'_>) {
     let effort = first.effort;
     if let Some(steered) = &outgoing.steered {
         steered.outrun(first.picked.endpoint());
@@ -166,7 +166,7 @@ fn lose(first: &Trial<'_, '_>, outgoing: &Outgoing<'_>) {
     let now = effort.worker.clock.recent();
     if effort.worker.delays.loses(first.picked.endpoint().id, now) {
         effort.doubt(first.picked.endpoint(), outgoing);
-        effort.judge(&first.picked, Verdict::Failure);
+        effort.judge(&first.picked, Verdict::Failure, began);
     }
 }
 
@@ -222,7 +222,7 @@ fn begin_second<'e, 'p>(
         }
     };
     let tried = [first.picked.endpoint().id];
-    let picked = effort.pick(outgoing.steered.as_deref(), &tried, None).filter(|picked| {
+    let picked = effort.pick(&tried, None, outgoing).filter(|picked| {
         let endpoint = picked.endpoint();
         !tried.contains(&endpoint.id) && endpoint.failures() == 0
     });

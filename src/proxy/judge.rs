@@ -7,7 +7,7 @@ use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
 use crate::config::spec::Protocol;
-use crate::health::passive::{self, Attempt, Judged, Verdict};
+use crate::health::passive::{Attempt, Verdict};
 use crate::model::endpoint::Endpoint;
 use crate::model::grpc::GrpcStatus;
 use crate::model::ids::EndpointId;
@@ -19,6 +19,7 @@ use super::attempt::{self, Answered};
 use super::error::{AttemptError, ExchangeError};
 use super::forward::Effort;
 use super::grpc::{self, GRPC_STATUS};
+use super::judged;
 use super::outgoing::Outgoing;
 
 impl Effort<'_> {
@@ -42,22 +43,27 @@ impl Effort<'_> {
             && attempt::is_excused(&self.deadlines, started, self.end)
     }
 
-    /// Counts what an attempt says of its endpoint.
-    pub(super) fn judge(&self, picked: &InFlight, verdict: Verdict) {
-        let Effort { worker, pool, tenant, .. } = self;
-        let endpoint = picked.endpoint();
-        let attempt = Attempt { verdict, tenant: tenant.slot(), now: worker.clock.recent() };
-        match passive::observe(&pool.members, endpoint, &pool.spec.eject, attempt) {
-            None => {}
-            Some(Judged::Ejected(ejected)) => {
-                worker.meter.ejected(&pool.label);
-                tracing::warn!(
-                    pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
-                    "an endpoint was ejected after failures in a row"
-                );
-            }
-            Some(Judged::Spared) => worker.meter.spared(&pool.label),
+    /// What the end of an attempt that began then says of its endpoint; `None`: nothing.
+    pub(super) fn verdict(
+        &self,
+        answered: &Result<Answered, ExchangeError>,
+        began: Instant,
+    ) -> Option<Verdict> {
+        match answered {
+            // RFC 9110 §15: a status above 599 is as good as one of class 5.
+            Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(failed(answered)),
+            Ok(_) => Some(Verdict::Success),
+            Err(ExchangeError::Attempt(error)) if !self.excuses(error, began) => error.verdict(),
+            Err(_) => None,
         }
+    }
+
+    /// Counts what an attempt that began then says of its endpoint.
+    pub(super) fn judge(&self, picked: &InFlight, verdict: Verdict, began: Instant) {
+        let Effort { worker, pool, tenant, route, .. } = *self;
+        let now = worker.clock.recent();
+        let attempt = Attempt { verdict, tenant: tenant.slot(), began, now };
+        judged::judge(worker, (pool, picked.endpoint()), attempt, route);
     }
 
     /// A call of gRPC that has failed before its endpoint sent anything says so in the head of its answer.
@@ -76,8 +82,17 @@ impl Effort<'_> {
     /// may look sound.
     #[cold]
     pub(super) fn is_elsewhere(&self, tried: &[EndpointId]) -> bool {
-        self.pool.has_untried(tried)
+        match self.pool.is_sharded() {
+            false => self.pool.has_untried(tried),
+            true => self.pool.has_own_untried(self.tenant.id(), tried),
+        }
     }
+}
+
+/// What an answer that failed says of its endpoint.
+#[cold]
+fn failed(answered: &Result<Answered, ExchangeError>) -> Verdict {
+    asks_to_wait(answered).map_or(Verdict::Failure, |_| Verdict::Busy)
 }
 
 /// How long the endpoint asks to be left alone, where it has answered.

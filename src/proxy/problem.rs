@@ -109,6 +109,7 @@ pub const PROBLEMS: &[Problem] = &[
     CONNECTION_LOST,
     BAD_ANSWER,
     NO_ENDPOINT,
+    BREAKER_OPEN,
     OVERLOADED,
     QUEUE_FULL,
     QUEUE_TIMEOUT,
@@ -312,6 +313,13 @@ pub(super) const NO_ENDPOINT: Problem = problem(
     "no-endpoint",
     StatusCode::SERVICE_UNAVAILABLE,
     "The pool has no endpoint",
+    "destination_unavailable",
+    DOWN,
+);
+pub(super) const BREAKER_OPEN: Problem = problem(
+    "breaker-open",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Requests of the tenant to the pool fail too often",
     "destination_unavailable",
     DOWN,
 );

@@ -71,7 +71,9 @@ pub(super) fn answer(
         headers.insert(PROXY_STATUS, status);
     }
     match error {
-        ExchangeError::Maintenance { retry_after } | ExchangeError::Crowded { retry_after, .. } => {
+        ExchangeError::Maintenance { retry_after }
+        | ExchangeError::Crowded { retry_after, .. }
+        | ExchangeError::BreakerOpen { retry_after } => {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -200,6 +202,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Overloaded => &problem::OVERLOADED,
         ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. } => &problem::QUEUE_FULL,
         ExchangeError::Crowded { crowd: Crowd::Late { .. }, .. } => &problem::QUEUE_TIMEOUT,
+        ExchangeError::BreakerOpen { .. } => &problem::BREAKER_OPEN,
         ExchangeError::NoEndpoint => &problem::NO_ENDPOINT,
         ExchangeError::Overdue { .. } | ExchangeError::PastDeadline { .. } => {
             &problem::TOTAL_TIMEOUT

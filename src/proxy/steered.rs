@@ -61,6 +61,26 @@ impl Steered {
         own.and_then(|pin| pin.enter(&pool.members)).or_else(|| pool.pick(self.key, tried))
     }
 
+    /// The same in a pool of which each tenant has a few endpoints.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn pick_own(
+        &self,
+        pool: &Pool,
+        tenant: &str,
+        tried: &[EndpointId],
+    ) -> Option<InFlight> {
+        let own = self.pin.as_ref().filter(|pin| tried.is_empty() && pin.is_of(pool, tenant));
+        own.and_then(|pin| pin.enter(&pool.members))
+            .or_else(|| pool.pick_own(tenant, self.key, tried))
+    }
+
+    /// Whether a cookie names an endpoint: no other one is tried out with its client's requests.
+    #[cold]
+    pub(super) fn is_kept(&self) -> bool {
+        self.pin.as_ref().is_some_and(Pin::names_one)
+    }
+
     /// The endpoint of the first attempt was slower than that of another one beside it. If it is the client's
     /// own, it is that for further requests: it has not failed.
     #[cold]

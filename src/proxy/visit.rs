@@ -182,6 +182,11 @@ impl Visit {
         self.note_for_log(|record| record.tenant = Some(Tag::named(&tenant.label())));
     }
 
+    /// The place of the tenant that it is for, once that is known.
+    pub(super) fn tenant(&self) -> Option<u32> {
+        self.record.as_ref().and_then(|record| record.tenant.as_ref()).map(|tenant| tenant.slot)
+    }
+
     /// It goes to this pool.
     pub(super) fn goes_to(&mut self, pool: &Label) {
         self.worker.meter.hear_of_pool(pool);

@@ -1,12 +1,16 @@
-//! What one tenant may spend on retries, apart for each pool, and on memory for replays. Lives as
+//! What one tenant may spend on retries and how its breaker stands, apart for each pool, and its memory for replays. Lives as
 //! long as the tenant does, across reloads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tokio::time::Instant;
+
 use crate::base::spool::Share;
 use crate::base::units::ByteSize;
+use crate::model::breakers::Breakers;
 
+use super::breaker::Breaker;
 use super::budget::{Budget, Fill};
 
 /// What one tenant may spend. Costs a few words until the tenant is used.
@@ -19,12 +23,14 @@ pub struct Allowance {
     spools: OnceLock<Arc<Share>>,
 }
 
-/// The budget at one pool, and the next one. Tenants use few pools, so a list is looked through
+/// Budget and breaker at one pool, and the next one. Tenants use few pools, so a list is looked through
 /// faster than anything cleverer; it only grows, so readers take no lock.
 #[derive(Debug)]
 struct Node {
     pool: u32,
     budget: Budget,
+    /// Its breaker there, once a request has come that may open it.
+    breaker: OnceLock<Box<Breaker>>,
     next: OnceLock<Box<Node>>,
 }
 
@@ -61,14 +67,25 @@ impl Allowance {
         self.budget(pool).withdraw(fill)
     }
 
+    /// Its breaker at the pool with this slot; a new one counts in `all`.
+    pub fn breaker(&self, pool: u32, all: &Arc<Breakers>, now: Instant) -> &Breaker {
+        let new = || Box::new(Breaker::new(Arc::clone(all), now));
+        self.node(pool).breaker.get_or_init(new)
+    }
+
     fn budget(&self, pool: u32) -> &Budget {
+        &self.node(pool).budget
+    }
+
+    fn node(&self, pool: u32) -> &Node {
         let mut place = &self.budgets;
         loop {
             let node = place.get_or_init(|| {
-                Box::new(Node { pool, budget: Budget::full(), next: OnceLock::new() })
+                let (budget, breaker) = (Budget::full(), OnceLock::new());
+                Box::new(Node { pool, budget, breaker, next: OnceLock::new() })
             });
             if node.pool == pool {
-                return &node.budget;
+                return node;
             }
             place = &node.next;
         }

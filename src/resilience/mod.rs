@@ -3,6 +3,7 @@
 //! budget says how much of it.
 
 pub mod allowance;
+pub mod breaker;
 pub mod budget;
 pub mod deadline;
 pub mod hedging;

@@ -18,14 +18,6 @@ pub static EJECTIONS_ENDED_EARLY: Family = Family {
     labels: &["pool"],
 };
 
-/// `tenantry_ejections_total`
-pub static EJECTIONS: Family = Family {
-    name: "tenantry_ejections_total",
-    help: "Endpoints taken out for a while because traffic saw them fail",
-    kind: Kind::Counter,
-    labels: &["pool"],
-};
-
 /// `tenantry_endpoint_drained`
 pub static ENDPOINT_DRAINED: Family = Family {
     name: "tenantry_endpoint_drained",

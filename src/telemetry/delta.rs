@@ -12,6 +12,7 @@ use super::attempts::Rare;
 use super::by_slot::BySlot;
 use super::histogram::{Histogram, Took, each_counted};
 use super::mirrors::MirrorCounts;
+use super::sightings::Sighted;
 use super::tenant_delta::{TenantDelta, TenantDeltas};
 
 /// How one attempt at an endpoint ended: the closed set of the `outcome` label. Never rename one.
@@ -211,6 +212,12 @@ pub(super) struct PoolCounts {
     pub(super) refused: Tally,
     pub(super) ejections: u64,
     pub(super) spared: u64,
+    /// Ejections of those that differ from the others, by cause.
+    pub(super) outliers: Tally,
+    /// Trials after ejections, by result.
+    pub(super) trials: Tally,
+    /// What breakers became.
+    pub(super) breakers: Tally,
     pub(super) connections: Flow,
     pub(super) reused: u64,
     /// Boxed: most pools are never full.
@@ -235,6 +242,8 @@ pub(super) struct EndpointCounts {
     pub(super) pool: Arc<str>,
     pub(super) endpoint: Arc<str>,
     pub(super) outcomes: [u64; AttemptOutcome::ALL.len()],
+    /// What else they say of it.
+    pub(super) sighted: Option<Box<Sighted>>,
 }
 
 /// Things that open and close: the difference is how many are open.
@@ -302,6 +311,17 @@ impl Delta {
         }
     }
 
+    /// Counts an endpoint of this pool that was ejected.
+    pub(super) fn eject(&mut self, pool: &Label, cause: &'static str) {
+        let counts = self.pools.at(pool);
+        counts.ejections += 1;
+        match cause {
+            "failures" => {}
+            "trial" => counts.trials.add("failed", 1),
+            cause => counts.outliers.add(cause, 1),
+        }
+    }
+
     pub(super) fn listener(&mut self, index: usize) -> &mut Flow {
         if index >= self.listeners.len() {
             self.listeners.resize(index + 1, Flow::default());
@@ -314,6 +334,7 @@ impl Delta {
             pool: Arc::clone(&pool.name),
             endpoint: Arc::clone(&endpoint.label),
             outcomes: [0; AttemptOutcome::ALL.len()],
+            sighted: None,
         })
     }
 }
@@ -352,6 +373,9 @@ impl PoolCounts {
         self.refused.merge(&other.refused);
         self.ejections += other.ejections;
         self.spared += other.spared;
+        self.outliers.merge(&other.outliers);
+        self.trials.merge(&other.trials);
+        self.breakers.merge(&other.breakers);
         self.connections.merge(other.connections);
         self.reused += other.reused;
         if let Some(other) = &other.queue {

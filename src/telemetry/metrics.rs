@@ -12,7 +12,7 @@ use super::bearers::{
     TENANT_CERTIFICATE_EXPIRY, TENANT_CERTIFICATE_PROBLEMS, TENANT_CERTIFICATE_RELOADS,
     TENANT_CERTIFICATES, TENANT_CERTIFICATES_EXPIRED,
 };
-use super::checks::{EJECTIONS, EJECTIONS_ENDED_EARLY, ENDPOINT_DRAINED, HEALTH_CHECKS};
+use super::checks::{EJECTIONS_ENDED_EARLY, ENDPOINT_DRAINED, HEALTH_CHECKS};
 use super::issuers::{ISSUER_FETCHES, ISSUER_KEYS, ISSUER_KEYS_AT};
 use super::keeping::{
     ADMIN_REFUSED, AUDIT_LOG_LOST, STORE_DAMAGED, STORED_TENANTS, TENANT_CHANGES,
@@ -22,6 +22,7 @@ use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
 };
+use super::resilience::{BREAKER_TRANSITIONS, BREAKERS, EJECTIONS, OUTLIER_EJECTIONS, TRIALS};
 use super::shared_limits::{
     CALL_SECONDS, CALLS, IN_USE, LATE_SECONDS, REQUESTS as SHARED_REQUESTS, UP,
 };
@@ -29,6 +30,9 @@ use super::sharing::{
     ACCESS_REFUSED, AUTHORIZATION_TIME, AUTHORIZATIONS, EJECTIONS_SPARED, FOLDED_TENANTS,
     HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT, QUEUE_REQUESTS,
     QUEUE_WAIT, QUEUE_WAITING, STICKY_REQUESTS, TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
+};
+use super::spreading::{
+    POOL_DRAINING, POOL_FAILOVER, POOL_PANICKING, POOL_WARMING, POOL_ZONE_SPILL,
 };
 
 pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
@@ -88,12 +92,20 @@ pub static FAMILIES: &[&Family] = &[
     &STICKY_REQUESTS,
     &EJECTIONS_ENDED_EARLY,
     &HEALTH_CHECKS,
+    &OUTLIER_EJECTIONS,
+    &TRIALS,
+    &BREAKER_TRANSITIONS,
+    &BREAKERS,
     &ENDPOINT_UP,
     &ENDPOINT_DRAINED,
     &ADMIN_REFUSED,
     &ENDPOINT_IN_FLIGHT,
     &POOL_MEMBERS,
     &POOL_PANICKING,
+    &POOL_FAILOVER,
+    &POOL_ZONE_SPILL,
+    &POOL_WARMING,
+    &POOL_DRAINING,
     &POOL_CONCURRENCY,
     &POOL_CONCURRENCY_LIMIT,
     &QUEUE_WAITING,
@@ -220,14 +232,6 @@ pub static POOL_MEMBERS: Family = Family {
     help: "Members of a pool by state; each is counted once",
     kind: Kind::Gauge,
     labels: &["pool", "state"],
-};
-
-/// `tenantry_pool_panicking`
-pub static POOL_PANICKING: Family = Family {
-    name: "tenantry_pool_panicking",
-    help: "Whether so few members are healthy that all are used",
-    kind: Kind::Gauge,
-    labels: &["pool"],
 };
 
 /// `tenantry_discovery_updates_total`
@@ -499,12 +503,14 @@ mod tests {
             include_str!("attempts.rs"),
             include_str!("reloads.rs"),
             include_str!("sharing.rs"),
+            include_str!("spreading.rs"),
             include_str!("keeping.rs"),
             include_str!("shared_limits.rs"),
             include_str!("bearers.rs"),
             include_str!("issuers.rs"),
             include_str!("checks.rs"),
             include_str!("mirrors.rs"),
+            include_str!("resilience.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();

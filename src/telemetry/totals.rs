@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use crate::base::stretch::Stretch;
 
 use super::attempts;
-use super::checks;
 use super::delta::{
     AttemptOutcome, CLASSES, Delta, EndpointCounts, Flow, PoolCounts, QueueOutcome, Tally, add_each,
 };
 use super::exposition::Samples;
 use super::metrics::{self, Family};
 use super::mirrors::{self, Outcome};
+use super::resilience;
 use super::sharing;
 use super::sums::Sums;
 use super::tenants::{PoolName, TenantSums};
@@ -188,12 +188,15 @@ impl Totals {
         [attempts]
     }
 
-    fn pools(&self) -> [Samples; 8] {
+    fn pools(&self) -> [Samples; 11] {
         let mut first_byte = Samples::of(&attempts::ATTEMPT_FIRST_BYTE);
         let mut retries = Samples::of(&attempts::RETRIES);
         let mut refused = Samples::of(&attempts::RETRIES_REFUSED);
-        let mut ejections = Samples::of(&checks::EJECTIONS);
+        let mut ejections = Samples::of(&resilience::EJECTIONS);
         let mut spared = Samples::of(&sharing::EJECTIONS_SPARED);
+        let mut outliers = Samples::of(&resilience::OUTLIER_EJECTIONS);
+        let mut trials = Samples::of(&resilience::TRIALS);
+        let mut breakers = Samples::of(&resilience::BREAKER_TRANSITIONS);
         let mut open = Samples::of(&metrics::UPSTREAM_CONNECTIONS);
         let mut opened = Samples::of(&metrics::UPSTREAM_OPENED);
         let mut reused = Samples::of(&metrics::UPSTREAM_REUSED);
@@ -209,11 +212,23 @@ impl Totals {
             }
             ejections.count(&[pool], counts.ejections);
             spared.count(&[pool], counts.spared);
+            for (cause, count) in &counts.outliers.0 {
+                outliers.count(&[pool, cause], *count);
+            }
+            for (result, count) in &counts.trials.0 {
+                trials.count(&[pool, result], *count);
+            }
+            for (to, count) in &counts.breakers.0 {
+                breakers.count(&[pool, to], *count);
+            }
             open.count(&[pool], counts.connections.open());
             opened.count(&[pool], counts.connections.opened);
             reused.count(&[pool], counts.reused);
         }
-        [first_byte, retries, refused, ejections, spared, open, opened, reused]
+        [
+            first_byte, retries, refused, ejections, spared, outliers, trials, breakers, open,
+            opened, reused,
+        ]
     }
 
     /// What few pools have.

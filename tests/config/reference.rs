@@ -117,6 +117,7 @@ fn value(root: &Value, schema: &Value, (links, own): (&Links, &str)) -> String {
         return format!("`{only}`");
     }
     match schema["type"].as_str() {
+        _ if schema["type"] == serde_json::json!(["integer", "number"]) => "number".to_owned(),
         _ if schema["type"].is_array() => "number or text".to_owned(),
         Some("array") => format!("array: {}", value(root, &schema["items"], links)),
         Some("object") => {

@@ -114,31 +114,104 @@ async fn restarted(address: SocketAddr) -> Origin {
 }
 
 #[tokio::test]
-async fn five_failures_in_a_row_eject_for_a_time_that_grows() {
+async fn five_failures_in_a_row_eject_and_one_more_for_longer() {
     let (sick, well) = (Origin::start([Step::answer(500, "")]).await, Origin::saying("well").await);
     let keys = "balance = \"round-robin\"\neject = { failures = 5, base = \"1s\" }";
     let gateway = Gateway::start(&one_tenant_with(&[sick.address, well.address], keys)).await;
 
-    for round in 1..=2 {
-        let before = asked(&sick, "/");
-        let mut failures = 0;
-        while failures < 5 {
-            failures += usize::from(gateway.get("/").await.status == 500);
-        }
-        let member = member(&gateway, sick.address).await;
-        let left = Duration::from_millis(member["ejected_for_ms"].as_u64().unwrap_or_default());
-        let whole = Duration::from_secs(round);
-        assert!(left <= whole, "ejection {round}: {left:?}");
-        assert!(left > whole / 2, "ejection {round}: {left:?}");
-        all_served(&gateway, 10).await;
-        assert_eq!(asked(&sick, "/"), before + 5, "an ejected endpoint gets no request");
-        if round == 1 {
-            readmitted(&gateway, sick.address).await;
+    failed(&gateway, 5).await;
+    let left = ejected_for(&gateway, sick.address).await;
+    assert!(left <= Duration::from_secs(1) && left > Duration::from_millis(500), "{left:?}");
+    all_served(&gateway, 10).await;
+    assert_eq!(asked(&sick, "/"), 5, "an ejected endpoint gets no request");
+
+    readmitted(&gateway, sick.address).await;
+    failed(&gateway, 1).await;
+    all_served(&gateway, 10).await;
+    assert_eq!(asked(&sick, "/"), 6, "it has had its trial");
+    gateway.metric_becomes("tenantry_trials_total{pool=\"app\",result=\"failed\"}", 1.0).await;
+    gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 2.0).await;
+    all_served(&gateway, 10).await;
+}
+
+/// Sends requests until so many have failed.
+async fn failed(gateway: &Gateway, count: usize) {
+    let mut failed = 0;
+    for _ in 0..1000 {
+        failed += usize::from(gateway.get("/").await.status == 500);
+        if failed == count {
+            return;
         }
     }
+    panic!("{failed} of {count} have failed");
+}
 
-    let ejections = "tenantry_ejections_total{pool=\"app\"}";
-    gateway.metric_becomes(ejections, 2.0).await;
+/// For how long an endpoint is out.
+async fn ejected_for(gateway: &Gateway, address: SocketAddr) -> Duration {
+    let member = member(gateway, address).await;
+    Duration::from_millis(member["ejected_for_ms"].as_u64().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_well_again_gets_all_of_its_traffic_after_three_requests() {
+    let (sick, well) = (Origin::start([Step::answer(500, "")]).await, Origin::saying("well").await);
+    let keys = "balance = \"round-robin\"\neject = { failures = 5, base = \"1s\" }";
+    let gateway = Gateway::start(&one_tenant_with(&[sick.address, well.address], keys)).await;
+    failed(&gateway, 5).await;
+    sick.rescript([Step::ok("well again")]);
+    readmitted(&gateway, sick.address).await;
+    assert_eq!(member(&gateway, sick.address).await["trials_left"], 3);
+
+    all_served(&gateway, 3).await;
+
+    assert_eq!(asked(&sick, "/"), 8, "one after the other");
+    assert!(member(&gateway, sick.address).await["trials_left"].is_null());
+    all_served(&gateway, 10).await;
+    assert_eq!(asked(&sick, "/"), 13, "its share");
+    gateway.metric_becomes("tenantry_trials_total{pool=\"app\",result=\"passed\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_a_part_of_its_requests_is_told_from_the_others() {
+    let half = (0..10_000).map(|at| Step::answer(if at % 2 == 0 { 500 } else { 200 }, ""));
+    let sick = Origin::start(half).await;
+    let mut well = Vec::new();
+    for _ in 0..4 {
+        well.push(Origin::saying("well").await);
+    }
+    let addresses: Vec<SocketAddr> =
+        std::iter::once(&sick).chain(&well).map(|origin| origin.address).collect();
+    let keys = "balance = \"round-robin\"\n\
+                eject = { base = \"60s\", interval = \"1s\", success-rate = { requests = 4 } }";
+    let gateway = Gateway::start(&one_tenant_with(&addresses, keys)).await;
+
+    let started = Instant::now();
+    while member(&gateway, sick.address).await["ejected_for_ms"].is_null() {
+        assert!(started.elapsed() < DEADLINE, "it fails half of its requests, and stays");
+        gateway.get("/").await;
+    }
+
+    let outliers = "tenantry_outlier_ejections_total{pool=\"app\",cause=\"success_rate\"}";
+    gateway.metric_becomes(outliers, 1.0).await;
+    gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 1.0).await;
+    all_served(&gateway, 10).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cuts_off_each_answer_is_ejected() {
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    let sick = Origin::start([Step::raw(cut).and_close()]).await;
+    let well = Origin::saying("well").await;
+    let keys = "balance = \"round-robin\"\neject = { failures = 5 }";
+    let gateway = Gateway::start(&one_tenant_with(&[sick.address, well.address], keys)).await;
+
+    let mut cuts = 0;
+    for _ in 0..40 {
+        cuts += usize::from(!gateway.get("/").await.whole);
+    }
+
+    assert_eq!(cuts, 6, "five, and the one whose head came after them");
+    gateway.metric_becomes("tenantry_ejections_total{pool=\"app\"}", 1.0).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::generation::{Live, LivePool, SourceResult, SourceStatus};
 use crate::control::roster::{Known, Page};
 use crate::model::drains::{self, Drained};
-use crate::model::endpoint::{self, Health};
+use crate::model::endpoint::Health;
 use crate::model::members::Member;
 use crate::telemetry::recent::{Chart, Rates, Sort};
 use crate::telemetry::registry::Metrics;
@@ -204,7 +204,7 @@ fn row(pool: &LivePool, standing: &Standing, metrics: &Metrics, chart: bool) -> 
 
 fn endpoint(member: &Member, drains: &drains::ByAddress) -> Endpoint {
     let endpoint = &member.endpoint;
-    let (state, reason) = judged(endpoint, drains.get(&endpoint.address));
+    let (state, reason) = judged(member, drains.get(&endpoint.address));
     Endpoint {
         address: endpoint.label.to_string(),
         state: state.to_owned(),
@@ -215,13 +215,14 @@ fn endpoint(member: &Member, drains: &drains::ByAddress) -> Endpoint {
     }
 }
 
-fn judged(
-    endpoint: &endpoint::Endpoint,
-    drained: Option<&Drained>,
-) -> (&'static str, Option<String>) {
+fn judged(member: &Member, drained: Option<&Drained>) -> (&'static str, Option<String>) {
+    let endpoint = &member.endpoint;
     if let Some(Drained { reason, .. }) = drained {
         let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         return ("drained", Some(format!("an operator keeps it out{why}")));
+    }
+    if member.draining.is_some() {
+        return ("drained", Some(format!("{} says that it is draining", member.origin)));
     }
     let checked = endpoint.reason().map(|reason| reason.to_string());
     match (endpoint.health(), endpoint.ejected_for()) {
@@ -232,6 +233,10 @@ fn judged(
             ("ejected", Some(format!("its answers failed; tried again in {seconds} s")))
         }
         (Health::Pending, _) => ("pending", Some("not checked yet".to_owned())),
+        (Health::Up | Health::Unchecked, _) if endpoint.is_on_trial() => {
+            let state = if endpoint.health() == Health::Up { "up" } else { "unchecked" };
+            (state, Some("back from an ejection; gets one request at a time".to_owned()))
+        }
         (Health::Up, _) => ("up", None),
         (Health::Unchecked, _) => ("unchecked", None),
     }

@@ -146,12 +146,16 @@ fn address(text: &str) -> Result<Address, String> {
 }
 
 fn done(pool: String, address: &Address, outcome: &Outcome) -> Response {
-    let warning = (outcome.drained.is_some() && outcome.eligible == 0).then(|| {
-        format!(
+    let warning = match &outcome.kept_out_by {
+        _ if outcome.drained.is_some() && outcome.eligible == 0 => Some(format!(
             "nobody serves the pool {pool:?} now: its requests are answered 503 until an \
              endpoint is let in again"
-        )
-    });
+        )),
+        Some(source) if outcome.drained.is_none() => Some(format!(
+            "it stays out all the same: the source {source:?} says that it is draining"
+        )),
+        _ => None,
+    };
     Json(EndpointDrain {
         pool,
         address: address.to_string(),

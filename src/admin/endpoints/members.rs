@@ -4,6 +4,7 @@ use axum::routing::get;
 use axum::{Json, extract};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -60,7 +61,7 @@ pub(super) enum Condition {
     Down,
     /// Traffic has seen it fail.
     Ejected,
-    /// An operator keeps it out.
+    /// An operator, or its source, keeps it out.
     Drained,
 }
 
@@ -86,6 +87,8 @@ pub(super) struct Member {
     priority: u16,
     /// The source that names it.
     origin: String,
+    /// The zone that it stands in, where its source says so.
+    zone: Option<String>,
     state: Condition,
     /// What its active checks say.
     health: Word,
@@ -93,10 +96,15 @@ pub(super) struct Member {
     reason: Option<String>,
     /// How much longer traffic's own judgement keeps it out.
     ejected_for_ms: Option<u64>,
+    /// Requests that must still be served, one at a time, before it gets all of its traffic; `null` = it does not come
+    /// back from an ejection.
+    trials_left: Option<u32>,
     /// Failures in a row that traffic has seen.
     failures: u32,
     in_flight: u32,
-    /// There while an operator keeps it out.
+    /// How much of its share it has yet, of a hundred, while it warms up.
+    warmth: Option<u32>,
+    /// There while it is kept out.
     drained: Option<Drained>,
     /// Whether it may be picked by its own state.
     eligible: bool,
@@ -119,6 +127,17 @@ pub(super) struct Drained {
     since: String,
     /// Why, in the operator's words.
     reason: Option<String>,
+    by: By,
+}
+
+/// Who keeps an endpoint out.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum By {
+    /// An operator, by this API.
+    Operator,
+    /// Who wrote of it that it is draining, in the routes or in a list.
+    Source,
 }
 
 impl From<&drains::Drained> for Drained {
@@ -126,7 +145,19 @@ impl From<&drains::Drained> for Drained {
         Self {
             since: reply::time(drained.since),
             reason: drained.reason.as_deref().map(str::to_owned),
+            by: By::Operator,
         }
+    }
+}
+
+impl Drained {
+    /// Whoever keeps a member out; an operator has said more of it.
+    fn of(member: &members::Member, drains: &drains::ByAddress) -> Option<Self> {
+        let by_operator = drains.get(&member.endpoint.address).map(Self::from);
+        by_operator.or_else(|| {
+            let since = reply::time(member.draining?);
+            Some(Self { since, reason: None, by: By::Source })
+        })
     }
 }
 
@@ -170,14 +201,19 @@ fn listed(live: &Live, wanted: Wanted) -> Response {
 /// The members of a pool.
 pub(super) fn all(pool: &LivePool) -> Vec<Member> {
     let set = pool.members.load();
-    let drains = pool.members.drains().load();
-    set.all.iter().map(|one| member(one, &drains)).collect()
+    let (drains, rules) = (pool.members.drains().load(), pool.members.rules());
+    let now = Instant::now();
+    let warmth = |one: &members::Member| {
+        let is_warming = one.warmth.since().is_some();
+        is_warming.then(|| one.warmth.percent(rules.slow_start.as_ref(), now))
+    };
+    set.all.iter().map(|one| member(one, &drains, warmth(one))).collect()
 }
 
-fn member(member: &members::Member, drains: &drains::ByAddress) -> Member {
+fn member(member: &members::Member, drains: &drains::ByAddress, warmth: Option<u32>) -> Member {
     let endpoint = &member.endpoint;
     let (health, ejected_for) = (endpoint.health(), endpoint.ejected_for());
-    let drained = drains.get(&endpoint.address).map(Drained::from);
+    let drained = Drained::of(member, drains);
     let (word, state) = match health {
         Health::Unchecked => (Word::Unchecked, Condition::Unchecked),
         Health::Pending => (Word::Pending, Condition::Pending),
@@ -194,12 +230,15 @@ fn member(member: &members::Member, drains: &drains::ByAddress) -> Member {
         weight: member.weight,
         priority: member.priority,
         origin: member.origin.to_string(),
+        zone: member.zone.as_deref().map(str::to_owned),
         state,
         health: word,
         reason: endpoint.reason().map(|reason| reason.to_string()),
         ejected_for_ms: ejected_for.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        trials_left: endpoint.trial_needs(),
         failures: endpoint.failures(),
         in_flight: endpoint.in_flight(),
+        warmth,
         eligible: endpoint.is_eligible(),
         drained,
     }

@@ -10,6 +10,9 @@ use serde::Serialize;
 use crate::admin::{State, reply};
 use crate::base::fair::{self, Gate};
 use crate::control::generation::{LivePool, SourceResult, SourceStatus};
+use crate::model::breakers::Counts;
+use crate::model::members::MemberSet;
+use crate::model::shares::{Group, WHOLE};
 
 use crate::admin::openapi::{Operation, Schemas};
 
@@ -31,6 +34,16 @@ struct Pool {
     panicking: bool,
     /// How many requests it may have at once; `null` = any number.
     concurrency: Option<Concurrency>,
+    /// Tenants whose breakers are not closed; `null` = it has none.
+    breakers: Option<Open>,
+    /// What the drained members are still busy with; `null` = none is drained.
+    draining: Option<Draining>,
+    /// How many endpoints each tenant has of each priority; `null` = all have all.
+    shard: Option<usize>,
+    /// How many members have not come to their whole share yet.
+    warming: usize,
+    /// Its members by priority, and what each group gets.
+    priorities: Vec<Priority>,
     members: Vec<Member>,
     sources: Vec<Source>,
 }
@@ -43,6 +56,39 @@ struct Concurrency {
     requests: u32,
     /// How many wait.
     waiting: usize,
+}
+
+/// Tenants whose requests to a pool fail too often.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Open {
+    /// Tenants all of whose requests are refused.
+    open: u64,
+    /// Tenants of whose requests a few pass, on trial.
+    half_open: u64,
+}
+
+/// Members that are drained.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Draining {
+    /// How many there are.
+    endpoints: usize,
+    /// The requests that they are still busy with: at 0 all of them may be stopped.
+    in_flight: u64,
+}
+
+/// The members of one priority, without those that are drained.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Priority {
+    priority: u16,
+    endpoints: u64,
+    /// Those that may be picked by their own state, without those on trial after an ejection.
+    healthy: u64,
+    /// The part of the pool's traffic that they get, of 1.
+    share: f64,
+    /// The part of that which stays in the gateway's own zone, of 1; `null` = zones do not matter.
+    own_zone: Option<f64>,
+    /// Too few are healthy: all of them are used.
+    panicking: bool,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -66,8 +112,32 @@ fn pool(pool: &LivePool) -> Pool {
         name: pool.name.to_string(),
         panicking: set.eligible.panicking,
         concurrency: pool.gate.as_deref().and_then(concurrency),
+        breakers: pool.breakers.as_deref().map(|breakers| {
+            let Counts { open, half_open } = breakers.counts();
+            Open { open, half_open }
+        }),
+        draining: draining(&set),
+        shard: pool.shard,
+        warming: set.warming(),
+        priorities: set.groups.iter().map(priority).collect(),
         members: members::all(pool),
         sources: pool.sources.iter().map(source).collect(),
+    }
+}
+
+fn draining(set: &MemberSet) -> Option<Draining> {
+    let (endpoints, in_flight) = set.draining();
+    (endpoints > 0).then_some(Draining { endpoints, in_flight })
+}
+
+fn priority(group: &Group) -> Priority {
+    Priority {
+        priority: group.priority,
+        endpoints: group.members,
+        healthy: group.healthy,
+        share: group.share as f64 / WHOLE as f64,
+        own_zone: group.near.map(|near| near as f64 / WHOLE as f64),
+        panicking: group.panicking,
     }
 }
 

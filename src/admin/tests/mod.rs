@@ -308,6 +308,8 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
         weight: 3,
         priority: 10,
         origin: Arc::clone(&origin),
+        zone: None,
+        draining: false,
     }]);
     let endpoint = Arc::clone(&members.load().all[0].endpoint);
     endpoint.set_health(Health::Down, Some("connection refused".to_owned()));
@@ -320,6 +322,8 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
             slot: 0,
             members: Arc::new(members),
             gate: None,
+            breakers: None,
+            shard: None,
             sources: vec![source.clone()],
         }];
     });
@@ -332,6 +336,7 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
     let member = &pools[0]["members"][0];
     assert_eq!(pools[0]["name"], "shop");
     assert_eq!(pools[0]["panicking"], true);
+    assert_eq!((&pools[0]["draining"], &pools[0]["warming"]), (&Value::Null, &json!(0)));
     assert_eq!(member["address"], "10.0.0.1:80");
     assert_eq!(member["weight"], 3);
     assert_eq!(member["priority"], 10);
@@ -392,13 +397,21 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
     let source = SourceStatus::new("test".into());
     source.last.publish(Arc::new(SourceResult::Waiting));
     let members = Members::new(1, Health::Up, 0.5);
-    let address = "10.0.0.1:80".parse().unwrap();
-    members.replace(&[Found { address, weight: 1, priority: 0, origin: "test".into() }]);
+    let address: crate::model::address::Address = "10.0.0.1:80".parse().unwrap();
+    members.replace(&[Found::new(address, "test")]);
     world.publish(|live| {
         live.problems = vec![fault()];
         let (members, sources) = (Arc::new(members), vec![source]);
-        let gate = Some(Arc::new(Gate::new(100)));
-        live.pools = vec![LivePool { name: "shop".into(), slot: 0, members, gate, sources }];
+        let (gate, breakers) = (Some(Arc::new(Gate::new(100))), Some(Arc::default()));
+        live.pools = vec![LivePool {
+            name: "shop".into(),
+            slot: 0,
+            members,
+            gate,
+            breakers,
+            shard: None,
+            sources,
+        }];
         *live = Live::clone(live).with_routes(ROUTES);
         live.ends = vec![Expiry { file: "ca.pem".into(), role: Role::PoolAuthorities, at: 1 }];
     });

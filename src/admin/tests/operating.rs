@@ -15,11 +15,21 @@ async fn shop(addresses: &[&str]) -> (World, Arc<Members>) {
         weight: 1,
         priority: 0,
         origin: "static".into(),
+        zone: None,
+        draining: false,
     };
     members.replace(&addresses.iter().map(found).collect::<Vec<Found>>());
     world.publish(|live| {
         let (members, sources) = (Arc::clone(&members), Vec::new());
-        live.pools = vec![LivePool { name: "shop".into(), slot: 0, members, gate: None, sources }];
+        live.pools = vec![LivePool {
+            name: "shop".into(),
+            slot: 0,
+            members,
+            gate: None,
+            breakers: None,
+            shard: None,
+            sources,
+        }];
     });
     (world, members)
 }

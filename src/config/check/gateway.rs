@@ -76,6 +76,7 @@ fn meaning(
         debug_tokens: raw
             .debug_token_file
             .map(|path| named(path, folder, &key.name("debug-token-file"), faults)),
+        zone: raw.zone.map(|zone| zone.0.0.into()),
         dns: dns(raw.dns, &key.name("dns"), faults),
         log: log(raw.log),
         access_log: access_log::check(raw.access_log, folder, &key.name("access-log"), faults),

@@ -1,6 +1,5 @@
 //! Pools: sources, checks, connections.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,16 +9,18 @@ use crate::base::units::Percent;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
-use crate::config::raw::{At, Connections, Eject, Endpoint, Pool};
+use crate::config::raw::{At, Connections, Pool};
 use crate::config::spec::{
-    ConnectionsSpec, EjectSpec, NamingSpec, PoolSpec, Protocol, SourceSpec, UpstreamTlsSpec,
+    ConnectionsSpec, EndpointSpec, NamingSpec, PoolSpec, Protocol, SourceSpec, UpstreamTlsSpec,
 };
 use crate::config::text::Written;
 use crate::model::address::Address;
 
 use super::head::{self, Whose};
 use super::health::Checked;
-use super::{Known, above_zero, affinity, beside, pool_tls, rules, sharing};
+use super::{
+    Known, above_zero, affinity, beside, breaker, outliers, pool_tls, rules, sharing, spread,
+};
 
 /// What a pool is checked with.
 pub(super) struct Scope<'a> {
@@ -69,6 +70,15 @@ pub(super) fn check(
         head::refuse(&name, start, whose, &key.name("deadline-header"), faults);
         name
     });
+    let words = spread::Words {
+        slow_start: raw.slow_start,
+        overprovisioning: raw.overprovisioning,
+        zones: raw.zones,
+        shard: raw.shard,
+        balance: &balance,
+        keyed: scope.known.keyed,
+    };
+    let spread = spread::check(words, key, faults);
     let per_tenant = raw.connections.as_ref().and_then(|connections| connections.per_tenant);
     let checked = Checked { protocol, tls: tls.as_ref(), sources: &sources, folder: scope.folder };
     let health = raw.health.map(|health| checked.check(health, &key.name("health"), faults));
@@ -81,8 +91,10 @@ pub(super) fn check(
         tls,
         proxy_protocol,
         health,
-        eject: eject(raw.eject, &key.name("eject"), faults),
+        eject: outliers::eject(raw.eject, &key.name("eject"), faults),
+        breaker: raw.breaker.map(|raw| breaker::breaker(raw, &key.name("breaker"), faults)),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
+        spread,
         connections: connections(raw.connections, &key.name("connections"), faults),
         per_tenant: per_tenant.unwrap_or(false),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),
@@ -100,7 +112,8 @@ fn sources(
 ) -> Vec<SourceSpec> {
     let mut sources = Vec::new();
     if let Some(endpoints) = raw.endpoints.take() {
-        let fixed = endpoints_of(endpoints, &key.name("endpoints"), faults);
+        let alone = raw.dns.is_none() && raw.srv.is_none() && raw.file.is_none();
+        let fixed = spread::endpoints(endpoints, alone, &key.name("endpoints"), faults);
         if !fixed.is_empty() {
             sources.push(SourceSpec::Fixed(fixed));
         }
@@ -115,32 +128,6 @@ fn sources(
         sources.push(SourceSpec::File(beside(scope.folder, file.0.0)));
     }
     sources
-}
-
-fn endpoints_of(
-    raw: At<Vec<At<Endpoint>>>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Vec<(Address, u32)> {
-    let mut fixed = Vec::with_capacity(raw.value.len());
-    let mut seen = BTreeSet::new();
-    for (index, At { value: endpoint, start }) in raw.value.into_iter().enumerate() {
-        let key = key.index(index);
-        let Some(address) = endpoint.address else {
-            faults.add_missing(&key, start, "has no address", "write address = \"10.0.0.1:8080\"");
-            continue;
-        };
-        if !seen.insert(address.clone()) {
-            let hint = "keep one, and give it a weight if it shall get more".to_owned();
-            faults.add(&key, start, format!("{address} is there twice"), Some(hint));
-        }
-        fixed.push((address, endpoint.weight.unwrap_or(1)));
-    }
-    if !fixed.is_empty() && fixed.iter().all(|(_, weight)| *weight == 0) {
-        let hint = "give at least one endpoint a weight above 0".to_owned();
-        faults.add(key, raw.start, "all weights are 0", Some(hint));
-    }
-    fixed
 }
 
 fn balance(
@@ -210,28 +197,11 @@ fn found_by(sources: &[SourceSpec]) -> Result<Option<ServerName<'static>>, Mixed
 
 /// Whether an endpoint that is written is a Unix socket.
 pub(super) fn have_unix(sources: &[SourceSpec]) -> bool {
-    let is_unix = |(address, _): &(Address, u32)| matches!(address, Address::Unix(_));
+    let is_unix = |one: &EndpointSpec| matches!(one.address, Address::Unix(_));
     sources.iter().any(|source| match source {
         SourceSpec::Fixed(endpoints) => endpoints.iter().any(is_unix),
         _ => false,
     })
-}
-
-fn eject(raw: Option<Eject>, key: &Key<'_>, faults: &mut Faults<'_>) -> EjectSpec {
-    let raw = raw.unwrap_or_default();
-    let start = raw.max.as_ref().map_or(0, |max| max.start);
-    let base = above_zero(raw.base, &key.name("base"), faults).unwrap_or(Duration::from_secs(10));
-    let max = above_zero(raw.max, &key.name("max"), faults);
-    if max.is_some_and(|max| max < base) {
-        let hint = "make max at least as long as base, which is 10s where none is written";
-        faults.add(&key.name("max"), start, "is shorter than base", Some(hint.to_owned()));
-    }
-    EjectSpec {
-        failures: raw.failures.map_or(5, |failures| failures.small()),
-        base,
-        max: max.unwrap_or_else(|| Duration::from_secs(300).max(base)),
-        share: raw.share.map_or(Percent::new(30.0), |share| share.0),
-    }
 }
 
 fn connections(

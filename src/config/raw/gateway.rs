@@ -15,7 +15,7 @@ use crate::base::role::Role;
 use crate::base::units::{ByteSize, Percent, Rate};
 use crate::config::spec::{AccessLogFormat, ChainField, FileMode, LogFormat};
 use crate::config::text::{
-    AccessOutput, AdminAddress, DnsServer, FilePath, Filter, StateFolder, Written,
+    AccessOutput, AdminAddress, DnsServer, FilePath, Filter, StateFolder, Written, ZoneName,
 };
 use crate::model::address::Address;
 
@@ -49,6 +49,9 @@ pub(in crate::config) struct Gateway {
     /// A file with the tokens, one a line, of those who may ask what became of a request of theirs
     /// (`X-Tenantry-Debug`). It is read again when it changes. Default: none, nobody may.
     pub(in crate::config) debug_token_file: Option<At<Written<FilePath>>>,
+    /// The zone that this gateway stands in, as in `eu-1a`: endpoints that say the same come first.
+    /// Default: none, zones do not matter.
+    pub(in crate::config) zone: Option<Written<ZoneName>>,
     /// How names are resolved.
     #[serde(default, deserialize_with = "dns")]
     pub(in crate::config) dns: Option<Dns>,

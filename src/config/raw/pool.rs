@@ -13,14 +13,14 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::{Protocol, ProxyVersion, RetryOn};
-use crate::config::text::{
-    DnsName, EndpointAddress, FilePath, HedgeAfter, ListFile, SrvName, Written,
-};
-use crate::model::address::Address;
+use crate::config::text::{DnsName, FilePath, HedgeAfter, ListFile, SrvName, Written};
 
 use super::affinity::{HashKeys, Sticky};
+use super::breaker::Breaker;
 use super::health::Health;
-use super::shape::{At, OneOrMany, Whole, text_or_table};
+use super::outliers::{Latency, SuccessRate, Switch};
+use super::shape::{At, Decimal, OneOrMany, Whole};
+use super::spread::{Endpoint, SlowStart, Zones};
 
 /// A set of endpoints that serve the same thing. At least one of `endpoints`, `dns`, `srv` and
 /// `file` tells where they are; several add up.
@@ -60,9 +60,22 @@ pub(in crate::config) struct Pool {
     pub(in crate::config) health: Option<At<Health>>,
     /// Ejection of an endpoint that fails requests.
     pub(in crate::config) eject: Option<Eject>,
+    /// Refuses requests at once while too many fail. Default: none, each request is tried.
+    pub(in crate::config) breaker: Option<Breaker>,
     /// When fewer than this share of the endpoints are healthy, all are used; from `0%` to `100%`.
     /// Default: `50%`.
     pub(in crate::config) panic_below: Option<Written<Percent>>,
+    /// How endpoints come to their share that join while the pool is in use, or recover. Default: at
+    /// once.
+    pub(in crate::config) slow_start: Option<SlowStart>,
+    /// What the healthy endpoints of a priority can bear, as a multiple of their part of all, from 1 to
+    /// 1000: the next priority gets what is beyond. Default: 1.4.
+    pub(in crate::config) overprovisioning: Option<Decimal<100, 100_000>>,
+    /// How the gateway's own zone comes first.
+    pub(in crate::config) zones: Option<At<Zones>>,
+    /// Endpoints that each tenant has of each priority, from 1 to 1000, so that few tenants share them
+    /// with one that does harm. Default: all tenants have all.
+    pub(in crate::config) shard: Option<At<Whole<1, 1000>>>,
     /// Connections that are kept open.
     pub(in crate::config) connections: Option<Connections>,
     /// Deadlines of requests to this pool; a route may set its own.
@@ -89,51 +102,6 @@ pub(in crate::config) struct Queue {
     pub(in crate::config) length: Option<Whole<0, 100_000>>,
     /// How long a request may wait, above 0; one that waits longer is answered 503. Default: `1s`.
     pub(in crate::config) wait: Option<At<Written<Duration>>>,
-}
-
-/// One endpoint.
-#[derive(Clone, Debug)]
-pub(in crate::config) struct Endpoint {
-    /// Where it listens; `None` = not written.
-    pub(in crate::config) address: Option<Address>,
-    /// Its share of the traffic.
-    pub(in crate::config) weight: Option<u32>,
-}
-
-/// An endpoint with a weight.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct EndpointTable {
-    /// Address and port, as in `10.0.0.1:8080`, or a Unix socket, as in `unix:/run/app.sock`. Must
-    /// be there.
-    address: Option<Written<EndpointAddress>>,
-    /// Its share of the traffic beside the others' weights, from 0 (none) to 1000. Default: 1.
-    weight: Option<Whole<0, 1000>>,
-}
-
-impl<'de> Deserialize<'de> for Endpoint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text_or_table(
-            deserializer,
-            "an endpoint, as in \"10.0.0.1:8080\" or { address = \"10.0.0.1:8080\", weight = 2 }",
-            |table: EndpointTable| Self {
-                address: table.address.map(|address| address.0.0),
-                weight: table.weight.map(Whole::small),
-            },
-            |address: EndpointAddress| Self { address: Some(address.0), weight: None },
-        )
-    }
-}
-
-impl JsonSchema for Endpoint {
-    fn schema_name() -> Cow<'static, str> {
-        "Endpoint".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let table = generator.subschema_for::<EndpointTable>();
-        schemars::json_schema!({ "anyOf": [{ "type": "string" }, table] })
-    }
 }
 
 /// TLS to the endpoints; certificates are always verified.
@@ -228,6 +196,17 @@ pub(in crate::config) struct Eject {
     /// The largest share of the pool that may be ejected at once, from `0%` to `100%`; one of
     /// several endpoints always may. Default: `30%`.
     pub(in crate::config) share: Option<Written<Percent>>,
+    /// Successes, one request at a time, that are asked of an endpoint after an ejection before it gets all of its
+    /// traffic, from 0 (none) to 1000. Default: 3.
+    pub(in crate::config) trials: Option<Whole<0, 1000>>,
+    /// How often the endpoints are compared with each other, from `1s` on. Default: `10s`.
+    pub(in crate::config) interval: Option<At<Written<Duration>>>,
+    /// Ejects an endpoint that fails more of its requests than the others: `true`, `false` or a table of when.
+    /// Default: `true`, or `false` where `failures` is 0.
+    pub(in crate::config) success_rate: Option<Switch<SuccessRate>>,
+    /// Ejects an endpoint that is slower than the others: `true`, `false` or a table of when.
+    /// Default: `false`.
+    pub(in crate::config) latency: Option<Switch<Latency>>,
 }
 
 /// Connections that are kept open to each endpoint.

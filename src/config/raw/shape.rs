@@ -189,6 +189,53 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Whole<MIN, MAX> {
     }
 }
 
+/// A number within bounds, both included, which are written in hundredths.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct Decimal<const MIN: u64, const MAX: u64>(pub(in crate::config) f64);
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Decimal<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DecimalVisitor::<MIN, MAX>)
+    }
+}
+
+struct DecimalVisitor<const MIN: u64, const MAX: u64>;
+
+impl<const MIN: u64, const MAX: u64> Visitor<'_> for DecimalVisitor<MIN, MAX> {
+    type Value = Decimal<MIN, MAX>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number from {} to {}", MIN as f64 / 100.0, MAX as f64 / 100.0)
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        // What is not a number is within no bounds.
+        match (MIN as f64..=MAX as f64).contains(&(number * 100.0)) {
+            true => Ok(Decimal(number)),
+            false => Err(E::invalid_value(serde::de::Unexpected::Float(number), &self)),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        self.visit_f64(number as f64)
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for Decimal<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Decimal".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let (min, max) = (MIN as f64 / 100.0, MAX as f64 / 100.0);
+        schemars::json_schema!({ "type": ["integer", "number"], "minimum": min, "maximum": max })
+    }
+}
+
 /// Reads a text or, where there is a table, its long form.
 pub(super) fn text_or_table<'de, D, S, L, T>(
     deserializer: D,

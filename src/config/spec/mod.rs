@@ -24,6 +24,7 @@ use crate::config::problem::Place;
 mod access;
 mod affinity;
 mod authorizer;
+mod breaker;
 mod cors;
 mod domains;
 mod health;
@@ -35,12 +36,14 @@ mod pool;
 mod replay;
 mod route;
 mod shared_limits;
+mod spread;
 mod tracing;
 mod usage;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use affinity::{HashBy, SameSite, StickySpec};
 pub use authorizer::{AskedPart, AuthorizerSpec, OnError};
+pub use breaker::BreakerSpec;
 pub use cors::{CorsSpec, OriginSpec};
 pub use domains::{DomainsSpec, EarlierHosts, TenantCertificateSpec};
 pub use health::{CheckTlsSpec, HealthSpec, HttpProbeSpec, ProbeSpec};
@@ -51,8 +54,8 @@ pub use limits::{
 pub use mirror::MirrorSpec;
 pub use pool::{
     AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HedgeSpec, IdentitySpec,
-    PoolSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec, TimeoutsSpec,
-    UpstreamTlsSpec,
+    LatencySpec, PoolSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
+    SuccessRateSpec, TimeoutsSpec, UpstreamTlsSpec,
 };
 pub use replay::ReplaySpec;
 pub use route::{
@@ -60,6 +63,7 @@ pub use route::{
     RouteSpec, SegmentSpec, SplitBy, SplitSpec, TailSpec, ValueSpec,
 };
 pub use shared_limits::{PasswordSpec, RedisAt, Secret, SharedLimitsSpec};
+pub use spread::{EndpointSpec, EndpointState, SlowStartSpec, SpreadSpec, ZonesSpec};
 pub use tracing::{CollectorSpec, ContextFormat, ExporterKind, IncomingTrust, TracingSpec};
 pub use usage::UsageSpec;
 
@@ -80,6 +84,8 @@ pub struct GatewaySpec {
     pub workers: usize,
     /// The file with the tokens of those who may ask what became of their requests; `None` = nobody.
     pub debug_tokens: Option<NamedPath>,
+    /// The zone that the gateway stands in; `None` = zones do not matter.
+    pub zone: Option<Arc<str>>,
     /// How names are resolved.
     pub dns: DnsSpec,
     /// The gateway's own log.

@@ -11,12 +11,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::base::fair::Class;
 use crate::base::units::{ByteSize, Percent};
-use crate::model::address::Address;
 use crate::model::grpc::GrpcStatus;
 
-use super::{HashBy, StickySpec};
-
+use super::breaker::BreakerSpec;
 use super::health::{CheckTlsSpec, HealthSpec};
+use super::spread::{EndpointSpec, SpreadSpec};
+use super::{HashBy, StickySpec};
 
 /// A pool: where its endpoints come from and how they are used.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +40,12 @@ pub struct PoolSpec {
     pub health: Option<HealthSpec>,
     /// Ejection by what traffic sees.
     pub eject: EjectSpec,
+    /// When a tenant's requests are refused at once; `None` = never.
+    pub breaker: Option<BreakerSpec>,
     /// When fewer than this share are healthy, all are used. Default 50 %.
     pub panic_below: Percent,
+    /// How traffic is spread over the endpoints.
+    pub spread: SpreadSpec,
     /// Connections kept to each endpoint.
     pub connections: ConnectionsSpec,
     /// Whether each tenant has connections of its own. Default: no.
@@ -114,8 +118,8 @@ impl QueueSpec {
 /// Where endpoints come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceSpec {
-    /// Written in the routes file: address and weight.
-    Fixed(Vec<(Address, u32)>),
+    /// Written in the routes file.
+    Fixed(Vec<EndpointSpec>),
     /// A and AAAA records of a name, with a port.
     Dns {
         /// The name, absolute or not.
@@ -196,6 +200,59 @@ pub struct EjectSpec {
     /// The largest share of the pool that may be ejected at once; one endpoint of a pool of
     /// several always may. Default 30 %.
     pub share: Percent,
+    /// Successes, one request at a time, that are asked of an endpoint after an ejection; 0 = none. Default 3.
+    pub trials: u32,
+    /// How often endpoints are compared with each other. Default 10 s.
+    pub interval: Duration,
+    /// Ejection of an endpoint that fails more of its requests than the others; `None` = never. Default: as
+    /// [`SuccessRateSpec::USUAL`] says, unless `failures` is 0.
+    pub success_rate: Option<SuccessRateSpec>,
+    /// Ejection of an endpoint that is slower than the others; `None` = never. Default: never.
+    pub latency: Option<LatencySpec>,
+}
+
+/// When an endpoint fails more of its requests than the others of its pool: its share of successes lies
+/// 1.9 standard deviations below the mean, and by `gap` below it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SuccessRateSpec {
+    /// How far below the mean it lies at least. Default 5 %.
+    pub gap: Percent,
+    /// Endpoints that are compared at least. Default 5.
+    pub endpoints: usize,
+    /// Requests of an interval that an endpoint must have had. Default 100.
+    pub requests: u64,
+}
+
+impl SuccessRateSpec {
+    /// What holds where nothing is written.
+    pub const USUAL: Self = Self { gap: Percent::new(5.0), endpoints: 5, requests: 100 };
+}
+
+/// When an endpoint is slower than the others of its pool: what it is asked for takes it `factor` times
+/// as long as the median of the endpoints, and longer by `floor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatencySpec {
+    /// How many times as long. Default 3.
+    pub factor: u32,
+    /// How much longer at least. Default 100 ms.
+    pub floor: Duration,
+    /// Intervals in a row. Default 3.
+    pub rounds: u32,
+    /// Endpoints that are compared at least. Default 3.
+    pub endpoints: usize,
+    /// Requests of an interval that an endpoint must have had. Default 30.
+    pub requests: u64,
+}
+
+impl LatencySpec {
+    /// What holds where it is on and nothing more is written.
+    pub const USUAL: Self = Self {
+        factor: 3,
+        floor: Duration::from_millis(100),
+        rounds: 3,
+        endpoints: 3,
+        requests: 30,
+    };
 }
 
 /// Connections kept to each endpoint, by each worker.

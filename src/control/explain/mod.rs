@@ -2,10 +2,12 @@
 
 mod access;
 mod candidates;
+mod ejection;
 mod gateway;
 mod limits;
 mod retrying;
 mod settings;
+mod spreading;
 mod words;
 
 use std::borrow::Cow;
@@ -377,7 +379,7 @@ impl Told<'_> {
             explained.settings = settings::of(levels, |wanted| self.find(wanted));
         }
         if let Some(pool) = pool {
-            explained.pool = Some(self.destination(pool));
+            explained.pool = Some(self.destination(pool, id));
             let path =
                 chosen.map_or(Cow::Borrowed(named.path), |route| route.rewrite.path(named.path));
             let query = head.uri.query().map_or(String::new(), |query| format!("?{query}"));
@@ -393,7 +395,7 @@ impl Told<'_> {
         }
     }
 
-    fn destination(&self, pool: &Pool) -> Destination {
+    fn destination(&self, pool: &Pool, tenant: &str) -> Destination {
         let name = pool.label.name.as_ref();
         let place = self.find(&[places::names(&["pools", name])]).pop().flatten();
         let set = pool.members.load();
@@ -402,8 +404,12 @@ impl Told<'_> {
             place,
             sources: pool.spec.sources.iter().map(discovery::label).collect(),
             endpoints: match self.live {
-                true => set.all.iter().map(candidate).collect(),
-                false => pool.spec.sources.iter().flat_map(written).collect(),
+                true => set.all.iter().map(|member| candidate(member, pool, tenant)).collect(),
+                false => {
+                    let shard = pool.spec.spread.shard;
+                    let written = |source| written(source, shard);
+                    pool.spec.sources.iter().flat_map(written).collect()
+                }
             },
             panicking: self.live && set.eligible.panicking,
         }

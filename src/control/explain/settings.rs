@@ -18,7 +18,7 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 
 use super::words::{certificates, edited, networks};
-use super::{limits, retrying};
+use super::{ejection, limits, retrying, spreading};
 
 /// One value that applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -178,6 +178,9 @@ impl List<'_> {
             self.of_pool("sticky.cookie", &sticky.cookie);
         }
         self.of_pool("panic-below", spec.panic_below);
+        for (key, value) in spreading::rows(&spec.spread) {
+            self.of_pool(key, value);
+        }
         match &spec.health {
             None => self.of_pool("health", "none"),
             Some(health) => {
@@ -201,10 +204,9 @@ impl List<'_> {
                 self.of_pool("health.fall", health.fall);
             }
         }
-        self.of_pool("eject.failures", spec.eject.failures);
-        self.of_pool("eject.base", span(spec.eject.base));
-        self.of_pool("eject.max", span(spec.eject.max));
-        self.of_pool("eject.share", spec.eject.share);
+        for (key, value) in ejection::told(spec) {
+            self.of_pool(key, value);
+        }
         self.of_pool("connections.idle", spec.connections.idle);
         self.of_pool("connections.idle-timeout", span(spec.connections.idle_timeout));
         self.of_pool("connections.max-age", span(spec.connections.max_age));

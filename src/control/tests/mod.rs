@@ -22,6 +22,7 @@ use crate::base::tasks::Stopped;
 use crate::config;
 use crate::model::endpoint::Health;
 use crate::model::members::Members;
+use crate::pool::Pool;
 use crate::telemetry::audit_log::AuditLog;
 
 use super::generation::{LivePool, SourceResult, SourceStatus};

@@ -39,6 +39,21 @@ async fn pools_that_are_unchanged_are_shared_and_others_come_and_go() {
 }
 
 #[tokio::test]
+async fn breakers_that_are_open_are_seen_when_a_pool_goes_and_comes_back() {
+    let with = SHOP.replace("[tenants", "breaker = {}\n[tenants");
+    let world = World::start(&with).await;
+    let known = world.pool_of("acme").breakers.clone().unwrap();
+
+    world
+        .edit(&SHOP.replace("[pools.shop]", "[pools.other]").replace("\"shop\"", "\"other\""))
+        .await;
+    assert!(world.pool_of("acme").breakers.is_none());
+    world.edit(&with).await;
+
+    assert!(Arc::ptr_eq(&known, world.pool_of("acme").breakers.as_ref().unwrap()));
+}
+
+#[tokio::test]
 async fn a_new_pool_has_its_endpoints_before_its_table_is_published() {
     let world = World::start(SHOP).await;
 
@@ -139,7 +154,25 @@ async fn an_ejection_ends_by_itself_when_its_time_is_over() {
     members.refresh();
 
     soon("the end of the ejection", || endpoint.ejected_for().is_none()).await;
-    soon("the return", || members.load().eligible.endpoints.len() == 2).await;
+    soon("the return", || members.load().eligible.on_trial.len() == 1).await;
+}
+
+#[tokio::test]
+async fn one_that_comes_back_has_its_trial_first_and_then_gets_warm_by_itself() {
+    let slow = SHOP.replace("[tenants", "slow-start = { window = \"2s\" }\n[tenants");
+    let world = World::start(&slow).await;
+    let members = world.members("shop");
+    let endpoint = Arc::clone(&members.load().all[0].endpoint);
+    endpoint.eject(Duration::from_millis(1));
+    members.refresh();
+    soon("the trial", || members.load().eligible.on_trial.len() == 1).await;
+    assert_eq!(members.load().warming(), 0);
+
+    endpoint.end_trial();
+    members.refresh();
+
+    assert_eq!(members.load().warming(), 1);
+    soon("all of its share", || members.load().warming() == 0).await;
 }
 
 #[tokio::test]

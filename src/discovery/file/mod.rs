@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio::io::AsyncReadExt;
 
 use crate::base::watch::{FileEvents, Watcher};
+use crate::config::spec::EndpointSpec;
 
 use super::feed::Feed;
 use super::list;
@@ -16,11 +17,7 @@ pub(super) async fn run(path: &Path, events: &FileEvents, mut feed: Feed) {
     loop {
         match read(path).await {
             Ok(endpoints) => {
-                let found = endpoints
-                    .iter()
-                    .filter(|listed| listed.weight > 0) // as where it is written in the pool
-                    .map(|listed| feed.found(listed.address.clone(), listed.weight, 0))
-                    .collect();
+                let found = feed.written(&endpoints);
                 feed.state(found).await;
             }
             Err(reason) => feed.fail(reason).await,
@@ -29,7 +26,7 @@ pub(super) async fn run(path: &Path, events: &FileEvents, mut feed: Feed) {
     }
 }
 
-async fn read(path: &Path) -> Result<Vec<list::Listed>, String> {
+async fn read(path: &Path) -> Result<Vec<EndpointSpec>, String> {
     let explain = |error: std::io::Error| format!("{}: {error}", path.display());
     // Opening a named pipe would wait for its writer, perhaps for ever.
     if !tokio::fs::metadata(path).await.map_err(explain)?.is_file() {

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
+use crate::config::spec::{EndpointSpec, EndpointState};
 use crate::model;
 use crate::model::address::AddressFault;
+use crate::model::listed::is_zone;
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +21,6 @@ pub(super) enum Form {
     Json,
     /// `endpoints = ["10.0.0.1:8080", { address = "10.0.0.2:8080", weight = 2 }]`
     Toml,
-}
-
-/// One endpoint of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) address: model::address::Address,
-    pub(super) weight: u32,
 }
 
 /// Why a list is not taken. Lines and columns count from 1.
@@ -55,8 +51,8 @@ impl Form {
 /// Reads a list.
 ///
 /// # Errors
-/// When the text is not of the form, or an address or a weight in it is none.
-pub(super) fn parse(form: Form, bytes: &[u8]) -> Result<Vec<Listed>, Fault> {
+/// When the text is not of the form, or what it says of an endpoint is not what may be said.
+pub(super) fn parse(form: Form, bytes: &[u8]) -> Result<Vec<EndpointSpec>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let (line, column) = position(bytes, error.valid_up_to());
         Fault { line, column, what: "not UTF-8".to_owned() }
@@ -75,34 +71,71 @@ struct Group {
     labels: Labels,
 }
 
-#[derive(Default)]
+/// What a list says of an endpoint beside its address. In `file_sd` all but the weight have names of our
+/// own: `state`, `zone` and `priority` are words that lists for others have, too.
+#[derive(Clone, Debug, Default)]
 struct Labels {
     weight: Option<u32>,
+    priority: Option<u16>,
+    zone: Option<Arc<str>>,
+    state: Option<EndpointState>,
+}
+
+impl Labels {
+    fn of(self, address: model::address::Address) -> EndpointSpec {
+        let unsaid = EndpointSpec::new(address);
+        EndpointSpec {
+            weight: self.weight.unwrap_or(unsaid.weight),
+            priority: self.priority.unwrap_or(unsaid.priority),
+            zone: self.zone,
+            state: self.state.unwrap_or(unsaid.state),
+            ..unsaid
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut labels = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
-        let weight = match labels.remove("weight") {
-            None => return Ok(Self::default()),
-            Some(serde_json::Value::String(text)) => text.parse().ok(),
-            Some(other) => other.as_u64().and_then(|number| u32::try_from(number).ok()),
+        use serde_json::Value;
+
+        let mut labels = BTreeMap::<String, Value>::deserialize(deserializer)?;
+        // In `file_sd` all labels are texts; numbers are understood, too.
+        let mut number = |name: &str| {
+            labels.remove(name).map(|value| match value {
+                Value::String(text) => text.parse().ok(),
+                other => other.as_i64(),
+            })
         };
-        let weight = check_weight(weight.unwrap_or(u32::MAX)).map_err(D::Error::custom)?;
-        Ok(Self { weight: Some(weight) })
+        let weight = number("weight").map(|number| check_weight(number.unwrap_or(-1)));
+        let priority =
+            number("__tenantry_priority").map(|number| check_priority(number.unwrap_or(-1)));
+        let mut text = |name: &str| {
+            labels.remove(name).map(|value| match value {
+                Value::String(text) => text,
+                other => other.to_string(),
+            })
+        };
+        let zone = text("__tenantry_zone").map(|text| check_zone(&text));
+        let state = text("__tenantry_state").map(|text| check_state(&text));
+        let custom = D::Error::custom;
+        Ok(Self {
+            weight: weight.transpose().map_err(custom)?,
+            priority: priority.transpose().map_err(custom)?,
+            zone: zone.transpose().map_err(custom)?,
+            state: state.transpose().map_err(custom)?,
+        })
     }
 }
 
-fn parse_json(text: &str) -> Result<Vec<Listed>, Fault> {
+fn parse_json(text: &str) -> Result<Vec<EndpointSpec>, Fault> {
     let groups: Vec<Group> = serde_json::from_str(text).map_err(|error| {
         let what = error.to_string();
         // The position stands in a place of its own.
         let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what).to_owned();
         Fault { line: error.line().max(1), column: error.column().max(1), what }
     })?;
-    let listed = |group: Group| {
-        let weight = group.labels.weight.unwrap_or(1);
-        group.targets.into_iter().map(move |target| Listed { address: target.0, weight })
+    let listed = |Group { targets, labels }: Group| {
+        targets.into_iter().map(move |target| labels.clone().of(target.0))
     };
     Ok(groups.into_iter().flat_map(listed).collect())
 }
@@ -113,7 +146,7 @@ struct Document {
     endpoints: Vec<toml::Spanned<toml::Value>>,
 }
 
-fn parse_toml(text: &str) -> Result<Vec<Listed>, Fault> {
+fn parse_toml(text: &str) -> Result<Vec<EndpointSpec>, Fault> {
     let fault = |what: &str, span: Option<Range<usize>>| {
         let (line, column) = position(text.as_bytes(), span.map_or(0, |span| span.start));
         Fault { line, column, what: what.to_owned() }
@@ -130,24 +163,29 @@ fn parse_toml(text: &str) -> Result<Vec<Listed>, Fault> {
         .collect()
 }
 
-fn listed(value: toml::Value) -> Result<Listed, String> {
+fn listed(value: toml::Value) -> Result<EndpointSpec, String> {
     match value {
-        toml::Value::String(text) => Ok(Listed { address: check_address(&text)?, weight: 1 }),
+        toml::Value::String(text) => Ok(EndpointSpec::new(check_address(&text)?)),
         toml::Value::Table(mut table) => {
             let Some(toml::Value::String(address)) = table.remove("address") else {
                 return Err(format!("an endpoint needs an `address`; {SHAPE}"));
             };
-            let weight = match table.remove("weight") {
-                None => 1,
-                Some(toml::Value::Integer(number)) => {
-                    check_weight(u32::try_from(number).unwrap_or(u32::MAX))?
-                }
-                Some(_) => return Err(WEIGHT.to_owned()),
-            };
-            match table.keys().next() {
-                Some(key) => Err(format!("unknown key `{key}`; {SHAPE}")),
-                None => Ok(Listed { address: check_address(&address)?, weight }),
+            let number = |value: toml::Value| value.as_integer().unwrap_or(-1);
+            let text = |value: toml::Value| value.as_str().unwrap_or_default().to_owned();
+            let weight = table.remove("weight").map(|value| check_weight(number(value)));
+            let priority = table.remove("priority").map(|value| check_priority(number(value)));
+            let zone = table.remove("zone").map(|value| check_zone(&text(value)));
+            let state = table.remove("state").map(|value| check_state(&text(value)));
+            if let Some(key) = table.keys().next() {
+                return Err(format!("unknown key `{key}`; {SHAPE}"));
             }
+            let labels = Labels {
+                weight: weight.transpose()?,
+                priority: priority.transpose()?,
+                zone: zone.transpose()?,
+                state: state.transpose()?,
+            };
+            Ok(labels.of(check_address(&address)?))
         }
         _ => Err(format!("an endpoint is a text or a table; {SHAPE}")),
     }
@@ -188,8 +226,25 @@ fn check_address(text: &str) -> Result<model::address::Address, String> {
     Ok(address)
 }
 
-fn check_weight(weight: u32) -> Result<u32, String> {
-    if weight <= HEAVIEST { Ok(weight) } else { Err(WEIGHT.to_owned()) }
+fn check_weight(weight: i64) -> Result<u32, String> {
+    let weight = u32::try_from(weight).ok().filter(|weight| *weight <= HEAVIEST);
+    weight.ok_or_else(|| WEIGHT.to_owned())
+}
+
+fn check_priority(priority: i64) -> Result<u16, String> {
+    u16::try_from(priority).map_err(|_| PRIORITY.to_owned())
+}
+
+fn check_zone(zone: &str) -> Result<Arc<str>, String> {
+    if is_zone(zone) { Ok(zone.into()) } else { Err(ZONE.to_owned()) }
+}
+
+fn check_state(state: &str) -> Result<EndpointState, String> {
+    match state {
+        "active" => Ok(EndpointState::Active),
+        "draining" => Ok(EndpointState::Draining),
+        _ => Err(STATE.to_owned()),
+    }
 }
 
 /// Line and column of a byte, both from 1.
@@ -204,6 +259,9 @@ fn position(text: &[u8], at: usize) -> (usize, usize) {
 /// 1000: as where an endpoint is written in the pool.
 const HEAVIEST: u32 = 1000;
 const WEIGHT: &str = "a weight is a whole number from 0 to 1000";
+const PRIORITY: &str = "a priority is a whole number from 0 to 65535";
+const ZONE: &str = "a zone is 1 to 64 letters, digits, '.', '_', '-' and '/'";
+const STATE: &str = "a state is \"active\" or \"draining\"";
 const SHAPE: &str = "write \"10.0.0.1:8080\" or { address = \"10.0.0.1:8080\", weight = 2 }";
 
 #[cfg(test)]

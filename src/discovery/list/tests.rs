@@ -97,6 +97,64 @@ fn a_host_name_is_told_which_key_to_use() {
     assert!(fault.contains("use `dns = \"web.internal:8080\"` in the pool instead"), "{fault}");
 }
 
+fn one(form: Form, text: &str) -> EndpointSpec {
+    parse(form, text.as_bytes()).unwrap_or_else(|fault| panic!("{text}: {fault}")).remove(0)
+}
+
+#[test]
+fn a_list_says_more_of_an_endpoint_in_either_form() {
+    let json = r#"[{"targets": ["10.0.0.1:80"],
+        "labels": {"__tenantry_priority": "7", "__tenantry_zone": "eu-1a",
+            "__tenantry_state": "draining", "weight": "3"}}]"#;
+    let toml = "[[endpoints]]\naddress = \"10.0.0.1:80\"\npriority = 7\nzone = \"eu-1a\"\n\
+                state = \"draining\"\nweight = 3";
+    let wanted = EndpointSpec {
+        weight: 3,
+        priority: 7,
+        zone: Some("eu-1a".into()),
+        state: EndpointState::Draining,
+        ..EndpointSpec::new("10.0.0.1:80".parse().unwrap())
+    };
+
+    assert_eq!(one(Form::Json, json), wanted);
+    assert_eq!(one(Form::Toml, toml), wanted);
+    assert_eq!(
+        one(Form::Toml, "endpoints = [{ address = \"10.0.0.1:80\", state = \"active\" }]"),
+        EndpointSpec::new("10.0.0.1:80".parse().unwrap())
+    );
+}
+
+/// A word that nobody knows is told: taken for "active" it would send requests to an endpoint that is
+/// about to end.
+#[test]
+fn what_a_list_says_of_an_endpoint_is_what_may_be_said() {
+    for (key, value, what) in [
+        ("state", "\"drain\"", STATE),
+        ("state", "1", STATE),
+        ("priority", "-1", PRIORITY),
+        ("priority", "65536", PRIORITY),
+        ("priority", "\"first\"", PRIORITY),
+        ("zone", "\"\"", ZONE),
+        ("zone", "\"a b\"", ZONE),
+        ("zone", "{}", ZONE),
+    ] {
+        let toml = format!("endpoints = [{{ address = \"10.0.0.1:80\", {key} = {value} }}]");
+        refuse(Form::Toml, &toml, "1:14", what);
+        let json = format!("[{{\"targets\": [], \"labels\": {{\"__tenantry_{key}\": {value}}}}}]");
+        let fault = parse(Form::Json, json.as_bytes()).unwrap_err().to_string();
+        assert!(fault.contains(what), "{json}: {fault}");
+    }
+}
+
+/// Such lists were taken before these words meant anything here.
+#[test]
+fn a_list_with_a_state_a_zone_or_a_priority_for_other_readers_is_taken_as_before() {
+    let json = r#"[{"targets": ["10.0.0.1:80"],
+        "labels": {"state": "running", "zone": "Frankfurt (Main)", "priority": "high"}}]"#;
+
+    assert_eq!(one(Form::Json, json), EndpointSpec::new("10.0.0.1:80".parse().unwrap()));
+}
+
 proptest! {
     #[test]
     fn no_text_brings_it_down(text in any::<String>(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::{Instant, sleep};
 
-use crate::config::spec::{CheckTlsSpec, ProbeSpec};
+use crate::base::units::Percent;
+use crate::config::spec::{CheckTlsSpec, EjectSpec, ProbeSpec};
+use crate::health::passive;
 use crate::model::address::Address;
 use crate::model::members::Found;
 
@@ -65,8 +67,7 @@ fn address(host: u16) -> Address {
 }
 
 fn found(hosts: impl IntoIterator<Item = u16>) -> Vec<Found> {
-    let found =
-        |host| Found { address: address(host), weight: 1, priority: 0, origin: "test".into() };
+    let found = |host| Found::new(address(host), "test");
     hosts.into_iter().map(found).collect()
 }
 
@@ -334,6 +335,17 @@ async fn traffic_that_fails_while_checks_pass_doubles_them_at_most() {
     assert_eq!(world.endpoint(1).health(), Health::Up);
 }
 
+const EJECT: EjectSpec = EjectSpec {
+    failures: 5,
+    base: Duration::from_secs(10),
+    max: Duration::from_secs(300),
+    share: Percent::new(30.0),
+    trials: 0,
+    interval: Duration::from_secs(10),
+    success_rate: None,
+    latency: None,
+};
+
 #[tokio::test(start_paused = true)]
 async fn checks_that_pass_end_the_first_ejection() {
     let world = World::of(&[1, 2]);
@@ -347,6 +359,7 @@ async fn checks_that_pass_end_the_first_ejection() {
 
     while world.eligible() == 1 {
         sleep(Duration::from_millis(100)).await;
+        passive::release(&world.members, &EJECT);
     }
 
     assert!(began.elapsed() >= EVERY.mul_f64(0.8), "one pass is not enough");

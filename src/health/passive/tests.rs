@@ -17,6 +17,10 @@ const SPEC: EjectSpec = EjectSpec {
     base: Duration::from_secs(10),
     max: Duration::from_secs(300),
     share: Percent::new(30.0),
+    trials: 3,
+    interval: Duration::from_secs(10),
+    success_rate: None,
+    latency: None,
 };
 
 struct World {
@@ -32,6 +36,8 @@ impl World {
             weight: 1,
             priority: 0,
             origin: "test".into(),
+            zone: None,
+            draining: false,
         };
         members.replace(&(0..count).map(found).collect::<Vec<_>>());
         Self { members, spec: SPEC }
@@ -45,12 +51,13 @@ impl World {
         match self.of(1, at, verdict) {
             Some(Judged::Ejected(ejected)) => Some(ejected),
             Some(Judged::Spared) => panic!("there is one tenant"),
-            None => None,
+            Some(Judged::Recovered) | None => None,
         }
     }
 
     fn of(&self, tenant: u32, at: usize, verdict: Verdict) -> Option<Judged> {
-        let attempt = Attempt { verdict, tenant, now: Instant::now() };
+        let now = Instant::now();
+        let attempt = Attempt { verdict, tenant, began: now, now };
         observe(&self.members, &self.endpoint(at), &self.spec, attempt)
     }
 
@@ -59,8 +66,19 @@ impl World {
         (0..self.spec.failures).filter_map(|_| self.see(at, Failure)).last()
     }
 
-    fn release(&self) -> usize {
+    fn release(&self) -> Vec<(Arc<Endpoint>, Ejected)> {
         release(&self.members, &self.spec)
+    }
+
+    /// Serves requests of this tenant until the endpoint at this place has passed its trial.
+    fn recovers(&self, at: usize, tenant: u32) {
+        for left in (0..self.spec.trials).rev() {
+            let now = Instant::now();
+            assert!(self.endpoint(at).admits(tenant, true, now));
+            let judged = self.of(tenant, at, Success);
+            assert_eq!(judged, (left == 0).then_some(Judged::Recovered));
+        }
+        assert!(!self.endpoint(at).is_on_trial());
     }
 
     fn ejected(&self) -> usize {
@@ -79,7 +97,7 @@ impl World {
 }
 
 fn seconds(time: u64, count: u32) -> Option<Ejected> {
-    Some(Ejected { time: Duration::from_secs(time), count })
+    Some(Ejected { time: Duration::from_secs(time), count, cause: Cause::Failures })
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,6 +126,52 @@ async fn a_success_between_starts_the_row_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_breaks_off_each_answer_after_its_head_is_ejected() {
+    let world = World::new(3);
+    for _ in 0..5 {
+        assert_eq!(world.see(0, Success), None);
+        world.endpoint(0).breaks_off(Some(1));
+    }
+    assert_eq!(world.see(0, Success), seconds(10, 1));
+
+    // And passes no trial by heads.
+    world.pass(Duration::from_millis(10_100)).await;
+    for _ in 0..5 {
+        assert_eq!(world.see(0, Success), None);
+        world.endpoint(0).breaks_off(Some(1));
+    }
+    assert!(world.endpoint(0).is_on_trial());
+    assert_eq!(world.see(0, Success), Some(again(20, 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_answer_that_ends_whole_clears_those_that_broke_off() {
+    let world = World::new(3);
+    for _ in 0..10 {
+        for _ in 0..4 {
+            assert_eq!(world.see(0, Success), None);
+            world.endpoint(0).breaks_off(Some(1));
+        }
+        world.endpoint(0).ends_whole();
+    }
+    assert_eq!(world.see(0, Success), None);
+    assert!(!world.endpoint(0).is_in_doubt());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_whose_answers_break_off_takes_no_endpoint_from_the_others() {
+    let world = World::new(3);
+    world.of(2, 0, Success);
+    for _ in 0..5 {
+        assert_eq!(world.of(1, 0, Success), None);
+        world.endpoint(0).breaks_off(Some(1));
+    }
+    assert_eq!(world.of(1, 0, Success), Some(Judged::Spared));
+    assert_eq!(world.of(1, 0, Success), None, "it is counted once");
+    assert_eq!(world.ejected(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_ejected_endpoint_comes_back_when_its_time_is_over() {
     let world = World::new(3);
     world.fail(0);
@@ -117,8 +181,172 @@ async fn an_ejected_endpoint_comes_back_when_its_time_is_over() {
     world.pass(Duration::from_millis(200)).await;
 
     assert_eq!(world.ejected(), 0);
-    assert_eq!(world.members.load().eligible.endpoints.len(), 3);
+    let shown = || {
+        let set = world.members.load();
+        (set.eligible.endpoints.len(), set.eligible.on_trial.len())
+    };
+    assert_eq!(shown(), (2, 1), "one request at a time");
+    world.recovers(0, 1);
+    assert_eq!(shown(), (3, 0));
     assert_eq!(world.endpoint(0).failures(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_trials_it_gets_all_of_its_traffic_at_once() {
+    let mut world = World::new(3);
+    world.spec.trials = 0;
+    world.fail(0);
+    world.pass(Duration::from_millis(10_100)).await;
+
+    let set = world.members.load();
+    assert_eq!((set.eligible.endpoints.len(), set.eligible.on_trial.len()), (3, 0));
+}
+
+/// A world in which the first endpoint is on trial, after failures of several tenants.
+async fn on_trial() -> World {
+    let world = World::new(4);
+    for tenant in [1, 1, 1, 1, 2] {
+        world.of(tenant, 0, Failure);
+    }
+    world.pass(Duration::from_millis(10_100)).await;
+    assert!(world.endpoint(0).is_on_trial());
+    world
+}
+
+fn again(time: u64, count: u32) -> Ejected {
+    Ejected { time: Duration::from_secs(time), count, cause: Cause::Trial }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_on_trial_that_takes_no_connection_is_ejected_at_once_and_for_longer() {
+    let world = on_trial().await;
+    assert_eq!(world.of(1, 0, Unreachable), Some(Judged::Ejected(again(20, 2))));
+    assert!(!world.endpoint(0).is_on_trial());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_on_trial_that_fails_two_tenants_is_ejected_at_once() {
+    let world = on_trial().await;
+    assert_eq!(world.of(1, 0, Failure), None, "another one shall say so");
+    assert_eq!(world.of(2, 0, Failure), Some(Judged::Ejected(again(20, 2))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_on_trial_that_fails_the_only_tenant_is_ejected_when_nobody_else_has_come() {
+    let world = on_trial().await;
+    assert_eq!(world.of(1, 0, Failure), None);
+    assert!(!world.endpoint(0).admits(1, true, Instant::now()), "no further one of it fails");
+
+    advance(Duration::from_millis(1_800)).await;
+    assert!(world.release().is_empty());
+    advance(Duration::from_millis(300)).await;
+    let lost: Vec<Ejected> = world.release().into_iter().map(|(_, ejected)| ejected).collect();
+
+    assert_eq!(lost, [again(20, 2)]);
+    assert_eq!(world.members.load().eligible.on_trial.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_whose_requests_fail_does_not_keep_out_one_that_serves_others() {
+    let world = on_trial().await;
+    assert_eq!(world.of(1, 0, Failure), None);
+    world.recovers(0, 2);
+    assert_eq!(world.ejected(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_always_fails_ejects_nobody_anew_while_another_one_comes_now_and_then() {
+    let world = on_trial().await;
+    world.of(2, 1, Success); // elsewhere
+    let mut failed = 0;
+    for second in 0..60 {
+        if second % 20 == 19 {
+            world.of(2, 2, Success);
+        }
+        if world.endpoint(0).admits(1, true, Instant::now()) {
+            assert_eq!(world.of(1, 0, Failure), None);
+            failed += 1;
+        }
+        world.pass(Duration::from_secs(1)).await;
+        assert_eq!(world.ejected(), 0, "{second}");
+    }
+    assert_eq!(failed, 5, "less and less often");
+    world.recovers(0, 2);
+
+    let world = on_trial().await;
+    world.of(2, 1, Success);
+    assert_eq!(world.of(1, 0, Failure), None);
+    world.pass(Duration::from_secs(33)).await;
+    assert_eq!(world.ejected(), 1, "the other one comes no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_does_not_wait_for_ever_for_a_tenant_that_has_left() {
+    let world = on_trial().await;
+    assert_eq!(world.of(1, 0, Failure), None);
+    assert_eq!(world.of(2, 0, Success), None);
+    world.pass(Duration::from_secs(60)).await;
+    for _ in 0..2 {
+        assert!(world.endpoint(0).admits(1, true, Instant::now()));
+        world.of(1, 0, Success);
+    }
+    assert!(!world.endpoint(0).is_on_trial());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_on_trial_that_gets_no_request_holds_up_no_other_ejection() {
+    let world = on_trial().await;
+    world.endpoint(0).set_health(Health::Down, None);
+    world.members.refresh();
+    assert!(world.fail(1).is_some(), "the first one is down");
+
+    // Now there is no room for it any more.
+    world.endpoint(0).set_health(Health::Unchecked, None);
+    world.members.refresh();
+    assert_eq!(world.of(1, 0, Failure), None);
+    world.pass(Duration::from_secs(5)).await;
+    assert_eq!(world.ejected(), 1);
+    assert!(world.endpoint(0).is_on_trial());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_on_trial_that_stands_by_holds_up_no_other_ejection() {
+    let world = World::new(3);
+    for tenant in [1, 1, 1, 1, 2] {
+        world.of(tenant, 2, Failure);
+    }
+    let found = |host: u8| Found {
+        priority: u16::from(host == 2),
+        ..Found::new(([10, 0, 0, host], 80), "test")
+    };
+    world.members.replace(&[found(0), found(1), found(2)]);
+    world.pass(Duration::from_millis(10_100)).await;
+    assert!(world.endpoint(2).is_on_trial());
+    assert!(world.fail(0).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_before_a_trial_says_nothing_in_it() {
+    let world = World::new(4);
+    let began = Instant::now();
+    for tenant in [1, 1, 1, 1, 2] {
+        world.of(tenant, 0, Failure);
+    }
+    world.pass(Duration::from_millis(10_100)).await;
+    for (tenant, verdict) in [(1, Failure), (2, Failure), (3, Unreachable), (4, Success)] {
+        let attempt = Attempt { verdict, tenant, began, now: Instant::now() };
+        let judged = observe(&world.members, &world.endpoint(0), &world.spec, attempt);
+        assert_eq!(judged, None, "{verdict:?}");
+    }
+    assert_eq!(world.endpoint(0).trial_needs(), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_on_trial_has_its_place_among_those_that_are_out() {
+    let world = on_trial().await;
+    assert_eq!(world.fail(1), None, "30 % of four are one");
+    world.recovers(0, 1);
+    assert!(world.fail(1).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,6 +359,7 @@ async fn each_ejection_lasts_longer_up_to_the_longest() {
         let ejected = world.fail(0).unwrap();
         times.push(ejected.time.as_secs());
         world.pass(ejected.time + Duration::from_millis(200)).await;
+        world.recovers(0, 1);
     }
 
     assert_eq!(times, [10, 20, 30, 35, 35]);
@@ -142,6 +371,7 @@ async fn each_spell_without_an_ejection_shortens_the_next() {
     for count in 1..=3 {
         assert_eq!(world.fail(0).map(|ejected| ejected.count), Some(count));
         world.pass(Duration::from_secs(u64::from(count) * 10) + Duration::from_millis(200)).await;
+        world.recovers(0, 1);
     }
 
     world.pass(Duration::from_millis(9_500)).await;
@@ -179,6 +409,7 @@ async fn an_endpoint_that_had_no_room_is_ejected_when_there_is_some() {
     assert_eq!(world.fail(1), None);
 
     world.pass(Duration::from_millis(10_200)).await;
+    world.recovers(0, 1);
 
     assert_eq!(world.fail(1), seconds(10, 1));
 }
@@ -224,7 +455,8 @@ async fn an_endpoint_that_left_is_not_ejected() {
     let gone = world.endpoint(0);
     world.members.replace(&[]);
 
-    let attempt = Attempt { verdict: Failure, tenant: 1, now: Instant::now() };
+    let now = Instant::now();
+    let attempt = Attempt { verdict: Failure, tenant: 1, began: now, now };
     let verdicts = (0..20).map(|_| observe(&world.members, &gone, &world.spec, attempt));
 
     assert_eq!(verdicts.flatten().next(), None);
@@ -301,7 +533,7 @@ proptest! {
                 let most = ((f64::from(count) * share / 100.0 + 1e-6) as usize).max(1);
                 assert!(world.ejected() <= if count == 1 { 0 } else { most });
             }
-            world.pass(SPEC.max + Duration::from_secs(1)).await;
+            world.pass(SPEC.max + Duration::from_secs(3)).await;
             assert_eq!(world.ejected(), 0, "nobody stays out");
         });
     }

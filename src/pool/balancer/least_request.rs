@@ -1,5 +1,4 @@
-//! Least request: of two endpoints drawn by weight, the one with fewer requests in flight for its
-//! weight. Two draws rather than a look at all: it costs the same for two endpoints and for two
+//! Least request: of two endpoints drawn by weight, the one that is less busy for its weight. Two draws rather than a look at all: it costs the same for two endpoints and for two
 //! thousand, and gateways that see the same figures do not all rush to the same idle endpoint.
 
 use std::sync::Arc;
@@ -21,22 +20,28 @@ pub(super) struct LeastRequest;
 impl Balancer for LeastRequest {
     fn pick<'a>(&self, eligible: &'a Eligible) -> Option<&'a Arc<Endpoint>> {
         let (first, second) = draw_two(eligible)?;
-        let place = if load(eligible, second, first) < load(eligible, first, second) {
-            second
-        } else {
-            // A tie keeps the first draw, so that shares follow weights while all are idle.
-            first
-        };
+        let place = if is_less_busy(eligible, second, first) { second } else { first };
         eligible.endpoints.get(place)
     }
 }
 
+/// Whether the endpoint at `second` would, with one more request, still be no busier than the one at `first`
+/// is: shares follow weights while all are idle, and one of a small weight is not preferred to all others
+/// for as long as it has nothing to do. For equal weights it is the one with fewer in flight.
+pub(super) fn is_less_busy(eligible: &Eligible, second: usize, first: usize) -> bool {
+    let with_one_more = load(eligible, second, first) + weight(eligible, first);
+    with_one_more <= load(eligible, first, second)
+}
+
 /// Requests in flight at `place`, scaled so that it compares with that of `against` for their
 /// weights: a/x < b/y is a·y < b·x.
-pub(super) fn load(eligible: &Eligible, place: usize, against: usize) -> u64 {
+fn load(eligible: &Eligible, place: usize, against: usize) -> u64 {
     let in_flight = eligible.endpoints.get(place).map_or(0, |endpoint| endpoint.in_flight());
-    let weight = eligible.weights.get(against).copied().unwrap_or(1);
-    u64::from(in_flight) * u64::from(weight)
+    u64::from(in_flight) * weight(eligible, against)
+}
+
+fn weight(eligible: &Eligible, place: usize) -> u64 {
+    eligible.weights.get(place).map_or(1, |weight| u64::from(*weight))
 }
 
 fn build() -> Arc<dyn Balancer> {

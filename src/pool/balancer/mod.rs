@@ -116,6 +116,11 @@ pub fn build(name: &str) -> Option<Arc<dyn Balancer>> {
     KINDS.iter().find(|kind| kind.name == name).map(|kind| (kind.build)())
 }
 
+/// The same, where there are thousands that have a few endpoints each: it takes little memory.
+pub(super) fn build_small(name: &str) -> Option<Arc<dyn Balancer>> {
+    if name == round_robin::KIND.name { Some(round_robin::build_small()) } else { build(name) }
+}
+
 #[cfg(test)]
 mod keyed_tests;
 #[cfg(test)]

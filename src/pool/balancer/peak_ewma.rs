@@ -10,7 +10,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::latency::faded;
 use crate::model::members::Eligible;
 
-use super::least_request::load;
+use super::least_request::is_less_busy;
 use super::random::draw_two;
 use super::{Balancer, Kind};
 
@@ -42,7 +42,7 @@ fn is_sooner(eligible: &Eligible, place: usize, other: usize) -> bool {
     let (known, known_other) = (one.latency(), two.latency());
     let newest = [known, known_other].into_iter().flatten().map(|(_, at)| at).max();
     let Some(newest) = newest else {
-        return load(eligible, place, other) < load(eligible, other, place);
+        return is_less_busy(eligible, place, other);
     };
     let now = |known: Option<(f32, Instant)>| Known::at(known, newest);
     let (known, known_other) = (now(known), now(known_other));

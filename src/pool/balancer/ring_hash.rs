@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use crate::model::endpoint::Endpoint;
-use crate::model::members::{Eligible, Group};
+use crate::model::members::{Cohort, Eligible};
 use crate::pool::hash::{hash, mixed};
 
 use super::homes::{Homes, Placed};
@@ -103,11 +103,11 @@ impl Ring {
 /// The scale of the points: by all endpoints of the same priority, whatever their health, so that one that
 /// goes down or is back moves no point of another one. `None` where no ring is small enough.
 fn shift(eligible: &Eligible) -> Option<i32> {
-    let own = Group::of(eligible.weights.iter().copied());
-    let group = &eligible.group;
-    let heaviest = group.heaviest.max(own.heaviest);
+    let own = Cohort::of(eligible.weights.iter().copied());
+    let cohort = &eligible.cohort;
+    let heaviest = cohort.heaviest.max(own.heaviest);
     let total = |shift: i32| {
-        let (weight, count) = (group.weight.max(own.weight), group.count.max(own.count));
+        let (weight, count) = (cohort.weight.max(own.weight), cohort.count.max(own.count));
         // No less than the sum of all counts.
         if shift < 0 { (weight >> shift.unsigned_abs()) + count } else { weight << shift }
     };

@@ -21,7 +21,7 @@ impl<T> Table<T> {
     pub(super) fn ask<R>(
         &self,
         eligible: &Eligible,
-        build: fn(&Eligible) -> T,
+        build: impl Fn(&Eligible) -> T,
         ask: impl FnOnce(&T) -> Option<R>,
     ) -> Option<R> {
         let known = self.0.at(eligible.version, || print(eligible), |_| build(eligible));
@@ -34,7 +34,7 @@ impl<T> Table<T> {
 pub(super) fn print(eligible: &Eligible) -> u64 {
     let mut hasher = DefaultHasher::new();
     eligible.weights.hash(&mut hasher);
-    eligible.group.hash(&mut hasher);
+    eligible.cohort.hash(&mut hasher);
     for endpoint in &eligible.endpoints {
         endpoint.id.hash(&mut hasher);
     }

@@ -233,6 +233,42 @@ async fn peak_ewma_sends_little_to_one_slow_endpoint_of_ten() {
     assert!(peak_ewma * 4 < least_request, "{peak_ewma} beside {least_request}");
 }
 
+/// Also while there is little to do, when those of a small weight, as while they warm up, would be idle for
+/// most of the time and so win each comparison.
+#[test]
+fn an_endpoint_of_small_weight_gets_no_more_than_its_share_while_requests_are_in_flight() {
+    const PICKS: usize = 20_000;
+    for name in ["least-request", "random", "round-robin"] {
+        for weights in [&[10, 10, 1][..], &[14, 3, 3], &[100, 1]] {
+            for at_once in [1, 2, 4, 8, 30] {
+                let members = members(weights);
+                let balancer = build(name).unwrap();
+                let set = members.load();
+                let (mut in_flight, mut picks) = (Vec::new(), vec![0; weights.len()]);
+                for _ in 0..PICKS {
+                    if in_flight.len() == at_once {
+                        let ends: usize = in_flight.swap_remove(fastrand::usize(..at_once));
+                        set.eligible.endpoints[ends].leave();
+                    }
+                    let place = pick(balancer.as_ref(), &set.eligible);
+                    set.eligible.endpoints[place].enter();
+                    in_flight.push(place);
+                    picks[place] += 1;
+                }
+
+                let last = f64::from(*weights.last().unwrap());
+                let share = last / weights.iter().copied().map(f64::from).sum::<f64>();
+                let expected = PICKS as f64 * share;
+                let seen = f64::from(*picks.last().unwrap());
+                // Six standard deviations, and a tenth for what evens out loads.
+                let most = expected * 1.1 + 6.0 * expected.sqrt();
+                assert!(seen < most, "{name} {weights:?} {at_once}: {seen}, not {expected}");
+                assert!(seen > expected / 2.0, "{name} {weights:?} {at_once}: {seen}");
+            }
+        }
+    }
+}
+
 #[test]
 fn round_robin_takes_turns_exactly() {
     let members = members(&[5, 1, 1]);
@@ -256,6 +292,8 @@ pub(super) fn found(weights: &[u32]) -> Vec<Found> {
         weight: *weight,
         priority: 0,
         origin: "test".into(),
+        zone: None,
+        draining: false,
     };
     weights.iter().enumerate().map(found).collect()
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::base::memory::Refused;
 use crate::config::spec::{Protocol, TimeoutsSpec};
-use crate::health::passive::{self, Attempt, Judged, Verdict as Health};
+use crate::health::passive::{Attempt, Verdict as Health};
 use crate::model::address::Address;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::EndpointId;
@@ -21,6 +21,7 @@ use crate::pool::balancer::PickKey;
 use crate::proxy::apart::Apart;
 use crate::proxy::attempt;
 use crate::proxy::error::{AttemptError, ExchangeError};
+use crate::proxy::judged;
 use crate::proxy::request_body::RequestBody;
 use crate::proxy::worker::Worker;
 use crate::resilience::deadline::Deadlines;
@@ -55,7 +56,10 @@ pub(super) async fn call(
         if now >= until {
             return Err(if tried.is_empty() { Fault::Late } else { last });
         }
-        let Some(picked) = pool.pick(PickKey::default(), &tried) else { break };
+        let may_try = tried.is_empty() && pool.members.is_watchful();
+        let on_trial = may_try.then(|| pool.pick_on_trial(tenant, true, now)).flatten();
+        let picked = on_trial.or_else(|| pool.pick(PickKey::default(), &tried));
+        let Some(picked) = picked else { break };
         let endpoint = picked.endpoint();
         if tried.contains(&endpoint.id) {
             break; // there is no other
@@ -194,7 +198,7 @@ impl One<'_> {
     /// Judges the endpoint by what came of it, as any other attempt does.
     fn end(&mut self, answered: &Result<Heard, Fault>) {
         self.ended = true;
-        let Self { worker, pool, endpoint, .. } = self;
+        let Self { worker, pool, endpoint, .. } = *self;
         let now = worker.clock.now();
         let (outcome, verdict) = match answered {
             Ok(heard) if is_failure(heard) => {
@@ -208,18 +212,8 @@ impl One<'_> {
         let first_byte = answered.is_ok().then(|| now.saturating_duration_since(self.began));
         worker.meter.attempt(&pool.label, endpoint, outcome, first_byte);
         let Some(verdict) = verdict else { return };
-        let attempt = Attempt { verdict, tenant: self.tenant, now };
-        match passive::observe(&pool.members, endpoint, &pool.spec.eject, attempt) {
-            None => {}
-            Some(Judged::Ejected(ejected)) => {
-                worker.meter.ejected(&pool.label);
-                tracing::warn!(
-                    pool = %pool.label.name, endpoint = %endpoint.label, time = ?ejected.time,
-                    "an endpoint was ejected after failures in a row"
-                );
-            }
-            Some(Judged::Spared) => worker.meter.spared(&pool.label),
-        }
+        let attempt = Attempt { verdict, tenant: self.tenant, began: self.began, now };
+        judged::judge(worker, (pool, endpoint), attempt, None);
     }
 }
 

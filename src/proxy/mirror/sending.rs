@@ -9,11 +9,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::base::fair::Permit;
 use crate::config::spec::{Protocol, TimeoutsSpec};
-use crate::health::passive::{self, Judged, Verdict};
+use crate::health::passive::{self, Verdict};
 use crate::model::endpoint::Endpoint;
 use crate::proxy::admission;
 use crate::proxy::attempt;
 use crate::proxy::error::{AttemptError, ExchangeError};
+use crate::proxy::judged;
 use crate::proxy::part::Part;
 use crate::proxy::request_body::RequestBody;
 use crate::resilience::deadline::Deadlines;
@@ -161,15 +162,9 @@ impl Attempt<'_> {
             return;
         };
         // Whose request it was plays no part in that.
-        let attempt = passive::Attempt { verdict, tenant: 0, now: worker.clock.now() };
-        let judged = passive::observe(&pool.members, self.endpoint, &pool.spec.eject, attempt);
-        if let Some(Judged::Ejected(ejected)) = judged {
-            worker.meter.ejected(&pool.label);
-            tracing::warn!(
-                pool = %pool.label.name, endpoint = %self.endpoint.label, time = ?ejected.time,
-                "an endpoint was ejected after copies could not reach it"
-            );
-        }
+        let attempt =
+            passive::Attempt { verdict, tenant: 0, began: self.began, now: worker.clock.now() };
+        judged::judge(worker, (pool, self.endpoint), attempt, None);
     }
 
     async fn open(&self, to: &Destination<'_>) -> Result<Connection<RequestBody>, AttemptError> {

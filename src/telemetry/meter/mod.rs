@@ -156,8 +156,30 @@ impl Meter {
     }
 
     /// Counts an endpoint that traffic has ejected.
-    pub fn ejected(&self, pool: &Label) {
-        self.counts.borrow_mut().pools.at(pool).ejections += 1;
+    pub fn ejected(&self, pool: &Label, cause: &'static str) {
+        self.counts.borrow_mut().eject(pool, cause);
+    }
+
+    /// Counts how the trial of an endpoint ended.
+    pub fn tried(&self, pool: &Label, result: &'static str) {
+        self.counts.borrow_mut().pools.at(pool).trials.add(result, 1);
+    }
+
+    /// Counts what the breaker of a tenant at this pool became.
+    pub fn breaker(&self, pool: &Label, became: &'static str) {
+        self.counts.borrow_mut().pools.at(pool).breakers.add(became, 1);
+    }
+
+    /// An attempt at the endpoint has failed, of the tenant at this place where its request may be to blame.
+    pub fn failed_at(&self, pool: &Label, endpoint: &Endpoint, tenant: Option<u32>) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.endpoint(pool, endpoint).sighted.get_or_insert_default().fails(tenant);
+    }
+
+    /// An attempt at the endpoint with a request of this [`kind`](super::sightings::kind) took so long.
+    pub fn took_at(&self, pool: &Label, endpoint: &Endpoint, kind: u8, time: Duration) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.endpoint(pool, endpoint).sighted.get_or_insert_default().takes(kind, time);
     }
 
     /// Counts an endpoint that failed one tenant alone, and was not ejected for it.

@@ -1,8 +1,11 @@
 //! The control side of the metrics: takes what the workers counted, keeps what control itself
 //! counts, and renders all of it for a scrape.
 
+mod gates;
 mod issuers;
+mod members;
 mod pools;
+mod resilience;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,11 +21,9 @@ use crate::base::loads::Loads;
 use crate::base::memory::{Memory, Refused};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
-use crate::model::endpoint::{Endpoint, Health};
 use crate::model::members::Members;
 
 use super::bearers;
-use super::checks;
 use super::delta::Delta;
 use super::exposition::{self, Samples};
 use super::keeping;
@@ -30,12 +31,13 @@ use super::metrics::{self, Family, Kind};
 use super::process;
 use super::recent::{POINT, Recent};
 use super::reloads;
-use super::sharing;
+use super::sightings::Sightings;
 use super::tenants::Slots;
 use super::totals::Totals;
 use super::usage::{Hour, Usage};
 
 pub use super::totals::Open;
+pub use resilience::NamedBreakers;
 
 /// A pool's name and its members, for the gauges that are read at a scrape.
 pub type NamedPool = (Arc<str>, Arc<Members>);
@@ -49,10 +51,12 @@ pub struct Metrics {
     totals: Mutex<Totals>,
     recent: Mutex<Recent>,
     usage: Mutex<Usage>,
+    sightings: Mutex<Sightings>,
     /// What control counts and sets, by the values of the labels.
     values: Mutex<BTreeMap<&'static str, Values>>,
     pools: Snapshot<Vec<NamedPool>>,
     gates: Snapshot<Vec<NamedGate>>,
+    breakers: Snapshot<Vec<NamedBreakers>>,
     listeners: Snapshot<Vec<Arc<str>>>,
     memory: Snapshot<Memory>,
     loads: Snapshot<Loads>,
@@ -86,9 +90,11 @@ impl Metrics {
             totals: Mutex::new(Totals::new(TENANTS)),
             recent: Mutex::new(Recent::new()),
             usage: Mutex::new(Usage::new()),
+            sightings: Mutex::default(),
             values: Mutex::default(),
             pools: Snapshot::new(Arc::default()),
             gates: Snapshot::new(Arc::default()),
+            breakers: Snapshot::new(Arc::default()),
             listeners: Snapshot::new(Arc::default()),
             memory: Snapshot::new(Arc::new(Memory::new(0, 0))),
             loads: Snapshot::new(Loads::new(0)),
@@ -155,6 +161,7 @@ impl Metrics {
         locked(&self.totals).merge(delta);
         locked(&self.recent).add(delta);
         locked(&self.usage).add(delta, Hour::now());
+        locked(&self.sightings).add(delta);
     }
 
     /// Looks at what was counted in the last minutes. Deltas wait meanwhile, so be brief: some
@@ -293,17 +300,6 @@ impl Metrics {
         self.add(&metrics::DISCOVERY_UPDATES, &[pool, source, result], 1);
     }
 
-    /// The gate of a pool that has one.
-    pub fn gate(&self, pool: &str) -> Option<Arc<Gate>> {
-        let gates = self.gates.load();
-        gates.iter().find(|(name, _)| **name == *pool).map(|(_, gate)| Arc::clone(gate))
-    }
-
-    /// Sets the gates that a scrape looks at.
-    pub fn publish_gates(&self, gates: Vec<NamedGate>) {
-        self.gates.publish(Arc::new(gates));
-    }
-
     /// Sets how many tenants have series of their own; the rest is summed under `_other`.
     pub fn limit_tenants(&self, most: usize) {
         locked(&self.totals).tenants.limit(most);
@@ -346,8 +342,10 @@ impl Metrics {
         // deltas wait for the lock on the control runtime.
         let totals = locked(&self.totals).clone();
         let mut families = totals.collect(&self.listeners.load());
-        families.extend(self.members().into_iter().filter_map(Samples::finish));
+        let members = members::samples(&self.pools.load());
+        families.extend(members.into_iter().filter_map(Samples::finish));
         families.extend(self.gates().into_iter().filter_map(Samples::finish));
+        families.extend(self.breakers().finish());
         families.extend(self.lost().into_iter().filter_map(Samples::finish));
         families.extend(self.workers().into_iter().filter_map(Samples::finish));
         families.extend(self.buffers().into_iter().filter_map(Samples::finish));
@@ -362,43 +360,6 @@ impl Metrics {
         families.extend(process::collect());
         families.sort_by(|left, right| left.name().cmp(right.name()));
         families
-    }
-
-    fn members(&self) -> [Samples; 5] {
-        let mut up = Samples::of(&metrics::ENDPOINT_UP);
-        let mut drained = Samples::of(&checks::ENDPOINT_DRAINED);
-        let mut in_flight = Samples::of(&metrics::ENDPOINT_IN_FLIGHT);
-        let mut states = Samples::of(&metrics::POOL_MEMBERS);
-        let mut panicking = Samples::of(&metrics::POOL_PANICKING);
-        for (pool, members) in self.pools.load().iter() {
-            let set = members.load();
-            let mut counts = [0; STATES.len()];
-            for member in &set.all {
-                let endpoint = &member.endpoint;
-                up.count(&[pool, &endpoint.label], u64::from(endpoint.is_eligible()));
-                drained.count(&[pool, &endpoint.label], u64::from(endpoint.is_drained()));
-                in_flight.count(&[pool, &endpoint.label], u64::from(endpoint.in_flight()));
-                counts[state(endpoint)] += 1;
-            }
-            for (name, count) in STATES.iter().zip(counts) {
-                states.count(&[pool, name], count);
-            }
-            panicking.count(&[pool], u64::from(set.eligible.panicking));
-        }
-        [up, drained, in_flight, states, panicking]
-    }
-
-    fn gates(&self) -> [Samples; 3] {
-        let mut inside = Samples::of(&sharing::POOL_CONCURRENCY);
-        let mut limit = Samples::of(&sharing::POOL_CONCURRENCY_LIMIT);
-        let mut waiting = Samples::of(&sharing::QUEUE_WAITING);
-        for (pool, gate) in self.gates.load().iter() {
-            let state = gate.state();
-            inside.count(&[pool], u64::from(state.inside));
-            limit.count(&[pool], u64::from(state.limit.unwrap_or_default()));
-            waiting.count(&[pool], state.waiting as u64);
-        }
-        [inside, limit, waiting]
     }
 
     fn workers(&self) -> [Samples; 2] {
@@ -474,23 +435,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn state(endpoint: &Endpoint) -> usize {
-    match endpoint.health() {
-        _ if endpoint.is_drained() => 5,
-        _ if endpoint.ejected_for().is_some() => 4,
-        Health::Up => 0,
-        Health::Unchecked => 1,
-        Health::Pending => 2,
-        Health::Down => 3,
-    }
-}
-
 fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
-
-/// The values of the `state` label; each member is in one.
-const STATES: [&str; 6] = ["up", "unchecked", "pending", "down", "ejected", "drained"];
 
 /// 1,000 tenants: 30 series each are what a scrape each 15 s bears well. See `metrics.tenants`.
 const TENANTS: usize = 1000;

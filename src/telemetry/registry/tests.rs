@@ -4,8 +4,10 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::base::tasks::{Stopped, Tasks};
+use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::Found;
+use crate::model::rules::{OwnZone, Rules};
 use crate::telemetry::checks;
 use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
 use crate::telemetry::keeping;
@@ -27,10 +29,25 @@ fn pool_of(addresses: &[&str]) -> Arc<Members> {
             weight: 1,
             priority: 0,
             origin: "test".into(),
+            zone: None,
+            draining: false,
         })
         .collect();
     let members = Members::new(1, Health::Unchecked, 0.5);
     members.replace(&found);
+    Arc::new(members)
+}
+
+/// A pool with an endpoint in the own zone and one in another.
+fn zoned() -> Arc<Members> {
+    let members = Members::new(2, Health::Unchecked, 0.5);
+    let zone = OwnZone { name: "a".into(), min_endpoints: 1, spill_above: 1 };
+    members.set_rules(Rules { zone: Some(zone), ..Rules::of_panic_share(0.5) });
+    let found = |(zone, host): (&str, u8)| Found {
+        zone: Some(zone.into()),
+        ..Found::new(([10, 0, 0, host], 80), "test")
+    };
+    members.replace(&[("a", 1), ("b", 2)].map(found));
     Arc::new(members)
 }
 
@@ -80,6 +97,9 @@ fn promtool_finds_nothing() {
     meter.refused("missing");
     meter.limit_waited("tenant");
     meter.connection_retired("idle");
+    meter.ejected(&pool(), "latency");
+    meter.tried(&pool(), "passed");
+    meter.breaker(&pool(), "open");
     meter.exchange_started();
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
     meter.queued(&pool(), 0, QueueOutcome::Served, Duration::from_millis(3));
@@ -88,8 +108,10 @@ fn promtool_finds_nothing() {
     copied(&meter);
     meter.flush();
     metrics.merge(&deltas.try_recv().unwrap());
-    metrics.publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"]))]);
+    metrics
+        .publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"])), ("near".into(), zoned())]);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)))]);
+    metrics.publish_breakers(vec![("shop".into(), Arc::default())]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     checked(&metrics);
     metrics.issuer_fetched("login", "ok");

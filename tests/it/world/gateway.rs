@@ -30,7 +30,8 @@ impl Gateway {
     }
 
     /// As [`Gateway::start`], with further lines at the end of `gateway.toml`. The table that they
-    /// follow is the listener's, so that they may begin with its `tls`.
+    /// follow is the listener's, so that they may begin with its `tls`. A line of the `zone` goes to
+    /// the top.
     pub(crate) async fn start_with(more: &str, routes: &str) -> Self {
         Self::start_with_workers(1, more, routes).await
     }
@@ -64,8 +65,11 @@ impl Gateway {
             true => "",
             false => "[admin]\naddress = \"127.0.0.1:0\"\n",
         };
+        let (zone, more): (Vec<&str>, Vec<&str>) =
+            more.lines().partition(|line| line.starts_with("zone = "));
+        let (zone, more) = (zone.join("\n"), more.join("\n"));
         let text = format!(
-            "routes = \"routes.toml\"\nworkers = {workers}\n{debug}{log}{admin}\
+            "{zone}\nroutes = \"routes.toml\"\nworkers = {workers}\n{debug}{log}{admin}\
              [[listeners]]\naddress = \"127.0.0.1:0\"\n{more}\n"
         );
         let path = folder.path().join("gateway.toml");

@@ -1,0 +1,56 @@
+//! The gauges of pools and their members, read at a scrape.
+
+use crate::model::endpoint::{Endpoint, Health};
+use crate::telemetry::exposition::Samples;
+use crate::telemetry::{checks, metrics, spreading};
+
+use super::NamedPool;
+
+/// How each member of these pools is, and how their traffic is spread.
+pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 9] {
+    let mut up = Samples::of(&metrics::ENDPOINT_UP);
+    let mut drained = Samples::of(&checks::ENDPOINT_DRAINED);
+    let mut in_flight = Samples::of(&metrics::ENDPOINT_IN_FLIGHT);
+    let mut states = Samples::of(&metrics::POOL_MEMBERS);
+    let mut panicking = Samples::of(&spreading::POOL_PANICKING);
+    let mut failover = Samples::of(&spreading::POOL_FAILOVER);
+    let mut spill = Samples::of(&spreading::POOL_ZONE_SPILL);
+    let mut warming = Samples::of(&spreading::POOL_WARMING);
+    let mut draining = Samples::of(&spreading::POOL_DRAINING);
+    for (pool, members) in pools {
+        let set = members.load();
+        let mut counts = [0; STATES.len()];
+        for member in &set.all {
+            let endpoint = &member.endpoint;
+            up.count(&[pool, &endpoint.label], u64::from(endpoint.is_eligible()));
+            drained.count(&[pool, &endpoint.label], u64::from(endpoint.is_drained()));
+            in_flight.count(&[pool, &endpoint.label], u64::from(endpoint.in_flight()));
+            counts[state(endpoint)] += 1;
+        }
+        for (name, count) in STATES.iter().zip(counts) {
+            states.count(&[pool, name], count);
+        }
+        panicking.count(&[pool], u64::from(set.eligible.panicking));
+        failover.number(&[pool], set.failed_over());
+        if let Some(leaves) = set.leaves_zone() {
+            spill.number(&[pool], leaves);
+        }
+        warming.count(&[pool], set.warming() as u64);
+        draining.count(&[pool], set.draining().1);
+    }
+    [up, drained, in_flight, states, panicking, failover, spill, warming, draining]
+}
+
+fn state(endpoint: &Endpoint) -> usize {
+    match endpoint.health() {
+        _ if endpoint.is_drained() => 5,
+        _ if endpoint.ejected_for().is_some() => 4,
+        Health::Up => 0,
+        Health::Unchecked => 1,
+        Health::Pending => 2,
+        Health::Down => 3,
+    }
+}
+
+/// The values of the `state` label; each member is in one.
+const STATES: [&str; 6] = ["up", "unchecked", "pending", "down", "ejected", "drained"];

@@ -1,0 +1,51 @@
+//! What control counts and looks at of endpoints that fail.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Metrics, locked};
+use crate::model::breakers::Breakers;
+use crate::model::ids::{EndpointId, Label};
+use crate::telemetry::delta::Delta;
+use crate::telemetry::exposition::Samples;
+use crate::telemetry::resilience;
+use crate::telemetry::sightings::Sighting;
+
+/// A pool's name and how its breakers stand, for the gauges that are read at a scrape.
+pub type NamedBreakers = (Arc<str>, Arc<Breakers>);
+
+impl Metrics {
+    /// Moves out what attempts have said of endpoints since it was taken before.
+    pub fn take_sightings(&self) -> HashMap<EndpointId, Sighting> {
+        locked(&self.sightings).take()
+    }
+
+    /// Counts an endpoint that control has ejected.
+    pub fn ejected(&self, pool: &Label, cause: &'static str) {
+        let mut delta = Delta::default();
+        delta.eject(pool, cause);
+        locked(&self.totals).merge(&delta);
+    }
+
+    /// Counts an endpoint that control has spared, since one tenant alone fails there.
+    pub fn spared(&self, pool: &Label) {
+        let mut delta = Delta::default();
+        delta.pools.at(pool).spared += 1;
+        locked(&self.totals).merge(&delta);
+    }
+
+    /// Sets the breakers that a scrape looks at.
+    pub fn publish_breakers(&self, breakers: Vec<NamedBreakers>) {
+        self.breakers.publish(Arc::new(breakers));
+    }
+
+    pub(super) fn breakers(&self) -> Samples {
+        let mut samples = Samples::of(&resilience::BREAKERS);
+        for (pool, breakers) in self.breakers.load().iter() {
+            let counts = breakers.counts();
+            samples.count(&[pool, "open"], counts.open);
+            samples.count(&[pool, "half_open"], counts.half_open);
+        }
+        samples
+    }
+}
