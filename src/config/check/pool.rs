@@ -76,9 +76,9 @@ pub(super) fn check(
         shard: raw.shard,
         balance: &balance,
     };
-    let spread = spread::check(words, key, faults);
     let per_tenant = raw.connections.as_ref().and_then(|connections| connections.per_tenant);
     PoolSpec {
+        spread: spread::check(words, key, faults),
         sources,
         balance,
         protocol,
@@ -88,7 +88,6 @@ pub(super) fn check(
         eject: outliers::eject(raw.eject, &key.name("eject"), faults),
         breaker: raw.breaker.map(|raw| breaker::breaker(raw, &key.name("breaker"), faults)),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
-        spread,
         connections: connections(raw.connections, &key.name("connections"), faults),
         per_tenant: per_tenant.unwrap_or(false),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),

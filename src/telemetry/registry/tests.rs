@@ -57,14 +57,22 @@ fn endpoint(address: &str) -> Endpoint {
     Endpoint::new(EndpointId(1), address.parse().unwrap(), Health::Up)
 }
 
+/// Something of all that is counted of endpoints that fail.
+fn resilience(meter: &Meter) {
+    meter.retry(&pool(), "connect");
+    meter.retry_refused(&pool(), "budget");
+    meter.ejected(&pool(), "latency");
+    meter.tried(&pool(), "passed");
+    meter.breaker(&pool(), "open");
+}
+
 #[test]
 fn promtool_finds_nothing() {
     let metrics = Metrics::new();
     let (sender, mut deltas) = deltas();
     let meter = Meter::new(0, sender);
     meter.attempt(&pool(), &endpoint("[::1]:80"), AttemptOutcome::Success, Some(Duration::ZERO));
-    meter.retry(&pool(), "connect");
-    meter.retry_refused(&pool(), "budget");
+    resilience(&meter);
     meter.connection_opened(0);
     meter.connection_rejected("limit");
     meter.forwarded_fault("malformed");
@@ -72,9 +80,6 @@ fn promtool_finds_nothing() {
     meter.refused("missing");
     meter.limit_waited("tenant");
     meter.connection_retired("idle");
-    meter.ejected(&pool(), "latency");
-    meter.tried(&pool(), "passed");
-    meter.breaker(&pool(), "open");
     meter.exchange_started();
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
     meter.queued(&pool(), 0, QueueOutcome::Served, Duration::from_millis(3));
