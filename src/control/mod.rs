@@ -194,8 +194,7 @@ impl Control {
             files,
             stored: handle,
         };
-        let watched = (reloader.serving.clone(), Arc::clone(&reloader.metrics));
-        tasks.spawn(|stop| outliers::watch(watched, stop));
+        tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
         tasks.spawn(|stop| bearers.run(stop));
         tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));

@@ -16,6 +16,15 @@ use crate::model::endpoint::Endpoint;
 use crate::pool::Pool;
 use crate::telemetry::registry::Metrics;
 
+use super::reload::Reloader;
+
+impl Reloader {
+    /// What is watched: the pools that serve, and where it is counted.
+    pub(super) fn watched(&self) -> (Snapshot<Vec<Arc<Pool>>>, Arc<Metrics>) {
+        (self.serving.clone(), Arc::clone(&self.metrics))
+    }
+}
+
 /// Ends ejections whose time is over, gives those that warm up more, has balancers work out what takes long,
 /// and compares the endpoints of each pool once in each of its intervals.
 pub(super) async fn watch(

@@ -78,11 +78,11 @@ pub(super) fn check(
         balance: &balance,
         keyed: scope.known.keyed,
     };
-    let spread = spread::check(words, key, faults);
     let per_tenant = raw.connections.as_ref().and_then(|connections| connections.per_tenant);
     let checked = Checked { protocol, tls: tls.as_ref(), sources: &sources, folder: scope.folder };
     let health = raw.health.map(|health| checked.check(health, &key.name("health"), faults));
     PoolSpec {
+        spread: spread::check(words, key, faults),
         sources,
         balance,
         hash,
@@ -94,7 +94,6 @@ pub(super) fn check(
         eject: outliers::eject(raw.eject, &key.name("eject"), faults),
         breaker: raw.breaker.map(|raw| breaker::breaker(raw, &key.name("breaker"), faults)),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
-        spread,
         connections: connections(raw.connections, &key.name("connections"), faults),
         per_tenant: per_tenant.unwrap_or(false),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),

@@ -36,7 +36,7 @@ pub struct Outlier {
 ///
 /// A tenant whose requests fail everywhere lowers all endpoints alike, and so none of them. One whose
 /// requests come to one endpoint alone, as by a hash, is told from an endpoint that fails by leaving its
-/// failures out: see [`Seen::without_worst`].
+/// failures out.
 pub fn by_success_rate(spec: &SuccessRateSpec, seen: &[Seen<'_>]) -> Vec<Outlier> {
     let enough = |one: &&Seen<'_>| one.sighting.attempts() >= spec.requests;
     let rates: Vec<f64> = seen.iter().filter(enough).map(Seen::rate).collect();

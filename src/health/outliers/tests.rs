@@ -310,7 +310,7 @@ async fn failures_that_have_ejected_an_endpoint_eject_it_no_second_time() {
     let mut world = World::new(10, false);
     let endpoint = world.endpoint(3);
     let failed = || HashMap::from([(endpoint.id, sighting(0, &[(1, 100), (2, 100)]))]);
-    let rules = (world.spec.clone(), None);
+    let rules = (world.spec, None);
     let look = |world: &mut World, mut seen| {
         world.watch.look(&world.members, (&rules.0, rules.1), &mut seen, Instant::now()).len()
     };
