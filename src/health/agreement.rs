@@ -3,7 +3,7 @@
 //! ([`Suspicion`](crate::model::suspicion::Suspicion)), and checks that pass end an ejection before its
 //! time.
 //!
-//! Only the first of a row of ejections, and no more than one in [`SPELL`]: who was let in again and failed again has shown that its checks
+//! Only the first of a row of ejections, and no more than one in `SPELL`: who was let in again and failed again has shown that its checks
 //! say nothing of requests, as one has whose health page is a file. Its time is served out, and
 //! grows with each ejection as if nobody checked it.
 

@@ -344,7 +344,7 @@ async fn a_request_that_waits_for_its_turn_has_no_copy() {
         (Origin::start([Step::ok("app").held()]).await, Origin::saying("shadow").await);
     let routes = format!(
         "{}{}[tenants.acme]\npool = \"app\"\n[[tenants.acme.routes]]\nmirror = {{ pool = \"shadow\" }}\n",
-        pool("app", &[app.address], "concurrency = 1"),
+        pool("app", &[app.address], "concurrency = 1\nqueue = { wait = \"30s\" }"),
         pool("shadow", &[shadow.address], "")
     );
     let gateway = Gateway::start_with_workers(1, "", &routes).await;
