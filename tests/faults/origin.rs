@@ -211,7 +211,6 @@ where
                 sleep(APART).await;
                 return Some(End::Reset);
             }
-            // A check does not read the body, and is content.
             Mode::ResetsBodies => {
                 stream.write_all(&SOUND[..SOUND.len() - 3]).await.ok()?;
                 sleep(APART).await;
