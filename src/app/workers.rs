@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -49,12 +50,12 @@ impl Workers {
         let (report, endings) = mpsc::unbounded_channel();
         let mut running = 0;
         for (number, body) in bodies.into_iter().enumerate() {
-            let runtime =
-                Builder::new_current_thread().enable_all().event_interval(LOOK_INTERVAL).build()?;
             let last_word = LastWord { number, cut_off: None, report: report.clone() };
+            let (made, is_made) = std::sync::mpsc::channel();
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || last_word.after(|| run_here(&runtime, body)))?;
+                .spawn(move || run(body, last_word, &made))?;
+            is_made.recv().map_err(io::Error::other)??;
             running += 1;
         }
         Ok(Self { running, cut_off: 0, endings })
@@ -102,9 +103,25 @@ impl Workers {
     }
 }
 
-/// Looks at the sockets whenever the local tasks have had their turn of 61, also where more of them
-/// are ready: in a crowd of new connections the requests of the others would else wait for all.
-const LOOK_INTERVAL: u32 = 1;
+/// A worker's thread: makes the runtime, which stays on it, tells whether it could, and works.
+fn run(body: Body, last_word: LastWord, made: &Sender<io::Result<()>>) {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().event_interval(LOOK_INTERVAL);
+    let runtime: LocalRuntime = match runtime.build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            drop(made.send(Err(error)));
+            return;
+        }
+    };
+    // Who started it waits for this word.
+    drop(made.send(Ok(())));
+    last_word.after(|| run_here(&runtime, body));
+}
+
+/// Looks at the sockets after so many tasks, also where more of them are ready: in a crowd of new
+/// connections the requests of the others would else wait for all.
+const LOOK_INTERVAL: u32 = 61;
 
 /// Workers that did not drain as they should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,9 +5,9 @@ use std::panic::resume_unwind;
 use std::time::Duration;
 
 use rustix::process::{getpid, getpriority_process, setpriority_process};
-use tokio::runtime::Runtime;
+use tokio::runtime::LocalRuntime;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, JoinSet, LocalSet, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
 
 /// Tells a task that it shall stop. Clones hear the same word.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Tasks {
     }
 }
 
-/// Tasks that stay on the thread that spawned them, inside a `LocalSet`. Dropping it aborts what
+/// Tasks that stay on the thread that spawned them, inside a runtime that does. Dropping it aborts what
 /// still runs.
 #[derive(Debug)]
 pub struct LocalTasks {
@@ -109,19 +109,17 @@ impl LocalTasks {
     }
 }
 
-/// Runs a thread's work to its end, inside a `LocalSet`. As one task among those that the work starts:
-/// a set asks what it is given itself whenever any of its tasks has something to do.
+/// Runs a thread's work to its end. As one task among those that the work starts: a runtime asks what
+/// it is given to wait for whenever any of its tasks has something to do.
 ///
 /// # Panics
 /// Where the work does.
-pub fn run_here<F>(runtime: &Runtime, work: impl FnOnce() -> F + 'static) -> F::Output
+pub fn run_here<F>(runtime: &LocalRuntime, work: impl FnOnce() -> F + 'static) -> F::Output
 where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let local = LocalSet::new();
-    let work = local.spawn_local(async { work().await });
-    let ended = local.block_on(runtime, work);
+    let ended = runtime.block_on(runtime.spawn_local(async { work().await }));
     ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 

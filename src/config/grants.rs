@@ -50,6 +50,8 @@ const GRANTS: &[&str] = &[
     "state",
     "timeout",
     "timeouts",
+    // The routes of these sets lead to pools, too.
+    "use",
 ];
 
 #[cfg(test)]

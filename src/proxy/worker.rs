@@ -156,7 +156,7 @@ impl View {
     }
 }
 
-/// Serves connections on this thread until the process drains. Runs inside a `LocalSet`. Tells how
+/// Serves connections on this thread until the process drains. Runs inside a runtime that stays on it. Tells how
 /// many connections were still busy at the end of the drain and were cut off.
 pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> usize {
     let mut phase = setup.phase.clone();
