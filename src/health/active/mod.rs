@@ -111,6 +111,9 @@ async fn ask(check: &Check, endpoint: &Endpoint) -> Result<(), ProbeError> {
 }
 
 fn take(check: &Check, endpoint: &Endpoint, tally: &mut Tally, result: Result<(), ProbeError>) {
+    if result == Err(ProbeError::OutOfFiles) {
+        return; // nobody was asked: what is known of the endpoint stays
+    }
     let outcome = if result.is_ok() { Outcome::Passed } else { Outcome::Failed };
     let reason = result.err().map(|error| error.to_string());
     let before = endpoint.health();
