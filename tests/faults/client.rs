@@ -3,12 +3,16 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 pub(crate) struct Client {
     address: SocketAddr,
+    /// It leaves when an answer takes longer.
+    patience: Duration,
     idle: RefCell<Vec<TcpStream>>,
 }
 
@@ -18,12 +22,16 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, idle: RefCell::default() }
+    pub(crate) fn new(address: SocketAddr, patience: Duration) -> Self {
+        Self { address, patience, idle: RefCell::default() }
     }
 
     /// One request, whole as it is sent.
     pub(crate) async fn ask(&self, request: &str) -> io::Result<Answer> {
+        timeout(self.patience, self.exchange(request)).await?
+    }
+
+    async fn exchange(&self, request: &str) -> io::Result<Answer> {
         let mut stream = match self.rested() {
             Some(stream) => stream,
             None => TcpStream::connect(self.address).await?,
@@ -31,23 +39,23 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.write_all(request.as_bytes()).await?;
         let mut bytes = Vec::with_capacity(1024);
-        let head = loop {
+        let end = loop {
             if let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
                 break at + 4;
             }
             more(&mut stream, &mut bytes).await?;
         };
-        let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-        let status = text.get(9..12).and_then(|status| status.parse().ok()).ok_or(BROKEN)?;
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).ok_or(BROKEN)?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
         let length: usize = length.and_then(|text| text.trim().parse().ok()).ok_or(BROKEN)?;
-        while bytes.len() < head + length {
+        while bytes.len() < end + length {
             more(&mut stream, &mut bytes).await?;
         }
-        if !text.contains("connection: close") {
+        if !head.contains("connection: close") {
             self.idle.borrow_mut().push(stream);
         }
-        Ok(Answer { status, body: bytes.split_off(head) })
+        Ok(Answer { status, body: bytes.split_off(end) })
     }
 
     /// A connection that the other side has not closed meanwhile.

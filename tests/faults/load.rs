@@ -1,18 +1,24 @@
-//! Users who ask at their own pace, whatever becomes of the others: who is slow holds nobody up.
+//! Users who ask at their own pace, whatever becomes of the others: who is slow holds nobody up. They have a
+//! thread of their own, which nothing else of the suite holds up, and wait from the moment that they were to ask.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, JoinSet, spawn_local};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
 
 use super::client::Client;
+use super::report::Form;
 
 /// What became of one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
+    /// When it was due.
     pub(crate) asked: Instant,
     pub(crate) ended: Instant,
     /// It does no harm when it is done twice.
@@ -22,63 +28,68 @@ pub(crate) struct Sample {
 }
 
 pub(crate) struct Load {
-    shared: Rc<Shared>,
-    driver: JoinHandle<()>,
-}
-
-struct Shared {
-    client: Client,
-    stop: Cell<bool>,
-    samples: RefCell<Vec<Sample>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<Sample>>>,
 }
 
 impl Load {
     /// So many requests a second from now on, all of one tenant.
-    pub(crate) fn start(address: SocketAddr, rate: u32) -> Self {
-        let shared = Rc::new(Shared {
-            client: Client::new(address),
-            stop: Cell::new(false),
-            samples: RefCell::default(),
-        });
-        let driver = spawn_local(drive(Rc::clone(&shared), rate));
-        Self { shared, driver }
+    pub(crate) fn start(address: SocketAddr, form: Form) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let users = thread::Builder::new().name("users".to_owned());
+        let thread = users.spawn(move || super::block_on(drive(address, form, told)));
+        Self { stop, thread: Some(thread.expect("a thread")) }
     }
 
     /// Stops asking, waits for the last answers and gives what became of all requests.
-    pub(crate) async fn stop(self) -> Vec<Sample> {
-        self.shared.stop.set(true);
-        self.driver.await.expect("the load's end");
-        self.shared.samples.take()
+    pub(crate) async fn stop(mut self) -> Vec<Sample> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("it is stopped once");
+        spawn_blocking(|| thread.join().expect("the users' end")).await.expect("the users' end")
     }
 }
 
-async fn drive(shared: Rc<Shared>, rate: u32) {
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Users {
+    client: Client,
+    post: String,
+    samples: RefCell<Vec<Sample>>,
+}
+
+async fn drive(address: SocketAddr, form: Form, stop: Arc<AtomicBool>) -> Vec<Sample> {
+    let client = Client::new(address, form.patience);
+    let thing = "x".repeat(form.upload);
+    let post = format!("POST /item {HEADERS}Content-Length: {}\r\n\r\n{thing}", thing.len());
+    let users = Rc::new(Users { client, post, samples: RefCell::default() });
     let start = Instant::now();
     let mut asking = JoinSet::new();
     let mut number = 0;
-    while !shared.stop.get() {
-        sleep_until(start + Duration::from_secs(1) * number / rate).await;
-        asking.spawn_local(ask(Rc::clone(&shared), !number.is_multiple_of(POSTS)));
+    while !stop.load(Ordering::Relaxed) {
+        let due = start + Duration::from_secs(1) * number / form.rate;
+        sleep_until(due).await;
+        asking.spawn_local(ask(Rc::clone(&users), due, !number.is_multiple_of(POSTS)));
         while asking.try_join_next().is_some() {}
         number += 1;
     }
     while asking.join_next().await.is_some() {}
+    users.samples.take()
 }
 
-async fn ask(shared: Rc<Shared>, repeatable: bool) {
-    let asked = Instant::now();
-    let request = if repeatable { GET } else { POST };
-    let answer = timeout(PATIENCE, shared.client.ask(request)).await;
-    let served =
-        matches!(answer, Ok(Ok(answer)) if answer.status == 200 && answer.body == b"sound");
+async fn ask(users: Rc<Users>, asked: Instant, repeatable: bool) {
+    let get = format!("GET /item {HEADERS}\r\n");
+    let request = if repeatable { &get } else { &users.post };
+    let answer = users.client.ask(request).await;
+    let served = matches!(answer, Ok(answer) if answer.status == 200 && answer.body == b"sound");
     let sample = Sample { asked, ended: Instant::now(), repeatable, served };
-    shared.samples.borrow_mut().push(sample);
+    users.samples.borrow_mut().push(sample);
 }
 
-const GET: &str = "GET /item HTTP/1.1\r\nHost: shop.test\r\nX-Tenant-ID: acme\r\n\r\n";
-const POST: &str =
-    "POST /item HTTP/1.1\r\nHost: shop.test\r\nX-Tenant-ID: acme\r\nContent-Length: 5\r\n\r\nthing";
+const HEADERS: &str = "HTTP/1.1\r\nHost: shop.test\r\nX-Tenant-ID: acme\r\n";
 /// Every tenth request is one that must not be done twice.
 const POSTS: u32 = 10;
-/// 10 s: then a user leaves.
-const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,12 +1,16 @@
 //! A name server that answers as it is told, also wrongly and not at all.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::{JoinSet, spawn_local};
+use tokio::time::{Instant, sleep};
+
+use super::world::DEADLINE;
 
 /// What is said of every name.
 #[derive(Clone, Debug)]
@@ -24,37 +28,53 @@ pub(crate) enum Mood {
 /// It ends when it is dropped.
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
-    mood: Rc<RefCell<Mood>>,
+    shared: Rc<Shared>,
     _serving: JoinSet<()>,
+}
+
+struct Shared {
+    mood: RefCell<Mood>,
+    /// Questions for addresses that it was asked in this mood.
+    asked: Cell<usize>,
 }
 
 impl NameServer {
     pub(crate) async fn start(mood: Mood) -> Self {
         let (datagrams, streams) = bind().await;
         let address = datagrams.local_addr().expect("the name server's address");
-        let mood = Rc::new(RefCell::new(mood));
+        let shared = Rc::new(Shared { mood: RefCell::new(mood), asked: Cell::new(0) });
         let mut serving = JoinSet::new();
-        let shared = Rc::clone(&mood);
+        let here = Rc::clone(&shared);
         serving.spawn_local(async move {
             let mut question = [0; 512];
             while let Ok((length, from)) = datagrams.recv_from(&mut question).await {
-                let answer = answer(&question[..length], &shared.borrow(), DATAGRAM);
+                let answer = here.answer(&question[..length], DATAGRAM);
                 if let Some(answer) = answer {
                     drop(datagrams.send_to(&answer, from).await);
                 }
             }
         });
-        let shared = Rc::clone(&mood);
+        let here = Rc::clone(&shared);
         serving.spawn_local(async move {
             while let Ok((stream, _)) = streams.accept().await {
-                spawn_local(converse(stream, Rc::clone(&shared)));
+                spawn_local(converse(stream, Rc::clone(&here)));
             }
         });
-        Self { address, mood, _serving: serving }
+        Self { address, shared, _serving: serving }
     }
 
     pub(crate) fn be(&self, mood: Mood) {
-        self.mood.replace(mood);
+        self.shared.mood.replace(mood);
+        self.shared.asked.set(0);
+    }
+
+    /// Waits until it was asked for addresses in the mood that it is in: somebody has heard of that.
+    pub(crate) async fn heard(&self) {
+        let started = Instant::now();
+        while self.shared.asked.get() == 0 {
+            assert!(started.elapsed() < DEADLINE, "the name server is not asked");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The lines of `gateway.toml` that have the gateway ask here.
@@ -74,17 +94,32 @@ async fn bind() -> (UdpSocket, TcpListener) {
     }
 }
 
-async fn converse(mut stream: TcpStream, mood: Rc<RefCell<Mood>>) -> Option<()> {
+async fn converse(mut stream: TcpStream, shared: Rc<Shared>) -> Option<()> {
     loop {
         let length = stream.read_u16().await.ok()?;
         let mut question = vec![0; usize::from(length)];
         stream.read_exact(&mut question).await.ok()?;
-        let answer = answer(&question, &mood.borrow(), usize::from(u16::MAX));
+        let answer = shared.answer(&question, usize::from(u16::MAX));
         if let Some(answer) = answer {
             stream.write_u16(u16::try_from(answer.len()).ok()?).await.ok()?;
             stream.write_all(&answer).await.ok()?;
         }
     }
+}
+
+impl Shared {
+    fn answer(&self, question: &[u8], most: usize) -> Option<Vec<u8>> {
+        if kind(question) == Some(ADDRESS) {
+            self.asked.set(self.asked.get() + 1);
+        }
+        answer(question, &self.mood.borrow(), most)
+    }
+}
+
+/// The kind of record that is asked for, behind the name.
+fn kind(question: &[u8]) -> Option<[u8; 2]> {
+    let name = question.get(12..)?.iter().position(|byte| *byte == 0)?;
+    question.get(12 + name + 1..)?.first_chunk().copied()
 }
 
 /// RFC 1035 §4.1: a header, the question again, and the records. `None` where nothing is said.
@@ -97,8 +132,7 @@ fn answer(question: &[u8], mood: &Mood, most: usize) -> Option<Vec<u8>> {
     };
     let name = question.get(12..)?.iter().position(|byte| *byte == 0)?;
     let asked = question.get(12..12 + name + 5)?;
-    let is_a = asked.get(name + 1..name + 3)? == [0, 1];
-    let addresses = if is_a { addresses } else { &[] };
+    let addresses = if kind(question)? == ADDRESS { addresses } else { &[] };
     let is_cut = 12 + asked.len() + 16 * addresses.len() > most;
     let addresses = if is_cut { &[] } else { addresses };
 
@@ -115,5 +149,7 @@ fn answer(question: &[u8], mood: &Mood, most: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The kind of record that is an IPv4 address.
+const ADDRESS: [u8; 2] = [0, 1];
 /// 512 bytes: what every resolver takes by UDP.
 const DATAGRAM: usize = 512;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::lag::Late;
 use super::load::Sample;
 
 /// How long a case lasts, and how much is asked in it.
@@ -12,6 +13,10 @@ use super::load::Sample;
 pub(crate) struct Form {
     /// Requests a second.
     pub(crate) rate: u32,
+    /// Bytes of the body of a `POST`.
+    pub(crate) upload: usize,
+    /// A user leaves when an answer takes longer.
+    pub(crate) patience: Duration,
     /// While all is well.
     pub(crate) before: Duration,
     /// While it is broken.
@@ -23,15 +28,22 @@ pub(crate) struct Form {
 impl Form {
     /// Long enough for a p99, where the page is written; else short.
     pub(crate) fn of(renews: bool) -> Self {
-        let seconds = Duration::from_secs_f64;
-        match renews {
-            true => {
-                Self { rate: 300, before: seconds(5.0), broken: seconds(10.0), after: seconds(3.0) }
-            }
-            false => {
-                Self { rate: 50, before: seconds(1.0), broken: seconds(2.0), after: seconds(1.0) }
-            }
+        let [rate, before, broken, after] =
+            if renews { [300, 5000, 10_000, 3000] } else { [50, 1000, 2000, 1000] };
+        let millis = |millis: u32| Duration::from_millis(millis.into());
+        Self {
+            rate,
+            upload: 5,
+            patience: Duration::from_secs(10),
+            before: millis(before),
+            broken: millis(broken),
+            after: millis(after),
         }
+    }
+
+    /// With so many requests a second or more: the endpoint that breaks meets one of ten.
+    pub(crate) fn asking(self, rate: u32) -> Self {
+        Self { rate: self.rate.max(rate), ..self }
     }
 }
 
@@ -44,8 +56,24 @@ pub(crate) struct Marks {
     pub(crate) out: Option<Instant>,
     /// When the gateway has all in use again.
     pub(crate) back: Instant,
-    /// How late the suite itself was at most, as a process of this machine.
-    pub(crate) lag: Duration,
+}
+
+/// What the endpoints have seen while it was broken.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// Requests of users.
+    pub(crate) requests: usize,
+    /// Connections, those of checks included.
+    pub(crate) connections: usize,
+}
+
+impl Seen {
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            requests: self.requests - before.requests,
+            connections: self.connections - before.connections,
+        }
+    }
 }
 
 /// What became of a case.
@@ -55,13 +83,16 @@ pub(crate) struct Report {
     /// From the moment that it was broken until all was in use again.
     pub(crate) broken: Phase,
     pub(crate) after: Phase,
-    /// Requests that the endpoints saw for each that users sent while it was broken.
-    pub(crate) seen_for_each: f64,
-    /// So many are allowed: retries have a budget.
-    pub(crate) most_for_each: f64,
+    pub(crate) seen: Seen,
+    /// How long it was until all was in use again.
+    pub(crate) took: Duration,
     pub(crate) out: Option<Duration>,
     pub(crate) back: Duration,
-    pub(crate) lag: Duration,
+    /// When the last one that failed of those that may be repeated was asked.
+    pub(crate) last_failed: Option<Duration>,
+    /// How late the suite itself was at most, as a process of this machine: because of others, and because of the
+    /// gateway.
+    pub(crate) lag: [Duration; 2],
     /// What else was found.
     pub(crate) note: String,
 }
@@ -75,40 +106,38 @@ pub(crate) struct Phase {
     /// That may not.
     pub(crate) posted: usize,
     pub(crate) posts_failed: usize,
-    /// Of all, also of those that failed, in milliseconds.
+    /// Of those that may be repeated and were served, in milliseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
 }
 
 impl Report {
-    pub(crate) fn of(samples: &[Sample], marks: Marks, seen: usize, form: &Form) -> Self {
+    pub(crate) fn of(samples: &[Sample], marks: Marks, seen: Seen, lag: Late) -> Self {
+        // Who has asked before and is answered after it belongs to what was broken.
         let is_before = |sample: &Sample| sample.ended <= marks.broken;
         let is_after = |sample: &Sample| sample.asked >= marks.back;
         let part = |wanted: &dyn Fn(&Sample) -> bool| {
             Phase::of(samples.iter().filter(|sample| wanted(sample)))
         };
-        let broken = part(&|sample| !is_before(sample) && !is_after(sample));
-        let sent = broken.asked + broken.posted;
+        let is_error = |sample: &&Sample| sample.repeatable && !sample.served;
+        let last = samples.iter().filter(is_error).map(|sample| sample.asked).max();
         Self {
             before: part(&is_before),
+            broken: part(&|sample| !is_before(sample) && !is_after(sample)),
             after: part(&is_after),
-            seen_for_each: seen as f64 / sent.max(1) as f64,
-            most_for_each: BUDGET + FLOOR / f64::from(form.rate),
+            seen,
+            took: marks.back - marks.broken,
             out: marks.out.map(|out| out - marks.broken),
             back: marks.back.saturating_duration_since(marks.mended),
-            lag: marks.lag,
-            broken,
+            last_failed: last.map(|last| last.saturating_duration_since(marks.broken)),
+            lag: [lag.by_others, lag.by_gateway],
             note: String::new(),
         }
     }
-}
 
-impl Report {
-    /// Where the machine had no time for the processes of the case, nothing can be said of the gateway; else `None`.
-    pub(crate) fn too_busy(&self) -> Option<String> {
-        let before = Duration::from_secs_f64(self.before.p99 / 1000.0);
-        let worst = self.lag.max(before);
-        (worst > TOO_LATE).then(|| format!("the machine is too busy: {worst:.0?} late"))
+    /// Requests that the endpoints saw for each that users sent while it was broken.
+    pub(crate) fn seen_for_each(&self) -> f64 {
+        self.seen.requests as f64 / self.broken.sent().max(1) as f64
     }
 }
 
@@ -123,7 +152,9 @@ impl Phase {
             };
             *all += 1;
             *failed += usize::from(!sample.served);
-            times.push((sample.ended - sample.asked).as_secs_f64() * 1000.0);
+            if sample.repeatable && sample.served {
+                times.push((sample.ended - sample.asked).as_secs_f64() * 1000.0);
+            }
         }
         times.sort_by(f64::total_cmp);
         let at = |share: f64| {
@@ -133,11 +164,9 @@ impl Phase {
         (phase.p50, phase.p99) = (at(0.5), at(0.99));
         phase
     }
-}
 
-/// 150 ms: of the 250 ms that a check or a connection may take.
-pub(crate) const TOO_LATE: Duration = Duration::from_millis(150);
-/// Requests and the 20 % of them that may be retries, and a margin for what is under way at either end.
-const BUDGET: f64 = 1.2 + 0.1;
-/// Retries a second that are always allowed.
-const FLOOR: f64 = 10.0;
+    /// All of them.
+    pub(crate) fn sent(&self) -> usize {
+        self.asked + self.posted
+    }
+}

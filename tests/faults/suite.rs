@@ -4,14 +4,21 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::cases::{self, Case, Promise};
+use super::cases::{self, Case};
 use super::report::Report;
-use super::{own, table};
+use super::verdict::{self, Verdict};
+use super::{own, table, ten};
 
-/// A case and what became of it: a report, or why it was not run here.
-pub(crate) type Done<'c> = (&'c Case, Result<Report, String>);
+/// What became of a case.
+pub(crate) enum Done {
+    Kept(Report),
+    Broken,
+    Unjudged,
+    /// And why.
+    NotRun(String),
+}
 
 /// Whether the page is to be written anew.
 pub(crate) fn renews() -> bool {
@@ -19,75 +26,128 @@ pub(crate) fn renews() -> bool {
 }
 
 /// Runs the cases whose names have one of these words, or all of them.
-pub(crate) fn run(words: &[&str]) -> ExitCode {
-    let words: Vec<&&str> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    let is_wanted =
-        |case: &&Case| words.is_empty() || words.iter().any(|word| case.id.contains(**word));
-    let wanted: Vec<&Case> = cases::ALL.iter().filter(is_wanted).collect();
+pub(crate) fn run(arguments: &[&str]) -> ExitCode {
+    let wanted = wanted(arguments);
+    if arguments.contains(&"--list") {
+        wanted.iter().for_each(|case| println!("{}: test", case.id));
+        return ExitCode::SUCCESS;
+    }
+    assert!(!renews() || ten::own_rules().is_none(), "the page is of the rules that it shows");
     let (started, at_once) = (Instant::now(), if renews() { 1 } else { AT_ONCE });
     println!("\nrunning {} faults, {at_once} at once", wanted.len());
 
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
-    let failed = Mutex::new(Vec::new());
     let work = || {
         while let Some(case) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match run_one(case) {
-                Some(result) => done.lock().expect("what is done").push((*case, result)),
-                None => failed.lock().expect("what has failed").push(case.id),
-            }
+            let what = run_one(case);
+            done.lock().expect("what is done").push((*case, what));
         }
     };
     thread::scope(|scope| {
         (0..at_once).for_each(|_| drop(scope.spawn(work)));
     });
+    let mut done = done.into_inner().expect("what is done");
 
-    let (done, mut failed) =
-        (done.into_inner().expect("done"), failed.into_inner().expect("failed"));
-    let page = if renews() { table::renew(&done) } else { table::check() };
+    // What keeps a machine busy may be over, or have been the other cases.
+    for _ in 1..TRIES {
+        for (case, what) in &mut done {
+            let has_time = renews() || started.elapsed() < AGAIN;
+            if matches!(what, Done::Unjudged) && has_time {
+                *what = run_one(case);
+            }
+        }
+    }
+    tell(&done, started)
+}
+
+/// Those that take longest come first: it is the last ones of the page. Understands what `cargo test` passes on.
+fn wanted(arguments: &[&str]) -> Vec<&'static Case> {
+    let (mut words, mut skipped) = (Vec::<&str>::new(), Vec::<&str>::new());
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match *argument {
+            "--skip" => skipped.extend(arguments.next()),
+            option if WITH_VALUE.contains(&option) => drop(arguments.next()),
+            option if option.starts_with('-') => {}
+            word => words.push(word),
+        }
+    }
+    let is_wanted = |case: &&Case| {
+        (words.is_empty() || words.iter().any(|word| case.id.contains(word)))
+            && !skipped.iter().any(|word| case.id.contains(word))
+    };
+    cases::ALL.iter().rev().filter(is_wanted).collect()
+}
+
+fn tell(done: &[(&Case, Done)], started: Instant) -> ExitCode {
+    let of = |wanted: fn(&Done) -> bool| -> Vec<&str> {
+        done.iter().filter(|(_, what)| wanted(what)).map(|(case, _)| case.id).collect()
+    };
+    let kept = of(|what| matches!(what, Done::Kept(_)));
+    let mut failed = of(|what| matches!(what, Done::Broken));
+    let unjudged = of(|what| matches!(what, Done::Unjudged));
+    let not_run = of(|what| matches!(what, Done::NotRun(_)));
+    let page = if renews() { table::renew(done) } else { table::check() };
     if let Err(why) = page {
         println!("{why}");
         failed.push("the page");
     }
-    println!("\n{} done, failed: {failed:?}; in {:.1?}\n", done.len(), started.elapsed());
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let took = started.elapsed();
+    println!("\n{} kept; not judged: {unjudged:?}; not run here: {not_run:?}", kept.len());
+    println!("failed: {failed:?}; in {took:.1?}\n");
+    let most = if renews() { 0 } else { UNJUDGED };
+    let must_run = std::env::var("TENANTRY_FAULTS").is_ok_and(|which| which == "all");
+    let is_good = failed.is_empty()
+        && unjudged.len() <= most
+        && (not_run.is_empty() || !must_run)
+        && (kept.len() >= done.len() / 2);
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs one case on a thread of its name, so that a panic says where; `None` where it has failed. One that the
-/// machine has had no time for is run again, and in the end not judged.
-fn run_one(case: &Case) -> Option<Result<Report, String>> {
-    let work = || {
-        let mut result = own::run_case(case, renews());
-        for _ in 1..TRIES {
-            let Ok(Some(_)) = result.as_ref().map(Report::too_busy) else { break };
-            result = own::run_case(case, renews());
-        }
-        let result = result.and_then(|report| report.too_busy().map_or(Ok(report), Err));
-        println!("{}", table::line(case, &result));
-        if let Ok(report) = &result {
-            check(case, report);
-        }
-        result
-    };
-    thread::scope(|scope| {
+/// Runs one case on a thread of its name, so that a panic says where.
+fn run_one(case: &Case) -> Done {
+    let ran = thread::scope(|scope| {
+        let work = || own::run_case(case);
         let thread = thread::Builder::new().name(case.id.to_owned()).spawn_scoped(scope, work);
-        thread.expect("a thread").join().ok()
-    })
-}
-
-/// What every case keeps, however slow the machine is.
-fn check(case: &Case, report: &Report) {
-    let Report { before, broken, after, seen_for_each, most_for_each, .. } = report;
-    assert!(before.asked > 20 && after.asked > 20, "{}: hardly anything was asked", case.id);
-    assert_eq!(before.failed + before.posts_failed, 0, "{}: before it was broken", case.id);
-    assert_eq!(after.failed + after.posts_failed, 0, "{}: after all was well", case.id);
-    if case.promise == Promise::NoErrors {
-        assert_eq!(broken.failed, 0, "{}: of what may be repeated", case.id);
+        thread.expect("a thread").join()
+    });
+    let report = match ran {
+        Ok(Ok(report)) => report,
+        Ok(Err(why)) => {
+            println!("{}: not run: {why}", case.id);
+            return Done::NotRun(why);
+        }
+        Err(_) => return Done::Broken,
+    };
+    println!("{}", table::line(case, &report));
+    match verdict::of(case, &report, renews()) {
+        Verdict::Kept => Done::Kept(report),
+        Verdict::Broken(rules) => {
+            println!("{} FAILS: {}\n{report:?}", case.id, rules.join("; "));
+            Done::Broken
+        }
+        Verdict::Unjudged(why) => {
+            println!("{}: {why}", case.id);
+            Done::Unjudged
+        }
     }
-    assert!(seen_for_each <= most_for_each, "{}: a storm of retries", case.id);
 }
 
 /// Cases spend most of their time waiting.
-const AT_ONCE: usize = 4;
-/// What keeps a machine busy may be over the next time.
-const TRIES: usize = 2;
+const AT_ONCE: usize = 6;
+const TRIES: usize = 3;
+/// 45 s: after that the suite comes to its end.
+const AGAIN: Duration = Duration::from_secs(45);
+/// So many cases may be left without a verdict.
+const UNJUDGED: usize = 3;
+/// What `cargo test` takes with a value, and this suite has no use for.
+const WITH_VALUE: &[&str] = &[
+    "--test-threads",
+    "--color",
+    "--format",
+    "--logfile",
+    "--report-time",
+    "--shuffle-seed",
+    "-Z",
+];

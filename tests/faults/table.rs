@@ -1,80 +1,92 @@
-//! The page: docs/faults.md. Its first two columns are compared with the cases, the measured ones are written anew
-//! on demand.
+//! The page: docs/faults.md. What its first columns say is compared with the cases, the measured ones are written anew on
+//! demand.
 
 use std::fs;
 use std::time::Duration;
 
 use super::cases::{self, Case};
-use super::report::Report;
+use super::report::{Form, Report};
 use super::suite::Done;
-use super::ten;
+use super::{ten, verdict};
 
-/// Whether the page has a row for each case, which says what the case promises, and shows how the pool is set up.
+/// Whether the page has a row for each case, which says what the case promises and has its figures, and shows how
+/// the pool is set up.
 pub(crate) fn check() -> Result<(), String> {
     let page = read();
     let (_, table, _) = parts(&page);
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
-    let heads: Vec<String> = cases::ALL.iter().map(head).collect();
-    let is_there = rows.iter().zip(&heads).all(|(row, head)| row.starts_with(head.as_str()));
+    let is_there = rows.len() == cases::ALL.len()
+        && rows.iter().zip(cases::ALL).all(|(row, case)| figures(row, case).is_some());
     let shows = [ten::HEALTH, ten::TIMEOUTS, ten::EJECT].iter().all(|line| page.contains(line));
-    if is_there && rows.len() == heads.len() && shows {
+    if is_there && shows {
         return Ok(());
     }
     Err(format!("{PATH} is not of these cases: write it anew by TENANTRY_RENEW=1"))
 }
 
+/// What a row says of a case beside what is compared: its figures, or why it was not run.
+fn figures<'r>(row: &'r str, case: &Case) -> Option<&'r str> {
+    let figures = row.strip_prefix(&head(case))?;
+    (figures.contains('→') || figures.starts_with(NOT_RUN)).then_some(figures)
+}
+
 /// Writes the rows of what was run; the others stay as they are.
-pub(crate) fn renew(done: &[Done<'_>]) -> Result<(), String> {
+pub(crate) fn renew(done: &[(&Case, Done)]) -> Result<(), String> {
     let page = read();
     let (before, table, after) = parts(&page);
     let row = |case: &Case| {
-        let result = done.iter().find(|(done, _)| done.id == case.id).map(|(_, result)| result);
-        match result {
-            Some(Ok(report)) => head(case) + &cells(report),
-            _ => old(table, case, result.and_then(|result| result.as_ref().err())),
-        }
+        let old = table.lines().find_map(|row| figures(row, case)).map(str::to_owned);
+        let found = done.iter().find(|(done, _)| done.id == case.id);
+        let figures = match found.map(|(_, what)| what) {
+            Some(Done::Kept(report)) => cells(case, report),
+            Some(Done::NotRun(why)) => old.unwrap_or_else(|| format!("{NOT_RUN}{why} | | | | | |")),
+            _ => old.unwrap_or_default(),
+        };
+        head(case) + &figures + "\n"
     };
-    let rows: String = cases::ALL.iter().map(|case| row(case) + "\n").collect();
-    let text = format!("{before}{BEGIN}\n{HEAD}{rows}\n{END}{after}");
+    let rows: String = cases::ALL.iter().map(row).collect();
+    let text = format!("{before}{BEGIN}\n{}\n\n{HEAD}{rows}\n{END}{after}", made_by());
     fs::write(PATH, text).map_err(|error| format!("{PATH}: {error}"))
 }
 
-/// The row as it was, or one that says why it was not measured.
-fn old(table: &str, case: &Case, why: Option<&String>) -> String {
-    let begin = head(case);
-    let found = table.lines().find(|line| line.starts_with(&begin)).map(str::to_owned);
-    let why = why.map_or("not measured yet", String::as_str);
-    found.unwrap_or_else(|| format!("{begin} {why} | | | | | |"))
+/// What the figures are of.
+fn made_by() -> String {
+    let build = if cfg!(debug_assertions) { "debug (the tests' profile)" } else { "release" };
+    let form = Form::of(true);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!(
+        "Measured last with a {build} build on {cores} cores, one case after the other, {} requests a second, {:?} of fault.",
+        form.rate, form.broken
+    )
 }
 
 /// A case for who watches the suite.
-pub(crate) fn line(case: &Case, result: &Result<Report, String>) -> String {
-    match result {
-        Ok(report) => format!("{}:{} {}", case.id, cells(report), report.note),
-        Err(why) => format!("{}: not run here: {why}", case.id),
-    }
+pub(crate) fn line(case: &Case, report: &Report) -> String {
+    format!("{}:{} {}", case.id, cells(case, report), report.note)
 }
 
 /// What is compared.
 fn head(case: &Case) -> String {
-    format!("| {} | {} |", case.what, case.promise.told())
+    format!("| {} | {} | {} |", case.what, case.promise.told(), case.others.told())
 }
 
 /// What is measured.
-fn cells(report: &Report) -> String {
-    let Report { before, broken, seen_for_each, out, back, .. } = report;
+fn cells(case: &Case, report: &Report) -> String {
+    let Report { before, broken, out, back, .. } = report;
     let errors = match (broken.failed, broken.posts_failed) {
-        (failed, 0) => format!("{failed} of {}", broken.asked + broken.posted),
-        (failed, posts) => format!("{failed} and {posts} of {}", broken.asked + broken.posted),
+        (failed, 0) => format!("{failed} of {}", broken.sent()),
+        (failed, posts) => format!("{failed} and {posts} of {}", broken.sent()),
     };
     let ratio = broken.p99 / before.p99.max(0.1);
+    let misses = if verdict::misses_aim(case, report) { ", misses the aim" } else { "" };
     let out = out.map_or_else(|| "–".to_owned(), seconds);
     format!(
-        " {errors} | {:.1} → {:.1} | {:.1} → {:.1} (× {ratio:.1}) | {seen_for_each:.2} | {out} | {} |",
+        " {errors} | {:.1} → {:.1} | {:.1} → {:.1} (× {ratio:.1}{misses}) | {:.2} | {out} | {} |",
         before.p50,
         broken.p50,
         before.p99,
         broken.p99,
+        report.seen_for_each(),
         seconds(*back)
     )
 }
@@ -97,7 +109,8 @@ fn parts(page: &str) -> (&str, &str, &str) {
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
 const BEGIN: &str = "<!-- faults -->\n";
 const END: &str = "<!-- end of faults -->";
+const NOT_RUN: &str = " not run: ";
 const HEAD: &str = "\
-| What is broken | What may be repeated | Errors | p50, ms | p99, ms | Seen / sent | Out after | Back after |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+| What is broken | What may be repeated | `POST` | Errors | p50, ms | p99, ms | Seen / sent | Out after | Back after |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 ";

@@ -3,97 +3,73 @@
 use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::{Case, Promise, Ten};
+use super::{Case, Ten, other};
 use crate::names::{Mood, NameServer};
 use crate::origin::Origin;
 use crate::report::{Form, Report};
-use crate::ten::{EJECT, Endpoints, Setup, TIMEOUTS, eligible};
+use crate::ten::{EJECT, Endpoints, Setup, TIMEOUTS, own_rules};
+use crate::watch::eligible;
 
-pub(super) const NO_SUCH_NAME: Case = Case {
-    id: "no-such-name",
-    what: "DNS says that there is no such name (NXDOMAIN)",
-    promise: Promise::NoErrors,
-    is_apart: false,
-    run: |form| Box::pin(said(form, |_| Mood::NoSuchName)),
-};
+pub(super) const NO_SUCH_NAME: Case =
+    other("no-such-name", "DNS says that there is no such name (NXDOMAIN)", |form| {
+        Box::pin(look_ups(form, vec![Mood::NoSuchName], None))
+    });
 
-pub(super) const FAILING: Case = Case {
-    id: "name-server-fails",
-    what: "DNS fails (SERVFAIL)",
-    promise: Promise::NoErrors,
-    is_apart: false,
-    run: |form| Box::pin(said(form, |_| Mood::Failing)),
-};
+pub(super) const FAILING: Case = other("name-server-fails", "DNS fails (SERVFAIL)", |form| {
+    Box::pin(look_ups(form, vec![Mood::Failing], None))
+});
 
-pub(super) const SILENT: Case = Case {
-    id: "name-server-silent",
-    what: "DNS does not answer",
-    promise: Promise::NoErrors,
-    is_apart: false,
-    run: |form| Box::pin(said(form, |_| Mood::Silent)),
-};
+pub(super) const SILENT: Case = other("name-server-silent", "DNS does not answer", |form| {
+    Box::pin(look_ups(form, vec![Mood::Silent], None))
+});
 
-pub(super) const FLAPPING: Case = Case {
-    id: "names-flap",
-    what: "DNS flaps: half of the endpoints, the other half, and none in turn",
-    promise: Promise::NoErrors,
-    is_apart: false,
-    run: |form| {
-        Box::pin(said(form, |turn| match turn % 3 {
-            0 => Mood::Addresses(addresses(1..6)),
-            1 => Mood::Addresses(addresses(6..11)),
-            _ => Mood::NoSuchName,
-        }))
+pub(super) const FLAPPING: Case = other(
+    "names-flap",
+    "DNS flaps: half of the endpoints, the other half, and none in turn",
+    |form| {
+        let halves = [addresses(1..6), addresses(6..11)];
+        let mut moods = halves.map(Mood::Addresses).to_vec();
+        moods.push(Mood::NoSuchName);
+        Box::pin(look_ups(form, moods, None))
     },
-};
+);
 
-pub(super) const THOUSAND: Case = Case {
-    id: "thousand-records",
-    what: "DNS answers with 1,000 addresses",
-    promise: Promise::NoErrors,
-    is_apart: false,
-    run: |form| {
-        Box::pin(async move {
-            let (report, most) = look_ups(form, |_| Mood::Addresses(addresses(1..1001))).await;
-            assert!(most == 1000 || report.too_busy().is_some(), "{most} are used of 1,000");
-            report
-        })
-    },
-};
+pub(super) const THOUSAND: Case =
+    other("thousand-records", "DNS answers with 1,000 addresses", |form| {
+        Box::pin(look_ups(form, vec![Mood::Addresses(addresses(1..1001))], Some(1000)))
+    });
 
-async fn said(form: Form, moods: fn(usize) -> Mood) -> Report {
-    look_ups(form, moods).await.0
-}
-
-/// Ten addresses of a name, then what `moods` says in turn, each for 700 ms, then nine addresses: all is well again
-/// when these are in use. With the report, how many endpoints were in use at most.
-async fn look_ups(form: Form, moods: fn(usize) -> Mood) -> (Report, usize) {
+/// Ten addresses of a name, then these moods in turn, each until it is heard, then nine addresses: all is well
+/// again when these are in use. Meanwhile so many endpoints must be in use once, where that is told.
+async fn look_ups(form: Form, moods: Vec<Mood>, used: Option<usize>) -> Report {
     let server = NameServer::start(Mood::Addresses(addresses(1..11))).await;
-    let origin = Origin::start("0.0.0.0:0", None).await;
+    let origin = Origin::start("0.0.0.0:0", None);
     let wanted = Rc::new(Cell::new(10));
-    let (now, most) = (Rc::clone(&wanted), Rc::new(Cell::new(0)));
-    let seen = Rc::clone(&most);
+    let now = Rc::clone(&wanted);
+    let rules = own_rules().unwrap_or_else(|| [TIMEOUTS, EJECT].concat());
     let setup = Setup {
-        pool: format!("dns = \"shop.test.:{}\"\n{TIMEOUTS}{EJECT}", origin.address.port()),
+        pool: format!("dns = \"shop.test.:{}\"\n{rules}", origin.address.port()),
         gateway: server.config(),
-        endpoints: Endpoints::Named(origin),
+        endpoints: Endpoints::Here(vec![origin]),
         is_well: Box::new(move |pool: &Value| {
-            seen.set(seen.get().max(eligible(pool)));
             pool["sources"][0]["result"] == "found" && eligible(pool) == now.get()
         }),
     };
     let mut ten = setup.start().await;
-    let breaks = async |_: &mut Ten| {
+    let breaks = async |ten: &mut Ten| {
         let end = Instant::now() + form.broken;
-        for turn in 0.. {
-            server.be(moods(turn));
-            sleep(Duration::from_millis(700)).await;
-            if Instant::now() >= end {
+        for (turn, mood) in moods.iter().cycle().enumerate() {
+            server.be(mood.clone());
+            server.heard().await;
+            if let Some(used) = used {
+                ten.becomes(|pool| eligible(pool) == used).await;
+            }
+            let is_over = turn + 1 >= moods.len() && Instant::now() >= end;
+            if moods.len() == 1 || is_over {
                 return;
             }
         }
@@ -102,8 +78,7 @@ async fn look_ups(form: Form, moods: fn(usize) -> Mood) -> (Report, usize) {
         wanted.set(9);
         server.be(Mood::Addresses(addresses(1..10)));
     };
-    let report = ten.trial(&form, breaks, mends).await;
-    (report, most.get())
+    ten.trial(&form, breaks, mends).await
 }
 
 /// All of them are the same endpoint.
