@@ -146,4 +146,5 @@ pub(crate) static ALL: &[Case] = &[
     gateway::DISK,
     gateway::FILES,
     gateway::WORKER,
+    gateway::CONTROL,
 ];
