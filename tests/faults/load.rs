@@ -73,7 +73,7 @@ async fn drive(address: SocketAddr, form: Form, stop: Arc<AtomicBool>) -> Vec<Sa
     while !stop.load(Ordering::Relaxed) {
         let due = start + Duration::from_secs(1) * number / form.rate;
         sleep_until(due).await;
-        asking.spawn_local(ask(Rc::clone(&users), due, !number.is_multiple_of(POSTS)));
+        asking.spawn_local(ask(Rc::clone(&users), due, !number.is_multiple_of(form.posts)));
         while asking.try_join_next().is_some() {}
         number += 1;
     }
@@ -91,5 +91,3 @@ async fn ask(users: Rc<Users>, asked: Instant, repeatable: bool) {
 }
 
 const HEADERS: &str = "HTTP/1.1\r\nHost: shop.test\r\nX-Tenant-ID: acme\r\n";
-/// Every tenth request is one that must not be done twice.
-const POSTS: u32 = 10;

@@ -2,7 +2,7 @@
 //! them, and cases that need a network or file systems of their own run in namespaces of the kernel (`unshare`), as
 //! this same program: root there or not, all of it ends with its first process.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::LazyLock;
 use std::thread;
@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::cases::{self, Case};
 use super::report::{Form, Report};
 use super::suite;
+use super::world::PROGRAM;
 use super::world::process::Process;
 
 /// The first argument of the program as its own guest; the case follows.
@@ -23,6 +24,15 @@ pub(crate) fn tied(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(program);
     command
+}
+
+/// The gateway: the tests' build of it, or another one that is to be measured.
+pub(crate) fn gateway() -> OsString {
+    other_build().unwrap_or_else(|| PROGRAM.into())
+}
+
+pub(crate) fn other_build() -> Option<OsString> {
+    std::env::var_os("TENANTRY_FAULTS_PROGRAM")
 }
 
 /// What became of a case; an error is why it was not run here.

@@ -13,6 +13,8 @@ use super::load::Sample;
 pub(crate) struct Form {
     /// Requests a second.
     pub(crate) rate: u32,
+    /// Each so-manieth of them is one that must not be done twice, a `POST`.
+    pub(crate) posts: u32,
     /// Bytes of the body of a `POST`.
     pub(crate) upload: usize,
     /// A user leaves when an answer takes longer.
@@ -33,6 +35,7 @@ impl Form {
         let millis = |millis: u32| Duration::from_millis(millis.into());
         Self {
             rate,
+            posts: 10,
             upload: 5,
             patience: Duration::from_secs(10),
             before: millis(before),

@@ -135,7 +135,7 @@ fn run_one(case: &Case) -> Done {
 }
 
 /// Cases spend most of their time waiting.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 5;
 const TRIES: usize = 3;
 /// 45 s: after that the suite comes to its end.
 const AGAIN: Duration = Duration::from_secs(45);

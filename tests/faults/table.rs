@@ -2,12 +2,13 @@
 //! demand.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use super::cases::{self, Case};
 use super::report::{Form, Report};
 use super::suite::Done;
-use super::{ten, verdict};
+use super::{own, ten, verdict};
 
 /// Whether the page has a row for each case, which says what the case promises and has its figures, and shows how
 /// the pool is set up.
@@ -51,11 +52,19 @@ pub(crate) fn renew(done: &[(&Case, Done)]) -> Result<(), String> {
 
 /// What the figures are of.
 fn made_by() -> String {
-    let build = if cfg!(debug_assertions) { "debug (the tests' profile)" } else { "release" };
+    let build = match own::other_build() {
+        // target/PROFILE/tenantry
+        Some(path) => {
+            let folder = Path::new(&path).parent().and_then(Path::file_name).unwrap_or_default();
+            format!("the gateway by the profile `{}`", folder.display())
+        }
+        None => "the tests' own build of the gateway, which is not optimised".to_owned(),
+    };
     let form = Form::of(true);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!(
-        "Measured last with a {build} build on {cores} cores, one case after the other, {} requests a second, {:?} of fault.",
+        "Measured with {build}, on {cores} cores with its users and endpoints, one case after the other: {} requests a \
+         second or more, {:?} of fault.",
         form.rate, form.broken
     )
 }

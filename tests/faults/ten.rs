@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::lag::Lag;
 use super::load::Load;
 use super::origin::{Apart, Mode, Origin};
-use super::own::tied;
+use super::own::{gateway, tied};
 use super::report::{Form, Marks, Report, Seen};
 use super::watch::{LOOK, Watch, client, eligible, pool};
+use super::world::DEADLINE;
 use super::world::gateway::Gateway;
-use super::world::{DEADLINE, PROGRAM};
 
 /// How the gateway is set up. `pool` and `gateway` are further lines of the files.
 pub(crate) struct Setup {
@@ -84,7 +84,7 @@ impl Setup {
 
     /// Starts the gateway and waits until all is well.
     pub(crate) async fn start(self) -> Ten {
-        self.start_as(tied(PROGRAM)).await
+        self.start_as(tied(gateway())).await
     }
 
     /// As [`Setup::start`], by a command that runs the gateway.

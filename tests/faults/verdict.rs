@@ -61,13 +61,15 @@ fn always(case: &Case, report: &Report) -> Vec<String> {
 /// What takes a machine that has time for its processes.
 fn in_time(case: &Case, report: &Report) -> Vec<String> {
     let Report { before, broken, after, .. } = report;
-    let most = match case.promise {
+    let share = match case.promise {
         Promise::NoErrors => 0.0,
-        Promise::Errors { most, .. } => part(most, broken.asked),
+        Promise::Errors { most, .. } => most,
     };
+    let most = part(share, broken.asked);
     let most_others = match case.others {
         Others::AllServed => 0.0,
         Others::OfOne => part(OF_ONE, broken.posted),
+        Others::Alike => part(share, broken.posted),
         Others::Lost => broken.posted as f64,
     };
     let is_out = match case.out {

@@ -14,12 +14,12 @@ use tokio::time::{Instant, sleep};
 
 use super::{Case, Others, Out, Promise, Ten, other};
 use crate::client::Client;
-use crate::own::tied;
+use crate::own::{gateway, tied};
 use crate::report::{Form, Report};
 use crate::ten::{Setup, TENANT, routes};
 use crate::watch;
+use crate::world::DEADLINE;
 use crate::world::process::run;
-use crate::world::{DEADLINE, PROGRAM};
 
 pub(super) const CLOCK: Case = Case {
     out: Out::Never,
@@ -38,7 +38,8 @@ async fn clock_steps(form: Form) -> Report {
     program
         .arg("LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1")
         .arg(format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()))
-        .args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", PROGRAM]);
+        .args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"])
+        .arg(gateway());
     let mut ten = Setup::plain().start_as(program).await;
     let step = async |ten: &mut Ten| {
         set("+3600");
@@ -102,7 +103,7 @@ async fn disk_fills(form: Form) -> Report {
     // Dropped before the folder that it is in.
     let mounted = Mounted::at(ten.gateway.path("state"));
     let state = &mounted.0;
-    ten.launch(tied(PROGRAM)).await;
+    ten.launch(tied(gateway())).await;
     let pool = ten.pool.clone();
     let edited = |more: &str| routes(&pool, &format!("{TENANT}{more}"));
     let early = "[tenants.early]\npool = \"shop\"\n";
@@ -134,7 +135,7 @@ async fn disk_fills(form: Form) -> Report {
     ten.gateway.signal("KILL");
     ten.gateway.wait();
     ten.gateway.edit("broken");
-    ten.launch(tied(PROGRAM)).await;
+    ten.launch(tied(gateway())).await;
     serves(&ten, "early").await;
     assert_eq!(ask(&ten, "late").await, Some(404), "its routes could not be kept");
     report
@@ -170,8 +171,11 @@ async fn ask(ten: &Ten, tenant: &str) -> Option<u16> {
 const FILLER: &str = "filler";
 
 pub(super) const FILES: Case = Case {
-    promise: Promise::Errors { why: "some that take a new connection find no file for it", most: 0.2 },
-    others: Others::OfOne,
+    promise: Promise::Errors {
+        why: "some that take a new connection find no file for it",
+        most: 0.3,
+    },
+    others: Others::Alike,
     // It is the gateway that has none.
     out: Out::Never,
     ..other(
@@ -262,7 +266,7 @@ async fn panics(form: Form, thread: &'static str, says: &'static str) -> Report 
     program.arg(format!("LD_PRELOAD={}", library.display()));
     program.arg(format!("BREAK={}", mark.display())).arg(format!("BREAK_THREAD={thread}"));
     // A debug build takes seconds to tell where it was.
-    program.args(["RUST_BACKTRACE=0", PROGRAM]);
+    program.arg("RUST_BACKTRACE=0").arg(gateway());
     let mut ten = Setup::plain().start_as(program).await;
     let (mut took, mut well) = (Duration::ZERO, Duration::ZERO);
 
@@ -279,7 +283,7 @@ async fn panics(form: Form, thread: &'static str, says: &'static str) -> Report 
         took = broken.elapsed();
         assert!(!ended.success() && ended.signal() != Some(KILL), "as a failure: {ended}");
         assert!(ten.told().contains(says), "{}", ten.told());
-        ten.launch(tied(PROGRAM)).await;
+        ten.launch(tied(gateway())).await;
         well = broken.elapsed();
     };
     let mut report = ten.trial(&form, breaks, async |_| ()).await;

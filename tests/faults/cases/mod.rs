@@ -49,6 +49,8 @@ pub(crate) enum Others {
     AllServed,
     /// The one that breaks may have acted on those that it was sent.
     OfOne,
+    /// As many fail as of those that may be repeated.
+    Alike,
     /// There is nobody to serve them.
     Lost,
 }
@@ -88,6 +90,7 @@ impl Others {
         match self {
             Self::AllServed => "all served",
             Self::OfOne => "what it was sent is lost",
+            Self::Alike => "alike",
             Self::Lost => "lost",
         }
     }
