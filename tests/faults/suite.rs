@@ -13,7 +13,7 @@ use super::{own, table, ten};
 
 /// What became of a case.
 pub(crate) enum Done {
-    Kept(Report),
+    Kept(Box<Report>),
     Broken,
     Unjudged,
     /// And why.
@@ -122,7 +122,7 @@ fn run_one(case: &Case) -> Done {
     };
     println!("{}", table::line(case, &report));
     match verdict::of(case, &report, renews()) {
-        Verdict::Kept => Done::Kept(report),
+        Verdict::Kept => Done::Kept(Box::new(report)),
         Verdict::Broken(rules) => {
             println!("{} FAILS: {}\n{report:?}", case.id, rules.join("; "));
             Done::Broken
