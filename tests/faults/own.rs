@@ -58,7 +58,7 @@ pub(crate) fn run_inside(id: &str) -> ExitCode {
 }
 
 fn run_here(case: &Case) -> Report {
-    let run = async { timeout(LONGEST, (case.run)(Form::of(suite::renews()))).await };
+    let run = async { timeout(LONGEST, (case.run)(Form::of(suite::is_long()))).await };
     super::block_on(run).unwrap_or_else(|_| panic!("{} takes more than {LONGEST:?}", case.id))
 }
 

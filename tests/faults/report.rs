@@ -29,9 +29,9 @@ pub(crate) struct Form {
 
 impl Form {
     /// Long enough for a p99, where the page is written; else short.
-    pub(crate) fn of(renews: bool) -> Self {
+    pub(crate) fn of(is_long: bool) -> Self {
         let [rate, before, broken, after] =
-            if renews { [300, 5000, 10_000, 3000] } else { [50, 1000, 2000, 1000] };
+            if is_long { [300, 5000, 10_000, 3000] } else { [50, 1000, 2000, 1000] };
         let millis = |millis: u32| Duration::from_millis(millis.into());
         Self {
             rate,

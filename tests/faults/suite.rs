@@ -25,6 +25,11 @@ pub(crate) fn renews() -> bool {
     std::env::var_os("TENANTRY_RENEW").is_some()
 }
 
+/// Whether cases take as long as it takes to measure them. A page can be of the short form too, as it says then.
+pub(crate) fn is_long() -> bool {
+    std::env::var("TENANTRY_RENEW").is_ok_and(|form| form != "short")
+}
+
 /// Runs the cases whose names have one of these words, or all of them.
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     let wanted = wanted(arguments);

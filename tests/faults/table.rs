@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::cases::{self, Case};
 use super::report::{Form, Report};
-use super::suite::Done;
+use super::suite::{self, Done};
 use super::{own, ten, verdict};
 
 /// Whether the page has a row for each case, which says what the case promises and has its figures, and shows how
@@ -41,6 +41,7 @@ pub(crate) fn renew(done: &[(&Case, Done)]) -> Result<(), String> {
         let figures = match found.map(|(_, what)| what) {
             Some(Done::Kept(report)) => cells(case, report),
             Some(Done::NotRun(why)) => old.unwrap_or_else(|| format!("{NOT_RUN}{why} | | | | | |")),
+            Some(Done::Unjudged) => old.unwrap_or_else(|| format!("{NOT_RUN}{BUSY} | | | | | |")),
             _ => old.unwrap_or_default(),
         };
         head(case) + &figures + "\n"
@@ -60,11 +61,12 @@ fn made_by() -> String {
         }
         None => "the tests' own build of the gateway, which is not optimised".to_owned(),
     };
-    let form = Form::of(true);
+    let form = Form::of(suite::is_long());
+    let asked = f64::from(form.rate) * 0.9 * form.broken.as_secs_f64();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!(
         "Measured with {build}, on {cores} cores with its users and endpoints, one case after the other: {} requests a \
-         second or more, {:?} of fault.",
+         second or more, {:?} of fault, so that a p99 is of {asked:.0} requests or more.",
         form.rate, form.broken
     )
 }
@@ -119,6 +121,7 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
 const BEGIN: &str = "<!-- faults -->\n";
 const END: &str = "<!-- end of faults -->";
 const NOT_RUN: &str = " not run: ";
+const BUSY: &str = "the machine that measured had no time for it";
 const HEAD: &str = "\
 | What is broken | What may be repeated | `POST` | Errors | p50, ms | p99, ms | Seen / sent | Out after | Back after |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Breaks, Case, Others, Out, Promise, Ten, one};
 use crate::report::{Form, Report};
-use crate::suite::renews;
+use crate::suite::is_long;
 use crate::ten::{Setup, TIMEOUTS};
 use crate::verdict::OF_ONE;
 use crate::world::process::run;
@@ -38,7 +38,7 @@ pub(super) const PARTITION_BY_DEFAULT: Case = Case {
             let mut setup = Setup::plain();
             setup.pool = setup.pool.replace(TIMEOUTS, "");
             // In the short form nobody has time.
-            let patience = if renews() { form.patience } else { Duration::from_secs(3) };
+            let patience = if is_long() { form.patience } else { Duration::from_secs(3) };
             loses_by(setup, Form { patience, ..form }, ONE, "").await
         })
     })
