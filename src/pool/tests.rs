@@ -58,7 +58,7 @@ fn an_edit_of_a_pool_has_no_request_work_out_what_its_balancer_has() {
     let (same, other) = (after("maglev", &before.members), after("ring-hash", &before.members));
     let elsewhere = after("maglev", &pool("maglev", 5).unwrap().members);
     for members in [&before.members, &elsewhere.members] {
-        members.load().all[0].endpoint.eject(Duration::from_secs(60));
+        members.load().all[0].endpoint.eject(std::time::Duration::from_secs(60));
         members.refresh();
     }
 

@@ -121,6 +121,9 @@ async fn check_again_and_again(check: &Check, endpoint: &Endpoint) {
         endpoint.suspicion().lower();
         let ejection = agreement::open(endpoint);
         let result = ask(check, endpoint).await;
+        if result == Err(ProbeError::OutOfFiles) {
+            continue; // nobody was asked: what is known of the endpoint stays
+        }
         let outcome = if result.is_ok() { Outcome::Passed } else { Outcome::Failed };
         check.count(pace.cause(), outcome);
         let before = endpoint.health();

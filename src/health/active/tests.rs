@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::time::{Instant, sleep};
 
@@ -21,6 +21,7 @@ use super::*;
 struct Scripted {
     down: Mutex<HashSet<Address>>,
     hangs: Mutex<HashSet<Address>>,
+    out_of_files: AtomicBool,
     asked: Mutex<Vec<(Address, Instant)>>,
     running: AtomicUsize,
     most: AtomicUsize,
@@ -49,6 +50,9 @@ impl Probe for Scripted {
             let hangs = self.hangs.lock().unwrap().contains(&address);
             sleep(if hangs { FOREVER } else { Duration::from_millis(10) }).await;
             self.running.fetch_sub(1, Ordering::SeqCst);
+            if self.out_of_files.load(Ordering::SeqCst) {
+                return Err(ProbeError::OutOfFiles);
+            }
             match self.down.lock().unwrap().contains(&address) {
                 true => Err(ProbeError::Refused),
                 false => Ok(()),
@@ -178,6 +182,23 @@ async fn an_endpoint_that_hangs_is_down_because_it_is_slow() {
     assert_eq!(world.endpoint(1).health(), Health::Down);
     assert_eq!(world.endpoint(1).reason().unwrap().as_str(), "no answer within 1s");
     assert_eq!(world.endpoint(2).health(), Health::Up);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_without_files_learns_nothing_of_its_endpoints() {
+    let world = World::of(&[1, 2]);
+    world.probe.set_down(&[address(2)]);
+    sleep(Duration::from_millis(100)).await;
+    let before = world.probe.asked(address(1)).len();
+
+    world.probe.out_of_files.store(true, Ordering::SeqCst);
+    intervals(10).await;
+
+    assert!(world.probe.asked(address(1)).len() > before + 3);
+    assert_eq!(world.endpoint(1).health(), Health::Up);
+    assert_eq!(world.endpoint(1).reason(), None);
+    assert_eq!(world.endpoint(2).health(), Health::Down);
+    assert_eq!(world.endpoint(2).reason().unwrap().as_str(), "connect refused");
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,9 @@ pub enum ProbeError {
     /// No connection for another reason.
     #[error("connect failed: {0}")]
     Connect(String),
+    /// The gateway has no file left to open for a connection: this says nothing of the endpoint.
+    #[error("the gateway is out of open files")]
+    OutOfFiles,
     /// No TLS.
     #[error("TLS handshake failed: {0}")]
     Tls(String),

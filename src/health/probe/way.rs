@@ -1,7 +1,7 @@
 //! How an endpoint is reached for a check: where, and by what besides TCP.
 
 use std::fmt::Debug;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
+use crate::base::socket::is_out_of_files;
 use crate::config::spec::ProxyVersion;
 use crate::model::address::Address;
 use crate::upstream::dial;
@@ -60,10 +61,7 @@ impl Way {
 
     /// Opens a connection, on the gateway's own behalf.
     pub(super) async fn open(&self, to: &Address) -> Result<Box<dyn Line>, ProbeError> {
-        let mut stream = dial::connect(to).await.map_err(|error| match error.kind() {
-            ErrorKind::ConnectionRefused => ProbeError::Refused,
-            _ => ProbeError::Connect(error.to_string()),
-        })?;
+        let mut stream = dial::connect(to).await.map_err(|error| failed(&error))?;
         if let Some(version) = self.proxy {
             let header = proxy_header::header(version, Whom::Itself);
             let written = stream.write_all(&header).await;
@@ -81,9 +79,28 @@ impl Way {
     }
 }
 
+fn failed(error: &io::Error) -> ProbeError {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => ProbeError::Refused,
+        _ if is_out_of_files(error) => ProbeError::OutOfFiles,
+        _ => ProbeError::Connect(error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
+
+    #[test]
+    fn a_gateway_that_is_out_of_files_says_so_and_blames_nobody() {
+        let why = |error: Errno| failed(&io::Error::from_raw_os_error(error.raw_os_error()));
+        assert_eq!(why(Errno::MFILE), ProbeError::OutOfFiles);
+        assert_eq!(why(Errno::NFILE), ProbeError::OutOfFiles);
+        assert_eq!(why(Errno::CONNREFUSED), ProbeError::Refused);
+        assert!(matches!(why(Errno::NETUNREACH), ProbeError::Connect(_)));
+    }
 
     #[test]
     fn another_port_is_asked_by_the_same_network_interface() {

@@ -32,8 +32,10 @@ impl Balancer for RoundRobin {
         if eligible.cumulative.is_none() {
             return eligible.endpoints.get(turn % count);
         }
-        let schedule = |eligible: &Eligible| order(&eligible.weights, self.most_turns).into();
-        let scheduled = self.schedule.ask(eligible, schedule, |order: &Box<[u32]>| {
+        let schedule = |eligible: &Eligible| -> Box<[u32]> {
+            order(&eligible.weights, self.most_turns).into()
+        };
+        let scheduled = self.schedule.ask(eligible, schedule, |order| {
             order.get(turn.checked_rem(order.len())?).map(|place| *place as usize)
         });
         eligible.endpoints.get(scheduled.or_else(|| draw(eligible))?)

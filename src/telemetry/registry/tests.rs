@@ -67,6 +67,7 @@ fn tried(meter: &Meter) {
     meter.spilled(&pool(), "kept");
     meter.spill_opened(&pool());
     meter.sticky(&pool(), "kept");
+    resilience(meter);
 }
 
 /// Counts a request and its copy.
@@ -97,7 +98,6 @@ fn promtool_finds_nothing() {
     let (sender, mut deltas) = deltas();
     let meter = Meter::new(0, sender);
     tried(&meter);
-    resilience(&meter);
     meter.connection_opened(0);
     meter.connection_rejected("limit");
     meter.forwarded_fault("malformed");

@@ -1,0 +1,153 @@
+//! What is broken. A case is one constant here, and its row in [`ALL`].
+
+mod discovery;
+mod endpoints;
+mod gateway;
+mod network;
+
+use std::pin::Pin;
+
+use super::report::{Form, Report};
+use super::ten::Ten;
+
+pub(crate) use network::losing;
+
+/// One way to break things.
+pub(crate) struct Case {
+    /// To ask for it by.
+    pub(crate) id: &'static str,
+    /// For the page.
+    pub(crate) what: &'static str,
+    /// For requests that may be repeated.
+    pub(crate) promise: Promise,
+    /// For those that may not, once an endpoint can have acted on them.
+    pub(crate) others: Others,
+    pub(crate) out: Out,
+    pub(crate) breaks: Breaks,
+    /// It needs a network or file systems of its own.
+    pub(crate) is_apart: bool,
+    /// Panics where the fault was not felt, or something else is wrong.
+    pub(crate) run: fn(Form) -> Running,
+}
+
+pub(crate) type Running = Pin<Box<dyn Future<Output = Report>>>;
+
+/// What holds for requests that may be repeated while it is broken. Asserted in every run, with what all cases keep: no
+/// retry storm, and no error once all is well again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Promise {
+    /// Each of them is served.
+    NoErrors,
+    /// Some are not, for this reason, and no greater share of them.
+    Errors { why: &'static str, most: f64 },
+}
+
+/// What holds for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// No endpoint has had them and has not answered.
+    AllServed,
+    /// The one that breaks may have acted on those that it was sent.
+    OfOne,
+    /// As many fail as of those that may be repeated.
+    Alike,
+    /// There is nobody to serve them.
+    Lost,
+}
+
+/// Whether the gateway notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Out {
+    Must,
+    /// By chance.
+    May,
+    /// The endpoints are not to blame.
+    Never,
+}
+
+/// How many endpoints break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breaks {
+    None,
+    One,
+    All,
+}
+
+impl Promise {
+    /// For the page.
+    pub(crate) fn told(self) -> String {
+        match self {
+            Self::NoErrors => "all served".to_owned(),
+            Self::Errors { why, most } if most >= 1.0 => format!("errors: {why}"),
+            Self::Errors { why, most } => format!("errors: {why}, at most {:.0} %", most * 100.0),
+        }
+    }
+}
+
+impl Others {
+    /// For the page.
+    pub(crate) fn told(self) -> &'static str {
+        match self {
+            Self::AllServed => "all served",
+            Self::OfOne => "what it was sent is lost",
+            Self::Alike => "alike",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A case of one endpoint that breaks; the gateway is to notice, and who may ask again is to notice nothing.
+const fn one(id: &'static str, what: &'static str, run: fn(Form) -> Running) -> Case {
+    Case {
+        id,
+        what,
+        promise: Promise::NoErrors,
+        others: Others::OfOne,
+        out: Out::Must,
+        breaks: Breaks::One,
+        is_apart: false,
+        run,
+    }
+}
+
+/// A case of something else that breaks: no user is to notice.
+const fn other(id: &'static str, what: &'static str, run: fn(Form) -> Running) -> Case {
+    Case { others: Others::AllServed, breaks: Breaks::None, ..one(id, what, run) }
+}
+
+/// Every case, in the order of the page.
+pub(crate) static ALL: &[Case] = &[
+    endpoints::KILLED,
+    endpoints::STOPPED,
+    endpoints::RESETS_CONNECTIONS,
+    endpoints::RESETS_HANDSHAKES,
+    endpoints::RESETS_UPLOADS,
+    endpoints::RESETS_REQUESTS,
+    endpoints::RESETS_HEADS,
+    endpoints::RESETS_BODIES,
+    endpoints::SILENT,
+    endpoints::DRIPS,
+    endpoints::DRIPS_BODIES,
+    endpoints::GARBAGE,
+    endpoints::SLOW,
+    endpoints::FLAPS,
+    endpoints::SAYS_503,
+    endpoints::SAYS_500,
+    endpoints::EXPIRES,
+    endpoints::ALL_SAY_503,
+    endpoints::ALL_RESET,
+    network::LOSS,
+    network::PARTITION,
+    network::PARTITION_BY_DEFAULT,
+    network::PARTITION_OF_ALL,
+    discovery::NO_SUCH_NAME,
+    discovery::FAILING,
+    discovery::SILENT,
+    discovery::FLAPPING,
+    discovery::THOUSAND,
+    gateway::CLOCK,
+    gateway::DISK,
+    gateway::FILES,
+    gateway::WORKER,
+    gateway::CONTROL,
+];

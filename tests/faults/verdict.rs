@@ -1,0 +1,141 @@
+//! Whether a case has kept what it promises. What is said here must hold on any machine that has time for its
+//! processes, and a gateway that is broken must not pass: bounds are a few times what is seen.
+
+use std::time::Duration;
+
+use super::cases::{Breaks, Case, Others, Out, Promise};
+use super::report::{Phase, Report};
+
+/// What is to be said of a case that was run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Kept,
+    Broken(Vec<String>),
+    /// It was not kept, or is to be measured, and the machine had no time for its processes.
+    Unjudged(String),
+}
+
+pub(crate) fn of(case: &Case, report: &Report, renews: bool) -> Verdict {
+    let [by_others, _] = report.lag;
+    let is_late = by_others > TOO_LATE;
+    let (surely, broken) = (always(case, report), in_time(case, report));
+    let is_unfit = renews && (is_late || report.before.p99 > BASE);
+    if !surely.is_empty() || (!broken.is_empty() && !is_late && !is_unfit) {
+        return Verdict::Broken([surely, broken].concat());
+    }
+    if is_unfit || !broken.is_empty() {
+        let base = report.before.p99;
+        return Verdict::Unjudged(format!(
+            "the machine is too busy: {by_others:.0?} late, p99 of {base:.0} ms before; {}",
+            broken.join("; ")
+        ));
+    }
+    Verdict::Kept
+}
+
+/// Whether users have waited longer than the aim is: 1.5 times what they wait while all is well, and a little for the
+/// network.
+pub(crate) fn misses_aim(case: &Case, report: &Report) -> bool {
+    case.breaks == Breaks::One && report.broken.p99 > report.before.p99 * 1.5 + LITTLE
+}
+
+/// What no lack of time of the machine can be the reason of.
+fn always(case: &Case, report: &Report) -> Vec<String> {
+    let Report { broken, seen, took, .. } = report;
+    let sent = broken.sent() as f64;
+    let budget = sent * (1.0 + SHARE) + HELD + FLOOR * took.as_secs_f64() + UNDER_WAY;
+    // Ten endpoints are checked twice a second.
+    let checks = 20.0 * took.as_secs_f64() * 1.25 + 20.0;
+    told([
+        (
+            seen.requests as f64 <= budget,
+            format!("a storm of retries: {} seen of {sent}, most {budget:.0}", seen.requests),
+        ),
+        (
+            case.breaks != Breaks::All || seen.connections as f64 <= budget + checks,
+            format!("a storm of connections: {} for {sent} requests", seen.connections),
+        ),
+    ])
+}
+
+/// What takes a machine that has time for its processes.
+fn in_time(case: &Case, report: &Report) -> Vec<String> {
+    let Report { before, broken, after, .. } = report;
+    let share = match case.promise {
+        Promise::NoErrors => 0.0,
+        Promise::Errors { most, .. } => most,
+    };
+    let most = part(share, broken.asked);
+    let most_others = match case.others {
+        Others::AllServed => 0.0,
+        Others::OfOne => part(OF_ONE, broken.posted),
+        Others::Alike => part(share, broken.posted),
+        Others::Lost => broken.posted as f64,
+    };
+    let is_out = match case.out {
+        Out::Must => report.out.is_some(),
+        Out::Never => report.out.is_none(),
+        Out::May => true,
+    };
+    let is_served = case.promise == Promise::NoErrors;
+    let slowest = before.p50 * 5.0 + SLOW;
+    let of = |phase: &Phase| phase.failed + phase.posts_failed;
+    let sent = broken.sent() as f64;
+    told([
+        (before.asked > 20 && after.asked > 20, "hardly anything was asked".to_owned()),
+        (of(before) == 0, format!("before it was broken, {} have failed", of(before))),
+        (of(after) == 0, format!("after all was well again, {} have failed", of(after))),
+        (
+            broken.failed as f64 <= most,
+            format!("{} of {} that may be repeated have failed", broken.failed, broken.asked),
+        ),
+        (
+            broken.posts_failed as f64 <= most_others,
+            format!("{} of {} POSTs have failed", broken.posts_failed, broken.posted),
+        ),
+        (is_out, format!("out after {:?}, and it is {:?}", report.out, case.out)),
+        (
+            case.breaks == Breaks::All || report.seen.requests as f64 <= sent * 1.25 + UNDER_WAY,
+            format!("retries for one endpoint: {} seen of {sent}", report.seen.requests),
+        ),
+        (
+            !is_served || broken.p50 <= slowest,
+            format!("half of the users have waited for more than {:.0} ms", broken.p50),
+        ),
+        (
+            !is_served || broken.p99 <= SLOWEST,
+            format!("some users have waited for {:.0} ms", broken.p99),
+        ),
+    ])
+}
+
+/// So many of `all` at most, where each of them is one of this share by chance.
+fn part(share: f64, all: usize) -> f64 {
+    let mean = share * all as f64;
+    mean + 3.0 * mean.sqrt()
+}
+
+fn told<const COUNT: usize>(rules: [(bool, String); COUNT]) -> Vec<String> {
+    rules.into_iter().filter(|(is_kept, _)| !is_kept).map(|(_, told)| told).collect()
+}
+
+/// 150 ms: of the 250 ms that a check or a connection may take, and that a look is long.
+const TOO_LATE: Duration = Duration::from_millis(150);
+/// 10 ms: a machine that needs more while all is well measures itself.
+const BASE: f64 = 10.0;
+/// 5 ms, of a loopback interface with debug builds on it.
+const LITTLE: f64 = 5.0;
+/// 100 ms: nine of ten users do not meet the endpoint that breaks at all.
+const SLOW: f64 = 100.0;
+/// 1.5 s: an attempt has 0.5 s, and few users meet two that break.
+const SLOWEST: f64 = 1500.0;
+/// The default budget: 20 % of the requests, …
+const SHARE: f64 = 0.2;
+/// … ten a second, …
+const FLOOR: f64 = 10.0;
+/// … and ten seconds of these are there from the beginning.
+const HELD: f64 = 100.0;
+/// Requests that are under way at either end.
+const UNDER_WAY: f64 = 10.0;
+/// What one endpoint of ten is sent, and a little.
+pub(crate) const OF_ONE: f64 = 0.12;
