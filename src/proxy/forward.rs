@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use crate::base::fair::Gate;
 use crate::http1::room::AnswerHead;
 use crate::model::ids::EndpointId;
-use crate::pool::balancer::PickKey;
 use crate::pool::{InFlight, Pool};
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
@@ -29,7 +28,6 @@ use super::hedge;
 use super::judge::asks_to_wait;
 use super::outgoing::Outgoing;
 use super::spans::{self, Watched};
-use super::steered::Steered;
 use super::visit::Visit;
 use super::worker::Worker;
 
@@ -117,7 +115,7 @@ pub(super) struct Effort<'e> {
     /// Its place among the pool's requests: until it is told the last word, then the answer's.
     place: Cell<Place>,
     /// An attempt that failed may have come to somebody.
-    reaches: Cell<bool>,
+    pub(super) reaches: Cell<bool>,
     /// Its place among those on trial, while the tenant's breaker is half open.
     on_trial: Cell<OnTrial<'e>>,
 }
@@ -202,83 +200,6 @@ impl<'e> Effort<'e> {
         };
         self.place = Cell::new(place);
         Ok(())
-    }
-
-    /// The endpoint of the next attempt. After a failure that was no answer, one that is out is
-    /// better than one that has just failed.
-    pub(super) fn pick(
-        &self,
-        tried: &[EndpointId],
-        last: Option<Failure>,
-        outgoing: &Outgoing<'_>,
-    ) -> Option<InFlight> {
-        let steered = outgoing.steered.as_deref();
-        if tried.is_empty()
-            && self.pool.members.is_watchful()
-            && !steered.is_some_and(Steered::is_kept)
-            && let Some(picked) = self.pick_on_trial(outgoing)
-        {
-            return Some(picked);
-        }
-        if self.pool.is_sharded() {
-            return self.pick_own(tried, last, steered);
-        }
-        let picked = match steered {
-            None => self.pool.pick(PickKey::default(), tried)?,
-            Some(steered) => steered.pick(self.pool, tried)?,
-        };
-        let silent = !matches!(last, None | Some(Failure::Status(_) | Failure::Grpc(_)));
-        if silent && tried.contains(&picked.endpoint().id) {
-            return self.pool.pick_left_out(tried).or(Some(picked));
-        }
-        Some(picked)
-    }
-
-    /// The same in a pool of which each tenant has a few endpoints. A request that has reached none of them
-    /// has harmed nobody, and goes on to others before it fails.
-    #[inline(never)]
-    fn pick_own(
-        &self,
-        tried: &[EndpointId],
-        last: Option<Failure>,
-        steered: Option<&Steered>,
-    ) -> Option<InFlight> {
-        let tenant = self.tenant.id();
-        let picked = match steered {
-            None => self.pool.pick_own(tenant, PickKey::default(), tried)?,
-            Some(steered) => steered.pick_own(self.pool, tenant, tried)?,
-        };
-        let silent = !matches!(last, None | Some(Failure::Status(_) | Failure::Grpc(_)));
-        if silent && tried.contains(&picked.endpoint().id) {
-            let next = (!self.reaches.get()).then(|| self.pool.pick_next(tenant, tried)).flatten();
-            let left_out = || self.pool.pick_own_left_out(tenant, tried);
-            return next.or_else(left_out).or(Some(picked));
-        }
-        Some(picked)
-    }
-
-    /// An endpoint that comes back from an ejection, where this request is the next one of its trial.
-    #[cold]
-    #[inline(never)]
-    fn pick_on_trial(&self, outgoing: &Outgoing<'_>) -> Option<InFlight> {
-        let (now, slot) = (self.worker.clock.recent(), self.tenant.slot());
-        match self.pool.is_sharded() {
-            false => self.pool.pick_on_trial(slot, outgoing.idempotent, now),
-            true => {
-                let tenant = (self.tenant.id(), slot);
-                self.pool.pick_own_on_trial(tenant, outgoing.idempotent, now)
-            }
-        }
-    }
-
-    fn has_sound_untried(&self, tried: &[EndpointId]) -> bool {
-        match self.pool.is_sharded() {
-            false => self.pool.has_sound_untried(tried),
-            true => {
-                self.pool.has_own_sound_untried(self.tenant.id(), tried)
-                    || (!self.reaches.get() && self.pool.has_sound_untried(tried))
-            }
-        }
     }
 
     /// What might be tried again; `None` where there is an answer to pass on, or the client itself

@@ -10,7 +10,6 @@ use crate::config::spec::Protocol;
 use crate::health::passive::{Attempt, Verdict};
 use crate::model::endpoint::Endpoint;
 use crate::model::grpc::GrpcStatus;
-use crate::model::ids::EndpointId;
 use crate::pool::InFlight;
 use crate::resilience::remaining;
 use crate::resilience::retry::Failure;
@@ -76,16 +75,6 @@ impl Effort<'_> {
         }
         let status = GrpcStatus::told(answer.headers().get(GRPC_STATUS)?.as_bytes())?;
         self.rule.lists_grpc_status(status).then_some(Failure::Grpc(status))
-    }
-
-    /// Whether another attempt would go to an endpoint that was not tried: one that is out is none, though it
-    /// may look sound.
-    #[cold]
-    pub(super) fn is_elsewhere(&self, tried: &[EndpointId]) -> bool {
-        match self.pool.is_sharded() {
-            false => self.pool.has_untried(tried),
-            true => self.pool.has_own_untried(self.tenant.id(), tried),
-        }
     }
 }
 

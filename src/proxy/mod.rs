@@ -59,6 +59,7 @@ mod pace;
 mod page;
 mod part;
 mod parts;
+mod picking;
 mod pleas;
 mod post;
 mod problem;
