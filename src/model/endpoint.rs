@@ -162,6 +162,7 @@ impl Endpoint {
         let before = self.breaks.fetch_add(1, Ordering::Relaxed);
         self.witnesses.broke(tenant, before == 0);
         self.failures.fetch_or(BROKEN, Ordering::Relaxed);
+        self.suspicion.raise();
     }
 
     /// An answer has ended whole.

@@ -69,7 +69,7 @@ impl Pin {
     /// Whether requests of this tenant may come to the endpoint.
     pub fn is_of(&self, pool: &Pool, tenant: &str) -> bool {
         let own = self.endpoint.as_ref();
-        own.is_some_and(|own| pool.may_serve(tenant, own.id) != Some(false))
+        own.is_some_and(|own| own.is_drained() || pool.may_serve(tenant, own.id) != Some(false))
     }
 
     /// Whether this is the endpoint.
@@ -207,8 +207,10 @@ impl Sticky {
 
 /// Whether an endpoint goes on with the clients that it has. One that is drained does, until it is gone:
 /// their sessions are there. So does each that is picked although it is not healthy, since none is known to be.
+/// One on trial gets its requests one by one.
 fn keeps_clients(set: &MemberSet, endpoint: &Endpoint) -> bool {
-    endpoint.is_healthy() || set.eligible.endpoints.iter().any(|own| own.id == endpoint.id)
+    (endpoint.is_healthy() && !endpoint.is_on_trial())
+        || set.eligible.endpoints.iter().any(|own| own.id == endpoint.id)
 }
 
 /// The first bytes of a keyed digest of parts, each behind its length, so that nothing of one can be

@@ -171,6 +171,14 @@ impl<'e> Effort<'e> {
         self.place.set(place);
     }
 
+    /// Another attempt beside the one that is told has ended so: somebody may have got the request.
+    #[cold]
+    pub(super) fn has_reached(&self, other: &Result<Answered, ExchangeError>) {
+        if self.failure(other) != Some(Failure::Connect) {
+            self.reaches.set(true);
+        }
+    }
+
     /// Comes into a pool that takes so many requests at once.
     async fn come(
         &mut self,

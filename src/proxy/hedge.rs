@@ -103,6 +103,9 @@ pub(super) async fn race<'e, 'p>(
     drop((one, two)); // the one that still runs is cancelled
 
     counted.ends(side, weigh(&answered).is_some(), other.is_some());
+    if let Some(other) = &other {
+        effort.has_reached(other);
+    }
     let trials = [first, second];
     learn(&mut timed, (side, &answered), other.as_ref(), began);
     if side == SECOND {

@@ -68,11 +68,13 @@ impl Effort<'_> {
     #[inline(never)]
     fn pick_on_trial(&self, outgoing: &Outgoing<'_>) -> Option<InFlight> {
         let (now, slot) = (self.worker.clock.recent(), self.tenant.slot());
+        // What fails there shall be tried elsewhere.
+        let may_repeat = outgoing.idempotent && self.rule.attempts > 1 && outgoing.is_repeatable();
         match self.pool.is_sharded() {
-            false => self.pool.pick_on_trial(slot, outgoing.idempotent, now),
+            false => self.pool.pick_on_trial(slot, may_repeat, now),
             true => {
                 let tenant = (self.tenant.id(), slot);
-                self.pool.pick_own_on_trial(tenant, outgoing.idempotent, now)
+                self.pool.pick_own_on_trial(tenant, may_repeat, now)
             }
         }
     }

@@ -154,6 +154,8 @@ impl World {
         for (name, tenant) in tenants {
             answers.push((name, self.send("GET /", tenant, &[], "").await));
         }
+        self.send("GET /", "tripping", &[], "").await;
+        answers.push(("breaker-open", self.send("GET /", "tripping", &[], "").await));
         answers.push(("authorizer-busy", self.besiege().await));
         answers.push(("overloaded", overloaded().await));
         answers.push(("tenant-quarantined", quarantined().await));
@@ -236,6 +238,11 @@ fn token() -> String {
 
 /// A tenant for each way not to be let in, and a key of the first.
 const GUARDED: &str = "\
+[pools.tripping]
+endpoints = [\"127.0.0.1:1\"]
+breaker = { requests = 1, open = \"60s\" }
+[tenants.tripping]
+pool = \"tripping\"
 [tenants.keyed]
 pool = \"fine\"
 authenticate = [\"api-key\"]
@@ -354,6 +361,7 @@ async fn every_problem_comes_over_the_wire_as_it_is_documented() {
         assert_eq!(answer.one("proxy-status"), Some(status), "{name}");
         assert_eq!(answer.one("cache-control").as_deref(), Some("no-store"), "{name}");
         match (answer.status, answer.one("retry-after")) {
+            (503, again) if *name == "breaker-open" => assert!(again.is_some(), "{name}"),
             (503, again) => assert_eq!(again.as_deref(), Some("1"), "{name}"),
             (429, again) => assert!(again.is_some(), "{name}"),
             (_, again) => assert_eq!(again, None, "{name}"),

@@ -33,6 +33,8 @@ use super::{Comparison, head};
 pub(super) struct Copy {
     pub(super) worker: Rc<Worker>,
     pub(super) pool: Arc<Pool>,
+    /// The id of the tenant whose request it is, and its place.
+    pub(super) tenant: (Box<str>, u32),
     pub(super) spec: MirrorSpec,
     pub(super) head: Parts,
     pub(super) added: Fields,
@@ -112,6 +114,7 @@ fn prepare(
     let apart = pool.spec.keeps_apart().then(|| Apart::of(peer, parties, visit));
     let comparison = spec.compare.then(|| Comparison::begin(worker, &pool.label));
     Ok(Box::new(Copy {
+        tenant: (choice.tenant.id().into(), choice.tenant.slot()),
         worker: Rc::clone(worker),
         pool: Arc::clone(pool),
         spec: spec.clone(),

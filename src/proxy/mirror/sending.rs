@@ -11,6 +11,7 @@ use crate::base::fair::Permit;
 use crate::config::spec::{Protocol, TimeoutsSpec};
 use crate::health::passive::{self, Verdict};
 use crate::model::endpoint::Endpoint;
+use crate::pool::InFlight;
 use crate::proxy::admission;
 use crate::proxy::attempt;
 use crate::proxy::error::{AttemptError, ExchangeError};
@@ -40,7 +41,7 @@ impl Copy {
         self.outcome = Outcome::Busy;
         let Ok(_permit) = self.enter() else { return };
         self.outcome = Outcome::NoEndpoint;
-        let Some(picked) = self.pool.pick(self.key, &[]) else { return };
+        let Some(picked) = self.pick() else { return };
         let endpoint = Arc::clone(picked.endpoint());
         self.outcome = Outcome::Cancelled;
         let began = Instant::now();
@@ -51,6 +52,7 @@ impl Copy {
         let (status, outcome) = match &answered {
             Ok((status, _)) => {
                 attempt.outcome = attempt::outcome_of(*status);
+                attempt.relieve(*status);
                 (Some(status.as_u16()), Outcome::Answered)
             }
             Err(ExchangeError::Attempt(error)) => {
@@ -72,6 +74,25 @@ impl Copy {
         if let Ok((_, connection)) = answered {
             // Where that takes too long, the connection ends.
             timeout_at(until, self.read_away(connection)).await.ok();
+        }
+    }
+
+    /// As a request of the same tenant would be, which goes there in earnest.
+    fn pick(&self) -> Option<InFlight> {
+        let (pool, (id, slot)) = (&self.pool, &self.tenant);
+        if pool.members.is_watchful() {
+            let now = self.worker.clock.now();
+            let tried = match pool.is_sharded() {
+                false => pool.pick_on_trial(*slot, true, now),
+                true => pool.pick_own_on_trial((id, *slot), true, now),
+            };
+            if tried.is_some() {
+                return tried;
+            }
+        }
+        match pool.is_sharded() {
+            false => pool.pick(self.key, &[]),
+            true => pool.pick_own(id, self.key, &[]),
         }
     }
 
@@ -152,19 +173,28 @@ impl Attempt<'_> {
         }
     }
 
+    /// Tells that an endpoint works of which that is in doubt: in a pool that gets copies alone nobody else does.
+    fn relieve(&self, status: StatusCode) {
+        if self.endpoint.is_in_doubt() && !status.is_server_error() {
+            self.tell(Verdict::Success, self.copy.tenant.1);
+        }
+    }
+
+    fn tell(&self, verdict: Verdict, tenant: u32) {
+        let Copy { worker, pool, .. } = self.copy;
+        let (began, now) = (self.began, worker.clock.now());
+        let attempt = passive::Attempt { verdict, tenant, began, now };
+        judged::judge(worker, (pool, self.endpoint), attempt, None);
+    }
+
     /// Tells that an endpoint cannot be reached: whoever asks would find that out, and those who waited for this
     /// connection leave it to the one that made it to say so. What came too late for the mirror alone is no
     /// such thing.
     fn judge(&self, error: &AttemptError) {
-        let Copy { worker, pool, .. } = self.copy;
         let is_cut = Instant::now() >= self.until;
-        let Some(verdict @ Verdict::Unreachable) = error.verdict().filter(|_| !is_cut) else {
-            return;
-        };
-        // Whose request it was plays no part in that.
-        let attempt =
-            passive::Attempt { verdict, tenant: 0, began: self.began, now: worker.clock.now() };
-        judged::judge(worker, (pool, self.endpoint), attempt, None);
+        if let Some(verdict @ Verdict::Unreachable) = error.verdict().filter(|_| !is_cut) {
+            self.tell(verdict, 0); // whose request it was plays no part in that
+        }
     }
 
     async fn open(&self, to: &Destination<'_>) -> Result<Connection<RequestBody>, AttemptError> {

@@ -74,7 +74,7 @@ impl OnTrial<'_> {
     pub fn ends(mut self, rules: &BreakerSpec, failed: bool, now: Instant) -> Option<Became> {
         self.has_ended = true;
         let now = self.breaker.millis(now);
-        self.breaker.become_of(now, |state| state.tried(rules, self.since, failed, now))
+        self.breaker.become_of(rules, now, |state| state.tried(rules, self.since, failed, now))
     }
 }
 
@@ -137,14 +137,14 @@ impl Breaker {
         if state.phase != Phase::Closed || began < state.at {
             return None; // of before it opened
         }
-        let half = (millis(rules.window) / 2).max(1);
+        let half = half(rules);
         let seen = |word| Some(Window::of(word).with(now / half, failed).word());
         let before = self.window.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, seen);
         let after = Window::of(before.unwrap_or_else(|word| word)).with(now / half, failed);
         if !failed || !after.trips(rules) {
             return None;
         }
-        self.become_of(now, |state| state.tripped(rules, now))
+        self.become_of(rules, now, |state| state.tripped(rules, now))
     }
 
     /// How it stands.
@@ -153,13 +153,19 @@ impl Breaker {
     }
 
     /// Changes the state by what came of a request; tells what it became to the one that did it.
-    fn become_of(&self, now: u64, change: impl FnMut(State) -> State) -> Option<Became> {
+    fn become_of(
+        &self,
+        rules: &BreakerSpec,
+        now: u64,
+        change: impl FnMut(State) -> State,
+    ) -> Option<Became> {
         let (before, after) = self.change(change);
         if before.phase == after.phase {
             return None;
         }
         // What was seen before says nothing of what comes after.
-        self.window.0.store(Window::default().word(), Ordering::Relaxed);
+        let anew = Window::begin(now / half(rules));
+        self.window.0.store(anew.word(), Ordering::Relaxed);
         match after.phase {
             Phase::Open => Some(Became::Open(Duration::from_millis(after.at.saturating_sub(now)))),
             Phase::Closed => Some(Became::Closed),
@@ -188,6 +194,11 @@ impl Breaker {
     fn millis(&self, time: Instant) -> u64 {
         millis(time.saturating_duration_since(self.born))
     }
+}
+
+/// Half of the window, in milliseconds.
+fn half(rules: &BreakerSpec) -> u64 {
+    (millis(rules.window) / 2).max(1)
 }
 
 impl Drop for Breaker {

@@ -144,14 +144,20 @@ struct Half {
 }
 
 impl Window {
+    /// One without results, in the half window of this number.
+    pub fn begin(number: u64) -> Self {
+        Self { number: short(number), ..Self::default() }
+    }
+
     /// After one more result, in the half window of this number.
     pub fn with(self, number: u64, failed: bool) -> Self {
-        let number = u16::try_from(number & u64::from(u16::MAX)).unwrap_or_default();
+        let number = short(number);
         let (number, now, before) = match number.wrapping_sub(self.number) {
             0 => (number, self.now, self.before),
             1 => (number, Half::default(), self.now),
-            // By the clock of a worker that is behind.
-            0x8000.. => (self.number, self.now, self.before),
+            // By the clock of a worker that is behind, which is never by much; what lies farther back is
+            // long ago, or of other rules.
+            BEHIND.. => (self.number, self.now, self.before),
             _ => (number, Half::default(), Half::default()),
         };
         Self { number, now: now.with(failed), before }
@@ -217,6 +223,14 @@ const MOST_OPENED: u8 = 0x3f;
 const LATEST: u64 = (1 << 40) - 1;
 /// The largest count that fits.
 const MOST: u16 = 0xfff;
+
+/// A number of a half window, as it is kept.
+fn short(number: u64) -> u16 {
+    u16::try_from(number & u64::from(u16::MAX)).unwrap_or_default()
+}
+
+/// Numbers from here on, as differences, are of half windows before.
+const BEHIND: u16 = 0xff00;
 
 #[cfg(test)]
 mod tests {
@@ -298,6 +312,14 @@ mod tests {
         let again = tried(one, true, 5001).admit(&RULES, 20_000).0;
         assert_eq!(again.given_back(5000), again, "it was of the trial before");
         assert_eq!(again.tried(&RULES, 5000, true, 20_001), again);
+    }
+
+    #[test]
+    fn a_window_begins_anew_however_long_ago_it_was() {
+        for later in [2, 0x7fff, 0x8000, 0x9000, 0xfeff, 0x1_0002] {
+            let old = Window::begin(7).with(7, true);
+            assert_eq!(old.with(7 + later, false).sums(), (1, 0), "{later:#x}");
+        }
     }
 
     #[test]
