@@ -27,9 +27,9 @@ pub struct Files {
     /// Which folder it was when all were read, whatever its name: device and inode.
     #[serde(skip)]
     pub folder: Option<(u64, u64)>,
-    /// Those of the folder that cannot be read, and why.
+    /// Those of the folder that cannot be read.
     #[serde(skip)]
-    pub unread: BTreeMap<Arc<Path>, Problems>,
+    pub unread: BTreeMap<Arc<Path>, Unread>,
 }
 
 impl PartialEq for Files {
@@ -46,6 +46,22 @@ pub struct File {
     pub path: Arc<Path>,
     /// What it says.
     pub text: Arc<str>,
+}
+
+/// A file that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Why.
+    pub problems: Problems,
+    /// What it says, as far as that is text; `None` where nobody knows.
+    pub text: Option<Arc<str>>,
+}
+
+impl From<Problems> for Unread {
+    /// Nobody knows what it says.
+    fn from(problems: Problems) -> Self {
+        Self { problems, text: None }
+    }
 }
 
 impl File {
@@ -93,6 +109,11 @@ impl Files {
         self.files.nth(file).and_then(|file| file.path.parent())
     }
 
+    /// Why files of the folder cannot be read; `None` where all can be.
+    pub(super) fn why_unread(&self) -> Option<Problems> {
+        self.unread.values().map(|unread| unread.problems.clone()).reduce(Problems::and)
+    }
+
     /// Whether no file says anything, not even a comment.
     pub(super) fn are_blank(&self) -> bool {
         let is_blank =
@@ -108,8 +129,7 @@ impl Files {
 /// When the path, or a file in the folder, cannot be read, is no UTF-8 or is too large.
 pub fn read_routes(path: &Path) -> Result<Files, Problems> {
     let files = read_routes_again(path, &mut Looks::default())?;
-    let unread = files.unread.values().cloned();
-    match unread.reduce(Problems::and) {
+    match files.why_unread() {
         Some(problems) => Err(problems),
         None => Ok(files),
     }
@@ -181,7 +201,7 @@ fn read_entries(before: &Files, names: &BTreeSet<OsString>) -> Option<Files> {
 /// Reads the files of a folder, as far as they are not too large together, and as far as they can be read.
 fn read_all(folder: &Path, paths: &[PathBuf], looks: &mut Looks) -> Result<Files, Problems> {
     let mut files = Vec::with_capacity(paths.len());
-    let mut unread: BTreeMap<Arc<Path>, Problems> = BTreeMap::new();
+    let mut unread: BTreeMap<Arc<Path>, Unread> = BTreeMap::new();
     let (mut bytes, now) = (0, SystemTime::now());
     for path in paths {
         match read_changed(path, now, looks) {
@@ -189,7 +209,10 @@ fn read_all(folder: &Path, paths: &[PathBuf], looks: &mut Looks) -> Result<Files
                 bytes += file.text.len() as u64;
                 files.push(file);
             }
-            Err(problems) => drop(unread.insert(path.as_path().into(), problems)),
+            Err(why) => {
+                bytes += why.text.as_ref().map_or(0, |text| text.len() as u64);
+                unread.insert(path.as_path().into(), why);
+            }
         }
         if bytes > MAX_FOLDER_BYTES {
             let what = "the files of the folder are larger than 256 MiB together".to_owned();
@@ -197,7 +220,7 @@ fn read_all(folder: &Path, paths: &[PathBuf], looks: &mut Looks) -> Result<Files
         }
     }
     let files = Files { unread, ..Files::of(folder.to_owned(), files.into_iter().collect()) };
-    match files.unread.values().cloned().reduce(Problems::and) {
+    match files.why_unread() {
         Some(problems) if files.files.is_empty() => Err(problems),
         _ => Ok(files),
     }
@@ -208,7 +231,7 @@ fn identity(found: &Metadata) -> (u64, u64) {
 }
 
 /// Reads one file of a folder, unless it looks as it did when it was read before.
-fn read_changed(path: &Path, now: SystemTime, looks: &mut Looks) -> Result<File, Problems> {
+fn read_changed(path: &Path, now: SystemTime, looks: &mut Looks) -> Result<File, Unread> {
     let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     let stamp = Stamp::of(&found, now);
     if let Some(file) = stamp.and_then(|stamp| looks.find(path, stamp)) {
@@ -222,14 +245,14 @@ fn read_changed(path: &Path, now: SystemTime, looks: &mut Looks) -> Result<File,
 /// Reads one file.
 pub(super) fn read_file(path: &Path) -> Result<File, Problems> {
     let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-    read_found(path, &found)
+    read_found(path, &found).map_err(|unread| unread.problems)
 }
 
-fn read_found(path: &Path, found: &Metadata) -> Result<File, Problems> {
+fn read_found(path: &Path, found: &Metadata) -> Result<File, Unread> {
     // Opening a named pipe would wait for its writer, perhaps for ever.
     if !found.is_file() {
         let what = if found.is_dir() { "is a folder, not a file" } else { "is no regular file" };
-        return Err(Problems::of_file(path, what.to_owned(), "name a file; it is watched"));
+        return Err(Problems::of_file(path, what.to_owned(), "name a file; it is watched").into());
     }
     // The size first: what is far too large must cost neither memory nor time, as it is looked at
     // again while it stays. It may still grow while it is read.
@@ -240,11 +263,17 @@ fn read_found(path: &Path, found: &Metadata) -> Result<File, Problems> {
     let Some(bytes) = bytes else {
         let what = "the file is larger than 64 MiB".to_owned();
         let hint = "put the right file back; routes that are so large go into a folder of files";
-        return Err(Problems::of_file(path, what, hint));
+        return Err(Problems::of_file(path, what, hint).into());
     };
     match String::from_utf8(bytes) {
         Ok(text) => Ok(File::new(path, text)),
-        Err(error) => Err(not_utf8(path, error.as_bytes(), error.utf8_error().valid_up_to())),
+        Err(error) => {
+            let problems = not_utf8(path, error.as_bytes(), error.utf8_error().valid_up_to());
+            // What is of ASCII is the same in Latin-1 and its like, not so where a sign has more bytes.
+            let is_like_ascii = !error.as_bytes().contains(&0);
+            let text = is_like_ascii.then(|| String::from_utf8_lossy(error.as_bytes()).into());
+            Err(Unread { problems, text })
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub use check::{
     Checked, Edited, HeldKeys, Known, Last, Learnt, Memory, Spoken, may_be_among, names_in,
     spoken_of,
 };
-pub use files::{File, Files, read_named, read_routes, read_routes_again};
+pub use files::{File, Files, Unread, read_named, read_routes, read_routes_again};
 pub use looks::{Looks, Stamp};
 pub use problem::{Place, Problem, Problems};
 

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{File, Files, Problems};
+use crate::config::{File, Files, Unread};
 
 use super::generation::Fault;
 
@@ -31,15 +31,15 @@ pub(super) enum Now {
     /// This is what it says.
     Read(File),
     /// It cannot be read.
-    Unread(Problems),
+    Unread(Unread),
 }
 
 impl Now {
-    /// What it says, where that can be read.
+    /// What it says, as far as that can be read.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Read(file) => Some(&file.text),
-            Self::Unread(_) => None,
+            Self::Unread(unread) => unread.text.as_deref(),
         }
     }
 }
@@ -107,11 +107,6 @@ impl Held {
         Self { path, now, tenants: tenants.into_iter().collect(), was_good, problems }
     }
 
-    /// As it is.
-    pub(super) fn now(&self) -> &Now {
-        &self.now
-    }
-
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -129,9 +124,9 @@ pub(super) fn as_they_are(files: &Files, quarantine: &Quarantine) -> Files {
     for held in quarantine.iter() {
         match &held.now {
             Now::Read(file) => drop(now.files.insert(file.clone())),
-            Now::Unread(problems) => {
+            Now::Unread(unread) => {
                 now.files.remove(held.path.as_os_str());
-                now.unread.insert(Arc::clone(&held.path), problems.clone());
+                now.unread.insert(Arc::clone(&held.path), unread.clone());
             }
         }
     }

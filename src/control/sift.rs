@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::base::sorted::Difference;
 use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec, TenantState};
 use crate::config::{
-    Checked, File, Files, Problem, Problems, Spoken, may_be_among, names_in, spoken_of,
+    Checked, File, Files, Problem, Spoken, Unread, may_be_among, names_in, spoken_of,
 };
 use crate::model::ids::TenantId;
 
@@ -57,16 +57,6 @@ impl Known {
         match self {
             Self::Live(Loaded { spec, .. }) | Self::Kept(_, Some(spec)) => Some(spec),
             Self::Kept(_, None) | Self::Nothing => None,
-        }
-    }
-
-    /// The files that are held already.
-    fn held(&self) -> HashMap<&Path, &Now> {
-        match self {
-            Self::Live(loaded) => {
-                loaded.quarantine.iter().map(|held| (held.path(), held.now())).collect()
-            }
-            Self::Kept(..) | Self::Nothing => HashMap::new(),
         }
     }
 
@@ -147,18 +137,14 @@ fn holdings(files: &Files, wrong: &Checked, known: &Known) -> Option<Vec<Holding
     for problem in wrong.result.as_ref().err().into_iter().flatten() {
         told.entry(&problem.file).or_default().push(Fault::from(problem.clone()));
     }
-    let before = known.held();
     let mut held = Vec::new();
-    for (path, problems) in &files.unread {
-        held.push(Holding::unread(path, problems, known)?);
+    for (path, unread) in &files.unread {
+        held.push(Holding::unread(path, unread, known)?);
     }
     for (place, first) in wrong.wrong_alone.as_ref()? {
         // Where so much is wrong that nothing is told of this file, one thing is.
         let problems = told.remove(&*first.file).unwrap_or_else(|| vec![first.clone().into()]);
         held.push(Holding::of(files.files.nth(*place)?, problems, known)?);
-    }
-    for held in &mut held {
-        held.is_new = before.get(&*held.path) != Some(&&held.now);
     }
     Some(held)
 }
@@ -213,11 +199,8 @@ fn taken(spec: &RoutesSpec, known: &Known, held: &[Holding]) -> Vec<Fault> {
         let ids = holding.spoken.tenants.iter().chain(&holding.says.tenants);
         speakers.extend(ids.map(|id| (id.as_str(), holding)));
     }
-    let guesses: Vec<(&Holding, Option<HashSet<String>>)> = held
-        .iter()
-        .map(|holding| (holding, holding.may_name()))
-        .filter(|(holding, names)| holding.is_new || names.is_some())
-        .collect();
+    let guesses: Vec<(&Holding, Option<HashSet<String>>)> =
+        held.iter().map(|holding| (holding, holding.may_name())).collect();
     let may_speak = |id: &str| {
         let may = |names: &Option<HashSet<String>>| {
             names.as_ref().is_none_or(|names| may_be_among(id, names))
@@ -249,8 +232,6 @@ struct Holding {
     spoken: Spoken,
     /// Of what it is.
     says: Spoken,
-    /// It was not held before, or said something else.
-    is_new: bool,
     problems: Vec<Fault>,
 }
 
@@ -273,23 +254,24 @@ impl Holding {
             return None;
         }
         let (path, now) = (Arc::clone(&file.path), Now::Read(file.clone()));
-        Some(Self { path, now, good, spoken, says, is_new: true, problems })
+        Some(Self { path, now, good, spoken, says, problems })
     }
 
     /// Of a file that cannot be read: nobody knows whose it is, unless it was there before.
-    fn unread(path: &Arc<Path>, problems: &Problems, known: &Known) -> Option<Self> {
+    fn unread(path: &Arc<Path>, unread: &Unread, known: &Known) -> Option<Self> {
         let good = known.file(path)?;
         let spoken = spoken_of(&good.text);
         if !spoken.is_of_tenants_alone || spoken.tenants.is_empty() {
             return None;
         }
-        let now = Now::Unread(problems.clone());
-        let problems = problems.iter().cloned().map(Fault::from).collect();
+        let now = Now::Unread(unread.clone());
+        let problems = unread.problems.iter().cloned().map(Fault::from).collect();
         let (path, good, says) = (Arc::clone(path), Some(good.clone()), Spoken::default());
-        Some(Self { path, now, good, spoken, says, is_new: true, problems })
+        Some(Self { path, now, good, spoken, says, problems })
     }
 
-    /// What may be the ids of tenants that it is about to define; `None` where nobody knows what it says.
+    /// What may be the ids of tenants that it is about to define; `None` where nobody knows what it says: anybody may have been
+    /// moved into it, also since it was held, and nothing would tell.
     fn may_name(&self) -> Option<HashSet<String>> {
         let good = self.good.as_ref().map_or("", |good| &good.text);
         self.now.text().map(|text| names_in(text, good))

@@ -128,7 +128,7 @@ pub(super) fn check_routes(files: &Files, terms: &Terms<'_>, before: Before<'_>)
         let wrong = BTreeSet::new();
         return Checked { result, doubts, references, wrong_alone: None, wrong };
     }
-    let Some(unread) = files.unread.values().cloned().reduce(Problems::and) else {
+    let Some(unread) = files.why_unread() else {
         return apart::check(files, terms, before).unwrap_or_else(|| as_a_whole(files, terms));
     };
     let checked = as_a_whole(files, terms);

@@ -206,6 +206,50 @@ async fn a_tenant_that_was_written_into_a_broken_file_stays_when_its_own_file_go
     assert!(state_of(&world, "t1").is_none() && state_of(&world, "t2").is_none());
 }
 
+/// Both tenants in a text of Latin-1, and in one of UTF-16.
+fn of_no_utf8() -> [Vec<u8>; 2] {
+    let both = format!("{}{}", one(1, "a"), one(2, "a"));
+    let latin1 = [b"# caf\xe9\n", both.as_bytes()].concat();
+    let utf16 = both.encode_utf16().flat_map(u16::to_le_bytes);
+    [latin1, [0xff, 0xfe].into_iter().chain(utf16).collect()]
+}
+
+#[tokio::test]
+async fn a_tenant_that_was_moved_into_a_file_that_cannot_be_read_stays_when_its_own_file_goes() {
+    let all = of_no_utf8().into_iter().map(Some).chain([None]);
+    for bytes in all {
+        let (world, routes) = fifty().await;
+        match bytes {
+            Some(bytes) => fs::write(routes.join("1.toml"), bytes).unwrap(),
+            None => {
+                fs::remove_file(routes.join("1.toml")).unwrap();
+                symlink(routes.join("nowhere"), routes.join("1.toml")).unwrap();
+            }
+        }
+        held(&world, 1).await;
+
+        fs::remove_file(routes.join("2.toml")).unwrap();
+        soon("the refusal", || !world.live().problems.is_empty()).await;
+        is_refused(&world, "1.toml").await;
+
+        write(&routes, "1.toml", &format!("{}{}", one(1, "b"), one(2, "b")));
+        assert!(matches!(world.reload().await, ReloadResult::Live { .. }));
+        assert!(goes_to(&world, "t1", "b") && goes_to(&world, "t2", "b"));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_takes_its_tenants_beside_one_of_latin_1_that_does_not_name_them() {
+    let (world, routes) = fifty().await;
+    fs::write(routes.join("1.toml"), &of_no_utf8()[0]).unwrap();
+    held(&world, 1).await;
+
+    fs::remove_file(routes.join("3.toml")).unwrap();
+
+    soon("the end of the tenant", || state_of(&world, "t3").is_none()).await;
+    assert!(goes_to(&world, "t1", "a") && goes_to(&world, "t2", "a"));
+}
+
 #[tokio::test]
 async fn a_file_that_is_gone_takes_its_tenants_whatever_else_is_broken() {
     let (world, routes) = fifty().await;
@@ -390,7 +434,7 @@ proptest! {
             for place in of.keys().filter(|place| styles[**place] == UNREAD) {
                 let path: PathBuf = name(*place).into();
                 let problems = Problems::of_file(&path, "is closed".to_owned(), "open it");
-                files.unread.insert(path.into(), problems);
+                files.unread.insert(path.into(), problems.into());
             }
             let good = match (&last, restarts) {
                 (None, _) => Known::Nothing,
