@@ -64,15 +64,25 @@ pub(crate) enum Breaks {
 /// What users may expect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Promise {
-    /// In the end all is as in the beginning. `false` is for cases that show that it need not be: were they to return, the
-    /// simulator would not see storms.
-    pub(crate) returns: bool,
+    /// Whether in the end all is as in the beginning.
+    pub(crate) returns: Returns,
     /// The share of those that come while it is broken who are served at least.
     pub(crate) content: f64,
     /// Requests to endpoints for each request to the gateway meanwhile, at most.
     pub(crate) sent: f64,
     /// How long after the fault all is as before, at most.
     pub(crate) back: Duration,
+}
+
+/// Whether all comes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Returns {
+    /// It does.
+    Surely,
+    /// It does not. That is for a pool that has nothing against storms: were it to come back, the simulator would see none.
+    Never,
+    /// Nobody says so: the page tells what came of it.
+    Unsaid,
 }
 
 impl Breaks {
@@ -109,14 +119,15 @@ impl Promise {
         report.expect("enough are served meanwhile", during.content >= content);
         report.expect("no more is sent meanwhile", during.sent <= sent);
         match returns {
-            true => {
+            Returns::Surely => {
                 report.expect("all is in the end as it was", report.has_returned());
                 report.expect("it is so soon", report.back <= back);
             }
-            false => {
+            Returns::Never => {
                 let stays = report.after.goodput < report.before.goodput * 0.5;
                 report.expect("the storm goes on by itself", stays);
             }
+            Returns::Unsaid => {}
         }
     }
 }
@@ -133,17 +144,23 @@ pub(crate) const TEN: Case = Case {
     breaks: Breaks::Slow(1, 20.0),
     fault: (secs(6), secs(14)),
     end: secs(34),
-    promise: Promise { returns: true, content: 0.99, sent: 1.2, back: secs(2) },
+    promise: Promise { returns: Returns::Surely, content: 0.99, sent: 1.2, back: secs(2) },
 };
 
-/// Users that ask for all that there is, and ask again where they get nothing.
-const ALL_OF_IT: Users = Users {
-    rate: 2_000.0,
-    tenants: 5,
-    patience: secs(2),
-    retries: 2,
-    pause: Duration::from_millis(500),
+/// Users ask for all that there is, and again where they get nothing. Endpoints let so many wait that they wait in vain.
+const STORM: Case = Case {
+    of: Group::Storm,
+    form: Form { backlog: 1024, ..Form::USUAL },
+    users: Users { retries: 2, pause: Duration::from_millis(500), ..Users::calm(2_000.0) },
+    breaks: Breaks::Slow(10, 2.0),
+    fault: (secs(5), secs(10)),
+    end: secs(25),
+    ..TEN
 };
+
+/// What a pool promises that has nothing against storms.
+const NOTHING: Promise =
+    Promise { returns: Returns::Never, content: 0.0, sent: f64::INFINITY, back: Duration::MAX };
 
 /// Every case, each a row of docs/simulation.md.
 pub(crate) const ALL: &[Case] = &[
@@ -166,24 +183,21 @@ pub(crate) const ALL: &[Case] = &[
         of: Group::Storm,
         name: "half of what all can do is gone for 5 s at 100 % load: 80 at once, others wait for 0.5 s",
         tune: bounded,
-        users: ALL_OF_IT,
-        breaks: Breaks::Slow(10, 2.0),
-        fault: (secs(5), secs(10)),
-        end: secs(25),
-        promise: Promise { returns: true, content: 0.4, sent: 1.1, back: secs(5) },
-        ..TEN
+        promise: Promise { content: 0.4, sent: 1.1, back: secs(5), ..TEN.promise },
+        ..STORM
     },
     Case {
         of: Group::Storm,
-        name: "the same without a bound, and retries without a budget",
-        form: Form { backlog: 1024, ..Form::USUAL },
-        tune: without_budget,
-        users: ALL_OF_IT,
-        breaks: Breaks::Slow(10, 2.0),
-        fault: (secs(5), secs(10)),
-        end: secs(25),
-        promise: Promise { returns: false, content: 0.0, sent: f64::INFINITY, back: secs(0) },
-        ..TEN
+        name: "the same without a bound",
+        promise: Promise { returns: Returns::Unsaid, ..NOTHING },
+        ..STORM
+    },
+    Case {
+        of: Group::Storm,
+        name: "the same without a bound, without a budget and without ejection",
+        tune: defenceless,
+        promise: NOTHING,
+        ..STORM
     },
     Case {
         of: Group::Outage,
@@ -207,16 +221,16 @@ pub(crate) const ALL: &[Case] = &[
     Case {
         of: Group::Herd,
         name: "nobody is reached for 8 s, and users ask again: the herd after it",
-        users: Users { retries: 3, pause: secs(1), ..Users::calm(1_000.0) },
+        users: Users { retries: 3, pause: secs(1), ..Users::calm(800.0) },
         breaks: Breaks::Unreachable(10),
-        promise: Promise { content: 0.2, sent: 1.35, back: secs(8), ..TEN.promise },
+        promise: Promise { content: 0.2, sent: 1.35, back: secs(10), ..TEN.promise },
         ..TEN
     },
     Case {
         of: Group::Herd,
         name: "nobody is reached for 8 s, and users ask again: 80 at once, others wait for 0.5 s",
         tune: bounded,
-        users: Users { retries: 3, pause: secs(1), ..Users::calm(1_000.0) },
+        users: Users { retries: 3, pause: secs(1), ..Users::calm(800.0) },
         breaks: Breaks::Unreachable(10),
         promise: Promise { content: 0.2, sent: 1.35, back: secs(3), ..TEN.promise },
         ..TEN
@@ -234,7 +248,7 @@ pub(crate) const ALL: &[Case] = &[
         breaks: Breaks::Churn(10),
         fault: (secs(6), secs(12)),
         end: secs(18),
-        promise: Promise { returns: true, content: 0.99, sent: 1.2, back: secs(2) },
+        promise: Promise { returns: Returns::Surely, content: 0.99, sent: 1.2, back: secs(2) },
         ..TEN
     },
 ];
@@ -245,10 +259,12 @@ pub(crate) fn bounded(spec: &mut PoolSpec) {
     spec.concurrency = Some(ConcurrencySpec { limit: 80, length: 100, wait });
 }
 
-/// Each failure is tried again.
-fn without_budget(spec: &mut PoolSpec) {
+/// Each failure is tried again, and no endpoint is given a rest.
+fn defenceless(spec: &mut PoolSpec) {
     spec.retry.budget = Some(Percent::new(100.0));
     spec.retry.budget_floor = Some(1_000_000);
+    spec.eject.failures = 0;
+    spec.eject.success_rate = None;
 }
 
 pub(crate) const BREAKER: BreakerSpec = BreakerSpec {

@@ -11,11 +11,14 @@ mod book;
 mod cases;
 mod chance;
 mod dice;
+mod effort;
 mod gateway;
 mod page;
+mod race;
 mod report;
 mod server;
 mod timeline;
+mod timing;
 mod users;
 mod world;
 

@@ -30,11 +30,11 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// 200 requests a second.
+    /// 200 requests a second, and none waits for as long as an attempt lasts.
     pub(crate) const USUAL: Self = Self {
         slots: 4,
         service: Duration::from_millis(20),
-        backlog: 256,
+        backlog: 64,
         strain: 0.01,
         notices: false,
         opening: Duration::from_millis(1),
