@@ -112,20 +112,20 @@ impl Breaks {
 }
 
 impl Promise {
-    /// Whether a run has kept it; panics where it has not.
-    pub(crate) fn is_kept(&self, report: &Report) {
+    /// Panics where a run has not kept it.
+    pub(crate) fn check(&self, report: &Report) {
         let Self { returns, content, sent, back } = *self;
         let during = &report.during;
-        report.expect("enough are served meanwhile", during.content >= content);
-        report.expect("no more is sent meanwhile", during.sent <= sent);
+        report.require("enough are served meanwhile", during.content >= content);
+        report.require("no more is sent meanwhile", during.sent <= sent);
         match returns {
             Returns::Surely => {
-                report.expect("all is in the end as it was", report.has_returned());
-                report.expect("it is so soon", report.back <= back);
+                report.require("all is in the end as it was", report.has_returned());
+                report.require("it is so soon", report.back <= back);
             }
             Returns::Never => {
                 let stays = report.after.goodput < report.before.goodput * 0.5;
-                report.expect("the storm goes on by itself", stays);
+                report.require("the storm goes on by itself", stays);
             }
             Returns::Unsaid => {}
         }

@@ -85,7 +85,7 @@ fn keep(group: Group) {
 }
 
 fn try_one(case: &Case, seed: u64) {
-    case.promise.is_kept(&world::run(case, seed));
+    case.promise.check(&world::run(case, seed));
 }
 
 fn seeds() -> u64 {

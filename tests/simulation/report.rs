@@ -28,6 +28,8 @@ pub(crate) struct Report {
 /// A part of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Phase {
+    /// Users that came, a second.
+    came: f64,
     /// Users that were served, a second.
     pub(crate) goodput: f64,
     /// The share of those that came who were served, be it later.
@@ -60,21 +62,21 @@ impl Report {
             before,
             during: phase(broke, mended),
             after: phase(case.end - span, case.end),
-            back: back(part(&windows, mended, case.end), before.goodput),
+            back: back(part(&windows, mended, case.end)),
             windows,
         }
     }
 
-    /// Whether as many users are served in the end as were in the beginning, and nobody sends more than then.
+    /// Whether as many users are served in the end as were in the beginning, of as many that come, and nobody sends more than then.
     pub(crate) fn has_returned(&self) -> bool {
         let Self { before, after, .. } = self;
-        after.goodput >= before.goodput * SAME
+        after.goodput * before.came >= before.goodput * after.came * SAME
             && after.content >= before.content * SAME
             && after.sent <= before.sent * 1.1
     }
 
     /// Panics where this does not hold, and shows what was.
-    pub(crate) fn expect(&self, rule: &str, holds: bool) {
+    pub(crate) fn require(&self, rule: &str, holds: bool) {
         assert!(holds, "not so: {rule}\n{self}");
     }
 }
@@ -89,9 +91,10 @@ impl Phase {
         let mut waits: Vec<u32> =
             windows.iter().flat_map(|one| one.waits.iter().copied()).collect();
         waits.sort_unstable();
-        let seconds = windows.len() as f64 * WINDOW.as_secs_f64();
+        let seconds = (windows.len() as f64 * WINDOW.as_secs_f64()).max(f64::MIN_POSITIVE);
         Self {
-            goodput: served / seconds.max(f64::MIN_POSITIVE),
+            came: came / seconds,
+            goodput: served / seconds,
             content: content / came.max(1.0),
             p50: quantile(&waits, 50),
             p99: quantile(&waits, 99),
@@ -117,14 +120,14 @@ fn quantile(sorted: &[u32], percent: usize) -> Duration {
     Duration::from_micros(micros.into())
 }
 
-/// The end of the last second in which fewer were served than usual.
-fn back(windows: &[Window], usual: f64) -> Duration {
-    let served = |second: &[Window]| {
-        let served: f64 = second.iter().map(|one| f64::from(one.served)).sum();
-        served / (second.len() as f64 * WINDOW.as_secs_f64())
+/// The end of the last second in which much fewer were served than came.
+fn back(windows: &[Window]) -> Duration {
+    let is_bad = |second: &[Window]| {
+        let sum = |of: fn(&Window) -> u32| f64::from(second.iter().map(of).sum::<u32>());
+        sum(|one| one.served) < sum(|one| one.came) * MUCH
     };
-    let few = windows.chunks(PER_SECOND).rposition(|second| served(second) < usual * MUCH);
-    Duration::from_secs(few.map_or(0, |second| second as u64 + 1))
+    let last = windows.chunks(PER_SECOND).rposition(is_bad);
+    Duration::from_secs(last.map_or(0, |second| second as u64 + 1))
 }
 
 impl fmt::Display for Report {
@@ -154,7 +157,7 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { goodput, content, p50, p99, asked, sent } = self;
+        let Self { came: _, goodput, content, p50, p99, asked, sent } = self;
         let (share, p50, p99) = (content * 100.0, p50.as_millis(), p99.as_millis());
         write!(
             f,
@@ -164,8 +167,8 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Within 5 %: of thousands that come by chance, a part of the time has a hundredth or two more or less.
+/// Within 5 %: some are on their way at either end.
 const SAME: f64 = 0.95;
-/// Below that of the usual a second is a bad one, and no chance.
+/// Below that a second is a bad one, and no chance.
 const MUCH: f64 = 0.85;
 const PER_SECOND: usize = 10;
