@@ -67,10 +67,12 @@ impl Report {
         }
     }
 
-    /// Whether as many users are served in the end as were in the beginning, of as many that come, and nobody sends more than then.
+    /// Whether as many users are served in the end as were in the beginning, or as many of those that come where fewer come, and
+    /// nobody sends more than then.
     pub(crate) fn has_returned(&self) -> bool {
         let Self { before, after, .. } = self;
-        after.goodput * before.came >= before.goodput * after.came * SAME
+        let of_these = before.goodput * after.came / before.came;
+        after.goodput >= before.goodput.min(of_these) * SAME
             && after.content >= before.content * SAME
             && after.sent <= before.sent * 1.1
     }
