@@ -1,0 +1,162 @@
+//! The gateway's part: an exchange as in `proxy/forward.rs`, and what control does beside it, over endpoints that are queues. All
+//! that decides is the code itself: the pool and its balancer, its members, the gate, the rule, the budget, the breaker, ejection
+//! and the comparison of endpoints. What lies between, here and in the files that this one uses, is a short form of those of
+//! `proxy` that each part names, and is to be held against them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use tenantry::base::fair::Handle;
+use tenantry::base::units::ByteSize;
+use tenantry::health::outliers::{Found, Watch};
+use tenantry::health::passive;
+use tenantry::model::address::Address;
+use tenantry::model::ids::EndpointId;
+use tenantry::pool::Pool;
+use tenantry::resilience::allowance::Allowance;
+use tenantry::resilience::latencies::Latencies;
+use tenantry::telemetry::sightings::Sighting;
+
+use super::book::{Book, Event};
+use super::effort::{Effort, SLOT, verdict};
+use super::server::Server;
+use super::timeline::Timeline;
+
+/// A pool with its endpoints, and the tenants that share it.
+pub(crate) struct Gateway {
+    pub(crate) timeline: Rc<Timeline>,
+    pub(crate) book: Rc<Book>,
+    pub(crate) pool: Pool,
+    tenants: Vec<Tenant>,
+    pub(crate) gate: Option<Handle>,
+    pub(crate) servers: RefCell<HashMap<Address, Rc<Server>>>,
+    pub(crate) sightings: RefCell<HashMap<EndpointId, Sighting>>,
+    pub(crate) latencies: RefCell<Latencies>,
+}
+
+/// One of those that share the pool.
+pub(crate) struct Tenant {
+    /// Its number.
+    pub(crate) slot: u32,
+    pub(crate) allowance: Allowance,
+}
+
+/// Why a request has no answer of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The tenant's breaker is open.
+    Open,
+    /// The pool is full, and so is the tenant's queue, or it waited in that for too long.
+    Crowded,
+    /// Nobody may be picked.
+    NoEndpoint,
+    /// The last attempt has failed.
+    Failed,
+}
+
+impl Gateway {
+    /// In front of this pool, for so many tenants.
+    pub(crate) fn new(timeline: &Rc<Timeline>, book: &Rc<Book>, pool: Pool, tenants: u32) -> Self {
+        let tenant = |slot| Tenant { slot, allowance: Allowance::new(ByteSize(0)) };
+        Self {
+            timeline: Rc::clone(timeline),
+            book: Rc::clone(book),
+            gate: pool.gate.as_ref().map(Handle::of),
+            pool,
+            tenants: (0..tenants).map(tenant).collect(),
+            servers: RefCell::default(),
+            sightings: RefCell::default(),
+            latencies: RefCell::default(),
+        }
+    }
+
+    /// What listens at an address from now on.
+    pub(crate) fn serve(&self, address: Address, server: Rc<Server>) {
+        self.servers.borrow_mut().insert(address, server);
+    }
+
+    /// What control does all the time: `control/outliers.rs`.
+    pub(crate) async fn watch(self: Rc<Self>) {
+        let (members, spec) = (&self.pool.members, &self.pool.spec.eject);
+        let mut watch = Watch::begin(spec, Instant::now());
+        for tenth in 1_u64.. {
+            self.timeline.sleep(READMIT_INTERVAL).await;
+            for (endpoint, _) in passive::release(members, spec) {
+                self.book.note(Event::Ejects(endpoint.id.0));
+            }
+            members.tick();
+            self.pool.prepare();
+            if tenth.is_multiple_of(TENTHS_PER_LOOK) {
+                let mut seen = self.sightings.take();
+                let breaker = self.pool.spec.breaker.filter(|_| spec.failures > 0);
+                let allowed =
+                    breaker.map(|breaker| (breaker.failures, u64::from(breaker.requests)));
+                for found in watch.look(members, (spec, allowed), &mut seen, Instant::now()) {
+                    if let Found::Ejected(endpoint, _) = found {
+                        self.book.note(Event::Ejects(endpoint.id.0));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a request of a tenant until an endpoint answers.
+    ///
+    /// # Errors
+    /// Why none has.
+    pub(crate) async fn exchange(&self, tenant: usize) -> Result<StatusCode, Lost> {
+        self.book.note(Event::Asks);
+        let tenant = &self.tenants[tenant];
+        let answered = self.send(tenant).await;
+        if matches!(answered, Err(Lost::Open | Lost::Crowded | Lost::NoEndpoint)) {
+            self.book.note(Event::Refuses);
+        }
+        answered
+    }
+
+    /// `forward::send`.
+    async fn send(&self, tenant: &Tenant) -> Result<StatusCode, Lost> {
+        let effort = Effort::of(self, tenant);
+        let on_trial = effort.enter()?;
+        let mut place = effort.come().await?;
+        let began = Instant::now();
+        tenant.allowance.deposit(SLOT, effort.rule.fill());
+        let mut tried: Vec<EndpointId> = Vec::new(); // and failed
+        let mut last = None;
+        let answered = loop {
+            let picked = effort.pick(&tried, last).ok_or(Lost::NoEndpoint)?;
+            let id = picked.endpoint().id;
+            let hedge = effort.hedge().filter(|_| tried.is_empty());
+            let outcome = match hedge {
+                None => effort.attempt(picked).await,
+                Some(rule) => {
+                    let (outcome, other) = effort.race(rule, picked).await;
+                    tried.extend(other);
+                    outcome
+                }
+            };
+            let Some(failure) = effort.failure(&outcome) else { break outcome };
+            last = Some(failure);
+            tried.push(id);
+            match effort.may_retry(failure, &tried) {
+                Ok(pause) if pause.is_zero() => {}
+                Ok(pause) => self.timeline.sleep(pause).await,
+                Err(_) => break outcome,
+            }
+        };
+        effort.note(on_trial, began, verdict(&answered));
+        if let Some(place) = place.as_mut().filter(|_| answered.is_ok()) {
+            place.done();
+        }
+        answered.map_err(|_| Lost::Failed)
+    }
+}
+
+/// As `control/outliers.rs` has them: 100 ms, and 1 s.
+const READMIT_INTERVAL: Duration = Duration::from_millis(100);
+const TENTHS_PER_LOOK: u64 = 10;
