@@ -20,7 +20,7 @@ use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::{View, Worker};
-use super::{extended, forward, guard, hops, hygiene, limited, local, mirror, rescue};
+use super::{extended, forward, guard, hops, hygiene, limited, local, mirror, rescue, waiting};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
@@ -117,7 +117,12 @@ async fn run<'v>(
         None => forward::send(worker, &choice, &mut outgoing, visit).await,
         Some(mirror) => mirror::send(worker, peer, (&choice, mirror), &mut outgoing, visit).await,
     };
-    let (mut answer, mut lease) = sent.inspect_err(|_| choice.note_failure(visit))?;
+    let (mut answer, mut lease) = match sent {
+        Ok(sent) => sent,
+        Err(error) => waiting::again(worker, &choice, (&mut outgoing, &mut *visit), error)
+            .await
+            .inspect_err(|_| choice.note_failure(visit))?,
+    };
     if answer.status().is_server_error() {
         choice.note_failure(visit);
     }

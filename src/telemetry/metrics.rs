@@ -34,6 +34,7 @@ use super::sharing::{
 use super::spreading::{
     POOL_DRAINING, POOL_FAILOVER, POOL_PANICKING, POOL_WARMING, POOL_ZONE_SPILL,
 };
+use super::waiting::{WAIT_REQUESTS, WAIT_TIME, WAITING, WAITING_BYTES};
 
 pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
 
@@ -108,6 +109,10 @@ pub static FAMILIES: &[&Family] = &[
     &POOL_DRAINING,
     &POOL_CONCURRENCY,
     &POOL_CONCURRENCY_LIMIT,
+    &WAITING,
+    &WAITING_BYTES,
+    &WAIT_REQUESTS,
+    &WAIT_TIME,
     &QUEUE_WAITING,
     &QUEUE_WAIT,
     &QUEUE_REQUESTS,

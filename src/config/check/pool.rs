@@ -20,6 +20,7 @@ use super::head::{self, Whose};
 use super::health::Checked;
 use super::{
     Known, above_zero, affinity, beside, breaker, outliers, pool_tls, rules, sharing, spread,
+    waiting,
 };
 
 /// What a pool is checked with.
@@ -94,6 +95,7 @@ pub(super) fn check(
         eject: outliers::eject(raw.eject, &key.name("eject"), faults),
         breaker: raw.breaker.map(|raw| breaker::breaker(raw, &key.name("breaker"), faults)),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
+        wait: raw.wait.map(|raw| waiting::wait(raw, &key.name("wait"), faults)),
         connections: connections(raw.connections, &key.name("connections"), faults),
         per_tenant: per_tenant.unwrap_or(false),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),

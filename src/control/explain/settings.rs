@@ -178,6 +178,15 @@ impl List<'_> {
             self.of_pool("sticky.cookie", &sticky.cookie);
         }
         self.of_pool("panic-below", spec.panic_below);
+        match &spec.wait {
+            None => self.of_pool("wait", "none"),
+            Some(wait) => {
+                self.of_pool("wait.time", span(wait.time));
+                self.of_pool("wait.length", wait.length);
+                self.of_pool("wait.memory", wait.memory);
+                self.of_pool("wait.at-once", wait.at_once);
+            }
+        }
         for (key, value) in spreading::rows(&spec.spread) {
             self.of_pool(key, value);
         }

@@ -5,7 +5,7 @@ use proptest::strategy::Strategy;
 
 use super::*;
 
-const RULE: Rule = Rule { panic_permille: 500, overprovisioning: 140, near: None };
+const RULE: Rule = Rule { panic_permille: 500, overprovisioning: 140, near: None, waits: false };
 
 fn fact(priority: u16, healthy: bool) -> Fact {
     Fact { weight: 1, priority, healthy, warmth: 100, joining: false, near: false }
@@ -211,7 +211,7 @@ fn rules() -> impl Strategy<Value = Rule> {
     let near = prop::option::of((0u32..6, 0..=WHOLE));
     (0u32..=1000, 100u32..=100_000, near).prop_map(|(panic_permille, overprovisioning, near)| {
         let near = near.map(|(min_endpoints, bears)| Near { min_endpoints, bears });
-        Rule { panic_permille, overprovisioning, near }
+        Rule { panic_permille, overprovisioning, near, waits: false }
     })
 }
 
