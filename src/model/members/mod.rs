@@ -6,7 +6,7 @@ mod trials;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
@@ -342,11 +342,15 @@ impl Members {
     fn let_in(&self) {
         let Some(room) = self.room.get() else { return };
         loop {
+            // Who changes the set looks at the turns behind that, and who sets these looks at the set behind that: of
+            // two at once one sees the other's.
+            fence(Ordering::SeqCst);
             let set = self.set.load_full();
             let turns = self.rules.load().turns.unwrap_or(1);
             let picked = u32::try_from(set.eligible.endpoints.len()).unwrap_or(u32::MAX);
             // The largest number would be none at all for a gate.
             room.set_turns(turns.saturating_mul(picked).min(MOST_TURNS));
+            fence(Ordering::SeqCst);
             // Of two changes at once the one that was there first must not have the last word.
             if Arc::ptr_eq(&set, &self.set.load()) {
                 return;

@@ -94,6 +94,17 @@ fn a_pool_of_one_priority_panics_by_its_share_alone() {
 }
 
 #[test]
+fn where_somebody_is_waited_for_nobody_is_used_while_all_are_ill() {
+    let rule = Rule { waits: true, ..RULE };
+    let facts = [group(0, 10, 0), group(1, 10, 0)].concat();
+
+    let division = divide(&facts, &rule);
+
+    assert!(division.weights.iter().all(|weight| *weight == 0));
+    assert!(division.groups.iter().all(|group| group.share == 0 && !group.panicking));
+}
+
+#[test]
 fn a_very_large_factor_keeps_the_first_priority_while_one_is_healthy() {
     let rule = Rule { overprovisioning: 100_000, ..RULE };
     let facts = [group(0, 100, 1), group(1, 100, 100)].concat();
@@ -226,6 +237,16 @@ proptest! {
         assert_eq!(facts.is_empty(), division.weights.iter().all(|weight| *weight == 0));
         // All weights together are a number that balancers can draw from.
         assert!(division.weights.iter().all(|weight| *weight <= 1 << 24));
+    }
+
+    #[test]
+    fn waiting_changes_nothing_while_somebody_is_healthy(facts in facts(), rule in rules()) {
+        let waits = divide(&facts, &Rule { waits: true, ..rule });
+
+        match facts.iter().any(|fact| fact.healthy) {
+            true => assert_eq!(waits, divide(&facts, &rule)),
+            false => assert!(waits.weights.iter().all(|weight| *weight == 0)),
+        }
     }
 
     #[test]
