@@ -81,7 +81,9 @@ async fn hold(
     let client = outgoing.upload.client().filter(|_| !visit.is_http2());
     let watched = client.map(Watched::begin);
     let outcome = WaitOutcome::Left;
-    let mut stay = Stay { worker, choice, visit: &mut *visit, came, outcome, _seat: seat };
+    let visiting = &mut *visit;
+    let mut stay =
+        Stay { worker, choice, visit: visiting, came, turn: None, outcome, _seat: seat };
     let line = Line::of(choice, room, until);
     let mut rounds = 0;
     loop {
@@ -104,9 +106,10 @@ async fn hold(
             sent => return sent,
         };
         match self::lack(&failed, choice, (&*outgoing, &mut *stay.visit)) {
-            Some(again) => (lack, error, stay.outcome) = (again, failed, WaitOutcome::Left),
+            Some(again) => (lack, error) = (again, failed),
             None => return Err(failed),
         }
+        (stay.turn, stay.outcome) = (None, WaitOutcome::Left); // it waits on
         rounds += 1;
     }
     let waited = stay.waited();
@@ -286,6 +289,8 @@ struct Stay<'s, 'c> {
     choice: &'s Choice<'c>,
     visit: &'s mut Visit,
     came: Instant,
+    /// When it had its turn.
+    turn: Option<Instant>,
     outcome: WaitOutcome,
     _seat: Seat,
 }
@@ -293,7 +298,7 @@ struct Stay<'s, 'c> {
 impl Stay<'_, '_> {
     /// Sends the request in its turn.
     async fn send(&mut self, outgoing: &mut Outgoing<'_>) -> Sent {
-        self.worker.clock.now();
+        self.turn = Some(self.worker.clock.now());
         self.outcome = WaitOutcome::Released;
         self.visit.held_up(); // what comes now began with the end of the wait
         outgoing.upload.keep_again();
@@ -305,7 +310,8 @@ impl Stay<'_, '_> {
     }
 
     fn waited(&self) -> Duration {
-        let waited = self.worker.clock.now().saturating_duration_since(self.came);
+        let end = self.turn.unwrap_or_else(|| self.worker.clock.now());
+        let waited = end.saturating_duration_since(self.came);
         Duration::from_millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX))
     }
 

@@ -66,8 +66,8 @@ pub(in crate::config) struct Pool {
     /// When fewer than this share of the endpoints are healthy, all are used; from `0%` to `100%`.
     /// Default: `50%`.
     pub(in crate::config) panic_below: Option<Written<Percent>>,
-    /// Has requests wait while no endpoint is healthy: for so long, as in `"5s"`, or a table of how. Default: they are not
-    /// held.
+    /// Has requests wait while no endpoint is healthy: for so long, as in `"5s"`, or a table of how. Default: none
+    /// waits.
     pub(in crate::config) wait: Option<At<Wait>>,
     /// How endpoints come to their share that join while the pool is in use, or recover. Default: at
     /// once.
