@@ -7,10 +7,11 @@
 //! all, however often somebody comes and goes, and never longer than its exchange may last. What comes after a wait in
 //! vain is what would have come without one: where nobody is healthy, anybody is tried.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::fair::{Came, Claim, Handle, Kind, Permit};
 use crate::base::socket;
@@ -73,13 +74,13 @@ async fn hold(
             let outcome = WaitOutcome::from(full);
             worker.meter.awaited(&choice.pool.label, outcome, Duration::ZERO);
             let why = Unserved::Full;
-            return try_anybody(worker, choice, (outgoing, visit), (spec, lack, error), why).await;
+            let failed = (spec, lack, error);
+            return Box::pin(try_anybody(worker, choice, (outgoing, visit), failed, why)).await;
         }
     };
     tell_first(worker, choice, &seat);
     // A stream of HTTP/2 that ends is heard of by its connection.
     let client = outgoing.upload.client().filter(|_| !visit.is_http2());
-    let watched = client.map(Watched::begin);
     let outcome = WaitOutcome::Left;
     let visiting = &mut *visit;
     let mut stay =
@@ -87,11 +88,13 @@ async fn hold(
     let line = Line::of(choice, room, until);
     let mut rounds = 0;
     loop {
+        let watched = client.clone().map(Watched::begin);
         let turn = tokio::select! {
             biased;
             turn = line.turn(lack, rounds) => turn.ok_or(WaitOutcome::Late),
             () = leaving(worker) => Err(WaitOutcome::Drained),
         };
+        drop(watched);
         let turn = match turn {
             Ok(turn) => turn,
             Err(outcome) => {
@@ -99,8 +102,8 @@ async fn hold(
                 break;
             }
         };
-        let sent = stay.send(outgoing).await;
-        drop(turn); // the next one may be sent: this one is answered, or has failed
+        // In a box: what waits is to be small.
+        let sent = in_turn(turn, Box::pin(stay.send(outgoing))).await;
         let failed = match sent {
             Err(failed) => failed,
             sent => return sent,
@@ -114,7 +117,7 @@ async fn hold(
     }
     let waited = stay.waited();
     stay.tell_vain(waited);
-    drop((watched, stay));
+    drop(stay);
     if let (Some(end), Some(limit)) = (end, deadlines.total)
         && Instant::now() >= end
     {
@@ -124,7 +127,18 @@ async fn hold(
         });
     }
     let why = Unserved::Late { waited };
-    try_anybody(worker, choice, (outgoing, visit), (spec, lack, error), why).await
+    Box::pin(try_anybody(worker, choice, (outgoing, visit), (spec, lack, error), why)).await
+}
+
+/// Has its turn until it is answered or has failed, or for as long as a turn may be kept: where all take long, the next
+/// ones are not kept waiting for that.
+async fn in_turn(turn: Permit, mut sending: Pin<Box<impl Future<Output = Sent>>>) -> Sent {
+    let early = timeout(LONGEST_TURN, sending.as_mut()).await;
+    drop(turn);
+    match early {
+        Ok(sent) => sent,
+        Err(_) => sending.await,
+    }
 }
 
 /// What the request lacks, where waiting might help. One that is sent anew could be had twice by nobody: nobody
@@ -345,6 +359,8 @@ impl From<Full> for WaitOutcome {
     }
 }
 
+/// 500 ms: most have an answer by then, and an endpoint that needs longer gets twice as many as `at-once` each second.
+const LONGEST_TURN: Duration = Duration::from_millis(500);
 /// 100 ms, then twice as long each time: most that restart are back within a second or two.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// 1 s: who is back is found that soon.
