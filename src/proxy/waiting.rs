@@ -3,7 +3,7 @@
 //!
 //! **Invariants:** who waits holds no place of the pool's gate and none on trial at a breaker: its exchange has given up
 //! both, and comes anew. It reads nothing of its body. It is let in by a turn, in the fair order of tenants, and has that
-//! until its attempts have an answer, so that an endpoint that comes is not met by all at once. It waits for `wait` in
+//! until its attempts have an answer, or for half a second, so that an endpoint that comes is not met by all at once. It waits for `wait` in
 //! all, however often somebody comes and goes, and never longer than its exchange may last. What comes after a wait in
 //! vain is what would have come without one: where nobody is healthy, anybody is tried.
 
