@@ -72,6 +72,8 @@ async fn requests_wait_until_an_endpoint_is_healthy() {
     let release = async {
         gateway.metric_becomes(WAITING, 2.0).await;
         gateway.metric_at_least(BYTES, 1.0).await;
+        let pools = gateway.admin("/api/v1/pools").await.json();
+        assert_eq!(pools[0]["waiting"]["requests"], 2, "{pools}");
         assert_eq!(targets(&origin), Vec::<String>::new(), "it is known to be down");
         origin.rescript([Step::ok("back")]);
     };
