@@ -222,14 +222,26 @@ async fn try_anybody(
     }
     worker.clock.now();
     visit.take_anybody();
-    let sent = forward::send(worker, choice, outgoing, visit).await;
-    match sent {
+    match send(worker, choice, (outgoing, visit)).await {
         // Who is known to be down was down.
         Err(ExchangeError::NoEndpoint | ExchangeError::Attempt(AttemptError::Connect(_))) => {
             Err(ExchangeError::Unserved { why, retry_after: spec.time })
         }
         sent => sent,
     }
+}
+
+/// Sends the request anew, of which the attempts before count, too.
+async fn send(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
+) -> Sent {
+    let mut before = 0;
+    visit.note(|record| before = std::mem::take(&mut record.attempts));
+    let sent = forward::send(worker, choice, outgoing, visit).await;
+    visit.note(|record| record.attempts = record.attempts.saturating_add(before));
+    sent
 }
 
 /// Ready when the process is about to end its connections: who waits is to be answered before.
@@ -316,11 +328,7 @@ impl Stay<'_, '_> {
         self.outcome = WaitOutcome::Released;
         self.visit.held_up(); // what comes now began with the end of the wait
         outgoing.upload.keep_again();
-        let mut before = 0;
-        self.visit.note(|record| before = record.attempts);
-        let sent = forward::send(self.worker, self.choice, outgoing, self.visit).await;
-        self.visit.note(|record| record.attempts = record.attempts.saturating_add(before));
-        sent
+        send(self.worker, self.choice, (outgoing, &mut *self.visit)).await
     }
 
     fn waited(&self) -> Duration {
