@@ -7,6 +7,7 @@
 //! all, however often somebody comes and goes, and never longer than its exchange may last. What comes after a wait in
 //! vain is what would have come without one: where nobody is healthy, anybody is tried.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +63,7 @@ async fn hold(
     worker: &Worker,
     choice: &Choice<'_>,
     (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
-    (spec, mut lack, mut error): (WaitSpec, Lack, ExchangeError),
+    (spec, lack, error): (WaitSpec, Lack, ExchangeError),
 ) -> Sent {
     let Some(room) = choice.pool.members.room() else { return Err(error) };
     let came = worker.clock.now();
@@ -79,45 +80,14 @@ async fn hold(
         }
     };
     tell_first(worker, choice, &seat);
-    // A stream of HTTP/2 that ends is heard of by its connection.
-    let client = outgoing.upload.client().filter(|_| !visit.is_http2());
+    let line = Line::of(choice, room, until);
     let outcome = WaitOutcome::Left;
     let visiting = &mut *visit;
-    let mut stay =
-        Stay { worker, choice, visit: visiting, came, turn: None, outcome, _seat: seat };
-    let line = Line::of(choice, room, until);
-    let mut rounds = 0;
-    loop {
-        let watched = client.clone().map(Watched::begin);
-        let turn = tokio::select! {
-            biased;
-            turn = line.turn(lack, rounds) => turn.ok_or(WaitOutcome::Late),
-            () = leaving(worker) => Err(WaitOutcome::Drained),
-        };
-        drop(watched);
-        let turn = match turn {
-            Ok(turn) => turn,
-            Err(outcome) => {
-                stay.outcome = outcome;
-                break;
-            }
-        };
-        // In a box: what waits is to be small.
-        let sent = in_turn(turn, Box::pin(stay.send(outgoing))).await;
-        let failed = match sent {
-            Err(failed) => failed,
-            sent => return sent,
-        };
-        match self::lack(&failed, choice, (&*outgoing, &mut *stay.visit)) {
-            Some(again) => (lack, error) = (again, failed),
-            None => return Err(failed),
-        }
-        (stay.turn, stay.outcome) = (None, WaitOutcome::Left); // it waits on
-        rounds += 1;
-    }
-    let waited = stay.waited();
-    stay.tell_vain(waited);
-    drop(stay);
+    let stay = Stay { worker, choice, visit: visiting, came, turn: None, outcome, _seat: seat };
+    let (waited, lack, error) = match stay.run(&line, outgoing, (lack, error)).await {
+        ControlFlow::Break(sent) => return sent,
+        ControlFlow::Continue(vain) => vain,
+    };
     if let (Some(end), Some(limit)) = (end, deadlines.total)
         && Instant::now() >= end
     {
@@ -322,6 +292,49 @@ struct Stay<'s, 'c> {
 }
 
 impl Stay<'_, '_> {
+    /// Waits and sends the request until it has an answer, or fails as no wait would mend; gives how long it has waited,
+    /// and how it failed last, where that is in vain.
+    async fn run(
+        mut self,
+        line: &Line,
+        outgoing: &mut Outgoing<'_>,
+        (mut lack, mut error): (Lack, ExchangeError),
+    ) -> ControlFlow<Sent, (Duration, Lack, ExchangeError)> {
+        // A stream of HTTP/2 that ends is heard of by its connection.
+        let client = outgoing.upload.client().filter(|_| !self.visit.is_http2());
+        let mut rounds = 0;
+        loop {
+            let watched = client.clone().map(Watched::begin);
+            let turn = tokio::select! {
+                biased;
+                turn = line.turn(lack, rounds) => turn.ok_or(WaitOutcome::Late),
+                () = leaving(self.worker) => Err(WaitOutcome::Drained),
+            };
+            drop(watched);
+            let turn = match turn {
+                Ok(turn) => turn,
+                Err(outcome) => {
+                    self.outcome = outcome;
+                    break;
+                }
+            };
+            // In a box: what waits is to be small.
+            let failed = match in_turn(turn, Box::pin(self.send(outgoing))).await {
+                Err(failed) => failed,
+                sent => return ControlFlow::Break(sent),
+            };
+            match self::lack(&failed, self.choice, (&*outgoing, &mut *self.visit)) {
+                Some(again) => (lack, error) = (again, failed),
+                None => return ControlFlow::Break(Err(failed)),
+            }
+            (self.turn, self.outcome) = (None, WaitOutcome::Left); // it waits on
+            rounds += 1;
+        }
+        let waited = self.waited();
+        self.tell_vain(waited);
+        ControlFlow::Continue((waited, lack, error))
+    }
+
     /// Sends the request in its turn.
     async fn send(&mut self, outgoing: &mut Outgoing<'_>) -> Sent {
         self.turn = Some(self.worker.clock.now());
@@ -342,7 +355,10 @@ impl Stay<'_, '_> {
             let pool = &self.choice.pool.label.name;
             let id = self.visit.request_id();
             let request_id = id.to_str().unwrap_or_default();
-            tracing::warn!(%pool, request_id, ?waited, "a request has waited for an endpoint in vain");
+            tracing::warn!(
+                %pool, request_id, ?waited,
+                "a request has waited for an endpoint in vain"
+            );
         }
     }
 }
