@@ -98,8 +98,7 @@ async fn run<'v>(
     let choice = match chosen {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, route, redirect) => {
-            let answer = local::redirect(redirect, tenant, head, (peer, visit.told()));
-            return Ok(answer.edited(route));
+            return Ok(local::redirect(redirect, tenant, head, (peer, visit.told())).edited(route));
         }
         Chosen::Respond(route, respond) => {
             let answer = local::respond(respond).edited(route);
@@ -119,9 +118,7 @@ async fn run<'v>(
     };
     let (mut answer, mut lease) = match sent {
         Ok(sent) => sent,
-        Err(error) => waiting::again(worker, &choice, (&mut outgoing, &mut *visit), error)
-            .await
-            .inspect_err(|_| choice.note_failure(visit))?,
+        Err(error) => waiting::again(worker, &choice, (&mut outgoing, &mut *visit), error).await?,
     };
     if answer.status().is_server_error() {
         choice.note_failure(visit);

@@ -46,17 +46,22 @@ enum Lack {
 /// Sends a request anew that has failed, once somebody may serve it, where its pool has such requests wait.
 ///
 /// # Errors
-/// How it had failed, or how it fails then.
+/// How it had failed, or how it fails then, which is noted.
 pub(super) async fn again(
     worker: &Worker,
     choice: &Choice<'_>,
     (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
     error: ExchangeError,
 ) -> Sent {
-    let Some(spec) = choice.pool.spec.wait else { return Err(error) };
-    let Some(lack) = lack(&error, choice, (&*outgoing, &mut *visit)) else { return Err(error) };
-    // In a box: it is rare, and large.
-    Box::pin(hold(worker, choice, (outgoing, visit), (spec, lack, error))).await
+    let lack = lack(&error, choice, (&*outgoing, &mut *visit));
+    let sent = match choice.pool.spec.wait.zip(lack) {
+        // In a box: it is rare, and large.
+        Some((spec, lack)) => {
+            Box::pin(hold(worker, choice, (outgoing, &mut *visit), (spec, lack, error))).await
+        }
+        None => Err(error),
+    };
+    sent.inspect_err(|_| choice.note_failure(visit))
 }
 
 async fn hold(
@@ -118,7 +123,7 @@ fn lack(
     choice: &Choice<'_>,
     (outgoing, visit): (&Outgoing<'_>, &mut Visit),
 ) -> Option<Lack> {
-    if !outgoing.is_repeatable() {
+    if choice.pool.spec.wait.is_none() || !outgoing.is_repeatable() {
         return None;
     }
     match error {

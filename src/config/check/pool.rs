@@ -54,9 +54,7 @@ pub(super) fn check(
         raw.sticky.and_then(|raw| affinity::sticky(raw, scope.folder, &key.name("sticky"), faults));
     let tls_key = key.name("tls");
     let mut tls = pool_tls::check(raw.tls, scope.folder, &tls_key, faults);
-    if let Some(tls) = tls.as_mut() {
-        name(tls, &sources, (&tls_key, scope.at), faults);
-    }
+    tls.iter_mut().for_each(|tls| name(tls, &sources, (&tls_key, scope.at), faults));
     let protocol = raw.protocol.map_or(Protocol::H1, |protocol| protocol.0);
     let proxy_protocol = raw.proxy_protocol.map(|At { value: version, start }| {
         if protocol == Protocol::H2 {
