@@ -516,6 +516,7 @@ mod tests {
             include_str!("checks.rs"),
             include_str!("mirrors.rs"),
             include_str!("resilience.rs"),
+            include_str!("waiting.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();
