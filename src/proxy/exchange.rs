@@ -75,9 +75,7 @@ async fn run<'v>(
 ) -> Result<Reply, ExchangeError> {
     extended::receive(head)?;
     let size = guard::check(head, &worker.gateway.downstream)?;
-    if let Some(secured) = &peer.secured {
-        secured.check(head)?;
-    }
+    peer.secured.as_ref().map_or(Ok(()), |secured| secured.check(head))?;
     if let Some(answer) = hops::count(head)? {
         visit.sample(Shares::default(), head);
         return Ok(answer);
@@ -90,8 +88,7 @@ async fn run<'v>(
     if let Some(tenant) = held_up {
         // In a box: it is rare, and large beside what all others are.
         let held = hold_up(worker, peer, (tenant, &view.table), (&chosen, &mut *head), visit);
-        let denied = Box::pin(held).await.inspect_err(|_| chosen.note_failure(visit))?;
-        if let Some(denied) = denied {
+        if let Some(denied) = Box::pin(held).await.inspect_err(|_| chosen.note_failure(visit))? {
             return Ok(*denied);
         }
     }
