@@ -62,6 +62,7 @@ fn pool_spec(balance: &str) -> PoolSpec {
         },
         breaker: None,
         panic_below: Percent::new(50.0),
+        wait: None,
         spread: Default::default(),
         connections: ConnectionsSpec {
             idle: 256,

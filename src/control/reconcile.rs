@@ -234,6 +234,7 @@ fn rules(spec: &PoolSpec, zone: Option<&Arc<str>>) -> Rules {
         overprovisioning: (spec.spread.overprovisioning * 100.0).round() as u32,
         slow_start,
         zone,
+        turns: spec.wait.map(|wait| wait.at_once),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod latency;
 pub mod listed;
 pub mod log_line;
 pub mod members;
+pub mod room;
 pub mod rules;
 pub mod shares;
 pub mod suspicion;

@@ -16,6 +16,9 @@ pub struct Rules {
     pub slow_start: Option<SlowStart>,
     /// The gateway's own zone, which comes first; `None` = zones do not matter.
     pub zone: Option<OwnZone>,
+    /// Where nobody is healthy nobody is used, and requests wait: for as many turns at once with each endpoint that
+    /// comes; `None` = they do not wait, and all are used.
+    pub turns: Option<u32>,
 }
 
 /// The zone that the gateway stands in.
@@ -32,7 +35,7 @@ pub struct OwnZone {
 impl Rules {
     /// Where nothing but this is said.
     pub fn of_panic_share(panic_share: f64) -> Self {
-        Self { panic_share, overprovisioning: 140, slow_start: None, zone: None }
+        Self { panic_share, overprovisioning: 140, slow_start: None, zone: None, turns: None }
     }
 
     /// With what the own zone bears by its load.
@@ -42,6 +45,7 @@ impl Rules {
             panic_permille: (self.panic_share.clamp(0.0, 1.0) * 1000.0).round() as u32,
             overprovisioning: self.overprovisioning,
             near: self.zone.as_ref().map(near),
+            waits: self.turns.is_some(),
         }
     }
 

@@ -36,6 +36,7 @@ pub(crate) fn pool_spec() -> PoolSpec {
         },
         breaker: None,
         panic_below: Percent::new(50.0),
+        wait: None,
         spread: Default::default(),
         connections: ConnectionsSpec {
             idle: 256,

@@ -151,11 +151,11 @@ async fn turn(waiting: Waiting, unread: Option<Rc<Activity>>) -> Option<Permit> 
     waiting.turn().await
 }
 
-/// A client that is watched.
-struct Watched(Rc<Activity>);
+/// A client that is watched while its request waits.
+pub(super) struct Watched(Rc<Activity>);
 
 impl Watched {
-    fn begin(client: Rc<Activity>) -> Self {
+    pub(super) fn begin(client: Rc<Activity>) -> Self {
         client.watch(true);
         Self(client)
     }

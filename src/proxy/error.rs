@@ -94,6 +94,14 @@ pub(super) enum ExchangeError {
     /// The pool has no endpoint.
     #[error("the pool has no endpoint")]
     NoEndpoint,
+    /// The pool has no endpoint, and none came for which it could wait.
+    #[error("{why}; try again later")]
+    Unserved {
+        /// What became of its wait.
+        why: Unserved,
+        /// When to come again.
+        retry_after: Duration,
+    },
     /// The last attempt failed.
     #[error(transparent)]
     Attempt(#[from] AttemptError),
@@ -122,6 +130,20 @@ pub(super) enum Crowd {
     },
     /// It has waited for too long.
     #[error("the request has waited for {waited:?} and had no turn")]
+    Late {
+        /// How long it has waited.
+        waited: Duration,
+    },
+}
+
+/// What becomes of a request for which nobody comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unserved {
+    /// Too many wait.
+    #[error("nothing serves this at the moment, and too many requests wait for it already")]
+    Full,
+    /// It has waited for too long.
+    #[error("nothing has come to serve this within {waited:?}")]
     Late {
         /// How long it has waited.
         waited: Duration,

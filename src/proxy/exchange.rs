@@ -20,7 +20,7 @@ use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::{View, Worker};
-use super::{extended, forward, guard, hops, hygiene, limited, local, mirror, rescue};
+use super::{extended, forward, guard, hops, hygiene, limited, local, mirror, rescue, waiting};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
@@ -75,9 +75,7 @@ async fn run<'v>(
 ) -> Result<Reply, ExchangeError> {
     extended::receive(head)?;
     let size = guard::check(head, &worker.gateway.downstream)?;
-    if let Some(secured) = &peer.secured {
-        secured.check(head)?;
-    }
+    peer.secured.as_ref().map_or(Ok(()), |secured| secured.check(head))?;
     if let Some(answer) = hops::count(head)? {
         visit.sample(Shares::default(), head);
         return Ok(answer);
@@ -90,16 +88,14 @@ async fn run<'v>(
     if let Some(tenant) = held_up {
         // In a box: it is rare, and large beside what all others are.
         let held = hold_up(worker, peer, (tenant, &view.table), (&chosen, &mut *head), visit);
-        let denied = Box::pin(held).await.inspect_err(|_| chosen.note_failure(visit))?;
-        if let Some(denied) = denied {
+        if let Some(denied) = Box::pin(held).await.inspect_err(|_| chosen.note_failure(visit))? {
             return Ok(*denied);
         }
     }
     let choice = match chosen {
         Chosen::Forward(choice) => choice,
         Chosen::Redirect(tenant, route, redirect) => {
-            let answer = local::redirect(redirect, tenant, head, (peer, visit.told()));
-            return Ok(answer.edited(route));
+            return Ok(local::redirect(redirect, tenant, head, (peer, visit.told())).edited(route));
         }
         Chosen::Respond(route, respond) => {
             let answer = local::respond(respond).edited(route);
@@ -117,7 +113,10 @@ async fn run<'v>(
         None => forward::send(worker, &choice, &mut outgoing, visit).await,
         Some(mirror) => mirror::send(worker, peer, (&choice, mirror), &mut outgoing, visit).await,
     };
-    let (mut answer, mut lease) = sent.inspect_err(|_| choice.note_failure(visit))?;
+    let (mut answer, mut lease) = match sent {
+        Ok(sent) => sent,
+        Err(error) => waiting::again(worker, &choice, (&mut outgoing, &mut *visit), error).await?,
+    };
     if answer.status().is_server_error() {
         choice.note_failure(visit);
     }

@@ -55,7 +55,8 @@ pub(super) async fn send(
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
-        let picked = effort.pick(&tried, last, outgoing).ok_or(ExchangeError::NoEndpoint)?;
+        let picked = effort.pick(&tried, last, outgoing);
+        let picked = picked.map_or_else(|| effort.pick_at_last(&tried, visit), Ok)?;
         let made = tried.len() as u32 + 1;
         visit.note(|record| record.attempts = made);
         visit.note_for_log(|record| record.endpoint = Some(picked.endpoint().label.clone()));

@@ -42,6 +42,8 @@ pub(super) struct Pass {
     /// Has its bodies keep to their rates, where there are some.
     pub(super) upload: Option<Box<Pacer>>,
     pub(super) download: Option<Box<Pacer>>,
+    /// It goes to any endpoint: none has come for which it waited.
+    pub(super) anybody: bool,
 }
 
 /// Lets a request go on once the limits of its tenant and its route have room for it. It waits no
@@ -117,7 +119,7 @@ pub(super) async fn admit(
         Pacer::new(shared, way, flows)
     };
     let (upload, download) = (pacer(Way::Upload), pacer(Way::Download));
-    visit.hold(Pass { permits, told, upload, download });
+    visit.hold(Pass { permits, told, upload, download, anybody: false });
     Ok(None)
 }
 

@@ -82,6 +82,7 @@ mod unread;
 mod upgrade;
 mod visit;
 mod visitor;
+mod waiting;
 mod waits;
 pub mod worker;
 

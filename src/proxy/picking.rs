@@ -5,9 +5,11 @@ use crate::pool::InFlight;
 use crate::pool::balancer::PickKey;
 use crate::resilience::retry::Failure;
 
+use super::error::ExchangeError;
 use super::forward::Effort;
 use super::outgoing::Outgoing;
 use super::steered::Steered;
+use super::visit::Visit;
 
 impl Effort<'_> {
     /// The endpoint of the next attempt. After a failure that was no answer, one that is out is
@@ -61,6 +63,25 @@ impl Effort<'_> {
             return next.or_else(left_out).or(Some(picked));
         }
         Some(picked)
+    }
+
+    /// Where nobody may be picked: anybody that is not drained, for a request that has waited for somebody in vain.
+    ///
+    /// # Errors
+    /// When there is nobody.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn pick_at_last(
+        &self,
+        tried: &[EndpointId],
+        visit: &Visit,
+    ) -> Result<InFlight, ExchangeError> {
+        let picked = match (visit.takes_anybody(), self.pool.is_sharded()) {
+            (false, _) => None,
+            (true, false) => self.pool.pick_left_out(tried),
+            (true, true) => self.pool.pick_own_left_out(self.tenant.id(), tried),
+        };
+        picked.ok_or(ExchangeError::NoEndpoint)
     }
 
     /// An endpoint that comes back from an ejection, where this request is the next one of its trial.

@@ -73,7 +73,8 @@ pub(super) fn answer(
     match error {
         ExchangeError::Maintenance { retry_after }
         | ExchangeError::Crowded { retry_after, .. }
-        | ExchangeError::BreakerOpen { retry_after } => {
+        | ExchangeError::BreakerOpen { retry_after }
+        | ExchangeError::Unserved { retry_after, .. } => {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -203,7 +204,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. } => &problem::QUEUE_FULL,
         ExchangeError::Crowded { crowd: Crowd::Late { .. }, .. } => &problem::QUEUE_TIMEOUT,
         ExchangeError::BreakerOpen { .. } => &problem::BREAKER_OPEN,
-        ExchangeError::NoEndpoint => &problem::NO_ENDPOINT,
+        ExchangeError::NoEndpoint | ExchangeError::Unserved { .. } => &problem::NO_ENDPOINT,
         ExchangeError::Overdue { .. } | ExchangeError::PastDeadline { .. } => {
             &problem::TOTAL_TIMEOUT
         }

@@ -108,6 +108,16 @@ impl Visit {
         self.pass.get_or_insert_default();
     }
 
+    /// It has waited for an endpoint in vain: it goes to anybody now.
+    pub(super) fn take_anybody(&mut self) {
+        self.pass.get_or_insert_default().anybody = true;
+    }
+
+    /// Whether it goes to anybody, since nobody has come for whom it waited.
+    pub(super) fn takes_anybody(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.anybody)
+    }
+
     /// Leaves its places among those that the limits allow at once.
     pub(super) fn leave_limits(&mut self) {
         if let Some(pass) = &mut self.pass {

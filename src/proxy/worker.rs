@@ -148,6 +148,8 @@ pub(super) struct Worker {
     /// Lets what is under way pass connections that begin.
     pub(super) door: Courtesy,
     pub(super) open_connections: Cell<usize>,
+    /// When who waits for an endpoint is answered, once the process drains.
+    pub(super) leaving: watch::Sender<Option<Instant>>,
     phase: Cell<Phase>,
     /// Listeners that are gone.
     closed: RefCell<BTreeSet<usize>>,
@@ -341,6 +343,7 @@ impl Worker {
                 setup.tenants,
             ),
             open_connections: Cell::new(0),
+            leaving: watch::Sender::new(None),
             phase: Cell::new(Phase::Serving),
             closed: RefCell::default(),
             table: RefCell::new(reader),
@@ -463,7 +466,9 @@ impl Worker {
 
     /// Waits until all connections have ended, at most until the drain's time is over.
     async fn drain(&self) -> usize {
-        let end = Instant::now() + self.gateway.drain.timeout;
+        let timeout = self.gateway.drain.timeout;
+        let end = Instant::now() + timeout;
+        self.leaving.send_replace(Some(end - LAST_WORD.min(timeout / 4)));
         loop {
             let running = self.tasks.borrow_mut().running();
             if running == 0 || Instant::now() >= end {
@@ -496,5 +501,7 @@ const ACCEPT_LIMIT: Duration = Duration::from_secs(1);
 const FORGOTTEN: usize = 128;
 /// 5 lines a second: enough to see what goes wrong, too few to fill a disk.
 const LINES: u32 = 5;
+/// 1 s before a drain ends: enough for who waits to be tried once more, or to be told that nobody has come.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// 10 ms: a drain ends this much after its last connection at most.
 const DRAIN_STEP: Duration = Duration::from_millis(10);

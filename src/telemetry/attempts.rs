@@ -3,8 +3,9 @@
 
 use super::delta::{Flow, Tally};
 use super::metrics::{Family, Kind};
+use super::waiting::WaitCounts;
 
-/// What is counted of hedges, of bodies that are kept in files, and of clients that a cookie keeps.
+/// What is counted of hedges, of bodies that are kept in files, of clients that a cookie keeps, and of requests that wait for an endpoint.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rare {
     pub(super) hedges: Tally,
@@ -12,6 +13,8 @@ pub(super) struct Rare {
     pub(super) spills: Tally,
     pub(super) files: Flow,
     pub(super) sticky: Tally,
+    /// Boxed: of those pools that have requests wait.
+    pub(super) waits: Option<Box<WaitCounts>>,
 }
 
 impl Rare {
@@ -22,6 +25,9 @@ impl Rare {
         self.spills.merge(&other.spills);
         self.files.merge(other.files);
         self.sticky.merge(&other.sticky);
+        if let Some(other) = &other.waits {
+            self.waits.get_or_insert_default().merge(other);
+        }
     }
 }
 

@@ -34,6 +34,7 @@ use super::sharing::{
 use super::spreading::{
     POOL_DRAINING, POOL_FAILOVER, POOL_PANICKING, POOL_WARMING, POOL_ZONE_SPILL,
 };
+use super::waiting::{WAIT_REQUESTS, WAIT_TIME, WAITING, WAITING_BYTES};
 
 pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
 
@@ -108,6 +109,10 @@ pub static FAMILIES: &[&Family] = &[
     &POOL_DRAINING,
     &POOL_CONCURRENCY,
     &POOL_CONCURRENCY_LIMIT,
+    &WAITING,
+    &WAITING_BYTES,
+    &WAIT_REQUESTS,
+    &WAIT_TIME,
     &QUEUE_WAITING,
     &QUEUE_WAIT,
     &QUEUE_REQUESTS,
@@ -511,6 +516,7 @@ mod tests {
             include_str!("checks.rs"),
             include_str!("mirrors.rs"),
             include_str!("resilience.rs"),
+            include_str!("waiting.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
         let consts = lines.filter(|line| line.contains(": Family = Family {")).count();

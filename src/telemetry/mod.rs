@@ -26,6 +26,7 @@ pub mod tenants;
 pub mod trace;
 pub mod tracing;
 pub mod usage;
+pub mod waiting;
 
 mod bearers;
 mod by_slot;

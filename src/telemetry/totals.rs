@@ -20,6 +20,7 @@ use super::resilience;
 use super::sharing;
 use super::sums::Sums;
 use super::tenants::{PoolName, TenantSums};
+use super::waiting::{self, WaitOutcome};
 
 /// The sums of all deltas.
 #[derive(Clone, Debug)]
@@ -137,6 +138,7 @@ impl Totals {
         families.extend(self.attempts());
         families.extend(self.pools());
         families.extend(self.rare_of_pools());
+        families.extend(self.waits());
         families.extend(self.queues());
         families.extend(self.mirrors());
         families.extend(self.connections(listeners));
@@ -255,6 +257,20 @@ impl Totals {
             }
         }
         [hedges, refused, spills, sticky, files]
+    }
+
+    fn waits(&self) -> [Samples; 2] {
+        let mut outcomes = Samples::of(&waiting::WAIT_REQUESTS);
+        let mut waited = Samples::of(&waiting::WAIT_TIME);
+        for (pool, counts) in self.pools.sorted() {
+            let waits = counts.rare.as_ref().and_then(|rare| rare.waits.as_ref());
+            let Some(waits) = waits else { continue };
+            waited.histogram(&[pool], &waits.waited);
+            for (outcome, count) in WaitOutcome::ALL.iter().zip(waits.outcomes) {
+                outcomes.count(&[pool, outcome.as_str()], count);
+            }
+        }
+        [outcomes, waited]
     }
 
     fn queues(&self) -> [Samples; 4] {

@@ -59,4 +59,5 @@ mod traces;
 mod tunnels;
 mod unix;
 mod usage;
+mod waiting;
 mod world;

@@ -12,6 +12,7 @@ use crate::base::fair::{self, Gate};
 use crate::control::generation::{LivePool, SourceResult, SourceStatus};
 use crate::model::breakers::Counts;
 use crate::model::members::MemberSet;
+use crate::model::room::Filled;
 use crate::model::shares::{Group, WHOLE};
 
 use crate::admin::openapi::{Operation, Schemas};
@@ -34,6 +35,8 @@ struct Pool {
     panicking: bool,
     /// How many requests it may have at once; `null` = any number.
     concurrency: Option<Concurrency>,
+    /// Requests that wait for an endpoint; `null` = it has none wait.
+    waiting: Option<Waiting>,
     /// Tenants whose breakers are not closed; `null` = it has none.
     breakers: Option<Open>,
     /// What the drained members are still busy with; `null` = none is drained.
@@ -56,6 +59,15 @@ struct Concurrency {
     requests: u32,
     /// How many wait.
     waiting: usize,
+}
+
+/// Requests that wait while nobody may be picked.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Waiting {
+    /// How many there are.
+    requests: u64,
+    /// What they hold in memory.
+    bytes: u64,
 }
 
 /// Tenants whose requests to a pool fail too often.
@@ -112,6 +124,10 @@ fn pool(pool: &LivePool) -> Pool {
         name: pool.name.to_string(),
         panicking: set.eligible.panicking,
         concurrency: pool.gate.as_deref().and_then(concurrency),
+        waiting: pool.members.room().map(|room| {
+            let Filled { waiting, bytes } = room.filled();
+            Waiting { requests: waiting, bytes }
+        }),
         breakers: pool.breakers.as_deref().map(|breakers| {
             let Counts { open, half_open } = breakers.counts();
             Open { open, half_open }

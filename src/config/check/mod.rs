@@ -41,6 +41,7 @@ mod tenant;
 mod tls;
 mod tracing;
 mod usage;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

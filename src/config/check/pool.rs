@@ -20,6 +20,7 @@ use super::head::{self, Whose};
 use super::health::Checked;
 use super::{
     Known, above_zero, affinity, beside, breaker, outliers, pool_tls, rules, sharing, spread,
+    waiting,
 };
 
 /// What a pool is checked with.
@@ -53,9 +54,7 @@ pub(super) fn check(
         raw.sticky.and_then(|raw| affinity::sticky(raw, scope.folder, &key.name("sticky"), faults));
     let tls_key = key.name("tls");
     let mut tls = pool_tls::check(raw.tls, scope.folder, &tls_key, faults);
-    if let Some(tls) = tls.as_mut() {
-        name(tls, &sources, (&tls_key, scope.at), faults);
-    }
+    tls.iter_mut().for_each(|tls| name(tls, &sources, (&tls_key, scope.at), faults));
     let protocol = raw.protocol.map_or(Protocol::H1, |protocol| protocol.0);
     let proxy_protocol = raw.proxy_protocol.map(|At { value: version, start }| {
         if protocol == Protocol::H2 {
@@ -94,6 +93,7 @@ pub(super) fn check(
         eject: outliers::eject(raw.eject, &key.name("eject"), faults),
         breaker: raw.breaker.map(|raw| breaker::breaker(raw, &key.name("breaker"), faults)),
         panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
+        wait: raw.wait.map(|raw| waiting::wait(raw, &key.name("wait"), faults)),
         connections: connections(raw.connections, &key.name("connections"), faults),
         per_tenant: per_tenant.unwrap_or(false),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),

@@ -24,6 +24,7 @@ mod spread;
 mod tls;
 mod tracing;
 mod usage;
+mod waiting;
 
 pub(super) use access::{ApiKey, Identity, Keys, Kinds};
 pub(super) use affinity::{HashKeys, Sticky};
@@ -51,3 +52,4 @@ pub(super) use spread::{Endpoint, SlowStart, Zones};
 pub(super) use tls::{Certificate, ClientCertificates, ListenerTls, TenantCertificate};
 pub(super) use tracing::Tracing;
 pub(super) use usage::Usage;
+pub(super) use waiting::Wait;

@@ -21,6 +21,7 @@ use super::health::Health;
 use super::outliers::{Latency, SuccessRate, Switch};
 use super::shape::{At, Decimal, OneOrMany, Whole};
 use super::spread::{Endpoint, SlowStart, Zones};
+use super::waiting::Wait;
 
 /// A set of endpoints that serve the same thing. At least one of `endpoints`, `dns`, `srv` and
 /// `file` tells where they are; several add up.
@@ -65,6 +66,9 @@ pub(in crate::config) struct Pool {
     /// When fewer than this share of the endpoints are healthy, all are used; from `0%` to `100%`.
     /// Default: `50%`.
     pub(in crate::config) panic_below: Option<Written<Percent>>,
+    /// Has requests wait while no endpoint is healthy: for so long, as in `"5s"`, or a table of how. Default: none
+    /// waits.
+    pub(in crate::config) wait: Option<At<Wait>>,
     /// How endpoints come to their share that join while the pool is in use, or recover. Default: at
     /// once.
     pub(in crate::config) slow_start: Option<SlowStart>,

@@ -39,6 +39,7 @@ mod shared_limits;
 mod spread;
 mod tracing;
 mod usage;
+mod waiting;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
 pub use affinity::{HashBy, SameSite, StickySpec};
@@ -66,6 +67,7 @@ pub use shared_limits::{PasswordSpec, RedisAt, Secret, SharedLimitsSpec};
 pub use spread::{EndpointSpec, EndpointState, SlowStartSpec, SpreadSpec, ZonesSpec};
 pub use tracing::{CollectorSpec, ContextFormat, ExporterKind, IncomingTrust, TracingSpec};
 pub use usage::UsageSpec;
+pub use waiting::WaitSpec;
 
 /// `gateway.toml`: read at the start, and its listeners whenever it changes.
 #[derive(Clone, Debug, PartialEq)]

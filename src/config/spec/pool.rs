@@ -16,6 +16,7 @@ use crate::model::grpc::GrpcStatus;
 use super::breaker::BreakerSpec;
 use super::health::{CheckTlsSpec, HealthSpec};
 use super::spread::{EndpointSpec, SpreadSpec};
+use super::waiting::WaitSpec;
 use super::{HashBy, StickySpec};
 
 /// A pool: where its endpoints come from and how they are used.
@@ -44,6 +45,8 @@ pub struct PoolSpec {
     pub breaker: Option<BreakerSpec>,
     /// When fewer than this share are healthy, all are used. Default 50 %.
     pub panic_below: Percent,
+    /// How requests wait while no endpoint may be picked; `None` = they do not.
+    pub wait: Option<WaitSpec>,
     /// How traffic is spread over the endpoints.
     pub spread: SpreadSpec,
     /// Connections kept to each endpoint.

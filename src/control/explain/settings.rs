@@ -12,7 +12,7 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec, PageFor, PageSpec}
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
     AccessSpec, CheckTlsSpec, ConcurrencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion,
-    QueueSpec, RetrySpec, RouteSpec, TenantSpec, TimeoutsSpec,
+    QueueSpec, RetrySpec, RouteSpec, TenantSpec, TimeoutsSpec, WaitSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -178,6 +178,7 @@ impl List<'_> {
             self.of_pool("sticky.cookie", &sticky.cookie);
         }
         self.of_pool("panic-below", spec.panic_below);
+        self.waiting(spec.wait.as_ref());
         for (key, value) in spreading::rows(&spec.spread) {
             self.of_pool(key, value);
         }
@@ -211,6 +212,17 @@ impl List<'_> {
         self.of_pool("connections.idle-timeout", span(spec.connections.idle_timeout));
         self.of_pool("connections.max-age", span(spec.connections.max_age));
         self.of_pool("connections.per-tenant", spec.per_tenant);
+    }
+
+    /// How requests wait while the pool has no endpoint.
+    fn waiting(&mut self, wait: Option<&WaitSpec>) {
+        let Some(wait) = wait else {
+            return self.of_pool("wait", "none");
+        };
+        self.of_pool("wait.time", span(wait.time));
+        self.of_pool("wait.length", wait.length);
+        self.of_pool("wait.memory", wait.memory);
+        self.of_pool("wait.at-once", wait.at_once);
     }
 
     /// How many requests the pool has at once, and how others wait.

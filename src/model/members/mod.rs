@@ -5,8 +5,8 @@ mod roll;
 mod trials;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
@@ -17,6 +17,7 @@ use crate::model::address::Address;
 use crate::model::drains::Drains;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::EndpointId;
+use crate::model::room::Room;
 use crate::model::rules::Rules;
 use crate::model::shares::{self, Division, Fact, Group, WHOLE};
 use crate::model::warmth::Warmth;
@@ -174,6 +175,8 @@ pub struct Members {
     watchful: AtomicBool,
     /// Shared with all that the pool's name ever has.
     drains: Arc<Drains>,
+    /// Where requests wait while nobody may be picked; there once a pool has asked for it.
+    room: OnceLock<Arc<Room>>,
 }
 
 /// The right to eject and readmit; given back on drop.
@@ -204,6 +207,7 @@ impl Members {
             turn: AtomicBool::new(false),
             watchful: AtomicBool::new(true),
             drains: Arc::default(),
+            room: OnceLock::new(),
         }
     }
 
@@ -223,8 +227,16 @@ impl Members {
         self.set.load()
     }
 
+    /// Where requests wait while nobody may be picked, in a pool that has them wait.
+    pub fn room(&self) -> Option<&Arc<Room>> {
+        self.room.get()
+    }
+
     /// Sets how traffic is divided. The caller refreshes the members.
     pub fn set_rules(&self, rules: Rules) {
+        if rules.turns.is_some() {
+            self.room.get_or_init(Room::new);
+        }
         self.rules.store(Arc::new(rules));
     }
 
@@ -318,10 +330,32 @@ impl Members {
     /// Works out anew who may be picked, after a change of an endpoint's health or ejection.
     pub fn refresh(&self) {
         self.set.rcu(|set| self.assemble(set.all.clone(), set));
+        self.let_in();
     }
 
     fn publish(&self, all: Box<[Member]>) {
         self.set.rcu(|set| self.assemble(all.clone(), set));
+        self.let_in();
+    }
+
+    /// Gives those who wait as many turns as those that may be picked can take.
+    fn let_in(&self) {
+        let Some(room) = self.room.get() else { return };
+        loop {
+            // Who changes the set looks at the turns behind that, and who sets these looks at the set behind that: of
+            // two at once one sees the other's.
+            fence(Ordering::SeqCst);
+            let set = self.set.load_full();
+            let turns = self.rules.load().turns.unwrap_or(1);
+            let picked = u32::try_from(set.eligible.endpoints.len()).unwrap_or(u32::MAX);
+            // The largest number would be none at all for a gate.
+            room.set_turns(turns.saturating_mul(picked).min(MOST_TURNS));
+            fence(Ordering::SeqCst);
+            // Of two changes at once the one that was there first must not have the last word.
+            if Arc::ptr_eq(&set, &self.set.load()) {
+                return;
+            }
+        }
     }
 
     /// A member as its source names it now.
@@ -476,6 +510,9 @@ fn fact(
         near: rules.is_near(member.zone.as_ref()),
     }
 }
+
+/// 1,000,000, beyond any number of requests that wait.
+const MOST_TURNS: u32 = 1_000_000;
 
 /// 5 %: each move is another order of turns, and less is not felt.
 const LEAST_MOVE: u64 = WHOLE / 20;

@@ -552,3 +552,76 @@ fn shares_of_priorities_are_weights_and_told() {
     assert!((members.load().failed_over() - 0.3).abs() < 1e-9);
     assert_eq!(members.load().groups[1].share, 3000);
 }
+
+/// A pool that has requests wait, three at once with each endpoint, of two endpoints.
+fn awaited() -> Members {
+    let members = Members::new(1, Health::Unchecked, 0.5);
+    members.set_rules(Rules { turns: Some(3), ..Rules::of_panic_share(0.5) });
+    assert_eq!(turns(&members), Some(0));
+    members.replace(&found(&[("10.0.0.1:80", 0), ("10.0.0.2:80", 0)]));
+    members
+}
+
+/// How many of those who wait may have their turn.
+fn turns(members: &Members) -> Option<u32> {
+    members.room().and_then(|room| room.gate().state().limit)
+}
+
+#[test]
+fn those_who_wait_have_turns_as_long_as_somebody_may_be_picked() {
+    let members = awaited();
+    assert_eq!(turns(&members), Some(6));
+    let set = |at: usize, health| {
+        members.load().all[at].endpoint.set_health(health, None);
+        members.refresh();
+        (turns(&members), members.load().eligible.endpoints.len())
+    };
+
+    assert_eq!(set(0, Health::Down), (Some(3), 1));
+    assert_eq!(set(1, Health::Down), (Some(0), 0), "nobody panics");
+    assert!(!members.load().eligible.panicking);
+    assert_eq!(set(1, Health::Up), (Some(3), 1));
+
+    let address = members.load().all[1].endpoint.address.clone();
+    let since = std::time::SystemTime::UNIX_EPOCH;
+    members.drains().insert(&address, &Drained { since, reason: None });
+    members.refresh();
+    assert_eq!(turns(&members), Some(0), "who is drained is none");
+    members.drains().remove(&address);
+    members.refresh();
+    assert_eq!(turns(&members), Some(3));
+
+    members.replace(&[]);
+    assert_eq!(turns(&members), Some(0));
+}
+
+#[test]
+fn a_pool_that_has_nobody_wait_has_no_room_and_panics() {
+    let members = Members::new(1, Health::Unchecked, 0.5);
+    members.replace(&found(&[("10.0.0.1:80", 0)]));
+    members.load().all[0].endpoint.set_health(Health::Down, None);
+    members.refresh();
+
+    assert!(members.room().is_none());
+    assert_eq!(eligible(&members), ["10.0.0.1:80"]);
+}
+
+#[test]
+fn of_changes_at_once_the_last_one_has_the_last_word() {
+    let members = awaited();
+    for _ in 0..50 {
+        std::thread::scope(|scope| {
+            for (at, health) in [(0, Health::Down), (0, Health::Up), (1, Health::Down)] {
+                let members = &members;
+                scope.spawn(move || {
+                    members.load().all[at].endpoint.set_health(health, None);
+                    members.refresh();
+                });
+            }
+        });
+        let picked = members.load().eligible.endpoints.len() as u32;
+        assert_eq!(turns(&members), Some(3 * picked));
+        members.load().all[1].endpoint.set_health(Health::Up, None);
+        members.refresh();
+    }
+}

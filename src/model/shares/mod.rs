@@ -30,6 +30,8 @@ pub struct Rule {
     pub overprovisioning: u32,
     /// How the gateway's own zone comes first; `None` = zones do not matter.
     pub near: Option<Near>,
+    /// Where nobody is healthy nobody is used: requests wait for somebody.
+    pub waits: bool,
 }
 
 /// How the gateway's own zone comes first.
@@ -156,8 +158,10 @@ fn share(groups: &mut [Group], rule: &Rule) {
     let health = |group: &Group| bearable(group.healthy, group.members, rule);
     let total = groups.iter().map(health).sum::<u64>().min(WHOLE);
     if total == 0 {
-        // Nobody is healthy anywhere: the first ones are tried, who are meant to serve.
-        if let Some(first) = groups.first_mut() {
+        // Nobody is healthy anywhere: the first ones are tried, who are meant to serve, unless somebody is waited for.
+        if !rule.waits
+            && let Some(first) = groups.first_mut()
+        {
             (first.share, first.panicking) = (WHOLE, true);
         }
         return;

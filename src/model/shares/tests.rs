@@ -5,7 +5,7 @@ use proptest::strategy::Strategy;
 
 use super::*;
 
-const RULE: Rule = Rule { panic_permille: 500, overprovisioning: 140, near: None };
+const RULE: Rule = Rule { panic_permille: 500, overprovisioning: 140, near: None, waits: false };
 
 fn fact(priority: u16, healthy: bool) -> Fact {
     Fact { weight: 1, priority, healthy, warmth: 100, joining: false, near: false }
@@ -91,6 +91,17 @@ fn a_pool_of_one_priority_panics_by_its_share_alone() {
     assert_eq!(of(8, 900), [true], "as it is written, also above 71 %");
     assert_eq!(of(1, 0), [false]);
     assert_eq!(of(0, 0), [true], "nobody is healthy");
+}
+
+#[test]
+fn where_somebody_is_waited_for_nobody_is_used_while_all_are_ill() {
+    let rule = Rule { waits: true, ..RULE };
+    let facts = [group(0, 10, 0), group(1, 10, 0)].concat();
+
+    let division = divide(&facts, &rule);
+
+    assert!(division.weights.iter().all(|weight| *weight == 0));
+    assert!(division.groups.iter().all(|group| group.share == 0 && !group.panicking));
 }
 
 #[test]
@@ -211,7 +222,7 @@ fn rules() -> impl Strategy<Value = Rule> {
     let near = prop::option::of((0u32..6, 0..=WHOLE));
     (0u32..=1000, 100u32..=100_000, near).prop_map(|(panic_permille, overprovisioning, near)| {
         let near = near.map(|(min_endpoints, bears)| Near { min_endpoints, bears });
-        Rule { panic_permille, overprovisioning, near }
+        Rule { panic_permille, overprovisioning, near, waits: false }
     })
 }
 
@@ -226,6 +237,16 @@ proptest! {
         assert_eq!(facts.is_empty(), division.weights.iter().all(|weight| *weight == 0));
         // All weights together are a number that balancers can draw from.
         assert!(division.weights.iter().all(|weight| *weight <= 1 << 24));
+    }
+
+    #[test]
+    fn waiting_changes_nothing_while_somebody_is_healthy(facts in facts(), rule in rules()) {
+        let waits = divide(&facts, &Rule { waits: true, ..rule });
+
+        match facts.iter().any(|fact| fact.healthy) {
+            true => assert_eq!(waits, divide(&facts, &rule)),
+            false => assert!(waits.weights.iter().all(|weight| *weight == 0)),
+        }
     }
 
     #[test]

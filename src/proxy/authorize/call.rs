@@ -16,8 +16,8 @@ use crate::health::passive::{Attempt, Verdict as Health};
 use crate::model::address::Address;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::EndpointId;
-use crate::pool::Pool;
 use crate::pool::balancer::PickKey;
+use crate::pool::{InFlight, Pool};
 use crate::proxy::apart::Apart;
 use crate::proxy::attempt;
 use crate::proxy::error::{AttemptError, ExchangeError};
@@ -59,7 +59,7 @@ pub(super) async fn call(
         let may_try = tried.is_empty() && pool.members.is_watchful();
         let on_trial = may_try.then(|| pool.pick_on_trial(tenant, true, now)).flatten();
         let picked = on_trial.or_else(|| pool.pick(PickKey::default(), &tried));
-        let Some(picked) = picked else { break };
+        let Some(picked) = picked.or_else(|| at_last(pool, &tried)) else { break };
         let endpoint = picked.endpoint();
         if tried.contains(&endpoint.id) {
             break; // there is no other
@@ -80,6 +80,12 @@ pub(super) async fn call(
         }
     }
     Err(last)
+}
+
+/// Anybody, where nobody is healthy and the pool has requests wait: a question does not.
+#[cold]
+fn at_last(pool: &Pool, tried: &[EndpointId]) -> Option<InFlight> {
+    pool.spec.wait.and_then(|_| pool.pick_left_out(tried))
 }
 
 /// Whether there is an endpoint that would be picked and was not tried.

@@ -141,6 +141,9 @@ impl Trail {
             ("connect", time(limits.connect)),
             ("tls", time(limits.tls)),
         ];
+        if let Some(wait) = &choice.pool.spec.wait {
+            self.timeouts.push(("wait", time(wait.time)));
+        }
         self.retry = vec![
             ("attempts", Value::Number(rule.attempts)),
             ("on", Value::Text(on.join(", "))),

@@ -189,6 +189,23 @@ impl Upload {
         }
     }
 
+    /// The request is sent anew, of which nothing was read: it may be kept as if it had not been settled.
+    #[cold]
+    pub(super) fn keep_again(&self) {
+        if let Some(stream) = &self.0 {
+            let mut stream = stream.borrow_mut();
+            if stream.read == 0 {
+                stream.keeping = stream.rule.replay > 0;
+            }
+        }
+    }
+
+    /// Bytes of it that are kept in memory.
+    #[cold]
+    pub(super) fn kept(&self) -> u64 {
+        self.0.as_ref().map_or(0, |stream| stream.borrow().kept_bytes)
+    }
+
     /// Waits until what is kept in a file is there, or known not to be.
     #[cold]
     pub(super) async fn written(&self) {

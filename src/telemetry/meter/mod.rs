@@ -11,6 +11,7 @@ use crate::model::ids::Label;
 use super::delta::{AttemptOutcome, Delta, One, QueueOutcome};
 use super::mirrors::{Outcome, Seen};
 use super::record::{Record, Tag};
+use super::waiting::WaitOutcome;
 
 /// How often a worker flushes its meter. A scrape is late by this much at most.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -135,6 +136,17 @@ impl Meter {
         let of_tenant = counts.queues.entry(tenant).or_default();
         of_tenant.outcomes[outcome as usize] += 1;
         of_tenant.waited += waited;
+    }
+
+    /// Counts a request for which a pool that has such requests wait had no endpoint.
+    pub fn awaited(&self, pool: &Label, outcome: WaitOutcome, waited: Duration) {
+        let counts = &mut *self.counts.borrow_mut();
+        let rare = counts.pools.at(pool).rare.get_or_insert_default();
+        let waits = rare.waits.get_or_insert_default();
+        waits.outcomes[outcome as usize] += 1;
+        if outcome == WaitOutcome::Released {
+            waits.waited.observe(waited);
+        }
     }
 
     /// Counts a request that was served by a pool that keeps clients by a cookie, by what that did.

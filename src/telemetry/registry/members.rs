@@ -2,12 +2,12 @@
 
 use crate::model::endpoint::{Endpoint, Health};
 use crate::telemetry::exposition::Samples;
-use crate::telemetry::{checks, metrics, spreading};
+use crate::telemetry::{checks, metrics, spreading, waiting};
 
 use super::NamedPool;
 
 /// How each member of these pools is, and how their traffic is spread.
-pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 9] {
+pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 11] {
     let mut up = Samples::of(&metrics::ENDPOINT_UP);
     let mut drained = Samples::of(&checks::ENDPOINT_DRAINED);
     let mut in_flight = Samples::of(&metrics::ENDPOINT_IN_FLIGHT);
@@ -17,6 +17,8 @@ pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 9] {
     let mut spill = Samples::of(&spreading::POOL_ZONE_SPILL);
     let mut warming = Samples::of(&spreading::POOL_WARMING);
     let mut draining = Samples::of(&spreading::POOL_DRAINING);
+    let mut waiting = Samples::of(&waiting::WAITING);
+    let mut waiting_bytes = Samples::of(&waiting::WAITING_BYTES);
     for (pool, members) in pools {
         let set = members.load();
         let mut counts = [0; STATES.len()];
@@ -35,10 +37,27 @@ pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 9] {
         if let Some(leaves) = set.leaves_zone() {
             spill.number(&[pool], leaves);
         }
+        if let Some(room) = members.room() {
+            let filled = room.filled();
+            waiting.count(&[pool], filled.waiting);
+            waiting_bytes.count(&[pool], filled.bytes);
+        }
         warming.count(&[pool], set.warming() as u64);
         draining.count(&[pool], set.draining().1);
     }
-    [up, drained, in_flight, states, panicking, failover, spill, warming, draining]
+    [
+        up,
+        drained,
+        in_flight,
+        states,
+        panicking,
+        failover,
+        spill,
+        warming,
+        draining,
+        waiting,
+        waiting_bytes,
+    ]
 }
 
 fn state(endpoint: &Endpoint) -> usize {

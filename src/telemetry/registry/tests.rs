@@ -14,6 +14,7 @@ use crate::telemetry::keeping;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::mirrors::{Outcome, Seen};
 use crate::telemetry::shared_limits;
+use crate::telemetry::waiting::WaitOutcome;
 
 use super::*;
 
@@ -42,7 +43,7 @@ fn pool_of(addresses: &[&str]) -> Arc<Members> {
 fn zoned() -> Arc<Members> {
     let members = Members::new(2, Health::Unchecked, 0.5);
     let zone = OwnZone { name: "a".into(), min_endpoints: 1, spill_above: 1 };
-    members.set_rules(Rules { zone: Some(zone), ..Rules::of_panic_share(0.5) });
+    members.set_rules(Rules { zone: Some(zone), turns: Some(1), ..Rules::of_panic_share(0.5) });
     let found = |(zone, host): (&str, u8)| Found {
         zone: Some(zone.into()),
         ..Found::new(([10, 0, 0, host], 80), "test")
@@ -108,6 +109,7 @@ fn promtool_finds_nothing() {
     meter.exchange_started();
     meter.hear_of_tenant(0, || Label { name: "a\"b\\c\n".into(), slot: 0 });
     meter.queued(&pool(), 0, QueueOutcome::Served, Duration::from_millis(3));
+    meter.awaited(&pool(), WaitOutcome::Released, Duration::from_millis(3));
     meter.exchange(&record("tenant-unknown"));
     meter.authorized("allowed", Duration::from_millis(1));
     copied(&meter);

@@ -1,0 +1,421 @@
+//! A request for which nobody of its pool may be picked, in a pool that has such requests wait (`wait`): it is held until
+//! somebody may be, then sent as any other. Only what has failed comes here, so that all others pay nothing.
+//!
+//! **Invariants:** who waits holds no place of the pool's gate and none on trial at a breaker: its exchange has given up
+//! both, and comes anew. It reads nothing of its body. It is let in by a turn, in the fair order of tenants, and has that
+//! until its attempts have an answer, or for half a second, so that an endpoint that comes is not met by all at once. It waits for `wait` in
+//! all, however often somebody comes and goes, and never longer than its exchange may last. What comes after a wait in
+//! vain is what would have come without one: where nobody is healthy, anybody is tried.
+
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::base::fair::{Came, Claim, Handle, Kind, Permit};
+use crate::base::socket;
+use crate::config::spec::WaitSpec;
+use crate::http1::room::AnswerHead;
+use crate::model::room::{Bounds, Full, Room, Seat};
+use crate::resilience::deadline::Deadlines;
+use crate::telemetry::waiting::WaitOutcome;
+use crate::upstream::ConnectError;
+
+use super::admission::Watched;
+use super::answer::Lease;
+use super::choice::Choice;
+use super::error::{AttemptError, ExchangeError, Unserved};
+use super::forward;
+use super::outgoing::Outgoing;
+use super::visit::Visit;
+use super::worker::Worker;
+
+type Sent = Result<(AnswerHead, Box<Lease>), ExchangeError>;
+
+/// What a request lacks that has failed so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    /// Nobody may be picked.
+    Anybody,
+    /// Whoever may be picked cannot be reached: nobody has had anything of the request.
+    Connection,
+}
+
+/// Sends a request anew that has failed, once somebody may serve it, where its pool has such requests wait.
+///
+/// # Errors
+/// How it had failed, or how it fails then, which is noted.
+pub(super) async fn again(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
+    error: ExchangeError,
+) -> Sent {
+    let lack = lack(&error, choice, (&*outgoing, &mut *visit));
+    let sent = match choice.pool.spec.wait.zip(lack) {
+        // In a box: it is rare, and large.
+        Some((spec, lack)) => {
+            Box::pin(hold(worker, choice, (outgoing, &mut *visit), (spec, lack, error))).await
+        }
+        None => Err(error),
+    };
+    sent.inspect_err(|_| choice.note_failure(visit))
+}
+
+async fn hold(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
+    (spec, lack, error): (WaitSpec, Lack, ExchangeError),
+) -> Sent {
+    let Some(room) = choice.pool.members.room() else { return Err(error) };
+    let came = worker.clock.now();
+    let (deadlines, end) = time(choice, outgoing, visit);
+    let until = end.map_or(came + spec.time, |end| end.min(came + spec.time));
+    let seat = match enter(worker, choice, outgoing, (room, spec)) {
+        Ok(seat) => seat,
+        Err(full) => {
+            let outcome = WaitOutcome::from(full);
+            worker.meter.awaited(&choice.pool.label, outcome, Duration::ZERO);
+            let why = Unserved::Full;
+            let failed = (spec, lack, error);
+            return Box::pin(try_anybody(worker, choice, (outgoing, visit), failed, why)).await;
+        }
+    };
+    tell_first(worker, choice, &seat);
+    let line = Line::of(choice, room, until);
+    let outcome = WaitOutcome::Left;
+    let visiting = &mut *visit;
+    let stay = Stay { worker, choice, visit: visiting, came, turn: None, outcome, _seat: seat };
+    let (waited, lack, error) = match stay.run(&line, outgoing, (lack, error)).await {
+        ControlFlow::Break(sent) => return sent,
+        ControlFlow::Continue(vain) => vain,
+    };
+    if let (Some(end), Some(limit)) = (end, deadlines.total)
+        && Instant::now() >= end
+    {
+        return Err(match deadlines.by_client {
+            true => ExchangeError::PastDeadline { limit },
+            false => ExchangeError::Overdue { limit },
+        });
+    }
+    let why = Unserved::Late { waited };
+    Box::pin(try_anybody(worker, choice, (outgoing, visit), (spec, lack, error), why)).await
+}
+
+/// Has its turn until it is answered or has failed, or for as long as a turn may be kept: where all take long, the next
+/// ones are not kept waiting for that.
+async fn in_turn(turn: Permit, mut sending: Pin<Box<impl Future<Output = Sent>>>) -> Sent {
+    let early = timeout(LONGEST_TURN, sending.as_mut()).await;
+    drop(turn);
+    match early {
+        Ok(sent) => sent,
+        Err(_) => sending.await,
+    }
+}
+
+/// What the request lacks, where waiting might help. One that is sent anew could be had twice by nobody: nobody
+/// has had it, or it may be repeated.
+fn lack(
+    error: &ExchangeError,
+    choice: &Choice<'_>,
+    (outgoing, visit): (&Outgoing<'_>, &mut Visit),
+) -> Option<Lack> {
+    if choice.pool.spec.wait.is_none() || !outgoing.is_repeatable() {
+        return None;
+    }
+    match error {
+        ExchangeError::NoEndpoint => Some(Lack::Anybody),
+        ExchangeError::Attempt(AttemptError::Connect(error))
+            if may_pass(error) && have_all_failed(choice, visit) =>
+        {
+            Some(Lack::Connection)
+        }
+        _ => None,
+    }
+}
+
+/// Whether what kept a connection from being made passes by itself.
+fn may_pass(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Refused(error) => !socket::is_out_of_files(error),
+        ConnectError::Timeout(_) | ConnectError::Shared => true,
+        ConnectError::Tls(_) | ConnectError::TlsTimeout(_) | ConnectError::Preface(_) => false,
+    }
+}
+
+/// Whether it has been to as many endpoints as may be picked, or none of these is known to be sound: one that has
+/// used up its attempts with others left is no request that nobody can serve.
+fn have_all_failed(choice: &Choice<'_>, visit: &mut Visit) -> bool {
+    let mut attempts = 0;
+    visit.note(|record| attempts = record.attempts as usize);
+    attempts >= choice.pool.members.load().eligible.endpoints.len()
+        || !choice.pool.has_sound_untried(&[])
+}
+
+/// How long the exchange may last, and until when: the client may give less time than there would be.
+fn time(
+    choice: &Choice<'_>,
+    outgoing: &Outgoing<'_>,
+    visit: &Visit,
+) -> (Deadlines, Option<Instant>) {
+    let mut deadlines = choice.deadlines();
+    if let Some(given) = outgoing.countdown().and_then(|countdown| countdown.given) {
+        deadlines.shorten(given);
+    }
+    let end = deadlines.end(visit.started());
+    (deadlines, end)
+}
+
+/// Takes a seat, where there is one. What waits is done without while memory is short.
+fn enter(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    outgoing: &Outgoing<'_>,
+    (room, spec): (&Arc<Room>, WaitSpec),
+) -> Result<Seat, Full> {
+    if worker.account.is_tight() {
+        return Err(Full::Memory);
+    }
+    let bounds = Bounds { length: spec.length as u64, memory: spec.memory.0 };
+    let bytes = outgoing.held.bytes().saturating_add(outgoing.upload.kept());
+    room.enter(&bounds, choice.tenant.slot(), bytes)
+}
+
+/// After a wait in vain, or where there was no room for one: as it would have been without.
+async fn try_anybody(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
+    (spec, lack, error): (WaitSpec, Lack, ExchangeError),
+    why: Unserved,
+) -> Sent {
+    if lack == Lack::Connection {
+        return Err(error); // they were tried
+    }
+    worker.clock.now();
+    visit.take_anybody();
+    match send(worker, choice, (outgoing, visit)).await {
+        // Who is known to be down was down.
+        Err(ExchangeError::NoEndpoint | ExchangeError::Attempt(AttemptError::Connect(_))) => {
+            Err(ExchangeError::Unserved { why, retry_after: spec.time })
+        }
+        sent => sent,
+    }
+}
+
+/// Sends the request anew, of which the attempts before count, too.
+async fn send(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
+) -> Sent {
+    let mut before = 0;
+    visit.note(|record| before = std::mem::take(&mut record.attempts));
+    let sent = forward::send(worker, choice, outgoing, visit).await;
+    visit.note(|record| record.attempts = record.attempts.saturating_add(before));
+    sent
+}
+
+/// Ready when the process is about to end its connections: who waits is to be answered before.
+async fn leaving(worker: &Worker) {
+    let mut leaving = worker.leaving.subscribe();
+    let end = leaving.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await, // its worker is gone, and this with it
+    }
+}
+
+fn tell_first(worker: &Worker, choice: &Choice<'_>, seat: &Seat) {
+    if seat.is_first() && worker.lines.admits() {
+        let pool = &choice.pool.label.name;
+        tracing::warn!(%pool, "no endpoint of the pool may be picked: requests wait for one");
+    }
+}
+
+/// A request's place in the line of those who wait.
+struct Line {
+    gate: Handle,
+    kind: Kind,
+    claim: Claim,
+}
+
+impl Line {
+    fn of(choice: &Choice<'_>, room: &Room, until: Instant) -> Self {
+        let (own, route) = (choice.tenant.queue(), choice.route);
+        let gate = Handle::of(room.gate());
+        let kind = Kind::named(route.map_or("", |route| &route.name));
+        let claim = Claim {
+            flow: choice.tenant.slot(),
+            weight: own.weight,
+            class: own.class(route.and_then(|route| route.priority)),
+            most: usize::MAX, // its seat is bounded
+            until,
+            cost: gate.cost(kind),
+        };
+        Self { gate, kind, claim }
+    }
+
+    /// Waits for a turn; `None` where none comes in time. One that cannot be sent though somebody may be picked pauses
+    /// before it asks again, longer each time.
+    async fn turn(&self, lack: Lack, rounds: u32) -> Option<Permit> {
+        if rounds > 0 || lack == Lack::Connection {
+            let pause = pause(rounds, fastrand::f64());
+            sleep_until((Instant::now() + pause).min(self.claim.until)).await;
+        }
+        let now = Instant::now();
+        if now >= self.claim.until {
+            return None;
+        }
+        match self.gate.come(self.kind, &self.claim, now) {
+            Came::In(turn) => Some(turn),
+            Came::Waits(waiting) => waiting.turn().await,
+            Came::Full => None,
+        }
+    }
+}
+
+/// How long one pauses that has been sent so often: spread by `drawn`, from 0 to 1, over the second half.
+fn pause(rounds: u32, drawn: f64) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << rounds.min(8)).min(LONGEST_PAUSE);
+    longest.mul_f64(0.5 + drawn.clamp(0.0, 1.0) / 2.0)
+}
+
+/// A request's stay among those who wait. Counts how it ends, also when the client leaves and it is dropped.
+struct Stay<'s, 'c> {
+    worker: &'s Worker,
+    choice: &'s Choice<'c>,
+    visit: &'s mut Visit,
+    came: Instant,
+    /// When it had its turn.
+    turn: Option<Instant>,
+    outcome: WaitOutcome,
+    _seat: Seat,
+}
+
+impl Stay<'_, '_> {
+    /// Waits and sends the request until it has an answer, or fails as no wait would mend; gives how long it has waited,
+    /// and how it failed last, where that is in vain.
+    async fn run(
+        mut self,
+        line: &Line,
+        outgoing: &mut Outgoing<'_>,
+        (mut lack, mut error): (Lack, ExchangeError),
+    ) -> ControlFlow<Sent, (Duration, Lack, ExchangeError)> {
+        // A stream of HTTP/2 that ends is heard of by its connection.
+        let client = outgoing.upload.client().filter(|_| !self.visit.is_http2());
+        let mut rounds = 0;
+        loop {
+            let watched = client.clone().map(Watched::begin);
+            let turn = tokio::select! {
+                biased;
+                turn = line.turn(lack, rounds) => turn.ok_or(WaitOutcome::Late),
+                () = leaving(self.worker) => Err(WaitOutcome::Drained),
+            };
+            drop(watched);
+            let turn = match turn {
+                Ok(turn) => turn,
+                Err(outcome) => {
+                    self.outcome = outcome;
+                    break;
+                }
+            };
+            // In a box: what waits is to be small.
+            let failed = match in_turn(turn, Box::pin(self.send(outgoing))).await {
+                Err(failed) => failed,
+                sent => return ControlFlow::Break(sent),
+            };
+            match self::lack(&failed, self.choice, (&*outgoing, &mut *self.visit)) {
+                Some(again) => (lack, error) = (again, failed),
+                None => return ControlFlow::Break(Err(failed)),
+            }
+            (self.turn, self.outcome) = (None, WaitOutcome::Left); // it waits on
+            rounds += 1;
+        }
+        let waited = self.waited();
+        self.tell_vain(waited);
+        ControlFlow::Continue((waited, lack, error))
+    }
+
+    /// Sends the request in its turn.
+    async fn send(&mut self, outgoing: &mut Outgoing<'_>) -> Sent {
+        self.turn = Some(self.worker.clock.now());
+        self.outcome = WaitOutcome::Released;
+        self.visit.held_up(); // what comes now began with the end of the wait
+        outgoing.upload.keep_again();
+        send(self.worker, self.choice, (outgoing, &mut *self.visit)).await
+    }
+
+    fn waited(&self) -> Duration {
+        let end = self.turn.unwrap_or_else(|| self.worker.clock.now());
+        let waited = end.saturating_duration_since(self.came);
+        Duration::from_millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn tell_vain(&self, waited: Duration) {
+        if self.worker.lines.admits() {
+            let pool = &self.choice.pool.label.name;
+            let id = self.visit.request_id();
+            let request_id = id.to_str().unwrap_or_default();
+            tracing::warn!(
+                %pool, request_id, ?waited,
+                "a request has waited for an endpoint in vain"
+            );
+        }
+    }
+}
+
+impl Drop for Stay<'_, '_> {
+    fn drop(&mut self) {
+        let waited = self.waited();
+        self.visit.note(|record| {
+            let queued = record.queued.get_or_insert_default();
+            **queued = queued.saturating_add(waited);
+        });
+        self.worker.meter.awaited(&self.choice.pool.label, self.outcome, waited);
+    }
+}
+
+impl From<Full> for WaitOutcome {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Length => Self::Full,
+            Full::Memory => Self::Memory,
+        }
+    }
+}
+
+/// 500 ms: most have an answer by then, and an endpoint that needs longer gets twice as many as `at-once` each second.
+const LONGEST_TURN: Duration = Duration::from_millis(500);
+/// 100 ms, then twice as long each time: most that restart are back within a second or two.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// 1 s: who is back is found that soon.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_second_and_are_spread() {
+        let of = |rounds| [pause(rounds, 0.0), pause(rounds, 1.0)].map(|pause| pause.as_millis());
+
+        assert_eq!([of(0), of(1), of(2)], [[50, 100], [100, 200], [200, 400]]);
+        assert_eq!([of(4), of(u32::MAX)], [[500, 1000], [500, 1000]]);
+    }
+
+    #[test]
+    fn what_a_wait_does_not_mend_is_not_waited_for() {
+        let error = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(may_pass(&ConnectError::Refused(error())));
+        assert!(may_pass(&ConnectError::Timeout(Duration::from_secs(1))));
+        assert!(may_pass(&ConnectError::Shared));
+        assert!(!may_pass(&ConnectError::Tls(error())));
+        assert!(!may_pass(&ConnectError::TlsTimeout(Duration::from_secs(1))));
+    }
+}
