@@ -30,10 +30,18 @@ pub struct Limiter {
     /// When the window began; later than now while the last change has yet to show.
     begins: Instant,
     slowdown: Option<f64>,
-    /// Since when the pool has been slow on end.
-    slow_since: Option<Instant>,
+    /// It has been slow on end.
+    slow: Option<Slow>,
     /// Less is asked of it now.
     trial: Option<Trial>,
+}
+
+/// A pool that is slow.
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    since: Instant,
+    /// How many times as long as usual requests take, of late: chance in one window ends nothing.
+    slowdown: f64,
 }
 
 /// What was before less was asked of a pool.
@@ -60,7 +68,7 @@ impl Limiter {
             window: Times::default(),
             begins: now,
             slowdown: None,
-            slow_since: None,
+            slow: None,
             trial: None,
         }
     }
@@ -102,7 +110,7 @@ impl Limiter {
             }
             (None, _) => {
                 self.learn(&window, rise(spec, limit, (&window, is_busy)));
-                self.slow_since = None;
+                self.slow = None;
                 limit
             }
         };
@@ -115,20 +123,20 @@ impl Limiter {
         if slowdown < (-CLEARLY).exp() {
             // What is usual is not known well: that is learned first, or it would be learned of a limit that
             // grows meanwhile.
-            self.slow_since = None;
+            self.slow = None;
             return limit;
         }
         let next = next(spec, limit, slowdown);
-        if slowdown < spec.tolerance * NEARLY || limit <= spec.min {
-            self.slow_since = None;
+        let before = self.slow.take().unwrap_or(Slow { since: now, slowdown });
+        let late = before.slowdown + (slowdown - before.slowdown) * OF_LATE;
+        if late < spec.tolerance * NEARLY || limit <= spec.min {
             return next;
         }
-        let since = *self.slow_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < PATIENCE {
+        if now.saturating_duration_since(before.since) < PATIENCE {
+            self.slow = Some(Slow { slowdown: late, ..before });
             return next;
         }
-        self.slow_since = None;
-        self.trial = Some(Trial { limit: next, slowdown });
+        self.trial = Some(Trial { limit: next, slowdown: late });
         (next / 2).max(spec.min)
     }
 
@@ -269,6 +277,8 @@ const SLOW: f64 = 2_000.0;
 const CLEARLY: f64 = 0.2;
 /// Nine tenths of what is tolerated: where the limit neither rises nor falls requests take about as long as that.
 const NEARLY: f64 = 0.9;
+/// A tenth: ten windows or so.
+const OF_LATE: f64 = 0.1;
 /// 30 s: a trial costs a tenth of a second or two of a part of the pool.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// One half, as both models have it.

@@ -121,7 +121,7 @@ fn steps(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn it_comes_to_what_the_pool_bears(backend in backends(), seed: u64) {
