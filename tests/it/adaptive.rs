@@ -130,3 +130,24 @@ async fn a_limit_that_is_not_used_stays_and_its_bounds_are_told() {
     assert_eq!(setting("concurrency.max").as_deref(), Some("9"));
     assert_eq!(setting("concurrency.tolerance").as_deref(), Some("2"));
 }
+
+#[tokio::test]
+async fn a_pool_that_is_full_refuses_at_once_and_is_checked_and_told_of_nevertheless() {
+    const CHECKS: &str =
+        "tenantry_health_checks_total{pool=\"app\",cause=\"interval\",result=\"passed\"}";
+    let endpoint = Paced::start(600_000).await;
+    let keys = "concurrency = { min = 1, max = 1 }\nqueue = { length = 0, wait = \"3s\" }\n\
+                health = { tcp = true, interval = \"50ms\" }";
+    let gateway = Gateway::start(&routes(endpoint.address, keys)).await;
+    let mut inside = Client::connect(gateway.address()).await;
+    inside.send(head("GET /", FIELDS)).await;
+    gateway.metric_becomes("tenantry_pool_concurrency_requests{pool=\"app\"}", 1.0).await;
+
+    let refused = gateway.get("/").await;
+
+    assert_eq!((refused.status, refused.one("retry-after").as_deref()), (503, Some("3")));
+    assert_eq!(refused.json()["type"], "urn:tenantry:problem:queue-full");
+    let checks = gateway.metric(CHECKS).await.unwrap_or_default();
+    gateway.metric_at_least(CHECKS, checks + 3.0).await;
+    assert_eq!(gateway.admin("/api/v1/pools").await.status, 200);
+}
