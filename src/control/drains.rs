@@ -235,6 +235,7 @@ mod tests {
             slot: 0,
             members: members_of,
             gate: None,
+            adaptive: None,
             breakers: None,
             shard: None,
             sources: Vec::new(),

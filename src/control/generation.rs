@@ -11,7 +11,8 @@ use crate::auth::issuer::KeysStatus;
 use crate::base::fair::Gate;
 use crate::base::snapshot::Snapshot;
 use crate::config::Problem;
-use crate::config::spec::RoutesSpec;
+use crate::config::spec::{AdaptiveSpec, RoutesSpec};
+use crate::model::answer_times::AnswerTimes;
 use crate::model::breakers::Breakers;
 use crate::model::members::Members;
 use crate::tls::expiry::Expiry;
@@ -127,6 +128,8 @@ pub struct LivePool {
     pub members: Arc<Members>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// By what its limit follows how long requests take, and how long they do; `None` = it stands still.
+    pub adaptive: Option<(AdaptiveSpec, Arc<AnswerTimes>)>,
     /// How its tenants' breakers stand; `None` = each request is tried.
     pub breakers: Option<Arc<Breakers>>,
     /// How many endpoints each tenant has; `None` = all have all.

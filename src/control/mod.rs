@@ -15,6 +15,7 @@ pub mod standing;
 pub mod state;
 pub mod stored;
 
+mod adaptive;
 mod asked;
 mod bell;
 mod edit;

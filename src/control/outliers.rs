@@ -1,4 +1,4 @@
-//! Ends ejections whose time is over, lets those warm up that are back, has balancers follow, and looks for
+//! Ends ejections whose time is over, lets those warm up that are back, has balancers and limits follow, and looks for
 //! endpoints that differ from the others of their pool.
 
 use std::collections::HashMap;
@@ -16,6 +16,7 @@ use crate::model::endpoint::Endpoint;
 use crate::pool::Pool;
 use crate::telemetry::registry::Metrics;
 
+use super::adaptive::Limiters;
 use super::reload::Reloader;
 
 impl Reloader {
@@ -37,11 +38,13 @@ pub(super) async fn watch(
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     let mut watches = HashMap::new();
+    let mut limiters = Limiters::default();
     loop {
         tokio::select! {
             () = stop.requested() => return,
             _ = readmitting.tick() => {
                 let pools = serving.load();
+                limiters.adjust(&pools, Instant::now());
                 readmit(&pools, &metrics).await;
             }
             _ = taking.tick() => look(&serving.load(), &metrics, &mut watches),

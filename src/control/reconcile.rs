@@ -113,6 +113,7 @@ impl Running {
             slot: running.pool.label.slot,
             members: Arc::clone(&running.pool.members),
             gate: running.pool.gate.clone(),
+            adaptive: running.pool.adaptive(),
             breakers: running.pool.breakers.clone(),
             shard: running.pool.spec.spread.shard,
             sources: running.feed.statuses(),
@@ -140,7 +141,8 @@ impl Running {
     /// Names and gates of pools that have one, for the gauges.
     pub(super) fn gates(&self) -> Vec<NamedGate> {
         let gate = |(id, running): (&PoolId, &RunningPool)| {
-            Some((Arc::clone(&id.0), Arc::clone(running.pool.gate.as_ref()?)))
+            let gate = Arc::clone(running.pool.gate.as_ref()?);
+            Some((Arc::clone(&id.0), gate, running.pool.answer_times.clone()))
         };
         self.pools.iter().filter_map(gate).collect()
     }

@@ -2,6 +2,7 @@
 //! line of the access log tells, the gateway's fields.
 
 pub mod address;
+pub mod answer_times;
 pub mod breakers;
 pub mod caller;
 pub mod drains;

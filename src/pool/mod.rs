@@ -20,7 +20,8 @@ use std::sync::atomic::AtomicU32;
 use arc_swap::Guard;
 
 use crate::base::fair::Gate;
-use crate::config::spec::PoolSpec;
+use crate::config::spec::{AdaptiveSpec, ConcurrencySpec, PoolSpec};
+use crate::model::answer_times::AnswerTimes;
 use crate::model::breakers::Breakers;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
@@ -48,6 +49,8 @@ pub struct Pool {
     pub check_tls: Option<Arc<rustls::ClientConfig>>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// How long its requests take, where its gate's limit follows that.
+    pub answer_times: Option<Arc<AnswerTimes>>,
     /// What decides besides the endpoints; `None` = nothing.
     pub steering: Option<Box<Steering>>,
     /// Copies of requests that it has under way, over all workers. Who sends them counts.
@@ -57,6 +60,8 @@ pub struct Pool {
     /// Whether somebody asks how long attempts take.
     pub attended: bool,
     balancer: Arc<dyn Balancer>,
+    /// Its balancer asks how long endpoints take.
+    has_timed_balancer: bool,
     is_timed: bool,
     /// With it, each tenant has a few of the endpoints.
     shards: Option<Box<Shards>>,
@@ -90,7 +95,8 @@ impl Pool {
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
         let steering = Steering::of(&label.name, &spec);
-        let is_timed = balancer.is_timed();
+        let adaptive = spec.concurrency.and_then(|concurrency| concurrency.adaptive);
+        let has_timed_balancer = balancer.is_timed();
         let breakers = spec.breaker.is_some().then(Arc::default);
         let attended = spec.eject.latency.is_some();
         let shards = spec.spread.shard.map(|size| Box::new(Shards::new(size)));
@@ -102,12 +108,14 @@ impl Pool {
             tls,
             check_tls: None,
             gate,
+            answer_times: adaptive.map(|_| Arc::default()),
             steering,
             copies: Arc::default(),
             breakers,
             attended,
             balancer,
-            is_timed,
+            has_timed_balancer,
+            is_timed: has_timed_balancer || adaptive.is_some(),
             shards,
         })
     }
@@ -118,9 +126,14 @@ impl Pool {
         Self { check_tls, ..self }
     }
 
-    /// Whether its balancer asks how long endpoints take ([`Endpoint::learn`]).
+    /// Whether attempts are timed: for its balancer, or for its gate's limit.
     pub fn is_timed(&self) -> bool {
         self.is_timed
+    }
+
+    /// Whether its balancer asks how long endpoints take ([`Endpoint::learn`]).
+    pub fn has_timed_balancer(&self) -> bool {
+        self.has_timed_balancer
     }
 
     /// Takes over the gate of the pool that it follows, and its copies: who is in there counts here, and who
@@ -131,6 +144,9 @@ impl Pool {
         if let (Some(gate), Some(known)) = (&mut self.gate, &before.gate) {
             *gate = Arc::clone(known);
         }
+        if let (Some(times), Some(known)) = (&mut self.answer_times, &before.answer_times) {
+            *times = Arc::clone(known);
+        }
         if self.spec.balance == before.spec.balance && Arc::ptr_eq(&self.members, &before.members) {
             self.balancer = Arc::clone(&before.balancer);
         }
@@ -138,13 +154,21 @@ impl Pool {
         self
     }
 
-    /// Has its gate let in as many as its spec says, once it is in use.
+    /// Has its gate let in as many as its spec says, once it is in use. A limit that follows how long requests
+    /// take goes on from what it is, within the bounds that it has now.
     pub fn set_limit(&self) {
-        if let (Some(gate), Some(spec)) = (&self.gate, self.spec.concurrency)
-            && gate.state().limit != Some(spec.limit)
-        {
-            gate.set_limit(spec.limit);
+        let (Some(gate), Some(spec)) = (&self.gate, self.spec.concurrency) else { return };
+        let now = gate.state().limit;
+        let limit = first_limit(spec, now);
+        if now != Some(limit) {
+            gate.set_limit(limit);
         }
+    }
+
+    /// By what its gate's limit follows how long requests take, and what is known of that; `None`: it stands still.
+    pub fn adaptive(&self) -> Option<(AdaptiveSpec, Arc<AnswerTimes>)> {
+        let spec = self.spec.concurrency?.adaptive?;
+        Some((spec, Arc::clone(self.answer_times.as_ref()?)))
     }
 
     /// Has its balancer work out what takes long, ahead of requests, and tells whether it did. To be called
@@ -278,6 +302,14 @@ impl Pool {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// The limit of a gate whose limit is `now`, as long as nothing else is known.
+fn first_limit(spec: ConcurrencySpec, now: Option<u32>) -> u32 {
+    match (spec.adaptive, now) {
+        (Some(adaptive), Some(now)) => now.clamp(adaptive.min, adaptive.max),
+        _ => spec.limit,
     }
 }
 

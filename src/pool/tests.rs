@@ -222,3 +222,40 @@ fn requests_of_a_tenant_are_on_trial_only_at_endpoints_that_it_has() {
         }));
     }
 }
+
+#[test]
+fn an_edit_leaves_a_limit_that_follows_where_it_is_within_its_new_bounds() {
+    let limited = |limit: u32, adaptive: Option<AdaptiveSpec>| {
+        let (length, wait) = (50, std::time::Duration::from_secs(1));
+        let concurrency = Some(ConcurrencySpec { limit, length, wait, adaptive });
+        let spec = PoolSpec { concurrency, ..pool_spec() };
+        let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
+        let label = Label { name: "shop".into(), slot: 0 };
+        Pool::build(label, Arc::new(spec), members, 0, None).unwrap()
+    };
+    let within = |min: u32, max: u32| limited(min, Some(AdaptiveSpec { min, max, tolerance: 1.5 }));
+    let limit = |pool: &Pool| pool.gate.as_ref().unwrap().state().limit.unwrap();
+
+    let first = within(20, 1_000);
+    assert_eq!(limit(&first), 20);
+    assert!(first.gate.as_ref().unwrap().move_limit(20, 300));
+    assert!(!first.gate.as_ref().unwrap().move_limit(20, 400), "it is another one meanwhile");
+    for (next, becomes) in
+        [(within(20, 1_000), 300), (within(20, 200), 200), (within(250, 500), 250)]
+    {
+        first.gate.as_ref().unwrap().set_limit(300);
+        let next = next.following(&first);
+        let times = [&next, &first].map(|pool| pool.answer_times.clone().unwrap());
+        assert!(Arc::ptr_eq(&times[0], &times[1]), "what was seen is seen there");
+        next.set_limit();
+        assert_eq!(limit(&next), becomes);
+    }
+
+    let still = limited(64, None).following(&first);
+    still.set_limit();
+    assert_eq!(limit(&still), 64, "it is written");
+    assert!(!still.is_timed() && first.is_timed() && !first.has_timed_balancer());
+    let again = within(20, 1_000).following(&still);
+    again.set_limit();
+    assert_eq!(limit(&again), 64, "from there on");
+}

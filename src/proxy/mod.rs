@@ -48,6 +48,7 @@ mod io;
 mod judge;
 mod judged;
 mod laggards;
+mod lately;
 mod limit_problems;
 mod limited;
 mod listener;

@@ -1,5 +1,5 @@
-//! How long an endpoint takes to the head of its answer, for pools whose balancer asks for that. All of
-//! it is out of line: other pools pay a look at a bit.
+//! How long an endpoint takes to the head of its answer, for pools whose balancer asks for that, or whose limit of
+//! requests at once follows it. All of it is out of line: other pools pay a look at a bit.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,15 +10,17 @@ use tokio::time::Instant;
 use crate::health::passive::Verdict;
 use crate::model::endpoint::Endpoint;
 use crate::model::latency::{Sample, UNANSWERED};
+use crate::telemetry::sightings;
 
 use super::attempt::Answered;
 use super::clock::Clock;
 use super::error::ExchangeError;
 use super::forward::{Effort, Trial};
+use super::lately::Own;
 use super::outgoing::Outgoing;
 use super::request_body::{Side, Upload};
 
-/// An attempt under way that is timed. Its endpoint learns of its end; where it is dropped, with its
+/// An attempt under way that is timed. Its endpoint, or its pool's limit, learns of its end; where it is dropped, with its
 /// client or because another attempt beside it was faster, that it took longer than that.
 pub(super) struct Timing {
     endpoint: Arc<Endpoint>,
@@ -28,11 +30,15 @@ pub(super) struct Timing {
     clock: Rc<Clock>,
     /// Its failures in a row are counted ([`Endpoint::failures`]).
     is_judged: bool,
+    /// The balancer asks for it: the endpoint learns.
+    is_of_endpoint: bool,
+    /// The pool's limit asks for it: what it is added to, and its kind.
+    of_pool: Option<(Rc<Own>, u8)>,
     has_ended: bool,
 }
 
 impl Trial<'_, '_> {
-    /// Times this attempt, where the pool's balancer asks how long they take.
+    /// Times this attempt, where the pool's balancer or its limit asks how long they take.
     #[inline]
     pub(super) fn timing(&self, started: Instant, outgoing: &Outgoing<'_>) -> Option<Box<Timing>> {
         self.effort.pool.is_timed().then(|| Timing::begin(self, started, outgoing))
@@ -44,7 +50,9 @@ impl Timing {
     #[cold]
     #[inline(never)]
     fn begin(trial: &Trial<'_, '_>, started: Instant, outgoing: &Outgoing<'_>) -> Box<Self> {
-        let Effort { worker, pool, .. } = trial.effort;
+        let Effort { worker, pool, tenant, route, .. } = trial.effort;
+        let kind = || sightings::kind(tenant.slot(), route.map_or("", |route| &route.name));
+        let own = worker.lately.of(pool, worker.clock.recent());
         Box::new(Self {
             endpoint: Arc::clone(trial.picked.endpoint()),
             started,
@@ -52,6 +60,8 @@ impl Timing {
             side: outgoing.side(),
             clock: Rc::clone(&worker.clock),
             is_judged: pool.spec.eject.failures > 0,
+            is_of_endpoint: pool.has_timed_balancer(),
+            of_pool: own.map(|own| (own, kind())),
             has_ended: false,
         })
     }
@@ -77,8 +87,17 @@ impl Timing {
         let Some(verdict) = verdict else { return };
         let now = self.clock.recent();
         let taken = now.saturating_duration_since(self.since());
-        let is_to_blame = is_to_blame(&self.endpoint, verdict, self.is_judged, now);
         let is_early = self.upload.awaits_client();
+        if let Some((own, kind)) = &self.of_pool
+            && !is_early
+            && let Some(sample) = of_pool(taken, verdict, is_refused(answered))
+        {
+            own.add(*kind, sample, now);
+        }
+        if !self.is_of_endpoint {
+            return;
+        }
+        let is_to_blame = is_to_blame(&self.endpoint, verdict, self.is_judged, now);
         if let Some(sample) = sample(taken, verdict, is_to_blame, is_early) {
             self.endpoint.learn(sample, now);
         }
@@ -96,8 +115,28 @@ impl Drop for Timing {
         if !self.has_ended && !self.upload.awaits_client() {
             let now = self.clock.now();
             let waited = now.saturating_duration_since(self.since());
-            self.endpoint.learn(Sample::MoreThan(waited), now);
+            if self.is_of_endpoint {
+                self.endpoint.learn(Sample::MoreThan(waited), now);
+            }
+            if let Some((own, kind)) = &self.of_pool {
+                own.add(*kind, Sample::MoreThan(waited), now);
+            }
         }
+    }
+}
+
+/// Whether it is an answer of class 4 or 5, which may come at once since nothing was done for it.
+fn is_refused(answered: &Result<Answered, ExchangeError>) -> bool {
+    answered.as_ref().is_ok_and(|(answer, _)| answer.status().as_u16() >= 400)
+}
+
+/// What the end of an attempt says of how busy its pool is: what fails or is refused no more than that it took that
+/// long, and an endpoint that is not there nothing.
+fn of_pool(taken: Duration, verdict: Verdict, is_refused: bool) -> Option<Sample> {
+    match verdict {
+        Verdict::Success if !is_refused => Some(Sample::Took(taken)),
+        Verdict::Success | Verdict::Failure | Verdict::Busy => Some(Sample::MoreThan(taken)),
+        Verdict::Unreachable => None,
     }
 }
 
@@ -180,6 +219,18 @@ mod tests {
         let failed = |taken| sample(taken, Verdict::Failure, true, true);
         assert_eq!(failed(MILLI), Some(Sample::Took(UNANSWERED)));
         assert_eq!(failed(3 * UNANSWERED), Some(Sample::Took(3 * UNANSWERED)));
+    }
+
+    #[test]
+    fn a_pool_is_no_faster_for_what_it_refuses() {
+        let of = |verdict, is_refused| of_pool(MILLI, verdict, is_refused);
+        assert_eq!(of(Verdict::Success, false), Some(Sample::Took(MILLI)));
+        for (verdict, is_refused) in
+            [(Verdict::Success, true), (Verdict::Failure, false), (Verdict::Busy, true)]
+        {
+            assert_eq!(of(verdict, is_refused), Some(Sample::MoreThan(MILLI)));
+        }
+        assert_eq!(of(Verdict::Unreachable, false), None);
     }
 
     #[test]

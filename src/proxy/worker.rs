@@ -45,6 +45,7 @@ use super::handover;
 use super::handshakes::Handshakes;
 use super::headcount::{Full, Headcount, Place};
 use super::hygiene::OwnedNames;
+use super::lately::Lately;
 use super::listener;
 use super::mirror::Mirrors;
 use super::parts::in_parts;
@@ -119,6 +120,8 @@ pub(super) struct Worker {
     pub(super) gates: Gates,
     /// How slow attempts are that have a second one sent beside them.
     pub(super) delays: Delays,
+    /// How long the requests of pools take whose limit follows that.
+    pub(super) lately: Lately,
     /// Copies of requests for other pools.
     pub(super) mirrors: Mirrors,
     /// Answers under way.
@@ -325,6 +328,7 @@ impl Worker {
             verdicts: Verdicts::default(),
             gates: Gates::default(),
             delays: Delays::default(),
+            lately: Lately::default(),
             mirrors: Mirrors::default(),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
@@ -430,6 +434,7 @@ impl Worker {
         self.seats.tidy();
         self.gates.tidy();
         self.delays.tidy(self.clock.recent());
+        self.lately.tidy(self.clock.recent());
         self.room.tidy(&self.account);
     }
 

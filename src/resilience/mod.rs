@@ -2,6 +2,7 @@
 //! in this order: the deadline bounds everything, the retry rule says what may be tried again, the
 //! budget says how much of it.
 
+pub mod adaptive;
 pub mod allowance;
 pub mod breaker;
 pub mod budget;

@@ -19,6 +19,14 @@ pub(super) static POOL_CONCURRENCY_LIMIT: Family = Family {
     labels: &["pool"],
 };
 
+/// `tenantry_pool_concurrency_slowdown_ratio`
+pub(super) static POOL_CONCURRENCY_SLOWDOWN: Family = Family {
+    name: "tenantry_pool_concurrency_slowdown_ratio",
+    help: "How many times as long as usual the requests of a pool take whose limit of concurrency follows that",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
 /// `tenantry_ejections_spared_total`
 pub(super) static EJECTIONS_SPARED: Family = Family {
     name: "tenantry_ejections_spared_total",

@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot set up its world has failed")]
 
 mod access_log;
+mod adaptive;
 mod admin;
 mod answers;
 mod audit;

@@ -457,7 +457,7 @@ async fn who_shares_what_is_told_by_the_api() {
     let pools = gateway.admin("/api/v1/pools").await.json();
     assert_eq!(
         pools[0]["concurrency"],
-        serde_json::json!({ "limit": 7, "requests": 0, "waiting": 0 })
+        serde_json::json!({ "limit": 7, "requests": 0, "waiting": 0, "adaptive": null })
     );
     let told = gateway.admin("/api/v1/explain?target=/&tenant=acme").await.json();
     let settings = told["settings"].as_array().expect("settings");

@@ -59,6 +59,19 @@ struct Concurrency {
     requests: u32,
     /// How many wait.
     waiting: usize,
+    /// How the limit follows how long requests take; `null` = it stands still.
+    adaptive: Option<Adaptive>,
+}
+
+/// A limit that follows how long requests take.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Adaptive {
+    /// It never falls below that.
+    min: u32,
+    /// It never rises above that.
+    max: u32,
+    /// How many times as long as usual requests take; `null` = not known yet.
+    slowdown: Option<f64>,
 }
 
 /// Requests that wait while nobody may be picked.
@@ -123,7 +136,7 @@ fn pool(pool: &LivePool) -> Pool {
     Pool {
         name: pool.name.to_string(),
         panicking: set.eligible.panicking,
-        concurrency: pool.gate.as_deref().and_then(concurrency),
+        concurrency: pool.gate.as_deref().and_then(|gate| concurrency(gate, pool)),
         waiting: pool.members.room().map(|room| {
             let Filled { waiting, bytes } = room.filled();
             Waiting { requests: waiting, bytes }
@@ -157,9 +170,18 @@ fn priority(group: &Group) -> Priority {
     }
 }
 
-fn concurrency(gate: &Gate) -> Option<Concurrency> {
+fn concurrency(gate: &Gate, pool: &LivePool) -> Option<Concurrency> {
     let fair::State { limit, inside, waiting } = gate.state();
-    Some(Concurrency { limit: limit?, requests: inside, waiting })
+    let adaptive = pool.adaptive.as_ref().map(|(spec, times)| Adaptive {
+        min: spec.min,
+        max: spec.max,
+        slowdown: times.slowdown().map(hundredths),
+    });
+    Some(Concurrency { limit: limit?, requests: inside, waiting, adaptive })
+}
+
+fn hundredths(number: f32) -> f64 {
+    (f64::from(number) * 100.0).round() / 100.0
 }
 
 fn source(source: &SourceStatus) -> Source {

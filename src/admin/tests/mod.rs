@@ -17,7 +17,7 @@ use crate::base::tasks::{Stopped, Tasks};
 use crate::base::tokens::Tokens;
 use crate::base::units::Rate;
 use crate::config::Place;
-use crate::config::spec::{AdminSpec, DrainSpec, RateSpec};
+use crate::config::spec::{AdaptiveSpec, AdminSpec, DrainSpec, RateSpec};
 use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
 use crate::control::generation::{
@@ -322,6 +322,7 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
             slot: 0,
             members: Arc::new(members),
             gate: None,
+            adaptive: None,
             breakers: None,
             shard: None,
             sources: vec![source.clone()],
@@ -403,11 +404,13 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
         live.problems = vec![fault()];
         let (members, sources) = (Arc::new(members), vec![source]);
         let (gate, breakers) = (Some(Arc::new(Gate::new(100))), Some(Arc::default()));
+        let adaptive = AdaptiveSpec { min: 20, max: 1000, tolerance: 1.5 };
         live.pools = vec![LivePool {
             name: "shop".into(),
             slot: 0,
             members,
             gate,
+            adaptive: Some((adaptive, Arc::default())),
             breakers,
             shard: None,
             sources,

@@ -26,6 +26,7 @@ async fn shop(addresses: &[&str]) -> (World, Arc<Members>) {
             slot: 0,
             members,
             gate: None,
+            adaptive: None,
             breakers: None,
             shard: None,
             sources,

@@ -116,6 +116,16 @@ impl Gate {
         self.serve(None);
     }
 
+    /// As [`Gate::set_limit`], where the limit is `from` still; `false`: somebody else has set it.
+    pub fn move_limit(self: &Arc<Self>, from: u32, to: u32) -> bool {
+        let (moves, fails) = (Ordering::SeqCst, Ordering::Relaxed);
+        let moved = self.limit.compare_exchange(from, to, moves, fails).is_ok();
+        if moved && to > from {
+            self.serve(None);
+        }
+        moved
+    }
+
     /// Lets everybody in from now on.
     pub fn open(self: &Arc<Self>) {
         self.set_limit(OPEN);

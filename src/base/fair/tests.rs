@@ -55,6 +55,26 @@ async fn so_many_come_in_and_the_next_has_the_place_of_who_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_is_moved_from_what_it_is_known_to_be_alone() {
+    let gate = gate(1);
+    let inside = enter(&gate).unwrap();
+    let (second, third) = (wait(&gate, 1), wait(&gate, 1));
+
+    assert!(!gate.0.gate.move_limit(5, 9), "somebody else has set it");
+    assert_eq!(state(&gate), (1, 2));
+    assert!(gate.0.gate.move_limit(1, 2));
+    assert_eq!(state(&gate), (2, 1), "one that waited comes in");
+    assert!(gate.0.gate.move_limit(2, 1));
+    drop(inside);
+    assert_eq!(state(&gate), (1, 1), "nobody comes in until enough have left");
+
+    drop(second.turn().await.unwrap());
+    assert!(third.turn().await.is_some());
+    gate.0.gate.open();
+    assert!(!gate.0.gate.move_limit(1, 2), "an open gate stays open");
+}
+
+#[tokio::test(start_paused = true)]
 async fn how_many_of_a_flow_wait_is_told_while_somebody_else_holds_the_lock() {
     let gate = gate(1);
     let inside = enter(&gate).unwrap();

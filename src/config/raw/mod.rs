@@ -2,6 +2,7 @@
 //! a doc comment says here is what editors show, by way of the JSON schema.
 
 mod access;
+mod adaptive;
 mod affinity;
 mod answers;
 mod authorizer;
@@ -27,6 +28,7 @@ mod usage;
 mod waiting;
 
 pub(super) use access::{ApiKey, Identity, Keys, Kinds};
+pub(super) use adaptive::{Adaptive, Concurrency};
 pub(super) use affinity::{HashKeys, Sticky};
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
 pub(super) use authorizer::{Authorizer, Authorizers};

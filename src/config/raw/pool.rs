@@ -15,6 +15,7 @@ use crate::base::units::{ByteSize, Percent};
 use crate::config::spec::{Protocol, ProxyVersion, RetryOn};
 use crate::config::text::{DnsName, FilePath, HedgeAfter, ListFile, SrvName, Written};
 
+use super::adaptive::Concurrency;
 use super::affinity::{HashKeys, Sticky};
 use super::breaker::Breaker;
 use super::health::Health;
@@ -91,8 +92,9 @@ pub(in crate::config) struct Pool {
     /// Which failures are tried again, and how often; a route may set its own.
     pub(in crate::config) retry: Option<Retry>,
     /// Requests that the pool has at once, over all workers, from 1 to 1000000; who comes beyond waits in
-    /// a queue of its tenant. Default: any number.
-    pub(in crate::config) concurrency: Option<Whole<1, 1_000_000>>,
+    /// a queue of its tenant. `"adaptive"`, or a table of how: the number follows how long requests take.
+    /// Default: any number.
+    pub(in crate::config) concurrency: Option<Concurrency>,
     /// How requests wait where `concurrency` is reached.
     pub(in crate::config) queue: Option<At<Queue>>,
 }

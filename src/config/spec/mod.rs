@@ -22,6 +22,7 @@ use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec};
 use crate::config::problem::Place;
 
 mod access;
+mod adaptive;
 mod affinity;
 mod authorizer;
 mod breaker;
@@ -42,6 +43,7 @@ mod usage;
 mod waiting;
 
 pub use access::{AccessSpec, CredentialKind, IdentitiesSpec, KeySpec};
+pub use adaptive::AdaptiveSpec;
 pub use affinity::{HashBy, SameSite, StickySpec};
 pub use authorizer::{AskedPart, AuthorizerSpec, OnError};
 pub use breaker::BreakerSpec;

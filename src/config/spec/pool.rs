@@ -13,6 +13,7 @@ use crate::base::fair::Class;
 use crate::base::units::{ByteSize, Percent};
 use crate::model::grpc::GrpcStatus;
 
+use super::adaptive::AdaptiveSpec;
 use super::breaker::BreakerSpec;
 use super::health::{CheckTlsSpec, HealthSpec};
 use super::spread::{EndpointSpec, SpreadSpec};
@@ -83,14 +84,16 @@ impl PoolSpec {
 }
 
 /// How many requests a pool has at once, and how others wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConcurrencySpec {
-    /// Requests at once, over all workers; at least 1.
+    /// Requests at once, over all workers; at least 1. Where that is worked out, what it begins with.
     pub limit: u32,
     /// Requests of one tenant that may wait. Default 50.
     pub length: usize,
     /// How long one may wait. Default 1 s.
     pub wait: Duration,
+    /// With it, the limit follows how long requests take.
+    pub adaptive: Option<AdaptiveSpec>,
 }
 
 /// A tenant's share of pools that have as many requests as they may.

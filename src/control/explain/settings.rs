@@ -236,7 +236,15 @@ impl List<'_> {
             return self.of_pool("concurrency", "any");
         };
         let own = own.unwrap_or(&QueueSpec::UNSAID);
-        self.of_pool("concurrency", pool.limit);
+        match pool.adaptive {
+            None => self.of_pool("concurrency", pool.limit),
+            Some(adaptive) => {
+                self.of_pool("concurrency", "adaptive");
+                self.of_pool("concurrency.min", adaptive.min);
+                self.of_pool("concurrency.max", adaptive.max);
+                self.of_pool("concurrency.tolerance", adaptive.tolerance);
+            }
+        }
         self.of_tenant("queue.weight", own.weight.to_string());
         let asked = route.and_then(|route| route.priority);
         let class = own.class(asked);

@@ -183,7 +183,7 @@ impl Roster {
             waiting: gate.as_ref().map_or(0, |gate| gate.waiting_of(slot)),
             waiting_limit: own.length.unwrap_or(pool.length),
             pool_in_flight: state.map_or(0, |state| state.inside),
-            pool_limit: pool.limit,
+            pool_limit: state.and_then(|state| state.limit).unwrap_or(pool.limit),
             pool_waiting: state.map_or(0, |state| state.waiting),
         }
     }

@@ -21,6 +21,7 @@ use crate::base::loads::Loads;
 use crate::base::memory::{Memory, Refused};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
+use crate::model::answer_times::AnswerTimes;
 use crate::model::members::Members;
 
 use super::bearers;
@@ -42,8 +43,8 @@ pub use resilience::NamedBreakers;
 /// A pool's name and its members, for the gauges that are read at a scrape.
 pub type NamedPool = (Arc<str>, Arc<Members>);
 
-/// A pool's name and its gate, for the same.
-pub type NamedGate = (Arc<str>, Arc<Gate>);
+/// A pool's name, its gate, and how long its requests take where the gate's limit follows that, for the same.
+pub type NamedGate = (Arc<str>, Arc<Gate>, Option<Arc<AnswerTimes>>);
 
 /// All metrics of the process.
 #[derive(Debug)]

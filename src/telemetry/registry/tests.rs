@@ -117,7 +117,9 @@ fn promtool_finds_nothing() {
     metrics.merge(&deltas.try_recv().unwrap());
     metrics
         .publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"])), ("near".into(), zoned())]);
-    metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)))]);
+    let times = Arc::<AnswerTimes>::default();
+    times.tell(1.5);
+    metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)), Some(times))]);
     metrics.publish_breakers(vec![("shop".into(), Arc::default())]);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     checked(&metrics);
