@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod breakers;
+pub mod canary;
 pub mod caller;
 pub mod drains;
 pub mod endpoint;

@@ -5,6 +5,7 @@
 pub mod allowance;
 pub mod breaker;
 pub mod budget;
+pub mod canary;
 pub mod deadline;
 pub mod hedging;
 pub mod latencies;

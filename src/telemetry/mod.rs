@@ -34,6 +34,7 @@ mod process;
 mod reloads;
 mod resilience;
 mod sharing;
+mod splits;
 mod spreading;
 mod sums;
 mod tenant_delta;
