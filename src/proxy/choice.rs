@@ -168,12 +168,7 @@ fn find_route<'t>(tenant: &'t Tenant, head: &Parts, path: &str) -> Option<&'t Ar
     })
 }
 
-fn split_pool<'t>(
-    split: &'t Split,
-    tenant: &Tenant,
-    head: &Parts,
-    visit: &Visit,
-) -> &'t Arc<Pool> {
+fn split_pool<'t>(split: &'t Split, tenant: &Tenant, head: &Parts, visit: &Visit) -> &'t Arc<Pool> {
     let by_header = match &split.by {
         SplitBy::Header(name) => head.headers.get(name),
         SplitBy::RequestId => None,

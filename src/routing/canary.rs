@@ -74,8 +74,7 @@ impl Canary {
         let spec = split.canary.as_deref()?;
         let is_canary = |pool: &Arc<Pool>| *pool.label.name == *spec.pool.0;
         let pool = pools.iter().map(|(pool, _)| pool).find(|pool| is_canary(pool))?;
-        let mut rest: Vec<_> =
-            pools.iter().filter(|(pool, _)| !is_canary(pool)).cloned().collect();
+        let mut rest: Vec<_> = pools.iter().filter(|(pool, _)| !is_canary(pool)).cloned().collect();
         if rest.iter().all(|(_, weight)| *weight == 0) {
             // All requests went to the canary: those that went nowhere take them back alike.
             rest.iter_mut().for_each(|(_, weight)| *weight = 1);
@@ -225,4 +224,117 @@ fn conditions<'v>(text: &mut String, values: impl Iterator<Item = (&'v str, &'v 
         });
     }
     text.push(']');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::model::ids::PoolId;
+    use crate::pool::samples::pool;
+    use crate::routing::samples;
+
+    use super::*;
+
+    fn spec(headers: &[(&str, ValueSpec)], tenants: &[&str], weights: [u32; 3]) -> SplitSpec {
+        let header = |(name, value): &(&str, ValueSpec)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), value.clone())
+        };
+        let canary = CanarySpec {
+            pool: PoolId("canary".into()),
+            headers: headers.iter().map(header).collect(),
+            tenants: tenants.iter().map(|id| TenantId::new(id).unwrap()).collect(),
+            rollback: None,
+        };
+        let names = ["stable", "canary", "old"];
+        let pools = names.iter().zip(weights);
+        SplitSpec {
+            pools: pools.map(|(name, weight)| (PoolId((*name).into()), weight)).collect(),
+            by: SplitBy::RequestId,
+            canary: Some(Box::new(canary)),
+        }
+    }
+
+    fn split(spec: &SplitSpec) -> Split {
+        let pools: Vec<_> = spec.pools.iter().map(|(id, weight)| (pool(&id.0), *weight)).collect();
+        let canary = Canary::of(&samples::route("", "/x"), spec, &pools);
+        let mut split = Split::new(pools, spec.by.clone()).unwrap();
+        split.canary = canary;
+        split
+    }
+
+    fn name<'s>(split: &'s Split, tenant: &str, headers: &HeaderMap, key: &str) -> &'s str {
+        &split.choose((tenant, headers), key.as_bytes()).label.name
+    }
+
+    fn roll_back(split: &Split) {
+        split.canary.as_ref().unwrap().watched.progress().roll_back();
+    }
+
+    #[test]
+    fn who_has_the_headers_or_is_named_gets_the_canary_whatever_its_weight() {
+        let (is, none) = (|text: &str| ValueSpec::Is(text.into()), HeaderMap::new());
+        let conditions = [("x-canary", is("yes")), ("x-beta", ValueSpec::Present)];
+        let split = split(&spec(&conditions, &["acme", "globex"], [1, 0, 0]));
+        let headers = |values: &[(&'static str, &'static str)]| -> HeaderMap {
+            let value = |(name, value): &(&'static str, &'static str)| {
+                (HeaderName::from_static(name), value.parse().unwrap())
+            };
+            values.iter().map(value).collect()
+        };
+        let both = headers(&[("x-canary", "yes"), ("x-beta", "1")]);
+        let one = headers(&[("x-canary", "yes")]);
+        let other = headers(&[("x-canary", "no"), ("x-beta", "1")]);
+
+        assert_eq!(name(&split, "initech", &both, "k"), "canary");
+        assert_eq!(name(&split, "initech", &one, "k"), "stable", "all of them must be there");
+        assert_eq!(name(&split, "initech", &other, "k"), "stable");
+        assert_eq!(name(&split, "globex", &none, "k"), "canary");
+        assert_eq!(name(&split, "glob", &none, "k"), "stable");
+        roll_back(&split);
+        assert_eq!(name(&split, "initech", &both, "k"), "stable");
+        assert_eq!(name(&split, "acme", &none, "k"), "stable");
+    }
+
+    #[test]
+    fn without_headers_nobody_has_them() {
+        let split = split(&spec(&[], &[], [1, 0, 0]));
+        assert_eq!(name(&split, "acme", &HeaderMap::new(), "k"), "stable");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_roll_back_is_found_by_every_version() {
+        let owner = Owner::Tenant("acme".into());
+        let spec = spec(&[("x-canary", ValueSpec::Present)], &["acme"], [95, 5, 0]);
+        let text =
+            "request-id \"stable\"=95 \"canary\"=5 \"old\"=0 \"canary\" [\"x-canary\",] acme";
+        assert_eq!(edition(&spec), text);
+        assert_eq!(
+            place(&samples::route("*.a.example", "/x/*")),
+            "\"*.a.example\" \"/x/*\" [] [] []"
+        );
+        assert_eq!(
+            (owner.to_string(), hash(b"acme")),
+            ("tenants.acme".to_owned(), 0x3a25_b665_6ba9_cfc6)
+        );
+    }
+
+    proptest! {
+        /// A roll-back moves those alone who had the canary.
+        #[test]
+        fn nobody_else_moves_when_a_canary_is_rolled_back(
+            weights in [0_u32..100, 1_u32..100, 0_u32..100],
+            keys in prop::collection::vec(any::<String>(), 1..100),
+        ) {
+            let (split, headers) = (split(&spec(&[], &[], weights)), HeaderMap::new());
+            let before: Vec<String> =
+                keys.iter().map(|key| name(&split, "acme", &headers, key).to_owned()).collect();
+            roll_back(&split);
+            for (key, before) in keys.iter().zip(before) {
+                let now = name(&split, "acme", &headers, key);
+                prop_assert_ne!(now, "canary");
+                prop_assert!(before == "canary" || before == now);
+            }
+        }
+    }
 }

@@ -146,7 +146,8 @@ impl Table {
     /// The pools of splits that are tried, with whose routes those are.
     pub fn canaries(&self) -> impl Iterator<Item = (Owner, &Arc<Watched>)> {
         let of_tenants = self.trying.iter().flat_map(|id| {
-            let own = self.tenant(id.as_str()).and_then(|tenant| tenant.routes.as_ref()?.own.as_ref());
+            let own =
+                self.tenant(id.as_str()).and_then(|tenant| tenant.routes.as_ref()?.own.as_ref());
             let canaries = own.into_iter().flat_map(|own| own.canaries());
             canaries.map(move |canary| (Owner::Tenant(id.shared()), canary))
         });

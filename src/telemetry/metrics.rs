@@ -514,6 +514,7 @@ mod tests {
             include_str!("issuers.rs"),
             include_str!("checks.rs"),
             include_str!("mirrors.rs"),
+            include_str!("splits.rs"),
             include_str!("resilience.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());

@@ -12,6 +12,7 @@ mod audit;
 mod balancing;
 mod body_limits;
 mod breakers;
+mod canary;
 mod checks;
 mod conformance;
 mod cuts;

@@ -234,3 +234,102 @@ impl From<&RollbackSpec> for CanaryRule {
 
 /// 200 characters of what was asked for are enough to find it again.
 const LONGEST_ID: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use serde_json::{Map, Value};
+
+    use crate::base::units::Percent;
+    use crate::config::spec::{CanarySpec, SplitBy, SplitSpec};
+    use crate::model::ids::PoolId;
+    use crate::routing::canary::Owner;
+
+    use super::*;
+
+    /// The keys of a value, those of a list's first item for all of them.
+    fn shape(value: &Value) -> Value {
+        match value {
+            Value::Object(members) => members
+                .iter()
+                .map(|(key, value)| (key.clone(), shape(value)))
+                .collect::<Map<_, _>>()
+                .into(),
+            Value::Array(items) => items.iter().take(1).map(shape).collect(),
+            _ => Value::Null,
+        }
+    }
+
+    fn side(failed: usize) -> Counts {
+        let mut counts = Counts::default();
+        for number in 0..250 {
+            let outcome = if number < failed { Outcome::Failed } else { Outcome::Served };
+            counts.add(outcome, Duration::from_millis(4));
+        }
+        counts
+    }
+
+    #[test]
+    fn a_split_is_told_as_the_docs_say() {
+        let rule = RollbackSpec {
+            errors: Some(Percent::new(5.0)),
+            errors_factor: None,
+            latency: None,
+            latency_factor: Some(2),
+            percentile: 95,
+            requests: 100,
+            window: Duration::from_secs(60),
+        };
+        let (stable, next) = (PoolId("stable".into()), PoolId("next".into()));
+        let canary = CanarySpec {
+            pool: next.clone(),
+            headers: Vec::new(),
+            tenants: Vec::new(),
+            rollback: Some(rule),
+        };
+        let shown = Shown {
+            id: Id::read("5f0c1a9be2d4470e").unwrap(),
+            owner: Owner::Tenant("acme".into()),
+            route: "shop".into(),
+            spec: SplitSpec {
+                pools: vec![(stable, 95), (next, 5)],
+                by: SplitBy::RequestId,
+                canary: Some(Box::new(canary)),
+            },
+            counts: [side(1), side(30)],
+            recent: [side(1), side(30)],
+            rolled_back: Some(RolledBack {
+                since: SystemTime::UNIX_EPOCH,
+                reason: "errors".into(),
+                why: "12.0% of 250 requests failed, and 5% may".into(),
+            }),
+        };
+
+        let told = serde_json::to_value([CanarySplit::from(&shown)]).unwrap();
+
+        let docs = include_str!("../../../docs/admin.md");
+        let (_, section) = docs.split_once("### `/api/v1/splits`\n").unwrap();
+        let shown = section.split("```").find_map(|block| block.strip_prefix("json\n")).unwrap();
+        let shown: Value = serde_json::from_str(shown).unwrap();
+        assert_eq!(shape(&told), shape(&shown));
+        for key in ["id", "owner", "route", "canary", "state", "shares", "rule"] {
+            assert_eq!(told[0][key], shown[0][key], "{key}");
+        }
+        for key in ["failed", "failing", "p50_ms", "p95_ms"] {
+            assert!(told[0]["window"]["canary"][key].is_number(), "{key}: {told}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_written_and_nothing_else_is_one() {
+        for text in ["5f0c1a9be2d4470e", "0000000000000000", "ffffffffffffffff"] {
+            assert_eq!(Id::read(text).unwrap().to_string(), text);
+        }
+        for text in
+            ["", "5f0c1a9be2d4470", "5f0c1a9be2d4470e0", "+f0c1a9be2d4470e", "5f0c1a9be2d447\u{e9}"]
+        {
+            assert_eq!(Id::read(text), None, "{text}");
+        }
+    }
+}

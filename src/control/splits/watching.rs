@@ -46,7 +46,9 @@ pub(in crate::control) async fn watch(
                     splits.not_kept();
                     if !told {
                         let hint = state::HINT;
-                        tracing::error!("which canaries are rolled back cannot be kept: {error}; {hint}");
+                        tracing::error!(
+                            "which canaries are rolled back cannot be kept: {error}; {hint}"
+                        );
                         told = true;
                     }
                 }
