@@ -105,6 +105,7 @@ impl Canary {
 
     /// The pool for a request of this tenant with this key. Who would get the canary while that is rolled back gets
     /// another pool; nobody else moves.
+    #[inline(never)] // few splits have one, and all ask for their pools in one place
     pub fn choose<'s>(
         &'s self,
         split: &'s Split,

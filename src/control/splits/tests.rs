@@ -8,7 +8,7 @@ use crate::base::units::Percent;
 use crate::config::spec::{ActionSpec, CanarySpec, RollbackSpec, RouteSpec, SplitBy};
 use crate::pool::samples::pools;
 use crate::routing::action::Action;
-use crate::routing::compile;
+use crate::routing;
 use crate::routing::samples::{get, route, spec, tenant};
 
 use super::*;
@@ -48,7 +48,7 @@ fn table(split: Option<SplitSpec>, others: &[&str], before: Option<&Table>) -> T
     let spec = spec(vec![("acme", acme)], vec![("shared", shared)]);
     let generation = before.map_or(1, |before| before.generation + 1);
     // Other pools of the same names each time: all routes are made anew.
-    compile(&spec, before, &pools(&["stable", "canary"]), generation)
+    routing::compile(&spec, before, &pools(&["stable", "canary"]), generation)
 }
 
 /// The canary of the tenant's own split.
@@ -196,7 +196,7 @@ fn more_splits_than_are_looked_at_at_once_are_all_looked_at() {
     let routes = || vec![RouteSpec { action: action(), ..route("", CONDITION) }];
     let all = tenants.iter().map(|id| (id.as_str(), tenant(Some("stable"), routes(), &[])));
     let spec = spec(all.collect(), vec![]);
-    let table = compile(&spec, None, &pools(&["stable", "canary"]), 1);
+    let table = routing::compile(&spec, None, &pools(&["stable", "canary"]), 1);
     let (splits, metrics, now) = (Splits::default(), Metrics::new(), Instant::now());
     splits.adopt(&table, now);
     table.canaries().for_each(|(_, watched)| {
