@@ -184,15 +184,12 @@ impl Splits {
             .filter(|id| !known.by_id.contains_key(id))
             .for_each(|id| metrics.forget_split(&id.to_string()));
         let next = after.map_or(Id(0), |Id(last)| Id(last.saturating_add(1)));
-        let mut seen = 0;
-        for (id, split) in known.by_id.range_mut(next..).take(AT_ONCE) {
+        let mut last = None;
+        for (at, (id, split)) in known.by_id.range_mut(next..).take(AT_ONCE).enumerate() {
             known.changed |= split.look(*id, now, metrics);
-            seen += 1;
-            if seen == AT_ONCE {
-                return Some(*id);
-            }
+            last = (at + 1 == AT_ONCE).then_some(*id);
         }
-        None
+        last
     }
 
     /// What is rolled back now, where that is not what was kept last.
