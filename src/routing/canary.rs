@@ -33,6 +33,8 @@ pub struct Canary {
 pub struct Watched {
     /// The pool that is tried.
     pub pool: Arc<Pool>,
+    /// The pools that take its requests while it is rolled back.
+    others: Box<[Arc<Pool>]>,
     /// The name of its route.
     pub route: Arc<str>,
     /// Its split.
@@ -82,6 +84,7 @@ impl Canary {
         let rest = Split::new(rest, split.by.clone())?;
         let watched = Watched {
             pool: Arc::clone(pool),
+            others: rest.pools().cloned().collect(),
             route: Arc::clone(&route.name),
             spec: split.clone(),
             place: hash(place(route).as_bytes()),
@@ -133,6 +136,14 @@ impl Watched {
     /// Goes on where another one is. Only before a table has it: later, it is on its own way.
     pub fn follow(&self, progress: &Arc<Progress>) {
         drop(self.progress.set(Arc::clone(progress)));
+    }
+
+    /// Whether there is anybody to roll back to: another pool with endpoints that are not used for want of better ones.
+    pub fn has_way_back(&self) -> bool {
+        self.others.iter().any(|pool| {
+            let set = pool.members.load();
+            !set.eligible.endpoints.is_empty() && !set.eligible.panicking
+        })
     }
 
     /// On which side a pool of the split is.

@@ -270,6 +270,9 @@ impl Split {
             return false;
         }
         let Some(broken) = judge(rule, &self.recent) else { return false };
+        if !self.watched.has_way_back() {
+            return false; // a bad version is better than none
+        }
         progress.roll_back();
         metrics.split_state(labels, true);
         metrics.split_rolled_back(labels, broken.reason());

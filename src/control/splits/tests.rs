@@ -6,9 +6,10 @@ use http::HeaderMap;
 
 use crate::base::units::Percent;
 use crate::config::spec::{ActionSpec, CanarySpec, RollbackSpec, RouteSpec, SplitBy};
-use crate::pool::samples::pools;
-use crate::routing::action::Action;
+use crate::model::members::Found;
+use crate::pool::{Pool, samples};
 use crate::routing;
+use crate::routing::action::Action;
 use crate::routing::samples::{get, route, spec, tenant};
 
 use super::*;
@@ -48,7 +49,27 @@ fn table(split: Option<SplitSpec>, others: &[&str], before: Option<&Table>) -> T
     let spec = spec(vec![("acme", acme)], vec![("shared", shared)]);
     let generation = before.map_or(1, |before| before.generation + 1);
     // Other pools of the same names each time: all routes are made anew.
-    routing::compile(&spec, before, &pools(&["stable", "canary"]), generation)
+    routing::compile(&spec, before, &pools(), generation)
+}
+
+/// Pools with an endpoint each.
+fn pools() -> BTreeMap<PoolId, Arc<Pool>> {
+    let pools = samples::pools(&["stable", "canary"]);
+    for pool in pools.values() {
+        pool.members.replace(&[endpoint()]);
+    }
+    pools
+}
+
+fn endpoint() -> Found {
+    Found {
+        address: "10.0.0.1:80".parse().expect("an address"),
+        weight: 1,
+        priority: 0,
+        origin: "the test".into(),
+        zone: None,
+        draining: false,
+    }
 }
 
 /// The canary of the tenant's own split.
@@ -150,6 +171,22 @@ async fn an_operator_ends_it_and_what_was_before_counts_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_stays_where_nobody_else_is_there() {
+    let (splits, metrics) = (Splits::default(), Metrics::new());
+    let table = table(Some(split([50, 50])), &[], None);
+    splits.adopt(&table, Instant::now());
+    let stable = table.tenant("acme").and_then(|tenant| tenant.pool.clone()).expect("its pool");
+    stable.members.replace(&[]);
+    fail(&table, 20);
+    splits.look(None, Instant::now(), &metrics);
+    assert_eq!(state(&splits), None, "a bad version is better than none");
+
+    stable.members.replace(&[endpoint()]);
+    splits.look(None, Instant::now(), &metrics);
+    assert!(state(&splits).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tenant_that_goes_and_comes_back_and_a_restart_end_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let (splits, metrics) = (Splits::default(), Metrics::new());
@@ -196,7 +233,7 @@ fn more_splits_than_are_looked_at_at_once_are_all_looked_at() {
     let routes = || vec![RouteSpec { action: action(), ..route("", CONDITION) }];
     let all = tenants.iter().map(|id| (id.as_str(), tenant(Some("stable"), routes(), &[])));
     let spec = spec(all.collect(), vec![]);
-    let table = routing::compile(&spec, None, &pools(&["stable", "canary"]), 1);
+    let table = routing::compile(&spec, None, &pools(), 1);
     let (splits, metrics, now) = (Splits::default(), Metrics::new(), Instant::now());
     splits.adopt(&table, now);
     table.canaries().for_each(|(_, watched)| {
