@@ -35,6 +35,7 @@ use crate::control::drains::Drainer;
 use crate::control::explain::Explainer;
 use crate::control::generation::{Fault, Live, LiveCertificates};
 use crate::control::roster::Roster;
+use crate::control::splits::Splits;
 use crate::control::stored;
 use crate::limits::fleet::Fleet;
 use crate::model::address::Address;
@@ -63,6 +64,8 @@ pub struct State {
     pub roster: Roster,
     /// What gateways share of limits, where they do.
     pub fleet: Option<Arc<Fleet>>,
+    /// Splits with a canary.
+    pub splits: Splits,
     /// Keeps tenants.
     pub stored: stored::Handle,
     /// What is live.

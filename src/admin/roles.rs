@@ -9,7 +9,7 @@ use http::Method;
 use crate::base::role::Role;
 use crate::control::history::{By, Cause};
 
-use super::endpoints::{drains, explain, log_level, reload};
+use super::endpoints::{drains, explain, log_level, reload, splits};
 
 /// Who asks, as far as that is known.
 #[derive(Clone, Debug)]
@@ -116,7 +116,12 @@ fn of_tenant(own: &str, method: &Method, route: Option<&str>, tenant: Option<&st
 }
 
 /// What operators change.
-const OPERATED: &[&str] =
-    &[drains::DRAIN.path, drains::UNDRAIN.path, reload::ENDPOINT.path, log_level::ENDPOINT.path];
+const OPERATED: &[&str] = &[
+    drains::DRAIN.path,
+    drains::UNDRAIN.path,
+    splits::RESET.path,
+    reload::ENDPOINT.path,
+    log_level::ENDPOINT.path,
+];
 
 const TENANT: &str = "/api/v1/tenants/{id}";

@@ -65,6 +65,7 @@ impl Operators {
             metrics: self.metrics,
             explainer: control.explainer(self.holds),
             drainer: control.drainer(),
+            splits: control.splits.clone(),
             stored: control.stored.clone(),
             live: control.live.clone(),
             certificates: control.certificates.clone(),

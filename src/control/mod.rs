@@ -32,6 +32,7 @@ mod reload;
 mod retired;
 mod review;
 mod sift;
+pub mod splits;
 mod telling;
 pub mod usage;
 
@@ -72,6 +73,7 @@ use retired::Retired;
 use review::Review;
 use roster::Roster;
 use sift::Known;
+use splits::Splits;
 use state::State;
 use stored::Stored;
 
@@ -110,6 +112,8 @@ pub struct Control {
     pub files: FileEvents,
     /// Tenants that the API keeps.
     pub stored: stored::Handle,
+    /// Splits with a canary.
+    pub splits: Splits,
 }
 
 /// Why there is nothing to serve.
@@ -152,6 +156,8 @@ impl Control {
         let (mut bearers, follow) = bearers::Keeper::new(files.clone(), Arc::clone(&metrics));
         let (stored, noted, handle, changes) = open_stored(gateway, &metrics, audit).await;
         let (issuers, held) = open_issuers(gateway, &metrics, tasks).await;
+        let folder = gateway.state.as_ref().map(|folder| folder.path.clone());
+        let splits = Splits::open(folder.as_deref()).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
@@ -177,6 +183,7 @@ impl Control {
             references: References::new(files.clone()),
             stored,
             noted,
+            splits: splits.clone(),
         };
         Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
@@ -194,8 +201,11 @@ impl Control {
             keeper: wishes,
             files,
             stored: handle,
+            splits: splits.clone(),
         };
         tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
+        let counted = Arc::clone(&reloader.metrics);
+        tasks.spawn(|stop| splits::watch(splits, counted, folder, stop));
         tasks.spawn(|stop| keeper.run(wished, stop));
         tasks.spawn(|stop| bearers.run(stop));
         tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));

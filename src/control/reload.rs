@@ -31,6 +31,7 @@ use super::references::References;
 use super::retired::Retired;
 use super::review::Review;
 use super::sift::Known;
+use super::splits::Splits;
 use super::stored::{self, Stored};
 use super::{Ask, GatewayAsk};
 
@@ -75,6 +76,8 @@ pub(super) struct Reloader {
     pub(super) stored: Stored,
     /// What was live before.
     pub(super) noted: Noted,
+    /// Splits with a canary.
+    pub(super) splits: Splits,
 }
 
 /// Who wants the files to be loaded.
@@ -339,6 +342,7 @@ impl Reloader {
         self.retired.sweep(); // edits may follow each other faster than the interval
         self.retired.add(self.table.load());
         self.metrics.publish_tenants(made.table.slots().clone());
+        self.splits.adopt(&made.table, Instant::now());
         self.table.publish(Arc::new(made.table));
         plan::set_limits(self.serving.load().iter(), &made.pools);
         self.running.retire(&made.pools);

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod answer_times;
 pub mod breakers;
+pub mod canary;
 pub mod caller;
 pub mod drains;
 pub mod endpoint;

@@ -15,10 +15,9 @@ use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
 use crate::resilience::retry::RetryRule;
 use crate::routing::action::{Action, Respond};
-use crate::routing::mirror::Mirror;
 use crate::routing::naming::Shown;
 use crate::routing::redirect::Redirect;
-use crate::routing::route::Route;
+use crate::routing::route::{Besides, Route};
 use crate::routing::split::Split;
 use crate::routing::table::Table;
 use crate::routing::tenant::Tenant;
@@ -117,7 +116,7 @@ pub(super) fn choose<'t>(
         }
         Some((route, Action::Respond(respond))) => return Ok(Chosen::Respond(route, respond)),
         Some((_, Action::Forward(pool))) => pool,
-        Some((_, Action::Split(split))) => split_pool(split, head, visit),
+        Some((_, Action::Split(split))) => split_pool(split, tenant, head, visit),
         Some((_, Action::TenantPool)) | None => {
             tenant.pool.as_ref().ok_or(ExchangeError::NoRoute)?
         }
@@ -169,14 +168,15 @@ fn find_route<'t>(tenant: &'t Tenant, head: &Parts, path: &str) -> Option<&'t Ar
     })
 }
 
-fn split_pool<'t>(split: &'t Split, head: &Parts, visit: &Visit) -> &'t Arc<Pool> {
+fn split_pool<'t>(split: &'t Split, tenant: &Tenant, head: &Parts, visit: &Visit) -> &'t Arc<Pool> {
     let by_header = match &split.by {
         SplitBy::Header(name) => head.headers.get(name),
         SplitBy::RequestId => None,
     };
+    let of = (tenant.id(), &head.headers);
     match by_header {
-        Some(value) => split.choose(value.as_bytes()),
-        None => split.choose(visit.request_id().as_bytes()),
+        Some(value) => split.choose(of, value.as_bytes()),
+        None => split.choose(of, visit.request_id().as_bytes()),
     }
 }
 
@@ -239,9 +239,9 @@ impl<'t> Choice<'t> {
         });
     }
 
-    /// Which of the route's requests another pool gets copies of.
-    pub(super) fn mirror(&self) -> Option<&'t Mirror> {
-        self.route.and_then(|route| route.mirror.as_deref())
+    /// What is done with the route's requests while they are forwarded.
+    pub(super) fn besides(&self) -> Option<&'t Besides> {
+        self.route.and_then(|route| route.besides.as_deref())
     }
 
     /// The deadlines of this exchange.

@@ -20,7 +20,7 @@ use super::outgoing::Outgoing;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::worker::{View, Worker};
-use super::{extended, forward, guard, hops, hygiene, limited, local, mirror, rescue, waiting};
+use super::{canary, extended, forward, guard, hops, hygiene, limited, local, rescue, waiting};
 
 /// Serves one request: whatever happens, there is an answer and a record of it.
 pub(super) async fn serve(
@@ -109,9 +109,11 @@ async fn run<'v>(
     }
     let mut outgoing = Outgoing::prepare(worker, peer, view, &choice, (head, size), body, visit)
         .inspect_err(|_| choice.note_failure(visit))?;
-    let sent = match choice.mirror() {
+    let sent = match choice.besides() {
         None => forward::send(worker, &choice, &mut outgoing, visit).await,
-        Some(mirror) => mirror::send(worker, peer, (&choice, mirror), &mut outgoing, visit).await,
+        Some(besides) => {
+            canary::send(worker, peer, (&choice, besides), &mut outgoing, visit).await
+        }
     };
     let (mut answer, mut lease) = match sent {
         Ok(sent) => sent,

@@ -14,6 +14,7 @@ mod body_rule;
 mod breaking;
 mod budget;
 mod by_client;
+mod canary;
 mod choice;
 mod clock;
 mod connection;

@@ -105,6 +105,11 @@ pub(super) fn name(error: &ExchangeError) -> &'static str {
     classify(error).name
 }
 
+/// The status that an error is told with, but to a call of gRPC.
+pub(super) fn status(error: &ExchangeError) -> StatusCode {
+    classify(error).status
+}
+
 fn grpc_code(error: &ExchangeError, problem: &Problem) -> u16 {
     match error {
         ExchangeError::PastDeadline { .. } => grpc::DEADLINE_EXCEEDED,

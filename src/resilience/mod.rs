@@ -6,6 +6,7 @@ pub mod adaptive;
 pub mod allowance;
 pub mod breaker;
 pub mod budget;
+pub mod canary;
 pub mod deadline;
 pub mod hedging;
 pub mod latencies;

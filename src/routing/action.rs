@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::pool::Pool;
 
+use super::canary::Watched;
 use super::redirect::Redirect;
 use super::split::Split;
 
@@ -23,6 +24,16 @@ pub enum Action {
     Redirect(Redirect),
     /// Answer with a fixed response.
     Respond(Respond),
+}
+
+impl Action {
+    /// The pool of its split that is tried.
+    pub fn canary(&self) -> Option<&Arc<Watched>> {
+        match self {
+            Self::Split(split) => split.canary.as_ref().map(|canary| &canary.watched),
+            _ => None,
+        }
+    }
 }
 
 /// A fixed response.

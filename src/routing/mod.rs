@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod authorizer;
+pub mod canary;
 mod compile;
 mod departed;
 mod domains;

@@ -10,6 +10,7 @@ use crate::config::spec::{
 };
 
 use super::action::Action;
+use super::canary::Watched;
 use super::edits::HeaderEdits;
 use super::matcher::Conditions;
 use super::mirror::Mirror;
@@ -40,11 +41,27 @@ pub struct Route {
     pub timeouts: TimeoutsSpec,
     /// Overrides of the pool's retry rules.
     pub retry: RetrySpec,
-    /// Which of its requests another pool gets copies of. Boxed: few routes have one.
-    pub mirror: Option<Box<Mirror>>,
+    /// What else is done with its requests. Boxed: with those of few routes anything is.
+    pub besides: Option<Box<Besides>>,
     /// How specific it is beside other routes that take the same request.
     pub rank: Rank,
     pub(super) conditions: Conditions,
+}
+
+/// What is done with the requests of a route while they are forwarded.
+#[derive(Debug)]
+pub struct Besides {
+    /// Which of them another pool gets copies of.
+    pub mirror: Option<Mirror>,
+    /// The pool of its split that is tried, for which they are counted.
+    pub canary: Option<Arc<Watched>>,
+}
+
+impl Besides {
+    /// Both, where there is any.
+    pub(super) fn of(mirror: Option<Mirror>, canary: Option<Arc<Watched>>) -> Option<Box<Self>> {
+        (mirror.is_some() || canary.is_some()).then(|| Box::new(Self { mirror, canary }))
+    }
 }
 
 /// What each tenant's clients may ask of a route.

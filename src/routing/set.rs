@@ -10,13 +10,14 @@ use crate::model::ids::PoolId;
 use crate::pool::Pool;
 
 use super::action::{Action, Respond};
+use super::canary::{Canary, Watched};
 use super::edits::HeaderEdits;
 use super::host::Hosts;
 use super::matcher::{Conditions, Query};
 use super::mirror::Mirror;
 use super::redirect::Redirect;
 use super::rewrite::Rewrite;
-use super::route::{Rank, Route, RouteLimits};
+use super::route::{Besides, Rank, Route, RouteLimits};
 use super::split::Split;
 
 /// A set of routes.
@@ -27,6 +28,7 @@ pub struct RouteSet {
     pools: Box<[(PoolId, Arc<Pool>)]>,
     /// The keys of the routes that have limits.
     limited: Box<[u64]>,
+    canaries: Box<[Arc<Watched>]>,
 }
 
 impl RouteSet {
@@ -37,25 +39,26 @@ impl RouteSet {
         pools: &BTreeMap<PoolId, Arc<Pool>>,
     ) -> Option<Self> {
         let mut hosts = Hosts::default();
-        let (mut used, mut limited) = (BTreeMap::new(), Vec::new());
+        let (mut used, mut limited, mut canaries) = (BTreeMap::new(), Vec::new(), Vec::new());
         for spec in routes {
             let mut pool = |id: &PoolId| {
                 let pool = pools.get(id)?;
                 used.insert(id.clone(), Arc::clone(pool));
                 Some(Arc::clone(pool))
             };
-            let action = action(&spec.action, &mut pool)?;
+            let action = action(spec, &mut pool)?;
             let mirror = match &spec.mirror {
-                Some(spec) => {
-                    Some(Box::new(Mirror { spec: (**spec).clone(), pool: pool(&spec.pool)? }))
-                }
+                Some(spec) => Some(Mirror { spec: (**spec).clone(), pool: pool(&spec.pool)? }),
                 None => None,
             };
-            let route = Arc::new(route(spec, action, mirror));
+            let canary = action.canary().cloned();
+            canaries.extend(canary.clone());
+            let route = Arc::new(route(spec, action, Besides::of(mirror, canary)));
             limited.extend(route.limits.as_ref().map(|limits| limits.key));
             hosts.insert(spec, route);
         }
-        Some(Self { hosts, pools: used.into_iter().collect(), limited: limited.into() })
+        let pools = used.into_iter().collect();
+        Some(Self { hosts, pools, limited: limited.into(), canaries: canaries.into() })
     }
 
     /// The most specific route that takes a request.
@@ -68,13 +71,18 @@ impl RouteSet {
         &self.limited
     }
 
+    /// The pools of the routes' splits that are tried.
+    pub(super) fn canaries(&self) -> &[Arc<Watched>] {
+        &self.canaries
+    }
+
     /// Whether every pool that the routes name is still the same.
     pub(super) fn is_current(&self, pools: &BTreeMap<PoolId, Arc<Pool>>) -> bool {
         self.pools.iter().all(|(id, pool)| pools.get(id).is_some_and(|now| Arc::ptr_eq(now, pool)))
     }
 }
 
-fn route(spec: &RouteSpec, action: Action, mirror: Option<Box<Mirror>>) -> Route {
+fn route(spec: &RouteSpec, action: Action, besides: Option<Box<Besides>>) -> Route {
     Route {
         name: Arc::clone(&spec.name),
         maintenance: spec.maintenance.clone(),
@@ -87,20 +95,20 @@ fn route(spec: &RouteSpec, action: Action, mirror: Option<Box<Mirror>>) -> Route
         response_headers: HeaderEdits::new(&spec.response_headers),
         timeouts: spec.timeouts,
         retry: spec.retry.clone(),
-        mirror,
+        besides,
         rank: Rank::of(spec),
         conditions: Conditions::new(spec),
     }
 }
 
 fn action(
-    spec: &ActionSpec,
+    route: &RouteSpec,
     pool: &mut impl FnMut(&PoolId) -> Option<Arc<Pool>>,
 ) -> Option<Action> {
-    Some(match spec {
+    Some(match &route.action {
         ActionSpec::Pool(id) => Action::Forward(pool(id)?),
         ActionSpec::TenantPool => Action::TenantPool,
-        ActionSpec::Split(split) => Action::Split(split_over(split, pool)?),
+        ActionSpec::Split(split) => Action::Split(split_over(split, route, pool)?),
         ActionSpec::Redirect(redirect) => Action::Redirect(Redirect::new(redirect)),
         ActionSpec::Respond(respond) => Action::Respond(Respond {
             status: respond.status,
@@ -112,9 +120,14 @@ fn action(
 
 fn split_over(
     spec: &SplitSpec,
+    route: &RouteSpec,
     pool: &mut impl FnMut(&PoolId) -> Option<Arc<Pool>>,
 ) -> Option<Split> {
     let pools: Option<Vec<_>> =
         spec.pools.iter().map(|(id, weight)| Some((pool(id)?, *weight))).collect();
-    Split::new(pools?, spec.by.clone())
+    let pools = pools?;
+    let canary = Canary::of(route, spec, &pools);
+    let mut split = Split::new(pools, spec.by.clone())?;
+    split.canary = canary;
+    Some(split)
 }

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 use crate::config::spec::SplitBy;
 use crate::pool::Pool;
+
+use super::canary::Canary;
 
 /// A weighted split over pools. What decides is a hash of the key that is the same in every
 /// process and version, so that all gateways of a site, and all restarts, agree.
@@ -11,6 +15,8 @@ use crate::pool::Pool;
 pub struct Split {
     /// What the key is.
     pub by: SplitBy,
+    /// The pool that is tried. Boxed: few splits have one.
+    pub canary: Option<Box<Canary>>,
     /// Each pool but the last takes the points below its number that those before it leave.
     below: Box<[(u64, Arc<Pool>)]>,
     last: Arc<Pool>,
@@ -32,11 +38,19 @@ impl Split {
             below.push((total, pool));
         }
         let (_, last) = below.pop()?;
-        Some(Self { by, below: below.into(), last, total })
+        Some(Self { by, canary: None, below: below.into(), last, total })
     }
 
-    /// The pool for this key.
-    pub fn choose(&self, key: &[u8]) -> &Arc<Pool> {
+    /// The pool for a request of this tenant, by this key.
+    pub fn choose(&self, of: (&str, &HeaderMap), key: &[u8]) -> &Arc<Pool> {
+        match &self.canary {
+            None => self.by_weight(key),
+            Some(canary) => canary.choose(self, of, key),
+        }
+    }
+
+    /// The pool that the weights alone give to this key.
+    pub fn by_weight(&self, key: &[u8]) -> &Arc<Pool> {
         let point = (u128::from(hash(key)) * u128::from(self.total)) >> 64;
         let at = self.below.partition_point(|(below, _)| u128::from(*below) <= point);
         self.below.get(at).map_or(&self.last, |(_, pool)| pool)
@@ -46,7 +60,7 @@ impl Split {
 /// FNV-1a, 64 bits, then the finalizer of MurmurHash3: FNV alone leaves the upper bits, which
 /// decide here, nearly equal for short keys that differ in their last byte. Never change it: a
 /// user would change sides within an experiment.
-fn hash(key: &[u8]) -> u64 {
+pub(super) fn hash(key: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     for byte in key {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
@@ -77,7 +91,7 @@ mod tests {
         let split = split(&[0, 1, 3, 0]).unwrap();
         let mut seen = [0u32; 4];
         for number in 0..40_000 {
-            let name = &split.choose(format!("request-{number}").as_bytes()).label.name;
+            let name = &split.by_weight(format!("request-{number}").as_bytes()).label.name;
             seen[name.parse::<usize>().unwrap()] += 1;
         }
 

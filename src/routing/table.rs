@@ -1,7 +1,7 @@
 //! The table: every tenant of one generation.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -15,9 +15,11 @@ use crate::auth::keys::Keys;
 use crate::auth::{self, Credential};
 use crate::config::answers::{ErrorPagesSpec, PageFor, PageSpec};
 use crate::config::spec::{NamingSpec, RouteSetSpec};
+use crate::model::ids::TenantId;
 use crate::telemetry::tenants::Slots;
 
 use super::authorizer::{Authorizer, Authorizers};
+use super::canary::{Owner, Watched};
 use super::departed::Departed;
 use super::domains::Domains;
 use super::set::RouteSet;
@@ -45,6 +47,8 @@ pub struct Table {
     pub(super) authorizers: Authorizers,
     /// Hosts of tenants' own.
     pub(super) domains: Arc<Domains>,
+    /// Tenants with a route of their own whose split has a canary.
+    pub(super) trying: Arc<BTreeSet<TenantId>>,
     /// There are keys, or issuers of tokens.
     pub(super) knows_credentials: bool,
     /// Tenants that are gone and may come back.
@@ -137,6 +141,21 @@ impl Table {
     /// The numbers of the tenants.
     pub fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// The pools of splits that are tried, with whose routes those are.
+    pub fn canaries(&self) -> impl Iterator<Item = (Owner, &Arc<Watched>)> {
+        let of_tenants = self.trying.iter().flat_map(|id| {
+            let own =
+                self.tenant(id.as_str()).and_then(|tenant| tenant.routes.as_ref()?.own.as_ref());
+            let canaries = own.into_iter().flat_map(|own| own.canaries());
+            canaries.map(move |canary| (Owner::Tenant(id.shared()), canary))
+        });
+        let of_sets = self.sets.iter().flat_map(|(name, shared)| {
+            let canaries = shared.set.iter().flat_map(|set| set.canaries());
+            canaries.map(move |canary| (Owner::RouteSet(Arc::clone(name)), canary))
+        });
+        of_tenants.chain(of_sets)
     }
 
     /// All tenants, in no order.

@@ -32,6 +32,7 @@ use super::sharing::{
     POOL_CONCURRENCY_SLOWDOWN, QUEUE_REQUESTS, QUEUE_WAIT, QUEUE_WAITING, STICKY_REQUESTS,
     TENANT_QUEUE_REQUESTS, TENANT_QUEUE_WAIT,
 };
+use super::splits::{SPLIT_REQUESTS, SPLIT_ROLLBACKS, SPLIT_ROLLED_BACK};
 use super::spreading::{
     POOL_DRAINING, POOL_FAILOVER, POOL_PANICKING, POOL_WARMING, POOL_ZONE_SPILL,
 };
@@ -123,6 +124,9 @@ pub static FAMILIES: &[&Family] = &[
     &MIRRORED,
     &COMPARED,
     &FIRST_BYTE,
+    &SPLIT_REQUESTS,
+    &SPLIT_ROLLED_BACK,
+    &SPLIT_ROLLBACKS,
     &DISCOVERY_UPDATES,
     &ISSUER_KEYS,
     &ISSUER_KEYS_AT,
@@ -517,6 +521,7 @@ mod tests {
             include_str!("issuers.rs"),
             include_str!("checks.rs"),
             include_str!("mirrors.rs"),
+            include_str!("splits.rs"),
             include_str!("resilience.rs"),
             include_str!("waiting.rs"),
         ];

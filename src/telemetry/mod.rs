@@ -35,6 +35,7 @@ mod process;
 mod reloads;
 mod resilience;
 mod sharing;
+mod splits;
 mod spreading;
 mod sums;
 mod tenant_delta;

@@ -118,7 +118,9 @@ fn routes() -> Value {
             { "path": "/a", "limits": limits },
             { "path": "/b", "redirect": { "to": "/x" } },
             { "path": "/c", "respond": {} },
-            { "path": "/d", "split": { "pools": { "a": 1 } } },
+            { "path": "/d", "split": {
+                "pools": { "a": 1, "b": 1 }, "canary": { "pool": "b", "rollback": { "errors": "5%" } },
+            } },
             { "path": "/e", "state": "maintenance", "maintenance": {} },
             { "path": "/f", "mirror": { "pool": "b" } },
         ] } },

@@ -13,6 +13,7 @@ mod audit;
 mod balancing;
 mod body_limits;
 mod breakers;
+mod canary;
 mod checks;
 mod conformance;
 mod cuts;

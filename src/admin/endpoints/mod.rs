@@ -17,6 +17,7 @@ mod openapi;
 mod pools;
 pub(super) mod reload;
 mod routes;
+pub(super) mod splits;
 mod status;
 mod tenants;
 
@@ -86,6 +87,8 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     drains::DRAIN,
     drains::UNDRAIN,
     routes::ENDPOINT,
+    splits::LIST,
+    splits::RESET,
     events::ENDPOINT,
     explain::ENDPOINT,
     reload::ENDPOINT,

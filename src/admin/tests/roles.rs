@@ -139,7 +139,8 @@ async fn an_operator_does_what_running_a_gateway_takes() {
             "/api/v1/endpoints/drain",
             "/api/v1/endpoints/undrain",
             "/api/v1/explain",
-            "/api/v1/log-level"
+            "/api/v1/log-level",
+            "/api/v1/splits/{split}/reset"
         ]
     );
     let metrics = {

@@ -8,6 +8,7 @@ mod answers;
 mod apart;
 mod authorizer;
 mod breaker;
+mod canary;
 mod certificates;
 mod cors;
 mod domains;

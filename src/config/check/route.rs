@@ -15,7 +15,7 @@ use crate::config::spec::{
 use crate::config::text::Written;
 
 use super::head::Whose;
-use super::{Scope, answers, head, limits, mirror, rules, shadow};
+use super::{Scope, answers, canary, head, limits, mirror, rules, shadow};
 
 /// Checks the routes of one tenant or route set.
 pub(super) fn check_all(
@@ -191,7 +191,7 @@ fn short_timeout(
 
 /// Fields that speak of the connection say nothing of the request, and what a client may write in
 /// them is not kept.
-fn headers(
+pub(super) fn headers(
     raw: Option<Pairs<HeaderName, Value>>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
@@ -290,7 +290,8 @@ fn split(raw: At<Split>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
             spec::SplitBy::RequestId
         }
     };
-    SplitSpec { pools, by }
+    let canary = canary::check(raw.canary, &pools, &key.name("canary"), faults);
+    SplitSpec { pools, by, canary }
 }
 
 fn redirect(raw: At<Redirect>, key: &Key<'_>, faults: &mut Faults<'_>) -> RedirectSpec {

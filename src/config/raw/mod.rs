@@ -7,6 +7,7 @@ mod affinity;
 mod answers;
 mod authorizer;
 mod breaker;
+mod canary;
 mod cors;
 mod gateway;
 mod health;
@@ -33,6 +34,7 @@ pub(super) use affinity::{HashKeys, Sticky};
 pub(super) use answers::{ErrorPage, ErrorPages, Maintenance};
 pub(super) use authorizer::{Authorizer, Authorizers};
 pub(super) use breaker::Breaker;
+pub(super) use canary::{Canary, Rollback};
 pub(super) use cors::Cors;
 pub(super) use gateway::{
     AccessLog, Admin, Dns, Downstream, Drain, Gateway, Listener, Log, Mask, Memory, ProxyProtocol,

@@ -14,6 +14,7 @@ use crate::config::spec::{HostSpec, PathSpec, RouteState};
 use crate::config::text::{HostField, Location, Prefix, Replacement, RequestId, Text, Written};
 
 use super::answers::Maintenance;
+use super::canary::Canary;
 use super::limits::Limits;
 use super::mirror::Mirror;
 use super::pool::{Retry, Timeouts};
@@ -141,6 +142,8 @@ pub(in crate::config) struct Split {
     /// What decides: `"request-id"`, or `{ header = "X-User" }` so that equal values go to the
     /// same pool. Default: `"request-id"`.
     pub(in crate::config) by: Option<At<SplitBy>>,
+    /// The pool among them that is tried: who gets it besides its share, and when it is taken back. Default: none is.
+    pub(in crate::config) canary: Option<At<Canary>>,
 }
 
 /// What decides a split.

@@ -8,7 +8,7 @@ use crate::base::fair::Class;
 use crate::config::answers::MaintenanceSpec;
 use crate::model::ids::PoolId;
 
-use super::{LimitsSpec, MirrorSpec, RetrySpec, TimeoutsSpec};
+use super::{CanarySpec, LimitsSpec, MirrorSpec, RetrySpec, TimeoutsSpec};
 
 /// One route: conditions and what to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +59,14 @@ impl RouteSpec {
         };
         pools.extend(self.mirror.as_ref().map(|mirror| &mirror.pool));
         pools
+    }
+
+    /// The pool of its split that is tried.
+    pub fn canary(&self) -> Option<&CanarySpec> {
+        match &self.action {
+            ActionSpec::Split(split) => split.canary.as_deref(),
+            _ => None,
+        }
     }
 }
 
@@ -133,6 +141,8 @@ pub struct SplitSpec {
     pub pools: Vec<(PoolId, u32)>,
     /// What decides, so that equal values go to the same pool.
     pub by: SplitBy,
+    /// The pool among them that is tried; `None` = none is.
+    pub canary: Option<Box<CanarySpec>>,
 }
 
 /// What decides a split.

@@ -7,6 +7,7 @@ mod gateway;
 mod limits;
 mod retrying;
 mod settings;
+mod splitting;
 mod spreading;
 mod words;
 
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::snapshot::Snapshot;
 use crate::config::Files;
 use crate::config::places::{self, Places, Step, Steps};
-use crate::config::spec::{RouteSpec, RoutesSpec, SplitBy, TenantSpec, TenantState};
+use crate::config::spec::{RouteSpec, RoutesSpec, TenantSpec, TenantState};
 use crate::discovery;
 use crate::model::ids::TenantId;
 use crate::pool::Pool;
@@ -446,16 +447,7 @@ fn act<'t>(
             (None, format!("is answered {} by the route itself", respond.status.as_u16()))
         }
         Some(Action::Forward(pool)) => forwarded(pool),
-        Some(Action::Split(split)) => match &split.by {
-            SplitBy::Header(name) if head.headers.contains_key(name) => {
-                let key = head.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
-                (Some(split.choose(key)), format!("is forwarded by its header {name} to the pool"))
-            }
-            _ => {
-                let names: Vec<&str> = split.pools().map(|pool| pool.label.name.as_ref()).collect();
-                (None, format!("is forwarded, by its id, to one of {}", names.join(", ")))
-            }
-        },
+        Some(Action::Split(split)) => splitting::act(split, tenant.id(), head),
         Some(Action::TenantPool) | None => match &tenant.pool {
             Some(pool) => forwarded(pool),
             None => (None, "is refused: no route takes it, and the tenant has no pool".to_owned()),

@@ -3,7 +3,7 @@
 
 #![expect(clippy::mutable_key_type, reason = "the key is the id alone, which never changes")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -54,7 +54,11 @@ pub fn compile_edited(
     compiler.departed = table.departed.of_now();
     let (mut tenants, mut slots) = (table.tenants.clone(), table.slots.clone());
     let same = |now: &NamedTenant, before: &NamedTenant| Arc::ptr_eq(&now.1, &before.1);
-    let mut marks = Marks { keys: Arc::clone(&table.keys), domains: Arc::clone(&table.domains) };
+    let mut marks = Marks {
+        keys: Arc::clone(&table.keys),
+        domains: Arc::clone(&table.domains),
+        trying: Arc::clone(&table.trying),
+    };
     for Difference { before, now } in spec.tenants.differences(&before.tenants, same) {
         marks.replace(before, now);
         if let Some((id, now)) = now {
@@ -74,11 +78,12 @@ pub fn compile_edited(
     table_of((spec, authorizers), numbered, (tenants, slots, marks), sets, (next_slot, departed))
 }
 
-/// By what tenants are found besides their ids.
+/// By what tenants are found besides their ids, and those whose routes try a pool.
 #[derive(Default)]
 struct Marks {
     keys: Arc<Keys>,
     domains: Arc<Domains>,
+    trying: Arc<BTreeSet<TenantId>>,
 }
 
 impl Marks {
@@ -96,7 +101,19 @@ impl Marks {
             before.into_iter().for_each(|(id, spec)| all.remove(id, spec.domains()));
             now.into_iter().for_each(|(id, spec)| all.add(id, spec.domains()));
         }
+        let tries = |of: Option<&NamedTenant>| of.filter(|(_, spec)| tries(spec)).cloned();
+        if let Some((id, _)) = tries(before) {
+            Arc::make_mut(&mut self.trying).remove(&id);
+        }
+        if let Some((id, _)) = tries(now) {
+            Arc::make_mut(&mut self.trying).insert(id);
+        }
     }
+}
+
+/// Whether a route of a tenant's own has a split with a canary.
+fn tries(spec: &TenantSpec) -> bool {
+    spec.routes.iter().any(|route| route.canary().is_some())
 }
 
 fn are_same(now: &BTreeMap<Arc<str>, SharedSet>, before: &BTreeMap<Arc<str>, SharedSet>) -> bool {
@@ -146,7 +163,7 @@ pub fn compile(
 fn table_of(
     (spec, authorizers): (&RoutesSpec, Authorizers),
     (generation, knew): (u64, bool),
-    (tenants, slots, Marks { keys, domains }): (Tenants, Slots, Marks),
+    (tenants, slots, Marks { keys, domains, trying }): (Tenants, Slots, Marks),
     sets: BTreeMap<Arc<str>, SharedSet>,
     (next_slot, departed): (u32, Departed),
 ) -> Table {
@@ -165,6 +182,7 @@ fn table_of(
         authorizers,
         rings: Arc::default(), // whoever keeps them hands them over
         domains,
+        trying,
         knows_credentials,
         departed,
         next_slot,

@@ -214,7 +214,7 @@ fn each_action_is_compiled_to_what_it_does() {
     let pools = pools(&["a", "b"]);
     let split = |weights: [u32; 2]| {
         let pools = vec![(PoolId("a".into()), weights[0]), (PoolId("b".into()), weights[1])];
-        ActionSpec::Split(SplitSpec { pools, by: SplitBy::RequestId })
+        ActionSpec::Split(SplitSpec { pools, by: SplitBy::RequestId, canary: None })
     };
     let redirect = RedirectSpec { status: StatusCode::FOUND, to: "/there".into() };
     let respond = RespondSpec {
@@ -236,7 +236,7 @@ fn each_action_is_compiled_to_what_it_does() {
         |path| &table.tenant("acme").unwrap().find(&get("", path, &headers)).unwrap().action;
 
     assert!(
-        matches!(action("/split"), Action::Split(it) if it.choose(b"1").label.name.as_ref() == "b")
+        matches!(action("/split"), Action::Split(it) if it.by_weight(b"1").label.name.as_ref() == "b")
     );
     assert!(matches!(action("/redirect"), Action::Redirect(it) if it.status == StatusCode::FOUND));
     assert!(matches!(action("/respond"), Action::Respond(it) if it.body == "gone"));

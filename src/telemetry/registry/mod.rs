@@ -6,6 +6,7 @@ mod issuers;
 mod members;
 mod pools;
 mod resilience;
+mod splits;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,7 @@ use super::usage::{Hour, Usage};
 
 pub use super::totals::Open;
 pub use resilience::NamedBreakers;
+pub use splits::SplitLabels;
 
 /// A pool's name and its members, for the gauges that are read at a scrape.
 pub type NamedPool = (Arc<str>, Arc<Members>);
