@@ -256,7 +256,7 @@ pub(crate) const ALL: &[Case] = &[
 /// As many at once as the endpoints can work on, and as many in their queues.
 pub(crate) fn bounded(spec: &mut PoolSpec) {
     let wait = Duration::from_millis(500);
-    spec.concurrency = Some(ConcurrencySpec { limit: 80, length: 100, wait });
+    spec.concurrency = Some(ConcurrencySpec { limit: 80, length: 100, wait, adaptive: None });
 }
 
 /// Each failure is tried again, and no endpoint is given a rest.

@@ -220,6 +220,7 @@ fn pool_spec(balance: &str) -> PoolSpec {
         deadline_header: None,
         retry: RetrySpec::UNSAID,
         concurrency: None,
+        wait: None,
     }
 }
 
