@@ -46,6 +46,7 @@ const TABLES: &[&str] = &[
     "canary",
     "client",
     "client-certificates",
+    "concurrency",
     "connections",
     "cors",
     "downstream",
@@ -85,6 +86,7 @@ const TABLES: &[&str] = &[
     "tls",
     "tracing",
     "usage",
+    "wait",
     "zones",
 ];
 

@@ -4,8 +4,8 @@
 pub mod address;
 pub mod answer_times;
 pub mod breakers;
-pub mod canary;
 pub mod caller;
+pub mod canary;
 pub mod drains;
 pub mod endpoint;
 pub mod ends;

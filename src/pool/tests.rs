@@ -241,7 +241,7 @@ fn an_edit_leaves_a_limit_that_follows_where_it_is_within_its_new_bounds() {
     assert!(first.gate.as_ref().unwrap().move_limit(20, 300));
     assert!(!first.gate.as_ref().unwrap().move_limit(20, 400), "it is another one meanwhile");
     for (next, becomes) in
-        [(within(20, 1_000), 300), (within(20, 200), 200), (within(250, 500), 250)]
+        [(within(20, 1_000), 300), (within(20, 200), 200), (within(350, 500), 350)]
     {
         first.gate.as_ref().unwrap().set_limit(300);
         let next = next.following(&first);

@@ -111,9 +111,7 @@ async fn run<'v>(
         .inspect_err(|_| choice.note_failure(visit))?;
     let sent = match choice.besides() {
         None => forward::send(worker, &choice, &mut outgoing, visit).await,
-        Some(besides) => {
-            canary::send(worker, peer, (&choice, besides), &mut outgoing, visit).await
-        }
+        Some(besides) => canary::send(worker, peer, (&choice, besides), &mut outgoing, visit).await,
     };
     let (mut answer, mut lease) = match sent {
         Ok(sent) => sent,

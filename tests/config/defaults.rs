@@ -111,7 +111,7 @@ fn routes() -> Value {
         "pools": { "a": {
             "endpoints": [{ "address": "10.0.0.1:80" }],
             "health": { "http": "/" },
-            "concurrency": 10,
+            "concurrency": {},
             "sticky": { "cookie": "stay", "keys": ["0123456789abcdef0123456789abcdef"] },
         }, "b": { "endpoints": [{ "address": "10.0.0.2:80" }] } },
         "route-sets": { "s": { "routes": [

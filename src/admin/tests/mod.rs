@@ -26,7 +26,7 @@ use crate::control::generation::{
 use crate::control::history::History;
 use crate::control::roster::{Roster, Wanted};
 use crate::control::stored::Handle;
-use crate::control::{self, nothing};
+use crate::control::{self, nothing, splits};
 use crate::model::endpoint::Health;
 use crate::model::members::{Found, Members};
 use crate::telemetry::recent::Sort;
@@ -130,7 +130,7 @@ impl World {
                 live.clone(),
                 Arc::new(Metrics::new()),
             ),
-            splits: Default::default(),
+            splits: splits::tests::rolled_back(),
             stored: Handle::new(Snapshot::new(Arc::default()), History::of_one(17)).0,
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),

@@ -354,4 +354,4 @@ const AT_ONCE: usize = 64;
 const MOST_ABSENT: usize = 10_000;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -96,6 +96,19 @@ fn gets(table: &Table) -> usize {
     pools.filter(|pool| **pool == *"canary").count()
 }
 
+/// Two canaries that were rolled back.
+pub(crate) fn rolled_back() -> Splits {
+    let (splits, table) = (Splits::default(), table(Some(split([95, 5])), &[], None));
+    splits.adopt(&table, Instant::now());
+    for (_, watched) in table.canaries() {
+        for worker in 0..10 {
+            watched.progress().count(worker, Side::Canary, Outcome::Failed, Duration::ZERO);
+        }
+    }
+    splits.look(None, Instant::now(), &Metrics::new());
+    splits
+}
+
 fn state(splits: &Splits) -> Option<RolledBack> {
     let list = splits.list();
     list.into_iter().find(|shown| shown.owner != Owner::RouteSet("shared".into()))?.rolled_back

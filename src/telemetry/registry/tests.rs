@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::base::tasks::{Stopped, Tasks};
+use crate::model::canary::{self, Side};
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::Found;
@@ -121,6 +122,10 @@ fn promtool_finds_nothing() {
     times.tell(1.5);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)), Some(times))]);
     metrics.publish_breakers(vec![("shop".into(), Arc::default())]);
+    let split = SplitLabels(["5f0c1a9be2d4470e", "tenants.acme", "/"]);
+    metrics.split_state(split, true);
+    metrics.split_requests(split, (Side::Canary, canary::Outcome::Failed), 1);
+    metrics.split_rolled_back(split, "errors");
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     checked(&metrics);
     metrics.issuer_fetched("login", "ok");
