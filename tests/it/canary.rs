@@ -88,8 +88,8 @@ async fn a_canary_that_fails_stays_rolled_back_until_its_split_is_reset_or_edite
     assert_eq!((&split["owner"], &split["route"]), (&json!("route-sets.shared"), &json!("shop")));
     assert_eq!((&split["state"], &split["canary"]), (&json!("rolled-back"), &json!("canary")));
     assert_eq!(split["rolled_back"]["reason"], "errors", "{told}");
-    assert_eq!(split["shares"][0], json!({"pool": "stable", "weight": 0, "share": 1.0}));
-    assert_eq!(split["shares"][1], json!({"pool": "canary", "weight": 1, "share": 0.0}));
+    assert_eq!(split["shares"][0], json!({"pool": "canary", "weight": 1, "share": 0.0}));
+    assert_eq!(split["shares"][1], json!({"pool": "stable", "weight": 0, "share": 1.0}));
     assert_eq!(split["requests"]["canary"]["failed"], failed);
 
     // Other pools, and so other routes, of the same split.

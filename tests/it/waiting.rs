@@ -271,7 +271,8 @@ async fn who_waits_when_the_gateway_drains_is_answered_before_it_ends() {
     let mut waiting = asking(&gateway, "acme", "/").await;
     gateway.metric_becomes(WAITING, 1.0).await;
 
-    let (ended, answer) = tokio::join!(gateway.stop(), waiting.answer_to("GET"));
+    let answered = async move { waiting.answer_to("GET").await }; // the client leaves then
+    let (ended, answer) = tokio::join!(gateway.stop(), answered);
 
     assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("no-endpoint")));
     assert_eq!(ended.cut_off, 0);
