@@ -2,9 +2,8 @@
 //! became so, and looks at its sockets again after some sixty tasks: of thousands of uploads and
 //! downloads that trickle, so many may be ready at once that a small request behind them waits for
 //! milliseconds. So the long ones go on for a short time between two looks; the others wait here, where
-//! it costs them next to nothing. So do connections that begin, and those that were waited for in vain:
-//! there may be thousands of these at once, too, and each costs as much as several requests. Clients
-//! have their turns one after the other: whoever has a thousand connections waits for itself.
+//! it costs them next to nothing. So do connections that begin: there may be thousands of these at once,
+//! too, and each costs as much as several requests. Clients have their turns one after the other: whoever has a thousand connections waits for itself.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -23,7 +22,7 @@ use crate::base::network::owner;
 use super::by_client::ByClient;
 use super::worker::Worker;
 
-/// Whose turn it is among the long exchanges of a worker, or among its connections that come and go.
+/// Whose turn it is among the long exchanges of a worker, or among its connections that begin.
 #[derive(Debug)]
 pub(super) struct Courtesy {
     /// What the turns between two looks at the sockets may take together.
@@ -90,7 +89,7 @@ impl Courtesy {
         Self::new(LONG)
     }
 
-    /// Among connections that come and go.
+    /// Among connections that begin.
     pub(super) fn at_the_door() -> Self {
         Self::new(DOOR)
     }

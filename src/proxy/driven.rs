@@ -2,6 +2,7 @@
 //! process. This is what lies in memory for as long as a client stays connected, so it is a plain
 //! struct: a compiler's state machine would hold what it is made of twice.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,6 +13,7 @@ use super::activity::{Activity, Limits, Patience};
 use super::alarm::Alarm;
 use super::connection::{count_retired, worn};
 use super::ear::{FIRST_WORD, hears};
+use super::farewells::Place;
 use super::http1;
 use super::seats::Seated;
 use super::worker::Worker;
@@ -34,10 +36,8 @@ pub(super) trait Connection: Future<Output = Result<(), Self::Error>> + Unpin {
     /// Finish what is under way, then end.
     fn leave(&mut self);
 
-    /// Ready when it may be ended for want of patience: many may have to be at once.
-    fn poll_end(&mut self, _context: &Context<'_>) -> Poll<()> {
-        Poll::Ready(())
-    }
+    /// Where its client is; `None` = on a Unix socket.
+    fn client(&self) -> Option<IpAddr>;
 
     /// It is closed now, whatever it is at. What is cut off must not look as if it had ended well.
     fn cut(&mut self) {}
@@ -52,8 +52,8 @@ impl Connection for http1::Connection {
         self.leave();
     }
 
-    fn poll_end(&mut self, context: &Context<'_>) -> Poll<()> {
-        self.poll_end(context)
+    fn client(&self) -> Option<IpAddr> {
+        self.client()
     }
 
     fn cut(&mut self) {
@@ -68,7 +68,7 @@ pub(super) struct Driven<C> {
     alarm: Alarm,
     leaving: bool,
     /// It was waited for in vain, and waits for its turn to end.
-    ends: bool,
+    ends: Option<Place>,
     /// Lets it be asked to go, and hear of the process's phase.
     seated: Seated,
 }
@@ -77,7 +77,7 @@ impl<C: Connection> Driven<C> {
     /// Drives `connection` until it ends.
     pub(super) fn new(connection: C, activity: Rc<Activity>, seated: Seated) -> Self {
         let alarm = Alarm::at(Instant::now());
-        Self { connection, activity, alarm, leaving: false, ends: false, seated }
+        Self { connection, activity, alarm, leaving: false, ends: None, seated }
     }
 
     fn worker(&self) -> &Worker {
@@ -125,10 +125,10 @@ impl<C: Connection> Driven<C> {
         while self.alarm.poll(context).is_ready() {
             self.worker().clock.now();
             let patience = self.patience();
-            if !may_end && !matches!(patience, Patience::Until(_)) {
-                self.ends = true;
-                ready!(self.connection.poll_end(context));
-                self.ends = false;
+            match patience {
+                Patience::Until(_) => self.ends = None,
+                _ if may_end || self.leaving => {}
+                _ => ready!(self.poll_end(context)),
             }
             match patience {
                 Patience::Until(_) if !self.leaving && self.hears() => {
@@ -159,6 +159,12 @@ impl<C: Connection> Driven<C> {
         Poll::Pending
     }
 
+    /// Ready when it may end for want of patience.
+    fn poll_end(&mut self, context: &Context<'_>) -> Poll<()> {
+        let Self { connection, ends, seated, .. } = self;
+        seated.worker.farewells.poll(ends, || connection.client(), context)
+    }
+
     /// A connection that is to leave ends by itself after its next answer, or once its client has
     /// heard of it; one that never asks is not waited for as an idle one is.
     fn patience(&self) -> Patience {
@@ -185,11 +191,7 @@ impl<C: Connection> Future for Driven<C> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let may_end = this.ends;
-        if this.ends {
-            ready!(this.connection.poll_end(context));
-            this.ends = false;
-        }
+        let may_end = this.ends.is_some() && this.poll_end(context).is_ready();
         match this.poll_connection(context) {
             Poll::Pending => this.poll_patience(may_end, context),
             ended => ended,

@@ -31,6 +31,7 @@ mod ear;
 mod error;
 mod exchange;
 mod extended;
+mod farewells;
 mod forward;
 pub mod forwarded;
 mod frames;

@@ -5,6 +5,7 @@
 //! out together: the library looks at its socket and its clock each time that it is polled.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -152,6 +153,10 @@ impl<C: Connection> Connection for WithStreams<C> {
         self.woken.call(None);
     }
 
+    fn client(&self) -> Option<IpAddr> {
+        self.connection.client()
+    }
+
     fn cut(&mut self) {
         self.connection.cut();
     }
@@ -267,6 +272,10 @@ mod tests {
         type Error = ();
 
         const PROTOCOL: Protocol = Protocol::Http2;
+
+        fn client(&self) -> Option<IpAddr> {
+            None
+        }
 
         fn leave(&mut self) {}
     }

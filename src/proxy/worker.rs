@@ -41,6 +41,7 @@ use super::courtesy::{self, Courtesy};
 use super::delays::Delays;
 use super::door::{Door, Front, Order};
 use super::downloads::Downloads;
+use super::farewells::{self, Farewells};
 use super::handover;
 use super::handshakes::Handshakes;
 use super::headcount::{Full, Headcount, Place};
@@ -150,6 +151,8 @@ pub(super) struct Worker {
     pub(super) courtesy: Courtesy,
     /// Lets what is under way pass connections that begin.
     pub(super) door: Courtesy,
+    /// Lets connections end that were waited for in vain.
+    pub(super) farewells: Farewells,
     pub(super) open_connections: Cell<usize>,
     /// When who waits for an endpoint is answered, once the process drains.
     pub(super) leaving: watch::Sender<Option<Instant>>,
@@ -183,26 +186,10 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
 
     let mut chores = LocalTasks::new("worker");
     chores.spawn(|stop| keep_house(Rc::clone(&worker), stop));
-    chores.spawn(|mut stop| {
-        let hearing = pleas::hear(Rc::clone(&worker));
-        async move {
-            tokio::select! {
-                () = stop.requested() => {}
-                () = hearing => {}
-            }
-        }
-    });
-    let courtesies: [fn(&Worker) -> &Courtesy; 2] =
-        [|worker| &worker.courtesy, |worker| &worker.door];
-    for courtesy in courtesies {
-        let ushering = courtesy::usher(Rc::clone(&worker), courtesy);
-        chores.spawn(|mut stop| async move {
-            tokio::select! {
-                () = stop.requested() => {}
-                () = ushering => {}
-            }
-        });
-    }
+    spawn_endless(&mut chores, pleas::hear(Rc::clone(&worker)));
+    spawn_endless(&mut chores, courtesy::usher(Rc::clone(&worker), |worker| &worker.courtesy));
+    spawn_endless(&mut chores, courtesy::usher(Rc::clone(&worker), |worker| &worker.door));
+    spawn_endless(&mut chores, farewells::usher(Rc::clone(&worker)));
     let mut given = LocalTasks::new("handover");
     given.spawn(|stop| handover::take(Rc::clone(&worker), stop));
     let mut listeners = Listeners::default();
@@ -294,6 +281,16 @@ async fn look_after(worker: &Worker, ticks: u64) {
     allocator::settle();
 }
 
+/// A chore that goes on until the worker stops.
+fn spawn_endless(chores: &mut LocalTasks, chore: impl Future<Output = ()> + 'static) {
+    chores.spawn(|mut stop| async move {
+        tokio::select! {
+            () = stop.requested() => {}
+            () = chore => {}
+        }
+    });
+}
+
 /// The tasks of upstream connections, which must outlive the requests that use them.
 struct Connecting(Rc<RefCell<LocalTasks>>);
 
@@ -342,6 +339,7 @@ impl Worker {
             spools: setup.spools,
             courtesy: Courtesy::among_long(),
             door: Courtesy::at_the_door(),
+            farewells: Farewells::default(),
             handshakes: Handshakes::new(
                 setup.gateway.downstream.max_handshakes.div_ceil(workers),
                 setup.tenants,

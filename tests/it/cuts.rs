@@ -284,6 +284,32 @@ async fn an_idle_connection_is_closed_after_its_time() {
     gateway.metric_becomes(&retired("idle"), 3.0).await;
 }
 
+/// Their ends are spread, so that they do not take a worker for themselves: the last ones come late.
+#[tokio::test]
+async fn of_many_connections_that_are_idle_together_one_that_asks_before_its_end_is_served() {
+    let origin = Origin::saying("hello").await;
+    let more = "[downstream]\nidle-timeout = \"400ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    for _ in 0..10 {
+        let mut clients = Vec::new();
+        for _ in 0..400 {
+            clients.push(TcpStream::connect(gateway.address()).await.expect("connect"));
+        }
+        let mut last = clients.pop().expect("a client");
+        let ended = within("the end", clients[0].read(&mut [0; 64])).await;
+        assert_eq!(ended.expect("the end"), 0);
+        let ended = Instant::now();
+        let sent = last.write_all(head("GET /", FIELDS).as_bytes()).await;
+        let mut answer = [0; 15];
+        if sent.is_ok() && within("an answer", last.read_exact(&mut answer)).await.is_ok() {
+            return assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        }
+        // The machine gave this test no time while they ended.
+        assert!(ended.elapsed() > Duration::from_millis(50), "the last one has ended at once");
+    }
+    panic!("it was closed each time");
+}
+
 #[tokio::test]
 async fn a_slow_answer_is_no_idle_connection() {
     let origin = Origin::start([Step::ok("late").held()]).await;

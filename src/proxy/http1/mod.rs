@@ -7,6 +7,7 @@ mod outbound;
 mod request;
 mod wire;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -126,9 +127,9 @@ impl Connection {
         self.leaving = true;
     }
 
-    /// Ready when it has a turn among those that come and go.
-    pub(super) fn poll_end(&mut self, context: &Context<'_>) -> Poll<()> {
-        self.worker.door.poll_turn(&mut self.manners, self.peer.address, context)
+    /// Where its client is.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.peer.address
     }
 
     /// Says goodbye where no answer is cut off with the connection (RFC 9112 §9.8).

@@ -7,6 +7,7 @@ mod shared;
 mod stream;
 mod tunnel;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -111,5 +112,9 @@ impl driven::Connection for Connection {
             Step::Opening(_, leaving) => *leaving = true,
             Step::Serving(connection, _) => connection.graceful_shutdown(),
         }
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        self.shared.peer.address
     }
 }
