@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::{Breaks, Case, Others, Out, Promise, Ten, one};
 use crate::origin::Mode;
 use crate::report::{Form, Report};
-use crate::ten::{Setup, rules};
+use crate::ten::{Setup, own_rules, rules};
 use crate::verdict::OF_ONE;
 
 pub(super) const KILLED: Case = one("killed", "an endpoint is killed (SIGKILL)", |form| {
@@ -93,6 +93,53 @@ pub(super) const SILENT: Case =
         Box::pin(behaves(form, Mode::Silent))
     });
 
+pub(super) const STOPPED_HEDGED: Case = one(
+    "stopped-hedged",
+    "an endpoint is stopped (SIGSTOP), and the pool hedges (`retry = { hedge = {} }`)",
+    |form| {
+        Box::pin(async move {
+            let mut ten = with(Setup::apart(), HEDGE).start().await;
+            let stop = async |ten: &mut Ten| ten.apart().signal("STOP");
+            ten.trial(&form, stop, async |ten| ten.apart().signal("CONT")).await
+        })
+    },
+);
+
+pub(super) const SILENT_HEDGED: Case = one(
+    "silent-hedged",
+    "an endpoint takes requests and never answers, and the pool hedges",
+    |form| Box::pin(behaves_by(with(Setup::plain(), HEDGE), form, Mode::Silent)),
+);
+
+pub(super) const DRIPS_HEDGED: Case =
+    one("drips-hedged", "an endpoint sends a byte a second, and the pool hedges", |form| {
+        Box::pin(behaves_by(with(Setup::plain(), HEDGE), form, Mode::Drips))
+    });
+
+pub(super) const SLOW_HEDGED: Case = Case {
+    others: Others::AllServed,
+    // One that loses each time is taken out.
+    out: Out::May,
+    ..one(
+        "slow-hedged",
+        "an endpoint takes 200 ms more for everything, and the pool hedges",
+        |form| Box::pin(behaves_by(with(Setup::plain(), HEDGE), form, Mode::Slow(LATE))),
+    )
+};
+
+pub(super) const SLOW_BALANCED: Case = Case {
+    others: Others::AllServed,
+    out: Out::Never,
+    ..one(
+        "slow-balanced",
+        "the same, and the pool balances by how long endpoints take (`peak-ewma`)",
+        |form| {
+            let setup = with(Setup::plain(), "balance = \"peak-ewma\"\n");
+            Box::pin(behaves_by(setup, form, Mode::Slow(LATE)))
+        },
+    )
+};
+
 pub(super) const DRIPS: Case =
     one("drips", "an endpoint sends a byte a second", |form| Box::pin(behaves(form, Mode::Drips)));
 
@@ -114,7 +161,7 @@ pub(super) const SLOW: Case = Case {
     // Checks may take 250 ms.
     out: Out::Never,
     ..one("slow", "an endpoint takes 200 ms more for everything", |form| {
-        Box::pin(behaves(form, Mode::Slow(Duration::from_millis(200))))
+        Box::pin(behaves(form, Mode::Slow(LATE)))
     })
 };
 
@@ -156,6 +203,12 @@ pub(super) const SAYS_500: Case = Case {
 
 async fn behaves(form: Form, mode: Mode) -> Report {
     behaves_by(Setup::plain(), form, mode).await
+}
+
+/// With these lines of the pool besides, unless somebody tries others.
+fn with(setup: Setup, rules: &str) -> Setup {
+    let rules = if own_rules().is_some() { "" } else { rules };
+    Setup { pool: setup.pool + rules, ..setup }
 }
 
 /// As the setup has it: with further lines of the pool, a row of its own.
@@ -292,3 +345,7 @@ fn server(shown: Arc<Shown>) -> Arc<ServerConfig> {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// 200 ms: less than a check may take.
+const LATE: Duration = Duration::from_millis(200);
+/// A second attempt where the first takes longer than 95 of 100.
+const HEDGE: &str = "retry = { hedge = {} }\n";
