@@ -148,7 +148,7 @@ pub fn in_background<T: Send + 'static>(
 
 /// Lowers the calling thread's priority below that of the process's first one, for good: an ordinary
 /// user may not raise it again. Where the system forbids even that, it stays.
-fn step_back() {
+pub fn step_back() {
     let lowered = getpriority_process(Some(getpid()))
         .and_then(|niceness| setpriority_process(None, (niceness + MORE_NICE).min(LEAST_URGENT)));
     if let Err(error) = lowered {

@@ -14,6 +14,7 @@ use crate::app::front::GatewayFile;
 use crate::app::passed::Passed;
 use crate::app::signals::{Signal, Signals};
 use crate::app::{App, Outset, StartError, nofile, service, translate};
+use crate::base::tasks;
 use crate::config::spec::GatewaySpec;
 use crate::control::generation::ReloadResult;
 use crate::telemetry::registry::Metrics;
@@ -71,6 +72,7 @@ pub fn serve(
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
+        .on_thread_start(tasks::step_back)
         .enable_all()
         .build()
         .context("cannot start the control threads")?;

@@ -35,6 +35,31 @@ fn a_drain_lets_a_slow_request_finish_and_ends_with_0() {
     assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
 }
 
+/// Edits and checks would have the core for milliseconds each time that a worker is woken on it.
+#[test]
+fn all_that_is_no_request_steps_back_for_the_workers() {
+    let endpoint = origin::keeping("127.0.0.1:0", "hello");
+    let gateway = Gateway::start(&routes(&endpoint));
+
+    let threads = Path::new("/proc").join(gateway.id().to_string()).join("task");
+    let nicer = |kind: &str| -> Vec<i64> {
+        let threads = fs::read_dir(&threads).expect("its threads").flatten();
+        let stat = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).ok();
+        let of_kind = threads.filter_map(stat).filter(|stat| stat.contains(kind));
+        let niceness = |stat: String| {
+            let (_, rest) = stat.rsplit_once(')')?;
+            rest.split_whitespace().nth(16)?.parse().ok()
+        };
+        of_kind.filter_map(niceness).collect()
+    };
+    let (workers, control) = (nicer("(worker-"), nicer("(control)"));
+
+    assert!(!workers.is_empty() && !control.is_empty());
+    let least_urgent = workers[0].saturating_add(5).min(19);
+    assert!(workers.iter().all(|niceness| *niceness == workers[0]), "{workers:?}");
+    assert!(control.iter().all(|niceness| *niceness == least_urgent), "{workers:?} {control:?}");
+}
+
 #[test]
 fn a_request_finishes_on_an_endpoint_that_has_left_its_pool() {
     let origin = Held::start();
