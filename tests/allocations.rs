@@ -137,6 +137,7 @@ impl World {
             gateway: Arc::clone(&self.gateway),
             table: self.control.table.clone(),
             tenants: self.control.bearers.shown.clone(),
+            downs: Arc::default(),
             headcount: Headcount::new(1),
             account: Memory::new(1 << 30, 1).account(0),
             limits: limits::Shared::new(

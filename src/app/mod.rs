@@ -460,6 +460,7 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
             gateway: Arc::clone(&gateway),
             table: given.control.table.clone(),
             tenants: given.control.bearers.shown.clone(),
+            downs: Arc::clone(&given.control.downs),
             headcount: Arc::clone(&headcount),
             account: memory.account(number),
             limits: Arc::clone(&limits),

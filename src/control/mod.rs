@@ -50,6 +50,7 @@ use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
 use crate::config::{Files, HeldKeys, Looks, Memory, Place};
 use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
+use crate::model::downs::Downs;
 use crate::routing;
 use crate::routing::table::Table;
 use crate::telemetry::audit_log::AuditLog;
@@ -114,6 +115,8 @@ pub struct Control {
     pub stored: stored::Handle,
     /// Splits with a canary.
     pub splits: Splits,
+    /// How often an endpoint was found down.
+    pub downs: Arc<Downs>,
 }
 
 /// Why there is nothing to serve.
@@ -202,6 +205,7 @@ impl Control {
             files,
             stored: handle,
             splits: splits.clone(),
+            downs: reloader.running.downs(),
         };
         tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
         let counted = Arc::clone(&reloader.metrics);

@@ -13,6 +13,7 @@ use crate::config::spec::{CheckTlsSpec, HealthSpec, PoolSpec};
 use crate::discovery::Means;
 use crate::health::active::{self, Check};
 use crate::health::probe::{self, ProbeTls, Way};
+use crate::model::downs::Downs;
 use crate::model::endpoint::Health;
 use crate::model::ids::PoolId;
 use crate::model::members::Found;
@@ -41,6 +42,7 @@ struct Shared {
     /// Bounds the probes of all pools together.
     probe_slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    downs: Arc<Downs>,
     /// That the gateway stands in.
     zone: Option<Arc<str>>,
 }
@@ -57,8 +59,13 @@ struct RunningPool {
 impl Running {
     /// Nothing runs yet.
     pub(super) fn new(means: Means, metrics: Arc<Metrics>, zone: Option<Arc<str>>) -> Self {
-        let shared = Shared { probe_slots: active::slots(), metrics, zone };
+        let shared = Shared { probe_slots: active::slots(), metrics, downs: Arc::default(), zone };
         Self { pools: BTreeMap::new(), outgoing: Vec::new(), means, shared }
+    }
+
+    /// How often an endpoint of theirs was found down.
+    pub(super) fn downs(&self) -> Arc<Downs> {
+        Arc::clone(&self.shared.downs)
     }
 
     /// The pools that run, by name.
@@ -250,6 +257,7 @@ fn check(pool: &Pool, shared: &Shared) -> Option<Tasks> {
         spec,
         slots: Arc::clone(&shared.probe_slots),
         metrics: Arc::clone(&shared.metrics),
+        downs: Arc::clone(&shared.downs),
     };
     let mut tasks = Tasks::new("health");
     tasks.spawn(|stop| active::run(check, stop));

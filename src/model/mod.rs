@@ -6,6 +6,7 @@ pub mod answer_times;
 pub mod breakers;
 pub mod caller;
 pub mod canary;
+pub mod downs;
 pub mod drains;
 pub mod endpoint;
 pub mod ends;

@@ -31,7 +31,7 @@ use super::waits::Waits;
 use super::worker::Worker;
 
 /// The bounds of one attempt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Bounds<'d> {
     pub(super) deadlines: &'d Deadlines,
     /// When the attempt began.
@@ -40,6 +40,8 @@ pub(super) struct Bounds<'d> {
     pub(super) end: Option<Instant>,
     /// Where the wait for a connection is noted; `None`: nobody asks.
     pub(super) dial: Option<&'d Cell<Option<Dial>>>,
+    /// Whether the request is better sent to another endpoint by now; `None`: it stays.
+    pub(super) elsewhere: Option<&'d dyn Fn() -> bool>,
 }
 
 /// What an attempt brought: the head of an answer, and the connection that its body comes from.
@@ -208,10 +210,13 @@ async fn within<F: Future>(
     let Some((mut end, mut since)) = bounds.end(taken()) else {
         return Ok(future.await);
     };
-    let mut bell = waits.bell(end);
+    let (mut bell, told) = (waits.bell(end), waits.told());
     std::future::poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
+        }
+        if waits.told() != told && bounds.elsewhere.is_some_and(|elsewhere| elsewhere()) {
+            return Poll::Ready(Err(AttemptError::Down));
         }
         loop {
             ready!(bell.poll(context));
@@ -260,6 +265,7 @@ impl AttemptError {
     pub(super) fn verdict(&self) -> Option<Verdict> {
         match self {
             Self::Declined(_) | Self::Connect(ConnectError::Shared) => None,
+            Self::Down => None, // its checks have said so
             Self::Connect(ConnectError::Refused(error)) if socket::is_out_of_files(error) => None,
             Self::Connect(_) => Some(Verdict::Unreachable),
             _ => Some(Verdict::Failure),
@@ -273,7 +279,7 @@ impl AttemptError {
             Self::Untouched(_) | Self::Declined(_) => Failure::Untouched,
             Self::Reset(_) => Failure::Reset,
             Self::BadAnswer(_) | Self::Unasked => Failure::BadAnswer,
-            Self::Timeout { .. } => Failure::Timeout,
+            Self::Timeout { .. } | Self::Down => Failure::Timeout,
         }
     }
 
@@ -288,7 +294,7 @@ impl AttemptError {
             Self::Untouched(_) | Self::Declined(_) => AttemptOutcome::Refused,
             Self::Reset(_) => AttemptOutcome::Reset,
             Self::BadAnswer(_) | Self::Unasked => AttemptOutcome::BadAnswer,
-            Self::Timeout { .. } => AttemptOutcome::Timeout,
+            Self::Timeout { .. } | Self::Down => AttemptOutcome::Timeout,
         }
     }
 }
@@ -328,9 +334,9 @@ mod tests {
     async fn lasts(parts: u32, deadlines: &Deadlines) -> (Duration, Duration) {
         let started = Instant::now();
         let end = deadlines.end(started);
-        let bounds = Bounds { deadlines, started, end, dial: None };
+        let bounds = Bounds { deadlines, started, end, dial: None, elsewhere: None };
         let taken = Cell::new(None);
-        let waits = Waits::new(Clock::new());
+        let waits = Waits::new(Clock::new(), Arc::default());
         let sending = async {
             for _ in 0..parts {
                 sleep(Duration::from_millis(900)).await;

@@ -172,6 +172,9 @@ pub(super) enum AttemptError {
     /// An answer of 101 to a request that did not ask for it.
     #[error("the endpoint switches protocols unasked")]
     Unasked,
+    /// It was found down, and another endpoint may be asked.
+    #[error("the endpoint was found down while its answer was waited for")]
+    Down,
     /// No head in time.
     #[error("the endpoint brought no answer within {limit:?}")]
     Timeout {

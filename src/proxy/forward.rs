@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::base::fair::Gate;
 use crate::http1::room::AnswerHead;
+use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::EndpointId;
 use crate::pool::{InFlight, Pool};
 use crate::resilience::deadline::Deadlines;
@@ -72,7 +73,7 @@ pub(super) async fn send(
             tried.extend(raced.failed);
             raced.answered
         } else {
-            trial.run(outgoing, made, last, visit).await
+            trial.run(outgoing, &tried, last, visit).await
         };
         let Some(failure) = effort.failure(&answered) else {
             return effort.settle(answered, trial, outgoing, visit);
@@ -255,6 +256,22 @@ impl<'e> Effort<'e> {
         Ok(pause)
     }
 
+    /// Whether a request that waits for this endpoint is better sent to another one: it has been found down since, which
+    /// others are not, and what failed there might be tried again.
+    #[cold]
+    fn is_better_elsewhere(
+        &self,
+        endpoint: &Endpoint,
+        tried: &[EndpointId],
+        outgoing: &Outgoing<'_>,
+    ) -> bool {
+        let tried = [tried, &[endpoint.id]].concat();
+        endpoint.health() == Health::Down
+            && self.rule.judge(Failure::Timeout, facts(&tried, outgoing)).is_ok()
+            && self.has_sound_untried(&tried)
+            && self.tenant.allowance().holds(self.pool.label.slot, self.rule.fill())
+    }
+
     fn note_refusal(&self, refusal: Refusal) {
         // A failure that no rule names was never a candidate.
         if refusal != Refusal::NotListed {
@@ -356,7 +373,8 @@ impl<'e, 'p> Trial<'e, 'p> {
         dial: Option<&Cell<Option<Dial>>>,
     ) -> Result<Answered, ExchangeError> {
         let Effort { worker, pool, deadlines, end, .. } = self.effort;
-        let bounds = Bounds { deadlines, started, end: *end, dial };
+        // What another attempt runs beside has no need of one more.
+        let bounds = Bounds { deadlines, started, end: *end, dial, elsewhere: None };
         let (effort, picked) = (self.effort, &self.picked);
         let counted = Counted::begin(effort, picked, started, None);
         let timing = self.timing(started, outgoing);
@@ -371,23 +389,26 @@ impl<'e, 'p> Trial<'e, 'p> {
     async fn run(
         &mut self,
         outgoing: &mut Outgoing<'_>,
-        made: u32,
+        tried: &[EndpointId],
         last: Option<Failure>,
         visit: &mut Visit,
     ) -> Result<Answered, ExchangeError> {
         let effort = self.effort;
-        let started = if made == 1 { effort.began } else { effort.worker.clock.now() };
+        let started = if tried.is_empty() { effort.began } else { effort.worker.clock.now() };
         let began = visit.is_followed().then(Instant::now);
         let scheme = if effort.pool.spec.tls.is_some() { "https" } else { "http" };
         let asked = (scheme, &outgoing.head.uri);
         let span = spans::begin(visit, self.picked.endpoint(), last, asked);
         outgoing.tell(effort.end, visit.traced(), span.as_ref().map(|span| span.span));
         let dial = Cell::new(None);
+        let outgoing = &*outgoing;
+        let elsewhere = || effort.is_better_elsewhere(self.picked.endpoint(), tried, outgoing);
         let bounds = Bounds {
             deadlines: &effort.deadlines,
             started,
             end: effort.end,
             dial: (span.is_some() || began.is_some()).then_some(&dial),
+            elsewhere: Some(&elsewhere),
         };
         let span = span.map(|span| Watched { span, visit: &mut *visit, dial: &dial });
         let counted = Counted::begin(effort, &self.picked, started, span);

@@ -240,7 +240,7 @@ fn classify_attempt(error: &AttemptError) -> &'static Problem {
             &problem::CONNECTION_LOST
         }
         AttemptError::BadAnswer(_) | AttemptError::Unasked => &problem::BAD_ANSWER,
-        AttemptError::Timeout { .. } => &problem::ANSWER_TIMEOUT,
+        AttemptError::Timeout { .. } | AttemptError::Down => &problem::ANSWER_TIMEOUT,
     }
 }
 

@@ -1,23 +1,31 @@
 //! Deadlines that are far away. Nearly every attempt has an answer long before its time is over, so
-//! none sets a timer of the runtime until its end is near: a sweep, once a second, tells it when.
+//! none sets a timer of the runtime until its end is near: a sweep, once a second, tells it when. Those
+//! who wait hear by it that an endpoint was found down, too: it may be theirs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::model::downs::Downs;
+
 use super::alarm::Alarm;
 use super::clock::Clock;
 use super::parts::in_parts;
 use super::slots::Slots;
+use super::worker::Worker;
 
 /// Who waits for something that may take long.
 #[derive(Debug)]
 pub(super) struct Waits {
     clock: Rc<Clock>,
     slots: RefCell<Slots<(Instant, Waker)>>,
+    downs: Arc<Downs>,
+    /// As many as those who wait were told of.
+    told: Cell<u64>,
 }
 
 /// Rings at an end, to the millisecond.
@@ -30,8 +38,14 @@ pub(super) struct Bell<'w> {
 }
 
 impl Waits {
-    pub(super) fn new(clock: Rc<Clock>) -> Self {
-        Self { clock, slots: RefCell::default() }
+    pub(super) fn new(clock: Rc<Clock>, downs: Arc<Downs>) -> Self {
+        let told = Cell::new(downs.count());
+        Self { clock, slots: RefCell::default(), downs, told }
+    }
+
+    /// Changes whenever an endpoint was found down, and wakes those whose end is far then.
+    pub(super) fn told(&self) -> u64 {
+        self.told.get()
     }
 
     /// A bell that rings at `end`.
@@ -39,26 +53,36 @@ impl Waits {
         Bell { waits: self, end, far: None, near: None }
     }
 
-    /// Wakes those whose end is near. Called once a second.
+    /// Wakes those whose end is near, and all where an endpoint was found down. Called once a second, and then.
     pub(super) async fn sweep(&self) {
         let near = self.clock.now() + NEAR;
-        in_parts(|from| self.wake_some(from, near)).await;
+        let downs = self.downs.count();
+        let all = self.told.replace(downs) != downs;
+        in_parts(|from| self.wake_some(from, near, all)).await;
     }
 
     /// Wakes some of them: what they do then, others would wait for. Tells from which on others are
     /// to be looked at.
-    fn wake_some(&self, from: usize, near: Instant) -> Option<usize> {
+    fn wake_some(&self, from: usize, near: Instant, all: bool) -> Option<usize> {
         let (slots, mut woken) = (self.slots.borrow(), 0);
         for number in from..from + LOOKED_AT {
             if woken == WOKEN {
                 return Some(number);
             }
-            if let Some((_, waker)) = slots.get(number)?.filter(|(end, _)| *end <= near) {
+            if let Some((_, waker)) = slots.get(number)?.filter(|(end, _)| all || *end <= near) {
                 waker.wake_by_ref();
                 woken += 1;
             }
         }
         Some(from + LOOKED_AT)
+    }
+}
+
+/// Has those who wait hear of endpoints that are found down, for as long as the worker runs.
+pub(super) async fn tell_downs(worker: Rc<Worker>) {
+    let mut downs = worker.waits.downs.subscribe();
+    while downs.changed().await.is_ok() {
+        worker.waits.sweep().await;
     }
 }
 
@@ -115,7 +139,7 @@ mod tests {
 
     /// How long after its making a bell rings, with a sweep each second that is `late` by so much.
     async fn rings_after(end: Duration, late: Duration) -> Duration {
-        let waits = Rc::new(Waits::new(Clock::new()));
+        let waits = Rc::new(Waits::new(Clock::new(), Arc::default()));
         let began = Instant::now();
         let sweeping = async {
             loop {
@@ -148,8 +172,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn all_are_woken_once_for_each_endpoint_that_is_found_down() {
+        let downs = Arc::<Downs>::default();
+        let waits = Waits::new(Clock::new(), Arc::clone(&downs));
+        let mut bell = waits.bell(Instant::now() + NEAR * 10);
+        let woken = Arc::new(Counted::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let told = waits.told();
+        assert!(bell.poll(&mut context).is_pending());
+        waits.sweep().await;
+        assert_eq!((woken.0.load(Ordering::Relaxed), waits.told()), (0, told));
+
+        downs.add();
+        for _ in 0..2 {
+            waits.sweep().await;
+            assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        }
+
+        assert_ne!(waits.told(), told);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn all_whose_end_is_near_are_woken_however_many_there_are() {
-        let waits = Waits::new(Clock::new());
+        let waits = Waits::new(Clock::new(), Arc::default());
         let near = Instant::now() + NEAR * 2;
         let mut bells: Vec<_> = (0..3 * LOOKED_AT).map(|_| waits.bell(near)).collect();
         let woken = Arc::new(Counted::default());
@@ -176,7 +222,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_bell_that_is_reset_rings_at_its_new_end() {
-        let waits = Waits::new(Clock::new());
+        let waits = Waits::new(Clock::new(), Arc::default());
         let began = Instant::now();
         let mut bell = waits.bell(began + Duration::from_secs(60));
         let mut polls = 0;

@@ -24,6 +24,7 @@ use crate::base::tokens::Tokens;
 use crate::config::spec::GatewaySpec;
 use crate::http1::room::Room;
 use crate::limits;
+use crate::model::downs::Downs;
 use crate::routing::table::Table;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::delta::Delta;
@@ -53,7 +54,7 @@ use super::parts::in_parts;
 use super::pleas;
 use super::request_body::RequestBody;
 use super::seats::Seats;
-use super::waits::Waits;
+use super::waits::{self, Waits};
 
 /// What a worker is given.
 #[derive(Debug)]
@@ -68,6 +69,8 @@ pub struct Setup {
     pub table: Snapshot<Table>,
     /// Certificates of tenants' own.
     pub tenants: Snapshot<Tenants>,
+    /// How often an endpoint was found down.
+    pub downs: Arc<Downs>,
     /// Connections, over all workers.
     pub headcount: Arc<Headcount>,
     /// Memory that this worker holds for clients and endpoints.
@@ -187,6 +190,7 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
     let mut chores = LocalTasks::new("worker");
     chores.spawn(|stop| keep_house(Rc::clone(&worker), stop));
     spawn_endless(&mut chores, pleas::hear(Rc::clone(&worker)));
+    spawn_endless(&mut chores, waits::tell_downs(Rc::clone(&worker)));
     spawn_endless(&mut chores, courtesy::usher(Rc::clone(&worker), |worker| &worker.courtesy));
     spawn_endless(&mut chores, courtesy::usher(Rc::clone(&worker), |worker| &worker.door));
     spawn_endless(&mut chores, farewells::usher(Rc::clone(&worker)));
@@ -316,7 +320,7 @@ impl Worker {
             client,
             room,
             meter,
-            waits: Waits::new(Rc::clone(&clock)),
+            waits: Waits::new(Rc::clone(&clock), setup.downs),
             clock,
             access_log: setup.access_log,
             debug_tokens: setup.debug_tokens,

@@ -54,17 +54,32 @@ impl Budget {
 
     /// Takes one retry out, if there is one.
     pub fn withdraw(&self, fill: Fill) -> bool {
-        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX) & HELD;
+        let now = self.now();
         let take = |word: u64| {
-            let since = now.wrapping_sub(word >> 32) & HELD;
-            // A clock read before another thread's write looks like a huge step: no time passed.
-            let since = if since > u64::from(u32::MAX / 2) { 0 } else { since };
-            let earned = since.saturating_mul(u64::from(fill.floor));
-            let held = (word & HELD).saturating_add(earned).min(fill.capacity());
+            let held = held(word, now, fill);
             (held >= 1000).then(|| (now << 32) | (held - 1000))
         };
         self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
+
+    /// Whether there is a retry to take out.
+    pub fn holds(&self, fill: Fill) -> bool {
+        held(self.word.load(Ordering::Relaxed), self.now(), fill) >= 1000
+    }
+
+    /// Milliseconds since `born`.
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX) & HELD
+    }
+}
+
+/// Thousandths of a retry that a bucket with this word holds now.
+fn held(word: u64, now: u64, fill: Fill) -> u64 {
+    let since = now.wrapping_sub(word >> 32) & HELD;
+    // A clock read before another thread's write looks like a huge step: no time passed.
+    let since = if since > u64::from(u32::MAX / 2) { 0 } else { since };
+    let earned = since.saturating_mul(u64::from(fill.floor));
+    (word & HELD).saturating_add(earned).min(fill.capacity())
 }
 
 /// 10 s: Finagle's and linkerd's window for the same purpose.
@@ -80,7 +95,12 @@ mod tests {
     const FILL: Fill = Fill { share: Percent::new(20.0), floor: 10 };
 
     fn withdrawn(budget: &Budget, fill: Fill, tries: usize) -> usize {
-        (0..tries).filter(|_| budget.withdraw(fill)).count()
+        let withdraw = |_: &usize| {
+            let held = budget.holds(fill);
+            assert_eq!(budget.withdraw(fill), held);
+            held
+        };
+        (0..tries).filter(withdraw).count()
     }
 
     #[tokio::test(start_paused = true)]

@@ -46,6 +46,67 @@ async fn becomes(gateway: &Gateway, address: SocketAddr, health: &str) -> Value 
     }
 }
 
+/// As [`CHECKED`], with no end of an attempt that comes soon.
+const PATIENT: &str = "health = { http = \"/check\", interval = \"60ms\", timeout = \"60ms\", rise = 2, \
+                       fall = 3 }\neject = { failures = 0 }\nbalance = \"round-robin\"\n\
+                       timeouts = { attempt = \"10m\", total = \"10m\" }";
+
+#[tokio::test]
+async fn who_waits_for_an_endpoint_that_is_found_down_is_served_by_another_one() {
+    let (sick, well) = (Origin::saying("sick").await, Origin::saying("well").await);
+    let routes = one_tenant_with(&[sick.address, well.address], PATIENT);
+    let gateway = Gateway::start(&routes).await;
+    becomes(&gateway, sick.address, "up").await;
+    becomes(&gateway, well.address, "up").await;
+
+    sick.rescript([Step::stall()]);
+    let (one, other) = tokio::join!(gateway.get("/"), gateway.get("/"));
+
+    assert_eq!([one.text(), other.text()], ["well", "well"]);
+    assert_eq!(asked(&sick, "/"), 1, "it has had one of them");
+    becomes(&gateway, sick.address, "down").await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_repeated_stays_with_an_endpoint_that_is_found_down() {
+    let (sick, well) = (Origin::saying("sick").await, Origin::saying("well").await);
+    let routes = one_tenant_with(&[sick.address, well.address], PATIENT);
+    let gateway = Gateway::start(&routes).await;
+    becomes(&gateway, sick.address, "up").await;
+    becomes(&gateway, well.address, "up").await;
+    sick.rescript([Step::ok("late").held()]);
+    let fields = &["Host: a", "X-Tenant-ID: acme", "Content-Length: 0"];
+    let post = || ask(gateway.address(), "POST /", fields);
+    let found = async {
+        becomes(&gateway, sick.address, "down").await;
+        sleep(Duration::from_millis(300)).await; // workers hear of it at once
+        sick.release();
+    };
+
+    let (one, other, ()) = tokio::join!(post(), post(), found);
+
+    let mut texts = [one.text(), other.text()];
+    texts.sort();
+    assert_eq!(texts, ["late", "well"]);
+}
+
+#[tokio::test]
+async fn a_request_stays_with_an_endpoint_that_is_found_down_where_there_is_no_other() {
+    let only = Origin::saying("only").await;
+    let gateway = Gateway::start(&one_tenant_with(&[only.address], PATIENT)).await;
+    becomes(&gateway, only.address, "up").await;
+    only.rescript([Step::ok("late").held()]);
+    let found = async {
+        becomes(&gateway, only.address, "down").await;
+        sleep(Duration::from_millis(300)).await; // workers hear of it at once
+        only.release();
+    };
+
+    let (answer, ()) = tokio::join!(gateway.get("/"), found);
+
+    assert_eq!((answer.status, answer.text()), (200, "late".to_owned()));
+}
+
 fn asked(origin: &Origin, target: &str) -> usize {
     origin.asked().iter().filter(|asked| asked.target == target).count()
 }

@@ -13,6 +13,7 @@ use crate::base::tasks::{Stop, Stopped, Tasks};
 use crate::base::ticks::Ticks;
 use crate::base::units::Percent;
 use crate::config::spec::HealthSpec;
+use crate::model::downs::Downs;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, PoolId};
 use crate::model::members::Members;
@@ -40,6 +41,8 @@ pub struct Check {
     pub slots: Arc<Semaphore>,
     /// Where checks are counted.
     pub metrics: Arc<Metrics>,
+    /// Who waits for an endpoint is told by this that one is down.
+    pub downs: Arc<Downs>,
 }
 
 /// Room for the probes of a whole process: enough for 2,500 endpoints that all hang for a second
@@ -172,6 +175,9 @@ fn take(check: &Check, endpoint: &Endpoint, tally: &mut Tally, result: Result<()
             log(check, endpoint, before, word, reason.as_deref());
             endpoint.set_health(word, reason);
             check.members.refresh();
+            if word == Health::Down {
+                check.downs.add();
+            }
         }
         // Still down, perhaps for another reason than before.
         None if before == Health::Down && reason.is_some() => endpoint.set_health(before, reason),

@@ -99,6 +99,7 @@ fn check(members: &Arc<Members>, probe: &Arc<Scripted>, slots: usize) -> Check {
         probe: Arc::clone(probe) as Arc<dyn Probe>,
         slots: Arc::new(Semaphore::new(slots)),
         metrics: Arc::default(),
+        downs: Arc::default(),
     }
 }
 

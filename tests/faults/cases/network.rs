@@ -2,13 +2,10 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use super::{Breaks, Case, Others, Out, Promise, Ten, one};
 use crate::report::{Form, Report};
-use crate::suite::is_long;
 use crate::ten::{Setup, TIMEOUTS};
-use crate::verdict::OF_ONE;
 use crate::world::process::run;
 
 pub(super) const LOSS: Case = Case {
@@ -27,19 +24,14 @@ pub(super) const PARTITION: Case = Case {
     })
 };
 
+/// Nobody has to wait for `attempt`, 15 s: who waits is sent elsewhere once checks find the endpoint down.
 pub(super) const PARTITION_BY_DEFAULT: Case = Case {
-    promise: Promise::Errors {
-        why: "who has asked it waits for `attempt`, 15 s, and leaves after 10 s",
-        most: OF_ONE,
-    },
     is_apart: true,
     ..one("partition-by-default", "the same, where the pool has the default `timeouts`", |form| {
         Box::pin(async move {
             let mut setup = Setup::plain();
             setup.pool = setup.pool.replace(TIMEOUTS, "");
-            // In the short form nobody has time.
-            let patience = if is_long() { form.patience } else { Duration::from_secs(3) };
-            loses_by(setup, Form { patience, ..form }, ONE, "").await
+            loses_by(setup, form, ONE, "").await
         })
     })
 };
