@@ -151,7 +151,6 @@ impl Control {
         let (files, watcher) = listen(gateway).await;
         let keeper = Keeper::new(presented, Arc::clone(&metrics), References::new(files.clone()));
         let (mut tls, certificates) = (keeper.snapshots(), keeper.live());
-        let admin_tls = gateway.secured_admin().and_then(|_| tls.remove(0));
         let (wishes, wished) = mpsc::channel(WAITING);
         let means = Means { resolver: Resolver::new(&gateway.dns), files: files.clone() };
         let (state, place) = state_of(gateway).unzip();
@@ -159,8 +158,7 @@ impl Control {
         let (mut bearers, follow) = bearers::Keeper::new(files.clone(), Arc::clone(&metrics));
         let (stored, noted, handle, changes) = open_stored(gateway, &metrics, audit).await;
         let (issuers, held) = open_issuers(gateway, &metrics, tasks).await;
-        let folder = gateway.state.as_ref().map(|folder| folder.path.clone());
-        let splits = Splits::open(folder.as_deref()).await;
+        let splits = open_splits(gateway, &metrics, tasks).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
@@ -196,23 +194,18 @@ impl Control {
         let control = Self {
             table: reloader.table.clone(),
             live: reloader.live.clone(),
+            admin_tls: gateway.secured_admin().and_then(|_| tls.remove(0)), // the first one
             tls,
-            admin_tls,
             certificates,
             bearers: bearers.bearers(),
             asks,
             keeper: wishes,
             files,
             stored: handle,
-            splits: splits.clone(),
+            splits,
             downs: reloader.running.downs(),
         };
-        tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
-        let counted = Arc::clone(&reloader.metrics);
-        tasks.spawn(|stop| splits::watch(splits, counted, folder, stop));
-        tasks.spawn(|stop| keeper.run(wished, stop));
-        tasks.spawn(|stop| bearers.run(stop));
-        tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
+        go_on((reloader, watcher, (asked, changes)), (keeper, wished), bearers, tasks);
         Ok(control)
     }
 
@@ -273,6 +266,32 @@ async fn open_issuers(
 ) -> (Issuers, HeldKeys) {
     let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
     Issuers::open(folder, Arc::clone(metrics), tasks).await
+}
+
+/// Splits with a canary, and what is known of them from before.
+async fn open_splits(gateway: &GatewaySpec, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> Splits {
+    let folder = gateway.state.as_ref().map(|folder| folder.path.clone());
+    let splits = Splits::open(folder.as_deref()).await;
+    let (watched, counted) = (splits.clone(), Arc::clone(metrics));
+    tasks.spawn(|stop| splits::watch(watched, counted, folder, stop));
+    splits
+}
+
+/// Brings the next generations, of the routes and of certificates.
+fn go_on(
+    (reloader, watcher, wishes): (
+        Reloader,
+        Watcher,
+        (mpsc::Receiver<Ask>, mpsc::Receiver<stored::Ask>),
+    ),
+    (keeper, wished): (Keeper, mpsc::Receiver<certificates::Ask>),
+    bearers: bearers::Keeper,
+    tasks: &mut Tasks,
+) {
+    tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
+    tasks.spawn(|stop| keeper.run(wished, stop));
+    tasks.spawn(|stop| bearers.run(stop));
+    tasks.spawn(|stop| reloader.run(watcher, wishes, stop));
 }
 
 /// Keeps good files, where that is wished.

@@ -113,7 +113,7 @@ impl Progress {
         for stripe in self.stripes.iter().filter_map(OnceLock::get) {
             for (sum, tally) in sums.iter_mut().zip(&stripe.0) {
                 add(&mut sum.outcomes, &tally.outcomes);
-                add(&mut *sum.times, &tally.times);
+                add(&mut sum.times, &tally.times);
             }
         }
         sums

@@ -80,6 +80,31 @@ fn copied(meter: &Meter) {
 }
 
 /// Counts a check, and an ejection that it has ended.
+fn tried_out(metrics: &Metrics) {
+    let split = SplitLabels(["5f0c1a9be2d4470e", "tenants.acme", "/"]);
+    metrics.split_state(split, true);
+    metrics.split_requests(split, (Side::Canary, canary::Outcome::Failed), 1);
+    metrics.split_rolled_back(split, "errors");
+}
+
+/// What comes of what is kept.
+fn kept(metrics: &Metrics) {
+    metrics.set(&keeping::STORED_TENANTS, &["served"], 1.0);
+    metrics.set(&keeping::STORE_DAMAGED, &[], 0.0);
+    metrics.add(&keeping::TENANT_CHANGES, &["ok"], 1);
+    metrics.add(&keeping::AUDIT_LOG_LOST, &["write"], 1);
+}
+
+/// What gateways share.
+fn shared(metrics: &Metrics) {
+    metrics.set(&shared_limits::UP, &[], 1.0);
+    metrics.add(&shared_limits::CALLS, &["ok"], 1);
+    metrics.add_seconds(&shared_limits::CALL_SECONDS, &[], Duration::from_millis(1));
+    metrics.add_seconds(&shared_limits::LATE_SECONDS, &[], Duration::from_millis(1));
+    metrics.add(&shared_limits::REQUESTS, &["granted"], 1);
+    metrics.set(&shared_limits::IN_USE, &[], 1.0);
+}
+
 fn checked(metrics: &Metrics) {
     metrics.add(&checks::HEALTH_CHECKS, &["shop", "interval", "passed"], 1);
     metrics.add(&checks::EJECTIONS_ENDED_EARLY, &["shop"], 1);
@@ -122,10 +147,7 @@ fn promtool_finds_nothing() {
     times.tell(1.5);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)), Some(times))]);
     metrics.publish_breakers(vec![("shop".into(), Arc::default())]);
-    let split = SplitLabels(["5f0c1a9be2d4470e", "tenants.acme", "/"]);
-    metrics.split_state(split, true);
-    metrics.split_requests(split, (Side::Canary, canary::Outcome::Failed), 1);
-    metrics.split_rolled_back(split, "errors");
+    tried_out(&metrics);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     checked(&metrics);
     metrics.issuer_fetched("login", "ok");
@@ -133,16 +155,8 @@ fn promtool_finds_nothing() {
     metrics.add(&metrics::TRACE_SPANS, &["exported"], 1);
     metrics.add(&metrics::TRACE_EXPORTS, &["ok"], 1);
     metrics.set(&metrics::TRACE_QUEUE, &[], 1.0);
-    metrics.set(&keeping::STORED_TENANTS, &["served"], 1.0);
-    metrics.set(&keeping::STORE_DAMAGED, &[], 0.0);
-    metrics.add(&keeping::TENANT_CHANGES, &["ok"], 1);
-    metrics.set(&shared_limits::UP, &[], 1.0);
-    metrics.add(&shared_limits::CALLS, &["ok"], 1);
-    metrics.add_seconds(&shared_limits::CALL_SECONDS, &[], Duration::from_millis(1));
-    metrics.add_seconds(&shared_limits::LATE_SECONDS, &[], Duration::from_millis(1));
-    metrics.add(&shared_limits::REQUESTS, &["granted"], 1);
-    metrics.set(&shared_limits::IN_USE, &[], 1.0);
-    metrics.add(&keeping::AUDIT_LOG_LOST, &["write"], 1);
+    kept(&metrics);
+    shared(&metrics);
     metrics.add(&metrics::USAGE_SAVES, &["ok"], 1);
     metrics.set(&metrics::USAGE_WAITING, &[], 0.0);
     metrics.config_live(3);
