@@ -118,6 +118,20 @@ impl Visit {
         self.pass.as_ref().is_some_and(|pass| pass.anybody)
     }
 
+    /// It has waited for so long, for a turn in its pool or for an endpoint.
+    pub(super) fn has_queued(&mut self, waited: Duration) {
+        self.note(|record| {
+            let queued = record.queued.get_or_insert_default();
+            **queued = queued.saturating_add(waited);
+        });
+    }
+
+    /// How long it has waited for a turn in its pool, or for an endpoint.
+    pub(super) fn queued(&self) -> Duration {
+        let queued = self.record.as_ref().and_then(|record| record.queued.as_deref().copied());
+        queued.unwrap_or_default()
+    }
+
     /// Leaves its places among those that the limits allow at once.
     pub(super) fn leave_limits(&mut self) {
         if let Some(pass) = &mut self.pass {

@@ -34,6 +34,27 @@ use super::worker::Worker;
 
 type Sent = Result<(AnswerHead, Box<Lease>), ExchangeError>;
 
+/// When a request began to be sent.
+pub(super) struct Since {
+    began: Instant,
+    /// How long it had waited by then.
+    queued: Duration,
+}
+
+impl Since {
+    pub(super) fn now(visit: &Visit) -> Self {
+        Self { began: Instant::now(), queued: visit.queued() }
+    }
+
+    /// How long it has taken but for the time that its client took to send it, which says nothing of an endpoint. A body
+    /// is read once somebody takes it: waits come before.
+    pub(super) fn took(&self, outgoing: &Outgoing<'_>, visit: &Visit) -> Duration {
+        let from = outgoing.upload.ended_at().map_or(self.began, |ended| ended.max(self.began));
+        let waited = visit.queued().saturating_sub(self.queued);
+        (from.elapsed() + waited).min(self.began.elapsed())
+    }
+}
+
 /// What a request lacks that has failed so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lack {
@@ -41,6 +62,22 @@ enum Lack {
     Anybody,
     /// Whoever may be picked cannot be reached: nobody has had anything of the request.
     Connection,
+}
+
+/// Sends a request until an endpoint answers, and has it wait for one where its pool says so: all that its client sees.
+///
+/// # Errors
+/// How it failed last, which is noted.
+pub(super) async fn send(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    outgoing: &mut Outgoing<'_>,
+    visit: &mut Visit,
+) -> Sent {
+    match forward::send(worker, choice, outgoing, visit).await {
+        Err(error) => again(worker, choice, (outgoing, visit), error).await,
+        sent => sent,
+    }
 }
 
 /// Sends a request anew that has failed, once somebody may serve it, where its pool has such requests wait.
@@ -197,7 +234,7 @@ async fn try_anybody(
     }
     worker.clock.now();
     visit.take_anybody();
-    match send(worker, choice, (outgoing, visit)).await {
+    match resend(worker, choice, (outgoing, visit)).await {
         // Who is known to be down was down.
         Err(ExchangeError::NoEndpoint | ExchangeError::Attempt(AttemptError::Connect(_))) => {
             Err(ExchangeError::Unserved { why, retry_after: spec.time })
@@ -207,7 +244,7 @@ async fn try_anybody(
 }
 
 /// Sends the request anew, of which the attempts before count, too.
-async fn send(
+async fn resend(
     worker: &Worker,
     choice: &Choice<'_>,
     (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
@@ -346,7 +383,7 @@ impl Stay<'_, '_> {
         self.outcome = WaitOutcome::Released;
         self.visit.held_up(); // what comes now began with the end of the wait
         outgoing.upload.keep_again();
-        send(self.worker, self.choice, (outgoing, &mut *self.visit)).await
+        resend(self.worker, self.choice, (outgoing, &mut *self.visit)).await
     }
 
     fn waited(&self) -> Duration {
@@ -371,10 +408,7 @@ impl Stay<'_, '_> {
 impl Drop for Stay<'_, '_> {
     fn drop(&mut self) {
         let waited = self.waited();
-        self.visit.note(|record| {
-            let queued = record.queued.get_or_insert_default();
-            **queued = queued.saturating_add(waited);
-        });
+        self.visit.has_queued(waited);
         self.worker.meter.awaited(&self.choice.pool.label, self.outcome, waited);
     }
 }
