@@ -121,7 +121,7 @@ pub(super) async fn admit(
         Pacer::new(shared, way, flows)
     };
     let (upload, download) = (pacer(Way::Upload), pacer(Way::Download));
-    visit.hold(Pass { permits, told, upload, download, anybody: false });
+    visit.hold(Pass { permits, told, upload, download, anybody: false, again: false });
     Ok(None)
 }
 
