@@ -279,7 +279,7 @@ impl<'w> Wait<'w, '_> {
         let mut kept = None;
         let mut rounds = 0_u32;
         loop {
-            let stay = match kept.take().map_or_else(|| self.enter(room, outgoing), Ok) {
+            let stay = match kept.take().map_or_else(|| self.enter(room, outgoing, rounds), Ok) {
                 Ok(stay) => stay,
                 Err(why) => return ControlFlow::Continue(why),
             };
@@ -329,11 +329,18 @@ impl<'w> Wait<'w, '_> {
     }
 
     /// Takes a seat, where there is one.
-    fn enter(&self, room: &Arc<Room>, outgoing: &Outgoing<'_>) -> Result<Stay<'w>, Unserved> {
+    fn enter(
+        &self,
+        room: &Arc<Room>,
+        outgoing: &Outgoing<'_>,
+        rounds: u32,
+    ) -> Result<Stay<'w>, Unserved> {
         let Self { worker, choice, spec, .. } = *self;
         match seat(worker, choice, outgoing, (room, spec)) {
             Ok(seat) => {
-                tell_first(worker, choice, &seat);
+                if rounds == 0 {
+                    tell_first(worker, choice, &seat);
+                }
                 Ok(Stay::begin(worker, &choice.pool.label, seat))
             }
             Err(full) => {
