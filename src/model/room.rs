@@ -2,12 +2,13 @@
 //! may be picked.
 //!
 //! Two things are apart in it. A *seat* bounds who may wait at all, in number and in memory, and is kept from the start
-//! of a wait to its end. A *turn* is given by the gate, in the fair order of tenants, to as many at once as the
+//! of a wait to the end of its turn. A *turn* is given by the gate, in the fair order of tenants, to as many at once as the
 //! endpoints that may be picked can take: none while there is none. Members set how many, whenever who may be picked
 //! has changed, so that nobody who waits asks for it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::fair::Gate;
 
@@ -15,8 +16,18 @@ use crate::base::fair::Gate;
 #[derive(Debug)]
 pub struct Room {
     gate: Arc<Gate>,
+    seats: Mutex<Seats>,
+    /// As the seats have it, for who must not take their lock.
     waiting: AtomicU64,
     bytes: AtomicU64,
+}
+
+/// Who has a seat.
+#[derive(Debug, Default)]
+struct Seats {
+    filled: Filled,
+    /// How many each tenant has that has some: wherever it is on its way, in the gate's queue or not.
+    own: HashMap<u32, u64>,
 }
 
 /// What may be in a room at once.
@@ -50,6 +61,7 @@ pub enum Full {
 #[derive(Debug)]
 pub struct Seat {
     room: Arc<Room>,
+    flow: u32,
     bytes: u64,
     first: bool,
 }
@@ -78,6 +90,7 @@ impl Room {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             gate: Arc::new(Gate::new(0)),
+            seats: Mutex::default(),
             waiting: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         })
@@ -88,15 +101,23 @@ impl Room {
     /// # Errors
     /// When there is no room for it.
     pub fn enter(self: &Arc<Self>, bounds: &Bounds, flow: u32, bytes: u64) -> Result<Seat, Full> {
-        let own = u64::try_from(self.gate.waiting_of(flow)).unwrap_or(u64::MAX);
-        // Counted before it is looked at, so that those who come at once see each other.
-        let before = Filled {
-            waiting: self.waiting.fetch_add(1, Ordering::Relaxed),
-            bytes: self.bytes.fetch_add(bytes, Ordering::Relaxed),
-        };
-        let seat = Seat { room: Arc::clone(self), bytes, first: before.waiting == 0 };
-        bounds.admit(before, own, bytes)?;
-        Ok(seat)
+        let mut seats = self.lock();
+        let first = seats.filled.waiting == 0;
+        bounds.admit(seats.filled, seats.own.get(&flow).copied().unwrap_or(0), bytes)?;
+        seats.take(flow, bytes);
+        self.note(&seats);
+        drop(seats);
+        Ok(Seat { room: Arc::clone(self), flow, bytes, first })
+    }
+
+    /// Tells those without the lock how much is taken.
+    fn note(&self, seats: &Seats) {
+        self.waiting.store(seats.filled.waiting, Ordering::Relaxed);
+        self.bytes.store(seats.filled.bytes, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives turns.
@@ -120,6 +141,27 @@ impl Room {
     }
 }
 
+impl Seats {
+    fn take(&mut self, flow: u32, bytes: u64) {
+        self.filled.waiting += 1;
+        self.filled.bytes = self.filled.bytes.saturating_add(bytes);
+        *self.own.entry(flow).or_default() += 1;
+    }
+
+    fn give_back(&mut self, flow: u32, bytes: u64) {
+        self.filled.waiting = self.filled.waiting.saturating_sub(1);
+        self.filled.bytes = self.filled.bytes.saturating_sub(bytes);
+        let left = self.own.get(&flow).map_or(0, |own| own.saturating_sub(1));
+        match left {
+            0 => self.own.remove(&flow),
+            left => self.own.insert(flow, left),
+        };
+        if self.own.is_empty() {
+            self.own = HashMap::new(); // a crowd of tenants leaves no memory behind
+        }
+    }
+}
+
 impl Seat {
     /// Whether nobody else waited when it came.
     pub fn is_first(&self) -> bool {
@@ -129,8 +171,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.room.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.room.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        let mut seats = self.room.lock();
+        seats.give_back(self.flow, self.bytes);
+        self.room.note(&seats);
     }
 }
 
@@ -168,6 +211,15 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_whose_requests_wait_outside_of_the_queue_has_no_more_seats_for_that() {
+        let (room, bounds) = (Room::new(), BOUNDS);
+        let seats: Vec<_> = (0..8).map_while(|_| room.enter(&bounds, 7, 1).ok()).collect();
+
+        assert_eq!((seats.len(), room.gate().state().waiting), (4, 0), "half of them");
+        assert!(room.enter(&bounds, 8, 1).is_ok());
+    }
+
+    #[test]
     fn a_seat_is_free_again_once_it_is_dropped() {
         let room = Room::new();
         let bounds = Bounds { length: 1, memory: 100 };
@@ -185,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn neither_bound_is_ever_passed(
+        fn no_bound_is_ever_passed(
             length in 1..50u64,
             memory in 1..5000u64,
             comers in prop::collection::vec((0..3u32, 0..400u64, any::<bool>()), 0..200),
@@ -196,7 +248,12 @@ mod tests {
                 if leaves && !seats.is_empty() {
                     drop(seats.swap_remove(0));
                 }
-                seats.extend(room.enter(&bounds, flow, bytes).ok());
+                let own = seats.iter().filter(|seat: &&Seat| seat.flow == flow).count() as u64;
+                let free = length - seats.len() as u64;
+                if let Ok(seat) = room.enter(&bounds, flow, bytes) {
+                    prop_assert!(own < free, "{own} of the tenant's, {free} free");
+                    seats.push(seat);
+                }
                 let now = room.filled();
                 prop_assert_eq!(now.waiting, seats.len() as u64);
                 prop_assert!(now.waiting <= length && now.bytes <= memory);

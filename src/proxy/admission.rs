@@ -186,7 +186,7 @@ impl Stay<'_> {
 impl Drop for Stay<'_> {
     fn drop(&mut self) {
         let waited = self.waited();
-        self.visit.note(|record| record.queued = Some(Box::new(waited)));
+        self.visit.has_queued(waited);
         let tenant = self.tenant.slot();
         self.worker.meter.queued(self.pool, tenant, self.outcome, waited);
     }

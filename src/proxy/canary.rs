@@ -1,7 +1,8 @@
 //! Counts what becomes of the requests of a split whose canary is watched. Everything here is out of line: a route without
 //! a canary, and without a mirror, pays one branch for both.
 //!
-//! **Invariant:** each request counts once, on the side that it was sent to, as its client saw it: after all of its retries.
+//! **Invariant:** each request counts once, on the side that it was sent to, as its client saw it: after all of its retries
+//! and waits.
 //! What is counted changes nothing for it.
 
 use std::rc::Rc;
@@ -23,13 +24,14 @@ use super::error::ExchangeError;
 use super::grpc::{self, GRPC_STATUS};
 use super::outgoing::Outgoing;
 use super::visit::Visit;
+use super::waiting::Since;
 use super::worker::Worker;
-use super::{forward, mirror, rescue};
+use super::{mirror, rescue, waiting};
 
 /// Forwards a request as any other; has it copied, and counts what becomes of it, where its route says so.
 ///
 /// # Errors
-/// As [`forward::send`].
+/// As [`waiting::send`].
 pub(super) async fn send(
     worker: &Rc<Worker>,
     peer: &Peer,
@@ -52,14 +54,13 @@ async fn send_counted(
         let side = watched.side_of(choice.pool);
         Counting { watched, side, worker: worker.number, began: Instant::now(), ended: false }
     });
+    let since = Since::now(visit);
     let sent = match &besides.mirror {
-        None => forward::send(worker, choice, outgoing, visit).await,
+        None => waiting::send(worker, choice, outgoing, visit).await,
         Some(mirror) => mirror::send(worker, peer, (choice, mirror), outgoing, visit).await,
     };
     if let Some(counting) = counting {
-        // An endpoint is not slow for a client that takes its time.
-        let uploaded = outgoing.upload.ended_at();
-        counting.end(outcome(&sent), uploaded);
+        counting.end(outcome(&sent), since.took(outgoing, visit));
     }
     sent
 }
@@ -97,10 +98,9 @@ struct Counting<'c> {
 }
 
 impl Counting<'_> {
-    fn end(mut self, outcome: Outcome, uploaded: Option<Instant>) {
-        let from = uploaded.map_or(self.began, |ended| ended.max(self.began));
+    fn end(mut self, outcome: Outcome, took: Duration) {
         self.ended = true;
-        self.count(outcome, from.elapsed());
+        self.count(outcome, took);
     }
 
     fn count(&self, outcome: Outcome, took: Duration) {

@@ -115,6 +115,7 @@ async fn run<'v>(
     };
     let (mut answer, mut lease) = match sent {
         Ok(sent) => sent,
+        Err(error) if choice.besides().is_some() => return Err(error), // it has waited already
         Err(error) => waiting::again(worker, &choice, (&mut outgoing, &mut *visit), error).await?,
     };
     if answer.status().is_server_error() {

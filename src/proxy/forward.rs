@@ -52,7 +52,9 @@ pub(super) async fn send(
     if let Some(gate) = &choice.pool.gate {
         effort.come(gate, choice, outgoing, visit).await?;
     }
-    effort.tenant.deposit(effort.pool.label.slot, effort.rule.fill());
+    if effort.tenant.has_taken() {
+        effort.deposit(visit);
+    }
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
@@ -84,7 +86,7 @@ pub(super) async fn send(
         if effort.rule.judge(failure, facts(&tried, outgoing)).is_ok() {
             outgoing.upload.written().await;
         }
-        match effort.may_retry((failure, &answered), &tried, outgoing) {
+        match effort.may_retry((failure, &answered), &tried, (&*outgoing, &*visit)) {
             Ok(pause) => {
                 worker.meter.retry(&effort.pool.label, failure.reason());
                 drop((answered, trial)); // the endpoint is free while we wait
@@ -119,7 +121,7 @@ pub(super) struct Effort<'e> {
     /// An attempt that failed may have come to somebody.
     pub(super) reaches: Cell<bool>,
     /// Its place among those on trial, while the tenant's breaker is half open.
-    on_trial: Cell<OnTrial<'e>>,
+    pub(super) on_trial: Cell<OnTrial<'e>>,
 }
 
 impl<'e> Effort<'e> {
@@ -181,6 +183,14 @@ impl<'e> Effort<'e> {
         }
     }
 
+    /// A request pays for retries once, however often it is sent anew.
+    #[inline(never)]
+    fn deposit(&self, visit: &Visit) {
+        if !visit.is_sent_again() {
+            self.tenant.deposit(self.pool.label.slot, self.rule.fill());
+        }
+    }
+
     /// Comes into a pool that takes so many requests at once.
     async fn come(
         &mut self,
@@ -233,7 +243,7 @@ impl<'e> Effort<'e> {
         &self,
         (failure, answered): (Failure, &Result<Answered, ExchangeError>),
         tried: &[EndpointId],
-        outgoing: &Outgoing<'_>,
+        (outgoing, visit): (&Outgoing<'_>, &Visit),
     ) -> Result<Duration, Refusal> {
         let attempts = tried.len() as u32;
         self.rule.judge(failure, facts(tried, outgoing))?;
@@ -248,6 +258,9 @@ impl<'e> Effort<'e> {
         }
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {
             return Err(Refusal::Deadline);
+        }
+        if visit.takes_anybody() && self.has_nobody_left(failure, tried, (outgoing, visit)) {
+            return Err(Refusal::Attempts); // and this failure is the last word
         }
         let allowance = self.tenant.allowance();
         if !allowance.withdraw(self.pool.label.slot, self.rule.fill()) && !free {
@@ -289,9 +302,7 @@ impl<'e> Effort<'e> {
     ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
         outgoing.upload.settle();
         if self.pool.breakers.is_some() {
-            let on_trial = self.on_trial.take();
-            let verdict = self.verdict(&answered, self.began);
-            breaking::note(self.worker, (self.pool, self.tenant), on_trial, self.began, verdict);
+            breaking::settle(self, &answered, visit);
         }
         if answered.as_ref().map_or(true, |(answer, _)| answer.status().is_server_error()) {
             let endpoint = &trial.picked.endpoint().label;

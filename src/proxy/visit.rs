@@ -108,6 +108,16 @@ impl Visit {
         self.pass.get_or_insert_default();
     }
 
+    /// It is sent anew, after a wait for an endpoint.
+    pub(super) fn comes_again(&mut self) {
+        self.pass.get_or_insert_default().again = true;
+    }
+
+    /// Whether it is sent anew.
+    pub(super) fn is_sent_again(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.again)
+    }
+
     /// It has waited for an endpoint in vain: it goes to anybody now.
     pub(super) fn take_anybody(&mut self) {
         self.pass.get_or_insert_default().anybody = true;
@@ -116,6 +126,20 @@ impl Visit {
     /// Whether it goes to anybody, since nobody has come for whom it waited.
     pub(super) fn takes_anybody(&self) -> bool {
         self.pass.as_ref().is_some_and(|pass| pass.anybody)
+    }
+
+    /// It has waited for so long, for a turn in its pool or for an endpoint.
+    pub(super) fn has_queued(&mut self, waited: Duration) {
+        self.note(|record| {
+            let queued = record.queued.get_or_insert_default();
+            **queued = queued.saturating_add(waited);
+        });
+    }
+
+    /// How long it has waited for a turn in its pool, or for an endpoint.
+    pub(super) fn queued(&self) -> Duration {
+        let queued = self.record.as_ref().and_then(|record| record.queued.as_deref().copied());
+        queued.unwrap_or_default()
     }
 
     /// Leaves its places among those that the limits allow at once.

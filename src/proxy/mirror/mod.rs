@@ -17,8 +17,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::http1::room::AnswerHead;
 use crate::model::ids::Label;
 use crate::routing::mirror::Mirror;
@@ -29,9 +27,9 @@ use super::answer::Lease;
 use super::choice::Choice;
 use super::connection::Peer;
 use super::error::ExchangeError;
-use super::forward;
 use super::outgoing::Outgoing;
 use super::visit::Visit;
+use super::waiting::{self, Since};
 use super::worker::Worker;
 
 pub(super) use copying::Copying;
@@ -41,7 +39,7 @@ pub(super) use places::Mirrors;
 /// Forwards a request as any other, and has it copied.
 ///
 /// # Errors
-/// As [`forward::send`].
+/// As [`waiting::send`].
 pub(super) async fn send(
     worker: &Rc<Worker>,
     peer: &Peer,
@@ -66,13 +64,12 @@ async fn send_copied(
         true => copying::begin(worker, peer, (choice, mirror), outgoing, visit),
         false => None,
     };
-    let began = Instant::now();
-    let sent = forward::send(worker, choice, outgoing, visit).await;
+    let since = Since::now(visit);
+    let sent = waiting::send(worker, choice, outgoing, visit).await;
     if let Some(comparison) = comparison {
         // As of the copy: from when all of the request was there.
-        let from = outgoing.upload.ended_at().map_or(began, |ended| ended.max(began));
         let status = sent.as_ref().ok().map(|(answer, _)| answer.status().as_u16());
-        comparison.tell(Side::Primary, status, from.elapsed());
+        comparison.tell(Side::Primary, status, since.took(outgoing, visit));
     }
     sent
 }

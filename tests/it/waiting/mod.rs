@@ -1,9 +1,12 @@
 //! Requests that wait while no endpoint of their pool may be picked.
 
+mod edits;
+mod stays;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::world::client::{Client, Frames, Hyper, ask, head};
@@ -19,6 +22,12 @@ const BYTES: &str = "tenantry_waiting_bytes{pool=\"app\"}";
 /// Checks that soon tell. Nobody is ejected.
 const CHECKED: &str = "health = { http = \"/check\", interval = \"30ms\", rise = 1, fall = 1 }\n\
                        eject = { failures = 0 }";
+
+/// The same, where another origin answers the checks.
+fn checked_by(checks: &Origin) -> String {
+    let port = format!("http = \"/check\", port = {}", checks.address.port());
+    CHECKED.replace("http = \"/check\"", &port)
+}
 
 fn became(outcome: &str) -> String {
     format!("tenantry_wait_requests_total{{pool=\"app\",outcome=\"{outcome}\"}}")
@@ -52,6 +61,45 @@ async fn asking(gateway: &Gateway, tenant: &str, target: &str) -> Client {
     let mut client = Client::connect(gateway.address()).await;
     client.send(head(&format!("GET {target}"), &["Host: localhost", &tenant])).await;
     client
+}
+
+/// An address that refuses connections until an origin is started there.
+async fn freed() -> SocketAddr {
+    let gone = Origin::saying("").await;
+    gone.address
+}
+
+/// Pools that wait so, and a split between them of which each request gets the canary that has the field `X-Canary: yes`.
+fn canary([stable, canary]: [SocketAddr; 2], wait: &str, rollback: &str) -> String {
+    let keys = format!("wait = \"{wait}\"\n{NO_RETRY}\ntimeouts = {{ total = \"0s\" }}");
+    let pools = format!("{}{}", pool("stable", &[stable], &keys), pool("canary", &[canary], &keys));
+    format!(
+        "{pools}[tenants.acme]\npool = \"stable\"\n[[tenants.acme.routes]]\nname = \"shop\"\n\
+         [tenants.acme.routes.split]\npools = {{ stable = 1, canary = 0 }}\n\
+         [tenants.acme.routes.split.canary]\npool = \"canary\"\n\
+         headers = {{ X-Canary = \"yes\" }}\nrollback = {{ {rollback} }}\n"
+    )
+}
+
+/// A client that has asked for the canary and waits for its answer.
+async fn asking_canary(gateway: &Gateway) -> Client {
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", &[FIELDS, &["X-Canary: yes"]].concat())).await;
+    client
+}
+
+/// The split of a gateway, once so many requests of its canary are counted.
+async fn counted(gateway: &Gateway, count: u64) -> Value {
+    let started = Instant::now();
+    loop {
+        let split = gateway.admin("/api/v1/splits").await.json()[0].clone();
+        let of = |outcome: &str| split["requests"]["canary"][outcome].as_u64().unwrap_or_default();
+        if of("served") + of("failed") == count {
+            return split;
+        }
+        assert!(started.elapsed() < DEADLINE, "{count} are not counted: {split}");
+        sleep(STEP).await;
+    }
 }
 
 /// What was asked of an origin but for checks, in order.
@@ -217,9 +265,7 @@ async fn a_body_that_came_while_its_request_waited_is_passed_on_whole() {
 
 #[tokio::test]
 async fn an_endpoint_that_nobody_checks_and_that_restarts_is_waited_for() {
-    let gone = Origin::saying("").await;
-    let address = gone.address;
-    drop(gone);
+    let address = freed().await;
     let keys = format!("wait = \"1h\"\n{NO_RETRY}\ntimeouts = {{ total = \"0s\" }}");
     let gateway = Gateway::start(&one_tenant_with(&[address], &keys)).await;
     let post = head("POST /", &[FIELDS, &["Content-Length: 4"]].concat()) + "body";
@@ -298,9 +344,7 @@ async fn a_pool_without_endpoints_has_requests_wait_until_one_is_named() {
 
 #[tokio::test]
 async fn a_breaker_that_is_open_refuses_at_once_what_would_wait() {
-    let gone = Origin::saying("").await;
-    let address = gone.address;
-    drop(gone);
+    let address = freed().await;
     let keys = format!(
         "wait = \"50ms\"\n{NO_RETRY}\neject = {{ failures = 0 }}\n\
          breaker = {{ requests = 2, window = \"60s\", open = \"60s\" }}"
@@ -314,4 +358,93 @@ async fn a_breaker_that_is_open_refuses_at_once_what_would_wait() {
 
     assert_eq!(problems.last().cloned().flatten().as_deref(), Some("breaker-open"), "{problems:?}");
     assert_eq!(gateway.metric(WAITING).await, Some(0.0), "and holds no seat");
+}
+
+#[tokio::test]
+async fn a_canary_that_restarts_while_its_requests_wait_has_not_failed() {
+    let (stable, address) = (Origin::saying("stable").await, freed().await);
+    let rollback = "errors = \"1%\", requests = 1";
+    let gateway = Gateway::start(&canary([stable.address, address], "1h", rollback)).await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(asking_canary(&gateway).await);
+    }
+    gateway.metric_becomes("tenantry_waiting_requests{pool=\"canary\"}", 5.0).await;
+
+    let _back = Origin::start_at(address, [Step::ok("canary")]).await;
+
+    for client in &mut clients {
+        assert_eq!(client.answer_to("GET").await.text(), "canary");
+    }
+    let split = counted(&gateway, 5).await;
+    assert_eq!(split["requests"]["canary"]["failed"], 0, "{split}");
+    assert_eq!(split["state"], "active");
+}
+
+#[tokio::test]
+async fn a_wait_in_vain_counts_at_a_canary_with_all_of_its_time() {
+    let (stable, refusing) = (Origin::saying("stable").await, Refusing::new());
+    let rollback = "latency = \"250ms\", percentile = 50, requests = 10";
+    let routes = canary([stable.address, refusing.address], "300ms", rollback);
+    let gateway = Gateway::start(&routes).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(asking_canary(&gateway).await);
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer_to("GET").await.problem().as_deref(), Some("connect-failed"));
+    }
+
+    let split = counted(&gateway, 10).await;
+    assert_eq!(split["requests"]["canary"]["failed"], 10, "each once: {split}");
+    let read = async || gateway.admin("/api/v1/splits").await.json()[0].clone();
+    let started = Instant::now();
+    let mut split = read().await;
+    while split["state"] != "rolled-back" {
+        assert!(started.elapsed() < DEADLINE, "it is quick: {split}");
+        sleep(STEP).await;
+        split = read().await;
+    }
+    assert_eq!(split["rolled_back"]["reason"], "latency", "{split}");
+}
+
+#[tokio::test]
+async fn a_request_that_waited_is_compared_with_its_copy_by_what_its_client_saw() {
+    let (shadow, address) = (Origin::saying("shadow").await, freed().await);
+    let keys = format!("wait = \"1h\"\n{NO_RETRY}\ntimeouts = {{ total = \"0s\" }}");
+    let pools =
+        format!("{}{}", pool("app", &[address], &keys), pool("shadow", &[shadow.address], ""));
+    let mirror = "mirror = { pool = \"shadow\", compare = true }";
+    let gateway = Gateway::start(&format!(
+        "{pools}[tenants.acme]\npool = \"app\"\n[[tenants.acme.routes]]\n{mirror}\n"
+    ))
+    .await;
+    let mut client = asking(&gateway, "acme", "/").await;
+    gateway.metric_becomes(WAITING, 1.0).await;
+
+    let _back = Origin::start_at(address, [Step::ok("back")]).await;
+
+    assert_eq!(client.answer_to("GET").await.text(), "back");
+    let compared = "tenantry_mirror_compared_total{pool=\"shadow\",primary=\"2xx\",mirror=\"2xx\"}";
+    gateway.metric_becomes(compared, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_one_tenant_leaves_seats_to_others_where_connections_are_refused() {
+    let refusing = Refusing::new();
+    let keys = format!(
+        "wait = {{ time = \"1h\", length = 4 }}\n{NO_RETRY}\ntimeouts = {{ total = \"0s\" }}"
+    );
+    let pool = pool("app", &[refusing.address], &keys);
+    let tenants = "[tenants.acme]\npool = \"app\"\n[tenants.globex]\npool = \"app\"\n";
+    let gateway = Gateway::start(&format!("{pool}{tenants}")).await;
+    let _first = asking(&gateway, "acme", "/").await;
+    let _second = asking(&gateway, "acme", "/").await;
+    gateway.metric_becomes(WAITING, 2.0).await;
+
+    assert_eq!(gateway.get("/").await.problem().as_deref(), Some("connect-failed"));
+
+    gateway.metric_becomes(&became("full"), 1.0).await;
+    let _other = asking(&gateway, "globex", "/").await;
+    gateway.metric_becomes(WAITING, 3.0).await;
 }
