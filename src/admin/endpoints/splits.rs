@@ -58,7 +58,7 @@ struct CanarySplit {
     rolled_back: Option<CanaryRollback>,
     /// Its pools with their weights, and the parts that they get now.
     shares: Vec<PoolShare>,
-    /// SideRequests that it took since it is what it is, or since the start.
+    /// Requests that it took since it is what it is, or since the start.
     requests: SplitSides,
     /// Those that lie within the window of its rule; `null` = it has none.
     window: Option<SplitSides>,
@@ -108,9 +108,11 @@ struct SideRequests {
     served: u64,
     /// Answered with a 5xx.
     failed: u64,
-    /// Their clients left before an answer, or were at fault themselves.
+    /// Their clients left before an answer, were at fault themselves, or gave less than a second, which was over.
     left: u64,
-    /// The part of 1 that failed; `null` = none was answered.
+    /// Refused before any endpoint was asked: by the tenant's open breaker or full queue, or for want of memory.
+    refused: u64,
+    /// The part of 1 that failed of those that were served or failed; `null` = there are none.
     failing: Option<f64>,
     /// To the heads of answers, up to an eighth too long; `null` = there were too few.
     p50_ms: Option<f64>,
@@ -211,6 +213,7 @@ impl From<&Counts> for SideRequests {
             served: counts.of(Outcome::Served),
             failed: counts.of(Outcome::Failed),
             left: counts.of(Outcome::Left),
+            refused: counts.of(Outcome::Refused),
             failing: counts.failing(),
             p50_ms: at(50),
             p95_ms: at(95),
@@ -293,7 +296,7 @@ mod tests {
             owner: Owner::Tenant("acme".into()),
             route: "shop".into(),
             spec: SplitSpec {
-                pools: vec![(stable, 95), (next, 5)],
+                pools: vec![(next, 5), (stable, 95)], // in order, as they are checked
                 by: SplitBy::RequestId,
                 canary: Some(Box::new(canary)),
             },
