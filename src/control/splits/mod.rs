@@ -111,7 +111,7 @@ impl Splits {
     }
 
     /// A table is about to be published: its splits go on where those of the table before it are, as far as they are the same.
-    pub(super) fn adopt(&self, table: &Table, now: Instant) {
+    pub(super) fn adopt(&self, table: &Table, _now: Instant) {
         let mut known = self.locked();
         let known = &mut *known;
         let mut before = take(&mut known.by_id);
@@ -128,7 +128,7 @@ impl Splits {
                     let kept = known.absent.remove(&id);
                     known.changed |= kept.is_some();
                     let kept = kept.filter(|kept| kept.edition == watched.edition);
-                    Split::begin(owner, watched, kept, now)
+                    Split::begin(owner, watched, kept)
                 }
             };
             known.by_id.insert(id, split);
@@ -159,11 +159,11 @@ impl Splits {
     }
 
     /// A canary gets its share again, whatever it did until now.
-    pub fn reset(&self, id: Id, now: Instant) -> Reset {
+    pub fn reset(&self, id: Id, _now: Instant) -> Reset {
         let mut known = self.locked();
         let Some(split) = known.by_id.get_mut(&id) else { return Reset::NoSplit };
         let was = split.rolled_back.take();
-        split.begin_anew(now);
+        split.begin_anew();
         split.watched.progress().resume();
         if was.is_none() {
             return Reset::NotRolledBack;
@@ -219,7 +219,7 @@ impl Splits {
 }
 
 impl Split {
-    fn begin(owner: Owner, watched: &Arc<Watched>, kept: Option<Kept>, now: Instant) -> Self {
+    fn begin(owner: Owner, watched: &Arc<Watched>, kept: Option<Kept>) -> Self {
         let rolled_back = kept.map(|kept| kept.rolled_back);
         if let Some(rolled_back) = &rolled_back {
             watched.progress().roll_back();
@@ -230,7 +230,7 @@ impl Split {
         Self {
             owner,
             watched: Arc::clone(watched),
-            watch: Watch::begin(now, counts.clone()),
+            watch: Watch::begin(counts.clone()),
             counts,
             recent: Default::default(),
             rolled_back,
@@ -247,8 +247,8 @@ impl Split {
     }
 
     /// What was counted until now says nothing any more.
-    fn begin_anew(&mut self, now: Instant) {
-        self.watch = Watch::begin(now, self.watched.progress().counts());
+    fn begin_anew(&mut self) {
+        self.watch = Watch::begin(self.watched.progress().counts());
         self.recent = Default::default();
     }
 
