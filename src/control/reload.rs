@@ -342,7 +342,7 @@ impl Reloader {
         self.retired.sweep(); // edits may follow each other faster than the interval
         self.retired.add(self.table.load());
         self.metrics.publish_tenants(made.table.slots().clone());
-        self.splits.adopt(&made.table, Instant::now());
+        self.splits.adopt(&made.table).await;
         self.table.publish(Arc::new(made.table));
         plan::set_limits(self.serving.load().iter(), &made.pools);
         self.running.retire(&made.pools);

@@ -35,13 +35,15 @@ pub enum Outcome {
     Served,
     /// It was answered with a 5xx, by an endpoint or by the gateway.
     Failed,
-    /// The client left, or was itself at fault, before there was an answer.
+    /// The client left, or was itself at fault, before there was an answer; or it gave little time, and that was over.
     Left,
+    /// The gateway refused it before any endpoint was asked, for what its tenant or others did before. Has no time.
+    Refused,
 }
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Served, Self::Failed, Self::Left];
+    pub const ALL: [Self; 4] = [Self::Served, Self::Failed, Self::Left, Self::Refused];
 
     /// The label's value. Never rename one.
     pub fn as_str(self) -> &'static str {
@@ -49,7 +51,13 @@ impl Outcome {
             Self::Served => "served",
             Self::Failed => "failed",
             Self::Left => "left",
+            Self::Refused => "refused",
         }
+    }
+
+    /// Whether how long it took says anything of the pool.
+    fn has_time(self) -> bool {
+        self != Self::Refused
     }
 }
 
@@ -60,9 +68,11 @@ pub struct Progress {
     /// Writer: `control::splits`.
     rolled_back: AtomicBool,
     /// Of each worker; more workers than these share some. Made with the first request, since most splits of most gateways have
-    /// requests on few workers.
-    stripes: [OnceLock<Box<Stripe>>; STRIPES],
+    /// requests on few workers, and many have none.
+    stripes: OnceLock<Box<Stripes>>,
 }
+
+type Stripes = [OnceLock<Box<Stripe>>; STRIPES];
 
 /// What one worker counts, apart from what others write.
 #[derive(Debug)]
@@ -76,11 +86,12 @@ struct Tally {
 }
 
 /// The counts of one side at one instant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     outcomes: [u64; Outcome::ALL.len()],
-    /// How long it took to the heads of answers, or until the client left.
-    times: Box<[u64; PLACES]>,
+    /// How long it took to the heads of answers, or until the client left; `None` = there was nothing, as with most sides of
+    /// most splits.
+    times: Option<Box<[u64; PLACES]>>,
 }
 
 impl Progress {
@@ -101,19 +112,24 @@ impl Progress {
 
     /// Counts a request on the worker of this number.
     pub fn count(&self, worker: usize, side: Side, outcome: Outcome, took: Duration) {
-        let stripe = self.stripes[worker % STRIPES].get_or_init(Box::default);
+        let stripes = self.stripes.get_or_init(Box::default);
+        let stripe = stripes[worker % STRIPES].get_or_init(Box::default);
         let tally = &stripe.0[side as usize];
         tally.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
-        tally.times[place(took)].fetch_add(1, Ordering::Relaxed);
+        if outcome.has_time() {
+            tally.times[place(took)].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// What all workers have counted, in the order of [`Side::BOTH`].
     pub fn counts(&self) -> [Counts; 2] {
         let mut sums = <[Counts; 2]>::default();
-        for stripe in self.stripes.iter().filter_map(OnceLock::get) {
+        for stripe in self.stripes() {
             for (sum, tally) in sums.iter_mut().zip(&stripe.0) {
                 add(&mut sum.outcomes, &tally.outcomes);
-                add(&mut sum.times, &tally.times);
+                if sum.requests() > 0 {
+                    add(sum.times.get_or_insert_with(zeros), &tally.times);
+                }
             }
         }
         sums
@@ -121,9 +137,21 @@ impl Progress {
 
     /// How many requests there were, of both sides: where it is what it was, so are the counts.
     pub fn requests(&self) -> u64 {
-        let stripes = self.stripes.iter().filter_map(OnceLock::get);
-        let outcomes = stripes.flat_map(|stripe| &stripe.0).flat_map(|tally| &tally.outcomes);
+        let outcomes =
+            self.stripes().flat_map(|stripe| &stripe.0).flat_map(|tally| &tally.outcomes);
         outcomes.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What it takes besides itself.
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        let stripes = self.stripes.get().map_or(0, |stripes| size_of_val(&**stripes));
+        stripes + self.stripes().map(size_of_val).sum::<usize>()
+    }
+
+    fn stripes(&self) -> impl Iterator<Item = &Stripe> {
+        let stripes = self.stripes.get().into_iter().flat_map(|stripes| stripes.iter());
+        stripes.filter_map(OnceLock::get).map(AsRef::as_ref)
     }
 }
 
@@ -143,17 +171,17 @@ fn add<const N: usize>(sums: &mut [u64; N], counts: &[AtomicU64; N]) {
     }
 }
 
-impl Default for Counts {
-    fn default() -> Self {
-        Self { outcomes: Default::default(), times: Box::new([0; PLACES]) }
-    }
+fn zeros() -> Box<[u64; PLACES]> {
+    Box::new([0; PLACES])
 }
 
 impl Counts {
     /// Counts one request.
     pub fn add(&mut self, outcome: Outcome, took: Duration) {
         self.outcomes[outcome as usize] += 1;
-        self.times[place(took)] += 1;
+        if outcome.has_time() {
+            self.times.get_or_insert_with(zeros)[place(took)] += 1;
+        }
     }
 
     /// How many requests came to this.
@@ -171,6 +199,26 @@ impl Counts {
         self.outcomes.iter().sum()
     }
 
+    /// How many have a time.
+    pub fn timed(&self) -> u64 {
+        self.times().sum()
+    }
+
+    /// How many took longer than this, and more than up to an eighth longer.
+    pub fn beyond(&self, took: Duration) -> u64 {
+        self.times().skip(place(took) + 1).sum()
+    }
+
+    /// What it takes besides itself.
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        self.times.as_ref().map_or(0, |times| size_of_val(&**times))
+    }
+
+    fn times(&self) -> impl Iterator<Item = u64> {
+        self.times.iter().flat_map(|times| times.iter().copied())
+    }
+
     /// The share of the answered requests that failed; `None` where none was.
     pub fn failing(&self) -> Option<f64> {
         let answered = self.answered();
@@ -181,13 +229,13 @@ impl Counts {
     /// five are beyond it.
     pub fn quantile(&self, percent: u8) -> Option<Duration> {
         let percent = u64::from(percent.min(99));
-        let sum: u64 = self.times.iter().sum();
+        let sum = self.timed();
         if sum * (100 - percent) < BEYOND * 100 {
             return None;
         }
         let rank = (sum * percent).div_ceil(100);
         let mut passed = 0;
-        let reached = self.times.iter().position(|count| {
+        let reached = self.times().position(|count| {
             passed += count;
             passed >= rank
         });
@@ -199,7 +247,12 @@ impl Counts {
         let mut since = self.clone();
         let less = |(now, before): (&mut u64, &u64)| *now = now.saturating_sub(*before);
         since.outcomes.iter_mut().zip(&before.outcomes).for_each(less);
-        since.times.iter_mut().zip(before.times.iter()).for_each(less);
+        if since.requests() == 0 {
+            since.times = None;
+        }
+        if let (Some(times), Some(before)) = (&mut since.times, &before.times) {
+            times.iter_mut().zip(before.iter()).for_each(less);
+        }
         since
     }
 }

@@ -315,7 +315,7 @@ pub(super) fn outcome_of(status: StatusCode) -> AttemptOutcome {
 /// that is not near such a limit, or to a new one.
 const RESTED: Duration = Duration::from_secs(1);
 /// 1 s, as long as a connection may take by default: clients of gRPC often give two.
-const PLENTY: Duration = Duration::from_secs(1);
+pub(super) const PLENTY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,8 @@
 //! a canary, and without a mirror, pays one branch for both.
 //!
 //! **Invariant:** each request counts once, on the side that it was sent to, as its client saw it: after all of its retries
-//! and waits.
-//! What is counted changes nothing for it.
+//! and waits. What a client or its tenant has itself brought about is no failure. What is counted changes nothing for a
+//! request.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::routing::route::Besides;
 use super::answer::Lease;
 use super::choice::Choice;
 use super::connection::Peer;
-use super::error::ExchangeError;
+use super::error::{Crowd, ExchangeError};
 use super::grpc::{self, GRPC_STATUS};
 use super::outgoing::Outgoing;
 use super::visit::Visit;
 use super::waiting::Since;
 use super::worker::Worker;
-use super::{mirror, rescue, waiting};
+use super::{attempt, mirror, rescue, waiting};
 
 /// Forwards a request as any other; has it copied, and counts what becomes of it, where its route says so.
 ///
@@ -60,31 +60,46 @@ async fn send_counted(
         Some(mirror) => mirror::send(worker, peer, (choice, mirror), outgoing, visit).await,
     };
     if let Some(counting) = counting {
-        counting.end(outcome(&sent), since.took(outgoing, visit));
+        // An endpoint is not slow for a client that takes its time.
+        let took = since.took(outgoing, visit);
+        let given = outgoing.countdown().and_then(|countdown| countdown.given);
+        counting.end(outcome(&sent, given.is_some() && took < attempt::PLENTY), took);
     }
     sent
 }
 
-/// What the client sees.
-fn outcome(sent: &Result<(AnswerHead, Box<Lease>), ExchangeError>) -> Outcome {
+/// What the client sees, and whether that says anything of the pool. One that was `hurried` had a short time, which is its
+/// client's own: that this was over is held against nobody, as with breakers and ejections.
+fn outcome(sent: &Result<(AnswerHead, Box<Lease>), ExchangeError>, hurried: bool) -> Outcome {
     match sent {
         // RFC 9110 §15: a status above 599 is as good as one of class 5.
         Ok((answer, _)) if answer.status().as_u16() >= 500 => Outcome::Failed,
-        Ok((answer, _)) if is_failed_call(answer.headers()) => Outcome::Failed,
-        Ok(_) => Outcome::Served,
+        Ok((answer, _)) => called(answer.headers(), hurried),
+        Err(ExchangeError::PastDeadline { .. }) if hurried => Outcome::Left,
+        // What a tenant's own requests have brought about, or all of the gateway's: no endpoint was asked. That a tenant's
+        // turn does not come in time is the pool's, which is too small or too slow.
+        Err(
+            ExchangeError::BreakerOpen { .. }
+            | ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. }
+            | ExchangeError::Overloaded,
+        ) => Outcome::Refused,
         Err(error) if rescue::status(error).is_server_error() => Outcome::Failed,
         Err(_) => Outcome::Left,
     }
 }
 
-/// Whether it is the answer to a call of gRPC that has failed at the server before that has sent anything else. What comes in
-/// trailers is not seen.
-fn is_failed_call(headers: &HeaderMap) -> bool {
+/// What it is to have an answer with these fields that is no 5xx. A call of gRPC may have failed at the server before that has
+/// sent anything else; what comes in trailers is not seen.
+fn called(headers: &HeaderMap, hurried: bool) -> Outcome {
     let Some(value) = headers.get(GRPC_STATUS).filter(|_| grpc::speaks(headers)) else {
-        return false;
+        return Outcome::Served;
     };
     let status = GrpcStatus::told(value.as_bytes());
-    status.is_some_and(|status| AT_FAULT.contains(&status.name()))
+    match status.map_or("", |status| status.name()) {
+        "deadline-exceeded" if hurried => Outcome::Left, // the endpoint has seen it first
+        name if AT_FAULT.contains(&name) => Outcome::Failed,
+        _ => Outcome::Served,
+    }
 }
 
 /// A request under way; also counted where its client leaves, and it is dropped.
@@ -132,17 +147,42 @@ mod tests {
             assert!(GrpcStatus::named(name).is_some(), "{name}");
         }
         for (content, status, expected) in [
-            ("application/grpc", "14", true),
-            ("application/grpc+proto", "13", true),
-            ("application/grpc", "5", false),
-            ("application/grpc", "0", false),
-            ("text/html", "14", false),
+            ("application/grpc", "14", Outcome::Failed),
+            ("application/grpc+proto", "13", Outcome::Failed),
+            ("application/grpc", "4", Outcome::Failed),
+            ("application/grpc", "5", Outcome::Served),
+            ("application/grpc", "0", Outcome::Served),
+            ("application/grpc", "x", Outcome::Served),
+            ("text/html", "14", Outcome::Served),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content));
             headers.insert(GRPC_STATUS, HeaderValue::from_static(status));
-            assert_eq!(is_failed_call(&headers), expected, "{content} {status}");
+            assert_eq!(called(&headers, false), expected, "{content} {status}");
+            let hurried = if status == "4" { Outcome::Left } else { expected };
+            assert_eq!(called(&headers, true), hurried, "{content} {status}");
         }
-        assert!(!is_failed_call(&HeaderMap::new()));
+        assert_eq!(called(&HeaderMap::new(), true), Outcome::Served);
+    }
+
+    #[test]
+    fn what_a_client_or_its_tenant_brings_about_is_not_the_canary_s_failure() {
+        let (limit, retry_after) = (Duration::from_millis(5), Duration::from_secs(1));
+        let crowded = |crowd| ExchangeError::Crowded { crowd, retry_after };
+        let past = || ExchangeError::PastDeadline { limit };
+        for (error, hurried, expected) in [
+            (past(), true, Outcome::Left),
+            (past(), false, Outcome::Failed),
+            (ExchangeError::Overdue { limit }, true, Outcome::Failed),
+            (ExchangeError::BreakerOpen { retry_after }, false, Outcome::Refused),
+            (crowded(Crowd::Full { length: 9 }), false, Outcome::Refused),
+            (crowded(Crowd::Late { waited: limit }), false, Outcome::Failed),
+            (ExchangeError::Overloaded, false, Outcome::Refused),
+            (ExchangeError::NoEndpoint, false, Outcome::Failed),
+            (ExchangeError::BadRequest("odd"), false, Outcome::Left),
+        ] {
+            let told = error.to_string();
+            assert_eq!(outcome(&Err(error), hurried), expected, "{told} {hurried}");
+        }
     }
 }

@@ -2,8 +2,10 @@
 //! Pure: counts and times go in, a verdict comes out.
 //!
 //! **Invariant:** a canary is judged by what it was asked for itself, and compared only with a side that was asked for enough,
-//! too: that the stable pools are idle, or fail as well, is nothing against it.
+//! too: that the stable pools are idle, or fail as well, is nothing against it. Nor is what chance may bring about between two
+//! sides that are alike.
 
+use std::array::from_fn;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use tokio::time::Instant;
 use crate::base::units::Percent;
 use crate::config::spec::RollbackSpec;
 use crate::model::canary::{Counts, Outcome};
+
+use super::chance::{explains, explains_beside};
 
 /// The rule that a canary has broken.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,8 +64,10 @@ pub enum Broken {
 /// What a split counted of late.
 #[derive(Debug)]
 pub struct Watch {
-    /// Counts of both sides at times of before, oldest first; those that are the same as the ones before them are not there.
-    before: VecDeque<(Instant, [Counts; 2])>,
+    /// The counts of both sides at the last step that is behind the window, or at its begin.
+    behind: [Counts; 2],
+    /// Those at times within the window, oldest first; those that are the same as the ones before them are not there.
+    steps: VecDeque<(Instant, [Counts; 2])>,
 }
 
 /// The rule that the canary has broken with these counts, if any.
@@ -70,50 +76,71 @@ pub fn judge(rule: &RollbackSpec, [stable, canary]: &[Counts; 2]) -> Option<Brok
 }
 
 fn by_errors(rule: &RollbackSpec, stable: &Counts, canary: &Counts) -> Option<Broken> {
-    let of = canary.answered();
-    let share = canary.failing().filter(|_| of >= rule.requests)?;
-    if let Some(most) = rule.errors.filter(|most| share > most.share()) {
+    let (failed, of) = (canary.of(Outcome::Failed), canary.answered());
+    let share = canary.failing()?;
+    // A breaker keeps requests from what fails: without those that it has refused there would never be enough of them.
+    let is_enough = of.saturating_add(canary.of(Outcome::Refused)) >= rule.requests;
+    let is_proven = |most: &Percent| of >= rule.requests || !explains(failed, of, most.share());
+    let most = rule.errors.filter(|most| is_enough && share > most.share());
+    if let Some(most) = most.filter(is_proven) {
         return Some(Broken::Errors { share, of, most });
     }
-    let factor = rule.errors_factor.filter(|_| canary.of(Outcome::Failed) >= FEW)?;
-    let stable = stable.failing().filter(|_| stable.answered() >= rule.requests)?;
-    (share > stable * f64::from(factor)).then_some(Broken::ErrorsBeside { share, stable, factor })
+    let factor = rule.errors_factor.filter(|_| is_enough && failed >= FEW)?;
+    let beside = (stable.of(Outcome::Failed), stable.answered());
+    let stable = stable.failing().filter(|_| beside.1 >= rule.requests)?;
+    let is_broken = share > stable * f64::from(factor) && !explains_beside((failed, of), beside);
+    is_broken.then_some(Broken::ErrorsBeside { share, stable, factor })
 }
 
 fn by_latency(rule: &RollbackSpec, stable: &Counts, canary: &Counts) -> Option<Broken> {
     let percentile = rule.percentile;
-    let took = canary.quantile(percentile).filter(|_| canary.requests() >= rule.requests)?;
+    let took = canary.quantile(percentile).filter(|_| canary.timed() >= rule.requests)?;
     if let Some(most) = rule.latency.filter(|most| took > *most) {
         return Some(Broken::Latency { took, percentile, most });
     }
     let factor = rule.latency_factor?;
-    let stable = stable.quantile(percentile).filter(|_| stable.requests() >= rule.requests)?;
-    let is_slow = took > stable.saturating_mul(factor) && took.saturating_sub(stable) >= FLOOR;
-    is_slow.then_some(Broken::LatencyBeside { took, stable, percentile, factor })
+    let beside = stable.quantile(percentile).filter(|_| stable.timed() >= rule.requests)?;
+    let most = beside.saturating_mul(factor);
+    let is_slow = took > most && took.saturating_sub(beside) >= FLOOR;
+    let slow = |side: &Counts| (side.beyond(most), side.timed());
+    let is_broken = is_slow && !explains_beside(slow(canary), slow(stable));
+    is_broken.then_some(Broken::LatencyBeside { took, stable: beside, percentile, factor })
 }
 
 impl Watch {
     /// Begins with what was counted until now.
-    pub fn begin(now: Instant, counts: [Counts; 2]) -> Self {
-        Self { before: [(now, counts)].into() }
+    pub fn begin(counts: [Counts; 2]) -> Self {
+        Self { behind: counts, steps: VecDeque::new() }
     }
 
     /// What was counted within the window, or since it began; and up to a sixth of the window more.
     pub fn within(&mut self, window: Duration, now: Instant, counts: &[Counts; 2]) -> [Counts; 2] {
-        let is_behind = |(at, _): &(Instant, [Counts; 2])| *at + window <= now;
-        while self.before.get(1).is_some_and(is_behind) {
-            self.before.pop_front();
+        while let Some((_, old)) =
+            self.steps.pop_front_if(|(at, _)| now.saturating_duration_since(*at) >= window)
+        {
+            self.behind = old;
         }
-        let since = match self.before.front() {
-            Some((_, [stable, canary])) => [counts[0].since(stable), counts[1].since(canary)],
-            None => counts.clone(),
+        let (last, is_due) = match self.steps.back() {
+            None => (&self.behind, true),
+            Some((at, last)) => (last, now.saturating_duration_since(*at) >= window / STEPS),
         };
-        let last = self.before.back();
-        let is_due = last.is_none_or(|(at, _)| now.duration_since(*at) >= window / STEPS);
-        if is_due && last.is_none_or(|(_, last)| last != counts) {
-            self.before.push_back((now, counts.clone()));
+        if is_due && last != counts {
+            self.steps.push_back((now, counts.clone()));
         }
-        since
+        from_fn(|side| counts[side].since(&self.behind[side]))
+    }
+
+    /// What it takes besides itself.
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        let counts = self.steps.iter().flat_map(|(_, counts)| counts).chain(&self.behind);
+        let steps = self.steps.capacity() * size_of::<(Instant, [Counts; 2])>();
+        steps + counts.map(Counts::heap_bytes).sum::<usize>()
+    }
+
+    /// Whether nothing was counted within the window when it was looked at last, and this is what was counted then.
+    pub fn rests_at(&self, counts: &[Counts; 2]) -> bool {
+        self.steps.is_empty() && self.behind == *counts
     }
 }
 
@@ -162,7 +189,7 @@ impl fmt::Display for Shown {
     }
 }
 
-/// 5: beside a side without any failure, one failure would be infinitely many times as many.
+/// 5: at a small share, where chance explains little, one request of one user is no version that fails.
 const FEW: u64 = 5;
 /// 5 ms: beside a side that answers within one, a busy moment is many times as long.
 const FLOOR: Duration = Duration::from_millis(5);
@@ -219,10 +246,11 @@ mod tests {
             judge(&rule, &counts).map(|broken| broken.reason())
         };
 
-        assert_eq!(reason((900, 100), (70, 30)), None, "three times as many may fail");
-        assert_eq!(reason((900, 100), (69, 31)), Some("errors_factor"));
-        assert_eq!(reason((1_000, 0), (996, 4)), None, "a few are none");
-        assert_eq!(reason((1_000, 0), (995, 5)), Some("errors_factor"));
+        assert_eq!(reason((9_000, 1_000), (700, 300)), None, "three times as many may fail");
+        assert_eq!(reason((9_000, 1_000), (699, 301)), Some("errors_factor"));
+        assert_eq!(reason((900, 100), (69, 31)), None, "of a hundred that may be chance");
+        assert_eq!(reason((9_500, 0), (496, 4)), None, "a few are none");
+        assert_eq!(reason((9_500, 0), (495, 5)), Some("errors_factor"));
         assert_eq!(reason((99, 0), (0, 500)), None, "nobody knows how the others are");
         assert_eq!(reason((0, 1_000), (0, 1_000)), None, "all fail, whoever it is");
     }
@@ -256,7 +284,7 @@ mod tests {
         let began = Instant::now();
         let window = Duration::from_secs(60);
         let mut counts = [Counts::default(), Counts::default()];
-        let mut watch = Watch::begin(began, counts.clone());
+        let mut watch = Watch::begin(counts.clone());
         for second in 1..=600_u64 {
             let now = began + Duration::from_secs(second);
             let outcome = if second <= 100 { Outcome::Failed } else { Outcome::Served };
@@ -268,14 +296,120 @@ mod tests {
                 assert_eq!(canary.of(Outcome::Failed), 0, "{second}");
             }
         }
-        assert!(watch.before.len() <= 8, "{}", watch.before.len());
+        assert!(watch.steps.len() <= 7, "{}", watch.steps.len());
         // One that is idle keeps what it has, and comes to nothing within the window.
         for second in 601..=1_200_u64 {
             let now = began + Duration::from_secs(second);
             let [_, canary] = watch.within(window, now, &counts);
             assert!(second < 672 || canary.requests() == 0, "{second}");
         }
-        assert_eq!(watch.before.len(), 1);
+        assert!(watch.steps.is_empty() && watch.rests_at(&counts));
+        watch.within(Duration::MAX, began + window * 30, &counts);
+    }
+
+    #[test]
+    fn no_failure_among_few_is_not_none_among_many() {
+        let rule = RollbackSpec { errors_factor: Some(2), ..rule() };
+        let judged = |stable: [u64; 2], canary: [u64; 2]| {
+            let counts = [stable, canary].map(|[served, failed]| side(served, failed, MILLI));
+            judge(&rule, &counts).map(|broken| broken.reason())
+        };
+
+        assert_eq!(judged([6_000, 0], [53_995, 5]), None, "five of sixty thousand");
+        assert_eq!(judged([1_000, 0], [995, 5]), None);
+        assert_eq!(judged([1_000, 0], [980, 20]), Some("errors_factor"));
+        assert_eq!(judged([1_000, 1], [90, 10]), Some("errors_factor"));
+    }
+
+    #[test]
+    fn a_few_slow_requests_of_a_hundred_are_no_slow_canary() {
+        let rule = RollbackSpec { latency_factor: Some(2), ..rule() };
+        let of = |quick, slow| {
+            let mut side = side(quick, 0, MILLI * 20);
+            (0..slow).for_each(|_| side.add(Outcome::Served, MILLI * 100));
+            side
+        };
+        let judged = |stable, canary| judge(&rule, &[stable, canary]).map(|broken| broken.reason());
+
+        assert_eq!(judged(of(960, 40), of(94, 6)), None, "one in twenty-five is slow anyway");
+        assert_eq!(judged(of(960, 40), of(70, 30)), Some("latency_factor"));
+        assert_eq!(judged(of(10_000, 0), of(94, 6)), Some("latency_factor"));
+    }
+
+    #[test]
+    fn what_a_tenant_s_breaker_refuses_neither_counts_nor_hides_a_canary_that_fails() {
+        let own = RollbackSpec { errors: Some(Percent::new(5.0)), ..rule() };
+        let beside = RollbackSpec { errors_factor: Some(2), ..rule() };
+        let judged = |rule: &RollbackSpec, [served, failed, refused]: [u64; 3]| {
+            let mut canary = side(served, failed, MILLI);
+            (0..refused).for_each(|_| canary.add(Outcome::Refused, Duration::ZERO));
+            judge(rule, &[side(1_000, 1, MILLI), canary]).map(|broken| broken.reason())
+        };
+
+        for refused in [0, 10, 1_000_000] {
+            assert_eq!(judged(&own, [95, 5, refused]), None, "{refused}");
+            assert_eq!(judged(&beside, [95, 0, refused]), None, "{refused}");
+        }
+        // The breaker is open after twenty of them, and has few on trial from then on.
+        assert_eq!(judged(&own, [0, 20, 79]), None, "of too few nothing is said");
+        assert_eq!(judged(&own, [0, 20, 80]), Some("errors"));
+        assert_eq!(judged(&beside, [0, 20, 80]), Some("errors_factor"));
+        assert_eq!(judged(&own, [9, 1, 1_000_000]), None, "one of ten proves nothing");
+        let slow = RollbackSpec { latency_factor: Some(2), ..rule() };
+        assert_eq!(judged(&slow, [100, 0, 1_000_000]), None);
+        let mut stable = side(1_000, 0, MILLI * 40);
+        (0..1_000_000).for_each(|_| stable.add(Outcome::Refused, Duration::ZERO));
+        assert_eq!(judge(&slow, &[stable, side(1_000, 0, MILLI * 50)]), None, "it has no time");
+    }
+
+    /// How many of these rollouts are rolled back: with so many requests a second, of which the canary has this share, and
+    /// with these shares that fail, of the stable side and of the canary.
+    fn rolled_back(
+        rollouts: u64,
+        looks: u64,
+        (requests, share): (u64, f64),
+        (stable, canary): (f64, f64),
+    ) -> usize {
+        let rule = RollbackSpec { errors_factor: Some(2), ..rule() };
+        let began = Instant::now();
+        let is_rolled_back = |seed: u64| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut counts = <[Counts; 2]>::default();
+            let mut watch = Watch::begin(counts.clone());
+            (1..=looks).any(|second| {
+                for _ in 0..requests {
+                    let side = usize::from(random.f64() < share);
+                    let failed = random.f64() < [stable, canary][side];
+                    let outcome = if failed { Outcome::Failed } else { Outcome::Served };
+                    counts[side].add(outcome, MILLI);
+                }
+                let now = began + Duration::from_secs(second);
+                judge(&rule, &watch.within(rule.window, now, &counts)).is_some()
+            })
+        };
+        (0..rollouts).filter(|seed| is_rolled_back(*seed)).count()
+    }
+
+    /// Looked at each second for four minutes, at the smallest factor, where chance has most to say.
+    #[test]
+    fn a_canary_that_is_as_good_as_the_others_is_kept_whatever_its_share() {
+        for share in [0.01, 0.1, 0.5, 0.9, 0.99] {
+            for failing in [0.002, 0.03] {
+                let count = rolled_back(100, 240, (60, share), (failing, failing));
+                assert_eq!(count, 0, "a share of {share}, {failing} fail");
+            }
+        }
+    }
+
+    #[test]
+    fn a_canary_that_fails_as_many_times_as_often_is_found() {
+        for (share, failing) in [(0.1, 0.2), (0.2, 0.1), (0.5, 0.05), (0.9, 0.2)] {
+            let count = rolled_back(50, 600, (60, share), (failing, 2.0 * failing));
+            assert_eq!(count, 50, "a share of {share}, twice {failing} fail");
+        }
+        // One that is ten times as bad, and one beside a side that never fails.
+        assert_eq!(rolled_back(50, 240, (60, 0.05), (0.01, 0.1)), 50);
+        assert_eq!(rolled_back(50, 240, (60, 0.05), (0.0, 0.05)), 50);
     }
 
     proptest! {

@@ -7,6 +7,7 @@ pub mod allowance;
 pub mod breaker;
 pub mod budget;
 pub mod canary;
+pub mod chance;
 pub mod deadline;
 pub mod hedging;
 pub mod latencies;

@@ -38,7 +38,7 @@ pub struct Watched {
     /// The name of its route.
     pub route: Arc<str>,
     /// Its split.
-    pub spec: SplitSpec,
+    pub spec: Arc<SplitSpec>,
     /// Tells its route from others of the same owner: a hash of the conditions, so that it stays the same where others come
     /// and go beside it. The same in every process and version.
     place: u64,
@@ -49,7 +49,7 @@ pub struct Watched {
 }
 
 /// Whose route a split is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// This tenant's.
     Tenant(Arc<str>),
@@ -86,13 +86,18 @@ impl Canary {
             pool: Arc::clone(pool),
             others: rest.pools().cloned().collect(),
             route: Arc::clone(&route.name),
-            spec: split.clone(),
+            spec: Arc::new(split.clone()),
             place: hash(place(route).as_bytes()),
             edition: hash(edition(split).as_bytes()),
             progress: OnceLock::new(),
         };
         let (headers, tenants) = (spec.headers.clone().into(), spec.tenants.clone().into());
         Some(Box::new(Self { watched: Arc::new(watched), headers, tenants, rest }))
+    }
+
+    /// The split as it is while the canary is rolled back.
+    pub fn rest(&self) -> &Split {
+        &self.rest
     }
 
     /// Whether a request gets it whatever the weights are, and why.

@@ -29,6 +29,17 @@ impl Split {
         self.below.iter().map(|(_, pool)| pool).chain([&self.last])
     }
 
+    /// The pools that have a share, with the part of 1 that it is.
+    pub fn shares(&self) -> impl Iterator<Item = (&Arc<Pool>, f64)> {
+        let ends =
+            self.below.iter().map(|(end, pool)| (*end, pool)).chain([(self.total, &self.last)]);
+        let share = |before: &mut u64, (end, pool)| {
+            let points = end - std::mem::replace(before, end);
+            Some((pool, points as f64 / self.total as f64))
+        };
+        ends.scan(0, share)
+    }
+
     /// A split over pools and weights; `None` when no weight is above 0.
     pub fn new(pools: Vec<(Arc<Pool>, u32)>, by: SplitBy) -> Option<Self> {
         let mut total = 0u64;
@@ -97,6 +108,8 @@ mod tests {
 
         assert_eq!((seen[0], seen[3]), (0, 0));
         assert!((9_000..11_000).contains(&seen[1]), "{seen:?}");
+        let shares = split.shares().map(|(pool, share)| (pool.label.name.to_string(), share));
+        assert_eq!(shares.collect::<Vec<_>>(), [("1".to_owned(), 0.25), ("2".to_owned(), 0.75)]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The canary of a split: who gets it, and that one that fails gets nothing any more.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::world::client::ask;
+use crate::world::client::{Client, ask, head};
 use crate::world::config::{NO_RETRY, pool};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
@@ -13,12 +14,23 @@ use crate::world::{DEADLINE, STEP};
 
 /// `acme` and `globex` use a set with this split; all of what `globex` asks for goes to the canary.
 fn routes(stable: SocketAddr, canary: SocketAddr, weights: [u32; 2]) -> String {
+    routes_with(stable, (canary, ""), weights)
+}
+
+/// With further keys of the canary's pool.
+fn routes_with(
+    stable: SocketAddr,
+    (canary, more): (SocketAddr, &str),
+    [stable_weight, canary_weight]: [u32; 2],
+) -> String {
     let keys = format!("eject = {{ failures = 0 }}\n{NO_RETRY}");
-    let pools = format!("{}{}", pool("stable", &[stable], &keys), pool("canary", &[canary], &keys));
-    let [stable, canary] = weights;
+    let of_canary = format!("{keys}\n{more}");
+    let pools =
+        format!("{}{}", pool("stable", &[stable], &keys), pool("canary", &[canary], &of_canary));
     format!(
         "{pools}[route-sets.shared]\n[[route-sets.shared.routes]]\nname = \"shop\"\n\
-         [route-sets.shared.routes.split]\npools = {{ stable = {stable}, canary = {canary} }}\n\
+         [route-sets.shared.routes.split]\n\
+         pools = {{ stable = {stable_weight}, canary = {canary_weight} }}\n\
          [route-sets.shared.routes.split.canary]\npool = \"canary\"\n\
          headers = {{ X-Canary = \"yes\" }}\ntenants = [\"globex\"]\n\
          rollback = {{ errors = \"20%\", requests = 10 }}\n\
@@ -35,6 +47,28 @@ async fn status(gateway: &Gateway, tenant: &str, field: &str) -> u16 {
 
 async fn splits(gateway: &Gateway) -> Value {
     gateway.admin("/api/v1/splits").await.json()
+}
+
+/// Waits until so many requests of this side have come to this.
+async fn come_to(gateway: &Gateway, side: &str, outcome: &str, requests: u32) {
+    let id = splits(gateway).await[0]["id"].as_str().expect("an id").to_owned();
+    let of = format!("split=\"{id}\",owner=\"route-sets.shared\",route=\"shop\"");
+    let series =
+        format!("tenantry_split_requests_total{{{of},side=\"{side}\",outcome=\"{outcome}\"}}");
+    gateway.metric_becomes(&series, f64::from(requests)).await;
+}
+
+/// Waits until the canary has this state, and gives the split.
+async fn becomes(gateway: &Gateway, state: &str) -> Value {
+    let started = Instant::now();
+    loop {
+        let told = splits(gateway).await;
+        if told[0]["state"] == state {
+            return told[0].clone();
+        }
+        assert!(started.elapsed() < DEADLINE, "it is not {state}: {told}");
+        sleep(STEP).await;
+    }
 }
 
 /// Asks for the canary until the stable pool answers.
@@ -128,13 +162,141 @@ async fn a_stable_pool_that_fails_rolls_no_canary_back() {
         assert_eq!(status(&gateway, "acme", "X-Canary: yes").await, 200);
     }
 
-    let id = splits(&gateway).await[0]["id"].as_str().expect("an id").to_owned();
     for (side, outcome) in [("stable", "failed"), ("canary", "served")] {
-        let of = format!("split=\"{id}\",owner=\"route-sets.shared\",route=\"shop\"");
-        let series =
-            format!("tenantry_split_requests_total{{{of},side=\"{side}\",outcome=\"{outcome}\"}}");
-        gateway.metric_becomes(&series, 20.0).await;
+        come_to(&gateway, side, outcome, 20).await;
     }
     assert_eq!(splits(&gateway).await[0]["state"], "active");
     assert_eq!(status(&gateway, "globex", "X-Other: 1").await, 200);
+}
+
+#[tokio::test]
+async fn the_time_that_a_client_gives_is_not_held_against_a_canary() {
+    let (stable, canary) = (Origin::saying("stable").await, Origin::start([Step::stall()]).await);
+    let with_header = (canary.address, "deadline-header = \"X-Request-Timeout\"");
+    let gateway = Gateway::start(&routes_with(stable.address, with_header, [1, 0])).await;
+    for _ in 0..30 {
+        assert_eq!(status(&gateway, "globex", "X-Request-Timeout: 1").await, 504);
+    }
+
+    come_to(&gateway, "canary", "left", 30).await;
+    assert_eq!(splits(&gateway).await[0]["state"], "active");
+    // In more than a second one that is well would have answered.
+    assert_eq!(status(&gateway, "globex", "X-Request-Timeout: 1500").await, 504);
+    come_to(&gateway, "canary", "failed", 1).await;
+}
+
+#[tokio::test]
+async fn one_tenant_s_open_breaker_takes_no_canary_from_all_others() {
+    // The first six are of globex, all of whose requests go there; most are needed for one to be judged by share.
+    let script = vec![Step::answer(500, ""); 6].into_iter().chain([Step::ok("")]);
+    let (stable, canary) = (Origin::saying("stable").await, Origin::start(script).await);
+    let breaker = "breaker = { requests = 6, window = \"60s\", open = \"60s\", trials = 1 }";
+    let with_breaker = routes_with(stable.address, (canary.address, breaker), [1, 0]);
+    let gateway = Gateway::start(&with_breaker.replace("requests = 10", "requests = 60")).await;
+    assert_eq!(status(&gateway, "globex", "X-Other: 1").await, 500);
+    for _ in 0..50 {
+        assert_eq!(status(&gateway, "acme", "X-Other: 1").await, 200, "it is not the canary's");
+    }
+    for _ in 0..5 {
+        assert_eq!(status(&gateway, "globex", "X-Other: 1").await, 500);
+    }
+    for _ in 0..44 {
+        assert_eq!(status(&gateway, "acme", "X-Canary: yes").await, 200);
+    }
+    for _ in 0..30 {
+        assert_eq!(status(&gateway, "globex", "X-Other: 1").await, 503);
+    }
+
+    come_to(&gateway, "canary", "refused", 30).await;
+    come_to(&gateway, "canary", "failed", 6).await;
+    let told = splits(&gateway).await;
+    assert_eq!(
+        (&told[0]["state"], &told[0]["window"]["canary"]["failing"]),
+        (&json!("active"), &json!(0.12))
+    );
+}
+
+#[tokio::test]
+async fn a_breaker_does_not_hide_a_canary_that_fails() {
+    let (stable, canary) =
+        (Origin::saying("stable").await, Origin::start([Step::answer(500, "")]).await);
+    let breaker = "breaker = { requests = 9, window = \"60s\", open = \"60s\", trials = 1 }";
+    let text = routes_with(stable.address, (canary.address, breaker), [0, 1]);
+    let gateway = Gateway::start(&text).await;
+
+    until_rolled_back(&gateway).await;
+
+    assert_eq!(becomes(&gateway, "rolled-back").await["rolled_back"]["reason"], "errors");
+    assert_eq!(canary.asked().len(), 9, "the breaker let no more through, and ten are asked for");
+}
+
+#[tokio::test]
+async fn a_tenant_s_own_full_queue_is_not_held_against_a_canary() {
+    let (stable, canary) =
+        (Origin::saying("stable").await, Origin::start([Step::ok("late").held()]).await);
+    let small = "concurrency = 1\nqueue = { length = 0 }";
+    let text = routes_with(stable.address, (canary.address, small), [1, 0]);
+    let gateway = Gateway::start(&text).await;
+    let mut first = Client::connect(gateway.address()).await;
+    first.send(head("GET /", &["Host: a", "X-Tenant-ID: globex"])).await;
+    canary.wait_for(1).await;
+    for _ in 0..20 {
+        assert_eq!(status(&gateway, "globex", "X-Other: 1").await, 503);
+    }
+    canary.release();
+    assert_eq!(first.answer_to("GET").await.text(), "late");
+
+    come_to(&gateway, "canary", "refused", 20).await;
+    come_to(&gateway, "canary", "served", 1).await;
+    assert_eq!(splits(&gateway).await[0]["state"], "active");
+}
+
+#[tokio::test]
+async fn a_canary_that_takes_too_long_is_rolled_back() {
+    let (stable, canary) =
+        (Origin::saying("stable").await, Origin::start([Step::ok("late").held()]).await);
+    let text = routes(stable.address, canary.address, [1, 0]);
+    let slow = "latency = \"100ms\", percentile = 50";
+    let gateway = Gateway::start(&text.replace("errors = \"20%\"", slow)).await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("GET /", &["Host: a", "X-Tenant-ID: globex"])).await;
+        clients.push(client);
+    }
+    canary.wait_for(12).await;
+    // All of them are there: each takes longer than this from here on.
+    sleep(Duration::from_millis(150)).await;
+    (0..12).for_each(|_| canary.release());
+    for client in &mut clients {
+        assert_eq!(client.answer_to("GET").await.text(), "late");
+    }
+
+    let split = becomes(&gateway, "rolled-back").await;
+
+    assert_eq!(split["rolled_back"]["reason"], "latency", "{split}");
+    assert!(split["requests"]["canary"]["p50_ms"].as_f64() > Some(100.0), "{split}");
+    assert_eq!(split["requests"]["canary"]["failed"], 0, "slow is not broken");
+    assert_eq!(status(&gateway, "globex", "X-Other: 1").await, 200);
+}
+
+#[tokio::test]
+async fn a_route_with_another_name_is_the_same_split_and_has_one_series() {
+    let (stable, canary) =
+        (Origin::saying("stable").await, Origin::start([Step::answer(500, "")]).await);
+    let text = routes(stable.address, canary.address, [0, 1]);
+    let gateway = Gateway::start(&text).await;
+    until_rolled_back(&gateway).await;
+    let id = splits(&gateway).await[0]["id"].as_str().expect("an id").to_owned();
+    let series = |route: &str| {
+        let of = format!("split=\"{id}\",owner=\"route-sets.shared\",route=\"{route}\"");
+        format!("tenantry_split_rolled_back{{{of}}}")
+    };
+    gateway.metric_becomes(&series("shop"), 1.0).await;
+
+    gateway.reload(&text.replace("\"shop\"", "\"store\"")).await;
+
+    gateway.metric_becomes(&series("store"), 1.0).await;
+    assert_eq!(gateway.metric(&series("shop")).await, None, "it would fire for ever");
+    assert_eq!(becomes(&gateway, "rolled-back").await["route"], "store");
 }

@@ -1,14 +1,16 @@
 //! Splits with a canary: what each side comes to, which canaries are rolled back, and how that is ended.
 
+use std::time::Duration;
+
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, extract};
 use http::StatusCode;
 use schemars::JsonSchema;
-use serde::Serialize;
-use tokio::time::Instant;
+use serde::{Deserialize, Serialize};
 
+use crate::admin::asked::Asked;
 use crate::admin::audit::About;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
@@ -29,8 +31,12 @@ pub(in crate::admin) const RESET: Endpoint = Endpoint {
 };
 
 fn of_list(schemas: &mut Schemas) -> Vec<Operation> {
-    let operation = Operation::get("list_splits", "Every split with a canary, and how it fares");
-    vec![operation.answers::<Vec<CanarySplit>>(schemas, StatusCode::OK, "As it is now")]
+    vec![
+        Operation::get("list_splits", "The splits with a canary, and how they fare")
+            .query::<Wanted>(schemas)
+            .answers::<Vec<CanarySplit>>(schemas, StatusCode::OK, "As they are now")
+            .refuses(StatusCode::BAD_REQUEST, "The query cannot be read"),
+    ]
 }
 
 fn of_reset(schemas: &mut Schemas) -> Vec<Operation> {
@@ -40,6 +46,16 @@ fn of_reset(schemas: &mut Schemas) -> Vec<Operation> {
             .answers::<SplitReset>(schemas, StatusCode::OK, "The canary has its share")
             .refuses(StatusCode::NOT_FOUND, "There is no such split"),
     ]
+}
+
+/// Which splits.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// Those of this owner, as in `tenants.acme` or `route-sets.standard`.
+    owner: Option<String>,
+    /// Those that are so.
+    state: Option<SplitState>,
 }
 
 /// A split with a canary.
@@ -58,7 +74,7 @@ struct CanarySplit {
     rolled_back: Option<CanaryRollback>,
     /// Its pools with their weights, and the parts that they get now.
     shares: Vec<PoolShare>,
-    /// SideRequests that it took since it is what it is, or since the start.
+    /// Requests that it took since it is what it is, or since the start.
     requests: SplitSides,
     /// Those that lie within the window of its rule; `null` = it has none.
     window: Option<SplitSides>,
@@ -66,7 +82,7 @@ struct CanarySplit {
     rule: Option<CanaryRule>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum SplitState {
     /// The canary gets its share.
@@ -108,9 +124,11 @@ struct SideRequests {
     served: u64,
     /// Answered with a 5xx.
     failed: u64,
-    /// Their clients left before an answer, or were at fault themselves.
+    /// Their clients left before an answer, were at fault themselves, or gave less than a second, which was over.
     left: u64,
-    /// The part of 1 that failed; `null` = none was answered.
+    /// Refused before any endpoint was asked: by the tenant's open breaker or full queue, or for want of memory.
+    refused: u64,
+    /// The part of 1 that failed of those that were served or failed; `null` = there are none.
     failing: Option<f64>,
     /// To the heads of answers, up to an eighth too long; `null` = there were too few.
     p50_ms: Option<f64>,
@@ -138,10 +156,14 @@ struct SplitReset {
     split: CanarySplit,
 }
 
-async fn list(extract::State(state): extract::State<State>) -> Response {
+async fn list(
+    extract::State(state): extract::State<State>,
+    Asked(wanted): Asked<Wanted>,
+) -> Response {
     let list = move || {
         let splits = state.splits.list();
-        Json(splits.iter().map(CanarySplit::from).collect::<Vec<_>>()).into_response()
+        let splits = splits.iter().filter(|shown| wanted.takes(shown));
+        Json(splits.map(CanarySplit::from).collect::<Vec<_>>()).into_response()
     };
     reply::in_background(list).await
 }
@@ -151,7 +173,7 @@ async fn reset(
     Path(split): Path<String>,
 ) -> Response {
     let found = Id::read(&split);
-    let outcome = found.map_or(Reset::NoSplit, |id| state.splits.reset(id, Instant::now()));
+    let outcome = found.map_or(Reset::NoSplit, |id| state.splits.reset(id));
     let shown = found.filter(|_| outcome != Reset::NoSplit).and_then(|id| state.splits.find(id));
     let Some(shown) = shown else {
         let split: String = split.chars().take(LONGEST_ID).collect();
@@ -163,6 +185,22 @@ async fn reset(
     (Extension(about), Json(body)).into_response()
 }
 
+impl Wanted {
+    fn takes(&self, shown: &Shown) -> bool {
+        self.state.is_none_or(|state| state == SplitState::of(shown))
+            && self.owner.as_ref().is_none_or(|owner| *owner == shown.owner.to_string())
+    }
+}
+
+impl SplitState {
+    fn of(shown: &Shown) -> Self {
+        match shown.rolled_back {
+            Some(_) => Self::RolledBack,
+            None => Self::Active,
+        }
+    }
+}
+
 impl From<&Shown> for CanarySplit {
     fn from(shown: &Shown) -> Self {
         let shares = shown.spec.pools.iter().zip(shown.shares());
@@ -172,10 +210,7 @@ impl From<&Shown> for CanarySplit {
             owner: shown.owner.to_string(),
             route: shown.route.to_string(),
             canary: shown.canary().map(ToString::to_string).unwrap_or_default(),
-            state: match shown.rolled_back {
-                Some(_) => SplitState::RolledBack,
-                None => SplitState::Active,
-            },
+            state: SplitState::of(shown),
             rolled_back: shown.rolled_back.as_ref().map(CanaryRollback::from),
             shares: shares
                 .map(|((pool, weight), (_, share))| PoolShare {
@@ -206,11 +241,12 @@ impl From<&[Counts; 2]> for SplitSides {
 
 impl From<&Counts> for SideRequests {
     fn from(counts: &Counts) -> Self {
-        let at = |percent| counts.quantile(percent).map(|took| took.as_secs_f64() * 1e3);
+        let at = |percent| counts.quantile(percent).map(millis);
         Self {
             served: counts.of(Outcome::Served),
             failed: counts.of(Outcome::Failed),
             left: counts.of(Outcome::Left),
+            refused: counts.of(Outcome::Refused),
             failing: counts.failing(),
             p50_ms: at(50),
             p95_ms: at(95),
@@ -223,13 +259,18 @@ impl From<&RollbackSpec> for CanaryRule {
         Self {
             errors: rule.errors.map(|share| share.share()),
             errors_factor: rule.errors_factor,
-            latency_ms: rule.latency.map(|time| time.as_secs_f64() * 1e3),
+            latency_ms: rule.latency.map(millis),
             latency_factor: rule.latency_factor,
             percentile: rule.percentile,
             requests: rule.requests,
-            window_ms: rule.window.as_secs_f64() * 1e3,
+            window_ms: millis(rule.window),
         }
     }
+}
+
+/// Without the digits that a product of fractions would have.
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }
 
 /// 200 characters of what was asked for are enough to find it again.
@@ -237,7 +278,8 @@ const LONGEST_ID: usize = 200;
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::sync::Arc;
+    use std::time::SystemTime;
 
     use serde_json::{Map, Value};
 
@@ -288,15 +330,15 @@ mod tests {
             tenants: Vec::new(),
             rollback: Some(rule),
         };
-        let shown = Shown {
+        let shown_one = Shown {
             id: Id::read("5f0c1a9be2d4470e").unwrap(),
             owner: Owner::Tenant("acme".into()),
             route: "shop".into(),
-            spec: SplitSpec {
-                pools: vec![(stable, 95), (next, 5)],
+            spec: Arc::new(SplitSpec {
+                pools: vec![(next, 5), (stable, 95)], // in order, as they are checked
                 by: SplitBy::RequestId,
                 canary: Some(Box::new(canary)),
-            },
+            }),
             counts: [side(1), side(30)],
             recent: [side(1), side(30)],
             rolled_back: Some(RolledBack {
@@ -306,7 +348,7 @@ mod tests {
             }),
         };
 
-        let told = serde_json::to_value([CanarySplit::from(&shown)]).unwrap();
+        let told = serde_json::to_value([CanarySplit::from(&shown_one)]).unwrap();
 
         let docs = include_str!("../../../docs/admin.md");
         let (_, section) = docs.split_once("### `/api/v1/splits`\n").unwrap();
@@ -316,6 +358,11 @@ mod tests {
         for key in ["id", "owner", "route", "canary", "state", "shares", "rule"] {
             assert_eq!(told[0][key], shown[0][key], "{key}");
         }
+        let takes = |state, owner: Option<&str>| {
+            Wanted { owner: owner.map(str::to_owned), state }.takes(&shown_one)
+        };
+        assert!(takes(None, None) && takes(Some(SplitState::RolledBack), Some("tenants.acme")));
+        assert!(!takes(Some(SplitState::Active), None) && !takes(None, Some("acme")));
         for key in ["failed", "failing", "p50_ms", "p95_ms"] {
             assert!(told[0]["window"]["canary"][key].is_number(), "{key}: {told}");
         }

@@ -130,7 +130,7 @@ impl World {
                 live.clone(),
                 Arc::new(Metrics::new()),
             ),
-            splits: splits::tests::rolled_back(),
+            splits: splits::tests::rolled_back().await,
             stored: Handle::new(Snapshot::new(Arc::default()), History::of_one(17)).0,
             live: live.clone(),
             certificates: Snapshot::new(Arc::new(LiveCertificates::none())),

@@ -33,13 +33,13 @@ pub(in crate::config) struct Canary {
 pub(in crate::config) struct Rollback {
     /// The largest share of its requests that may fail, from `0%` to `100%`. Default: any.
     pub(in crate::config) errors: Option<Written<Percent>>,
-    /// How many times the share may fail that fails of the other pools of the split, from 2 to 100; five must have failed.
-    /// Default: any number.
+    /// How many times the share may fail that fails of the other pools of the split, from 2 to 100; five must have failed, and
+    /// more than chance explains. Default: any number.
     pub(in crate::config) errors_factor: Option<Whole<2, 100>>,
     /// The longest that it may take to the head of an answer, at the percentile, above 0. Default: any time.
     pub(in crate::config) latency: Option<At<Written<Duration>>>,
-    /// How many times as long as the other pools of the split it may take, at the percentile, from 2 to 100; by 5 ms at least.
-    /// Default: any number.
+    /// How many times as long as the other pools of the split it may take, at the percentile, from 2 to 100; by 5 ms at least,
+    /// and more often than chance explains. Default: any number.
     pub(in crate::config) latency_factor: Option<Whole<2, 100>>,
     /// Of how many per cent of the requests the time is looked at, from 50 to 99. Default: 95.
     pub(in crate::config) percentile: Option<Whole<50, 99>>,

@@ -40,12 +40,57 @@ pub(super) fn act<'t>(
             (Some(pool), format!("is forwarded by its header {name}{aside} to the pool"))
         }
         (None, None) => {
-            let is_there = |pool: &&Arc<Pool>| {
-                gone.is_none_or(|canary| !Arc::ptr_eq(pool, &canary.watched.pool))
+            let divided = gone.map_or(split, |canary| canary.rest());
+            let without = match &split.by {
+                SplitBy::Header(name) => format!(", as it has no {name}"),
+                SplitBy::RequestId => String::new(),
             };
-            let pools = split.pools().filter(is_there);
-            let names: Vec<&str> = pools.map(|pool| pool.label.name.as_ref()).collect();
-            (None, format!("is forwarded, by its id{aside}, to one of {}", names.join(", ")))
+            let mut pools = divided.pools();
+            match (pools.next(), pools.next()) {
+                (Some(only), None) => (Some(only), format!("is forwarded{aside} to the pool")),
+                _ => {
+                    let shares = shares(divided);
+                    (None, format!("is forwarded, by its id{without}{aside}, to {shares}"))
+                }
+            }
         }
+    }
+}
+
+/// As in `stable (95%) or next (5%)`.
+fn shares(split: &Split) -> String {
+    let share = |(pool, share): (&Arc<Pool>, f64)| {
+        let percent = format!("{:.1}", share * 100.0);
+        format!("{} ({}%)", pool.label.name, percent.trim_end_matches(".0"))
+    };
+    split.shares().map(share).collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use crate::pool::samples::pool;
+
+    use super::*;
+
+    #[test]
+    fn who_is_divided_by_id_is_told_the_shares() {
+        let pools = [("stable", 189), ("next", 10), ("old", 0), ("lab", 1)];
+        let pools = pools.map(|(name, weight)| (pool(name), weight)).into();
+        let split = Split::new(pools, SplitBy::RequestId).unwrap();
+        let (head, ()) = Request::get("/").body(()).unwrap().into_parts();
+
+        let (chosen, what) = act(&split, "acme", &head);
+
+        assert!(chosen.is_none());
+        let by = SplitBy::Header(http::HeaderName::from_static("x-user"));
+        let by_header = Split::new(vec![(pool("a"), 1), (pool("b"), 1)], by).unwrap();
+        let (_, told) = act(&by_header, "acme", &head);
+        assert_eq!(told, "is forwarded, by its id, as it has no x-user, to a (50%) or b (50%)");
+        let alone = Split::new(vec![(pool("a"), 7)], SplitBy::RequestId).unwrap();
+        let (only, told) = act(&alone, "acme", &head);
+        assert_eq!((only.is_some(), told.as_str()), (true, "is forwarded to the pool"));
+        assert_eq!(what, "is forwarded, by its id, to stable (94.5%) or next (5%) or lab (0.5%)");
     }
 }

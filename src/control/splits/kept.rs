@@ -1,16 +1,16 @@
 //! Which canaries are rolled back, on disk: a restart gives none of them its share again.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::control::load::in_background;
 use crate::control::state::{self, StateError};
 
+use super::absent::Absent;
 use super::{Id, RolledBack};
 
 /// That the canary of a split was rolled back.
@@ -25,6 +25,7 @@ pub(super) struct Kept {
 #[derive(Serialize, Deserialize)]
 struct Form {
     form: u32,
+    /// Those that are gone for longest first.
     rolled_back: Vec<Row>,
 }
 
@@ -39,7 +40,7 @@ struct Row {
 }
 
 /// What was rolled back before; nothing where the file cannot be used, which is told.
-pub(super) async fn load(folder: &Path) -> BTreeMap<Id, Kept> {
+pub(super) async fn load(folder: &Path) -> Absent {
     let from = folder.to_owned();
     let read = in_background("reading the roll-backs", folder, move || Ok(read(&from))).await;
     match read {
@@ -48,14 +49,14 @@ pub(super) async fn load(folder: &Path) -> BTreeMap<Id, Kept> {
             "nobody knows which canaries were rolled back: all of them get their shares"),
         Err(faults) => faults.iter().for_each(|fault| tracing::error!("{fault}")),
     }
-    BTreeMap::new()
+    Absent::default()
 }
 
 /// Keeps what is rolled back.
 ///
 /// # Errors
 /// In words, when the disk refuses.
-pub(super) async fn save(folder: &Path, kept: BTreeMap<Id, Kept>) -> Result<(), String> {
+pub(super) async fn save(folder: &Path, kept: Vec<(Id, Kept)>) -> Result<(), String> {
     let to = folder.to_owned();
     let written =
         in_background("keeping the roll-backs", folder, move || Ok(write(&to, &kept))).await;
@@ -65,28 +66,29 @@ pub(super) async fn save(folder: &Path, kept: BTreeMap<Id, Kept>) -> Result<(), 
     }
 }
 
-fn read(folder: &Path) -> Result<BTreeMap<Id, Kept>, StateError> {
+fn read(folder: &Path) -> Result<Absent, StateError> {
     let path = folder.join(NAME);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Absent::default()),
         Err(error) => return Err(state::refused("read", &path)(error)),
     };
     let form: Form =
         serde_json::from_slice(&text).map_err(|source| StateError::Damaged { path, source })?;
-    Ok(form.rolled_back.into_iter().filter_map(Row::kept).collect())
+    let mut absent = Absent::default();
+    absent.extend(form.rolled_back.into_iter().filter_map(Row::kept));
+    Ok(absent)
 }
 
-fn write(folder: &Path, kept: &BTreeMap<Id, Kept>) -> Result<(), StateError> {
-    let oldest = SystemTime::now().checked_sub(LONGEST).unwrap_or(UNIX_EPOCH);
-    let rows = kept.iter().filter(|(_, kept)| kept.rolled_back.since >= oldest).map(Row::of);
-    let text = serde_json::to_vec(&Form { form: FORM, rolled_back: rows.collect() });
+fn write(folder: &Path, kept: &[(Id, Kept)]) -> Result<(), StateError> {
+    let rolled_back = kept.iter().map(Row::of).collect();
+    let text = serde_json::to_vec(&Form { form: FORM, rolled_back });
     let text = text.map_err(|source| StateError::Damaged { path: folder.join(NAME), source })?;
     state::replace(folder, NAME, &text)
 }
 
 impl Row {
-    fn of((id, kept): (&Id, &Kept)) -> Self {
+    fn of((id, kept): &(Id, Kept)) -> Self {
         let Kept { edition, rolled_back: RolledBack { since, reason, why } } = kept;
         let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let (reason, why) = (reason.to_string(), why.to_string());
@@ -105,5 +107,3 @@ impl Row {
 
 const NAME: &str = "splits.json";
 const FORM: u32 = 1;
-/// A year: what is rolled back for longer, and is written anew, is of a split that nobody has any more.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

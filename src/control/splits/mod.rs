@@ -1,18 +1,22 @@
 //! Splits with a canary: how each of them fares, which are rolled back, and the word of an operator that ends that.
 //!
-//! **Invariant:** nothing but an edit of the split or an operator's word ends a roll-back: no reload, no tenant that goes and
-//! comes back, and no restart where there is a folder for state.
+//! **Invariant:** nothing but an edit of the split or of its route's conditions, which make it another one, or an operator's
+//! word ends a roll-back: no reload, no tenant that goes and comes back, and no restart where there is a folder for state.
+//! An idle split costs a few hundred bytes and a look at a few numbers a second, since many tenants may have one each.
 
+mod absent;
 mod kept;
 mod watching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::mem::take;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::config::spec::SplitSpec;
@@ -23,6 +27,7 @@ use crate::routing::canary::{Owner, Watched};
 use crate::routing::table::Table;
 use crate::telemetry::registry::{Metrics, SplitLabels};
 
+use absent::Absent;
 use kept::Kept;
 pub(super) use watching::watch;
 
@@ -34,9 +39,13 @@ pub struct Splits(Arc<Mutex<Known>>);
 struct Known {
     by_id: BTreeMap<Id, Split>,
     /// Roll-backs of splits that are not there: of another start, or of a tenant that is gone and may come back.
-    absent: BTreeMap<Id, Kept>,
-    /// Series that are to end.
+    absent: Absent,
+    /// Series that are to end: the splits are gone, or their routes have other names.
     gone: Vec<Id>,
+    /// How many tables were adopted.
+    tables: u64,
+    /// Those that are new with the table that is being adopted.
+    new: Vec<Id>,
     /// What is rolled back is another than what was kept last.
     changed: bool,
 }
@@ -57,6 +66,12 @@ struct Split {
     /// What of that lies within the window.
     recent: [Counts; 2],
     rolled_back: Option<RolledBack>,
+    /// Whether it is rolled back, as it was told last; `None` = it was not, as long as there is nothing to tell.
+    told: Option<bool>,
+    /// It breaks its rule, and there is nobody to roll back to.
+    is_alone: bool,
+    /// The number of the last table that had it.
+    table: u64,
 }
 
 /// That a canary gets no requests.
@@ -80,7 +95,7 @@ pub struct Shown {
     /// The route's name.
     pub route: Arc<str>,
     /// What it is.
-    pub spec: SplitSpec,
+    pub spec: Arc<SplitSpec>,
     /// Since it is what it is, or since the start: in the order of [`Side::BOTH`].
     pub counts: [Counts; 2],
     /// Within the window of its rule, where it has one.
@@ -105,50 +120,50 @@ impl Splits {
     pub(super) async fn open(folder: Option<&Path>) -> Self {
         let splits = Self::default();
         if let Some(folder) = folder {
-            splits.locked().absent = kept::load(folder).await;
+            let absent = kept::load(folder).await;
+            splits.locked().absent = absent;
         }
         splits
     }
 
     /// A table is about to be published: its splits go on where those of the table before it are, as far as they are the same.
-    pub(super) fn adopt(&self, table: &Table, now: Instant) {
-        let mut known = self.locked();
-        let known = &mut *known;
-        let mut before = take(&mut known.by_id);
-        for (owner, watched) in table.canaries() {
-            let id = Id(watched.id(&owner));
-            let split = match before.remove(&id) {
-                Some(split) if split.watched.edition == watched.edition => split.goes_on(watched),
-                edited => {
-                    if let Some(split) = edited.filter(|split| split.rolled_back.is_some()) {
-                        tracing::info!(%owner, route = %split.watched.route,
-                            "the split was edited: its canary is no longer rolled back");
-                        known.changed = true;
-                    }
-                    let kept = known.absent.remove(&id);
-                    known.changed |= kept.is_some();
-                    let kept = kept.filter(|kept| kept.edition == watched.edition);
-                    Split::begin(owner, watched, kept, now)
-                }
-            };
-            known.by_id.insert(id, split);
-        }
-        for (id, split) in before {
-            known.gone.push(id);
-            if let Some(rolled_back) = split.rolled_back
-                && known.absent.len() < MOST_ABSENT
-            {
-                let edition = split.watched.edition;
-                known.absent.insert(id, Kept { edition, rolled_back });
+    /// Some at a time, as there may be as many as there are tenants.
+    pub(super) async fn adopt(&self, table: &Table) {
+        self.locked().tables += 1;
+        let mut canaries = table.canaries();
+        loop {
+            let some: Vec<_> = canaries
+                .by_ref()
+                .take(AT_ONCE)
+                .map(|(owner, watched)| (Id(watched.id(&owner)), owner, watched))
+                .collect();
+            if some.is_empty() {
+                break;
             }
+            self.take_up(some);
+            yield_now().await;
         }
+        self.locked().let_go();
+    }
+
+    fn take_up(&self, some: Vec<(Id, Owner, &Arc<Watched>)>) {
+        let mut known = self.locked();
+        some.into_iter().for_each(|(id, owner, watched)| known.take_up(id, owner, watched));
     }
 
     /// All of them, by the owner and the route.
     pub fn list(&self) -> Vec<Shown> {
-        let known = self.locked();
-        let mut list: Vec<Shown> = known.by_id.iter().map(|(id, split)| split.shown(*id)).collect();
-        drop(known);
+        let (mut list, mut next) = (Vec::<Shown>::new(), Bound::Unbounded);
+        loop {
+            let known = self.locked();
+            let some = known.by_id.range((next, Bound::Unbounded)).take(AT_ONCE);
+            let before = list.len();
+            list.extend(some.map(|(id, split)| split.shown(*id)));
+            match list.last().filter(|_| list.len() > before) {
+                Some(last) => next = Bound::Excluded(last.id),
+                None => break,
+            }
+        }
         list.sort_by_cached_key(|shown| (shown.owner.to_string(), Arc::clone(&shown.route)));
         list
     }
@@ -159,11 +174,11 @@ impl Splits {
     }
 
     /// A canary gets its share again, whatever it did until now.
-    pub fn reset(&self, id: Id, now: Instant) -> Reset {
+    pub fn reset(&self, id: Id) -> Reset {
         let mut known = self.locked();
         let Some(split) = known.by_id.get_mut(&id) else { return Reset::NoSplit };
         let was = split.rolled_back.take();
-        split.begin_anew(now);
+        split.begin_anew();
         split.watched.progress().resume();
         if was.is_none() {
             return Reset::NotRolledBack;
@@ -179,10 +194,9 @@ impl Splits {
     fn look(&self, after: Option<Id>, now: Instant, metrics: &Metrics) -> Option<Id> {
         let mut known = self.locked();
         let known = &mut *known;
-        take(&mut known.gone)
-            .into_iter()
-            .filter(|id| !known.by_id.contains_key(id))
-            .for_each(|id| metrics.forget_split(&id.to_string()));
+        if !known.gone.is_empty() {
+            metrics.forget_splits(&take(&mut known.gone).iter().map(Id::to_string).collect());
+        }
         let next = after.map_or(Id(0), |Id(last)| Id(last.saturating_add(1)));
         let mut last = None;
         for (at, (id, split)) in known.by_id.range_mut(next..).take(AT_ONCE).enumerate() {
@@ -192,18 +206,14 @@ impl Splits {
         last
     }
 
-    /// What is rolled back now, where that is not what was kept last.
-    fn to_keep(&self) -> Option<BTreeMap<Id, Kept>> {
+    /// What is rolled back now, where that is not what was kept last: what is gone for longest comes first.
+    fn to_keep(&self) -> Option<Vec<(Id, Kept)>> {
         let mut known = self.locked();
         if !take(&mut known.changed) {
             return None;
         }
-        let mut all = known.absent.clone();
-        for (id, split) in &known.by_id {
-            if let Some(rolled_back) = split.rolled_back.clone() {
-                all.insert(*id, Kept { edition: split.watched.edition, rolled_back });
-            }
-        }
+        let mut all = known.absent.list();
+        all.extend(known.by_id.iter().filter_map(|(id, split)| Some((*id, split.to_keep()?))));
         Some(all)
     }
 
@@ -218,68 +228,168 @@ impl Splits {
     }
 }
 
+impl Known {
+    /// The table that is adopted has this one.
+    fn take_up(&mut self, id: Id, owner: Owner, watched: &Arc<Watched>) {
+        let table = self.tables;
+        if self.by_id.get(&id).is_some_and(|split| split.table == table) {
+            return; // of two routes with the same conditions the first takes all requests
+        }
+        let mut before = self.by_id.remove(&id);
+        if before.as_ref().is_some_and(|split| split.watched.route != watched.route) {
+            self.gone.push(id);
+            before = before.map(|split| Split { told: None, ..split });
+        }
+        let split = match before {
+            Some(split) if split.watched.edition == watched.edition => {
+                split.goes_on(watched, table)
+            }
+            edited => {
+                if edited.is_none() {
+                    self.new.push(id);
+                }
+                let kept = self.absent.remove(id);
+                let was = edited.as_ref().and_then(Split::to_keep).or(kept);
+                self.changed |= was.is_some();
+                if was.as_ref().is_some_and(|was| was.edition != watched.edition) {
+                    tracing::info!(split = %id, %owner, route = %watched.route,
+                        "the split was edited: its canary is no longer rolled back");
+                }
+                let kept = was.filter(|was| was.edition == watched.edition);
+                let told = edited.and_then(|split| split.told);
+                Split { told, ..Split::begin(owner, watched, kept, table) }
+            }
+        };
+        self.by_id.insert(id, split);
+    }
+
+    /// The table that is adopted has none but those that were taken up.
+    fn let_go(&mut self) {
+        let (table, new) = (self.tables, take(&mut self.new));
+        let gone = self.by_id.extract_if(.., |_, split| split.table != table);
+        let (rolled_back, others): (Vec<_>, Vec<_>) =
+            gone.partition(|(_, split)| split.rolled_back.is_some());
+        self.gone.extend(others.iter().chain(&rolled_back).map(|(id, _)| *id));
+        if rolled_back.is_empty() {
+            return;
+        }
+        self.changed = true;
+        let mut by_owner: HashMap<&Owner, Vec<&Split>> = HashMap::new();
+        for split in new.iter().filter_map(|id| self.by_id.get(id)) {
+            by_owner.entry(&split.owner).or_default().push(split);
+        }
+        for (id, split) in &rolled_back {
+            let mut new = by_owner.get(&split.owner).into_iter().flatten();
+            if let Some(next) = new.find(|new| split.is_followed_by(new)) {
+                tracing::warn!(split = %id, owner = %split.owner, route = %next.watched.route,
+                    "the conditions of a route were edited whose canary is rolled back: it is another route to the \
+                     gateway now, and its canary gets its share");
+            }
+        }
+        let kept = rolled_back.iter().filter_map(|(id, split)| Some((*id, split.to_keep()?)));
+        self.absent.extend(kept);
+    }
+}
+
 impl Split {
-    fn begin(owner: Owner, watched: &Arc<Watched>, kept: Option<Kept>, now: Instant) -> Self {
+    fn begin(owner: Owner, watched: &Arc<Watched>, kept: Option<Kept>, table: u64) -> Self {
         let rolled_back = kept.map(|kept| kept.rolled_back);
         if let Some(rolled_back) = &rolled_back {
             watched.progress().roll_back();
             tracing::warn!(%owner, route = %watched.route, why = %rolled_back.why,
                 "the canary stays rolled back, as it was before");
         }
-        let counts = watched.progress().counts();
+        let (counts, watched) = (watched.progress().counts(), Arc::clone(watched));
+        let (watch, recent) = (Watch::begin(counts.clone()), Default::default());
         Self {
             owner,
-            watched: Arc::clone(watched),
-            watch: Watch::begin(now, counts.clone()),
+            watched,
+            watch,
             counts,
-            recent: Default::default(),
+            recent,
             rolled_back,
+            told: None,
+            is_alone: false,
+            table,
         }
     }
 
     /// The same, in the next table.
-    fn goes_on(mut self, watched: &Arc<Watched>) -> Self {
+    fn goes_on(mut self, watched: &Arc<Watched>, table: u64) -> Self {
         if !Arc::ptr_eq(&self.watched, watched) {
             watched.follow(self.watched.progress());
             self.watched = Arc::clone(watched);
         }
-        self
+        Self { table, ..self }
+    }
+
+    /// Whether another split of the same owner is this one after an edit of its route's conditions, as people see it.
+    fn is_followed_by(&self, new: &Self) -> bool {
+        new.watched.route == self.watched.route || new.watched.edition == self.watched.edition
     }
 
     /// What was counted until now says nothing any more.
-    fn begin_anew(&mut self, now: Instant) {
-        self.watch = Watch::begin(now, self.watched.progress().counts());
+    fn begin_anew(&mut self) {
+        self.watch = Watch::begin(self.watched.progress().counts());
         self.recent = Default::default();
+    }
+
+    fn to_keep(&self) -> Option<Kept> {
+        let rolled_back = self.rolled_back.clone()?;
+        Some(Kept { edition: self.watched.edition, rolled_back })
     }
 
     /// Tells what was counted, and judges. Whether it is rolled back from now on.
     fn look(&mut self, id: Id, now: Instant, metrics: &Metrics) -> bool {
+        let progress = Arc::clone(self.watched.progress());
+        let known: u64 = self.counts.iter().map(Counts::requests).sum();
+        let has_moved = progress.requests() != known;
+        let state = self.rolled_back.is_some();
+        let is_told = self.told == Some(state) || (known == 0 && !state);
+        if !has_moved && is_told && self.watch.rests_at(&self.counts) {
+            self.recent = Default::default();
+            return false; // as most are at most times
+        }
         let (id, owner) = (id.to_string(), self.owner.to_string());
         let labels = SplitLabels([&id, &owner, &self.watched.route]);
-        let progress = Arc::clone(self.watched.progress());
-        metrics.split_state(labels, self.rolled_back.is_some());
-        let known: u64 = self.counts.iter().map(Counts::requests).sum();
-        if progress.requests() != known {
+        metrics.split_state(labels, state);
+        self.told = Some(state);
+        if has_moved {
             let counts = progress.counts();
             tell(&self.counts, &counts, labels, metrics);
             self.counts = counts;
         }
-        let Some(rule) = self.watched.rollback() else { return false };
+        let Some(rule) = self.watched.rollback() else {
+            self.watch = Watch::begin(self.counts.clone()); // nobody asks for a window
+            return false;
+        };
         self.recent = self.watch.within(rule.window, now, &self.counts);
-        if self.rolled_back.is_some() {
+        if state {
             return false;
         }
-        let Some(broken) = judge(rule, &self.recent) else { return false };
+        let Some(broken) = judge(rule, &self.recent) else {
+            self.is_alone = false;
+            return false;
+        };
         if !self.watched.has_way_back() {
+            self.warn_alone(&id, &broken);
             return false; // a bad version is better than none
         }
         progress.roll_back();
         metrics.split_state(labels, true);
         metrics.split_rolled_back(labels, broken.reason());
+        self.told = Some(true);
         self.warn(&id, &broken);
         let (reason, why) = (broken.reason().into(), broken.to_string().into());
         self.rolled_back = Some(RolledBack { since: SystemTime::now(), reason, why });
         true
+    }
+
+    fn warn_alone(&mut self, id: &str, broken: &Broken) {
+        if !std::mem::replace(&mut self.is_alone, true) {
+            tracing::warn!(split = id, owner = %self.owner, route = %self.watched.route, why = %broken,
+                "a canary breaks its rule and keeps its requests: no other pool has an endpoint that is well");
+        }
     }
 
     fn warn(&self, id: &str, broken: &Broken) {
@@ -293,7 +403,7 @@ impl Split {
             id,
             owner: self.owner.clone(),
             route: Arc::clone(&self.watched.route),
-            spec: self.watched.spec.clone(),
+            spec: Arc::clone(&self.watched.spec),
             counts: self.counts.clone(),
             recent: self.recent.clone(),
             rolled_back: self.rolled_back.clone(),
@@ -350,8 +460,6 @@ impl fmt::Display for Id {
 
 /// 64 at a time: who asks for the list, and a reload, wait for a fraction of a millisecond.
 const AT_ONCE: usize = 64;
-/// 10,000 that are gone and may come back: a list that does nothing but grow would be a leak.
-const MOST_ABSENT: usize = 10_000;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -6,6 +6,7 @@ use http::HeaderMap;
 
 use crate::base::units::Percent;
 use crate::config::spec::{ActionSpec, CanarySpec, RollbackSpec, RouteSpec, SplitBy};
+use crate::model::canary::Progress;
 use crate::model::members::Found;
 use crate::pool::{Pool, samples};
 use crate::routing;
@@ -97,9 +98,9 @@ fn gets(table: &Table) -> usize {
 }
 
 /// Two canaries that were rolled back.
-pub(crate) fn rolled_back() -> Splits {
+pub(crate) async fn rolled_back() -> Splits {
     let (splits, table) = (Splits::default(), table(Some(split([95, 5])), &[], None));
-    splits.adopt(&table, Instant::now());
+    splits.adopt(&table).await;
     for (_, watched) in table.canaries() {
         for worker in 0..10 {
             watched.progress().count(worker, Side::Canary, Outcome::Failed, Duration::ZERO);
@@ -118,7 +119,7 @@ fn state(splits: &Splits) -> Option<RolledBack> {
 async fn what_breaks_its_rule_gets_nothing_in_this_table_and_the_next_until_its_split_is_edited() {
     let (splits, metrics) = (Splits::default(), Metrics::new());
     let first = table(Some(split([50, 50])), &[], None);
-    splits.adopt(&first, Instant::now());
+    splits.adopt(&first).await;
     fail(&first, 9);
     splits.look(None, Instant::now(), &metrics);
     assert_eq!(state(&splits), None, "nine are too few");
@@ -148,11 +149,11 @@ async fn what_breaks_its_rule_gets_nothing_in_this_table_and_the_next_until_its_
     }
 
     let second = table(Some(split([50, 50])), &["/other"], Some(&first));
-    splits.adopt(&second, Instant::now());
+    splits.adopt(&second).await;
     assert_eq!((gets(&second), state(&splits)), (0, Some(rolled_back)));
 
     let third = table(Some(split([60, 40])), &["/other"], Some(&second));
-    splits.adopt(&third, Instant::now());
+    splits.adopt(&third).await;
     assert!(gets(&third) > 20 && state(&splits).is_none());
     // The set's own split has gone on all the time.
     assert!(splits.list().iter().all(|shown| shown.rolled_back.is_none()));
@@ -162,10 +163,10 @@ async fn what_breaks_its_rule_gets_nothing_in_this_table_and_the_next_until_its_
 async fn an_operator_ends_it_and_what_was_before_counts_no_more() {
     let (splits, metrics) = (Splits::default(), Metrics::new());
     let table = table(Some(split([0, 100])), &[], None);
-    splits.adopt(&table, Instant::now());
+    splits.adopt(&table).await;
     let id = Id(own(&table).id(&Owner::Tenant("acme".into())));
-    assert_eq!(splits.reset(id, Instant::now()), Reset::NotRolledBack);
-    assert_eq!(splits.reset(Id(1), Instant::now()), Reset::NoSplit);
+    assert_eq!(splits.reset(id), Reset::NotRolledBack);
+    assert_eq!(splits.reset(Id(1)), Reset::NoSplit);
     assert_eq!(gets(&table), 100);
     fail(&table, 20);
     splits.look(None, Instant::now(), &metrics);
@@ -174,7 +175,7 @@ async fn an_operator_ends_it_and_what_was_before_counts_no_more() {
     let shares: Vec<f64> = shares.shares().into_iter().map(|(_, share)| share).collect();
     assert_eq!(shares, [1.0, 0.0]);
 
-    assert_eq!(splits.reset(id, Instant::now()), Reset::Done);
+    assert_eq!(splits.reset(id), Reset::Done);
 
     splits.look(None, Instant::now(), &metrics);
     assert_eq!((gets(&table), state(&splits)), (100, None));
@@ -187,7 +188,7 @@ async fn an_operator_ends_it_and_what_was_before_counts_no_more() {
 async fn it_stays_where_nobody_else_is_there() {
     let (splits, metrics) = (Splits::default(), Metrics::new());
     let table = table(Some(split([50, 50])), &[], None);
-    splits.adopt(&table, Instant::now());
+    splits.adopt(&table).await;
     let stable = table.tenant("acme").and_then(|tenant| tenant.pool.clone()).expect("its pool");
     stable.members.replace(&[]);
     fail(&table, 20);
@@ -204,16 +205,16 @@ async fn a_tenant_that_goes_and_comes_back_and_a_restart_end_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let (splits, metrics) = (Splits::default(), Metrics::new());
     let first = table(Some(split([50, 50])), &[], None);
-    splits.adopt(&first, Instant::now());
+    splits.adopt(&first).await;
     fail(&first, 10);
     splits.look(None, Instant::now(), &metrics);
 
     let without = table(None, &[], Some(&first));
-    splits.adopt(&without, Instant::now());
+    splits.adopt(&without).await;
     splits.look(None, Instant::now(), &metrics);
     assert!(!metrics.render().expect("the metrics").contains("owner=\"tenants.acme\""));
     let again = table(Some(split([50, 50])), &[], Some(&without));
-    splits.adopt(&again, Instant::now());
+    splits.adopt(&again).await;
     assert!(gets(&again) == 0 && state(&splits).is_some());
 
     kept::save(folder.path(), splits.to_keep().expect("it has changed")).await.expect("it is kept");
@@ -221,9 +222,126 @@ async fn a_tenant_that_goes_and_comes_back_and_a_restart_end_nothing() {
     for (edit, expected) in [([50, 50], true), ([51, 49], false)] {
         let restarted = Splits::open(Some(folder.path())).await;
         let table = table(Some(split(edit)), &[], None);
-        restarted.adopt(&table, Instant::now());
+        restarted.adopt(&table).await;
         assert_eq!((gets(&table) == 0, state(&restarted).is_some()), (expected, expected));
     }
+}
+
+/// A table of `acme` alone, with this name and these conditions of its route.
+fn named(name: &str, host: &str, split: SplitSpec, before: &Table) -> Table {
+    let action = ActionSpec::Split(split);
+    let route = RouteSpec { action, name: name.into(), ..route(host, CONDITION) };
+    let spec = spec(vec![("acme", tenant(Some("stable"), vec![route], &[]))], vec![]);
+    routing::compile(&spec, Some(before), &pools(), before.generation + 1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_series_of_a_route_s_old_name_end_and_its_canary_stays_rolled_back() {
+    let (splits, metrics) = (Splits::default(), Metrics::new());
+    let first = table(Some(split([50, 50])), &[], None);
+    splits.adopt(&first).await;
+    fail(&first, 10);
+    splits.look(None, Instant::now(), &metrics);
+    let series = |name: &str| {
+        let text = metrics.render().expect("the metrics");
+        let label = format!("route=\"{name}\"");
+        text.lines().filter(|line| line.contains(&label)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(!series(CONDITION).is_empty());
+
+    let renamed = named("renamed", "", split([50, 50]), &first);
+    splits.adopt(&renamed).await;
+    splits.look(None, Instant::now(), &metrics);
+
+    assert_eq!(series(CONDITION), [""; 0]);
+    let state = |value: u8| {
+        let (now, end) = (series("renamed"), format!("}} {value}"));
+        now.iter()
+            .any(|line| line.starts_with("tenantry_split_rolled_back") && line.ends_with(&end))
+    };
+    assert!(state(1) && splits.list()[0].rolled_back.is_some(), "it is the same split");
+    // An edit under another name, too; and one under the same name tells that it has ended.
+    let edited = named("edited", "", split([60, 40]), &renamed);
+    splits.adopt(&edited).await;
+    splits.look(None, Instant::now(), &metrics);
+    assert_eq!((series("renamed"), series("edited")), (vec![], vec![]), "it has had no requests");
+    fail(&edited, 10);
+    splits.look(None, Instant::now(), &metrics);
+    splits.adopt(&named("edited", "", split([61, 39]), &edited)).await;
+    splits.look(None, Instant::now(), &metrics);
+    assert!(series("edited").iter().any(|line| line.ends_with("} 0")), "{:?}", series("edited"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_conditions_make_another_split_and_the_old_ones_the_old_one() {
+    let (splits, metrics) = (Splits::default(), Metrics::new());
+    let first = named("shop", "", split([50, 50]), &table(None, &[], None));
+    splits.adopt(&first).await;
+    fail(&first, 10);
+    splits.look(None, Instant::now(), &metrics);
+    let id = splits.list()[0].id;
+
+    let other = named("shop", "a.example", split([50, 50]), &first);
+    splits.adopt(&other).await;
+
+    let shown = splits.list();
+    assert!(shown.len() == 1 && shown[0].id != id && shown[0].rolled_back.is_none());
+    splits.adopt(&named("shop", "", split([50, 50]), &other)).await;
+    let shown = splits.list();
+    assert!(shown.len() == 1 && shown[0].id == id && shown[0].rolled_back.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_stands_wrong_ends_no_roll_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = |id: u64, since: SystemTime| {
+        let rolled_back = RolledBack { since, reason: "errors".into(), why: "".into() };
+        (Id(id), Kept { edition: id, rolled_back })
+    };
+    let all = vec![
+        kept(9, SystemTime::UNIX_EPOCH),
+        kept(3, SystemTime::now() + Duration::from_secs(1 << 32)),
+        kept(5, SystemTime::UNIX_EPOCH + Duration::from_secs(7)),
+    ];
+    kept::save(folder.path(), all).await.expect("it is kept");
+
+    let splits = Splits::open(Some(folder.path())).await;
+
+    splits.locked().changed = true;
+    let ids = |kept: Vec<(Id, Kept)>| kept.into_iter().map(|(Id(id), _)| id).collect::<Vec<_>>();
+    assert_eq!(splits.to_keep().map(ids), Some(vec![9, 3, 5]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_split_is_small_and_has_no_series() {
+    let (splits, metrics) = (Splits::default(), Metrics::new());
+    let first = table(Some(split([50, 50])), &[], None);
+    splits.adopt(&first).await;
+    for _ in 0..100 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        splits.look(None, Instant::now(), &metrics);
+    }
+
+    assert!(!metrics.render().expect("the metrics").contains("tenantry_split"));
+    for split in splits.locked().by_id.values() {
+        let counts = split.counts.iter().chain(&split.recent);
+        let bytes = size_of::<(Id, Split)>()
+            + size_of::<Progress>()
+            + split.watch.heap_bytes()
+            + counts.map(Counts::heap_bytes).sum::<usize>()
+            + split.watched.progress().heap_bytes();
+        assert!(bytes <= 512, "{bytes}");
+    }
+    // One that has had requests keeps a few counts, and little once they are behind its window.
+    fail(&first, 10);
+    for seconds in [1, 70, 70, 1] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        splits.look(None, Instant::now(), &metrics);
+    }
+    let known = splits.locked();
+    let split = known.by_id.values().find(|split| split.rolled_back.is_some()).expect("it fails");
+    assert_eq!(split.recent, <[Counts; 2]>::default());
+    assert!(split.watch.heap_bytes() < 8 * 1024, "{}", split.watch.heap_bytes());
 }
 
 #[tokio::test]
@@ -236,11 +354,11 @@ async fn a_damaged_file_is_no_reason_not_to_start() {
     let odd = "{\"form\":1,\"rolled_back\":[{\"split\":\"+123456789abcdef\",\"edition\":\"x\",\
                \"since\":18446744073709551615,\"reason\":\"\",\"why\":\"\"}]}";
     std::fs::write(folder.path().join("splits.json"), odd).expect("write the file");
-    assert!(kept::load(folder.path()).await.is_empty());
+    assert!(kept::load(folder.path()).await.list().is_empty());
 }
 
-#[test]
-fn more_splits_than_are_looked_at_at_once_are_all_looked_at() {
+#[tokio::test]
+async fn more_splits_than_are_looked_at_at_once_are_all_looked_at() {
     let tenants: Vec<String> = (0..150).map(|number| format!("t{number}")).collect();
     let action = || ActionSpec::Split(split([1, 1]));
     let routes = || vec![RouteSpec { action: action(), ..route("", CONDITION) }];
@@ -248,7 +366,7 @@ fn more_splits_than_are_looked_at_at_once_are_all_looked_at() {
     let spec = spec(all.collect(), vec![]);
     let table = routing::compile(&spec, None, &pools(), 1);
     let (splits, metrics, now) = (Splits::default(), Metrics::new(), Instant::now());
-    splits.adopt(&table, now);
+    splits.adopt(&table).await;
     table.canaries().for_each(|(_, watched)| {
         (0..10).for_each(|worker| {
             watched.progress().count(worker, Side::Canary, Outcome::Failed, Duration::ZERO);

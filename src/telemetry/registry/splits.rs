@@ -1,5 +1,7 @@
 //! What is counted of splits with a canary. Control looks at each of them once a second, and tells it here.
 
+use std::collections::HashSet;
+
 use crate::model::canary::{Outcome, Side};
 use crate::telemetry::metrics::Family;
 use crate::telemetry::splits::{SPLIT_REQUESTS, SPLIT_ROLLBACKS, SPLIT_ROLLED_BACK};
@@ -36,13 +38,15 @@ impl Metrics {
         self.add(&SPLIT_ROLLBACKS, &[split, owner, route, reason], 1);
     }
 
-    /// There is no such split any more: its series end.
-    pub fn forget_split(&self, split: &str) {
+    /// There are no such splits any more, or they have other names: their series end.
+    pub fn forget_splits(&self, splits: &HashSet<String>) {
         let families: [&Family; 3] = [&SPLIT_REQUESTS, &SPLIT_ROLLED_BACK, &SPLIT_ROLLBACKS];
         let mut values = locked(&self.values);
         for family in families {
             if let Some(values) = values.get_mut(family.name) {
-                values.by_labels.retain(|labels, _| labels.first().is_none_or(|own| own != split));
+                let is_gone =
+                    |labels: &[String]| labels.first().is_some_and(|own| splits.contains(own));
+                values.by_labels.retain(|labels, _| !is_gone(labels));
             }
         }
     }
