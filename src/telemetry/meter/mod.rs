@@ -182,6 +182,12 @@ impl Meter {
         self.counts.borrow_mut().pools.at(pool).breakers.add(became, 1);
     }
 
+    /// Counts what the breaker of this whole pool became.
+    pub fn pool_breaker(&self, pool: &Label, became: &'static str) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).rare.get_or_insert_default().breaker.add(became, 1);
+    }
+
     /// An attempt at the endpoint has failed, of the tenant at this place where its request may be to blame.
     pub fn failed_at(&self, pool: &Label, endpoint: &Endpoint, tenant: Option<u32>) {
         let counts = &mut *self.counts.borrow_mut();

@@ -92,6 +92,7 @@ fn resilience(meter: &Meter) {
     meter.ejected(&pool(), "latency");
     meter.tried(&pool(), "passed");
     meter.breaker(&pool(), "open");
+    meter.pool_breaker(&pool(), "open");
 }
 
 #[test]
@@ -121,7 +122,8 @@ fn promtool_finds_nothing() {
     let times = Arc::<AnswerTimes>::default();
     times.tell(1.5);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)), Some(times))]);
-    metrics.publish_breakers(vec![("shop".into(), Arc::default())]);
+    let (pool, breakers) = ("shop".into(), Arc::default());
+    metrics.publish_breakers(vec![NamedBreakers { pool, breakers, has_whole: true }]);
     let split = SplitLabels(["5f0c1a9be2d4470e", "tenants.acme", "/"]);
     metrics.split_state(split, true);
     metrics.split_requests(split, (Side::Canary, canary::Outcome::Failed), 1);
