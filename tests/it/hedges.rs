@@ -341,7 +341,7 @@ async fn a_route_may_have_none() {
 
 /// Its process is gone, say, and nothing on the way says so: all that goes by it would be lost.
 #[tokio::test]
-async fn a_connection_of_http2_on_which_a_first_attempt_lost_gets_no_further_requests() {
+async fn a_connection_of_http2_on_which_first_attempts_lost_in_a_row_gets_no_further_requests() {
     let (silent, good) = (H2Origin::saying("ok").await, H2Origin::saying("ok").await);
     let keys = keys("") + "\nprotocol = \"h2\"";
     let routes = one_tenant_with(&[silent.address, good.address], &keys);
@@ -357,9 +357,9 @@ async fn a_connection_of_http2_on_which_a_first_attempt_lost_gets_no_further_req
         assert_eq!(gateway.get("/").await.text(), "ok");
     }
 
-    gateway.metric_at_least(&hedges("won"), 1.0).await;
-    let later = &silent.asked()[before + 1..];
-    assert!(later.iter().all(|asked| asked.connection > 0), "{later:?}");
+    gateway.metric_at_least(&hedges("won"), 5.0).await;
+    let connections: Vec<usize> = silent.asked().iter().map(|asked| asked.connection).collect();
+    assert!(connections.last().is_some_and(|last| *last > 0), "{connections:?}");
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::fs::{self, File, OpenOptions};
 
 use crate::world::client::{Client, head};
 use crate::world::config::one_tenant_with;
-use crate::world::eventually;
 use crate::world::gateway::Gateway;
 use crate::world::message::{Answer, payload};
 use crate::world::origin::{Origin, Step};
+use crate::world::resting;
 
 const KEYS: &str = "balance = \"round-robin\"\neject = { failures = 0 }\n\
                     retry = { backoff = \"1ms\", replay = \"8MiB\" }";
@@ -159,9 +159,8 @@ pub(crate) async fn lost(field: &str) -> Answer {
 
     let folder = fs::canonicalize(gateway.path("kept")).expect("the folder");
     let file = opened(&folder).expect("the file");
-    // Less than a piece is not written: the rest of the body waits for more.
-    let size = || file.metadata().expect("its size").len() as usize;
-    eventually("the last piece", size, |size| *size + (64 << 10) + (128 << 10) > body.len()).await;
+    // What is there of the body by then is written but for its end, which waits for more to come.
+    resting("the last piece", || file.metadata().expect("its size").len() as usize).await;
     file.set_len(0).expect("cut it off");
     origin.release();
     client.answer_to("PUT").await
