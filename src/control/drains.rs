@@ -237,6 +237,7 @@ mod tests {
             gate: None,
             adaptive: None,
             breakers: None,
+            has_own_breaker: false,
             shard: None,
             sources: Vec::new(),
         }];

@@ -132,6 +132,8 @@ pub struct LivePool {
     pub adaptive: Option<(AdaptiveSpec, Arc<AnswerTimes>)>,
     /// How its tenants' breakers stand; `None` = each request is tried.
     pub breakers: Option<Arc<Breakers>>,
+    /// Whether it has a breaker of its own besides.
+    pub has_own_breaker: bool,
     /// How many endpoints each tenant has; `None` = all have all.
     pub shard: Option<usize>,
     /// Where its members come from, in the order of the config.

@@ -124,6 +124,7 @@ mod tests {
             open: Duration::from_secs(5),
             max: Duration::from_secs(60),
             trials: 3,
+            whole_pool: false,
         };
         let mut spec = PoolSpec { breaker: Some(breaker), ..pool_spec() };
         assert_eq!(allowed(&spec), Some((Percent::new(50.0), 20)));

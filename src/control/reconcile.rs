@@ -122,6 +122,7 @@ impl Running {
             gate: running.pool.gate.clone(),
             adaptive: running.pool.adaptive(),
             breakers: running.pool.breakers.clone(),
+            has_own_breaker: has_own_breaker(&running.pool),
             shard: running.pool.spec.spread.shard,
             sources: running.feed.statuses(),
         };
@@ -157,7 +158,9 @@ impl Running {
     /// Names and breakers of pools that have them, for the gauges.
     pub(super) fn breakers(&self) -> Vec<NamedBreakers> {
         let breakers = |(id, running): (&PoolId, &RunningPool)| {
-            Some((Arc::clone(&id.0), Arc::clone(running.pool.breakers.as_ref()?)))
+            let breakers = Arc::clone(running.pool.breakers.as_ref()?);
+            let has_whole = has_own_breaker(&running.pool);
+            Some(NamedBreakers { pool: Arc::clone(&id.0), breakers, has_whole })
         };
         self.pools.iter().filter_map(breakers).collect()
     }
@@ -224,6 +227,10 @@ impl RunningPool {
         self.feed.is_settled()
             && !self.pool.members.load().all.iter().any(|member| waits(member.endpoint.health()))
     }
+}
+
+fn has_own_breaker(pool: &Pool) -> bool {
+    pool.spec.breaker.is_some_and(|breaker| breaker.whole_pool)
 }
 
 /// By what rules the traffic of a pool is divided, where the gateway stands in this zone.

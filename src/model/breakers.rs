@@ -1,7 +1,8 @@
-//! How the breakers of all tenants at a pool stand. Writer: `resilience::breaker`.
+//! How the breakers at a pool stand: those of its tenants, and its own. Writer: `resilience::breaker`.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -18,10 +19,57 @@ pub enum Phase {
     HalfOpen,
 }
 
-/// How many of a pool's breakers are not closed. Written only when one of them changes, which no request waits for
+/// How the breakers at a pool stand.
+#[derive(Debug, Default)]
+pub struct Breakers {
+    /// Those of its tenants.
+    pub tenants: Standings,
+    /// The pool's own, for all of them.
+    pub whole: Whole,
+}
+
+/// The pool's own breaker. Closed where the pool has none.
+#[derive(Debug, Default)]
+pub struct Whole {
+    /// How it stands and what it has seen.
+    pub words: Words,
+    /// The same for who looks at it.
+    pub standing: Standings,
+}
+
+/// How a breaker stands and what it has seen, in words that its room alone can read: two atomics and no lock.
+#[derive(Debug)]
+pub struct Words {
+    /// When it began; its times count from then.
+    pub born: Instant,
+    /// How it stands; 0 = closed.
+    pub state: AtomicU64,
+    /// What it has seen of late; 0 = nothing.
+    pub window: Written,
+}
+
+/// What each request writes, on a line of its own: all read the state beside it.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Written(pub AtomicU64);
+
+impl Words {
+    /// Those of a closed one.
+    pub fn new(now: Instant) -> Self {
+        Self { born: now, state: AtomicU64::default(), window: Written::default() }
+    }
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self::new(Instant::now())
+    }
+}
+
+/// How many of several breakers are not closed. Written only when one of them changes, which no request waits for
 /// while all are closed.
 #[derive(Debug, Default)]
-pub struct Breakers(Mutex<Standing>);
+pub struct Standings(Mutex<Standing>);
 
 /// Numbers below zero are for a moment: of two workers that change a breaker one after the other, the second may come
 /// here first.
@@ -41,7 +89,7 @@ pub struct Counts {
     pub half_open: u64,
 }
 
-impl Breakers {
+impl Standings {
     /// How many are not closed. One whose time is over is half open, though no request has come since.
     pub fn counts(&self) -> Counts {
         let now = Instant::now();
@@ -92,7 +140,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn changes_that_are_told_in_the_wrong_order_show_no_number_below_zero() {
-        let (breakers, now) = (Breakers::default(), Instant::now());
+        let (breakers, now) = (Standings::default(), Instant::now());
         let open = (Phase::Open, now + Duration::from_secs(5));
         breakers.moves(open, (Phase::HalfOpen, now));
         breakers.moves((Phase::HalfOpen, now), (Phase::Closed, now));

@@ -24,7 +24,7 @@ impl Standing {
             _ if endpoint.is_drained() => "an operator has drained it".to_owned(),
             _ if weightless => "its weight is 0".to_owned(),
             (_, Some(time)) => {
-                format!("ejected after failures, for {} s more", time.as_secs().max(1))
+                format!("ejected since it failed or was slow, for {} s more", time.as_secs().max(1))
             }
             (Health::Up | Health::Unchecked, _) if endpoint.is_on_trial() => {
                 "it comes back from an ejection, and gets one request at a time".to_owned()

@@ -313,7 +313,7 @@ pub(super) fn outcome_of(status: StatusCode) -> AttemptOutcome {
 /// 1 s: servers close a connection that was idle for their own limit, from 2 s on, and a request
 /// that crosses with that is lost unless it may be sent twice. One that may not goes to a connection
 /// that is not near such a limit, or to a new one.
-const RESTED: Duration = Duration::from_secs(1);
+pub(super) const RESTED: Duration = Duration::from_secs(1);
 /// 1 s, as long as a connection may take by default: clients of gRPC often give two.
 pub(super) const PLENTY: Duration = Duration::from_secs(1);
 

@@ -1,9 +1,14 @@
-//! A tenant's breaker at a pool that has them: whether a request may go on, and what came of it.
+//! The breakers at a pool that has them, a tenant's and the pool's own: whether a request may go on, and what came of it.
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::config::spec::BreakerSpec;
 use crate::health::passive::Verdict;
+use crate::model::breakers::Breakers;
 use crate::pool::Pool;
+use crate::resilience::breaker::whole::{self, OnTrialForAll};
 use crate::resilience::breaker::{self, Admitted, Became, Breaker};
 use crate::routing::tenant::Tenant;
 
@@ -14,10 +19,24 @@ use super::forward::Effort;
 use super::visit::Visit;
 use super::worker::Worker;
 
-/// A request's place among those on trial; `None` where the breaker is closed. Boxed: it lies in what each exchange has.
-pub(super) type OnTrial<'t> = Option<Box<breaker::OnTrial<'t>>>;
+/// A request's places among those on trial; `None` where the breakers are closed. Boxed: it lies in what each exchange has.
+pub(super) type OnTrial<'t> = Option<Box<Places<'t>>>;
 
-/// Lets a request go on unless too many of its tenant's have failed at the pool.
+/// A request's places among those on trial, at its tenant's breaker and at the pool's own.
+pub(super) struct Places<'t> {
+    own: Option<breaker::OnTrial<'t>>,
+    whole: Option<OnTrialForAll<'t>>,
+}
+
+/// What is to be known of the breakers that a request meets.
+struct Met<'t> {
+    own: &'t Breaker,
+    rules: &'t BreakerSpec,
+    all: &'t Breakers,
+    now: Instant,
+}
+
+/// Lets a request go on unless too many of its tenant's have failed at the pool, or of all tenants'.
 ///
 /// # Errors
 /// When they have.
@@ -28,16 +47,18 @@ pub(super) fn enter<'t>(
     choice: &Choice<'t>,
 ) -> Result<OnTrial<'t>, ExchangeError> {
     let (pool, tenant) = (choice.pool.as_ref(), choice.tenant);
-    let Some((breaker, rules)) = of(worker, pool, tenant).zip(pool.spec.breaker.as_ref()) else {
-        return Ok(None);
-    };
-    match breaker.admit(rules, worker.clock.recent()) {
-        Ok(Admitted { trial, became }) => {
-            tell(worker, pool, tenant, became);
-            Ok(trial.map(Box::new))
-        }
-        Err(retry_after) => Err(ExchangeError::BreakerOpen { retry_after }),
+    let Some(Met { own, rules, all, now }) = of(worker, pool, tenant) else { return Ok(None) };
+    let refused = |retry_after| ExchangeError::BreakerOpen { retry_after };
+    let Admitted { trial, became } = own.admit(rules, now).map_err(refused)?;
+    tell(worker, pool, tenant, became);
+    let mut places = Places { own: trial, whole: None };
+    if rules.whole_pool {
+        let Admitted { trial, became } =
+            whole::admit(&all.whole, own, rules, now).map_err(refused)?;
+        tell_of_all(worker, pool, became);
+        places.whole = trial;
     }
+    Ok((places.own.is_some() || places.whole.is_some()).then(|| Box::new(places)))
 }
 
 /// Takes what came of a request, after all of its attempts. One that could not be connected and may wait for an endpoint is
@@ -88,20 +109,39 @@ fn note(
     verdict: Option<Verdict>,
 ) {
     let Some(verdict) = verdict else { return };
-    let Some((breaker, rules)) = of(worker, pool, tenant).zip(pool.spec.breaker.as_ref()) else {
-        return;
-    };
-    let (failed, now) = (verdict != Verdict::Success, worker.clock.recent());
+    let Some(Met { own, rules, all, now }) = of(worker, pool, tenant) else { return };
+    let failed = verdict != Verdict::Success;
+    let places = on_trial.map(|places| *places);
+    let (on_trial, for_all) = places.map_or((None, None), |places| (places.own, places.whole));
     let became = match on_trial {
         Some(on_trial) => on_trial.ends(rules, failed, now),
-        None => breaker.note(rules, failed, (began, now)),
+        None => own.note(rules, failed, (began, now)),
     };
     tell(worker, pool, tenant, became);
+    if rules.whole_pool {
+        let became = match for_all {
+            Some(on_trial) => on_trial.ends(rules, failed, now),
+            None => whole::note(&all.whole, own, rules, failed, (began, now)),
+        };
+        tell_of_all(worker, pool, became);
+    }
 }
 
-fn of<'t>(worker: &Worker, pool: &Pool, tenant: &'t Tenant) -> Option<&'t Breaker> {
-    let all = pool.breakers.as_ref()?;
-    Some(tenant.allowance().breaker(pool.label.slot, all, worker.clock.recent()))
+/// Whether the breakers let all requests of the tenant pass to the pool.
+#[cold]
+#[inline(never)]
+pub(super) fn are_closed(worker: &Worker, choice: &Choice<'_>) -> bool {
+    of(worker, choice.pool, choice.tenant).is_none_or(|Met { own, rules, all, .. }| {
+        own.is_closed() && (!rules.whole_pool || whole::is_closed(&all.whole))
+    })
+}
+
+fn of<'t>(worker: &Worker, pool: &'t Pool, tenant: &'t Tenant) -> Option<Met<'t>> {
+    let all: &'t Arc<Breakers> = pool.breakers.as_ref()?;
+    let rules = pool.spec.breaker.as_ref()?;
+    let now = worker.clock.recent();
+    let own = tenant.allowance().breaker(pool.label.slot, all, now);
+    Some(Met { own, rules, all, now })
 }
 
 fn tell(worker: &Worker, pool: &Pool, tenant: &Tenant, became: Option<Became>) {
@@ -121,6 +161,24 @@ fn tell(worker: &Worker, pool: &Pool, tenant: &Tenant, became: Option<Became>) {
         }
         Became::Closed => {
             tracing::info!(%pool, tenant, "the breaker is closed: the requests on trial were served");
+        }
+    }
+}
+
+fn tell_of_all(worker: &Worker, pool: &Pool, became: Option<Became>) {
+    let Some(became) = became else { return };
+    worker.meter.pool_breaker(&pool.label, became.as_str());
+    let pool = &pool.label.name;
+    match became {
+        Became::Open(time) => tracing::warn!(
+            %pool, ?time,
+            "the pool's breaker opens: too many requests of several tenants have failed"
+        ),
+        Became::HalfOpen => {
+            tracing::info!(%pool, "the pool's breaker is half open: a few requests are on trial");
+        }
+        Became::Closed => {
+            tracing::info!(%pool, "the pool's breaker is closed: the requests on trial were served");
         }
     }
 }

@@ -52,14 +52,7 @@ impl<'c, 'p> Counted<'c, 'p> {
 impl Drop for Counted<'_, '_> {
     fn drop(&mut self) {
         let outcome = self.outcome.unwrap_or(AttemptOutcome::Cancelled);
-        let answered = matches!(
-            outcome,
-            AttemptOutcome::Informational
-                | AttemptOutcome::Success
-                | AttemptOutcome::Redirection
-                | AttemptOutcome::ClientError
-                | AttemptOutcome::ServerError
-        );
+        let answered = outcome.is_answer();
         let worker = self.effort.worker;
         let now = worker.clock.recent(); // read at the attempt's end
         let first_byte = answered.then(|| now.saturating_duration_since(self.started));

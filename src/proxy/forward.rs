@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::base::fair::Gate;
+use crate::config::spec::TimeoutsSpec;
 use crate::http1::room::AnswerHead;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::EndpointId;
@@ -160,6 +161,14 @@ impl<'e> Effort<'e> {
             (Some(end), Some(limit)) if Instant::now() >= end => Err(self.overdue(limit)),
             _ => Ok(()),
         }
+    }
+
+    /// When an answer in the time that its client gives is cut off.
+    #[cold]
+    fn cut(&self, visit: &Visit) -> Option<Instant> {
+        let route = self.route.map_or(&TimeoutsSpec::UNSAID, |route| &route.timeouts);
+        let own = Deadlines::resolve(route, &self.pool.spec.timeouts);
+        self.deadlines.cut(&own, visit.started())
     }
 
     fn overdue(&self, limit: Duration) -> ExchangeError {
@@ -317,7 +326,7 @@ impl<'e> Effort<'e> {
         visit.note(|record| record.first_byte = Some(now));
         let end = match self.deadlines.by_client {
             false => self.end,
-            true => self.end.map(|end| end + GRACE),
+            true => self.cut(visit),
         };
         // Boxed: it is handed on several times, and is large. The room first, as it would be copied.
         let lease = Box::write(
@@ -438,7 +447,3 @@ impl<'e, 'p> Trial<'e, 'p> {
         answered
     }
 }
-
-/// 1 s: an answer that has begun when its client's time is over is cut by the client itself, which then
-/// knows why. One that does not is cut.
-const GRACE: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
@@ -87,6 +88,10 @@ fn failed(answered: &Result<Answered, ExchangeError>) -> Verdict {
 /// How long the endpoint asks to be left alone, where it has answered.
 pub(super) fn asks_to_wait(answered: &Result<Answered, ExchangeError>) -> Option<Duration> {
     let (answer, _) = answered.as_ref().ok()?;
-    let value = answer.headers().get(RETRY_AFTER)?;
-    remaining::retry_after(value.as_bytes(), SystemTime::now())
+    told_to_wait(answer.headers())
+}
+
+/// The same, of an answer's head.
+pub(super) fn told_to_wait(headers: &HeaderMap) -> Option<Duration> {
+    remaining::retry_after(headers.get(RETRY_AFTER)?.as_bytes(), SystemTime::now())
 }

@@ -110,6 +110,7 @@ pub const PROBLEMS: &[Problem] = &[
     BAD_ANSWER,
     NO_ENDPOINT,
     BREAKER_OPEN,
+    REPLAY_LOST,
     OVERLOADED,
     QUEUE_FULL,
     QUEUE_TIMEOUT,
@@ -322,6 +323,13 @@ pub(super) const BREAKER_OPEN: Problem = problem(
     "Requests of the tenant to the pool fail too often",
     "destination_unavailable",
     DOWN,
+);
+pub(super) const REPLAY_LOST: Problem = problem(
+    "replay-lost",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "What the gateway kept of the request could not be read again",
+    "proxy_internal_error",
+    BROKEN,
 );
 pub(super) const OVERLOADED: Problem = problem(
     "overloaded",

@@ -203,7 +203,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
             BodyFault::Stalled { .. } | BodyFault::Slow { .. } | BodyFault::Trickle { .. },
         ) => &problem::BODY_TIMEOUT,
         ExchangeError::Body(BodyFault::Broken(_)) => &problem::BODY_BROKEN,
-        ExchangeError::Body(BodyFault::Lost) => &problem::CONNECTION_LOST,
+        ExchangeError::Body(BodyFault::Lost) => &problem::REPLAY_LOST,
         ExchangeError::Limited(refused) => limit_problems::of(refused.limit),
         ExchangeError::Overloaded => &problem::OVERLOADED,
         ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. } => &problem::QUEUE_FULL,

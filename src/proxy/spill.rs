@@ -271,6 +271,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::task::Waker;
 
     use tokio::sync::mpsc;
 
@@ -330,6 +331,27 @@ mod tests {
             drop(spill);
             assert_eq!(spilling.spools.in_use(), (0, 0));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_disk_that_does_not_answer_goes_on_after_a_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spill = spilling(folder.path(), 1, 10 << 20).begin(&Arc::default()).unwrap();
+        spill.push(&Part::Data(vec![0; 2 * PIECE].into()));
+        let (end, hangs) = std::sync::mpsc::channel::<()>();
+        let write = move || {
+            drop(hangs.recv());
+            Ok(())
+        };
+        spill.work = Some(Work::Write(Blocking::start(write), PIECE as u64));
+
+        let began = tokio::time::Instant::now();
+        assert!(spill.poll_room(&mut Context::from_waker(Waker::noop())).is_pending());
+        tokio::time::advance(PATIENCE).await;
+        let error = poll_fn(|context| spill.poll_room(context)).await.unwrap_err();
+
+        assert_eq!((reason(&error), began.elapsed()), ("slow", PATIENCE));
+        drop(end);
     }
 
     #[tokio::test]

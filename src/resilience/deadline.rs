@@ -58,6 +58,17 @@ impl Deadlines {
         self.total.and_then(|total| started.checked_add(total))
     }
 
+    /// When an answer that has begun in time is cut off, of an exchange that began at `started`. Where the client gives the time,
+    /// that is a little after it, but not after what `own` allows, which are the gateway's.
+    pub fn cut(&self, own: &Self, started: Instant) -> Option<Instant> {
+        let end = self.end(started)?;
+        if !self.by_client {
+            return Some(end);
+        }
+        let late = end + GRACE;
+        Some(own.end(started).map_or(late, |own| late.min(own)))
+    }
+
     /// When an attempt that begins at `now` must have brought a head: its own limit or what is
     /// left of the exchange, whichever is earlier.
     pub fn attempt_end(&self, now: Instant, end: Option<Instant>) -> Option<Instant> {
@@ -69,6 +80,9 @@ impl Deadlines {
     }
 }
 
+/// 1 s: an answer that has begun when its client's time is over is cut by the client itself, which then
+/// knows why. One that does not is cut.
+const GRACE: Duration = Duration::from_secs(1);
 /// 1 s: on a LAN a SYN is answered at once or never; leaves time for a second endpoint.
 const CONNECT: Duration = Duration::from_secs(1);
 /// 2 s: two round trips and a signature on a busy endpoint.
@@ -116,6 +130,22 @@ mod tests {
             let mut deadlines = Deadlines::resolve(&own, &TimeoutsSpec::default());
             deadlines.shorten(Duration::from_secs(given));
             assert_eq!((deadlines.total, deadlines.by_client), (second(expected.0), expected.1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_in_its_client_s_time_is_cut_a_second_later_but_not_after_the_gateway_s() {
+        let started = Instant::now();
+        for (total, given, cut) in
+            [(10, 3, 4), (10, 9, 10), (10, 10, 10), (10, 60, 10), (0, 60, 61)]
+        {
+            let total =
+                TimeoutsSpec { total: Some(Duration::from_secs(total)), ..Default::default() };
+            let own = Deadlines::resolve(&total, &TimeoutsSpec::default());
+            let mut deadlines = own;
+            deadlines.shorten(Duration::from_secs(given));
+            let expected = Some(started + Duration::from_secs(cut));
+            assert_eq!(deadlines.cut(&own, started), expected, "{total:?} {given}");
         }
     }
 

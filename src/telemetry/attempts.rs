@@ -5,7 +5,8 @@ use super::delta::{Flow, Tally};
 use super::metrics::{Family, Kind};
 use super::waiting::WaitCounts;
 
-/// What is counted of hedges, of bodies that are kept in files, of clients that a cookie keeps, and of requests that wait for an endpoint.
+/// What is counted of hedges, of bodies that are kept in files, of clients that a cookie keeps,
+/// of breakers of whole pools, and of requests that wait for an endpoint.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rare {
     pub(super) hedges: Tally,
@@ -13,6 +14,8 @@ pub(super) struct Rare {
     pub(super) spills: Tally,
     pub(super) files: Flow,
     pub(super) sticky: Tally,
+    /// What the breaker of the whole pool became.
+    pub(super) breaker: Tally,
     /// Boxed: of those pools that have requests wait.
     pub(super) waits: Option<Box<WaitCounts>>,
 }
@@ -25,6 +28,7 @@ impl Rare {
         self.spills.merge(&other.spills);
         self.files.merge(other.files);
         self.sticky.merge(&other.sticky);
+        self.breaker.merge(&other.breaker);
         if let Some(other) = &other.waits {
             self.waits.get_or_insert_default().merge(other);
         }

@@ -48,6 +48,18 @@ pub enum AttemptOutcome {
 }
 
 impl AttemptOutcome {
+    /// Whether it is an answer, whatever that says.
+    #[inline]
+    pub fn is_answer(self) -> bool {
+        self == Self::ServerError || self.is_served()
+    }
+
+    /// Whether it is an answer that does not say that the endpoint is at fault.
+    #[inline]
+    pub fn is_served(self) -> bool {
+        matches!(self, Self::Informational | Self::Success | Self::Redirection | Self::ClientError)
+    }
+
     /// Every outcome, in the order of their numbers.
     pub const ALL: [Self; 13] = [
         Self::Informational,

@@ -22,10 +22,6 @@ use super::reloads::{
     CONFIG_GENERATION, CONFIG_LAST_SUCCESS, CONFIG_PROBLEMS, CONFIG_QUARANTINED, CONFIG_RELOADS,
     CONFIG_SERVING_LAST_GOOD,
 };
-use super::resilience::{BREAKER_TRANSITIONS, BREAKERS, EJECTIONS, OUTLIER_EJECTIONS, TRIALS};
-use super::shared_limits::{
-    CALL_SECONDS, CALLS, IN_USE, LATE_SECONDS, REQUESTS as SHARED_REQUESTS, UP,
-};
 use super::sharing::{
     ACCESS_REFUSED, AUTHORIZATION_TIME, AUTHORIZATIONS, EJECTIONS_SPARED, FOLDED_TENANTS,
     HANDED_OVER_TENANTS, LIMIT_WAITS, POOL_CONCURRENCY, POOL_CONCURRENCY_LIMIT,
@@ -37,6 +33,7 @@ use super::spreading::{
     POOL_DRAINING, POOL_FAILOVER, POOL_PANICKING, POOL_WARMING, POOL_ZONE_SPILL,
 };
 use super::waiting::{WAIT_REQUESTS, WAIT_TIME, WAITING, WAITING_BYTES};
+use super::{resilience, shared_limits};
 
 pub use super::sharing::{USAGE_SAVES, USAGE_WAITING};
 
@@ -76,12 +73,12 @@ pub static FAMILIES: &[&Family] = &[
     &AUTHORIZATIONS,
     &AUTHORIZATION_TIME,
     &LIMIT_WAITS,
-    &UP,
-    &CALLS,
-    &CALL_SECONDS,
-    &LATE_SECONDS,
-    &SHARED_REQUESTS,
-    &IN_USE,
+    &shared_limits::UP,
+    &shared_limits::CALLS,
+    &shared_limits::CALL_SECONDS,
+    &shared_limits::LATE_SECONDS,
+    &shared_limits::REQUESTS,
+    &shared_limits::IN_USE,
     &ATTEMPTS,
     &ATTEMPT_FIRST_BYTE,
     &RETRIES,
@@ -90,15 +87,17 @@ pub static FAMILIES: &[&Family] = &[
     &HEDGES_REFUSED,
     &REPLAY_FILES,
     &REPLAY_SPILLS,
-    &EJECTIONS,
+    &resilience::EJECTIONS,
     &EJECTIONS_SPARED,
     &STICKY_REQUESTS,
     &EJECTIONS_ENDED_EARLY,
     &HEALTH_CHECKS,
-    &OUTLIER_EJECTIONS,
-    &TRIALS,
-    &BREAKER_TRANSITIONS,
-    &BREAKERS,
+    &resilience::OUTLIER_EJECTIONS,
+    &resilience::TRIALS,
+    &resilience::BREAKER_TRANSITIONS,
+    &resilience::BREAKERS,
+    &resilience::POOL_BREAKER_TRANSITIONS,
+    &resilience::POOL_BREAKER,
     &ENDPOINT_UP,
     &ENDPOINT_DRAINED,
     &ADMIN_REFUSED,

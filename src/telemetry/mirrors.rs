@@ -17,7 +17,7 @@ pub enum Outcome {
     Timeout,
     /// As many copies as may be were under way, or the pool was full.
     Busy,
-    /// The request's own pool was full.
+    /// The request's own pool was full, or a breaker there was not closed.
     Crowded,
     /// Memory was short.
     Memory,

@@ -42,3 +42,19 @@ pub(super) static BREAKERS: Family = Family {
     kind: Kind::Gauge,
     labels: &["pool", "state"],
 };
+
+/// `tenantry_pool_breaker_transitions_total`
+pub(super) static POOL_BREAKER_TRANSITIONS: Family = Family {
+    name: "tenantry_pool_breaker_transitions_total",
+    help: "What the breaker of a whole pool became",
+    kind: Kind::Counter,
+    labels: &["pool", "to"],
+};
+
+/// `tenantry_pool_breaker`
+pub(super) static POOL_BREAKER: Family = Family {
+    name: "tenantry_pool_breaker",
+    help: "Whether the breaker of a whole pool stands so, 1 or 0",
+    kind: Kind::Gauge,
+    labels: &["pool", "state"],
+};

@@ -32,6 +32,8 @@ pub struct Times(BTreeMap<u8, Box<[u32; MARKS]>>);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sighted {
     failed: u64,
+    /// Copies of requests that were served: how those fare says nothing here, whatever comes of them.
+    copies: u64,
     by_tenant: Vec<(u32, u64)>,
     times: Times,
 }
@@ -47,6 +49,11 @@ impl Sighted {
         if let Some(tenant) = tenant {
             add(&mut self.by_tenant, tenant, 1);
         }
+    }
+
+    /// A copy of a request was served.
+    pub(super) fn serves_copy(&mut self) {
+        self.copies += 1;
     }
 
     /// An attempt with a request of this kind took so long.
@@ -71,13 +78,10 @@ impl Sightings {
 
 impl Sighting {
     fn add(&mut self, counts: &EndpointCounts) {
-        const SERVED: [AttemptOutcome; 4] = [
-            AttemptOutcome::Informational,
-            AttemptOutcome::Success,
-            AttemptOutcome::Redirection,
-            AttemptOutcome::ClientError,
-        ];
-        self.served += SERVED.map(|outcome| counts.outcomes[outcome as usize]).iter().sum::<u64>();
+        let served = AttemptOutcome::ALL.into_iter().filter(|outcome| outcome.is_served());
+        let served: u64 = served.map(|outcome| counts.outcomes[outcome as usize]).sum();
+        let copies = counts.sighted.as_ref().map_or(0, |sighted| sighted.copies);
+        self.served += served.saturating_sub(copies);
         if let Some(sighted) = &counts.sighted {
             self.failed += sighted.failed;
             for (tenant, count) in &sighted.by_tenant {
@@ -179,6 +183,9 @@ const MARKS: usize = 54;
 mod tests {
     use proptest::prelude::*;
 
+    use crate::model::endpoint::{Endpoint, Health};
+    use crate::model::ids::Label;
+
     use super::*;
 
     #[test]
@@ -198,6 +205,24 @@ mod tests {
         let mut sum = Sighting { failed: 32, by_tenant: few, ..Sighting::default() };
         sum.merge(&Sighting { failed: 100, by_tenant: vec![(99, 100)], ..Sighting::default() });
         assert!(sum.by_tenant.contains(&(99, 102)), "{:?}", sum.by_tenant);
+    }
+
+    #[test]
+    fn copies_of_requests_that_are_served_hide_no_failure_of_others() {
+        let pool = Label { name: "shop".into(), slot: 0 };
+        let endpoint = Endpoint::new(EndpointId(1), ([10, 0, 0, 1], 80).into(), Health::Up);
+        let mut delta = Delta::default();
+        let counts = delta.endpoint(&pool, &endpoint);
+        counts.outcomes[AttemptOutcome::Success as usize] = 10;
+        let sighted = counts.sighted.get_or_insert_default();
+        (0..9).for_each(|_| sighted.serves_copy());
+        sighted.fails(Some(1));
+        let mut all = Sightings::default();
+
+        all.add(&delta);
+
+        let seen = all.take().remove(&endpoint.id).unwrap();
+        assert_eq!((seen.served, seen.failed), (1, 1));
     }
 
     #[test]

@@ -234,12 +234,13 @@ impl Totals {
     }
 
     /// What few pools have.
-    fn rare_of_pools(&self) -> [Samples; 5] {
+    fn rare_of_pools(&self) -> [Samples; 6] {
         let mut hedges = Samples::of(&attempts::HEDGES);
         let mut refused = Samples::of(&attempts::HEDGES_REFUSED);
         let mut spills = Samples::of(&attempts::REPLAY_SPILLS);
         let mut sticky = Samples::of(&sharing::STICKY_REQUESTS);
         let mut files = Samples::of(&attempts::REPLAY_FILES);
+        let mut breaker = Samples::of(&resilience::POOL_BREAKER_TRANSITIONS);
         for (pool, counts) in self.pools.sorted() {
             let Some(rare) = &counts.rare else { continue };
             for (samples, tally) in [
@@ -247,6 +248,7 @@ impl Totals {
                 (&mut refused, &rare.hedges_refused),
                 (&mut spills, &rare.spills),
                 (&mut sticky, &rare.sticky),
+                (&mut breaker, &rare.breaker),
             ] {
                 for (name, count) in &tally.0 {
                     samples.count(&[pool, name], *count);
@@ -256,7 +258,7 @@ impl Totals {
                 files.count(&[pool], rare.files.open());
             }
         }
-        [hedges, refused, spills, sticky, files]
+        [hedges, refused, spills, sticky, files, breaker]
     }
 
     fn waits(&self) -> [Samples; 2] {

@@ -131,6 +131,60 @@ async fn a_client_that_leaves_while_its_request_is_on_trial_locks_nobody_out() {
     }
 }
 
+/// As [`shared`], of ten tenants and with a breaker of the whole pool, which the failures of six of them open.
+fn whole(endpoint: SocketAddr, open: &str) -> String {
+    let keys = format!(
+        "eject = {{ failures = 0 }}\n{NO_RETRY}\n\
+         breaker = {{ requests = 4, window = \"60s\", open = \"{open}\", trials = 2, whole-pool = true }}"
+    );
+    let tenants = (0..10).map(|at| format!("[tenants.t{at}]\npool = \"app\"\n"));
+    tenants.fold(pool("app", &[endpoint], &keys), |text, tenant| text + &tenant)
+}
+
+#[tokio::test]
+async fn what_fails_for_many_tenants_is_refused_to_those_that_have_not_asked_yet() {
+    let origin = Origin::start([Step::answer(500, "")]).await;
+    let gateway = Gateway::start(&whole(origin.address, "1s")).await;
+    for at in 0..6 {
+        assert_eq!(statuses(&gateway, &format!("t{at}"), 1).await, [500]);
+    }
+
+    let refused = ask(gateway.address(), "GET /", &["Host: a", "X-Tenant-ID: t9"]).await;
+    assert_eq!((refused.status, refused.problem().as_deref()), (503, Some("breaker-open")));
+    assert!(refused.one("retry-after").is_some());
+    assert_eq!(origin.asked().len(), 6, "no endpoint is asked");
+
+    origin.rescript([Step::ok("")]);
+    let started = Instant::now();
+    let mut served = 0;
+    while served < 20 {
+        assert!(started.elapsed() < DEADLINE, "it does not close");
+        served = if statuses(&gateway, "t9", 1).await == [200] { served + 1 } else { 0 };
+    }
+    let became =
+        |to| format!("tenantry_pool_breaker_transitions_total{{pool=\"app\",to=\"{to}\"}}");
+    for to in ["open", "half_open", "closed"] {
+        gateway.metric_becomes(&became(to), 1.0).await;
+    }
+    gateway.metric_becomes("tenantry_pool_breaker{pool=\"app\",state=\"open\"}", 0.0).await;
+    let pools = gateway.admin("/api/v1/pools").await.json();
+    assert_eq!(pools[0]["breakers"]["pool"], "closed", "{pools}");
+}
+
+#[tokio::test]
+async fn a_tenant_whose_requests_all_fail_opens_the_pool_s_breaker_for_nobody() {
+    let origin = Origin::start([Step::answer(500, "")]).await;
+    let gateway = Gateway::start(&whole(origin.address, "60s")).await;
+    assert_eq!(statuses(&gateway, "t0", 4).await, [500; 4]);
+    assert_eq!(statuses(&gateway, "t1", 4).await, [500; 4]);
+    assert_eq!(statuses(&gateway, "t0", 20).await, [503; 20], "their own have opened");
+    origin.rescript([Step::ok("")]);
+
+    for at in 2..10 {
+        assert_eq!(statuses(&gateway, &format!("t{at}"), 3).await, [200; 3]);
+    }
+}
+
 /// Waits until an origin was asked so often.
 async fn eventually_asked(origin: &Origin, count: usize) {
     let asked = || origin.asked().len();

@@ -11,6 +11,7 @@ use tenantry::proxy::PROBLEMS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::spills;
 use crate::world::client::{Client, Frames, Hyper, ask, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with, pool};
 use crate::world::gateway::Gateway;
@@ -158,6 +159,7 @@ impl World {
         answers.push(("breaker-open", self.send("GET /", "tripping", &[], "").await));
         answers.push(("authorizer-busy", self.besiege().await));
         answers.push(("overloaded", overloaded().await));
+        answers.push(("replay-lost", spills::lost(ID).await));
         answers.push(("tenant-quarantined", quarantined().await));
         answers.extend(self.exceed().await);
         for (name, tenant, field) in [

@@ -221,7 +221,8 @@ async fn an_endpoint_that_is_well_again_gets_all_of_its_traffic_after_three_requ
     failed(&gateway, 5).await;
     sick.rescript([Step::ok("well again")]);
     readmitted(&gateway, sick.address).await;
-    assert_eq!(member(&gateway, sick.address).await["trials_left"], 3);
+    let on_trial = member(&gateway, sick.address).await;
+    assert_eq!((&on_trial["trials_left"], &on_trial["state"]), (&3.into(), &"trial".into()));
 
     all_served(&gateway, 3).await;
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::world::client::{Client, Frames, Hyper, head};
-use crate::world::config::one_tenant_with;
+use crate::world::config::{NO_RETRY, one_tenant_with};
 use crate::world::eventually;
 use crate::world::gateway::Gateway;
+use crate::world::h2_origin::H2Origin;
 use crate::world::message::payload;
 use crate::world::origin::{Origin, Step};
 
@@ -336,4 +337,45 @@ async fn a_route_may_have_none() {
     slow.rescript([Step::ok("slow").held()]);
 
     assert_eq!(held_alone(&gateway, (&slow, &good), "GET").await, [1, 1]);
+}
+
+/// Its process is gone, say, and nothing on the way says so: all that goes by it would be lost.
+#[tokio::test]
+async fn a_connection_of_http2_on_which_first_attempts_lost_in_a_row_gets_no_further_requests() {
+    let (silent, good) = (H2Origin::saying("ok").await, H2Origin::saying("ok").await);
+    let keys = keys("") + "\nprotocol = \"h2\"";
+    let routes = one_tenant_with(&[silent.address, good.address], &keys);
+    let gateway = Gateway::start_with_workers(1, "", &routes).await;
+    for _ in 0..120 {
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+    assert_eq!(silent.connections(), 1);
+    silent.silence(0);
+    let before = silent.asked().len();
+
+    while silent.asked().len() < before + 10 {
+        assert_eq!(gateway.get("/").await.text(), "ok");
+    }
+
+    gateway.metric_at_least(&hedges("won"), 5.0).await;
+    let connections: Vec<usize> = silent.asked().iter().map(|asked| asked.connection).collect();
+    assert!(connections.last().is_some_and(|last| *last > 0), "{connections:?}");
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_on_which_a_request_got_no_answer_in_time_gets_no_further_ones() {
+    let silent = H2Origin::saying("ok").await;
+    let keys = format!(
+        "protocol = \"h2\"\neject = {{ failures = 0 }}\ntimeouts = {{ attempt = \"500ms\" }}\n{NO_RETRY}"
+    );
+    let routes = one_tenant_with(&[silent.address], &keys);
+    let gateway = Gateway::start_with_workers(1, "", &routes).await;
+    assert_eq!(gateway.get("/").await.status, 200);
+    silent.silence(0);
+
+    assert_eq!(gateway.get("/").await.status, 504);
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+    assert_eq!(silent.connections(), 2);
 }

@@ -434,3 +434,28 @@ async fn a_copy_is_tried_once_by_the_key_of_its_pool_whatever_that_says_of_retri
         assert!(left > 5_000, "{left}");
     }
 }
+
+#[tokio::test]
+async fn what_a_breaker_refuses_has_no_copy() {
+    let (app, shadow) =
+        (Origin::start([Step::answer(500, "")]).await, Origin::saying("shadow").await);
+    let keys = "eject = { failures = 0 }\nretry = { attempts = 1 }\n\
+                breaker = { requests = 3, window = \"60s\", open = \"60s\" }";
+    let routes = format!(
+        "{}{}[tenants.acme]\npool = \"app\"\n[[tenants.acme.routes]]\nmirror = {{ pool = \"shadow\" }}\n",
+        pool("app", &[app.address], keys),
+        pool("shadow", &[shadow.address], "")
+    );
+    let gateway = Gateway::start_with_workers(1, "", &routes).await;
+
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/").await.status, 500);
+    }
+    for _ in 0..5 {
+        assert_eq!(gateway.get("/").await.status, 503);
+    }
+
+    gateway.metric_becomes(&outcome("crowded"), 5.0).await;
+    gateway.metric_becomes(&outcome("answered"), 3.0).await;
+    assert_eq!(shadow.asked().len(), 3);
+}

@@ -1,12 +1,13 @@
 //! Bodies that are kept for a retry in a file.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 
 use crate::world::client::{Client, head};
 use crate::world::config::one_tenant_with;
 use crate::world::gateway::Gateway;
 use crate::world::message::{Answer, payload};
 use crate::world::origin::{Origin, Step};
+use crate::world::resting;
 
 const KEYS: &str = "balance = \"round-robin\"\neject = { failures = 0 }\n\
                     retry = { backoff = \"1ms\", replay = \"8MiB\" }";
@@ -131,5 +132,72 @@ async fn more_than_replay_says_is_not_kept() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 503]);
     assert!(good.asked().iter().all(|asked| asked.body == body));
+    gateway.metric_becomes("tenantry_replay_files{pool=\"app\"}", 0.0).await;
+}
+
+/// The file without a name in this folder that this process has open, for a test to write to.
+fn opened(folder: &std::path::Path) -> Option<File> {
+    let open = fs::read_dir("/proc/self/fd").expect("the files that are open");
+    let mut paths = open.filter_map(|entry| Some(entry.ok()?.path()));
+    let path = paths.find(|path| fs::read_link(path).is_ok_and(|to| to.starts_with(folder)))?;
+    OpenOptions::new().write(true).open(path).ok()
+}
+
+/// The answer to a request whose body is kept in a file that is cut off before it is read again, with this field.
+pub(crate) async fn lost(field: &str) -> Answer {
+    let steps = [Step::answer(503, "busy").held(), Step::ok("ok")];
+    let origin = Origin::start(steps).await;
+    let routes = one_tenant_with(&[origin.address], KEYS);
+    let more = "[replay-files]\nfolder = \"kept\"\nmemory = \"64KiB\"";
+    let gateway = Gateway::start_with(more, &routes).await;
+    let body = payload(3_000_000);
+    let length = format!("Content-Length: {}", body.len());
+    let fields = ["Host: a", "X-Tenant-ID: acme", &length, field];
+    let mut client = Client::connect(gateway.address()).await;
+    client.send([head("PUT /", &fields).as_bytes(), &body].concat()).await;
+    origin.wait_for(1).await;
+
+    let folder = fs::canonicalize(gateway.path("kept")).expect("the folder");
+    let file = opened(&folder).expect("the file");
+    // What is there of the body by then is written but for its end, which waits for more to come.
+    resting("the last piece", || file.metadata().expect("its size").len() as usize).await;
+    file.set_len(0).expect("cut it off");
+    origin.release();
+    client.answer_to("PUT").await
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_again_is_told_as_the_gateways_fault_and_not_the_endpoints() {
+    let answer = lost("X-Other: x").await;
+
+    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("replay-lost")));
+    assert_eq!(answer.one("retry-after").as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_second_attempt_beside_a_slow_one_has_the_body_from_its_file() {
+    let (slow, good) = (Origin::saying("slow").await, Origin::saying("good").await);
+    let keys = "balance = \"round-robin\"\neject = { failures = 0 }\n\
+                retry = { replay = \"8MiB\", \
+                hedge = { after = \"p95\", floor = \"200ms\", methods = [\"GET\", \"PUT\"] } }";
+    let routes = one_tenant_with(&[slow.address, good.address], keys);
+    let more = "[replay-files]\nfolder = \"kept\"\nmemory = \"64KiB\"";
+    let gateway = Gateway::start_with(more, &routes).await;
+    for _ in 0..120 {
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+    slow.rescript([Step::stall()]);
+    let before = slow.asked().len();
+    let body = payload(3_000_000);
+
+    while slow.asked().len() == before {
+        let answer = put(&gateway, &body).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "good"));
+    }
+
+    let hedges = "tenantry_hedges_total{pool=\"app\",result=\"won\"}";
+    gateway.metric_becomes(hedges, 1.0).await;
+    assert!(good.asked().last().is_some_and(|asked| asked.body == body));
+    gateway.metric_at_least(&spills("kept"), 1.0).await;
     gateway.metric_becomes("tenantry_replay_files{pool=\"app\"}", 0.0).await;
 }

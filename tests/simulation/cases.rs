@@ -274,6 +274,7 @@ pub(crate) const BREAKER: BreakerSpec = BreakerSpec {
     open: secs(2),
     max: secs(10),
     trials: 3,
+    whole_pool: false,
 };
 
 pub(crate) const fn secs(seconds: u64) -> Duration {

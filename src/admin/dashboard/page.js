@@ -294,7 +294,7 @@
   };
 
   // Out, or about to be: nobody should have to open a list to see it.
-  const isOut = (endpoint) => ["down", "ejected", "pending", "drained"].includes(endpoint.state) || endpoint.failures >= 3;
+  const isOut = (endpoint) => ["down", "ejected", "trial", "pending", "drained"].includes(endpoint.state) || endpoint.failures >= 3;
   const endpointLine = (endpoint) => {
     const item = make("li");
     item.append(make("span", "dot " + (isOut(endpoint) && endpoint.failures ? "failing " : "") + endpoint.state), make("b", "", endpoint.address), " " + endpoint.state);

@@ -26,7 +26,7 @@ pub struct Pools {
     pub matching: usize,
     /// Endpoints of all pools.
     pub endpoints: usize,
-    /// Of these, those that may not be picked by their own state.
+    /// Of these, those that may not be picked by their own state, or on trial alone.
     pub ineligible: usize,
     /// The first of those that were asked for.
     pub rows: Vec<Row>,
@@ -41,7 +41,7 @@ pub struct Row {
     pub panicking: bool,
     /// How many endpoints it has.
     pub size: usize,
-    /// Of these, those that may not be picked by their own state.
+    /// Of these, those that may not be picked by their own state, or on trial alone.
     pub ineligible: usize,
     /// Requests; the latency is the time to the head of an answer.
     #[serde(flatten)]
@@ -60,7 +60,7 @@ pub struct Row {
 pub struct Endpoint {
     /// Where it listens.
     pub address: String,
-    /// `up`, `unchecked`, `pending`, `down`, `ejected` or `drained`.
+    /// `up`, `unchecked`, `pending`, `down`, `ejected`, `trial` or `drained`.
     pub state: String,
     /// Why it may not be picked.
     pub reason: Option<String>,
@@ -160,7 +160,7 @@ impl Board {
 
 fn standing(pool: &LivePool) -> Standing {
     let set = pool.members.load();
-    let eligible = set.all.iter().filter(|member| member.endpoint.is_eligible()).count();
+    let eligible = set.all.iter().filter(|member| has_its_share(member)).count();
     let (size, ineligible) = (set.all.len(), set.all.len() - eligible);
     let failed =
         |source: &SourceStatus| matches!(source.last.load().as_ref(), SourceResult::Failed { .. });
@@ -171,6 +171,11 @@ fn standing(pool: &LivePool) -> Standing {
         () => 0,
     };
     Standing { trouble, size, ineligible, rates: [0; 3] }
+}
+
+/// Whether a member may be picked by its own state, and not on trial alone.
+fn has_its_share(member: &Member) -> bool {
+    member.endpoint.is_eligible() && !member.endpoint.is_on_trial()
 }
 
 fn matches(pool: &LivePool, search: &str) -> bool {
@@ -185,7 +190,7 @@ fn row(pool: &LivePool, standing: &Standing, metrics: &Metrics, chart: bool) -> 
         .recent(|recent| (recent.pool(pool.slot), chart.then(|| recent.pool_chart(pool.slot))));
     let (set, drains) = (pool.members.load(), pool.members.drains().load());
     let mut members: Vec<&Member> = set.all.iter().collect();
-    members.sort_by_key(|member| member.endpoint.is_eligible());
+    members.sort_by_key(|member| has_its_share(member));
     Row {
         name: pool.name.to_string(),
         panicking: set.eligible.panicking,
@@ -234,8 +239,7 @@ fn judged(member: &Member, drained: Option<&Drained>) -> (&'static str, Option<S
         }
         (Health::Pending, _) => ("pending", Some("not checked yet".to_owned())),
         (Health::Up | Health::Unchecked, _) if endpoint.is_on_trial() => {
-            let state = if endpoint.health() == Health::Up { "up" } else { "unchecked" };
-            (state, Some("back from an ejection; gets one request at a time".to_owned()))
+            ("trial", Some("back from an ejection; gets one request at a time".to_owned()))
         }
         (Health::Up, _) => ("up", None),
         (Health::Unchecked, _) => ("unchecked", None),

@@ -61,6 +61,8 @@ pub(super) enum Condition {
     Down,
     /// Traffic has seen it fail.
     Ejected,
+    /// It comes back from that, and gets one request at a time.
+    Trial,
     /// An operator, or its source, keeps it out.
     Drained,
 }
@@ -223,6 +225,7 @@ fn member(member: &members::Member, drains: &drains::ByAddress, warmth: Option<u
     let state = match () {
         () if drained.is_some() => Condition::Drained,
         () if ejected_for.is_some() => Condition::Ejected,
+        () if endpoint.is_eligible() && endpoint.is_on_trial() => Condition::Trial,
         () => state,
     };
     Member {

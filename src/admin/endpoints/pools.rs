@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::admin::{State, reply};
 use crate::base::fair::{self, Gate};
 use crate::control::generation::{LivePool, SourceResult, SourceStatus};
-use crate::model::breakers::Counts;
+use crate::model::breakers::{Breakers, Counts};
 use crate::model::members::MemberSet;
 use crate::model::room::Filled;
 use crate::model::shares::{Group, WHOLE};
@@ -37,7 +37,7 @@ struct Pool {
     concurrency: Option<Concurrency>,
     /// Requests that wait for an endpoint; `null` = it has none wait.
     waiting: Option<Waiting>,
-    /// Tenants whose breakers are not closed; `null` = it has none.
+    /// Tenants whose breakers are not closed, and how its own stands; `null` = it has none.
     breakers: Option<Open>,
     /// What the drained members are still busy with; `null` = none is drained.
     draining: Option<Draining>,
@@ -83,13 +83,15 @@ struct Waiting {
     bytes: u64,
 }
 
-/// Tenants whose requests to a pool fail too often.
+/// How a pool's breakers stand.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Open {
     /// Tenants all of whose requests are refused.
     open: u64,
     /// Tenants of whose requests a few pass, on trial.
     half_open: u64,
+    /// How the breaker of the whole pool stands: `closed`, `open` or `half_open`; `null` = it has none.
+    pool: Option<&'static str>,
 }
 
 /// Members that are drained.
@@ -141,10 +143,7 @@ fn pool(pool: &LivePool) -> Pool {
             let Filled { waiting, bytes } = room.filled();
             Waiting { requests: waiting, bytes }
         }),
-        breakers: pool.breakers.as_deref().map(|breakers| {
-            let Counts { open, half_open } = breakers.counts();
-            Open { open, half_open }
-        }),
+        breakers: pool.breakers.as_deref().map(|breakers| open(breakers, pool)),
         draining: draining(&set),
         shard: pool.shard,
         warming: set.warming(),
@@ -152,6 +151,16 @@ fn pool(pool: &LivePool) -> Pool {
         members: members::all(pool),
         sources: pool.sources.iter().map(source).collect(),
     }
+}
+
+fn open(breakers: &Breakers, pool: &LivePool) -> Open {
+    let Counts { open, half_open } = breakers.tenants.counts();
+    let own = pool.has_own_breaker.then(|| match breakers.whole.standing.counts() {
+        Counts { open: 1.., .. } => "open",
+        Counts { half_open: 1.., .. } => "half_open",
+        Counts { .. } => "closed",
+    });
+    Open { open, half_open, pool: own }
 }
 
 fn draining(set: &MemberSet) -> Option<Draining> {

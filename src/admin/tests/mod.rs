@@ -325,6 +325,7 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
             gate: None,
             adaptive: None,
             breakers: None,
+            has_own_breaker: false,
             shard: None,
             sources: vec![source.clone()],
         }];
@@ -413,6 +414,7 @@ async fn the_docs_show_every_endpoint_as_it_answers() {
             gate,
             adaptive: Some((adaptive, Arc::default())),
             breakers,
+            has_own_breaker: true,
             shard: None,
             sources,
         }];

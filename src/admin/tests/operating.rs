@@ -28,6 +28,7 @@ async fn shop(addresses: &[&str]) -> (World, Arc<Members>) {
             gate: None,
             adaptive: None,
             breakers: None,
+            has_own_breaker: false,
             shard: None,
             sources,
         }];

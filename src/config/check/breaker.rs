@@ -33,6 +33,7 @@ pub(super) fn breaker(raw: Breaker, key: &Key<'_>, faults: &mut Faults<'_>) -> B
         open,
         max: max.unwrap_or_else(|| MAX.max(open)),
         trials: raw.trials.map_or(3, |trials| trials.small()),
+        whole_pool: raw.whole_pool.unwrap_or(false),
     }
 }
 

@@ -27,4 +27,7 @@ pub(in crate::config) struct Breaker {
     pub(in crate::config) max: Option<At<Written<Duration>>>,
     /// Requests that pass after that, on trial, and must be served before all others do, from 1 to 100. Default: 3.
     pub(in crate::config) trials: Option<Whole<1, 100>>,
+    /// Gives the pool a breaker of its own besides, by the same rules: where the requests of several tenants fail, those of all are refused. It takes
+    /// at least three of them, so that none opens it for the others. Default: `false`.
+    pub(in crate::config) whole_pool: Option<bool>,
 }

@@ -19,4 +19,6 @@ pub struct BreakerSpec {
     pub max: Duration,
     /// Requests on trial that must be served before it closes, from 1 to 100. Default 3.
     pub trials: u32,
+    /// The pool has one of its own besides, for all of its tenants. Default no.
+    pub whole_pool: bool,
 }

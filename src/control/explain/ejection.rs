@@ -14,7 +14,7 @@ pub(super) fn told(spec: &PoolSpec) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn breaker(spec: &BreakerSpec) -> [(&'static str, String); 6] {
+fn breaker(spec: &BreakerSpec) -> [(&'static str, String); 7] {
     [
         ("breaker.failures", spec.failures.to_string()),
         ("breaker.requests", spec.requests.to_string()),
@@ -22,6 +22,7 @@ fn breaker(spec: &BreakerSpec) -> [(&'static str, String); 6] {
         ("breaker.open", span(spec.open)),
         ("breaker.max", span(spec.max)),
         ("breaker.trials", spec.trials.to_string()),
+        ("breaker.whole-pool", spec.whole_pool.to_string()),
     ]
 }
 

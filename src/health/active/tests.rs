@@ -203,6 +203,21 @@ async fn a_gateway_without_files_learns_nothing_of_its_endpoints() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_check_that_traffic_asked_for_and_that_found_no_file_is_made_again_soon() {
+    let world = World::of(&[1]);
+    sleep(Duration::from_millis(100)).await;
+    world.probe.set_down(&[address(1)]);
+    world.probe.out_of_files.store(true, Ordering::SeqCst);
+    world.endpoint(1).suspicion().raise();
+    sleep(FAST + Duration::from_millis(100)).await;
+    world.probe.out_of_files.store(false, Ordering::SeqCst);
+
+    sleep(FAST * 4).await;
+
+    assert_eq!(world.endpoint(1).health(), Health::Down, "not after an interval or two");
+}
+
+#[tokio::test(start_paused = true)]
 async fn checks_of_one_endpoint_are_spread_by_a_fifth_of_the_interval() {
     let world = World::of(&[1]);
 

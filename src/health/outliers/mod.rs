@@ -21,6 +21,8 @@ pub struct Seen<'s> {
     pub serves_others: bool,
     /// Its priority: endpoints of another one stand elsewhere, where an answer takes longer to come.
     pub priority: u16,
+    /// It is on its way to its share: nobody expects it to be as fast as the others yet.
+    pub warms_up: bool,
 }
 
 /// An endpoint that stands out.
@@ -64,7 +66,7 @@ pub fn by_failure_share(share: Percent, requests: u64, seen: &[Seen<'_>]) -> Vec
 pub fn by_latency(spec: &LatencySpec, seen: &[Seen<'_>]) -> Vec<Pace> {
     let medians = medians(spec, seen);
     let each = seen.iter().map(|one| {
-        if one.sighting.attempts() < spec.requests {
+        if one.warms_up || one.sighting.attempts() < spec.requests {
             return Pace::Unknown;
         }
         let (mut slow, mut all) = (0, 0);
@@ -92,14 +94,14 @@ pub enum Pace {
     Usual,
     /// Much slower.
     Slow,
-    /// It had too few requests, or too few others had some of the same kinds.
+    /// It warms up, it had too few requests, or too few others had some of the same kinds.
     Unknown,
 }
 
 /// For each priority and each kind that enough endpoints had enough of, the median of the endpoints' medians.
 fn medians(spec: &LatencySpec, seen: &[Seen<'_>]) -> BTreeMap<(u16, u8), Duration> {
     let mut by_kind: BTreeMap<(u16, u8), Vec<Duration>> = BTreeMap::new();
-    for one in seen {
+    for one in seen.iter().filter(|one| !one.warms_up) {
         for (kind, _, median) in one.sighting.times.kinds().filter(|(_, count, _)| *count >= FEW) {
             by_kind.entry((one.priority, kind)).or_default().push(median);
         }

@@ -10,6 +10,8 @@ use crate::config::spec::EjectSpec;
 use crate::health::passive::Cause;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::members::{self, Members};
+use crate::model::rules::Rules;
+use crate::model::warmth::SlowStart;
 use crate::telemetry::sightings::Times;
 
 use super::watch::Found;
@@ -28,7 +30,8 @@ fn sighting(served: u64, failed: &[(u32, u64)]) -> Sighting {
 }
 
 fn seen(sightings: &[Sighting], serves_others: bool) -> Vec<Seen<'_>> {
-    sightings.iter().map(|sighting| Seen { sighting, serves_others, priority: 0 }).collect()
+    let seen = |sighting| Seen { sighting, serves_others, priority: 0, warms_up: false };
+    sightings.iter().map(seen).collect()
 }
 
 fn places(outliers: &[Outlier]) -> Vec<usize> {
@@ -339,4 +342,28 @@ async fn one_that_is_slow_for_three_intervals_is_ejected_though_it_got_few_reque
     assert_eq!(world.interval(seen(&slow)).await, []);
     assert_eq!(world.interval(seen(&few)).await, []);
     assert_eq!(world.interval(seen(&slow)).await, [(1, Cause::Latency)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_warms_up_is_not_ejected_for_being_cold_and_is_judged_once_it_is_warm() {
+    let mut world = World::new(4, true);
+    let slow_start = SlowStart { window: Duration::from_secs(60), aggression: 1.0, min: 0.1 };
+    world.members.set_rules(Rules { slow_start: Some(slow_start), ..Rules::of_panic_share(0.5) });
+    for health in [Health::Down, Health::Up] {
+        world.endpoint(1).set_health(health, None);
+        world.members.refresh();
+    }
+    let (usual, slow) = (timed(&[(1, 40, 20)]), timed(&[(1, 40, 400)]));
+    let seen = |at: usize| if at == 1 { slow.clone() } else { usual.clone() };
+
+    for _ in 0..5 {
+        assert_eq!(world.interval(seen).await, [], "it has just come back");
+        world.members.tick();
+    }
+    advance(Duration::from_secs(10)).await;
+    world.members.tick();
+    assert_eq!(world.members.load().warming(), 0);
+    assert_eq!(world.interval(seen).await, []);
+    assert_eq!(world.interval(seen).await, []);
+    assert_eq!(world.interval(seen).await, [(1, Cause::Latency)]);
 }

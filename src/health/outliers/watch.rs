@@ -78,7 +78,8 @@ impl Watch {
                 let sighting = all.get(&endpoint.id)?;
                 let serves_others = super::worst(sighting)
                     .is_some_and(|(tenant, _)| endpoint.serves_another(tenant, now));
-                Some((endpoint, Seen { sighting, serves_others, priority }))
+                let warms_up = member.warmth.since().is_some();
+                Some((endpoint, Seen { sighting, serves_others, priority, warms_up }))
             })
             .unzip();
         let mut found = Vec::new();

@@ -25,6 +25,9 @@ pub struct Eligible {
     pub on_trial: Box<[Arc<Endpoint>]>,
     /// All members of the priorities that serve, whatever their health.
     pub cohort: Cohort,
+    /// How much of each one's weight as it is written counts now, in hundredths, beside the one of which most does: with all
+    /// of it that is a hundred times its weight, whoever else warms up or stands in. `None` = `weights` are as written.
+    pub counted: Option<Box<[u64]>>,
 }
 
 /// What the weights of some members come to, as they are written.
@@ -58,8 +61,15 @@ impl Eligible {
         panicking: bool,
     ) -> Self {
         let cumulative = running_sums(&weights);
-        let (on_trial, cohort) = Default::default();
-        Self { endpoints, weights, cumulative, version, panicking, on_trial, cohort }
+        let (on_trial, cohort, counted) = Default::default();
+        Self { endpoints, weights, cumulative, version, panicking, on_trial, cohort, counted }
+    }
+
+    /// How much of the weight at this place counts, in hundredths of what is written.
+    pub fn counted(&self, place: usize) -> u64 {
+        let counted = self.counted.as_ref().and_then(|counted| counted.get(place).copied());
+        let as_written = || self.weights.get(place).map_or(0, |weight| u64::from(*weight) * 100);
+        counted.unwrap_or_else(as_written)
     }
 
     /// The `nth` part of these, for some of the pool's requests: the endpoints at these places, in their
@@ -80,6 +90,22 @@ impl Eligible {
             self.endpoints.binary_search_by(|one| one.address.cmp(&endpoint.address)).ok()?;
         self.endpoints.get(found).is_some_and(|one| one.id == endpoint.id).then_some(found)
     }
+}
+
+/// How much of each weight counts, in hundredths: of a weight as it is written and as it is now, each. `None` where all are
+/// as written.
+pub(super) fn counted(weights: impl Iterator<Item = (u32, u32)> + Clone) -> Option<Box<[u64]>> {
+    if weights.clone().all(|(written, now)| written == now) {
+        return None;
+    }
+    let wide = |(written, now): (u32, u32)| (u128::from(written.max(1)), u128::from(now));
+    // Of whom the largest part of its weight counts: all of it, be that a half of what it is for others.
+    let more = |one: &(u128, u128), other: &(u128, u128)| (one.1 * other.0).cmp(&(other.1 * one.0));
+    let (whole, now) = weights.clone().map(wide).max_by(more).unwrap_or((1, 1));
+    let hundredths = |(_, own): (u128, u128)| (200 * own * whole + now) / (2 * now.max(1));
+    let counted =
+        weights.map(wide).map(hundredths).map(|own| u64::try_from(own).unwrap_or(u64::MAX).max(1));
+    Some(counted.collect())
 }
 
 fn running_sums(weights: &[u32]) -> Option<Box<[u64]>> {
@@ -115,6 +141,18 @@ mod tests {
     fn sums_are_kept_only_where_weights_differ() {
         assert_eq!(running_sums(&[2, 2]), None);
         assert_eq!(running_sums(&[1, 3, 2]).as_deref(), Some(&[1, 4, 6][..]));
+    }
+
+    #[test]
+    fn of_each_weight_as_much_counts_as_of_the_others_that_are_warm() {
+        let counted = |weights: &[(u32, u32)]| super::counted(weights.iter().copied());
+        assert_eq!(counted(&[(3, 3), (1, 1)]), None);
+        assert_eq!(counted(&[(1, 20), (1, 3), (2, 40)]).unwrap()[..], [100, 15, 200]);
+        assert_eq!(counted(&[(2, 1), (2, 1)]).unwrap()[..], [200, 200], "in lowest terms");
+        assert_eq!(counted(&[(1, 1), (1, 1000)]).unwrap()[0], 1, "nobody has nothing");
+        let most = u32::MAX;
+        assert_eq!(counted(&[(most, most), (most, 1)]).unwrap()[1], 100);
+        assert_eq!(counted(&[(1, most), (most, most)]).unwrap()[1], 100);
     }
 
     /// What a balancer works out of one set, and keeps by its version, is never taken for another's.

@@ -100,6 +100,7 @@ impl MemberSet {
         let share = |group: &Group| (group.priority, group.share);
         are_same
             && own.weights == eligible.weights
+            && own.counted == eligible.counted
             && own.panicking == eligible.panicking
             && self.groups.iter().map(share).eq(groups.iter().map(share))
     }
@@ -427,6 +428,8 @@ impl Members {
         let panicking = groups.iter().any(|group| group.panicking);
         complete(&mut groups, &all);
         let mut eligible = Eligible::of(endpoints, weights, before.eligible.version, panicking);
+        eligible.counted =
+            eligible::counted(picked().map(|(member, weight)| (member.weight, *weight)));
         if !Arc::ptr_eq(&roll, &before.roll) || !before.has_same(&eligible, &groups) {
             eligible.version += VERSIONS;
         }

@@ -1,13 +1,19 @@
 //! What balancers that ask for keys promise besides.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
+use tokio::runtime::Builder;
+use tokio::time::{advance, pause};
 
 use crate::model::address::Address;
 use crate::model::endpoint::Health;
 use crate::model::members::{Eligible, Members};
+use crate::model::rules::{OwnZone, Rules};
+use crate::model::warmth::SlowStart;
 
 use super::tests::{found, members};
 use super::{Balancer, PickKey, build, keyed_names};
@@ -200,6 +206,78 @@ fn keys_stay_on_a_ring_while_its_heaviest_endpoint_is_down() {
     }
 }
 
+/// By a clock that stands still.
+fn paused<T>(test: impl Future<Output = T>) -> T {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        pause();
+        test.await
+    })
+}
+
+/// The homes of keys while an endpoint is down, then at each step of its slow start, and when that is over.
+async fn homes_while_it_warms_up(weights: &[u32], slow: usize) -> (Address, Vec<Vec<Address>>) {
+    let balancer = build("ring-hash").unwrap();
+    let members = Members::new(1, Health::Unchecked, 0.0);
+    let slow_start = SlowStart { window: Duration::from_secs(30), aggression: 1.0, min: 0.1 };
+    members.set_rules(Rules { slow_start: Some(slow_start), ..Rules::of_panic_share(0.0) });
+    members.replace(&found(weights));
+    members.settle();
+    members.refresh();
+    let endpoint = Arc::clone(&members.load().all[slow].endpoint);
+    let first = homes(balancer.as_ref(), &members.load().eligible, 1_000);
+
+    endpoint.set_health(Health::Down, None);
+    members.refresh();
+    let mut all = vec![homes(balancer.as_ref(), &members.load().eligible, 1_000)];
+    endpoint.set_health(Health::Up, None);
+    members.refresh();
+    while members.load().warming() > 0 {
+        all.push(homes(balancer.as_ref(), &members.load().eligible, 1_000));
+        advance(slow_start.step()).await;
+        members.tick();
+    }
+    all.push(homes(balancer.as_ref(), &members.load().eligible, 1_000));
+    assert_eq!(all.last(), Some(&first), "all as it was");
+    (endpoint.address.clone(), all)
+}
+
+#[test]
+fn keys_of_others_that_go_over_to_a_later_priority_or_zone_go_nowhere_else() {
+    let balancer = build("ring-hash").unwrap();
+    let members = Members::new(1, Health::Unchecked, 0.0);
+    let zone = OwnZone { name: "a".into(), min_endpoints: 1, spill_above: 1 };
+    members.set_rules(Rules { zone: Some(zone), ..Rules::of_panic_share(0.0) });
+    let mut all = found(&[1; 12]);
+    for (at, found) in all.iter_mut().enumerate() {
+        found.zone = Some(if at % 2 == 0 { "a" } else { "b" }.into());
+        found.priority = u16::from(at >= 8);
+    }
+    members.replace(&all);
+    let mut before: Vec<Address> = homes(balancer.as_ref(), &members.load().eligible, 2_000);
+    let mut counted: BTreeMap<Address, u64> = BTreeMap::new();
+    for down in [None, Some(0), Some(1), Some(2), Some(3), Some(5)] {
+        if let Some(down) = down {
+            members.load().all[down].endpoint.set_health(Health::Down, None);
+            members.refresh();
+        }
+        let set = members.load();
+        let now = homes(balancer.as_ref(), &set.eligible, 2_000);
+        let places = set.eligible.endpoints.iter().enumerate();
+        let counted_now: BTreeMap<Address, u64> =
+            places.map(|(place, one)| (one.address.clone(), set.eligible.counted(place))).collect();
+        let stays = |home: &Address| {
+            let known = counted.get(home);
+            known.is_some() && known == counted_now.get(home)
+        };
+        for (before, now) in before.iter().zip(&now) {
+            assert!(before == now || !(stays(before) && stays(now)), "{down:?}: {before} -> {now}");
+        }
+        (before, counted) = (now, counted_now);
+    }
+    assert!(before.iter().any(|home| members.load().all[8].endpoint.address == *home));
+}
+
 #[test]
 fn requests_work_out_no_table_after_the_first_and_keys_stay_until_control_has() {
     for name in keyed_names() {
@@ -257,6 +335,24 @@ proptest! {
     ) {
         let down = down % weights.len();
         prop_assert_eq!(moved_by_health("ring-hash", &weights, down), 0);
+    }
+
+    #[test]
+    fn no_key_of_another_endpoint_moves_on_a_ring_while_one_warms_up(
+        weights in prop_oneof![
+            proptest::collection::vec(1u32..=1, 2..40),
+            proptest::collection::vec(1u32..=100, 2..40),
+        ],
+        slow in 0usize..40,
+    ) {
+        let slow = slow % weights.len();
+        let (address, steps) = paused(homes_while_it_warms_up(&weights, slow));
+        prop_assert!(steps.len() > 10);
+        for step in steps.windows(2) {
+            for (before, after) in step[0].iter().zip(&step[1]) {
+                prop_assert!(before == after || *after == address, "{before} -> {after}");
+            }
+        }
     }
 
     #[test]

@@ -64,8 +64,8 @@ impl Ring {
         if let Some(shift) = shift(eligible) {
             for (place, endpoint) in eligible.endpoints.iter().enumerate() {
                 let hash = hash(&endpoint.label);
-                let weight = eligible.weights.get(place).copied().unwrap_or(0);
-                let own = (0..count(weight, shift)).map(|nth| mixed(hash, nth) & !PLACE);
+                let own =
+                    (0..count(eligible.counted(place), shift)).map(|nth| mixed(hash, nth) & !PLACE);
                 points.extend(own.map(|point| point | place as u64));
             }
             points.sort_unstable();
@@ -100,10 +100,12 @@ impl Ring {
     }
 }
 
-/// The scale of the points: by all endpoints of the same priority, whatever their health, so that one that
-/// goes down or is back moves no point of another one. `None` where no ring is small enough.
+/// The scale of the points: by all endpoints of the same priority as they are written, whatever their health and however far
+/// they have come, so that one that goes down, is back or warms up moves no point of another one. `None` where no ring is small
+/// enough.
 fn shift(eligible: &Eligible) -> Option<i32> {
-    let own = Cohort::of(eligible.weights.iter().copied());
+    let counted = (0..eligible.endpoints.len()).map(|place| eligible.counted(place).div_ceil(100));
+    let own = Cohort::of(counted.map(|weight| u32::try_from(weight).unwrap_or(u32::MAX)));
     let cohort = &eligible.cohort;
     let heaviest = cohort.heaviest.max(own.heaviest);
     let total = |shift: i32| {
@@ -111,16 +113,16 @@ fn shift(eligible: &Eligible) -> Option<i32> {
         // No less than the sum of all counts.
         if shift < 0 { (weight >> shift.unsigned_abs()) + count } else { weight << shift }
     };
-    let enough = (-31..=8).find(|shift| count(heaviest, *shift) >= ENOUGH).unwrap_or(8);
+    let points = |shift: i32| count(u64::from(heaviest) * 100, shift);
+    let enough = (-31..=8).find(|shift| points(*shift) >= ENOUGH).unwrap_or(8);
     (-31..=enough).rev().find(|shift| total(*shift) <= MOST)
 }
 
-/// How many points an endpoint of this weight has. The scale is a power of two, so that an endpoint that
-/// joins or leaves seldom changes it.
-fn count(weight: u32, shift: i32) -> u64 {
-    let weight = u64::from(weight);
-    let scaled = if shift < 0 { weight >> shift.unsigned_abs() } else { weight << shift };
-    scaled.max(weight.min(1))
+/// How many points an endpoint has of whose weight so many hundredths count. The scale is a power of two, so that an endpoint
+/// that joins or leaves seldom changes it.
+fn count(counted: u64, shift: i32) -> u64 {
+    let scaled = if shift < 0 { counted >> shift.unsigned_abs() } else { counted << shift };
+    (scaled / 100).max(counted.min(1))
 }
 
 /// How many requests are in flight at all endpoints together, without a look at all for each request: a
@@ -204,8 +206,9 @@ mod tests {
 
     #[test]
     fn points_follow_weights_and_nobody_with_a_weight_has_none() {
-        assert_eq!([0, 1, 3, 1000].map(|weight| count(weight, -2)), [0, 1, 1, 250]);
-        assert_eq!([0, 1, 3].map(|weight| count(weight, 8)), [0, 256, 768]);
-        assert_eq!(count(u32::MAX, 8), u64::from(u32::MAX) << 8);
+        assert_eq!([0, 1, 3, 1000].map(|weight| count(100 * weight, -2)), [0, 1, 1, 250]);
+        assert_eq!([0, 1, 3].map(|weight| count(100 * weight, 8)), [0, 256, 768]);
+        assert_eq!([1, 15, 40].map(|counted| count(counted, 8)), [2, 38, 102], "not all of it");
+        assert_eq!(count(u64::from(u32::MAX) * 100, 8), u64::from(u32::MAX) << 8);
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn print(eligible: &Eligible) -> u64 {
     let mut hasher = DefaultHasher::new();
     eligible.weights.hash(&mut hasher);
     eligible.cohort.hash(&mut hasher);
+    eligible.counted.hash(&mut hasher);
     for endpoint in &eligible.endpoints {
         endpoint.id.hash(&mut hasher);
     }

@@ -21,6 +21,7 @@ use crate::pool::{InFlight, Pool};
 use crate::proxy::apart::Apart;
 use crate::proxy::attempt;
 use crate::proxy::error::{AttemptError, ExchangeError};
+use crate::proxy::judge::told_to_wait;
 use crate::proxy::judged;
 use crate::proxy::request_body::RequestBody;
 use crate::proxy::worker::Worker;
@@ -65,7 +66,7 @@ pub(super) async fn call(
             break; // there is no other
         }
         tried.push(endpoint.id);
-        let last_one = tried.len() == ENDPOINTS || !has_other(pool, &tried);
+        let last_one = tried.len() == ENDPOINTS || !pool.has_untried(&tried);
         let end = if last_one { until } else { now + (until - now) / 2 };
         let mut one =
             One { worker, pool, endpoint, tenant, apart, began: now, end, whole, ended: false };
@@ -86,12 +87,6 @@ pub(super) async fn call(
 #[cold]
 fn at_last(pool: &Pool, tried: &[EndpointId]) -> Option<InFlight> {
     pool.spec.wait.and_then(|_| pool.pick_left_out(tried))
-}
-
-/// Whether there is an endpoint that would be picked and was not tried.
-fn has_other(pool: &Pool, tried: &[EndpointId]) -> bool {
-    let set = pool.members.load();
-    set.eligible.endpoints.iter().any(|other| !tried.contains(&other.id))
 }
 
 /// One endpoint that is asked. Counts how that ends, also when the client leaves and it is dropped.
@@ -208,7 +203,7 @@ impl One<'_> {
         let now = worker.clock.now();
         let (outcome, verdict) = match answered {
             Ok(heard) if is_failure(heard) => {
-                (attempt::outcome_of(heard.status), Some(Health::Failure))
+                (attempt::outcome_of(heard.status), Some(failed_by(heard)))
             }
             Ok(heard) => (attempt::outcome_of(heard.status), Some(Health::Success)),
             Err(Fault::Attempt(error)) => (error.outcome(), error.verdict()),
@@ -235,6 +230,12 @@ impl Drop for One<'_> {
 /// Whether it says that it cannot say anything.
 fn is_failure(heard: &Heard) -> bool {
     !(200..500).contains(&heard.status.as_u16())
+}
+
+/// What such an answer says of its endpoint: one of class 5 may say when to come again.
+fn failed_by(heard: &Heard) -> Health {
+    let waits = heard.status.as_u16() >= 500 && told_to_wait(&heard.headers).is_some();
+    if waits { Health::Busy } else { Health::Failure }
 }
 
 fn failed(error: SendError) -> Fault {
@@ -275,3 +276,23 @@ fn address(asked: &mut Parts, authorizer: &Authorizer, endpoint: &Endpoint) {
 const ENDPOINTS: usize = 2;
 /// 64 KiB: a page that says why.
 const LARGEST: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_says_when_to_come_again_is_busy_and_brings_no_check_forward() {
+        let heard = |status, wait: Option<&'static str>| {
+            let fields = wait.map(|wait| ("retry-after".parse().unwrap(), wait.parse().unwrap()));
+            let headers: HeaderMap = fields.into_iter().collect();
+            failed_by(&Heard { status, headers, body: Bytes::new() })
+        };
+        assert_eq!(heard(StatusCode::SERVICE_UNAVAILABLE, Some("5")), Health::Busy);
+        assert_eq!(heard(StatusCode::SERVICE_UNAVAILABLE, None), Health::Failure);
+        assert_eq!(heard(StatusCode::SERVICE_UNAVAILABLE, Some("soon")), Health::Failure);
+        assert_eq!(heard(StatusCode::FOUND, Some("5")), Health::Failure);
+    }
+}

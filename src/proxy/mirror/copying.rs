@@ -14,6 +14,7 @@ use crate::pool::Pool;
 use crate::pool::balancer::PickKey;
 use crate::proxy::apart::Apart;
 use crate::proxy::body_rule::BodyFault;
+use crate::proxy::breaking;
 use crate::proxy::choice::Choice;
 use crate::proxy::connection::Peer;
 use crate::proxy::outgoing::Outgoing;
@@ -99,6 +100,9 @@ fn prepare(
         return Err(Outcome::TooLarge);
     }
     if choice.pool.gate.as_ref().is_some_and(|gate| is_crowded(gate.state())) {
+        return Err(Outcome::Crowded);
+    }
+    if choice.pool.breakers.is_some() && !breaking::are_closed(worker, choice) {
         return Err(Outcome::Crowded);
     }
     let place = Place::enter(&pool.copies, spec.concurrency).ok_or(Outcome::Busy)?;

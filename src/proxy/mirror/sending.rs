@@ -144,7 +144,7 @@ impl Attempt<'_> {
         let deadlines = Deadlines::resolve(&TimeoutsSpec::UNSAID, &pool.spec.timeouts);
         let to = attempt::destination(worker, pool, self.endpoint, (&deadlines, apart.as_deref()));
         let may_repeat = is_idempotent(&head.method, &head.headers);
-        let rested = if may_repeat { Duration::MAX } else { RESTED };
+        let rested = if may_repeat { Duration::MAX } else { attempt::RESTED };
         let mut reused = worker.client.reuse(&to, rested, worker.clock.now());
         loop {
             let mut connection = match reused.take() {
@@ -209,22 +209,10 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let Copy { worker, pool, .. } = self.copy;
-        let answered = matches!(
-            self.outcome,
-            AttemptOutcome::Informational
-                | AttemptOutcome::Success
-                | AttemptOutcome::Redirection
-                | AttemptOutcome::ClientError
-                | AttemptOutcome::ServerError
-        );
-        let first_byte = answered.then(|| self.began.elapsed());
-        worker.meter.attempt(&pool.label, self.endpoint, self.outcome, first_byte);
+        let first_byte = self.outcome.is_answer().then(|| self.began.elapsed());
+        worker.meter.attempt_by_copy(&pool.label, self.endpoint, self.outcome, first_byte);
     }
 }
 
 /// 1 MiB: more is read of nobody's answer, and the connection ends.
 const READ: usize = 1 << 20;
-
-/// 1 s: as for a request that may not be sent twice, which is lost where the endpoint closes an idle connection
-/// just then.
-const RESTED: Duration = Duration::from_secs(1);

@@ -1,33 +1,33 @@
 //! A breaker: where too many of a tenant's requests to a pool fail, the next ones are refused at once for a while, so that
 //! neither they nor the pool pay for what will fail. One for each tenant and pool, so that nothing a tenant does opens
-//! another one's. All workers share it: a word for its state and one for what was seen, and no lock.
+//! another one's, and, where a pool asks for it, one of the pool itself. All workers share it: a word for its state and one
+//! for what was seen, and no lock.
 
+mod ballot;
 pub mod state;
+pub mod whole;
+mod words;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::spec::BreakerSpec;
-use crate::model::breakers::{Breakers, Phase};
+use crate::model::breakers::{Breakers, Phase, Words};
 
-use state::{Admission, State, Window, millis};
+use ballot::Ballot;
+use words::Core;
+pub use words::{Admitted, OnTrial};
 
 /// The breaker of one tenant at one pool.
 #[derive(Debug)]
 pub struct Breaker {
-    born: Instant,
-    state: AtomicU64,
-    window: Written,
+    words: Words,
     standing: Arc<Breakers>,
+    /// What it says to the breaker of the whole pool.
+    ballot: Ballot,
 }
-
-/// What each request writes, on a line of its own: all read the state beside it.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Written(AtomicU64);
 
 /// What a breaker has become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,77 +51,22 @@ impl Became {
     }
 }
 
-/// A request that goes on.
-#[derive(Debug)]
-pub struct Admitted<'b> {
-    /// What it takes while it decides what the breaker becomes; `None` where that is closed.
-    pub trial: Option<OnTrial<'b>>,
-    /// What the breaker became by it.
-    pub became: Option<Became>,
-}
-
-/// The place of a request among those on trial. Dropped with nothing said of the request, it is the next one's.
-#[derive(Debug)]
-pub struct OnTrial<'b> {
-    breaker: &'b Breaker,
-    /// When the trial began.
-    since: u64,
-    has_ended: bool,
-}
-
-impl OnTrial<'_> {
-    /// The request was served, or has failed; tells what the breaker became by that.
-    pub fn ends(mut self, rules: &BreakerSpec, failed: bool, now: Instant) -> Option<Became> {
-        self.has_ended = true;
-        let now = self.breaker.millis(now);
-        self.breaker.become_of(rules, now, |state| state.tried(rules, self.since, failed, now))
-    }
-}
-
-impl Drop for OnTrial<'_> {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            self.breaker.change(|state| state.given_back(self.since));
-        }
-    }
-}
-
 impl Breaker {
     /// A closed one.
     pub fn new(standing: Arc<Breakers>, now: Instant) -> Self {
-        Self {
-            born: now,
-            state: AtomicU64::new(State::default().word()),
-            window: Written(AtomicU64::new(Window::default().word())),
-            standing,
-        }
+        Self { words: Words::new(now), standing, ballot: Ballot::default() }
     }
 
     /// Whether a request may go on.
     ///
     /// # Errors
     /// It may not; come again after so long.
-    pub fn admit(&self, rules: &BreakerSpec, now: Instant) -> Result<Admitted<'_>, Duration> {
-        let known = self.state();
-        if known.phase == Phase::Closed {
-            return Ok(Admitted { trial: None, became: None });
-        }
-        let now = self.millis(now);
-        let mut admission = Admission::Passes;
-        let (before, after) = self.change(|state| {
-            let (after, admitted) = state.admit(rules, now);
-            admission = admitted;
-            after
-        });
-        match admission {
-            Admission::Refused(time) => Err(time),
-            Admission::Passes => Ok(Admitted { trial: None, became: None }),
-            Admission::OnTrial => {
-                let trial = OnTrial { breaker: self, since: after.at, has_ended: false };
-                let became = (before.phase == Phase::Open).then_some(Became::HalfOpen);
-                Ok(Admitted { trial: Some(trial), became })
-            }
-        }
+    pub fn admit(
+        &self,
+        rules: &BreakerSpec,
+        now: Instant,
+    ) -> Result<Admitted<OnTrial<'_>>, Duration> {
+        self.core().admit(rules, now)
     }
 
     /// Takes what came of a request that was not on trial and began then: served, or failed. Tells what the breaker
@@ -130,80 +75,24 @@ impl Breaker {
         &self,
         rules: &BreakerSpec,
         failed: bool,
-        (began, now): (Instant, Instant),
+        times: (Instant, Instant),
     ) -> Option<Became> {
-        let state = self.state();
-        let (began, now) = (self.millis(began), self.millis(now));
-        if state.phase != Phase::Closed || began < state.at {
-            return None; // of before it opened
-        }
-        let half = half(rules);
-        let seen = |word| Some(Window::of(word).with(now / half, failed).word());
-        let before = self.window.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, seen);
-        let after = Window::of(before.unwrap_or_else(|word| word)).with(now / half, failed);
-        if !failed || !after.trips(rules) {
-            return None;
-        }
-        self.become_of(rules, now, |state| state.tripped(rules, now))
+        self.core().note(rules, failed, times, |window| window.trips(rules))
     }
 
-    /// How it stands.
-    pub fn state(&self) -> State {
-        State::of(self.state.load(Ordering::Relaxed))
+    /// Whether all requests pass.
+    pub fn is_closed(&self) -> bool {
+        self.core().state().phase == Phase::Closed
     }
 
-    /// Changes the state by what came of a request; tells what it became to the one that did it.
-    fn become_of(
-        &self,
-        rules: &BreakerSpec,
-        now: u64,
-        change: impl FnMut(State) -> State,
-    ) -> Option<Became> {
-        let (before, after) = self.change(change);
-        if before.phase == after.phase {
-            return None;
-        }
-        // What was seen before says nothing of what comes after.
-        let anew = Window::begin(now / half(rules));
-        self.window.0.store(anew.word(), Ordering::Relaxed);
-        match after.phase {
-            Phase::Open => Some(Became::Open(Duration::from_millis(after.at.saturating_sub(now)))),
-            Phase::Closed => Some(Became::Closed),
-            Phase::HalfOpen => None,
-        }
+    fn core(&self) -> Core<'_> {
+        Core { words: &self.words, standing: &self.standing.tenants }
     }
-
-    /// Changes the state; tells it before and after.
-    fn change(&self, mut change: impl FnMut(State) -> State) -> (State, State) {
-        let mut after = State::default();
-        let before = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            after = change(State::of(word));
-            Some(after.word())
-        });
-        let before = State::of(before.unwrap_or_else(|word| word));
-        if before.phase != after.phase {
-            self.standing.moves(self.stands(before), self.stands(after));
-        }
-        (before, after)
-    }
-
-    fn stands(&self, state: State) -> (Phase, Instant) {
-        (state.phase, self.born + Duration::from_millis(state.at))
-    }
-
-    fn millis(&self, time: Instant) -> u64 {
-        millis(time.saturating_duration_since(self.born))
-    }
-}
-
-/// Half of the window, in milliseconds.
-fn half(rules: &BreakerSpec) -> u64 {
-    (millis(rules.window) / 2).max(1)
 }
 
 impl Drop for Breaker {
     fn drop(&mut self) {
-        self.standing.moves(self.stands(self.state()), (Phase::Closed, self.born));
+        self.core().leaves();
     }
 }
 
@@ -223,6 +112,7 @@ mod tests {
         open: Duration::from_secs(5),
         max: Duration::from_secs(60),
         trials: 2,
+        whole_pool: true,
     };
 
     fn now() -> (Instant, Instant) {
@@ -268,7 +158,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_refuses_until_its_time_is_over_and_then_closes_by_trials() {
         let (breaker, standing) = opened();
-        assert_eq!(standing.counts(), Counts { open: 1, half_open: 0 });
+        assert_eq!(standing.tenants.counts(), Counts { open: 1, half_open: 0 });
         advance(Duration::from_secs(3)).await;
         let refused = breaker.admit(&RULES, Instant::now()).map(|_| ());
         assert_eq!(refused, Err(Duration::from_secs(2)));
@@ -276,10 +166,10 @@ mod tests {
         let first = admitted(&breaker, Some(Became::HalfOpen));
         let second = admitted(&breaker, None);
         assert!(breaker.admit(&RULES, Instant::now()).is_err());
-        assert_eq!(standing.counts(), Counts { open: 0, half_open: 1 });
+        assert_eq!(standing.tenants.counts(), Counts { open: 0, half_open: 1 });
         assert_eq!(first.ends(&RULES, false, Instant::now()), None);
         assert_eq!(second.ends(&RULES, false, Instant::now()), Some(Became::Closed));
-        assert_eq!(standing.counts(), Counts::default());
+        assert_eq!(standing.tenants.counts(), Counts::default());
         assert_eq!(breaker.note(&RULES, true, now()), None, "what was before is forgotten");
     }
 
@@ -318,9 +208,9 @@ mod tests {
     async fn one_whose_tenant_has_left_does_not_count_as_open_for_ever() {
         let (_breaker, standing) = opened();
         advance(Duration::from_secs(4)).await;
-        assert_eq!(standing.counts(), Counts { open: 1, half_open: 0 });
+        assert_eq!(standing.tenants.counts(), Counts { open: 1, half_open: 0 });
         advance(Duration::from_secs(1)).await;
-        assert_eq!(standing.counts(), Counts { open: 0, half_open: 1 });
+        assert_eq!(standing.tenants.counts(), Counts { open: 0, half_open: 1 });
     }
 
     #[tokio::test(start_paused = true)]
@@ -347,7 +237,7 @@ mod tests {
     async fn one_that_goes_while_it_is_open_is_counted_no_more() {
         let (breaker, standing) = opened();
         drop(breaker);
-        assert_eq!(standing.counts(), Counts::default());
+        assert_eq!(standing.tenants.counts(), Counts::default());
     }
 
     #[test]
@@ -359,7 +249,7 @@ mod tests {
                 let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
                 workers.into_iter().map(|worker| worker.join().unwrap()).sum()
             });
-            assert_eq!((told, standing.counts().open), (1, 1));
+            assert_eq!((told, standing.tenants.counts().open), (1, 1));
         }
     }
 }

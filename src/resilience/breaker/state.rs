@@ -19,6 +19,8 @@ pub struct State {
     given: u8,
     /// Those of them that were served.
     passed: u8,
+    /// Of a breaker for many: the trial of one of them has failed.
+    is_doubted: bool,
 }
 
 /// What becomes of a request.
@@ -39,8 +41,13 @@ impl State {
             Phase::Closed => (self, Admission::Passes),
             Phase::Open if now < self.at => (self, self.refused(now)),
             Phase::Open => {
-                let new = Self { phase: Phase::HalfOpen, given: 1, passed: 0, at: now, ..self };
-                (new, Admission::OnTrial)
+                let new = Self {
+                    phase: Phase::HalfOpen,
+                    opened: self.opened,
+                    at: now,
+                    ..Self::default()
+                };
+                (Self { given: 1, ..new }, Admission::OnTrial)
             }
             Phase::HalfOpen if u64::from(self.given) < self.room(rules, now) => {
                 (Self { given: self.given.saturating_add(1), ..self }, Admission::OnTrial)
@@ -83,6 +90,15 @@ impl State {
         Self { passed, ..self }
     }
 
+    /// As [`State::tried`], of a breaker for many: what fails may be the fault of the one whose request it was, so that it takes
+    /// another one's to open it again. Each of them is to come here with its first failure of a trial alone.
+    pub fn tried_for_many(self, rules: &BreakerSpec, since: u64, failed: bool, now: u64) -> Self {
+        if failed && self.is_trial(since) && !self.is_doubted {
+            return Self { is_doubted: true, ..self.given_back(since) };
+        }
+        self.tried(rules, since, failed, now)
+    }
+
     /// How it stands after a request of the trial that began then has ended, and nothing is to be said of it.
     pub fn given_back(self, since: u64) -> Self {
         let given = if self.is_trial(since) { self.given.saturating_sub(1) } else { self.given };
@@ -97,7 +113,7 @@ impl State {
         let opened = before.saturating_add(1).min(MOST_OPENED);
         let time = rules.open.saturating_mul(u32::from(opened)).min(rules.max);
         let at = now + millis(time).max(1);
-        Self { phase: Phase::Open, opened, at, given: 0, passed: 0 }
+        Self { phase: Phase::Open, opened, at, ..Self::default() }
     }
 
     fn refused(self, now: u64) -> Admission {
@@ -112,7 +128,8 @@ impl State {
             Phase::HalfOpen => 2,
         };
         let counts = u64::from(self.given) << 8 | u64::from(self.passed);
-        phase << 62 | u64::from(self.opened) << 56 | counts << 40 | self.at.min(LATEST)
+        let doubt = u64::from(self.is_doubted) << 39;
+        phase << 62 | u64::from(self.opened) << 56 | counts << 40 | doubt | self.at.min(LATEST)
     }
 
     /// The inverse.
@@ -124,7 +141,8 @@ impl State {
             _ => Phase::HalfOpen,
         };
         let (given, passed) = (byte(48, 0xff), byte(40, 0xff));
-        Self { phase, opened: byte(56, 0x3f), given, passed, at: word & LATEST }
+        let is_doubted = word >> 39 & 1 == 1;
+        Self { phase, opened: byte(56, 0x3f), given, passed, is_doubted, at: word & LATEST }
     }
 }
 
@@ -175,7 +193,14 @@ impl Window {
     /// Whether too many of them failed.
     pub fn trips(self, rules: &BreakerSpec) -> bool {
         let (all, failed) = self.sums();
-        all >= rules.requests && f64::from(failed) >= f64::from(all) * rules.failures.share()
+        all >= rules.requests && fails(failed, all, rules)
+    }
+
+    /// The same, whatever any one of many has said, of whom each says up to `most`.
+    pub fn trips_without(self, most: u32, rules: &BreakerSpec) -> bool {
+        let (all, failed) = self.sums();
+        let (all, failed) = (all.saturating_sub(most), failed.saturating_sub(most));
+        all >= rules.requests && failed > 0 && fails(failed, all, rules)
     }
 
     /// In one word.
@@ -219,18 +244,22 @@ const SOON: Duration = Duration::from_secs(1);
 const SHORTEST_SPELL: u64 = 10_000;
 /// The largest that fits: `max` is reached long before.
 const MOST_OPENED: u8 = 0x3f;
-/// 34 years.
-const LATEST: u64 = (1 << 40) - 1;
+/// 17 years.
+const LATEST: u64 = (1 << 39) - 1;
 /// The largest count that fits.
 const MOST: u16 = 0xfff;
 
+fn fails(failed: u32, all: u32, rules: &BreakerSpec) -> bool {
+    f64::from(failed) >= f64::from(all) * rules.failures.share()
+}
+
 /// A number of a half window, as it is kept.
-fn short(number: u64) -> u16 {
+pub(super) fn short(number: u64) -> u16 {
     u16::try_from(number & u64::from(u16::MAX)).unwrap_or_default()
 }
 
-/// Numbers from here on, as differences, are of half windows before.
-const BEHIND: u16 = 0xff00;
+/// Numbers from here on, as differences, are of the four half windows before: no clock is farther behind.
+pub(super) const BEHIND: u16 = 0xfffc;
 
 #[cfg(test)]
 mod tests {
@@ -247,6 +276,7 @@ mod tests {
         open: Duration::from_secs(5),
         max: Duration::from_secs(12),
         trials: 2,
+        whole_pool: false,
     };
 
     fn tripped(state: State, now: u64) -> State {
@@ -316,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_window_begins_anew_however_long_ago_it_was() {
-        for later in [2, 0x7fff, 0x8000, 0x9000, 0xfeff, 0x1_0002] {
+        for later in [2, 0x7fff, 0x8000, 0x9000, 0xfeff, 0xfffb, 0x1_0002] {
             let old = Window::begin(7).with(7, true);
             assert_eq!(old.with(7 + later, false).sums(), (1, 0), "{later:#x}");
         }
@@ -338,9 +368,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_tell_it_again(opened in 0_u8..64, given: u8, passed: u8, at in 0..=LATEST, phase in 0..3) {
+        fn words_tell_it_again(
+            (opened, given, passed) in (0_u8..64, any::<u8>(), any::<u8>()),
+            (at, is_doubted, phase) in (0..=LATEST, any::<bool>(), 0..3),
+        ) {
             let phase = [Phase::Closed, Phase::Open, Phase::HalfOpen][phase as usize];
-            let state = State { phase, opened, given, passed, at };
+            let state = State { phase, opened, given, passed, is_doubted, at };
             prop_assert_eq!(State::of(state.word()), state);
         }
 

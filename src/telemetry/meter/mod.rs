@@ -84,6 +84,21 @@ impl Meter {
         }
     }
 
+    /// As [`Meter::attempt`], for the copy of a request: who compares endpoints does not look at it.
+    pub fn attempt_by_copy(
+        &self,
+        pool: &Label,
+        endpoint: &Endpoint,
+        outcome: AttemptOutcome,
+        first_byte: Option<Duration>,
+    ) {
+        self.attempt(pool, endpoint, outcome, first_byte);
+        if outcome.is_served() {
+            let counts = &mut *self.counts.borrow_mut();
+            counts.endpoint(pool, endpoint).sighted.get_or_insert_default().serves_copy();
+        }
+    }
+
     /// Counts a retry; `reason` is what the attempt before it ended with.
     pub fn retry(&self, pool: &Label, reason: &'static str) {
         self.counts.borrow_mut().pools.at(pool).retries.add(reason, 1);
@@ -180,6 +195,12 @@ impl Meter {
     /// Counts what the breaker of a tenant at this pool became.
     pub fn breaker(&self, pool: &Label, became: &'static str) {
         self.counts.borrow_mut().pools.at(pool).breakers.add(became, 1);
+    }
+
+    /// Counts what the breaker of this whole pool became.
+    pub fn pool_breaker(&self, pool: &Label, became: &'static str) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.pools.at(pool).rare.get_or_insert_default().breaker.add(became, 1);
     }
 
     /// An attempt at the endpoint has failed, of the tenant at this place where its request may be to blame.

@@ -64,6 +64,7 @@ fn state(endpoint: &Endpoint) -> usize {
     match endpoint.health() {
         _ if endpoint.is_drained() => 5,
         _ if endpoint.ejected_for().is_some() => 4,
+        Health::Up | Health::Unchecked if endpoint.is_on_trial() => 6,
         Health::Up => 0,
         Health::Unchecked => 1,
         Health::Pending => 2,
@@ -72,4 +73,4 @@ fn state(endpoint: &Endpoint) -> usize {
 }
 
 /// The values of the `state` label; each member is in one.
-const STATES: [&str; 6] = ["up", "unchecked", "pending", "down", "ejected", "drained"];
+const STATES: [&str; 7] = ["up", "unchecked", "pending", "down", "ejected", "drained", "trial"];

@@ -348,7 +348,7 @@ impl Metrics {
         let members = members::samples(&self.pools.load());
         families.extend(members.into_iter().filter_map(Samples::finish));
         families.extend(self.gates().into_iter().filter_map(Samples::finish));
-        families.extend(self.breakers().finish());
+        families.extend(self.breakers().into_iter().filter_map(Samples::finish));
         families.extend(self.lost().into_iter().filter_map(Samples::finish));
         families.extend(self.workers().into_iter().filter_map(Samples::finish));
         families.extend(self.buffers().into_iter().filter_map(Samples::finish));

@@ -4,15 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Metrics, locked};
-use crate::model::breakers::Breakers;
+use crate::model::breakers::{Breakers, Counts};
 use crate::model::ids::{EndpointId, Label};
 use crate::telemetry::delta::Delta;
 use crate::telemetry::exposition::Samples;
 use crate::telemetry::resilience;
 use crate::telemetry::sightings::Sighting;
 
-/// A pool's name and how its breakers stand, for the gauges that are read at a scrape.
-pub type NamedBreakers = (Arc<str>, Arc<Breakers>);
+/// How the breakers of a pool stand, for the gauges that are read at a scrape.
+#[derive(Debug)]
+pub struct NamedBreakers {
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// How they stand.
+    pub breakers: Arc<Breakers>,
+    /// Whether the pool has one of its own.
+    pub has_whole: bool,
+}
 
 impl Metrics {
     /// Moves out what attempts have said of endpoints since it was taken before.
@@ -39,13 +47,19 @@ impl Metrics {
         self.breakers.publish(Arc::new(breakers));
     }
 
-    pub(super) fn breakers(&self) -> Samples {
-        let mut samples = Samples::of(&resilience::BREAKERS);
-        for (pool, breakers) in self.breakers.load().iter() {
-            let counts = breakers.counts();
+    pub(super) fn breakers(&self) -> [Samples; 2] {
+        let mut tenants = Samples::of(&resilience::BREAKERS);
+        let mut wholes = Samples::of(&resilience::POOL_BREAKER);
+        let tell = |samples: &mut Samples, pool: &str, counts: Counts| {
             samples.count(&[pool, "open"], counts.open);
             samples.count(&[pool, "half_open"], counts.half_open);
+        };
+        for NamedBreakers { pool, breakers, has_whole } in self.breakers.load().iter() {
+            tell(&mut tenants, pool, breakers.tenants.counts());
+            if *has_whole {
+                tell(&mut wholes, pool, breakers.whole.standing.counts());
+            }
         }
-        samples
+        [tenants, wholes]
     }
 }

@@ -117,6 +117,7 @@ fn resilience(meter: &Meter) {
     meter.ejected(&pool(), "latency");
     meter.tried(&pool(), "passed");
     meter.breaker(&pool(), "open");
+    meter.pool_breaker(&pool(), "open");
 }
 
 #[test]
@@ -146,7 +147,8 @@ fn promtool_finds_nothing() {
     let times = Arc::<AnswerTimes>::default();
     times.tell(1.5);
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)), Some(times))]);
-    metrics.publish_breakers(vec![("shop".into(), Arc::default())]);
+    let (pool, breakers) = ("shop".into(), Arc::default());
+    metrics.publish_breakers(vec![NamedBreakers { pool, breakers, has_whole: true }]);
     tried_out(&metrics);
     metrics.discovery_update("shop", "dns shop.internal:80", "ok");
     checked(&metrics);
@@ -211,17 +213,18 @@ fn record(problem: &'static str) -> crate::telemetry::record::Record {
 #[test]
 fn every_member_is_in_one_state() {
     let metrics = Metrics::new();
-    let members = pool_of(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    let members = pool_of(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"]);
     let at = |index: usize| Arc::clone(&members.load().all[index].endpoint);
     at(0).set_health(Health::Down, Some("refused".to_owned()));
     at(1).eject(Duration::from_secs(60));
     at(2).enter();
+    at(3).begin_trial(3);
     members.refresh();
 
     metrics.publish_pools(vec![("shop".into(), Arc::clone(&members))]);
 
-    for (state, count) in [("up", 0), ("unchecked", 1), ("pending", 0), ("down", 1), ("ejected", 1)]
-    {
+    let counts = [("up", 0), ("unchecked", 1), ("pending", 0), ("down", 1), ("ejected", 1)];
+    for (state, count) in counts.into_iter().chain([("drained", 0), ("trial", 1)]) {
         let line = format!("tenantry_pool_members{{pool=\"shop\",state=\"{state}\"}} {count}");
         assert!(shows(&metrics, &line), "{line}");
     }

@@ -41,6 +41,8 @@ struct Shared {
     handler: Handler,
     asked: Mutex<Vec<Asked>>,
     connections: Mutex<usize>,
+    /// The connection that answers nothing any more.
+    dead: Mutex<Option<usize>>,
 }
 
 impl H2Origin {
@@ -69,8 +71,8 @@ impl H2Origin {
     async fn listen(speaks: Speaks, tls: Option<Arc<ServerConfig>>, handler: Handler) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind an origin");
         let address = listener.local_addr().expect("the origin's address");
-        let shared =
-            Arc::new(Shared { handler, asked: Mutex::default(), connections: Mutex::default() });
+        let (asked, connections, dead) = Default::default();
+        let shared = Arc::new(Shared { handler, asked, connections, dead });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&shared), speaks, tls));
         Self { address, shared, _tasks: tasks }
@@ -84,6 +86,11 @@ impl H2Origin {
     /// How many connections came.
     pub(crate) fn connections(&self) -> usize {
         *self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has this connection, by its number from 0 on, answer nothing any more.
+    pub(crate) fn silence(&self, connection: usize) {
+        *self.shared.dead.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
 
     /// The one request that has come.
@@ -158,5 +165,9 @@ async fn answer(
     }
     let answer = (shared.handler)(&asked);
     shared.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    let dead = *shared.dead.lock().unwrap_or_else(PoisonError::into_inner);
+    if dead == Some(connection) {
+        std::future::pending::<()>().await;
+    }
     Ok(answer)
 }
