@@ -2,7 +2,7 @@
 //! may be picked.
 //!
 //! Two things are apart in it. A *seat* bounds who may wait at all, in number and in memory, and is kept from the start
-//! of a wait to its end. A *turn* is given by the gate, in the fair order of tenants, to as many at once as the
+//! of a wait to the end of its turn. A *turn* is given by the gate, in the fair order of tenants, to as many at once as the
 //! endpoints that may be picked can take: none while there is none. Members set how many, whenever who may be picked
 //! has changed, so that nobody who waits asks for it.
 

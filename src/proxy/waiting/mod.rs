@@ -7,14 +7,15 @@
 //! all, however often somebody comes and goes, and never longer than its exchange may last. What comes after a wait in
 //! vain is what would have come without one: where nobody is healthy, anybody is tried.
 
+mod line;
+mod stay;
+
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use crate::base::fair::{Came, Claim, Handle, Kind, Permit};
 use crate::base::socket;
 use crate::config::spec::WaitSpec;
 use crate::http1::room::AnswerHead;
@@ -31,6 +32,9 @@ use super::forward;
 use super::outgoing::Outgoing;
 use super::visit::Visit;
 use super::worker::Worker;
+
+use line::Line;
+use stay::{Queued, Stay};
 
 type Sent = Result<(AnswerHead, Box<Lease>), ExchangeError>;
 
@@ -111,24 +115,11 @@ async fn hold(
     let came = worker.clock.now();
     let (deadlines, end) = time(choice, outgoing, visit);
     let until = end.map_or(came + spec.time, |end| end.min(came + spec.time));
-    let seat = match enter(worker, choice, outgoing, (room, spec)) {
-        Ok(seat) => seat,
-        Err(full) => {
-            let outcome = WaitOutcome::from(full);
-            worker.meter.awaited(&choice.pool.label, outcome, Duration::ZERO);
-            let why = Unserved::Full;
-            let failed = (spec, lack, error);
-            return Box::pin(try_anybody(worker, choice, (outgoing, visit), failed, why)).await;
-        }
-    };
-    tell_first(worker, choice, &seat);
     let line = Line::of(choice, room, until);
-    let outcome = WaitOutcome::Left;
-    let visiting = &mut *visit;
-    let stay = Stay { worker, choice, visit: visiting, came, turn: None, outcome, _seat: seat };
-    let (waited, lack, error) = match stay.run(&line, outgoing, (lack, error)).await {
+    let mut wait = Wait { worker, choice, spec, came, lack, error };
+    let why = match wait.run((room, &line), outgoing, visit).await {
         ControlFlow::Break(sent) => return sent,
-        ControlFlow::Continue(vain) => vain,
+        ControlFlow::Continue(why) => why,
     };
     if let (Some(end), Some(limit)) = (end, deadlines.total)
         && Instant::now() >= end
@@ -138,19 +129,7 @@ async fn hold(
             false => ExchangeError::Overdue { limit },
         });
     }
-    let why = Unserved::Late { waited };
-    Box::pin(try_anybody(worker, choice, (outgoing, visit), (spec, lack, error), why)).await
-}
-
-/// Has its turn until it is answered or has failed, or for as long as a turn may be kept: where all take long, the next
-/// ones are not kept waiting for that.
-async fn in_turn(turn: Permit, mut sending: Pin<Box<impl Future<Output = Sent>>>) -> Sent {
-    let early = timeout(LONGEST_TURN, sending.as_mut()).await;
-    drop(turn);
-    match early {
-        Ok(sent) => sent,
-        Err(_) => sending.await,
-    }
+    Box::pin(wait.try_anybody((outgoing, visit), why)).await
 }
 
 /// What the request lacks, where waiting might help. One that is sent anew could be had twice by nobody: nobody
@@ -207,7 +186,7 @@ fn time(
 }
 
 /// Takes a seat, where there is one. What waits is done without while memory is short.
-fn enter(
+fn seat(
     worker: &Worker,
     choice: &Choice<'_>,
     outgoing: &Outgoing<'_>,
@@ -219,28 +198,6 @@ fn enter(
     let bounds = Bounds { length: spec.length as u64, memory: spec.memory.0 };
     let bytes = outgoing.held.bytes().saturating_add(outgoing.upload.kept());
     room.enter(&bounds, choice.tenant.slot(), bytes)
-}
-
-/// After a wait in vain, or where there was no room for one: as it would have been without.
-async fn try_anybody(
-    worker: &Worker,
-    choice: &Choice<'_>,
-    (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
-    (spec, lack, error): (WaitSpec, Lack, ExchangeError),
-    why: Unserved,
-) -> Sent {
-    if lack == Lack::Connection {
-        return Err(error); // they were tried
-    }
-    worker.clock.now();
-    visit.take_anybody();
-    match resend(worker, choice, (outgoing, visit)).await {
-        // Who is known to be down was down.
-        Err(ExchangeError::NoEndpoint | ExchangeError::Attempt(AttemptError::Connect(_))) => {
-            Err(ExchangeError::Unserved { why, retry_after: spec.time })
-        }
-        sent => sent,
-    }
 }
 
 /// Sends the request anew, of which the attempts before count, too.
@@ -273,143 +230,130 @@ fn tell_first(worker: &Worker, choice: &Choice<'_>, seat: &Seat) {
     }
 }
 
-/// A request's place in the line of those who wait.
-struct Line {
-    gate: Handle,
-    kind: Kind,
-    claim: Claim,
-}
-
-impl Line {
-    fn of(choice: &Choice<'_>, room: &Room, until: Instant) -> Self {
-        let (own, route) = (choice.tenant.queue(), choice.route);
-        let gate = Handle::of(room.gate());
-        let kind = Kind::named(route.map_or("", |route| &route.name));
-        let claim = Claim {
-            flow: choice.tenant.slot(),
-            weight: own.weight,
-            class: own.class(route.and_then(|route| route.priority)),
-            most: usize::MAX, // its seat is bounded
-            until,
-            cost: gate.cost(kind),
-        };
-        Self { gate, kind, claim }
-    }
-
-    /// Waits for a turn; `None` where none comes in time. One that cannot be sent though somebody may be picked pauses
-    /// before it asks again, longer each time.
-    async fn turn(&self, lack: Lack, rounds: u32) -> Option<Permit> {
-        if rounds > 0 || lack == Lack::Connection {
-            let pause = pause(rounds, fastrand::f64());
-            sleep_until((Instant::now() + pause).min(self.claim.until)).await;
-        }
-        let now = Instant::now();
-        if now >= self.claim.until {
-            return None;
-        }
-        match self.gate.come(self.kind, &self.claim, now) {
-            Came::In(turn) => Some(turn),
-            Came::Waits(waiting) => waiting.turn().await,
-            Came::Full => None,
-        }
-    }
-}
-
-/// How long one pauses that has been sent so often: spread by `drawn`, from 0 to 1, over the second half.
-fn pause(rounds: u32, drawn: f64) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(1 << rounds.min(8)).min(LONGEST_PAUSE);
-    longest.mul_f64(0.5 + drawn.clamp(0.0, 1.0) / 2.0)
-}
-
-/// A request's stay among those who wait. Counts how it ends, also when the client leaves and it is dropped.
-struct Stay<'s, 'c> {
-    worker: &'s Worker,
-    choice: &'s Choice<'c>,
-    visit: &'s mut Visit,
+/// A request that waits, from its first failure on.
+struct Wait<'w, 'c> {
+    worker: &'w Worker,
+    choice: &'w Choice<'c>,
+    spec: WaitSpec,
     came: Instant,
-    /// When it had its turn.
-    turn: Option<Instant>,
-    outcome: WaitOutcome,
-    _seat: Seat,
+    lack: Lack,
+    /// How it has failed last.
+    error: ExchangeError,
 }
 
-impl Stay<'_, '_> {
-    /// Waits and sends the request until it has an answer, or fails as no wait would mend; gives how long it has waited,
-    /// and how it failed last, where that is in vain.
+impl<'w> Wait<'w, '_> {
+    /// Waits and sends the request until it has an answer, or fails as no wait would mend; tells why it waits no longer
+    /// where that is in vain.
     async fn run(
-        mut self,
-        line: &Line,
+        &mut self,
+        (room, line): (&Arc<Room>, &Line),
         outgoing: &mut Outgoing<'_>,
-        (mut lack, mut error): (Lack, ExchangeError),
-    ) -> ControlFlow<Sent, (Duration, Lack, ExchangeError)> {
+        visit: &mut Visit,
+    ) -> ControlFlow<Sent, Unserved> {
+        let Self { worker, choice, .. } = *self;
         // A stream of HTTP/2 that ends is heard of by its connection.
-        let client = outgoing.upload.client().filter(|_| !self.visit.is_http2());
-        let mut rounds = 0;
+        let client = outgoing.upload.client().filter(|_| !visit.is_http2());
+        let mut kept = None;
+        let mut rounds = 0_u32;
         loop {
-            let watched = client.clone().map(Watched::begin);
-            let turn = tokio::select! {
-                biased;
-                turn = line.turn(lack, rounds) => turn.ok_or(WaitOutcome::Late),
-                () = leaving(self.worker) => Err(WaitOutcome::Drained),
+            let stay = match kept.take().map_or_else(|| self.enter(room, outgoing, rounds), Ok) {
+                Ok(stay) => stay,
+                Err(why) => return ControlFlow::Continue(why),
             };
-            drop(watched);
+            let turn = {
+                let _queued = Queued::begin(worker, &mut *visit);
+                let _watched = client.clone().map(Watched::begin);
+                tokio::select! {
+                    biased;
+                    turn = line.turn(self.lack, rounds) => turn.ok_or(WaitOutcome::Late),
+                    () = leaving(worker) => Err(WaitOutcome::Drained),
+                }
+            };
             let turn = match turn {
                 Ok(turn) => turn,
                 Err(outcome) => {
-                    self.outcome = outcome;
-                    break;
+                    stay.ends(outcome);
+                    let waited = self.waited();
+                    self.tell_vain(visit, waited);
+                    return ControlFlow::Continue(Unserved::Late { waited });
                 }
             };
+            visit.held_up(); // what comes now began with the end of the wait
+            outgoing.upload.keep_again();
             // In a box: what waits is to be small.
-            let failed = match in_turn(turn, Box::pin(self.send(outgoing))).await {
+            let sending = Box::pin(resend(worker, choice, (&mut *outgoing, &mut *visit)));
+            let (sent, stays) = stay.in_turn(turn, sending).await;
+            let failed = match sent {
                 Err(failed) => failed,
                 sent => return ControlFlow::Break(sent),
             };
-            match self::lack(&failed, self.choice, (&*outgoing, &mut *self.visit)) {
-                Some(again) => (lack, error) = (again, failed),
+            match lack(&failed, choice, (&*outgoing, &mut *visit)) {
+                Some(lack) => (self.lack, self.error) = (lack, failed),
                 None => return ControlFlow::Break(Err(failed)),
             }
-            (self.turn, self.outcome) = (None, WaitOutcome::Left); // it waits on
-            rounds += 1;
+            kept = stays.map(Stay::goes_on);
+            rounds = rounds.saturating_add(1);
         }
-        let waited = self.waited();
-        self.tell_vain(waited);
-        ControlFlow::Continue((waited, lack, error))
     }
 
-    /// Sends the request in its turn.
-    async fn send(&mut self, outgoing: &mut Outgoing<'_>) -> Sent {
-        self.turn = Some(self.worker.clock.now());
-        self.outcome = WaitOutcome::Released;
-        self.visit.held_up(); // what comes now began with the end of the wait
-        outgoing.upload.keep_again();
-        resend(self.worker, self.choice, (outgoing, &mut *self.visit)).await
+    /// Takes a seat, where there is one.
+    fn enter(
+        &self,
+        room: &Arc<Room>,
+        outgoing: &Outgoing<'_>,
+        rounds: u32,
+    ) -> Result<Stay<'w>, Unserved> {
+        let Self { worker, choice, spec, .. } = *self;
+        match seat(worker, choice, outgoing, (room, spec)) {
+            Ok(seat) => {
+                if rounds == 0 {
+                    tell_first(worker, choice, &seat);
+                }
+                Ok(Stay::begin(worker, &choice.pool.label, seat))
+            }
+            Err(full) => {
+                let outcome = WaitOutcome::from(full);
+                worker.meter.awaited(&choice.pool.label, outcome, Duration::ZERO);
+                Err(Unserved::Full)
+            }
+        }
+    }
+
+    /// After a wait in vain, or where there was no room for one: as it would have been without.
+    async fn try_anybody(
+        self,
+        (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
+        why: Unserved,
+    ) -> Sent {
+        if self.lack == Lack::Connection {
+            return Err(self.error); // they were tried
+        }
+        self.worker.clock.now();
+        visit.take_anybody();
+        match resend(self.worker, self.choice, (outgoing, visit)).await {
+            // Who is known to be down was down.
+            Err(ExchangeError::NoEndpoint | ExchangeError::Attempt(AttemptError::Connect(_))) => {
+                Err(ExchangeError::Unserved { why, retry_after: self.spec.time })
+            }
+            sent => sent,
+        }
     }
 
     fn waited(&self) -> Duration {
-        let end = self.turn.unwrap_or_else(|| self.worker.clock.now());
-        let waited = end.saturating_duration_since(self.came);
+        let waited = self.worker.clock.now().saturating_duration_since(self.came);
         Duration::from_millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn tell_vain(&self, waited: Duration) {
+    fn tell_vain(&self, visit: &Visit, waited: Duration) {
         if self.worker.lines.admits() {
             let pool = &self.choice.pool.label.name;
-            let id = self.visit.request_id();
+            let id = visit.request_id();
             let request_id = id.to_str().unwrap_or_default();
             tracing::warn!(
                 %pool, request_id, ?waited,
                 "a request has waited for an endpoint in vain"
             );
         }
-    }
-}
-
-impl Drop for Stay<'_, '_> {
-    fn drop(&mut self) {
-        let waited = self.waited();
-        self.visit.has_queued(waited);
-        self.worker.meter.awaited(&self.choice.pool.label, self.outcome, waited);
     }
 }
 
@@ -422,26 +366,11 @@ impl From<Full> for WaitOutcome {
     }
 }
 
-/// 500 ms: most have an answer by then, and an endpoint that needs longer gets twice as many as `at-once` each second.
-const LONGEST_TURN: Duration = Duration::from_millis(500);
-/// 100 ms, then twice as long each time: most that restart are back within a second or two.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// 1 s: who is back is found that soon.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
     use std::io;
 
     use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_a_second_and_are_spread() {
-        let of = |rounds| [pause(rounds, 0.0), pause(rounds, 1.0)].map(|pause| pause.as_millis());
-
-        assert_eq!([of(0), of(1), of(2)], [[50, 100], [100, 200], [200, 400]]);
-        assert_eq!([of(4), of(u32::MAX)], [[500, 1000], [500, 1000]]);
-    }
 
     #[test]
     fn what_a_wait_does_not_mend_is_not_waited_for() {
