@@ -7,8 +7,11 @@ use crate::pool::Pool;
 use crate::resilience::breaker::{self, Admitted, Became, Breaker};
 use crate::routing::tenant::Tenant;
 
+use super::attempt::Answered;
 use super::choice::Choice;
-use super::error::ExchangeError;
+use super::error::{AttemptError, ExchangeError};
+use super::forward::Effort;
+use super::visit::Visit;
 use super::worker::Worker;
 
 /// A request's place among those on trial; `None` where the breaker is closed. Boxed: it lies in what each exchange has.
@@ -37,10 +40,47 @@ pub(super) fn enter<'t>(
     }
 }
 
-/// Takes what came of a request that began then, after all of its attempts.
+/// Takes what came of a request, after all of its attempts. One that could not be connected and may wait for an endpoint is
+/// told of once that is over, as all of its rounds are one request; one on trial at once, as others wait for what comes of it.
 #[cold]
 #[inline(never)]
-pub(super) fn note(
+pub(super) fn settle(
+    effort: &Effort<'_>,
+    answered: &Result<Answered, ExchangeError>,
+    visit: &Visit,
+) {
+    let on_trial = effort.on_trial.take();
+    let may_wait = effort.pool.spec.wait.is_some() && !visit.takes_anybody();
+    let is_unconnected = matches!(answered, Err(ExchangeError::Attempt(AttemptError::Connect(_))));
+    if on_trial.is_none() && may_wait && is_unconnected {
+        return;
+    }
+    let (began, verdict) = (effort.began, effort.verdict(answered, effort.began));
+    note(effort.worker, (effort.pool, effort.tenant), on_trial, began, verdict);
+}
+
+/// What the failure of a request says that may have waited for an endpoint, and of which [`settle`] has said nothing.
+pub(super) fn untold(choice: &Choice<'_>, error: &ExchangeError) -> Option<Verdict> {
+    match error {
+        ExchangeError::Attempt(error @ AttemptError::Connect(_)) => {
+            choice.pool.spec.wait.and_then(|_| error.verdict())
+        }
+        _ => None,
+    }
+}
+
+/// Takes what was untold of a request, now that it waits no longer.
+pub(super) fn note_untold(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    verdict: Option<Verdict>,
+    visit: &Visit,
+) {
+    note(worker, (choice.pool, choice.tenant), None, visit.started(), verdict);
+}
+
+/// Takes what came of a request that began then.
+fn note(
     worker: &Worker,
     (pool, tenant): (&Pool, &Tenant),
     on_trial: OnTrial<'_>,

@@ -118,7 +118,7 @@ pub(super) struct Effort<'e> {
     /// An attempt that failed may have come to somebody.
     pub(super) reaches: Cell<bool>,
     /// Its place among those on trial, while the tenant's breaker is half open.
-    on_trial: Cell<OnTrial<'e>>,
+    pub(super) on_trial: Cell<OnTrial<'e>>,
 }
 
 impl<'e> Effort<'e> {
@@ -272,9 +272,7 @@ impl<'e> Effort<'e> {
     ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
         outgoing.upload.settle();
         if self.pool.breakers.is_some() {
-            let on_trial = self.on_trial.take();
-            let verdict = self.verdict(&answered, self.began);
-            breaking::note(self.worker, (self.pool, self.tenant), on_trial, self.began, verdict);
+            breaking::settle(self, &answered, visit);
         }
         if answered.as_ref().map_or(true, |(answer, _)| answer.status().is_server_error()) {
             let endpoint = &trial.picked.endpoint().label;

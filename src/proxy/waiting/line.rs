@@ -33,6 +33,11 @@ impl Line {
         Self { gate, kind, claim }
     }
 
+    /// Until when.
+    pub(super) fn until(&self) -> Instant {
+        self.claim.until
+    }
+
     /// Waits for a turn; `None` where none comes in time. One that cannot be sent though somebody may be picked pauses
     /// before it asks again, longer each time.
     pub(super) async fn turn(&self, lack: Lack, rounds: u32) -> Option<Permit> {

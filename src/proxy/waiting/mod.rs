@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::base::socket;
 use crate::config::spec::WaitSpec;
+use crate::health::passive::Verdict;
 use crate::http1::room::AnswerHead;
 use crate::model::room::{Bounds, Full, Room, Seat};
 use crate::resilience::deadline::Deadlines;
@@ -26,6 +27,7 @@ use crate::upstream::ConnectError;
 
 use super::admission::Watched;
 use super::answer::Lease;
+use super::breaking;
 use super::choice::Choice;
 use super::error::{AttemptError, ExchangeError, Unserved};
 use super::forward;
@@ -100,7 +102,10 @@ pub(super) async fn again(
         Some((spec, lack)) => {
             Box::pin(hold(worker, choice, (outgoing, &mut *visit), (spec, lack, error))).await
         }
-        None => Err(error),
+        None => {
+            breaking::note_untold(worker, choice, breaking::untold(choice, &error), visit);
+            Err(error)
+        }
     };
     sent.inspect_err(|_| choice.note_failure(visit))
 }
@@ -111,12 +116,16 @@ async fn hold(
     (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
     (spec, lack, error): (WaitSpec, Lack, ExchangeError),
 ) -> Sent {
-    let Some(room) = choice.pool.members.room() else { return Err(error) };
+    let untold = breaking::untold(choice, &error);
+    let Some(room) = choice.pool.members.room() else {
+        breaking::note_untold(worker, choice, untold, visit);
+        return Err(error);
+    };
     let came = worker.clock.now();
     let (deadlines, end) = time(choice, outgoing, visit);
     let until = end.map_or(came + spec.time, |end| end.min(came + spec.time));
     let line = Line::of(choice, room, until);
-    let mut wait = Wait { worker, choice, spec, came, lack, error };
+    let mut wait = Wait { worker, choice, spec, came, lack, error, untold };
     let why = match wait.run((room, &line), outgoing, visit).await {
         ControlFlow::Break(sent) => return sent,
         ControlFlow::Continue(why) => why,
@@ -124,6 +133,7 @@ async fn hold(
     if let (Some(end), Some(limit)) = (end, deadlines.total)
         && Instant::now() >= end
     {
+        breaking::note_untold(worker, choice, wait.untold, visit);
         return Err(match deadlines.by_client {
             true => ExchangeError::PastDeadline { limit },
             false => ExchangeError::Overdue { limit },
@@ -150,6 +160,14 @@ fn lack(
             Some(Lack::Connection)
         }
         _ => None,
+    }
+}
+
+/// Whether a breaker has refused it that may let it go on before then.
+fn is_refused_until(error: &ExchangeError, until: Instant) -> bool {
+    match error {
+        ExchangeError::BreakerOpen { retry_after } => Instant::now() + *retry_after < until,
+        _ => false,
     }
 }
 
@@ -239,6 +257,8 @@ struct Wait<'w, 'c> {
     lack: Lack,
     /// How it has failed last.
     error: ExchangeError,
+    /// What its breaker was not told of that: all of it is one request.
+    untold: Option<Verdict>,
 }
 
 impl<'w> Wait<'w, '_> {
@@ -287,9 +307,18 @@ impl<'w> Wait<'w, '_> {
                 Err(failed) => failed,
                 sent => return ControlFlow::Break(sent),
             };
+            let told = breaking::untold(choice, &failed);
             match lack(&failed, choice, (&*outgoing, &mut *visit)) {
-                Some(lack) => (self.lack, self.error) = (lack, failed),
-                None => return ControlFlow::Break(Err(failed)),
+                Some(lack) => {
+                    (self.lack, self.error) = (lack, failed);
+                    self.untold = told.or(self.untold);
+                }
+                // Others have opened the breaker meanwhile, or are on trial: it asks again as long as that may end in time.
+                None if is_refused_until(&failed, line.until()) => {}
+                None => {
+                    breaking::note_untold(worker, choice, told, visit);
+                    return ControlFlow::Break(Err(failed));
+                }
             }
             kept = stays.map(Stay::goes_on);
             rounds = rounds.saturating_add(1);
@@ -326,13 +355,20 @@ impl<'w> Wait<'w, '_> {
         why: Unserved,
     ) -> Sent {
         if self.lack == Lack::Connection {
+            breaking::note_untold(self.worker, self.choice, self.untold, visit);
             return Err(self.error); // they were tried
         }
         self.worker.clock.now();
         visit.take_anybody();
         match resend(self.worker, self.choice, (outgoing, visit)).await {
             // Who is known to be down was down.
-            Err(ExchangeError::NoEndpoint | ExchangeError::Attempt(AttemptError::Connect(_))) => {
+            Err(
+                failed @ (ExchangeError::NoEndpoint
+                | ExchangeError::Attempt(AttemptError::Connect(_))),
+            ) => {
+                if matches!(failed, ExchangeError::NoEndpoint) {
+                    breaking::note_untold(self.worker, self.choice, self.untold, visit);
+                }
                 Err(ExchangeError::Unserved { why, retry_after: self.spec.time })
             }
             sent => sent,

@@ -1,5 +1,8 @@
 //! Requests that wait while no endpoint of their pool may be picked.
 
+mod edits;
+mod stays;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +22,12 @@ const BYTES: &str = "tenantry_waiting_bytes{pool=\"app\"}";
 /// Checks that soon tell. Nobody is ejected.
 const CHECKED: &str = "health = { http = \"/check\", interval = \"30ms\", rise = 1, fall = 1 }\n\
                        eject = { failures = 0 }";
+
+/// The same, where another origin answers the checks.
+fn checked_by(checks: &Origin) -> String {
+    let port = format!("http = \"/check\", port = {}", checks.address.port());
+    CHECKED.replace("http = \"/check\"", &port)
+}
 
 fn became(outcome: &str) -> String {
     format!("tenantry_wait_requests_total{{pool=\"app\",outcome=\"{outcome}\"}}")
