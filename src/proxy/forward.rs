@@ -83,7 +83,7 @@ pub(super) async fn send(
         if effort.rule.judge(failure, facts(&tried, outgoing)).is_ok() {
             outgoing.upload.written().await;
         }
-        match effort.may_retry((failure, &answered), &tried, outgoing) {
+        match effort.may_retry((failure, &answered), &tried, (&*outgoing, &*visit)) {
             Ok(pause) => {
                 worker.meter.retry(&effort.pool.label, failure.reason());
                 drop((answered, trial)); // the endpoint is free while we wait
@@ -232,7 +232,7 @@ impl<'e> Effort<'e> {
         &self,
         (failure, answered): (Failure, &Result<Answered, ExchangeError>),
         tried: &[EndpointId],
-        outgoing: &Outgoing<'_>,
+        (outgoing, visit): (&Outgoing<'_>, &Visit),
     ) -> Result<Duration, Refusal> {
         let attempts = tried.len() as u32;
         self.rule.judge(failure, facts(tried, outgoing))?;
@@ -247,6 +247,9 @@ impl<'e> Effort<'e> {
         }
         if self.end.is_some_and(|end| Instant::now() + pause >= end) {
             return Err(Refusal::Deadline);
+        }
+        if visit.takes_anybody() && self.has_nobody_left(failure, tried, (outgoing, visit)) {
+            return Err(Refusal::Attempts); // and this failure is the last word
         }
         let allowance = self.tenant.allowance();
         if !allowance.withdraw(self.pool.label.slot, self.rule.fill()) && !free {

@@ -84,6 +84,18 @@ impl Effort<'_> {
         picked.ok_or(ExchangeError::NoEndpoint)
     }
 
+    /// Whether a request that goes to anybody has been to all that there are.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn has_nobody_left(
+        &self,
+        last: Failure,
+        tried: &[EndpointId],
+        (outgoing, visit): (&Outgoing<'_>, &Visit),
+    ) -> bool {
+        self.pick(tried, Some(last), outgoing).is_none() && self.pick_at_last(tried, visit).is_err()
+    }
+
     /// An endpoint that comes back from an ejection, where this request is the next one of its trial.
     #[cold]
     #[inline(never)]
