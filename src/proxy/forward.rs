@@ -51,7 +51,7 @@ pub(super) async fn send(
     if let Some(gate) = &choice.pool.gate {
         effort.come(gate, choice, outgoing, visit).await?;
     }
-    effort.tenant.deposit(effort.pool.label.slot, effort.rule.fill());
+    effort.deposit(visit);
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
@@ -177,6 +177,14 @@ impl<'e> Effort<'e> {
     pub(super) fn has_reached(&self, other: &Result<Answered, ExchangeError>) {
         if self.failure(other) != Some(Failure::Connect) {
             self.reaches.set(true);
+        }
+    }
+
+    /// A request pays for retries once, however often it is sent anew.
+    #[inline]
+    fn deposit(&self, visit: &Visit) {
+        if self.tenant.has_taken() && !visit.is_sent_again() {
+            self.tenant.deposit(self.pool.label.slot, self.rule.fill());
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Pass {
     pub(super) download: Option<Box<Pacer>>,
     /// It goes to any endpoint: none has come for which it waited.
     pub(super) anybody: bool,
+    /// It is sent anew, after a wait for an endpoint.
+    pub(super) again: bool,
 }
 
 /// Lets a request go on once the limits of its tenant and its route have room for it. It waits no
@@ -119,7 +121,7 @@ pub(super) async fn admit(
         Pacer::new(shared, way, flows)
     };
     let (upload, download) = (pacer(Way::Upload), pacer(Way::Download));
-    visit.hold(Pass { permits, told, upload, download, anybody: false });
+    visit.hold(Pass { permits, told, upload, download, anybody: false, again: false });
     Ok(None)
 }
 

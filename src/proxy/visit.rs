@@ -108,6 +108,16 @@ impl Visit {
         self.pass.get_or_insert_default();
     }
 
+    /// It is sent anew, after a wait for an endpoint.
+    pub(super) fn comes_again(&mut self) {
+        self.pass.get_or_insert_default().again = true;
+    }
+
+    /// Whether it is sent anew.
+    pub(super) fn is_sent_again(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.again)
+    }
+
     /// It has waited for an endpoint in vain: it goes to anybody now.
     pub(super) fn take_anybody(&mut self) {
         self.pass.get_or_insert_default().anybody = true;

@@ -251,6 +251,11 @@ impl Tenant {
         live
     }
 
+    /// Whether anything was ever taken of its allowance, so that requests pay into it.
+    pub fn has_taken(&self) -> bool {
+        self.has_taken.load(Ordering::Relaxed)
+    }
+
     /// A request came for the pool with this slot. Most tenants have never taken anything: theirs
     /// is full, and a request of one of many tenants then has two places less to fetch.
     pub fn deposit(&self, pool: u32, fill: Fill) {

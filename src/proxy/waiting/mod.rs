@@ -224,6 +224,7 @@ async fn resend(
     choice: &Choice<'_>,
     (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
 ) -> Sent {
+    visit.comes_again(); // what comes now began with the end of the wait
     let mut before = 0;
     visit.note(|record| before = std::mem::take(&mut record.attempts));
     let sent = forward::send(worker, choice, outgoing, visit).await;
@@ -298,7 +299,6 @@ impl<'w> Wait<'w, '_> {
                     return ControlFlow::Continue(Unserved::Late { waited });
                 }
             };
-            visit.held_up(); // what comes now began with the end of the wait
             outgoing.upload.keep_again();
             // In a box: what waits is to be small.
             let sending = Box::pin(resend(worker, choice, (&mut *outgoing, &mut *visit)));
