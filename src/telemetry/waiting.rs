@@ -20,12 +20,21 @@ pub enum WaitOutcome {
     Left,
     /// The process drained.
     Drained,
+    /// Its time was over before its turn, while others had theirs: it was sent without one.
+    Crowded,
 }
 
 impl WaitOutcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Released, Self::Late, Self::Full, Self::Memory, Self::Left, Self::Drained];
+    pub const ALL: [Self; 7] = [
+        Self::Released,
+        Self::Late,
+        Self::Full,
+        Self::Memory,
+        Self::Left,
+        Self::Drained,
+        Self::Crowded,
+    ];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +45,7 @@ impl WaitOutcome {
             Self::Memory => "memory",
             Self::Left => "left",
             Self::Drained => "drained",
+            Self::Crowded => "crowded",
         }
     }
 }

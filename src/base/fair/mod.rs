@@ -242,6 +242,11 @@ impl Handle {
         Self(Rc::new(Way { gate: Arc::clone(gate) }))
     }
 
+    /// How many the gate lets in at once; `None` = any number.
+    pub fn limit(&self) -> Option<u32> {
+        self.0.gate.state().limit
+    }
+
     /// Whether it leads to this gate.
     pub fn leads_to(&self, gate: &Arc<Gate>) -> bool {
         Arc::ptr_eq(&self.0.gate, gate)

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::base::fair::{Came, Claim, Handle, Kind, Permit};
 use crate::model::room::Room;
+use crate::telemetry::waiting::WaitOutcome;
 
 use super::super::choice::Choice;
 use super::Lack;
@@ -38,21 +39,29 @@ impl Line {
         self.claim.until
     }
 
-    /// Waits for a turn; `None` where none comes in time. One that cannot be sent though somebody may be picked pauses
+    /// Waits for a turn; tells what becomes of it where none comes in time. One that cannot be sent though somebody may be picked pauses
     /// before it asks again, longer each time.
-    pub(super) async fn turn(&self, lack: Lack, rounds: u32) -> Option<Permit> {
+    pub(super) async fn turn(&self, lack: Lack, rounds: u32) -> Result<Permit, WaitOutcome> {
         if rounds > 0 || lack == Lack::Connection {
             let pause = pause(rounds, fastrand::f64());
             sleep_until((Instant::now() + pause).min(self.claim.until)).await;
         }
         let now = Instant::now();
         if now >= self.claim.until {
-            return None;
+            return Err(WaitOutcome::Late);
         }
         match self.gate.come(self.kind, &self.claim, now) {
-            Came::In(turn) => Some(turn),
-            Came::Waits(waiting) => waiting.turn().await,
-            Came::Full => None,
+            Came::In(turn) => Ok(turn),
+            Came::Waits(waiting) => waiting.turn().await.ok_or_else(|| self.missed()),
+            Came::Full => Err(WaitOutcome::Late),
+        }
+    }
+
+    /// What becomes of one that has waited for its turn in vain: others may have theirs.
+    fn missed(&self) -> WaitOutcome {
+        match self.gate.limit() {
+            Some(0) => WaitOutcome::Late,
+            _ => WaitOutcome::Crowded,
         }
     }
 }
@@ -70,7 +79,35 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use crate::base::fair::{Class, Gate};
+
     use super::*;
+
+    /// A place in the line before a gate, for a second.
+    fn line(gate: &Arc<Gate>) -> Line {
+        let (gate, kind) = (Handle::of(gate), Kind::named(""));
+        let until = Instant::now() + Duration::from_secs(1);
+        let class = Class::Normal;
+        let claim = Claim { flow: 1, weight: 1, class, most: usize::MAX, until, cost: 1 };
+        Line { gate, kind, claim }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_no_turn_while_others_have_theirs_is_told_apart_from_who_waits_for_nobody() {
+        let gate = Arc::new(Gate::new(1));
+        let turn = line(&gate).turn(Lack::Anybody, 0).await;
+        assert!(turn.is_ok());
+
+        let crowded = line(&gate).turn(Lack::Anybody, 0).await;
+        gate.set_limit(0);
+        let late = line(&gate).turn(Lack::Anybody, 0).await;
+        let pausing = line(&gate).turn(Lack::Connection, u32::MAX).await;
+
+        assert_eq!(crowded.err(), Some(WaitOutcome::Crowded));
+        assert_eq!([late.err(), pausing.err()], [Some(WaitOutcome::Late); 2]);
+    }
 
     #[test]
     fn pauses_grow_up_to_a_second_and_are_spread() {

@@ -125,7 +125,7 @@ async fn hold(
     let (deadlines, end) = time(choice, outgoing, visit);
     let until = end.map_or(came + spec.time, |end| end.min(came + spec.time));
     let line = Line::of(choice, room, until);
-    let mut wait = Wait { worker, choice, spec, came, lack, error, untold };
+    let mut wait = Wait { worker, choice, spec, came, lack, error, untold, crowded: false };
     let why = match wait.run((room, &line), outgoing, visit).await {
         ControlFlow::Break(sent) => return sent,
         ControlFlow::Continue(why) => why,
@@ -260,6 +260,8 @@ struct Wait<'w, 'c> {
     error: ExchangeError,
     /// What its breaker was not told of that: all of it is one request.
     untold: Option<Verdict>,
+    /// Its time was over before its turn, while others had theirs.
+    crowded: bool,
 }
 
 impl<'w> Wait<'w, '_> {
@@ -286,7 +288,7 @@ impl<'w> Wait<'w, '_> {
                 let _watched = client.clone().map(Watched::begin);
                 tokio::select! {
                     biased;
-                    turn = line.turn(self.lack, rounds) => turn.ok_or(WaitOutcome::Late),
+                    turn = line.turn(self.lack, rounds) => turn,
                     () = leaving(worker) => Err(WaitOutcome::Drained),
                 }
             };
@@ -294,6 +296,7 @@ impl<'w> Wait<'w, '_> {
                 Ok(turn) => turn,
                 Err(outcome) => {
                     stay.ends(outcome);
+                    self.crowded = outcome == WaitOutcome::Crowded;
                     let waited = self.waited();
                     self.tell_vain(visit, waited);
                     return ControlFlow::Continue(Unserved::Late { waited });
@@ -348,28 +351,28 @@ impl<'w> Wait<'w, '_> {
         }
     }
 
-    /// After a wait in vain, or where there was no room for one: as it would have been without.
+    /// After a wait in vain, or where there was no room for one: as it would have been without. So goes, too, who had no
+    /// turn in time.
     async fn try_anybody(
         self,
         (outgoing, visit): (&mut Outgoing<'_>, &mut Visit),
         why: Unserved,
     ) -> Sent {
-        if self.lack == Lack::Connection {
+        if self.lack == Lack::Connection && !self.crowded {
             breaking::note_untold(self.worker, self.choice, self.untold, visit);
             return Err(self.error); // they were tried
         }
         self.worker.clock.now();
         visit.take_anybody();
+        let unserved = ExchangeError::Unserved { why, retry_after: self.spec.time };
         match resend(self.worker, self.choice, (outgoing, visit)).await {
+            Err(ExchangeError::NoEndpoint) => {
+                breaking::note_untold(self.worker, self.choice, self.untold, visit);
+                Err(unserved)
+            }
             // Who is known to be down was down.
-            Err(
-                failed @ (ExchangeError::NoEndpoint
-                | ExchangeError::Attempt(AttemptError::Connect(_))),
-            ) => {
-                if matches!(failed, ExchangeError::NoEndpoint) {
-                    breaking::note_untold(self.worker, self.choice, self.untold, visit);
-                }
-                Err(ExchangeError::Unserved { why, retry_after: self.spec.time })
+            Err(ExchangeError::Attempt(AttemptError::Connect(_))) if self.lack == Lack::Anybody => {
+                Err(unserved)
             }
             sent => sent,
         }
@@ -385,10 +388,11 @@ impl<'w> Wait<'w, '_> {
             let pool = &self.choice.pool.label.name;
             let id = visit.request_id();
             let request_id = id.to_str().unwrap_or_default();
-            tracing::warn!(
-                %pool, request_id, ?waited,
-                "a request has waited for an endpoint in vain"
-            );
+            let what = match self.crowded {
+                true => "had no turn while it waited for an endpoint, and is sent without one",
+                false => "has waited for an endpoint in vain",
+            };
+            tracing::warn!(%pool, request_id, ?waited, "a request {what}");
         }
     }
 }

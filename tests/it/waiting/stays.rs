@@ -51,9 +51,8 @@ async fn who_is_at_a_slow_endpoint_after_a_wait_waits_no_more() {
 #[tokio::test]
 async fn who_fails_after_its_turn_and_waits_on_has_a_seat_again() {
     let silent = Silent::new();
-    let keys = format!(
-        "wait = \"1h\"\n{NO_RETRY}\ntimeouts = {{ connect = \"700ms\", total = \"0s\" }}"
-    );
+    let keys =
+        format!("wait = \"1h\"\n{NO_RETRY}\ntimeouts = {{ connect = \"700ms\", total = \"0s\" }}");
     let gateway = Gateway::start(&one_tenant_with(&[silent.address], &keys)).await;
     let _client = asking(&gateway, "acme", "/").await;
 
