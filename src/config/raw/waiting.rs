@@ -38,8 +38,8 @@ struct WaitTable {
     length: Option<Whole<1, 1_000_000>>,
     /// The memory that those may hold together, from `64KiB` on. Default: `64MiB`.
     memory: Option<At<Written<ByteSize>>>,
-    /// Those that waited and are at an endpoint at once, for each that may be picked, until they have an answer; from 1
-    /// to 10000. Default: 8.
+    /// Those that waited and are at an endpoint at once, for each that may be picked, until they have an answer or half a
+    /// second is over; from 1 to 10000. Default: 8.
     at_once: Option<Whole<1, 10_000>>,
 }
 
