@@ -53,9 +53,7 @@ pub(super) async fn send(
     if let Some(gate) = &choice.pool.gate {
         effort.come(gate, choice, outgoing, visit).await?;
     }
-    if effort.tenant.has_taken() {
-        effort.deposit(visit);
-    }
+    effort.deposit(visit);
     let mut tried: Vec<EndpointId> = Vec::new(); // and failed
     let mut last = None;
     loop {
@@ -193,9 +191,9 @@ impl<'e> Effort<'e> {
     }
 
     /// A request pays for retries once, however often it is sent anew.
-    #[inline(never)]
+    #[inline]
     fn deposit(&self, visit: &Visit) {
-        if !visit.is_sent_again() {
+        if self.tenant.has_taken() && !visit.is_sent_again() {
             self.tenant.deposit(self.pool.label.slot, self.rule.fill());
         }
     }
