@@ -340,7 +340,7 @@ mod tests {
         spill.push(&Part::Data(vec![0; 2 * PIECE].into()));
         let (end, hangs) = std::sync::mpsc::channel::<()>();
         let write = move || {
-            drop(hangs.recv());
+            assert!(hangs.recv().is_err(), "it hangs until its test is over");
             Ok(())
         };
         spill.work = Some(Work::Write(Blocking::start(write), PIECE as u64));

@@ -12,7 +12,7 @@ use crate::config::spec::BreakerSpec;
 use crate::model::breakers::{Phase, Whole};
 
 use super::ballot::Ballot;
-use super::state::millis;
+use super::state::{State, millis};
 use super::words::{Admitted, Core, OnTrial, half};
 use super::{Became, Breaker};
 
@@ -41,9 +41,7 @@ impl OnTrialForAll<'_> {
                 return None; // it has said so before
             }
         }
-        let tried = |state: super::state::State, since, now| {
-            state.tried_for_many(rules, since, failed, now)
-        };
+        let tried = |state: State, since, now| state.tried_for_many(rules, since, failed, now);
         self.place.ends_as(rules, now, tried)
     }
 }
