@@ -125,7 +125,8 @@ async fn requests_wait_until_an_endpoint_is_healthy() {
         assert_eq!(targets(&origin), Vec::<String>::new(), "it is known to be down");
         origin.rescript([Step::ok("back")]);
     };
-    let (second, ()) = within("the release", async { tokio::join!(second, release) }).await;
+    let (second, ()) =
+        within("the release", Box::pin(async { tokio::join!(second, release) })).await;
 
     let first = first.answer_to("GET").await;
     assert_eq!((first.status, first.text()), (200, "back".to_owned()));
