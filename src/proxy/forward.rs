@@ -391,9 +391,10 @@ impl<'e, 'p> Trial<'e, 'p> {
         dial: Option<&Cell<Option<Dial>>>,
     ) -> Result<Answered, ExchangeError> {
         let Effort { worker, pool, deadlines, end, .. } = self.effort;
-        // What another attempt runs beside has no need of one more.
-        let bounds = Bounds { deadlines, started, end: *end, dial, elsewhere: None };
         let (effort, picked) = (self.effort, &self.picked);
+        let elsewhere = || effort.is_better_elsewhere(picked.endpoint(), &[], outgoing);
+        let elsewhere: Option<&dyn Fn() -> bool> = Some(&elsewhere);
+        let bounds = Bounds { deadlines, started, end: *end, dial, elsewhere };
         let counted = Counted::begin(effort, picked, started, None);
         let timing = self.timing(started, outgoing);
         let answered = attempt::run(worker, pool, picked.endpoint(), bounds, outgoing).await;
