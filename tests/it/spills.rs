@@ -179,7 +179,7 @@ async fn a_second_attempt_beside_a_slow_one_has_the_body_from_its_file() {
     let (slow, good) = (Origin::saying("slow").await, Origin::saying("good").await);
     let keys = "balance = \"round-robin\"\neject = { failures = 0 }\n\
                 retry = { replay = \"8MiB\", \
-                hedge = { after = \"p95\", floor = \"200ms\", methods = [\"GET\", \"PUT\"] } }";
+                hedge = { after = \"p95\", floor = \"1s\", methods = [\"GET\", \"PUT\"] } }";
     let routes = one_tenant_with(&[slow.address, good.address], keys);
     let more = "[replay-files]\nfolder = \"kept\"\nmemory = \"64KiB\"";
     let gateway = Gateway::start_with(more, &routes).await;
@@ -187,16 +187,18 @@ async fn a_second_attempt_beside_a_slow_one_has_the_body_from_its_file() {
         assert_eq!(gateway.get("/").await.status, 200);
     }
     slow.rescript([Step::stall()]);
-    let before = slow.asked().len();
-    let body = payload(3_000_000);
+    let body = payload(600_000);
+    let won = "tenantry_hedges_total{pool=\"app\",result=\"won\"}";
 
-    while slow.asked().len() == before {
+    // Where a busy machine takes too long to send all of it there is none.
+    let mut times = 0;
+    while gateway.metric(won).await.unwrap_or_default() < 1.0 {
         let answer = put(&gateway, &body).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "good"));
+        times += 1;
+        assert!(times < 1_000, "no second attempt is made");
     }
 
-    let hedges = "tenantry_hedges_total{pool=\"app\",result=\"won\"}";
-    gateway.metric_becomes(hedges, 1.0).await;
     assert!(good.asked().last().is_some_and(|asked| asked.body == body));
     gateway.metric_at_least(&spills("kept"), 1.0).await;
     gateway.metric_becomes("tenantry_replay_files{pool=\"app\"}", 0.0).await;
