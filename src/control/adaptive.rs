@@ -38,9 +38,7 @@ impl Limiters {
                     slowdown = limiter.slowdown(), "the limit of requests at once has moved"
                 );
             }
-            if let Some(slowdown) = limiter.slowdown() {
-                times.tell(slowdown);
-            }
+            times.tell(limiter.slowdown());
             self.0.insert(slot, limiter);
         }
     }
