@@ -101,6 +101,25 @@ mod tests {
     }
 
     #[test]
+    fn a_slowdown_is_told_no_more_once_the_pool_has_nothing_to_do() {
+        let (pool, mut limiters) = (pool(10, Some(ADAPTIVE)), Limiters::default());
+        let (pools, mut now) = ([Arc::clone(&pool)], Instant::now());
+        limiters.adjust(&pools, now);
+        for millis in [10, 10, 30] {
+            see(&pool, Duration::from_millis(millis), 10);
+            now += 5 * SECOND;
+            limiters.adjust(&pools, now);
+        }
+        let slowdown = || pool.answer_times.as_ref().unwrap().slowdown();
+        assert!(slowdown().is_some_and(|slowdown| slowdown > 2.0));
+
+        now += 60 * SECOND;
+        limiters.adjust(&pools, now);
+
+        assert_eq!(slowdown(), None);
+    }
+
+    #[test]
     fn a_limit_that_stands_still_is_what_is_written_and_an_open_gate_stays_open() {
         let (pool, mut limiters) = (pool(50, None), Limiters::default());
         let gate = Arc::clone(pool.gate.as_ref().unwrap());

@@ -100,7 +100,8 @@ impl Limiter {
         }
     }
 
-    /// How many times as long as usual requests took when that was last known.
+    /// How many times as long as usual requests took when that was last known; `None` also once the pool has little to do
+    /// and nobody knows it any more.
     pub fn slowdown(&self) -> Option<f64> {
         self.slowdown
     }
@@ -119,6 +120,7 @@ impl Limiter {
             if age < STALE || is_busy(seen, limit) {
                 return limit; // where each takes long, few end
             }
+            self.slowdown = None;
             if age < AGED && seen.most() > 0 && self.trial.is_none() {
                 return limit;
             }

@@ -451,6 +451,19 @@ fn a_busy_pool_of_which_a_request_ends_every_minute_leaves_its_least_limit() {
 }
 
 #[test]
+fn how_slow_a_pool_was_is_not_told_for_longer_than_it_is_used() {
+    let mut now = Instant::now();
+    let mut limiter = knowing(&[1], &mut now);
+    steps(&mut limiter, 100, (&window(&[(1, 30)], 100), &mut now), 1);
+    assert!(limiter.slowdown().is_some_and(|slowdown| slowdown > 2.9));
+
+    steps(&mut limiter, 100, (&inside(60), &mut now), 9);
+    assert!(limiter.slowdown().is_some(), "it is busy, and nothing has ended");
+    steps(&mut limiter, 100, (&inside(1), &mut now), 3);
+    assert_eq!(limiter.slowdown(), None);
+}
+
+#[test]
 fn requests_that_differ_much_do_not_wear_the_limit_down() {
     let backend = Backend { bears: 200.0, takes: 0.05, noise: 1.28 };
     for seed in 0..2 {
