@@ -38,9 +38,7 @@ impl Limiters {
                     slowdown = limiter.slowdown(), "the limit of requests at once has moved"
                 );
             }
-            if let Some(slowdown) = limiter.slowdown() {
-                times.tell(slowdown);
-            }
+            times.tell(limiter.slowdown());
             self.0.insert(slot, limiter);
         }
     }
@@ -100,6 +98,25 @@ mod tests {
         assert!(fallen < risen, "{fallen}");
         let slowdown = pool.answer_times.as_ref().unwrap().slowdown().unwrap();
         assert!((slowdown - 10.0).abs() < 0.01, "{slowdown}");
+    }
+
+    #[test]
+    fn a_slowdown_is_told_no_more_once_the_pool_has_nothing_to_do() {
+        let (pool, mut limiters) = (pool(10, Some(ADAPTIVE)), Limiters::default());
+        let (pools, mut now) = ([Arc::clone(&pool)], Instant::now());
+        limiters.adjust(&pools, now);
+        for millis in [10, 10, 30] {
+            see(&pool, Duration::from_millis(millis), 10);
+            now += 5 * SECOND;
+            limiters.adjust(&pools, now);
+        }
+        let slowdown = || pool.answer_times.as_ref().unwrap().slowdown();
+        assert!(slowdown().is_some_and(|slowdown| slowdown > 2.0));
+
+        now += 60 * SECOND;
+        limiters.adjust(&pools, now);
+
+        assert_eq!(slowdown(), None);
     }
 
     #[test]

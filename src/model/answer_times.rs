@@ -32,6 +32,7 @@ pub struct KindTimes {
 pub struct Sum {
     count: u32,
     logs: f64,
+    squares: f64,
 }
 
 /// What all workers have seen of a pool.
@@ -97,13 +98,16 @@ impl Times {
 impl Sum {
     fn add(&mut self, time: Duration) {
         self.count = self.count.saturating_add(1);
-        self.logs += time.max(SHORTEST).as_secs_f64().ln();
+        let log = time.max(SHORTEST).as_secs_f64().ln();
+        self.logs += log;
+        self.squares += log * log;
     }
 
     /// Adds another one.
     pub fn merge(&mut self, other: Self) {
         self.count = self.count.saturating_add(other.count);
         self.logs += other.logs;
+        self.squares += other.squares;
     }
 
     /// How many there were.
@@ -114,6 +118,12 @@ impl Sum {
     /// The mean of the natural logarithms of their seconds; `None` where there were none.
     pub fn mean(self) -> Option<f64> {
         (self.count > 0).then(|| self.logs / f64::from(self.count))
+    }
+
+    /// How much the logarithms differ: the sum of the squares of what lies between each and the mean.
+    pub fn spread(self) -> f64 {
+        let mean = self.mean().unwrap_or_default();
+        (self.squares - mean * self.logs).max(0.0)
     }
 }
 
@@ -136,12 +146,13 @@ impl AnswerTimes {
         std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells how many times as long as usual requests take.
-    pub fn tell(&self, slowdown: f64) {
-        self.slowdown.store((slowdown as f32).to_bits(), Ordering::Relaxed);
+    /// Tells how many times as long as usual requests take; `None`: nobody knows.
+    pub fn tell(&self, slowdown: Option<f64>) {
+        let bits = slowdown.map_or(0, |slowdown| (slowdown as f32).to_bits());
+        self.slowdown.store(bits, Ordering::Relaxed);
     }
 
-    /// How many times as long as usual requests take, as was told last; `None`: nobody knows yet.
+    /// How many times as long as usual requests take, as was told last; `None`: nobody knows.
     pub fn slowdown(&self) -> Option<f32> {
         let bits = self.slowdown.load(Ordering::Relaxed);
         (bits != 0).then(|| f32::from_bits(bits))
@@ -211,10 +222,12 @@ mod tests {
     }
 
     #[test]
-    fn the_slowdown_is_unknown_until_it_is_told() {
+    fn the_slowdown_is_what_was_told_last() {
         let all = AnswerTimes::default();
         assert_eq!(all.slowdown(), None);
-        all.tell(1.5);
+        all.tell(Some(1.5));
         assert_eq!(all.slowdown(), Some(1.5));
+        all.tell(None);
+        assert_eq!(all.slowdown(), None);
     }
 }

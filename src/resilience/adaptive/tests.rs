@@ -23,6 +23,7 @@ struct Backend {
 
 /// A pool with a limit, and a clock.
 struct World {
+    spec: AdaptiveSpec,
     backend: Backend,
     limiter: Limiter,
     limit: u32,
@@ -32,19 +33,27 @@ struct World {
     inside: Vec<f64>,
     /// How long they took at the last tick.
     took: f64,
+    /// Of so many kinds.
+    kinds: u8,
 }
 
 impl World {
     fn of(backend: Backend, seed: u64) -> Self {
+        Self::within(SPEC, backend, seed)
+    }
+
+    fn within(spec: AdaptiveSpec, backend: Backend, seed: u64) -> Self {
         let now = Instant::now();
         Self {
+            spec,
             backend,
             limiter: Limiter::new(now),
-            limit: SPEC.min,
+            limit: spec.min,
             now,
             random: fastrand::Rng::with_seed(seed),
             inside: Vec::new(),
             took: backend.takes,
+            kinds: 1,
         }
     }
 
@@ -72,10 +81,11 @@ impl World {
         seen.sees(inside as u32);
         for _ in 0..self.whole(ended.min(100.0)) {
             let took = self.took * (self.backend.noise * self.chance()).exp();
-            seen.add(1, Sample::Took(Duration::from_secs_f64(took)), inside as u32);
+            let kind = self.random.u8(..self.kinds);
+            seen.add(kind, Sample::Took(Duration::from_secs_f64(took)), inside as u32);
         }
         self.now += TICK;
-        self.limit = self.limiter.step(&SPEC, self.limit, &seen, self.now);
+        self.limit = self.limiter.step(&self.spec, self.limit, &seen, self.now);
         ended
     }
 
@@ -96,6 +106,15 @@ fn backends() -> impl Strategy<Value = Backend> {
         takes,
         noise,
     })
+}
+
+/// Those of which few requests end in a second, and the least that is asked of them.
+fn slow_backends() -> impl Strategy<Value = (AdaptiveSpec, Backend)> {
+    (2..=20_u32, 30.0..400.0_f64, 1.0..30.0_f64, 0.0..0.5_f64).prop_map(
+        |(min, bears, takes, noise)| {
+            (AdaptiveSpec { min, ..SPEC }, Backend { bears, takes, noise })
+        },
+    )
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -159,6 +178,30 @@ proptest! {
         let limit = world.standing();
         prop_assert!(limit > 0.7 * backend.bears && limit < 3.0 * backend.bears, "{limit}");
         prop_assert!(served > 0.9 * backend.bears / backend.takes, "{served}");
+    }
+
+    #[test]
+    fn it_does_so_also_where_few_requests_end(
+        (spec, backend) in slow_backends(),
+        seed: u64,
+        left in 0.05..0.5_f64,
+        long in 0.0..10.0_f64,
+    ) {
+        let times = |count: f64| Duration::from_secs_f64(count * backend.takes);
+        let mut world = World::within(spec, backend, seed);
+        for overload in [None, Some(left)] {
+            if let Some(left) = overload {
+                world.backend.bears *= left;
+                world.run(FLOOD, times(long));
+                world.backend = backend;
+            }
+            world.run(FLOOD, times(90.0));
+            let served = world.run(FLOOD, times(30.0));
+
+            let limit = world.standing();
+            prop_assert!(limit > 0.7 * backend.bears && limit < 3.0 * backend.bears, "{limit}");
+            prop_assert!(served > 0.9 * backend.bears / backend.takes, "{served}");
+        }
     }
 
     #[test]
@@ -273,7 +316,7 @@ fn most_kinds_that_are_slower_lower_it_by_as_much() {
     let mut limiter = knowing(&[1, 2, 3], &mut now);
     let seen = window(&[(1, 20), (2, 20), (3, 10)], 100);
     let limit = steps(&mut limiter, 100, (&seen, &mut now), 1);
-    assert_eq!(limit, 80, "75 of it, and half of its root");
+    assert_eq!(limit, 82, "75 of it, half of its root, and something for chance");
     assert!((limiter.slowdown().unwrap() - 2.0).abs() < 1e-6);
 
     let mut limiter = knowing(&[1], &mut now);
@@ -326,24 +369,39 @@ fn a_fall_is_given_time_to_show() {
     assert!(limiter.step(&SPEC, fallen, &seen, now) < 50);
 }
 
+/// Less is asked twice of a pool that is slow, and each time requests take so long; gives the limit after that.
+fn tried_twice(limiter: &mut Limiter, millis: u64, now: &mut Instant) -> u32 {
+    let seen = window(&[(1, 20)], 100);
+    let mut limit = 100;
+    for _ in 0..2 {
+        while limiter.trial.is_none() {
+            limit = steps(limiter, 100, (&seen, now), 1);
+        }
+        assert_eq!(limit, 41, "half of what follows 100");
+        limit = steps(limiter, 41, (&window(&[(1, millis)], 41), now), 1);
+        assert_eq!(limit, 83, "and back");
+    }
+    limit
+}
+
 #[test]
 fn a_pool_that_is_slow_with_half_of_the_requests_is_slow_of_itself() {
     for (millis, is_slow) in [(20, true), (11, false)] {
         let mut now = Instant::now();
         let mut limiter = knowing(&[1], &mut now);
-        let seen = window(&[(1, 20)], 100);
-        let mut limit = 100;
-        while limiter.trial.is_none() {
-            limit = steps(&mut limiter, 100, (&seen, &mut now), 1);
-        }
-        assert_eq!(limit, 40, "half of what follows 100");
-
-        let limit = steps(&mut limiter, 40, (&window(&[(1, millis)], 40), &mut now), 1);
-
-        assert_eq!(limit, 80, "and back");
-        let next = steps(&mut limiter, 80, (&seen, &mut now), 1);
-        assert_eq!(next > 80, is_slow, "{next}");
+        let limit = tried_twice(&mut limiter, millis, &mut now);
+        let next = steps(&mut limiter, limit, (&window(&[(1, 20)], 100), &mut now), 1);
+        assert_eq!(next > limit, is_slow, "{next}");
     }
+}
+
+#[test]
+fn a_pool_that_becomes_slower_while_less_is_asked_of_it_is_no_slow_pool() {
+    let mut now = Instant::now();
+    let mut limiter = knowing(&[1], &mut now);
+    let limit = tried_twice(&mut limiter, 60, &mut now);
+    let next = steps(&mut limiter, limit, (&window(&[(1, 60)], 100), &mut now), 1);
+    assert!(next < limit, "{next}");
 }
 
 #[test]
@@ -353,7 +411,7 @@ fn a_trial_without_requests_ends() {
     while limiter.trial.is_none() {
         steps(&mut limiter, 100, (&window(&[(1, 20)], 100), &mut now), 1);
     }
-    assert_eq!(steps(&mut limiter, 40, (&Times::default(), &mut now), 4), 80);
+    assert_eq!(steps(&mut limiter, 41, (&Times::default(), &mut now), 4), 83);
 }
 
 #[test]
@@ -368,4 +426,51 @@ fn what_was_seen_long_ago_is_not_mixed_with_what_is_seen_now() {
     assert_eq!(limiter.step(&SPEC, 100, &Times::default(), now), 100);
     now += LONG;
     assert!(limiter.step(&SPEC, 100, &window(&[(1, 10)], 100), now) > 100);
+}
+
+/// So many are under way.
+fn inside(count: u32) -> Times {
+    let mut times = Times::default();
+    times.sees(count);
+    times
+}
+
+#[test]
+fn a_busy_pool_of_which_a_request_ends_every_minute_leaves_its_least_limit() {
+    let (spec, mut now) = (AdaptiveSpec { min: 1, ..SPEC }, Instant::now());
+    let (mut limiter, mut limit) = (Limiter::new(now), 1);
+    for tenth in 1..=40_000 {
+        now += TICK;
+        let mut seen = inside(limit);
+        if tenth % 600 == 0 {
+            seen.add(1, Sample::Took(MINUTE), limit);
+        }
+        limit = limiter.step(&spec, limit, &seen, now);
+    }
+    assert!(limit > 1, "60 requests took as long as each other");
+}
+
+#[test]
+fn how_slow_a_pool_was_is_not_told_for_longer_than_it_is_used() {
+    let mut now = Instant::now();
+    let mut limiter = knowing(&[1], &mut now);
+    steps(&mut limiter, 100, (&window(&[(1, 30)], 100), &mut now), 1);
+    assert!(limiter.slowdown().is_some_and(|slowdown| slowdown > 2.9));
+
+    steps(&mut limiter, 100, (&inside(60), &mut now), 9);
+    assert!(limiter.slowdown().is_some(), "it is busy, and nothing has ended");
+    steps(&mut limiter, 100, (&inside(1), &mut now), 3);
+    assert_eq!(limiter.slowdown(), None);
+}
+
+#[test]
+fn requests_that_differ_much_do_not_wear_the_limit_down() {
+    let backend = Backend { bears: 200.0, takes: 0.05, noise: 1.28 };
+    for seed in 0..2 {
+        let mut world = World { kinds: 5, ..World::of(backend, seed) };
+        world.run(FLOOD, 10 * MINUTE);
+        let served = world.run(FLOOD, MINUTE);
+        assert!(served > 0.9 * backend.bears / backend.takes, "{served}: {}", world.limit);
+        assert!(world.standing() < 3.0 * backend.bears, "{}", world.limit);
+    }
 }

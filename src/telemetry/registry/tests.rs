@@ -145,7 +145,7 @@ fn promtool_finds_nothing() {
     metrics
         .publish_pools(vec![("shop".into(), pool_of(&["10.0.0.1:80"])), ("near".into(), zoned())]);
     let times = Arc::<AnswerTimes>::default();
-    times.tell(1.5);
+    times.tell(Some(1.5));
     metrics.publish_gates(vec![("shop".into(), Arc::new(Gate::new(1)), Some(times))]);
     let (pool, breakers) = ("shop".into(), Arc::default());
     metrics.publish_breakers(vec![NamedBreakers { pool, breakers, has_whole: true }]);
