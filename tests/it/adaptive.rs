@@ -18,6 +18,8 @@ use crate::world::within;
 
 const FIELDS: &[&str] = &["Host: localhost", "X-Tenant-ID: acme"];
 const LIMIT: &str = "tenantry_pool_concurrency_limit_requests{pool=\"app\"}";
+const INSIDE: &str = "tenantry_pool_concurrency_requests{pool=\"app\"}";
+const WAITING: &str = "tenantry_queue_waiting_requests{pool=\"app\"}";
 const SLOWDOWN: &str = "tenantry_pool_concurrency_slowdown_ratio{pool=\"app\"}";
 
 fn routes(endpoint: SocketAddr, keys: &str) -> String {
@@ -131,23 +133,53 @@ async fn a_limit_that_is_not_used_stays_and_its_bounds_are_told() {
     assert_eq!(setting("concurrency.tolerance").as_deref(), Some("2"));
 }
 
-#[tokio::test]
-async fn a_pool_that_is_full_refuses_at_once_and_is_checked_and_told_of_nevertheless() {
-    const CHECKS: &str =
-        "tenantry_health_checks_total{pool=\"app\",cause=\"interval\",result=\"passed\"}";
+/// A gateway with an endpoint that answers nobody, these keys of its pool, and a request under way there.
+async fn filled(keys: &str) -> (Gateway, Paced, Client) {
     let endpoint = Paced::start(600_000).await;
-    let keys = "concurrency = { min = 1, max = 1 }\nqueue = { length = 0, wait = \"3s\" }\n\
-                health = { tcp = true, interval = \"50ms\" }";
     let gateway = Gateway::start(&routes(endpoint.address, keys)).await;
     let mut inside = Client::connect(gateway.address()).await;
     inside.send(head("GET /", FIELDS)).await;
-    gateway.metric_becomes("tenantry_pool_concurrency_requests{pool=\"app\"}", 1.0).await;
+    gateway.metric_becomes(INSIDE, 1.0).await;
+    (gateway, endpoint, inside)
+}
 
-    let refused = gateway.get("/").await;
+/// Nothing else goes on meanwhile: the endpoint never answers, who waits waits for an hour, and the client never sends the body that
+/// it tells of.
+#[tokio::test]
+async fn who_is_shed_has_503_with_retry_after_and_waits_for_nothing() {
+    for limit in ["1", "{ min = 1, max = 1 }"] {
+        let keys = format!(
+            "concurrency = {limit}\nqueue = {{ length = 1, wait = \"1h\" }}\ntimeouts = {{ total = \"2h\" }}"
+        );
+        let (gateway, _endpoint, _inside) = filled(&keys).await;
+        let mut waits = Client::connect(gateway.address()).await;
+        waits.send(head("GET /", FIELDS)).await;
+        gateway.metric_becomes(WAITING, 1.0).await;
 
-    assert_eq!((refused.status, refused.one("retry-after").as_deref()), (503, Some("3")));
-    assert_eq!(refused.json()["type"], "urn:tenantry:problem:queue-full");
+        let mut shed = Client::connect(gateway.address()).await;
+        shed.send(head("POST /", &[FIELDS, &["Content-Length: 1000"]].concat())).await;
+        let answer = shed.answer_to("POST").await;
+
+        assert_eq!((answer.status, answer.one("retry-after").as_deref()), (503, Some("3600")));
+        assert_eq!(answer.json()["type"], "urn:tenantry:problem:queue-full");
+        let now = (gateway.metric(INSIDE).await, gateway.metric(WAITING).await);
+        assert_eq!(now, (Some(1.0), Some(1.0)), "nobody has gone on for it");
+    }
+}
+
+#[tokio::test]
+async fn checks_and_the_admin_listener_go_on_while_a_pool_is_full() {
+    const CHECKS: &str =
+        "tenantry_health_checks_total{pool=\"app\",cause=\"interval\",result=\"passed\"}";
+    let keys = "concurrency = { min = 1, max = 1 }\nqueue = { length = 0, wait = \"3s\" }\n\
+                health = { tcp = true, interval = \"50ms\" }";
+    let (gateway, _endpoint, _inside) = filled(keys).await;
+    assert_eq!(gateway.get("/").await.status, 503);
+
     let checks = gateway.metric(CHECKS).await.unwrap_or_default();
     gateway.metric_at_least(CHECKS, checks + 3.0).await;
-    assert_eq!(gateway.admin("/api/v1/pools").await.status, 200);
+    for path in ["/healthz", "/readyz", "/metrics", "/api/v1/pools"] {
+        assert_eq!(gateway.admin(path).await.status, 200, "{path}");
+    }
+    assert_eq!(gateway.metric(INSIDE).await, Some(1.0));
 }

@@ -21,8 +21,8 @@ pub(crate) enum Event {
     Sends(u64),
     /// What it has sent has failed there.
     FailsAt(u64),
-    /// The gateway has refused it: the pool was full, the breaker open, or there was no endpoint.
-    Refuses,
+    /// The gateway has refused one that came at that moment: the pool was full, the breaker open, or there was no endpoint.
+    Refuses(Instant),
     /// An endpoint was ejected.
     Ejects(u64),
 }
@@ -48,6 +48,8 @@ pub(crate) struct Window {
     pub(crate) ejected: u32,
     /// How long those waited that were served meanwhile, in µs.
     pub(crate) waits: Vec<u32>,
+    /// How long requests waited that were refused meanwhile, in µs.
+    pub(crate) refusals: Vec<u32>,
 }
 
 /// All that was written down.
@@ -73,7 +75,7 @@ impl Book {
             Event::Asks => (4, 0),
             Event::Sends(endpoint) => (5, endpoint),
             Event::FailsAt(endpoint) => (6, endpoint),
-            Event::Refuses => (7, 0),
+            Event::Refuses(since) => (7, micros(since.saturating_duration_since(self.began))),
             Event::Ejects(endpoint) => (8, endpoint),
         };
         [micros(passed), kind, what].into_iter().for_each(|word| self.add(word));
@@ -85,14 +87,16 @@ impl Book {
             Event::Comes => window.came += 1,
             Event::Served(since) => {
                 window.served += 1;
-                let waited = micros(since.elapsed());
-                window.waits.push(u32::try_from(waited).unwrap_or(u32::MAX));
+                window.waits.push(waited(since));
             }
             Event::Fails => window.failed += 1,
             Event::Asks => window.asked += 1,
             Event::Sends(_) => window.sent += 1,
             Event::FailsAt(_) => {}
-            Event::Refuses => window.refused += 1,
+            Event::Refuses(since) => {
+                window.refused += 1;
+                window.refusals.push(waited(since));
+            }
             Event::Ejects(_) => window.ejected += 1,
         });
     }
@@ -115,6 +119,11 @@ impl Book {
     fn add(&self, word: u64) {
         self.trace.set((self.trace.get() ^ word).wrapping_mul(PRIME));
     }
+}
+
+/// In µs, until now.
+fn waited(since: Instant) -> u32 {
+    u32::try_from(micros(since.elapsed())).unwrap_or(u32::MAX)
 }
 
 fn micros(time: Duration) -> u64 {

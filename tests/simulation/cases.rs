@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use tenantry::base::units::Percent;
-use tenantry::config::spec::{BreakerSpec, ConcurrencySpec, HedgeSpec, PoolSpec};
+use tenantry::base::units::{ByteSize, Percent};
+use tenantry::config::spec::{
+    AdaptiveSpec, BreakerSpec, ConcurrencySpec, HedgeSpec, PoolSpec, WaitSpec,
+};
 
 use super::report::Report;
 use super::server::{Condition, Form};
@@ -44,6 +46,10 @@ pub(crate) enum Group {
     Herd,
     /// Endpoints come and go.
     Churn,
+    /// More users come than can be served.
+    Crowd,
+    /// Requests wait until somebody is back.
+    Wait,
     /// Whatever a seed draws.
     Drawn,
 }
@@ -59,6 +65,10 @@ pub(crate) enum Breaks {
     Unreachable(usize),
     /// So many leave and join each tenth of a second.
     Churn(usize),
+    /// So many die, are found to be down one after the other, and come back so.
+    Restarts(usize),
+    /// So many times as many users come.
+    Crowd(f64),
 }
 
 /// What users may expect.
@@ -72,6 +82,8 @@ pub(crate) struct Promise {
     pub(crate) sent: f64,
     /// How long after the fault all is as before, at most.
     pub(crate) back: Duration,
+    /// How long 99 of 100 requests have waited at most that are refused meanwhile.
+    pub(crate) refused: Duration,
 }
 
 /// Whether all comes back.
@@ -91,13 +103,17 @@ impl Breaks {
             Self::Slow(count, times) => world.turn(count, Condition::Slow(times)),
             Self::Failing(count) => world.turn(count, Condition::Failing),
             Self::Unreachable(count) => world.turn(count, Condition::Unreachable),
+            Self::Restarts(count) => world.turn(count, Condition::Dead),
+            Self::Crowd(times) => world.crowd.set(times),
             Self::Churn(_) => {}
         }
     }
 
     pub(crate) fn go_on(self, world: &World) {
-        if let Self::Churn(count) = self {
-            world.churn(count);
+        match self {
+            Self::Churn(count) => world.churn(count),
+            Self::Restarts(_) => world.find_down(),
+            _ => {}
         }
     }
 
@@ -106,18 +122,25 @@ impl Breaks {
             Self::Slow(count, _) | Self::Failing(count) | Self::Unreachable(count) => {
                 world.turn(count, Condition::Sound);
             }
-            Self::Churn(_) => {}
+            Self::Crowd(_) => world.crowd.set(1.0),
+            Self::Churn(_) | Self::Restarts(_) => {}
         }
+    }
+
+    /// What takes a while goes on to be mended. Tells whether there is more of it.
+    pub(crate) fn recover(self, world: &World) -> bool {
+        matches!(self, Self::Restarts(_)) && world.revive()
     }
 }
 
 impl Promise {
     /// Panics where a run has not kept it.
     pub(crate) fn check(&self, report: &Report) {
-        let Self { returns, content, sent, back } = *self;
+        let Self { returns, content, sent, back, refused } = *self;
         let during = &report.during;
         report.require("enough are served meanwhile", during.content >= content);
         report.require("no more is sent meanwhile", during.sent <= sent);
+        report.require("who is refused hears of it soon", during.refused <= refused);
         match returns {
             Returns::Surely => {
                 report.require("all is in the end as it was", report.has_returned());
@@ -143,8 +166,16 @@ pub(crate) const TEN: Case = Case {
     users: Users::calm(1_200.0),
     breaks: Breaks::Slow(1, 20.0),
     fault: (secs(6), secs(14)),
-    end: secs(34),
-    promise: Promise { returns: Returns::Surely, content: 0.99, sent: 1.2, back: secs(2) },
+    end: secs(30),
+    promise: PROMISE,
+};
+
+const PROMISE: Promise = Promise {
+    returns: Returns::Surely,
+    content: 0.99,
+    sent: 1.2,
+    back: secs(2),
+    refused: Duration::MAX,
 };
 
 /// Users ask for all that there is, and again where they get nothing. Endpoints let so many wait that they wait in vain.
@@ -159,8 +190,38 @@ const STORM: Case = Case {
 };
 
 /// What a pool promises that has nothing against storms.
-const NOTHING: Promise =
-    Promise { returns: Returns::Never, content: 0.0, sent: f64::INFINITY, back: Duration::MAX };
+const NOTHING: Promise = Promise {
+    returns: Returns::Never,
+    content: 0.0,
+    sent: f64::INFINITY,
+    back: Duration::MAX,
+    ..PROMISE
+};
+
+/// Half of what endpoints can do is asked of them, and then half as much again as they can.
+const CROWD: Case = Case {
+    of: Group::Crowd,
+    form: Form { backlog: 1024, ..Form::USUAL },
+    users: Users::calm(1_000.0),
+    breaks: Breaks::Crowd(3.0),
+    end: secs(26),
+    // Two of three can be served.
+    promise: Promise { content: 0.6, sent: 1.0, refused: Duration::from_millis(1), ..PROMISE },
+    ..TEN
+};
+
+/// All endpoints restart at once, and users have the patience to wait for them.
+const WAIT: Case = Case {
+    of: Group::Wait,
+    tune: waiting,
+    users: Users { patience: secs(10), ..Users::calm(300.0) },
+    breaks: Breaks::Restarts(10),
+    fault: (secs(6), secs(10)),
+    end: secs(24),
+    // Until most of them are known to be down, and before most are back, requests go to some that are down and fail there.
+    promise: Promise { content: 0.9, sent: 4.0, ..PROMISE },
+    ..TEN
+};
 
 /// Every case, each a row of docs/simulation.md.
 pub(crate) const ALL: &[Case] = &[
@@ -169,21 +230,21 @@ pub(crate) const ALL: &[Case] = &[
     Case {
         name: "one of ten takes 20 times as long: round-robin",
         balance: "round-robin",
-        promise: Promise { content: 0.95, sent: 1.3, ..TEN.promise },
+        promise: Promise { content: 0.95, sent: 1.3, ..PROMISE },
         ..TEN
     },
     Case {
         name: "one of ten takes 20 times as long: round-robin, second attempts beside slow ones",
         balance: "round-robin",
         tune: |spec| spec.retry.hedge = Some(HedgeSpec::UNSAID),
-        promise: Promise { content: 0.97, sent: 1.35, ..TEN.promise },
+        promise: Promise { content: 0.97, sent: 1.35, ..PROMISE },
         ..TEN
     },
     Case {
         of: Group::Storm,
         name: "half of what all can do is gone for 5 s at 100 % load: 80 at once, others wait for 0.5 s",
         tune: bounded,
-        promise: Promise { content: 0.4, sent: 1.1, back: secs(5), ..TEN.promise },
+        promise: Promise { content: 0.4, sent: 1.1, back: secs(5), ..PROMISE },
         ..STORM
     },
     Case {
@@ -205,7 +266,7 @@ pub(crate) const ALL: &[Case] = &[
         users: Users::calm(1_000.0),
         breaks: Breaks::Failing(10),
         // 20 %, ten a second for each tenant, and a hundred that each has saved up.
-        promise: Promise { content: 0.0, sent: 1.35, back: secs(3), ..TEN.promise },
+        promise: Promise { content: 0.0, sent: 1.35, back: secs(3), ..PROMISE },
         ..TEN
     },
     Case {
@@ -215,7 +276,7 @@ pub(crate) const ALL: &[Case] = &[
         users: Users::calm(1_000.0),
         breaks: Breaks::Failing(10),
         // They look at ten seconds: what was served before counts for half of that.
-        promise: Promise { content: 0.0, sent: 1.0, back: secs(11), ..TEN.promise },
+        promise: Promise { content: 0.0, sent: 1.0, back: secs(11), ..PROMISE },
         ..TEN
     },
     Case {
@@ -223,7 +284,7 @@ pub(crate) const ALL: &[Case] = &[
         name: "nobody is reached for 8 s, and users ask again: the herd after it",
         users: Users { retries: 3, pause: secs(1), ..Users::calm(800.0) },
         breaks: Breaks::Unreachable(10),
-        promise: Promise { content: 0.2, sent: 1.35, back: secs(10), ..TEN.promise },
+        promise: Promise { content: 0.2, sent: 1.35, back: secs(10), ..PROMISE },
         ..TEN
     },
     Case {
@@ -232,7 +293,7 @@ pub(crate) const ALL: &[Case] = &[
         tune: bounded,
         users: Users { retries: 3, pause: secs(1), ..Users::calm(800.0) },
         breaks: Breaks::Unreachable(10),
-        promise: Promise { content: 0.2, sent: 1.35, back: secs(3), ..TEN.promise },
+        promise: Promise { content: 0.2, sent: 1.35, back: secs(3), ..PROMISE },
         ..TEN
     },
     Case {
@@ -248,8 +309,49 @@ pub(crate) const ALL: &[Case] = &[
         breaks: Breaks::Churn(10),
         fault: (secs(6), secs(12)),
         end: secs(18),
-        promise: Promise { returns: Returns::Surely, content: 0.99, sent: 1.2, back: secs(2) },
         ..TEN
+    },
+    Case {
+        of: Group::Slow,
+        name: "one of ten takes 20 times as long: round-robin and an adaptive limit",
+        balance: "round-robin",
+        tune: adaptive,
+        promise: Promise { content: 0.9, sent: 1.3, ..PROMISE },
+        ..TEN
+    },
+    Case {
+        of: Group::Slow,
+        name: "all take 3 times as long for 8 s: an adaptive limit",
+        tune: adaptive,
+        breaks: Breaks::Slow(10, 3.0),
+        end: secs(26),
+        promise: Promise { content: 0.4, sent: 1.0, back: secs(5), ..PROMISE },
+        ..TEN
+    },
+    Case {
+        of: Group::Storm,
+        name: "half of what all can do is gone for 5 s at 100 % load: an adaptive limit",
+        tune: adaptive,
+        promise: Promise { content: 0.4, sent: 1.1, back: secs(5), ..PROMISE },
+        ..STORM
+    },
+    Case { name: "150 % load for 8 s: an adaptive limit", tune: adaptive, ..CROWD },
+    Case { name: "150 % load for 8 s: 80 at once", tune: bounded, ..CROWD },
+    Case {
+        name: "150 % load for 8 s: without a bound",
+        promise: Promise { returns: Returns::Unsaid, ..NOTHING },
+        ..CROWD
+    },
+    Case { name: "all restart for 4 s, and requests wait", ..WAIT },
+    Case {
+        name: "all restart for 4 s, and requests wait: four times as many, who ask again, and 80 at once",
+        tune: |spec| {
+            bounded(spec);
+            waiting(spec);
+        },
+        users: Users { retries: 2, pause: secs(1), patience: secs(10), ..Users::calm(1_200.0) },
+        promise: Promise { content: 0.35, sent: 4.0, back: secs(5), ..PROMISE },
+        ..WAIT
     },
 ];
 
@@ -257,6 +359,23 @@ pub(crate) const ALL: &[Case] = &[
 pub(crate) fn bounded(spec: &mut PoolSpec) {
     let wait = Duration::from_millis(500);
     spec.concurrency = Some(ConcurrencySpec { limit: 80, length: 100, wait, adaptive: None });
+}
+
+/// As many at once as it finds that they bear.
+pub(crate) fn adaptive(spec: &mut PoolSpec) {
+    let (wait, limit) = (Duration::from_millis(500), ADAPTIVE.min);
+    let adaptive = Some(ADAPTIVE);
+    spec.concurrency = Some(ConcurrencySpec { limit, length: 50, wait, adaptive });
+}
+
+/// `concurrency = "adaptive"`.
+const ADAPTIVE: AdaptiveSpec = AdaptiveSpec { min: 20, max: 1_000, tolerance: 1.5 };
+
+/// `wait = "5s"`, and a deadline that leaves room for it.
+fn waiting(spec: &mut PoolSpec) {
+    let memory = ByteSize(64 * 1024 * 1024);
+    spec.wait = Some(WaitSpec { time: secs(5), length: 2_000, memory, at_once: 8 });
+    spec.timeouts.total = Some(secs(12));
 }
 
 /// Each failure is tried again, and no endpoint is given a rest.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tenantry::config::spec::PoolSpec;
 
-use super::cases::{BREAKER, Breaks, Case, Group, Promise, Returns, TEN, bounded, secs};
+use super::cases::{BREAKER, Breaks, Case, Group, Promise, Returns, TEN, adaptive, bounded, secs};
 use super::dice::Dice;
 use super::users::Users;
 
@@ -20,7 +20,8 @@ pub(crate) fn case(seed: u64) -> Case {
         _ => Breaks::Unreachable(count),
     };
     let balances = ["least-request", "peak-ewma", "random", "round-robin"];
-    let tunes: [fn(&mut PoolSpec); 3] = [|_| (), bounded, |spec| spec.breaker = Some(BREAKER)];
+    let tunes: [fn(&mut PoolSpec); 4] =
+        [|_| (), bounded, |spec| spec.breaker = Some(BREAKER), adaptive];
     let retries = u32::try_from(dice.below(3)).unwrap_or_default();
     let broken = Duration::from_secs_f64(1.0 + 7.0 * dice.share());
     let calm = Users::calm(300.0 + 500.0 * dice.share());
@@ -39,6 +40,7 @@ pub(crate) fn case(seed: u64) -> Case {
             content: 0.0,
             sent: f64::INFINITY,
             back: secs(30),
+            refused: Duration::MAX,
         },
         ..TEN
     }

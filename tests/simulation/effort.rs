@@ -19,7 +19,7 @@ use tenantry::resilience::retry::{Facts, Failure, Refusal, RetryRule};
 use tenantry::telemetry::sightings::kind;
 
 use super::book::Event;
-use super::gateway::{Gateway, Lost, Tenant};
+use super::gateway::{Gateway, Lost, Tenant, Visit};
 use super::server::{Condition, Server};
 use super::timing::Timing;
 
@@ -37,11 +37,11 @@ pub(crate) struct Effort<'g> {
 }
 
 impl<'g> Effort<'g> {
-    pub(crate) fn of(gateway: &'g Gateway, tenant: &'g Tenant) -> Self {
+    pub(crate) fn of(gateway: &'g Gateway, tenant: &'g Tenant, came: Instant) -> Self {
         let pool = &gateway.pool;
         let deadlines = Deadlines::resolve(&TimeoutsSpec::UNSAID, &pool.spec.timeouts);
         let rule = RetryRule::resolve(&RetrySpec::UNSAID, &pool.spec.retry);
-        let end = deadlines.end(Instant::now());
+        let end = deadlines.end(came);
         Self { gateway, pool, tenant, rule, deadlines, end }
     }
 
@@ -114,11 +114,16 @@ impl<'g> Effort<'g> {
         Some(picked)
     }
 
+    /// `Effort::pick_at_last`.
+    pub(crate) fn pick_at_last(&self, tried: &[EndpointId], visit: &Visit) -> Option<InFlight> {
+        visit.takes_anybody.get().then(|| self.pool.pick_left_out(tried)).flatten()
+    }
+
     /// One attempt, counted, judged and timed as `counted.rs`, `judged.rs` and `timing.rs` do.
     pub(crate) async fn attempt(&self, picked: InFlight) -> Outcome {
         let (began, endpoint) = (Instant::now(), picked.endpoint());
         self.gateway.book.note(Event::Sends(endpoint.id.0));
-        let timing = Timing::begin(self.pool, endpoint, began);
+        let timing = Timing::begin(self.pool, (endpoint, self.tenant.slot), began);
         let outcome = self.ask(endpoint, began).await;
         self.judge(endpoint, verdict(&outcome), began);
         timing.end(verdict(&outcome));

@@ -1,9 +1,9 @@
 //! The gateway's part: an exchange as in `proxy/forward.rs`, and what control does beside it, over endpoints that are queues. All
-//! that decides is the code itself: the pool and its balancer, its members, the gate, the rule, the budget, the breaker, ejection
-//! and the comparison of endpoints. What lies between, here and in the files that this one uses, is a short form of those of
+//! that decides is the code itself: the pool and its balancer, its members, the gate and its limit, the rule, the budget, the
+//! breaker, ejection, the comparison of endpoints, and the room of those who wait for one. What lies between, here and in the files that this one uses, is a short form of those of
 //! `proxy` that each part names, and is to be held against them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,8 +18,10 @@ use tenantry::health::passive;
 use tenantry::model::address::Address;
 use tenantry::model::ids::EndpointId;
 use tenantry::pool::Pool;
+use tenantry::resilience::adaptive::Limiter;
 use tenantry::resilience::allowance::Allowance;
 use tenantry::resilience::latencies::Latencies;
+use tenantry::resilience::retry::Failure;
 use tenantry::telemetry::sightings::Sighting;
 
 use super::book::{Book, Event};
@@ -55,8 +57,20 @@ pub(crate) enum Lost {
     Crowded,
     /// Nobody may be picked.
     NoEndpoint,
-    /// The last attempt has failed.
-    Failed,
+    /// The last attempt has failed so.
+    Failed(Failure),
+}
+
+/// What stays of a request however often it is sent.
+pub(crate) struct Visit {
+    /// When it came.
+    pub(crate) came: Instant,
+    /// How often it was sent as a whole.
+    sent: Cell<u32>,
+    /// Attempts in all.
+    pub(crate) attempts: Cell<usize>,
+    /// It has waited in vain.
+    pub(crate) takes_anybody: Cell<bool>,
 }
 
 impl Gateway {
@@ -80,12 +94,14 @@ impl Gateway {
         self.servers.borrow_mut().insert(address, server);
     }
 
-    /// What control does all the time: `control/outliers.rs`.
+    /// What control does all the time: `control/outliers.rs` and `control/adaptive.rs`.
     pub(crate) async fn watch(self: Rc<Self>) {
         let (members, spec) = (&self.pool.members, &self.pool.spec.eject);
         let mut watch = Watch::begin(spec, Instant::now());
+        let mut limiter = Limiter::new(Instant::now());
         for tenth in 1_u64.. {
             self.timeline.sleep(READMIT_INTERVAL).await;
+            self.adjust(&mut limiter);
             for (endpoint, _) in passive::release(members, spec) {
                 self.book.note(Event::Ejects(endpoint.id.0));
             }
@@ -105,31 +121,52 @@ impl Gateway {
         }
     }
 
-    /// Sends a request of a tenant until an endpoint answers.
+    /// `Limiters::adjust`.
+    fn adjust(&self, limiter: &mut Limiter) {
+        let Some((gate, (spec, times))) = self.pool.gate.as_ref().zip(self.pool.adaptive()) else {
+            return;
+        };
+        let state = gate.state();
+        let Some(limit) = state.limit else { return };
+        let mut seen = times.take();
+        seen.sees(state.inside);
+        let next = limiter.step(&spec, limit, &seen, Instant::now());
+        gate.move_limit(limit, next);
+    }
+
+    /// Sends a request of a tenant until an endpoint answers, or has it wait for one.
     ///
     /// # Errors
     /// Why none has.
     pub(crate) async fn exchange(&self, tenant: usize) -> Result<StatusCode, Lost> {
         self.book.note(Event::Asks);
         let tenant = &self.tenants[tenant];
-        let answered = self.send(tenant).await;
+        let visit = Visit::begin();
+        let answered = match self.send(tenant, &visit).await {
+            Err(lost) => self.again(tenant, &visit, lost).await,
+            sent => sent,
+        };
         if matches!(answered, Err(Lost::Open | Lost::Crowded | Lost::NoEndpoint)) {
-            self.book.note(Event::Refuses);
+            self.book.note(Event::Refuses(visit.came));
         }
         answered
     }
 
     /// `forward::send`.
-    async fn send(&self, tenant: &Tenant) -> Result<StatusCode, Lost> {
-        let effort = Effort::of(self, tenant);
+    pub(crate) async fn send(&self, tenant: &Tenant, visit: &Visit) -> Result<StatusCode, Lost> {
+        let effort = Effort::of(self, tenant, visit.came);
         let on_trial = effort.enter()?;
         let mut place = effort.come().await?;
         let began = Instant::now();
-        tenant.allowance.deposit(SLOT, effort.rule.fill());
+        if visit.sent.replace(visit.sent.get() + 1) == 0 {
+            tenant.allowance.deposit(SLOT, effort.rule.fill());
+        }
         let mut tried: Vec<EndpointId> = Vec::new(); // and failed
         let mut last = None;
         let answered = loop {
-            let picked = effort.pick(&tried, last).ok_or(Lost::NoEndpoint)?;
+            let picked = effort.pick(&tried, last).or_else(|| effort.pick_at_last(&tried, visit));
+            let picked = picked.ok_or(Lost::NoEndpoint)?;
+            visit.attempts.set(visit.attempts.get() + 1);
             let id = picked.endpoint().id;
             let hedge = effort.hedge().filter(|_| tried.is_empty());
             let outcome = match hedge {
@@ -153,7 +190,18 @@ impl Gateway {
         if let Some(place) = place.as_mut().filter(|_| answered.is_ok()) {
             place.done();
         }
-        answered.map_err(|_| Lost::Failed)
+        answered.map_err(Lost::Failed)
+    }
+}
+
+impl Visit {
+    fn begin() -> Self {
+        Self {
+            came: Instant::now(),
+            sent: Cell::default(),
+            attempts: Cell::default(),
+            takes_anybody: Cell::default(),
+        }
     }
 }
 

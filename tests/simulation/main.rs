@@ -20,6 +20,7 @@ mod server;
 mod timeline;
 mod timing;
 mod users;
+mod waiting;
 mod world;
 
 use cases::{ALL, Breaks, Case, Group, TEN, secs};
@@ -56,6 +57,16 @@ fn goodput_returns_whatever_was_broken() {
     for seed in 1..=3 * seeds() {
         try_one(&chance::case(seed), seed);
     }
+}
+
+#[test]
+fn a_crowd_is_served_as_far_as_endpoints_can_and_the_others_are_refused_at_once() {
+    keep(Group::Crowd);
+}
+
+#[test]
+fn who_waits_out_an_outage_is_served_and_the_herd_at_its_end_brings_nobody_down() {
+    keep(Group::Wait);
 }
 
 /// What is drawn is drawn in the same order each time, also while endpoints fail, are ejected and come back.

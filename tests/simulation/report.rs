@@ -40,6 +40,8 @@ pub(crate) struct Phase {
     pub(crate) asked: f64,
     /// Requests to endpoints for each request to the gateway.
     pub(crate) sent: f64,
+    /// How long 99 of 100 requests that the gateway refused had waited at most.
+    pub(crate) refused: Duration,
 }
 
 impl Report {
@@ -90,9 +92,12 @@ impl Phase {
         let (came, content) = (sum(|one| one.came), sum(|one| one.content));
         let (served, asked, sent) =
             (sum(|one| one.served), sum(|one| one.asked), sum(|one| one.sent));
-        let mut waits: Vec<u32> =
-            windows.iter().flat_map(|one| one.waits.iter().copied()).collect();
-        waits.sort_unstable();
+        let sorted = |of: fn(&Window) -> &Vec<u32>| -> Vec<u32> {
+            let mut all: Vec<u32> = windows.iter().flat_map(of).copied().collect();
+            all.sort_unstable();
+            all
+        };
+        let (waits, refusals) = (sorted(|one| &one.waits), sorted(|one| &one.refusals));
         let seconds = (windows.len() as f64 * WINDOW.as_secs_f64()).max(f64::MIN_POSITIVE);
         Self {
             came: came / seconds,
@@ -102,6 +107,7 @@ impl Phase {
             p99: quantile(&waits, 99),
             asked: asked / came.max(1.0),
             sent: sent / asked.max(1.0),
+            refused: quantile(&refusals, 99),
         }
     }
 }
@@ -159,12 +165,13 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { came: _, goodput, content, p50, p99, asked, sent } = self;
+        let Self { came: _, goodput, content, p50, p99, asked, sent, refused } = self;
         let (share, p50, p99) = (content * 100.0, p50.as_millis(), p99.as_millis());
+        let refused = refused.as_millis();
         write!(
             f,
             "{goodput:.0} served a second, {share:.1} % of those that came; p50 {p50} ms, p99 {p99} ms; \
-             {asked:.2} asked for each user, {sent:.2} sent for each asked"
+             {asked:.2} asked for each user, {sent:.2} sent for each asked, refused within {refused} ms"
         )
     }
 }

@@ -34,8 +34,8 @@ impl Users {
 
 /// Has users come until then.
 pub(crate) async fn come(world: Rc<World>, users: Users, end: Instant) {
-    let between = Duration::from_secs_f64(1.0 / users.rate);
     loop {
+        let between = Duration::from_secs_f64(1.0 / (users.rate * world.crowd.get()));
         world.timeline.sleep(world.arrivals.time(between)).await;
         if Instant::now() >= end {
             return;

@@ -14,9 +14,10 @@ use tenantry::config::spec::{
     ConnectionsSpec, EjectSpec, PoolSpec, Protocol, RetrySpec, SuccessRateSpec, TimeoutsSpec,
 };
 use tenantry::model::address::Address;
-use tenantry::model::endpoint::Health;
+use tenantry::model::endpoint::{Endpoint, Health};
 use tenantry::model::ids::Label;
 use tenantry::model::members::{Found, Members};
+use tenantry::model::rules::Rules;
 use tenantry::pool::Pool;
 
 use super::book::Book;
@@ -42,6 +43,8 @@ pub(crate) struct World {
     /// How long work takes.
     work: Rc<Dice>,
     form: Form,
+    /// How many times as many users come as usual.
+    pub(crate) crowd: Cell<f64>,
     /// Where the source says that endpoints are, the oldest first, and what is there.
     present: RefCell<VecDeque<(Address, Rc<Server>)>>,
     /// All that there were.
@@ -84,6 +87,12 @@ async fn break_and_mend(world: Rc<World>, case: Case, began: Instant) {
         world.timeline.sleep_until(mended.min(Instant::now() + STEP)).await;
     }
     case.breaks.end(&world);
+    for _ in 0..case.endpoints {
+        if !case.breaks.recover(&world) {
+            break;
+        }
+        world.timeline.sleep(STEP).await;
+    }
     // Of whom the source has not heard by then.
     world.timeline.sleep(LAG).await;
     world.discover();
@@ -96,6 +105,8 @@ impl World {
         let mut spec = pool_spec(case.balance);
         (case.tune)(&mut spec);
         let members = Arc::new(Members::new(1, Health::Unchecked, spec.panic_below.share()));
+        let rules = Rules::of_panic_share(spec.panic_below.share());
+        members.set_rules(Rules { turns: spec.wait.map(|wait| wait.at_once), ..rules });
         let label = Label { name: "simulated".into(), slot: 0 };
         let pool = Pool::build(label, Arc::new(spec), members, 0, None).expect("a pool");
         let gateway = Rc::new(Gateway::new(&timeline, &book, pool, case.users.tenants));
@@ -109,6 +120,7 @@ impl World {
             faults,
             work: Rc::new(work),
             form: case.form,
+            crowd: Cell::new(1.0),
             present: RefCell::default(),
             all: RefCell::default(),
             leaving: RefCell::default(),
@@ -139,6 +151,37 @@ impl World {
             self.leaving.borrow_mut().push_back((Instant::now() + LAG, address));
         }
         (0..count).for_each(|_| self.join());
+    }
+
+    /// A check has found that one of those that have died is down, if it was not known of all of them.
+    pub(crate) fn find_down(&self) {
+        let members = &self.gateway.pool.members;
+        let set = members.load();
+        let is_dead = |endpoint: &&Arc<Endpoint>| {
+            endpoint.health() != Health::Down
+                && self.gateway.servers.borrow()[&endpoint.address].condition() == Condition::Dead
+        };
+        let dead = set.all.iter().map(|member| &member.endpoint).find(is_dead);
+        if let Some(endpoint) = dead {
+            endpoint.set_health(Health::Down, None);
+            members.refresh();
+        }
+    }
+
+    /// The next one of those that have died is back, and its check has found it. Tells whether there was one.
+    pub(crate) fn revive(&self) -> bool {
+        let present = self.present.borrow();
+        let is_dead = |(_, server): &&(Address, Rc<Server>)| server.condition() == Condition::Dead;
+        let Some((address, server)) = present.iter().find(is_dead) else { return false };
+        server.turn(Condition::Sound);
+        let members = &self.gateway.pool.members;
+        for member in members.load().all.iter() {
+            if member.endpoint.address == *address {
+                member.endpoint.set_health(Health::Up, None);
+            }
+        }
+        members.refresh();
+        true
     }
 
     /// An endpoint comes up. The source tells of it with its next word.
