@@ -156,8 +156,6 @@ impl Control {
         let (mut bearers, follow) = bearers::Keeper::new(files.clone(), Arc::clone(&metrics));
         let (stored, noted, handle, changes) = open_stored(gateway, &metrics, audit).await;
         let (issuers, held) = open_issuers(gateway, &metrics, tasks).await;
-        let folder = gateway.state.as_ref().map(|folder| folder.path.clone());
-        let splits = Splits::open(folder.as_deref()).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
@@ -183,7 +181,7 @@ impl Control {
             references: References::new(files.clone()),
             stored,
             noted,
-            splits: splits.clone(),
+            splits: Splits::open(gateway.state.as_ref().map(|folder| folder.path.as_path())).await,
         };
         Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
@@ -201,13 +199,9 @@ impl Control {
             keeper: wishes,
             files,
             stored: handle,
-            splits: splits.clone(),
+            splits: reloader.splits.clone(),
         };
-        tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
-        let counted = Arc::clone(&reloader.metrics);
-        tasks.spawn(|stop| splits::watch(splits, counted, folder, stop));
-        tasks.spawn(|stop| keeper.run(wished, stop));
-        tasks.spawn(|stop| bearers.run(stop));
+        watch_over((&reloader, gateway), (keeper, wished), bearers, tasks);
         tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
         Ok(control)
     }
@@ -241,6 +235,21 @@ async fn listen(gateway: &GatewaySpec) -> (FileEvents, Watcher) {
     let files = FileEvents::new();
     let watcher = Watcher::new(gateway.routes.clone(), &files).await;
     (files, watcher)
+}
+
+/// Looks after what is live beside the reloads.
+fn watch_over(
+    (reloader, gateway): (&Reloader, &GatewaySpec),
+    (keeper, wished): (Keeper, mpsc::Receiver<certificates::Ask>),
+    bearers: bearers::Keeper,
+    tasks: &mut Tasks,
+) {
+    let (splits, metrics) = (reloader.splits.clone(), Arc::clone(&reloader.metrics));
+    let folder = gateway.state.as_ref().map(|folder| folder.path.clone());
+    tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
+    tasks.spawn(|stop| splits::watch(splits, metrics, folder, stop));
+    tasks.spawn(|stop| keeper.run(wished, stop));
+    tasks.spawn(|stop| bearers.run(stop));
 }
 
 /// Where the last good routes are kept, and where that is written.
