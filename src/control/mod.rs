@@ -158,7 +158,6 @@ impl Control {
         let (mut bearers, follow) = bearers::Keeper::new(files.clone(), Arc::clone(&metrics));
         let (stored, noted, handle, changes) = open_stored(gateway, &metrics, audit).await;
         let (issuers, held) = open_issuers(gateway, &metrics, tasks).await;
-        let splits = open_splits(gateway, &metrics, tasks).await;
         let mut reloader = Reloader {
             routes: gateway.routes.clone(),
             kept: state.is_some().then_some(keep),
@@ -184,7 +183,7 @@ impl Control {
             references: References::new(files.clone()),
             stored,
             noted,
-            splits: splits.clone(),
+            splits: Splits::open(gateway.state.as_ref().map(|folder| folder.path.as_path())).await,
         };
         Box::pin(boot(&mut reloader, state.as_ref())).await?;
         reloader.note().await;
@@ -202,10 +201,11 @@ impl Control {
             keeper: wishes,
             files,
             stored: handle,
-            splits,
+            splits: reloader.splits.clone(),
             downs: reloader.running.downs(),
         };
-        go_on((reloader, watcher, (asked, changes)), (keeper, wished), bearers, tasks);
+        watch_over((&reloader, gateway), (keeper, wished), bearers, tasks);
+        tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
         Ok(control)
     }
 
@@ -240,6 +240,21 @@ async fn listen(gateway: &GatewaySpec) -> (FileEvents, Watcher) {
     (files, watcher)
 }
 
+/// Looks after what is live beside the reloads.
+fn watch_over(
+    (reloader, gateway): (&Reloader, &GatewaySpec),
+    (keeper, wished): (Keeper, mpsc::Receiver<certificates::Ask>),
+    bearers: bearers::Keeper,
+    tasks: &mut Tasks,
+) {
+    let (splits, metrics) = (reloader.splits.clone(), Arc::clone(&reloader.metrics));
+    let folder = gateway.state.as_ref().map(|folder| folder.path.clone());
+    tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
+    tasks.spawn(|stop| splits::watch(splits, metrics, folder, stop));
+    tasks.spawn(|stop| keeper.run(wished, stop));
+    tasks.spawn(|stop| bearers.run(stop));
+}
+
 /// Where the last good routes are kept, and where that is written.
 fn state_of(gateway: &GatewaySpec) -> Option<(State, Place)> {
     let folder = gateway.state.clone()?;
@@ -266,32 +281,6 @@ async fn open_issuers(
 ) -> (Issuers, HeldKeys) {
     let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
     Issuers::open(folder, Arc::clone(metrics), tasks).await
-}
-
-/// Splits with a canary, and what is known of them from before.
-async fn open_splits(gateway: &GatewaySpec, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> Splits {
-    let folder = gateway.state.as_ref().map(|folder| folder.path.clone());
-    let splits = Splits::open(folder.as_deref()).await;
-    let (watched, counted) = (splits.clone(), Arc::clone(metrics));
-    tasks.spawn(|stop| splits::watch(watched, counted, folder, stop));
-    splits
-}
-
-/// Brings the next generations, of the routes and of certificates.
-fn go_on(
-    (reloader, watcher, wishes): (
-        Reloader,
-        Watcher,
-        (mpsc::Receiver<Ask>, mpsc::Receiver<stored::Ask>),
-    ),
-    (keeper, wished): (Keeper, mpsc::Receiver<certificates::Ask>),
-    bearers: bearers::Keeper,
-    tasks: &mut Tasks,
-) {
-    tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
-    tasks.spawn(|stop| keeper.run(wished, stop));
-    tasks.spawn(|stop| bearers.run(stop));
-    tasks.spawn(|stop| reloader.run(watcher, wishes, stop));
 }
 
 /// Keeps good files, where that is wished.
