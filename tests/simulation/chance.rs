@@ -33,7 +33,7 @@ pub(crate) fn case(seed: u64) -> Case {
         users: Users { retries, pause: secs(1), ..calm },
         breaks,
         fault: (secs(8), secs(8) + broken),
-        end: secs(50),
+        end: secs(44),
         // Of a short fault most retries are paid by what was saved up before.
         promise: Promise {
             returns: Returns::Surely,

@@ -77,7 +77,7 @@ fn the_same_seed_gives_the_same_trace_and_another_one_does_not() {
         tune: cases::bounded,
         breaks: Breaks::Unreachable(4),
         fault: (secs(2), secs(5)),
-        end: secs(18),
+        end: secs(14),
         ..TEN
     };
 
