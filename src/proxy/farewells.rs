@@ -90,8 +90,11 @@ impl Farewells {
 pub(super) async fn usher(worker: Rc<Worker>) {
     loop {
         worker.farewells.begun.notified().await;
-        while worker.farewells.tick() {
+        loop {
             sleep(TICK).await;
+            if !worker.farewells.tick() {
+                break;
+            }
         }
     }
 }
