@@ -1,5 +1,5 @@
 //! A request that nobody may be picked for, or whose endpoints cannot be reached, in a pool that has such requests wait: a short form
-//! of `proxy/waiting.rs`, over the room and the turns themselves.
+//! of `proxy/waiting/mod.rs`, over the room and the turns themselves.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use tenantry::base::fair::{Came, Claim, Class, Handle, Kind, Permit};
 use tenantry::config::spec::{TimeoutsSpec, WaitSpec};
-use tenantry::model::room::{Bounds, Room};
+use tenantry::model::room::{Bounds, Room, Seat};
 use tenantry::resilience::deadline::Deadlines;
 use tenantry::resilience::retry::Failure;
 
@@ -45,18 +45,24 @@ impl Gateway {
         let (now, end) = (Instant::now(), deadlines.end(visit.came));
         let until = end.map_or(now + spec.time, |end| end.min(now + spec.time));
         let bounds = Bounds { length: spec.length as u64, memory: spec.memory.0 };
-        let Ok(seat) = room.enter(&bounds, tenant.slot, HELD) else {
+        let enter = || room.enter(&bounds, tenant.slot, HELD).ok();
+        let Some(mut seat) = enter() else {
             return self.try_anybody(tenant, visit, (lack, lost)).await;
         };
         let mut rounds = 0;
         while let Some(turn) = self.turn((tenant, room), (lack, rounds), until).await {
-            let failed = match self.send_in_turn(turn, tenant, visit).await {
+            let (sent, kept) = self.send_in_turn((turn, seat), tenant, visit).await;
+            let failed = match sent {
                 Err(failed) => failed,
                 sent => return sent,
             };
             match self.lack(visit, failed) {
                 Some(again) => (lack, lost) = (again, failed),
                 None => return Err(failed),
+            }
+            match kept.or_else(enter) {
+                Some(kept) => seat = kept,
+                None => return self.try_anybody(tenant, visit, (lack, lost)).await,
             }
             rounds += 1;
         }
@@ -99,8 +105,13 @@ impl Gateway {
         }
     }
 
-    /// `in_turn`.
-    async fn send_in_turn(&self, turn: Permit, tenant: &Tenant, visit: &Visit) -> Sent {
+    /// `Stay::in_turn`: the seat ends with the turn, and is kept by one that has failed within it.
+    async fn send_in_turn(
+        &self,
+        (turn, seat): (Permit, Seat),
+        tenant: &Tenant,
+        visit: &Visit,
+    ) -> (Sent, Option<Seat>) {
         let mut sending = pin!(self.send(tenant, visit));
         let early = tokio::select! {
             biased;
@@ -109,8 +120,11 @@ impl Gateway {
         };
         drop(turn);
         match early {
-            Some(sent) => sent,
-            None => sending.await,
+            Some(sent) => (sent, Some(seat)),
+            None => {
+                drop(seat);
+                (sending.await, None)
+            }
         }
     }
 
@@ -143,7 +157,7 @@ impl Gateway {
 
 /// 16 KiB: what a request of HTTP/1.1 holds.
 const HELD: u64 = 16 * 1024;
-/// As `proxy/waiting.rs` has them.
+/// As `proxy/waiting/` has them.
 const LONGEST_TURN: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
