@@ -111,12 +111,18 @@ impl Progress {
     }
 
     /// Counts a request on the worker of this number.
-    pub fn count(&self, worker: usize, side: Side, outcome: Outcome, took: Duration) {
+    pub fn count(
+        &self,
+        worker: usize,
+        side: Side,
+        outcome: Outcome,
+        took: impl Into<Option<Duration>>,
+    ) {
         let stripes = self.stripes.get_or_init(Box::default);
         let stripe = stripes[worker % STRIPES].get_or_init(Box::default);
         let tally = &stripe.0[side as usize];
         tally.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
-        if outcome.has_time() {
+        if let Some(took) = took.into().filter(|_| outcome.has_time()) {
             tally.times[place(took)].fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -11,18 +11,22 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use crate::base::socket;
 use crate::http1::room::AnswerHead;
 use crate::model::canary::{Outcome, Side};
 use crate::model::grpc::GrpcStatus;
 use crate::routing::canary::Watched;
 use crate::routing::route::Besides;
+use crate::upstream::ConnectError;
 
 use super::answer::Lease;
+use super::body_rule::BodyFault;
 use super::choice::Choice;
 use super::connection::Peer;
-use super::error::{Crowd, ExchangeError};
+use super::error::{AttemptError, Crowd, ExchangeError};
 use super::grpc::{self, GRPC_STATUS};
 use super::outgoing::Outgoing;
+use super::request_body::Upload;
 use super::visit::Visit;
 use super::waiting::Since;
 use super::worker::Worker;
@@ -52,7 +56,8 @@ async fn send_counted(
 ) -> Result<(AnswerHead, Box<Lease>), ExchangeError> {
     let counting = besides.canary.as_deref().map(|watched| {
         let side = watched.side_of(choice.pool);
-        Counting { watched, side, worker: worker.number, began: Instant::now(), ended: false }
+        let (began, upload) = (Instant::now(), outgoing.upload.clone());
+        Counting { watched, side, worker: worker.number, began, upload, ended: false }
     });
     let since = Since::now(visit);
     let sent = match &besides.mirror {
@@ -63,13 +68,15 @@ async fn send_counted(
         // An endpoint is not slow for a client that takes its time.
         let took = since.took(outgoing, visit);
         let given = outgoing.countdown().and_then(|countdown| countdown.given);
-        counting.end(outcome(&sent, given.is_some() && took < attempt::PLENTY), took);
+        let end = given.and_then(|given| visit.started().checked_add(given));
+        let is_over = end.is_some_and(|end| end <= Instant::now() + ALMOST);
+        counting.end(outcome(&sent, is_over && took < attempt::PLENTY), took);
     }
     sent
 }
 
 /// What the client sees, and whether that says anything of the pool. One that was `hurried` had a short time, which is its
-/// client's own: that this was over is held against nobody, as with breakers and ejections.
+/// client's own, and over: that is held against nobody, as with breakers and ejections.
 fn outcome(sent: &Result<(AnswerHead, Box<Lease>), ExchangeError>, hurried: bool) -> Outcome {
     match sent {
         // RFC 9110 §15: a status above 599 is as good as one of class 5.
@@ -81,8 +88,14 @@ fn outcome(sent: &Result<(AnswerHead, Box<Lease>), ExchangeError>, hurried: bool
         Err(
             ExchangeError::BreakerOpen { .. }
             | ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. }
-            | ExchangeError::Overloaded,
+            | ExchangeError::Overloaded
+            | ExchangeError::Body(BodyFault::Lost),
         ) => Outcome::Refused,
+        Err(ExchangeError::Attempt(AttemptError::Connect(ConnectError::Refused(error))))
+            if socket::is_out_of_files(error) =>
+        {
+            Outcome::Refused
+        }
         Err(error) if rescue::status(error).is_server_error() => Outcome::Failed,
         Err(_) => Outcome::Left,
     }
@@ -109,16 +122,20 @@ struct Counting<'c> {
     /// The number of the worker.
     worker: usize,
     began: Instant,
+    /// What the client sends with it.
+    upload: Upload,
     ended: bool,
 }
 
 impl Counting<'_> {
     fn end(mut self, outcome: Outcome, took: Duration) {
         self.ended = true;
-        self.count(outcome, took);
+        // Who leaves in the midst of what it sends has made nobody wait but itself.
+        let is_sent = self.upload.is_empty() || self.upload.ended_at().is_some();
+        self.count(outcome, (outcome != Outcome::Left || is_sent).then_some(took));
     }
 
-    fn count(&self, outcome: Outcome, took: Duration) {
+    fn count(&self, outcome: Outcome, took: Option<Duration>) {
         self.watched.progress().count(self.worker, self.side, outcome, took);
     }
 }
@@ -126,11 +143,17 @@ impl Counting<'_> {
 impl Drop for Counting<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.count(Outcome::Left, self.began.elapsed());
+            let sent = match self.upload.is_empty() {
+                true => Some(self.began),
+                false => self.upload.ended_at().map(|ended| ended.max(self.began)),
+            };
+            self.count(Outcome::Left, sent.map(|sent| sent.elapsed()));
         }
     }
 }
 
+/// 50 ms: an endpoint that was given a time may see its end a little earlier.
+const ALMOST: Duration = Duration::from_millis(50);
 /// Those of a server that is at fault itself, as OpenTelemetry has it; the others are a client's, or an answer.
 const AT_FAULT: [&str; 6] =
     ["unknown", "deadline-exceeded", "unimplemented", "internal", "unavailable", "data-loss"];

@@ -10,7 +10,7 @@ use crate::world::client::{Client, ask, head};
 use crate::world::config::{NO_RETRY, pool};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
-use crate::world::{DEADLINE, STEP};
+use crate::world::{DEADLINE, STEP, eventually};
 
 /// `acme` and `globex` use a set with this split; all of what `globex` asks for goes to the canary.
 fn routes(stable: SocketAddr, canary: SocketAddr, weights: [u32; 2]) -> String {
@@ -183,6 +183,34 @@ async fn the_time_that_a_client_gives_is_not_held_against_a_canary() {
     // In more than a second one that is well would have answered.
     assert_eq!(status(&gateway, "globex", "X-Request-Timeout: 1500").await, 504);
     come_to(&gateway, "canary", "failed", 1).await;
+}
+
+#[tokio::test]
+async fn a_canary_that_says_that_time_is_over_while_its_client_has_more_has_failed() {
+    let late = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nGrpc-Status: 4\r\n\
+                Content-Length: 0\r\n\r\n";
+    let (stable, canary) = (Origin::saying("stable").await, Origin::start([Step::raw(late)]).await);
+    let with_header = (canary.address, "deadline-header = \"X-Request-Timeout\"");
+    let gateway = Gateway::start(&routes_with(stable.address, with_header, [1, 0])).await;
+
+    assert_eq!(status(&gateway, "globex", "X-Request-Timeout: 60000").await, 200);
+
+    come_to(&gateway, "canary", "failed", 1).await;
+}
+
+#[tokio::test]
+async fn a_canary_is_not_slow_for_clients_that_leave_in_the_midst_of_what_they_send() {
+    let (stable, canary) = (Origin::saying("stable").await, Origin::saying("canary").await);
+    let gateway = Gateway::start(&routes(stable.address, canary.address, [1, 0])).await;
+    let fields = &["Host: a", "X-Tenant-ID: globex", "Content-Length: 10"];
+    for number in 1..=12 {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("PUT /", fields) + "half").await;
+        eventually("a half", || canary.asked().len(), |asked| *asked >= number).await;
+    }
+
+    come_to(&gateway, "canary", "left", 12).await;
+    assert_eq!(splits(&gateway).await[0]["requests"]["canary"]["p50_ms"], Value::Null);
 }
 
 #[tokio::test]
