@@ -230,6 +230,18 @@ impl Pool {
         })
     }
 
+    /// Whether [`Pool::pick`] gives one that was not tried and may well answer: not where so few are healthy that all
+    /// are picked.
+    pub fn offers_sound(&self, tried: &[EndpointId]) -> bool {
+        offers_sound(&self.members.load().eligible, tried)
+    }
+
+    /// As [`Pool::offers_sound`], of those that the tenant has.
+    pub fn offers_own_sound(&self, tenant: &str, tried: &[EndpointId]) -> bool {
+        let shard = self.shard(tenant, &self.members.load());
+        shard.as_ref().is_some_and(|shard| offers_sound(&shard.eligible, tried))
+    }
+
     /// Whether [`Pool::pick`] may give one that was not tried.
     pub fn has_untried(&self, tried: &[EndpointId]) -> bool {
         let set = self.members.load();
@@ -311,6 +323,15 @@ fn first_limit(spec: ConcurrencySpec, now: Option<u32>) -> u32 {
         (Some(adaptive), Some(now)) => now.clamp(adaptive.min, adaptive.max),
         _ => spec.limit,
     }
+}
+
+fn offers_sound(eligible: &Eligible, tried: &[EndpointId]) -> bool {
+    let is_sound = |endpoint: &Arc<Endpoint>| {
+        endpoint.health() != Health::Down
+            && endpoint.failures() == 0
+            && !tried.contains(&endpoint.id)
+    };
+    !eligible.panicking && eligible.endpoints.iter().any(is_sound)
 }
 
 fn choose<'a>(

@@ -32,6 +32,35 @@ fn an_unknown_balancer_is_refused_with_the_known_ones() {
 }
 
 #[test]
+fn one_that_may_well_answer_is_offered_while_it_would_be_picked() {
+    let pool = pool("random", 4).unwrap();
+    let set = pool.members.load();
+    let all: Vec<_> = set.all.iter().map(|member| &member.endpoint).collect();
+    let is_down = |count: usize| {
+        for (place, endpoint) in all.iter().enumerate() {
+            let health = if place < count { Health::Down } else { Health::Up };
+            endpoint.set_health(health, None);
+        }
+        pool.members.refresh();
+    };
+
+    is_down(1);
+    assert!(pool.offers_sound(&[all[0].id]) && pool.has_sound_untried(&[all[0].id]));
+    assert!(
+        !pool.offers_sound(&[all[1].id, all[2].id, all[3].id]),
+        "all that are sound were tried"
+    );
+    is_down(3);
+    assert!(pool.has_sound_untried(&[all[0].id]));
+    assert!(!pool.offers_sound(&[all[0].id]), "so few are healthy that all are picked");
+    is_down(0);
+    for endpoint in &all[1..] {
+        endpoint.add_failure(None);
+    }
+    assert!(!pool.offers_sound(&[all[0].id]), "the others fail");
+}
+
+#[test]
 fn a_request_is_in_flight_until_its_guard_is_dropped() {
     let pool = pool("random", 1).unwrap();
 

@@ -207,21 +207,24 @@ async fn within<F: Future>(
     mut future: Pin<&mut F>,
     taken: impl Fn() -> Option<Instant>,
 ) -> Result<F::Output, AttemptError> {
-    let Some((mut end, mut since)) = bounds.end(taken()) else {
-        return Ok(future.await);
-    };
-    let (mut bell, told) = (waits.bell(end), waits.told());
+    // Also who may wait for ever has a place where it is told that its endpoint is down.
+    let ends = || bounds.end(taken()).unwrap_or((bounds.started + NEVER, bounds.started));
+    let (mut end, mut since) = ends();
+    let (mut bell, mut told) = (waits.bell(end), waits.told());
     std::future::poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
         }
-        if waits.told() != told && bounds.elsewhere.is_some_and(|elsewhere| elsewhere()) {
-            return Poll::Ready(Err(AttemptError::Down));
+        if waits.told() != told {
+            if bounds.elsewhere.is_some_and(|elsewhere| elsewhere()) {
+                return Poll::Ready(Err(AttemptError::Down));
+            }
+            told = waits.told();
         }
         loop {
             ready!(bell.poll(context));
-            match bounds.end(taken()) {
-                Some((later, anew)) if later > end => (end, since) = (later, anew),
+            match ends() {
+                (later, anew) if later > end => (end, since) = (later, anew),
                 _ => {
                     let limit = end.saturating_duration_since(since);
                     return Poll::Ready(Err(AttemptError::Timeout { limit }));
@@ -314,6 +317,8 @@ pub(super) fn outcome_of(status: StatusCode) -> AttemptOutcome {
 /// that crosses with that is lost unless it may be sent twice. One that may not goes to a connection
 /// that is not near such a limit, or to a new one.
 pub(super) const RESTED: Duration = Duration::from_secs(1);
+/// A year: no attempt lasts as long, as some connection on its way ends before.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// 1 s, as long as a connection may take by default: clients of gRPC often give two.
 pub(super) const PLENTY: Duration = Duration::from_secs(1);
 

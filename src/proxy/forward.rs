@@ -119,6 +119,8 @@ pub(super) struct Effort<'e> {
     place: Cell<Place>,
     /// An attempt that failed may have come to somebody.
     pub(super) reaches: Cell<bool>,
+    /// The next attempt is paid from the budget already.
+    has_paid: Cell<bool>,
     /// Its place among those on trial, while the tenant's breaker is half open.
     pub(super) on_trial: Cell<OnTrial<'e>>,
 }
@@ -138,6 +140,7 @@ impl<'e> Effort<'e> {
             began: if visit.is_limited() { worker.clock.recent() } else { visit.started() },
             place: Cell::new(None),
             reaches: Cell::new(false),
+            has_paid: Cell::new(false),
             on_trial: Cell::new(None),
         }
     }
@@ -270,7 +273,8 @@ impl<'e> Effort<'e> {
             return Err(Refusal::Attempts); // and this failure is the last word
         }
         let allowance = self.tenant.allowance();
-        if !allowance.withdraw(self.pool.label.slot, self.rule.fill()) && !free {
+        let has_paid = self.has_paid.take();
+        if !has_paid && !allowance.withdraw(self.pool.label.slot, self.rule.fill()) && !free {
             return Err(Refusal::Budget);
         }
         Ok(pause)
@@ -285,11 +289,19 @@ impl<'e> Effort<'e> {
         tried: &[EndpointId],
         outgoing: &Outgoing<'_>,
     ) -> bool {
+        if endpoint.health() != Health::Down || !outgoing.upload.is_sent_and_kept() {
+            return false;
+        }
         let tried = [tried, &[endpoint.id]].concat();
-        endpoint.health() == Health::Down
-            && self.rule.judge(Failure::Timeout, facts(&tried, outgoing)).is_ok()
-            && self.has_sound_untried(&tried)
-            && self.tenant.allowance().holds(self.pool.label.slot, self.rule.fill())
+        let attempts = tried.len() as u32;
+        let pause = self.rule.longest_pause(attempts);
+        let goes = self.rule.judge(Failure::Timeout, facts(&tried, outgoing)).is_ok()
+            && self.end.is_none_or(|end| Instant::now() + pause < end)
+            && self.offers_sound(&tried)
+            // Now, as it is given up: others are about to ask for the same.
+            && self.tenant.allowance().withdraw(self.pool.label.slot, self.rule.fill());
+        self.has_paid.set(goes);
+        goes
     }
 
     fn note_refusal(&self, refusal: Refusal) {

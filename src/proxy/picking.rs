@@ -123,6 +123,15 @@ impl Effort<'_> {
         }
     }
 
+    /// Whether another attempt would go to an endpoint that was not tried and may well answer.
+    #[cold]
+    pub(super) fn offers_sound(&self, tried: &[EndpointId]) -> bool {
+        match self.pool.is_sharded() {
+            false => self.pool.offers_sound(tried),
+            true => self.pool.offers_own_sound(self.tenant.id(), tried),
+        }
+    }
+
     /// Whether another attempt would go to an endpoint that was not tried: one that is out is none, though it
     /// may look sound.
     #[cold]

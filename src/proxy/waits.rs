@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::model::downs::Downs;
 
@@ -83,6 +83,7 @@ pub(super) async fn tell_downs(worker: Rc<Worker>) {
     let mut downs = worker.waits.downs.subscribe();
     while downs.changed().await.is_ok() {
         worker.waits.sweep().await;
+        sleep(PAUSE).await;
     }
 }
 
@@ -119,6 +120,9 @@ impl Drop for Bell<'_> {
         self.leave();
     }
 }
+
+/// 100 ms: where many are found down one after the other, those who wait are not woken for each of them.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// 4 s: the clock's last reading is at most a second old, the next sweep at most a second away, and
 /// a worker that is late with it has as much again.

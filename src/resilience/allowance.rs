@@ -67,11 +67,6 @@ impl Allowance {
         self.budget(pool).withdraw(fill)
     }
 
-    /// Whether there is one.
-    pub fn holds(&self, pool: u32, fill: Fill) -> bool {
-        self.budget(pool).holds(fill)
-    }
-
     /// Its breaker at the pool with this slot; a new one counts in `all`.
     pub fn breaker(&self, pool: u32, all: &Arc<Breakers>, now: Instant) -> &Breaker {
         let new = || Box::new(Breaker::new(Arc::clone(all), now));

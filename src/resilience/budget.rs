@@ -62,11 +62,6 @@ impl Budget {
         self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
-    /// Whether there is a retry to take out.
-    pub fn holds(&self, fill: Fill) -> bool {
-        held(self.word.load(Ordering::Relaxed), self.now(), fill) >= 1000
-    }
-
     /// Milliseconds since `born`.
     fn now(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX) & HELD
@@ -95,12 +90,7 @@ mod tests {
     const FILL: Fill = Fill { share: Percent::new(20.0), floor: 10 };
 
     fn withdrawn(budget: &Budget, fill: Fill, tries: usize) -> usize {
-        let withdraw = |_: &usize| {
-            let held = budget.holds(fill);
-            assert_eq!(budget.withdraw(fill), held);
-            held
-        };
-        (0..tries).filter(withdraw).count()
+        (0..tries).filter(|_| budget.withdraw(fill)).count()
     }
 
     #[tokio::test(start_paused = true)]

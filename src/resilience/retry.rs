@@ -235,8 +235,13 @@ impl<'s> RetryRule<'s> {
         if failure == Failure::Untouched {
             return Duration::ZERO; // the endpoint is well; only this connection was gone
         }
+        self.longest_pause(attempts).mul_f64(fastrand::f64())
+    }
+
+    /// What [`RetryRule::pause`] gives at most.
+    pub fn longest_pause(&self, attempts: u32) -> Duration {
         let doubled = self.backoff.saturating_mul(1 << attempts.saturating_sub(1).min(16));
-        doubled.min(self.max_backoff).mul_f64(fastrand::f64())
+        doubled.min(self.max_backoff)
     }
 }
 

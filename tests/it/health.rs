@@ -54,17 +54,18 @@ const PATIENT: &str = "health = { http = \"/check\", interval = \"60ms\", timeou
 #[tokio::test]
 async fn who_waits_for_an_endpoint_that_is_found_down_is_served_by_another_one() {
     // Also where a second attempt might run beside the first one, and does not yet.
-    for retry in ["", "retry = { hedge = { floor = \"10m\" } }"] {
+    let endless = PATIENT.replace("attempt = \"10m\", total = \"10m\"", "total = \"0s\"");
+    let hedged = format!("{PATIENT}\nretry = {{ hedge = {{ floor = \"10m\" }} }}");
+    for keys in [PATIENT, &hedged, &endless] {
         let (sick, well) = (Origin::saying("sick").await, Origin::saying("well").await);
-        let keys = format!("{PATIENT}\n{retry}");
-        let gateway = Gateway::start(&one_tenant_with(&[sick.address, well.address], &keys)).await;
+        let gateway = Gateway::start(&one_tenant_with(&[sick.address, well.address], keys)).await;
         becomes(&gateway, sick.address, "up").await;
         becomes(&gateway, well.address, "up").await;
 
         sick.rescript([Step::stall()]);
         let (one, other) = tokio::join!(gateway.get("/"), gateway.get("/"));
 
-        assert_eq!([one.text(), other.text()], ["well", "well"], "{retry}");
+        assert_eq!([one.text(), other.text()], ["well", "well"], "{keys}");
         assert_eq!(asked(&sick, "/"), 1, "it has had one of them");
         becomes(&gateway, sick.address, "down").await;
     }
