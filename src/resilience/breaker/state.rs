@@ -57,9 +57,11 @@ impl State {
         }
     }
 
-    /// How many may be on trial by now: as many more for each time in which those before may have hung.
+    /// How many may be on trial by now: as many more for each time in which those before may have hung, so that
+    /// one of them that takes long keeps the others out for no longer than the breaker itself.
     fn room(self, rules: &BreakerSpec, now: u64) -> u64 {
-        let times = now.saturating_sub(self.at) / LEASE + 1;
+        let lease = millis(rules.open).clamp(1, LEASE);
+        let times = now.saturating_sub(self.at) / lease + 1;
         u64::from(rules.trials).saturating_mul(times).min(u64::from(u8::MAX))
     }
 
@@ -322,8 +324,10 @@ mod tests {
         let (three, third) = two.admit(&RULES, 5000);
         assert_eq!([first, second], [Admission::OnTrial; 2]);
         assert_eq!(third, Admission::Refused(SOON), "one of them may end soon");
-        let later = three.admit(&RULES, 5000 + LEASE).1;
-        assert_eq!(later, Admission::OnTrial, "they hang");
+        let later = |passed: u64| three.admit(&RULES, 5000 + passed).1;
+        let open = millis(RULES.open);
+        assert_eq!(later(open - 1), Admission::Refused(SOON));
+        assert_eq!(later(open), Admission::OnTrial, "they hang for as long as it was open");
 
         let half = tried(three, false, 5001);
         assert_eq!(half.phase, Phase::HalfOpen);
@@ -417,7 +421,8 @@ mod tests {
                             Admission::Passes => prop_assert_eq!(before.phase, Phase::Closed),
                             Admission::OnTrial => {
                                 on_trial = if before.phase == Phase::Open { 1 } else { on_trial + 1 };
-                                let times = (now - state.at) / LEASE + 1;
+                                let lease = millis(RULES.open).clamp(1, LEASE);
+                                let times = (now - state.at) / lease + 1;
                                 prop_assert!(on_trial <= u64::from(RULES.trials) * times);
                             }
                             Admission::Refused(time) => {
