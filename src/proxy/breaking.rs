@@ -73,11 +73,15 @@ pub(super) fn settle(
     let on_trial = effort.on_trial.take();
     let may_wait = effort.pool.spec.wait.is_some() && !visit.takes_anybody();
     let is_unconnected = matches!(answered, Err(ExchangeError::Attempt(AttemptError::Connect(_))));
-    if on_trial.is_none() && may_wait && is_unconnected {
-        return;
-    }
     let (began, verdict) = (effort.began, effort.verdict(answered, effort.began));
-    note(effort.worker, (effort.pool, effort.tenant), on_trial, began, verdict);
+    let of = (effort.pool, effort.tenant);
+    match on_trial {
+        None if may_wait && is_unconnected => {}
+        Some(places) if may_wait && is_unconnected && places.own.is_none() => {
+            note_for_all(effort.worker, of, places.whole, began, verdict);
+        }
+        on_trial => note(effort.worker, of, on_trial, began, verdict),
+    }
 }
 
 /// What the failure of a request says that may have waited for an endpoint, and of which [`settle`] has said nothing.
@@ -109,7 +113,7 @@ fn note(
     verdict: Option<Verdict>,
 ) {
     let Some(verdict) = verdict else { return };
-    let Some(Met { own, rules, all, now }) = of(worker, pool, tenant) else { return };
+    let Some(Met { own, rules, now, .. }) = of(worker, pool, tenant) else { return };
     let failed = verdict != Verdict::Success;
     let places = on_trial.map(|places| *places);
     let (on_trial, for_all) = places.map_or((None, None), |places| (places.own, places.whole));
@@ -118,13 +122,28 @@ fn note(
         None => own.note(rules, failed, (began, now)),
     };
     tell(worker, pool, tenant, became);
-    if rules.whole_pool {
-        let became = match for_all {
-            Some(on_trial) => on_trial.ends(rules, failed, now),
-            None => whole::note(&all.whole, own, rules, failed, (began, now)),
-        };
-        tell_of_all(worker, pool, became);
+    note_for_all(worker, (pool, tenant), for_all, began, Some(verdict));
+}
+
+/// As [`note`], for the breaker of the whole pool alone.
+fn note_for_all(
+    worker: &Worker,
+    (pool, tenant): (&Pool, &Tenant),
+    on_trial: Option<OnTrialForAll<'_>>,
+    began: Instant,
+    verdict: Option<Verdict>,
+) {
+    let Some(verdict) = verdict else { return };
+    let Some(Met { own, rules, all, now }) = of(worker, pool, tenant) else { return };
+    if !rules.whole_pool {
+        return;
     }
+    let failed = verdict != Verdict::Success;
+    let became = match on_trial {
+        Some(on_trial) => on_trial.ends(rules, failed, now),
+        None => whole::note(&all.whole, own, rules, failed, (began, now)),
+    };
+    tell_of_all(worker, pool, became);
 }
 
 /// Whether the breakers let all requests of the tenant pass to the pool.
