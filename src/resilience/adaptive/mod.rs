@@ -175,12 +175,15 @@ impl Limiter {
             return next;
         }
         let patience = PATIENCE.max(takes(window) * 8);
-        if now.saturating_duration_since(before.since) < patience || limit <= spec.min {
+        let half = (next / 2).max(spec.min);
+        // With hardly less at once a pool that is full takes hardly less time, either: that would tell nothing.
+        let tells = u64::from(half) * 3 <= u64::from(next) * 2;
+        if now.saturating_duration_since(before.since) < patience || !tells {
             self.slow = Some(Slow { slowdown: late, ..before });
             return next;
         }
         self.trial = Some(Trial { limit: next, slowdown: late });
-        (next / 2).max(spec.min)
+        half
     }
 
     /// Less was asked of the pool, and requests took so many times as long as usual.
