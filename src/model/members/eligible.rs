@@ -81,7 +81,12 @@ impl Eligible {
         let endpoints = places.iter().filter_map(endpoint).collect();
         let weights = places.iter().map(|(_, weight)| *weight).collect();
         let version = self.version + 1 + nth as u64 % (VERSIONS - 1);
-        Self::of(endpoints, weights, version, self.panicking)
+        // Of weights of its own nothing more is known.
+        let is_same = |(place, weight): &(usize, u32)| self.weights.get(*place) == Some(weight);
+        let counted = self.counted.as_ref().filter(|_| places.iter().all(is_same));
+        let counted =
+            counted.map(|_| places.iter().map(|(place, _)| self.counted(*place)).collect());
+        Self { counted, ..Self::of(endpoints, weights, version, self.panicking) }
     }
 
     /// The place of an endpoint among these.
@@ -153,6 +158,21 @@ mod tests {
         let most = u32::MAX;
         assert_eq!(counted(&[(most, most), (most, 1)]).unwrap()[1], 100);
         assert_eq!(counted(&[(1, most), (most, most)]).unwrap()[1], 100);
+    }
+
+    #[test]
+    fn in_a_part_as_much_of_each_weight_counts_as_among_all() {
+        let members = Members::new(1, Health::Unchecked, 0.5);
+        let found = |host| Found::new(([10, 0, 0, host], 80), "test");
+        members.replace(&(0..3).map(found).collect::<Vec<_>>());
+        let endpoints = members.load().eligible.endpoints.clone();
+        let mut all = Eligible::of(endpoints, [20, 20, 3].into(), VERSIONS, false);
+        all.counted = Some([100, 100, 15].into());
+
+        let part = all.part(0, &[(0, 20), (2, 3)]);
+        assert_eq!([part.counted(0), part.counted(1)], [100, 15]);
+        let other = all.part(0, &[(0, 20), (2, 4)]);
+        assert_eq!([other.counted(0), other.counted(1)], [2000, 400], "it has weights of its own");
     }
 
     /// What a balancer works out of one set, and keeps by its version, is never taken for another's.
