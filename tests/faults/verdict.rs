@@ -41,9 +41,11 @@ pub(crate) fn misses_aim(case: &Case, report: &Report) -> bool {
 
 /// What no lack of time of the machine can be the reason of.
 fn always(case: &Case, report: &Report) -> Vec<String> {
-    let Report { broken, seen, took, .. } = report;
+    let Report { broken, seen, took, lag, .. } = report;
     let sent = broken.sent() as f64;
-    let budget = sent * (1.0 + SHARE) + HELD + FLOOR * took.as_secs_f64() + UNDER_WAY;
+    // Those that were due before it was broken, and came late.
+    let late = sent / took.as_secs_f64().max(1.0) * lag[0].as_secs_f64();
+    let budget = sent * (1.0 + SHARE) + HELD + FLOOR * took.as_secs_f64() + UNDER_WAY + late;
     // Ten endpoints are checked twice a second.
     let checks = 20.0 * took.as_secs_f64() * 1.25 + 20.0;
     told([
