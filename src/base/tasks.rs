@@ -1,13 +1,16 @@
 //! The only spawner. Every task has an owner, hears when it shall stop, and is waited for.
 
+use std::cell::Cell;
 use std::future::Future;
-use std::panic::resume_unwind;
+use std::io::{self, Write};
+use std::panic::{resume_unwind, set_hook, take_hook};
+use std::process::abort;
 use std::time::Duration;
 
 use rustix::process::{getpid, getpriority_process, setpriority_process};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet, spawn_blocking, try_id};
 
 /// Tells a task that it shall stop. Clones hear the same word.
 #[derive(Clone, Debug)]
@@ -164,6 +167,37 @@ const FORGOTTEN: usize = 8;
 const MORE_NICE: i32 = 5;
 /// 19: setpriority(2) knows no higher.
 const LEAST_URGENT: i32 = 19;
+
+thread_local! {
+    /// What the runtime takes for the task at work while a thread of its own runs none: such a thread is
+    /// work for the runtime, too.
+    static NO_TASK: Cell<Option<Id>> = const { Cell::new(None) };
+}
+
+/// For each thread of a runtime with several, whenever it parks: it runs no task there.
+pub fn note_parking() {
+    NO_TASK.set(try_id());
+}
+
+/// Has the process end when a thread that [`note_parking`] knows panics outside of all tasks. The runtime
+/// would lose the thread and with it its sockets and its clock, and leave all that it runs waiting for ever; it ends
+/// the process by itself in debug builds alone. What panics within a task is caught, and harms that alone.
+pub fn end_with_a_lost_thread() {
+    let tell = take_hook();
+    set_hook(Box::new(move |panic| {
+        tell(panic);
+        if NO_TASK.get().is_some_and(|none| try_id() == Some(none)) {
+            // Whether somebody reads it or not.
+            drop(io::stderr().write_all(LOST_THREAD));
+            abort();
+        }
+    }));
+}
+
+/// Before it, the panic has told where it was.
+const LOST_THREAD: &[u8] =
+    b"a thread of the runtime has panicked outside of all tasks: the process ends, \
+    so that it is started again; this is a bug, please report it with the lines above\n";
 
 /// Work that may wait for the system, on a thread that may wait. Such work cannot be interrupted:
 /// dropping this leaves it to its end, and nobody hears of what it came to.

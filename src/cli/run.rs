@@ -69,10 +69,12 @@ pub fn serve(
     let open_files = nofile::raise();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?open_files, "starting");
     fit(&mut gateway.downstream.max_connections, open_files);
+    tasks::end_with_a_lost_thread();
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .on_thread_start(tasks::step_back)
+        .on_thread_park(tasks::note_parking)
         .enable_all()
         .build()
         .context("cannot start the control threads")?;

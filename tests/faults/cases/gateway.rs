@@ -229,6 +229,8 @@ const BUSY: &[u8] =
 pub(super) const WORKER: Case = Case {
     promise: UNTIL_IT_LISTENS,
     others: Others::Lost,
+    // That it has ended tells it; it may be back between two looks.
+    out: Out::May,
     ..other(
         "worker",
         "a worker's thread panics; what looks after services starts the gateway again",
@@ -239,10 +241,12 @@ pub(super) const WORKER: Case = Case {
 pub(super) const CONTROL: Case = Case {
     promise: UNTIL_IT_LISTENS,
     others: Others::Lost,
+    // That it has ended tells it; it may be back between two looks.
+    out: Out::May,
     ..other(
         "control",
         "a thread panics that checks endpoints and answers operators; the gateway is started again",
-        |form| Box::pin(panics(form, "control", "aborting process")),
+        |form| Box::pin(panics(form, "control", "outside of all tasks: the process ends")),
     )
 };
 
