@@ -14,7 +14,7 @@ use rustls::server::Acceptor;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -25,7 +25,7 @@ use crate::tls::certificates::Certificates;
 use crate::tls::offer::{Offer, Pick};
 use crate::tls::tenants::Tenants;
 
-use super::laggards::{Laggard, Laggards};
+use super::laggards::{Laggard, Laggards, PAUSE};
 use super::secured::{self, Secured};
 use super::turnstile::{Turn, Turnstile};
 
@@ -37,6 +37,8 @@ pub(super) struct Handshakes {
     /// few at a time, and the runtime looks at the sockets of the others in between.
     costly: Turnstile,
     laggards: RefCell<Laggards>,
+    /// Somebody waits for a turn.
+    crowded: Notify,
     /// What tenants present beside what a listener does.
     tenants: Snapshot<Tenants>,
 }
@@ -87,15 +89,16 @@ impl Handshakes {
             turns: Turnstile::new(most),
             costly: Turnstile::new(COSTLY),
             laggards: RefCell::default(),
+            crowded: Notify::new(),
             tenants,
         }
     }
 
     /// Shakes hands before `end`, the wait for a turn included, with somebody who has said something.
     /// Where all turns are taken, the client that has kept its handshake waiting for longest gives up
-    /// its turn, once that is a while: one that means it is done by then, so that those who stop
-    /// half-way cannot keep all the others out. One that has far more of them under way than the
-    /// newcomer's client gives it up at once.
+    /// its turn ([`Handshakes::make_room`]), once that is a while: one that means it is done by then, so
+    /// that those who stop half-way cannot keep all the others out. One that has far more of them under way
+    /// than the newcomer's client gives it up at once.
     ///
     /// # Errors
     /// Why there was no handshake.
@@ -121,10 +124,24 @@ impl Handshakes {
             return turn;
         }
         let mut turn = pin!(self.turns.enter(client));
-        loop {
-            let when = self.laggards.borrow_mut().make_room(client);
-            if let Ok(turn) = timeout_at(when, turn.as_mut()).await {
+        while self.laggards.borrow_mut().end_greedy(client) {
+            // What was given up is another client's where that one's turn was next.
+            if let Ok(turn) = timeout(PAUSE, turn.as_mut()).await {
                 return turn;
+            }
+        }
+        self.crowded.notify_one();
+        turn.await
+    }
+
+    /// Has slow handshakes give up their turns while somebody waits for one, for as long as it runs. One after
+    /// the other: thousands may wait, and thousands be slow, each of which costs as much as several requests.
+    pub(super) async fn make_room(&self) {
+        loop {
+            self.crowded.notified().await;
+            while self.turns.is_waited_for() {
+                let when = self.laggards.borrow_mut().end_slow();
+                sleep_until(when).await;
             }
         }
     }
@@ -278,8 +295,17 @@ mod tests {
         let begun = std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context)));
         assert!(begun.await.is_pending());
         let second = handshakes.accept(second, None, tls, Instant::now() + rest);
-        let (first, second) = tokio::join!(first, second);
+        let both = async { tokio::join!(first, second) };
+        let (first, second) = making_room(&handshakes, both).await;
         [first.unwrap_err().reason(), second.unwrap_err().reason()]
+    }
+
+    /// Does this beside what a worker does all the time.
+    async fn making_room<T>(handshakes: &Handshakes, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            () = handshakes.make_room() => unreachable!("it goes on for ever"),
+        }
     }
 
     #[tokio::test]
@@ -305,7 +331,8 @@ mod tests {
             (accept(third).await, came.elapsed())
         };
 
-        let (first, second, (third, waited)) = tokio::join!(first, second, third);
+        let all = async { tokio::join!(first, second, third) };
+        let (first, second, (third, waited)) = making_room(&handshakes, all).await;
 
         let reasons = [first, second, third].map(|ended| ended.unwrap_err().reason());
         assert_eq!(reasons, ["tls_crowded", "tls_timeout", "tls_failed"]);
@@ -342,6 +369,38 @@ mod tests {
         let (_, calm) = tokio::join!(greedy, calm);
 
         assert_eq!(calm, ("tls_failed", Duration::ZERO));
+    }
+
+    /// They would be looked at in the same moments, and their clients come back in the same ones.
+    #[tokio::test]
+    async fn slow_handshakes_end_one_after_the_other_however_many_wait() {
+        const SLOW: u8 = 5;
+        let (handshakes, tls) = (
+            Handshakes::new(SLOW.into(), Snapshot::new(Arc::default())),
+            Arc::new(Certificates::default()),
+        );
+        let (mut near, mut far) = (Vec::new(), Vec::new());
+        for _ in 0..2 * SLOW {
+            let (one, other) = stuck().await;
+            near.push(one);
+            far.push(other);
+        }
+        tokio::time::pause();
+        let began = Instant::now();
+        let accept = async |client, stream| {
+            let (address, end) = ([192, 0, 2, client].into(), began + PATIENCE * 2);
+            let ended = handshakes.accept(stream, Some(address), Arc::clone(&tls), end).await;
+            (ended.unwrap_err().reason(), began.elapsed())
+        };
+        let all = join_all((0..).zip(near).map(|(client, stream)| accept(client, stream)));
+
+        let ended = making_room(&handshakes, all).await;
+
+        let (first, second) = ended.split_at(SLOW.into());
+        let one_by_one: Vec<_> =
+            (0..SLOW.into()).map(|each| ("tls_crowded", PATIENCE + PAUSE * each)).collect();
+        assert_eq!(first, one_by_one);
+        assert!(second.iter().all(|ended| *ended == ("tls_timeout", PATIENCE * 2)), "{second:?}");
     }
 
     /// Others would wait for all of them: a hello takes some tenths of a millisecond.

@@ -55,26 +55,34 @@ impl Laggards {
         asked
     }
 
-    /// Asks one of them to end for `client`, if one is slow enough or its client greedy. Gives when to
-    /// look again.
-    pub(super) fn make_room(&mut self, client: u128) -> Instant {
-        let now = Instant::now();
-        let oldest = self.all.first_key_value().map(|(_, laggard)| *laggard);
-        let (out, again) = match (self.greedy(client), oldest) {
-            (Some(greedy), _) => (greedy, now + SOON),
-            (None, Some(oldest)) if oldest.since + PATIENCE <= now => (oldest, now + AGAIN),
-            (None, oldest) => {
-                let end = oldest.map_or(now + AGAIN, |oldest| oldest.since + PATIENCE);
-                return end.min(now + AGAIN);
-            }
-        };
-        if let Some(asked) = self.remove(out) {
-            asked.notify_one();
+    /// Asks the oldest of a client to end that keeps far more of them waiting than `newcomer`; tells whether
+    /// there is one.
+    pub(super) fn end_greedy(&mut self, newcomer: u128) -> bool {
+        let greedy = self.greedy(newcomer);
+        if let Some(laggard) = greedy {
+            self.end(laggard);
         }
-        again
+        greedy.is_some()
     }
 
-    /// The oldest of a client that keeps far more of them waiting than the one that comes.
+    /// Asks the oldest to end, if it is slow enough. Gives when to look again.
+    pub(super) fn end_slow(&mut self) -> Instant {
+        let now = Instant::now();
+        let Some((_, &oldest)) = self.all.first_key_value() else { return now + AGAIN };
+        let slow = oldest.since + PATIENCE;
+        if slow > now {
+            return slow.min(now + AGAIN);
+        }
+        self.end(oldest);
+        now + PAUSE
+    }
+
+    fn end(&mut self, laggard: Laggard) {
+        if let Some(asked) = self.remove(laggard) {
+            asked.notify_one();
+        }
+    }
+
     fn greedy(&self, newcomer: u128) -> Option<Laggard> {
         let own = self.of_client.get(&self.heaviest)?;
         if own.len() <= GREEDY * (self.count(newcomer) + 1) {
@@ -92,8 +100,8 @@ impl Laggards {
 /// handshakes waiting and comes back whenever one of them is ended costs the more the shorter this
 /// is; a client that has none under way waits for nobody that has many.
 pub(super) const PATIENCE: Duration = Duration::from_millis(2500);
-/// 1 ms: the turn that was given up is another client's where that one's was next.
-const SOON: Duration = Duration::from_millis(1);
+/// 1 ms between two that end: a thousand a second are more than mean it, and their coming back is spread.
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 /// 20 ms: those that were being answered may wait for their clients by then.
 const AGAIN: Duration = Duration::from_millis(20);
 /// 8: a client opens some connections at once, and an office of them has one address.
@@ -119,12 +127,12 @@ mod tests {
         let _calm = add(&mut laggards, 1);
         let flood: Vec<_> = (0..=GREEDY).map(|_| add(&mut laggards, 2)).collect();
 
-        assert_eq!(laggards.make_room(3) - Instant::now(), SOON);
+        assert!(laggards.end_greedy(3));
 
         assert_eq!(left(&laggards).first(), Some(&1));
         assert!(!laggards.all.contains_key(&flood[0].0.number));
         assert_eq!(laggards.all.len(), GREEDY + 1);
-        assert!(laggards.make_room(3) > Instant::now() + SOON, "it has not far more now");
+        assert!(!laggards.end_greedy(3), "it has not far more now");
         assert_eq!(laggards.all.len(), GREEDY + 1);
     }
 
@@ -134,13 +142,14 @@ mod tests {
         let (first, asked) = add(&mut laggards, 1);
         tokio::time::advance(PATIENCE / 2).await;
         let (second, _) = add(&mut laggards, 2);
-        laggards.make_room(3);
+        assert_eq!(laggards.end_slow() - Instant::now(), AGAIN);
         assert_eq!(left(&laggards), [1, 2]);
 
         tokio::time::advance(PATIENCE / 2).await;
-        laggards.make_room(3);
+        assert_eq!(laggards.end_slow() - Instant::now(), PAUSE);
 
         assert_eq!(left(&laggards), [2]);
+        assert_eq!(laggards.end_slow() - Instant::now(), AGAIN);
         asked.notified().await;
         assert!(laggards.remove(first).is_none() && laggards.remove(second).is_some());
         assert!(laggards.all.is_empty() && laggards.of_client.is_empty());

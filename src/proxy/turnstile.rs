@@ -53,6 +53,11 @@ impl Turnstile {
         Some(Turn(self))
     }
 
+    /// Whether somebody waits for a turn.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.queues.borrow().len() > 0
+    }
+
     /// A turn is free again.
     fn pass(&self) {
         match self.queues.borrow_mut().pop() {

@@ -194,6 +194,8 @@ pub async fn run(setup: Setup, mut orders: mpsc::UnboundedReceiver<Order>) -> us
     spawn_endless(&mut chores, courtesy::usher(Rc::clone(&worker), |worker| &worker.courtesy));
     spawn_endless(&mut chores, courtesy::usher(Rc::clone(&worker), |worker| &worker.door));
     spawn_endless(&mut chores, farewells::usher(Rc::clone(&worker)));
+    let shakes = Rc::clone(&worker);
+    spawn_endless(&mut chores, async move { shakes.handshakes.make_room().await });
     let mut given = LocalTasks::new("handover");
     given.spawn(|stop| handover::take(Rc::clone(&worker), stop));
     let mut listeners = Listeners::default();
