@@ -47,10 +47,7 @@ pub(super) fn check(
             "write endpoints = [\"10.0.0.1:8080\"], dns = \"app.internal:8080\", srv or file";
         faults.add_missing(key, scope.at, "nothing tells where its endpoints are", hint);
     }
-    let balance = match raw.balance {
-        Some(name) => balance(name, scope.known, &key.name("balance"), faults),
-        None => usual.balance,
-    };
+    let balance = balance((raw.balance, usual.balance), scope.known, &key.name("balance"), faults);
     let hash = affinity::hash(raw.hash, (&balance, scope.at, scope.known), key, faults);
     let sticky =
         raw.sticky.and_then(|raw| affinity::sticky(raw, scope.folder, &key.name("sticky"), faults));
@@ -132,11 +129,12 @@ fn sources(
 }
 
 fn balance(
-    At { value: name, start }: At<String>,
+    (raw, usual): (Option<At<String>>, String),
     known: &Known<'_>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> String {
+    let Some(At { value: name, start }) = raw else { return usual };
     if !known.balancers.contains(&name.as_str()) {
         let hint = match nearest(&name, known.balancers.iter().copied()) {
             Some(near) => format!("did you mean {near:?}?"),
