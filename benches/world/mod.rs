@@ -4,15 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderName;
 
-use tenantry::base::units::Percent;
 use tenantry::config::spec::{
-    ActionSpec, ConnectionsSpec, EjectSpec, HeaderEditsSpec, NameFrom, NamingSpec, PathSpec,
-    PoolSpec, Protocol, RetrySpec, RewriteSpec, RouteSetSpec, RouteSpec, RoutesSpec, SegmentSpec,
-    TailSpec, TenantSpec, TimeoutsSpec,
+    ActionSpec, HeaderEditsSpec, NameFrom, NamingSpec, PathSpec, PoolSpec, RetrySpec, RewriteSpec,
+    RouteSetSpec, RouteSpec, RoutesSpec, SegmentSpec, TailSpec, TenantSpec, TimeoutsSpec,
 };
 use tenantry::model::endpoint::Health;
 use tenantry::model::ids::{Label, PoolId, TenantId};
@@ -24,57 +21,17 @@ pub(crate) fn pool(name: &str, balance: &str, weights: &[u32]) -> Arc<Pool> {
     let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
     members.replace(&found(weights));
     let label = Label { name: name.into(), slot: 0 };
-    Arc::new(Pool::build(label, Arc::new(pool_spec(balance)), members, 0, None).unwrap())
+    let spec = PoolSpec { balance: balance.into(), ..PoolSpec::default() };
+    Arc::new(Pool::build(label, Arc::new(spec), members, 0, None).unwrap())
 }
 
 /// Endpoints with these weights, as a source finds them.
 pub(crate) fn found(weights: &[u32]) -> Vec<Found> {
     let found = |(at, weight): (usize, &u32)| Found {
-        address: ([10, 0, (at / 256) as u8, (at % 256) as u8], 80).into(),
         weight: *weight,
-        priority: 0,
-        origin: "bench".into(),
-        zone: None,
-        draining: false,
+        ..Found::new(([10, 0, (at / 256) as u8, (at % 256) as u8], 80), "bench")
     };
     weights.iter().enumerate().map(found).collect()
-}
-
-fn pool_spec(balance: &str) -> PoolSpec {
-    PoolSpec {
-        sources: Vec::new(),
-        balance: balance.into(),
-        hash: Vec::new(),
-        sticky: None,
-        protocol: Protocol::H1,
-        tls: None,
-        proxy_protocol: None,
-        health: None,
-        eject: EjectSpec {
-            failures: 5,
-            base: Duration::from_secs(10),
-            max: Duration::from_secs(300),
-            share: Percent::new(30.0),
-            trials: 3,
-            interval: Duration::from_secs(10),
-            success_rate: None,
-            latency: None,
-        },
-        breaker: None,
-        panic_below: Percent::new(50.0),
-        wait: None,
-        spread: Default::default(),
-        connections: ConnectionsSpec {
-            idle: 256,
-            idle_timeout: Duration::from_secs(30),
-            max_age: Duration::from_secs(600),
-        },
-        per_tenant: false,
-        timeouts: TimeoutsSpec::default(),
-        deadline_header: None,
-        retry: RetrySpec::default(),
-        concurrency: None,
-    }
 }
 
 fn route(text: &str) -> RouteSpec {

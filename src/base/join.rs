@@ -1,7 +1,7 @@
-//! Several futures of one kind, awaited together in the task that asks.
+//! Futures that are awaited together in the task that asks.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 /// Awaits all of them and gives the results in the same order. Each wake polls every one that is
@@ -25,6 +25,18 @@ pub async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Outp
     outputs.into_iter().flatten().collect()
 }
 
+/// Awaits an exchange together with what drives it, as the connection that it goes by. The driver may end before the exchange has
+/// read what came over it.
+pub async fn driven<E: Future>(exchange: E, driver: impl Future) -> E::Output {
+    let mut exchange = pin!(exchange);
+    tokio::select! {
+        biased;
+        result = &mut exchange => return result,
+        _ = driver => {}
+    }
+    exchange.await
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -45,6 +57,21 @@ mod tests {
 
         assert_eq!(done, [3, 1, 2]);
         assert_eq!(started.elapsed(), Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_ends_with_or_without_what_drives_it() {
+        let second = Duration::from_secs(1);
+        let exchange = async || {
+            sleep(2 * second).await;
+            "done"
+        };
+        let started = Instant::now();
+
+        assert_eq!(driven(exchange(), sleep(second)).await, "done");
+        assert_eq!(started.elapsed(), 2 * second, "its driver has ended before");
+        assert_eq!(driven(exchange(), sleep(9 * second)).await, "done");
+        assert_eq!(started.elapsed(), 4 * second, "its driver would go on");
     }
 
     #[tokio::test]

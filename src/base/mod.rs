@@ -6,6 +6,7 @@ pub mod fair;
 pub mod join;
 pub mod listening;
 pub mod loads;
+pub mod log_linear;
 pub mod memory;
 pub mod mounts;
 pub mod network;

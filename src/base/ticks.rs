@@ -1,9 +1,10 @@
-//! A regular interval that is spread, so that many loops of one interval do not beat in step.
+//! Regular intervals: one that is spread, so that many loops of one interval do not beat in step, and one with an end.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
+use super::tasks::Stop;
 use super::units::Percent;
 
 /// Ticks about every `interval`, each time drawn anew from `interval` ± `spread`.
@@ -37,6 +38,36 @@ impl Ticks {
     }
 }
 
+/// Turns of a task that must not end in the midst of what it keeps: one each interval, and a last one when it is to stop.
+#[derive(Debug)]
+pub struct Turns {
+    ticks: Interval,
+    stop: Stop,
+    /// Whether there is none after this one.
+    is_last: bool,
+}
+
+impl Turns {
+    /// The first one is due at once. One that takes long is followed by the next an interval later.
+    pub fn each(time: Duration, stop: Stop) -> Self {
+        let mut ticks = interval(time);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, stop, is_last: false }
+    }
+
+    /// Waits for the next turn; false = there was the last one.
+    pub async fn next(&mut self) -> bool {
+        if self.is_last {
+            return false;
+        }
+        tokio::select! {
+            () = self.stop.requested() => self.is_last = true,
+            _ = self.ticks.tick() => {}
+        }
+        true
+    }
+}
+
 /// `time`, drawn from ± `share` of it.
 pub fn spread(time: Duration, share: Percent) -> Duration {
     let factor = 1.0 + share.share() * (2.0 * fastrand::f64() - 1.0);
@@ -48,6 +79,10 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
+    use crate::base::tasks::{Stopped, Tasks};
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -82,6 +117,26 @@ mod tests {
         ticks.next().await;
 
         assert_eq!(start.elapsed().as_secs(), 13);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_to_stop_has_one_turn_more() {
+        let mut tasks = Tasks::new("test");
+        let (send, mut turns) = mpsc::unbounded_channel();
+        tasks.spawn(|stop| async move {
+            let mut turns = Turns::each(Duration::from_secs(5), stop);
+            while turns.next().await {
+                send.send(Instant::now()).unwrap();
+            }
+        });
+        let start = Instant::now();
+        let mut next = async || turns.recv().await.map(|at| (at - start).as_secs());
+        assert_eq!([next().await, next().await, next().await], [Some(0), Some(5), Some(10)]);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+
+        assert_eq!(tasks.stop(Duration::from_secs(1)).await, Stopped::Cleanly);
+
+        assert_eq!([next().await, next().await], [Some(11), None]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,12 +16,10 @@ use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use crate::config::pem;
 use crate::config::spec::Protocol;
@@ -132,9 +130,8 @@ impl Admin {
         let host = self.authority.host().trim_matches(['[', ']']);
         let stream = TcpStream::connect((host, port)).await?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
-        let name = ServerName::try_from(host.to_owned())?;
-        let connector = TlsConnector::from(Arc::clone(tls));
-        Ok(Box::new(connector.connect(name, stream).await.map_err(explained)?))
+        let secured = client::secure(stream, tls, (None, host)).await;
+        Ok(Box::new(secured.map_err(explained)?))
     }
 
     /// A `GET` of this path with its query.

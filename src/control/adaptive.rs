@@ -54,7 +54,6 @@ mod tests {
     use crate::model::ids::Label;
     use crate::model::latency::Sample;
     use crate::model::members::Members;
-    use crate::pool::samples::pool_spec;
 
     use super::*;
 
@@ -63,7 +62,7 @@ mod tests {
 
     fn pool(limit: u32, adaptive: Option<AdaptiveSpec>) -> Arc<Pool> {
         let concurrency = ConcurrencySpec { limit, length: 0, wait: SECOND, adaptive };
-        let spec = PoolSpec { concurrency: Some(concurrency), ..pool_spec() };
+        let spec = PoolSpec { concurrency: Some(concurrency), ..PoolSpec::default() };
         let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
         let label = Label { name: "shop".into(), slot: 3 };
         Arc::new(Pool::build(label, Arc::new(spec), members, 0, None).unwrap())

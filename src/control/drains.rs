@@ -219,14 +219,7 @@ mod tests {
 
     fn drainer(addresses: &[&str]) -> (Drainer, Arc<Members>) {
         let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
-        let found = |address: &&str| Found {
-            address: address.parse().unwrap(),
-            weight: 1,
-            priority: 0,
-            origin: "test".into(),
-            zone: None,
-            draining: false,
-        };
+        let found = |address: &&str| Found::new(address.parse::<Address>().unwrap(), "test");
         members.replace(&addresses.iter().map(found).collect::<Vec<Found>>());
         let mut live = Live::none();
         let (name, members_of) = ("shop".into(), Arc::clone(&members));

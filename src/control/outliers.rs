@@ -111,7 +111,6 @@ const TAKE_INTERVAL: Duration = Duration::from_secs(1);
 mod tests {
     use crate::base::units::Percent;
     use crate::config::spec::BreakerSpec;
-    use crate::pool::samples::pool_spec;
 
     use super::*;
 
@@ -126,7 +125,7 @@ mod tests {
             trials: 3,
             whole_pool: false,
         };
-        let mut spec = PoolSpec { breaker: Some(breaker), ..pool_spec() };
+        let mut spec = PoolSpec { breaker: Some(breaker), ..PoolSpec::default() };
         assert_eq!(allowed(&spec), Some((Percent::new(50.0), 20)));
         spec.eject.failures = 0;
         assert_eq!(allowed(&spec), None);

@@ -1,15 +1,14 @@
 //! What tenants have used of their quotas, on disk: read at the start, written every few seconds where
 //! it has changed, and once more when all requests have ended.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::base::tasks::{Stop, Tasks};
+use crate::base::ticks::Turns;
 use crate::config::spec::NamedPath;
 use crate::limits::quota::{Quotas, Used};
 
@@ -49,50 +48,35 @@ async fn start_in(folder: PathBuf, tasks: &mut Tasks) -> Arc<Quotas> {
 }
 
 /// Keeps what differs from what was kept `last`.
-async fn keep(folder: PathBuf, (quotas, mut last): (Arc<Quotas>, Vec<Used>), mut stop: Stop) {
-    let mut ticks = interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn keep(folder: PathBuf, (quotas, mut last): (Arc<Quotas>, Vec<Used>), stop: Stop) {
+    let mut turns = Turns::each(INTERVAL, stop);
     let mut told = false;
-    loop {
-        let ends = tokio::select! {
-            () = stop.requested() => true,
-            _ = ticks.tick() => false,
-        };
+    while turns.next().await {
         let now = quotas.used(SystemTime::now());
-        if now != last {
-            let (to, used) = (folder.clone(), now.clone());
-            let written = in_background("keeping the quotas", &folder, move || Ok(save(&to, used)));
-            match written.await {
-                Ok(Ok(())) => (last, told) = (now, false),
-                Ok(Err(error)) if !told => {
-                    tracing::error!(%error, "what is used of quotas cannot be kept; {}", state::HINT);
-                    told = true;
-                }
-                Ok(Err(_)) => {}
-                Err(faults) => faults.iter().for_each(|fault| tracing::error!("{fault}")),
-            }
+        if now == last {
+            continue;
         }
-        if ends {
-            return;
+        let (to, used) = (folder.clone(), now.clone());
+        let written = in_background("keeping the quotas", &folder, move || Ok(save(&to, used)));
+        match written.await {
+            Ok(Ok(())) => (last, told) = (now, false),
+            Ok(Err(error)) if !told => {
+                tracing::error!(%error, "what is used of quotas cannot be kept; {}", state::HINT);
+                told = true;
+            }
+            Ok(Err(_)) => {}
+            Err(faults) => faults.iter().for_each(|fault| tracing::error!("{fault}")),
         }
     }
 }
 
 fn load(folder: &Path) -> Result<Vec<Used>, StateError> {
-    let path = folder.join(NAME);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(state::refused("read", &path)(error)),
-    };
-    let form: Result<Form, _> = serde_json::from_slice(&text);
-    form.map(|form| form.used).map_err(|source| StateError::Damaged { path, source })
+    let form: Option<Form> = state::read(folder, NAME)?;
+    Ok(form.map_or_else(Vec::new, |form| form.used))
 }
 
 fn save(folder: &Path, used: Vec<Used>) -> Result<(), StateError> {
-    let text = serde_json::to_vec(&Form { form: FORM, used });
-    let text = text.map_err(|source| StateError::Damaged { path: folder.join(NAME), source })?;
-    state::replace(folder, NAME, &text)
+    state::write(folder, NAME, &Form { form: FORM, used })
 }
 
 const NAME: &str = "quotas.json";

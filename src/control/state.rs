@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::base::stretch::LongText;
@@ -33,7 +34,7 @@ pub enum StateError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file is not what [`State::keep`] writes.
+    /// The file is not what was written.
     #[error("{path} is damaged: {source}", path = path.display())]
     Damaged {
         /// The file.
@@ -75,10 +76,7 @@ impl State {
     /// # Errors
     /// When the disk refuses; what was kept before is still there then.
     pub fn keep(&self, good: &Files) -> Result<(), StateError> {
-        let mut text = LongText::begin();
-        serde_json::to_writer(&mut text, &Form { form: FORM, content: good })
-            .map_err(|source| StateError::Damaged { path: self.path(), source })?;
-        replace(&self.folder, NAME, &text.into_bytes())
+        write(&self.folder, NAME, &Form { form: FORM, content: good })
     }
 
     /// What was kept last; `None` where nothing ever was.
@@ -86,18 +84,12 @@ impl State {
     /// # Errors
     /// When the file is there and cannot be read or understood, or is of other routes.
     pub fn load(&self) -> Result<Option<Files>, StateError> {
-        let path = self.path();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(refused("read", &path)(error)),
-        };
-        match serde_json::from_slice::<Form<Files>>(&text) {
-            Ok(Form { content: Files { root, .. }, .. }) if are_others(&root, &self.routes) => {
-                Err(StateError::Foreign { path, root })
+        let form: Option<Form<Files>> = read(&self.folder, NAME)?;
+        match form.map(|form| form.content) {
+            Some(Files { root, .. }) if are_others(&root, &self.routes) => {
+                Err(StateError::Foreign { path: self.path(), root })
             }
-            Ok(form) => Ok(Some(form.content)),
-            Err(source) => Err(StateError::Damaged { path, source }),
+            content => Ok(content),
         }
     }
 
@@ -114,6 +106,33 @@ fn are_others(left: &Path, right: &Path) -> bool {
         (Ok(left), Ok(right)) => left != right,
         _ => false,
     }
+}
+
+/// What the file of this name holds; `None` where there is none.
+pub(super) fn read<T: DeserializeOwned>(
+    folder: &Path,
+    name: &str,
+) -> Result<Option<T>, StateError> {
+    let path = folder.join(name);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(refused("read", &path)(error)),
+    };
+    let content = serde_json::from_slice(&text);
+    content.map(Some).map_err(|source| StateError::Damaged { path, source })
+}
+
+/// Puts a file of this name that holds this in the place of the one before, as [`replace`] does.
+pub(super) fn write<T: Serialize>(
+    folder: &Path,
+    name: &str,
+    content: &T,
+) -> Result<(), StateError> {
+    let mut text = LongText::begin();
+    serde_json::to_writer(&mut text, content)
+        .map_err(|source| StateError::Damaged { path: folder.join(name), source })?;
+    replace(folder, name, &text.into_bytes())
 }
 
 /// Puts a file of this name in the place of the one before: whole or not at all, also when the machine

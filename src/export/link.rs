@@ -12,15 +12,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
 use crate::base::tasks::Tasks;
 use crate::config::spec::CollectorSpec;
+use crate::tls::client;
 
 use super::fault::Fault;
 
@@ -119,13 +118,7 @@ async fn dial(spec: &CollectorSpec, tls: Option<&Arc<ClientConfig>>) -> io::Resu
     let stream = TcpStream::connect((spec.host.as_str(), spec.port)).await?;
     stream.set_nodelay(true)?;
     let Some(config) = tls else { return Ok(Box::new(stream)) };
-    let own = || ServerName::try_from(spec.host.clone()).map_err(io::Error::other);
-    let name = match spec.tls.as_ref().and_then(|tls| tls.server_name.clone()) {
-        Some(name) => name,
-        None => own()?,
-    };
-    let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
-    Ok(Box::new(stream))
+    Ok(Box::new(client::secure(stream, config, (spec.tls.as_ref(), &spec.host)).await?))
 }
 
 fn unreachable(error: impl std::error::Error) -> Fault {

@@ -89,13 +89,10 @@ mod tests {
 
     const EJECT: EjectSpec = EjectSpec {
         failures: 3,
-        base: Duration::from_secs(10),
-        max: Duration::from_secs(300),
         share: Percent::new(50.0),
-        interval: Duration::from_secs(10),
         trials: 0,
         success_rate: None,
-        latency: None,
+        ..EjectSpec::USUAL
     };
 
     fn pool() -> (Members, Arc<Endpoint>) {

@@ -281,9 +281,9 @@ mod tests {
         }
     }
 
-    /// Gives its parts one by one; for `None` it is not ready, once.
+    /// Gives its parts, one of which may be a fault, one by one; for `None` it is not ready, once.
     #[derive(Debug)]
-    struct Parts(VecDeque<Option<Bytes>>);
+    struct Parts(VecDeque<Option<io::Result<Bytes>>>);
 
     impl Body for Parts {
         type Data = Bytes;
@@ -296,7 +296,7 @@ mod tests {
             match self.0.pop_front() {
                 None => Poll::Ready(None),
                 Some(None) => Poll::Pending,
-                Some(Some(part)) => Poll::Ready(Some(Ok(Frame::data(part)))),
+                Some(Some(part)) => Poll::Ready(Some(part.map(Frame::data))),
             }
         }
     }
@@ -305,6 +305,14 @@ mod tests {
     struct Narrow {
         takes: VecDeque<usize>,
         taken: Vec<u8>,
+        /// How many bytes each write has taken.
+        writes: Vec<usize>,
+    }
+
+    impl Narrow {
+        fn new(takes: impl Into<VecDeque<usize>>) -> Self {
+            Self { takes: takes.into(), taken: Vec::new(), writes: Vec::new() }
+        }
     }
 
     impl AsyncWrite for Narrow {
@@ -319,6 +327,7 @@ mod tests {
                 return Poll::Pending;
             }
             self.taken.extend_from_slice(&bytes[..size]);
+            self.writes.push(size);
             Poll::Ready(Ok(size))
         }
 
@@ -344,10 +353,10 @@ mod tests {
     fn sent(sizes: &[usize], takes: Vec<usize>, framing: Encoder) -> (Vec<u8>, Vec<u8>) {
         let whole: Vec<u8> = (0..sizes.iter().sum()).map(|place| (place % 251) as u8).collect();
         let mut rest = Bytes::from(whole.clone());
-        let parts = sizes.iter().flat_map(|size| [Some(rest.split_to(*size)), None]).collect();
+        let parts = sizes.iter().flat_map(|size| [Some(Ok(rest.split_to(*size))), None]).collect();
         let mut sending = Sending::nothing();
         sending.begin(BytesMut::new(), head(framing), Parts(parts)).unwrap();
-        let mut narrow = Narrow { takes: takes.into(), taken: Vec::new() };
+        let mut narrow = Narrow::new(takes);
         let mut context = Context::from_waker(Waker::noop());
         while sending.poll(&mut narrow, &mut context).map(Result::unwrap).is_pending() {}
         assert_eq!(sending.sent, narrow.taken.len() as u64);
@@ -380,63 +389,17 @@ mod tests {
         }
     }
 
-    /// A body in two parts, of which the second may be a fault.
-    struct Two(VecDeque<io::Result<Bytes>>);
-
-    impl Body for Two {
-        type Data = Bytes;
-        type Error = io::Error;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _context: &mut Context<'_>,
-        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-            Poll::Ready(self.0.pop_front().map(|part| part.map(Frame::data)))
-        }
-    }
-
-    /// Counts the writes.
-    struct Writes(Vec<usize>);
-
-    impl AsyncWrite for Writes {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            _context: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.0.push(bytes.len());
-            Poll::Ready(Ok(bytes.len()))
-        }
-
-        fn poll_write_vectored(
-            self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            slices: &[IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-            self.poll_write(context, &bytes)
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
     /// The sizes of the writes in which a body of two parts goes, and how it ends.
     fn writes(second: io::Result<Bytes>) -> (Vec<usize>, Result<(), Fault>) {
-        let parts = [Ok(Bytes::from(vec![1; 4000])), second].into();
+        let parts = [Some(Ok(Bytes::from(vec![1; 4000]))), Some(second)].into();
         let mut sending = Sending::nothing();
-        sending.begin(BytesMut::new(), head(Encoder::Length(64_000)), Two(parts)).unwrap();
-        let mut writes = Writes(Vec::new());
+        sending.begin(BytesMut::new(), head(Encoder::Length(64_000)), Parts(parts)).unwrap();
+        let mut wide = Narrow::new([usize::MAX]);
         let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready(ended) = sending.poll(&mut writes, &mut context) else {
+        let Poll::Ready(ended) = sending.poll(&mut wide, &mut context) else {
             panic!("nothing is waited for");
         };
-        (writes.0, ended)
+        (wide.writes, ended)
     }
 
     #[test]
@@ -448,11 +411,12 @@ mod tests {
 
     #[test]
     fn what_came_before_a_body_broke_off_is_sent_also_where_the_connection_is_not_ready() {
-        let parts = [Ok(Bytes::from(vec![1; 4000])), Err(io::ErrorKind::ConnectionReset.into())];
+        let broken = Err(io::ErrorKind::ConnectionReset.into());
+        let parts = Parts([Some(Ok(Bytes::from(vec![1; 4000]))), Some(broken)].into());
         let mut sending = Sending::nothing();
         let head = head(Encoder::Length(64_000));
-        sending.begin(BytesMut::new(), head, Two(parts.into())).unwrap();
-        let mut narrow = Narrow { takes: [0, 10, 0, 500].into(), taken: Vec::new() };
+        sending.begin(BytesMut::new(), head, parts).unwrap();
+        let mut narrow = Narrow::new([0, 10, 0, 500]);
         let mut context = Context::from_waker(Waker::noop());
 
         let ended = loop {
@@ -468,13 +432,13 @@ mod tests {
     #[test]
     fn nothing_is_held_of_what_was_sent_while_more_is_waited_for() {
         let owner = Arc::new([7; 6000]);
-        let part = || Some(Bytes::from_owner(Owned(Arc::clone(&owner))));
+        let part = || Some(Ok(Bytes::from_owner(Owned(Arc::clone(&owner)))));
         let mut sending = Sending::nothing();
         let parts = Parts([part(), part(), None].into());
         sending.begin(BytesMut::new(), head(Encoder::Length(64_000)), parts).unwrap();
         let mut context = Context::from_waker(Waker::noop());
 
-        assert!(sending.poll(&mut Writes(Vec::new()), &mut context).is_pending());
+        assert!(sending.poll(&mut Narrow::new([usize::MAX]), &mut context).is_pending());
 
         assert_eq!(Arc::strong_count(&owner), 1);
     }

@@ -136,7 +136,7 @@ mod tests {
 
     use crate::base::memory::Account;
     use crate::base::units::Rate;
-    use crate::config::spec::{EachLimitSpec, LimitFields, LimitScope, Overflow, Period, RateSpec};
+    use crate::config::spec::{EachLimitSpec, Overflow, Period, RateSpec};
     use crate::model::caller::Caller;
 
     use super::super::Shared;
@@ -149,15 +149,7 @@ mod tests {
         LimitsSpec {
             requests: Some(RateSpec { rate, burst: 20 }),
             concurrency: Some(3),
-            overflow: Overflow::Reject,
-            scope: LimitScope::Gateway,
-            client: None,
-            subject: None,
-            quota: None,
-            upload: None,
-            download: None,
-            max_body: None,
-            fields: LimitFields::Refused,
+            ..LimitsSpec::UNSAID
         }
     }
 

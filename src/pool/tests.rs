@@ -3,21 +3,16 @@
 use crate::model::endpoint::Health;
 use crate::model::members::Found;
 
-use super::samples::pool_spec;
 use super::*;
 
 fn pool(balance: &str, count: u8) -> Result<Pool, PoolError> {
     let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
     let found = |last: u8| Found {
-        address: ([10, 0, 0, last], 80).into(),
         weight: u32::from(last) + 1,
-        priority: 0,
-        origin: "test".into(),
-        zone: None,
-        draining: false,
+        ..Found::new(([10, 0, 0, last], 80), "test")
     };
     members.replace(&(0..count).map(found).collect::<Vec<_>>());
-    let spec = PoolSpec { balance: balance.into(), ..pool_spec() };
+    let spec = PoolSpec { balance: balance.into(), ..PoolSpec::default() };
     Pool::build(Label { name: "shop".into(), slot: 0 }, Arc::new(spec), members, 0, None)
 }
 
@@ -80,7 +75,7 @@ fn an_edit_of_a_pool_has_no_request_work_out_what_its_balancer_has() {
     let before = pool("maglev", 5).unwrap();
     drop(before.pick(PickKey::of(1), &[]).unwrap());
     let after = |balance: &str, members: &Arc<Members>| {
-        let spec = PoolSpec { balance: balance.into(), ..pool_spec() };
+        let spec = PoolSpec { balance: balance.into(), ..PoolSpec::default() };
         let (label, members) = (before.label.clone(), Arc::clone(members));
         Pool::build(label, Arc::new(spec), members, 0, None).unwrap().following(&before)
     };
@@ -203,7 +198,7 @@ fn an_endpoint_that_is_out_for_now_is_sound_until_it_fails() {
 #[test]
 fn a_tenant_whose_own_endpoints_refuse_is_served_by_the_next_ones() {
     let built = pool("random", 6).unwrap();
-    let mut spec = PoolSpec { balance: "random".into(), ..pool_spec() };
+    let mut spec = PoolSpec { balance: "random".into(), ..PoolSpec::default() };
     spec.spread.shard = Some(2);
     let members = Arc::clone(&built.members);
     let label = Label { name: "shop".into(), slot: 0 };
@@ -257,7 +252,7 @@ fn an_edit_leaves_a_limit_that_follows_where_it_is_within_its_new_bounds() {
     let limited = |limit: u32, adaptive: Option<AdaptiveSpec>| {
         let (length, wait) = (50, std::time::Duration::from_secs(1));
         let concurrency = Some(ConcurrencySpec { limit, length, wait, adaptive });
-        let spec = PoolSpec { concurrency, ..pool_spec() };
+        let spec = PoolSpec { concurrency, ..PoolSpec::default() };
         let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
         let label = Label { name: "shop".into(), slot: 0 };
         Pool::build(label, Arc::new(spec), members, 0, None).unwrap()

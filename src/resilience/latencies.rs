@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::base::log_linear::{place, places, reached};
+
 /// The times of attempts.
 #[derive(Debug)]
 pub struct Latencies {
@@ -35,7 +37,7 @@ impl Generation {
 impl Latencies {
     /// One attempt took so long.
     pub fn observe(&mut self, took: Duration) {
-        self.now.counts[place(took)] += 1; // its sum is bounded, and so is it
+        self.now.counts[place::<BITS>(took)] += 1; // its sum is bounded, and so is it
         self.now.sum += 1;
         if self.now.sum >= GENERATION {
             self.before = std::mem::replace(&mut self.now, Generation::empty());
@@ -52,30 +54,10 @@ impl Latencies {
             return None;
         }
         let rank = (sum * percent).div_ceil(100);
-        let mut passed = 0;
         let counts = self.now.counts.iter().zip(self.before.counts.iter());
-        let reached = counts.enumerate().find(|(_, (now, before))| {
-            passed += u32::from(**now) + u32::from(**before);
-            passed >= rank
-        });
-        reached.map(|(place, _)| upper(place))
+        let sums = counts.map(|(now, before)| u64::from(*now) + u64::from(*before));
+        reached::<BITS>(sums, rank.into())
     }
-}
-
-/// Where a time is counted: by its highest bit, then by the four below that.
-fn place(took: Duration) -> usize {
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(SHORTEST, LONGEST);
-    let octave = micros.ilog2();
-    let step = (micros >> (octave - STEP_BITS)) & (STEPS as u64 - 1);
-    (octave - SHORTEST.ilog2()) as usize * STEPS + step as usize
-}
-
-/// The time that nothing counted there goes beyond.
-fn upper(place: usize) -> Duration {
-    let octave = SHORTEST.ilog2() + (place / STEPS) as u32;
-    let step = (place % STEPS) as u64;
-    let micros = (STEPS as u64 + step + 1) << (octave - STEP_BITS);
-    Duration::from_micros(micros)
 }
 
 /// 1,000: a p95 is told by the slowest 50 to 100, and forgotten after as many requests.
@@ -83,13 +65,9 @@ const GENERATION: u16 = 1_000;
 /// A hundred attempts at least, and five beyond the quantile.
 const FEWEST: u32 = 100;
 const BEYOND: u32 = 5;
-const STEP_BITS: u32 = 4;
-const STEPS: usize = 1 << STEP_BITS;
-/// 64 us: less is no answer by way of a network.
-const SHORTEST: u64 = 1 << 6;
-/// 134 s.
-const LONGEST: u64 = (1 << 27) - 1;
-const PLACES: usize = (27 - 6) * STEPS;
+/// Four bits: times are told to a sixteenth.
+const BITS: u32 = 4;
+const PLACES: usize = places(BITS);
 
 #[cfg(test)]
 mod tests {
@@ -123,7 +101,7 @@ mod tests {
             let mut latencies = Latencies::default();
             (0..200).for_each(|_| latencies.observe(took));
             let told = latencies.quantile(95).unwrap();
-            assert!(told <= Duration::from_micros(LONGEST + 1) && told > Duration::ZERO);
+            assert!(told <= Duration::from_secs(135) && told > Duration::ZERO);
         }
     }
 

@@ -116,7 +116,7 @@ mod tests {
             Some(UpstreamTlsSpec { ca: None, identity: None, server_name })
         };
         let host = |sources, tls| {
-            let pool = PoolSpec { sources, tls, ..samples::pool_spec() };
+            let pool = PoolSpec { sources, tls, ..PoolSpec::default() };
             host_of(&pool).map(|host| host.to_str().unwrap().to_owned())
         };
 

@@ -2,11 +2,15 @@
 //! verified.
 
 use std::cell::OnceCell;
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::config::spec::{Protocol, UpstreamTlsSpec};
 
@@ -109,6 +113,23 @@ pub fn trusting(
     };
     config.alpn_protocols = alpn(protocol);
     Ok(Arc::new(config))
+}
+
+/// Speaks TLS to a service that the gateway itself asks. Its certificate must carry the name that `spec` says, else the `host` that
+/// it is found by.
+///
+/// # Errors
+/// When the host is no name that a certificate may carry, or the handshake fails.
+pub async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    config: &Arc<ClientConfig>,
+    (spec, host): (Option<&UpstreamTlsSpec>, &str),
+) -> io::Result<TlsStream<S>> {
+    let name = match spec.and_then(|spec| spec.server_name.clone()) {
+        Some(name) => name,
+        None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
+    };
+    TlsConnector::from(Arc::clone(config)).connect(name, stream).await
 }
 
 /// The same for checks that speak this. None takes up the session of an earlier one, which would ask

@@ -10,11 +10,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::world::client::{Client, Frames, Hyper, get, head};
+use crate::world::client::{Client, Hyper, get, head};
 use crate::world::config::pool;
 use crate::world::gateway::Gateway;
 use crate::world::message::Asked;
 use crate::world::origin::{Origin, Step};
+use crate::world::waiters::{come_and_leave, half_sent, post};
 use crate::world::within;
 
 const FIELDS: &[&str] = &["Host: localhost", "X-Tenant-ID: acme"];
@@ -206,35 +207,11 @@ async fn nobody_waits_longer_than_an_exchange_may_last() {
 #[tokio::test]
 async fn a_client_that_leaves_while_it_waits_frees_its_place() {
     let (gateway, origin, mut first) = occupied("queue = { wait = \"1h\" }").await;
-    let post = |size: usize, body: &str| {
-        let length = format!("Content-Length: {size}");
-        head("POST /", &[FIELDS, &[&length]].concat()) + body
-    };
     let large = "x".repeat(30_000); // what the system holds: a close behind more would not come through
-    let requests = [
-        head("GET /", FIELDS),
-        post(20, "unfinished"),
-        post(5, "whole"),
-        post(9, ""),
-        post(1 << 20, &large),
-    ];
-    for request in requests {
-        let mut client = Client::connect(gateway.address()).await;
-        client.send(&request).await;
-        gateway.metric_becomes(WAITING, 1.0).await;
 
-        drop(client);
+    let left = come_and_leave(&gateway, WAITING, &[post(1 << 20, &large)]).await;
 
-        gateway.metric_becomes(WAITING, 0.0).await;
-    }
-    let mut streams = Hyper::h2(gateway.address()).await;
-    let request = streams.request("POST", "acme", "/", Frames::sized("body").never_ending());
-    streams.send(request);
-    gateway.metric_becomes(WAITING, 1.0).await;
-    drop(streams);
-    gateway.metric_becomes(WAITING, 0.0).await;
-
-    gateway.metric_becomes(&became("left"), 6.0).await;
+    gateway.metric_becomes(&became("left"), left).await;
     release(&origin);
     is_served(&mut first).await;
     gateway.metric_becomes(INSIDE, 0.0).await;
@@ -244,18 +221,14 @@ async fn a_client_that_leaves_while_it_waits_frees_its_place() {
 #[tokio::test]
 async fn a_body_that_came_while_its_request_waited_is_passed_on_whole() {
     let (gateway, origin, mut first) = occupied("queue = { wait = \"1h\" }").await;
-    let body = "x".repeat(300_000);
-    let length = format!("Content-Length: {}", body.len());
-    let mut client = Client::connect(gateway.address()).await;
-    client.send(head("POST /", &[FIELDS, &[&length]].concat()) + &body[..100_000]).await;
-    gateway.metric_becomes(WAITING, 1.0).await;
+    let (mut client, rest, size) = half_sent(&gateway, WAITING).await;
 
     release(&origin);
     is_served(&mut first).await;
-    client.send(&body[100_000..]).await;
+    client.send(rest).await;
 
     assert_eq!(client.answer_to("POST").await.status, 200);
-    assert_eq!(origin.asked()[1].body.len(), body.len());
+    assert_eq!(origin.asked()[1].body.len(), size);
 }
 
 #[tokio::test]

@@ -9,10 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
-use tenantry::base::units::Percent;
-use tenantry::config::spec::{
-    ConnectionsSpec, EjectSpec, PoolSpec, Protocol, RetrySpec, SuccessRateSpec, TimeoutsSpec,
-};
+use tenantry::config::spec::{PoolSpec, TimeoutsSpec};
 use tenantry::model::address::Address;
 use tenantry::model::endpoint::{Endpoint, Health};
 use tenantry::model::ids::Label;
@@ -226,45 +223,13 @@ impl World {
 
 /// A pool as the files define it where they say no more than the deadlines.
 fn pool_spec(balance: &str) -> PoolSpec {
-    PoolSpec {
-        sources: Vec::new(),
-        balance: balance.into(),
-        hash: Vec::new(),
-        sticky: None,
-        protocol: Protocol::H1,
-        tls: None,
-        proxy_protocol: None,
-        health: None,
-        eject: EjectSpec {
-            failures: 5,
-            base: Duration::from_secs(10),
-            max: Duration::from_secs(300),
-            share: Percent::new(30.0),
-            trials: 3,
-            interval: Duration::from_secs(10),
-            success_rate: Some(SuccessRateSpec::USUAL),
-            latency: None,
-        },
-        breaker: None,
-        panic_below: Percent::new(50.0),
-        spread: Default::default(),
-        connections: ConnectionsSpec {
-            idle: 256,
-            idle_timeout: Duration::from_secs(30),
-            max_age: Duration::from_secs(600),
-        },
-        per_tenant: false,
-        timeouts: TimeoutsSpec {
-            connect: Some(Duration::from_millis(250)),
-            attempt: Some(Duration::from_secs(1)),
-            total: Some(Duration::from_secs(5)),
-            ..TimeoutsSpec::UNSAID
-        },
-        deadline_header: None,
-        retry: RetrySpec::UNSAID,
-        concurrency: None,
-        wait: None,
-    }
+    let timeouts = TimeoutsSpec {
+        connect: Some(Duration::from_millis(250)),
+        attempt: Some(Duration::from_secs(1)),
+        total: Some(Duration::from_secs(5)),
+        ..TimeoutsSpec::UNSAID
+    };
+    PoolSpec { balance: balance.into(), timeouts, ..PoolSpec::default() }
 }
 
 /// 100 ms: how often faults that go on do so, and the source looks.

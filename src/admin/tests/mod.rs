@@ -304,14 +304,8 @@ async fn pools_tell_how_each_member_is_and_where_it_came_from() {
     let world = World::start().await;
     let members = Members::new(1, Health::Pending, 0.5);
     let origin: Arc<str> = "dns shop.internal:80".into();
-    members.replace(&[Found {
-        address: "10.0.0.1:80".parse().unwrap(),
-        weight: 3,
-        priority: 10,
-        origin: Arc::clone(&origin),
-        zone: None,
-        draining: false,
-    }]);
+    let found = Found::new(([10, 0, 0, 1], 80), Arc::clone(&origin));
+    members.replace(&[Found { weight: 3, priority: 10, ..found }]);
     let endpoint = Arc::clone(&members.load().all[0].endpoint);
     endpoint.set_health(Health::Down, Some("connection refused".to_owned()));
     endpoint.eject(Duration::from_secs(60));

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::model::address::Address;
 use crate::model::members::Found;
 
 use super::*;
@@ -10,14 +11,7 @@ use super::*;
 async fn shop(addresses: &[&str]) -> (World, Arc<Members>) {
     let world = World::start().await;
     let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
-    let found = |address: &&str| Found {
-        address: address.parse().unwrap(),
-        weight: 1,
-        priority: 0,
-        origin: "static".into(),
-        zone: None,
-        draining: false,
-    };
+    let found = |address: &&str| Found::new(address.parse::<Address>().unwrap(), "static");
     members.replace(&addresses.iter().map(found).collect::<Vec<Found>>());
     world.publish(|live| {
         let (members, sources) = (Arc::clone(&members), Vec::new());

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +14,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use crate::base::join::driven;
 use crate::config::spec::{FetchSpec, Protocol};
 use crate::model::jwk::{JwkError, KeySet};
 use crate::tls::client::{self, SystemRoots};
@@ -134,12 +132,7 @@ impl Fetcher {
         let stream = stream.map_err(FetchFault::Unreachable)?;
         let config = self.tls.as_ref().map_err(|error| FetchFault::Tls(error.clone()))?;
         let Some(config) = config else { return self.speak(stream).await };
-        let name = match tls.as_ref().and_then(|tls| tls.server_name.clone()) {
-            Some(name) => name,
-            None => ServerName::try_from(host.clone())
-                .map_err(|error| FetchFault::Tls(error.to_string()))?,
-        };
-        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+        let stream = client::secure(stream, config, (tls.as_ref(), host)).await;
         self.speak(stream.map_err(|error| FetchFault::Tls(error.to_string()))?).await
     }
 
@@ -157,14 +150,7 @@ impl Fetcher {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let exchange = async { read(sender.send_request(request).await.map_err(broken)?).await };
-        let mut exchange = pin!(exchange);
-        // The connection may end before the exchange has read what came over it.
-        tokio::select! {
-            biased;
-            result = &mut exchange => return result,
-            _ = connection => {}
-        }
-        exchange.await
+        driven(exchange, connection).await
     }
 }
 

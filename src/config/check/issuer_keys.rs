@@ -14,7 +14,8 @@ use crate::config::spec::{FetchSpec, KeysSpec, RoutesSpec, UpstreamTlsSpec};
 use crate::config::text::{FilePath, KeysUrl, Written};
 use crate::model::jwk::KeySet;
 
-use super::{Lost, above_zero, beside, tracing};
+use super::pool_tls::ByUrl;
+use super::{Lost, above_zero, beside};
 
 /// Keys of files that were good: while a file is broken, its last good keys hold, and nothing else has to
 /// wait for it.
@@ -174,7 +175,8 @@ fn terms(
 ) -> Terms {
     let (fetch, fetch_at) = fetch.map_or_else(Default::default, |raw| (raw.value, raw.start));
     let is_secure = is_secure.or(fetch.tls.as_ref().map(|tls| tls.value.on)).unwrap_or(true);
-    let tls = tracing::tls(fetch.tls, ("jwks-url", is_secure), folder, &key.name("tls"), faults);
+    let by_url = ByUrl { key: "jwks-url", scheme: "http", is_secure };
+    let tls = by_url.tls(fetch.tls, folder, &key.name("tls"), faults);
     let timeout = above_zero(fetch.timeout, &key.name("timeout"), faults);
     let min_refresh = fetch.min_refresh.map(|At { value: Written(time), start }| {
         if time < Duration::from_secs(1) {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::base::units::Percent;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{Eject, Latency, SuccessRate, Switch};
@@ -12,22 +11,22 @@ use super::above_zero;
 
 /// Checks when an endpoint is ejected, and for how long.
 pub(super) fn eject(raw: Option<Eject>, key: &Key<'_>, faults: &mut Faults<'_>) -> EjectSpec {
-    let raw = raw.unwrap_or_default();
+    let (raw, usual) = (raw.unwrap_or_default(), EjectSpec::USUAL);
     let start = raw.max.as_ref().map_or(0, |max| max.start);
-    let base = above_zero(raw.base, &key.name("base"), faults).unwrap_or(Duration::from_secs(10));
+    let base = above_zero(raw.base, &key.name("base"), faults).unwrap_or(usual.base);
     let max = above_zero(raw.max, &key.name("max"), faults);
     if max.is_some_and(|max| max < base) {
         let hint = "make max at least as long as base, which is 10s where none is written";
         faults.add(&key.name("max"), start, "is shorter than base", Some(hint.to_owned()));
     }
-    let failures = raw.failures.map_or(5, |failures| failures.small());
+    let failures = raw.failures.map_or(usual.failures, |failures| failures.small());
     EjectSpec {
         failures,
         base,
-        max: max.unwrap_or_else(|| Duration::from_secs(300).max(base)),
-        share: raw.share.map_or(Percent::new(30.0), |share| share.0),
-        trials: raw.trials.map_or(3, |trials| trials.small()),
-        interval: raw.interval.map_or(INTERVAL, |interval| {
+        max: max.unwrap_or_else(|| usual.max.max(base)),
+        share: raw.share.map_or(usual.share, |share| share.0),
+        trials: raw.trials.map_or(usual.trials, |trials| trials.small()),
+        interval: raw.interval.map_or(usual.interval, |interval| {
             if interval.value.0 < SHORTEST {
                 let hint = "write a duration from 1s on, as in \"10s\"".to_owned();
                 faults.add(&key.name("interval"), interval.start, "is too short", Some(hint));
@@ -35,7 +34,7 @@ pub(super) fn eject(raw: Option<Eject>, key: &Key<'_>, faults: &mut Faults<'_>) 
             interval.value.0
         }),
         success_rate: match raw.success_rate {
-            None => (failures > 0).then_some(SuccessRateSpec::USUAL),
+            None => usual.success_rate.filter(|_| failures > 0),
             Some(Switch::Off) => None,
             Some(Switch::On(raw)) => Some(success_rate(&raw)),
         },
@@ -66,7 +65,5 @@ fn latency(raw: Latency, key: &Key<'_>, faults: &mut Faults<'_>) -> LatencySpec 
     }
 }
 
-/// 10 s, as Envoy has it.
-const INTERVAL: Duration = Duration::from_secs(10);
 /// 1 s: workers tell what they have counted once a second.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -1,11 +1,9 @@
 //! Pools: sources, checks, connections.
 
 use std::path::Path;
-use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
-use crate::base::units::Percent;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::nearest::nearest;
@@ -42,20 +40,21 @@ pub(super) fn check(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> PoolSpec {
+    let usual = PoolSpec::default();
     let sources = sources(&mut raw, scope, key, faults);
     if sources.is_empty() {
         let hint =
             "write endpoints = [\"10.0.0.1:8080\"], dns = \"app.internal:8080\", srv or file";
         faults.add_missing(key, scope.at, "nothing tells where its endpoints are", hint);
     }
-    let balance = balance(raw.balance, scope.known, &key.name("balance"), faults);
+    let balance = balance((raw.balance, usual.balance), scope.known, &key.name("balance"), faults);
     let hash = affinity::hash(raw.hash, (&balance, scope.at, scope.known), key, faults);
     let sticky =
         raw.sticky.and_then(|raw| affinity::sticky(raw, scope.folder, &key.name("sticky"), faults));
     let tls_key = key.name("tls");
     let mut tls = pool_tls::check(raw.tls, scope.folder, &tls_key, faults);
     tls.iter_mut().for_each(|tls| name(tls, &sources, (&tls_key, scope.at), faults));
-    let protocol = raw.protocol.map_or(Protocol::H1, |protocol| protocol.0);
+    let protocol = raw.protocol.map_or(usual.protocol, |protocol| protocol.0);
     let proxy_protocol = raw.proxy_protocol.map(|At { value: version, start }| {
         if protocol == Protocol::H2 {
             let what = "cannot be used with protocol = \"h2\", where clients share connections";
@@ -92,10 +91,10 @@ pub(super) fn check(
         health,
         eject: outliers::eject(raw.eject, &key.name("eject"), faults),
         breaker: raw.breaker.map(|raw| breaker::breaker(raw, &key.name("breaker"), faults)),
-        panic_below: raw.panic_below.map_or(Percent::new(50.0), |share| share.0),
+        panic_below: raw.panic_below.map_or(usual.panic_below, |share| share.0),
         wait: raw.wait.map(|raw| waiting::wait(raw, &key.name("wait"), faults)),
         connections: connections(raw.connections, &key.name("connections"), faults),
-        per_tenant: per_tenant.unwrap_or(false),
+        per_tenant: per_tenant.unwrap_or(usual.per_tenant),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),
         deadline_header,
         retry: rules::retry(raw.retry, &key.name("retry"), faults),
@@ -130,12 +129,12 @@ fn sources(
 }
 
 fn balance(
-    raw: Option<At<String>>,
+    (raw, usual): (Option<At<String>>, String),
     known: &Known<'_>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> String {
-    let Some(At { value: name, start }) = raw else { return "least-request".to_owned() };
+    let Some(At { value: name, start }) = raw else { return usual };
     if !known.balancers.contains(&name.as_str()) {
         let hint = match nearest(&name, known.balancers.iter().copied()) {
             Some(near) => format!("did you mean {near:?}?"),
@@ -208,13 +207,13 @@ fn connections(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> ConnectionsSpec {
-    let raw = raw.unwrap_or_default();
+    let (raw, usual) = (raw.unwrap_or_default(), ConnectionsSpec::USUAL);
     let idle_timeout = above_zero(raw.idle_timeout, &key.name("idle-timeout"), faults);
     let max_age = above_zero(raw.max_age, &key.name("max-age"), faults);
     ConnectionsSpec {
-        idle: raw.idle.map_or(256, |idle| idle.size()),
-        idle_timeout: idle_timeout.unwrap_or(Duration::from_secs(30)),
-        max_age: max_age.unwrap_or(Duration::from_secs(600)),
+        idle: raw.idle.map_or(usual.idle, |idle| idle.size()),
+        idle_timeout: idle_timeout.unwrap_or(usual.idle_timeout),
+        max_age: max_age.unwrap_or(usual.max_age),
     }
 }
 

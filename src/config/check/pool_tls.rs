@@ -40,6 +40,41 @@ pub(super) fn check(
     Some(UpstreamTlsSpec { ca, identity, server_name: raw.server_name })
 }
 
+/// The URL of a service that the gateway itself asks: it says whether TLS is spoken there.
+pub(super) struct ByUrl {
+    /// The key that it stands in.
+    pub(super) key: &'static str,
+    /// Its scheme without TLS; with it, an `s` follows.
+    pub(super) scheme: &'static str,
+    pub(super) is_secure: bool,
+}
+
+impl ByUrl {
+    /// Checks the key `tls` beside it.
+    pub(super) fn tls(
+        self,
+        raw: Option<At<UpstreamTls>>,
+        folder: Option<&Path>,
+        key: &Key<'_>,
+        faults: &mut Faults<'_>,
+    ) -> Option<UpstreamTlsSpec> {
+        let Self { key: url, scheme, is_secure } = self;
+        let Some(At { value: raw, start }) = raw else {
+            let plain = UpstreamTlsSpec { ca: None, identity: None, server_name: None };
+            return is_secure.then_some(plain);
+        };
+        if raw.on != is_secure {
+            let hint = match is_secure {
+                true => format!("leave it out, or write {url} = \"{scheme}://…\""),
+                false => format!("write {url} = \"{scheme}s://…\""),
+            };
+            faults.add(key, start, format!("is at odds with the {url}"), Some(hint));
+            return None;
+        }
+        check(Some(raw), folder, key, faults)
+    }
+}
+
 fn authorities(
     raw: At<Written<FilePath>>,
     folder: Option<&Path>,

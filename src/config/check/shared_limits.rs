@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::base::units::Percent;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::raw::{At, SharedLimits, UpstreamTls};
-use crate::config::spec::{PasswordSpec, Secret, SharedLimitsSpec, UpstreamTlsSpec};
+use crate::config::raw::{At, SharedLimits};
+use crate::config::spec::{PasswordSpec, Secret, SharedLimitsSpec};
 use crate::config::text::{FilePath, Written};
 
 use super::gateway::named;
-use super::pool_tls;
+use super::pool_tls::ByUrl;
 
 /// Checks the key `shared-limits`.
 pub(super) fn check(
@@ -25,7 +25,8 @@ pub(super) fn check(
         faults.add_missing(key, start, "does not say where the server is", hint);
     }
     let is_secure = raw.url.as_ref().is_some_and(|url| url.value.0.secure);
-    let tls = tls(raw.tls, is_secure, folder, &key.name("tls"), faults);
+    let by_url = ByUrl { key: "url", scheme: "redis", is_secure };
+    let tls = by_url.tls(raw.tls, folder, &key.name("tls"), faults);
     let has_password = raw.password.is_some() || raw.password_file.is_some();
     let user = raw.user.map(|At { value, start }| {
         if !has_password {
@@ -76,28 +77,6 @@ fn password(
         return Some(PasswordSpec::Text(Secret(value)));
     }
     Some(PasswordSpec::File(named(file?, folder, &key.name("password-file"), faults)))
-}
-
-fn tls(
-    raw: Option<At<UpstreamTls>>,
-    is_secure: bool,
-    folder: Option<&Path>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Option<UpstreamTlsSpec> {
-    let Some(At { value: raw, start }) = raw else {
-        let plain = UpstreamTlsSpec { ca: None, identity: None, server_name: None };
-        return is_secure.then_some(plain);
-    };
-    if raw.on != is_secure {
-        let hint = match is_secure {
-            true => "leave it out, or write url = \"redis://…\"",
-            false => "write url = \"rediss://…\"",
-        };
-        faults.add(key, start, "is at odds with the url", Some(hint.to_owned()));
-        return None;
-    }
-    pool_tls::check(Some(raw), folder, key, faults)
 }
 
 /// Less is about what a network takes.

@@ -9,13 +9,14 @@ use http::{HeaderName, HeaderValue};
 use crate::base::units::Percent;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
-use crate::config::raw::{At, Pairs, Tracing, UpstreamTls};
+use crate::config::raw::{At, Pairs, Tracing};
 use crate::config::spec::{
     CollectorSpec, ContextFormat, ExporterKind, IncomingTrust, TracingSpec, UpstreamTlsSpec,
 };
 use crate::config::text::{CollectorUrl, Written};
 
-use super::{above_zero, pool_tls};
+use super::above_zero;
+use super::pool_tls::ByUrl;
 
 /// Checks the key `tracing`.
 pub(super) fn check(
@@ -39,7 +40,8 @@ pub(super) fn check(
                     \"otlp-http\"";
         faults.add(&key.name("url"), url_at, "has a path", Some(hint.to_owned()));
     }
-    let tls = tls(raw.tls, ("url", is_secure), folder, &key.name("tls"), faults);
+    let by_url = ByUrl { key: "url", scheme: "http", is_secure };
+    let tls = by_url.tls(raw.tls, folder, &key.name("tls"), faults);
     let headers = headers(raw.headers, &key.name("headers"), faults);
     let timeout = above_zero(raw.timeout, &key.name("timeout"), faults);
     let interval = above_zero(raw.interval, &key.name("interval"), faults);
@@ -95,29 +97,6 @@ fn collector(
         headers: Vec::new(),
         timeout: Duration::ZERO,
     }
-}
-
-/// How TLS is spoken to a service that the gateway itself asks; the key `url` says whether it is.
-pub(super) fn tls(
-    raw: Option<At<UpstreamTls>>,
-    (url, is_secure): (&'static str, bool),
-    folder: Option<&Path>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Option<UpstreamTlsSpec> {
-    let Some(At { value: raw, start }) = raw else {
-        let plain = UpstreamTlsSpec { ca: None, identity: None, server_name: None };
-        return is_secure.then_some(plain);
-    };
-    if raw.on != is_secure {
-        let hint = match is_secure {
-            true => format!("leave it out, or write {url} = \"http://…\""),
-            false => format!("write {url} = \"https://…\""),
-        };
-        faults.add(key, start, format!("is at odds with the {url}"), Some(hint));
-        return None;
-    }
-    pool_tls::check(Some(raw), folder, key, faults)
 }
 
 fn headers(

@@ -65,6 +65,33 @@ pub struct PoolSpec {
     pub concurrency: Option<ConcurrencySpec>,
 }
 
+impl Default for PoolSpec {
+    /// What holds where nothing is written, and no source yet.
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            balance: "least-request".to_owned(),
+            hash: Vec::new(),
+            sticky: None,
+            protocol: Protocol::H1,
+            tls: None,
+            proxy_protocol: None,
+            health: None,
+            eject: EjectSpec::USUAL,
+            breaker: None,
+            panic_below: Percent::new(50.0),
+            wait: None,
+            spread: SpreadSpec::default(),
+            connections: ConnectionsSpec::USUAL,
+            per_tenant: false,
+            timeouts: TimeoutsSpec::UNSAID,
+            deadline_header: None,
+            retry: RetrySpec::UNSAID,
+            concurrency: None,
+        }
+    }
+}
+
 impl PoolSpec {
     /// Whether not every request may go by each of its connections.
     pub fn keeps_apart(&self) -> bool {
@@ -217,6 +244,21 @@ pub struct EjectSpec {
     pub latency: Option<LatencySpec>,
 }
 
+impl EjectSpec {
+    /// What holds where nothing is written.
+    pub const USUAL: Self = Self {
+        failures: 5,
+        base: Duration::from_secs(10),
+        max: Duration::from_secs(300),
+        share: Percent::new(30.0),
+        trials: 3,
+        // As Envoy has it.
+        interval: Duration::from_secs(10),
+        success_rate: Some(SuccessRateSpec::USUAL),
+        latency: None,
+    };
+}
+
 /// When an endpoint fails more of its requests than the others of its pool: its share of successes lies
 /// 1.9 standard deviations below the mean, and by `gap` below it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -270,6 +312,15 @@ pub struct ConnectionsSpec {
     pub idle_timeout: Duration,
     /// How old a connection may get. Default 10 min.
     pub max_age: Duration,
+}
+
+impl ConnectionsSpec {
+    /// What holds where nothing is written.
+    pub const USUAL: Self = Self {
+        idle: 256,
+        idle_timeout: Duration::from_secs(30),
+        max_age: Duration::from_secs(600),
+    };
 }
 
 /// Deadlines; `None` = what the level below says: route, then pool, then built in.

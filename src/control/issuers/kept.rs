@@ -2,8 +2,6 @@
 //! keys is broken. They are public keys: nothing of it is secret.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::config::HeldKeys;
 use crate::control::load::in_background;
-use crate::control::state::{self, StateError, refused};
+use crate::control::state::{self, StateError};
 use crate::model::jwk::KeySet;
 
 /// The keys of an issuer as they were when they were last good.
@@ -87,20 +85,13 @@ pub(super) async fn keep(folder: PathBuf, mut kept: watch::Receiver<AllKept>) {
 }
 
 fn load(folder: &Path) -> Result<AllKept, StateError> {
-    let path = folder.join(NAME);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(AllKept::new()),
-        Err(error) => return Err(refused("read", &path)(error)),
-    };
-    let form: Form = serde_json::from_slice(&text)
-        .map_err(|source| StateError::Damaged { path: path.clone(), source })?;
+    let form: Option<Form> = state::read(folder, NAME)?;
     let one = |Entry { issuer, file, at, keys }: Entry| {
         let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at))?;
         let (set, _) = KeySet::read_usable(keys.as_bytes()).ok()?; // as when they came
         Some((issuer, Kept { file, at, set }))
     };
-    Ok(form.issuers.into_iter().filter_map(one).collect())
+    Ok(form.into_iter().flat_map(|form| form.issuers).filter_map(one).collect())
 }
 
 fn save(folder: &Path, kept: &AllKept) -> Result<(), StateError> {
@@ -112,9 +103,7 @@ fn save(folder: &Path, kept: &AllKept) -> Result<(), StateError> {
         keys: kept.set.text().to_owned(),
     };
     let form = Form { form: FORM, issuers: kept.iter().map(entry).collect() };
-    let text = serde_json::to_vec(&form)
-        .map_err(|source| StateError::Damaged { path: folder.join(NAME), source })?;
-    state::replace(folder, NAME, &text)
+    state::write(folder, NAME, &form)
 }
 
 const NAME: &str = "issuer-keys.json";
@@ -122,6 +111,8 @@ const FORM: u32 = 1;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn set() -> KeySet {

@@ -1,6 +1,5 @@
 //! Which canaries are rolled back, on disk: a restart gives none of them its share again.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -67,24 +66,16 @@ pub(super) async fn save(folder: &Path, kept: Vec<(Id, Kept)>) -> Result<(), Str
 }
 
 fn read(folder: &Path) -> Result<Absent, StateError> {
-    let path = folder.join(NAME);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Absent::default()),
-        Err(error) => return Err(state::refused("read", &path)(error)),
-    };
-    let form: Form =
-        serde_json::from_slice(&text).map_err(|source| StateError::Damaged { path, source })?;
+    let form: Option<Form> = state::read(folder, NAME)?;
     let mut absent = Absent::default();
-    absent.extend(form.rolled_back.into_iter().filter_map(Row::kept));
+    let rows = form.into_iter().flat_map(|form| form.rolled_back);
+    absent.extend(rows.filter_map(Row::kept));
     Ok(absent)
 }
 
 fn write(folder: &Path, kept: &[(Id, Kept)]) -> Result<(), StateError> {
     let rolled_back = kept.iter().map(Row::of).collect();
-    let text = serde_json::to_vec(&Form { form: FORM, rolled_back });
-    let text = text.map_err(|source| StateError::Damaged { path: folder.join(NAME), source })?;
-    state::replace(folder, NAME, &text)
+    state::write(folder, NAME, &Form { form: FORM, rolled_back })
 }
 
 impl Row {

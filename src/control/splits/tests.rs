@@ -63,14 +63,7 @@ fn pools() -> BTreeMap<PoolId, Arc<Pool>> {
 }
 
 fn endpoint() -> Found {
-    Found {
-        address: "10.0.0.1:80".parse().expect("an address"),
-        weight: 1,
-        priority: 0,
-        origin: "the test".into(),
-        zone: None,
-        draining: false,
-    }
+    Found::new(([10, 0, 0, 1], 80), "the test")
 }
 
 /// The canary of the tenant's own split.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use crate::base::tasks::Stop;
+use crate::base::ticks::Turns;
 use crate::control::state;
 use crate::telemetry::registry::Metrics;
 
@@ -19,16 +20,11 @@ pub(in crate::control) async fn watch(
     splits: Splits,
     metrics: Arc<Metrics>,
     folder: Option<PathBuf>,
-    mut stop: Stop,
+    stop: Stop,
 ) {
-    let mut ticks = interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut turns = Turns::each(INTERVAL, stop);
     let mut told = false;
-    loop {
-        let ends = tokio::select! {
-            () = stop.requested() => true,
-            _ = ticks.tick() => false,
-        };
+    while turns.next().await {
         let (now, mut last) = (Instant::now(), None);
         loop {
             last = splits.look(last, now, &metrics);
@@ -53,9 +49,6 @@ pub(in crate::control) async fn watch(
                     }
                 }
             }
-        }
-        if ends {
-            return;
         }
     }
 }

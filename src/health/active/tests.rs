@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::time::{Instant, sleep};
 
-use crate::base::units::Percent;
 use crate::config::spec::{CheckTlsSpec, EjectSpec, ProbeSpec};
 use crate::health::passive;
 use crate::model::address::Address;
@@ -372,16 +371,7 @@ async fn traffic_that_fails_while_checks_pass_doubles_them_at_most() {
     assert_eq!(world.endpoint(1).health(), Health::Up);
 }
 
-const EJECT: EjectSpec = EjectSpec {
-    failures: 5,
-    base: Duration::from_secs(10),
-    max: Duration::from_secs(300),
-    share: Percent::new(30.0),
-    trials: 0,
-    interval: Duration::from_secs(10),
-    success_rate: None,
-    latency: None,
-};
+const EJECT: EjectSpec = EjectSpec { trials: 0, success_rate: None, ..EjectSpec::USUAL };
 
 #[tokio::test(start_paused = true)]
 async fn checks_that_pass_end_the_first_ejection() {

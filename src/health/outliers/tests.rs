@@ -212,25 +212,10 @@ struct World {
 
 impl World {
     fn new(count: u8, latency: bool) -> Self {
-        let spec = EjectSpec {
-            failures: 5,
-            base: Duration::from_secs(10),
-            max: Duration::from_secs(300),
-            share: Percent::new(30.0),
-            trials: 3,
-            interval: Duration::from_secs(10),
-            success_rate: Some(RATE),
-            latency: latency.then_some(LATENCY),
-        };
+        let latency = latency.then_some(LATENCY);
+        let spec = EjectSpec { success_rate: Some(RATE), latency, ..EjectSpec::USUAL };
         let members = Members::new(1, Health::Unchecked, 0.5);
-        let found = |host: u8| members::Found {
-            address: ([10, 0, 0, host], 80).into(),
-            weight: 1,
-            priority: 0,
-            origin: "test".into(),
-            zone: None,
-            draining: false,
-        };
+        let found = |host: u8| members::Found::new(([10, 0, 0, host], 80), "test");
         members.replace(&(0..count).map(found).collect::<Vec<_>>());
         let watch = Watch::begin(&spec, Instant::now());
         Self { members, spec, watch }

@@ -12,16 +12,7 @@ use crate::model::members::Found;
 use super::Verdict::{Failure, Success, Unreachable};
 use super::*;
 
-const SPEC: EjectSpec = EjectSpec {
-    failures: 5,
-    base: Duration::from_secs(10),
-    max: Duration::from_secs(300),
-    share: Percent::new(30.0),
-    trials: 3,
-    interval: Duration::from_secs(10),
-    success_rate: None,
-    latency: None,
-};
+const SPEC: EjectSpec = EjectSpec { success_rate: None, ..EjectSpec::USUAL };
 
 struct World {
     members: Members,
@@ -31,14 +22,7 @@ struct World {
 impl World {
     fn new(count: u8) -> Self {
         let members = Members::new(1, Health::Unchecked, 0.5);
-        let found = |host: u8| Found {
-            address: ([10, 0, 0, host], 80).into(),
-            weight: 1,
-            priority: 0,
-            origin: "test".into(),
-            zone: None,
-            draining: false,
-        };
+        let found = |host: u8| Found::new(([10, 0, 0, host], 80), "test");
         members.replace(&(0..count).map(found).collect::<Vec<_>>());
         Self { members, spec: SPEC }
     }

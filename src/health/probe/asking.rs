@@ -1,8 +1,6 @@
 //! What checks by HTTP and by gRPC have in common: whom they ask, and how an exchange is driven.
 
 use std::fmt::Display;
-use std::future::Future;
-use std::pin::pin;
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
@@ -59,21 +57,6 @@ pub(super) async fn http2(
     let mut builder = h2::client::Builder::new();
     builder.enable_push(false).max_header_list_size(LARGEST_HEAD);
     builder.handshake(line).await.map_err(broken)
-}
-
-/// Runs an exchange and the connection under it in this one task. The connection may end before
-/// the exchange has read what came over it.
-pub(super) async fn drive(
-    exchange: impl Future<Output = Result<(), ProbeError>>,
-    connection: impl Future,
-) -> Result<(), ProbeError> {
-    let mut exchange = pin!(exchange);
-    tokio::select! {
-        biased;
-        result = &mut exchange => return result,
-        _ = connection => {}
-    }
-    exchange.await
 }
 
 pub(super) fn broken(error: impl Display) -> ProbeError {

@@ -10,10 +10,11 @@ use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 
+use crate::base::join::driven;
 use crate::config::spec::{HttpProbeSpec, Protocol};
 use crate::model::address::Address;
 
-use super::asking::{AGENT, broken, drive, fill, full_uri, host, http2};
+use super::asking::{AGENT, broken, fill, full_uri, host, http2};
 use super::way::{Line, Way};
 use super::{Probe, ProbeError};
 
@@ -63,7 +64,7 @@ impl Http {
             }
             search.result()
         };
-        drive(exchange, connection).await
+        driven(exchange, connection).await
     }
 
     async fn speak_h2(&self, line: Box<dyn Line>, to: &Address) -> Result<(), ProbeError> {
@@ -89,7 +90,7 @@ impl Http {
             }
             search.result()
         };
-        drive(exchange, connection).await
+        driven(exchange, connection).await
     }
 
     /// Method and fields, with those of one protocol alone.

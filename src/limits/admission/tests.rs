@@ -18,19 +18,7 @@ fn rate(count: u32, burst: u32) -> RateSpec {
 
 fn limits(requests: Option<RateSpec>, client: Option<RateSpec>) -> LimitsSpec {
     let client = client.map(|requests| EachLimitSpec { requests, overflow: Overflow::Reject });
-    LimitsSpec {
-        requests,
-        concurrency: None,
-        overflow: Overflow::Reject,
-        scope: LimitScope::Gateway,
-        client,
-        subject: None,
-        quota: None,
-        upload: None,
-        download: None,
-        max_body: None,
-        fields: LimitFields::Always,
-    }
+    LimitsSpec { requests, client, fields: LimitFields::Always, ..LimitsSpec::UNSAID }
 }
 
 fn waits(longest: u64, waiting: u32) -> Overflow {

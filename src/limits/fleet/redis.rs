@@ -10,11 +10,9 @@ use std::task::{Context, Poll};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value, cmd, pipe};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use crate::base::tasks::Tasks;
 use crate::config::spec::{PasswordSpec, Protocol, RedisAt, SharedLimitsSpec};
@@ -127,12 +125,7 @@ impl Redis {
         let (Some(config), RedisAt::Net(host, _)) = (&self.tls, &self.spec.at) else {
             return Ok(bounded(Box::pin(stream)));
         };
-        let name = match self.spec.tls.as_ref().and_then(|tls| tls.server_name.clone()) {
-            Some(name) => name,
-            None => ServerName::try_from(host.clone())
-                .map_err(|error| Fault::Unreachable(error.to_string()))?,
-        };
-        let secured = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+        let secured = client::secure(stream, config, (self.spec.tls.as_ref(), host)).await;
         Ok(bounded(Box::pin(secured.map_err(unreachable)?)))
     }
 }

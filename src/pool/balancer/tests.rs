@@ -288,12 +288,8 @@ pub(super) fn members(weights: &[u32]) -> Members {
 
 pub(super) fn found(weights: &[u32]) -> Vec<Found> {
     let found = |(at, weight): (usize, &u32)| Found {
-        address: ([10, 0, (at / 256) as u8, (at % 256) as u8], 80).into(),
         weight: *weight,
-        priority: 0,
-        origin: "test".into(),
-        zone: None,
-        draining: false,
+        ..Found::new(([10, 0, (at / 256) as u8, (at % 256) as u8], 80), "test")
     };
     weights.iter().enumerate().map(found).collect()
 }

@@ -81,8 +81,6 @@ mod tests {
     use bytes::Bytes;
     use http::{HeaderMap, Request};
 
-    use crate::pool::samples::pool_spec;
-
     use super::*;
 
     fn request(version: Version, uri: &str, fields: &[(&str, &str)]) -> Parts {
@@ -99,8 +97,8 @@ mod tests {
 
     #[test]
     fn a_copy_speaks_as_its_own_pool_does() {
-        let http1 = pool_spec();
-        let http2 = PoolSpec { protocol: Protocol::H2, ..pool_spec() };
+        let http1 = PoolSpec::default();
+        let http2 = PoolSpec { protocol: Protocol::H2, ..PoolSpec::default() };
         let fields =
             [("host", "a.example"), ("transfer-encoding", "chunked"), ("connection", "close")];
         let from_1 = request(Version::HTTP_11, "/x?y=1", &fields);

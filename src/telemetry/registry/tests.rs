@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::base::tasks::{Stopped, Tasks};
+use crate::model::address::Address;
 use crate::model::canary::{self, Side};
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
@@ -26,14 +27,7 @@ fn shows(metrics: &Metrics, line: &str) -> bool {
 fn pool_of(addresses: &[&str]) -> Arc<Members> {
     let found: Vec<Found> = addresses
         .iter()
-        .map(|address| Found {
-            address: address.parse().unwrap(),
-            weight: 1,
-            priority: 0,
-            origin: "test".into(),
-            zone: None,
-            draining: false,
-        })
+        .map(|address| Found::new(address.parse::<Address>().unwrap(), "test"))
         .collect();
     let members = Members::new(1, Health::Unchecked, 0.5);
     members.replace(&found);

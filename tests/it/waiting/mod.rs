@@ -14,6 +14,7 @@ use crate::world::config::{NO_RETRY, one_tenant_with, pool};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
 use crate::world::unreachable::Refusing;
+use crate::world::waiters::{come_and_leave, half_sent, post};
 use crate::world::{DEADLINE, STEP, within};
 
 const FIELDS: &[&str] = &["Host: localhost", "X-Tenant-ID: acme"];
@@ -223,45 +224,24 @@ async fn nobody_waits_longer_than_an_exchange_may_last() {
 async fn a_client_that_leaves_while_it_waits_frees_its_place() {
     let refusing = Refusing::new();
     let gateway = down(refusing.address, "\"1h\"").await;
-    let post = |size: usize, body: &str| {
-        let length = format!("Content-Length: {size}");
-        head("POST /", &[FIELDS, &[&length]].concat()) + body
-    };
-    for request in [head("GET /", FIELDS), post(20, "unfinished"), post(5, "whole"), post(9, "")] {
-        let mut client = Client::connect(gateway.address()).await;
-        client.send(&request).await;
-        gateway.metric_becomes(WAITING, 1.0).await;
 
-        drop(client);
+    let left = come_and_leave(&gateway, WAITING, &[]).await;
 
-        gateway.metric_becomes(WAITING, 0.0).await;
-    }
-    let mut streams = Hyper::h2(gateway.address()).await;
-    let request = streams.request("POST", "acme", "/", Frames::sized("body").never_ending());
-    streams.send(request);
-    gateway.metric_becomes(WAITING, 1.0).await;
-    drop(streams);
-    gateway.metric_becomes(WAITING, 0.0).await;
-
-    gateway.metric_becomes(&became("left"), 5.0).await;
+    gateway.metric_becomes(&became("left"), left).await;
 }
 
 #[tokio::test]
 async fn a_body_that_came_while_its_request_waited_is_passed_on_whole() {
     let origin = Origin::start([Step::answer(503, "")]).await;
     let gateway = down(origin.address, "\"1h\"").await;
-    let body = "x".repeat(300_000);
-    let length = format!("Content-Length: {}", body.len());
-    let mut client = Client::connect(gateway.address()).await;
-    client.send(head("POST /", &[FIELDS, &[&length]].concat()) + &body[..100_000]).await;
-    gateway.metric_becomes(WAITING, 1.0).await;
+    let (mut client, rest, size) = half_sent(&gateway, WAITING).await;
 
     origin.rescript([Step::ok("")]);
-    client.send(&body[100_000..]).await;
+    client.send(rest).await;
 
     assert_eq!(client.answer_to("POST").await.status, 200);
     let posted = origin.asked().into_iter().find(|asked| asked.method == "POST");
-    assert_eq!(posted.map(|asked| asked.body.len()), Some(body.len()));
+    assert_eq!(posted.map(|asked| asked.body.len()), Some(size));
 }
 
 #[tokio::test]
@@ -269,9 +249,8 @@ async fn an_endpoint_that_nobody_checks_and_that_restarts_is_waited_for() {
     let address = freed().await;
     let keys = format!("wait = \"1h\"\n{NO_RETRY}\ntimeouts = {{ total = \"0s\" }}");
     let gateway = Gateway::start(&one_tenant_with(&[address], &keys)).await;
-    let post = head("POST /", &[FIELDS, &["Content-Length: 4"]].concat()) + "body";
     let mut client = Client::connect(gateway.address()).await;
-    client.send(&post).await;
+    client.send(&post(4, "body")).await;
     gateway.metric_becomes(WAITING, 1.0).await;
 
     let origin = Origin::start_at(address, [Step::ok("back")]).await;

@@ -26,6 +26,7 @@ pub(crate) mod tape;
 pub(crate) mod tls;
 pub(crate) mod unix;
 pub(crate) mod unreachable;
+pub(crate) mod waiters;
 pub(crate) mod wire;
 
 use std::fmt::Debug;

@@ -11,9 +11,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use prost::Message;
 
+use crate::base::join::driven;
 use crate::model::address::Address;
 
-use super::asking::{AGENT, broken, drive, fill, full_uri, host, http2};
+use super::asking::{AGENT, broken, fill, full_uri, host, http2};
 use super::way::Way;
 use super::{Probe, ProbeError};
 
@@ -61,7 +62,7 @@ impl Grpc {
             sending.send_data(self.question(), true).map_err(broken)?;
             self.hear(response.await.map_err(broken)?).await
         };
-        drive(exchange, connection).await
+        driven(exchange, connection).await
     }
 
     fn request(&self, to: &Address) -> Result<Request<()>, ProbeError> {
