@@ -6,8 +6,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::app::outside;
-use crate::config::spec::{GatewaySpec, NamedPath, Protocol, RoutesSpec, UpstreamTlsSpec};
-use crate::config::{self, Files, Known, Place, Problem, places};
+use crate::config::spec::{
+    GatewaySpec, MostKept, NamedPath, Protocol, RoutesSpec, UpstreamTlsSpec,
+};
+use crate::config::{self, Files, Known, Memory, Place, Problem, places};
 use crate::control::{bearers, stored};
 use crate::model::ids::PoolId;
 use crate::tls::client::{self, SystemRoots};
@@ -64,19 +66,21 @@ enum Severity {
 /// routes are looked for where they are by default, so that their faults are told as well.
 pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
     let mut found = Found::default();
-    let mut state = None;
+    let mut known_gateway = None;
     let routes = match config::load_gateway(path) {
         Ok(gateway) => {
             found.outside_of(&gateway);
-            state = gateway.state;
-            Some(gateway.routes)
+            let routes = gateway.routes.clone();
+            known_gateway = Some(gateway);
+            Some(routes)
         }
         Err(new) => {
             found.add(Severity::Problem, new);
             Some(path.with_file_name("routes.toml")).filter(|routes| routes.exists())
         }
     };
-    let spec = routes.as_deref().and_then(|routes| found.routes(routes, state.as_ref(), known));
+    let gateway = known_gateway.as_ref();
+    let spec = routes.as_deref().and_then(|routes| found.routes(routes, gateway, known));
     let summary = spec.zip(routes).map(|(spec, routes)| {
         let (tenants, pools) = (spec.tenants.len(), spec.pools.len());
         format!(
@@ -112,11 +116,11 @@ impl Found {
         self.0.sort_by_key(|finding| (finding.problem.line, finding.problem.column));
     }
 
-    /// What is wrong with the routes, or what they mean.
+    /// What is wrong with the routes, or what they mean; beside the gateway's own file where that is right.
     fn routes(
         &mut self,
         routes: &Path,
-        state: Option<&NamedPath>,
+        gateway: Option<&GatewaySpec>,
         known: &Known<'_>,
     ) -> Option<RoutesSpec> {
         let files = match config::read_routes(routes) {
@@ -126,7 +130,9 @@ impl Found {
                 return None;
             }
         };
-        let checked = config::check_routes_whole(&files, known);
+        let most_kept = gateway.map(|gateway| MostKept::of(gateway.replay.as_ref()));
+        let mut memory = Memory::default().beside(most_kept);
+        let checked = config::check_routes_again(&files, known, None, &mut memory);
         match checked.result {
             Ok(spec) => {
                 self.add(Severity::Problem, without_trust(&spec, &files));
@@ -135,7 +141,7 @@ impl Found {
                 let (problems, doubts) = bearers::look_through(&files, &spec);
                 self.add(Severity::Problem, problems);
                 self.add(Severity::Warning, doubts);
-                if let Some(state) = state {
+                if let Some(state) = gateway.and_then(|gateway| gateway.state.as_ref()) {
                     self.kept(&files, state, known);
                 }
                 Some(spec)
@@ -391,6 +397,32 @@ mod tests {
         assert_eq!(outcome.output.matches(place).count(), 2, "{outcome:?}");
         assert!(outcome.is_good() && outcome.output.ends_with("1 pool, 2 warnings\n"));
         assert!(outcome.output.contains("a.pem has expired\n    hint: renew it"), "{outcome:?}");
+    }
+
+    #[test]
+    fn what_the_routes_ask_for_and_the_gateway_does_not_have_is_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let text = "[pools.shop]\ndns = \"shop:1\"\nretry.replay = \"64MiB\"\n";
+        std::fs::write(path("routes.toml"), text).unwrap();
+        let said = |gateway: &str| {
+            std::fs::write(path("gateway.toml"), gateway).unwrap();
+            check(&path("gateway.toml"), &KNOWN, Format::Text)
+        };
+
+        let without = said("# all defaults\n");
+        let small = said("[replay-files]\nfolder = \"f\"\nspace = \"64MiB\"\n");
+        let enough = said("[replay-files]\nfolder = \"f\"\n");
+
+        let place =
+            "routes.toml:3:16: warning: pools.shop.retry.replay: is more than is ever kept: ";
+        for (told, why) in
+            [(&without, "without [replay-files]"), (&small, "as a tenant has a quarter")]
+        {
+            assert!(told.is_good() && told.warnings == 1, "{told:?}");
+            assert!(told.output.contains(&format!("{place}{why}")), "{told:?}");
+        }
+        assert_eq!((enough.problems, enough.warnings), (0, 0), "{enough:?}");
     }
 
     #[test]
