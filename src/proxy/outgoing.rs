@@ -329,8 +329,6 @@ fn spilling(
     })
 }
 
-/// 16 MiB: what a tenant may keep in all by default; one request never takes more.
-
 /// RFC 9110 §9.3.8: a `TRACE` has no body. Nobody may send one, and so we may not pass it on.
 fn check_trace(head: &Parts, upload: &Upload) -> Result<(), ExchangeError> {
     if head.method == Method::TRACE && !upload.is_empty() {

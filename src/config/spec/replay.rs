@@ -37,5 +37,5 @@ impl MostKept {
     }
 }
 
-/// 16 MiB: what a tenant may keep in all by default.
+/// 16 MiB: what a tenant may keep in all by default; one request never takes more.
 pub const MOST_IN_MEMORY: ByteSize = ByteSize(16 << 20);
