@@ -108,7 +108,7 @@ impl Spools {
     }
 
     fn take(&self, bytes: u64, share: &Share) -> Result<(), SpoolError> {
-        share.take(bytes, self.most_bytes.div_ceil(SHARE as u64))?;
+        share.take(bytes, of_each(self.most_bytes))?;
         self.all.take(bytes, self.most_bytes).inspect_err(|_| {
             share.bytes.fetch_sub(bytes, Ordering::Relaxed);
         })
@@ -185,6 +185,11 @@ impl Drop for Spool {
     }
 }
 
+/// The bytes that each share may have of so many.
+pub fn of_each(most_bytes: u64) -> u64 {
+    most_bytes.div_ceil(SHARE as u64)
+}
+
 /// A file without a name. Where the file system has no such thing, one whose name is taken away at once.
 fn open(folder: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -205,7 +210,7 @@ fn open_and_unlink(folder: &Path) -> io::Result<File> {
 }
 
 /// Four: one tenant's uploads leave room for those of the others.
-const SHARE: usize = 4;
+pub const SHARE: usize = 4;
 /// 10 s.
 const QUIET: u64 = 10;
 const NAMED: &str = ".replay-";

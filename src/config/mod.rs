@@ -89,7 +89,8 @@ pub fn check_routes_again(
     memory: &mut Memory,
 ) -> Checked {
     let held = before.map_or_else(|| memory.held.clone(), HeldKeys::of);
-    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held: Some(&held) };
+    let (held, most_kept) = (Some(&held), memory.most_kept);
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held, most_kept };
     check::check_routes(files, &terms, Before { spec: before, memory })
 }
 
@@ -97,14 +98,16 @@ pub fn check_routes_again(
 /// checked. `None` where that does not do: where they say more than tenants, where something is
 /// wrong with them or odd about them, or where something outside of them has a part in it.
 pub fn check_routes_edited(files: &Files, known: &Known<'_>, last: &Last<'_>) -> Option<Edited> {
-    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held: None };
+    let (held, most_kept) = (None, last.memory.most_kept);
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held, most_kept };
     check::check_edited(files, &terms, last)
 }
 
 /// What is wrong with files of tenants alone, each by itself, beside those that were checked last: so that what
 /// is wrong anyhow takes no reading of all of them. `None` where nothing is, and where that is not known.
 pub fn check_routes_alone(files: &Files, known: &Known<'_>, last: &Last<'_>) -> Option<Problems> {
-    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held: None };
+    let (held, most_kept) = (None, last.memory.most_kept);
+    let terms = Terms { known, lookup: &environment, lost: Lost::Problem, held, most_kept };
     check::check_alone(files, &terms, last)
 }
 
@@ -112,8 +115,8 @@ pub fn check_routes_alone(files: &Files, known: &Known<'_>, last: &Last<'_>) -> 
 /// there any more: without its page an answer is the gateway's own. Nor need the keys of issuers: those that
 /// `memory` holds do as well, and where there are none the issuer's tokens are not accepted.
 pub fn check_kept_routes(files: &Files, known: &Known<'_>, memory: &Memory) -> Checked {
-    let held = Some(&memory.held);
-    let terms = Terms { known, lookup: &environment, lost: Lost::LeftOut, held };
+    let (held, most_kept) = (Some(&memory.held), memory.most_kept);
+    let terms = Terms { known, lookup: &environment, lost: Lost::LeftOut, held, most_kept };
     check::check_routes(files, &terms, Before { spec: None, memory: &mut Memory::default() })
 }
 
@@ -126,7 +129,7 @@ pub fn check_routes_with(
     known: &Known<'_>,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<RoutesSpec, Problems> {
-    let terms = Terms { known, lookup, lost: Lost::Problem, held: None };
+    let terms = Terms { known, lookup, lost: Lost::Problem, held: None, most_kept: None };
     let before = Before { spec: None, memory: &mut Memory::default() };
     check::check_routes(files, &terms, before).result
 }

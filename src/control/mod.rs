@@ -46,7 +46,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::sorted::Sorted;
 use crate::base::tasks::Tasks;
 use crate::base::watch::{FileEvents, Watcher};
-use crate::config::spec::{GatewaySpec, NamingSpec, RoutesSpec};
+use crate::config::spec::{GatewaySpec, MostKept, NamingSpec, RoutesSpec};
 use crate::config::{Files, HeldKeys, Looks, Memory, Place};
 use crate::discovery::Means;
 use crate::discovery::resolver::Resolver;
@@ -171,7 +171,7 @@ impl Control {
             serving: Snapshot::new(Arc::default()),
             applied: None,
             looks: Looks::default(),
-            memory: Memory::holding(held),
+            memory: Memory::holding(held).beside(Some(MostKept::of(gateway.replay.as_ref()))),
             unkept: false,
             keeps_old: false,
             current: false,

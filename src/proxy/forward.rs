@@ -12,7 +12,7 @@ use crate::http1::room::AnswerHead;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::EndpointId;
 use crate::pool::{InFlight, Pool};
-use crate::resilience::deadline::Deadlines;
+use crate::resilience::deadline::{Deadlines, leaves_time};
 use crate::resilience::retry::{Facts, Failure, Refusal, RetryRule};
 use crate::routing::route::Route;
 use crate::routing::tenant::Tenant;
@@ -266,7 +266,7 @@ impl<'e> Effort<'e> {
             let elsewhere = self.is_elsewhere(tried);
             pause = self.rule.heed(failure, wait, elsewhere, pause)?;
         }
-        if self.end.is_some_and(|end| Instant::now() + pause >= end) {
+        if !leaves_time(pause, self.end) {
             return Err(Refusal::Deadline);
         }
         if visit.takes_anybody() && self.has_nobody_left(failure, tried, (outgoing, visit)) {
@@ -296,7 +296,7 @@ impl<'e> Effort<'e> {
         let attempts = tried.len() as u32;
         let pause = self.rule.longest_pause(attempts);
         let goes = self.rule.judge(Failure::Timeout, facts(&tried, outgoing)).is_ok()
-            && self.end.is_none_or(|end| Instant::now() + pause < end)
+            && leaves_time(pause, self.end)
             && self.offers_sound(&tried)
             // Now, as it is given up: others are about to ask for the same.
             && self.tenant.allowance().withdraw(self.pool.label.slot, self.rule.fill());

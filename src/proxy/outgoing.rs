@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::base::memory::{Held, Refused};
 use crate::base::spool::Spools;
-use crate::config::spec::Protocol;
+use crate::config::spec::{MOST_IN_MEMORY, Protocol};
 use crate::http1::room::AnswerHead;
 use crate::limits::limit::Limit;
 use crate::resilience::retry::is_idempotent;
@@ -293,7 +293,7 @@ fn body_rule(
         silence: limits.body_timeout,
         rate: Rate { bytes: limits.min_body_rate.0, window: limits.body_rate_window },
         replay: choice.retry_rule().replay,
-        memory: worker.spools.as_ref().map_or(MOST_IN_MEMORY, |(_, memory)| *memory),
+        memory: worker.spools.as_ref().map_or(MOST_IN_MEMORY.0, |(_, memory)| *memory),
         spilling: match &worker.spools {
             // Most bodies have room in memory.
             Some(spools) if size.is_none_or(|size| size > spools.1) => {
@@ -328,9 +328,6 @@ fn spilling(
         })
     })
 }
-
-/// 16 MiB: what a tenant may keep in all by default; one request never takes more.
-const MOST_IN_MEMORY: u64 = 16 << 20;
 
 /// RFC 9110 §9.3.8: a `TRACE` has no body. Nobody may send one, and so we may not pass it on.
 fn check_trace(head: &Parts, upload: &Upload) -> Result<(), ExchangeError> {

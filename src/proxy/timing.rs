@@ -78,13 +78,7 @@ impl Timing {
             return;
         }
         self.has_ended = true;
-        let verdict = match answered {
-            Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(Verdict::Failure),
-            Ok(_) => Some(Verdict::Success),
-            Err(ExchangeError::Attempt(error)) => error.verdict(),
-            Err(_) => None, // it says nothing of the endpoint
-        };
-        let Some(verdict) = verdict else { return };
+        let Some(verdict) = effort.verdict(answered, self.started) else { return };
         let now = self.clock.recent();
         let taken = now.saturating_duration_since(self.since());
         let is_early = self.upload.awaits_client();

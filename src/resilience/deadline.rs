@@ -80,6 +80,13 @@ impl Deadlines {
     }
 }
 
+/// Whether an attempt that pauses for so long from now on begins before `end`: a timer may be a little late.
+pub fn leaves_time(pause: Duration, end: Option<Instant>) -> bool {
+    end.is_none_or(|end| Instant::now() + pause + LATE < end)
+}
+
+/// 2 ms: timers and the system's wait for them count whole milliseconds, and both round up.
+const LATE: Duration = Duration::from_millis(2);
 /// 1 s: an answer that has begun when its client's time is over is cut by the client itself, which then
 /// knows why. One that does not is cut.
 const GRACE: Duration = Duration::from_secs(1);
@@ -108,6 +115,23 @@ mod tests {
         assert_eq!(deadlines.total, second(10));
         assert_eq!(deadlines.attempt, second(5), "half of the total, so that one retry fits");
         assert_eq!(deadlines.idle, IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_leaves_time_is_over_in_time() {
+        let micros = Duration::from_micros;
+        let mut slept = 0;
+        for (at, pause) in (0..40).flat_map(|at| (0..40).map(move |pause| (at, pause))) {
+            tokio::time::advance(micros(at * 37)).await;
+            let end = Instant::now() + micros(3000);
+            if leaves_time(micros(pause * 100), Some(end)) {
+                tokio::time::sleep(micros(pause * 100)).await;
+                assert!(Instant::now() < end, "{pause}");
+                slept += 1;
+            }
+        }
+        assert_eq!(slept, 40 * 10, "those of less than a millisecond, and nobody else");
+        assert!(leaves_time(Duration::MAX / 4, None));
     }
 
     #[test]

@@ -425,6 +425,30 @@ fn a_route_that_is_never_used_is_a_warning_each_time_that_it_is_new() {
 }
 
 #[test]
+fn a_replay_that_the_gateway_cannot_keep_is_a_warning_each_time_that_it_is_new() {
+    let asking = |size: &str| {
+        format!(
+            "{GOOD_ROUTES}[[tenants.t.routes]]\nretry.replay = \"{size}\"\n[pools.b]\ndns = \"b:1\"\n"
+        )
+    };
+    let told =
+        "tenants.t.routes[0].retry.replay: is more than is ever kept: as a tenant has a quarter";
+    let files = "[replay-files]\nfolder = \"kept\"\nmemory = \"1MiB\"\nspace = \"8MiB\"\n";
+    let gateway = Gateway::start_with(files, &asking("4MiB"));
+    let warned = || gateway.log().matches(told).count();
+    let warnings = || gateway.admin("/api/v1/config").json()["warnings"].clone();
+
+    eventually("the line of the log", warned, |warned| *warned == 1);
+    let hint = warnings()[0]["hint"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(hint, "write replay = \"3MiB\", or space = \"12MiB\" there");
+
+    gateway.edit(&asking("3MiB"));
+    eventually("no warning", warnings, |warnings| *warnings == serde_json::json!([]));
+    gateway.edit(&asking("5MiB"));
+    eventually("another line of the log", warned, |warned| *warned == 2);
+}
+
+#[test]
 fn a_port_that_only_root_may_take_is_told_with_what_to_do() {
     let start = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let start: u16 = start.ok().and_then(|start| start.trim().parse().ok()).unwrap_or(1024);

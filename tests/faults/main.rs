@@ -14,6 +14,7 @@
 
 mod cases;
 mod client;
+mod compiled;
 mod lag;
 mod load;
 mod names;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::cases::{self, Case};
+use super::cases::{self, Case, Needs};
 use super::report::{Form, Report};
 use super::suite;
 use super::world::PROGRAM;
@@ -37,10 +37,11 @@ pub(crate) fn other_build() -> Option<OsString> {
 
 /// What became of a case; an error is why it was not run here.
 pub(crate) fn run_case(case: &Case) -> Result<Report, String> {
-    if !case.is_apart {
-        return Ok(run_here(case));
+    match case.needs {
+        Needs::Nothing => return Ok(run_here(case)),
+        Needs::Spaces => SPACES.clone()?,
+        Needs::Link => LINKS.clone()?,
     }
-    SPACES.clone()?;
     let program = std::env::current_exe().expect("this program");
     let mut guest = unshare("exec \"$@\"");
     guest.arg(program).args([INSIDE, case.id]);
@@ -67,12 +68,22 @@ fn run_here(case: &Case) -> Report {
 static SPACES: LazyLock<Result<(), String>> = LazyLock::new(|| {
     let rules = super::cases::losing("127.0.2.10", "numgen random mod 100 < 30");
     let mut command = unshare("printf %s \"$1\" | nft -f - && mount -t tmpfs none /mnt");
-    let tried = command.arg(rules).output();
-    let output = tried.map_err(|error| format!("`unshare` cannot be run: {error}"))?;
+    tried(command.arg(rules))
+});
+
+/// The same of a link in such a network.
+static LINKS: LazyLock<Result<(), String>> = LazyLock::new(|| {
+    let lines = super::cases::LINK.map(|line| format!("ip {line}"));
+    tried(&mut unshare(&lines.join(" && ")))
+});
+
+fn tried(command: &mut Command) -> Result<(), String> {
+    let output = command.output();
+    let output = output.map_err(|error| format!("`unshare` cannot be run: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let why = said.lines().next().unwrap_or("no namespaces").to_owned();
     output.status.success().then_some(()).ok_or(why)
-});
+}
 
 /// A command that does this in namespaces of its own, where nobody but itself is reached; arguments follow.
 fn unshare(script: &str) -> Command {

@@ -1,7 +1,7 @@
 //! A gateway in front of ten endpoints, some of which are to break, with users, and somebody who looks at how the
 //! gateway sees it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,6 +61,24 @@ impl Setup {
         let one = Apart::start();
         let addresses = nine.iter().map(|origin| origin.address).chain([one.address]).collect();
         Self::of(addresses, &rules(), Endpoints::Apart(nine, one))
+    }
+
+    /// As [`Setup::plain`]; the one that breaks listens at one address, and is reached at another one.
+    pub(crate) fn with_one_behind(here: IpAddr, there: IpAddr) -> Self {
+        let start = |number| Origin::start(&format!("127.0.2.{number}:0"), None);
+        let nine = (1..10).map(start);
+        let ten: Vec<Origin> = nine.chain([Origin::start(&format!("{here}:0"), None)]).collect();
+        let mut addresses: Vec<SocketAddr> = ten.iter().map(|origin| origin.address).collect();
+        addresses.iter_mut().filter(|one| one.ip() == here).for_each(|one| one.set_ip(there));
+        Self::of(addresses, &rules(), Endpoints::Here(ten))
+    }
+
+    /// Where the one that breaks listens.
+    pub(crate) fn one(&self) -> SocketAddr {
+        match &self.endpoints {
+            Endpoints::Here(ten) => ten.last().expect("an endpoint").address,
+            Endpoints::Apart(_, one) => one.address,
+        }
     }
 
     fn of(addresses: Vec<SocketAddr>, rules: &str, endpoints: Endpoints) -> Self {

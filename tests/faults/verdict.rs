@@ -70,7 +70,8 @@ fn in_time(case: &Case, report: &Report) -> Vec<String> {
     let most = part(share, broken.asked);
     let most_others = match case.others {
         Others::AllServed => 0.0,
-        Others::OfOne => part(OF_ONE, broken.posted),
+        // Of tasks, the case knows how many there are.
+        Others::OfOne | Others::OfTasks => part(OF_ONE, broken.posted),
         Others::Alike => part(share, broken.posted),
         Others::Lost => broken.posted as f64,
     };

@@ -4,13 +4,16 @@ use std::fs::{self, File, OpenOptions};
 
 use crate::world::client::{Client, head};
 use crate::world::config::one_tenant_with;
+use crate::world::eventually;
 use crate::world::gateway::Gateway;
 use crate::world::message::{Answer, payload};
 use crate::world::origin::{Origin, Step};
-use crate::world::resting;
 
 const KEYS: &str = "balance = \"round-robin\"\neject = { failures = 0 }\n\
                     retry = { backoff = \"1ms\", replay = \"8MiB\" }";
+
+/// 128 KiB: as much is written at once, and less only before the body is sent again.
+const PIECE: usize = 128 << 10;
 
 fn spills(result: &str) -> String {
     format!("tenantry_replay_spills_total{{pool=\"app\",result=\"{result}\"}}")
@@ -148,19 +151,22 @@ pub(crate) async fn lost(field: &str) -> Answer {
     let steps = [Step::answer(503, "busy").held(), Step::ok("ok")];
     let origin = Origin::start(steps).await;
     let routes = one_tenant_with(&[origin.address], KEYS);
-    let more = "[replay-files]\nfolder = \"kept\"\nmemory = \"64KiB\"";
+    let more = "[replay-files]\nfolder = \"kept\"\nmemory = \"0B\"";
     let gateway = Gateway::start_with(more, &routes).await;
-    let body = payload(3_000_000);
+    let body = payload(PIECE + 1000);
+    let (piece, rest) = body.split_at(PIECE);
     let length = format!("Content-Length: {}", body.len());
     let fields = ["Host: a", "X-Tenant-ID: acme", &length, field];
     let mut client = Client::connect(gateway.address()).await;
-    client.send([head("PUT /", &fields).as_bytes(), &body].concat()).await;
-    origin.wait_for(1).await;
+    client.send([head("PUT /", &fields).as_bytes(), piece].concat()).await;
 
     let folder = fs::canonicalize(gateway.path("kept")).expect("the folder");
-    let file = opened(&folder).expect("the file");
-    // What is there of the body by then is written but for its end, which waits for more to come.
-    resting("the last piece", || file.metadata().expect("its size").len() as usize).await;
+    let file = eventually("the file", || opened(&folder), Option::is_some).await.expect("a file");
+    let size = || file.metadata().expect("its size").len();
+    eventually("the piece", size, |size| *size == PIECE as u64).await;
+    // The rest waits for more to come: nothing is written any more.
+    client.send(rest).await;
+    origin.wait_for(1).await;
     file.set_len(0).expect("cut it off");
     origin.release();
     client.answer_to("PUT").await

@@ -14,7 +14,7 @@ use tenantry::model::ids::EndpointId;
 use tenantry::pool::balancer::PickKey;
 use tenantry::pool::{InFlight, Pool};
 use tenantry::resilience::breaker::{Admitted, Breaker, OnTrial};
-use tenantry::resilience::deadline::Deadlines;
+use tenantry::resilience::deadline::{Deadlines, leaves_time};
 use tenantry::resilience::retry::{Facts, Failure, Refusal, RetryRule};
 use tenantry::telemetry::sightings::kind;
 
@@ -215,7 +215,7 @@ impl<'g> Effort<'g> {
         self.rule.judge(failure, Facts { attempts, idempotent: true, replayable: true })?;
         let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
         let pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
-        if self.end.is_some_and(|end| Instant::now() + pause >= end) {
+        if !leaves_time(pause, self.end) {
             return Err(Refusal::Deadline);
         }
         if !self.tenant.allowance.withdraw(SLOT, self.rule.fill()) && !free {

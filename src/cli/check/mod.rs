@@ -7,8 +7,10 @@ mod tests;
 use std::path::Path;
 
 use crate::app::outside;
-use crate::config::spec::{GatewaySpec, NamedPath, Protocol, RoutesSpec, UpstreamTlsSpec};
-use crate::config::{self, Files, Known, Place, Problem, places};
+use crate::config::spec::{
+    GatewaySpec, MostKept, NamedPath, Protocol, RoutesSpec, UpstreamTlsSpec,
+};
+use crate::config::{self, Files, Known, Memory, Place, Problem, places};
 use crate::control::{bearers, stored};
 use crate::model::ids::PoolId;
 use crate::tls::client::{self, SystemRoots};
@@ -23,19 +25,21 @@ pub use findings::{CheckOutcome, Format};
 /// routes are looked for where they are by default, so that their faults are told as well.
 pub fn check(path: &Path, known: &Known<'_>, format: Format) -> CheckOutcome {
     let mut found = Found::default();
-    let mut state = None;
+    let mut known_gateway = None;
     let routes = match config::load_gateway(path) {
         Ok(gateway) => {
             found.outside_of(&gateway);
-            state = gateway.state;
-            Some(gateway.routes)
+            let routes = gateway.routes.clone();
+            known_gateway = Some(gateway);
+            Some(routes)
         }
         Err(new) => {
             found.add(Severity::Problem, new);
             Some(path.with_file_name("routes.toml")).filter(|routes| routes.exists())
         }
     };
-    let spec = routes.as_deref().and_then(|routes| found.routes(routes, state.as_ref(), known));
+    let gateway = known_gateway.as_ref();
+    let spec = routes.as_deref().and_then(|routes| found.routes(routes, gateway, known));
     let summary = spec.zip(routes).map(|(spec, routes)| {
         let (tenants, pools) = (spec.tenants.len(), spec.pools.len());
         format!(
@@ -63,11 +67,11 @@ impl Found {
         self.0.sort_by_key(|finding| (finding.problem.line, finding.problem.column));
     }
 
-    /// What is wrong with the routes, or what they mean.
+    /// What is wrong with the routes, or what they mean; beside the gateway's own file where that is right.
     fn routes(
         &mut self,
         routes: &Path,
-        state: Option<&NamedPath>,
+        gateway: Option<&GatewaySpec>,
         known: &Known<'_>,
     ) -> Option<RoutesSpec> {
         let files = match config::read_routes(routes) {
@@ -77,7 +81,9 @@ impl Found {
                 return None;
             }
         };
-        let checked = config::check_routes_whole(&files, known);
+        let most_kept = gateway.map(|gateway| MostKept::of(gateway.replay.as_ref()));
+        let mut memory = Memory::default().beside(most_kept);
+        let checked = config::check_routes_again(&files, known, None, &mut memory);
         match checked.result {
             Ok(spec) => {
                 self.add(Severity::Problem, without_trust(&spec, &files));
@@ -86,7 +92,7 @@ impl Found {
                 let (problems, doubts) = bearers::look_through(&files, &spec);
                 self.add(Severity::Problem, problems);
                 self.add(Severity::Warning, doubts);
-                if let Some(state) = state {
+                if let Some(state) = gateway.and_then(|gateway| gateway.state.as_ref()) {
                     self.kept(&files, state, known);
                 }
                 Some(spec)

@@ -139,6 +139,32 @@ fn certificates_that_endpoints_would_refuse_are_warnings_of_their_pools() {
 }
 
 #[test]
+fn what_the_routes_ask_for_and_the_gateway_does_not_have_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let text = "[pools.shop]\ndns = \"shop:1\"\nretry.replay = \"64MiB\"\n";
+    std::fs::write(path("routes.toml"), text).unwrap();
+    let said = |gateway: &str| {
+        std::fs::write(path("gateway.toml"), gateway).unwrap();
+        check(&path("gateway.toml"), &KNOWN, Format::Text)
+    };
+
+    let without = said("# all defaults\n");
+    let small = said("[replay-files]\nfolder = \"f\"\nspace = \"64MiB\"\n");
+    let enough = said("[replay-files]\nfolder = \"f\"\n");
+
+    let place =
+        "routes.toml:3:16: warning: pools.shop.retry.replay: is more than is ever kept: ";
+    for (told, why) in
+        [(&without, "without [replay-files]"), (&small, "as a tenant has a quarter")]
+    {
+        assert!(told.is_good() && told.warnings == 1, "{told:?}");
+        assert!(told.output.contains(&format!("{place}{why}")), "{told:?}");
+    }
+    assert_eq!((enough.problems, enough.warnings), (0, 0), "{enough:?}");
+}
+
+#[test]
 fn places_that_cannot_be_written_are_told_and_nothing_is_made() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();

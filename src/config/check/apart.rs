@@ -224,7 +224,7 @@ mod tests {
 
     fn terms() -> Terms<'static> {
         let lookup = &|name: &str| (name == "POOL").then(|| "a".to_owned());
-        Terms { known: &KNOWN, lookup, lost: Lost::Problem, held: None }
+        Terms { known: &KNOWN, lookup, lost: Lost::Problem, held: None, most_kept: None }
     }
 
     fn files(text: &str) -> Files {

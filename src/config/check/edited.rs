@@ -66,6 +66,7 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option
             sets: &frame.sets,
             plans: &frame.plans,
             files: &now,
+            most_kept: terms.most_kept,
         },
         pages: &mut pages,
         faults: Faults::new(&now.files),
@@ -97,8 +98,14 @@ pub(super) fn wrong_alone(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> 
     let texts = files.files.iter().map(|file| &*file.text);
     let gathered = gather::gather(texts, terms.lookup, &mut faults);
     let mut pages = Pages::new(terms.lost);
-    let scope =
-        Scope { pools: &frame.pools, naming, sets: &frame.sets, plans: &frame.plans, files };
+    let scope = Scope {
+        pools: &frame.pools,
+        naming,
+        sets: &frame.sets,
+        plans: &frame.plans,
+        files,
+        most_kept: terms.most_kept,
+    };
     tenant::check_tenants(gathered.tenants, &scope, &mut pages, &mut faults);
     (!faults.is_empty()).then(|| faults.into_problems())
 }
@@ -200,7 +207,8 @@ mod tests {
     const POOLS: &str = "[pools.a]\ndns = \"a:1\"\n";
 
     fn terms() -> Terms<'static> {
-        Terms { known: &KNOWN, lookup: &|_| None, lost: Lost::Problem, held: None }
+        let (lookup, lost) = (&|_: &str| None, Lost::Problem);
+        Terms { known: &KNOWN, lookup, lost, held: None, most_kept: None }
     }
 
     fn file(name: &str, text: &str) -> File {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
 
-use crate::config::spec::{NamingSpec, RoutesSpec, TenantSpec};
+use crate::config::spec::{MostKept, NamingSpec, RoutesSpec, TenantSpec};
 
 use super::issuer_keys::HeldKeys;
 use super::plan::Plans;
@@ -27,6 +27,8 @@ pub struct Memory {
     used: usize,
     /// What files of keys said before this start.
     pub(in crate::config) held: HeldKeys,
+    /// What can be kept of a body, where the gateway's own file is known.
+    pub(in crate::config) most_kept: Option<MostKept>,
 }
 
 /// What a tenant's meaning hangs on besides its own words.
@@ -80,7 +82,8 @@ pub(super) type Words<'t> = (&'t Arc<str>, Range<u32>);
 impl<'m> Memories<'m> {
     /// What was said under another frame may mean something else under this one.
     pub(super) fn new(last: &'m Memory, frame: Frame) -> Self {
-        let next = Memory { frame, held: last.held.clone(), ..Memory::default() };
+        let (held, most_kept) = (last.held.clone(), last.most_kept);
+        let next = Memory { frame, held, most_kept, ..Memory::default() };
         let last = Some(last).filter(|last| last.frame == next.frame);
         Self { last, next }
     }
@@ -137,6 +140,12 @@ impl Memory {
     /// Of nothing but what files of keys said before this start.
     pub fn holding(held: HeldKeys) -> Self {
         Self { held, ..Self::default() }
+    }
+
+    /// The same, beside a gateway that keeps so much of a body.
+    #[must_use]
+    pub fn beside(self, most_kept: Option<MostKept>) -> Self {
+        Self { most_kept, ..self }
     }
 
     /// How many sections of the last files had to be read: those whose words were new.

@@ -60,7 +60,7 @@ use super::nearest::nearest;
 use super::pem::References;
 use super::problem::{Problem, Problems};
 use super::raw::At;
-use super::spec::{NamedTenant, NamingSpec, PoolSpec, RouteSetSpec, RoutesSpec};
+use super::spec::{MostKept, NamedTenant, NamingSpec, PoolSpec, RouteSetSpec, RoutesSpec};
 use super::substitute::Lookup;
 use super::text::Written;
 
@@ -108,6 +108,8 @@ pub(super) struct Terms<'a> {
     pub(super) lost: Lost,
     /// What files of keys said that may be broken now.
     pub(super) held: Option<&'a HeldKeys>,
+    /// What can be kept of a body, where the gateway's own file is known.
+    pub(super) most_kept: Option<MostKept>,
 }
 
 /// What files are checked beside: those that were checked before.
@@ -175,6 +177,7 @@ struct Shared {
     sets: Sets,
     plans: Plans,
     pages: Pages,
+    most_kept: Option<MostKept>,
 }
 
 impl Shared {
@@ -189,7 +192,8 @@ impl Shared {
             let table = root.name("pools");
             let Some(raw) = entry.raw else { continue };
             let folder = files.folder(entry.file);
-            let scope = pool::Scope { known: terms.known, naming: &naming, folder, at: entry.at };
+            let (known, most_kept) = (terms.known, terms.most_kept);
+            let scope = pool::Scope { known, naming: &naming, folder, most_kept, at: entry.at };
             let spec = pool::check(raw, &scope, &table.name(&name), faults);
             pools.insert(PoolId(name), Arc::new(spec));
         }
@@ -200,16 +204,18 @@ impl Shared {
         });
         let error_pages = Arc::new(error_pages.unwrap_or_default());
         let (sets, plans) = (Sets::new(), Plans::new());
-        let scope = Scope { pools: &names, naming: &naming, sets: &sets, plans: &plans, files };
+        let most_kept = terms.most_kept;
+        let scope =
+            Scope { pools: &names, naming: &naming, sets: &sets, plans: &plans, files, most_kept };
         let (route_sets, sets) = tenant::check_sets(gathered.route_sets, &scope, faults);
         let scope = Scope { sets: &sets, ..scope };
         let plans = plan::check_all(gathered.plans, &scope, &mut pages, faults);
-        Self { naming, error_pages, pools, route_sets, names, sets, plans, pages }
+        Self { naming, error_pages, pools, route_sets, names, sets, plans, pages, most_kept }
     }
 
     fn scope<'a>(&'a mut self, files: &'a Files) -> (Scope<'a>, &'a mut Pages) {
-        let Self { naming, names, sets, plans, pages, .. } = self;
-        (Scope { pools: names, naming, sets, plans, files }, pages)
+        let Self { naming, names, sets, plans, pages, most_kept, .. } = self;
+        (Scope { pools: names, naming, sets, plans, files, most_kept: *most_kept }, pages)
     }
 
     fn finish(self, tenants: Sorted<NamedTenant>, mut faults: Faults<'_>) -> Checked {
@@ -239,6 +245,8 @@ struct Scope<'a> {
     plans: &'a Plans,
     /// The files that say it.
     files: &'a Files,
+    /// What can be kept of a body, where that is known.
+    most_kept: Option<MostKept>,
 }
 
 impl Scope<'_> {

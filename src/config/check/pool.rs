@@ -9,7 +9,8 @@ use crate::config::key::Key;
 use crate::config::nearest::nearest;
 use crate::config::raw::{At, Connections, Pool};
 use crate::config::spec::{
-    ConnectionsSpec, EndpointSpec, NamingSpec, PoolSpec, Protocol, SourceSpec, UpstreamTlsSpec,
+    ConnectionsSpec, EndpointSpec, MostKept, NamingSpec, PoolSpec, Protocol, SourceSpec,
+    UpstreamTlsSpec,
 };
 use crate::config::text::Written;
 use crate::model::address::Address;
@@ -29,6 +30,8 @@ pub(super) struct Scope<'a> {
     pub(super) naming: &'a NamingSpec,
     /// The folder of the file, which relative paths start at.
     pub(super) folder: Option<&'a Path>,
+    /// What can be kept of a body, where that is known.
+    pub(super) most_kept: Option<MostKept>,
     /// First byte of the pool's name.
     pub(super) at: usize,
 }
@@ -97,7 +100,7 @@ pub(super) fn check(
         per_tenant: per_tenant.unwrap_or(usual.per_tenant),
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),
         deadline_header,
-        retry: rules::retry(raw.retry, &key.name("retry"), faults),
+        retry: rules::retry(raw.retry, scope.most_kept, &key.name("retry"), faults),
         concurrency: sharing::concurrency(raw.concurrency, raw.queue, key, faults),
     }
 }

@@ -131,7 +131,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
             faults,
         ),
         timeouts,
-        retry: rules::retry(raw.retry, &key.name("retry"), faults),
+        retry: rules::retry(raw.retry, scope.most_kept, &key.name("retry"), faults),
     }
 }
 

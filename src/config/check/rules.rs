@@ -4,9 +4,9 @@ use crate::base::units::{ByteSize, Percent};
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{At, Hedge, Retry, Timeouts};
-use crate::config::spec::{HedgeSpec, RetryOn, RetrySpec, TimeoutsSpec};
+use crate::config::spec::{HedgeSpec, MostKept, RetryOn, RetrySpec, TimeoutsSpec};
 
-use super::above_zero;
+use super::{above_zero, replay};
 
 /// Checks deadlines.
 pub(super) fn timeouts(
@@ -25,8 +25,13 @@ pub(super) fn timeouts(
     }
 }
 
-/// Checks retry rules.
-pub(super) fn retry(raw: Option<Retry>, key: &Key<'_>, faults: &mut Faults<'_>) -> RetrySpec {
+/// Checks retry rules. `most` is what can be kept of a body, where that is known.
+pub(super) fn retry(
+    raw: Option<Retry>,
+    most: Option<MostKept>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> RetrySpec {
     let raw = raw.unwrap_or_default();
     if let Some(At { start, .. }) = &raw.hedge {
         check_hedge(&raw, *start, &key.name("hedge"), faults);
@@ -46,6 +51,7 @@ pub(super) fn retry(raw: Option<Retry>, key: &Key<'_>, faults: &mut Faults<'_>) 
             let hint = "a replay buffer is up to 1GiB, as in \"64KiB\"".to_owned();
             faults.add(&key.name("replay"), replay.start, what, Some(hint));
         }
+        replay::tell(&replay, most, key, faults);
         replay.value.0
     });
     let hedge = raw.hedge.map(|At { value, .. }| hedge(value, &key.name("hedge"), faults));

@@ -62,7 +62,7 @@ pub use pool::{
     LatencySpec, PoolSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
     SuccessRateSpec, TimeoutsSpec, UpstreamTlsSpec,
 };
-pub use replay::ReplaySpec;
+pub use replay::{MOST_IN_MEMORY, MostKept, ReplaySpec};
 pub use route::{
     ActionSpec, HeaderEditsSpec, HostSpec, PathSpec, RedirectSpec, RespondSpec, RewriteSpec,
     RouteSpec, SegmentSpec, SplitBy, SplitSpec, TailSpec, ValueSpec,

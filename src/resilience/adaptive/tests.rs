@@ -405,6 +405,23 @@ fn a_pool_that_becomes_slower_while_less_is_asked_of_it_is_no_slow_pool() {
 }
 
 #[test]
+fn a_pool_of_which_hardly_less_can_be_asked_is_not_taken_for_a_slow_one() {
+    let hour = |limit: u32| {
+        let mut now = Instant::now();
+        let mut limiter = knowing(&[1], &mut now);
+        let full = window(&[(1, 20)], limit);
+        (0..720).any(|_| {
+            steps(&mut limiter, limit, (&full, &mut now), 1);
+            limiter.trial.is_some()
+        })
+    };
+
+    // With 20 in place of 26 requests take so little less time that chance might explain it.
+    assert!(!hour(30), "the least limit is three quarters of what it would fall to");
+    assert!(hour(40), "it is less than two thirds");
+}
+
+#[test]
 fn a_trial_without_requests_ends() {
     let mut now = Instant::now();
     let mut limiter = knowing(&[1], &mut now);

@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{Case, Others, Out, Promise, Ten, other};
+use super::{Case, Needs, Others, Out, Promise, Ten, other};
 use crate::client::Client;
+use crate::compiled::Compiled;
 use crate::own::{gateway, tied};
 use crate::report::{Form, Report};
 use crate::ten::{Setup, TENANT, routes};
@@ -73,7 +74,7 @@ async fn tells_time(ten: &Ten, ahead: f64) {
 
 pub(super) const DISK: Case = Case {
     out: Out::Never,
-    is_apart: true,
+    needs: Needs::Spaces,
     ..other("disk", "the disk with the state folder is full, and routes are edited", |form| {
         Box::pin(disk_fills(form))
     })
@@ -226,6 +227,75 @@ fn limit(ten: &Ten, most: &str) {
 const BUSY: &[u8] =
     b"PUT / HTTP/1.1\r\nHost: a\r\nX-Tenant-ID: acme\r\nContent-Length: 9\r\n\r\nhalf";
 
+pub(super) const TASK: Case = Case {
+    others: Others::OfTasks,
+    // The endpoints are not to blame.
+    out: Out::Never,
+    ..other(
+        "task",
+        "the task of a request panics, of one after the other, while it reads the body, which half of the users send \
+         (100 KB)",
+        |form| Box::pin(tasks_panic(Form { posts: 2, upload: 100_000, ..form.asking(100) })),
+    )
+};
+
+/// Ten times a read brings more than it has room for, and what has asked for it panics.
+async fn tasks_panic(form: Form) -> Report {
+    let library = Compiled::library(BRINGS_TOO_MUCH);
+    let mark = library.path("now");
+    let mut program = with(&library);
+    let mut ten = Setup::plain()
+        .start_as({
+            program.arg(gateway());
+            program
+        })
+        .await;
+    let breaks = async |_: &mut Ten| {
+        for _ in 0..TASKS {
+            fs::write(&mark, "").expect("break one");
+            let asked = Instant::now();
+            while mark.exists() {
+                assert!(asked.elapsed() < DEADLINE, "nobody reads");
+                sleep(Duration::from_millis(5)).await;
+            }
+            sleep(form.broken / TASKS / 2).await;
+        }
+    };
+    let report = ten.trial(&form, breaks, async |_| ()).await;
+    let counted = ten.gateway.metric("tenantry_task_panics_total");
+    assert_eq!(counted, Some(f64::from(TASKS)), "{}", ten.told());
+    assert!(ten.told().contains("a task panicked; this is a bug"), "{}", ten.told());
+    let failed = report.broken.posts_failed;
+    assert_eq!(failed, TASKS as usize, "each fails whose task has panicked, and nobody else");
+    report
+}
+
+const TASKS: u32 = 10;
+
+/// Where the file is there, one read of a worker says, as it never should, that it has brought a byte more than there is
+/// room for. What is short is read without the C library: so it is the body of a request that is not.
+const BRINGS_TOO_MUCH: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+ssize_t recv(int socket, void *room, size_t size, int flags) {
+    ssize_t (*real)(int, void *, size_t, int) = dlsym(RTLD_NEXT, "recv");
+    char name[16] = "";
+    const char *mark = getenv("BREAK");
+    ssize_t came = real(socket, room, size, flags);
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    if (came > 0 && size > 4096 && mark && !strncmp(name, "worker-", 7) && !unlink(mark)) {
+        return size + 1;
+    }
+    return came;
+}
+"#;
+
 pub(super) const WORKER: Case = Case {
     promise: UNTIL_IT_LISTENS,
     others: Others::Lost,
@@ -258,19 +328,10 @@ const UNTIL_IT_LISTENS: Promise = Promise::Errors {
 /// The runtime of a thread of this name cannot wait for its sockets any more, and panics: the process must end, and say
 /// this.
 async fn panics(form: Form, thread: &'static str, says: &'static str) -> Report {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (source, library) = (folder.path().join("break.c"), folder.path().join("break.so"));
-    let mark = folder.path().join("now");
-    fs::write(&source, BREAKING).expect("write a library");
-    let mut cc = Command::new("cc");
-    cc.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg("-ldl");
-    let made = run(&mut cc);
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let mut program = tied("env");
-    program.arg(format!("LD_PRELOAD={}", library.display()));
-    program.arg(format!("BREAK={}", mark.display())).arg(format!("BREAK_THREAD={thread}"));
-    // A debug build takes seconds to tell where it was.
-    program.arg("RUST_BACKTRACE=0").arg(gateway());
+    let library = Compiled::library(BREAKING);
+    let mark = library.path("now");
+    let mut program = with(&library);
+    program.arg(format!("BREAK_THREAD={thread}")).arg(gateway());
     let mut ten = Setup::plain().start_as(program).await;
     let (mut took, mut well) = (Duration::ZERO, Duration::ZERO);
 
@@ -295,6 +356,16 @@ async fn panics(form: Form, thread: &'static str, says: &'static str) -> Report 
     assert!(last <= well, "{last:?} after the panic users fail, and it is well after {well:?}");
     report.note = format!("it has ended within {} ms", took.as_millis());
     report
+}
+
+/// What runs the gateway with such a library; its name is to follow. The library looks at a file `now`.
+fn with(library: &Compiled) -> Command {
+    let mut program = tied("env");
+    program.arg(format!("LD_PRELOAD={}", library.made_at().display()));
+    program.arg(format!("BREAK={}", library.path("now").display()));
+    // A debug build takes seconds to tell where it was.
+    program.arg("RUST_BACKTRACE=0");
+    program
 }
 
 /// SIGKILL: not the end of its own doing.

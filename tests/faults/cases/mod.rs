@@ -10,7 +10,7 @@ use std::pin::Pin;
 use super::report::{Form, Report};
 use super::ten::Ten;
 
-pub(crate) use network::losing;
+pub(crate) use network::{LINK, losing};
 
 /// One way to break things.
 pub(crate) struct Case {
@@ -24,8 +24,7 @@ pub(crate) struct Case {
     pub(crate) others: Others,
     pub(crate) out: Out,
     pub(crate) breaks: Breaks,
-    /// It needs a network or file systems of its own.
-    pub(crate) is_apart: bool,
+    pub(crate) needs: Needs,
     /// Panics where the fault was not felt, or something else is wrong.
     pub(crate) run: fn(Form) -> Running,
 }
@@ -51,6 +50,8 @@ pub(crate) enum Others {
     OfOne,
     /// As many fail as of those that may be repeated.
     Alike,
+    /// Those whose own task panics.
+    OfTasks,
     /// There is nobody to serve them.
     Lost,
 }
@@ -63,6 +64,16 @@ pub(crate) enum Out {
     May,
     /// The endpoints are not to blame.
     Never,
+}
+
+/// What a machine must allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Nothing,
+    /// A network and file systems of the case's own, with a packet filter.
+    Spaces,
+    /// These, with a link that a program of the case's is the other end of.
+    Link,
 }
 
 /// How many endpoints break.
@@ -91,6 +102,7 @@ impl Others {
             Self::AllServed => "all served",
             Self::OfOne => "what it was sent is lost",
             Self::Alike => "alike",
+            Self::OfTasks => "those whose task panics are lost",
             Self::Lost => "lost",
         }
     }
@@ -105,7 +117,7 @@ const fn one(id: &'static str, what: &'static str, run: fn(Form) -> Running) -> 
         others: Others::OfOne,
         out: Out::Must,
         breaks: Breaks::One,
-        is_apart: false,
+        needs: Needs::Nothing,
         run,
     }
 }
@@ -135,6 +147,7 @@ pub(crate) static ALL: &[Case] = &[
     endpoints::SLOW,
     endpoints::SLOW_HEDGED,
     endpoints::SLOW_BALANCED,
+    network::SLOW,
     endpoints::FLAPS,
     endpoints::SAYS_503,
     endpoints::SAYS_500,
@@ -150,9 +163,12 @@ pub(crate) static ALL: &[Case] = &[
     discovery::SILENT,
     discovery::FLAPPING,
     discovery::THOUSAND,
+    discovery::SERVICES_FLAP,
+    discovery::TARGET_GONE,
     gateway::CLOCK,
     gateway::DISK,
     gateway::FILES,
+    gateway::TASK,
     gateway::WORKER,
     gateway::CONTROL,
 ];

@@ -1,9 +1,13 @@
-//! The network loses packets: to one endpoint, or to all.
+//! The network loses packets, to one endpoint or to all, or is slow.
 
+use std::fs::{self, File};
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Child, Command, Stdio};
 
-use super::{Breaks, Case, Others, Out, Promise, Ten, one};
+use super::{Breaks, Case, Needs, Others, Out, Promise, Ten, one};
+use crate::compiled::Compiled;
+use crate::own::tied;
 use crate::report::{Form, Report};
 use crate::ten::{Setup, TIMEOUTS};
 use crate::world::process::run;
@@ -11,14 +15,14 @@ use crate::world::process::run;
 pub(super) const LOSS: Case = Case {
     // Two checks in a row must lose a packet.
     out: Out::May,
-    is_apart: true,
+    needs: Needs::Spaces,
     ..one("loss", "30 % of the packets to and from an endpoint are lost", |form| {
         Box::pin(loses(form, ONE, "numgen random mod 100 < 30"))
     })
 };
 
 pub(super) const PARTITION: Case = Case {
-    is_apart: true,
+    needs: Needs::Spaces,
     ..one("partition-of-one", "an endpoint cannot be reached: all packets are lost", |form| {
         Box::pin(loses(form, ONE, ""))
     })
@@ -26,7 +30,7 @@ pub(super) const PARTITION: Case = Case {
 
 /// Nobody has to wait for `attempt`, 15 s: who waits is sent elsewhere once checks find the endpoint down.
 pub(super) const PARTITION_BY_DEFAULT: Case = Case {
-    is_apart: true,
+    needs: Needs::Spaces,
     ..one("partition-by-default", "the same, where the pool has the default `timeouts`", |form| {
         Box::pin(async move {
             let mut setup = Setup::plain();
@@ -40,7 +44,7 @@ pub(super) const PARTITION_OF_ALL: Case = Case {
     promise: Promise::Errors { why: "there is nobody to serve them", most: 1.0 },
     others: Others::Lost,
     breaks: Breaks::All,
-    is_apart: true,
+    needs: Needs::Spaces,
     ..one("partition-of-all", "no endpoint can be reached: all packets are lost", |form| {
         Box::pin(loses(form, "127.0.2.0/24", ""))
     })
@@ -93,6 +97,138 @@ fn filter(rules: &str) {
     drop(stdin);
     assert!(nft.wait().expect("nft's end").success(), "nft refuses:\n{rules}");
 }
+
+pub(super) const SLOW: Case = Case {
+    others: Others::AllServed,
+    // Two checks in a row must be among the slowest.
+    out: Out::May,
+    needs: Needs::Link,
+    ..one(
+        "slow-network",
+        "packets to an endpoint take 100 ms more, give or take 50 ms, and overtake one another",
+        |form| Box::pin(is_slow(form)),
+    )
+};
+
+async fn is_slow(form: Form) -> Report {
+    for line in LINK {
+        let told = run(Command::new("ip").args(line.split(' ')));
+        assert!(told.status.success(), "{line}: {}", String::from_utf8_lossy(&told.stderr));
+    }
+    let setup = Setup::with_one_behind(IpAddr::V4(HERE), IpAddr::V4(THERE));
+    let link = Link::start(setup.one().port());
+    let mut ten = setup.start().await;
+    let slow = async |_: &mut Ten| fs::write(link.mark(), "").expect("be slow");
+    let well = async |_: &mut Ten| fs::remove_file(link.mark()).expect("be quick again");
+    let mut report = ten.trial(&form, slow, well).await;
+    let late = link.late();
+    assert!(late > 0, "no packet was late");
+    report.note = format!("{late} packets were late");
+    report
+}
+
+/// The other end of the link. What is sent to [`THERE`] comes back to [`HERE`], as if it were from there: whoever connects
+/// to an endpoint there reaches the one here.
+struct Link {
+    program: Compiled,
+    running: Child,
+}
+
+impl Link {
+    /// Packets to this port can be late.
+    fn start(port: u16) -> Self {
+        let program = Compiled::program(LINK_END);
+        let mut command = tied(program.made_at());
+        command.arg(port.to_string()).arg(program.path("slow"));
+        let counted = File::create(program.path("late")).expect("a file");
+        let running = command.stdin(Stdio::null()).stdout(counted).spawn().expect("start it");
+        Self { program, running }
+    }
+
+    /// While there is such a file, packets are late.
+    fn mark(&self) -> std::path::PathBuf {
+        self.program.path("slow")
+    }
+
+    /// How many packets were late.
+    fn late(&self) -> u64 {
+        fs::metadata(self.program.path("late")).expect("what was late").len()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        drop(self.running.kill());
+        drop(self.running.wait());
+    }
+}
+
+/// A link without its other end.
+pub(crate) const LINK: [&str; 3] =
+    ["tuntap add dev slow mode tun", "address add 10.9.0.1/30 dev slow", "link set slow up"];
+const HERE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+const THERE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+
+/// Sends each packet back with its two addresses exchanged, which leaves its checksums right. Where the file is there, those
+/// to the port wait for 50 to 150 ms, each for itself, and are counted by a byte.
+const LINK_END: &str = r#"
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct packet {
+    double due;
+    ssize_t size;
+    unsigned char bytes[2048];
+} held[1024], spare;
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1e3 + time.tv_nsec / 1e6;
+}
+
+int main(int count, char **words) {
+    struct ifreq name = {.ifr_name = "slow", .ifr_flags = IFF_TUN | IFF_NO_PI};
+    int link = open("/dev/net/tun", O_RDWR), port = count == 3 ? atoi(words[1]) : 0;
+    if (link < 0 || !port || ioctl(link, TUNSETIFF, &name)) return 1;
+    for (;;) {
+        double next = 1e3;
+        struct packet *packet = &spare;
+        for (struct packet *one = held; one < held + 1024; one++) {
+            double left = one->size > 0 ? one->due - now() : 0;
+            if (left > 0 && left < next) next = left;
+            if (one->size > 0 && left <= 0) one->size = 0 * write(link, one->bytes, one->size);
+            if (one->size <= 0) packet = one;
+        }
+        struct pollfd wait = {link, POLLIN, 0};
+        if (poll(&wait, 1, (int)next + 1) <= 0) continue;
+        packet->size = read(link, packet->bytes, sizeof packet->bytes);
+        int head = (packet->bytes[0] & 15) * 4;
+        if (packet->size < head + 20 || packet->bytes[0] >> 4 != 4) {
+            packet->size = 0;
+            continue;
+        }
+        unsigned char from[4];
+        memcpy(from, packet->bytes + 12, 4);
+        memcpy(packet->bytes + 12, packet->bytes + 16, 4);
+        memcpy(packet->bytes + 16, from, 4);
+        packet->due = now();
+        int to = packet->bytes[head + 2] << 8 | packet->bytes[head + 3];
+        if (to == port && !access(words[2], F_OK)) {
+            packet->due += 50 + rand() % 101;
+            if (write(1, ".", 1) < 1) return 1;
+        }
+    }
+}
+"#;
 
 /// The address of the endpoint that breaks.
 const ONE: &str = "127.0.2.10";

@@ -95,6 +95,40 @@ const ACME: &str = "X-Tenant-ID: acme";
 const SPOOFED: [&str; 4] = ["X-User: root", "x_user: root", "X-Groups: root", "X-Subject: root"];
 
 #[tokio::test]
+async fn a_request_whose_service_answers_during_a_trial_counts_for_it() {
+    let (sick, well) = (Origin::start([Step::answer(500, "")]).await, Origin::saying("well").await);
+    let authorizer = Origin::start([allows("acme").held()]).await;
+    let keys = "balance = \"round-robin\"\neject = { failures = 5, base = \"1s\", trials = 1 }";
+    let app = pool("app", &[sick.address, well.address], keys);
+    let login = pool("authorizer", &[authorizer.address], "");
+    let rest = service("tenant = \"X-Tenant\"\ntimeout = \"10s\"");
+    let gateway = Gateway::start(&format!("{app}{login}{rest}")).await;
+    let world = World { origin: well, authorizer, gateway };
+    let ejected = "tenantry_ejections_total{pool=\"app\"}";
+    let open = ["Host: shop.example", "X-Tenant-ID: open"];
+    while world.gateway.metric(ejected).await.unwrap_or_default() == 0.0 {
+        ask(world.gateway.address(), "GET /", &open).await;
+    }
+    let mut client = world.begin(&[]).await;
+    world.authorizer.wait_for(1).await;
+    sick.rescript([Step::ok("well again")]);
+
+    let state = |state| {
+        let series = "tenantry_pool_members{pool=\"app\",state=";
+        format!("{series}\"{state}\"}}")
+    };
+    world.gateway.metric_becomes(&state("trial"), 1.0).await;
+    world.authorizer.release();
+
+    assert_eq!(client.answer_to("GET").await.text(), "well again");
+    world
+        .gateway
+        .metric_becomes("tenantry_trials_total{pool=\"app\",result=\"passed\"}", 1.0)
+        .await;
+    world.gateway.metric_becomes(&state("trial"), 0.0).await;
+}
+
+#[tokio::test]
 async fn a_request_that_is_let_through_tells_the_endpoint_what_was_said_of_it() {
     let world = World::new("", [allows("acme")]).await;
 

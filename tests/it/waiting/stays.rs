@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 
+use tokio::time::{Instant, sleep};
+
 use crate::world::client::ask;
-use crate::world::config::{NO_RETRY, one_tenant_with};
+use crate::world::config::{NO_RETRY, one_tenant_with, pool};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
 use crate::world::unreachable::Silent;
+use crate::world::{DEADLINE, STEP};
 
 use super::{FIELDS, WAITING, asking, became, becomes, checked_by, freed};
 
@@ -81,6 +84,44 @@ async fn rounds_of_a_wait_open_no_breaker() {
     for client in &mut clients {
         assert_eq!(client.answer_to("GET").await.text(), "back");
     }
+}
+
+#[tokio::test]
+async fn a_request_on_trial_for_all_that_waits_in_vain_is_told_once_to_its_tenant_s_breaker() {
+    let address = freed().await;
+    let keys = format!(
+        "wait = \"10ms\"\n{NO_RETRY}\neject = {{ failures = 0 }}\ntimeouts = {{ total = \"0s\" }}\n\
+         breaker = {{ requests = 4, window = \"60s\", open = \"300ms\", max = \"300ms\", whole-pool = true }}"
+    );
+    let tenants = (0..10).map(|at| format!("[tenants.t{at}]\npool = \"app\"\n"));
+    let routes = tenants.fold(pool("app", &[address], &keys), |text, tenant| text + &tenant);
+    let gateway = Gateway::start(&routes).await;
+    let problem = async |tenant: usize| {
+        let mut client = asking(&gateway, &format!("t{tenant}"), "/").await;
+        client.answer_to("GET").await.problem().unwrap_or_default()
+    };
+    for tenant in 0..6 {
+        assert_eq!(problem(tenant).await, "connect-failed");
+    }
+
+    // Its own breaker is closed, and knows nothing yet.
+    let (started, mut tried) = (Instant::now(), 0);
+    while tried < 3 {
+        assert!(started.elapsed() < DEADLINE, "{tried} were on trial");
+        match &*problem(9).await {
+            "connect-failed" => tried += 1,
+            "breaker-open" => sleep(STEP).await,
+            other => panic!("{other}"),
+        }
+    }
+
+    let half_open = "tenantry_pool_breaker_transitions_total{pool=\"app\",to=\"half_open\"}";
+    gateway.metric_at_least(half_open, 1.0).await;
+    assert_eq!(
+        gateway.metric(OPEN).await,
+        Some(0.0),
+        "three failures open none that asks for four"
+    );
 }
 
 #[tokio::test]
