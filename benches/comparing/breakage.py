@@ -34,6 +34,15 @@ LOOK = 0.1
 MOST = 8000
 TENANT = "acme"
 FIELDS = f"Host: shop.example\r\nX-Tenant-ID: {TENANT}\r\n"
+# for the packet filter: what it does with packets of the loopback interface
+ARRIVING = """
+table ip breaking {{
+  chain arriving {{
+    type filter hook input priority 0
+    {}
+  }}
+}}
+"""
 REQUESTS = {
     "GET": f"GET /item HTTP/1.1\r\n{FIELDS}\r\n".encode(),
     "POST": f"POST /item HTTP/1.1\r\n{FIELDS}Content-Length: 5\r\n\r\nthing".encode(),
@@ -80,9 +89,8 @@ FAULTS = {
 def taken(held):
     """The first whole request of what was read, and what follows it; or nothing."""
     head, end, rest = held.partition(b"\r\n\r\n")
-    length = head.lower().partition(b"\r\ncontent-length:")[2].split(b"\r\n")[0]
-    length = int(length or 0)
-    return (head, rest[length:]) if end and len(rest) >= length else None
+    length = head.lower().partition(b"\r\ncontent-length:")[2].split(b"\r\n")[0].strip()
+    return (head, rest[int(length or 0) :]) if end and len(rest) >= int(length or 0) else None
 
 
 class Connection(asyncio.Protocol):
@@ -180,8 +188,7 @@ class Endpoints:
     def cut(self):
         """Where packets arrive, not where they are sent: the sender must not notice."""
         address = self.addresses[-1][0]
-        rules = f"ip daddr {address} drop; ip saddr {address} drop;"
-        filter_packets(f"table ip breaking {{ chain arriving {{ type filter hook input priority 0; {rules} }} }}")
+        filter_packets(ARRIVING.format(f"ip daddr {address} drop\nip saddr {address} drop"))
         self.is_cut = True
 
     def join(self):
@@ -211,7 +218,7 @@ def filter_packets(rules):
 def may_filter():
     """Whether the packet filter takes the rules."""
     with contextlib.suppress(OSError, TypeError, subprocess.CalledProcessError):
-        filter_packets("table ip breaking { chain arriving { type filter hook input priority 0; } }")
+        filter_packets(ARRIVING.format(""))
         filter_packets("delete table ip breaking")
         return True
     return False
