@@ -23,7 +23,7 @@ CHECK = "/healthz"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsound"
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 # how an endpoint behaves: by its place, which the processes share
-MODES = ("sound", "slow", "slower", "refuses", "resets", "silent")
+MODES = ("sound", "slow", "slower", "refuses", "wavers", "resets", "silent")
 # seconds that these take longer
 SLOWER = {"slow": 0.2, "slower": 1.0}
 # seconds after which a user has given up, and after which no process of a case is left, whatever happens
@@ -79,6 +79,7 @@ FAULTS = {
     "slow": behaves("slow", "answers 200 ms later, checks pass"),
     "slower": behaves("slower", "answers 1 s later, checks pass"),
     "refuses": behaves("refuses", "answers 503, checks pass"),
+    "wavers": behaves("wavers", "answers 503 every other time, checks pass"),
     "resets": behaves("resets", "resets after the request, checks pass"),
     "silent": behaves("silent", "accepts, never answers"),
     "flaps": Fault("killed and started each second", ("kill",), ("start",), turns=1),
@@ -140,6 +141,8 @@ def serve(address, number, seen, modes, takes):
         if is_check:
             return mode if mode == "silent" else "sound"
         seen[number] += 1
+        if mode == "wavers":
+            return ("sound", "refuses")[seen[number] % 2]
         return mode
 
     def connection():

@@ -62,7 +62,7 @@ class Requests(unittest.TestCase):
     def test_modes_answer_refuse_reset_and_wait(self):
         met = {mode: self.met_by(mode) for mode in breakage.MODES}
 
-        self.assertEqual({mode: later for mode, (later, _) in met.items() if later}, {"sound": 0.5, "slow": 0.7, "slower": 1.5})
+        self.assertEqual({mode: later for mode, (later, _) in met.items() if later}, {"sound": 0.5, "wavers": 0.5, "slow": 0.7, "slower": 1.5})
         self.assertEqual([call[0] for call in met["refuses"][1]], ["is_closing", "write"])
         self.assertEqual([call[0] for call in met["resets"][1]], ["get_extra_info", "get_extra_info().setsockopt", "abort"])
         self.assertEqual(met["silent"][1], [])
