@@ -65,14 +65,14 @@ class Client:
         self.port, self.most, self.open, self.idle = port, most, 0, []
         self.request = f"GET / HTTP/1.1\r\nHost: a.example\r\nX-Tenant-ID: {tenant}\r\n\r\n".encode()
 
-    async def ask(self):
+    async def ask(self, request=None):
         """The status; 0 where there was none, `None` where no connection was left."""
         if not self.idle and self.open >= self.most:
             return None
         self.open += not self.idle
         try:
             reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
-            writer.write(self.request)
+            writer.write(request or self.request)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
         except (OSError, asyncio.IncompleteReadError, IndexError):

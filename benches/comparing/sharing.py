@@ -179,8 +179,8 @@ def typed(name, kind, **fields):
     return {"name": name, "typed_config": {"@type": f"{ENVOY}.{kind}", **fields}}
 
 
-def address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def address(port, host="127.0.0.1"):
+    return {"socket_address": {"address": host, "port_value": port}}
 
 
 OURS = "tenantry"

@@ -1,23 +1,23 @@
-//! When an endpoint is asked next: regularly, and sooner where traffic has seen it fail. Pure.
+//! When an endpoint is asked next: regularly, and sooner where a check or traffic has seen it fail. Pure.
 
 use crate::health::Outcome;
 use crate::model::endpoint::Health;
 
 /// Whether the next check of an endpoint is a regular one.
 ///
-/// One that traffic asks for comes at once. If it fails, others follow it fast, so that an endpoint
+/// One that traffic asks for comes at once. If one fails, regular or not, others follow it fast, so that an endpoint
 /// that is dead is down within a few of them; and some more after that, so that one that was away for a
-/// moment is back as soon. If it passes, traffic is heard again only after the next regular one: requests that
-/// fail while checks pass, whosever they are, can do no more than double the number of checks.
+/// moment is back as soon. If one passes that traffic has asked for, traffic is heard again only after the next regular
+/// one: requests that fail while checks pass, whosever they are, can do no more than double the number of checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Pace {
     /// Regular checks; traffic is heard.
     #[default]
     Calm,
-    /// Traffic has asked for the next check, or for one whose failure asks for more.
-    Alarmed,
-    /// Checks that traffic asked for took the endpoint down; so many more follow fast until it is up.
-    Watching(u32),
+    /// Traffic has asked for the next check, or a check has failed.
+    Alarmed(Cause),
+    /// Checks that followed fast took the endpoint down; so many more do until it is up.
+    Watching(Cause, u32),
     /// What traffic asked for is over.
     Reassured,
 }
@@ -25,7 +25,7 @@ pub(super) enum Pace {
 /// What a check was made for, as the value of the `cause` label. Never rename one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// Its time had come.
+    /// Its time had come, or that of one before it that failed.
     Interval,
     /// Traffic has seen failures.
     Traffic,
@@ -50,13 +50,13 @@ impl Pace {
 
     /// Traffic has seen a failure.
     pub(super) fn alarm(&mut self) {
-        *self = Self::Alarmed;
+        *self = Self::Alarmed(Cause::Traffic);
     }
 
     /// What the check is made for that begins now.
     pub(super) fn cause(self) -> Cause {
         match self {
-            Self::Alarmed | Self::Watching(_) => Cause::Traffic,
+            Self::Alarmed(cause) | Self::Watching(cause, _) => cause,
             Self::Calm | Self::Reassured => Cause::Interval,
         }
     }
@@ -66,18 +66,34 @@ impl Pace {
     pub(super) fn note(&mut self, brought: Brought, watch: u32) -> bool {
         let Brought { outcome, before, after } = brought;
         *self = match (*self, outcome) {
-            (Self::Alarmed, Outcome::Failed) if after != Health::Down => Self::Alarmed,
-            (Self::Alarmed, Outcome::Failed) if before != Health::Down && watch > 0 => {
-                Self::Watching(watch)
+            (Self::Watching(cause, left), Outcome::Failed) if left > 1 => {
+                Self::Watching(cause, left - 1)
             }
-            (Self::Watching(left), Outcome::Failed) if left > 1 => Self::Watching(left - 1),
-            (Self::Watching(left), Outcome::Passed) if after == Health::Down => {
-                Self::Watching(left.saturating_sub(1))
+            (Self::Watching(cause, left), Outcome::Passed) if after == Health::Down => {
+                Self::Watching(cause, left.saturating_sub(1))
             }
-            (Self::Alarmed | Self::Watching(_), _) => Self::Reassured,
-            (Self::Calm | Self::Reassured, _) => Self::Calm,
+            (Self::Alarmed(_), Outcome::Failed) if after != Health::Down => *self,
+            (Self::Alarmed(cause), Outcome::Failed) if before != Health::Down && watch > 0 => {
+                Self::Watching(cause, watch)
+            }
+            // A newcomer that its first check finds down was not taken away from anybody.
+            (Self::Calm | Self::Reassured, Outcome::Failed)
+                if matches!(before, Health::Up | Health::Unchecked) =>
+            {
+                return self.doubt(brought, watch);
+            }
+            (Self::Alarmed(Cause::Traffic) | Self::Watching(Cause::Traffic, _), _) => {
+                Self::Reassured
+            }
+            _ => Self::Calm,
         };
-        matches!(self, Self::Alarmed | Self::Watching(_))
+        matches!(self, Self::Alarmed(_) | Self::Watching(..))
+    }
+
+    /// A regular check has failed: as if traffic had asked for it.
+    fn doubt(&mut self, brought: Brought, watch: u32) -> bool {
+        *self = Self::Alarmed(Cause::Interval);
+        self.note(brought, watch)
     }
 }
 
@@ -140,6 +156,35 @@ mod tests {
         assert!(!pace.note(brought(Failed, Down, Down), 5));
     }
 
+    #[test]
+    fn a_regular_check_that_fails_brings_the_next_ones_forward() {
+        let mut pace = Pace::default();
+
+        assert!(pace.note(brought(Failed, Up, Up), 2));
+        assert_eq!((pace.cause(), pace.listens()), (Cause::Interval, false));
+        assert!(pace.note(brought(Failed, Up, Down), 2));
+        assert!(pace.note(brought(Failed, Down, Down), 2));
+        assert!(!pace.note(brought(Failed, Down, Down), 2));
+        assert!(pace.listens(), "nobody has asked for them");
+    }
+
+    #[test]
+    fn a_check_that_passes_ends_the_doubt() {
+        let mut pace = Pace::default();
+        assert!(pace.note(brought(Failed, Up, Up), 2));
+
+        assert!(!pace.note(brought(Passed, Up, Up), 2));
+        assert!(pace.listens());
+    }
+
+    #[test]
+    fn a_newcomer_that_is_not_there_yet_is_asked_regularly() {
+        let mut pace = Pace::default();
+
+        assert!(!pace.note(brought(Failed, Health::Pending, Down), 2));
+        assert!(!pace.note(brought(Failed, Down, Down), 2));
+    }
+
     proptest! {
         /// However traffic fails, and whenever: as long as checks pass there are at most two for each
         /// regular one.
@@ -178,6 +223,23 @@ mod tests {
                 pace.note(brought(outcome, before, word), rise + fall);
             }
             assert!(early <= fall + (rise + fall) + rise, "{early} for {rise} and {fall}");
+        }
+
+        /// Nor has a regular check.
+        #[test]
+        fn a_check_that_fails_brings_no_more_than_a_few_others(
+            passes in prop::collection::vec(any::<bool>(), 1..100),
+            (rise, fall) in (1_u32..6, 1_u32..6),
+        ) {
+            let (mut pace, mut word) = (Pace::default(), Up);
+            let mut tally = Tally::new(word);
+            let mut row = 0;
+            for passed in passes {
+                let (outcome, before) = (if passed { Passed } else { Failed }, word);
+                word = tally.note(outcome, rise, fall).unwrap_or(word);
+                row = if pace.note(brought(outcome, before, word), rise + fall) { row + 1 } else { 0 };
+                assert!(row <= fall + (rise + fall) + rise, "{row} for {rise} and {fall}");
+            }
         }
     }
 }

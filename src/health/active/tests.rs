@@ -321,6 +321,26 @@ async fn a_failure_in_traffic_takes_a_dead_endpoint_down_within_a_few_fast_check
     assert_eq!(world.probe.asked(address(1)).len(), asked + 3 + 5, "then at the usual pace");
 }
 
+/// Nothing tells traffic that an endpoint hangs before requests run out of time there.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_hangs_is_down_soon_after_the_first_check_without_a_word_of_traffic() {
+    let world = World::of(&[1, 2]);
+    intervals(2).await;
+    world.probe.hangs.lock().unwrap().insert(address(1));
+    let asked = world.probe.asked(address(1)).len();
+    while world.probe.asked(address(1)).len() == asked {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let began = Instant::now();
+
+    while world.endpoint(1).health() == Health::Up {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    // As many timeouts as checks that may fail, and no interval between them.
+    assert!(began.elapsed() <= Duration::from_millis(3100), "{:?}", began.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_was_away_for_a_moment_is_back_within_a_few_fast_checks() {
     let world = World::of(&[1, 2]);
