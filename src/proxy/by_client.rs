@@ -76,10 +76,15 @@ impl<T> ByClient<T> {
         self.waiting
     }
 
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
     /// Nothing is kept of any client.
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.of_client.is_empty() && self.waiting == 0
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.of_client.is_empty() && self.is_empty()
     }
 }
 
@@ -132,6 +137,6 @@ mod tests {
         let left = queues.push(4, 4);
         queues.leave(4, left);
         while queues.pop().is_some() {}
-        assert!(queues.is_empty());
+        assert!(queues.is_forgotten());
     }
 }

@@ -55,7 +55,7 @@ impl Turnstile {
 
     /// Whether somebody waits for a turn.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.queues.borrow().len() > 0
+        !self.queues.borrow().is_empty()
     }
 
     /// A turn is free again.
@@ -187,7 +187,7 @@ mod tests {
             }
             drop((waiting, turns));
             prop_assert_eq!(turnstile.free.get(), most);
-            prop_assert!(turnstile.queues.borrow().is_empty());
+            prop_assert!(turnstile.queues.borrow().is_forgotten());
         }
     }
 }

@@ -153,10 +153,8 @@ fn what_the_routes_ask_for_and_the_gateway_does_not_have_is_a_warning() {
     let small = said("[replay-files]\nfolder = \"f\"\nspace = \"64MiB\"\n");
     let enough = said("[replay-files]\nfolder = \"f\"\n");
 
-    let place =
-        "routes.toml:3:16: warning: pools.shop.retry.replay: is more than is ever kept: ";
-    for (told, why) in
-        [(&without, "without [replay-files]"), (&small, "as a tenant has a quarter")]
+    let place = "routes.toml:3:16: warning: pools.shop.retry.replay: is more than is ever kept: ";
+    for (told, why) in [(&without, "without [replay-files]"), (&small, "as a tenant has a quarter")]
     {
         assert!(told.is_good() && told.warnings == 1, "{told:?}");
         assert!(told.output.contains(&format!("{place}{why}")), "{told:?}");
