@@ -46,7 +46,8 @@ pub struct Check {
 }
 
 /// Room for the probes of a whole process: enough for 2,500 endpoints that all hang for a second
-/// at an interval of 5 s, and few enough to leave the process its file descriptors.
+/// at an interval of 5 s, where checks that fail bring no others forward once all slots are taken, and
+/// few enough to leave the process its file descriptors.
 pub fn slots() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(512))
 }
@@ -125,8 +126,8 @@ async fn check_again_and_again(check: &Check, endpoint: &Endpoint) {
         let ejection = agreement::open(endpoint);
         let result = ask(check, endpoint).await;
         if result == Err(ProbeError::OutOfFiles) {
-            if pace.cause() == Cause::Traffic {
-                ticks.hasten(start + fast); // traffic has asked for one, and had none
+            if pace.is_hasty() {
+                ticks.hasten(start + fast); // one was asked for, and there was none
             }
             continue; // nobody was asked: what is known of the endpoint stays
         }
@@ -136,7 +137,11 @@ async fn check_again_and_again(check: &Check, endpoint: &Endpoint) {
         take(check, endpoint, &mut tally, result);
         let brought = Brought { outcome, before, after: endpoint.health() };
         if pace.note(brought, check.spec.fall.saturating_add(check.spec.rise)) {
-            ticks.hasten(start + fast);
+            // Thousands may hang, as where a whole zone is away: no check of others waits for second looks that
+            // only one before them has asked for.
+            if pace.cause() == Cause::Traffic || check.slots.available_permits() > 0 {
+                ticks.hasten(start + fast);
+            }
         }
         if let Some(ejection) = amends.note(outcome, ejection, check.spec.rise)
             && agreement::end(&check.members, endpoint, ejection)

@@ -48,6 +48,11 @@ impl Pace {
         self == Self::Calm
     }
 
+    /// Whether the next check is to come soon, and no regular one.
+    pub(super) fn is_hasty(self) -> bool {
+        matches!(self, Self::Alarmed(_) | Self::Watching(..))
+    }
+
     /// Traffic has seen a failure.
     pub(super) fn alarm(&mut self) {
         *self = Self::Alarmed(Cause::Traffic);
@@ -87,7 +92,7 @@ impl Pace {
             }
             _ => Self::Calm,
         };
-        matches!(self, Self::Alarmed(_) | Self::Watching(..))
+        self.is_hasty()
     }
 
     /// A regular check has failed: as if traffic had asked for it.

@@ -253,6 +253,29 @@ async fn no_more_probes_run_at_once_than_there_are_slots() {
     assert_eq!(world.eligible(), 1000);
 }
 
+/// Each is asked eight times in a row, of which each takes a second: one tenant's endpoints would have the slots of all.
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_hang_keep_the_checks_of_others_waiting_no_longer_than_regular_ones_do() {
+    let members = Members::new(1, Health::Pending, 0.5);
+    members.replace(&found(0..40));
+    let world = World::start(members, 8);
+    intervals(2).await;
+    world.probe.hangs.lock().unwrap().extend((0..32).map(address));
+    sleep(EVERY).await;
+
+    let began = Instant::now();
+    for host in 32..40 {
+        let asked = world.probe.asked(address(host)).len();
+        world.endpoint(host).suspicion().raise();
+        while world.probe.asked(address(host)).len() == asked {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    let waited = began.elapsed() / 8;
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_known_from_before_stays_until_checks_say_otherwise() {
     let members = Members::new(1, Health::Pending, 0.5);
