@@ -70,7 +70,7 @@ fn in_time(case: &Case, report: &Report) -> Vec<String> {
     let most = part(share, broken.asked);
     let most_others = match case.others {
         Others::AllServed => 0.0,
-        // Of tasks, the case knows how many there are.
+        // Of tasks, the case sees to it that none is missing.
         Others::OfOne | Others::OfTasks => part(OF_ONE, broken.posted),
         Others::Alike => part(share, broken.posted),
         Others::Lost => broken.posted as f64,
