@@ -48,27 +48,28 @@ impl<T> ByClient<T> {
     /// The first of the client whose turn it is.
     pub(super) fn pop(&mut self) -> Option<T> {
         loop {
-            let client = self.next()?;
+            let is_new = (self.row < ROW && !self.new.is_empty()) || self.old.is_empty();
+            let queue = if is_new { &mut self.new } else { &mut self.old };
+            let client = queue.pop_front()?;
             let first = self.of_client.get_mut(&client).and_then(BTreeMap::pop_first);
             let Some((_, waiter)) = first else {
                 self.of_client.remove(&client);
                 continue;
             };
+            self.row = if is_new && self.row < ROW { self.row + 1 } else { 0 };
             self.old.push_back(client);
             self.waiting -= 1;
             return Some(waiter);
         }
     }
 
-    fn next(&mut self) -> Option<u128> {
-        if self.row < ROW
-            && let Some(client) = self.new.pop_front()
-        {
-            self.row += 1;
-            return Some(client);
-        }
-        self.row = 0;
-        self.old.pop_front().or_else(|| self.new.pop_front())
+    /// The client whose turn it is, where somebody waits.
+    pub(super) fn peek(&self) -> Option<u128> {
+        let waits =
+            |client: &&u128| self.of_client.get(client).is_some_and(|queue| !queue.is_empty());
+        let (new, old) = (|| self.new.iter().find(waits), || self.old.iter().find(waits));
+        let next = if self.row < ROW { new().or_else(old) } else { old().or_else(new) };
+        next.copied()
     }
 
     /// How many wait.
@@ -76,15 +77,10 @@ impl<T> ByClient<T> {
         self.waiting
     }
 
-    /// Whether nobody waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting == 0
-    }
-
     /// Nothing is kept of any client.
     #[cfg(test)]
-    pub(super) fn is_forgotten(&self) -> bool {
-        self.of_client.is_empty() && self.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.of_client.is_empty() && self.waiting == 0
     }
 }
 
@@ -93,6 +89,8 @@ const ROW: u32 = 8;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn after(pushed: &[u128]) -> ByClient<u128> {
@@ -131,12 +129,32 @@ mod tests {
         assert_eq!(turns, u128::from(ROW));
     }
 
+    proptest! {
+        #[test]
+        fn whose_turn_is_next_is_who_has_it(
+            steps in prop::collection::vec((0..3u8, 0..4u128), 0..60),
+        ) {
+            let (mut queues, mut came) = (ByClient::default(), Vec::new());
+            for (step, client) in steps {
+                match step {
+                    0 => came.push((client, queues.push(client, client))),
+                    1 => if let Some((client, number)) = came.pop() { queues.leave(client, number) },
+                    _ => {
+                        let next = queues.peek();
+                        prop_assert_eq!(queues.peek(), next);
+                        prop_assert_eq!(queues.pop(), next);
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn nothing_is_kept_of_clients_once_none_waits() {
         let mut queues = after(&[1, 2, 2, 3]);
         let left = queues.push(4, 4);
         queues.leave(4, left);
         while queues.pop().is_some() {}
-        assert!(queues.is_forgotten());
+        assert!(queues.is_empty());
     }
 }

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::turnstile::Hold;
 
 /// The handshakes that wait for their clients.
 #[derive(Debug, Default)]
 pub(super) struct Laggards {
     /// In the order in which they began to, by their numbers.
     all: BTreeMap<u64, Laggard>,
-    of_client: HashMap<u128, BTreeMap<u64, Rc<Notify>>>,
+    of_client: HashMap<u128, BTreeMap<u64, Rc<Hold>>>,
     /// The client that had the most when one was last added.
     heaviest: u128,
     begun: u64,
@@ -33,11 +34,11 @@ impl Laggards {
         Laggard { client, number: self.begun, since: Instant::now() }
     }
 
-    /// It waits; `asked` is told where it is to end.
-    pub(super) fn add(&mut self, laggard: Laggard, asked: Rc<Notify>) {
+    /// It waits, and has a turn.
+    pub(super) fn add(&mut self, laggard: Laggard, hold: Rc<Hold>) {
         self.all.insert(laggard.number, laggard);
         let own = self.of_client.entry(laggard.client).or_default();
-        own.insert(laggard.number, asked);
+        own.insert(laggard.number, hold);
         let count = own.len();
         if count >= self.count(self.heaviest) {
             self.heaviest = laggard.client;
@@ -45,50 +46,37 @@ impl Laggards {
     }
 
     /// It waits no more.
-    pub(super) fn remove(&mut self, laggard: Laggard) -> Option<Rc<Notify>> {
+    pub(super) fn remove(&mut self, laggard: Laggard) -> Option<Rc<Hold>> {
         self.all.remove(&laggard.number)?;
         let own = self.of_client.get_mut(&laggard.client)?;
-        let asked = own.remove(&laggard.number);
+        let hold = own.remove(&laggard.number);
         if own.is_empty() {
             self.of_client.remove(&laggard.client);
         }
-        asked
+        hold
     }
 
-    /// Asks the oldest of a client to end that keeps far more of them waiting than `newcomer`; tells whether
-    /// there is one.
-    pub(super) fn end_greedy(&mut self, newcomer: u128) -> bool {
-        let greedy = self.greedy(newcomer);
-        if let Some(laggard) = greedy {
-            self.end(laggard);
-        }
-        greedy.is_some()
-    }
-
-    /// Asks the oldest to end, if it is slow enough. Gives when to look again.
-    pub(super) fn end_slow(&mut self) -> Instant {
-        let now = Instant::now();
-        let Some((_, &oldest)) = self.all.first_key_value() else { return now + AGAIN };
-        let slow = oldest.since + PATIENCE;
-        if slow > now {
-            return slow.min(now + AGAIN);
-        }
-        self.end(oldest);
-        now + PAUSE
-    }
-
-    fn end(&mut self, laggard: Laggard) {
-        if let Some(asked) = self.remove(laggard) {
-            asked.notify_one();
-        }
-    }
-
-    fn greedy(&self, newcomer: u128) -> Option<Laggard> {
+    /// The turn of the oldest of a client that keeps far more of them waiting than `newcomer`, if there is
+    /// one. It waits no more.
+    pub(super) fn greedy(&mut self, newcomer: u128) -> Option<Rc<Hold>> {
         let own = self.of_client.get(&self.heaviest)?;
         if own.len() <= GREEDY * (self.count(newcomer) + 1) {
             return None;
         }
-        own.first_key_value().and_then(|(number, _)| self.all.get(number)).copied()
+        let oldest = own.first_key_value().and_then(|(number, _)| self.all.get(number));
+        oldest.copied().and_then(|oldest| self.remove(oldest))
+    }
+
+    /// The turn of the oldest, if that is slow, which waits no more then; else when to look again.
+    ///
+    /// # Errors
+    /// That time.
+    pub(super) fn slow(&mut self) -> Result<Rc<Hold>, Instant> {
+        let now = Instant::now();
+        let Some((_, &oldest)) = self.all.first_key_value() else { return Err(now + AGAIN) };
+        let slow = oldest.since + PATIENCE;
+        let hold = if slow > now { None } else { self.remove(oldest) };
+        hold.ok_or(slow.min(now + AGAIN))
     }
 
     fn count(&self, client: u128) -> usize {
@@ -100,7 +88,7 @@ impl Laggards {
 /// handshakes waiting and comes back whenever one of them is ended costs the more the shorter this
 /// is; a client that has none under way waits for nobody that has many.
 pub(super) const PATIENCE: Duration = Duration::from_millis(2500);
-/// 1 ms between two that end: a thousand a second are more than mean it, and their coming back is spread.
+/// 1 ms for each that ends: more than mean it, and the coming back of thousands is spread.
 pub(super) const PAUSE: Duration = Duration::from_millis(1);
 /// 20 ms: those that were being answered may wait for their clients by then.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -111,10 +99,10 @@ pub(super) const GREEDY: usize = 8;
 mod tests {
     use super::*;
 
-    fn add(laggards: &mut Laggards, client: u128) -> (Laggard, Rc<Notify>) {
-        let (laggard, asked) = (laggards.begin(client), Rc::new(Notify::new()));
-        laggards.add(laggard, Rc::clone(&asked));
-        (laggard, asked)
+    fn add(laggards: &mut Laggards, client: u128) -> (Laggard, Rc<Hold>) {
+        let (laggard, hold) = (laggards.begin(client), Rc::<Hold>::default());
+        laggards.add(laggard, Rc::clone(&hold));
+        (laggard, hold)
     }
 
     fn left(laggards: &Laggards) -> Vec<u128> {
@@ -127,30 +115,30 @@ mod tests {
         let _calm = add(&mut laggards, 1);
         let flood: Vec<_> = (0..=GREEDY).map(|_| add(&mut laggards, 2)).collect();
 
-        assert!(laggards.end_greedy(3));
+        let greedy = laggards.greedy(3);
+        assert!(greedy.is_some_and(|hold| Rc::ptr_eq(&hold, &flood[0].1)));
 
         assert_eq!(left(&laggards).first(), Some(&1));
         assert!(!laggards.all.contains_key(&flood[0].0.number));
         assert_eq!(laggards.all.len(), GREEDY + 1);
-        assert!(!laggards.end_greedy(3), "it has not far more now");
+        assert!(laggards.greedy(3).is_none(), "it has not far more now");
         assert_eq!(laggards.all.len(), GREEDY + 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_equals_one_ends_once_it_is_slow() {
         let mut laggards = Laggards::default();
-        let (first, asked) = add(&mut laggards, 1);
+        let (first, hold) = add(&mut laggards, 1);
         tokio::time::advance(PATIENCE / 2).await;
         let (second, _) = add(&mut laggards, 2);
-        assert_eq!(laggards.end_slow() - Instant::now(), AGAIN);
+        assert_eq!(laggards.slow().unwrap_err() - Instant::now(), AGAIN);
         assert_eq!(left(&laggards), [1, 2]);
 
         tokio::time::advance(PATIENCE / 2).await;
-        assert_eq!(laggards.end_slow() - Instant::now(), PAUSE);
+        assert!(Rc::ptr_eq(&laggards.slow().unwrap(), &hold));
 
         assert_eq!(left(&laggards), [2]);
-        assert_eq!(laggards.end_slow() - Instant::now(), AGAIN);
-        asked.notified().await;
+        assert_eq!(laggards.slow().unwrap_err() - Instant::now(), AGAIN);
         assert!(laggards.remove(first).is_none() && laggards.remove(second).is_some());
         assert!(laggards.all.is_empty() && laggards.of_client.is_empty());
     }

@@ -23,9 +23,32 @@ struct Waiter {
     called: Notify,
 }
 
-/// A turn, until dropped.
+/// A turn, until it is dropped or taken away.
 #[derive(Debug)]
-pub(super) struct Turn<'t>(&'t Turnstile);
+pub(super) struct Turn<'t>(&'t Turnstile, Option<Rc<Hold>>);
+
+/// Hold of somebody's turn, by which it may be taken away.
+#[derive(Debug, Default)]
+pub(super) struct Hold {
+    is_over: Cell<bool>,
+    told: Notify,
+}
+
+impl Hold {
+    /// Resolves once the turn was taken away.
+    pub(super) async fn is_taken_away(&self) {
+        if !self.is_over.get() {
+            self.told.notified().await;
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// By what the turn may be taken away from now on.
+    pub(super) fn hold(&mut self) -> Rc<Hold> {
+        Rc::clone(self.1.get_or_insert_default())
+    }
+}
 
 impl Turnstile {
     /// `most` at once, of which there is at least one.
@@ -43,19 +66,27 @@ impl Turnstile {
         let waits = Waits { turnstile: self, client, number, waiter };
         waits.waiter.called.notified().await;
         waits.waiter.has_turn.set(false); // it is in the turn now
-        Turn(self)
+        Turn(self, None)
     }
 
     /// A turn where one is free: then nobody waits.
     pub(super) fn try_enter(&self) -> Option<Turn<'_>> {
         let free = self.free.get().checked_sub(1)?;
         self.free.set(free);
-        Some(Turn(self))
+        Some(Turn(self, None))
     }
 
-    /// Whether somebody waits for a turn.
-    pub(super) fn is_waited_for(&self) -> bool {
-        !self.queues.borrow().is_empty()
+    /// Takes a turn away, which is free at once: who has it may hear of it much later.
+    pub(super) fn take_away(&self, hold: &Hold) {
+        if !hold.is_over.replace(true) {
+            hold.told.notify_one();
+            self.pass();
+        }
+    }
+
+    /// Whose the next turn is, where somebody waits for one.
+    pub(super) fn next(&self) -> Option<u128> {
+        self.queues.borrow().peek()
     }
 
     /// A turn is free again.
@@ -72,7 +103,9 @@ impl Turnstile {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.pass();
+        if !self.1.as_ref().is_some_and(|hold| hold.is_over.get()) {
+            self.0.pass();
+        }
     }
 }
 
@@ -96,7 +129,7 @@ impl Drop for Waits<'_> {
 #[cfg(test)]
 mod tests {
     use std::future::Future;
-    use std::pin::Pin;
+    use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};
 
     use proptest::prelude::*;
@@ -145,6 +178,27 @@ mod tests {
         assert!(turn.is_some());
     }
 
+    /// Whose turn it was may be one of thousands that are ready to go on.
+    #[test]
+    fn a_turn_that_is_taken_away_is_the_next_one_s_at_once_and_once_only() {
+        let turnstile = Turnstile::new(1);
+        let mut turn = turnstile.try_enter().unwrap();
+        let hold = turn.hold();
+        let (mut next, mut last) = (enter(&turnstile, 1), enter(&turnstile, 2));
+        assert!(poll(&mut next).is_none() && poll(&mut last).is_none());
+
+        turnstile.take_away(&hold);
+        turnstile.take_away(&hold);
+
+        let told = pin!(hold.is_taken_away()).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(told.is_ready());
+        let second = poll(&mut next);
+        drop(turn);
+        assert!(second.is_some() && poll(&mut last).is_none());
+        drop(second);
+        assert!(poll(&mut last).is_some());
+    }
+
     #[test]
     fn those_who_gave_up_cost_their_client_no_turn() {
         let turnstile = Turnstile::new(1);
@@ -187,7 +241,7 @@ mod tests {
             }
             drop((waiting, turns));
             prop_assert_eq!(turnstile.free.get(), most);
-            prop_assert!(turnstile.queues.borrow().is_forgotten());
+            prop_assert!(turnstile.queues.borrow().is_empty());
         }
     }
 }
