@@ -70,19 +70,23 @@ class Client:
         if not self.idle and self.open >= self.most:
             return None
         self.open += not self.idle
+        writer, stays = None, False
         try:
             reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(request or self.request)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
+            stays = b"\r\nconnection: close" not in head
         except (OSError, asyncio.IncompleteReadError, IndexError):
-            self.open -= 1
             return 0
-        if b"\r\nconnection: close" in head:
-            self.open -= 1
-            writer.close()
-        else:
-            self.idle.append((reader, writer))
+        finally:
+            # also where who asked has given up
+            if stays:
+                self.idle.append((reader, writer))
+            else:
+                self.open -= 1
+                if writer:
+                    writer.close()
         return int(head[9:12])
 
 
