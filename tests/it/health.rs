@@ -367,7 +367,8 @@ async fn an_endpoint_that_dies_is_found_by_checks_long_before_their_time() {
             "tenantry_health_checks_total{{pool=\"app\",cause=\"{cause}\",result=\"{result}\"}}"
         )
     };
-    gateway.metric_becomes(&checks("traffic", "failed"), 3.0).await;
+    // Three take it down, and as many more as would bring it back watch it.
+    gateway.metric_becomes(&checks("traffic", "failed"), 3.0 + 5.0).await;
     gateway.metric_becomes(&checks("interval", "passed"), 2.0).await;
 }
 
