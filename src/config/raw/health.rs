@@ -53,8 +53,8 @@ pub(in crate::config) struct Health {
     pub(in crate::config) tls: Option<At<UpstreamTls>>,
     /// Time between two checks of an endpoint, above 0, spread by 20 % either way. Default: `5s`.
     pub(in crate::config) interval: Option<At<Written<Duration>>>,
-    /// Time from one check to the next while a check or traffic has seen the endpoint fail, above 0 and no longer than
-    /// `interval`. Default: a tenth of the interval, at least `100ms`, or the interval where that is shorter.
+    /// Time from one check to the next while a check or traffic has seen the endpoint fail, or a check has found one well
+    /// that is down; above 0 and no longer than `interval`. Default: a tenth of the interval, at least `100ms`, or the interval where that is shorter.
     pub(in crate::config) fast_interval: Option<At<Written<Duration>>>,
     /// How long a check may take, above 0 and no longer than `interval`. Default: `1s`, or the
     /// interval where that is shorter.

@@ -7,7 +7,7 @@ use crate::model::endpoint::Health;
 ///
 /// One that traffic asks for comes at once. If one fails, regular or not, others follow it fast, so that an endpoint
 /// that is dead is down within a few of them; and some more after that, so that one that was away for a
-/// moment is back as soon. If one passes that traffic has asked for, traffic is heard again only after the next regular
+/// moment is back as soon. If one of an endpoint that is down passes, those that are to bring it up follow fast. If one passes that traffic has asked for, traffic is heard again only after the next regular
 /// one: requests that fail while checks pass, whosever they are, can do no more than double the number of checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -18,6 +18,8 @@ pub(super) enum Pace {
     Alarmed(Cause),
     /// Checks that followed fast took the endpoint down; so many more do until it is up.
     Watching(Cause, u32),
+    /// A regular check has found one that was down well again.
+    Hopeful,
     /// What traffic asked for is over.
     Reassured,
 }
@@ -50,7 +52,7 @@ impl Pace {
 
     /// Whether the next check is to come soon, and no regular one.
     pub(super) fn is_hasty(self) -> bool {
-        matches!(self, Self::Alarmed(_) | Self::Watching(..))
+        matches!(self, Self::Alarmed(_) | Self::Watching(..) | Self::Hopeful)
     }
 
     /// Traffic has seen a failure.
@@ -62,7 +64,7 @@ impl Pace {
     pub(super) fn cause(self) -> Cause {
         match self {
             Self::Alarmed(cause) | Self::Watching(cause, _) => cause,
-            Self::Calm | Self::Reassured => Cause::Interval,
+            Self::Calm | Self::Reassured | Self::Hopeful => Cause::Interval,
         }
     }
 
@@ -86,6 +88,11 @@ impl Pace {
                 if matches!(before, Health::Up | Health::Unchecked) =>
             {
                 return self.doubt(brought, watch);
+            }
+            (Self::Calm | Self::Reassured | Self::Hopeful, Outcome::Passed)
+                if after == Health::Down =>
+            {
+                Self::Hopeful
             }
             (Self::Alarmed(Cause::Traffic) | Self::Watching(Cause::Traffic, _), _) => {
                 Self::Reassured
@@ -180,6 +187,27 @@ mod tests {
 
         assert!(!pace.note(brought(Passed, Up, Up), 2));
         assert!(pace.listens());
+    }
+
+    #[test]
+    fn what_was_down_for_long_is_up_soon_after_the_first_check_that_passes() {
+        let mut pace = Pace::default();
+        assert!(!pace.note(brought(Failed, Down, Down), 2));
+
+        assert!(pace.note(brought(Passed, Down, Down), 2));
+        assert_eq!((pace.cause(), pace.listens()), (Cause::Interval, false));
+        assert!(pace.note(brought(Passed, Down, Down), 2));
+        assert!(!pace.note(brought(Passed, Down, Up), 2));
+        assert!(pace.listens());
+    }
+
+    #[test]
+    fn hope_that_a_check_disappoints_ends() {
+        let mut pace = Pace::default();
+        assert!(pace.note(brought(Passed, Down, Down), 2));
+
+        assert!(!pace.note(brought(Failed, Down, Down), 2));
+        assert_eq!(pace, Pace::Calm);
     }
 
     #[test]

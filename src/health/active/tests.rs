@@ -384,6 +384,27 @@ async fn an_endpoint_that_was_away_for_a_moment_is_back_within_a_few_fast_checks
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_endpoint_that_was_down_for_long_is_back_one_fast_check_after_the_first_that_passes() {
+    let world = World::of(&[1, 2]);
+    intervals(1).await;
+    world.probe.set_down(&[address(1)]);
+    intervals(10).await;
+    assert_eq!(world.endpoint(1).health(), Health::Down);
+
+    world.probe.set_down(&[]);
+    let asked = world.probe.asked(address(1)).len();
+    while world.probe.asked(address(1)).len() == asked {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let began = Instant::now();
+    while world.endpoint(1).health() == Health::Down {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    assert!(began.elapsed() <= FAST + Duration::from_millis(50), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_that_hangs_is_down_after_as_many_timeouts_as_may_fail() {
     let world = World::of(&[1, 2]);
     intervals(2).await;
