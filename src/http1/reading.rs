@@ -47,6 +47,11 @@ impl Reading {
         }
     }
 
+    /// Whether memory is short.
+    pub fn is_tight(&self) -> bool {
+        self.account.is_tight()
+    }
+
     /// The next part; an empty one at the end of `stream`. `left` bytes of the body are still to
     /// come, where that is known: they are read in one go, not in reads that grow.
     ///

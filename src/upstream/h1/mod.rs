@@ -8,6 +8,7 @@ mod answer;
 mod line;
 mod request;
 
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::base::memory::Account;
 use crate::http1::Fault;
 use crate::http1::chunks::Part;
 use crate::http1::decoder::Decoder;
-use crate::http1::gather::Gathered;
+use crate::http1::gather::{Gathered, SOME};
 use crate::http1::reading::Reading;
 use crate::http1::room::{AnswerHead, Room};
 use crate::http1::sending::Payload;
@@ -45,8 +46,10 @@ pub(super) struct Wire<B> {
     broken: Option<Fault>,
     /// What was read and not looked at, of a head or behind it.
     gathered: Gathered,
-    /// Where a body is read to. A head, and what comes with it, counts as the exchange's.
+    /// Where a body is read to. A head, and what comes with it, counts as the exchange's, save where much is expected.
     reading: Reading,
+    /// The size of the last answer, in bytes, where it said that: the next one is taken to be as long.
+    usual: u64,
     /// Heads of status 1xx that came before the answer.
     interim: u32,
     method: Method,
@@ -85,6 +88,7 @@ impl<B: Payload> Wire<B> {
             broken: None,
             gathered: Gathered::default(),
             reading: Reading::new(Rc::clone(&room), account),
+            usual: 0,
             interim: 0,
             method: Method::GET,
             decoder: Decoder::Length(0),
@@ -157,7 +161,7 @@ impl<B: Payload> Wire<B> {
             if self.gathered.bytes().len() > self.limits.size {
                 return Poll::Ready(Err(Fault::TooLarge(self.limits.size)));
             }
-            if ready!(self.gathered.poll_read(&mut self.stream, &self.room, context))? == 0 {
+            if ready!(self.poll_read(context))? == 0 {
                 let came = self.gathered.bytes();
                 let fault = self.broken.take().unwrap_or_else(|| answer::blame(came));
                 return Poll::Ready(Err(fault));
@@ -220,7 +224,9 @@ impl<B: Payload> Wire<B> {
 
     /// All that is left of the answer's body, if it has come already and ends by its length.
     pub(super) fn take_rest(&mut self) -> Option<Bytes> {
-        self.decoder.take_rest(&mut self.gathered.ahead)
+        let rest = self.decoder.take_rest(&mut self.gathered.ahead)?;
+        self.reading.end();
+        Some(rest)
     }
 
     /// Whether all of the answer's body was read.
@@ -277,6 +283,17 @@ impl<B: Payload> Wire<B> {
         (self.stream, self.gathered.ahead)
     }
 
+    /// Reads a head and what comes with it: a body, too, where one is expected that does not fit in beside a head.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let is_long = self.usual > SOME as u64 && self.gathered.is_empty();
+        if !is_long || self.reading.is_tight() {
+            return self.gathered.poll_read(&mut self.stream, &self.room, context);
+        }
+        let read = self.reading.poll(&mut self.stream, Some(self.usual), context);
+        self.gathered.ahead = ready!(read)?;
+        Poll::Ready(Ok(self.gathered.ahead.len()))
+    }
+
     /// Reads a head where there is a whole one.
     fn read_head(&mut self, interim: &dyn Fn(AnswerHead)) -> Result<Word, Fault> {
         let mut bytes = self.gathered.take();
@@ -284,9 +301,11 @@ impl<B: Payload> Wire<B> {
         let read = answer::read(&mut bytes, &self.room, &self.method, self.limits.fields);
         let Some(head) = read? else {
             self.gathered.put_back(&bytes);
+            self.reading.end();
             return Ok(Word::Partial);
         };
-        if whole - bytes.len() > self.limits.size {
+        let size = whole - bytes.len();
+        if size > self.limits.size {
             return Err(Fault::TooLarge(self.limits.size));
         }
         let status = head.answer.status();
@@ -315,6 +334,10 @@ impl<B: Payload> Wire<B> {
         // would take that for its next request (RFC 9112 §9.3).
         let keeps = head.keeps && self.sending.is_done() && !self.is_own;
         (self.decoder, self.keeps, self.rest) = (head.decoder, keeps, head.rest);
+        self.usual = self.decoder.left().map_or(0, |body| body.saturating_add(size as u64));
+        if self.decoder.is_ended() {
+            self.reading.end();
+        }
         self.decoder.check(&self.gathered.ahead)?;
         Ok(Word::Last(head.answer))
     }

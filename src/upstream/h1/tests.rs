@@ -141,6 +141,43 @@ async fn chunks_go_on_coming_where_memory_is_short() {
     assert!(std::future::poll_fn(|context| wire.poll_frame(context)).await.is_none());
 }
 
+/// Asks, and tells whether all of the answer, which has come to `near` by then, was read with its head.
+async fn comes_whole(
+    wire: &mut Wire<Said>,
+    (near, far): (&std::net::TcpStream, &mut TcpStream),
+    size: usize,
+) -> bool {
+    wire.begin(call(&put(0)), Said::of(&[])).unwrap();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
+    let answer = [head.as_bytes(), &vec![7; size]].concat();
+    far.write_all(&answer).await.unwrap();
+    while near.peek(&mut vec![0; answer.len()]).unwrap_or(0) < answer.len() {
+        tokio::task::yield_now().await;
+    }
+    std::future::poll_fn(|context| wire.poll_answer(context, &ignore)).await.unwrap();
+    let whole = wire.take_rest();
+    let mut body = whole.clone().unwrap_or_default().to_vec();
+    while let Some(frame) = std::future::poll_fn(|context| wire.poll_frame(context)).await {
+        body.extend_from_slice(&frame.unwrap().into_data().unwrap());
+    }
+    assert_eq!(body, vec![7; size]);
+    assert!(wire.is_reusable());
+    whole.is_some()
+}
+
+#[tokio::test]
+async fn an_answer_as_long_as_the_last_one_comes_in_one_read() {
+    const LONG: usize = 16 << 10;
+    let (near, mut far) = streams().await;
+    let near = near.into_std().unwrap();
+    let mut wire = over(TcpStream::from_std(near.try_clone().unwrap()).unwrap());
+    let mut ask = async |size| comes_whole(&mut wire, (&near, &mut far), size).await;
+
+    assert!(!ask(LONG).await, "nothing is known yet");
+    assert!(ask(LONG).await && ask(LONG / 2).await && ask(3).await);
+    assert!(!ask(LONG).await, "the last one was short");
+}
+
 #[tokio::test]
 async fn a_flood_of_interim_answers_is_no_answer() {
     for (times, taken) in [(32, true), (33, false)] {
