@@ -15,6 +15,7 @@ pub(crate) struct Origin {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     words: Arc<Mutex<Words>>,
+    serving: Arc<Mutex<JoinSet<()>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -31,22 +32,30 @@ impl Origin {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind an origin");
         let address = listener.local_addr().expect("its address");
         let words = Arc::new(Mutex::new(Words { manner: Manner::of(b"0").0, bytes: Vec::new() }));
+        let serving = Arc::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::clone(&words), is_http2));
-        Self { address, words, _tasks: tasks }
+        tasks.spawn(accept(listener, Arc::clone(&words), Arc::clone(&serving), is_http2));
+        Self { address, words, serving, _tasks: tasks }
     }
 
     /// Has it say this from now on.
     pub(crate) fn shall_say(&self, manner: Manner, bytes: &[u8]) {
         let words = Words { manner, bytes: bytes.to_vec() };
         *self.words.lock().unwrap_or_else(PoisonError::into_inner) = words;
+        // The rest of what was said before would be taken for an answer of now.
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 }
 
-async fn accept(listener: TcpListener, words: Arc<Mutex<Words>>, is_http2: bool) {
-    let mut serving = JoinSet::new();
+async fn accept(
+    listener: TcpListener,
+    words: Arc<Mutex<Words>>,
+    serving: Arc<Mutex<JoinSet<()>>>,
+    is_http2: bool,
+) {
     while let Ok((stream, _)) = listener.accept().await {
         let words = words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut serving = serving.lock().unwrap_or_else(PoisonError::into_inner);
         serving.spawn(serve(stream, words, is_http2));
         while serving.try_join_next().is_some() {}
     }

@@ -302,7 +302,8 @@ mod tests {
         (bytes, trailers)
     }
 
-    #[tokio::test]
+    // No time passes while the disk is written to and read from.
+    #[tokio::test(start_paused = true)]
     async fn every_reader_gets_all_of_it_in_parts_of_any_size() {
         let folder = tempfile::tempdir().unwrap();
         for size in [1_000, PIECE - 1, PIECE, 3 * PIECE + 17] {
@@ -354,7 +355,7 @@ mod tests {
         drop(end);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn where_there_is_no_room_nothing_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let spilling = spilling(folder.path(), 1, PIECE as u64);

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::world::gateway::Gateway;
 use crate::world::process::Process;
-use crate::world::{PYTHON, curl, eventually};
+use crate::world::{PATIENCE, PYTHON, curl, eventually, eventually_within};
 
 /// A program of `webapp/`.
 struct App {
@@ -59,7 +59,7 @@ impl Browser {
                 .args(["--disable-quic", "--no-first-run", "--disable-background-networking"])
                 .args(["--disable-component-update", "--disable-sync", "--no-proxy-server"])
                 .arg(format!("--user-data-dir={}", folder.join("profile").display()))
-                .args(["--timeout=25000", "--dump-dom", url])
+                .args(["--timeout=75000", "--dump-dom", url])
                 .env("HOME", folder)
                 .stdin(Stdio::null())
                 .stdout(output)
@@ -104,7 +104,7 @@ pool = "socket"
 
 [[tenants.acme.routes]]
 path = "/held/"
-timeouts = {{ total = "60s" }}
+timeouts = {{ total = "90s" }}
 
 [[tenants.acme.routes]]
 path = "/generation"
@@ -126,7 +126,8 @@ fn a_site_with_sessions_uploads_streams_and_sockets_works_in_a_browser_through_e
 
     let mut browser = Browser::start(&format!("http://{host}/"), path);
     let mut generation = 0;
-    let ended = eventually(
+    let ended = eventually_within(
+        PATIENCE,
         "the end of the browser",
         || {
             generation += 1;

@@ -134,8 +134,8 @@ fn post_on(tab: &Tab<'_>, tenant: &str) {
                 // As somebody who presses the button again: the form has kept its text and its key.
                 if (failure) failed.push(`${text}: ${failure}`), number--;
                 else posted.push(text);
-                // A page shows 200 comments: so many take longer than the test may.
-                await new Promise((on) => setTimeout(on, 150));
+                // A page shows 200 comments: as it slows down, so many take minutes, however long another lags.
+                await new Promise((on) => setTimeout(on, 150 + 10 * number));
             }
         })();
     })()"#;

@@ -50,7 +50,12 @@ pool = "gone"
 
     let told = String::from_utf8_lossy(&client.stdout);
     let errors = String::from_utf8_lossy(&client.stderr);
-    assert_eq!(told.lines().collect::<Vec<_>>(), EXPECTED, "{errors}\n{}", gateway.log());
+    // Whose clock strikes first is chance.
+    let overdue = ["overdue: DEADLINE_EXCEEDED", "overdue: CANCELLED"];
+    let is_overdue = |line: &&str| overdue.iter().any(|start| line.starts_with(start));
+    let (late, others): (Vec<&str>, Vec<&str>) = told.lines().partition(is_overdue);
+    assert_eq!(late.len(), 1, "{told}\n{errors}");
+    assert_eq!(others, EXPECTED, "{errors}\n{}", gateway.log());
 }
 
 #[test]
@@ -111,8 +116,8 @@ fn the_health_service_of_grpcio_says_who_serves() {
     without.wait().expect("wait for the server");
 }
 
-/// What the client tells of each of its calls.
-const EXPECTED: [&str; 16] = [
+/// What the client tells of each of its calls but the one that is late.
+const EXPECTED: [&str; 15] = [
     "one: b'hello'",
     "down: [b'0', b'1', b'2']",
     "up: b'3 of 6 bytes'",
@@ -124,7 +129,6 @@ const EXPECTED: [&str; 16] = [
     "failed within: NOT_FOUND 'nothing: 5 % of \u{e9}' {'x-why': 'because', 'x-details-bin': b'\\x00\\x01\\xff'}",
     "failed while asked: NOT_FOUND 'nothing: 5 % of \u{e9}' {'x-why': 'because', 'x-details-bin': b'\\x00\\x01\\xff'}",
     "cancelled: CANCELLED",
-    "overdue: DEADLINE_EXCEEDED 'Deadline Exceeded' {}",
     "nobody: UNIMPLEMENTED 'There is no such tenant: there is no tenant \"nobody\"' {}",
     "nobody's stream: UNIMPLEMENTED 'There is no such tenant: there is no tenant \"nobody\"' {}",
     "gone: UNAVAILABLE 'No endpoint could be reached' {}",

@@ -126,7 +126,8 @@ fn open_connections(gateway: &Gateway) -> String {
 
 #[test]
 fn a_thousand_clients_that_never_end_their_heads_leave_nothing_behind() {
-    let gateway = start("");
+    // All of them are there at once, however long it takes until they are counted.
+    let gateway = start("[downstream]\nheader-timeout = \"2m\"\n");
     let head = [b"GET / HTTP/1.1\r\nHost: a\r\nX-A: ".as_slice(), &[b'x'; 8 << 10]].concat();
 
     let clients = || connect(gateway.listener(), 1000, &head);
@@ -151,8 +152,10 @@ fn five_hundred_clients_that_stop_within_a_handshake_leave_nothing_behind() {
     assert!(run(Command::new(script).arg(folder.path())).status.success());
     let file = |name: &str| folder.path().join(name).display().to_string();
     let tls = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    // All of them are there at once, however long it takes until they are counted.
     let gateway = start(&format!(
-        "[[listeners]]\naddress = \"{tls}\"\ntls = {{ cert = \"{}\", key = \"{}\" }}\n",
+        "[[listeners]]\naddress = \"{tls}\"\ntls = {{ cert = \"{}\", key = \"{}\" }}\n\
+         [downstream]\nhandshake-timeout = \"2m\"\n",
         file("leaf.pem"),
         file("leaf.key")
     ));

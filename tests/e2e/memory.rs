@@ -25,8 +25,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::task::JoinSet;
 
-use crate::world::eventually;
 use crate::world::gateway::Gateway;
+use crate::world::{PATIENCE, eventually, eventually_within};
 
 const MIB: u64 = 1 << 20;
 
@@ -195,14 +195,19 @@ fn crowd(tenants: usize) -> String {
 fn a_hundred_thousand_tenants_take_little_each_after_the_start_and_after_an_edit() {
     const TENANTS: usize = 100_000;
     let few = memory(&Gateway::start(&crowd(1)), "VmRSS");
-    let gateway = Gateway::start(&crowd(TENANTS));
+    let mut gateway = Gateway::prepare("", &crowd(TENANTS));
+    gateway.launch();
+    let began = || gateway.ended().is_some() || gateway.admin("/readyz").status == 200;
+    eventually_within(PATIENCE, "so large a start", began, |began| *began);
+    gateway.wait_ready();
     let each = |gateway: &Gateway| memory(gateway, "VmRSS").saturating_sub(few) / TENANTS as u64;
     let served = |gateway: &Gateway| gateway.metric("tenantry_tenants{state=\"active\"}");
 
     let started = each(&gateway);
     gateway.edit(&format!("{}[tenants.new]\npool = \"pool_b\"\n", crowd(TENANTS)));
     let all = (TENANTS + 1) as f64;
-    eventually("the edit", || served(&gateway), |tenants| *tenants == Some(all));
+    let is_done = |tenants: &Option<f64>| *tenants == Some(all);
+    eventually_within(PATIENCE, "the edit", || served(&gateway), is_done);
 
     let edited = each(&gateway);
     println!("{started} bytes a tenant after the start, {edited} after an edit");

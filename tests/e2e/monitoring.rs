@@ -391,7 +391,8 @@ fn a_real_prometheus_scrapes_the_gateway_and_tells_what_goes_wrong() {
         prometheus.query("pool:tenantry_requests:rate5m{pool=\"shop\"} > 0")
     };
     eventually("the requests", seen, |answer| answer["data"]["result"].get(0).is_some());
-    assert_eq!(prometheus.firing(), Vec::<Value>::new(), "a gateway that is well");
+    // A scrape that had to wait for a core was too late, and fires until the next one.
+    eventually("a gateway that is well", || prometheus.firing(), Vec::is_empty);
     every_panel_gets_an_answer(&prometheus);
 
     backend.crash();

@@ -16,7 +16,7 @@ pub(crate) struct Lag {
     _stop: Sender<()>,
 }
 
-/// The longest that somebody has waited within a look of 250 ms, or was late after it.
+/// The longest that a thread of the gateway or of the suite has waited within a look of 250 ms, or was late after it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Late {
     /// While others had the machine.
@@ -32,7 +32,13 @@ impl Lag {
         let noted = Arc::clone(&worst);
         let (stop, stopped) = channel::<()>();
         thread::spawn(move || {
-            let look = || threads(gateway.load(Ordering::Relaxed));
+            let look = || {
+                let mut all = threads(gateway.load(Ordering::Relaxed));
+                // Users and endpoints; what they run is no work of the gateway.
+                let own = threads(std::process::id()).into_iter();
+                all.extend(own.map(|(thread, [_, waited])| (thread, [Duration::ZERO, waited])));
+                all
+            };
             let (mut began, mut before) = (Instant::now(), look());
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                 let (took, now) = (began.elapsed(), look());

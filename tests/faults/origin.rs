@@ -145,9 +145,11 @@ pub(crate) struct Apart {
 
 impl Apart {
     pub(crate) fn start() -> Self {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
         let folder = tempfile::tempdir().expect("a folder");
-        // The port is taken and given back: nobody but processes takes one of this address.
-        let listener = Bound::bind("127.0.2.11:0").expect("bind an endpoint");
+        // The port is taken and given back: nobody else takes one of this address.
+        let last = 11 + STARTED.fetch_add(1, Ordering::Relaxed) % 200;
+        let listener = Bound::bind(format!("127.0.2.{last}:0")).expect("bind an endpoint");
         let address = listener.local_addr().expect("an endpoint's address");
         drop(listener);
         let mut apart = Self { address, process: None, folder };

@@ -43,14 +43,13 @@ impl Watch {
         changes.iter().find(|(at, well)| *at >= since && !well).map(|(at, _)| *at)
     }
 
-    /// When it is well again, as of a look that began since.
-    pub(crate) async fn well(&self, since: Instant) -> Instant {
-        loop {
-            if self.looked.get() >= since
-                && let Some((at, true)) = self.changes.borrow().last()
-            {
-                return (*at).max(since);
-            }
+    /// Waits until it is well again, as of a look that began since.
+    pub(crate) async fn well(&self, since: Instant) {
+        let is_well = || {
+            self.looked.get() >= since
+                && self.changes.borrow().last().is_some_and(|(_, well)| *well)
+        };
+        while !is_well() {
             sleep(LOOK / 2).await;
         }
     }

@@ -17,7 +17,7 @@ const STICKY: &str =
     "sticky = { cookie = \"stay\", keys = [\"0123456789abcdef0123456789abcdef\"] }";
 
 /// The floor is above what a busy machine takes for a request that nobody holds up.
-const HEDGE: &str = "retry = { hedge = { after = \"p95\", floor = \"200ms\" } }";
+const HEDGE: &str = "retry = { hedge = { after = \"p95\", floor = \"1s\" } }";
 
 async fn three() -> Vec<Origin> {
     let mut origins = Vec::new();
@@ -25,6 +25,12 @@ async fn three() -> Vec<Origin> {
         origins.push(Origin::saying(name).await);
     }
     origins
+}
+
+/// The one of [`three`] that answers with this.
+fn named<'o>(origins: &'o [Origin], name: &str) -> &'o Origin {
+    let at = ["one", "two", "three"].iter().position(|known| *known == name);
+    &origins[at.expect("one of them")]
 }
 
 fn addresses(origins: &[Origin]) -> Vec<SocketAddr> {
@@ -182,7 +188,7 @@ async fn a_client_whose_endpoint_is_slow_once_is_answered_by_another_one_and_sta
     for _ in 0..120 {
         assert_eq!(get(&gateway, "acme", &cookie).await.text(), home);
     }
-    let own = origins.iter().find(|origin| !origin.asked().is_empty()).expect("one was asked");
+    let own = named(&origins, &home);
     own.rescript([Step::stall()]);
 
     let second = get(&gateway, "acme", &cookie).await;
@@ -203,7 +209,7 @@ async fn a_key_whose_endpoint_is_slow_has_its_second_attempt_at_the_same_other_o
     for _ in 0..120 {
         assert_eq!(get(&gateway, "acme", "X-User: 7").await.text(), home);
     }
-    let own = origins.iter().find(|origin| !origin.asked().is_empty()).expect("one was asked");
+    let own = named(&origins, &home);
     own.rescript([Step::stall()]);
 
     let mut others = BTreeSet::new();
@@ -284,8 +290,11 @@ async fn an_endpoint_that_fails_at_once_is_not_taken_for_the_fastest() {
             gateway.get("/").await;
         }
 
-        assert_eq!(bad.asked().len(), 1, "that one is known by its first answer: {retry}");
-        assert_eq!(good.asked().len(), 39, "{retry}");
+        // One that is taken for the fastest has nearly all. A failure counts as a second: where a busy machine
+        // took that long at the good one, the other has a request more.
+        let (failed, served) = (bad.asked().len(), good.asked().len());
+        assert!((1..=3).contains(&failed), "{failed}: known by its first answer: {retry}");
+        assert!(served >= 37, "{served}: {retry}");
     }
 }
 
@@ -294,18 +303,27 @@ async fn an_endpoint_that_loses_to_second_attempts_is_known_to_be_slow() {
     let origins = [Origin::saying("one").await, Origin::saying("two").await];
     let keys = format!("balance = \"peak-ewma\"\n{HEDGE}\neject = {{ failures = 0 }}");
     let gateway = Gateway::start(&routes(&origins, &keys)).await;
-    let mut fastest = String::new();
     for _ in 0..120 {
-        fastest = get(&gateway, "acme", "Accept: */*").await.text();
-    }
-    let slow = usize::from(fastest == "two");
-    origins[slow].rescript([Step::stall()]);
-    let before = origins[slow].asked().len();
-
-    for _ in 0..30 {
-        assert_ne!(get(&gateway, "acme", "Accept: */*").await.text(), fastest);
+        get(&gateway, "acme", "Accept: */*").await;
     }
 
-    let lost = origins[slow].asked().len() - before;
-    assert!((1..=3).contains(&lost), "{lost} of 30");
+    for _ in 0..10 {
+        let fastest = get(&gateway, "acme", "Accept: */*").await.text();
+        let slow = usize::from(fastest == "two");
+        origins[slow].rescript([Step::stall()]);
+        let before = origins[slow].asked().len();
+
+        for _ in 0..30 {
+            assert_ne!(get(&gateway, "acme", "Accept: */*").await.text(), fastest);
+        }
+
+        let lost = origins[slow].asked().len() - before;
+        assert!(lost <= 3, "{lost} of 30");
+        if lost > 0 {
+            return;
+        }
+        // Its last answer has made it the slower one by chance: all went to the other, and nothing was shown.
+        origins[slow].rescript([Step::ok(&fastest)]);
+    }
+    panic!("the fastest was never asked again");
 }

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::world::client::ask;
 use crate::world::config::{NO_RETRY, pool};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
-use crate::world::{DEADLINE, eventually};
+use crate::world::{DEADLINE, STEP, eventually};
 
 /// A pool with a breaker, which `acme` and `globex` share; nobody is ejected.
 fn shared(endpoints: &[SocketAddr], open: &str) -> String {
@@ -66,7 +66,7 @@ async fn the_breaker_of_one_tenant_opens_no_other_ones() {
 #[tokio::test]
 async fn it_closes_once_requests_on_trial_are_served() {
     let origin = Origin::start([Step::answer(500, "")]).await;
-    let gateway = Gateway::start(&shared(&[origin.address], "1s")).await;
+    let gateway = Gateway::start(&shared(&[origin.address], "3s")).await;
     assert_eq!(statuses(&gateway, "acme", 7).await, [500, 500, 500, 500, 500, 500, 503]);
     origin.rescript([Step::ok("")]);
 
@@ -75,7 +75,7 @@ async fn it_closes_once_requests_on_trial_are_served() {
         assert!(started.elapsed() < DEADLINE, "no request is on trial");
         match statuses(&gateway, "acme", 1).await[..] {
             [200] => break,
-            [503] => {}
+            [503] => sleep(STEP).await,
             ref other => panic!("{other:?}"),
         }
     }
@@ -103,7 +103,7 @@ async fn a_request_that_another_endpoint_serves_after_a_retry_opens_nothing() {
 #[tokio::test]
 async fn a_client_that_leaves_while_its_request_is_on_trial_locks_nobody_out() {
     let origin = Origin::start([Step::answer(500, "")]).await;
-    let gateway = Gateway::start(&shared(&[origin.address], "1s")).await;
+    let gateway = Gateway::start(&shared(&[origin.address], "3s")).await;
     assert_eq!(statuses(&gateway, "acme", 7).await, [500, 500, 500, 500, 500, 500, 503]);
     origin.rescript([Step::stall()]);
 
@@ -118,7 +118,7 @@ async fn a_client_that_leaves_while_its_request_is_on_trial_locks_nobody_out() {
         let known = origin.asked().len();
         let mut byte = [0];
         tokio::select! {
-            _ = client.read(&mut byte) => {} // it was refused
+            _ = client.read(&mut byte) => sleep(STEP).await, // it was refused
             () = eventually_asked(&origin, known + 1) => waiting.push(client),
         }
     }
@@ -144,7 +144,7 @@ fn whole(endpoint: SocketAddr, open: &str) -> String {
 #[tokio::test]
 async fn what_fails_for_many_tenants_is_refused_to_those_that_have_not_asked_yet() {
     let origin = Origin::start([Step::answer(500, "")]).await;
-    let gateway = Gateway::start(&whole(origin.address, "1s")).await;
+    let gateway = Gateway::start(&whole(origin.address, "3s")).await;
     for at in 0..6 {
         assert_eq!(statuses(&gateway, &format!("t{at}"), 1).await, [500]);
     }
@@ -159,7 +159,12 @@ async fn what_fails_for_many_tenants_is_refused_to_those_that_have_not_asked_yet
     let mut served = 0;
     while served < 20 {
         assert!(started.elapsed() < DEADLINE, "it does not close");
-        served = if statuses(&gateway, "t9", 1).await == [200] { served + 1 } else { 0 };
+        if statuses(&gateway, "t9", 1).await == [200] {
+            served += 1;
+        } else {
+            served = 0;
+            sleep(STEP).await;
+        }
     }
     let became =
         |to| format!("tenantry_pool_breaker_transitions_total{{pool=\"app\",to=\"{to}\"}}");

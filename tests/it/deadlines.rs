@@ -26,7 +26,7 @@ async fn ask_with(gateway: &Gateway, field: &str) -> u16 {
 async fn each_attempt_is_told_what_is_left() {
     let slow = Origin::start([Step::stall()]).await;
     let good = Origin::saying("here").await;
-    let keys = HEADER.replace("total", "attempt = \"100ms\", total");
+    let keys = HEADER.replace("total", "attempt = \"1s\", total");
     let gateway = Gateway::start(&one_tenant_with(&[slow.address, good.address], &keys)).await;
 
     for _ in 0..2 {
@@ -36,7 +36,7 @@ async fn each_attempt_is_told_what_is_left() {
     let first = told(&slow.asked()[0]);
     let second = good.asked().iter().map(told).min().expect("a retry");
     assert!(first <= 20_000 && first > 10_000, "{first}");
-    assert!(second <= 19_900, "{second} after {first}");
+    assert!(second <= 19_000, "{second} after {first}");
 }
 
 #[tokio::test]
@@ -75,12 +75,12 @@ async fn without_a_total_time_only_a_clients_own_is_told() {
 async fn a_time_that_its_client_made_short_is_no_fault_of_the_endpoint() {
     let origin = Origin::start([Step::stall()]).await;
     let keys = "deadline-header = \"X-Request-Timeout\"\neject = { failures = 1, base = \"60s\" }\n\
-                panic-below = \"0%\"\nretry = { backoff = \"1ms\" }";
+                panic-below = \"0%\"\nretry = { backoff = \"1ms\" }\nbalance = \"round-robin\"";
     let other = Origin::saying("here").await;
     let gateway = Gateway::start(&one_tenant_with(&[origin.address, other.address], keys)).await;
     let mut statuses = Vec::new();
     for _ in 0..6 {
-        statuses.push(ask_with(&gateway, "X-Request-Timeout: 50").await);
+        statuses.push(ask_with(&gateway, "X-Request-Timeout: 300").await);
     }
 
     assert!(statuses.iter().all(|status| matches!(status, 200 | 504)), "{statuses:?}");

@@ -76,7 +76,7 @@ async fn stall_one_stream(downstream: &str, timeouts: &str) {
 
 #[tokio::test]
 async fn a_stalled_stream_holds_its_endpoint_no_longer_than_its_total_time() {
-    stall_one_stream("", "timeouts = { total = \"1s\" }").await;
+    stall_one_stream("", "timeouts = { total = \"4s\" }").await;
 }
 
 #[tokio::test]

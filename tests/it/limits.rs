@@ -197,7 +197,7 @@ async fn a_client_has_so_many_connections_over_all_workers_and_the_others_theirs
 #[tokio::test]
 async fn an_old_connection_is_asked_to_leave_with_its_next_answer() {
     let origin = Origin::saying("hello").await;
-    let more = "[downstream]\nmax-connection-age = \"300ms\"";
+    let more = "[downstream]\nmax-connection-age = \"2s\"";
     let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
     let mut client = Client::connect(gateway.address()).await;
     let mut h2 = Hyper::h2(gateway.address()).await;
@@ -216,13 +216,13 @@ async fn an_old_connection_is_asked_to_leave_with_its_next_answer() {
 #[tokio::test]
 async fn a_request_under_way_outlives_the_age_of_its_connection() {
     let origin = Origin::start([Step::ok("late").held()]).await;
-    let more = "[downstream]\nmax-connection-age = \"50ms\"";
+    let more = "[downstream]\nmax-connection-age = \"1s\"";
     let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
     let mut h2 = Hyper::h2(gateway.address()).await;
     let asking = h2.get("acme", "/");
     let releasing = async {
         origin.wait_for(1).await;
-        sleep(Duration::from_millis(200)).await;
+        sleep(Duration::from_millis(1300)).await;
         origin.release();
     };
 
@@ -287,13 +287,13 @@ async fn a_body_of_http2_that_trickles_is_given_up_and_its_connection_is_not() {
 #[tokio::test]
 async fn a_slow_upload_that_is_fast_enough_passes() {
     let origin = Origin::saying("hello").await;
-    let more = "[downstream]\nmin-body-rate = \"1KiB\"\nbody-rate-window = \"200ms\"";
+    let more = "[downstream]\nmin-body-rate = \"1KiB\"\nbody-rate-window = \"2s\"";
     let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
     let mut client = Client::connect(gateway.address()).await;
     client.send(head("PUT /", &[FIELDS, &["Content-Length: 32768"]].concat())).await;
     for _ in 0..16 {
         client.send([b'x'; 2048]).await;
-        sleep(Duration::from_millis(40)).await;
+        sleep(Duration::from_millis(200)).await; // more than a window in all
     }
 
     assert_eq!(client.answer_to("PUT").await.status, 200);

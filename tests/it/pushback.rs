@@ -16,6 +16,11 @@ use crate::world::origin::{Origin, Step};
 
 const KEYS: &str = "balance = \"round-robin\"\neject = { failures = 0 }\nretry = { on = [\"503\", \"429\"], backoff = \"1ms\" }";
 
+/// [`KEYS`], where an endpoint that asks for so long is given it.
+fn patient(longest: &str) -> String {
+    format!("{}, max-retry-after = \"{longest}\" }}", KEYS.trim_end_matches(" }"))
+}
+
 fn busy(status: u16, retry_after: &str) -> Step {
     Step::raw(format!(
         "HTTP/1.1 {status} Busy\r\nRetry-After: {retry_after}\r\nContent-Length: 4\r\n\r\nbusy"
@@ -104,16 +109,15 @@ async fn who_asks_for_more_than_is_waited_for_is_passed_on() {
 async fn a_date_that_is_over_is_no_reason_to_wait() {
     let date = httpdate::fmt_http_date(SystemTime::now() - Duration::from_secs(60));
     let origin = Origin::start([busy(503, &date), Step::ok("served")]).await;
-    let keys = format!("{}, max-retry-after = \"0s\" }}", KEYS.trim_end_matches(" }"));
-    let gateway = Gateway::start(&one_tenant_with(&[origin.address], &keys)).await;
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], &patient("0s"))).await;
 
     assert_eq!(get(gateway.address(), "acme", "/").await.text(), "served");
 }
 
 #[tokio::test]
 async fn a_wait_that_goes_beyond_the_deadline_is_not_made() {
-    let origin = Origin::start([busy(503, "1"), Step::ok("never")]).await;
-    let keys = format!("{KEYS}\ntimeouts = {{ total = \"900ms\" }}");
+    let origin = Origin::start([busy(503, "15"), Step::ok("never")]).await;
+    let keys = format!("{}\ntimeouts = {{ total = \"10s\" }}", patient("20s"));
     let gateway = Gateway::start(&one_tenant_with(&[origin.address], &keys)).await;
 
     assert_eq!(get(gateway.address(), "acme", "/").await.text(), "busy");
@@ -123,8 +127,8 @@ async fn a_wait_that_goes_beyond_the_deadline_is_not_made() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_its_retry_ends_its_request() {
-    let origin = Origin::start([busy(503, "2"), Step::ok("never")]).await;
-    let gateway = Gateway::start(&one_tenant_with(&[origin.address], KEYS)).await;
+    let origin = Origin::start([busy(503, "20"), Step::ok("never")]).await;
+    let gateway = Gateway::start(&one_tenant_with(&[origin.address], &patient("20s"))).await;
     let mut client = Client::connect(gateway.address()).await;
     client.send(head("GET /", &["Host: a", "X-Tenant-ID: acme"])).await;
     origin.wait_for(1).await;

@@ -167,10 +167,10 @@ async fn who_finds_the_queue_full_is_told_so() {
     assert_eq!(problem["type"], "urn:tenantry:problem:queue-full");
     assert_eq!(problem["tenant"], "acme");
     assert_eq!(gateway.metric(INSIDE).await, Some(1.0));
-    gateway.metric_becomes(&became("full"), 1.0).await;
-    release(&origin);
+    release(&origin); // the second one waits no longer than for its time
     is_served(&mut first).await;
     is_served(&mut second).await;
+    gateway.metric_becomes(&became("full"), 1.0).await;
     gateway.metric_becomes(&became("served"), 1.0).await;
     gateway.metric_becomes("tenantry_queue_wait_seconds_count{pool=\"app\"}", 1.0).await;
 }

@@ -170,7 +170,10 @@ async fn the_next_priority_gets_what_the_first_cannot_bear() {
     assert_eq!(shares_of_root(&gateway, &origins, 10).await, [10, 0, 0]);
 }
 
-const CHECKED: &str = "health = { http = \"/check\", interval = \"20ms\", rise = 1, fall = 3 }";
+/// A check that passes may take long, so that a busy machine takes nobody for down; those after one that has failed
+/// come fast.
+const CHECKED: &str = "health = { http = \"/check\", interval = \"2s\", timeout = \"2s\", \
+                       fast-interval = \"20ms\", rise = 1, fall = 3 }";
 
 /// As [`shares`], without the checks.
 async fn shares_of_root<const N: usize>(

@@ -2,6 +2,7 @@
 //! them take longer in proportion.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::model::latency::Sample;
 
@@ -145,7 +146,8 @@ fn steps(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    // A pool is chance, too, and no bound holds for all of it: the same draws each time, or those of PROPTEST_RNG_SEED.
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::with_cases(16) })]
 
     #[test]
     fn it_comes_to_what_the_pool_bears(backend in backends(), seed: u64) {
@@ -230,6 +232,10 @@ proptest! {
         let bears = backend.bears / world.backend.takes;
         prop_assert!(served > 0.7 * bears, "{served} of {bears}");
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn without_load_it_stays_where_it_is(

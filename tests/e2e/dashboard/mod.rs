@@ -7,9 +7,9 @@ mod traffic;
 
 use serde_json::json;
 
-use crate::world::curl;
 use crate::world::gateway::Gateway;
 use crate::world::process::Backend;
+use crate::world::{PATIENCE, curl, eventually_within};
 
 use browser::Page;
 use traffic::Traffic;
@@ -156,7 +156,8 @@ fn thousand(good: &Backend, dead: &str) -> String {
 #[test]
 fn a_thousand_tenants_under_traffic_are_seen_on_a_desk_and_on_a_phone() {
     let backend = Backend::start("shop-1");
-    let gateway = Gateway::start(&thousand(&backend, "127.0.0.1:1"));
+    let endless = "[downstream]\nmax-requests = 100000000\n"; // the traffic has one connection
+    let gateway = Gateway::start_with(endless, &thousand(&backend, "127.0.0.1:1"));
     let traffic = Traffic::start(&gateway, 1000, 321);
     let mut page = Page::open(&format!("{}/", gateway.admin_url()), 1280, 800);
 
@@ -200,7 +201,11 @@ fn one_of_a_hundred_thousand_tenants_is_found() {
     for number in 0..100_000 {
         text += &format!("[tenants.t{number:06}]\npool = \"billing\"\n");
     }
-    let gateway = Gateway::start(&text);
+    let mut gateway = Gateway::prepare("", &text);
+    gateway.launch();
+    let began = || gateway.ended().is_some() || gateway.admin("/readyz").status == 200;
+    eventually_within(PATIENCE, "so large a start", began, |began| *began);
+    gateway.wait_ready();
     let mut page = Page::open(&format!("{}/", gateway.admin_url()), 390, 844);
     page.shows("#tabs", "Tenants 100,002");
     gateway.get("t054321", "/", &[]);

@@ -77,7 +77,7 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 # No browser waits for longer than this, nor does the test.
-DEADLINE = 30
+DEADLINE = 90
 
 
 def sign(get_response):

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::world::gateway::Gateway;
 use crate::world::process::Process;
-use crate::world::{PYTHON, eventually};
+use crate::world::{PATIENCE, PYTHON, eventually, eventually_within};
 use cases::Case;
 use tap::{Said, Tap};
 
@@ -132,7 +132,9 @@ impl World {
             Peer::Python => {
                 let mut python = self.python("client", Some(near.address));
                 seen.listen(python.lines());
-                assert!(python.wait().success(), "the client failed");
+                let ended = || python.ended();
+                let ended = eventually_within(PATIENCE, "the client's end", ended, Option::is_some);
+                assert!(ended.is_some_and(|ended| ended.success()), "the client failed");
             }
         }
         let cases = self.scripts.len();

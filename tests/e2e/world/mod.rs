@@ -23,8 +23,22 @@ pub(crate) const PYTHON: &str = "/usr/bin/python3";
 /// Long enough for a loaded machine; a test that works never waits for it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// For what a whole program has much work with. Not for what the gateway has to notice: some of its own
+/// limits are between this and [`DEADLINE`], and would pass for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
 /// Asks until `wanted` says yes; fails with the last answer after the deadline.
 pub(crate) fn eventually<T: Debug>(
+    what: &str,
+    ask: impl FnMut() -> T,
+    wanted: impl Fn(&T) -> bool,
+) -> T {
+    eventually_within(DEADLINE, what, ask, wanted)
+}
+
+/// As [`eventually`], with another deadline.
+pub(crate) fn eventually_within<T: Debug>(
+    deadline: Duration,
     what: &str,
     mut ask: impl FnMut() -> T,
     wanted: impl Fn(&T) -> bool,
@@ -35,7 +49,7 @@ pub(crate) fn eventually<T: Debug>(
         if wanted(&answer) {
             return answer;
         }
-        assert!(started.elapsed() < DEADLINE, "{what} did not come true; the last was {answer:?}");
+        assert!(started.elapsed() < deadline, "{what} did not come true; the last was {answer:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

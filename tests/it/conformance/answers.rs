@@ -35,6 +35,19 @@ impl World {
         answer
     }
 
+    /// Sends a head until it is refused before its body is asked for, which the gateway does where the endpoint
+    /// had no core for half a second: what comes next is then rightly the body.
+    async fn refuses_unasked(&self, head: &str) -> (Client, Answer) {
+        for _ in 0..5 {
+            let mut client = Client::connect(self.gateway.address()).await;
+            let refused = client.ask(head).await;
+            if refused.interim.is_empty() {
+                return (client, refused);
+            }
+        }
+        panic!("the body is asked for each time");
+    }
+
     async fn refuses(&self, said: &[u8]) {
         let answer = self.hear("GET", Step::raw(said)).await;
         let told = (answer.status, answer.problem());
@@ -306,17 +319,16 @@ async fn a_body_that_was_expected_and_refused_is_not_read_as_the_next_request() 
     let length = format!("Content-Length: {}", smuggled.len());
     world.origin.rescript([Step::answer(403, "no").unread()]);
     for tenant in ["X-Tenant-ID: nobody", "X-Tenant-ID: a,b", "X-Tenant-ID: acme"] {
-        let mut client = Client::connect(world.gateway.address()).await;
         let fields = ["Host: a", tenant, &length, "Expect: 100-continue"];
 
-        let refused = client.ask(head("PUT /", &fields)).await;
+        let (mut client, refused) = world.refuses_unasked(&head("PUT /", &fields)).await;
         let next = client.ask(smuggled).await;
 
         assert!((400..500).contains(&refused.status), "{refused:?}");
         assert_eq!(next.status, 0, "{tenant}: {next:?}");
     }
     let targets: Vec<String> = world.origin.asked().into_iter().map(|asked| asked.target).collect();
-    assert_eq!(targets, ["/"]);
+    assert!(!targets.is_empty() && targets.iter().all(|target| target == "/"), "{targets:?}");
 }
 
 #[tokio::test]

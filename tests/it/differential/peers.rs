@@ -1,7 +1,8 @@
 //! nginx and HAProxy of Debian, each in front of one origin, in their plain form.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -50,13 +51,10 @@ impl Peer {
         config: impl FnOnce(&str, SocketAddr) -> (String, Vec<String>),
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        // Free until it is let go of here; nobody else in this test asks for one meanwhile.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("its address");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (text, arguments) = config(&folder.path().display().to_string(), address);
         let path = folder.path().join("config");
         std::fs::write(&path, text).expect("write the config");
-        drop(free);
         let child = Command::new(format!("/usr/sbin/{program}"))
             .args(arguments)
             .arg(&path)
@@ -82,4 +80,14 @@ impl Drop for Peer {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A port that nobody has at the moment. It is below those that the system gives to who asks for any: the
+/// origin of another test could have got one of these before the peer, and be taken for it.
+fn free_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = 28_000 + u16::try_from(std::process::id() % 4_000).unwrap_or(0);
+    let ports = std::iter::repeat_with(|| first + TAKEN.fetch_add(1, Ordering::Relaxed));
+    let free = ports.take(500).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("a free port")
 }

@@ -14,8 +14,8 @@ use crate::world::client::{Frames, Hyper};
 use crate::world::config::{NO_RETRY, one_tenant_with, pool};
 use crate::world::gateway::Gateway;
 use crate::world::grpc::{Caller, POURED, Talk, failure, next, request};
-use crate::world::origin::Origin;
 use crate::world::tls::Certificates;
+use crate::world::unreachable::Refusing;
 use crate::world::{eventually, resting, within};
 
 const H2: &str = "protocol = \"h2\"";
@@ -215,8 +215,8 @@ async fn a_slow_reader_of_messages_stops_the_server_and_gets_all_of_them() {
 
 #[tokio::test]
 async fn what_the_gateway_answers_itself_is_a_status_of_grpc() {
-    let gone = Origin::saying("").await.address;
-    let routes = one_tenant_with(&[gone], &format!("{H2}\n{NO_RETRY}"));
+    let gone = Refusing::new();
+    let routes = one_tenant_with(&[gone.address], &format!("{H2}\n{NO_RETRY}"));
     let others = "[[tenants.nowhere.routes]]\npath = \"/other\"\npool = \"app\"\n\
                   [tenants.late]\npool = \"app\"\nstate = \"suspended\"\n";
     let routes = format!("{routes}\n{others}");

@@ -80,7 +80,7 @@ fn hello() -> (Bytes, Bytes) {
 async fn a_websocket_of_http2_is_one_of_http1_to_its_endpoint() {
     let (address, _tasks) = echo().await;
     // The connection is not idle while the tunnel is, and has other streams beside it.
-    let downstream = "[downstream]\nidle-timeout = \"1s\"\nheader-timeout = \"1s\"";
+    let downstream = "[downstream]\nidle-timeout = \"2s\"\nheader-timeout = \"2s\"";
     let gateway = Gateway::start_with(downstream, &one_tenant_with(&[address], NO_RETRY)).await;
     let mut client = Client::connect(&gateway).await;
     let (answer, mut sending) = client.open("websocket").await.expect("an answer");
@@ -90,13 +90,13 @@ async fn a_websocket_of_http2_is_one_of_http1_to_its_endpoint() {
         assert!(!answer.headers().contains_key(none), "{none}");
     }
     let mut reading = answer.into_body();
-    for turn in 0..3 {
+    for turn in 0..2 {
         let (sent, expected) = hello();
         sending.send_data(sent, false).expect("room");
         let back = within("the echo", reading.data()).await.expect("more").expect("data");
         assert_eq!(back, expected, "{turn}");
         // Longer than the gateway waits for an idle connection.
-        tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(2400)).await;
     }
     gateway.metric_becomes("tenantry_upstream_connections{pool=\"app\"}", 1.0).await;
 

@@ -308,7 +308,8 @@ async fn an_endpoint_that_hangs_fails_no_request_and_is_ejected() {
         "{}{}{}",
         pool("app", &[origin.address], ""),
         pool("authorizer", &[hung.address, good.address], keys),
-        service("timeout = \"2s\"")
+        // The good one has half of it: more than a busy machine stands still.
+        service("timeout = \"6s\"")
     );
     let gateway = Gateway::start(&routes).await;
 
@@ -633,7 +634,7 @@ async fn a_client_that_is_known_is_told_to_the_service_and_stays_who_it_is() {
 async fn who_waits_for_the_answer_to_another_is_denied_with_it_and_not_let_through_by_a_short_time()
 {
     let slow = || Step::answer(403, "no").held();
-    let keys = "cache = \"1h\"\non-error = \"allow\"\ntimeout = \"3s\"";
+    let keys = "cache = \"1h\"\non-error = \"allow\"\ntimeout = \"7s\"";
     let world = World::of(&service(keys), [slow(), slow()]).await;
     let first = world.begin(&[]).await;
     world.authorizer.wait_for(1).await;
@@ -641,7 +642,7 @@ async fn who_waits_for_the_answer_to_another_is_denied_with_it_and_not_let_throu
 
     for (number, mut client) in [first, second].into_iter().enumerate() {
         world.authorizer.wait_for(number + 1).await;
-        sleep(Duration::from_millis(1_800)).await; // the service takes more than half of its time
+        sleep(Duration::from_millis(3_700)).await; // the service takes more than half of its time
         world.authorizer.release();
 
         assert_eq!(client.answer_to("GET").await.status, 403);
@@ -657,7 +658,7 @@ async fn a_question_that_the_requests_own_time_cuts_short_is_no_silence_and_no_f
         (Origin::saying("hello").await, Origin::start([Step::stall(), allows("acme")]).await);
     let routes = format!(
         "{}{}{}[[tenants.acme.routes]]\npath = \"/slow\"\ntimeout = \"10s\"\n",
-        pool("app", &[origin.address], "timeouts = { total = \"200ms\" }"),
+        pool("app", &[origin.address], "timeouts = { total = \"1s\" }"),
         pool("authorizer", &[authorizer.address], "eject = { failures = 1, base = \"300s\" }"),
         service("timeout = \"5s\"\non-error = \"allow\"")
     );
@@ -675,7 +676,7 @@ async fn a_question_that_the_requests_own_time_cuts_short_is_no_silence_and_no_f
 async fn the_time_of_the_service_is_none_of_the_endpoints_that_the_request_is_for() {
     let (origin, authorizer) =
         (Origin::saying("hello").await, Origin::start([allows("acme").held()]).await);
-    let keys = format!("{NO_RETRY}\ntimeouts = {{ attempt = \"1s\" }}");
+    let keys = format!("{NO_RETRY}\ntimeouts = {{ attempt = \"3s\" }}");
     let routes = format!(
         "{}{}{}",
         pool("app", &[origin.address], &keys),
@@ -686,7 +687,7 @@ async fn the_time_of_the_service_is_none_of_the_endpoints_that_the_request_is_fo
     let mut client = Client::connect(gateway.address()).await;
     client.send(head("GET /", &["Host: a", ACME])).await;
     authorizer.wait_for(1).await;
-    sleep(Duration::from_millis(1_200)).await; // longer than an attempt may take
+    sleep(Duration::from_millis(3_200)).await; // longer than an attempt may take
 
     authorizer.release();
 
@@ -750,7 +751,7 @@ async fn a_header_that_ends_at_the_gateway_or_only_looks_like_one_shows_nothing(
 
 #[tokio::test]
 async fn who_was_asked_for_waits_for_a_place_as_long_as_others() {
-    let limits = "limits = { concurrency = 1, overflow = \"wait\", wait = \"1s\" }\n";
+    let limits = "limits = { concurrency = 1, overflow = \"wait\", wait = \"4s\" }\n";
     let tenants =
         TENANTS.replacen("authorize = \"login\"\n", &format!("authorize = \"login\"\n{limits}"), 1);
     let origin = Origin::start([Step::ok("hello").held(), Step::ok("hello")]).await;
@@ -766,8 +767,9 @@ async fn who_was_asked_for_waits_for_a_place_as_long_as_others() {
     origin.wait_for(1).await;
     let mut second = begin().await;
     authorizer.wait_for(2).await;
-    sleep(Duration::from_millis(1_200)).await; // longer than it may wait for a place
+    sleep(Duration::from_millis(4_200)).await; // longer than it may wait for a place
 
+    // Workers tell of it once a second: that it waits is known long before it may wait no more.
     authorizer.release();
     gateway.metric_becomes("tenantry_limit_waits_total{limit=\"tenant-concurrency\"}", 1.0).await;
     origin.release();

@@ -116,7 +116,7 @@ async fn an_idle_connection_is_closed_with_a_goodbye_on_both_sides() {
              tls = {{ ca = \"{}\", server-name = \"localhost\" }}",
             certificates.ca()
         );
-        let more = format!("{}[downstream]\nidle-timeout = \"1s\"\n", certificates.listener());
+        let more = format!("{}[downstream]\nidle-timeout = \"2s\"\n", certificates.listener());
         let gateway = Gateway::start_with(&more, &one_tenant_with(&[address], &keys)).await;
         let stream = certificates.connect(gateway.address(), "localhost", &["http/1.1"]).await;
         let mut client = Client::over(stream);

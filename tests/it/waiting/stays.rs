@@ -8,10 +8,10 @@ use crate::world::client::ask;
 use crate::world::config::{NO_RETRY, one_tenant_with, pool};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
-use crate::world::unreachable::Silent;
+use crate::world::unreachable::{Refusing, Silent};
 use crate::world::{DEADLINE, STEP};
 
-use super::{FIELDS, WAITING, asking, became, becomes, checked_by, freed};
+use super::{FIELDS, WAITING, asking, became, becomes, checked_by};
 
 /// How often a connection to an endpoint was refused.
 fn refused(endpoint: SocketAddr) -> String {
@@ -66,7 +66,8 @@ async fn who_fails_after_its_turn_and_waits_on_has_a_seat_again() {
 
 #[tokio::test]
 async fn rounds_of_a_wait_open_no_breaker() {
-    let address = freed().await;
+    let gone = Refusing::new();
+    let address = gone.address;
     let keys = format!(
         "wait = \"1h\"\n{NO_RETRY}\neject = {{ failures = 0 }}\ntimeouts = {{ total = \"0s\" }}\n\
          breaker = {{ requests = 2, window = \"60s\", open = \"60s\" }}"
@@ -80,7 +81,7 @@ async fn rounds_of_a_wait_open_no_breaker() {
     gateway.metric_at_least(&refused(address), 9.0).await;
 
     assert_eq!(gateway.metric(OPEN).await, Some(0.0));
-    let _back = Origin::start_at(address, [Step::ok("back")]).await;
+    let _back = Origin::start_on(gone, [Step::ok("back")]);
     for client in &mut clients {
         assert_eq!(client.answer_to("GET").await.text(), "back");
     }
@@ -88,13 +89,14 @@ async fn rounds_of_a_wait_open_no_breaker() {
 
 #[tokio::test]
 async fn a_request_on_trial_for_all_that_waits_in_vain_is_told_once_to_its_tenant_s_breaker() {
-    let address = freed().await;
+    let refusing = Refusing::new();
     let keys = format!(
         "wait = \"10ms\"\n{NO_RETRY}\neject = {{ failures = 0 }}\ntimeouts = {{ total = \"0s\" }}\n\
          breaker = {{ requests = 4, window = \"60s\", open = \"300ms\", max = \"300ms\", whole-pool = true }}"
     );
     let tenants = (0..10).map(|at| format!("[tenants.t{at}]\npool = \"app\"\n"));
-    let routes = tenants.fold(pool("app", &[address], &keys), |text, tenant| text + &tenant);
+    let pool = pool("app", &[refusing.address], &keys);
+    let routes = tenants.fold(pool, |text, tenant| text + &tenant);
     let gateway = Gateway::start(&routes).await;
     let problem = async |tenant: usize| {
         let mut client = asking(&gateway, &format!("t{tenant}"), "/").await;
@@ -126,13 +128,13 @@ async fn a_request_on_trial_for_all_that_waits_in_vain_is_told_once_to_its_tenan
 
 #[tokio::test]
 async fn a_breaker_that_opens_meanwhile_ends_no_wait() {
-    let address = freed().await;
+    let gone = Refusing::new();
     let keys = format!(
         "wait = {{ time = \"1h\", length = 1 }}\n{NO_RETRY}\neject = {{ failures = 0 }}\n\
          timeouts = {{ total = \"0s\" }}\n\
-         breaker = {{ requests = 2, window = \"60s\", open = \"1500ms\", max = \"1500ms\" }}"
+         breaker = {{ requests = 2, window = \"60s\", open = \"3s\", max = \"3s\" }}"
     );
-    let gateway = Gateway::start(&one_tenant_with(&[address], &keys)).await;
+    let gateway = Gateway::start(&one_tenant_with(&[gone.address], &keys)).await;
     let mut waiting = asking(&gateway, "acme", "/").await;
     gateway.metric_becomes(WAITING, 1.0).await;
 
@@ -146,7 +148,7 @@ async fn a_breaker_that_opens_meanwhile_ends_no_wait() {
     let half_open = "tenantry_breaker_transitions_total{pool=\"app\",to=\"half_open\"}";
     gateway.metric_at_least(half_open, 1.0).await;
     assert_eq!(gateway.metric(WAITING).await, Some(1.0), "it waits on");
-    let _back = Origin::start_at(address, [Step::ok("back")]).await;
+    let _back = Origin::start_on(gone, [Step::ok("back")]);
     assert_eq!(waiting.answer_to("GET").await.text(), "back");
 }
 
@@ -173,8 +175,9 @@ async fn what_an_endpoint_did_after_a_wait_in_vain_is_told() {
 #[tokio::test]
 async fn a_request_that_waits_earns_retries_once() {
     let closing = "HTTP/1.1 503 Said\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    let ill = Origin::start([Step::raw(closing).and_close()]).await;
-    let address = ill.address;
+    let gone = Refusing::new(); // nobody else gets the address while no origin is there
+    let address = gone.address;
+    let ill = Origin::start_at(address, [Step::raw(closing).and_close()]).await;
     // One retry at most, and each request earns four tenths of one.
     let keys = "wait = \"1h\"\neject = { failures = 0 }\ntimeouts = { total = \"0s\" }\n\
                 retry = { attempts = 2, on = [\"503\"], budget = \"40%\", budget-floor = 0 }";
@@ -186,7 +189,7 @@ async fn a_request_that_waits_earns_retries_once() {
     let mut waiting = asking(&gateway, "acme", "/").await;
     gateway.metric_at_least(&refused(address), 4.0).await;
 
-    let ill = Origin::start_at(address, [Step::raw(closing).and_close()]).await;
+    let ill = Origin::start_on(gone, [Step::raw(closing).and_close()]);
 
     assert_eq!(waiting.answer_to("GET").await.status, 503);
     assert_eq!(ill.asked().len(), 1, "it has earned no retry");

@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::eventually;
 use super::message::{Asked, fields};
+use super::unreachable::Refusing;
 use super::wire::{Framing, Piece, Wire};
 
 /// What an origin does with one request.
@@ -154,7 +155,13 @@ impl Origin {
         address: SocketAddr,
         script: impl IntoIterator<Item = Step>,
     ) -> Self {
-        Self::listen(address, script, None).await
+        let listener = TcpListener::bind(address).await.expect("bind an origin");
+        Self::serve(listener, script, None)
+    }
+
+    /// As [`Origin::start`], at an address that has refused connections until now.
+    pub(crate) fn start_on(refusing: Refusing, script: impl IntoIterator<Item = Step>) -> Self {
+        Self::serve(refusing.listen(), script, None)
     }
 
     /// As [`Origin::start`], with TLS.
@@ -162,15 +169,15 @@ impl Origin {
         tls: Arc<ServerConfig>,
         script: impl IntoIterator<Item = Step>,
     ) -> Self {
-        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0)), script, Some(tls)).await
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind an origin");
+        Self::serve(listener, script, Some(tls))
     }
 
-    async fn listen(
-        address: SocketAddr,
+    fn serve(
+        listener: TcpListener,
         script: impl IntoIterator<Item = Step>,
         tls: Option<Arc<ServerConfig>>,
     ) -> Self {
-        let listener = TcpListener::bind(address).await.expect("bind an origin");
         let address = listener.local_addr().expect("the origin's address");
         let state = State { script: script.into_iter().collect(), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), released: Semaphore::new(0) });

@@ -3,18 +3,27 @@
 use std::net::SocketAddr;
 
 use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
 
-/// An address that refuses connections for as long as this lives: nobody else can take it.
+/// An address that refuses connections for as long as this lives: nobody else is given it. Who names it may listen
+/// there, as an origin does that is to be gone later; it refuses again once that is closed.
 pub(crate) struct Refusing {
     /// The address.
     pub(crate) address: SocketAddr,
-    _socket: Socket,
+    socket: Socket,
 }
 
 impl Refusing {
     pub(crate) fn new() -> Self {
         let (socket, address) = bound();
-        Self { address, _socket: socket }
+        Self { address, socket }
+    }
+
+    /// Listens there from now on, with no moment in between at which anybody could take the address.
+    pub(crate) fn listen(self) -> TcpListener {
+        self.socket.listen(1024).expect("listen");
+        self.socket.set_nonblocking(true).expect("do not block");
+        TcpListener::from_std(self.socket.into()).expect("a listener")
     }
 }
 
@@ -43,6 +52,8 @@ impl Silent {
 
 fn bound() -> (Socket, SocketAddr) {
     let socket = stream();
+    // Beside it somebody may listen who names its address; who asks for any port is given another one.
+    socket.set_reuse_address(true).expect("share the address");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bind");
     let address = socket.local_addr().expect("the address").as_socket().expect("an address");
     (socket, address)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::*;
 
@@ -399,8 +400,9 @@ proptest! {
 }
 
 proptest! {
-    // A run is ten thousand requests.
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    // A run is ten thousand requests. Who comes when is chance, and no bound holds for all of it: the same draws each
+    // time, or those of PROPTEST_RNG_SEED.
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::with_cases(12) })]
 
     #[test]
     fn work_is_shared_by_weight_whatever_the_weights_and_the_work(
