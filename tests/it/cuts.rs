@@ -1,6 +1,8 @@
 //! What is not whole is never passed on as if it were; and how long each side is waited for.
 
+use std::net::SocketAddr;
 use std::time::Duration;
+use std::{fs, io};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -363,6 +365,19 @@ async fn a_connection_serves_so_many_requests_and_says_when_it_ends() {
 /// from asking for longer than that has shown nothing.
 const SOON: Duration = Duration::from_millis(250);
 
+/// Waits until the kernel has the connection on the gateway's side, too: a client has connected once it has an answer, and
+/// its last packet may wait for a processor still. A listener that closes by then is none of its own.
+async fn has_come(stream: &TcpStream) {
+    let port =
+        |address: io::Result<SocketAddr>| format!("0100007F:{:04X}", address.unwrap().port());
+    let sides = [port(stream.peer_addr()), port(stream.local_addr()), "01".to_owned()];
+    let listed = || fs::read_to_string("/proc/net/tcp").expect("a list of connections");
+    let is_whole = |list: &String| {
+        list.lines().any(|line| line.split_whitespace().skip(1).take(3).eq(sides.iter()))
+    };
+    eventually("the connection", listed, is_whole).await;
+}
+
 #[tokio::test]
 async fn who_had_connected_before_the_listeners_closed_may_still_ask() {
     let origin = Origin::saying("hello").await;
@@ -370,7 +385,9 @@ async fn who_had_connected_before_the_listeners_closed_may_still_ask() {
     for _ in 0..20 {
         let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
         let address = gateway.address();
-        let mut client = Client::connect(address).await;
+        let stream = TcpStream::connect(address).await.expect("connect");
+        has_come(&stream).await;
+        let mut client = Client::over(stream);
         let began = Instant::now();
 
         let asking = async {
