@@ -192,11 +192,11 @@ impl App {
         let holds = explain::of_gateway(&gateway, file.as_ref().map(|file| &file.text));
         if let Some(file) = file {
             let (files, until) = (control.files.clone(), draining.subscribe());
-            tasks.spawn(|stop| front.follow(file, files, gateway_asks, (until, stop)));
+            tasks.spawn_vital(|stop| front.follow(file, files, gateway_asks, (until, stop)));
         }
         if service::is_there() {
             let control = control.clone();
-            tasks.spawn(|stop| service::keep_told(control, pulses, stop));
+            tasks.spawn_vital(|stop| service::keep_told(control, pulses, stop));
         }
         let end = watch::Sender::new(false);
         let (asked_to_end, hears) = (end.subscribe(), draining.subscribe());
@@ -358,7 +358,7 @@ async fn start_counting(
     tasks: &mut Tasks,
 ) -> Result<(mpsc::Sender<Delta>, Option<Export>, sharing::Counted), StartError> {
     let (deltas, counted) = registry::deltas();
-    tasks.spawn(|stop| Arc::clone(metrics).run(counted, stop));
+    tasks.spawn_vital(|stop| Arc::clone(metrics).run(counted, stop));
     let usage = start_usage(gateway, metrics).await;
     let quotas = quotas::start(gateway.state.as_ref(), tasks).await;
     let fleet = sharing::start(gateway.shared_limits.as_deref(), metrics, tasks)?;
@@ -422,7 +422,7 @@ fn open_tokens(
         .map_err(|error| StartError::Tokens { file: path.display().to_string(), error })?;
     let tokens = Snapshot::new(Arc::new(read));
     let (path, followed, events) = (path.clone(), tokens.clone(), control.files.clone());
-    tasks.spawn(|stop| tokens::follow((path, form), followed, events, stop));
+    tasks.spawn_vital(|stop| tokens::follow((path, form), followed, events, stop));
     Ok(Some(tokens))
 }
 

@@ -77,7 +77,7 @@ impl Operators {
             access,
         };
         let tls = control.admin_tls.clone();
-        tasks.spawn(|stop| admin::serve(listener, tls, state, stop));
+        tasks.spawn_vital(|stop| admin::serve(listener, tls, state, stop));
         Ok(Some(address))
     }
 }

@@ -29,6 +29,6 @@ pub(super) fn start(
     // A gateway whose store is late should not refuse for as long as it may be waited for.
     let patience = spec.timeout / 4;
     let keeper = Keeper::new(whom, (store, &spec.prefix), patience, Arc::clone(metrics));
-    tasks.spawn(|stop| keeper.run(stop));
+    tasks.spawn_vital(|stop| keeper.run(stop));
     Ok(Some(fleet))
 }

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, Write};
-use std::panic::{resume_unwind, set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
+use std::pin::pin;
 use std::process::abort;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::process::{getpid, getpriority_process, setpriority_process};
@@ -54,13 +56,62 @@ impl Tasks {
         Self { owner, stop: watch::Sender::new(false), running: JoinSet::new() }
     }
 
-    /// Starts a task that is given the word to stop.
+    /// Starts a task that is given the word to stop. A panic ends it, and it alone.
     pub fn spawn<F>(&mut self, task: impl FnOnce(Stop) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let (owner, work) = (self.owner, task(self.word()));
+        self.start(async move {
+            if caught(work).await.is_err() {
+                tracing::error!(owner, "a task panicked; this is a bug, please report it");
+            }
+        });
+    }
+
+    /// Starts a task that is begun anew, a second later, where it panics: what looks after one of many, and can find out
+    /// again what it knew.
+    pub fn spawn_again<F>(&mut self, task: impl Fn(Stop) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (owner, mut stop) = (self.owner, self.word());
+        let mut work = task(stop.clone());
+        self.start(async move {
+            while caught(work).await.is_err() {
+                tracing::error!(
+                    owner,
+                    "a task panicked and begins anew; this is a bug, please report it"
+                );
+                tokio::select! {
+                    () = stop.requested() => return,
+                    () = tokio::time::sleep(PAUSE) => work = task(stop.clone()),
+                }
+            }
+        });
+    }
+
+    /// Starts a task that the gateway is not whole without: where it panics, the process ends, so that it is started again.
+    pub fn spawn_vital<F>(&mut self, task: impl FnOnce(Stop) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (owner, work) = (self.owner, task(self.word()));
+        self.start(async move {
+            if caught(work).await.is_err() {
+                tracing::error!(owner, "a task panicked that the gateway cannot do without");
+                end(LOST_TASK);
+            }
+        });
+    }
+
+    fn word(&self) -> Stop {
+        Stop { word: self.stop.subscribe() }
+    }
+
+    fn start(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         reap(self.owner, &mut self.running);
-        self.running.spawn(task(Stop { word: self.stop.subscribe() }));
+        self.running.spawn(work);
     }
 
     /// Asks all tasks to stop and waits for them, at most `limit`.
@@ -187,12 +238,35 @@ pub fn end_with_a_lost_thread() {
     set_hook(Box::new(move |panic| {
         tell(panic);
         if NO_TASK.get().is_some_and(|none| try_id() == Some(none)) {
-            // Whether somebody reads it or not.
-            drop(io::stderr().write_all(LOST_THREAD));
-            abort();
+            end(LOST_THREAD);
         }
     }));
 }
+
+/// Tells why, whether somebody reads it or not, and ends the process.
+fn end(why: &[u8]) -> ! {
+    drop(io::stderr().write_all(why));
+    abort();
+}
+
+/// What `work` comes to, or that it has panicked, which the hook has told of.
+async fn caught<F: Future>(work: F) -> std::thread::Result<F::Output> {
+    let mut work = pin!(work);
+    std::future::poll_fn(|context| {
+        // It is not polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.map_or_else(|panic| Poll::Ready(Err(panic)), |polled| polled.map(Ok))
+    })
+    .await
+}
+
+/// 1 s: what panics each time does little else, and fills no log.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Before it, the panic has told where it was.
+const LOST_TASK: &[u8] =
+    b"a task has panicked that the gateway cannot do without: the process ends, \
+    so that it is started again; this is a bug, please report it with the lines above\n";
 
 /// Before it, the panic has told where it was.
 const LOST_THREAD: &[u8] =
@@ -301,6 +375,49 @@ mod tests {
         }
 
         assert_eq!(of_this_thread(), before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_looks_after_one_of_many_begins_anew_after_a_panic() {
+        let mut tasks = Tasks::new("test");
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        tasks.spawn_again(move |_stop| {
+            let begun = begun.clone();
+            async move {
+                begun.send(tokio::time::Instant::now()).unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                panic!("on purpose");
+            }
+        });
+
+        let first = begins.recv().await.unwrap();
+        let second = begins.recv().await.unwrap();
+        assert_eq!((second - first).as_millis(), 1_010);
+        begins.recv().await.unwrap();
+
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(tasks.stop(Duration::from_millis(1)).await, Stopped::Cleanly, "from its pause");
+    }
+
+    /// Runs in a process of its own, which ends by it.
+    #[test]
+    fn the_process_ends_with_a_task_that_it_cannot_do_without() {
+        const MARK: &str = "TENANTRY_TEST_VITAL";
+        if std::env::var_os(MARK).is_some() {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut tasks = Tasks::new("test");
+                tasks.spawn_vital(|_stop| async { panic!("on purpose") });
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            });
+        }
+        let name = "base::tasks::tests::the_process_ends_with_a_task_that_it_cannot_do_without";
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let ended = again.args(["--exact", name, "--nocapture"]).env(MARK, "").output().unwrap();
+
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert!(!ended.status.success() && told.contains("cannot do without"), "{told}");
+        assert!(told.contains("on purpose"), "{told}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -367,7 +367,7 @@ mod tests {
             let (live, shown) = (keeper.live(), keeper.snapshots().remove(0).unwrap());
             let mut tasks = Tasks::new("test");
             let (nobody, asks) = mpsc::channel(1);
-            tasks.spawn(|stop| keeper.run(asks, stop));
+            tasks.spawn_vital(|stop| keeper.run(asks, stop));
             Self { folder, live, metrics, shown, _tasks: tasks, _asks: nobody }
         }
 

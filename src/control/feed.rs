@@ -50,7 +50,7 @@ impl Feed {
         let leaving = Leaving::of(before.to_vec());
         home.members.replace(before);
         let mut tasks = Tasks::new("feed");
-        tasks.spawn(|stop| Desk::new(home, leaving, settled).run(incoming, stop));
+        tasks.spawn_vital(|stop| Desk::new(home, leaving, settled).run(incoming, stop));
         let mut feed = Self { sources: Vec::new(), orders, settled: is_settled, _tasks: tasks };
         feed.change(sources);
         feed

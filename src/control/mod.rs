@@ -205,7 +205,7 @@ impl Control {
             downs: reloader.running.downs(),
         };
         watch_over((&reloader, gateway), (keeper, wished), bearers, tasks);
-        tasks.spawn(|stop| reloader.run(watcher, (asked, changes), stop));
+        tasks.spawn_vital(|stop| reloader.run(watcher, (asked, changes), stop));
         Ok(control)
     }
 
@@ -249,10 +249,10 @@ fn watch_over(
 ) {
     let (splits, metrics) = (reloader.splits.clone(), Arc::clone(&reloader.metrics));
     let folder = gateway.state.as_ref().map(|folder| folder.path.clone());
-    tasks.spawn(|stop| outliers::watch(reloader.watched(), stop));
-    tasks.spawn(|stop| splits::watch(splits, metrics, folder, stop));
-    tasks.spawn(|stop| keeper.run(wished, stop));
-    tasks.spawn(|stop| bearers.run(stop));
+    tasks.spawn_vital(|stop| outliers::watch(reloader.watched(), stop));
+    tasks.spawn_vital(|stop| splits::watch(splits, metrics, folder, stop));
+    tasks.spawn_vital(|stop| keeper.run(wished, stop));
+    tasks.spawn_vital(|stop| bearers.run(stop));
 }
 
 /// Where the last good routes are kept, and where that is written.

@@ -43,7 +43,7 @@ async fn start_in(folder: PathBuf, tasks: &mut Tasks) -> Arc<Quotas> {
         Err(faults) => faults.iter().for_each(|fault| tracing::error!("{fault}")),
     }
     let (kept, last) = (Arc::clone(&quotas), quotas.used(SystemTime::now()));
-    tasks.spawn(|stop| keep(folder, (kept, last), stop));
+    tasks.spawn_vital(|stop| keep(folder, (kept, last), stop));
     quotas
 }
 

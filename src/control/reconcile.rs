@@ -267,7 +267,7 @@ fn check(pool: &Pool, shared: &Shared) -> Option<Tasks> {
         downs: Arc::clone(&shared.downs),
     };
     let mut tasks = Tasks::new("health");
-    tasks.spawn(|stop| active::run(check, stop));
+    tasks.spawn_again(move |stop| active::run(check.clone(), stop));
     Some(tasks)
 }
 

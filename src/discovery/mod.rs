@@ -85,13 +85,17 @@ pub fn spawn(
     reports: &mpsc::Sender<Report>,
 ) -> Source {
     let label: Arc<str> = label(spec).into();
-    let feed = Feed::new(key, Arc::clone(&label), reports.clone());
-    let (spec, means) = (spec.clone(), means.clone());
+    let (spec, means, reports) = (spec.clone(), means.clone(), reports.clone());
     let mut tasks = Tasks::new("discovery");
-    tasks.spawn(|mut stop| async move {
-        tokio::select! {
-            () = stop.requested() => {}
-            () = run(spec, means, feed) => {}
+    let of_feed = Arc::clone(&label);
+    tasks.spawn_again(move |mut stop| {
+        let feed = Feed::new(key, Arc::clone(&of_feed), reports.clone());
+        let (spec, means) = (spec.clone(), means.clone());
+        async move {
+            tokio::select! {
+                () = stop.requested() => {}
+                () = run(spec, means, feed) => {}
+            }
         }
     });
     Source { label, tasks }

@@ -63,7 +63,7 @@ impl Export {
         let mut tasks = Tasks::new("usage");
         // What workers have not told of yet is lost as well.
         let every = spec.flush_interval.saturating_sub(FLUSH_INTERVAL).max(SHORTEST);
-        tasks.spawn(|stop| writer.run(every, failed, stop));
+        tasks.spawn_vital(|stop| writer.run(every, failed, stop));
         Self { tasks, metrics: Arc::clone(metrics) }
     }
 

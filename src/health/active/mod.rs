@@ -94,10 +94,13 @@ fn follow(check: &Arc<Check>, loops: &mut HashMap<EndpointId, Tasks>) {
         loops.entry(member.endpoint.id).or_insert_with(|| {
             let (check, endpoint) = (Arc::clone(check), Arc::clone(&member.endpoint));
             let mut tasks = Tasks::new("health");
-            tasks.spawn(|mut stop| async move {
-                tokio::select! {
-                    () = stop.requested() => {}
-                    () = check_again_and_again(&check, &endpoint) => {}
+            tasks.spawn_again(move |mut stop| {
+                let (check, endpoint) = (Arc::clone(&check), Arc::clone(&endpoint));
+                async move {
+                    tokio::select! {
+                        () = stop.requested() => {}
+                        () = check_again_and_again(&check, &endpoint) => {}
+                    }
                 }
             });
             tasks

@@ -20,6 +20,7 @@ use super::*;
 struct Scripted {
     down: Mutex<HashSet<Address>>,
     hangs: Mutex<HashSet<Address>>,
+    panics: Mutex<HashSet<Address>>,
     out_of_files: AtomicBool,
     asked: Mutex<Vec<(Address, Instant)>>,
     running: AtomicUsize,
@@ -47,6 +48,7 @@ impl Probe for Scripted {
             let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(running, Ordering::SeqCst);
             let hangs = self.hangs.lock().unwrap().contains(&address);
+            assert!(!self.panics.lock().unwrap().remove(&address), "on purpose");
             sleep(if hangs { FOREVER } else { Duration::from_millis(10) }).await;
             self.running.fetch_sub(1, Ordering::SeqCst);
             if self.out_of_files.load(Ordering::SeqCst) {
@@ -214,6 +216,21 @@ async fn a_check_that_traffic_asked_for_and_that_found_no_file_is_made_again_soo
     sleep(FAST * 4).await;
 
     assert_eq!(world.endpoint(1).health(), Health::Down, "not after an interval or two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_whose_check_has_panicked_is_asked_again() {
+    let world = World::of(&[1, 2]);
+    intervals(1).await;
+    world.probe.panics.lock().unwrap().insert(address(1));
+    intervals(1).await;
+    assert!(world.probe.panics.lock().unwrap().is_empty());
+    assert_eq!(world.endpoint(1).health(), Health::Up, "nothing is known against it");
+
+    world.probe.set_down(&[address(1)]);
+    intervals(3).await;
+
+    assert_eq!(world.endpoint(1).health(), Health::Down);
 }
 
 #[tokio::test(start_paused = true)]

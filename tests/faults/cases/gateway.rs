@@ -239,17 +239,41 @@ pub(super) const TASK: Case = Case {
     )
 };
 
-/// Ten times a read brings more than it has room for, and what has asked for it panics.
+pub(super) const CHECKS: Case = Case {
+    // Nothing is known against the endpoints.
+    out: Out::Never,
+    ..other("checks", "the check of an endpoint panics, of one after the other", |form| {
+        Box::pin(checks_panic(form))
+    })
+};
+
+/// Ten times the check of an endpoint panics, and begins anew.
+async fn checks_panic(form: Form) -> Report {
+    let (mut ten, report) = reads_panic(form, "checks").await;
+    assert!(ten.told().contains("a task panicked and begins anew"), "{}", ten.told());
+    assert!(ten.gateway.ended().is_none());
+    report
+}
+
+/// Ten times the task of a request panics.
 async fn tasks_panic(form: Form) -> Report {
+    let (ten, report) = reads_panic(form, "bodies").await;
+    // Workers hand over what they have counted once a second.
+    let count = || ten.gateway.metric("tenantry_task_panics_total");
+    eventually("the panics", count, |counted| *counted == Some(f64::from(TASKS)));
+    assert!(ten.told().contains("a task panicked; this is a bug"), "{}", ten.told());
+    let failed = report.broken.posts_failed;
+    assert!(failed >= TASKS as usize, "each fails whose task has panicked: {failed}");
+    report
+}
+
+/// Ten times a read of one of these brings more than it has room for, and what has asked for it panics.
+async fn reads_panic(form: Form, of: &str) -> (Ten, Report) {
     let library = Compiled::library(BRINGS_TOO_MUCH);
     let mark = library.path("now");
     let mut program = with(&library);
-    let mut ten = Setup::plain()
-        .start_as({
-            program.arg(gateway());
-            program
-        })
-        .await;
+    program.arg(format!("BREAK_OF={of}")).arg(gateway());
+    let mut ten = Setup::plain().start_as(program).await;
     let breaks = async |_: &mut Ten| {
         for _ in 0..TASKS {
             fs::write(&mark, "").expect("break one");
@@ -262,19 +286,14 @@ async fn tasks_panic(form: Form) -> Report {
         }
     };
     let report = ten.trial(&form, breaks, async |_| ()).await;
-    // Workers hand over what they have counted once a second.
-    let count = || ten.gateway.metric("tenantry_task_panics_total");
-    eventually("the panics", count, |counted| *counted == Some(f64::from(TASKS)));
-    assert!(ten.told().contains("a task panicked; this is a bug"), "{}", ten.told());
-    let failed = report.broken.posts_failed;
-    assert!(failed >= TASKS as usize, "each fails whose task has panicked: {failed}");
-    report
+    (ten, report)
 }
 
 const TASKS: u32 = 10;
 
-/// Where the file is there, one read of a worker says, as it never should, that it has brought a byte more than there is
-/// room for. What is short is read without the C library: so it is the body of a request that is not.
+/// Where the file is there, one read says, as it never should, that it has brought a byte more than there is room for: one of a
+/// worker, or one of what answers a check. What is short is read by a worker without the C library: so it is the body of a
+/// request that is not.
 const BRINGS_TOO_MUCH: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -287,13 +306,15 @@ const BRINGS_TOO_MUCH: &str = r#"
 ssize_t recv(int socket, void *room, size_t size, int flags) {
     ssize_t (*real)(int, void *, size_t, int) = dlsym(RTLD_NEXT, "recv");
     char name[16] = "";
-    const char *mark = getenv("BREAK");
+    const char *mark = getenv("BREAK"), *of = getenv("BREAK_OF");
     ssize_t came = real(socket, room, size, flags);
     pthread_getname_np(pthread_self(), name, sizeof name);
-    if (came > 0 && size > 4096 && mark && !strncmp(name, "worker-", 7) && !unlink(mark)) {
-        return size + 1;
+    if (came < 5 || !mark || !of) {
+        return came;
     }
-    return came;
+    int is_body = !strcmp(of, "bodies") && !strncmp(name, "worker-", 7) && size > 4096;
+    int is_check = !strcmp(of, "checks") && !strcmp(name, "control") && !memcmp(room, "HTTP/", 5);
+    return (is_body || is_check) && !unlink(mark) ? (ssize_t)size + 1 : came;
 }
 "#;
 

@@ -169,6 +169,7 @@ pub(crate) static ALL: &[Case] = &[
     gateway::DISK,
     gateway::FILES,
     gateway::TASK,
+    gateway::CHECKS,
     gateway::WORKER,
     gateway::CONTROL,
 ];
