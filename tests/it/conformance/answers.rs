@@ -1,11 +1,20 @@
 //! RFC 9110 sections 6.6.1, 8.6 and 15, RFC 9112 sections 4 to 9: answers of an endpoint that is
 //! broken, hostile or old. Whatever it says answers the request that it was asked, or nobody's.
 
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use rustls::{ServerConfig, ServerConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
 use crate::world::client::{Client, get, head};
 use crate::world::config::{NO_RETRY, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::message::Answer;
 use crate::world::origin::{Origin, Step};
+use crate::world::tls::Certificates;
+use crate::world::within;
 
 const FIELDS: &[&str] = &["Host: a", "X-Tenant-ID: acme"];
 const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
@@ -275,6 +284,47 @@ async fn bytes_after_an_answer_never_answer_anybody() {
         let answer = world.hear("GET", Step::raw(said)).await;
         assert_eq!((answer.text().as_str(), answer.whole), ("ok", true));
     }
+}
+
+/// An endpoint that says something in one flight with its part of the handshake, so that it is there before
+/// anybody can have asked. Gives what it hears until the end of its connection.
+async fn speak_first(listener: TcpListener, config: ServerConfig) -> Vec<u8> {
+    let (mut stream, _) = listener.accept().await.expect("a connection");
+    let mut tls = ServerConnection::new(Arc::new(config)).expect("a server");
+    tls.writer().write_all(EVIL.as_bytes()).expect("room");
+    let (mut heard, mut part) = (Vec::new(), vec![0; 16 << 10]);
+    while let Ok(size @ 1..) = stream.read(&mut part).await {
+        let mut bytes = &part[..size];
+        while !bytes.is_empty() {
+            tls.read_tls(&mut bytes).expect("bytes of TLS");
+            tls.process_new_packets().expect("records of TLS");
+        }
+        // At the end of what is there, it would wait for more.
+        drop(tls.reader().read_to_end(&mut heard));
+        let mut flight = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut flight).expect("room");
+        }
+        drop(stream.write_all(&flight).await);
+    }
+    heard
+}
+
+#[tokio::test]
+async fn what_an_endpoint_says_before_the_first_request_is_no_answer_and_it_is_asked_nothing() {
+    let certificates = Certificates::of(&["127.0.0.1"]);
+    let mut config = (*certificates.server(&[])).clone();
+    config.send_half_rtt_data = true;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind an endpoint");
+    let address = listener.local_addr().expect("its address");
+    let keys = format!("{NO_RETRY}\ntls = {{ ca = \"{}\" }}", certificates.ca());
+    let gateway = Gateway::start(&one_tenant_with(&[address], &keys)).await;
+
+    let ended = within("the end of the connection", speak_first(listener, config));
+    let (answer, heard) = tokio::join!(gateway.get("/"), ended);
+
+    assert_eq!((answer.status, answer.problem().as_deref()), (502, Some("bad-answer")));
+    assert_eq!(String::from_utf8_lossy(&heard), "");
 }
 
 #[tokio::test]

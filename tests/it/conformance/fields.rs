@@ -1,7 +1,7 @@
 //! RFC 9110 sections 7.6, 7.8, 9.3.8 and 10.1: fields that end here, that are counted here, and
 //! what an older client may say.
 
-use crate::world::client::Client;
+use crate::world::client::{Client, Hyper};
 
 use super::{World, get, request};
 
@@ -38,6 +38,53 @@ async fn max_forwards_is_counted_down_for_options_and_trace_alone() {
     }
     let routed = world.routes(&request("GET /x", "Max-Forwards: 0\r\n", ""), "GET /x").await;
     assert_eq!(routed.all("max-forwards"), ["0"]);
+}
+
+#[tokio::test]
+async fn where_no_max_forwards_came_none_is_made() {
+    let world = World::start().await;
+    for method in ["OPTIONS", "TRACE", "GET"] {
+        let line = format!("{method} /x");
+        let routed = world.routes(&request(&line, "", ""), &line).await;
+        assert_eq!(routed.all("max-forwards"), [""; 0], "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_here_seven_times_passes_and_one_of_eight_times_is_a_loop() {
+    let world = World::start().await;
+    let own = "Via: 1.1 tenantry\r\n";
+    let others = "Via: 1.1 other\r\n".repeat(20);
+
+    let seven = request("GET /", own.repeat(7) + &others, "");
+    let passed = world.routes(&seven, "GET /").await;
+
+    assert_eq!(passed.all("via").len(), 28);
+    // Whoever is in between may join the lines.
+    let joined = format!("Via: {}\r\n", ["1.1 tenantry"; 8].join(", "));
+    for eight in [own.repeat(8), joined] {
+        let stopped = world.send(&request("GET /", eight, ""), 1).await;
+        assert_eq!((stopped.statuses.as_slice(), stopped.told()), (&[508][..], vec![]));
+        assert_eq!(stopped.last.problem().as_deref(), Some("loop"));
+    }
+}
+
+#[tokio::test]
+async fn the_host_is_the_first_field_wherever_a_client_said_it() {
+    let world = World::start().await;
+    let last = b"GET /x HTTP/1.1\r\nX-A: 1\r\nX-Tenant-ID: acme\r\nAccept: */*\r\nHost: a\r\n\r\n";
+    let target = b"GET http://b/x HTTP/1.1\r\nX-A: 1\r\nX-Tenant-ID: acme\r\nHost: a\r\n\r\n";
+    let first = |host: &str| Some(("host".to_owned(), host.to_owned()));
+    for (bytes, host) in [(&last[..], "a"), (&target[..], "b")] {
+        let routed = world.routes(bytes, "GET /x").await;
+        assert_eq!(routed.fields.first().cloned(), first(host));
+    }
+
+    let mut h2 = Hyper::h2(world.gateway.address()).await;
+    assert_eq!(h2.get("acme", "/x").await.status, 200);
+
+    let routed = world.recorder.take().await.remove(0);
+    assert_eq!(routed.fields.first().cloned(), first("a.example"));
 }
 
 #[tokio::test]
