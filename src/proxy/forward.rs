@@ -95,7 +95,7 @@ pub(super) async fn send(
                 }
             }
             Err(refusal) => {
-                effort.note_refusal(refusal);
+                worker.meter.retry_refused(&effort.pool.label, refusal.reason());
                 visit.trail(|trail| trail.gave_up(refusal));
                 return effort.settle(answered, trial, outgoing, visit);
             }
@@ -302,13 +302,6 @@ impl<'e> Effort<'e> {
             && self.tenant.allowance().withdraw(self.pool.label.slot, self.rule.fill());
         self.has_paid.set(goes);
         goes
-    }
-
-    fn note_refusal(&self, refusal: Refusal) {
-        // A failure that no rule names was never a candidate.
-        if refusal != Refusal::NotListed {
-            self.worker.meter.retry_refused(&self.pool.label, refusal.reason());
-        }
     }
 
     /// The last word: an answer is passed on, an error is told.

@@ -144,6 +144,21 @@ async fn the_last_answer_is_passed_on_when_the_tries_are_used_up() {
 }
 
 #[tokio::test]
+async fn a_failure_that_the_rule_does_not_name_is_counted_and_an_answer_is_not() {
+    let script = [Step::reset(), Step::reset(), Step::answer(503, "busy")];
+    let bad = Origin::start(script).await;
+    let keys = "eject = { failures = 0 }\nretry = { on = [\"connect\"] }";
+    let gateway = Gateway::start(&one_tenant_with(&[bad.address], keys)).await;
+
+    assert_eq!(statuses(&gateway, 3, "GET", &[]).await, [502, 502, 503]);
+
+    assert_eq!(bad.asked().len(), 3, "nothing is tried again");
+    let ended = "tenantry_requests_total{tenant=\"acme\",pool=\"app\",class=\"5xx\"}";
+    gateway.metric_becomes(ended, 3.0).await; // and so all else of them is counted
+    assert_eq!(gateway.metric(&refused("not_listed")).await, Some(2.0));
+}
+
+#[tokio::test]
 async fn a_connection_that_its_endpoint_closed_while_idle_fails_no_request() {
     let origin = Origin::start([Step::ok("closed after this").and_close()]).await;
     let gateway = in_turn(&[origin.address]).await;
