@@ -4,6 +4,7 @@
 
 mod corpus;
 mod peers;
+mod seen;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -19,14 +20,28 @@ use crate::world::origin::{Origin, Step};
 
 use corpus::{ANSWERS, REQUESTS};
 use peers::Peer;
+use seen::{BROKEN_OFF, CLOSED, End, WAITS, told};
 
 /// What became of one case at one proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {
-    /// What the client got: the statuses of its answers, or why there is none.
+    /// What the client got: the statuses of its answers and whether the last one broke off, or why there
+    /// is none.
     client: String,
     /// How many requests the origin took this for.
     requests: usize,
+}
+
+impl Outcome {
+    /// The client can tell that it has no answer, or not the whole of one.
+    fn is_refused(&self) -> bool {
+        self.client.starts_with('5') || self.client == CLOSED || self.client.ends_with(BROKEN_OFF)
+    }
+
+    /// It still waits for an answer, or for the rest of one.
+    fn is_open(&self) -> bool {
+        self.client.ends_with(WAITS)
+    }
 }
 
 /// Passed on though both peers refuse it, and why that is right.
@@ -81,8 +96,8 @@ fn passes_on_more([ours, nginx, haproxy]: &[Outcome; 3]) -> bool {
 }
 
 fn takes_for_good([ours, nginx, haproxy]: &[Outcome; 3]) -> bool {
-    let good = |outcome: &Outcome| !outcome.client.starts_with('5') && outcome.client != "closed";
-    good(ours) && !good(nginx) && !good(haproxy)
+    let good = |peer: &Outcome| !peer.is_refused() && !peer.is_open();
+    !ours.is_refused() && !good(nginx) && !good(haproxy)
 }
 
 fn is_argued(name: &str) -> bool {
@@ -97,23 +112,13 @@ async fn client(address: SocketAddr, bytes: &[u8], silence: Duration) -> String 
     let mut part = [0; 1024];
     let end = loop {
         match timeout(silence, stream.read(&mut part)).await {
-            Err(_) => break "",
-            Ok(Ok(0)) => break " end",
-            Ok(Err(_)) => break " reset",
+            Err(_) => break End::Open,
+            Ok(Ok(0)) => break End::Orderly,
+            Ok(Err(_)) => break End::Reset,
             Ok(Ok(read)) => got.extend_from_slice(&part[..read]),
         }
     };
-    let text = String::from_utf8_lossy(&got);
-    let statuses: Vec<&str> = text
-        .match_indices("HTTP/1.")
-        .filter_map(|(at, _)| text.get(at + 9..at + 12))
-        .filter(|status| status.bytes().all(|byte| byte.is_ascii_digit()))
-        .collect();
-    match (statuses.is_empty(), end) {
-        (true, "") => "waits".to_owned(),
-        (true, _) => "closed".to_owned(),
-        (false, _) => statuses.join(" "),
-    }
+    told(&got, end)
 }
 
 async fn sides(origins: [Origin; 3]) -> ([Side; 3], Gateway, [Peer; 2]) {
