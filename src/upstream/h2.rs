@@ -163,7 +163,109 @@ const MOST_STREAMS: u32 = 1 << 28;
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use http_body_util::Empty;
+    use tokio::net::TcpListener;
+    use tokio::sync::{Semaphore, mpsc};
+    use tokio::task::{JoinSet, LocalSet};
+    use tokio::time::{Instant, timeout};
+
+    use crate::base::tasks::LocalTasks;
+    use crate::config::spec::{ConnectionsSpec, Protocol};
+    use crate::http1::room::Room;
+    use crate::model::endpoint::{Endpoint, Health};
+    use crate::model::ids::{EndpointId, Label};
+    use crate::telemetry::meter::Meter;
+    use crate::upstream::{Client, Connection, Destination, Fields, HeadLimits, Line};
+
     use super::*;
+
+    fn client() -> Client<Empty<Bytes>> {
+        let tasks = Rc::new(RefCell::new(LocalTasks::new("test")));
+        let meter = Rc::new(Meter::new(0, mpsc::channel(1).0));
+        let shared = (Room::new(), Account::unlimited());
+        Client::new(tasks, meter, shared, HeadLimits { size: 64 << 10, fields: 256 })
+    }
+
+    /// Answers by the number of the connection, from 200 on; a request for `/held` once it is let go.
+    async fn answering(listener: TcpListener, held: Arc<Semaphore>) {
+        let mut connections = JoinSet::new();
+        for status in 200_u16.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let held = Arc::clone(&held);
+            connections.spawn(async move {
+                let mut connection = ::h2::server::handshake(stream).await.unwrap();
+                let mut answers = JoinSet::new();
+                while let Some(Ok((request, mut stream))) = connection.accept().await {
+                    let held = Arc::clone(&held);
+                    answers.spawn(async move {
+                        if request.uri().path() == "/held" {
+                            held.acquire().await.unwrap().forget();
+                        }
+                        let answer = Response::builder().status(status).body(()).unwrap();
+                        stream.send_response(answer, true).unwrap();
+                    });
+                }
+            });
+        }
+    }
+
+    async fn ask(connection: &mut Connection<Empty<Bytes>>, path: &str) -> u16 {
+        fn ignore(_: AnswerHead) {}
+        let head = Request::get(format!("http://a{path}")).body(()).unwrap().into_parts().0;
+        let added = Fields::new();
+        let call = Call { head: &head, added: &added, interim: &ignore };
+        connection.send(call, Empty::new()).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_number_goes_by_a_new_connection_while_those_before_it_end() {
+        const LONG: Duration = Duration::from_secs(20);
+        let held = Arc::new(Semaphore::new(0));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().into();
+        let mut server = JoinSet::new();
+        server.spawn(answering(listener, Arc::clone(&held)));
+        let asking = async {
+            let to = Destination {
+                endpoint: &Arc::new(Endpoint::new(EndpointId(1), address, Health::Up)),
+                pool: &Label { name: "shop".into(), slot: 0 },
+                transport: 0,
+                protocol: Protocol::H2,
+                tls: None,
+                proxy: None,
+                keep: ConnectionsSpec::USUAL,
+                connect_limit: LONG,
+                tls_limit: LONG,
+            };
+            let client = client();
+            let reuse = || client.reuse(&to, Duration::MAX, Instant::now());
+
+            let mut first = Box::pin(client.open(&to)).await.unwrap();
+            let Line::H2(channel) = &first.line else { panic!("it is not HTTP/2") };
+            channel.count.0.begun.set(MOST_STREAMS - 2);
+            let (mut second, mut third) = (reuse().unwrap(), reuse().unwrap());
+            assert!(reuse().is_none(), "its numbers have run out");
+            let mut fourth = Box::pin(client.open(&to)).await.unwrap();
+            let last = async {
+                let status = ask(&mut fourth, "/").await;
+                held.add_permits(3);
+                status
+            };
+            tokio::join!(
+                ask(&mut first, "/held"),
+                ask(&mut second, "/held"),
+                ask(&mut third, "/held"),
+                last
+            )
+        };
+
+        let statuses = LocalSet::new().run_until(timeout(LONG, Box::pin(asking))).await.unwrap();
+
+        assert_eq!(statuses, (200, 200, 200, 201));
+    }
 
     #[test]
     fn a_connection_is_replaced_before_the_numbers_of_its_streams_run_out() {

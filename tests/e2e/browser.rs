@@ -1,5 +1,6 @@
-//! A real web application in a real browser: a Django site with log-in, upload and an answer in
-//! parts, and a WebSocket server beside it, used by a page in Chromium while the routes change.
+//! A real web application in a real browser: a Django site with log-in, upload, an answer in parts and
+//! server-sent events, and a WebSocket server beside it, used by a page in Chromium while the routes
+//! change.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -378,6 +378,10 @@ async fn every_problem_comes_over_the_wire_as_it_is_documented() {
             assert!(!text.contains(&origin.address.port().to_string()), "{name}: {text}");
         }
     }
+    for (name, _) in answers.iter().filter(|(_, answer)| answer.status == 429) {
+        let counted = format!("tenantry_gateway_answers_total{{problem=\"{name}\"}}");
+        world.gateway.metric_becomes(&counted, 1.0).await;
+    }
     let provoked: BTreeSet<&str> = answers.iter().map(|(name, _)| *name).collect();
     let all: BTreeSet<&str> = PROBLEMS.iter().map(|problem| problem.name).collect();
     assert_eq!(provoked, all);
@@ -435,6 +439,28 @@ async fn a_head_with_too_many_or_too_long_fields_is_refused() {
         let answer = ask(gateway.address(), "GET /", &fields).await;
         assert_eq!(answer.status, expected, "{} fields", fields.len());
     }
+}
+
+#[tokio::test]
+async fn a_target_of_half_a_head_passes_and_one_byte_more_is_too_long() {
+    let origin = Origin::saying("hello").await;
+    for (more, most) in [("", 16 << 10), ("[downstream]\nmax-header-size = \"4KiB\"", 2 << 10)] {
+        let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+        let exact = format!("/{}", "x".repeat(most - 1));
+        let longer = format!("{exact}x");
+        for mut client in [Hyper::h1(gateway.address()).await, Hyper::h2(gateway.address()).await] {
+            let fits = client.get("acme", &exact).await;
+            let refused = client.get("acme", &longer).await;
+            assert_eq!((fits.status, fits.text().as_str()), (200, "hello"), "{most}");
+            let told = (refused.status, refused.problem());
+            assert_eq!(told, (414, Some("target-too-long".to_owned())), "{most}");
+        }
+        let targets = origin.asked().into_iter().rev().take(2).map(|asked| asked.target);
+        assert!(targets.eq([exact.clone(), exact]), "{most}");
+        let counted = "tenantry_gateway_answers_total{problem=\"target-too-long\"}";
+        gateway.metric_becomes(counted, 2.0).await;
+    }
+    assert_eq!(origin.asked().len(), 4);
 }
 
 #[tokio::test]

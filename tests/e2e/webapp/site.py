@@ -1,4 +1,4 @@
-"""A small Django site: log-in, upload, an answer in parts, and a page that tries all of it.
+"""A small Django site: log-in, upload, an answer in parts, events, and a page that tries all of it.
 
 Run as `site.py FOLDER NAME`. Instances that have the same folder are one site. The first line on
 standard output is the address; the site ends when its standard input does.
@@ -124,6 +124,19 @@ def parts(request):
     return StreamingHttpResponse(each(), content_type="text/plain")
 
 
+def events(request):
+    """Three events after the last that the browser had, each sent once it has the one before."""
+    first = int(request.headers.get("Last-Event-ID", "-1")) + 1
+
+    def each():
+        yield "retry: 1\n\n"
+        for number in range(first, first + 3):
+            yield f"id: {number}\ndata: event {number}\n\n"
+            wait_for(f"event-{number}")
+
+    return StreamingHttpResponse(each(), content_type="text/event-stream")
+
+
 @csrf_exempt
 def note(request, name):
     """The browser tells how far it is."""
@@ -150,6 +163,7 @@ urlpatterns = [
     path("upload/", upload),
     path("uploads/<name>/", uploaded, name="uploaded"),
     path("parts/", parts),
+    path("events/", events),
     path("note/<name>/", note),
     path("held/", held),
 ]

@@ -142,8 +142,9 @@ impl World {
         Run { client, server, near: near.said(), far: far.said() }
     }
 
-    /// Plays all cases with the gateway and without: nobody may be able to tell.
-    fn compare(&self, names: &[String], client: Peer, server: Peer) {
+    /// Plays all cases with the gateway and without: nobody may be able to tell. Gives what was said
+    /// through the gateway.
+    fn compare(&self, names: &[String], client: Peer, server: Peer) -> Run {
         let direct = self.run(client, server, Way::Direct);
         let through = self.run(client, server, Way::Gateway);
         for (number, name) in names.iter().enumerate() {
@@ -160,7 +161,21 @@ impl World {
                 assert!(near.by_server == far.by_server, "bytes of the server differ: {what}");
             }
         }
+        through
     }
+}
+
+/// Both peers agreed on compression, and what compresses well was short on the wire.
+fn was_compressed(names: &[String], run: &Run) {
+    for (number, name) in names.iter().enumerate().filter(|(_, name)| !name.contains("refused")) {
+        for log in [&run.client[&number], &run.server[&number]] {
+            assert_eq!(log[0], "['permessage-deflate']", "{name}");
+        }
+    }
+    let well = names.iter().position(|name| name == "what compresses well").expect("the case");
+    let said = &run.near[well];
+    let sizes = [said.by_client.len(), said.by_server.len()];
+    assert!(sizes.iter().all(|size| *size < 50_000), "{sizes:?} bytes for 500,000 each way");
 }
 
 /// Pongs apart from the rest, each in their order: a library answers pings while its application
@@ -178,7 +193,11 @@ fn peers_of_two_makes_cannot_tell_the_gateway_from_a_wire() {
 
     for client in [Peer::Tungstenite, Peer::Python] {
         for server in [Peer::Tungstenite, Peer::Python] {
-            world.compare(&names, client, server);
+            let run = world.compare(&names, client, server);
+            // Tungstenite has no compression.
+            if (client, server) == (Peer::Python, Peer::Python) {
+                was_compressed(&names, &run);
+            }
         }
     }
 }
