@@ -159,6 +159,107 @@ fn commands_show_a_token_and_trust_an_authority() {
     }
 }
 
+/// A gateway that knows these tokens.
+fn with_tokens(lines: &str) -> Gateway {
+    let mut gateway = Gateway::prepare("", ROUTES);
+    fs::write(gateway.path("tokens"), lines).expect("write the tokens");
+    gateway.configure_admin("token-file = \"tokens\"");
+    gateway.launch();
+    gateway.wait_ready();
+    gateway
+}
+
+/// What a command of the program says that shows this token, and how it ends.
+fn command(gateway: &Gateway, arguments: &[&str], token: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).args(["--admin", &gateway.admin_url()]);
+    let output = run(command.env("TENANTRY_ADMIN_TOKEN", token));
+    (output.status.code(), said(&output))
+}
+
+/// Sends a tenant `globex`; gives the generation that is live then.
+fn send_globex(gateway: &Gateway, table: &Value) -> u64 {
+    let fields =
+        [format!("Authorization: Bearer {TOKEN}"), "Content-Type: application/json".into()];
+    let url = gateway.admin_url() + "/api/v1/tenants/globex";
+    let (body, [token, json]) = (table.to_string(), &fields);
+    let put = ["--request", "PUT", "--header", token, "--header", json, "--data", &body, &url];
+    let answer = curl(&put);
+    assert!([200, 201].contains(&answer.status), "{}", answer.body);
+    answer.json()["generation"].as_u64().expect("a generation")
+}
+
+#[test]
+fn the_history_of_a_running_gateway_is_listed_and_gone_back_in_by_commands() {
+    let viewer = "2222222222222222";
+    let gateway = with_tokens(&format!("alice admin {TOKEN}\nbob viewer {viewer}\n"));
+    let (plain, routed) = (json!({"pool": "shop"}), json!({"pool": "shop", "use": ["common"]}));
+    let first = send_globex(&gateway, &plain);
+    let second = send_globex(&gateway, &routed);
+    let to = first.to_string();
+    let asks = |arguments: &[&str], token: &str| command(&gateway, arguments, token);
+    let of = |generation: u64| -> Value {
+        let (code, told) = asks(&["history", &generation.to_string()], viewer);
+        assert_eq!(code, Some(0), "{told}");
+        serde_json::from_str::<Value>(&told).expect("JSON")["tenants"][0].clone()
+    };
+
+    let (code, listed) = asks(&["history"], viewer);
+    assert_eq!(code, Some(0), "{listed}");
+    let lines: Vec<&str> = listed.lines().map(str::trim_start).collect();
+    for (line, generation, what) in [(lines[0], second, "~globex"), (lines[1], first, "+globex")] {
+        assert!(line.starts_with(&format!("{generation}  ")), "{listed}");
+        assert!(line.ends_with(&format!("alice at 127.0.0.1: tenants {what}")), "{listed}");
+    }
+    assert_eq!((&of(second)["before"], &of(second)["after"]), (&plain, &routed));
+
+    for (token, to, why) in [
+        ("0123456789abcdef", to.as_str(), "401"),
+        ("", to.as_str(), "401"),
+        (viewer, to.as_str(), "403"),
+        (TOKEN, "9999", "404"),
+    ] {
+        let (code, told) = asks(&["rollback", to], token);
+        assert!(code == Some(1) && told.contains(why), "{why}: {told}");
+    }
+    let (code, refused) = asks(&["history"], "0123456789abcdef");
+    assert!(code == Some(1) && refused.contains("401"), "{refused}");
+    let (code, told) = asks(&["rollback", &to, "--dry-run"], TOKEN);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(told, "~ tenants.globex\nnothing was changed: it was a dry run\n");
+    let (_, listed) = asks(&["history"], TOKEN);
+    assert!(listed.trim_start().starts_with(&format!("{second}  ")), "nothing was: {listed}");
+
+    let (code, told) = asks(&["rollback", &to], TOKEN);
+
+    let third = second + 1;
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(told, format!("~ tenants.globex\ngeneration {third} is live\n"));
+    assert_eq!((&of(third)["before"], &of(third)["after"]), (&routed, &plain));
+}
+
+#[test]
+fn an_edit_beside_a_running_gateway_is_compared_with_what_its_api_keeps() {
+    let gateway = with_tokens(&format!("alice admin {TOKEN}\n"));
+    send_globex(&gateway, &json!({"pool": "shop"}));
+    let edit = ROUTES.replace("[pools.shop]", "[pools.other]").replace("\"shop\"", "\"other\"");
+    fs::write(gateway.path("new.toml"), edit).expect("write the edit");
+    let file = |name: &str| gateway.path(name).display().to_string();
+    let diff = |more: &[&str]| {
+        let (old, new) = (file("routes.toml"), file("new.toml"));
+        let output = run(Command::new(PROGRAM).args(["diff", &old, &new]).args(more));
+        (output.status.code(), said(&output))
+    };
+
+    let (alone, told) = diff(&["--exit-code"]);
+    let (beside, why) = diff(&["--state", &file("state")]);
+
+    assert!(alone == Some(1) && told.contains("~ tenants.acme.pool"), "{told}");
+    assert!(told.contains("tenants that the API keeps are left out"), "{told}");
+    // The pool of `globex` goes.
+    assert!(beside == Some(1) && why.contains("globex") && why.contains("pool"), "{why}");
+}
+
 #[test]
 fn what_is_logged_changes_while_it_runs() {
     let gateway = Gateway::start(ROUTES);

@@ -12,21 +12,29 @@ use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
 use crate::world::{DEADLINE, STEP, eventually};
 
-/// A pool with a breaker, which `acme` and `globex` share; nobody is ejected.
-fn shared(endpoints: &[SocketAddr], open: &str) -> String {
-    let keys = format!(
+/// What a pool with a breaker says; nobody is ejected.
+fn breaker(open: &str) -> String {
+    format!(
         "eject = {{ failures = 0 }}\n{NO_RETRY}\n\
          breaker = {{ requests = 6, window = \"60s\", open = \"{open}\", trials = 2 }}"
-    );
-    let pool = pool("app", endpoints, &keys);
+    )
+}
+
+/// A pool with a breaker, which `acme` and `globex` share.
+fn shared(endpoints: &[SocketAddr], open: &str) -> String {
+    let pool = pool("app", endpoints, &breaker(open));
     format!("{pool}[tenants.acme]\npool = \"app\"\n[tenants.globex]\npool = \"app\"\n")
 }
 
 async fn statuses(gateway: &Gateway, tenant: &str, count: usize) -> Vec<u16> {
-    let field = format!("X-Tenant-ID: {tenant}");
+    statuses_at(gateway, tenant, "/", count).await
+}
+
+async fn statuses_at(gateway: &Gateway, tenant: &str, path: &str, count: usize) -> Vec<u16> {
+    let (line, field) = (format!("GET {path}"), format!("X-Tenant-ID: {tenant}"));
     let mut statuses = Vec::new();
     for _ in 0..count {
-        statuses.push(ask(gateway.address(), "GET /", &["Host: a", &field]).await.status);
+        statuses.push(ask(gateway.address(), &line, &["Host: a", &field]).await.status);
     }
     statuses
 }
@@ -61,6 +69,26 @@ async fn the_breaker_of_one_tenant_opens_no_other_ones() {
     assert_eq!(statuses(&gateway, "acme", 8).await, [500, 500, 500, 500, 500, 500, 503, 503]);
     assert_eq!(statuses(&gateway, "globex", 10).await, [200; 10]);
     assert_eq!(statuses(&gateway, "acme", 2).await, [503; 2]);
+}
+
+#[tokio::test]
+async fn the_breaker_of_a_tenant_at_one_pool_leaves_it_served_at_another_one() {
+    let sick = Origin::start([Step::answer(500, "")]).await;
+    let well = Origin::saying("well").await;
+    let other = pool("other", &[well.address], &breaker("60s"));
+    let route = "[[tenants.acme.routes]]\npath = \"/other\"\npool = \"other\"\n";
+    let gateway =
+        Gateway::start(&format!("{other}{}{route}", shared(&[sick.address], "60s"))).await;
+
+    assert_eq!(statuses(&gateway, "acme", 7).await, [500, 500, 500, 500, 500, 500, 503]);
+
+    assert_eq!(statuses_at(&gateway, "acme", "/other", 10).await, [200; 10]);
+    assert_eq!(statuses(&gateway, "acme", 2).await, [503; 2], "nor does that close it");
+    gateway.metric_becomes("tenantry_breakers{pool=\"app\",state=\"open\"}", 1.0).await;
+    let pools = gateway.admin("/api/v1/pools").await.json();
+    let mut all = pools.as_array().expect("pools").iter();
+    let other = all.find(|pool| pool["name"] == "other").expect("the other one");
+    assert_eq!(other["breakers"]["open"], 0, "{pools}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::world::client::{Client, Hyper, get, head};
 use crate::world::config::pool;
@@ -45,8 +45,13 @@ async fn occupied(keys: &str) -> (Gateway, Origin, Client) {
 
 /// A client that has asked and waits for its answer.
 async fn asking(gateway: &Gateway) -> Client {
+    asking_at(gateway, "acme", "/").await
+}
+
+async fn asking_at(gateway: &Gateway, tenant: &str, path: &str) -> Client {
+    let tenant = format!("X-Tenant-ID: {tenant}");
     let mut client = Client::connect(gateway.address()).await;
-    client.send(head("GET /", FIELDS)).await;
+    client.send(head(&format!("GET {path}"), &["Host: localhost", &tenant])).await;
     client
 }
 
@@ -173,6 +178,38 @@ async fn who_finds_the_queue_full_is_told_so() {
     gateway.metric_becomes(&became("full"), 1.0).await;
     gateway.metric_becomes(&became("served"), 1.0).await;
     gateway.metric_becomes("tenantry_queue_wait_seconds_count{pool=\"app\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn the_queue_of_a_tenant_is_as_long_as_it_says_itself_and_that_of_others_as_the_pool_says() {
+    let origin = Origin::start([Step::ok("hello").held()]).await;
+    let keys = "concurrency = 1\nqueue = { length = 2, wait = \"1h\" }";
+    let tenants = [("acme", "queue = { length = 1 }"), ("globex", "")];
+    let gateway = Gateway::start(&shared(origin.address, keys, &tenants)).await;
+    let mut clients = vec![asking(&gateway).await];
+    origin.wait_for(1).await;
+    clients.push(asking(&gateway).await);
+    gateway.metric_becomes(WAITING, 1.0).await;
+
+    let refused = gateway.get("/").await; // of acme
+    for _ in 0..2 {
+        clients.push(asking_at(&gateway, "globex", "/").await);
+    }
+    gateway.metric_becomes(WAITING, 3.0).await;
+    let other = get(gateway.address(), "globex", "/").await;
+
+    for (answer, tenant) in [(refused, "acme"), (other, "globex")] {
+        let problem = answer.json();
+        assert_eq!(answer.status, 503, "{problem}");
+        assert_eq!(problem["type"], "urn:tenantry:problem:queue-full");
+        assert_eq!(problem["tenant"], tenant);
+    }
+    release(&origin);
+    for client in &mut clients {
+        is_served(client).await;
+    }
+    gateway.metric_becomes(&became("full"), 2.0).await;
+    gateway.metric_becomes(&became("served"), 3.0).await;
 }
 
 #[tokio::test]
@@ -331,12 +368,9 @@ async fn order(tenants: &[(&str, &str)], comers: &[(&str, &str)]) -> Vec<String>
     origin.wait_for(1).await;
     let mut waiting = 0.0;
     for (tenant, path) in comers {
-        let mut client = Client::connect(gateway.address()).await;
-        let tenant = format!("X-Tenant-ID: {tenant}");
-        client.send(head(&format!("GET {path}"), &["Host: localhost", &tenant])).await;
+        clients.push(asking_at(&gateway, tenant, path).await);
         waiting += 1.0;
         gateway.metric_becomes(WAITING, waiting).await;
-        clients.push(client);
     }
     for number in 2..=clients.len() {
         origin.release();
@@ -388,6 +422,71 @@ async fn is_no_more_urgent(keys: &str) {
     let mut rest = [order[2].as_str(), order[3].as_str()];
     rest.sort_unstable();
     assert_eq!(rest, ["free /urgent", "status /later"], "both are batch");
+}
+
+/// Has these come while another tenant has the only place, so that all of them wait; who has it is the first client.
+async fn crowd(gateway: &Gateway, origin: &Origin, comers: &[(&str, &str)]) -> Vec<Client> {
+    let before = origin.asked().len();
+    let mut clients = vec![asking_at(gateway, "first", "/first").await];
+    origin.wait_for(before + 1).await;
+    for (tenant, path) in comers {
+        clients.push(asking_at(gateway, tenant, path).await);
+    }
+    gateway.metric_becomes(WAITING, comers.len() as f64).await;
+    clients
+}
+
+/// Has the pool learn that a request to `/slow` takes so long, and one to `/quick` next to nothing, and gives the order in
+/// which it serves two of the one tenant and ten of another one then, and how long all but the slow one has taken.
+async fn turns_by_what_is_learned(slow: Duration) -> (Vec<String>, Duration) {
+    let origin = Origin::start([Step::ok("hello").held()]).await;
+    let keys = "concurrency = 1\nqueue = { wait = \"1h\" }\ntimeouts = { total = \"5m\" }";
+    let paths = ["/first", "/slow", "/quick"];
+    let work = paths.map(|path| format!("[[route-sets.work.routes]]\npath = \"{path}\"\n"));
+    let tenants = ["first", "acme", "globex"].map(|id| (id, "use = [\"work\"]"));
+    let routes = work.concat() + &shared(origin.address, keys, &tenants);
+    let gateway = Gateway::start(&routes).await;
+
+    // Whoever has waited is learned from.
+    let taught = [("acme", "/slow"), ("globex", "/quick")];
+    let mut clients = crowd(&gateway, &origin, &taught).await;
+    let started = Instant::now();
+    for number in [2, 3] {
+        origin.release();
+        if origin.wait_for(number).await[number - 1].target == "/slow" {
+            sleep(slow).await; // what its work takes
+        }
+    }
+    origin.release();
+    for client in &mut clients {
+        is_served(client).await;
+    }
+    let teaching = started.elapsed().saturating_sub(slow);
+
+    let mut comers = vec![("acme", "/slow"); 2];
+    comers.extend([("globex", "/quick"); 10]);
+    let mut clients = crowd(&gateway, &origin, &comers).await;
+    let started = Instant::now();
+    clients.iter().for_each(|_| origin.release());
+    for client in &mut clients {
+        is_served(client).await;
+    }
+    let rest = teaching + started.elapsed();
+    let order = origin.asked().into_iter().skip(4).map(|asked| asked.target);
+    (order.collect(), rest)
+}
+
+#[tokio::test]
+async fn ten_quick_requests_of_one_tenant_have_their_turns_before_a_slow_one_of_another() {
+    for slow in [1, 3, 9].map(Duration::from_secs) {
+        let (order, rest) = turns_by_what_is_learned(slow).await;
+        // Else the machine stood still for as long as a slow one takes, and the quick ones were no quicker.
+        if rest < slow {
+            assert_eq!(order, [vec!["/quick"; 10], vec!["/slow"; 2]].concat());
+            return;
+        }
+    }
+    panic!("nothing is quick at this machine");
 }
 
 #[tokio::test]

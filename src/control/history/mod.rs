@@ -333,6 +333,20 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_edits_of_tables_of_forty_kibibytes_all_go_back() {
+        let filler = "x".repeat((40 << 10) - 4);
+        let table = |number: u64| format!("{number:04}{filler}");
+        let history =
+            History::of((1..=100).map(|at| generation(at, &[("acme", Some(&table(at)))])));
+
+        for at in 1..100 {
+            let then = history.since(at).expect("the way back");
+            let found = then["acme"].as_deref().unwrap_or_default();
+            assert!(found == table(at + 1), "back to {at}: {found:.4}");
+        }
+    }
+
+    #[test]
     fn the_history_of_who_had_the_file_before_goes_on() {
         let at = |number: u64, seconds: u64| Generation {
             at: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds),

@@ -137,15 +137,20 @@ impl World {
     }
 }
 
-/// That each has the share of the work that its weight says, within 2 %.
+/// That each has the share of the work that its weight says, within 2 % of that share and two requests. All must have
+/// somebody waiting all the time.
 fn check_shares(world: &World, requests: u32) {
     let fates = world.run(requests);
     let work: f64 = fates.iter().map(|fate| fate.work.as_secs_f64()).sum();
     let weights: u32 = world.tenants.iter().map(|tenant| tenant.weight).sum();
+    let longest = if world.varies { 1.5 } else { 1.0 };
     for (tenant, fate) in world.tenants.iter().zip(&fates) {
-        let share = fate.work.as_secs_f64() / work;
-        let fair = f64::from(tenant.weight) / f64::from(weights);
-        assert!((share - fair).abs() < 0.02, "{share} instead of {fair}: {tenant:?} {fates:?}");
+        let has = fate.work.as_secs_f64();
+        let fair = work * f64::from(tenant.weight) / f64::from(weights);
+        let few = 2.0 * longest * tenant.takes.as_secs_f64();
+        assert!(few < 0.98 * fair, "so few requests show no share: {tenant:?} {fates:?}");
+        let off = (has - fair).abs();
+        assert!(off < 0.02 * fair + few, "{has} s instead of {fair}: {tenant:?} {fates:?}");
     }
 }
 
@@ -399,6 +404,53 @@ proptest! {
 
 }
 
+/// How often one that always waits has had its turn at the least, of so much work in all: its class is behind its share
+/// by one request at most, and it is behind its share of that by one of its own.
+fn least_turns(claims: &[Claim], of: &Claim, work: u64) -> f64 {
+    let waits = |class: Class| claims.iter().any(|claim| claim.class == class);
+    let shares: u32 = Class::ALL.into_iter().filter(|class| waits(*class)).map(Class::share).sum();
+    let beside = || claims.iter().filter(|claim| claim.class == of.class);
+    let weights: u32 = beside().map(|claim| claim.weight).sum();
+    let largest = beside().map(|claim| claim.cost).max().unwrap_or_default();
+    let part = f64::from(of.class.share()) / f64::from(shares);
+    let of_class = work as f64 * part - f64::from(largest);
+    let own = of_class * f64::from(of.weight) / f64::from(weights);
+    (own / f64::from(of.cost)).floor() - 1.0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nobody_who_waits_is_starved_whatever_the_classes_the_weights_and_the_costs(
+        flows in prop::collection::vec((0..3_usize, 1..=1_000_u32, 100..10_000_u32), 2..8),
+    ) {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(1);
+        let claims: Vec<Claim> = flows.into_iter().zip(0..).map(|((class, weight, cost), flow)| {
+            Claim { flow, weight, class: Class::ALL[class], most: 2, until, cost }
+        }).collect();
+        let mut queue = Queue::new();
+        for claim in claims.iter().chain(&claims) {
+            prop_assert!(queue.push(claim, claim.flow).is_ok());
+        }
+        let (mut turns, mut work) = (vec![0_u32; claims.len()], 0_u64);
+        for turn in 1..=4_000 {
+            let Next::Turn(flow, _) = queue.next(now) else { panic!("all wait") };
+            let claim = &claims[flow as usize];
+            prop_assert!(queue.push(claim, flow).is_ok()); // the next of it
+            turns[flow as usize] += 1;
+            work += u64::from(claim.cost);
+            if turn % 100 == 0 {
+                for (claim, had) in claims.iter().zip(&turns) {
+                    let least = least_turns(&claims, claim, work);
+                    prop_assert!(f64::from(*had) >= least, "{least}: {claim:?} of {turns:?}");
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     // A run is ten thousand requests. Who comes when is chance, and no bound holds for all of it: the same draws each
     // time, or those of PROPTEST_RNG_SEED.
@@ -411,7 +463,9 @@ proptest! {
     ) {
         let tenants: Vec<Tenant> = tenants.into_iter().map(|(weight, takes)| {
             let takes = Duration::from_millis(takes);
-            Tenant { weight, takes, assumed: takes, rate: 4_000.0, ..PLAIN }
+            // Four times what all four places could do of it: whatever its weight, it has somebody waiting.
+            let rate = 16.0 / takes.as_secs_f64();
+            Tenant { weight, takes, assumed: takes, rate, ..PLAIN }
         }).collect();
         check_shares(&World { seed, varies: true, ..World::of(&tenants) }, 10_000);
     }
