@@ -174,8 +174,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use http::HeaderMap;
+
     use super::*;
     use crate::config::spec::HedgeSpec;
+    use crate::routing;
+    use crate::routing::samples::{get, route, spec, tenant};
 
     const MS: Duration = Duration::from_millis(1);
     const P95: HedgeSpec =
@@ -200,6 +206,29 @@ mod tests {
         let floor = HedgeSpec { floor: Some(MS * 90), ..P95 };
         assert_eq!(delays.of(1, &rule(&floor)), Some(MS * 90));
         assert_eq!(delays.of(2, &rule(&P95)), None, "another route");
+    }
+
+    #[test]
+    fn a_slow_route_and_a_fast_one_each_have_their_own_delay() {
+        let routes = vec![route("", "/slow"), route("", "/fast")];
+        let spec = spec(vec![("acme", tenant(None, routes, &[]))], vec![]);
+        let table = routing::compile(&spec, None, &BTreeMap::new(), 1);
+        let fields = HeaderMap::new();
+        let find = |path| table.tenant("acme").unwrap().find(&get("", path, &fields)).unwrap();
+        let pool = |slot| Label { name: "app".into(), slot };
+        let key = |slot, path| key(&pool(slot), Some(&**find(path)));
+        let delays = Delays::default();
+        for _ in 0..200 {
+            delays.learn(key(0, "/slow"), None, Measure::Whole(MS * 400));
+            delays.learn(key(0, "/fast"), None, Measure::Whole(MS * 20));
+        }
+
+        let told = |slot, path| delays.of(key(slot, path), &rule(&P95));
+        let (slow, fast) = (told(0, "/slow").unwrap(), told(0, "/fast").unwrap());
+
+        assert!(slow >= MS * 400 && slow <= MS * 430, "{slow:?}");
+        assert!(fast >= MS * 20 && fast <= MS * 22, "{fast:?}");
+        assert_eq!(told(1, "/slow"), None, "to another pool");
     }
 
     /// The delay after so many requests, of which each tenth hangs and the others take 5 to 9 ms.

@@ -1,17 +1,20 @@
 //! Who takes a request: by what it is hashed, by a cookie, by how long endpoints take.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 
 use http::HeaderValue;
 use http::header::COOKIE;
 use tenantry::control::generation::ReloadResult;
+use tokio::time::sleep;
 
 use crate::world::client::{Frames, Hyper, ask};
 use crate::world::config::{NO_RETRY, pool};
 use crate::world::gateway::Gateway;
 use crate::world::message::Answer;
 use crate::world::origin::{Origin, Step};
+use crate::world::{STEP, within};
 
 const STICKY: &str =
     "sticky = { cookie = \"stay\", keys = [\"0123456789abcdef0123456789abcdef\"] }";
@@ -140,6 +143,65 @@ async fn a_cookie_is_worth_nothing_at_another_tenant() {
     let other = get(&gateway, "globex", &cookie).await;
 
     assert!(set(&other).is_some_and(|own| own != cookie), "it gets one of its own");
+}
+
+/// The cookie that takes the place of this one, once there is one: meanwhile it is kept.
+async fn renewed(gateway: &Gateway, cookie: &str, home: &str) -> String {
+    let another = async {
+        loop {
+            let answer = get(gateway, "acme", cookie).await;
+            assert_eq!(answer.text(), home);
+            if let Some(another) = set(&answer) {
+                return another;
+            }
+            sleep(STEP).await;
+        }
+    };
+    within("another cookie", another).await
+}
+
+#[tokio::test]
+async fn the_key_of_cookies_is_exchanged_on_a_running_gateway_and_clients_stay() {
+    let [old_key, new_key] = ["0123456789abcdef".repeat(2), "fedcba9876543210".repeat(2)];
+    let origins = three().await;
+    // Three requests in a row without a cookie that is good come to three endpoints.
+    let keys =
+        "balance = \"round-robin\"\nsticky = { cookie = \"stay\", key-file = \"stay.keys\" }";
+    let routes = routes(&origins, keys);
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("routes.toml"), &routes).expect("write the routes");
+    fs::write(folder.path().join("stay.keys"), &old_key).expect("write the key");
+    let gateway = Gateway::start_in(folder, 1, "").await.expect("it starts");
+    let replace = |keys: &str| {
+        fs::write(gateway.path("new"), keys).expect("write the keys");
+        fs::rename(gateway.path("new"), gateway.path("stay.keys")).expect("rename them");
+    };
+    let is_kept = async |cookie: &str, home: &str| {
+        for _ in 0..4 {
+            let answer = get(&gateway, "acme", cookie).await;
+            assert_eq!((answer.text().as_str(), set(&answer)), (home, None));
+        }
+    };
+    let first = get(&gateway, "acme", "Accept: */*").await;
+    let (home, old) = (first.text(), set(&first).expect("a cookie"));
+    is_kept(&old, &home).await;
+
+    replace(&format!("{new_key}\n{old_key}\n"));
+    let new = renewed(&gateway, &old, &home).await;
+    assert_ne!(new, old);
+    is_kept(&new, &home).await;
+
+    replace(&new_key);
+    let reload = gateway.reload(&routes).await;
+    assert!(matches!(reload, ReloadResult::Live { .. }), "{reload:?}");
+    is_kept(&new, &home).await;
+    let mut homes = BTreeSet::new();
+    for _ in 0..3 {
+        let answer = get(&gateway, "acme", &old).await;
+        assert!(set(&answer).is_some_and(|own| own != old), "it is worth nothing");
+        homes.insert(answer.text());
+    }
+    assert_eq!(homes.len(), 3, "{homes:?}");
 }
 
 #[tokio::test]

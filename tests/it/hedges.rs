@@ -267,24 +267,53 @@ async fn an_endpoint_that_hangs_is_ejected_though_it_only_loses() {
     assert!(asked > 5, "{asked}: one that loses may have bad luck");
 }
 
+/// Sends a request that either endpoint holds. It comes to one of them alone, and that is counted for this reason.
+async fn has_no_second(
+    (gateway, client): (&Gateway, &mut Client),
+    origins: [&Origin; 2],
+    body: &[u8],
+    reason: &str,
+) {
+    for origin in origins {
+        origin.rescript([Step::ok("held").held()]);
+    }
+    let asked = || origins.map(|origin| origin.asked().len()).iter().sum::<usize>();
+    let before = asked();
+
+    client.send(request("GET", body)).await;
+    gateway.metric_becomes(&refused(reason), 1.0).await;
+
+    assert_eq!(asked(), before + 1);
+    for origin in origins {
+        origin.release();
+    }
+    assert_eq!(client.answer_to("GET").await.text(), "held");
+}
+
 #[tokio::test]
 async fn a_second_attempt_has_no_place_beyond_those_of_the_pool() {
     let (slow, good) = two().await;
     let keys = format!("{}\nconcurrency = 1", keys(""));
     let (gateway, mut client) = learnt(&[slow.address, good.address], &keys).await;
-    for origin in [&slow, &good] {
-        origin.rescript([Step::ok("held").held()]);
-    }
-    let before = slow.asked().len() + good.asked().len();
 
-    client.send(request("GET", b"")).await;
-    gateway.metric_becomes(&refused("queue"), 1.0).await;
+    has_no_second((&gateway, &mut client), [&slow, &good], b"", "queue").await;
+}
 
-    assert_eq!(slow.asked().len() + good.asked().len(), before + 1);
-    for origin in [&slow, &good] {
-        origin.release();
-    }
-    assert_eq!(client.answer_to("GET").await.text(), "held");
+#[tokio::test]
+async fn a_body_that_is_too_large_to_be_kept_is_not_sent_twice() {
+    let (slow, good) = two().await;
+    let (gateway, mut client) = learnt(&[slow.address, good.address], &keys("")).await;
+    let large = payload((64 << 10) + 1);
+
+    has_no_second((&gateway, &mut client), [&slow, &good], &large, "body").await;
+}
+
+#[tokio::test]
+async fn a_route_that_allows_one_attempt_has_no_second_one() {
+    let (slow, good) = two().await;
+    let (gateway, mut client) = learnt_by(&[slow.address, good.address], "attempts = 1").await;
+
+    has_no_second((&gateway, &mut client), [&slow, &good], b"", "attempts").await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::world::message::Answer;
 use crate::world::narrow::Narrow;
 use crate::world::origin::{Origin, Step};
 use crate::world::unreachable::Refusing;
-use crate::world::{STEP, eventually, within};
+use crate::world::{STEP, eventually, resting, within};
 
 /// A pool `app`, and one `shadow` that gets copies of the requests of `acme`.
 fn routes(app: SocketAddr, shadow: SocketAddr, (pool_keys, keys): (&str, &str)) -> String {
@@ -192,6 +192,22 @@ async fn nothing_of_a_share_of_nothing_is_copied_and_a_full_shadow_gets_none() {
     }
     gateway.metric_becomes(&outcome("busy"), 2.0).await;
     assert_eq!((shadow.asked().len(), stalling.asked().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_tenth_is_copied_where_the_share_is_a_tenth() {
+    let (app, shadow) = (Origin::saying("app").await, Origin::saying("shadow").await);
+    let gateway = start(app.address, shadow.address, ("", ", share = \"10%\"")).await;
+    let mut client = Client::connect(gateway.address()).await;
+    for _ in 0..400 {
+        let request = head("GET /", &["Host: a", "X-Tenant-ID: acme"]);
+        assert_eq!(client.ask(request).await.text(), "app");
+    }
+
+    let copies = resting("copies", || shadow.asked().len()).await;
+
+    // 40 by chance; fewer than 10 or more than 90 come once in a hundred million runs.
+    assert!((10..=90).contains(&copies), "{copies} of 400");
 }
 
 #[tokio::test]
