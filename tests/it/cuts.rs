@@ -368,8 +368,9 @@ const SOON: Duration = Duration::from_millis(250);
 /// Waits until the kernel has the connection on the gateway's side, too: a client has connected once it has an answer, and
 /// its last packet may wait for a processor still. A listener that closes by then is none of its own.
 async fn has_come(stream: &TcpStream) {
-    let port =
-        |address: io::Result<SocketAddr>| format!("0100007F:{:04X}", address.unwrap().port());
+    let port = |address: io::Result<SocketAddr>| {
+        format!("0100007F:{:04X}", address.expect("an address").port())
+    };
     let sides = [port(stream.peer_addr()), port(stream.local_addr()), "01".to_owned()];
     let listed = || fs::read_to_string("/proc/net/tcp").expect("a list of connections");
     let is_whole = |list: &String| {
