@@ -408,8 +408,9 @@ mod tests {
             runtime.block_on(async {
                 let mut tasks = Tasks::new("test");
                 tasks.spawn_vital(|_stop| async { panic!("on purpose") });
-                tokio::time::sleep(Duration::from_secs(60)).await;
+                tokio::time::sleep(Duration::from_secs(20)).await;
             });
+            return; // it has not ended, which the other process sees
         }
         let name = "base::tasks::tests::the_process_ends_with_a_task_that_it_cannot_do_without";
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());

@@ -7,7 +7,8 @@ use crate::model::endpoint::Health;
 ///
 /// One that traffic asks for comes at once. If one fails, regular or not, others follow it fast, so that an endpoint
 /// that is dead is down within a few of them; and some more after that, so that one that was away for a
-/// moment is back as soon. If one of an endpoint that is down passes, those that are to bring it up follow fast. If one passes that traffic has asked for, traffic is heard again only after the next regular
+/// moment is back as soon. If one of an endpoint that is down passes, those that are to bring it up follow fast.
+/// If one passes that traffic has asked for, traffic is heard again only after the next regular
 /// one: requests that fail while checks pass, whosever they are, can do no more than double the number of checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Pace {
