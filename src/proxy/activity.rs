@@ -31,6 +31,8 @@ pub(super) struct Activity {
     body_since: Cell<Option<Instant>>,
     /// The first byte of a request whose head is not read yet.
     head_since: Cell<Option<Instant>>,
+    /// The same of HTTP/2, where other requests may be under way.
+    part_since: Cell<Option<Instant>>,
     idle_since: Cell<Instant>,
     /// The client has taken nothing of what waits for it.
     stuck_since: Cell<Option<Instant>>,
@@ -69,8 +71,10 @@ const SLOW_READER: Patience = Patience::Over("slow_reader");
 /// How long a connection is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// For the end of a begun head, where the protocol tells one from other bytes.
-    pub(super) head: Option<Duration>,
+    /// For the end of a begun head.
+    pub(super) head: Duration,
+    /// Bytes between requests are a head, as they are in HTTP/1.
+    pub(super) heads: bool,
     /// Between requests.
     pub(super) idle: Duration,
     /// For the client to take something of its answer, or to send something of a body.
@@ -99,6 +103,7 @@ impl Activity {
             uploads: Cell::new(0),
             body_since: Cell::new(None),
             head_since: Cell::new(None),
+            part_since: Cell::new(None),
             idle_since: Cell::new(born),
             stuck_since: Cell::new(None),
             backlog: None,
@@ -118,6 +123,16 @@ impl Activity {
             self.body_since.set(Some(now));
         } else if self.head_since.get().is_none() {
             self.head_since.set(Some(now));
+        }
+    }
+
+    /// Bytes of HTTP/2 came in: whether they end within a request's head, and whether they have
+    /// ended one, so that it is another.
+    pub(super) fn reads_head(&self, within: bool, another: bool) {
+        if !within {
+            self.part_since.set(None);
+        } else if another || self.part_since.get().is_none() {
+            self.part_since.set(Some(self.clock.now()));
         }
     }
 
@@ -250,28 +265,37 @@ impl Activity {
 
     /// Whether the connection has been waited for long enough.
     pub(super) fn patience(&self, limits: Limits) -> Patience {
-        let Limits { head, idle, send } = limits;
         let now = Instant::now();
+        let by_part = self.part_since.get().map(|begun| (begun + limits.head, SLOW_HEAD));
+        let (mut end, mut verdict) = self.due(now, limits);
+        if let Some((due, slow)) = by_part
+            && due < end
+        {
+            (end, verdict) = (due, slow);
+        }
         // A head that begins meanwhile may be due as early as this.
-        let earliest = head.map_or(now + idle, |head| now + head.min(idle));
+        let earliest = now + limits.head.min(limits.idle);
+        if now >= end { verdict } else { Patience::Until(end.min(earliest)) }
+    }
+
+    /// Until when it is waited for, by what is under way, and what it means when that is over.
+    fn due(&self, now: Instant, limits: Limits) -> (Instant, Patience) {
+        let Limits { head, heads, idle, send } = limits;
         if self.busy.get() > 0 {
             // An exchange has deadlines of its own, which nobody asks about while the client takes
             // nothing: then its body is not read from.
-            let end = self.stuck_since.get().unwrap_or(now) + send;
-            let until = Patience::Until(end.min(earliest));
-            return if now >= end { SLOW_READER } else { until };
+            return (self.stuck_since.get().unwrap_or(now) + send, SLOW_READER);
         }
         let idle_since = self.idle_since.get();
-        let (end, verdict) = match (head, self.head_since.get()) {
+        match self.head_since.get() {
             // Where bytes of a body can be told from others, as heads can.
-            (Some(_), _) if self.uploads.get() > 0 => {
+            _ if heads && self.uploads.get() > 0 => {
                 let last = self.body_since.get().map_or(idle_since, |body| body.max(idle_since));
                 (last + send, SLOW_BODY)
             }
-            (Some(head), Some(begun)) => (begun + head, SLOW_HEAD),
+            Some(begun) if heads => (begun + head, SLOW_HEAD),
             _ => (idle_since + idle, Patience::Idle),
-        };
-        if now >= end { verdict } else { Patience::Until(end.min(earliest)) }
+        }
     }
 }
 
@@ -308,7 +332,7 @@ mod tests {
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(75);
     const SEND: Duration = Duration::from_secs(30);
-    const LIMITS: Limits = Limits { head: Some(HEAD), idle: IDLE, send: SEND };
+    const LIMITS: Limits = Limits { head: HEAD, heads: true, idle: IDLE, send: SEND };
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_is_waited_for_its_idle_time() {
@@ -350,6 +374,31 @@ mod tests {
         assert!(matches!(activity.patience(LIMITS), Patience::Until(_)));
         tokio::time::advance(IDLE).await;
         assert_eq!(activity.patience(LIMITS), Patience::Idle);
+    }
+
+    // One byte a second of a head won the idle time each time, and for ever beside a stream that waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_head_of_http2_must_end_in_its_time_whatever_is_under_way() {
+        let limits = Limits { heads: false, ..LIMITS };
+        for is_busy in [false, true] {
+            let activity = Activity::new(Clock::new());
+            if is_busy {
+                activity.begin();
+            }
+            activity.reads_head(true, false);
+            tokio::time::advance(HEAD - Duration::from_millis(1)).await;
+            activity.reads_head(true, false); // a trickle does not win time
+            assert!(matches!(activity.patience(limits), Patience::Until(_)));
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert_eq!(activity.patience(limits), SLOW_HEAD);
+
+            activity.reads_head(true, true); // that one was whole, and the next one has begun
+
+            assert!(matches!(activity.patience(limits), Patience::Until(_)));
+            activity.reads_head(false, true);
+            tokio::time::advance(HEAD).await;
+            assert!(matches!(activity.patience(limits), Patience::Until(_)));
+        }
     }
 
     #[tokio::test(start_paused = true)]

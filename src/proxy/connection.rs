@@ -317,7 +317,7 @@ async fn speak_http2(worker: Rc<Worker>, stream: Ahead<Stream>, peer: Rc<Peer>, 
     let activity = Rc::clone(&peer.activity);
     let flood = Flood::default();
     let reads = Rc::new(Reads::new());
-    let frames = Frames::new(stream, Rc::clone(&flood));
+    let frames = Frames::new(stream, Rc::clone(&flood), Rc::clone(&activity));
     let io = Io::new(frames, Rc::clone(&activity), Rc::clone(&reads));
     let begun = Begun::default();
     let parties = (Rc::clone(&worker), peer);

@@ -170,13 +170,13 @@ impl<C: Connection> Driven<C> {
     fn patience(&self) -> Patience {
         let limits = &self.worker().gateway.downstream;
         let (head, send) = (limits.header_timeout, limits.body_timeout);
-        let (head, idle) = match C::PROTOCOL {
-            Protocol::Http1 if self.leaving => (Some(head), FIRST_WORD),
-            Protocol::Http1 => (Some(head), limits.idle_timeout),
-            Protocol::Http2 if self.leaving => (None, head),
-            Protocol::Http2 => (None, limits.idle_timeout),
+        let heads = C::PROTOCOL == Protocol::Http1;
+        let idle = match C::PROTOCOL {
+            Protocol::Http1 if self.leaving => FIRST_WORD,
+            Protocol::Http2 if self.leaving => head,
+            _ => limits.idle_timeout,
         };
-        self.activity.patience(Limits { head, idle, send })
+        self.activity.patience(Limits { head, heads, idle, send })
     }
 
     /// When a connection that is not too old will be.

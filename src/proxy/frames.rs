@@ -14,6 +14,8 @@ use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::activity::Activity;
+
 /// What a client has done too often, once it has: the reason of the metric.
 pub(super) type Flood = Rc<Cell<Option<&'static str>>>;
 
@@ -24,6 +26,7 @@ pub(super) struct Frames<S> {
     scan: Scan,
     count: Count,
     flood: Flood,
+    activity: Rc<Activity>,
 }
 
 /// Finds the frames in bytes that come in any pieces.
@@ -34,6 +37,12 @@ struct Scan {
     head: [u8; HEAD],
     /// How much of the next frame's head is there.
     have: usize,
+    /// Where the present frame is a part of a request's head: whether it is the last one.
+    part: Option<bool>,
+    /// Parts of a request's head have come, and not the last one.
+    open: bool,
+    /// Heads that came whole.
+    heads: u64,
 }
 
 /// What came within the present span.
@@ -59,15 +68,15 @@ enum Kind {
 }
 
 impl<S> Frames<S> {
-    /// What the client does too often is told in `flood`.
-    pub(super) fn new(stream: S, flood: Flood) -> Self {
-        let scan = Scan { skip: PREFACE, head: [0; HEAD], have: 0 };
-        Self { stream, scan, count: Count::default(), flood }
+    /// What the client does too often is told in `flood`; that it is within a head, in `activity`.
+    pub(super) fn new(stream: S, flood: Flood, activity: Rc<Activity>) -> Self {
+        Self { stream, scan: Scan::new(), count: Count::default(), flood, activity }
     }
 
     fn note(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut flood = None;
+        let (mut flood, before) = (None, self.scan.heads);
         self.scan.feed(bytes, |kind| flood = flood.or(self.count.add(kind)));
+        self.activity.reads_head(self.scan.is_within_head(), self.scan.heads != before);
         if flood.is_none() {
             return Ok(());
         }
@@ -77,11 +86,31 @@ impl<S> Frames<S> {
 }
 
 impl Scan {
+    fn new() -> Self {
+        Self { skip: PREFACE, head: [0; HEAD], have: 0, part: None, open: false, heads: 0 }
+    }
+
+    /// Whether a request's head has begun and is not whole (RFC 9113 §4.3).
+    fn is_within_head(&self) -> bool {
+        self.open || self.part.is_some()
+    }
+
+    /// The present frame is whole.
+    fn end_frame(&mut self) {
+        if let Some(is_last) = self.part.take() {
+            self.open = !is_last;
+            self.heads += u64::from(is_last);
+        }
+    }
+
     fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Kind)) {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
+            if self.skip == 0 {
+                self.end_frame();
+            }
             if bytes.is_empty() {
                 return;
             }
@@ -93,6 +122,8 @@ impl Scan {
                 self.have = 0;
                 let [high, middle, low, kind, flags, ..] = self.head;
                 self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+                self.part =
+                    matches!(kind, HEADERS | CONTINUATION).then_some(flags & END_HEADERS != 0);
                 each(Kind::of(kind, flags, self.skip));
             }
         }
@@ -105,9 +136,9 @@ impl Kind {
         const END_STREAM: u8 = 1;
         match kind {
             0 if size > 0 || flags & END_STREAM != 0 => Self::Load,
-            1 => Self::Request,
+            HEADERS => Self::Request,
             3 => Self::Reset,
-            9 => Self::Load, // how many the library takes depends on the size of a head
+            CONTINUATION => Self::Load, // how many the library takes depends on the size of a head
             _ => Self::Other,
         }
     }
@@ -199,6 +230,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
 
 const PREFACE: usize = 24;
 const HEAD: usize = 9;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
 const FLOOD: &str = "http2_flood";
 
 /// 30 s: what is counted is forgotten after that.
@@ -239,7 +273,7 @@ mod tests {
         ]
         .concat();
         for piece in [1, 2, 8, 9, 10, 1000] {
-            let mut scan = Scan { skip: PREFACE, head: [0; HEAD], have: 0 };
+            let mut scan = Scan::new();
             let mut kinds = Vec::new();
             for bytes in frames.chunks(piece) {
                 scan.feed(bytes, |kind| kinds.push(kind));
@@ -247,6 +281,33 @@ mod tests {
             use Kind::{Load, Other, Request, Reset};
             let expected = [Other, Request, Other, Load, Load, Load, Reset, Other];
             assert_eq!(kinds, expected, "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_begun_from_its_first_frame_until_its_last_is_whole() {
+        let frames = [
+            (frame(4, 0, 6), false, 0),
+            (frame(HEADERS, 0, 3), true, 0),
+            (frame(CONTINUATION, 0, 0), true, 0),
+            (frame(CONTINUATION, END_HEADERS, 2), false, 1),
+            (frame(0, 0, 9), false, 1),
+            (frame(HEADERS, END_HEADERS | 1, 300), false, 2),
+            (frame(HEADERS, END_HEADERS, 0), false, 3),
+        ];
+        let mut scan = Scan::new();
+        scan.feed(&[b'x'; PREFACE], |_| {});
+        for (bytes, within, heads) in frames {
+            let is_part = matches!(bytes[3], HEADERS | CONTINUATION);
+            for (place, byte) in bytes.iter().enumerate() {
+                let was = scan.is_within_head();
+                scan.feed(&[*byte], |_| {});
+                if place + 1 < bytes.len() {
+                    let begun = is_part && place + 1 >= HEAD;
+                    assert_eq!(scan.is_within_head(), was || begun, "{bytes:?} {place}");
+                }
+            }
+            assert_eq!((scan.is_within_head(), scan.heads), (within, heads), "{bytes:?}");
         }
     }
 

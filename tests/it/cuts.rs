@@ -12,6 +12,7 @@ use crate::world::client::{Client, Frames, Hyper, head};
 use crate::world::config::{NO_RETRY, one_tenant, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::origin::{Origin, Step};
+use crate::world::raw_h2::{CONTINUATION, END_STREAM, GET, HEADERS, RawH2, block, frame, request};
 use crate::world::tls::Certificates;
 use crate::world::{STEP, eventually, within};
 
@@ -221,6 +222,32 @@ async fn a_head_that_comes_too_slowly_ends_the_connection() {
     second.send("GET / HTTP").await;
     assert!(second.is_closed().await, "the second request of a connection");
     gateway.metric_becomes(&rejected("slow_head"), 5.0).await;
+}
+
+#[tokio::test]
+async fn a_head_of_http2_that_trickles_ends_its_connection_beside_a_stream_that_waits() {
+    let origin = Origin::start([Step::stall().unread()]).await;
+    let more = "[downstream]\nheader-timeout = \"100ms\"";
+    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let beside = request(1, &GET);
+    // A block that goes on and on, and one frame that does.
+    let parts = [frame(CONTINUATION, 0, 3, b""), b"\0".to_vec()];
+    let begun =
+        [frame(HEADERS, END_STREAM, 3, &block(&GET)), frame(HEADERS, END_STREAM, 3, &[0; 9999])];
+    for (first, part) in [(&begun[0], &parts[0]), (&begun[1][..20].to_vec(), &parts[1])] {
+        let mut client = RawH2::connect(gateway.address()).await;
+        assert!(client.send(&beside).await && client.send(first).await);
+
+        let mut trickle = tokio::time::interval(Duration::from_millis(10));
+        let trickling = async {
+            while client.send(part).await {
+                trickle.tick().await;
+            }
+        };
+
+        within("the end of the connection", trickling).await;
+    }
+    gateway.metric_becomes(&rejected("slow_head"), 2.0).await;
 }
 
 #[tokio::test]
