@@ -22,6 +22,7 @@
 //! | pipes | [`upstream`] | dial, keep, send |
 //! | | [`tls`] | certificates and handshakes |
 //! | | [`http1`] | HTTP/1.1 as bytes, for both sides |
+//! | | [`http2`] | bodies of HTTP/2 streams, for both sides |
 //! | supplies | [`config`] | what was asked |
 //! | | [`telemetry`] | what is measured |
 //! | | [`model`] | the nouns |
@@ -50,6 +51,7 @@ pub mod discovery;
 pub mod export;
 pub mod health;
 pub mod http1;
+pub mod http2;
 pub mod limits;
 pub mod model;
 pub mod pool;

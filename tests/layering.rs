@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["routing"],
     &["pool", "discovery", "health", "resilience", "limits", "auth", "export"],
     &["upstream"],
-    &["tls", "http1"],
+    &["tls", "http1", "http2"],
     &["config", "telemetry"],
     &["model"],
     &["base"],

@@ -1,6 +1,7 @@
 //! What comes with a request's head: its body, and the client's side of a connection that may
 //! switch protocols; of HTTP/1.1 or of HTTP/2.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::http1::{self, Switched};
-use super::http2::{self, Tunnel};
+use super::http2::{self, Hints, Tunnel};
 
 /// The rest of a request.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Incoming {
     content: Content,
     /// `None` where the client cannot switch protocols.
     pub(super) switch: Option<Switch>,
+    /// Hears of interim answers, where the client is one of HTTP/2.
+    pub(super) hints: Option<Rc<Hints>>,
 }
 
 #[derive(Debug)]
@@ -37,17 +40,18 @@ pub(super) enum Switch {
 impl Incoming {
     /// Of HTTP/1.1; `None` = no body.
     pub(super) fn http1(body: Option<http1::Body>, switch: Option<Switch>) -> Self {
-        Self { content: body.map_or(Content::Empty, Content::Http1), switch }
+        Self { content: body.map_or(Content::Empty, Content::Http1), switch, hints: None }
     }
 
     /// Of HTTP/2; `None` = no body.
-    pub(super) fn http2(body: Option<http2::Body>) -> Self {
-        Self { content: body.map_or(Content::Empty, Content::Http2), switch: None }
+    pub(super) fn http2(body: Option<http2::Body>, hints: Rc<Hints>) -> Self {
+        let content = body.map_or(Content::Empty, Content::Http2);
+        Self { content, switch: None, hints: Some(hints) }
     }
 
     /// Of HTTP/2, where the stream is to switch protocols: it has no body before.
     pub(super) fn switching(switch: oneshot::Receiver<Tunnel>) -> Self {
-        Self { content: Content::Empty, switch: Some(Switch::Http2(switch)) }
+        Self { content: Content::Empty, switch: Some(Switch::Http2(switch)), hints: None }
     }
 
     /// The next part of the body.

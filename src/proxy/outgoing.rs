@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Uri, Version};
+use http::{Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use crate::base::memory::{Held, Refused};
@@ -34,6 +34,7 @@ use super::countdown::Countdown;
 use super::error::ExchangeError;
 use super::extended::Extended;
 use super::http1;
+use super::http2::Hints;
 use super::hygiene::{self, Sender, Wishes};
 use super::incoming::{Incoming, Switch};
 use super::limited;
@@ -56,9 +57,8 @@ pub(super) struct Outgoing<'h> {
     pub(super) upload: Upload,
     /// Acting twice does what acting once does.
     pub(super) idempotent: bool,
-    /// Hears of interim answers: a client of HTTP/1.1. One of HTTP/1.0 must not (RFC 9110 §15.2), and
-    /// the library for HTTP/2 has no way to send them.
-    client: Option<Rc<Activity>>,
+    /// Who hears of interim answers.
+    hears: Hears,
     /// The client's side of a connection that is to switch protocols.
     pub(super) upgrade: Option<Switch>,
     /// The client asks in the words of HTTP/2 (RFC 8441).
@@ -71,6 +71,14 @@ pub(super) struct Outgoing<'h> {
     side: Side,
     /// Memory that the exchange may need.
     pub(super) held: Arc<Held>,
+}
+
+/// Who hears of answers of status 1xx that come before the final one.
+enum Hears {
+    /// A client of HTTP/1.0 must not (RFC 9110 §15.2).
+    Nobody,
+    Http1(Rc<Activity>),
+    Http2(Rc<Hints>),
 }
 
 /// What an endpoint is told anew with each attempt.
@@ -102,8 +110,11 @@ impl<'h> Outgoing<'h> {
         let most = largest(worker, choice, &body)?;
         let upgrade = body.switch.take();
         let held = hold(worker, choice, (head, size), &body)?;
-        let hears = head.version == Version::HTTP_11;
-        let client = hears.then(|| Rc::clone(&peer.activity));
+        let hears = match body.hints.take() {
+            Some(hints) => Hears::Http2(hints),
+            None if head.version == Version::HTTP_11 => Hears::Http1(Rc::clone(&peer.activity)),
+            None => Hears::Nobody,
+        };
         let extended = head.extensions.remove::<Extended>().is_some();
         head.extensions.clear();
         let naming = &view.table.naming;
@@ -149,7 +160,7 @@ impl<'h> Outgoing<'h> {
             head,
             added,
             told,
-            client,
+            hears,
             upload,
             idempotent,
             upgrade,
@@ -184,11 +195,22 @@ impl<'h> Outgoing<'h> {
         self.told.countdown.as_deref()
     }
 
-    /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2).
+    /// Passes on an answer of status 1xx that comes before the final one (RFC 9110 §15.2). A client that
+    /// waits for a 100 hears it from us, once its body is wanted.
     pub(super) fn interim(&self, mut answer: AnswerHead) {
-        if let Some(client) = &self.client {
-            hygiene::clean_answer(&mut answer);
-            client.tell(&http1::interim(&answer));
+        if answer.status() == StatusCode::CONTINUE && self.head.headers.contains_key(EXPECT) {
+            return;
+        }
+        match &self.hears {
+            Hears::Nobody => {}
+            Hears::Http1(client) => {
+                hygiene::clean_answer(&mut answer);
+                client.tell(&http1::interim(&answer));
+            }
+            Hears::Http2(client) => {
+                hygiene::clean_answer(&mut answer);
+                client.tell(*answer);
+            }
         }
     }
 
@@ -201,7 +223,7 @@ impl<'h> Outgoing<'h> {
             told: self.told.clone(),
             upload: self.upload.clone(),
             idempotent: self.idempotent,
-            client: None,
+            hears: Hears::Nobody,
             upgrade: None,
             extended: self.extended,
             apart: self.apart.clone(),

@@ -1,13 +1,11 @@
 //! Opening connections: dial, TLS handshake, HTTP handshake, each with its limit.
 
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use h2::client;
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -19,9 +17,8 @@ use crate::http1::sending::Payload;
 use crate::tls::stream::Stream;
 
 use super::connections::{Key, Place, Shared};
-use super::executor::LocalExecutor;
 use super::h1::{self, Open, Wire};
-use super::h2::{Channel, MAX_STREAMS, Streams};
+use super::h2::{Channel, MAX_STREAMS, Streams, drive};
 use super::{Client, ConnectError, Connection, Destination, Line, dial, proxy_header};
 
 impl<B: Payload> Client<B> {
@@ -62,30 +59,30 @@ impl<B: Payload> Client<B> {
     }
 
     async fn handshake_h2(&self, to: &Destination<'_>) -> Result<Connection<B>, ConnectError> {
-        let io = TokioIo::new(dial(to).await?);
-        let executor = LocalExecutor::new(Rc::clone(&self.tasks));
+        let stream = dial(to).await?;
         let size = u32::try_from(self.limits.size).unwrap_or(u32::MAX);
-        let (sender, connection) = http2::Builder::new(executor)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
+        let (sender, connection) = client::Builder::new()
+            .enable_push(false)
+            .initial_max_send_streams(MAX_STREAMS as usize)
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
+            .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(size)
-            .handshake(io)
+            .handshake(stream)
             .await
             .map_err(ConnectError::Preface)?;
-        let streams = Streams::new(Arc::clone(&self.account));
-        self.run(to, heeding(connection, Rc::clone(&streams)));
-        let channel = Channel::new(sender.clone(), &streams);
+        let (streams, unused) = Streams::new(Arc::clone(&self.account));
+        self.run(to, drive(connection, Rc::downgrade(&streams), unused));
+        let channel = Channel::new(sender.clone(), &streams, &self.tasks);
         let place = Place::of(to);
         self.shelves.share(Key::of(to), Shared::new(sender, streams, Rc::clone(&place)));
         Ok(Connection { line: Line::H2(Box::new(channel)), place, reused: false })
     }
 
-    /// Drives a connection until it ends. What it dies of is told to the request that it carries.
+    /// Drives a connection until it ends. What it dies of is told to the requests that it carries.
     fn run<C>(&self, to: &Destination<'_>, connection: C)
     where
-        C: Future<Output = hyper::Result<()>> + 'static,
+        C: Future<Output = Result<(), h2::Error>> + 'static,
     {
         let open = Open::count(&self.meter, to.pool);
         self.tasks.borrow_mut().spawn(|_stop| async move {
@@ -95,20 +92,6 @@ impl<B: Payload> Client<B> {
             drop(open);
         });
     }
-}
-
-/// Drives an HTTP/2 connection and notes how many streams the endpoint allows.
-async fn heeding<B: Payload>(
-    mut connection: http2::Connection<TokioIo<Stream>, B, LocalExecutor>,
-    streams: Rc<Streams>,
-) -> hyper::Result<()> {
-    std::future::poll_fn(|context| {
-        let polled = Pin::new(&mut connection).poll(context);
-        let allowed = connection.current_max_send_streams();
-        streams.allowed.set(u32::try_from(allowed).unwrap_or(u32::MAX));
-        polled
-    })
-    .await
 }
 
 async fn dial(to: &Destination<'_>) -> Result<Stream, ConnectError> {

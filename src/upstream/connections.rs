@@ -5,13 +5,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
-use hyper::client::conn::http2;
+use h2::client::SendRequest;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::base::tasks::LocalTasks;
 use crate::config::spec::{ConnectionsSpec, Protocol};
 use crate::http1::sending::Payload;
 use crate::model::endpoint::Endpoint;
@@ -36,12 +39,14 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Shelves<B> {
     shelves: RefCell<HashMap<Key, Shelf<B>, RandomState>>,
+    /// Those that send the rest of a request by HTTP/2.
+    tasks: Rc<RefCell<LocalTasks>>,
 }
 
 #[derive(Debug)]
 struct Shelf<B> {
     idle: Vec<Idle<B>>,
-    shared: Vec<Shared<B>>,
+    shared: Vec<Shared>,
     opening: Rc<Opening>,
 }
 
@@ -82,19 +87,15 @@ struct Idle<B> {
 
 /// An HTTP/2 connection that carries several requests at once.
 #[derive(Debug)]
-pub(super) struct Shared<B> {
-    sender: http2::SendRequest<B>,
+pub(super) struct Shared {
+    sender: SendRequest<Bytes>,
     streams: Rc<Streams>,
     place: Rc<Place>,
     last_used: Instant,
 }
 
-impl<B> Shared<B> {
-    pub(super) fn new(
-        sender: http2::SendRequest<B>,
-        streams: Rc<Streams>,
-        place: Rc<Place>,
-    ) -> Self {
+impl Shared {
+    pub(super) fn new(sender: SendRequest<Bytes>, streams: Rc<Streams>, place: Rc<Place>) -> Self {
         let last_used = place.born;
         Self { sender, streams, place, last_used }
     }
@@ -108,12 +109,6 @@ pub(super) struct Opening {
     pub(super) failures: Cell<u64>,
 }
 
-impl<B> Default for Shelves<B> {
-    fn default() -> Self {
-        Self { shelves: RefCell::default() }
-    }
-}
-
 impl<B> Default for Shelf<B> {
     fn default() -> Self {
         Self { idle: Vec::new(), shared: Vec::new(), opening: Rc::default() }
@@ -121,6 +116,10 @@ impl<B> Default for Shelf<B> {
 }
 
 impl<B: Payload> Shelves<B> {
+    pub(super) fn new(tasks: Rc<RefCell<LocalTasks>>) -> Self {
+        Self { shelves: RefCell::default(), tasks }
+    }
+
     /// Takes a connection that can carry a request now and was idle no longer than `rested`.
     pub(super) fn take(
         &self,
@@ -133,7 +132,7 @@ impl<B: Payload> Shelves<B> {
         let shelf = shelves.get_mut(&key)?;
         match to.protocol {
             Protocol::H1 => shelf.take_idle(rested, now),
-            Protocol::H2 => shelf.take_stream(now),
+            Protocol::H2 => shelf.take_stream(&self.tasks, now),
         }
     }
 
@@ -159,7 +158,7 @@ impl<B: Payload> Shelves<B> {
         shelf.idle.push(Idle { line, place, since: now, until });
     }
 
-    pub(super) fn share(&self, key: Key, shared: Shared<B>) {
+    pub(super) fn share(&self, key: Key, shared: Shared) {
         self.shelves.borrow_mut().entry(key).or_default().shared.push(shared);
     }
 
@@ -176,7 +175,7 @@ impl<B: Payload> Shelves<B> {
             let gone = shelf.idle.extract_if(.., |idle| !idle.may_live(now));
             gone.for_each(|idle| idle.line.say_goodbye());
             shelf.idle.iter().filter(|idle| idle.rests(now)).for_each(|idle| idle.line.rest());
-            shelf.shared.retain(|shared| shared.may_live(now));
+            shelf.shared.retain_mut(|shared| shared.may_live(now));
             let opens = Rc::strong_count(&shelf.opening) > 1;
             opens || !shelf.idle.is_empty() || !shelf.shared.is_empty()
         });
@@ -200,11 +199,16 @@ impl<B: Payload> Shelf<B> {
         None
     }
 
-    fn take_stream(&mut self, now: Instant) -> Option<Connection<B>> {
-        let shared = self.shared.iter_mut().find(|shared| shared.has_room(now))?;
+    fn take_stream(
+        &mut self,
+        tasks: &Rc<RefCell<LocalTasks>>,
+        now: Instant,
+    ) -> Option<Connection<B>> {
+        let shared =
+            self.shared.iter_mut().find_map(|shared| shared.has_room(now).then_some(shared))?;
         shared.last_used = now;
         Some(Connection {
-            line: Line::H2(Box::new(Channel::new(shared.sender.clone(), &shared.streams))),
+            line: Line::H2(Box::new(Channel::new(shared.sender.clone(), &shared.streams, tasks))),
             place: Rc::clone(&shared.place),
             reused: true,
         })
@@ -222,23 +226,30 @@ impl<B: Payload> Idle<B> {
     }
 }
 
-impl<B> Shared<B> {
-    fn has_room(&self, now: Instant) -> bool {
-        !self.sender.is_closed()
+impl Shared {
+    /// Whether the connection takes new requests: it has not ended, and its endpoint has not said goodbye.
+    fn is_open(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        !self.streams.ended.get()
+            && !matches!(self.sender.poll_ready(&mut context), Poll::Ready(Err(_)))
+    }
+
+    fn has_room(&mut self, now: Instant) -> bool {
+        self.is_open()
             && !self.streams.doubtful.get()
             && self.streams.has_room()
             && !self.place.is_aged(now)
     }
 
     /// One that still carries requests stays, however old; it gets no new ones.
-    fn may_live(&self, now: Instant) -> bool {
+    fn may_live(&mut self, now: Instant) -> bool {
         let rested = now.duration_since(self.last_used) > self.place.keep.idle_timeout;
         let done = rested
             || self.place.is_aged(now)
             || self.place.endpoint.is_drained()
             || self.streams.doubtful.get()
             || self.streams.is_worn();
-        !self.sender.is_closed() && (self.streams.open.get() > 0 || !done)
+        self.is_open() && (self.streams.open.get() > 0 || !done)
     }
 }
 
@@ -261,7 +272,7 @@ mod tests {
     // Requests that came after a sweep opened a second HTTP/2 connection beside the one under way.
     #[test]
     fn a_sweep_leaves_the_turn_to_who_opens_a_connection() {
-        let shelves = Shelves::<Empty<bytes::Bytes>>::default();
+        let shelves = Shelves::<Empty<Bytes>>::new(Rc::new(RefCell::new(LocalTasks::new("test"))));
         let key = Key { endpoint: EndpointId(1), transport: 0 };
         let opening = shelves.opening(key);
 

@@ -4,10 +4,8 @@
 use std::io;
 use std::time::Duration;
 
-use http::Request;
-use hyper::client::conn::TrySendError;
-
 use crate::http1::Fault;
+use crate::http2::receiving;
 
 /// Why there is no connection to an endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +25,7 @@ pub enum ConnectError {
     TlsTimeout(Duration),
     /// The connection opened and does not speak HTTP/2.
     #[error("the endpoint does not speak HTTP/2: {0}")]
-    Preface(#[source] hyper::Error),
+    Preface(#[source] h2::Error),
     /// The connection that several requests waited for did not open.
     #[error("connect failed for the request that this one waited for")]
     Shared,
@@ -41,8 +39,8 @@ pub enum Cause {
     #[error(transparent)]
     H1(#[from] Fault),
     /// One of HTTP/2.
-    #[error(transparent)]
-    H2(#[from] hyper::Error),
+    #[error("{0}")]
+    H2(#[source] h2::Error),
     /// The endpoint reset the stream "without an error", and yet not at its end.
     #[error("the endpoint reset the stream within its answer")]
     ResetStream,
@@ -52,6 +50,12 @@ pub enum Cause {
     /// The library took a value that has space at an end.
     #[error("a field's value begins or ends with a space")]
     FieldValue,
+    /// An answer of status 101, which HTTP/2 does not know (RFC 9113 §8.6).
+    #[error("it switches protocols, which HTTP/2 does not")]
+    Switches,
+    /// Answers of status 1xx without end.
+    #[error("too many answers of status 1xx come before it")]
+    Interim,
 }
 
 /// Why a request that had a connection brought no answer.
@@ -92,31 +96,38 @@ impl SendError {
         }
     }
 
-    pub(super) fn of_h2<B>(mut error: TrySendError<Request<B>>) -> Self {
-        let unsent = error.take_message().is_some();
-        let source = error.into_error();
-        if unsent {
-            return Self::Unsent(source.into());
+    /// What befell a request that was sent by HTTP/2.
+    pub(super) fn of_h2(error: h2::Error) -> Self {
+        if was_not_begun(&error) { Self::Declined(error.into()) } else { Self::Reset(error.into()) }
+    }
+
+    /// What befell one that the library did not take.
+    pub(super) fn of_unsent_h2(error: h2::Error) -> Self {
+        // Without a cause from the connection it is the request itself.
+        if error.is_io() || error.is_go_away() || error.is_reset() {
+            Self::Unsent(error.into())
+        } else {
+            Self::Request("it cannot be written as HTTP/2")
         }
-        if was_not_begun(&source) {
-            return Self::Declined(source.into());
+    }
+}
+
+impl From<h2::Error> for Cause {
+    fn from(error: h2::Error) -> Self {
+        Self::H2(error)
+    }
+}
+
+impl From<receiving::Fault> for Cause {
+    fn from(fault: receiving::Fault) -> Self {
+        match fault {
+            receiving::Fault::Reset => Self::ResetStream,
+            receiving::Fault::Failed(error) => Self::H2(error),
         }
-        if source.is_user() || source.is_body_write_aborted() {
-            return Self::RequestBody(source.into());
-        }
-        if source.is_parse() {
-            return Self::BadAnswer(source.into());
-        }
-        Self::Reset(source.into())
     }
 }
 
 /// Whether an HTTP/2 endpoint said that it did not begin with the stream (RFC 9113 §8.7).
-fn was_not_begun(error: &hyper::Error) -> bool {
-    let cause =
-        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| {
-        cause.is_remote()
-            && (cause.reason() == Some(h2::Reason::REFUSED_STREAM) || cause.is_go_away())
-    })
+fn was_not_begun(error: &h2::Error) -> bool {
+    error.is_remote() && (error.reason() == Some(h2::Reason::REFUSED_STREAM) || error.is_go_away())
 }

@@ -6,7 +6,6 @@ mod connect;
 mod connections;
 pub mod dial;
 mod error;
-mod executor;
 mod h1;
 mod h2;
 pub mod proxy_header;
@@ -86,8 +85,7 @@ pub struct Call<'r> {
     pub head: &'r Parts,
     /// Fields that follow those of the head.
     pub added: &'r Fields,
-    /// Hears each answer of status 1xx that comes before the final one, save 100 and 101. Only
-    /// HTTP/1.1 endpoints are heard: the library for HTTP/2 does not tell of them.
+    /// Hears each answer of status 1xx that comes before the final one, save 101.
     pub interim: &'r dyn Fn(AnswerHead),
 }
 
@@ -116,7 +114,7 @@ pub struct Connection<B> {
 enum Line<B> {
     H1(h1::Line<B>),
     /// Boxed: it is large, and one of HTTP/1.1 would carry its size along.
-    H2(Box<Channel<B>>),
+    H2(Box<Channel>),
 }
 
 impl<B: Payload> Client<B> {
@@ -128,7 +126,8 @@ impl<B: Payload> Client<B> {
         (room, account): (Rc<Room>, Arc<Account>),
         limits: HeadLimits,
     ) -> Self {
-        Self { shelves: Shelves::default(), tasks, meter, room, account, limits }
+        let shelves = Shelves::new(Rc::clone(&tasks));
+        Self { shelves, tasks, meter, room, account, limits }
     }
 
     /// A connection that is open already, if there is one that was idle no longer than `rested`.

@@ -185,7 +185,10 @@ async fn interim_answers_of_an_endpoint_reach_a_client_that_knows_them() {
     for ended in ["connection", "x-hop", "content-length"] {
         assert_eq!(hints.one(ended), None);
     }
-    assert_eq!((answer.status, answer.text().as_str(), answer.interim), (200, "ok", vec![102]));
+    assert_eq!(
+        (answer.status, answer.text().as_str(), answer.interim),
+        (200, "ok", vec![102, 100])
+    );
     assert_eq!((old.status, old.text().as_str(), old.interim), (200, "ok", vec![]));
 }
 

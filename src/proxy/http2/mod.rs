@@ -2,6 +2,7 @@
 //! its streams begin, it is asked whether it is still there, and it ends in good order.
 
 mod body;
+mod hints;
 mod presence;
 mod shared;
 mod stream;
@@ -28,6 +29,7 @@ use super::streams::Begun;
 use super::worker::Worker;
 
 pub(super) use body::Body;
+pub(super) use hints::Hints;
 pub(super) use tunnel::Tunnel;
 
 use presence::Presence;

@@ -1,10 +1,9 @@
 //! One stream: a request, its exchange, and the answer piece by piece as the client takes it.
 
-use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -14,12 +13,14 @@ use http::{Method, Request, Response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
+use crate::http2::sending::pass;
 use crate::proxy::answer::{Answer, AnswerBody};
 use crate::proxy::exchange;
 use crate::proxy::http1::{self, Asked};
 use crate::proxy::incoming::Incoming;
 
 use super::body::Body;
+use super::hints::Hints;
 use super::shared::Shared;
 use super::tunnel::Tunnel;
 
@@ -35,11 +36,12 @@ pub(super) fn serve(
     let shared = Rc::clone(shared);
     let (head, content) = request.into_parts();
     let asked = Asked::of(&head);
+    let hints = Rc::new(Hints::default());
     let (body, heir) = if head.method == Method::CONNECT {
         let (heir, switch) = oneshot::channel();
         (Incoming::switching(switch), Some((heir, content)))
     } else {
-        (Incoming::http2(Body::of(&head.headers, content)), None)
+        (Incoming::http2(Body::of(&head.headers, content, &hints), Rc::clone(&hints)), None)
     };
     Box::pin(async move {
         // Filled where it lies: an answer is large, and each hand that it goes through copies it.
@@ -47,13 +49,20 @@ pub(super) fn serve(
         {
             let mut head = head; // gone before an answer that may take long
             let mut exchange = pin!(exchange::serve(&shared.worker, &shared.peer, &mut head, body));
-            // Who waits for the answer no more needs none.
-            poll_fn(|context| match exchange.as_mut().poll(context) {
-                Poll::Ready(made) => {
-                    answer = Some(made);
-                    Poll::Ready(())
+            poll_fn(|context| {
+                let polled = exchange.as_mut().poll(context);
+                for hint in hints.take() {
+                    // It fails where the stream has been reset.
+                    drop(reply.send_informational(hint));
                 }
-                Poll::Pending => reply.poll_reset(context).map(|_| ()),
+                match polled {
+                    Poll::Ready(made) => {
+                        answer = Some(made);
+                        Poll::Ready(())
+                    }
+                    // Who waits for the answer no more needs none.
+                    Poll::Pending => reply.poll_reset(context).map(|_| ()),
+                }
             })
             .await;
         }
@@ -113,79 +122,3 @@ fn begin(
     let begun = reply.send_response(head, is_all);
     begun.inspect_err(|_| reply.send_reset(Reason::INTERNAL_ERROR))
 }
-
-/// Sends a body as far as the client opens its window: a part is asked for once the one before is
-/// on its way.
-async fn pass(body: &mut AnswerBody, stream: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
-    loop {
-        let next = poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
-            Poll::Ready(next) => Poll::Ready(Ok(next)),
-            Poll::Pending => poll_reset(stream, context).map(Err),
-        });
-        let frame = match next.await? {
-            None => return stream.send_data(Bytes::new(), true),
-            Some(Ok(frame)) => frame,
-            Some(Err(fault)) => {
-                tracing::debug!(%fault, "an answer is cut off");
-                stream.send_reset(reason(&fault));
-                return Ok(());
-            }
-        };
-        match frame.into_data() {
-            Ok(data) => {
-                let is_last = body.is_end_stream();
-                // The end of a small answer may lie with the library: nothing follows it there.
-                let needs_no_room = data.is_empty() || (is_last && data.len() <= SMALL);
-                if !needs_no_room {
-                    make_room(stream).await?;
-                }
-                stream.send_data(data, is_last)?;
-                if is_last {
-                    return Ok(());
-                }
-            }
-            Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
-                    stream.reserve_capacity(0);
-                    return stream.send_trailers(trailers);
-                }
-            }
-        }
-    }
-}
-
-/// Waits until the client takes something.
-async fn make_room(stream: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
-    // What is asked for is held for this stream alone. For all of a part the library asks once it
-    // has the part.
-    stream.reserve_capacity(1);
-    poll_fn(|context| {
-        while stream.capacity() == 0 {
-            match ready!(stream.poll_capacity(context)) {
-                Some(room) => room.map(|_| ())?,
-                None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
-            }
-        }
-        Poll::Ready(Ok(()))
-    })
-    .await
-}
-
-fn poll_reset(stream: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll<h2::Error> {
-    stream.poll_reset(context).map(|reset| reset.map_or_else(|error| error, h2::Error::from))
-}
-
-/// With what a stream is reset whose answer is cut off: with what the endpoint's was.
-fn reason(fault: &(dyn Error + 'static)) -> Reason {
-    let mut cause = Some(fault);
-    while let Some(fault) = cause {
-        if let Some(error) = fault.downcast_ref::<h2::Error>() {
-            return error.reason().unwrap_or(Reason::INTERNAL_ERROR);
-        }
-        cause = fault.source();
-    }
-    Reason::INTERNAL_ERROR
-}
-
-/// 1 KiB: the answer to a usual small request.
-const SMALL: usize = 1 << 10;

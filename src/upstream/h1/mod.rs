@@ -34,6 +34,7 @@ use crate::tls::stream::Stream;
 use super::{Call, HeadLimits};
 
 pub(super) use line::{Line, Open};
+pub(super) use request::expects_continue;
 
 /// An open connection. `B` is the request's body.
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl<B: Payload> Wire<B> {
         self.method = call.head.method.clone();
         self.interim = 0;
         self.gathered.ahead = Bytes::new();
-        let held = !body.is_end_stream() && request::expects_continue(&call.head.headers);
+        let held = !body.is_end_stream() && expects_continue(&call.head.headers);
         let is_own = &mut self.is_own;
         let write = |out: &mut _| {
             let (encoder, own) = request::write_head(call.head, call.added, out)?;
@@ -131,7 +132,7 @@ impl<B: Payload> Wire<B> {
     }
 
     /// Sends on and waits for the head of the answer. Heads of status 1xx are told to `interim`, save
-    /// 100, which lets the body go, and 101, which is the answer.
+    /// 101, which is the answer; each lets the body go.
     ///
     /// # Errors
     /// When the connection or the request's body fails, or what comes is no answer.
@@ -316,9 +317,7 @@ impl<B: Payload> Wire<B> {
             }
             self.gathered.ahead = bytes;
             self.let_go();
-            if status != StatusCode::CONTINUE {
-                interim(head.answer);
-            }
+            interim(head.answer);
             return Ok(Word::Interim);
         }
         if status == StatusCode::SWITCHING_PROTOCOLS && !self.sending.is_done() {
@@ -350,9 +349,9 @@ impl<B: Payload> Wire<B> {
 }
 
 /// 500 ms: who knows of expectations answers one at once, and who does not must not cost more.
-const CONTINUE: Duration = Duration::from_millis(500);
+pub(super) const CONTINUE: Duration = Duration::from_millis(500);
 /// 32: servers send one or two.
-const MOST_INTERIM: u32 = 32;
+pub(super) const MOST_INTERIM: u32 = 32;
 
 #[cfg(test)]
 mod tests;

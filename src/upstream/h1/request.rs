@@ -52,7 +52,7 @@ fn proves_connection(credentials: &HeaderValue) -> bool {
 }
 
 /// Whether the client waits for a word before it sends the body (RFC 9110 §10.1.1).
-pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+pub(in crate::upstream) fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get_all(EXPECT).iter().any(|said| lists(said, b"100-continue"))
 }
 

@@ -7,5 +7,6 @@ mod floods;
 mod frames;
 mod grpc;
 mod grpcio;
+mod interim;
 mod upstream;
 mod websocket;
