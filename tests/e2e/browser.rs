@@ -1,16 +1,18 @@
 //! A real web application in a real browser: a Django site with log-in, upload, an answer in parts and
 //! server-sent events, and a WebSocket server beside it, used by a page in Chromium while the routes
-//! change.
+//! change: once by HTTP/1.1, and once over TLS, where Chromium speaks HTTP/2, for its WebSockets, too.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::tls::make;
 use crate::world::gateway::Gateway;
 use crate::world::process::Process;
-use crate::world::{PATIENCE, PYTHON, curl, eventually, eventually_within};
+use crate::world::{PATIENCE, PYTHON, curl, eventually, eventually_within, free_port};
 
 /// A program of `webapp/`.
 struct App {
@@ -59,6 +61,7 @@ impl Browser {
                 .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
                 .args(["--disable-quic", "--no-first-run", "--disable-background-networking"])
                 .args(["--disable-component-update", "--disable-sync", "--no-proxy-server"])
+                .arg("--ignore-certificate-errors")
                 .arg(format!("--user-data-dir={}", folder.join("profile").display()))
                 .args(["--timeout=75000", "--dump-dom", url])
                 .env("HOME", folder)
@@ -78,23 +81,71 @@ impl Browser {
     }
 }
 
-/// The routes in their generation: each moves the site's pool to another instance or to both.
-fn routes(sites: &[App; 2], echo: &App, generation: usize) -> String {
-    let [first, second] = [&sites[0].address, &sites[1].address];
-    let endpoints = match generation % 3 {
-        0 => format!("\"{first}\""),
-        1 => format!("\"{first}\", \"{second}\""),
-        _ => format!("\"{second}\""),
-    };
-    format!(
-        r#"[tenant]
-from = [{{ host = "{{tenant}}.localhost" }}]
+/// The site's two instances, and its server of WebSockets.
+struct Site<'f> {
+    instances: [App; 2],
+    echo: App,
+    folder: &'f Path,
+}
+
+impl<'f> Site<'f> {
+    fn start(folder: &'f TempDir) -> Self {
+        let folder = folder.path();
+        let shared = folder.display().to_string();
+        let echo = App::start("echo.py", &[], folder);
+        let instances = ["one", "two"].map(|name| App::start("site.py", &[&shared, name], folder));
+        Self { instances, echo, folder }
+    }
+
+    /// The routes in their generation: each moves the site's pool to another instance or to both.
+    fn routes(&self, generation: usize) -> String {
+        let [first, second] = [&self.instances[0].address, &self.instances[1].address];
+        let endpoints = match generation % 3 {
+            0 => format!("\"{first}\""),
+            1 => format!("\"{first}\", \"{second}\""),
+            _ => format!("\"{second}\""),
+        };
+        ROUTES
+            .replace("ENDPOINTS", &endpoints)
+            .replace("ECHO", &self.echo.address)
+            .replace("GENERATION", &generation.to_string())
+    }
+
+    /// The page at `url` does all that it can, while the routes change again and again.
+    fn is_used_through_edits(&self, gateway: &Gateway, url: &str) {
+        let mut browser = Browser::start(url, self.folder);
+        let mut generation = 0;
+        let ended = eventually_within(
+            PATIENCE,
+            "the end of the browser",
+            || {
+                generation += 1;
+                gateway.edit(&self.routes(generation));
+                let ask = ["--header", "Host: acme.localhost", &gateway.url("/generation")];
+                let now = || curl(&ask).body;
+                eventually("the edit", now, |now| *now == generation.to_string());
+                browser.process.ended()
+            },
+            Option::is_some,
+        );
+
+        let verdict = browser.verdict();
+        let log = gateway.log();
+        let said: Vec<&str> = log.lines().filter(|line| !line.contains("\"status\":2")).collect();
+        let context = format!("{ended:?} {verdict}\n{}\n{}", logs(self.folder), said.join("\n"));
+        assert!(verdict.starts_with("passed: "), "{context}");
+        println!("{verdict}; {generation} edits");
+    }
+}
+
+const ROUTES: &str = r#"[tenant]
+from = [{ host = "{tenant}.localhost" }]
 
 [pools.site]
-endpoints = [{endpoints}]
+endpoints = [ENDPOINTS]
 
 [pools.socket]
-endpoints = ["{}"]
+endpoints = ["ECHO"]
 
 [tenants.acme]
 pool = "site"
@@ -105,46 +156,52 @@ pool = "socket"
 
 [[tenants.acme.routes]]
 path = "/held/"
-timeouts = {{ total = "90s" }}
+timeouts = { total = "90s" }
 
 [[tenants.acme.routes]]
 path = "/generation"
-respond = {{ body = "{generation}" }}
-"#,
-        echo.address
-    )
+respond = { body = "GENERATION" }
+"#;
+
+/// In the access log: which HTTP the page came by, and each of its WebSockets, once they have ended.
+fn spoken(gateway: &Gateway) -> Vec<String> {
+    let lines = || {
+        let log = gateway.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let of_path = |path: &str| {
+            let lines = lines.clone().filter(|line| line["path"] == path);
+            lines.map(|line| format!("{path} by {}", line["version"])).collect::<Vec<_>>()
+        };
+        [of_path("/"), of_path("/ws")].concat()
+    };
+    eventually("the lines of the page and of its sockets", lines, |lines| lines.len() >= 3)
 }
 
 #[test]
 fn a_site_with_sessions_uploads_streams_and_sockets_works_in_a_browser_through_edits() {
     let folder = TempDir::new().expect("a folder");
-    let path = folder.path();
-    let shared = path.display().to_string();
-    let echo = App::start("echo.py", &[], path);
-    let sites = ["one", "two"].map(|name| App::start("site.py", &[&shared, name], path));
-    let gateway = Gateway::start(&routes(&sites, &echo, 0));
-    let host = format!("acme.localhost:{}", gateway.listener().port());
+    let site = Site::start(&folder);
+    let gateway = Gateway::start(&site.routes(0));
 
-    let mut browser = Browser::start(&format!("http://{host}/"), path);
-    let mut generation = 0;
-    let ended = eventually_within(
-        PATIENCE,
-        "the end of the browser",
-        || {
-            generation += 1;
-            gateway.edit(&routes(&sites, &echo, generation));
-            let now =
-                || curl(&["--header", &format!("Host: {host}"), &gateway.url("/generation")]).body;
-            eventually("the edit", now, |now| *now == generation.to_string());
-            browser.process.ended()
-        },
-        Option::is_some,
+    let port = gateway.listener().port();
+    site.is_used_through_edits(&gateway, &format!("http://acme.localhost:{port}/"));
+}
+
+#[test]
+fn over_tls_the_browser_speaks_http2_with_the_site_and_its_sockets() {
+    let folder = TempDir::new().expect("a folder");
+    make(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (port, cert, key) = (free_port(), file("leaf.pem"), file("leaf.key"));
+    let listener = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:{port}\"\n\
+         tls = {{ cert = \"{cert}\", key = \"{key}\" }}\n"
     );
+    let site = Site::start(&folder);
+    let gateway = Gateway::start_with(&listener, &site.routes(0));
 
-    let verdict = browser.verdict();
-    let log = gateway.log();
-    let said: Vec<&str> = log.lines().filter(|line| !line.contains("\"status\":2")).collect();
-    let context = format!("{ended:?} {verdict}\n{}\n{}", logs(path), said.join("\n"));
-    assert!(verdict.starts_with("passed: "), "{context}");
-    println!("{verdict}; {generation} edits");
+    site.is_used_through_edits(&gateway, &format!("https://acme.localhost:{port}/"));
+
+    let expected = ["/ by \"HTTP/2\"", "/ws by \"HTTP/2\"", "/ws by \"HTTP/2\""];
+    assert_eq!(spoken(&gateway), expected);
 }

@@ -31,6 +31,7 @@ mod monitoring;
 mod profile;
 mod serving;
 mod systemd;
+mod testssl;
 mod tls;
 mod usage;
 mod websockets;

@@ -45,6 +45,7 @@ settings.configure(
     DEFAULT_AUTO_FIELD="django.db.models.AutoField",
     MEDIA_ROOT=FOLDER / "uploads",
     LOGIN_REDIRECT_URL="/private/",
+    SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https"),
     TEMPLATES=[
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -18,6 +18,14 @@ pub(super) struct Case {
     pub(super) server: Value,
 }
 
+impl Case {
+    /// Nobody sends a message in parts.
+    pub(super) fn has_whole_messages(&self) -> bool {
+        let in_parts = |script: &Value| script.to_string().contains("\"parts");
+        !in_parts(&self.client) && !in_parts(&self.server)
+    }
+}
+
 /// All cases. The client asks for the number of the case as the path.
 pub(super) fn all() -> Vec<Case> {
     let mut cases = vec![

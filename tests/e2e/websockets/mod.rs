@@ -1,6 +1,7 @@
 //! WebSockets end through the gateway as they do without it, byte for byte: two libraries that know
 //! nothing of each other, tungstenite and Python's websockets, in all four pairings, and a peer of
-//! broken frames in the place of either.
+//! broken frames in the place of either. Compression, which tungstenite has not, is between websockets and
+//! aiohttp.
 
 mod cases;
 mod library;
@@ -36,7 +37,7 @@ impl Logs {
         assert!(before.is_none(), "case {number} came twice");
     }
 
-    /// Takes the lines that a process of `peer.py` prints.
+    /// Takes the lines that a process of Python prints.
     fn listen(&self, lines: impl Iterator<Item = String> + Send + 'static) {
         let logs = self.clone();
         std::thread::spawn(move || {
@@ -58,6 +59,7 @@ impl Logs {
 enum Peer {
     Tungstenite,
     Python,
+    Aiohttp,
     /// Sends what is wrong.
     Raw,
 }
@@ -90,11 +92,11 @@ impl World {
         Self { folder, scripts }
     }
 
-    fn python(&self, role: &str, address: Option<SocketAddr>) -> Process {
+    fn python(&self, peer: Peer, role: &str, address: Option<SocketAddr>) -> Process {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/websockets");
         Process::start(
             Command::new(PYTHON)
-                .arg(folder.join("peer.py"))
+                .arg(folder.join(if peer == Peer::Aiohttp { "aio.py" } else { "peer.py" }))
                 .arg(role)
                 .arg(self.folder.path().join("cases"))
                 .args(address.map(|address| address.to_string()))
@@ -111,8 +113,8 @@ impl World {
         let address = match server {
             Peer::Tungstenite => library::serve(self.scripts.clone(), served.clone()),
             Peer::Raw => raw::serve(raw::faults(), served.clone()),
-            Peer::Python => {
-                let python = process.insert(self.python("server", None));
+            Peer::Python | Peer::Aiohttp => {
+                let python = process.insert(self.python(server, "server", None));
                 let mut lines = python.lines();
                 let address = lines.next().expect("an address").parse().expect("an address");
                 served.listen(lines);
@@ -129,8 +131,8 @@ impl World {
         match client {
             Peer::Tungstenite => library::ask(&self.scripts, near.address, &seen),
             Peer::Raw => raw::ask(&raw::faults(), near.address, &seen),
-            Peer::Python => {
-                let mut python = self.python("client", Some(near.address));
+            Peer::Python | Peer::Aiohttp => {
+                let mut python = self.python(client, "client", Some(near.address));
                 seen.listen(python.lines());
                 let ended = || python.ended();
                 let ended = eventually_within(PATIENCE, "the client's end", ended, Option::is_some);
@@ -199,6 +201,19 @@ fn peers_of_two_makes_cannot_tell_the_gateway_from_a_wire() {
                 was_compressed(&names, &run);
             }
         }
+    }
+}
+
+#[test]
+fn compression_that_two_makes_agree_on_passes_as_without_the_gateway() {
+    let cases: Vec<Case> = cases::all().into_iter().filter(Case::has_whole_messages).collect();
+    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+    let world =
+        World::of(cases.into_iter().map(|Case { client, server, .. }| [client, server]).collect());
+
+    for (client, server) in [(Peer::Aiohttp, Peer::Python), (Peer::Python, Peer::Aiohttp)] {
+        let run = world.compare(&names, client, server);
+        was_compressed(&names, &run);
     }
 }
 

@@ -1,37 +1,13 @@
-"""A WebSocket peer by the library of Python: plays the scripts of cases.rs.
-
-    peer.py server CASES              prints its address, then a line for each connection
-    peer.py client CASES ADDRESS      plays all cases in turn, prints a line for each
-
-CASES is a file: a list of [client's script, server's script]. A line is the number of its case and
-what the peer has seen. The server ends when its standard input does.
-"""
+"""A WebSocket peer by the library websockets: plays the scripts of cases.rs as playing.py says."""
 
 import asyncio
-import hashlib
 import http
-import json
-import os
-import sys
-import threading
-import zlib
 
 import websockets
 
-# 64 MiB: frames that say more than this are at fault.
-LARGEST = 64 << 20
+from playing import LARGEST, binary, refusal, run, seen, tell
+
 OPTIONS = {"max_size": LARGEST, "ping_interval": None, "compression": "deflate"}
-
-
-def binary(size):
-    block = hashlib.shake_128(b"a block").digest(997)
-    return (block * (size // len(block) + 1))[:size]
-
-
-def seen(message):
-    kind = "text" if isinstance(message, str) else "binary"
-    data = message.encode() if isinstance(message, str) else message
-    return "%s of %d bytes, %08x" % (kind, len(data), zlib.crc32(data))
 
 
 async def with_pings(socket, parts):
@@ -79,10 +55,6 @@ async def play(socket, script):
     return log
 
 
-def tell(number, log):
-    print(json.dumps([number, log]), flush=True)
-
-
 async def serve(cases):
     async def answer(socket):
         number = int(socket.path.strip("/"))
@@ -90,10 +62,10 @@ async def serve(cases):
 
     async def refuse(path, _):
         number = int(path.strip("/"))
-        first = (cases[number][1] + [[""]])[0]
-        if first[0] == "refuse":
+        status = refusal(cases[number][1])
+        if status:
             tell(number, ["refused"])
-            return http.HTTPStatus(first[1]), [], b"no"
+            return http.HTTPStatus(status), [], b"no"
 
     server = websockets.serve(answer, "127.0.0.1", 0, process_request=refuse, **OPTIONS)
     async with server as server:
@@ -113,12 +85,4 @@ async def ask(cases, address):
         tell(number, await play(socket, script))
 
 
-def end_with_the_test():
-    sys.stdin.read()
-    os._exit(0)
-
-
-with open(sys.argv[2]) as file:
-    CASES = json.load(file)
-threading.Thread(target=end_with_the_test, daemon=True).start()
-asyncio.run(serve(CASES) if sys.argv[1] == "server" else ask(CASES, sys.argv[3]))
+run(serve, ask)

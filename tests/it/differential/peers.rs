@@ -13,19 +13,21 @@ use crate::world::{STEP, within};
 /// A proxy that is ended when it is dropped.
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
+    /// Where it takes HTTP/2 without TLS, and nothing else.
+    pub(super) http2: SocketAddr,
     child: Child,
     _folder: TempDir,
 }
 
 impl Peer {
     pub(super) async fn nginx(origin: SocketAddr) -> Self {
-        Self::start("nginx", |folder, address| {
+        Self::start("nginx", |folder, address, http2| {
             let config = format!(
                 "daemon off; master_process off; pid {folder}/pid; error_log {folder}/log crit;\n\
                  events {{}}\nhttp {{ access_log off; client_body_temp_path {folder}/b;\n\
                  proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;\n\
                  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
-                 server {{ listen {address}; location / {{ proxy_pass http://{origin};\n\
+                 server {{ listen {address}; listen {http2} http2; location / {{ proxy_pass http://{origin};\n\
                  proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n"
             );
             (config, vec!["-e".into(), format!("{folder}/log"), "-c".into()])
@@ -34,11 +36,11 @@ impl Peer {
     }
 
     pub(super) async fn haproxy(origin: SocketAddr) -> Self {
-        Self::start("haproxy", |_, address| {
+        Self::start("haproxy", |_, address, http2| {
             let config = format!(
                 "global\n nbthread 1\n maxconn 500\ndefaults\n mode http\n timeout connect 2s\n \
                  timeout client 20s\n timeout server 20s\n retries 0\n\
-                 frontend f\n bind {address}\n default_backend b\n\
+                 frontend f\n bind {address}\n bind {http2} proto h2\n default_backend b\n\
                  backend b\n server origin {origin}\n"
             );
             (config, vec!["-db".into(), "-f".into()])
@@ -48,11 +50,11 @@ impl Peer {
 
     async fn start(
         program: &str,
-        config: impl FnOnce(&str, SocketAddr) -> (String, Vec<String>),
+        config: impl FnOnce(&str, SocketAddr, SocketAddr) -> (String, Vec<String>),
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let (text, arguments) = config(&folder.path().display().to_string(), address);
+        let [address, http2] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let (text, arguments) = config(&folder.path().display().to_string(), address, http2);
         let path = folder.path().join("config");
         std::fs::write(&path, text).expect("write the config");
         let child = Command::new(format!("/usr/sbin/{program}"))
@@ -64,10 +66,12 @@ impl Peer {
             .unwrap_or_else(|error| {
                 panic!("{program} is missing (tests/run installs it): {error}")
             });
-        let peer = Self { address, child, _folder: folder };
+        let peer = Self { address, http2, child, _folder: folder };
         within("the start of a peer", async {
-            while TcpStream::connect(address).await.is_err() {
-                sleep(STEP).await;
+            for address in [address, http2] {
+                while TcpStream::connect(address).await.is_err() {
+                    sleep(STEP).await;
+                }
             }
         })
         .await;
