@@ -42,12 +42,17 @@ pub(crate) fn renew(done: &[(&Case, Done)]) -> Result<(), String> {
             Some(Done::Kept(report)) => cells(case, report),
             Some(Done::NotRun(why)) => old.unwrap_or_else(|| format!("{NOT_RUN}{why} | | | | | |")),
             Some(Done::Unjudged) => old.unwrap_or_else(|| format!("{NOT_RUN}{BUSY} | | | | | |")),
-            _ => old.unwrap_or_default(),
+            _ => old.unwrap_or_else(|| format!("{NOT_RUN}{NEW} | | | | | |")),
         };
         head(case) + &figures + "\n"
     };
     let rows: String = cases::ALL.iter().map(row).collect();
-    let text = format!("{before}{BEGIN}\n{}\n\n{HEAD}{rows}\n{END}{after}", made_by());
+    let made = match done.iter().any(|(_, what)| matches!(what, Done::Kept(_))) {
+        true => made_by(),
+        // Rows of new cases are added, or what is there stays: the figures are of then.
+        false => table.trim_start().split("\n\n").next().unwrap_or_default().to_owned(),
+    };
+    let text = format!("{before}{BEGIN}\n{made}\n\n{HEAD}{rows}\n{END}{after}");
     fs::write(PATH, text).map_err(|error| format!("{PATH}: {error}"))
 }
 
@@ -122,6 +127,7 @@ const BEGIN: &str = "<!-- faults -->\n";
 const END: &str = "<!-- end of faults -->";
 const NOT_RUN: &str = " not run: ";
 const BUSY: &str = "the machine that measured had no time for it";
+const NEW: &str = "newer than the figures";
 const HEAD: &str = "\
 | What is broken | What may be repeated | `POST` | Errors | p50, ms | p99, ms | Seen / sent | Out after | Back after |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -4,6 +4,7 @@ mod discovery;
 mod endpoints;
 mod gateway;
 mod network;
+mod streams;
 
 use std::pin::Pin;
 
@@ -154,6 +155,14 @@ pub(crate) static ALL: &[Case] = &[
     endpoints::EXPIRES,
     endpoints::ALL_SAY_503,
     endpoints::ALL_RESET,
+    streams::KILLED,
+    streams::STOPPED,
+    streams::SILENT,
+    streams::RESETS,
+    streams::RESETS_STREAMS,
+    streams::PARTITION,
+    streams::GRPC_KILLED,
+    streams::GRPC_UNAVAILABLE,
     network::LOSS,
     network::PARTITION,
     network::PARTITION_BY_DEFAULT,

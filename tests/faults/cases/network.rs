@@ -54,7 +54,7 @@ async fn loses(form: Form, addresses: &str, when: &str) -> Report {
     loses_by(Setup::plain(), form, addresses, when).await
 }
 
-async fn loses_by(setup: Setup, form: Form, addresses: &str, when: &str) -> Report {
+pub(super) async fn loses_by(setup: Setup, form: Form, addresses: &str, when: &str) -> Report {
     let mut ten = setup.start().await;
     let mut lost = 0;
     let lose = async |_: &mut Ten| filter(&losing(addresses, when));
@@ -231,4 +231,4 @@ int main(int count, char **words) {
 "#;
 
 /// The address of the endpoint that breaks.
-const ONE: &str = "127.0.2.10";
+pub(super) const ONE: &str = "127.0.2.10";
