@@ -1,6 +1,7 @@
 //! The page: docs/faults.md. What its first columns say is compared with the cases, the measured ones are written anew on
 //! demand.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +19,9 @@ pub(crate) fn check() -> Result<(), String> {
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
     let is_there = rows.len() == cases::ALL.len()
         && rows.iter().zip(cases::ALL).all(|(row, case)| figures(row, case).is_some());
+    // A row is found by what is compared.
+    let heads: HashSet<String> = cases::ALL.iter().map(head).collect();
+    assert_eq!(heads.len(), cases::ALL.len(), "two cases have the same row");
     let shows = [ten::HEALTH, ten::TIMEOUTS, ten::EJECT].iter().all(|line| page.contains(line));
     if is_there && shows {
         return Ok(());

@@ -199,7 +199,7 @@ async fn behaves(form: Form, mode: Mode) -> Report {
 
 /// As [`Setup::plain`]. Where it is not for the page, which shows the rules that it is of, checks have more time than
 /// the endpoint takes on a busy machine, too.
-fn patient() -> Setup {
+pub(super) fn patient() -> Setup {
     let mut setup = Setup::plain();
     if !renews() {
         setup.pool = setup.pool.replace(HEALTH, &HEALTH.replace("250ms", "450ms"));
@@ -209,8 +209,14 @@ fn patient() -> Setup {
 
 /// As the setup has it: with further lines of the pool, a row of its own.
 pub(super) async fn behaves_by(setup: Setup, form: Form, mode: Mode) -> Report {
+    last_behave(1, setup, form, mode).await
+}
+
+/// So many of them.
+pub(super) async fn last_behave(count: usize, setup: Setup, form: Form, mode: Mode) -> Report {
     let mut ten = setup.start().await;
-    let report = ten.trial(&form, async |ten| ten.be(mode), async |ten| ten.be(Mode::Sound)).await;
+    let breaks = async |ten: &mut Ten| ten.last_be(count, mode);
+    let report = ten.trial(&form, breaks, async |ten| ten.last_be(count, Mode::Sound)).await;
     assert!(ten.hurt() > 0, "nobody has met it");
     report
 }
@@ -251,9 +257,7 @@ pub(super) const ALL_RESET: Case = Case {
 /// would have without one.
 async fn all_behave(form: Form, mode: Mode) -> Report {
     let form = form.asking(150);
-    let mut ten = Setup::plain().start().await;
-    let all = async |ten: &mut Ten| ten.last_be(10, mode);
-    let report = ten.trial(&form, all, async |ten| ten.last_be(10, Mode::Sound)).await;
+    let report = last_behave(10, Setup::plain(), form, mode).await;
     assert!(report.broken.failed > 20, "hardly anybody has met them: {report:?}");
     report
 }
@@ -355,6 +359,6 @@ fn server(shown: Arc<Shown>) -> Arc<ServerConfig> {
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// 200 ms: less than a check may take.
-const LATE: Duration = Duration::from_millis(200);
+pub(super) const LATE: Duration = Duration::from_millis(200);
 /// A second attempt where the first takes longer than 95 of 100.
 const HEDGE: &str = "retry = { hedge = {} }\n";

@@ -4,6 +4,7 @@ mod discovery;
 mod endpoints;
 mod gateway;
 mod network;
+mod several;
 mod streams;
 
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use std::pin::Pin;
 use super::report::{Form, Report};
 use super::ten::Ten;
 
-pub(crate) use network::{LINK, losing};
+pub(crate) use network::{LINK, SOME, losing};
 
 /// One way to break things.
 pub(crate) struct Case {
@@ -49,6 +50,8 @@ pub(crate) enum Others {
     AllServed,
     /// The one that breaks may have acted on those that it was sent.
     OfOne,
+    /// The same of so many that break.
+    OfSeveral(u8),
     /// As many fail as of those that may be repeated.
     Alike,
     /// Those whose own task panics.
@@ -82,6 +85,8 @@ pub(crate) enum Needs {
 pub(crate) enum Breaks {
     None,
     One,
+    /// Two or three, so that others are left for all requests.
+    Several,
     All,
 }
 
@@ -102,6 +107,7 @@ impl Others {
         match self {
             Self::AllServed => "all served",
             Self::OfOne => "what it was sent is lost",
+            Self::OfSeveral(_) => "what they were sent is lost",
             Self::Alike => "alike",
             Self::OfTasks => "those whose task panics are lost",
             Self::Lost => "lost",
@@ -153,6 +159,15 @@ pub(crate) static ALL: &[Case] = &[
     endpoints::SAYS_503,
     endpoints::SAYS_500,
     endpoints::EXPIRES,
+    several::TWO_KILLED,
+    several::THREE_KILLED,
+    several::THREE_KILLED_FOUR,
+    several::TWO_SAY_503,
+    several::THREE_SAY_503,
+    several::THREE_SAY_503_FOUR,
+    several::TWO_SLOW,
+    several::THREE_SLOW,
+    several::ROLLING,
     endpoints::ALL_SAY_503,
     endpoints::ALL_RESET,
     streams::KILLED,
@@ -166,6 +181,8 @@ pub(crate) static ALL: &[Case] = &[
     network::LOSS,
     network::PARTITION,
     network::PARTITION_BY_DEFAULT,
+    network::PARTITION_TO,
+    network::PARTITION_FROM,
     network::PARTITION_OF_ALL,
     discovery::NO_SUCH_NAME,
     discovery::FAILING,

@@ -2,7 +2,7 @@
 //! gRPC fail with a status of their own.
 
 use super::endpoints::{behaves_by, is_killed, is_stopped};
-use super::network::{ONE, loses_by};
+use super::network::{ONE, loses};
 use super::{Case, Needs, Others, Out, one};
 use crate::origin::{Mode, Speaks};
 use crate::report::Form;
@@ -40,7 +40,7 @@ pub(super) const PARTITION: Case = Case {
     ..one(
         "h2-partition",
         "an endpoint that speaks HTTP/2 cannot be reached: all packets are lost",
-        |form| Box::pin(loses_by(speaking(0), form, ONE, "")),
+        |form| Box::pin(loses(speaking(0), form, &ONE)),
     )
 };
 
