@@ -193,6 +193,12 @@ pub(super) const SAYS_500: Case = Case {
     })
 };
 
+pub(super) const SAYS_500_LISTED: Case =
+    one("says-500-listed", "the same, and `retry.on` has `500` beside its defaults", |form| {
+        let setup = Setup::plain().with(ON_500);
+        Box::pin(behaves_by(setup, form.asking(100), Mode::Says(500)))
+    });
+
 async fn behaves(form: Form, mode: Mode) -> Report {
     behaves_by(Setup::plain(), form, mode).await
 }
@@ -362,3 +368,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const LATE: Duration = Duration::from_millis(200);
 /// A second attempt where the first takes longer than 95 of 100.
 const HEDGE: &str = "retry = { hedge = {} }\n";
+/// The default, and 500.
+const ON_500: &str =
+    "retry = { on = [\"connect\", \"reset\", \"timeout\", \"500\", \"502\", \"503\", \"504\"] }\n";

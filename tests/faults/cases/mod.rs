@@ -158,6 +158,7 @@ pub(crate) static ALL: &[Case] = &[
     endpoints::FLAPS,
     endpoints::SAYS_503,
     endpoints::SAYS_500,
+    endpoints::SAYS_500_LISTED,
     endpoints::EXPIRES,
     several::TWO_KILLED,
     several::THREE_KILLED,
