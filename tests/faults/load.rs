@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+use super::calls::Caller;
 use super::client::Client;
 use super::report::Form;
 
@@ -58,6 +59,8 @@ impl Drop for Load {
 
 struct Users {
     client: Client,
+    /// Where they call by gRPC.
+    caller: Option<Caller>,
     post: String,
     samples: RefCell<Vec<Sample>>,
 }
@@ -66,7 +69,8 @@ async fn drive(address: SocketAddr, form: Form, stop: Arc<AtomicBool>) -> Vec<Sa
     let client = Client::new(address, form.patience);
     let thing = "x".repeat(form.upload);
     let post = format!("POST /item {HEADERS}Content-Length: {}\r\n\r\n{thing}", thing.len());
-    let users = Rc::new(Users { client, post, samples: RefCell::default() });
+    let caller = form.calls.then(|| Caller::new(address, form.patience));
+    let users = Rc::new(Users { client, caller, post, samples: RefCell::default() });
     let start = Instant::now();
     let mut asking = JoinSet::new();
     let mut number = 0;
@@ -82,12 +86,21 @@ async fn drive(address: SocketAddr, form: Form, stop: Arc<AtomicBool>) -> Vec<Sa
 }
 
 async fn ask(users: Rc<Users>, asked: Instant, repeatable: bool) {
-    let get = format!("GET /item {HEADERS}\r\n");
-    let request = if repeatable { &get } else { &users.post };
-    let answer = users.client.ask(request).await;
-    let served = matches!(answer, Ok(answer) if answer.status == 200 && answer.body == b"sound");
+    let served = match &users.caller {
+        Some(caller) => caller.call(repeatable).await,
+        None => users.is_served(repeatable).await,
+    };
     let sample = Sample { asked, ended: Instant::now(), repeatable, served };
     users.samples.borrow_mut().push(sample);
+}
+
+impl Users {
+    async fn is_served(&self, repeatable: bool) -> bool {
+        let get = format!("GET /item {HEADERS}\r\n");
+        let request = if repeatable { &get } else { &self.post };
+        let answer = self.client.ask(request).await;
+        matches!(answer, Ok(answer) if answer.status == 200 && answer.body == b"sound")
+    }
 }
 
 const HEADERS: &str = "HTTP/1.1\r\nHost: shop.test\r\nX-Tenant-ID: acme\r\n";

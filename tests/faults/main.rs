@@ -12,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
 #![expect(clippy::print_stdout, reason = "who runs it is told what became of the cases")]
 
+mod calls;
 mod cases;
 mod client;
 mod compiled;
@@ -21,6 +22,7 @@ mod names;
 mod origin;
 mod own;
 mod report;
+mod streams;
 mod suite;
 mod table;
 mod ten;
@@ -40,7 +42,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         // The program is its own endpoint, and its own guest in namespaces.
-        [origin::AS_PROCESS, address, count] => origin::serve_as_process(address, count),
+        [origin::AS_PROCESS, speaks, address, count] => {
+            origin::serve_as_process(speaks, address, count)
+        }
         [own::INSIDE, id] => own::run_inside(id),
         words => suite::run(words),
     }

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
+use super::streams;
 use super::world::process::Process;
 
 /// How an endpoint behaves.
@@ -50,15 +51,27 @@ pub(crate) enum Mode {
     DripsBodies,
     /// Answers with bytes that are no HTTP.
     Garbage,
+    /// Resets the stream once it has read the request, and keeps the connection: of HTTP/2.
+    ResetsStreams,
     /// Answers so much later.
     Slow(Duration),
-    /// Answers requests with this status, and checks well.
+    /// Answers requests with this status, and checks well; calls of gRPC with UNAVAILABLE.
     Says(u16),
+}
+
+/// What an endpoint speaks.
+#[derive(Clone, Debug)]
+pub(crate) enum Speaks {
+    H1,
+    /// HTTP/1.1 over TLS.
+    Tls(Arc<ServerConfig>),
+    /// HTTP/2 by prior knowledge, and gRPC.
+    H2,
 }
 
 /// What an endpoint has noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
+pub(crate) enum Event {
     /// A connection was opened.
     Opened,
     /// A request of a user was read.
@@ -75,7 +88,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn start(address: &str, tls: Option<Arc<ServerConfig>>) -> Self {
+    pub(crate) fn start(address: &str, speaks: Speaks) -> Self {
         let listener = listen(address.parse().expect("an address"));
         let address = listener.local_addr().expect("an endpoint's address");
         let mode = watch::Sender::new(Mode::Sound);
@@ -86,7 +99,7 @@ impl Origin {
             noted[event as usize].fetch_add(1, Ordering::Relaxed);
         };
         let serve = async move {
-            let serving = accept(listener, tls, told.clone(), note);
+            let serving = accept(listener, speaks, told.clone(), note);
             let dropped = async { while told.changed().await.is_ok() {} };
             tokio::select! {
                 () = serving => {}
@@ -139,12 +152,14 @@ fn listen(address: SocketAddr) -> Bound {
 /// An endpoint that is a process.
 pub(crate) struct Apart {
     pub(crate) address: SocketAddr,
+    /// HTTP/1.1 where it is not HTTP/2.
+    is_h2: bool,
     process: Option<Process>,
     folder: TempDir,
 }
 
 impl Apart {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(speaks: &Speaks) -> Self {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let folder = tempfile::tempdir().expect("a folder");
         // The port is taken and given back: nobody else takes one of this address.
@@ -152,7 +167,8 @@ impl Apart {
         let listener = Bound::bind(format!("127.0.2.{last}:0")).expect("bind an endpoint");
         let address = listener.local_addr().expect("an endpoint's address");
         drop(listener);
-        let mut apart = Self { address, process: None, folder };
+        let is_h2 = matches!(speaks, Speaks::H2);
+        let mut apart = Self { address, is_h2, process: None, folder };
         apart.restart();
         apart
     }
@@ -162,7 +178,7 @@ impl Apart {
         let program = std::env::current_exe().expect("this program");
         let mut command = super::own::tied(&program);
         command
-            .args([AS_PROCESS, &self.address.to_string()])
+            .args([AS_PROCESS, if self.is_h2 { H2 } else { H1 }, &self.address.to_string()])
             .arg(self.count())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
@@ -184,11 +200,14 @@ impl Apart {
     }
 }
 
-/// The first argument of a process that is an endpoint; its address and a file follow, which is a byte
+/// The first argument of a process that is an endpoint; what it speaks, its address and a file follow, which is a byte
 /// longer with each request that it has read: a count that outlives it.
 pub(crate) const AS_PROCESS: &str = "as-endpoint";
+const H1: &str = "h1";
+const H2: &str = "h2";
 
-pub(crate) fn serve_as_process(address: &str, count: &str) -> ExitCode {
+pub(crate) fn serve_as_process(speaks: &str, address: &str, count: &str) -> ExitCode {
+    let speaks = if speaks == H2 { Speaks::H2 } else { Speaks::H1 };
     let count = OpenOptions::new().create(true).append(true).open(count).expect("open the count");
     let count = Rc::new(count);
     let note = move |event: Event| {
@@ -198,55 +217,57 @@ pub(crate) fn serve_as_process(address: &str, count: &str) -> ExitCode {
     };
     let listener = listen(address.parse().expect("an address"));
     let mode = watch::Sender::new(Mode::Sound);
-    super::block_on(accept(listener, None, mode.subscribe(), note));
+    super::block_on(accept(listener, speaks, mode.subscribe(), note));
     ExitCode::SUCCESS
 }
 
 async fn accept(
     listener: Bound,
-    tls: Option<Arc<ServerConfig>>,
+    speaks: Speaks,
     mode: watch::Receiver<Mode>,
     note: impl Fn(Event) + Clone + 'static,
 ) {
     let listener = TcpListener::from_std(listener).expect("an endpoint's socket");
-    let tls = tls.map(TlsAcceptor::from);
     let mut serving = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         note(Event::Opened);
-        serving.spawn_local(connection(stream, tls.clone(), mode.clone(), note.clone()));
+        serving.spawn_local(connection(stream, speaks.clone(), mode.clone(), note.clone()));
         while serving.try_join_next().is_some() {}
     }
 }
 
 async fn connection(
     mut stream: TcpStream,
-    tls: Option<TlsAcceptor>,
+    speaks: Speaks,
     mode: watch::Receiver<Mode>,
-    note: impl Fn(Event),
+    note: impl Fn(Event) + Clone + 'static,
 ) {
     drop(stream.set_nodelay(true));
-    let end = match tls {
-        Some(_) if *mode.borrow() == Mode::ResetsHandshakes => {
+    // Closed once this is, too.
+    let held = SockRef::from(&stream).try_clone().expect("an endpoint's connection");
+    let end = match speaks {
+        Speaks::Tls(_) if *mode.borrow() == Mode::ResetsHandshakes => {
             drop(stream.read(&mut [0; 16]).await);
             note(Event::Hurt);
             Some(End::Reset)
         }
-        Some(tls) => {
-            if let Ok(mut stream) = tls.accept(stream).await {
+        Speaks::Tls(tls) => {
+            if let Ok(mut stream) = TlsAcceptor::from(tls).accept(stream).await {
                 converse(&mut stream, mode, note).await;
             }
-            return;
+            None
         }
-        None => converse(&mut stream, mode, note).await,
+        Speaks::H1 => converse(&mut stream, mode, note).await,
+        Speaks::H2 => streams::converse(stream, mode, note).await,
     };
     if end == Some(End::Reset) {
         // With this, closing is a RST.
-        drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO)));
+        drop(held.set_linger(Some(Duration::ZERO)));
     }
 }
 
 #[derive(PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     Reset,
 }
 
@@ -286,7 +307,7 @@ where
 
 impl Mode {
     /// Some see nothing of it.
-    fn as_met_by(self, request: &Request) -> Self {
+    pub(crate) fn as_met_by(self, request: &Request) -> Self {
         let is_spared = match self {
             Self::Says(_) | Self::ResetsUsers | Self::DripsBodies => request.is_check,
             Self::ResetsUploads => request.to_come == 0,
@@ -340,10 +361,10 @@ async fn drip<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> Option<()>
     Some(())
 }
 
-struct Request {
-    is_check: bool,
+pub(crate) struct Request {
+    pub(crate) is_check: bool,
     /// How many bytes of its body are not read yet.
-    to_come: usize,
+    pub(crate) to_come: usize,
 }
 
 /// Reads the head of a request, and what has come of its body with it.

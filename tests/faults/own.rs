@@ -66,7 +66,7 @@ fn run_here(case: &Case) -> Report {
 /// Whether there are such namespaces here, with a packet filter in them that takes the rules of the cases; else why
 /// not.
 static SPACES: LazyLock<Result<(), String>> = LazyLock::new(|| {
-    let rules = super::cases::losing("127.0.2.10", "numgen random mod 100 < 30");
+    let rules = cases::losing(&cases::SOME);
     let mut command = unshare("printf %s \"$1\" | nft -f - && mount -t tmpfs none /mnt");
     tried(command.arg(rules))
 });

@@ -17,6 +17,8 @@ pub(crate) struct Form {
     pub(crate) posts: u32,
     /// Bytes of the body of a `POST`.
     pub(crate) upload: usize,
+    /// Users call by gRPC: each call is a `POST`, and says with a key that it may be repeated.
+    pub(crate) calls: bool,
     /// A user leaves when an answer takes longer.
     pub(crate) patience: Duration,
     /// While all is well.
@@ -37,6 +39,7 @@ impl Form {
             rate,
             posts: 10,
             upload: 5,
+            calls: false,
             patience: Duration::from_secs(10),
             before: millis(before),
             broken: millis(broken),

@@ -1,6 +1,7 @@
 //! The page: docs/faults.md. What its first columns say is compared with the cases, the measured ones are written anew on
 //! demand.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +19,9 @@ pub(crate) fn check() -> Result<(), String> {
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
     let is_there = rows.len() == cases::ALL.len()
         && rows.iter().zip(cases::ALL).all(|(row, case)| figures(row, case).is_some());
+    // A row is found by what is compared.
+    let heads: HashSet<String> = cases::ALL.iter().map(head).collect();
+    assert_eq!(heads.len(), cases::ALL.len(), "two cases have the same row");
     let shows = [ten::HEALTH, ten::TIMEOUTS, ten::EJECT].iter().all(|line| page.contains(line));
     if is_there && shows {
         return Ok(());
@@ -42,12 +46,17 @@ pub(crate) fn renew(done: &[(&Case, Done)]) -> Result<(), String> {
             Some(Done::Kept(report)) => cells(case, report),
             Some(Done::NotRun(why)) => old.unwrap_or_else(|| format!("{NOT_RUN}{why} | | | | | |")),
             Some(Done::Unjudged) => old.unwrap_or_else(|| format!("{NOT_RUN}{BUSY} | | | | | |")),
-            _ => old.unwrap_or_default(),
+            _ => old.unwrap_or_else(|| format!("{NOT_RUN}{NEW} | | | | | |")),
         };
         head(case) + &figures + "\n"
     };
     let rows: String = cases::ALL.iter().map(row).collect();
-    let text = format!("{before}{BEGIN}\n{}\n\n{HEAD}{rows}\n{END}{after}", made_by());
+    let made = match done.iter().any(|(_, what)| matches!(what, Done::Kept(_))) {
+        true => made_by(),
+        // Rows of new cases are added, or what is there stays: the figures are of then.
+        false => table.trim_start().split("\n\n").next().unwrap_or_default().to_owned(),
+    };
+    let text = format!("{before}{BEGIN}\n{made}\n\n{HEAD}{rows}\n{END}{after}");
     fs::write(PATH, text).map_err(|error| format!("{PATH}: {error}"))
 }
 
@@ -122,6 +131,7 @@ const BEGIN: &str = "<!-- faults -->\n";
 const END: &str = "<!-- end of faults -->";
 const NOT_RUN: &str = " not run: ";
 const BUSY: &str = "the machine that measured had no time for it";
+const NEW: &str = "newer than the figures";
 const HEAD: &str = "\
 | What is broken | What may be repeated | `POST` | Errors | p50, ms | p99, ms | Seen / sent | Out after | Back after |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

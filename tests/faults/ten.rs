@@ -7,13 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustls::ServerConfig;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::lag::Lag;
 use super::load::Load;
-use super::origin::{Apart, Mode, Origin};
+use super::origin::{Apart, Mode, Origin, Speaks};
 use super::own::{gateway, tied};
 use super::report::{Form, Marks, Report, Seen};
 use super::watch::{LOOK, Watch, client, eligible, pool};
@@ -29,56 +28,66 @@ pub(crate) struct Setup {
     pub(crate) is_well: Box<dyn Fn(&Value) -> bool>,
 }
 
-/// Where the requests go. The last one is that which breaks.
-pub(crate) enum Endpoints {
+/// Where the requests go. The last ones are those that break.
+#[derive(Default)]
+pub(crate) struct Endpoints {
     /// Of the suite's own process; one may have many addresses, which a name leads to.
-    Here(Vec<Origin>),
-    /// The last one is a process.
-    Apart(Vec<Origin>, Apart),
+    pub(crate) here: Vec<Origin>,
+    /// Each a process.
+    pub(crate) apart: Vec<Apart>,
 }
 
 impl Setup {
-    /// Ten endpoints, set up by these lines; with TLS where they are given what to show.
-    pub(crate) fn by(rules: &str, tls: &[Arc<ServerConfig>]) -> Self {
-        let start = |number: usize| {
-            let address = format!("127.0.2.{number}:0");
-            Origin::start(&address, tls.get(number - 1).cloned())
-        };
-        let ten: Vec<Origin> = (1..11).map(start).collect();
-        let addresses = ten.iter().map(|origin| origin.address).collect();
-        Self::of(addresses, rules, Endpoints::Here(ten))
+    /// Ten endpoints, set up by these lines, which speak this.
+    pub(crate) fn by(rules: &str, ten: &[Speaks]) -> Self {
+        Self::with_apart(0, rules, ten)
     }
 
     /// Ten endpoints as the page shows them.
     pub(crate) fn plain() -> Self {
-        Self::by(&rules(), &[])
+        Self::by(&rules(), &[const { Speaks::H1 }; 10])
     }
 
-    /// As [`Setup::plain`], with a process for the one that breaks.
-    pub(crate) fn apart() -> Self {
-        let start = |number| Origin::start(&format!("127.0.2.{number}:0"), None);
-        let nine: Vec<Origin> = (1..10).map(start).collect();
-        let one = Apart::start();
-        let addresses = nine.iter().map(|origin| origin.address).chain([one.address]).collect();
-        Self::of(addresses, &rules(), Endpoints::Apart(nine, one))
+    /// As [`Setup::plain`], with processes for so many of them.
+    pub(crate) fn apart(count: usize) -> Self {
+        Self::with_apart(count, &rules(), &[const { Speaks::H1 }; 10])
+    }
+
+    /// As [`Setup::by`], with processes for so many of them.
+    pub(crate) fn with_apart(count: usize, rules: &str, ten: &[Speaks]) -> Self {
+        let mut endpoints = Endpoints::default();
+        let (here, apart) = ten.split_at(ten.len() - count);
+        for (number, speaks) in (1..).zip(here) {
+            let origin = Origin::start(&format!("127.0.2.{number}:0"), speaks.clone());
+            endpoints.here.push(origin);
+        }
+        endpoints.apart.extend(apart.iter().map(Apart::start));
+        let here = endpoints.here.iter().map(|origin| origin.address);
+        let addresses = here.chain(endpoints.apart.iter().map(|one| one.address)).collect();
+        Self::of(addresses, rules, endpoints)
+    }
+
+    /// With these lines of the pool besides, unless somebody tries others.
+    pub(crate) fn with(mut self, rules: &str) -> Self {
+        if own_rules().is_none() {
+            self.pool += rules;
+        }
+        self
     }
 
     /// As [`Setup::plain`]; the one that breaks listens at one address, and is reached at another one.
     pub(crate) fn with_one_behind(here: IpAddr, there: IpAddr) -> Self {
-        let start = |number| Origin::start(&format!("127.0.2.{number}:0"), None);
-        let nine = (1..10).map(start);
-        let ten: Vec<Origin> = nine.chain([Origin::start(&format!("{here}:0"), None)]).collect();
+        let nine = (1..10).map(|number| format!("127.0.2.{number}:0"));
+        let all = nine.chain([format!("{here}:0")]);
+        let ten: Vec<Origin> = all.map(|address| Origin::start(&address, Speaks::H1)).collect();
         let mut addresses: Vec<SocketAddr> = ten.iter().map(|origin| origin.address).collect();
         addresses.iter_mut().filter(|one| one.ip() == here).for_each(|one| one.set_ip(there));
-        Self::of(addresses, &rules(), Endpoints::Here(ten))
+        Self::of(addresses, &rules(), Endpoints { here: ten, apart: Vec::new() })
     }
 
     /// Where the one that breaks listens.
     pub(crate) fn one(&self) -> SocketAddr {
-        match &self.endpoints {
-            Endpoints::Here(ten) => ten.last().expect("an endpoint").address,
-            Endpoints::Apart(_, one) => one.address,
-        }
+        self.endpoints.here.last().expect("an endpoint").address
     }
 
     fn of(addresses: Vec<SocketAddr>, rules: &str, endpoints: Endpoints) -> Self {
@@ -150,44 +159,35 @@ impl Ten {
 
     /// Has the one that breaks behave in this way.
     pub(crate) fn be(&self, mode: Mode) {
-        if let Some(one) = self.here().last() {
-            one.be(mode);
-        }
+        self.last_be(1, mode);
     }
 
-    /// Has all of them behave in this way.
-    pub(crate) fn all_be(&self, mode: Mode) {
-        self.here().iter().for_each(|origin| origin.be(mode));
+    /// Has the last ones behave in this way.
+    pub(crate) fn last_be(&self, count: usize, mode: Mode) {
+        self.endpoints.here.iter().rev().take(count).for_each(|origin| origin.be(mode));
     }
 
     /// How many connections and requests have met an endpoint that was not sound.
     pub(crate) fn hurt(&self) -> usize {
-        self.here().iter().map(Origin::hurt).sum()
+        self.endpoints.here.iter().map(Origin::hurt).sum()
     }
 
     /// The one that breaks, where it is a process.
     pub(crate) fn apart(&mut self) -> &mut Apart {
-        match &mut self.endpoints {
-            Endpoints::Apart(_, apart) => apart,
-            Endpoints::Here(_) => panic!("there is no such endpoint"),
-        }
+        self.all_apart().last_mut().expect("an endpoint that is a process")
     }
 
-    fn here(&self) -> &[Origin] {
-        match &self.endpoints {
-            Endpoints::Here(origins) | Endpoints::Apart(origins, _) => origins,
-        }
+    /// All that are processes.
+    pub(crate) fn all_apart(&mut self) -> &mut [Apart] {
+        &mut self.endpoints.apart
     }
 
     /// What the endpoints have seen.
     fn seen(&self) -> Seen {
-        let apart = match &self.endpoints {
-            Endpoints::Apart(_, apart) => apart.seen(),
-            Endpoints::Here(_) => 0,
-        };
+        let Endpoints { here, apart } = &self.endpoints;
         Seen {
-            requests: self.here().iter().map(Origin::seen).sum::<usize>() + apart,
-            connections: self.here().iter().map(Origin::opened).sum(),
+            requests: here.iter().map(Origin::seen).chain(apart.iter().map(Apart::seen)).sum(),
+            connections: here.iter().map(Origin::opened).sum(),
         }
     }
 

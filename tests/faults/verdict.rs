@@ -70,6 +70,7 @@ fn in_time(case: &Case, report: &Report) -> Vec<String> {
     let most = part(share, broken.asked);
     let most_others = match case.others {
         Others::AllServed => 0.0,
+        Others::OfSeveral(count) => part(OF_ONE * f64::from(count), broken.posted),
         // Of tasks, the case sees to it that none is missing.
         Others::OfOne | Others::OfTasks => part(OF_ONE, broken.posted),
         Others::Alike => part(share, broken.posted),

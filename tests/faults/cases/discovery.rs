@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Case, Ten, other};
 use crate::names::{Mood, NameServer};
-use crate::origin::Origin;
+use crate::origin::{Origin, Speaks};
 use crate::report::{Form, Report};
 use crate::ten::{EJECT, Endpoints, Setup, TIMEOUTS, own_rules};
 use crate::watch::eligible;
@@ -95,7 +95,7 @@ impl Asked {
 /// again when these are in use. Meanwhile so many endpoints must be in use once, where that is told.
 async fn look_ups(form: Form, asked: Asked, moods: Vec<Mood>, used: Option<usize>) -> Report {
     let server = NameServer::start(asked.mood(addresses(1..11))).await;
-    let origin = Origin::start("0.0.0.0:0", None);
+    let origin = Origin::start("0.0.0.0:0", Speaks::H1);
     server.lead_to(origin.address.port());
     let wanted = Rc::new(Cell::new(10));
     let now = Rc::clone(&wanted);
@@ -103,7 +103,7 @@ async fn look_ups(form: Form, asked: Asked, moods: Vec<Mood>, used: Option<usize
     let setup = Setup {
         pool: asked.line(origin.address.port()) + &rules,
         gateway: server.config(),
-        endpoints: Endpoints::Here(vec![origin]),
+        endpoints: Endpoints { here: vec![origin], apart: Vec::new() },
         is_well: Box::new(move |pool: &Value| {
             pool["sources"][0]["result"] == "found" && eligible(pool) == now.get()
         }),

@@ -15,26 +15,18 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::{Breaks, Case, Others, Out, Promise, Ten, one};
-use crate::origin::Mode;
+use crate::origin::{Mode, Speaks};
 use crate::report::{Form, Report};
 use crate::suite::renews;
-use crate::ten::{HEALTH, Setup, own_rules, rules};
+use crate::ten::{HEALTH, Setup, rules};
 use crate::verdict::OF_ONE;
 
 pub(super) const KILLED: Case = one("killed", "an endpoint is killed (SIGKILL)", |form| {
-    Box::pin(async move {
-        let mut ten = Setup::apart().start().await;
-        let kill = async |ten: &mut Ten| ten.apart().signal("KILL");
-        ten.trial(&form, kill, async |ten| ten.apart().restart()).await
-    })
+    Box::pin(is_killed(Setup::apart(1), form))
 });
 
 pub(super) const STOPPED: Case = one("stopped", "an endpoint is stopped (SIGSTOP)", |form| {
-    Box::pin(async move {
-        let mut ten = Setup::apart().start().await;
-        let stop = async |ten: &mut Ten| ten.apart().signal("STOP");
-        ten.trial(&form, stop, async |ten| ten.apart().signal("CONT")).await
-    })
+    Box::pin(is_stopped(Setup::apart(1), form))
 });
 
 pub(super) const RESETS_CONNECTIONS: Case =
@@ -50,7 +42,12 @@ pub(super) const RESETS_HANDSHAKES: Case = Case {
             let sound = server(Shown::new(&certificates.until(SystemTime::now() + HOUR)));
             // Handshakes are of new connections.
             let rules = rules() + &certificates.rules() + "connections = { max-age = \"1s\" }\n";
-            behaves_by(Setup::by(&rules, &vec![sound; 10]), form, Mode::ResetsHandshakes).await
+            behaves_by(
+                Setup::by(&rules, &vec![Speaks::Tls(sound); 10]),
+                form,
+                Mode::ResetsHandshakes,
+            )
+            .await
         })
     })
 };
@@ -97,24 +94,18 @@ pub(super) const SILENT: Case =
 pub(super) const STOPPED_HEDGED: Case = one(
     "stopped-hedged",
     "an endpoint is stopped (SIGSTOP), and the pool hedges (`retry = { hedge = {} }`)",
-    |form| {
-        Box::pin(async move {
-            let mut ten = with(Setup::apart(), HEDGE).start().await;
-            let stop = async |ten: &mut Ten| ten.apart().signal("STOP");
-            ten.trial(&form, stop, async |ten| ten.apart().signal("CONT")).await
-        })
-    },
+    |form| Box::pin(is_stopped(Setup::apart(1).with(HEDGE), form)),
 );
 
 pub(super) const SILENT_HEDGED: Case = one(
     "silent-hedged",
     "an endpoint takes requests and never answers, and the pool hedges",
-    |form| Box::pin(behaves_by(with(Setup::plain(), HEDGE), form, Mode::Silent)),
+    |form| Box::pin(behaves_by(Setup::plain().with(HEDGE), form, Mode::Silent)),
 );
 
 pub(super) const DRIPS_HEDGED: Case =
     one("drips-hedged", "an endpoint sends a byte a second, and the pool hedges", |form| {
-        Box::pin(behaves_by(with(Setup::plain(), HEDGE), form, Mode::Drips))
+        Box::pin(behaves_by(Setup::plain().with(HEDGE), form, Mode::Drips))
     });
 
 pub(super) const SLOW_HEDGED: Case = Case {
@@ -124,7 +115,7 @@ pub(super) const SLOW_HEDGED: Case = Case {
     ..one(
         "slow-hedged",
         "an endpoint takes 200 ms more for everything, and the pool hedges",
-        |form| Box::pin(behaves_by(with(Setup::plain(), HEDGE), form, Mode::Slow(LATE))),
+        |form| Box::pin(behaves_by(Setup::plain().with(HEDGE), form, Mode::Slow(LATE))),
     )
 };
 
@@ -135,7 +126,7 @@ pub(super) const SLOW_BALANCED: Case = Case {
         "slow-balanced",
         "the same, and the pool balances by how long endpoints take (`peak-ewma`)",
         |form| {
-            let setup = with(patient(), "balance = \"peak-ewma\"\n");
+            let setup = patient().with("balance = \"peak-ewma\"\n");
             Box::pin(behaves_by(setup, form, Mode::Slow(LATE)))
         },
     )
@@ -202,19 +193,19 @@ pub(super) const SAYS_500: Case = Case {
     })
 };
 
+pub(super) const SAYS_500_LISTED: Case =
+    one("says-500-listed", "the same, and `retry.on` has `500` beside its defaults", |form| {
+        let setup = Setup::plain().with(ON_500);
+        Box::pin(behaves_by(setup, form.asking(100), Mode::Says(500)))
+    });
+
 async fn behaves(form: Form, mode: Mode) -> Report {
     behaves_by(Setup::plain(), form, mode).await
 }
 
-/// With these lines of the pool besides, unless somebody tries others.
-fn with(setup: Setup, rules: &str) -> Setup {
-    let rules = if own_rules().is_some() { "" } else { rules };
-    Setup { pool: setup.pool + rules, ..setup }
-}
-
 /// As [`Setup::plain`]. Where it is not for the page, which shows the rules that it is of, checks have more time than
 /// the endpoint takes on a busy machine, too.
-fn patient() -> Setup {
+pub(super) fn patient() -> Setup {
     let mut setup = Setup::plain();
     if !renews() {
         setup.pool = setup.pool.replace(HEALTH, &HEALTH.replace("250ms", "450ms"));
@@ -223,11 +214,29 @@ fn patient() -> Setup {
 }
 
 /// As the setup has it: with further lines of the pool, a row of its own.
-async fn behaves_by(setup: Setup, form: Form, mode: Mode) -> Report {
+pub(super) async fn behaves_by(setup: Setup, form: Form, mode: Mode) -> Report {
+    last_behave(1, setup, form, mode).await
+}
+
+/// So many of them.
+pub(super) async fn last_behave(count: usize, setup: Setup, form: Form, mode: Mode) -> Report {
     let mut ten = setup.start().await;
-    let report = ten.trial(&form, async |ten| ten.be(mode), async |ten| ten.be(Mode::Sound)).await;
+    let breaks = async |ten: &mut Ten| ten.last_be(count, mode);
+    let report = ten.trial(&form, breaks, async |ten| ten.last_be(count, Mode::Sound)).await;
     assert!(ten.hurt() > 0, "nobody has met it");
     report
+}
+
+pub(super) async fn is_killed(setup: Setup, form: Form) -> Report {
+    let mut ten = setup.start().await;
+    let kill = async |ten: &mut Ten| ten.apart().signal("KILL");
+    ten.trial(&form, kill, async |ten| ten.apart().restart()).await
+}
+
+pub(super) async fn is_stopped(setup: Setup, form: Form) -> Report {
+    let mut ten = setup.start().await;
+    let stop = async |ten: &mut Ten| ten.apart().signal("STOP");
+    ten.trial(&form, stop, async |ten| ten.apart().signal("CONT")).await
 }
 
 pub(super) const ALL_SAY_503: Case = Case {
@@ -254,9 +263,7 @@ pub(super) const ALL_RESET: Case = Case {
 /// would have without one.
 async fn all_behave(form: Form, mode: Mode) -> Report {
     let form = form.asking(150);
-    let mut ten = Setup::plain().start().await;
-    let all = async |ten: &mut Ten| ten.all_be(mode);
-    let report = ten.trial(&form, all, async |ten| ten.all_be(Mode::Sound)).await;
+    let report = last_behave(10, Setup::plain(), form, mode).await;
     assert!(report.broken.failed > 20, "hardly anybody has met them: {report:?}");
     report
 }
@@ -270,8 +277,8 @@ async fn expires(form: Form) -> Report {
     let certificates = Certificates::new();
     let sound = certificates.until(SystemTime::now() + HOUR);
     let shown = Shown::new(&sound);
-    let mut ten = vec![server(Shown::new(&sound)); 9];
-    ten.push(server(Arc::clone(&shown)));
+    let mut ten = vec![Speaks::Tls(server(Shown::new(&sound))); 9];
+    ten.push(Speaks::Tls(server(Arc::clone(&shown))));
     // Connections that are open do not look at certificates again.
     let rules = rules() + &certificates.rules() + "connections = { max-age = \"2s\" }\n";
     let mut ten = Setup::by(&rules, &ten).start().await;
@@ -358,6 +365,9 @@ fn server(shown: Arc<Shown>) -> Arc<ServerConfig> {
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// 200 ms: less than a check may take.
-const LATE: Duration = Duration::from_millis(200);
+pub(super) const LATE: Duration = Duration::from_millis(200);
 /// A second attempt where the first takes longer than 95 of 100.
 const HEDGE: &str = "retry = { hedge = {} }\n";
+/// The default, and 500.
+const ON_500: &str =
+    "retry = { on = [\"connect\", \"reset\", \"timeout\", \"500\", \"502\", \"503\", \"504\"] }\n";

@@ -4,13 +4,15 @@ mod discovery;
 mod endpoints;
 mod gateway;
 mod network;
+mod several;
+mod streams;
 
 use std::pin::Pin;
 
 use super::report::{Form, Report};
 use super::ten::Ten;
 
-pub(crate) use network::{LINK, losing};
+pub(crate) use network::{LINK, SOME, losing};
 
 /// One way to break things.
 pub(crate) struct Case {
@@ -48,6 +50,8 @@ pub(crate) enum Others {
     AllServed,
     /// The one that breaks may have acted on those that it was sent.
     OfOne,
+    /// The same of so many that break.
+    OfSeveral(u8),
     /// As many fail as of those that may be repeated.
     Alike,
     /// Those whose own task panics.
@@ -81,6 +85,8 @@ pub(crate) enum Needs {
 pub(crate) enum Breaks {
     None,
     One,
+    /// Two or three, so that others are left for all requests.
+    Several,
     All,
 }
 
@@ -101,6 +107,7 @@ impl Others {
         match self {
             Self::AllServed => "all served",
             Self::OfOne => "what it was sent is lost",
+            Self::OfSeveral(_) => "what they were sent is lost",
             Self::Alike => "alike",
             Self::OfTasks => "those whose task panics are lost",
             Self::Lost => "lost",
@@ -151,12 +158,32 @@ pub(crate) static ALL: &[Case] = &[
     endpoints::FLAPS,
     endpoints::SAYS_503,
     endpoints::SAYS_500,
+    endpoints::SAYS_500_LISTED,
     endpoints::EXPIRES,
+    several::TWO_KILLED,
+    several::THREE_KILLED,
+    several::THREE_KILLED_FOUR,
+    several::TWO_SAY_503,
+    several::THREE_SAY_503,
+    several::THREE_SAY_503_FOUR,
+    several::TWO_SLOW,
+    several::THREE_SLOW,
+    several::ROLLING,
     endpoints::ALL_SAY_503,
     endpoints::ALL_RESET,
+    streams::KILLED,
+    streams::STOPPED,
+    streams::SILENT,
+    streams::RESETS,
+    streams::RESETS_STREAMS,
+    streams::PARTITION,
+    streams::GRPC_KILLED,
+    streams::GRPC_UNAVAILABLE,
     network::LOSS,
     network::PARTITION,
     network::PARTITION_BY_DEFAULT,
+    network::PARTITION_TO,
+    network::PARTITION_FROM,
     network::PARTITION_OF_ALL,
     discovery::NO_SUCH_NAME,
     discovery::FAILING,

@@ -17,14 +17,14 @@ pub(super) const LOSS: Case = Case {
     out: Out::May,
     needs: Needs::Spaces,
     ..one("loss", "30 % of the packets to and from an endpoint are lost", |form| {
-        Box::pin(loses(form, ONE, "numgen random mod 100 < 30"))
+        Box::pin(loses(Setup::plain(), form, &SOME))
     })
 };
 
 pub(super) const PARTITION: Case = Case {
     needs: Needs::Spaces,
     ..one("partition-of-one", "an endpoint cannot be reached: all packets are lost", |form| {
-        Box::pin(loses(form, ONE, ""))
+        Box::pin(loses(Setup::plain(), form, &ONE))
     })
 };
 
@@ -35,7 +35,7 @@ pub(super) const PARTITION_BY_DEFAULT: Case = Case {
         Box::pin(async move {
             let mut setup = Setup::plain();
             setup.pool = setup.pool.replace(TIMEOUTS, "");
-            loses_by(setup, form, ONE, "").await
+            loses(setup, form, &ONE).await
         })
     })
 };
@@ -46,18 +46,31 @@ pub(super) const PARTITION_OF_ALL: Case = Case {
     breaks: Breaks::All,
     needs: Needs::Spaces,
     ..one("partition-of-all", "no endpoint can be reached: all packets are lost", |form| {
-        Box::pin(loses(form, "127.0.2.0/24", ""))
+        Box::pin(loses(Setup::plain(), form, &ALL))
     })
 };
 
-async fn loses(form: Form, addresses: &str, when: &str) -> Report {
-    loses_by(Setup::plain(), form, addresses, when).await
-}
+/// Connections to it do not open, and what is sent over those that are open does not arrive.
+pub(super) const PARTITION_TO: Case = Case {
+    needs: Needs::Spaces,
+    ..one("partition-to-one", "an endpoint is not reached: packets to it are lost", |form| {
+        Box::pin(loses(Setup::plain(), form, &ONE[..1]))
+    })
+};
 
-async fn loses_by(setup: Setup, form: Form, addresses: &str, when: &str) -> Report {
+/// It has the requests, and nobody has its answers.
+pub(super) const PARTITION_FROM: Case = Case {
+    needs: Needs::Spaces,
+    ..one("partition-from-one", "an endpoint is not heard: packets from it are lost", |form| {
+        Box::pin(loses(Setup::plain(), form, &ONE[1..]))
+    })
+};
+
+/// All packets that are these.
+pub(super) async fn loses(setup: Setup, form: Form, packets: &[&str]) -> Report {
     let mut ten = setup.start().await;
     let mut lost = 0;
-    let lose = async |_: &mut Ten| filter(&losing(addresses, when));
+    let lose = async |_: &mut Ten| filter(&losing(packets));
     let find = async |_: &mut Ten| {
         lost = dropped();
         filter("delete table ip faults\n");
@@ -69,14 +82,15 @@ async fn loses_by(setup: Setup, form: Form, addresses: &str, when: &str) -> Repo
 }
 
 /// Where a packet arrives, not where it is sent: the sender must not notice.
-pub(crate) fn losing(addresses: &str, when: &str) -> String {
+pub(crate) fn losing(packets: &[&str]) -> String {
+    let rules: Vec<String> = packets.iter().map(|these| format!("{these} counter drop")).collect();
     format!(
         "table ip faults {{\n\
          chain arriving {{\n\
          type filter hook input priority 0;\n\
-         ip daddr {addresses} {when} counter drop\n\
-         ip saddr {addresses} {when} counter drop\n\
-         }}\n}}\n"
+         {}\n\
+         }}\n}}\n",
+        rules.join("\n")
     )
 }
 
@@ -230,5 +244,12 @@ int main(int count, char **words) {
 }
 "#;
 
-/// The address of the endpoint that breaks.
-const ONE: &str = "127.0.2.10";
+/// To the endpoint that breaks, and from it.
+pub(super) const ONE: [&str; 2] = ["ip daddr 127.0.2.10", "ip saddr 127.0.2.10"];
+/// To all of them, and from them.
+const ALL: [&str; 2] = ["ip daddr 127.0.2.0/24", "ip saddr 127.0.2.0/24"];
+/// Three of ten to the endpoint that breaks, and from it.
+pub(crate) const SOME: [&str; 2] = [
+    "ip daddr 127.0.2.10 numgen random mod 100 < 30",
+    "ip saddr 127.0.2.10 numgen random mod 100 < 30",
+];
