@@ -209,6 +209,10 @@ class Endpoints:
         return list(self.counts)
 
 
+def text(where):
+    return "{}:{}".format(*where)
+
+
 def free_port(address):
     with socket.create_server((address, 0)) as any_socket:
         return any_socket.getsockname()[1]

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from typing import Callable
 
-from comparing.breakage import CHECK, TENANT
+from comparing.breakage import CHECK, TENANT, text
 from comparing.machine import CALLED, find
 from comparing.proxies import GATEWAY
 from comparing.sharing import address, typed
@@ -173,10 +173,6 @@ def used_by_envoy(said):
         if not any(flag is True for flag in health.values()):
             used.add(text((where["address"], where["port_value"])))
     return used
-
-
-def text(where):
-    return "{}:{}".format(*where)
 
 
 OURS = "tenantry"

@@ -1,5 +1,6 @@
 """What needs no process of benches/breaking."""
 
+import contextlib
 import json
 import tempfile
 import tomllib
@@ -7,7 +8,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from comparing import breakage, flood, resilience
+from comparing import breakage, flood, resilience, saturated
 
 ADDRESSES = [("127.0.2.1", 8001), ("127.0.2.2", 8002)]
 BOTH = {"127.0.2.1:8001", "127.0.2.2:8002"}
@@ -123,6 +124,43 @@ class Figures(unittest.TestCase):
 
         self.assertEqual(cells[2:6], ["3 of 200", "0 of 200", "5.0 → 6.5", "10.0 → 13.0"])
         self.assertEqual(cells[6:], ["-", "1.00", "2.0", "-", "0.0"])
+
+
+def side_of_wrk(p99, sockets=0, refused=0):
+    return saturated.figures({"requests": 2000, "us": 2_000_000, "p50": 1500, "p99": p99, "sockets": sockets, "refused": refused})
+
+
+class Saturated(unittest.TestCase):
+    def test_what_wrk_says_is_read(self):
+        said = 'Running 2s test\nJSON {"requests": 9, "us": 3000000, "p50": 1500, "p99": 2500, "sockets": 1, "refused": 3}\n'
+
+        self.assertEqual(saturated.told(said), {"requests": 9, "sockets": 1, "refused": 3, "rate": 2.0, "p50": 1.5, "p99": 2.5})
+        with self.assertRaises(SystemExit):
+            saturated.told("unable to connect to 127.0.0.1:1 Connection refused")
+
+    def test_changes_come_into_the_midst_of_requests(self):
+        endpoints, asked = mock.Mock(), []
+
+        @contextlib.contextmanager
+        def ask(seconds):
+            asked.append((seconds, len(endpoints.mock_calls)))
+            yield lambda: len(endpoints.mock_calls)
+
+        with mock.patch("time.sleep"):
+            sides = saturated.broken_and_mended(endpoints, breakage.FAULTS["flaps"], ask, seconds=3, calm=2)
+
+        self.assertEqual([call[0] for call in endpoints.mock_calls], ["kill", "start", "kill", "start"])
+        self.assertEqual(asked, [(2, 0), (3, 0), (2, 3)])
+        self.assertEqual(sides, {"healthy": 0, "broken": 3, "mended": 4})
+
+    def test_a_row_has_a_cell_for_each_heading(self):
+        sides = {"healthy": side_of_wrk(2000), "broken": side_of_wrk(3000, 1, 4), "mended": side_of_wrk(2000, 2)}
+
+        cells = saturated.row("killed", 64, "ours", [sides | {"core": 99.6}]).strip("| ").split(" | ")
+
+        self.assertEqual(len(cells), len(saturated.HEAD))
+        self.assertEqual(cells[:5], ["killed", "64", "ours", "3 of 4,000", "4 of 4,000"])
+        self.assertEqual(cells[6:], ["2.0 → 3.0 → 2.0", "1.50", "1,000 → 998 → 1,000", "100"])
 
 
 class Ways(unittest.TestCase):

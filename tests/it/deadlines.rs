@@ -1,14 +1,19 @@
 //! How long endpoints are told that they have, and what a client's own time does.
 
+use std::time::Duration;
+
 use http::Response;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use crate::world::client::{Client, Frames, Hyper, ask, get, head};
 use crate::world::config::{NO_RETRY, one_tenant_with};
-use crate::world::eventually;
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::{H2Origin, Speaks};
 use crate::world::message::Asked;
 use crate::world::origin::{Origin, Step};
+use crate::world::{DEADLINE, eventually, within};
 
 const HEADER: &str = "deadline-header = \"X-Request-Timeout\"\ntimeouts = { total = \"20s\" }\n\
                       balance = \"round-robin\"\neject = { failures = 0 }";
@@ -230,3 +235,49 @@ async fn what_a_client_asked_for_ends_at_the_endpoint_when_it_goes() {
     origin.release();
     eventually("the end at the origin", || origin.open(), |open| *open == 0).await;
 }
+
+/// One of them is enough: a machine that is busy holds up each of them, and a timer that stands in the way all of them.
+#[tokio::test]
+async fn what_a_client_asked_for_ends_at_the_endpoint_within_a_tenth_of_a_second() {
+    let endpoint = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = endpoint.local_addr().expect("an address");
+    let gateway = Gateway::start(&one_tenant_with(&[address], NO_RETRY)).await;
+    let started = Instant::now();
+    let (mut plain, mut stream) = (Duration::MAX, Duration::MAX);
+    while plain.max(stream) > AT_ONCE {
+        assert!(started.elapsed() < DEADLINE, "at best {plain:?}, and {stream:?} of HTTP/2");
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("GET /", &["Host: a", "X-Tenant-ID: acme"])).await;
+        let asked = taken(&endpoint).await;
+        plain = plain.min(end_of(asked, || drop(client)).await);
+
+        let mut streams = Hyper::h2(gateway.address()).await;
+        streams.send(streams.request("GET", "acme", "/", Frames::default()));
+        let asked = taken(&endpoint).await;
+        stream = stream.min(end_of(asked, || drop(streams)).await);
+    }
+}
+
+/// The connection of a request that has come to an endpoint.
+async fn taken(endpoint: &TcpListener) -> TcpStream {
+    let accepted = within("a connection", endpoint.accept()).await;
+    let (mut asked, _) = accepted.expect("a connection");
+    let mut held = Vec::new();
+    while !held.ends_with(b"\r\n\r\n") {
+        let read = within("a head", asked.read_buf(&mut held)).await;
+        assert!(read.expect("a head") > 0, "{held:?}");
+    }
+    asked
+}
+
+/// How long after this the connection ends.
+async fn end_of(mut asked: TcpStream, goes: impl FnOnce()) -> Duration {
+    let gone = Instant::now();
+    goes();
+    let read = within("the end", asked.read(&mut [0])).await;
+    assert!(!matches!(read, Ok(1..)), "nothing else is sent");
+    gone.elapsed()
+}
+
+/// A tenth of a second: nothing but the work of hearing of it.
+const AT_ONCE: Duration = Duration::from_millis(100);

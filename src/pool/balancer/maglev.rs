@@ -160,8 +160,58 @@ const PARTS: f64 = (1u64 << 30) as f64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::members;
+    use crate::model::members::Members;
+
+    use super::super::tests::{found, members};
     use super::*;
+
+    /// The share of the entries of others that move when an endpoint of so many equal ones goes.
+    fn moved(count: usize, gone: usize) -> f64 {
+        let all = members(&vec![1; count]);
+        let rest = Members::new(1, all.load().all[0].endpoint.health(), 0.5);
+        let mut left = found(&vec![1; count]);
+        left.remove(gone);
+        rest.replace(&left);
+        let (before, after) = (filled(&all.load().eligible), filled(&rest.load().eligible));
+        let of_others =
+            before.iter().zip(&after).filter(|(before, _)| usize::from(**before) != gone);
+        let now = |before: u16| before - u16::from(usize::from(before) > gone);
+        let (kept, moved): (Vec<_>, Vec<_>) =
+            of_others.partition(|(before, after)| now(**before) == **after);
+        moved.len() as f64 / (kept.len() + moved.len()) as f64
+    }
+
+    /// docs/balancing.md says so.
+    #[test]
+    fn shares_of_a_table_are_within_a_percent_or_an_entry() {
+        let thousand = vec![1; 1_000];
+        for weights in [&[1; 10][..], &[5, 1, 1], &[100, 37, 9, 200], &thousand] {
+            let entries = filled(&members(weights).load().eligible);
+            let total: f64 = weights.iter().copied().map(f64::from).sum();
+            for (place, weight) in weights.iter().enumerate() {
+                let own =
+                    entries.iter().filter(|entry| usize::from(**entry) == place).count() as f64;
+                let share = SIZE as f64 * f64::from(*weight) / total;
+                let off = (own - share).abs();
+                assert!(
+                    off <= (share / 100.0).max(1.0),
+                    "{place} of {}: {own} for {share}",
+                    weights.len()
+                );
+            }
+        }
+    }
+
+    /// docs/balancing.md says so.
+    #[test]
+    fn when_an_endpoint_goes_hardly_any_entry_of_others_moves() {
+        let ten: Vec<f64> = (0..10).map(|gone| moved(10, gone)).collect();
+        let thousand: Vec<f64> = (0..1_000).step_by(50).map(|gone| moved(1_000, gone)).collect();
+        let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len() as f64;
+
+        assert!(mean(&ten) < 0.0025 && ten.iter().all(|one| *one < 0.005), "{ten:?}");
+        assert!(mean(&thousand) < 0.0065 && thousand.iter().all(|one| *one < 0.01), "{thousand:?}");
+    }
 
     #[test]
     fn who_has_a_weight_has_an_entry_however_light_it_is() {
