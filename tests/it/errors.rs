@@ -378,13 +378,30 @@ async fn every_problem_comes_over_the_wire_as_it_is_documented() {
             assert!(!text.contains(&origin.address.port().to_string()), "{name}: {text}");
         }
     }
-    for (name, _) in answers.iter().filter(|(_, answer)| answer.status == 429) {
-        let counted = format!("tenantry_gateway_answers_total{{problem=\"{name}\"}}");
-        world.gateway.metric_becomes(&counted, 1.0).await;
+    for (name, answer) in answers.iter().filter(|(_, answer)| answer.status == 429) {
+        names_its_limit(&world.gateway, name, answer).await;
     }
     let provoked: BTreeSet<&str> = answers.iter().map(|(name, _)| *name).collect();
     let all: BTreeSet<&str> = PROBLEMS.iter().map(|problem| problem.name).collect();
     assert_eq!(provoked, all);
+}
+
+/// Asserts that a limit that has refused is named in the answer, in the metrics and in the log.
+async fn names_its_limit(gateway: &Gateway, problem: &str, answer: &Answer) {
+    let ends = ["-rate-limited", "-limited", "-used-up"];
+    let limit = ends.iter().find_map(|end| problem.strip_suffix(end)).expect(problem);
+    let told = &answer.json()["limit"];
+    assert_eq!(told["name"], limit, "{problem}");
+    assert!(told["allows"].as_str().is_some_and(|text| !text.is_empty()), "{problem}: {told}");
+    let item = format!("\"{limit}\";");
+    for (field, says) in [("ratelimit", "r=0"), ("ratelimit-policy", "q=1")] {
+        let value = answer.one(field).unwrap_or_default();
+        let rest = value.strip_prefix(&item);
+        assert!(rest.is_some_and(|rest| rest.starts_with(says)), "{problem}: {field}: {value}");
+    }
+    let counted = format!("tenantry_gateway_answers_total{{problem=\"{problem}\"}}");
+    gateway.metric_becomes(&counted, 1.0).await;
+    gateway.logs(&format!("\"status\":429,\"problem\":\"{problem}\""), 1).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Limits that several gateways share, in a real Redis.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::{Just, Strategy, prop_assert_eq, prop_oneof};
@@ -371,6 +373,59 @@ async fn a_server_that_hangs_keeps_nobody_waiting() {
     redis.signal("CONT");
     one.metric_becomes(UP, 1.0).await;
     assert!(client.passes().await);
+}
+
+/// Asks again and again until it is told to leave: the statuses, and the longest wait.
+async fn waits(address: SocketAddr, tenant: &str, leave: &AtomicBool) -> (BTreeSet<u16>, Duration) {
+    let (mut client, mut statuses) = (Client::connect(address).await, BTreeSet::new());
+    let mut longest = Duration::ZERO;
+    while !leave.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let named = format!("X-Tenant-ID: {tenant}");
+        let answer = client.ask(head("GET /", &["Host: localhost", &named])).await;
+        longest = longest.max(begun.elapsed());
+        statuses.insert(answer.status);
+    }
+    (statuses, longest)
+}
+
+#[tokio::test]
+async fn many_clients_at_once_wait_no_longer_than_a_time_out_and_a_second_while_redis_is_lost() {
+    let timeout = Duration::from_millis(200);
+    for signal in ["KILL", "STOP"] {
+        let (redis, origin) = (Redis::start(&[]).await, Origin::saying("hello").await);
+        let limits = "requests = \"200/s\", burst = 100";
+        // Of the default time-out: the table of these tests has a longer one.
+        let table = redis.table("timeout = \"200ms\"");
+        let free = "[tenants.free]\npool = \"app\"\n";
+        let one = gateway(&table, &(routes(&origin, limits) + free)).await;
+        one.metric_becomes(UP, 1.0).await;
+        let (address, leave) = (one.address(), AtomicBool::new(false));
+        let clients = (0..8).map(|_| waits(address, "acme", &leave));
+        // What the machine itself makes a request wait, which has no limit to ask for.
+        let machine = waits(address, "free", &leave);
+
+        let lose = async {
+            one.metric_at_least(
+                "tenantry_requests_total{tenant=\"acme\",pool=\"app\",class=\"2xx\"}",
+                1.0,
+            )
+            .await;
+            redis.signal(signal);
+            one.metric_becomes(UP, 0.0).await;
+            // Some go on without it, over one more try of a connection at least.
+            sleep(2 * timeout).await;
+            leave.store(true, Ordering::Relaxed);
+        };
+        let all = futures_util::future::join_all(clients);
+        let (told, (_, machine), ()) = tokio::join!(all, machine, lose);
+
+        let statuses: BTreeSet<u16> = told.iter().flat_map(|(all, _)| all).copied().collect();
+        assert_eq!(statuses, BTreeSet::from([200, 429]), "{signal}");
+        let longest = told.iter().map(|(_, longest)| *longest).max().unwrap_or_default();
+        let most = timeout + Duration::from_secs(1) + 4 * machine;
+        assert!(longest <= most, "{signal}: {longest:?}, and {machine:?} without a limit");
+    }
 }
 
 #[tokio::test]

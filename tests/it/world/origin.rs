@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::eventually;
@@ -21,6 +23,7 @@ pub(crate) struct Step {
     first: Vec<u8>,
     reads: bool,
     held: bool,
+    takes: Duration,
     answer: Vec<u8>,
     more: usize,
     after: After,
@@ -50,7 +53,8 @@ impl Step {
     /// Answers with these bytes.
     pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         let (first, answer) = (Vec::new(), bytes.into());
-        Self { first, reads: true, held: false, answer, more: 0, after: After::Keep }
+        let (held, takes) = (false, Duration::ZERO);
+        Self { first, reads: true, held, takes, answer, more: 0, after: After::Keep }
     }
 
     /// Closes the connection without a word.
@@ -101,6 +105,11 @@ impl Step {
     /// Answers when the test says [`Origin::release`].
     pub(crate) fn held(self) -> Self {
         Self { held: true, ..self }
+    }
+
+    /// Answers so long after the request, and no sooner.
+    pub(crate) fn taking(self, takes: Duration) -> Self {
+        Self { takes, ..self }
     }
 
     /// Writes so many further bytes after the answer; [`Origin::written`] counts them.
@@ -278,7 +287,7 @@ impl Connection {
                 Then::Next => {}
                 Then::End => break,
                 Then::Reset => {
-                    socket.set_linger(Some(std::time::Duration::ZERO)).expect("set linger");
+                    socket.set_linger(Some(Duration::ZERO)).expect("set linger");
                     break;
                 }
             }
@@ -297,6 +306,7 @@ impl Connection {
             let permit = self.shared.released.acquire().await.expect("it is never closed");
             permit.forget();
         }
+        sleep(step.takes).await;
         if wire.write(&step.answer).await.is_err() || !self.write_more(wire, step.more).await {
             return Then::End;
         }
