@@ -40,7 +40,7 @@ pub struct Access {
     by_certificate: bool,
     /// Roles by names of certificates; empty = whoever has one may do everything.
     certificates: Arc<[(String, Role)]>,
-    /// What a tenant's own token may change of it.
+    /// What a tenant's own token may change of it, where neither that nor its plan says so.
     tenant_keys: Arc<[Vec<String>]>,
     openness: Openness,
     guesses: Guesses,

@@ -55,6 +55,8 @@ const GRANTS: &[&str] = &[
     "retry",
     "route-sets",
     "state",
+    // What it may change itself.
+    "tenant-keys",
     "timeout",
     "timeouts",
     // The routes of these sets lead to pools, too.

@@ -257,6 +257,67 @@ async fn a_customer_takes_out_what_it_may_set_and_goes_on_from_there() {
     }
 }
 
+/// A gateway with tenants of two plans, `shop` of `free` and `rival` of `pro`, and a token of each.
+async fn of_two_plans(origin: &Origin) -> Gateway {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tokens = format!(
+        "{ADMIN_TOKEN}\nshop tenant:shop {TENANT_TOKEN}\nrival tenant:rival {RIVAL_TOKEN}\n"
+    );
+    fs::write(folder.path().join("admin.tokens"), tokens).expect("write the tokens");
+    let plans = "[plans.free]\npool = \"app\"\ntenant-keys = []\n[plans.pro]\npool = \"app\"\n\
+                 limits.requests = \"50/s\"\ntenant-keys = [\"cors\", \"limits.requests\"]\n";
+    let routes = one_tenant(&[origin.address]) + plans;
+    fs::write(folder.path().join("routes.toml"), routes).expect("write the routes");
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\ntoken-file = \"admin.tokens\"\n\
+                 tenant-keys = [\"cors\", \"error-pages\"]\n";
+    let gateway = Gateway::start_in(folder, 1, admin).await.expect("it starts");
+    for (id, plan) in [("shop", "free"), ("rival", "pro")] {
+        let line = format!("PUT /api/v1/tenants/{id}");
+        let made = send_as(&gateway, ADMIN_TOKEN, &line, &json!({ "plan": plan })).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
+    gateway
+}
+
+const RIVAL_TOKEN: &str = "4444444444444444";
+
+#[tokio::test]
+async fn what_a_customer_may_change_is_what_its_plan_says() {
+    let origin = Origin::saying("a").await;
+    let gateway = of_two_plans(&origin).await;
+    let shop = async |body: Value| {
+        send_as(&gateway, TENANT_TOKEN, "PATCH /api/v1/tenants/shop", &body).await
+    };
+    let rival = async |body: Value| {
+        send_as(&gateway, RIVAL_TOKEN, "PATCH /api/v1/tenants/rival", &body).await
+    };
+    let cors = json!({"cors": {"origins": ["https://a.example"]}});
+
+    let (of_free, of_pro) = (shop(cors.clone()).await, rival(cors.clone()).await);
+
+    assert_eq!(of_pro.status, 200, "{}", of_pro.text());
+    assert_eq!(of_free.status, 403, "{}", of_free.text());
+    let told = of_free.json();
+    assert_eq!(told["type"], "urn:tenantry:admin:beyond-bounds");
+    assert_eq!(told["keys"], json!(["cors.origins"]));
+    // The list of [admin] is not joined, nor does a token write its own or choose another plan.
+    for (body, key) in [
+        (json!({"error-pages": {"503": {"body": "later"}}}), "error-pages.503.body"),
+        (json!({"tenant-keys": ["error-pages"]}), "tenant-keys"),
+        (json!({"plan": "free"}), "plan"),
+        (json!({"limits": {"requests": "51/s"}}), "limits.requests"),
+    ] {
+        let refused = rival(body.clone()).await;
+        assert_eq!((refused.status, &refused.json()["keys"][0]), (403, &json!(key)), "{body}");
+    }
+    assert_eq!(rival(json!({"limits": {"requests": "50/s"}})).await.status, 200);
+    // Somebody who runs the gateway gives one tenant more than its plan.
+    let line = "PATCH /api/v1/tenants/shop";
+    let own = json!({"tenant-keys": ["cors"]});
+    assert_eq!(send_as(&gateway, ADMIN_TOKEN, line, &own).await.status, 200);
+    assert_eq!(shop(cors).await.status, 200);
+}
+
 #[tokio::test]
 async fn the_history_tells_who_and_goes_back() {
     let origin = Origin::saying("a").await;

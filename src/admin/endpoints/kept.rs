@@ -331,7 +331,8 @@ pub(super) fn refused(id: Option<&str>, refusal: &Refusal) -> Response {
         Refusal::Beyond(_) => (
             StatusCode::FORBIDDEN,
             "beyond-bounds",
-            ", which this token may not; tenant-keys of [admin] says what it may, of what the tenant has",
+            ", which this token may not; tenant-keys of the tenant, of its plan or of [admin] says what it may, of what the \
+             tenant has and no further than its plan goes",
         ),
         Refusal::Wrong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "tenant-refused", ""),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed", ", which is a bug; nothing is changed"),

@@ -299,7 +299,7 @@ fn admin(
     let place = faults.place_of(&key.name("address"), start.unwrap_or_default());
     let public_metrics = raw.public_metrics.unwrap_or(false);
     let certificates = roles::of_certificates(raw.certificates, tls.as_ref(), key, faults);
-    let tenant_keys = roles::tenant_keys(raw.tenant_keys, key, faults);
+    let tenant_keys = roles::tenant_keys(raw.tenant_keys.unwrap_or_default(), key, faults);
     let changes = raw.tenant_changes.unwrap_or_default();
     let rate = changes.requests.map_or(TENANT_CHANGES, |rate| rate.0);
     let burst = changes.burst.map_or(TENANT_CHANGES_AT_ONCE, |burst| burst.small());

@@ -170,6 +170,7 @@ mod tests {
         ("queue.priority", &["\"batch\"", "\"normal\""]),
         ("queue.length", &["0", "5"]),
         ("queue.wait", &["\"1s\"", "\"2s\""]),
+        ("tenant-keys", &["[]", "[\"cors\", \"limits.requests\"]"]),
     ];
 
     const SHARED: &str = "[identity.authorizers]\nx = { pool = \"a\" }\ny = { pool = \"b\" }\n\

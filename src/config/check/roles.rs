@@ -1,6 +1,7 @@
 //! Who may do what by the operators' API.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -34,20 +35,21 @@ pub(super) fn of_certificates(
 
 /// Keys of a tenant that its own token may change.
 pub(super) fn tenant_keys(
-    raw: Option<Vec<At<String>>>,
+    raw: Vec<At<String>>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Vec<Vec<String>> {
+    // It is made of all that a tenant may say, for each of a hundred thousand that may have a list of its own.
+    static KNOWN: LazyLock<Known> = LazyLock::new(Known::of_tenant);
     let key = key.name("tenant-keys");
-    let known = Known::of_tenant();
     let mut keys = Vec::new();
-    for (index, At { value, start }) in raw.unwrap_or_default().into_iter().enumerate() {
+    for (index, At { value, start }) in raw.into_iter().enumerate() {
         let parts = parts(&value).ok_or_else(|| {
             let what = format!("{value:?} is not written as a key");
             (what, "write its parts with dots between, as in error-pages.\"5xx\".body".to_owned())
         });
         let fault = match &parts {
-            Ok(parts) => wrong(parts, &known),
+            Ok(parts) => wrong(parts, &KNOWN),
             Err(fault) => Some(fault.clone()),
         };
         if let Some((what, hint)) = fault {
@@ -56,6 +58,17 @@ pub(super) fn tenant_keys(
         keys.extend(parts);
     }
     keys
+}
+
+/// The same of a tenant or of a plan; `plan` is what holds where it says nothing.
+pub(super) fn of_tenant(
+    raw: Option<Vec<At<String>>>,
+    plan: Option<&Arc<[Vec<String>]>>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Arc<[Vec<String>]>> {
+    let own = raw.map(|raw| tenant_keys(raw, key, faults).into());
+    own.or_else(|| plan.cloned())
 }
 
 /// What is wrong with one of them, and what to write instead.

@@ -18,7 +18,7 @@ use super::gather::{Entries, Entry};
 use super::owners::{Owner, Owners};
 use super::plan::Base;
 use super::{
-    Scope, access, certificates, domains, limits, mirror, reach, route, sharing, undefined,
+    Scope, access, certificates, domains, limits, mirror, reach, roles, route, sharing, undefined,
 };
 
 /// What a tenant must know of each route set.
@@ -148,8 +148,7 @@ pub(super) fn said(
     key: &Key<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<Said> {
-    let Entry { file, raw, .. } = entry;
-    let (raw, unsaid) = (raw?, &base.spec);
+    let (file, raw, unsaid) = (entry.file, entry.raw?, &base.spec);
     let error_pages = match raw.error_pages {
         Some(raw) => {
             let (folder, key) = (scope.files.folder(file), key.name("error-pages"));
@@ -206,6 +205,7 @@ pub(super) fn said(
         access: access::check(access, unsaid.access.as_ref(), scope.naming, key, faults),
         domains,
         queue: sharing::queue(raw.queue, unsaid.queue.as_deref(), &key.name("queue"), faults),
+        tenant_keys: roles::of_tenant(raw.tenant_keys, unsaid.tenant_keys.as_ref(), key, faults),
     };
     Some(Said { spec, starts, mirrors, uses })
 }

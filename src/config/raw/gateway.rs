@@ -191,7 +191,7 @@ pub(in crate::config) struct Admin {
     /// admin's.
     pub(in crate::config) certificates: Option<Pairs<String, Written<Role>>>,
     /// Keys of a tenant that its own token (`tenant:ID`) may change, as in `["routes", "cors.origins"]`; with a key
-    /// all that is below it. Default: none, it may only look.
+    /// all that is below it. A tenant or its plan may say others (`tenant-keys` there). Default: none, it may only look.
     pub(in crate::config) tenant_keys: Option<Vec<At<String>>>,
     /// How many changes each token or certificate of a tenant (`tenant:ID`) may ask for, those that only tell what
     /// would be and those that are refused included.

@@ -175,6 +175,10 @@ pub(in crate::config) struct Tenant {
     pub(in crate::config) cors: Option<At<Cors>>,
     /// Its share of pools that have reached their `concurrency`.
     pub(in crate::config) queue: Option<TenantQueue>,
+    /// Keys of the tenant that its own token (`tenant:ID`) may change, as in `["routes", "cors.origins"]`; with a key all
+    /// that is below it. In place of those of `[admin]` in `gateway.toml`; of an empty list, none. Default: the plan's, else
+    /// those of `[admin]`.
+    pub(in crate::config) tenant_keys: Option<Vec<At<String>>>,
 }
 
 /// A tenant's share of pools that have reached their `concurrency`.

@@ -563,6 +563,8 @@ pub struct TenantSpec {
     pub domains: Option<Box<DomainsSpec>>,
     /// Its share of pools that have as many requests as they may; `None` = it says nothing.
     pub queue: Option<Box<QueueSpec>>,
+    /// Its keys that its own token may change, by their parts; `None` = as `gateway.toml` says.
+    pub tenant_keys: Option<Arc<[Vec<String>]>>,
 }
 
 /// Whether a tenant is served.

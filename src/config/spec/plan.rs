@@ -22,6 +22,7 @@ impl Default for TenantSpec {
             access: None,
             domains: None,
             queue: None,
+            tenant_keys: None,
         }
     }
 }

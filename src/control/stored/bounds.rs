@@ -2,15 +2,35 @@
 
 use std::collections::BTreeSet;
 use std::slice;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::config::grants::{is_grant, is_of_its_route};
 use crate::config::places;
+use crate::config::spec::RoutesSpec;
 
 use super::Entry;
 use super::change::Refusal;
 use super::definition::{Definition, Table};
+
+/// The keys that a tenant's own token may change: the tenant's, else its plan's, else the gateway's. Of one that is not
+/// served, what it or its plan says is not known: then it may change none.
+pub(super) fn keys(
+    spec: &RoutesSpec,
+    kept: Option<&Entry>,
+    gateways: &Arc<[Vec<String>]>,
+) -> Arc<[Vec<String>]> {
+    let Some(kept) = kept else { return Arc::clone(gateways) }; // which is refused whatever it changes
+    if let Some(tenant) = spec.tenant(&kept.id) {
+        return tenant.tenant_keys.clone().unwrap_or_else(|| Arc::clone(gateways));
+    }
+    let table = kept.definition.table();
+    match ["plan", "tenant-keys"].iter().any(|key| table.contains_key(*key)) {
+        true => Arc::default(),
+        false => Arc::clone(gateways),
+    }
+}
 
 /// Refuses what would change another key than these, or one below them, and what gives the tenant
 /// anything that it has not: another pool, say, or a higher limit of a route. Whether there is such a pool

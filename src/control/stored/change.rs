@@ -21,7 +21,7 @@ use super::definition::{Definition, LARGEST, Table, path};
 use super::difference::{RouteChanges, ValueChange, routes, values};
 use super::rollback::Back;
 use super::store::{Row, StoreError};
-use super::{Apart, Entry, bounds, in_background, without};
+use super::{Apart, Entry, bounds, ceilings, in_background, without};
 
 /// What control is asked for.
 #[derive(Debug)]
@@ -43,7 +43,8 @@ pub struct Wish {
     pub condition: Condition,
     /// Only tells what would become of it.
     pub dry_run: bool,
-    /// The keys that may be other than before, by their parts; `None` = all of them.
+    /// It is the tenant's own: the keys that may be other than before, by their parts, where neither the tenant nor its
+    /// plan says others; `None` = all of them may.
     pub within: Option<Arc<[Vec<String>]>>,
     /// Who wishes it.
     pub by: By,
@@ -217,8 +218,9 @@ impl Reloader {
             return Err(Refusal::Condition);
         }
         let next = wish.what.of(kept.as_ref())?;
-        if let Some(allowed) = &wish.within {
-            bounds::check(kept.as_ref(), next.as_ref(), allowed)?;
+        if let Some(gateways) = &wish.within {
+            let allowed = bounds::keys(&before.spec, kept.as_ref(), gateways);
+            bounds::check(kept.as_ref(), next.as_ref(), &allowed)?;
         }
         let next = next.map(|next| Entry::new(&id, next)).transpose();
         let next = next.map_err(|faults| Refusal::Wrong(by_keys(&id, faults)))?;
@@ -227,6 +229,10 @@ impl Reloader {
         let made = made.map_err(|faults| Refusal::Wrong(by_keys(&id, faults)))?;
         let spec = |loaded: &Loaded| loaded.spec.tenant(id.as_str()).map(Arc::clone);
         let now = made.as_ref().map_or_else(|| spec(&before), |made| spec(&made.loaded));
+        if wish.within.is_some() {
+            let tenants = (spec(&before), now.clone());
+            ceilings::check(&before.spec, (tenants.0.as_deref(), tenants.1.as_deref()))?;
+        }
         let [Turn { kept, next, .. }] = &turns;
         let mut changed = Changed {
             generation: self.live.load().generation,

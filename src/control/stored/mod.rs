@@ -6,6 +6,7 @@
 
 mod beside;
 mod bounds;
+mod ceilings;
 mod change;
 mod definition;
 mod difference;

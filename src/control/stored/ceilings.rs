@@ -1,0 +1,178 @@
+//! How far a tenant's own token may go with numbers that it may change: as far as its plan does.
+
+use crate::base::fair::Class;
+use crate::config::spec::{
+    EachLimitSpec, LimitsSpec, Overflow, Period, QueueSpec, RateSpec, RoutesSpec, TenantSpec,
+};
+
+use super::change::Refusal;
+
+/// A number by its key; `None` = it is not limited.
+type Number = (&'static str, Option<u64>);
+
+/// Refuses a number beyond that of the tenant's plan, unless the tenant has as much already: somebody has given it
+/// more. Where the plan says nothing of it there is no bound.
+///
+/// # Errors
+/// With the keys that are beyond it.
+pub(super) fn check(
+    spec: &RoutesSpec,
+    (before, now): (Option<&TenantSpec>, Option<&TenantSpec>),
+) -> Result<(), Refusal> {
+    let Some(now) = now else { return Ok(()) };
+    // It is the same as before: its own token does not choose another one.
+    let plan = now.plan.as_ref().and_then(|plan| spec.plans.get(plan));
+    let Some(plan) = plan else { return Ok(()) };
+    let had = before.map(numbers).unwrap_or_default();
+    let is_beyond = |(at, (_, now)): (usize, Number), most: u64| {
+        let had = had.get(at).and_then(|(_, had)| *had);
+        now.is_some_and(|now| now > most && had.is_none_or(|had| now > had))
+    };
+    let each = numbers(now).into_iter().enumerate().zip(numbers(plan));
+    let beyond = each.filter_map(|(one, (key, most))| is_beyond(one, most?).then_some(key));
+    let mut beyond: Vec<String> = beyond.map(str::to_owned).collect();
+    beyond.dedup();
+    if beyond.is_empty() { Ok(()) } else { Err(Refusal::Beyond(beyond)) }
+}
+
+/// All numbers of limits and of shares, in one order for all tenants; the more of one, the more is granted.
+fn numbers(tenant: &TenantSpec) -> Vec<Number> {
+    let limits = tenant.limits.as_deref().unwrap_or(&LimitsSpec::UNSAID);
+    let mut all = rate(limits.requests.as_ref(), ["limits.requests", "limits.burst"]);
+    all.extend(waiting(Some(limits.overflow), ["limits.wait", "limits.waiting"]));
+    all.push(("limits.concurrency", limits.concurrency.map(u64::from)));
+    // A quota of a month may all be used in a day, and one of a day on each of its days.
+    let quota = |in_a_day: u64, in_a_month: u64| {
+        limits.quota.map(|quota| match quota.period {
+            Period::Day => quota.requests.saturating_mul(in_a_day),
+            Period::Month => quota.requests.saturating_mul(in_a_month),
+        })
+    };
+    all.extend([("limits.quota", quota(1, 1)), ("limits.quota", quota(DAYS, 1))]);
+    all.push(("limits.upload", limits.upload.map(|rate| rate.0)));
+    all.push(("limits.download", limits.download.map(|rate| rate.0)));
+    all.push(("limits.max-body", limits.max_body.map(|size| size.0)));
+    all.extend(each(limits.client.as_ref(), OF_CLIENTS));
+    all.extend(each(limits.subject.as_ref(), OF_SUBJECTS));
+    all.extend(share(tenant.queue.as_deref()));
+    all
+}
+
+fn each(spec: Option<&EachLimitSpec>, keys: [&'static str; 4]) -> Vec<Number> {
+    let [requests, burst, wait, most] = keys;
+    let mut all = rate(spec.map(|spec| &spec.requests), [requests, burst]);
+    all.extend(waiting(spec.map(|spec| spec.overflow), [wait, most]));
+    all
+}
+
+fn rate(spec: Option<&RateSpec>, [requests, burst]: [&'static str; 2]) -> Vec<Number> {
+    let in_a_day = |spec: &RateSpec| {
+        u64::from(spec.rate.count).saturating_mul(A_DAY / spec.rate.per.as_secs().max(1))
+    };
+    vec![(requests, spec.map(in_a_day)), (burst, spec.map(|spec| spec.burst.into()))]
+}
+
+fn waiting(overflow: Option<Overflow>, [wait, most]: [&'static str; 2]) -> [Number; 2] {
+    let of_wait = match overflow {
+        Some(Overflow::Wait { longest, waiting }) => {
+            Some((u64::try_from(longest.as_millis()).unwrap_or(u64::MAX), u64::from(waiting)))
+        }
+        Some(Overflow::Reject) | None => None,
+    };
+    [(wait, of_wait.map(|(longest, _)| longest)), (most, of_wait.map(|(_, waiting)| waiting))]
+}
+
+fn share(queue: Option<&QueueSpec>) -> [Number; 4] {
+    let urgency = |class: Class| match class {
+        Class::Critical => 2,
+        Class::Normal => 1,
+        Class::Batch => 0,
+    };
+    let of = |number: fn(&QueueSpec) -> Option<u64>| queue.and_then(number);
+    [
+        ("queue.weight", of(|queue| Some(queue.weight.into()))),
+        ("queue.priority", queue.map(|queue| urgency(queue.class(None)))),
+        ("queue.length", of(|queue| queue.length.map(|length| length as u64))),
+        ("queue.wait", of(|queue| u64::try_from(queue.wait?.as_millis()).ok())),
+    ]
+}
+
+const OF_CLIENTS: [&str; 4] = [
+    "limits.client.requests",
+    "limits.client.burst",
+    "limits.client.wait",
+    "limits.client.waiting",
+];
+const OF_SUBJECTS: [&str; 4] = [
+    "limits.subject.requests",
+    "limits.subject.burst",
+    "limits.subject.wait",
+    "limits.subject.waiting",
+];
+const A_DAY: u64 = 24 * 3600;
+/// Of the longest month.
+const DAYS: u64 = 31;
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Files, Known, check_routes};
+
+    use super::*;
+
+    const POOL: &str = "[pools.a]\ndns = \"a:1\"\n[plans.p]\npool = \"a\"\n";
+
+    fn spec(plan: &str, tenant: &str) -> RoutesSpec {
+        let text = format!("{POOL}{plan}[tenants.t]\nplan = \"p\"\n{tenant}");
+        let files = Files::of_text("r.toml", &text);
+        check_routes(&files, &Known { balancers: &["least-request"], keyed: &[] })
+            .unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn beyond(plan: &str, before: &str, now: &str) -> Vec<String> {
+        let (before, now) = (spec(plan, before), spec(plan, now));
+        match check(&before, (before.tenant("t").map(|t| &**t), now.tenant("t").map(|t| &**t))) {
+            Ok(()) => Vec::new(),
+            Err(Refusal::Beyond(keys)) => keys,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_number_goes_no_further_than_that_of_the_plan() {
+        let plan = "limits = { requests = \"10/s\", burst = 20, concurrency = 5, quota = \"100/day\", \
+                    client.requests = \"60/m\" }\nqueue = { weight = 3, priority = \"batch\" }\n";
+        for (now, expected) in [
+            ("", vec![]),
+            ("limits = { requests = \"600/m\", burst = 20 }", vec![]),
+            ("limits = { requests = \"11/s\", burst = 20 }", vec!["limits.requests"]),
+            ("limits = { requests = \"1/s\", burst = 21 }", vec!["limits.burst"]),
+            ("limits.concurrency = 6", vec!["limits.concurrency"]),
+            ("limits.concurrency = 4", vec![]),
+            ("limits.quota = \"101/day\"", vec!["limits.quota"]),
+            ("limits.quota = \"101/month\"", vec!["limits.quota"]),
+            ("limits.quota = \"100/month\"", vec![]),
+            ("limits.client.requests = \"2/s\"", vec!["limits.client.requests"]),
+            ("limits.subject.requests = \"9/s\"", vec![]),
+            ("limits.max-body = \"1GiB\"", vec![]),
+            (
+                "queue = { weight = 4, priority = \"normal\" }",
+                vec!["queue.weight", "queue.priority"],
+            ),
+        ] {
+            assert_eq!(beyond(plan, "", now), expected, "{now}");
+        }
+        assert_eq!(
+            beyond("limits.quota = \"3100/month\"\n", "", "limits.quota = \"101/day\""),
+            ["limits.quota"]
+        );
+    }
+
+    #[test]
+    fn what_somebody_has_given_to_a_tenant_beyond_its_plan_stays_its_own() {
+        let (plan, given) = ("limits.concurrency = 5\n", "limits.concurrency = 50");
+
+        assert!(beyond(plan, given, "limits.concurrency = 50").is_empty());
+        assert!(beyond(plan, given, "limits.concurrency = 40").is_empty());
+        assert_eq!(beyond(plan, given, "limits.concurrency = 51"), ["limits.concurrency"]);
+    }
+}
