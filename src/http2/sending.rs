@@ -1,5 +1,6 @@
 //! The body of a message on one stream, on its way out.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,12 +11,16 @@ use h2::{Reason, SendStream};
 use http_body::Body;
 
 /// Sends a body as far as the other side opens its window: a part is asked for once the one before
-/// is on its way. A body that fails resets the stream with what it failed of, so that nobody takes
-/// what has come of it for the whole.
+/// is on its way. `sent` counts its bytes. A body that fails resets the stream, with the code that its own
+/// stream failed by where it came by one, so that nobody takes what has come of it for the whole.
 ///
 /// # Errors
 /// When the other side resets the stream, or the connection fails.
-pub async fn pass<B>(body: &mut B, stream: &mut SendStream<Bytes>) -> Result<(), h2::Error>
+pub async fn pass<B>(
+    body: &mut B,
+    stream: &mut SendStream<Bytes>,
+    sent: &Cell<u64>,
+) -> Result<(), h2::Error>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin,
 {
@@ -42,6 +47,7 @@ where
                 if !needs_no_room {
                     make_room(stream).await?;
                 }
+                sent.set(sent.get() + data.len() as u64);
                 stream.send_data(data, is_last)?;
                 if is_last {
                     return Ok(());
@@ -78,7 +84,7 @@ fn poll_reset(stream: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll
     stream.poll_reset(context).map(|reset| reset.map_or_else(|error| error, h2::Error::from))
 }
 
-/// With what a stream is reset whose body is cut off: with what the stream was that it came by.
+/// With what a stream is reset whose body is cut off.
 fn reason(fault: &(dyn Error + 'static)) -> Reason {
     let mut cause = Some(fault);
     while let Some(fault) = cause {

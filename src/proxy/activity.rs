@@ -145,6 +145,10 @@ impl Activity {
     pub(super) fn wrote(&self) {
         if self.stuck_since.take().is_some() {
             self.count_backlog(|_| None);
+            // The rest of a head may have waited for that: nothing is read while what is owed cannot go.
+            if self.part_since.get().is_some() {
+                self.part_since.set(Some(self.clock.now()));
+            }
         }
     }
 
@@ -266,7 +270,9 @@ impl Activity {
     /// Whether the connection has been waited for long enough.
     pub(super) fn patience(&self, limits: Limits) -> Patience {
         let now = Instant::now();
-        let by_part = self.part_since.get().map(|begun| (begun + limits.head, SLOW_HEAD));
+        let is_read = self.stuck_since.get().is_none();
+        let part = self.part_since.get().filter(|_| is_read);
+        let by_part = part.map(|begun| (begun + limits.head, SLOW_HEAD));
         let (mut end, mut verdict) = self.due(now, limits);
         if let Some((due, slow)) = by_part
             && due < end

@@ -98,7 +98,13 @@ impl SendError {
 
     /// What befell a request that was sent by HTTP/2.
     pub(super) fn of_h2(error: h2::Error) -> Self {
-        if was_not_begun(&error) { Self::Declined(error.into()) } else { Self::Reset(error.into()) }
+        if was_not_begun(&error) {
+            Self::Declined(error.into())
+        } else if error.is_library() && error.is_reset() {
+            Self::BadAnswer(error.into()) // what the library finds malformed of it
+        } else {
+            Self::Reset(error.into())
+        }
     }
 
     /// What befell one that the library did not take.

@@ -1,5 +1,6 @@
 //! One stream: a request, its exchange, and the answer piece by piece as the client takes it.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -51,18 +52,15 @@ pub(super) fn serve(
             let mut exchange = pin!(exchange::serve(&shared.worker, &shared.peer, &mut head, body));
             poll_fn(|context| {
                 let polled = exchange.as_mut().poll(context);
-                for hint in hints.take() {
-                    // It fails where the stream has been reset.
+                // Who waits for the answer no more needs none, and no hint.
+                if reply.poll_reset(context).is_ready() {
+                    return Poll::Ready(());
+                }
+                for hint in hints.take(context) {
+                    // It fails with its connection, of which the answer will hear.
                     drop(reply.send_informational(hint));
                 }
-                match polled {
-                    Poll::Ready(made) => {
-                        answer = Some(made);
-                        Poll::Ready(())
-                    }
-                    // Who waits for the answer no more needs none.
-                    Poll::Pending => reply.poll_reset(context).map(|_| ()),
-                }
+                polled.map(|made| answer = Some(made))
             })
             .await;
         }
@@ -111,7 +109,7 @@ async fn send(
         headers.insert(CONTENT_LENGTH, length.into());
     }
     let mut stream = begin(reply, head, false)?;
-    pass(body, &mut stream).await
+    pass(body, &mut stream, &Cell::default()).await
 }
 
 fn begin(

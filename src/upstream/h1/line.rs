@@ -171,4 +171,4 @@ impl<B: Payload> Line<B> {
 }
 
 /// 30 s without a byte taken.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(in crate::upstream) const PATIENCE: Duration = Duration::from_secs(30);

@@ -33,7 +33,7 @@ use crate::tls::stream::Stream;
 
 use super::{Call, HeadLimits};
 
-pub(super) use line::{Line, Open};
+pub(super) use line::{Line, Open, PATIENCE};
 pub(super) use request::expects_continue;
 
 /// An open connection. `B` is the request's body.

@@ -39,7 +39,8 @@ pub(super) use streams::{MAX_STREAMS, Streams, drive};
 pub(super) struct Channel {
     sender: SendRequest<Bytes>,
     tasks: Rc<RefCell<LocalTasks>>,
-    count: StreamCount,
+    /// Shared with the task that sends the rest of the request.
+    count: Rc<StreamCount>,
     /// The head of the answer is there.
     answered: bool,
     answer: Option<Body>,
@@ -60,7 +61,7 @@ impl Channel {
         Self {
             sender,
             tasks: Rc::clone(tasks),
-            count: StreamCount::enter(streams),
+            count: Rc::new(StreamCount::enter(streams)),
             answered: false,
             answer: None,
             sending: None,
@@ -122,6 +123,7 @@ impl Channel {
         let request = request(call, &body);
         let is_all = body.is_end_stream();
         let waits = !is_all && expects_continue(&call.head.headers);
+        self.count.turn().await;
         let ready = poll_fn(|context| self.sender.poll_ready(context)).await;
         ready.map_err(SendError::of_unsent_h2)?;
         let sent = self.sender.send_request(request, is_all);
@@ -133,19 +135,21 @@ impl Channel {
             if let Err(error) = poll_hints(&mut answer, &mut heard, call, context) {
                 return Poll::Ready(Err(error));
             }
-            if let Some(mut held) = upload.take() {
-                if held.poll_wanted(heard > before, context).is_ready() {
-                    self.sending = held.go(self.count.streams(), &self.tasks, context);
-                } else {
-                    upload = Some(held);
-                }
+            let polled = Pin::new(&mut answer).poll(context).map_err(SendError::of_h2);
+            // Who has answered may not want the body that was held back.
+            if polled.is_pending()
+                && let Some(held) = &mut upload
+                && held.poll_wanted(heard > before, context).is_ready()
+                && let Some(wanted) = upload.take()
+            {
+                self.sending = wanted.go(&self.count, &self.tasks, context);
             }
-            Pin::new(&mut answer).poll(context).map_err(SendError::of_h2)
+            polled
         });
         let (head, body) = response.await?.into_parts();
-        self.answered = true;
         self.count.streams().doubtful.set(false);
         check(&head.headers)?;
+        self.answered = true;
         self.answer = Body::of(&head.headers, body);
         Ok(Box::new(Response::from_parts(head, ())))
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::base::memory::Account;
@@ -24,6 +24,10 @@ pub(in crate::upstream) struct Streams {
     pub(in crate::upstream) open: Cell<u32>,
     /// How many there were in all: their numbers run out (RFC 9113 §5.1.1).
     pub(super) begun: Cell<u32>,
+    /// Those of them that the library was given; the others wait for a turn.
+    sent: Cell<u32>,
+    /// Wakes who waits for a turn.
+    turns: Notify,
     /// How many the endpoint takes at once; it says so after the connection has opened.
     pub(super) allowed: Cell<u32>,
     /// A request was given up on it, and no answer has come since: it may be dead.
@@ -45,6 +49,8 @@ impl Streams {
             account,
             open: Cell::new(0),
             begun: Cell::new(0),
+            sent: Cell::new(0),
+            turns: Notify::new(),
             allowed: Cell::new(MAX_STREAMS),
             doubtful: Cell::new(false),
             ended: Cell::new(false),
@@ -53,11 +59,23 @@ impl Streams {
         (Rc::new(streams), unused)
     }
 
-    /// What the endpoint allows; the library would queue a request beyond that behind the others.
+    /// Whether another request may go by it, or at least wait for its turn.
     pub(in crate::upstream) fn has_room(&self) -> bool {
         let open = self.open.get();
         // The first one goes to a connection in any case: a new one would allow no more.
         (open == 0 || open < self.allowed.get().min(MAX_STREAMS)) && !self.is_worn()
+    }
+
+    /// Waits until the endpoint takes another stream, or the connection has ended. The library would take
+    /// one beyond what is allowed for sent, and begin it where nobody waits for it any more.
+    async fn turn(&self) {
+        let is_full = || self.sent.get() >= self.allowed.get() && !self.ended.get();
+        while is_full() {
+            let turn = self.turns.notified();
+            if is_full() {
+                turn.await;
+            }
+        }
     }
 
     /// Whether it is to be replaced before its streams' numbers run out.
@@ -68,23 +86,39 @@ impl Streams {
 
 /// One stream in use of an HTTP/2 connection; gives its place back on drop.
 #[derive(Debug)]
-pub(super) struct StreamCount(Rc<Streams>);
+pub(super) struct StreamCount {
+    streams: Rc<Streams>,
+    /// The library has it.
+    sent: Cell<bool>,
+}
 
 impl StreamCount {
     pub(super) fn enter(streams: &Rc<Streams>) -> Self {
         streams.open.set(streams.open.get() + 1);
         streams.begun.set(streams.begun.get().saturating_add(1));
-        Self(Rc::clone(streams))
+        Self { streams: Rc::clone(streams), sent: Cell::new(false) }
+    }
+
+    /// Waits for its turn to be sent.
+    pub(super) async fn turn(&self) {
+        self.streams.turn().await;
+        self.streams.sent.set(self.streams.sent.get() + 1);
+        self.sent.set(true);
     }
 
     pub(super) fn streams(&self) -> &Rc<Streams> {
-        &self.0
+        &self.streams
     }
 }
 
 impl Drop for StreamCount {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
+        let streams = &self.streams;
+        streams.open.set(streams.open.get() - 1);
+        if self.sent.get() {
+            streams.sent.set(streams.sent.get() - 1);
+            streams.turns.notify_waiters();
+        }
     }
 }
 
@@ -102,8 +136,11 @@ pub(in crate::upstream) async fn drive(
         let polled = Pin::new(&mut connection).poll(context);
         if let Some(streams) = streams.upgrade() {
             let allowed = connection.max_concurrent_send_streams();
-            streams.allowed.set(u32::try_from(allowed).unwrap_or(u32::MAX));
             streams.ended.set(polled.is_ready());
+            let before = streams.allowed.replace(u32::try_from(allowed).unwrap_or(u32::MAX));
+            if polled.is_ready() || streams.allowed.get() > before {
+                streams.turns.notify_waiters();
+            }
         }
         polled
     });

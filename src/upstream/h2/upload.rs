@@ -1,6 +1,6 @@
 //! The body of a request on its way to an endpoint of HTTP/2.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -8,18 +8,20 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::SendStream;
 use tokio::sync::oneshot;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::base::tasks::LocalTasks;
 use crate::http1::sending::Payload;
 use crate::http2::sending::pass;
 
-use super::Streams;
-use crate::upstream::h1::CONTINUE;
+use super::streams::StreamCount;
+use crate::upstream::h1::{CONTINUE, PATIENCE};
 
 /// A body that has not begun to go.
 pub(super) struct Upload {
     sending: Pin<Box<dyn Future<Output = ()>>>,
+    /// Bytes that went.
+    sent: Rc<Cell<u64>>,
     /// It is held back until then: the client waits for a 100 (RFC 9110 §10.1.1).
     held: Option<Pin<Box<Sleep>>>,
 }
@@ -27,12 +29,14 @@ pub(super) struct Upload {
 impl Upload {
     /// Of a request whose head went by `stream`. `waits`: its client waits for a word.
     pub(super) fn new<B: Payload>(mut body: B, mut stream: SendStream<Bytes>, waits: bool) -> Self {
+        let sent = Rc::new(Cell::new(0));
+        let count = Rc::clone(&sent);
         let sending = Box::pin(async move {
-            if let Err(error) = pass(&mut body, &mut stream).await {
+            if let Err(error) = pass(&mut body, &mut stream, &count).await {
                 tracing::debug!(%error, "the rest of a request is not sent");
             }
         });
-        Self { sending, held: waits.then(|| Box::pin(sleep(CONTINUE))) }
+        Self { sending, sent, held: waits.then(|| Box::pin(sleep(CONTINUE))) }
     }
 
     /// Ready when it may go: the endpoint has spoken, or says nothing.
@@ -44,26 +48,38 @@ impl Upload {
     }
 
     /// Sends what is there. The rest goes by a task, whether or not somebody reads the answer; it ends
-    /// where the given word is dropped unsaid.
+    /// where the given word is dropped unsaid. Once it is said, an endpoint that takes nothing more is not
+    /// waited for.
     pub(super) fn go(
         self,
-        streams: &Rc<Streams>,
+        count: &Rc<StreamCount>,
         tasks: &RefCell<LocalTasks>,
         context: &mut Context<'_>,
     ) -> Option<oneshot::Sender<()>> {
-        let mut sending = self.sending;
+        let Self { mut sending, sent, .. } = self;
         if sending.as_mut().poll(context).is_ready() {
             return None;
         }
         let (word, go_on) = oneshot::channel();
-        let streams = Rc::clone(streams);
+        let count = Rc::clone(count);
         tasks.borrow_mut().spawn(|_stop| async move {
             tokio::select! {
                 () = &mut sending => {}
-                said = go_on => if said.is_ok() { sending.await },
+                said = go_on => if said.is_ok() { finish(sending, &sent).await },
             }
-            drop(streams); // it is in use until here
+            drop(count); // the stream is in use until here
         });
         Some(word)
+    }
+}
+
+/// Sends the rest of a request whose answer has ended.
+async fn finish(mut sending: Pin<Box<dyn Future<Output = ()>>>, sent: &Cell<u64>) {
+    let mut before = None;
+    while before != Some(sent.get()) {
+        before = Some(sent.get());
+        if timeout(PATIENCE, &mut sending).await.is_ok() {
+            return;
+        }
     }
 }

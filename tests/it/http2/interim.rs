@@ -159,7 +159,7 @@ async fn interim_answers_of_an_http2_endpoint_reach_clients_of_both_versions() {
     old.send(head("GET /", FIELDS)).await;
     let first = old.answer_head().await;
     let last = old.answer_to("GET").await;
-    let oldest = old.ask("GET / HTTP/1.0\r\nX-Tenant-ID: acme\r\n\r\n").await;
+    let oldest = old.ask("GET / HTTP/1.0\r\nHost: a\r\nX-Tenant-ID: acme\r\n\r\n").await;
 
     assert_eq!((statuses(&hints), status), (vec![103, 100, 102], 200));
     assert_eq!(hints[0].headers()["link"], "</a.css>");

@@ -10,13 +10,14 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::world::client::{Frames, Hyper};
-use crate::world::config::one_tenant_with;
+use crate::world::config::{NO_RETRY, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::{H2Origin, Speaks};
-use crate::world::raw_h2::{ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, frame};
+use crate::world::raw_h2::{ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, SETTINGS, frame};
 use crate::world::{eventually, within};
 
 async fn gateway_to(address: SocketAddr) -> Gateway {
@@ -233,4 +234,101 @@ async fn a_call_that_its_client_cancels_ends_at_the_endpoint() {
     call.sending.send_reset(Reason::CANCEL);
 
     eventually("the end", || resets.load(Ordering::Relaxed), |resets| *resets == 1).await;
+}
+
+/// An endpoint that takes no more streams once it has answered the first one, until it is told to.
+struct Full {
+    address: SocketAddr,
+    takes: mpsc::Sender<oneshot::Sender<usize>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Full {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind an endpoint");
+        let address = listener.local_addr().expect("its address");
+        let (takes, mut asked) = mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            drop(be_full(stream, &mut asked).await);
+        });
+        Self { address, takes, _tasks: tasks }
+    }
+
+    /// Has it take streams again, and tells how many it has heard of once its client knows.
+    async fn take_more(&self) -> usize {
+        let (answer, heard) = oneshot::channel();
+        self.takes.send(answer).await.expect("an endpoint");
+        within("the answer to a PING", heard).await.expect("a number")
+    }
+}
+
+async fn be_full(
+    mut stream: TcpStream,
+    asked: &mut mpsc::Receiver<oneshot::Sender<usize>>,
+) -> std::io::Result<()> {
+    let at_once = |most| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, most]);
+    stream.read_exact(&mut [0; 24]).await?; // the preface
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
+    let (mut heard, mut waits) = (0, None);
+    loop {
+        let mut head = [0; 9];
+        tokio::select! {
+            read = stream.read_exact(&mut head) => drop(read?),
+            Some(answer) = asked.recv() => {
+                waits = Some(answer);
+                let more = [at_once(9), frame(PING, 0, 0, &[0; 8])].concat();
+                stream.write_all(&more).await?;
+                stream.read_exact(&mut head).await?;
+            }
+        }
+        stream.read_exact(&mut vec![0; usize::from(head[1]) << 8 | usize::from(head[2])]).await?;
+        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        match (head[3], head[4]) {
+            (HEADERS, _) => {
+                let answer = frame(HEADERS, END_HEADERS | END_STREAM, id, &[0x88]);
+                let before = if heard == 0 { at_once(0) } else { Vec::new() };
+                heard += 1;
+                stream.write_all(&[before, answer].concat()).await?;
+            }
+            (SETTINGS, 0) => stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await?,
+            (PING, ACK) => {
+                drop(waits.take().map(|waits: oneshot::Sender<usize>| waits.send(heard)))
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_given_up_before_its_turn_is_never_begun() {
+    let endpoint = Full::start().await;
+    let keys = format!("protocol = \"h2\"\n{NO_RETRY}\ntimeouts = {{ attempt = \"300ms\" }}");
+    let gateway = Gateway::start(&one_tenant_with(&[endpoint.address], &keys)).await;
+    let mut client = Hyper::h1(gateway.address()).await;
+
+    let mut statuses = Vec::new();
+    for _ in 0..2 {
+        let get = client.request("GET", "acme", "/", Frames::default());
+        statuses.push(client.ask(get).await.status);
+    }
+
+    assert_eq!((statuses, endpoint.take_more().await), (vec![200, 504], 1));
+}
+
+#[tokio::test]
+async fn a_request_goes_as_soon_as_its_endpoint_takes_streams_again() {
+    let endpoint = Full::start().await;
+    let gateway = gateway_to(endpoint.address).await;
+    let mut client = Hyper::h1(gateway.address()).await;
+    let get = client.request("GET", "acme", "/", Frames::default());
+    assert_eq!(client.ask(get).await.status, 200);
+    let get = client.request("GET", "acme", "/", Frames::default());
+    let mut asking = JoinSet::new();
+    asking.spawn(async move { client.ask(get).await.status });
+
+    endpoint.take_more().await;
+
+    assert_eq!(within("the answer", asking.join_all()).await, [200]);
 }
