@@ -43,8 +43,10 @@ fn start(more: &str) -> Gateway {
         "[pools.calm]\nendpoints = [\"{calm}\"]\n[tenants.acme]\npool = \"calm\"\n\
          [pools.pouring]\nendpoints = [\"{pouring}\"]\n[tenants.globex]\npool = \"pouring\"\n"
     );
-    let gateway =
-        Gateway::start_with(&format!("{more}[memory]\nbuffers = \"{BUDGET}B\"\n"), &routes);
+    let gateway = Gateway::start_with(
+        &format!("{more}[memory]\nbuffers = \"{BUDGET}B\"\nbuffers-per-client = \"0B\"\n"),
+        &routes,
+    );
     assert_eq!(gateway.get("acme", "/", &[]).body, "hello");
     gateway
 }
