@@ -12,6 +12,16 @@ pub fn budget(configured: Option<ByteSize>) -> u64 {
     configured.map_or_else(quarter, |size| size.0)
 }
 
+/// What one client may hold of that, in bytes. By default one alone never makes memory short for others, which it is from
+/// one half on.
+pub fn share(configured: Option<ByteSize>, budget: u64) -> u64 {
+    match configured {
+        None => budget / 8 * 3,
+        Some(ByteSize(0)) => u64::MAX,
+        Some(size) => size.0,
+    }
+}
+
 /// What the process may use, in bytes, as the files below `root` say.
 fn usable(root: &Path) -> Option<u64> {
     let machine = fs::read_to_string(root.join("proc/meminfo")).ok();

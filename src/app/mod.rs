@@ -444,11 +444,13 @@ fn serve(ears: Ears, given: Given<'_>) -> Result<(Workers, Pulses), StartError> 
     let gateway = given.gateway;
     let headcount = Headcount::new(gateway.workers);
     given.metrics.publish_loads(Arc::clone(headcount.loads()));
-    let memory = Arc::new(Memory::new(memory::budget(gateway.buffers), gateway.workers + 1));
+    let budget = memory::budget(gateway.memory.buffers);
+    let share = memory::share(gateway.memory.buffers_per_client, budget);
+    let memory = Arc::new(Memory::shared(budget, share, gateway.workers + 1));
     given.metrics.publish_memory(Arc::clone(&memory));
     // An account of its own: no worker's, since all of them use it.
     let account = memory.account(gateway.workers);
-    let bytes = gateway.client_limits.0;
+    let bytes = gateway.memory.client_limits.0;
     let (quotas, fleet) = given.counted;
     let limits = limits::Shared::with_fleet(bytes, account, quotas, fleet);
     let spools = replay::spools(&gateway);

@@ -28,8 +28,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         replay,
         shared_limits,
         downstream,
-        buffers,
-        client_limits,
+        memory,
         drain,
     } = running;
     // Where a path is written is of no matter.
@@ -66,7 +65,7 @@ pub(super) fn needed(running: &GatewaySpec, now: &GatewaySpec) -> Vec<&'static s
         ("replay-files", !is_same_replay(replay.as_ref(), now.replay.as_ref())),
         ("shared-limits", !is_same_sharing(shared_limits.as_deref(), now.shared_limits.as_deref())),
         ("downstream", *downstream != now.downstream),
-        ("memory", *buffers != now.buffers || *client_limits != now.client_limits),
+        ("memory", *memory != now.memory),
         ("drain", *drain != now.drain),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

@@ -38,8 +38,8 @@ pub struct Held {
 
 /// Counted memory whose parts are on their way. It counts until the last of them is gone.
 #[derive(Debug)]
-pub struct Space {
-    _held: Held,
+pub struct Space<H = Held> {
+    _held: H,
     awaited: AtomicBool,
     /// Who waits until no part is on its way. Looked at where memory is short alone.
     waker: Mutex<Option<Waker>>,
@@ -58,19 +58,35 @@ pub enum Refused {
     Read,
     /// A copy of a request for another pool.
     Mirror,
+    /// A connection of a client whose own share is used up.
+    ClientConnection,
+    /// A request of one.
+    ClientRequest,
+    /// Keeping a request's body for a retry, for a client that has used half of its share.
+    ClientReplay,
 }
 
 #[derive(Debug)]
 struct Pot {
     limit: u64,
+    /// What one client may have of it.
+    share: u64,
     step: u64,
     drawn: AtomicU64,
 }
 
 impl Refused {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Connection, Self::Request, Self::Replay, Self::Read, Self::Mirror];
+    pub const ALL: [Self; 8] = [
+        Self::Connection,
+        Self::Request,
+        Self::Replay,
+        Self::Read,
+        Self::Mirror,
+        Self::ClientConnection,
+        Self::ClientRequest,
+        Self::ClientReplay,
+    ];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
@@ -80,16 +96,35 @@ impl Refused {
             Self::Replay => "replay",
             Self::Read => "read",
             Self::Mirror => "mirror",
+            Self::ClientConnection => "client_connection",
+            Self::ClientRequest => "client_request",
+            Self::ClientReplay => "client_replay",
+        }
+    }
+
+    /// The same where it is the client's own share that is used up.
+    pub(super) fn of_client(self) -> Self {
+        match self {
+            Self::Connection => Self::ClientConnection,
+            Self::Request => Self::ClientRequest,
+            Self::Replay => Self::ClientReplay,
+            other => other,
         }
     }
 }
 
 impl Memory {
-    /// A budget of `limit` bytes for so many workers.
+    /// A budget of `limit` bytes for so many workers, of which one client may have all.
     pub fn new(limit: u64, workers: usize) -> Self {
+        Self::shared(limit, u64::MAX, workers)
+    }
+
+    /// A budget of `limit` bytes for so many workers, of which one client may have `share`; `u64::MAX`
+    /// = any.
+    pub fn shared(limit: u64, share: u64, workers: usize) -> Self {
         // What the workers have drawn and do not hold is a 16th of the budget at most.
         let step = (limit / (32 * workers.max(1) as u64)).clamp(1, LARGEST_STEP);
-        let pot = Arc::new(Pot { limit, step, drawn: AtomicU64::new(0) });
+        let pot = Arc::new(Pot { limit, share, step, drawn: AtomicU64::new(0) });
         let accounts = std::iter::repeat_with(|| Account::new(&pot)).take(workers).collect();
         Self { pot, accounts }
     }
@@ -133,6 +168,11 @@ impl Account {
     /// An account without a limit, for what has no budget.
     pub fn unlimited() -> Arc<Self> {
         Memory::new(u64::MAX, 1).account(0)
+    }
+
+    /// What one client may have of the budget, in bytes; `u64::MAX` = any.
+    pub(super) fn share(&self) -> u64 {
+        self.pot.share
     }
 
     /// Whether memory is short: what one can do without is not taken any more.
@@ -190,7 +230,7 @@ impl Account {
         self.refused[what as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn add(&self, bytes: u64) {
+    pub(super) fn add(&self, bytes: u64) {
         let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let drawn = self.drawn.load(Ordering::Relaxed);
         if held > drawn {
@@ -200,7 +240,7 @@ impl Account {
         }
     }
 
-    fn give_back(&self, bytes: u64) {
+    pub(super) fn give_back(&self, bytes: u64) {
         let held = self.held.fetch_sub(bytes, Ordering::Relaxed) - bytes;
         let spare = self.drawn.load(Ordering::Relaxed).saturating_sub(held);
         // One step stays: who takes and gives back a little draws nothing each time.
@@ -262,9 +302,9 @@ impl Held {
     }
 }
 
-impl Space {
+impl<H: Send + Sync + 'static> Space<H> {
     /// Memory that `held` counts.
-    pub fn new(held: Held) -> Arc<Self> {
+    pub fn new(held: H) -> Arc<Self> {
         Arc::new(Self { _held: held, awaited: AtomicBool::new(false), waker: Mutex::default() })
     }
 
@@ -287,9 +327,9 @@ impl Space {
 }
 
 /// One part on its way.
-struct Way(Arc<Space>);
+struct Way<H>(Arc<Space<H>>);
 
-impl Drop for Way {
+impl<H> Drop for Way<H> {
     fn drop(&mut self) {
         let space = &self.0;
         // The last one beside who waits for it. All are dropped on one worker's thread.
@@ -308,9 +348,16 @@ impl Drop for Held {
     }
 }
 
-struct Counted<H> {
+/// Bytes, and what counts them.
+pub(super) struct Counted<H> {
     bytes: Bytes,
     _held: H,
+}
+
+impl<H> Counted<H> {
+    pub(super) fn new(bytes: Bytes, held: H) -> Self {
+        Self { bytes, _held: held }
+    }
 }
 
 impl<H> AsRef<[u8]> for Counted<H> {
@@ -366,7 +413,7 @@ mod tests {
         drop(first);
         assert!(account.ask(Refused::Read, 1).is_some());
         let refused = Refused::ALL.map(|what| memory.refused(what));
-        assert_eq!(refused, [0, 1, 0, 1, 0]);
+        assert_eq!(refused, [0, 1, 0, 1, 0, 0, 0, 0]);
     }
 
     #[test]

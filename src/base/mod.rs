@@ -11,6 +11,7 @@ pub mod memory;
 pub mod mounts;
 pub mod network;
 pub mod pulse;
+pub mod purse;
 pub mod role;
 pub mod small;
 pub mod snapshot;

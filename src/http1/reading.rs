@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::base::memory::{Account, Refused, Space};
+use crate::base::purse::Appetite;
 
 use super::room::{BodySpace, Room};
 
@@ -20,6 +21,7 @@ pub struct Reading {
     space: Option<BodySpace>,
     /// The size of the next read, in bytes.
     size: usize,
+    appetite: Appetite,
     account: Arc<Account>,
     room: Rc<Room>,
 }
@@ -27,7 +29,15 @@ pub struct Reading {
 impl Reading {
     /// What is read counts in `account`; memory is the one of `room`.
     pub fn new(room: Rc<Room>, account: Arc<Account>) -> Self {
-        Self { space: None, size: LEAST, account, room }
+        Self { space: None, size: LEAST, appetite: Appetite::Usual, account, room }
+    }
+
+    /// How large its reads may get from now on.
+    pub fn set_appetite(&mut self, appetite: Appetite) {
+        self.appetite = appetite;
+        if appetite == Appetite::Little && self.space.as_ref().is_some_and(|own| own.size > LEAST) {
+            self.end();
+        }
     }
 
     /// The body has ended: the next one, of whatever connection, may use its memory.
@@ -63,7 +73,10 @@ impl Reading {
         left: Option<u64>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Bytes>> {
-        self.size = self.size.max(known(left));
+        self.size = match self.appetite {
+            Appetite::Usual => self.size.max(known(left)),
+            Appetite::Little => LEAST,
+        };
         let tight = self.account.is_tight();
         let BodySpace { read, memory, .. } = self.make_room();
         let room = read.capacity();
@@ -177,6 +190,24 @@ mod tests {
         drop(parts);
         reading.end();
         assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn for_who_has_used_much_of_its_share_reads_are_small_until_it_has_not() {
+        let memory = Memory::new(64 << 20, 1);
+        let mut reading = Reading::new(Room::new(), memory.account(0));
+        let body = vec![7; 4 << 20];
+        let mut stream = &body[..];
+        let mut last = |reading: &mut Reading| {
+            (0..8).map(|_| poll(reading, &mut stream).len()).last().unwrap_or_default()
+        };
+        assert_eq!(last(&mut reading), MOST);
+
+        reading.set_appetite(Appetite::Little);
+        assert_eq!(last(&mut reading), LEAST);
+        reading.set_appetite(Appetite::Usual);
+
+        assert_eq!(last(&mut reading), MOST);
     }
 
     #[test]

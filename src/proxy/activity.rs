@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use crate::base::memory::{Account, Held};
+use crate::base::purse::{Paid, Purse};
 use crate::base::socket::Hangup;
 
 use super::budget;
@@ -37,7 +37,7 @@ pub(super) struct Activity {
     /// The client has taken nothing of what waits for it.
     stuck_since: Cell<Option<Instant>>,
     /// With TLS, what counts the encrypted bytes that wait while the client takes nothing.
-    backlog: Option<(Arc<Account>, RefCell<Option<Held>>)>,
+    backlog: Option<(Arc<Purse>, RefCell<Option<Paid>>)>,
     /// Whole heads that go out before the next bytes.
     first: RefCell<BytesMut>,
     /// Somebody waits in a request whose client may leave unheard: it has sent what nobody reads yet.
@@ -87,9 +87,9 @@ impl Activity {
         Rc::new(Self::plain(clock))
     }
 
-    /// One below TLS, whose encrypted bytes count in `account` while they wait for the client.
-    pub(super) fn over_tls(clock: Rc<Clock>, account: &Arc<Account>) -> Rc<Self> {
-        let backlog = Some((Arc::clone(account), RefCell::default()));
+    /// One below TLS, whose encrypted bytes `purse` counts while they wait for the client.
+    pub(super) fn over_tls(clock: Rc<Clock>, purse: &Arc<Purse>) -> Rc<Self> {
+        let backlog = Some((Arc::clone(purse), RefCell::default()));
         Rc::new(Self { backlog, ..Self::plain(clock) })
     }
 
@@ -156,13 +156,13 @@ impl Activity {
     pub(super) fn stuck(&self) {
         if self.stuck_since.get().is_none() {
             self.stuck_since.set(Some(self.clock.now()));
-            self.count_backlog(|account| Some(account.take(budget::TLS_BACKLOG)));
+            self.count_backlog(|purse| Some(purse.take(budget::TLS_BACKLOG)));
         }
     }
 
-    fn count_backlog(&self, held: impl FnOnce(&Arc<Account>) -> Option<Held>) {
-        if let Some((account, backlog)) = &self.backlog {
-            backlog.replace(held(account));
+    fn count_backlog(&self, paid: impl FnOnce(&Arc<Purse>) -> Option<Paid>) {
+        if let Some((purse, backlog)) = &self.backlog {
+            backlog.replace(paid(purse));
         }
     }
 
@@ -448,7 +448,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_tls_holds_for_a_client_counts_while_the_client_takes_nothing() {
         let memory = crate::base::memory::Memory::new(1 << 20, 1);
-        let activity = Activity::over_tls(Clock::new(), &memory.account(0));
+        let purse = Purse::open(&memory.account(0), None, 0);
+        let activity = Activity::over_tls(Clock::new(), &purse);
         for _ in 0..2 {
             activity.stuck();
             activity.stuck();

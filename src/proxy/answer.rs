@@ -14,7 +14,7 @@ use http::{HeaderName, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::base::memory::Held;
+use crate::base::purse::{Paid, Passage};
 use crate::http1::room::AnswerHead;
 use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
@@ -86,7 +86,7 @@ pub(super) struct Lease {
     /// The request's body, which may still be on its way.
     pub(super) upload: Upload,
     /// Memory that the exchange may need.
-    pub(super) held: Arc<Held>,
+    pub(super) held: Arc<Paid>,
     /// Trailers that end here: the answer's `Connection` field names them.
     pub(super) nominated: Vec<HeaderName>,
     /// Its place among the pool's requests.
@@ -116,7 +116,8 @@ pub(super) struct Download {
     visit: Visit,
     /// As in [`Lease`].
     nominated: Vec<HeaderName>,
-    _held: Arc<Held>,
+    held: Arc<Paid>,
+    passage: Passage,
 }
 
 impl From<Response<AnswerBody>> for Answer {
@@ -185,7 +186,8 @@ impl AnswerBody {
             alarm: None,
             worker,
             visit,
-            _held: held,
+            held,
+            passage: Passage::default(),
         }));
         download.borrow_mut().begin(&download);
         Self { content: Content::Stream(download), busy: None }
@@ -239,6 +241,13 @@ impl Download {
         let Some(lease) = &mut self.lease else {
             return Poll::Ready(self.given_up.take().map(Err));
         };
+        // It is the client that is waited for, and it that may take too long.
+        let turn = self.passage.poll_turn(&self.held, context);
+        if turn.is_pending() {
+            (self.asked, self.looks) = (false, 0);
+            return Poll::Pending;
+        }
+        lease.connection.set_appetite(self.held.appetite());
         let polled = lease.connection.poll_frame(context);
         let is_end = lease.connection.is_end_stream();
         self.asked = polled.is_pending();
@@ -319,7 +328,7 @@ impl Download {
         if let Some(data) = frame.data_ref() {
             self.bytes += data.len() as u64;
         }
-        frame
+        frame.map_data(|data| self.passage.count(&self.held, data))
     }
 
     fn poll_alarm(&mut self, context: &mut Context<'_>) -> Poll<DownloadFault> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::base::memory::Account;
+use crate::base::purse::Purse;
 use crate::limits::limit::Limit;
 use crate::limits::pacer::Pacer;
 use crate::resilience::allowance::Allowance;
@@ -73,8 +73,8 @@ pub(super) struct BodyRule {
     pub(super) spilling: Option<Box<Spilling>>,
     /// The tenant's memory for what is kept.
     pub(super) allowance: Arc<Allowance>,
-    /// The memory of the process for what is kept.
-    pub(super) account: Arc<Account>,
+    /// Counts what is kept, and what is on its way.
+    pub(super) purse: Arc<Purse>,
     /// Names that no trailer may carry.
     pub(super) owned: Rc<hygiene::OwnedNames>,
     /// The same, since the head's `Connection` field names them.

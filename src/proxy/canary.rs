@@ -89,6 +89,7 @@ fn outcome(sent: &Result<(AnswerHead, Box<Lease>), ExchangeError>, hurried: bool
             ExchangeError::BreakerOpen { .. }
             | ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. }
             | ExchangeError::Overloaded
+            | ExchangeError::ClientOverloaded
             | ExchangeError::Body(BodyFault::Lost),
         ) => Outcome::Refused,
         Err(ExchangeError::Attempt(AttemptError::Connect(ConnectError::Refused(error))))
@@ -201,6 +202,7 @@ mod tests {
             (crowded(Crowd::Full { length: 9 }), false, Outcome::Refused),
             (crowded(Crowd::Late { waited: limit }), false, Outcome::Failed),
             (ExchangeError::Overloaded, false, Outcome::Refused),
+            (ExchangeError::ClientOverloaded, false, Outcome::Refused),
             (ExchangeError::NoEndpoint, false, Outcome::Failed),
             (ExchangeError::BadRequest("odd"), false, Outcome::Left),
         ] {

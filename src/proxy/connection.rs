@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::base::ahead::Ahead;
+use crate::base::purse::Purse;
 use crate::base::snapshot::Snapshot;
 use crate::base::socket::Socket;
 use crate::model::ends::Ends;
@@ -26,13 +28,12 @@ use super::ear::until_draining;
 use super::forwarded::{self, Told, Trust};
 use super::frames::{self, Flood, Frames};
 use super::handshakes::Refusal;
-use super::headcount::Share;
 use super::http1;
 use super::http2;
 use super::io::{Io, Reads, sniff};
 use super::open::{Arrival, Open};
 use super::proxy_header;
-use super::seats::{Seat, Seated};
+use super::seats::Seated;
 use super::secured::Secured;
 use super::streams::{Begun, WithStreams};
 use super::worker::{Phase, Worker};
@@ -68,6 +69,11 @@ impl Peer {
         const HTTP: HeaderValue = HeaderValue::from_static("http");
         const HTTPS: HeaderValue = HeaderValue::from_static("https");
         if self.secured.is_some() { HTTPS } else { HTTP }
+    }
+
+    /// Counts what its connection holds.
+    pub(super) fn purse(&self) -> &Arc<Purse> {
+        self.open.purse()
     }
 
     /// Whom a connection to an endpoint is for. A trusted proxy does not tell its client's port.
@@ -170,7 +176,7 @@ async fn begin(worker: Rc<Worker>, mut stream: TcpStream, arrival: Arrival) -> O
         }
     };
     if front.spec.proxy_protocol.is_some() {
-        (ends, open.share) = proxied(&worker, &mut stream, ends, &open.seat).await?;
+        ends = proxied(&worker, &mut stream, ends, &mut open).await?;
     }
     let stream = Socket::new(stream);
     let spoken = match front.tls.clone() {
@@ -193,12 +199,12 @@ async fn proxied(
     worker: &Rc<Worker>,
     stream: &mut TcpStream,
     own: Option<Ends>,
-    seat: &Seat,
-) -> Option<(Option<Ends>, Option<Share>)> {
+    open: &mut Open,
+) -> Option<Option<Ends>> {
     let address = own.map(|own| own.source);
     let limits = &worker.gateway.downstream;
     let header = timeout(limits.header_timeout, proxy_header::receive(stream));
-    let client = match until_draining(worker, seat, header).await? {
+    let client = match until_draining(worker, &open.seat, header).await? {
         Ok(Ok(client)) => client.or(own),
         Ok(Err(error)) => {
             worker.meter.connection_rejected("proxy_header");
@@ -211,12 +217,12 @@ async fn proxied(
             return None;
         }
     };
-    let Some(named) = client else { return Some((None, None)) };
-    let share = worker.headcount.share(named.source.ip(), limits.max_connections_per_client);
-    if share.is_none() {
-        worker.meter.connection_rejected("too_many_of_client");
+    let Some(named) = client else { return Some(None) };
+    if let Err(reason) = open.set_client(named.source.ip()) {
+        worker.meter.connection_rejected(reason);
+        return None;
     }
-    Some((client, Some(share?)))
+    Some(client)
 }
 
 async fn plain(
@@ -292,9 +298,9 @@ fn peer((ends, open): (Option<Ends>, Open), secured: Option<Box<Secured>>) -> Rc
     let address = ends.map(|ends| ends.source.ip().to_canonical());
     let client = forwarded::address_value(address);
     let trust = Trust::of(open.trusted_proxies(), address);
-    let (clock, account) = (Rc::clone(&open.worker.clock), &open.worker.account);
+    let clock = Rc::clone(&open.worker.clock);
     let activity = match secured {
-        Some(_) => Activity::over_tls(clock, account),
+        Some(_) => Activity::over_tls(clock, open.purse()),
         None => Activity::new(clock),
     };
     Rc::new(Peer { address, ends, client, trust, secured, activity, open })

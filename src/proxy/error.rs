@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::auth::Refusal;
+use crate::base::purse::Short;
 use crate::limits::admission::Refused;
 use crate::routing::naming::NamingError;
 use crate::upstream::{Cause, ConnectError};
@@ -74,6 +75,11 @@ pub(super) enum ExchangeError {
     /// The memory for clients is used up.
     #[error("the gateway is short of memory; try again later")]
     Overloaded,
+    /// The client's share of it is used up.
+    #[error(
+        "this address has used up its share of the gateway's memory (memory.buffers-per-client); try again later"
+    )]
+    ClientOverloaded,
     /// The pool has as many requests as it may.
     #[error("{crowd}; try again later")]
     Crowded {
@@ -117,6 +123,15 @@ pub(super) enum ExchangeError {
         /// The limit.
         limit: Duration,
     },
+}
+
+impl From<Short> for ExchangeError {
+    fn from(short: Short) -> Self {
+        match short {
+            Short::Gateway => Self::Overloaded,
+            Short::Client => Self::ClientOverloaded,
+        }
+    }
 }
 
 /// What becomes of a request that comes to a pool without room.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::base::loads::Loads;
 use crate::base::network::owner;
+use crate::base::purse::Client;
 
 use super::handover::{self, Moved};
 use super::pleas::{self, Plea};
@@ -21,7 +22,7 @@ use super::post::Post;
 #[derive(Debug)]
 pub struct Headcount {
     all: AtomicUsize,
-    clients: Vec<Mutex<HashMap<u128, usize>>>,
+    clients: Vec<Mutex<HashMap<u128, Counted>>>,
     pub(super) pleas: Post<Plea>,
     /// Of each worker.
     pub(super) loads: Arc<Loads>,
@@ -68,7 +69,15 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Share {
     headcount: Arc<Headcount>,
-    client: u128,
+    /// What all of the client's connections hold.
+    pub(super) client: Arc<Client>,
+}
+
+/// What is known of a client.
+#[derive(Debug)]
+struct Counted {
+    connections: usize,
+    client: Arc<Client>,
 }
 
 impl Headcount {
@@ -112,13 +121,15 @@ impl Headcount {
 
     /// Counts a connection of a client that has fewer than `most`.
     pub(super) fn share(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Share> {
-        let client = owner(address);
-        let mut counts = self.counts(client);
-        let count = counts.entry(client).or_insert(0);
-        if *count >= most {
+        let address = owner(address);
+        let mut counts = self.counts(address);
+        let unknown = || Counted { connections: 0, client: Client::new(address) };
+        let counted = counts.entry(address).or_insert_with(unknown);
+        if counted.connections >= most {
             return None; // `most` is above 0, so that no empty entry is left behind
         }
-        *count += 1;
+        counted.connections += 1;
+        let client = Arc::clone(&counted.client);
         drop(counts);
         Some(Share { headcount: Arc::clone(self), client })
     }
@@ -132,7 +143,7 @@ impl Headcount {
         due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    fn counts(&self, client: u128) -> MutexGuard<'_, HashMap<u128, usize>> {
+    fn counts(&self, client: u128) -> MutexGuard<'_, HashMap<u128, Counted>> {
         let folded = (client >> 64) as u64 ^ client as u64;
         let shard = folded.wrapping_mul(SPREAD) >> (u64::BITS - SHARDS.ilog2());
         let counts = self.clients[shard as usize].lock();
@@ -149,11 +160,12 @@ impl Drop for Place {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut counts = self.headcount.counts(self.client);
-        if let Some(count) = counts.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.client);
+        let address = self.client.address;
+        let mut counts = self.headcount.counts(address);
+        if let Some(counted) = counts.get_mut(&address) {
+            counted.connections -= 1;
+            if counted.connections == 0 {
+                counts.remove(&address);
                 // What a flood left behind is not kept for good.
                 if counts.len() * 8 < counts.capacity() {
                     counts.shrink_to_fit();

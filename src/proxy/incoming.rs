@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
+use crate::base::purse::Appetite;
+
 use super::http1::{self, Switched};
 use super::http2::{self, Hints, Tunnel};
 
@@ -66,6 +68,13 @@ impl Incoming {
             Content::Empty => Poll::Ready(None),
             Content::Http1(body) => body.poll_frame(context).map_err(|fault| fault.to_string()),
             Content::Http2(body) => body.poll_frame(context),
+        }
+    }
+
+    /// How large its reads may get. Those of HTTP/2 are frames, which are small.
+    pub(super) fn set_appetite(&self, appetite: Appetite) {
+        if let Content::Http1(body) = &self.content {
+            body.set_appetite(appetite);
         }
     }
 

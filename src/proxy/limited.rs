@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
+use crate::base::purse::Paid;
 use crate::config::spec::{LimitFields, LimitsSpec, QuotaSpec};
 use crate::limits::admission::{self, Asker, OF_ROUTE, OF_TENANT, Scope};
 use crate::limits::fleet::Whose;
@@ -202,7 +203,7 @@ pub(super) struct Patience<'p> {
     peer: &'p Peer,
     tenant: Option<u32>,
     since: Instant,
-    _held: crate::base::memory::Held,
+    _paid: Paid,
 }
 
 impl<'p> Patience<'p> {
@@ -211,11 +212,10 @@ impl<'p> Patience<'p> {
         (peer, tenant): Whom<'p>,
         limit: Limit,
     ) -> Result<Self, ExchangeError> {
-        let held = worker.account.begin(Short::Request, budget::WAITING);
-        let held = held.ok_or(ExchangeError::Overloaded)?;
+        let paid = peer.purse().begin(Short::Request, budget::WAITING)?;
         worker.meter.limit_waited(limit.as_str());
         peer.activity.watch(true);
-        Ok(Self { worker, peer, tenant, since: worker.clock.now(), _held: held })
+        Ok(Self { worker, peer, tenant, since: worker.clock.now(), _paid: paid })
     }
 }
 

@@ -17,7 +17,7 @@ use super::connection::Serving;
 use super::door::{Door, Front};
 use super::handover::{self, Arrived};
 use super::headcount::{Full, Place, Share};
-use super::open::Arrival;
+use super::open::{self, Arrival};
 use super::pleas;
 use super::worker::Worker;
 
@@ -118,10 +118,7 @@ fn share(
         (Some(from), _) if !from.iter().any(|peers| peers.contain(ip)) => Err("proxy_untrusted"),
         (Some(_), _) => Ok(None), // its header tells whose it is
         (None, None) => Ok(None), // nobody's: over a Unix socket
-        (None, Some(ip)) => {
-            let most = worker.gateway.downstream.max_connections_per_client;
-            worker.headcount.share(ip, most).map(Some).ok_or("too_many_of_client")
-        }
+        (None, Some(ip)) => open::claim(worker, ip).map(Some),
     }
 }
 
@@ -153,6 +150,10 @@ fn hint(reason: &str) -> &'static str {
         "too_many_of_client" => {
             "a client has all of downstream.max-connections-per-client; raise it where many users \
              share an address, or set proxy-protocol behind a load balancer"
+        }
+        "too_much_of_client" => {
+            "a client has all of memory.buffers-per-client; raise it where many users share an \
+             address, or set proxy-protocol or trusted-proxies behind a load balancer"
         }
         _ => {
             "the address is not among proxy-protocol.from of the listener; add it if it is trusted"

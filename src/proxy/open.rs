@@ -1,11 +1,12 @@
 //! A connection that came in: counts as open for as long as somebody knows the client.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::loads::Load;
-use crate::base::memory::Held;
+use crate::base::memory::Refused;
+use crate::base::purse::Purse;
 use crate::config::spec::TrustedProxiesSpec;
 
 use super::budget;
@@ -36,7 +37,8 @@ impl Arrival {
         front: &Arc<Front>,
         counted: (Place, Option<Share>, Load),
     ) -> Self {
-        let open = Open::count(Rc::clone(worker), door.number, front, counted);
+        let ip = address.map(|address| address.ip());
+        let open = Open::count(Rc::clone(worker), door.number, (front, ip), counted);
         // Of load balancers it is the connections of others.
         let spec = &front.spec;
         open.seat.set_silent(spec.proxy_protocol.is_none());
@@ -53,9 +55,10 @@ pub(super) struct Open {
     /// Tells whether it may be asked to go.
     pub(super) seat: Rc<Seat>,
     /// Counts it as its client's.
-    pub(super) share: Option<Share>,
+    share: Option<Share>,
     front: Arc<Front>,
-    _held: Held,
+    /// Counts what it holds.
+    purse: Arc<Purse>,
     /// Counts it as this worker's.
     _load: Load,
 }
@@ -64,19 +67,32 @@ impl Open {
     fn count(
         worker: Rc<Worker>,
         listener: usize,
-        front: &Arc<Front>,
+        (front, address): (&Arc<Front>, Option<IpAddr>),
         (place, share, load): (Place, Option<Share>, Load),
     ) -> Self {
         worker.open_connections.set(worker.open_connections.get() + 1);
         worker.meter.connection_opened(listener);
-        let tls = front.spec.tls.as_ref().map_or(0, |_| budget::TLS);
-        let held = worker.account.take(budget::CONNECTION + tls);
+        let purse = purse(&worker, front, address, share.as_ref());
         let (seat, front) = (Seat::new(listener, place), Arc::clone(front));
-        Self { worker, seat, share, front, _held: held, _load: load }
+        Self { worker, seat, share, front, purse, _load: load }
     }
-}
 
-impl Open {
+    /// Counts what it holds.
+    pub(super) fn purse(&self) -> &Arc<Purse> {
+        &self.purse
+    }
+
+    /// A load balancer has told whose connection it is: it counts as theirs from now on.
+    ///
+    /// # Errors
+    /// When they have too much already, in the metric's words.
+    pub(super) fn set_client(&mut self, address: IpAddr) -> Result<(), &'static str> {
+        let share = claim(&self.worker, address)?;
+        self.purse = purse(&self.worker, &self.front, Some(address), Some(&share));
+        self.share = Some(share);
+        Ok(())
+    }
+
     /// Whom its listener believes when they speak for others.
     pub(super) fn trusted_proxies(&self) -> Option<&Arc<TrustedProxiesSpec>> {
         self.front.spec.trusted_proxies.as_ref()
@@ -88,4 +104,33 @@ impl Drop for Open {
         self.worker.open_connections.set(self.worker.open_connections.get() - 1);
         self.worker.meter.connection_closed(self.seat.listener());
     }
+}
+
+/// Counts a connection as its client's, which may have one more.
+///
+/// # Errors
+/// When it has too many, or all of its memory, in the metric's words.
+pub(super) fn claim(worker: &Worker, address: IpAddr) -> Result<Share, &'static str> {
+    let most = worker.gateway.downstream.max_connections_per_client;
+    let share = worker.headcount.share(address, most).ok_or("too_many_of_client")?;
+    if share.client.is_full(&worker.account) {
+        worker.account.refuse(Refused::ClientConnection);
+        return Err("too_much_of_client");
+    }
+    Ok(share)
+}
+
+/// What counts what a connection holds. Those of proxies that are trusted are of many clients: they have no
+/// share of one.
+fn purse(
+    worker: &Worker,
+    front: &Front,
+    address: Option<IpAddr>,
+    share: Option<&Share>,
+) -> Arc<Purse> {
+    let tls = front.spec.tls.as_ref().map_or(0, |_| budget::TLS);
+    let trusted = front.spec.trusted_proxies.as_ref();
+    let is_trusted = trusted.is_some_and(|proxies| proxies.trusts(address));
+    let client = share.filter(|_| !is_trusted).map(|share| &share.client);
+    Purse::open(&worker.account, client, budget::CONNECTION + tls)
 }

@@ -12,7 +12,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
-use crate::base::memory::{Held, Refused};
+use crate::base::memory::Refused;
+use crate::base::purse::Paid;
 use crate::base::spool::Spools;
 use crate::config::spec::{MOST_IN_MEMORY, Protocol};
 use crate::http1::room::AnswerHead;
@@ -70,7 +71,7 @@ pub(super) struct Outgoing<'h> {
     /// Whether it is sent beside another attempt.
     side: Side,
     /// Memory that the exchange may need.
-    pub(super) held: Arc<Held>,
+    pub(super) held: Arc<Paid>,
 }
 
 /// Who hears of answers of status 1xx that come before the final one.
@@ -109,7 +110,7 @@ impl<'h> Outgoing<'h> {
     ) -> Result<Self, ExchangeError> {
         let most = largest(worker, choice, &body)?;
         let upgrade = body.switch.take();
-        let held = hold(worker, choice, (head, size), &body)?;
+        let held = hold(peer, choice, (head, size), &body)?;
         let hears = match body.hints.take() {
             Some(hints) => Hears::Http2(hints),
             None if head.version == Version::HTTP_11 => Hears::Http1(Rc::clone(&peer.activity)),
@@ -277,14 +278,13 @@ fn largest(
 
 /// Takes memory for the exchange.
 fn hold(
-    worker: &Worker,
+    peer: &Peer,
     choice: &Choice<'_>,
     head_and_size: (&Parts, u64),
     body: &Incoming,
-) -> Result<Arc<Held>, ExchangeError> {
+) -> Result<Arc<Paid>, ExchangeError> {
     let need = budget::exchange(head_and_size, &body.size_hint(), choice.pool.spec.protocol);
-    let held = worker.account.begin(Refused::Request, need);
-    held.map(Arc::new).ok_or(ExchangeError::Overloaded)
+    Ok(Arc::new(peer.purse().begin(Refused::Request, need)?))
 }
 
 /// What tracing, a caller's identity and the route change.
@@ -324,7 +324,7 @@ fn body_rule(
             _ => None,
         },
         allowance: Arc::clone(choice.tenant.allowance()),
-        account: Arc::clone(&worker.account),
+        purse: Arc::clone(peer.purse()),
         owned: Rc::clone(&view.owned),
         nominated: std::mem::take(&mut wishes.nominated),
         uploading: Some(peer.activity.upload()),

@@ -112,6 +112,7 @@ pub const PROBLEMS: &[Problem] = &[
     BREAKER_OPEN,
     REPLAY_LOST,
     OVERLOADED,
+    CLIENT_OVERLOADED,
     QUEUE_FULL,
     QUEUE_TIMEOUT,
     CONNECT_TIMEOUT,
@@ -335,6 +336,13 @@ pub(super) const OVERLOADED: Problem = problem(
     "overloaded",
     StatusCode::SERVICE_UNAVAILABLE,
     "The gateway is short of memory",
+    "proxy_internal_response",
+    CROWDED,
+);
+pub(super) const CLIENT_OVERLOADED: Problem = problem(
+    "client-overloaded",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "The client has used up its share of the gateway's memory",
     "proxy_internal_response",
     CROWDED,
 );

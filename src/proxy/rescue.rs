@@ -206,6 +206,7 @@ fn classify(error: &ExchangeError) -> &'static Problem {
         ExchangeError::Body(BodyFault::Lost) => &problem::REPLAY_LOST,
         ExchangeError::Limited(refused) => limit_problems::of(refused.limit),
         ExchangeError::Overloaded => &problem::OVERLOADED,
+        ExchangeError::ClientOverloaded => &problem::CLIENT_OVERLOADED,
         ExchangeError::Crowded { crowd: Crowd::Full { .. }, .. } => &problem::QUEUE_FULL,
         ExchangeError::Crowded { crowd: Crowd::Late { .. }, .. } => &problem::QUEUE_TIMEOUT,
         ExchangeError::BreakerOpen { .. } => &problem::BREAKER_OPEN,

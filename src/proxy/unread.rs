@@ -5,7 +5,9 @@ use bytes::Bytes;
 
 use super::clock::Date;
 use super::http1::Unread;
-use super::problem::{self, BAD_REQUEST, HEAD_TOO_LARGE, OVERLOADED, Problem, TARGET_TOO_LONG};
+use super::problem::{
+    self, BAD_REQUEST, CLIENT_OVERLOADED, HEAD_TOO_LARGE, OVERLOADED, Problem, TARGET_TOO_LONG,
+};
 use super::visit::new_request_id;
 
 /// The problem's name, and the whole answer: the connection ends after it.
@@ -15,6 +17,7 @@ pub(super) fn answer(unread: &Unread, date: &Date) -> (&'static str, Bytes) {
         Unread::Target => &TARGET_TOO_LONG,
         Unread::TooLarge => &HEAD_TOO_LARGE,
         Unread::Overloaded => &OVERLOADED,
+        Unread::ClientOverloaded => &CLIENT_OVERLOADED,
     };
     let id = new_request_id();
     let id = std::str::from_utf8(&id).unwrap_or_default();

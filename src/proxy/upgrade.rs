@@ -14,7 +14,7 @@ use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::{Instant, sleep_until};
 
-use crate::base::memory::Held;
+use crate::base::purse::Paid;
 use crate::pool::InFlight;
 use crate::telemetry::record::Ending;
 use crate::upstream::Switched;
@@ -45,13 +45,14 @@ pub(super) fn join(
     let Some(endpoint) = connection.into_switched() else {
         return; // of HTTP/2, which knows no such answer
     };
+    let paid = peer.purse().take(budget::TUNNEL);
     let tunnel = Tunnel {
         worker: Rc::clone(worker),
         peer,
         _busy: busy,
         _in_flight: in_flight,
         _place: place,
-        _held: (held, worker.account.take(budget::TUNNEL)),
+        _held: (held, paid),
         visit,
     };
     worker.tasks.borrow_mut().spawn(|_stop| async move {
@@ -79,7 +80,7 @@ struct Tunnel {
     /// The pool has one more request for as long.
     _place: Place,
     /// Memory of the exchange that became a tunnel, and for what is copied.
-    _held: (Arc<Held>, Held),
+    _held: (Arc<Paid>, Paid),
     visit: Visit,
 }
 

@@ -26,6 +26,7 @@ use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use crate::base::memory::Account;
+use crate::base::purse::Appetite;
 use crate::base::tasks::LocalTasks;
 use crate::config::spec::{ConnectionsSpec, Protocol, ProxyVersion};
 use crate::http1::room::{AnswerHead, Room};
@@ -192,6 +193,13 @@ impl<B: Payload> Connection<B> {
         match &mut self.line {
             Line::H1(line) => line.poll_frame(context),
             Line::H2(channel) => channel.poll_frame(context),
+        }
+    }
+
+    /// How large the reads of the answer's body may get. Those of HTTP/2 are frames, which are small.
+    pub fn set_appetite(&self, appetite: Appetite) {
+        if let Line::H1(line) = &self.line {
+            line.set_appetite(appetite);
         }
     }
 

@@ -2,7 +2,7 @@
 //! for much and read nothing. The peak is the kernel's own count (`VmHWM`).
 //!
 //! `TENANTRY_BODY_MIB` sets the size of the bodies. By hand, with a release build, 10 GiB are the
-//! proof: `TENANTRY_BODY_MIB=10240 cargo test --release --test e2e memory -- --nocapture`.
+//! proof: `TENANTRY_BODY_MIB=10240 cargo test --release --test e2e memory::bodies -- --nocapture`.
 
 use std::convert::Infallible;
 use std::fs;
@@ -23,8 +23,15 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::tls::make;
 use crate::world::gateway::Gateway;
 use crate::world::{PATIENCE, eventually, eventually_within};
 
@@ -64,6 +71,101 @@ enum Spoken {
     H2,
 }
 
+/// What both sides of the gateway speak.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    client: Spoken,
+    server: Spoken,
+    tls: bool,
+    /// How large bodies are where nobody says, in MiB: a debug build is slow with frames, and with ciphers.
+    quick: u64,
+}
+
+const WAYS: [Way; 6] = [
+    Way { client: Spoken::H1, server: Spoken::H1, tls: false, quick: 256 },
+    Way { client: Spoken::H1, server: Spoken::H2, tls: false, quick: 64 },
+    Way { client: Spoken::H2, server: Spoken::H1, tls: false, quick: 64 },
+    Way { client: Spoken::H2, server: Spoken::H2, tls: false, quick: 64 },
+    Way { client: Spoken::H1, server: Spoken::H1, tls: true, quick: 48 },
+    Way { client: Spoken::H2, server: Spoken::H2, tls: true, quick: 48 },
+];
+
+impl Way {
+    fn in_words(&self, size: u64) -> String {
+        let tls = if self.tls { ", over TLS on both sides" } else { "" };
+        format!("{} MiB, {:?} to {:?}{tls}", size / MIB, self.client, self.server)
+    }
+}
+
+/// Certificates that both sides of the gateway are encrypted with.
+struct Keys(TempDir);
+
+impl Keys {
+    fn make() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        make(folder.path());
+        Self(folder)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    /// For `gateway.toml`, where a listener is said.
+    fn listener(&self) -> String {
+        format!(
+            "tls = {{ cert = \"{}\", key = \"{}\" }}\n",
+            self.file("leaf.pem"),
+            self.file("leaf.key")
+        )
+    }
+
+    /// For a pool.
+    fn pool(&self) -> String {
+        format!("tls = {{ ca = \"{}\", server-name = \"localhost\" }}\n", self.file("ca.pem"))
+    }
+
+    fn acceptor(&self, spoken: Spoken) -> TlsAcceptor {
+        let chain = CertificateDer::pem_file_iter(self.file("leaf.pem")).expect("a chain");
+        let chain = chain.map(|one| one.expect("a certificate")).collect();
+        let key = PrivateKeyDer::from_pem_file(self.file("leaf.key")).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("versions").with_no_client_auth();
+        let mut config = config.with_single_cert(chain, key).expect("a pair");
+        config.alpn_protocols = spoken.alpn();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    fn connector(&self, spoken: Spoken) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from_pem_file(self.file("ca.pem")).expect("the authority");
+        roots.add(authority).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("versions").with_root_certificates(roots);
+        let mut config = config.with_no_client_auth();
+        config.alpn_protocols = spoken.alpn();
+        TlsConnector::from(Arc::new(config))
+    }
+}
+
+impl Spoken {
+    fn alpn(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::H1 => vec![b"http/1.1".to_vec()],
+            Self::H2 => vec![b"h2".to_vec()],
+        }
+    }
+}
+
+/// A connection, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 async fn count(mut body: Incoming) -> u64 {
     let mut size = 0;
     while let Some(frame) = body.frame().await {
@@ -83,13 +185,21 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Zeros>, Infallibl
 }
 
 /// The endpoint of every protocol.
-async fn endpoint(spoken: Spoken, tasks: &mut JoinSet<()>) -> SocketAddr {
+async fn endpoint(
+    spoken: Spoken,
+    acceptor: Option<TlsAcceptor>,
+    tasks: &mut JoinSet<()>,
+) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind an origin");
     let address = listener.local_addr().expect("the origin's address");
     tasks.spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             stream.set_nodelay(true).expect("set nodelay");
+            let stream: Box<dyn Stream> = match &acceptor {
+                Some(acceptor) => Box::new(acceptor.accept(stream).await.expect("a handshake")),
+                None => Box::new(stream),
+            };
             let io = TokioIo::new(stream);
             match spoken {
                 Spoken::H1 => connections.spawn(async move {
@@ -109,13 +219,18 @@ async fn endpoint(spoken: Spoken, tasks: &mut JoinSet<()>) -> SocketAddr {
 /// Sends one request on a connection of its own.
 async fn ask(
     gateway: SocketAddr,
-    spoken: Spoken,
+    (spoken, connector): (Spoken, Option<&TlsConnector>),
     request: Request<Zeros>,
     tasks: &mut JoinSet<()>,
 ) -> Response<Incoming> {
     let stream = tokio::net::TcpStream::connect(gateway).await.expect("connect");
     // Without it the windows of HTTP/2 open at the pace of delayed acknowledgements.
     stream.set_nodelay(true).expect("set nodelay");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let stream: Box<dyn Stream> = match connector {
+        Some(connector) => Box::new(connector.connect(name, stream).await.expect("a handshake")),
+        None => Box::new(stream),
+    };
     let io = TokioIo::new(stream);
     match spoken {
         Spoken::H1 => {
@@ -133,18 +248,24 @@ async fn ask(
 }
 
 /// So many bytes down, and then up.
-async fn both_ways(gateway: SocketAddr, spoken: Spoken, size: u64, tasks: &mut JoinSet<()>) {
+async fn both_ways(
+    gateway: SocketAddr,
+    client: (Spoken, Option<&TlsConnector>),
+    size: u64,
+    tasks: &mut JoinSet<()>,
+) {
+    let scheme = if client.1.is_some() { "https" } else { "http" };
     let request = |method: &str, path: String, body| {
         let builder = Request::builder().method(method).header("x-tenant-id", "acme");
-        let builder = match spoken {
-            Spoken::H1 => builder.uri(path).header("host", "a.example"),
-            Spoken::H2 => builder.uri(format!("http://a.example{path}")),
+        let builder = match client.0 {
+            Spoken::H1 => builder.uri(path).header("host", "localhost"),
+            Spoken::H2 => builder.uri(format!("{scheme}://localhost{path}")),
         };
         builder.body(Zeros(body)).expect("a request")
     };
-    let down = ask(gateway, spoken, request("GET", format!("/{size}"), 0), tasks).await;
+    let down = ask(gateway, client, request("GET", format!("/{size}"), 0), tasks).await;
     assert_eq!(count(down.into_body()).await, size, "down");
-    let up = ask(gateway, spoken, request("PUT", "/up".to_owned(), size), tasks).await;
+    let up = ask(gateway, client, request("PUT", "/up".to_owned(), size), tasks).await;
     assert_eq!(up.headers()["x-size"], *size.to_string(), "up");
 }
 
@@ -219,24 +340,28 @@ fn a_hundred_thousand_tenants_take_little_each_after_the_start_and_after_an_edit
 fn bodies_of_any_size_pass_both_ways_in_the_same_memory() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let asked = std::env::var("TENANTRY_BODY_MIB").ok().and_then(|size| size.parse::<u64>().ok());
-    // A debug build is slow with frames.
-    let ways =
-        [(Spoken::H1, Spoken::H1, 256), (Spoken::H2, Spoken::H1, 64), (Spoken::H2, Spoken::H2, 64)];
-    for (client, server, quick) in ways {
-        let size = asked.unwrap_or(quick) * MIB;
+    for way in WAYS {
+        let size = asked.unwrap_or(way.quick) * MIB;
+        let keys = way.tls.then(Keys::make);
+        let (acceptor, connector) = match &keys {
+            Some(keys) => (Some(keys.acceptor(way.server)), Some(keys.connector(way.client))),
+            None => (None, None),
+        };
         let mut tasks = JoinSet::new();
-        let address = runtime.block_on(endpoint(server, &mut tasks));
-        let protocol = if server == Spoken::H2 { "protocol = \"h2\"" } else { "" };
-        let downstream = "[downstream]\nmax-body = \"1000GiB\"\n";
-        let gateway = Gateway::start_with(downstream, &routes(address, protocol));
-        let listener = gateway.listener();
-        runtime.block_on(both_ways(listener, client, 16 * MIB, &mut tasks));
+        let address = runtime.block_on(endpoint(way.server, acceptor, &mut tasks));
+        let protocol = if way.server == Spoken::H2 { "protocol = \"h2\"\n" } else { "" };
+        let pool = keys.as_ref().map_or(String::new(), Keys::pool) + protocol;
+        let listener = keys.as_ref().map_or(String::new(), Keys::listener);
+        let more = format!("{listener}[downstream]\nmax-body = \"1000GiB\"\n");
+        let gateway = Gateway::start_with(&more, &routes(address, &pool));
+        let (to, client) = (gateway.listener(), (way.client, connector.as_ref()));
+        runtime.block_on(both_ways(to, client, 16 * MIB, &mut tasks));
 
         let (before, started) = (mark(&gateway), Instant::now());
-        runtime.block_on(both_ways(listener, client, size, &mut tasks));
+        runtime.block_on(both_ways(to, client, size, &mut tasks));
 
         let grown = memory(&gateway, "VmHWM").saturating_sub(before);
-        let what = format!("{} MiB, {client:?} to {server:?}", size / MIB);
+        let what = way.in_words(size);
         println!("{what}: {} KiB more at most, {:?}", grown >> 10, started.elapsed());
         assert!(grown < 32 * MIB, "{what}: {grown} bytes more");
     }

@@ -159,7 +159,7 @@ impl World {
         self.send("GET /", "tripping", &[], "").await;
         answers.push(("breaker-open", self.send("GET /", "tripping", &[], "").await));
         answers.push(("authorizer-busy", self.besiege().await));
-        answers.push(("overloaded", overloaded().await));
+        answers.extend(overloads().await);
         answers.push(("replay-lost", spills::lost(ID).await));
         answers.push(("tenant-quarantined", quarantined().await));
         answers.extend(self.exceed().await);
@@ -313,11 +313,18 @@ pool = \"stalling\"
 limits = { concurrency = 1 }
 ";
 
-/// The answer of a gateway whose memory is used up by requests that wait.
-async fn overloaded() -> Answer {
+async fn overloads() -> [(&'static str, Answer); 2] {
+    let all = overloaded("buffers = \"1MiB\"\nbuffers-per-client = \"0B\"", "overloaded").await;
+    let share = overloaded("buffers-per-client = \"1MiB\"", "client-overloaded").await;
+    [("overloaded", all), ("client-overloaded", share)]
+}
+
+/// The answer of a gateway whose memory is used up by requests that wait, or their client's share of it: which is
+/// the problem's name.
+async fn overloaded(bounds: &str, problem: &str) -> Answer {
     let origin = Origin::start([Step::stall()]).await;
-    let more = "[memory]\nbuffers = \"1MiB\"";
-    let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
+    let more = format!("[memory]\n{bounds}");
+    let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
     let mut client = Client::connect(gateway.address()).await;
     let mut h2 = Hyper::h2(gateway.address()).await;
     for _ in 0..100 {
@@ -325,8 +332,8 @@ async fn overloaded() -> Answer {
     }
     resting("the last request that is let in", || origin.asked().len()).await;
     // The gateway itself may have rested, on a busy machine, before all of these had come.
-    let refused = "tenantry_gateway_answers_total{problem=\"overloaded\"}";
-    gateway.metric_at_least(refused, 1.0).await;
+    let refused = format!("tenantry_gateway_answers_total{{problem=\"{problem}\"}}");
+    gateway.metric_at_least(&refused, 1.0).await;
     client.ask(head("GET /", &["Host: a", ID, "X-Tenant-ID: acme"])).await
 }
 

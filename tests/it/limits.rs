@@ -1,12 +1,11 @@
 //! What a client may take: connections, their age, handshakes, and time for a body.
 
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -26,13 +25,6 @@ fn rejected(reason: &str) -> String {
 
 async fn status(client: &mut Client) -> u16 {
     client.ask(head("GET /", FIELDS)).await.status
-}
-
-/// Connects from an address of this machine.
-async fn connect_from(from: &str, to: SocketAddr) -> Client {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind(format!("{from}:0").parse().expect("an address")).expect("bind");
-    Client::over(within("a connection", socket.connect(to)).await.expect("connect"))
 }
 
 #[tokio::test]
@@ -170,18 +162,18 @@ async fn a_client_has_so_many_connections_over_all_workers_and_the_others_theirs
     let gateway = Gateway::start_with_workers(3, more, &routes).await;
     let mut clients = Vec::new();
     for _ in 0..4 {
-        let mut client = connect_from("127.0.0.1", gateway.address()).await;
+        let mut client = Client::connect_from("127.0.0.1", gateway.address()).await;
         assert_eq!(status(&mut client).await, 200);
         clients.push(client);
     }
 
-    let mut fifth = connect_from("127.0.0.1", gateway.address()).await;
+    let mut fifth = Client::connect_from("127.0.0.1", gateway.address()).await;
     assert!(fifth.is_closed().await, "an idle one of its own makes no room");
-    assert_eq!(status(&mut connect_from("127.0.0.2", gateway.address()).await).await, 200);
+    assert_eq!(status(&mut Client::connect_from("127.0.0.2", gateway.address()).await).await, 200);
 
     clients.pop();
     within("room", async {
-        while status(&mut connect_from("127.0.0.1", gateway.address()).await).await != 200 {
+        while status(&mut Client::connect_from("127.0.0.1", gateway.address()).await).await != 200 {
             sleep(Duration::from_millis(5)).await;
         }
     })

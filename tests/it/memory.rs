@@ -1,19 +1,25 @@
 //! The memory that all clients and endpoints together may take: what goes first when it is used up,
 //! and that all of it comes back.
 
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
 use crate::world::client::{Client, Frames, Hyper, head};
 use crate::world::config::{one_tenant, pool};
 use crate::world::gateway::Gateway;
-use crate::world::message::payload;
+use crate::world::message::{Answer, payload};
 use crate::world::origin::{Origin, Step};
 use crate::world::pouring::Pouring;
 use crate::world::raw_h2::{self, RawH2, WINDOW_UPDATE, frame};
-use crate::world::{eventually, resting};
+use crate::world::{eventually, resting, within};
 
 const FIELDS: &[&str] = &["Host: a", "X-Tenant-ID: acme"];
 const HELD: &str = "tenantry_buffers_bytes";
 /// The smallest budget: some fifty requests use it up.
-const SMALL: &str = "[memory]\nbuffers = \"1MiB\"";
+const SMALL: &str = "[memory]\nbuffers = \"1MiB\"\nbuffers-per-client = \"0B\"";
 
 fn refused(what: &str) -> String {
     format!("tenantry_buffers_refused_total{{what=\"{what}\"}}")
@@ -119,7 +125,7 @@ async fn who_reads_nothing_is_held_to_little_where_memory_is_short() {
     let huge = 64 << 20;
     let step = Step::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {huge}\r\n\r\n"));
     let origin = Origin::start([step.with_more(huge)]).await;
-    let more = "[memory]\nbuffers = \"2MiB\"";
+    let more = "[memory]\nbuffers = \"2MiB\"\nbuffers-per-client = \"0B\"";
     let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
     let mut clients = Vec::new();
     for _ in 0..16 {
@@ -162,6 +168,130 @@ async fn what_waits_in_streams_that_nobody_reads_is_counted_and_comes_back() {
 }
 
 const TENANT: &str = "[tenants.acme]\npool = \"app\"\n";
+
+/// Of 64 MiB.
+const SHARED: &str = "[memory]\nbuffers = \"64MiB\"\nbuffers-per-client = \"2MiB\"\n";
+
+/// What is asked from another address.
+async fn ask_from(address: &str, gateway: &Gateway) -> Answer {
+    Client::connect_from(address, gateway.address()).await.ask(head("GET /", FIELDS)).await
+}
+
+#[tokio::test]
+async fn a_client_at_its_share_is_refused_while_another_one_is_served_and_all_of_it_comes_back() {
+    let (pouring, origin) = (Pouring::start().await, Origin::saying("hello").await);
+    let routes = pool("pouring", &[pouring.address], "protocol = \"h2\"")
+        + "[tenants.pouring]\npool = \"pouring\"\n"
+        + &one_tenant(&[origin.address]);
+    let gateway = Gateway::start_with(SHARED, &routes).await;
+    let mut before = Client::connect_from("127.0.0.1", gateway.address()).await;
+    let mut greedy = RawH2::connect(gateway.address()).await;
+    greedy.send(&frame(raw_h2::SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff])).await;
+    greedy.send(&frame(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes())).await;
+    let fields = raw_h2::GET.map(|(name, value)| match name {
+        b":path" => (name, &b"/pour"[..]),
+        b"x-tenant-id" => (name, &b"pouring"[..]),
+        _ => (name, value),
+    });
+    for times in 0..50 {
+        greedy.send(&raw_h2::request(2 * times + 1, &fields)).await;
+    }
+    gateway.metric_at_least(&refused("client_request"), 1.0).await;
+    resting("the end of the pouring", || pouring.poured()).await;
+
+    let own = before.ask(head("GET /", FIELDS)).await;
+    assert_eq!((own.status, own.problem().as_deref()), (503, Some("client-overloaded")));
+    assert_eq!(own.one("retry-after").as_deref(), Some("1"));
+    assert!(own.text().contains("memory.buffers-per-client"), "{}", own.text());
+    assert!(Client::connect_from("127.0.0.1", gateway.address()).await.is_closed().await);
+    let rejected = "tenantry_downstream_rejected_connections_total{reason=\"too_much_of_client\"}";
+    gateway.metric_at_least(rejected, 1.0).await;
+    gateway.metric_at_least(&refused("client_connection"), 1.0).await;
+    assert_eq!(ask_from("127.0.0.2", &gateway).await.status, 200);
+    assert_eq!(gateway.metric(&refused("request")).await, Some(0.0));
+
+    drop(greedy);
+    within("room for the client", async {
+        while before.ask(head("GET /", FIELDS)).await.status != 200 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(ask_from("127.0.0.1", &gateway).await.status, 200);
+    drop(before);
+    gateway.metric_becomes(HELD, 0.0).await;
+}
+
+#[tokio::test]
+async fn of_large_answers_that_nobody_reads_a_client_holds_little_more_than_its_share() {
+    const CLIENTS: usize = 24;
+    let huge = 64 << 20;
+    let step = Step::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {huge}\r\n\r\n"));
+    let origin = Origin::start([step.with_more(huge)]).await;
+    let gateway = Gateway::start_with(SHARED, &one_tenant(&[origin.address])).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("GET /", FIELDS)).await;
+        clients.push(client);
+    }
+    resting("the end of the endpoint's writing", || origin.written()).await;
+
+    // Without the share it is 3.7 MiB: each has parts of up to 256 KiB on their way.
+    let held = gateway.metric(HELD).await.unwrap_or_default();
+    assert!(held < 2.5 * 1_048_576.0, "{held}");
+
+    let last = clients.pop().expect("a client").answer_to("GET").await;
+    assert!(last.whole && last.body.len() == huge, "{} bytes came", last.body.len());
+    drop(clients);
+    gateway.metric_becomes(HELD, 0.0).await;
+}
+
+#[tokio::test]
+async fn bodies_of_a_client_that_has_used_half_of_its_share_are_passed_on_and_not_kept() {
+    let origin = Origin::start([Step::stall()]).await;
+    let gateway = Gateway::start_with(SHARED, &one_tenant(&[origin.address])).await;
+    let body = payload(60 << 10);
+    let length = format!("Content-Length: {}", body.len());
+    let put = [head("PUT /", &[FIELDS, &[&length]].concat()).as_bytes(), &body].concat();
+    let mut clients = Vec::new();
+    for times in 1..=16 {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(&put).await;
+        origin.wait_for(times).await;
+        clients.push(client);
+    }
+
+    assert!(gateway.metric(&refused("client_replay")).await > Some(0.0));
+    assert_eq!(gateway.metric(&refused("replay")).await, Some(0.0));
+    drop(clients);
+    gateway.metric_becomes(HELD, 0.0).await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_trusted_has_no_share_of_one_client_and_whom_a_balancer_names_has() {
+    let origin = Origin::start([Step::stall()]).await;
+    let small = "[memory]\nbuffers-per-client = \"256KiB\"\n";
+    let proxies = format!("trusted-proxies = [\"127.0.0.1\"]\n{small}");
+    let gateway = Gateway::start_with(&proxies, &one_tenant(&[origin.address])).await;
+    let mut h2 = Hyper::h2(gateway.address()).await;
+    for _ in 0..50 {
+        h2.send(h2.request("GET", "acme", "/", Frames::default()));
+    }
+    origin.wait_for(50).await;
+
+    let balanced = format!("proxy-protocol = {{ from = [\"127.0.0.1\"] }}\n{small}");
+    let other = Origin::start([Step::stall()]).await;
+    let gateway = Gateway::start_with(&balanced, &one_tenant(&[other.address])).await;
+    let mut stream = TcpStream::connect(gateway.address()).await.expect("connect");
+    stream.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.9 5000 80\r\n").await.expect("write");
+    let mut h2 = Hyper::h2_over(stream).await;
+    for _ in 0..50 {
+        h2.send(h2.request("GET", "acme", "/", Frames::default()));
+    }
+    gateway.metric_at_least(&refused("client_request"), 1.0).await;
+    assert!(other.asked().len() < 50);
+}
 
 #[tokio::test]
 async fn whatever_ends_an_exchange_its_memory_comes_back() {

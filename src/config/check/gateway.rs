@@ -19,7 +19,7 @@ use crate::config::raw::{
 };
 use crate::config::spec::{
     AdminSpec, ChainField, DnsSpec, DownstreamSpec, DrainSpec, FileMode, GatewaySpec, ListenerSpec,
-    LogFormat, LogSpec, MetricsSpec, NamedPath, RateSpec, TrustedProxiesSpec,
+    LogFormat, LogSpec, MemorySpec, MetricsSpec, NamedPath, RateSpec, TrustedProxiesSpec,
 };
 use crate::config::substitute::{Lookup, substitute};
 use crate::config::text::{FilePath, StateFolder, Written};
@@ -96,8 +96,7 @@ fn meaning(
             super::shared_limits::check(raw, folder, &key.name("shared-limits"), faults)
         }),
         downstream: downstream(raw.downstream, &key.name("downstream"), faults),
-        client_limits: client_limits(raw.memory.as_ref(), &key.name("memory"), faults),
-        buffers: buffers(raw.memory, &key.name("memory"), faults),
+        memory: memory(raw.memory.unwrap_or_default(), &key.name("memory"), faults),
         drain: drain(raw.drain),
     }
 }
@@ -389,26 +388,37 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
     }
 }
 
-fn buffers(raw: Option<Memory>, key: &Key<'_>, faults: &mut Faults<'_>) -> Option<ByteSize> {
-    let size = raw.and_then(|raw| raw.buffers)?;
-    if size.value.0.0 < 1 << 20 {
-        let what = format!("{} is out of range", size.value.0);
-        let hint = "write a size from 1MiB on, as in \"512MiB\"".to_owned();
-        faults.add(&key.name("buffers"), size.start, what, Some(hint));
+fn memory(raw: Memory, key: &Key<'_>, faults: &mut Faults<'_>) -> MemorySpec {
+    let mut size =
+        |name, size: Option<At<Written<ByteSize>>>, fits: fn(u64) -> bool, hint: &str| {
+            let size = size?;
+            if !fits(size.value.0.0) {
+                let what = format!("{} is out of range", size.value.0);
+                faults.add(&key.name(name), size.start, what, Some(hint.to_owned()));
+            }
+            Some(size.value.0)
+        };
+    let limits = size(
+        "client-limits",
+        raw.client_limits,
+        |size| (64 << 10..=1 << 30).contains(&size),
+        "write a size from 64KiB to 1GiB, as in \"8MiB\"",
+    );
+    MemorySpec {
+        client_limits: limits.unwrap_or(ByteSize(8 << 20)),
+        buffers_per_client: size(
+            "buffers-per-client",
+            raw.buffers_per_client,
+            |size| size == 0 || size >= 256 << 10,
+            "write a size from 256KiB on, as in \"64MiB\", or \"0B\" for no bound",
+        ),
+        buffers: size(
+            "buffers",
+            raw.buffers,
+            |size| size >= 1 << 20,
+            "write a size from 1MiB on, as in \"512MiB\"",
+        ),
     }
-    Some(size.value.0)
-}
-
-fn client_limits(raw: Option<&Memory>, key: &Key<'_>, faults: &mut Faults<'_>) -> ByteSize {
-    let Some(size) = raw.and_then(|raw| raw.client_limits.as_ref()) else {
-        return ByteSize(8 << 20);
-    };
-    if !(64 << 10..=1 << 30).contains(&size.value.0.0) {
-        let what = format!("{} is out of range", size.value.0);
-        let hint = "write a size from 64KiB to 1GiB, as in \"8MiB\"".to_owned();
-        faults.add(&key.name("client-limits"), size.start, what, Some(hint));
-    }
-    size.value.0
 }
 
 fn drain(raw: Option<Drain>) -> DrainSpec {

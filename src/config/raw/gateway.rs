@@ -337,6 +337,11 @@ pub(in crate::config) struct Memory {
     /// are answered 503. Default: a quarter of what the process may use: of the
     /// machine's memory, or of its cgroup's where that is less.
     pub(in crate::config) buffers: Option<At<Written<ByteSize>>>,
+    /// What one client address (one /64 of IPv6) may hold of `buffers`, from `256KiB`; `0B` = all, as behind a load
+    /// balancer that names no clients. From half of it on its bodies are not kept for retries and its answers go part
+    /// by part; beyond it its new connections are refused, and its new requests are answered 503. It does not hold for
+    /// `trusted-proxies` and Unix sockets. Default: three eighths of `buffers`.
+    pub(in crate::config) buffers_per_client: Option<At<Written<ByteSize>>>,
     /// What clients have taken of `limits.client` of all tenants and routes, 8 B each, from `64KiB` to `1GiB`; as
     /// much again for subjects, of `limits.subject`. It counts in `buffers` as it is used. Default: `8MiB`, a million
     /// clients.

@@ -110,13 +110,21 @@ pub struct GatewaySpec {
     pub shared_limits: Option<Box<SharedLimitsSpec>>,
     /// What a client may take.
     pub downstream: DownstreamSpec,
-    /// Memory for what clients have taken of the limits of tenants and routes. Default 8 MiB.
-    pub client_limits: ByteSize,
-    /// What all clients and endpoints together may take of the memory, in bytes; `None` = a quarter
-    /// of what the process may use. At least 1 MiB.
-    pub buffers: Option<ByteSize>,
+    /// What clients and endpoints may take of the memory.
+    pub memory: MemorySpec,
     /// How the process ends.
     pub drain: DrainSpec,
+}
+
+/// What clients and endpoints may take of the memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemorySpec {
+    /// All of them together, in bytes; `None` = a quarter of what the process may use. At least 1 MiB.
+    pub buffers: Option<ByteSize>,
+    /// What one client may hold of that, in bytes; 0 = all, `None` = three eighths. Else at least 256 KiB.
+    pub buffers_per_client: Option<ByteSize>,
+    /// For what clients have taken of the limits of tenants and routes. Default 8 MiB.
+    pub client_limits: ByteSize,
 }
 
 /// One address that accepts connections.

@@ -16,8 +16,9 @@ pub fn of_gateway(spec: &GatewaySpec, file: Option<&Files>) -> Vec<Setting> {
     let rows = [
         downstream(&spec.downstream),
         vec![
-            ("memory.buffers", spec.buffers.map_or("a quarter".to_owned(), text)),
-            ("memory.client-limits", text(spec.client_limits)),
+            ("memory.buffers", spec.memory.buffers.map_or("a quarter".to_owned(), text)),
+            ("memory.buffers-per-client", per_client(spec)),
+            ("memory.client-limits", text(spec.memory.client_limits)),
         ],
         access_log(&spec.access_log),
         spec.shared_limits.as_deref().map_or_else(Vec::new, shared_limits),
@@ -37,6 +38,14 @@ pub fn of_gateway(spec: &GatewaySpec, file: Option<&Files>) -> Vec<Setting> {
 }
 
 type Row = (&'static str, String);
+
+fn per_client(spec: &GatewaySpec) -> String {
+    match spec.memory.buffers_per_client {
+        None => "three eighths".to_owned(),
+        Some(size) if size.0 == 0 => "all".to_owned(),
+        Some(size) => text(size),
+    }
+}
 
 fn steps(key: &str) -> Steps {
     names(&key.split('.').collect::<Vec<_>>())

@@ -13,7 +13,8 @@ use http::request::Parts;
 use tokio::time::{Instant, timeout_at};
 
 use crate::auth::Refusal;
-use crate::base::memory::{Held, Refused};
+use crate::base::memory::Refused;
+use crate::base::purse::Paid;
 use crate::config::spec::OnError;
 use crate::model::caller::{Caller, Proof};
 use crate::routing::authorizer::Authorizer;
@@ -224,7 +225,7 @@ struct Wait<'w> {
     /// Whose time it is, where an endpoint's would be counted.
     tenant: Option<u32>,
     began: Instant,
-    _held: Held,
+    _paid: Paid,
 }
 
 impl<'w> Wait<'w> {
@@ -233,11 +234,10 @@ impl<'w> Wait<'w> {
         peer: &'w Peer,
         question: Question<'_>,
     ) -> Result<Self, ExchangeError> {
-        let held = worker.account.begin(Refused::Request, budget::WAITING);
-        let held = held.ok_or(ExchangeError::Overloaded)?;
+        let paid = peer.purse().begin(Refused::Request, budget::WAITING)?;
         peer.activity.watch(true);
         let tenant = question.forwarded.then(|| question.tenant.slot());
-        Ok(Self { worker, peer, tenant, began: Instant::now(), _held: held })
+        Ok(Self { worker, peer, tenant, began: Instant::now(), _paid: paid })
     }
 }
 

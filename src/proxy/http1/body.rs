@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use crate::base::purse::Appetite;
 use crate::http1::Fault;
 
 use super::wire::Wire;
@@ -40,6 +41,13 @@ impl Body {
             return Poll::Ready(None);
         }
         wire.poll_body(context)
+    }
+
+    /// How large its reads may get.
+    pub(in crate::proxy) fn set_appetite(&self, appetite: Appetite) {
+        if let Some(wire) = self.wire.upgrade().filter(|wire| !self.is_over(wire)) {
+            wire.inbound.borrow_mut().set_appetite(appetite);
+        }
     }
 
     /// Whether all of it was read.

@@ -148,7 +148,7 @@ impl Connection {
 
     fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let bounds = self.bounds();
-        let Poll::Ready(head) = self.wire.poll_head(context, bounds) else {
+        let Poll::Ready(head) = self.wire.poll_head(context, bounds, self.peer.purse()) else {
             // Asked only now: a request that has come already is served.
             if self.leaving && self.wire.is_between_requests() {
                 self.step = Step::FAREWELL;

@@ -40,6 +40,12 @@ pub(in crate::proxy) enum Unread {
     /// It is large, and memory is used up.
     #[error("the gateway has no memory for a head as large as this; try again later")]
     Overloaded,
+    /// It is large, and its client has used up its share.
+    #[error(
+        "this address has used up its share of the gateway's memory (memory.buffers-per-client), and a head as \
+         large as this takes more; try again later"
+    )]
+    ClientOverloaded,
     /// No end of its first line within the bound.
     #[error("the request target is too long")]
     Target,

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::base::memory::{Account, Memory};
+use crate::base::purse::{Client, Purse};
 use crate::base::socket::Socket;
 use crate::http1::room::Room;
 use crate::proxy::activity::Activity;
@@ -35,7 +36,8 @@ async fn pair() -> (Rc<Wire>, TcpStream) {
 }
 
 async fn next(wire: &Wire) -> Result<Option<Head>, Unread> {
-    std::future::poll_fn(|context| wire.poll_head(context, BOUNDS)).await
+    let purse = Purse::open(&Account::unlimited(), None, 0);
+    std::future::poll_fn(|context| wire.poll_head(context, BOUNDS, &purse)).await
 }
 
 /// The next part of a body, in words.
@@ -131,22 +133,30 @@ async fn a_head_comes_in_any_pieces_and_an_empty_line_may_stand_before_it() {
 }
 
 #[tokio::test]
-async fn a_large_head_is_refused_where_memory_is_used_up_and_a_usual_one_is_not() {
-    let memory = Memory::new(64 << 10, 1);
-    let account = memory.account(0);
-    let _others = account.take(60 << 10);
+async fn a_large_head_is_refused_where_memory_or_its_client_s_share_is_used_up_and_a_usual_one_is_not()
+ {
+    let (all, shared) = (Memory::new(64 << 10, 1), Memory::shared(1 << 20, 60 << 10, 1));
+    let (all, shared) = (all.account(0), shared.account(0));
+    let client = Client::new(1);
+    let _others = (all.take(60 << 10), Purse::open(&shared, Some(&client), 60 << 10));
     let bounds = Bounds { size: 16 << 10, ..BOUNDS };
-    for (size, taken) in [(1000, true), (14_000, false)] {
+    for (account, size, refused) in [
+        (&all, 1000, ""),
+        (&all, 14_000, "Overloaded"),
+        (&shared, 1000, ""),
+        (&shared, 14_000, "ClientOverloaded"),
+    ] {
         let (near, mut far) = streams().await;
-        let shared = (Room::new(), Arc::clone(&account));
-        let wire = Wire::new(near, Bytes::new(), Activity::new(Clock::new()), shared);
+        let own = (Room::new(), Arc::clone(account));
+        let wire = Wire::new(near, Bytes::new(), Activity::new(Clock::new()), own);
+        let purse = Purse::open(account, Some(&client), 0);
         let head = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(size));
         far.write_all(head.as_bytes()).await.unwrap();
 
-        let read = std::future::poll_fn(|context| wire.poll_head(context, bounds)).await;
+        let read = std::future::poll_fn(|context| wire.poll_head(context, bounds, &purse)).await;
 
-        assert_eq!(read.is_ok(), taken, "{size}");
-        assert!(taken || matches!(read, Err(Unread::Overloaded)));
+        let why = read.err().map_or(String::new(), |unread| format!("{unread:?}"));
+        assert_eq!(why, refused, "{size}");
     }
 }
 

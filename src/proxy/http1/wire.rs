@@ -18,7 +18,8 @@ use bytes::{Buf, Bytes};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::base::memory::{Account, Held, Refused};
+use crate::base::memory::{Account, Refused};
+use crate::base::purse::{Appetite, Paid, Purse, Short};
 use crate::http1::Fault;
 use crate::http1::chunks::Part;
 use crate::http1::decoder::Decoder;
@@ -39,7 +40,6 @@ pub(in crate::proxy) struct Wire {
     pub(super) inbound: RefCell<Inbound>,
     pub(super) activity: Rc<Activity>,
     room: Rc<Room>,
-    account: Arc<Account>,
 }
 
 /// What has come and is still to come.
@@ -50,7 +50,7 @@ pub(super) struct Inbound {
     /// Where a body is read to.
     reading: Reading,
     /// What counts a head that is larger than usual, until its exchange does.
-    head: Option<Held>,
+    head: Option<Paid>,
     /// How far a head that is not whole was judged.
     judged: Judged,
     /// The number of the present request.
@@ -108,7 +108,7 @@ impl Wire {
         gathered.ahead = ahead;
         let inbound = Inbound {
             gathered,
-            reading: Reading::new(Rc::clone(&room), Arc::clone(&account)),
+            reading: Reading::new(Rc::clone(&room), account),
             head: None,
             judged: Judged::Not,
             number: 0,
@@ -125,12 +125,11 @@ impl Wire {
             inbound: inbound.into(),
             activity,
             room,
-            account,
         })
     }
 
     /// The head of the next request; `None` where the client has left instead. What came before it
-    /// of empty lines is passed over (RFC 9112 §2.2).
+    /// of empty lines is passed over (RFC 9112 §2.2). `purse` is the connection's.
     ///
     /// # Errors
     /// When what comes is no head.
@@ -138,6 +137,7 @@ impl Wire {
         &self,
         context: &mut Context<'_>,
         bounds: Bounds,
+        purse: &Arc<Purse>,
     ) -> Poll<Result<Option<Head>, Unread>> {
         let mut inbound = self.inbound.borrow_mut();
         if !inbound.gathered.is_empty() {
@@ -167,24 +167,13 @@ impl Wire {
             }
             let length = came.len();
             if length > USUAL_HEAD {
-                self.count_head(&mut inbound, length)?;
+                inbound.count_head(length, purse)?;
             }
             match ready!(self.poll_gather(&mut inbound, context)) {
                 Ok(1..) => self.activity.read(),
                 Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
         }
-    }
-
-    /// Counts a head that is larger than usual as far as it has come.
-    fn count_head(&self, inbound: &mut Inbound, length: usize) -> Result<(), Unread> {
-        let need = length.next_power_of_two() as u64; // as its buffer grows
-        if inbound.head.as_ref().is_none_or(|held| held.bytes() < need) {
-            inbound.head = None;
-            let held = self.account.begin(Refused::Request, need);
-            inbound.head = Some(held.ok_or(Unread::Overloaded)?);
-        }
-        Ok(())
     }
 
     /// Whether nothing of a next request has come.
@@ -370,6 +359,25 @@ impl Wire {
 }
 
 impl Inbound {
+    /// Counts a head that is larger than usual as far as it has come.
+    fn count_head(&mut self, length: usize, purse: &Arc<Purse>) -> Result<(), Unread> {
+        let need = length.next_power_of_two() as u64; // as its buffer grows
+        if self.head.as_ref().is_none_or(|paid| paid.bytes() < need) {
+            self.head = None;
+            let paid = purse.begin(Refused::Request, need).map_err(|short| match short {
+                Short::Gateway => Unread::Overloaded,
+                Short::Client => Unread::ClientOverloaded,
+            });
+            self.head = Some(paid?);
+        }
+        Ok(())
+    }
+
+    /// How large the reads of its body may get.
+    pub(super) fn set_appetite(&mut self, appetite: Appetite) {
+        self.reading.set_appetite(appetite);
+    }
+
     /// A request begins whose head was read; `ahead` follows it.
     fn begin(&mut self, head: &Head, ahead: Bytes) {
         // Of nothing no hold is left on the memory that the head lies in.

@@ -17,7 +17,8 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
-use crate::base::memory::{Held, Refused};
+use crate::base::memory::Refused;
+use crate::base::purse::{Paid, Passage};
 
 use super::activity::{Activity, Uploading};
 use super::body_rule::{BodyFault, BodyRule};
@@ -71,7 +72,8 @@ struct Stream {
     position: usize,
     kept: Vec<Part>,
     kept_bytes: u64,
-    kept_held: Held,
+    kept_held: Paid,
+    passage: Passage,
     /// What is kept behind that. Boxed: it is rare.
     spill: Option<Box<Spill>>,
     keeping: bool,
@@ -97,7 +99,8 @@ impl Upload {
         Self(Some(Rc::new(RefCell::new(Stream {
             incoming,
             keeping: rule.replay > 0,
-            kept_held: rule.account.take(0),
+            kept_held: rule.purse.take(0),
+            passage: Passage::default(),
             pace: Pace::new(rule.rate),
             rule,
             reader: 0,
@@ -323,6 +326,7 @@ impl Stream {
         if let Some(pacer) = &mut self.rule.pacer {
             ready!(pacer.poll(context));
         }
+        self.incoming.set_appetite(self.kept_held.appetite());
         let polled = match self.incoming.poll_frame(context) {
             Poll::Pending => return self.poll_silence(context),
             Poll::Ready(polled) => polled,
@@ -334,7 +338,10 @@ impl Stream {
                 return Poll::Ready(None);
             }
             Some(Err(why)) => return self.fail(BodyFault::Broken(why)),
-            Some(Ok(frame)) => Part::of(frame, &self.rule.nominated, &self.rule.owned),
+            Some(Ok(frame)) => {
+                let frame = frame.map_data(|data| self.passage.count(&self.kept_held, data));
+                Part::of(frame, &self.rule.nominated, &self.rule.owned)
+            }
         };
         if !self.pace.came(part.size()) {
             return self.fail(BodyFault::Trickle { rate: self.rule.rate.bytes });

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
+use crate::base::purse::Appetite;
 use crate::base::tasks::LocalTasks;
 use crate::http1::room::AnswerHead;
 use crate::http1::sending::Payload;
@@ -105,6 +106,10 @@ impl<B: Payload> Line<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
         let frame = self.own.wire.borrow_mut().poll_frame(context);
         frame.map(|frame| frame.map(|frame| frame.map_err(Cause::from)))
+    }
+
+    pub(in crate::upstream) fn set_appetite(&self, appetite: Appetite) {
+        self.own.wire.borrow_mut().set_appetite(appetite);
     }
 
     pub(in crate::upstream) fn take_rest(&self) -> Option<Bytes> {

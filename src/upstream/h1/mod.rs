@@ -21,6 +21,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use crate::base::memory::Account;
+use crate::base::purse::Appetite;
 use crate::http1::Fault;
 use crate::http1::chunks::Part;
 use crate::http1::decoder::Decoder;
@@ -114,6 +115,7 @@ impl<B: Payload> Wire<B> {
         }
         self.method = call.head.method.clone();
         self.interim = 0;
+        self.reading.set_appetite(Appetite::Usual);
         self.gathered.ahead = Bytes::new();
         let held = !body.is_end_stream() && expects_continue(&call.head.headers);
         let is_own = &mut self.is_own;
@@ -221,6 +223,11 @@ impl<B: Payload> Wire<B> {
             }
             self.gathered.ahead = part;
         }
+    }
+
+    /// How large the reads of the answer's body may get.
+    pub(super) fn set_appetite(&mut self, appetite: Appetite) {
+        self.reading.set_appetite(appetite);
     }
 
     /// All that is left of the answer's body, if it has come already and ends by its length.

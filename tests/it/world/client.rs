@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use super::message::{Answer, fields};
@@ -45,6 +45,13 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self { wire: Wire::connect(address).await }
+    }
+
+    /// The same from an address of this machine.
+    pub(crate) async fn connect_from(from: &str, to: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(format!("{from}:0").parse().expect("an address")).expect("bind");
+        Self::over(within("a connection", socket.connect(to)).await.expect("connect"))
     }
 
     pub(crate) fn over(stream: impl Stream + 'static) -> Self {
