@@ -93,6 +93,19 @@ fn every_example_is_good() {
 }
 
 #[test]
+fn the_example_of_many_customers_is_good() {
+    let gateway =
+        tenantry::config::load_gateway(&root().join("config/examples/customers/gateway.toml"))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+    let files = read_routes(&gateway.routes).unwrap();
+
+    let routes = check(&files).unwrap_or_else(|problems| panic!("{problems}"));
+
+    assert!(files.files.len() > 4 && routes.tenants.len() > 2);
+    assert!(gateway.usage.is_some());
+}
+
+#[test]
 fn the_files_to_start_from_are_good() {
     let gateway = tenantry::config::load_gateway(&root().join("config/gateway.toml"))
         .unwrap_or_else(|problems| panic!("{problems}"));
@@ -150,7 +163,13 @@ fn schema_named(path: &Path) -> Option<PathBuf> {
 
 #[test]
 fn every_file_to_start_from_names_its_schema() {
-    let folders = ["config", "config/examples", "deploy/docker"];
+    let folders = [
+        "config",
+        "config/examples",
+        "config/examples/customers",
+        "config/examples/customers/routes",
+        "deploy/docker",
+    ];
     let paths: Vec<PathBuf> = folders.iter().flat_map(|folder| files_in(folder, ".toml")).collect();
     let mut wrong = Vec::new();
     for path in &paths {

@@ -133,19 +133,20 @@ fn changes(old: &Version, new: &Version) -> Vec<Change> {
         if same(&leaf.entry) {
             continue;
         }
-        let before = old.leaves.get(key).map(|leaf| leaf.value.clone());
-        let is_new = before.as_ref() != Some(&leaf.value);
+        let before = old.leaves.get(key);
+        let is_new = before.is_none_or(|before| before.value != leaf.value);
         let told = silent.entry(&leaf.entry).or_insert((true, &leaf.place));
         told.0 &= !is_new;
         if is_new {
-            let (key, new) = (key.clone(), Some(leaf.value.clone()));
-            changes.push(Change { key, old: before, new, place: leaf.place.clone() });
+            let (key, new) = (key.clone(), Some(leaf.shown().to_owned()));
+            let old = before.map(|before| before.shown().to_owned());
+            changes.push(Change { key, old, new, place: leaf.place.clone() });
         }
     }
     for (key, leaf) in &old.leaves {
         if !new.leaves.contains_key(key) && !same(&leaf.entry) {
             silent.remove(&leaf.entry);
-            let (key, old) = (key.clone(), Some(leaf.value.clone()));
+            let (key, old) = (key.clone(), Some(leaf.shown().to_owned()));
             changes.push(Change { key, old, new: None, place: leaf.place.clone() });
         }
     }
@@ -257,6 +258,21 @@ mod tests {
              1 added, 1 changed, 1 removed\n"
         );
         assert!(!same);
+    }
+
+    #[test]
+    fn that_a_secret_changes_is_told_and_no_secret() {
+        let header = |value: &str| {
+            let field = format!("request-headers.set.Authorization = \"{value}\"\n");
+            OLD.replacen("pool = \"b\"\n[tenants.gone]", &format!("{field}[tenants.gone]"), 1)
+        };
+
+        let (text, _) = compare(&header("Basic one"), &header("Basic two"), false);
+        let (variable, _) = compare(&header("Basic one"), &header("${PATH}"), false);
+
+        let key = "~ tenants.acme.routes[/x].request-headers.set.Authorization: ";
+        assert!(text.starts_with(&format!("{key}*** -> ***  (")), "{text}");
+        assert!(variable.starts_with(&format!("{key}*** -> \"${{PATH}}\"  (")), "{variable}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::files::Files;
 use super::key::push_name;
 use super::lines::Lines;
+use super::secrets::{MASKED, has_fields, is_secret};
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,15 @@ pub struct Leaf {
     /// The entry that it is part of, as in `tenants` and `acme`; the second is empty for what is not
     /// of an entry.
     pub entry: (String, String),
+    /// It is nobody's to know.
+    is_secret: bool,
+}
+
+impl Leaf {
+    /// As it may be told: a secret as `***`, but for the name of the variable that has it.
+    pub fn shown(&self) -> &str {
+        if self.is_secret { MASKED } else { &self.value }
+    }
 }
 
 /// All values of the files by their keys, as in `tenants.acme.routes[/billing/*].timeout`. An entry
@@ -61,9 +71,11 @@ impl Walk<'_> {
             DeValue::Table(table) if !table.is_empty() => self.table(key, table, depth),
             DeValue::Array(array) if array.iter().any(is_table) => self.array(key, array, depth),
             other => {
-                let leaf =
-                    Leaf { value: text(other), place: (self.place)(at), entry: self.entry.clone() };
-                self.leaves.insert(key.to_owned(), leaf);
+                let (value, place, entry) = (text(other), (self.place)(at), self.entry.clone());
+                // `$${` stands for the two characters: the value is there itself.
+                let has_variable = value.replace("$${", "").contains("${");
+                let is_secret = is_of_secret(key) && !has_variable;
+                self.leaves.insert(key.to_owned(), Leaf { value, place, entry, is_secret });
             }
         }
     }
@@ -82,6 +94,13 @@ impl Walk<'_> {
             self.value(&key, element.span().start, element, depth.max(2) + 1);
         }
     }
+}
+
+/// Whether the value of this key is a secret: that of a field, or the keys of cookies.
+fn is_of_secret(key: &str) -> bool {
+    let mut names = key.rsplit('.').map(|name| name.trim_matches('"'));
+    let (name, table) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+    (has_fields(table) && is_secret(name)) || (table == "sticky" && name == "keys")
 }
 
 fn is_table(value: &Spanned<DeValue<'_>>) -> bool {
@@ -126,6 +145,18 @@ fn text(value: &DeValue<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown_but_by_their_variable() {
+        let text = "[pools.a]\nsticky.keys = [\"k\"]\nhealth.headers.Authorization = \"b\"\n\
+                    [tenants.acme]\npool = \"a\"\n[[tenants.acme.routes]]\npath = \"/a\"\n\
+                    request-headers.set = { X-Token = \"$${c}\", Cookie = \"${C}\", X-A = \"told\" }\n";
+
+        let all = leaves(&Files::of_text("r.toml", text));
+
+        let told: Vec<&str> = all.values().map(Leaf::shown).collect();
+        assert_eq!(told, [MASKED, MASKED, "\"a\"", "\"/a\"", "\"${C}\"", "\"told\"", MASKED]);
+    }
 
     #[test]
     fn each_value_has_a_key_that_does_not_move_with_its_neighbours() {

@@ -19,6 +19,7 @@ mod plain;
 mod problem;
 mod raw;
 pub mod schema;
+pub mod secrets;
 pub mod spec;
 pub mod stated;
 mod statements;

@@ -33,7 +33,14 @@ fn taplo(files: &[PathBuf]) -> String {
 
 #[test]
 fn an_editor_finds_the_schema_of_each_file_by_its_first_line_and_marks_mistakes() {
-    let folders = ["config", "config/examples", "deploy/docker", "examples/comments"];
+    let folders = [
+        "config",
+        "config/examples",
+        "config/examples/customers",
+        "config/examples/customers/routes",
+        "deploy/docker",
+        "examples/comments",
+    ];
     let files: Vec<PathBuf> = folders
         .iter()
         .flat_map(|folder| fs::read_dir(root().join(folder)).expect("a folder"))

@@ -29,6 +29,7 @@ mod memory;
 mod metrics;
 mod monitoring;
 mod profile;
+mod secrets;
 mod serving;
 mod systemd;
 mod testssl;

@@ -185,13 +185,15 @@ struct Killed {
     at: Instant,
     /// When each request had its answer.
     ended: Vec<Instant>,
+    /// How long after one save another one was seen.
+    apart: Duration,
     /// What a save may have taken, on this machine at this time.
     saving: Duration,
 }
 
 impl Killed {
-    /// After three times `interval`, and not just after a save, where nothing is lost, but nearly as long after it
-    /// as between two. `saved` gives what changes with each.
+    /// After two saves, and not just after one, where nothing is lost, but nearly as long after it as between two.
+    /// `saved` gives what changes with each.
     fn while_used<T: Debug + PartialEq>(interval: Duration, saved: impl Fn(&Gateway) -> T) -> Self {
         let endpoint = origin::keeping("127.0.0.1:0", "hello");
         let routes = format!(
@@ -202,9 +204,11 @@ impl Killed {
         let saving = Saving::start(gateway.path("sync"));
         let client = Steady::start(gateway.listener());
         // It takes one to begin with, and one whose end is seen.
-        for _ in 0..2 {
+        let mut seen = [Instant::now(); 2];
+        for seen in &mut seen {
             let before = saved(&gateway);
             eventually("a save", || saved(&gateway), |now| *now != before);
+            *seen = Instant::now();
         }
         thread::sleep(interval - interval / 10);
         let at = Instant::now();
@@ -212,13 +216,15 @@ impl Killed {
         gateway.wait();
         // A save is some writes, a sync and a rename.
         let saving = SAVE + 4 * saving.longest();
-        Self { gateway, at, ended: client.ended(), saving }
+        let apart = seen[1].duration_since(seen[0]);
+        Self { gateway, at, ended: client.ended(), apart, saving }
     }
 
     /// Asserts that so many are saved as ended earlier than that before the kill, and no more than were sent.
     fn has_saved(&self, saved: usize, interval: Duration) {
         let (ended, lost) = (&self.ended, interval + self.saving);
         let safe = ended.iter().filter(|ended| self.at.duration_since(**ended) > lost).count();
+        assert!(self.apart <= lost, "saves are {:?} apart, not {interval:?}", self.apart);
         assert!(safe > 0, "it ended too soon to tell: {} in {lost:?}", ended.len());
         assert!(saved >= safe, "{saved} of {} are saved, {safe} had to be: {lost:?}", ended.len());
         // One more may have ended than the client has heard of.

@@ -113,7 +113,7 @@ impl KeptTenant {
             etag: entry.definition.tag(),
             state: apart.map_or("served", Apart::name),
             problems: faults.iter().map(FaultBody::from).collect(),
-            definition: entry.definition.table(),
+            definition: entry.definition.shown(),
         })
     }
 
@@ -256,7 +256,7 @@ fn done(id: String, dry_run: bool, changed: Changed) -> Response {
         dry_run,
         changed: changed.was_kept != changed.definition.is_some() || !changed.values.is_empty(),
         etag: tag.clone(),
-        definition: changed.definition.map(|definition| definition.table()),
+        definition: changed.definition.map(|definition| definition.shown()),
         diff: changed
             .values
             .into_iter()

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use http::HeaderName;
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
-
 use crate::base::units::Percent;
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{AccessLog, Mask};
+use crate::config::secrets::SECRET_HEADERS;
 use crate::config::spec::{AccessLogFormat, AccessLogOutput, AccessLogSpec, MaskSpec};
 use crate::config::text::AccessOutput;
 
@@ -91,17 +89,4 @@ const SECRET_PARAMETERS: &[&str] = &[
     "x_amz_security_token",
     "x_goog_signature",
     "x_goog_credential",
-];
-
-/// Fields that carry secrets.
-const SECRET_HEADERS: [HeaderName; 9] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    SET_COOKIE,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("x-auth-token"),
-    HeaderName::from_static("x-csrf-token"),
-    HeaderName::from_static("x-amz-security-token"),
-    HeaderName::from_static("x-tenantry-debug"),
 ];

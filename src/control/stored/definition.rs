@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::base::tag::tag;
+use crate::config::secrets::{MASKED, has_fields, is_secret};
 use crate::config::{File, places};
 
 use super::super::generation::Fault;
@@ -42,6 +43,13 @@ impl Definition {
         serde_json::from_str(&self.json).unwrap_or_default() // it was one when it was made
     }
 
+    /// The table as it may be told: secrets are `***`.
+    pub fn shown(&self) -> Table {
+        let mut table = self.table();
+        table.iter_mut().for_each(|(name, value)| mask(name, value));
+        table
+    }
+
     /// Names this state of it, for `If-Match`.
     pub fn tag(&self) -> String {
         tag(self.json.as_bytes())
@@ -72,6 +80,9 @@ impl Definition {
             }
         }
         faults.extend(files_named(&table));
+        for (name, value) in &table {
+            masked((name, value), &places::key(&[name]), &mut faults);
+        }
         for fault in &mut faults {
             fault.file = path(id);
         }
@@ -125,6 +136,47 @@ fn to_toml(value: &Value, key: &str, faults: &mut Vec<Fault>) -> Option<toml::Va
             });
             Some(toml::Value::Table(each.collect()))
         }
+    }
+}
+
+/// Puts `***` in the place of each secret of what has this name.
+fn mask(name: &str, value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(|one| mask(name, one)),
+        Value::Object(table) => {
+            for (field, value) in table {
+                match value {
+                    Value::String(text) if has_fields(name) && is_secret(field) => {
+                        MASKED.clone_into(text);
+                    }
+                    other => mask(field, other),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Secrets that come back as they are shown: who sends what it was told would lose them.
+fn masked((name, value): (&str, &Value), key: &str, faults: &mut Vec<Fault>) {
+    match value {
+        Value::Array(list) => {
+            for (at, one) in list.iter().enumerate() {
+                masked((name, one), &format!("{key}[{at}]"), faults);
+            }
+        }
+        Value::Object(table) => {
+            for (field, value) in table {
+                let below = format!("{key}.{}", places::key(&[field]));
+                if has_fields(name) && is_secret(field) && value == MASKED {
+                    let what = "is what a secret is shown as, and not the secret".to_owned();
+                    let hint = "send the value itself, or PATCH the other keys alone";
+                    faults.push(fault(&below, what, hint));
+                }
+                masked((field, value), &below, faults);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -279,6 +331,22 @@ mod tests {
         let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_deref().unwrap()).collect();
         assert_eq!(keys, ["limits.\"a b\"[1]", "n", "pool", "error-pages.503.file"]);
         assert!(faults.iter().all(|fault| fault.file == path("acme") && fault.hint.is_some()));
+    }
+
+    #[test]
+    fn secrets_are_not_shown_and_what_is_shown_is_not_kept_in_their_place() {
+        let table = |secret: &str| {
+            let set = json!({"Authorization": secret, "X-A": "told"});
+            json!({"pool": "a", "routes": [{"path": "/", "request-headers": {"set": set}}]})
+        };
+        let kept = definition(table("Basic one"));
+
+        assert_eq!(Value::Object(kept.shown()), table(MASKED));
+        assert_eq!(Value::Object(kept.table()), table("Basic one"));
+        assert!(kept.file("acme").is_ok());
+        let faults = definition(table(MASKED)).file("acme").unwrap_err();
+        let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_deref().unwrap()).collect();
+        assert_eq!(keys, ["routes[0].request-headers.set.Authorization"]);
     }
 
     #[test]

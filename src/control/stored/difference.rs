@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::leaves::Leaf;
 use crate::config::spec::{RouteSpec, TenantSpec};
 use crate::config::{Files, leaves, places};
 use crate::model::ids::TenantId;
@@ -37,27 +38,30 @@ pub(super) fn values(
     now: Option<&Entry>,
 ) -> Vec<ValueChange> {
     let table = places::key(&["tenants", id.as_str()]) + ".";
-    let said = |entry: Option<&Entry>| -> BTreeMap<String, String> {
+    let said = |entry: Option<&Entry>| -> BTreeMap<String, Leaf> {
         let files = entry.map(|entry| Files::of_text(&*entry.file.path, &entry.file.text));
         let leaves = files.map(|files| leaves::leaves(&files)).unwrap_or_default();
-        let own = |(key, leaf): (String, leaves::Leaf)| {
-            let key = key.strip_prefix(&table).map(ToOwned::to_owned)?;
-            Some((key, leaf.value.replace("$${", "${")))
-        };
-        leaves.into_iter().filter_map(own).collect()
+        let own = leaves.into_iter();
+        own.filter_map(|(key, leaf)| Some((key.strip_prefix(&table)?.to_owned(), leaf))).collect()
     };
+    let told = |leaf: &Leaf| leaf.shown().replace("$${", "${");
     let (before, now) = (said(before), said(now));
+    let is_same = |key: &str, leaf: &Leaf| now.get(key).is_some_and(|now| now.value == leaf.value);
     let mut changes: Vec<ValueChange> = before
         .iter()
-        .filter(|(key, value)| now.get(*key) != Some(value))
-        .map(|(key, value)| ValueChange {
+        .filter(|(key, leaf)| !is_same(key, leaf))
+        .map(|(key, leaf)| ValueChange {
             key: key.clone(),
-            before: Some(value.clone()),
-            now: now.get(key).cloned(),
+            before: Some(told(leaf)),
+            now: now.get(key).map(told),
         })
         .collect();
-    let new = now.into_iter().filter(|(key, _)| !before.contains_key(key));
-    changes.extend(new.map(|(key, value)| ValueChange { key, before: None, now: Some(value) }));
+    let new = now.iter().filter(|(key, _)| !before.contains_key(*key));
+    changes.extend(new.map(|(key, leaf)| ValueChange {
+        key: key.clone(),
+        before: None,
+        now: Some(told(leaf)),
+    }));
     changes.sort_by(|a, b| a.key.cmp(&b.key));
     changes
 }
