@@ -316,6 +316,87 @@ async fn a_canary_that_takes_too_long_is_rolled_back() {
 }
 
 #[tokio::test]
+async fn a_canary_that_fails_many_times_as_often_as_the_others_is_rolled_back() {
+    // One of ten fails there as well: it is the factor that is exceeded.
+    let now_and_then = [500, 200, 200, 200, 200, 200, 200, 200, 200, 200];
+    let script = now_and_then.repeat(4).into_iter().map(|status| Step::answer(status, ""));
+    let (stable, canary) =
+        (Origin::start(script).await, Origin::start([Step::answer(500, "")]).await);
+    let text = routes(stable.address, canary.address, [1, 0]);
+    let beside = "errors-factor = 5, requests = 40, window = \"10m\"";
+    let gateway = Gateway::start(&text.replace("errors = \"20%\", requests = 10", beside)).await;
+    for _ in 0..40 {
+        assert_eq!(status(&gateway, "globex", "X-Other: 1").await, 500);
+    }
+    come_to(&gateway, "canary", "failed", 40).await;
+    assert_eq!(splits(&gateway).await[0]["state"], "active", "there is nothing to compare with");
+
+    for _ in 0..40 {
+        status(&gateway, "acme", "X-Other: 1").await;
+    }
+    let split = becomes(&gateway, "rolled-back").await;
+
+    assert_eq!(split["rolled_back"]["reason"], "errors_factor", "{split}");
+    let why = "100.0% of its requests failed, more than 5 times the 10.0% of the other pools";
+    assert_eq!(split["rolled_back"]["why"], why, "{split}");
+    assert_eq!(split["shares"][0], json!({"pool": "canary", "weight": 0, "share": 0.0}));
+    let before = canary.asked().len();
+    for _ in 0..5 {
+        status(&gateway, "globex", "X-Other: 1").await;
+    }
+    assert_eq!(canary.asked().len(), before, "it gets nothing any more");
+}
+
+/// Has a tenant ask so many times at once, and an origin that holds its answers give them after this time: each takes longer. Tells what
+/// none takes longer than.
+async fn all_take(
+    gateway: &Gateway,
+    (origin, tenant): (&Origin, &str),
+    requests: usize,
+    time: Duration,
+) -> Duration {
+    let (began, tenant) = (Instant::now(), format!("X-Tenant-ID: {tenant}"));
+    let mut clients = Vec::new();
+    for _ in 0..requests {
+        let mut client = Client::connect(gateway.address()).await;
+        client.send(head("GET /", &["Host: a", &tenant])).await;
+        clients.push(client);
+    }
+    origin.wait_for(requests).await;
+    sleep(time).await;
+    (0..requests).for_each(|_| origin.release());
+    for client in &mut clients {
+        assert_eq!(client.answer_to("GET").await.status, 200);
+    }
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn a_canary_that_takes_many_times_as_long_as_the_others_is_rolled_back() {
+    let held = || Origin::start([Step::ok("late").held()]);
+    let (stable, canary) = (held().await, held().await);
+    let text = routes(stable.address, canary.address, [1, 0]);
+    // A quarter of them may be slow by the machine's fault: chance does not explain the others.
+    let beside = "latency-factor = 2, percentile = 50, requests = 60, window = \"10m\"";
+    let gateway = Gateway::start(&text.replace("errors = \"20%\", requests = 10", beside)).await;
+    let time = Duration::from_millis(100);
+    let longest = all_take(&gateway, (&stable, "acme"), 60, time).await;
+
+    all_take(&gateway, (&canary, "globex"), 60, 3 * longest).await;
+    let split = becomes(&gateway, "rolled-back").await;
+
+    assert_eq!(split["rolled_back"]["reason"], "latency_factor", "{split}");
+    let why = split["rolled_back"]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("at p50, more than 2 times the "), "{split}");
+    let median = |side: &str| split["requests"][side]["p50_ms"].as_f64().expect("a median");
+    assert!(median("canary") > 2.0 * median("stable"), "{split}");
+    assert_eq!(split["requests"]["canary"]["failed"], 0, "slow is not broken");
+    stable.release();
+    assert_eq!(status(&gateway, "globex", "X-Other: 1").await, 200);
+    assert_eq!(canary.asked().len(), 60, "it gets nothing any more");
+}
+
+#[tokio::test]
 async fn a_route_with_another_name_is_the_same_split_and_has_one_series() {
     let (stable, canary) =
         (Origin::saying("stable").await, Origin::start([Step::answer(500, "")]).await);
