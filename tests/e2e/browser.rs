@@ -134,7 +134,6 @@ impl<'f> Site<'f> {
         let said: Vec<&str> = log.lines().filter(|line| !line.contains("\"status\":2")).collect();
         let context = format!("{ended:?} {verdict}\n{}\n{}", logs(self.folder), said.join("\n"));
         assert!(verdict.starts_with("passed: "), "{context}");
-        println!("{verdict}; {generation} edits");
     }
 }
 
