@@ -26,7 +26,7 @@ use super::activity::Activity;
 use super::driven::Driven;
 use super::ear::until_draining;
 use super::forwarded::{self, Told, Trust};
-use super::frames::{self, Flood, Frames};
+use super::frames::{Flood, Frames};
 use super::handshakes::Refusal;
 use super::http1;
 use super::http2;
@@ -321,7 +321,7 @@ fn speak(worker: Rc<Worker>, spoken: Spoken, seated: Seated) -> Serving {
 
 async fn speak_http2(worker: Rc<Worker>, stream: Ahead<Stream>, peer: Rc<Peer>, seated: Seated) {
     let activity = Rc::clone(&peer.activity);
-    let flood = Flood::default();
+    let flood = Rc::new(Flood::default());
     let reads = Rc::new(Reads::new());
     let frames = Frames::new(stream, Rc::clone(&flood), Rc::clone(&activity));
     let io = Io::new(frames, Rc::clone(&activity), Rc::clone(&reads));
@@ -330,8 +330,7 @@ async fn speak_http2(worker: Rc<Worker>, stream: Ahead<Stream>, peer: Rc<Peer>, 
     let connection = http2::Connection::new(parties, io, Rc::clone(&reads), begun.clone());
     let connection = WithStreams::new(connection, begun, reads);
     let ended = Driven::new(connection, activity, seated).await;
-    let reason = flood.get().or_else(|| ended.as_ref().err().and_then(frames::reason));
-    if let Some(reason) = reason {
+    if let Some(reason) = flood.reason(ended.as_ref().err()) {
         worker.meter.connection_rejected(reason);
     }
     tell_end(ended);

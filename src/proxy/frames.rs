@@ -16,8 +16,14 @@ use tokio::time::Instant;
 
 use super::activity::Activity;
 
-/// What a client has done too often, once it has: the reason of the metric.
-pub(super) type Flood = Rc<Cell<Option<&'static str>>>;
+/// What a client has done too often, once it has, in the words of the metric.
+#[derive(Debug, Default)]
+pub(super) struct Flood {
+    /// What was too much for the counts here.
+    counted: Cell<Option<&'static str>>,
+    /// What the last bytes to the client say that was too much for the library.
+    told: Cell<Option<&'static str>>,
+}
 
 /// A client's stream that ends where its frames are a flood.
 #[derive(Debug)]
@@ -25,7 +31,9 @@ pub(super) struct Frames<S> {
     stream: S,
     scan: Scan,
     count: Count,
-    flood: Flood,
+    /// The last bytes that went to the client.
+    last: [u8; LAST],
+    flood: Rc<Flood>,
     activity: Rc<Activity>,
 }
 
@@ -63,14 +71,35 @@ enum Kind {
     Reset,
     /// It carries something.
     Load,
-    /// It carries nothing that anybody asked for.
-    Other,
+    /// It carries nothing that anybody asked for. What too many of them are called.
+    Other(&'static str),
+}
+
+impl Flood {
+    /// Why the connection was cut off, where its client was the reason. The library forgets in its error
+    /// which of its bounds it was; what it has told the client still says so.
+    pub(super) fn reason(&self, ended: Option<&h2::Error>) -> Option<&'static str> {
+        if let Some(counted) = self.counted.get() {
+            return Some(counted);
+        }
+        let error = ended.filter(|error| error.is_library())?;
+        let calm = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+        Some(if calm { self.told.get().unwrap_or(FLOOD) } else { "http2_invalid" })
+    }
 }
 
 impl<S> Frames<S> {
     /// What the client does too often is told in `flood`; that it is within a head, in `activity`.
-    pub(super) fn new(stream: S, flood: Flood, activity: Rc<Activity>) -> Self {
-        Self { stream, scan: Scan::new(), count: Count::default(), flood, activity }
+    pub(super) fn new(stream: S, flood: Rc<Flood>, activity: Rc<Activity>) -> Self {
+        let (scan, count, last) = (Scan::new(), Count::default(), [0; LAST]);
+        Self { stream, scan, count, last, flood, activity }
+    }
+
+    fn note_sent(&mut self, bytes: &[u8]) {
+        self.count.sent += bytes.len() as u64;
+        let tail = &bytes[bytes.len().saturating_sub(LAST)..];
+        self.last.copy_within(tail.len().., 0);
+        self.last[LAST - tail.len()..].copy_from_slice(tail);
     }
 
     fn note(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -80,7 +109,7 @@ impl<S> Frames<S> {
         if flood.is_none() {
             return Ok(());
         }
-        self.flood.set(flood);
+        self.flood.counted.set(flood);
         Err(io::ErrorKind::ConnectionAborted.into())
     }
 }
@@ -136,10 +165,15 @@ impl Kind {
         const END_STREAM: u8 = 1;
         match kind {
             0 if size > 0 || flags & END_STREAM != 0 => Self::Load,
+            0 => Self::Other(TINY_DATA),
             HEADERS => Self::Request,
+            2 => Self::Other("http2_priorities"),
             3 => Self::Reset,
+            4 => Self::Other("http2_settings"),
+            6 => Self::Other("http2_pings"),
+            8 => Self::Other("http2_window_updates"),
             CONTINUATION => Self::Load, // how many the library takes depends on the size of a head
-            _ => Self::Other,
+            _ => Self::Other(FLOOD),
         }
     }
 }
@@ -147,36 +181,29 @@ impl Kind {
 impl Count {
     /// Counts a frame, and tells whether there were too many like it.
     fn add(&mut self, kind: Kind) -> Option<&'static str> {
-        match kind {
+        let other = match kind {
             Kind::Load => return None,
             Kind::Request => {
                 self.requests += 1;
                 return None;
             }
-            Kind::Reset | Kind::Other => {}
-        }
+            Kind::Reset => None,
+            Kind::Other(name) => Some(name),
+        };
         let now = Instant::now();
         if self.since.is_none_or(|since| now.duration_since(since) > SPAN) {
             let requests = if self.since.is_none() { self.requests } else { 0 };
             *self = Self { since: Some(now), requests, ..Self::default() };
         }
-        if kind == Kind::Reset {
+        let Some(name) = other else {
             self.resets += 1;
-            return (self.resets > RESETS && self.resets * 2 > self.requests)
-                .then_some("http2_resets");
-        }
+            return (self.resets > MOST_RESETS && self.resets * 2 > self.requests)
+                .then_some(RESETS);
+        };
         self.others += 1;
         let earned = self.sent / BYTES_EACH + self.requests * REQUEST_EARNS;
-        (self.others > OTHERS + earned).then_some(FLOOD)
+        (self.others > OTHERS + earned).then_some(name)
     }
-}
-
-/// Why the library ended a connection, where its client was the reason.
-pub(super) fn reason(error: &h2::Error) -> Option<&'static str> {
-    if !error.is_library() {
-        return None;
-    }
-    Some(if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) { FLOOD } else { "http2_invalid" })
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
@@ -200,7 +227,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.stream).poll_write(context, bytes))?;
-        this.count.sent += written as u64;
+        this.note_sent(&bytes[..written]);
         Poll::Ready(Ok(written))
     }
 
@@ -211,7 +238,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, slices))?;
-        this.count.sent += written as u64;
+        let mut left = written;
+        for slice in slices {
+            let sent = left.min(slice.len());
+            this.note_sent(&slice[..sent]);
+            left -= sent;
+        }
         Poll::Ready(Ok(written))
     }
 
@@ -224,7 +256,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        let told = TOLD.iter().find(|(words, _)| this.last.ends_with(words));
+        this.flood.told.set(told.map(|(_, reason)| *reason));
+        Pin::new(&mut this.stream).poll_shutdown(context)
     }
 }
 
@@ -234,12 +269,25 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 const FLOOD: &str = "http2_flood";
+const RESETS: &str = "http2_resets";
+const TINY_DATA: &str = "http2_tiny_data";
+
+/// What the library says last (the debug data of its `GOAWAY`), by the bound that was too little.
+const TOLD: [(&[u8], &str); 5] = [
+    (b"too_many_resets", RESETS),
+    (b"too_many_internal_resets", "http2_provoked_resets"),
+    (b"too_many_continuations", "http2_continuations"),
+    (b"too_many_data_frames", TINY_DATA),
+    (b"header_list_way_too_large", "http2_huge_head"),
+];
+/// The longest of these words.
+const LAST: usize = 25;
 
 /// 30 s: what is counted is forgotten after that.
 const SPAN: Duration = Duration::from_secs(30);
 /// 100 resets, or half of the requests where that is more: who leaves a page resets what is under way,
 /// and a proxy in front of us does so for many clients at once.
-const RESETS: u64 = 100;
+const MOST_RESETS: u64 = 100;
 /// 10,000 frames that carry nothing, and as many more as an honest client has a reason for: it
 /// measures the way and opens its window by what it gets.
 const OTHERS: u64 = 10_000;
@@ -279,7 +327,9 @@ mod tests {
                 scan.feed(bytes, |kind| kinds.push(kind));
             }
             use Kind::{Load, Other, Request, Reset};
-            let expected = [Other, Request, Other, Load, Load, Load, Reset, Other];
+            let [settings, empty, unknown] =
+                ["http2_settings", "http2_tiny_data", "http2_flood"].map(Other);
+            let expected = [settings, Request, empty, Load, Load, Load, Reset, unknown];
             assert_eq!(kinds, expected, "{piece}");
         }
     }
@@ -329,6 +379,23 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_last_words_are_known_however_the_bytes_went_out() {
+        use tokio::io::AsyncWriteExt as _;
+        for piece in [1, 7, 25, 26, 1000] {
+            let flood = Rc::new(Flood::default());
+            let mut frames = Frames::new(tokio::io::sink(), Rc::clone(&flood));
+            let bytes = [&[b'x'; 60][..], b"header_list_way_too_large"].concat();
+            for part in bytes.chunks(piece) {
+                frames.write_all(part).await.expect("a sink takes all");
+            }
+            frames.shutdown().await.expect("a sink ends");
+            assert_eq!(flood.told.get(), Some("http2_huge_head"), "{piece}");
+            // Who ends in good order may have said the same in an answer.
+            assert_eq!(flood.reason(None), None);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_came_is_forgotten_after_its_span() {
         let mut count = Count::default();
@@ -345,12 +412,12 @@ mod tests {
         let mut honest = Count::default();
         for _ in 0..100_000 {
             honest.sent += 100;
-            assert_eq!(honest.add(Kind::Other), None);
+            assert_eq!(honest.add(Kind::Other("pings")), None);
         }
         let mut flood = Count::default();
         let taken = (0..100_000).take_while(|_| {
             flood.sent += 17;
-            flood.add(Kind::Other).is_none()
+            flood.add(Kind::Other("pings")).is_none()
         });
         assert!(taken.count() < 20_000);
     }

@@ -87,8 +87,9 @@ const LONGEST_CHAIN: usize = 8;
 fn check_size<'h>(head: &'h Parts, limits: &DownstreamSpec) -> Result<Counts<'h>, ExchangeError> {
     let most = limits.max_header_size.0;
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len() as u64);
-    if target > most / 2 {
-        return Err(ExchangeError::TargetTooLong { limit: most / 2 });
+    let longest = limits.max_target_size.0;
+    if target > longest {
+        return Err(ExchangeError::TargetTooLong { limit: longest });
     }
     if head.headers.len() > limits.max_headers {
         return Err(ExchangeError::HeadTooLarge {

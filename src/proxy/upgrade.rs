@@ -114,6 +114,7 @@ impl Tunnel {
         loop {
             let silent = heard.get() + limit;
             if Instant::now() >= silent {
+                self.worker.meter.connection_retired("tunnel");
                 return Err(io::ErrorKind::TimedOut.into());
             }
             tokio::select! {

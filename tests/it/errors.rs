@@ -466,9 +466,16 @@ async fn a_head_with_too_many_or_too_long_fields_is_refused() {
 }
 
 #[tokio::test]
-async fn a_target_of_half_a_head_passes_and_one_byte_more_is_too_long() {
+async fn a_target_as_long_as_its_limit_passes_and_one_byte_more_is_too_long() {
     let origin = Origin::saying("hello").await;
-    for (more, most) in [("", 16 << 10), ("[downstream]\nmax-header-size = \"4KiB\"", 2 << 10)] {
+    // Half of a head, where nothing is said of it.
+    let cases = [
+        ("", 16 << 10),
+        ("[downstream]\nmax-header-size = \"4KiB\"", 2 << 10),
+        ("[downstream]\nmax-target-size = \"200B\"", 200),
+        ("[downstream]\nmax-target-size = \"24KiB\"", 24 << 10),
+    ];
+    for (more, most) in cases {
         let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
         let exact = format!("/{}", "x".repeat(most - 1));
         let longer = format!("{exact}x");
@@ -484,7 +491,7 @@ async fn a_target_of_half_a_head_passes_and_one_byte_more_is_too_long() {
         let counted = "tenantry_gateway_answers_total{problem=\"target-too-long\"}";
         gateway.metric_becomes(counted, 2.0).await;
     }
-    assert_eq!(origin.asked().len(), 4);
+    assert_eq!(origin.asked().len(), 2 * cases.len());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use crate::world::config::{one_tenant, one_tenant_with};
 use crate::world::gateway::Gateway;
 use crate::world::h2_origin::{H2Origin, Speaks};
 use crate::world::origin::{Origin, Step};
+use crate::world::raw_h2::{GET, RawH2, SETTINGS, WINDOW_UPDATE, frame, request};
 use crate::world::{STEP, eventually, resting, within};
 
 /// 96 MiB: far more than all sockets on the way can hold.
@@ -83,6 +84,30 @@ async fn a_stalled_stream_holds_its_endpoint_no_longer_than_its_total_time() {
 async fn a_stalled_stream_without_a_total_time_is_not_waited_for_forever() {
     let downstream = "[downstream]\nbody-timeout = \"100ms\"";
     stall_one_stream(downstream, "timeouts = { total = \"0s\" }").await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off_and_counted() {
+    let origin = Origin::start([huge_answer()]).await;
+    let downstream = "[downstream]\nbody-timeout = \"100ms\"";
+    let routes = one_tenant_with(&[origin.address], "timeouts = { total = \"0s\" }");
+    let gateway = Gateway::start_with(downstream, &routes).await;
+    let counted = "tenantry_downstream_rejected_connections_total{reason=\"slow_reader\"}";
+
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(head("GET /", FIELDS)).await;
+    gateway.metric_becomes(counted, 1.0).await;
+
+    // One of HTTP/2 whose windows have room for all of it.
+    let mut other = RawH2::connect(gateway.address()).await;
+    let most = 0x7fff_ffff_u32;
+    other.send(&frame(SETTINGS, 0, 0, &[&[0, 4], &most.to_be_bytes()[..]].concat())).await;
+    other.send(&frame(WINDOW_UPDATE, 0, 0, &(most - 65_535).to_be_bytes())).await;
+    other.send(&request(1, &GET)).await;
+    gateway.metric_becomes(counted, 2.0).await;
+
+    eventually("the end of the endpoint's connections", || origin.open(), |open| *open == 0).await;
+    assert!(!client.answer_to("GET").await.whole, "what is missing looks as if it were whole");
 }
 
 #[tokio::test]

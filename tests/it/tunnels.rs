@@ -141,6 +141,8 @@ async fn a_tunnel_ends_when_both_sides_have_been_silent_for_its_limit() {
     let end = next(&mut socket).await;
 
     assert!(matches!(end, None | Some(Err(_))), "{end:?}");
+    let counted = "tenantry_downstream_retired_connections_total{reason=\"tunnel\"}";
+    gateway.metric_becomes(counted, 1.0).await;
 }
 
 fn switching() -> Step {

@@ -338,6 +338,28 @@ fn log(raw: Option<Log>) -> LogSpec {
     }
 }
 
+/// A size that may be no smaller and no larger, and one that is good.
+fn size(
+    written: Option<&At<Written<ByteSize>>>,
+    (least, most, good): (u64, u64, &str),
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<ByteSize> {
+    let At { value: Written(size), start } = written?;
+    if !(least..=most).contains(&size.0) {
+        let what = format!("{size} is out of range");
+        let (least, most) = (ByteSize(least), ByteSize(most));
+        let hint = format!("write a size from {least} to {most}, as in \"{good}\"");
+        faults.add(key, *start, what, Some(hint));
+    }
+    Some(*size)
+}
+
+/// 128: below it hardly a page could be asked for.
+const SHORTEST_TARGET: u64 = 128;
+/// 63 KiB: the type that holds targets has no room for 64.
+const LONGEST_TARGET: u64 = 63 << 10;
+
 fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -> DownstreamSpec {
     let raw = raw.unwrap_or_default();
     let mut time = |written, name, default| {
@@ -349,14 +371,13 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
     let tunnel_timeout = time(raw.tunnel_timeout, "tunnel-timeout", 300);
     let body_rate_window = time(raw.body_rate_window, "body-rate-window", 30);
     let handshake_timeout = time(raw.handshake_timeout, "handshake-timeout", 5);
-    let max_header_size = raw.max_header_size.map_or(ByteSize(32 << 10), |size| {
-        if !(1 << 10..=1 << 20).contains(&size.value.0.0) {
-            let what = format!("{} is out of range", size.value.0);
-            let hint = "write a size from 1KiB to 1MiB, as in \"32KiB\"".to_owned();
-            faults.add(&key.name("max-header-size"), size.start, what, Some(hint));
-        }
-        size.value.0
-    });
+    let name = key.name("max-header-size");
+    let bounds = (1 << 10, 1 << 20, "32KiB");
+    let max_header_size =
+        size(raw.max_header_size.as_ref(), bounds, &name, faults).unwrap_or(ByteSize(32 << 10));
+    let bounds = (SHORTEST_TARGET, LONGEST_TARGET, "8KiB");
+    let name = key.name("max-target-size");
+    let max_target_size = size(raw.max_target_size.as_ref(), bounds, &name, faults);
     let max_body = raw.max_body.map_or(ByteSize(10 << 20), |size| {
         if size.value.0.0 == 0 {
             let hint = "write a size from 1B on, as in \"10MiB\"; \"1024GiB\" is next to no bound";
@@ -380,6 +401,7 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
         },
         max_requests: raw.max_requests.map_or(10_000, |max| max.0),
         max_header_size,
+        max_target_size: max_target_size.unwrap_or(ByteSize(max_header_size.0 / 2)),
         max_headers: raw.max_headers.map_or(128, |max| max.size()),
         max_body,
         max_streams: raw.max_streams.map_or(100, |max| max.small()),

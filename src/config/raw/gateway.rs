@@ -314,6 +314,9 @@ pub(in crate::config) struct Downstream {
     pub(in crate::config) max_requests: Option<Whole<1, 1_000_000_000>>,
     /// Size of a request's head, from `1KiB` to `1MiB`. Default: `32KiB`.
     pub(in crate::config) max_header_size: Option<At<Written<ByteSize>>>,
+    /// Length of a request's target, which is its path and query, from `128B` to `63KiB`; as a part of the head
+    /// it is within `max-header-size`, too. Default: half of `max-header-size`.
+    pub(in crate::config) max_target_size: Option<At<Written<ByteSize>>>,
     /// Fields of a request's head, from 1 to 4096. Default: 128.
     pub(in crate::config) max_headers: Option<Whole<1, 4096>>,
     /// Size of a request's body, from `1B`. Default: `10MiB`.

@@ -397,6 +397,8 @@ pub struct DownstreamSpec {
     pub max_requests: u64,
     /// Size of a request's head. Default 32 KiB.
     pub max_header_size: ByteSize,
+    /// Length of a request's path and query. Default half of the head.
+    pub max_target_size: ByteSize,
     /// Fields in a request's head. Default 128.
     pub max_headers: usize,
     /// Size of a request's body. Default 10 MiB.

@@ -64,6 +64,7 @@ fn downstream(spec: &DownstreamSpec) -> Vec<Row> {
         ("downstream.max-connection-age", spec.max_connection_age.map_or("any".to_owned(), span)),
         ("downstream.max-requests", text(spec.max_requests)),
         ("downstream.max-header-size", text(spec.max_header_size)),
+        ("downstream.max-target-size", text(spec.max_target_size)),
         ("downstream.max-headers", text(spec.max_headers)),
         ("downstream.max-body", text(spec.max_body)),
         ("downstream.max-streams", text(spec.max_streams)),
