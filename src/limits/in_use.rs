@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 use crate::config::spec::{LimitScope, LimitsSpec, QuotaSpec};
 use crate::model::caller::Proof;
 
-use super::admission::{Names, subject_key};
+use super::admission::{Names, subject_hash, subject_key};
 use super::clients;
-use super::fleet::{Fleet, Mode};
+use super::crowds::Member;
+use super::fleet::{Fleet, Mode, Whose};
 use super::gcra::{Pace, Ticks};
 use super::ledger::{Cell, Ledger};
 use super::limit::Limit;
@@ -91,36 +92,74 @@ pub fn of(
     all
 }
 
-/// What one subject has used of the limit for each of them; `None` = whoever shows nothing. Of those that
-/// wait all are told.
+/// What one subject has used of the limits for each of them; `None` = whoever shows nothing. Of those that
+/// wait for a slot all are told.
 pub fn of_subject(
     counted: Option<(&Ledger, &Cell)>,
     spec: &LimitsSpec,
     names: Names,
     (subject, now): (Option<(Proof, &str)>, Ticks),
-) -> Option<InUse> {
-    let rate = &spec.subject.as_ref()?.requests;
-    let (pace, now) = (clients::pace(rate), clients::micros(now));
-    let whole = counted.map_or(0, |(ledger, cell)| {
-        ledger.shared().subjects.look(subject_key(ledger.shared(), cell, subject), now)
-    });
-    let (burst, left) = (u64::from(rate.burst), pace.remaining(whole, now));
-    Some(InUse {
-        limit: names.subject,
-        allows: format!("{}, {burst} at once", rate.rate),
-        used: burst.saturating_sub(left),
-        left,
-        waiting: counted.map_or(0, |(_, cell)| cell.subjects_waiting()),
-        sharing: None,
-        whole_in: Some(clients::ticks(whole.saturating_sub(now)).duration()),
-    })
+) -> Vec<InUse> {
+    let Some(each) = &spec.subject else { return Vec::new() };
+    let mut all = Vec::new();
+    if let Some(rate) = &each.requests {
+        let (pace, now) = (clients::pace(rate), clients::micros(now));
+        let whole = counted.map_or(0, |(ledger, cell)| {
+            ledger.shared().subjects.look(subject_key(ledger.shared(), cell, subject), now)
+        });
+        let (burst, left) = (u64::from(rate.burst), pace.remaining(whole, now));
+        all.push(InUse {
+            limit: names.subject,
+            allows: format!("{}, {burst} at once", rate.rate),
+            used: burst.saturating_sub(left),
+            left,
+            waiting: counted.map_or(0, |(_, cell)| cell.subjects_waiting()),
+            sharing: None,
+            whole_in: Some(clients::ticks(whole.saturating_sub(now)).duration()),
+        });
+    }
+    if let Some(most) = each.concurrency {
+        let (inside, queued) = counted.map_or((0, 0), |(ledger, cell)| {
+            let who = subject_hash(ledger.shared(), cell, subject);
+            let member = Member { is_subject: true, limit: cell.identity, who };
+            ledger.shared().crowds.state(member)
+        });
+        all.push(InUse {
+            limit: names.subject_concurrency,
+            allows: format!("{most} at once"),
+            used: inside.into(),
+            left: most.saturating_sub(inside).into(),
+            waiting: queued.into(),
+            sharing: None,
+            whole_in: None,
+        });
+    }
+    all
 }
 
-/// What is used of a quota.
-pub fn of_quota(quotas: &Quotas, tenant: &str, quota: &QuotaSpec, now: SystemTime) -> InUse {
-    let (used, rest) = quotas.look(tenant, quota.period, now);
+/// What is used of the quota of a tenant or of a route.
+pub fn of_quota(
+    quotas: &Quotas,
+    whose: Whose<'_>,
+    (limit, quota): (Limit, &QuotaSpec),
+    now: SystemTime,
+) -> InUse {
+    used_of((limit, quota), quotas.look(whose, quota.period, now))
+}
+
+/// The same of a subject.
+pub fn of_subject_quota(
+    quotas: &Quotas,
+    whose: (Whose<'_>, Option<(Proof, &str)>),
+    (limit, quota): (Limit, &QuotaSpec),
+    now: SystemTime,
+) -> InUse {
+    used_of((limit, quota), quotas.look_at_subject(whose, quota.period, now))
+}
+
+fn used_of((limit, quota): (Limit, &QuotaSpec), (used, rest): (u64, Duration)) -> InUse {
     InUse {
-        limit: Limit::TenantQuota,
+        limit,
         allows: quota.to_string(),
         used,
         left: quota.requests.saturating_sub(used),
@@ -136,12 +175,11 @@ mod tests {
 
     use crate::base::memory::Account;
     use crate::base::units::Rate;
-    use crate::config::spec::{EachLimitSpec, Overflow, Period, RateSpec};
+    use crate::config::spec::{EachLimitSpec, Period, RateSpec};
     use crate::model::caller::Caller;
 
     use super::super::Shared;
     use super::super::admission::{self, Asker, OF_TENANT, Scope};
-    use super::super::fleet::Whose;
     use super::*;
 
     fn spec() -> LimitsSpec {
@@ -173,7 +211,8 @@ mod tests {
                 .unwrap()
                 .go(now);
         }
-        let inside = scope.enter();
+        let rooms = admission::rooms(&shared, &[scope], Asker::default());
+        let inside = rooms[0].enter();
         for _ in 0..2 {
             assert_eq!(told(Some(ledger.own())), [(5, 15), (1, 2)]);
         }
@@ -190,13 +229,19 @@ mod tests {
         let shared = Shared::new(1 << 16, Account::unlimited(), Arc::default());
         let ledger = Ledger::new(&shared, "acme");
         let requests = RateSpec { rate: Rate { count: 1, per: Duration::from_secs(1) }, burst: 4 };
-        let each = EachLimitSpec { requests, overflow: Overflow::Reject };
+        let each = EachLimitSpec {
+            requests: Some(requests),
+            concurrency: Some(2),
+            ..EachLimitSpec::UNSAID
+        };
         let spec = LimitsSpec { subject: Some(each), ..LimitsSpec::UNSAID };
         let whose = Whose { tenant: "acme", route: None };
         let scope = Scope { cell: ledger.own(), spec: &spec, names: OF_TENANT, whose };
         let told = |subject: Option<(Proof, &str)>| {
             let counted = Some((&*ledger, &**ledger.own()));
-            let told = of_subject(counted, &spec, OF_TENANT, (subject, shared.now())).unwrap();
+            let all = of_subject(counted, &spec, OF_TENANT, (subject, shared.now()));
+            let [told, at_once] = all.as_slice() else { panic!("{all:?}") };
+            assert_eq!((at_once.limit, at_once.used), (Limit::SubjectConcurrency, 0));
             assert_eq!((told.limit, told.waiting), (Limit::Subject, 0));
             (told.used, told.left, told.whole_in.unwrap().as_secs())
         };
@@ -214,20 +259,22 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1500)).await;
         assert_eq!(told(key), (2, 2, 1), "half of one counts as one");
         let nothing = of_subject(None, &LimitsSpec::UNSAID, OF_TENANT, (key, shared.now()));
-        assert_eq!(nothing, None);
+        assert!(nothing.is_empty());
     }
 
     #[test]
     fn a_quota_is_told_without_making_a_count() {
         let (quotas, now) = (Quotas::default(), SystemTime::now());
         let quota = QuotaSpec { requests: 3, period: Period::Day };
-        assert_eq!(of_quota(&quotas, "acme", &quota, now).left, 3);
+        let whose = Whose { tenant: "acme", route: None };
+        let of_quota = |quota| of_quota(&quotas, whose, (Limit::TenantQuota, quota), now);
+        assert_eq!(of_quota(&quota).left, 3);
         assert!(quotas.used(now).is_empty());
 
         quotas.of("acme").spend(quota, now).unwrap().go();
-        let told = of_quota(&quotas, "acme", &quota, now);
+        let told = of_quota(&quota);
         assert_eq!((told.used, told.left, told.allows.as_str()), (1, 2, "3/day"));
         let monthly = QuotaSpec { requests: 5, period: Period::Month };
-        assert_eq!(of_quota(&quotas, "acme", &monthly, now).used, 0, "of another period");
+        assert_eq!(of_quota(&monthly).used, 0, "of another period");
     }
 }

@@ -10,7 +10,7 @@ use super::fleet::{Lease, Whose};
 use super::gate::Gate;
 use super::gcra::{Meter, Pace, Ticks};
 use super::pacer::{Flow, Way};
-use super::quota::Count;
+use super::quota::{self, Count, Quotas};
 
 /// What is counted of one tenant.
 #[derive(Debug)]
@@ -21,8 +21,6 @@ pub struct Ledger {
     own: Arc<Cell>,
     /// Lists of routes by their keys, which only grow.
     routes: OnceLock<Box<[OnceLock<Box<Entry>>; LISTS]>>,
-    /// What is used of its quota, where it has one.
-    quota: OnceLock<Arc<Count>>,
 }
 
 /// What is counted for the limits of a tenant or of a route.
@@ -44,6 +42,8 @@ pub struct Cell {
     gate: OnceLock<Arc<Gate>>,
     /// What is had of requests in a time that gateways share, where they do.
     lease: OnceLock<Box<Lease>>,
+    /// What is used of the quota, where there is one.
+    quota: OnceLock<Arc<Count>>,
     /// Bytes of bodies, from clients and to them.
     flows: [Flow; 2],
 }
@@ -60,17 +60,12 @@ impl Ledger {
     pub fn new(shared: &Arc<Shared>, tenant: &str) -> Arc<Self> {
         let (shared, identity) = (Arc::clone(shared), shared.hash(tenant));
         let own = Arc::new(Cell::of(identity));
-        Arc::new(Self { shared, identity, own, routes: OnceLock::new(), quota: OnceLock::new() })
+        Arc::new(Self { shared, identity, own, routes: OnceLock::new() })
     }
 
     /// For the tenant's own limits.
     pub fn own(&self) -> &Arc<Cell> {
         &self.own
-    }
-
-    /// For its quota, by its id.
-    pub fn quota(&self, tenant: &str) -> &Arc<Count> {
-        self.quota.get_or_init(|| self.shared.quotas.of(tenant))
     }
 
     /// What its limits share with all others.
@@ -109,8 +104,7 @@ impl Ledger {
             return Arc::clone(self);
         }
         let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&self.own));
-        let (identity, routes, quota) = (self.identity, OnceLock::new(), self.quota.clone());
-        let tidied = Self { shared, identity, own, routes, quota };
+        let tidied = Self { shared, identity: self.identity, own, routes: OnceLock::new() };
         for entry in self.entries().filter(stays) {
             tidied.entry(entry.key, || Arc::clone(&entry.cell));
         }
@@ -163,6 +157,11 @@ impl Cell {
     /// The same, once somebody needed it.
     pub(super) fn known_lease(&self) -> Option<&Lease> {
         self.lease.get().map(AsRef::as_ref)
+    }
+
+    /// What is used of the quota of the tenant or the route whose it is.
+    pub(super) fn quota(&self, quotas: &Quotas, whose: Whose<'_>) -> &Arc<Count> {
+        self.quota.get_or_init(|| quotas.of(&quota::name(whose)))
     }
 
     /// How many requests in a time are taken, and when that is whole.

@@ -19,8 +19,22 @@ pub enum Limit {
     TenantConcurrency,
     /// Requests to a route of a tenant, at once.
     RouteConcurrency,
+    /// Requests of a client to a tenant, at once.
+    ClientConcurrency,
+    /// Requests of a client to a route of a tenant, at once.
+    RouteClientConcurrency,
+    /// Requests of a subject to a tenant, at once.
+    SubjectConcurrency,
+    /// Requests of a subject to a route of a tenant, at once.
+    RouteSubjectConcurrency,
     /// Requests of a tenant, in a day or a month.
     TenantQuota,
+    /// Requests to a route of a tenant, in a day or a month.
+    RouteQuota,
+    /// Requests of a subject to a tenant, in a day or a month.
+    SubjectQuota,
+    /// Requests of a subject to a route of a tenant, in a day or a month.
+    RouteSubjectQuota,
     /// The size of a body, as the tenant has it.
     TenantBody,
     /// The same, as the route has it.
@@ -29,7 +43,7 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 18] = [
         Self::Tenant,
         Self::Route,
         Self::Client,
@@ -38,7 +52,14 @@ impl Limit {
         Self::RouteSubject,
         Self::TenantConcurrency,
         Self::RouteConcurrency,
+        Self::ClientConcurrency,
+        Self::RouteClientConcurrency,
+        Self::SubjectConcurrency,
+        Self::RouteSubjectConcurrency,
         Self::TenantQuota,
+        Self::RouteQuota,
+        Self::SubjectQuota,
+        Self::RouteSubjectQuota,
         Self::TenantBody,
         Self::RouteBody,
     ];
@@ -54,7 +75,14 @@ impl Limit {
             Self::RouteSubject => "route-subject",
             Self::TenantConcurrency => "tenant-concurrency",
             Self::RouteConcurrency => "route-concurrency",
+            Self::ClientConcurrency => "client-concurrency",
+            Self::RouteClientConcurrency => "route-client-concurrency",
+            Self::SubjectConcurrency => "subject-concurrency",
+            Self::RouteSubjectConcurrency => "route-subject-concurrency",
             Self::TenantQuota => "tenant-quota",
+            Self::RouteQuota => "route-quota",
+            Self::SubjectQuota => "subject-quota",
+            Self::RouteSubjectQuota => "route-subject-quota",
             Self::TenantBody => "tenant-body",
             Self::RouteBody => "route-body",
         }

@@ -4,10 +4,12 @@
 //! **Invariants:** a limit admits no more than its burst and what its rate has brought since, and
 //! refuses nobody for whom there is room. What was taken is not given back by a reload, by a tenant
 //! that goes and comes, or by what had to make room for others. Who is admitted at once waits for
-//! nobody: only a client that is new, and who waits for a turn, meets a lock.
+//! nobody: only a client that is new, who waits for a turn, and who is one of so many of a client or a subject, meets a
+//! lock, and holds it for a look at a table.
 
 pub mod admission;
 pub mod clients;
+pub mod crowds;
 pub mod fleet;
 pub mod gate;
 pub mod gcra;
@@ -16,6 +18,7 @@ pub mod ledger;
 pub mod limit;
 pub mod pacer;
 pub mod quota;
+mod subject_quotas;
 pub mod told;
 
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -26,6 +29,7 @@ use tokio::time::Instant;
 use crate::base::memory::Account;
 
 use clients::Clients;
+use crowds::Crowds;
 use fleet::{Fleet, Unshared};
 use gcra::Ticks;
 use quota::Quotas;
@@ -39,6 +43,8 @@ pub struct Shared {
     pub clients: Clients,
     /// What each subject has: addresses, of which there are many to be had, crowd out none of these.
     pub subjects: Clients,
+    /// Who has requests under way, of limits that are for each client or for each subject.
+    pub crowds: Arc<Crowds>,
     /// What tenants have used of their quotas.
     pub quotas: Arc<Quotas>,
     /// What gateways share, where they do.
@@ -65,7 +71,8 @@ impl Shared {
         let seeds = RandomState::new();
         let subjects = Clients::new(bytes, Arc::clone(&account));
         let (clients, unshared) = (Clients::new(bytes, account), Unshared::default());
-        Arc::new(Self { born, seeds, clients, subjects, quotas, fleet, unshared })
+        let crowds = Arc::default();
+        Arc::new(Self { born, seeds, clients, subjects, crowds, quotas, fleet, unshared })
     }
 
     /// A time as limits count it.

@@ -1,7 +1,8 @@
-//! Requests in a day or a month of the calendar, in UTC. What was used is one word for each tenant,
-//! the number of the period and the requests in it, so that no request falls between two periods; it
+//! Requests in a day or a month of the calendar, in UTC. What was used is one word for each tenant, route of a tenant
+//! or subject, the number of the period and the requests in it, so that no request falls between two periods; it
 //! outlives the tenant's count of everything else, since it is kept over restarts.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,12 +11,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::config::spec::{Period, QuotaSpec};
+use crate::model::caller::Proof;
 
-/// What all tenants have used of their quotas.
+use super::fleet::Whose;
+use super::subject_quotas::{self, Subjects};
+
+/// What all have used of their quotas.
 #[derive(Debug, Default)]
-pub struct Quotas(Mutex<HashMap<Arc<str>, Arc<Count>>>);
+pub struct Quotas {
+    /// Of tenants and of their routes, by name.
+    counts: Mutex<HashMap<Arc<str>, Arc<Count>>>,
+    subjects: Subjects,
+}
 
-/// What one tenant has used.
+/// What one of them has used.
 #[derive(Debug, Default)]
 pub struct Count {
     /// The period above, the requests below.
@@ -32,11 +41,12 @@ pub struct Spent {
     pub left: (u64, Duration),
 }
 
-/// What a tenant has used, as it is kept.
+/// What one has used, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Used {
-    /// Whose it is.
-    pub tenant: String,
+    /// Whose it is: the tenant's id, behind which a route or a subject has more.
+    #[serde(rename = "tenant")]
+    pub whose: String,
     /// The number of the period.
     pub period: u64,
     /// How many requests.
@@ -44,19 +54,27 @@ pub struct Used {
 }
 
 impl Quotas {
-    /// The count of a tenant.
-    pub fn of(&self, tenant: &str) -> Arc<Count> {
+    /// The count of a tenant or of a route, by its [`name`].
+    pub fn of(&self, name: &str) -> Arc<Count> {
         let mut counts = self.counts();
-        match counts.get(tenant) {
+        match counts.get(name) {
             Some(count) => Arc::clone(count),
-            None => Arc::clone(counts.entry(tenant.into()).or_default()),
+            None => Arc::clone(counts.entry(name.into()).or_default()),
         }
+    }
+
+    /// The count of a subject of these limits; `None` = of whoever shows nothing.
+    pub fn of_subject(&self, whose: Whose<'_>, subject: Option<(Proof, &str)>) -> Arc<Count> {
+        self.subjects.of(whose, subject)
     }
 
     /// Takes what was kept. What is counted already stays.
     pub fn restore(&self, used: Vec<Used>) {
-        for Used { tenant, period, requests } in used {
-            let count = self.of(&tenant);
+        for Used { whose, period, requests } in used {
+            let count = match subject_quotas::is_of_subject(&whose) {
+                true => self.subjects.restored(&whose),
+                false => self.of(&whose),
+            };
             count.word.fetch_max(word(period, requests), Ordering::Relaxed);
         }
     }
@@ -64,35 +82,54 @@ impl Quotas {
     /// What is to be kept: what was used in periods that are not over. The others are forgotten where
     /// nobody counts on them.
     pub fn used(&self, now: SystemTime) -> Vec<Used> {
-        let current = [Period::Day, Period::Month].map(|period| number(period, now));
         let mut counts = self.counts();
-        counts.retain(|_, count| current.contains(&count.now().0) || Arc::strong_count(count) > 1);
-        let known = counts.iter().map(|(tenant, count)| (Arc::clone(tenant), Arc::clone(count)));
+        counts.retain(|_, count| count.is_of(now) || Arc::strong_count(count) > 1);
+        let known = counts.iter().map(|(name, count)| (Arc::clone(name), Arc::clone(count)));
         let known: Vec<_> = known.collect();
         drop(counts); // a worker may wait for it, and the rest takes long
-        let mut used: Vec<Used> = known
-            .iter()
-            .map(|(tenant, count)| (tenant, count.now()))
-            .filter(|(_, (period, requests))| *requests > 0 && current.contains(period))
-            .map(|(tenant, (period, requests))| Used {
-                tenant: tenant.to_string(),
-                period,
-                requests,
-            })
-            .collect();
+        let own = known.iter().filter_map(|(name, count)| count.used(name, now));
+        let mut used: Vec<Used> = own.chain(self.subjects.used(now)).collect();
         used.sort_unstable();
         used
     }
 
-    /// What a tenant has used in the period of now, and how long that lasts.
-    pub fn look(&self, tenant: &str, period: Period, now: SystemTime) -> (u64, Duration) {
-        let count = self.counts().get(tenant).map(|count| count.now());
-        let of_now = count.filter(|(known, _)| *known == number(period, now));
-        (of_now.map_or(0, |(_, used)| used), rest(period, now))
+    /// Forgets subjects whose periods are over, a part of them with each call: to be called every few minutes at least,
+    /// with the next number each time.
+    pub fn tidy(&self, part: u64, now: SystemTime) {
+        self.subjects.forget(part, now);
+    }
+
+    /// What a tenant or a route has used in the period of now, and how long that lasts.
+    pub fn look(&self, whose: Whose<'_>, period: Period, now: SystemTime) -> (u64, Duration) {
+        let count = self.counts().get(&*name(whose)).map(Arc::clone);
+        of_now(count, period, now)
+    }
+
+    /// The same of a subject.
+    pub fn look_at_subject(
+        &self,
+        (whose, subject): (Whose<'_>, Option<(Proof, &str)>),
+        period: Period,
+        now: SystemTime,
+    ) -> (u64, Duration) {
+        of_now(self.subjects.known(whose, subject), period, now)
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Count>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn of_now(count: Option<Arc<Count>>, period: Period, now: SystemTime) -> (u64, Duration) {
+    let known = count.map(|count| count.now()).filter(|(known, _)| *known == number(period, now));
+    (known.map_or(0, |(_, used)| used), rest(period, now))
+}
+
+/// The name of the count of a tenant, or of one of its routes. Ids have no slash in them.
+pub(super) fn name(whose: Whose<'_>) -> Cow<'_, str> {
+    match whose.route {
+        None => whose.tenant.into(),
+        Some(route) => format!("{}/{ROUTE}{route:016x}", whose.tenant).into(),
     }
 }
 
@@ -123,6 +160,19 @@ impl Count {
     pub fn look(&self, quota: QuotaSpec, now: SystemTime) -> Result<(), Duration> {
         let more = one_more(self.word.load(Ordering::Relaxed), quota, now);
         more.map(drop).ok_or_else(|| rest(quota.period, now))
+    }
+
+    /// Whether the period that it counts in is not over.
+    pub(super) fn is_of(&self, now: SystemTime) -> bool {
+        let period = self.now().0;
+        [Period::Day, Period::Month].into_iter().any(|of_now| number(of_now, now) == period)
+    }
+
+    /// What is to be kept of it; `None` = nothing.
+    pub(super) fn used(&self, name: &str, now: SystemTime) -> Option<Used> {
+        let (period, requests) = self.now();
+        let is_kept = requests > 0 && self.is_of(now);
+        is_kept.then(|| Used { whose: name.to_owned(), period, requests })
     }
 
     /// The period, and the requests in it.
@@ -207,6 +257,8 @@ fn month(day: u64) -> (u64, u64) {
     ((era * 400 + year) * 12 + month, day + days - of_year)
 }
 
+/// Before the key of a route, in names of counts.
+pub(super) const ROUTE: char = 'r';
 const A_DAY: u64 = 24 * 3600;
 /// 40 bits: a million million requests in a month.
 const USED_BITS: u32 = 40;
@@ -296,7 +348,7 @@ mod tests {
         assert_eq!(spends(&later.of("monthly"), quota(5, Period::Month), now), Ok(1));
         assert_eq!(spends(&later.of("daily"), quota(1, Period::Day), now), Err(12 * 3600));
         let next_day = now + Duration::from_secs(A_DAY);
-        let tenants: Vec<String> = later.used(next_day).into_iter().map(|one| one.tenant).collect();
+        let tenants: Vec<String> = later.used(next_day).into_iter().map(|one| one.whose).collect();
         assert_eq!(tenants, ["monthly"]);
         assert_eq!(later.counts().len(), 1);
     }

@@ -44,8 +44,8 @@ impl Told {
     }
 
     /// Tells of requests in a day or a month: how many are left, and for how long.
-    pub fn quota(&mut self, quota: &QuotaSpec, (left, rest): (u64, Duration)) {
-        let (name, rest) = (Limit::TenantQuota.as_str(), seconds(rest));
+    pub fn quota(&mut self, limit: Limit, quota: &QuotaSpec, (left, rest): (u64, Duration)) {
+        let (name, rest) = (limit.as_str(), seconds(rest));
         // Months are not alike.
         let window = if quota.period == Period::Day { ";w=86400" } else { "" };
         self.add(

@@ -19,7 +19,14 @@ pub(super) fn of(limit: Limit) -> &'static Problem {
         Limit::RouteSubject => &ROUTE_SUBJECT_RATE_LIMITED,
         Limit::TenantConcurrency => &TENANT_CONCURRENCY_LIMITED,
         Limit::RouteConcurrency => &ROUTE_CONCURRENCY_LIMITED,
+        Limit::ClientConcurrency => &CLIENT_CONCURRENCY_LIMITED,
+        Limit::RouteClientConcurrency => &ROUTE_CLIENT_CONCURRENCY_LIMITED,
+        Limit::SubjectConcurrency => &SUBJECT_CONCURRENCY_LIMITED,
+        Limit::RouteSubjectConcurrency => &ROUTE_SUBJECT_CONCURRENCY_LIMITED,
         Limit::TenantQuota => &TENANT_QUOTA_USED_UP,
+        Limit::RouteQuota => &ROUTE_QUOTA_USED_UP,
+        Limit::SubjectQuota => &SUBJECT_QUOTA_USED_UP,
+        Limit::RouteSubjectQuota => &ROUTE_SUBJECT_QUOTA_USED_UP,
         Limit::TenantBody => &TENANT_BODY_TOO_LARGE,
         Limit::RouteBody => &ROUTE_BODY_TOO_LARGE,
     }
@@ -87,6 +94,55 @@ pub(super) const ROUTE_CONCURRENCY_LIMITED: Problem = problem(
     "The route has too many requests under way",
     "http_request_denied",
     MANY,
+);
+pub(super) const CLIENT_CONCURRENCY_LIMITED: Problem = problem(
+    "client-concurrency-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The client has too many requests under way",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const ROUTE_CLIENT_CONCURRENCY_LIMITED: Problem = problem(
+    "route-client-concurrency-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The client has too many requests to the route under way",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const SUBJECT_CONCURRENCY_LIMITED: Problem = problem(
+    "subject-concurrency-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The subject has too many requests under way",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const ROUTE_SUBJECT_CONCURRENCY_LIMITED: Problem = problem(
+    "route-subject-concurrency-limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The subject has too many requests to the route under way",
+    "http_request_denied",
+    MANY,
+);
+pub(super) const ROUTE_QUOTA_USED_UP: Problem = problem(
+    "route-quota-used-up",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The route's quota of requests is used up",
+    "http_request_denied",
+    USED_UP,
+);
+pub(super) const SUBJECT_QUOTA_USED_UP: Problem = problem(
+    "subject-quota-used-up",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The subject's quota of requests is used up",
+    "http_request_denied",
+    USED_UP,
+);
+pub(super) const ROUTE_SUBJECT_QUOTA_USED_UP: Problem = problem(
+    "route-subject-quota-used-up",
+    StatusCode::TOO_MANY_REQUESTS,
+    "The subject's quota of requests to the route is used up",
+    "http_request_denied",
+    USED_UP,
 );
 pub(super) const TENANT_BODY_TOO_LARGE: Problem = problem(
     "tenant-body-too-large",

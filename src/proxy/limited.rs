@@ -2,7 +2,7 @@
 //! some; all others pay one look at a bit for it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout_at};
@@ -10,14 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::base::memory::Refused as Short;
 use crate::base::network::owner;
 use crate::base::purse::Paid;
-use crate::config::spec::{LimitFields, LimitsSpec, QuotaSpec};
-use crate::limits::admission::{self, Asker, OF_ROUTE, OF_TENANT, Scope};
+use crate::config::spec::LimitsSpec;
+use crate::limits::admission::{self, Asker, Entered, OF_ROUTE, OF_TENANT, Place, Room, Scope};
 use crate::limits::fleet::Whose;
-use crate::limits::gate::{Entry, Permit};
 use crate::limits::ledger::Ledger;
 use crate::limits::limit::Limit;
 use crate::limits::pacer::{Pacer, Way};
-use crate::limits::quota::{Count, Spent};
 use crate::limits::told::Told;
 use crate::routing::action::Action;
 use crate::routing::route::{Route, RouteLimits};
@@ -37,7 +35,7 @@ use super::worker::Worker;
 #[derive(Debug, Default)]
 pub(super) struct Pass {
     /// Its places among those that may be under way at once.
-    permits: Vec<Permit>,
+    permits: Vec<Place>,
     /// What its answer tells.
     told: Told,
     /// Has its bodies keep to their rates, where there are some.
@@ -78,14 +76,13 @@ pub(super) async fn admit(
     let mut left = left_at(begun);
     let asker = Asker { client: visit.client().map(owner), caller: visit.caller() };
     let mut slots = admission::take(shared, &scopes, asker, (shared.ticks(begun), left))?;
-    let quota = tenant.limits().and_then(|limits| Some((limits.quota?, limits.fields)));
-    let count = quota.map(|(quota, _)| (quota, ledger.quota(tenant.id())));
-    let mut spent = None;
-    match count {
+    let dues = admission::dues(shared, &scopes, asker);
+    let rooms = admission::rooms(shared, &scopes, asker);
+    let mut spent = match question.is_some() {
         // Who may not go on keeps none of it from others meanwhile.
-        Some(count) if question.is_some() => look(count)?,
-        count => spent = count.map(spend).transpose()?,
-    }
+        true => admission::look(&dues).map(|()| Vec::new())?,
+        false => admission::spend(&dues)?,
+    };
     // Who waits for an answer of the gateway itself keeps no endpoint from anything.
     let is_local = |route: &Route| matches!(route.action, Action::Redirect(_) | Action::Respond(_));
     let whom = (peer, (!route.is_some_and(is_local)).then(|| tenant.slot()));
@@ -104,19 +101,14 @@ pub(super) async fn admit(
         if let Some(denied) = authorize::ask(question, worker, peer, visit).await? {
             return Ok(Some(denied));
         }
-        spent = count.map(spend).transpose()?;
+        spent = admission::spend(&dues)?;
         begun = worker.clock.now(); // who was asked has had its own time
         left = left_at(begun);
     }
-    let permits = enter(&scopes, (worker, whom), (begun, left)).await?;
+    let permits = enter(&rooms, (worker, whom), (begun, left)).await?;
     let mut told = slots.go(shared.ticks(worker.clock.now()));
-    scopes.iter().for_each(|scope| scope.tell(&mut told));
-    if let (Some((quota, fields)), Some(spent)) = (quota, spent) {
-        if fields == LimitFields::Always {
-            told.quota(&quota, spent.left);
-        }
-        spent.go();
-    }
+    rooms.iter().for_each(|room| room.tell(&mut told));
+    admission::go(&dues, spent, &mut told);
     let pacer = |way| {
         let flows = scopes.iter().filter_map(|scope| scope.flow(way)).collect();
         Pacer::new(shared, way, flows)
@@ -160,33 +152,22 @@ pub(super) fn largest_body(choice: &Choice<'_>, gateway: u64) -> (u64, Option<Li
     }
 }
 
-/// Takes one of a quota.
-fn spend((quota, count): (QuotaSpec, &Arc<Count>)) -> Result<Spent, Box<admission::Refused>> {
-    count.spend(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
-}
-
-/// Looks whether there is one left of it.
-fn look((quota, count): (QuotaSpec, &Arc<Count>)) -> Result<(), Box<admission::Refused>> {
-    count.look(quota, SystemTime::now()).map_err(|rest| admission::used_up(&quota, rest))
-}
-
 /// Takes its place among those that may be under way at once, in each that has so many.
 async fn enter(
-    scopes: &[Scope<'_>],
+    rooms: &[Room<'_>],
     (worker, whom): (&Worker, Whom<'_>),
     (begun, left): (Instant, Duration),
-) -> Result<Vec<Permit>, ExchangeError> {
-    let mut permits = Vec::with_capacity(scopes.len());
-    for scope in scopes {
-        match scope.enter() {
-            None => {}
-            Some(Entry::Inside(permit)) => permits.push(permit),
-            Some(Entry::Full) => return Err(scope.full().into()),
-            Some(Entry::Queued(mut queued)) => {
-                let _patience = Patience::begin(worker, whom, scope.names.concurrency)?;
-                let until = begun + scope.spec.overflow.longest().min(left);
-                let turn = timeout_at(until, queued.turn()).await;
-                permits.push(turn.map_err(|_| scope.full())?);
+) -> Result<Vec<Place>, ExchangeError> {
+    let mut permits = Vec::with_capacity(rooms.len());
+    for room in rooms {
+        match room.enter() {
+            Entered::Inside(place) => permits.push(place),
+            Entered::Full => return Err(room.full().into()),
+            Entered::Waits(line) => {
+                let _patience = Patience::begin(worker, whom, room.limit)?;
+                let until = begun + room.overflow.longest().min(left);
+                let turn = timeout_at(until, line.turn()).await;
+                permits.push(turn.map_err(|_| room.full())?);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
@@ -448,6 +448,7 @@ impl Worker {
             let now = limits::clients::micros(self.limits.now());
             self.limits.clients.sweep(ticks, now);
             self.limits.subjects.sweep(ticks, now);
+            self.limits.quotas.tidy(ticks, SystemTime::now());
         }
     }
 

@@ -200,6 +200,9 @@ impl World {
             ("route-rate-limited", "of-routes", "/rate"),
             ("route-client-rate-limited", "of-routes", "/client"),
             ("route-subject-rate-limited", "of-routes", "/subject"),
+            ("route-quota-used-up", "of-routes", "/quota"),
+            ("subject-quota-used-up", "of-subject-quota", "/"),
+            ("route-subject-quota-used-up", "of-routes", "/subject-quota"),
         ] {
             let line = format!("GET {path}");
             assert_eq!(self.send(&line, tenant, &[], "").await.status, 200, "{name}");
@@ -208,6 +211,10 @@ impl World {
         for (name, tenant, path) in [
             ("tenant-concurrency-limited", "at-once", "/"),
             ("route-concurrency-limited", "of-routes", "/at-once"),
+            ("client-concurrency-limited", "client-at-once", "/"),
+            ("route-client-concurrency-limited", "of-routes", "/client-at-once"),
+            ("subject-concurrency-limited", "subject-at-once", "/"),
+            ("route-subject-concurrency-limited", "of-routes", "/subject-at-once"),
             ("queue-full", "crowded", "/"),
             ("queue-timeout", "queueing", "/"),
         ] {
@@ -293,6 +300,15 @@ limits = { max-body = \"1KiB\" }
 [tenants.of-subject]
 pool = \"fine\"
 limits = { subject = { requests = \"1/h\" } }
+[tenants.of-subject-quota]
+pool = \"fine\"
+limits = { subject = { quota = \"1/month\" } }
+[tenants.client-at-once]
+pool = \"stalling\"
+limits = { client = { concurrency = 1 } }
+[tenants.subject-at-once]
+pool = \"stalling\"
+limits = { subject = { concurrency = 1 } }
 [tenants.at-once]
 pool = \"stalling\"
 limits = { concurrency = 1 }
@@ -311,6 +327,20 @@ limits = { subject = { requests = \"1/h\" } }
 path = \"/at-once\"
 pool = \"stalling\"
 limits = { concurrency = 1 }
+[[tenants.of-routes.routes]]
+path = \"/client-at-once\"
+pool = \"stalling\"
+limits = { client = { concurrency = 1 } }
+[[tenants.of-routes.routes]]
+path = \"/subject-at-once\"
+pool = \"stalling\"
+limits = { subject = { concurrency = 1 } }
+[[tenants.of-routes.routes]]
+path = \"/quota\"
+limits = { quota = \"1/month\" }
+[[tenants.of-routes.routes]]
+path = \"/subject-quota\"
+limits = { subject = { quota = \"1/month\" } }
 ";
 
 async fn overloads() -> [(&'static str, Answer); 2] {

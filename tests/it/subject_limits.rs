@@ -9,7 +9,7 @@ use crate::world::client::{Client, Frames, Hyper, ask, head};
 use crate::world::config::pool;
 use crate::world::gateway::Gateway;
 use crate::world::message::Answer;
-use crate::world::origin::Origin;
+use crate::world::origin::{Origin, Step};
 
 const USAGE: &str = "/api/v1/tenants/acme/usage";
 
@@ -26,7 +26,10 @@ struct World {
 
 impl World {
     async fn new(workers: usize, acme: &str, shared: &str) -> Self {
-        let origin = Origin::saying("hello").await;
+        Self::with(Origin::saying("hello").await, workers, (acme, shared)).await
+    }
+
+    async fn with(origin: Origin, workers: usize, (acme, shared): (&str, &str)) -> Self {
         let [ci, shop, globex] = [MadeKey::new(), MadeKey::new(), MadeKey::new()];
         let pool = pool("app", &[origin.address], "");
         let routes = format!(
@@ -44,6 +47,14 @@ impl World {
         let named = format!("X-Tenant-ID: {tenant}");
         let fields = [&["Host: a", &named], fields].concat();
         ask(self.gateway.address(), &format!("GET {path}"), &fields).await
+    }
+
+    /// A client of `acme` that has asked with this key.
+    async fn begin(&self, key: &MadeKey) -> Client {
+        let mut client = Client::connect(self.gateway.address()).await;
+        let fields = ["Host: a", "X-Tenant-ID: acme", &key.field()];
+        client.send(head("GET /", &fields)).await;
+        client
     }
 
     async fn statuses(&self, tenant: &str, path: &str, fields: &[&str], times: usize) -> Vec<u16> {
@@ -120,6 +131,94 @@ async fn over_all_workers_each_key_gets_not_one_more_and_not_one_less() {
 
     let of = |first: usize| served.iter().skip(first).step_by(2).sum::<usize>();
     assert_eq!([of(0), of(1)], [12, 12]);
+}
+
+#[tokio::test]
+async fn each_key_has_so_many_requests_under_way_and_takes_none_of_another_s() {
+    let origin = Origin::start([Step::ok("slow").held()]).await;
+    let limits = "limits = { fields = \"always\", subject = { concurrency = 2 } }";
+    let world = World::with(origin, 4, (limits, "")).await;
+    let mut clients = vec![world.begin(&world.ci).await, world.begin(&world.ci).await];
+    world.origin.wait_for(2).await;
+
+    let field = world.ci.field();
+    for _ in 0..6 {
+        let refused = world.ask("acme", "/", &[&field]).await;
+        assert_eq!(refused.problem().as_deref(), Some("subject-concurrency-limited"));
+        let limit = &refused.json()["limit"];
+        assert_eq!(*limit, json!({"name": "subject-concurrency", "allows": "2 at once"}));
+        assert_eq!(refused.one("retry-after").as_deref(), Some("1"));
+        let policy = "\"subject-concurrency\";q=2;qu=\"concurrent-requests\"";
+        assert_eq!(refused.one("ratelimit-policy").as_deref(), Some(policy));
+        assert_eq!(refused.one("ratelimit").as_deref(), Some("\"subject-concurrency\";r=0"));
+    }
+    clients.push(world.begin(&world.shop).await);
+    world.origin.wait_for(3).await;
+    let answers = "tenantry_gateway_answers_total{problem=\"subject-concurrency-limited\"}";
+    world.gateway.metric_becomes(answers, 6.0).await;
+    world.gateway.logs("\"problem\":\"subject-concurrency-limited\"", 6).await;
+    let usage = world.gateway.admin(USAGE).await.json();
+    let rows = usage["limits"].as_array().expect("a list").iter();
+    let rows: Vec<(&Value, &Value)> = rows.map(|row| (&row["subject"], &row["used"])).collect();
+    assert!(rows.contains(&(&json!("ci"), &json!(2))), "{usage}");
+
+    clients.iter().for_each(|_| world.origin.release());
+    for client in &mut clients {
+        assert_eq!(client.answer_to("GET").await.status, 200);
+    }
+    world.origin.rescript([Step::ok("quick")]);
+    assert_eq!(world.statuses("acme", "/", &[&field], 5).await, [200; 5]);
+}
+
+#[tokio::test]
+async fn who_waits_for_another_request_of_its_key_goes_when_that_ends() {
+    let origin = Origin::start([Step::ok("slow").held(), Step::ok("next")]).await;
+    let limits = "limits = { subject = { concurrency = 1, overflow = \"wait\", wait = \"30s\", \
+                  waiting = 1 } }";
+    let world = World::with(origin, 2, (limits, "")).await;
+    let mut first = world.begin(&world.ci).await;
+    world.origin.wait_for(1).await;
+    let mut second = world.begin(&world.ci).await;
+    let waits = "tenantry_limit_waits_total{limit=\"subject-concurrency\"}";
+    world.gateway.metric_becomes(waits, 1.0).await;
+
+    assert_eq!(world.ask("acme", "/", &[&world.ci.field()]).await.status, 429);
+    assert_eq!(world.ask("acme", "/", &[&world.shop.field()]).await.text(), "next");
+    world.origin.release();
+
+    assert_eq!(first.answer_to("GET").await.text(), "slow");
+    assert_eq!(second.answer_to("GET").await.text(), "next");
+}
+
+#[tokio::test]
+async fn the_quota_of_each_key_is_kept_over_a_restart() {
+    let limits = "limits = { subject = { quota = \"2/month\" } }";
+    let world = World::new(2, limits, "").await;
+    let (ci, shop) = (world.ci.field(), world.shop.field());
+    assert_eq!(world.statuses("acme", "/", &[&ci], 2).await, [200, 200]);
+    assert_eq!(world.statuses("acme", "/", &[&shop], 1).await, [200]);
+
+    let World { origin: _origin, gateway, .. } = world;
+    let folder = gateway.stop_and_keep().await;
+    let kept = std::fs::read_to_string(folder.path().join("state/quotas.json")).expect("a file");
+    assert!(!kept.contains("shop"), "{kept}");
+    let gateway = Gateway::start_in(folder, 2, "").await.expect("a gateway");
+    let told = async |field: &str| {
+        let fields = ["Host: a", "X-Tenant-ID: acme", field];
+        ask(gateway.address(), "GET /", &fields).await
+    };
+
+    let refused = told(&ci).await;
+    assert_eq!(refused.problem().as_deref(), Some("subject-quota-used-up"));
+    let limit = &refused.json()["limit"];
+    assert_eq!(*limit, json!({"name": "subject-quota", "allows": "2/month"}));
+    let after: u64 = refused.one("retry-after").expect("a time").parse().expect("seconds");
+    assert_eq!(refused.one("ratelimit"), Some(format!("\"subject-quota\";r=0;t={after}")));
+    assert_eq!([told(&shop).await.status, told(&shop).await.status], [200, 429]);
+    let usage = gateway.admin(USAGE).await.json();
+    let rows = usage["limits"].as_array().expect("a list").iter();
+    let rows: Vec<(&Value, &Value)> = rows.map(|row| (&row["limit"], &row["used"])).collect();
+    assert_eq!(rows.iter().filter(|row| **row == (&json!("subject-quota"), &json!(2))).count(), 2);
 }
 
 #[tokio::test]

@@ -169,6 +169,36 @@ async fn each_client_has_its_own_and_one_with_a_network_of_ipv6_has_one() {
 }
 
 #[tokio::test]
+async fn each_client_has_so_many_requests_under_way() {
+    let origin = Origin::start([Step::ok("slow").held()]).await;
+    let limits = "limits = { client = { concurrency = 1 } }";
+    let trusting = "trusted-proxies = [\"127.0.0.0/8\"]";
+    let gateway = Gateway::start_with(trusting, &routes(&origin, limits, "")).await;
+    let from = async |client: &str| {
+        let named = format!("X-Forwarded-For: {client}");
+        let mut connection = Client::connect(gateway.address()).await;
+        connection.send(head("GET /", &[FIELDS, &[&named]].concat())).await;
+        connection
+    };
+    let mut first = from("2001:db8::1").await;
+    origin.wait_for(1).await;
+
+    let refused = from("2001:db8::2").await.answer_to("GET").await;
+    assert_eq!(refused.problem().as_deref(), Some("client-concurrency-limited"));
+    assert_eq!(refused.json()["limit"]["name"], "client-concurrency");
+    let mut other = from("2001:db8:0:1::1").await;
+    origin.wait_for(2).await;
+
+    origin.release();
+    origin.release();
+    for client in [&mut first, &mut other] {
+        assert_eq!(client.answer_to("GET").await.status, 200);
+    }
+    origin.rescript([Step::ok("quick")]);
+    assert_eq!(from("2001:db8::2").await.answer_to("GET").await.status, 200);
+}
+
+#[tokio::test]
 async fn so_many_requests_are_under_way_at_once_until_their_answers_have_ended() {
     let origin = Origin::start([Step::ok("slow").held()]).await;
     let gateway = Gateway::start(&routes(&origin, "limits = { concurrency = 2 }", "")).await;
@@ -506,4 +536,30 @@ async fn a_quota_is_kept_over_a_restart() {
     assert_eq!(refused.problem().as_deref(), Some("tenant-quota-used-up"));
     let after: u64 = refused.one("retry-after").expect("a time").parse().expect("seconds");
     assert!((1..=31 * 24 * 3600).contains(&after), "{after}");
+}
+
+#[tokio::test]
+async fn a_quota_of_a_route_is_each_tenant_s_own_and_kept_over_a_restart() {
+    let origin = Origin::saying("hello").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = routes(&origin, "", "limits = { quota = \"2/month\" }");
+    std::fs::write(folder.path().join("routes.toml"), routes).expect("write");
+    let gateway = Gateway::start_in(folder, 2, "").await.expect("a gateway");
+    for _ in 0..2 {
+        assert_eq!(gateway.get("/shared").await.status, 200);
+    }
+
+    let folder = gateway.stop_and_keep().await;
+    let gateway = Gateway::start_in(folder, 2, "").await.expect("a gateway");
+
+    let refused = gateway.get("/shared").await;
+    assert_eq!(refused.problem().as_deref(), Some("route-quota-used-up"));
+    assert_eq!(refused.json()["limit"]["name"], "route-quota");
+    assert_eq!(gateway.get("/").await.status, 200, "another route");
+    assert_eq!(get(gateway.address(), "globex", "/shared").await.status, 200);
+    let usage = gateway.admin("/api/v1/tenants/acme/usage").await.json();
+    assert_eq!(
+        (&usage["limits"][0]["limit"], &usage["limits"][0]["left"]),
+        (&"route-quota".into(), &0.into())
+    );
 }

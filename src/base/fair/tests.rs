@@ -54,6 +54,30 @@ async fn so_many_come_in_and_the_next_has_the_place_of_who_leaves() {
     assert!(enter(&gate).is_some());
 }
 
+/// On a thread of its own: one that waited for the lock would not come back.
+#[test]
+fn who_comes_and_leaves_while_there_is_room_takes_no_lock() {
+    let gate = Arc::new(Gate::new(2));
+    let held = gate.lock();
+    let (done, is_done) = std::sync::mpsc::channel();
+    let other = Arc::clone(&gate);
+    let thread = std::thread::spawn(move || {
+        let handle = Handle::of(&other);
+        for _ in 0..100 {
+            let both = (enter(&handle), enter(&handle));
+            assert!(both.0.is_some() && both.1.is_some());
+            assert!(enter(&handle).is_none(), "who finds no room needs none to know that");
+        }
+        done.send(state(&handle)).ok();
+    });
+
+    let without_lock = is_done.recv_timeout(Duration::from_secs(60));
+
+    drop(held);
+    thread.join().unwrap();
+    assert_eq!(without_lock, Ok((0, 0)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_limit_is_moved_from_what_it_is_known_to_be_alone() {
     let gate = gate(1);
@@ -225,6 +249,46 @@ async fn a_gate_learns_from_what_has_ended_well() {
     drop(cut);
 
     assert!(gate.cost(kind()).abs_diff(learned) < 500, "{}", gate.cost(kind()));
+}
+
+/// Two flows that always have work waiting, the one of a kind that takes ten times as long as that of the other.
+#[tokio::test(start_paused = true)]
+async fn two_kinds_are_learned_apart_and_flows_have_equal_work_of_them() {
+    let gate = gate(1);
+    let kinds = [("slow", 40), ("quick", 4)]
+        .map(|(name, takes)| (Kind::named(name), Duration::from_millis(takes)));
+    assert_ne!(kinds[0].0, kinds[1].0);
+    let mut permit = enter(&gate);
+    for (kind, takes) in [kinds; 50].concat() {
+        let Came::Waits(waiting) = gate.come(kind, &claim(1), Instant::now()) else { panic!() };
+        drop(permit.take());
+        let mut next = waiting.turn().await.unwrap();
+        tokio::time::advance(takes).await;
+        next.done();
+        permit = Some(next);
+    }
+    let [slow, quick] = kinds.map(|(kind, _)| gate.cost(kind));
+    assert!(slow.abs_diff(40_000) < 4_000 && quick.abs_diff(4_000) < 400, "{slow} {quick}");
+
+    let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let all = tokio::task::LocalSet::new();
+    for (flow, (kind, takes)) in [(1, kinds[0]); 12].into_iter().chain([(2, kinds[1]); 120]) {
+        let until = Instant::now() + Duration::from_secs(3600);
+        let claim = Claim { most: 200, until, cost: gate.cost(kind), ..claim(flow) };
+        let Came::Waits(waiting) = gate.come(kind, &claim, Instant::now()) else { panic!() };
+        let order = Rc::clone(&order);
+        all.spawn_local(async move {
+            let mut permit = waiting.turn().await.unwrap();
+            order.borrow_mut().push(flow);
+            tokio::time::sleep(takes).await;
+            permit.done();
+        });
+    }
+    drop(permit);
+    all.await;
+
+    let slow = order.borrow()[..66].iter().filter(|flow| **flow == 1).count();
+    assert!((5..=7).contains(&slow), "of 66 turns 6 are as much work as the other 60: {slow}");
 }
 
 /// Threads that come, wait, lose patience and leave: never more are in than may be, everybody has an

@@ -9,21 +9,7 @@ use crate::config::raw::{At, EachLimit, Limits};
 use crate::config::spec::{EachLimitSpec, LimitsSpec, Overflow, RateSpec};
 use crate::config::text::{Beyond, Written};
 
-/// Checks the limits of a route, which has no quota.
-pub(super) fn check_of_route(
-    mut raw: Option<At<Limits>>,
-    key: &Key<'_>,
-    faults: &mut Faults<'_>,
-) -> Option<Box<LimitsSpec>> {
-    if let Some(quota) = raw.as_mut().and_then(|raw| raw.value.quota.take()) {
-        let hint = "write it in the limits of the tenant".to_owned();
-        faults.add(&key.name("quota"), quota.start, "a route has no quota", Some(hint));
-        return None;
-    }
-    check(raw, None, key, faults)
-}
-
-/// Checks the limits of a tenant. `plan` is what holds where it says nothing; a burst is one with the
+/// Checks the limits of a tenant, or of a route, which has no plan. `plan` is what holds where it says nothing; a burst is one with the
 /// `requests` that it is written beside.
 pub(super) fn check(
     raw: Option<At<Limits>>,
@@ -65,7 +51,7 @@ pub(super) fn check(
     let requests = raw.requests.map(|rate| self::rate(&rate, burst, A_DAY, key, faults));
     let overflow = overflow((raw.overflow, raw.wait, raw.waiting), unsaid.overflow, key, faults);
     let says_each = raw.client.is_some() || raw.subject.is_some();
-    let client = each(raw.client, unsaid.client.as_ref(), &key.name("client"), faults);
+    let client = of_clients(raw.client, unsaid.client.as_ref(), &key.name("client"), faults);
     let subject = each(raw.subject, unsaid.subject.as_ref(), &key.name("subject"), faults);
     let limits = LimitsSpec {
         requests: requests.or(unsaid.requests),
@@ -104,6 +90,21 @@ fn max_body(
     Some(size)
 }
 
+/// What each client may ask for, which has no quota.
+fn of_clients(
+    mut raw: Option<At<EachLimit>>,
+    plan: Option<&EachLimitSpec>,
+    key: &Key<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<EachLimitSpec> {
+    if let Some(quota) = raw.as_mut().and_then(|raw| raw.value.quota.take()) {
+        let hint = "write it for each subject, whose number is known, or for the tenant".to_owned();
+        faults.add(&key.name("quota"), quota.start, "a client has no quota", Some(hint));
+        return None;
+    }
+    each(raw, plan, key, faults)
+}
+
 /// What each client, or each subject, may ask for.
 fn each(
     raw: Option<At<EachLimit>>,
@@ -112,26 +113,31 @@ fn each(
     faults: &mut Faults<'_>,
 ) -> Option<EachLimitSpec> {
     let Some(At { value: raw, start }) = raw else { return plan.cloned() };
-    let unsaid = plan.map_or(Overflow::Reject, |plan| plan.overflow);
-    let overflow = overflow((raw.overflow, raw.wait, raw.waiting), unsaid, key, faults);
+    let unsaid = plan.unwrap_or(&EachLimitSpec::UNSAID);
+    let overflow_at = raw.overflow.as_ref().map(|overflow| overflow.start);
+    let overflow = overflow((raw.overflow, raw.wait, raw.waiting), unsaid.overflow, key, faults);
     let burst = raw.burst.map(|burst| (burst.value.small(), burst.start));
-    let requests = match (raw.requests, plan) {
-        (Some(requests), _) => rate(&requests, burst.map(|(burst, _)| burst), AN_HOUR, key, faults),
-        (None, Some(plan)) => {
-            if let Some((_, start)) = burst {
-                let hint = "write requests beside it, or take it out".to_owned();
-                faults.add(&key.name("burst"), start, "has nothing to apply to", Some(hint));
-            }
-            plan.requests
-        }
-        (None, None) => {
-            if !faults.is_partial() {
-                faults.add_missing(key, start, "limits nothing", "write requests = \"10/s\"");
-            }
-            return None;
-        }
-    };
-    Some(EachLimitSpec { requests, overflow })
+    let said = raw
+        .requests
+        .map(|requests| rate(&requests, burst.map(|(burst, _)| burst), AN_HOUR, key, faults));
+    let requests = said.or(unsaid.requests);
+    let concurrency = raw.concurrency.map(|most| most.value.small()).or(unsaid.concurrency);
+    let quota = raw.quota.map(|quota| quota.value.0).or(unsaid.quota);
+    let has_any = requests.is_some() || concurrency.is_some() || faults.is_partial();
+    if !has_any && quota.is_none() {
+        let hint = "write requests = \"10/s\", or concurrency = 4";
+        faults.add_missing(key, start, "limits nothing", hint);
+        return None;
+    }
+    if let (None, Some((_, start))) = (&said, burst) {
+        let hint = "write requests beside it, or take it out".to_owned();
+        faults.add(&key.name("burst"), start, "has nothing to apply to", Some(hint));
+    }
+    if let (false, Some(start)) = (has_any, overflow_at) {
+        let hint = "write requests or concurrency beside it, or take it out".to_owned();
+        faults.add(&key.name("overflow"), start, "has nothing to apply to", Some(hint));
+    }
+    Some(EachLimitSpec { requests, concurrency, overflow, quota })
 }
 
 fn rate(

@@ -114,7 +114,7 @@ fn check(raw: At<Route>, scope: &Scope<'_>, key: &Key<'_>, faults: &mut Faults<'
         },
         priority: raw.queue.and_then(|queue| Some(queue.value.priority?.0)),
         authorize: raw.authorize.unwrap_or(true),
-        limits: limits::check_of_route(raw.limits, &key.name("limits"), faults),
+        limits: limits::check(raw.limits, None, &key.name("limits"), faults),
         mirror: mirror::check(raw.mirror, &action, scope, &key.name("mirror"), faults),
         action,
         rewrite: rewrite(raw.rewrite, &key.name("rewrite"), faults),

@@ -39,8 +39,8 @@ pub(in crate::config) struct Limits {
     /// What each subject may ask for: who an API key, a signed token or a client certificate says that it
     /// is, each kind by itself. All requests that show none are one. Default: anything.
     pub(in crate::config) subject: Option<At<EachLimit>>,
-    /// Requests in a day or a month of the calendar (UTC), as in `"100000/day"` or `"5000000/month"`; of
-    /// tenants alone. What was used is kept in the folder `state` over a restart. Default: any number.
+    /// Requests in a day or a month of the calendar (UTC), as in `"100000/day"` or `"5000000/month"`. What was used is kept
+    /// in the folder `state` over a restart. Default: any number.
     pub(in crate::config) quota: Option<At<Written<QuotaSpec>>>,
     /// How much of the bodies of requests is read in a second, from `1KiB/s`; a second's worth at once after a
     /// pause. Default: as much as comes.
@@ -60,18 +60,22 @@ pub(in crate::config) struct Limits {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct EachLimit {
-    /// Requests in a second, a minute or an hour, as in `"10/s"`. Must be there, or in
-    /// the plan of the tenant.
+    /// Requests in a second, a minute or an hour, as in `"10/s"`. Default: any number.
     pub(in crate::config) requests: Option<At<Written<Rate>>>,
     /// How many of them may come at once after a pause, from 1 to 1000000. Default: as many as `requests`
     /// says.
     pub(in crate::config) burst: Option<At<Whole<1, 1_000_000>>>,
-    /// What becomes of a request beyond it: `reject`, or `wait` for its turn. Default: `reject`.
+    /// Requests under way at once, from 1 to 1000000; tunnels count until they end. Default: any number.
+    pub(in crate::config) concurrency: Option<At<Whole<1, 1_000_000>>>,
+    /// What becomes of a request beyond `requests` or `concurrency`: `reject`, or `wait` for its turn. Default: `reject`.
     pub(in crate::config) overflow: Option<At<Written<Beyond>>>,
     /// How long a request waits, above 0 and no longer than `1m`; with `overflow = "wait"`. Default:
     /// `1s`.
     pub(in crate::config) wait: Option<At<Written<Duration>>>,
-    /// How many of all of them wait at once at most, from 1 to 100000; with `overflow = "wait"`.
-    /// Default: 100.
+    /// How many wait at once at most, from 1 to 100000; with `overflow = "wait"`. For `requests` of all of them together, for
+    /// `concurrency` of each. Default: 100.
     pub(in crate::config) waiting: Option<At<Whole<1, 100_000>>>,
+    /// Requests in a day or a month of the calendar (UTC), as in `"1000/day"`; of subjects alone. What was used is kept in
+    /// the folder `state` over a restart. Default: any number.
+    pub(in crate::config) quota: Option<At<Written<QuotaSpec>>>,
 }

@@ -20,7 +20,7 @@ pub struct LimitsSpec {
     pub client: Option<EachLimitSpec>,
     /// What each subject may ask for.
     pub subject: Option<EachLimitSpec>,
-    /// Requests in a day or a month of the calendar; of tenants alone.
+    /// Requests in a day or a month of the calendar.
     pub quota: Option<QuotaSpec>,
     /// Bytes a second of bodies of requests.
     pub upload: Option<ByteSize>,
@@ -58,9 +58,19 @@ impl LimitsSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EachLimitSpec {
     /// Requests in a time.
-    pub requests: RateSpec,
-    /// What becomes of a request beyond that.
+    pub requests: Option<RateSpec>,
+    /// Requests at once.
+    pub concurrency: Option<u32>,
+    /// What becomes of a request beyond these two.
     pub overflow: Overflow,
+    /// Requests in a day or a month of the calendar; of subjects alone.
+    pub quota: Option<QuotaSpec>,
+}
+
+impl EachLimitSpec {
+    /// What holds where nothing is said.
+    pub const UNSAID: Self =
+        Self { requests: None, concurrency: None, overflow: Overflow::Reject, quota: None };
 }
 
 /// Requests in a day or a month of the calendar, in UTC.

@@ -2,7 +2,7 @@
 //! neither takes the place of the other, save that of bodies.
 
 use crate::config::spec::{
-    LimitFields, LimitScope, LimitsSpec, Overflow, RateSpec, RouteSpec, TenantSpec,
+    EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, RateSpec, RouteSpec, TenantSpec,
 };
 
 use super::settings::span;
@@ -23,16 +23,8 @@ pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
         let keys = ["limits.overflow", "limits.wait", "limits.waiting"];
         rows.extend(beyond(keys, limits.overflow));
     }
-    if let Some(client) = &limits.client {
-        rows.push(("limits.client.requests", rate(&client.requests)));
-        let keys = ["limits.client.overflow", "limits.client.wait", "limits.client.waiting"];
-        rows.extend(beyond(keys, client.overflow));
-    }
-    if let Some(subject) = &limits.subject {
-        rows.push(("limits.subject.requests", rate(&subject.requests)));
-        let keys = ["limits.subject.overflow", "limits.subject.wait", "limits.subject.waiting"];
-        rows.extend(beyond(keys, subject.overflow));
-    }
+    rows.extend(limits.client.iter().flat_map(|client| each(client, &OF_CLIENTS)));
+    rows.extend(limits.subject.iter().flat_map(|subject| each(subject, &OF_SUBJECTS)));
     if let Some(quota) = limits.quota {
         rows.push(("limits.quota", quota.to_string()));
     }
@@ -55,6 +47,19 @@ pub(super) fn max_body(
     (of_route, of_tenant)
 }
 
+/// What each client, or each subject, may ask for.
+fn each(spec: &EachLimitSpec, keys: &[&'static str; 6]) -> Vec<(&'static str, String)> {
+    let [requests, concurrency, overflow, wait, waiting, quota] = *keys;
+    let mut rows = Vec::new();
+    rows.extend(spec.requests.as_ref().map(|rate| (requests, self::rate(rate))));
+    rows.extend(spec.concurrency.map(|most| (concurrency, most.to_string())));
+    if !rows.is_empty() {
+        rows.extend(beyond([overflow, wait, waiting], spec.overflow));
+    }
+    rows.extend(spec.quota.map(|spec| (quota, spec.to_string())));
+    rows
+}
+
 /// A burst is said where the requests are that it is one with.
 fn rate(rate: &RateSpec) -> String {
     format!("{}, {} at once", rate.rate, rate.burst)
@@ -71,3 +76,20 @@ fn beyond(
         }
     }
 }
+
+const OF_CLIENTS: [&str; 6] = [
+    "limits.client.requests",
+    "limits.client.concurrency",
+    "limits.client.overflow",
+    "limits.client.wait",
+    "limits.client.waiting",
+    "limits.client.quota",
+];
+const OF_SUBJECTS: [&str; 6] = [
+    "limits.subject.requests",
+    "limits.subject.concurrency",
+    "limits.subject.overflow",
+    "limits.subject.wait",
+    "limits.subject.waiting",
+    "limits.subject.quota",
+];

@@ -11,7 +11,7 @@ use crate::config::spec::{
 };
 use crate::control::usage::Amounts;
 use crate::limits::admission::{Names, OF_ROUTE, OF_TENANT};
-use crate::limits::fleet::Fleet;
+use crate::limits::fleet::{Fleet, Whose};
 use crate::limits::gcra::Ticks;
 use crate::limits::in_use::{self, InUse, Sharing};
 use crate::limits::ledger::{Cell, Ledger};
@@ -138,13 +138,10 @@ impl Roster {
         let (mut all, mut of_each, subjects) = (Vec::new(), Vec::new(), subjects(tenant));
         if let Some(limits) = &tenant.limits {
             let cell = ledger.map(|ledger| ledger.own().as_ref());
-            let own = in_use::of(cell, limits, OF_TENANT, (now, self.fleet.as_deref()));
-            let quota = limits.quota.as_ref();
-            let quota =
-                quota.map(|quota| in_use::of_quota(&self.quotas, id, quota, SystemTime::now()));
-            all.extend(own.into_iter().chain(quota).map(|one| LimitInUse::of(None, one)));
-            let counted = ledger.zip(cell);
-            let each = of_subjects(&subjects, (counted, limits, OF_TENANT), now);
+            let whose = Whose { tenant: id, route: None };
+            let of = Held { counted: (ledger, cell), limits, names: OF_TENANT, whose };
+            all.extend(self.in_use(&of, now).map(|one| LimitInUse::of(None, one)));
+            let each = self.of_subjects(&of, &subjects, now);
             of_each.extend(each.map(|(name, one)| LimitInUse::of_subject(name, None, one)));
         }
         let sets = tenant.route_sets.iter().filter_map(|name| spec.route_sets.get(name));
@@ -152,15 +149,50 @@ impl Roster {
         let limited = routes.filter_map(|route| Some((route, RouteLimits::of(route)?)));
         for (route, limits) in limited.take(ROUTES) {
             let cell = ledger.and_then(|ledger| ledger.known_route(limits.key));
-            let cell = cell.map(AsRef::as_ref);
-            let in_use = in_use::of(cell, &limits.spec, OF_ROUTE, (now, self.fleet.as_deref()));
-            all.extend(in_use.into_iter().map(|one| LimitInUse::of(Some(route), one)));
-            let each = of_subjects(&subjects, (ledger.zip(cell), &limits.spec, OF_ROUTE), now);
+            let counted = (ledger, cell.map(AsRef::as_ref));
+            let whose = Whose { tenant: id, route: Some(limits.key) };
+            let of = Held { counted, limits: &limits.spec, names: OF_ROUTE, whose };
+            all.extend(self.in_use(&of, now).map(|one| LimitInUse::of(Some(route), one)));
+            let each = self.of_subjects(&of, &subjects, now);
             of_each.extend(each.map(|(name, one)| LimitInUse::of_subject(name, Some(route), one)));
         }
         of_each.truncate(OF_SUBJECTS);
         all.extend(of_each);
         all
+    }
+
+    /// Of all requests.
+    fn in_use(&self, of: &Held<'_>, now: Ticks) -> impl Iterator<Item = InUse> {
+        let own = in_use::of(of.counted.1, of.limits, of.names, (now, self.fleet.as_deref()));
+        let quota = of.limits.quota.as_ref().map(|quota| {
+            let quota = (of.names.quota, quota);
+            in_use::of_quota(&self.quotas, of.whose, quota, SystemTime::now())
+        });
+        own.into_iter().chain(quota)
+    }
+
+    /// What each subject has used, of the limits that are for each.
+    fn of_subjects<'s>(
+        &self,
+        of: &Held<'_>,
+        subjects: &[Option<&'s str>],
+        now: Ticks,
+    ) -> impl Iterator<Item = (Option<&'s str>, InUse)> {
+        let (ledger, cell) = of.counted;
+        let quota = of.limits.subject.as_ref().and_then(|each| each.quota.as_ref());
+        let mut all = Vec::new();
+        for name in subjects {
+            let subject = name.map(|name| (Proof::ApiKey, name));
+            let counted = ledger.zip(cell);
+            let own = in_use::of_subject(counted, of.limits, of.names, (subject, now));
+            all.extend(own.into_iter().map(|one| (*name, one)));
+            all.extend(quota.map(|quota| {
+                let (whose, quota) = ((of.whose, subject), (of.names.subject_quota, quota));
+                let now = SystemTime::now();
+                (*name, in_use::of_subject_quota(&self.quotas, whose, quota, now))
+            }));
+        }
+        all.into_iter()
     }
 
     fn shares(&self, slot: u32, spec: &RoutesSpec, tenant: &TenantSpec) -> Vec<Share> {
@@ -237,16 +269,12 @@ fn subjects(tenant: &TenantSpec) -> Vec<Option<&str>> {
     subjects
 }
 
-/// What each subject has used of a limit, where there is one for each.
-fn of_subjects<'s>(
-    subjects: &'s [Option<&str>],
-    (counted, limits, names): (Option<(&'s Ledger, &'s Cell)>, &'s LimitsSpec, Names),
-    now: Ticks,
-) -> impl Iterator<Item = (Option<&'s str>, InUse)> {
-    subjects.iter().filter_map(move |name| {
-        let subject = name.map(|name| (Proof::ApiKey, name));
-        Some((*name, in_use::of_subject(counted, limits, names, (subject, now))?))
-    })
+/// Limits, and what is counted for them.
+struct Held<'h> {
+    counted: (Option<&'h Ledger>, Option<&'h Cell>),
+    limits: &'h LimitsSpec,
+    names: Names,
+    whose: Whose<'h>,
 }
 
 /// As many hosts are told of a tenant.

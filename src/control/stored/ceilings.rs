@@ -2,7 +2,8 @@
 
 use crate::base::fair::Class;
 use crate::config::spec::{
-    EachLimitSpec, LimitsSpec, Overflow, Period, QueueSpec, RateSpec, RoutesSpec, TenantSpec,
+    EachLimitSpec, LimitsSpec, Overflow, Period, QueueSpec, QuotaSpec, RateSpec, RoutesSpec,
+    TenantSpec,
 };
 
 use super::change::Refusal;
@@ -41,14 +42,7 @@ fn numbers(tenant: &TenantSpec) -> Vec<Number> {
     let mut all = rate(limits.requests.as_ref(), ["limits.requests", "limits.burst"]);
     all.extend(waiting(Some(limits.overflow), ["limits.wait", "limits.waiting"]));
     all.push(("limits.concurrency", limits.concurrency.map(u64::from)));
-    // A quota of a month may all be used in a day, and one of a day on each of its days.
-    let quota = |in_a_day: u64, in_a_month: u64| {
-        limits.quota.map(|quota| match quota.period {
-            Period::Day => quota.requests.saturating_mul(in_a_day),
-            Period::Month => quota.requests.saturating_mul(in_a_month),
-        })
-    };
-    all.extend([("limits.quota", quota(1, 1)), ("limits.quota", quota(DAYS, 1))]);
+    all.extend(quota(limits.quota, "limits.quota"));
     all.push(("limits.upload", limits.upload.map(|rate| rate.0)));
     all.push(("limits.download", limits.download.map(|rate| rate.0)));
     all.push(("limits.max-body", limits.max_body.map(|size| size.0)));
@@ -58,11 +52,25 @@ fn numbers(tenant: &TenantSpec) -> Vec<Number> {
     all
 }
 
-fn each(spec: Option<&EachLimitSpec>, keys: [&'static str; 4]) -> Vec<Number> {
-    let [requests, burst, wait, most] = keys;
-    let mut all = rate(spec.map(|spec| &spec.requests), [requests, burst]);
-    all.extend(waiting(spec.map(|spec| spec.overflow), [wait, most]));
+fn each(spec: Option<&EachLimitSpec>, keys: [&'static str; 6]) -> Vec<Number> {
+    let [requests, burst, concurrency, wait, most, quota] = keys;
+    let spec = spec.unwrap_or(&EachLimitSpec::UNSAID);
+    let mut all = rate(spec.requests.as_ref(), [requests, burst]);
+    all.push((concurrency, spec.concurrency.map(u64::from)));
+    all.extend(waiting(Some(spec.overflow), [wait, most]));
+    all.extend(self::quota(spec.quota, quota));
     all
+}
+
+/// On one day, and in a month: one of a month may all be used on a day, and one of a day on each of its days.
+fn quota(spec: Option<QuotaSpec>, key: &'static str) -> [Number; 2] {
+    let of = |of_days: u64| {
+        spec.map(|quota| match quota.period {
+            Period::Day => quota.requests.saturating_mul(of_days),
+            Period::Month => quota.requests,
+        })
+    };
+    [(key, of(1)), (key, of(DAYS))]
 }
 
 fn rate(spec: Option<&RateSpec>, [requests, burst]: [&'static str; 2]) -> Vec<Number> {
@@ -97,17 +105,21 @@ fn share(queue: Option<&QueueSpec>) -> [Number; 4] {
     ]
 }
 
-const OF_CLIENTS: [&str; 4] = [
+const OF_CLIENTS: [&str; 6] = [
     "limits.client.requests",
     "limits.client.burst",
+    "limits.client.concurrency",
     "limits.client.wait",
     "limits.client.waiting",
+    "limits.client.quota",
 ];
-const OF_SUBJECTS: [&str; 4] = [
+const OF_SUBJECTS: [&str; 6] = [
     "limits.subject.requests",
     "limits.subject.burst",
+    "limits.subject.concurrency",
     "limits.subject.wait",
     "limits.subject.waiting",
+    "limits.subject.quota",
 ];
 const A_DAY: u64 = 24 * 3600;
 /// Of the longest month.

@@ -2,21 +2,20 @@
 //! subject's, then the route's, then the tenant's, so that who is refused by the closer one takes nothing of the
 //! wider. What was taken of some is given back where another refuses.
 
+mod at_once;
+mod spending;
 mod together;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::config::spec::{
-    EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, QuotaSpec, RateSpec,
-};
+use crate::config::spec::{EachLimitSpec, LimitFields, LimitScope, LimitsSpec, Overflow, RateSpec};
 use crate::model::caller::{Caller, Proof};
 
 use super::Shared;
 use super::clients::{self, Clients, Key};
 use super::fleet::Whose;
-use super::gate::Entry;
 use super::gcra::{Grant, Later, Pace, Ticks};
 use super::ledger::Cell;
 use super::limit::Limit;
@@ -25,6 +24,8 @@ use super::told::{Told, seconds};
 
 use together::{Turn, Undecided};
 
+pub use at_once::{Entered, Line, Place, Room, rooms};
+pub use spending::{Due, dues, go, look, spend};
 pub use together::Full;
 
 /// Limits that apply to a request: a tenant's, or a route's.
@@ -51,6 +52,14 @@ pub struct Names {
     pub subject: Limit,
     /// Requests at once.
     pub concurrency: Limit,
+    /// Those of a client.
+    pub client_concurrency: Limit,
+    /// Those of a subject.
+    pub subject_concurrency: Limit,
+    /// Requests in a day or a month.
+    pub quota: Limit,
+    /// Those of a subject.
+    pub subject_quota: Limit,
 }
 
 /// Those of a tenant.
@@ -59,6 +68,10 @@ pub const OF_TENANT: Names = Names {
     client: Limit::Client,
     subject: Limit::Subject,
     concurrency: Limit::TenantConcurrency,
+    client_concurrency: Limit::ClientConcurrency,
+    subject_concurrency: Limit::SubjectConcurrency,
+    quota: Limit::TenantQuota,
+    subject_quota: Limit::SubjectQuota,
 };
 /// Those of a route.
 pub const OF_ROUTE: Names = Names {
@@ -66,6 +79,10 @@ pub const OF_ROUTE: Names = Names {
     client: Limit::RouteClient,
     subject: Limit::RouteSubject,
     concurrency: Limit::RouteConcurrency,
+    client_concurrency: Limit::RouteClientConcurrency,
+    subject_concurrency: Limit::RouteSubjectConcurrency,
+    quota: Limit::RouteQuota,
+    subject_quota: Limit::RouteSubjectQuota,
 };
 
 /// Who asks.
@@ -152,31 +169,7 @@ pub fn take<'s>(
     Ok(slots)
 }
 
-/// What is told where a quota is used up.
-pub fn used_up(quota: &QuotaSpec, rest: Duration) -> Box<Refused> {
-    let mut told = Told::default();
-    told.quota(quota, (0, rest));
-    let (limit, allows) = (Limit::TenantQuota, quota.to_string());
-    Box::new(Refused { limit, allows, retry_after: rest, told })
-}
-
 impl<'s> Scope<'s> {
-    /// Enters where only so many may be at once; `None` where any number may.
-    pub fn enter(&self) -> Option<Entry> {
-        let most = self.spec.concurrency?;
-        Some(self.cell.gate().enter(most, self.spec.overflow.most()))
-    }
-
-    /// What is told where there is no room.
-    pub fn full(&self) -> Box<Refused> {
-        let (limit, most) = (self.names.concurrency, self.spec.concurrency.unwrap_or(0));
-        let mut told = Told::default();
-        told.concurrency(limit, most, 0);
-        // Nobody knows when the next one leaves.
-        let (allows, retry_after) = (format!("{most} at once"), Duration::from_secs(1));
-        Box::new(Refused { limit, allows, retry_after, told })
-    }
-
     /// What is counted of bodies that go this way, and their rate; `None` where they go as they like.
     pub fn flow(&self, way: Way) -> Option<(Arc<Cell>, u64)> {
         let rate = match way {
@@ -186,27 +179,18 @@ impl<'s> Scope<'s> {
         Some((Arc::clone(self.cell), rate?.0))
     }
 
-    /// Adds what answers tell of requests at once.
-    pub fn tell(&self, told: &mut Told) {
-        if let (LimitFields::Always, Some(most)) = (self.spec.fields, self.spec.concurrency) {
-            let remaining = most.saturating_sub(self.cell.gate().inside());
-            told.concurrency(self.names.concurrency, most, remaining);
-        }
-    }
-
     fn of_client(&self, shared: &'s Shared, client: u128) -> Option<Rule<'s>> {
-        let spec = self.spec.client.as_ref()?;
-        let identity = self.cell.identity;
-        let key = Key::of(identity, shared.hash((identity, client)));
+        let spec = self.spec.client.as_ref().filter(|spec| spec.requests.is_some())?;
+        let key = Key::of(self.cell.identity, client_hash(shared, self.cell, client));
         let whose = (&shared.clients, key);
-        Some(self.each((self.names.client, spec), whose, &self.cell.clients_waiting))
+        self.each((self.names.client, spec), whose, &self.cell.clients_waiting)
     }
 
     fn of_subject(&self, shared: &'s Shared, caller: Option<&Caller>) -> Option<Rule<'s>> {
-        let spec = self.spec.subject.as_ref()?;
+        let spec = self.spec.subject.as_ref().filter(|spec| spec.requests.is_some())?;
         let subject = caller.map(|caller| (caller.proof, &*caller.subject));
         let whose = (&shared.subjects, subject_key(shared, self.cell, subject));
-        Some(self.each((self.names.subject, spec), whose, &self.cell.subjects_waiting))
+        self.each((self.names.subject, spec), whose, &self.cell.subjects_waiting)
     }
 
     fn of_all(&self) -> Option<Rule<'s>> {
@@ -219,10 +203,9 @@ impl<'s> Scope<'s> {
         (limit, spec): (Limit, &'s EachLimitSpec),
         whose: (&'s Clients, Key),
         waiting: &'s AtomicU32,
-    ) -> Rule<'s> {
-        let EachLimitSpec { requests: rate, overflow } = spec;
-        let all = self.rule(limit, (rate, *overflow), waiting);
-        Rule { scope: LimitScope::Gateway, each: Some(whose), ..all }
+    ) -> Option<Rule<'s>> {
+        let all = self.rule(limit, (spec.requests.as_ref()?, spec.overflow), waiting);
+        Some(Rule { scope: LimitScope::Gateway, each: Some(whose), ..all })
     }
 
     fn rule(
@@ -237,12 +220,21 @@ impl<'s> Scope<'s> {
     }
 }
 
-/// The place of a subject among those that are counted for these limits. Kinds of credentials are
-/// apart: what a token says that somebody is takes nothing from the key of that name, and what one issuer says
-/// nothing from what another one does (RFC 7519 §4.1.2).
-pub(super) fn subject_key(shared: &Shared, cell: &Cell, subject: Option<(Proof, &str)>) -> Key {
+/// A client of these limits.
+fn client_hash(shared: &Shared, cell: &Cell, client: u128) -> u64 {
+    shared.hash((cell.identity, client))
+}
+
+/// A subject of these limits. Kinds of credentials are apart: what a token says that somebody is takes nothing from the
+/// key of that name, and what one issuer says nothing from what another one does (RFC 7519 §4.1.2).
+pub(super) fn subject_hash(shared: &Shared, cell: &Cell, subject: Option<(Proof, &str)>) -> u64 {
     let subject = subject.map(|(proof, subject)| (proof.as_str(), proof.issuer(), subject));
-    Key::of(cell.identity, shared.hash((cell.identity, subject)))
+    shared.hash((cell.identity, subject))
+}
+
+/// The place of a subject among those that are counted for these limits.
+pub(super) fn subject_key(shared: &Shared, cell: &Cell, subject: Option<(Proof, &str)>) -> Key {
+    Key::of(cell.identity, subject_hash(shared, cell, subject))
 }
 
 impl<'s> Slots<'s> {

@@ -16,8 +16,12 @@ fn rate(count: u32, burst: u32) -> RateSpec {
     RateSpec { rate: Rate { count, per: Duration::from_secs(1) }, burst }
 }
 
+fn each(requests: RateSpec, overflow: Overflow) -> EachLimitSpec {
+    EachLimitSpec { requests: Some(requests), overflow, ..EachLimitSpec::UNSAID }
+}
+
 fn limits(requests: Option<RateSpec>, client: Option<RateSpec>) -> LimitsSpec {
-    let client = client.map(|requests| EachLimitSpec { requests, overflow: Overflow::Reject });
+    let client = client.map(|requests| each(requests, Overflow::Reject));
     LimitsSpec { requests, client, fields: LimitFields::Always, ..LimitsSpec::UNSAID }
 }
 
@@ -69,7 +73,7 @@ fn caller(proof: Proof, subject: &str) -> Caller {
 }
 
 fn by_subject(requests: RateSpec) -> LimitsSpec {
-    let subject = Some(EachLimitSpec { requests, overflow: Overflow::Reject });
+    let subject = Some(each(requests, Overflow::Reject));
     LimitsSpec { subject, ..limits(None, None) }
 }
 
@@ -140,7 +144,7 @@ async fn a_flood_from_many_addresses_leaves_subjects_what_they_have() {
 #[tokio::test(start_paused = true)]
 async fn so_many_subjects_wait_and_clients_do_not_count_among_them() {
     let world = World::new();
-    let waiting = EachLimitSpec { requests: rate(1, 1), overflow: waits(10, 1) };
+    let waiting = each(rate(1, 1), waits(10, 1));
     let spec =
         LimitsSpec { client: Some(waiting.clone()), subject: Some(waiting), ..limits(None, None) };
     let scopes = world.scopes(&spec, None);
@@ -175,7 +179,7 @@ proptest! {
             let world = World::new();
             let tenant = LimitsSpec {
                 requests: Some(rate(4, 9)),
-                client: Some(EachLimitSpec { requests: rate(2, 4), overflow: Overflow::Reject }),
+                client: Some(each(rate(2, 4), Overflow::Reject)),
                 ..by_subject(rate(1, 3))
             };
             let route = by_subject(rate(1, 2));

@@ -25,6 +25,29 @@ async fn has_turn(queued: &mut Queued) -> Option<Permit> {
     timeout(Duration::from_millis(1), queued.turn()).await.ok()
 }
 
+/// On a thread of its own: one that waited for the lock would not come back.
+#[test]
+fn who_enters_and_leaves_while_nobody_waits_takes_no_lock() {
+    let gate = Arc::new(Gate::default());
+    drop(inside(&gate, 2)); // so that the limit is known
+    let held = gate.queue();
+    let (done, is_done) = std::sync::mpsc::channel();
+    let other = Arc::clone(&gate);
+    let thread = std::thread::spawn(move || {
+        for _ in 0..100 {
+            let both = (inside(&other, 2), inside(&other, 2));
+            assert!(both.0.is_some() && both.1.is_some());
+        }
+        done.send(other.inside()).ok();
+    });
+
+    let without_lock = is_done.recv_timeout(Duration::from_secs(60));
+
+    drop(held);
+    thread.join().unwrap();
+    assert_eq!(without_lock, Ok(0));
+}
+
 #[test]
 fn so_many_are_inside_and_who_leaves_makes_room() {
     let gate = Arc::new(Gate::default());
