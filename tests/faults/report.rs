@@ -114,6 +114,7 @@ pub(crate) struct Phase {
     pub(crate) posts_failed: usize,
     /// Of those that may be repeated and were served, in milliseconds.
     pub(crate) p50: f64,
+    pub(crate) p95: f64,
     pub(crate) p99: f64,
 }
 
@@ -167,7 +168,7 @@ impl Phase {
             let place = (times.len() as f64 * share) as usize;
             times.get(place.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
         };
-        (phase.p50, phase.p99) = (at(0.5), at(0.99));
+        (phase.p50, phase.p95, phase.p99) = (at(0.5), at(0.95), at(0.99));
         phase
     }
 

@@ -143,7 +143,7 @@ fn run_one(case: &Case) -> Done {
 /// Cases spend most of their time waiting.
 const AT_ONCE: usize = 5;
 const TRIES: usize = 3;
-/// 4 min: all cases take one already, and each that is run again 7 s. After that the suite comes to its end.
+/// 4 min: all cases take one and a half already, and each that is run again 7 s. After that the suite comes to its end.
 const AGAIN: Duration = Duration::from_secs(240);
 /// So many cases may be left without a verdict.
 const UNJUDGED: usize = 3;

@@ -101,7 +101,7 @@ fn cells(case: &Case, report: &Report) -> String {
     let misses = if verdict::misses_aim(case, report) { ", misses the aim" } else { "" };
     let out = out.map_or_else(|| "–".to_owned(), seconds);
     format!(
-        " {errors} | {:.1} → {:.1} | {:.1} → {:.1} (× {ratio:.1}{misses}) | {:.2} | {out} | {} |",
+        " {errors} | {:.1} → {:.1} | {:.1} → {:.1} (× {ratio:.2}{misses}) | {:.2} | {out} | {} |",
         before.p50,
         broken.p50,
         before.p99,

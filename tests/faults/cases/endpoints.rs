@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::{Breaks, Case, Others, Out, Promise, Ten, one};
+use super::{BOTH, Breaks, Case, Others, Out, Promise, Ten, kept, one};
 use crate::origin::{Mode, Speaks};
 use crate::report::{Form, Report};
 use crate::suite::renews;
@@ -97,6 +97,12 @@ pub(super) const STOPPED_HEDGED: Case = one(
     |form| Box::pin(is_stopped(Setup::apart(1).with(HEDGE), form)),
 );
 
+pub(super) const STOPPED_BOTH: Case = kept(
+    "stopped-both",
+    "an endpoint is stopped (SIGSTOP), and the pool hedges and balances by `peak-ewma`",
+    |form| Box::pin(is_stopped(Setup::apart(1).with(BOTH), form)),
+);
+
 pub(super) const SILENT_HEDGED: Case = one(
     "silent-hedged",
     "an endpoint takes requests and never answers, and the pool hedges",
@@ -132,6 +138,18 @@ pub(super) const SLOW_BALANCED: Case = Case {
     )
 };
 
+pub(super) const SLOW_BOTH: Case = Case {
+    others: Others::AllServed,
+    ..kept(
+        "slow-both",
+        "an endpoint takes 200 ms more for everything, and the pool hedges and balances by `peak-ewma`",
+        |form| {
+            let setup = Setup::plain().with(BOTH);
+            Box::pin(behaves_by(setup, form.asking(100), Mode::Slow(LATE)))
+        },
+    )
+};
+
 pub(super) const DRIPS: Case =
     one("drips", "an endpoint sends a byte a second", |form| Box::pin(behaves(form, Mode::Drips)));
 
@@ -160,28 +178,42 @@ pub(super) const SLOW: Case = Case {
 pub(super) const FLAPS: Case = Case {
     out: Out::May,
     ..one("flaps", "an endpoint flaps: half a second well, half a second of resets", |form| {
-        Box::pin(async move {
-            let mut ten = Setup::plain().start().await;
-            let flap = async |ten: &mut Ten| {
-                let end = Instant::now() + form.broken;
-                while Instant::now() < end {
-                    ten.be(Mode::ResetsConnections);
-                    sleep(Duration::from_millis(500)).await;
-                    ten.be(Mode::Sound);
-                    sleep(Duration::from_millis(500)).await;
-                }
-            };
-            let report = ten.trial(&form, flap, async |_| ()).await;
-            assert!(ten.hurt() > 0, "nobody has met it");
-            report
-        })
+        Box::pin(flaps(Setup::plain(), form))
     })
 };
+
+pub(super) const FLAPS_BOTH: Case = kept(
+    "flaps-both",
+    "an endpoint flaps so, and the pool hedges and balances by `peak-ewma`",
+    |form| Box::pin(flaps(Setup::plain().with(BOTH), form)),
+);
+
+async fn flaps(setup: Setup, form: Form) -> Report {
+    let mut ten = setup.start().await;
+    let flap = async |ten: &mut Ten| {
+        let end = Instant::now() + form.broken;
+        while Instant::now() < end {
+            ten.be(Mode::ResetsConnections);
+            sleep(Duration::from_millis(500)).await;
+            ten.be(Mode::Sound);
+            sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let report = ten.trial(&form, flap, async |_| ()).await;
+    assert!(ten.hurt() > 0, "nobody has met it");
+    report
+}
 
 pub(super) const SAYS_503: Case =
     one("says-503", "an endpoint lies: its checks pass, users are answered 503", |form| {
         Box::pin(behaves(form.asking(100), Mode::Says(503)))
     });
+
+pub(super) const SAYS_503_BOTH: Case = kept(
+    "says-503-both",
+    "an endpoint lies by 503, and the pool hedges and balances by `peak-ewma`",
+    |form| Box::pin(behaves_by(Setup::plain().with(BOTH), form.asking(100), Mode::Says(503))),
+);
 
 pub(super) const SAYS_500: Case = Case {
     promise: Promise::Errors {

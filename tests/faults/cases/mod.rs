@@ -27,6 +27,7 @@ pub(crate) struct Case {
     pub(crate) out: Out,
     pub(crate) breaks: Breaks,
     pub(crate) needs: Needs,
+    pub(crate) aim: Aim,
     /// Panics where the fault was not felt, or something else is wrong.
     pub(crate) run: fn(Form) -> Running,
 }
@@ -90,6 +91,15 @@ pub(crate) enum Breaks {
     All,
 }
 
+/// Whether the p99 of users is within the aim: 1.5 times what it was, with one endpoint of ten broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// The page tells.
+    Told,
+    /// Where it is measured. Everywhere, 19 of 20 do not wait for the endpoint that breaks.
+    Kept,
+}
+
 impl Promise {
     /// For the page.
     pub(crate) fn told(self) -> String {
@@ -125,8 +135,15 @@ const fn one(id: &'static str, what: &'static str, run: fn(Form) -> Running) -> 
         out: Out::Must,
         breaks: Breaks::One,
         needs: Needs::Nothing,
+        aim: Aim::Told,
         run,
     }
+}
+
+/// A case of one endpoint where the pool has both keys that keep users from one that is slow, see [`BOTH`].
+const fn kept(id: &'static str, what: &'static str, run: fn(Form) -> Running) -> Case {
+    // One that loses against hedges, or is not asked any more, may be taken out or not.
+    Case { out: Out::May, aim: Aim::Kept, ..one(id, what, run) }
 }
 
 /// A case of something else that breaks: no user is to notice.
@@ -134,11 +151,15 @@ const fn other(id: &'static str, what: &'static str, run: fn(Form) -> Running) -
     Case { others: Others::AllServed, breaks: Breaks::None, ..one(id, what, run) }
 }
 
+/// The keys: a second attempt beside a slow one, and the endpoints that are quick.
+const BOTH: &str = "retry = { hedge = {} }\nbalance = \"peak-ewma\"\n";
+
 /// Every case, in the order of the page.
 pub(crate) static ALL: &[Case] = &[
     endpoints::KILLED,
     endpoints::STOPPED,
     endpoints::STOPPED_HEDGED,
+    endpoints::STOPPED_BOTH,
     endpoints::RESETS_CONNECTIONS,
     endpoints::RESETS_HANDSHAKES,
     endpoints::RESETS_UPLOADS,
@@ -154,9 +175,13 @@ pub(crate) static ALL: &[Case] = &[
     endpoints::SLOW,
     endpoints::SLOW_HEDGED,
     endpoints::SLOW_BALANCED,
+    endpoints::SLOW_BOTH,
     network::SLOW,
+    network::SLOW_BOTH,
     endpoints::FLAPS,
+    endpoints::FLAPS_BOTH,
     endpoints::SAYS_503,
+    endpoints::SAYS_503_BOTH,
     endpoints::SAYS_500,
     endpoints::SAYS_500_LISTED,
     endpoints::EXPIRES,
@@ -168,6 +193,7 @@ pub(crate) static ALL: &[Case] = &[
     several::THREE_SAY_503_FOUR,
     several::TWO_SLOW,
     several::THREE_SLOW,
+    several::THREE_SLOW_BOTH,
     several::ROLLING,
     endpoints::ALL_SAY_503,
     endpoints::ALL_RESET,
@@ -180,7 +206,9 @@ pub(crate) static ALL: &[Case] = &[
     streams::GRPC_KILLED,
     streams::GRPC_UNAVAILABLE,
     network::LOSS,
+    network::LOSS_BOTH,
     network::PARTITION,
+    network::PARTITION_BOTH,
     network::PARTITION_BY_DEFAULT,
     network::PARTITION_TO,
     network::PARTITION_FROM,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
 
-use super::{Breaks, Case, Needs, Others, Out, Promise, Ten, one};
+use super::{BOTH, Breaks, Case, Needs, Others, Out, Promise, Ten, kept, one};
 use crate::compiled::Compiled;
 use crate::own::tied;
 use crate::report::{Form, Report};
@@ -19,6 +19,24 @@ pub(super) const LOSS: Case = Case {
     ..one("loss", "30 % of the packets to and from an endpoint are lost", |form| {
         Box::pin(loses(Setup::plain(), form, &SOME))
     })
+};
+
+pub(super) const LOSS_BOTH: Case = Case {
+    needs: Needs::Spaces,
+    ..kept(
+        "loss-both",
+        "30 % of an endpoint's packets are lost so, and the pool hedges and balances by `peak-ewma`",
+        |form| Box::pin(loses(Setup::plain().with(BOTH), form, &SOME)),
+    )
+};
+
+pub(super) const PARTITION_BOTH: Case = Case {
+    needs: Needs::Spaces,
+    ..kept(
+        "partition-both",
+        "an endpoint cannot be reached, and the pool hedges and balances by `peak-ewma`",
+        |form| Box::pin(loses(Setup::plain().with(BOTH), form, &ONE)),
+    )
 };
 
 pub(super) const PARTITION: Case = Case {
@@ -120,16 +138,26 @@ pub(super) const SLOW: Case = Case {
     ..one(
         "slow-network",
         "packets to an endpoint take 100 ms more, give or take 50 ms, and overtake one another",
-        |form| Box::pin(is_slow(form)),
+        |form| Box::pin(is_slow("", form)),
     )
 };
 
-async fn is_slow(form: Form) -> Report {
+pub(super) const SLOW_BOTH: Case = Case {
+    others: Others::AllServed,
+    needs: Needs::Link,
+    ..kept(
+        "slow-network-both",
+        "packets to an endpoint are late so, and the pool hedges and balances by `peak-ewma`",
+        |form| Box::pin(is_slow(BOTH, form.asking(100))),
+    )
+};
+
+async fn is_slow(rules: &str, form: Form) -> Report {
     for line in LINK {
         let told = run(Command::new("ip").args(line.split(' ')));
         assert!(told.status.success(), "{line}: {}", String::from_utf8_lossy(&told.stderr));
     }
-    let setup = Setup::with_one_behind(IpAddr::V4(HERE), IpAddr::V4(THERE));
+    let setup = Setup::with_one_behind(IpAddr::V4(HERE), IpAddr::V4(THERE)).with(rules);
     let link = Link::start(setup.one().port());
     let mut ten = setup.start().await;
     let slow = async |_: &mut Ten| fs::write(link.mark(), "").expect("be slow");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::endpoints::{LATE, last_behave, patient};
-use super::{Breaks, Case, Others, Out, Promise, Running, Ten, one};
+use super::{BOTH, Breaks, Case, Others, Out, Promise, Running, Ten, one};
 use crate::origin::{Apart, Mode};
 use crate::report::{Form, Report};
 use crate::ten::Setup;
@@ -75,6 +75,17 @@ pub(super) const THREE_SLOW: Case = Case {
     ..some(3, "three-slow", "three endpoints of ten take 200 ms more for everything", |form| {
         Box::pin(last_behave(3, patient(), form, Mode::Slow(LATE)))
     })
+};
+
+pub(super) const THREE_SLOW_BOTH: Case = Case {
+    others: Others::AllServed,
+    out: Out::May,
+    ..some(
+        3,
+        "three-slow-both",
+        "three are slow so, and the pool hedges and balances by `peak-ewma`",
+        |form| Box::pin(last_behave(3, Setup::plain().with(BOTH), form, Mode::Slow(LATE))),
+    )
 };
 
 pub(super) const ROLLING: Case = one(
