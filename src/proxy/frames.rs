@@ -298,6 +298,8 @@ const REQUEST_EARNS: u64 = 10;
 
 #[cfg(test)]
 mod tests {
+    use crate::proxy::clock::Clock;
+
     use super::*;
 
     fn frame(kind: u8, flags: u8, size: usize) -> Vec<u8> {
@@ -384,7 +386,8 @@ mod tests {
         use tokio::io::AsyncWriteExt as _;
         for piece in [1, 7, 25, 26, 1000] {
             let flood = Rc::new(Flood::default());
-            let mut frames = Frames::new(tokio::io::sink(), Rc::clone(&flood));
+            let mut frames =
+                Frames::new(tokio::io::sink(), Rc::clone(&flood), Activity::new(Clock::new()));
             let bytes = [&[b'x'; 60][..], b"header_list_way_too_large"].concat();
             for part in bytes.chunks(piece) {
                 frames.write_all(part).await.expect("a sink takes all");

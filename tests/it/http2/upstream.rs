@@ -294,7 +294,7 @@ async fn be_full(
             }
             (SETTINGS, 0) => stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await?,
             (PING, ACK) => {
-                drop(waits.take().map(|waits: oneshot::Sender<usize>| waits.send(heard)))
+                _ = waits.take().map(|waits: oneshot::Sender<usize>| waits.send(heard));
             }
             _ => {}
         }
