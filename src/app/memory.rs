@@ -12,8 +12,8 @@ pub fn budget(configured: Option<ByteSize>) -> u64 {
     configured.map_or_else(quarter, |size| size.0)
 }
 
-/// What one client may hold of that, in bytes. By default one alone never makes memory short for others, which it is from
-/// one half on.
+/// What one client may hold of that, in bytes. By default one alone does not make memory short for others, which it is from
+/// one half on; over TLS what is under way may come to that.
 pub fn share(configured: Option<ByteSize>, budget: u64) -> u64 {
     match configured {
         None => budget / 8 * 3,

@@ -4,9 +4,14 @@
 //! Each connection has a purse, which draws from its client's count in steps: so a request writes to
 //! no cache line that workers share, and looks nothing up.
 //!
+//! From three quarters of its share on a client gets no further connections: the rest is for what those
+//! that it has ask for. Each has drawn for one usual exchange beforehand, so that no number of idle ones leaves
+//! them without.
+//!
 //! **Invariants:** what was taken is given back when its [`Paid`] is dropped, and what the connection
-//! itself takes with its purse. A purse has drawn at least what it holds, and no more than two steps
-//! beyond that.
+//! itself takes with its purse. A purse has drawn at least what it holds, and where nothing is under way one
+//! or two steps beyond that. What it has drawn is written by its connection's worker alone, on one thread:
+//! other threads read it at most. So all that counts with a purse is dropped there, too.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -30,6 +35,8 @@ pub struct Purse {
     account: Arc<Account>,
     /// `None` = whoever it is may take all that there is.
     client: Option<Arc<Client>>,
+    /// What the connection itself takes.
+    own: u64,
     held: AtomicU64,
     drawn: AtomicU64,
 }
@@ -63,7 +70,7 @@ pub enum Appetite {
 /// The parts of one body on their way to who takes slowly.
 #[derive(Debug, Default)]
 pub struct Passage {
-    /// The last part, where it is still on its way.
+    /// The last part that went while its client had much, where it is still on its way.
     last: Weak<Space<Lent>>,
 }
 
@@ -89,6 +96,11 @@ impl Client {
     pub fn is_full(&self, account: &Account) -> bool {
         self.drawn() >= account.share()
     }
+
+    /// Whether it has used so much of it that it gets no further connections.
+    pub fn is_crowded(&self, account: &Account) -> bool {
+        self.drawn() >= account.share() / 4 * 3
+    }
 }
 
 impl Purse {
@@ -98,8 +110,11 @@ impl Purse {
         let client = client.filter(|_| account.share() < u64::MAX).map(Arc::clone);
         let account = Arc::clone(account);
         let (held, drawn) = (AtomicU64::new(0), AtomicU64::new(0));
-        let purse = Arc::new(Self { account, client, held, drawn });
-        purse.add(bytes);
+        let purse = Arc::new(Self { account, client, own: bytes, held, drawn });
+        purse.account.add(bytes);
+        // With room for one exchange.
+        purse.draw(bytes + STEP);
+        purse.put_back(STEP);
         purse
     }
 
@@ -117,17 +132,23 @@ impl Purse {
     /// Takes `bytes` for something new.
     ///
     /// # Errors
-    /// When memory is full, or the client's share of it.
+    /// When memory is full, or the client's share of it and the connection has drawn no room for it.
     pub fn begin(self: &Arc<Self>, what: Refused, bytes: u64) -> Result<Paid, Short> {
         if self.account.is_full() {
             self.account.refuse(what);
             return Err(Short::Gateway);
         }
-        if self.client.as_ref().is_some_and(|client| client.is_full(&self.account)) {
+        let is_full = |client: &Arc<Client>| client.is_full(&self.account);
+        if !self.has_room(bytes) && self.client.as_ref().is_some_and(is_full) {
             self.account.refuse(what.of_client());
             return Err(Short::Client);
         }
         Ok(self.take(bytes))
+    }
+
+    /// Whether so much was drawn already.
+    fn has_room(&self, bytes: u64) -> bool {
+        self.held.load(Ordering::Relaxed) + bytes <= self.drawn.load(Ordering::Relaxed)
     }
 
     /// Whether the client has used half of its share: what one can do without is not taken any more.
@@ -143,7 +164,8 @@ impl Purse {
 
     fn give_back(&self, bytes: u64) {
         self.account.give_back(bytes);
-        self.put_back(bytes);
+        let held = self.put_back(bytes);
+        self.settle(held);
     }
 
     /// Counts `bytes` as the client's.
@@ -158,16 +180,24 @@ impl Purse {
         }
     }
 
-    /// Counts them as the client's no more.
-    fn put_back(&self, bytes: u64) {
-        let held = self.held.fetch_sub(bytes, Ordering::Relaxed) - bytes;
+    /// The connection holds `bytes` less; the steps stay drawn. Gives what it holds.
+    fn put_back(&self, bytes: u64) -> u64 {
+        let before = self.held.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "{bytes} of {before} bytes are given back");
+        before - bytes
+    }
+
+    /// Gives the steps back that it does not need for what it holds.
+    fn settle(&self, held: u64) {
         let Some(client) = &self.client else { return };
         let spare = self.drawn.load(Ordering::Relaxed).saturating_sub(held);
         // Steps stay: who asks again and again draws nothing each time.
         if spare > 2 * STEP {
             let less = (spare - STEP) / STEP * STEP;
-            self.drawn.fetch_sub(less, Ordering::Relaxed);
-            client.drawn.fetch_sub(less, Ordering::Relaxed);
+            let drawn = self.drawn.fetch_sub(less, Ordering::Relaxed);
+            debug_assert!(drawn >= less, "two threads write to one purse");
+            let drawn = client.drawn.fetch_sub(less, Ordering::Relaxed);
+            debug_assert!(drawn >= less, "a client has drawn less than one of its purses");
         }
     }
 }
@@ -228,7 +258,12 @@ impl Drop for Paid {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.purse.put_back(self.bytes);
+        let held = self.purse.put_back(self.bytes);
+        // An exchange that has large parts draws for them once: its end gives that back. Where the client has
+        // much it counts at once, and the last part may outlive its exchange.
+        if held <= self.purse.own || self.purse.is_tight() {
+            self.purse.settle(held);
+        }
     }
 }
 
@@ -242,15 +277,20 @@ impl Passage {
         self.last.upgrade().map_or(Poll::Ready(()), |last| last.poll_free(context))
     }
 
-    /// A part goes on its way and counts as that client's until it is gone who has paid for the exchange. What it is read into counts
-    /// as the worker's already: it goes from client to client. A few bytes are in what an exchange takes.
+    /// A part goes on its way. Until it is gone it counts as that client's who has paid for the exchange. What it
+    /// is read into counts as the worker's already: it goes from client to client. A few bytes are in what an
+    /// exchange takes.
     pub fn count(&mut self, paid: &Paid, part: Bytes) -> Bytes {
         if paid.purse.client.is_none() || part.len() <= FEW {
             return part;
         }
         let (purse, bytes) = (Arc::clone(&paid.purse), part.len() as u64);
         purse.draw(bytes);
-        let space = Space::new(Lent { purse, bytes });
+        let lent = Lent { purse, bytes };
+        if !lent.purse.is_tight() {
+            return Bytes::from_owner(Counted::new(part, lent));
+        }
+        let space = Space::new(lent);
         self.last = Arc::downgrade(&space);
         space.part(part)
     }
@@ -283,17 +323,40 @@ mod tests {
         let (here, there, others) = (purse(0, &one), purse(1, &one), purse(1, &other));
         let first = here.begin(Refused::Request, SHARE).unwrap();
 
-        assert_eq!(there.begin(Refused::Request, 1).unwrap_err(), Short::Client);
+        assert_eq!(there.begin(Refused::Request, 2 * STEP).unwrap_err(), Short::Client);
         assert!(one.is_full(&memory.account(1)) && !other.is_full(&memory.account(1)));
         assert!(others.begin(Refused::Request, 1).is_ok());
         let under_way = there.take(1);
         drop(first);
-        assert!(there.begin(Refused::Request, 1).is_ok());
+        assert!(there.begin(Refused::Request, 2 * STEP).is_ok());
         drop((here, there, others, under_way));
 
         assert_eq!((one.drawn(), other.drawn(), memory.held()), (0, 0, 0));
         let refused = [Refused::Request, Refused::ClientRequest].map(|what| memory.refused(what));
         assert_eq!(refused, [0, 1]);
+    }
+
+    #[test]
+    fn however_many_idle_connections_a_client_has_each_may_begin_a_usual_exchange() {
+        for own in [1, 36 << 10, 60 << 10] {
+            let memory = memory(2);
+            let (one, accounts) = (Client::new(1), [memory.account(0), memory.account(1)]);
+            let mut purses = Vec::new();
+            while !one.is_crowded(&accounts[0]) {
+                purses.push(Purse::open(&accounts[purses.len() % 2], Some(&one), own));
+            }
+            assert!(!one.is_full(&accounts[0]));
+
+            let begin = |purse: &Arc<Purse>| purse.begin(Refused::Request, STEP).unwrap();
+            let idle: Vec<Paid> = purses.iter().map(begin).collect();
+            drop(idle);
+            // What one asks for beyond that leaves the others theirs.
+            let _much = purses[0].take(SHARE);
+            assert_eq!(purses[1].begin(Refused::Request, 3 * STEP).unwrap_err(), Short::Client);
+            let all: Vec<Paid> = purses.iter().skip(1).map(begin).collect();
+
+            assert_eq!(all.len(), purses.len() - 1);
+        }
     }
 
     #[test]
@@ -367,7 +430,7 @@ mod tests {
         let part = Bytes::from(vec![7; 64 << 10]);
 
         let few = passage.count(&paid, part.slice(..FEW));
-        assert_eq!(client.drawn(), 0);
+        assert_eq!(client.drawn(), STEP);
         let first = passage.count(&paid, part.clone());
         assert!(client.drawn() >= 64 << 10 && first == part && few == part[..FEW]);
         assert_eq!(memory.held(), 0, "who read it counts that");
@@ -376,10 +439,45 @@ mod tests {
         assert_eq!(paid.appetite(), Appetite::Usual);
         let much = purse.take(SHARE / 2);
         assert_eq!(paid.appetite(), Appetite::Little);
+        assert!(passage.poll_turn(&paid, &context).is_ready(), "it had little when that went");
+        let second = passage.count(&paid, part.clone());
         assert!(passage.poll_turn(&paid, &context).is_pending());
-        drop(first);
+        drop(second);
         assert!(passage.poll_turn(&paid, &context).is_ready());
+        drop(first);
         drop((much, passage, paid, purse));
         assert_eq!(client.drawn(), 0);
+    }
+
+    #[test]
+    fn large_parts_of_one_exchange_draw_once_and_its_end_or_that_of_the_last_gives_it_back() {
+        let memory = memory(1);
+        let client = Client::new(1);
+        let purse = Purse::open(&memory.account(0), Some(&client), 36 << 10);
+        let part = Bytes::from(vec![7; 256 << 10]);
+        let idle = client.drawn();
+        for is_last_to_go in [false, true] {
+            let (mut passage, paid) = (Passage::default(), purse.take(STEP));
+            let mut last = passage.count(&paid, part.clone());
+            let drawn = client.drawn();
+            for _ in 0..10 {
+                drop(last);
+                assert_eq!(client.drawn(), drawn);
+                last = passage.count(&paid, part.clone());
+            }
+            assert_eq!(client.drawn(), drawn);
+
+            if is_last_to_go {
+                drop(paid);
+                drop(last);
+            } else {
+                drop(last);
+                drop(paid);
+            }
+
+            assert!(client.drawn() <= idle, "{}", client.drawn());
+        }
+        drop(purse);
+        assert_eq!((client.drawn(), memory.held()), (0, 0));
     }
 }

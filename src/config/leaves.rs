@@ -41,7 +41,7 @@ pub fn leaves(files: &Files) -> BTreeMap<String, Leaf> {
         let lines = Lines::of(&file.text);
         let place = |at: usize| format!("{}:{}", file.path.display(), lines.place(at).0);
         let mut walk = Walk { place: &place, leaves: &mut leaves, entry: Default::default() };
-        walk.table("", table.get_ref(), 0);
+        walk.table(("", ""), table.get_ref(), 0);
     }
     leaves
 }
@@ -53,35 +53,47 @@ struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    fn table(&mut self, key: &str, table: &DeTable<'_>, depth: usize) {
+    /// A table by its key and its own name.
+    fn table(&mut self, (key, table_name): (&str, &str), table: &DeTable<'_>, depth: usize) {
         for (name, value) in table {
+            let at = name.span().start;
+            let name: &str = name.get_ref();
             let mut below = key.to_owned();
-            push_name(&mut below, name.get_ref());
+            push_name(&mut below, name);
             match depth {
-                0 => self.entry = (name.get_ref().to_string(), String::new()),
-                1 => self.entry.1 = name.get_ref().to_string(),
+                0 => self.entry = (name.to_owned(), String::new()),
+                1 => name.clone_into(&mut self.entry.1),
                 _ => {}
             }
-            self.value(&below, name.span().start, value, depth + 1);
+            self.value((below.as_str(), [table_name, name]), at, value, depth + 1);
         }
     }
 
-    fn value(&mut self, key: &str, at: usize, value: &Spanned<DeValue<'_>>, depth: usize) {
+    /// A value by its key, and by the names that are the last two of it: those may have dots in them.
+    fn value(
+        &mut self,
+        (key, names): (&str, [&str; 2]),
+        at: usize,
+        value: &Spanned<DeValue<'_>>,
+        depth: usize,
+    ) {
         match value.get_ref() {
-            DeValue::Table(table) if !table.is_empty() => self.table(key, table, depth),
-            DeValue::Array(array) if array.iter().any(is_table) => self.array(key, array, depth),
+            DeValue::Table(table) if !table.is_empty() => self.table((key, names[1]), table, depth),
+            DeValue::Array(array) if array.iter().any(is_table) => {
+                self.array((key, names), array, depth);
+            }
             other => {
                 let (value, place, entry) = (text(other), (self.place)(at), self.entry.clone());
                 // `$${` stands for the two characters: the value is there itself.
                 let has_variable = value.replace("$${", "").contains("${");
-                let is_secret = is_of_secret(key) && !has_variable;
+                let is_secret = is_of_secret(names) && !has_variable;
                 self.leaves.insert(key.to_owned(), Leaf { value, place, entry, is_secret });
             }
         }
     }
 
     /// Elements by what tells them apart; those that nothing does, by their number.
-    fn array(&mut self, key: &str, array: &DeArray<'_>, depth: usize) {
+    fn array(&mut self, (key, names): (&str, [&str; 2]), array: &DeArray<'_>, depth: usize) {
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         for element in array {
             let label = label(element.get_ref());
@@ -91,15 +103,13 @@ impl Walk<'_> {
                 1 => format!("{key}[{label}]"),
                 more => format!("{key}[{label} #{more}]"),
             };
-            self.value(&key, element.span().start, element, depth.max(2) + 1);
+            self.value((key.as_str(), names), element.span().start, element, depth.max(2) + 1);
         }
     }
 }
 
-/// Whether the value of this key is a secret: that of a field, or the keys of cookies.
-fn is_of_secret(key: &str) -> bool {
-    let mut names = key.rsplit('.').map(|name| name.trim_matches('"'));
-    let (name, table) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+/// Whether the value of this name in a table is a secret: that of a field, or the keys of cookies.
+fn is_of_secret([table, name]: [&str; 2]) -> bool {
     (has_fields(table) && is_secret(name)) || (table == "sticky" && name == "keys")
 }
 
@@ -156,6 +166,28 @@ mod tests {
 
         let told: Vec<&str> = all.values().map(Leaf::shown).collect();
         assert_eq!(told, [MASKED, MASKED, "\"a\"", "\"/a\"", "\"${C}\"", "\"told\"", MASKED]);
+    }
+
+    #[test]
+    fn a_secret_whose_name_has_dots_or_quotes_is_none_less() {
+        let text = "[tenants.acme]\npool = \"a\"\n[tenants.acme.request-headers]\n\
+                    set = { \"x.api-key\" = \"s\", \"a.\\\"token\" = \"s\", \"set.x\" = \"told\" }\n\
+                    [pools.\"a.set\"]\ntoken = \"told\"\n";
+
+        let all = leaves(&Files::of_text("r.toml", text));
+
+        let told = all.iter().map(|(key, leaf)| format!("{key} = {}", leaf.shown()));
+        let told: Vec<String> = told.collect();
+        assert_eq!(
+            told,
+            [
+                "pools.\"a.set\".token = \"told\"",
+                "tenants.acme.pool = \"a\"",
+                "tenants.acme.request-headers.set.\"a.\\\"token\" = ***",
+                "tenants.acme.request-headers.set.\"set.x\" = \"told\"",
+                "tenants.acme.request-headers.set.\"x.api-key\" = ***",
+            ]
+        );
     }
 
     #[test]

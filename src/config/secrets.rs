@@ -6,7 +6,8 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION, SET_C
 /// What is told in place of one.
 pub const MASKED: &str = "***";
 
-/// Whether a field of this name carries a secret: it is one of those that the access log masks, or its name says so.
+/// Whether a field of this name carries a secret: it is one of those that the access log masks by default, or its name
+/// says so.
 pub fn is_secret(field: &str) -> bool {
     let field = field.to_ascii_lowercase();
     SECRET_HEADERS.iter().any(|name| name.as_str() == field)
@@ -33,7 +34,8 @@ pub(super) const SECRET_HEADERS: [HeaderName; 9] = [
 ];
 
 /// Parts of names.
-const SAYING: [&str; 4] = ["password", "secret", "token", "credential"];
+const SAYING: [&str; 7] =
+    ["password", "passwd", "secret", "token", "credential", "apikey", "api_key"];
 
 #[cfg(test)]
 mod tests {
@@ -43,6 +45,9 @@ mod tests {
     fn names_that_say_so_are_those_of_secrets() {
         for name in ["Authorization", "cookie", "X-Upstream-Token", "x-shop-key", "X-Client-Secret"]
         {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["apikey", "X-ApiKey", "x_api_key", "X-Db-Passwd"] {
             assert!(is_secret(name), "{name}");
         }
         for name in ["Cache-Control", "X-Keyboard", "path", "X-Served-By"] {

@@ -14,7 +14,7 @@ use crate::config::spec::{Period, QuotaSpec};
 use crate::model::caller::Proof;
 
 use super::fleet::Whose;
-use super::subject_quotas::{self, Subjects};
+use super::subject_quotas::{self, PARTS, Subjects};
 
 /// What all have used of their quotas.
 #[derive(Debug, Default)]
@@ -83,7 +83,7 @@ impl Quotas {
     /// nobody counts on them.
     pub fn used(&self, now: SystemTime) -> Vec<Used> {
         let mut counts = self.counts();
-        counts.retain(|_, count| count.is_of(now) || Arc::strong_count(count) > 1);
+        forget(&mut counts, now);
         let known = counts.iter().map(|(name, count)| (Arc::clone(name), Arc::clone(count)));
         let known: Vec<_> = known.collect();
         drop(counts); // a worker may wait for it, and the rest takes long
@@ -93,9 +93,13 @@ impl Quotas {
         used
     }
 
-    /// Forgets subjects whose periods are over, a part of them with each call: to be called every few minutes at least,
-    /// with the next number each time.
+    /// Forgets what was used in periods that are over, where nobody counts on it: a part of the subjects with each call,
+    /// and tenants and routes with the first part. To be called every few minutes at least, with the next number each
+    /// time; [`Quotas::used`] is called only where something is kept.
     pub fn tidy(&self, part: u64, now: SystemTime) {
+        if part.is_multiple_of(PARTS as u64) {
+            forget(&mut self.counts(), now);
+        }
         self.subjects.forget(part, now);
     }
 
@@ -118,6 +122,10 @@ impl Quotas {
     fn counts(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Count>>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn forget(counts: &mut HashMap<Arc<str>, Arc<Count>>, now: SystemTime) {
+    counts.retain(|_, count| count.is_of(now) || Arc::strong_count(count) > 1);
 }
 
 fn of_now(count: Option<Arc<Count>>, period: Period, now: SystemTime) -> (u64, Duration) {
@@ -351,6 +359,24 @@ mod tests {
         let tenants: Vec<String> = later.used(next_day).into_iter().map(|one| one.whose).collect();
         assert_eq!(tenants, ["monthly"]);
         assert_eq!(later.counts().len(), 1);
+    }
+
+    #[test]
+    fn tenants_of_periods_that_are_over_are_forgotten_where_nothing_is_kept() {
+        let (quotas, now) = (Quotas::default(), at("2024-02-28T12:00:00Z"));
+        for (tenant, period) in [("daily", Period::Day), ("monthly", Period::Month)] {
+            spends(&quotas.of(tenant), quota(5, period), now).unwrap();
+        }
+        let counted_on = quotas.of("counted-on");
+        let tidied = |now| {
+            (0..PARTS as u64).for_each(|part| quotas.tidy(part, now));
+            quotas.counts().len()
+        };
+
+        assert_eq!(tidied(now), 3);
+        assert_eq!(tidied(now + Duration::from_secs(A_DAY)), 2);
+        drop(counted_on);
+        assert_eq!(tidied(now + Duration::from_secs(A_DAY)), 1);
     }
 
     #[test]

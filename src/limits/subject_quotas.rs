@@ -173,7 +173,7 @@ const NOBODY: char = 'n';
 /// Those who have no count of their own.
 const OTHERS: char = 'o';
 /// 64: workers seldom meet at one, and a look through one takes little of their time.
-const PARTS: usize = 64;
+pub(super) const PARTS: usize = 64;
 /// 65,536: at most about 16 MB.
 const MOST: usize = 1 << 16;
 

@@ -245,6 +245,7 @@ impl Download {
         let turn = self.passage.poll_turn(&self.held, context);
         if turn.is_pending() {
             (self.asked, self.looks) = (false, 0);
+            self.alarm = None; // it is not the endpoint that is silent
             return Poll::Pending;
         }
         lease.connection.set_appetite(self.held.appetite());

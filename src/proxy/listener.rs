@@ -152,7 +152,7 @@ fn hint(reason: &str) -> &'static str {
              share an address, or set proxy-protocol behind a load balancer"
         }
         "too_much_of_client" => {
-            "a client has all of memory.buffers-per-client; raise it where many users share an \
+            "a client has most of memory.buffers-per-client; raise it where many users share an \
              address, or set proxy-protocol or trusted-proxies behind a load balancer"
         }
         _ => {

@@ -109,11 +109,11 @@ impl Drop for Open {
 /// Counts a connection as its client's, which may have one more.
 ///
 /// # Errors
-/// When it has too many, or all of its memory, in the metric's words.
+/// When it has too many, or most of its memory, in the metric's words.
 pub(super) fn claim(worker: &Worker, address: IpAddr) -> Result<Share, &'static str> {
     let most = worker.gateway.downstream.max_connections_per_client;
     let share = worker.headcount.share(address, most).ok_or("too_many_of_client")?;
-    if share.client.is_full(&worker.account) {
+    if share.client.is_crowded(&worker.account) {
         worker.account.refuse(Refused::ClientConnection);
         return Err("too_much_of_client");
     }

@@ -225,7 +225,9 @@ impl Killed {
         let (ended, lost) = (&self.ended, interval + self.saving);
         let safe = ended.iter().filter(|ended| self.at.duration_since(**ended) > lost).count();
         assert!(self.apart <= lost, "saves are {:?} apart, not {interval:?}", self.apart);
-        assert!(safe > 0, "it ended too soon to tell: {} in {lost:?}", ended.len());
+        // Where a save may take so long, nothing is told.
+        let is_told = self.saving <= 2 * SAVE;
+        assert!(safe > 0 || !is_told, "it ended too soon to tell: {} in {lost:?}", ended.len());
         assert!(saved >= safe, "{saved} of {} are saved, {safe} had to be: {lost:?}", ended.len());
         // One more may have ended than the client has heard of.
         assert!(saved <= ended.len() + 1, "{saved} of {}", ended.len());

@@ -146,7 +146,7 @@ const TRIES: usize = 3;
 /// 4 min: all cases take one and a half already, and each that is run again 7 s. After that the suite comes to its end.
 const AGAIN: Duration = Duration::from_secs(240);
 /// So many cases may be left without a verdict.
-const UNJUDGED: usize = 3;
+const UNJUDGED: usize = 5;
 /// What `cargo test` takes with a value, and this suite has no use for.
 const WITH_VALUE: &[&str] = &[
     "--test-threads",

@@ -230,17 +230,17 @@ async fn a_head_of_http2_that_trickles_ends_its_connection_beside_a_stream_that_
     let more = "[downstream]\nheader-timeout = \"100ms\"";
     let gateway = Gateway::start_with(more, &one_tenant(&[origin.address])).await;
     let beside = request(1, &GET);
-    // A block that goes on and on, and one frame that does.
-    let parts = [frame(CONTINUATION, 0, 3, b""), b"\0".to_vec()];
-    let begun =
-        [frame(HEADERS, END_STREAM, 3, &block(&GET)), frame(HEADERS, END_STREAM, 3, &[0; 9999])];
-    for (first, part) in [(&begun[0], &parts[0]), (&begun[1][..20].to_vec(), &parts[1])] {
+    // In its first frame, and in the next one.
+    let begun = frame(HEADERS, END_STREAM, 3, &block(&GET));
+    let next = [&begun[..], &frame(CONTINUATION, 0, 3, &[0; 9999])[..20]].concat();
+    let first = frame(HEADERS, END_STREAM, 3, &[0; 9999])[..20].to_vec();
+    for first in [first, next] {
         let mut client = RawH2::connect(gateway.address()).await;
-        assert!(client.send(&beside).await && client.send(first).await);
+        assert!(client.send(&beside).await && client.send(&first).await);
 
         let mut trickle = tokio::time::interval(Duration::from_millis(10));
         let trickling = async {
-            while client.send(part).await {
+            while client.send(b"\0").await {
                 trickle.tick().await;
             }
         };

@@ -355,7 +355,6 @@ async fn overloaded(bounds: &str, problem: &str) -> Answer {
     let origin = Origin::start([Step::stall()]).await;
     let more = format!("[memory]\n{bounds}");
     let gateway = Gateway::start_with(&more, &one_tenant(&[origin.address])).await;
-    let mut client = Client::connect(gateway.address()).await;
     let mut h2 = Hyper::h2(gateway.address()).await;
     for _ in 0..100 {
         h2.send(h2.request("GET", "acme", "/", Frames::default()));
@@ -364,7 +363,10 @@ async fn overloaded(bounds: &str, problem: &str) -> Answer {
     // The gateway itself may have rested, on a busy machine, before all of these had come.
     let refused = format!("tenantry_gateway_answers_total{{problem=\"{problem}\"}}");
     gateway.metric_at_least(&refused, 1.0).await;
-    client.ask(head("GET /", &["Host: a", ID, "X-Tenant-ID: acme"])).await
+    // Another connection of this client may have one usual request under way.
+    let mut request = h2.request("GET", "acme", "/", Frames::default());
+    request.headers_mut().insert("x-request-id", "it-1".parse().expect("a value"));
+    h2.ask(request).await
 }
 
 /// A request of a tenant whose file is broken.

@@ -421,7 +421,8 @@ async fn many_clients_at_once_wait_no_longer_than_a_time_out_and_a_second_while_
         let (told, (_, machine), ()) = tokio::join!(all, machine, lose);
 
         let statuses: BTreeSet<u16> = told.iter().flat_map(|(all, _)| all).copied().collect();
-        assert_eq!(statuses, BTreeSet::from([200, 429]), "{signal}");
+        let is_odd = |status: &u16| ![200, 429].contains(status);
+        assert!(statuses.contains(&200) && !statuses.iter().any(is_odd), "{signal}: {statuses:?}");
         let longest = told.iter().map(|(_, longest)| *longest).max().unwrap_or_default();
         let most = timeout + Duration::from_secs(1) + 4 * machine;
         assert!(longest <= most, "{signal}: {longest:?}, and {machine:?} without a limit");

@@ -355,6 +355,21 @@ fn size(
     Some(*size)
 }
 
+/// How large a head may be, and how long the target within it.
+fn head_sizes(raw: &Downstream, key: &Key<'_>, faults: &mut Faults<'_>) -> (ByteSize, ByteSize) {
+    let name = key.name("max-header-size");
+    let bounds = (SMALLEST_HEAD, 1 << 20, "32KiB");
+    let head =
+        size(raw.max_header_size.as_ref(), bounds, &name, faults).unwrap_or(ByteSize(32 << 10));
+    let name = key.name("max-target-size");
+    let bounds = (SHORTEST_TARGET, LONGEST_TARGET, "8KiB");
+    let target = size(raw.max_target_size.as_ref(), bounds, &name, faults);
+    let usual = ByteSize((head.0 / 2).min(LONGEST_TARGET));
+    (head, target.unwrap_or(usual))
+}
+
+/// 1 KiB: below it hardly a request of a browser would do.
+const SMALLEST_HEAD: u64 = 1 << 10;
 /// 128: below it hardly a page could be asked for.
 const SHORTEST_TARGET: u64 = 128;
 /// 63 KiB: the type that holds targets has no room for 64.
@@ -362,6 +377,7 @@ const LONGEST_TARGET: u64 = 63 << 10;
 
 fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -> DownstreamSpec {
     let raw = raw.unwrap_or_default();
+    let (max_header_size, max_target_size) = head_sizes(&raw, key, faults);
     let mut time = |written, name, default| {
         above_zero(written, &key.name(name), faults).unwrap_or(Duration::from_secs(default))
     };
@@ -371,13 +387,6 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
     let tunnel_timeout = time(raw.tunnel_timeout, "tunnel-timeout", 300);
     let body_rate_window = time(raw.body_rate_window, "body-rate-window", 30);
     let handshake_timeout = time(raw.handshake_timeout, "handshake-timeout", 5);
-    let name = key.name("max-header-size");
-    let bounds = (1 << 10, 1 << 20, "32KiB");
-    let max_header_size =
-        size(raw.max_header_size.as_ref(), bounds, &name, faults).unwrap_or(ByteSize(32 << 10));
-    let bounds = (SHORTEST_TARGET, LONGEST_TARGET, "8KiB");
-    let name = key.name("max-target-size");
-    let max_target_size = size(raw.max_target_size.as_ref(), bounds, &name, faults);
     let max_body = raw.max_body.map_or(ByteSize(10 << 20), |size| {
         if size.value.0.0 == 0 {
             let hint = "write a size from 1B on, as in \"10MiB\"; \"1024GiB\" is next to no bound";
@@ -401,7 +410,7 @@ fn downstream(raw: Option<Downstream>, key: &Key<'_>, faults: &mut Faults<'_>) -
         },
         max_requests: raw.max_requests.map_or(10_000, |max| max.0),
         max_header_size,
-        max_target_size: max_target_size.unwrap_or(ByteSize(max_header_size.0 / 2)),
+        max_target_size,
         max_headers: raw.max_headers.map_or(128, |max| max.size()),
         max_body,
         max_streams: raw.max_streams.map_or(100, |max| max.small()),

@@ -314,8 +314,8 @@ pub(in crate::config) struct Downstream {
     pub(in crate::config) max_requests: Option<Whole<1, 1_000_000_000>>,
     /// Size of a request's head, from `1KiB` to `1MiB`. Default: `32KiB`.
     pub(in crate::config) max_header_size: Option<At<Written<ByteSize>>>,
-    /// Length of a request's target, which is its path and query, from `128B` to `63KiB`; as a part of the head
-    /// it is within `max-header-size`, too. Default: half of `max-header-size`.
+    /// Length of a request's target, which is its path and query, from `128B` to `63KiB`. It is a part of the head,
+    /// so that `max-header-size` is met first where that is less. Default: half of `max-header-size`, at most `63KiB`.
     pub(in crate::config) max_target_size: Option<At<Written<ByteSize>>>,
     /// Fields of a request's head, from 1 to 4096. Default: 128.
     pub(in crate::config) max_headers: Option<Whole<1, 4096>>,
@@ -342,8 +342,8 @@ pub(in crate::config) struct Memory {
     pub(in crate::config) buffers: Option<At<Written<ByteSize>>>,
     /// What one client address (one /64 of IPv6) may hold of `buffers`, from `256KiB`; `0B` = all, as behind a load
     /// balancer that names no clients. From half of it on its bodies are not kept for retries and its answers go part
-    /// by part; beyond it its new connections are refused, and its new requests are answered 503. It does not hold for
-    /// `trusted-proxies` and Unix sockets. Default: three eighths of `buffers`.
+    /// by part; from three quarters on its new connections are refused, and beyond it its new requests are answered
+    /// 503. It does not hold for `trusted-proxies` and Unix sockets. Default: three eighths of `buffers`.
     pub(in crate::config) buffers_per_client: Option<At<Written<ByteSize>>>,
     /// What clients have taken of `limits.client` of all tenants and routes, 8 B each, from `64KiB` to `1GiB`; as
     /// much again for subjects, of `limits.subject`. It counts in `buffers` as it is used. Default: `8MiB`, a million

@@ -2,8 +2,8 @@
 
 use crate::base::fair::Class;
 use crate::config::spec::{
-    EachLimitSpec, LimitsSpec, Overflow, Period, QueueSpec, QuotaSpec, RateSpec, RoutesSpec,
-    TenantSpec,
+    EachLimitSpec, LimitScope, LimitsSpec, Overflow, Period, QueueSpec, QuotaSpec, RateSpec,
+    RoutesSpec, TenantSpec,
 };
 
 use super::change::Refusal;
@@ -12,7 +12,8 @@ use super::change::Refusal;
 type Number = (&'static str, Option<u64>);
 
 /// Refuses a number beyond that of the tenant's plan, unless the tenant has as much already: somebody has given it
-/// more. Where the plan says nothing of it there is no bound.
+/// more. Where the plan says nothing of it there is no bound. Refuses another period of a quota, too: what was used in
+/// the one before would count no more.
 ///
 /// # Errors
 /// With the keys that are beyond it.
@@ -22,8 +23,20 @@ pub(super) fn check(
 ) -> Result<(), Refusal> {
     let Some(now) = now else { return Ok(()) };
     // It is the same as before: its own token does not choose another one.
-    let plan = now.plan.as_ref().and_then(|plan| spec.plans.get(plan));
-    let Some(plan) = plan else { return Ok(()) };
+    let plan = now.plan.as_ref().and_then(|plan| spec.plans.get(plan)).map(|plan| &**plan);
+    let mut beyond = plan.map(|plan| beyond(plan, before, now)).unwrap_or_default();
+    let others = other_periods([before, plan], now);
+    for key in others {
+        if !beyond.contains(&key) {
+            beyond.push(key);
+        }
+    }
+    let keys: Vec<String> = beyond.into_iter().map(str::to_owned).collect();
+    if keys.is_empty() { Ok(()) } else { Err(Refusal::Beyond(keys)) }
+}
+
+/// The keys of numbers that are beyond those of the plan, and of those that the tenant had.
+fn beyond(plan: &TenantSpec, before: Option<&TenantSpec>, now: &TenantSpec) -> Vec<&'static str> {
     let had = before.map(numbers).unwrap_or_default();
     let is_beyond = |(at, (_, now)): (usize, Number), most: u64| {
         let had = had.get(at).and_then(|(_, had)| *had);
@@ -31,9 +44,29 @@ pub(super) fn check(
     };
     let each = numbers(now).into_iter().enumerate().zip(numbers(plan));
     let beyond = each.filter_map(|(one, (key, most))| is_beyond(one, most?).then_some(key));
-    let mut beyond: Vec<String> = beyond.map(str::to_owned).collect();
+    let mut beyond: Vec<&str> = beyond.collect();
     beyond.dedup();
-    if beyond.is_empty() { Ok(()) } else { Err(Refusal::Beyond(beyond)) }
+    beyond
+}
+
+/// The keys of quotas whose period is another one than that in force: that of the first of these that has such a quota.
+fn other_periods(
+    in_force: [Option<&TenantSpec>; 2],
+    now: &TenantSpec,
+) -> impl Iterator<Item = &'static str> {
+    let in_force = in_force.map(|of| of.map_or([None; 2], periods));
+    let keys = ["limits.quota", "limits.subject.quota"].into_iter().zip(periods(now)).enumerate();
+    keys.filter_map(move |(at, (key, now))| {
+        let before = in_force[0][at].or(in_force[1][at])?;
+        (now? != before).then_some(key)
+    })
+}
+
+/// Those of the quota of the tenant, and of each subject's.
+fn periods(tenant: &TenantSpec) -> [Option<Period>; 2] {
+    let limits = tenant.limits.as_deref();
+    let of_subject = limits.and_then(|limits| limits.subject.as_ref()?.quota);
+    [limits.and_then(|limits| limits.quota), of_subject].map(|quota| quota.map(|one| one.period))
 }
 
 /// All numbers of limits and of shares, in one order for all tenants; the more of one, the more is granted.
@@ -41,6 +74,9 @@ fn numbers(tenant: &TenantSpec) -> Vec<Number> {
     let limits = tenant.limits.as_deref().unwrap_or(&LimitsSpec::UNSAID);
     let mut all = rate(limits.requests.as_ref(), ["limits.requests", "limits.burst"]);
     all.extend(waiting(Some(limits.overflow), ["limits.wait", "limits.waiting"]));
+    // Shared by gateways it is one limit, else there is one at each of them.
+    let scope = u64::from(limits.scope == LimitScope::Gateway);
+    all.push(("limits.scope", Some(scope)));
     all.push(("limits.concurrency", limits.concurrency.map(u64::from)));
     all.extend(quota(limits.quota, "limits.quota"));
     all.push(("limits.upload", limits.upload.map(|rate| rate.0)));
@@ -162,7 +198,8 @@ mod tests {
             ("limits.concurrency = 4", vec![]),
             ("limits.quota = \"101/day\"", vec!["limits.quota"]),
             ("limits.quota = \"101/month\"", vec!["limits.quota"]),
-            ("limits.quota = \"100/month\"", vec![]),
+            ("limits.quota = \"100/month\"", vec!["limits.quota"]),
+            ("limits.quota = \"99/day\"", vec![]),
             ("limits.client.requests = \"2/s\"", vec!["limits.client.requests"]),
             ("limits.subject.requests = \"9/s\"", vec![]),
             ("limits.max-body = \"1GiB\"", vec![]),
@@ -177,6 +214,43 @@ mod tests {
             beyond("limits.quota = \"3100/month\"\n", "", "limits.quota = \"101/day\""),
             ["limits.quota"]
         );
+    }
+
+    #[test]
+    fn a_quota_keeps_its_period_whoever_has_said_it() {
+        let (daily, both) = (
+            "limits.quota = \"100/day\"\n",
+            "limits = { quota = \"100/day\", subject.quota = \"9/day\" }\n",
+        );
+        for (plan, before, now, expected) in [
+            (daily, "", "limits.quota = \"1/month\"", vec!["limits.quota"]),
+            (
+                daily,
+                "limits.quota = \"90/day\"",
+                "limits.quota = \"1/month\"",
+                vec!["limits.quota"],
+            ),
+            // The plan's would hold again.
+            (daily, "limits.quota = \"1/month\"", "", vec!["limits.quota"]),
+            (daily, "limits.quota = \"2/month\"", "limits.quota = \"1/month\"", vec![]),
+            (both, "", "limits.subject.quota = \"1/month\"", vec!["limits.subject.quota"]),
+            (both, "", "limits.subject.quota = \"8/day\"", vec![]),
+            ("", "limits.quota = \"9/day\"", "limits.quota = \"9/month\"", vec!["limits.quota"]),
+            ("", "", "limits.quota = \"9/month\"", vec![]),
+        ] {
+            assert_eq!(beyond(plan, before, now), expected, "{plan} {before} {now}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_gateways_share_does_not_become_one_at_each_of_them() {
+        let (shared, own) = ("scope = \"shared\"", "scope = \"gateway\"");
+        let limits = |scope: &str| format!("limits = {{ requests = \"9/s\", {scope} }}\n");
+
+        assert_eq!(beyond(&limits(shared), "", &limits(own)), ["limits.scope"]);
+        assert!(beyond(&limits(shared), "", &limits(shared)).is_empty());
+        assert!(beyond(&limits(shared), &limits(own), &limits(own)).is_empty());
+        assert!(beyond(&limits(own), "", &limits(shared)).is_empty());
     }
 
     #[test]

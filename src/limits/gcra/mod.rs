@@ -41,9 +41,10 @@ pub struct Later(pub u64);
 pub struct Meter {
     /// When it is whole again.
     word: AtomicU64,
-    /// The pace that the word was written by; 0 = none yet.
+    /// What one request was worth by the pace that the word was written by; 0 = none yet.
     interval: AtomicU64,
-    depth: AtomicU64,
+    /// Requests that were taken beside it, of which no word can tell: at that pace they would be worth centuries.
+    untold: AtomicU64,
     /// Held while the pace becomes another.
     changing: Mutex<()>,
 }
@@ -101,9 +102,7 @@ impl Pace {
     /// # Errors
     /// When it would have to wait longer.
     pub fn judge(self, word: u64, now: u64, longest: u64) -> Result<Grant, Later> {
-        // No further ahead than one who waits for longest leaves it: what was counted by another pace
-        // holds for as long as this one would have had it hold.
-        let word = word.min(now.saturating_add(self.depth).saturating_add(longest));
+        // It may lie further ahead than a burst is worth: more was taken while the burst was larger.
         let left = word.max(now).saturating_add(self.interval);
         let at = left.saturating_sub(self.depth).max(now);
         match at - now {
@@ -143,9 +142,7 @@ impl Meter {
     /// # Errors
     /// When it would have to wait longer; then nothing is taken.
     pub fn take(&self, pace: Pace, now: Ticks, longest: Ticks) -> Result<Grant, Later> {
-        if self.interval.load(Ordering::Relaxed) != pace.interval
-            || self.depth.load(Ordering::Relaxed) != pace.depth
-        {
+        if self.interval.load(Ordering::Relaxed) != pace.interval {
             self.adopt(pace, now);
         }
         let mut word = self.word.load(Ordering::Relaxed);
@@ -177,26 +174,30 @@ impl Meter {
         self.word.load(Ordering::Relaxed) <= now.0
     }
 
-    /// The limit has become another: what was taken stays, in requests, and is a whole burst at
-    /// most. Requests of the table before may turn it back once: each is judged right after its
-    /// table was read.
+    /// What one request is worth has become another: what was taken stays, in requests, be it more than
+    /// a burst is now. Were it cut down to that, whoever makes a limit small and large again would find it
+    /// whole. Requests of the table before may turn it back once: each is judged right after its table was
+    /// read.
     #[cold]
     fn adopt(&self, pace: Pace, now: Ticks) {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.interval.load(Ordering::Relaxed);
-        if before > 0 {
-            let scale = |word: u64| {
-                let taken = u128::from(word.saturating_sub(now.0));
-                let taken = taken * u128::from(pace.interval) / u128::from(before);
-                let taken = u64::try_from(taken).unwrap_or(u64::MAX).min(pace.depth);
-                Some(now.0.saturating_add(taken))
+        if before > 0 && before != pace.interval {
+            let (interval, most) = (u128::from(pace.interval), u64::MAX - now.0);
+            let beside = u128::from(self.untold.load(Ordering::Relaxed)) * interval;
+            let taken = |word: u64| {
+                let taken = u128::from(word.saturating_sub(now.0)) * interval / u128::from(before);
+                taken.saturating_add(beside)
             };
-            if before != pace.interval || self.depth.load(Ordering::Relaxed) > pace.depth {
-                self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, scale).ok();
+            let told = |word| u64::try_from(taken(word)).unwrap_or(u64::MAX).min(most);
+            let scale = |word| Some(now.0.saturating_add(told(word)));
+            let relaxed = Ordering::Relaxed;
+            if let Ok(word) = self.word.fetch_update(relaxed, relaxed, scale) {
+                let rest = (taken(word) - u128::from(told(word))).div_ceil(interval.max(1));
+                self.untold.store(u64::try_from(rest).unwrap_or(u64::MAX), relaxed);
             }
         }
         self.interval.store(pace.interval, Ordering::Relaxed);
-        self.depth.store(pace.depth, Ordering::Relaxed);
     }
 }
 

@@ -126,17 +126,38 @@ proptest! {
 }
 
 #[test]
-fn a_limit_that_is_made_smaller_once_it_is_used_up_goes_on_at_its_own_rate() {
+fn what_was_taken_of_a_larger_limit_must_come_back_at_the_rate_of_the_smaller_one() {
     let (large, small) = (Pace::of(&rate(10, 1, 1000)), Pace::of(&rate(1, 1, 5)));
     let meter = Meter::default();
     while meter.take(large, seconds(1), AT_ONCE).is_ok() {}
 
-    let at = |now| meter.take(small, now, AT_ONCE).is_ok();
+    let later = seconds(996).0;
+    assert_eq!(meter.take(small, seconds(1), AT_ONCE), Err(Later(later)), "of 1000 all but 4");
+    assert_eq!(meter.take(small, seconds(1), seconds(995)), Err(Later(later)), "who waits, too");
 
-    assert_eq!(
-        [at(seconds(1)), at(seconds(2)), at(seconds(2)), at(seconds(3))],
-        [false, true, false, true]
-    );
+    let at = |now| meter.take(small, seconds(now), AT_ONCE).is_ok();
+    assert_eq!([at(996), at(997), at(997), at(998)], [false, true, false, true]);
+}
+
+#[test]
+fn who_makes_a_limit_smaller_and_larger_again_finds_nothing_free() {
+    for (plan, between) in [
+        (rate(10, 1, 1000), rate(10, 1, 1)),
+        (rate(10, 1, 1000), rate(1, 1, 1000)),
+        (rate(1000, 1, 1000), rate(1, 3600, 1)),
+        // What a word cannot tell of at the rate between.
+        (rate(1000, 1, 1_000_000), rate(1, 3600, 1)),
+    ] {
+        let (pace, other, meter) = (Pace::of(&plan), Pace::of(&between), Meter::default());
+        let now = seconds(1);
+        let taken = (0..).take_while(|_| meter.take(pace, now, AT_ONCE).is_ok()).count();
+        assert_eq!(taken, plan.burst as usize);
+
+        for _ in 0..3 {
+            assert!(meter.take(other, now, AT_ONCE).is_err(), "{between:?}");
+            assert!(meter.take(pace, now, AT_ONCE).is_err(), "after {between:?}");
+        }
+    }
 }
 
 #[test]
