@@ -239,6 +239,11 @@ impl Paid {
         if self.purse.is_tight() { Appetite::Little } else { Appetite::Usual }
     }
 
+    /// Gives back what was drawn for large parts that are gone.
+    pub fn settle(&self) {
+        self.purse.settle(self.purse.held.load(Ordering::Relaxed));
+    }
+
     /// Gives all of it back.
     pub fn clear(&mut self) {
         self.purse.give_back(std::mem::take(&mut self.bytes));

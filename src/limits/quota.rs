@@ -54,7 +54,7 @@ pub struct Used {
 }
 
 impl Quotas {
-    /// The count of a tenant or of a route, by its [`name`].
+    /// The count of a tenant or of a route, by its name.
     pub fn of(&self, name: &str) -> Arc<Count> {
         let mut counts = self.counts();
         match counts.get(name) {

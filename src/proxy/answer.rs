@@ -295,6 +295,7 @@ impl Download {
     /// client of HTTP/2 may stall one stream and keep its connection. What the endpoint is busy with
     /// ends now; the client hears of it when it asks. Called about once a second.
     pub(super) fn look(&mut self, now: Instant, patience: u32) {
+        self.held.settle();
         let Some(lease) = self.lease.as_ref().filter(|_| !self.asked) else {
             return; // the endpoint has done its part, or the download's own alarm is on
         };

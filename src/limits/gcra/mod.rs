@@ -142,22 +142,26 @@ impl Meter {
     /// # Errors
     /// When it would have to wait longer; then nothing is taken.
     pub fn take(&self, pace: Pace, now: Ticks, longest: Ticks) -> Result<Grant, Later> {
-        if self.interval.load(Ordering::Relaxed) != pace.interval {
-            self.adopt(pace, now);
-        }
-        let mut word = self.word.load(Ordering::Relaxed);
         loop {
+            let word = self.word.load(Ordering::Acquire);
+            // Looked at behind the word: while that is turned into another pace's there is none.
+            if self.interval.load(Ordering::Acquire) != pace.interval {
+                self.adopt(pace, now);
+                continue;
+            }
             let grant = pace.judge(word, now.0, longest.0)?;
-            let relaxed = Ordering::Relaxed;
-            match self.word.compare_exchange_weak(word, grant.left, relaxed, relaxed) {
-                Ok(_) => return Ok(grant),
-                Err(other) => word = other,
+            let (done, lost) = (Ordering::AcqRel, Ordering::Relaxed);
+            if self.word.compare_exchange_weak(word, grant.left, done, lost).is_ok() {
+                return Ok(grant);
             }
         }
     }
 
     /// Gives back what was taken for a request that was not served after all.
     pub fn give_back(&self, pace: Pace, grant: Grant, now: Ticks) {
+        if self.interval.load(Ordering::Relaxed) != pace.interval {
+            return; // it is worth something else by the pace of now: it stays taken
+        }
         let undo = |word| pace.undo(word, grant, now.0);
         self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, undo).ok();
     }
@@ -191,13 +195,14 @@ impl Meter {
             };
             let told = |word| u64::try_from(taken(word)).unwrap_or(u64::MAX).min(most);
             let scale = |word| Some(now.0.saturating_add(told(word)));
-            let relaxed = Ordering::Relaxed;
-            if let Ok(word) = self.word.fetch_update(relaxed, relaxed, scale) {
+            self.interval.store(0, Ordering::Release);
+            let (done, read) = (Ordering::AcqRel, Ordering::Acquire);
+            if let Ok(word) = self.word.fetch_update(done, read, scale) {
                 let rest = (taken(word) - u128::from(told(word))).div_ceil(interval.max(1));
-                self.untold.store(u64::try_from(rest).unwrap_or(u64::MAX), relaxed);
+                self.untold.store(u64::try_from(rest).unwrap_or(u64::MAX), Ordering::Relaxed);
             }
         }
-        self.interval.store(pace.interval, Ordering::Relaxed);
+        self.interval.store(pace.interval, Ordering::Release);
     }
 }
 

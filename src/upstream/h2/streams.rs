@@ -67,7 +67,8 @@ impl Streams {
     }
 
     /// Waits until the endpoint takes another stream, or the connection has ended. The library would take
-    /// one beyond what is allowed for sent, and begin it where nobody waits for it any more.
+    /// one beyond what is allowed for sent, and begin it where nobody waits for it any more; so it does with
+    /// those of the first moment, in which an endpoint is taken to allow [`MAX_STREAMS`].
     async fn turn(&self) {
         let is_full = || self.sent.get() >= self.allowed.get() && !self.ended.get();
         while is_full() {
