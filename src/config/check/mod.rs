@@ -12,6 +12,7 @@ mod canary;
 mod certificates;
 mod cors;
 mod domains;
+mod downstream;
 mod edited;
 mod gateway;
 mod gather;
