@@ -79,15 +79,7 @@ pub fn of(
     }
     if let Some(most) = spec.concurrency {
         let (inside, queued) = cell.and_then(Cell::known_gate).map_or((0, 0), |gate| gate.state());
-        all.push(InUse {
-            limit: names.concurrency,
-            allows: format!("{most} at once"),
-            used: inside.into(),
-            left: most.saturating_sub(inside).into(),
-            waiting: queued.into(),
-            sharing: None,
-            whole_in: None,
-        });
+        all.push(at_once(names.concurrency, most, (inside, queued)));
     }
     all
 }
@@ -124,17 +116,22 @@ pub fn of_subject(
             let member = Member { is_subject: true, limit: cell.identity, who };
             ledger.shared().crowds.state(member)
         });
-        all.push(InUse {
-            limit: names.subject_concurrency,
-            allows: format!("{most} at once"),
-            used: inside.into(),
-            left: most.saturating_sub(inside).into(),
-            waiting: queued.into(),
-            sharing: None,
-            whole_in: None,
-        });
+        all.push(at_once(names.subject_concurrency, most, (inside, queued)));
     }
     all
+}
+
+/// What is used of a limit of requests under way: so many are inside, and so many wait.
+fn at_once(limit: Limit, most: u32, (inside, queued): (u32, u32)) -> InUse {
+    InUse {
+        limit,
+        allows: format!("{most} at once"),
+        used: inside.into(),
+        left: most.saturating_sub(inside).into(),
+        waiting: queued.into(),
+        sharing: None,
+        whole_in: None,
+    }
 }
 
 /// What is used of the quota of a tenant or of a route.
