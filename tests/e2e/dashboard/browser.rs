@@ -101,6 +101,19 @@ impl Page {
         }
     }
 
+    /// Waits until an expression of the page comes to a value.
+    pub(super) fn becomes(&mut self, expression: &str, value: &Value) {
+        let started = Instant::now();
+        loop {
+            let now = self.get(expression);
+            if now == *value {
+                return;
+            }
+            assert!(started.elapsed() < DEADLINE, "{expression} is {now}, not {value}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
     /// Presses a key, as in `Escape` or `/`.
     pub(super) fn press(&mut self, key: &str) {
         let text = if key.chars().count() == 1 { key } else { "" };
