@@ -45,13 +45,16 @@ fn start(more: &str) -> Gateway {
     let (calm, pouring) = (origin::keeping("127.0.0.1:0", "hello"), pouring());
     // It takes what comes into the system's buffers, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("bind an origin");
+    // All come at once, and the standard library's queue has 128 places.
+    rustix::net::listen(&silent, 4096).expect("a longer queue");
     let address = silent.local_addr().expect("the origin's address");
     thread::spawn(move || silent.incoming().flatten().collect::<Vec<_>>());
     let routes = format!(
         "[pools.calm]\nendpoints = [\"{calm}\"]\n[tenants.acme]\npool = \"calm\"\n\
-         [pools.pouring]\nendpoints = [\"{pouring}\"]\n[tenants.globex]\npool = \"pouring\"\n\
+         [pools.pouring]\nendpoints = [\"{pouring}\"]\ntimeouts = {{ connect = \"10s\" }}\n\
+         [tenants.globex]\npool = \"pouring\"\n\
          [pools.silent]\nendpoints = [\"{address}\"]\n\
-         timeouts = {{ total = \"5m\", attempt = \"5m\" }}\n[tenants.silent]\npool = \"silent\"\n"
+         timeouts = {{ total = \"5m\", attempt = \"5m\", connect = \"10s\" }}\n[tenants.silent]\npool = \"silent\"\n"
     );
     let gateway = Gateway::start_with(
         &format!("{more}[memory]\nbuffers = \"{BUDGET}B\"\nbuffers-per-client = \"0B\"\n"),
@@ -64,6 +67,7 @@ fn start(more: &str) -> Gateway {
 /// Answers each request without an end, each on a thread of its own.
 fn pouring() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind an origin");
+    rustix::net::listen(&listener, 4096).expect("a longer queue");
     let address = listener.local_addr().expect("the origin's address");
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -78,12 +82,11 @@ fn pouring() -> SocketAddr {
 }
 
 fn connect(to: SocketAddr, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
-    let connect = |_| {
-        let mut stream = TcpStream::connect(to).expect("connect");
-        stream.write_all(bytes).expect("write");
-        stream
-    };
-    (0..count).map(connect).collect()
+    // All are there before the first one asks: what each is given must not hang on how late another one comes.
+    let mut streams: Vec<_> =
+        (0..count).map(|_| TcpStream::connect(to).expect("connect")).collect();
+    streams.iter_mut().for_each(|stream| stream.write_all(bytes).expect("write"));
+    streams
 }
 
 /// Lets so many clients in, looks at what they cost, and lets them go; then once more: what the allocator keeps for

@@ -444,9 +444,8 @@ fn greedy_of_http2(gateway: SocketAddr) -> Vec<TcpStream> {
     vec![stream]
 }
 
-/// Waits until nothing has been poured for 300 ms.
-fn rest(poured: &AtomicU64) {
-    let first = poured.load(Ordering::Relaxed);
+/// Waits until more than `first` has been poured, and nothing for 300 ms.
+fn rest(poured: &AtomicU64, first: u64) {
     let (mut last, mut looks) = (first, 0);
     let look = || {
         let now = poured.load(Ordering::Relaxed);
@@ -470,8 +469,9 @@ fn clients_that_read_nothing_take_what_is_theirs_and_leave_it_to_the_next() {
 
         let mut peaks = Vec::new();
         for _ in 0..5 {
+            let first = poured.load(Ordering::Relaxed);
             let clients = greedy(gateway.listener());
-            rest(&poured);
+            rest(&poured, first);
             assert_eq!(small(), "ok", "{what}: a client beside them");
             drop(clients);
             let open = || gateway.metric("tenantry_upstream_connections{pool=\"app\"}");

@@ -428,14 +428,17 @@ fn a_real_prometheus_scrapes_the_gateway_and_tells_what_goes_wrong() {
 /// Each expression of the dashboard is understood, and most of them have something to show.
 fn every_panel_gets_an_answer(prometheus: &Prometheus) {
     let panels = asked_by_panels(&dashboard());
-    let mut silent = Vec::new();
-    for (title, expr) in &panels {
-        let answer = prometheus.query(&filled(expr));
-        assert_eq!(answer["status"], "success", "{title}: {answer}");
-        if answer["data"]["result"].get(0).is_none() {
-            silent.push(title.as_str());
-        }
-    }
+    let silent = || -> Vec<&str> {
+        let is_silent = |(title, expr): &&(String, String)| {
+            let answer = prometheus.query(&filled(expr));
+            assert_eq!(answer["status"], "success", "{title}: {answer}");
+            answer["data"]["result"].get(0).is_none()
+        };
+        panels.iter().filter(is_silent).map(|(title, _)| title.as_str()).collect()
+    };
+    // A scrape that came too late leaves nothing with a value until the next one. No trouble, no certificates: those
+    // panels are rightly empty.
+    eventually("most panels", silent, |silent| silent.len() * 3 < panels.len());
     for (name, asked) in variables(&dashboard()) {
         let Some((metric, label)) = asked else { continue };
         let url = format!("/api/v1/label/{label}/values");
@@ -443,6 +446,4 @@ fn every_panel_gets_an_answer(prometheus: &Prometheus) {
         let answer = prometheus.get(&url, &["--get", "--data-urlencode", &metric]).json();
         assert!(answer["data"].get(0).is_some(), "{name} has nothing to choose: {answer}");
     }
-    // No trouble, no certificates: those panels are rightly empty.
-    assert!(silent.len() * 3 < panels.len(), "{silent:?} of {}", panels.len());
 }

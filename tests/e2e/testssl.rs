@@ -66,7 +66,7 @@ impl World {
         let file = |name: String| self.folder.path().join(name).display().to_string();
         let report = file(format!("report{port}{}.json", checks.len()));
         let said = run(Command::new("timeout")
-            .args(["580", "testssl", "--quiet", "--color", "0", "--warnings", "off"])
+            .args(["1200", "testssl", "--quiet", "--color", "0", "--warnings", "off"])
             .env("HEADER_MAXSLEEP", "60") // for an answer, on a busy machine
             .args(["--nodns", "none", "--add-ca", &file("ca.pem".to_owned())])
             .args(["--jsonfile", &report])

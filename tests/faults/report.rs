@@ -51,6 +51,11 @@ impl Form {
     pub(crate) fn asking(self, rate: u32) -> Self {
         Self { rate: self.rate.max(rate), ..self }
     }
+
+    /// Long enough that second attempts go before something breaks: each worker has to know of a hundred requests first.
+    pub(crate) fn learnt(self) -> Self {
+        Self { before: self.before.max(Duration::from_secs(4)), ..self.asking(100) }
+    }
 }
 
 /// When what happened.

@@ -15,6 +15,8 @@ use super::{own, table, ten};
 pub(crate) enum Done {
     Kept(Box<Report>),
     Broken,
+    /// Broken as far as time and chance go; once.
+    Doubted,
     Unjudged,
     /// And why.
     NotRun(String),
@@ -58,8 +60,12 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     for _ in 1..TRIES {
         for (case, what) in &mut done {
             let has_time = renews() || started.elapsed() < AGAIN;
-            if matches!(what, Done::Unjudged) && has_time {
-                *what = run_one(case);
+            if matches!(what, Done::Unjudged | Done::Doubted) && has_time {
+                let was_doubted = matches!(what, Done::Doubted);
+                *what = match run_one(case) {
+                    Done::Doubted if was_doubted => Done::Broken, // twice, and once alone
+                    now => now,
+                };
             }
         }
     }
@@ -90,7 +96,7 @@ fn tell(done: &[(&Case, Done)], started: Instant) -> ExitCode {
         done.iter().filter(|(_, what)| wanted(what)).map(|(case, _)| case.id).collect()
     };
     let kept = of(|what| matches!(what, Done::Kept(_)));
-    let mut failed = of(|what| matches!(what, Done::Broken));
+    let mut failed = of(|what| matches!(what, Done::Broken | Done::Doubted));
     let unjudged = of(|what| matches!(what, Done::Unjudged));
     let not_run = of(|what| matches!(what, Done::NotRun(_)));
     let page = if renews() { table::renew(done) } else { table::check() };
@@ -132,6 +138,10 @@ fn run_one(case: &Case) -> Done {
         Verdict::Broken(rules) => {
             println!("{} FAILS: {}\n{report:?}", case.id, rules.join("; "));
             Done::Broken
+        }
+        Verdict::Doubted(rules) => {
+            println!("{} is doubted: {}\n{report:?}", case.id, rules.join("; "));
+            Done::Doubted
         }
         Verdict::Unjudged(why) => {
             println!("{}: {why}", case.id);

@@ -12,6 +12,8 @@ use super::suite;
 pub(crate) enum Verdict {
     Kept,
     Broken(Vec<String>),
+    /// It took too long, or more have failed than chance explains: once, that may have been the machine all the same.
+    Doubted(Vec<String>),
     /// It was not kept, or is to be measured, and the machine had no time for its processes.
     Unjudged(String),
 }
@@ -21,8 +23,11 @@ pub(crate) fn of(case: &Case, report: &Report, renews: bool) -> Verdict {
     let is_late = by_others > TOO_LATE;
     let (surely, broken) = (always(case, report), in_time(case, report));
     let is_unfit = renews && (is_late || report.before.p99 > BASE);
-    if !surely.is_empty() || (!broken.is_empty() && !is_late && !is_unfit) {
+    if !surely.is_empty() {
         return Verdict::Broken([surely, broken].concat());
+    }
+    if !broken.is_empty() && !is_late && !is_unfit {
+        return Verdict::Doubted(broken);
     }
     if is_unfit || !broken.is_empty() {
         let base = report.before.p99;

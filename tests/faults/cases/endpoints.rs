@@ -100,7 +100,7 @@ pub(super) const STOPPED_HEDGED: Case = one(
 pub(super) const STOPPED_BOTH: Case = kept(
     "stopped-both",
     "an endpoint is stopped (SIGSTOP), and the pool hedges and balances by `peak-ewma`",
-    |form| Box::pin(is_stopped(Setup::apart(1).with(BOTH), form)),
+    |form| Box::pin(is_stopped(Setup::apart(1).with(BOTH), form.learnt())),
 );
 
 pub(super) const SILENT_HEDGED: Case = one(
@@ -145,7 +145,7 @@ pub(super) const SLOW_BOTH: Case = Case {
         "an endpoint takes 200 ms more for everything, and the pool hedges and balances by `peak-ewma`",
         |form| {
             let setup = Setup::plain().with(BOTH);
-            Box::pin(behaves_by(setup, form.asking(100), Mode::Slow(LATE)))
+            Box::pin(behaves_by(setup, form.learnt(), Mode::Slow(LATE)))
         },
     )
 };
@@ -185,7 +185,7 @@ pub(super) const FLAPS: Case = Case {
 pub(super) const FLAPS_BOTH: Case = kept(
     "flaps-both",
     "an endpoint flaps so, and the pool hedges and balances by `peak-ewma`",
-    |form| Box::pin(flaps(Setup::plain().with(BOTH), form)),
+    |form| Box::pin(flaps(Setup::plain().with(BOTH), form.learnt())),
 );
 
 async fn flaps(setup: Setup, form: Form) -> Report {
@@ -212,7 +212,7 @@ pub(super) const SAYS_503: Case =
 pub(super) const SAYS_503_BOTH: Case = kept(
     "says-503-both",
     "an endpoint lies by 503, and the pool hedges and balances by `peak-ewma`",
-    |form| Box::pin(behaves_by(Setup::plain().with(BOTH), form.asking(100), Mode::Says(503))),
+    |form| Box::pin(behaves_by(Setup::plain().with(BOTH), form.learnt(), Mode::Says(503))),
 );
 
 pub(super) const SAYS_500: Case = Case {

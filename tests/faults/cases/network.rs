@@ -26,7 +26,7 @@ pub(super) const LOSS_BOTH: Case = Case {
     ..kept(
         "loss-both",
         "30 % of an endpoint's packets are lost so, and the pool hedges and balances by `peak-ewma`",
-        |form| Box::pin(loses(Setup::plain().with(BOTH), form, &SOME)),
+        |form| Box::pin(loses(Setup::plain().with(BOTH), form.learnt(), &SOME)),
     )
 };
 
@@ -35,7 +35,7 @@ pub(super) const PARTITION_BOTH: Case = Case {
     ..kept(
         "partition-both",
         "an endpoint cannot be reached, and the pool hedges and balances by `peak-ewma`",
-        |form| Box::pin(loses(Setup::plain().with(BOTH), form, &ONE)),
+        |form| Box::pin(loses(Setup::plain().with(BOTH), form.learnt(), &ONE)),
     )
 };
 
@@ -148,7 +148,7 @@ pub(super) const SLOW_BOTH: Case = Case {
     ..kept(
         "slow-network-both",
         "packets to an endpoint are late so, and the pool hedges and balances by `peak-ewma`",
-        |form| Box::pin(is_slow(BOTH, form.asking(100))),
+        |form| Box::pin(is_slow(BOTH, form.learnt())),
     )
 };
 

@@ -84,7 +84,7 @@ pub(super) const THREE_SLOW_BOTH: Case = Case {
         3,
         "three-slow-both",
         "three are slow so, and the pool hedges and balances by `peak-ewma`",
-        |form| Box::pin(last_behave(3, Setup::plain().with(BOTH), form, Mode::Slow(LATE))),
+        |form| Box::pin(last_behave(3, Setup::plain().with(BOTH), form.learnt(), Mode::Slow(LATE))),
     )
 };
 

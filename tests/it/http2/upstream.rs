@@ -251,7 +251,14 @@ impl Full {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let Ok((stream, _)) = listener.accept().await else { return };
-            drop(be_full(stream, &mut asked).await);
+            let (mut heard, mut waits) = (0, None);
+            drop(be_full(stream, &mut asked, (&mut heard, &mut waits)).await);
+            // The gateway has let go of a connection that nobody uses: nothing more is begun on it.
+            let waits = match waits {
+                Some(waits) => Some(waits),
+                None => asked.recv().await,
+            };
+            _ = waits.map(|waits: oneshot::Sender<usize>| waits.send(heard));
         });
         Self { address, takes, _tasks: tasks }
     }
@@ -267,17 +274,18 @@ impl Full {
 async fn be_full(
     mut stream: TcpStream,
     asked: &mut mpsc::Receiver<oneshot::Sender<usize>>,
+    (heard, waits): (&mut usize, &mut Option<oneshot::Sender<usize>>),
 ) -> std::io::Result<()> {
     let at_once = |most| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, most]);
     stream.read_exact(&mut [0; 24]).await?; // the preface
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
-    let (mut heard, mut waits, mut pongs) = (0, None, 0);
+    let mut pongs = 0;
     loop {
         let mut head = [0; 9];
         tokio::select! {
             read = stream.read_exact(&mut head) => drop(read?),
             Some(answer) = asked.recv() => {
-                waits = Some(answer);
+                *waits = Some(answer);
                 let more = [at_once(9), frame(PING, 0, 0, &[0; 8])].concat();
                 stream.write_all(&more).await?;
                 stream.read_exact(&mut head).await?;
@@ -288,8 +296,8 @@ async fn be_full(
         match (head[3], head[4]) {
             (HEADERS, _) => {
                 let answer = frame(HEADERS, END_HEADERS | END_STREAM, id, &[0x88]);
-                let before = if heard == 0 { at_once(0) } else { Vec::new() };
-                heard += 1;
+                let before = if *heard == 0 { at_once(0) } else { Vec::new() };
+                *heard += 1;
                 stream.write_all(&[before, answer].concat()).await?;
             }
             (SETTINGS, 0) => stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await?,
@@ -299,7 +307,7 @@ async fn be_full(
                 stream.write_all(&frame(PING, 0, 0, &[0; 8])).await?;
             }
             (PING, ACK) => {
-                _ = waits.take().map(|waits: oneshot::Sender<usize>| waits.send(heard));
+                _ = waits.take().map(|waits| waits.send(*heard));
             }
             _ => {}
         }
