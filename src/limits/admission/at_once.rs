@@ -83,7 +83,7 @@ impl<'s> Scope<'s> {
     /// Of all requests; `None` where any number may be under way.
     fn room(&self) -> Option<Room<'s>> {
         let (limit, most) = (self.names.concurrency, self.spec.concurrency?);
-        Some(self.room_of((limit, most, self.spec.overflow), Whose::All(self.cell.gate())))
+        Some(self.room_of((limit, most, self.spec.overflow()), Whose::All(self.cell.gate())))
     }
 
     fn room_of_one(
@@ -94,7 +94,7 @@ impl<'s> Scope<'s> {
     ) -> Option<Room<'s>> {
         let (spec, most) = (spec?, spec?.concurrency?);
         let member = Member { is_subject, limit: self.cell.identity, who: hash()? };
-        Some(self.room_of((limit, most, spec.overflow), Whose::One(&shared.crowds, member)))
+        Some(self.room_of((limit, most, spec.overflow()), Whose::One(&shared.crowds, member)))
     }
 
     fn room_of(

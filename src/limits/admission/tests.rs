@@ -17,7 +17,7 @@ fn rate(count: u32, burst: u32) -> RateSpec {
 }
 
 fn each(requests: RateSpec, overflow: Overflow) -> EachLimitSpec {
-    EachLimitSpec { requests: Some(requests), overflow, ..EachLimitSpec::UNSAID }
+    EachLimitSpec { requests: Some(requests), overflow: Some(overflow), ..EachLimitSpec::UNSAID }
 }
 
 fn limits(requests: Option<RateSpec>, client: Option<RateSpec>) -> LimitsSpec {
@@ -257,7 +257,7 @@ async fn a_client_without_an_address_is_held_to_the_limits_of_all_alone() {
 #[tokio::test(start_paused = true)]
 async fn so_many_wait_and_who_leaves_frees_its_place_at_once() {
     let world = World::new();
-    let tenant = LimitsSpec { overflow: waits(10, 2), ..limits(Some(rate(1, 1)), None) };
+    let tenant = LimitsSpec { overflow: Some(waits(10, 2)), ..limits(Some(rate(1, 1)), None) };
     let scopes = world.scopes(&tenant, None);
     let ask =
         || take(&world.shared, &scopes, Asker::default(), (world.shared.now(), Duration::MAX));
