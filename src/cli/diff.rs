@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::config::leaves::{Leaf, leaves};
+use crate::config::secrets::Secrets;
 use crate::config::spec::{PoolSpec, RouteSpec, RoutesSpec, SourceSpec};
 use crate::config::{self, Known};
 use crate::control::stored;
@@ -85,7 +86,8 @@ impl Version {
         if let Some(folder) = folder {
             spec.pools.values_mut().for_each(|pool| as_written(Arc::make_mut(pool), folder));
         }
-        Ok(Self { spec, leaves: leaves(&files) })
+        // What a gateway masks besides stands in its `gateway.toml`, which is not at hand here.
+        Ok(Self { spec, leaves: leaves(&files, &Secrets::default()) })
     }
 }
 

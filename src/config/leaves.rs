@@ -9,7 +9,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::files::Files;
 use super::key::push_name;
 use super::lines::Lines;
-use super::secrets::{MASKED, has_fields, is_secret};
+use super::secrets::{MASKED, Secrets};
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +33,15 @@ impl Leaf {
 }
 
 /// All values of the files by their keys, as in `tenants.acme.routes[/billing/*].timeout`. An entry
-/// that says nothing is there under its own key, as `{}`.
-pub fn leaves(files: &Files) -> BTreeMap<String, Leaf> {
+/// that says nothing is there under its own key, as `{}`. What is among `secrets` is marked as one.
+pub fn leaves(files: &Files, secrets: &Secrets) -> BTreeMap<String, Leaf> {
     let mut leaves = BTreeMap::new();
     for file in &files.files {
         let Ok(table) = DeTable::parse(&file.text) else { continue };
         let lines = Lines::of(&file.text);
         let place = |at: usize| format!("{}:{}", file.path.display(), lines.place(at).0);
-        let mut walk = Walk { place: &place, leaves: &mut leaves, entry: Default::default() };
+        let mut walk =
+            Walk { place: &place, leaves: &mut leaves, entry: Default::default(), secrets };
         walk.table(("", ""), table.get_ref(), 0);
     }
     leaves
@@ -50,6 +51,7 @@ struct Walk<'w> {
     place: &'w dyn Fn(usize) -> String,
     leaves: &'w mut BTreeMap<String, Leaf>,
     entry: (String, String),
+    secrets: &'w Secrets,
 }
 
 impl Walk<'_> {
@@ -86,10 +88,15 @@ impl Walk<'_> {
                 let (value, place, entry) = (text(other), (self.place)(at), self.entry.clone());
                 // `$${` stands for the two characters: the value is there itself.
                 let has_variable = value.replace("$${", "").contains("${");
-                let is_secret = is_of_secret(names) && !has_variable;
+                let is_secret = self.hides(names) && !has_variable;
                 self.leaves.insert(key.to_owned(), Leaf { value, place, entry, is_secret });
             }
         }
+    }
+
+    /// Whether the value of this name in a table is a secret: that of a field or a parameter, or the keys of cookies.
+    fn hides(&self, names: [&str; 2]) -> bool {
+        self.secrets.hide(names) || names == ["sticky", "keys"]
     }
 
     /// Elements by what tells them apart; those that nothing does, by their number.
@@ -106,11 +113,6 @@ impl Walk<'_> {
             self.value((key.as_str(), names), element.span().start, element, depth.max(2) + 1);
         }
     }
-}
-
-/// Whether the value of this name in a table is a secret: that of a field, or the keys of cookies.
-fn is_of_secret([table, name]: [&str; 2]) -> bool {
-    (has_fields(table) && is_secret(name)) || (table == "sticky" && name == "keys")
 }
 
 fn is_table(value: &Spanned<DeValue<'_>>) -> bool {
@@ -162,7 +164,7 @@ mod tests {
                     [tenants.acme]\npool = \"a\"\n[[tenants.acme.routes]]\npath = \"/a\"\n\
                     request-headers.set = { X-Token = \"$${c}\", Cookie = \"${C}\", X-A = \"told\" }\n";
 
-        let all = leaves(&Files::of_text("r.toml", text));
+        let all = leaves(&Files::of_text("r.toml", text), &Secrets::default());
 
         let told: Vec<&str> = all.values().map(Leaf::shown).collect();
         assert_eq!(told, [MASKED, MASKED, "\"a\"", "\"/a\"", "\"${C}\"", "\"told\"", MASKED]);
@@ -174,7 +176,7 @@ mod tests {
                     set = { \"x.api-key\" = \"s\", \"a.\\\"token\" = \"s\", \"set.x\" = \"told\" }\n\
                     [pools.\"a.set\"]\ntoken = \"told\"\n";
 
-        let all = leaves(&Files::of_text("r.toml", text));
+        let all = leaves(&Files::of_text("r.toml", text), &Secrets::default());
 
         let told = all.iter().map(|(key, leaf)| format!("{key} = {}", leaf.shown()));
         let told: Vec<String> = told.collect();
@@ -196,7 +198,7 @@ mod tests {
                     [[tenants.acme.routes]]\npath = \"/a\"\nmethods = [\"POST\", \"PUT\"]\n\
                     [[tenants.acme.routes]]\npath = \"/a\"\n[pools.\"a.b\"]\n";
 
-        let all = leaves(&Files::of_text("r.toml", text));
+        let all = leaves(&Files::of_text("r.toml", text), &Secrets::default());
 
         let told: Vec<String> = all
             .iter()

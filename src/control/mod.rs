@@ -46,6 +46,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::sorted::Sorted;
 use crate::base::tasks::Tasks;
 use crate::base::watch::{FileEvents, Watcher};
+use crate::config::secrets::Secrets;
 use crate::config::spec::{GatewaySpec, MostKept, NamingSpec, RoutesSpec};
 use crate::config::{Files, HeldKeys, Looks, Memory, Place};
 use crate::discovery::Means;
@@ -268,7 +269,8 @@ async fn open_stored(
     audit: AuditLog,
 ) -> (Stored, Noted, stored::Handle, mpsc::Receiver<stored::Ask>) {
     let folder = gateway.state.as_ref().map(|folder| folder.path.as_path());
-    let (stored, history) = Stored::open(folder, Arc::clone(metrics)).await;
+    let secrets = Secrets::of(&gateway.access_log.mask);
+    let (stored, history) = Stored::open(folder, secrets, Arc::clone(metrics)).await;
     let (handle, changes) = stored::Handle::new(stored.snapshot(), history.clone());
     (stored, Noted::after(history, audit), handle, changes)
 }

@@ -38,6 +38,10 @@ pub struct Cell {
     pub(super) clients_waiting: AtomicU32,
     /// Subjects that do.
     pub(super) subjects_waiting: AtomicU32,
+    /// Requests of all clients that wait for others of their client to end.
+    pub(super) clients_in_line: AtomicU32,
+    /// The same of all subjects.
+    pub(super) subjects_in_line: AtomicU32,
     /// Requests at once, where that is limited.
     gate: OnceLock<Arc<Gate>>,
     /// What is had of requests in a time that gateways share, where they do.

@@ -33,7 +33,7 @@ pub enum Proof {
     Token {
         /// Whether endpoints get the token, too.
         forward: bool,
-        /// Who has signed it: a hash of its name, which stays the same where other issuers come and go.
+        /// Who has signed it: a digest of its name, which stays the same where other issuers come and go, and with another build.
         issuer: u32,
     },
 }

@@ -152,14 +152,14 @@ async fn one(
     // Where that is not known any more, neither is what they were then.
     let then = history.since(number);
     let kept = state.stored.kept.load();
-    let table = |json: &str| Definition::read(json).map(|definition| definition.shown());
+    let table = |json: &str| Some(Definition::read(json)?.shown(&kept.secrets));
     let turn = |(id, before): (&str, Option<&str>)| Turn {
         id: id.to_owned(),
         before: before.and_then(table),
         after: match then.as_ref().map(|then| then.get(id)) {
             None => None,
             Some(Some(later)) => later.as_deref().and_then(table),
-            Some(None) => kept.tenants.get(id).map(|entry| entry.definition.shown()),
+            Some(None) => kept.tenants.get(id).map(|entry| entry.definition.shown(&kept.secrets)),
         },
     };
     let tenants = found.turns().map(turn).collect();

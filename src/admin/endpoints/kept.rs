@@ -21,6 +21,7 @@ use crate::admin::audit::Made;
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::reply::{self, FaultBody};
 use crate::admin::roles::Caller;
+use crate::config::secrets::Secrets;
 use crate::control::generation::Fault;
 use crate::control::stored::{
     Apart, Changed, Condition, Kept, Refusal, StoreError, Table, What, Wish, by_keys,
@@ -113,7 +114,7 @@ impl KeptTenant {
             etag: entry.definition.tag(),
             state: apart.map_or("served", Apart::name),
             problems: faults.iter().map(FaultBody::from).collect(),
-            definition: entry.definition.shown(),
+            definition: entry.definition.shown(&kept.secrets),
         })
     }
 
@@ -207,7 +208,7 @@ async fn change(
     let within = caller.tenant().map(|_| Arc::clone(state.access.tenant_keys()));
     let wish = Wish { id: id.clone(), what, condition, dry_run, within, by };
     match within_limit(state.stored.change(wish), "the tenant").await {
-        Ok(Ok(changed)) => done(id, dry_run, changed),
+        Ok(Ok(changed)) => done(id, dry_run, changed, &state.stored.kept.load().secrets),
         Ok(Err(refusal)) => match caller.tenant() {
             Some(_) => refused(Some(&id), &without_others(refusal)),
             None => refused(Some(&id), &refusal),
@@ -246,7 +247,7 @@ fn names(condition: &HeaderName, headers: &HeaderMap) -> Option<Vec<String>> {
     Some(texts.map(str::trim).filter(|text| !text.is_empty()).map(name).collect())
 }
 
-fn done(id: String, dry_run: bool, changed: Changed) -> Response {
+fn done(id: String, dry_run: bool, changed: Changed, secrets: &Secrets) -> Response {
     let is_new = !changed.was_kept && changed.definition.is_some() && !dry_run;
     let tag = changed.definition.as_ref().map(|definition| definition.tag());
     let location = HeaderValue::from_str(&format!("/api/v1/tenants/{id}"));
@@ -256,7 +257,7 @@ fn done(id: String, dry_run: bool, changed: Changed) -> Response {
         dry_run,
         changed: changed.was_kept != changed.definition.is_some() || !changed.values.is_empty(),
         etag: tag.clone(),
-        definition: changed.definition.map(|definition| definition.shown()),
+        definition: changed.definition.map(|definition| definition.shown(secrets)),
         diff: changed
             .values
             .into_iter()

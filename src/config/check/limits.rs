@@ -163,13 +163,15 @@ type Words<W> = (Option<At<Written<Beyond>>>, Option<At<Written<Duration>>>, Opt
 
 fn overflow<const LEAST: u64, const MOST: u64>(
     (overflow, wait, waiting): Words<crate::config::raw::Whole<LEAST, MOST>>,
-    plan: Overflow,
+    plan: Option<Overflow>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Overflow {
-    let is_refused = match overflow {
-        Some(overflow) => overflow.value.0 == Beyond::Reject,
-        None => plan == Overflow::Reject && !faults.is_partial(),
+) -> Option<Overflow> {
+    let said = overflow.map(|overflow| overflow.value.0);
+    let of_plan = plan.unwrap_or(Overflow::Reject);
+    let is_refused = match said {
+        Some(said) => said == Beyond::Reject,
+        None => of_plan == Overflow::Reject && !faults.is_partial(),
     };
     if is_refused {
         let starts = [
@@ -182,9 +184,10 @@ fn overflow<const LEAST: u64, const MOST: u64>(
                 faults.add(&key.name(name), start, "nobody waits here", Some(hint));
             }
         }
-        return Overflow::Reject;
+        // What nobody has said stays so: it bounds nobody.
+        return said.map(|_| Overflow::Reject).or(plan);
     }
-    let (longest, most) = match plan {
+    let (longest, most) = match of_plan {
         Overflow::Reject => (WAIT, WAITING),
         Overflow::Wait { longest, waiting } => (longest, waiting),
     };
@@ -195,7 +198,7 @@ fn overflow<const LEAST: u64, const MOST: u64>(
         }
         wait.value.0
     });
-    Overflow::Wait { longest, waiting: waiting.map_or(most, |waiting| waiting.value.small()) }
+    Some(Overflow::Wait { longest, waiting: waiting.map_or(most, |waiting| waiting.value.small()) })
 }
 
 /// Longer is a quota, and is not kept in the memory of a process.

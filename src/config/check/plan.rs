@@ -247,6 +247,26 @@ mod tests {
     }
 
     #[test]
+    fn a_written_reject_is_told_from_none_in_a_plan_and_in_a_tenant() {
+        use crate::config::spec::Overflow;
+        let overflow = |plan: &str, own: &str| {
+            let plan =
+                format!("[plans.p]\npool = \"a\"\nlimits = {{ requests = \"9/s\"{plan} }}\n");
+            let spec = tenant(&format!("{plan}[tenants.t]\nplan = \"p\"\n{own}")).unwrap();
+            spec.limits.unwrap().overflow
+        };
+        let (wait, reject) = (", overflow = \"wait\"", ", overflow = \"reject\"");
+        let waits = |found: Option<Overflow>| matches!(found, Some(Overflow::Wait { .. }));
+
+        assert_eq!(overflow("", ""), None);
+        assert_eq!(overflow("", "limits.concurrency = 5\n"), None);
+        assert_eq!(overflow(reject, "limits.concurrency = 5\n"), Some(Overflow::Reject));
+        assert!(waits(overflow(reject, "limits.overflow = \"wait\"\n")));
+        assert!(waits(overflow(wait, "limits.concurrency = 5\n")));
+        assert_eq!(overflow(wait, "limits.overflow = \"reject\"\n"), Some(Overflow::Reject));
+    }
+
+    #[test]
     fn what_is_wrong_with_a_plan_is_told_of_it_alone() {
         let text = "[plans.p]\npool = \"c\"\nlimits = {}\n[plans.q]\nuse = [\"r\"]\n\
                     [tenants.t]\nplan = \"p\"\n[tenants.u]\nplan = \"p\"\nlimits.burst = 5\n\

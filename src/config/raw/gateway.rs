@@ -257,7 +257,7 @@ pub(in crate::config) struct AccessLog {
     pub(in crate::config) queue: Option<Whole<1, 1_048_576>>,
 }
 
-/// Names whose values are secrets: they are shown as `***`.
+/// Names whose values are secrets: they are shown as `***`, in logs and in what the admin API tells of tenants.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct Mask {

@@ -73,7 +73,7 @@ pub(in crate::config) struct EachLimit {
     /// `1s`.
     pub(in crate::config) wait: Option<At<Written<Duration>>>,
     /// How many wait at once at most, from 1 to 100000; with `overflow = "wait"`. For `requests` of all of them together, for
-    /// `concurrency` of each. Default: 100.
+    /// `concurrency` of each, beside 1000 of all. Default: 100.
     pub(in crate::config) waiting: Option<At<Whole<1, 100_000>>>,
     /// Requests in a day or a month of the calendar (UTC), as in `"1000/day"`; of subjects alone. What was used is kept in
     /// the folder `state` over a restart. Default: any number.

@@ -12,8 +12,8 @@ pub struct LimitsSpec {
     pub requests: Option<RateSpec>,
     /// Requests at once.
     pub concurrency: Option<u32>,
-    /// What becomes of a request beyond these two.
-    pub overflow: Overflow,
+    /// What becomes of a request beyond these two, where somebody has said so.
+    pub overflow: Option<Overflow>,
     /// Who counts requests in a time.
     pub scope: LimitScope,
     /// What each client may ask for.
@@ -37,7 +37,7 @@ impl LimitsSpec {
     pub const UNSAID: Self = Self {
         requests: None,
         concurrency: None,
-        overflow: Overflow::Reject,
+        overflow: None,
         scope: LimitScope::Gateway,
         client: None,
         subject: None,
@@ -47,6 +47,11 @@ impl LimitsSpec {
         max_body: None,
         fields: LimitFields::Refused,
     };
+
+    /// What becomes of a request beyond them.
+    pub fn overflow(&self) -> Overflow {
+        self.overflow.unwrap_or(Overflow::Reject)
+    }
 
     /// Whether anything of requests is counted for them.
     pub fn count(&self) -> bool {
@@ -61,8 +66,8 @@ pub struct EachLimitSpec {
     pub requests: Option<RateSpec>,
     /// Requests at once.
     pub concurrency: Option<u32>,
-    /// What becomes of a request beyond these two.
-    pub overflow: Overflow,
+    /// What becomes of a request beyond these two, where somebody has said so.
+    pub overflow: Option<Overflow>,
     /// Requests in a day or a month of the calendar; of subjects alone.
     pub quota: Option<QuotaSpec>,
 }
@@ -70,7 +75,12 @@ pub struct EachLimitSpec {
 impl EachLimitSpec {
     /// What holds where nothing is said.
     pub const UNSAID: Self =
-        Self { requests: None, concurrency: None, overflow: Overflow::Reject, quota: None };
+        Self { requests: None, concurrency: None, overflow: None, quota: None };
+
+    /// What becomes of a request beyond them.
+    pub fn overflow(&self) -> Overflow {
+        self.overflow.unwrap_or(Overflow::Reject)
+    }
 }
 
 /// Requests in a day or a month of the calendar, in UTC.

@@ -1,6 +1,7 @@
 //! Tenants with certificates of their own, by their files.
 
 use std::fs;
+use std::path::Path;
 use std::sync::{Condvar, Mutex};
 
 use tempfile::TempDir;
@@ -232,26 +233,68 @@ async fn who_asks_is_told_of_a_broken_file_whether_or_not_the_watcher_has_found_
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_host_that_changes_hands_is_not_shown_the_certificate_of_before_while_files_are_read() {
-    let folder = tempfile::tempdir().unwrap();
-    renew(&folder, "a", &made("a"));
+/// A keeper whose tenant `a` had a host and a star, and their certificate; and what it shows for both.
+async fn one_with_a_star(folder: &TempDir) -> (Keeper, Follow) {
+    renew(folder, "a", &of_both());
     let (mut keeper, follow) = Keeper::new(FileEvents::new(), Arc::new(Metrics::new()));
-    follow.live(&loaded(&folder, &tenant("a")));
+    follow.live(&loaded(folder, &with_a_star("a")));
     keeper.begin().await;
-    let before = Arc::clone(&keeper.spec.clone().unwrap().tenants.get("a").unwrap().1);
-    let text = tenant("b").replace("b.test", "a.test");
-    let now = loaded(&folder, &text).spec;
-    let change = |id: &str, before: Option<Arc<TenantSpec>>, now: Option<Arc<TenantSpec>>| Change {
-        id: TenantId::new(id).unwrap(),
-        before,
-        now,
+    (keeper, follow)
+}
+
+fn of_both() -> (String, String) {
+    let names = ["a.test".to_owned(), "*.a.test".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+fn with_a_star(id: &str) -> String {
+    tenant(id).replace(&format!("\"{id}.test\""), "\"a.test\", \"*.a.test\"")
+}
+
+fn shown(keeper: &Keeper) -> [Option<Vec<u8>>; 2] {
+    let shown = keeper.bearers.shown.load();
+    let exact = match shown.exact("a.test") {
+        Found::Entry(entry) => Some(entry),
+        Found::Bare | Found::Nothing => None,
     };
-    let b = now.tenant("b").cloned();
+    [exact, shown.below("a.test")].map(|entry| entry.map(|entry| entry.leaf().to_vec()))
+}
 
-    keeper.restrict(&[change("a", Some(before), None), change("b", None, b)], Wish::Changed);
+#[tokio::test(start_paused = true)]
+async fn a_host_that_changes_hands_is_never_without_a_certificate_while_the_next_one_is_read() {
+    for is_good in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut keeper, follow) = one_with_a_star(&folder).await;
+        let before = shown(&keeper);
+        if is_good {
+            renew(&folder, "b", &of_both());
+        }
 
-    assert!(matches!(keeper.bearers.shown.load().exact("a.test"), Found::Bare));
+        follow.live(&loaded(&folder, &with_a_star("b")));
+        keeper.take(Wish::Changed).await;
+        assert_eq!(shown(&keeper), before, "nothing was read yet");
+        assert!(before.iter().all(Option::is_some) && keeper.live().of("a").is_none());
+        keeper.work(AT_ONCE).await;
+
+        let now = shown(&keeper);
+        assert!(now != before && now.iter().all(|leaf| leaf.is_some() == is_good), "{is_good}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_is_not_shown_the_certificate_of_before_where_nobody_knows_when_the_next_is_read() {
+    let bare = "[tenants.b]\npool = \"p\"\ndomains = [\"a.test\", \"*.a.test\"]\n";
+    for text in [bare.to_owned(), with_a_star("b")] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut keeper, follow) = one_with_a_star(&folder).await;
+        keeper.hanging.begin(Path::new("/elsewhere"), [TenantId::new("c").unwrap()]);
+
+        follow.live(&loaded(&folder, &text));
+        keeper.take(Wish::Changed).await;
+
+        assert_eq!(shown(&keeper), [None, None], "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,12 +19,15 @@ use super::told::{BearerList, Held};
 use super::{Change, Keeper, Wish, problem};
 
 impl Keeper {
-    /// Nobody is shown what it has no right to any more, whatever the files say that are to be read.
+    /// Nobody is shown what it has no right to any more, whatever the files say that are to be read. A host that a
+    /// tenant with certificates has from another one keeps that one's until the new one's files are read, so that it is
+    /// never without one; where a file hangs nobody knows when that is.
     pub(super) fn restrict(&mut self, changes: &[Change], wish: Wish) {
         let before = self.live();
-        let (mut bearers, mut shown) =
-            (before.bearers.clone(), Tenants::clone(&self.bearers.shown.load()));
+        let (mut bearers, old) = (before.bearers.clone(), self.bearers.shown.load());
+        let mut shown = Tenants::clone(&old);
         let is_first = bearers.is_empty();
+        let is_soon = !self.hanging.is_any();
         for Change { id, before: spec, .. } in changes {
             match bearers.get(id.as_str()) {
                 Some(held) => shown.remove(&held.own.claims),
@@ -46,11 +49,15 @@ impl Keeper {
                 self.forget(id);
                 continue;
             };
-            let old = bearers.get(id.as_str()).cloned();
-            let own = Own::within(domains, old.as_ref().map(|old| &old.own));
-            shown.add(&own.claims);
-            let (problems, doubts) =
-                old.map_or_else(Default::default, |old| (old.problems.clone(), old.doubts.clone()));
+            let known = bearers.get(id.as_str()).cloned();
+            let own = Own::within(domains, known.as_ref().map(|known| &known.own));
+            match is_soon {
+                true => shown.add_before_reading(&own.claims, &old),
+                false => shown.add(&own.claims),
+            }
+            let (problems, doubts) = known.map_or_else(Default::default, |known| {
+                (known.problems.clone(), known.doubts.clone())
+            });
             bearers.insert(id.clone(), Arc::new(Held { own, problems, doubts }));
             self.due.read([id.clone()], wish);
         }

@@ -21,7 +21,7 @@ pub(super) fn told(limits: &LimitsSpec) -> Vec<(&'static str, String)> {
     }
     if limits.requests.is_some() || limits.concurrency.is_some() {
         let keys = ["limits.overflow", "limits.wait", "limits.waiting"];
-        rows.extend(beyond(keys, limits.overflow));
+        rows.extend(beyond(keys, limits.overflow()));
     }
     rows.extend(limits.client.iter().flat_map(|client| each(client, &OF_CLIENTS)));
     rows.extend(limits.subject.iter().flat_map(|subject| each(subject, &OF_SUBJECTS)));
@@ -54,7 +54,7 @@ fn each(spec: &EachLimitSpec, keys: &[&'static str; 6]) -> Vec<(&'static str, St
     rows.extend(spec.requests.as_ref().map(|rate| (requests, self::rate(rate))));
     rows.extend(spec.concurrency.map(|most| (concurrency, most.to_string())));
     if !rows.is_empty() {
-        rows.extend(beyond([overflow, wait, waiting], spec.overflow));
+        rows.extend(beyond([overflow, wait, waiting], spec.overflow()));
     }
     rows.extend(spec.quota.map(|spec| (quota, spec.to_string())));
     rows

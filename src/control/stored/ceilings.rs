@@ -38,11 +38,13 @@ pub(super) fn check(
 /// The keys of numbers that are beyond those of the plan, and of those that the tenant had.
 fn beyond(plan: &TenantSpec, before: Option<&TenantSpec>, now: &TenantSpec) -> Vec<&'static str> {
     let had = before.map(numbers).unwrap_or_default();
-    let is_beyond = |(at, (_, now)): (usize, Number), most: u64| {
+    let is_beyond = |(at, (_, now)): (usize, &Number), most: u64| {
         let had = had.get(at).and_then(|(_, had)| *had);
         now.is_some_and(|now| now > most && had.is_none_or(|had| now > had))
     };
-    let each = numbers(now).into_iter().enumerate().zip(numbers(plan));
+    let now = numbers(now);
+    let each = now.iter().enumerate().zip(numbers(plan));
+    // The plan's key: where it has nobody wait, it is by that.
     let beyond = each.filter_map(|(one, (key, most))| is_beyond(one, most?).then_some(key));
     let mut beyond: Vec<&str> = beyond.collect();
     beyond.dedup();
@@ -73,7 +75,7 @@ fn periods(tenant: &TenantSpec) -> [Option<Period>; 2] {
 fn numbers(tenant: &TenantSpec) -> Vec<Number> {
     let limits = tenant.limits.as_deref().unwrap_or(&LimitsSpec::UNSAID);
     let mut all = rate(limits.requests.as_ref(), ["limits.requests", "limits.burst"]);
-    all.extend(waiting(Some(limits.overflow), ["limits.wait", "limits.waiting"]));
+    all.extend(waiting(limits.overflow, WAITING));
     // Shared by gateways it is one limit, else there is one at each of them.
     let scope = u64::from(limits.scope == LimitScope::Gateway);
     all.push(("limits.scope", Some(scope)));
@@ -88,12 +90,12 @@ fn numbers(tenant: &TenantSpec) -> Vec<Number> {
     all
 }
 
-fn each(spec: Option<&EachLimitSpec>, keys: [&'static str; 6]) -> Vec<Number> {
-    let [requests, burst, concurrency, wait, most, quota] = keys;
+fn each(spec: Option<&EachLimitSpec>, keys: [&'static str; 7]) -> Vec<Number> {
+    let [requests, burst, concurrency, overflow, wait, most, quota] = keys;
     let spec = spec.unwrap_or(&EachLimitSpec::UNSAID);
     let mut all = rate(spec.requests.as_ref(), [requests, burst]);
     all.push((concurrency, spec.concurrency.map(u64::from)));
-    all.extend(waiting(Some(spec.overflow), [wait, most]));
+    all.extend(waiting(spec.overflow, [overflow, wait, most]));
     all.extend(self::quota(spec.quota, quota));
     all
 }
@@ -116,14 +118,17 @@ fn rate(spec: Option<&RateSpec>, [requests, burst]: [&'static str; 2]) -> Vec<Nu
     vec![(requests, spec.map(in_a_day)), (burst, spec.map(|spec| spec.burst.into()))]
 }
 
-fn waiting(overflow: Option<Overflow>, [wait, most]: [&'static str; 2]) -> [Number; 2] {
-    let of_wait = match overflow {
+/// Where somebody has said that nobody waits, that is for no time and none; where nobody has said anything, it is no
+/// bound.
+fn waiting(spec: Option<Overflow>, [overflow, wait, most]: [&'static str; 3]) -> [Number; 2] {
+    match spec {
+        None => [(wait, None), (most, None)],
+        Some(Overflow::Reject) => [(overflow, Some(0)); 2],
         Some(Overflow::Wait { longest, waiting }) => {
-            Some((u64::try_from(longest.as_millis()).unwrap_or(u64::MAX), u64::from(waiting)))
+            let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+            [(wait, Some(longest)), (most, Some(waiting.into()))]
         }
-        Some(Overflow::Reject) | None => None,
-    };
-    [(wait, of_wait.map(|(longest, _)| longest)), (most, of_wait.map(|(_, waiting)| waiting))]
+    }
 }
 
 fn share(queue: Option<&QueueSpec>) -> [Number; 4] {
@@ -141,18 +146,21 @@ fn share(queue: Option<&QueueSpec>) -> [Number; 4] {
     ]
 }
 
-const OF_CLIENTS: [&str; 6] = [
+const WAITING: [&str; 3] = ["limits.overflow", "limits.wait", "limits.waiting"];
+const OF_CLIENTS: [&str; 7] = [
     "limits.client.requests",
     "limits.client.burst",
     "limits.client.concurrency",
+    "limits.client.overflow",
     "limits.client.wait",
     "limits.client.waiting",
     "limits.client.quota",
 ];
-const OF_SUBJECTS: [&str; 6] = [
+const OF_SUBJECTS: [&str; 7] = [
     "limits.subject.requests",
     "limits.subject.burst",
     "limits.subject.concurrency",
+    "limits.subject.overflow",
     "limits.subject.wait",
     "limits.subject.waiting",
     "limits.subject.quota",
@@ -251,6 +259,27 @@ mod tests {
         assert!(beyond(&limits(shared), "", &limits(shared)).is_empty());
         assert!(beyond(&limits(shared), &limits(own), &limits(own)).is_empty());
         assert!(beyond(&limits(own), "", &limits(shared)).is_empty());
+    }
+
+    #[test]
+    fn nobody_waits_where_the_plan_says_so_and_anybody_may_where_it_says_nothing() {
+        let limits = |rest: &str| format!("limits = {{ requests = \"9/s\", {rest} }}\n");
+        let (said, unsaid) = (limits("overflow = \"reject\""), limits("burst = 9"));
+        let each = limits("subject = { requests = \"1/s\", overflow = \"reject\" }");
+        let own = |rest: &str| format!("limits = {{ {rest} }}");
+        let (waits, longer) =
+            (own("overflow = \"wait\""), own("overflow = \"wait\", wait = \"2s\""));
+        let of_subject = own("subject.overflow = \"wait\"");
+
+        assert_eq!(beyond(&said, "", &waits), ["limits.overflow"]);
+        assert_eq!(beyond(&said, &waits, &longer), ["limits.overflow"], "it had less");
+        assert!(beyond(&said, &longer, &waits).is_empty(), "it had more");
+        assert!(beyond(&unsaid, "", &longer).is_empty());
+        assert!(beyond(&said, &waits, &own("overflow = \"reject\"")).is_empty());
+        assert!(
+            beyond(&limits("overflow = \"wait\""), "", &own("overflow = \"reject\"")).is_empty()
+        );
+        assert_eq!(beyond(&each, "", &of_subject), ["limits.subject.overflow"]);
     }
 
     #[test]

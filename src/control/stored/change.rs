@@ -240,7 +240,7 @@ impl Reloader {
             definition: next.as_ref().map(|entry| entry.definition.clone()),
             was_kept: kept.is_some(),
             before: tag,
-            values: values(&id, kept.as_ref(), next.as_ref()),
+            values: values((&id, &self.stored.secrets), kept.as_ref(), next.as_ref()),
             routes: routes(spec(&before).as_deref(), now.as_deref()),
             took: Duration::ZERO,
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::base::tag::tag;
-use crate::config::secrets::{MASKED, has_fields, is_secret};
+use crate::config::secrets::{MASKED, Secrets, has_fields, has_parameters};
 use crate::config::{File, places};
 
 use super::super::generation::Fault;
@@ -43,10 +43,10 @@ impl Definition {
         serde_json::from_str(&self.json).unwrap_or_default() // it was one when it was made
     }
 
-    /// The table as it may be told: secrets are `***`.
-    pub fn shown(&self) -> Table {
+    /// The table as it may be told: `secrets` are `***`.
+    pub fn shown(&self, secrets: &Secrets) -> Table {
         let mut table = self.table();
-        table.iter_mut().for_each(|(name, value)| mask(name, value));
+        table.iter_mut().for_each(|(name, value)| mask(name, value, secrets));
         table
     }
 
@@ -140,16 +140,16 @@ fn to_toml(value: &Value, key: &str, faults: &mut Vec<Fault>) -> Option<toml::Va
 }
 
 /// Puts `***` in the place of each secret of what has this name.
-fn mask(name: &str, value: &mut Value) {
+fn mask(name: &str, value: &mut Value, secrets: &Secrets) {
     match value {
-        Value::Array(list) => list.iter_mut().for_each(|one| mask(name, one)),
+        Value::Array(list) => list.iter_mut().for_each(|one| mask(name, one, secrets)),
         Value::Object(table) => {
             for (field, value) in table {
                 match value {
-                    Value::String(text) if has_fields(name) && is_secret(field) => {
+                    Value::String(text) if secrets.hide([name, field]) => {
                         MASKED.clone_into(text);
                     }
-                    other => mask(field, other),
+                    other => mask(field, other, secrets),
                 }
             }
         }
@@ -157,7 +157,8 @@ fn mask(name: &str, value: &mut Value) {
     }
 }
 
-/// Secrets that come back as they are shown: who sends what it was told would lose them.
+/// Secrets that come back as they are shown: who sends what it was told would lose them. No other value of a field or a
+/// parameter looks so.
 fn masked((name, value): (&str, &Value), key: &str, faults: &mut Vec<Fault>) {
     match value {
         Value::Array(list) => {
@@ -168,7 +169,7 @@ fn masked((name, value): (&str, &Value), key: &str, faults: &mut Vec<Fault>) {
         Value::Object(table) => {
             for (field, value) in table {
                 let below = format!("{key}.{}", places::key(&[field]));
-                if has_fields(name) && is_secret(field) && value == MASKED {
+                if (has_fields(name) || has_parameters(name)) && value == MASKED {
                     let what = "is what a secret is shown as, and not the secret".to_owned();
                     let hint = "send the value itself, or PATCH the other keys alone";
                     faults.push(fault(&below, what, hint));
@@ -341,12 +342,35 @@ mod tests {
         };
         let kept = definition(table("Basic one"));
 
-        assert_eq!(Value::Object(kept.shown()), table(MASKED));
+        assert_eq!(Value::Object(kept.shown(&Secrets::default())), table(MASKED));
         assert_eq!(Value::Object(kept.table()), table("Basic one"));
         assert!(kept.file("acme").is_ok());
         let faults = definition(table(MASKED)).file("acme").unwrap_err();
         let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_deref().unwrap()).collect();
         assert_eq!(keys, ["routes[0].request-headers.set.Authorization"]);
+    }
+
+    #[test]
+    fn what_the_access_log_masks_is_neither_shown_nor_taken_as_it_is_shown() {
+        let table = |field: &str, parameter: &str| {
+            json!({"pool": "a", "routes": [{
+                "path": "/", "headers": {"X-Invite": field, "x-a": true},
+                "query": {"my-code": parameter, "page": "1"},
+            }]})
+        };
+        let mask = crate::config::spec::MaskSpec {
+            query: vec!["my_code".to_owned()],
+            headers: vec![http::HeaderName::from_static("x-invite")],
+        };
+        let kept = definition(table("one", "two"));
+
+        let shown = kept.shown(&Secrets::of(&mask));
+
+        assert_eq!(Value::Object(shown.clone()), table(MASKED, MASKED));
+        assert_eq!(Value::Object(kept.shown(&Secrets::default())), table("one", "two"));
+        let faults = Definition::of(shown).file("acme").unwrap_err();
+        let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_deref().unwrap()).collect();
+        assert_eq!(keys, ["routes[0].headers.X-Invite", "routes[0].query.my-code"]);
     }
 
     #[test]

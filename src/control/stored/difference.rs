@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::leaves::Leaf;
+use crate::config::secrets::Secrets;
 use crate::config::spec::{RouteSpec, TenantSpec};
 use crate::config::{Files, leaves, places};
 use crate::model::ids::TenantId;
@@ -31,16 +32,16 @@ pub struct RouteChanges {
     pub removed: Vec<String>,
 }
 
-/// The values of a tenant that are others.
+/// The values of a tenant that are others; what is among `secrets` is not told.
 pub(super) fn values(
-    id: &TenantId,
+    (id, secrets): (&TenantId, &Secrets),
     before: Option<&Entry>,
     now: Option<&Entry>,
 ) -> Vec<ValueChange> {
     let table = places::key(&["tenants", id.as_str()]) + ".";
     let said = |entry: Option<&Entry>| -> BTreeMap<String, Leaf> {
         let files = entry.map(|entry| Files::of_text(&*entry.file.path, &entry.file.text));
-        let leaves = files.map(|files| leaves::leaves(&files)).unwrap_or_default();
+        let leaves = files.map(|files| leaves::leaves(&files, secrets)).unwrap_or_default();
         let own = leaves.into_iter();
         own.filter_map(|(key, leaf)| Some((key.strip_prefix(&table)?.to_owned(), leaf))).collect()
     };

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::base::snapshot::Snapshot;
 use crate::base::sorted::{Keyed, Sorted};
 use crate::base::tasks;
+use crate::config::secrets::Secrets;
 use crate::config::{File, Files, defined};
 use crate::model::ids::TenantId;
 use crate::telemetry::keeping::{STORE_DAMAGED, STORED_TENANTS};
@@ -136,6 +137,8 @@ pub struct Kept {
     pub apart: BTreeMap<String, Apart>,
     /// Why no change can be kept, or what was lost.
     pub trouble: Option<String>,
+    /// What of their tables is nobody's to know.
+    pub secrets: Secrets,
 }
 
 /// Why a tenant that is kept is not served.
@@ -229,6 +232,8 @@ pub(super) struct Stored {
     overlay: Overlay,
     kept: Snapshot<Kept>,
     trouble: Option<String>,
+    /// What of their tables is nobody's to know.
+    secrets: Secrets,
     /// Whether another process has the file, which is to be opened once that has ended.
     pub(super) waits: bool,
     metrics: Arc<Metrics>,
@@ -237,12 +242,16 @@ pub(super) struct Stored {
 impl Stored {
     /// Opens what is kept in a `state` folder, if anything is. What cannot be used is told, put aside
     /// where it is damaged, and keeps nobody from starting.
-    pub(super) async fn open(folder: Option<&Path>, metrics: Arc<Metrics>) -> (Self, History) {
+    pub(super) async fn open(
+        folder: Option<&Path>,
+        secrets: Secrets,
+        metrics: Arc<Metrics>,
+    ) -> (Self, History) {
         let path = folder.map(store::path_in);
-        let kept = Snapshot::new(Arc::default());
-        let overlay = Overlay::default();
-        let mut stored =
-            Self { path, store: None, overlay, kept, trouble: None, waits: false, metrics };
+        let kept = Kept { secrets: secrets.clone(), ..Kept::default() };
+        let (kept, overlay) = (Snapshot::new(Arc::new(kept)), Overlay::default());
+        let (store, trouble, waits) = (None, None, false);
+        let mut stored = Self { path, store, overlay, kept, trouble, secrets, waits, metrics };
         stored.metrics.set(&STORE_DAMAGED, &[], 0.0);
         let is_there = stored.path.as_ref().is_some_and(|path| path.exists());
         let mut generations = Vec::new();
@@ -410,8 +419,9 @@ impl Stored {
         for (state, count) in counts {
             self.metrics.set(&STORED_TENANTS, &[state], count as f64);
         }
-        let (tenants, trouble) = (entries.clone(), self.trouble.clone());
-        self.kept.publish(Arc::new(Kept { tenants, apart, trouble }));
+        let (tenants, trouble, secrets) =
+            (entries.clone(), self.trouble.clone(), self.secrets.clone());
+        self.kept.publish(Arc::new(Kept { tenants, apart, trouble, secrets }));
     }
 }
 
@@ -447,7 +457,8 @@ mod tests {
     async fn a_write_that_is_refused_is_told_and_the_next_one_opens_the_file_anew() {
         let folder = tempfile::tempdir().unwrap();
         keep(folder.path(), "acme", "a").unwrap();
-        let (mut stored, _) = Stored::open(Some(folder.path()), Arc::new(Metrics::new())).await;
+        let (mut stored, _) =
+            Stored::open(Some(folder.path()), Secrets::default(), Arc::new(Metrics::new())).await;
         let (path, why) = (store::path_in(folder.path()), "no space left on device".to_owned());
 
         stored.let_go(&StoreError::Refused { path, why });

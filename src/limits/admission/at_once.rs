@@ -1,6 +1,7 @@
 //! How many requests may be under way at once: of a client first, then of a subject, of a route and of a tenant.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use crate::config::spec::{EachLimitSpec, LimitFields, Overflow};
@@ -10,7 +11,7 @@ use crate::limits::gate::{Entry, Gate, Permit, Queued};
 use crate::limits::limit::Limit;
 use crate::limits::told::Told;
 
-use super::{Asker, Refused, Scope, client_hash, subject_hash};
+use super::{Asker, Refused, Scope, Waiting, client_hash, subject_hash};
 
 /// One limit of requests at once that applies to a request.
 #[derive(Debug)]
@@ -28,8 +29,8 @@ pub struct Room<'s> {
 enum Whose<'s> {
     /// Of all requests.
     All(&'s Arc<Gate>),
-    /// Of those of one client, or of one subject.
-    One(&'s Arc<Crowds>, Member),
+    /// Of those of one client, or of one subject, with how many of all of them wait.
+    One(&'s Arc<Crowds>, Member, &'s AtomicU32),
 }
 
 /// A request's place among those that are under way. It is free when this is dropped.
@@ -43,20 +44,20 @@ pub enum Place {
 
 /// A place among those that wait for one.
 #[derive(Debug)]
-pub enum Line {
+pub enum Line<'s> {
     /// As above.
     All(Queued),
-    /// As above.
-    One(crowds::Place),
+    /// As above, and among those of all that wait.
+    One(crowds::Place, Waiting<'s>),
 }
 
 /// What became of who wished to enter.
 #[derive(Debug)]
-pub enum Entered {
+pub enum Entered<'s> {
     /// It is inside.
     Inside(Place),
     /// It waits for its turn.
-    Waits(Line),
+    Waits(Line<'s>),
     /// There is no room, and none among those that wait.
     Full,
 }
@@ -83,7 +84,7 @@ impl<'s> Scope<'s> {
     /// Of all requests; `None` where any number may be under way.
     fn room(&self) -> Option<Room<'s>> {
         let (limit, most) = (self.names.concurrency, self.spec.concurrency?);
-        Some(self.room_of((limit, most, self.spec.overflow), Whose::All(self.cell.gate())))
+        Some(self.room_of((limit, most, self.spec.overflow()), Whose::All(self.cell.gate())))
     }
 
     fn room_of_one(
@@ -94,7 +95,12 @@ impl<'s> Scope<'s> {
     ) -> Option<Room<'s>> {
         let (spec, most) = (spec?, spec?.concurrency?);
         let member = Member { is_subject, limit: self.cell.identity, who: hash()? };
-        Some(self.room_of((limit, most, spec.overflow), Whose::One(&shared.crowds, member)))
+        let in_line = match is_subject {
+            true => &self.cell.subjects_in_line,
+            false => &self.cell.clients_in_line,
+        };
+        let whose = Whose::One(&shared.crowds, member, in_line);
+        Some(self.room_of((limit, most, spec.overflow()), whose))
     }
 
     fn room_of(
@@ -106,19 +112,24 @@ impl<'s> Scope<'s> {
     }
 }
 
-impl Room<'_> {
+impl<'s> Room<'s> {
     /// Enters, or waits for that.
-    pub fn enter(&self) -> Entered {
+    pub fn enter(&self) -> Entered<'s> {
         let (most, waiting) = (self.most, self.overflow.most());
-        match &self.whose {
+        match self.whose {
             Whose::All(gate) => match gate.enter(most, waiting) {
                 Entry::Inside(permit) => Entered::Inside(Place::All(permit)),
                 Entry::Queued(queued) => Entered::Waits(Line::All(queued)),
                 Entry::Full => Entered::Full,
             },
-            Whose::One(crowds, member) => match crowds.enter(*member, most, waiting) {
+            Whose::One(crowds, member, in_line) => match crowds.enter(member, most, waiting) {
                 crowds::Entry::Inside(place) => Entered::Inside(Place::One(place)),
-                crowds::Entry::Queued(place) => Entered::Waits(Line::One(place)),
+                crowds::Entry::Queued(place) => {
+                    match Waiting::enter(in_line, waiting.max(MOST_IN_LINE)) {
+                        Some(waiting) => Entered::Waits(Line::One(place, waiting)),
+                        None => Entered::Full, // its place in the queue is free again
+                    }
+                }
                 crowds::Entry::Full => Entered::Full,
             },
         }
@@ -138,22 +149,26 @@ impl Room<'_> {
         if self.tells {
             let inside = match &self.whose {
                 Whose::All(gate) => gate.inside(),
-                Whose::One(crowds, member) => crowds.state(*member).0,
+                Whose::One(crowds, member, _) => crowds.state(*member).0,
             };
             told.concurrency(self.limit, self.most, self.most.saturating_sub(inside));
         }
     }
 }
 
-impl Line {
+impl Line<'_> {
     /// Waits for its turn.
     pub async fn turn(self) -> Place {
         match self {
             Self::All(mut queued) => Place::All(queued.turn().await),
-            Self::One(mut place) => {
+            Self::One(mut place, _waiting) => {
                 place.turn().await;
                 Place::One(place)
             }
         }
     }
 }
+
+/// 1,000: of all clients, or of all subjects, of one limit; with 16 KiB each that is 16 MiB of `memory.buffers`. A limit
+/// that has more of one wait has as many of all.
+pub(super) const MOST_IN_LINE: u32 = 1000;

@@ -195,7 +195,7 @@ impl<'s> Scope<'s> {
 
     fn of_all(&self) -> Option<Rule<'s>> {
         let rate = self.spec.requests.as_ref()?;
-        Some(self.rule(self.names.requests, (rate, self.spec.overflow), &self.cell.waiting))
+        Some(self.rule(self.names.requests, (rate, self.spec.overflow()), &self.cell.waiting))
     }
 
     fn each(
@@ -204,7 +204,7 @@ impl<'s> Scope<'s> {
         whose: (&'s Clients, Key),
         waiting: &'s AtomicU32,
     ) -> Option<Rule<'s>> {
-        let all = self.rule(limit, (spec.requests.as_ref()?, spec.overflow), waiting);
+        let all = self.rule(limit, (spec.requests.as_ref()?, spec.overflow()), waiting);
         Some(Rule { scope: LimitScope::Gateway, each: Some(whose), ..all })
     }
 

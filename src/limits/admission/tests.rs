@@ -17,7 +17,7 @@ fn rate(count: u32, burst: u32) -> RateSpec {
 }
 
 fn each(requests: RateSpec, overflow: Overflow) -> EachLimitSpec {
-    EachLimitSpec { requests: Some(requests), overflow, ..EachLimitSpec::UNSAID }
+    EachLimitSpec { requests: Some(requests), overflow: Some(overflow), ..EachLimitSpec::UNSAID }
 }
 
 fn limits(requests: Option<RateSpec>, client: Option<RateSpec>) -> LimitsSpec {
@@ -257,7 +257,7 @@ async fn a_client_without_an_address_is_held_to_the_limits_of_all_alone() {
 #[tokio::test(start_paused = true)]
 async fn so_many_wait_and_who_leaves_frees_its_place_at_once() {
     let world = World::new();
-    let tenant = LimitsSpec { overflow: waits(10, 2), ..limits(Some(rate(1, 1)), None) };
+    let tenant = LimitsSpec { overflow: Some(waits(10, 2)), ..limits(Some(rate(1, 1)), None) };
     let scopes = world.scopes(&tenant, None);
     let ask =
         || take(&world.shared, &scopes, Asker::default(), (world.shared.now(), Duration::MAX));
@@ -282,6 +282,34 @@ async fn so_many_wait_and_who_leaves_frees_its_place_at_once() {
     );
     assert_eq!(hurried.unwrap_err().retry_after, Duration::from_secs(2), "its time would be over");
     assert_eq!(seconds(&ask().unwrap()), Some((Limit::Tenant, Duration::from_secs(2))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_of_all_clients_wait_for_others_of_their_own_to_end() {
+    let world = World::new();
+    let client = EachLimitSpec {
+        concurrency: Some(1),
+        overflow: Some(waits(10, 1)),
+        ..EachLimitSpec::UNSAID
+    };
+    let tenant = LimitsSpec { client: Some(client), ..LimitsSpec::UNSAID };
+    let scopes = world.scopes(&tenant, None);
+    let enter = |number: u32| {
+        let asker = Asker { client: Some(number.into()), ..Asker::default() };
+        at_once::rooms(&world.shared, &scopes, asker)[0].enter()
+    };
+    let all = 0..at_once::MOST_IN_LINE;
+    let inside: Vec<Entered<'_>> = all.clone().map(enter).collect();
+    let mut in_line: Vec<Entered<'_>> = all.map(enter).collect();
+    assert!(inside.iter().all(|one| matches!(one, Entered::Inside(_))));
+    assert!(in_line.iter().all(|one| matches!(one, Entered::Waits(_))));
+
+    let newcomer = enter(u32::MAX);
+    assert!(matches!(newcomer, Entered::Inside(_)), "it needs not wait");
+    assert!(matches!(enter(u32::MAX), Entered::Full), "too many others wait");
+    in_line.pop();
+    assert!(matches!(enter(u32::MAX), Entered::Waits(_)), "one has left");
+    assert!(matches!(enter(u32::MAX), Entered::Waits(_)), "and left no place behind");
 }
 
 #[tokio::test(start_paused = true)]

@@ -101,6 +101,28 @@ impl Tenants {
         self.part(parent)?.below.get(parent)
     }
 
+    /// What is shown for a host now.
+    fn of(&self, host: &HostSpec) -> Option<&Arc<Entry>> {
+        match host {
+            HostSpec::Below(parent) => self.below(parent),
+            HostSpec::Exact(name) => match self.exact(name) {
+                Found::Entry(entry) => Some(entry),
+                Found::Bare => None,
+                Found::Nothing => self.below(name.split_once('.')?.1),
+            },
+        }
+    }
+
+    /// What a tenant says whose certificates are about to be read: for a host for which it has none yet, and of which
+    /// `before` showed somebody's, that is shown until then.
+    pub fn add_before_reading(&mut self, claims: &[Claim], before: &Self) {
+        let shown = |claim: &Claim| {
+            let entry = claim.entry.as_ref().or_else(|| before.of(&claim.host)).cloned();
+            Claim { entry, ..claim.clone() }
+        };
+        self.add(&claims.iter().map(shown).collect::<Vec<_>>());
+    }
+
     /// Takes in what a tenant says. What others said of its domains is to be forgotten before.
     pub fn add(&mut self, claims: &[Claim]) {
         for Claim { host, right, entry } in claims {

@@ -300,8 +300,8 @@ fn claims(spec: &DomainsSpec, in_use: &mut [InUse], good: usize) -> Vec<Claim> {
     }
     let mut claims = Vec::with_capacity(chosen.len().max(domains.len()));
     for domain in domains {
-        let is_whole = matches!(domain, HostSpec::Exact(_));
-        if is_whole && !chosen.contains_key(domain) && !spec.is_taken(domain) {
+        // Of a star nothing is said by that, and what was shown for it until its file is read goes.
+        if !chosen.contains_key(domain) && !spec.is_taken(domain) {
             claims.push(Claim { host: domain.clone(), right: Right::Domain, entry: None });
         }
     }

@@ -280,20 +280,15 @@ impl Visitor {
         shown[0].clone().into_owned()
     }
 
-    /// Waits until it is shown this certificate for a name. Where a name changes hands it may be shown the
-    /// listener's own for a moment, which is not for that name.
+    /// Waits until it is shown this certificate for a name. What it is shown before is for that name, too.
     pub(crate) async fn comes_to_see(
         &self,
         address: SocketAddr,
         name: &str,
         wanted: &CertificateDer<'static>,
     ) {
-        let sees = async || {
-            let stream = self.try_connect(address, name).await.ok()?;
-            Some(stream.get_ref().1.peer_certificates()?.first()? == wanted)
-        };
         let seen = async {
-            while sees().await != Some(true) {
+            while self.is_shown(address, name).await != *wanted {
                 sleep(STEP).await;
             }
         };
