@@ -70,19 +70,22 @@ pub(super) async fn admit(
         return authorize::ask(question, worker, peer, visit).await;
     }
     let ledger = Arc::clone(tenant.ledger(shared));
-    let scopes = scopes(&ledger, tenant.id(), of_route, of_tenant);
-    let mut begun = worker.clock.now();
+    let (of_route, of_tenant) = scopes(&ledger, tenant.id(), of_route, of_tenant);
+    let both = of_route.zip(of_tenant).map(|(route, tenant)| [route, tenant]);
+    let one = of_route.or(of_tenant);
+    let scopes = both.as_ref().map_or(one.as_slice(), |both| both.as_slice()); // the closest first
+    let mut begun = worker.clock.recent(); // the head has just been read
     let left_at = |now| end.map_or(Duration::MAX, |end| end.saturating_duration_since(now));
     let mut left = left_at(begun);
     let asker = Asker { client: visit.client().map(owner), caller: visit.caller() };
-    let mut slots = admission::take(shared, &scopes, asker, (shared.ticks(begun), left))?;
-    let dues = admission::dues(shared, &scopes, asker);
-    let rooms = admission::rooms(shared, &scopes, asker);
-    let mut spent = match question.is_some() {
+    let mut slots = admission::take(shared, scopes, asker, (shared.ticks(begun), left))?;
+    let mut dues = admission::dues(shared, scopes, asker);
+    let rooms = admission::rooms(shared, scopes, asker);
+    match question.is_some() {
         // Who may not go on keeps none of it from others meanwhile.
-        true => admission::look(&dues).map(|()| Vec::new())?,
-        false => admission::spend(&dues)?,
-    };
+        true => admission::look(&dues)?,
+        false => admission::spend(&mut dues)?,
+    }
     // Who waits for an answer of the gateway itself keeps no endpoint from anything.
     let is_local = |route: &Route| matches!(route.action, Action::Redirect(_) | Action::Respond(_));
     let whom = (peer, (!route.is_some_and(is_local)).then(|| tenant.slot()));
@@ -101,14 +104,15 @@ pub(super) async fn admit(
         if let Some(denied) = authorize::ask(question, worker, peer, visit).await? {
             return Ok(Some(denied));
         }
-        spent = admission::spend(&dues)?;
+        admission::spend(&mut dues)?;
         begun = worker.clock.now(); // who was asked has had its own time
         left = left_at(begun);
     }
     let permits = enter(&rooms, (worker, whom), (begun, left)).await?;
-    let mut told = slots.go(shared.ticks(worker.clock.now()));
+    // Who has waited has read the clock at the end of that.
+    let mut told = slots.go(shared.ticks(worker.clock.recent()));
     rooms.iter().for_each(|room| room.tell(&mut told));
-    admission::go(&dues, spent, &mut told);
+    admission::go(dues, &mut told);
     let pacer = |way| {
         let flows = scopes.iter().filter_map(|scope| scope.flow(way)).collect();
         Pacer::new(shared, way, flows)
@@ -118,24 +122,23 @@ pub(super) async fn admit(
     Ok(None)
 }
 
-/// The closest limits first.
+/// What limits there are, of the route and of the tenant.
 fn scopes<'s>(
     ledger: &'s Ledger,
     tenant: &'s str,
     of_route: Option<&'s RouteLimits>,
     of_tenant: Option<&'s LimitsSpec>,
-) -> Vec<Scope<'s>> {
-    let mut scopes = Vec::with_capacity(2);
-    if let Some(limits) = of_route {
+) -> (Option<Scope<'s>>, Option<Scope<'s>>) {
+    let of_route = of_route.map(|limits| {
         let (cell, spec) = (ledger.route(limits.key), &limits.spec);
         let whose = Whose { tenant, route: Some(limits.key) };
-        scopes.push(Scope { cell, spec, names: OF_ROUTE, whose });
-    }
-    if let Some(spec) = of_tenant {
+        Scope { cell, spec, names: OF_ROUTE, whose }
+    });
+    let of_tenant = of_tenant.map(|spec| {
         let whose = Whose { tenant, route: None };
-        scopes.push(Scope { cell: ledger.own(), spec, names: OF_TENANT, whose });
-    }
-    scopes
+        Scope { cell: ledger.own(), spec, names: OF_TENANT, whose }
+    });
+    (of_route, of_tenant)
 }
 
 /// How large the body of a request may be where its tenant has limits, or one of its routes has, and which limit
@@ -203,9 +206,9 @@ impl<'p> Patience<'p> {
 impl Drop for Patience<'_> {
     fn drop(&mut self) {
         self.peer.activity.watch(false);
+        let now = self.worker.clock.now(); // also for what follows the wait
         if let Some(tenant) = self.tenant {
-            let waited = self.worker.clock.now().saturating_duration_since(self.since);
-            self.worker.meter.held_back(tenant, waited);
+            self.worker.meter.held_back(tenant, now.saturating_duration_since(self.since));
         }
     }
 }

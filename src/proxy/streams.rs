@@ -221,6 +221,9 @@ impl Woken {
     /// Those that are first; `turn` is empty. Those that remain have their turn after the other tasks.
     fn take_streams(&self, turn: &mut Vec<usize>) {
         let state = &mut *self.state();
+        if state.streams.is_empty() {
+            return; // as in every other round
+        }
         std::mem::swap(&mut state.streams, turn);
         state.streams.extend(turn.drain(turn.len().min(MOST)..));
         turn.iter().for_each(|number| state.listed[*number] = false);

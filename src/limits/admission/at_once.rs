@@ -62,22 +62,20 @@ pub enum Entered<'s> {
     Full,
 }
 
-/// Those that apply to a request, the closest first.
+/// Those that apply to a request, the closest first. Most have none, and pay nothing for it.
 pub fn rooms<'s>(shared: &'s Shared, scopes: &[Scope<'s>], asker: Asker<'_>) -> Vec<Room<'s>> {
-    let mut all = Vec::new(); // most have none, and pay nothing for it
-    for scope in scopes {
+    let of_clients = scopes.iter().filter_map(|scope| {
         let hash = || Some(client_hash(shared, scope.cell, asker.client?));
         let (names, spec) = (scope.names.client_concurrency, scope.spec.client.as_ref());
-        all.extend(scope.room_of_one(shared, (names, spec), (false, hash)));
-    }
-    for scope in scopes {
+        scope.room_of_one(shared, (names, spec), (false, hash))
+    });
+    let of_subjects = scopes.iter().filter_map(|scope| {
         let subject = asker.caller.map(|caller| (caller.proof, &*caller.subject));
         let hash = || Some(subject_hash(shared, scope.cell, subject));
         let (names, spec) = (scope.names.subject_concurrency, scope.spec.subject.as_ref());
-        all.extend(scope.room_of_one(shared, (names, spec), (true, hash)));
-    }
-    all.extend(scopes.iter().filter_map(Scope::room));
-    all
+        scope.room_of_one(shared, (names, spec), (true, hash))
+    });
+    of_clients.chain(of_subjects).chain(scopes.iter().filter_map(Scope::room)).collect()
 }
 
 impl<'s> Scope<'s> {

@@ -161,7 +161,8 @@ pub fn take<'s>(
     let of_clients = scopes.iter().filter_map(|scope| scope.of_client(shared, asker.client?));
     let of_subjects = scopes.iter().filter_map(|scope| scope.of_subject(shared, asker.caller));
     let rules = of_clients.chain(of_subjects).chain(scopes.iter().filter_map(Scope::of_all));
-    let mut slots = Slots { shared, taken: Vec::with_capacity(scopes.len() * 2), went: false };
+    // Of a client, of a subject and of all.
+    let mut slots = Slots { shared, taken: Vec::with_capacity(scopes.len() * 3), went: false };
     for rule in rules {
         let taken = slots.take(rule, (now, left))?;
         slots.taken.push(taken);

@@ -18,41 +18,44 @@ pub struct Due<'s> {
     quota: &'s QuotaSpec,
     tells: bool,
     count: Arc<Count>,
+    /// What was taken of it: given back with this, unless the request goes on.
+    spent: Option<Spent>,
 }
 
-/// Those that apply to a request.
+/// Those that apply to a request. Most have none, and pay nothing for it.
 pub fn dues<'s>(shared: &Shared, scopes: &[Scope<'s>], asker: Asker<'_>) -> Vec<Due<'s>> {
-    let mut all = Vec::new(); // most have none, and pay nothing for it
-    for scope in scopes {
-        let of_subject = scope.spec.subject.as_ref().and_then(|each| each.quota.as_ref());
-        if let Some(quota) = of_subject {
-            let subject = asker.caller.map(|caller| (caller.proof, &*caller.subject));
-            let count = shared.quotas.of_subject(scope.whose, subject);
-            all.push(scope.due(scope.names.subject_quota, quota, count));
-        }
-    }
-    for scope in scopes {
-        if let Some(quota) = scope.spec.quota.as_ref() {
-            let count = Arc::clone(scope.cell.quota(&shared.quotas, scope.whose));
-            all.push(scope.due(scope.names.quota, quota, count));
-        }
-    }
-    all
+    let of_subjects = scopes.iter().filter_map(|scope| {
+        let quota = scope.spec.subject.as_ref()?.quota.as_ref()?;
+        let subject = asker.caller.map(|caller| (caller.proof, &*caller.subject));
+        let count = shared.quotas.of_subject(scope.whose, subject);
+        Some(scope.due(scope.names.subject_quota, quota, count))
+    });
+    let of_all = scopes.iter().filter_map(|scope| {
+        let quota = scope.spec.quota.as_ref()?;
+        let count = Arc::clone(scope.cell.quota(&shared.quotas, scope.whose));
+        Some(scope.due(scope.names.quota, quota, count))
+    });
+    of_subjects.chain(of_all).collect()
 }
 
 /// Takes one of each.
 ///
 /// # Errors
 /// Where one is used up: then none is taken.
-pub fn spend(dues: &[Due<'_>]) -> Result<Vec<Spent>, Box<Refused>> {
+pub fn spend(dues: &mut [Due<'_>]) -> Result<(), Box<Refused>> {
     if dues.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let now = SystemTime::now();
-    let spend = |due: &Due<'_>| {
-        due.count.spend(*due.quota, now).map_err(|rest| used_up(due.limit, due.quota, rest))
-    };
-    dues.iter().map(spend).collect()
+    let spent = dues.iter_mut().try_for_each(|due| {
+        let spent = due.count.spend(*due.quota, now);
+        due.spent = Some(spent.map_err(|rest| used_up(due.limit, due.quota, rest))?);
+        Ok(())
+    });
+    if spent.is_err() {
+        dues.iter_mut().for_each(|due| due.spent = None);
+    }
+    spent
 }
 
 /// Looks whether there is one left of each, and takes none.
@@ -67,8 +70,9 @@ pub fn look(dues: &[Due<'_>]) -> Result<(), Box<Refused>> {
 }
 
 /// The request goes on: what was taken is used. Adds what its answer tells of it.
-pub fn go(dues: &[Due<'_>], spent: Vec<Spent>, told: &mut Told) {
-    for (due, spent) in dues.iter().zip(spent) {
+pub fn go(dues: Vec<Due<'_>>, told: &mut Told) {
+    for due in dues {
+        let Some(spent) = due.spent else { continue };
         if due.tells {
             told.quota(due.limit, due.quota, spent.left);
         }
@@ -85,6 +89,7 @@ fn used_up(limit: Limit, quota: &QuotaSpec, rest: Duration) -> Box<Refused> {
 
 impl<'s> Scope<'s> {
     fn due(&self, limit: Limit, quota: &'s QuotaSpec, count: Arc<Count>) -> Due<'s> {
-        Due { limit, quota, tells: self.spec.fields == LimitFields::Always, count }
+        let tells = self.spec.fields == LimitFields::Always;
+        Due { limit, quota, tells, count, spent: None }
     }
 }

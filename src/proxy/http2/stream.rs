@@ -44,7 +44,9 @@ pub(super) fn serve(
     } else {
         (Incoming::http2(Body::of(&head.headers, content, &hints), Rc::clone(&hints)), None)
     };
-    Box::pin(async move {
+    // The room first: what is made elsewhere and moved there would be copied with all that an
+    // exchange may come to need.
+    let stream = Box::write(Box::new_uninit(), async move {
         // Filled where it lies: an answer is large, and each hand that it goes through copies it.
         let mut answer = None;
         {
@@ -64,16 +66,21 @@ pub(super) fn serve(
             })
             .await;
         }
-        let Some(answer) = &mut answer else { return };
-        if !http1::has_body(asked, answer.head.status()) {
+        let Some(made) = &mut answer else { return };
+        if !http1::has_body(asked, made.head.status()) {
             // The library sends what it is given, also to a `HEAD` and with a 204 (RFC 9110 §6.4.1).
-            let body = std::mem::replace(&mut answer.body, AnswerBody::empty());
-            answer.body = body.without_content();
+            let body = std::mem::replace(&mut made.body, AnswerBody::empty());
+            made.body = body.without_content();
         }
-        if let Err(error) = send(&shared, answer, &mut reply, heir).await {
+        if let Err(error) = send(&shared, made, &mut reply, heir).await {
             tracing::debug!(%error, "a stream ended before its answer");
         }
-    })
+        if let Some(Answer { head, body }) = answer {
+            drop(body); // the exchange ends with it
+            shared.worker.room.take_answer(head); // of which the library has taken all
+        }
+    });
+    Box::into_pin(stream)
 }
 
 /// Sends an answer.
