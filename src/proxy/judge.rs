@@ -37,10 +37,11 @@ impl Effort<'_> {
         }
     }
 
-    /// Whether a failure says nothing of the endpoint, since its client gave it too little time.
+    /// Whether a failure says nothing of the endpoint, since its client gave it too little time, or it waited behind too many
+    /// others: those make all endpoints of the pool late, and were they ejected for it the others would have more to do.
     pub(super) fn excuses(&self, error: &AttemptError, started: Instant) -> bool {
         matches!(error, AttemptError::Timeout { .. })
-            && attempt::is_excused(&self.deadlines, started, self.end)
+            && (self.pool.is_overrun() || attempt::is_excused(&self.deadlines, started, self.end))
     }
 
     /// What the end of an attempt that began then says of its endpoint; `None`: nothing.
