@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use crate::health::passive::Verdict;
 use crate::pool::InFlight;
 use crate::telemetry::delta::AttemptOutcome;
 
@@ -52,6 +53,10 @@ impl<'c, 'p> Counted<'c, 'p> {
             watched.span.status = Some(answer.status().as_u16());
         }
         if let Some(verdict) = self.effort.verdict(answered, self.started) {
+            if verdict != Verdict::Success && outcome.is_served() {
+                let Effort { worker, pool, .. } = self.effort; // a call of gRPC
+                worker.meter.answered_in_vain(&pool.label, self.picked.endpoint());
+            }
             self.effort.judge(self.picked, verdict, self.started);
         }
     }

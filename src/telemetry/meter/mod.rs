@@ -114,9 +114,14 @@ impl Meter {
     ) {
         self.attempt(pool, endpoint, outcome, first_byte);
         if outcome.is_served() {
-            let counts = &mut *self.counts.borrow_mut();
-            counts.endpoint(pool, endpoint).sighted.get_or_insert_default().serves_copy();
+            self.answered_in_vain(pool, endpoint);
         }
+    }
+
+    /// An attempt that counts as answered was not served: it has failed all the same, or nobody is to look at it.
+    pub fn answered_in_vain(&self, pool: &Label, endpoint: &Endpoint) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.endpoint(pool, endpoint).sighted.get_or_insert_default().answers_in_vain();
     }
 
     /// Counts a retry; `reason` is what the attempt before it ended with.
