@@ -228,6 +228,7 @@ mod tests {
             slot: 0,
             members: members_of,
             gate: None,
+            overrun: None,
             adaptive: None,
             breakers: None,
             has_own_breaker: false,

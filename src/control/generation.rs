@@ -15,6 +15,7 @@ use crate::config::spec::{AdaptiveSpec, RoutesSpec};
 use crate::model::answer_times::AnswerTimes;
 use crate::model::breakers::Breakers;
 use crate::model::members::Members;
+use crate::model::overrun::Overrun;
 use crate::tls::expiry::Expiry;
 
 use super::load::Loaded;
@@ -128,6 +129,8 @@ pub struct LivePool {
     pub members: Arc<Members>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// What bounds it while it is overrun; `None` = nothing does.
+    pub overrun: Option<Arc<Overrun>>,
     /// By what its limit follows how long requests take, and how long they do; `None` = it stands still.
     pub adaptive: Option<(AdaptiveSpec, Arc<AnswerTimes>)>,
     /// How its tenants' breakers stand; `None` = each request is tried.

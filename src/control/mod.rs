@@ -23,6 +23,7 @@ mod feed;
 mod load;
 mod noting;
 mod outliers;
+mod overruns;
 mod plan;
 pub mod quarantine;
 pub mod quotas;

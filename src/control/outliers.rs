@@ -1,5 +1,5 @@
 //! Ends ejections whose time is over, lets those warm up that are back, has balancers and limits follow, and looks for
-//! endpoints that differ from the others of their pool.
+//! endpoints that differ from the others of their pool, and for pools that are overrun.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::pool::Pool;
 use crate::telemetry::registry::Metrics;
 
 use super::adaptive::Limiters;
+use super::overruns::Overruns;
 use super::reload::Reloader;
 
 impl Reloader {
@@ -39,6 +40,7 @@ pub(super) async fn watch(
     }
     let mut watches = HashMap::new();
     let mut limiters = Limiters::default();
+    let mut overruns = Overruns::default();
     loop {
         tokio::select! {
             () = stop.requested() => return,
@@ -47,7 +49,11 @@ pub(super) async fn watch(
                 limiters.adjust(&pools, Instant::now());
                 readmit(&pools, &metrics).await;
             }
-            _ = taking.tick() => look(&serving.load(), &metrics, &mut watches),
+            _ = taking.tick() => {
+                let pools = serving.load();
+                look(&pools, &metrics, &mut watches);
+                overruns.look(&pools, &metrics);
+            }
         }
     }
 }

@@ -142,14 +142,19 @@ fn check_tls(pool: &Pool, system: &SystemRoots) -> Result<Option<Arc<ClientConfi
 }
 
 /// Has the gates of pools that are live now let in as many as these say. Where nothing limits a pool
-/// any more, those who wait for it go on.
+/// any more, or it has a limit of its own in place of the bound that it had while it was overrun, those who wait for that go on.
 pub(super) fn set_limits<'p>(before: impl IntoIterator<Item = &'p Arc<Pool>>, pools: &Pools) {
     for pool in pools.values() {
         pool.set_limit();
     }
     for old in before {
-        let Some(gate) = &old.gate else { continue };
         let next = pools.get(old.label.name.as_ref());
+        if let Some(overrun) = &old.overrun
+            && next.is_none_or(|next| next.overrun.is_none())
+        {
+            overrun.free();
+        }
+        let Some(gate) = &old.gate else { continue };
         if next.is_some_and(|next| next.gate.is_none()) {
             gate.open();
         }

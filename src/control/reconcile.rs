@@ -20,7 +20,7 @@ use crate::model::members::Found;
 use crate::model::rules::{OwnZone, Rules};
 use crate::model::warmth::SlowStart;
 use crate::pool::Pool;
-use crate::telemetry::registry::{Metrics, NamedBreakers, NamedGate, NamedPool};
+use crate::telemetry::registry::{Metrics, NamedBreakers, NamedGate, NamedOverrun, NamedPool};
 
 use super::feed::{Feed, Home};
 use super::generation::LivePool;
@@ -120,6 +120,7 @@ impl Running {
             slot: running.pool.label.slot,
             members: Arc::clone(&running.pool.members),
             gate: running.pool.gate.clone(),
+            overrun: running.pool.overrun.clone(),
             adaptive: running.pool.adaptive(),
             breakers: running.pool.breakers.clone(),
             has_own_breaker: has_own_breaker(&running.pool),
@@ -153,6 +154,14 @@ impl Running {
             Some((Arc::clone(&id.0), gate, running.pool.answer_times.clone()))
         };
         self.pools.iter().filter_map(gate).collect()
+    }
+
+    /// Names and bounds of pools that are bounded while they are overrun, for the gauges.
+    pub(super) fn overruns(&self) -> Vec<NamedOverrun> {
+        let overrun = |(id, running): (&PoolId, &RunningPool)| {
+            Some((Arc::clone(&id.0), Arc::clone(running.pool.overrun.as_ref()?)))
+        };
+        self.pools.iter().filter_map(overrun).collect()
     }
 
     /// Names and breakers of pools that have them, for the gauges.

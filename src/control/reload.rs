@@ -348,6 +348,7 @@ impl Reloader {
         self.running.retire(&made.pools);
         self.issuers.retire(&identity.issuers);
         self.metrics.publish_gates(self.running.gates());
+        self.metrics.publish_overruns(self.running.overruns());
         self.metrics.publish_breakers(self.running.breakers());
         self.metrics.publish_pools(self.running.named());
         self.serving.publish(Arc::new(self.running.list()));

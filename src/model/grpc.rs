@@ -7,6 +7,9 @@ use std::fmt;
 pub struct GrpcStatus(u8);
 
 impl GrpcStatus {
+    /// The server does not serve now, as by a 503.
+    pub const UNAVAILABLE: Self = Self(14);
+
     /// Each by its name.
     pub fn named(name: &str) -> Option<Self> {
         let place = NAMES.iter().position(|known| *known == name)?;
@@ -66,7 +69,7 @@ mod tests {
             assert_eq!(told, GrpcStatus::named(name));
             assert_eq!(told.map(GrpcStatus::name), Some(*name));
         }
-        assert_eq!(GrpcStatus::named("unavailable").map(|status| status.0), Some(14));
+        assert_eq!(GrpcStatus::named("unavailable"), Some(GrpcStatus::UNAVAILABLE));
         for no_failure in ["0", "17", "00", "014", "1a", "", "-1", "ok"] {
             assert_eq!(GrpcStatus::told(no_failure.as_bytes()), None, "{no_failure}");
         }

@@ -20,6 +20,7 @@ pub mod latency;
 pub mod listed;
 pub mod log_line;
 pub mod members;
+pub mod overrun;
 pub mod room;
 pub mod rules;
 pub mod shares;

@@ -26,6 +26,7 @@ use crate::model::breakers::Breakers;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::{EndpointId, Label};
 use crate::model::members::{Eligible, MemberSet, Members};
+use crate::model::overrun::Overrun;
 
 use balancer::{Balancer, PickKey};
 pub use in_flight::InFlight;
@@ -49,6 +50,8 @@ pub struct Pool {
     pub check_tls: Option<Arc<rustls::ClientConfig>>,
     /// Lets in so many requests at once; `None` = any number.
     pub gate: Option<Arc<Gate>>,
+    /// What bounds it while it is overrun, where it has no gate; `None` = nothing does.
+    pub overrun: Option<Arc<Overrun>>,
     /// How long its requests take, where its gate's limit follows that.
     pub answer_times: Option<Arc<AnswerTimes>>,
     /// What decides besides the endpoints; `None` = nothing.
@@ -94,6 +97,7 @@ impl Pool {
         let balancer = balancer::build(&spec.balance)
             .ok_or_else(|| PoolError::UnknownBalancer { name: spec.balance.clone() })?;
         let gate = spec.concurrency.map(|concurrency| Arc::new(Gate::new(concurrency.limit)));
+        let bounded = gate.is_none() && spec.overrun.is_some();
         let steering = Steering::of(&label.name, &spec);
         let adaptive = spec.concurrency.and_then(|concurrency| concurrency.adaptive);
         let has_timed_balancer = balancer.is_timed();
@@ -108,6 +112,7 @@ impl Pool {
             tls,
             check_tls: None,
             gate,
+            overrun: bounded.then(Arc::default),
             answer_times: adaptive.map(|_| Arc::default()),
             steering,
             copies: Arc::default(),
@@ -144,6 +149,9 @@ impl Pool {
         if let (Some(gate), Some(known)) = (&mut self.gate, &before.gate) {
             *gate = Arc::clone(known);
         }
+        if let (Some(overrun), Some(known)) = (&mut self.overrun, &before.overrun) {
+            *overrun = Arc::clone(known);
+        }
         if let (Some(times), Some(known)) = (&mut self.answer_times, &before.answer_times) {
             *times = Arc::clone(known);
         }
@@ -152,6 +160,17 @@ impl Pool {
         }
         self.copies = Arc::clone(&before.copies);
         self
+    }
+
+    /// What requests come in by now: its gate, or the bound of one that is overrun. `None` = they come in as they are.
+    #[inline]
+    pub fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref().or_else(|| self.overrun.as_ref()?.gate())
+    }
+
+    /// Whether it is bounded since it was overrun.
+    pub fn is_overrun(&self) -> bool {
+        self.gate.is_none() && self.gate().is_some()
     }
 
     /// Has its gate let in as many as its spec says, once it is in use. A limit that follows how long requests

@@ -1,5 +1,5 @@
 //! How a request comes into a pool that has as many requests as it may: at once, after a wait in its
-//! tenant's queue, or not at all. Pools without such a limit do not come here.
+//! tenant's queue, or not at all. Pools without such a limit come here while they are overrun alone.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -97,7 +97,7 @@ impl Comer {
         outgoing: &Outgoing<'_>,
         (end, visit): (Option<Instant>, &mut Visit),
     ) -> Result<Place, ExchangeError> {
-        let Some(pool) = choice.pool.spec.concurrency else { return Ok(None) };
+        let Some(pool) = choice.pool.spec.line() else { return Ok(None) };
         let own = choice.tenant.queue();
         let wait = own.wait.unwrap_or(pool.wait);
         let crowd = |crowd| ExchangeError::Crowded { crowd, retry_after: wait };

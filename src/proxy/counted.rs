@@ -2,12 +2,14 @@
 
 use tokio::time::Instant;
 
+use crate::health::passive::Verdict;
 use crate::pool::InFlight;
 use crate::telemetry::delta::AttemptOutcome;
 
 use super::attempt::{self, Answered};
-use super::error::ExchangeError;
+use super::error::{AttemptError, ExchangeError};
 use super::forward::Effort;
+use super::request_body::Upload;
 use super::spans::Watched;
 
 /// Counts an attempt once, however it ends.
@@ -16,6 +18,11 @@ pub(super) struct Counted<'c, 'p> {
     picked: &'c InFlight,
     started: Instant,
     outcome: Option<AttemptOutcome>,
+    /// It has no answer since nobody waits for one any longer, neither by the limits of its time nor as its client: so,
+    /// unless it ends otherwise.
+    is_late: bool,
+    /// What its client sends.
+    upload: &'c Upload,
     /// Its span, where the exchange's are kept.
     span: Option<Watched<'c>>,
 }
@@ -25,15 +32,17 @@ impl<'c, 'p> Counted<'c, 'p> {
     pub(super) fn begin(
         effort: &'c Effort<'p>,
         picked: &'c InFlight,
-        started: Instant,
+        (started, upload): (Instant, &'c Upload),
         span: Option<Watched<'c>>,
     ) -> Self {
-        Self { effort, picked, started, outcome: None, span }
+        Self { effort, picked, started, outcome: None, is_late: true, upload, span }
     }
 
     /// The attempt has ended so.
     pub(super) fn end(mut self, answered: &Result<Answered, ExchangeError>) {
         self.effort.worker.clock.now();
+        self.is_late =
+            matches!(answered, Err(ExchangeError::Attempt(AttemptError::Timeout { .. })));
         let outcome = match answered {
             Ok((answer, _)) => attempt::outcome_of(answer.status()),
             Err(ExchangeError::Attempt(error)) => error.outcome(),
@@ -44,7 +53,25 @@ impl<'c, 'p> Counted<'c, 'p> {
             watched.span.status = Some(answer.status().as_u16());
         }
         if let Some(verdict) = self.effort.verdict(answered, self.started) {
+            if verdict != Verdict::Success && outcome.is_served() {
+                let Effort { worker, pool, .. } = self.effort; // a call of gRPC
+                worker.meter.answered_in_vain(&pool.label, self.picked.endpoint());
+            }
             self.effort.judge(self.picked, verdict, self.started);
+        }
+    }
+
+    /// Tells of one that was not served, for who looks whether its pool is overrun.
+    #[cold]
+    #[inline(never)]
+    fn tell_unserved(&self, is_answer: bool, now: Instant) {
+        let (meter, pool) = (&self.effort.worker.meter, &self.effort.pool.label);
+        let waited = now.saturating_duration_since(self.started);
+        if is_answer {
+            meter.failed_after(pool, waited);
+        } else if self.is_late && !self.upload.awaits_client() {
+            // Whose client has left while it was to send more was not late.
+            meter.late_at(pool, waited);
         }
     }
 }
@@ -58,6 +85,9 @@ impl Drop for Counted<'_, '_> {
         let first_byte = answered.then(|| now.saturating_duration_since(self.started));
         let pool = &self.effort.pool.label;
         worker.meter.attempt(pool, self.picked.endpoint(), outcome, first_byte);
+        if !outcome.is_served() {
+            self.tell_unserved(answered, now);
+        }
         if let Some(watched) = self.span.take() {
             watched.end((!answered).then(|| outcome.as_str()));
         }

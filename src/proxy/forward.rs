@@ -50,7 +50,7 @@ pub(super) async fn send(
     if choice.pool.breakers.is_some() {
         effort.on_trial = Cell::new(breaking::enter(worker, choice)?);
     }
-    if let Some(gate) = &choice.pool.gate {
+    if let Some(gate) = choice.pool.gate() {
         effort.come(gate, choice, outgoing, visit).await?;
     }
     effort.deposit(visit);
@@ -342,10 +342,21 @@ impl<'e> Effort<'e> {
                 upload: outgoing.upload.clone(),
                 held: Arc::clone(&outgoing.held),
                 nominated: Vec::new(),
-                place: self.place.take(),
+                place: self.kept_place(),
             },
         );
         Ok((answer, lease))
+    }
+
+    /// The place that the answer keeps to its end: in a pool that has a limit. What bounds one that is overrun counts who waits
+    /// for an answer.
+    fn kept_place(&self) -> Place {
+        let mut place = self.place.take()?;
+        if self.pool.gate.is_some() {
+            return Some(place);
+        }
+        place.done();
+        None
     }
 
     /// An attempt that ran out of the exchange's own time says so.
@@ -400,7 +411,7 @@ impl<'e, 'p> Trial<'e, 'p> {
         let elsewhere = || effort.is_better_elsewhere(picked.endpoint(), &[], outgoing);
         let elsewhere: Option<&dyn Fn() -> bool> = Some(&elsewhere);
         let bounds = Bounds { deadlines, started, end: *end, dial, elsewhere };
-        let counted = Counted::begin(effort, picked, started, None);
+        let counted = Counted::begin(effort, picked, (started, &outgoing.upload), None);
         let timing = self.timing(started, outgoing);
         let answered = attempt::run(worker, pool, picked.endpoint(), bounds, outgoing).await;
         counted.end(&answered);
@@ -435,7 +446,8 @@ impl<'e, 'p> Trial<'e, 'p> {
             elsewhere: Some(&elsewhere),
         };
         let span = span.map(|span| Watched { span, visit: &mut *visit, dial: &dial });
-        let counted = Counted::begin(effort, &self.picked, started, span);
+        let of = (started, &outgoing.upload);
+        let counted = Counted::begin(effort, &self.picked, of, span);
         let timing = self.timing(started, outgoing);
         let answered =
             attempt::run(effort.worker, effort.pool, self.picked.endpoint(), bounds, outgoing)

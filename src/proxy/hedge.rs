@@ -218,7 +218,7 @@ fn begin_second<'e, 'p>(
         return Err("body");
     }
     // What is sent twice takes two places, and none that others wait for.
-    let place = match &effort.pool.gate {
+    let place = match effort.pool.gate() {
         None => None,
         Some(gate) => {
             admission::try_enter(effort.worker, choice, gate).map_err(|_comer| "queue")?

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
-use crate::config::spec::Protocol;
+use crate::config::spec::{Protocol, RetryOn};
 use crate::health::passive::{Attempt, Verdict};
 use crate::model::endpoint::Endpoint;
 use crate::model::grpc::GrpcStatus;
@@ -37,10 +37,11 @@ impl Effort<'_> {
         }
     }
 
-    /// Whether a failure says nothing of the endpoint, since its client gave it too little time.
+    /// Whether a failure says nothing of the endpoint, since its client gave it too little time, or it waited behind too many
+    /// others: those make all endpoints of the pool late, and were they ejected for it the others would have more to do.
     pub(super) fn excuses(&self, error: &AttemptError, started: Instant) -> bool {
         matches!(error, AttemptError::Timeout { .. })
-            && attempt::is_excused(&self.deadlines, started, self.end)
+            && (self.pool.is_overrun() || attempt::is_excused(&self.deadlines, started, self.end))
     }
 
     /// What the end of an attempt that began then says of its endpoint; `None`: nothing.
@@ -52,6 +53,7 @@ impl Effort<'_> {
         match answered {
             // RFC 9110 §15: a status above 599 is as good as one of class 5.
             Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(failed(answered)),
+            Ok(answered) if self.fails_call(answered) => Some(Verdict::Failure),
             Ok(_) => Some(Verdict::Success),
             Err(ExchangeError::Attempt(error)) if !self.excuses(error, began) => error.verdict(),
             Err(_) => None,
@@ -66,17 +68,42 @@ impl Effort<'_> {
         judged::judge(worker, (pool, picked.endpoint()), attempt, route);
     }
 
-    /// A call of gRPC that has failed before its endpoint sent anything says so in the head of its answer.
+    /// What might be tried again of a call of gRPC that has failed.
     #[cold]
     #[inline(never)]
-    pub(super) fn failed_call(&self, (answer, connection): &Answered) -> Option<Failure> {
-        // A page of HTTP may have a field of that name, and a call that goes on has no status yet.
-        if !grpc::speaks(answer.headers()) || connection.size_hint().exact() != Some(0) {
-            return None;
-        }
-        let status = GrpcStatus::told(answer.headers().get(GRPC_STATUS)?.as_bytes())?;
+    pub(super) fn failed_call(&self, answered: &Answered) -> Option<Failure> {
+        let status = status_of_call(answered)?;
         self.rule.lists_grpc_status(status).then_some(Failure::Grpc(status))
     }
+
+    /// Whether it is a call of gRPC that its endpoint could not serve. What the pool has tried elsewhere counts as that, too; what a
+    /// route has does not: a route's requests may be such that they fail everywhere.
+    #[inline]
+    fn fails_call(&self, answered: &Answered) -> bool {
+        self.pool.spec.protocol == Protocol::H2
+            && answered.1.size_hint().exact() == Some(0)
+            && status_of_call(answered).is_some_and(|status| {
+                let listed = self.pool.spec.retry.on.iter().flatten();
+                is_unserved(status, listed)
+            })
+    }
+}
+
+/// A call of gRPC that has failed before its endpoint sent anything says so in the head of its answer.
+#[cold]
+#[inline(never)]
+fn status_of_call((answer, connection): &Answered) -> Option<GrpcStatus> {
+    // A page of HTTP may have a field of that name, and a call that goes on has no status yet.
+    if !grpc::speaks(answer.headers()) || connection.size_hint().exact() != Some(0) {
+        return None;
+    }
+    GrpcStatus::told(answer.headers().get(GRPC_STATUS)?.as_bytes())
+}
+
+/// Whether a status of gRPC says that the endpoint is at fault, as a 503 does, and not the call.
+fn is_unserved<'o>(status: GrpcStatus, mut listed: impl Iterator<Item = &'o RetryOn>) -> bool {
+    status == GrpcStatus::UNAVAILABLE
+        || listed.any(|on| matches!(on, RetryOn::Grpc(known) if *known == status))
 }
 
 /// What an answer that failed says of its endpoint.
@@ -94,4 +121,21 @@ pub(super) fn asks_to_wait(answered: &Result<Answered, ExchangeError>) -> Option
 /// The same, of an answer's head.
 pub(super) fn told_to_wait(headers: &HeaderMap) -> Option<Duration> {
     remaining::retry_after(headers.get(RETRY_AFTER)?.as_bytes(), SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_unserved_by_unavailable_and_by_what_the_pool_lists() {
+        let status = |name| GrpcStatus::named(name).unwrap();
+        let listed = [RetryOn::Connect, RetryOn::Grpc(status("resource-exhausted"))];
+
+        assert!(is_unserved(status("unavailable"), [].iter()));
+        assert!(is_unserved(status("resource-exhausted"), listed.iter()));
+        for of_the_call in ["not-found", "internal", "deadline-exceeded", "unauthenticated"] {
+            assert!(!is_unserved(status(of_the_call), listed.iter()), "{of_the_call}");
+        }
+    }
 }

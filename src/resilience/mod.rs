@@ -11,5 +11,6 @@ pub mod chance;
 pub mod deadline;
 pub mod hedging;
 pub mod latencies;
+pub mod overrun;
 pub mod remaining;
 pub mod retry;

@@ -84,6 +84,27 @@ impl Histogram {
         self.sum_nanos = self.sum_nanos.saturating_add(other.sum_nanos);
     }
 
+    /// What was counted here and not in `other`, all of which was counted here, too.
+    pub(super) fn without(&self, other: &Self) -> Self {
+        let mut left = self.clone();
+        for (count, less) in left.counts.iter_mut().zip(other.counts) {
+            *count = count.saturating_sub(less);
+        }
+        left.sum_nanos = left.sum_nanos.saturating_sub(other.sum_nanos);
+        left
+    }
+
+    /// The duration within which this share of those counted lay, as far as buckets tell; `None` = none was counted.
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let counts = self.counts.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        quantile(&counts, share).map(Duration::from_secs_f64)
+    }
+
+    /// Their sum.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_nanos)
+    }
+
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

@@ -93,6 +93,8 @@ pub static FAMILIES: &[&Family] = &[
     &EJECTIONS_ENDED_EARLY,
     &HEALTH_CHECKS,
     &resilience::OUTLIER_EJECTIONS,
+    &resilience::POOL_OVERRUN,
+    &resilience::POOL_OVERRUNS,
     &resilience::TRIALS,
     &resilience::BREAKER_TRANSITIONS,
     &resilience::BREAKERS,

@@ -19,6 +19,22 @@ pub(super) static OUTLIER_EJECTIONS: Family = Family {
     labels: &["pool", "cause"],
 };
 
+/// `tenantry_pool_overrun`
+pub(super) static POOL_OVERRUN: Family = Family {
+    name: "tenantry_pool_overrun",
+    help: "1 while a pool without a limit of concurrency is bounded since it was overrun, 0 otherwise",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
+/// `tenantry_pool_overruns_total`
+pub static POOL_OVERRUNS: Family = Family {
+    name: "tenantry_pool_overruns_total",
+    help: "Times that a pool without a limit of concurrency was bounded since it was overrun",
+    kind: Kind::Counter,
+    labels: &["pool"],
+};
+
 /// `tenantry_trials_total`
 pub(super) static TRIALS: Family = Family {
     name: "tenantry_trials_total",

@@ -32,8 +32,9 @@ pub struct Times(BTreeMap<u8, Box<[u32; MARKS]>>);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sighted {
     failed: u64,
-    /// Copies of requests that were served: how those fare says nothing here, whatever comes of them.
-    copies: u64,
+    /// Attempts that were answered and count as served nowhere here: copies of requests, of which nothing counts, and calls of
+    /// gRPC whose answers say that they failed.
+    unserved: u64,
     by_tenant: Vec<(u32, u64)>,
     times: Times,
 }
@@ -51,9 +52,9 @@ impl Sighted {
         }
     }
 
-    /// A copy of a request was served.
-    pub(super) fn serves_copy(&mut self) {
-        self.copies += 1;
+    /// One that was answered was not served: it is the copy of a request, or a call of gRPC that has failed.
+    pub(super) fn answers_in_vain(&mut self) {
+        self.unserved += 1;
     }
 
     /// An attempt with a request of this kind took so long.
@@ -80,8 +81,8 @@ impl Sighting {
     fn add(&mut self, counts: &EndpointCounts) {
         let served = AttemptOutcome::ALL.into_iter().filter(|outcome| outcome.is_served());
         let served: u64 = served.map(|outcome| counts.outcomes[outcome as usize]).sum();
-        let copies = counts.sighted.as_ref().map_or(0, |sighted| sighted.copies);
-        self.served += served.saturating_sub(copies);
+        let unserved = counts.sighted.as_ref().map_or(0, |sighted| sighted.unserved);
+        self.served += served.saturating_sub(unserved);
         if let Some(sighted) = &counts.sighted {
             self.failed += sighted.failed;
             for (tenant, count) in &sighted.by_tenant {
@@ -215,7 +216,7 @@ mod tests {
         let counts = delta.endpoint(&pool, &endpoint);
         counts.outcomes[AttemptOutcome::Success as usize] = 10;
         let sighted = counts.sighted.get_or_insert_default();
-        (0..9).for_each(|_| sighted.serves_copy());
+        (0..9).for_each(|_| sighted.answers_in_vain());
         sighted.fails(Some(1));
         let mut all = Sightings::default();
 

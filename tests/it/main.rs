@@ -39,6 +39,7 @@ mod maintenance;
 mod memory;
 mod mirror;
 mod neighbours;
+mod overrun;
 mod plans;
 mod protocols;
 mod proxied;

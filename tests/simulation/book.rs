@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Refuses(Instant),
     /// An endpoint was ejected.
     Ejects(u64),
+    /// The pool is bounded, as it is overrun.
+    Binds,
 }
 
 /// A tenth of a second.
@@ -46,6 +48,8 @@ pub(crate) struct Window {
     pub(crate) refused: u32,
     /// Endpoints that were ejected.
     pub(crate) ejected: u32,
+    /// Times that the pool was bounded.
+    pub(crate) bounds: u32,
     /// How long those waited that were served meanwhile, in µs.
     pub(crate) waits: Vec<u32>,
     /// How long requests waited that were refused meanwhile, in µs.
@@ -77,6 +81,7 @@ impl Book {
             Event::FailsAt(endpoint) => (6, endpoint),
             Event::Refuses(since) => (7, micros(since.saturating_duration_since(self.began))),
             Event::Ejects(endpoint) => (8, endpoint),
+            Event::Binds => (9, 0),
         };
         [micros(passed), kind, what].into_iter().for_each(|word| self.add(word));
         if let Event::Served(since) = event {
@@ -98,6 +103,7 @@ impl Book {
                 window.refusals.push(waited(since));
             }
             Event::Ejects(_) => window.ejected += 1,
+            Event::Binds => window.bounds += 1,
         });
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct Promise {
     pub(crate) back: Duration,
     /// How long 99 of 100 requests have waited at most that are refused meanwhile.
     pub(crate) refused: Duration,
+    /// Whether the pool is found to be overrun and is bounded; `None`: nobody says so.
+    pub(crate) bound: Option<bool>,
 }
 
 /// Whether all comes back.
@@ -91,10 +93,11 @@ pub(crate) struct Promise {
 pub(crate) enum Returns {
     /// It does.
     Surely,
+    /// As many are served as before. Of those who come a few more are left out: more come than can be served, and there is no queue
+    /// any more that only grows.
+    Goodput,
     /// It does not. That is for a pool that has nothing against storms: were it to come back, the simulator would see none.
     Never,
-    /// Nobody says so: the page tells what came of it.
-    Unsaid,
 }
 
 impl Breaks {
@@ -136,7 +139,7 @@ impl Breaks {
 impl Promise {
     /// Panics where a run has not kept it.
     pub(crate) fn check(&self, report: &Report) {
-        let Self { returns, content, sent, back, refused } = *self;
+        let Self { returns, content, sent, back, refused, bound } = *self;
         let during = &report.during;
         report.require("enough are served meanwhile", during.content >= content);
         report.require("no more is sent meanwhile", during.sent <= sent);
@@ -146,11 +149,17 @@ impl Promise {
                 report.require("all is in the end as it was", report.has_returned());
                 report.require("it is so soon", report.back <= back);
             }
+            Returns::Goodput => {
+                let is_served = report.after.goodput >= report.before.goodput * 0.9;
+                report.require("as many are served in the end as before", is_served);
+            }
             Returns::Never => {
                 let stays = report.after.goodput < report.before.goodput * 0.5;
                 report.require("the storm goes on by itself", stays);
             }
-            Returns::Unsaid => {}
+        }
+        if let Some(bound) = bound {
+            report.require("it is bounded where it is overrun alone", (report.bounds > 0) == bound);
         }
     }
 }
@@ -176,6 +185,7 @@ const PROMISE: Promise = Promise {
     sent: 1.2,
     back: secs(2),
     refused: Duration::MAX,
+    bound: Some(false),
 };
 
 /// Users ask for all that there is, and again where they get nothing. Endpoints let so many wait that they wait in vain.
@@ -249,13 +259,21 @@ pub(crate) const ALL: &[Case] = &[
     },
     Case {
         of: Group::Storm,
-        name: "the same without a bound",
-        promise: Promise { returns: Returns::Unsaid, ..NOTHING },
+        name: "the same by default: a bound while it is overrun",
+        // It is bound while what was under way before is worked off, and until those are back who were ejected before.
+        end: secs(35),
+        promise: Promise {
+            returns: Returns::Goodput,
+            sent: 1.3,
+            content: 0.0,
+            bound: Some(true),
+            ..PROMISE
+        },
         ..STORM
     },
     Case {
         of: Group::Storm,
-        name: "the same without a bound, without a budget and without ejection",
+        name: "the same without any bound, without a budget and without ejection",
         tune: defenceless,
         promise: NOTHING,
         ..STORM
@@ -338,9 +356,43 @@ pub(crate) const ALL: &[Case] = &[
     Case { name: "150 % load for 8 s: an adaptive limit", tune: adaptive, ..CROWD },
     Case { name: "150 % load for 8 s: 80 at once", tune: bounded, ..CROWD },
     Case {
-        name: "150 % load for 8 s: without a bound",
-        promise: Promise { returns: Returns::Unsaid, ..NOTHING },
+        name: "150 % load for 8 s, by default: a bound while it is overrun",
+        promise: Promise {
+            content: 0.1,
+            sent: 1.3,
+            back: secs(6),
+            refused: secs(3),
+            bound: Some(true),
+            ..PROMISE
+        },
         ..CROWD
+    },
+    Case {
+        name: "nothing breaks, and 300 are under way",
+        form: Form { slots: 60, service: Duration::from_millis(250), ..Form::USUAL },
+        breaks: Breaks::Slow(0, 1.0),
+        ..TEN
+    },
+    Case {
+        name: "nothing breaks, requests take 5 s, and a fifth of the users leave before",
+        form: Form { slots: 200, service: secs(5), ..Form::USUAL },
+        tune: patient,
+        users: Users { patience: secs(8), ..Users::calm(100.0) },
+        breaks: Breaks::Slow(0, 1.0),
+        fault: (secs(14), secs(16)),
+        promise: Promise { content: 0.7, back: Duration::MAX, ..PROMISE },
+        ..TEN
+    },
+    Case {
+        name: "five of ten answer nobody for 8 s: round-robin, and nobody is ejected",
+        balance: "round-robin",
+        tune: |spec| {
+            spec.eject.failures = 0;
+            spec.eject.success_rate = None;
+        },
+        breaks: Breaks::Unreachable(5),
+        promise: Promise { content: 0.7, sent: 2.0, ..PROMISE },
+        ..TEN
     },
     Case { name: "all restart for 4 s, and requests wait", ..WAIT },
     Case {
@@ -378,12 +430,19 @@ fn waiting(spec: &mut PoolSpec) {
     spec.timeouts.total = Some(secs(12));
 }
 
+/// Requests may take longer than they usually do.
+fn patient(spec: &mut PoolSpec) {
+    spec.timeouts.attempt = Some(secs(15));
+    spec.timeouts.total = Some(secs(30));
+}
+
 /// Each failure is tried again, and no endpoint is given a rest.
 fn defenceless(spec: &mut PoolSpec) {
     spec.retry.budget = Some(Percent::new(100.0));
     spec.retry.budget_floor = Some(1_000_000);
     spec.eject.failures = 0;
     spec.eject.success_rate = None;
+    spec.overrun = None;
 }
 
 pub(crate) const BREAKER: BreakerSpec = BreakerSpec {

@@ -41,6 +41,7 @@ pub(crate) fn case(seed: u64) -> Case {
             sent: f64::INFINITY,
             back: secs(30),
             refused: Duration::MAX,
+            bound: None,
         },
         ..TEN
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use tenantry::base::fair::{Came, Claim, Class, Kind, Permit};
+use tenantry::base::fair::{Came, Claim, Class, Handle, Kind, Permit};
 use tenantry::config::spec::{RetrySpec, TimeoutsSpec};
 use tenantry::health::passive::{self, Attempt, Judged, Verdict};
 use tenantry::model::endpoint::Endpoint;
@@ -75,8 +75,8 @@ impl<'g> Effort<'g> {
 
     /// `admission::try_enter` and `Comer::wait`.
     pub(crate) async fn come(&self) -> Result<Option<Permit>, Lost> {
-        let gate = self.gateway.gate.as_ref();
-        let Some((gate, spec)) = gate.zip(self.pool.spec.concurrency) else { return Ok(None) };
+        let gate = self.pool.gate().map(Handle::of);
+        let Some((gate, spec)) = gate.zip(self.pool.spec.line()) else { return Ok(None) };
         let (now, kind) = (Instant::now(), Kind::named(""));
         if let Some(permit) = gate.try_enter(kind, now) {
             return Ok(Some(permit));
@@ -124,8 +124,12 @@ impl<'g> Effort<'g> {
         let (began, endpoint) = (Instant::now(), picked.endpoint());
         self.gateway.book.note(Event::Sends(endpoint.id.0));
         let timing = Timing::begin(self.pool, (endpoint, self.tenant.slot), began);
+        let counted = Counted { gateway: self.gateway, began, is_late: true };
         let outcome = self.ask(endpoint, began).await;
-        self.judge(endpoint, verdict(&outcome), began);
+        counted.end(&outcome);
+        if outcome != Err(Failure::Timeout) || !self.pool.is_overrun() {
+            self.judge(endpoint, verdict(&outcome), began);
+        }
         timing.end(verdict(&outcome));
         if verdict(&outcome) != Verdict::Success {
             self.gateway.book.note(Event::FailsAt(endpoint.id.0));
@@ -222,6 +226,32 @@ impl<'g> Effort<'g> {
             return Err(Refusal::Budget);
         }
         Ok(pause)
+    }
+}
+
+/// `Counted` of `counted.rs`: what attempts say of how overrun their pool is.
+struct Counted<'g> {
+    gateway: &'g Gateway,
+    began: Instant,
+    is_late: bool,
+}
+
+impl Counted<'_> {
+    fn end(mut self, outcome: &Outcome) {
+        self.is_late = *outcome == Err(Failure::Timeout);
+        if matches!(outcome, Ok(status) if !status.is_server_error()) {
+            self.gateway.strain.borrow_mut().served.observe(self.began.elapsed());
+        }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if self.is_late {
+            let mut strain = self.gateway.strain.borrow_mut();
+            strain.late += 1;
+            strain.in_vain += self.began.elapsed();
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use tenantry::base::fair::Handle;
 use tenantry::base::units::ByteSize;
 use tenantry::health::outliers::{Found, Watch};
 use tenantry::health::passive;
@@ -21,8 +20,10 @@ use tenantry::pool::Pool;
 use tenantry::resilience::adaptive::Limiter;
 use tenantry::resilience::allowance::Allowance;
 use tenantry::resilience::latencies::Latencies;
+use tenantry::resilience::overrun::{self, Look, Step};
 use tenantry::resilience::retry::Failure;
 use tenantry::telemetry::sightings::Sighting;
+use tenantry::telemetry::strains::Strain;
 
 use super::book::{Book, Event};
 use super::effort::{Effort, SLOT, verdict};
@@ -35,7 +36,8 @@ pub(crate) struct Gateway {
     pub(crate) book: Rc<Book>,
     pub(crate) pool: Pool,
     tenants: Vec<Tenant>,
-    pub(crate) gate: Option<Handle>,
+    /// What came of attempts since control looked at it.
+    pub(crate) strain: RefCell<Strain>,
     pub(crate) servers: RefCell<HashMap<Address, Rc<Server>>>,
     pub(crate) sightings: RefCell<HashMap<EndpointId, Sighting>>,
     pub(crate) latencies: RefCell<Latencies>,
@@ -80,7 +82,7 @@ impl Gateway {
         Self {
             timeline: Rc::clone(timeline),
             book: Rc::clone(book),
-            gate: pool.gate.as_ref().map(Handle::of),
+            strain: RefCell::default(),
             pool,
             tenants: (0..tenants).map(tenant).collect(),
             servers: RefCell::default(),
@@ -94,11 +96,12 @@ impl Gateway {
         self.servers.borrow_mut().insert(address, server);
     }
 
-    /// What control does all the time: `control/outliers.rs` and `control/adaptive.rs`.
+    /// What control does all the time: `control/outliers.rs`, `control/overruns.rs` and `control/adaptive.rs`.
     pub(crate) async fn watch(self: Rc<Self>) {
         let (members, spec) = (&self.pool.members, &self.pool.spec.eject);
         let mut watch = Watch::begin(spec, Instant::now());
         let mut limiter = Limiter::new(Instant::now());
+        let mut overruns = overrun::Watch::new();
         for tenth in 1_u64.. {
             self.timeline.sleep(READMIT_INTERVAL).await;
             self.adjust(&mut limiter);
@@ -108,6 +111,7 @@ impl Gateway {
             members.tick();
             self.pool.prepare();
             if tenth.is_multiple_of(TENTHS_PER_LOOK) {
+                self.bound(&mut overruns);
                 let mut seen = self.sightings.take();
                 let breaker = self.pool.spec.breaker.filter(|_| spec.failures > 0);
                 let allowed =
@@ -118,6 +122,29 @@ impl Gateway {
                     }
                 }
             }
+        }
+    }
+
+    /// `Overruns::look`.
+    fn bound(&self, watch: &mut overrun::Watch) {
+        let (strain, overrun) = (self.strain.take(), self.pool.overrun.as_ref());
+        let Some(overrun) = overrun else { return };
+        let look = Look {
+            late: strain.late,
+            in_vain: strain.in_vain,
+            served: strain.served.count(),
+            quarter: strain.served.quantile(0.25),
+            waited: strain.served.sum(),
+            queued: overrun.queued(),
+        };
+        match watch.look(&look) {
+            Step::Stays => {}
+            Step::Binds(limit) => {
+                self.book.note(Event::Binds);
+                overrun.bind(limit);
+            }
+            Step::Moves(limit) => overrun.bind(limit),
+            Step::Frees | Step::GivesUp => overrun.free(),
         }
     }
 

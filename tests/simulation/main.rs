@@ -32,7 +32,8 @@ fn one_slow_endpoint_of_ten_costs_users_little_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_storm_of_retries_at_full_load_ends_where_a_pool_is_bounded() {
+fn a_storm_of_retries_at_full_load_ends_where_a_pool_is_bounded_as_it_is_by_default_while_it_is_overrun()
+ {
     keep(Group::Storm);
 }
 

@@ -43,8 +43,8 @@ fn cells(report: &Report) -> String {
     let sent = [before, during, after].map(|phase| format!("{:.2}", phase.sent));
     let content = during.content * 100.0;
     let [goodput, p99, sent] = [goodput, p99, sent].map(|three| three.join(" → "));
-    let (back, wasted) = (report.back.as_secs(), report.wasted);
-    format!(" {goodput} | {content:.1} % | {p99} | {sent} | {back} s | {wasted} |")
+    let (back, wasted, bounds) = (report.back.as_secs(), report.wasted, report.bounds);
+    format!(" {goodput} | {content:.1} % | {p99} | {sent} | {back} s | {wasted} | {bounds} |")
 }
 
 fn millis(time: Duration) -> String {
@@ -62,6 +62,6 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/simulation.md");
 const BEGIN: &str = "<!-- simulation -->\n\n";
 const END: &str = "\n<!-- end of simulation -->";
 const HEAD: &str = "\
-| Case | Served a second | Served of those that came meanwhile | p99, ms | Sent / asked | Back after | In vain |
-| --- | --- | --- | --- | --- | --- | --- |
+| Case | Served a second | Served of those that came meanwhile | p99, ms | Sent / asked | Back after | In vain | Bounds |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 ";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::Instant;
 
-use tenantry::base::fair::{Kind, Permit};
+use tenantry::base::fair::{Handle, Kind, Permit};
 use tenantry::model::ids::EndpointId;
 use tenantry::pool::InFlight;
 use tenantry::pool::balancer::PickKey;
@@ -83,9 +83,9 @@ impl<'g> Effort<'g> {
         if self.rule.attempts < 2 {
             return None;
         }
-        let place = match &self.gateway.gate {
+        let place = match self.pool.gate() {
             None => None,
-            Some(gate) => Some(gate.try_enter(Kind::named(""), Instant::now())?),
+            Some(gate) => Some(Handle::of(gate).try_enter(Kind::named(""), Instant::now())?),
         };
         let picked = self.pool.pick(PickKey::default(), &[first])?;
         let is_other = picked.endpoint().id != first;

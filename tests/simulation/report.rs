@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) after: Phase,
     /// How long after the end of the fault users were served as before, and went on to be.
     pub(crate) back: Duration,
+    /// How often the pool was bounded as it was overrun.
+    pub(crate) bounds: u32,
 }
 
 /// A part of a run.
@@ -65,6 +67,7 @@ impl Report {
             during: phase(broke, mended),
             after: phase(case.end - span, case.end),
             back: back(part(&windows, mended, case.end)),
+            bounds: windows.iter().map(|one| one.bounds).sum(),
             windows,
         }
     }

@@ -35,6 +35,8 @@ struct Pool {
     panicking: bool,
     /// How many requests it may have at once; `null` = any number.
     concurrency: Option<Concurrency>,
+    /// The bound of a pool without such a limit, while it is overrun; `null` = it has none now.
+    overrun: Option<Overrun>,
     /// Requests that wait for an endpoint; `null` = it has none wait.
     waiting: Option<Waiting>,
     /// Tenants whose breakers are not closed, and how its own stands; `null` = it has none.
@@ -61,6 +63,17 @@ struct Concurrency {
     waiting: usize,
     /// How the limit follows how long requests take; `null` = it stands still.
     adaptive: Option<Adaptive>,
+}
+
+/// What bounds a pool that is overrun.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Overrun {
+    /// How many requests may wait for the head of an answer at once.
+    limit: u32,
+    /// How many do, of those that came since there is a bound.
+    requests: u32,
+    /// How many wait for their turn.
+    waiting: usize,
 }
 
 /// A limit that follows how long requests take.
@@ -139,6 +152,7 @@ fn pool(pool: &LivePool) -> Pool {
         name: pool.name.to_string(),
         panicking: set.eligible.panicking,
         concurrency: pool.gate.as_deref().and_then(|gate| concurrency(gate, pool)),
+        overrun: pool.overrun.as_deref().and_then(|overrun| bound(overrun.gate()?)),
         waiting: pool.members.room().map(|room| {
             let Filled { waiting, bytes } = room.filled();
             Waiting { requests: waiting, bytes }
@@ -187,6 +201,11 @@ fn concurrency(gate: &Gate, pool: &LivePool) -> Option<Concurrency> {
         slowdown: times.slowdown().map(hundredths),
     });
     Some(Concurrency { limit: limit?, requests: inside, waiting, adaptive })
+}
+
+fn bound(gate: &Gate) -> Option<Overrun> {
+    let fair::State { limit, inside, waiting } = gate.state();
+    Some(Overrun { limit: limit?, requests: inside, waiting })
 }
 
 fn hundredths(number: f32) -> f64 {

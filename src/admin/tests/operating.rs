@@ -20,6 +20,7 @@ async fn shop(addresses: &[&str]) -> (World, Arc<Members>) {
             slot: 0,
             members,
             gate: None,
+            overrun: None,
             adaptive: None,
             breakers: None,
             has_own_breaker: false,

@@ -101,7 +101,7 @@ pub(super) fn check(
         timeouts: rules::timeouts(raw.timeouts, &key.name("timeouts"), faults),
         deadline_header,
         retry: rules::retry(raw.retry, scope.most_kept, &key.name("retry"), faults),
-        concurrency: sharing::concurrency(raw.concurrency, raw.queue, key, faults),
+        ..sharing::concurrency(raw.concurrency, raw.queue, key, faults)
     }
 }
 

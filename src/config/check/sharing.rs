@@ -1,41 +1,51 @@
 //! How tenants share pools: limits of requests at once, written or worked out, and who waits how.
 
-use std::time::Duration;
-
 use crate::config::faults::Faults;
 use crate::config::key::Key;
 use crate::config::raw::{Adaptive, At, Concurrency, Queue, TenantQueue, Whole};
-use crate::config::spec::{AdaptiveSpec, ConcurrencySpec, QueueSpec};
+use crate::config::spec::{AdaptiveSpec, ConcurrencySpec, LineSpec, PoolSpec, QueueSpec};
 
 use super::above_zero;
 
-/// Checks how many requests a pool has at once, and how others wait.
+/// Checks how many requests a pool has at once, and how others wait: where it has a limit, or else while it is overrun. Gives a
+/// pool of which nothing else is known.
 pub(super) fn concurrency(
     concurrency: Option<Concurrency>,
     queue: Option<At<Queue>>,
     key: &Key<'_>,
     faults: &mut Faults<'_>,
-) -> Option<ConcurrencySpec> {
+) -> PoolSpec {
     let start = queue.as_ref().map(|queue| queue.start);
     let queue = queue.map(|queue| queue.value).unwrap_or_default();
-    let wrong = faults.touches(&key.name("concurrency"));
     let adaptive = match &concurrency {
         Some(Concurrency::Adaptive(raw)) => Some(adaptive(raw, &key.name("concurrency"), faults)),
-        Some(Concurrency::Fixed(_)) | None => None,
+        Some(Concurrency::Fixed(_) | Concurrency::Unlimited) | None => None,
     };
     let key = key.name("queue");
-    let wait = above_zero(queue.wait, &key.name("wait"), faults).unwrap_or(WAIT);
-    let length = queue.length.map_or(LENGTH, |length| length.size());
-    if let (None, Some(start), false) = (&concurrency, start, wrong) {
-        let hint = "write concurrency = 100 beside it, or leave it out".to_owned();
-        let what = "is never used: nothing limits the pool's requests";
-        faults.add(&key, start, what, Some(hint));
-    }
-    let limit = match concurrency? {
-        Concurrency::Fixed(limit) => limit,
-        Concurrency::Adaptive(_) => adaptive.map_or(MIN, |adaptive| adaptive.min),
+    let wait = above_zero(queue.wait, &key.name("wait"), faults).unwrap_or(LineSpec::USUAL.wait);
+    let length = queue.length.map_or(LineSpec::USUAL.length, |length| length.size());
+    let limit = match concurrency {
+        None => {
+            let overrun = Some(LineSpec { length, wait });
+            return PoolSpec { overrun, ..PoolSpec::default() };
+        }
+        Some(Concurrency::Unlimited) => {
+            if let Some(start) = start {
+                let hint = "leave it out, or write concurrency = 100".to_owned();
+                faults.add(
+                    &key,
+                    start,
+                    "is never used: nothing limits the pool's requests",
+                    Some(hint),
+                );
+            }
+            return PoolSpec { overrun: None, ..PoolSpec::default() };
+        }
+        Some(Concurrency::Fixed(limit)) => limit,
+        Some(Concurrency::Adaptive(_)) => adaptive.map_or(MIN, |adaptive| adaptive.min),
     };
-    Some(ConcurrencySpec { limit, length, wait, adaptive })
+    let concurrency = Some(ConcurrencySpec { limit, length, wait, adaptive });
+    PoolSpec { concurrency, overrun: None, ..PoolSpec::default() }
 }
 
 fn adaptive(raw: &Adaptive, key: &Key<'_>, faults: &mut Faults<'_>) -> AdaptiveSpec {
@@ -79,8 +89,3 @@ const MIN: u32 = 20;
 const MAX: u32 = 1_000;
 /// 1.5, as Gradient2 has it.
 const TOLERANCE: f64 = 1.5;
-/// 50, as API servers of Kubernetes have it: with four times as many, who is served had to wait for
-/// longer than people do.
-const LENGTH: usize = 50;
-/// 1 s: who waits longer will ask again.
-const WAIT: Duration = Duration::from_secs(1);

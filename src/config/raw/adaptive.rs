@@ -17,6 +17,8 @@ pub(in crate::config) enum Concurrency {
     Fixed(u32),
     /// As many as it turns out to bear.
     Adaptive(Adaptive),
+    /// Any number, come what may.
+    Unlimited,
 }
 
 /// A limit of requests at once that follows how long they take.
@@ -46,7 +48,7 @@ impl<'de> Visitor<'de> for ConcurrencyVisitor {
     type Value = Concurrency;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number, \"adaptive\", or a table, as in { min = 20, max = 500 }")
+        f.write_str("a whole number, \"adaptive\", \"unlimited\", or a table, as in { min = 20, max = 500 }")
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Concurrency, E> {
@@ -56,7 +58,8 @@ impl<'de> Visitor<'de> for ConcurrencyVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Concurrency, E> {
         match text {
-            WORD => Ok(Concurrency::Adaptive(Adaptive::default())),
+            ADAPTIVE => Ok(Concurrency::Adaptive(Adaptive::default())),
+            UNLIMITED => Ok(Concurrency::Unlimited),
             _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
         }
     }
@@ -78,9 +81,11 @@ impl JsonSchema for Concurrency {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let fixed = Whole::<1, 1_000_000>::json_schema(generator);
         let table = generator.subschema_for::<Adaptive>();
-        schemars::json_schema!({ "anyOf": [fixed, { "const": WORD }, table] })
+        schemars::json_schema!({ "anyOf": [fixed, { "enum": [ADAPTIVE, UNLIMITED] }, table] })
     }
 }
 
 /// All of it as it is by default.
-const WORD: &str = "adaptive";
+const ADAPTIVE: &str = "adaptive";
+/// No limit, and no bound while the pool is overrun.
+const UNLIMITED: &str = "unlimited";

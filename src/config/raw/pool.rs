@@ -93,9 +93,9 @@ pub(in crate::config) struct Pool {
     pub(in crate::config) retry: Option<Retry>,
     /// Requests that the pool has at once, over all workers, from 1 to 1000000; who comes beyond waits in
     /// a queue of its tenant. `"adaptive"`, or a table of how: the number follows how long requests take.
-    /// Default: any number.
+    /// `"unlimited"`: any number, come what may. Default: any number, and a bound while the pool is overrun.
     pub(in crate::config) concurrency: Option<Concurrency>,
-    /// How requests wait where `concurrency` is reached.
+    /// How requests wait where `concurrency` is reached, or the bound of a pool that is overrun.
     pub(in crate::config) queue: Option<At<Queue>>,
 }
 

@@ -59,8 +59,8 @@ pub use limits::{
 pub use mirror::MirrorSpec;
 pub use pool::{
     AuthoritiesSpec, ConcurrencySpec, ConnectionsSpec, EjectSpec, HedgeSpec, IdentitySpec,
-    LatencySpec, PoolSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec, SourceSpec,
-    SuccessRateSpec, TimeoutsSpec, UpstreamTlsSpec,
+    LatencySpec, LineSpec, PoolSpec, Protocol, ProxyVersion, QueueSpec, RetryOn, RetrySpec,
+    SourceSpec, SuccessRateSpec, TimeoutsSpec, UpstreamTlsSpec,
 };
 pub use replay::{MOST_IN_MEMORY, MostKept, ReplaySpec};
 pub use route::{

@@ -63,6 +63,8 @@ pub struct PoolSpec {
     pub retry: RetrySpec,
     /// How many requests it has at once; `None` = any number.
     pub concurrency: Option<ConcurrencySpec>,
+    /// How requests wait while it is overrun, where it may have any number at once; `None` = it is never bounded.
+    pub overrun: Option<LineSpec>,
 }
 
 impl Default for PoolSpec {
@@ -88,6 +90,7 @@ impl Default for PoolSpec {
             deadline_header: None,
             retry: RetrySpec::UNSAID,
             concurrency: None,
+            overrun: Some(LineSpec::USUAL),
         }
     }
 }
@@ -96,6 +99,13 @@ impl PoolSpec {
     /// Whether not every request may go by each of its connections.
     pub fn keeps_apart(&self) -> bool {
         self.per_tenant || self.proxy_protocol.is_some()
+    }
+
+    /// How requests wait where it has no room; `None` = it always has.
+    pub fn line(&self) -> Option<LineSpec> {
+        let of_limit =
+            self.concurrency.map(|limit| LineSpec { length: limit.length, wait: limit.wait });
+        of_limit.or(self.overrun)
     }
 
     /// All ways in which TLS is spoken to the endpoints: by requests, and by checks that have one of their own; each
@@ -108,6 +118,21 @@ impl PoolSpec {
         let of_requests = self.tls.iter().map(|tls| (&["tls"][..], tls));
         of_requests.chain(of_check.map(|tls| (&["health", "tls"][..], tls)))
     }
+}
+
+/// How requests wait for a pool without room.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LineSpec {
+    /// Requests of one tenant that may wait. Default 50.
+    pub length: usize,
+    /// How long one may wait. Default 1 s.
+    pub wait: Duration,
+}
+
+impl LineSpec {
+    /// What holds where nothing is written. 50, as API servers of Kubernetes have it: with four times as many, who is served had
+    /// to wait for longer than people do. 1 s: who waits longer will ask again.
+    pub const USUAL: Self = Self { length: 50, wait: Duration::from_secs(1) };
 }
 
 /// How many requests a pool has at once, and how others wait.

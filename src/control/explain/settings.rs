@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::answers::{ErrorPagesSpec, MaintenanceSpec, PageFor, PageSpec};
 use crate::config::places::{self, Steps};
 use crate::config::spec::{
-    AccessSpec, CheckTlsSpec, ConcurrencySpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion,
-    QueueSpec, RetrySpec, RouteSpec, TenantSpec, TimeoutsSpec, WaitSpec,
+    AccessSpec, CheckTlsSpec, PoolSpec, ProbeSpec, Protocol, ProxyVersion, QueueSpec, RetrySpec,
+    RouteSpec, TenantSpec, TimeoutsSpec, WaitSpec,
 };
 use crate::pool::Pool;
 use crate::resilience::deadline::Deadlines;
@@ -63,7 +63,7 @@ pub(super) fn of(
         list.timeouts(timeouts, &pool.spec.timeouts);
         list.retry(retry, &pool.spec.retry);
         list.of_tenant("replay-memory", tenant.replay_memory.to_string());
-        list.sharing(tenant.queue.as_deref(), route, pool.spec.concurrency);
+        list.sharing(tenant.queue.as_deref(), route, &pool.spec);
     }
     if let Some(route) = route {
         list.edits(route);
@@ -226,14 +226,9 @@ impl List<'_> {
     }
 
     /// How many requests the pool has at once, and how others wait.
-    fn sharing(
-        &mut self,
-        own: Option<&QueueSpec>,
-        route: Option<&RouteSpec>,
-        pool: Option<ConcurrencySpec>,
-    ) {
-        let Some(pool) = pool else {
-            return self.of_pool("concurrency", "any");
+    fn sharing(&mut self, own: Option<&QueueSpec>, route: Option<&RouteSpec>, pool: &PoolSpec) {
+        let Some(pool) = pool.concurrency else {
+            return self.of_pool("concurrency", pool.overrun.map_or("unlimited", |_| "any"));
         };
         let own = own.unwrap_or(&QueueSpec::UNSAID);
         match pool.adaptive {

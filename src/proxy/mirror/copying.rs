@@ -99,7 +99,7 @@ fn prepare(
     if outgoing.upload.coming() > spec.max_body.0 {
         return Err(Outcome::TooLarge);
     }
-    if choice.pool.gate.as_ref().is_some_and(|gate| is_crowded(gate.state())) {
+    if choice.pool.gate().is_some_and(|gate| is_crowded(gate.state())) {
         return Err(Outcome::Crowded);
     }
     if choice.pool.breakers.is_some() && !breaking::are_closed(worker, choice) {

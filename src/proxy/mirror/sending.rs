@@ -98,7 +98,7 @@ impl Copy {
 
     /// Comes into a pool that takes so many requests at once, where there is room and nobody waits.
     fn enter(&self) -> Result<Option<Permit>, ()> {
-        match &self.pool.gate {
+        match self.pool.gate() {
             None => Ok(None),
             Some(gate) => {
                 let permit = admission::try_enter_copy(&self.worker, &self.pool, gate, &self.route);

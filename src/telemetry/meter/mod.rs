@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use crate::model::endpoint::Endpoint;
 use crate::model::ids::Label;
 
+use super::attempts::Unserved;
 use super::delta::{AttemptOutcome, Delta, One, QueueOutcome};
 use super::mirrors::{Outcome, Seen};
 use super::record::{Record, Tag};
@@ -84,6 +85,25 @@ impl Meter {
         }
     }
 
+    /// An attempt has ended after so long without an answer, as its time was over or its client had left.
+    pub fn late_at(&self, pool: &Label, waited: Duration) {
+        self.unserved(pool, |unserved| {
+            unserved.late += 1;
+            unserved.in_vain += waited;
+        });
+    }
+
+    /// An attempt was answered by a 5xx after so long.
+    pub fn failed_after(&self, pool: &Label, first_byte: Duration) {
+        self.unserved(pool, |unserved| unserved.failed.observe(first_byte));
+    }
+
+    fn unserved(&self, pool: &Label, count: impl FnOnce(&mut Unserved)) {
+        let counts = &mut *self.counts.borrow_mut();
+        let rare = counts.pools.at(pool).rare.get_or_insert_default();
+        count(rare.unserved.get_or_insert_default());
+    }
+
     /// As [`Meter::attempt`], for the copy of a request: who compares endpoints does not look at it.
     pub fn attempt_by_copy(
         &self,
@@ -94,9 +114,14 @@ impl Meter {
     ) {
         self.attempt(pool, endpoint, outcome, first_byte);
         if outcome.is_served() {
-            let counts = &mut *self.counts.borrow_mut();
-            counts.endpoint(pool, endpoint).sighted.get_or_insert_default().serves_copy();
+            self.answered_in_vain(pool, endpoint);
         }
+    }
+
+    /// An attempt that counts as answered was not served: it has failed all the same, or nobody is to look at it.
+    pub fn answered_in_vain(&self, pool: &Label, endpoint: &Endpoint) {
+        let counts = &mut *self.counts.borrow_mut();
+        counts.endpoint(pool, endpoint).sighted.get_or_insert_default().answers_in_vain();
     }
 
     /// Counts a retry; `reason` is what the attempt before it ended with.

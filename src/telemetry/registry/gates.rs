@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::base::fair::Gate;
+use crate::base::fair::{Gate, State};
 use crate::telemetry::exposition::Samples;
-use crate::telemetry::sharing;
+use crate::telemetry::{resilience, sharing};
 
-use super::{Metrics, NamedGate};
+use super::{Metrics, NamedGate, NamedOverrun};
 
 impl Metrics {
     /// The gate of a pool that has one.
@@ -20,20 +20,34 @@ impl Metrics {
         self.gates.publish(Arc::new(gates));
     }
 
-    pub(super) fn gates(&self) -> [Samples; 4] {
+    /// Sets the bounds of pools that are bounded while they are overrun, which a scrape looks at.
+    pub fn publish_overruns(&self, overruns: Vec<NamedOverrun>) {
+        self.overruns.publish(Arc::new(overruns));
+    }
+
+    pub(super) fn gates(&self) -> [Samples; 5] {
         let mut inside = Samples::of(&sharing::POOL_CONCURRENCY);
         let mut limit = Samples::of(&sharing::POOL_CONCURRENCY_LIMIT);
         let mut waiting = Samples::of(&sharing::QUEUE_WAITING);
         let mut slowdown = Samples::of(&sharing::POOL_CONCURRENCY_SLOWDOWN);
-        for (pool, gate, times) in self.gates.load().iter() {
-            let state = gate.state();
+        let mut overrun = Samples::of(&resilience::POOL_OVERRUN);
+        let mut tell = |pool: &Arc<str>, state: State| {
             inside.count(&[pool], u64::from(state.inside));
             limit.count(&[pool], u64::from(state.limit.unwrap_or_default()));
             waiting.count(&[pool], state.waiting as u64);
+        };
+        for (pool, bound) in self.overruns.load().iter() {
+            overrun.count(&[pool], u64::from(bound.gate().is_some()));
+            if let Some(gate) = bound.gate() {
+                tell(pool, gate.state());
+            }
+        }
+        for (pool, gate, times) in self.gates.load().iter() {
+            tell(pool, gate.state());
             if let Some(times) = times.as_ref().and_then(|times| times.slowdown()) {
                 slowdown.number(&[pool], f64::from(times));
             }
         }
-        [inside, limit, waiting, slowdown]
+        [inside, limit, waiting, slowdown, overrun]
     }
 }

@@ -24,6 +24,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::model::answer_times::AnswerTimes;
 use crate::model::members::Members;
+use crate::model::overrun::Overrun;
 
 use super::bearers;
 use super::delta::Delta;
@@ -34,6 +35,7 @@ use super::process;
 use super::recent::{POINT, Recent};
 use super::reloads;
 use super::sightings::Sightings;
+use super::strains::Strains;
 use super::tenants::Slots;
 use super::totals::Totals;
 use super::usage::{Hour, Usage};
@@ -48,6 +50,9 @@ pub type NamedPool = (Arc<str>, Arc<Members>);
 /// A pool's name, its gate, and how long its requests take where the gate's limit follows that, for the same.
 pub type NamedGate = (Arc<str>, Arc<Gate>, Option<Arc<AnswerTimes>>);
 
+/// A pool's name, and what bounds it while it is overrun, for the same.
+pub type NamedOverrun = (Arc<str>, Arc<Overrun>);
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -55,10 +60,12 @@ pub struct Metrics {
     recent: Mutex<Recent>,
     usage: Mutex<Usage>,
     sightings: Mutex<Sightings>,
+    strains: Mutex<Strains>,
     /// What control counts and sets, by the values of the labels.
     values: Mutex<BTreeMap<&'static str, Values>>,
     pools: Snapshot<Vec<NamedPool>>,
     gates: Snapshot<Vec<NamedGate>>,
+    overruns: Snapshot<Vec<NamedOverrun>>,
     breakers: Snapshot<Vec<NamedBreakers>>,
     listeners: Snapshot<Vec<Arc<str>>>,
     memory: Snapshot<Memory>,
@@ -94,9 +101,11 @@ impl Metrics {
             recent: Mutex::new(Recent::new()),
             usage: Mutex::new(Usage::new()),
             sightings: Mutex::default(),
+            strains: Mutex::default(),
             values: Mutex::default(),
             pools: Snapshot::new(Arc::default()),
             gates: Snapshot::new(Arc::default()),
+            overruns: Snapshot::new(Arc::default()),
             breakers: Snapshot::new(Arc::default()),
             listeners: Snapshot::new(Arc::default()),
             memory: Snapshot::new(Arc::new(Memory::new(0, 0))),
@@ -165,6 +174,7 @@ impl Metrics {
         locked(&self.recent).add(delta);
         locked(&self.usage).add(delta, Hour::now());
         locked(&self.sightings).add(delta);
+        locked(&self.strains).add(delta);
     }
 
     /// Looks at what was counted in the last minutes. Deltas wait meanwhile, so be brief: some

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::telemetry::checks;
 use crate::telemetry::metrics::{self, Family};
+use crate::telemetry::resilience;
 
 use super::{Metrics, NamedPool, locked};
 
@@ -26,5 +27,9 @@ impl Metrics {
 }
 
 /// What control counts by pool: the first label.
-static OF_POOLS: [&Family; 3] =
-    [&metrics::DISCOVERY_UPDATES, &checks::HEALTH_CHECKS, &checks::EJECTIONS_ENDED_EARLY];
+static OF_POOLS: [&Family; 4] = [
+    &metrics::DISCOVERY_UPDATES,
+    &checks::HEALTH_CHECKS,
+    &checks::EJECTIONS_ENDED_EARLY,
+    &resilience::POOL_OVERRUNS,
+];

@@ -10,6 +10,7 @@ use crate::telemetry::delta::Delta;
 use crate::telemetry::exposition::Samples;
 use crate::telemetry::resilience;
 use crate::telemetry::sightings::Sighting;
+use crate::telemetry::strains::Strain;
 
 /// How the breakers of a pool stand, for the gauges that are read at a scrape.
 #[derive(Debug)]
@@ -26,6 +27,11 @@ impl Metrics {
     /// Moves out what attempts have said of endpoints since it was taken before.
     pub fn take_sightings(&self) -> HashMap<EndpointId, Sighting> {
         locked(&self.sightings).take()
+    }
+
+    /// Moves out what attempts have said of how overrun pools are since it was taken before, by the numbers of pools.
+    pub fn take_strains(&self) -> HashMap<u32, Strain> {
+        locked(&self.strains).take()
     }
 
     /// Counts an endpoint that control has ejected.

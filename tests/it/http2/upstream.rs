@@ -124,6 +124,46 @@ async fn an_answer_of_trailers_alone_ends_with_its_head() {
     }
 }
 
+/// An endpoint that answers each call by this status, in an answer of trailers alone.
+async fn failing_calls(status: &'static str) -> H2Origin {
+    H2Origin::start(Speaks::H2, move |_| {
+        let answer = Response::builder().header("content-type", "application/grpc");
+        answer.header("grpc-status", status).body(Frames::default()).expect("an answer")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_endpoint_that_answers_calls_by_unavailable_or_what_the_pool_lists_is_ejected_and_others_are_not()
+ {
+    const EJECTIONS: &str = "tenantry_ejections_total{pool=\"app\"}";
+    for (status, ejects) in [("14", true), ("8", true), ("13", false), ("0", false)] {
+        let (sick, well) = (failing_calls(status).await, failing_calls("0").await);
+        let keys = "protocol = \"h2\"\nbalance = \"round-robin\"\neject = { failures = 5, base = \"60s\" }\n\
+                    retry = { attempts = 1, on = [\"connect\", \"grpc-resource-exhausted\"] }";
+        let routes = one_tenant_with(&[sick.address, well.address], keys);
+        let gateway = Gateway::start(&routes).await;
+        let mut client = Hyper::h2(gateway.address()).await;
+
+        let mut failed = 0;
+        for _ in 0..40 {
+            let call = client.request("POST", "acme", "/pkg.Service/Call", Frames::sized("\0"));
+            failed +=
+                usize::from(client.ask(call).await.one("grpc-status").as_deref() != Some("0"));
+        }
+
+        let expected = if ejects {
+            5
+        } else if status == "0" {
+            0
+        } else {
+            20
+        };
+        assert_eq!(failed, expected, "status {status}");
+        gateway.metric_becomes(EJECTIONS, f64::from(u8::from(ejects))).await;
+    }
+}
+
 #[tokio::test]
 async fn a_name_with_a_quotation_mark_reaches_no_client() {
     let quoted = || HeaderName::from_lowercase(b"x-\"a").expect("a name to the library");

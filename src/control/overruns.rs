@@ -1,0 +1,146 @@
+//! Bounds pools without a limit of their own while they are overrun.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::overrun::Overrun;
+use crate::pool::Pool;
+use crate::resilience::overrun::{Look, Step, Watch};
+use crate::telemetry::registry::Metrics;
+use crate::telemetry::resilience::POOL_OVERRUNS;
+use crate::telemetry::strains::Strain;
+
+/// What is known of the pools, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Overruns(HashMap<u32, Watch>);
+
+impl Overruns {
+    /// Takes what workers have seen and bounds pools by it. To be called about once a second.
+    pub(super) fn look(&mut self, pools: &[Arc<Pool>], metrics: &Metrics) {
+        // All of it, so that what was seen of pools that nobody bounds does not pile up.
+        let mut seen = metrics.take_strains();
+        let mut before = std::mem::take(&mut self.0);
+        for pool in pools {
+            let Some(overrun) = &pool.overrun else { continue };
+            let slot = pool.label.slot;
+            let mut watch = before.remove(&slot).unwrap_or_default();
+            let strain = seen.remove(&slot).unwrap_or_default();
+            let step = watch.look(&look_of(&strain, overrun));
+            obey(step, pool, overrun, metrics);
+            self.0.insert(slot, watch);
+        }
+    }
+}
+
+fn look_of(strain: &Strain, overrun: &Overrun) -> Look {
+    Look {
+        late: strain.late,
+        in_vain: strain.in_vain,
+        served: strain.served.count(),
+        quarter: strain.served.quantile(0.25),
+        waited: strain.served.sum(),
+        queued: overrun.queued(),
+    }
+}
+
+fn obey(step: Step, pool: &Pool, overrun: &Overrun, metrics: &Metrics) {
+    let name = &pool.label.name;
+    match step {
+        Step::Stays => {}
+        Step::Binds(limit) => {
+            overrun.bind(limit);
+            metrics.add(&POOL_OVERRUNS, &[name], 1);
+            tracing::warn!(
+                pool = %name, limit,
+                "the pool is overrun: more attempts end too late than are answered, and answers take much longer than usual; \
+                 until that is over so many requests at most wait for its endpoints at once"
+            );
+        }
+        Step::Moves(limit) => {
+            overrun.bind(limit);
+            tracing::debug!(pool = %name, limit, "the bound of a pool that was overrun has moved");
+        }
+        Step::Frees => {
+            overrun.free();
+            tracing::info!(pool = %name, "the pool is not overrun any more: its bound is gone");
+        }
+        Step::GivesUp => {
+            overrun.free();
+            tracing::warn!(
+                pool = %name,
+                "answers take as long with a bound as without: the pool is slow, and not overrun; its bound is gone"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::spec::{ConcurrencySpec, PoolSpec};
+    use crate::control::plan;
+    use crate::model::endpoint::{Endpoint, Health};
+    use crate::model::ids::{EndpointId, Label, PoolId};
+    use crate::model::members::Members;
+    use crate::telemetry::delta::AttemptOutcome;
+    use crate::telemetry::meter::Meter;
+    use crate::telemetry::registry::deltas;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pool(spec: PoolSpec) -> Arc<Pool> {
+        let members = Arc::new(Members::new(1, Health::Unchecked, 0.5));
+        let label = Label { name: "shop".into(), slot: 3 };
+        Arc::new(Pool::build(label, Arc::new(spec), members, 0, None).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_workers_count_bounds_a_pool_and_frees_it() {
+        let (pool, metrics) = (pool(PoolSpec::default()), Metrics::new());
+        let (sender, mut told) = deltas();
+        let meter = Meter::new(0, sender);
+        let endpoint = Endpoint::new(EndpointId(1), ([10, 0, 0, 1], 80).into(), Health::Up);
+        let mut overruns = Overruns::default();
+        let mut second = |late: u32, served: u32, millis: u64| {
+            let time = Some(Duration::from_millis(millis));
+            for _ in 0..served {
+                meter.attempt(&pool.label, &endpoint, AttemptOutcome::Success, time);
+            }
+            (0..late).for_each(|_| meter.late_at(&pool.label, SECOND));
+            meter.flush();
+            while let Ok(delta) = told.try_recv() {
+                metrics.merge(&delta);
+            }
+            overruns.look(&[Arc::clone(&pool)], &metrics);
+            pool.is_overrun()
+        };
+
+        (0..5).for_each(|_| assert!(!second(0, 100, 10)));
+        assert!(!second(60, 30, 900));
+        assert!(second(60, 30, 900));
+        (0..9).for_each(|_| assert!(second(0, 100, 10)));
+        assert!(!second(0, 100, 10));
+    }
+
+    #[test]
+    fn a_pool_that_gets_a_limit_of_its_own_or_is_unlimited_is_bounded_no_more() {
+        let limit = ConcurrencySpec { limit: 5, length: 0, wait: SECOND, adaptive: None };
+        let limited = PoolSpec { concurrency: Some(limit), ..PoolSpec::default() };
+        let unlimited = PoolSpec { overrun: None, ..PoolSpec::default() };
+        for (spec, stays) in [(limited, false), (unlimited, false), (PoolSpec::default(), true)] {
+            let before = pool(PoolSpec::default());
+            before.overrun.as_ref().unwrap().bind(20);
+            let members = Arc::clone(&before.members);
+            let next = Pool::build(before.label.clone(), Arc::new(spec), members, 0, None).unwrap();
+            let next = Arc::new(next.following(&before));
+
+            let id = PoolId("shop".into());
+            plan::set_limits([&before], &[(id, Arc::clone(&next))].into());
+
+            assert_eq!((before.is_overrun(), next.is_overrun()), (stays, stays));
+        }
+    }
+}

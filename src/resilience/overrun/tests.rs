@@ -1,0 +1,217 @@
+//! Pools in trouble and pools that only look so, second by second.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A second in which so many were late, after a second each, and so many served within about so many milliseconds.
+fn second(late: u64, served: u64, millis: u64) -> Look {
+    let time = Duration::from_millis(millis);
+    let waited = time * u32::try_from(served).unwrap();
+    let in_vain = Duration::from_secs(late);
+    Look { late, in_vain, served, quarter: (served > 0).then_some(time), waited, queued: 0 }
+}
+
+/// One that has served a thousand a second within 50 ms, so that 50 wait for an answer.
+fn well() -> Watch {
+    let mut watch = Watch::new();
+    (0..30).for_each(|_| assert_eq!(watch.look(&second(0, 1_000, 50)), Step::Stays));
+    watch
+}
+
+/// One that is bound by now.
+fn bound() -> Watch {
+    let mut watch = well();
+    assert_eq!(watch.look(&second(600, 100, 900)), Step::Stays);
+    assert_eq!(watch.look(&second(600, 100, 900)), Step::Binds(100));
+    watch
+}
+
+/// The first thing that is done in so many such seconds, and in which of them.
+fn first(watch: &mut Watch, look: Look, seconds: u32) -> Option<(u32, Step)> {
+    (1..=seconds).map(|nth| (nth, watch.look(&look))).find(|(_, step)| *step != Step::Stays)
+}
+
+#[test]
+fn a_pool_that_is_overrun_is_bound_to_twice_as_many_as_usual_after_two_looks() {
+    bound();
+    let mut small = Watch::new();
+    first(&mut small, second(0, 40, 50), 30);
+    assert_eq!(first(&mut small, second(30, 10, 900), 5), Some((2, Step::Binds(LEAST))));
+}
+
+#[test]
+fn it_is_bound_though_nobody_is_served_any_more_if_those_were_slow_who_were_last() {
+    let mut watch = well();
+    watch.look(&second(0, 500, 900));
+    let told = first(&mut watch, second(2_000, 0, 0), 5);
+    assert_eq!(told, Some((2, Step::Binds(110))), "a little was learned of that");
+}
+
+#[test]
+fn a_pool_some_of_whose_endpoints_or_requests_hang_is_not_bound_while_others_are_served_as_ever() {
+    let mut watch = well();
+    assert_eq!(first(&mut watch, second(5_000, 500, 50), 600), None, "half of them hang");
+    assert_eq!(first(&mut watch, second(5_000, 1, 60), 600), None, "nearly all of them do");
+    assert_eq!(first(&mut watch, second(5_000, 0, 0), 600), None, "all of them do");
+    assert_eq!(first(&mut watch, second(0, 0, 0), 600), None, "nobody asks");
+    // The others have more to do for it, and are slower, but not by as much as those wait that hang.
+    let hang = Look { in_vain: Duration::from_secs(15) * 5_000, ..second(5_000, 500, 400) };
+    assert_eq!(first(&mut watch, hang, 600), None);
+}
+
+#[test]
+fn a_pool_that_is_slow_and_loses_nobody_is_not_bound() {
+    let mut watch = well();
+    assert_eq!(first(&mut watch, second(0, 1_000, 5_000), 600), None);
+    let mut watch = well();
+    assert_eq!(first(&mut watch, second(1_000, 1_000, 5_000), 600), None, "half of them");
+}
+
+#[test]
+fn a_pool_of_long_polls_that_clients_leave_is_not_bound() {
+    let mut watch = Watch::new();
+    assert_eq!(first(&mut watch, second(30, 100, 10_000), 60), None);
+    // Nobody has any news: those who do not leave are told so after 30 s, if any do.
+    assert_eq!(first(&mut watch, second(130, 3, 30_000), 600), None);
+}
+
+#[test]
+fn a_pool_of_few_requests_or_of_which_nothing_is_known_is_not_bound() {
+    let mut watch = well();
+    assert_eq!(first(&mut watch, second(19, 1, 9_000), 600), None);
+    let mut new = Watch::new();
+    assert_eq!(first(&mut new, second(600, 100, 900), 600), None);
+}
+
+#[test]
+fn a_pool_that_serves_within_milliseconds_is_not_bound_for_milliseconds() {
+    let mut watch = Watch::new();
+    first(&mut watch, second(0, 1_000, 1), 30);
+    assert_eq!(first(&mut watch, second(2_000, 1_000, 90), 600), None);
+}
+
+#[test]
+fn one_look_is_not_enough() {
+    let mut watch = well();
+    for _ in 0..100 {
+        assert_eq!(watch.look(&second(600, 100, 900)), Step::Stays);
+        assert_eq!(watch.look(&second(0, 1_000, 50)), Step::Stays);
+    }
+}
+
+#[test]
+fn the_bound_goes_after_ten_calm_looks_in_a_row() {
+    let mut watch = bound();
+    assert_eq!(first(&mut watch, second(0, 1_000, 60), CALM - 1), None);
+    assert_eq!(watch.look(&second(800, 1_000, 60)), Step::Stays, "it is not over");
+    assert_eq!(first(&mut watch, second(0, 1_000, 60), 60), Some((CALM, Step::Frees)));
+
+    let mut idle = bound();
+    assert_eq!(first(&mut idle, Look::default(), 60), Some((CALM, Step::Frees)));
+}
+
+#[test]
+fn a_bound_that_is_too_small_grows_while_requests_are_quick_and_falls_once_they_are_not() {
+    let mut watch = bound();
+    let quick = Look { queued: 30, ..second(0, 2_000, 60) };
+    assert_eq!(watch.look(&quick), Step::Moves(113));
+    assert_eq!(watch.look(&quick), Step::Moves(128));
+    let slow = Look { queued: 30, ..second(0, 2_000, 300) };
+    assert_eq!(watch.look(&slow), Step::Moves(112));
+    first(&mut watch, slow, 3);
+    assert_eq!(first(&mut watch, Look { late: 9, ..slow }, 5), None, "it is at its least");
+    watch.look(&quick);
+    assert_eq!(watch.look(&second(600, 100, 900)), Step::Moves(100));
+}
+
+#[test]
+fn a_bound_that_does_not_help_goes_and_is_tried_ever_more_seldom() {
+    let mut watch = bound();
+    let slow = second(600, 100, 900);
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        assert_eq!(first(&mut watch, slow, 100), Some((VAIN, Step::GivesUp)));
+        let (nth, step) = first(&mut watch, slow, 2_000).unwrap();
+        assert!(matches!(step, Step::Binds(_)), "{step:?}");
+        pauses.push(nth);
+    }
+    assert_eq!(pauses, [60, 120, 240, 480, 960, 960]);
+}
+
+#[test]
+fn what_is_slow_for_good_becomes_usual() {
+    let mut watch = well();
+    first(&mut watch, second(0, 1_000, 500), 120);
+    assert_eq!(first(&mut watch, second(600, 100, 900), 60), None);
+}
+
+#[test]
+fn what_is_counted_for_two_looks_at_once_counts_for_two() {
+    let mut watch = Watch::new();
+    for _ in 0..40 {
+        watch.look(&second(0, 2_000, 50));
+        watch.look(&Look::default());
+    }
+    let told = first(&mut watch, second(600, 100, 900), 5);
+    // The first of them had none before it.
+    assert!(matches!(told, Some((2, Step::Binds(100..=106)))), "{told:?}");
+}
+
+fn any_look() -> impl Strategy<Value = Look> {
+    (0_u64..3_000, 0_u64..3_000, 0_u64..20_000, 0_usize..200)
+        .prop_map(|(late, served, millis, queued)| Look { queued, ..second(late, served, millis) })
+}
+
+proptest! {
+    /// Whatever comes: no bound is below the least or comes where there is one, none goes where there is none.
+    #[test]
+    fn bounds_come_and_go_in_turns(looks in prop::collection::vec(any_look(), 0..400)) {
+        let (mut watch, mut is_bound) = (Watch::new(), false);
+        for look in looks {
+            let step = watch.look(&look);
+            match step {
+                Step::Stays => {}
+                Step::Binds(limit) | Step::Moves(limit) => {
+                    prop_assert!(limit >= LEAST);
+                    prop_assert_eq!(is_bound, matches!(step, Step::Moves(_)));
+                    is_bound = true;
+                }
+                Step::Frees | Step::GivesUp => {
+                    prop_assert!(is_bound);
+                    is_bound = false;
+                }
+            }
+        }
+    }
+
+    /// None comes where as many are served as are late, or where a quarter are served as soon as usual.
+    #[test]
+    fn no_bound_comes_where_answers_are_sound(
+        looks in prop::collection::vec((any_look(), any::<bool>()), 0..400),
+    ) {
+        let mut watch = well();
+        for (look, is_quick) in looks {
+            let sound = if is_quick && look.served > 0 {
+                Look { quarter: Some(Duration::from_millis(50)), ..look }
+            } else {
+                Look { late: look.late.min(look.served), ..look }
+            };
+            prop_assert_eq!(watch.look(&sound), Step::Stays);
+        }
+    }
+
+    /// Whatever has happened, ten calm seconds end it.
+    #[test]
+    fn ten_calm_seconds_end_any_bound(looks in prop::collection::vec(any_look(), 0..400)) {
+        let mut watch = well();
+        for look in &looks {
+            watch.look(look);
+        }
+        let has_bound = |watch: &Watch| matches!(watch.state, State::Bound { .. });
+        for _ in 0..CALM {
+            watch.look(&Look::default());
+        }
+        prop_assert!(!has_bound(&watch));
+    }
+}
