@@ -15,6 +15,7 @@ use crate::telemetry::delta::{AttemptOutcome, QueueOutcome};
 use crate::telemetry::keeping;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::mirrors::{Outcome, Seen};
+use crate::telemetry::resilience::POOL_OVERRUNS;
 use crate::telemetry::shared_limits;
 use crate::telemetry::waiting::WaitOutcome;
 
@@ -102,6 +103,8 @@ fn shared(metrics: &Metrics) {
 fn checked(metrics: &Metrics) {
     metrics.add(&checks::HEALTH_CHECKS, &["shop", "interval", "passed"], 1);
     metrics.add(&checks::EJECTIONS_ENDED_EARLY, &["shop"], 1);
+    metrics.add(&POOL_OVERRUNS, &["shop"], 1);
+    metrics.publish_overruns(vec![("near".into(), Arc::default())]);
 }
 
 /// Something of all that is counted of endpoints that fail.
