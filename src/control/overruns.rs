@@ -27,6 +27,9 @@ impl Overruns {
             let strain = seen.remove(&slot).unwrap_or_default();
             let step = watch.look(&look_of(&strain, overrun));
             obey(step, pool, overrun, metrics);
+            if overrun.excuses() != watch.excuses() {
+                overrun.excuse(watch.excuses());
+            }
             self.0.insert(slot, watch);
         }
     }

@@ -10,6 +10,7 @@ use crate::base::fair::Gate;
 #[derive(Debug)]
 pub struct Overrun {
     is_bound: AtomicBool,
+    is_slow: AtomicBool,
     gate: Arc<Gate>,
 }
 
@@ -18,7 +19,7 @@ impl Overrun {
     pub fn new() -> Self {
         let gate = Arc::new(Gate::new(1));
         gate.open();
-        Self { is_bound: AtomicBool::new(false), gate }
+        Self { is_bound: AtomicBool::new(false), is_slow: AtomicBool::new(false), gate }
     }
 
     /// What requests come in by while there is a bound. Who comes by it leaves by it, whether the bound is still there or not,
@@ -33,6 +34,16 @@ impl Overrun {
         self.gate.state().waiting
     }
 
+    /// Whether who is late now is so for how many wait, and not for its endpoint.
+    pub fn excuses(&self) -> bool {
+        self.is_slow.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it is so.
+    pub fn excuse(&self, is_slow: bool) {
+        self.is_slow.store(is_slow, Ordering::Relaxed);
+    }
+
     /// Lets in so many at once from now on.
     pub fn bind(&self, limit: u32) {
         self.gate.set_limit(limit);
@@ -42,6 +53,7 @@ impl Overrun {
     /// There is no bound any more: those who wait come in.
     pub fn free(&self) {
         self.is_bound.store(false, Ordering::Relaxed);
+        self.excuse(false);
         self.gate.open();
     }
 }

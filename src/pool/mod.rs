@@ -168,6 +168,11 @@ impl Pool {
         self.gate.as_ref().or_else(|| self.overrun.as_ref()?.gate())
     }
 
+    /// Whether who is late in it is so for how many wait: it is overrun, and all its answers are slow.
+    pub fn excuses_late(&self) -> bool {
+        self.gate.is_none() && self.overrun.as_ref().is_some_and(|overrun| overrun.excuses())
+    }
+
     /// Whether it is bounded since it was overrun.
     pub fn is_overrun(&self) -> bool {
         self.gate.is_none() && self.gate().is_some()

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
-use crate::config::spec::{Protocol, RetryOn};
+use crate::config::spec::Protocol;
 use crate::health::passive::{Attempt, Verdict};
 use crate::model::endpoint::Endpoint;
 use crate::model::grpc::GrpcStatus;
@@ -41,7 +41,7 @@ impl Effort<'_> {
     /// others: those make all endpoints of the pool late, and were they ejected for it the others would have more to do.
     pub(super) fn excuses(&self, error: &AttemptError, started: Instant) -> bool {
         matches!(error, AttemptError::Timeout { .. })
-            && (self.pool.is_overrun() || attempt::is_excused(&self.deadlines, started, self.end))
+            && (self.pool.excuses_late() || attempt::is_excused(&self.deadlines, started, self.end))
     }
 
     /// What the end of an attempt that began then says of its endpoint; `None`: nothing.
@@ -53,7 +53,7 @@ impl Effort<'_> {
         match answered {
             // RFC 9110 §15: a status above 599 is as good as one of class 5.
             Ok((answer, _)) if answer.status().as_u16() >= 500 => Some(failed(answered)),
-            Ok(answered) if self.fails_call(answered) => Some(Verdict::Failure),
+            Ok(call) if self.fails_call(call) => Some(failed(answered)),
             Ok(_) => Some(Verdict::Success),
             Err(ExchangeError::Attempt(error)) if !self.excuses(error, began) => error.verdict(),
             Err(_) => None,
@@ -76,16 +76,13 @@ impl Effort<'_> {
         self.rule.lists_grpc_status(status).then_some(Failure::Grpc(status))
     }
 
-    /// Whether it is a call of gRPC that its endpoint could not serve. What the pool has tried elsewhere counts as that, too; what a
-    /// route has does not: a route's requests may be such that they fail everywhere.
+    /// Whether it is a call of gRPC that its endpoint could not serve, as a 503 says. Other statuses are as much the call's as the
+    /// endpoint's, also where they are tried again: a quota that is used up, a conflict.
     #[inline]
     fn fails_call(&self, answered: &Answered) -> bool {
         self.pool.spec.protocol == Protocol::H2
             && answered.1.size_hint().exact() == Some(0)
-            && status_of_call(answered).is_some_and(|status| {
-                let listed = self.pool.spec.retry.on.iter().flatten();
-                is_unserved(status, listed)
-            })
+            && status_of_call(answered) == Some(GrpcStatus::UNAVAILABLE)
     }
 }
 
@@ -98,12 +95,6 @@ fn status_of_call((answer, connection): &Answered) -> Option<GrpcStatus> {
         return None;
     }
     GrpcStatus::told(answer.headers().get(GRPC_STATUS)?.as_bytes())
-}
-
-/// Whether a status of gRPC says that the endpoint is at fault, as a 503 does, and not the call.
-fn is_unserved<'o>(status: GrpcStatus, mut listed: impl Iterator<Item = &'o RetryOn>) -> bool {
-    status == GrpcStatus::UNAVAILABLE
-        || listed.any(|on| matches!(on, RetryOn::Grpc(known) if *known == status))
 }
 
 /// What an answer that failed says of its endpoint.
@@ -121,21 +112,4 @@ pub(super) fn asks_to_wait(answered: &Result<Answered, ExchangeError>) -> Option
 /// The same, of an answer's head.
 pub(super) fn told_to_wait(headers: &HeaderMap) -> Option<Duration> {
     remaining::retry_after(headers.get(RETRY_AFTER)?.as_bytes(), SystemTime::now())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_is_unserved_by_unavailable_and_by_what_the_pool_lists() {
-        let status = |name| GrpcStatus::named(name).unwrap();
-        let listed = [RetryOn::Connect, RetryOn::Grpc(status("resource-exhausted"))];
-
-        assert!(is_unserved(status("unavailable"), [].iter()));
-        assert!(is_unserved(status("resource-exhausted"), listed.iter()));
-        for of_the_call in ["not-found", "internal", "deadline-exceeded", "unauthenticated"] {
-            assert!(!is_unserved(status(of_the_call), listed.iter()), "{of_the_call}");
-        }
-    }
 }

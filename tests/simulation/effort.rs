@@ -127,7 +127,7 @@ impl<'g> Effort<'g> {
         let counted = Counted { gateway: self.gateway, began, is_late: true };
         let outcome = self.ask(endpoint, began).await;
         counted.end(&outcome);
-        if outcome != Err(Failure::Timeout) || !self.pool.is_overrun() {
+        if outcome != Err(Failure::Timeout) || !self.pool.excuses_late() {
             self.judge(endpoint, verdict(&outcome), began);
         }
         timing.end(verdict(&outcome));

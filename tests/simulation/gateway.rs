@@ -146,6 +146,7 @@ impl Gateway {
             Step::Moves(limit) => overrun.bind(limit),
             Step::Frees | Step::GivesUp => overrun.free(),
         }
+        overrun.excuse(watch.excuses());
     }
 
     /// `Limiters::adjust`.

@@ -47,8 +47,10 @@ pub enum Step {
 pub struct Watch {
     usual: Usual,
     state: State,
-    /// The time within which a quarter were served at the last look at which any were, in seconds.
+    /// The time within which a quarter were served at the last look at which some were, in seconds.
     quarter: f64,
+    /// How many looks ago that was.
+    stale: u32,
     /// Nothing was counted at the look before: workers tell what they count about once a second, and not to the tick.
     was_empty: bool,
     /// Looks until it may bind anew, after a bound that did not help.
@@ -73,7 +75,22 @@ enum State {
     /// There is no bound; the pool was overrun at so many looks in a row.
     Free { overrun: u32 },
     /// There is one.
-    Bound { limit: u32, least: u32, calm: u32, slow: u32 },
+    Bound(Bound),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    limit: u32,
+    /// What it does not fall below.
+    least: u32,
+    /// At so many looks in a row all was well, and nobody waited before the bound.
+    calm: u32,
+    /// At so many looks in a row it was not.
+    slow: u32,
+    /// After so many of those the bound is of no use.
+    patience: u32,
+    /// Whether those were served as they should be who were at the last look.
+    is_quick: bool,
 }
 
 impl Watch {
@@ -83,6 +100,7 @@ impl Watch {
             usual: Usual::default(),
             state: State::Free { overrun: 0 },
             quarter: 0.0,
+            stale: 0,
             was_empty: false,
             rest: 0,
             pause: PAUSE,
@@ -92,19 +110,25 @@ impl Watch {
     /// Takes a look, once a second.
     pub fn look(&mut self, look: &Look) -> Step {
         self.rest = self.rest.saturating_sub(1);
-        if let Some(quarter) = look.quarter {
-            self.quarter = quarter.as_secs_f64();
+        self.stale = self.stale.saturating_add(1);
+        match look.quarter.filter(|_| look.served >= SOME) {
+            Some(quarter) => (self.quarter, self.stale) = (quarter.as_secs_f64(), 0),
+            None if self.stale > OLD => self.quarter = 0.0,
+            None => {}
         }
         let is_empty = look.late + look.served == 0;
         let step = match self.state {
             State::Free { .. } if is_empty => Step::Stays,
             State::Free { overrun } => self.look_free(look, overrun),
-            State::Bound { limit, least, calm, slow } => {
-                self.look_bound(look, (limit, least), (calm, slow))
-            }
+            State::Bound(bound) => self.look_bound(look, bound),
         };
         self.was_empty = is_empty;
         step
+    }
+
+    /// Whether who is late now is so for how many wait, and not for its endpoint: there is a bound, and answers are slow.
+    pub fn excuses(&self) -> bool {
+        matches!(self.state, State::Bound(bound) if !bound.is_quick)
     }
 
     fn look_free(&mut self, look: &Look, overrun: u32) -> Step {
@@ -118,49 +142,61 @@ impl Watch {
             return Step::Stays;
         }
         let least = ((self.usual.waiting * ROOM).ceil() as u32).max(LEAST);
-        self.state = State::Bound { limit: least, least, calm: 0, slow: 0 };
+        // What is on its way to endpoints by now has been answered or given up after twice that time.
+        let twice = (2.0 * each(look.in_vain, look.late)).ceil() as u32;
+        let patience = twice.clamp(VAIN, MOST_VAIN);
+        let new = Bound { limit: least, least, calm: 0, slow: 0, patience, is_quick: false };
+        self.state = State::Bound(new);
         Step::Binds(least)
     }
 
-    fn look_bound(
-        &mut self,
-        look: &Look,
-        (limit, least): (u32, u32),
-        (calm, slow): (u32, u32),
-    ) -> Step {
+    /// Each look either is sound, so that the bound goes or grows, or counts towards giving up: no pool stays bound.
+    fn look_bound(&mut self, look: &Look, bound: Bound) -> Step {
+        let Bound { limit, least, .. } = bound;
         let is_empty = look.late + look.served == 0;
         let is_quick = look.served > 0 && self.takes() <= QUICK;
         let is_slow = !is_empty && !is_quick && self.takes() >= SLOW;
-        let is_calm = look.queued == 0 && (is_empty || is_quick && look.late * 2 <= look.served);
-        let calm = if is_calm { calm + 1 } else { 0 };
-        let slow = if is_quick || is_empty { 0 } else { slow + u32::from(is_slow) };
+        let is_sound =
+            is_quick || look.served > 0 && self.takes() < SLOW && look.late * 2 <= look.served;
+        let is_calm = look.queued == 0 && (is_empty || is_sound);
+        let calm = if is_calm { bound.calm + 1 } else { 0 };
+        let slow = if is_sound || is_calm { 0 } else { bound.slow + 1 };
         if calm >= CALM {
-            *self = Self { usual: self.usual, quarter: self.quarter, ..Self::new() };
+            self.state = State::Free { overrun: 0 };
+            (self.rest, self.pause) = (0, PAUSE);
             return Step::Frees;
         }
-        if slow >= VAIN {
-            self.state = State::Free { overrun: 0 };
-            self.rest = self.pause;
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-            return Step::GivesUp;
+        if slow >= bound.patience {
+            return self.give_up();
         }
-        let next = match (is_quick, is_slow) {
+        let next = match (is_sound, is_slow) {
             // Endpoints have room for more than that, and more wait.
             (true, _) if look.queued > 0 => limit.saturating_add(limit.div_ceil(PART)),
             (_, true) if self.is_overrun(look) => least,
             (_, true) => (limit - limit / PART).max(least),
             _ => limit,
         };
-        self.state = State::Bound { limit: next, least, calm, slow };
+        self.state = State::Bound(Bound { limit: next, calm, slow, is_quick, ..bound });
         if next == limit { Step::Stays } else { Step::Moves(next) }
+    }
+
+    fn give_up(&mut self) -> Step {
+        self.state = State::Free { overrun: 0 };
+        self.rest = self.pause;
+        if self.pause == LONGEST_PAUSE {
+            self.usual.quarter = self.quarter; // what is slow for that long is usual
+        }
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Step::GivesUp
     }
 
     fn is_overrun(&self, look: &Look) -> bool {
         self.usual.looks >= KNOWN
+            && self.usual.quarter < LONG
             && look.late >= ENOUGH
             && look.late > look.served
             && self.takes() >= SLOW
-            && self.quarter * ALIKE >= look.in_vain.as_secs_f64() / look.late as f64
+            && self.quarter * ALIKE >= each(look.in_vain, look.late)
     }
 
     /// How many times as long as usual those take that are served.
@@ -178,33 +214,50 @@ impl Default for Watch {
 impl Usual {
     /// Learns from a look at which all was well: soon of less than is usual, slowly of more, and of much more as if it were three
     /// times as much. So a pool that is on its way to be overrun is not taken for usual, and one that is slow for good is after a
-    /// while.
+    /// while. How many wait is hardly forgotten: a crowd that comes after a quiet hour is to find as much room as the one before.
     fn learn(&mut self, look: &Look, quarter: f64, was_empty: bool) {
         let share = if was_empty { 0.5 } else { 1.0 };
-        let waiting = look.waited.as_secs_f64() * share;
+        // Those that were left, too: it is what this pool bears.
+        let waiting = (look.waited + look.in_vain).as_secs_f64() * share;
+        let forgets = if self.looks < SETTLED { DOWN } else { HARDLY };
         if self.looks == 0 {
             (self.quarter, self.waiting) = (quarter, waiting);
         } else {
             (self.quarter, self.waiting) =
-                (near(self.quarter, quarter), near(self.waiting, waiting));
+                (near(self.quarter, quarter, DOWN), near(self.waiting, waiting, forgets));
         }
-        self.looks = (self.looks + 1).min(KNOWN);
+        self.looks = (self.looks + 1).min(SETTLED);
     }
 }
 
-/// What is usual once this was seen, too.
-fn near(usual: f64, seen: f64) -> f64 {
-    let share = if seen < usual { DOWN } else { UP };
+/// What is usual once this was seen, too; of less a share of `down` is learned.
+fn near(usual: f64, seen: f64, down: f64) -> f64 {
+    let share = if seen < usual { down } else { UP };
     usual + (seen.min(usual * MOST) - usual) * share
+}
+
+/// The mean of so many, in seconds.
+fn each(all: Duration, count: u64) -> f64 {
+    all.as_secs_f64() / count.max(1) as f64
 }
 
 /// 20 of a look: of fewer it says little, and a pool of so few requests is not overrun by them.
 const ENOUGH: u64 = 20;
-/// 3 s are enough to know what is usual.
+/// 5 of a look tell how long a quarter of them take, …
+const SOME: u64 = 5;
+/// … which is of no use after five looks.
+const OLD: u32 = 5;
+/// 3 s are enough to know what is usual, …
 const KNOWN: u32 = 3;
+/// … and 30 to know how many wait.
+const SETTLED: u32 = 30;
 /// A twentieth of what is more, a quarter of what is less.
 const UP: f64 = 0.05;
 const DOWN: f64 = 0.25;
+/// Half of it after twenty minutes.
+const HARDLY: f64 = 1.0 / 1800.0;
+/// 1 s: where a quarter take as long as that when all is well, requests wait for something, as long polls do.
+const LONG: f64 = 1.0;
 /// Three times as much as usual is as much as is learned from at once.
 const MOST: f64 = 3.0;
 /// Two looks: one may be a pause of the machine, after which all come at once.
@@ -225,8 +278,9 @@ const LEAST: u32 = 20;
 const PART: u32 = 8;
 /// Ten seconds of calm.
 const CALM: u32 = 10;
-/// 20 s: what was on its way to endpoints when the bound came has been answered or given up by then.
+/// 20 s at least, and a minute at most, until a bound is known not to help.
 const VAIN: u32 = 20;
+const MOST_VAIN: u32 = 60;
 /// A minute, and a quarter of an hour at most, until a bound is tried anew that did not help.
 const PAUSE: u32 = 60;
 const LONGEST_PAUSE: u32 = 960;
