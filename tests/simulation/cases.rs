@@ -273,6 +273,20 @@ pub(crate) const ALL: &[Case] = &[
     },
     Case {
         of: Group::Storm,
+        name: "the same by default, with an attempt of 15 s, the default of that",
+        tune: patient,
+        end: secs(45),
+        promise: Promise {
+            returns: Returns::Goodput,
+            sent: 1.3,
+            content: 0.0,
+            bound: Some(true),
+            ..PROMISE
+        },
+        ..STORM
+    },
+    Case {
+        of: Group::Storm,
         name: "the same without any bound, without a budget and without ejection",
         tune: defenceless,
         promise: NOTHING,
@@ -361,6 +375,20 @@ pub(crate) const ALL: &[Case] = &[
             content: 0.1,
             sent: 1.3,
             back: secs(6),
+            refused: secs(3),
+            bound: Some(true),
+            ..PROMISE
+        },
+        ..CROWD
+    },
+    Case {
+        name: "150 % load for 8 s, by default, with an attempt of 15 s",
+        tune: patient,
+        end: secs(45),
+        promise: Promise {
+            content: 0.1,
+            sent: 1.3,
+            back: secs(15),
             refused: secs(3),
             bound: Some(true),
             ..PROMISE
