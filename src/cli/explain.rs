@@ -8,6 +8,7 @@ use clap::Args;
 use http::{Method, Uri};
 use serde_json::{Value, json};
 
+use crate::config::secrets::Secrets;
 use crate::config::{self, Known};
 use crate::control::explain::{self, Explained, Question};
 use crate::pool::balancer;
@@ -61,7 +62,8 @@ fn by_files(args: &ExplainArgs) -> anyhow::Result<Explained> {
         &files,
         &Known { balancers: balancer::names(), keyed: balancer::keyed_names() },
     )?;
-    explain::explain(files, spec, &holds, &question(args)?).map_err(|faults| {
+    let told = (&*holds, &Secrets::of(&gateway.access_log.mask));
+    explain::explain(files, spec, told, &question(args)?).map_err(|faults| {
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the routes cannot run:\n{}", told.join("\n"))
     })

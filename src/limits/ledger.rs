@@ -203,6 +203,9 @@ impl Cell {
         self.flows.iter().all(|flow| flow.is_over(now))
             && self.meter.is_whole(now)
             && self.gate.get().is_none_or(|gate| !gate.is_used())
+            && [&self.clients_in_line, &self.subjects_in_line]
+                .iter()
+                .all(|line| line.load(Ordering::Relaxed) == 0)
     }
 }
 

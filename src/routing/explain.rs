@@ -7,6 +7,7 @@ use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::secrets::Secrets;
 use crate::config::spec::{
     CertificateField, HostSpec, NameFrom, PathSpec, RouteSpec, RoutesSpec, SegmentSpec, TailSpec,
     TenantSpec, ValueSpec,
@@ -85,18 +86,19 @@ fn told(way: &NameFrom) -> String {
 }
 
 /// What each route of a tenant thinks of a request: the chosen one first, then those that would take
-/// it too, then the others, each group in the order in which they are asked.
+/// it too, then the others, each group in the order in which they are asked. What is among `secrets` is not told.
 pub fn routes(
     spec: &RoutesSpec,
     (id, tenant): (&str, &TenantSpec),
     chosen: Option<&Arc<Route>>,
     request: &Query<'_>,
+    secrets: &Secrets,
 ) -> Vec<Verdict> {
     let asked = in_order(spec, (id, tenant));
     let mut verdicts = Vec::with_capacity(asked.len());
     let mut taken = false;
     for Placed { of, index, route } in asked {
-        let mut reasons = why_not(route, request);
+        let mut reasons = why_not(route, request, secrets);
         let takes = reasons.is_empty();
         let is_chosen = takes && !taken && chosen.is_some_and(|chosen| chosen.name == route.name);
         taken |= is_chosen;
@@ -148,7 +150,7 @@ pub fn placed<'s>(
 }
 
 /// The conditions of a route that a request does not meet; none = it takes it.
-fn why_not(route: &RouteSpec, request: &Query<'_>) -> Vec<String> {
+fn why_not(route: &RouteSpec, request: &Query<'_>, secrets: &Secrets) -> Vec<String> {
     let mut reasons = Vec::new();
     if let Some(wanted) = &route.host
         && !fits_host(wanted, request.host)
@@ -171,20 +173,23 @@ fn why_not(route: &RouteSpec, request: &Query<'_>) -> Vec<String> {
     }
     for (name, value) in &route.headers {
         if !has_field(request.headers, name, value) {
-            reasons.push(missing(&format!("the header {name}"), value));
+            let is_secret = secrets.hide(["headers", name.as_str()]);
+            reasons.push(missing(&format!("the header {name}"), value, is_secret));
         }
     }
     for (name, value) in &route.query {
         if !has_parameter(request.query, name, value) {
-            reasons.push(missing(&format!("the query parameter {name}"), value));
+            let is_secret = secrets.hide(["query", name]);
+            reasons.push(missing(&format!("the query parameter {name}"), value, is_secret));
         }
     }
     reasons
 }
 
-fn missing(what: &str, wanted: &ValueSpec) -> String {
+fn missing(what: &str, wanted: &ValueSpec, is_secret: bool) -> String {
     match wanted {
         ValueSpec::Present => format!("{what} is not there"),
+        ValueSpec::Is(_) if is_secret => format!("{what} is not there, or has another value"),
         ValueSpec::Is(text) => format!("{what} is not {text:?}"),
     }
 }
@@ -220,6 +225,8 @@ mod tests {
     use http::{HeaderMap, Request};
     use proptest::prelude::*;
 
+    use crate::config::spec::MaskSpec;
+
     use super::super::compile;
     use super::super::samples::{get, route, spec, tenant};
     use super::*;
@@ -251,7 +258,7 @@ mod tests {
         wanted.query = vec![("q".into(), ValueSpec::Is("1".into()))];
         let headers = HeaderMap::new();
 
-        let reasons = why_not(&wanted, &get("example.com", "/a/", &headers));
+        let reasons = why_not(&wanted, &get("example.com", "/a/", &headers), &Secrets::default());
 
         assert_eq!(
             reasons,
@@ -260,6 +267,35 @@ mod tests {
                 "the path /a/ does not fit /a/{id}",
                 "the method is GET, not POST",
                 "the query parameter q is not \"1\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_condition_that_is_a_secret_is_told_without_its_value() {
+        let mut wanted = route("", "/a");
+        let is = |text: &str| ValueSpec::Is(text.into());
+        let header = |name, value| (http::HeaderName::from_static(name), value);
+        wanted.headers = vec![
+            header("x-invite", is("one")),
+            header("authorization", is("two")),
+            header("x-token", ValueSpec::Present),
+        ];
+        wanted.query = vec![("My-Code".into(), is("three"))];
+        let invite = http::HeaderName::from_static("x-invite");
+        let mask = MaskSpec { query: vec!["my_code".to_owned()], headers: vec![invite] };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-invite", http::HeaderValue::from_static("another"));
+
+        let reasons = why_not(&wanted, &get("", "/a", &headers), &Secrets::of(&mask));
+
+        assert_eq!(
+            reasons,
+            [
+                "the header x-invite is not there, or has another value",
+                "the header authorization is not there, or has another value",
+                "the header x-token is not there",
+                "the query parameter My-Code is not there, or has another value",
             ]
         );
     }
@@ -290,7 +326,7 @@ mod tests {
             let chosen = table.tenant("acme").unwrap().find(&request);
 
             let (_, acme) = spec.tenants.iter().next().unwrap();
-            let verdicts = routes(&spec, ("acme", acme), chosen, &request);
+            let verdicts = routes(&spec, ("acme", acme), chosen, &request, &Secrets::default());
 
             let told = verdicts.first().filter(|verdict| verdict.chosen).map(|verdict| verdict.name.as_str());
             prop_assert_eq!(told, chosen.map(|route| route.name.as_ref()));

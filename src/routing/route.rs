@@ -104,6 +104,7 @@ fn written(route: &RouteSpec) -> Vec<u8> {
     write(b'p', &route.path.text);
     let mut methods: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
     methods.sort_unstable();
+    methods.dedup();
     methods.into_iter().for_each(|method| write(b'm', method));
     let headers = route.headers.iter().map(|(name, value)| (name.as_str(), value));
     let query = route.query.iter().map(|(name, value)| (&**name, value));
@@ -251,5 +252,9 @@ mod tests {
         assert_eq!(key(|_| ()), key(|route| route.authorize = false));
         let methods = |list: [Method; 2]| key(|route| route.methods = list.to_vec());
         assert_eq!(methods([Method::GET, Method::PUT]), methods([Method::PUT, Method::GET]));
+        assert_eq!(
+            methods([Method::GET, Method::GET]),
+            key(|route| route.methods = vec![Method::GET])
+        );
     }
 }

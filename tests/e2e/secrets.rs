@@ -24,6 +24,8 @@ const WRONG_KEY: &str = "tenantry_bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0bad0ba
 const STICKY: &str = "planted-sticky-key-0123456789abcdef0123456789";
 const HEADER: &str = "planted-basic-credential-of-a-route";
 const EDITED: &str = "planted-basic-credential-of-an-edit";
+const FIELD: &str = "planted-header-of-a-condition";
+const PARAMETER: &str = "planted-parameter-of-a-condition";
 
 /// What comes from the environment.
 const VARIABLES: &[(&str, &str)] = &[
@@ -247,6 +249,8 @@ fn secrets(gateway: &Gateway, jwt: &str) -> BTreeMap<&'static str, String> {
         ("the key of cookies", STICKY),
         ("a header that a route sets", HEADER),
         ("the header that an edit sets", EDITED),
+        ("the header that a route asks for", FIELD),
+        ("the parameter that a route asks for", PARAMETER),
     ] {
         all.insert(name, secret.to_owned());
     }
@@ -321,4 +325,8 @@ hash = \"sha256:ab199edaf99cf41c32bd16aa6c6f5a4322b6c207d792ddd526d9ce78dcc1c69a
 [[tenants.acme.routes]]
 path = \"/billing/*\"
 request-headers = { set = { Authorization = \"Basic planted-basic-credential-of-a-route\", X-Upstream = \"${UPSTREAM_TOKEN}\" } }
+[[tenants.acme.routes]]
+path = \"/invited/*\"
+headers = { X-Invite-Token = \"planted-header-of-a-condition\" }
+query = { token = \"planted-parameter-of-a-condition\" }
 ";

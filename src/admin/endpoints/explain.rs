@@ -96,8 +96,9 @@ async fn answer(state: State, question: Result<Question, String>) -> Response {
         Ok(question) => question,
         Err(what) => return reply::problem(StatusCode::BAD_REQUEST, "bad-question", what),
     };
+    let kept = state.stored.kept.load();
     // Who asks first has the files of a generation read through.
-    reply::in_background(move || match state.explainer.explain(&question) {
+    reply::in_background(move || match state.explainer.explain(&question, &kept.secrets) {
         Some(explained) => Json(explained).into_response(),
         None => {
             let what = "no table is live yet".to_owned();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::asked::{Asked, Page, bad_query};
 use crate::admin::openapi::{Operation, Schemas};
 use crate::admin::{State, reply};
+use crate::config::secrets::{MASKED, Secrets};
 use crate::config::spec::{ActionSpec, HostSpec, SplitBy, TenantSpec, TenantState, ValueSpec};
 use crate::control::generation::Live;
 use crate::routing::explain::{self, Placed};
@@ -94,7 +95,7 @@ struct Route {
 #[schemars(rename = "RouteCondition")]
 struct Condition {
     name: String,
-    /// `null` = any.
+    /// `null` = any; `***` = it is a secret.
     value: Option<String>,
 }
 
@@ -145,11 +146,11 @@ async fn list(
     extract::State(state): extract::State<State>,
     Asked(wanted): Asked<Wanted>,
 ) -> Response {
-    let live = state.live.load();
-    reply::in_background(move || listed(&live, wanted)).await
+    let (live, kept) = (state.live.load(), state.stored.kept.load());
+    reply::in_background(move || listed(&live, &kept.secrets, wanted)).await
 }
 
-fn listed(live: &Live, wanted: Wanted) -> Response {
+fn listed(live: &Live, secrets: &Secrets, wanted: Wanted) -> Response {
     let Some(spec) = live.spec() else {
         let what = "no routes are live yet".to_owned();
         return reply::problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", what);
@@ -188,7 +189,7 @@ fn listed(live: &Live, wanted: Wanted) -> Response {
     let pool = tenant.and_then(|(_, tenant)| pool(tenant));
     Json(Routes {
         generation: live.generation,
-        routes: routes.iter().map(|route| shown(route, pool.as_deref())).collect(),
+        routes: routes.iter().map(|route| shown(route, pool.as_deref(), secrets)).collect(),
         tenant: tenant.map(|(id, tenant)| self::tenant(id, tenant)),
         next,
     })
@@ -215,8 +216,11 @@ fn pool(spec: &TenantSpec) -> Option<String> {
     spec.pool.as_ref().map(ToString::to_string)
 }
 
-fn shown(placed: &Placed<'_>, own_pool: Option<&str>) -> Route {
+fn shown(placed: &Placed<'_>, own_pool: Option<&str>, secrets: &Secrets) -> Route {
     let route = placed.route;
+    let condition = |table: &str, name: &str, value: &ValueSpec| {
+        condition(name, value, secrets.hide([table, name]))
+    };
     Route {
         name: route.name.to_string(),
         of: placed.of.clone(),
@@ -230,18 +234,19 @@ fn shown(placed: &Placed<'_>, own_pool: Option<&str>) -> Route {
         headers: route
             .headers
             .iter()
-            .map(|(name, value)| condition(name.as_str(), value))
+            .map(|(name, value)| condition("headers", name.as_str(), value))
             .collect(),
-        query: route.query.iter().map(|(name, value)| condition(name, value)).collect(),
+        query: route.query.iter().map(|(name, value)| condition("query", name, value)).collect(),
         action: action(&route.action, own_pool),
         mirror: route.mirror.as_ref().map(|mirror| mirror.pool.to_string()),
         maintenance: route.maintenance.is_some(),
     }
 }
 
-fn condition(name: &str, value: &ValueSpec) -> Condition {
+fn condition(name: &str, value: &ValueSpec, is_secret: bool) -> Condition {
     let value = match value {
         ValueSpec::Present => None,
+        ValueSpec::Is(_) if is_secret => Some(MASKED.to_owned()),
         ValueSpec::Is(text) => Some(text.clone()),
     };
     Condition { name: name.to_owned(), value }

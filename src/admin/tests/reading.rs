@@ -134,6 +134,43 @@ async fn what_has_not_changed_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_viewer_is_not_told_what_a_secret_condition_of_a_route_asks_for() {
+    let tokens = Tokens::parse("eye viewer 2222222222222222\n").unwrap();
+    let world = World::guarded(LIMITS, Reach::ThisMachine, (Some(tokens), false)).await;
+    let mask = crate::config::spec::MaskSpec {
+        query: vec!["my_code".to_owned()],
+        headers: vec![http::HeaderName::from_static("x-invite")],
+    };
+    let secrets = crate::config::secrets::Secrets::of(&mask);
+    let kept = control::stored::Kept { secrets, ..Default::default() };
+    world.state.stored.kept.publish(Arc::new(kept));
+    let text = "[pools.shop]\nendpoints = [\"10.0.0.1:80\"]\n[tenants.acme]\npool = \"shop\"\n\
+        [[tenants.acme.routes]]\npath = \"/a\"\n\
+        headers = { Authorization = \"one\", X-Beta = \"told\", X-Invite = \"two\", X-Token = true }\n\
+        query = { My-Code = \"three\", page = \"1\" }\n";
+    world.publish(|live| *live = Live::clone(live).with_routes(text));
+
+    let headers = "Host: localhost\r\nAuthorization: Bearer 2222222222222222\r\n";
+    let route = &world.ask_with("GET", "/api/v1/routes", headers).await.json()["routes"][0];
+
+    let told = |list: &str, name: &str| {
+        let all = route[list].as_array().unwrap().iter();
+        let found = all.filter(|one| one["name"].as_str().unwrap().eq_ignore_ascii_case(name));
+        found.map(|one| one["value"].clone()).collect::<Vec<Value>>()
+    };
+    for (list, name, value) in [
+        ("headers", "authorization", json!("***")),
+        ("headers", "x-beta", json!("told")),
+        ("headers", "x-invite", json!("***")),
+        ("headers", "x-token", Value::Null),
+        ("query", "my-code", json!("***")),
+        ("query", "page", json!("1")),
+    ] {
+        assert_eq!(told(list, name), [value], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn routes_are_told_in_the_order_in_which_they_are_asked() {
     let world = World::start().await;
     let text = "[pools.shop]\nendpoints = [\"10.0.0.1:80\"]\n\

@@ -42,6 +42,11 @@ impl Due {
         self.asked.is_empty() && self.changed.is_empty()
     }
 
+    /// Those whose files are to be read; one that is there twice may be given twice.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = &TenantId> {
+        self.asked.tenants.iter().chain(&self.changed.tenants)
+    }
+
     /// Whether somebody waits for some of it.
     pub(super) fn is_asked(&self) -> bool {
         !self.asked.is_empty()

@@ -119,10 +119,15 @@ impl Keeper {
 
     /// Does a part of what is due, on this many threads.
     pub(super) async fn work(&mut self, at_once: usize) {
+        let was_any = self.hanging.is_any();
         match self.due.next() {
             Some((wish, Part::Tenants(ids))) => self.read(ids, wish, at_once).await,
             Some((wish, Part::Files(files))) => self.look(files, wish, at_once).await,
             None => {}
+        }
+        // While any hangs nothing is kept for anybody, so that it is enough to look when the first one begins to.
+        if !was_any && self.hanging.is_any() {
+            self.take_back();
         }
     }
 

@@ -297,6 +297,26 @@ async fn a_host_is_not_shown_the_certificate_of_before_where_nobody_knows_when_t
     }
 }
 
+#[tokio::test]
+async fn a_host_is_shown_the_certificate_of_before_no_more_once_another_file_begins_to_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut keeper, follow) = one_with_a_star(&folder).await;
+    let share = Arc::new(Share::default());
+    keeper.reader = share.reader();
+    share.hang("b.pem");
+    ["b", "z"].iter().for_each(|name| renew(&folder, name, &made(name)));
+
+    follow.live(&loaded(&folder, &format!("{}{}", tenant("b"), with_a_star("z"))));
+    keeper.take(Wish::Changed).await;
+    assert!(shown(&keeper).iter().all(Option::is_some), "it is soon read");
+    // One thread, which does not come to the files of `z`.
+    passing(keeper.work(1)).await;
+
+    assert!(keeper.due.tenants().any(|id| id.as_str() == "z"), "it waits still");
+    assert_eq!(shown(&keeper), [None, None]);
+    share.answer();
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_told_stands_where_the_files_say_it_now() {
     let world = World::start(&["a"]).await;

@@ -21,7 +21,8 @@ use super::{Change, Keeper, Wish, problem};
 impl Keeper {
     /// Nobody is shown what it has no right to any more, whatever the files say that are to be read. A host that a
     /// tenant with certificates has from another one keeps that one's until the new one's files are read, so that it is
-    /// never without one; where a file hangs nobody knows when that is.
+    /// never without one; where a file hangs nobody knows when that is, nor while a thread is held by a file system that is
+    /// gone.
     pub(super) fn restrict(&mut self, changes: &[Change], wish: Wish) {
         let before = self.live();
         let (mut bearers, old) = (before.bearers.clone(), self.bearers.shown.load());
@@ -68,6 +69,18 @@ impl Keeper {
         }
         self.show(shown);
         self.publish(bearers);
+    }
+
+    /// Those whose files are still to be read are shown what is their own, and no more what their hosts were shown before: a
+    /// file has begun to hang, so that nobody knows how long they wait.
+    pub(super) fn take_back(&mut self) {
+        let live = self.live();
+        let mut shown = Tenants::clone(&self.bearers.shown.load());
+        for held in self.due.tenants().filter_map(|id| live.bearers.get(id.as_str())) {
+            shown.remove(&held.own.claims);
+            shown.add(&held.own.claims);
+        }
+        self.show(shown);
     }
 
     /// Puts in use what is good, and tells what is not.

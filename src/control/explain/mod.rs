@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::snapshot::Snapshot;
 use crate::config::Files;
 use crate::config::places::{self, Places, Step, Steps};
+use crate::config::secrets::Secrets;
 use crate::config::spec::{RouteSpec, RoutesSpec, TenantSpec, TenantState};
 use crate::discovery;
 use crate::model::ids::TenantId;
@@ -184,8 +185,8 @@ impl Explainer {
     }
 
     /// Where the running gateway would send a request; `None` while nothing is live. Who asks first
-    /// after a load has the files read through: call it where a thread may be busy.
-    pub fn explain(&self, question: &Question) -> Option<Explained> {
+    /// after a load has the files read through: call it where a thread may be busy. What is among `secrets` is not told.
+    pub fn explain(&self, question: &Question, secrets: &Secrets) -> Option<Explained> {
         let (table, live) = (self.table.load(), self.live.load());
         let loaded = live.loaded.as_ref()?;
         let told = Told {
@@ -194,6 +195,7 @@ impl Explainer {
             files: &loaded.files,
             places: &self.places(loaded),
             gateway: &self.gateway,
+            secrets,
             live: true,
         };
         let mut explained = told.answer(question);
@@ -219,14 +221,15 @@ impl Explainer {
     }
 }
 
-/// Where a gateway that served these files would send a request. `gateway` is what holds for all.
+/// Where a gateway that served these files would send a request. `gateway` is what holds for all, and `secrets` what
+/// is not told.
 ///
 /// # Errors
 /// What is wrong with the files.
 pub fn explain(
     files: Files,
     spec: RoutesSpec,
-    gateway: &[Setting],
+    (gateway, secrets): (&[Setting], &Secrets),
     question: &Question,
 ) -> Result<Explained, Vec<Fault>> {
     let materials = Materials {
@@ -250,6 +253,7 @@ pub fn explain(
         files: &files,
         places: &Places::of(&files),
         gateway,
+        secrets,
         live: false,
     };
     Ok(told.answer(question))
@@ -262,6 +266,7 @@ struct Told<'t> {
     files: &'t Files,
     places: &'t Places,
     gateway: &'t [Setting],
+    secrets: &'t Secrets,
     live: bool,
 }
 
@@ -347,8 +352,9 @@ impl Told<'_> {
         };
         let chosen = tenant.find(&query);
         let spec = self.spec.tenant(id);
-        let verdicts = spec
-            .map_or_else(Vec::new, |spec| explain::routes(self.spec, (id, spec), chosen, &query));
+        let verdicts = spec.map_or_else(Vec::new, |spec| {
+            explain::routes(self.spec, (id, spec), chosen, &query, self.secrets)
+        });
         let decided = verdicts.first().filter(|verdict| verdict.chosen).map(steps_of);
         let mut wanted = vec![places::names(&["tenants", id])];
         wanted.extend(verdicts.iter().map(steps_of));

@@ -65,7 +65,8 @@ fn ask_of(routes: &str, tenant: Option<&str>, request: http::request::Builder) -
     let spec = config::check_routes(&files, &known).unwrap_or_else(|problems| panic!("{problems}"));
     let (head, ()) = request.body(()).unwrap().into_parts();
     let tenant = tenant.map(|id| TenantId::new(id).unwrap());
-    explain(files, spec, &gateway(), &Question { tenant, head }).unwrap()
+    let known = (&*gateway(), &Secrets::default());
+    explain(files, spec, known, &Question { tenant, head }).unwrap()
 }
 
 const GATEWAY: &str = "\

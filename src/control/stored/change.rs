@@ -17,7 +17,7 @@ use super::super::load::{self, Loaded, in_background as checking};
 use super::super::quarantine;
 use super::super::reload::{PATIENCE, Reloader, Wish as Load};
 use super::super::sift::Known;
-use super::definition::{Definition, LARGEST, Table, path};
+use super::definition::{Definition, LARGEST, Table, masked_in, path};
 use super::difference::{RouteChanges, ValueChange, routes, values};
 use super::rollback::Back;
 use super::store::{Row, StoreError};
@@ -222,7 +222,7 @@ impl Reloader {
             let allowed = bounds::keys(&before.spec, kept.as_ref(), gateways);
             bounds::check(kept.as_ref(), next.as_ref(), &allowed)?;
         }
-        let next = next.map(|next| Entry::new(&id, next)).transpose();
+        let next = next.map(|next| wish.what.entry(&id, next)).transpose();
         let next = next.map_err(|faults| Refusal::Wrong(by_keys(&id, faults)))?;
         let turns = [Turn { id: id.clone(), kept, next }];
         let made = self.make(&before, &turns).await;
@@ -446,6 +446,18 @@ impl What {
             (Self::Patch(_) | Self::Delete, None) => return Err(Refusal::Unknown),
         };
         if next.text().len() > LARGEST { Err(Refusal::Large) } else { Ok(Some(next)) }
+    }
+
+    /// What is to be kept as it is served, where nothing of what was sent is what a secret is shown as.
+    fn entry(&self, id: &TenantId, next: Definition) -> Result<Entry, Vec<Fault>> {
+        let masked = match self {
+            Self::Put(sent) | Self::Patch(sent) => masked_in(sent, id.as_str()),
+            Self::Delete => Vec::new(),
+        };
+        match Entry::new(id, next) {
+            Ok(entry) if masked.is_empty() => Ok(entry),
+            made => Err(made.err().into_iter().flatten().chain(masked).collect()),
+        }
     }
 }
 

@@ -80,17 +80,28 @@ impl Definition {
             }
         }
         faults.extend(files_named(&table));
-        for (name, value) in &table {
-            masked((name, value), &places::key(&[name]), &mut faults);
-        }
-        for fault in &mut faults {
-            fault.file = path(id);
-        }
         match faults.is_empty() {
             true => Ok(File { path: path(id).into(), text: text.into() }),
-            false => Err(faults),
+            false => Err(placed(faults, id)),
         }
     }
+}
+
+/// What of a table that is sent for a tenant, whole or as a patch, is `***`. What is kept already is taken as it is: it was
+/// kept before this was asked.
+pub(super) fn masked_in(table: &Table, id: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (name, value) in table {
+        masked((name, value), &places::key(&[name]), &mut faults);
+    }
+    placed(faults, id)
+}
+
+fn placed(mut faults: Vec<Fault>, id: &str) -> Vec<Fault> {
+    for fault in &mut faults {
+        fault.file = path(id);
+    }
+    faults
 }
 
 /// Where problems of a tenant of the API are told, and its values explained.
@@ -345,7 +356,9 @@ mod tests {
         assert_eq!(Value::Object(kept.shown(&Secrets::default())), table(MASKED));
         assert_eq!(Value::Object(kept.table()), table("Basic one"));
         assert!(kept.file("acme").is_ok());
-        let faults = definition(table(MASKED)).file("acme").unwrap_err();
+        assert!(definition(table(MASKED)).file("acme").is_ok(), "what is kept is served");
+        let faults = masked_in(&definition(table(MASKED)).table(), "acme");
+        assert!(faults.iter().all(|fault| fault.file == path("acme")));
         let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_deref().unwrap()).collect();
         assert_eq!(keys, ["routes[0].request-headers.set.Authorization"]);
     }
@@ -368,7 +381,7 @@ mod tests {
 
         assert_eq!(Value::Object(shown.clone()), table(MASKED, MASKED));
         assert_eq!(Value::Object(kept.shown(&Secrets::default())), table("one", "two"));
-        let faults = Definition::of(shown).file("acme").unwrap_err();
+        let faults = masked_in(&shown, "acme");
         let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_deref().unwrap()).collect();
         assert_eq!(keys, ["routes[0].headers.X-Invite", "routes[0].query.my-code"]);
     }

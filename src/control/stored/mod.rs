@@ -65,8 +65,13 @@ pub(crate) fn keep(folder: &Path, id: &str, pool: &str) -> Result<(), StoreError
 /// As if the API had been sent tenants of this pool.
 #[cfg(test)]
 pub(crate) fn keep_all(folder: &Path, ids: &[String], pool: &str) -> Result<(), StoreError> {
+    keep_table(folder, ids, [("pool".to_owned(), pool.into())].into_iter().collect())
+}
+
+/// As if tenants of this table had been kept at some time, by whatever build.
+#[cfg(test)]
+pub(crate) fn keep_table(folder: &Path, ids: &[String], table: Table) -> Result<(), StoreError> {
     let path = store::path_in(folder);
-    let table: Table = [("pool".to_owned(), pool.into())].into_iter().collect();
     let row = |id: &String| (id.as_str().into(), Some(Definition::of(table.clone())));
     Store::open(&path)?.0.write(&path, &ids.iter().map(row).collect::<Vec<_>>(), None)
 }

@@ -6,6 +6,7 @@ use super::edits::{POOLS, fifty, goes_to};
 use super::moved::place;
 use super::*;
 use crate::config::File;
+use crate::config::secrets::Secrets;
 use crate::config::spec::TenantState;
 use crate::control::explain::Question;
 use crate::control::load::{self, Before, Loaded};
@@ -35,7 +36,7 @@ pub(super) fn state_of(world: &World, tenant: &str) -> Option<TenantState> {
 fn outcome(world: &World, tenant: &str) -> String {
     let target = http::Uri::from_static("/");
     let question = Question::new(Some(tenant), &http::Method::GET, &target, None).unwrap();
-    world.control.explainer(Vec::new()).explain(&question).unwrap().outcome
+    world.control.explainer(Vec::new()).explain(&question, &Secrets::default()).unwrap().outcome
 }
 
 #[tokio::test]

@@ -103,6 +103,32 @@ async fn what_is_wrong_is_told_by_its_keys_and_nothing_is_kept() {
 }
 
 #[tokio::test]
+async fn what_a_secret_is_shown_as_is_not_taken_and_is_served_where_it_was_kept_before() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("routes.toml"), routes("")).unwrap();
+    let with = |stars: &str| {
+        let route = json!({"path": "/x", "headers": {"X-Stars": stars}});
+        json!({"pool": "a", "routes": [route]})
+    };
+    let state = folder.path().join("state");
+    stored::keep_table(&state, &["acme".to_owned()], table(with("***"))).unwrap();
+
+    let world = World::of(folder, "routes.toml").await.unwrap();
+    assert!(world.has("acme") && world.control.stored.kept.load().trouble.is_none());
+    let patch = |value: Value| Wish { what: What::Patch(table(value)), ..put("acme", json!({})) };
+    world.change(patch(json!({"pool": "b"}))).await.unwrap();
+    assert_eq!(world.pool_name("acme"), "b");
+
+    let whole = with("***");
+    let routes = json!({"routes": whole["routes"]});
+    for wish in [put("acme", whole), patch(routes)] {
+        let Err(Refusal::Wrong(faults)) = world.change(wish).await else { panic!() };
+        let told: Vec<_> = faults.iter().map(|fault| fault.key.as_deref().unwrap()).collect();
+        assert_eq!(told, ["routes[0].headers.X-Stars"]);
+    }
+}
+
+#[tokio::test]
 async fn a_variable_of_the_environment_is_not_for_the_api() {
     let world = World::start(&routes("")).await;
     let page = json!({"pool": "a", "error-pages": {"503": {"body": "${HOME} $${HOME}"}}});

@@ -32,7 +32,7 @@ pub struct Own {
     /// What makes one doubt those that are in use.
     pub doubts: Vec<Wrong>,
     /// Makes and reads the tickets of its sessions. Nobody else's are read by it, so that no session of another
-    /// tenant goes on where a host has changed hands.
+    /// tenant goes on where a host has changed hands and its new tenant's files are read.
     tickets: Option<Arc<dyn ProducesTickets>>,
 }
 
