@@ -99,6 +99,17 @@ async fn serves_a_while(gateway: &Gateway) {
     }
 }
 
+/// Waits until it is overrun, or is so no more. It takes ten looks in a row at which nobody waits, which may be long in
+/// coming on a busy machine.
+async fn becomes(gateway: &Gateway, overrun: f64) {
+    let reached = async {
+        while gateway.metric(OVERRUN).await != Some(overrun) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(90), reached).await.expect("it becomes so");
+}
+
 async fn endpoint_of(gateway: &Gateway) -> String {
     let pools = gateway.admin("/api/v1/pools").await.json();
     pools[0]["members"][0]["address"].as_str().expect("an address").to_owned()
@@ -120,21 +131,14 @@ async fn a_pool_that_is_overrun_is_bounded_until_it_is_over_and_one_that_is_unli
     assert_eq!((bounded.metric(OVERRUN).await, bounded.metric(LIMIT).await), (Some(0.0), None));
 
     endpoint.is_overrun(true);
-    bounded.metric_becomes(OVERRUN, 1.0).await;
+    becomes(&bounded, 1.0).await;
     let pools = bounded.admin("/api/v1/pools").await.json();
     assert!(pools[0]["overrun"]["limit"].as_u64().is_some_and(|limit| limit >= 20), "{pools}");
     bounded.metric_at_least(LIMIT, 20.0).await;
     eventually("one is refused", || shed.load(Ordering::SeqCst), |shed| *shed).await;
 
     endpoint.is_overrun(false);
-    // Ten looks in a row at which nobody waits: on a busy machine they may be long in coming.
-    let is_over = async || bounded.metric(OVERRUN).await == Some(0.0);
-    let over = async {
-        while !is_over().await {
-            sleep(Duration::from_millis(200)).await;
-        }
-    };
-    timeout(Duration::from_secs(90), over).await.expect("it is over");
+    becomes(&bounded, 0.0).await;
     assert!(bounded.metric(OVERRUNS).await.is_some_and(|count| count >= 1.0));
     assert_eq!(bounded.admin("/api/v1/pools").await.json()[0]["overrun"], serde_json::Value::Null);
     assert_eq!((unlimited.metric(OVERRUN).await, unlimited.metric(OVERRUNS).await), (None, None));

@@ -154,13 +154,18 @@ impl Watch {
     fn look_bound(&mut self, look: &Look, bound: Bound) -> Step {
         let Bound { limit, least, .. } = bound;
         let is_empty = look.late + look.served == 0;
-        let is_quick = look.served > 0 && self.takes() <= QUICK;
+        let is_quick = look.served > 0 && self.quarter > 0.0 && self.takes() <= QUICK;
         let is_slow = !is_empty && !is_quick && self.takes() >= SLOW;
         let is_sound =
             is_quick || look.served > 0 && self.takes() < SLOW && look.late * 2 <= look.served;
         let is_calm = look.queued == 0 && (is_empty || is_sound);
         let calm = if is_calm { bound.calm + 1 } else { 0 };
-        let slow = if is_sound || is_calm { 0 } else { bound.slow + 1 };
+        let slow = match (is_calm, is_sound) {
+            (true, _) => 0,
+            // One of them among many that are not says little.
+            (_, true) => bound.slow.saturating_sub(1),
+            _ => bound.slow + 1,
+        };
         if calm >= CALM {
             self.state = State::Free { overrun: 0 };
             (self.rest, self.pause) = (0, PAUSE);
@@ -183,7 +188,7 @@ impl Watch {
     fn give_up(&mut self) -> Step {
         self.state = State::Free { overrun: 0 };
         self.rest = self.pause;
-        if self.pause == LONGEST_PAUSE {
+        if self.pause == LONGEST_PAUSE && self.quarter > 0.0 {
             self.usual.quarter = self.quarter; // what is slow for that long is usual
         }
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

@@ -127,6 +127,29 @@ fn answers_that_come_all_at_once_do_not_keep_a_bound_for_good() {
 }
 
 #[test]
+fn one_sound_look_among_many_slow_ones_does_not_keep_a_bound_for_good() {
+    let mut watch = bound();
+    let slow = Look { queued: 50, ..second(10, 500, 300) };
+    let sound = Look { queued: 50, ..second(10, 500, 200) };
+    let given_up =
+        (0..100).any(|nth| watch.look(if nth % 10 == 9 { &sound } else { &slow }) == Step::GivesUp);
+    assert!(given_up);
+}
+
+#[test]
+fn a_handful_of_answers_in_the_midst_of_it_end_no_bound_and_are_no_usual_time() {
+    let mut watch = bound();
+    let mut steps = (0..100).map(|_| watch.look(&Look { queued: 50, ..second(600, 4, 900) }));
+    assert_eq!(steps.find(|step| matches!(step, Step::Frees | Step::GivesUp)), Some(Step::GivesUp));
+    for _ in 0..5 {
+        first(&mut watch, second(600, 100, 900), 2_000);
+        let silent = Look { queued: 50, ..second(600, 0, 0) };
+        (0..MOST_VAIN).for_each(|_| drop(watch.look(&silent)));
+    }
+    assert!(watch.usual.quarter > 0.0);
+}
+
+#[test]
 fn a_few_answers_say_nothing_of_how_long_a_quarter_take() {
     let mut watch = well();
     assert_eq!(first(&mut watch, second(600, 4, 900), 600), None);

@@ -3,7 +3,7 @@
 
 use super::endpoints::{behaves_by, is_killed, is_stopped};
 use super::network::{ONE, loses};
-use super::{Case, Needs, Others, Out, one};
+use super::{Case, Needs, Others, one};
 use crate::origin::{Mode, Speaks};
 use crate::report::Form;
 use crate::ten::{Setup, rules};
@@ -53,8 +53,6 @@ pub(super) const GRPC_KILLED: Case =
 pub(super) const GRPC_UNAVAILABLE: Case = Case {
     // Who lists a status says that calls that fail with it may be made again.
     others: Others::AllServed,
-    // Its answers have the status 200: docs/health.md.
-    out: Out::Never,
     ..one(
         "grpc-unavailable",
         "an endpoint lies: its health service says `SERVING`, calls are answered `UNAVAILABLE`, which `retry.on` lists",
