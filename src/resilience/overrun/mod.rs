@@ -6,7 +6,8 @@
 //! belongs to it: where some endpoints or some requests hang and others are served as ever, a bound would have these wait for
 //! those. Where nobody was answered from the first moment on, nobody knows, and nothing is bounded.
 //!
-//! What it bounds is how many **wait for the head of an answer**, so that tunnels and streams, however many, are none of it.
+//! What it bounds is how many **wait for the head of an answer**, so that tunnels and streams whose heads have come, however many,
+//! are none of it.
 
 use std::time::Duration;
 
@@ -85,9 +86,9 @@ struct Bound {
     least: u32,
     /// At so many looks in a row all was well, and nobody waited before the bound.
     calm: u32,
-    /// At so many looks in a row it was not.
+    /// At so many looks it was not, less those at which answers were sound though some waited.
     slow: u32,
-    /// After so many of those the bound is of no use.
+    /// With so many of those the bound is of no use.
     patience: u32,
     /// Whether those were served as they should be who were at the last look.
     is_quick: bool,
