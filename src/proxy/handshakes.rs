@@ -35,7 +35,9 @@ pub(super) struct Handshakes {
     turns: Turnstile,
     /// What a hello costs, an exchange of keys and a signature, is many times what a request costs:
     /// few at a time, and the runtime looks at the sockets of the others in between.
-    costly: Turnstile,
+    hellos: Turnstile,
+    /// The same for what follows a hello: who is half-way through waits for no hello of others.
+    rest: Turnstile,
     laggards: RefCell<Laggards>,
     /// Somebody waits for a turn.
     crowded: Notify,
@@ -87,7 +89,8 @@ impl Handshakes {
     pub(super) fn new(most: usize, tenants: Snapshot<Tenants>) -> Self {
         Self {
             turns: Turnstile::new(most),
-            costly: Turnstile::new(COSTLY),
+            hellos: Turnstile::new(COSTLY),
+            rest: Turnstile::new(COSTLY),
             laggards: RefCell::default(),
             crowded: Notify::new(),
             tenants,
@@ -123,10 +126,10 @@ impl Handshakes {
         if let Some(turn) = self.turns.try_enter() {
             return turn;
         }
-        // Before anybody is looked for who comes after this one.
+        // At once: in the queue it would be the turn of whoever has waited for longest there.
         let greedy = self.laggards.borrow_mut().greedy(client);
-        if let Some(hold) = greedy {
-            self.turns.take_away(&hold);
+        if let Some(turn) = greedy.and_then(|hold| self.turns.take_over(&hold)) {
+            return turn;
         }
         self.crowded.notify_one();
         self.turns.enter(client).await
@@ -207,7 +210,7 @@ impl Handshakes {
         let woken = Arc::<Woken>::default();
         let waker = Waker::from(Arc::clone(&woken));
         let mut context = Context::from_waker(&waker);
-        let begun = self.costly(client, || {
+        let begun = costly(&self.hellos, client, || {
             let mut handshake = begin()?;
             let polled = Pin::new(&mut handshake).poll(&mut context);
             Ok::<_, Refusal>((handshake, polled))
@@ -219,17 +222,10 @@ impl Handshakes {
                 return Ok(done?);
             }
             self.wait_for(began, hold, woken.0.notified()).await?;
-            let goes_on = self.costly(client, || Pin::new(&mut handshake).poll(&mut context));
+            let goes_on =
+                costly(&self.rest, client, || Pin::new(&mut handshake).poll(&mut context));
             polled = goes_on.await;
         }
-    }
-
-    /// Works when it is the client's turn. The turn is over when the runtime has looked at the sockets.
-    async fn costly<T>(&self, client: u128, work: impl FnOnce() -> T) -> T {
-        let _turn = self.costly.enter(client).await;
-        let done = work();
-        yield_now().await;
-        done
     }
 
     /// Waits for what the client says next, unless it is slow and others wait.
@@ -247,6 +243,14 @@ impl Handshakes {
             said = said => Ok(said),
         }
     }
+}
+
+/// Works when it is the client's turn. The turn is over when the runtime has looked at the sockets.
+async fn costly<T>(turns: &Turnstile, client: u128, work: impl FnOnce() -> T) -> T {
+    let _turn = turns.enter(client).await;
+    let done = work();
+    yield_now().await;
+    done
 }
 
 /// What wakes a handshake: not its task, which waits for a turn first.
@@ -372,8 +376,8 @@ mod tests {
             Arc::new(Certificates::default()),
         );
         let (mut near, mut far) = (Vec::new(), Vec::new());
-        for _ in 0..MANY {
-            let (one, other) = stuck().await;
+        for _ in 0..2 * MANY {
+            let (one, other) = stuck().await; // half of them wait
             near.push(one);
             far.push(other);
         }
@@ -461,6 +465,27 @@ mod tests {
         assert!(at_once.all(|count| count <= 3), "{first:?}");
         assert!(first.last().unwrap().1 < PATIENCE + PAUSE * (SLOW + 2).into(), "{first:?}");
         assert!(second.iter().all(|(reason, _)| *reason == "tls_timeout"), "{second:?}");
+    }
+
+    /// Behind the hellos of each other client it would wait twice.
+    #[tokio::test(start_paused = true)]
+    async fn who_has_had_its_hello_answered_waits_for_no_hello_of_others() {
+        let handshakes = Handshakes::new(8, Snapshot::new(Arc::default()));
+        let (says, said) = tokio::sync::oneshot::channel();
+        let hello = || Ok(Box::pin(async { said.await.map_err(io::Error::other) }));
+        let hold = Rc::default();
+        let mut answer = pin!(handshakes.answer(0, &hold, hello));
+        tokio::select! {
+            biased;
+            _ = &mut answer => unreachable!("the client has said nothing yet"),
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+        let _hellos = [(); COSTLY].map(|()| handshakes.hellos.try_enter().unwrap());
+
+        says.send("all the rest").unwrap();
+
+        let answered = timeout_at(Instant::now() + PATIENCE, answer).await;
+        assert_eq!(answered.unwrap().unwrap(), "all the rest");
     }
 
     /// Others would wait for all of them: a hello takes some tenths of a millisecond.

@@ -78,10 +78,16 @@ impl Turnstile {
 
     /// Takes a turn away, which is free at once: who has it may hear of it much later.
     pub(super) fn take_away(&self, hold: &Hold) {
-        if !hold.is_over.replace(true) {
-            hold.told.notify_one();
-            self.pass();
+        drop(self.take_over(hold));
+    }
+
+    /// The same for one who goes on with it, whoever else waits. `None`: it was taken away before.
+    pub(super) fn take_over(&self, hold: &Hold) -> Option<Turn<'_>> {
+        if hold.is_over.replace(true) {
+            return None;
         }
+        hold.told.notify_one();
+        Some(Turn(self, None))
     }
 
     /// Whose the next turn is, where somebody waits for one.
