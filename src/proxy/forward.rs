@@ -255,13 +255,12 @@ impl<'e> Effort<'e> {
         tried: &[EndpointId],
         (outgoing, visit): (&Outgoing<'_>, &Visit),
     ) -> Result<Duration, Refusal> {
-        let attempts = tried.len() as u32;
         self.rule.judge(failure, facts(tried, outgoing))?;
         // The budget keeps retries from adding to the load of endpoints in trouble, and the pause
         // gives them time. A request that reached nobody needs neither before it goes to one that
         // is sound: it would have come there anyway.
         let free = failure == Failure::Connect && self.has_sound_untried(tried);
-        let mut pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
+        let mut pause = if free { Duration::ZERO } else { self.pause(failure, tried) };
         if let Some(wait) = asks_to_wait(answered) {
             let elsewhere = self.is_elsewhere(tried);
             pause = self.rule.heed(failure, wait, elsewhere, pause)?;

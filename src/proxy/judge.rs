@@ -11,6 +11,7 @@ use crate::config::spec::Protocol;
 use crate::health::passive::{Attempt, Verdict};
 use crate::model::endpoint::Endpoint;
 use crate::model::grpc::GrpcStatus;
+use crate::model::ids::EndpointId;
 use crate::pool::InFlight;
 use crate::resilience::remaining;
 use crate::resilience::retry::Failure;
@@ -66,6 +67,12 @@ impl Effort<'_> {
         let now = worker.clock.recent();
         let attempt = Attempt { verdict, tenant: tenant.slot(), began, now };
         judged::judge(worker, (pool, picked.endpoint()), attempt, route);
+    }
+
+    /// How long the next attempt waits that needs the budget.
+    #[cold]
+    pub(super) fn pause(&self, failure: Failure, tried: &[EndpointId]) -> Duration {
+        self.rule.pause(failure, tried.len() as u32, self.offers_sound(tried))
     }
 
     /// What might be tried again of a call of gRPC that has failed.

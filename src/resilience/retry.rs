@@ -230,10 +230,16 @@ impl<'s> RetryRule<'s> {
     }
 
     /// How long to wait before try number `attempts + 1`: between nothing and `backoff` doubled
-    /// with each try ("full jitter"), never more than `max_backoff`.
-    pub fn pause(&self, failure: Failure, attempts: u32) -> Duration {
+    /// with each try ("full jitter"), never more than `max_backoff`. `sound`: it goes to an endpoint that was not
+    /// tried and has not failed of late.
+    pub fn pause(&self, failure: Failure, attempts: u32, sound: bool) -> Duration {
         if failure == Failure::Untouched {
             return Duration::ZERO; // the endpoint is well; only this connection was gone
+        }
+        // One that fails says nothing of the others, and gets no better by a wait of those who leave it. Two in a
+        // row may have their trouble in common.
+        if sound && attempts == 1 && !failure.is_of_all() {
+            return Duration::ZERO;
         }
         self.longest_pause(attempts).mul_f64(fastrand::f64())
     }
@@ -337,6 +343,23 @@ mod tests {
     }
 
     #[test]
+    fn only_a_first_retry_at_an_endpoint_that_is_sound_goes_without_a_pause() {
+        let rule = built_in();
+        let most = |failure, attempts, sound| {
+            (0..100).map(|_| rule.pause(failure, attempts, sound)).max().unwrap_or_default()
+        };
+        let busy = Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
+        let unavailable = Failure::Grpc(GrpcStatus::UNAVAILABLE);
+        for failure in [Failure::Reset, Failure::Timeout, Failure::BadAnswer, busy, unavailable] {
+            assert_eq!(most(failure, 1, true), Duration::ZERO, "{failure:?}");
+            assert!(most(failure, 1, false) > Duration::ZERO, "{failure:?}: it fails, too");
+            assert!(most(failure, 2, true) > Duration::ZERO, "{failure:?}: two have failed");
+        }
+        let limited = Failure::Status(StatusCode::TOO_MANY_REQUESTS);
+        assert!(most(limited, 1, true) > Duration::ZERO, "it is said of all");
+    }
+
+    #[test]
     fn a_body_that_is_never_sent_again_need_not_be_kept_on_a_disk() {
         let rule = built_in();
         assert!(rule.may_resend(true) && !rule.may_resend(false));
@@ -366,9 +389,9 @@ mod tests {
         #[test]
         fn a_pause_is_within_its_bounds(attempts in 1u32..1000) {
             let rule = built_in();
-            let pause = rule.pause(Failure::Reset, attempts);
+            let pause = rule.pause(Failure::Reset, attempts, false);
             prop_assert!(pause <= rule.max_backoff);
-            prop_assert_eq!(rule.pause(Failure::Untouched, attempts), Duration::ZERO);
+            prop_assert_eq!(rule.pause(Failure::Untouched, attempts, false), Duration::ZERO);
         }
     }
 }

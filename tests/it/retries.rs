@@ -317,6 +317,43 @@ async fn a_tenant_has_a_memory_for_bodies_of_its_own() {
     gateway.metric_becomes(&refused("body_too_large"), 2.0).await;
 }
 
+/// A pause of which no request has the time.
+const LONG_PAUSE: &str =
+    "balance = \"round-robin\"\nretry = { backoff = \"168h\", max-backoff = \"168h\" }";
+
+#[tokio::test]
+async fn a_request_that_failed_goes_to_a_sound_endpoint_without_a_pause() {
+    for step in [Step::answer(503, ""), Step::reset(), Step::raw("what?\r\n\r\n".to_owned())] {
+        let (bad, good) = (Origin::start([step]).await, Origin::saying("here").await);
+        let gateway =
+            Gateway::start(&one_tenant_with(&[bad.address, good.address], LONG_PAUSE)).await;
+
+        assert_eq!(statuses(&gateway, 4, "GET", &[]).await, [200; 4]);
+
+        assert!(!bad.asked().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_two_endpoints_failed_waits_before_it_goes_to_a_third() {
+    let bad = || Origin::start([Step::answer(503, "")]);
+    let all = [bad().await, bad().await, bad().await];
+    let addresses: Vec<SocketAddr> = all.iter().map(|one| one.address).collect();
+    let gateway = Gateway::start(&one_tenant_with(&addresses, LONG_PAUSE)).await;
+    let asked = || all.iter().map(|one| one.asked().len()).sum::<usize>();
+
+    assert_eq!(statuses(&gateway, 1, "GET", &[]).await, [503]);
+    assert_eq!(asked(), 2);
+    // The third is sound; once it has failed, too, there is none to go to at once.
+    while all.iter().any(|one| one.asked().is_empty()) {
+        assert_eq!(statuses(&gateway, 1, "GET", &[]).await, [503]);
+    }
+    let before = asked();
+    assert_eq!(statuses(&gateway, 3, "GET", &[]).await, [503; 3]);
+    assert_eq!(asked(), before + 3);
+    counted(&gateway, &refused("deadline")).await;
+}
+
 #[tokio::test]
 async fn a_total_outage_is_no_storm_of_retries() {
     let (one, two) =

@@ -218,7 +218,10 @@ impl<'g> Effort<'g> {
         let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         self.rule.judge(failure, Facts { attempts, idempotent: true, replayable: true })?;
         let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
-        let pause = if free { Duration::ZERO } else { self.rule.pause(failure, attempts) };
+        let pause = match free {
+            true => Duration::ZERO,
+            false => self.rule.pause(failure, attempts, self.pool.offers_sound(tried)),
+        };
         if !leaves_time(pause, self.end) {
             return Err(Refusal::Deadline);
         }

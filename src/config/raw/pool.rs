@@ -265,8 +265,8 @@ pub(in crate::config) struct Retry {
     pub(in crate::config) budget: Option<Written<Percent>>,
     /// Retries a second that are always allowed, from 0 to 100000. Built in: 10.
     pub(in crate::config) budget_floor: Option<Whole<0, 100_000>>,
-    /// First back-off, doubled each time and drawn from between 0 and itself; `0s` = none.
-    /// Built in: `25ms`.
+    /// First back-off, doubled each time and drawn from between 0 and itself; `0s` = none. The first retry waits for
+    /// none where it goes to an endpoint that has not failed of late. Built in: `25ms`.
     pub(in crate::config) backoff: Option<Written<Duration>>,
     /// Longest back-off, no shorter than `backoff`. Built in: `250ms`.
     pub(in crate::config) max_backoff: Option<At<Written<Duration>>>,

@@ -377,7 +377,7 @@ pub struct RetrySpec {
     pub budget: Option<Percent>,
     /// Retries a second that are always allowed. Built in: 10.
     pub budget_floor: Option<u32>,
-    /// First back-off, doubled each time, with full jitter. Built in: 25 ms.
+    /// First back-off, doubled each time, with full jitter; the first retry at a sound endpoint has none. Built in: 25 ms.
     pub backoff: Option<Duration>,
     /// Longest back-off. Built in: 250 ms.
     pub max_backoff: Option<Duration>,
