@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::base::sorted::{Keyed, Sorted};
+use crate::base::stretch::Stretch;
 
 use super::lines::Lines;
 use super::looks::{Looks, Stamp};
@@ -135,8 +136,8 @@ pub fn read_routes(path: &Path) -> Result<Files, Problems> {
     }
 }
 
-/// As [`read_routes`]: of a folder that was read before, only those files that look otherwise than
-/// they did; and those that cannot be read are told beside the others.
+/// As [`read_routes`], after a reading before: what looks as it did then is not read, and what says the same
+/// shares its text. Of a folder, those files that cannot be read are told beside the others.
 ///
 /// # Errors
 /// When the path, or every file in the folder, cannot be read, or they are too large together.
@@ -144,7 +145,12 @@ pub fn read_routes_again(path: &Path, looks: &mut Looks) -> Result<Files, Proble
     // Before anything in it is: where the folder is replaced meanwhile, it is not taken for the new one.
     let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !found.is_dir() {
-        return Ok(Files::of_file(path.to_owned(), read_file(path)?));
+        looks.begin();
+        let file = read_changed(path, SystemTime::now(), looks);
+        looks.end();
+        return file
+            .map(|file| Files::of_file(path.to_owned(), file))
+            .map_err(|unread| unread.problems);
     }
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|error| unreadable(path, &error))? {
@@ -230,16 +236,42 @@ fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-/// Reads one file of a folder, unless it looks as it did when it was read before.
+/// Reads one file, unless it looks as it did when it was read before, or says what it said then.
 fn read_changed(path: &Path, now: SystemTime, looks: &mut Looks) -> Result<File, Unread> {
     let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     let stamp = Stamp::of(&found, now);
     if let Some(file) = stamp.and_then(|stamp| looks.find(path, stamp)) {
         return Ok(file);
     }
-    let file = read_found(path, &found)?;
+    let file = match looks.last(path) {
+        Some(file) if says(&file, &found) => file,
+        _ => read_found(path, &found)?,
+    };
     looks.note(stamp, &file);
     Ok(file)
+}
+
+/// Whether a file on the disk says what this one says. Its text is compared in pieces as it is read: that of
+/// a hundred thousand tenants is tens of megabytes, each copy of which would have to be given back.
+fn says(file: &File, found: &Metadata) -> bool {
+    found.is_file()
+        && found.len() == file.text.len() as u64
+        && is_read_as(&file.path, file.text.as_bytes()).unwrap_or(false) // reading it tells why
+}
+
+fn is_read_as(path: &Path, mut text: &[u8]) -> std::io::Result<bool> {
+    let mut file = std::fs::File::open(path)?;
+    let mut piece = vec![0; text.len().clamp(1, PIECE)];
+    let stretch = Stretch::begin();
+    loop {
+        let read = file.read(&mut piece)?;
+        stretch.pause();
+        match (read, text.split_at_checked(read)) {
+            (0, _) => return Ok(text.is_empty()),
+            (_, Some((now, rest))) if piece.starts_with(now) => text = rest,
+            _ => return Ok(false),
+        }
+    }
 }
 
 /// Reads one file.
@@ -258,7 +290,7 @@ fn read_found(path: &Path, found: &Metadata) -> Result<File, Unread> {
     // again while it stays. It may still grow while it is read.
     let bytes = match found.len() > MAX_BYTES {
         true => None,
-        false => read_bytes(path).map_err(|error| unreadable(path, &error))?,
+        false => read_bytes(path, found.len()).map_err(|error| unreadable(path, &error))?,
     };
     let Some(bytes) = bytes else {
         let what = "the file is larger than 64 MiB".to_owned();
@@ -277,10 +309,15 @@ fn read_found(path: &Path, found: &Metadata) -> Result<File, Unread> {
     }
 }
 
-/// The bytes of a file; `None` when they are over 64 MiB.
-fn read_bytes(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+/// The bytes of a file that has had about so many; `None` when they are over 64 MiB.
+fn read_bytes(path: &Path, about: u64) -> std::io::Result<Option<Vec<u8>>> {
+    // With room for one more there is no need to grow at the end, which is found by reading on.
+    let mut bytes = Vec::with_capacity(usize::try_from(about).unwrap_or_default() + 1);
+    let mut file = std::fs::File::open(path)?.take(MAX_BYTES + 1);
+    let stretch = Stretch::begin();
+    while file.by_ref().take(PIECE as u64).read_to_end(&mut bytes)? > 0 {
+        stretch.pause();
+    }
     Ok((bytes.len() as u64 <= MAX_BYTES).then_some(bytes))
 }
 
@@ -337,6 +374,9 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// 64 MiB: a million tenants of one line each.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// 256 KiB: read within the time that a worker may find its core taken, see [`Stretch`].
+const PIECE: usize = 256 << 10;
 
 /// 256 MiB: a folder that was named by mistake must not fill the memory.
 const MAX_FOLDER_BYTES: u64 = 256 << 20;

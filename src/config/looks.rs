@@ -1,4 +1,4 @@
-//! Files of a folder by what they look like, so that those are not read again that have stayed.
+//! Files by what they look like, so that those are not read again that have stayed.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::files::File;
 
-/// What the files of a folder looked like when they were read.
+/// What files looked like when they were read, and what they said.
 #[derive(Debug, Default)]
 pub struct Looks {
     known: HashMap<Arc<Path>, Look>,
@@ -20,7 +20,8 @@ pub struct Looks {
 
 #[derive(Debug)]
 struct Look {
-    stamp: Stamp,
+    /// `None` = another change may have left it with the same one.
+    stamp: Option<Stamp>,
     text: Arc<str>,
 }
 
@@ -63,19 +64,24 @@ impl Looks {
 
     /// A file that looks like this, if it was read then.
     pub(super) fn find(&mut self, path: &Path, stamp: Stamp) -> Option<File> {
+        self.known.get(path).filter(|look| look.stamp == Some(stamp))?;
         let (path, look) = self.known.remove_entry(path)?;
-        let text = (look.stamp == stamp).then(|| Arc::clone(&look.text))?;
+        let text = Arc::clone(&look.text);
         self.next.insert(Arc::clone(&path), look);
         Some(File { path, text })
+    }
+
+    /// What a file said when it was last read.
+    pub(super) fn last(&mut self, path: &Path) -> Option<File> {
+        let (path, look) = self.known.remove_entry(path)?;
+        Some(File { path, text: look.text })
     }
 
     /// A file was read.
     pub(super) fn note(&mut self, stamp: Option<Stamp>, file: &File) {
         self.read += 1;
-        if let Some(stamp) = stamp {
-            let look = Look { stamp, text: Arc::clone(&file.text) };
-            self.next.insert(Arc::clone(&file.path), look);
-        }
+        let look = Look { stamp, text: Arc::clone(&file.text) };
+        self.next.insert(Arc::clone(&file.path), look);
     }
 
     /// The reading has ended. Those that were not met are gone.
