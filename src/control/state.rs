@@ -2,14 +2,14 @@
 //! is the text before `${VAR}` substitution: no secret of the environment reaches the disk.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::base::stretch::LongText;
+use crate::base::stretch::Stretch;
 use crate::config::Files;
 
 /// The place of the last good routes.
@@ -129,18 +129,23 @@ pub(super) fn write<T: Serialize>(
     name: &str,
     content: &T,
 ) -> Result<(), StateError> {
-    let mut text = LongText::begin();
-    serde_json::to_writer(&mut text, content)
-        .map_err(|source| StateError::Damaged { path: folder.join(name), source })?;
-    replace(folder, name, &text.into_bytes())
+    put(folder, name, |file| Ok(serde_json::to_writer(file, content)?))
 }
 
 /// Puts a file of this name in the place of the one before: whole or not at all, also when the machine
 /// stops within it. The folder is made where there is none.
 pub(super) fn replace(folder: &Path, name: &str, text: &[u8]) -> Result<(), StateError> {
+    put(folder, name, |file| file.write_all(text))
+}
+
+fn put(
+    folder: &Path,
+    name: &str,
+    write: impl FnOnce(&mut BufWriter<Paced>) -> io::Result<()>,
+) -> Result<(), StateError> {
     make(folder)?;
     let (path, draft) = (folder.join(name), folder.join(format!("{name}.new")));
-    write_through(&draft, text).map_err(refused("write", &draft))?;
+    write_through(&draft, write).map_err(refused("write", &draft))?;
     fs::rename(&draft, &path).map_err(refused("replace", &path))?;
     sync(folder)
 }
@@ -158,11 +163,33 @@ pub(super) fn sync(folder: &Path) -> Result<(), StateError> {
 }
 
 /// Writes a file that only its owner may read, down to the disk.
-fn write_through(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text)?;
-    file.sync_all()
+fn write_through(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<Paced>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut paced = BufWriter::with_capacity(PIECE, Paced { file, stretch: Stretch::begin() });
+    write(&mut paced)?;
+    paced.into_inner()?.file.sync_all()
+}
+
+/// A file that is written in pieces, between which others may have the core. The files of a hundred thousand tenants
+/// are tens of megabytes: whole in memory they would have to be given back.
+struct Paced {
+    file: File,
+    stretch: Stretch,
+}
+
+impl Write for Paced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stretch.pause();
+        self.file.write(bytes.get(..PIECE).unwrap_or(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 pub(super) fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -173,6 +200,9 @@ pub(super) fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Erro
 /// What to do where nothing can be kept.
 pub const HINT: &str =
     "name a folder that the gateway may write, as in \"/var/lib/tenantry\", or \"off\"";
+
+/// 256 KiB: written within the time that a worker may find its core taken.
+const PIECE: usize = 256 << 10;
 
 const NAME: &str = "last-good.json";
 const FORM: u32 = 1;
