@@ -3,6 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
+use foldhash::fast::RandomState;
+
+use crate::base::stretch::Stretch;
 use crate::config::spec::NamedTenant;
 use crate::model::ids::TenantId;
 
@@ -37,6 +40,9 @@ pub(super) fn are_apart<'s, T: Eq + Hash, I: Iterator<Item = T>>(
     mut tenants: impl Iterator<Item = &'s NamedTenant>,
     of: impl Fn(&'s NamedTenant) -> I,
 ) -> bool {
-    let mut met = HashSet::new();
-    tenants.all(|tenant| of(tenant).all(|what| met.insert(what)))
+    let (mut met, stretch) = (HashSet::with_hasher(RandomState::default()), Stretch::begin());
+    tenants.all(|tenant| {
+        stretch.step();
+        of(tenant).all(|what| met.insert(what))
+    })
 }
