@@ -50,6 +50,16 @@ pub(super) fn take_entries<'a>(root: &mut Node<'a>, name: &str) -> Option<DeTabl
     }
 }
 
+/// Reads a value that fits whole; `None` for any other. It is used up by that, which a copy for whom tells what does
+/// not fit would double.
+pub(super) fn read_whole<T: DeserializeOwned>(node: Node<'_>) -> Option<T> {
+    let is_array = matches!(node.get_ref(), DeValue::Array(_));
+    if is_array || misplaced::find(&node).is_some() {
+        return None;
+    }
+    T::deserialize(ValueDeserializer::from(node)).ok()
+}
+
 /// Reads a value, leaving out what does not fit. `None` when nothing of it fits.
 pub(super) fn read<T: DeserializeOwned>(
     mut node: Node<'_>,

@@ -16,7 +16,7 @@ use crate::config::key::Key;
 use crate::config::raw::Tenant;
 use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec};
 use crate::config::substitute::substitute;
-use crate::config::tree::{Node, parse, read, take_entries};
+use crate::config::tree::{Node, parse, read_whole, take_entries};
 use crate::model::ids::TenantId;
 
 use super::answers::Pages;
@@ -131,7 +131,7 @@ impl Reader<'_, '_> {
         let key = key.name("tenants");
         let key = key.name(&name);
         substitute(&mut node, &key, self.terms.lookup, &mut self.faults);
-        let raw = read::<Tenant>(node, &key, &mut self.faults)?;
+        let raw = read_whole::<Tenant>(node)?;
         // Certificates are not read, and where their paths begin is the same for all files of a folder.
         let may_differ = raw.error_pages.is_some();
         let entry = Entry { file: number, at, raw: Some(raw) };

@@ -153,7 +153,13 @@ fn rest<'t>(text: &'t str, tenants: &[Section]) -> Cow<'t, str> {
         return Cow::Borrowed(text);
     }
     let mut rest = String::with_capacity(text.len());
-    let blanks = |rest: &mut String, count: usize| rest.extend(std::iter::repeat_n(' ', count));
+    let blanks = |rest: &mut String, mut count: usize| {
+        while count > 0 {
+            let some = BLANKS.get(..count).unwrap_or(BLANKS);
+            rest.push_str(some);
+            count -= some.len();
+        }
+    };
     let mut done = 0;
     for Section { span, .. } in tenants {
         let between = slice(text, &(done..span.start));
@@ -173,6 +179,8 @@ fn is_blank(between: &str) -> bool {
     between.split("\r\n").all(|part| part.trim_matches([' ', '\t', '\n']).is_empty())
 }
 
+/// 64 at once.
+const BLANKS: &str = "                                                                ";
 const TABLE: &str = "tenants";
 const HEADER: &str = "[tenants.";
 
