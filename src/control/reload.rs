@@ -13,7 +13,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::base::watch::{Changed, News, Watcher};
-use crate::config::{Files, Looks, Memory};
+use crate::config::pem;
+use crate::config::{Files, Learnt, Looks, Memory};
 use crate::pool::Pool;
 use crate::routing::table::Table;
 use crate::telemetry::registry::Metrics;
@@ -22,7 +23,7 @@ use super::bearers;
 use super::certificates;
 use super::generation::{Fault, Live, ReloadResult};
 use super::issuers::Issuers;
-use super::load::{self, Before, Loaded, Materials, in_background};
+use super::load::{self, Before, Edit, Loaded, Materials, in_background};
 use super::noting::Noted;
 use super::plan::{self, Numbers};
 use super::quarantine;
@@ -78,6 +79,15 @@ pub(super) struct Reloader {
     pub(super) noted: Noted,
     /// Splits with a canary.
     pub(super) splits: Splits,
+}
+
+/// Files that are tried before all is quiet.
+struct Tried {
+    loaded: Loaded,
+    /// Where few of their tenants were looked at: what was learnt of these.
+    learnt: Option<Learnt>,
+    /// The files that they name; `None` = as before.
+    references: Option<pem::References>,
 }
 
 /// Who wants the files to be loaded.
@@ -146,9 +156,7 @@ impl Reloader {
                 return Ok(());
             }
             let is_whole = stored::are_one(&files) && stored::are_one(&before.files);
-            let good = Known::Live(before.clone());
-            let checked = self.examine(files, good, load::check).await?;
-            let loaded = checked.result?;
+            let Tried { loaded, learnt, references } = self.try_files(files, &before).await?;
             // As in `read`; what the files mean was found out meanwhile.
             sleep_until(started + BETWEEN_READINGS).await;
             if self.read_once().await? != loaded.as_they_are()
@@ -159,8 +167,11 @@ impl Reloader {
             {
                 return Ok(());
             }
-            self.references.follow(checked.references).await;
+            if let Some(references) = references {
+                self.references.follow(references).await;
+            }
             self.apply(loaded, PATIENCE, started).await?;
+            learnt.into_iter().for_each(|learnt| self.memory.learn(learnt));
             self.metrics.config_live(self.live.load().generation);
             self.unkept = true;
             Ok::<(), Vec<Fault>>(())
@@ -168,6 +179,21 @@ impl Reloader {
         if let Err(problems) = tried.await {
             tracing::debug!(problems = problems.len(), "the files do not fit yet");
         }
+    }
+
+    /// Finds out what files mean beside those that are applied. Of one that is edited in a few of many tenants, these
+    /// alone are looked at.
+    async fn try_files(&mut self, files: Files, before: &Loaded) -> Result<Tried, Vec<Fault>> {
+        // Of files that were refused, what they name is followed.
+        if self.current
+            && stored::are_one(&files)
+            && let Some(Edit { loaded, learnt }) = self.check_edit(files.clone()).await
+        {
+            return Ok(Tried { loaded, learnt: Some(learnt), references: None });
+        }
+        let good = Known::Live(before.clone());
+        let checked = self.examine(files, good, load::check).await?;
+        Ok(Tried { loaded: checked.result?, learnt: None, references: Some(checked.references) })
     }
 
     /// Files that the routes refer to have changed, or had their time to do so.

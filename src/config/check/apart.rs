@@ -20,6 +20,7 @@ use crate::config::tree::{Node, parse, read_whole, take_entries};
 use crate::model::ids::TenantId;
 
 use super::answers::Pages;
+use super::around::Milestones;
 use super::gather::{self, Entry};
 use super::memory::{Frame, Memories};
 use super::sections::{self, Form, Section, Sections};
@@ -52,6 +53,7 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, before: Before<'_>) -> Opt
     let mut tenants = Vec::with_capacity(apart.iter().map(|apart| apart.tenants.len()).sum());
     let stretch = Stretch::begin();
     for (number, (file, apart)) in files.files.iter().zip(&apart).enumerate() {
+        reader.memories.mark(Milestones::of(&file.text, &apart.tenants));
         for section in &apart.tenants {
             stretch.step();
             tenants.push(reader.tenant(number, file, section)?);

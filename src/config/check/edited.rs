@@ -9,11 +9,12 @@ use crate::base::sorted::{Difference, Sorted};
 use crate::config::faults::Faults;
 use crate::config::files::{File, Files};
 use crate::config::problem::Problems;
-use crate::config::spec::{NamedTenant, RoutesSpec};
+use crate::config::spec::{NamedTenant, RoutesSpec, TenantSpec};
 use crate::model::ids::TenantId;
 
 use super::answers::Pages;
 use super::apart::{self, Named, Reader};
+use super::around::Milestones;
 use super::gather::{self, Gathered};
 use super::memory::{Learnt, Memories, Memory};
 use super::sections::{self, Section, Sections};
@@ -45,15 +46,15 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option
     if !memory.frame.is_of(spec) {
         return None;
     }
-    let differences = || files.files.differences(&last.files.files, File::eq);
-    let of = |file: fn(Difference<'_, File>) -> Option<File>| {
-        Files::of(files.root.clone(), differences().filter_map(file).collect())
+    let differences: Vec<_> = files.files.differences(&last.files.files, File::eq).collect();
+    let of = |file: fn(&Difference<'_, File>) -> Option<File>| {
+        Files::of(files.root.clone(), differences.iter().filter_map(file).collect())
     };
     let before = of(|Difference { before, .. }| before.cloned());
     let now = of(|Difference { now, .. }| now.cloned());
-    let old = Part::of(&before, terms)?;
+    let (old, new, milestones) = taken_apart(&differences, memory)?;
+    let (old, new) = (Part::of(&before, old, terms)?, Part::of(&now, new, terms)?);
     let gone = old.ids(spec)?;
-    let new = Part::of(&now, terms)?;
 
     let mut pages = Pages::new(terms.lost);
     let frame = &memory.frame;
@@ -77,15 +78,18 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option
     for (number, file, section) in new.sections() {
         named.push(reader.tenant(number, file, section)?);
     }
-    let Reader { mut faults, memories, .. } = reader;
+    let Reader { mut faults, mut memories, .. } = reader;
+    milestones.into_iter().for_each(|of_file| memories.mark(of_file));
     if faults.count_doubts() > 0 || !faults.take_references().is_empty() {
         return None;
     }
     let tenants = merged(spec, &gone, named)?;
-    let learnt = memories.into_learnt(old.sections().filter_map(|(_, file, section)| {
+    let said = old.sections().filter_map(|(_, file, section)| {
         let (_, words) = section.parts(&file.text)?;
         Some((section.form, (&file.text, words)))
-    }));
+    });
+    let texts = before.files.iter().map(|file| Arc::clone(&file.text)).collect();
+    let learnt = memories.into_learnt(said, texts);
     Some(Edited { spec: RoutesSpec { tenants, ..RoutesSpec::clone(spec) }, learnt })
 }
 
@@ -110,7 +114,42 @@ pub(super) fn wrong_alone(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> 
     (!faults.is_empty()).then(|| faults.into_problems())
 }
 
-/// Files that say tenants and nothing else.
+/// What files said where they have changed and what they say there now, and where the new ones can be taken apart.
+type TakenApart<'p> = (Vec<Sections<'p>>, Vec<Sections<'p>>, Vec<Option<Milestones>>);
+
+/// Takes apart what is around the differences of files with many tenants, and all of the others. `None` where
+/// that is too much, or cannot be done.
+fn taken_apart<'p>(
+    differences: &[Difference<'p, File>],
+    memory: &Memory,
+) -> Option<TakenApart<'p>> {
+    let (mut old, mut new, mut milestones) = TakenApart::default();
+    for Difference { before, now } in differences {
+        let known = before.and_then(|before| memory.milestones(&before.text));
+        if let Some((known, file)) = known.zip(*now) {
+            if let Some(around) = known.around(&file.text) {
+                old.push(Sections::alone(around.before));
+                new.push(Sections::alone(around.now));
+                milestones.push(Some(around.milestones));
+                continue;
+            }
+            if file.text.len() > MOST_WHOLE {
+                return None;
+            }
+        }
+        if let Some(before) = before {
+            old.push(sections::split(&before.text)?);
+        }
+        if let Some(now) = now {
+            let apart = sections::split(&now.text)?;
+            milestones.push(Milestones::of(&now.text, &apart.tenants));
+            new.push(apart);
+        }
+    }
+    Some((old, new, milestones))
+}
+
+/// Files that say tenants and nothing else where they have changed.
 struct Part<'p> {
     files: &'p Files,
     apart: Vec<Sections<'p>>,
@@ -118,9 +157,7 @@ struct Part<'p> {
 
 impl<'p> Part<'p> {
     /// `None` where they say something else, or are wrong.
-    fn of(files: &'p Files, terms: &Terms<'_>) -> Option<Self> {
-        let apart: Vec<Sections<'p>> =
-            files.files.iter().map(|file| sections::split(&file.text)).collect::<Option<_>>()?;
+    fn of(files: &'p Files, apart: Vec<Sections<'p>>, terms: &Terms<'_>) -> Option<Self> {
         let mut faults = Faults::new(&files.files);
         let rests = apart.iter().map(|sections| &*sections.rest);
         let Gathered { naming, identity, error_pages, pools, route_sets, plans, tenants } =
@@ -182,20 +219,34 @@ fn merged(
     for id in gone.iter().filter(|id| !met.contains(&***id)) {
         tenants.remove(id);
     }
-    // Somebody else may have the same key.
-    if named.iter().any(|(_, now)| !now.keys().is_empty()) && !access::are_apart(tenants.iter()) {
+    // Somebody else may have the same key, or the same domain.
+    let before = |id: &str| spec.tenant(id).map(AsRef::as_ref);
+    let are_new = |now: &TenantSpec, id: &str| {
+        !now.keys().is_empty() && before(id).is_none_or(|before| before.keys() != now.keys())
+    };
+    if named.iter().any(|(id, now)| are_new(now, id)) && !access::are_apart(tenants.iter()) {
         return None;
     }
-    let has_domains = named.iter().any(|(_, now)| !now.domains().is_empty());
-    if has_domains && !domains::are_apart(tenants.iter()) {
+    let are_new = |now: &TenantSpec, id: &str| {
+        !now.domains().is_empty()
+            && before(id).is_none_or(|before| before.domains() != now.domains())
+    };
+    if named.iter().any(|(id, now)| are_new(now, id)) && !domains::are_apart(tenants.iter()) {
         return None;
     }
     (!tenants.is_empty()).then_some(tenants)
 }
 
+/// 1 MiB: a larger file is taken apart once, by the reading of all files.
+const MOST_WHOLE: usize = 1 << 20;
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     use crate::base::sorted::Keyed;
     use crate::config::Known;
@@ -267,6 +318,80 @@ mod tests {
         assert_eq!(changed, ["t7"]);
         let shared = |id: &str| Arc::clone(world.spec.tenant(id).unwrap());
         assert!(Arc::ptr_eq(&shared("t0"), &shared("t1998")));
+    }
+
+    /// A file with many tenants, of which each says something else.
+    fn many(number: usize, more: &str) -> File {
+        let tenant =
+            |number| format!("[tenants.t{number}]\npool = \"a\"\nreplay-memory = \"{number}B\"\n");
+        let begin: String = (0..number).map(tenant).collect();
+        let end: String = (number..200).map(tenant).collect();
+        file("r.toml", &format!("{POOLS}{begin}{more}{end}"))
+    }
+
+    #[test]
+    fn of_many_tenants_in_one_file_those_that_are_edited_are_read_and_no_others() {
+        let mut world = World::of([many(0, "")]);
+        let new = "[tenants.new]\npool = \"a\"\n";
+
+        assert_eq!(world.edit(many(100, new)), Some(1));
+        assert_eq!(world.spec.tenants.len(), 201);
+        assert_eq!(world.edit(many(7, new)), Some(0), "it was moved");
+        assert_eq!(world.edit(many(200, "use = []\n")), Some(1), "it is gone, the last is edited");
+        assert_eq!(world.spec.tenants.len(), 200);
+        let before = Arc::downgrade(&world.files.files.nth(0).unwrap().text);
+        assert_eq!(world.edit(many(150, "use = []\n")), Some(1));
+        assert_eq!(before.strong_count(), 0, "its text is held by nobody");
+        for more in
+            ["[tenants.t7]\npool = \"a\"\n", "[pools.b]\n", "pool = \"b\"\n", "x = '''\n", "]\n"]
+        {
+            assert_eq!(world.edit(many(100, more)), None, "{more}");
+        }
+    }
+
+    /// What may stand in place of lines of a file with many tenants: most of it is wrong in most places.
+    const LINES: &[&str] = &[
+        "[tenants.t7]",
+        "[tenants.t150]\npool = \"a\"",
+        "[tenants.n]\npool = \"a\"",
+        "[tenants.n.tracing]\nsample = \"1%\"",
+        "[[tenants.t64.routes]]\npath = \"/x\"",
+        "use = []",
+        "pool = \"b\"",
+        "",
+        "# a comment",
+        "  [tenants.m] # another\npool = \"a\"",
+        "[tenants]\nk = { pool = \"a\" }",
+        "[pools.b]\ndns = \"b:1\"",
+        "x = '''",
+        "use = [",
+        "\r",
+        "\u{feff}",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn an_edit_of_a_file_with_many_tenants_means_what_a_reading_of_all_of_it_says(
+            edits in vec((0_usize..600, 0_usize..4, select(LINES)), 1..4)
+        ) {
+            let mut world = World::of([many(0, "")]);
+            for (place, gone, line) in edits {
+                let text = &world.files.files.nth(0).unwrap().text;
+                let lines: Vec<&str> = text.lines().collect();
+                let (begin, rest) = lines.split_at(place.min(lines.len()));
+                let rest = rest.get(gone..).unwrap_or_default();
+                let edited = [begin, &[line], rest].concat().join("\n") + "\n";
+                let edited = file("r.toml", &edited);
+                let files = Files::of("r".into(), [edited.clone()].into_iter().collect());
+                let mut memory = Memory::default();
+                let before = Before { spec: None, memory: &mut memory };
+                let whole = check_routes(&files, &terms(), before);
+                if world.edit(edited).is_some() {
+                    prop_assert_eq!(Some(&world.spec), whole.result.as_ref().ok());
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use foldhash::fast::{FixedState, RandomState};
 
 use crate::config::spec::{MostKept, NamingSpec, RoutesSpec, TenantSpec};
 
+use super::around::Milestones;
 use super::issuer_keys::HeldKeys;
 use super::plan::Plans;
 use super::sections::{Form, slice};
@@ -21,6 +22,8 @@ pub struct Memory {
     pub(super) frame: Frame,
     /// By a digest of what is written. One of two that have the same is not kept.
     known: HashMap<u64, Known, RandomState>,
+    /// Of the files with many tenants.
+    milestones: Vec<Milestones>,
     /// How many sections had to be read.
     read: usize,
     /// How many there were known when all of them were of use.
@@ -74,6 +77,8 @@ pub struct Learnt {
     of_now: Memory,
     /// Digests of what they said before, and those texts.
     of_before: Vec<(u64, Arc<str>)>,
+    /// All of those texts.
+    gone: Vec<Arc<str>>,
 }
 
 /// Where words are: the text of a file, and bytes of it.
@@ -122,17 +127,27 @@ impl<'m> Memories<'m> {
         self.next.known.entry(digest).or_insert_with(known);
     }
 
+    /// Keeps where a file can be taken apart.
+    pub(super) fn mark(&mut self, milestones: Option<Milestones>) {
+        self.next.milestones.extend(milestones);
+    }
+
     /// What is to be remembered of these files.
     pub(super) fn into_next(self) -> Memory {
         Memory { used: self.next.known.len(), ..self.next }
     }
 
-    /// As [`Self::into_next`], of a few files that have changed; `before` is what they said.
-    pub(super) fn into_learnt<'w>(self, before: impl Iterator<Item = (Form, Words<'w>)>) -> Learnt {
+    /// As [`Self::into_next`], of a few files that have changed; `before` is what was said where they have, `gone`
+    /// all of their texts.
+    pub(super) fn into_learnt<'w>(
+        self,
+        before: impl Iterator<Item = (Form, Words<'w>)>,
+        gone: Vec<Arc<str>>,
+    ) -> Learnt {
         let said = |(form, (text, words)): (Form, Words<'w>)| {
             (digest(form, slice(text, &words)), Arc::clone(text))
         };
-        Learnt { of_now: self.next, of_before: before.map(said).collect() }
+        Learnt { of_now: self.next, of_before: before.map(said).collect(), gone }
     }
 }
 
@@ -153,6 +168,11 @@ impl Memory {
         self.read
     }
 
+    /// Where a file can be taken apart, if it has many tenants.
+    pub(super) fn milestones(&self, text: &Arc<str>) -> Option<&Milestones> {
+        self.milestones.iter().find(|known| known.are_of(text))
+    }
+
     /// How many words are known.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
@@ -160,7 +180,7 @@ impl Memory {
     }
 
     /// Takes in what was learnt of files that have changed beside those that it is of. It holds no
-    /// text of before, and no more than twice what is of use.
+    /// text of before but the first one of a file with many tenants, and no more than twice what is of use.
     pub fn learn(&mut self, learnt: Learnt) {
         for (digest, text) in learnt.of_before {
             if let Some(known) = self.known.get_mut(&digest)
@@ -169,6 +189,9 @@ impl Memory {
                 known.stand_alone();
             }
         }
+        let is_gone = |known: &Milestones| learnt.gone.iter().any(|text| known.are_of(text));
+        self.milestones.retain(|known| !is_gone(known));
+        self.milestones.extend(learnt.of_now.milestones);
         self.read = learnt.of_now.read;
         for (digest, mut known) in learnt.of_now.known {
             self.known.entry(digest).or_insert_with(|| {

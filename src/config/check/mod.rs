@@ -6,6 +6,7 @@ mod affinity;
 mod alone;
 mod answers;
 mod apart;
+mod around;
 mod authorizer;
 mod breaker;
 mod canary;

@@ -15,6 +15,13 @@ pub(super) struct Sections<'t> {
     pub(super) tenants: Vec<Section>,
 }
 
+impl Sections<'_> {
+    /// Of a part of a file, beside all else of it.
+    pub(super) fn alone(tenants: Vec<Section>) -> Self {
+        Self { rest: Cow::Borrowed(""), tenants }
+    }
+}
+
 /// All that follows each other about one tenant: whole lines of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Section {
@@ -40,6 +47,12 @@ pub(super) enum Form {
 }
 
 impl Section {
+    /// The same in a text that has so many bytes more before it.
+    pub(super) fn moved(self, by: u32) -> Self {
+        let moved = |span: Range<u32>| span.start + by..span.end + by;
+        Self { span: moved(self.span), name: moved(self.name), form: self.form }
+    }
+
     /// What it says.
     pub(super) fn text<'t>(&self, file: &'t str) -> &'t str {
         slice(file, &self.span)

@@ -1,5 +1,8 @@
 //! Files that are moved into their place.
 
+use crate::config::spec::TenantState;
+use crate::routing::tenant::Tenant;
+
 use super::*;
 
 const BASE: &str = "[pools.shop]\nendpoints = [\"127.0.0.1:1\"]\n[tenants.base]\npool = \"shop\"\n";
@@ -34,6 +37,39 @@ async fn of_a_folder_an_edit_of_one_file_leaves_all_other_tenants_as_they_are() 
         .filter(|tenant| now.tenant(tenant.id()).is_some_and(|found| Arc::ptr_eq(found, tenant)));
     assert_eq!(kept.count(), 50);
     assert_eq!(now.tenants().len(), 52);
+}
+
+#[tokio::test]
+async fn of_a_file_with_many_tenants_each_edit_leaves_the_others_as_they_are() {
+    let all = |suspended: Option<usize>| {
+        let tenant = |number| match suspended == Some(number) {
+            true => format!("{}state = \"suspended\"\n", tenant(number)),
+            false => tenant(number),
+        };
+        format!("{BASE}{}", (0..300).map(tenant).collect::<String>())
+    };
+    let world = World::start(&all(None)).await;
+    let state = |number: usize| {
+        let table = world.control.table.load();
+        table.tenant(&format!("t{number}")).map(|tenant| tenant.state)
+    };
+    let mut last = None;
+    for number in [7, 299, 150] {
+        let before = world.control.table.load();
+
+        place(world.path("routes.toml"), &all(Some(number)));
+        soon("the edit", || state(number) == Some(TenantState::Suspended)).await;
+
+        let now = world.control.table.load();
+        let is_same = |tenant: &&Arc<Tenant>| {
+            now.tenant(tenant.id()).is_some_and(|found| Arc::ptr_eq(found, tenant))
+        };
+        assert_eq!(before.tenants().filter(is_same).count(), 300 - usize::from(last.is_some()));
+        assert!(last.is_none_or(|last| state(last) == Some(TenantState::Active)));
+        let live = world.live();
+        assert_eq!(*live.loaded.as_ref().unwrap().spec, spec(&all(Some(number))));
+        last = Some(number);
+    }
 }
 
 #[tokio::test]
