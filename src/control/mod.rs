@@ -43,6 +43,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::base::allocator::Steward;
 use crate::base::snapshot::Snapshot;
 use crate::base::sorted::Sorted;
 use crate::base::tasks::Tasks;
@@ -153,7 +154,7 @@ impl Control {
         let (files, watcher) = listen(gateway).await;
         let keeper = Keeper::new(presented, Arc::clone(&metrics), References::new(files.clone()));
         let (mut tls, certificates) = (keeper.snapshots(), keeper.live());
-        let (wishes, wished) = mpsc::channel(WAITING);
+        let ((wishes, wished), (asks, asked)) = (mpsc::channel(WAITING), mpsc::channel(WAITING));
         let means = Means { resolver: Resolver::new(&gateway.dns), files: files.clone() };
         let (state, place) = state_of(gateway).unzip();
         let (keep, to_keep) = watch::channel(None);
@@ -179,6 +180,7 @@ impl Control {
             current: false,
             review: Review::default(),
             retired: Retired::default(),
+            steward: Steward::default(),
             gateway: gateway_asks,
             certificates: wishes.clone(),
             bearers: follow,
@@ -191,7 +193,6 @@ impl Control {
         reloader.note().await;
         bearers.begin().await;
         keep_from_now_on(state.zip(place), to_keep, tasks);
-        let (asks, asked) = mpsc::channel(WAITING);
         let control = Self {
             table: reloader.table.clone(),
             live: reloader.live.clone(),
@@ -251,6 +252,8 @@ fn watch_over(
 ) {
     let (splits, metrics) = (reloader.splits.clone(), Arc::clone(&reloader.metrics));
     let folder = gateway.state.as_ref().map(|folder| folder.path.clone());
+    let steward = reloader.steward.clone();
+    tasks.spawn_vital(|stop| steward.run(stop));
     tasks.spawn_vital(|stop| outliers::watch(reloader.watched(), stop));
     tasks.spawn_vital(|stop| splits::watch(splits, metrics, folder, stop));
     tasks.spawn_vital(|stop| keeper.run(wished, stop));

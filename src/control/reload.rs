@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
+use crate::base::allocator::Steward;
 use crate::base::snapshot::Snapshot;
 use crate::base::tasks::Stop;
 use crate::base::watch::{Changed, News, Watcher};
@@ -65,6 +66,8 @@ pub(super) struct Reloader {
     /// A reading of all files beside everything else.
     pub(super) review: Review,
     pub(super) retired: Retired<Table>,
+    /// Gives back what old files and tables have taken.
+    pub(super) steward: Steward,
     /// Takes the wish to read `gateway.toml` now.
     pub(super) gateway: mpsc::Sender<GatewayAsk>,
     /// Takes the wish to read the listeners' certificates now.
@@ -327,6 +330,7 @@ impl Reloader {
     }
 
     async fn read_once(&mut self) -> Result<Files, Vec<Fault>> {
+        self.steward.attend();
         let (routes, mut looks) = (self.routes.clone(), self.take_looks().await);
         let mut overlay = self.stored.overlay();
         let read = move || {
@@ -365,6 +369,7 @@ impl Reloader {
         let identity = Arc::clone(&made.table.naming.identity);
         made.table.trust(self.issuers.adopt(&identity.issuers, patience).await);
         let tenants = made.table.tenants().len();
+        self.steward.attend();
         self.retired.sweep(); // edits may follow each other faster than the interval
         self.retired.add(self.table.load());
         self.metrics.publish_tenants(made.table.slots().clone());
