@@ -67,7 +67,9 @@ struct Usual {
     looks: u32,
     /// The time within which a quarter are served, in seconds.
     quarter: f64,
-    /// How many wait for the heads of their answers: the time that they wait in a second (Little's law).
+    /// How many wait for the heads of their answers, on average of late: the time that they wait in a second (Little's law).
+    mean: f64,
+    /// How many that were when they were many, which is forgotten slowly.
     waiting: f64,
 }
 
@@ -227,10 +229,13 @@ impl Usual {
         let waiting = (look.waited + look.in_vain).as_secs_f64() * share;
         let forgets = if self.looks < SETTLED { DOWN } else { HARDLY };
         if self.looks == 0 {
-            (self.quarter, self.waiting) = (quarter, waiting);
+            (self.quarter, self.mean, self.waiting) = (quarter, waiting, waiting);
         } else {
-            (self.quarter, self.waiting) =
-                (near(self.quarter, quarter, DOWN), near(self.waiting, waiting, forgets));
+            // Who has waited for minutes counts at the one look at which that ends: only a mean tells how many wait at once.
+            let share = 1.0 / f64::from(self.looks + 1);
+            self.mean += (waiting.min(self.waiting * BURST) - self.mean) * share;
+            self.quarter = near(self.quarter, quarter, DOWN);
+            self.waiting = near(self.waiting, self.mean, forgets);
         }
         self.looks = (self.looks + 1).min(SETTLED);
     }
@@ -255,7 +260,7 @@ const SOME: u64 = 5;
 const OLD: u32 = 5;
 /// 3 s are enough to know what is usual, …
 const KNOWN: u32 = 3;
-/// … and 30 to know how many wait.
+/// … and 30 to know how many wait, on average of so many.
 const SETTLED: u32 = 30;
 /// A twentieth of what is more, a quarter of what is less.
 const UP: f64 = 0.05;
@@ -264,6 +269,8 @@ const DOWN: f64 = 0.25;
 const HARDLY: f64 = 1.0 / 1800.0;
 /// 1 s: where a quarter take as long as that when all is well, requests wait for something, as long polls do.
 const LONG: f64 = 1.0;
+/// 30 times as many as usual: more of one look, be it that somebody has waited for a day, are none that wait at once.
+const BURST: f64 = 30.0;
 /// Three times as much as usual is as much as is learned from at once.
 const MOST: f64 = 3.0;
 /// Two looks: one may be a pause of the machine, after which all come at once.

@@ -45,7 +45,7 @@ fn it_is_bound_though_nobody_is_served_any_more_if_those_were_slow_who_were_last
     let mut watch = well();
     watch.look(&second(0, 500, 900));
     let told = first(&mut watch, second(2_000, 0, 0), 5);
-    assert_eq!(told, Some((2, Step::Binds(110))), "a little was learned of that");
+    assert_eq!(told, Some((2, Step::Binds(102))), "a little was learned of that");
 }
 
 #[test]
@@ -93,6 +93,36 @@ fn who_leaves_by_habit_counts_among_those_that_wait() {
     let leave = Look { in_vain: Duration::from_secs(30 * 40), ..second(40, 100, 100) };
     first(&mut watch, leave, 30);
     assert_eq!(first(&mut watch, second(600, 100, 900), 5), Some((2, Step::Binds(2_420))));
+}
+
+/// A second of one that is well, at which so many leave besides who have waited for so long.
+fn burst(count: u64, seconds: u64) -> Look {
+    Look { late: count, in_vain: Duration::from_secs(count * seconds), ..second(0, 1_000, 50) }
+}
+
+#[test]
+fn who_waits_for_minutes_and_leaves_at_one_moment_does_not_count_as_if_it_were_so_always() {
+    let mut watch = well();
+    for _ in 0..60 {
+        watch.look(&burst(100, 15)); // 25 at once, on average
+        first(&mut watch, second(0, 1_000, 50), 59);
+    }
+    let told = first(&mut watch, second(600, 100, 900), 5);
+    assert!(matches!(told, Some((2, Step::Binds(150..=250)))), "{told:?}");
+
+    let mut watch = well();
+    watch.look(&burst(1, 86_400));
+    first(&mut watch, second(0, 1_000, 50), 60);
+    let told = first(&mut watch, second(600, 100, 900), 5);
+    assert!(matches!(told, Some((2, Step::Binds(100..=160)))), "a wait of a day: {told:?}");
+}
+
+#[test]
+fn a_crowd_that_stays_is_learned_within_minutes() {
+    let mut watch = well();
+    first(&mut watch, second(0, 4_000, 50), 120);
+    let told = first(&mut watch, second(3_000, 100, 900), 5);
+    assert!(matches!(told, Some((2, Step::Binds(360..=400)))), "{told:?}");
 }
 
 #[test]
@@ -281,6 +311,19 @@ proptest! {
             };
             prop_assert_eq!(watch.look(&sound), Step::Stays);
         }
+    }
+
+    /// However many leave at one moment, and how often they do: what is learned is how many wait on average, or twice as many.
+    #[test]
+    fn bursts_are_learned_by_their_mean(
+        (period, count, seconds) in (1_u64..=60, 1_u64..=200, 1_u64..=300),
+    ) {
+        let mut watch = well();
+        for nth in 0..1_800 {
+            watch.look(&if nth % period == 0 { burst(count, seconds) } else { second(0, 1_000, 50) });
+        }
+        let mean = (count * seconds) as f64 / period as f64;
+        prop_assert!(watch.usual.waiting <= 51.0 + 2.4 * mean, "{:?}", watch.usual);
     }
 
     /// However a pool goes on, as long as it does so: its bound goes.
