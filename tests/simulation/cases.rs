@@ -208,6 +208,10 @@ const NOTHING: Promise = Promise {
     ..PROMISE
 };
 
+/// What a pool promises at full load that is bounded once it is overrun.
+const BOUND: Promise =
+    Promise { returns: Returns::Goodput, content: 0.0, sent: 1.3, bound: Some(true), ..PROMISE };
+
 /// Half of what endpoints can do is asked of them, and then half as much again as they can.
 const CROWD: Case = Case {
     of: Group::Crowd,
@@ -262,13 +266,7 @@ pub(crate) const ALL: &[Case] = &[
         name: "the same by default: a bound while it is overrun",
         // It is bound while what was under way before is worked off, and until those are back who were ejected before.
         end: secs(35),
-        promise: Promise {
-            returns: Returns::Goodput,
-            sent: 1.3,
-            content: 0.0,
-            bound: Some(true),
-            ..PROMISE
-        },
+        promise: BOUND,
         ..STORM
     },
     Case {
@@ -276,13 +274,7 @@ pub(crate) const ALL: &[Case] = &[
         name: "the same by default, with an attempt of 15 s, the default of that",
         tune: patient,
         end: secs(45),
-        promise: Promise {
-            returns: Returns::Goodput,
-            sent: 1.3,
-            content: 0.0,
-            bound: Some(true),
-            ..PROMISE
-        },
+        promise: BOUND,
         ..STORM
     },
     Case {
