@@ -145,9 +145,9 @@ impl Watch {
             return Step::Stays;
         }
         let least = ((self.usual.waiting * ROOM).ceil() as u32).max(LEAST);
-        // What is on its way to endpoints by now has been answered or given up after twice that time.
-        let twice = (2.0 * each(look.in_vain, look.late)).ceil() as u32;
-        let patience = twice.clamp(VAIN, MOST_VAIN);
+        // What is on its way to endpoints by now takes them that time, and as many times as long as more has come than they can do.
+        let thrice = (BACKLOG * each(look.in_vain, look.late)).ceil() as u32;
+        let patience = thrice.clamp(VAIN, MOST_VAIN);
         let new = Bound { limit: least, least, calm: 0, slow: 0, patience, is_quick: false };
         self.state = State::Bound(new);
         Step::Binds(least)
@@ -220,30 +220,36 @@ impl Default for Watch {
 }
 
 impl Usual {
-    /// Learns from a look at which all was well: soon of less than is usual, slowly of more, and of much more as if it were three
-    /// times as much. So a pool that is on its way to be overrun is not taken for usual, and one that is slow for good is after a
-    /// while. How many wait is hardly forgotten: a crowd that comes after a quiet hour is to find as much room as the one before.
+    /// Learns from a look at which all was well: of more, more slowly than of less; of much more, as if it were three times as much;
+    /// and of all of it slowly once it is known. So a pool that is on its way to be overrun, be it for minutes, is not taken for
+    /// usual, and one that is slow for good is after a while. How many wait is hardly forgotten: a crowd that comes after a quiet
+    /// hour is to find as much room as the one before.
     fn learn(&mut self, look: &Look, quarter: f64, was_empty: bool) {
         let share = if was_empty { 0.5 } else { 1.0 };
         // Those that were left, too: it is what this pool bears.
         let waiting = (look.waited + look.in_vain).as_secs_f64() * share;
-        let forgets = if self.looks < SETTLED { DOWN } else { HARDLY };
         if self.looks == 0 {
-            (self.quarter, self.mean, self.waiting) = (quarter, waiting, waiting);
-        } else {
+            *self = Self { looks: 1, quarter, mean: waiting, waiting };
+            return;
+        }
+        let is_known = self.looks >= SETTLED;
+        // Who waits where answers are slow is no measure of what it bears.
+        if quarter <= QUICK * self.quarter.max(SOON) {
             // Who has waited for minutes counts at the one look at which that ends: only a mean tells how many wait at once.
             let share = 1.0 / f64::from(self.looks + 1);
             self.mean += (waiting.min(self.waiting * BURST) - self.mean) * share;
-            self.quarter = near(self.quarter, quarter, DOWN);
-            self.waiting = near(self.waiting, self.mean, forgets);
+            let down = if is_known { HARDLY } else { DOWN };
+            self.waiting = near(self.waiting, self.mean, (down, UP));
         }
+        let pace = if is_known { PACE } else { 1.0 };
+        self.quarter = near(self.quarter, quarter, (DOWN * pace, UP * pace));
         self.looks = (self.looks + 1).min(SETTLED);
     }
 }
 
-/// What is usual once this was seen, too; of less a share of `down` is learned.
-fn near(usual: f64, seen: f64, down: f64) -> f64 {
-    let share = if seen < usual { down } else { UP };
+/// What is usual once this was seen, too: such shares of less, or of more, are learned.
+fn near(usual: f64, seen: f64, (down, up): (f64, f64)) -> f64 {
+    let share = if seen < usual { down } else { up };
     usual + (seen.min(usual * MOST) - usual) * share
 }
 
@@ -260,11 +266,14 @@ const SOME: u64 = 5;
 const OLD: u32 = 5;
 /// 3 s are enough to know what is usual, …
 const KNOWN: u32 = 3;
-/// … and 30 to know how many wait, on average of so many.
+/// … and 30 to know how long they take, and how many wait, on average of so many.
 const SETTLED: u32 = 30;
 /// A twentieth of what is more, a quarter of what is less.
 const UP: f64 = 0.05;
 const DOWN: f64 = 0.25;
+/// A tenth of that once it is known how soon they are served: 1 % a second of what is three times as much, so that two minutes in
+/// which ever more wait, and none leaves, make for three or four times as long as it was.
+const PACE: f64 = 0.1;
 /// Half of it after twenty minutes.
 const HARDLY: f64 = 1.0 / 1800.0;
 /// 1 s: where a quarter take as long as that when all is well, requests wait for something, as long polls do.
@@ -294,6 +303,9 @@ const CALM: u32 = 10;
 /// 20 s at least, and a minute at most, until a bound is known not to help.
 const VAIN: u32 = 20;
 const MOST_VAIN: u32 = 60;
+/// Three times as long as those have waited that left: endpoints that work for them all the same are busy with that for as long
+/// where three times as many came as they can serve.
+const BACKLOG: f64 = 3.0;
 /// A minute, and a quarter of an hour at most, until a bound is tried anew that did not help.
 const PAUSE: u32 = 60;
 const LONGEST_PAUSE: u32 = 960;

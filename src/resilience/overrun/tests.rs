@@ -45,7 +45,7 @@ fn it_is_bound_though_nobody_is_served_any_more_if_those_were_slow_who_were_last
     let mut watch = well();
     watch.look(&second(0, 500, 900));
     let told = first(&mut watch, second(2_000, 0, 0), 5);
-    assert_eq!(told, Some((2, Step::Binds(102))), "a little was learned of that");
+    assert_eq!(told, Some((2, Step::Binds(100))), "who waited there is not usual");
 }
 
 #[test]
@@ -254,8 +254,11 @@ fn a_bound_that_does_not_help_goes_and_is_tried_ever_more_seldom() {
 #[test]
 fn what_is_slow_for_good_becomes_usual() {
     let mut watch = well();
-    first(&mut watch, second(0, 1_000, 500), 120);
+    first(&mut watch, second(0, 1_000, 500), 600);
     assert_eq!(first(&mut watch, second(600, 100, 900), 60), None);
+    // And what is quick again is usual soon enough.
+    first(&mut watch, second(0, 1_000, 50), 120);
+    assert!(matches!(first(&mut watch, second(600, 100, 900), 5), Some((2, Step::Binds(_)))));
 }
 
 #[test]
@@ -324,6 +327,20 @@ proptest! {
         }
         let mean = (count * seconds) as f64 / period as f64;
         prop_assert!(watch.usual.waiting <= 51.0 + 2.4 * mean, "{:?}", watch.usual);
+    }
+
+    /// However slowly: more come than are served, all wait longer each second, and none leaves before his time is over.
+    #[test]
+    fn an_overload_that_comes_slowly_is_bounded_to_what_was_usual_before(
+        (longer, most) in (80_u64..2_000, 2_000_u64..=15_000),
+    ) {
+        let mut watch = well();
+        for nth in 1..=most / longer {
+            prop_assert_eq!(watch.look(&second(0, 1_000, 50 + nth * longer)), Step::Stays);
+        }
+        let in_vain = Duration::from_millis(most) * 600;
+        let told = first(&mut watch, Look { in_vain, ..second(600, 100, most * 3 / 4) }, 5);
+        prop_assert!(matches!(told, Some((2, Step::Binds(100..=125)))), "{:?}", told);
     }
 
     /// However a pool goes on, as long as it does so: its bound goes.
