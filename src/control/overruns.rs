@@ -8,7 +8,6 @@ use crate::pool::Pool;
 use crate::resilience::overrun::{Look, Step, Watch};
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::resilience::POOL_OVERRUNS;
-use crate::telemetry::strains::Strain;
 
 /// What is known of the pools, by their numbers.
 #[derive(Debug, Default)]
@@ -25,24 +24,13 @@ impl Overruns {
             let slot = pool.label.slot;
             let mut watch = before.remove(&slot).unwrap_or_default();
             let strain = seen.remove(&slot).unwrap_or_default();
-            let step = watch.look(&look_of(&strain, overrun));
+            let step = watch.look(&Look::of(&strain, overrun.queued()));
             obey(step, pool, overrun, metrics);
             if overrun.excuses() != watch.excuses() {
                 overrun.excuse(watch.excuses());
             }
             self.0.insert(slot, watch);
         }
-    }
-}
-
-fn look_of(strain: &Strain, overrun: &Overrun) -> Look {
-    Look {
-        late: strain.late,
-        in_vain: strain.in_vain,
-        served: strain.served.count(),
-        quarter: strain.served.quantile(0.25),
-        waited: strain.served.sum(),
-        queued: overrun.queued(),
     }
 }
 

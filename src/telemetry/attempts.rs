@@ -1,8 +1,6 @@
 //! The metric families of attempts at endpoints, as those of [`metrics`](super::metrics), and what a worker
 //! counts of those that few pools have.
 
-use std::time::Duration;
-
 use super::delta::{Flow, Tally};
 use super::histogram::Histogram;
 use super::metrics::{Family, Kind};
@@ -28,10 +26,8 @@ pub(super) struct Rare {
 /// Attempts that say how overrun a pool is: for who looks at that, and in no metric of their own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unserved {
-    /// Those that ended without an answer, as their time was over or their client had left.
-    pub(super) late: u64,
-    /// How long these have waited, in all.
-    pub(super) in_vain: Duration,
+    /// How long those waited that ended without an answer, as their time was over or their client had left.
+    pub(super) late: Histogram,
     /// How long answers of class 5 took, which are among all answers.
     pub(super) failed: Histogram,
 }

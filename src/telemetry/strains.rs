@@ -2,7 +2,6 @@
 //! the control side until somebody takes it.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::delta::Delta;
 use super::histogram::Histogram;
@@ -10,10 +9,8 @@ use super::histogram::Histogram;
 /// What was seen of a pool since it was looked at before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strain {
-    /// Attempts that ended without an answer, as their time was over or their client had left.
-    pub late: u64,
-    /// How long these have waited, in all.
-    pub in_vain: Duration,
+    /// How long attempts waited that ended without an answer, as their time was over or their client had left.
+    pub late: Histogram,
     /// How long the others took to the heads of their answers, of those that were answered and not with a 5xx.
     pub served: Histogram,
 }
@@ -31,8 +28,7 @@ impl Strains {
             match counts.rare.as_ref().and_then(|rare| rare.unserved.as_ref()) {
                 None => strain.served.merge(&counts.first_byte),
                 Some(unserved) => {
-                    strain.late += unserved.late;
-                    strain.in_vain += unserved.in_vain;
+                    strain.late.merge(&unserved.late);
                     strain.served.merge(&counts.first_byte.without(&unserved.failed));
                 }
             }
@@ -47,6 +43,8 @@ impl Strains {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::model::ids::Label;
 
     use super::*;
@@ -62,19 +60,18 @@ mod tests {
         let rare = delta.pools.at(&shop).rare.get_or_insert_default();
         rare.unserved.get_or_insert_default().failed.observe(Duration::from_millis(1));
         let rare = delta.pools.at(&till).rare.get_or_insert_default();
-        let unserved = rare.unserved.get_or_insert_default();
-        (unserved.late, unserved.in_vain) = (1, Duration::from_secs(2));
+        rare.unserved.get_or_insert_default().late.observe(Duration::from_secs(2));
         let mut all = Strains::default();
 
         all.add(&delta);
         all.add(&delta);
 
         let seen = all.take();
-        assert_eq!((seen[&3].late, seen[&3].served.count()), (0, 4));
+        assert_eq!((seen[&3].late.count(), seen[&3].served.count()), (0, 4));
         assert_eq!(seen[&3].served.sum(), Duration::from_millis(1600));
         assert!(seen[&3].served.quantile(0.25).unwrap() > Duration::from_millis(200));
-        assert_eq!((seen[&4].late, seen[&4].served.count()), (2, 0));
-        assert_eq!(seen[&4].in_vain, Duration::from_secs(4));
+        assert_eq!((seen[&4].late.count(), seen[&4].served.count()), (2, 0));
+        assert_eq!(seen[&4].late.sum(), Duration::from_secs(4));
         assert!(all.take().is_empty());
     }
 }

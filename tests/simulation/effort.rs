@@ -251,9 +251,7 @@ impl Counted<'_> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         if self.is_late {
-            let mut strain = self.gateway.strain.borrow_mut();
-            strain.late += 1;
-            strain.in_vain += self.began.elapsed();
+            self.gateway.strain.borrow_mut().late.observe(self.began.elapsed());
         }
     }
 }

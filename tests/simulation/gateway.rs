@@ -129,15 +129,7 @@ impl Gateway {
     fn bound(&self, watch: &mut overrun::Watch) {
         let (strain, overrun) = (self.strain.take(), self.pool.overrun.as_ref());
         let Some(overrun) = overrun else { return };
-        let look = Look {
-            late: strain.late,
-            in_vain: strain.in_vain,
-            served: strain.served.count(),
-            quarter: strain.served.quantile(0.25),
-            waited: strain.served.sum(),
-            queued: overrun.queued(),
-        };
-        match watch.look(&look) {
+        match watch.look(&Look::of(&strain, overrun.queued())) {
             Step::Stays => {}
             Step::Binds(limit) => {
                 self.book.note(Event::Binds);

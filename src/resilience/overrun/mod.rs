@@ -11,6 +11,8 @@
 
 use std::time::Duration;
 
+use crate::telemetry::strains::Strain;
+
 /// What was counted of a pool since the look before.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Look {
@@ -18,6 +20,8 @@ pub struct Look {
     pub late: u64,
     /// How long these have waited, in all.
     pub in_vain: Duration,
+    /// The time after which half of these had left.
+    pub half: Option<Duration>,
     /// Attempts that were answered, and not with a 5xx.
     pub served: u64,
     /// The time within which a quarter of these were.
@@ -26,6 +30,28 @@ pub struct Look {
     pub waited: Duration,
     /// How many wait before the bound now.
     pub queued: usize,
+}
+
+impl Look {
+    /// What was seen of a pool, and how many wait before its bound.
+    pub fn of(strain: &Strain, queued: usize) -> Self {
+        Self {
+            late: strain.late.count(),
+            in_vain: strain.late.sum(),
+            half: strain.late.quantile(0.5),
+            served: strain.served.count(),
+            quarter: strain.served.quantile(0.25),
+            waited: strain.served.sum(),
+            queued,
+        }
+    }
+
+    /// How long those wait that are late, in seconds: on average, or as half of them do where that is less, so that a few who leave
+    /// after minutes by habit do not speak for all.
+    fn patience(&self) -> f64 {
+        let mean = self.in_vain.as_secs_f64() / self.late.max(1) as f64;
+        self.half.map_or(mean, |half| half.as_secs_f64().min(mean))
+    }
 }
 
 /// What is to be done.
@@ -146,7 +172,7 @@ impl Watch {
         }
         let least = ((self.usual.waiting * ROOM).ceil() as u32).max(LEAST);
         // What is on its way to endpoints by now takes them that time, and as many times as long as more has come than they can do.
-        let thrice = (BACKLOG * each(look.in_vain, look.late)).ceil() as u32;
+        let thrice = (BACKLOG * look.patience()).ceil() as u32;
         let patience = thrice.clamp(VAIN, MOST_VAIN);
         let new = Bound { limit: least, least, calm: 0, slow: 0, patience, is_quick: false };
         self.state = State::Bound(new);
@@ -204,7 +230,7 @@ impl Watch {
             && look.late >= ENOUGH
             && look.late > look.served
             && self.takes() >= SLOW
-            && self.quarter * ALIKE >= each(look.in_vain, look.late)
+            && self.quarter * ALIKE >= look.patience()
     }
 
     /// How many times as long as usual those take that are served.
@@ -251,11 +277,6 @@ impl Usual {
 fn near(usual: f64, seen: f64, (down, up): (f64, f64)) -> f64 {
     let share = if seen < usual { down } else { up };
     usual + (seen.min(usual * MOST) - usual) * share
-}
-
-/// The mean of so many, in seconds.
-fn each(all: Duration, count: u64) -> f64 {
-    all.as_secs_f64() / count.max(1) as f64
 }
 
 /// 20 of a look: of fewer it says little, and a pool of so few requests is not overrun by them.

@@ -4,12 +4,19 @@ use proptest::prelude::*;
 
 use super::*;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// A second in which so many were late, after a second each, and so many served within about so many milliseconds.
 fn second(late: u64, served: u64, millis: u64) -> Look {
     let time = Duration::from_millis(millis);
     let waited = time * u32::try_from(served).unwrap();
-    let in_vain = Duration::from_secs(late);
-    Look { late, in_vain, served, quarter: (served > 0).then_some(time), waited, queued: 0 }
+    let (in_vain, half) = (Duration::from_secs(late), (late > 0).then_some(SECOND));
+    Look { late, in_vain, half, served, quarter: (served > 0).then_some(time), waited, queued: 0 }
+}
+
+/// The same, but those who were late have waited for so long.
+fn left_after(time: Duration, look: Look) -> Look {
+    Look { in_vain: time * u32::try_from(look.late).unwrap(), half: Some(time), ..look }
 }
 
 /// One that has served a thousand a second within 50 ms, so that 50 wait for an answer.
@@ -56,7 +63,7 @@ fn a_pool_some_of_whose_endpoints_or_requests_hang_is_not_bound_while_others_are
     assert_eq!(first(&mut watch, second(5_000, 0, 0), 600), None, "all of them do");
     assert_eq!(first(&mut watch, second(0, 0, 0), 600), None, "nobody asks");
     // The others have more to do for it, and are slower, but not by as much as those wait that hang.
-    let hang = Look { in_vain: Duration::from_secs(15) * 5_000, ..second(5_000, 500, 400) };
+    let hang = left_after(15 * SECOND, second(5_000, 500, 400));
     assert_eq!(first(&mut watch, hang, 600), None);
 }
 
@@ -90,14 +97,14 @@ fn a_crowd_after_a_quiet_hour_finds_as_much_room_as_the_one_before() {
 #[test]
 fn who_leaves_by_habit_counts_among_those_that_wait() {
     let mut watch = Watch::new();
-    let leave = Look { in_vain: Duration::from_secs(30 * 40), ..second(40, 100, 100) };
+    let leave = left_after(30 * SECOND, second(40, 100, 100));
     first(&mut watch, leave, 30);
     assert_eq!(first(&mut watch, second(600, 100, 900), 5), Some((2, Step::Binds(2_420))));
 }
 
 /// A second of one that is well, at which so many leave besides who have waited for so long.
 fn burst(count: u64, seconds: u64) -> Look {
-    Look { late: count, in_vain: Duration::from_secs(count * seconds), ..second(0, 1_000, 50) }
+    left_after(Duration::from_secs(seconds), second(count, 1_000, 50))
 }
 
 #[test]
@@ -115,6 +122,17 @@ fn who_waits_for_minutes_and_leaves_at_one_moment_does_not_count_as_if_it_were_s
     first(&mut watch, second(0, 1_000, 50), 60);
     let told = first(&mut watch, second(600, 100, 900), 5);
     assert!(matches!(told, Some((2, Step::Binds(100..=160)))), "a wait of a day: {told:?}");
+}
+
+#[test]
+fn a_few_who_leave_after_minutes_by_habit_do_not_speak_for_those_who_leave_after_a_second() {
+    let mut watch = well();
+    let all = second(600, 100, 900);
+    let few = Look { late: 610, in_vain: all.in_vain + 10 * 300 * SECOND, ..all };
+    assert_eq!(first(&mut watch, few, 5), Some((2, Step::Binds(100))));
+    // Nor do few who leave at once speak for many who wait for something that hangs.
+    let many = Look { late: 610, in_vain: 400 * 15 * SECOND, half: Some(15 * SECOND), ..all };
+    assert_eq!(first(&mut well(), many, 600), None);
 }
 
 #[test]
@@ -338,8 +356,8 @@ proptest! {
         for nth in 1..=most / longer {
             prop_assert_eq!(watch.look(&second(0, 1_000, 50 + nth * longer)), Step::Stays);
         }
-        let in_vain = Duration::from_millis(most) * 600;
-        let told = first(&mut watch, Look { in_vain, ..second(600, 100, most * 3 / 4) }, 5);
+        let overrun = left_after(Duration::from_millis(most), second(600, 100, most * 3 / 4));
+        let told = first(&mut watch, overrun, 5);
         prop_assert!(matches!(told, Some((2, Step::Binds(100..=125)))), "{:?}", told);
     }
 

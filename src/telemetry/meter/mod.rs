@@ -87,10 +87,7 @@ impl Meter {
 
     /// An attempt has ended after so long without an answer, as its time was over or its client had left.
     pub fn late_at(&self, pool: &Label, waited: Duration) {
-        self.unserved(pool, |unserved| {
-            unserved.late += 1;
-            unserved.in_vain += waited;
-        });
+        self.unserved(pool, |unserved| unserved.late.observe(waited));
     }
 
     /// An attempt was answered by a 5xx after so long.
