@@ -22,7 +22,10 @@ impl Overruns {
         for pool in pools {
             let Some(overrun) = &pool.overrun else { continue };
             let slot = pool.label.slot;
-            let mut watch = before.remove(&slot).unwrap_or_default();
+            let known = before.remove(&slot);
+            // One that has gone and come again within a look is another pool.
+            let known = known.filter(|watch| watch.has_bound() == overrun.gate().is_some());
+            let mut watch = known.unwrap_or_default();
             let strain = seen.remove(&slot).unwrap_or_default();
             let step = watch.look(&Look::of(&strain, overrun.queued()));
             obey(step, pool, overrun, metrics);
@@ -69,12 +72,14 @@ fn obey(step: Step, pool: &Pool, overrun: &Overrun, metrics: &Metrics) {
 mod tests {
     use std::time::Duration;
 
+    use tokio::sync::mpsc::Receiver;
+
     use crate::config::spec::{ConcurrencySpec, PoolSpec};
     use crate::control::plan;
     use crate::model::endpoint::{Endpoint, Health};
     use crate::model::ids::{EndpointId, Label, PoolId};
     use crate::model::members::Members;
-    use crate::telemetry::delta::AttemptOutcome;
+    use crate::telemetry::delta::{AttemptOutcome, Delta};
     use crate::telemetry::meter::Meter;
     use crate::telemetry::registry::deltas;
 
@@ -88,32 +93,64 @@ mod tests {
         Arc::new(Pool::build(label, Arc::new(spec), members, 0, None).unwrap())
     }
 
-    #[tokio::test]
-    async fn what_workers_count_bounds_a_pool_and_frees_it() {
-        let (pool, metrics) = (pool(PoolSpec::default()), Metrics::new());
-        let (sender, mut told) = deltas();
-        let meter = Meter::new(0, sender);
-        let endpoint = Endpoint::new(EndpointId(1), ([10, 0, 0, 1], 80).into(), Health::Up);
-        let mut overruns = Overruns::default();
-        let mut second = |late: u32, served: u32, millis: u64| {
-            let time = Some(Duration::from_millis(millis));
+    /// What is counted of a pool, and looked at.
+    struct Counting {
+        metrics: Metrics,
+        meter: Meter,
+        told: Receiver<Delta>,
+        endpoint: Endpoint,
+        overruns: Overruns,
+    }
+
+    impl Counting {
+        fn begin() -> Self {
+            let (sender, told) = deltas();
+            let endpoint = Endpoint::new(EndpointId(1), ([10, 0, 0, 1], 80).into(), Health::Up);
+            let (metrics, meter) = (Metrics::new(), Meter::new(0, sender));
+            Self { metrics, meter, told, endpoint, overruns: Overruns::default() }
+        }
+
+        /// A second in which so many were late and so many served within so many milliseconds. Tells whether it is bounded then.
+        fn second(&mut self, pool: &Arc<Pool>, (late, served, millis): (u32, u32, u64)) -> bool {
+            let (meter, time) = (&self.meter, Some(Duration::from_millis(millis)));
             for _ in 0..served {
-                meter.attempt(&pool.label, &endpoint, AttemptOutcome::Success, time);
+                meter.attempt(&pool.label, &self.endpoint, AttemptOutcome::Success, time);
             }
             (0..late).for_each(|_| meter.late_at(&pool.label, SECOND));
             meter.flush();
-            while let Ok(delta) = told.try_recv() {
-                metrics.merge(&delta);
+            while let Ok(delta) = self.told.try_recv() {
+                self.metrics.merge(&delta);
             }
-            overruns.look(&[Arc::clone(&pool)], &metrics);
+            self.overruns.look(&[Arc::clone(pool)], &self.metrics);
             pool.is_overrun()
-        };
+        }
+    }
 
-        (0..5).for_each(|_| assert!(!second(0, 100, 10)));
-        assert!(!second(60, 30, 900));
-        assert!(second(60, 30, 900));
-        (0..9).for_each(|_| assert!(second(0, 100, 10)));
-        assert!(!second(0, 100, 10));
+    #[tokio::test]
+    async fn what_workers_count_bounds_a_pool_and_frees_it() {
+        let (pool, mut counting) = (pool(PoolSpec::default()), Counting::begin());
+        let mut second = |of| counting.second(&pool, of);
+
+        (0..5).for_each(|_| assert!(!second((0, 100, 10))));
+        assert!(!second((60, 30, 900)));
+        assert!(second((60, 30, 900)));
+        (0..9).for_each(|_| assert!(second((0, 100, 10))));
+        assert!(!second((0, 100, 10)));
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_goes_while_it_is_bounded_and_comes_again_at_once_begins_anew() {
+        let (old, new) = (pool(PoolSpec::default()), pool(PoolSpec::default()));
+        let mut counting = Counting::begin();
+        (0..5).for_each(|_| assert!(!counting.second(&old, (0, 100, 10))));
+        assert!(!counting.second(&old, (60, 30, 900)));
+        assert!(counting.second(&old, (60, 30, 900)));
+        assert!(old.is_overrun() && old.excuses_late());
+
+        for _ in 0..60 {
+            assert!(!counting.second(&new, (60, 30, 900)));
+            assert!(!new.excuses_late());
+        }
     }
 
     #[test]

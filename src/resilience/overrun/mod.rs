@@ -118,7 +118,8 @@ struct Bound {
     slow: u32,
     /// With so many of those the bound is of no use.
     patience: u32,
-    /// Whether those were served as they should be who were at the last look.
+    /// Whether those were served as they should be who were at the last look at which there were any, or none was though some were
+    /// late.
     is_quick: bool,
 }
 
@@ -158,6 +159,11 @@ impl Watch {
     /// Whether who is late now is so for how many wait, and not for its endpoint: there is a bound, and answers are slow.
     pub fn excuses(&self) -> bool {
         matches!(self.state, State::Bound(bound) if !bound.is_quick)
+    }
+
+    /// Whether there is a bound.
+    pub fn has_bound(&self) -> bool {
+        matches!(self.state, State::Bound(_))
     }
 
     fn look_free(&mut self, look: &Look, overrun: u32) -> Step {
@@ -210,6 +216,7 @@ impl Watch {
             (_, true) => (limit - limit / PART).max(least),
             _ => limit,
         };
+        let is_quick = if is_empty { bound.is_quick } else { is_quick };
         self.state = State::Bound(Bound { limit: next, calm, slow, is_quick, ..bound });
         if next == limit { Step::Stays } else { Step::Moves(next) }
     }
