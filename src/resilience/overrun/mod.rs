@@ -84,6 +84,8 @@ pub struct Watch {
     rest: u32,
     /// How long that is the next time.
     pause: u32,
+    /// Looks since one did not help.
+    since: u32,
 }
 
 /// What is usual while all is well.
@@ -134,6 +136,7 @@ impl Watch {
             was_empty: false,
             rest: 0,
             pause: PAUSE,
+            since: 0,
         }
     }
 
@@ -141,6 +144,7 @@ impl Watch {
     pub fn look(&mut self, look: &Look) -> Step {
         self.rest = self.rest.saturating_sub(1);
         self.stale = self.stale.saturating_add(1);
+        self.since = self.since.saturating_add(1);
         match look.quarter.filter(|_| look.served >= SOME) {
             Some(quarter) => (self.quarter, self.stale) = (quarter.as_secs_f64(), 0),
             None if self.stale > OLD => self.quarter = 0.0,
@@ -223,7 +227,10 @@ impl Watch {
 
     fn give_up(&mut self) -> Step {
         self.state = State::Free { overrun: 0 };
-        self.rest = self.pause;
+        if self.since > FORGIVEN {
+            self.pause = PAUSE;
+        }
+        (self.rest, self.since) = (self.pause, 0);
         if self.pause == LONGEST_PAUSE && self.quarter > 0.0 {
             self.usual.quarter = self.quarter; // what is slow for that long is usual
         }
@@ -337,6 +344,8 @@ const BACKLOG: f64 = 3.0;
 /// A minute, and a quarter of an hour at most, until a bound is tried anew that did not help.
 const PAUSE: u32 = 60;
 const LONGEST_PAUSE: u32 = 960;
+/// An hour: what did not help before is another matter by then.
+const FORGIVEN: u32 = 3_600;
 
 #[cfg(test)]
 mod tests;

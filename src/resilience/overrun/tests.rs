@@ -272,6 +272,19 @@ fn a_bound_that_does_not_help_goes_and_is_tried_ever_more_seldom() {
 }
 
 #[test]
+fn a_bound_that_did_not_help_hours_ago_is_no_reason_to_wait_for_longer() {
+    let mut watch = bound();
+    let slow = second(600, 100, 900);
+    for _ in 0..10 {
+        assert_eq!(first(&mut watch, slow, 100), Some((VAIN, Step::GivesUp)));
+        assert_eq!(first(&mut watch, second(0, 1_000, 50), FORGIVEN), None);
+        assert_eq!(first(&mut watch, slow, 5), Some((2, Step::Binds(100))));
+    }
+    first(&mut watch, slow, 100);
+    assert_eq!(first(&mut watch, slow, 100), Some((PAUSE, Step::Binds(100))));
+}
+
+#[test]
 fn what_is_slow_for_good_becomes_usual() {
     let mut watch = well();
     first(&mut watch, second(0, 1_000, 500), 600);
