@@ -78,6 +78,8 @@ pub(crate) struct Promise {
     pub(crate) returns: Returns,
     /// The share of those that come while it is broken who are served at least.
     pub(crate) content: f64,
+    /// How many are served in the last quarter of that time for each that was before, at least.
+    pub(crate) held: f64,
     /// Requests to endpoints for each request to the gateway meanwhile, at most.
     pub(crate) sent: f64,
     /// How long after the fault all is as before, at most.
@@ -139,9 +141,11 @@ impl Breaks {
 impl Promise {
     /// Panics where a run has not kept it.
     pub(crate) fn check(&self, report: &Report) {
-        let Self { returns, content, sent, back, refused, bound } = *self;
+        let Self { returns, content, held, sent, back, refused, bound } = *self;
         let during = &report.during;
         report.require("enough are served meanwhile", during.content >= content);
+        let goes_on = report.held.goodput >= report.before.goodput * held;
+        report.require("enough are served at last, while it is broken still", goes_on);
         report.require("no more is sent meanwhile", during.sent <= sent);
         report.require("who is refused hears of it soon", during.refused <= refused);
         match returns {
@@ -182,6 +186,7 @@ pub(crate) const TEN: Case = Case {
 const PROMISE: Promise = Promise {
     returns: Returns::Surely,
     content: 0.99,
+    held: 0.0,
     sent: 1.2,
     back: secs(2),
     refused: Duration::MAX,
@@ -381,6 +386,28 @@ pub(crate) const ALL: &[Case] = &[
             content: 0.1,
             sent: 1.3,
             back: secs(15),
+            refused: secs(3),
+            bound: Some(true),
+            ..PROMISE
+        },
+        ..CROWD
+    },
+    Case {
+        name: "140 % load for 120 s, by default, with users who wait for 15 s",
+        endpoints: 4,
+        form: Form { service: Duration::from_millis(40), backlog: 4096, ..Form::USUAL },
+        tune: patient,
+        users: Users { patience: secs(20), ..Users::calm(200.0) },
+        breaks: Breaks::Crowd(2.8),
+        fault: (secs(36), secs(156)),
+        end: secs(190),
+        // They are busy with what came before it was bounded for most of the time. Then they do nearly all that they can: twice
+        // as much as before.
+        promise: Promise {
+            content: 0.3,
+            held: 1.7,
+            sent: 1.0,
+            back: secs(5),
             refused: secs(3),
             bound: Some(true),
             ..PROMISE

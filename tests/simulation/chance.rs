@@ -38,6 +38,7 @@ pub(crate) fn case(seed: u64) -> Case {
         promise: Promise {
             returns: Returns::Surely,
             content: 0.0,
+            held: 0.0,
             sent: f64::INFINITY,
             back: secs(30),
             refused: Duration::MAX,

@@ -20,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) wasted: u64,
     pub(crate) before: Phase,
     pub(crate) during: Phase,
+    /// The last quarter of that.
+    pub(crate) held: Phase,
     pub(crate) after: Phase,
     /// How long after the end of the fault users were served as before, and went on to be.
     pub(crate) back: Duration,
@@ -65,6 +67,7 @@ impl Report {
             wasted,
             before,
             during: phase(broke, mended),
+            held: phase(mended - (mended - broke) / 4, mended),
             after: phase(case.end - span, case.end),
             back: back(part(&windows, mended, case.end)),
             bounds: windows.iter().map(|one| one.bounds).sum(),
@@ -150,9 +153,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (broke, mended) = self.fault;
         writeln!(f, "{}, from {broke:?} to {mended:?}", self.told)?;
-        for (name, phase) in
-            [("before", &self.before), ("during", &self.during), ("in the end", &self.after)]
-        {
+        for (name, phase) in [
+            ("before", &self.before),
+            ("during", &self.during),
+            ("at last", &self.held),
+            ("in the end", &self.after),
+        ] {
             writeln!(f, "{name:>10}: {phase}")?;
         }
         writeln!(f, "as before after {:?}, {} answers for nobody", self.back, self.wasted)?;
