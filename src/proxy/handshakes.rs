@@ -468,8 +468,9 @@ mod tests {
     }
 
     /// Behind the hellos of each other client it would wait twice.
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_has_had_its_hello_answered_waits_for_no_hello_of_others() {
+        tokio::time::pause();
         let handshakes = Handshakes::new(8, Snapshot::new(Arc::default()));
         let (says, said) = tokio::sync::oneshot::channel();
         let hello = || Ok(Box::pin(async { said.await.map_err(io::Error::other) }));
