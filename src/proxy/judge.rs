@@ -72,7 +72,10 @@ impl Effort<'_> {
     /// How long the next attempt waits that needs the budget.
     #[cold]
     pub(super) fn pause(&self, failure: Failure, tried: &[EndpointId]) -> Duration {
-        self.rule.pause(failure, tried.len() as u32, self.offers_sound(tried))
+        // Where failures are not counted nobody is known to be sound.
+        let counts = self.pool.spec.eject.failures > 0;
+        let is_sound = counts && tried.len() == 1 && self.offers_sound(tried);
+        self.rule.pause(failure, tried.len() as u32, is_sound)
     }
 
     /// What might be tried again of a call of gRPC that has failed.

@@ -126,6 +126,16 @@ impl Failure {
     fn is_of_all(self) -> bool {
         self == Self::Status(StatusCode::TOO_MANY_REQUESTS)
     }
+
+    /// Whether the endpoint has failed, so that another one may do better. A status of class 4 and most of gRPC are as much the
+    /// request's: a quota that is used up, a conflict.
+    fn is_of_endpoint(self) -> bool {
+        match self {
+            Self::Status(status) => status.is_server_error(),
+            Self::Grpc(status) => status == GrpcStatus::UNAVAILABLE,
+            _ => true,
+        }
+    }
 }
 
 impl<'s> RetryRule<'s> {
@@ -238,7 +248,7 @@ impl<'s> RetryRule<'s> {
         }
         // One that fails says nothing of the others, and gets no better by a wait of those who leave it. Two in a
         // row may have their trouble in common.
-        if sound && attempts == 1 && !failure.is_of_all() {
+        if sound && attempts == 1 && failure.is_of_endpoint() {
             return Duration::ZERO;
         }
         self.longest_pause(attempts).mul_f64(fastrand::f64())
@@ -355,8 +365,14 @@ mod tests {
             assert!(most(failure, 1, false) > Duration::ZERO, "{failure:?}: it fails, too");
             assert!(most(failure, 2, true) > Duration::ZERO, "{failure:?}: two have failed");
         }
-        let limited = Failure::Status(StatusCode::TOO_MANY_REQUESTS);
-        assert!(most(limited, 1, true) > Duration::ZERO, "it is said of all");
+        let said_of_the_request = [
+            Failure::Status(StatusCode::TOO_MANY_REQUESTS),
+            Failure::Status(StatusCode::CONFLICT),
+            Failure::Grpc(GrpcStatus::named("resource-exhausted").unwrap()),
+        ];
+        for failure in said_of_the_request {
+            assert!(most(failure, 1, true) > Duration::ZERO, "{failure:?}");
+        }
     }
 
     #[test]

@@ -220,7 +220,11 @@ impl<'g> Effort<'g> {
         let free = failure == Failure::Connect && self.pool.has_sound_untried(tried);
         let pause = match free {
             true => Duration::ZERO,
-            false => self.rule.pause(failure, attempts, self.pool.offers_sound(tried)),
+            false => {
+                let counts = self.pool.spec.eject.failures > 0;
+                let is_sound = counts && attempts == 1 && self.pool.offers_sound(tried);
+                self.rule.pause(failure, attempts, is_sound)
+            }
         };
         if !leaves_time(pause, self.end) {
             return Err(Refusal::Deadline);
