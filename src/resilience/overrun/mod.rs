@@ -49,8 +49,13 @@ impl Look {
     /// How long those wait that are late, in seconds: on average, or as half of them do where that is less, so that a few who leave
     /// after minutes by habit do not speak for all.
     fn patience(&self) -> f64 {
-        let mean = self.in_vain.as_secs_f64() / self.late.max(1) as f64;
+        let mean = self.mean();
         self.half.map_or(mean, |half| half.as_secs_f64().min(mean))
+    }
+
+    /// How long those have waited that are late, on average and in seconds.
+    fn mean(&self) -> f64 {
+        self.in_vain.as_secs_f64() / self.late.max(1) as f64
     }
 }
 
@@ -182,7 +187,7 @@ impl Watch {
         }
         let least = ((self.usual.waiting * ROOM).ceil() as u32).max(LEAST);
         // What is on its way to endpoints by now takes them that time, and as many times as long as more has come than they can do.
-        let thrice = (BACKLOG * look.patience()).ceil() as u32;
+        let thrice = (BACKLOG * look.mean()).ceil() as u32;
         let patience = thrice.clamp(VAIN, MOST_VAIN);
         let new = Bound { limit: least, least, calm: 0, slow: 0, patience, is_quick: false };
         self.state = State::Bound(new);
